@@ -1,0 +1,52 @@
+# Everything installs into .venv from this folder's own files: pyproject.toml and constraints.txt.
+VENV := .venv
+BIN := $(VENV)/bin
+# The newest Python from 3.11 on that is on the PATH; `make PYTHON=... demo` chooses another.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint types unit faults bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   install, run a small real sweep on the CPU, draw its figure (about five minutes)"
+	@echo "make test   install, lint, check types, run the tests"
+	@echo "make faults the long fault suite (under an hour); make bench the benchmarks"
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer on the PATH. Install one, or: make PYTHON=/path/to/python3.11 demo"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing hlbq and its libraries into $(VENV) (about a minute)"
+	$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP_INSTALL) --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.demo
+
+test: lint types unit
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+unit: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+faults: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.faults.suite
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.all
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache demo-results

@@ -1,0 +1,75 @@
+"""Which tokens a microbatch and an evaluation see."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hlbgpt_core.errors import DataError
+from hlbgpt_core.random_streams import Stream, stream
+from hlbgpt_core.recipes.protocol import BatchShape
+
+# Of the evaluation alone: every run with the same text and maximum length is measured on the same sequences.
+EVALUATION_SEED = 20_240_304
+
+
+class Batches(Protocol):
+    """Where the trainer's tokens come from. Both give int64 arrays (sequences, length + 1)."""
+
+    def training(self, microbatch: int, shape: BatchShape) -> NDArray[np.int64]:
+        """The tokens of microbatch number `microbatch` of the run, from 0. Asked again, the same."""
+
+    def validation(self) -> Iterator[NDArray[np.int64]]:
+        """The batches of an evaluation: the same at every call."""
+
+
+class RandomBatches:
+    """Sequences that start anywhere in the text, with equal chance."""
+
+    def __init__(
+        self,
+        train: NDArray[np.unsignedinteger],
+        val: NDArray[np.unsignedinteger],
+        *,
+        seed: int,
+        max_length: int,
+        num_eval_tokens: int,
+        evaluation_batch_size: int,
+    ) -> None:
+        """`train` and `val` are one-dimensional, and may be memory-mapped.
+
+        Raises DataError where either is too short for a sequence of `max_length` and the token after it.
+        """
+        for what, tokens in (("training", train), ("validation", val)):
+            if len(tokens) < max_length + 1:
+                raise DataError(
+                    f"the {what} text has {len(tokens)} tokens, but a sequence of max_sequence_length {max_length} "
+                    f"needs {max_length + 1}",
+                    f"Use a longer text, or --max_sequence_length {max(len(tokens) - 1, 1)} or less.",
+                )
+        # A plain view: indexing a memmap object makes a memmap object each time, which costs more than the read.
+        self._train, self._val = np.asarray(train), np.asarray(val)
+        self._seed = seed
+        self._length = max_length
+        self._batch_size = evaluation_batch_size
+        self._val_starts = stream(EVALUATION_SEED, Stream.EVALUATION).integers(
+            0, len(val) - max_length, size=num_eval_tokens // max_length
+        )
+
+    def training(self, microbatch: int, shape: BatchShape) -> NDArray[np.int64]:
+        """Tokens (batch, length + 1) of microbatch number `microbatch`, drawn from the seed and that number."""
+        starts = stream(self._seed, Stream.TRAINING_BATCH, microbatch).integers(
+            0, len(self._train) - shape.sequence_length, size=shape.batch_size
+        )
+        return sequences_at(self._train, starts, shape.sequence_length)
+
+    def validation(self) -> Iterator[NDArray[np.int64]]:
+        """num_eval_tokens // max_length sequences, cut into batches; the last may be smaller."""
+        for first in range(0, len(self._val_starts), self._batch_size):
+            yield sequences_at(self._val, self._val_starts[first : first + self._batch_size], self._length)
+
+
+def sequences_at(tokens: NDArray[np.unsignedinteger], starts: NDArray[np.integer], length: int) -> NDArray[np.int64]:
+    """`length` tokens and the one after them, from each start: (starts, length + 1)."""
+    return tokens[starts[:, None] + np.arange(length + 1)].astype(np.int64)

@@ -1,0 +1,250 @@
+"""A dataset's name and a tokenizer's name to memory-mapped arrays of tokens.
+
+    data = load_data("pystdlib", "bytes")
+    data.train[:10]
+
+The first call encodes the text into a cache (token_cache.py); later ones open it. Text files are recognised as
+unchanged by path, size and time of change, else by their content. A dataset of a hub stays as it was first cached.
+"""
+
+import hashlib
+import json
+import sysconfig
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hlbgpt_core.byte_pairs import BytePairTokenizer, train_byte_pairs
+from hlbgpt_core.corpus import Corpus, SplitText, digest_split, local_corpus
+from hlbgpt_core.encoding import EncodedSplit, Heart, encode_split, pieces
+from hlbgpt_core.errors import DataError, SettingsError
+from hlbgpt_core.hub import hub_corpus
+from hlbgpt_core.private_files import cannot_write
+from hlbgpt_core.scale import unpadded_vocabulary_size
+from hlbgpt_core.text_sources import PYSTDLIB, DatasetName, absolute_dataset, local_splits, parse_dataset
+from hlbgpt_core.token_cache import (
+    FORMAT_VERSION,
+    CacheEntry,
+    Manifest,
+    building,
+    cache_entry,
+    default_cache_dir,
+    locked,
+    now,
+    open_tokens,
+    read_manifest,
+    token_dtype,
+    write_manifest,
+)
+from hlbgpt_core.tokenizer import TokenArray, Tokenizer, load_tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenData:
+    """A dataset as tokens. `train` and `val` are 1-D, memory-mapped and read only, uint16 or uint32.
+
+    `vocab_size` is not padded. `train_bytes` and `val_bytes` are the UTF-8 bytes of the text that the tokens
+    stand for, separators not counted. `fingerprint` depends on the tokens and the tokenizer alone: the same
+    text gives the same on every host.
+    """
+
+    train: TokenArray
+    val: TokenArray
+    vocab_size: int
+    train_bytes: int
+    val_bytes: int
+    fingerprint: str
+
+
+def load_data(
+    dataset: str,
+    tokenizer: str,
+    *,
+    cache_dir: Path | None = None,
+    on_progress: Callable[[str, float], None] | None = None,
+) -> TokenData:
+    """The tokens of `dataset` under `tokenizer`, from the cache or newly encoded into it.
+
+    `on_progress(what, fraction)` is called about twice a second while there is work. Raises DataError for a
+    dataset, a tokenizer or a cache that cannot be had, within ten seconds where it is for want of a network.
+    """
+    source = _Source.of(dataset, tokenizer, cache_dir or default_cache_dir())
+    found = _open_unchanged(source)
+    if found is not None:
+        return found
+    heart = Heart(on_progress)
+    with locked(source.entry, lambda: heart.beat("waiting for another process to encode the data", 0.0)):
+        found = _open_unchanged(source)  # another process may have built it meanwhile
+        if found is None:
+            _rebuild(source, heart)
+            found = _open_unchanged(source)
+    if found is None:
+        raise DataError(f"the cache '{source.entry.folder}' was altered while it was opened", "Start again.")
+    return found
+
+
+def cached_fingerprint(dataset: str, tokenizer: str, *, cache_dir: Path | None = None) -> str | None:
+    """The fingerprint where the tokens are in the cache and the text is unchanged, else None; builds nothing."""
+    try:
+        found = _open_unchanged(_Source.of(dataset, tokenizer, cache_dir or default_cache_dir()))
+    except DataError:
+        return None
+    return None if found is None else found.fingerprint
+
+
+def dataset_tokenizer(dataset: str, tokenizer: str, *, cache_dir: Path | None = None) -> Tokenizer:
+    """The tokenizer that encoded `dataset`: to encode prompts and decode samples. Raises DataError as load_data."""
+    cache_dir = cache_dir or default_cache_dir()
+    if not tokenizer.startswith("bpe:"):
+        return load_tokenizer(tokenizer, cache_dir)
+    load_data(dataset, tokenizer, cache_dir=cache_dir)
+    manifest = read_manifest(_Source.of(dataset, tokenizer, cache_dir).entry.folder)
+    if manifest is None:
+        raise DataError(f"the cache of '{dataset}' was altered while it was opened", "Start again.")
+    return BytePairTokenizer(cache_dir / manifest.bpe_file, manifest.vocab_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """What is to be opened: names, the entry in the cache, and the local files' state ("" for a hub's)."""
+
+    dataset: str
+    name: DatasetName
+    tokenizer: str
+    entry: CacheEntry
+    state: str
+    local: Corpus | None
+
+    @classmethod
+    def of(cls, dataset: str, tokenizer: str, cache_dir: Path) -> "_Source":
+        name = parse_dataset(dataset)
+        try:
+            unpadded_vocabulary_size(tokenizer)
+        except SettingsError as error:
+            raise DataError(error.message, error.hint) from None
+        splits = local_splits(name) if name.kind in (PYSTDLIB, "text") else None
+        root = f" {sysconfig.get_paths()['stdlib']}" if name.kind == PYSTDLIB else ""
+        return cls(
+            dataset=dataset,
+            name=name,
+            tokenizer=tokenizer,
+            entry=cache_entry(
+                cache_dir, dataset=dataset, identity=f"{absolute_dataset(dataset)}{root}", tokenizer=tokenizer
+            ),
+            state=splits.state() if splits else "",
+            local=local_corpus(splits) if splits else None,
+        )
+
+
+def _open_unchanged(source: _Source) -> TokenData | None:
+    """The cached tokens, if they are whole and the text's files are as they were."""
+    folder = source.entry.folder
+    manifest = read_manifest(folder)
+    if manifest is None or manifest.source_state != source.state:
+        return None
+    try:
+        train, val = open_tokens(folder, "train", manifest), open_tokens(folder, "val", manifest)
+    except (OSError, ValueError):
+        return None
+    if read_manifest(folder) != manifest:  # replaced between the reading and the mapping
+        return None
+    return TokenData(
+        train=train,
+        val=val,
+        vocab_size=manifest.vocab_size,
+        train_bytes=manifest.train_bytes,
+        val_bytes=manifest.val_bytes,
+        fingerprint=manifest.fingerprint,
+    )
+
+
+def _rebuild(source: _Source, heart: Heart) -> None:
+    """Bring the entry up to date: touched files with the same text keep their tokens, all else is encoded."""
+    manifest = read_manifest(source.entry.folder)
+    if source.local is not None and manifest is not None:
+        old = (manifest.train_text_sha256, manifest.val_text_sha256)
+        if old == tuple(_digest(split, heart) for split in (source.local.train, source.local.val)):
+            write_manifest(source.entry.folder, replace(manifest, source_state=source.state))
+            return
+    corpus = source.local or _in_background(
+        partial(hub_corpus, source.name), heart, f"getting the dataset {source.dataset}"
+    )
+    tokenizer, bpe_file = _tokenizer_for(source, corpus, heart)
+    with building(source.entry) as folder:
+        _encode(source, corpus, tokenizer, bpe_file, folder, heart)
+
+
+def _encode(source: _Source, corpus: Corpus, tokenizer: Tokenizer, bpe_file: str, folder: Path, heart: Heart) -> None:
+    """Write both splits and their manifest into `folder`."""
+    dtype = token_dtype(tokenizer.vocab_size)
+    total_bytes = max(1, corpus.train.size_bytes + corpus.val.size_bytes)
+
+    def encoded(split: SplitText, file_name: str, bytes_before: int) -> EncodedSplit:
+        def on_bytes(done: int, work: "Future[Any]") -> None:
+            fraction = (bytes_before + done) / total_bytes
+            heart.beat("encoding", fraction)
+            heart.wait(work, "encoding", fraction)
+
+        try:
+            found = encode_split(split, tokenizer, folder / file_name, dtype, on_bytes)
+        except OSError as error:
+            raise cannot_write(folder, error) from None
+        if not found.tokens:
+            raise DataError(f"dataset '{source.dataset}' has no text to {file_name.removesuffix('.bin')} on")
+        return found
+
+    train = encoded(corpus.train, "train.bin", 0)
+    val = encoded(corpus.val, "val.bin", corpus.train.size_bytes)
+    manifest = Manifest(
+        version=FORMAT_VERSION,
+        dataset=source.dataset,
+        tokenizer=source.tokenizer,
+        vocab_size=tokenizer.vocab_size,
+        dtype=dtype.str,
+        train_tokens=train.tokens,
+        val_tokens=val.tokens,
+        train_bytes=train.text_bytes,
+        val_bytes=val.text_bytes,
+        train_sha256=train.token_sha256,
+        val_sha256=val.token_sha256,
+        train_text_sha256=train.text_sha256,
+        val_text_sha256=val.text_sha256,
+        fingerprint=_fingerprint(source.tokenizer, tokenizer.vocab_size, train, val),
+        source_state=source.state,
+        made_at=now(),
+        bpe_file=bpe_file,
+    )
+    write_manifest(folder, manifest)
+
+
+def _fingerprint(tokenizer: str, vocab_size: int, train: EncodedSplit, val: EncodedSplit) -> str:
+    digests = [train.token_sha256, val.token_sha256, train.text_sha256, val.text_sha256]
+    return hashlib.sha256(json.dumps([tokenizer, vocab_size, *digests]).encode()).hexdigest()
+
+
+def _tokenizer_for(source: _Source, corpus: Corpus, heart: Heart) -> tuple[Tokenizer, str]:
+    """The tokenizer, and the file of a trained one relative to the cache folder ("" for others)."""
+    cache_dir = source.entry.cache_dir
+    if not source.tokenizer.startswith("bpe:"):
+        return load_tokenizer(source.tokenizer, cache_dir), ""
+    vocab_size = unpadded_vocabulary_size(source.tokenizer)
+    # Named by the text, so that two datasets with the same text share it and a changed text gets its own.
+    bpe_file = f"bpe/{_digest(corpus.train, heart)[:32]}-{vocab_size}.json"
+    if not (cache_dir / bpe_file).exists():
+        texts = (piece for document in corpus.train.documents() for piece in pieces(document))
+        training = partial(train_byte_pairs, texts, vocab_size, cache_dir / bpe_file)
+        _in_background(training, heart, f"training the tokenizer {source.tokenizer}")
+    return BytePairTokenizer(cache_dir / bpe_file, vocab_size), bpe_file
+
+
+def _digest(split: SplitText, heart: Heart) -> str:
+    return digest_split(split, lambda: heart.beat("reading the text", 0.0))
+
+
+def _in_background(work: Callable[[], Any], heart: Heart, what: str) -> Any:
+    """Run `work` in a thread and beat until it is done: libraries report nothing while they work."""
+    with ThreadPoolExecutor(1) as pool:
+        return heart.wait(pool.submit(work), what, 0.0)

@@ -1,0 +1,128 @@
+"""The device and the number format that a run is trained on, and what is known of them."""
+
+import contextlib
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hlbgpt_core.errors import DeviceError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceFacts:
+    """A device's name as its maker gives it, and its memory in bytes (a CPU's is the machine's)."""
+
+    name: str
+    memory_bytes: int
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device called `name`: cpu, cuda or cuda:N. Raises DeviceError where it is not there."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DeviceError(f"there is no device '{name}'", "Use cpu, or cuda:N for the GPU number N.") from None
+    if device.type == "cpu":
+        return torch.device("cpu")
+    if device.type != "cuda":
+        raise DeviceError(f"device '{name}' is not supported", "Use cpu, or cuda:N for the GPU number N.")
+    if not torch.cuda.is_available():
+        built = f"This torch ({torch.__version__}) was built for CUDA {torch.version.cuda}; is the driver installed?"
+        without = f"This torch ({torch.__version__}) was built without CUDA: install one with it, or use --device cpu."
+        raise DeviceError(f"device '{name}': no GPU is to be seen", built if torch.version.cuda else without)
+    index = device.index or 0
+    count = torch.cuda.device_count()
+    if index >= count:
+        raise DeviceError(f"device '{name}': there are only {count} GPUs", f"Use cuda:0 to cuda:{count - 1}.")
+    return torch.device("cuda", index)
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """`precision`, where `auto` is bfloat16 on a GPU and float32 on a CPU."""
+    if precision != "auto":
+        return precision
+    return "float32" if device.type == "cpu" else "bfloat16"
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """The torch type of a resolved precision."""
+    return {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}[precision]
+
+
+def device_facts(device: torch.device) -> DeviceFacts:
+    """Name and memory of `device`."""
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        return DeviceFacts(name=properties.name, memory_bytes=properties.total_memory)
+    return DeviceFacts(name=_processor_name(), memory_bytes=_machine_memory_bytes())
+
+
+def memory_in_use_bytes(device: torch.device) -> int:
+    """Memory that tensors hold on a GPU; on a CPU the most that this process has held. Asks no device to wait."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else 1024 * peak
+
+
+def provenance(device: torch.device) -> dict[str, Any]:
+    """What computed the numbers: versions, and the device with its memory in bytes."""
+    facts = device_facts(device)
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "cuda": torch.version.cuda,
+        "platform": platform.platform(),
+        "device_name": facts.name,
+        "device_memory_bytes": facts.memory_bytes,
+        "threads": torch.get_num_threads(),
+    }
+
+
+@contextlib.contextmanager
+def reproducible(device: torch.device, *, deterministic: bool) -> Iterator[None]:
+    """With `deterministic`, only operations that give the same bits each time; what was set comes back after.
+
+    A CPU needs nothing of the kind: with the same thread count its results repeat.
+    """
+    if not deterministic or device.type == "cpu":
+        yield
+        return
+    # Read by cuBLAS when its first handle is made.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        # The fused attention kernels add up a mask's gradient in any order.
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def _processor_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _machine_memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on this system
+        return 0

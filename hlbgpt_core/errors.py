@@ -1,0 +1,53 @@
+"""The one tree of errors that hlbq shows to people.
+
+Every error carries a message that says what is wrong, with the value, and a hint that says what to do
+or type next. Whatever is not a subclass of `HlbqError` is a fault in the program itself.
+
+    HlbqError
+    ├── SettingsError          a setting's name or value, or a combination of them
+    ├── DataError              a dataset or tokenizer that cannot be had or is of no use
+    ├── DeviceError            a device that was asked for and is not there
+    ├── CheckpointError        a checkpoint that is missing, cut short or altered
+    ├── DivergedError          the loss is no longer finite
+    ├── OutOfMemoryError       the device's memory does not hold the run
+    └── (orchestrator/errors.py adds those of the queue)
+"""
+
+
+class HlbqError(Exception):
+    """Base of all errors with a message for people.
+
+    `message` says what is wrong; `hint` (may be empty) says the way out.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class SettingsError(HlbqError):
+    """A setting has an unknown name, a value that is refused, or clashes with another."""
+
+
+class DataError(HlbqError):
+    """A dataset or a tokenizer cannot be had, or does not hold what training needs."""
+
+
+class DeviceError(HlbqError):
+    """The device that was asked for is not there."""
+
+
+class CheckpointError(HlbqError):
+    """A checkpoint is missing, cut short, or not what its manifest says."""
+
+
+class DivergedError(HlbqError):
+    """The training loss is not finite any more."""
+
+
+class OutOfMemoryError(HlbqError):
+    """The device ran out of memory."""

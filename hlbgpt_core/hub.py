@@ -1,0 +1,137 @@
+"""Datasets of a hub, through the `datasets` library: `wikitext-103` and `hf:NAME[:CONFIG]`.
+
+What the library has in its own cache needs no network. Without one it would retry for 23 seconds; so the
+hub is asked once, briefly, and where it does not answer the library is told to stay offline.
+
+The train split trains. The split named validation, valid, val or dev validates; without one the last 5 % of
+the train split's rows do. Every row is a document; an empty one is left out.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hlbgpt_core.corpus import Corpus, Document, SplitText
+from hlbgpt_core.errors import DataError
+from hlbgpt_core.text_sources import VALIDATION_SHARE, WIKITEXT, DatasetName
+
+REACH_SECONDS = 3.0
+REACH_SECONDS_IN_ALL = 4.0
+ROWS_AT_ONCE = 1000
+VALIDATION_NAMES = ("validation", "valid", "val", "dev")
+_WIKITEXT_ON_HUB = DatasetName(kind="hf", target="Salesforce/wikitext", config="wikitext-103-raw-v1")
+# What wikitext's raw file has where the hub's rows are empty.
+_WIKITEXT_EMPTY_LINE = " \n"
+_SERVER_ERROR = 500
+
+
+def hub_corpus(name: DatasetName) -> Corpus:
+    """The corpus of `wikitext-103` or `hf:`; blocks while the library downloads.
+
+    Raises DataError where it cannot be had: in under ten seconds where the hub does not answer.
+    """
+    is_wikitext = name.kind == WIKITEXT
+    on_hub = _WIKITEXT_ON_HUB if is_wikitext else name
+    splits = _load(on_hub, asked_for=WIKITEXT if is_wikitext else _full_name(name))
+    train_name = "train" if "train" in splits else next(iter(splits))
+    train = splits[train_name]
+    val_name = next((known for known in VALIDATION_NAMES if known in splits), None)
+    if val_name is None:
+        cut = len(train) - max(1, round(len(train) * VALIDATION_SHARE))
+        train, val = train.select(range(cut)), train.select(range(cut, len(train)))
+    else:
+        val = splits[val_name]
+    column = _text_column(train, _full_name(on_hub))
+    return Corpus(
+        train=_split_of_rows(train, column, one_text=is_wikitext), val=_split_of_rows(val, column, one_text=is_wikitext)
+    )
+
+
+def _load(name: DatasetName, asked_for: str) -> Any:
+    import datasets
+    from huggingface_hub import constants
+
+    offline = bool(datasets.config.HF_HUB_OFFLINE) or not _hub_answers()
+    try:
+        with _offline(offline):
+            return datasets.load_dataset(name.target, name.config or None)
+    except Exception as error:  # the library raises whatever its readers and the network raise
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        where = "cannot be reached" if offline else f"refused it ({type(error).__name__}: {reason})"
+        raise DataError(
+            f"dataset '{asked_for}' is not in the local cache '{datasets.config.HF_DATASETS_CACHE}', "
+            f"and the hub at {constants.ENDPOINT} {where}",
+            "Offline, --dataset pystdlib and --dataset text:PATH work. Else check the name, "
+            "or load the dataset once on this machine while it has a network.",
+        ) from None
+
+
+def _hub_answers() -> bool:
+    """Whether the configured hub answers at all. The thread bounds a silent name server too."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        from huggingface_hub import constants, get_session
+
+        try:
+            answer = get_session().head(constants.ENDPOINT, timeout=REACH_SECONDS)
+        except Exception:  # whatever the library's client raises: there is no answer
+            return
+        if answer.status_code < _SERVER_ERROR:
+            answered.set()
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(REACH_SECONDS_IN_ALL)
+    return answered.is_set()
+
+
+@contextmanager
+def _offline(offline: bool) -> Iterator[None]:
+    """Tell `datasets` and its hub client to use no network. Both read the environment only at import."""
+    import datasets
+    from huggingface_hub import constants
+
+    before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    if offline:
+        datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
+
+
+def _text_column(rows: Any, name: str) -> str:
+    columns = [column for column, feature in rows.features.items() if getattr(feature, "dtype", "") in _TEXT_TYPES]
+    if "text" in columns:
+        return "text"
+    if len(columns) == 1:
+        return str(columns[0])
+    raise DataError(
+        f"dataset '{name}' has no column 'text', and not one single column of text: {', '.join(rows.features)}",
+        "Write its text to files and use text:PATH.",
+    )
+
+
+_TEXT_TYPES = ("string", "large_string")
+
+
+def _split_of_rows(rows: Any, column: str, *, one_text: bool) -> SplitText:
+    def texts() -> Iterator[str]:
+        for batch in rows.select_columns([column]).iter(batch_size=ROWS_AT_ONCE):
+            yield from batch[column]
+
+    def documents() -> Iterator[Document]:
+        if one_text:
+            yield (text or _WIKITEXT_EMPTY_LINE for text in texts())
+            return
+        for text in texts():
+            if text:
+                yield iter((text,))
+
+    return SplitText(documents=documents, size_bytes=int(rows.data.nbytes))
+
+
+def _full_name(name: DatasetName) -> str:
+    return f"hf:{name.target}" + (f":{name.config}" if name.config else "")

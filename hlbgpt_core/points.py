@@ -1,0 +1,138 @@
+"""What is recorded of a run, and the Reporter that carries it out of the trainer.
+
+Only the standard library is imported here: the queue and its readers use these values too.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class Split(StrEnum):
+    """Which tokens a point was measured on."""
+
+    TRAIN = "train"
+    VAL = "val"
+
+
+class Phase(StrEnum):
+    """What the trainer is doing. Every phase counts as life."""
+
+    DATA = "data"
+    COMPILE = "compile"
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+
+
+class Directive(StrEnum):
+    """What the supervisor wants of the trainer, asked before every microbatch."""
+
+    CONTINUE = "continue"
+    CHECKPOINT = "checkpoint"
+    RELEASE = "release"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One record of metrics of a run, after `step` completed optimizer steps.
+
+    `loss` is in nats a token, `pplx` is e**loss, `cumulative_time` is seconds of training without
+    evaluation, `epoch` is tokens seen / training tokens, `lr` is the decay group's. A val point carries
+    the training counters of its moment. `extra` holds every group's lr (`lr_<group>`) and users' metrics.
+    """
+
+    split: Split
+    step: int
+    loss: float
+    acc: float
+    pplx: float
+    cumulative_time: float
+    tokens_seen: int
+    epoch: float
+    batch_size: int
+    seq_length: int
+    lr: float
+    weight_decay: float
+    grad_norm: float | None = None
+    microbatches: int | None = None
+    bits_per_byte: float | None = None
+    extra: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known only where a run starts; fixed at its first claim for the run's life."""
+
+    data_fingerprint: str
+    train_tokens: int
+    val_tokens: int
+    val_bytes: int
+    device: str
+    device_name: str
+    precision: str
+    path: str
+    threads: int
+    deterministic: bool
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """A sign of life. `fraction` is how much of the run is done, 0 to 1, by the nearest stop rule."""
+
+    phase: Phase
+    step: int = 0
+    microbatch: int = 0
+    tokens_seen: int = 0
+    tokens_per_second: float = 0.0
+    fraction: float = 0.0
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedCheckpoint:
+    """A checkpoint on disk: its folder relative to the state folder, the sha256 of its manifest, its step."""
+
+    path: str
+    sha256: str
+    step: int
+
+
+class Reporter(Protocol):
+    """How the trainer speaks to whoever runs it. Calls must be cheap: they stand between steps."""
+
+    def resumed(self, checkpoint: SavedCheckpoint | None) -> None:
+        """Called once, first, where checkpoints were offered: the one taken up, or None for step 0."""
+
+    def facts(self, facts: Facts) -> None:
+        """Called once, before the first step."""
+
+    def point(self, point: Point) -> None:
+        """Called for every point, in the order of steps."""
+
+    def progress(self, progress: Progress) -> Directive:
+        """Called at least before every microbatch; returns what is wanted of the trainer."""
+
+    def checkpoint(self, checkpoint: SavedCheckpoint) -> None:
+        """Called after a checkpoint is whole on disk, and after every point up to its step."""
+
+
+class Outcome(StrEnum):
+    """How a training run that raised no error came to its end."""
+
+    FINISHED = "finished"
+    RELEASED = "released"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """The end of a training run. `stopped_by` names the setting whose limit was reached, if one was."""
+
+    outcome: Outcome
+    steps: int
+    tokens_seen: int
+    training_seconds: float
+    stopped_by: str = ""

@@ -1,0 +1,58 @@
+"""Folders and files that only their owner can read, written whole or not at all."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from hlbgpt_core.errors import DataError
+
+FOLDER_MODE = 0o700
+FILE_MODE = 0o600
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make `folder` and what is missing above it, for its owner alone. Raises DataError where that fails."""
+    try:
+        for missing in reversed([folder, *folder.parents]):
+            if not missing.exists():
+                missing.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        if not folder.is_dir():
+            raise NotADirectoryError(0, "a file stands there", str(folder))
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+
+
+def write_private_file(path: Path, content: bytes) -> None:
+    """Write `path` through a temporary file beside it: readers see the old content or the new, never a part.
+
+    Raises DataError where the disk refuses.
+    """
+    temporary = ""
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mkstemp gives 0600
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise cannot_write(path, error) from None
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk keep the names in `folder`: a rename is safe from a power cut only after this."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def cannot_write(path: Path, error: OSError) -> DataError:
+    """The error for a cache that cannot be written, with the way to another place."""
+    return DataError(
+        f"the cache of tokens cannot be written at '{path}': {error.strerror or error}",
+        "Free some space or mend the rights there, or name another folder: export HLBQ_CACHE=/path/to/folder.",
+    )

@@ -1,0 +1,208 @@
+"""Sizes: depth and width from a scale, parameter counts without building a model, tokens a microbatch.
+
+Only the standard library is imported here. Formulas: hlb-gpt by Fern (tysam-code), 2024, versions 0.4.1 and 0.3.0.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from hlbgpt_core.errors import SettingsError
+from hlbgpt_core.settings import Settings
+
+# Tokens that one microbatch of the default model holds on a GPU with 40 GB, before the model's size counts.
+BASE_MICROBATCH_TOKENS = 114_688
+END_OF_TEXT_TOKENS = 1
+
+# n_vocab of tiktoken's encodings, so that planning needs neither tiktoken nor its files.
+TIKTOKEN_VOCABULARIES: Mapping[str, int] = MappingProxyType(
+    {
+        "gpt2": 50_257,
+        "r50k_base": 50_257,
+        "p50k_base": 50_281,
+        "p50k_edit": 50_284,
+        "cl100k_base": 100_277,
+        "o200k_base": 200_019,
+        "o200k_harmony": 201_088,
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeScale:
+    """The recipe's default width, depth and number of parameters (at a vocabulary of 50,304)."""
+
+    width: int
+    depth: int
+    num_params: int
+
+
+RECIPE_SCALES: Mapping[str, RecipeScale] = MappingProxyType(
+    {
+        "0.4.1": RecipeScale(width=384, depth=8, num_params=46_009_736),
+        "0.3.0": RecipeScale(width=384, depth=6, num_params=30_823_302),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What follows from settings alone: all that is logged of a run's size."""
+
+    depth: int
+    width: int
+    vocab_size: int
+    num_params: int
+    num_non_embedding_params: int
+    model_scale: float
+    microbatch_tokens: int
+
+
+def vocabulary_size(tokenizer: str) -> int:
+    """Number of token values of a tokenizer, padded to a multiple of 64 (hlb-gpt pads GPT-2's to 50,304).
+
+    Raises SettingsError for a tokenizer that is not known.
+    """
+    return 64 * math.ceil(unpadded_vocabulary_size(tokenizer) / 64)
+
+
+def unpadded_vocabulary_size(tokenizer: str) -> int:
+    """Number of token values of a tokenizer. Raises SettingsError for one that is not known."""
+    if tokenizer == "bytes":
+        return 256 + END_OF_TEXT_TOKENS
+    if tokenizer.startswith("bpe:"):
+        size = tokenizer.removeprefix("bpe:")
+        if not size.isdecimal() or not 258 <= int(size) <= 1_000_000:
+            raise SettingsError(
+                f"tokenizer: '{tokenizer}' has no usable size", "Use bpe:SIZE with 258 to 1000000, such as bpe:8192."
+            )
+        return int(size)
+    if tokenizer not in TIKTOKEN_VOCABULARIES:
+        raise SettingsError(
+            f"tokenizer: '{tokenizer}' is not known",
+            f"Use bytes, bpe:SIZE, or one of: {', '.join(TIKTOKEN_VOCABULARIES)}.",
+        )
+    return TIKTOKEN_VOCABULARIES[tokenizer]
+
+
+def depth_and_width(settings: Settings) -> tuple[int, int]:
+    """Depth and width that `settings` ask for: explicit, or from model_scale.
+
+    W = 64 round(W0 log2(1+s) / 64), D = round(D0 log2(1+s)). Raises SettingsError where only one of the two
+    is set, or where either comes to 0.
+    """
+    if (settings.depth < 1) != (settings.width < 1):
+        raise SettingsError(
+            f"depth {settings.depth} and width {settings.width}: set both or neither",
+            "Give --depth and --width together, all of them 1 or more, or size the model by --model_scale.",
+        )
+    if settings.depth >= 1:
+        width = 64 * round(settings.width / 64)
+        if width < 1:
+            raise SettingsError(f"width {settings.width} rounds to 0", "Widths are multiples of 64: use 64 or more.")
+        return settings.depth, width
+    base = RECIPE_SCALES[settings.recipe]
+    factor = math.log2(1 + settings.model_scale)
+    depth, width = round(base.depth * factor), 64 * round(base.width * factor / 64)
+    if depth < 1 or width < 1:
+        raise SettingsError(
+            f"model_scale {settings.model_scale:g} is too small: depth {depth}, width {width}",
+            "Use a larger --model_scale, or set --depth and --width.",
+        )
+    return depth, width
+
+
+def count_params(settings: Settings, *, depth: int, width: int, vocab_size: int) -> tuple[int, int]:
+    """All trainable parameters, and those of the blocks and the last norm alone."""
+    if settings.recipe == "0.3.0":
+        attention = 3 * width * width + width * width + width + 1
+        mlp = 6 * width * width + 3 * width * width + width
+        non_embedding = depth * (attention + mlp) + width
+        return vocab_size * width + non_embedding, non_embedding
+    query_key, inner = width // settings.qk_dim_div, settings.expand_factor * width
+    block = (2 * query_key + 2 * inner) * width + width * inner + width + 1
+    non_embedding = depth * block + width
+    return 2 * vocab_size * width + non_embedding, non_embedding
+
+
+def microbatch_tokens(gpu_capacity_scalar: float, model_scale: float) -> int:
+    """Tokens a microbatch: C = floor(floor(114688 g) / (1.52174 + 0.482 s^0.87)), s the true scale."""
+    share: float = 1.52174 + 0.482 * model_scale**0.87
+    return math.floor(math.floor(BASE_MICROBATCH_TOKENS * gpu_capacity_scalar) / share)
+
+
+def sizes(settings: Settings) -> Sizes:
+    """Everything about size that follows from `settings`. Raises SettingsError as its parts do."""
+    depth, width = depth_and_width(settings)
+    vocab_size = vocabulary_size(settings.tokenizer)
+    num_params, non_embedding = count_params(settings, depth=depth, width=width, vocab_size=vocab_size)
+    scale = num_params / RECIPE_SCALES[settings.recipe].num_params
+    return Sizes(
+        depth=depth,
+        width=width,
+        vocab_size=vocab_size,
+        num_params=num_params,
+        num_non_embedding_params=non_embedding,
+        model_scale=scale,
+        microbatch_tokens=microbatch_tokens(settings.gpu_capacity_scalar, scale),
+    )
+
+
+def resolve(settings: Settings) -> Settings:
+    """`settings` with depth, width and model_scale as they are trained; resolving twice changes nothing."""
+    found = sizes(settings)
+    return replace(settings, depth=found.depth, width=found.width, model_scale=found.model_scale)
+
+
+def check(settings: Settings) -> Sizes:
+    """The sizes of resolved `settings`, after checking that a model of them can be trained.
+
+    Raises SettingsError where heads do not divide what they split, the sequence lengths do not fit each
+    other, or a microbatch holds no more than one sequence.
+    """
+    found = sizes(settings)
+    heads, query_key = settings.num_heads, found.width // settings.qk_dim_div
+    if found.width % heads:
+        raise SettingsError(
+            f"num_heads {heads} does not divide width {found.width}", "Use a number of heads that divides the width."
+        )
+    if settings.recipe == "0.4.1":
+        if query_key < 1:
+            raise SettingsError(
+                f"qk_dim_div {settings.qk_dim_div} leaves no query-key channels at width {found.width}",
+                "Use a smaller --qk_dim_div.",
+            )
+        if query_key % heads:
+            raise SettingsError(
+                f"num_heads {heads} does not divide the query-key width {query_key} "
+                f"(width {found.width} // qk_dim_div {settings.qk_dim_div})",
+                "Use a number of heads that divides it, or another --qk_dim_div.",
+            )
+    if settings.initial_sequence_length > settings.max_sequence_length:
+        raise SettingsError(
+            f"initial_sequence_length {settings.initial_sequence_length} is above "
+            f"max_sequence_length {settings.max_sequence_length}",
+            "Start with sequences no longer than the longest.",
+        )
+    if settings.num_eval_tokens < settings.max_sequence_length:
+        raise SettingsError(
+            f"num_eval_tokens {settings.num_eval_tokens} is below max_sequence_length {settings.max_sequence_length}",
+            "An evaluation needs at least one sequence: raise --num_eval_tokens.",
+        )
+    # 0.3.0 sets its batch size itself (64 sequences at full length); only 0.4.1 cuts its batches from C.
+    if settings.recipe == "0.4.1" and found.microbatch_tokens <= settings.max_sequence_length:
+        raise SettingsError(
+            f"a microbatch of {found.microbatch_tokens} tokens holds no more than one sequence of "
+            f"{settings.max_sequence_length} (model scale {found.model_scale:.3g}, "
+            f"gpu_capacity_scalar {settings.gpu_capacity_scalar:g})",
+            f"Raise --gpu_capacity_scalar above {capacity_that_fits(found, settings):.2g}, "
+            "or lower --max_sequence_length.",
+        )
+    return found
+
+
+def capacity_that_fits(found: Sizes, settings: Settings) -> float:
+    """The least gpu_capacity_scalar (about) at which a microbatch holds more than one longest sequence."""
+    per_scalar = microbatch_tokens(1.0, found.model_scale)
+    return 1.05 * (settings.max_sequence_length + 1) / max(per_scalar, 1)

@@ -1,0 +1,289 @@
+"""Dataset names, and the text files behind them: where text comes from, and whether it can be used.
+
+Only the standard library is imported here: `submit` checks a dataset with the same words as the training
+that would fail on it later.
+
+A dataset is `pystdlib`, `wikitext-103`, `text:PATH` or `hf:NAME[:CONFIG]`. Text files are UTF-8 and are read
+as they are (no translation of line ends). Which part validates:
+
+- `pystdlib`: the last 5 % of the files, by number, in sorted order.
+- `text:` with several files of which some are named `train*` and some `val*`: training reads the first,
+  validation the second, and all others (`test*`) are left out.
+- `text:` otherwise: the last 5 % of all bytes, cut at a character, whichever files they stand in.
+"""
+
+import codecs
+import difflib
+import glob
+import hashlib
+import os
+import re
+import stat
+import sysconfig
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hlbgpt_core.errors import DataError
+
+VALIDATION_SHARE = 0.05
+TEXT_ENDINGS = (".md", ".text", ".txt")
+BLOCK_BYTES = 256 * 1024
+SUBMIT_CHECK_BYTES = 64 * 1024 * 1024
+WIKITEXT = "wikitext-103"
+PYSTDLIB = "pystdlib"
+_LEFT_OUT_OF_PYSTDLIB = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
+_HUB_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetName:
+    """A parsed dataset name. `kind` is pystdlib, wikitext-103, text or hf.
+
+    `target` is the path of `text:` and the name of `hf:`, `config` the configuration of `hf:` ("" for none).
+    """
+
+    kind: str
+    target: str = ""
+    config: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSpan:
+    """The bytes from `start` up to `end` of one file; both stand at a character boundary.
+
+    `modified_ns` is when the file last changed, as the file system says.
+    """
+
+    path: Path
+    start: int
+    end: int
+    modified_ns: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalSplits:
+    """The spans that train and those that validate; each span is one document."""
+
+    train: Sequence[FileSpan]
+    val: Sequence[FileSpan]
+
+    def state(self) -> str:
+        """A digest of paths, sizes and times of change: while it stays, the text need not be read again."""
+        lines = [
+            f"{split}\t{span.path}\t{span.start}\t{span.end}\t{span.modified_ns}"
+            for split, spans in (("train", self.train), ("val", self.val))
+            for span in spans
+        ]
+        return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def parse_dataset(dataset: str) -> DatasetName:
+    """The parts of a dataset name. Raises DataError for an unknown name (the nearest is suggested)."""
+    kind, colon, rest = dataset.partition(":")
+    if dataset in (PYSTDLIB, WIKITEXT):
+        return DatasetName(kind=dataset)
+    if kind == "text" and colon:
+        if not rest:
+            raise DataError("text: names no path", "Name a file, a folder or a glob: text:PATH.")
+        return DatasetName(kind="text", target=rest)
+    if kind == "hf" and colon:
+        name, _, config = rest.partition(":")
+        parts = name.split("/")
+        if not name:
+            raise DataError("hf: names no dataset", "Name one: hf:NAME or hf:NAME:CONFIG.")
+        if len(parts) > 2 or not all(map(_HUB_PART.fullmatch, parts)) or (config and not _HUB_PART.fullmatch(config)):
+            raise DataError(
+                f"'{dataset}' is not a dataset's name", "Use hf:NAME, hf:OWNER/NAME or hf:OWNER/NAME:CONFIG."
+            )
+        return DatasetName(kind="hf", target=name, config=config)
+    near = difflib.get_close_matches(dataset, (PYSTDLIB, WIKITEXT, f"text:{rest}", f"hf:{rest}"), n=1)
+    suggestion = f"Did you mean '{near[0]}'? " if near else ""
+    if not colon and Path(dataset).exists():
+        suggestion = f"Did you mean 'text:{dataset}'? "
+    raise DataError(
+        f"there is no dataset '{dataset}'", f"{suggestion}Use {PYSTDLIB}, {WIKITEXT}, text:PATH or hf:NAME[:CONFIG]."
+    )
+
+
+def check_dataset(dataset: str, *, missing_path_is_fine: bool = False, byte_limit: int = SUBMIT_CHECK_BYTES) -> None:
+    """Raise the DataError that training on `dataset` would raise, as far as this host can tell.
+
+    Names are always checked. Of `text:`, the first `byte_limit` bytes are read; with `missing_path_is_fine`
+    a path that is not on this host passes, since the worker's host may have it.
+    """
+    name = parse_dataset(dataset)
+    if name.kind != "text" or (missing_path_is_fine and not _matches(name.target)):
+        return
+    splits = local_splits(name)
+    for span in (*splits.train, *splits.val):
+        if byte_limit <= 0:
+            return
+        for block in read_span(span):
+            byte_limit -= len(block)
+            if byte_limit <= 0:
+                return
+
+
+def absolute_dataset(dataset: str) -> str:
+    """`dataset`, with the path of `text:` made absolute: what a worker in another folder can read."""
+    name = parse_dataset(dataset)
+    if name.kind != "text":
+        return dataset
+    return f"text:{Path(name.target).expanduser().absolute()}"
+
+
+def local_splits(name: DatasetName) -> LocalSplits:
+    """The files of `pystdlib` or `text:`, and which part of them validates. Raises DataError as read_span does."""
+    if name.kind == PYSTDLIB:
+        files = pystdlib_files(Path(sysconfig.get_paths()["stdlib"]))
+        cut = len(files) - max(1, round(len(files) * VALIDATION_SHARE))
+        return LocalSplits(train=_whole(files[:cut]), val=_whole(files[cut:]))
+    files = text_files(name.target)
+    train = [file for file in files if file.name.lower().startswith("train")]
+    val = [file for file in files if file.name.lower().startswith("val")]
+    if train and val:
+        splits = LocalSplits(train=_whole(train), val=_whole(val))
+        if not splits.train or not splits.val:
+            raise DataError(f"text: the {'val' if splits.train else 'train'}* files of '{name.target}' are empty")
+        return splits
+    return _cut_off_validation(name.target, _whole(files))
+
+
+def pystdlib_files(root: Path) -> list[Path]:
+    """The `.py` files of the standard library in `root` but for its tests, sorted by path.
+
+    Raises DataError where there are too few to split.
+    """
+    kept: list[str] = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if name not in _LEFT_OUT_OF_PYSTDLIB]
+        inside = folder.removeprefix(str(root)).replace(os.sep, "/").strip("/")
+        kept += [f"{inside}/{file}".strip("/") for file in files if file.endswith(".py")]
+    if len(kept) < 2:
+        raise DataError(
+            f"pystdlib: this Python keeps no .py files of its standard library in '{root}'", "Use text:PATH instead."
+        )
+    return [root / path for path in sorted(kept)]
+
+
+def text_files(target: str) -> list[Path]:
+    """The files that `text:target` names, sorted by path.
+
+    A folder gives its files that end in .txt, .text or .md, at any depth; a glob gives every file it matches.
+    Hidden files and folders are left out. Raises DataError where there are none.
+    """
+    matches = _matches(target)
+    if not matches:
+        raise DataError(
+            f"text: there is no file, folder or glob match at '{target}'",
+            "Check the path on the machine that trains, or use pystdlib, which is on every machine.",
+        )
+    named = Path(target).expanduser().absolute()
+    if named.is_dir():
+        files = [path for path in named.rglob("*") if path.suffix.lower() in TEXT_ENDINGS and path.is_file()]
+        files = [path for path in files if not any(part.startswith(".") for part in path.relative_to(named).parts)]
+    elif named.exists() and not named.is_file():
+        raise DataError(f"text: '{target}' is neither a file nor a folder", "Name a regular file.")
+    else:
+        files = [path for path in matches if path.is_file()]
+    if not files:
+        raise DataError(
+            f"text: the folder '{target}' holds no text files ({', '.join(TEXT_ENDINGS)})"
+            if named.is_dir()
+            else f"text: '{target}' matches folders only",
+            "Name files of other endings with a glob in quotes: 'text:FOLDER/**/*.py'.",
+        )
+    return sorted(files)
+
+
+def read_span(span: FileSpan) -> Iterator[str]:
+    """The text of `span` in blocks of about 256 KiB.
+
+    Raises DataError for a file that cannot be read, is binary (a NUL byte) or is not UTF-8, with the offset.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    offset, pending_bytes = span.start, 0
+    try:
+        with span.path.open("rb") as file:
+            file.seek(span.start)
+            while offset < span.end:
+                block = file.read(min(BLOCK_BYTES, span.end - offset))
+                if (nul := block.find(b"\0")) >= 0:
+                    raise DataError(
+                        f"text: '{span.path}' is a binary file: it has a NUL byte at offset {offset + nul}",
+                        "Name a text file in UTF-8.",
+                    )
+                at_end = offset + len(block) >= span.end or not block
+                text = decoder.decode(block, final=at_end)
+                offset += len(block)
+                pending_bytes = len(decoder.getstate()[0])
+                if text:
+                    yield text
+                if at_end:
+                    return
+    except UnicodeDecodeError as error:
+        position = offset - pending_bytes + error.start
+        raise DataError(
+            f"text: '{span.path}' is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {position}",
+            "Convert it first, for instance: iconv -f LATIN1 -t UTF-8 FILE > NEW_FILE.",
+        ) from None
+    except OSError as error:
+        raise DataError(f"text: '{span.path}' cannot be read: {error.strerror}", "Check the file's rights.") from None
+
+
+def _matches(target: str) -> list[Path]:
+    named = Path(target).expanduser().absolute()
+    if named.exists():
+        return [named]
+    return [Path(match) for match in glob.glob(str(named), recursive=True)]  # noqa: PTH207 (Path.glob takes no absolute pattern)
+
+
+def _whole(files: Sequence[Path]) -> list[FileSpan]:
+    spans = []
+    for path in files:
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise DataError(f"text: '{path}' cannot be read: {error.strerror}", "Check the file's rights.") from None
+        if stat.S_ISREG(found.st_mode) and found.st_size:
+            spans.append(FileSpan(path=path, start=0, end=found.st_size, modified_ns=found.st_mtime_ns))
+    return spans
+
+
+def _cut_off_validation(target: str, spans: Sequence[FileSpan]) -> LocalSplits:
+    total_bytes = sum(span.end for span in spans)
+    if not total_bytes:
+        raise DataError(f"text: '{target}' is empty", "Name a file with text in it.")
+    cut = total_bytes - max(1, round(total_bytes * VALIDATION_SHARE))
+    train, val = [], []
+    position = 0
+    for span in spans:
+        inside = _character_boundary(span.path, min(max(cut - position, 0), span.end), span.end)
+        if inside > 0:
+            train.append(replace(span, end=inside))
+        if inside < span.end:
+            val.append(replace(span, start=inside))
+        position += span.end
+    if not train or not val:
+        raise DataError(
+            f"text: '{target}' holds {total_bytes} bytes: too short to cut off a part for validation",
+            "Name a longer text.",
+        )
+    return LocalSplits(train=train, val=val)
+
+
+def _character_boundary(path: Path, offset: int, size: int) -> int:
+    """The last start of a UTF-8 character at or before `offset`."""
+    if offset in (0, size):
+        return offset
+    try:
+        with path.open("rb") as file:
+            first = max(0, offset - 3)
+            file.seek(first)
+            head = file.read(offset - first + 1)
+    except OSError as error:
+        raise DataError(f"text: '{path}' cannot be read: {error.strerror}", "Check the file's rights.") from None
+    while offset > first and head[offset - first] & 0xC0 == 0x80:
+        offset -= 1
+    return offset

@@ -1,0 +1,261 @@
+"""The cache of tokens: one folder for each dataset and tokenizer, made whole or not at all.
+
+    CACHE/tokens/NAME/train.bin, val.bin    token values, little-endian uint16 or uint32
+                      manifest.json         what they are, and their sizes
+    CACHE/tokens/.NAME.building-*           a build in progress, or what a killed one left
+    CACHE/locks/NAME                        held (flock) while building; the system frees it with its process
+
+A folder is renamed into place when everything in it is on disk. Whoever opens one checks its files' sizes
+against the manifest; content is checked only by `verify`, so that opening takes the same time at any size.
+"""
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hlbgpt_core.errors import DataError
+from hlbgpt_core.private_files import FILE_MODE, cannot_write, make_private_folder, sync_folder, write_private_file
+from hlbgpt_core.tokenizer import TokenArray
+
+FORMAT_VERSION = 1
+LOCK_POLL_SECONDS = 0.2
+LARGEST_UINT16 = 65_535
+SLUG_CHARACTERS = 60
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a cache holds. `source_state` tells whether the text's files are as they were; times are UTC.
+
+    `bpe_file` is the trained tokenizer, relative to the cache folder ("" for other tokenizers).
+    """
+
+    version: int
+    dataset: str
+    tokenizer: str
+    vocab_size: int
+    dtype: str
+    train_tokens: int
+    val_tokens: int
+    train_bytes: int
+    val_bytes: int
+    train_sha256: str
+    val_sha256: str
+    train_text_sha256: str
+    val_text_sha256: str
+    fingerprint: str
+    source_state: str
+    made_at: str
+    bpe_file: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheRecord:
+    """A line of `hlbq data list`. A cache that is not `usable` is rebuilt at its next use."""
+
+    name: str
+    usable: bool
+    dataset: str = ""
+    tokenizer: str = ""
+    train_tokens: int = 0
+    val_tokens: int = 0
+    bytes_on_disk: int = 0
+    made_at: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheEntry:
+    """The place of one dataset and tokenizer in the cache at `cache_dir`."""
+
+    cache_dir: Path
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        return self.cache_dir / "tokens" / self.name
+
+
+def default_cache_dir(environment: Mapping[str, str] = os.environ) -> Path:
+    """`$HLBQ_CACHE`, else `hlbq` in the user's cache folder: `$XDG_CACHE_HOME`, or the platform's own."""
+    if named := environment.get("HLBQ_CACHE"):
+        return Path(named).expanduser().absolute()
+    xdg = environment.get("XDG_CACHE_HOME", "")
+    if Path(xdg).is_absolute():
+        return Path(xdg) / "hlbq"
+    return Path("~/Library/Caches/hlbq" if sys.platform == "darwin" else "~/.cache/hlbq").expanduser()
+
+
+def cache_entry(cache_dir: Path, *, dataset: str, identity: str, tokenizer: str) -> CacheEntry:
+    """The entry of a dataset; `identity` is what tells it from others of that name (an absolute path).
+
+    The name is letters, digits, dots, dashes and underscores, so that no dataset's name leaves the cache.
+    """
+    key = hashlib.sha256(json.dumps([FORMAT_VERSION, identity, tokenizer]).encode()).hexdigest()[:16]
+    slug = re.sub(r"[^A-Za-z0-9_-]+", "-", f"{dataset}-{tokenizer}").strip("-")[-SLUG_CHARACTERS:].strip("-")
+    return CacheEntry(cache_dir=cache_dir, name=f"{slug}-{key}")
+
+
+def token_dtype(vocab_size: int) -> "np.dtype[Any]":
+    """uint16, or uint32 past 65,535 values."""
+    return np.dtype("<u4" if vocab_size > LARGEST_UINT16 else "<u2")
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a cache that is whole, else None: nothing there, cut short, altered, or another version."""
+    try:
+        values = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if not isinstance(values, dict) or values.get("version") != FORMAT_VERSION:
+            return None
+        manifest = Manifest(**values)
+        width = np.dtype(manifest.dtype).itemsize
+        sizes = {"train": manifest.train_tokens, "val": manifest.val_tokens}
+        whole = all((folder / f"{split}.bin").stat().st_size == width * count for split, count in sizes.items())
+    except (OSError, ValueError, TypeError):
+        return None
+    return manifest if whole and min(sizes.values()) > 0 else None
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Put `manifest` into `folder`, in the place of the one before."""
+    write_private_file(folder / MANIFEST, (json.dumps(dataclasses.asdict(manifest), indent=1) + "\n").encode())
+
+
+def open_tokens(folder: Path, split: str, manifest: Manifest) -> TokenArray:
+    """The tokens of a split, 1-D and memory-mapped, read only."""
+    return np.memmap(folder / f"{split}.bin", dtype=np.dtype(manifest.dtype), mode="r")
+
+
+@contextmanager
+def locked(entry: CacheEntry, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of `entry`; `on_wait` is called a few times a second while another process holds it."""
+    import fcntl
+
+    make_private_folder(entry.cache_dir / "locks")
+    try:
+        descriptor = os.open(entry.cache_dir / "locks" / entry.name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+    except OSError as error:
+        raise cannot_write(entry.cache_dir / "locks", error) from None
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                on_wait()
+                time.sleep(LOCK_POLL_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def building(entry: CacheEntry) -> Iterator[Path]:
+    """A temporary folder that becomes the entry's when the block ends well, and goes away when it does not.
+
+    To be called with the lock held: what other builders left was left by dead ones.
+    """
+    tokens = entry.folder.parent
+    make_private_folder(tokens)
+    prefix = f".{entry.name}.building-"
+    for leftover in tokens.glob(f"{prefix}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        temporary = Path(tempfile.mkdtemp(dir=tokens, prefix=prefix))
+    except OSError as error:
+        raise cannot_write(tokens, error) from None
+    try:
+        yield temporary
+        sync_folder(temporary)
+        if entry.folder.exists():
+            # Processes that have the old files mapped keep them.
+            entry.folder.rename(tokens / f"{temporary.name}-replaced")
+        temporary.rename(entry.folder)
+        sync_folder(tokens)
+    except OSError as error:
+        raise cannot_write(temporary, error) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(tokens / f"{temporary.name}-replaced", ignore_errors=True)
+
+
+def list_caches(cache_dir: Path) -> list[CacheRecord]:
+    """Every cache, by name; none where the folder is not there."""
+    tokens = cache_dir / "tokens"
+    if not tokens.is_dir():
+        return []
+    return [_record(folder) for folder in sorted(tokens.iterdir()) if folder.is_dir() and folder.name[0] != "."]
+
+
+def remove_cache(cache_dir: Path, name: str) -> CacheRecord:
+    """Remove the cache `name` (of list_caches) and return what it was.
+
+    Raises DataError where there is none of that name, or while it is being built.
+    """
+    record = next((record for record in list_caches(cache_dir) if record.name == name), None)
+    if record is None:
+        raise DataError(f"there is no cache '{name}' in '{cache_dir}'", "See: hlbq data list")
+
+    def refuse() -> None:
+        raise DataError(f"the cache '{name}' is being built by another process", "Wait until it is done.")
+
+    entry = CacheEntry(cache_dir=cache_dir, name=name)
+    with locked(entry, refuse):
+        try:
+            shutil.rmtree(entry.folder)
+        except OSError as error:
+            raise cannot_write(entry.folder, error) from None
+    return record
+
+
+def verify_cache(cache_dir: Path, name: str) -> bool:
+    """Whether the tokens of the cache `name` are still those that were written (reads them all)."""
+    folder = CacheEntry(cache_dir=cache_dir, name=name).folder
+    manifest = read_manifest(folder)
+    return manifest is not None and all(
+        _sha256(folder / f"{split}.bin") == wanted
+        for split, wanted in (("train", manifest.train_sha256), ("val", manifest.val_sha256))
+    )
+
+
+def now() -> str:
+    """The time in UTC, as the manifest holds it."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _record(folder: Path) -> CacheRecord:
+    manifest = read_manifest(folder)
+    bytes_on_disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if manifest is None:
+        return CacheRecord(name=folder.name, usable=False, bytes_on_disk=bytes_on_disk)
+    return CacheRecord(
+        name=folder.name,
+        usable=True,
+        dataset=manifest.dataset,
+        tokenizer=manifest.tokenizer,
+        train_tokens=manifest.train_tokens,
+        val_tokens=manifest.val_tokens,
+        bytes_on_disk=bytes_on_disk,
+        made_at=manifest.made_at,
+        fingerprint=manifest.fingerprint,
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

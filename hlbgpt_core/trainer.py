@@ -1,0 +1,174 @@
+"""Train one run: settings, data and a reporter to a result.
+
+`train` puts the parts together; `TrainingRun` is the loop over training_step.py's steps and evaluations, with
+points, limits, directives and checkpoints. It knows no database: everything goes through the reporter.
+"""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from hlbgpt_core import scale
+from hlbgpt_core.batches import RandomBatches
+from hlbgpt_core.checkpoint import Checkpointing, check_identity, read_checkpoint
+from hlbgpt_core.data import TokenData
+from hlbgpt_core.device import (
+    device_facts,
+    dtype_of,
+    provenance,
+    reproducible,
+    resolve_device,
+    resolve_precision,
+)
+from hlbgpt_core.errors import CheckpointError, DataError
+from hlbgpt_core.memory import is_out_of_memory, out_of_memory
+from hlbgpt_core.metrics import Moment, extra_metrics
+from hlbgpt_core.points import Facts, Reporter, SavedCheckpoint, TrainingResult
+from hlbgpt_core.random_streams import SeededDither, SeededNormals
+from hlbgpt_core.recipes import get_recipe
+from hlbgpt_core.settings import Settings
+from hlbgpt_core.training_run import TrainingRun
+from hlbgpt_core.training_step import Trainer
+
+__all__ = ["Checkpointing", "train"]
+
+PLAIN_PATH = "plain"
+
+
+def train(
+    settings: Settings,
+    data: TokenData,
+    *,
+    seed: int,
+    device: str,
+    reporter: Reporter,
+    checkpointing: Checkpointing | None = None,
+    resume: Sequence[SavedCheckpoint] = (),
+    fixed: Mapping[str, object] | None = None,
+    deterministic: bool = False,
+    metrics: Callable[[Moment], Mapping[str, float]] = extra_metrics,
+) -> TrainingResult:
+    """Train `settings` with `seed` on `data` until a limit is reached or the reporter says otherwise.
+
+    `resume` are checkpoints, the newest first: the first that is sound is taken up, else step 0; they lie
+    in the state folder of `checkpointing`. `fixed` are the facts of the run's first attempt: its precision
+    is kept, and its data must be this data.
+
+    Raises SettingsError, DeviceError, DataError (text too short, or not the first attempt's), DivergedError
+    (after the point that shows it) and OutOfMemoryError.
+    """
+    resolved = scale.resolve(settings)
+    sizes = scale.check(resolved)
+    check_data(data, sizes.vocab_size, fixed or {})
+    torch_device = resolve_device(device)
+    precision = str((fixed or {}).get("precision") or resolve_precision(resolved.precision, torch_device))
+
+    def build() -> Trainer:
+        recipe = get_recipe(resolved.recipe)(
+            resolved, vocab_size=sizes.vocab_size, tokens_per_microbatch=sizes.microbatch_tokens
+        )
+        return Trainer(
+            recipe,
+            batches=RandomBatches(
+                data.train,
+                data.val,
+                seed=seed,
+                max_length=resolved.max_sequence_length,
+                num_eval_tokens=resolved.num_eval_tokens,
+                evaluation_batch_size=recipe.evaluation_batch_size(),
+            ),
+            dither=SeededDither(seed),
+            normals=SeededNormals(seed),
+            device=torch_device,
+            dtype=dtype_of(precision),
+        )
+
+    def start() -> TrainingRun:
+        return TrainingRun(
+            build(),
+            reporter=reporter,
+            train_tokens=len(data.train),
+            val_tokens_per_byte=len(data.val) / max(data.val_bytes, 1),
+            checkpointing=checkpointing,
+            identity={
+                "settings": resolved.to_dict(),
+                "seed": seed,
+                "data_fingerprint": data.fingerprint,
+                "precision": precision,
+            },
+            metrics=metrics,
+        )
+
+    try:
+        with reproducible(torch_device, deterministic=deterministic):
+            run = take_up(start, resume, checkpointing, reporter)
+            reporter.facts(
+                facts_of(data, torch_device, precision=precision, deterministic=deterministic),
+            )
+            return run.run()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        failure = out_of_memory(error, resolved, torch_device, dtype_of(precision))
+    # Outside the handler, so that the traceback no longer holds the run's tensors.
+    raise failure
+
+
+def take_up(
+    start: Callable[[], TrainingRun],
+    resume: Sequence[SavedCheckpoint],
+    checkpointing: Checkpointing | None,
+    reporter: Reporter,
+) -> TrainingRun:
+    """A run at the first of `resume` that is sound, else at step 0; the reporter hears which."""
+    for saved in resume:
+        if checkpointing is None:
+            raise ValueError("checkpoints lie in the state folder of `checkpointing`, which is None")
+        run = start()
+        try:
+            checkpoint = read_checkpoint(checkpointing.state_folder, saved)
+            check_identity(checkpoint, run.identity)
+            run.restore(checkpoint)
+        except CheckpointError as error:
+            print(f"warning: {error.message}", file=sys.stderr)
+            continue
+        reporter.resumed(saved)
+        return run
+    if resume:
+        reporter.resumed(None)
+    return start()
+
+
+def check_data(data: TokenData, vocab_size: int, fixed: Mapping[str, object]) -> None:
+    """Raise DataError unless `data` is the run's: its fingerprint, and a vocabulary that the model has."""
+    expected = fixed.get("data_fingerprint")
+    if expected is not None and expected != data.fingerprint:
+        raise DataError(
+            f"the data has changed since the run began: its fingerprint is {data.fingerprint}, not {expected}",
+            "Bring the old text back, or submit the run again to train it on the new one.",
+        )
+    if data.vocab_size > vocab_size:
+        raise DataError(
+            f"the data was encoded with {data.vocab_size} token values, but the model has only {vocab_size}",
+            "Prepare the data with the run's own tokenizer.",
+        )
+
+
+def facts_of(data: TokenData, device: torch.device, *, precision: str, deterministic: bool) -> Facts:
+    """What is now known of the run and stays fixed for its life."""
+    known: dict[str, Any] = provenance(device)
+    return Facts(
+        data_fingerprint=data.fingerprint,
+        train_tokens=len(data.train),
+        val_tokens=len(data.val),
+        val_bytes=data.val_bytes,
+        device=str(device),
+        device_name=device_facts(device).name,
+        precision=precision,
+        path=PLAIN_PATH,
+        threads=torch.get_num_threads(),
+        deterministic=deterministic,
+        provenance=known,
+    )

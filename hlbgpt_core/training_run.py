@@ -1,0 +1,267 @@
+"""The loop of a run: steps, points, evaluations, limits, directives and checkpoints."""
+
+import math
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hlbgpt_core.checkpoint import Checkpoint, Checkpointing, write_checkpoint
+from hlbgpt_core.device import memory_in_use_bytes
+from hlbgpt_core.errors import DivergedError
+from hlbgpt_core.metrics import Moment
+from hlbgpt_core.points import Directive, Outcome, Phase, Point, Progress, Reporter, Split, TrainingResult
+from hlbgpt_core.training_step import Evaluation, StepRecord, Trainer
+
+
+class Interrupted(Exception):
+    """The reporter wants the run back. Raised between microbatches; caught by `TrainingRun.run` alone."""
+
+    def __init__(self, directive: Directive) -> None:
+        super().__init__(directive)
+        self.directive = directive
+
+
+class TrainingRun:
+    """A trainer on its way to a limit.
+
+    A release asked for within a step abandons that step's microbatches: the trainer still stands at the last
+    complete step, and the checkpoint is of that. So a resumed run does the whole step again, bit for bit, and
+    nobody waits for a long step to end. A checkpoint asked for within a step is made when the step is over.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        *,
+        reporter: Reporter,
+        train_tokens: int,
+        val_tokens_per_byte: float,
+        checkpointing: Checkpointing | None,
+        identity: Mapping[str, Any],
+        metrics: Callable[[Moment], Mapping[str, float]],
+    ) -> None:
+        """`identity` is what a checkpoint of this run must agree with to be taken up."""
+        self.trainer = trainer
+        self.identity = identity
+        self._settings = trainer.recipe.settings
+        self._reporter = reporter
+        self._train_tokens = train_tokens
+        self._val_tokens_per_byte = val_tokens_per_byte
+        self._checkpointing = checkpointing
+        self._metrics = metrics
+        self._evaluated_step = 0
+        self._evaluated_tokens = 0
+        self._tokens_per_second = 0.0
+        self._checkpoint_wanted = False
+        self._checkpoint_step = 0
+        self._checkpoint_warned = False
+        self._checkpointed_at = checkpointing.clock() if checkpointing else 0.0
+        trainer.before_batch = lambda number: self._ask(Phase.TRAIN, number)
+        trainer.before_evaluation_batch = lambda number: self._ask(Phase.EVALUATE, number)
+
+    def run(self) -> TrainingResult:
+        """Train to the first limit, evaluate once more, and return; or as the reporter directs."""
+        try:
+            return self._run()
+        except Interrupted as interrupted:
+            if interrupted.directive is Directive.CANCEL:
+                return self._result(Outcome.CANCELLED)
+            self._save_checkpoint()
+            return self._result(Outcome.RELEASED)
+
+    def _run(self) -> TrainingResult:
+        # Every decision reads only what a checkpoint holds, so a resumed run takes the same ones.
+        while True:
+            limit = self._limit_reached()
+            if self._evaluation_due(final=bool(limit)):
+                self._evaluate()
+            if limit:
+                return self._result(Outcome.FINISHED, stopped_by=limit)
+            if self._checkpoint_due():
+                self._save_checkpoint()
+            self._step()
+
+    def _step(self) -> None:
+        number = self.trainer.counters.step + 1
+        due = number == 1 or number % self._settings.log_every == 0
+        record = self.trainer.train_step(measure=due)
+        tokens = sum(microbatch.shape.tokens for microbatch in record.microbatches)
+        self._tokens_per_second = tokens / record.seconds if record.seconds > 0 else 0.0
+        finite = all(math.isfinite(microbatch.loss) for microbatch in record.microbatches)
+        if due or not finite:
+            self._reporter.point(self._train_point(record))
+        if not finite:
+            raise diverged(record.loss, record.step, "training")
+
+    def _evaluate(self) -> None:
+        counters = self.trainer.counters
+        evaluation = self.trainer.evaluate()
+        self._reporter.point(self._val_point(evaluation))
+        self._evaluated_step, self._evaluated_tokens = counters.step, counters.tokens_seen
+        if not math.isfinite(evaluation.loss):
+            raise diverged(evaluation.loss, counters.step, "validation")
+
+    def _evaluation_due(self, *, final: bool) -> bool:
+        counters, settings = self.trainer.counters, self._settings
+        if counters.step == self._evaluated_step:
+            return False
+        epochs = (counters.tokens_seen - self._evaluated_tokens) / self._train_tokens
+        return final or counters.step % settings.eval_every == 0 or epochs >= settings.max_epochs_between_evals
+
+    def _shares(self) -> dict[str, float]:
+        """How much of each limit is used up, by the name of its setting."""
+        counters, settings = self.trainer.counters, self._settings
+        return {
+            "max_steps": counters.step / settings.max_steps,
+            "max_epochs": counters.tokens_seen / self._train_tokens / settings.max_epochs,
+            "max_tokens": counters.tokens_seen / settings.max_tokens,
+            "max_time_seconds": counters.training_seconds / settings.max_time_seconds,
+        }
+
+    def _limit_reached(self) -> str:
+        """The setting whose limit is reached, or nothing."""
+        return next((name for name, share in self._shares().items() if share >= 1), "")
+
+    def _train_point(self, record: StepRecord) -> Point:
+        shape = record.microbatches[-1].shape
+        return self._point(
+            Split.TRAIN,
+            record.loss,
+            math.nan if record.accuracy is None else record.accuracy,
+            batch_size=shape.batch_size,
+            seq_length=shape.sequence_length,
+            weight_decay=record.weight_decay,
+            learning_rates=record.learning_rates,
+            grad_norm=record.grad_norm,
+            microbatches=len(record.microbatches),
+        )
+
+    def _val_point(self, evaluation: Evaluation) -> Point:
+        counters = self.trainer.counters
+        return self._point(
+            Split.VAL,
+            evaluation.loss,
+            evaluation.accuracy,
+            batch_size=counters.used_shape.batch_size,
+            seq_length=counters.used_shape.sequence_length,
+            weight_decay=counters.used_weight_decay,
+            learning_rates=self.trainer.learning_rates(),
+            bits_per_byte=evaluation.loss / math.log(2) * self._val_tokens_per_byte,
+        )
+
+    def _point(
+        self, split: Split, loss: float, acc: float, *, learning_rates: Mapping[str, float], **more: Any
+    ) -> Point:
+        """A point of this moment, with every group's learning rate and the user's metrics beside it."""
+        counters = self.trainer.counters
+        moment = Moment(split=split, step=counters.step, loss=loss, model=self.trainer.model, settings=self._settings)
+        users = {name: float(value) for name, value in self._metrics(moment).items()}
+        return Point(
+            split=split,
+            step=counters.step,
+            loss=loss,
+            acc=acc,
+            pplx=perplexity(loss),
+            cumulative_time=counters.training_seconds,
+            tokens_seen=counters.tokens_seen,
+            epoch=counters.tokens_seen / self._train_tokens,
+            lr=self.trainer.decay_learning_rate(learning_rates),
+            extra={**{f"lr_{group}": rate for group, rate in learning_rates.items()}, **users},
+            **more,
+        )
+
+    def _ask(self, phase: Phase, microbatch: int) -> None:
+        """Report progress; raises Interrupted where the reporter wants the run back."""
+        counters = self.trainer.counters
+        directive = self._reporter.progress(
+            Progress(
+                phase=phase,
+                step=counters.step,
+                microbatch=microbatch,
+                tokens_seen=counters.tokens_seen,
+                tokens_per_second=self._tokens_per_second,
+                fraction=min(max(self._shares().values()), 1.0),
+                memory_bytes=memory_in_use_bytes(self.trainer.device),
+            )
+        )
+        if directive in (Directive.RELEASE, Directive.CANCEL):
+            raise Interrupted(directive)
+        if directive is Directive.CHECKPOINT:
+            self._checkpoint_wanted = True
+
+    def _checkpoint_due(self) -> bool:
+        if self._checkpointing is None:
+            return False
+        waited = self._checkpointing.clock() - self._checkpointed_at
+        return self._checkpoint_wanted or waited >= self._checkpointing.every_seconds
+
+    def _save_checkpoint(self) -> None:
+        """Write and report a checkpoint of the last complete step, unless there is one or nothing to keep.
+
+        A disk that refuses is no reason to lose the run: it is warned of once, and tried again in time.
+        """
+        step = self.trainer.counters.step
+        if self._checkpointing is None or step == self._checkpoint_step:
+            return
+        self._checkpoint_wanted = False
+        self._checkpointed_at = self._checkpointing.clock()
+        try:
+            saved = write_checkpoint(self._checkpointing, self._checkpoint())
+        except OSError as error:
+            if not self._checkpoint_warned:
+                folder = self._checkpointing.state_folder
+                print(
+                    f"warning: no checkpoint at step {step}: '{folder}' cannot be written ({error.strerror or error}). "
+                    "The run goes on; free some space there, or a stop loses what was trained since the last one.",
+                    file=sys.stderr,
+                )
+            self._checkpoint_warned = True
+            return
+        self._checkpoint_step = step
+        self._reporter.checkpoint(saved)
+
+    def _checkpoint(self) -> Checkpoint:
+        return Checkpoint(
+            step=self.trainer.counters.step,
+            identity=self.identity,
+            state={
+                "trainer": self.trainer.state(),
+                "evaluated_step": self._evaluated_step,
+                "evaluated_tokens": self._evaluated_tokens,
+            },
+            parameters=self.trainer.parameter_tensors(),
+            optimizer=self.trainer.optimizer_tensors(),
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from `checkpoint`. Raises CheckpointError where it is not of this model; then start anew."""
+        self.trainer.restore(checkpoint.state["trainer"], checkpoint.parameters, checkpoint.optimizer)
+        self._evaluated_step = checkpoint.state["evaluated_step"]
+        self._evaluated_tokens = checkpoint.state["evaluated_tokens"]
+        self._checkpoint_step = checkpoint.step
+
+    def _result(self, outcome: Outcome, *, stopped_by: str = "") -> TrainingResult:
+        counters = self.trainer.counters
+        return TrainingResult(
+            outcome=outcome,
+            steps=counters.step,
+            tokens_seen=counters.tokens_seen,
+            training_seconds=counters.training_seconds,
+            stopped_by=stopped_by,
+        )
+
+
+def perplexity(loss: float) -> float:
+    """e**loss, infinite where that is too large to write."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
+
+
+def diverged(loss: float, step: int, which: str) -> DivergedError:
+    """The error of a loss that is not finite."""
+    return DivergedError(
+        f"the {which} loss is {loss} at step {step}",
+        "Lower the learning rate (--lr_mult, or --learning_rate for recipe 0.3.0), or try another seed.",
+    )

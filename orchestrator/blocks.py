@@ -1,0 +1,108 @@
+"""From the store to the rows of a table, a few runs at a time: memory does not grow with the sweep."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from hlbgpt_core.points import Split
+from orchestrator.columns import Column, point_columns, run_columns, run_values
+from orchestrator.records import RunFilter, RunRecord
+from orchestrator.store import Store
+from orchestrator.store.curves import CURVE_COLUMNS, Curve
+
+RUNS_AT_A_TIME = 50
+
+
+class Layout(StrEnum):
+    """What a row of the table is."""
+
+    RUNS = "runs"
+    POINTS = "points"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Some rows of a table, as columns of the same length."""
+
+    columns: Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What of the database a table shows. `with_pointless` adds the runs that have no points yet."""
+
+    runs: RunFilter
+    layout: Layout = Layout.RUNS
+    with_pointless: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunCurves:
+    """A run with its curves."""
+
+    run: RunRecord
+    curves: Mapping[Split, Curve]
+
+
+class NewMetricError(Exception):
+    """A run has a metric that the table has no column for. Never seen by people: the table is begun anew."""
+
+
+def runs_with_curves(store: Store, wanted: RunFilter, split: Split | None = None) -> Iterator[RunCurves]:
+    """Every run that `wanted` lets through, by number, with its curves (none of a run without points)."""
+    after = 0
+    while batch := list(store.runs(wanted, limit=RUNS_AT_A_TIME, after_id=after)):
+        after = batch[-1].id
+        # A run that was never claimed has no points: it is not asked for.
+        curves = store.curves([run.id for run in batch if run.fence], split)
+        by_run = itertools.groupby(curves, key=lambda curve: curve.run_id)
+        run_id, group = next(by_run, (None, iter(())))
+        for run in batch:
+            own: dict[Split, Curve] = {}
+            if run.id == run_id:
+                own = {curve.split: curve for curve in group}
+                run_id, group = next(by_run, (None, iter(())))
+            yield RunCurves(run=run, curves=own)
+
+
+def columns_of(store: Store, selection: Selection, *, all_runs: bool) -> Sequence[Column]:
+    """The table's columns, users' own metrics included: those of all runs, or those of the first with points."""
+    names: dict[tuple[Split, str], None] = {}
+    for found in runs_with_curves(store, selection.runs):
+        names |= dict.fromkeys((split, name) for split, curve in found.curves.items() for name in curve.extra)
+        if found.curves and not all_runs:
+            break
+    ordered = sorted(names, key=lambda key: (key[1], key[0]))
+    if selection.layout is Layout.RUNS:
+        return run_columns(ordered)
+    return point_columns(tuple(dict.fromkeys(name for _, name in ordered)))
+
+
+def blocks(store: Store, selection: Selection, columns: Sequence[Column]) -> Iterator[Block]:
+    """The table's rows. Raises NewMetricError at a metric that `columns` lacks."""
+    names = {(column.split, column.metric) if column.split else column.name for column in columns}
+    for found in runs_with_curves(store, selection.runs):
+        if not found.curves and not selection.with_pointless:
+            continue
+        for split, curve in found.curves.items():
+            for name in curve.extra:
+                if ((split, name) if selection.layout is Layout.RUNS else name) not in names:
+                    raise NewMetricError(name)
+        if selection.layout is Layout.RUNS:
+            yield Block(columns=[[value] for value in run_values(found.run, found.curves, columns)])
+        else:
+            yield from (_point_block(curve, columns) for curve in found.curves.values())
+
+
+def _point_block(curve: Curve, columns: Sequence[Column]) -> Block:
+    own = columns[2 + len(CURVE_COLUMNS) :]
+    return Block(
+        columns=[
+            [curve.run_id] * len(curve),
+            [curve.split.value] * len(curve),
+            *(curve.columns[name] for name in CURVE_COLUMNS),
+            *(curve.extra.get(column.name) or [None] * len(curve) for column in own),
+        ]
+    )

@@ -1,0 +1,117 @@
+"""Values as the cells of a CSV, and back.
+
+A list is written as `[4.9, 3.1]`, which JSON and Python's `ast.literal_eval` both read. Neither knows a word for
+numbers that are not finite: they are `1e999` or `-1e999` there, which both read as infinity (`nan`, and a value
+that was not recorded, are `1e999` too). Single numbers keep their kind: `nan`, `inf`, `-inf`.
+
+A text that a spreadsheet could take for a formula gets an apostrophe in front; `csv_table.read_csv_rows` takes it off.
+"""
+
+import contextlib
+import csv
+import json
+import math
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+# Any number of apostrophes may stand before the formula's first character, so that escaping can be undone.
+_LOOKS_LIKE_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_ESCAPED = re.compile(r"'+[=+\-@\t\r]")
+_INFINITE = "1e999"
+_PLAIN_TYPES = frozenset({int, float, type(None)})
+
+
+def list_cell(values: Sequence[float | None]) -> str:
+    """Numbers as a list that JSON and `ast.literal_eval` read; shortest digits that give the same number."""
+    text = ", ".join(map(repr, values))
+    if "n" in text:  # only nan, inf and None have one
+        text = ", ".join(map(_list_number, values))
+    return f"[{text}]"
+
+
+def _list_number(value: float | None) -> str:
+    if value is not None and math.isfinite(value):
+        return repr(value)
+    return f"-{_INFINITE}" if value == -math.inf else _INFINITE
+
+
+def text_cell(text: str) -> str:
+    """A text, with an apostrophe in front where a spreadsheet might run it."""
+    return f"'{text}" if _LOOKS_LIKE_FORMULA.match(text) else text
+
+
+def read_text_cell(cell: str) -> str:
+    """The text that `text_cell` was given."""
+    return cell[1:] if _ESCAPED.match(cell) else cell
+
+
+def cell(value: Any) -> str:
+    """One value as a cell."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return text_cell(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    return list_cell(value)
+
+
+class CsvRows:
+    """Writes rows of cells; what `csv` would leave bare but not read back, it quotes."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._plain = csv.writer(stream, lineterminator="\n")
+        self._quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+    def row(self, cells: Sequence[str]) -> None:
+        """One row of finished cells."""
+        self.columns([[text] for text in cells], finished=True)
+
+    def columns(self, columns: Sequence[Sequence[Any]], *, finished: bool = False) -> None:
+        """Many rows at once, given as columns of values (`finished`: of cells)."""
+        writer = self._plain
+        cells = []
+        for values in columns:
+            # Plain numbers are left to `csv`: it writes None as nothing and a float by its repr, and is fast.
+            if not _PLAIN_TYPES.issuperset(map(type, values)):
+                values = values if finished else [cell(value) for value in values]
+                # Python 3.11 leaves a lone carriage return unquoted, and then refuses to read it.
+                if any("\r" in text for text in values):
+                    writer = self._quoted
+            cells.append(values)
+        writer.writerows(zip(*cells, strict=True))
+
+
+@contextlib.contextmanager
+def opened_csv(path: Path) -> Iterator[Iterator[list[str]]]:
+    """The rows of a CSV as raw cells, one at a time, however long a cell is."""
+    before = csv.field_size_limit(sys.maxsize)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            yield csv.reader(stream)
+    finally:
+        csv.field_size_limit(before)
+
+
+def read_cell(text: str) -> Any:
+    """The value of one cell that is not known to be text, told by how it is written."""
+    if not text:
+        return None
+    if text in ("true", "false"):
+        return text == "true"
+    if text.startswith("[") and text.endswith("]"):
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            return text
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return read_text_cell(text)

@@ -1,0 +1,1 @@
+"""The command line: a file a group, each of them parse, call, print."""

@@ -1,0 +1,236 @@
+"""What commands share: the database option, the filters that choose runs, questions, and where output goes.
+
+What a program pipes goes to stdout (`print_table`, `print_json`, `print`); notes, warnings and questions go to
+stderr (`note`, `warn`, `ask`).
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hlbgpt_core.settings import parse_value, specs, unknown_setting
+from orchestrator.cli.option_groups import OptionGroup
+from orchestrator.errors import UsageError
+from orchestrator.records import RunFilter
+from orchestrator.runs import Reason, State
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+
+FILTERS = "Which runs"
+# What --where may name besides settings.
+RUN_NUMBERS = ("seed", "run_num")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for programs.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseOption(OptionGroup):
+    """`--db`: where the database is."""
+
+    db: Annotated[
+        str | None,
+        typer.Option("--db", help="Database: a file, or postgresql://... (default: $HLBQ_DB, else hlbq.db here)."),
+    ] = None
+
+    def create(self) -> "Store":
+        """Open the database, made and brought up to date where needed."""
+        from orchestrator.store import OpenMode, open_store
+
+        return open_store(self.db, mode=OpenMode.CREATE)
+
+    def write(self) -> "Store":
+        """Open a database that must exist, to change it."""
+        from orchestrator.store import OpenMode, open_store
+
+        return open_store(self.db, mode=OpenMode.WRITE)
+
+    def read(self) -> "Store":
+        """Open a database that must exist; nothing is written."""
+        from orchestrator.store import OpenMode, open_store
+
+        return open_store(self.db, mode=OpenMode.READ)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFilterOptions(OptionGroup):
+    """The filters by which every command chooses runs. All that are given must hold."""
+
+    sweep: Annotated[
+        list[int], typer.Option("--sweep", help="Runs of these sweeps.", metavar="INT...", rich_help_panel=FILTERS)
+    ] = field(default_factory=list)
+    run: Annotated[
+        list[int], typer.Option("--run", help="Runs by number.", metavar="INT...", rich_help_panel=FILTERS)
+    ] = field(default_factory=list)
+    state: Annotated[list[State], typer.Option("--state", help="Runs in these states.", rich_help_panel=FILTERS)] = (
+        field(default_factory=list)
+    )
+    reason: Annotated[
+        list[Reason],
+        typer.Option("--reason", help="Runs whose newest attempt ended for these reasons.", rich_help_panel=FILTERS),
+    ] = field(default_factory=list)
+    where: Annotated[
+        list[str],
+        typer.Option(
+            "--where",
+            help="Runs with this value of a setting, of seed or of run_num.",
+            metavar="NAME=VALUE...",
+            rich_help_panel=FILTERS,
+        ),
+    ] = field(default_factory=list)
+    all: Annotated[bool, typer.Option("--all", help="Every run of every sweep.", rich_help_panel=FILTERS)] = False
+
+    def given(self) -> bool:
+        """Whether any filter, or --all, was given."""
+        return bool(self.sweep or self.run or self.state or self.reason or self.where or self.all)
+
+    def to_filter(self) -> RunFilter:
+        """The filter of what was given; with nothing given, every run.
+
+        Raises UsageError for --all beside another filter and for a --where without a value; SettingsError for an
+        unknown setting or a value that it refuses.
+        """
+        restricted = self.sweep or self.run or self.state or self.reason or self.where
+        if self.all and restricted:
+            raise UsageError("--all means every run, and was given with another filter", "Leave one of them out.")
+        return RunFilter(
+            sweep_ids=tuple(self.sweep),
+            run_ids=tuple(self.run),
+            states=tuple(self.state),
+            reasons=tuple(self.reason),
+            where=_where(self.where),
+        )
+
+    def to_chosen(self, example: str) -> RunFilter:
+        """The filter for a command that changes runs, and so wants to be told which. Raises UsageError where
+        none was given; `example` is a command to type instead."""
+        if not self.given():
+            raise UsageError("which runs? No filter was given", f"For instance: {example}   (--all for every run)")
+        return self.to_filter()
+
+
+def _where(texts: Sequence[str]) -> Mapping[str, Any]:
+    """The wanted values by name; a name that is given twice wants either value."""
+    wanted: dict[str, list[Any]] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals:
+            raise UsageError(f"--where {text}: no value", f"Write --where {name or 'depth'}=VALUE.")
+        wanted.setdefault(name, []).append(_value_of(name, value.strip()))
+    return wanted
+
+
+def _value_of(name: str, text: str) -> Any:
+    if name in RUN_NUMBERS:
+        if not text.isdecimal():
+            raise UsageError(f"--where {name}={text}: '{text}' is not a whole number", f"For instance: {name}=100")
+        return int(text)
+    if name not in specs():
+        raise unknown_setting(name)
+    return parse_value(specs()[name], text)
+
+
+def narrowed(runs: RunFilter, states: Sequence[State]) -> RunFilter:
+    """`runs` restricted to `states`, besides the states that it names itself."""
+    kept = tuple(state for state in states if not runs.states or state in runs.states)
+    if not kept:
+        wanted = ", ".join(runs.states)
+        raise UsageError(
+            f"nothing to do for runs that are {wanted}", f"This command changes runs that are {' or '.join(states)}."
+        )
+    return RunFilter(
+        sweep_ids=runs.sweep_ids, run_ids=runs.run_ids, states=kept, reasons=runs.reasons, where=runs.where
+    )
+
+
+def confirm_change(count: int, verb: str, *, yes: bool) -> None:
+    """Name how many runs `verb` touches and ask, where there are several.
+
+    Raises UsageError where it would have to ask and there is no terminal; leaves with 1 where the answer is no.
+    """
+    if count > 1 and not yes:
+        ask(f"{verb.capitalize()} {counted(count, 'run')}?", otherwise="Nothing was changed.")
+
+
+def ask(question: str, *, otherwise: str) -> None:
+    """Ask on stderr; comes back if the answer is yes, else prints `otherwise` and leaves with 1.
+
+    Raises UsageError where there is no terminal to ask on.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(f"there is no terminal to ask: {question}", "Add --yes to go on without asking.")
+    if not typer.confirm(question, err=True):
+        note(otherwise)
+        raise typer.Exit(1)
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 run`, `1,000 runs`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def note(text: str) -> None:
+    """A line for people on stderr."""
+    print(text, file=sys.stderr)
+
+
+def warn(text: str) -> None:
+    """A warning on stderr."""
+    note(f"warning: {text}")
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout; records become objects. Non-finite numbers become null, as JSON has none."""
+    print(json.dumps(_plain(value), ensure_ascii=False, indent=2))
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not -float("inf") < value < float("inf"):
+        return None
+    return value
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
+    """A table on stdout: as wide as the terminal, and as wide as its text where there is none.
+
+    Cells are plain text: markup in a name or an error is not interpreted.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, title=Text(title) if title else None, title_justify="left", pad_edge=False)
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console() if sys.stdout.isatty() else Console(width=10_000)
+    console.print(table)
+
+
+def short_count(number: float) -> str:
+    """A count as people read it: `812`, `30.8K`, `46.0M`, `1.2B`."""
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if number >= size:
+            return f"{number / size:.1f}{letter}"
+    return f"{number:.0f}"
+
+
+def when(seconds: float | None) -> str:
+    """A moment as local date and time; empty where there is none."""
+    from datetime import datetime
+
+    return "" if seconds is None else datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,103 @@
+"""`hlbq cancel`, `pause`, `unpause`, `retry`: change runs that are in the queue."""
+
+import getpass
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.common import (
+    DatabaseOption,
+    JsonOption,
+    RunFilterOptions,
+    YesOption,
+    confirm_change,
+    counted,
+    narrowed,
+    print_json,
+)
+from orchestrator.cli.option_groups import grouped
+from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.records import RunFilter
+from orchestrator.runs import Action, State, sources
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+
+# A running run that is paused is not claimed again should it come back to the queue.
+PAUSABLE = (State.PENDING, State.RUNNING)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the four commands."""
+    for command in (cancel, pause, unpause, retry):
+        app.command(cls=VariadicCommand)(grouped(command))
+
+
+def cancel(
+    runs: RunFilterOptions, database: DatabaseOption, as_json: JsonOption = False, yes: YesOption = False
+) -> None:
+    """Cancel runs that are pending or running. `hlbq retry` brings them back."""
+    chosen = narrowed(runs.to_chosen("hlbq cancel --sweep 3"), sources(Action.CANCEL))
+    with database.write() as store:
+        _change(store, chosen, "cancel", "cancelled", store.cancel, yes=yes, as_json=as_json)
+
+
+def pause(
+    runs: RunFilterOptions, database: DatabaseOption, as_json: JsonOption = False, yes: YesOption = False
+) -> None:
+    """Keep runs from being taken by workers. Those that are running go on."""
+    chosen = narrowed(runs.to_chosen("hlbq pause --sweep 3"), PAUSABLE)
+    with database.write() as store:
+        _change(store, chosen, "pause", "paused", store.pause, yes=yes, as_json=as_json)
+
+
+def unpause(
+    runs: RunFilterOptions, database: DatabaseOption, as_json: JsonOption = False, yes: YesOption = False
+) -> None:
+    """Let workers take runs that were paused."""
+    chosen = narrowed(runs.to_chosen("hlbq unpause --sweep 3"), PAUSABLE)
+    with database.write() as store:
+        _change(store, chosen, "unpause", "unpaused", store.unpause, yes=yes, as_json=as_json)
+
+
+def retry(
+    runs: RunFilterOptions,
+    database: DatabaseOption,
+    failed: Annotated[bool, typer.Option("--failed", help="Failed runs only; alone: of all sweeps.")] = False,
+    as_json: JsonOption = False,
+    yes: YesOption = False,
+) -> None:
+    """Put failed or cancelled runs back into the queue. They go on from their last checkpoint."""
+    states: Sequence[State] = (State.FAILED,) if failed else sources(Action.RETRY)
+    asked = runs.to_filter() if failed else runs.to_chosen("hlbq retry --failed")
+    chosen = narrowed(asked, states)
+    with database.write() as store:
+        _change(store, chosen, "retry", "back in the queue", store.retry, yes=yes, as_json=as_json)
+
+
+def _change(
+    store: "Store",
+    chosen: RunFilter,
+    verb: str,
+    done: str,
+    change: Callable[[RunFilter, str], int],
+    *,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Name the count, ask, change, and print how many were changed."""
+    confirm_change(store.matching(chosen), verb, yes=yes)
+    changed = change(chosen, actor())
+    if as_json:
+        print_json({"changed": changed})
+    else:
+        print(f"{counted(changed, 'run')} {done}")
+
+
+def actor() -> str:
+    """Who changes runs, for the events: the user's name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number without a name
+        return "unknown"

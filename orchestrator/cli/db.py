@@ -1,0 +1,82 @@
+"""`hlbq db`: look after the database."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.common import DatabaseOption, JsonOption, note, print_json, print_table
+from orchestrator.cli.option_groups import grouped
+from orchestrator.cli.parsing import VariadicCommand
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group `db`."""
+    group = typer.Typer(help="Look after the database: info, check, backup, upgrade.", no_args_is_help=True)
+    for command in (info, check, backup, upgrade):
+        group.command(cls=VariadicCommand)(grouped(command))
+    app.add_typer(group, name="db")
+
+
+def info(database: DatabaseOption, as_json: JsonOption = False) -> None:
+    """Print where the database is, its versions, its size and how many rows it holds."""
+    with database.read() as store:
+        found = store.info()
+    if as_json:
+        print_json(found)
+        return
+    print(f"database  {found.location}")
+    print(f"engine    {found.dialect} {found.engine_version}")
+    print(f"schema    {found.schema_version}")
+    print(f"size      {found.size_bytes:,} bytes")
+    print_table(["table", "rows"], [[name, f"{count:,}"] for name, count in found.rows.items()])
+
+
+def check(database: DatabaseOption, as_json: JsonOption = False) -> None:
+    """Check that the database is whole; 1 if it is not."""
+    with database.read() as store:
+        problems = store.integrity_check()
+        where = store.location.display
+    if as_json:
+        print_json({"database": where, "problems": problems})
+    else:
+        for problem in problems:
+            print(problem)
+        if not problems:
+            print(f"{where} is whole")
+    if problems:
+        note("Keep the file as it is, and go on from a copy: hlbq db backup; sqlite3's .recover reads what is left.")
+        raise typer.Exit(1)
+
+
+def backup(
+    database: DatabaseOption,
+    path: Annotated[
+        Path | None, typer.Argument(metavar="PATH", help="The copy (default: beside the database, with the time).")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy the database while it is in use; the copy appears whole or not at all."""
+    with database.read() as store:
+        target = path or _default_target(store.location.path)
+        store.backup(target.expanduser().absolute())
+    if as_json:
+        print_json({"backup": str(target)})
+    else:
+        print(f"copied to {target}")
+
+
+def upgrade(database: DatabaseOption, as_json: JsonOption = False) -> None:
+    """Bring the database up to date with this program, after a backup."""
+    with database.write() as store:
+        found = store.info()
+    if as_json:
+        print_json({"database": found.location, "schema_version": found.schema_version})
+    else:
+        print(f"{found.location} is at schema {found.schema_version}")
+
+
+def _default_target(database: Path | None) -> Path:
+    stamp = time.strftime("%Y%m%dT%H%M%S")
+    return Path(f"hlbq-{stamp}.dump") if database is None else database.with_name(f"{database.name}.backup-{stamp}")

@@ -1,0 +1,81 @@
+"""`hlbq export`: runs and points as a table."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.common import DatabaseOption, RunFilterOptions, counted, note
+from orchestrator.cli.option_groups import OptionGroup, grouped
+from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.errors import UsageError
+from orchestrator.records import RunFilter
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(OptionGroup):
+    """What the table looks like."""
+
+    layout: Annotated[
+        str, typer.Option("--layout", help="runs: one row a run. points: one row a point.", metavar="runs|points")
+    ] = "runs"
+    append: Annotated[
+        bool, typer.Option("--append", help="Keep the rows of other runs that the CSV holds already.")
+    ] = False
+
+
+def register(app: typer.Typer) -> None:
+    """Add `hlbq export`."""
+    app.command("export", cls=VariadicCommand)(grouped(export))
+
+
+def export(
+    file: Annotated[Path, typer.Argument(help="results.csv, .jsonl or .parquet; - for CSV on stdout.")],
+    how: ExportOptions,
+    runs: RunFilterOptions,
+    database: DatabaseOption,
+) -> None:
+    """Write the runs that have points (of the latest sweep, unless filters say otherwise) as a table.
+
+    --all takes every run of every sweep, pending ones too. In lists, numbers that are not finite are 1e999;
+    --layout points keeps nan, inf and -inf.
+    """
+    from orchestrator.blocks import Layout, Selection
+    from orchestrator.export import export_table, export_to_stdout
+
+    if how.layout not in list(Layout):
+        raise UsageError(f"--layout {how.layout}: no such layout", "Use runs or points.")
+    to_stdout = str(file) == "-"
+    if to_stdout and how.append:
+        raise UsageError("--append needs a file, not stdout", "Name a CSV file instead of -.")
+    with database.read() as store:
+        selection = Selection(runs=chosen_or_latest(runs, store), layout=Layout(how.layout), with_pointless=runs.all)
+        if to_stdout:
+            count = export_to_stdout(store, selection)
+        else:
+            count = export_table(store, selection, file, append=how.append)
+    rows = counted(count, "run" if how.layout == Layout.RUNS else "point")
+    note(f"{rows} written" + ("" if to_stdout else f" to {file}"))
+    if not count:
+        note("No run there has points yet: hlbq status shows how far they are; --all writes pending runs too.")
+
+
+def chosen_or_latest(runs: RunFilterOptions, store: "Store") -> RunFilter:
+    """The runs that the filters choose; without filters those of the latest sweep.
+
+    Raises UsageError where there is no such sweep.
+    """
+    wanted = runs.to_filter()
+    for sweep_id in wanted.sweep_ids:
+        if store.sweep(sweep_id) is None:
+            raise UsageError(f"there is no sweep {sweep_id}", "hlbq status lists the sweeps.")
+    if runs.given():
+        return wanted
+    latest = store.latest_sweep()
+    if latest is None:
+        raise UsageError(f"'{store.location.display}' holds no sweep yet", "Make one: hlbq submit --help")
+    return RunFilter(sweep_ids=(latest.id,))

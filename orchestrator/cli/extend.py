@@ -1,0 +1,98 @@
+"""`hlbq extend SWEEP`: more seeds, or more values of settings, for a sweep that is there."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hlbgpt_core.scale import sizes
+from hlbgpt_core.settings import Settings
+from orchestrator.cli.common import DatabaseOption, JsonOption, counted, print_json, warn
+from orchestrator.cli.given import GivenSettings, check_datasets
+from orchestrator.cli.option_groups import grouped
+from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.errors import UsageError
+from orchestrator.plan import Axes, Plan, PlannedArm, joined, make_plan
+from orchestrator.records import RunFilter, SweepRecord
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+
+
+def register(app: typer.Typer) -> None:
+    """Add `extend`."""
+    app.command(cls=VariadicCommand)(grouped(extend))
+
+
+def extend(
+    sweep: Annotated[int, typer.Argument(metavar="SWEEP", help="The sweep's number.", min=1)],
+    settings: GivenSettings,
+    database: DatabaseOption,
+    num_runs: Annotated[
+        int | None, typer.Option("--num_runs", min=1, help="Runs that every arm shall have (default: as many as now).")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add what is missing to a sweep: seeds up to --num_runs, and arms for further values of settings.
+
+    hlbq extend 3 --num_runs 10
+
+    hlbq extend 3 --depth 32
+    """
+    given = settings.axes()
+    if not given and num_runs is None:
+        raise UsageError("nothing to add", f"For instance: hlbq extend {sweep} --num_runs 10")
+    with database.write() as store:
+        found = store.sweep(sweep)
+        if found is None:
+            raise UsageError(f"there is no sweep {sweep} in {store.location.display}", "See them: hlbq status")
+        check_datasets(given, missing_path_is_fine=store.location.dialect != "sqlite")
+        present = stored_arms(store, found)
+        plan = extended_plan(found, present, given, num_runs)
+        for warning in plan.warnings:
+            warn(warning)
+        added = store.extend(found.id, arms=plan.new_arms(), runs=plan.new_runs())
+    new_arms = len(plan.arms) - len(present.arms)
+    if as_json:
+        print_json({"sweep": sweep, "added": added, "new_arms": new_arms, "left_out": len(plan.left_out)})
+    else:
+        print(f"sweep {sweep}: {counted(added, 'run')} added ({counted(new_arms, 'new arm')})")
+
+
+def stored_arms(store: "Store", sweep: SweepRecord) -> Plan:
+    """The arms that the sweep has, and as many seeds as its longest arm."""
+    arms: dict[str, PlannedArm] = {}
+    longest = 1
+    for run in store.runs(RunFilter(sweep_ids=(sweep.id,))):
+        longest = max(longest, run.run_num)
+        if run.arm_key not in arms:
+            settings = Settings.from_dict(run.settings)
+            arms[run.arm_key] = PlannedArm(settings=settings, sizes=sizes(settings), key=run.arm_key)
+    return Plan(arms=tuple(arms.values()), first_seed=sweep.definition["seed"], num_runs=longest)
+
+
+def extended_plan(sweep: SweepRecord, present: Plan, given: Axes, num_runs: int | None) -> Plan:
+    """The sweep's arms and those of its axes with the given values added, each with the seeds of the others.
+
+    Raises UsageError where `num_runs` is less than the sweep has.
+    """
+    seeds = num_runs or present.num_runs
+    if seeds < present.num_runs:
+        raise UsageError(
+            f"sweep {sweep.id} has {present.num_runs} runs of an arm, and --num_runs {seeds} is fewer",
+            f"To stop some: hlbq cancel --sweep {sweep.id}",
+        )
+    if not given:
+        return replace(present, num_runs=seeds)
+    added = make_plan(_added(_axes(sweep), given), num_runs=seeds, first_seed=present.first_seed)
+    return joined([present, added])
+
+
+def _axes(sweep: SweepRecord) -> Axes:
+    stored: Mapping[str, list[Any]] = sweep.definition.get("axes", {})
+    return {name: tuple(values) for name, values in stored.items()}
+
+
+def _added(axes: Axes, given: Axes) -> Axes:
+    return {name: tuple(dict.fromkeys((*axes.get(name, ()), *given.get(name, ())))) for name in {**axes, **given}}

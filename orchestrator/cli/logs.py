@@ -1,0 +1,82 @@
+"""`hlbq logs RUN`: what the trainer of a run printed."""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.common import DatabaseOption
+from orchestrator.cli.option_groups import grouped
+from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.errors import UsageError
+from orchestrator.records import AttemptRecord, RunRecord
+from orchestrator.state_folder import state_folder
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's number, or its uid.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `logs`."""
+    app.command(cls=VariadicCommand)(grouped(logs))
+
+
+def logs(
+    run: RunArgument,
+    database: DatabaseOption,
+    attempt: Annotated[
+        int | None, typer.Option("--attempt", min=1, help="Which attempt, from 1 (default: the newest).")
+    ] = None,
+    state_dir: Annotated[
+        str | None, typer.Option("--state_dir", help="The workers' folder (default: <db>.state).")
+    ] = None,
+) -> None:
+    """Print what the trainer of a run printed."""
+    with database.read() as store:
+        found = find_run(store, run)
+        chosen = choose_attempt(found, store.attempts(found.id), attempt)
+        sweep = store.sweep(found.sweep_id)
+        known = state_dir or (sweep.definition.get("state_dir") if sweep else None)
+        path = state_folder(store.location.path, known) / chosen.log_path
+    copy_to_stdout(path, found)
+
+
+def find_run(store: "Store", run: str) -> RunRecord:
+    """The run by its number or uid. Raises UsageError where there is none."""
+    found = store.run(int(run)) if run.isdecimal() and len(run) < 19 else store.run(run)
+    if found is None:
+        raise UsageError(f"there is no run '{run}' in {store.location.display}", "See the runs: hlbq status --all")
+    return found
+
+
+def choose_attempt(run: RunRecord, attempts: Sequence[AttemptRecord], number: int | None) -> AttemptRecord:
+    """Attempt `number` (from 1), or the newest. Raises UsageError where there is none."""
+    if not attempts:
+        raise UsageError(f"run {run.id} has not been started yet", "See the queue: hlbq status")
+    in_order = sorted(attempts, key=lambda one: one.fence)
+    if number is None:
+        return in_order[-1]
+    if number > len(in_order):
+        raise UsageError(
+            f"run {run.id} has no attempt {number}", f"Use --attempt 1 to {len(in_order)}, or leave it out."
+        )
+    return in_order[number - 1]
+
+
+def copy_to_stdout(path: Path, run: RunRecord) -> None:
+    """Print the log at `path`. Raises UsageError where it is not on this host."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as log:
+            shutil.copyfileobj(log, sys.stdout)
+    except FileNotFoundError:
+        raise UsageError(
+            f"the log of run {run.id} is not here: {path}",
+            "It lies with the worker that ran it; name its folder with --state_dir, or look there.",
+        ) from None
+    except IsADirectoryError:
+        raise UsageError(f"the log of run {run.id} is a folder: {path}") from None

@@ -1,0 +1,184 @@
+"""How hlbq reads its command line: options with several values, in any of the spellings people use.
+
+`VariadicCommand` rewrites the arguments before typer sees them:
+
+    --depth 4 8 --width=192 384 -cw    becomes    --depth=4 --depth=8 --width=192 --width=384 -c -w
+
+An option that takes a list goes on until the next option; a negative number is a value, not an option. In a
+command with positional arguments it ends where a word does not fit its type (`--sweep 3 4 results.csv`); `--`
+ends it anywhere. Dashes and underscores in long names are the same.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from typer.core import TyperArgument, TyperCommand, TyperOption
+
+from orchestrator.errors import UsageError
+
+
+def same_spelling(name: str) -> str:
+    """An option's name with dashes inside it made underscores; leading dashes stay."""
+    body = name.lstrip("-")
+    return name[: len(name) - len(body)] + body.replace("-", "_")
+
+
+class VariadicCommand(TyperCommand):
+    """A command whose list options take several values at once. Use it as `@app.command(cls=VariadicCommand)`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Rewrite `args`, then parse as usual. Raises UsageError with the nearest option for an unknown one."""
+        if not ctx.resilient_parsing:
+            args = list(_Rewriter.of(self.get_params(ctx)).rewrite(args))
+        return super().parse_args(ctx, args)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rewriter:
+    options: Mapping[str, TyperOption]
+    has_arguments: bool
+    seen: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, params: Sequence[Any]) -> "_Rewriter":
+        named = [param for param in params if not isinstance(param, TyperArgument)]
+        return cls(
+            options={same_spelling(name): param for param in named for name in (*param.opts, *param.secondary_opts)},
+            has_arguments=len(named) < len(params),
+        )
+
+    def rewrite(self, args: Sequence[str]) -> Iterator[str]:
+        """The arguments as typer takes them: one option, one value."""
+        left = list(reversed(args))
+        while left:
+            word = left.pop()
+            if word == "--":
+                yield word
+                yield from reversed(left)
+                return
+            if word.startswith("--"):
+                yield from self._long(word, left)
+            elif word.startswith("-") and len(word) > 1:
+                yield from self._bundle(word, left)
+            else:
+                yield word
+
+    def _long(self, word: str, left: list[str]) -> Iterator[str]:
+        name, equals, value = word.partition("=")
+        option = self._option(name)
+        if _is_flag(option):
+            if equals:
+                raise UsageError(f"{name} takes no value, but was given '{value}'", f"Write {name} alone.")
+            yield same_spelling_of(option, name)
+        else:
+            yield from self._valued(option, name, [value] if equals else [], left)
+
+    def _bundle(self, word: str, left: list[str]) -> Iterator[str]:
+        """`-cw`: flags one after the other; what follows a letter that takes values is its first value."""
+        for place, letter in enumerate(word[1:], start=2):
+            option = self._option(f"-{letter}", typed=word)
+            if not _is_flag(option):
+                attached = word[place:].removeprefix("=")
+                yield from self._valued(option, f"-{letter}", [attached] if attached else [], left)
+                return
+            yield f"-{letter}"
+
+    def _valued(self, option: TyperOption, name: str, values: list[str], left: list[str]) -> Iterator[str]:
+        if not values and left and self._is_value(left[-1]):
+            values.append(left.pop())
+        if not values:
+            raise UsageError(f"{name} needs a value", f"For instance: {name} {_example(option)}")
+        if option.multiple:
+            while left and self._is_value(left[-1]) and self._fits(option, left[-1]):
+                values.append(left.pop())
+        elif option.name in self.seen:
+            raise UsageError(f"{name} is given twice, and takes one value", "Keep one of the two.")
+        self.seen.add(str(option.name))
+        spelled = same_spelling_of(option, name)
+        for value in values:
+            _check_value(option, name, value)
+            yield from ([f"{spelled}={value}"] if spelled.startswith("--") else [spelled, value])
+
+    def _option(self, name: str, typed: str = "") -> TyperOption:
+        option = self.options.get(same_spelling(name))
+        if option is None:
+            inside = f" (in '{typed}')" if typed not in ("", name) else ""
+            raise UsageError(f"there is no option '{name}'{inside}", self._nearest(typed or name))
+        return option
+
+    def _nearest(self, name: str) -> str:
+        long_names = sorted(option for option in self.options if option.startswith("--"))
+        near = difflib.get_close_matches(f"--{same_spelling(name).lstrip('-')}", long_names, n=1)
+        return f"Did you mean {near[0]}?" if near else "Add --help to see all options."
+
+    def _is_value(self, word: str) -> bool:
+        return not word.startswith("-") or word == "-" or _is_number(word)
+
+    def _fits(self, option: TyperOption, word: str) -> bool:
+        """Whether a further `word` belongs to the list, in a command that takes positional arguments too."""
+        if not self.has_arguments:
+            return True
+        if _element_type(option) in (int, float):
+            return _is_number(word)
+        return not _choices(option) or word in _choices(option)
+
+
+def same_spelling_of(option: TyperOption, name: str) -> str:
+    """The name as the option declares it, whichever way `name` was typed."""
+    wanted = same_spelling(name)
+    return next(known for known in (*option.opts, *option.secondary_opts) if same_spelling(known) == wanted)
+
+
+def _is_flag(option: TyperOption) -> bool:
+    return bool(getattr(option, "is_flag", False) or getattr(option, "count", False))
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _element_type(option: TyperOption) -> Any:
+    """The type of one value: int for `list[int]` and for `int | None`."""
+    annotation = option.type_descriptor.annotation
+    kinds = [kind for kind in getattr(annotation, "__args__", ()) if kind is not type(None)]
+    return kinds[0] if kinds else annotation
+
+
+def _choices(option: TyperOption) -> Sequence[str]:
+    found = option.type_descriptor.choices if option.type_descriptor.is_choice else None
+    return [str(getattr(choice, "value", choice)) for choice in found or ()]
+
+
+def _check_value(option: TyperOption, name: str, value: str) -> None:
+    """Raise UsageError, with the value, for what the option's type can't read."""
+    kind, choices = _element_type(option), _choices(option)
+    if choices and value not in choices:
+        near = difflib.get_close_matches(value, choices, n=1)
+        hint = f"Did you mean '{near[0]}'? " if near else ""
+        raise UsageError(f"{name}: '{value}' is not one of the choices", f"{hint}Use one of: {', '.join(choices)}.")
+    if kind is int and not re.fullmatch(r"[+-]?\d{1,18}", value):
+        raise UsageError(f"{name}: '{value}' is not a whole number", f"For instance: {name} {_example(option)}")
+    if kind is float and not (_is_number(value) and math.isfinite(float(value))):
+        raise UsageError(f"{name}: '{value}' is not a finite number", f"For instance: {name} {_example(option)}")
+    low, high = option.min, option.max
+    if kind in (int, float) and low is not None and float(value) < low:
+        raise UsageError(f"{name}: {value} is too small", f"Use a value of at least {low}.")
+    if kind in (int, float) and high is not None and float(value) > high:
+        raise UsageError(f"{name}: {value} is too large", f"Use a value of at most {high}.")
+
+
+def _example(option: TyperOption) -> str:
+    """A value that the option takes, for a message."""
+    choices = _choices(option)
+    if choices:
+        return choices[0]
+    wanted = {int: "4", float: "0.5"}.get(_element_type(option))
+    return wanted or {"INT...": "4 8", "NUMBER...": "0.5 1", "0|1...": "1"}.get(option.metavar or "", "VALUE")

@@ -1,0 +1,184 @@
+"""`hlbq show RUN` and `hlbq show --sweep N`: everything that is known of one run, or of one sweep."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hlbgpt_core.settings import Settings
+from orchestrator.cli.common import (
+    DatabaseOption,
+    JsonOption,
+    counted,
+    print_json,
+    print_table,
+    short_count,
+    when,
+)
+from orchestrator.cli.logs import find_run
+from orchestrator.cli.option_groups import grouped
+from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.wait import counts_text
+from orchestrator.errors import UsageError
+from orchestrator.options import value_text
+from orchestrator.records import AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord
+from orchestrator.runs import State
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+
+SHOWN_EVENTS = 20
+SHOWN_RUNS = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStory:
+    """A run with its attempts and events, oldest first."""
+
+    run: RunRecord
+    attempts: Sequence[AttemptRecord]
+    events: Sequence[EventRecord]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `show`."""
+    app.command(cls=VariadicCommand)(grouped(show))
+
+
+def show(
+    database: DatabaseOption,
+    run: Annotated[str | None, typer.Argument(metavar="RUN", help="The run's number, or its uid.")] = None,
+    sweep: Annotated[int | None, typer.Option("--sweep", min=1, help="Show this sweep instead.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a run (settings, facts, attempts, events, its error), or a sweep."""
+    if (run is None) == (sweep is None):
+        raise UsageError("which run or sweep?", "For instance: hlbq show 12   or: hlbq show --sweep 3")
+    with database.read() as store:
+        if run is not None:
+            story = read_story(store, find_run(store, run))
+            print_json(story) if as_json else _print_story(story)
+            return
+        found = store.sweep(sweep or 0)
+        if found is None:
+            raise UsageError(f"there is no sweep {sweep} in {store.location.display}", "See them: hlbq status")
+        runs = list(store.runs(RunFilter(sweep_ids=(found.id,)), limit=None if as_json else SHOWN_RUNS))
+        print_json({"sweep": found, "runs": runs}) if as_json else _print_sweep(found, runs)
+
+
+def read_story(store: "Store", run: RunRecord) -> RunStory:
+    """What the database knows of `run`."""
+    attempts = sorted(store.attempts(run.id), key=lambda one: one.fence)
+    events = sorted(store.events(run_id=run.id, limit=SHOWN_EVENTS), key=lambda one: one.id)
+    return RunStory(run=run, attempts=attempts, events=events)
+
+
+def _print_story(story: RunStory) -> None:
+    run = story.run
+    print(f"run {run.id} ({run.uid}) of sweep {run.sweep_id}: {state_text(run)}")
+    print(f"arm {run.arm_number}, run {run.run_num} of it, seed {run.seed}, N {short_count(run.num_params)}")
+    changed = Settings.from_dict(run.settings).changed()
+    print("settings changed from the recipe's defaults:")
+    _print_values(changed)
+    print("all other settings:")
+    _print_values({name: value for name, value in run.settings.items() if name not in changed})
+    if run.facts:
+        print("known since its first claim:")
+        _print_values(run.facts)
+    _print_times(run)
+    if story.attempts:
+        print_table(
+            ["attempt", "started", "ended", "steps", "ended because", "worker", "log"],
+            [_attempt_row(number, attempt) for number, attempt in enumerate(story.attempts, start=1)],
+        )
+    if story.events:
+        print_table(
+            ["when", "who", "what", "why"],
+            [[when(event.at), event.actor, event.action, event.why] for event in story.events],
+        )
+    _print_error(run, story.attempts)
+
+
+def state_text(run: RunRecord) -> str:
+    """A run's state with its reason and what holds it back: `failed (oom)`, `pending (paused)`."""
+    notes = [str(run.reason)] if run.reason and run.state is not State.COMPLETED else []
+    notes += ["paused"] if run.paused else []
+    notes += [f"waits until {when(run.backoff_until)}"] if run.backoff_until else []
+    return f"{run.state} ({', '.join(notes)})" if notes else str(run.state)
+
+
+def _print_times(run: RunRecord) -> None:
+    print(f"submitted {when(run.created_at)}  started {when(run.started_at)}  ended {when(run.ended_at)}")
+    losses = [
+        f"{name} loss {value:.4f}"
+        for name, value in (("train", run.last_train_loss), ("val", run.last_val_loss))
+        if value is not None
+    ]
+    print(", ".join([f"step {run.step}", *losses]))
+
+
+def _attempt_row(number: int, attempt: AttemptRecord) -> list[str]:
+    reason = "" if attempt.ended_at is None else str(attempt.reason or "")
+    steps = f"{attempt.start_step} to {attempt.step}"
+    return [
+        str(number),
+        when(attempt.started_at),
+        when(attempt.ended_at),
+        steps,
+        reason,
+        str(attempt.worker_id),
+        attempt.log_path,
+    ]
+
+
+def _print_error(run: RunRecord, attempts: Sequence[AttemptRecord]) -> None:
+    """The newest error, with its traceback."""
+    failed = [attempt for attempt in attempts if attempt.error_type or attempt.error_message]
+    if not failed:
+        return
+    error = failed[-1]
+    print(f"error of attempt {attempts.index(error) + 1}: {error.error_type}: {error.error_message}")
+    if error.error_traceback:
+        print(error.error_traceback.rstrip())
+    print(f"what the trainer printed: hlbq logs {run.id}")
+    if run.state is State.FAILED:
+        print(f"again: hlbq retry --run {run.id}")
+
+
+def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord]) -> None:
+    title = f" '{sweep.name}'" if sweep.name else ""
+    print(f"sweep {sweep.id}{title} ({sweep.uid}), submitted {when(sweep.created_at)}: {counts_text(sweep.counts)}")
+    if sweep.note:
+        print(f"note: {sweep.note}")
+    print(f"made by: {shlex.join(sweep.argv)}")
+    if sweep.csv:
+        print(f"CSV: {sweep.csv.path} on {sweep.csv.host}")
+    if sweep.wandb_project:
+        print(f"wandb project: {sweep.wandb_project}")
+    axes: Mapping[str, list[Any]] = sweep.definition.get("axes", {})
+    for name, values in axes.items():
+        print(f"  {name}: {' '.join(value_text(value) for value in values)}")
+    swept = [name for name, values in axes.items() if len(values) > 1]
+    print_table(
+        ["run", *swept, "seed", "state", "step", "val loss"],
+        [_run_row(run, swept) for run in runs],
+    )
+    total = sum(sweep.counts.values())
+    if total > len(runs):
+        print(f"and {counted(total - len(runs), 'more run')}")
+
+
+def _run_row(run: RunRecord, swept: Sequence[str]) -> list[str]:
+    loss = "" if run.last_val_loss is None else f"{run.last_val_loss:.4f}"
+    values = [value_text(run.settings.get(name, "")) for name in swept]
+    return [str(run.id), *values, str(run.seed), state_text(run), str(run.step), loss]
+
+
+def _print_values(values: Mapping[str, Any]) -> None:
+    if not values:
+        print("  (none)")
+    width = max((len(name) for name in values), default=0)
+    for name, value in values.items():
+        print(f"  {name:<{width}}  {value_text(value)}")

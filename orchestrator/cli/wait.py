@@ -1,0 +1,67 @@
+"""`hlbq wait`: come back when runs have ended."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, counted, note, print_json
+from orchestrator.cli.option_groups import grouped
+from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.records import RunFilter
+from orchestrator.runs import TERMINAL, State
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+
+
+def register(app: typer.Typer) -> None:
+    """Add `wait`."""
+    app.command(cls=VariadicCommand)(grouped(wait))
+
+
+def wait(
+    runs: RunFilterOptions,
+    database: DatabaseOption,
+    every: Annotated[float, typer.Option("--every", min=0.05, help="Seconds between looks at the database.")] = 2.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Wait until the runs (without filters: of the latest sweep) have ended; 1 if any failed, else 0."""
+    with database.read() as store:
+        counts = wait_until_ended(store, latest_if_none(store, runs), sleep=lambda: time.sleep(every), progress=note)
+    if as_json:
+        print_json(counts)
+    else:
+        print(counts_text(counts))
+    if counts.get(State.FAILED, 0):
+        note("see why: hlbq status, hlbq show RUN; again: hlbq retry --failed")
+        raise typer.Exit(1)
+
+
+def wait_until_ended(
+    store: "Store", runs: RunFilter, *, sleep: Callable[[], None], progress: Callable[[str], None]
+) -> Mapping[State, int]:
+    """The counts by state once no run of `runs` is pending or running; `progress` hears of every change."""
+    shown = ""
+    while True:
+        counts = store.counts(runs)
+        text = counts_text(counts)
+        if text != shown:
+            progress(text)
+            shown = text
+        if not any(count for state, count in counts.items() if state not in TERMINAL):
+            return counts
+        sleep()
+
+
+def latest_if_none(store: "Store", runs: RunFilterOptions) -> RunFilter:
+    """The filter of `runs`; without any, the runs of the latest sweep."""
+    latest = None if runs.given() else store.latest_sweep()
+    return runs.to_filter() if latest is None else RunFilter(sweep_ids=(latest.id,))
+
+
+def counts_text(counts: Mapping[State, int]) -> str:
+    """`3 completed, 1 failed` in the order of the states; `no runs` for none."""
+    parts = [f"{counts[state]:,} {state}" for state in State if counts.get(state)]
+    return ", ".join(parts) if parts else counted(0, "run")

@@ -1,0 +1,185 @@
+"""The columns of the two tables that hlbq exports: a row a run, and a row a point.
+
+The first columns of a run are those of the original tool's CSV, in its order, so that scripts written for it work.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+from typing import Any
+
+from hlbgpt_core import settings
+from hlbgpt_core.points import Split
+from orchestrator.records import RunRecord
+from orchestrator.store.curves import CURVE_COLUMNS, Curve
+
+
+class Kind(Enum):
+    """What the values of a column are."""
+
+    INTEGER = "integer"
+    NUMBER = "number"
+    TRUTH = "truth"
+    TEXT = "text"
+    INTEGERS = "list of integers"
+    NUMBERS = "list of numbers"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column by its name. `split` and `metric` say of which curve a list is."""
+
+    name: str
+    kind: Kind
+    split: Split | None = None
+    metric: str = ""
+
+
+INTEGER_METRICS = frozenset({"step", "tokens_seen", "batch_size", "seq_length", "microbatches"})
+
+# Columns of curves: (name with {} for the split, metric), those of the original tool first.
+_CURVES_OF_ORIGINAL = (
+    ("{}_loss", "loss"),
+    ("{}_acc", "acc"),
+    ("{}_pplx", "pplx"),
+    ("grad_norm", "grad_norm"),
+    ("cumulative_time_{}", "cumulative_time"),
+    ("tokens_seen_{}", "tokens_seen"),
+    ("epochs_{}", "epoch"),
+    ("batch_sizes_{}", "batch_size"),
+    ("seq_lengths_{}", "seq_length"),
+    ("lrs_{}", "lr"),
+    ("weight_decays_{}", "weight_decay"),
+)
+_CURVES_BESIDES = (("steps_{}", "step"), ("microbatches_{}", "microbatches"), ("{}_bits_per_byte", "bits_per_byte"))
+_ONLY_SPLIT = MappingProxyType({"grad_norm": Split.TRAIN, "microbatches": Split.TRAIN, "bits_per_byte": Split.VAL})
+
+_BOOKKEEPING = (
+    ("run_id", Kind.INTEGER),
+    ("uid", Kind.TEXT),
+    ("sweep", Kind.INTEGER),
+    ("state", Kind.TEXT),
+    ("reason", Kind.TEXT),
+    ("arm", Kind.INTEGER),
+    ("arm_key", Kind.TEXT),
+    ("priority", Kind.INTEGER),
+    ("paused", Kind.TRUTH),
+    ("fence", Kind.INTEGER),
+    ("attempts", Kind.INTEGER),
+    ("last_step", Kind.INTEGER),
+    ("created_at", Kind.NUMBER),
+    ("started_at", Kind.NUMBER),
+    ("ended_at", Kind.NUMBER),
+    ("error_type", Kind.TEXT),
+    ("error_message", Kind.TEXT),
+)
+
+# Facts under names that no setting has.
+_FACTS = (
+    ("data_fingerprint", Kind.TEXT, "data_fingerprint"),
+    ("train_tokens", Kind.INTEGER, "train_tokens"),
+    ("val_tokens", Kind.INTEGER, "val_tokens"),
+    ("val_bytes", Kind.INTEGER, "val_bytes"),
+    ("device", Kind.TEXT, "device"),
+    ("device_name", Kind.TEXT, "device_name"),
+    ("resolved_precision", Kind.TEXT, "precision"),
+    ("trainer_path", Kind.TEXT, "path"),
+    ("threads", Kind.INTEGER, "threads"),
+    ("deterministic", Kind.TRUTH, "deterministic"),
+)
+
+_SETTINGS_FIRST = ("model_scale", "depth", "width", "num_heads", "linear_value")
+_KINDS = MappingProxyType({int: Kind.INTEGER, float: Kind.NUMBER, bool: Kind.TRUTH, str: Kind.TEXT})
+
+
+def csv_columns() -> tuple[str, ...]:
+    """The names of a run's columns, in order; users' own metrics follow them as `train_NAME` and `val_NAME`."""
+    return tuple(column.name for column in run_columns())
+
+
+def run_columns(extra: Sequence[tuple[Split, str]] = ()) -> tuple[Column, ...]:
+    """The columns of the table with a row a run; `extra` are the metrics that have no column of their own."""
+    first = [_plain("last_val_loss", Kind.NUMBER)]
+    first += [_setting(name) for name in ("model_scale", "depth", "width")]
+    first += [_plain("num_params", Kind.INTEGER), _plain("num_non_embedding_params", Kind.INTEGER)]
+    first += [_setting(name) for name in ("num_heads", "linear_value")]
+    first += [_plain("seed", Kind.INTEGER), _plain("run_num", Kind.INTEGER)]
+    others = [_setting(name) for name in settings.specs() if name not in _SETTINGS_FIRST]
+    own = [Column(name=f"{split}_{name}", kind=Kind.NUMBERS, split=split, metric=name) for split, name in extra]
+    return (
+        *first,
+        *_curve_columns(_CURVES_OF_ORIGINAL),
+        *others,
+        *_bookkeeping_columns(),
+        *_curve_columns(_CURVES_BESIDES),
+        *own,
+    )
+
+
+def _bookkeeping_columns() -> list[Column]:
+    return [_plain(name, kind) for name, kind in _BOOKKEEPING] + [_plain(name, kind) for name, kind, _ in _FACTS]
+
+
+def _curve_columns(named: Sequence[tuple[str, str]]) -> list[Column]:
+    columns = []
+    for name, metric in named:
+        for split in [_ONLY_SPLIT[metric]] if metric in _ONLY_SPLIT else list(Split):
+            kind = Kind.INTEGERS if metric in INTEGER_METRICS else Kind.NUMBERS
+            columns.append(Column(name=name.format(split.value), kind=kind, split=split, metric=metric))
+    return columns
+
+
+def _plain(name: str, kind: Kind) -> Column:
+    return Column(name=name, kind=kind)
+
+
+def _setting(name: str) -> Column:
+    return _plain(name, _KINDS[settings.specs()[name].type])
+
+
+def point_columns(extra: Sequence[str] = ()) -> tuple[Column, ...]:
+    """The columns of the table with a row a point."""
+    return (
+        _plain("run_id", Kind.INTEGER),
+        _plain("split", Kind.TEXT),
+        *(_plain(name, Kind.INTEGER if name in INTEGER_METRICS else Kind.NUMBER) for name in CURVE_COLUMNS),
+        *(_plain(name, Kind.NUMBER) for name in extra),
+    )
+
+
+def run_values(run: RunRecord, curves: Mapping[Split, Curve], columns: Sequence[Column]) -> list[Any]:
+    """A run's row under `columns`. A list that nothing was recorded of is None."""
+    scalars = _scalars(run, curves)
+    return [_curve_values(column, curves) if column.split else scalars[column.name] for column in columns]
+
+
+def _curve_values(column: Column, curves: Mapping[Split, Curve]) -> Sequence[Any] | None:
+    curve = curves.get(column.split) if column.split else None
+    if curve is None:
+        return None
+    values = curve.columns.get(column.metric) or curve.extra.get(column.metric)
+    if values is None or (values[0] is None and all(value is None for value in values)):
+        return None
+    return values
+
+
+def _scalars(run: RunRecord, curves: Mapping[Split, Curve]) -> dict[str, Any]:
+    val = curves.get(Split.VAL)
+    recipe = run.settings.get("recipe", settings.DEFAULT_RECIPE)
+    values = {name: run.settings.get(name, spec.default_for(recipe)) for name, spec in settings.specs().items()}
+    plain = "num_params num_non_embedding_params seed run_num uid arm_key priority paused fence"
+    plain += " created_at started_at ended_at error_type error_message"
+    return {
+        **values,
+        **{name: getattr(run, name) for name in plain.split()},
+        **{name: run.facts.get(fact) for name, _, fact in _FACTS},
+        "last_val_loss": val["loss"][-1] if val else None,
+        "run_id": run.id,
+        "sweep": run.sweep_id,
+        "state": run.state.value,
+        "reason": run.reason.value if run.reason else None,
+        "arm": run.arm_number,
+        "attempts": run.fence,
+        "last_step": run.step,
+    }

@@ -1,0 +1,72 @@
+"""Reading and extending the CSV files that hlbq writes."""
+
+import csv
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cells import CsvRows, opened_csv, read_cell, read_text_cell
+from orchestrator.columns import Kind, point_columns, run_columns
+from orchestrator.errors import ExportError
+
+# What tells a table of hlbq's from any other CSV, and a run from any other run.
+KEY_COLUMN = "uid"
+_SIGNATURE = frozenset({KEY_COLUMN, "last_val_loss", "seed"})
+
+
+def read_csv_rows(path: str | Path) -> Iterator[Mapping[str, Any]]:
+    """The rows of a CSV that hlbq wrote, values as they were: numbers, lists of numbers, truth values, texts.
+
+    An empty cell is None. Raises ExportError for a file that can't be read or is no such table.
+    """
+    texts = {column.name for column in (*run_columns(), *point_columns()) if column.kind is Kind.TEXT}
+    for row in read_raw_rows(Path(path)):
+        yield {name: (read_text_cell(cell) or None) if name in texts else read_cell(cell) for name, cell in row.items()}
+
+
+def read_raw_rows(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of a CSV as cells by column. Raises ExportError for a file that can't be read as one."""
+    try:
+        with opened_csv(path) as rows:
+            header = next(rows, None)
+            if not header:
+                raise ExportError(f"'{path}' is empty", "Name a table that hlbq export wrote.")
+            for cells in rows:
+                if len(cells) != len(header):
+                    raise ExportError(
+                        f"'{path}' has a row of {len(cells)} cells under a header of {len(header)}",
+                        "Mend it, or write it anew with hlbq export.",
+                    )
+                yield dict(zip(header, cells, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ExportError(f"'{path}' can't be read as CSV: {reason}", "Name a table that hlbq export wrote.") from None
+
+
+def csv_header(path: Path) -> Sequence[str]:
+    """The column names of a table of runs to be extended; none where there is no file yet, or an empty one.
+
+    Raises ExportError for a file that is no table of hlbq's.
+    """
+    if not path.exists() or (path.is_file() and path.stat().st_size == 0):
+        return ()
+    try:
+        with opened_csv(path) as rows:
+            header = next(rows, [])
+    except (OSError, UnicodeDecodeError, csv.Error):
+        header = []
+    if not set(header) >= _SIGNATURE:
+        raise ExportError(
+            f"'{path}' is not a table of runs that hlbq wrote, so nothing can be appended to it",
+            "Name another file, or leave out --append to replace it.",
+        )
+    return header
+
+
+def copy_rows(path: Path, to: CsvRows, columns: Sequence[str], *, without: Collection[str]) -> None:
+    """Write the rows of the file at `path` under `columns`, but for the runs whose uid is in `without`."""
+    if not csv_header(path):
+        return
+    for row in read_raw_rows(path):
+        if read_text_cell(row[KEY_COLUMN]) not in without:
+            to.row([row.get(name, "") for name in columns])

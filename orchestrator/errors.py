@@ -1,0 +1,56 @@
+"""The queue's branch of the error tree in hlbgpt_core/errors.py.
+
+    HlbqError
+    ├── UsageError             a command was given what it can't take
+    ├── PlanError              a sweep that expands to nothing, or to a contradiction
+    ├── DatabaseError          a database that can't be opened, read or written
+    │   ├── DatabaseMissingError     a command that only reads found none
+    │   ├── DatabaseVersionError     older or newer than this program
+    │   ├── DatabaseBusyError        locked, full or unreachable for now: trying again may help
+    │   └── DatabaseCorruptError     not a database, or a damaged one
+    ├── FencedError            a write from a worker that no longer holds the run
+    ├── WorkerGoneError        a beat from a worker that was taken for dead
+    └── ExportError            a table or figure that can't be written
+"""
+
+from hlbgpt_core.errors import HlbqError
+
+
+class UsageError(HlbqError):
+    """A command was given what it can't take."""
+
+
+class PlanError(HlbqError):
+    """A sweep that expands to nothing, or to a contradiction."""
+
+
+class DatabaseError(HlbqError):
+    """A database that can't be opened, read or written."""
+
+
+class DatabaseMissingError(DatabaseError):
+    """A command that only reads found no database."""
+
+
+class DatabaseVersionError(DatabaseError):
+    """The database's schema is older or newer than this program."""
+
+
+class DatabaseBusyError(DatabaseError):
+    """The database is locked, full or unreachable for now; trying again may help."""
+
+
+class DatabaseCorruptError(DatabaseError):
+    """The file is not a database, or a damaged one."""
+
+
+class FencedError(HlbqError):
+    """A write from a worker that no longer holds the run: nothing was written."""
+
+
+class WorkerGoneError(HlbqError):
+    """A beat or claim from a worker that others took for dead or that was set aside."""
+
+
+class ExportError(HlbqError):
+    """A table or figure that can't be written."""

@@ -1,0 +1,99 @@
+"""Writing a file so that nobody ever reads half of it."""
+
+import contextlib
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from orchestrator.errors import ExportError
+
+LOCK_TIMEOUT_SECONDS = 60.0
+_LOCK_POLL_SECONDS = 0.05
+_BUFFER_BYTES = 1 << 20
+
+
+@contextlib.contextmanager
+def replaced_file(path: Path) -> Iterator[IO[bytes]]:
+    """A new file that takes the place of `path` when the block ends well; else the old one stays whole.
+
+    It is written beside `path` and renamed, with the mode that the umask gives. A pipe or a device is written
+    directly. Raises ExportError for a folder, a missing or unwritable folder around it, and a full disk.
+    """
+    with export_errors(path):
+        target = path.expanduser().resolve()  # what a link points to is replaced, not the link
+        if target.is_dir():
+            raise ExportError(f"'{path}' is a folder", f"Name a file in it, for instance {path / 'results.csv'}.")
+        if not target.parent.is_dir():
+            raise ExportError(f"there is no folder '{target.parent}'", f"Make it first: mkdir -p {target.parent}")
+        if target.exists() and not target.is_file():
+            with target.open("wb") as stream:
+                yield stream
+            return
+        # Judged by the mode bits, so that root is told too.
+        if target.exists() and not target.stat().st_mode & 0o222:
+            raise ExportError(f"'{path}' is read-only", f"chmod u+w {path}, or name another file.")
+        with _written_beside(target) as stream:
+            yield stream
+
+
+@contextlib.contextmanager
+def _written_beside(target: Path) -> Iterator[IO[bytes]]:
+    beside = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    # os.open and not a temporary file of tempfile's: the umask shall decide on the mode.
+    descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        with os.fdopen(descriptor, "w+b", buffering=_BUFFER_BYTES) as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(target)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def locked_file(path: Path, *, timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> Iterator[None]:
+    """Hold `path`'s lock file (`.NAME.lock` beside it) for the block. The kernel drops it with the process.
+
+    Raises ExportError where another process holds it for longer than `timeout_seconds`.
+    """
+    target = path.expanduser().resolve()
+    beside = target.with_name(f".{target.name}.lock")
+    with export_errors(path):
+        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        give_up_at = time.monotonic() + timeout_seconds
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > give_up_at:
+                    raise ExportError(
+                        f"'{path}' has been locked by another process for {timeout_seconds:g} s",
+                        f"`fuser {beside}` names it; the table can be written by hand with hlbq export.",
+                    ) from None
+                time.sleep(_LOCK_POLL_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def export_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's errors into ExportError; a closed pipe stays what it is."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ExportError(
+            f"'{path}' can't be written: {reason[:1].lower()}{reason[1:]}",
+            "Name a file in a folder that you can write to, on a disk with room; what was there is as it was.",
+        ) from None

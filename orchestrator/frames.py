@@ -1,0 +1,71 @@
+"""Tables of runs and points as pandas data frames."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.blocks import Layout, Selection, blocks, columns_of
+from orchestrator.csv_table import read_csv_rows
+from orchestrator.errors import ExportError
+from orchestrator.records import RunFilter
+from orchestrator.store import OpenMode, Store, open_store
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def load(
+    source: str | Path | None = None,
+    *,
+    layout: Layout | str = Layout.RUNS,
+    runs: RunFilter | None = None,
+    all: bool = False,
+) -> "pandas.DataFrame":
+    """Runs as a data frame, with the columns of `hlbq export`; cells with several points hold lists.
+
+    `source` is a database (a path or a URL; None: $HLBQ_DB, else hlbq.db here) or a file that `hlbq export`
+    wrote (.csv, .jsonl, .parquet: its layout is then the file's). Of a database the latest sweep is read, the
+    runs that `runs` lets through, or with `all` every run of every sweep, those without points too.
+
+        frame = orchestrator.load("results.csv")
+        frame.groupby(["depth", "num_heads"]).last_val_loss.agg(["mean", "std", "count"])
+
+    Raises DatabaseError or ExportError for what can't be read.
+    """
+    import pandas
+
+    ending = Path(source).suffix.lower() if source is not None and "://" not in str(source) else ""
+    if ending == ".csv":
+        return pandas.DataFrame(list(read_csv_rows(Path(str(source)))))
+    if ending in (".jsonl", ".parquet"):
+        return _from_file(Path(str(source)), ending)
+    with open_store(None if source is None else str(source), mode=OpenMode.READ) as store:
+        return _from_store(
+            store, Selection(runs=runs or _default(store, all), layout=Layout(layout), with_pointless=all)
+        )
+
+
+def _default(store: Store, everything: bool) -> RunFilter:
+    latest = None if everything else store.latest_sweep()
+    return RunFilter(sweep_ids=(latest.id,) if latest else ())
+
+
+def _from_store(store: Store, selection: Selection) -> "pandas.DataFrame":
+    import pandas
+
+    columns = columns_of(store, selection, all_runs=True)
+    values: list[list[Any]] = [[] for _ in columns]
+    for block in blocks(store, selection, columns):
+        for column, more in zip(values, block.columns, strict=True):
+            column.extend(list(value) if isinstance(value, tuple) else value for value in more)
+    return pandas.DataFrame({column.name: series for column, series in zip(columns, values, strict=True)})
+
+
+def _from_file(path: Path, ending: str) -> "pandas.DataFrame":
+    import pandas
+
+    try:
+        if ending == ".parquet":
+            return pandas.read_parquet(path)
+        return pandas.read_json(path, lines=True, orient="records")
+    except (OSError, ValueError) as error:
+        raise ExportError(f"'{path}' can't be read: {error}", "Name a table that hlbq export wrote.") from None

@@ -1,0 +1,119 @@
+"""From the fields of `Settings` to command-line options, and from what was typed to the axes of a sweep.
+
+Every value arrives as text and is read by `hlbgpt_core.settings.parse_value`, so that a value is refused in the
+same words wherever it comes from.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, Any
+
+import typer
+
+from hlbgpt_core.settings import RECIPES, SettingSpec, parse_value, specs
+
+# Panels of `--help`, in their order; settings that no panel names stand under MODEL.
+MODEL = "Settings: model"
+PANELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        MODEL: (),
+        "Settings: data": (
+            "dataset",
+            "tokenizer",
+            "max_sequence_length",
+            "initial_sequence_length",
+            "sequence_growth_steps",
+            "gpu_capacity_scalar",
+        ),
+        "Settings: schedule": (
+            "lr_mult",
+            "lr_mult_position_bias",
+            "lr_mult_non_dot_products",
+            "lr_mult_output_layer",
+            "learning_rate",
+            "total_train_steps",
+            "warmup_percent",
+            "weight_decay",
+            "warmup_steps",
+            "microbatch_sample_every",
+            "microbatch_scale_lr",
+            "max_microbatches",
+        ),
+        "Settings: stopping": ("max_epochs", "max_steps", "max_tokens", "max_time_seconds"),
+        "Settings: recording": ("log_every", "eval_every", "max_epochs_between_evals", "num_eval_tokens"),
+    }
+)
+
+
+def setting_parameters() -> Sequence[inspect.Parameter]:
+    """One option for each setting, in the order of the fields; each is a list of texts, empty where not given."""
+    return [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=Annotated[
+                list[str],
+                typer.Option(
+                    f"--{name}",
+                    help=option_help(spec),
+                    metavar=_metavar(spec),
+                    rich_help_panel=panel_of(name),
+                    show_default=False,
+                ),
+            ],
+            default=[],
+        )
+        for name, spec in specs().items()
+    ]
+
+
+def panel_of(name: str) -> str:
+    """The panel that a setting stands under."""
+    return next((panel for panel, names in PANELS.items() if name in names), MODEL)
+
+
+def axes_of(given: Mapping[str, Sequence[str]]) -> Mapping[str, tuple[Any, ...]]:
+    """The values of each setting that was given, typed, each value once, in the order typed.
+
+    Raises SettingsError for an unknown setting and for a value that is refused.
+    """
+    known = specs()
+    return {
+        name: tuple(dict.fromkeys(parse_value(known[name], text) for text in texts))
+        for name, texts in given.items()
+        if texts
+    }
+
+
+def option_help(spec: SettingSpec) -> str:
+    """The help text of a setting's option: what it is, its choices, its default, and which recipe uses it."""
+    notes = [f"choices: {', '.join(spec.choices)}"] if spec.choices else []
+    notes.append(f"default: {default_text(spec)}")
+    if spec.recipes != RECIPES:
+        notes.append(f"recipe {' and '.join(spec.recipes)} only")
+    return f"{spec.help} ({'; '.join(notes)})"
+
+
+def default_text(spec: SettingSpec) -> str:
+    """A setting's default as people read it; by recipe where the recipes differ."""
+    if not spec.default_by_recipe:
+        return value_text(spec.default)
+    return ", ".join(f"{value_text(value)} for {recipe}" for recipe, value in spec.default_by_recipe.items())
+
+
+def value_text(value: Any) -> str:
+    """A setting's value as it can be typed again: `true`, `2.62`, `1e9`, `gpt2`."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) and abs(value) >= 10**6 and float(f"{value:g}") == value:
+        return f"{value:g}".replace("e+0", "e").replace("e+", "e")
+    if isinstance(value, float):
+        short = f"{value:g}".replace("e+0", "e").replace("e+", "e")
+        return short if float(short) == value else repr(value)
+    return str(value)
+
+
+def _metavar(spec: SettingSpec) -> str:
+    kind = {int: "INT", float: "NUMBER", bool: "0|1", str: "TEXT"}[spec.type]
+    return f"{kind}..."

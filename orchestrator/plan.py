@@ -1,0 +1,220 @@
+"""From settings and seeds to runs: what a sweep holds, what was left out, and why. Pure.
+
+A sweep is the product of its axes (each setting's values), and every arm gets the same seeds. Combinations that
+can't be trained are left out with the reason; combinations that come to the same resolved settings are one arm.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hlbgpt_core.errors import SettingsError
+from hlbgpt_core.scale import Sizes, check, resolve, unpadded_vocabulary_size
+from hlbgpt_core.settings import DEFAULT_RECIPE, NO_LIMIT_STEPS, NO_LIMIT_TOKENS, Settings, defaults, specs
+from orchestrator.errors import PlanError
+from orchestrator.records import NewArm, NewRun
+
+MAX_RUNS = 5_000_000
+MAX_SEED = 2**63 - 1
+SHOWN_REASONS = 5
+
+Axes = Mapping[str, tuple[Any, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedArm:
+    """One combination of settings as it is trained, with its sizes and the key that names it."""
+
+    settings: Settings
+    sizes: Sizes
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A combination that can't be trained: the values that were given, and why."""
+
+    given: Mapping[str, Any]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A sweep before it is stored. Run k (from 1) of every arm has seed `first_seed + k - 1`."""
+
+    arms: tuple[PlannedArm, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    duplicates: int = 0
+    warnings: tuple[str, ...] = ()
+    first_seed: int
+    num_runs: int
+
+    @property
+    def total_runs(self) -> int:
+        """How many runs the sweep holds."""
+        return len(self.arms) * self.num_runs
+
+    def new_arms(self) -> list[NewArm]:
+        """The arms as the store takes them."""
+        return [
+            NewArm(
+                key=arm.key,
+                settings=arm.settings.to_dict(),
+                num_params=arm.sizes.num_params,
+                num_non_embedding_params=arm.sizes.num_non_embedding_params,
+            )
+            for arm in self.arms
+        ]
+
+    def new_runs(self) -> list[NewRun]:
+        """The runs seed by seed: every arm's first seed stands before any arm's second."""
+        return [
+            NewRun(arm=arm, run_num=run_num, seed=self.first_seed + run_num - 1)
+            for run_num in range(1, self.num_runs + 1)
+            for arm in range(len(self.arms))
+        ]
+
+    def varying(self) -> tuple[str, ...]:
+        """The settings that differ between arms, in the order of the fields."""
+        values = [arm.settings.to_dict() for arm in self.arms]
+        return tuple(name for name in specs() if len({row[name] for row in values}) > 1)
+
+    def reasons(self) -> Mapping[str, int]:
+        """Every reason for leaving combinations out, with how many it left out."""
+        counts: dict[str, int] = {}
+        for left in self.left_out:
+            counts[left.reason] = counts.get(left.reason, 0) + 1
+        return counts
+
+
+def make_plan(axes: Axes, *, num_runs: int = 1, first_seed: int = 100) -> Plan:
+    """The product of `axes` (typed values by setting; absent ones at the recipe's default) times the seeds.
+
+    Arms stand in the product's order, the last axis changing fastest. Raises PlanError where depth and width
+    contradict each other, where nothing is left, and where there are too many runs; SettingsError for a
+    tokenizer that is not known.
+    """
+    ordered = {name: axes[name] for name in specs() if name in axes}
+    _check_seeds(num_runs, first_seed)
+    _check_total(ordered, num_runs)
+    _check_depth_and_width(ordered)
+    for tokenizer in ordered.get("tokenizer", ()):
+        unpadded_vocabulary_size(tokenizer)
+
+    arms: dict[str, PlannedArm] = {}
+    left_out: list[LeftOut] = []
+    duplicates = 0
+    for given in _combinations(ordered):
+        try:
+            arm = _arm(given)
+        except SettingsError as error:
+            left_out.append(LeftOut(given=given, reason=error.message))
+            continue
+        duplicates += arm.key in arms
+        arms.setdefault(arm.key, arm)
+    if not arms:
+        raise _nothing_left(left_out)
+    return Plan(
+        arms=tuple(arms.values()),
+        left_out=tuple(left_out),
+        duplicates=duplicates,
+        warnings=_warnings(ordered, duplicates),
+        first_seed=first_seed,
+        num_runs=num_runs,
+    )
+
+
+def joined(plans: Sequence[Plan]) -> Plan:
+    """One plan with the arms of all, each once; seeds are those of the first, as many as the longest has."""
+    arms: dict[str, PlannedArm] = {}
+    for plan in plans:
+        for arm in plan.arms:
+            arms.setdefault(arm.key, arm)
+    return replace(
+        plans[0],
+        arms=tuple(arms.values()),
+        left_out=tuple(left for plan in plans for left in plan.left_out),
+        num_runs=max(plan.num_runs for plan in plans),
+    )
+
+
+def token_limit(settings: Settings, *, train_tokens: int | None = None) -> int | None:
+    """At most how many tokens a run of `settings` sees, as far as its limits tell; None where they do not.
+
+    `train_tokens` is the size of the training data, where it is known. A step's tokens are bounded only where
+    the number of microbatches is.
+    """
+    limits: list[float] = []
+    if settings.max_tokens < NO_LIMIT_TOKENS:
+        limits.append(settings.max_tokens)
+    if settings.max_steps < NO_LIMIT_STEPS and settings.max_microbatches:
+        per_microbatch = check(settings).microbatch_tokens
+        limits.append(settings.max_steps * settings.max_microbatches * per_microbatch)
+    if train_tokens is not None:
+        limits.append(settings.max_epochs * train_tokens)
+    return math.ceil(min(limits)) if limits else None
+
+
+def _combinations(axes: Axes) -> Iterator[dict[str, Any]]:
+    for values in itertools.product(*axes.values()):
+        yield dict(zip(axes, values, strict=True))
+
+
+def _arm(given: Mapping[str, Any]) -> PlannedArm:
+    """The arm of one combination. Raises SettingsError where it can't be trained."""
+    known, recipe = specs(), given.get("recipe", DEFAULT_RECIPE)
+    unused = [name for name in given if recipe not in known[name].recipes]
+    if unused:
+        verb = "is not a setting" if len(unused) == 1 else "are not settings"
+        raise SettingsError(f"{', '.join(unused)} {verb} of recipe {recipe}")
+    settings = resolve(Settings(**{**defaults(recipe), **given}))
+    return PlannedArm(settings=settings, sizes=check(settings), key=settings.key())
+
+
+def _check_seeds(num_runs: int, first_seed: int) -> None:
+    if num_runs < 1:
+        raise PlanError(f"num_runs {num_runs} is too small", "Use --num_runs 1 or more.")
+    if first_seed < 0 or first_seed + num_runs - 1 > MAX_SEED:
+        raise PlanError(f"seed {first_seed} is out of range", f"Seeds are 0 to {MAX_SEED}.")
+
+
+def _check_total(axes: Axes, num_runs: int) -> None:
+    total = num_runs * math.prod(len(values) for values in axes.values())
+    if total > MAX_RUNS:
+        raise PlanError(
+            f"this expands to {total:,} runs, and a sweep holds at most {MAX_RUNS:,}",
+            "Give fewer values, or split it into several sweeps.",
+        )
+
+
+def _check_depth_and_width(axes: Axes) -> None:
+    known = specs()
+    for depth in axes.get("depth", (known["depth"].default,)):
+        for width in axes.get("width", (known["width"].default,)):
+            if (depth < 1) != (width < 1):
+                raise PlanError(
+                    f"depth {depth} with width {width}: set both or neither, in every combination",
+                    "Give --depth and --width together, all values 1 or more, or size the model by --model_scale.",
+                )
+
+
+def _warnings(axes: Axes, duplicates: int) -> tuple[str, ...]:
+    warnings = []
+    if "model_scale" in axes and any(depth >= 1 for depth in axes.get("depth", ())):
+        warnings.append("model_scale is ignored where depth and width are set")
+    if duplicates:
+        noun = "combination comes" if duplicates == 1 else "combinations come"
+        warnings.append(f"{duplicates:,} {noun} to the same settings as another, and count once")
+    return tuple(warnings)
+
+
+def _nothing_left(left_out: Sequence[LeftOut]) -> PlanError:
+    reasons = list(dict.fromkeys(left.reason for left in left_out))
+    lines = [f"  {reason}" for reason in reasons[:SHOWN_REASONS]]
+    if len(reasons) > SHOWN_REASONS:
+        lines.append(f"  and {len(reasons) - SHOWN_REASONS} other reasons")
+    return PlanError(
+        f"no combination of these settings can be trained ({len(left_out)} left out)", "\n".join(["Why:", *lines])
+    )

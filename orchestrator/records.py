@@ -1,0 +1,276 @@
+"""What the store takes and gives: frozen values, no SQL and no logic.
+
+Times are seconds since the epoch (UTC) by the writer's wall clock: for people, never for judging a lease.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hlbgpt_core.points import Phase, Point, SavedCheckpoint
+from orchestrator.runs import Limits, Reason, Spent, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bookkeeping:
+    """What a run needs besides its settings; fixed at submit, one JSON column of the run."""
+
+    checkpoint_every_seconds: float = 60.0
+    keep_checkpoints: bool = False
+    stall_timeout_seconds: float = 600.0
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewArm:
+    """One combination of resolved settings, with the sizes that follow from it."""
+
+    key: str
+    settings: Mapping[str, Any]
+    num_params: int
+    num_non_embedding_params: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewRun:
+    """One arm (by its place in the sweep's list) with one seed. `run_num` counts from 1."""
+
+    arm: int
+    run_num: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvTarget:
+    """The CSV that a `-c` sweep keeps up to date, by the host that submitted it."""
+
+    path: str
+    append: bool
+    host: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewSweep:
+    """What one submit makes. `runs` are in the order of their future numbers."""
+
+    name: str = ""
+    note: str = ""
+    argv: Sequence[str] = ()
+    arms: Sequence[NewArm] = ()
+    runs: Sequence[NewRun] = ()
+    priority: int = 0
+    bookkeeping: Bookkeeping = field(default_factory=Bookkeeping)
+    csv: CsvTarget | None = None
+    wandb_project: str = ""
+    definition: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRecord:
+    """A sweep as stored, with its runs counted by state."""
+
+    id: int
+    uid: str
+    name: str
+    note: str
+    created_at: float
+    argv: Sequence[str]
+    csv: CsvTarget | None
+    wandb_project: str
+    definition: Mapping[str, Any]
+    counts: Mapping[State, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """A run as stored, its arm's settings and its newest attempt's progress with it."""
+
+    id: int
+    uid: str
+    sweep_id: int
+    arm_id: int
+    arm_number: int
+    arm_key: str
+    settings: Mapping[str, Any]
+    num_params: int
+    num_non_embedding_params: int
+    run_num: int
+    seed: int
+    state: State
+    reason: Reason | None
+    priority: int
+    paused: bool
+    alone: bool
+    backoff_until: float | None
+    fence: int
+    spent: Spent
+    bookkeeping: Bookkeeping
+    facts: Mapping[str, Any]
+    checkpoint: SavedCheckpoint | None
+    previous_checkpoint: SavedCheckpoint | None
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    worker_id: int | None
+    step: int
+    last_train_loss: float | None
+    last_val_loss: float | None
+    tokens_per_second: float
+    fraction: float
+    phase: Phase | None
+    error_type: str
+    error_message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptRecord:
+    """One try at a run."""
+
+    id: int
+    run_id: int
+    fence: int
+    worker_id: int
+    started_at: float
+    ended_at: float | None
+    reason: Reason | None
+    start_step: int
+    step: int
+    shared_slots: int
+    provenance: Mapping[str, Any]
+    error_type: str
+    error_message: str
+    error_traceback: str
+    log_path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerIdentity:
+    """Who a worker is. `host` is boot id and pid namespace: pids mean something only within it.
+
+    `start_ticks` is the process's start time from the kernel, so that a pid used anew is told apart.
+    """
+
+    host: str
+    hostname: str
+    pid: int
+    start_ticks: int
+    device: str
+    device_name: str = ""
+    slot: int = 0
+    slots: int = 1
+    program_version: str = ""
+    job: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerRecord:
+    """A worker as stored. `ended_at` is None while it lives; `beat` only ever grows."""
+
+    id: int
+    identity: WorkerIdentity
+    started_at: float
+    beat: int
+    beat_at: float
+    lease_seconds: float
+    ended_at: float | None
+    ended_why: str
+    run_id: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """The right to write for a run: it holds while the run is running under this fence."""
+
+    run_id: int
+    fence: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A run taken by a worker, with all that the trainer needs."""
+
+    lease: Lease
+    run: RunRecord
+    log_path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Live:
+    """What a flush says of the attempt besides its points; the newest replaces the last."""
+
+    phase: Phase
+    step: int
+    fraction: float = 0.0
+    tokens_per_second: float = 0.0
+    tokens_seen: int = 0
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How an attempt ended, and its last points, written in one transaction.
+
+    `permanent` says that another try would end the same way, so an error is not retried.
+    """
+
+    reason: Reason
+    permanent: bool = False
+    error_type: str = ""
+    error_message: str = ""
+    error_traceback: str = ""
+    points: Sequence[Point] = ()
+    live: Live | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredPoint:
+    """A point with the run and the attempt's fence that it belongs to."""
+
+    run_id: int
+    fence: int
+    point: Point
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventRecord:
+    """Who moved what, when and why."""
+
+    id: int
+    at: float
+    actor: str
+    action: str
+    sweep_id: int | None
+    run_id: int | None
+    worker_id: int | None
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFilter:
+    """Which runs a command means. Empty fields do not restrict; all that are set must hold."""
+
+    sweep_ids: tuple[int, ...] = ()
+    run_ids: tuple[int, ...] = ()
+    states: tuple[State, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    where: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceEnding:
+    """How one attempt on a device ended, for judging the device."""
+
+    arm_id: int
+    reason: Reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseInfo:
+    """What `hlbq db info` tells of a database. `size_bytes` counts SQLite's log too."""
+
+    location: str
+    dialect: str
+    engine_version: str
+    schema_version: str
+    size_bytes: int
+    rows: Mapping[str, int]

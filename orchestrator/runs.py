@@ -1,0 +1,135 @@
+"""States of a run, the legal transitions, and what each ending leads to. Pure.
+
+docs/state_machine.md draws this table, and a test holds the two together.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class State(StrEnum):
+    """Where a run stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Reason(StrEnum):
+    """Why an attempt, and with it perhaps the run, came to its end."""
+
+    FINISHED = "finished"
+    ERROR = "error"
+    OOM = "oom"
+    DIVERGED = "diverged"
+    TIMEOUT = "timeout"
+    LOST = "lost"
+    RELEASED = "released"
+    CANCELLED = "cancelled"
+
+
+class Action(StrEnum):
+    """What moves a run from state to state."""
+
+    CLAIM = "claim"
+    FINISH = "finish"
+    FAIL = "fail"
+    GIVE_BACK = "give back"
+    CANCEL = "cancel"
+    RETRY = "retry"
+
+
+TRANSITIONS: Mapping[tuple[State, Action], State] = MappingProxyType(
+    {
+        (State.PENDING, Action.CLAIM): State.RUNNING,
+        (State.PENDING, Action.CANCEL): State.CANCELLED,
+        (State.RUNNING, Action.FINISH): State.COMPLETED,
+        (State.RUNNING, Action.FAIL): State.FAILED,
+        (State.RUNNING, Action.GIVE_BACK): State.PENDING,
+        (State.RUNNING, Action.CANCEL): State.CANCELLED,
+        (State.FAILED, Action.RETRY): State.PENDING,
+        (State.CANCELLED, Action.RETRY): State.PENDING,
+    }
+)
+
+TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
+
+
+def next_state(state: State, action: Action) -> State | None:
+    """The state that `action` leads to from `state`; None where it is not legal."""
+    return TRANSITIONS.get((state, action))
+
+
+def sources(action: Action) -> tuple[State, ...]:
+    """The states from which `action` is legal."""
+    return tuple(state for state, possible in TRANSITIONS if possible is action)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How often a run may end badly before it is failed; fixed at submit.
+
+    `max_attempts` counts errors and timeouts; `max_losses` counts losses in a row without a newer
+    checkpoint. Waits before the next try double from `backoff_seconds` up to `max_backoff_seconds`.
+    """
+
+    max_attempts: int = 2
+    max_losses: int = 3
+    backoff_seconds: float = 10.0
+    max_backoff_seconds: float = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """How much of its limits a run has used up, the ending at hand not yet counted."""
+
+    errors: int = 0
+    losses: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What an ending leads to: the run's next state, what it has spent, and how long it waits."""
+
+    action: Action
+    spent: Spent
+    backoff_seconds: float = 0.0
+    alone: bool = False
+
+    @property
+    def state(self) -> State:
+        """The state that the run takes."""
+        return TRANSITIONS[State.RUNNING, self.action]
+
+
+def judge(
+    reason: Reason, spent: Spent, limits: Limits, *, permanent: bool = False, shared_device: bool = False
+) -> Verdict:
+    """What becomes of a running run whose attempt ended for `reason`.
+
+    `permanent` says that an error would come again (data that can't be had): it is not retried.
+    `shared_device` says that other slots trained on the device: running out of memory there is tried
+    once more alone.
+    """
+    if reason is Reason.FINISHED:
+        return Verdict(action=Action.FINISH, spent=spent)
+    if reason is Reason.CANCELLED:
+        return Verdict(action=Action.CANCEL, spent=spent)
+    if reason is Reason.RELEASED:
+        return Verdict(action=Action.GIVE_BACK, spent=spent)
+    if reason is Reason.LOST:
+        after = Spent(errors=spent.errors, losses=spent.losses + 1)
+        return Verdict(action=Action.FAIL if after.losses >= limits.max_losses else Action.GIVE_BACK, spent=after)
+    if reason is Reason.OOM and shared_device:
+        return Verdict(action=Action.GIVE_BACK, spent=spent, alone=True)
+    if reason in (Reason.OOM, Reason.DIVERGED):
+        return Verdict(action=Action.FAIL, spent=spent)
+    after = Spent(errors=spent.errors + 1, losses=spent.losses)
+    if permanent or after.errors >= limits.max_attempts:
+        return Verdict(action=Action.FAIL, spent=after)
+    wait = min(limits.backoff_seconds * 2 ** (after.errors - 1), limits.max_backoff_seconds)
+    return Verdict(action=Action.GIVE_BACK, spent=after, backoff_seconds=wait)

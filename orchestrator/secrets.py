@@ -1,0 +1,20 @@
+"""Command lines as they may be stored: without credentials, and as text that any database holds."""
+
+import re
+from collections.abc import Sequence
+
+# user:password@ of a URL of any kind; the user's name stays.
+_PASSWORD = re.compile(r"(?P<front>[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@?#]*):[^\s/?#]*@")
+_QUERY = re.compile(
+    r"(?P<front>[?&](?:password|passwd|token|api_key|sslpassword|access_token)=)[^\s&#]*", re.IGNORECASE
+)
+_HIDDEN = "***"
+
+
+def without_credentials(arguments: Sequence[str]) -> tuple[str, ...]:
+    """`arguments` with the passwords of URLs in them replaced by `***`, and bytes that are not text escaped."""
+    return tuple(_without_password(argument.encode("utf-8", "backslashreplace").decode()) for argument in arguments)
+
+
+def _without_password(text: str) -> str:
+    return _QUERY.sub(rf"\g<front>{_HIDDEN}", _PASSWORD.sub(rf"\g<front>:{_HIDDEN}@", text))

@@ -1,0 +1,58 @@
+"""docs/settings.md, made from the fields of `Settings`: python -m orchestrator.settings_reference > docs/settings.md"""
+
+from collections.abc import Iterator
+
+from hlbgpt_core.settings import RECIPES, SettingSpec, specs
+from orchestrator.options import PANELS, default_text, panel_of
+
+_HEAD = """\
+# Settings
+
+A setting is a named value that decides what is trained. Every setting takes one value or several
+(`--depth 4 8 16`); several make an axis of the sweep, which is the product of its axes. Names work with dashes
+and underscores. A run stores every setting as it was resolved.
+
+A setting without a value takes the default of the run's recipe. A combination of settings that can't be trained
+is left out of the sweep with the reason; so is one that gives a value to a setting which its recipe does not use.
+`hlbq submit --dry-run` shows both.
+
+This page is generated from the code by `python -m orchestrator.settings_reference`; a test holds it current."""
+
+_KINDS = {int: "whole number", float: "number", bool: "0 or 1, true or false", str: "text"}
+
+
+def settings_reference() -> str:
+    """The reference page, in Markdown."""
+    return "\n".join([_HEAD, *_tables()]) + "\n"
+
+
+def _tables() -> Iterator[str]:
+    known = specs()
+    for panel in PANELS:
+        yield ""
+        yield f"## {panel.removeprefix('Settings: ').capitalize()}"
+        yield ""
+        yield "| setting | type | default | unit | recipe | meaning |"
+        yield "|---|---|---|---|---|---|"
+        yield from (_row(spec) for name, spec in known.items() if panel_of(name) == panel)
+
+
+def _row(spec: SettingSpec) -> str:
+    recipes = "all" if spec.recipes == RECIPES else ", ".join(spec.recipes)
+    cells = [f"`{spec.name}`", _type_text(spec), default_text(spec), spec.unit, recipes, spec.help]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _type_text(spec: SettingSpec) -> str:
+    if spec.choices:
+        return ", ".join(f"`{choice}`" for choice in spec.choices)
+    limits = []
+    if spec.minimum is not None:
+        limits.append(f"at least {spec.minimum:g}")
+    if spec.above is not None:
+        limits.append(f"above {spec.above:g}")
+    return ", ".join([_KINDS[spec.type], *limits])
+
+
+if __name__ == "__main__":
+    print(settings_reference(), end="")

@@ -1,0 +1,91 @@
+"""The store: every SQL statement of hlbq, a method a transition, the same for SQLite and PostgreSQL.
+
+`open_store` opens a database; `Store` joins the parts, by subject:
+
+    sweeps.py   submit, extend, sweeps           control.py  cancel, pause, retry, set_priority
+    queue.py    claim, flush, checkpoint, finish readers.py  run, runs, counts, attempts, events
+    workers.py  register, beat, reap             points.py   points one by one
+    care.py     info, integrity_check, backup       curves.py   points as columns
+
+A Store may be used by several threads; each of its methods is one short transaction.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from sqlalchemy import Engine
+
+from orchestrator.store.care import CareStore
+from orchestrator.store.control import ControlStore
+from orchestrator.store.curves import CurveStore
+from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode, has_wal_fault, make_engine, plain_errors
+from orchestrator.store.location import StoreLocation, check_file, parse_location
+from orchestrator.store.points import PointStore
+from orchestrator.store.queue import QueueStore
+from orchestrator.store.readers import ReaderStore
+from orchestrator.store.schema import CURRENT, Schema, prepare
+from orchestrator.store.sweeps import SweepStore
+from orchestrator.store.workers import WorkerStore
+
+__all__ = ["OpenMode", "Store", "StoreLocation", "has_wal_fault", "open_store", "parse_location"]
+
+
+class Store(SweepStore, QueueStore, WorkerStore, ControlStore, PointStore, CurveStore, ReaderStore, CareStore):
+    """An open database. A context manager; `close` may be called twice."""
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._readers.dispose()
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_store(
+    location: str | None,
+    *,
+    mode: OpenMode,
+    clock: Callable[[], float] = time.time,
+    busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
+    schema: Schema = CURRENT,
+) -> Store:
+    """Open the database at `location`: a path or URL; None is $HLBQ_DB, else hlbq.db here.
+
+    `clock` gives seconds since the epoch, for what people read. Raises the subclasses of DatabaseError: for a
+    place that can't hold a database, one that is missing, damaged, newer, or can't be reached.
+    """
+    place = parse_location(location)
+    if place.path is not None:
+        there = check_file(
+            place.path,
+            display=place.display,
+            may_create=mode is OpenMode.CREATE,
+            writes=mode is not OpenMode.READ,
+        )
+        if not there:
+            _make_file(place.path)
+    engine = make_engine(place, mode=mode, busy_timeout_seconds=busy_timeout_seconds)
+    try:
+        _prepare(engine, place, mode, schema)
+    except BaseException:
+        engine.dispose()
+        raise
+    return Store(engine, place, clock)
+
+
+def _prepare(engine: Engine, place: StoreLocation, mode: OpenMode, schema: Schema) -> None:
+    with plain_errors(place):
+        prepare(engine, place, mode, schema)
+
+
+def _make_file(path: Path) -> None:
+    """An empty file that others cannot read; SQLite gives its log the same rights."""
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))

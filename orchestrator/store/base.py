@@ -1,0 +1,38 @@
+"""What every part of the store stands on: a clock and two kinds of transaction."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+
+from sqlalchemy import Connection, Engine
+
+from orchestrator.store.engine import plain_errors
+from orchestrator.store.location import StoreLocation
+
+to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+class StoreBase:
+    """Holds the engine; the parts of the store are its subclasses, joined in `Store`."""
+
+    def __init__(self, engine: Engine, location: StoreLocation, clock: Callable[[], float]) -> None:
+        self.location = location
+        self._clock = clock
+        self._readers = engine
+        self._writers = engine.execution_options(hlbq_writes=True)
+
+    @contextlib.contextmanager
+    def _read(self) -> Iterator[Connection]:
+        """A short transaction that sees one moment of the database."""
+        with plain_errors(self.location), self._readers.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _write(self) -> Iterator[Connection]:
+        """A transaction that is written whole or not at all."""
+        with plain_errors(self.location), self._writers.begin() as connection:
+            yield connection
+
+    @property
+    def _is_sqlite(self) -> bool:
+        return self.location.path is not None

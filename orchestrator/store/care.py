@@ -1,0 +1,69 @@
+"""Looking after the database: what it holds, whether it is whole, copies of it."""
+
+import sqlite3
+from pathlib import Path
+
+from sqlalchemy import Connection, func, select, text
+
+from orchestrator.errors import DatabaseError
+from orchestrator.records import DatabaseInfo
+from orchestrator.store.base import StoreBase
+from orchestrator.store.schema import copy_sqlite, stored_revision
+from orchestrator.tables import metadata
+
+
+class CareStore(StoreBase):
+    """What `hlbq db` and `hlbq doctor` ask for."""
+
+    def info(self) -> DatabaseInfo:
+        """The database's versions, size in bytes and rows by table."""
+        with self._read() as connection:
+            version = "sqlite_version()" if self._is_sqlite else "current_setting('server_version')"
+            return DatabaseInfo(
+                location=self.location.display,
+                dialect=self.location.dialect,
+                engine_version=str(connection.execute(text(f"SELECT {version}")).scalar_one()),
+                schema_version=stored_revision(connection) or "",
+                size_bytes=self._size_bytes(connection),
+                rows={
+                    table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+                    for table in metadata.sorted_tables
+                },
+            )
+
+    def _size_bytes(self, connection: Connection) -> int:
+        path = self.location.path
+        if path is None:
+            return int(connection.execute(text("SELECT pg_database_size(current_database())")).scalar_one())
+        parts = (path.with_name(path.name + ending) for ending in ("", "-wal", "-shm"))
+        return sum(part.stat().st_size for part in parts if part.exists())
+
+    def integrity_check(self) -> list[str]:
+        """What is wrong with the database, a sentence each; empty where it is whole."""
+        if not self._is_sqlite:
+            return []  # PostgreSQL checks itself: pg_amcheck, and page checksums
+        with self._read() as connection:
+            found = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(20)")]
+            broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(20)
+        problems = [] if found == ["ok"] else found
+        return problems + [f"row {row[1]} of {row[0]} refers to a row of {row[2]} that is not there" for row in broken]
+
+    def backup(self, path: Path) -> None:
+        """Copy an SQLite database to `path` (0600) while it is in use; the copy appears whole or not at all.
+
+        Raises DatabaseError where the target is there already or can't be written, and for PostgreSQL, which
+        has a tool of its own.
+        """
+        if not self._is_sqlite:
+            raise DatabaseError(
+                "hlbq backs up SQLite only", f"pg_dump --format=custom --file={path} {self.location.display}"
+            )
+        if path.exists():
+            raise DatabaseError(f"'{path}' is there already", "Name a file that is not.")
+        with self._read() as connection:
+            copy_sqlite(connection, path)
+
+
+def sqlite_version_of_python() -> str:
+    """The SQLite that Python itself links, for `hlbq doctor`."""
+    return sqlite3.sqlite_version

@@ -1,0 +1,111 @@
+"""What people do to many runs at once: cancel, pause, retry, priority. One transaction each."""
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, literal, select, update
+
+from orchestrator.records import RunFilter
+from orchestrator.runs import TERMINAL, Action, Reason, State, sources
+from orchestrator.store.base import StoreBase
+from orchestrator.store.endings import lock_runs
+from orchestrator.store.filters import conditions, one_of
+from orchestrator.tables import attempts, events, points, runs
+
+_UNFINISHED = runs.c.state.in_([state.value for state in State if state not in TERMINAL])
+
+
+class ControlStore(StoreBase):
+    """Each method returns how many runs it changed; runs for which it is not legal are left alone."""
+
+    def matching(self, wanted: RunFilter) -> int:
+        """How many runs match."""
+        with self._read() as connection:
+            query = select(func.count()).select_from(runs).where(*conditions(connection, wanted))
+            return connection.execute(query).scalar_one()
+
+    def cancel(self, wanted: RunFilter, actor: str) -> int:
+        """Cancel pending and running runs. It holds at once: the fence stops the trainers."""
+        now = self._clock()
+
+        def change(connection: Connection, chosen: ColumnElement[bool]) -> None:
+            newest = select(runs.c.id).where(runs.c.id == attempts.c.run_id, runs.c.fence == attempts.c.fence, chosen)
+            ended = {"ended_at": now, "reason": Reason.CANCELLED.value}
+            connection.execute(update(attempts).where(attempts.c.ended_at.is_(None), exists(newest)).values(**ended))
+            values = {"worker_id": None, "backoff_from": None, "backoff_until": None}
+            connection.execute(update(runs).where(chosen).values(state=State.CANCELLED.value, **ended, **values))
+
+        return self._change(wanted, _legal(Action.CANCEL), Action.CANCEL.value, actor, change)
+
+    def retry(self, wanted: RunFilter, actor: str) -> int:
+        """Put failed and cancelled runs back into the queue, their limits afresh, from their checkpoints on."""
+
+        def change(connection: Connection, chosen: ColumnElement[bool]) -> None:
+            resumes = select(runs.c.id).where(
+                runs.c.id == points.c.run_id, points.c.step > func.coalesce(runs.c.checkpoint_step, -1)
+            )
+            connection.execute(
+                delete(points).where(points.c.run_id.in_(select(runs.c.id).where(chosen)), exists(resumes))
+            )
+            afresh = {"reason": None, "errors": 0, "losses": 0, "alone": False, "ended_at": None}
+            connection.execute(update(runs).where(chosen).values(state=State.PENDING.value, **afresh))
+
+        return self._change(wanted, _legal(Action.RETRY), Action.RETRY.value, actor, change)
+
+    def pause(self, wanted: RunFilter, actor: str) -> int:
+        """Keep unfinished runs from being claimed; those that run go on."""
+        return self._set(wanted, and_(_UNFINISHED, ~runs.c.paused), "pause", actor, "", paused=True)
+
+    def unpause(self, wanted: RunFilter, actor: str) -> int:
+        """Let paused runs be claimed again."""
+        return self._set(wanted, and_(_UNFINISHED, runs.c.paused), "unpause", actor, "", paused=False)
+
+    def set_priority(self, wanted: RunFilter, priority: int, actor: str) -> int:
+        """Set the priority (greater is sooner) of unfinished runs that have another one."""
+        legal = and_(_UNFINISHED, runs.c.priority != priority)
+        return self._set(wanted, legal, "priority", actor, str(priority), priority=priority)
+
+    def _set(
+        self, wanted: RunFilter, legal: ColumnElement[bool], action: str, actor: str, why: str, **values: Any
+    ) -> int:
+        def change(connection: Connection, chosen: ColumnElement[bool]) -> None:
+            connection.execute(update(runs).where(chosen).values(**values))
+
+        return self._change(wanted, legal, action, actor, change, why)
+
+    def _change(
+        self,
+        wanted: RunFilter,
+        legal: ColumnElement[bool],
+        action: str,
+        actor: str,
+        change: Callable[[Connection, ColumnElement[bool]], None],
+        why: str = "",
+    ) -> int:
+        """Lock the runs that match and may be changed, change them, and write an event for each."""
+        with self._write() as connection:
+            ids = lock_runs(connection, legal, *conditions(connection, wanted))
+            if ids:
+                chosen = one_of(connection, runs.c.id, ids)
+                self._record_events(connection, chosen, action, actor, why)
+                change(connection, chosen)
+            return len(ids)
+
+    def _record_events(
+        self, connection: Connection, chosen: ColumnElement[bool], action: str, actor: str, why: str
+    ) -> None:
+        row = select(
+            literal(self._clock()),
+            literal(actor),
+            literal(action),
+            runs.c.sweep_id,
+            runs.c.id,
+            runs.c.worker_id,
+            literal(why),
+        ).where(chosen)
+        names = ["at", "actor", "action", "sweep_id", "run_id", "worker_id", "why"]
+        connection.execute(insert(events).from_select(names, row.order_by(runs.c.id)))
+
+
+def _legal(action: Action) -> ColumnElement[bool]:
+    return runs.c.state.in_([state.value for state in sources(action)])

@@ -1,0 +1,154 @@
+"""What ends an attempt: the statements that finish, lose, release and cancel have in common."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
+
+from orchestrator.records import Ending, RunRecord
+from orchestrator.runs import Reason, Spent, State, Verdict, judge
+from orchestrator.store.rows import RUN_ROWS, read_bookkeeping, run_record, write_number
+from orchestrator.tables import attempts, events, points, runs, sweeps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Author:
+    """Who does something, when: what every event tells."""
+
+    actor: str
+    now: float
+    worker_id: int | None = None
+
+
+def end_attempt(connection: Connection, run_id: int, ending: Ending, author: Author) -> RunRecord:
+    """End the running attempt of a run that the caller has locked, and move the run as its policy says.
+
+    Of a run that goes back to the queue, points past its checkpoint are removed: its next attempt makes them anew.
+    """
+    row = connection.execute(
+        select(runs.c.fence, runs.c.sweep_id, runs.c.errors, runs.c.losses, runs.c.alone)
+        .add_columns(sweeps.c.bookkeeping, attempts.c.shared_slots)
+        .join(sweeps, sweeps.c.id == runs.c.sweep_id)
+        .join(attempts, and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence))
+        .where(runs.c.id == run_id)
+    ).one()
+    verdict = judge(
+        ending.reason,
+        Spent(errors=row.errors, losses=row.losses),
+        read_bookkeeping(row.bookkeeping).limits,
+        permanent=ending.permanent,
+        # Trained alone once already, a run that is still too large is too large for the device.
+        shared_device=row.shared_slots > 1 and not row.alone,
+    )
+    goes_back = verdict.state is State.PENDING
+    if goes_back:
+        remove_points_past(connection, [run_id])
+    attempt = and_(attempts.c.run_id == run_id, attempts.c.fence == row.fence)
+    _close_attempt(connection, attempt, ending, author)
+    if goes_back:
+        last_losses_from_points(connection, run_id, attempt)
+    connection.execute(update(runs).where(runs.c.id == run_id).values(**_moved(verdict, ending.reason, author.now)))
+    why = ": ".join(part for part in (ending.reason.value, ending.error_type, ending.error_message[:500]) if part)
+    record_event(connection, author, verdict.action.value, sweep_id=row.sweep_id, run_id=run_id, why=why)
+    return one_run(connection, run_id)
+
+
+def _moved(verdict: Verdict, reason: Reason, now: float) -> dict[str, Any]:
+    waits = verdict.backoff_seconds > 0
+    values: dict[str, Any] = {
+        "state": verdict.state.value,
+        "reason": reason.value,
+        "worker_id": None,
+        "errors": verdict.spent.errors,
+        "losses": verdict.spent.losses,
+        "ended_at": None if verdict.state is State.PENDING else now,
+        "backoff_from": now if waits else None,
+        "backoff_until": now + verdict.backoff_seconds if waits else None,
+    }
+    if verdict.alone:
+        values["alone"] = True
+    return values
+
+
+def _close_attempt(connection: Connection, attempt: ColumnElement[bool], ending: Ending, author: Author) -> None:
+    values: dict[str, Any] = {
+        "ended_at": author.now,
+        "reason": ending.reason.value,
+        "error_type": ending.error_type,
+        "error_message": ending.error_message,
+        "error_traceback": ending.error_traceback,
+    }
+    if ending.reason is Reason.FINISHED:
+        values["fraction"] = 1.0
+    connection.execute(update(attempts).where(attempt).values(**values))
+
+
+def remove_points_past(connection: Connection, run_ids: Sequence[int]) -> None:
+    """Remove what the runs' next attempts will make anew: points past the checkpoint, or all without one."""
+    for run_id in run_ids:
+        resume_step = select(func.coalesce(runs.c.checkpoint_step, -1)).where(runs.c.id == run_id).scalar_subquery()
+        connection.execute(delete(points).where(points.c.run_id == run_id, points.c.step > resume_step))
+
+
+def last_losses_from_points(connection: Connection, run_id: int, attempt: ColumnElement[bool]) -> None:
+    """Set an attempt's last losses to those of the run's stored curve."""
+    values = {}
+    for split in ("train", "val"):
+        row = connection.execute(
+            select(points.c.loss, points.c.nonfinite)
+            .where(points.c.run_id == run_id, points.c.split == split)
+            .order_by(points.c.step.desc())
+            .limit(1)
+        ).first()
+        codes = json.loads(row.nonfinite) if row and row.nonfinite else {}
+        loss = float(codes["loss"]) if "loss" in codes else row.loss if row else None
+        values[f"last_{split}_loss"] = write_number(loss)
+    connection.execute(update(attempts).where(attempt).values(**values))
+
+
+def lock_runs(connection: Connection, *where: ColumnElement[bool]) -> list[int]:
+    """The numbers of the runs that match, locked until the transaction ends (in one order: no deadlocks)."""
+    query = select(runs.c.id).where(and_(*where)).order_by(runs.c.id).with_for_update(key_share=True, of=runs)
+    return list(connection.execute(query).scalars())
+
+
+def one_run(connection: Connection, run_id: int) -> RunRecord:
+    """The run of that number, which exists."""
+    return run_record(connection.execute(RUN_ROWS.where(runs.c.id == run_id)).one())
+
+
+def record_event(
+    connection: Connection,
+    author: Author,
+    action: str,
+    *,
+    sweep_id: int | None = None,
+    run_id: int | None = None,
+    why: str = "",
+) -> None:
+    """Write down who moved what, when and why."""
+    connection.execute(
+        insert(events).values(
+            at=author.now,
+            actor=author.actor,
+            action=action,
+            sweep_id=sweep_id,
+            run_id=run_id,
+            worker_id=author.worker_id,
+            why=why,
+        )
+    )
+
+
+def lose_held_runs(connection: Connection, worker_id: int, author: Author, why: str) -> list[RunRecord]:
+    """End as lost whatever a worker still holds."""
+    held = lock_runs(connection, runs.c.worker_id == worker_id, runs.c.state == State.RUNNING.value)
+    ending = Ending(reason=Reason.LOST, error_message=why)
+    return [end_attempt(connection, run_id, ending, author) for run_id in held]
+
+
+def backoff_is_over(now: float) -> ColumnElement[bool]:
+    """Whether a wait has passed. One that has not begun yet counts too: the clock was set back meanwhile."""
+    return and_(runs.c.backoff_until.is_not(None), or_(runs.c.backoff_until <= now, runs.c.backoff_from > now))

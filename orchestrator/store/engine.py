@@ -1,0 +1,227 @@
+"""Connections: one SQLAlchemy engine over SQLite or PostgreSQL, and the drivers' errors in plain words."""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
+
+from orchestrator.errors import DatabaseBusyError, DatabaseCorruptError, DatabaseError, DatabaseMissingError
+from orchestrator.store.location import StoreLocation, without_secrets
+
+BUSY_TIMEOUT_SECONDS = 20.0
+CONNECT_TIMEOUT_SECONDS = 10
+# A supervisor that was stopped (SIGSTOP) inside a transaction must not hold its row locks for ever.
+IDLE_TRANSACTION_SECONDS = 60.0
+
+
+class OpenMode(StrEnum):
+    """What a command wants of the database."""
+
+    CREATE = "create"
+    """Make it where there is none, bring an older one up to date."""
+    WRITE = "write"
+    """It must be there; an older one is brought up to date."""
+    READ = "read"
+    """It must be there and of this version; nothing is written."""
+
+
+def has_wal_fault(version: Sequence[int]) -> bool:
+    """Whether this SQLite can damage a WAL database when two processes reset the log at once.
+
+    Source: sqlite.org/wal.html, "the WAL-reset bug": mended in 3.51.3, 3.50.7 and 3.44.6.
+    """
+    numbers = tuple(version[:3])
+    return numbers < (3, 51, 3) and numbers not in ((3, 50, 7), (3, 44, 6))
+
+
+def sqlite_module() -> ModuleType:
+    """Python's own sqlite3, or pysqlite3 where the own one has the WAL-reset fault."""
+    if not has_wal_fault(sqlite3.sqlite_version_info):
+        return sqlite3
+    try:
+        from pysqlite3 import dbapi2
+    except ImportError:  # not a platform that pysqlite3 is built for; `hlbq doctor` tells
+        return sqlite3
+    return dbapi2  # type: ignore[no-any-return]
+
+
+def make_engine(location: StoreLocation, *, mode: OpenMode, busy_timeout_seconds: float) -> Engine:
+    """An engine for `location`. Nothing is opened yet."""
+    if location.path is None:
+        return _postgresql_engine(location, busy_timeout_seconds)
+    return _sqlite_engine(location, location.path, mode, busy_timeout_seconds)
+
+
+# One connection serves a store; a second is made only when a second thread asks at the same time.
+_POOL: dict[str, Any] = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 7}
+
+
+def _sqlite_engine(location: StoreLocation, path: Path, mode: OpenMode, busy_timeout_seconds: float) -> Engine:
+    module = sqlite_module()
+
+    def connect() -> Any:
+        connection = module.connect(
+            _sqlite_uri(path, mode),
+            uri=True,
+            timeout=busy_timeout_seconds,
+            isolation_level=None,  # BEGIN is ours: see _begin
+            check_same_thread=False,
+        )
+        try:
+            _set_pragmas(connection, mode)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    engine = create_engine(location.url, module=module, creator=connect, **_POOL)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _sqlite_uri(path: Path, mode: OpenMode) -> str:
+    """The file, never created by SQLite itself (its mode bits would be the umask's)."""
+    if mode is not OpenMode.READ:
+        return f"{path.as_uri()}?mode=rw"
+    # A reader too opens for writing where it can, because only then SQLite tidies up -wal and -shm after it.
+    if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) and path.stat().st_mode & 0o222:
+        return f"{path.as_uri()}?mode=rw"
+    log = path.with_name(path.name + "-wal")
+    unused = not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
+    return f"{path.as_uri()}?mode=ro" + ("&immutable=1" if unused else "")
+
+
+def _set_pragmas(connection: Any, mode: OpenMode) -> None:
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA temp_store=MEMORY")
+    if mode is OpenMode.READ:
+        connection.execute("PRAGMA query_only=ON")
+        return
+    (journal,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    if journal != "wal":
+        raise DatabaseError(
+            f"the file system under the database does not support SQLite's WAL mode (it answered '{journal}')",
+            "Put it on a local disk with --db PATH.",
+        )
+
+
+def _begin(connection: Connection) -> None:
+    # A transaction that reads first and then writes fails at once when another wrote in between:
+    # writers take their place in the queue at the start.
+    writes = connection.get_execution_options().get("hlbq_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _postgresql_engine(location: StoreLocation, busy_timeout_seconds: float) -> Engine:
+    try:
+        import psycopg  # noqa: F401
+    except ImportError:
+        raise DatabaseError(
+            "PostgreSQL needs psycopg, which is not installed", "pip install 'hlbq[postgresql]'"
+        ) from None
+    options = {
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "application_name": "hlbq",
+        # A cut cable says nothing: give up on unanswered data after the same time as on a lock.
+        "keepalives_idle": int(busy_timeout_seconds) or 1,
+        "keepalives_interval": 5,
+        "tcp_user_timeout": int(busy_timeout_seconds * 1000),
+    }
+    given = {name: value for name, value in options.items() if name not in location.url.query}
+    engine = create_engine(location.url, connect_args=given, pool_pre_ping=True, **_POOL)
+
+    @event.listens_for(engine, "connect")
+    def limit_waits(connection: Any, _record: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET lock_timeout = {int(busy_timeout_seconds * 1000)}")
+            cursor.execute(f"SET idle_in_transaction_session_timeout = {int(IDLE_TRANSACTION_SECONDS * 1000)}")
+        connection.commit()
+
+    return engine
+
+
+@contextlib.contextmanager
+def plain_errors(location: StoreLocation) -> Iterator[None]:
+    """Turn the drivers' errors into DatabaseBusyError, DatabaseCorruptError and DatabaseError.
+
+    A constraint that was broken, or SQL that is wrong, is a fault in the program and goes through as it is.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        translated = _translate(error.orig, location, dropped=error.connection_invalidated)
+        if translated is None:
+            raise
+        raise translated from None
+    except (sqlite3.Error, sqlite_module().Error) as error:  # while opening, before SQLAlchemy wraps it
+        translated = _translate(error, location, dropped=False)
+        if translated is None:
+            raise
+        raise translated from None
+
+
+def _translate(error: Any, location: StoreLocation, *, dropped: bool) -> DatabaseError | None:
+    if location.path is None:
+        return _translate_postgresql(error, location, dropped=dropped)
+    return _translate_sqlite(error, location)
+
+
+# SQLite's primary result codes (sqlite.org/rescode.html): extended ones hold them in the low byte.
+_BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _NOTADB = 5, 6, 8, 10, 11, 13, 14, 26
+
+
+def _translate_sqlite(error: Any, location: StoreLocation) -> DatabaseError | None:
+    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    name = f"the database '{location.display}'"
+    if code in (_BUSY, _LOCKED):
+        return DatabaseBusyError(f"{name} is locked by another process", "Try again; `fuser` names who has it open.")
+    if code == _FULL:
+        return DatabaseBusyError(f"{name} has no room: the disk is full", "Free some space, then try again.")
+    if code == _IOERR:
+        return DatabaseBusyError(f"{name} cannot be read or written: {error}", "Check the disk and its free space.")
+    if code == _CANTOPEN:
+        if location.path is not None and not location.path.exists():
+            return DatabaseMissingError(f"{name} is gone", "It was moved or deleted; name it with --db PATH.")
+        return DatabaseBusyError(f"{name} cannot be opened for now", "Check the disk's free space and your rights.")
+    if code == _READONLY:
+        return DatabaseError(f"{name} is read-only", f"chmod u+w {location.path}")
+    if code in (_CORRUPT, _NOTADB):
+        return DatabaseCorruptError(
+            f"{name} is damaged: {error}",
+            "It was left as it was. Restore a backup, or rescue what is left with `sqlite3 FILE .recover`.",
+        )
+    return None
+
+
+# PostgreSQL's SQLSTATE classes and codes (Appendix A of its manual) after which trying again may help:
+# connection, resources, operator intervention, lock not available, serialization, deadlock, idle transaction.
+_BUSY_STATES = ("08", "53", "57", "55P03", "40001", "40P01", "25P03")
+_REFUSED_STATES = ("28", "3D", "42501", "25006")
+
+
+def _translate_postgresql(error: Any, location: StoreLocation, *, dropped: bool) -> DatabaseError | None:
+    import psycopg
+
+    state = getattr(error, "sqlstate", None) or ""
+    words = without_secrets(" ".join(str(error).split()), location)
+    if state.startswith(_REFUSED_STATES):
+        return DatabaseError(f"PostgreSQL refused {location.display}: {words}", "Check the user, password and name.")
+    if dropped or state.startswith(_BUSY_STATES):
+        return DatabaseBusyError(f"PostgreSQL at {location.display} did not do it: {words}", "Try again.")
+    if not state and isinstance(error, psycopg.OperationalError):
+        # No SQLSTATE: the connection was never made, or broke. The server's own refusals come as text then.
+        if "authentication failed" in words or "does not exist" in words or "no password" in words:
+            return DatabaseError(f"PostgreSQL refused {location.display}: {words}", "Check the user and the name.")
+        return DatabaseBusyError(
+            f"PostgreSQL at {location.display} cannot be reached: {words}", "Is the server running? Try again."
+        )
+    return None

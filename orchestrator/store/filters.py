@@ -1,0 +1,79 @@
+"""RunFilter as SQL conditions."""
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, bindparam, func, select
+from sqlalchemy import any_ as sql_any
+
+from hlbgpt_core.settings import Settings, parse_value, specs, unknown_setting
+from orchestrator.records import RunFilter
+from orchestrator.tables import arms, runs
+
+# Columns of the run that a filter may name besides the settings.
+_RUN_NUMBERS = {"seed": runs.c.seed, "run_num": runs.c.run_num}
+
+
+def one_of(connection: Connection, column: ColumnElement[Any], numbers: Iterable[int]) -> ColumnElement[bool]:
+    """`column IN (numbers)` as one parameter, however many there are."""
+    values = sorted(set(numbers))
+    if connection.dialect.name == "sqlite":
+        listed = func.json_each(bindparam(None, json.dumps(values))).table_valued("value")
+        return column.in_(select(listed.c.value))
+    return column == sql_any(bindparam(None, values, type_=ARRAY(BigInteger)))
+
+
+def conditions(connection: Connection, wanted: RunFilter) -> list[ColumnElement[bool]]:
+    """What must hold of a row of `runs`. Raises SettingsError for an unknown setting or a value it can't have."""
+    found: list[ColumnElement[bool]] = []
+    if wanted.sweep_ids:
+        found.append(_few(connection, runs.c.sweep_id, wanted.sweep_ids))
+    if wanted.run_ids:
+        found.append(_few(connection, runs.c.id, wanted.run_ids))
+    if wanted.states:
+        found.append(runs.c.state.in_([state.value for state in wanted.states]))
+    if wanted.reasons:
+        found.append(runs.c.reason.in_([reason.value for reason in wanted.reasons]))
+    for name, value in wanted.where.items():
+        if name in _RUN_NUMBERS:
+            found.append(_few(connection, _RUN_NUMBERS[name], [int(one) for one in _several(value)]))
+    settings = {name: value for name, value in wanted.where.items() if name not in _RUN_NUMBERS}
+    if settings:
+        found.append(one_of(connection, runs.c.arm_id, _matching_arms(connection, wanted.sweep_ids, settings)))
+    return found
+
+
+def _few(connection: Connection, column: ColumnElement[Any], numbers: Collection[int]) -> ColumnElement[bool]:
+    # A plain comparison lets the planner use its indexes best.
+    if len(numbers) == 1:
+        return column == next(iter(numbers))
+    return one_of(connection, column, numbers)
+
+
+def _matching_arms(connection: Connection, sweep_ids: Collection[int], where: Mapping[str, Any]) -> list[int]:
+    """Arms by their settings, read as the program reads them: what is not stored is at its default."""
+    tests = {name: _test(name, value) for name, value in where.items()}
+    query = select(arms.c.id, arms.c.settings)
+    if sweep_ids:
+        query = query.where(_few(connection, arms.c.sweep_id, sweep_ids))
+    matching = []
+    for arm_id, text in connection.execute(query):
+        stored = json.loads(text)
+        if any(name not in stored for name in tests):
+            stored = Settings.from_dict(stored).to_dict()
+        if all(test(stored[name]) for name, test in tests.items()):
+            matching.append(arm_id)
+    return matching
+
+
+def _test(name: str, value: Any) -> Callable[[Any], bool]:
+    spec = specs().get(name)
+    if spec is None:
+        raise unknown_setting(name)
+    wanted = [parse_value(spec, one) for one in _several(value)]
+    return lambda stored: stored in wanted
+
+
+def _several(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]

@@ -1,0 +1,200 @@
+"""Where a database is: reading `--db`, and refusing places that cannot hold one."""
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from orchestrator.errors import DatabaseCorruptError, DatabaseError, DatabaseMissingError
+
+DEFAULT_FILE = "hlbq.db"
+SQLITE_HEADER = b"SQLite format 3\x00"
+
+# Their locks or shared memory do not hold between hosts, which WAL needs. 9p and virtiofs are left out on
+# purpose: they join one host to its own guests (WSL, gVisor), and SQLite itself says when they cannot map.
+NETWORK_FILE_SYSTEMS = frozenset(
+    [
+        "nfs",
+        "nfs3",
+        "nfs4",
+        "cifs",
+        "smb",
+        "smb2",
+        "smb3",
+        "smbfs",
+        "lustre",
+        "gpfs",
+        "beegfs",
+        "glusterfs",
+        "ceph",
+        "afs",
+        "orangefs",
+        "pvfs2",
+        "panfs",
+        "davfs",
+        "fuse.sshfs",
+        "fuse.glusterfs",
+        "fuse.ceph",
+        "fuse.ceph-fuse",
+        "fuse.beegfs",
+        "fuse.s3fs",
+        "fuse.gcsfuse",
+        "fuse.rclone",
+        "fuse.juicefs",
+        "fuse.davfs2",
+        "fuse.mfs",
+        "fuse.moosefs",
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreLocation:
+    """A database's place. `display` names it for people and never holds a password."""
+
+    dialect: str
+    path: Path | None
+    display: str
+    url: URL = field(repr=False)
+
+
+def parse_location(location: str | None) -> StoreLocation:
+    """Read a path, `sqlite:///PATH` or `postgresql://...`; None is $HLBQ_DB, else hlbq.db here.
+
+    Raises DatabaseError for any other URL.
+    """
+    text = location or os.environ.get("HLBQ_DB") or DEFAULT_FILE
+    if "\x00" in text:
+        raise DatabaseError("the database's name holds a zero byte", "Name a file with --db PATH.")
+    scheme, found, rest = text.partition("://")
+    if not found or not re.fullmatch(r"[a-z][a-z0-9+]*", scheme):
+        return _file_location(Path(text))
+    if scheme.partition("+")[0] == "sqlite":
+        if not rest.startswith("/") or rest == "/":
+            raise DatabaseError(f"'{text}' names no file", "Use sqlite:///PATH, or the path alone.")
+        return _file_location(Path(rest[1:]))
+    if scheme in ("postgresql", "postgres", "postgresql+psycopg"):
+        return _server_location(text)
+    raise DatabaseError(
+        f"the database '{scheme}://...' is of a kind that hlbq does not know",
+        "Use a path, sqlite:///PATH, or postgresql://USER@HOST/NAME.",
+    )
+
+
+def _file_location(path: Path) -> StoreLocation:
+    absolute = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 (no symlink is followed)
+    url = URL.create("sqlite", database=str(absolute))
+    return StoreLocation(dialect="sqlite", path=absolute, display=str(path), url=url)
+
+
+def _server_location(text: str) -> StoreLocation:
+    try:
+        url = make_url(text).set(drivername="postgresql+psycopg")
+    except (ArgumentError, ValueError):
+        # The text is left out: it may hold a password.
+        raise DatabaseError(
+            "the PostgreSQL URL cannot be read", "Write it as postgresql://USER@HOST:PORT/NAME."
+        ) from None
+    shown = url.set(drivername="postgresql", password=None, query={})
+    return StoreLocation(dialect="postgresql", path=None, display=shown.render_as_string(), url=url)
+
+
+def without_secrets(message: str, location: StoreLocation) -> str:
+    """`message` with the URL's passwords blotted out, should a driver repeat them."""
+    query = location.url.query
+    secrets = [location.url.password, *(query.get(name) for name in ("password", "sslpassword", "passfile"))]
+    for secret in secrets:
+        if isinstance(secret, str) and secret:
+            message = message.replace(secret, "***")
+    return message
+
+
+def check_file(path: Path, *, display: str, may_create: bool, writes: bool) -> bool:
+    """Whether the file at `path` exists as an SQLite database; nothing is written.
+
+    Raises DatabaseError for a folder, a missing parent folder, a network file system, or (where `writes`) a
+    read-only file; DatabaseMissingError where there is none and `may_create` is False; DatabaseCorruptError
+    for a file that is no SQLite database.
+    """
+    if path.is_dir():
+        raise DatabaseError(f"the database '{display}' is a folder", f"Name a file: --db {path / DEFAULT_FILE}")
+    if not path.parent.is_dir():
+        raise DatabaseError(f"the folder '{path.parent}' of the database does not exist", f"mkdir -p {path.parent}")
+    kind = network_file_system(path)
+    if kind:
+        raise DatabaseError(
+            f"the database '{display}' is on a network file system ({kind}), where SQLite may lose data",
+            "Put it on a local disk with --db PATH, or use PostgreSQL: --db postgresql://USER@HOST/NAME",
+        )
+    if not path.exists():
+        if may_create:
+            _check_folder_is_writable(path, display)
+            return False
+        raise _missing(display)
+    if writes:
+        _check_file_is_writable(path, display)
+    return _has_content(path, display=display, may_create=may_create)
+
+
+def _has_content(path: Path, *, display: str, may_create: bool) -> bool:
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(SQLITE_HEADER))
+    except OSError as error:
+        raise DatabaseError(f"the database '{display}' cannot be read: {error.strerror}", f"ls -l {path}") from None
+    if not head:  # an empty file is how SQLite leaves a database that was never written
+        if may_create:
+            return False
+        raise _missing(display)
+    if head != SQLITE_HEADER:
+        raise DatabaseCorruptError(
+            f"'{display}' is not a database: the file does not begin as SQLite's do",
+            "Name another file with --db PATH. This one was left as it was.",
+        )
+    return True
+
+
+def _missing(display: str) -> DatabaseMissingError:
+    return DatabaseMissingError(
+        f"there is no database at '{display}'", "`hlbq submit` makes one; --db PATH or $HLBQ_DB names another."
+    )
+
+
+def _check_file_is_writable(path: Path, display: str) -> None:
+    # The mode bits count for root too: whoever took them away meant it.
+    if not path.stat().st_mode & 0o222 or not os.access(path, os.W_OK):
+        raise DatabaseError(f"the database '{display}' is read-only", f"chmod u+w {path}, or name another with --db.")
+    _check_folder_is_writable(path, display)
+
+
+def _check_folder_is_writable(path: Path, display: str) -> None:
+    folder = path.parent
+    if not folder.stat().st_mode & 0o222 or not os.access(folder, os.W_OK | os.X_OK):
+        raise DatabaseError(
+            f"the folder '{folder}' of the database '{display}' is read-only",
+            f"chmod u+w {folder}, or name a file elsewhere with --db: SQLite keeps its log beside the file.",
+        )
+
+
+def network_file_system(path: Path, mountinfo: str | None = None) -> str:
+    """The network file system that `path` lies on; empty for a local one, or where it cannot be told.
+
+    `mountinfo` is the text of /proc/self/mountinfo.
+    """
+    if mountinfo is None:
+        try:
+            mountinfo = Path("/proc/self/mountinfo").read_text(errors="replace")
+        except OSError:
+            return ""
+    real = path.resolve()
+    kind, longest = "", -1
+    for line in mountinfo.splitlines():
+        fields, _, rest = line.partition(" - ")
+        mount_point = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields.split()[4]))
+        # A later mount on the same point hides the earlier one, hence >=.
+        if real.is_relative_to(mount_point) and len(str(mount_point)) >= longest:
+            kind, longest = rest.split()[0], len(str(mount_point))
+    return kind if kind in NETWORK_FILE_SYSTEMS else ""

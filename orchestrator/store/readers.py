@@ -1,0 +1,73 @@
+"""What people and programs look at. Nothing here writes; every look is short."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from sqlalchemy import func, literal_column, select
+
+from orchestrator.records import AttemptRecord, EventRecord, RunFilter, RunRecord
+from orchestrator.runs import State
+from orchestrator.store.base import StoreBase
+from orchestrator.store.filters import conditions
+from orchestrator.store.rows import RUN_ROWS, attempt_record, run_record
+from orchestrator.tables import attempts, events, runs
+
+_RUNS_A_PAGE = 1_000
+
+
+class ReaderStore(StoreBase):
+    """Reads of runs, attempts and events."""
+
+    def run(self, number_or_uid: int | str) -> RunRecord | None:
+        """The run of that number or uid, or None."""
+        number = int(number_or_uid) if str(number_or_uid).isdecimal() else None
+        if number is not None and number >= 2**63:
+            return None
+        which = runs.c.uid == str(number_or_uid) if number is None else runs.c.id == number
+        with self._read() as connection:
+            row = connection.execute(RUN_ROWS.where(which)).first()
+            return None if row is None else run_record(row)
+
+    def runs(self, wanted: RunFilter, *, limit: int | None = None, after_id: int = 0) -> Iterator[RunRecord]:
+        """The runs that match, by number, beginning after `after_id`; read page by page, in constant memory."""
+        left = limit
+        while left is None or left > 0:
+            size = _RUNS_A_PAGE if left is None else min(left, _RUNS_A_PAGE)
+            with self._read() as connection:
+                query = RUN_ROWS.where(*conditions(connection, wanted), runs.c.id > after_id)
+                page = [run_record(row) for row in connection.execute(query.order_by(runs.c.id).limit(size))]
+            yield from page
+            if len(page) < size:
+                return
+            after_id = page[-1].id
+            left = None if left is None else left - size
+
+    def running(self, wanted: RunFilter) -> list[RunRecord]:
+        """The runs that match and are running, by number."""
+        with self._read() as connection:
+            query = RUN_ROWS.where(
+                runs.c.state == literal_column("'running'"), *conditions(connection, wanted)
+            ).order_by(runs.c.id)
+            return [run_record(row) for row in connection.execute(query)]
+
+    def counts(self, wanted: RunFilter) -> Mapping[State, int]:
+        """How many runs match, by state; every state is named. Without filters it reads one index alone."""
+        with self._read() as connection:
+            query = select(runs.c.state, func.count().label("number")).where(*conditions(connection, wanted))
+            found = {State(row.state): row.number for row in connection.execute(query.group_by(runs.c.state))}
+        return dict.fromkeys(State, 0) | found
+
+    def attempts(self, run_id: int) -> list[AttemptRecord]:
+        """All attempts of a run, first to last."""
+        with self._read() as connection:
+            query = select(attempts).where(attempts.c.run_id == run_id).order_by(attempts.c.fence)
+            return [attempt_record(row) for row in connection.execute(query)]
+
+    def events(self, run_id: int | None = None, sweep_id: int | None = None, limit: int = 100) -> Sequence[EventRecord]:
+        """The newest events, newest first: of one run, of one sweep, or of all."""
+        query = select(events).order_by(events.c.id.desc()).limit(limit)
+        if run_id is not None:
+            query = query.where(events.c.run_id == run_id)
+        if sweep_id is not None:
+            query = query.where(events.c.sweep_id == sweep_id)
+        with self._read() as connection:
+            return [EventRecord(**row._asdict()) for row in connection.execute(query)]

@@ -1,0 +1,212 @@
+"""Rows to records: how JSON columns, checkpoints and non-finite numbers are written and read back."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Row, Select, and_, select
+
+from hlbgpt_core.points import Phase, Point, SavedCheckpoint, Split
+from orchestrator.records import (
+    AttemptRecord,
+    Bookkeeping,
+    RunRecord,
+    StoredPoint,
+    WorkerIdentity,
+    WorkerRecord,
+)
+from orchestrator.runs import Limits, Reason, Spent, State
+from orchestrator.store.base import to_json
+from orchestrator.tables import arms, attempts, runs, sweeps
+
+NAN, PLUS_INFINITY, MINUS_INFINITY = "nan", "+inf", "-inf"
+_METRICS = ("loss", "acc", "pplx", "cumulative_time", "epoch", "lr", "weight_decay", "grad_norm", "bits_per_byte")
+_COUNTERS = ("tokens_seen", "batch_size", "seq_length", "microbatches")
+_IDENTITY = [
+    "host",
+    "hostname",
+    "pid",
+    "start_ticks",
+    "device",
+    "device_name",
+    "slot",
+    "slots",
+    "program_version",
+    "job",
+]
+
+# The run with all that a RunRecord holds: its arm, its sweep's bookkeeping, its newest attempt.
+RUN_ROWS: Select[Any] = (
+    select(
+        *runs.c,
+        arms.c.number.label("arm_number"),
+        arms.c.key.label("arm_key"),
+        arms.c.settings,
+        arms.c.num_params,
+        arms.c.num_non_embedding_params,
+        sweeps.c.bookkeeping,
+        attempts.c.step,
+        attempts.c.phase,
+        attempts.c.fraction,
+        attempts.c.tokens_per_second,
+        attempts.c.last_train_loss,
+        attempts.c.last_val_loss,
+        attempts.c.error_type,
+        attempts.c.error_message,
+    )
+    .join(arms, arms.c.id == runs.c.arm_id)
+    .join(sweeps, sweeps.c.id == runs.c.sweep_id)
+    .outerjoin(attempts, and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence))
+)
+
+
+def run_record(row: Row[Any]) -> RunRecord:
+    """A row of RUN_ROWS. Of a pending run, `step` is where its next attempt will start."""
+    state = State(row.state)
+    waits = state is State.PENDING
+    checkpoint = _checkpoint(row.checkpoint_path, row.checkpoint_sha256, row.checkpoint_step)
+    resume_step = checkpoint.step if checkpoint else 0
+    return RunRecord(
+        id=row.id,
+        uid=row.uid,
+        sweep_id=row.sweep_id,
+        arm_id=row.arm_id,
+        arm_number=row.arm_number,
+        arm_key=row.arm_key,
+        settings=json.loads(row.settings),
+        num_params=row.num_params,
+        num_non_embedding_params=row.num_non_embedding_params,
+        run_num=row.run_num,
+        seed=row.seed,
+        state=state,
+        reason=Reason(row.reason) if row.reason else None,
+        priority=row.priority,
+        paused=row.paused,
+        alone=row.alone,
+        backoff_until=row.backoff_until,
+        fence=row.fence,
+        spent=Spent(errors=row.errors, losses=row.losses),
+        bookkeeping=read_bookkeeping(row.bookkeeping),
+        facts=json.loads(row.facts) if row.facts else {},
+        checkpoint=checkpoint,
+        previous_checkpoint=_checkpoint(row.previous_path, row.previous_sha256, row.previous_step),
+        created_at=row.created_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        worker_id=row.worker_id,
+        step=resume_step if waits else row.step or 0,
+        last_train_loss=read_number(row.last_train_loss),
+        last_val_loss=read_number(row.last_val_loss),
+        tokens_per_second=0.0 if waits else row.tokens_per_second or 0.0,
+        fraction=0.0 if waits else row.fraction or 0.0,
+        phase=Phase(row.phase) if row.phase and state is State.RUNNING else None,
+        error_type=row.error_type or "",
+        error_message=row.error_message or "",
+    )
+
+
+def _checkpoint(path: str | None, sha256: str | None, step: int | None) -> SavedCheckpoint | None:
+    if path is None or sha256 is None or step is None:
+        return None
+    return SavedCheckpoint(path=path, sha256=sha256, step=step)
+
+
+def checkpoint_columns(prefix: str, checkpoint: SavedCheckpoint | None) -> dict[str, Any]:
+    """The three columns that hold a checkpoint pointer; `prefix` is `checkpoint` or `previous`."""
+    values = asdict(checkpoint) if checkpoint else {}
+    return {f"{prefix}_{name}": values.get(name) for name in ("path", "sha256", "step")}
+
+
+def bookkeeping_json(bookkeeping: Bookkeeping) -> str:
+    """Bookkeeping as its JSON column."""
+    return to_json(asdict(bookkeeping))
+
+
+def read_bookkeeping(text: str) -> Bookkeeping:
+    """Bookkeeping from its JSON column; fields that a newer program added take their defaults."""
+    values = json.loads(text)
+    limits = Limits(**values.pop("limits", {}))
+    return Bookkeeping(**values, limits=limits)
+
+
+def attempt_record(row: Row[Any]) -> AttemptRecord:
+    """A row of `attempts`."""
+    names = [
+        "id",
+        "run_id",
+        "fence",
+        "worker_id",
+        "started_at",
+        "ended_at",
+        "start_step",
+        "step",
+        "shared_slots",
+        "log_path",
+    ]
+    return AttemptRecord(
+        **{name: getattr(row, name) for name in names},
+        reason=Reason(row.reason) if row.reason else None,
+        provenance=json.loads(row.provenance),
+        error_type=row.error_type,
+        error_message=row.error_message,
+        error_traceback=row.error_traceback,
+    )
+
+
+def worker_record(row: Row[Any]) -> WorkerRecord:
+    """A row of `workers` with the `run_id` that it holds."""
+    names = ["id", "started_at", "beat", "beat_at", "lease_seconds", "ended_at", "ended_why", "run_id"]
+    identity = WorkerIdentity(**{name: getattr(row, name) for name in _IDENTITY})
+    return WorkerRecord(identity=identity, **{name: getattr(row, name) for name in names})
+
+
+def write_number(value: float | None) -> str | None:
+    """A loss as text that reads back as the same number, non-finite ones too."""
+    return None if value is None else repr(float(value))
+
+
+def read_number(text: str | None) -> float | None:
+    """The number that `write_number` wrote."""
+    return None if text is None else float(text)
+
+
+def point_row(run_id: int, fence: int, point: Point) -> dict[str, Any]:
+    """A point as its row. SQLite turns nan into NULL, so non-finite numbers are NULL plus a code."""
+    row: dict[str, Any] = {"run_id": run_id, "fence": fence, "split": point.split.value, "step": point.step}
+    codes: dict[str, str] = {}
+    for name in _METRICS:
+        value = getattr(point, name)
+        if value is not None and not math.isfinite(value):
+            codes[name] = _code(value)
+            value = None
+        row[name] = value
+    for name in _COUNTERS:
+        row[name] = getattr(point, name)
+    extra = {name: _finite_or_code(value) for name, value in point.extra.items()}
+    row["extra"] = to_json(extra) if extra else None
+    row["nonfinite"] = to_json(codes) if codes else None
+    return row
+
+
+def read_point(row: Row[Any]) -> StoredPoint:
+    """A row of `points`."""
+    values: dict[str, Any] = {name: getattr(row, name) for name in (*_METRICS, *_COUNTERS)}
+    if row.nonfinite:
+        values |= {name: float(code) for name, code in json.loads(row.nonfinite).items()}
+    extra: Mapping[str, float] = {}
+    if row.extra:
+        extra = {name: float(value) for name, value in json.loads(row.extra).items()}
+    point = Point(split=Split(row.split), step=row.step, extra=extra, **values)
+    return StoredPoint(run_id=row.run_id, fence=row.fence, point=point)
+
+
+def _finite_or_code(value: float) -> float | str:
+    return value if math.isfinite(value) else _code(value)
+
+
+def _code(value: float) -> str:
+    if math.isnan(value):
+        return NAN
+    return PLUS_INFINITY if value > 0 else MINUS_INFINITY

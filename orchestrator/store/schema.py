@@ -1,0 +1,210 @@
+"""Making the tables, and bringing an older database up to date with Alembic.
+
+A new database is made from tables.py in one go and stamped with the newest revision: importing Alembic takes
+longer than that. An older one is migrated in one transaction under a lock, on SQLite after an online backup.
+"""
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, inspect, select, text
+
+from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseMissingError, DatabaseVersionError
+from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode
+from orchestrator.store.location import StoreLocation
+from orchestrator.tables import metadata
+
+# As Alembic makes it, so that creating one needs no Alembic.
+_version_metadata = MetaData()
+alembic_version = Table(
+    "alembic_version",
+    _version_metadata,
+    Column("version_num", String(32), primary_key=True, nullable=False),
+)
+alembic_version.primary_key.name = "alembic_version_pkc"
+
+# Any number of this program's own, the same in all its versions: who holds it may change the schema.
+_POSTGRESQL_LOCK = 0x686C6271
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """The newest revision that a program knows, and where its migrations are (None: this package's)."""
+
+    head: str
+    scripts: Path | None = None
+
+
+CURRENT = Schema(head="0001")
+
+
+def prepare(engine: Engine, location: StoreLocation, mode: OpenMode, schema: Schema = CURRENT) -> None:
+    """Make the tables or migrate them, as `mode` allows.
+
+    Raises DatabaseMissingError where there are no tables and `mode` may not make them, DatabaseVersionError
+    for a newer database, and for an older one where `mode` is READ.
+    """
+    with engine.connect() as connection:
+        found = stored_revision(connection)
+        connection.rollback()
+    if found == schema.head:
+        return
+    _refuse(found, location, mode, schema)
+    if location.path is None:
+        with engine.execution_options(hlbq_writes=True).begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRESQL_LOCK})
+            _bring_up_to_date(connection, location, mode, schema)
+        return
+    with _lock_file(location.path), engine.execution_options(hlbq_writes=True).connect() as connection:
+        _migrate_sqlite(connection, location, mode, schema)
+
+
+def stored_revision(connection: Connection) -> str | None:
+    """The database's revision; None where it has no version table (a new or a foreign database)."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(select(alembic_version.c.version_num)).scalar_one_or_none()
+
+
+def is_newer(found: str, schema: Schema = CURRENT) -> bool:
+    """Whether a revision is one that this program does not know. Revisions count up: 0001, 0002."""
+    return not found.isdecimal() or int(found) > int(schema.head)
+
+
+def _refuse(found: str | None, location: StoreLocation, mode: OpenMode, schema: Schema) -> None:
+    if found is None:
+        if mode is not OpenMode.CREATE:
+            raise DatabaseMissingError(
+                f"'{location.display}' holds no tables of hlbq",
+                "`hlbq submit` makes them; --db PATH or $HLBQ_DB names another database.",
+            )
+        return
+    if is_newer(found, schema):
+        raise DatabaseVersionError(
+            f"the database '{location.display}' has schema {found}, newer than this program's {schema.head}",
+            "It was left as it was. Update hlbq: git pull, then pip install --upgrade .",
+        )
+    if mode is OpenMode.READ:
+        raise DatabaseVersionError(
+            f"the database '{location.display}' has schema {found}, older than this program's {schema.head}",
+            f"hlbq db upgrade --db {location.display}",
+        )
+
+
+def _bring_up_to_date(connection: Connection, location: StoreLocation, mode: OpenMode, schema: Schema) -> None:
+    """Create or migrate within the caller's transaction. Another process may have done it meanwhile."""
+    found = stored_revision(connection)
+    if found == schema.head:
+        return
+    _refuse(found, location, mode, schema)
+    if found is not None or schema.scripts is not None:
+        _run_migrations(connection, schema)
+        return
+    strangers = inspect(connection).get_table_names()
+    if strangers and location.path is not None:
+        raise DatabaseError(
+            f"'{location.display}' is another program's database (it holds the table '{strangers[0]}')",
+            "It was left as it was. Name another file with --db PATH.",
+        )
+    metadata.create_all(connection, checkfirst=False)
+    _version_metadata.create_all(connection, checkfirst=False)
+    connection.execute(alembic_version.insert().values(version_num=schema.head))
+
+
+def _migrate_sqlite(connection: Connection, location: StoreLocation, mode: OpenMode, schema: Schema) -> None:
+    assert location.path is not None
+    found = stored_revision(connection)
+    connection.rollback()
+    if found == schema.head:
+        return
+    if found is not None:
+        stamp = time.strftime("%Y%m%dT%H%M%S")
+        copy_sqlite(connection, location.path.with_name(f"{location.path.name}.before-{schema.head}-{stamp}"))
+    # Alembic's batch operations drop and rename tables: references to them are checked afterwards instead.
+    # SQLite ignores this PRAGMA within a transaction, and SQLAlchemy would begin one: hence the driver itself.
+    connection.connection.cursor().execute("PRAGMA foreign_keys=OFF")
+    with connection.begin():
+        _bring_up_to_date(connection, location, mode, schema)
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+        if broken is not None:
+            raise DatabaseError(
+                f"the migration of '{location.display}' would break references in table '{broken[0]}'",
+                "Nothing was changed. Please report this.",
+            )
+    connection.detach()  # its foreign_keys are off: it must not serve others
+
+
+def _run_migrations(connection: Connection, schema: Schema) -> None:
+    # Alembic stays out of every command that finds its database up to date.
+    from alembic import command
+    from alembic.config import Config
+
+    scripts = schema.scripts or Path(str(resources.files("migrations")))
+    config = Config()
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, schema.head)
+
+
+def copy_sqlite(connection: Connection, target: Path) -> None:
+    """Copy the database while others use it; the copy appears whole or not at all.
+
+    Raises DatabaseError where it cannot be written.
+    """
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    source = connection.connection.driver_connection
+    assert source is not None
+    try:
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        copy = type(source)(str(partial))
+        try:
+            source.backup(copy)
+        finally:
+            copy.close()
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except OSError as error:
+        raise DatabaseError(f"the backup '{target}' cannot be written: {error.strerror}", "Check the disk.") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _lock_file(path: Path) -> Iterator[None]:
+    """Hold `PATH.lock` while the tables are made or changed; it is gone afterwards."""
+    lock = path.with_name(path.name + ".lock")
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        handle = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_same_file(handle, lock):
+                break
+        except BlockingIOError:
+            pass
+        os.close(handle)
+        if time.monotonic() > deadline:
+            raise DatabaseBusyError(
+                f"another process has been upgrading '{path}' for {BUSY_TIMEOUT_SECONDS:g} s", "Try again."
+            )
+        time.sleep(0.02)
+    try:
+        yield
+    finally:
+        # Removed while held: whoever waited on this file sees that it is no longer the one by that name.
+        lock.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _is_same_file(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,166 @@
+"""Sweeps: making them, adding to them, listing them."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, Table, func, insert, select
+
+from orchestrator.errors import UsageError
+from orchestrator.records import CsvTarget, NewArm, NewRun, NewSweep, SweepRecord
+from orchestrator.runs import State
+from orchestrator.store.base import StoreBase, to_json
+from orchestrator.store.endings import Author, record_event
+from orchestrator.store.rows import bookkeeping_json
+from orchestrator.tables import arms, runs, sweeps
+
+_ARM_COLUMNS = ("sweep_id", "number", "key", "settings", "num_params", "num_non_embedding_params")
+_RUN_COLUMNS = ("uid", "sweep_id", "arm_id", "run_num", "seed", "priority", "created_at")
+_ROWS_A_STATEMENT = 10_000
+
+
+class SweepStore(StoreBase):
+    """Sweeps and what they consist of."""
+
+    def submit(self, new: NewSweep) -> SweepRecord:
+        """Store a sweep with its arms and runs, all or nothing. Runs are numbered in the order given."""
+        now = self._clock()
+        with self._write() as connection:
+            sweep_id = _insert_sweep(connection, new, now)
+            _insert_arms(connection, sweep_id, new.arms, first_number=1)
+            numbers = _arm_ids(connection, sweep_id)
+            ids = [numbers[arm.key] for arm in new.arms]
+            _insert_runs(connection, sweep_id, ((ids[run.arm], run) for run in new.runs), new.priority, now)
+            author = Author(actor="user", now=now)
+            record_event(connection, author, "submit", sweep_id=sweep_id, why=f"{len(new.runs)} runs")
+            return _sweep_records(connection, sweep_id)[0]
+
+    def extend(self, sweep_id: int, *, arms: Sequence[NewArm], runs: Sequence[NewRun]) -> int:
+        """Add to a sweep the runs that it lacks, by arm and seed; returns how many.
+
+        `NewRun.arm` is a place in `arms`. Raises UsageError where there is no such sweep.
+        """
+        now = self._clock()
+        with self._write() as connection:
+            priority = connection.execute(
+                select(sweeps.c.priority).where(sweeps.c.id == sweep_id).with_for_update(key_share=True)
+            ).scalar_one_or_none()
+            if priority is None:
+                raise UsageError(f"there is no sweep {sweep_id}", "`hlbq status` lists them.")
+            known = _arm_ids(connection, sweep_id)
+            _insert_arms(connection, sweep_id, [arm for arm in arms if arm.key not in known], len(known) + 1)
+            known = _arm_ids(connection, sweep_id)
+            ids = [known[arm.key] for arm in arms]
+            there = _arms_and_seeds(connection, sweep_id)
+            missing = [(ids[run.arm], run) for run in runs if (ids[run.arm], run.seed) not in there]
+            _insert_runs(connection, sweep_id, missing, priority, now)
+            author = Author(actor="user", now=now)
+            record_event(connection, author, "extend", sweep_id=sweep_id, why=f"{len(missing)} runs")
+            return len(missing)
+
+    def sweeps(self) -> list[SweepRecord]:
+        """All sweeps, oldest first."""
+        with self._read() as connection:
+            return _sweep_records(connection)
+
+    def sweep(self, sweep_id: int) -> SweepRecord | None:
+        """The sweep of that number, or None."""
+        with self._read() as connection:
+            return next(iter(_sweep_records(connection, sweep_id)), None)
+
+    def latest_sweep(self) -> SweepRecord | None:
+        """The sweep submitted last, or None where there is none."""
+        with self._read() as connection:
+            newest = connection.execute(select(func.max(sweeps.c.id))).scalar_one()
+            return None if newest is None else _sweep_records(connection, newest)[0]
+
+
+def _insert_sweep(connection: Connection, new: NewSweep, now: float) -> int:
+    row = insert(sweeps).values(
+        uid=f"s{os.urandom(8).hex()}",
+        name=new.name,
+        note=new.note,
+        created_at=now,
+        argv=to_json(list(new.argv)),
+        priority=new.priority,
+        bookkeeping=bookkeeping_json(new.bookkeeping),
+        csv_path=new.csv.path if new.csv else None,
+        csv_append=new.csv.append if new.csv else None,
+        csv_host=new.csv.host if new.csv else None,
+        wandb_project=new.wandb_project,
+        definition=to_json(dict(new.definition)),
+    )
+    return int(connection.execute(row.returning(sweeps.c.id)).scalar_one())
+
+
+def _insert_arms(connection: Connection, sweep_id: int, new: Iterable[NewArm], first_number: int) -> None:
+    rows = (
+        (sweep_id, number, arm.key, to_json(dict(arm.settings)), arm.num_params, arm.num_non_embedding_params)
+        for number, arm in enumerate(new, start=first_number)
+    )
+    _insert_many(connection, arms, _ARM_COLUMNS, rows)
+
+
+def _insert_runs(
+    connection: Connection, sweep_id: int, new: Iterable[tuple[int, NewRun]], priority: int, now: float
+) -> None:
+    # A letter in front, so that no uid reads as a run's number.
+    rows = ((f"r{os.urandom(8).hex()}", sweep_id, arm_id, run.run_num, run.seed, priority, now) for arm_id, run in new)
+    _insert_many(connection, runs, _RUN_COLUMNS, rows)
+
+
+def _insert_many(connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+    """Many rows by the driver's own executemany: SQLAlchemy's handling of each row would double the time."""
+    mark = "?" if connection.dialect.name == "sqlite" else "%s"
+    marks = ", ".join([mark] * len(columns))
+    statement = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"
+    batch: list[tuple[Any, ...]] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == _ROWS_A_STATEMENT:
+            connection.exec_driver_sql(statement, batch)
+            batch = []
+    if batch:
+        connection.exec_driver_sql(statement, batch)
+
+
+def _arm_ids(connection: Connection, sweep_id: int) -> dict[str, int]:
+    rows = connection.execute(select(arms.c.key, arms.c.id).where(arms.c.sweep_id == sweep_id))
+    return {row.key: row.id for row in rows}
+
+
+def _arms_and_seeds(connection: Connection, sweep_id: int) -> set[tuple[int, int]]:
+    rows = connection.execute(select(runs.c.arm_id, runs.c.seed).where(runs.c.sweep_id == sweep_id))
+    return {(row.arm_id, row.seed) for row in rows}
+
+
+def _sweep_records(connection: Connection, sweep_id: int | None = None) -> list[SweepRecord]:
+    listed = select(sweeps).order_by(sweeps.c.id)
+    counted = select(runs.c.sweep_id, runs.c.state, func.count().label("number"))
+    if sweep_id is not None:
+        listed = listed.where(sweeps.c.id == sweep_id)
+        counted = counted.where(runs.c.sweep_id == sweep_id)
+    counts: dict[int, dict[State, int]] = {}
+    for row in connection.execute(counted.group_by(runs.c.sweep_id, runs.c.state)):
+        counts.setdefault(row.sweep_id, dict.fromkeys(State, 0))[State(row.state)] = row.number
+    none = dict.fromkeys(State, 0)
+    return [_sweep_record(row, counts.get(row.id, none)) for row in connection.execute(listed)]
+
+
+def _sweep_record(row: Row[Any], counts: Mapping[State, int]) -> SweepRecord:
+    csv = None
+    if row.csv_path is not None:
+        csv = CsvTarget(path=row.csv_path, append=bool(row.csv_append), host=row.csv_host or "")
+    return SweepRecord(
+        id=row.id,
+        uid=row.uid,
+        name=row.name,
+        note=row.note,
+        created_at=row.created_at,
+        argv=json.loads(row.argv),
+        csv=csv,
+        wandb_project=row.wandb_project,
+        definition=json.loads(row.definition),
+        counts=counts,
+    )

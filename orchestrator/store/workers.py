@@ -1,0 +1,101 @@
+"""Workers: their rows, their beats, and taking runs from those that no longer beat."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Select, and_, insert, select, update
+
+from orchestrator.errors import WorkerGoneError
+from orchestrator.records import DeviceEnding, RunRecord, WorkerIdentity, WorkerRecord
+from orchestrator.runs import Reason
+from orchestrator.store.base import StoreBase
+from orchestrator.store.endings import Author, lose_held_runs, record_event
+from orchestrator.store.rows import worker_record
+from orchestrator.tables import RUNNING, attempts, runs, workers
+
+_WORKER_ROWS: Select[Any] = select(workers, runs.c.id.label("run_id")).outerjoin(
+    runs, and_(runs.c.worker_id == workers.c.id, RUNNING)
+)
+
+
+class WorkerStore(StoreBase):
+    """Rows of workers. Whether one is dead is judged elsewhere, by beats and a monotonic clock."""
+
+    def register_worker(self, identity: WorkerIdentity, *, lease_seconds: float) -> int:
+        """Write a worker's row; returns its number."""
+        now = self._clock()
+        with self._write() as connection:
+            row = asdict(identity) | {"lease_seconds": lease_seconds, "started_at": now, "beat": 0, "beat_at": now}
+            worker_id: int = connection.execute(insert(workers).values(**row).returning(workers.c.id)).scalar_one()
+            author = Author(actor=f"worker {worker_id}", now=now, worker_id=worker_id)
+            record_event(connection, author, "start", why=f"{identity.device} on {identity.hostname}")
+            return worker_id
+
+    def beat(self, worker_id: int) -> int:
+        """Prolong the worker's lease; returns the new count. Raises WorkerGoneError if its row was ended."""
+        with self._write() as connection:
+            count = connection.execute(
+                update(workers)
+                .where(workers.c.id == worker_id, workers.c.ended_at.is_(None))
+                .values(beat=workers.c.beat + 1, beat_at=self._clock())
+                .returning(workers.c.beat)
+            ).scalar_one_or_none()
+        if count is None:
+            raise WorkerGoneError(f"worker {worker_id} was taken for dead or has ended", "Start it again: hlbq worker")
+        return int(count)
+
+    def end_worker(self, worker_id: int, why: str) -> None:
+        """End a worker's row, if nobody did yet. A run that it still holds counts as lost."""
+        author = Author(actor=f"worker {worker_id}", now=self._clock(), worker_id=worker_id)
+        with self._write() as connection:
+            ended = connection.execute(
+                update(workers)
+                .where(workers.c.id == worker_id, workers.c.ended_at.is_(None))
+                .values(ended_at=author.now, ended_why=why)
+                .returning(workers.c.id)
+            ).first()
+            if ended is not None:
+                lose_held_runs(connection, worker_id, author, why)
+                record_event(connection, author, "end", why=why)
+
+    def live_workers(self) -> list[WorkerRecord]:
+        """All workers that nobody ended, by number."""
+        return self.workers()
+
+    def workers(self, ended: bool = False) -> list[WorkerRecord]:
+        """The live workers, by number; with `ended` those of the past too."""
+        query = _WORKER_ROWS if ended else _WORKER_ROWS.where(workers.c.ended_at.is_(None))
+        with self._read() as connection:
+            return [worker_record(row) for row in connection.execute(query.order_by(workers.c.id))]
+
+    def reap(self, worker_id: int, *, seen_beat: int, why: str) -> list[RunRecord]:
+        """Take a dead worker's runs from it, unless it has beaten since `seen_beat` or was ended already.
+
+        Returns those runs as they stand afterwards. Of several who reap at once, one succeeds.
+        """
+        author = Author(actor="reaper", now=self._clock(), worker_id=worker_id)
+        with self._write() as connection:
+            ended = connection.execute(
+                update(workers)
+                .where(workers.c.id == worker_id, workers.c.ended_at.is_(None), workers.c.beat == seen_beat)
+                .values(ended_at=author.now, ended_why=why)
+                .returning(workers.c.id)
+            ).first()
+            if ended is None:
+                return []
+            record_event(connection, author, "reap", why=why)
+            return lose_held_runs(connection, worker_id, author, why)
+
+    def recent_endings(self, host: str, device: str, count: int) -> Sequence[DeviceEnding]:
+        """How the last `count` attempts on one device of one host ended, newest first."""
+        query = (
+            select(runs.c.arm_id, attempts.c.reason)
+            .join(attempts, attempts.c.run_id == runs.c.id)
+            .join(workers, workers.c.id == attempts.c.worker_id)
+            .where(workers.c.host == host, workers.c.device == device, attempts.c.reason.is_not(None))
+            .order_by(attempts.c.ended_at.desc(), attempts.c.id.desc())
+            .limit(count)
+        )
+        with self._read() as connection:
+            return [DeviceEnding(arm_id=row.arm_id, reason=Reason(row.reason)) for row in connection.execute(query)]

@@ -1,0 +1,135 @@
+"""The formats of an exported table: csv, jsonl and parquet, each written block by block."""
+
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, Any, Protocol
+
+from orchestrator.blocks import Block
+from orchestrator.cells import CsvRows, list_cell
+from orchestrator.columns import Column, Kind
+from orchestrator.errors import ExportError
+
+
+class TableWriter(Protocol):
+    """Writes a table's blocks to a binary stream that it was made with."""
+
+    def write(self, block: Block) -> None:
+        """Write some rows."""
+
+    def close(self) -> None:
+        """Write what is left; the stream stays open."""
+
+
+class CsvTable:
+    """Comma-separated values; cells.py says how values look."""
+
+    def __init__(self, stream: IO[bytes], columns: Sequence[Column]) -> None:
+        # An error message can hold bytes that are no text; they must not spoil the table.
+        self._text = io.TextIOWrapper(
+            stream, encoding="utf-8", errors="backslashreplace", newline="", write_through=False
+        )
+        self.rows = CsvRows(self._text)
+        self.rows.row([column.name for column in columns])
+
+    def write(self, block: Block) -> None:
+        """Write some rows."""
+        self.rows.columns(block.columns)
+
+    def close(self) -> None:
+        """Write what is left; the stream stays open."""
+        self._text.detach()
+
+
+class JsonLines:
+    """One JSON object a row. Lists are as in the CSV; single numbers that are not finite are texts: "nan"."""
+
+    def __init__(self, stream: IO[bytes], columns: Sequence[Column]) -> None:
+        self._stream = stream
+        self._names = [json.dumps(column.name) for column in columns]
+
+    def write(self, block: Block) -> None:
+        """Write some rows."""
+        for values in zip(*block.columns, strict=True):
+            pairs = (f"{name}: {_json(value)}" for name, value in zip(self._names, values, strict=True))
+            self._stream.write(f"{{{', '.join(pairs)}}}\n".encode())
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+
+def _json(value: Any) -> str:
+    if value is None or isinstance(value, (bool, str, int)):
+        return json.dumps(value)
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else f'"{value!r}"'
+    return list_cell(value)
+
+
+class ParquetTable:
+    """Parquet through pyarrow. Numbers that are not finite, and missing ones, keep their kind."""
+
+    # Rows are gathered to groups: one a run would make a file of headers.
+    VALUES_AT_A_TIME = 500_000
+
+    def __init__(self, stream: IO[bytes], columns: Sequence[Column]) -> None:
+        try:
+            import pyarrow
+            from pyarrow import parquet
+        except ImportError:
+            raise ExportError("parquet needs pyarrow, which is not installed", "pip install pyarrow") from None
+        types = {
+            Kind.INTEGER: pyarrow.int64(),
+            Kind.NUMBER: pyarrow.float64(),
+            Kind.TRUTH: pyarrow.bool_(),
+            Kind.TEXT: pyarrow.string(),
+            Kind.INTEGERS: pyarrow.list_(pyarrow.int64()),
+            Kind.NUMBERS: pyarrow.list_(pyarrow.float64()),
+        }
+        self._table = pyarrow.table
+        self._schema = pyarrow.schema([(column.name, types[column.kind]) for column in columns])
+        self._writer = parquet.ParquetWriter(stream, self._schema)
+        self._waiting: list[list[Any]] = [[] for _ in columns]
+        self._values = 0
+
+    def write(self, block: Block) -> None:
+        """Write some rows, or keep them until there are enough for a group."""
+        for waiting, values in zip(self._waiting, block.columns, strict=True):
+            waiting.extend(values)
+            self._values += sum(len(value) if isinstance(value, (list, tuple)) else 1 for value in values)
+        if self._values >= self.VALUES_AT_A_TIME:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is left and the file's footer."""
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        import pyarrow
+
+        arrays = [
+            pyarrow.array(values, type=field.type) for values, field in zip(self._waiting, self._schema, strict=True)
+        ]
+        self._writer.write_table(pyarrow.Table.from_arrays(arrays, schema=self._schema))
+        self._waiting = [[] for _ in self._waiting]
+        self._values = 0
+
+
+FORMATS: Mapping[str, Callable[[IO[bytes], Sequence[Column]], TableWriter]] = MappingProxyType(
+    {".csv": CsvTable, ".jsonl": JsonLines, ".parquet": ParquetTable}
+)
+
+
+def format_of(path: Path) -> Callable[[IO[bytes], Sequence[Column]], TableWriter]:
+    """The format that the file's ending names. Raises ExportError for another ending."""
+    found = FORMATS.get(path.suffix.lower())
+    if found is None:
+        raise ExportError(
+            f"'{path}': the ending '{path.suffix}' names no table format",
+            f"Use one of {', '.join(FORMATS)}, for instance {path.with_suffix('.csv').name}; - is CSV to stdout.",
+        )
+    return found

@@ -1,0 +1,39 @@
+"""The command that starts a worker process. The queue starts workers and never imports them."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerCommand:
+    """What a worker is asked to do; `None` leaves the choice to the worker."""
+
+    db: str | None = None
+    state_dir: str | None = None
+    gpu: int | None = None
+    device: str | None = None
+    watch: bool = False
+    count: int = 0
+    sweep_ids: Sequence[int] = ()
+    threads: int = 1
+
+    def argv(self, *, end_with_this_process: bool = False) -> list[str]:
+        """The arguments of the process, the interpreter first.
+
+        `end_with_this_process` has the kernel send the worker a SIGTERM when the caller dies.
+        """
+        # -P: a file named like one of our packages in the user's folder must not take its place.
+        arguments = [sys.executable, "-P", "-m", "worker", "--threads", str(self.threads), "--count", str(self.count)]
+        named = {"--db": self.db, "--state_dir": self.state_dir, "--gpu": self.gpu, "--device": self.device}
+        for option, value in named.items():
+            if value is not None:
+                arguments += [option, str(value)]
+        for sweep_id in self.sweep_ids:
+            arguments += ["--sweep", str(sweep_id)]
+        if self.watch:
+            arguments.append("--watch")
+        if end_with_this_process:
+            arguments += ["--with-parent", str(os.getpid())]
+        return arguments

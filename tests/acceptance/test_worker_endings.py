@@ -1,0 +1,230 @@
+"""Real workers with a stand-in trainer: every way in which a run can end, and what becomes of it."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.records import RunFilter
+from orchestrator.runs import Limits, Reason, State
+from orchestrator.store import OpenMode, Store, open_store
+from tests.faults.harness import (
+    Fleet,
+    children,
+    drained,
+    expected_points,
+    new_sweep,
+    read_ledger,
+    submit,
+    wait_until,
+)
+from tests.faults.worker_under_fault import Faults
+from tests.stand_in_trainer import Plan
+from worker.processes import ProcessState, process_state, start_ticks
+
+QUICK = Limits(max_attempts=2, max_losses=3, backoff_seconds=0.05)
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    made = Fleet(db=str(tmp_path / "hlbq.db"), folder=tmp_path, workers=1)
+    yield made
+    made.stop()
+
+
+def reader(fleet: Fleet) -> Store:
+    return open_store(fleet.db, mode=OpenMode.READ)
+
+
+def work_off(fleet: Fleet) -> int:
+    """One worker until the queue is empty; returns its exit code."""
+    return fleet.start_one(watch=False).wait(timeout=60)
+
+
+def reasons(store: Store, run_id: int) -> list[Reason | None]:
+    return [attempt.reason for attempt in store.attempts(run_id)]
+
+
+def wait_for_step(fleet: Fleet, step: int, run_id: int = 1) -> None:
+    with reader(fleet) as store:
+        wait_until(lambda: store.run(run_id).step >= step, seconds=30, what=f"step {step}")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "wanted", "message"),
+    [
+        ("error", [Reason.ERROR, Reason.ERROR], "a made-up error"),
+        ("oom", [Reason.OOM], "a made-up oom"),
+        ("diverged", [Reason.DIVERGED], "a made-up diverged"),
+        ("exit 3", [Reason.ERROR, Reason.ERROR], "exit code 3"),
+        ("crash", [Reason.ERROR, Reason.ERROR], "SIGSEGV"),
+        ("killed", [Reason.LOST, Reason.LOST, Reason.LOST], "SIGKILL"),
+    ],
+)
+def test_a_run_that_ends_badly_fails_after_its_budget(
+    fleet: Fleet, behaviour: str, wanted: list[Reason], message: str
+) -> None:
+    submit(fleet.db, new_sweep(2, limits=QUICK))
+    fleet.plan = Plan(on_seed={"100": behaviour}, checkpoint_every=100)
+    work_off(fleet)
+    with reader(fleet) as store:
+        run = store.run(1)
+        assert run is not None
+        assert (run.state, run.reason) == (State.FAILED, wanted[-1])
+        assert reasons(store, 1) == wanted
+        assert message in run.error_message
+        other = store.run(2)
+        assert other is not None and other.state is State.COMPLETED
+
+
+def test_the_end_of_the_log_is_kept_of_a_trainer_that_died_without_a_word(fleet: Fleet) -> None:
+    submit(fleet.db, new_sweep(1, limits=QUICK))
+    fleet.plan = Plan(on_seed={"100": "exit 3"})
+    work_off(fleet)
+    with reader(fleet) as store:
+        assert "last words" in store.attempts(1)[-1].error_traceback
+
+
+def test_a_trainer_that_hangs_is_ended_and_classified(fleet: Fleet) -> None:
+    sweep = new_sweep(1, limits=Limits(max_attempts=1))
+    hasty = type(sweep.bookkeeping)(**{**vars(sweep.bookkeeping), "stall_timeout_seconds": 0.5})
+    submit(fleet.db, type(sweep)(**{**vars(sweep), "bookkeeping": hasty}))
+    fleet.plan = Plan(on_seed={"100": "hang"})
+    work_off(fleet)
+    with reader(fleet) as store:
+        assert reasons(store, 1) == [Reason.TIMEOUT]
+        run = store.run(1)
+        assert run is not None and run.state is State.FAILED and "--stall_timeout" in run.error_message
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_one_signal_releases_with_a_checkpoint_and_nothing_is_lost(fleet: Fleet, number: signal.Signals) -> None:
+    submit(fleet.db, new_sweep(1))
+    fleet.plan = Plan(steps=200, step_seconds=0.01, checkpoint_every=1000)
+    worker = fleet.start_one()
+    wait_for_step(fleet, 10)
+    worker.send_signal(number)
+    worker.wait(timeout=20)
+    with reader(fleet) as store:
+        run = store.run(1)
+        assert run is not None
+        assert (run.state, run.reason) == (State.PENDING, Reason.RELEASED)
+        assert run.checkpoint is not None and run.checkpoint.step >= 10
+        assert run.spent.errors == run.spent.losses == 0
+        steps = [one.point.step for one in store.points(RunFilter())]
+        assert steps == list(range(1, run.checkpoint.step + 1))
+    work_off(fleet)
+    assert read_ledger(fleet.db, fleet.plan).clean
+    with reader(fleet) as store:
+        assert [attempt.start_step > 0 for attempt in store.attempts(1)] == [False, True]
+
+
+def test_a_second_signal_stops_at_once(fleet: Fleet) -> None:
+    submit(fleet.db, new_sweep(1))
+    fleet.plan = Plan(steps=10_000, step_seconds=0.01, checkpoint_every=100_000, on_seed={"100": "deaf"})
+    worker = fleet.start_one()
+    wait_for_step(fleet, 3)
+    (trainer,) = children(worker.pid)
+    worker.send_signal(signal.SIGINT)
+    wait_until(lambda: "stopping" in fleet.log(), seconds=10, what="the first signal is heard")
+    worker.send_signal(signal.SIGINT)
+    worker.wait(timeout=20)
+    assert process_state(trainer, start_ticks(trainer)) is ProcessState.DEAD
+    with reader(fleet) as store:
+        run = store.run(1)
+        assert run is not None
+        assert (run.state, run.reason) == (State.PENDING, Reason.RELEASED)
+        assert list(store.points(RunFilter())) == []  # no checkpoint: the next attempt starts from step 0
+
+
+def test_a_killed_supervisor_takes_its_trainer_with_it_and_the_next_worker_goes_on_at_once(fleet: Fleet) -> None:
+    submit(fleet.db, new_sweep(1))
+    fleet.plan = Plan(steps=60, step_seconds=0.02, checkpoint_every=5)
+    worker = fleet.start_one()
+    wait_for_step(fleet, 12)
+    (trainer,) = children(worker.pid)
+    ticks = start_ticks(trainer)
+    worker.kill()
+    worker.wait()
+    wait_until(lambda: process_state(trainer, ticks) is ProcessState.DEAD, seconds=5, what="the trainer dies too")
+    work_off(fleet)
+    assert read_ledger(fleet.db, fleet.plan).clean
+    with reader(fleet) as store:
+        assert reasons(store, 1) == [Reason.LOST, Reason.FINISHED]
+        assert store.attempts(1)[1].start_step >= 10
+
+
+def test_cancelling_stops_the_trainer_and_the_worker_goes_on(fleet: Fleet) -> None:
+    submit(fleet.db, new_sweep(2))
+    fleet.plan = Plan(steps=100, step_seconds=0.02, checkpoint_every=1000)
+    fleet.start_one(watch=False)
+    wait_for_step(fleet, 3)
+    with open_store(fleet.db, mode=OpenMode.WRITE) as store:
+        assert store.cancel(RunFilter(run_ids=(1,)), "test") == 1
+        wait_until(lambda: drained(store), seconds=30, what="the other run ends")
+        first, second = store.run(1), store.run(2)
+    assert first is not None and (first.state, first.reason) == (State.CANCELLED, Reason.CANCELLED)
+    assert second is not None and second.state is State.COMPLETED
+
+
+def test_a_device_that_fails_three_arms_in_a_row_is_set_aside(fleet: Fleet) -> None:
+    submit(fleet.db, new_sweep(5, arms=5, limits=Limits(max_attempts=1)))
+    fleet.plan = Plan(on_seed={"100": "error"})
+    work_off(fleet)
+    with reader(fleet) as store:
+        counts = store.counts(RunFilter())
+        (worker,) = store.workers(ended=True)
+    assert (counts[State.FAILED], counts[State.PENDING]) == (3, 2)
+    assert "set aside" in worker.ended_why and "cpu" in worker.ended_why
+
+
+def test_checkpoints_are_bounded_and_go_when_the_run_completes(fleet: Fleet) -> None:
+    submit(fleet.db, new_sweep(1))
+    fleet.plan = Plan(steps=100, step_seconds=0.02, checkpoint_every=5)
+    fleet.start_one(watch=False)
+    checkpoints = fleet.folder / "state" / "checkpoints"
+    wait_for_step(fleet, 50)
+    assert len([one for one in checkpoints.glob("*/*") if not one.name.endswith(".tmp")]) <= 3
+    with reader(fleet) as store:
+        wait_until(lambda: drained(store), seconds=30, what="the run ends")
+    wait_until(lambda: not list(checkpoints.glob("*")), seconds=10, what="the checkpoints are removed")
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(fleet: Fleet) -> None:
+    submit(fleet.db, new_sweep(1))
+    fleet.plan = Plan(steps=80, step_seconds=0.02, checkpoint_every=5)
+    worker = fleet.start_one()
+    wait_for_step(fleet, 22)
+    worker.kill()
+    worker.wait()
+    with reader(fleet) as store:
+        run = store.run(1)
+        assert run is not None and run.checkpoint is not None and run.previous_checkpoint is not None
+    state = fleet.folder / "state" / run.checkpoint.path / "state.json"
+    state.write_bytes(state.read_bytes()[:100])
+    work_off(fleet)
+    assert read_ledger(fleet.db, fleet.plan).clean
+    with reader(fleet) as store:
+        assert store.attempts(1)[-1].start_step == run.previous_checkpoint.step
+
+
+def test_a_worker_cut_off_past_its_lease_writes_nothing_more(fleet: Fleet) -> None:
+    """The zombie: stopped past its lease, its run finished elsewhere, then let go on."""
+    submit(fleet.db, new_sweep(1))
+    fleet.plan = Plan(steps=40, step_seconds=0.02, checkpoint_every=5)
+    far = Faults(host="another-host/1")
+    zombie = fleet.start_one(faults=far, watch=False)
+    wait_for_step(fleet, 8)
+    os.kill(zombie.pid, signal.SIGSTOP)
+    fleet.start_one(watch=True)
+    with reader(fleet) as store:
+        wait_until(lambda: drained(store), seconds=30, what="the run is finished elsewhere")
+    os.kill(zombie.pid, signal.SIGCONT)
+    zombie.wait(timeout=30)
+    ledger = read_ledger(fleet.db, fleet.plan)
+    assert ledger.clean, ledger
+    with reader(fleet) as store:
+        assert reasons(store, 1) == [Reason.LOST, Reason.FINISHED]
+    assert expected_points(100, fleet.plan)

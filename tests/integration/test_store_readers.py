@@ -1,0 +1,135 @@
+"""Sweeps and what readers see of them."""
+
+import itertools
+
+import pytest
+
+from hlbgpt_core.points import Split
+from orchestrator.errors import UsageError
+from orchestrator.records import CsvTarget, NewRun, RunFilter
+from orchestrator.runs import State
+from orchestrator.store import Store
+from orchestrator.store import points as points_module
+from tests.conftest import VirtualClock
+from tests.store_examples import ALL, arm, claim, new_sweep, point, register, submit
+
+
+def test_a_sweep_is_stored_as_it_was_asked_for(store: Store, clock: VirtualClock) -> None:
+    target = CsvTarget(path="/home/ada/results.csv", append=True, host="here")
+    asked = new_sweep(
+        name="depth",
+        note="é",
+        argv=("hlbq", "submit"),
+        csv=target,
+        wandb_project="p",
+        definition={"depth": [2]},
+        priority=3,
+    )
+    made = store.submit(asked)
+    assert (made.name, made.note, list(made.argv), made.csv, made.wandb_project, made.definition, made.created_at) == (
+        "depth",
+        "é",
+        ["hlbq", "submit"],
+        target,
+        "p",
+        {"depth": [2]},
+        clock.now,
+    )
+    assert made == store.sweep(made.id) == store.latest_sweep() == store.sweeps()[0]
+    [run] = store.runs(ALL)
+    assert (run.priority, run.bookkeeping, run.settings) == (3, asked.bookkeeping, asked.arms[0].settings)
+    assert store.sweep(99) is None
+
+
+def test_no_sweeps_is_nothing_to_show(store: Store) -> None:
+    assert (store.latest_sweep(), store.sweeps(), list(store.runs(ALL)), list(store.points(ALL))) == (None, [], [], [])
+
+
+def test_runs_are_numbered_in_the_order_given_and_found_by_number_and_uid(store: Store) -> None:
+    submit(store, depths=(2, 4), seeds=2)
+    runs = list(store.runs(ALL))
+    assert [(run.id, run.arm_number, run.run_num, run.seed) for run in runs] == [
+        (1, 1, 1, 100),
+        (2, 2, 1, 100),
+        (3, 1, 2, 101),
+        (4, 2, 2, 101),
+    ]
+    assert len({run.uid for run in runs}) == 4
+    assert store.run("3") == store.run(3) == store.run(runs[2].uid) == runs[2]
+    assert (store.run(99), store.run("nobody"), store.run("9" * 40)) == (None, None, None)
+
+
+def test_a_sweep_that_cannot_be_stored_whole_is_not_stored(store: Store) -> None:
+    twice = new_sweep(depths=(2, 4))
+    bad = new_sweep()
+    with pytest.raises(IndexError):
+        store.submit(type(bad)(arms=bad.arms, runs=[*bad.runs, NewRun(arm=7, run_num=1, seed=1)]))
+    assert store.sweeps() == [] and store.info().rows["arms"] == 0
+    assert store.submit(twice).counts[State.PENDING] == 2
+
+
+def test_extend_adds_only_what_is_missing(store: Store) -> None:
+    sweep = submit(store, depths=(2,), seeds=2, priority=4)
+    wider = [NewRun(arm=at, run_num=num, seed=99 + num) for num in (1, 2, 3) for at in (0, 1)]
+    assert store.extend(sweep.id, arms=[arm(8), arm(2)], runs=wider) == 4
+    assert store.extend(sweep.id, arms=[arm(8), arm(2)], runs=wider) == 0
+    found = sorted((run.settings["depth"], run.seed, run.arm_number, run.priority) for run in store.runs(ALL))
+    assert found == [(2, seed, 1, 4) for seed in (100, 101, 102)] + [(8, seed, 2, 4) for seed in (100, 101, 102)]
+    with pytest.raises(UsageError, match="77"):
+        store.extend(77, arms=[], runs=[])
+
+
+def test_runs_come_page_by_page(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.store.readers._RUNS_A_PAGE", 3)
+    submit(store, seeds=10)
+    assert [run.id for run in store.runs(ALL)] == list(range(1, 11))
+    assert [run.id for run in store.runs(ALL, limit=7, after_id=2)] == list(range(3, 10))
+    assert list(store.runs(ALL, limit=0)) == []
+
+
+@pytest.mark.parametrize("page", [1, 2, 7, 5000])
+def test_points_come_by_run_split_and_step_whatever_the_page(
+    store: Store, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr(points_module, "_POINTS_A_PAGE", page)
+    monkeypatch.setattr(points_module, "_RUNS_A_PAGE", 3)
+    submit(store, seeds=8)
+    written = []
+    for number, length in enumerate((3, 0, 1, 9, 0, 2, 1), start=1):
+        lease = claim(store, register(store, number)).lease
+        new = [point(step, split) for split in Split for step in range(length)]
+        store.flush(lease, points=new) if new else None
+        written += [(lease.run_id, one) for one in new]
+    assert [(one.run_id, one.point) for one in store.points(ALL)] == written
+    odd = RunFilter(run_ids=(1, 4, 6))
+    assert [(one.run_id, one.point) for one in store.points(odd, Split.VAL)] == [
+        (run_id, one) for run_id, one in written if run_id in odd.run_ids and one.split is Split.VAL
+    ]
+
+
+def test_a_curve_that_is_read_slowly_never_mixes_two_attempts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(points_module, "_POINTS_A_PAGE", 2)
+    submit(store)
+    first, second = register(store, 1), register(store, 2)
+    store.flush(claim(store, first).lease, points=[point(step) for step in range(6)])
+    reading = store.points(ALL)
+    beginning = list(itertools.islice(reading, 3))
+    store.reap(first, seen_beat=0, why="no beat")
+    store.flush(claim(store, second).lease, points=[point(step) for step in range(9)])
+    assert {one.fence for one in [*beginning, *reading]} == {1}
+    assert {one.fence for one in store.points(ALL)} == {2}
+
+
+def test_counts_name_every_state(store: Store) -> None:
+    submit(store, seeds=3)
+    claim(store, register(store))
+    expected = dict.fromkeys(State, 0) | {State.PENDING: 2, State.RUNNING: 1}
+    assert store.counts(ALL) == expected == store.sweeps()[0].counts
+
+
+def test_info_and_check(store: Store) -> None:
+    submit(store, seeds=3)
+    info = store.info()
+    assert (info.dialect, info.schema_version, info.rows["runs"]) == (store.location.dialect, "0001", 3)
+    assert info.size_bytes > 0 and info.engine_version[0].isdigit()
+    assert store.integrity_check() == []

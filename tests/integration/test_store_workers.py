@@ -1,0 +1,81 @@
+"""Workers' rows, beats, and taking runs from the dead."""
+
+import pytest
+
+from orchestrator.errors import WorkerGoneError
+from orchestrator.runs import Reason, State
+from orchestrator.store import Store
+from tests.conftest import VirtualClock
+from tests.store_examples import ALL, claim, ending, identity, point, register, steps, submit
+
+
+def test_a_worker_is_stored_as_it_told(store: Store, clock: VirtualClock) -> None:
+    told = identity(7, device="cuda:1", device_name="H200", slot=1, slots=2, program_version="0.1", job="42")
+    number = store.register_worker(told, lease_seconds=45)
+    [found] = store.live_workers()
+    assert (found.id, found.identity, found.beat, found.lease_seconds) == (number, told, 0, 45)
+    assert (found.started_at, found.beat_at, found.ended_at, found.run_id) == (clock.now, clock.now, None, None)
+
+
+def test_beats_count_up_and_name_the_run_held(store: Store, clock: VirtualClock) -> None:
+    submit(store)
+    worker = register(store)
+    clock.advance(10)
+    assert [store.beat(worker), store.beat(worker)] == [1, 2]
+    taken = claim(store, worker)
+    [found] = store.live_workers()
+    assert (found.beat, found.beat_at, found.run_id) == (2, clock.now, taken.run.id)
+
+
+def test_reaping_takes_the_run_and_ends_the_worker(store: Store) -> None:
+    submit(store)
+    worker = register(store)
+    store.flush(claim(store, worker).lease, points=[point(1)])
+    [run] = store.reap(worker, seen_beat=0, why="no beat for 60 s")
+    assert (run.state, run.reason, run.spent.losses, run.worker_id) == (State.PENDING, Reason.LOST, 1, None)
+    assert steps(store, run.id) == []
+    assert store.live_workers() == [] and store.workers(ended=True)[0].ended_why == "no beat for 60 s"
+    assert store.attempts(run.id)[0].reason is Reason.LOST
+    with pytest.raises(WorkerGoneError):
+        store.beat(worker)
+
+
+def test_a_worker_that_has_beaten_since_is_not_reaped(store: Store) -> None:
+    submit(store)
+    worker = register(store)
+    lease = claim(store, worker).lease
+    store.beat(worker)
+    assert store.reap(worker, seen_beat=0, why="no beat") == []
+    assert store.still_holds(lease) and len(store.live_workers()) == 1
+
+
+def test_of_two_reapers_one_succeeds(store: Store) -> None:
+    submit(store)
+    worker = register(store)
+    claim(store, worker)
+    assert len(store.reap(worker, seen_beat=0, why="first")) == 1
+    assert store.reap(worker, seen_beat=0, why="second") == []
+    assert store.counts(ALL)[State.PENDING] == 1 and store.workers(ended=True)[0].ended_why == "first"
+
+
+def test_an_ended_worker_leaves_no_run_behind(store: Store) -> None:
+    submit(store)
+    worker = register(store)
+    claim(store, worker)
+    store.end_worker(worker, "fell over")
+    store.end_worker(worker, "again")
+    assert store.counts(ALL)[State.RUNNING] == 0
+    assert store.workers(ended=True)[0].ended_why == "fell over"
+
+
+def test_recent_endings_are_those_of_one_device_newest_first(store: Store, clock: VirtualClock) -> None:
+    submit(store, depths=(1, 2, 3))
+    here, elsewhere = register(store, 1, device="cuda:0"), register(store, 2, device="cuda:1")
+    for reason in (Reason.DIVERGED, Reason.FINISHED):
+        store.finish(claim(store, here).lease, ending(reason))
+        clock.advance(1)
+    store.finish(claim(store, elsewhere).lease, ending(Reason.OOM))
+    found = store.recent_endings("boot:1", "cuda:0", 5)
+    assert [(one.arm_id, one.reason) for one in found] == [(2, Reason.FINISHED), (1, Reason.DIVERGED)]
+    assert len(store.recent_endings("boot:1", "cuda:0", 1)) == 1
+    assert store.recent_endings("boot:2", "cuda:0", 5) == []

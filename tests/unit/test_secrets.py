@@ -1,0 +1,27 @@
+"""Command lines are stored without credentials."""
+
+import pytest
+
+from orchestrator.secrets import without_credentials
+
+
+@pytest.mark.parametrize(
+    ("typed", "stored"),
+    [
+        ("postgresql://me:pw@host/db", "postgresql://me:***@host/db"),
+        ("--db=postgresql://me:p:w@host:5432/db", "--db=postgresql://me:***@host:5432/db"),
+        ("postgresql://me@host/db?password=pw&sslmode=require", "postgresql://me@host/db?password=***&sslmode=require"),
+        ("https://user:pw@files/x?token=abc", "https://user:***@files/x?token=***"),
+        ("sqlite:///a/b.db", "sqlite:///a/b.db"),
+        ("text:/a/b.txt", "text:/a/b.txt"),
+        ("postgresql://:pw@host/db", "postgresql://:***@host/db"),
+        ("http://host:80/a@b", "http://host:80/a@b"),
+    ],
+)
+def test_passwords_of_urls_are_left_out(typed: str, stored: str) -> None:
+    assert without_credentials([typed]) == (stored,)
+
+
+def test_bytes_that_are_not_text_are_escaped() -> None:
+    (stored,) = without_credentials(["a\udcffb"])
+    assert stored.encode() == b"a\\udcffb"

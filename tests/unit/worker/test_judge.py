@@ -1,0 +1,121 @@
+"""Whom a judge takes for dead, on a clock of its own."""
+
+from dataclasses import replace
+
+from orchestrator.records import WorkerIdentity, WorkerRecord
+from worker.judge import Judge, Sentence
+from worker.processes import ProcessState
+
+HERE, THERE = "boot-a/1", "boot-b/1"
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def worker(worker_id: int, *, host: str = THERE, beat: int = 1, run_id: int | None = 7) -> WorkerRecord:
+    identity = WorkerIdentity(host=host, hostname="far", pid=worker_id, start_ticks=1, device="cpu")
+    return WorkerRecord(
+        id=worker_id,
+        identity=identity,
+        started_at=0.0,
+        beat=beat,
+        beat_at=0.0,
+        lease_seconds=60.0,
+        ended_at=None,
+        ended_why="",
+        run_id=run_id,
+    )
+
+
+def judge(clock: Clock, states: dict[int, ProcessState] | None = None) -> Judge:
+    known = states if states is not None else {}
+    return Judge(
+        host=HERE,
+        clock=clock,
+        longest_gap_seconds=20.0,
+        state_of=lambda pid, ticks: known.get(pid, ProcessState.ALIVE),
+    )
+
+
+def test_elsewhere_an_unchanged_beat_over_a_full_lease_is_a_loss() -> None:
+    clock = Clock()
+    one = judge(clock)
+    for seconds in range(0, 60, 10):
+        clock.now = 1000.0 + seconds
+        assert one.look([worker(1)], own_beats_commit=True) == []
+    clock.now += 10
+    (found,) = one.look([worker(1)], own_beats_commit=True)
+    assert found.sentence is Sentence.REAP and found.worker.id == 1 and "60 s" in found.why
+
+
+def test_a_changed_beat_starts_the_lease_anew() -> None:
+    clock = Clock()
+    one = judge(clock)
+    for seconds in range(0, 600, 10):
+        clock.now = 1000.0 + seconds
+        assert one.look([worker(1, beat=seconds // 50)], own_beats_commit=True) == []
+
+
+def test_time_in_which_the_judge_cannot_write_does_not_count() -> None:
+    clock = Clock()
+    one = judge(clock)
+    one.look([worker(1)], own_beats_commit=True)
+    for _ in range(100):
+        clock.now += 10
+        assert one.look([worker(1)], own_beats_commit=False) == []
+
+
+def test_a_judge_that_was_stopped_itself_has_seen_nothing_meanwhile() -> None:
+    clock = Clock()
+    one = judge(clock)
+    one.look([worker(1)], own_beats_commit=True)
+    clock.now += 86_400
+    assert one.look([worker(1)], own_beats_commit=True) == []
+
+
+def test_on_this_host_the_dead_are_dead_at_once_and_the_living_never() -> None:
+    clock, states = Clock(), {1: ProcessState.DEAD, 2: ProcessState.ALIVE}
+    one = judge(clock, states)
+    (found,) = one.look([worker(1, host=HERE), worker(2, host=HERE)], own_beats_commit=True)
+    assert found.worker.id == 1 and found.sentence is Sentence.REAP
+    for _ in range(100):
+        clock.now += 10
+        assert one.look([worker(2, host=HERE)], own_beats_commit=True) == []
+
+
+def test_the_stopped_are_killed_after_a_lease_even_while_nobody_can_write() -> None:
+    clock, states = Clock(), {1: ProcessState.STOPPED}
+    one = judge(clock, states)
+    sentences = []
+    for _ in range(8):
+        sentences += [found.sentence for found in one.look([worker(1, host=HERE)], own_beats_commit=False)]
+        clock.now += 10
+    assert sentences == [Sentence.KILL, Sentence.KILL]
+
+
+def test_a_process_that_goes_on_in_time_is_left_alone() -> None:
+    clock, states = Clock(), {1: ProcessState.STOPPED}
+    one = judge(clock, states)
+    for turn in range(40):
+        states[1] = ProcessState.ALIVE if turn % 5 == 4 else ProcessState.STOPPED
+        assert one.look([worker(1, host=HERE)], own_beats_commit=True) == []
+        clock.now += 10
+
+
+def test_suspects_are_those_with_a_run_whose_death_may_show_soon() -> None:
+    clock, states = Clock(), {2: ProcessState.STOPPED}
+    one = judge(clock, states)
+    idle = replace(worker(3), run_id=None)
+    one.look([worker(1), worker(2, host=HERE), idle], own_beats_commit=True)
+    assert one.suspects == (2,)
+    for _ in range(2):
+        clock.now += 10
+        one.look([worker(1), worker(2, host=HERE), idle], own_beats_commit=True)
+    assert one.suspects == (1, 2)

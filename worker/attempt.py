@@ -1,0 +1,220 @@
+"""One attempt at a run, as the supervisor keeps it: what the trainer said and the database does not yet hold.
+
+Everything is written under the fence. While the database does not answer, what was said waits here in order;
+once the run is no longer ours, it is dropped.
+"""
+
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from hlbgpt_core.points import Facts, Point, Progress, SavedCheckpoint
+from orchestrator.errors import FencedError
+from orchestrator.records import Claim, Ending, Live, RunRecord
+from orchestrator.runs import Reason, State
+from orchestrator.store import Store
+from worker.messages import CheckpointMade, Ended, FactsFound, Message, PointMade, ProgressMade, Resumed
+from worker.timing import Timing
+from worker.trainer_handle import TrainerDied
+
+LOG_TAIL_CHARACTERS = 8_000
+# Signals that people, schedulers and the kernel send from outside; others mean that the process itself failed.
+_OUTSIDE_SIGNALS = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT}
+
+
+class Attempt:
+    """The claimed run, its unsent points and its end.
+
+    `over` is true once the end is recorded, or once the run was found to be someone else's (`fenced`).
+    """
+
+    def __init__(
+        self,
+        claim: Claim,
+        *,
+        store: Store,
+        state_folder: Path,
+        timing: Timing,
+        clock: Callable[[], float],
+    ) -> None:
+        self.claim = claim
+        self.lease = claim.lease
+        self.ending: Ending | None = None
+        self.after: RunRecord | None = None
+        self.fenced = False
+        self._store = store
+        self._state_folder = state_folder
+        self._timing = timing
+        self._clock = clock
+        self._points: list[Point] = []
+        self._checkpoint: SavedCheckpoint | None = None
+        self._rewind: tuple[SavedCheckpoint | None] | None = None
+        self._facts: Facts | None = None
+        self._live: Live | None = None
+        self._flushed_at = self._alive_at = clock()
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to do for this attempt."""
+        return self.fenced or self.after is not None
+
+    def flush_due_in(self) -> float:
+        """Seconds until the next flush; 0 where enough points wait, or what can't wait."""
+        if self.ending is not None or self._checkpoint is not None or len(self._points) >= self._timing.flush_points:
+            return 0.0
+        return max(0.0, self._flushed_at + self._timing.flush_seconds - self._clock())
+
+    def silent_seconds(self) -> float:
+        """How long the trainer has given no sign of life."""
+        return self._clock() - self._alive_at
+
+    def restart_silence(self) -> None:
+        """The trainer was kept waiting by us: its silence until now does not count."""
+        self._alive_at = self._clock()
+
+    def take(self, message: Message | TrainerDied) -> None:
+        """Note what the trainer said; messages of another run are passed over."""
+        if isinstance(message, TrainerDied):
+            self.end_from_outside(*classify_death(message.returncode))
+            return
+        if (getattr(message, "run_id", None), getattr(message, "fence", None)) != (self.lease.run_id, self.lease.fence):
+            return
+        self._alive_at = self._clock()
+        match message:
+            case PointMade(point=point):
+                self._points.append(point)
+            case ProgressMade(progress=progress):
+                self._live = live_of(progress)
+            case FactsFound(facts=facts):
+                self._facts = facts
+            case CheckpointMade(checkpoint=checkpoint):
+                self._replace_checkpoint(checkpoint)
+            case Resumed(checkpoint=checkpoint):
+                self._note_resumed(checkpoint)
+            case Ended() as end:
+                self._note_end(end)
+            case _:
+                pass
+
+    def end_from_outside(self, reason: Reason, error_type: str, error_message: str) -> None:
+        """The trainer can no longer say how it ended: the supervisor does, with the end of its log."""
+        if self.ending is None:
+            tail = read_tail(self._state_folder / self.claim.log_path)
+            self.ending = Ending(
+                reason=reason, error_type=error_type, error_message=error_message, error_traceback=tail
+            )
+
+    def write(self) -> None:
+        """Bring the database up to date, the end included.
+
+        Raises DatabaseBusyError where it does not answer: nothing is lost, call again.
+        """
+        try:
+            self._write_in_order()
+        except FencedError:
+            self.drop()
+        self._flushed_at = self._clock()
+
+    def drop(self) -> None:
+        """The run is someone else's, or cancelled: what was not written never will be."""
+        self.fenced = True
+        self._points.clear()
+        # Its files stay: the commit may have gone through unheard. They go when the run completes.
+        self._checkpoint = None
+
+    def _write_in_order(self) -> None:
+        if self._rewind is not None:
+            self._store.rewind(self.lease, self._rewind[0])
+            self._rewind = None
+        if self._facts is not None:
+            self._store.flush(self.lease, points=(), live=self._live, facts=self._facts)
+            self._facts = None
+        if self._checkpoint is not None:
+            points = tuple(self._points)
+            dropped = self._store.commit_checkpoint(self.lease, self._checkpoint, points=points, live=self._live)
+            self._checkpoint = None
+            del self._points[: len(points)]
+            if dropped is not None:
+                self._remove_files(dropped)
+        if self.ending is None:
+            points = tuple(self._points)
+            self._store.flush(self.lease, points=points, live=self._live, facts=None)
+            del self._points[: len(points)]
+            return
+        ending = Ending(**{**vars(self.ending), "points": tuple(self._points), "live": self._live})
+        self.after = self._store.finish(self.lease, ending)
+        self._points.clear()
+        if self.after.state is State.COMPLETED:
+            self._clear_checkpoints(self.after)
+
+    def _replace_checkpoint(self, checkpoint: SavedCheckpoint) -> None:
+        """A newer checkpoint supersedes one that the database never learnt of."""
+        if self._checkpoint is not None:
+            self._remove_files(self._checkpoint)
+        self._checkpoint = checkpoint
+
+    def _note_resumed(self, checkpoint: SavedCheckpoint | None) -> None:
+        if checkpoint != self.claim.run.checkpoint:
+            self._rewind = (checkpoint,)
+
+    def _note_end(self, end: Ended) -> None:
+        self.ending = Ending(
+            reason=Reason(end.reason),
+            error_type=end.error_type,
+            error_message=end.error_message,
+            error_traceback=end.error_traceback,
+            permanent=end.permanent,
+        )
+
+    def _clear_checkpoints(self, run: RunRecord) -> None:
+        """A completed run needs no checkpoints; one that is to keep them keeps its newest."""
+        folder = self._state_folder / "checkpoints" / run.uid
+        keep = run.checkpoint.path if run.bookkeeping.keep_checkpoints and run.checkpoint is not None else None
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if keep is None or path != self._state_folder / keep:
+                shutil.rmtree(path, ignore_errors=True)
+        if keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _remove_files(self, checkpoint: SavedCheckpoint) -> None:
+        shutil.rmtree(self._state_folder / checkpoint.path, ignore_errors=True)
+
+
+def live_of(progress: Progress) -> Live:
+    """What the database shows of a sign of life."""
+    return Live(
+        phase=progress.phase,
+        step=progress.step,
+        fraction=progress.fraction,
+        tokens_per_second=progress.tokens_per_second,
+        tokens_seen=progress.tokens_seen,
+        memory_bytes=progress.memory_bytes,
+    )
+
+
+def classify_death(returncode: int) -> tuple[Reason, str, str]:
+    """Reason, error type and message for a trainer that died without a word.
+
+    A signal from outside says nothing against the run (lost); anything else is an error of its own.
+    """
+    if returncode >= 0:
+        return Reason.ERROR, "TrainerExit", f"the trainer process ended by itself with exit code {returncode}"
+    try:
+        name = signal.Signals(-returncode).name
+    except ValueError:
+        name = f"signal {-returncode}"
+    if -returncode in _OUTSIDE_SIGNALS:
+        return Reason.LOST, "TrainerKilled", f"the trainer process was killed from outside by {name}"
+    return Reason.ERROR, "TrainerCrash", f"the trainer process crashed with {name}"
+
+
+def read_tail(path: Path) -> str:
+    """The end of a log, as text; empty where there is none."""
+    try:
+        with path.open("rb") as log:
+            size = log.seek(0, 2)
+            log.seek(max(0, size - LOG_TAIL_CHARACTERS))
+            return log.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,101 @@
+"""Who among the other workers is dead. Reads no wall clock, so a clock that jumps takes nobody's run away.
+
+On this host the kernel knows: a dead process is dead at once, a live one never is, and one that was stopped
+for a full lease is killed first. Elsewhere only beats tell: a worker is lost when its beat has not changed over a
+full lease, counted only while the judge's own beats commit (when nobody can write, nobody is to blame).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from orchestrator.records import WorkerRecord
+from worker.processes import ProcessState, process_state
+
+
+class Sentence(StrEnum):
+    """What is to be done about a worker."""
+
+    REAP = "reap"
+    KILL = "kill"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """A worker, what is to be done, and the reason in words."""
+
+    worker: WorkerRecord
+    sentence: Sentence
+    why: str
+
+
+@dataclass(kw_only=True)
+class _Observation:
+    """What this judge has seen of one worker; seconds are of its own monotonic clock."""
+
+    beat: int
+    unchanged_seconds: float = 0.0
+    stopped_seconds: float = 0.0
+
+
+@dataclass(kw_only=True)
+class Judge:
+    """Watches the other workers on the judge's own monotonic clock.
+
+    `longest_gap_seconds` caps what one look adds: a judge that was itself stopped has seen nothing meanwhile.
+    """
+
+    host: str
+    clock: Callable[[], float]
+    longest_gap_seconds: float
+    state_of: Callable[[int, int], ProcessState] = process_state
+    _seen: dict[int, _Observation] = field(default_factory=dict)
+    _last_look: float | None = None
+    suspects: tuple[int, ...] = ()
+
+    def look(self, workers: Sequence[WorkerRecord], *, own_beats_commit: bool) -> list[Judgement]:
+        """Judge the live workers (the judge itself left out) as they stand now."""
+        now = self.clock()
+        gap = 0.0 if self._last_look is None else min(now - self._last_look, self.longest_gap_seconds)
+        self._last_look = now
+        self._seen = {worker.id: self._observe(worker, gap, own_beats_commit=own_beats_commit) for worker in workers}
+        judged = [judgement for worker in workers if (judgement := self._judge(worker)) is not None]
+        self.suspects = tuple(worker.id for worker in workers if worker.run_id is not None and self._doubted(worker))
+        return judged
+
+    def _observe(self, worker: WorkerRecord, gap: float, *, own_beats_commit: bool) -> _Observation:
+        seen = self._seen.get(worker.id)
+        if seen is None:
+            return _Observation(beat=worker.beat)
+        if seen.beat != worker.beat:
+            seen = _Observation(beat=worker.beat, stopped_seconds=seen.stopped_seconds)
+        elif own_beats_commit:
+            seen.unchanged_seconds += gap
+        if worker.identity.host == self.host:
+            stopped = self._state(worker) is ProcessState.STOPPED
+            seen.stopped_seconds = seen.stopped_seconds + gap if stopped else 0.0
+        return seen
+
+    def _judge(self, worker: WorkerRecord) -> Judgement | None:
+        seen, pid = self._seen[worker.id], worker.identity.pid
+        if worker.identity.host != self.host:
+            if seen.unchanged_seconds < worker.lease_seconds:
+                return None
+            why = f"no beat from {worker.identity.hostname} for {seen.unchanged_seconds:.0f} s"
+            return Judgement(worker=worker, sentence=Sentence.REAP, why=why)
+        state = self._state(worker)
+        if state is ProcessState.DEAD:
+            return Judgement(worker=worker, sentence=Sentence.REAP, why=f"its process {pid} is gone")
+        if state is ProcessState.STOPPED and seen.stopped_seconds >= worker.lease_seconds:
+            why = f"its process {pid} was stopped for {seen.stopped_seconds:.0f} s"
+            return Judgement(worker=worker, sentence=Sentence.KILL, why=why)
+        return None
+
+    def _doubted(self, worker: WorkerRecord) -> bool:
+        """Whether the worker may yet turn out lost: someone should stay to see."""
+        if worker.identity.host == self.host:
+            return self._state(worker) is not ProcessState.ALIVE
+        return self._seen[worker.id].unchanged_seconds >= worker.lease_seconds / 3
+
+    def _state(self, worker: WorkerRecord) -> ProcessState:
+        return self.state_of(worker.identity.pid, worker.identity.start_ticks)

@@ -1,0 +1,114 @@
+"""Keeps a worker's lease: beats in time, self-fencing when they do not get through, and judging the others."""
+
+import threading
+from collections.abc import Callable
+
+from orchestrator.errors import DatabaseBusyError, WorkerGoneError
+from orchestrator.records import RunRecord, WorkerIdentity
+from orchestrator.store import Store
+from worker.judge import Judge, Sentence
+from worker.processes import kill_exactly
+from worker.timing import Timing
+
+
+class LeaseKeeper:
+    """The worker's row in the database and the beats that keep it alive.
+
+    A thread watches the time since the last beat that got through, since the supervisor itself may be held up
+    inside the database: past `self_fence_seconds` it calls `on_fence`, before any judge may give the run away.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        identity: WorkerIdentity,
+        timing: Timing,
+        clock: Callable[[], float],
+        on_fence: Callable[[], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._store, self._identity, self._timing, self._clock = store, identity, timing, clock
+        self._on_fence, self._say = on_fence, say
+        self._judge = Judge(host=identity.host, clock=clock, longest_gap_seconds=2 * timing.beat_seconds)
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self.fenced = False
+        self.worker_id = store.register_worker(identity, lease_seconds=timing.lease_seconds)
+        self._beat_at = self._tried_at = clock()
+        self._watch = threading.Thread(target=self._watch_beats, name="self-fence", daemon=True)
+        self._watch.start()
+
+    @property
+    def suspects(self) -> tuple[int, ...]:
+        """Workers that hold a run and may turn out lost."""
+        return self._judge.suspects
+
+    def due_in(self) -> float:
+        """Seconds until the next beat is due."""
+        return max(0.0, self._tried_at + self._timing.beat_seconds - self._clock())
+
+    def beat(self) -> bool:
+        """Beat once, then judge the others. True if the beat got through after the worker had fenced itself.
+
+        Raises DatabaseBusyError where the database does not answer (the stopped are still judged), and
+        WorkerGoneError where others took this worker for dead.
+        """
+        self._tried_at = self._clock()
+        try:
+            self._store.beat(self.worker_id)
+        except DatabaseBusyError:
+            # Tried again well before the next beat would be due.
+            self._tried_at = self._clock() - self._timing.beat_seconds + self._timing.database_retry_seconds
+            self.judge(own_beats_commit=False)
+            raise
+        with self._lock:
+            self._beat_at = self._clock()
+            was_fenced, self.fenced = self.fenced, False
+        self.judge(own_beats_commit=True)
+        return was_fenced
+
+    def judge(self, *, own_beats_commit: bool) -> list[RunRecord]:
+        """Give away the runs of workers that are dead, and end those that were stopped for a lease."""
+        freed: list[RunRecord] = []
+        try:
+            others = [one for one in self._store.live_workers() if one.id != self.worker_id]
+            for judged in self._judge.look(others, own_beats_commit=own_beats_commit):
+                worker = judged.worker
+                if judged.sentence is Sentence.KILL:
+                    self._say(f"worker {worker.id} is ended: {judged.why}")
+                    kill_exactly(worker.identity.pid, worker.identity.start_ticks)
+                    continue
+                for run in self._store.reap(worker.id, seen_beat=worker.beat, why=judged.why):
+                    self._say(f"run {run.id} of worker {worker.id} is {run.state}: {judged.why}")
+                    freed.append(run)
+        except DatabaseBusyError:
+            pass  # the next look is a beat away
+        return freed
+
+    def register_again(self) -> None:
+        """Take a new row after others took this worker for dead."""
+        self.worker_id = self._store.register_worker(self._identity, lease_seconds=self._timing.lease_seconds)
+        with self._lock:
+            self._beat_at = self._tried_at = self._clock()
+            self.fenced = False
+
+    def end(self, why: str) -> None:
+        """Give the row up. A database that does not answer is left to the judges: this process will be dead."""
+        self._stop.set()
+        self._watch.join()
+        try:
+            self._store.end_worker(self.worker_id, why)
+        except (DatabaseBusyError, WorkerGoneError):
+            pass
+
+    def _watch_beats(self) -> None:
+        tick = min(1.0, self._timing.self_fence_seconds / 10)
+        while not self._stop.wait(tick):
+            with self._lock:
+                late = self._clock() - self._beat_at >= self._timing.self_fence_seconds
+                newly = late and not self.fenced
+                self.fenced = self.fenced or late
+            if newly:
+                self._say("the database does not answer: training waits until it does")
+                self._on_fence()

@@ -1,0 +1,199 @@
+"""The protocol between supervisor and trainer process: one JSON object a line, over two pipes.
+
+Whoever speaks it can stand in for the trainer (the fault suite does). Every message about a run carries its
+run id and fence, so that a late message of an earlier run is told apart.
+
+    supervisor -> trainer:  start, direct, pause, resume, shut down
+    trainer -> supervisor:  ready, resumed, facts, point, progress, checkpoint, ended
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hlbgpt_core.errors import HlbqError
+from hlbgpt_core.points import Directive, Facts, Phase, Point, Progress, SavedCheckpoint, Split
+
+PROTOCOL_VERSION = 1
+
+
+class ProtocolError(HlbqError):
+    """A line that is no message of this protocol."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Train a run. `settings` are resolved; `resume` lists checkpoints to try, newest first."""
+
+    run_id: int
+    fence: int
+    uid: str
+    settings: Mapping[str, Any]
+    seed: int
+    log_path: str
+    state_folder: str
+    checkpoint_every_seconds: float
+    resume: Sequence[SavedCheckpoint] = ()
+    fixed_facts: Mapping[str, Any] = field(default_factory=dict)
+    keep_checkpoints: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Direct:
+    """What the supervisor wants of the run at hand."""
+
+    run_id: int
+    fence: int
+    directive: Directive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """Stop before the next step and wait: the supervisor can no longer prove that it holds the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume:
+    """Go on after a pause."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShutDown:
+    """End the process; sent between runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """The trainer process has loaded its code; `core_digest` names it."""
+
+    pid: int
+    core_digest: str
+    protocol: int = PROTOCOL_VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumed:
+    """The checkpoint that the run goes on from; None for step 0."""
+
+    run_id: int
+    fence: int
+    checkpoint: SavedCheckpoint | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactsFound:
+    """What is known of the run only where it runs."""
+
+    run_id: int
+    fence: int
+    facts: Facts
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointMade:
+    """One record of metrics."""
+
+    run_id: int
+    fence: int
+    point: Point
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgressMade:
+    """A sign of life."""
+
+    run_id: int
+    fence: int
+    progress: Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointMade:
+    """A checkpoint is whole on disk; every point up to its step went before."""
+
+    run_id: int
+    fence: int
+    checkpoint: SavedCheckpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """The run's end, last of its messages. `reason` is a value of orchestrator.runs.Reason.
+
+    `permanent` says that another try would end the same way (data or settings that are of no use).
+    """
+
+    run_id: int
+    fence: int
+    reason: str
+    error_type: str = ""
+    error_message: str = ""
+    error_traceback: str = ""
+    permanent: bool = False
+
+
+Message = (
+    Start
+    | Direct
+    | Pause
+    | Resume
+    | ShutDown
+    | Ready
+    | Resumed
+    | FactsFound
+    | PointMade
+    | ProgressMade
+    | CheckpointMade
+    | Ended
+)
+
+_KINDS: Mapping[str, type[Message]] = {
+    "start": Start,
+    "direct": Direct,
+    "pause": Pause,
+    "resume": Resume,
+    "shut_down": ShutDown,
+    "ready": Ready,
+    "resumed": Resumed,
+    "facts": FactsFound,
+    "point": PointMade,
+    "progress": ProgressMade,
+    "checkpoint": CheckpointMade,
+    "ended": Ended,
+}
+_NAMES = {message: kind for kind, message in _KINDS.items()}
+
+
+def encode(message: Message) -> bytes:
+    """The message as one line of UTF-8 JSON. Non-finite numbers stay themselves (NaN, Infinity)."""
+    body = {"kind": _NAMES[type(message)], **dataclasses.asdict(message)}
+    return json.dumps(body, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """The message in a line. Raises ProtocolError for anything else."""
+    try:
+        body = json.loads(line)
+        message = _KINDS[body.pop("kind")]
+        return message(**{name: _read(name, value) for name, value in body.items()})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ProtocolError(f"not a message: {line[:200]!r} ({error})") from error
+
+
+def _read(name: str, value: Any) -> Any:
+    """The value of a message's field: nested records are made anew from their JSON."""
+    if name == "point":
+        return Point(**{**value, "split": Split(value["split"])})
+    if name == "facts":
+        return Facts(**value)
+    if name == "progress":
+        return Progress(**{**value, "phase": Phase(value["phase"])})
+    if name == "directive":
+        return Directive(value)
+    if name == "checkpoint":
+        return SavedCheckpoint(**value) if value is not None else None
+    if name == "resume":
+        return tuple(SavedCheckpoint(**one) for one in value)
+    return value

@@ -1,0 +1,358 @@
+"""One worker: claims runs, has its trainer process train them, and keeps the database true. Imports no torch.
+
+The loop owns the only database connection. Everything the trainer says arrives in one inbox; between arrivals the
+loop does what is due: beats, flushes, judging the others, ending a trainer that hangs.
+"""
+
+import queue
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from hlbgpt_core.points import Directive
+from orchestrator.errors import DatabaseBusyError, WorkerGoneError
+from orchestrator.records import Claim, WorkerIdentity
+from orchestrator.runs import Reason, State
+from orchestrator.store import Store
+from worker.attempt import Attempt
+from worker.csv_upkeep import keep_csv
+from worker.devices import Device
+from worker.lease_keeper import LeaseKeeper
+from worker.messages import Direct, Resume
+from worker.timing import Timing
+from worker.trainer_handle import Arrival, Inbox, TrainerDied, TrainerHandle, WakeUp
+from worker.trainer_keeper import TrainerKeeper
+
+SET_ASIDE_AFTER = 3
+_FAILURES = frozenset({Reason.ERROR, Reason.OOM, Reason.TIMEOUT})
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions:
+    """What a worker was asked to do. `count` 0 means as many runs as there are."""
+
+    sweep_ids: tuple[int, ...] = ()
+    watch: bool = False
+    count: int = 0
+    threads: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSummary:
+    """What a worker did. `why` says what ended it."""
+
+    completed: int
+    failed: int
+    why: str
+    interrupted: bool = False
+    set_aside: bool = False
+
+
+@dataclass(kw_only=True)
+class _Tally:
+    completed: int = 0
+    failed: int = 0
+    ended: int = 0
+
+
+@dataclass(kw_only=True)
+class _Stopping:
+    """How often a person or a scheduler asked this worker to stop, and when it first heard."""
+
+    requests: int = 0
+    asked_trainer: bool = False
+    since: float = 0.0
+
+
+class Supervisor:
+    """One worker from its first claim to its end. `run()` does it all."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        state_folder: Path,
+        identity: WorkerIdentity,
+        device: Device,
+        command: Sequence[str],
+        options: WorkerOptions,
+        timing: Timing | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
+    ) -> None:
+        self._store, self._state_folder, self._identity = store, state_folder, identity
+        self._options, self._timing = options, timing or Timing()
+        self._clock, self._say = clock, say
+        self._inbox: Inbox = queue.SimpleQueue()
+        self._trainers = TrainerKeeper(
+            command=command,
+            device=device,
+            threads=options.threads,
+            state_folder=state_folder,
+            inbox=self._inbox,
+            kill_grace_seconds=self._timing.kill_grace_seconds,
+            say=say,
+        )
+        self._stopping = _Stopping()
+        self._tally = _Tally()
+        self._was_fenced = False
+        self._database_answers = True
+        self._aside = ""
+
+    def run(self) -> WorkerSummary:
+        """Work until the queue is empty, the count is reached, a signal comes, or the device is set aside."""
+        self._keeper = LeaseKeeper(
+            store=self._store,
+            identity=self._identity,
+            timing=self._timing,
+            clock=self._clock,
+            on_fence=self._trainers.pause,
+            say=self._say,
+        )
+        why = "an error of its own"
+        try:
+            why = self._work()
+        finally:
+            self._trainers.close()
+            self._keeper.end(why)
+        return WorkerSummary(
+            completed=self._tally.completed,
+            failed=self._tally.failed,
+            why=why,
+            interrupted=self._stopping.requests > 0,
+            set_aside=bool(self._aside),
+        )
+
+    def handle_signal(self, number: int, frame: FrameType | None) -> None:
+        """SIGINT or SIGTERM: the first releases the run with a checkpoint, the second stops at once."""
+        self._stopping.requests += 1
+        if self._stopping.requests == 1:
+            self._stopping.since = self._clock()
+        self._inbox.put(WakeUp())
+
+    def install_signal_handlers(self) -> None:
+        """Have SIGINT and SIGTERM stop this worker in good order."""
+        signal.signal(signal.SIGINT, self.handle_signal)
+        signal.signal(signal.SIGTERM, self.handle_signal)
+
+    # The outer loop: from run to run.
+
+    def _work(self) -> str:
+        self._keeper.judge(own_beats_commit=True)
+        while True:
+            if self._stopping.requests:
+                return "asked to stop"
+            if self._options.count and self._tally.ended >= self._options.count:
+                return f"its {self._options.count} runs are done"
+            try:
+                claim = self._claim()
+                if claim is None and not self._options.watch and not self._more_to_come():
+                    return "the queue is empty"
+            except DatabaseBusyError as error:
+                self._wait_for_database(error)
+                continue
+            if claim is None:
+                self._idle()
+                continue
+            self._attend(claim)
+            if self._aside:
+                self._say(self._aside)
+                return self._aside
+
+    def _claim(self) -> Claim | None:
+        if self._keeper.due_in() == 0:
+            self._beat()
+        if self._keeper.fenced:
+            return None
+        try:
+            claim = self._store.claim(
+                self._keeper.worker_id, sweep_ids=self._options.sweep_ids, alone_ok=not self._device_is_busy()
+            )
+        except WorkerGoneError:
+            self._keeper.register_again()
+            return None
+        self._database_answers = True
+        return claim
+
+    def _more_to_come(self) -> bool:
+        """Whether runs wait that can't be claimed just now, or a worker that holds one may turn out lost."""
+        freed = self._keeper.judge(own_beats_commit=True)
+        return (
+            any(run.state is State.PENDING for run in freed)
+            or bool(self._keeper.suspects)
+            or self._store.waiting(self._options.sweep_ids)
+        )
+
+    def _idle(self) -> None:
+        """Wait a moment for work, a signal or the next beat."""
+        self._next_arrival(min(self._timing.idle_poll_seconds, max(self._keeper.due_in(), 0.01)))
+
+    def _wait_for_database(self, error: DatabaseBusyError) -> Arrival | None:
+        """Say once that the database does not answer, and wait a moment; what arrives meanwhile is returned."""
+        if self._database_answers:
+            self._say(f"waiting for the database: {error.message}")
+        self._database_answers = False
+        return self._next_arrival(self._timing.database_retry_seconds)
+
+    # One run.
+
+    def _attend(self, claim: Claim) -> None:
+        """Train one claimed run to its end, or until it is no longer ours."""
+        run = claim.run
+        attempt = Attempt(
+            claim, store=self._store, state_folder=self._state_folder, timing=self._timing, clock=self._clock
+        )
+        self._say(f"run {run.id} (arm {run.arm_number}, seed {run.seed}) starts, attempt {claim.lease.fence}")
+        trainer = self._trainers.start(claim)
+        self._stopping.asked_trainer = False
+        while not attempt.over:
+            self._take(attempt, self._next_arrival(self._next_duty_in(attempt)))
+            self._do_duties(attempt, trainer)
+        self._settle(attempt, trainer)
+
+    def _take(self, attempt: Attempt, arrival: Arrival | None) -> None:
+        """Hand what came to the attempt, and whatever else has come with it."""
+        while arrival is not None:
+            if isinstance(arrival, TrainerDied) and arrival.pid != self._trainers.pid:
+                pass  # an earlier trainer's death, long known
+            elif not isinstance(arrival, WakeUp):
+                attempt.take(arrival)
+            arrival = self._next_arrival(0.0)
+
+    def _do_duties(self, attempt: Attempt, trainer: TrainerHandle) -> None:
+        try:
+            if self._keeper.due_in() == 0:
+                self._beat(attempt, trainer)
+            if attempt.flush_due_in() == 0 and not self._keeper.fenced:
+                attempt.write()
+                self._database_answers = True
+        except DatabaseBusyError as error:
+            self._take(attempt, self._wait_for_database(error))
+            if self._stopping.requests > 1:
+                attempt.drop()
+        if attempt.fenced:
+            return
+        self._obey_signals(attempt, trainer)
+        self._end_if_hung(attempt, trainer)
+
+    def _beat(self, attempt: Attempt | None = None, trainer: TrainerHandle | None = None) -> None:
+        """Beat; after a time in which that failed, go on only with a run that is still ours."""
+        try:
+            self._was_fenced |= self._keeper.beat()
+        except WorkerGoneError:
+            self._say("this worker was taken for dead; what it held was given away")
+            self._keeper.register_again()
+            self._was_fenced = True
+        if attempt is not None and trainer is not None:
+            if not self._store.still_holds(attempt.lease):
+                attempt.drop()
+            elif self._was_fenced:
+                attempt.restart_silence()
+                trainer.send(Resume())
+        self._was_fenced = False
+
+    def _obey_signals(self, attempt: Attempt, trainer: TrainerHandle) -> None:
+        """Release the run once asked to stop; do not wait for the trainer any longer than the grace."""
+        if not self._stopping.requests or attempt.ending is not None:
+            return
+        if not self._stopping.asked_trainer:
+            self._stopping.asked_trainer = True
+            self._say(f"stopping: run {attempt.lease.run_id} is released (once more stops at once)")
+            lease = attempt.lease
+            trainer.send(Direct(run_id=lease.run_id, fence=lease.fence, directive=Directive.RELEASE))
+        late = self._clock() - self._stopping.since >= self._timing.release_grace_seconds
+        if self._stopping.requests > 1 or late:
+            trainer.kill()
+            attempt.end_from_outside(Reason.RELEASED, "", "")
+
+    def _end_if_hung(self, attempt: Attempt, trainer: TrainerHandle) -> None:
+        allowed = attempt.claim.run.bookkeeping.stall_timeout_seconds
+        if attempt.ending is not None or self._keeper.fenced or attempt.silent_seconds() < allowed:
+            return
+        trainer.kill()
+        attempt.end_from_outside(
+            Reason.TIMEOUT,
+            "TrainerHung",
+            f"the trainer gave no sign of life for {allowed:g} s (--stall_timeout) and was ended",
+        )
+
+    def _settle(self, attempt: Attempt, trainer: TrainerHandle) -> None:
+        """After a run: an unwell trainer is not used again, the tally and the sweep's CSV are brought up to date."""
+        run = attempt.claim.run
+        if attempt.fenced:
+            self._say(
+                f"run {run.id} is no longer held by this worker (cancelled, or given away): nothing more is written"
+            )
+            self._stop_fenced(attempt, trainer)
+            return
+        if attempt.ending is None or attempt.after is None:
+            return
+        after, ending = attempt.after, attempt.ending
+        if ending.reason not in (Reason.FINISHED, Reason.RELEASED) or not trainer.alive:
+            self._trainers.close()
+        loss = "" if after.last_val_loss is None else f", validation loss {after.last_val_loss:.4f}"
+        what = f": {ending.error_type}: {ending.error_message.splitlines()[0]}" if ending.error_message else ""
+        self._say(f"run {run.id} ends ({ending.reason}){loss}{what}; it is {after.state} at step {after.step}")
+        self._tally.ended += ending.reason is not Reason.RELEASED
+        self._tally.completed += after.state is State.COMPLETED
+        self._tally.failed += after.state is State.FAILED
+        if after.state in (State.COMPLETED, State.FAILED):
+            keep_csv(self._store, run.sweep_id, host=self._identity.hostname, say=self._say)
+        if ending.reason in _FAILURES:
+            self._aside = self._reason_to_set_aside()
+
+    def _stop_fenced(self, attempt: Attempt, trainer: TrainerHandle) -> None:
+        """Have the trainer leave a run that is no longer ours; a trainer that does not listen is ended."""
+        lease = attempt.lease
+        trainer.send(Direct(run_id=lease.run_id, fence=lease.fence, directive=Directive.CANCEL))
+        trainer.send(Resume())
+        until = self._clock() + self._timing.kill_grace_seconds
+        while attempt.ending is None and (left := until - self._clock()) > 0:
+            arrival = self._next_arrival(left)
+            if arrival is not None and not isinstance(arrival, WakeUp):
+                attempt.take(arrival)
+        if attempt.ending is None or attempt.ending.reason is not Reason.CANCELLED:
+            self._trainers.close()
+
+    def _reason_to_set_aside(self) -> str:
+        """Why this device should take no more runs; empty while it may."""
+        try:
+            last = self._store.recent_endings(self._identity.host, self._identity.device, SET_ASIDE_AFTER)
+        except DatabaseBusyError:
+            return ""  # asked again after the next failure
+        failed = [one for one in last if one.reason in _FAILURES]
+        if len(failed) < SET_ASIDE_AFTER or len({one.arm_id for one in failed}) < SET_ASIDE_AFTER:
+            return ""
+        return (
+            f"device {self._identity.device} of {self._identity.hostname} is set aside: its last {SET_ASIDE_AFTER} "
+            f"runs, of different arms, all failed; see `hlbq status` and `hlbq doctor`, then start the worker again"
+        )
+
+    # Small things.
+
+    def _device_is_busy(self) -> bool:
+        """Whether another worker trains on this device of this host."""
+        mine = (self._identity.host, self._identity.device)
+        return any(
+            (one.identity.host, one.identity.device) == mine and one.run_id is not None
+            for one in self._store.live_workers()
+            if one.id != self._keeper.worker_id
+        )
+
+    def _next_duty_in(self, attempt: Attempt) -> float:
+        if self._keeper.fenced:
+            return min(self._keeper.due_in(), self._timing.database_retry_seconds)
+        allowed = attempt.claim.run.bookkeeping.stall_timeout_seconds - attempt.silent_seconds()
+        return max(0.0, min(self._keeper.due_in(), attempt.flush_due_in(), allowed))
+
+    def _next_arrival(self, timeout_seconds: float) -> Arrival | None:
+        try:
+            if timeout_seconds <= 0:
+                return self._inbox.get_nowait()
+            return self._inbox.get(timeout=timeout_seconds)
+        except queue.Empty:
+            return None

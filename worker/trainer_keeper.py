@@ -1,0 +1,88 @@
+"""Keeps one trainer process warm from run to run, and starts it anew when its code is no longer what lies on disk."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from orchestrator.records import Claim
+from worker.core_digest import core_digest
+from worker.devices import Device
+from worker.messages import Pause, Start
+from worker.trainer_handle import Inbox, TrainerHandle
+
+
+class TrainerKeeper:
+    """The worker's trainer process, there or not."""
+
+    def __init__(
+        self,
+        *,
+        command: Sequence[str],
+        device: Device,
+        threads: int,
+        state_folder: Path,
+        inbox: Inbox,
+        kill_grace_seconds: float,
+        say: Callable[[str], None],
+    ) -> None:
+        self._command, self._inbox, self._say = tuple(command), inbox, say
+        # One setting for both libraries that torch may compute with; the thread count decides the last bits.
+        count = str(threads)
+        self._environment = {**dict(device.environment), "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
+        self._state_folder, self._kill_grace_seconds = state_folder, kill_grace_seconds
+        self._handle: TrainerHandle | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the trainer, if there is one."""
+        return self._handle.pid if self._handle is not None else None
+
+    def start(self, claim: Claim) -> TrainerHandle:
+        """The trainer at work on the claimed run: the warm one, or a new one."""
+        log_path = self._state_folder / claim.log_path
+        log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self._is_current():
+            self.close()
+            self._handle = TrainerHandle(self._command, self._environment, log_path, self._inbox)
+        handle = self._handle
+        assert handle is not None  # made above
+        handle.send(start_message(claim, self._state_folder, log_path))
+        return handle
+
+    def pause(self) -> None:
+        """Have the trainer stop before its next step. Called from the self-fence's thread."""
+        handle = self._handle
+        if handle is not None:
+            handle.send(Pause())
+
+    def close(self) -> None:
+        """End the trainer, if there is one."""
+        if self._handle is not None:
+            self._handle.shut_down(self._kill_grace_seconds)
+            self._handle = None
+
+    def _is_current(self) -> bool:
+        """Whether there is a living trainer that runs the code on disk."""
+        if self._handle is None or not self._handle.alive:
+            return False
+        if self._handle.ready is not None and self._handle.ready.core_digest == core_digest():
+            return True
+        self._say("hlbgpt_core has changed on disk: the trainer starts anew")
+        return False
+
+
+def start_message(claim: Claim, state_folder: Path, log_path: Path) -> Start:
+    """What the trainer is told of a claimed run."""
+    run = claim.run
+    return Start(
+        run_id=claim.lease.run_id,
+        fence=claim.lease.fence,
+        uid=run.uid,
+        settings=run.settings,
+        seed=run.seed,
+        log_path=str(log_path),
+        state_folder=str(state_folder),
+        checkpoint_every_seconds=run.bookkeeping.checkpoint_every_seconds,
+        resume=tuple(one for one in (run.checkpoint, run.previous_checkpoint) if one is not None),
+        fixed_facts=run.facts,
+        keep_checkpoints=run.bookkeeping.keep_checkpoints,
+    )

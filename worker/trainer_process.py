@@ -1,0 +1,301 @@
+"""The process that owns the device: `python -P -m worker.trainer_process --read-fd N --write-fd M`.
+
+It speaks worker/messages.py over two inherited pipes and keeps torch, the compiled code and the data warm from
+run to run. Nothing here waits for the database: points go through a queue to a thread that writes the pipe.
+When the supervisor dies, so does this process: by the kernel's parent-death signal, and by the pipe's end.
+"""
+
+import argparse
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import BinaryIO
+
+from hlbgpt_core.data import TokenData, load_data
+from hlbgpt_core.errors import DataError, DivergedError, OutOfMemoryError, SettingsError
+from hlbgpt_core.points import Directive, Facts, Outcome, Phase, Point, Progress, SavedCheckpoint, TrainingResult
+from hlbgpt_core.settings import Settings
+from orchestrator.runs import Reason
+from worker.core_digest import core_digest
+from worker.messages import (
+    CheckpointMade,
+    Direct,
+    Ended,
+    FactsFound,
+    Message,
+    Pause,
+    PointMade,
+    ProgressMade,
+    Ready,
+    Resume,
+    Resumed,
+    ShutDown,
+    Start,
+    decode,
+    encode,
+)
+from worker.processes import die_with_parent
+
+PROGRESS_SECONDS = 0.5
+
+_REASONS = {
+    Outcome.FINISHED: Reason.FINISHED,
+    Outcome.RELEASED: Reason.RELEASED,
+    Outcome.CANCELLED: Reason.CANCELLED,
+}
+
+
+class Outbox:
+    """Messages on their way to the supervisor, written by a thread of their own so that training never waits."""
+
+    def __init__(self, pipe: BinaryIO) -> None:
+        self._pipe = pipe
+        self._queue: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write, name="outbox", daemon=True)
+        self._thread.start()
+
+    def put(self, message: Message) -> None:
+        """Queue a message; returns at once."""
+        self._queue.put(message)
+
+    def close(self) -> None:
+        """Write what is queued, then stop."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _write(self) -> None:
+        try:
+            while (message := self._queue.get()) is not None:
+                self._pipe.write(encode(message))
+                self._pipe.flush()
+        except OSError:
+            os._exit(1)  # nobody reads any more: the supervisor is gone
+
+
+class Control:
+    """What the supervisor wants of the run at hand, set by the reading thread and asked by the trainer."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._directive = Directive.CONTINUE
+        self._paused = False
+        self._lease: tuple[int, int] | None = None
+
+    def begin(self, run_id: int, fence: int) -> None:
+        """A new run: wishes for an earlier one no longer count."""
+        with self._condition:
+            self._lease, self._directive = (run_id, fence), Directive.CONTINUE
+
+    def direct(self, message: Direct) -> None:
+        """Note a wish, if it is for the run at hand."""
+        with self._condition:
+            if self._lease == (message.run_id, message.fence):
+                self._directive = message.directive
+                self._condition.notify_all()
+
+    def pause(self, paused: bool) -> None:
+        """Stop before the next step, or go on."""
+        with self._condition:
+            self._paused = paused
+            self._condition.notify_all()
+
+    def wanted(self) -> Directive:
+        """The directive in force; waits as long as the run is paused. A checkpoint is asked for once."""
+        with self._condition:
+            while self._paused and self._directive in (Directive.CONTINUE, Directive.CHECKPOINT):
+                self._condition.wait()
+            directive = self._directive
+            if directive is Directive.CHECKPOINT:
+                self._directive = Directive.CONTINUE
+            return directive
+
+
+class PipeReporter:
+    """The trainer's Reporter that speaks to the supervisor."""
+
+    def __init__(self, start: Start, outbox: Outbox, control: Control, provenance: dict[str, object]) -> None:
+        self._start, self._outbox, self._control = start, outbox, control
+        self._provenance = provenance
+        self._last_sent, self._last_phase = float("-inf"), Phase.DATA
+
+    def resumed(self, checkpoint: SavedCheckpoint | None) -> None:
+        self._outbox.put(Resumed(run_id=self._start.run_id, fence=self._start.fence, checkpoint=checkpoint))
+
+    def facts(self, facts: Facts) -> None:
+        known = Facts(**{**vars(facts), "provenance": {**facts.provenance, **self._provenance}})
+        self._outbox.put(FactsFound(run_id=self._start.run_id, fence=self._start.fence, facts=known))
+
+    def point(self, point: Point) -> None:
+        self._outbox.put(PointMade(run_id=self._start.run_id, fence=self._start.fence, point=point))
+
+    def progress(self, progress: Progress) -> Directive:
+        now = time.monotonic()
+        if progress.phase is not self._last_phase or now - self._last_sent >= PROGRESS_SECONDS:
+            self._last_sent, self._last_phase = now, progress.phase
+            self._outbox.put(ProgressMade(run_id=self._start.run_id, fence=self._start.fence, progress=progress))
+        return self._control.wanted()
+
+    def checkpoint(self, checkpoint: SavedCheckpoint) -> None:
+        self._outbox.put(CheckpointMade(run_id=self._start.run_id, fence=self._start.fence, checkpoint=checkpoint))
+
+
+class Abandoned(Exception):
+    """The supervisor took the run back while its data was being made ready."""
+
+    def __init__(self, directive: Directive) -> None:
+        super().__init__(directive)
+        self.reason = Reason.CANCELLED if directive is Directive.CANCEL else Reason.RELEASED
+
+
+class WarmData:
+    """The last dataset opened, kept for the next run of the same text and tokenizer."""
+
+    def __init__(self) -> None:
+        self._name: tuple[str, str] | None = None
+        self._data: TokenData | None = None
+
+    def get(self, settings: Settings, reporter: PipeReporter) -> TokenData:
+        """The settings' data; a `text:` source is opened anew each time, since its files may have changed."""
+        name = (settings.dataset, settings.tokenizer)
+        if self._data is None or name != self._name or settings.dataset.startswith("text:"):
+
+            def on_progress(what: str, fraction: float) -> None:
+                directive = reporter.progress(Progress(phase=Phase.DATA))
+                if directive in (Directive.RELEASE, Directive.CANCEL):
+                    raise Abandoned(directive)
+
+            self._data, self._name = load_data(*name, on_progress=on_progress), name
+        return self._data
+
+
+def train_run(start: Start, reporter: PipeReporter, data: WarmData, device: str) -> TrainingResult:
+    """Train one run to its end. Raises what the trainer and the data raise."""
+    # Imported before the first run by `main`; here so that a stand-in for tests needs no torch.
+    from hlbgpt_core.trainer import Checkpointing, train
+
+    settings = Settings.from_dict(start.settings)
+    reporter.progress(Progress(phase=Phase.DATA))
+    return train(
+        settings,
+        data.get(settings, reporter),
+        seed=start.seed,
+        device=device,
+        reporter=reporter,
+        checkpointing=Checkpointing(
+            state_folder=Path(start.state_folder),
+            uid=start.uid,
+            fence=start.fence,
+            every_seconds=start.checkpoint_every_seconds,
+        ),
+        resume=start.resume,
+        fixed=start.fixed_facts or None,
+        deterministic=os.environ.get("HLBQ_DETERMINISTIC") == "1",
+    )
+
+
+def ended(start: Start, reason: Reason, error: BaseException | None = None) -> Ended:
+    """The last message of a run."""
+    if error is None:
+        return Ended(run_id=start.run_id, fence=start.fence, reason=reason)
+    return Ended(
+        run_id=start.run_id,
+        fence=start.fence,
+        reason=reason,
+        error_type=type(error).__name__,
+        error_message=str(error),
+        error_traceback="".join(traceback.format_exception(error)),
+        permanent=isinstance(error, DataError | SettingsError),
+    )
+
+
+def reason_of(error: BaseException) -> Reason:
+    """The reason that an exception stands for."""
+    if isinstance(error, OutOfMemoryError | MemoryError):
+        return Reason.OOM
+    return Reason.DIVERGED if isinstance(error, DivergedError) else Reason.ERROR
+
+
+def log_to(path: str) -> None:
+    """Send standard output and error, C libraries' too, to the run's log."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def attend(start: Start, outbox: Outbox, control: Control, data: WarmData, device: str, digest: str) -> None:
+    """Train one run and report its end, whatever it is."""
+    log_to(start.log_path)
+    control.begin(start.run_id, start.fence)
+    reporter = PipeReporter(start, outbox, control, {"core_digest": digest})
+    try:
+        result = train_run(start, reporter, data, device)
+    except Abandoned as abandoned:
+        outbox.put(ended(start, abandoned.reason))
+    # Whatever a user's model raises ends this run and not the worker: it is stored with the run.
+    except (Exception, SystemExit) as error:
+        traceback.print_exc()
+        outbox.put(ended(start, reason_of(error), error))
+    else:
+        outbox.put(ended(start, _REASONS[result.outcome]))
+
+
+def read_messages(pipe: BinaryIO, control: Control, starts: "queue.SimpleQueue[Start | None]") -> None:
+    """Take the supervisor's messages until its end of the pipe closes, which ends this process at once."""
+    for line in pipe:
+        match decode(line):
+            case Start() as start:
+                starts.put(start)
+            case Direct() as direct:
+                control.direct(direct)
+            case Pause():
+                control.pause(True)
+            case Resume():
+                control.pause(False)
+            case ShutDown():
+                starts.put(None)
+                return
+            case _:
+                pass
+    os._exit(1)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve one supervisor until it says to shut down."""
+    parser = argparse.ArgumentParser(prog="worker.trainer_process")
+    parser.add_argument("--read-fd", type=int, required=True)
+    parser.add_argument("--write-fd", type=int, required=True)
+    parser.add_argument("--parent-pid", type=int, required=True)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args(arguments)
+    die_with_parent(options.parent_pid)
+    # A terminal's Ctrl-C goes to the whole group; only the supervisor decides what becomes of the run.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    control = Control()
+    starts: queue.SimpleQueue[Start | None] = queue.SimpleQueue()
+    outbox = Outbox(os.fdopen(options.write_fd, "wb"))
+    reader = threading.Thread(
+        target=read_messages, args=(os.fdopen(options.read_fd, "rb"), control, starts), name="inbox", daemon=True
+    )
+    reader.start()
+    # The digest comes before the import: code that changes in between is then taken for changed, never for loaded.
+    digest = core_digest()
+    import hlbgpt_core.trainer  # noqa: F401  (torch loads here, while the supervisor claims)
+
+    outbox.put(Ready(pid=os.getpid(), core_digest=digest))
+    data = WarmData()
+    while (start := starts.get()) is not None:
+        attend(start, outbox, control, data, options.device, digest)
+    outbox.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
