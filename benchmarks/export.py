@@ -3,7 +3,7 @@
     python -m benchmarks.export            prints a table of ratios
     python -m benchmarks.export --runs 200 --points 1000
 
-Each measurement runs in a process of its own, interleaved; the smallest of the repetitions counts. "points" has a
+Each measurement runs in a process of its own, interleaved; the smallest CPU time of the repetitions counts. "points" has a
 row a point, as the raw loop; "runs" has a row a run, with a list for each column of its curves.
 """
 
@@ -19,24 +19,24 @@ MEASURE = """
 import resource, sys, time
 {setup}
 idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-start = time.perf_counter()
+start = time.process_time()
 {work}
-print(time.perf_counter() - start, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle) / 1024)
+print(time.process_time() - start, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle) / 1024)
 """
 STORE_SETUP = """
-from pathlib import Path
 from orchestrator.blocks import Layout, Selection
-from orchestrator.export import export_table
+from orchestrator.export import export
 from orchestrator.records import RunFilter
 from orchestrator.store import OpenMode, open_store
 store = open_store(sys.argv[1], mode=OpenMode.READ)
 store.counts(RunFilter())
 """
-STORE_WORK = "export_table(store, Selection(runs=RunFilter(), layout=Layout.{layout}), Path(sys.argv[2]))"
+STORE_WORK = "export(store, sys.argv[2], Selection(runs=RunFilter(), layout=Layout.{layout}))"
 VARIANTS = {
     "raw cursor to csv": (
         "import csv, sqlite3; db = sqlite3.connect(sys.argv[1])",
-        "csv.writer(open(sys.argv[2], 'w')).writerows(db.execute('SELECT * FROM points ORDER BY run_id, split, step'))",
+        "writer = csv.writer(open(sys.argv[2], 'w'))\n"
+        "for row in db.execute('SELECT * FROM points ORDER BY run_id, split, step'): writer.writerow(row)",
     ),
     "hlbq export, points": (STORE_SETUP, STORE_WORK.format(layout="POINTS")),
     "hlbq export, runs": (STORE_SETUP, STORE_WORK.format(layout="RUNS")),

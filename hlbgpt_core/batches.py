@@ -70,6 +70,7 @@ class RandomBatches:
             yield sequences_at(self._val, self._val_starts[first : first + self._batch_size], self._length)
 
 
-def sequences_at(tokens: NDArray[np.unsignedinteger], starts: NDArray[np.integer], length: int) -> NDArray[np.int64]:
+def sequences_at(tokens: NDArray[np.integer], starts: NDArray[np.integer], length: int) -> NDArray[np.int64]:
     """`length` tokens and the one after them, from each start: (starts, length + 1)."""
-    return tokens[starts[:, None] + np.arange(length + 1)].astype(np.int64)
+    found: NDArray[np.int64] = tokens[starts[:, None] + np.arange(length + 1)].astype(np.int64)
+    return found

@@ -9,7 +9,6 @@ unchanged by path, size and time of change, else by their content. A dataset of 
 
 import hashlib
 import json
-import sysconfig
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,26 +16,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hlbgpt_core.byte_pairs import BytePairTokenizer, train_byte_pairs
-from hlbgpt_core.corpus import Corpus, SplitText, digest_split, local_corpus
+from hlbgpt_core.corpus import Corpus, SplitText, digest_split
+from hlbgpt_core.dataset_source import DatasetSource
 from hlbgpt_core.encoding import EncodedSplit, Heart, encode_split, pieces
-from hlbgpt_core.errors import DataError, SettingsError
+from hlbgpt_core.errors import DataError
 from hlbgpt_core.hub import hub_corpus
 from hlbgpt_core.private_files import cannot_write
 from hlbgpt_core.scale import unpadded_vocabulary_size
-from hlbgpt_core.text_sources import PYSTDLIB, DatasetName, absolute_dataset, local_splits, parse_dataset
 from hlbgpt_core.token_cache import (
     FORMAT_VERSION,
-    CacheEntry,
     Manifest,
     building,
-    cache_entry,
     default_cache_dir,
     locked,
     now,
-    open_tokens,
     read_manifest,
-    token_dtype,
+    token_type,
     write_manifest,
 )
 from hlbgpt_core.tokenizer import TokenArray, Tokenizer, load_tokenizer
@@ -71,7 +69,7 @@ def load_data(
     `on_progress(what, fraction)` is called about twice a second while there is work. Raises DataError for a
     dataset, a tokenizer or a cache that cannot be had, within ten seconds where it is for want of a network.
     """
-    source = _Source.of(dataset, tokenizer, cache_dir or default_cache_dir())
+    source = DatasetSource.of(dataset, tokenizer, cache_dir or default_cache_dir())
     found = _open_unchanged(source)
     if found is not None:
         return found
@@ -86,67 +84,26 @@ def load_data(
     return found
 
 
-def cached_fingerprint(dataset: str, tokenizer: str, *, cache_dir: Path | None = None) -> str | None:
-    """The fingerprint where the tokens are in the cache and the text is unchanged, else None; builds nothing."""
-    try:
-        found = _open_unchanged(_Source.of(dataset, tokenizer, cache_dir or default_cache_dir()))
-    except DataError:
-        return None
-    return None if found is None else found.fingerprint
-
-
 def dataset_tokenizer(dataset: str, tokenizer: str, *, cache_dir: Path | None = None) -> Tokenizer:
     """The tokenizer that encoded `dataset`: to encode prompts and decode samples. Raises DataError as load_data."""
     cache_dir = cache_dir or default_cache_dir()
     if not tokenizer.startswith("bpe:"):
         return load_tokenizer(tokenizer, cache_dir)
     load_data(dataset, tokenizer, cache_dir=cache_dir)
-    manifest = read_manifest(_Source.of(dataset, tokenizer, cache_dir).entry.folder)
+    manifest = read_manifest(DatasetSource.of(dataset, tokenizer, cache_dir).entry.folder)
     if manifest is None:
         raise DataError(f"the cache of '{dataset}' was altered while it was opened", "Start again.")
     return BytePairTokenizer(cache_dir / manifest.bpe_file, manifest.vocab_size)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Source:
-    """What is to be opened: names, the entry in the cache, and the local files' state ("" for a hub's)."""
-
-    dataset: str
-    name: DatasetName
-    tokenizer: str
-    entry: CacheEntry
-    state: str
-    local: Corpus | None
-
-    @classmethod
-    def of(cls, dataset: str, tokenizer: str, cache_dir: Path) -> "_Source":
-        name = parse_dataset(dataset)
-        try:
-            unpadded_vocabulary_size(tokenizer)
-        except SettingsError as error:
-            raise DataError(error.message, error.hint) from None
-        splits = local_splits(name) if name.kind in (PYSTDLIB, "text") else None
-        root = f" {sysconfig.get_paths()['stdlib']}" if name.kind == PYSTDLIB else ""
-        return cls(
-            dataset=dataset,
-            name=name,
-            tokenizer=tokenizer,
-            entry=cache_entry(
-                cache_dir, dataset=dataset, identity=f"{absolute_dataset(dataset)}{root}", tokenizer=tokenizer
-            ),
-            state=splits.state() if splits else "",
-            local=local_corpus(splits) if splits else None,
-        )
-
-
-def _open_unchanged(source: _Source) -> TokenData | None:
+def _open_unchanged(source: DatasetSource) -> TokenData | None:
     """The cached tokens, if they are whole and the text's files are as they were."""
-    folder = source.entry.folder
-    manifest = read_manifest(folder)
-    if manifest is None or manifest.source_state != source.state:
+    manifest = source.manifest_if_unchanged()
+    if manifest is None:
         return None
+    folder, dtype = source.entry.folder, np.dtype(manifest.dtype)
     try:
-        train, val = open_tokens(folder, "train", manifest), open_tokens(folder, "val", manifest)
+        train, val = (np.memmap(folder / f"{split}.bin", dtype=dtype, mode="r") for split in ("train", "val"))
     except (OSError, ValueError):
         return None
     if read_manifest(folder) != manifest:  # replaced between the reading and the mapping
@@ -161,7 +118,7 @@ def _open_unchanged(source: _Source) -> TokenData | None:
     )
 
 
-def _rebuild(source: _Source, heart: Heart) -> None:
+def _rebuild(source: DatasetSource, heart: Heart) -> None:
     """Bring the entry up to date: touched files with the same text keep their tokens, all else is encoded."""
     manifest = read_manifest(source.entry.folder)
     if source.local is not None and manifest is not None:
@@ -177,9 +134,11 @@ def _rebuild(source: _Source, heart: Heart) -> None:
         _encode(source, corpus, tokenizer, bpe_file, folder, heart)
 
 
-def _encode(source: _Source, corpus: Corpus, tokenizer: Tokenizer, bpe_file: str, folder: Path, heart: Heart) -> None:
+def _encode(
+    source: DatasetSource, corpus: Corpus, tokenizer: Tokenizer, bpe_file: str, folder: Path, heart: Heart
+) -> None:
     """Write both splits and their manifest into `folder`."""
-    dtype = token_dtype(tokenizer.vocab_size)
+    dtype = np.dtype(token_type(tokenizer.vocab_size))
     total_bytes = max(1, corpus.train.size_bytes + corpus.val.size_bytes)
 
     def encoded(split: SplitText, file_name: str, bytes_before: int) -> EncodedSplit:
@@ -225,7 +184,7 @@ def _fingerprint(tokenizer: str, vocab_size: int, train: EncodedSplit, val: Enco
     return hashlib.sha256(json.dumps([tokenizer, vocab_size, *digests]).encode()).hexdigest()
 
 
-def _tokenizer_for(source: _Source, corpus: Corpus, heart: Heart) -> tuple[Tokenizer, str]:
+def _tokenizer_for(source: DatasetSource, corpus: Corpus, heart: Heart) -> tuple[Tokenizer, str]:
     """The tokenizer, and the file of a trained one relative to the cache folder ("" for others)."""
     cache_dir = source.entry.cache_dir
     if not source.tokenizer.startswith("bpe:"):

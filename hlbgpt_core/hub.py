@@ -19,6 +19,7 @@ from hlbgpt_core.text_sources import VALIDATION_SHARE, WIKITEXT, DatasetName
 REACH_SECONDS = 3.0
 REACH_SECONDS_IN_ALL = 4.0
 ROWS_AT_ONCE = 1000
+REASON_CHARACTERS = 300
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 _WIKITEXT_ON_HUB = DatasetName(kind="hf", target="Salesforce/wikitext", config="wikitext-103-raw-v1")
 # What wikitext's raw file has where the hub's rows are empty.
@@ -57,11 +58,11 @@ def _load(name: DatasetName, asked_for: str) -> Any:
         with _offline(offline):
             return datasets.load_dataset(name.target, name.config or None)
     except Exception as error:  # the library raises whatever its readers and the network raise
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        where = "cannot be reached" if offline else f"refused it ({type(error).__name__}: {reason})"
+        reason = " ".join(str(error).split())[:REASON_CHARACTERS] or type(error).__name__
+        where = "cannot be reached" if offline else "refuses it"
         raise DataError(
             f"dataset '{asked_for}' is not in the local cache '{datasets.config.HF_DATASETS_CACHE}', "
-            f"and the hub at {constants.ENDPOINT} {where}",
+            f"and the hub at {constants.ENDPOINT} {where} ({reason})",
             "Offline, --dataset pystdlib and --dataset text:PATH work. Else check the name, "
             "or load the dataset once on this machine while it has a network.",
         ) from None

@@ -99,7 +99,7 @@ def parse_dataset(dataset: str) -> DatasetName:
         return DatasetName(kind="hf", target=name, config=config)
     near = difflib.get_close_matches(dataset, (PYSTDLIB, WIKITEXT, f"text:{rest}", f"hf:{rest}"), n=1)
     suggestion = f"Did you mean '{near[0]}'? " if near else ""
-    if not colon and Path(dataset).exists():
+    if not colon and _exists(Path(dataset)):
         suggestion = f"Did you mean 'text:{dataset}'? "
     raise DataError(
         f"there is no dataset '{dataset}'", f"{suggestion}Use {PYSTDLIB}, {WIKITEXT}, text:PATH or hf:NAME[:CONFIG]."
@@ -130,7 +130,7 @@ def absolute_dataset(dataset: str) -> str:
     name = parse_dataset(dataset)
     if name.kind != "text":
         return dataset
-    return f"text:{Path(name.target).expanduser().absolute()}"
+    return f"text:{_named_path(name.target)}"
 
 
 def local_splits(name: DatasetName) -> LocalSplits:
@@ -173,28 +173,26 @@ def text_files(target: str) -> list[Path]:
     A folder gives its files that end in .txt, .text or .md, at any depth; a glob gives every file it matches.
     Hidden files and folders are left out. Raises DataError where there are none.
     """
-    matches = _matches(target)
+    try:
+        matches = _matches(target)
+        found = _regular_files(_named_path(target), matches)
+    except OSError as error:
+        raise DataError(f"text: '{target}' cannot be read: {error.strerror}", "Check its rights.") from None
     if not matches:
         raise DataError(
             f"text: there is no file, folder or glob match at '{target}'",
             "Check the path on the machine that trains, or use pystdlib, which is on every machine.",
         )
-    named = Path(target).expanduser().absolute()
-    if named.is_dir():
-        files = [path for path in named.rglob("*") if path.suffix.lower() in TEXT_ENDINGS and path.is_file()]
-        files = [path for path in files if not any(part.startswith(".") for part in path.relative_to(named).parts)]
-    elif named.exists() and not named.is_file():
-        raise DataError(f"text: '{target}' is neither a file nor a folder", "Name a regular file.")
-    else:
-        files = [path for path in matches if path.is_file()]
-    if not files:
+    if not found:
+        named = _named_path(target)
+        if named.is_dir():
+            wrong = f"the folder '{target}' holds no text files ({', '.join(TEXT_ENDINGS)})"
+        else:
+            wrong = f"'{target}' is neither a file nor a folder"
         raise DataError(
-            f"text: the folder '{target}' holds no text files ({', '.join(TEXT_ENDINGS)})"
-            if named.is_dir()
-            else f"text: '{target}' matches folders only",
-            "Name files of other endings with a glob in quotes: 'text:FOLDER/**/*.py'.",
+            f"text: {wrong}", "Name a file, a folder of text files, or a glob in quotes: 'text:FOLDER/**/*.py'."
         )
-    return sorted(files)
+    return sorted(found)
 
 
 def read_span(span: FileSpan) -> Iterator[str]:
@@ -232,11 +230,33 @@ def read_span(span: FileSpan) -> Iterator[str]:
         raise DataError(f"text: '{span.path}' cannot be read: {error.strerror}", "Check the file's rights.") from None
 
 
+def _named_path(target: str) -> Path:
+    try:
+        return Path(target).expanduser().absolute()
+    except RuntimeError:  # "~name" of a user who is not there
+        return Path(target).absolute()
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that is too long, or no name at all
+        return False
+
+
 def _matches(target: str) -> list[Path]:
-    named = Path(target).expanduser().absolute()
-    if named.exists():
-        return [named]
-    return [Path(match) for match in glob.glob(str(named), recursive=True)]  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    """The path `target` itself where there is one, else what it matches as a glob."""
+    if _exists(_named_path(target)):
+        return [_named_path(target)]
+    pattern = str(_named_path(target)) if target.startswith("~") else target
+    return [Path(match).absolute() for match in glob.glob(pattern, recursive=True)]  # noqa: PTH207 (takes "/" too)
+
+
+def _regular_files(named: Path, matches: Sequence[Path]) -> list[Path]:
+    if not _exists(named) or not named.is_dir():
+        return [path for path in matches if path.is_file()]
+    files = [path for path in named.rglob("*") if path.suffix.lower() in TEXT_ENDINGS and path.is_file()]
+    return [path for path in files if not any(part.startswith(".") for part in path.relative_to(named).parts)]
 
 
 def _whole(files: Sequence[Path]) -> list[FileSpan]:

@@ -6,7 +6,8 @@
     CACHE/locks/NAME                        held (flock) while building; the system frees it with its process
 
 A folder is renamed into place when everything in it is on disk. Whoever opens one checks its files' sizes
-against the manifest; content is checked only by `verify`, so that opening takes the same time at any size.
+against the manifest; content is checked only by `verify_cache`, so that opening takes the same time at any size.
+Only the standard library is imported here: commands that list and remove caches load nothing more.
 """
 
 import dataclasses
@@ -23,16 +24,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from types import MappingProxyType
 
 from hlbgpt_core.errors import DataError
 from hlbgpt_core.private_files import FILE_MODE, cannot_write, make_private_folder, sync_folder, write_private_file
-from hlbgpt_core.tokenizer import TokenArray
 
 FORMAT_VERSION = 1
 LOCK_POLL_SECONDS = 0.2
+# Bytes of a token by its type, as numpy writes types: little-endian, whatever the machine.
+ITEM_BYTES: Mapping[str, int] = MappingProxyType({"<u2": 2, "<u4": 4})
 LARGEST_UINT16 = 65_535
 SLUG_CHARACTERS = 60
 MANIFEST = "manifest.json"
@@ -111,9 +111,9 @@ def cache_entry(cache_dir: Path, *, dataset: str, identity: str, tokenizer: str)
     return CacheEntry(cache_dir=cache_dir, name=f"{slug}-{key}")
 
 
-def token_dtype(vocab_size: int) -> "np.dtype[Any]":
-    """uint16, or uint32 past 65,535 values."""
-    return np.dtype("<u4" if vocab_size > LARGEST_UINT16 else "<u2")
+def token_type(vocab_size: int) -> str:
+    """The type that holds every token, as numpy writes it: uint16, or uint32 past 65,535 values."""
+    return "<u4" if vocab_size > LARGEST_UINT16 else "<u2"
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -123,10 +123,10 @@ def read_manifest(folder: Path) -> Manifest | None:
         if not isinstance(values, dict) or values.get("version") != FORMAT_VERSION:
             return None
         manifest = Manifest(**values)
-        width = np.dtype(manifest.dtype).itemsize
+        width = ITEM_BYTES[manifest.dtype]
         sizes = {"train": manifest.train_tokens, "val": manifest.val_tokens}
         whole = all((folder / f"{split}.bin").stat().st_size == width * count for split, count in sizes.items())
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, KeyError):
         return None
     return manifest if whole and min(sizes.values()) > 0 else None
 
@@ -134,11 +134,6 @@ def read_manifest(folder: Path) -> Manifest | None:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Put `manifest` into `folder`, in the place of the one before."""
     write_private_file(folder / MANIFEST, (json.dumps(dataclasses.asdict(manifest), indent=1) + "\n").encode())
-
-
-def open_tokens(folder: Path, split: str, manifest: Manifest) -> TokenArray:
-    """The tokens of a split, 1-D and memory-mapped, read only."""
-    return np.memmap(folder / f"{split}.bin", dtype=np.dtype(manifest.dtype), mode="r")
 
 
 @contextmanager

@@ -6,7 +6,6 @@ spells `<|endoftext|>` is encoded as ordinary characters.
 """
 
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,19 +100,15 @@ def load_tokenizer(name: str, cache_dir: Path) -> Tokenizer:
     return TiktokenTokenizer(name, cache_dir)
 
 
-_environment_lock = threading.Lock()
-
-
 @contextmanager
 def _tiktoken_cache(folder: Path) -> Iterator[None]:
     """tiktoken takes its cache from the environment alone: set it for this call, and put it back."""
-    with _environment_lock:
-        before = os.environ.get("TIKTOKEN_CACHE_DIR")
-        os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
-        try:
-            yield
-        finally:
-            if before is None:
-                del os.environ["TIKTOKEN_CACHE_DIR"]
-            else:
-                os.environ["TIKTOKEN_CACHE_DIR"] = before
+    before = os.environ.get("TIKTOKEN_CACHE_DIR")
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TIKTOKEN_CACHE_DIR"]
+        else:
+            os.environ["TIKTOKEN_CACHE_DIR"] = before

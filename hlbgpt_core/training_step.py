@@ -308,4 +308,5 @@ def global_grad_norm(model: torch.nn.Module) -> Tensor:
         for parameter in model.parameters()
         if parameter.grad is not None
     ]
-    return torch.linalg.vector_norm(torch.stack(norms))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+    return norm

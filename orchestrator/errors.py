@@ -1,16 +1,16 @@
 """The queue's branch of the error tree in hlbgpt_core/errors.py.
 
-    HlbqError
-    ├── UsageError             a command was given what it can't take
-    ├── PlanError              a sweep that expands to nothing, or to a contradiction
-    ├── DatabaseError          a database that can't be opened, read or written
-    │   ├── DatabaseMissingError     a command that only reads found none
-    │   ├── DatabaseVersionError     older or newer than this program
-    │   ├── DatabaseBusyError        locked, full or unreachable for now: trying again may help
-    │   └── DatabaseCorruptError     not a database, or a damaged one
-    ├── FencedError            a write from a worker that no longer holds the run
-    ├── WorkerGoneError        a beat from a worker that was taken for dead
-    └── ExportError            a table or figure that can't be written
+HlbqError
+├── UsageError             a command was given what it can't take
+├── PlanError              a sweep that expands to nothing, or to a contradiction
+├── DatabaseError          a database that can't be opened, read or written
+│   ├── DatabaseMissingError     a command that only reads found none
+│   ├── DatabaseVersionError     older or newer than this program
+│   ├── DatabaseBusyError        locked, full or unreachable for now: trying again may help
+│   └── DatabaseCorruptError     not a database, or a damaged one
+├── FencedError            a write from a worker that no longer holds the run
+├── WorkerGoneError        a beat from a worker that was taken for dead
+└── ExportError            a table or figure that can't be written
 """
 
 from hlbgpt_core.errors import HlbqError

@@ -17,15 +17,16 @@ from orchestrator.runs import TERMINAL
 from orchestrator.store import Store
 from orchestrator.table_formats import CsvTable, TableWriter, format_of
 
-__all__ = ["csv_columns", "export_table", "export_to_stdout", "rewrite_sweep_csv"]
+__all__ = ["Layout", "Selection", "csv_columns", "export", "export_to_stdout", "rewrite_sweep_csv"]
 
 
-def export_table(store: Store, selection: Selection, path: Path, *, append: bool = False) -> int:
+def export(store: Store, path: str | Path, selection: Selection, *, append: bool = False) -> int:
     """Write the selected runs or points to `path`, its ending naming the format; returns the number of rows.
 
     With `append` the rows of other runs that the CSV holds already stay, and those of the selected runs are
     replaced. Raises ExportError, and leaves what was there as it was, where that can't be done.
     """
+    path = Path(path)
     make_writer = format_of(path)
     if not append:
         with replaced_file(path) as stream:

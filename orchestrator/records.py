@@ -120,6 +120,8 @@ class RunRecord:
     phase: Phase | None
     error_type: str
     error_message: str
+    tokens_seen: int = 0
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-# user:password@ of a URL of any kind; the user's name stays.
-_PASSWORD = re.compile(r"(?P<front>[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@?#]*):[^\s/?#]*@")
+# user:password@ of a URL of any kind; the user's name stays. A password may hold a slash that should be escaped.
+_PASSWORD = re.compile(r"(?P<front>[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@?#]*):(?:[^\s/?#]*|[^\s@]*)@")
 _QUERY = re.compile(
     r"(?P<front>[?&](?:password|passwd|token|api_key|sslpassword|access_token)=)[^\s&#]*", re.IGNORECASE
 )

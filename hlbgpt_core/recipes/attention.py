@@ -65,7 +65,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor
 
 def split_heads(states: Tensor, heads: int) -> Tensor:
     """(batch, length, heads * channels) to (batch, heads, length, channels); heads are contiguous channels."""
-    return states.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return states.view(*states.shape[:-1], heads, -1).transpose(1, 2)
 
 
 def join_heads(states: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hlbgpt_core.recipes.attention import CausalDistances, attention, causal_distances, join_heads, split_heads
+from hlbgpt_core.recipes.layers import unset_embedding, unset_linear
 from hlbgpt_core.recipes.protocol import Accumulation, BatchShape, Dither, LanguageModel, ParameterGroup, Recipe
 from hlbgpt_core.settings import Settings
 
@@ -28,7 +29,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
-        self.out_proj = nn.utils.skip_init(nn.Linear, width, width, bias=False)
+        self.out_proj = unset_linear(width, width)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """States (batch, length, W) and a score bias (length, length) to states."""
@@ -61,8 +62,8 @@ class MlpLayer(nn.Module):
         super().__init__()
         width, inner = settings.width, MLP_FACTOR * settings.width
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS, bias=False)
-        self.expand = nn.utils.skip_init(nn.Linear, width, 2 * inner, bias=False)
-        self.project = nn.utils.skip_init(nn.Linear, inner, width, bias=False)
+        self.expand = unset_linear(width, 2 * inner)
+        self.project = unset_linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """What is added to the states (batch, length, W)."""
@@ -78,10 +79,8 @@ class TransformerModel(LanguageModel):
         super().__init__()
         self.max_length = settings.max_sequence_length
         self.released_distances = settings.position_distance == "released"
-        # Divides the look-up's share of the gradient by the token's frequency, not the output layer's.
-        self.embedding = nn.Embedding.from_pretrained(
-            torch.empty(vocab_size, settings.width), freeze=False, scale_grad_by_freq=True
-        )
+        # The frequency scaling is the look-up's alone, not the output layer's.
+        self.embedding = unset_embedding(vocab_size, settings.width)
         self.attn_layers = nn.ModuleList(AttentionLayer(settings) for _ in range(settings.depth))
         self.mlp_layers = nn.ModuleList(MlpLayer(settings) for _ in range(settings.depth))
         self.norm = nn.LayerNorm(settings.width, eps=LAYER_NORM_EPS, bias=False)
@@ -89,7 +88,8 @@ class TransformerModel(LanguageModel):
     @property
     def output_weight(self) -> Tensor:
         """The embedding's matrix (V, W)."""
-        return self.embedding.weight
+        weight: Tensor = self.embedding.weight
+        return weight
 
     def hidden_states(self, tokens: Tensor) -> Tensor:
         """Token values (batch, length) to normed states (batch, length, W)."""

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from hlbgpt_core import scale
 from hlbgpt_core.recipes.attention import CausalDistances, attention, causal_distances, join_heads, split_heads
+from hlbgpt_core.recipes.layers import unset_embedding, unset_linear
 from hlbgpt_core.recipes.protocol import Accumulation, BatchShape, Dither, LanguageModel, ParameterGroup, Recipe
 from hlbgpt_core.settings import Settings
 
@@ -38,7 +39,7 @@ class LatentAttentionBlock(nn.Module):
         """States (batch, length, W) to states of the same shape."""
         expanded = F.linear(self.norm(x), self.expand)
         sizes = [self.query_key_width, self.query_key_width, self.inner_width, self.inner_width]
-        query, key, linear, gate = expanded.split(sizes, dim=-1)
+        query, key, linear, gate = torch.split(expanded, sizes, dim=-1)
         local, value = self._local_and_value(linear, gate)
 
         bias = distances.bias(F.softplus(self.position_bias_mult))
@@ -53,7 +54,7 @@ class LatentAttentionBlock(nn.Module):
         if self.linear_value:
             local = linear[..., :local_width] * F.gelu(gate[..., :local_width])
             return local, gate[..., local_width:]
-        local, value = (linear * F.gelu(gate)).split([local_width, width], dim=-1)
+        local, value = torch.split(linear * F.gelu(gate), [local_width, width], dim=-1)
         return local, value
 
 
@@ -64,18 +65,16 @@ class LatentAttentionModel(LanguageModel):
         super().__init__()
         self.max_length = settings.max_sequence_length
         self.released_distances = settings.position_distance == "released"
-        # The gradient of a token's row is divided by how often the token stands in the batch.
-        self.embedding = nn.Embedding.from_pretrained(
-            torch.empty(vocab_size, settings.width), freeze=False, scale_grad_by_freq=True
-        )
+        self.embedding = unset_embedding(vocab_size, settings.width)
         self.attn_layers = nn.ModuleList(LatentAttentionBlock(settings) for _ in range(settings.depth))
         self.norm = nn.LayerNorm(settings.width, eps=LAYER_NORM_EPS, bias=False)
-        self.outputs = nn.utils.skip_init(nn.Linear, settings.width, vocab_size, bias=False)
+        self.outputs = unset_linear(settings.width, vocab_size)
 
     @property
     def output_weight(self) -> Tensor:
         """The output layer's matrix (V, W)."""
-        return self.outputs.weight
+        weight: Tensor = self.outputs.weight
+        return weight
 
     def hidden_states(self, tokens: Tensor) -> Tensor:
         """Token values (batch, length) to normed states (batch, length, W)."""

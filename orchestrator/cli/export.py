@@ -44,21 +44,22 @@ def export(
     --all takes every run of every sweep, pending ones too. In lists, numbers that are not finite are 1e999;
     --layout points keeps nan, inf and -inf.
     """
-    from orchestrator.blocks import Layout, Selection
-    from orchestrator.export import export_table, export_to_stdout
+    from orchestrator import export as exports
 
-    if how.layout not in list(Layout):
+    if how.layout not in list(exports.Layout):
         raise UsageError(f"--layout {how.layout}: no such layout", "Use runs or points.")
     to_stdout = str(file) == "-"
     if to_stdout and how.append:
         raise UsageError("--append needs a file, not stdout", "Name a CSV file instead of -.")
     with database.read() as store:
-        selection = Selection(runs=chosen_or_latest(runs, store), layout=Layout(how.layout), with_pointless=runs.all)
+        selection = exports.Selection(
+            runs=chosen_or_latest(runs, store), layout=exports.Layout(how.layout), with_pointless=runs.all
+        )
         if to_stdout:
-            count = export_to_stdout(store, selection)
+            count = exports.export_to_stdout(store, selection)
         else:
-            count = export_table(store, selection, file, append=how.append)
-    rows = counted(count, "run" if how.layout == Layout.RUNS else "point")
+            count = exports.export(store, file, selection, append=how.append)
+    rows = counted(count, "run" if how.layout == exports.Layout.RUNS else "point")
     note(f"{rows} written" + ("" if to_stdout else f" to {file}"))
     if not count:
         note("No run there has points yet: hlbq status shows how far they are; --all writes pending runs too.")

@@ -16,11 +16,14 @@ from orchestrator.cli.parsing import same_spelling
 # The modules of commands, in the order of `hlbq --help`. Each has `register(app)`.
 COMMAND_MODULES = (
     "submit",
+    "run",
+    "worker",
     "show",
     "logs",
     "wait",
     "control",
     "extend",
+    "export",
     "db",
 )
 

@@ -51,6 +51,8 @@ RUN_ROWS: Select[Any] = (
         attempts.c.phase,
         attempts.c.fraction,
         attempts.c.tokens_per_second,
+        attempts.c.tokens_seen,
+        attempts.c.memory_bytes,
         attempts.c.last_train_loss,
         attempts.c.last_val_loss,
         attempts.c.error_type,
@@ -104,6 +106,8 @@ def run_record(row: Row[Any]) -> RunRecord:
         phase=Phase(row.phase) if row.phase and state is State.RUNNING else None,
         error_type=row.error_type or "",
         error_message=row.error_message or "",
+        tokens_seen=row.tokens_seen or 0,
+        memory_bytes=row.memory_bytes or 0,
     )
 
 

@@ -20,7 +20,7 @@ from orchestrator.blocks import Layout, Selection
 from orchestrator.columns import csv_columns
 from orchestrator.csv_table import read_csv_rows
 from orchestrator.errors import ExportError
-from orchestrator.export import export_table, export_to_stdout, rewrite_sweep_csv
+from orchestrator.export import export, export_to_stdout, rewrite_sweep_csv
 from orchestrator.frames import load
 from orchestrator.records import CsvTarget, Ending, RunFilter, SweepRecord
 from orchestrator.runs import Reason
@@ -51,7 +51,7 @@ def test_a_run_is_a_row_in_the_design_s_columns(store: Store, tmp_path: Path) ->
     work(store, worker, points)
 
     path = tmp_path / "results.csv"
-    assert export_table(store, everything(), path) == 2
+    assert export(store, path, everything()) == 2
 
     first, second = raw_rows(path)
     assert list(first)[: len(ORIGINAL_COLUMNS)] == ORIGINAL_COLUMNS
@@ -73,8 +73,8 @@ def test_only_runs_with_points_unless_all_are_wanted(store: Store, tmp_path: Pat
     submit_sweep(store, seeds=[1, 2, 3])
     work(store, register(store), sample_points(2))
     path = tmp_path / "results.csv"
-    assert export_table(store, everything(), path) == 1
-    assert export_table(store, Selection(runs=RunFilter(), with_pointless=True), path) == 3
+    assert export(store, path, everything()) == 1
+    assert export(store, path, Selection(runs=RunFilter(), with_pointless=True)) == 3
     assert [row["state"] for row in raw_rows(path)] == ["completed", "pending", "pending"]
     assert raw_rows(path)[1]["val_loss"] == ""
 
@@ -88,13 +88,13 @@ def test_what_is_not_finite_reads_as_infinite_in_lists_and_keeps_its_kind_in_poi
     work(store, register(store), points, reason=Reason.DIVERGED)
 
     path = tmp_path / "results.csv"
-    export_table(store, everything(), path)
+    export(store, path, everything())
     (row,) = raw_rows(path)
     for read in (json.loads, ast.literal_eval):
         assert read(row["val_loss"]) == [4.0, math.inf, math.inf, -math.inf]
     assert row["last_val_loss"] == "-inf"
 
-    export_table(store, everything(Layout.POINTS), path)
+    export(store, path, everything(Layout.POINTS))
     assert [row["loss"] for row in raw_rows(path)] == ["4.0", "nan", "inf", "-inf"]
     assert [row["step"] for row in raw_rows(path)] == ["1", "2", "3", "4"]
 
@@ -107,13 +107,13 @@ def test_the_points_layout_has_a_row_a_point_with_users_metrics(store: Store, tm
     work(store, worker, [sample_point(Split.VAL, 1, loss=4.0, extra={"z_loss": math.inf})])
 
     path = tmp_path / "points.csv"
-    assert export_table(store, everything(Layout.POINTS), path) == 2
+    assert export(store, path, everything(Layout.POINTS)) == 2
     first, second = raw_rows(path)
     assert list(first)[:4] == ["run_id", "split", "step", "loss"]
     assert (first["split"], first["lr_norms"], first["z_loss"]) == ("train", "0.5", "")
     assert (second["split"], second["lr_norms"], second["z_loss"]) == ("val", "", "inf")
 
-    export_table(store, everything(), path)
+    export(store, path, everything())
     first, second = raw_rows(path)
     assert (first["train_lr_norms"], first["val_z_loss"]) == ("[0.5]", "")
     assert (second["train_lr_norms"], second["val_z_loss"]) == ("", "[1e999]")
@@ -127,7 +127,7 @@ def test_every_format_holds_the_same_numbers(store: Store, tmp_path: Path, endin
     work(store, worker, sample_points(4))
     work(store, worker, sample_points(6, start=4.0))
     path = tmp_path / f"table.{ending}"
-    export_table(store, everything(layout), path)
+    export(store, path, everything(layout))
 
     frame = load(path)
     if layout is Layout.RUNS:
@@ -146,7 +146,7 @@ def test_load_reads_a_database_as_it_reads_its_csv(tmp_path: Path) -> None:
         worker = register(store)
         for start in (5.0, 4.0, 4.5, 3.5):
             work(store, worker, sample_points(4, start=start))
-        export_table(store, everything(), path)
+        export(store, path, everything())
     from_database, from_csv = load(database), load(path)
     assert list(from_database.columns) == list(from_csv.columns)
     for name in ("last_val_loss", "train_loss", "tokens_seen_val", "uid", "linear_value", "max_steps", "dataset"):
@@ -163,7 +163,7 @@ def test_texts_that_look_like_formulas_are_disarmed_and_come_back(store: Store, 
     for message in messages:
         work(store, worker, sample_points(2), reason=Reason.DIVERGED, error_message=message)
     path = tmp_path / "results.csv"
-    export_table(store, everything(), path)
+    export(store, path, everything())
 
     with path.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -177,12 +177,12 @@ def test_appending_keeps_other_runs_and_replaces_its_own(store: Store, tmp_path:
     first = submit_sweep(store, seeds=[1])
     worker = register(store)
     work(store, worker, [sample_point(Split.TRAIN, 1, loss=5.0, extra={"old_metric": 1.0})])
-    export_table(store, Selection(runs=RunFilter(sweep_ids=(first.id,))), path)
+    export(store, path, Selection(runs=RunFilter(sweep_ids=(first.id,))))
     second = submit_sweep(store, [{"num_heads": 2}], seeds=[1])
     work(store, worker, sample_points(2))
     chosen = Selection(runs=RunFilter(sweep_ids=(second.id,)))
-    export_table(store, chosen, path, append=True)
-    export_table(store, chosen, path, append=True)
+    export(store, path, chosen, append=True)
+    export(store, path, chosen, append=True)
 
     rows = list(read_csv_rows(path))
     assert [(row["sweep"], row["num_heads"], row["train_old_metric"]) for row in rows] == [
@@ -197,10 +197,10 @@ def test_nothing_is_appended_to_a_csv_of_something_else(store: Store, tmp_path: 
     path = tmp_path / "shopping.csv"
     path.write_text("item,price\nbread,3\n")
     with pytest.raises(ExportError, match="not a table of runs"):
-        export_table(store, everything(), path, append=True)
+        export(store, path, everything(), append=True)
     assert path.read_text() == "item,price\nbread,3\n"
     with pytest.raises(ExportError, match="only a CSV"):
-        export_table(store, everything(Layout.POINTS), tmp_path / "points.csv", append=True)
+        export(store, tmp_path / "points.csv", everything(Layout.POINTS), append=True)
 
 
 def test_a_file_that_can_not_be_written_is_named(store: Store, tmp_path: Path) -> None:
@@ -209,16 +209,16 @@ def test_a_file_that_can_not_be_written_is_named(store: Store, tmp_path: Path) -
     folder = tmp_path / "results.csv"
     folder.mkdir()
     with pytest.raises(ExportError, match="is a folder"):
-        export_table(store, everything(), folder)
+        export(store, folder, everything())
     with pytest.raises(ExportError, match="there is no folder"):
-        export_table(store, everything(), tmp_path / "missing" / "results.csv")
+        export(store, tmp_path / "missing" / "results.csv", everything())
     with pytest.raises(ExportError, match="names no table format"):
-        export_table(store, everything(), tmp_path / "results.xlsx")
+        export(store, tmp_path / "results.xlsx", everything())
     read_only = tmp_path / "old.csv"
     read_only.write_text("old")
     read_only.chmod(0o444)
     with pytest.raises(ExportError, match="read-only"):
-        export_table(store, everything(), read_only)
+        export(store, read_only, everything())
     assert read_only.read_text() == "old"
 
 
@@ -234,7 +234,7 @@ def test_a_failed_export_leaves_the_old_file_whole(store: Store, tmp_path: Path)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
     try:
         with pytest.raises(ExportError, match="can't be written: file too large"):
-            export_table(store, everything(), path)
+            export(store, path, everything())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
@@ -250,7 +250,7 @@ def test_the_umask_decides_on_the_mode_and_links_stay_links(store: Store, tmp_pa
     link.symlink_to(target)
     before = os.umask(0o027)
     try:
-        export_table(store, everything(), link)
+        export(store, link, everything())
     finally:
         os.umask(before)
     assert link.is_symlink() and len(raw_rows(target)) == 1

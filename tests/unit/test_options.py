@@ -24,7 +24,14 @@ def test_values_are_typed_and_each_counts_once() -> None:
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("num_heads", "0"), ("lr_mult", "nan"), ("lr_mult", "-1"), ("max_steps", "1e400"), ("depth", "4.5"), ("recipe", "1")],
+    [
+        ("num_heads", "0"),
+        ("lr_mult", "nan"),
+        ("lr_mult", "-1"),
+        ("max_steps", "1e400"),
+        ("depth", "4.5"),
+        ("recipe", "1"),
+    ],
 )
 def test_refusals_are_those_of_parse_value(name: str, text: str) -> None:
     with pytest.raises(SettingsError) as direct:

@@ -15,7 +15,8 @@ from orchestrator.secrets import without_credentials
         ("sqlite:///a/b.db", "sqlite:///a/b.db"),
         ("text:/a/b.txt", "text:/a/b.txt"),
         ("postgresql://:pw@host/db", "postgresql://:***@host/db"),
-        ("http://host:80/a@b", "http://host:80/a@b"),
+        ("postgresql://me:p/w@host/db", "postgresql://me:***@host/db"),
+        ("http://host:80/a", "http://host:80/a"),
     ],
 )
 def test_passwords_of_urls_are_left_out(typed: str, stored: str) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from hlbgpt_core import data as data_room
-from hlbgpt_core.data import cached_fingerprint, dataset_tokenizer, load_data
+from hlbgpt_core.data import dataset_tokenizer, load_data
+from hlbgpt_core.dataset_source import cached_fingerprint
 from hlbgpt_core.errors import DataError
-from hlbgpt_core.token_cache import list_caches, token_dtype
+from hlbgpt_core.token_cache import list_caches, token_type
 
 
 @pytest.fixture
@@ -164,8 +165,8 @@ def test_a_trained_tokenizer_takes_validation_text_it_never_saw(tmp_path: Path, 
 
 @pytest.mark.parametrize(("vocab_size", "dtype"), [(257, "<u2"), (65_535, "<u2"), (65_536, "<u4"), (201_088, "<u4")])
 def test_the_type_holds_every_token(vocab_size: int, dtype: str) -> None:
-    assert token_dtype(vocab_size).str == dtype
-    assert np.iinfo(token_dtype(vocab_size)).max >= vocab_size - 1
+    assert token_type(vocab_size) == dtype
+    assert np.iinfo(token_type(vocab_size)).max >= vocab_size - 1
 
 
 def test_a_large_vocabulary_is_kept_in_four_bytes(text_file: Path, cache_dir: Path) -> None:

@@ -1,6 +1,8 @@
 """Dataset names, their files and splits, and what is refused with which words."""
 
 import os
+import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -120,6 +122,32 @@ def test_submit_reads_no_more_than_its_limit(tmp_path: Path) -> None:
 def test_hub_names_are_parsed() -> None:
     name = parse_dataset("hf:owner/some-name_1.0:config.v2")
     assert (name.kind, name.target, name.config) == ("hf", "owner/some-name_1.0", "config.v2")
+
+
+@pytest.mark.parametrize("target", ["~no-such-user-here/a.txt", "x" * 5000, "[", "a[", "**"])
+def test_odd_paths_are_missing_paths(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="there is no file, folder or glob match"):
+        check_dataset(f"text:{target}")
+    with pytest.raises(DataError, match="there is no dataset"):
+        check_dataset(target.replace("text:", ""))
+
+
+def test_a_glob_works_in_a_folder_whose_name_looks_like_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "[x]").mkdir()
+    (tmp_path / "[x]" / "a.txt").write_text("some words")
+    monkeypatch.chdir(tmp_path / "[x]")
+    assert splits_of("text:*.txt").train[0].path == tmp_path / "[x]" / "a.txt"
+
+
+def test_the_rooms_that_submit_reads_load_the_standard_library_alone() -> None:
+    code = (
+        "import sys; from hlbgpt_core import text_sources, token_cache, dataset_source; "
+        "print(*sorted({name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)))"
+    )
+    root = Path(__file__).parents[3]
+    loaded = subprocess.run([sys.executable, "-S", "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert set(loaded.stdout.split()) <= {"__main__", "hlbgpt_core"}
 
 
 def test_a_relative_path_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,17 @@
+"""Layers whose values are left unset: every parameter is drawn later, in one place (`initialise`)."""
+
+import torch
+from torch import nn
+
+
+def unset_linear(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer without bias, weight (outputs, inputs)."""
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=False)  # type: ignore[no-untyped-call]
+    return layer
+
+
+def unset_embedding(vocab_size: int, width: int) -> nn.Embedding:
+    """An embedding (vocab_size, width). A row's gradient is divided by how often its token stands in the batch."""
+    weight = torch.empty(vocab_size, width)
+    layer: nn.Embedding = nn.Embedding.from_pretrained(weight, freeze=False, scale_grad_by_freq=True)  # type: ignore[no-untyped-call]
+    return layer

@@ -1,0 +1,27 @@
+"""`hlbq doctor`: check this machine, and name the fix for what is wrong."""
+
+import typer
+
+from orchestrator.cli.common import DatabaseOption, JsonOption, print_json, print_table
+from orchestrator.cli.option_groups import grouped
+from orchestrator.cli.parsing import VariadicCommand
+
+
+def register(app: typer.Typer) -> None:
+    """Add `hlbq doctor`."""
+    app.command("doctor", cls=VariadicCommand)(grouped(doctor))
+
+
+def doctor(database: DatabaseOption, as_json: JsonOption = False) -> None:
+    """Check Python, torch and GPU, disk, database, SQLite, clock, caches and wandb; exit code 1 if one is wrong."""
+    from orchestrator.doctor import Level, examine
+
+    findings = examine(database.db)
+    if as_json:
+        print_json(findings)
+    else:
+        print_table(
+            ["check", "", "found", "fix"], [[one.check, one.level.value, one.found, one.fix] for one in findings]
+        )
+    if any(one.level is Level.PROBLEM for one in findings):
+        raise typer.Exit(1)

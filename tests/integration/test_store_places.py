@@ -1,0 +1,344 @@
+"""Where a database may be, and what is said where it can't be opened, read or written."""
+
+import os
+import sqlite3
+import stat
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import (
+    DatabaseBusyError,
+    DatabaseCorruptError,
+    DatabaseError,
+    DatabaseMissingError,
+    DatabaseVersionError,
+)
+from orchestrator.store import OpenMode, Store, has_wal_fault, open_store, parse_location
+from orchestrator.store.engine import sqlite_module
+from orchestrator.store.location import network_file_system
+from tests.conftest import PostgresqlServer
+from tests.store_examples import ALL, claim, point, register, submit
+from tests.store_processes import open_at_once, run_at_once
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a database is not yet."""
+    return tmp_path / "hlbq.db"
+
+
+def make(path: Path) -> None:
+    """A database with one run at `path`."""
+    with open_store(str(path), mode=OpenMode.CREATE) as store:
+        submit(store)
+
+
+def test_without_a_name_it_is_the_variable_and_then_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HLBQ_DB", raising=False)
+    assert parse_location(None).path == tmp_path / "hlbq.db"
+    monkeypatch.setenv("HLBQ_DB", "other.db")
+    assert parse_location(None).path == tmp_path / "other.db"
+    assert parse_location("a?b#c %41.db").path == tmp_path / "a?b#c %41.db"
+    assert parse_location(f"sqlite:///{tmp_path}/x.db").path == tmp_path / "x.db"
+
+
+def test_odd_file_names_work(tmp_path: Path) -> None:
+    path = tmp_path / "a?mode=ro&b#c %41 é.db"
+    make(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    with open_store(str(path), mode=OpenMode.READ) as store:
+        assert store.matching(ALL) == 1
+
+
+@pytest.mark.parametrize("text", ["mysql://host/name", "http://host/x.db", "sqlite://", "sqlite:///"])
+def test_other_urls_are_refused(text: str) -> None:
+    with pytest.raises(DatabaseError):
+        parse_location(text)
+
+
+def test_files_are_for_their_owner_alone(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with open_store(str(path), mode=OpenMode.CREATE) as store:
+            submit(store)
+            store.backup(path.with_name("copy.db"))
+            modes = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in path.parent.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(["hlbq.db", "hlbq.db-wal", "hlbq.db-shm", "copy.db"], 0o600)
+    assert sorted(entry.name for entry in path.parent.iterdir()) == ["copy.db", "hlbq.db"]
+
+
+@pytest.mark.parametrize("mode", [OpenMode.READ, OpenMode.WRITE])
+def test_who_may_not_make_one_says_how_it_is_made(path: Path, mode: OpenMode) -> None:
+    with pytest.raises(DatabaseMissingError, match=r"hlbq\.db.*\n.*hlbq submit"):
+        open_store(str(path), mode=mode)
+    path.touch()
+    with pytest.raises(DatabaseMissingError):
+        open_store(str(path), mode=mode)
+    assert path.stat().st_size == 0 and len(list(path.parent.iterdir())) == 1
+
+
+@pytest.mark.parametrize("mode", OpenMode)
+def test_a_folder_or_a_missing_one_is_named(tmp_path: Path, mode: OpenMode) -> None:
+    with pytest.raises(DatabaseError, match="is a folder"):
+        open_store(str(tmp_path), mode=mode)
+    with pytest.raises(DatabaseError, match=r"nowhere.*\n.*mkdir"):
+        open_store(str(tmp_path / "nowhere" / "hlbq.db"), mode=mode)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", OpenMode)
+@pytest.mark.parametrize("content", [b"step,loss\n1,2\n" * 100, b"x", b"\x00" * 5000])
+def test_what_is_no_database_is_left_as_it_was(path: Path, mode: OpenMode, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(DatabaseCorruptError, match="not a database"):
+        open_store(str(path), mode=mode)
+    assert path.read_bytes() == content and len(list(path.parent.iterdir())) == 1
+
+
+@pytest.mark.parametrize("mode", OpenMode)
+def test_another_programs_database_is_left_as_it_was(path: Path, mode: OpenMode) -> None:
+    other = sqlite3.connect(path)
+    with other:
+        other.execute("CREATE TABLE notes (words)")
+    other.close()
+    with pytest.raises(DatabaseError):
+        open_store(str(path), mode=mode)
+    other = sqlite3.connect(path)
+    assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("notes",)]
+    other.close()
+
+
+@pytest.mark.parametrize("mode", [OpenMode.CREATE, OpenMode.WRITE])
+def test_a_read_only_file_is_refused_to_writers_by_its_mode_bits(path: Path, mode: OpenMode) -> None:
+    make(path)
+    path.chmod(0o400)
+    with pytest.raises(DatabaseError, match="read-only"):
+        open_store(str(path), mode=mode)
+    with open_store(str(path), mode=OpenMode.READ) as store:
+        assert store.matching(ALL) == 1
+
+
+def test_readers_write_nothing_and_leave_nothing_behind(path: Path) -> None:
+    make(path)
+    before = path.read_bytes()
+    with open_store(str(path), mode=OpenMode.READ) as store:
+        assert store.matching(ALL) == 1
+        with pytest.raises(DatabaseError):
+            submit(store)
+    assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped"])
+def test_a_damaged_database_is_reported_and_left_as_it_was(path: Path, damage: str) -> None:
+    with open_store(str(path), mode=OpenMode.CREATE) as store:
+        submit(store, seeds=2000)
+    whole = path.read_bytes()
+    broken = whole[: len(whole) // 2 + 100] if damage == "truncated" else whole[:4096] + b"\xa5" * 8192 + whole[12288:]
+    path.write_bytes(broken)
+    with pytest.raises(DatabaseCorruptError, match="damaged"), open_store(str(path), mode=OpenMode.READ) as store:
+        list(store.runs(ALL))
+        store.counts(ALL)
+    assert path.read_bytes() == broken
+
+
+@pytest.mark.parametrize("mode", OpenMode)
+@pytest.mark.parametrize("revision", ["0999", "abc"])
+def test_a_newer_database_is_refused_and_left_as_it_was(path: Path, mode: OpenMode, revision: str) -> None:
+    make(path)
+    raw = sqlite3.connect(path)
+    with raw:
+        raw.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+    raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    raw.close()
+    before = path.read_bytes()
+    with pytest.raises(DatabaseVersionError, match=f"schema {revision}, newer"):
+        open_store(str(path), mode=mode)
+    assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
+
+
+MOUNTS = """\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+40 22 0:40 / /home rw - nfs4 server:/home rw
+41 40 8:2 / /home/ada/local rw - xfs /dev/sdb rw
+42 22 0:41 / /mnt/a\\040b rw - fuse.sshfs host: rw
+43 22 0:42 / /scratch rw - lustre x rw
+44 22 0:43 / /scratch rw - tmpfs x rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        ("/var/x.db", ""),
+        ("/home/ada/x.db", "nfs4"),
+        ("/home/ada/local/x.db", ""),
+        ("/mnt/a b/x.db", "fuse.sshfs"),
+        ("/homes/x.db", ""),
+        ("/scratch/x.db", ""),
+    ],
+)
+def test_network_file_systems_are_told_by_the_mount_that_holds_the_file(place: str, kind: str) -> None:
+    assert network_file_system(Path(place), MOUNTS) == kind
+
+
+def test_a_network_file_system_is_refused_by_name(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.store.location.network_file_system", lambda _: "cifs")
+    with pytest.raises(DatabaseError, match=r"\(cifs\)"):
+        open_store(str(path), mode=OpenMode.CREATE)
+
+
+@pytest.mark.parametrize(
+    ("version", "faulty"),
+    [
+        ((3, 40, 1), True),
+        ((3, 44, 6), False),
+        ((3, 50, 7), False),
+        ((3, 51, 2), True),
+        ((3, 51, 3), False),
+        ((3, 53, 0), False),
+    ],
+)
+def test_versions_of_sqlite_with_the_wal_fault(version: tuple[int, int, int], faulty: bool) -> None:
+    assert has_wal_fault(version) is faulty
+
+
+def test_the_sqlite_in_use_is_sound(path: Path) -> None:
+    make(path)
+    with open_store(str(path), mode=OpenMode.READ) as store:
+        version = store.info().engine_version
+    assert not has_wal_fault([int(part) for part in version.split(".")])
+
+
+def test_every_connection_has_the_pragmas_of_the_design(path: Path) -> None:
+    with open_store(str(path), mode=OpenMode.CREATE) as store, store._read() as connection:
+        found = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 20_000}
+
+
+def test_a_locked_database_is_busy_and_usable_afterwards(path: Path) -> None:
+    make(path)
+    # With the same library: two of them in one process would not see each other's locks.
+    other = sqlite_module().connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with open_store(str(path), mode=OpenMode.WRITE, busy_timeout_seconds=0.05) as store:
+        with pytest.raises(DatabaseBusyError, match="locked"):
+            register(store)
+        assert store.matching(ALL) == 1, "readers go on"
+        other.execute("ROLLBACK")
+        assert register(store) == 1
+    other.close()
+
+
+def test_a_full_disk_is_busy_rolled_back_and_usable_afterwards(path: Path) -> None:
+    with open_store(str(path), mode=OpenMode.CREATE) as store:
+        submit(store)
+        lease = claim(store, register(store)).lease
+        store.flush(lease, points=[point(0)])
+        with store._read() as connection:
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+            connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 2}")
+        with pytest.raises(DatabaseBusyError, match="disk is full"):
+            store.flush(lease, points=[point(step, extra={"x" * 500: 1.0}) for step in range(1, 200)])
+        assert [one.point.step for one in store.points(ALL)] == [0]
+        assert store.integrity_check() == []
+        with store._read() as connection:
+            connection.exec_driver_sql("PRAGMA max_page_count=100000")
+        store.flush(lease, points=[point(step) for step in range(1, 200)])
+        assert len(list(store.points(ALL))) == 200
+
+
+def test_a_deleted_database_is_said_to_be_gone(path: Path) -> None:
+    make(path)
+    with open_store(str(path), mode=OpenMode.WRITE) as store:
+        store.close()
+        path.unlink()
+        with pytest.raises(DatabaseMissingError, match="gone"):
+            register(store)
+    assert not path.exists()
+
+
+def test_a_backup_is_whole_and_never_overwrites(path: Path) -> None:
+    make(path)
+    copy = path.with_name("copy.db")
+    with open_store(str(path), mode=OpenMode.READ) as store:
+        store.backup(copy)
+        with pytest.raises(DatabaseError, match="there already"):
+            store.backup(copy)
+    with open_store(str(copy), mode=OpenMode.WRITE) as store:
+        assert store.matching(ALL) == 1 and store.integrity_check() == []
+
+
+def test_a_store_serves_several_threads(store: Store) -> None:
+    submit(store, seeds=40)
+    workers = [register(store, number) for number in range(4)]
+    taken: list[int] = []
+
+    def work(worker: int) -> None:
+        for _ in range(10):
+            lease = claim(store, worker).lease
+            taken.append(lease.run_id)
+            store.cancel(type(ALL)(run_ids=(lease.run_id,)), "thread")
+
+    threads = [threading.Thread(target=work, args=(worker,)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == list(range(1, 41))
+
+
+def test_sixteen_processes_make_the_tables_once(location: str, tmp_path: Path) -> None:
+    assert run_at_once(16, open_at_once, location) == ["0001"] * 16
+    assert [entry.name for entry in tmp_path.iterdir()] in ([], ["hlbq.db"])
+
+
+def test_postgresql_never_tells_the_password(postgresql_server: PostgresqlServer) -> None:
+    url = postgresql_server.url("nothing_there").replace("hlbq@", "hlbq:pa55word@")
+    for text in (url, f"{postgresql_server.url('nothing_there')}?password=pa55word"):
+        with pytest.raises(DatabaseError) as caught:
+            open_store(text, mode=OpenMode.CREATE)
+        assert "nothing_there" in str(caught.value) and "pa55word" not in str(caught.value)
+        assert "pa55word" not in repr(parse_location(text)) + parse_location(text).display
+        assert caught.value.__suppress_context__
+
+
+def test_postgresql_that_is_not_there_is_busy() -> None:
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    with pytest.raises(DatabaseBusyError, match="cannot be reached"):
+        open_store("postgresql://ada:secret@127.0.0.1:1/x", mode=OpenMode.WRITE)
+
+
+def test_postgresql_without_its_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(DatabaseError, match=r"pip install 'hlbq\[postgresql\]'"):
+        open_store("postgresql://ada@127.0.0.1/x", mode=OpenMode.READ)
+
+
+def test_a_dropped_postgresql_connection_is_busy_and_the_next_call_reconnects(
+    postgresql_server: PostgresqlServer,
+) -> None:
+    import psycopg
+
+    url = postgresql_server.create_database()
+    with open_store(url, mode=OpenMode.CREATE) as store:
+        submit(store)
+        lease = claim(store, register(store)).lease
+        with pytest.raises(DatabaseBusyError), store._write() as connection, psycopg.connect(url) as other:
+            mine = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+            other.execute("SELECT pg_terminate_backend(%s)", [mine])
+            connection.exec_driver_sql("SELECT 1")
+        store.flush(lease, points=[point(1)])
+        assert len(list(store.points(ALL))) == 1
+        with psycopg.connect(url) as other:
+            other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hlbq'")
+        store.flush(lease, points=[point(2)])
+        assert len(list(store.points(ALL))) == 2

@@ -1,0 +1,61 @@
+"""Make the database that tests/migration keeps of the program's schema: `python -m tests.migration.make_database`.
+
+Run it once when a schema is released, and keep the file for good. It holds a run in every state, points with
+numbers that are not finite, checkpoints, two attempts at one run, and a worker that was taken for dead.
+"""
+
+import math
+from pathlib import Path
+
+from hlbgpt_core.points import Split
+from orchestrator.records import CsvTarget, RunFilter
+from orchestrator.runs import Limits, Reason
+from orchestrator.store import OpenMode, Store, open_store
+from orchestrator.store.schema import CURRENT
+from tests.conftest import VirtualClock
+from tests.store_examples import claim, ending, facts, live, point, register, saved, submit
+
+FOLDER = Path(__file__).parent
+
+
+def fill(store: Store, clock: VirtualClock) -> None:
+    """Let a sweep of six runs see everything once."""
+    target = CsvTarget(path="/home/ada/results.csv", append=False, host="here")
+    submit(store, depths=(2, 4, 8), seeds=2, name="first", csv=target, limits=Limits(max_attempts=1))
+    first, second = register(store, 1), register(store, 2, device="cuda:0")
+
+    finished = claim(store, first).lease
+    store.flush(finished, points=[point(1), point(1, Split.VAL, bits_per_byte=1.5)], live=live(1), facts=facts())
+    store.commit_checkpoint(finished, saved(1))
+    clock.advance(60)
+    store.finish(finished, ending(Reason.FINISHED, points=[point(2, extra={"lr_head": 0.5, "odd": -math.inf})]))
+
+    failed = claim(store, first).lease
+    diverged = point(3, loss=math.nan, pplx=math.inf)
+    store.finish(failed, ending(Reason.DIVERGED, error_message="the loss is nan", points=[diverged]))
+
+    lost = claim(store, second).lease
+    store.commit_checkpoint(lost, saved(5), points=[point(5)])
+    store.commit_checkpoint(lost, saved(9), points=[point(9)])
+    store.flush(lost, points=[point(10)])
+    store.reap(second, seen_beat=0, why="no beat for 60 s")
+    claim(store, first)  # the same run again, its second attempt; it stays running
+
+    store.cancel(RunFilter(run_ids=(4,)), "user")
+    store.pause(RunFilter(run_ids=(5,)), "user")
+    store.set_priority(RunFilter(run_ids=(6,)), 7, "user")
+
+
+def main() -> None:
+    """Write the file of the program's schema; one that is there is kept."""
+    target = FOLDER / f"schema_{CURRENT.head}.sqlite"
+    if target.exists():
+        raise SystemExit(f"{target} is there already: released schemas are kept as they are")
+    clock = VirtualClock()
+    with open_store(str(target), mode=OpenMode.CREATE, clock=clock) as store:
+        fill(store, clock)
+    print(target)
+
+
+if __name__ == "__main__":
+    main()

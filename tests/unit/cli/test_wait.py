@@ -1,0 +1,32 @@
+"""Waiting looks again until the runs have ended, at an interval that is given to it."""
+
+from collections.abc import Mapping
+
+from orchestrator.cli.wait import wait_until_ended
+from orchestrator.records import RunFilter
+from orchestrator.runs import State
+
+
+class CountingStore:
+    """Gives one set of counts after the other."""
+
+    def __init__(self, *looks: Mapping[State, int]) -> None:
+        self.left = list(looks)
+
+    def counts(self, runs: RunFilter) -> Mapping[State, int]:
+        return self.left.pop(0)
+
+
+def test_it_looks_until_nothing_is_pending_or_running_and_tells_of_changes() -> None:
+    running = {State.PENDING: 1, State.RUNNING: 1}
+    store = CountingStore(running, running, {State.RUNNING: 1, State.FAILED: 1}, {State.COMPLETED: 1, State.FAILED: 1})
+    told: list[str] = []
+    slept: list[None] = []
+    counts = wait_until_ended(store, RunFilter(), sleep=lambda: slept.append(None), progress=told.append)
+    assert counts == {State.COMPLETED: 1, State.FAILED: 1}
+    assert told == ["1 pending, 1 running", "1 running, 1 failed", "1 completed, 1 failed"]
+    assert len(slept) == 3
+
+
+def test_no_runs_at_all_are_not_waited_for() -> None:
+    assert wait_until_ended(CountingStore({}), RunFilter(), sleep=lambda: None, progress=lambda text: None) == {}

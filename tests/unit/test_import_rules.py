@@ -1,0 +1,152 @@
+"""Which room may import which, read from the source; and that a light command loads nothing heavy."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+STANDARD_LIBRARY_ROOMS = frozenset({"errors", "settings", "points", "scale", "text_sources"})
+HEAVY = frozenset(
+    {"torch", "numpy", "pandas", "matplotlib", "scipy", "wandb", "datasets", "tiktoken", "tokenizers"}
+    | {"safetensors", "pyarrow", "alembic", "transformers"}
+)
+# Where a heavy library is what the file is for.
+HEAVY_AT_THE_TOP = {"numpy", "torch"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import:
+    """One imported module, and whether it is imported as soon as the file is."""
+
+    file: str
+    module: str
+    at_the_top: bool
+
+    @property
+    def package(self) -> str:
+        """The first part of the module's name."""
+        return self.module.split(".")[0]
+
+
+def imports_of(room: str) -> Iterator[Import]:
+    """Every import in the files of `room`, those of type checking left out."""
+    for path in sorted((ROOT / room).rglob("*.py")):
+        yield from _imports(path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8")))
+
+
+def _imports(file: str, tree: ast.AST, at_the_top: bool = True) -> Iterator[Import]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            continue
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(file=file, module=alias.name, at_the_top=at_the_top)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            for alias in node.names:
+                yield Import(file=file, module=f"{node.module}.{alias.name}", at_the_top=at_the_top)
+        inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        yield from _imports(file, node, at_the_top and not inside)
+
+
+def _described(found: list[Import]) -> list[str]:
+    return [f"{one.file} imports {one.module}" for one in found]
+
+
+def test_the_core_knows_neither_the_queue_nor_the_worker() -> None:
+    assert _described([one for one in imports_of("hlbgpt_core") if one.package in ("orchestrator", "worker")]) == []
+
+
+def test_the_light_rooms_of_the_core_need_the_standard_library_alone() -> None:
+    rooms = {f"hlbgpt_core/{room}.py" for room in STANDARD_LIBRARY_ROOMS} | {"hlbgpt_core/__init__.py"}
+    allowed = set(sys.stdlib_module_names) | {"hlbgpt_core"}
+    found = [one for one in imports_of("hlbgpt_core") if one.file in rooms]
+    assert {one.file for one in found} >= {f"hlbgpt_core/{room}.py" for room in ("settings", "points", "scale")}
+    assert _described([one for one in found if one.package not in allowed]) == []
+    inner = [one for one in found if one.package == "hlbgpt_core"]
+    assert _described([one for one in inner if one.module.split(".")[1] not in STANDARD_LIBRARY_ROOMS]) == []
+
+
+def test_the_queue_knows_neither_torch_nor_the_worker() -> None:
+    forbidden = [one for one in imports_of("orchestrator") if one.package in ("torch", "worker")]
+    assert _described(forbidden) == []
+
+
+def test_of_the_core_the_queue_knows_the_light_rooms_only() -> None:
+    core = [one for one in imports_of("orchestrator") if one.package == "hlbgpt_core"]
+    assert core
+    assert _described([one for one in core if one.module.split(".")[1] not in STANDARD_LIBRARY_ROOMS]) == []
+
+
+def test_the_queue_imports_heavy_libraries_inside_functions() -> None:
+    heavy = [one for one in imports_of("orchestrator") if one.package in HEAVY and one.at_the_top]
+    assert _described(heavy) == []
+
+
+def test_wandb_stands_in_one_room() -> None:
+    rooms = {
+        one.file
+        for room in ("orchestrator", "worker", "hlbgpt_core")
+        for one in imports_of(room)
+        if one.package == "wandb"
+    }
+    assert all(room.startswith("orchestrator/wandb_sync") for room in rooms), rooms
+
+
+def test_sql_stands_in_the_store() -> None:
+    rooms = {one.file for one in imports_of("orchestrator") if one.package == "sqlalchemy"}
+    assert rooms
+    assert all(room.startswith("orchestrator/store/") or room == "orchestrator/tables.py" for room in rooms), rooms
+
+
+def test_of_the_worker_only_the_trainer_process_knows_torch() -> None:
+    rooms = {one.file for one in imports_of("worker") if one.package == "torch"}
+    assert all(room.startswith("worker/trainer_process") for room in rooms), rooms
+
+
+@pytest.mark.parametrize("room", ["hlbgpt_core", "orchestrator", "worker"])
+def test_no_room_imports_click(room: str) -> None:
+    found = [one for one in imports_of(room) if one.package == "click" or one.module.startswith("typer._click")]
+    assert _described(found) == []
+
+
+@pytest.mark.parametrize("room", ["hlbgpt_core"])
+def test_the_core_loads_data_libraries_inside_functions(room: str) -> None:
+    heavy = [one for one in imports_of(room) if one.package in HEAVY - HEAVY_AT_THE_TOP and one.at_the_top]
+    assert _described(heavy) == []
+
+
+def loaded_by(*arguments: str, folder: Path) -> set[str]:
+    """The packages that `hlbq` with these arguments has loaded when it ends."""
+    program = (
+        "import sys; from orchestrator.cli.main import run_program; code = run_program(sys.argv[1:]);"
+        "print('\\nloaded', *sorted({name.split('.')[0] for name in sys.modules})); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=folder,
+        env={"PATH": "", "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
+    loaded = loaded_by("--help", folder=tmp_path)
+    assert "typer" in loaded
+    assert loaded & (HEAVY | {"sqlalchemy"}) == set()
+
+
+def test_light_commands_load_nothing_heavy(tmp_path: Path) -> None:
+    for line in ("submit --num_heads 1 3", "status", "show 1", "show --sweep 1", "pause --run 1"):
+        loaded = loaded_by(*line.split(), folder=tmp_path)
+        assert "sqlalchemy" in loaded
+        assert loaded & HEAVY == set(), line
