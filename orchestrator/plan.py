@@ -20,6 +20,24 @@ MAX_RUNS = 5_000_000
 MAX_SEED = 2**63 - 1
 SHOWN_REASONS = 5
 
+# The settings that scale.py reads, by which combinations share their sizes; a test holds the two together.
+SIZED_BY = frozenset(
+    {
+        "recipe",
+        "model_scale",
+        "depth",
+        "width",
+        "num_heads",
+        "qk_dim_div",
+        "expand_factor",
+        "tokenizer",
+        "max_sequence_length",
+        "initial_sequence_length",
+        "gpu_capacity_scalar",
+        "num_eval_tokens",
+    }
+)
+
 Axes = Mapping[str, tuple[Any, ...]]
 
 
@@ -106,12 +124,13 @@ def make_plan(axes: Axes, *, num_runs: int = 1, first_seed: int = 100) -> Plan:
     arms: dict[str, PlannedArm] = {}
     left_out: list[LeftOut] = []
     duplicates = 0
+    sizes_of = _SizesByCombination(ordered)
     for given in _combinations(ordered):
-        try:
-            arm = _arm(given)
-        except SettingsError as error:
-            left_out.append(LeftOut(given=given, reason=error.message))
+        found = sizes_of(given)
+        if isinstance(found, SettingsError):
+            left_out.append(LeftOut(given=given, reason=found.message))
             continue
+        arm = _arm(given, found)
         duplicates += arm.key in arms
         arms.setdefault(arm.key, arm)
     if not arms:
@@ -162,15 +181,38 @@ def _combinations(axes: Axes) -> Iterator[dict[str, Any]]:
         yield dict(zip(axes, values, strict=True))
 
 
-def _arm(given: Mapping[str, Any]) -> PlannedArm:
-    """The arm of one combination. Raises SettingsError where it can't be trained."""
+class _SizesByCombination:
+    """The sizes of combinations, worked out once for all that differ only in settings which do not size a model."""
+
+    def __init__(self, axes: Axes) -> None:
+        self._names = [name for name in axes if name in SIZED_BY]
+        self._found: dict[tuple[Any, ...], Sizes | SettingsError] = {}
+
+    def __call__(self, given: Mapping[str, Any]) -> Sizes | SettingsError:
+        """The sizes of `given`, or why it can't be trained."""
+        values = tuple(given[name] for name in self._names)
+        if values not in self._found:
+            self._found[values] = _checked_sizes(given)
+        return self._found[values]
+
+
+def _checked_sizes(given: Mapping[str, Any]) -> Sizes | SettingsError:
     known, recipe = specs(), given.get("recipe", DEFAULT_RECIPE)
     unused = [name for name in given if recipe not in known[name].recipes]
     if unused:
         verb = "is not a setting" if len(unused) == 1 else "are not settings"
-        raise SettingsError(f"{', '.join(unused)} {verb} of recipe {recipe}")
-    settings = resolve(Settings(**{**defaults(recipe), **given}))
-    return PlannedArm(settings=settings, sizes=check(settings), key=settings.key())
+        return SettingsError(f"{', '.join(unused)} {verb} of recipe {recipe}")
+    try:
+        return check(resolve(Settings(**{**defaults(recipe), **given})))
+    except SettingsError as error:
+        return error
+
+
+def _arm(given: Mapping[str, Any], found: Sizes) -> PlannedArm:
+    """The arm of one combination, resolved as scale.resolve does, from sizes that are known already."""
+    resolved = {"depth": found.depth, "width": found.width, "model_scale": found.model_scale}
+    settings = Settings(**{**defaults(given.get("recipe", DEFAULT_RECIPE)), **given, **resolved})
+    return PlannedArm(settings=settings, sizes=found, key=settings.key())
 
 
 def _check_seeds(num_runs: int, first_seed: int) -> None:

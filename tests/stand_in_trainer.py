@@ -43,13 +43,14 @@ from worker.processes import die_with_parent
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """How long the runs are, and what goes wrong. `on_seed` names a behaviour by seed; `kill` gives the
-    probability of a SIGKILL at a named point (step, before_rename, after_rename)."""
+    probability of a SIGKILL at a named point (step, before_rename, after_rename), noted in the file `landed`."""
 
     steps: int = 20
     step_seconds: float = 0.0
     checkpoint_every: int = 5
     on_seed: dict[str, str] = field(default_factory=dict)
     kill: dict[str, float] = field(default_factory=dict)
+    landed: str = ""
 
 
 def loss_at(seed: int, step: int) -> float:
@@ -171,6 +172,9 @@ class Trainer:
 
     def _perhaps_die(self, where: str) -> None:
         if self._random.random() < self._plan.kill.get(where, 0.0):
+            if self._plan.landed:
+                with open(self._plan.landed, "a", encoding="utf-8") as notes:  # noqa: PTH123
+                    notes.write(f"{time.time():.3f} {os.getpid()} {where}\n")
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _wanted(self) -> Directive:

@@ -165,7 +165,9 @@ def ask(question: str, *, otherwise: str) -> None:
     """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(f"there is no terminal to ask: {question}", "Add --yes to go on without asking.")
-    if not typer.confirm(question, err=True):
+    # Not typer.confirm: it takes Ctrl-C for a no, with exit code 1.
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         note(otherwise)
         raise typer.Exit(1)
 

@@ -8,12 +8,14 @@ import typer
 
 from orchestrator.cli.common import DatabaseOption, JsonOption, note, print_json, print_table
 from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.parsing import LightGroup, VariadicCommand
 
 
 def register(app: typer.Typer) -> None:
     """Add the group `db`."""
-    group = typer.Typer(help="Look after the database: info, check, backup, upgrade.", no_args_is_help=True)
+    group = typer.Typer(
+        cls=LightGroup, help="Look after the database: info, check, backup, upgrade.", no_args_is_help=True
+    )
     for command in (info, check, backup, upgrade):
         group.command(cls=VariadicCommand)(grouped(command))
     app.add_typer(group, name="db")

@@ -6,40 +6,50 @@ Exit codes: 0 fine, 1 a run or a check failed, 2 wrong usage, 130 interrupted.
 import importlib
 import os
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
 
 from hlbgpt_core.errors import HlbqError
-from orchestrator.cli.parsing import same_spelling
+from orchestrator.cli.parsing import LightGroup, same_spelling
 
-# The modules of commands, in the order of `hlbq --help`. Each has `register(app)`.
-COMMAND_MODULES = (
-    "submit",
-    "run",
-    "worker",
-    "show",
-    "logs",
-    "wait",
-    "control",
-    "extend",
-    "export",
-    "db",
+# Every module of commands with the names of its commands, in the order of `hlbq --help`. Each has `register(app)`.
+COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "submit": ("submit",),
+        "run": ("run",),
+        "worker": ("worker",),
+        "status": ("status",),
+        "show": ("show",),
+        "logs": ("logs",),
+        "wait": ("wait",),
+        "control": ("cancel", "pause", "unpause", "retry"),
+        "extend": ("extend",),
+        "export": ("export",),
+        "plot": ("plot",),
+        "db": ("db",),
+        "doctor": ("doctor",),
+    }
 )
 
 
-def build_app() -> typer.Typer:
-    """The program with all its commands."""
+def build_app(command: str | None = None) -> typer.Typer:
+    """The program with all its commands, or with the one that was typed: building all takes as long as counting
+    the runs of a large sweep."""
     app = typer.Typer(
         name="hlbq",
+        cls=LightGroup,
         help="Queue and run sweeps of short GPT training runs.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["--help", "-h"], "token_normalize_func": same_spelling},
     )
     app.callback()(_program)
-    for name in COMMAND_MODULES:
-        importlib.import_module(f"orchestrator.cli.{name}").register(app)
+    wanted = [module for module, names in COMMANDS.items() if command in names]
+    for module in wanted or COMMANDS:
+        importlib.import_module(f"orchestrator.cli.{module}").register(app)
     return app
 
 
@@ -80,7 +90,7 @@ def main() -> None:
 def run_program(arguments: list[str]) -> int:
     """Run `hlbq` with `arguments`; returns the exit code, and prints errors on stderr without a traceback."""
     try:
-        build_app()(arguments, prog_name="hlbq")
+        build_app(arguments[0] if arguments else None)(arguments, prog_name="hlbq")
     except HlbqError as error:
         print_error(error)
         return 2

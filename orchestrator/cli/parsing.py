@@ -14,9 +14,11 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
+from functools import partial
 from typing import Any
 
-from typer.core import TyperArgument, TyperCommand, TyperOption
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from orchestrator.errors import UsageError
 
@@ -32,9 +34,51 @@ class VariadicCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Rewrite `args`, then parse as usual. Raises UsageError with the nearest option for an unknown one."""
+        params = self.get_params(ctx)
+        convert_lightly(params)
         if not ctx.resilient_parsing:
-            args = list(_Rewriter.of(self.get_params(ctx)).rewrite(args))
+            args = list(_Rewriter.of(params).rewrite(args))
         return super().parse_args(ctx, args)
+
+
+class LightGroup(TyperGroup):
+    """A group of commands whose own options are converted lightly."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse as usual."""
+        convert_lightly(self.get_params(ctx))
+        return super().parse_args(ctx, args)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _LightConversion:
+    """Values of one plain type, from text that `_check_value` has passed."""
+
+    element: Any
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The typed value, or list of them; the name and the arguments are typer's."""
+        several = param.multiple or param.nargs == -1
+        if value is None:
+            return () if several else None
+        return [self.element(one) for one in value] if several else self.element(value)
+
+
+def convert_lightly(params: Sequence[Any]) -> None:
+    """Have text, numbers and choices converted here: typer's way loads pydantic, a third of the time of `hlbq status`.
+
+    What is left to typer: paths and other types, values from the environment, and arguments that are not text.
+    """
+    for param in params:
+        element = _element_type(param)
+        is_text = element in (str, bool)
+        is_checked = isinstance(param, TyperOption) and (element in (int, float) or _is_enum(element))
+        if (is_text or is_checked) and not param.envvar:
+            param.get_runtime_param = partial(_LightConversion, element=element)
+
+
+def _is_enum(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Enum)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +189,7 @@ def _is_number(word: str) -> bool:
     return True
 
 
-def _element_type(option: TyperOption) -> Any:
+def _element_type(option: Any) -> Any:
     """The type of one value: int for `list[int]` and for `int | None`."""
     annotation = option.type_descriptor.annotation
     kinds = [kind for kind in getattr(annotation, "__args__", ()) if kind is not type(None)]

@@ -1,20 +1,29 @@
 """What a sweep holds before it is stored, for people: arms, sizes, what was left out, and about how much it costs."""
 
 from collections.abc import Mapping
+from statistics import fmean
+from types import MappingProxyType
 from typing import Any
 
 from hlbgpt_core.settings import Settings
-from orchestrator.cli.common import counted, print_table, short_count
+from orchestrator.cli.common import DatabaseOption, counted, print_table, short_count
+from orchestrator.errors import DatabaseError
 from orchestrator.options import value_text
 from orchestrator.plan import LeftOut, Plan, PlannedArm, token_limit
+from orchestrator.records import RunFilter
+from orchestrator.runs import State
 
 SIZE_SETTINGS = ("depth", "width", "num_heads")
 SHOWN_ARMS = 200
 SHOWN_LEFT_OUT = 50
+HISTORY_RUNS = 1000
 
 
-def print_review(plan: Plan) -> None:
-    """Every arm with the settings that differ, and every combination that was left out, as tables on stdout."""
+def print_review(plan: Plan, speeds: Mapping[int, float] = MappingProxyType({})) -> None:
+    """Every arm with the settings that differ, every combination that was left out, and an estimate, on stdout.
+
+    `speeds` are tokens a second by number of parameters, as `measured_speeds` gives them.
+    """
     names = list(dict.fromkeys([*plan.varying(), *SIZE_SETTINGS]))
     print_table(
         ["arm", *names, "N", "tokens a microbatch", "at most"],
@@ -33,6 +42,9 @@ def print_review(plan: Plan) -> None:
         print(f"and {len(plan.left_out) - SHOWN_LEFT_OUT:,} more left out")
     print(plan_summary(plan))
     print(estimate(plan))
+    hours = estimated_hours(plan, speeds)
+    if hours is not None:
+        print(f"time: at most about {hours:.1f} hours of one device, by the speed of completed runs of these sizes")
 
 
 def plan_summary(plan: Plan) -> str:
@@ -57,7 +69,31 @@ def total_tokens(plan: Plan) -> int | None:
     return None if None in limits else plan.num_runs * sum(limit for limit in limits if limit is not None)
 
 
-def plan_json(plan: Plan) -> Mapping[str, Any]:
+def estimated_hours(plan: Plan, speeds: Mapping[int, float]) -> float | None:
+    """Hours of one device that the token limits come to; None where a limit or the speed of a size is not known."""
+    seconds = 0.0
+    for arm in plan.arms:
+        tokens, speed = token_limit(arm.settings), speeds.get(arm.sizes.num_params)
+        if tokens is None or not speed:
+            return None
+        seconds += plan.num_runs * tokens / speed
+    return seconds / 3600
+
+
+def measured_speeds(database: DatabaseOption) -> Mapping[int, float]:
+    """Mean tokens a second of completed runs by number of parameters; empty where there is no database to read."""
+    found: dict[int, list[float]] = {}
+    try:
+        with database.read() as store:
+            for run in store.runs(RunFilter(states=(State.COMPLETED,)), limit=HISTORY_RUNS):
+                if run.tokens_per_second > 0:
+                    found.setdefault(run.num_params, []).append(run.tokens_per_second)
+    except DatabaseError:
+        return {}
+    return {num_params: fmean(speeds) for num_params, speeds in found.items()}
+
+
+def plan_json(plan: Plan, speeds: Mapping[int, float]) -> Mapping[str, Any]:
     """The plan for programs."""
     return {
         "runs": plan.total_runs,
@@ -66,6 +102,7 @@ def plan_json(plan: Plan) -> Mapping[str, Any]:
         "duplicates": plan.duplicates,
         "warnings": plan.warnings,
         "max_tokens": total_tokens(plan),
+        "max_hours": estimated_hours(plan, speeds),
         "arms": [
             {"key": arm.key, "num_params": arm.sizes.num_params, "microbatch_tokens": arm.sizes.microbatch_tokens}
             | {"settings": arm.settings.to_dict()}

@@ -11,7 +11,7 @@ from orchestrator.cli.common import DatabaseOption, JsonOption, YesOption, ask, 
 from orchestrator.cli.given import GivenSettings, SweepOptions, check_datasets
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
-from orchestrator.cli.review import plan_json, plan_summary, print_review
+from orchestrator.cli.review import measured_speeds, plan_json, plan_summary, print_review
 from orchestrator.plan import Axes, Plan, make_plan
 from orchestrator.records import NewSweep, SweepRecord
 from orchestrator.secrets import without_credentials
@@ -112,9 +112,9 @@ def prepare_sweep(
     for warning in (*plan.warnings, *sweep.warnings()):
         warn(warning)
     if review.dry_run and as_json:
-        print_json(plan_json(plan))
+        print_json(plan_json(plan, measured_speeds(database)))
     elif review.dry_run or (review.review_settings and not as_json):
-        print_review(plan)
+        print_review(plan, measured_speeds(database))
     else:
         _note_left_out(plan)
     if review.dry_run:

@@ -13,9 +13,13 @@ from typing import Any
 
 import pytest
 
+from hlbgpt_core.errors import DataError
+from hlbgpt_core.points import Phase
+from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.main import run_program
-from orchestrator.records import RunFilter, RunRecord, SweepRecord
-from orchestrator.runs import State
+from orchestrator.cli.submit import check_place
+from orchestrator.records import Ending, Live, RunFilter, RunRecord, SweepRecord, WorkerIdentity
+from orchestrator.runs import Reason, State
 from orchestrator.store import OpenMode, open_store
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +27,7 @@ OLDER_LINE = (
     "submit -cw --wandb_project test --seed 1000 --num_runs 5 --max_epochs 5 "
     "--depth 4 8 16 32 --width 192 384 --num_heads 1 3 6"
 )
+WORKER = WorkerIdentity(host="h", hostname="here", pid=1, start_ticks=1, device="cpu")
 HLBQ = "import sys; from orchestrator.cli.main import main; main()"
 
 
@@ -139,7 +144,7 @@ def test_review_prints_and_refuses_to_ask_without_a_terminal(hlbq: Hlbq, tmp_pat
     assert len(runs_of()) == 2
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1)])
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1), ("", 1)])
 def test_review_asks_on_a_terminal(tmp_path: Path, answer: str, code: int) -> None:
     parent, child = os.openpty()
     try:
@@ -325,6 +330,64 @@ def test_show_prints_a_run_and_a_sweep(hlbq: Hlbq) -> None:
     assert [one["id"] for one in json.loads(hlbq("show --sweep 1 --json").out)["runs"]] == [1, 2]
     uid = story["run"]["uid"]
     assert json.loads(hlbq(f"show {uid} --json").out)["run"]["id"] == 2
+
+
+def fail_the_first_run(db: str = "hlbq.db") -> RunRecord:
+    """Have a worker claim run 1 and end it with an error for good."""
+    ending = Ending(
+        reason=Reason.ERROR,
+        error_type="ValueError",
+        error_message="a made-up fault",
+        error_traceback="Traceback (most recent call last):\n  made up\nValueError: a made-up fault\n",
+    )
+    with open_store(db, mode=OpenMode.WRITE) as store:
+        claim = store.claim(store.register_worker(WORKER, lease_seconds=60))
+        assert claim is not None
+        log = Path(f"{db}.state") / claim.log_path
+        log.parent.mkdir(parents=True)
+        log.write_text("what the trainer said\n")
+        return store.finish(claim.lease, ending)
+
+
+def test_a_failed_run_shows_its_error_and_its_log(hlbq: Hlbq) -> None:
+    hlbq("submit --max_attempts 1")
+    assert fail_the_first_run().state is State.FAILED
+    shown = hlbq("show 1").out
+    for words in ("failed (error)", "ValueError: a made-up fault", "Traceback (most recent", "hlbq retry --run 1"):
+        assert words in shown, words
+    assert hlbq("logs 1").out == "what the trainer said\n"
+    assert hlbq("logs 1 --attempt 1").out == "what the trainer said\n"
+    assert "no attempt 2" in hlbq("logs 1 --attempt 2").err
+    missing = hlbq("logs 1 --state_dir elsewhere")
+    assert missing.code == 2
+    assert "--state_dir" in missing.err
+    waited = hlbq("wait")
+    assert (waited.code, waited.out) == (1, "1 failed\n")
+    assert "hlbq retry --failed" in waited.err
+    assert hlbq("retry --failed").out == "1 run back in the queue\n"
+    assert runs_of()[0].state is State.PENDING
+
+
+def test_dry_run_estimates_hours_from_completed_runs(hlbq: Hlbq) -> None:
+    line = "submit --max_tokens 36e5 --num_runs 2"
+    assert "hours" not in hlbq(f"{line} --dry-run").out
+    hlbq(line)
+    ending = Ending(reason=Reason.FINISHED, live=Live(phase=Phase.TRAIN, step=9, tokens_per_second=1000.0))
+    with open_store("hlbq.db", mode=OpenMode.WRITE) as store:
+        claim = store.claim(store.register_worker(WORKER, lease_seconds=60))
+        assert claim is not None
+        store.finish(claim.lease, ending)
+    assert "at most about 2.0 hours" in hlbq(f"{line} --dry-run").out
+    assert json.loads(hlbq(f"{line} --dry-run --json").out)["max_hours"] == 2.0
+    assert json.loads(hlbq(f"{line} --depth 4 --width 192 --dry-run --json").out)["max_hours"] is None
+
+
+def test_with_postgresql_the_workers_look_for_the_text(capsys: pytest.CaptureFixture[str]) -> None:
+    axes = {"dataset": ("text:/not/on/this/host.txt",)}
+    check_place(axes, DatabaseOption(db="postgresql://me@host/db"))
+    assert "workers will look for the text: path" in capsys.readouterr().err
+    with pytest.raises(DataError):
+        check_place(axes, DatabaseOption(db="hlbq.db"))
 
 
 def test_wait_comes_back_when_all_have_ended(hlbq: Hlbq) -> None:

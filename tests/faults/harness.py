@@ -1,13 +1,17 @@
 """Fleets of real workers that are hurt, and the ledger that is checked afterwards."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+
+from sqlalchemy import text
 
 from hlbgpt_core.points import Split
 from hlbgpt_core.scale import check, resolve
@@ -16,7 +20,9 @@ from orchestrator.records import Bookkeeping, NewArm, NewRun, NewSweep, RunFilte
 from orchestrator.runs import Limits, Reason, State
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.worker_under_fault import Faults
+from tests.postgresql_server import PostgresqlServer
 from tests.stand_in_trainer import Plan, point_at
+from worker.timing import Timing
 
 ROOT = Path(__file__).parents[2]
 # Losses and errors are what the suite makes: budgets must not end its runs.
@@ -25,11 +31,38 @@ SHORT = {
     "beat_seconds": 0.3,
     "lease_seconds": 2.0,
     "self_fence_seconds": 1.5,
+    "busy_timeout_seconds": 5.0,
     "flush_seconds": 0.05,
     "idle_poll_seconds": 0.05,
     "database_retry_seconds": 0.1,
     "kill_grace_seconds": 2.0,
 }
+UNHURRIED = asdict(Timing())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """Where a fault is tried: a folder for everything, and a PostgreSQL server if there is one."""
+
+    folder: Path
+    postgresql: PostgresqlServer | None = None
+    no_postgresql: str = ""
+
+    def place(self, name: str) -> Path:
+        """A new folder."""
+        for number in range(1, 1000):
+            made = self.folder / f"{name}-{number}"
+            if not made.exists():
+                made.mkdir(mode=0o700, parents=True)
+                return made
+        raise AssertionError(f"too many folders for {name}")
+
+    def databases(self, name: str) -> Iterator[tuple[str, str, Path]]:
+        """(kind, location, folder) of a database not yet made: on SQLite, then on PostgreSQL where there is one."""
+        folder = self.place(name)
+        yield "SQLite", str(folder / "hlbq.db"), folder
+        if self.postgresql is not None:
+            yield "PostgreSQL", self.postgresql.create_database(), self.place(name)
 
 
 def small_settings(**given: object) -> Settings:
@@ -90,47 +123,80 @@ def wait_until(condition: Callable[[], bool], *, seconds: float, what: str) -> N
 
 @dataclass(kw_only=True)
 class Fleet:
-    """Worker processes on one database, started anew as they die."""
+    """Worker processes on one database, started anew as they die. A context manager that stops them."""
 
     db: str
     folder: Path
     workers: int
     faults: Faults = field(default_factory=Faults)
     plan: Plan = field(default_factory=Plan)
+    environment: dict[str, str] = field(default_factory=dict)
     processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
-    started: int = 0
+    exits: Counter[int] = field(default_factory=Counter)
+    started: list[int] = field(default_factory=list)
+
+    def __enter__(self) -> "Fleet":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     @property
     def landed_path(self) -> Path:
-        """Where workers note the faults that landed."""
+        """Where workers and stand-ins note the faults that are about to land."""
         return self.folder / "landed.txt"
 
-    def landed(self) -> int:
-        """How many faults landed on a holder so far."""
-        return len(self.landed_path.read_text().splitlines()) if self.landed_path.exists() else 0
+    def landed(self) -> list[str]:
+        """The named points of the faults noted so far."""
+        if not self.landed_path.exists():
+            return []
+        return [line.split()[2] for line in self.landed_path.read_text().splitlines()]
 
     def start_one(self, *, faults: Faults | None = None, watch: bool = True) -> "subprocess.Popen[bytes]":
         """Start one worker; its words go to a log of the fleet."""
-        chosen = asdict(faults or self.faults) | {"landed": str(self.landed_path)}
-        chosen["timing"] = SHORT | chosen["timing"]
-        arguments = ["--db", self.db, "--state_dir", str(self.folder / "state"), "--faults", json.dumps(chosen)]
-        self.started += 1
+        chosen = faults or self.faults
+        chosen = replace(chosen, landed=str(self.landed_path), timing=SHORT | chosen.timing)
+        plan = replace(self.plan, landed=str(self.landed_path))
+        arguments = ["--db", self.db, "--state_dir", str(self.folder / "state"), "--faults", json.dumps(asdict(chosen))]
         with (self.folder / "workers.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tests.faults.worker_under_fault", *arguments, *(["--watch"] if watch else [])],
                 cwd=ROOT,
-                env={**os.environ, "STAND_IN": json.dumps(asdict(self.plan)), "PYTHONPATH": str(ROOT)},
+                env={
+                    **os.environ,
+                    "STAND_IN": json.dumps(asdict(plan)),
+                    "PYTHONPATH": str(ROOT),
+                    **self.environment,
+                },
                 stdout=log,
                 stderr=log,
             )
         self.processes.append(process)
+        self.started.append(process.pid)
         return process
 
     def keep_up(self) -> None:
         """Replace the workers that died."""
+        for one in self.processes:
+            if one.poll() is not None:
+                self.exits[one.returncode] += 1
         self.processes = [one for one in self.processes if one.poll() is None]
         while len(self.processes) < self.workers:
             self.start_one()
+
+    def dead(self) -> int:
+        """How many of the workers at hand have ended, for whatever reason."""
+        return sum(one.poll() is not None for one in self.processes)
+
+    def drain(self, *, seconds: float, what: str = "every run ends") -> None:
+        """Keep the fleet up until no run is pending or running."""
+
+        def done() -> bool:
+            self.keep_up()
+            return drained(store)
+
+        with open_store(self.db, mode=OpenMode.READ) as store:
+            wait_until(done, seconds=seconds, what=f"{what}; the workers said:\n{self.log()[-2000:]}")
 
     def stop(self) -> None:
         """End every worker that is left, by its own process id."""
@@ -143,11 +209,34 @@ class Fleet:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            self.exits[process.returncode] += 1
+        self.processes = []
 
     def log(self) -> str:
         """What the workers said."""
         path = self.folder / "workers.log"
         return path.read_text(errors="replace") if path.exists() else ""
+
+    def complaints(self) -> tuple[str, ...]:
+        """What workers must never do, whatever happens to them: crash with a traceback, leave trainers behind."""
+        found = []
+        if tracebacks := self.log().count("Traceback (most recent call last)"):
+            found.append(f"{tracebacks} tracebacks of workers")
+        if left := trainers_of(self.started):
+            found.append(f"{len(left)} trainers left behind")
+        return tuple(found)
+
+
+def trainers_of(supervisors: Sequence[int]) -> list[int]:
+    """Trainer processes that live and were started by one of these supervisors."""
+    wanted = {str(pid) for pid in supervisors}
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if "--parent-pid" in words and words[words.index("--parent-pid") + 1] in wanted:
+                found.append(int(folder.name))
+    return found
 
 
 def children(pid: int) -> list[int]:
@@ -166,39 +255,120 @@ def drained(store: Store) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """What the database says after the faults."""
+    """What the database says after the faults.
+
+    `lost_supervisors` and `lost_trainers` count attempts that were taken from a dead or silent supervisor, and that
+    a supervisor reported of its killed trainer.
+    """
 
     runs: int
     lost: int
     finished_twice: int
     wrong_points: int
+    stale_rows: int = 0
+    attempts: int = 0
+    lost_supervisors: int = 0
+    lost_trainers: int = 0
+    problems: tuple[str, ...] = ()
 
     @property
     def clean(self) -> bool:
         """Whether the promise held."""
-        return self.lost == self.finished_twice == self.wrong_points == 0
+        return self.lost == self.finished_twice == self.wrong_points == self.stale_rows == 0 and not self.problems
+
+    @property
+    def landed(self) -> int:
+        """Faults that took a run from its holder."""
+        return self.lost_supervisors + self.lost_trainers
 
 
-def read_ledger(db: str, plan: Plan | None) -> Ledger:
-    """Check every run: completed, finished exactly once, and (with a stand-in's plan) exactly its points."""
+# A point that an attempt wrote past the step from which a later attempt of its run went on.
+_STALE = """
+    SELECT count(*) FROM points WHERE EXISTS (
+        SELECT 1 FROM attempts AS later
+        WHERE later.run_id = points.run_id AND later.fence > points.fence AND points.step > later.start_step
+    )
+"""
+_FINISHED_TWICE = """
+    SELECT count(*) FROM (
+        SELECT run_id FROM events WHERE action = 'finish' GROUP BY run_id HAVING count(*) > 1
+        UNION
+        SELECT run_id FROM attempts WHERE reason = 'finished' GROUP BY run_id HAVING count(*) > 1
+    ) AS twice
+"""
+_LOST = "SELECT count(*) FROM attempts WHERE reason = 'lost'"
+_OPEN = "SELECT count(*) FROM attempts WHERE ended_at IS NULL AND run_id IN (SELECT id FROM runs WHERE ended_at > 0)"
+
+
+def ask(store: Store, query: str) -> int:
+    """One number from a database under test."""
+    with store._read() as connection:
+        return int(connection.execute(text(query)).scalar_one())
+
+
+def losses(store: Store) -> int:
+    """Attempts that ended as lost so far."""
+    return ask(store, _LOST)
+
+
+Curves = dict[int, list[tuple[Split, int, float]]]
+
+
+def read_ledger(db: str, plan: Plan | None, *, curves: Curves | None = None) -> Ledger:
+    """Check every run: completed, finished exactly once, and exactly the points that it must have.
+
+    Those are a stand-in's by its `plan`, or those of `curves` by seed; with neither, no place may be taken twice.
+    """
     with open_store(db, mode=OpenMode.READ) as store:
         runs = list(store.runs(RunFilter()))
-        lost = sum(run.state is not State.COMPLETED for run in runs)
-        twice = wrong = 0
+        found: Curves = {run.id: [] for run in runs}
+        for one in store.points(RunFilter()):
+            found[one.run_id].append((one.point.split, one.point.step, one.point.loss))
+        wrong = 0
         for run in runs:
-            finished = [one for one in store.attempts(run.id) if one.reason is Reason.FINISHED]
-            twice += len(finished) > 1
-            points = [
-                (one.point.split, one.point.step, one.point.loss) for one in store.points(RunFilter(run_ids=(run.id,)))
-            ]
+            points = found[run.id]
             if plan is not None:
                 wrong += points != expected_points(run.seed, plan)
+            elif curves is not None:
+                wrong += points != curves[run.seed]
             else:
                 wrong += len(points) != len({point[:2] for point in points})
-    return Ledger(runs=len(runs), lost=lost, finished_twice=twice, wrong_points=wrong)
+        still_open = ask(store, _OPEN)
+        return Ledger(
+            runs=len(runs),
+            lost=sum(run.state is not State.COMPLETED for run in runs),
+            finished_twice=ask(store, _FINISHED_TWICE),
+            wrong_points=wrong,
+            stale_rows=ask(store, _STALE),
+            attempts=ask(store, "SELECT count(*) FROM attempts"),
+            lost_supervisors=ask(store, f"{_LOST} AND error_type <> 'TrainerKilled'"),
+            lost_trainers=ask(store, f"{_LOST} AND error_type = 'TrainerKilled'"),
+            problems=(*store.integrity_check(), *([f"{still_open} attempts never ended"] if still_open else [])),
+        )
+
+
+def curves_of(db: str) -> Curves:
+    """The points of every run by its seed, for comparison with runs that were disturbed."""
+    found: Curves = {}
+    with open_store(db, mode=OpenMode.READ) as store:
+        for run in store.runs(RunFilter()):
+            points = store.points(RunFilter(run_ids=(run.id,)))
+            found[run.seed] = [(one.point.split, one.point.step, one.point.loss) for one in points]
+    return found
+
+
+def ended_for(db: str, reason: Reason) -> int:
+    """How many attempts ended for a reason."""
+    with open_store(db, mode=OpenMode.READ) as store:
+        return ask(store, f"SELECT count(*) FROM attempts WHERE reason = '{reason.value}'")
 
 
 def expected_points(seed: int, plan: Plan) -> Sequence[tuple[Split, int, float]]:
     """Every point that a stand-in's run must end with, in the order in which the store gives them."""
     train = [(Split.TRAIN, step, point_at(seed, step).loss) for step in range(1, plan.steps + 1)]
     return [*train, (Split.VAL, plan.steps, point_at(seed, plan.steps).loss)]
+
+
+def scaled(full: int, scale: float, *, least: int = 1) -> int:
+    """A count of the full suite, made smaller for a short draw."""
+    return max(least, round(full * scale))

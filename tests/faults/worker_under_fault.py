@@ -1,7 +1,8 @@
 """A real worker (supervisor, store, pipes, signals) with a trainer of the test's choice and faults at named points.
 
-The faults are drawn inside the process, at the very statement: `claim`, `flush`, `commit_checkpoint` and `finish`,
-before or after. Each that lands while the worker holds a run is noted in a log file first, in one write.
+The faults are drawn inside the process, at the very statement: `claim`, `flush`, `commit_checkpoint`, `finish` and
+`beat`, each before, inside (all statements done, the transaction not yet committed) and after. Each that strikes while
+the worker holds a run is noted in a log file first, in one write.
 """
 
 import argparse
@@ -16,6 +17,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection, event
+
 from hlbgpt_core.errors import HlbqError
 from orchestrator.store import OpenMode, Store, open_store
 from tests.stand_in_trainer import command as stand_in_command
@@ -25,31 +28,37 @@ from worker.supervisor import Supervisor, WorkerOptions
 from worker.timing import Timing
 from worker.trainer_handle import trainer_command
 
-WATCHED = ("claim", "flush", "commit_checkpoint", "finish")
+WATCHED = ("claim", "flush", "commit_checkpoint", "finish", "beat")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Faults:
     """What goes wrong in a worker.
 
-    `kill` gives the probability of a SIGKILL by point ("flush.before"); `host` pretends another host, so that only
-    the lease tells; `real_trainer` trains for real.
+    `kill` and `stop` give the probability of a SIGKILL and of a SIGSTOP by point ("flush.before"); `host` pretends
+    another host, so that only the lease tells; `real_trainer` trains for real; `no_fence` takes the check of the
+    fence out of this process; `pages_file` names a file with the greatest size of the database in pages.
     """
 
     kill: dict[str, float] = field(default_factory=dict)
+    stop: dict[str, float] = field(default_factory=dict)
     host: str = ""
     real_trainer: bool = False
+    no_fence: bool = False
+    pages_file: str = ""
     landed: str = ""
     timing: dict[str, float] = field(default_factory=dict)
 
 
 class FaultyStore:
-    """A store that passes everything on, and may end the process before or after a watched method."""
+    """A store that passes everything on, and may end or stop the process at a watched method."""
 
     def __init__(self, store: Store, faults: Faults) -> None:
         self._store, self._faults = store, faults
         self._random = random.Random(os.urandom(8))
         self._holding = False
+        self._method = ""
+        event.listen(store._readers, "commit", self._inside)
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
@@ -57,21 +66,40 @@ class FaultyStore:
 
     def _with_faults(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*given: Any, **named: Any) -> Any:
-            self._perhaps_die(f"{name}.before")
-            result = method(*given, **named)
+            self._limit_pages()
+            self._perhaps(f"{name}.before")
+            self._method = name
+            try:
+                result = method(*given, **named)
+            finally:
+                self._method = ""
             if name == "claim":
                 self._holding = result is not None
-            self._perhaps_die(f"{name}.after")
+            self._perhaps(f"{name}.after")
             if name == "finish":
                 self._holding = False
             return result
 
         return call
 
-    def _perhaps_die(self, point: str) -> None:
-        if self._holding and self._random.random() < self._faults.kill.get(point, 0.0):
-            note_landed(self._faults.landed, point)
-            os.kill(os.getpid(), signal.SIGKILL)
+    def _inside(self, connection: Connection) -> None:
+        """Called before each commit of this process."""
+        if self._method and connection.get_execution_options().get("hlbq_writes"):
+            self._perhaps(f"{self._method}.inside")
+
+    def _perhaps(self, point: str) -> None:
+        if not self._holding and point != "claim.inside":
+            return
+        for probabilities, number in ((self._faults.kill, signal.SIGKILL), (self._faults.stop, signal.SIGSTOP)):
+            if self._random.random() < probabilities.get(point, 0.0):
+                note_landed(self._faults.landed, point)
+                os.kill(os.getpid(), number)
+
+    def _limit_pages(self) -> None:
+        if self._faults.pages_file:
+            pages = int(Path(self._faults.pages_file).read_text())
+            with self._store._read() as connection:
+                connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
 
 
 def note_landed(path: str, point: str) -> None:
@@ -79,6 +107,14 @@ def note_landed(path: str, point: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.write(descriptor, f"{time.time():.3f} {os.getpid()} {point}\n".encode())
     os.close(descriptor)
+
+
+def take_the_fence_out() -> None:
+    """Have this process's store accept writes from whoever once held a run: the suite must see what follows."""
+    from orchestrator.store import queue
+
+    queue._check_fence = lambda connection, lease: None  # type: ignore[assignment]
+    Store.still_holds = lambda self, lease: True  # type: ignore[method-assign]
 
 
 def main() -> int:
@@ -93,24 +129,27 @@ def main() -> int:
     identity = identity_of(device)
     if faults.host:
         identity = replace(identity, host=faults.host)
-    with open_store(given.db, mode=OpenMode.WRITE) as store:
-        state_folder = Path(given.state_dir)
-        state_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        supervisor = Supervisor(
-            store=FaultyStore(store, faults),  # type: ignore[arg-type]
-            state_folder=state_folder,
-            identity=identity,
-            device=device,
-            command=trainer_command("cpu") if faults.real_trainer else stand_in_command(),
-            options=WorkerOptions(watch=given.watch),
-            timing=Timing(**faults.timing),
-        )
-        supervisor.install_signal_handlers()
-        try:
+    if faults.no_fence:
+        take_the_fence_out()
+    timing = Timing(**faults.timing)
+    try:
+        with open_store(given.db, mode=OpenMode.WRITE, busy_timeout_seconds=timing.busy_timeout_seconds) as store:
+            state_folder = Path(given.state_dir)
+            state_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            supervisor = Supervisor(
+                store=FaultyStore(store, faults),  # type: ignore[arg-type]
+                state_folder=state_folder,
+                identity=identity,
+                device=device,
+                command=trainer_command("cpu") if faults.real_trainer else stand_in_command(),
+                options=WorkerOptions(watch=given.watch),
+                timing=timing,
+            )
+            supervisor.install_signal_handlers()
             supervisor.run()
-        except HlbqError as error:
-            print(f"error: {error}", file=sys.stderr, flush=True)
-            return 2
+    except HlbqError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 2
     return 0
 
 

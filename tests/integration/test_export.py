@@ -305,7 +305,7 @@ def _finish_and_rewrite(location: str, sweep_id: int, pid: int) -> None:
     with open_store(location, mode=OpenMode.WRITE) as store:
         worker = register(store, pid=pid)
         while (claim := store.claim(worker, sweep_ids=(sweep_id,))) is not None:
-                    store.finish(claim.lease, Ending(reason=Reason.FINISHED, points=sample_points(6)))
+            store.finish(claim.lease, Ending(reason=Reason.FINISHED, points=sample_points(6)))
             sweep = store.sweep(sweep_id)
             assert sweep is not None
             rewrite_sweep_csv(store, sweep)

@@ -91,7 +91,7 @@ def shape(store: Store) -> dict[str, Any]:
                 "key": seen.get_pk_constraint(name),
                 "foreign": sorted(map(repr, seen.get_foreign_keys(name))),
                 "unique": sorted(map(repr, seen.get_unique_constraints(name))),
-                "indexes": sorted(map(repr, seen.get_indexes(name))),
+                "indexes": sorted(map(_index_words, seen.get_indexes(name))),
                 "checks": sorted(map(repr, seen.get_check_constraints(name))),
             }
             for name in seen.get_table_names()
@@ -101,6 +101,12 @@ def shape(store: Store) -> dict[str, Any]:
             # Alembic and SQLAlchemy write unique constraints and checks in different order, so words are compared.
             tables["sql"] = sorted(sorted(re.findall(r"[\w.']+|[^\w\s,]", statement)) for statement in statements)
     return tables
+
+
+def _index_words(index: Any) -> str:
+    # A partial index's condition comes as an object whose repr is its address.
+    options = {name: str(value) for name, value in index.get("dialect_options", {}).items()}
+    return repr({**index, "dialect_options": options})
 
 
 def test_there_is_a_database_of_every_schema_and_revisions_count_up() -> None:
@@ -196,7 +202,7 @@ def test_readers_of_an_older_database_are_told_the_command(old_database: Path, t
     ("and_then", "says"),
     [
         ("raise RuntimeError('no')", "no"),
-        ('op.execute("UPDATE runs SET arm_id = 999")', "would break references"),
+        ('op.execute("UPDATE runs SET arm_id = 999 WHERE id = 1")', "would break references"),
     ],
 )
 def test_an_upgrade_that_fails_changes_nothing(old_database: Path, tmp_path: Path, and_then: str, says: str) -> None:

@@ -1,5 +1,7 @@
 """Planning: the product of axes and seeds, what is left out and why."""
 
+import ast
+import inspect
 import itertools
 
 import pytest
@@ -10,7 +12,7 @@ from hlbgpt_core import scale
 from hlbgpt_core.errors import SettingsError
 from hlbgpt_core.settings import Settings
 from orchestrator.errors import PlanError
-from orchestrator.plan import MAX_RUNS, joined, make_plan, token_limit
+from orchestrator.plan import MAX_RUNS, SIZED_BY, joined, make_plan, token_limit
 
 AXES = st.fixed_dictionaries(
     {},
@@ -20,6 +22,7 @@ AXES = st.fixed_dictionaries(
         "model_scale": st.lists(st.sampled_from((0.01, 0.5, 1.0, 2.0)), min_size=1, max_size=2, unique=True).map(tuple),
         "recipe": st.sampled_from((("0.4.1",), ("0.3.0",), ("0.3.0", "0.4.1"))),
         "gpu_capacity_scalar": st.lists(st.sampled_from((0.01, 1.0)), min_size=1, max_size=2, unique=True).map(tuple),
+        "lr_mult": st.sampled_from(((1.0,), (1.0, 2.0))),
         "linear_value": st.sampled_from(((False,), (True,), (False, True))),
     },
 )
@@ -66,7 +69,7 @@ def test_every_combination_is_an_arm_a_duplicate_or_left_out(axes: dict[str, tup
 def _trained(given: dict[str, object]) -> str | None:
     """The key of one combination worked out on its own; None where it can't be trained."""
     recipe = given.get("recipe", "0.4.1")
-    if recipe == "0.3.0" and {"linear_value", "qk_dim_div"} & set(given):
+    if recipe == "0.3.0" and {"linear_value", "qk_dim_div", "lr_mult"} & set(given):
         return None
     try:
         resolved = scale.resolve(Settings.from_dict(given))
@@ -172,6 +175,16 @@ def test_joined_plans_hold_each_arm_once_with_the_most_seeds() -> None:
     both = joined([first, second])
     assert [arm.settings.num_heads for arm in both.arms] == [1, 2, 3]
     assert (both.num_runs, both.first_seed) == (4, 5)
+
+
+def test_the_settings_that_size_a_model_are_those_that_scale_reads() -> None:
+    tree = ast.parse(inspect.getsource(scale))
+    read = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "settings"
+    }
+    assert read == SIZED_BY
 
 
 def test_token_limits() -> None:

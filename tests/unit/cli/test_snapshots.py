@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from orchestrator.cli.main import build_app
+from orchestrator.cli.main import COMMANDS, build_app
 
 FOLDER = Path(__file__).with_name("snapshots")
 RENEW = "HLBQ_RENEW_SNAPSHOTS"
@@ -27,6 +27,13 @@ def test_every_command_has_the_options_of_its_snapshot() -> None:
             (FOLDER / name).write_text(text, encoding="utf-8")
     stored = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.txt")}
     assert stored == now, f"if the change is meant: {RENEW}=1 python -m pytest {Path(__file__).name}"
+
+
+def test_the_table_of_commands_is_what_the_modules_register() -> None:
+    listed = [name for names in COMMANDS.values() for name in names]
+    assert sorted(typer.main.get_command(build_app()).commands) == sorted(listed)
+    for names in COMMANDS.values():
+        assert list(typer.main.get_command(build_app(names[0])).commands) == list(names)
 
 
 def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:

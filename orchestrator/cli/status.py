@@ -1,0 +1,49 @@
+"""`hlbq status`: how far everything is."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, print_json
+from orchestrator.cli.option_groups import grouped
+from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.errors import UsageError
+
+
+def register(app: typer.Typer) -> None:
+    """Add `hlbq status`."""
+    app.command("status", cls=VariadicCommand)(grouped(status))
+
+
+def status(
+    runs: RunFilterOptions,
+    database: DatabaseOption,
+    as_json: JsonOption = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Stay, and keep it up to date until Ctrl-C.")] = False,
+) -> None:
+    """Show runs by state, what is running, how long it will take, and who works on it.
+
+    Without filters it covers every sweep; listed are those that are not done, and the latest.
+    """
+    if watch and as_json:
+        raise UsageError("--watch shows and --json prints once", "Leave one of them out.")
+    wanted = runs.to_filter()
+    with database.read() as store:
+        for sweep_id in wanted.sweep_ids:
+            if store.sweep(sweep_id) is None:
+                raise UsageError(f"there is no sweep {sweep_id}", "hlbq status lists the sweeps.")
+        if watch:
+            from orchestrator import live_view
+
+            live_view.watch(store, wanted)
+            return
+        from orchestrator.status import read_status
+
+        found = read_status(store, wanted, now=time.time())
+    if as_json:
+        print_json(found.to_dict())
+        return
+    from orchestrator.status_text import status_lines
+
+    print("\n".join(status_lines(found)))

@@ -1,0 +1,289 @@
+"""What `hlbq status` shows, computed from the database: values only, no words and no colours.
+
+The fields of these classes are the keys of `--json`.
+"""
+
+import dataclasses
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hlbgpt_core.points import Split
+from orchestrator.arms import differing_settings
+from orchestrator.records import AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord, WorkerRecord
+from orchestrator.runs import State
+from orchestrator.store import Store
+from orchestrator.time_left import estimate_sweep_seconds, run_seconds_left
+
+# More running runs, or runs of a small sweep, than anybody reads are counted and not listed.
+MOST_RUNNING_SHOWN = 64
+MOST_RUNS_SHOWN = 40
+MOST_ENDED_WORKERS_SHOWN = 5
+MOST_EVENTS_SHOWN = 5
+SET_ASIDE = "set aside"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepStatus:
+    """A sweep's counts. `seconds_left` is None where nothing is known of its runs' speed yet.
+
+    `export_command` is set where another host keeps the sweep's CSV up to date, or should.
+    """
+
+    id: int
+    name: str
+    counts: Mapping[str, int]
+    total: int
+    done: int
+    seconds_left: float | None
+    export_command: str | None
+    csv_path: str | None
+    csv_host: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatus:
+    """A run. `settings` are those in which the sweep's arms differ; losses are in nats a token."""
+
+    id: int
+    sweep: int
+    settings: Mapping[str, Any]
+    num_params: int
+    seed: int
+    state: str
+    reason: str | None
+    paused: bool
+    phase: str | None
+    step: int
+    epoch: float | None
+    fraction: float
+    seconds_left: float | None
+    tokens_per_second: float
+    microbatches: int | None
+    memory_bytes: int
+    last_train_loss: float | None
+    last_val_loss: float | None
+    val_losses: Sequence[float]
+    worker: int | None
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerStatus:
+    """A worker. `silent` says that its last beat is older than its lease, by this host's clock."""
+
+    id: int
+    hostname: str
+    pid: int
+    device: str
+    device_name: str
+    slot: int
+    slots: int
+    beat_age_seconds: float
+    silent: bool
+    run: int | None
+    ended: bool
+    set_aside: bool
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventStatus:
+    """Something that happened."""
+
+    at: float
+    actor: str
+    action: str
+    sweep: int | None
+    run: int | None
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """One moment of a database. `runs` are the running ones and those of the latest sweep, if they are few."""
+
+    database: str
+    at: float
+    counts: Mapping[str, int]
+    total: int
+    sweeps: Sequence[SweepStatus]
+    running_total: int
+    runs: Sequence[RunStatus]
+    workers: Sequence[WorkerStatus]
+    events: Sequence[EventStatus]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON can hold it."""
+        return dataclasses.asdict(self)
+
+
+def read_status(store: Store, wanted: RunFilter, *, now: float) -> Status:
+    """The status of the runs that `wanted` lets through; `now` is in seconds since the epoch."""
+    sweeps = [sweep for sweep in store.sweeps() if not wanted.sweep_ids or sweep.id in wanted.sweep_ids]
+    counts = _sum(sweeps) if _whole_sweeps(wanted) else store.counts(wanted)
+    running = store.running(wanted) if counts[State.RUNNING] else []
+    shown = _shown_runs(store, wanted, sweeps, running[:MOST_RUNNING_SHOWN])
+    workers = store.workers()
+    runs = _run_statuses(store, shown, sweeps, now)
+    left = {run.id: run.seconds_left for run in runs if run.seconds_left is not None}
+    return Status(
+        database=store.location.display,
+        at=now,
+        counts={state.value: counts[state] for state in State},
+        total=sum(counts.values()),
+        sweeps=[_sweep_status(store, sweep, running, left, len(workers)) for sweep in sweeps],
+        running_total=len(running),
+        runs=runs,
+        workers=[_worker_status(worker, now) for worker in [*workers, *_ended_badly(store, sweeps)]],
+        events=[
+            EventStatus(
+                at=event.at,
+                actor=event.actor,
+                action=event.action,
+                sweep=event.sweep_id,
+                run=event.run_id,
+                why=event.why,
+            )
+            for event in _newest_events(store, wanted)
+        ],
+    )
+
+
+def _whole_sweeps(wanted: RunFilter) -> bool:
+    return not (wanted.run_ids or wanted.states or wanted.reasons or wanted.where)
+
+
+def _sum(sweeps: Sequence[SweepRecord]) -> dict[State, int]:
+    return {state: sum(sweep.counts[state] for sweep in sweeps) for state in State}
+
+
+def _newest_events(store: Store, wanted: RunFilter) -> Sequence[EventRecord]:
+    sweep_id = wanted.sweep_ids[0] if len(wanted.sweep_ids) == 1 else None
+    return store.events(sweep_id=sweep_id, limit=MOST_EVENTS_SHOWN)
+
+
+def _shown_runs(
+    store: Store, wanted: RunFilter, sweeps: Sequence[SweepRecord], running: Sequence[RunRecord]
+) -> Sequence[RunRecord]:
+    shown = {run.id: run for run in running}
+    if not _whole_sweeps(wanted):
+        shown |= {run.id: run for run in store.runs(wanted, limit=MOST_RUNS_SHOWN)}
+    elif sweeps and sum(sweeps[-1].counts.values()) <= MOST_RUNS_SHOWN:
+        shown |= {run.id: run for run in store.runs(RunFilter(sweep_ids=(sweeps[-1].id,)))}
+    return [shown[run_id] for run_id in sorted(shown)]
+
+
+def _run_statuses(
+    store: Store, runs: Sequence[RunRecord], sweeps: Sequence[SweepRecord], now: float
+) -> list[RunStatus]:
+    swept = {sweep.id: _swept_settings(sweep, runs) for sweep in sweeps}
+    curves = {curve.run_id: curve for curve in store.curves([run.id for run in runs if run.fence], Split.VAL)}
+    running = [run.id for run in runs if run.state is State.RUNNING]
+    microbatches = {curve.run_id: curve["microbatches"][-1] for curve in store.curves(running, Split.TRAIN)}
+    statuses = []
+    for run in runs:
+        attempt = store.attempts(run.id)[-1] if run.state is State.RUNNING else None
+        curve = curves.get(run.id)
+        losses = [loss for loss in curve["loss"] if loss is not None] if curve else []
+        statuses.append(_run_status(run, swept.get(run.sweep_id, ()), losses, microbatches.get(run.id), attempt, now))
+    return statuses
+
+
+def _swept_settings(sweep: SweepRecord, runs: Sequence[RunRecord]) -> Sequence[str]:
+    """The settings that were given several values when the sweep was made, or have several in `runs`."""
+    given = [name for name, values in sweep.definition.get("axes", {}).items() if len(values) > 1]
+    differing = differing_settings(run.settings for run in runs if run.sweep_id == sweep.id)
+    return list(dict.fromkeys([*given, *differing]))
+
+
+def _run_status(
+    run: RunRecord,
+    swept: Sequence[str],
+    val_losses: Sequence[float],
+    microbatches: int | None,
+    attempt: AttemptRecord | None,
+    now: float,
+) -> RunStatus:
+    train_tokens = run.facts.get("train_tokens")
+    return RunStatus(
+        id=run.id,
+        sweep=run.sweep_id,
+        settings={name: run.settings.get(name) for name in swept},
+        num_params=run.num_params,
+        seed=run.seed,
+        state=run.state.value,
+        reason=run.reason.value if run.reason else None,
+        paused=run.paused,
+        phase=run.phase.value if run.phase else None,
+        step=run.step,
+        epoch=run.tokens_seen / train_tokens if train_tokens else None,
+        fraction=1.0 if run.state is State.COMPLETED else run.fraction,
+        seconds_left=run_seconds_left(run, attempt, now) if attempt else None,
+        tokens_per_second=run.tokens_per_second,
+        microbatches=microbatches,
+        memory_bytes=run.memory_bytes,
+        last_train_loss=run.last_train_loss,
+        last_val_loss=run.last_val_loss,
+        val_losses=val_losses,
+        worker=run.worker_id,
+        error=f"{run.error_type}: {run.error_message}" if run.error_type else run.error_message,
+    )
+
+
+def _sweep_status(
+    store: Store, sweep: SweepRecord, running: Sequence[RunRecord], left: Mapping[int, float], workers: int
+) -> SweepStatus:
+    open_runs = sweep.counts[State.PENDING] + sweep.counts[State.RUNNING]
+    own = [run for run in running if run.sweep_id == sweep.id]
+    elsewhere = sweep.csv is not None and sweep.csv.host != socket.gethostname()
+    total = sum(sweep.counts.values())
+    return SweepStatus(
+        id=sweep.id,
+        name=sweep.name,
+        counts={state.value: sweep.counts[state] for state in State},
+        total=total,
+        done=total - open_runs,
+        seconds_left=estimate_sweep_seconds(store, sweep, own, left, workers) if open_runs else 0.0,
+        export_command=f"hlbq export results.csv --sweep {sweep.id}" if elsewhere else None,
+        csv_path=sweep.csv.path if sweep.csv else None,
+        csv_host=sweep.csv.host if sweep.csv else None,
+    )
+
+
+def _ended_badly(store: Store, sweeps: Sequence[SweepRecord]) -> Sequence[WorkerRecord]:
+    """Workers that were set aside or taken for dead, as long as there is work and nobody took their place."""
+    if not any(sweep.counts[State.PENDING] + sweep.counts[State.RUNNING] for sweep in sweeps):
+        return []
+    newest = {_place(worker): worker for worker in store.workers(ended=True)}
+    bad = [worker for worker in newest.values() if worker.ended_at is not None and not _ordinary_end(worker.ended_why)]
+    return bad[-MOST_ENDED_WORKERS_SHOWN:]
+
+
+def _place(worker: WorkerRecord) -> tuple[str, str, int]:
+    return worker.identity.hostname, worker.identity.device, worker.identity.slot
+
+
+def _ordinary_end(why: str) -> bool:
+    return why in ("asked to stop", "the queue is empty") or why.endswith("runs are done")
+
+
+def _worker_status(worker: WorkerRecord, now: float) -> WorkerStatus:
+    age = max(now - worker.beat_at, 0.0)
+    identity = worker.identity
+    return WorkerStatus(
+        id=worker.id,
+        hostname=identity.hostname,
+        pid=identity.pid,
+        device=identity.device,
+        device_name=identity.device_name,
+        slot=identity.slot,
+        slots=identity.slots,
+        beat_age_seconds=age,
+        silent=worker.ended_at is None and age > worker.lease_seconds,
+        run=worker.run_id,
+        ended=worker.ended_at is not None,
+        set_aside=SET_ASIDE in worker.ended_why,
+        why=worker.ended_why,
+    )

@@ -1,0 +1,191 @@
+"""A status in words: lines and tables of plain text, which the terminal view colours and pipes get as they are."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator.options import value_text
+from orchestrator.runs import State
+from orchestrator.status import RunStatus, Status, SweepStatus, WorkerStatus
+from orchestrator.wording import duration, loss_text, short_count
+
+BAR_WIDTH = 28
+SPARK_WIDTH = 14
+_SPARKS = "▁▂▃▄▅▆▇█"
+_ERROR_WIDTH = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTable:
+    """A table of texts. Columns named in `right` hold numbers and are set flush right."""
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    right: frozenset[str] = frozenset()
+
+    def without_empty_columns(self) -> "TextTable":
+        """The table without the columns that are empty throughout."""
+        kept = [place for place in range(len(self.headers)) if any(row[place] for row in self.rows)]
+        rows = [[row[place] for place in kept] for row in self.rows]
+        return TextTable(headers=[self.headers[place] for place in kept], rows=rows, right=self.right)
+
+    def lines(self) -> list[str]:
+        """The table as aligned lines, without empty columns."""
+        shown = self.without_empty_columns()
+        cells = [shown.headers, *shown.rows]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        flush = [header in self.right for header in shown.headers]
+        return [
+            "  ".join(
+                cell.rjust(width) if right else cell.ljust(width)
+                for cell, width, right in zip(row, widths, flush, strict=True)
+            ).rstrip()
+            for row in cells
+        ]
+
+
+def status_lines(status: Status) -> list[str]:
+    """The whole status as plain lines."""
+    if not status.total:
+        return [f"{status.database}: no runs yet. Make some: hlbq submit --help"]
+    lines = [f"{status.database}: {counts_text(status.counts)}", ""]
+    lines += sweeps_table(status.sweeps).lines()
+    lines += csv_notes(status.sweeps)
+    if status.runs:
+        lines += ["", *runs_table(status.runs).lines()]
+    hidden = status.running_total - sum(run.state == State.RUNNING for run in status.runs)
+    if hidden:
+        lines += [f"and {hidden:,} more running"]
+    if status.workers:
+        lines += ["", *workers_table(status.workers).lines()]
+    elif status.counts[State.PENDING] + status.counts[State.RUNNING]:
+        lines += ["", "No worker is at work. Start one: hlbq worker"]
+    return lines
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """`8 runs: 2 running, 6 completed`; states without runs are left out."""
+    total = sum(counts.values())
+    named = ", ".join(f"{number:,} {state}" for state, number in counts.items() if number)
+    return f"{total:,} run{'' if total == 1 else 's'}: {named}"
+
+
+def sweeps_table(sweeps: Sequence[SweepStatus], *, most: int = 12) -> TextTable:
+    """The sweeps that are not done, and the latest: a bar, counts by state, and the time left."""
+    shown = [sweep for sweep in sweeps if sweep.done < sweep.total][-most:]
+    if sweeps and sweeps[-1] not in shown:
+        shown.append(sweeps[-1])
+    states = [state.value for state in State]
+    rows = [
+        [
+            str(sweep.id),
+            sweep.name,
+            bar(sweep.done / sweep.total if sweep.total else 0.0),
+            f"{sweep.done:,}/{sweep.total:,}",
+            *(f"{sweep.counts[state]:,}" if sweep.counts[state] else "" for state in states),
+            duration(sweep.seconds_left) if sweep.done < sweep.total else "",
+        ]
+        for sweep in shown
+    ]
+    headers = ["sweep", "name", "progress", "done", *states, "left"]
+    return TextTable(headers=headers, rows=rows, right=frozenset({"sweep", "done", *states, "left"}))
+
+
+def csv_notes(sweeps: Sequence[SweepStatus]) -> list[str]:
+    """For sweeps whose CSV another host keeps: the command that writes it here."""
+    return [
+        f"sweep {sweep.id}: its CSV {sweep.csv_path} is kept on {sweep.csv_host}; here: {sweep.export_command}"
+        for sweep in sweeps
+        if sweep.export_command
+    ]
+
+
+def runs_table(runs: Sequence[RunStatus]) -> TextTable:
+    """A row a run: what sets it apart, how far it is, how well it does."""
+    names = list(dict.fromkeys(itertools.chain.from_iterable(run.settings for run in runs)))
+    headers = ["run", "params", *names, "seed", "state", "done", "step", "epoch", "train loss", "val loss", "val curve"]
+    headers += ["tokens/s", "microbatches", "memory", "left", "error"]
+    rows = []
+    for run in runs:
+        running = run.state == State.RUNNING
+        rows.append(
+            [
+                str(run.id),
+                short_count(run.num_params),
+                *(value_text(run.settings[name]) if name in run.settings else "" for name in names),
+                str(run.seed),
+                state_text(run),
+                f"{run.fraction:.0%}" if running else "",
+                f"{run.step:,}" if run.step else "",
+                f"{run.epoch:.2f}" if run.epoch else "",
+                loss_text(run.last_train_loss),
+                loss_text(run.last_val_loss),
+                sparkline(run.val_losses),
+                short_count(run.tokens_per_second) if run.tokens_per_second else "",
+                f"{run.microbatches:,}" if running and run.microbatches else "",
+                f"{run.memory_bytes / 2**30:.1f} GiB" if running and run.memory_bytes else "",
+                duration(run.seconds_left) if running else "",
+                _short(run.error) if run.state in (State.FAILED, State.PENDING) else "",
+            ]
+        )
+    return TextTable(headers=headers, rows=rows, right=frozenset(headers) - {"state", "val curve", "error"})
+
+
+def state_text(run: RunStatus) -> str:
+    """The state, with what else matters of it: the phase, the reason, a pause."""
+    if run.state == State.RUNNING:
+        return f"running: {run.phase}" if run.phase and run.phase != "train" else "running"
+    if run.paused and run.state == State.PENDING:
+        return "paused"
+    return f"{run.state}: {run.reason}" if run.state == State.FAILED and run.reason else run.state
+
+
+def workers_table(workers: Sequence[WorkerStatus]) -> TextTable:
+    """A row a worker: where it is, when it was last heard of, what it holds."""
+    rows = [
+        [
+            str(worker.id),
+            worker.hostname,
+            worker.device + (f" ({worker.slot + 1} of {worker.slots})" if worker.slots > 1 else ""),
+            worker.device_name,
+            f"{duration(worker.beat_age_seconds)} ago",
+            str(worker.run) if worker.run else "",
+            _worker_note(worker),
+        ]
+        for worker in workers
+    ]
+    headers = ["worker", "host", "device", "device name", "last beat", "holds run", "note"]
+    return TextTable(headers=headers, rows=rows, right=frozenset({"worker", "last beat", "holds run"}))
+
+
+def _worker_note(worker: WorkerStatus) -> str:
+    if worker.set_aside:
+        return worker.why
+    if worker.ended:
+        return f"ended: {worker.why}"
+    return "silent for longer than its lease" if worker.silent else ""
+
+
+def bar(fraction: float, width: int = BAR_WIDTH) -> str:
+    """A bar of `width` characters, eighths of a character fine."""
+    eighths = round(min(max(fraction, 0.0), 1.0) * width * 8)
+    full, rest = divmod(eighths, 8)
+    return ("█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")).ljust(width, "·")
+
+
+def sparkline(values: Sequence[float], width: int = SPARK_WIDTH) -> str:
+    """The course of `values` in at most `width` characters; what is not finite is `!`."""
+    if len(values) > width:
+        values = [values[round(place * (len(values) - 1) / (width - 1))] for place in range(width)]
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return "!" * len(values)
+    low, high = min(finite), max(finite)
+    scale = (len(_SPARKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(_SPARKS[round((value - low) * scale)] if math.isfinite(value) else "!" for value in values)
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _ERROR_WIDTH else f"{line[: _ERROR_WIDTH - 1]}…"

@@ -1,0 +1,30 @@
+"""Numbers as people read them."""
+
+
+def short_count(number: float) -> str:
+    """A count: `812`, `30.8K`, `46.0M`, `1.2B`."""
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if number >= size:
+            return f"{number / size:.1f}{letter}"
+    return f"{number:.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time as people read it: `45 s`, `12 min`, `3 h 20 min`, `2 d 5 h`."""
+    if seconds is None:
+        return "?"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes:02} min"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h"
+
+
+def loss_text(loss: float | None) -> str:
+    """A loss to four digits; empty where there is none."""
+    return "" if loss is None else f"{loss:.4f}"

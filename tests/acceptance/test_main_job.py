@@ -1,0 +1,187 @@
+"""The main job from the command line, on real text with the real trainer: submit, work, look, export."""
+
+import ast
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.records import RunFilter
+from orchestrator.runs import State
+from orchestrator.store import OpenMode, open_store
+from tests.faults.harness import wait_until
+
+TINY = ["--tokenizer", "bytes", "--depth", "1", "--width", "64", "--max_sequence_length", "64", "--initial_sequence_length", "16", "--sequence_growth_steps", "10", "--gpu_capacity_scalar", "0.01", "--lr_mult", "0.5", "--max_microbatches", "2", "--num_eval_tokens", "1024"]
+PYSTDLIB = ("--dataset", "pystdlib")
+HLBQ = [sys.executable, "-P", "-m", "orchestrator.cli.main"]
+Done = subprocess.CompletedProcess[str]
+Hlbq = Callable[..., Done]
+
+
+@pytest.fixture
+def hlbq(tmp_path: Path) -> Hlbq:
+    def call(*arguments: str, code: int = 0, **environment: str) -> Done:
+        done = subprocess.run(
+            [*HLBQ, *arguments], cwd=tmp_path, env={**os.environ, **environment}, capture_output=True, text=True
+        )
+        assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return call
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def losses(folder: Path, run_id: int) -> list[tuple[Any, ...]]:
+    """All that a run recorded but for its seconds, which no two attempts share."""
+    with open_store(str(folder / "hlbq.db"), mode=OpenMode.READ) as store:
+        return [
+            (point.split, point.step, point.loss, point.acc, point.grad_norm, point.tokens_seen, point.lr)
+            for point in (one.point for one in store.points(RunFilter(run_ids=(run_id,))))
+        ]
+
+
+def test_from_settings_to_a_table(hlbq: Hlbq, tmp_path: Path) -> None:
+    told = json.loads(
+        hlbq("submit", *TINY, *PYSTDLIB, "--num_heads", "1", "2", "--num_runs", "2", "--max_steps", "12", "--log_every", "1",
+             "--json").stdout
+    )  # fmt: skip
+    assert told["runs"] == 4
+    hlbq("worker", "--device", "cpu")
+    status = json.loads(hlbq("status", "--json").stdout)
+    assert json.dumps(status).count("completed") >= 1
+    hlbq("export", "results.csv")
+    rows = read_csv(tmp_path / "results.csv")
+    assert [(row["num_heads"], row["seed"], row["run_num"]) for row in rows] == [
+        ("1", "100", "1"),
+        ("2", "100", "1"),
+        ("1", "101", "2"),
+        ("2", "101", "2"),
+    ]
+    for row in rows:
+        curve = ast.literal_eval(row["train_loss"])
+        assert len(curve) == 12 and curve == json.loads(row["train_loss"])
+        assert float(row["last_val_loss"]) == ast.literal_eval(row["val_loss"])[-1]
+        assert row["linear_value"] == "false" and row["state"] == "completed"
+    assert "seed 101" in hlbq("show", "4").stdout
+
+
+def test_the_same_seed_gives_the_same_run_bit_for_bit(hlbq: Hlbq, tmp_path: Path) -> None:
+    for _ in range(2):
+        hlbq("submit", *TINY, *PYSTDLIB, "--max_steps", "15", "--log_every", "1", "--eval_every", "5")
+    hlbq("worker", "--device", "cpu", "--count", "1")
+    hlbq("worker", "--device", "cpu")
+    assert losses(tmp_path, 1) == losses(tmp_path, 2)
+    assert len(losses(tmp_path, 1)) == 15 + 3
+
+
+@pytest.mark.parametrize("fault", ["SIGTERM", "SIGKILL"])
+def test_a_run_that_was_stopped_goes_on_to_the_very_points_of_one_that_was_not(
+    hlbq: Hlbq, tmp_path: Path, fault: str
+) -> None:
+    submit = (
+        "submit",
+        *TINY,
+        *PYSTDLIB,
+        "--max_steps",
+        "120",
+        "--log_every",
+        "1",
+        "--eval_every",
+        "25",
+        "--checkpoint_every",
+        "0.2",
+    )
+    hlbq(*submit)
+    hlbq(*submit)
+    worker = subprocess.Popen([*HLBQ, "worker", "--device", "cpu"], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.READ) as store:
+
+        def has_a_checkpoint() -> bool:
+            run = store.run(1)
+            return run is not None and run.checkpoint is not None and 15 < run.checkpoint.step < 100
+
+        wait_until(has_a_checkpoint, seconds=60, what="a checkpoint of run 1")
+        worker.send_signal(getattr(signal, fault))
+        worker.wait(timeout=60)
+        assert store.run(1).state in (State.PENDING, State.RUNNING)  # type: ignore[union-attr]
+    hlbq("worker", "--device", "cpu")
+    assert losses(tmp_path, 1) == losses(tmp_path, 2)
+    with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.READ) as store:
+        first, second = store.attempts(1)
+        assert second.start_step > 0 and first.start_step == 0
+        times = [
+            one.point.cumulative_time for one in store.points(RunFilter(run_ids=(1,))) if one.point.split == "train"
+        ]
+        assert times == sorted(times)
+
+
+def test_a_worker_without_its_data_says_what_works_offline(hlbq: Hlbq, tmp_path: Path) -> None:
+    hlbq("submit", "--num_runs", "1")  # needs no data, waits for no network
+    hlbq(
+        "worker", "--device", "cpu", code=1, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "hub"), HLBQ_CACHE=str(tmp_path)
+    )
+    shown = hlbq("show", "1").stdout
+    assert "failed" in shown and "pystdlib" in shown and "text:" in shown
+    assert "Traceback" in shown  # the whole error is kept with the run
+
+
+def test_a_text_that_went_away_fails_its_run_in_the_words_of_submit(hlbq: Hlbq, tmp_path: Path) -> None:
+    text = tmp_path / "words.txt"
+    text.write_text("to be or not to be " * 5000)
+    submit = ("submit", *TINY, "--dataset", f"text:{text}", "--max_steps", "2")
+    hlbq(*submit)
+    text.unlink()
+    hlbq("worker", "--device", "cpu", code=1)
+    refused = hlbq(*submit, code=2).stderr
+    said = refused.removeprefix("error: ").splitlines()[0]
+    assert str(text) in said and said in hlbq("show", "1").stdout
+
+
+def test_the_trainer_is_started_anew_when_the_core_changes(tmp_path: Path) -> None:
+    import shutil
+
+    root = Path(__file__).parents[2]
+    for package in ("hlbgpt_core", "orchestrator", "worker", "migrations"):
+        shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+
+    def hlbq(*arguments: str) -> Done:
+        return subprocess.run(
+            [*HLBQ, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+
+    hlbq("submit", *TINY, *PYSTDLIB, "--max_steps", "3")
+    worker = subprocess.Popen(
+        [*HLBQ, "worker", "--device", "cpu", "--watch"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE
+    )
+    try:
+        with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.READ) as store:
+            wait_until(lambda: store.run(1).state is State.COMPLETED, seconds=60, what="run 1")  # type: ignore[union-attr]
+            recipe = tmp_path / "hlbgpt_core" / "recipes" / "v041.py"
+            recipe.write_text(recipe.read_text() + "\n# edited\n")
+            hlbq("submit", *TINY, *PYSTDLIB, "--max_steps", "3")
+            wait_until(lambda: store.run(2).state is State.COMPLETED, seconds=60, what="run 2")  # type: ignore[union-attr]
+            digests = [store.attempts(run_id)[0].provenance["core_digest"] for run_id in (1, 2)]
+    finally:
+        worker.terminate()
+        said = worker.communicate(timeout=30)[1].decode()
+    assert digests[0] != digests[1] and all(re.fullmatch("[0-9a-f]{16}", one) for one in digests)
+    assert "changed on disk" in said
+
+
+def test_a_gpu_that_is_not_there_is_a_clear_refusal(hlbq: Hlbq) -> None:
+    hlbq("submit", *TINY, *PYSTDLIB)
+    refused = hlbq("worker", "--gpu", "99", code=2).stderr
+    assert "no GPU 99" in refused and "--device cpu" in refused and "Traceback" not in refused

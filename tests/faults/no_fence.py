@@ -1,0 +1,71 @@
+"""The fence taken out: workers that were stopped past their lease write on. The suite must see runs finish twice."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from orchestrator.records import RunFilter
+from orchestrator.runs import State
+from orchestrator.store import OpenMode, open_store
+from tests.faults.harness import Fleet, Ground, drained, new_sweep, read_ledger, scaled, submit, wait_until
+from tests.faults.report import FaultRow
+from tests.faults.worker_under_fault import Faults
+from tests.stand_in_trainer import Plan
+
+ZOMBIES = 10
+PLAN = Plan(steps=40, step_seconds=0.03, checkpoint_every=5)
+
+
+def run(scale: float, ground: Ground) -> list[FaultRow]:
+    """The same zombies twice on each database: as hlbq is, and with the fence taken out."""
+    rows = []
+    for no_fence in (False, True):
+        for kind, db, folder in ground.databases("no-fence"):
+            rows.append(_with_zombies(scaled(ZOMBIES, scale, least=2), kind, db, folder, no_fence=no_fence))
+    return rows
+
+
+def _with_zombies(count: int, kind: str, db: str, folder: Path, *, no_fence: bool) -> FaultRow:
+    """Stop `count` holders, have others finish their runs, let them go on."""
+    began = time.monotonic()
+    submit(db, new_sweep(count))
+    with Fleet(db=db, folder=folder, workers=0, plan=PLAN, faults=Faults(host="rescuer/1")) as fleet:
+        # Each on a host of its own: of a process elsewhere only the lease tells.
+        zombies = [fleet.start_one(faults=Faults(host=f"zombie-{n}/1", no_fence=no_fence)) for n in range(count)]
+        with open_store(db, mode=OpenMode.READ) as store:
+            wait_until(
+                lambda: len([run for run in store.runs(RunFilter()) if run.state is State.RUNNING and run.step >= 6]) == count,
+                seconds=60,
+                what="every zombie trains",
+            )
+            for zombie in zombies:
+                os.kill(zombie.pid, signal.SIGSTOP)
+            fleet.start_one()
+            fleet.start_one()
+            wait_until(lambda: drained(store), seconds=120, what="every run is finished by others")
+        for zombie in zombies:
+            os.kill(zombie.pid, signal.SIGCONT)
+        _wait_for_words(fleet, count, no_fence=no_fence)
+        fleet.stop()
+        ledger = read_ledger(db, PLAN)
+        name = "zombies with the fence taken out" if no_fence else "the same zombies with the fence"
+        return FaultRow(
+            fault=name,
+            database=kind,
+            landed=ledger.lost_supervisors,
+            lost=ledger.lost + (0 if no_fence else ledger.wrong_points),
+            finished_twice=ledger.finished_twice,
+            stale_rows=ledger.stale_rows,
+            besides="must finish runs twice: the suite can see the fault" if no_fence else "",
+            seconds=time.monotonic() - began,
+            broken=() if no_fence else (*ledger.problems, *fleet.complaints()),
+            proves_sight=no_fence,
+        )
+
+
+def _wait_for_words(fleet: Fleet, count: int, *, no_fence: bool) -> None:
+    """Wait until every zombie has said what became of its run."""
+    ends = "ends (finished)" if no_fence else "no longer held by this worker"
+    wanted = 2 * count if no_fence else count
+    wait_until(lambda: fleet.log().count(ends) >= wanted, seconds=60, what=f"{wanted} times '{ends}'")

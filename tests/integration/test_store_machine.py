@@ -1,0 +1,312 @@
+"""Any order of claims, flushes, kills, cancels and retries, compared step by step with a small model.
+
+The model is what the design promises: at most one live fence a run, terminal is final without retry, no point
+of a superseded attempt after hand-over, counters right. The clock is virtual.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from hlbgpt_core.points import SavedCheckpoint, Split
+from orchestrator.errors import FencedError, WorkerGoneError
+from orchestrator.records import Lease, RunFilter
+from orchestrator.runs import TERMINAL, Limits, Reason, Spent, State, judge
+from orchestrator.store import Store
+from orchestrator.tables import metadata
+from tests.conftest import VirtualClock
+from tests.store_examples import ALL, ending, live, point, register, saved, submit
+
+LIMITS = Limits(max_attempts=2, max_losses=2, backoff_seconds=10, max_backoff_seconds=40)
+RUNS = 4
+run_numbers = st.integers(1, RUNS)
+
+
+@dataclass(kw_only=True)
+class ModelRun:
+    """What the design says of a run."""
+
+    state: State = State.PENDING
+    fence: int = 0
+    worker: int | None = None
+    priority: int = 0
+    paused: bool = False
+    spent: Spent = field(default_factory=Spent)
+    backoff: tuple[float, float] | None = None
+    checkpoint: SavedCheckpoint | None = None
+    previous: SavedCheckpoint | None = None
+    points: dict[tuple[Split, int], int] = field(default_factory=dict)
+
+    def waits(self, now: float) -> bool:
+        """Whether its wait after an error is not over."""
+        return self.backoff is not None and self.backoff[0] <= now < self.backoff[1]
+
+    def resume_from_checkpoint(self) -> None:
+        """Forget the points that the next attempt makes anew."""
+        start = self.checkpoint.step if self.checkpoint else -1
+        self.points = {place: fence for place, fence in self.points.items() if place[1] <= start}
+
+    def next_step(self) -> int:
+        """The step after the last stored one."""
+        return max((step for _, step in self.points), default=0) + 1
+
+    def end(self, reason: Reason, now: float) -> None:
+        """Apply the policy of an ending."""
+        verdict = judge(reason, self.spent, LIMITS)
+        self.state, self.spent, self.worker = verdict.state, verdict.spent, None
+        self.backoff = (now, now + verdict.backoff_seconds) if verdict.backoff_seconds else None
+        if self.state is State.PENDING:
+            self.resume_from_checkpoint()
+
+
+def empty(store: Store) -> None:
+    """Remove every row, so that numbers begin at 1 again: a new database for each example would take longer."""
+    tables = [table.name for table in reversed(metadata.sorted_tables)]
+    with store._write() as connection:
+        if store.location.dialect == "postgresql":
+            connection.exec_driver_sql(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY")
+        else:
+            for name in tables:
+                connection.exec_driver_sql(f"DELETE FROM {name}")
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Workers and people at one queue of four runs."""
+
+    workers = Bundle("workers")
+    leases = Bundle("leases")
+
+    def __init__(self, store: Store, clock: VirtualClock) -> None:
+        super().__init__()
+        self.store, self.clock = store, clock
+        empty(store)
+        submit(self.store, depths=(2, 4), seeds=RUNS // 2, limits=LIMITS)
+        self.runs = {number: ModelRun() for number in range(1, RUNS + 1)}
+        self.beats: dict[int, int] = {}
+        self.ended: set[int] = set()
+
+    # Workers
+
+    @initialize(target=workers)
+    def two_workers(self) -> object:
+        return multiple(self.register(), self.register())
+
+    @rule(target=workers)
+    def register_worker(self) -> int:
+        return self.register()
+
+    def register(self) -> int:
+        number = register(self.store, len(self.beats))
+        self.beats[number] = 0
+        return number
+
+    @rule(worker=workers)
+    def beat(self, worker: int) -> None:
+        if worker in self.ended:
+            with pytest.raises(WorkerGoneError):
+                self.store.beat(worker)
+        else:
+            self.beats[worker] += 1
+            assert self.store.beat(worker) == self.beats[worker]
+
+    @rule(target=leases, worker=workers)
+    def claim(self, worker: int) -> object:
+        held = [number for number, run in self.runs.items() if run.worker == worker]
+        claimable = [
+            number
+            for number, run in self.runs.items()
+            if run.state is State.PENDING and not run.paused and not run.waits(self.clock.now)
+        ]
+        if worker in self.ended and any(run.state is State.PENDING and not run.paused for run in self.runs.values()):
+            try:
+                assert self.store.claim(worker) is None, "an ended worker got a run"
+            except WorkerGoneError:
+                pass
+            return multiple()
+        taken = self.store.claim(worker)
+        if not held and not claimable:
+            assert taken is None
+            return multiple()
+        expected = held[0] if held else min(claimable, key=lambda number: (-self.runs[number].priority, number))
+        run = self.runs[expected]
+        if not held:
+            run.state, run.worker, run.fence = State.RUNNING, worker, run.fence + 1
+            for other in self.runs.values():
+                other.backoff = other.backoff if other.waits(self.clock.now) else None
+        assert taken is not None and taken.lease == Lease(run_id=expected, fence=run.fence)
+        assert taken.run.checkpoint == run.checkpoint
+        return multiple() if held else taken.lease
+
+    @rule(worker=workers, late=st.booleans())
+    def reap(self, worker: int, late: bool) -> None:
+        held = [run for run in self.runs.values() if run.worker == worker]
+        seen = self.beats[worker] - (1 if late else 0)
+        taken = self.store.reap(worker, seen_beat=seen, why="no beat")
+        if late or worker in self.ended:
+            assert taken == []
+            return
+        assert len(taken) == len(held)
+        self.ended.add(worker)
+        for run in held:
+            run.end(Reason.LOST, self.clock.now)
+
+    @rule(worker=workers)
+    def end_worker(self, worker: int) -> None:
+        self.store.end_worker(worker, "done")
+        if worker not in self.ended:
+            self.ended.add(worker)
+            for run in self.runs.values():
+                if run.worker == worker:
+                    run.end(Reason.LOST, self.clock.now)
+
+    # Writes under a lease, live or long superseded
+
+    def write(self, lease: Lease, call: Callable[[], object]) -> ModelRun | None:
+        """Make a call that must be refused where the lease no longer holds; the run where it was not."""
+        run = self.runs[lease.run_id]
+        holds = run.state is State.RUNNING and run.fence == lease.fence
+        assert self.store.still_holds(lease) is holds
+        if holds:
+            call()
+            return run
+        with pytest.raises(FencedError):
+            call()
+        return None
+
+    @rule(lease=leases, count=st.integers(0, 3), split=st.sampled_from(Split), twice=st.booleans())
+    def flush(self, lease: Lease, count: int, split: Split, twice: bool) -> None:
+        first = self.runs[lease.run_id].next_step()
+        new = [point(step, split) for step in range(first, first + count)]
+        for _ in range(2 if twice else 1):
+            run = self.write(lease, lambda: self.store.flush(lease, points=new, live=live(first + count)))
+        if run is not None:
+            run.points |= {(split, one.step): lease.fence for one in new}
+
+    @rule(lease=leases, twice=st.booleans())
+    def checkpoint(self, lease: Lease, twice: bool) -> None:
+        step = self.runs[lease.run_id].next_step()
+        dropped: list[SavedCheckpoint | None] = []
+        for _ in range(2 if twice else 1):
+            run = self.write(
+                lease,
+                lambda: dropped.append(self.store.commit_checkpoint(lease, saved(step), points=[point(step)])),
+            )
+        if run is not None:
+            assert dropped == [run.previous, None][: len(dropped)]
+            run.points[Split.TRAIN, step] = lease.fence
+            run.checkpoint, run.previous = saved(step), run.checkpoint
+            run.spent = Spent(errors=run.spent.errors)
+
+    @rule(lease=leases, to_previous=st.booleans())
+    def rewind(self, lease: Lease, to_previous: bool) -> None:
+        target = self.runs[lease.run_id].previous if to_previous else None
+        run = self.write(lease, lambda: self.store.rewind(lease, target))
+        if run is not None:
+            run.checkpoint, run.previous = target, None
+            run.resume_from_checkpoint()
+
+    @rule(lease=consumes(leases), reason=st.sampled_from(Reason), again=st.booleans())
+    def finish(self, lease: Lease, reason: Reason, again: bool) -> None:
+        step = self.runs[lease.run_id].next_step()
+        run = self.write(lease, lambda: self.store.finish(lease, ending(reason, points=[point(step)])))
+        if run is not None:
+            run.points[Split.TRAIN, step] = lease.fence
+            run.end(reason, self.clock.now)
+        if again:
+            assert self.write(lease, lambda: self.store.finish(lease, ending(reason))) is None
+
+    # People, and time
+
+    @rule(number=run_numbers)
+    def cancel(self, number: int) -> None:
+        run = self.runs[number]
+        legal = run.state not in TERMINAL
+        assert self.store.cancel(RunFilter(run_ids=(number,)), "user") == legal
+        if legal:
+            run.state, run.worker, run.backoff = State.CANCELLED, None, None
+
+    @rule(number=run_numbers)
+    def retry(self, number: int) -> None:
+        run = self.runs[number]
+        legal = run.state in (State.FAILED, State.CANCELLED)
+        assert self.store.retry(RunFilter(run_ids=(number,)), "user") == legal
+        if legal:
+            run.state, run.spent = State.PENDING, Spent()
+            run.resume_from_checkpoint()
+
+    @rule(number=run_numbers, paused=st.booleans())
+    def pause(self, number: int, paused: bool) -> None:
+        run = self.runs[number]
+        changes = run.state not in TERMINAL and run.paused is not paused
+        change = self.store.pause if paused else self.store.unpause
+        assert change(RunFilter(run_ids=(number,)), "user") == changes
+        run.paused = paused if changes else run.paused
+
+    @rule(number=run_numbers, priority=st.integers(-1, 1))
+    def set_priority(self, number: int, priority: int) -> None:
+        run = self.runs[number]
+        changes = run.state not in TERMINAL and run.priority != priority
+        assert self.store.set_priority(RunFilter(run_ids=(number,)), priority, "user") == changes
+        run.priority = priority if changes else run.priority
+
+    @rule(seconds=st.sampled_from([1.0, 9.0, 10.0, 60.0, -3600.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    # Promises
+
+    @invariant()
+    def the_store_is_as_the_model(self) -> None:
+        found = {run.id: run for run in self.store.runs(ALL)}
+        places: dict[int, dict[tuple[Split, int], int]] = {number: {} for number in self.runs}
+        for one in self.store.points(ALL):
+            places[one.run_id][one.point.split, one.point.step] = one.fence
+        for number, run in self.runs.items():
+            row = found[number]
+            assert (row.state, row.fence, row.worker_id, row.spent) == (run.state, run.fence, run.worker, run.spent)
+            assert (row.paused, row.priority) == (run.paused, run.priority)
+            assert (row.checkpoint, row.previous_checkpoint) == (run.checkpoint, run.previous)
+            assert places[number] == run.points
+        counted = self.store.counts(ALL)
+        assert counted == {state: sum(run.state is state for run in self.runs.values()) for state in State}
+
+    @invariant()
+    def one_live_fence_a_run_held_by_a_live_worker(self) -> None:
+        holders = [run.worker for run in self.runs.values() if run.worker is not None]
+        assert len(holders) == len(set(holders)) and not self.ended & set(holders)
+        assert {one.id: one.run_id for one in self.store.live_workers()} == {
+            worker: next((number for number, run in self.runs.items() if run.worker == worker), None)
+            for worker in self.beats.keys() - self.ended
+        }
+        for number, run in self.runs.items():
+            attempts = self.store.attempts(number)
+            assert [one.fence for one in attempts] == list(range(1, run.fence + 1))
+            open_fences = [one.fence for one in attempts if one.ended_at is None]
+            assert open_fences == ([run.fence] if run.state is State.RUNNING else [])
+
+
+def test_any_order(store: Store, clock: VirtualClock) -> None:
+    on_sqlite = store.location.dialect == "sqlite"
+    run_state_machine_as_test(
+        lambda: QueueMachine(store, clock),
+        settings=settings(
+            max_examples=60 if on_sqlite else 20,
+            stateful_step_count=30,
+            deadline=None,
+            phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
