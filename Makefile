@@ -27,8 +27,18 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP_INSTALL) --editable '.[dev]'
 	@touch $@
 
+# A real sweep: 2 depths x 2 head counts x 2 seeds on the source code of Python's standard library.
+DEMO := demo-results
+DEMO_SETTINGS := --dataset pystdlib --tokenizer bytes --depth 2 3 --width 128 --num_heads 1 2 --num_runs 2 \
+	--max_sequence_length 256 --gpu_capacity_scalar 0.02 --lr_mult 0.5 --max_microbatches 2 \
+	--num_eval_tokens 16384 --max_steps 200 --eval_every 20
+
 demo: $(VENV)/.installed
-	$(BIN)/python -m benchmarks.demo
+	@mkdir -p $(DEMO)
+	$(BIN)/hlbq run --db $(DEMO)/hlbq.db --output $(DEMO)/results.csv --name demo $(DEMO_SETTINGS) --device cpu --workers 2
+	$(BIN)/hlbq status --db $(DEMO)/hlbq.db
+	$(BIN)/hlbq plot $(DEMO)/figure.png --db $(DEMO)/hlbq.db
+	@echo "look at $(DEMO)/figure.png and $(DEMO)/results.csv"
 
 test: lint types unit
 

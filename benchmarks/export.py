@@ -3,8 +3,8 @@
     python -m benchmarks.export            prints a table of ratios
     python -m benchmarks.export --runs 200 --points 1000
 
-Each measurement runs in a process of its own, interleaved; the smallest CPU time of the repetitions counts. "points" has a
-row a point, as the raw loop; "runs" has a row a run, with a list for each column of its curves.
+Each measurement runs in a process of its own, in turns; the smallest CPU time of the repetitions counts. "points"
+has a row a point, as the raw loop; "runs" has a row a run, with a list for each column of its curves.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """A database of many finished runs, made fast: rows straight into the file, points from a formula."""
 
 import json
+import math
 import random
 import sqlite3
 from pathlib import Path
@@ -9,9 +10,10 @@ from hlbgpt_core.scale import resolve, sizes
 from hlbgpt_core.settings import Settings
 from orchestrator.records import NewArm, NewRun, NewSweep
 from orchestrator.store import OpenMode, open_store
+from orchestrator.store.base import to_json
 
 ARMS = [{"depth": depth, "width": width} for depth in (2, 4, 8, 16, 32) for width in (192, 384)]
-FACTS = dict(data_fingerprint="f00d", train_tokens=10**8, val_tokens=10**6, val_bytes=10**6)
+FACTS = {"data_fingerprint": "f00d", "train_tokens": 10**8, "val_tokens": 10**6, "val_bytes": 10**6}
 INSERT_POINT = """INSERT INTO points (run_id, split, step, fence, loss, acc, pplx, cumulative_time, tokens_seen, epoch,
     batch_size, seq_length, lr, weight_decay, grad_norm, microbatches, bits_per_byte, extra)
     VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, 64, 1024, ?, ?, ?, ?, ?, ?)"""
@@ -46,8 +48,8 @@ def _arm(values: dict[str, int]) -> NewArm:
 
 def _finish(connection: sqlite3.Connection) -> None:
     connection.execute(
-        "INSERT INTO workers (host, hostname, pid, start_ticks, device, device_name, slot, slots, program_version, job, "
-        "lease_seconds, started_at, beat, beat_at, ended_at) "
+        "INSERT INTO workers (host, hostname, pid, start_ticks, device, device_name, slot, slots, program_version, "
+        "job, lease_seconds, started_at, beat, beat_at, ended_at) "
         "VALUES ('boot', 'host', 1, 1, 'cpu', 'a CPU', 0, 1, '0', '', 60, 1e9, 1, 1e9, 1e9)"
     )
     connection.execute(
@@ -69,9 +71,10 @@ def _points(run_id: int, count: int) -> list[tuple[object, ...]]:
         loss = 3 + 6 / (1 + index / 50) + rng.gauss(0, 0.05)
         extra = {f"lr_{group}": rng.random() for group in ("matrices", "position_bias", "norms", "output")}
         train = split == "train"
+        metrics = (loss, rng.random(), math.exp(loss), 0.123 * step, 65536 * step, 1e-3 * step)
+        of_train = (rng.random(), 4) if train else (None, None)
+        bits_per_byte = None if train else loss / 3
         rows.append(
-            (run_id, split, step, loss, rng.random(), 2.718281828**loss, 0.123 * step, 65536 * step, 1e-3 * step)
-            + (rng.random(), 16 * rng.random(), rng.random() if train else None, 4 if train else None)
-            + (None if train else loss / 3, json.dumps(extra))
+            (run_id, split, step, *metrics, rng.random(), 16 * rng.random(), *of_train, bits_per_byte, to_json(extra))
         )
     return rows

@@ -25,9 +25,7 @@ def make_sweep(arms: int, seeds: int) -> NewSweep:
     made = []
     for number in range(arms):
         settings = Settings.from_dict({"depth": 4, "width": 192, "lr_mult": 1 + number / arms})
-        made.append(
-            NewArm(key=settings.key(), settings=settings.to_dict(), num_params=1, num_non_embedding_params=1)
-        )
+        made.append(NewArm(key=settings.key(), settings=settings.to_dict(), num_params=1, num_non_embedding_params=1))
     runs = [NewRun(arm=arm, run_num=num, seed=99 + num) for num in range(1, seeds + 1) for arm in range(arms)]
     return NewSweep(arms=made, runs=runs)
 

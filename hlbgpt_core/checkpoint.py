@@ -1,7 +1,7 @@
 """Checkpoints on disk: tensors as safetensors, everything else as JSON, whole or not at all.
 
 A checkpoint is a folder `checkpoints/<uid>/<fence>-<step>` of the state folder with model.safetensors,
-optimizer.safetensors and manifest.json. The manifest holds the sha256 of the tensor files, and whoever keeps
+optimizer.safetensors and manifest.json; `checkpoints/<uid>/best` is that of the best evaluation, without optimizer. The manifest holds the sha256 of the tensor files, and whoever keeps
 the checkpoint's place holds the sha256 of the manifest. It is written beside under another name, flushed to
 the disk and renamed, so a folder of the final name is complete.
 """
@@ -26,18 +26,25 @@ if TYPE_CHECKING:
 FORMAT = "hlbq-checkpoint"
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+BEST = "best"
 MODEL, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
 START_ANEW = "An older checkpoint is taken if there is one; else the run starts from step 0."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpointing:
-    """Where a run's checkpoints go and how often one is made, by `clock`."""
+    """Where a run's checkpoints go and how often one is made, by `clock`.
+
+    With `keep_last` one is made at the end of a finished run too, with `keep_best` at each evaluation that is
+    better than all before it.
+    """
 
     state_folder: Path
     uid: str
     fence: int
     every_seconds: float
+    keep_last: bool = False
+    keep_best: bool = False
     clock: Callable[[], float] = time.monotonic
 
 
@@ -52,14 +59,19 @@ class Checkpoint:
     optimizer: "Mapping[str, Tensor]"
 
 
-def write_checkpoint(checkpointing: Checkpointing, checkpoint: Checkpoint) -> SavedCheckpoint:
-    """Write `checkpoint`; it is whole on disk when this returns. Raises OSError, and then leaves nothing."""
+def write_checkpoint(checkpointing: Checkpointing, checkpoint: Checkpoint, *, name: str = "") -> SavedCheckpoint:
+    """Write `checkpoint` as `name` (default: `<fence>-<step>`), in the place of one that is there.
+
+    It is whole on disk when this returns. Raises OSError, and then leaves what was there before.
+    """
     from safetensors.torch import save
 
-    relative = PurePosixPath("checkpoints", checkpointing.uid, f"{checkpointing.fence}-{checkpoint.step}")
+    relative = PurePosixPath("checkpoints", checkpointing.uid, name or f"{checkpointing.fence}-{checkpoint.step}")
     folder = checkpointing.state_folder / relative
     temporary = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    folder.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    replaced = temporary.with_name(f"{temporary.name}-replaced")
+    for missing in (folder.parent.parent, folder.parent):  # mkdir(parents=True) gives its mode to the last one only
+        missing.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(mode=FOLDER_MODE)
@@ -79,9 +91,11 @@ def write_checkpoint(checkpointing: Checkpointing, checkpoint: Checkpoint) -> Sa
         text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False)
         sha256 = write_flushed(temporary / MANIFEST, text.encode())
         sync_folder(temporary)
-        shutil.rmtree(folder, ignore_errors=True)  # of an attempt with the same fence; there is none but by hand
+        if folder.exists():
+            folder.rename(replaced)
         temporary.rename(folder)
         sync_folder(folder.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

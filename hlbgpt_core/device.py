@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hlbgpt_core.code_version import core_version
 from hlbgpt_core.errors import DeviceError
 
 
@@ -76,18 +78,32 @@ def memory_in_use_bytes(device: torch.device) -> int:
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
-    """What computed the numbers: versions, and the device with its memory in bytes."""
-    facts = device_facts(device)
+    """What computed the numbers: code, versions, host, and the device with its memory in bytes."""
+    facts, code = device_facts(device), core_version()
     return {
+        "package_version": code.package,
+        "git_commit": code.git_commit,
+        "git_dirty": code.git_dirty,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "numpy": np.__version__,
         "cuda": torch.version.cuda,
+        "driver": driver_version() if device.type == "cuda" else None,
+        "host": platform.node(),
         "platform": platform.platform(),
         "device_name": facts.name,
         "device_memory_bytes": facts.memory_bytes,
         "threads": torch.get_num_threads(),
     }
+
+
+def driver_version(told_by: Path = Path("/proc/driver/nvidia/version")) -> str | None:
+    """The version of the NVIDIA driver as its kernel module tells it, such as 570.86.15; None where it does not."""
+    try:
+        found = re.search(r"\b\d{3,}\.\d+(?:\.\d+)?\b", told_by.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return None
+    return found.group() if found else None
 
 
 @contextlib.contextmanager

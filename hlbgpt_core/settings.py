@@ -109,7 +109,6 @@ class Settings:
     position_distance: str = setting(
         "released",
         choices=("released", "exact"),
-        recipes=("0.4.1",),
         help="Distances of the position bias: rounded to bfloat16 as in the released recipe, or exact.",
     )
     dataset: str = setting(

@@ -5,9 +5,7 @@ trained on the training text (see byte_pairs.py). End of text never comes from t
 spells `<|endoftext|>` is encoded as ordinary characters.
 """
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +14,7 @@ import numpy.typing as npt
 
 from hlbgpt_core.errors import DataError, SettingsError
 from hlbgpt_core.scale import unpadded_vocabulary_size
-from hlbgpt_core.vocabulary_files import provide_vocabulary
+from hlbgpt_core.vocabulary_files import provide_vocabulary, tiktoken_cache
 
 TokenArray = npt.NDArray[np.unsignedinteger[Any]]
 BYTE_VALUES = 256
@@ -61,7 +59,7 @@ class TiktokenTokenizer:
         vocabulary = provide_vocabulary(name, cache_dir)
         import tiktoken
 
-        with _tiktoken_cache(vocabulary):
+        with tiktoken_cache(vocabulary):
             self._encoding = tiktoken.get_encoding(name)
         self.vocab_size = self._encoding.n_vocab
         self.end_of_text = self._encoding.eot_token
@@ -98,17 +96,3 @@ def load_tokenizer(name: str, cache_dir: Path) -> Tokenizer:
     if name.startswith("bpe:"):
         raise DataError(f"tokenizer '{name}' is trained on a dataset", "Load it together with the dataset.")
     return TiktokenTokenizer(name, cache_dir)
-
-
-@contextmanager
-def _tiktoken_cache(folder: Path) -> Iterator[None]:
-    """tiktoken takes its cache from the environment alone: set it for this call, and put it back."""
-    before = os.environ.get("TIKTOKEN_CACHE_DIR")
-    os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["TIKTOKEN_CACHE_DIR"]
-        else:
-            os.environ["TIKTOKEN_CACHE_DIR"] = before

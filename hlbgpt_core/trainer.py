@@ -158,7 +158,7 @@ def check_data(data: TokenData, vocab_size: int, fixed: Mapping[str, object]) ->
 
 def facts_of(data: TokenData, device: torch.device, *, precision: str, deterministic: bool) -> Facts:
     """What is now known of the run and stays fixed for its life."""
-    known: dict[str, Any] = provenance(device)
+    known: dict[str, Any] = {**provenance(device), "data_fingerprint": data.fingerprint}
     return Facts(
         data_fingerprint=data.fingerprint,
         train_tokens=len(data.train),

@@ -3,13 +3,26 @@
 import math
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from hlbgpt_core.checkpoint import Checkpoint, Checkpointing, write_checkpoint
+import torch
+
+from hlbgpt_core.checkpoint import BEST, Checkpoint, Checkpointing, write_checkpoint
 from hlbgpt_core.device import memory_in_use_bytes
 from hlbgpt_core.errors import DivergedError
 from hlbgpt_core.metrics import Moment
-from hlbgpt_core.points import Directive, Outcome, Phase, Point, Progress, Reporter, Split, TrainingResult
+from hlbgpt_core.points import (
+    Directive,
+    Outcome,
+    Phase,
+    Point,
+    Progress,
+    Reporter,
+    SavedCheckpoint,
+    Split,
+    TrainingResult,
+)
 from hlbgpt_core.training_step import Evaluation, StepRecord, Trainer
 
 
@@ -51,6 +64,7 @@ class TrainingRun:
         self._metrics = metrics
         self._evaluated_step = 0
         self._evaluated_tokens = 0
+        self._best_loss: float | None = None
         self._tokens_per_second = 0.0
         self._checkpoint_wanted = False
         self._checkpoint_step = 0
@@ -76,6 +90,8 @@ class TrainingRun:
             if self._evaluation_due(final=bool(limit)):
                 self._evaluate()
             if limit:
+                if self._checkpointing is not None and self._checkpointing.keep_last:
+                    self._save_checkpoint()
                 return self._result(Outcome.FINISHED, stopped_by=limit)
             if self._checkpoint_due():
                 self._save_checkpoint()
@@ -100,6 +116,8 @@ class TrainingRun:
         self._evaluated_step, self._evaluated_tokens = counters.step, counters.tokens_seen
         if not math.isfinite(evaluation.loss):
             raise diverged(evaluation.loss, counters.step, "validation")
+        if self._checkpointing is not None and self._checkpointing.keep_best:
+            self._keep_if_best(self._checkpointing, evaluation.loss)
 
     def _evaluation_due(self, *, final: bool) -> bool:
         counters, settings = self.trainer.counters, self._settings
@@ -155,7 +173,8 @@ class TrainingRun:
         """A point of this moment, with every group's learning rate and the user's metrics beside it."""
         counters = self.trainer.counters
         moment = Moment(split=split, step=counters.step, loss=loss, model=self.trainer.model, settings=self._settings)
-        users = {name: float(value) for name, value in self._metrics(moment).items()}
+        with torch.no_grad():
+            users = {name: float(value) for name, value in self._metrics(moment).items()}
         return Point(
             split=split,
             step=counters.step,
@@ -196,29 +215,39 @@ class TrainingRun:
         return self._checkpoint_wanted or waited >= self._checkpointing.every_seconds
 
     def _save_checkpoint(self) -> None:
-        """Write and report a checkpoint of the last complete step, unless there is one or nothing to keep.
-
-        A disk that refuses is no reason to lose the run: it is warned of once, and tried again in time.
-        """
+        """Write and report a checkpoint of the last complete step, unless there is one or nothing to keep."""
         step = self.trainer.counters.step
         if self._checkpointing is None or step == self._checkpoint_step:
             return
         self._checkpoint_wanted = False
         self._checkpointed_at = self._checkpointing.clock()
+        saved = self._write(self._checkpointing, self._checkpoint())
+        if saved is not None:
+            self._checkpoint_step = step
+            self._reporter.checkpoint(saved)
+
+    def _keep_if_best(self, checkpointing: Checkpointing, loss: float) -> None:
+        """Keep the parameters of this moment where `loss`, an evaluation's, is below those of all before it."""
+        if self._best_loss is not None and loss >= self._best_loss:
+            return
+        checkpoint = replace(self._checkpoint(), state={"val_loss": loss}, optimizer={})
+        if self._write(checkpointing, checkpoint, name=BEST) is not None:
+            self._best_loss = loss
+
+    def _write(self, checkpointing: Checkpointing, checkpoint: Checkpoint, *, name: str = "") -> SavedCheckpoint | None:
+        """Write a checkpoint. A disk that refuses is no reason to lose the run: it is warned of once."""
         try:
-            saved = write_checkpoint(self._checkpointing, self._checkpoint())
+            return write_checkpoint(checkpointing, checkpoint, name=name)
         except OSError as error:
             if not self._checkpoint_warned:
-                folder = self._checkpointing.state_folder
+                folder, step = checkpointing.state_folder, checkpoint.step
                 print(
                     f"warning: no checkpoint at step {step}: '{folder}' cannot be written ({error.strerror or error}). "
                     "The run goes on; free some space there, or a stop loses what was trained since the last one.",
                     file=sys.stderr,
                 )
             self._checkpoint_warned = True
-            return
-        self._checkpoint_step = step
-        self._reporter.checkpoint(saved)
+            return None
 
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint(
@@ -228,6 +257,7 @@ class TrainingRun:
                 "trainer": self.trainer.state(),
                 "evaluated_step": self._evaluated_step,
                 "evaluated_tokens": self._evaluated_tokens,
+                "best_loss": self._best_loss,
             },
             parameters=self.trainer.parameter_tensors(),
             optimizer=self.trainer.optimizer_tensors(),
@@ -238,6 +268,7 @@ class TrainingRun:
         self.trainer.restore(checkpoint.state["trainer"], checkpoint.parameters, checkpoint.optimizer)
         self._evaluated_step = checkpoint.state["evaluated_step"]
         self._evaluated_tokens = checkpoint.state["evaluated_tokens"]
+        self._best_loss = checkpoint.state.get("best_loss")
         self._checkpoint_step = checkpoint.step
 
     def _result(self, outcome: Outcome, *, stopped_by: str = "") -> TrainingResult:

@@ -53,27 +53,19 @@ Check = Callable[[], Finding]
 
 def examine(db: str | None) -> list[Finding]:
     """Every check, in the order in which people would want to know."""
+    machine = [check_python(), check_torch(), check_driver()]
+    libraries = [check_sqlite(), check_token_cache(), check_wandb()]
     try:
-        place: StoreLocation | None = parse_location(db)
+        place = parse_location(db)
     except HlbqError as error:
-        place = None
-        trouble = [Finding(check="database", level=Level.PROBLEM, found=error.message, fix=error.hint)]
-    else:
-        trouble = [check_database(db), check_file_system(place), check_clock(db)]
-    folder = place.path.parent if place is not None and place.path is not None else Path.cwd()
-    return [
-        check_python(),
-        check_torch(),
-        check_driver(),
-        check_disk(folder, "disk of the database"),
-        *trouble,
-        check_sqlite(),
-        check_token_cache(),
-        check_wandb(),
-    ]
+        trouble = Finding(check="database", level=Level.PROBLEM, found=error.message, fix=error.hint)
+        return [*machine, trouble, *libraries]
+    folder = place.path.parent if place.path is not None else Path.cwd()
+    disk = check_disk(folder, "disk of the database")
+    return [*machine, disk, check_database(db), check_file_system(place), check_clock(db), *libraries]
 
 
-def check_python(version: Sequence[int] = sys.version_info) -> Finding:
+def check_python(version: Sequence[int] = tuple(sys.version_info[:3])) -> Finding:
     """Python 3.11 or newer."""
     found = ".".join(str(part) for part in version[:3])
     if tuple(version[:2]) < (3, 11):

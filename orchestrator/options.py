@@ -5,13 +5,14 @@ same words wherever it comes from.
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
 
-from hlbgpt_core.settings import RECIPES, SettingSpec, parse_value, specs
+from hlbgpt_core.settings import RECIPES, SettingSpec, specs, unknown_setting
+from orchestrator.shapes import parse_axis
 
 # Panels of `--help`, in their order; settings that no panel names stand under MODEL.
 MODEL = "Settings: model"
@@ -73,17 +74,20 @@ def panel_of(name: str) -> str:
     return next((panel for panel, names in PANELS.items() if name in names), MODEL)
 
 
-def axes_of(given: Mapping[str, Sequence[str]]) -> Mapping[str, tuple[Any, ...]]:
-    """The values of each setting that was given, typed, each value once, in the order typed.
+def axes_of(given: Mapping[str, Sequence[Any]], *, repeated: Collection[str] = ()) -> Mapping[str, tuple[Any, ...]]:
+    """The values of each setting that was given, typed, in the order given: each once but for settings in `repeated`.
 
-    Raises SettingsError for an unknown setting and for a value that is refused.
+    `1e-4..1e-1` becomes a Range. Raises SettingsError for an unknown setting, and SettingsError or PlanError for a
+    value that is refused.
     """
     known = specs()
-    return {
-        name: tuple(dict.fromkeys(parse_value(known[name], text) for text in texts))
-        for name, texts in given.items()
-        if texts
-    }
+    axes = {}
+    for name, values in given.items():
+        if name not in known:
+            raise unknown_setting(name)
+        if values:
+            axes[name] = parse_axis(known[name], values, keep_repeats=name in repeated)
+    return axes
 
 
 def option_help(spec: SettingSpec) -> str:

@@ -1,12 +1,12 @@
 """From settings and seeds to runs: what a sweep holds, what was left out, and why. Pure.
 
-A sweep is the product of its axes (each setting's values), and every arm gets the same seeds. Combinations that
-can't be trained are left out with the reason; combinations that come to the same resolved settings are one arm.
+A sweep is the product of its axes (each setting's values) or another shape of them (shapes.py), and every arm gets
+the same seeds. Combinations that can't be trained, or that `where` excludes, are left out with the reason;
+combinations that come to the same resolved settings are one arm.
 """
 
-import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,9 @@ from hlbgpt_core.errors import SettingsError
 from hlbgpt_core.scale import Sizes, check, resolve, unpadded_vocabulary_size
 from hlbgpt_core.settings import DEFAULT_RECIPE, NO_LIMIT_STEPS, NO_LIMIT_TOKENS, Settings, defaults, specs
 from orchestrator.errors import PlanError
+from orchestrator.expressions import Expression
 from orchestrator.records import NewArm, NewRun
+from orchestrator.shapes import Axes, Shape, combinations, count
 
 MAX_RUNS = 5_000_000
 MAX_SEED = 2**63 - 1
@@ -38,7 +40,7 @@ SIZED_BY = frozenset(
     }
 )
 
-Axes = Mapping[str, tuple[Any, ...]]
+__all__ = ["Axes", "LeftOut", "Plan", "PlannedArm", "joined", "make_plan", "token_limit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,7 @@ class PlannedArm:
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """A combination that can't be trained: the values that were given, and why."""
+    """A combination that can't be trained or was excluded: the values that were given, and why."""
 
     given: Mapping[str, Any]
     reason: str
@@ -60,10 +62,15 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A sweep before it is stored. Run k (from 1) of every arm has seed `first_seed + k - 1`."""
+    """A sweep before it is stored. Run k (from 1) of every arm has seed `first_seed + k - 1`.
+
+    `skipped` are runs, by arm key and seed, that are not made: they exist already.
+    """
 
     arms: tuple[PlannedArm, ...]
     left_out: tuple[LeftOut, ...] = ()
+    shape: Shape = Shape()
+    skipped: frozenset[tuple[str, int]] = frozenset()
     duplicates: int = 0
     warnings: tuple[str, ...] = ()
     first_seed: int
@@ -72,10 +79,15 @@ class Plan:
     @property
     def total_runs(self) -> int:
         """How many runs the sweep holds."""
-        return len(self.arms) * self.num_runs
+        return len(self.arms) * self.num_runs - len(self.skipped)
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of every arm."""
+        return range(self.first_seed, self.first_seed + self.num_runs)
 
     def new_arms(self) -> list[NewArm]:
-        """The arms as the store takes them."""
+        """The arms that have runs, as the store takes them."""
         return [
             NewArm(
                 key=arm.key,
@@ -83,16 +95,23 @@ class Plan:
                 num_params=arm.sizes.num_params,
                 num_non_embedding_params=arm.sizes.num_non_embedding_params,
             )
-            for arm in self.arms
+            for arm in self._arms_with_runs()
         ]
 
     def new_runs(self) -> list[NewRun]:
         """The runs seed by seed: every arm's first seed stands before any arm's second."""
+        keys = [arm.key for arm in self._arms_with_runs()]
         return [
-            NewRun(arm=arm, run_num=run_num, seed=self.first_seed + run_num - 1)
-            for run_num in range(1, self.num_runs + 1)
-            for arm in range(len(self.arms))
+            NewRun(arm=arm, run_num=run_num, seed=seed)
+            for run_num, seed in enumerate(self.seeds, start=1)
+            for arm, key in enumerate(keys)
+            if not self.skipped or (key, seed) not in self.skipped
         ]
+
+    def _arms_with_runs(self) -> Sequence[PlannedArm]:
+        if not self.skipped:
+            return self.arms
+        return [arm for arm in self.arms if any((arm.key, seed) not in self.skipped for seed in self.seeds)]
 
     def varying(self) -> tuple[str, ...]:
         """The settings that differ between arms, in the order of the fields."""
@@ -107,30 +126,30 @@ class Plan:
         return counts
 
 
-def make_plan(axes: Axes, *, num_runs: int = 1, first_seed: int = 100) -> Plan:
-    """The product of `axes` (typed values by setting; absent ones at the recipe's default) times the seeds.
+def make_plan(axes: Axes, *, shape: Shape = Shape(), num_runs: int = 1, first_seed: int = 100) -> Plan:  # noqa: B008
+    """The combinations of `axes` that `shape` makes (typed values by setting; absent ones at the recipe's default),
+    times the seeds.
 
-    Arms stand in the product's order, the last axis changing fastest. Raises PlanError where depth and width
-    contradict each other, where nothing is left, and where there are too many runs; SettingsError for a
-    tokenizer that is not known.
+    Arms stand in the product's order, the last axis changing fastest. Raises PlanError where the shape does not fit
+    the axes, where depth and width contradict each other, where nothing is left, and where there are too many runs;
+    SettingsError for a tokenizer that is not known.
     """
     ordered = {name: axes[name] for name in specs() if name in axes}
     _check_seeds(num_runs, first_seed)
-    _check_total(ordered, num_runs)
-    _check_depth_and_width(ordered)
+    _check_total(count(ordered, shape) * num_runs)
     for tokenizer in ordered.get("tokenizer", ()):
         unpadded_vocabulary_size(tokenizer)
 
+    wheres = [Expression(text) for text in shape.where]
     arms: dict[str, PlannedArm] = {}
     left_out: list[LeftOut] = []
     duplicates = 0
     sizes_of = _SizesByCombination(ordered)
-    for given in _combinations(ordered):
-        found = sizes_of(given)
-        if isinstance(found, SettingsError):
-            left_out.append(LeftOut(given=given, reason=found.message))
+    for given in combinations(ordered, shape):
+        arm = _arm_or_reason(given, sizes_of(given), wheres)
+        if isinstance(arm, str):
+            left_out.append(LeftOut(given=given, reason=arm))
             continue
-        arm = _arm(given, found)
         duplicates += arm.key in arms
         arms.setdefault(arm.key, arm)
     if not arms:
@@ -138,6 +157,7 @@ def make_plan(axes: Axes, *, num_runs: int = 1, first_seed: int = 100) -> Plan:
     return Plan(
         arms=tuple(arms.values()),
         left_out=tuple(left_out),
+        shape=shape,
         duplicates=duplicates,
         warnings=_warnings(ordered, duplicates),
         first_seed=first_seed,
@@ -176,11 +196,6 @@ def token_limit(settings: Settings, *, train_tokens: int | None = None) -> int |
     return math.ceil(min(limits)) if limits else None
 
 
-def _combinations(axes: Axes) -> Iterator[dict[str, Any]]:
-    for values in itertools.product(*axes.values()):
-        yield dict(zip(axes, values, strict=True))
-
-
 class _SizesByCombination:
     """The sizes of combinations, worked out once for all that differ only in settings which do not size a model."""
 
@@ -197,6 +212,7 @@ class _SizesByCombination:
 
 
 def _checked_sizes(given: Mapping[str, Any]) -> Sizes | SettingsError:
+    _check_depth_and_width(given)
     known, recipe = specs(), given.get("recipe", DEFAULT_RECIPE)
     unused = [name for name in given if recipe not in known[name].recipes]
     if unused:
@@ -206,6 +222,19 @@ def _checked_sizes(given: Mapping[str, Any]) -> Sizes | SettingsError:
         return check(resolve(Settings(**{**defaults(recipe), **given})))
     except SettingsError as error:
         return error
+
+
+def _arm_or_reason(
+    given: Mapping[str, Any], found: Sizes | SettingsError, wheres: Sequence[Expression]
+) -> PlannedArm | str:
+    if isinstance(found, SettingsError):
+        return found.message
+    arm = _arm(given, found)
+    for where in wheres:
+        sizes = {"num_params": found.num_params, "num_non_embedding_params": found.num_non_embedding_params}
+        if not where.holds(arm.settings.to_dict() | sizes):
+            return f"--where '{where.text}' is not true"
+    return arm
 
 
 def _arm(given: Mapping[str, Any], found: Sizes) -> PlannedArm:
@@ -222,8 +251,7 @@ def _check_seeds(num_runs: int, first_seed: int) -> None:
         raise PlanError(f"seed {first_seed} is out of range", f"Seeds are 0 to {MAX_SEED}.")
 
 
-def _check_total(axes: Axes, num_runs: int) -> None:
-    total = num_runs * math.prod(len(values) for values in axes.values())
+def _check_total(total: int) -> None:
     if total > MAX_RUNS:
         raise PlanError(
             f"this expands to {total:,} runs, and a sweep holds at most {MAX_RUNS:,}",
@@ -231,15 +259,15 @@ def _check_total(axes: Axes, num_runs: int) -> None:
         )
 
 
-def _check_depth_and_width(axes: Axes) -> None:
+def _check_depth_and_width(given: Mapping[str, Any]) -> None:
+    """Not a reason to leave an arm out: whoever sets one of the two has forgotten the other."""
     known = specs()
-    for depth in axes.get("depth", (known["depth"].default,)):
-        for width in axes.get("width", (known["width"].default,)):
-            if (depth < 1) != (width < 1):
-                raise PlanError(
-                    f"depth {depth} with width {width}: set both or neither, in every combination",
-                    "Give --depth and --width together, all values 1 or more, or size the model by --model_scale.",
-                )
+    depth, width = (given.get(name, known[name].default) for name in ("depth", "width"))
+    if (depth < 1) != (width < 1):
+        raise PlanError(
+            f"depth {depth} with width {width}: set both or neither, in every combination",
+            "Give --depth and --width together, all values 1 or more, or size the model by --model_scale.",
+        )
 
 
 def _warnings(axes: Axes, duplicates: int) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ ENDINGS = (".png", ".svg", ".pdf")
 # Told apart with every common kind of colour blindness: Okabe and Ito, "Color Universal Design", 2008.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINE_STYLES: Sequence[Any] = ("-", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)))
+LINE_WIDTHS = (1.7, 3.0, 0.9)
 _SIZE_INCHES = (6.4, 4.0)
 _WIDE_INCHES = (10.0, 4.6)
 _MOST_IN_LEGEND = 16
@@ -93,6 +94,7 @@ class LineLook:
 
     colour: Any
     style: Any
+    width: float = LINE_WIDTHS[0]
 
 
 def plot_metric(
@@ -159,7 +161,7 @@ def _draw_arm(axes: "Axes", arm: ArmCurve, look: LineLook, label: str, drawing: 
         arm.mean,
         color=look.colour,
         linestyle=look.style,
-        linewidth=1.7,
+        linewidth=look.width,
         label=label,
         marker=marker,
         markersize=4,
@@ -167,7 +169,8 @@ def _draw_arm(axes: "Axes", arm: ArmCurve, look: LineLook, label: str, drawing: 
 
 
 def line_looks(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[LineLook]:
-    """A look for each arm: the setting with the most values chooses the colour, the others the line style.
+    """A look for each arm: the setting with the most values chooses the colour, the others the line's style
+    and, where those run out, its width.
 
     More values than colours that can be told apart are a scale from dark to light.
     """
@@ -178,13 +181,13 @@ def line_looks(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> l
     palette = _palette(len(values[coloured]))
     others = [name for name in names if name != coloured]
     combinations = list(dict.fromkeys(tuple(arm.get(name) for name in others) for arm in settings))
-    return [
-        LineLook(
-            colour=palette[values[coloured].index(arm.get(coloured))],
-            style=LINE_STYLES[combinations.index(tuple(arm.get(name) for name in others)) % len(LINE_STYLES)],
-        )
-        for arm in settings
-    ]
+    looks = []
+    for arm in settings:
+        place = combinations.index(tuple(arm.get(name) for name in others))
+        colour = palette[values[coloured].index(arm.get(coloured))]
+        width = LINE_WIDTHS[place // len(LINE_STYLES) % len(LINE_WIDTHS)]
+        looks.append(LineLook(colour=colour, style=LINE_STYLES[place % len(LINE_STYLES)], width=width))
+    return looks
 
 
 def _palette(count: int) -> Sequence[Any]:
@@ -270,7 +273,7 @@ def band_note(arms: Sequence[ArmCurve], drawing: Drawing) -> str:
 
 
 def _add_legend(figure: "Figure", axes: "Axes", arms: Sequence[ArmCurve]) -> None:
-    look: dict[str, Any] = dict(frameon=False, handlelength=2.6, alignment="left")
+    look: dict[str, Any] = {"frameon": False, "handlelength": 2.6, "alignment": "left"}
     if len({arm.num_params for arm in arms}) > 1:
         look["title"] = "setting (parameters)"
     if len(arms) <= _MOST_IN_LEGEND:

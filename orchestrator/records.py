@@ -17,6 +17,7 @@ class Bookkeeping:
 
     checkpoint_every_seconds: float = 60.0
     keep_checkpoints: bool = False
+    keep_best: bool = False
     stall_timeout_seconds: float = 600.0
     limits: Limits = field(default_factory=Limits)
 

@@ -24,9 +24,18 @@ def state_folder(database_file: Path | None, state_dir: str | None = None) -> Pa
 def make_state_folder(folder: Path) -> Path:
     """The folder, made for its owner alone where it was not there. Raises DatabaseError where it can't be."""
     try:
-        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        make_private_folder(folder)
     except OSError as error:
         raise DatabaseError(
             f"the state folder '{folder}' cannot be made: {error.strerror}", "Name another with --state_dir PATH."
         ) from None
     return folder
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make `folder` and what is missing above it, all for their owner alone. Raises OSError where it can't be."""
+    # mkdir(parents=True) gives its mode to the last folder only.
+    for missing in reversed([folder, *folder.parents]):
+        if not missing.exists():
+            missing.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    folder.mkdir(mode=FOLDER_MODE, exist_ok=True)  # raises where a file stands there

@@ -119,13 +119,17 @@ class Status:
         return dataclasses.asdict(self)
 
 
-def read_status(store: Store, wanted: RunFilter, *, now: float) -> Status:
-    """The status of the runs that `wanted` lets through; `now` is in seconds since the epoch."""
+def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MOST_EVENTS_SHOWN) -> Status:
+    """The status of the runs that `wanted` lets through, with the newest `events`.
+
+    `now` is in seconds since the epoch.
+    """
     sweeps = [sweep for sweep in store.sweeps() if not wanted.sweep_ids or sweep.id in wanted.sweep_ids]
     counts = _sum(sweeps) if _whole_sweeps(wanted) else store.counts(wanted)
     running = store.running(wanted) if counts[State.RUNNING] else []
     shown = _shown_runs(store, wanted, sweeps, running[:MOST_RUNNING_SHOWN])
-    workers = store.workers()
+    all_workers = store.workers(ended=True)
+    workers = [worker for worker in all_workers if worker.ended_at is None]
     runs = _run_statuses(store, shown, sweeps, now)
     left = {run.id: run.seconds_left for run in runs if run.seconds_left is not None}
     return Status(
@@ -136,7 +140,7 @@ def read_status(store: Store, wanted: RunFilter, *, now: float) -> Status:
         sweeps=[_sweep_status(store, sweep, running, left, len(workers)) for sweep in sweeps],
         running_total=len(running),
         runs=runs,
-        workers=[_worker_status(worker, now) for worker in [*workers, *_ended_badly(store, sweeps)]],
+        workers=[_worker_status(worker, now) for worker in [*workers, *_ended_badly(all_workers, sweeps)]],
         events=[
             EventStatus(
                 at=event.at,
@@ -146,7 +150,7 @@ def read_status(store: Store, wanted: RunFilter, *, now: float) -> Status:
                 run=event.run_id,
                 why=event.why,
             )
-            for event in _newest_events(store, wanted)
+            for event in (_newest_events(store, wanted, events) if events else ())
         ],
     )
 
@@ -159,9 +163,9 @@ def _sum(sweeps: Sequence[SweepRecord]) -> dict[State, int]:
     return {state: sum(sweep.counts[state] for sweep in sweeps) for state in State}
 
 
-def _newest_events(store: Store, wanted: RunFilter) -> Sequence[EventRecord]:
+def _newest_events(store: Store, wanted: RunFilter, limit: int) -> Sequence[EventRecord]:
     sweep_id = wanted.sweep_ids[0] if len(wanted.sweep_ids) == 1 else None
-    return store.events(sweep_id=sweep_id, limit=MOST_EVENTS_SHOWN)
+    return store.events(sweep_id=sweep_id, limit=limit)
 
 
 def _shown_runs(
@@ -252,11 +256,11 @@ def _sweep_status(
     )
 
 
-def _ended_badly(store: Store, sweeps: Sequence[SweepRecord]) -> Sequence[WorkerRecord]:
+def _ended_badly(workers: Sequence[WorkerRecord], sweeps: Sequence[SweepRecord]) -> Sequence[WorkerRecord]:
     """Workers that were set aside or taken for dead, as long as there is work and nobody took their place."""
     if not any(sweep.counts[State.PENDING] + sweep.counts[State.RUNNING] for sweep in sweeps):
         return []
-    newest = {_place(worker): worker for worker in store.workers(ended=True)}
+    newest = {_place(worker): worker for worker in workers}
     bad = [worker for worker in newest.values() if worker.ended_at is not None and not _ordinary_end(worker.ended_why)]
     return bad[-MOST_ENDED_WORKERS_SHOWN:]
 

@@ -32,8 +32,11 @@ def estimate_sweep_seconds(
     `left` has the seconds that running runs still take. A pending run takes as long as finished runs of its
     arm did; without such runs, as those of the arm nearest in size, in proportion to the parameters.
     """
-    finished = store.runs(RunFilter(sweep_ids=(sweep.id,), states=(State.COMPLETED,)), limit=SAMPLED_RUNS)
-    speeds = _speeds(list(finished), running, left)
+    finished: list[RunRecord] = []
+    if sweep.counts[State.COMPLETED]:
+        completed = RunFilter(sweep_ids=(sweep.id,), states=(State.COMPLETED,))
+        finished = list(store.runs(completed, limit=SAMPLED_RUNS))
+    speeds = _speeds(finished, running, left)
     pending = sweep.counts[State.PENDING]
     if not speeds and (pending or len(left) < len(running)):
         return None

@@ -18,6 +18,7 @@ class WorkerCommand:
     count: int = 0
     sweep_ids: Sequence[int] = ()
     threads: int = 1
+    deterministic: bool = False
 
     def argv(self, *, end_with_this_process: bool = False) -> list[str]:
         """The arguments of the process, the interpreter first.
@@ -34,6 +35,8 @@ class WorkerCommand:
             arguments += ["--sweep", str(sweep_id)]
         if self.watch:
             arguments.append("--watch")
+        if self.deterministic:
+            arguments.append("--deterministic")
         if end_with_this_process:
             arguments += ["--with-parent", str(os.getpid())]
         return arguments

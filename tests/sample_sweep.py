@@ -40,7 +40,10 @@ def submit_sweep(
         for number, seed in enumerate(seeds, start=1)
         for arm in range(len(new_arms))
     ]
-    return store.submit(NewSweep(name=name, arms=new_arms, runs=runs, csv=csv))
+    names = dict.fromkeys(name for values in arms for name in values)
+    axes = {name: list(dict.fromkeys(values[name] for values in arms if name in values)) for name in names}
+    definition = {"axes": axes, "num_runs": len(seeds), "seed": seeds[0]}
+    return store.submit(NewSweep(name=name, arms=new_arms, runs=runs, csv=csv, definition=definition))
 
 
 def register(store: Store, *, pid: int = 4242, device: str = "cpu", hostname: str = "laptop") -> int:
@@ -87,18 +90,18 @@ def sample_point(split: Split, step: int, *, loss: float, extra: Mapping[str, fl
 
 def sample_facts(**changed: Any) -> Facts:
     """What a CPU would report."""
-    values: dict[str, Any] = dict(
-        data_fingerprint="f00d",
-        train_tokens=1_000_000,
-        val_tokens=50_000,
-        val_bytes=50_000,
-        device="cpu",
-        device_name="a CPU",
-        precision="float32",
-        path="plain",
-        threads=1,
-        deterministic=True,
-    )
+    values: dict[str, Any] = {
+        "data_fingerprint": "f00d",
+        "train_tokens": 1_000_000,
+        "val_tokens": 50_000,
+        "val_bytes": 50_000,
+        "device": "cpu",
+        "device_name": "a CPU",
+        "precision": "float32",
+        "path": "plain",
+        "threads": 1,
+        "deterministic": True,
+    }
     return Facts(**{**values, **changed})
 
 

@@ -60,7 +60,7 @@ def _work(given: argparse.Namespace) -> WorkerSummary:
             state_folder=folder,
             identity=identity_of(device),
             device=device,
-            command=trainer_command(device.torch_device),
+            command=trainer_command(device.torch_device, deterministic=given.deterministic),
             options=WorkerOptions(
                 sweep_ids=tuple(given.sweep), watch=given.watch, count=given.count, threads=given.threads
             ),
@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--sweep", type=int, action="append", default=[])
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--deterministic", action="store_true")
     parser.add_argument("--with-parent", type=int, default=0)
     return parser
 

@@ -7,6 +7,7 @@ once the run is no longer ours, it is dropped.
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from hlbgpt_core.points import Facts, Point, Progress, SavedCheckpoint
@@ -18,6 +19,7 @@ from worker.messages import CheckpointMade, Ended, FactsFound, Message, PointMad
 from worker.timing import Timing
 from worker.trainer_handle import TrainerDied
 
+BEST = "best"  # hlbgpt_core/checkpoint.py names it
 LOG_TAIL_CHARACTERS = 8_000
 # Signals that people, schedulers and the kernel send from outside; others mean that the process itself failed.
 _OUTSIDE_SIGNALS = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT}
@@ -49,6 +51,7 @@ class Attempt:
         self._clock = clock
         self._points: list[Point] = []
         self._checkpoint: SavedCheckpoint | None = None
+        self._checkpoint_tried = False
         self._rewind: tuple[SavedCheckpoint | None] | None = None
         self._facts: Facts | None = None
         self._live: Live | None = None
@@ -128,10 +131,11 @@ class Attempt:
             self._store.rewind(self.lease, self._rewind[0])
             self._rewind = None
         if self._facts is not None:
-            self._store.flush(self.lease, points=(), live=self._live, facts=self._facts)
+            self._store.flush(self.lease, points=(), live=self._live, facts=self._with_command_line(self._facts))
             self._facts = None
         if self._checkpoint is not None:
             points = tuple(self._points)
+            self._checkpoint_tried = True
             dropped = self._store.commit_checkpoint(self.lease, self._checkpoint, points=points, live=self._live)
             self._checkpoint = None
             del self._points[: len(points)]
@@ -148,11 +152,20 @@ class Attempt:
         if self.after.state is State.COMPLETED:
             self._clear_checkpoints(self.after)
 
+    def _with_command_line(self, facts: Facts) -> Facts:
+        """The facts, with the command that made the run's sweep among what computed its numbers."""
+        sweep = self._store.sweep(self.claim.run.sweep_id)
+        argv = list(sweep.argv) if sweep is not None else []
+        return replace(facts, provenance={**facts.provenance, "argv": argv})
+
     def _replace_checkpoint(self, checkpoint: SavedCheckpoint) -> None:
-        """A newer checkpoint supersedes one that the database never learnt of."""
-        if self._checkpoint is not None:
+        """A newer checkpoint supersedes one that the database never learnt of.
+
+        Of one that was tried, the commit may have gone through unheard: its files stay until the run completes.
+        """
+        if self._checkpoint is not None and not self._checkpoint_tried:
             self._remove_files(self._checkpoint)
-        self._checkpoint = checkpoint
+        self._checkpoint, self._checkpoint_tried = checkpoint, False
 
     def _note_resumed(self, checkpoint: SavedCheckpoint | None) -> None:
         if checkpoint != self.claim.run.checkpoint:
@@ -168,13 +181,17 @@ class Attempt:
         )
 
     def _clear_checkpoints(self, run: RunRecord) -> None:
-        """A completed run needs no checkpoints; one that is to keep them keeps its newest."""
+        """A completed run needs no checkpoints but those that it was submitted to keep: the newest, the best."""
         folder = self._state_folder / "checkpoints" / run.uid
-        keep = run.checkpoint.path if run.bookkeeping.keep_checkpoints and run.checkpoint is not None else None
+        kept = set()
+        if run.bookkeeping.keep_checkpoints and run.checkpoint is not None:
+            kept.add(self._state_folder / run.checkpoint.path)
+        if run.bookkeeping.keep_best:
+            kept.add(folder / BEST)
         for path in folder.iterdir() if folder.is_dir() else ():
-            if keep is None or path != self._state_folder / keep:
+            if path not in kept:
                 shutil.rmtree(path, ignore_errors=True)
-        if keep is None:
+        if not kept:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _remove_files(self, checkpoint: SavedCheckpoint) -> None:

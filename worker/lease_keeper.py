@@ -34,10 +34,26 @@ class LeaseKeeper:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self.fenced = False
-        self.worker_id = store.register_worker(identity, lease_seconds=timing.lease_seconds)
+        self.worker_id = 0
         self._beat_at = self._tried_at = clock()
         self._watch = threading.Thread(target=self._watch_beats, name="self-fence", daemon=True)
-        self._watch.start()
+
+    def register(self) -> None:
+        """Take a row; a new one after others took this worker for dead.
+
+        Raises DatabaseBusyError where the database does not answer; the stopped are judged even then, since one
+        of them may be what holds it.
+        """
+        try:
+            self.worker_id = self._store.register_worker(self._identity, lease_seconds=self._timing.lease_seconds)
+        except DatabaseBusyError:
+            self.judge(own_beats_commit=False)
+            raise
+        with self._lock:
+            self._beat_at = self._tried_at = self._clock()
+            self.fenced = False
+        if self._watch.ident is None:
+            self._watch.start()
 
     @property
     def suspects(self) -> tuple[int, ...]:
@@ -86,16 +102,11 @@ class LeaseKeeper:
             pass  # the next look is a beat away
         return freed
 
-    def register_again(self) -> None:
-        """Take a new row after others took this worker for dead."""
-        self.worker_id = self._store.register_worker(self._identity, lease_seconds=self._timing.lease_seconds)
-        with self._lock:
-            self._beat_at = self._tried_at = self._clock()
-            self.fenced = False
-
     def end(self, why: str) -> None:
         """Give the row up. A database that does not answer is left to the judges: this process will be dead."""
         self._stop.set()
+        if self._watch.ident is None:
+            return  # never registered
         self._watch.join()
         try:
             self._store.end_worker(self.worker_id, why)
@@ -109,6 +120,8 @@ class LeaseKeeper:
                 late = self._clock() - self._beat_at >= self._timing.self_fence_seconds
                 newly = late and not self.fenced
                 self.fenced = self.fenced or late
+                if newly:
+                    # Within the lock: a beat that gets through now lets training go on only after this pause.
+                    self._on_fence()
             if newly:
                 self._say("the database does not answer: training waits until it does")
-                self._on_fence()

@@ -38,6 +38,7 @@ class Start:
     resume: Sequence[SavedCheckpoint] = ()
     fixed_facts: Mapping[str, Any] = field(default_factory=dict)
     keep_checkpoints: bool = False
+    keep_best: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

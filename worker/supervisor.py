@@ -142,6 +142,8 @@ class Supervisor:
     # The outer loop: from run to run.
 
     def _work(self) -> str:
+        if not self._register():
+            return "asked to stop"
         self._keeper.judge(own_beats_commit=True)
         while True:
             if self._stopping.requests:
@@ -163,6 +165,17 @@ class Supervisor:
                 self._say(self._aside)
                 return self._aside
 
+    def _register(self) -> bool:
+        """Enter the list of workers, however long the database takes to answer; False once asked to stop."""
+        while not self._stopping.requests:
+            try:
+                self._keeper.register()
+            except DatabaseBusyError as error:
+                self._wait_for_database(error)
+            else:
+                return True
+        return False
+
     def _claim(self) -> Claim | None:
         if self._keeper.due_in() == 0:
             self._beat()
@@ -173,7 +186,7 @@ class Supervisor:
                 self._keeper.worker_id, sweep_ids=self._options.sweep_ids, alone_ok=not self._device_is_busy()
             )
         except WorkerGoneError:
-            self._keeper.register_again()
+            self._keeper.register()
             return None
         self._database_answers = True
         return claim
@@ -245,7 +258,7 @@ class Supervisor:
             self._was_fenced |= self._keeper.beat()
         except WorkerGoneError:
             self._say("this worker was taken for dead; what it held was given away")
-            self._keeper.register_again()
+            self._keeper.register()
             self._was_fenced = True
         if attempt is not None and trainer is not None:
             if not self._store.still_holds(attempt.lease):
@@ -253,6 +266,8 @@ class Supervisor:
             elif self._was_fenced:
                 attempt.restart_silence()
                 trainer.send(Resume())
+        elif self._was_fenced:
+            self._trainers.resume()  # paused between runs: the next one must not find it so
         self._was_fenced = False
 
     def _obey_signals(self, attempt: Attempt, trainer: TrainerHandle) -> None:

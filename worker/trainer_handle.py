@@ -30,10 +30,11 @@ Arrival = Message | TrainerDied | WakeUp
 Inbox = queue.SimpleQueue[Arrival]
 
 
-def trainer_command(device: str) -> tuple[str, ...]:
+def trainer_command(device: str, *, deterministic: bool = False) -> tuple[str, ...]:
     """The command of the real trainer process; the pipes' options are added when it starts."""
     # -P: a file named like one of our packages in the user's folder must not take its place.
-    return (sys.executable, "-P", "-m", "worker.trainer_process", "--device", device)
+    command = (sys.executable, "-P", "-m", "worker.trainer_process", "--device", device)
+    return (*command, "--deterministic") if deterministic else command
 
 
 class TrainerHandle:

@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from orchestrator.records import Claim
+from orchestrator.state_folder import make_private_folder
 from worker.core_digest import core_digest
 from worker.devices import Device
-from worker.messages import Pause, Start
+from worker.messages import Pause, Resume, Start
 from worker.trainer_handle import Inbox, TrainerHandle
 
 
@@ -39,7 +40,7 @@ class TrainerKeeper:
     def start(self, claim: Claim) -> TrainerHandle:
         """The trainer at work on the claimed run: the warm one, or a new one."""
         log_path = self._state_folder / claim.log_path
-        log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(log_path.parent)
         if not self._is_current():
             self.close()
             self._handle = TrainerHandle(self._command, self._environment, log_path, self._inbox)
@@ -53,6 +54,11 @@ class TrainerKeeper:
         handle = self._handle
         if handle is not None:
             handle.send(Pause())
+
+    def resume(self) -> None:
+        """Let the trainer go on, if there is one."""
+        if self._handle is not None:
+            self._handle.send(Resume())
 
     def close(self) -> None:
         """End the trainer, if there is one."""
@@ -85,4 +91,5 @@ def start_message(claim: Claim, state_folder: Path, log_path: Path) -> Start:
         resume=tuple(one for one in (run.checkpoint, run.previous_checkpoint) if one is not None),
         fixed_facts=run.facts,
         keep_checkpoints=run.bookkeeping.keep_checkpoints,
+        keep_best=run.bookkeeping.keep_best,
     )

@@ -6,6 +6,7 @@ When the supervisor dies, so does this process: by the kernel's parent-death sig
 """
 
 import argparse
+import math
 import os
 import queue
 import signal
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -173,7 +175,16 @@ class WarmData:
         return self._data
 
 
-def train_run(start: Start, reporter: PipeReporter, data: WarmData, device: str) -> TrainingResult:
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What stays the same for all runs of this process. `core_digest` names the code that was loaded."""
+
+    device: str
+    deterministic: bool
+    core_digest: str
+
+
+def train_run(start: Start, reporter: PipeReporter, data: WarmData, around: Surroundings) -> TrainingResult:
     """Train one run to its end. Raises what the trainer and the data raise."""
     # Imported before the first run by `main`; here so that a stand-in for tests needs no torch.
     from hlbgpt_core.trainer import Checkpointing, train
@@ -184,17 +195,19 @@ def train_run(start: Start, reporter: PipeReporter, data: WarmData, device: str)
         settings,
         data.get(settings, reporter),
         seed=start.seed,
-        device=device,
+        device=around.device,
         reporter=reporter,
         checkpointing=Checkpointing(
             state_folder=Path(start.state_folder),
             uid=start.uid,
             fence=start.fence,
-            every_seconds=start.checkpoint_every_seconds,
+            every_seconds=start.checkpoint_every_seconds or math.inf,  # 0: none but the one at a stop
+            keep_last=start.keep_checkpoints,
+            keep_best=start.keep_best,
         ),
         resume=start.resume,
         fixed=start.fixed_facts or None,
-        deterministic=os.environ.get("HLBQ_DETERMINISTIC") == "1",
+        deterministic=around.deterministic,
     )
 
 
@@ -230,13 +243,13 @@ def log_to(path: str) -> None:
     os.close(descriptor)
 
 
-def attend(start: Start, outbox: Outbox, control: Control, data: WarmData, device: str, digest: str) -> None:
+def attend(start: Start, outbox: Outbox, control: Control, data: WarmData, around: Surroundings) -> None:
     """Train one run and report its end, whatever it is."""
     log_to(start.log_path)
     control.begin(start.run_id, start.fence)
-    reporter = PipeReporter(start, outbox, control, {"core_digest": digest})
+    reporter = PipeReporter(start, outbox, control, {"core_digest": around.core_digest})
     try:
-        result = train_run(start, reporter, data, device)
+        result = train_run(start, reporter, data, around)
     except Abandoned as abandoned:
         outbox.put(ended(start, abandoned.reason))
     # Whatever a user's model raises ends this run and not the worker: it is stored with the run.
@@ -274,6 +287,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--write-fd", type=int, required=True)
     parser.add_argument("--parent-pid", type=int, required=True)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--deterministic", action="store_true")
     options = parser.parse_args(arguments)
     die_with_parent(options.parent_pid)
     # A terminal's Ctrl-C goes to the whole group; only the supervisor decides what becomes of the run.
@@ -291,8 +305,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     outbox.put(Ready(pid=os.getpid(), core_digest=digest))
     data = WarmData()
+    around = Surroundings(device=options.device, deterministic=options.deterministic, core_digest=digest)
     while (start := starts.get()) is not None:
-        attend(start, outbox, control, data, options.device, digest)
+        attend(start, outbox, control, data, around)
     outbox.close()
     return 0
 

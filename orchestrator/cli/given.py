@@ -108,6 +108,10 @@ class SweepOptions(OptionGroup):
         bool,
         typer.Option("--keep_checkpoints", help="Keep the last checkpoint of finished runs.", rich_help_panel=WORKERS),
     ] = False
+    keep_best: Annotated[
+        bool,
+        typer.Option("--keep_best", help="Keep the model of each run's best evaluation.", rich_help_panel=WORKERS),
+    ] = False
     stall_timeout: Annotated[
         float,
         typer.Option(
@@ -142,6 +146,7 @@ class SweepOptions(OptionGroup):
         return Bookkeeping(
             checkpoint_every_seconds=self.checkpoint_every,
             keep_checkpoints=self.keep_checkpoints,
+            keep_best=self.keep_best,
             stall_timeout_seconds=self.stall_timeout,
             limits=Limits(max_attempts=self.max_attempts),
         )

@@ -68,7 +68,7 @@ def run(
     if stored is None:
         return
     with database.write() as store:
-        interrupted = work_off(store, stored, worker_command(where, database, stored), local.workers)
+        interrupted = work_off(store, stored, worker_command(where, database, stored), local.workers, where.state_dir)
         counts = store.counts(RunFilter(sweep_ids=(stored.id,)))
         export_table(store, stored, local.output)
     unfinished = counts[State.PENDING] + counts[State.RUNNING]
@@ -98,14 +98,17 @@ def worker_command(where: DeviceOptions, database: DatabaseOption, sweep: SweepR
         device=where.device,
         sweep_ids=(sweep.id,),
         threads=where.threads,
+        deterministic=where.deterministic,
     ).argv(end_with_this_process=True)
 
 
-def work_off(store: "Store", sweep: SweepRecord, command: Sequence[str], count: int) -> bool:
+def work_off(
+    store: "Store", sweep: SweepRecord, command: Sequence[str], count: int, state_dir: str | None = None
+) -> bool:
     """Have `count` workers train the sweep, with a live view; True if a signal ended that."""
     from orchestrator.live_view import LiveView
 
-    log_path = _worker_log(store, sweep)
+    log_path = _worker_log(store, sweep, state_dir)
     with log_path.open("ab") as log:
         # A group of their own: a terminal's Ctrl-C reaches them through this process alone, and so counts once.
         workers = [subprocess.Popen(command, stdout=log, stderr=log, process_group=0) for _ in range(count)]
@@ -139,17 +142,18 @@ def forwarded_signals(workers: "Sequence[subprocess.Popen[bytes]]") -> Iterator[
 
 def export_table(store: "Store", sweep: SweepRecord, path: str) -> None:
     """Write the sweep's table and say where."""
-    from orchestrator.export import Selection, export
+    from orchestrator import export
 
-    rows = export(store, path, Selection(runs=RunFilter(sweep_ids=(sweep.id,))))
-    note(f"wrote {path} ({counted(rows, 'row')})")
+    selection = export.Selection(runs=RunFilter(sweep_ids=(sweep.id,)))
+    rows = export.export_table(store, selection, Path(path).expanduser())
+    note(f"wrote {path} ({counted(rows, 'run')})")
 
 
-def _worker_log(store: "Store", sweep: SweepRecord) -> Path:
+def _worker_log(store: "Store", sweep: SweepRecord, state_dir: str | None) -> Path:
     """Where the workers' own words go, out of the way of the live view."""
     from orchestrator.state_folder import make_state_folder, state_folder
 
-    folder = make_state_folder(make_state_folder(state_folder(store.location.path, None)) / "logs")
+    folder = make_state_folder(make_state_folder(state_folder(store.location.path, state_dir)) / "logs")
     path = folder / f"workers-of-sweep-{sweep.id}.log"
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
     return path

@@ -24,6 +24,10 @@ class DeviceOptions(OptionGroup):
         int,
         typer.Option(help="CPU threads of the trainer. The same seed gives the same run at the same count.", min=1),
     ] = 1
+    deterministic: Annotated[
+        bool,
+        typer.Option("--deterministic", help="On a GPU: the same seed gives the same run bit for bit, more slowly."),
+    ] = False
     state_dir: Annotated[
         str | None,
         typer.Option(help="Folder of checkpoints and logs (default: beside the SQLite file, as <db>.state)."),
@@ -60,6 +64,7 @@ def worker(where: DeviceOptions, what: WorkerOptions, database: DatabaseOption) 
         count=what.count,
         sweep_ids=tuple(what.sweep),
         threads=where.threads,
+        deterministic=where.deterministic,
     )
     # The worker takes this process's place: signals and the exit code are its own.
     argv = command.argv()

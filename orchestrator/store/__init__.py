@@ -2,10 +2,14 @@
 
 `open_store` opens a database; `Store` joins the parts, by subject:
 
-    sweeps.py   submit, extend, sweeps           control.py  cancel, pause, retry, set_priority
-    queue.py    claim, flush, checkpoint, finish readers.py  run, runs, counts, attempts, events
-    workers.py  register, beat, reap             points.py   points one by one
-    care.py     info, integrity_check, backup       curves.py   points as columns
+    sweeps.py    submit, extend, sweeps           control.py  cancel, pause, retry, set_priority
+    claims.py    claim                            readers.py  run, runs, counts, attempts, events
+    queue.py     flush, checkpoint, finish        points.py   points one by one
+    workers.py   register, beat, reap             curves.py   points as columns
+    care.py      info, integrity_check, backup
+
+and beneath them: location.py and engine.py (opening), schema.py (tables and migrations), rows.py and
+filters.py (records to SQL and back), endings.py (what all endings share).
 
 A Store may be used by several threads; each of its methods is one short transaction.
 """
@@ -19,6 +23,7 @@ from types import TracebackType
 from sqlalchemy import Engine
 
 from orchestrator.store.care import CareStore
+from orchestrator.store.claims import ClaimStore
 from orchestrator.store.control import ControlStore
 from orchestrator.store.curves import CurveStore
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode, has_wal_fault, make_engine, plain_errors
@@ -33,7 +38,9 @@ from orchestrator.store.workers import WorkerStore
 __all__ = ["OpenMode", "Store", "StoreLocation", "has_wal_fault", "open_store", "parse_location"]
 
 
-class Store(SweepStore, QueueStore, WorkerStore, ControlStore, PointStore, CurveStore, ReaderStore, CareStore):
+class Store(
+    SweepStore, ClaimStore, QueueStore, WorkerStore, ControlStore, PointStore, CurveStore, ReaderStore, CareStore
+):
     """An open database. A context manager; `close` may be called twice."""
 
     def close(self) -> None:

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, insert, select, update
 
-from orchestrator.records import Ending, RunRecord
+from orchestrator.records import Ending, Lease, RunRecord
 from orchestrator.runs import Reason, Spent, State, Verdict, judge
 from orchestrator.store.rows import RUN_ROWS, read_bookkeeping, run_record, write_number
 from orchestrator.tables import attempts, events, points, runs, sweeps
+
+_ONE_RUN = RUN_ROWS.where(runs.c.id == bindparam("run_id"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +116,14 @@ def lock_runs(connection: Connection, *where: ColumnElement[bool]) -> list[int]:
     return list(connection.execute(query).scalars())
 
 
+def attempt_of(lease: Lease) -> ColumnElement[bool]:
+    """The attempt that a lease belongs to."""
+    return and_(attempts.c.run_id == lease.run_id, attempts.c.fence == lease.fence)
+
+
 def one_run(connection: Connection, run_id: int) -> RunRecord:
     """The run of that number, which exists."""
-    return run_record(connection.execute(RUN_ROWS.where(runs.c.id == run_id)).one())
+    return run_record(connection.execute(_ONE_RUN, {"run_id": run_id}).one())
 
 
 def record_event(
@@ -129,17 +136,16 @@ def record_event(
     why: str = "",
 ) -> None:
     """Write down who moved what, when and why."""
-    connection.execute(
-        insert(events).values(
-            at=author.now,
-            actor=author.actor,
-            action=action,
-            sweep_id=sweep_id,
-            run_id=run_id,
-            worker_id=author.worker_id,
-            why=why,
-        )
-    )
+    row = {
+        "at": author.now,
+        "actor": author.actor,
+        "action": action,
+        "sweep_id": sweep_id,
+        "run_id": run_id,
+        "worker_id": author.worker_id,
+        "why": why,
+    }
+    connection.execute(insert(events), row)
 
 
 def lose_held_runs(connection: Connection, worker_id: int, author: Author, why: str) -> list[RunRecord]:
@@ -147,8 +153,3 @@ def lose_held_runs(connection: Connection, worker_id: int, author: Author, why: 
     held = lock_runs(connection, runs.c.worker_id == worker_id, runs.c.state == State.RUNNING.value)
     ending = Ending(reason=Reason.LOST, error_message=why)
     return [end_attempt(connection, run_id, ending, author) for run_id in held]
-
-
-def backoff_is_over(now: float) -> ColumnElement[bool]:
-    """Whether a wait has passed. One that has not begun yet counts too: the clock was set back meanwhile."""
-    return and_(runs.c.backoff_until.is_not(None), or_(runs.c.backoff_until <= now, runs.c.backoff_from > now))

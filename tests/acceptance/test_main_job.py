@@ -18,8 +18,8 @@ from orchestrator.records import RunFilter
 from orchestrator.runs import State
 from orchestrator.store import OpenMode, open_store
 from tests.faults.harness import wait_until
+from tests.tiny_model import TINY_OPTIONS
 
-TINY = ["--tokenizer", "bytes", "--depth", "1", "--width", "64", "--max_sequence_length", "64", "--initial_sequence_length", "16", "--sequence_growth_steps", "10", "--gpu_capacity_scalar", "0.01", "--lr_mult", "0.5", "--max_microbatches", "2", "--num_eval_tokens", "1024"]
 PYSTDLIB = ("--dataset", "pystdlib")
 HLBQ = [sys.executable, "-P", "-m", "orchestrator.cli.main"]
 Done = subprocess.CompletedProcess[str]
@@ -54,9 +54,13 @@ def losses(folder: Path, run_id: int) -> list[tuple[Any, ...]]:
 
 def test_from_settings_to_a_table(hlbq: Hlbq, tmp_path: Path) -> None:
     told = json.loads(
-        hlbq("submit", *TINY, *PYSTDLIB, "--num_heads", "1", "2", "--num_runs", "2", "--max_steps", "12", "--log_every", "1",
-             "--json").stdout
-    )  # fmt: skip
+        hlbq(
+            "submit",
+            *TINY_OPTIONS,
+            *PYSTDLIB,
+            *"--num_heads 1 2 --num_runs 2 --max_steps 12 --log_every 1 --json".split(),
+        ).stdout
+    )
     assert told["runs"] == 4
     hlbq("worker", "--device", "cpu")
     status = json.loads(hlbq("status", "--json").stdout)
@@ -79,7 +83,7 @@ def test_from_settings_to_a_table(hlbq: Hlbq, tmp_path: Path) -> None:
 
 def test_the_same_seed_gives_the_same_run_bit_for_bit(hlbq: Hlbq, tmp_path: Path) -> None:
     for _ in range(2):
-        hlbq("submit", *TINY, *PYSTDLIB, "--max_steps", "15", "--log_every", "1", "--eval_every", "5")
+        hlbq("submit", *TINY_OPTIONS, *PYSTDLIB, "--max_steps", "15", "--log_every", "1", "--eval_every", "5")
     hlbq("worker", "--device", "cpu", "--count", "1")
     hlbq("worker", "--device", "cpu")
     assert losses(tmp_path, 1) == losses(tmp_path, 2)
@@ -92,7 +96,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_very_points_of_one_that_was_not(
 ) -> None:
     submit = (
         "submit",
-        *TINY,
+        *TINY_OPTIONS,
         *PYSTDLIB,
         "--max_steps",
         "120",
@@ -140,7 +144,7 @@ def test_a_worker_without_its_data_says_what_works_offline(hlbq: Hlbq, tmp_path:
 def test_a_text_that_went_away_fails_its_run_in_the_words_of_submit(hlbq: Hlbq, tmp_path: Path) -> None:
     text = tmp_path / "words.txt"
     text.write_text("to be or not to be " * 5000)
-    submit = ("submit", *TINY, "--dataset", f"text:{text}", "--max_steps", "2")
+    submit = ("submit", *TINY_OPTIONS, "--dataset", f"text:{text}", "--max_steps", "2")
     hlbq(*submit)
     text.unlink()
     hlbq("worker", "--device", "cpu", code=1)
@@ -162,7 +166,7 @@ def test_the_trainer_is_started_anew_when_the_core_changes(tmp_path: Path) -> No
             [*HLBQ, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
         )
 
-    hlbq("submit", *TINY, *PYSTDLIB, "--max_steps", "3")
+    hlbq("submit", *TINY_OPTIONS, *PYSTDLIB, "--max_steps", "3")
     worker = subprocess.Popen(
         [*HLBQ, "worker", "--device", "cpu", "--watch"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE
     )
@@ -171,7 +175,7 @@ def test_the_trainer_is_started_anew_when_the_core_changes(tmp_path: Path) -> No
             wait_until(lambda: store.run(1).state is State.COMPLETED, seconds=60, what="run 1")  # type: ignore[union-attr]
             recipe = tmp_path / "hlbgpt_core" / "recipes" / "v041.py"
             recipe.write_text(recipe.read_text() + "\n# edited\n")
-            hlbq("submit", *TINY, *PYSTDLIB, "--max_steps", "3")
+            hlbq("submit", *TINY_OPTIONS, *PYSTDLIB, "--max_steps", "3")
             wait_until(lambda: store.run(2).state is State.COMPLETED, seconds=60, what="run 2")  # type: ignore[union-attr]
             digests = [store.attempts(run_id)[0].provenance["core_digest"] for run_id in (1, 2)]
     finally:
@@ -182,6 +186,6 @@ def test_the_trainer_is_started_anew_when_the_core_changes(tmp_path: Path) -> No
 
 
 def test_a_gpu_that_is_not_there_is_a_clear_refusal(hlbq: Hlbq) -> None:
-    hlbq("submit", *TINY, *PYSTDLIB)
+    hlbq("submit", *TINY_OPTIONS, *PYSTDLIB)
     refused = hlbq("worker", "--gpu", "99", code=2).stderr
     assert "no GPU 99" in refused and "--device cpu" in refused and "Traceback" not in refused

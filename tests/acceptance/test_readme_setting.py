@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiny_model import TINY_OPTIONS
+
 ROOT = Path(__file__).parents[2]
-TINY = ["--dataset", "pystdlib", "--tokenizer", "bytes", "--depth", "1", "--width", "64", "--max_sequence_length", "64", "--initial_sequence_length", "16", "--gpu_capacity_scalar", "0.01", "--lr_mult", "0.5", "--max_microbatches", "2", "--num_eval_tokens", "1024", "--max_steps", "4"]
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def follow_the_readme(folder: Path) -> None:
 def test_a_setting_of_ones_own_reaches_the_model_and_the_table(copy: Path) -> None:
     follow_the_readme(copy)
     assert "residual_gain" in hlbq(copy, "submit", "--help")
-    hlbq(copy, "submit", *TINY, "--residual-gain", "0.5", "1")
+    hlbq(copy, "submit", *TINY_OPTIONS, "--dataset", "pystdlib", "--max_steps", "4", "--residual-gain", "0.5", "1")
     hlbq(copy, "worker", "--device", "cpu")
     hlbq(copy, "export", "results.csv")
     with (copy / "results.csv").open(newline="") as file:

@@ -153,9 +153,10 @@ class Fleet:
         return [line.split()[2] for line in self.landed_path.read_text().splitlines()]
 
     def start_one(self, *, faults: Faults | None = None, watch: bool = True) -> "subprocess.Popen[bytes]":
-        """Start one worker; its words go to a log of the fleet."""
+        """Start one worker; its words go to a log of the fleet. A `#` in its host becomes its number."""
         chosen = faults or self.faults
-        chosen = replace(chosen, landed=str(self.landed_path), timing=SHORT | chosen.timing)
+        host = chosen.host.replace("#", str(len(self.started)))
+        chosen = replace(chosen, landed=str(self.landed_path), timing=SHORT | chosen.timing, host=host)
         plan = replace(self.plan, landed=str(self.landed_path))
         arguments = ["--db", self.db, "--state_dir", str(self.folder / "state"), "--faults", json.dumps(asdict(chosen))]
         with (self.folder / "workers.log").open("ab") as log:

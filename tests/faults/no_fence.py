@@ -32,10 +32,13 @@ def _with_zombies(count: int, kind: str, db: str, folder: Path, *, no_fence: boo
     submit(db, new_sweep(count))
     with Fleet(db=db, folder=folder, workers=0, plan=PLAN, faults=Faults(host="rescuer/1")) as fleet:
         # Each on a host of its own: of a process elsewhere only the lease tells.
-        zombies = [fleet.start_one(faults=Faults(host=f"zombie-{n}/1", no_fence=no_fence)) for n in range(count)]
+        zombies = [fleet.start_one(faults=Faults(host="zombie-#/1", no_fence=no_fence)) for _ in range(count)]
         with open_store(db, mode=OpenMode.READ) as store:
             wait_until(
-                lambda: len([run for run in store.runs(RunFilter()) if run.state is State.RUNNING and run.step >= 6]) == count,
+                lambda: (
+                    len([run for run in store.runs(RunFilter()) if run.state is State.RUNNING and run.step >= 6])
+                    == count
+                ),
                 seconds=60,
                 what="every zombie trains",
             )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from orchestrator.errors import DatabaseBusyError
 from orchestrator.records import RunFilter
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import (
@@ -53,14 +54,10 @@ def _elsewhere(wanted: int, kind: str, db: str, folder: Path) -> FaultRow:
         fleet.faults = Faults(host="judge/1")
         fleet.workers = 2
         refused = 0
-        number = 0
         while losses(store) < wanted:
             count = min(AT_ONCE, wanted - losses(store))
             store.submit(new_sweep(count + 2))
-            zombies = []
-            for _ in range(count):
-                number += 1
-                zombies.append(fleet.start_one(faults=Faults(host=f"stopped-{number}/1")))
+            zombies = [fleet.start_one(faults=Faults(host="stopped-#/1")) for _ in range(count)]
             before = losses(store)
             pids = _wait_for_holders(store, {one.pid for one in zombies}, least=1)
             fleet.keep_up()
@@ -119,14 +116,14 @@ def _inside(wanted: int, kind: str, db: str, folder: Path, *, here: bool) -> Fau
         continued = 0
         patience = time.monotonic() + 60 + 20 * wanted
         while len(fleet.landed()) < wanted:
-            fleet.faults = Faults(stop=INSIDE_POINTS, timing=hasty, host="" if here else f"host-{len(fleet.started)}/1")
+            fleet.faults = Faults(stop=INSIDE_POINTS, timing=hasty, host="" if here else "host-#/1")
             if not _pending(store):
                 _submit_when_it_answers(store)
             fleet.keep_up()
             continued += 0 if here else _continue_the_stopped(fleet)
             assert time.monotonic() < patience, f"{len(fleet.landed())} of {wanted}: {fleet.log()[-2000:]}"
             time.sleep(0.05)
-        fleet.faults = Faults(timing=hasty, host="" if here else "host-last/1")
+        fleet.faults = Faults(timing=hasty, host="" if here else "host-#/1")
         until = time.monotonic() + 120
 
         def done() -> bool:
@@ -154,8 +151,6 @@ def _pending(store: Store) -> bool:
 
 def _submit_when_it_answers(store: Store) -> None:
     """More work. The stopped may hold the database: then the next turn of the loop tries again."""
-    from orchestrator.errors import DatabaseBusyError
-
     with contextlib.suppress(DatabaseBusyError):
         store.submit(new_sweep(6))
 
@@ -185,9 +180,7 @@ def _wait_for_holders(store: Store, pids: set[int], *, least: int) -> list[int]:
     def some() -> bool:
         steps = {run.worker_id: run.step for run in store.running(RunFilter())}
         found[:] = [
-            one.identity.pid
-            for one in store.live_workers()
-            if one.identity.pid in pids and steps.get(one.id, 0) >= 3
+            one.identity.pid for one in store.live_workers() if one.identity.pid in pids and steps.get(one.id, 0) >= 3
         ]
         return len(found) >= least
 

@@ -215,8 +215,39 @@ def test_finish_writes_points_run_attempt_and_event_at_once(store: Store, clock:
     assert (attempt.reason, attempt.ended_at, attempt.step) == (Reason.FINISHED, clock.now, 7)
     newest = store.events(run_id=1)[0]
     assert (newest.action, newest.actor, newest.worker_id) == ("finish", f"worker {worker}", worker)
+
+
+def test_an_end_told_twice_is_recorded_once(store: Store) -> None:
+    # The answer to the first call may be lost with the connection.
+    submit(store)
+    lease = claim(store, register(store)).lease
+    first = store.finish(lease, ending(Reason.FINISHED, points=[point(7)]))
+    events = store.events()
+    assert store.finish(lease, ending(Reason.FINISHED, points=[point(7), point(8)])) == first
+    assert (store.events(), steps(store, 1)) == (events, [7])
     with pytest.raises(FencedError):
-        store.finish(lease, ending(Reason.FINISHED))
+        store.finish(lease, ending(Reason.ERROR))
+
+
+def test_an_end_told_again_after_the_next_claim_is_refused(store: Store) -> None:
+    submit(store)
+    worker = register(store)
+    old = claim(store, worker).lease
+    store.finish(old, ending(Reason.RELEASED))
+    new = claim(store, worker).lease
+    with pytest.raises(FencedError):
+        store.finish(old, ending(Reason.RELEASED))
+    assert store.still_holds(new)
+
+
+def test_waiting_counts_runs_that_back_off_but_not_paused_ones(store: Store) -> None:
+    sweep = submit(store)
+    worker = register(store)
+    store.finish(claim(store, worker).lease, ending(Reason.ERROR))
+    assert store.claim(worker) is None and store.waiting() and store.waiting((sweep.id,))
+    assert not store.waiting((sweep.id + 1,))
+    store.pause(ALL, "user")
+    assert not store.waiting()
 
 
 def test_a_failed_run_keeps_its_curve_and_its_error(store: Store) -> None:

@@ -15,9 +15,7 @@ FILES = ("golden_v041.json", "golden_v030.json")
 
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 @pytest.mark.parametrize("file", FILES)
-def test_every_case_of_the_recorded_trajectories(
-    file: str, precision: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_case_of_the_recorded_trajectories(file: str, precision: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert replay.main([str(GOLDEN / file), "--precision", precision]) == 0
     printed = capsys.readouterr().out
     cases = json.loads((GOLDEN / file).read_text())
@@ -79,9 +77,7 @@ def test_a_loss_that_is_not_a_number_is_past_the_tolerance(monkeypatch: pytest.M
         ('{"a": {"config": {"vocab": "many"}}}', "config.vocab is not a number"),
     ],
 )
-def test_another_file_is_refused(
-    content: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_file_is_refused(content: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "x.json"
     file.write_text(content)
     assert replay.main([str(file)]) == 2

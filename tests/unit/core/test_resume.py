@@ -138,9 +138,7 @@ def test_a_damaged_newest_falls_back_to_the_previous_then_to_the_start(tmp_path:
     def resumed_at() -> object:
         reporter = Recorder()
         place = checkpointing_in(tmp_path, fence=2)
-        train(
-            settings, data, seed=3, device="cpu", reporter=reporter, checkpointing=place, resume=[newest, previous]
-        )
+        train(settings, data, seed=3, device="cpu", reporter=reporter, checkpointing=place, resume=[newest, previous])
         assert len(reporter.taken_up) == 1 and reporter.calls[0] == "resumed"
         taken = reporter.taken_up[0]
         assert one_curve(first, reporter, taken.step if taken else 0) == without_time(first.points)

@@ -259,9 +259,7 @@ def test_every_run_is_evaluated_on_the_same_sequences_however_they_are_cut() -> 
 
 def test_training_batches_repeat_by_number_and_reach_both_ends() -> None:
     data = small_data(train_tokens=12, val_tokens=12)
-    batches = RandomBatches(
-        data.train, data.val, seed=-7, max_length=8, num_eval_tokens=8, evaluation_batch_size=1
-    )
+    batches = RandomBatches(data.train, data.val, seed=-7, max_length=8, num_eval_tokens=8, evaluation_batch_size=1)
     shape = BatchShape(batch_size=200, sequence_length=8)
     drawn = batches.training(5, shape)
     assert np.array_equal(drawn, batches.training(5, shape))

@@ -1,0 +1,168 @@
+"""Claiming: one worker takes one run, with its attempt's row, in one transaction.
+
+The statements are built once: workers ask again and again, and building them costs more than running them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, Update, and_, bindparam, func, insert, or_, select, update
+
+from orchestrator.errors import WorkerGoneError
+from orchestrator.records import Claim, Lease
+from orchestrator.runs import Action, State
+from orchestrator.store.base import StoreBase
+from orchestrator.store.endings import Author, attempt_of, last_losses_from_points, one_run, record_event
+from orchestrator.store.filters import one_of
+from orchestrator.tables import CLAIMABLE, RUNNING, attempts, runs, workers
+
+_WORKER_LIVES = and_(workers.c.id == bindparam("worker_id"), workers.c.ended_at.is_(None))
+_HELD = select(runs.c.id).where(RUNNING, runs.c.worker_id == bindparam("worker_id"))
+# A wait that has not begun yet is over too: the clock was set back meanwhile.
+_BACKOFF_IS_OVER = select(runs.c.id).where(
+    runs.c.backoff_until.is_not(None),
+    or_(runs.c.backoff_until <= bindparam("now"), runs.c.backoff_from > bindparam("now")),
+)
+_LOOK = select(
+    select(workers.c.id).where(_WORKER_LIVES).exists().label("worker_lives"),
+    or_(select(runs.c.id).where(CLAIMABLE).exists(), _BACKOFF_IS_OVER.exists(), _HELD.exists()).label("worth_trying"),
+)
+
+_NEIGHBOURS = workers.alias("neighbours")
+_NEIGHBOUR_COUNT = select(func.count()).where(
+    _NEIGHBOURS.c.ended_at.is_(None),
+    _NEIGHBOURS.c.host == workers.c.host,
+    _NEIGHBOURS.c.device == workers.c.device,
+)
+# Locked, so that nobody ends the worker between this look and the commit: its run would be nobody's.
+_LOCK_WORKER = (
+    select(
+        workers.c.slots,
+        _NEIGHBOUR_COUNT.scalar_subquery().label("neighbours"),
+        _HELD.limit(1).scalar_subquery().label("held_run_id"),
+        _BACKOFF_IS_OVER.exists().label("a_backoff_is_over"),
+    )
+    .where(_WORKER_LIVES)
+    .with_for_update(key_share=True, of=workers)
+)
+_LOCK_BACKOFFS = _BACKOFF_IS_OVER.with_for_update(skip_locked=True, key_share=True)
+
+# An alias, because SQLAlchemy would otherwise tie the subquery to the table that is updated.
+_QUEUE = runs.alias("queue")
+_NEXT = (
+    select(_QUEUE.c.id)
+    .where(CLAIMABLE)
+    .order_by(_QUEUE.c.priority.desc(), _QUEUE.c.id)
+    .limit(1)
+    .with_for_update(skip_locked=True, key_share=True)
+)
+
+
+def _taking(chosen: Select[Any]) -> Update:
+    return (
+        update(runs)
+        .where(runs.c.id == chosen.scalar_subquery())
+        .values(
+            state=State.RUNNING.value,
+            reason=None,
+            worker_id=bindparam("worker"),
+            fence=runs.c.fence + 1,
+            started_at=func.coalesce(runs.c.started_at, bindparam("now")),
+        )
+        .returning(runs.c.id, runs.c.uid, runs.c.sweep_id, runs.c.fence, runs.c.checkpoint_step)
+    )
+
+
+_TAKE_NEXT = _taking(_NEXT)
+
+
+class ClaimStore(StoreBase):
+    """The way into the state running."""
+
+    def claim(self, worker_id: int, *, sweep_ids: Sequence[int] = (), alone_ok: bool = True) -> Claim | None:
+        """Take the next run by priority, then number; None where there is none to take.
+
+        A worker holds one run at a time: asked again while it holds one (because the answer to the first
+        call was lost), the same claim comes back. `alone_ok` says that nobody else trains on the device.
+        Raises WorkerGoneError if others took the worker for dead.
+        """
+        now = self._clock()
+        asked = {"worker_id": worker_id, "now": now}
+        with self._read() as connection:
+            # A look without a lock, so that idle workers that ask again and again write nothing.
+            look = connection.execute(_LOOK, asked).one()
+            if not look.worker_lives:
+                raise _gone(worker_id)
+            if not look.worth_trying:
+                return None
+        with self._write() as connection:
+            worker = connection.execute(_LOCK_WORKER, asked).first()
+            if worker is None:
+                raise _gone(worker_id)
+            if worker.held_run_id is not None:
+                return _claim_of(connection, worker.held_run_id)
+            if worker.a_backoff_is_over:
+                _clear_backoffs(connection, asked)
+            taken = connection.execute(
+                _take_next(connection, sweep_ids, alone_ok), {"worker": worker_id, "now": now}
+            ).first()
+            if taken is None:
+                return None
+            shared_slots = max(worker.slots, worker.neighbours)
+            _begin_attempt(connection, taken, worker_id, now, shared_slots=shared_slots)
+            return _claim_of(connection, taken.id)
+
+    def waiting(self, sweep_ids: Sequence[int] = ()) -> bool:
+        """Whether runs wait that a claim may take now or later: backing off, or to be trained alone."""
+        chosen = select(runs.c.id).where(runs.c.state == State.PENDING.value, ~runs.c.paused)
+        with self._read() as connection:
+            if sweep_ids:
+                chosen = chosen.where(one_of(connection, runs.c.sweep_id, sweep_ids))
+            return connection.execute(chosen.limit(1)).first() is not None
+
+
+def _gone(worker_id: int) -> WorkerGoneError:
+    return WorkerGoneError(f"worker {worker_id} was taken for dead or has ended", "Start it again: hlbq worker")
+
+
+def _clear_backoffs(connection: Connection, asked: dict[str, Any]) -> None:
+    over = connection.execute(_LOCK_BACKOFFS, asked).scalars().all()
+    cleared = {"backoff_from": None, "backoff_until": None}
+    connection.execute(update(runs).where(one_of(connection, runs.c.id, over)).values(**cleared))
+
+
+def _take_next(connection: Connection, sweep_ids: Sequence[int], alone_ok: bool) -> Update:
+    if alone_ok and not sweep_ids:
+        return _TAKE_NEXT
+    chosen = _NEXT if alone_ok else _NEXT.where(~_QUEUE.c.alone)
+    if sweep_ids:
+        chosen = chosen.where(one_of(connection, _QUEUE.c.sweep_id, sweep_ids))
+    return _taking(chosen)
+
+
+def _begin_attempt(connection: Connection, run: Any, worker_id: int, now: float, *, shared_slots: int) -> None:
+    start_step = run.checkpoint_step or 0
+    row = {
+        "run_id": run.id,
+        "fence": run.fence,
+        "worker_id": worker_id,
+        "shared_slots": shared_slots,
+        "started_at": now,
+        "start_step": start_step,
+        "step": start_step,
+        "log_path": _log_path(run.uid, run.fence),
+    }
+    connection.execute(insert(attempts), row)
+    if start_step:
+        last_losses_from_points(connection, run.id, attempt_of(Lease(run_id=run.id, fence=run.fence)))
+    author = Author(actor=f"worker {worker_id}", now=now, worker_id=worker_id)
+    record_event(connection, author, Action.CLAIM.value, sweep_id=run.sweep_id, run_id=run.id)
+
+
+def _claim_of(connection: Connection, run_id: int) -> Claim:
+    run = one_run(connection, run_id)
+    return Claim(lease=Lease(run_id=run.id, fence=run.fence), run=run, log_path=_log_path(run.uid, run.fence))
+
+
+def _log_path(uid: str, fence: int) -> str:
+    return f"logs/{uid}/{fence}.log"

@@ -1,0 +1,88 @@
+"""The database locked by another process for 30 s: longer than the busy timeout, shorter than a lease."""
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator.records import RunFilter
+from orchestrator.store import OpenMode, open_store
+from tests.faults.harness import UNHURRIED, Fleet, Ground, new_sweep, read_ledger, submit, wait_until
+from tests.faults.report import FaultRow
+from tests.faults.worker_under_fault import Faults
+from tests.stand_in_trainer import Plan
+
+LOCK_SECONDS = 30.0
+WORKERS = 4
+
+
+def run(scale: float, ground: Ground) -> list[FaultRow]:
+    """With the real intervals; a short draw shortens the lock and all intervals alike."""
+    shorter = 1.0 if scale >= 0.5 else 0.1
+    return [_locked(shorter, kind, db, folder) for kind, db, folder in ground.databases("locked")]
+
+
+def _locked(shorter: float, kind: str, db: str, folder: Path) -> FaultRow:
+    began = time.monotonic()
+    timing = {name: value * shorter for name, value in UNHURRIED.items() if name.endswith("seconds")}
+    # Each run outlasts the lock, so that points are made while nobody can write.
+    plan = Plan(steps=80, step_seconds=0.6 * shorter, checkpoint_every=5)
+    submit(db, new_sweep(WORKERS))
+    with Fleet(db=db, folder=folder, workers=WORKERS, plan=plan, faults=Faults(timing=timing)) as fleet:
+        fleet.keep_up()
+        with open_store(db, mode=OpenMode.READ) as store:
+            wait_until(
+                lambda: sum(run.step >= 3 for run in store.running(RunFilter())) == WORKERS,
+                seconds=60,
+                what="every worker trains",
+            )
+            with _nobody_else_writes(db, kind):
+                before = [run.step for run in store.running(RunFilter())]
+                time.sleep(LOCK_SECONDS * shorter)
+                during = [run.step for run in store.running(RunFilter())]
+            wait_until(
+                lambda: not store.running(RunFilter()) and not store.waiting(),
+                seconds=300,
+                what=f"every run ends: {fleet.log()[-1000:]}",
+            )
+        crashed = fleet.dead()
+        fleet.stop()
+        ledger = read_ledger(db, plan)
+        broken = [*ledger.problems, *fleet.complaints()]
+        if crashed:
+            broken.append(f"{crashed} workers crashed")
+        if before != during:
+            broken.append("the lock did not hold")
+        waited = fleet.log().count("waiting for the database")
+        return FaultRow(
+            fault=f"database locked {LOCK_SECONDS * shorter:g} s by another process",
+            database=kind,
+            landed=waited,
+            lost=ledger.lost + ledger.wrong_points,
+            finished_twice=ledger.finished_twice,
+            stale_rows=ledger.stale_rows,
+            besides=f"{crashed} crashes; {ledger.attempts - ledger.runs} runs given away; points waited and were written",
+            seconds=time.monotonic() - began,
+            broken=tuple(broken),
+        )
+
+
+@contextlib.contextmanager
+def _nobody_else_writes(db: str, kind: str) -> Iterator[None]:
+    if kind == "SQLite":
+        holder = sqlite3.connect(db, isolation_level=None, timeout=30)
+        holder.execute("BEGIN EXCLUSIVE")
+        try:
+            yield
+        finally:
+            holder.execute("ROLLBACK")
+            holder.close()
+        return
+    import psycopg
+
+    with psycopg.connect(db) as connection:
+        # As strong as a writer's lock can be while readers go on.
+        connection.execute("LOCK TABLE runs, workers, points, attempts, events IN EXCLUSIVE MODE")
+        yield
+        connection.rollback()

@@ -1,0 +1,118 @@
+"""The wall clock moved by a day each way, as the workers see it: nobody's run may be given away for that."""
+
+import os
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from orchestrator.records import RunFilter, WorkerRecord
+from orchestrator.store import OpenMode, open_store
+from tests.faults.harness import Fleet, Ground, new_sweep, read_ledger, scaled, submit, wait_until
+from tests.faults.report import FaultRow
+from tests.faults.worker_under_fault import Faults
+from tests.stand_in_trainer import Plan
+
+MOVES = 20
+DAY = 86_400
+WORKERS = 4
+PLAN = Plan(steps=60, step_seconds=0.02, checkpoint_every=10)
+
+
+def run(scale: float, ground: Ground) -> list[FaultRow]:
+    """Workers of one host and of hosts of their own, half of them by a clock that is moved."""
+    library = faketime_library()
+    if library is None:
+        return [FaultRow(fault="wall clock moved a day", database="", skipped="libfaketime is not installed")]
+    moves = scaled(MOVES, scale, least=2)
+    return [
+        _moved(moves, kind, db, folder, library, elsewhere=elsewhere)
+        for elsewhere in (False, True)
+        for kind, db, folder in ground.databases("wall-clock")
+    ]
+
+
+def faketime_library() -> Path | None:
+    """The library to preload, from the package libfaketime; the package itself is never imported."""
+    spec = find_spec("libfaketime")
+    if spec is None or spec.origin is None:
+        return None
+    return next(Path(spec.origin).parent.glob("vendor/libfaketime/src/libfaketime.so.1"), None)
+
+
+def _moved(moves: int, kind: str, db: str, folder: Path, library: Path, *, elsewhere: bool) -> FaultRow:
+    began = time.monotonic()
+    stamp = folder / "clock"
+    _set_clock(stamp, 0)
+    moved = {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(stamp),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    faults = Faults(host="host-#/1" if elsewhere else "")
+    submit(db, new_sweep(WORKERS))
+    landed, seen, days = 0, 0, [1, 0, -1, 0]
+    with Fleet(db=db, folder=folder, workers=0, plan=PLAN, faults=faults) as fleet:
+        for number in range(WORKERS):
+            fleet.environment = moved if number % 2 else {}
+            fleet.start_one()
+        with open_store(db, mode=OpenMode.WRITE) as store:
+            for move in range(moves):
+                if not store.waiting():
+                    store.submit(new_sweep(2 * WORKERS))
+                wait_until(lambda: len(store.running(RunFilter())) >= WORKERS - 1, seconds=60, what="workers train")
+                day = days[move % len(days)]
+                landed += sum(one.run_id is not None for one in store.live_workers())
+                _set_clock(stamp, day)
+                wait_until(lambda: _seen(store.live_workers(), day), seconds=20, what=f"the clock is {day} days off")  # noqa: B023
+                seen += 1
+                _let_a_lease_pass(store.live_workers, beats=8)
+            wait_until(
+                lambda: not store.running(RunFilter()) and not store.waiting(), seconds=120, what="every run ends"
+            )
+        crashed = fleet.dead()
+        fleet.stop()
+        ledger = read_ledger(db, PLAN)
+        reclaims = ledger.landed
+        broken = [*ledger.problems, *fleet.complaints()]
+        if reclaims:
+            broken.append(f"{reclaims} false reclaims")
+        if crashed:
+            broken.append(f"{crashed} workers crashed")
+        where = "hosts of their own" if elsewhere else "one host"
+        return FaultRow(
+            fault="wall clock moved a day each way",
+            database=kind,
+            landed=landed,
+            lost=ledger.lost + ledger.wrong_points,
+            finished_twice=ledger.finished_twice,
+            stale_rows=ledger.stale_rows,
+            besides=f"workers on {where}, half of them by the moved clock; {seen} moves; {reclaims} false reclaims",
+            seconds=time.monotonic() - began,
+            broken=tuple(broken),
+        )
+
+
+def _set_clock(stamp: Path, days: int) -> None:
+    """What libfaketime reads: an offset. Written aside and renamed, since it is read at every call."""
+    aside = stamp.with_name(f"{stamp.name}.{os.getpid()}")
+    aside.write_text(f"{days * DAY:+d}\n")
+    aside.replace(stamp)
+
+
+def _seen(workers: list[WorkerRecord], days: int) -> bool:
+    """Whether some worker beats by the clock as it was set, and (if that is off) another by the true one."""
+    offs = [one.beat_at - time.time() for one in workers]
+    close = [off for off in offs if abs(off - days * DAY) < 3_600]
+    return bool(close) and any(abs(off) < 3_600 for off in offs)
+
+
+def _let_a_lease_pass(workers: Callable[[], list[WorkerRecord]], *, beats: int) -> None:
+    """Wait until every worker has beaten some more: longer than a lease in all."""
+    first = {one.id: one.beat for one in workers()}
+    wait_until(
+        lambda: all(one.beat >= first.get(one.id, 0) + beats for one in workers()),
+        seconds=60,
+        what="every worker beats on",
+    )

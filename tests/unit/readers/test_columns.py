@@ -1,0 +1,33 @@
+"""Every setting is a column of the exported table."""
+
+import dataclasses
+
+import pytest
+
+from hlbgpt_core import settings
+from hlbgpt_core.points import Split
+from orchestrator.columns import csv_columns, run_columns
+
+
+def test_every_setting_has_one_column() -> None:
+    columns = csv_columns()
+    assert len(set(columns)) == len(columns)
+    assert set(settings.specs()) <= set(columns)
+
+
+def test_a_new_setting_becomes_a_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up = dataclasses.make_dataclass(
+        "MadeUp",
+        [("shiny_new_setting", float, settings.setting(0.5, help="made up"))],
+        bases=(settings.Settings,),
+        frozen=True,
+        kw_only=True,
+    )
+    monkeypatch.setattr(settings, "Settings", made_up)
+    assert "shiny_new_setting" in csv_columns()
+    assert csv_columns()[:3] == ("last_val_loss", "model_scale", "depth")
+
+
+def test_users_metrics_come_last() -> None:
+    names = [column.name for column in run_columns([(split, "z_loss") for split in Split])]
+    assert names[-2:] == ["train_z_loss", "val_z_loss"]
