@@ -16,7 +16,7 @@ from hlbgpt_core.tokenizer import TokenArray
 
 
 class BytePairTokenizer:
-    """A trained byte-pair vocabulary of `vocab_size` values, end of text among them."""
+    """A trained byte-pair vocabulary of `vocab_size` values, end of text among them, kept at `path`."""
 
     def __init__(self, file: Path, vocab_size: int) -> None:
         """Load what `train_byte_pairs` wrote. Raises DataError without the tokenizers library or for a broken file."""
@@ -27,6 +27,7 @@ class BytePairTokenizer:
             self._library: Any = LibraryTokenizer.from_str(file.read_text(encoding="utf-8"))
         except Exception as error:  # the library raises bare Exception
             raise DataError(f"the trained tokenizer '{file}' cannot be read: {error}", "Remove the file.") from None
+        self.path = file
         self.vocab_size = vocab_size
         self.end_of_text = vocab_size - 1
 

@@ -1,9 +1,10 @@
 """Checkpoints on disk: tensors as safetensors, everything else as JSON, whole or not at all.
 
 A checkpoint is a folder `checkpoints/<uid>/<fence>-<step>` of the state folder with model.safetensors,
-optimizer.safetensors and manifest.json; `checkpoints/<uid>/best` is that of the best evaluation, without optimizer. The manifest holds the sha256 of the tensor files, and whoever keeps
-the checkpoint's place holds the sha256 of the manifest. It is written beside under another name, flushed to
-the disk and renamed, so a folder of the final name is complete.
+optimizer.safetensors and manifest.json; `checkpoints/<uid>/best` is that of the best evaluation, its optimizer
+left out. The manifest holds the sha256 of the tensor files, and whoever keeps the checkpoint's place holds the
+sha256 of the manifest. It is written beside under another name, flushed to the disk and renamed, so a folder of
+the final name is complete.
 """
 
 import hashlib
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 FORMAT = "hlbq-checkpoint"
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
-BEST = "best"
 MODEL, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
 START_ANEW = "An older checkpoint is taken if there is one; else the run starts from step 0."
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+# The folder of a run's best evaluation, beside its other checkpoints: checkpoints/<uid>/best.
+BEST_CHECKPOINT = "best"
+
 
 class Split(StrEnum):
     """Which tokens a point was measured on."""

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from hlbgpt_core.checkpoint import BEST, Checkpoint, Checkpointing, write_checkpoint
+from hlbgpt_core.checkpoint import Checkpoint, Checkpointing, write_checkpoint
 from hlbgpt_core.device import memory_in_use_bytes
 from hlbgpt_core.errors import DivergedError
 from hlbgpt_core.metrics import Moment
 from hlbgpt_core.points import (
+    BEST_CHECKPOINT,
     Directive,
     Outcome,
     Phase,
@@ -231,7 +232,7 @@ class TrainingRun:
         if self._best_loss is not None and loss >= self._best_loss:
             return
         checkpoint = replace(self._checkpoint(), state={"val_loss": loss}, optimizer={})
-        if self._write(checkpointing, checkpoint, name=BEST) is not None:
+        if self._write(checkpointing, checkpoint, name=BEST_CHECKPOINT) is not None:
             self._best_loss = loss
 
     def _write(self, checkpointing: Checkpointing, checkpoint: Checkpoint, *, name: str = "") -> SavedCheckpoint | None:

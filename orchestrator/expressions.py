@@ -94,7 +94,8 @@ def _parsed(text: str) -> ast.expr:
         for node in ast.walk(tree):
             _check_node(text, node)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        reason = getattr(error, "msg", "") or "it is nested too deeply"
+        too_deep = isinstance(error, RecursionError | MemoryError)
+        reason = "it is nested too deeply" if too_deep else getattr(error, "msg", error)
         raise PlanError(f"--where '{_short(text)}' is not an expression: {reason}", _EXAMPLE) from None
     return tree.body
 

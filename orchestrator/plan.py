@@ -16,7 +16,7 @@ from hlbgpt_core.settings import DEFAULT_RECIPE, NO_LIMIT_STEPS, NO_LIMIT_TOKENS
 from orchestrator.errors import PlanError
 from orchestrator.expressions import Expression
 from orchestrator.records import NewArm, NewRun
-from orchestrator.shapes import Axes, Shape, combinations, count
+from orchestrator.shapes import PRODUCT, Axes, Shape, combinations, count
 
 MAX_RUNS = 5_000_000
 MAX_SEED = 2**63 - 1
@@ -69,7 +69,7 @@ class Plan:
 
     arms: tuple[PlannedArm, ...]
     left_out: tuple[LeftOut, ...] = ()
-    shape: Shape = Shape()
+    shape: Shape = PRODUCT
     skipped: frozenset[tuple[str, int]] = frozenset()
     duplicates: int = 0
     warnings: tuple[str, ...] = ()
@@ -126,7 +126,7 @@ class Plan:
         return counts
 
 
-def make_plan(axes: Axes, *, shape: Shape = Shape(), num_runs: int = 1, first_seed: int = 100) -> Plan:  # noqa: B008
+def make_plan(axes: Axes, *, shape: Shape = PRODUCT, num_runs: int = 1, first_seed: int = 100) -> Plan:
     """The combinations of `axes` that `shape` makes (typed values by setting; absent ones at the recipe's default),
     times the seeds.
 
@@ -286,5 +286,5 @@ def _nothing_left(left_out: Sequence[LeftOut]) -> PlanError:
     if len(reasons) > SHOWN_REASONS:
         lines.append(f"  and {len(reasons) - SHOWN_REASONS} other reasons")
     return PlanError(
-        f"no combination of these settings can be trained ({len(left_out)} left out)", "\n".join(["Why:", *lines])
+        f"no combination of these settings is left ({len(left_out)} left out)", "\n".join(["Why:", *lines])
     )

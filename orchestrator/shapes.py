@@ -90,6 +90,9 @@ class Shape:
         return found + [f"where: {text}" for text in self.where]
 
 
+PRODUCT = Shape()
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Track:
     """Axes that walk together; `choices` are their values place by place, or one Range."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from hlbgpt_core.points import Facts, Point, Progress, SavedCheckpoint
+from hlbgpt_core.points import BEST_CHECKPOINT, Facts, Point, Progress, SavedCheckpoint
 from orchestrator.errors import FencedError
 from orchestrator.records import Claim, Ending, Live, RunRecord
 from orchestrator.runs import Reason, State
@@ -19,7 +19,6 @@ from worker.messages import CheckpointMade, Ended, FactsFound, Message, PointMad
 from worker.timing import Timing
 from worker.trainer_handle import TrainerDied
 
-BEST = "best"  # hlbgpt_core/checkpoint.py names it
 LOG_TAIL_CHARACTERS = 8_000
 # Signals that people, schedulers and the kernel send from outside; others mean that the process itself failed.
 _OUTSIDE_SIGNALS = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT}
@@ -187,7 +186,7 @@ class Attempt:
         if run.bookkeeping.keep_checkpoints and run.checkpoint is not None:
             kept.add(self._state_folder / run.checkpoint.path)
         if run.bookkeeping.keep_best:
-            kept.add(folder / BEST)
+            kept.add(folder / BEST_CHECKPOINT)
         for path in folder.iterdir() if folder.is_dir() else ():
             if path not in kept:
                 shutil.rmtree(path, ignore_errors=True)

@@ -7,7 +7,6 @@ run id and fence, so that a late message of an earlier run is told apart.
     trainer -> supervisor:  ready, resumed, facts, point, progress, checkpoint, ended
 """
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -169,8 +168,8 @@ _NAMES = {message: kind for kind, message in _KINDS.items()}
 
 def encode(message: Message) -> bytes:
     """The message as one line of UTF-8 JSON. Non-finite numbers stay themselves (NaN, Infinity)."""
-    body = {"kind": _NAMES[type(message)], **dataclasses.asdict(message)}
-    return json.dumps(body, separators=(",", ":")).encode() + b"\n"
+    body = {"kind": _NAMES[type(message)], **vars(message)}
+    return json.dumps(body, separators=(",", ":"), default=_plain).encode() + b"\n"
 
 
 def decode(line: bytes) -> Message:
@@ -181,6 +180,11 @@ def decode(line: bytes) -> Message:
         return message(**{name: _read(name, value) for name, value in body.items()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProtocolError(f"not a message: {line[:200]!r} ({error})") from error
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    # Records are read through vars, not asdict: that copies deeply, and this runs beside the training loop.
+    return dict(value) if isinstance(value, Mapping) else vars(value)
 
 
 def _read(name: str, value: Any) -> Any:

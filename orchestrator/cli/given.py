@@ -3,20 +3,21 @@
 import inspect
 import os
 import socket
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import typer
 
-from hlbgpt_core.text_sources import absolute_dataset, check_dataset
 from orchestrator.cli.option_groups import OptionGroup
+from orchestrator.cli.shape_options import ShapeOptions
 from orchestrator.errors import UsageError
 from orchestrator.options import axes_of, setting_parameters
-from orchestrator.plan import Axes
 from orchestrator.records import Bookkeeping, CsvTarget
 from orchestrator.runs import Limits
+from orchestrator.shapes import Axes
+from orchestrator.submission import with_absolute_paths
 
 SWEEP = "Sweep"
 OUTPUT = "Output"
@@ -41,26 +42,23 @@ class GivenSettings(OptionGroup):
         """The settings among `values` that were given."""
         return cls(texts={name: tuple(texts) for name, texts in values.items() if texts})
 
-    def axes(self) -> Axes:
-        """The typed values of every setting that was given; paths of `text:` made absolute.
+    def axes(self, *, repeated: Collection[str] = ()) -> Axes:
+        """The typed values of every setting that was given, each once but for settings in `repeated`; paths of `text:`
+        made absolute.
 
-        Raises SettingsError or DataError for a value that is refused.
+        Raises SettingsError, PlanError or DataError for a value that is refused.
         """
-        axes = dict(axes_of(self.texts))
-        if "dataset" in axes:
-            axes["dataset"] = tuple(dict.fromkeys(absolute_dataset(name) for name in axes["dataset"]))
-        return axes
-
-
-def check_datasets(axes: Axes, *, missing_path_is_fine: bool) -> None:
-    """Raise the DataError that training on one of the datasets would raise, as far as this host can tell."""
-    for dataset in axes.get("dataset", ()):
-        check_dataset(dataset, missing_path_is_fine=missing_path_is_fine)
+        return with_absolute_paths(axes_of(self.texts, repeated=repeated), repeated=repeated)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepOptions(OptionGroup):
+class SweepOptions(ShapeOptions):
     """What a sweep needs besides its settings."""
+
+    file: Annotated[
+        str | None,
+        typer.Argument(metavar="[SWEEP.toml]", help="A sweep file; options on the command line go before it."),
+    ] = None
 
     num_runs: Annotated[
         int, typer.Option("--num_runs", min=1, help="Runs of every arm, each with its own seed.", rich_help_panel=SWEEP)
@@ -125,18 +123,18 @@ class SweepOptions(OptionGroup):
         int,
         typer.Option("--max_attempts", min=1, help="Tries before errors fail a run.", rich_help_panel=WORKERS),
     ] = 2
-    state_dir: Annotated[
-        str | None,
+    skip_existing: Annotated[
+        bool,
         typer.Option(
-            "--state_dir",
-            help="Folder of checkpoints and logs (default: <db>.state; to be named with PostgreSQL).",
-            rich_help_panel=WORKERS,
+            "--skip_existing",
+            help="Leave out runs that were completed before, in any sweep, with the same data and code.",
+            rich_help_panel=SWEEP,
         ),
-    ] = None
+    ] = False
 
     def check_texts(self) -> None:
         """Raise UsageError for a text that no database can hold: what was typed is not in the terminal's encoding."""
-        for name in ("name", "note", "logfile", "wandb_project", "state_dir"):
+        for name in ("name", "note", "logfile", "wandb_project"):
             text = getattr(self, name) or ""
             if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
                 raise UsageError(f"--{name}: {text!r} is not UTF-8", "Use plain text, and an UTF-8 locale.")
@@ -169,9 +167,18 @@ class SweepOptions(OptionGroup):
         """The wandb project; empty for a sweep that is not marked for the sync."""
         return (self.wandb_project or DEFAULT_WANDB_PROJECT) if self.log_wandb else ""
 
+    def given(self) -> Mapping[str, Any]:
+        """The options that are not at their default, by name, for the sweep's record; the shape is kept beside them."""
+        beside = {"file", "num_runs", "seed", *(field.name for field in fields(ShapeOptions))}
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in beside}
+        plain = SweepOptions()
+        return {name: value for name, value in values.items() if value != getattr(plain, name)}
+
     def warnings(self) -> list[str]:
         """Options that were given and have no effect."""
         found = []
+        if self.random_seed and self.random is None:
+            found.append("--random_seed has no effect without --random")
         if (self.logfile is not None or self.append) and not self.log_csv:
             found.append("--logfile and --append have no effect without --log_csv (-c)")
         if self.wandb_project is not None and not self.log_wandb:

@@ -29,6 +29,8 @@ COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "extend": ("extend",),
         "export": ("export",),
         "plot": ("plot",),
+        "data": ("data",),
+        "models": ("generate", "export-model"),
         "db": ("db",),
         "doctor": ("doctor",),
     }

@@ -6,7 +6,9 @@
 
 An option that takes a list goes on until the next option; a negative number is a value, not an option. In a
 command with positional arguments it ends where a word does not fit its type (`--sweep 3 4 results.csv`); `--`
-ends it anywhere. Dashes and underscores in long names are the same.
+ends it anywhere. Dashes and underscores in long names are the same. An option with the metavar TOGETHER takes the
+words of one occurrence as one value: `--zip depth width` becomes `--zip=depth,width`. A flag may be given as
+`--flag=true` or `--flag=false`, which is as if it had not been given, also where a sweep file sets it.
 """
 
 import difflib
@@ -21,6 +23,9 @@ from typing import Any
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from orchestrator.errors import UsageError
+
+TOGETHER = "NAME NAME..."
+TOGETHER_MARK = ","
 
 
 def same_spelling(name: str) -> str:
@@ -37,8 +42,12 @@ class VariadicCommand(TyperCommand):
         params = self.get_params(ctx)
         convert_lightly(params)
         if not ctx.resilient_parsing:
-            args = list(_Rewriter.of(params).rewrite(args))
+            args = self.rewritten(args, params)
         return super().parse_args(ctx, args)
+
+    def rewritten(self, args: Sequence[str], params: Sequence[Any]) -> list[str]:
+        """The arguments as typer takes them; a subclass may add to them."""
+        return list(Rewriter.of(params).rewrite(args))
 
 
 class LightGroup(TyperGroup):
@@ -82,13 +91,17 @@ def _is_enum(kind: Any) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Rewriter:
+class Rewriter:
+    """Rewrites one command line. `seen` and `arguments` fill up: the options and the other words that came by."""
+
     options: Mapping[str, TyperOption]
     has_arguments: bool
     seen: set[str] = field(default_factory=set)
+    arguments: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, params: Sequence[Any]) -> "_Rewriter":
+    def of(cls, params: Sequence[Any]) -> "Rewriter":
+        """For a command with these parameters."""
         named = [param for param in params if not isinstance(param, TyperArgument)]
         return cls(
             options={same_spelling(name): param for param in named for name in (*param.opts, *param.secondary_opts)},
@@ -101,6 +114,7 @@ class _Rewriter:
         while left:
             word = left.pop()
             if word == "--":
+                self.arguments.extend(reversed(left))
                 yield word
                 yield from reversed(left)
                 return
@@ -109,15 +123,18 @@ class _Rewriter:
             elif word.startswith("-") and len(word) > 1:
                 yield from self._bundle(word, left)
             else:
+                self.arguments.append(word)
                 yield word
 
     def _long(self, word: str, left: list[str]) -> Iterator[str]:
         name, equals, value = word.partition("=")
         option = self._option(name)
         if _is_flag(option):
-            if equals:
+            self.seen.add(str(option.name))
+            if equals and value not in ("true", "false"):
                 raise UsageError(f"{name} takes no value, but was given '{value}'", f"Write {name} alone.")
-            yield same_spelling_of(option, name)
+            if value != "false":
+                yield same_spelling_of(option, name)
         else:
             yield from self._valued(option, name, [value] if equals else [], left)
 
@@ -129,6 +146,7 @@ class _Rewriter:
                 attached = word[place:].removeprefix("=")
                 yield from self._valued(option, f"-{letter}", [attached] if attached else [], left)
                 return
+            self.seen.add(str(option.name))
             yield f"-{letter}"
 
     def _valued(self, option: TyperOption, name: str, values: list[str], left: list[str]) -> Iterator[str]:
@@ -142,6 +160,8 @@ class _Rewriter:
         elif option.name in self.seen:
             raise UsageError(f"{name} is given twice, and takes one value", "Keep one of the two.")
         self.seen.add(str(option.name))
+        if option.metavar == TOGETHER:
+            values = [TOGETHER_MARK.join(values)]
         spelled = same_spelling_of(option, name)
         for value in values:
             _check_value(option, name, value)

@@ -145,7 +145,7 @@ def export_table(store: "Store", sweep: SweepRecord, path: str) -> None:
     from orchestrator import export
 
     selection = export.Selection(runs=RunFilter(sweep_ids=(sweep.id,)))
-    rows = export.export_table(store, selection, Path(path).expanduser())
+    rows = export.export(store, Path(path).expanduser(), selection)
     note(f"wrote {path} ({counted(rows, 'run')})")
 
 

@@ -16,6 +16,10 @@ from orchestrator.store.endings import Author, attempt_of, last_losses_from_poin
 from orchestrator.store.filters import one_of
 from orchestrator.tables import CLAIMABLE, RUNNING, attempts, runs, workers
 
+# An alias, because SQLAlchemy would otherwise tie the subquery to the table that is updated.
+_QUEUE = runs.alias("queue")
+_NEXT = select(_QUEUE.c.id).where(CLAIMABLE).order_by(_QUEUE.c.priority.desc(), _QUEUE.c.id).limit(1)
+
 _WORKER_LIVES = and_(workers.c.id == bindparam("worker_id"), workers.c.ended_at.is_(None))
 _HELD = select(runs.c.id).where(RUNNING, runs.c.worker_id == bindparam("worker_id"))
 # A wait that has not begun yet is over too: the clock was set back meanwhile.
@@ -23,9 +27,11 @@ _BACKOFF_IS_OVER = select(runs.c.id).where(
     runs.c.backoff_until.is_not(None),
     or_(runs.c.backoff_until <= bindparam("now"), runs.c.backoff_from > bindparam("now")),
 )
+# Asked for any such run, PostgreSQL would look from the start of the table on, past all that are over; asked for
+# the next one it reads the index.
 _LOOK = select(
     select(workers.c.id).where(_WORKER_LIVES).exists().label("worker_lives"),
-    or_(select(runs.c.id).where(CLAIMABLE).exists(), _BACKOFF_IS_OVER.exists(), _HELD.exists()).label("worth_trying"),
+    or_(_NEXT.scalar_subquery().is_not(None), _BACKOFF_IS_OVER.exists(), _HELD.exists()).label("worth_trying"),
 )
 
 _NEIGHBOURS = workers.alias("neighbours")
@@ -47,18 +53,9 @@ _LOCK_WORKER = (
 )
 _LOCK_BACKOFFS = _BACKOFF_IS_OVER.with_for_update(skip_locked=True, key_share=True)
 
-# An alias, because SQLAlchemy would otherwise tie the subquery to the table that is updated.
-_QUEUE = runs.alias("queue")
-_NEXT = (
-    select(_QUEUE.c.id)
-    .where(CLAIMABLE)
-    .order_by(_QUEUE.c.priority.desc(), _QUEUE.c.id)
-    .limit(1)
-    .with_for_update(skip_locked=True, key_share=True)
-)
-
 
 def _taking(chosen: Select[Any]) -> Update:
+    chosen = chosen.with_for_update(skip_locked=True, key_share=True)
     return (
         update(runs)
         .where(runs.c.id == chosen.scalar_subquery())

@@ -1,6 +1,5 @@
 """Writing points, and reading curves in constant memory."""
 
-import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -8,13 +7,19 @@ from sqlalchemy import Connection, select
 
 from hlbgpt_core.points import Point, Split
 from orchestrator.records import Lease, RunFilter, StoredPoint
-from orchestrator.store.base import StoreBase
+from orchestrator.store.base import StoreBase, insert_many
 from orchestrator.store.filters import conditions, one_of
 from orchestrator.store.rows import point_row, read_point
 from orchestrator.tables import points, runs
 
 _RUNS_A_PAGE = 500
 _POINTS_A_PAGE = 5_000
+
+_KEY = ("run_id", "split", "step")
+_COLUMNS = [column.name for column in points.c]
+_OR_REPLACE = f"ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET " + ", ".join(
+    f"{name} = excluded.{name}" for name in _COLUMNS if name not in _KEY
+)
 
 
 class PointStore(StoreBase):
@@ -74,23 +79,6 @@ def _read_rows(connection: Connection, run_ids: list[int], split: Split | None, 
 
 def upsert_points(connection: Connection, lease: Lease, new: Sequence[Point]) -> None:
     """Write points; one that is there already (a transaction tried again) is written over with itself."""
-    # The last of several with the same place wins; PostgreSQL refuses to update a row twice in one statement.
-    rows = {(point.split, point.step): point_row(lease.run_id, lease.fence, point) for point in new}
-    connection.execute(_upsert(connection.dialect.name), list(rows.values()))
-
-
-@functools.cache
-def _upsert(dialect: str) -> Any:
-    # Importing PostgreSQL's dialect takes a tenth of the time of `hlbq status`: only whoever uses it pays.
-    insert: Any
-    if dialect == "sqlite":
-        from sqlalchemy.dialects import sqlite
-
-        insert = sqlite.insert(points)
-    else:
-        from sqlalchemy.dialects import postgresql
-
-        insert = postgresql.insert(points)
-    key = ["run_id", "split", "step"]
-    rest = {column.name: insert.excluded[column.name] for column in points.c if column.name not in key}
-    return insert.on_conflict_do_update(index_elements=key, set_=rest)
+    rows = (point_row(lease.run_id, lease.fence, point) for point in new)
+    values = (tuple(row[name] for name in _COLUMNS) for row in rows)
+    insert_many(connection, points, _COLUMNS, values, ending=_OR_REPLACE)

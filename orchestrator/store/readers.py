@@ -51,10 +51,13 @@ class ReaderStore(StoreBase):
 
     def counts(self, wanted: RunFilter) -> Mapping[State, int]:
         """How many runs match, by state; every state is named. Without filters it reads one index alone."""
+        found = dict.fromkeys(State, 0)
         with self._read() as connection:
+            # By sweep too, because that is the order of the index: nothing is sorted.
             query = select(runs.c.state, func.count().label("number")).where(*conditions(connection, wanted))
-            found = {State(row.state): row.number for row in connection.execute(query.group_by(runs.c.state))}
-        return dict.fromkeys(State, 0) | found
+            for row in connection.execute(query.group_by(runs.c.sweep_id, runs.c.state)):
+                found[State(row.state)] += row.number
+        return found
 
     def attempts(self, run_id: int) -> list[AttemptRecord]:
         """All attempts of a run, first to last."""

@@ -5,19 +5,18 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, func, insert, select
+from sqlalchemy import Connection, Row, func, insert, select
 
 from orchestrator.errors import UsageError
 from orchestrator.records import CsvTarget, NewArm, NewRun, NewSweep, SweepRecord
 from orchestrator.runs import State
-from orchestrator.store.base import StoreBase, to_json
+from orchestrator.store.base import StoreBase, insert_many, to_json
 from orchestrator.store.endings import Author, record_event
 from orchestrator.store.rows import bookkeeping_json
 from orchestrator.tables import arms, runs, sweeps
 
 _ARM_COLUMNS = ("sweep_id", "number", "key", "settings", "num_params", "num_non_embedding_params")
 _RUN_COLUMNS = ("uid", "sweep_id", "arm_id", "run_num", "seed", "priority", "created_at")
-_ROWS_A_STATEMENT = 10_000
 
 
 class SweepStore(StoreBase):
@@ -99,7 +98,7 @@ def _insert_arms(connection: Connection, sweep_id: int, new: Iterable[NewArm], f
         (sweep_id, number, arm.key, to_json(dict(arm.settings)), arm.num_params, arm.num_non_embedding_params)
         for number, arm in enumerate(new, start=first_number)
     )
-    _insert_many(connection, arms, _ARM_COLUMNS, rows)
+    insert_many(connection, arms, _ARM_COLUMNS, rows)
 
 
 def _insert_runs(
@@ -107,22 +106,7 @@ def _insert_runs(
 ) -> None:
     # A letter in front, so that no uid reads as a run's number.
     rows = ((f"r{os.urandom(8).hex()}", sweep_id, arm_id, run.run_num, run.seed, priority, now) for arm_id, run in new)
-    _insert_many(connection, runs, _RUN_COLUMNS, rows)
-
-
-def _insert_many(connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
-    """Many rows by the driver's own executemany: SQLAlchemy's handling of each row would double the time."""
-    mark = "?" if connection.dialect.name == "sqlite" else "%s"
-    marks = ", ".join([mark] * len(columns))
-    statement = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"
-    batch: list[tuple[Any, ...]] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == _ROWS_A_STATEMENT:
-            connection.exec_driver_sql(statement, batch)
-            batch = []
-    if batch:
-        connection.exec_driver_sql(statement, batch)
+    insert_many(connection, runs, _RUN_COLUMNS, rows)
 
 
 def _arm_ids(connection: Connection, sweep_id: int) -> dict[str, int]:

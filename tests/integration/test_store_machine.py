@@ -326,9 +326,7 @@ def test_any_order(store: Store, clock: VirtualClock) -> None:
 
 
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
-def test_the_machine_sees_a_missing_fence(
-    store: Store, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_machine_sees_a_missing_fence(store: Store, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.store.queue._held_under", lambda lease: runs.c.id == lease.run_id)
     with pytest.raises(AssertionError):
         run_machine(store, clock, examples=500, phases=(Phase.generate,))

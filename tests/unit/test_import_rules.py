@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-STANDARD_LIBRARY_ROOMS = frozenset({"errors", "settings", "points", "scale", "text_sources"})
+STANDARD_LIBRARY_ROOMS = frozenset(
+    {"errors", "settings", "points", "scale", "text_sources", "corpus", "dataset_source", "private_files"}
+    | {"token_cache"}
+)
 HEAVY = frozenset(
     {"torch", "numpy", "pandas", "matplotlib", "scipy", "wandb", "datasets", "tiktoken", "tokenizers"}
     | {"safetensors", "pyarrow", "alembic", "transformers"}

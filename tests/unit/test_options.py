@@ -46,7 +46,7 @@ def test_help_tells_default_choices_and_recipe() -> None:
     text = option_help(specs()["position_distance"])
     assert "choices: released, exact" in text
     assert "default: released" in text
-    assert "recipe 0.4.1 only" in text
+    assert "recipe 0.4.1 only" in option_help(specs()["linear_value"])
     assert default_text(specs()["weight_decay"]) == "16 for 0.4.1, 0.03 for 0.3.0"
 
 

@@ -1,0 +1,61 @@
+"""Run the benchmarks one after the other and keep what they print: `make bench`.
+
+    python -m benchmarks.all [NAME ...]
+
+Each is a module of its own that prints its figures; the result is benchmarks/results/<machine>.json with the versions,
+the load and the date beside them. docs/performance.md tells of them.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+BENCHMARKS = ("submit", "status", "claims", "export", "points", "train_step_cpu", "tokenise")
+LIBRARIES = ("hlbq", "torch", "numpy", "sqlalchemy", "typer", "pysqlite3", "tiktoken")
+
+
+def machine() -> dict[str, object]:
+    """What the figures were measured on; no host's name."""
+    with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return {
+        "processor": model or platform.processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], help="which (default: all)")
+    parser.add_argument("--output", type=Path, default=RESULTS / f"cpu-{os.cpu_count()}-cores.json")
+    given = parser.parse_args()
+    earlier = json.loads(given.output.read_text())["figures"] if given.output.exists() else {}
+    figures = dict(earlier)
+    failed = 0
+    for name in given.names or BENCHMARKS:
+        print(f"== {name}", flush=True)
+        before = os.getloadavg()[0]
+        done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], stdout=subprocess.PIPE, text=True)
+        print(done.stdout)
+        failed += done.returncode != 0
+        figures[name] = {
+            "measured": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
+            "load_before": round(before, 2),
+            "printed": done.stdout.splitlines(),
+        }
+        given.output.parent.mkdir(exist_ok=True)
+        given.output.write_text(json.dumps({"machine": machine(), "figures": figures}, indent=1) + "\n")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

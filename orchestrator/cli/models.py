@@ -1,0 +1,130 @@
+"""`hlbq generate` and `hlbq export-model`: what a run's model writes, and the model itself."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hlbgpt_core.points import BEST_CHECKPOINT
+from orchestrator.cli.common import DatabaseOption, JsonOption
+from orchestrator.cli.logs import find_run
+from orchestrator.cli.option_groups import OptionGroup, grouped
+from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.core_command import become_core_command
+from orchestrator.errors import UsageError
+from orchestrator.records import RunRecord
+from orchestrator.state_folder import state_folder
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+
+MAX_SEED = 2**63 - 1
+
+
+class Which(StrEnum):
+    """Which of a run's checkpoints."""
+
+    NEWEST = "newest"
+    BEST = "best"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointOptions(OptionGroup):
+    """Where a run's model is found."""
+
+    checkpoint: Annotated[
+        Which | None,
+        typer.Option(
+            "--checkpoint", help="newest (of --keep_checkpoints) or best (of --keep_best); default: what there is."
+        ),
+    ] = None
+    state_dir: Annotated[str | None, typer.Option("--state_dir", help="The workers' folder (default: <db>.state).")] = (
+        None
+    )
+
+
+def register(app: typer.Typer) -> None:
+    """Add `generate` and `export-model`."""
+    app.command("generate", cls=VariadicCommand)(grouped(generate))
+    app.command("export-model", cls=VariadicCommand)(grouped(export_model))
+
+
+def generate(
+    place: CheckpointOptions,
+    database: DatabaseOption,
+    run: Annotated[str | None, typer.Argument(metavar="RUN", help="The run's number, or its uid.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", help="A folder of export-model, or a file of parameters (.safetensors, .pt), instead of a run."
+        ),
+    ] = None,
+    prompt: Annotated[str, typer.Option("--prompt", help="The text to go on from (default: a new text).")] = "",
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0.0, help="Above 1 bolder, below 1 safer; 0: the likeliest token.")
+    ] = 1.0,
+    top_k: Annotated[
+        int, typer.Option("--top_k", min=0, help="Draw from this many of the likeliest tokens; 0: from all.")
+    ] = 0,
+    length: Annotated[int, typer.Option("--length", min=1, max=1_000_000, help="At most so many tokens.")] = 200,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="The same seed gives the same text.")] = 0,
+    device: Annotated[str, typer.Option("--device", help="cpu, auto or cuda:N.")] = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Print text that a run's model writes. The run was submitted with --keep_checkpoints or --keep_best."""
+    if (run is None) == (model is None):
+        raise UsageError("which model?", "Name a run, or a file: hlbq generate 12   or: hlbq generate --model FOLDER")
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in prompt):
+        raise UsageError(f"--prompt: {prompt!r} is not UTF-8", "Use plain text, and an UTF-8 locale.")
+    folder = Path(model).expanduser() if model is not None else run_model(database, str(run), place)
+    arguments = ["generate", f"--model={folder}", f"--prompt={prompt}", f"--temperature={temperature!r}"]
+    arguments += [f"--top_k={top_k}", f"--length={length}", f"--seed={seed}", f"--device={device}"]
+    become_core_command("model_command", [*arguments, "--json"] if as_json else arguments)
+
+
+def export_model(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's number, or its uid.")],
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="A new folder, or an empty one.")],
+    place: CheckpointOptions,
+    database: DatabaseOption,
+) -> None:
+    """Write a run's model to a folder: model.safetensors and settings.json."""
+    found = run_model(database, run, place)
+    become_core_command("model_command", ["export", f"--model={found}", f"--to={Path(folder).expanduser()}"])
+
+
+def run_model(database: DatabaseOption, run: str, place: CheckpointOptions) -> Path:
+    """The folder of the checkpoint that is asked for. Raises UsageError where the run has none on this host."""
+    with database.read() as store:
+        found = find_run(store, run)
+        folder = _state_folder(store, found, place.state_dir)
+    newest = folder / found.checkpoint.path if found.checkpoint is not None else None
+    best = folder / "checkpoints" / found.uid / BEST_CHECKPOINT
+    wanted = (newest, best) if place.checkpoint is None else (newest if place.checkpoint is Which.NEWEST else best,)
+    for candidate in wanted:
+        if candidate is not None and candidate.is_dir():
+            return candidate
+    raise _no_model(found, folder, place.checkpoint)
+
+
+def _state_folder(store: "Store", run: RunRecord, given: str | None) -> Path:
+    sweep = store.sweep(run.sweep_id)
+    return state_folder(store.location.path, given or (sweep.definition.get("state_dir") if sweep else None))
+
+
+def _no_model(run: RunRecord, folder: Path, which: Which | None) -> UsageError:
+    """Why there is no model, and what would have kept it."""
+    kept = run.bookkeeping
+    was_kept = {Which.NEWEST: kept.keep_checkpoints, Which.BEST: kept.keep_best}
+    if any(was_kept[one] for one in ([which] if which else list(Which))):
+        return UsageError(
+            f"run {run.id} ({run.state}) has no {which or 'kept'} checkpoint in '{folder}'",
+            "It lies with the worker that ran it, once there is one; name its folder with --state_dir.",
+        )
+    option = "--keep_best" if which is Which.BEST else "--keep_checkpoints"
+    return UsageError(
+        f"run {run.id} was not submitted to keep its {which or 'newest'} checkpoint",
+        f"Submit it again with {option}; hlbq show {run.id} prints the command.",
+    )

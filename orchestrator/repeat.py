@@ -1,0 +1,30 @@
+"""The command that makes a stored run again. Pure."""
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from hlbgpt_core.settings import Settings
+from orchestrator.options import value_text
+from orchestrator.records import RunRecord
+
+# It follows from depth and width, which a resolved arm always has.
+_FOLLOWS = "model_scale"
+
+
+def repeat_command(run: RunRecord) -> str:
+    """A line for a shell that submits the run's arm with its seed alone: the same arm key, one run."""
+    options = {**_given(Settings.from_dict(run.settings)), "seed": run.seed, "num_runs": 1}
+    words = ["hlbq", "submit"]
+    for name, value in options.items():
+        text = value_text(value)
+        # A text that starts with a dash would be read as an option.
+        words += [f"--{name}={text}"] if text.startswith("-") else [f"--{name}", text]
+    return shlex.join(words)
+
+
+def _given(settings: Settings) -> Mapping[str, Any]:
+    """What must be typed to come to resolved `settings`: all that is not at the recipe's default, and its sizes."""
+    sizes = {"depth": settings.depth, "width": settings.width}
+    changed = {name: value for name, value in settings.changed().items() if name not in (*sizes, _FOLLOWS)}
+    return {**sizes, **changed}

@@ -1,0 +1,131 @@
+"""Which runs of a plan were completed before: same settings, seed, data and code.
+
+A run is known by its arm's key (recipe and settings, the dataset and tokenizer by name), its seed, the fingerprint
+of its data and the digest of the code that trained it. This host knows the data's fingerprint where its tokens are
+in the cache; where it does not, the name has to do, and the run counts as unchecked.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from hlbgpt_core.code_digest import core_digest
+from hlbgpt_core.corpus import digest_split
+from hlbgpt_core.dataset_source import DatasetSource
+from hlbgpt_core.errors import DataError
+from hlbgpt_core.token_cache import default_cache_dir, read_manifest
+from orchestrator.plan import Plan
+from orchestrator.store import Store
+from orchestrator.wording import counted
+
+# The fingerprint of text that is not the text in the cache: no completed run has it.
+CHANGED = "changed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Existing:
+    """The runs of a plan that exist, by arm key and seed. Of these, `unchecked` were compared by the data's name only.
+
+    `other_data` and `other_code` count runs that were completed with the same settings and seed, but differently.
+    """
+
+    runs: frozenset[tuple[str, int]] = frozenset()
+    unchecked: int = 0
+    other_data: int = 0
+    other_code: int = 0
+
+    def lines(self, *, skipped: bool) -> list[str]:
+        """What to tell people, a line each; none where nothing was found."""
+        found = []
+        if self.runs:
+            then = "left out" if skipped else "--skip_existing would leave them out"
+            found.append(f"{counted(len(self.runs), 'run')} completed before with the same data and code: {then}")
+        if self.unchecked:
+            found.append(
+                f"  {counted(self.unchecked, 'of them was', 'of them were')} compared by the dataset's name only: "
+                "its tokens are not in the cache here"
+            )
+        for count, what in ((self.other_data, "data"), (self.other_code, "code")):
+            if count:
+                found.append(f"{counted(count, 'run')} completed before with other {what}: not the same run")
+        return found
+
+
+def find_existing(
+    plan: Plan,
+    store: Store,
+    *,
+    fingerprint: "Callable[[str, str], str | None] | None" = None,
+    digest: Callable[[], str] = core_digest,
+) -> Existing:
+    """Look the plan's runs up in `store`; `fingerprint` gives that of a dataset and a tokenizer, None if unknown."""
+    completed = store.completed((arm.key for arm in plan.arms), plan.seeds)
+    if not completed:
+        return Existing()
+    known = _Fingerprints(fingerprint or known_fingerprint)
+    data = {arm.key: (arm.settings.dataset, arm.settings.tokenizer) for arm in plan.arms}
+    code = digest()
+    # The best match of each run: it may have been completed in several sweeps.
+    best: dict[tuple[str, int], str] = {}
+    for run in completed:
+        expected = known(*data[run.arm_key])
+        if run.core_digest != code:
+            found = "code"
+        elif expected is None:
+            found = "unchecked"
+        else:
+            found = "same" if run.data_fingerprint == expected else "data"
+        key = (run.arm_key, run.seed)
+        best[key] = min(best.get(key, found), found, key=_BEST_FIRST.index)
+    kinds = list(best.values())
+    return Existing(
+        runs=frozenset(key for key, found in best.items() if found in ("same", "unchecked")),
+        unchecked=kinds.count("unchecked"),
+        other_data=kinds.count("data"),
+        other_code=kinds.count("code"),
+    )
+
+
+def without_existing(plan: Plan, existing: Existing) -> Plan:
+    """The plan without the runs that exist."""
+    return replace(plan, skipped=existing.runs)
+
+
+def known_fingerprint(dataset: str, tokenizer: str) -> str | None:
+    """The fingerprint of a dataset's tokens as this host knows it; None where they are not in the cache.
+
+    CHANGED where the cache holds other text than the files on this host. Reads the text only where the files'
+    dates are not those of the cache.
+    """
+    try:
+        source = DatasetSource.of(dataset, tokenizer, default_cache_dir())
+        manifest = read_manifest(source.entry.folder)
+        if manifest is None:
+            return None
+        if source.local is None or manifest.source_state == source.state:
+            return manifest.fingerprint
+        train, val = (digest_split(split, _unheard) for split in (source.local.train, source.local.val))
+    except DataError:
+        return None
+    same = (train, val) == (manifest.train_text_sha256, manifest.val_text_sha256)
+    return manifest.fingerprint if same else CHANGED
+
+
+_BEST_FIRST = ("same", "unchecked", "data", "code")
+
+
+def _unheard() -> None:
+    """A sign of life that nobody waits for."""
+
+
+class _Fingerprints:
+    """Each dataset and tokenizer is looked up once."""
+
+    def __init__(self, look_up: Callable[[str, str], str | None]) -> None:
+        self._look_up = look_up
+        self._found: dict[tuple[str, str], str | None] = {}
+
+    def __call__(self, dataset: str, tokenizer: str) -> str | None:
+        key = (dataset, tokenizer)
+        if key not in self._found:
+            self._found[key] = self._look_up(dataset, tokenizer)
+        return self._found[key]

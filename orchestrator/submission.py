@@ -1,0 +1,85 @@
+"""What `hlbq submit` and `orchestrator.submit` share: checks of the data, and how a sweep's record keeps its shape."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from hlbgpt_core.text_sources import absolute_dataset, check_dataset
+from orchestrator.options import axes_of
+from orchestrator.plan import Plan
+from orchestrator.shapes import Axes, Range, Shape
+from orchestrator.store.location import parse_location
+from orchestrator.sweep_file import SweepFile
+
+
+def with_absolute_paths(axes: Axes, *, repeated: Collection[str] = ()) -> Axes:
+    """The axes with paths of `text:` made absolute, so that workers in other folders find them; each dataset once
+    unless "dataset" is in `repeated`. Raises DataError for an unknown dataset."""
+    if "dataset" not in axes:
+        return axes
+    names = [absolute_dataset(name) for name in axes["dataset"]]
+    return {**axes, "dataset": tuple(names if "dataset" in repeated else dict.fromkeys(names))}
+
+
+def check_datasets(axes: Axes, *, missing_path_is_fine: bool) -> None:
+    """Raise the DataError that training on one of the datasets would raise, as far as this host can tell."""
+    for dataset in dict.fromkeys(axes.get("dataset", ())):
+        check_dataset(dataset, missing_path_is_fine=missing_path_is_fine)
+
+
+def check_place(axes: Axes, db: str | None) -> str:
+    """Check what depends on where the workers are: with SQLite they are on this host, and need the data here.
+
+    Returns a note for the user, or "". Raises DataError for a dataset that training could not use, DatabaseError
+    for a database location that makes no sense.
+    """
+    elsewhere = parse_location(db).dialect != "sqlite"
+    check_datasets(axes, missing_path_is_fine=elsewhere)
+    if elsewhere and any(name.startswith("text:") for name in axes.get("dataset", ())):
+        return "the workers will look for the text: path on their own hosts"
+    return ""
+
+
+def definition_of(plan: Plan, axes: Axes, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How the sweep was asked for, as its record keeps it; `options` are the sweep options that were given."""
+    return {
+        "axes": {name: [_stored(value) for value in values] for name, values in axes.items()},
+        "shape": plan.shape.to_dict(),
+        "num_runs": plan.num_runs,
+        "seed": plan.first_seed,
+        "options": dict(options),
+    }
+
+
+def stored_shape(definition: Mapping[str, Any]) -> Shape:
+    """The shape in a sweep's record."""
+    return Shape.from_dict(definition.get("shape", {}))
+
+
+def stored_axes(definition: Mapping[str, Any]) -> Axes:
+    """The axes in a sweep's record."""
+    return axes_of(definition.get("axes", {}), repeated=stored_shape(definition).zipped())
+
+
+def sweep_file_of(definition: Mapping[str, Any]) -> SweepFile:
+    """The sweep file that makes a sweep of this record again."""
+    shape = stored_shape(definition)
+    drawn = {"random": shape.random_draws, "random_seed": shape.random_seed} if shape.random_draws is not None else {}
+    shaped = {
+        "zip": [list(names) for names in shape.zips],
+        "where": list(shape.where),
+        "one_at_a_time": shape.one_at_a_time,
+    }
+    return SweepFile(
+        settings=definition.get("axes", {}),
+        options={
+            "num_runs": definition.get("num_runs", 1),
+            "seed": definition.get("seed", 100),
+            **{name: value for name, value in shaped.items() if value},
+            **drawn,
+            **definition.get("options", {}),
+        },
+    )
+
+
+def _stored(value: Any) -> Any:
+    return str(value) if isinstance(value, Range) else value

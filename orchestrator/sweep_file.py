@@ -1,0 +1,163 @@
+"""Sweep files: `hlbq submit sweep.toml`, and `hlbq show --sweep N --toml`, which writes one.
+
+[settings]                      # any setting: one value, a list, or a range to draw from
+depth = [4, 8]
+width = [192, 384]
+lr_mult = "1.0..10.0"
+
+[sweep]                         # the other options of `hlbq submit`, by their long names
+num_runs = 5
+zip = [["depth", "width"]]
+where = ["width / num_heads >= 64"]
+random = 20
+"""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hlbgpt_core.settings import specs, unknown_setting
+from orchestrator.errors import UsageError
+
+TABLES = ("settings", "sweep")
+MAX_BYTES = 10_000_000
+_WORDS: Mapping[type, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    list: "a list",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepFile:
+    """What a sweep file holds: values by setting (always a list), and sweep options by name."""
+
+    settings: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_sweep_file(path: str, option_types: Mapping[str, type]) -> SweepFile:
+    """Read and check a sweep file; `option_types` are the types of the keys of its table [sweep].
+
+    Raises UsageError, naming the file, for one that can't be read, is not TOML, has an unknown table or key (the
+    nearest is suggested) or a value of a wrong type. Values of settings are checked only for their kind.
+    """
+    document = _document(path)
+    for name, table in document.items():
+        if name not in TABLES:
+            raise _unknown_table(path, name)
+        if not isinstance(table, dict):
+            raise UsageError(f"{path}: '{name}' is not a table", f"Write [{name}] on a line of its own.")
+    settings = document.get("settings", {})
+    for name, value in settings.items():
+        if name not in specs():
+            error = unknown_setting(name)
+            raise UsageError(f"{path}: [settings]: {error.message}", error.hint)
+        _check_plain(path, f"[settings] {name}", value)
+    options = document.get("sweep", {})
+    for name, value in options.items():
+        if name not in option_types:
+            raise _unknown_option(path, name, option_types)
+        _check_type(path, name, value, option_types[name])
+    return SweepFile(
+        settings={name: value if isinstance(value, list) else [value] for name, value in settings.items()},
+        options=options,
+    )
+
+
+def write_sweep_file(file: SweepFile) -> str:
+    """The text of a sweep file, which `read_sweep_file` reads back as the same."""
+    tables = []
+    if file.settings:
+        values = {name: list(v) if len(v) != 1 else v[0] for name, v in file.settings.items()}
+        tables.append(_table("settings", values))
+    if file.options:
+        tables.append(_table("sweep", file.options))
+    return "\n".join(tables)
+
+
+def _document(path: str) -> dict[str, Any]:
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise UsageError(f"there is no sweep file '{path}'", "Options begin with --: hlbq submit --help") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"the sweep file '{path}' can't be read: {reason}", "Name a TOML file.") from None
+    if len(content) > MAX_BYTES:
+        raise UsageError(f"the sweep file '{path}' is larger than {MAX_BYTES:,} bytes", "Name a TOML file.")
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"the sweep file '{path}' is not UTF-8: byte 0x{content[error.start]:02x} at offset {error.start}",
+            "Save it as UTF-8.",
+        ) from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageError(f"the sweep file '{path}' is not TOML: {error}", "See docs/scripting.md for one.") from None
+
+
+def _unknown_table(path: str, name: str) -> UsageError:
+    if name in specs():
+        return UsageError(f"{path}: '{name}' stands outside a table", "Put it below a line [settings].")
+    near = difflib.get_close_matches(name, TABLES, n=1)
+    hint = f"Did you mean [{near[0]}]? " if near else ""
+    return UsageError(f"{path}: there is no table [{name}]", f"{hint}A sweep file has [settings] and [sweep].")
+
+
+def _unknown_option(path: str, name: str, known: Collection[str]) -> UsageError:
+    if name in specs():
+        return UsageError(f"{path}: [sweep]: '{name}' is a setting", "Put it below [settings].")
+    near = difflib.get_close_matches(name.replace("-", "_"), known, n=1)
+    hint = f"Did you mean '{near[0]}'?" if near else f"Use one of: {', '.join(known)}."
+    return UsageError(f"{path}: [sweep]: there is no option '{name}'", hint)
+
+
+def _check_plain(path: str, where: str, value: Any) -> None:
+    """A value or a list of values that a setting may have: text, a number, true or false."""
+    if isinstance(value, list) and not value:
+        raise UsageError(f"{path}: {where} is an empty list", "Give a value, or leave it out.")
+    for one in value if isinstance(value, list) else [value]:
+        if not isinstance(one, str | int | float | bool):
+            raise UsageError(f"{path}: {where}: {_shown(one)} is not a value", "Use a number, a text, true or false.")
+
+
+def _check_type(path: str, name: str, value: Any, wanted: type) -> None:
+    if wanted is float and isinstance(value, int):
+        wanted = int
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+        raise UsageError(f"{path}: [sweep] {name}: {_shown(value)} is not {_WORDS[wanted]}", f"Use {_WORDS[wanted]}.")
+    if isinstance(value, list):
+        texts = (
+            value if name != "zip" else [one for names in value for one in (names if isinstance(names, list) else [0])]
+        )
+        if not value or not all(isinstance(one, str) and one for one in texts):
+            example = '[["depth", "width"]]' if name == "zip" else '["width / num_heads >= 64"]'
+            raise UsageError(f"{path}: [sweep] {name}: {_shown(value)} is not a list as wanted", f"Write {example}.")
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else _toml(value)
+    return f"'{text}'"
+
+
+def _table(name: str, values: Mapping[str, Any]) -> str:
+    return "".join([f"[{name}]\n", *(f"{key} = {_toml(value)}\n" for key, value in values.items())])
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        # JSON's text is TOML's, but for the one control character that JSON leaves as it is.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml(one) for one in value)}]"
+    return repr(value) if isinstance(value, int | float) else str(value)
