@@ -1,1 +1,25 @@
-"""The queue and its readers: plan, store, command line, exports, plots. Never imports torch."""
+"""The queue and its readers: plan, store, command line, exports, plots. Never imports torch.
+
+For scripts: `submit` queues a sweep, `load` reads its results as a pandas data frame. Each is loaded when it is
+first asked for, so that a command pays for nothing that it does not use.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.frames import load as load
+    from orchestrator.scripting import submit as submit
+
+__all__ = ["load", "submit"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load":
+        from orchestrator.frames import load
+
+        return load
+    if name == "submit":
+        from orchestrator.scripting import submit
+
+        return submit
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

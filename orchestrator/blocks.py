@@ -10,7 +10,7 @@ from hlbgpt_core.points import Split
 from orchestrator.columns import Column, point_columns, run_columns, run_values
 from orchestrator.records import RunFilter, RunRecord
 from orchestrator.store import Store
-from orchestrator.store.curves import CURVE_COLUMNS, Curve
+from orchestrator.store.curves import CURVE_COLUMNS, Curve, NumberTexts
 
 RUNS_AT_A_TIME = 50
 
@@ -24,9 +24,18 @@ class Layout(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Some rows of a table, as columns of the same length."""
+    """Some rows of a table, as columns of the same length. Users' own metrics are NumberTexts."""
 
     columns: Sequence[Sequence[Any]]
+
+    def plain_columns(self) -> Sequence[Sequence[Any]]:
+        """The columns with numbers and lists of numbers in place of NumberTexts."""
+        return [
+            values.numbers()
+            if isinstance(values, NumberTexts)
+            else [value.numbers() if isinstance(value, NumberTexts) else value for value in values]
+            for values in self.columns
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from orchestrator.store.curves import NumberTexts
+
 # Any number of apostrophes may stand before the formula's first character, so that escaping can be undone.
 _LOOKS_LIKE_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _ESCAPED = re.compile(r"'+[=+\-@\t\r]")
@@ -24,11 +26,12 @@ _INFINITE = "1e999"
 _PLAIN_TYPES = frozenset({int, float, type(None)})
 
 
-def list_cell(values: Sequence[float | None]) -> str:
+def list_cell(values: Sequence[float | None] | NumberTexts) -> str:
     """Numbers as a list that JSON and `ast.literal_eval` read; shortest digits that give the same number."""
-    text = ", ".join(map(repr, values))
+    text = ", ".join(map(str if isinstance(values, NumberTexts) else repr, values))
     if "n" in text:  # only nan, inf and None have one
-        text = ", ".join(map(_list_number, values))
+        numbers = values.numbers() if isinstance(values, NumberTexts) else values
+        text = ", ".join(map(_list_number, numbers))
     return f"[{text}]"
 
 
@@ -78,7 +81,7 @@ class CsvRows:
         cells = []
         for values in columns:
             # Plain numbers are left to `csv`: it writes None as nothing and a float by its repr, and is fast.
-            if not _PLAIN_TYPES.issuperset(map(type, values)):
+            if not isinstance(values, NumberTexts) and not _PLAIN_TYPES.issuperset(map(type, values)):
                 values = values if finished else [cell(value) for value in values]
                 # Python 3.11 leaves a lone carriage return unquoted, and then refuses to read it.
                 if any("\r" in text for text in values):

@@ -55,7 +55,7 @@ def _from_store(store: Store, selection: Selection) -> "pandas.DataFrame":
     columns = columns_of(store, selection, all_runs=True)
     values: list[list[Any]] = [[] for _ in columns]
     for block in blocks(store, selection, columns):
-        for column, more in zip(values, block.columns, strict=True):
+        for column, more in zip(values, block.plain_columns(), strict=True):
             column.extend(list(value) if isinstance(value, tuple) else value for value in more)
     return pandas.DataFrame({column.name: series for column, series in zip(columns, values, strict=True)})
 

@@ -6,7 +6,7 @@ combinations that come to the same resolved settings are one arm.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,6 +107,10 @@ class Plan:
             for arm, key in enumerate(keys)
             if not self.skipped or (key, seed) not in self.skipped
         ]
+
+    def without(self, runs: Collection[tuple[str, int]]) -> "Plan":
+        """The plan without these runs of it, by arm key and seed."""
+        return replace(self, skipped=frozenset(runs))
 
     def _arms_with_runs(self) -> Sequence[PlannedArm]:
         if not self.skipped:

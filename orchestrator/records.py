@@ -260,6 +260,16 @@ class RunFilter:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CompletedRun:
+    """A completed run of some sweep, by what makes it the same as another. Texts are empty where nothing is known."""
+
+    arm_key: str
+    seed: int
+    data_fingerprint: str
+    core_digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeviceEnding:
     """How one attempt on a device ended, for judging the device."""
 

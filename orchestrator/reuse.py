@@ -6,7 +6,7 @@ in the cache; where it does not, the name has to do, and the run counts as unche
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hlbgpt_core.code_digest import core_digest
 from hlbgpt_core.corpus import digest_split
@@ -83,11 +83,6 @@ def find_existing(
         other_data=kinds.count("data"),
         other_code=kinds.count("code"),
     )
-
-
-def without_existing(plan: Plan, existing: Existing) -> Plan:
-    """The plan without the runs that exist."""
-    return replace(plan, skipped=existing.runs)
 
 
 def known_fingerprint(dataset: str, tokenizer: str) -> str | None:

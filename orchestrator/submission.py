@@ -7,7 +7,6 @@ from hlbgpt_core.text_sources import absolute_dataset, check_dataset
 from orchestrator.options import axes_of
 from orchestrator.plan import Plan
 from orchestrator.shapes import Axes, Range, Shape
-from orchestrator.store.location import parse_location
 from orchestrator.sweep_file import SweepFile
 
 
@@ -32,6 +31,8 @@ def check_place(axes: Axes, db: str | None) -> str:
     Returns a note for the user, or "". Raises DataError for a dataset that training could not use, DatabaseError
     for a database location that makes no sense.
     """
+    from orchestrator.store.location import parse_location
+
     elsewhere = parse_location(db).dialect != "sqlite"
     check_datasets(axes, missing_path_is_fine=elsewhere)
     if elsewhere and any(name.startswith("text:") for name in axes.get("dataset", ())):
@@ -42,7 +43,7 @@ def check_place(axes: Axes, db: str | None) -> str:
 def definition_of(plan: Plan, axes: Axes, options: Mapping[str, Any]) -> Mapping[str, Any]:
     """How the sweep was asked for, as its record keeps it; `options` are the sweep options that were given."""
     return {
-        "axes": {name: [_stored(value) for value in values] for name, values in axes.items()},
+        "axes": {name: [stored_value(value) for value in values] for name, values in axes.items()},
         "shape": plan.shape.to_dict(),
         "num_runs": plan.num_runs,
         "seed": plan.first_seed,
@@ -81,5 +82,6 @@ def sweep_file_of(definition: Mapping[str, Any]) -> SweepFile:
     )
 
 
-def _stored(value: Any) -> Any:
+def stored_value(value: Any) -> Any:
+    """A value of an axis as JSON and TOML hold it."""
     return str(value) if isinstance(value, Range) else value

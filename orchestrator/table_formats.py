@@ -53,7 +53,7 @@ class JsonLines:
 
     def write(self, block: Block) -> None:
         """Write some rows."""
-        for values in zip(*block.columns, strict=True):
+        for values in zip(*block.plain_columns(), strict=True):
             pairs = (f"{name}: {_json(value)}" for name, value in zip(self._names, values, strict=True))
             self._stream.write(f"{{{', '.join(pairs)}}}\n".encode())
 
@@ -97,7 +97,7 @@ class ParquetTable:
 
     def write(self, block: Block) -> None:
         """Write some rows, or keep them until there are enough for a group."""
-        for waiting, values in zip(self._waiting, block.columns, strict=True):
+        for waiting, values in zip(self._waiting, block.plain_columns(), strict=True):
             waiting.extend(values)
             self._values += sum(len(value) if isinstance(value, (list, tuple)) else 1 for value in values)
         if self._values >= self.VALUES_AT_A_TIME:

@@ -9,6 +9,11 @@ def short_count(number: float) -> str:
     return f"{number:.0f}"
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """`1 run`, `1,000 runs`; `plural` for nouns that take more than an s."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 def duration(seconds: float | None) -> str:
     """A time as people read it: `45 s`, `12 min`, `3 h 20 min`, `2 d 5 h`."""
     if seconds is None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hlbgpt_core.points import Directive, Facts, Phase, Point, Progress, SavedCheckpoint, Split
-from worker.core_digest import core_digest
+from hlbgpt_core.code_digest import core_digest
 from worker.messages import (
     CheckpointMade,
     Direct,

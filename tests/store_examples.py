@@ -61,18 +61,18 @@ def claim(store: Store, worker_id: int, **rest: Any) -> Claim:
 
 def point(step: int, split: Split = Split.TRAIN, **changed: Any) -> Point:
     """A point whose loss tells its step."""
-    values: dict[str, Any] = dict(
-        loss=10.0 - step / 100,
-        acc=0.25,
-        pplx=2.5,
-        cumulative_time=step * 0.5,
-        tokens_seen=step * 1024,
-        epoch=step / 1000,
-        batch_size=8,
-        seq_length=128,
-        lr=1e-3,
-        weight_decay=16.0,
-    )
+    values: dict[str, Any] = {
+        "loss": 10.0 - step / 100,
+        "acc": 0.25,
+        "pplx": 2.5,
+        "cumulative_time": step * 0.5,
+        "tokens_seen": step * 1024,
+        "epoch": step / 1000,
+        "batch_size": 8,
+        "seq_length": 128,
+        "lr": 1e-3,
+        "weight_decay": 16.0,
+    }
     return Point(split=split, step=step, **(values | changed))
 
 
@@ -83,19 +83,19 @@ def live(step: int) -> Live:
 
 def facts(**changed: Any) -> Facts:
     """What a trainer tells at its start."""
-    values: dict[str, Any] = dict(
-        data_fingerprint="abc",
-        train_tokens=1000,
-        val_tokens=100,
-        val_bytes=400,
-        device="cpu",
-        device_name="a processor",
-        precision="float32",
-        path="plain",
-        threads=1,
-        deterministic=True,
-        provenance={"git": "1234"},
-    )
+    values: dict[str, Any] = {
+        "data_fingerprint": "abc",
+        "train_tokens": 1000,
+        "val_tokens": 100,
+        "val_bytes": 400,
+        "device": "cpu",
+        "device_name": "a processor",
+        "precision": "float32",
+        "path": "plain",
+        "threads": 1,
+        "deterministic": True,
+        "provenance": {"git": "1234"},
+    }
     return Facts(**(values | changed))
 
 

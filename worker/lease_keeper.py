@@ -70,7 +70,7 @@ class LeaseKeeper:
         Raises DatabaseBusyError where the database does not answer (the stopped are still judged), and
         WorkerGoneError where others took this worker for dead.
         """
-        self._tried_at = self._clock()
+        started = self._tried_at = self._clock()
         try:
             self._store.beat(self.worker_id)
         except DatabaseBusyError:
@@ -79,7 +79,8 @@ class LeaseKeeper:
             self.judge(own_beats_commit=False)
             raise
         with self._lock:
-            self._beat_at = self._clock()
+            # The call's start, not its end: others may have seen the new beat for as long as the answer took.
+            self._beat_at = started
             was_fenced, self.fenced = self.fenced, False
         self.judge(own_beats_commit=True)
         return was_fenced

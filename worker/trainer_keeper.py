@@ -5,7 +5,7 @@ from pathlib import Path
 
 from orchestrator.records import Claim
 from orchestrator.state_folder import make_private_folder
-from worker.core_digest import core_digest
+from hlbgpt_core.code_digest import core_digest
 from worker.devices import Device
 from worker.messages import Pause, Resume, Start
 from worker.trainer_handle import Inbox, TrainerHandle

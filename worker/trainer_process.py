@@ -23,7 +23,7 @@ from hlbgpt_core.errors import DataError, DivergedError, OutOfMemoryError, Setti
 from hlbgpt_core.points import Directive, Facts, Outcome, Phase, Point, Progress, SavedCheckpoint, TrainingResult
 from hlbgpt_core.settings import Settings
 from orchestrator.runs import Reason
-from worker.core_digest import core_digest
+from hlbgpt_core.code_digest import core_digest
 from worker.messages import (
     CheckpointMade,
     Direct,

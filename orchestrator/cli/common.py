@@ -17,6 +17,8 @@ from orchestrator.cli.option_groups import OptionGroup
 from orchestrator.errors import UsageError
 from orchestrator.records import RunFilter
 from orchestrator.runs import Reason, State
+from orchestrator.wording import counted as counted
+from orchestrator.wording import short_count as short_count
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -78,7 +80,8 @@ class RunFilterOptions(OptionGroup):
         list[str],
         typer.Option(
             "--where",
-            help="Runs with this value of a setting, of seed or of run_num.",
+            help="Runs with this value of a setting, of seed or of run_num. (The --where of submit keeps arms by an "
+            "expression.)",
             metavar="NAME=VALUE...",
             rich_help_panel=FILTERS,
         ),
@@ -172,11 +175,6 @@ def ask(question: str, *, otherwise: str) -> None:
         raise typer.Exit(1)
 
 
-def counted(count: int, noun: str) -> str:
-    """`1 run`, `1,000 runs`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def note(text: str) -> None:
     """A line for people on stderr."""
     print(text, file=sys.stderr)
@@ -221,14 +219,6 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title:
         table.add_row(*(Text(cell) for cell in row))
     console = Console() if sys.stdout.isatty() else Console(width=10_000)
     console.print(table)
-
-
-def short_count(number: float) -> str:
-    """A count as people read it: `812`, `30.8K`, `46.0M`, `1.2B`."""
-    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
-        if number >= size:
-            return f"{number / size:.1f}{letter}"
-    return f"{number:.0f}"
 
 
 def when(seconds: float | None) -> str:

@@ -9,12 +9,14 @@ import typer
 from hlbgpt_core.scale import sizes
 from hlbgpt_core.settings import Settings
 from orchestrator.cli.common import DatabaseOption, JsonOption, counted, print_json, warn
-from orchestrator.cli.given import GivenSettings, check_datasets
+from orchestrator.cli.given import GivenSettings
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
 from orchestrator.plan import Axes, Plan, PlannedArm, joined, make_plan
 from orchestrator.records import RunFilter, SweepRecord
+from orchestrator.shapes import Shape
+from orchestrator.submission import check_datasets, stored_axes, stored_shape, stored_value
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -40,19 +42,20 @@ def extend(
 
     hlbq extend 3 --depth 32
     """
-    given = settings.axes()
-    if not given and num_runs is None:
+    if not settings.texts and num_runs is None:
         raise UsageError("nothing to add", f"For instance: hlbq extend {sweep} --num_runs 10")
     with database.write() as store:
         found = store.sweep(sweep)
         if found is None:
             raise UsageError(f"there is no sweep {sweep} in {store.location.display}", "See them: hlbq status")
+        given = settings.axes(repeated=stored_shape(found.definition).zipped())
         check_datasets(given, missing_path_is_fine=store.location.dialect != "sqlite")
         present = stored_arms(store, found)
         plan = extended_plan(found, present, given, num_runs)
         for warning in plan.warnings:
             warn(warning)
-        added = store.extend(found.id, arms=plan.new_arms(), runs=plan.new_runs())
+        definition = extended_definition(found, given, plan)
+        added = store.extend(found.id, arms=plan.new_arms(), runs=plan.new_runs(), definition=definition)
     new_arms = len(plan.arms) - len(present.arms)
     if as_json:
         print_json({"sweep": sweep, "added": added, "new_arms": new_arms, "left_out": len(plan.left_out)})
@@ -85,14 +88,31 @@ def extended_plan(sweep: SweepRecord, present: Plan, given: Axes, num_runs: int 
         )
     if not given:
         return replace(present, num_runs=seeds)
-    added = make_plan(_added(_axes(sweep), given), num_runs=seeds, first_seed=present.first_seed)
-    return joined([present, added])
+    shape = stored_shape(sweep.definition)
+    if shape.random_draws is not None:
+        raise UsageError(
+            f"the arms of sweep {sweep.id} were drawn at random, and further values would change every draw",
+            "Submit another sweep; more seeds can be added: --num_runs.",
+        )
+    axes = _added(stored_axes(sweep.definition), given, shape)
+    return joined([present, make_plan(axes, shape=shape, num_runs=seeds, first_seed=present.first_seed)])
 
 
-def _axes(sweep: SweepRecord) -> Axes:
-    stored: Mapping[str, list[Any]] = sweep.definition.get("axes", {})
-    return {name: tuple(values) for name, values in stored.items()}
+def extended_definition(sweep: SweepRecord, given: Axes, plan: Plan) -> Mapping[str, Any]:
+    """The sweep's record of how it was asked for, so that it makes the extended sweep."""
+    axes = _added(stored_axes(sweep.definition), given, stored_shape(sweep.definition))
+    return {
+        **sweep.definition,
+        "axes": {name: [stored_value(value) for value in values] for name, values in axes.items()},
+        "num_runs": plan.num_runs,
+    }
 
 
-def _added(axes: Axes, given: Axes) -> Axes:
-    return {name: tuple(dict.fromkeys((*axes.get(name, ()), *given.get(name, ())))) for name in {**axes, **given}}
+def _added(axes: Axes, given: Axes, shape: Shape) -> Axes:
+    """The axes with the values of `given` behind their own; values that walk with others count by place."""
+    zipped = shape.zipped()
+    found: dict[str, tuple[Any, ...]] = {}
+    for name in {**axes, **given}:
+        values = (*axes.get(name, ()), *given.get(name, ()))
+        found[name] = values if name in zipped else tuple(dict.fromkeys(values))
+    return found

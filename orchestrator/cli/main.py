@@ -92,15 +92,21 @@ def main() -> None:
 def run_program(arguments: list[str]) -> int:
     """Run `hlbq` with `arguments`; returns the exit code, and prints errors on stderr without a traceback."""
     try:
-        build_app(arguments[0] if arguments else None)(arguments, prog_name="hlbq")
+        app = build_app(arguments[0] if arguments else None)
+        # Not in typer's standalone mode, which would print its errors in a frame, unlike all others.
+        return _exit_code(app(arguments, prog_name="hlbq", standalone_mode=False))
     except HlbqError as error:
         print_error(error)
+        return 2
+    except typer.Abort:
+        return 130
+    except typer.TyperException as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
     except SystemExit as leaving:
         return _exit_code(leaving.code)
-    return 0
 
 
 def print_error(error: HlbqError) -> None:

@@ -54,9 +54,21 @@ class LightGroup(TyperGroup):
     """A group of commands whose own options are converted lightly."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse as usual."""
+        """Parse as usual. Without arguments the help is shown, and the exit code is 2."""
         convert_lightly(self.get_params(ctx))
+        if not args and self.no_args_is_help and not ctx.resilient_parsing:
+            print(ctx.get_help())
+            ctx.exit(2)
         return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that was typed. Raises UsageError with the nearest one where there is none of that name."""
+        name = same_spelling(args[0])
+        if name not in self.commands and not name.startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(name, self.commands, n=1)
+            hint = f"Did you mean '{ctx.command_path} {near[0]}'?" if near else f"See all: {ctx.command_path} --help"
+            raise UsageError(f"there is no command '{ctx.command_path} {args[0]}'", hint)
+        return super().resolve_command(ctx, args)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +107,7 @@ class Rewriter:
     """Rewrites one command line. `seen` and `arguments` fill up: the options and the other words that came by."""
 
     options: Mapping[str, TyperOption]
-    has_arguments: bool
+    max_arguments: float
     seen: set[str] = field(default_factory=set)
     arguments: list[str] = field(default_factory=list)
 
@@ -105,7 +117,9 @@ class Rewriter:
         named = [param for param in params if not isinstance(param, TyperArgument)]
         return cls(
             options={same_spelling(name): param for param in named for name in (*param.opts, *param.secondary_opts)},
-            has_arguments=len(named) < len(params),
+            max_arguments=sum(
+                math.inf if param.nargs < 0 else param.nargs for param in params if isinstance(param, TyperArgument)
+            ),
         )
 
     def rewrite(self, args: Sequence[str]) -> Iterator[str]:
@@ -114,17 +128,21 @@ class Rewriter:
         while left:
             word = left.pop()
             if word == "--":
-                self.arguments.extend(reversed(left))
                 yield word
-                yield from reversed(left)
+                yield from (self._argument(one) for one in reversed(left))
                 return
             if word.startswith("--"):
                 yield from self._long(word, left)
             elif word.startswith("-") and len(word) > 1:
                 yield from self._bundle(word, left)
             else:
-                self.arguments.append(word)
-                yield word
+                yield self._argument(word)
+
+    def _argument(self, word: str) -> str:
+        if len(self.arguments) >= self.max_arguments:
+            raise UsageError(f"'{word}' is one word too many", "Options begin with --; add --help to see all.")
+        self.arguments.append(word)
+        return word
 
     def _long(self, word: str, left: list[str]) -> Iterator[str]:
         name, equals, value = word.partition("=")
@@ -184,7 +202,7 @@ class Rewriter:
 
     def _fits(self, option: TyperOption, word: str) -> bool:
         """Whether a further `word` belongs to the list, in a command that takes positional arguments too."""
-        if not self.has_arguments:
+        if not self.max_arguments:
             return True
         if _element_type(option) in (int, float):
             return _is_number(word)

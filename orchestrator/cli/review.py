@@ -25,6 +25,8 @@ def print_review(plan: Plan, speeds: Mapping[int, float] = MappingProxyType({}))
     `speeds` are tokens a second by number of parameters, as `measured_speeds` gives them.
     """
     names = list(dict.fromkeys([*plan.varying(), *SIZE_SETTINGS]))
+    for line in plan.shape.lines():
+        print(line)
     print_table(
         ["arm", *names, "N", "tokens a microbatch", "at most"],
         [_arm_row(number, arm, names) for number, arm in enumerate(plan.arms[:SHOWN_ARMS], start=1)],
@@ -52,7 +54,8 @@ def plan_summary(plan: Plan) -> str:
     last = plan.first_seed + plan.num_runs - 1
     seeds = f"seed {plan.first_seed}" if plan.num_runs == 1 else f"seeds {plan.first_seed} to {last}"
     left_out = f"; {counted(len(plan.left_out), 'combination')} left out" if plan.left_out else ""
-    return f"{counted(plan.total_runs, 'run')}: {counted(len(plan.arms), 'arm')}, {seeds}{left_out}"
+    skipped = f"; {counted(len(plan.skipped), 'run')} left out that exist" if plan.skipped else ""
+    return f"{counted(plan.total_runs, 'run')}: {counted(len(plan.arms), 'arm')}, {seeds}{left_out}{skipped}"
 
 
 def estimate(plan: Plan) -> str:
@@ -101,6 +104,8 @@ def plan_json(plan: Plan, speeds: Mapping[int, float]) -> Mapping[str, Any]:
         "seed": plan.first_seed,
         "duplicates": plan.duplicates,
         "warnings": plan.warnings,
+        "shape": plan.shape.to_dict(),
+        "skipped": len(plan.skipped),
         "max_tokens": total_tokens(plan),
         "max_hours": estimated_hours(plan, speeds),
         "arms": [

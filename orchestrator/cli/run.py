@@ -17,8 +17,8 @@ import typer
 from orchestrator.cli.common import DatabaseOption, YesOption, counted, note
 from orchestrator.cli.given import GivenSettings, SweepOptions
 from orchestrator.cli.option_groups import OptionGroup, grouped
-from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.cli.submit import ReviewOptions, submit_sweep
+from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.cli.worker import DeviceOptions
 from orchestrator.errors import UsageError
 from orchestrator.records import RunFilter, SweepRecord
@@ -46,7 +46,7 @@ class LocalWorkers(OptionGroup):
 
 def register(app: typer.Typer) -> None:
     """Add `run`."""
-    app.command("run", cls=VariadicCommand)(grouped(run))
+    app.command("run", cls=SweepCommand)(grouped(run))
 
 
 def run(

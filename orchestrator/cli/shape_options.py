@@ -1,6 +1,5 @@
 """The options of `hlbq submit` and `hlbq run` that give a sweep another shape than the product of its axes."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -49,7 +48,7 @@ class ShapeOptions(OptionGroup):
         typer.Option(
             "--random",
             min=1,
-            help="Draw so many combinations. A range such as 1e-4..1e-1 is drawn on a logarithmic scale, a list evenly.",
+            help="Draw so many combinations: from lists evenly, from a range such as 1e-4..1e-1 on a log scale.",
             rich_help_panel=SHAPE,
         ),
     ] = None
@@ -69,5 +68,5 @@ class ShapeOptions(OptionGroup):
         )
 
 
-def _names(text: str) -> Sequence[str]:
+def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip().replace("-", "_") for name in text.split(TOGETHER_MARK))

@@ -25,6 +25,9 @@ from orchestrator.errors import UsageError
 from orchestrator.options import value_text
 from orchestrator.records import AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord
 from orchestrator.runs import State
+from orchestrator.shapes import is_range
+from orchestrator.submission import stored_axes, stored_shape, sweep_file_of
+from orchestrator.sweep_file import write_sweep_file
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -51,9 +54,12 @@ def show(
     database: DatabaseOption,
     run: Annotated[str | None, typer.Argument(metavar="RUN", help="The run's number, or its uid.")] = None,
     sweep: Annotated[int | None, typer.Option("--sweep", min=1, help="Show this sweep instead.")] = None,
+    toml: Annotated[bool, typer.Option("--toml", help="Of a sweep: print the sweep file that makes it again.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show a run (settings, facts, attempts, events, its error), or a sweep."""
+    if toml and (sweep is None or as_json):
+        raise UsageError("--toml prints a sweep", "For instance: hlbq show --sweep 3 --toml > sweep.toml")
     if (run is None) == (sweep is None):
         raise UsageError("which run or sweep?", "For instance: hlbq show 12   or: hlbq show --sweep 3")
     with database.read() as store:
@@ -64,6 +70,9 @@ def show(
         found = store.sweep(sweep or 0)
         if found is None:
             raise UsageError(f"there is no sweep {sweep} in {store.location.display}", "See them: hlbq status")
+        if toml:
+            print(write_sweep_file(sweep_file_of(found.definition)), end="")
+            return
         runs = list(store.runs(RunFilter(sweep_ids=(found.id,)), limit=None if as_json else SHOWN_RUNS))
         print_json({"sweep": found, "runs": runs}) if as_json else _print_sweep(found, runs)
 
@@ -157,10 +166,12 @@ def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord]) -> None:
         print(f"CSV: {sweep.csv.path} on {sweep.csv.host}")
     if sweep.wandb_project:
         print(f"wandb project: {sweep.wandb_project}")
+    for line in stored_shape(sweep.definition).lines():
+        print(line)
     axes: Mapping[str, list[Any]] = sweep.definition.get("axes", {})
     for name, values in axes.items():
         print(f"  {name}: {' '.join(value_text(value) for value in values)}")
-    swept = [name for name, values in axes.items() if len(values) > 1]
+    swept = [name for name, values in stored_axes(sweep.definition).items() if len(values) > 1 or is_range(values[0])]
     print_table(
         ["run", *swept, "seed", "state", "step", "val loss"],
         [_run_row(run, swept) for run in runs],

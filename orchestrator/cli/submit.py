@@ -3,19 +3,23 @@
 import shlex
 import sys
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orchestrator.cli.common import DatabaseOption, JsonOption, YesOption, ask, counted, note, print_json, warn
-from orchestrator.cli.given import GivenSettings, SweepOptions, check_datasets
+from orchestrator.cli.given import GivenSettings, SweepOptions
 from orchestrator.cli.option_groups import OptionGroup, grouped
-from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.cli.review import measured_speeds, plan_json, plan_summary, print_review
+from orchestrator.cli.sweep_command import SweepCommand
+from orchestrator.errors import DatabaseError, DatabaseMissingError
 from orchestrator.plan import Axes, Plan, make_plan
 from orchestrator.records import NewSweep, SweepRecord
 from orchestrator.secrets import without_credentials
-from orchestrator.state_folder import state_folder
+from orchestrator.submission import check_place, definition_of
+
+if TYPE_CHECKING:
+    from orchestrator.reuse import Existing
 
 SHOWN_REASONS = 3
 
@@ -30,9 +34,18 @@ class ReviewOptions(OptionGroup):
     dry_run: Annotated[bool, typer.Option("--dry_run", "--dry-run", help="Print what it would do, and stop.")] = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class PreparedSweep:
+    """A sweep that was checked and approved, and is not stored yet."""
+
+    plan: Plan
+    sweep: NewSweep
+    existing: "Existing"
+
+
 def register(app: typer.Typer) -> None:
     """Add `submit`."""
-    app.command(cls=VariadicCommand)(grouped(submit))
+    app.command(cls=SweepCommand)(grouped(submit))
 
 
 def submit(
@@ -48,9 +61,16 @@ def submit(
     Every setting takes one value or several; several make an axis, and the sweep is their product:
 
     hlbq submit --depth 4 8 --width 192 384 --num_runs 3
+
+    A sweep file may hold all of this, and what is typed besides it replaces what it says:
+
+    hlbq submit sweep.toml --num_runs 5
     """
     prepared = prepare_sweep(settings, sweep, review, database, as_json=as_json, yes=yes)
     if prepared is None:
+        return
+    if not prepared.plan.total_runs:
+        _say_nothing_to_do(prepared, as_json=as_json)
         return
     with database.create() as store:
         stored = store.submit(prepared.sweep)
@@ -58,36 +78,22 @@ def submit(
     next_command = f"hlbq worker --db {shlex.quote(where)}" if database.db else "hlbq worker"
     if as_json:
         print_json(
-            {
-                "sweep": stored.id,
-                "uid": stored.uid,
-                "runs": prepared.plan.total_runs,
-                "arms": len(prepared.plan.arms),
-                "left_out": len(prepared.plan.left_out),
-                "duplicates": prepared.plan.duplicates,
-                "database": where,
-                "next": next_command,
-            }
+            _counts_json(prepared) | {"sweep": stored.id, "uid": stored.uid} | {"database": where, "next": next_command}
         )
         return
     print(f"sweep {stored.id}: {plan_summary(prepared.plan)}")
     print(f"next: {next_command}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class PreparedSweep:
-    """A sweep that was checked and approved, and is not stored yet."""
-
-    plan: Plan
-    sweep: NewSweep
-
-
 def submit_sweep(
     settings: GivenSettings, sweep: SweepOptions, review: ReviewOptions, database: DatabaseOption, *, yes: bool = False
 ) -> SweepRecord | None:
-    """Check and store a sweep, and say so on stderr; None after --dry-run, which stores nothing."""
+    """Check and store a sweep, and say so on stderr; None where there is nothing to store, as after --dry-run."""
     prepared = prepare_sweep(settings, sweep, review, database, yes=yes)
     if prepared is None:
+        return None
+    if not prepared.plan.total_runs:
+        _say_nothing_to_do(prepared, as_json=False)
         return None
     with database.create() as store:
         stored = store.submit(prepared.sweep)
@@ -105,24 +111,51 @@ def prepare_sweep(
     yes: bool = False,
 ) -> PreparedSweep | None:
     """Everything that submit does before it writes: expand, check, warn, show, ask. None after --dry-run."""
-    axes = settings.axes()
-    plan = make_plan(axes, num_runs=sweep.num_runs, first_seed=sweep.seed)
+    shape = sweep.shape()
+    axes = settings.axes(repeated=shape.zipped())
+    plan = make_plan(axes, shape=shape, num_runs=sweep.num_runs, first_seed=sweep.seed)
+    about_place = check_place(axes, database.db)
+    existing = existing_runs(plan, database, needed=sweep.skip_existing)
+    if sweep.skip_existing:
+        plan = plan.without(existing.runs)
     new_sweep = describe_sweep(plan, axes, sweep)
-    check_place(axes, database)
     for warning in (*plan.warnings, *sweep.warnings()):
         warn(warning)
+    if about_place:
+        note(f"note: {about_place}")
     if review.dry_run and as_json:
         print_json(plan_json(plan, measured_speeds(database)))
     elif review.dry_run or (review.review_settings and not as_json):
         print_review(plan, measured_speeds(database))
     else:
         _note_left_out(plan)
+    for line in existing.lines(skipped=sweep.skip_existing):
+        note(line)
     if review.dry_run:
         note("Nothing was submitted (--dry-run).")
         return None
-    if review.review_settings and not yes:
+    if review.review_settings and not yes and plan.total_runs:
         ask(f"Submit {counted(plan.total_runs, 'run')}?", otherwise="Nothing was submitted.")
-    return PreparedSweep(plan=plan, sweep=new_sweep)
+    return PreparedSweep(plan=plan, sweep=new_sweep, existing=existing)
+
+
+def existing_runs(plan: Plan, database: DatabaseOption, *, needed: bool) -> "Existing":
+    """The plan's runs that the database holds already, completed; none where there is no database yet.
+
+    One that can't be read as it is (it is older, for instance) raises DatabaseError only where it is `needed`:
+    submit says so itself where it can't write to it either.
+    """
+    from orchestrator.reuse import Existing, find_existing
+
+    try:
+        with database.read() as store:
+            return find_existing(plan, store)
+    except DatabaseMissingError:
+        return Existing()
+    except DatabaseError:
+        if needed:
+            raise
+        return Existing()
 
 
 def describe_sweep(plan: Plan, axes: Axes, options: SweepOptions) -> NewSweep:
@@ -138,26 +171,27 @@ def describe_sweep(plan: Plan, axes: Axes, options: SweepOptions) -> NewSweep:
         bookkeeping=options.bookkeeping(),
         csv=options.csv_target(),
         wandb_project=options.project(),
-        definition={
-            "axes": {name: list(values) for name, values in axes.items()},
-            "num_runs": plan.num_runs,
-            "seed": plan.first_seed,
-            "state_dir": str(state_folder(None, options.state_dir)) if options.state_dir else None,
-        },
+        definition=definition_of(plan, axes, options.given()),
     )
 
 
-def check_place(axes: Axes, database: DatabaseOption) -> None:
-    """Check what depends on where the workers are: with SQLite they are on this host, and need the data here.
+def _counts_json(prepared: PreparedSweep) -> dict[str, Any]:
+    plan = prepared.plan
+    return {
+        "runs": plan.total_runs,
+        "arms": len(plan.arms),
+        "left_out": len(plan.left_out),
+        "duplicates": plan.duplicates,
+        "existing": len(prepared.existing.runs),
+        "existing_unchecked": prepared.existing.unchecked,
+        "skipped": len(plan.skipped),
+    }
 
-    Raises DataError for a dataset that training could not use, DatabaseError for a `--db` that makes no sense.
-    """
-    from orchestrator.store.location import parse_location
 
-    elsewhere = parse_location(database.db).dialect != "sqlite"
-    check_datasets(axes, missing_path_is_fine=elsewhere)
-    if elsewhere and any(name.startswith("text:") for name in axes.get("dataset", ())):
-        note("note: the workers will look for the text: path on their own hosts")
+def _say_nothing_to_do(prepared: PreparedSweep, *, as_json: bool) -> None:
+    if as_json:
+        print_json(_counts_json(prepared) | {"sweep": None})
+    note("Nothing was submitted: every run exists.")
 
 
 def _note_left_out(plan: Plan) -> None:

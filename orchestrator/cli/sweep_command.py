@@ -15,7 +15,7 @@ class SweepCommand(VariadicCommand):
     """A command whose positional argument is a sweep file. An option that was typed replaces the file's."""
 
     def rewritten(self, args: Sequence[str], params: Sequence[Any]) -> list[str]:
-        """The arguments, with those of the sweep file in front. Raises UsageError, naming the file, for its mistakes."""
+        """The arguments, with those of the sweep file in front. Raises UsageError, naming the file, for its faults."""
         rewriter = Rewriter.of(params)
         words = list(rewriter.rewrite(args))
         if len(rewriter.arguments) != 1:
@@ -24,7 +24,7 @@ class SweepCommand(VariadicCommand):
         file = read_sweep_file(path, option_types())
         try:
             axes_of(file.settings)
-            return [*Rewriter.of(params).rewrite(_as_typed(file, rewriter.seen)), *words]
+            return [*Rewriter.of(params).rewrite(list(_as_typed(file, rewriter.seen))), *words]
         except HlbqError as error:
             raise UsageError(f"{path}: {error.message}", error.hint) from None
 

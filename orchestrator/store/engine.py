@@ -43,7 +43,11 @@ def has_wal_fault(version: Sequence[int]) -> bool:
 
 
 def sqlite_module() -> ModuleType:
-    """Python's own sqlite3, or pysqlite3 where the own one has the WAL-reset fault."""
+    """Python's own sqlite3, or pysqlite3 where the own one has the WAL-reset fault.
+
+    Whoever opens a database of hlbq beside the store, in the same process, must use this one too: two SQLite
+    libraries in one process do not see each other's locks.
+    """
     if not has_wal_fault(sqlite3.sqlite_version_info):
         return sqlite3
     try:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, bindparam, func, select
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, Text, bindparam, func, select
 from sqlalchemy import any_ as sql_any
 
 from hlbgpt_core.settings import Settings, parse_value, specs, unknown_setting
@@ -22,6 +22,15 @@ def one_of(connection: Connection, column: ColumnElement[Any], numbers: Iterable
         listed = func.json_each(bindparam(None, json.dumps(values))).table_valued("value")
         return column.in_(select(listed.c.value))
     return column == sql_any(bindparam(None, values, type_=ARRAY(BigInteger)))
+
+
+def one_of_texts(connection: Connection, column: ColumnElement[Any], texts: Iterable[str]) -> ColumnElement[bool]:
+    """`column IN (texts)` as one parameter, however many there are."""
+    values = sorted(set(texts))
+    if connection.dialect.name == "sqlite":
+        listed = func.json_each(bindparam(None, json.dumps(values))).table_valued("value")
+        return column.in_(select(listed.c.value))
+    return column == sql_any(bindparam(None, values, type_=ARRAY(Text)))
 
 
 def conditions(connection: Connection, wanted: RunFilter) -> list[ColumnElement[bool]]:

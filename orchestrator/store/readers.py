@@ -1,15 +1,18 @@
 """What people and programs look at. Nothing here writes; every look is short."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import func, literal_column, select
+from sqlalchemy import Row, and_, func, literal_column, select
 
-from orchestrator.records import AttemptRecord, EventRecord, RunFilter, RunRecord
+from orchestrator.records import AttemptRecord, CompletedRun, EventRecord, RunFilter, RunRecord
 from orchestrator.runs import State
 from orchestrator.store.base import StoreBase
-from orchestrator.store.filters import conditions
+from orchestrator.store.filters import conditions, one_of_texts
 from orchestrator.store.rows import RUN_ROWS, attempt_record, run_record
-from orchestrator.tables import attempts, events, runs
+from orchestrator.tables import arms, attempts, events, runs
 
 _RUNS_A_PAGE = 1_000
 
@@ -59,6 +62,22 @@ class ReaderStore(StoreBase):
                 found[State(row.state)] += row.number
         return found
 
+    def completed(self, arm_keys: Iterable[str], seeds: range) -> list[CompletedRun]:
+        """The completed runs of all sweeps that have one of these arm keys and one of these seeds."""
+        with self._read() as connection:
+            query = (
+                select(arms.c.key, runs.c.seed, runs.c.facts, attempts.c.provenance)
+                .select_from(arms)
+                .join(runs, runs.c.arm_id == arms.c.id)
+                .join(attempts, and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence))
+                .where(
+                    one_of_texts(connection, arms.c.key, arm_keys),
+                    runs.c.state == State.COMPLETED.value,
+                    runs.c.seed.between(seeds.start, seeds.stop - 1),
+                )
+            )
+            return _completed_runs(connection.execute(query))
+
     def attempts(self, run_id: int) -> list[AttemptRecord]:
         """All attempts of a run, first to last."""
         with self._read() as connection:
@@ -74,3 +93,21 @@ class ReaderStore(StoreBase):
             query = query.where(events.c.sweep_id == sweep_id)
         with self._read() as connection:
             return [EventRecord(**row._asdict()) for row in connection.execute(query)]
+
+
+def _completed_runs(rows: Iterable[Row[Any]]) -> list[CompletedRun]:
+    """The rows as records. The runs of a sweep share most of their JSON, so that each text is read once."""
+
+    @functools.cache
+    def read(text: str | None, name: str) -> str:
+        return str(json.loads(text or "{}").get(name) or "")
+
+    return [
+        CompletedRun(
+            arm_key=key,
+            seed=seed,
+            data_fingerprint=read(facts, "data_fingerprint"),
+            core_digest=read(provenance, "core_digest"),
+        )
+        for key, seed, facts, provenance in rows
+    ]

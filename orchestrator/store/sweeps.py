@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from orchestrator.errors import UsageError
 from orchestrator.records import CsvTarget, NewArm, NewRun, NewSweep, SweepRecord
@@ -35,10 +35,18 @@ class SweepStore(StoreBase):
             record_event(connection, author, "submit", sweep_id=sweep_id, why=f"{len(new.runs)} runs")
             return _sweep_records(connection, sweep_id)[0]
 
-    def extend(self, sweep_id: int, *, arms: Sequence[NewArm], runs: Sequence[NewRun]) -> int:
+    def extend(
+        self,
+        sweep_id: int,
+        *,
+        arms: Sequence[NewArm],
+        runs: Sequence[NewRun],
+        definition: Mapping[str, Any] | None = None,
+    ) -> int:
         """Add to a sweep the runs that it lacks, by arm and seed; returns how many.
 
-        `NewRun.arm` is a place in `arms`. Raises UsageError where there is no such sweep.
+        `NewRun.arm` is a place in `arms`; a `definition` replaces the sweep's own. Raises UsageError where there is
+        no such sweep.
         """
         now = self._clock()
         with self._write() as connection:
@@ -47,6 +55,9 @@ class SweepStore(StoreBase):
             ).scalar_one_or_none()
             if priority is None:
                 raise UsageError(f"there is no sweep {sweep_id}", "`hlbq status` lists them.")
+            if definition is not None:
+                changed = update(sweeps).where(sweeps.c.id == sweep_id)
+                connection.execute(changed.values(definition=to_json(dict(definition))))
             known = _arm_ids(connection, sweep_id)
             _insert_arms(connection, sweep_id, [arm for arm in arms if arm.key not in known], len(known) + 1)
             known = _arm_ids(connection, sweep_id)

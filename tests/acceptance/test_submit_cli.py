@@ -15,12 +15,11 @@ import pytest
 
 from hlbgpt_core.errors import DataError
 from hlbgpt_core.points import Phase
-from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.main import run_program
-from orchestrator.cli.submit import check_place
 from orchestrator.records import Ending, Live, RunFilter, RunRecord, SweepRecord, WorkerIdentity
 from orchestrator.runs import Reason, State
 from orchestrator.store import OpenMode, open_store
+from orchestrator.submission import check_place
 
 ROOT = Path(__file__).parents[2]
 OLDER_LINE = (
@@ -382,12 +381,11 @@ def test_dry_run_estimates_hours_from_completed_runs(hlbq: Hlbq) -> None:
     assert json.loads(hlbq(f"{line} --depth 4 --width 192 --dry-run --json").out)["max_hours"] is None
 
 
-def test_with_postgresql_the_workers_look_for_the_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_with_postgresql_the_workers_look_for_the_text() -> None:
     axes = {"dataset": ("text:/not/on/this/host.txt",)}
-    check_place(axes, DatabaseOption(db="postgresql://me@host/db"))
-    assert "workers will look for the text: path" in capsys.readouterr().err
+    assert "workers will look for the text: path" in check_place(axes, "postgresql://me@host/db")
     with pytest.raises(DataError):
-        check_place(axes, DatabaseOption(db="hlbq.db"))
+        check_place(axes, "hlbq.db")
 
 
 def test_wait_comes_back_when_all_have_ended(hlbq: Hlbq) -> None:

@@ -112,7 +112,8 @@ def _inside(wanted: int, kind: str, db: str, folder: Path, *, here: bool) -> Fau
     began = time.monotonic()
     hasty = {"busy_timeout_seconds": 0.5}
     with _fleet(db, folder) as fleet, open_store(db, mode=OpenMode.WRITE) as store:
-        fleet.workers = 3
+        fleet.workers = 4
+        fleet.start_one(faults=Faults(timing=hasty, host="" if here else "host-#/1"))  # someone must be left to judge
         continued = 0
         patience = time.monotonic() + 60 + 20 * wanted
         while len(fleet.landed()) < wanted:

@@ -1,0 +1,197 @@
+"""The statistics of comparisons: numbers in, numbers out. docs/comparison.md explains them and cites the sources.
+
+Differences between two arms are taken seed by seed. They are modelled as independent normal draws with unknown
+mean and unknown variance, so everything here is a form of the t-test.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CONFIDENCE = 0.95
+ALPHA = 1 - CONFIDENCE
+
+# The always-valid test looks for effects of about this many standard deviations of a paired difference: the
+# standard deviation of its normal prior on mean / deviation. Any value is valid; this one decides effects of 3
+# deviations at 5 seeds, and costs small effects hardly anything (docs/comparison.md has the table).
+EFFECT_SCALE = 2.0
+
+# "Likely" in "would likely decide it".
+LIKELY = 2 / 3
+# More further seeds than this are not asked for: an effect so small against its noise needs another approach.
+MOST_FURTHER_PAIRS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """From `low` to `high`, in the metric's unit."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Finite numbers in short. `deviation` (with n - 1) and the 95 % t-interval of the mean need two of them."""
+
+    count: int
+    mean: float | None
+    deviation: float | None
+    interval: Interval | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedDifference:
+    """Paired differences in short, with the two-sided tests of a mean of 0.
+
+    `p_value` and `summary.interval` are right for whoever looks once; the always-valid ones however often one
+    looks and adds seeds. `always_valid_interval` is None while there are too few pairs for it to be finite.
+    """
+
+    summary: Summary
+    p_value: float | None
+    always_valid_p_value: float | None
+    always_valid_interval: Interval | None
+
+
+def summarise(values: Sequence[float]) -> Summary:
+    """Count, mean, standard deviation and the 95 % t-interval of the mean (Student, 1908)."""
+    count = len(values)
+    mean = math.fsum(values) / count if count else None
+    if mean is None or count < 2:
+        return Summary(count=count, mean=mean, deviation=None, interval=None)
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
+    return Summary(
+        count=count, mean=mean, deviation=deviation, interval=_around(mean, deviation, count, critical_t(count))
+    )
+
+
+def paired_difference(differences: Sequence[float]) -> PairedDifference:
+    """The plain and the always-valid t-test of the mean of `differences`, one for each seed."""
+    summary = summarise(differences)
+    if summary.mean is None or summary.deviation is None:
+        return PairedDifference(summary=summary, p_value=None, always_valid_p_value=None, always_valid_interval=None)
+    count = summary.count
+    t = t_statistic(summary.mean, summary.deviation, count)
+    limit = always_valid_critical_t(count, ALPHA)
+    interval = _around(summary.mean, summary.deviation, count, limit) if math.isfinite(limit) else None
+    return PairedDifference(
+        summary=summary,
+        p_value=t_test_p_value(t, count),
+        always_valid_p_value=float(always_valid_p_value(t, count)),
+        always_valid_interval=interval,
+    )
+
+
+def t_statistic(mean: float, deviation: float, count: int) -> float:
+    """mean / (deviation / sqrt(count)); of differences that are all the same: 0 where they are 0, else infinite."""
+    if deviation == 0:
+        return math.copysign(math.inf, mean) if mean else 0.0
+    return mean * math.sqrt(count) / deviation
+
+
+def t_test_p_value(t: float, count: int) -> float:
+    """Two-sided p-value of the one-sample t-test, `count` at least 2."""
+    from scipy.special import stdtr
+
+    return float(2 * stdtr(count - 1, -abs(t)))
+
+
+def critical_t(count: int, alpha: float = ALPHA) -> float:
+    """The |t| from which on the plain two-sided test of level `alpha` rejects."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(count - 1, 1 - alpha / 2))
+
+
+def log_evidence(t: "float | NDArray[Any]", count: "int | NDArray[Any]") -> "NDArray[Any]":
+    """Log of the Bayes factor of the t-test for mean / deviation ~ Normal(0, EFFECT_SCALE**2) against 0.
+
+    With n = count, v = n - 1 and g = 1 + n EFFECT_SCALE**2 it is
+    g**(-1/2) ((1 + t**2 / (g v)) / (1 + t**2 / v))**(-n/2)
+    (Gönen, Johnson, Lu and Westfall, 2005). As n grows this is a nonnegative martingale that starts at 1 whenever
+    the mean is 0 (Wang and Ramdas, 2024, after Lai, 1976), so by Ville's inequality it ever reaches 1 / alpha with
+    probability at most alpha. Takes arrays too; `count` at least 2.
+    """
+    import numpy
+
+    growth = 1 + numpy.asarray(count, dtype=float) * EFFECT_SCALE**2
+    # u = v / t**2 instead of t**2 / v: an infinite t is then an ordinary number.
+    with numpy.errstate(divide="ignore"):
+        inverse = (numpy.asarray(count) - 1) / numpy.square(t)
+    ratio = numpy.where(numpy.isinf(inverse), 0.0, numpy.log1p(inverse) - numpy.log(1 / growth + inverse))
+    return numpy.asarray(numpy.asarray(count) / 2 * ratio - numpy.log(growth) / 2)
+
+
+def always_valid_p_value(t: "float | NDArray[Any]", count: "int | NDArray[Any]") -> "NDArray[Any]":
+    """min(1, 1 / evidence): at most alpha, at any of ever so many looks, with probability at most alpha."""
+    import numpy
+
+    return numpy.asarray(numpy.exp(-numpy.maximum(log_evidence(t, count), 0.0)))
+
+
+def always_valid_critical_t(count: int, alpha: float) -> float:
+    """The |t| at which the always-valid p-value falls to `alpha`; infinite while `count` is too small for that.
+
+    The inverse of `log_evidence`.
+    """
+    growth = 1 + count * EFFECT_SCALE**2
+    ratio = math.exp(2 / count * (math.log(growth) / 2 - math.log(alpha)))
+    if count < 2 or ratio >= growth:
+        return math.inf
+    return math.sqrt((count - 1) * (ratio - 1) / (1 - ratio / growth))
+
+
+def holm(p_values: "NDArray[Any]") -> "NDArray[Any]":
+    """The p-values of a family (the last axis), corrected for its size (Holm, 1979)."""
+    import numpy
+
+    size = p_values.shape[-1]
+    order = numpy.argsort(p_values, axis=-1)
+    scaled = numpy.take_along_axis(p_values, order, axis=-1) * numpy.arange(size, 0, -1)
+    corrected = numpy.minimum(numpy.maximum.accumulate(scaled, axis=-1), 1.0)
+    return numpy.take_along_axis(corrected, numpy.argsort(order, axis=-1), axis=-1)
+
+
+def further_pairs(difference: Summary, alpha: float) -> int | None:
+    """How many more pairs will likely bring the always-valid p-value to `alpha`; None if over MOST_FURTHER_PAIRS.
+
+    The smallest number for which the predictive probability (Spiegelhalter, Freedman and Blackburn, 1986) is at
+    least LIKELY: given n pairs of mean m and deviation s, the mean of n + k is m + s sqrt(k / (n (n + k))) T with
+    T from Student's distribution of n - 1 degrees; s is taken as it is. Raises ValueError below two pairs.
+    """
+    from scipy.special import stdtr
+
+    if difference.mean is None or difference.deviation is None:
+        raise ValueError("the deviation of fewer than two pairs is not known")
+    count, degrees = difference.count, difference.count - 1
+    for further in range(1, MOST_FURTHER_PAIRS + 1):
+        total = count + further
+        limit = always_valid_critical_t(total, alpha) / math.sqrt(total)
+        if math.isinf(limit):
+            continue
+        if difference.deviation == 0:
+            return further if difference.mean else None
+        effect = abs(difference.mean) / difference.deviation
+        spread = math.sqrt(further / (count * total))
+        likely = stdtr(degrees, (effect - limit) / spread) + stdtr(degrees, (-effect - limit) / spread)
+        if likely >= LIKELY:
+            return further
+    return None
+
+
+def fewest_pairs(alpha: float) -> int:
+    """The smallest number of pairs at which the always-valid test of level `alpha` can reject at all."""
+    count = 2
+    while math.isinf(always_valid_critical_t(count, alpha)):
+        count += 1
+    return count
+
+
+def _around(mean: float, deviation: float, count: int, limit: float) -> Interval:
+    half = limit * deviation / math.sqrt(count)
+    return Interval(low=mean - half, high=mean + half)

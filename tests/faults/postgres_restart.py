@@ -1,0 +1,83 @@
+"""PostgreSQL killed and started again, several times, while workers write."""
+
+import time
+
+from orchestrator.records import RunFilter
+from orchestrator.store import OpenMode, open_store
+from tests.faults.harness import Fleet, Ground, new_sweep, read_ledger, scaled, submit, wait_until
+from tests.faults.report import FaultRow
+from tests.faults.worker_under_fault import Faults
+from tests.postgresql_server import NoServerError, private_server
+from tests.stand_in_trainer import Plan
+
+RESTARTS = 10
+WORKERS = 4
+PLAN = Plan(steps=100, step_seconds=0.03, checkpoint_every=10)
+NAME = "PostgreSQL restarted under load (immediate)"
+
+
+def run(scale: float, ground: Ground) -> list[FaultRow]:
+    """A server of its own that keeps what it has acknowledged."""
+    if ground.postgresql is None:
+        return [FaultRow(fault=NAME, database="PostgreSQL", skipped=ground.no_postgresql)]
+    began = time.monotonic()
+    folder = ground.place("postgres-restart")
+    try:
+        with private_server(durable=True) as server:
+            db = server.create_database()
+            submit(db, new_sweep(2 * WORKERS))
+            # A lease that outlasts a restart: runs that are given away for it would be another fault.
+            timing = {"lease_seconds": 30.0, "self_fence_seconds": 20.0}
+            faults = Faults(timing=timing)
+            restarts, landed = scaled(RESTARTS, scale, least=2), 0
+            with Fleet(db=db, folder=folder, workers=WORKERS, plan=PLAN, faults=faults) as fleet:
+                fleet.keep_up()
+                for _ in range(restarts):
+                    landed += _wait_for_load(db)
+                    server.stop("immediate")
+                    server.start()
+                with open_store(db, mode=OpenMode.READ) as store:
+                    wait_until(
+                        lambda: not store.running(RunFilter()) and not store.waiting(),
+                        seconds=180,
+                        what=f"every run ends: {fleet.log()[-1500:]}",
+                    )
+                crashed = fleet.dead()
+                fleet.stop()
+                ledger = read_ledger(db, PLAN)
+                broken = [*ledger.problems, *fleet.complaints()]
+                if crashed:
+                    broken.append(f"{crashed} workers crashed")
+    except NoServerError as error:
+        return [FaultRow(fault=NAME, database="PostgreSQL", broken=(str(error),))]
+    points = ledger.runs * (PLAN.steps + 1)
+    return [
+        FaultRow(
+            fault=NAME,
+            database="PostgreSQL",
+            landed=landed,
+            lost=ledger.lost + ledger.wrong_points,
+            finished_twice=ledger.finished_twice,
+            stale_rows=ledger.stale_rows,
+            besides=f"{restarts} restarts; {points:,} points, {ledger.wrong_points} runs with one missing; {ledger.attempts - ledger.runs} runs given away",
+            seconds=time.monotonic() - began,
+            broken=tuple(broken),
+        )
+    ]
+
+
+def _wait_for_load(db: str) -> int:
+    """Wait until the workers train and write (with work for all); returns how many hold a run."""
+    with open_store(db, mode=OpenMode.WRITE) as store:
+        if not store.waiting():
+            store.submit(new_sweep(2 * WORKERS))
+        before = sum(run.step for run in store.running(RunFilter()))
+        wait_until(
+            lambda: (
+                len(store.running(RunFilter())) == WORKERS
+                and sum(run.step for run in store.running(RunFilter())) not in (0, before)
+            ),
+            seconds=60,
+            what="every worker trains",
+        )
+        return len(store.running(RunFilter()))

@@ -1,0 +1,129 @@
+"""Self-fencing: a worker whose beats do not get through stops training before anybody may take its run."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import DatabaseBusyError, WorkerGoneError
+from orchestrator.records import WorkerIdentity, WorkerRecord
+from tests.faults.harness import wait_until
+from worker.lease_keeper import LeaseKeeper
+from worker.timing import Timing
+
+TIMING = Timing(self_fence_seconds=0.2)  # the thread looks every tenth of it; the clock is the test's own
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class FakeStore:
+    """The part of the store that a lease keeper calls."""
+
+    def __init__(self) -> None:
+        self.busy = self.gone = False
+        self.beats = self.registered = 0
+        self.ended = ""
+
+    def register_worker(self, identity: WorkerIdentity, *, lease_seconds: float) -> int:
+        self.registered += 1
+        return self.registered
+
+    def beat(self, worker_id: int) -> int:
+        if self.busy:
+            raise DatabaseBusyError("the database is locked")
+        if self.gone:
+            raise WorkerGoneError("gone")
+        self.beats += 1
+        return self.beats
+
+    def live_workers(self) -> list[WorkerRecord]:
+        return []
+
+    def end_worker(self, worker_id: int, why: str) -> None:
+        if self.busy:
+            raise DatabaseBusyError("the database is locked")
+        self.ended = why
+
+
+class Bench:
+    """A keeper with all that surrounds it."""
+
+    def __init__(self) -> None:
+        self.clock, self.store, self.fenced = Clock(), FakeStore(), threading.Event()
+        store: Any = self.store
+        self.keeper = LeaseKeeper(
+            store=store,
+            identity=WorkerIdentity(host="h/1", hostname="h", pid=1, start_ticks=1, device="cpu"),
+            timing=TIMING,
+            clock=self.clock,
+            on_fence=self.fenced.set,
+            say=lambda text: None,
+        )
+        self.keeper.register()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.store.busy = False
+    made.keeper.end("test")
+
+
+def test_beats_that_do_not_get_through_end_in_a_fence_and_the_next_that_does_lifts_it(bench: Bench) -> None:
+    bench.clock.now += 0.1
+    assert bench.keeper.beat() is False
+    bench.store.busy = True
+    bench.clock.now += 0.19
+    with pytest.raises(DatabaseBusyError):
+        bench.keeper.beat()
+    assert not bench.fenced.wait(0.1) and not bench.keeper.fenced  # 0.19 s since the last beat
+    bench.clock.now += 0.02
+    assert bench.fenced.wait(10)
+    wait_until(lambda: bench.keeper.fenced, seconds=10, what="the keeper knows")
+    bench.store.busy = False
+    assert bench.keeper.beat() is True
+    assert not bench.keeper.fenced
+
+
+def test_a_beat_counts_from_when_it_was_sent(bench: Bench) -> None:
+    beat = bench.store.beat
+
+    def slow_beat(worker_id: int) -> int:
+        bench.clock.now += 0.15
+        return beat(worker_id)
+
+    bench.store.beat = slow_beat  # type: ignore[method-assign]
+    bench.keeper.beat()
+    bench.clock.now += 0.06
+    assert bench.fenced.wait(10)
+
+
+def test_a_beat_that_failed_is_tried_again_soon(bench: Bench) -> None:
+    assert bench.keeper.due_in() == pytest.approx(TIMING.beat_seconds)
+    bench.store.busy = True
+    with pytest.raises(DatabaseBusyError):
+        bench.keeper.beat()
+    assert bench.keeper.due_in() == pytest.approx(TIMING.database_retry_seconds)
+
+
+def test_a_worker_taken_for_dead_can_register_again(bench: Bench) -> None:
+    bench.store.gone = True
+    with pytest.raises(WorkerGoneError):
+        bench.keeper.beat()
+    bench.keeper.register()
+    assert bench.keeper.worker_id == 2
+
+
+def test_the_row_is_given_up_at_the_end_even_if_nobody_hears(bench: Bench) -> None:
+    bench.store.busy = True
+    bench.keeper.end("test")
+    assert bench.store.ended == ""
