@@ -36,7 +36,7 @@ class DatasetSource:
             unpadded_vocabulary_size(tokenizer)
         except SettingsError as error:
             raise DataError(error.message, error.hint) from None
-        splits = local_splits(name) if name.kind in (PYSTDLIB, "text") else None
+        splits = local_splits(name) if name.is_local else None
         root = f" {sysconfig.get_paths()['stdlib']}" if name.kind == PYSTDLIB else ""
         identity = f"{absolute_dataset(dataset)}{root}"
         return cls(

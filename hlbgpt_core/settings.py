@@ -234,8 +234,11 @@ class Settings:
 
         Settings at their default do not count, so a new field changes no key.
         """
-        text = json.dumps(self.changed(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hashlib.sha256(_sorted_json(self.changed()).encode()).hexdigest()[:16]
+
+
+# Made once: planning a large sweep writes one text for each arm.
+_sorted_json = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 def specs() -> Mapping[str, SettingSpec]:

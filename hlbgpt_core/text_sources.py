@@ -3,10 +3,10 @@
 Only the standard library is imported here: `submit` checks a dataset with the same words as the training
 that would fail on it later.
 
-A dataset is `pystdlib`, `wikitext-103`, `text:PATH` or `hf:NAME[:CONFIG]`. Text files are UTF-8 and are read
-as they are (no translation of line ends). Which part validates:
+A dataset is `pystdlib`, `wikitext-103`, `text:PATH` or `hf:NAME[:CONFIG]`; NAMED_DATASETS gives further names to
+files. Text files are UTF-8 and are read as they are (no translation of line ends). Which part validates:
 
-- `pystdlib`: the last 5 % of the files, by number, in sorted order.
+- `pystdlib` and other named ones: the last 5 % of the files, by number, in their order.
 - `text:` with several files of which some are named `train*` and some `val*`: training reads the first,
   validation the second, and all others (`test*`) are left out.
 - `text:` otherwise: the last 5 % of all bytes, cut at a character, whichever files they stand in.
@@ -20,9 +20,10 @@ import os
 import re
 import stat
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from hlbgpt_core.errors import DataError
 
@@ -38,7 +39,7 @@ _HUB_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetName:
-    """A parsed dataset name. `kind` is pystdlib, wikitext-103, text or hf.
+    """A parsed dataset name. `kind` is wikitext-103, text, hf, or a name of NAMED_DATASETS.
 
     `target` is the path of `text:` and the name of `hf:`, `config` the configuration of `hf:` ("" for none).
     """
@@ -46,6 +47,11 @@ class DatasetName:
     kind: str
     target: str = ""
     config: str = ""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its text is in files of this machine."""
+        return self.kind == "text" or self.kind in NAMED_DATASETS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +87,7 @@ class LocalSplits:
 def parse_dataset(dataset: str) -> DatasetName:
     """The parts of a dataset name. Raises DataError for an unknown name (the nearest is suggested)."""
     kind, colon, rest = dataset.partition(":")
-    if dataset in (PYSTDLIB, WIKITEXT):
+    if dataset == WIKITEXT or dataset in NAMED_DATASETS:
         return DatasetName(kind=dataset)
     if kind == "text" and colon:
         if not rest:
@@ -97,12 +103,13 @@ def parse_dataset(dataset: str) -> DatasetName:
                 f"'{dataset}' is not a dataset's name", "Use hf:NAME, hf:OWNER/NAME or hf:OWNER/NAME:CONFIG."
             )
         return DatasetName(kind="hf", target=name, config=config)
-    near = difflib.get_close_matches(dataset, (PYSTDLIB, WIKITEXT, f"text:{rest}", f"hf:{rest}"), n=1)
+    near = difflib.get_close_matches(dataset, (*NAMED_DATASETS, WIKITEXT, f"text:{rest}", f"hf:{rest}"), n=1)
     suggestion = f"Did you mean '{near[0]}'? " if near else ""
     if not colon and _exists(Path(dataset)):
         suggestion = f"Did you mean 'text:{dataset}'? "
     raise DataError(
-        f"there is no dataset '{dataset}'", f"{suggestion}Use {PYSTDLIB}, {WIKITEXT}, text:PATH or hf:NAME[:CONFIG]."
+        f"there is no dataset '{dataset}'",
+        f"{suggestion}Use {', '.join((*NAMED_DATASETS, WIKITEXT))}, text:PATH or hf:NAME[:CONFIG].",
     )
 
 
@@ -134,9 +141,9 @@ def absolute_dataset(dataset: str) -> str:
 
 
 def local_splits(name: DatasetName) -> LocalSplits:
-    """The files of `pystdlib` or `text:`, and which part of them validates. Raises DataError as read_span does."""
-    if name.kind == PYSTDLIB:
-        files = pystdlib_files(Path(sysconfig.get_paths()["stdlib"]))
+    """The files of a local dataset, and which part of them validates. Raises DataError as read_span does."""
+    if name.kind in NAMED_DATASETS:
+        files = NAMED_DATASETS[name.kind]()
         cut = len(files) - max(1, round(len(files) * VALIDATION_SHARE))
         return LocalSplits(train=_whole(files[:cut]), val=_whole(files[cut:]))
     files = text_files(name.target)
@@ -148,6 +155,10 @@ def local_splits(name: DatasetName) -> LocalSplits:
             raise DataError(f"text: the {'val' if splits.train else 'train'}* files of '{name.target}' are empty")
         return splits
     return _cut_off_validation(name.target, _whole(files))
+
+
+def _own_stdlib_files() -> Sequence[Path]:
+    return pystdlib_files(Path(sysconfig.get_paths()["stdlib"]))
 
 
 def pystdlib_files(root: Path) -> list[Path]:
@@ -165,6 +176,14 @@ def pystdlib_files(root: Path) -> list[Path]:
             f"pystdlib: this Python keeps no .py files of its standard library in '{root}'", "Use text:PATH instead."
         )
     return [root / path for path in sorted(kept)]
+
+
+# Datasets of this machine by their name, with what lists their text files (two at least), in a fixed order.
+NAMED_DATASETS: Mapping[str, Callable[[], Sequence[Path]]] = MappingProxyType(
+    {
+        PYSTDLIB: _own_stdlib_files,
+    }
+)
 
 
 def text_files(target: str) -> list[Path]:

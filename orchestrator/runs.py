@@ -56,6 +56,9 @@ TRANSITIONS: Mapping[tuple[State, Action], State] = MappingProxyType(
     }
 )
 
+# Doublings past this change nothing: the longest wait is reached, and the power stays a number.
+LONGEST_DOUBLING = 30
+
 TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
 
 
@@ -131,5 +134,5 @@ def judge(
     after = Spent(errors=spent.errors + 1, losses=spent.losses)
     if permanent or after.errors >= limits.max_attempts:
         return Verdict(action=Action.FAIL, spent=after)
-    wait = min(limits.backoff_seconds * 2 ** (after.errors - 1), limits.max_backoff_seconds)
+    wait = min(limits.backoff_seconds * 2.0 ** min(after.errors - 1, LONGEST_DOUBLING), limits.max_backoff_seconds)
     return Verdict(action=Action.GIVE_BACK, spent=after, backoff_seconds=wait)

@@ -41,12 +41,14 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
 
 
 @pytest.fixture(params=DATABASES)
-def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where a database of its own may be made: once as an SQLite file, once on PostgreSQL."""
     if request.param == "sqlite":
-        return str(tmp_path / "hlbq.db")
+        yield str(tmp_path / "hlbq.db")
+        return
     server: PostgresqlServer = request.getfixturevalue("postgresql_server")
-    return server.create_database()
+    with server.lend_database() as url:
+        yield url
 
 
 @pytest.fixture

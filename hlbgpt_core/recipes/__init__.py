@@ -9,7 +9,12 @@ from hlbgpt_core.recipes.v030 import Recipe030
 from hlbgpt_core.recipes.v041 import Recipe041
 
 # Every recipe by the name that the setting `recipe` takes.
-RECIPE_CLASSES: Mapping[str, type[Recipe]] = MappingProxyType({"0.4.1": Recipe041, "0.3.0": Recipe030})
+RECIPE_CLASSES: Mapping[str, type[Recipe]] = MappingProxyType(
+    {
+        "0.4.1": Recipe041,
+        "0.3.0": Recipe030,
+    }
+)
 
 
 def get_recipe(name: str) -> type[Recipe]:

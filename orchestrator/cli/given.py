@@ -57,7 +57,7 @@ class SweepOptions(ShapeOptions):
 
     file: Annotated[
         str | None,
-        typer.Argument(metavar="[SWEEP.toml]", help="A sweep file; options on the command line go before it."),
+        typer.Argument(metavar="SWEEP.toml", help="A sweep file; options on the command line replace what it says."),
     ] = None
 
     num_runs: Annotated[

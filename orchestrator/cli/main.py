@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "extend": ("extend",),
         "export": ("export",),
         "plot": ("plot",),
+        "compare": ("compare",),
         "data": ("data",),
         "models": ("generate", "export-model"),
         "db": ("db",),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,9 +16,6 @@ from orchestrator.core_command import become_core_command
 from orchestrator.errors import UsageError
 from orchestrator.records import RunRecord
 from orchestrator.state_folder import state_folder
-
-if TYPE_CHECKING:
-    from orchestrator.store import Store
 
 MAX_SEED = 2**63 - 1
 
@@ -99,7 +96,7 @@ def run_model(database: DatabaseOption, run: str, place: CheckpointOptions) -> P
     """The folder of the checkpoint that is asked for. Raises UsageError where the run has none on this host."""
     with database.read() as store:
         found = find_run(store, run)
-        folder = _state_folder(store, found, place.state_dir)
+        folder = state_folder(store.location.path, place.state_dir)
     newest = folder / found.checkpoint.path if found.checkpoint is not None else None
     best = folder / "checkpoints" / found.uid / BEST_CHECKPOINT
     wanted = (newest, best) if place.checkpoint is None else (newest if place.checkpoint is Which.NEWEST else best,)
@@ -107,11 +104,6 @@ def run_model(database: DatabaseOption, run: str, place: CheckpointOptions) -> P
         if candidate is not None and candidate.is_dir():
             return candidate
     raise _no_model(found, folder, place.checkpoint)
-
-
-def _state_folder(store: "Store", run: RunRecord, given: str | None) -> Path:
-    sweep = store.sweep(run.sweep_id)
-    return state_folder(store.location.path, given or (sweep.definition.get("state_dir") if sweep else None))
 
 
 def _no_model(run: RunRecord, folder: Path, which: Which | None) -> UsageError:

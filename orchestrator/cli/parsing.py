@@ -14,7 +14,7 @@ words of one occurrence as one value: `--zip depth width` becomes `--zip=depth,w
 import difflib
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
@@ -63,9 +63,12 @@ class LightGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that was typed. Raises UsageError with the nearest one where there is none of that name."""
+        known = {same_spelling(name): name for name in self.commands}
         name = same_spelling(args[0])
-        if name not in self.commands and not name.startswith("-") and not ctx.resilient_parsing:
-            near = difflib.get_close_matches(name, self.commands, n=1)
+        if name in known:
+            return super().resolve_command(ctx, [known[name], *args[1:]])
+        if not name.startswith("-") and not ctx.resilient_parsing:
+            near = [known[found] for found in difflib.get_close_matches(name, known, n=1)]
             hint = f"Did you mean '{ctx.command_path} {near[0]}'?" if near else f"See all: {ctx.command_path} --help"
             raise UsageError(f"there is no command '{ctx.command_path} {args[0]}'", hint)
         return super().resolve_command(ctx, args)
@@ -73,7 +76,7 @@ class LightGroup(TyperGroup):
 
 @dataclass(frozen=True, kw_only=True)
 class _LightConversion:
-    """Values of one plain type, from text that `_check_value` has passed."""
+    """Values of one plain type, from text that `_value_check` has passed."""
 
     element: Any
 
@@ -173,7 +176,8 @@ class Rewriter:
         if not values:
             raise UsageError(f"{name} needs a value", f"For instance: {name} {_example(option)}")
         if option.multiple:
-            while left and self._is_value(left[-1]) and self._fits(option, left[-1]):
+            fits = self._fit(option)
+            while left and self._is_value(left[-1]) and fits(left[-1]):
                 values.append(left.pop())
         elif option.name in self.seen:
             raise UsageError(f"{name} is given twice, and takes one value", "Keep one of the two.")
@@ -181,8 +185,9 @@ class Rewriter:
         if option.metavar == TOGETHER:
             values = [TOGETHER_MARK.join(values)]
         spelled = same_spelling_of(option, name)
+        check_value = _value_check(option, name)
         for value in values:
-            _check_value(option, name, value)
+            check_value(value)
             yield from ([f"{spelled}={value}"] if spelled.startswith("--") else [spelled, value])
 
     def _option(self, name: str, typed: str = "") -> TyperOption:
@@ -200,13 +205,12 @@ class Rewriter:
     def _is_value(self, word: str) -> bool:
         return not word.startswith("-") or word == "-" or _is_number(word)
 
-    def _fits(self, option: TyperOption, word: str) -> bool:
-        """Whether a further `word` belongs to the list, in a command that takes positional arguments too."""
-        if not self.max_arguments:
-            return True
-        if _element_type(option) in (int, float):
-            return _is_number(word)
-        return not _choices(option) or word in _choices(option)
+    def _fit(self, option: TyperOption) -> Callable[[str], bool]:
+        """Whether a further word belongs to the list, in a command that takes positional arguments too."""
+        kind, choices = _element_type(option), _choices(option)
+        if not self.max_arguments or (kind not in (int, float) and not choices):
+            return lambda word: True
+        return _is_number if kind in (int, float) else lambda word: word in choices
 
 
 def same_spelling_of(option: TyperOption, name: str) -> str:
@@ -239,22 +243,25 @@ def _choices(option: TyperOption) -> Sequence[str]:
     return [str(getattr(choice, "value", choice)) for choice in found or ()]
 
 
-def _check_value(option: TyperOption, name: str, value: str) -> None:
-    """Raise UsageError, with the value, for what the option's type can't read."""
-    kind, choices = _element_type(option), _choices(option)
-    if choices and value not in choices:
-        near = difflib.get_close_matches(value, choices, n=1)
-        hint = f"Did you mean '{near[0]}'? " if near else ""
-        raise UsageError(f"{name}: '{value}' is not one of the choices", f"{hint}Use one of: {', '.join(choices)}.")
-    if kind is int and not re.fullmatch(r"[+-]?\d{1,18}", value):
-        raise UsageError(f"{name}: '{value}' is not a whole number", f"For instance: {name} {_example(option)}")
-    if kind is float and not (_is_number(value) and math.isfinite(float(value))):
-        raise UsageError(f"{name}: '{value}' is not a finite number", f"For instance: {name} {_example(option)}")
-    low, high = option.min, option.max
-    if kind in (int, float) and low is not None and float(value) < low:
-        raise UsageError(f"{name}: {value} is too small", f"Use a value of at least {low}.")
-    if kind in (int, float) and high is not None and float(value) > high:
-        raise UsageError(f"{name}: {value} is too large", f"Use a value of at most {high}.")
+def _value_check(option: TyperOption, name: str) -> Callable[[str], None]:
+    """A function that raises UsageError, with the value, for what the option's type can't read."""
+    kind, choices, low, high = _element_type(option), _choices(option), option.min, option.max
+
+    def check(value: str) -> None:
+        if choices and value not in choices:
+            near = difflib.get_close_matches(value, choices, n=1)
+            hint = f"Did you mean '{near[0]}'? " if near else ""
+            raise UsageError(f"{name}: '{value}' is not one of the choices", f"{hint}Use one of: {', '.join(choices)}.")
+        if kind is int and not re.fullmatch(r"[+-]?\d{1,18}", value):
+            raise UsageError(f"{name}: '{value}' is not a whole number", f"For instance: {name} {_example(option)}")
+        if kind is float and not (_is_number(value) and math.isfinite(float(value))):
+            raise UsageError(f"{name}: '{value}' is not a finite number", f"For instance: {name} {_example(option)}")
+        if kind in (int, float) and low is not None and float(value) < low:
+            raise UsageError(f"{name}: {value} is too small", f"Use a value of at least {low}.")
+        if kind in (int, float) and high is not None and float(value) > high:
+            raise UsageError(f"{name}: {value} is too large", f"Use a value of at most {high}.")
+
+    return check
 
 
 def _example(option: TyperOption) -> str:

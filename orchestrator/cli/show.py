@@ -24,6 +24,7 @@ from orchestrator.cli.wait import counts_text
 from orchestrator.errors import UsageError
 from orchestrator.options import value_text
 from orchestrator.records import AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord
+from orchestrator.repeat import repeat_command
 from orchestrator.runs import State
 from orchestrator.shapes import is_range
 from orchestrator.submission import stored_axes, stored_shape, sweep_file_of
@@ -38,9 +39,10 @@ SHOWN_RUNS = 50
 
 @dataclass(frozen=True, kw_only=True)
 class RunStory:
-    """A run with its attempts and events, oldest first."""
+    """A run with its attempts and events, oldest first; `repeat` is the command that submits it again."""
 
     run: RunRecord
+    repeat: str
     attempts: Sequence[AttemptRecord]
     events: Sequence[EventRecord]
 
@@ -81,7 +83,7 @@ def read_story(store: "Store", run: RunRecord) -> RunStory:
     """What the database knows of `run`."""
     attempts = sorted(store.attempts(run.id), key=lambda one: one.fence)
     events = sorted(store.events(run_id=run.id, limit=SHOWN_EVENTS), key=lambda one: one.id)
-    return RunStory(run=run, attempts=attempts, events=events)
+    return RunStory(run=run, repeat=repeat_command(run), attempts=attempts, events=events)
 
 
 def _print_story(story: RunStory) -> None:
@@ -97,6 +99,10 @@ def _print_story(story: RunStory) -> None:
         print("known since its first claim:")
         _print_values(run.facts)
     _print_times(run)
+    if story.attempts and story.attempts[-1].provenance:
+        print("the newest attempt was computed by:")
+        _print_values(story.attempts[-1].provenance)
+    print(f"the same run again: {story.repeat}")
     if story.attempts:
         print_table(
             ["attempt", "started", "ended", "steps", "ended because", "worker", "log"],
@@ -192,4 +198,5 @@ def _print_values(values: Mapping[str, Any]) -> None:
         print("  (none)")
     width = max((len(name) for name in values), default=0)
     for name, value in values.items():
-        print(f"  {name:<{width}}  {value_text(value)}")
+        text = shlex.join(value) if isinstance(value, list) else "none" if value is None else value_text(value)
+        print(f"  {name:<{width}}  {text}")

@@ -29,10 +29,11 @@ class Moment(StrEnum):
 
 
 class Standing(StrEnum):
-    """What became of a run, as far as the comparison goes."""
+    """What became of a run, as far as the comparison goes. Waiting: it may get a number yet."""
 
     MEASURED = "measured"
     DIVERGED = "diverged"
+    WAITING = "waiting"
     MISSING = "missing"
 
 
@@ -97,6 +98,8 @@ def measure_run(run: RunRecord, curve: Curve | None, measure: Measure) -> Measur
         return _at(xs, ys, measure.place)
     if diverged or (run.state is State.COMPLETED and ys and not math.isfinite(ys[-1])):
         return Measured(standing=Standing.DIVERGED, why="diverged")
+    if run.state in (State.PENDING, State.RUNNING):
+        return Measured(standing=Standing.WAITING, why=run.state.value)
     if run.state is not State.COMPLETED:
         why = run.state.value + (f": {run.reason}" if run.state is State.FAILED and run.reason else "")
         return Measured(standing=Standing.MISSING, why=why)

@@ -77,7 +77,7 @@ def paired_difference(differences: Sequence[float]) -> PairedDifference:
         return PairedDifference(summary=summary, p_value=None, always_valid_p_value=None, always_valid_interval=None)
     count = summary.count
     t = t_statistic(summary.mean, summary.deviation, count)
-    limit = always_valid_critical_t(count, ALPHA)
+    limit = float(always_valid_critical_t(count, ALPHA))
     interval = _around(summary.mean, summary.deviation, count, limit) if math.isfinite(limit) else None
     return PairedDifference(
         summary=summary,
@@ -134,16 +134,19 @@ def always_valid_p_value(t: "float | NDArray[Any]", count: "int | NDArray[Any]")
     return numpy.asarray(numpy.exp(-numpy.maximum(log_evidence(t, count), 0.0)))
 
 
-def always_valid_critical_t(count: int, alpha: float) -> float:
+def always_valid_critical_t(count: "int | NDArray[Any]", alpha: float) -> "NDArray[Any]":
     """The |t| at which the always-valid p-value falls to `alpha`; infinite while `count` is too small for that.
 
-    The inverse of `log_evidence`.
+    The inverse of `log_evidence`. Takes arrays too; `count` at least 2.
     """
-    growth = 1 + count * EFFECT_SCALE**2
-    ratio = math.exp(2 / count * (math.log(growth) / 2 - math.log(alpha)))
-    if count < 2 or ratio >= growth:
-        return math.inf
-    return math.sqrt((count - 1) * (ratio - 1) / (1 - ratio / growth))
+    import numpy
+
+    number = numpy.asarray(count, dtype=float)
+    growth = 1 + number * EFFECT_SCALE**2
+    ratio = numpy.exp(2 / number * (numpy.log(growth) / 2 - math.log(alpha)))
+    is_finite = ratio < growth
+    share = numpy.where(is_finite, 1 - ratio / growth, 1.0)
+    return numpy.where(is_finite, numpy.sqrt((number - 1) * (ratio - 1) / share), math.inf)
 
 
 def holm(p_values: "NDArray[Any]") -> "NDArray[Any]":
@@ -164,30 +167,28 @@ def further_pairs(difference: Summary, alpha: float) -> int | None:
     least LIKELY: given n pairs of mean m and deviation s, the mean of n + k is m + s sqrt(k / (n (n + k))) T with
     T from Student's distribution of n - 1 degrees; s is taken as it is. Raises ValueError below two pairs.
     """
+    import numpy
     from scipy.special import stdtr
 
     if difference.mean is None or difference.deviation is None:
         raise ValueError("the deviation of fewer than two pairs is not known")
-    count, degrees = difference.count, difference.count - 1
-    for further in range(1, MOST_FURTHER_PAIRS + 1):
-        total = count + further
-        limit = always_valid_critical_t(total, alpha) / math.sqrt(total)
-        if math.isinf(limit):
-            continue
-        if difference.deviation == 0:
-            return further if difference.mean else None
-        effect = abs(difference.mean) / difference.deviation
-        spread = math.sqrt(further / (count * total))
-        likely = stdtr(degrees, (effect - limit) / spread) + stdtr(degrees, (-effect - limit) / spread)
-        if likely >= LIKELY:
-            return further
-    return None
+    count = difference.count
+    further = numpy.arange(1, MOST_FURTHER_PAIRS + 1)
+    total = count + further
+    limits = always_valid_critical_t(total, alpha) / numpy.sqrt(total)
+    # In units of the deviation; differences that are all the same have no spread to speak of.
+    deviation = max(difference.deviation, 1e-12 * abs(difference.mean)) or 1.0
+    effect = abs(difference.mean) / deviation
+    spread = numpy.sqrt(further / (count * total))
+    probability = stdtr(count - 1, (effect - limits) / spread) + stdtr(count - 1, (-effect - limits) / spread)
+    enough = numpy.flatnonzero(probability >= LIKELY)
+    return int(further[enough[0]]) if len(enough) else None
 
 
 def fewest_pairs(alpha: float) -> int:
     """The smallest number of pairs at which the always-valid test of level `alpha` can reject at all."""
     count = 2
-    while math.isinf(always_valid_critical_t(count, alpha)):
+    while not math.isfinite(always_valid_critical_t(count, alpha)):
         count += 1
     return count
 

@@ -6,7 +6,7 @@
     claims.py    claim                            readers.py  run, runs, counts, attempts, events
     queue.py     flush, checkpoint, finish        points.py   points one by one
     workers.py   register, beat, reap             curves.py   points as columns
-    care.py      info, integrity_check, backup
+    care.py      info, integrity_check, backup   looks.py    looks at comparisons
 
 and beneath them: location.py and engine.py (opening), schema.py (tables and migrations), rows.py and
 filters.py (records to SQL and back), endings.py (what all endings share).
@@ -28,6 +28,7 @@ from orchestrator.store.control import ControlStore
 from orchestrator.store.curves import CurveStore
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode, has_wal_fault, make_engine, plain_errors
 from orchestrator.store.location import StoreLocation, check_file, parse_location
+from orchestrator.store.looks import LookStore
 from orchestrator.store.points import PointStore
 from orchestrator.store.queue import QueueStore
 from orchestrator.store.readers import ReaderStore
@@ -39,7 +40,16 @@ __all__ = ["OpenMode", "Store", "StoreLocation", "has_wal_fault", "open_store", 
 
 
 class Store(
-    SweepStore, ClaimStore, QueueStore, WorkerStore, ControlStore, PointStore, CurveStore, ReaderStore, CareStore
+    SweepStore,
+    ClaimStore,
+    QueueStore,
+    WorkerStore,
+    ControlStore,
+    PointStore,
+    CurveStore,
+    ReaderStore,
+    LookStore,
+    CareStore,
 ):
     """An open database. A context manager; `close` may be called twice."""
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, and_, func, literal_column, select
+from sqlalchemy import and_, func, literal_column, select
 
 from orchestrator.records import AttemptRecord, CompletedRun, EventRecord, RunFilter, RunRecord
 from orchestrator.runs import State
@@ -95,7 +95,7 @@ class ReaderStore(StoreBase):
             return [EventRecord(**row._asdict()) for row in connection.execute(query)]
 
 
-def _completed_runs(rows: Iterable[Row[Any]]) -> list[CompletedRun]:
+def _completed_runs(rows: Iterable[Any]) -> list[CompletedRun]:
     """The rows as records. The runs of a sweep share most of their JSON, so that each text is read once."""
 
     @functools.cache

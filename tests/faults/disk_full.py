@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from orchestrator.blocks import Layout, Selection
 from orchestrator.errors import ExportError
-from orchestrator.export import Layout, export
+from orchestrator.export import export
 from orchestrator.records import RunFilter
 from orchestrator.store import OpenMode, open_store
 from tests.faults.harness import Fleet, Ground, ask, drained, new_sweep, read_ledger, submit, wait_until
@@ -50,7 +51,7 @@ def _pages(ground: Ground) -> FaultRow:
 def _tmpfs_database(ground: Ground) -> FaultRow:
     """The database's own disk is full."""
     folder = ground.place("tmpfs")
-    with _tmpfs(folder / "disk", megabytes=2) as disk:
+    with _tmpfs(folder / "disk", megabytes=12) as disk:
         db = str(disk / "hlbq.db")
         submit(db, new_sweep(WORKERS))
         ballast = disk / "ballast"
@@ -150,7 +151,7 @@ def _tmpfs_export(ground: Ground) -> FaultRow:
         table.write_text("what was there before\n")
         _fill(ballast, leave=16_384)
         try:
-            export(store, table, RunFilter(), layout=Layout.POINTS)
+            export(store, table, Selection(runs=RunFilter(), layout=Layout.POINTS))
             broken.append("the export did not notice")
         except ExportError as error:
             said = str(error)
@@ -161,7 +162,7 @@ def _tmpfs_export(ground: Ground) -> FaultRow:
         if left := [one.name for one in disk.iterdir() if one.name not in ("results.csv", "ballast")]:
             broken.append(f"left behind: {left}")
         ballast.unlink()
-        export(store, table, RunFilter(), layout=Layout.POINTS)
+        export(store, table, Selection(runs=RunFilter(), layout=Layout.POINTS))
         rows = len(table.read_text().splitlines()) - 1
     ledger = read_ledger(db, Plan(steps=50))
     if rows != 40 * 51:
@@ -189,9 +190,12 @@ def _tmpfs(folder: Path, *, megabytes: int) -> Iterator[Path]:
 
 
 def _fill(ballast: Path, *, leave: int) -> None:
-    """Leave only `leave` bytes of the disk that `ballast` is on."""
+    """Leave no more than `leave` bytes of the disk that `ballast` is on; others write to it meanwhile."""
     disk = os.statvfs(ballast.parent)
-    ballast.write_bytes(b"\0" * max(0, disk.f_bavail * disk.f_frsize - leave))
+    descriptor = os.open(ballast, os.O_WRONLY | os.O_CREAT, 0o600)
+    with contextlib.suppress(OSError):  # the others were quicker: it is full all the same
+        os.posix_fallocate(descriptor, 0, max(1, disk.f_bavail * disk.f_frsize - leave))
+    os.close(descriptor)
 
 
 def _run_logs(state_folder: Path) -> str:

@@ -138,8 +138,10 @@ class Fleet:
     def __enter__(self) -> "Fleet":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.stop()
+        if kind is not None:
+            print(f"the workers said:\n{self.log()[-3000:]}", file=sys.stderr)
 
     @property
     def landed_path(self) -> Path:
@@ -197,7 +199,7 @@ class Fleet:
             return drained(store)
 
         with open_store(self.db, mode=OpenMode.READ) as store:
-            wait_until(done, seconds=seconds, what=f"{what}; the workers said:\n{self.log()[-2000:]}")
+            wait_until(done, seconds=seconds, what=what)
 
     def stop(self) -> None:
         """End every worker that is left, by its own process id."""

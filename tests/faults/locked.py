@@ -44,7 +44,7 @@ def _locked(shorter: float, kind: str, db: str, folder: Path) -> FaultRow:
             wait_until(
                 lambda: not store.running(RunFilter()) and not store.waiting(),
                 seconds=300,
-                what=f"every run ends: {fleet.log()[-1000:]}",
+                what="every run ends",
             )
         crashed = fleet.dead()
         fleet.stop()

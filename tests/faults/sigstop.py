@@ -133,7 +133,7 @@ def _inside(wanted: int, kind: str, db: str, folder: Path, *, here: bool) -> Fau
                 _continue_the_stopped(fleet)
             return not _pending(store) and not store.running(RunFilter())
 
-        wait_until(done, seconds=until - time.monotonic(), what=f"every run ends: {fleet.log()[-1500:]}")
+        wait_until(done, seconds=until - time.monotonic(), what="every run ends")
         fleet.stop()
         ledger = read_ledger(db, PLAN)
         where = "killed by their judges" if here else "on other hosts, continued after 1.5 leases"
@@ -194,7 +194,7 @@ def _wait_until_done(fleet: Fleet, store: Store) -> None:
         fleet.keep_up()
         return not _pending(store) and not store.running(RunFilter())
 
-    wait_until(done, seconds=120, what=f"every run ends: {fleet.log()[-1500:]}")
+    wait_until(done, seconds=120, what="every run ends")
 
 
 def _row(

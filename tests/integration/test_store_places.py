@@ -328,8 +328,7 @@ def test_a_dropped_postgresql_connection_is_busy_and_the_next_call_reconnects(
 ) -> None:
     import psycopg
 
-    url = postgresql_server.create_database()
-    with open_store(url, mode=OpenMode.CREATE) as store:
+    with postgresql_server.lend_database() as url, open_store(url, mode=OpenMode.CREATE) as store:
         submit(store)
         lease = claim(store, register(store)).lease
         with pytest.raises(DatabaseBusyError), store._write() as connection, psycopg.connect(url) as other:

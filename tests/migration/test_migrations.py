@@ -1,5 +1,6 @@
 """Schemas: made at once or by migrations they are the same; old databases come up to date or stay as they were."""
 
+import contextlib
 import math
 import os
 import re
@@ -119,11 +120,12 @@ def test_there_is_a_database_of_every_schema_and_revisions_count_up() -> None:
 @pytest.fixture
 def made_by_migrations(location: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Store]:
     """An empty database on the same engine as `location`, made by the migrations alone."""
-    other = str(tmp_path / "migrated.db")
-    if location.startswith("postgresql"):
-        other = request.getfixturevalue("postgresql_server").create_database()
-    with open_store(other, mode=OpenMode.CREATE, schema=Schema(head=CURRENT.head, scripts=MIGRATIONS)) as store:
-        yield store
+    schema = Schema(head=CURRENT.head, scripts=MIGRATIONS)
+    with contextlib.ExitStack() as stack:
+        other = str(tmp_path / "migrated.db")
+        if location.startswith("postgresql"):
+            other = stack.enter_context(request.getfixturevalue("postgresql_server").lend_database())
+        yield stack.enter_context(open_store(other, mode=OpenMode.CREATE, schema=schema))
 
 
 def test_migrations_and_tables_make_the_same(store: Store, made_by_migrations: Store) -> None:

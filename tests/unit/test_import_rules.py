@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 STANDARD_LIBRARY_ROOMS = frozenset(
     {"errors", "settings", "points", "scale", "text_sources", "corpus", "dataset_source", "private_files"}
-    | {"token_cache"}
+    | {"token_cache", "code_digest"}
 )
 HEAVY = frozenset(
     {"torch", "numpy", "pandas", "matplotlib", "scipy", "wandb", "datasets", "tiktoken", "tokenizers"}

@@ -106,3 +106,9 @@ def test_whatever_ends_a_run_is_legal_and_never_gives_budget_back(
     assert verdict.spent.errors >= spent.errors and verdict.spent.losses >= spent.losses
     assert 0 <= verdict.backoff_seconds <= limits.max_backoff_seconds
     assert (verdict.state is State.COMPLETED) == (reason is Reason.FINISHED)
+
+
+def test_a_wait_stays_a_number_after_any_number_of_errors() -> None:
+    limits = Limits(max_attempts=10**6)
+    verdict = judge(Reason.ERROR, Spent(errors=5000), limits)
+    assert verdict.backoff_seconds == limits.max_backoff_seconds

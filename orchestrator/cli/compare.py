@@ -1,0 +1,163 @@
+"""`hlbq compare`: does a change help, and how sure is that?"""
+
+import shlex
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, print_json, print_table, warn
+from orchestrator.cli.export import chosen_or_latest
+from orchestrator.cli.option_groups import OptionGroup, grouped
+from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.errors import DatabaseError, UsageError
+
+if TYPE_CHECKING:
+    from orchestrator.comparison.results import Comparison, Question
+
+MEASURE = "Which number of a run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureOptions(OptionGroup):
+    """Which number of a run is compared."""
+
+    metric: Annotated[
+        str, typer.Option("--metric", help="val_loss, train_acc, a metric of your own, ...", rich_help_panel=MEASURE)
+    ] = "val_loss"
+    best: Annotated[
+        bool, typer.Option("--best", help="A run's best point instead of its last.", rich_help_panel=MEASURE)
+    ] = False
+    at_tokens: Annotated[
+        float | None, typer.Option("--at_tokens", help="At so many tokens seen, interpolated.", rich_help_panel=MEASURE)
+    ] = None
+    at_epoch: Annotated[
+        float | None, typer.Option("--at_epoch", help="At this epoch, interpolated.", rich_help_panel=MEASURE)
+    ] = None
+    at_seconds: Annotated[
+        float | None,
+        typer.Option("--at_seconds", help="After so much training time, interpolated.", rich_help_panel=MEASURE),
+    ] = None
+    at_step: Annotated[
+        float | None, typer.Option("--at_step", help="At this step, interpolated.", rich_help_panel=MEASURE)
+    ] = None
+    goal: Annotated[
+        str | None,
+        typer.Option(
+            "--goal",
+            help="Which way is better, for a metric of your own.",
+            metavar="lower|higher",
+            rich_help_panel=MEASURE,
+        ),
+    ] = None
+    target: Annotated[
+        float | None,
+        typer.Option(
+            "--target", help="Also the time, tokens and steps until the metric gets here.", rich_help_panel=MEASURE
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(OptionGroup):
+    """What is compared with what."""
+
+    by: Annotated[
+        list[str],
+        typer.Option("--by", help="Settings to group by (default: those that differ).", metavar="NAME..."),
+    ] = field(default_factory=list)
+    baseline: Annotated[
+        list[str],
+        typer.Option(
+            "--baseline", help="The group that others are held against, seed by seed.", metavar="NAME=VALUE..."
+        ),
+    ] = field(default_factory=list)
+    allow_mixed_data: Annotated[
+        bool, typer.Option("--allow_mixed_data", help="Compare runs of different data all the same.")
+    ] = False
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False
+
+
+def register(app: typer.Typer) -> None:
+    """Add `hlbq compare`."""
+    app.command("compare", cls=VariadicCommand)(grouped(compare))
+
+
+def compare(
+    how: CompareOptions,
+    measure: MeasureOptions,
+    runs: RunFilterOptions,
+    database: DatabaseOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare groups of runs (of the latest sweep, unless filters say otherwise), with error bars over seeds.
+
+    hlbq compare --baseline depth=8
+
+    tells of every other group whether it is better or worse, or how many further seeds would likely decide it.
+    Looking again after `hlbq extend` does not make the verdicts less sure: docs/comparison.md.
+    """
+    from orchestrator.comparison import rendering, results
+
+    if how.markdown and as_json:
+        raise UsageError("--markdown and --json are two ways of printing", "Leave one of them out.")
+    question = _question(how, measure)
+    with database.read() as store:
+        comparison = results.compare(store, chosen_or_latest(runs, store), question)
+    if comparison.contrasts:
+        _record(database, comparison)
+    extend_options = f" --db {shlex.quote(database.db)}" if database.db else ""
+    if as_json:
+        print_json(comparison)
+    elif how.markdown:
+        print(rendering.markdown(comparison, extend_options=extend_options))
+    else:
+        for warning in comparison.warnings:
+            warn(warning)
+        for table in rendering.tables(comparison):
+            print_table(table.headers, table.rows, title=table.title)
+        for sentence in rendering.sentences(comparison, extend_options=extend_options):
+            print(sentence)
+
+
+def _record(database: DatabaseOption, comparison: "Comparison") -> None:
+    """Write the look down; a database that can only be read is compared all the same."""
+    from orchestrator.comparison.results import record
+
+    try:
+        with database.write() as store:
+            record(store, comparison)
+    except DatabaseError as error:
+        warn(f"this look was not recorded, which the verdict does not depend on: {error.message}")
+
+
+def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":
+    from orchestrator.comparison.groups import parse_baseline
+    from orchestrator.comparison.measures import Goal, Moment
+    from orchestrator.comparison.results import Question
+    from orchestrator.curve_sets import Axis
+
+    places: dict[Axis, Any] = {
+        Axis.TOKENS: measure.at_tokens,
+        Axis.EPOCHS: measure.at_epoch,
+        Axis.SECONDS: measure.at_seconds,
+        Axis.STEPS: measure.at_step,
+    }
+    given = [(axis, float(place)) for axis, place in places.items() if place is not None]
+    if len(given) + measure.best > 1:
+        raise UsageError("--best and the --at_... options are one choice", "Keep one of them.")
+    if measure.goal is not None and measure.goal not in list(Goal):
+        raise UsageError(f"--goal {measure.goal}: no such choice", "Use lower or higher.")
+    axis, place = given[0] if given else (None, None)
+    moment = Moment.AT if given else Moment.BEST if measure.best else Moment.LAST
+    return Question(
+        metric=measure.metric,
+        moment=moment,
+        axis=axis,
+        place=place,
+        goal=Goal(measure.goal) if measure.goal else None,
+        by=tuple(how.by),
+        baseline=parse_baseline(how.baseline),
+        target=measure.target,
+        allow_mixed_data=how.allow_mixed_data,
+    )

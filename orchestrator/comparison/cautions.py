@@ -1,0 +1,55 @@
+"""What a reader of a comparison must know before believing it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator.comparison.contrasts import Contrast
+from orchestrator.comparison.groups import Grouping, RunResult
+from orchestrator.comparison.measures import Measure, Standing
+from orchestrator.curve_sets import Axis
+from orchestrator.store import Store
+
+
+def grouping_warnings(grouping: Grouping, contrasts: Sequence[Contrast], baseline: Mapping[str, Any]) -> list[str]:
+    """What to know of the groups: doubled runs, averages over arms, single seeds, missing baselines."""
+    found = []
+    if grouping.left_out:
+        found.append(f"{grouping.left_out} runs have the arm and seed of another run: the newest of each is taken")
+    if grouping.averaged_over:
+        over = ", ".join(grouping.averaged_over)
+        found.append(f"groups hold several arms: a seed's number is the mean over its arms ({over})")
+    diverged = sum(
+        result.measured.standing is Standing.DIVERGED for group in grouping.groups for result in group.results
+    )
+    if diverged:
+        found.append(f"{diverged} of the runs diverged: means are over the seeds that came through")
+    alone = [group.label for group in grouping.groups if len(group.cells) == 1]
+    if alone:
+        found.append(f"one seed only, so no deviation and no interval: {'; '.join(alone)}")
+    if baseline:
+        told = {contrast.label for contrast in contrasts}
+        left = [group for group in grouping.groups if group.label not in told]
+        none = [group.label for group in left if any(group.values[name] != value for name, value in baseline.items())]
+        if none:
+            found.append(f"no baseline with the same other settings: {'; '.join(none)}")
+    return found
+
+
+def unit_warnings(store: Store, results: Sequence[RunResult], measure: Measure, *, timed: bool) -> list[str]:
+    """Where seconds or tokens do not mean the same in all runs."""
+    found = []
+    if measure.axis is Axis.TOKENS and len({result.run.settings.get("tokenizer") for result in results}) > 1:
+        found.append("runs of different tokenizers are compared at the same number of tokens, not of bytes")
+    if not (timed or measure.counts_seconds):
+        return found
+    ran = [result.run for result in results if result.run.fence]
+    devices = sorted({str(run.facts.get("device_name")) for run in ran if run.facts.get("device_name")})
+    if len(devices) > 1:
+        found.append(f"seconds of different devices are compared: {', '.join(devices)}")
+    slots = sorted({attempt.shared_slots for run in ran for attempt in store.attempts(run.id)})
+    if len(slots) > 1:
+        shared = ", ".join(str(number) for number in slots)
+        found.append(
+            f"seconds are compared of runs that shared their device with different numbers of others: {shared} slots"
+        )
+    return found

@@ -1,0 +1,189 @@
+"""The runs of the database by group: what is compared with what, and what must not be compared."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from hlbgpt_core.settings import DEFAULT_RECIPE, parse_value, specs, unknown_setting
+from orchestrator.arms import arm_label, differing_settings
+from orchestrator.comparison.measures import Measured, Reached, Standing
+from orchestrator.errors import UsageError
+from orchestrator.records import RunRecord
+
+# What runs can be grouped by besides settings: facts, by the name that they have in exports.
+FACTS = MappingProxyType(
+    {
+        "data_fingerprint": "data_fingerprint",
+        "device": "device",
+        "device_name": "device_name",
+        "resolved_precision": "precision",
+        "trainer_path": "path",
+    }
+)
+SWEEP = "sweep"
+
+# The values of the settings that vary within a group.
+Rest = tuple[Any, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """A run with the number that is compared, and when it reached the target (None: never, or none was asked)."""
+
+    run: RunRecord
+    measured: Measured
+    reached: Reached | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Runs that have the same `values` of the settings grouped by.
+
+    `cells` holds them by seed and by the settings that still vary within groups. Where none does, a seed is one
+    run; else a seed's number is the mean over `rests`, so that a seed is always one independent draw.
+    """
+
+    values: Mapping[str, Any]
+    cells: Mapping[int, Mapping[Rest, RunResult]]
+    rests: frozenset[Rest]
+
+    @property
+    def label(self) -> str:
+        """`depth 4, num_heads 2`."""
+        return arm_label(self.values, tuple(self.values)) or "all runs"
+
+    @property
+    def results(self) -> Sequence[RunResult]:
+        """All runs of the group."""
+        return [result for cells in self.cells.values() for result in cells.values()]
+
+    def of_seed(self, seed: int, rests: Iterable[Rest]) -> Measured:
+        """The seed's number: the mean over `rests`, or the gravest reason why there is none."""
+        cells = self.cells.get(seed, {})
+        found = [cells[rest].measured if rest in cells else _NO_RUN for rest in rests]
+        for standing in (Standing.DIVERGED, Standing.MISSING, Standing.WAITING):
+            for measured in found:
+                if measured.standing is standing:
+                    return measured
+        values = [measured.value for measured in found if measured.value is not None]
+        if not values:
+            return Measured(standing=Standing.MISSING, why="no arm in common")
+        return Measured(standing=Standing.MEASURED, value=sum(values) / len(values))
+
+
+_NO_RUN = Measured(standing=Standing.MISSING, why="no run of this seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grouping:
+    """All groups, by what they are told apart, and over which other settings each of them averages.
+
+    `left_out` counts runs of an arm and seed that another run stands for.
+    """
+
+    by: Sequence[str]
+    averaged_over: Sequence[str]
+    groups: Sequence[Group]
+    left_out: int
+
+
+def check_name(name: str) -> str:
+    """A name to group by, with dashes as underscores. Raises SettingsError, naming the nearest, for an unknown one."""
+    wanted = name.strip().replace("-", "_")
+    if wanted not in specs() and wanted not in FACTS and wanted != SWEEP:
+        raise unknown_setting(wanted)
+    return wanted
+
+
+def parse_baseline(texts: Sequence[str]) -> Mapping[str, Any]:
+    """`["depth=8"]` as values by name. Raises UsageError without a value, SettingsError for a value out of range."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--baseline {text}: no value", f"Write --baseline {name or 'depth'}=VALUE.")
+        name = check_name(name)
+        if name in specs():
+            found[name] = parse_value(specs()[name], value.strip())
+        elif name == SWEEP and value.strip().isdecimal():
+            found[name] = int(value)
+        else:
+            found[name] = value.strip()
+    return found
+
+
+def values_of(run: RunRecord) -> Mapping[str, Any]:
+    """Everything that `run` can be grouped by; a setting that it was stored without is at its default."""
+    recipe = run.settings.get("recipe", DEFAULT_RECIPE)
+    settings = {name: run.settings.get(name, spec.default_for(recipe)) for name, spec in specs().items()}
+    return {**settings, **{name: run.facts.get(fact) for name, fact in FACTS.items()}, SWEEP: run.sweep_id}
+
+
+def group_runs(results: Sequence[RunResult], by: Sequence[str]) -> Grouping:
+    """`results` by the values of `by`, in order; of an empty `by`, by the settings in which they differ."""
+    values = {result.run.id: values_of(result.run) for result in results}
+    differing = differing_settings(values.values())
+    by = tuple(by) or tuple(differing)
+    members: dict[tuple[Any, ...], list[RunResult]] = {}
+    for result in results:
+        members.setdefault(tuple(values[result.run.id][name] for name in by), []).append(result)
+    varying = [
+        name
+        for name in differing
+        if name not in by and any(len({values[one.run.id][name] for one in own}) > 1 for own in members.values())
+    ]
+    groups = []
+    for key, own in sorted(members.items(), key=lambda item: tuple(_sortable(value) for value in item[0])):
+        cells: dict[int, dict[Rest, RunResult]] = {}
+        for result in own:
+            rest = tuple(values[result.run.id][name] for name in varying)
+            seed = cells.setdefault(result.run.seed, {})
+            seed[rest] = _preferred(seed.get(rest), result)
+        rests = frozenset(rest for seed in cells.values() for rest in seed)
+        groups.append(Group(values=dict(zip(by, key, strict=True)), cells=cells, rests=rests))
+    kept = sum(len(group.results) for group in groups)
+    return Grouping(by=by, averaged_over=varying, groups=groups, left_out=len(results) - kept)
+
+
+def _preferred(first: RunResult | None, second: RunResult) -> RunResult:
+    """Of two runs of the same arm and seed: the newest of those that are through, so that nobody chooses by outcome."""
+    through = (Standing.MEASURED, Standing.DIVERGED)
+    if first is None or second.measured.standing in through or first.measured.standing not in through:
+        return second
+    return first
+
+
+def _sortable(value: Any) -> tuple[int, float, str]:
+    return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
+
+
+def check_comparable(results: Sequence[RunResult], metric: str, *, allow_mixed_data: bool) -> None:
+    """Raise UsageError where the runs' numbers mean different things: other tokens, or other data.
+
+    `val_bits_per_byte` may be compared across tokenizers: it counts bytes of the same text.
+    """
+    values = [values_of(result.run) for result in results]
+    tokenizers = sorted({str(one["tokenizer"]) for one in values})
+    if len(tokenizers) > 1 and metric.endswith(("loss", "pplx", "acc")):
+        raise UsageError(
+            f"'{metric}' counts tokens, and can't be compared across tokenizers: {', '.join(tokenizers)}",
+            f"Use --metric val_bits_per_byte, or choose one: --where tokenizer={tokenizers[0]}",
+        )
+    if allow_mixed_data:
+        return
+    datasets = sorted({str(one["dataset"]) for one in values})
+    if len(datasets) > 1:
+        raise UsageError(
+            f"the runs were trained on different data: {', '.join(datasets)}",
+            f"Choose one: --where dataset={datasets[0]}   Or add --allow_mixed_data.",
+        )
+    for tokenizer in tokenizers:
+        found = {str(one["data_fingerprint"]) for one in values if one["tokenizer"] == tokenizer}
+        fingerprints = sorted(found - {"None", ""})
+        if len(fingerprints) > 1:
+            raise UsageError(
+                f"the runs were trained on {len(fingerprints)} versions of their data, with the fingerprints "
+                f"{', '.join(fingerprints)}",
+                "Choose runs with filters, or add --allow_mixed_data.",
+            )

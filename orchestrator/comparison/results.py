@@ -1,0 +1,273 @@
+"""The whole answer of `hlbq compare`, read from the store. The fields of Comparison are the keys of `--json`."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.blocks import runs_with_curves
+from orchestrator.comparison.cautions import grouping_warnings, unit_warnings
+from orchestrator.comparison.contrasts import PAIRS_TO_BEGIN_WITH, Contrast, contrasts_of
+from orchestrator.comparison.groups import Group, Grouping, RunResult, check_comparable, check_name, group_runs
+from orchestrator.comparison.measures import Goal, Measure, Moment, Standing, goal_of, measure_run, reached
+from orchestrator.comparison.statistics import Summary, summarise
+from orchestrator.curve_sets import Axis, parse_metric
+from orchestrator.errors import ExportError, UsageError
+from orchestrator.options import value_text
+from orchestrator.records import RunFilter
+from orchestrator.runs import State
+from orchestrator.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked: the number of a run, the groups, and the baseline (empty: none).
+
+    An empty `by` stands for the settings that differ; a `goal` of None for what is usual for the metric.
+    """
+
+    metric: str = "val_loss"
+    moment: Moment = Moment.LAST
+    axis: Axis | None = None
+    place: float | None = None
+    goal: Goal | None = None
+    by: Sequence[str] = ()
+    baseline: Mapping[str, Any] = field(default_factory=dict)
+    target: float | None = None
+    allow_mixed_data: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetTimes:
+    """When a group's runs reached the target. `never` did not by their end; `open` are not through, or failed early.
+
+    The medians are over the runs that reached it and those that never did, which count as later than all others;
+    None where half of them or more never did.
+    """
+
+    reached: int
+    never: int
+    open: int
+    median_seconds: float | None
+    median_tokens: float | None
+    median_steps: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupResult:
+    """A group's number over its seeds, and how many seeds have none because of what."""
+
+    values: Mapping[str, Any]
+    label: str
+    summary: Summary
+    diverged: int
+    waiting: int
+    missing: int
+    target: TargetTimes | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extension:
+    """What `hlbq extend` is to be told."""
+
+    sweep: int
+    num_runs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """An earlier look at the same question, when (seconds since the epoch), and what was seen."""
+
+    at: float
+    seen: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The answer.
+
+    `earlier_looks` are those at the same question with other numbers; `is_recorded` says that this very look was
+    written down before. Only comparisons with a baseline are looks.
+    """
+
+    measure: str
+    question: str
+    sweeps: Sequence[int]
+    runs: int
+    by: Sequence[str]
+    averaged_over: Sequence[str]
+    target: float | None
+    groups: Sequence[GroupResult]
+    contrasts: Sequence[Contrast]
+    earlier_looks: Sequence[Look]
+    is_recorded: bool
+    waiting: int
+    extension: Extension | None
+    warnings: Sequence[str]
+
+
+def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
+    """Answer `question` about the runs that `wanted` lets through. Nothing is written: see `record`.
+
+    Raises UsageError or ExportError where no run matches, no run has the metric, or the runs can't be compared.
+    """
+    by = [check_name(name) for name in question.by]
+    measure = _measure(store, wanted, question)
+    results = _read(store, wanted, measure, question.target)
+    if not results:
+        raise UsageError("no run matches", "hlbq status shows what there is.")
+    check_comparable(results, measure.metric.name, allow_mixed_data=question.allow_mixed_data)
+    _check_any_number(results, measure)
+    grouping = group_runs(results, by)
+    contrasts = contrasts_of(grouping, question.baseline, measure.goal) if question.baseline else ()
+    sweeps = sorted({result.run.sweep_id for result in results})
+    text = _question_text(measure, grouping, question.baseline)
+    looks = _looks(store, sweeps[-1], text) if contrasts else []
+    is_recorded = bool(looks) and looks[-1].seen == seen(contrasts)
+    return Comparison(
+        measure=measure.text,
+        question=text,
+        sweeps=sweeps,
+        runs=len(results),
+        by=grouping.by,
+        averaged_over=grouping.averaged_over,
+        target=question.target,
+        groups=[_group_result(group, question.target) for group in grouping.groups],
+        contrasts=contrasts,
+        earlier_looks=looks[:-1] if is_recorded else looks,
+        is_recorded=is_recorded,
+        waiting=sum(result.measured.standing is Standing.WAITING for result in results),
+        extension=_extension(results, contrasts),
+        warnings=[
+            *grouping_warnings(grouping, contrasts, question.baseline),
+            *unit_warnings(store, results, measure, timed=question.target is not None),
+        ],
+    )
+
+
+def record(store: Store, comparison: Comparison) -> None:
+    """Write the look down, unless it is there already."""
+    if comparison.contrasts and not comparison.is_recorded:
+        store.record_look(comparison.sweeps, f"{comparison.question}: {seen(comparison.contrasts)}")
+
+
+def seen(contrasts: Sequence[Contrast]) -> str:
+    """What the record of a look says: every verdict, with its pairs and difference."""
+    return "; ".join(_seen(contrast) for contrast in contrasts)
+
+
+def _check_any_number(results: Sequence[RunResult], measure: Measure) -> None:
+    standings = {result.measured.standing for result in results}
+    if Standing.MEASURED in standings or standings <= {Standing.DIVERGED}:
+        return
+    reasons = sorted({result.measured.why for result in results})
+    raise UsageError(
+        f"no run has a number for '{measure.text}' ({'; '.join(reasons[:3])})",
+        "hlbq status shows how far they are; --at_step, --at_tokens and --at_seconds take running runs too.",
+    )
+
+
+def _measure(store: Store, wanted: RunFilter, question: Question) -> Measure:
+    try:
+        metric = parse_metric(question.metric)
+    except ExportError:
+        metric = parse_metric(question.metric, _extra_names(store, wanted))
+    goal = question.goal or goal_of(metric)
+    if question.target is not None and goal is None:
+        raise UsageError(
+            f"is higher or lower better for '{metric.name}'?", "--target needs to know: --goal higher or --goal lower."
+        )
+    return Measure(metric=metric, moment=question.moment, axis=question.axis, place=question.place, goal=goal)
+
+
+def _extra_names(store: Store, wanted: RunFilter) -> Sequence[str]:
+    found = runs_with_curves(store, wanted)
+    return sorted({name for pair in found for curve in pair.curves.values() for name in curve.extra})
+
+
+def _read(store: Store, wanted: RunFilter, measure: Measure, target: float | None) -> list[RunResult]:
+    results = []
+    for found in runs_with_curves(store, wanted, measure.metric.split):
+        curve = found.curves.get(measure.metric.split)
+        results.append(
+            RunResult(
+                run=found.run,
+                measured=measure_run(found.run, curve, measure),
+                reached=None if target is None else reached(curve, measure, target),
+            )
+        )
+    return results
+
+
+def _group_result(group: Group, target: float | None) -> GroupResult:
+    seeds = [group.of_seed(seed, group.rests) for seed in group.cells]
+    standings = [seed.standing for seed in seeds]
+    return GroupResult(
+        values=group.values,
+        label=group.label,
+        summary=summarise([seed.value for seed in seeds if seed.value is not None]),
+        diverged=standings.count(Standing.DIVERGED),
+        waiting=standings.count(Standing.WAITING),
+        missing=standings.count(Standing.MISSING),
+        target=None if target is None else _target_times(group.results),
+    )
+
+
+def _target_times(results: Sequence[RunResult]) -> TargetTimes:
+    times = [result.reached for result in results if result.reached is not None]
+    never = sum(result.reached is None and _has_run_out(result) for result in results)
+
+    def median(values: list[float]) -> float | None:
+        if 2 * len(values) <= len(values) + never:
+            return None
+        return statistics.median(values + [float("inf")] * never)
+
+    return TargetTimes(
+        reached=len(times),
+        never=never,
+        open=len(results) - len(times) - never,
+        median_seconds=median([time.seconds for time in times]),
+        median_tokens=median([time.tokens for time in times]),
+        median_steps=median([time.steps for time in times]),
+    )
+
+
+def _has_run_out(result: RunResult) -> bool:
+    return result.run.state is State.COMPLETED or result.measured.standing is Standing.DIVERGED
+
+
+def _extension(results: Sequence[RunResult], contrasts: Sequence[Contrast]) -> Extension | None:
+    """The seeds that undecided contrasts want, besides those that are under way. None across several sweeps."""
+    sweeps = {result.run.sweep_id for result in results}
+    wanted = [
+        one.finding.further_seeds - one.pairs.waiting for one in contrasts if one.finding.further_seeds is not None
+    ]
+    if len(sweeps) > 1:
+        return None
+    longest = max(result.run.run_num for result in results)
+    if not contrasts:
+        few = longest < 2
+        return Extension(sweep=sweeps.pop(), num_runs=PAIRS_TO_BEGIN_WITH) if few else None
+    if max(wanted, default=0) <= 0:
+        return None
+    return Extension(sweep=sweeps.pop(), num_runs=longest + max(wanted))
+
+
+def _question_text(measure: Measure, grouping: Grouping, baseline: Mapping[str, Any]) -> str:
+    against = ", ".join(f"{name} {value_text(value)}" for name, value in baseline.items())
+    return f"{measure.text} by {', '.join(grouping.by)}" + (f" against {against}" if against else "")
+
+
+def _seen(contrast: Contrast) -> str:
+    mean = contrast.finding.difference.summary.mean
+    difference = "" if mean is None else f", difference {mean:+.4g}"
+    return f"{contrast.label} {contrast.finding.verdict} ({len(contrast.pairs.differences)} pairs{difference})"
+
+
+def _looks(store: Store, sweep_id: int, question: str) -> list[Look]:
+    asked = f"{question}: "
+    return [
+        Look(at=event.at, seen=event.why.removeprefix(asked))
+        for event in store.looks(sweep_id)
+        if event.why.startswith(asked)
+    ]

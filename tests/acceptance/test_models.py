@@ -1,0 +1,117 @@
+"""A run's model after the run: kept, written from, exported, repeated."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.store import OpenMode, open_store
+from tests.tiny_model import TINY_OPTIONS
+
+HLBQ = [sys.executable, "-P", "-m", "orchestrator.cli.main"]
+FIVE_STEPS = (*TINY_OPTIONS, "--dataset", "pystdlib", "--max_steps", "5", "--eval_every", "2")
+Done = subprocess.CompletedProcess[str]
+Hlbq = Callable[..., Done]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three finished runs: 1 kept its end and its best, 2 its best, 3 nothing."""
+    folder = tmp_path_factory.mktemp("models")
+    for options in (("--keep_checkpoints", "--keep_best"), ("--keep-best",), ()):
+        call(folder, "submit", *FIVE_STEPS, *options)
+    call(folder, "worker", "--device", "cpu")
+    return folder
+
+
+@pytest.fixture
+def hlbq(folder: Path) -> Hlbq:
+    return lambda *arguments, code=0: call(folder, *arguments, code=code)
+
+
+def call(folder: Path, *arguments: str, code: int = 0) -> Done:
+    """Run hlbq in `folder`, and check its exit code."""
+    environment = {name: value for name, value in os.environ.items() if name != "HLBQ_DB"}
+    done = subprocess.run([*HLBQ, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_what_a_run_keeps_is_what_it_was_told_to(folder: Path) -> None:
+    with open_store(str(folder / "hlbq.db"), mode=OpenMode.READ) as store:
+        runs = {number: store.run(number) for number in (1, 2, 3)}
+    kept = {}
+    for number, run in runs.items():
+        assert run is not None
+        place = folder / "hlbq.db.state" / "checkpoints" / run.uid
+        kept[number] = sorted(path.name for path in place.iterdir()) if place.exists() else []
+    assert kept == {1: ["1-5", "best"], 2: ["best"], 3: []}
+
+
+def test_a_run_writes_and_the_same_seed_writes_the_same(hlbq: Hlbq) -> None:
+    first = hlbq("generate", "1", "--prompt", "import ", "--length", "30", "--seed", "3").stdout
+    assert first.startswith("import ") and len(first) > len("import \n")
+    assert hlbq("generate", "1", "--prompt", "import ", "--length", "30", "--seed", "3").stdout == first
+    assert hlbq("generate", "1", "--prompt", "import ", "--length", "30", "--seed", "4").stdout != first
+    told = json.loads(hlbq("generate", "2", "--temperature", "0", "--length", "3", "--json").stdout)
+    assert len(told["tokens"]) <= 3 and told["prompt"] == "" and told["origin"]["seed"] == 100
+
+
+def test_an_exported_model_writes_what_its_run_does(hlbq: Hlbq, folder: Path) -> None:
+    hlbq("export-model", "1", "taken along")
+    written = ("--prompt", "def", "--length", "20", "--top_k", "5")
+    assert hlbq("generate", "--model", "taken along", *written).stdout == hlbq("generate", "1", *written).stdout
+    assert sorted(path.name for path in (folder / "taken along").iterdir()) == ["model.safetensors", "settings.json"]
+    settings = json.loads((folder / "taken along" / "settings.json").read_text())["settings"]
+    assert (settings["depth"], settings["tokenizer"], settings["max_steps"]) == (1, "bytes", 5)
+    assert "not empty" in hlbq("export-model", "1", "taken along", code=2).stderr
+
+
+def test_what_cannot_be_had_says_why_and_what_to_type(hlbq: Hlbq) -> None:
+    for typed, said in {
+        "generate": "which model",
+        "generate 1 --model x": "which model",
+        "generate 99": "no run '99'",
+        "generate 3": "--keep_checkpoints",
+        "generate 2 --checkpoint newest": "--keep_checkpoints",
+        "generate 3 --checkpoint best": "--keep_best",
+        "generate 1 --checkpoint bset": "Did you mean 'best'",
+        "generate 1 --state_dir elsewhere": "elsewhere",
+        "generate --model nowhere": "nowhere",
+        "generate 1 --length 0": "too small",
+        "generate 1 --temperature -1": "too small",
+        "generate 1 --device tpu": "tpu",
+        "export-model 3 out": "--keep_checkpoints",
+    }.items():
+        refused = hlbq(*shlex.split(typed), code=2).stderr
+        assert refused.startswith("error: ") and said in refused, typed
+
+
+def test_a_run_tells_what_computed_it_and_how_to_repeat_it(hlbq: Hlbq, folder: Path) -> None:
+    shown = json.loads(hlbq("show", "1", "--json").stdout)
+    facts = shown["attempts"][0]["provenance"]
+    wanted = "package_version git_commit git_dirty python torch cuda driver device_name device_memory_bytes host argv"
+    assert set(wanted.split()) <= set(facts)
+    assert facts["argv"][:2] == ["hlbq", "submit"] and "--keep_checkpoints" in facts["argv"]
+    assert facts["data_fingerprint"] == shown["run"]["facts"]["data_fingerprint"] and facts["host"]
+    assert facts["git_commit"] is None or re.fullmatch("[0-9a-f]{40}", facts["git_commit"])
+    assert shown["repeat"] in hlbq("show", "1").stdout
+    planned = json.loads(hlbq(*shlex.split(shown["repeat"])[1:], "--dry-run", "--json").stdout)
+    assert [arm["key"] for arm in planned["arms"]] == [shown["run"]["arm_key"]]
+    assert (planned["runs"], planned["seed"]) == (1, shown["run"]["seed"])
+
+
+def test_a_reader_that_leaves_is_no_fault(folder: Path) -> None:
+    writing = subprocess.Popen(
+        [*HLBQ, "generate", "1", "--length", "5"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    writing.send_signal(signal.SIGINT)
+    assert "Traceback" not in writing.communicate(timeout=60)[1]

@@ -1,0 +1,49 @@
+"""A short draw of each fault of the suite, so that every test run sees the promise held. `make faults` is the long one."""
+
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from tests.faults.harness import Ground
+from tests.faults.report import FaultRow, table
+from tests.faults.suite import BEGIN, END, FAULTS, QUICK_SCALE, prepared_ground, write_page
+
+
+@pytest.fixture(scope="module")
+def ground() -> Iterator[Ground]:
+    with prepared_ground() as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_short_draw_keeps_the_promise(name: str, ground: Ground) -> None:
+    rows: list[FaultRow] = import_module(f"tests.faults.{name}").run(QUICK_SCALE, ground)
+    assert rows
+    assert [row.complaint for row in rows if not row.kept] == []
+
+
+@pytest.mark.parametrize("field", ["lost", "finished_twice", "stale_rows"])
+def test_any_figure_but_zero_breaks_the_promise(field: str) -> None:
+    assert FaultRow(fault="a", database="b", landed=1).kept
+    broken = FaultRow(fault="a", database="b", landed=1, **{field: 1})
+    assert not broken.kept and "1 " in broken.complaint
+
+
+def test_a_fault_that_never_landed_proves_nothing() -> None:
+    assert not FaultRow(fault="a", database="b", landed=0).kept
+
+
+def test_without_the_fence_runs_must_finish_twice() -> None:
+    assert not FaultRow(fault="a", database="b", landed=9, proves_sight=True).kept
+    assert FaultRow(fault="a", database="b", landed=9, finished_twice=1, proves_sight=True).kept
+
+
+def test_the_table_goes_between_the_marks_of_the_page(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    write_page(page, table([FaultRow(fault="a fault", database="SQLite", landed=1)]) + "\n")
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert "| a fault | SQLite | 1 | 0 | 0 | 0 |" in text
