@@ -6,9 +6,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hlbgpt_core.errors import DataError
 from hlbgpt_core.random_streams import Stream, stream
 from hlbgpt_core.recipes.protocol import BatchShape
+from hlbgpt_core.text_sources import too_short
 
 # Of the evaluation alone: every run with the same text and maximum length is measured on the same sequences.
 EVALUATION_SEED = 20_240_304
@@ -43,11 +43,7 @@ class RandomBatches:
         """
         for what, tokens in (("training", train), ("validation", val)):
             if len(tokens) < max_length + 1:
-                raise DataError(
-                    f"the {what} text has {len(tokens)} tokens, but a sequence of max_sequence_length {max_length} "
-                    f"needs {max_length + 1}",
-                    f"Use a longer text, or --max_sequence_length {max(len(tokens) - 1, 1)} or less.",
-                )
+                raise too_short(what, len(tokens), max_length)
         # A plain view: indexing a memmap object makes a memmap object each time, which costs more than the read.
         self._train, self._val = np.asarray(train), np.asarray(val)
         self._seed = seed

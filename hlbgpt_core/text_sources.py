@@ -132,6 +132,31 @@ def check_dataset(dataset: str, *, missing_path_is_fine: bool = False, byte_limi
                 return
 
 
+def check_text_length(dataset: str, max_sequence_length: int) -> None:
+    """Raise the DataError of a text that is too short for its sequences, as far as sizes tell that.
+
+    No tokenizer makes more tokens than there are bytes (and an end of text a file), so a text with fewer is too
+    short under any of them. Only `text:` is looked at, and only where its path is on this host.
+    """
+    name = parse_dataset(dataset)
+    if name.kind != "text" or not _matches(name.target):
+        return
+    splits = local_splits(name)
+    for what, spans in (("training", splits.train), ("validation", splits.val)):
+        most = sum(span.end - span.start for span in spans) + len(spans)
+        if most < max_sequence_length + 1:
+            raise too_short(what, most, max_sequence_length, at_most=True)
+
+
+def too_short(what: str, tokens: int, max_sequence_length: int, *, at_most: bool = False) -> DataError:
+    """The error for a training or validation text without room for one sequence and the token after it."""
+    return DataError(
+        f"the {what} text has {'at most ' if at_most else ''}{tokens} tokens, but a sequence of max_sequence_length "
+        f"{max_sequence_length} needs {max_sequence_length + 1}",
+        f"Use a longer text, or --max_sequence_length {max(tokens - 1, 1)} or less.",
+    )
+
+
 def absolute_dataset(dataset: str) -> str:
     """`dataset`, with the path of `text:` made absolute: what a worker in another folder can read."""
     name = parse_dataset(dataset)

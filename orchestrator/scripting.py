@@ -1,20 +1,22 @@
 """`orchestrator.submit`: what `hlbq submit` does, as a call from Python."""
 
+import inspect
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import PlanError
 from orchestrator.options import axes_of
-from orchestrator.plan import make_plan
+from orchestrator.plan import Plan, make_plan
 from orchestrator.records import Bookkeeping, NewSweep, SweepRecord
 from orchestrator.reuse import find_existing
 from orchestrator.runs import Limits
 from orchestrator.secrets import without_credentials
-from orchestrator.shapes import Shape
-from orchestrator.store import OpenMode, open_store
+from orchestrator.shapes import Axes, Shape
+from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.submission import check_place, definition_of, with_absolute_paths
+from orchestrator.wording import counted
 
 
 def submit(
@@ -58,15 +60,17 @@ def submit(
         random_draws=random,
         random_seed=random_seed,
     )
-    listed = {setting: _values(values) for setting, values in settings.items()}
-    axes = with_absolute_paths(axes_of(listed, repeated=shape.zipped()), repeated=shape.zipped())
+    axes = _axes(settings, shape)
     plan = make_plan(axes, shape=shape, num_runs=num_runs, first_seed=seed)
     check_place(axes, db)
-    for line in (
-        *plan.warnings,
-        *(f"left out: {reason} ({count:,} times)" for reason, count in plan.reasons().items()),
-    ):
-        warnings.warn(line, stacklevel=2)
+    _warn_of(plan)
+    options: dict[str, Any] = {
+        "priority": priority,
+        "checkpoint_every": checkpoint_every,
+        "keep_checkpoints": keep_checkpoints,
+    }
+    options |= {"stall_timeout": stall_timeout, "max_attempts": max_attempts}
+    options |= {"name": name, "note": note, "skip_existing": skip_existing}
     bookkeeping = Bookkeeping(
         checkpoint_every_seconds=checkpoint_every,
         keep_checkpoints=keep_checkpoints,
@@ -74,13 +78,7 @@ def submit(
         limits=Limits(max_attempts=max_attempts),
     )
     with open_store(db, mode=OpenMode.CREATE) as store:
-        if skip_existing:
-            plan = plan.without(find_existing(plan, store).runs)
-        if not plan.total_runs:
-            raise PlanError("nothing to submit: every run exists", "Leave out skip_existing to make them again.")
-        options = {"name": name, "note": note, "priority": priority, "skip_existing": skip_existing}
-        options |= {"checkpoint_every": checkpoint_every, "keep_checkpoints": keep_checkpoints}
-        options |= {"stall_timeout": stall_timeout, "max_attempts": max_attempts}
+        plan = _without_existing(plan, store) if skip_existing else plan
         return store.submit(
             NewSweep(
                 name=name,
@@ -90,12 +88,33 @@ def submit(
                 runs=plan.new_runs(),
                 priority=priority,
                 bookkeeping=bookkeeping,
-                definition=definition_of(plan, axes, options),
+                definition=definition_of(plan, axes, _not_at_default(options)),
             )
         )
 
 
+def _axes(settings: Mapping[str, Any], shape: Shape) -> Axes:
+    listed = {name: _values(values) for name, values in settings.items()}
+    return with_absolute_paths(axes_of(listed, repeated=shape.zipped()), repeated=shape.zipped())
+
+
 def _values(values: Any) -> list[Any]:
-    if isinstance(values, str) or not isinstance(values, Sequence):
-        return [values]
-    return list(values)
+    return [values] if isinstance(values, str) or not isinstance(values, Iterable) else list(values)
+
+
+def _warn_of(plan: Plan) -> None:
+    left_out = [f"{counted(count, 'combination')} left out: {reason}" for reason, count in plan.reasons().items()]
+    for line in (*plan.warnings, *left_out):
+        warnings.warn(line, stacklevel=3)
+
+
+def _without_existing(plan: Plan, store: Store) -> Plan:
+    left = plan.without(find_existing(plan, store).runs)
+    if not left.total_runs:
+        raise PlanError("nothing to submit: every run exists", "Leave out skip_existing to make them again.")
+    return left
+
+
+def _not_at_default(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    parameters = inspect.signature(submit).parameters
+    return {name: value for name, value in options.items() if value != parameters[name].default}

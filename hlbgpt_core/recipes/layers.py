@@ -6,7 +6,10 @@ from torch import nn
 
 def unset_linear(inputs: int, outputs: int) -> nn.Linear:
     """A linear layer without bias, weight (outputs, inputs)."""
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=False)  # type: ignore[no-untyped-call]
+    # nn.utils.skip_init does the same, and loads sympy for it: seconds at every start of a process.
+    layer = nn.Linear(1, 1, bias=False)
+    layer.in_features, layer.out_features = inputs, outputs
+    layer.weight = nn.Parameter(torch.empty(outputs, inputs))
     return layer
 
 

@@ -111,18 +111,20 @@ class Rewriter:
 
     options: Mapping[str, TyperOption]
     max_arguments: float
+    file_ending: str
     seen: set[str] = field(default_factory=set)
     arguments: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, params: Sequence[Any]) -> "Rewriter":
-        """For a command with these parameters."""
+    def of(cls, params: Sequence[Any], *, file_ending: str = "") -> "Rewriter":
+        """For a command with these parameters. A word with `file_ending` ends any list: it names a file."""
         named = [param for param in params if not isinstance(param, TyperArgument)]
         return cls(
             options={same_spelling(name): param for param in named for name in (*param.opts, *param.secondary_opts)},
             max_arguments=sum(
                 math.inf if param.nargs < 0 else param.nargs for param in params if isinstance(param, TyperArgument)
             ),
+            file_ending=file_ending,
         )
 
     def rewrite(self, args: Sequence[str]) -> Iterator[str]:
@@ -207,7 +209,9 @@ class Rewriter:
 
     def _fit(self, option: TyperOption) -> Callable[[str], bool]:
         """Whether a further word belongs to the list, in a command that takes positional arguments too."""
-        kind, choices = _element_type(option), _choices(option)
+        kind, choices, ending = _element_type(option), _choices(option), self.file_ending
+        if ending:
+            return lambda word: not word.endswith(ending) or ":" in word
         if not self.max_arguments or (kind not in (int, float) and not choices):
             return lambda word: True
         return _is_number if kind in (int, float) else lambda word: word in choices

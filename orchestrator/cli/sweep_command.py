@@ -16,7 +16,7 @@ class SweepCommand(VariadicCommand):
 
     def rewritten(self, args: Sequence[str], params: Sequence[Any]) -> list[str]:
         """The arguments, with those of the sweep file in front. Raises UsageError, naming the file, for its faults."""
-        rewriter = Rewriter.of(params)
+        rewriter = Rewriter.of(params, file_ending=".toml")
         words = list(rewriter.rewrite(args))
         if len(rewriter.arguments) != 1:
             return words

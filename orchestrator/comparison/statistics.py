@@ -23,7 +23,7 @@ EFFECT_SCALE = 2.0
 # "Likely" in "would likely decide it".
 LIKELY = 2 / 3
 # More further seeds than this are not asked for: an effect so small against its noise needs another approach.
-MOST_FURTHER_PAIRS = 200
+MOST_FURTHER_PAIRS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,10 +120,10 @@ def log_evidence(t: "float | NDArray[Any]", count: "int | NDArray[Any]") -> "NDA
     import numpy
 
     growth = 1 + numpy.asarray(count, dtype=float) * EFFECT_SCALE**2
-    # u = v / t**2 instead of t**2 / v: an infinite t is then an ordinary number.
+    # With u = v / t**2 the inner fraction is (1/g + u) / (1 + u), and an infinite t an ordinary number.
     with numpy.errstate(divide="ignore"):
         inverse = (numpy.asarray(count) - 1) / numpy.square(t)
-    ratio = numpy.where(numpy.isinf(inverse), 0.0, numpy.log1p(inverse) - numpy.log(1 / growth + inverse))
+    ratio = numpy.log1p((1 - 1 / growth) / (1 / growth + inverse))
     return numpy.asarray(numpy.asarray(count) / 2 * ratio - numpy.log(growth) / 2)
 
 
@@ -161,7 +161,9 @@ def holm(p_values: "NDArray[Any]") -> "NDArray[Any]":
 
 
 def further_pairs(difference: Summary, alpha: float) -> int | None:
-    """How many more pairs will likely bring the always-valid p-value to `alpha`; None if over MOST_FURTHER_PAIRS.
+    """How many more pairs will likely bring the always-valid p-value to `alpha`.
+
+    None where that is over MOST_FURTHER_PAIRS, or the differences average 0.
 
     The smallest number for which the predictive probability (Spiegelhalter, Freedman and Blackburn, 1986) is at
     least LIKELY: given n pairs of mean m and deviation s, the mean of n + k is m + s sqrt(k / (n (n + k))) T with
@@ -172,13 +174,14 @@ def further_pairs(difference: Summary, alpha: float) -> int | None:
 
     if difference.mean is None or difference.deviation is None:
         raise ValueError("the deviation of fewer than two pairs is not known")
+    if difference.mean == 0:
+        return None
     count = difference.count
     further = numpy.arange(1, MOST_FURTHER_PAIRS + 1)
     total = count + further
     limits = always_valid_critical_t(total, alpha) / numpy.sqrt(total)
-    # In units of the deviation; differences that are all the same have no spread to speak of.
-    deviation = max(difference.deviation, 1e-12 * abs(difference.mean)) or 1.0
-    effect = abs(difference.mean) / deviation
+    # Differences that are all the same have no spread to speak of.
+    effect = abs(difference.mean) / max(difference.deviation, 1e-12 * abs(difference.mean))
     spread = numpy.sqrt(further / (count * total))
     probability = stdtr(count - 1, (effect - limits) / spread) + stdtr(count - 1, (-effect - limits) / spread)
     enough = numpy.flatnonzero(probability >= LIKELY)

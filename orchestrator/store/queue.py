@@ -92,9 +92,12 @@ class QueueStore(StoreBase):
         nothing. Raises FencedError where the lease no longer holds.
         """
         with self._write() as connection:
-            if _ended_before(connection, lease, ending.reason):
-                return one_run(connection, lease.run_id)
-            _check_fence(connection, lease)
+            try:
+                _check_fence(connection, lease)
+            except FencedError:
+                if _ended_before(connection, lease, ending.reason):
+                    return one_run(connection, lease.run_id)
+                raise
             _write_progress(connection, lease, ending.points, ending.live, None)
             author = self._holder(one_run(connection, lease.run_id))
             return end_attempt(connection, lease.run_id, ending, author)

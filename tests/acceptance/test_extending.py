@@ -130,7 +130,7 @@ def test_a_recipe_of_ones_own_is_an_arm_among_others(followed: Path) -> None:
     assert (fused["recipe"], own["recipe"]) == ("0.4.1", "last-token")
     assert int(own["num_params"]) == 2 * 320 * 64
     curve = ast.literal_eval(own["val_loss"])
-    assert curve[-1] < math.log(257) and own["state"] == "completed"
+    assert curve[-1] < math.log(320) and own["state"] == "completed"  # the loss of a model that knows nothing
     assert set(ast.literal_eval(own["lrs_train"])) == {0.002}
 
 

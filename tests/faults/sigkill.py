@@ -29,7 +29,7 @@ from tests.faults.worker_under_fault import Faults
 from tests.stand_in_trainer import Plan
 from worker.processes import kill_exactly, start_ticks
 
-STAND_IN_FAULTS = {"SQLite": 1_000, "PostgreSQL": 300}
+STAND_IN_FAULTS = {"SQLite": 1_000, "PostgreSQL": 200}
 REAL_FAULTS = 50
 SUPERVISOR_POINTS = {
     "claim.inside": 0.01,

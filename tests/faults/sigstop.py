@@ -53,31 +53,24 @@ def _elsewhere(wanted: int, kind: str, db: str, folder: Path) -> FaultRow:
     with _fleet(db, folder) as fleet, open_store(db, mode=OpenMode.WRITE) as store:
         fleet.faults = Faults(host="judge/1")
         fleet.workers = 2
-        refused = 0
         while losses(store) < wanted:
             count = min(AT_ONCE, wanted - losses(store))
             store.submit(new_sweep(count + 2))
             zombies = [fleet.start_one(faults=Faults(host="stopped-#/1")) for _ in range(count)]
-            before = losses(store)
             pids = _wait_for_holders(store, {one.pid for one in zombies}, least=1)
             fleet.keep_up()
             for pid in pids:
                 os.kill(pid, signal.SIGSTOP)
-            wait_until(lambda: losses(store) >= before + len(pids), seconds=60, what="their runs are given away")  # noqa: B023
+            wait_until(lambda: not _holding(store, pids), seconds=60, what="their runs are given away")  # noqa: B023
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)
-            refused += len(pids)
-            wait_until(
-                lambda: fleet.log().count("no longer held by this worker") >= refused,  # noqa: B023
-                seconds=60,
-                what="the stopped workers find out",
-            )
+            wait_until(lambda: _refused(fleet) >= losses(store), seconds=60, what="the stopped workers find out")
             _wait_until_done(fleet, store)
             for one in zombies:
                 one.terminate()
         fleet.stop()
         ledger = read_ledger(db, PLAN)
-        words = f"on other hosts: {refused} were refused and went on with other runs"
+        words = f"on other hosts: {_refused(fleet)} were refused, and went on with other runs"
         return _row("SIGSTOP past the lease, then SIGCONT", kind, ledger.landed, ledger, words, fleet, began)
 
 
@@ -90,11 +83,13 @@ def _here(wanted: int, kind: str, db: str, folder: Path) -> FaultRow:
         while losses(store) < wanted:
             store.submit(new_sweep(4))
             fleet.keep_up()
+            before = losses(store)
             (pid,) = _wait_for_holders(store, {one.pid for one in fleet.processes}, least=1)[:1]
-            ticks, before = start_ticks(pid), losses(store)
+            ticks = start_ticks(pid)
             os.kill(pid, signal.SIGSTOP)
-            wait_until(lambda: losses(store) > before, seconds=60, what="its run is given away")  # noqa: B023
-            alive_when_lost += process_state(pid, ticks) is not ProcessState.DEAD
+            wait_until(lambda: not _holding(store, [pid]), seconds=60, what="its run is given away")  # noqa: B023
+            if losses(store) > before:
+                alive_when_lost += process_state(pid, ticks) is not ProcessState.DEAD
         _wait_until_done(fleet, store)
         fleet.stop()
         ledger = read_ledger(db, PLAN)
@@ -187,6 +182,15 @@ def _wait_for_holders(store: Store, pids: set[int], *, least: int) -> list[int]:
 
     wait_until(some, seconds=60, what="workers hold runs")
     return found
+
+
+def _holding(store: Store, pids: list[int]) -> bool:
+    """Whether one of these processes still holds a run."""
+    return any(one.run_id is not None and one.identity.pid in pids for one in store.live_workers())
+
+
+def _refused(fleet: Fleet) -> int:
+    return fleet.log().count("no longer held by this worker")
 
 
 def _wait_until_done(fleet: Fleet, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""A short draw of each fault of the suite, so that every test run sees the promise held. `make faults` is the long one."""
+"""A short draw of each fault, so that every test run sees the promise held. `make faults` is the long one."""
 
 from collections.abc import Iterator
 from importlib import import_module

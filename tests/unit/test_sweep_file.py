@@ -76,7 +76,9 @@ def test_missing_files_and_folders(path: Path) -> None:
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
-@given(name=TEXTS, dataset=TEXTS, decay=st.floats(allow_nan=False, allow_infinity=False), seed=st.integers(0, 2**63 - 1))
+@given(
+    name=TEXTS, dataset=TEXTS, decay=st.floats(allow_nan=False, allow_infinity=False), seed=st.integers(0, 2**63 - 1)
+)
 def test_what_is_written_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, name: str, dataset: str, decay: float, seed: int
 ) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.cli.option_groups import OptionGroup, grouped
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.parsing import TOGETHER, VariadicCommand
 from orchestrator.errors import UsageError
 from orchestrator.runs import State
 
@@ -21,6 +21,7 @@ class SweepOptions(OptionGroup):
     depth: Annotated[list[str], typer.Option("--depth", metavar="INT...")] = field(default_factory=list)
     lr_mult: Annotated[list[str], typer.Option("--lr_mult")] = field(default_factory=list)
     num_heads: Annotated[list[str], typer.Option("--num_heads")] = field(default_factory=list)
+    zip: Annotated[list[str], typer.Option("--zip", metavar=TOGETHER)] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +79,9 @@ def _run(command: Any, line: str | list[str]) -> None:
         ("-wcn3", {"log_csv": True, "log_wandb": True, "num_runs": 3}),
         ("-wn 3 -c", {"log_csv": True, "log_wandb": True, "num_runs": 3}),
         ("-n=3", {"num_runs": 3}),
+        ("--zip depth width --zip a b c", {"zip": ["depth,width", "a,b,c"]}),
+        ("--zip=depth width -c", {"zip": ["depth,width"], "log_csv": True}),
+        ("--log_csv=true --log_wandb=false", {"log_csv": True}),
         ("--lr_mult -1 -.5 1e-4 -2E+3 +7 -inf", {"lr_mult": ["-1", "-.5", "1e-4", "-2E+3", "+7", "-inf"]}),
         ("--num-heads 1 3 --num_heads 6", {"num_heads": ["1", "3", "6"]}),
         ("--log-csv --num-runs 2", {"log_csv": True, "num_runs": 2}),
@@ -135,6 +139,8 @@ def test_positional_arguments_after_a_list(line: str, expected: dict[str, Any]) 
         ("--name --depth 4", "--name needs a value", ""),
         ("--log_csv=1", "takes no value, but was given '1'", "--log_csv alone"),
         ("--num_runs 1 --num-runs 2", "given twice", ""),
+        ("extra", "'extra' is one word too many", "--help"),
+        ("--log_csv extra", "'extra' is one word too many", "--help"),
         ("--num_runs x", "'x' is not a whole number", ""),
         ("--num_runs 0", "0 is too small", "at least 1"),
         ("--num_runs 10", "10 is too large", "at most 9"),

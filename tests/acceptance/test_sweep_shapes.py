@@ -1,0 +1,325 @@
+"""Sweeps of other shapes, sweep files and `orchestrator.submit`: from what is typed to the rows in the database."""
+
+import json
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import orchestrator
+from hlbgpt_core.errors import HlbqError
+from orchestrator.cli.main import run_program
+from orchestrator.records import RunFilter, RunRecord
+from orchestrator.store import OpenMode, open_store
+from tests.sample_sweep import register, sample_facts
+from tests.store_examples import Reason, ending
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+Hlbq = Callable[[str], Done]
+
+
+@pytest.fixture
+def hlbq(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Hlbq:
+    """Run `hlbq` in an empty folder with an empty cache, within this process, its stdin no terminal."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HLBQ_DB", raising=False)
+    monkeypatch.setenv("HLBQ_CACHE", str(tmp_path / "cache"))
+
+    def run(line: str) -> Done:
+        arguments = shlex.split(line)
+        monkeypatch.setattr(sys, "argv", ["hlbq", *arguments])
+        with open(os.devnull) as nothing:  # noqa: PTH123
+            monkeypatch.setattr(sys, "stdin", nothing)
+            code = run_program(arguments)
+        printed = capsys.readouterr()
+        return Done(code=code, out=printed.out, err=printed.err)
+
+    return run
+
+
+def runs_of(sweep: int) -> list[RunRecord]:
+    """The runs of a sweep as stored."""
+    with open_store("hlbq.db", mode=OpenMode.READ) as store:
+        return list(store.runs(RunFilter(sweep_ids=(sweep,))))
+
+
+def complete_all(data: str = "f00d") -> None:
+    """Have a worker complete every run with the code of now."""
+    from hlbgpt_core.code_digest import core_digest
+
+    with open_store("hlbq.db", mode=OpenMode.WRITE) as store:
+        worker = register(store)
+        while (claim := store.claim(worker)) is not None:
+            facts = sample_facts(data_fingerprint=data, provenance={"core_digest": core_digest()})
+            store.flush(claim.lease, points=(), live=None, facts=facts)
+            store.finish(claim.lease, ending(Reason.FINISHED))
+
+
+SHAPES = {
+    "--depth 4 8 --width 192 384 --zip depth width --num_heads 1 3": (4, "zip: depth and width walk together"),
+    "--depth 4 8 --width 192 384 --num_heads 1 3 6 --where 'width / num_heads >= 64'": (10, "where: width / num_heads"),
+    "--depth 4 8 --width 192 384 --num_heads 1 3 --one-at-a-time": (4, "one at a time"),
+    "--lr_mult 1e-1..1e1 --num_heads 1 3 --random 7": (7, "random: 7 draws (random seed 0)"),
+    "--lr_mult 1 2 4 --num_heads 1 3 --random 100": (6, "random: 100 draws"),
+    "--depth 4 8 --width 192 384 --zip depth,width --lr_mult 1..4 --random 5 --random_seed 9": (5, "random seed 9"),
+}
+
+
+@pytest.mark.parametrize("line", SHAPES)
+def test_a_shape_is_shown_stored_and_made_again_from_its_file(hlbq: Hlbq, line: str) -> None:
+    arms, words = SHAPES[line]
+    dry = hlbq(f"submit {line} --num_runs 2 --dry-run")
+    assert (dry.code, words in dry.out, f"{arms} arms x 2 seeds" in dry.out) == (0, True, True), dry.out
+    done = hlbq(f"submit {line} --num_runs 2 --name shaped --priority 3 --checkpoint_every 7.5 -c")
+    assert done.out.startswith(f"sweep 1: {2 * arms} runs: {arms} arms"), done.err
+    assert words in hlbq("show --sweep 1").out
+    toml = hlbq("show --sweep 1 --toml").out
+    Path("again.toml").write_text(toml, encoding="utf-8")
+    assert hlbq("submit again.toml").code == 0
+    first, second = runs_of(1), runs_of(2)
+    assert [(run.arm_key, run.seed) for run in first] == [(run.arm_key, run.seed) for run in second]
+    assert (first[0].bookkeeping, first[0].priority) == (second[0].bookkeeping, second[0].priority)
+    assert hlbq("show --sweep 2 --toml").out == toml
+
+
+def test_every_option_survives_the_file(hlbq: Hlbq) -> None:
+    line = (
+        "submit --max_epochs 2 --dataset pystdlib --tokenizer bytes --linear_value 0 1 --seed 7 --num_runs 2 "
+        "--note 'two\nlines \"quoted\" é' -cw --logfile my.csv --append --wandb_project p --keep_checkpoints "
+        "--stall_timeout 33 --max_attempts 4"
+    )
+    assert hlbq(line).code == 0
+    Path("again.toml").write_text(hlbq("show --sweep 1 --toml").out, encoding="utf-8")
+    assert hlbq("submit again.toml").code == 0
+    with open_store("hlbq.db", mode=OpenMode.READ) as store:
+        first, second = store.sweeps()
+    for name in ("note", "csv", "wandb_project", "definition"):
+        assert getattr(first, name) == getattr(second, name), name
+    assert [run.bookkeeping for run in runs_of(1)] == [run.bookkeeping for run in runs_of(2)]
+
+
+def test_the_command_line_goes_before_the_file(hlbq: Hlbq) -> None:
+    Path("sweep.toml").write_text(
+        "[settings]\nnum_heads = [1, 3, 6]\nmax_epochs = 2\n"
+        "[sweep]\nnum_runs = 4\nlog_csv = true\none_at_a_time = true\n"
+    )
+    lines = ("sweep.toml --num-heads 1 3 --num_runs 2", "--num_runs 2 --num_heads 1 3 sweep.toml")
+    for number, line in enumerate(lines, start=1):
+        done = hlbq(f"submit {line} --log_csv=false")
+        assert done.out.startswith(f"sweep {number}: 4 runs: 2 arms, seeds 100 to 101"), done.err
+    with open_store("hlbq.db", mode=OpenMode.READ) as store:
+        sweep = store.sweep(1)
+    assert sweep is not None
+    assert sweep.csv is None
+    assert sweep.definition["shape"] == {"one_at_a_time": True}
+    assert {run.settings["max_epochs"] for run in runs_of(1)} == {2.0}
+
+
+BAD_LINES = {
+    "--depth 4 8 --width 64 --zip depth width": ("depth has 2 values and width has 1",),
+    "--depth 4 8 --zip depth widht": ("widht", "Did you mean 'width'?"),
+    "--zip depth width": ("no values of depth", "--depth VALUES"),
+    "--where 'widht > 3'": ("no setting 'widht'", "'width'"),
+    "--where depth=4": ("not an expression",),
+    "--where '__import__(\"os\").getcwd() > 3'": ("calls can't be used",),
+    "--where 'width.real > 3'": ("attributes",),
+    "--where '9**9**9 > 3'": ("too large",),
+    "--where width": ("gives 384, not true or false",),
+    "--where " + "9" * 5000: ("too many",),
+    "--num_heads 1 3 --where 'num_heads > 3'": ("no combination", "is not true"),
+    "--lr_mult 1e-4..1e-1": ("is a range", "--random N"),
+    "--lr_mult 0..1 --random 3": ("too small",),
+    "--random 0": ("0 is too small",),
+    "--random x": ("'x' is not a whole number",),
+    "--random 3 --one_at_a_time": ("exclude each other",),
+    "missing.toml": ("there is no sweep file 'missing.toml'",),
+    "unknown.toml": ("unknown.toml", "no setting 'dept'", "'depth'"),
+    "option.toml": ("option.toml", "no option 'num_run'", "'num_runs'"),
+    "type.toml": ("type.toml", "num_runs: 'many' is not a whole number"),
+    "value.toml": ("value.toml", "depth: 'four' is not a number"),
+    "small.toml": ("small.toml", "--num_runs: 0 is too small"),
+    "latin.toml": ("latin.toml", "is not UTF-8", "offset"),
+    "type.toml unknown.toml": ("'unknown.toml' is one word too many",),
+    "--name a.toml b": ("there is no sweep file 'b'",),
+}
+FILES = {
+    "unknown.toml": b"[settings]\ndept = 4\n",
+    "option.toml": b"[sweep]\nnum_run = 4\n",
+    "type.toml": b'[sweep]\nnum_runs = "many"\n',
+    "value.toml": b'[settings]\ndepth = "four"\nwidth = 64\n',
+    "small.toml": b"[sweep]\nnum_runs = 0\n",
+    "latin.toml": b'[sweep]\nname = "caf\xe9"\n',
+}
+
+
+@pytest.mark.parametrize("line", BAD_LINES, ids=lambda line: line[:40])
+def test_bad_input_is_refused_and_nothing_is_written(hlbq: Hlbq, tmp_path: Path, line: str) -> None:
+    for name, content in FILES.items():
+        (tmp_path / name).write_bytes(content)
+    done = hlbq(f"submit {line}")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("error: ")
+    for words in BAD_LINES[line]:
+        assert words in done.err
+    assert "Traceback" not in done.err
+    assert not (tmp_path / "hlbq.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("statu", "Did you mean 'hlbq status'?"),
+        ("frobnicate", "hlbq --help"),
+        ("db inf", "Did you mean 'hlbq db info'?"),
+        ("status extra", "'extra' is one word too many"),
+        ("extend", "sweep"),
+        ("--versio", "--versio"),
+        ("show 1 --toml", "--sweep 3 --toml"),
+    ],
+)
+def test_every_mistake_is_one_error_line(hlbq: Hlbq, line: str, words: str) -> None:
+    done = hlbq(line)
+    assert done.code == 2
+    assert done.err.startswith("error: ")
+    assert words in done.err
+    assert "─" not in done.err
+
+
+def test_a_setting_that_the_recipe_does_not_use_leaves_the_arm_out(hlbq: Hlbq) -> None:
+    done = hlbq("submit --recipe 0.3.0 0.4.1 --linear_value 0 1")
+    assert done.out.startswith("sweep 1: 2 runs: 2 arms, seed 100; 2 combinations left out")
+    assert "linear_value is not a setting of recipe 0.3.0 (2 times)" in done.err
+    assert [(run.settings["recipe"], run.settings["linear_value"]) for run in runs_of(1)] == [
+        ("0.4.1", False), ("0.4.1", True)
+    ]  # fmt: skip
+
+
+def test_recipe_defaults_are_resolved_and_stored_with_each_run(hlbq: Hlbq) -> None:
+    assert hlbq("submit --recipe 0.4.1 0.3.0").code == 0
+    wanted = ("num_heads", "max_sequence_length", "sequence_growth_steps", "weight_decay", "num_eval_tokens", "depth")
+    assert [tuple(run.settings[name] for name in wanted) for run in runs_of(1)] == [
+        (1, 1024, 80, 16.0, 153_600, 8), (3, 512, 195, 0.03, 1_048_576, 6)
+    ]  # fmt: skip
+    # 0.4.1 splits its query-key width of 48 too; 0.3.0 splits the width alone.
+    done = hlbq("submit --recipe 0.4.1 0.3.0 --num_heads 32")
+    assert "query-key width 48" in done.err
+    assert [run.settings["recipe"] for run in runs_of(2)] == ["0.3.0"]
+
+
+def test_submit_says_what_exists_and_skips_it_when_asked(hlbq: Hlbq) -> None:
+    assert "completed before" not in hlbq("submit --num_heads 1 3").err
+    assert "completed before" not in hlbq("submit --num_heads 1 3").err, "queued runs do not exist yet"
+    complete_all()
+    told = hlbq("submit --num_heads 1 3 6 --num_runs 2 --dry-run")
+    assert "2 runs completed before with the same data and code: --skip_existing would leave them out" in told.err
+    assert "2 of them were compared by the dataset's name only" in told.err
+    done = hlbq("submit --num_heads 1 3 6 --num_runs 2 --skip_existing")
+    assert done.out.startswith("sweep 3: 4 runs: 3 arms, seeds 100 to 101; 2 runs left out that exist")
+    assert [(run.settings["num_heads"], run.seed) for run in runs_of(3)] == [(6, 100), (1, 101), (3, 101), (6, 101)]
+
+
+def test_nothing_is_submitted_where_everything_exists(hlbq: Hlbq) -> None:
+    hlbq("submit")
+    complete_all()
+    done = hlbq("submit --skip-existing")
+    assert (done.code, done.out) == (0, "")
+    assert "Nothing was submitted: every run exists." in done.err
+    answer = json.loads(hlbq("submit --skip_existing --json").out)
+    assert (answer["sweep"], answer["runs"], answer["skipped"], answer["existing_unchecked"]) == (None, 0, 1, 1)
+    with open_store("hlbq.db", mode=OpenMode.READ) as store:
+        assert len(store.sweeps()) == 1
+
+
+def test_a_text_is_compared_by_its_fingerprint_where_its_tokens_are_cached(hlbq: Hlbq) -> None:
+    from hlbgpt_core.data import load_data
+
+    text = Path("my.txt")
+    text.write_text("plain words\n" * 1000)
+    line = "submit --dataset text:my.txt --tokenizer bytes --skip_existing"
+    assert hlbq(line).code == 0
+    complete_all(data=load_data(f"text:{text.absolute()}", "bytes").fingerprint)
+    done = hlbq(line)
+    assert "Nothing was submitted" in done.err
+    assert "name only" not in done.err
+    os.utime(text, (1, 1))
+    assert "Nothing was submitted" in hlbq(line).err, "the same text with another date"
+    text.write_text("other words\n" * 1000)
+    done = hlbq(line)
+    assert done.out.startswith("sweep 2: 1 run:")
+    assert "1 run completed before with other data: not the same run" in done.err
+
+
+def test_extend_keeps_the_shape(hlbq: Hlbq) -> None:
+    assert hlbq("submit --depth 4 8 --width 192 384 --zip depth width --where 'width < 700'").code == 0
+    refused = hlbq("extend 1 --depth 16")
+    assert (refused.code, "depth has 3 values and width has 2" in refused.err) == (2, True)
+    assert hlbq("extend 1 --depth 16 --width 576").out == "sweep 1: 1 run added (1 new arm)\n"
+    assert hlbq("extend 1 --depth 32 --width 768").out == "sweep 1: 0 runs added (0 new arms)\n"
+    hlbq("extend 1 --num_runs 2")
+    Path("again.toml").write_text(hlbq("show --sweep 1 --toml").out)
+    hlbq("submit again.toml")
+    assert {(run.arm_key, run.seed) for run in runs_of(1)} == {(run.arm_key, run.seed) for run in runs_of(2)}
+
+
+def test_a_drawn_sweep_takes_more_seeds_and_no_more_values(hlbq: Hlbq) -> None:
+    hlbq("submit --lr_mult 1..4 --random 3")
+    assert "drawn at random" in hlbq("extend 1 --lr_mult 5").err
+    assert hlbq("extend 1 --num_runs 2").out == "sweep 1: 3 runs added (0 new arms)\n"
+
+
+def test_the_example_of_the_page_on_scripting(hlbq: Hlbq, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "scripting.md").read_text(encoding="utf-8")
+    (python,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(python, "scripting.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("1 6\n")
+    assert {(run.settings["depth"], run.settings["num_heads"], run.seed) for run in runs_of(1)} == {
+        (depth, heads, seed) for depth, heads in ((2, 1), (4, 1), (4, 2)) for seed in (100, 101)
+    }
+    (toml,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    Path("sweep.toml").write_text(toml, encoding="utf-8")
+    assert hlbq("submit sweep.toml").out.startswith("sweep 2: 36 runs: 12 arms")
+    for line in re.findall(r"^hlbq (submit --.*)$", page, re.MULTILINE):
+        assert hlbq(line).code == 0, line
+
+
+def test_the_call_makes_the_same_sweep_as_the_command(hlbq: Hlbq) -> None:
+    hlbq("submit --depth 4 8 --width 192 384 --zip depth width --lr_mult 1..4 --random 3 --num_runs 2 --priority 2")
+    sweep = orchestrator.submit(
+        {"depth": [4, 8], "width": [192, 384], "lr_mult": "1..4"},
+        zip=[("depth", "width")],
+        random=3,
+        num_runs=2,
+        priority=2,
+    )
+    assert [(run.arm_key, run.seed) for run in runs_of(1)] == [(run.arm_key, run.seed) for run in runs_of(sweep.id)]
+    assert [run.priority for run in runs_of(sweep.id)] == [2] * 6
+    assert hlbq(f"show --sweep {sweep.id} --toml").out == hlbq("show --sweep 1 --toml").out
+
+
+def test_the_call_warns_of_what_is_left_out_and_raises_what_is_refused(hlbq: Hlbq) -> None:
+    with pytest.warns(UserWarning, match="num_heads 5 does not divide"):
+        orchestrator.submit({"num_heads": [1, 5]})
+    for settings in ({"dept": 4}, {"num_heads": 0}, {"depth": 4}, {"dataset": "text:missing.txt"}, {"lr_mult": "1..2"}):
+        with pytest.raises(HlbqError):
+            orchestrator.submit(settings)
+    complete_all()
+    with pytest.raises(HlbqError, match="every run exists"):
+        orchestrator.submit({"num_heads": 1}, skip_existing=True)
+    with open_store("hlbq.db", mode=OpenMode.READ) as store:
+        assert len(store.sweeps()) == 1

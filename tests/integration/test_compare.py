@@ -1,0 +1,437 @@
+"""`hlbq compare` on both databases: groups, pairs, verdicts, looks, times to a target, and what it refuses."""
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hlbgpt_core.errors import HlbqError
+from hlbgpt_core.points import Facts, Point, Split
+from orchestrator.cli.main import run_program
+from orchestrator.comparison.contrasts import Verdict
+from orchestrator.comparison.groups import parse_baseline
+from orchestrator.comparison.measures import Goal, Moment
+from orchestrator.comparison.rendering import markdown, sentences
+from orchestrator.comparison.results import Comparison, Extension, Question, compare, record
+from orchestrator.curve_sets import Axis
+from orchestrator.records import Claim, Ending, NewArm, NewRun, RunFilter
+from orchestrator.runs import Reason
+from orchestrator.store import OpenMode, Store, open_store
+from tests.sample_sweep import register, sample_facts, sample_point, submit_sweep, work
+
+EVERYTHING = RunFilter()
+DEPTHS = ({"depth": 2}, {"depth": 3}, {"depth": 4})
+# Noise of seeds that all arms have in common, and of single runs: fixed, so that verdicts are.
+SEED_NOISE = (0.3, -0.2, 0.1, 0.0, -0.4, 0.25, 0.15, -0.1)
+RUN_NOISE = (0.010, -0.012, 0.004, 0.007, -0.009, 0.003, -0.005, 0.011)
+
+LossOf = Callable[[Claim], float]
+
+
+def against(*texts: str, **rest: Any) -> Question:
+    return Question(baseline=parse_baseline(texts), **rest)
+
+
+def curve(last: float, *, steps: Sequence[int] = (10, 20, 40)) -> list[Point]:
+    """Val points that fall to `last`: 0.4 above it at 10 steps, 0.2 at 20."""
+    return [sample_point(Split.VAL, step, loss=last + 8 / step - 8 / 40) for step in steps]
+
+
+def train_all(store: Store, loss_of: LossOf, *, facts: Callable[[Claim], Facts] | None = None) -> None:
+    """Run the whole queue; a loss that is not finite is a run that diverges after its first point."""
+    worker = register(store)
+    while claim := store.claim(worker):
+        loss = loss_of(claim)
+        told = facts(claim) if facts else sample_facts()
+        if math.isfinite(loss):
+            store.flush(claim.lease, points=curve(loss), live=None, facts=told)
+            store.finish(claim.lease, Ending(reason=Reason.FINISHED))
+        else:
+            points = [*curve(4.0, steps=[10]), sample_point(Split.VAL, 20, loss=loss)]
+            store.flush(claim.lease, points=points, live=None, facts=told)
+            store.finish(claim.lease, Ending(reason=Reason.DIVERGED))
+
+
+def loss_with(effects: Mapping[int, float]) -> LossOf:
+    """3.8 and the effect of the depth, and noise: of the seed, and (but for depth 2) of the run."""
+
+    def loss_of(claim: Claim) -> float:
+        depth, number = claim.run.settings["depth"], claim.run.run_num - 1
+        own = RUN_NOISE[(number + depth) % len(RUN_NOISE)] if depth > 2 else 0.0
+        return 3.8 + effects.get(depth, 0.0) + SEED_NOISE[number] + own
+
+    return loss_of
+
+
+def three_depths(store: Store, *, seeds: int = 5, effects: Mapping[int, float] | None = None) -> None:
+    submit_sweep(store, DEPTHS, seeds=range(100, 100 + seeds))
+    train_all(store, loss_with(effects or {3: -0.2}))
+
+
+def by_label(comparison: Comparison) -> dict[str, Any]:
+    return {contrast.label: contrast for contrast in comparison.contrasts}
+
+
+def text_of(comparison: Comparison) -> str:
+    return "\n".join([*comparison.warnings, *sentences(comparison)])
+
+
+def test_groups_of_the_settings_that_differ(store: Store) -> None:
+    three_depths(store)
+    found = compare(store, EVERYTHING, Question())
+    assert found.by == ("depth",) and [group.label for group in found.groups] == ["depth 2", "depth 3", "depth 4"]
+    shallow = found.groups[0].summary
+    assert shallow.count == 5 and shallow.mean == pytest.approx(3.8 - 0.04)
+    assert shallow.deviation == pytest.approx(0.2701851, rel=1e-5)
+    assert found.contrasts == () and found.extension is None and found.warnings == []
+
+
+def test_a_better_arm_is_told_from_one_without_effect(store: Store) -> None:
+    three_depths(store)
+    found = compare(store, EVERYTHING, against("depth=2"))
+    better, same = by_label(found)["depth 3"], by_label(found)["depth 4"]
+    assert better.finding.verdict is Verdict.BETTER and better.baseline == "depth 2"
+    assert better.finding.difference.summary.mean == pytest.approx(-0.2, abs=0.01)
+    assert same.finding.verdict is Verdict.UNDECIDED
+    assert same.finding.p_value is not None and same.finding.p_value > 0.05
+    # The seeds' common noise is twenty times that of runs: only pairs see the difference.
+    assert found.groups[0].summary.interval is not None and found.groups[0].summary.interval.low < 3.5
+    text = text_of(found)
+    assert "depth 3 against depth 2: better, by 0.2" in text
+    assert "depth 4 against depth 2: undecided after 5 pairs" in text
+
+
+def test_the_other_way_round_it_is_worse(store: Store) -> None:
+    three_depths(store, seeds=6)
+    found = compare(store, EVERYTHING, against("depth=3"))
+    assert {label: one.finding.verdict for label, one in by_label(found).items()} == {
+        "depth 2": Verdict.WORSE,
+        "depth 4": Verdict.WORSE,
+    }
+    assert found.extension is None
+
+
+def test_which_way_is_better_depends_on_the_metric(store: Store) -> None:
+    three_depths(store, effects={3: -0.2, 4: 0.2})
+    goals = {goal: compare(store, EVERYTHING, against("depth=2", goal=goal)) for goal in Goal}
+    verdicts = {goal: by_label(found)["depth 3"].finding.verdict for goal, found in goals.items()}
+    assert verdicts == {Goal.LOWER: Verdict.BETTER, Goal.HIGHER: Verdict.WORSE}
+
+
+def test_the_loop_of_compare_extend_compare_is_recorded(store: Store) -> None:
+    three_depths(store, seeds=2, effects={3: -0.3})
+    first = compare(store, EVERYTHING, against("depth=2"))
+    record(store, first)
+    assert by_label(first)["depth 3"].finding.verdict is Verdict.UNDECIDED
+    assert first.extension is not None and first.extension.sweep == 1 and first.extension.num_runs > 2
+    assert f"next: hlbq extend 1 --num_runs {first.extension.num_runs}" in text_of(first)
+    assert not first.earlier_looks and "look 1 at this question" in text_of(first)
+
+    again = compare(store, EVERYTHING, against("depth=2"))
+    assert again.is_recorded and not again.earlier_looks
+    record(store, again)
+    assert len(store.looks(1)) == 1
+
+    extend(store, 6)
+    waiting = compare(store, EVERYTHING, against("depth=2"))
+    assert waiting.waiting == 12 and {lost.why for lost in by_label(waiting)["depth 3"].pairs.lost} == {
+        "depth 3: pending"
+    }
+    train_all(store, loss_with({3: -0.3}))
+    second = compare(store, EVERYTHING, against("depth=2"))
+    record(store, second)
+    assert [look.seen.split(";")[0].split(" (")[0] for look in second.earlier_looks] == ["depth 3 undecided"]
+    assert by_label(second)["depth 3"].finding.verdict is Verdict.BETTER
+    assert "look 2 at this question" in text_of(second) and len(store.looks(1)) == 2
+    # Another question has looks of its own.
+    assert not compare(store, EVERYTHING, against("depth=2", moment=Moment.BEST)).earlier_looks
+
+
+def extend(store: Store, num_runs: int) -> None:
+    runs = {run.arm_key: run for run in store.runs(EVERYTHING)}
+    arms = [
+        NewArm(key=key, settings=run.settings, num_params=1, num_non_embedding_params=1) for key, run in runs.items()
+    ]
+    seeds = [NewRun(arm=arm, run_num=at + 1, seed=100 + at) for at in range(num_runs) for arm in range(len(arms))]
+    store.extend(1, arms=arms, runs=seeds)
+
+
+def test_runs_on_their_way_are_not_asked_for_twice(store: Store) -> None:
+    submit_sweep(store, DEPTHS[:2], seeds=range(100, 130))
+    worker = register(store)
+    for _ in range(6):
+        claim = store.claim(worker)
+        assert claim is not None
+        noise = RUN_NOISE[claim.run.id] if claim.run.settings["depth"] == 3 else 0.0
+        store.flush(claim.lease, points=curve(4.0 + noise), live=None, facts=sample_facts())
+        store.finish(claim.lease, Ending(reason=Reason.FINISHED))
+    found = compare(store, EVERYTHING, against("depth=2"))
+    (only,) = found.contrasts
+    assert only.finding.verdict is Verdict.UNDECIDED and only.pairs.waiting == 27
+    asked = only.finding.further_seeds
+    wanted = None if asked is None or asked <= 27 else Extension(sweep=1, num_runs=30 + asked - 27)
+    assert found.extension == wanted
+
+
+def test_one_seed_has_no_interval_and_it_is_said(store: Store) -> None:
+    three_depths(store, seeds=1)
+    found = compare(store, EVERYTHING, against("depth=2"))
+    assert all(group.summary.interval is None and group.summary.count == 1 for group in found.groups)
+    assert all(one.finding.p_value is None for one in found.contrasts)
+    assert found.extension is not None and found.extension.num_runs == 5
+    assert "one seed only, so no deviation and no interval: depth 2; depth 3; depth 4" in found.warnings
+    assert "undecided, with 1 pair and so no interval; begin with 4 more." in text_of(found)
+    assert compare(store, EVERYTHING, Question()).extension == Extension(sweep=1, num_runs=5)
+
+
+def test_a_missing_pair_is_named_with_its_reason(store: Store) -> None:
+    submit_sweep(store, DEPTHS[:2], seeds=[100, 101, 102])
+    worker = register(store)
+    for place in range(5):
+        claim = store.claim(worker)
+        assert claim is not None
+        if place == 3:
+            store.finish(claim.lease, Ending(reason=Reason.ERROR, permanent=True, error_type="ValueError"))
+        else:
+            store.flush(claim.lease, points=curve(4.0 + place), live=None, facts=sample_facts())
+            store.finish(claim.lease, Ending(reason=Reason.FINISHED))
+    (contrast,) = compare(store, EVERYTHING, against("depth=2")).contrasts
+    assert list(contrast.pairs.differences) == [100]
+    assert [(lost.seed, lost.why) for lost in contrast.pairs.lost] == [
+        (101, "depth 3: failed: error"),
+        (102, "depth 3: pending"),
+    ]
+    assert "depth 3: no pair of seed 101 (depth 3: failed: error)" in text_of(
+        compare(store, EVERYTHING, against("depth=2"))
+    )
+
+
+def test_diverged_runs_are_counted_and_forbid_the_verdict_that_they_would_help(store: Store) -> None:
+    def loss_of(claim: Claim) -> float:
+        diverges = claim.run.settings["depth"] == 3 and claim.run.seed == 102
+        return math.nan if diverges else loss_with({3: -0.2})(claim)
+
+    submit_sweep(store, DEPTHS[:2], seeds=range(100, 108))
+    train_all(store, loss_of)
+    found = compare(store, EVERYTHING, against("depth=2"))
+    (contrast,) = found.contrasts
+    assert [group.diverged for group in found.groups] == [0, 1]
+    assert contrast.pairs.diverged == 1 and contrast.pairs.baseline_diverged == 0
+    assert [(lost.seed, lost.why) for lost in contrast.pairs.lost] == [(102, "depth 3: diverged")]
+    assert contrast.finding.always_valid_p_value is not None and contrast.finding.always_valid_p_value < 0.05
+    assert contrast.finding.verdict is Verdict.UNDECIDED and contrast.finding.held_back is Verdict.BETTER
+    assert "It looks better in the 7 pairs that came through, but runs diverged" in text_of(found)
+    assert "1 of the runs diverged: means are over the seeds that came through" in found.warnings
+    # It helps the other verdict along in no way that could mislead: worse stays worse.
+    worse = compare(store, EVERYTHING, against("depth=2", goal=Goal.HIGHER)).contrasts[0].finding
+    assert worse.verdict is Verdict.WORSE
+
+
+def test_a_run_that_diverged_later_has_a_number_before(store: Store) -> None:
+    submit_sweep(store, DEPTHS[:1], seeds=[100, 101])
+    train_all(store, lambda claim: math.inf if claim.run.seed == 101 else 3.9)
+    at_first = compare(store, EVERYTHING, Question(moment=Moment.AT, axis=Axis.STEPS, place=10))
+    assert at_first.groups[0].summary.count == 2 and at_first.groups[0].diverged == 0
+    between = compare(store, EVERYTHING, Question(moment=Moment.AT, axis=Axis.STEPS, place=15))
+    assert between.groups[0].summary.count == 1 and between.groups[0].diverged == 1
+
+
+@pytest.mark.parametrize(
+    ("axis", "place"), [(Axis.STEPS, 15), (Axis.TOKENS, 15_000), (Axis.EPOCHS, 0.015), (Axis.SECONDS, 3.75)]
+)
+def test_numbers_between_points_are_interpolated(store: Store, axis: Axis, place: float) -> None:
+    submit_sweep(store, DEPTHS[:1], seeds=[100])
+    train_all(store, lambda claim: 4.0)
+    found = compare(store, EVERYTHING, Question(moment=Moment.AT, axis=axis, place=place))
+    values = [point.loss for point in curve(4.0)]
+    assert found.groups[0].summary.mean == pytest.approx((values[0] + values[1]) / 2)
+    with pytest.raises(HlbqError, match="no run has a number"):
+        compare(store, EVERYTHING, Question(moment=Moment.AT, axis=axis, place=place * 10))
+
+
+def test_the_best_point_and_the_last(store: Store) -> None:
+    submit_sweep(store, DEPTHS[:1], seeds=[100])
+    points = [sample_point(Split.VAL, step, loss=loss) for step, loss in ((1, 5.0), (2, 3.0), (3, 4.0))]
+    work(store, register(store), points)
+    assert compare(store, EVERYTHING, Question()).groups[0].summary.mean == 4.0
+    assert compare(store, EVERYTHING, Question(moment=Moment.BEST)).groups[0].summary.mean == 3.0
+
+
+def test_a_metric_of_one_s_own(store: Store) -> None:
+    submit_sweep(store, DEPTHS[:2], seeds=[100, 101])
+    worker = register(store)
+    for value in (1.0, 2.0, 3.0, 5.0):
+        work(store, worker, [sample_point(Split.VAL, 10, loss=4.0, extra={"sharpness": value})])
+    found = compare(store, EVERYTHING, against("depth=2", metric="val_sharpness"))
+    assert [group.summary.mean for group in found.groups] == [2.0, 3.5]
+    assert found.contrasts[0].finding.difference.summary.mean == 1.5
+    with pytest.raises(HlbqError, match="is higher or lower better"):
+        compare(store, EVERYTHING, Question(metric="val_sharpness", moment=Moment.BEST))
+    best = compare(store, EVERYTHING, Question(metric="val_sharpness", moment=Moment.BEST, goal=Goal.HIGHER))
+    assert [group.summary.mean for group in best.groups] == [2.0, 3.5]
+
+
+def test_time_tokens_and_steps_to_a_target(store: Store) -> None:
+    submit_sweep(store, DEPTHS[:2], seeds=[100, 101, 102])
+    train_all(store, lambda claim: 4.0 if claim.run.settings["depth"] == 2 else 4.9)
+    shallow, deep = (group.target for group in compare(store, EVERYTHING, Question(target=4.3)).groups)
+    assert shallow is not None and deep is not None
+    # The loss falls from 4.6 at step 10 to 4.2 at step 20.
+    assert (shallow.reached, shallow.never) == (3, 0)
+    assert shallow.median_steps == pytest.approx(17.5)
+    assert shallow.median_tokens == pytest.approx(17_500) and shallow.median_seconds == pytest.approx(17.5 / 4)
+    assert (deep.reached, deep.never, deep.median_steps) == (0, 3, None)
+
+
+def test_a_partial_baseline_holds_each_group_against_its_own(store: Store) -> None:
+    arms = [{"depth": depth, "num_heads": heads} for depth in (2, 3) for heads in (1, 2)]
+    submit_sweep(store, arms, seeds=range(100, 106))
+    train_all(store, loss_with({3: -0.2}))
+    found = compare(store, EVERYTHING, against("depth=2"))
+    assert [(one.label, one.baseline) for one in found.contrasts] == [
+        ("depth 3, num_heads 1", "depth 2, num_heads 1"),
+        ("depth 3, num_heads 2", "depth 2, num_heads 2"),
+    ]
+    coarse = compare(store, EVERYTHING, against("depth=2", by=("depth",)))
+    assert coarse.averaged_over == ["num_heads"] and [group.summary.count for group in coarse.groups] == [6, 6]
+    assert len(coarse.contrasts) == 1 and coarse.contrasts[0].finding.verdict is Verdict.BETTER
+    assert "a seed's number is the mean over its arms (num_heads)" in coarse.warnings[0]
+
+
+def refusal(store: Store, question: Question) -> str:
+    with pytest.raises(HlbqError) as caught:
+        compare(store, EVERYTHING, question)
+    return f"{caught.value.message} | {caught.value.hint}"
+
+
+def test_losses_of_different_tokenizers_are_refused_and_bits_per_byte_are_not(store: Store) -> None:
+    submit_sweep(store, [{"tokenizer": "bytes"}, {"tokenizer": "gpt2"}], seeds=[100, 101])
+    train_all(
+        store, lambda claim: 4.0, facts=lambda claim: sample_facts(data_fingerprint=claim.run.settings["tokenizer"])
+    )
+    assert "can't be compared across tokenizers: bytes, gpt2 | Use --metric val_bits_per_byte" in refusal(
+        store, Question()
+    )
+    assert "val_bits_per_byte" in refusal(store, Question(allow_mixed_data=True))
+    found = compare(store, EVERYTHING, against("tokenizer=bytes", metric="val_bits_per_byte"))
+    assert [group.summary.count for group in found.groups] == [2, 2]
+
+
+def test_different_data_are_refused_unless_allowed(store: Store) -> None:
+    submit_sweep(store, DEPTHS[:2], seeds=[100, 101])
+    train_all(
+        store,
+        lambda claim: 4.0,
+        facts=lambda claim: sample_facts(data_fingerprint=f"data{claim.run.settings['depth']}"),
+    )
+    said = refusal(store, Question())
+    assert "2 versions of their data, with the fingerprints data2, data3" in said and "--allow_mixed_data" in said
+    assert len(compare(store, EVERYTHING, Question(allow_mixed_data=True)).groups) == 2
+
+
+def test_seconds_of_different_devices_and_slot_counts_are_warned_of(store: Store) -> None:
+    submit_sweep(store, DEPTHS[:1], seeds=[100, 101])
+    alone = register(store)
+    claim = store.claim(alone)
+    assert claim is not None
+    store.flush(claim.lease, points=curve(4.0), live=None, facts=sample_facts(device_name="a fast one"))
+    register(store, pid=4243)
+    second = store.claim(alone) if store.finish(claim.lease, Ending(reason=Reason.FINISHED)) else None
+    assert second is not None
+    store.flush(second.lease, points=curve(4.0), live=None, facts=sample_facts(device_name="a slow one"))
+    store.finish(second.lease, Ending(reason=Reason.FINISHED))
+    timed = compare(store, EVERYTHING, Question(metric="val_cumulative_time")).warnings
+    assert "seconds of different devices are compared: a fast one, a slow one" in timed
+    assert any("different numbers of others: 1, 2 slots" in warning for warning in timed)
+    assert compare(store, EVERYTHING, Question(target=4.1)).warnings == timed
+    assert compare(store, EVERYTHING, Question()).warnings == []
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        (Question(metric="val_los"), "there is no metric 'val_los' | Did you mean 'val_loss'?"),
+        (Question(metric="val_grad_norm"), "has no val_grad_norm"),
+        (Question(by=("dept",)), "Did you mean 'depth'?"),
+        (against("depth=9"), "--baseline depth=9: no run has that | There are depth: 2, 3"),
+        (against("width=128"), "the groups differ in depth | Add --by width"),
+    ],
+)
+def test_what_is_not_there_is_said_with_what_is(store: Store, question: Question, said: str) -> None:
+    submit_sweep(store, DEPTHS[:2], seeds=[100])
+    train_all(store, lambda claim: 4.0)
+    assert said in refusal(store, question)
+
+
+def test_no_runs_match(store: Store) -> None:
+    submit_sweep(store)
+    with pytest.raises(HlbqError, match="no run matches"):
+        compare(store, RunFilter(where={"depth": 17}), Question())
+
+
+@pytest.mark.parametrize("text", ["depth", "depth=", "foo=1", "depth=deep"])
+def test_a_baseline_that_can_t_be_read(text: str) -> None:
+    with pytest.raises(HlbqError):
+        parse_baseline([text])
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    """A database with three depths and six seeds each, of which depth 3 is better."""
+    path = str(tmp_path / "hlbq.db")
+    with open_store(path, mode=OpenMode.CREATE) as store:
+        three_depths(store, seeds=6)
+    return path
+
+
+def test_the_command_prints_tables_json_and_markdown(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_program(["compare", "--db", database, "--baseline", "depth=2"]) == 0
+    shown = capsys.readouterr()
+    assert "depth 3 against depth 2: better" in shown.out and shown.err == ""
+    assert f"--db {database}" in shown.out
+    assert run_program(["compare", "--db", database, "--baseline", "depth=2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["contrasts"][0]["finding"]["verdict"] == "better" and found["is_recorded"]
+    assert run_program(["compare", "--db", database, "--best", "--markdown", "--target", "3.7"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("**best val_loss over seeds") and lines[3] == "| --- | --- | --- | --- | --- |"
+    assert any(line.startswith("| depth | reached | never") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--at_tokens", "5", "--best"], "--best and the --at_... options are one choice"),
+        (["--markdown", "--json"], "two ways of printing"),
+        (["--goal", "up"], "--goal up: no such choice"),
+        (["--sweep", "9"], "there is no sweep 9"),
+        (["--where", "depth=17"], "no run matches"),
+        (["--metric", "val_los"], "Did you mean 'val_loss'?"),
+    ],
+)
+def test_the_command_refuses_with_exit_code_2(
+    database: str, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_program(["compare", "--db", database, *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_database_that_can_only_be_read_is_compared_all_the_same(
+    database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.chmod(database, 0o400)
+    assert run_program(["compare", "--db", database, "--baseline", "depth=2"]) == 0
+    shown = capsys.readouterr()
+    assert "depth 3 against depth 2: better" in shown.out and "this look was not recorded" in shown.err
+
+
+def test_markdown_keeps_its_columns_whatever_a_setting_is_called(store: Store) -> None:
+    three_depths(store, seeds=2)
+    found = compare(store, EVERYTHING, Question())
+    odd = replace(found, groups=[replace(group, values={"depth": "a|b"}) for group in found.groups])
+    assert "| a\\|b |" in markdown(odd)

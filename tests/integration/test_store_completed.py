@@ -1,0 +1,149 @@
+"""Runs that were completed before, found by arm and seed, on both databases; and what a plan makes of them."""
+
+from collections.abc import Callable
+
+import pytest
+
+from orchestrator.plan import Plan, make_plan
+from orchestrator.records import CompletedRun, NewSweep
+from orchestrator.reuse import Existing, find_existing
+from orchestrator.runs import Reason
+from orchestrator.store import Store
+from tests.sample_sweep import register, sample_facts
+from tests.store_examples import ending
+
+CODE = "c0de"
+DATA = "f00d"
+
+
+def plan_of(*heads: int, num_runs: int = 1, seed: int = 100) -> Plan:
+    """A plan with an arm for each number of heads."""
+    return make_plan({"num_heads": heads, "tokenizer": ("bytes",)}, num_runs=num_runs, first_seed=seed)
+
+
+def submit(store: Store, plan: Plan) -> None:
+    """Queue the plan."""
+    store.submit(NewSweep(arms=plan.new_arms(), runs=plan.new_runs()))
+
+
+def work(store: Store, *, runs: int, code: str = CODE, data: str = DATA, reason: Reason = Reason.FINISHED) -> None:
+    """Have a worker end the next `runs` runs."""
+    worker = register(store)
+    for _ in range(runs):
+        claim = store.claim(worker)
+        assert claim is not None
+        facts = sample_facts(data_fingerprint=data, provenance={"core_digest": code})
+        store.flush(claim.lease, points=(), live=None, facts=facts)
+        store.finish(claim.lease, ending(reason, permanent=True))
+
+
+def found(store: Store, plan: Plan, *, data: str | None = DATA, code: str = CODE) -> Existing:
+    """What of the plan exists, on a host that knows this data and has this code."""
+    return find_existing(plan, store, fingerprint=lambda dataset, tokenizer: data, digest=lambda: code)
+
+
+def test_completed_runs_of_any_sweep_are_found_by_arm_and_seed(store: Store) -> None:
+    submit(store, plan_of(1, num_runs=2))
+    submit(store, plan_of(3, num_runs=2))
+    work(store, runs=3)
+    keys = {arm.settings.num_heads: arm.key for arm in plan_of(1, 3).arms}
+    asked = store.completed([keys[1], keys[3], "no such key"], range(100, 102))
+    assert sorted(asked, key=lambda run: (run.arm_key != keys[1], run.seed)) == [
+        CompletedRun(arm_key=keys[1], seed=100, data_fingerprint=DATA, core_digest=CODE),
+        CompletedRun(arm_key=keys[1], seed=101, data_fingerprint=DATA, core_digest=CODE),
+        CompletedRun(arm_key=keys[3], seed=100, data_fingerprint=DATA, core_digest=CODE),
+    ]
+    assert [run.seed for run in store.completed([keys[1]], range(101, 500))] == [101]
+    assert store.completed([], range(100, 200)) == []
+
+
+@pytest.mark.parametrize("reason", [Reason.ERROR, Reason.DIVERGED])
+def test_runs_that_failed_do_not_count(store: Store, reason: Reason) -> None:
+    submit(store, plan_of(1))
+    work(store, runs=1, reason=reason)
+    assert found(store, plan_of(1)) == Existing()
+
+
+def test_a_plan_without_what_exists(store: Store) -> None:
+    submit(store, plan_of(1, 3))
+    work(store, runs=2)
+    wanted = plan_of(1, 3, 6, num_runs=2)
+    existing = found(store, wanted)
+    assert len(existing.runs) == 2
+    plan = wanted.without(existing.runs)
+    assert plan.total_runs == 4
+    arms = plan.new_arms()
+    assert [(arms[run.arm].settings["num_heads"], run.seed, run.run_num) for run in plan.new_runs()] == [
+        (6, 100, 1), (1, 101, 2), (3, 101, 2), (6, 101, 2)
+    ]  # fmt: skip
+
+
+def test_an_arm_that_exists_whole_is_not_stored_again(store: Store) -> None:
+    submit(store, plan_of(1))
+    work(store, runs=1)
+    plan = plan_of(1, 3).without(found(store, plan_of(1, 3)).runs)
+    assert [arm.settings["num_heads"] for arm in plan.new_arms()] == [3]
+    assert [(run.arm, run.seed) for run in plan.new_runs()] == [(0, 100)]
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "expected"),
+    [
+        (DATA, CODE, (1, 0, 0, 0)),
+        (None, CODE, (1, 1, 0, 0)),
+        ("other", CODE, (0, 0, 1, 0)),
+        (DATA, "other", (0, 0, 0, 1)),
+        (None, "other", (0, 0, 0, 1)),
+    ],
+)
+def test_the_same_settings_with_other_data_or_code_are_not_the_same_run(
+    store: Store, data: str | None, code: str, expected: tuple[int, ...]
+) -> None:
+    submit(store, plan_of(1))
+    work(store, runs=1)
+    existing = found(store, plan_of(1), data=data, code=code)
+    counts = (len(existing.runs), existing.unchecked, existing.other_data, existing.other_code)
+    assert counts == expected
+
+
+def test_of_several_completed_runs_the_one_that_matches_counts(store: Store) -> None:
+    for code in ("older", CODE, "newer"):
+        submit(store, plan_of(1))
+        work(store, runs=1, code=code)
+    existing = found(store, plan_of(1))
+    assert (len(existing.runs), existing.other_code) == (1, 0)
+
+
+def test_each_dataset_is_looked_up_once(store: Store) -> None:
+    plan = plan_of(1, 3, num_runs=3)
+    submit(store, plan)
+    work(store, runs=6)
+    asked: list[tuple[str, str]] = []
+
+    def fingerprint(dataset: str, tokenizer: str) -> str:
+        asked.append((dataset, tokenizer))
+        return DATA
+
+    find_existing(plan, store, fingerprint=fingerprint, digest=lambda: CODE)
+    assert asked == [("wikitext-103", "bytes")]
+
+
+def test_more_arms_than_a_statement_has_parameters(store: Store) -> None:
+    plan = plan_of(1)
+    submit(store, plan)
+    work(store, runs=1)
+    keys = [f"{number:016x}" for number in range(100_000)]
+    assert [run.seed for run in store.completed([*keys, plan.arms[0].key], range(100, 101))] == [100]
+
+
+def test_extend_can_change_the_definition(store: Store, open_again: Callable[[], Store]) -> None:
+    plan = plan_of(1)
+    store.submit(NewSweep(arms=plan.new_arms(), runs=plan.new_runs(), definition={"num_runs": 1}))
+    store.extend(1, arms=[], runs=[])
+    sweep = open_again().sweep(1)
+    assert sweep is not None
+    assert sweep.definition == {"num_runs": 1}
+    store.extend(1, arms=[], runs=[], definition={"num_runs": 2})
+    sweep = open_again().sweep(1)
+    assert sweep is not None
+    assert sweep.definition == {"num_runs": 2}
