@@ -6,15 +6,14 @@ from typing import Any
 
 from hlbgpt_core.settings import Settings
 from orchestrator.options import value_text
-from orchestrator.records import RunRecord
 
 # It follows from depth and width, which a resolved arm always has.
 _FOLLOWS = "model_scale"
 
 
-def repeat_command(run: RunRecord) -> str:
-    """A line for a shell that submits the run's arm with its seed alone: the same arm key, one run."""
-    options = {**_given(Settings.from_dict(run.settings)), "seed": run.seed, "num_runs": 1}
+def repeat_command(settings: Mapping[str, Any], seed: int) -> str:
+    """A line for a shell that submits an arm (its resolved settings) with one seed: the same arm key, one run."""
+    options = {**_given(Settings.from_dict(settings)), "seed": seed, "num_runs": 1}
     words = ["hlbq", "submit"]
     for name, value in options.items():
         text = value_text(value)

@@ -119,14 +119,9 @@ def parse_axis(spec: SettingSpec, values: Sequence[Any], *, keep_repeats: bool =
     """The typed values of one axis, each once unless `keep_repeats`; or one Range. Raises SettingsError or PlanError
     for what is refused."""
     parsed = [_parse_range(spec, value) if _names_range(spec, value) else parse_value(spec, value) for value in values]
-    if len(parsed) > 1 and any(is_range(value) for value in parsed):
+    if len(parsed) > 1 and any(isinstance(value, Range) for value in parsed):
         raise PlanError(f"{spec.name}: a range stands beside other values", "Give one range, or a list of values.")
     return tuple(parsed if keep_repeats else dict.fromkeys(parsed))
-
-
-def is_range(value: Any) -> bool:
-    """Whether a value of an axis is a range to draw from."""
-    return isinstance(value, Range)
 
 
 def combinations(axes: Axes, shape: Shape) -> Iterator[dict[str, Any]]:
@@ -207,7 +202,7 @@ def _check_zip(names: Sequence[str], axes: Axes, partners: Mapping[str, Any]) ->
             raise PlanError(f"--zip {' '.join(names)}: no values of {name} were given", f"Add --{name} VALUES.")
         if name in partners or list(names).count(name) > 1:
             raise PlanError(f"--zip names {name} twice", example)
-        if any(is_range(value) for value in axes[name]):
+        if any(isinstance(value, Range) for value in axes[name]):
             raise PlanError(f"--zip: {name} is a range, and has no values to walk", "Give a list of values.")
     if len(names) < 2:
         raise PlanError(f"--zip {' '.join(names)}: one setting walks alone", example)
@@ -222,7 +217,7 @@ def _check_zip(names: Sequence[str], axes: Axes, partners: Mapping[str, Any]) ->
 
 def _check_no_range(axes: Axes) -> None:
     for name, values in axes.items():
-        if any(is_range(value) for value in values):
+        if any(isinstance(value, Range) for value in values):
             raise PlanError(
                 f"{name}: {values[0]} is a range, and a range has to be drawn from", "Add --random N, or list values."
             )

@@ -19,7 +19,7 @@ from orchestrator.records import Claim, WorkerIdentity
 from orchestrator.runs import Reason, State
 from orchestrator.store import Store
 from worker.attempt import Attempt
-from worker.csv_upkeep import keep_csv
+from worker.csv_upkeep import CsvUpkeep
 from worker.devices import Device
 from worker.lease_keeper import LeaseKeeper
 from worker.messages import Direct, Resume
@@ -97,6 +97,7 @@ class Supervisor:
             kill_grace_seconds=self._timing.kill_grace_seconds,
             say=say,
         )
+        self._csv = CsvUpkeep(store, hostname=identity.hostname, say=say)
         self._stopping = _Stopping()
         self._tally = _Tally()
         self._was_fenced = False
@@ -119,6 +120,7 @@ class Supervisor:
         finally:
             self._trainers.close()
             self._keeper.end(why)
+            self._csv.close()
         return WorkerSummary(
             completed=self._tally.completed,
             failed=self._tally.failed,
@@ -316,7 +318,7 @@ class Supervisor:
         self._tally.completed += after.state is State.COMPLETED
         self._tally.failed += after.state is State.FAILED
         if after.state in (State.COMPLETED, State.FAILED):
-            keep_csv(self._store, run.sweep_id, host=self._identity.hostname, say=self._say)
+            self._csv.changed(run.sweep_id)
         if ending.reason in _FAILURES:
             self._aside = self._reason_to_set_aside()
 

@@ -26,8 +26,8 @@ from orchestrator.options import value_text
 from orchestrator.records import AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord
 from orchestrator.repeat import repeat_command
 from orchestrator.runs import State
-from orchestrator.shapes import is_range
-from orchestrator.submission import stored_axes, stored_shape, sweep_file_of
+from orchestrator.shapes import RANGE_MARK
+from orchestrator.submission import stored_shape, sweep_file_of
 from orchestrator.sweep_file import write_sweep_file
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def read_story(store: "Store", run: RunRecord) -> RunStory:
     """What the database knows of `run`."""
     attempts = sorted(store.attempts(run.id), key=lambda one: one.fence)
     events = sorted(store.events(run_id=run.id, limit=SHOWN_EVENTS), key=lambda one: one.id)
-    return RunStory(run=run, repeat=repeat_command(run), attempts=attempts, events=events)
+    return RunStory(run=run, repeat=repeat_command(run.settings, run.seed), attempts=attempts, events=events)
 
 
 def _print_story(story: RunStory) -> None:
@@ -177,7 +177,7 @@ def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord]) -> None:
     axes: Mapping[str, list[Any]] = sweep.definition.get("axes", {})
     for name, values in axes.items():
         print(f"  {name}: {' '.join(value_text(value) for value in values)}")
-    swept = [name for name, values in stored_axes(sweep.definition).items() if len(values) > 1 or is_range(values[0])]
+    swept = [name for name, values in axes.items() if len(values) > 1 or RANGE_MARK in str(values[0])]
     print_table(
         ["run", *swept, "seed", "state", "step", "val loss"],
         [_run_row(run, swept) for run in runs],

@@ -137,7 +137,7 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
         earlier_looks=looks[:-1] if is_recorded else looks,
         is_recorded=is_recorded,
         waiting=sum(result.measured.standing is Standing.WAITING for result in results),
-        extension=_extension(results, contrasts),
+        extension=_extension(store, results, contrasts),
         warnings=[
             *grouping_warnings(grouping, contrasts, question.baseline),
             *unit_warnings(store, results, measure, timed=question.target is not None),
@@ -236,21 +236,20 @@ def _has_run_out(result: RunResult) -> bool:
     return result.run.state is State.COMPLETED or result.measured.standing is Standing.DIVERGED
 
 
-def _extension(results: Sequence[RunResult], contrasts: Sequence[Contrast]) -> Extension | None:
+def _extension(store: Store, results: Sequence[RunResult], contrasts: Sequence[Contrast]) -> Extension | None:
     """The seeds that undecided contrasts want, besides those that are under way. None across several sweeps."""
     sweeps = {result.run.sweep_id for result in results}
-    wanted = [
+    asked = [
         one.finding.further_seeds - one.pairs.waiting for one in contrasts if one.finding.further_seeds is not None
     ]
-    if len(sweeps) > 1:
+    if not contrasts and all(result.run.run_num == 1 for result in results):
+        asked = [PAIRS_TO_BEGIN_WITH - 1]
+    if len(sweeps) > 1 or max(asked, default=0) <= 0:
         return None
-    longest = max(result.run.run_num for result in results)
-    if not contrasts:
-        few = longest < 2
-        return Extension(sweep=sweeps.pop(), num_runs=PAIRS_TO_BEGIN_WITH) if few else None
-    if max(wanted, default=0) <= 0:
-        return None
-    return Extension(sweep=sweeps.pop(), num_runs=longest + max(wanted))
+    sweep = sweeps.pop()
+    # Filters may hide some of the sweep's seeds.
+    longest = max(run.run_num for run in store.runs(RunFilter(sweep_ids=(sweep,))))
+    return Extension(sweep=sweep, num_runs=longest + max(asked))
 
 
 def _question_text(measure: Measure, grouping: Grouping, baseline: Mapping[str, Any]) -> str:

@@ -6,15 +6,18 @@ import time
 from pathlib import Path
 
 from orchestrator.records import RunFilter
-from orchestrator.runs import State
 from orchestrator.store import OpenMode, open_store
 from tests.faults.harness import Fleet, Ground, drained, new_sweep, read_ledger, scaled, submit, wait_until
 from tests.faults.report import FaultRow
 from tests.faults.worker_under_fault import Faults
 from tests.stand_in_trainer import Plan
 
-ZOMBIES = 10
-PLAN = Plan(steps=40, step_seconds=0.03, checkpoint_every=5)
+ZOMBIES = 12
+AT_ONCE = 4
+# Long enough that all of a batch train at the same time.
+PLAN = Plan(steps=120, step_seconds=0.04, checkpoint_every=20)
+# A lease that a busy machine does not use up by itself.
+CALM = {"lease_seconds": 3.0, "self_fence_seconds": 2.2, "flush_seconds": 0.2}
 
 
 def run(scale: float, ground: Ground) -> list[FaultRow]:
@@ -27,30 +30,18 @@ def run(scale: float, ground: Ground) -> list[FaultRow]:
 
 
 def _with_zombies(count: int, kind: str, db: str, folder: Path, *, no_fence: bool) -> FaultRow:
-    """Stop `count` holders, have others finish their runs, let them go on."""
+    """Stop `count` holders in all, have others finish their runs, let them go on."""
     began = time.monotonic()
-    submit(db, new_sweep(count))
-    with Fleet(db=db, folder=folder, workers=0, plan=PLAN, faults=Faults(host="rescuer/1")) as fleet:
-        # Each on a host of its own: of a process elsewhere only the lease tells.
-        zombies = [fleet.start_one(faults=Faults(host="zombie-#/1", no_fence=no_fence)) for _ in range(count)]
-        with open_store(db, mode=OpenMode.READ) as store:
-            wait_until(
-                lambda: (
-                    len([run for run in store.runs(RunFilter()) if run.state is State.RUNNING and run.step >= 6])
-                    == count
-                ),
-                seconds=60,
-                what="every zombie trains",
-            )
-            for zombie in zombies:
-                os.kill(zombie.pid, signal.SIGSTOP)
-            fleet.start_one()
-            fleet.start_one()
-            wait_until(lambda: drained(store), seconds=120, what="every run is finished by others")
-        for zombie in zombies:
-            os.kill(zombie.pid, signal.SIGCONT)
-        _wait_for_words(fleet, count, no_fence=no_fence)
-        fleet.stop()
+    rescuer = Faults(host="rescuer/1", timing=CALM)
+    zombie = Faults(host="zombie-#/1", timing=CALM, no_fence=no_fence)
+    done = 0
+    with Fleet(db=db, folder=folder, workers=0, plan=PLAN, faults=rescuer) as fleet:
+        while done < count:
+            batch = min(AT_ONCE, count - done)
+            _rise_again(fleet, zombie, batch)
+            done += batch
+            _wait_for_words(fleet, done, no_fence=no_fence)
+            fleet.stop()  # the next batch begins among none but its own
         ledger = read_ledger(db, PLAN)
         name = "zombies with the fence taken out" if no_fence else "the same zombies with the fence"
         return FaultRow(
@@ -60,11 +51,31 @@ def _with_zombies(count: int, kind: str, db: str, folder: Path, *, no_fence: boo
             lost=ledger.lost + (0 if no_fence else ledger.wrong_points),
             finished_twice=ledger.finished_twice,
             stale_rows=ledger.stale_rows,
-            besides="must finish runs twice: the suite can see the fault" if no_fence else "",
+            besides="must finish runs twice: the suite can see the fault" if no_fence else "every write refused",
             seconds=time.monotonic() - began,
             broken=() if no_fence else (*ledger.problems, *fleet.complaints()),
             proves_sight=no_fence,
         )
+
+
+def _rise_again(fleet: Fleet, zombie: Faults, count: int) -> None:
+    """Stop workers that all train, let others finish their runs, let the stopped go on."""
+    submit(fleet.db, new_sweep(count))
+    # Each on a host of its own: of a process elsewhere only the lease tells.
+    zombies = [fleet.start_one(faults=zombie) for _ in range(count)]
+    with open_store(fleet.db, mode=OpenMode.READ) as store:
+        wait_until(
+            lambda: sum(run.step >= 2 for run in store.running(RunFilter())) == count,
+            seconds=60,
+            what="every zombie trains",
+        )
+        for one in zombies:
+            os.kill(one.pid, signal.SIGSTOP)
+        fleet.start_one()
+        fleet.start_one()
+        wait_until(lambda: drained(store), seconds=120, what="every run is finished by others")
+    for one in zombies:
+        os.kill(one.pid, signal.SIGCONT)
 
 
 def _wait_for_words(fleet: Fleet, count: int, *, no_fence: bool) -> None:

@@ -51,7 +51,7 @@ def _moved(moves: int, kind: str, db: str, folder: Path, library: Path, *, elsew
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     # A lease that a busy machine does not use up by itself: that would be another fault.
-    timing = {"lease_seconds": 4.0, "self_fence_seconds": 3.0}
+    timing = {"lease_seconds": 5.0, "self_fence_seconds": 4.0}
     faults = Faults(host="host-#/1" if elsewhere else "", timing=timing)
     submit(db, new_sweep(WORKERS))
     landed, seen, days = 0, 0, [1, 0, -1, 0]
@@ -69,7 +69,7 @@ def _moved(moves: int, kind: str, db: str, folder: Path, library: Path, *, elsew
                 _set_clock(stamp, day)
                 wait_until(lambda: _seen(store.live_workers(), day), seconds=20, what=f"the clock is {day} days off")  # noqa: B023
                 seen += 1
-                _let_a_lease_pass(store.live_workers, beats=15)
+                _let_a_lease_pass(store.live_workers, beats=18)
             wait_until(
                 lambda: not store.running(RunFilter()) and not store.waiting(), seconds=120, what="every run ends"
             )

@@ -1,4 +1,4 @@
-"""Who can read what hlbq writes, what it never writes, and what it never runs. docs/security.md says the same in words."""
+"""Who can read what hlbq writes, what it never writes, what it never runs: docs/security.md in tests."""
 
 import ast
 import csv
