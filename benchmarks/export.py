@@ -24,7 +24,7 @@ start = time.process_time()
 print(time.process_time() - start, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle) / 1024)
 """
 STORE_SETUP = """
-from orchestrator.blocks import Layout, Selection
+from orchestrator.export.blocks import Layout, Selection
 from orchestrator.export import export
 from orchestrator.records import RunFilter
 from orchestrator.store import OpenMode, open_store

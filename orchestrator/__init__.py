@@ -7,7 +7,7 @@ first asked for, so that a command pays for nothing that it does not use.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.frames import load as load
+    from orchestrator.export.frames import load as load
     from orchestrator.scripting import submit as submit
 
 __all__ = ["load", "submit"]
@@ -15,7 +15,7 @@ __all__ = ["load", "submit"]
 
 def __getattr__(name: str) -> Any:
     if name == "load":
-        from orchestrator.frames import load
+        from orchestrator.export.frames import load
 
         return load
     if name == "submit":

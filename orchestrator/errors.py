@@ -10,7 +10,8 @@ HlbqError
 │   └── DatabaseCorruptError     not a database, or a damaged one
 ├── FencedError            a write from a worker that no longer holds the run
 ├── WorkerGoneError        a beat from a worker that was taken for dead
-└── ExportError            a table or figure that can't be written
+├── ExportError            a table or figure that can't be written
+└── SyncError              W&B did not take what it was sent
 """
 
 from hlbgpt_core.errors import HlbqError
@@ -54,3 +55,7 @@ class WorkerGoneError(HlbqError):
 
 class ExportError(HlbqError):
     """A table or figure that can't be written."""
+
+
+class SyncError(HlbqError):
+    """W&B did not take what it was sent; it can be sent again."""

@@ -287,3 +287,30 @@ class DatabaseInfo:
     schema_version: str
     size_bytes: int
     rows: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncMark:
+    """How far a run was sent to W&B. Points are counted in rows: by step, `train` before `val`.
+
+    `planned_step` and `planned_fence` name the last point that was ever about to be sent, and the attempt that wrote
+    it; `told` is what W&B knows of the run's end. `leased_at` tells by its change alone that the holder lives.
+    """
+
+    generation: int = 0
+    rows_sent: int = 0
+    last_step: int = 0
+    planned_step: int = 0
+    planned_fence: int = 0
+    told: str = ""
+    lease_owner: str = ""
+    leased_at: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sendable:
+    """A run and its points that will not be taken back, by step and split. `ending` is empty until it has ended."""
+
+    run: RunRecord
+    points: Sequence[StoredPoint]
+    ending: str

@@ -62,7 +62,7 @@ def submit(
     )
     axes = _axes(settings, shape)
     plan = make_plan(axes, shape=shape, num_runs=num_runs, first_seed=seed)
-    check_place(axes, db)
+    check_place(plan, axes, db)
     _warn_of(plan)
     options: dict[str, Any] = {
         "priority": priority,

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from hlbgpt_core.text_sources import absolute_dataset, check_dataset
+from hlbgpt_core.text_sources import absolute_dataset, check_dataset, check_text_length
 from orchestrator.options import axes_of
 from orchestrator.plan import Plan
 from orchestrator.shapes import Axes, Range, Shape
@@ -25,7 +25,14 @@ def check_datasets(axes: Axes, *, missing_path_is_fine: bool) -> None:
         check_dataset(dataset, missing_path_is_fine=missing_path_is_fine)
 
 
-def check_place(axes: Axes, db: str | None) -> str:
+def check_lengths(plan: Plan) -> None:
+    """Raise the DataError of the first arm whose `text:` is too short for its sequences, where it is on this host."""
+    needs = {(arm.settings.dataset, arm.settings.max_sequence_length) for arm in plan.arms}
+    for dataset, max_sequence_length in sorted(needs):
+        check_text_length(dataset, max_sequence_length)
+
+
+def check_place(plan: Plan, axes: Axes, db: str | None) -> str:
     """Check what depends on where the workers are: with SQLite they are on this host, and need the data here.
 
     Returns a note for the user, or "". Raises DataError for a dataset that training could not use, DatabaseError
@@ -35,6 +42,7 @@ def check_place(axes: Axes, db: str | None) -> str:
 
     elsewhere = parse_location(db).dialect != "sqlite"
     check_datasets(axes, missing_path_is_fine=elsewhere)
+    check_lengths(plan)
     if elsewhere and any(name.startswith("text:") for name in axes.get("dataset", ())):
         return "the workers will look for the text: path on their own hosts"
     return ""

@@ -233,8 +233,12 @@ sync_marks = Table(
     metadata,
     Column("run_uid", Text, ForeignKey("runs.uid"), primary_key=True),
     Column("generation", Integer, nullable=False, server_default="0", doc="grows when a curve is sent anew"),
-    Column("last_step", BigInteger, nullable=False, server_default="0"),
+    Column("last_step", BigInteger, nullable=False, server_default="0", doc="of the last point that W&B took"),
     Column("lease_owner", Text, nullable=False, server_default=""),
     Column("leased_at", Float(53)),
     Column("updated_at", Float(53)),
+    Column("rows_sent", BigInteger, nullable=False, server_default="0"),
+    Column("planned_step", BigInteger, nullable=False, server_default="0", doc="of the last point about to be sent"),
+    Column("planned_fence", Integer, nullable=False, server_default="0", doc="the attempt that wrote that point"),
+    Column("told", Text, nullable=False, server_default="", doc="what W&B was told of the run's end"),
 )

@@ -18,8 +18,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hlbgpt_core.points import Directive, Facts, Phase, Point, Progress, SavedCheckpoint, Split
 from hlbgpt_core.code_digest import core_digest
+from hlbgpt_core.points import Directive, Facts, Phase, Point, Progress, SavedCheckpoint, Split
 from worker.messages import (
     CheckpointMade,
     Direct,

@@ -55,4 +55,6 @@ class CsvUpkeep:
             if sweep is not None and sweep.csv is not None and sweep.csv.host == self._hostname:
                 rewrite_sweep_csv(self._store, sweep)
         except (HlbqError, OSError) as error:
-            self._say(f"the CSV of sweep {sweep_id} was not written: {error}; `hlbq export` writes it from the database")
+            self._say(
+                f"the CSV of sweep {sweep_id} was not written: {error}; `hlbq export` writes it from the database"
+            )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.messages import Message, ProtocolError, Ready, ShutDown, decode, encode
+from worker.run_log import open_log
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class TrainerHandle:
         read_down, write_down = os.pipe()
         read_up, write_up = os.pipe()
         pipes = ("--read-fd", str(read_down), "--write-fd", str(write_up), "--parent-pid", str(os.getpid()))
-        log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        log = open_log(log_path)
         try:
             self._process = subprocess.Popen(
                 [*command, *pipes],

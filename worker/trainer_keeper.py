@@ -3,9 +3,8 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from orchestrator.records import Claim
-from orchestrator.state_folder import make_private_folder
 from hlbgpt_core.code_digest import core_digest
+from orchestrator.records import Claim
 from worker.devices import Device
 from worker.messages import Pause, Resume, Start
 from worker.trainer_handle import Inbox, TrainerHandle
@@ -40,7 +39,6 @@ class TrainerKeeper:
     def start(self, claim: Claim) -> TrainerHandle:
         """The trainer at work on the claimed run: the warm one, or a new one."""
         log_path = self._state_folder / claim.log_path
-        make_private_folder(log_path.parent)
         if not self._is_current():
             self.close()
             self._handle = TrainerHandle(self._command, self._environment, log_path, self._inbox)

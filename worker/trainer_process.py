@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from hlbgpt_core.code_digest import core_digest
 from hlbgpt_core.data import TokenData, load_data
 from hlbgpt_core.errors import DataError, DivergedError, OutOfMemoryError, SettingsError
 from hlbgpt_core.points import Directive, Facts, Outcome, Phase, Point, Progress, SavedCheckpoint, TrainingResult
 from hlbgpt_core.settings import Settings
 from orchestrator.runs import Reason
-from hlbgpt_core.code_digest import core_digest
 from worker.messages import (
     CheckpointMade,
     Direct,
@@ -42,6 +42,7 @@ from worker.messages import (
     encode,
 )
 from worker.processes import die_with_parent
+from worker.run_log import log_to
 
 PROGRESS_SECONDS = 0.5
 
@@ -233,19 +234,9 @@ def reason_of(error: BaseException) -> Reason:
     return Reason.DIVERGED if isinstance(error, DivergedError) else Reason.ERROR
 
 
-def log_to(path: str) -> None:
-    """Send standard output and error, C libraries' too, to the run's log."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
-
-
 def attend(start: Start, outbox: Outbox, control: Control, data: WarmData, around: Surroundings) -> None:
     """Train one run and report its end, whatever it is."""
-    log_to(start.log_path)
+    log_to(Path(start.log_path))
     control.begin(start.run_id, start.fence)
     reporter = PipeReporter(start, outbox, control, {"core_digest": around.core_digest})
     try:

@@ -135,7 +135,7 @@ def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":
     from orchestrator.comparison.groups import parse_baseline
     from orchestrator.comparison.measures import Goal, Moment
     from orchestrator.comparison.results import Question
-    from orchestrator.curve_sets import Axis
+    from orchestrator.metrics import Axis
 
     places: dict[Axis, Any] = {
         Axis.TOKENS: measure.at_tokens,

@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "export": ("export",),
         "plot": ("plot",),
         "compare": ("compare",),
+        "sync": ("sync",),
         "data": ("data",),
         "models": ("generate", "export-model"),
         "db": ("db",),

@@ -1,5 +1,6 @@
 """`hlbq generate` and `hlbq export-model`: what a run's model writes, and the model itself."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +19,7 @@ from orchestrator.records import RunRecord
 from orchestrator.state_folder import state_folder
 
 MAX_SEED = 2**63 - 1
+_DEVICE = re.compile(r"cpu|auto|cuda(:\d{1,3})?")
 
 
 class Which(StrEnum):
@@ -75,7 +77,9 @@ def generate(
         raise UsageError("which model?", "Name a run, or a file: hlbq generate 12   or: hlbq generate --model FOLDER")
     if any(0xD800 <= ord(character) <= 0xDFFF for character in prompt):
         raise UsageError(f"--prompt: {prompt!r} is not UTF-8", "Use plain text, and an UTF-8 locale.")
-    folder = Path(model).expanduser() if model is not None else run_model(database, str(run), place)
+    if not _DEVICE.fullmatch(device):
+        raise UsageError(f"--device: there is no device '{device}'", "Use cpu, auto, or cuda:N for the GPU number N.")
+    folder = model_path(model) if model is not None else run_model(database, str(run), place)
     arguments = ["generate", f"--model={folder}", f"--prompt={prompt}", f"--temperature={temperature!r}"]
     arguments += [f"--top_k={top_k}", f"--length={length}", f"--seed={seed}", f"--device={device}"]
     become_core_command("model_command", [*arguments, "--json"] if as_json else arguments)
@@ -90,6 +94,14 @@ def export_model(
     """Write a run's model to a folder: model.safetensors and settings.json."""
     found = run_model(database, run, place)
     become_core_command("model_command", ["export", f"--model={found}", f"--to={Path(folder).expanduser()}"])
+
+
+def model_path(name: str) -> Path:
+    """The folder or file of --model. Raises UsageError where there is none."""
+    path = Path(name).expanduser()
+    if not path.exists():
+        raise UsageError(f"there is no model at '{name}'", "Name a folder of hlbq export-model, or a file.")
+    return path
 
 
 def run_model(database: DatabaseOption, run: str, place: CheckpointOptions) -> Path:

@@ -1,17 +1,23 @@
-"""`hlbq plot`: curves as a figure."""
+"""`hlbq plot`: curves and last values as figures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, RunFilterOptions, counted, note
+from orchestrator.cli.common import DatabaseOption, RunFilterOptions, counted, note, warn
 from orchestrator.cli.export import chosen_or_latest
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
+from orchestrator.records import RunFilter
 
+if TYPE_CHECKING:
+    from orchestrator.plots import Drawn
+    from orchestrator.store import Store
+
+KINDS = "Other figures"
 Choice = TypeVar("Choice")
 
 
@@ -43,10 +49,59 @@ class PlotOptions(OptionGroup):
     allow_mixed_data: Annotated[
         bool, typer.Option("--allow_mixed_data", help="Draw runs of different versions of the data together.")
     ] = False
+    facet: Annotated[str, typer.Option("--facet", help="A panel for each value of this setting.", metavar="NAME")] = ""
+    colour: Annotated[
+        str, typer.Option("--colour", "--color", help="The setting that chooses the colour.", metavar="NAME")
+    ] = ""
+    style: Annotated[str, typer.Option("--style", help="The setting that chooses the line style.", metavar="NAME")] = ""
     title: Annotated[str, typer.Option("--title", help="A title above the figure.")] = ""
     csv: Annotated[
         Path | None, typer.Option("--csv", help="Read this table, written by hlbq export, and no database.")
     ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindOptions(OptionGroup):
+    """Figures other than curves."""
+
+    final: Annotated[
+        str,
+        typer.Option(
+            "--final",
+            help="The runs' last values against this setting, or against num_params, with a power-law fit.",
+            metavar="NAME",
+            rich_help_panel=KINDS,
+        ),
+    ] = ""
+    heatmap: Annotated[
+        list[str],
+        typer.Option(
+            "--heatmap",
+            help="Mean last values over two settings: rows, then columns.",
+            metavar="ROWS COLUMNS",
+            rich_help_panel=KINDS,
+        ),
+    ] = field(default_factory=list)
+    schedules: Annotated[
+        bool,
+        typer.Option(
+            "--schedules",
+            help="Learning rate, weight decay, batch size and sequence length.",
+            rich_help_panel=KINDS,
+        ),
+    ] = False
+
+    def name(self) -> str:
+        """The option that was given; empty for curves. Raises UsageError for several, and for a heat map of one
+        setting."""
+        given = [name for name in ("final", "heatmap", "schedules") if getattr(self, name)]
+        if len(given) > 1:
+            raise UsageError(f"--{' and --'.join(given)} are different figures", "Draw one at a time.")
+        if self.heatmap and len(self.heatmap) != 2:
+            raise UsageError(
+                f"--heatmap takes two settings, not {len(self.heatmap)}", "For instance: --heatmap depth width"
+            )
+        return given[0] if given else ""
 
 
 def register(app: typer.Typer) -> None:
@@ -56,37 +111,63 @@ def register(app: typer.Typer) -> None:
 
 def plot(
     how: PlotOptions,
+    kind: KindOptions,
     runs: RunFilterOptions,
     database: DatabaseOption,
     file: Annotated[Path | None, typer.Argument(help="The figure: .png, .svg or .pdf (default: METRIC.png).")] = None,
 ) -> None:
     """Draw a metric's curves: a line an arm, a band over its seeds.
 
-    Without filters it draws the latest sweep.
+    Without filters it draws the latest sweep. --final, --heatmap and --schedules draw other figures.
     """
-    from orchestrator.curve_sets import Axis, Band
-    from orchestrator.plots import Drawing, plot_metric
+    from orchestrator.plots.figures import check_ending, save
 
-    drawing = Drawing(
-        metric=how.metric,
-        x=_choice("--x", how.x, Axis),
-        band=_choice("--band", how.band, Band),
-        log_x=how.log_x,
-        log_y=how.log_y,
-        smooth=how.smooth,
-        past_shortest=how.past_shortest,
-        allow_mixed_data=how.allow_mixed_data,
-        title=how.title,
-    )
-    path = file or Path(f"{how.metric}.png")
+    path = file or Path(f"{kind.name() or how.metric}.png")
+    check_ending(path)
     if how.csv is not None:
         if runs.given() or database.db:
             raise UsageError("--csv reads a table, and filters and --db choose from a database", "Use one of the two.")
-        drawn = plot_metric(how.csv, path, drawing)
+        drawn = _drawn(how, kind, how.csv, None)
     else:
         with database.read() as store:
-            drawn = plot_metric(store, path, drawing, chosen_or_latest(runs, store))
+            drawn = _drawn(how, kind, store, chosen_or_latest(runs, store))
+    save(drawn.figure, path)
+    for warning in drawn.warnings:
+        warn(warning)
     note(f"wrote {path} ({counted(drawn.arms, 'arm')}, {counted(drawn.runs, 'run')})")
+
+
+def _drawn(how: PlotOptions, kind: KindOptions, source: "Store | Path", runs: RunFilter | None) -> "Drawn":
+    from orchestrator import plots
+    from orchestrator.metrics import Axis
+    from orchestrator.plots.curve_sets import Band
+
+    if kind.name() == "heatmap":
+        rows, columns = kind.heatmap
+        heat_map = plots.HeatMap(rows=rows, columns=columns, metric=how.metric, title=how.title)
+        return plots.plot_final(source, heat_map, runs, allow_mixed_data=how.allow_mixed_data)
+    looks: dict[str, Any] = {
+        "log_x": how.log_x,
+        "log_y": how.log_y,
+        "colour": how.colour,
+        "style": how.style,
+        "title": how.title,
+    }
+    if kind.name() == "final":
+        final = plots.FinalDrawing(against=kind.final, metric=how.metric, **looks)
+        return plots.plot_final(source, final, runs, allow_mixed_data=how.allow_mixed_data)
+    drawing = plots.Drawing(
+        metric=how.metric,
+        x=_choice("--x", how.x, Axis),
+        band=_choice("--band", how.band, Band),
+        smooth=how.smooth,
+        past_shortest=how.past_shortest,
+        facet=how.facet,
+        **looks,
+    )
+    if kind.name() == "schedules":
+        return plots.plot_schedules(source, drawing, runs)
+    return plots.plot_curves(source, drawing, runs, allow_mixed_data=how.allow_mixed_data)
 
 
 def _choice(option: str, text: str, choices: type[Choice]) -> Choice:

@@ -106,7 +106,7 @@ def work_off(
     store: "Store", sweep: SweepRecord, command: Sequence[str], count: int, state_dir: str | None = None
 ) -> bool:
     """Have `count` workers train the sweep, with a live view; True if a signal ended that."""
-    from orchestrator.live_view import LiveView
+    from orchestrator.status.live_view import LiveView
 
     log_path = _worker_log(store, sweep, state_dir)
     with log_path.open("ab") as log:

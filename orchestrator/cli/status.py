@@ -45,17 +45,17 @@ def _show(wanted: RunFilter, database: DatabaseOption, *, as_json: bool, watch: 
             if store.sweep(sweep_id) is None:
                 raise UsageError(f"there is no sweep {sweep_id}", "hlbq status lists the sweeps.")
         if watch:
-            from orchestrator import live_view
+            from orchestrator.status import live_view
 
             gc.enable()
             live_view.watch(store, wanted)
             return
-        from orchestrator.status import MOST_EVENTS_SHOWN, read_status
+        from orchestrator.status.reading import MOST_EVENTS_SHOWN, read_status
 
         found = read_status(store, wanted, now=time.time(), events=MOST_EVENTS_SHOWN if as_json else 0)
     if as_json:
         print_json(found.to_dict())
         return
-    from orchestrator.status_text import status_lines
+    from orchestrator.status.text import status_lines
 
     print("\n".join(status_lines(found)))

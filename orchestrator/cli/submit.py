@@ -114,7 +114,7 @@ def prepare_sweep(
     shape = sweep.shape()
     axes = settings.axes(repeated=shape.zipped())
     plan = make_plan(axes, shape=shape, num_runs=sweep.num_runs, first_seed=sweep.seed)
-    about_place = check_place(axes, database.db)
+    about_place = check_place(plan, axes, database.db)
     existing = existing_runs(plan, database, needed=sweep.skip_existing)
     if sweep.skip_existing:
         plan = plan.without(existing.runs)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.curve_sets import Axis, Metric
 from orchestrator.errors import UsageError
+from orchestrator.metrics import Axis, Metric
 from orchestrator.records import RunRecord
 from orchestrator.runs import Reason, State
 from orchestrator.store.curves import Curve

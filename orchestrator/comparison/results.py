@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.blocks import runs_with_curves
 from orchestrator.comparison.cautions import grouping_warnings, unit_warnings
 from orchestrator.comparison.contrasts import PAIRS_TO_BEGIN_WITH, Contrast, contrasts_of
 from orchestrator.comparison.groups import Group, Grouping, RunResult, check_comparable, check_name, group_runs
 from orchestrator.comparison.measures import Goal, Measure, Moment, Standing, goal_of, measure_run, reached
 from orchestrator.comparison.statistics import Summary, summarise
-from orchestrator.curve_sets import Axis, parse_metric
 from orchestrator.errors import ExportError, UsageError
+from orchestrator.export.blocks import runs_with_curves
+from orchestrator.metrics import Axis, parse_metric
 from orchestrator.options import value_text
 from orchestrator.records import RunFilter
 from orchestrator.runs import State

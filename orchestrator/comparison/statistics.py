@@ -114,7 +114,7 @@ def log_evidence(t: "float | NDArray[Any]", count: "int | NDArray[Any]") -> "NDA
     With n = count, v = n - 1 and g = 1 + n EFFECT_SCALE**2 it is
     g**(-1/2) ((1 + t**2 / (g v)) / (1 + t**2 / v))**(-n/2)
     (Gönen, Johnson, Lu and Westfall, 2005). As n grows this is a nonnegative martingale that starts at 1 whenever
-    the mean is 0 (Wang and Ramdas, 2024, after Lai, 1976), so by Ville's inequality it ever reaches 1 / alpha with
+    the mean is 0 (Wang and Ramdas, 2023, after Lai, 1976), so by Ville's inequality it ever reaches 1 / alpha with
     probability at most alpha. Takes arrays too; `count` at least 2.
     """
     import numpy

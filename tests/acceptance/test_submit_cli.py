@@ -16,6 +16,7 @@ import pytest
 from hlbgpt_core.errors import DataError
 from hlbgpt_core.points import Phase
 from orchestrator.cli.main import run_program
+from orchestrator.plan import make_plan
 from orchestrator.records import Ending, Live, RunFilter, RunRecord, SweepRecord, WorkerIdentity
 from orchestrator.runs import Reason, State
 from orchestrator.store import OpenMode, open_store
@@ -189,6 +190,7 @@ BAD_LINES = {
     "--dataset wikitext": ("'wikitext'", "wikitext-103"),
     "--dataset text:missing.txt": ("missing.txt", ""),
     "--dataset text:empty.txt": ("empty.txt", ""),
+    "--dataset text:text.txt": ("training text has at most", "--max_sequence_length"),
     "--dataset text:binary.txt": ("binary.txt", ""),
     "--seed -1": ("-1 is too small", "0"),
     "--seed 1 --seed 2": ("given twice", ""),
@@ -383,9 +385,10 @@ def test_dry_run_estimates_hours_from_completed_runs(hlbq: Hlbq) -> None:
 
 def test_with_postgresql_the_workers_look_for_the_text() -> None:
     axes = {"dataset": ("text:/not/on/this/host.txt",)}
-    assert "workers will look for the text: path" in check_place(axes, "postgresql://me@host/db")
+    plan = make_plan(axes)
+    assert "workers will look for the text: path" in check_place(plan, axes, "postgresql://me@host/db")
     with pytest.raises(DataError):
-        check_place(axes, "hlbq.db")
+        check_place(plan, axes, "hlbq.db")
 
 
 def test_wait_comes_back_when_all_have_ended(hlbq: Hlbq) -> None:

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from orchestrator.blocks import Layout, Selection
 from orchestrator.errors import ExportError
 from orchestrator.export import export
+from orchestrator.export.blocks import Layout, Selection
 from orchestrator.records import RunFilter
 from orchestrator.store import OpenMode, open_store
-from tests.faults.harness import Fleet, Ground, ask, drained, new_sweep, read_ledger, submit, wait_until
+from tests.faults.harness import Fleet, Ground, ask, drained, is_short, new_sweep, read_ledger, submit, wait_until
 from tests.faults.report import FaultRow
 from tests.faults.sigkill import real_sweep, undisturbed_curves
 from tests.faults.worker_under_fault import Faults
@@ -29,7 +29,7 @@ def run(scale: float, ground: Ground) -> list[FaultRow]:
     if os.geteuid() != 0:
         return [*rows, FaultRow(fault="disk full (tmpfs)", database="SQLite", skipped="only root can mount a tmpfs")]
     rows += [_tmpfs_database(ground), _tmpfs_export(ground)]
-    if scale >= 0.05:  # torch takes longer to load than a short draw may last
+    if not is_short(scale):  # torch takes longer to load than a short draw may last
         rows.append(_tmpfs_checkpoints(ground))
     return rows
 
@@ -112,7 +112,7 @@ def _tmpfs_checkpoints(ground: Ground) -> FaultRow:
     submit(db, real_sweep(1))
     with _tmpfs(folder / "state", megabytes=8) as disk:
         ballast = disk / "ballast"
-        _fill(ballast, leave=65_536)
+        _fill(ballast, leave=8_192)
         with Fleet(db=db, folder=folder, workers=1, faults=Faults(real_trainer=True)) as fleet:
             fleet.keep_up()
             warned = lambda: "no checkpoint at step" in _run_logs(disk)  # noqa: E731
@@ -180,7 +180,7 @@ def _tmpfs_export(ground: Ground) -> FaultRow:
 
 @contextlib.contextmanager
 def _tmpfs(folder: Path, *, megabytes: int) -> Iterator[Path]:
-    folder.mkdir(mode=0o700)
+    folder.mkdir(mode=0o700, exist_ok=True)
     size = f"size={megabytes}m,mode=0700"
     subprocess.run(["mount", "-t", "tmpfs", "-o", size, "hlbq-faults", str(folder)], check=True)
     try:

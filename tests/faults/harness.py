@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from sqlalchemy import text
 from hlbgpt_core.points import Split
 from hlbgpt_core.scale import check, resolve
 from hlbgpt_core.settings import Settings
+from orchestrator.errors import DatabaseBusyError
 from orchestrator.records import Bookkeeping, NewArm, NewRun, NewSweep, RunFilter
 from orchestrator.runs import Limits, Reason, State
 from orchestrator.store import OpenMode, Store, open_store
@@ -242,6 +244,23 @@ def trainers_of(supervisors: Sequence[int]) -> list[int]:
     return found
 
 
+def stop_between_transactions(store: Store, pids: Sequence[int]) -> None:
+    """SIGSTOP processes, none of them inside a write transaction of SQLite: that would keep everybody from writing.
+
+    `store` waits for a lock no longer than a moment.
+    """
+    while True:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            store.pause(RunFilter(run_ids=(-1,)), "nobody")  # writes nothing, but needs the lock
+            return
+        except DatabaseBusyError:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+            time.sleep(0.05)
+
+
 def children(pid: int) -> list[int]:
     """The child processes of a process."""
     try:
@@ -370,6 +389,11 @@ def expected_points(seed: int, plan: Plan) -> Sequence[tuple[Split, int, float]]
     """Every point that a stand-in's run must end with, in the order in which the store gives them."""
     train = [(Split.TRAIN, step, point_at(seed, step).loss) for step in range(1, plan.steps + 1)]
     return [*train, (Split.VAL, plan.steps, point_at(seed, plan.steps).loss)]
+
+
+def is_short(scale: float) -> bool:
+    """Whether only a short draw is wanted: then scenes that take long, and second databases, may be left out."""
+    return scale < 0.05
 
 
 def scaled(full: int, scale: float, *, least: int = 1) -> int:

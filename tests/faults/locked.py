@@ -19,7 +19,7 @@ WORKERS = 4
 
 def run(scale: float, ground: Ground) -> list[FaultRow]:
     """With the real intervals; a short draw shortens the lock and all intervals alike."""
-    shorter = 1.0 if scale >= 0.5 else 0.1
+    shorter = 1.0 if scale >= 0.5 else 0.06
     return [_locked(shorter, kind, db, folder) for kind, db, folder in ground.databases("locked")]
 
 

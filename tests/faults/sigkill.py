@@ -53,16 +53,16 @@ SUPERVISORS_SHARE = 0.4
 def run(scale: float, ground: Ground) -> list[FaultRow]:
     """The stand-in on both databases, then the real trainer."""
     rows = [
-        _with_stand_in(scaled(STAND_IN_FAULTS[kind], scale, least=10), kind, db, folder)
+        _with_stand_in(scaled(STAND_IN_FAULTS[kind], scale, least=6), kind, db, folder)
         for kind, db, folder in ground.databases("sigkill")
     ]
-    return [*rows, _with_real_trainer(scaled(REAL_FAULTS, scale, least=2), ground)]
+    return [*rows, _with_real_trainer(scaled(REAL_FAULTS, scale), ground)]
 
 
 def _with_stand_in(wanted: int, kind: str, db: str, folder: Path) -> FaultRow:
     began = time.monotonic()
     submit(db, new_sweep(20))
-    with Fleet(db=db, folder=folder, workers=8, plan=PLAN, faults=Faults(kill=SUPERVISOR_POINTS)) as fleet:
+    with Fleet(db=db, folder=folder, workers=min(8, wanted), plan=PLAN, faults=Faults(kill=SUPERVISOR_POINTS)) as fleet:
         at_random = _hurt(fleet, wanted, new_runs=20)
         fleet.faults, fleet.plan = Faults(), replace(PLAN, kill={})
         fleet.drain(seconds=120)
@@ -76,7 +76,7 @@ def _with_real_trainer(wanted: int, ground: Ground) -> FaultRow:
     """Seeds that are trained once undisturbed must come out the same, to the bit, however often they are killed."""
     began = time.monotonic()
     folder = ground.place("sigkill-real")
-    curves = undisturbed_curves(folder, runs=max(2, min(6, wanted // 6)))
+    curves = undisturbed_curves(folder, runs=max(1, min(6, wanted // 6)))
     db = str(folder / "hlbq.db")
     submit(db, real_sweep(len(curves)))
     points = {point: chance / 2 for point, chance in SUPERVISOR_POINTS.items()}

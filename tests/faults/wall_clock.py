@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.records import RunFilter, WorkerRecord
 from orchestrator.store import OpenMode, open_store
-from tests.faults.harness import Fleet, Ground, new_sweep, read_ledger, scaled, submit, wait_until
+from tests.faults.harness import Fleet, Ground, is_short, new_sweep, read_ledger, scaled, submit, wait_until
 from tests.faults.report import FaultRow
 from tests.faults.worker_under_fault import Faults
 from tests.stand_in_trainer import Plan
@@ -27,7 +27,7 @@ def run(scale: float, ground: Ground) -> list[FaultRow]:
     moves = scaled(MOVES, scale, least=2)
     return [
         _moved(moves, kind, db, folder, library, elsewhere=elsewhere)
-        for elsewhere in (False, True)
+        for elsewhere in ((True,) if is_short(scale) else (False, True))
         for kind, db, folder in ground.databases("wall-clock")
     ]
 

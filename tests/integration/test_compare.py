@@ -17,7 +17,7 @@ from orchestrator.comparison.groups import parse_baseline
 from orchestrator.comparison.measures import Goal, Moment
 from orchestrator.comparison.rendering import markdown, sentences
 from orchestrator.comparison.results import Comparison, Extension, Question, compare, record
-from orchestrator.curve_sets import Axis
+from orchestrator.metrics import Axis
 from orchestrator.records import Claim, Ending, NewArm, NewRun, RunFilter
 from orchestrator.runs import Reason
 from orchestrator.store import OpenMode, Store, open_store
@@ -319,6 +319,34 @@ def test_losses_of_different_tokenizers_are_refused_and_bits_per_byte_are_not(st
     assert "val_bits_per_byte" in refusal(store, Question(allow_mixed_data=True))
     found = compare(store, EVERYTHING, against("tokenizer=bytes", metric="val_bits_per_byte"))
     assert [group.summary.count for group in found.groups] == [2, 2]
+    by_tokens = Question(metric="val_bits_per_byte", moment=Moment.AT, axis=Axis.TOKENS, place=15_000)
+    assert "at the same number of tokens, not of bytes" in compare(store, EVERYTHING, by_tokens).warnings[0]
+
+
+def test_two_data_sets_are_refused(store: Store) -> None:
+    submit_sweep(store, [{"dataset": "pystdlib"}, {"dataset": "wikitext103"}], seeds=[100])
+    train_all(store, lambda claim: 4.0)
+    assert "different data: pystdlib, wikitext103 | Choose one: --where dataset=pystdlib" in refusal(store, Question())
+
+
+def test_the_same_run_of_two_sweeps_counts_once_and_sweeps_can_be_told_apart(store: Store) -> None:
+    three_depths(store, seeds=2)
+    submit_sweep(store, DEPTHS[:1], seeds=[100, 101, 102])
+    train_all(store, lambda claim: 5.0)
+    found = compare(store, EVERYTHING, Question())
+    assert [group.summary.count for group in found.groups] == [3, 2, 2] and found.groups[0].summary.mean == 5.0
+    assert "2 runs have the arm and seed of another run: the newest of each is taken" in found.warnings
+    apart = compare(store, RunFilter(where={"depth": 2}), against("sweep=1", by=("sweep",)))
+    assert [(one.label, list(one.pairs.differences)) for one in apart.contrasts] == [("sweep 2", [100, 101])]
+    assert apart.extension is None
+
+
+def test_a_single_arm_is_a_group_of_all_runs(store: Store) -> None:
+    submit_sweep(store, DEPTHS[:1], seeds=[100, 101])
+    train_all(store, lambda claim: 4.0)
+    found = compare(store, EVERYTHING, Question())
+    assert [(group.label, group.summary.count) for group in found.groups] == [("all runs", 2)]
+    assert "the groups differ in nothing: there is one arm" in refusal(store, against("depth=2"))
 
 
 def test_different_data_are_refused_unless_allowed(store: Store) -> None:

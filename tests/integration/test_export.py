@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from hlbgpt_core.points import Split
-from orchestrator.blocks import Layout, Selection
-from orchestrator.columns import csv_columns
-from orchestrator.csv_table import read_csv_rows
 from orchestrator.errors import ExportError
 from orchestrator.export import export, export_to_stdout, rewrite_sweep_csv
-from orchestrator.frames import load
+from orchestrator.export.blocks import Layout, Selection
+from orchestrator.export.columns import csv_columns
+from orchestrator.export.csv_table import read_csv_rows
+from orchestrator.export.frames import load
 from orchestrator.records import CsvTarget, Ending, RunFilter, SweepRecord
 from orchestrator.runs import Reason
 from orchestrator.store import OpenMode, Store, open_store

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.blocks import Selection
-from orchestrator.curve_sets import Axis, Band, arm_curves, curves_from_csv, curves_from_store
 from orchestrator.errors import ExportError
 from orchestrator.export import export
-from orchestrator.plots import COLOURS, Drawing, band_note, draw, line_looks, metric_label, plot_metric
+from orchestrator.export.blocks import Selection
+from orchestrator.metrics import Axis
+from orchestrator.plots.curve_sets import Band, arm_curves, curves_from_csv, curves_from_store
+from orchestrator.plots.figures import COLOURS, Drawing, band_note, draw, line_looks, metric_label, plot_metric
 from orchestrator.records import RunFilter
 from orchestrator.runs import Reason
 from orchestrator.store import Store

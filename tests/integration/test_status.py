@@ -11,11 +11,11 @@ import sys
 import pytest
 
 from hlbgpt_core.points import Phase, SavedCheckpoint, Split
-from orchestrator.live_view import LiveView, progress_line
 from orchestrator.records import CsvTarget, Ending, Live, RunFilter
 from orchestrator.runs import Reason, State
-from orchestrator.status import read_status
-from orchestrator.status_text import status_lines
+from orchestrator.status.live_view import LiveView, progress_line
+from orchestrator.status.reading import read_status
+from orchestrator.status.text import status_lines
 from orchestrator.store import OpenMode, Store, open_store
 from tests.conftest import VirtualClock
 from tests.sample_sweep import register, sample_point, sample_points, submit_sweep, work

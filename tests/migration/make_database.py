@@ -1,7 +1,8 @@
 """Make the database that tests/migration keeps of the program's schema: `python -m tests.migration.make_database`.
 
 Run it once when a schema is released, and keep the file for good. It holds a run in every state, points with
-numbers that are not finite, checkpoints, two attempts at one run, and a worker that was taken for dead.
+numbers that are not finite, checkpoints, two attempts at one run, a worker that was taken for dead, and a run that
+was sent to W&B.
 """
 
 import math
@@ -44,6 +45,18 @@ def fill(store: Store, clock: VirtualClock) -> None:
     store.cancel(RunFilter(run_ids=(4,)), "user")
     store.pause(RunFilter(run_ids=(5,)), "user")
     store.set_priority(RunFilter(run_ids=(6,)), 7, "user")
+
+    uid = finished_uid(store)
+    store.take_sync(uid, "a sync")
+    store.plan_sync(uid, "a sync", generation=0, step=2, fence=1)
+    store.commit_sync(uid, "a sync", rows_sent=3, last_step=2, told="completed finished 1")
+
+
+def finished_uid(store: Store) -> str:
+    """The first run's uid."""
+    run = store.run(1)
+    assert run is not None
+    return run.uid
 
 
 def main() -> None:

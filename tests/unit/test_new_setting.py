@@ -26,7 +26,7 @@ core.Settings = dataclasses.make_dataclass(
 
 from orchestrator import plan
 plan.Settings = core.Settings
-from orchestrator.columns import csv_columns
+from orchestrator.export.columns import csv_columns
 from orchestrator.options import axes_of, setting_parameters
 from orchestrator.settings_reference import settings_reference
 from orchestrator.store import OpenMode, open_store

@@ -50,8 +50,7 @@ def test_it_comes_to_the_same_arm_with_the_same_seed(
         return  # such an arm is never queued
     monkeypatch.setattr(sys, "stdin", None)
     # A text: path that is not on this host passes only where the workers are elsewhere.
-    monkeypatch.setenv("HLBQ_DB", "postgresql://nowhere.invalid/hlbq")
-    monkeypatch.setattr("orchestrator.cli.submit.measured_speeds", lambda database: {}, raising=False)
+    monkeypatch.setenv("HLBQ_DB", "postgresql://127.0.0.1:9/hlbq")
     words = shlex.split(repeat_command(arm.to_dict(), seed))
     assert words[:2] == ["hlbq", "submit"]
     code = run_program([*words[1:], "--dry-run", "--json"])

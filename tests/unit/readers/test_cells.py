@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.cells import CsvRows, cell, list_cell, read_cell, read_text_cell, text_cell
-from orchestrator.csv_table import read_csv_rows
 from orchestrator.errors import ExportError
+from orchestrator.export.cells import CsvRows, cell, list_cell, read_cell, read_text_cell, text_cell
+from orchestrator.export.csv_table import read_csv_rows
 
 numbers = st.one_of(st.integers(-(2**63), 2**63), st.floats(allow_nan=False, allow_infinity=False))
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))

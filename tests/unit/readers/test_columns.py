@@ -6,7 +6,7 @@ import pytest
 
 from hlbgpt_core import settings
 from hlbgpt_core.points import Split
-from orchestrator.columns import csv_columns, run_columns
+from orchestrator.export.columns import csv_columns, run_columns
 
 
 def test_every_setting_has_one_column() -> None:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hlbgpt_core.points import Split
-from orchestrator.curve_sets import Band, RunCurve, arm_curves, check_comparable, common_x, parse_metric, smoothed
 from orchestrator.errors import ExportError
+from orchestrator.metrics import parse_metric
+from orchestrator.plots.curve_sets import Band, RunCurve, arm_curves, check_comparable, common_x, smoothed
 
 
 def curve(x: list[float], y: list[float], *, seed: int = 1, fingerprint: str = "f", **settings: Any) -> RunCurve:

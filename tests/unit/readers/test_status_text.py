@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.status_text import TextTable, bar, sparkline
+from orchestrator.status.text import TextTable, bar, sparkline
 from orchestrator.wording import duration, short_count
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TextIO
 from orchestrator.errors import DatabaseBusyError
 from orchestrator.records import RunFilter
 from orchestrator.runs import State
-from orchestrator.status import Status, read_status
-from orchestrator.status_text import TextTable, counts_text, csv_notes, runs_table, sweeps_table, workers_table
+from orchestrator.status.reading import Status, read_status
+from orchestrator.status.text import TextTable, counts_text, csv_notes, runs_table, sweeps_table, workers_table
 from orchestrator.store import Store
 from orchestrator.wording import duration, loss_text, short_count
 

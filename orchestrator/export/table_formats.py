@@ -8,10 +8,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, Protocol
 
-from orchestrator.blocks import Block
-from orchestrator.cells import CsvRows, list_cell
-from orchestrator.columns import Column, Kind
 from orchestrator.errors import ExportError
+from orchestrator.export.blocks import Block
+from orchestrator.export.cells import CsvRows, list_cell
+from orchestrator.export.columns import Column, Kind
 
 
 class TableWriter(Protocol):

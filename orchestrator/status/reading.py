@@ -13,8 +13,8 @@ from hlbgpt_core.points import Split
 from orchestrator.arms import differing_settings
 from orchestrator.records import AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord, WorkerRecord
 from orchestrator.runs import State
+from orchestrator.status.time_left import estimate_sweep_seconds, run_seconds_left
 from orchestrator.store import Store
-from orchestrator.time_left import estimate_sweep_seconds, run_seconds_left
 
 # More running runs, or runs of a small sweep, than anybody reads are counted and not listed.
 MOST_RUNNING_SHOWN = 64

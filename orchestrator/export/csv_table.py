@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cells import CsvRows, opened_csv, read_cell, read_text_cell
-from orchestrator.columns import Kind, point_columns, run_columns
 from orchestrator.errors import ExportError
+from orchestrator.export.cells import CsvRows, opened_csv, read_cell, read_text_cell
+from orchestrator.export.columns import Kind, point_columns, run_columns
 
 # What tells a table of hlbq's from any other CSV, and a run from any other run.
 KEY_COLUMN = "uid"

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from hlbgpt_core.points import Split
-from orchestrator.columns import Column, point_columns, run_columns, run_values
+from orchestrator.export.columns import Column, point_columns, run_columns, run_values
 from orchestrator.records import RunFilter, RunRecord
 from orchestrator.store import Store
 from orchestrator.store.curves import CURVE_COLUMNS, Curve, NumberTexts

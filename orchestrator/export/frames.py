@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.blocks import Layout, Selection, blocks, columns_of
-from orchestrator.csv_table import read_csv_rows
 from orchestrator.errors import ExportError
+from orchestrator.export.blocks import Layout, Selection, blocks, columns_of
+from orchestrator.export.csv_table import read_csv_rows
 from orchestrator.records import RunFilter
 from orchestrator.store import OpenMode, Store, open_store
 

@@ -7,17 +7,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
-from orchestrator.blocks import Block, Layout, NewMetricError, Selection, blocks, columns_of, runs_with_curves
-from orchestrator.columns import Column, Kind, csv_columns
-from orchestrator.csv_table import copy_rows, csv_header
 from orchestrator.errors import ExportError
-from orchestrator.file_writing import LOCK_TIMEOUT_SECONDS, export_errors, locked_file, replaced_file
+from orchestrator.export.blocks import Block, Layout, NewMetricError, Selection, blocks, columns_of, runs_with_curves
+from orchestrator.export.columns import Column, Kind
+from orchestrator.export.csv_table import copy_rows, csv_header
+from orchestrator.export.file_writing import LOCK_TIMEOUT_SECONDS, export_errors, locked_file, replaced_file
+from orchestrator.export.table_formats import CsvTable, TableWriter, format_of
 from orchestrator.records import RunFilter, SweepRecord
 from orchestrator.runs import TERMINAL
 from orchestrator.store import Store
-from orchestrator.table_formats import CsvTable, TableWriter, format_of
-
-__all__ = ["Layout", "Selection", "csv_columns", "export", "export_to_stdout", "rewrite_sweep_csv"]
 
 
 def export(store: Store, path: str | Path, selection: Selection, *, append: bool = False) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator.options import value_text
 from orchestrator.runs import State
-from orchestrator.status import RunStatus, Status, SweepStatus, WorkerStatus
+from orchestrator.status.reading import RunStatus, Status, SweepStatus, WorkerStatus
 from orchestrator.wording import duration, loss_text, short_count
 
 BAR_WIDTH = 28

@@ -1,0 +1,188 @@
+"""`hlbq sync`: send the curves of runs to Weights & Biases."""
+
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.common import DatabaseOption, RunFilterOptions, counted, note
+from orchestrator.cli.option_groups import OptionGroup, grouped
+from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.errors import DatabaseBusyError, UsageError
+from orchestrator.records import RunFilter
+from orchestrator.state_folder import make_state_folder, state_folder
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+    from orchestrator.wandb_sync.session import SyncTiming
+    from orchestrator.wandb_sync.syncing import Syncer, Tally
+
+SIDE_LOCK = "side.lock"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncOptions(OptionGroup):
+    """How long to stay, and where things go."""
+
+    watch: Annotated[bool, typer.Option("--watch", help="Stay, and send what comes until Ctrl-C.")] = False
+    wandb_project: Annotated[
+        str, typer.Option("--wandb_project", help="The project of sweeps that were submitted without --log_wandb.")
+    ] = ""
+    state_dir: Annotated[
+        str | None,
+        typer.Option(help="Folder of checkpoints and logs (default: beside the SQLite file, as <db>.state)."),
+    ] = None
+    by_workers: Annotated[
+        bool, typer.Option("--by_workers", hidden=True, help="As workers start it: one a host, until all is sent.")
+    ] = False
+
+
+def register(app: typer.Typer) -> None:
+    """Add `hlbq sync`."""
+    app.command("sync", cls=VariadicCommand)(grouped(sync))
+
+
+def sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption) -> None:
+    """Send runs to Weights & Biases (without filters: of the sweeps submitted with --log_wandb).
+
+    Each point arrives once, however often this is run or killed. Sent are points up to a run's newest checkpoint, and
+    all once it has ended. WANDB_MODE=offline writes folders for `wandb sync`. Exit code 1 if some could not be sent.
+    """
+    from orchestrator.wandb_sync.session import SyncTiming
+
+    run_sync(how, runs, database, SyncTiming())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """What one call is to do. `follow_new`: marked sweeps that are submitted meanwhile are wanted too."""
+
+    store: "Store"
+    folder: Path
+    how: SyncOptions
+    wanted: RunFilter
+    follow_new: bool
+    timing: "SyncTiming"
+
+
+def run_sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption, timing: "SyncTiming") -> None:
+    """`hlbq sync` with its times given."""
+    with database.write() as store:
+        folder = make_state_folder(make_state_folder(state_folder(store.location.path, how.state_dir)) / "wandb")
+        if how.by_workers and not _alone_on_this_host(folder):
+            return
+        os.umask(0o077)  # wandb's own files are nobody else's business either
+        wanted = _wanted(store, runs, how)
+        if wanted is None:
+            note("no sweep was submitted with --log_wandb (-w); name others: hlbq sync --sweep 1 --wandb_project NAME")
+            return
+        _sync(_Task(store=store, folder=folder, how=how, wanted=wanted, follow_new=not runs.given(), timing=timing))
+
+
+def _sync(task: _Task) -> None:
+    from orchestrator.wandb_sync.holding import OwnFolder
+    from orchestrator.wandb_sync.session import Wandb
+    from orchestrator.wandb_sync.syncing import Syncer
+
+    wandb = Wandb(task.timing)
+    with OwnFolder(task.folder) as own:
+        _end_at_once_on_signals()
+        syncer = Syncer(
+            task.store,
+            wandb,
+            own,
+            task.folder,
+            timing=task.timing,
+            project=task.how.wandb_project,
+            say=note,
+            on_hang=_end_hung,
+        )
+        if task.how.watch or task.how.by_workers:
+            _watch(task, syncer)
+            return
+        tally = syncer.send_all(task.wanted)
+    _report(tally, task.folder if wandb.offline else None)
+
+
+def _watch(task: _Task, syncer: "Syncer") -> None:
+    """Pass after pass; for workers until nothing is left to send and no run of these sweeps is running."""
+    store, answers, wanted = task.store, True, task.wanted
+    while True:
+        try:
+            if task.follow_new:
+                wanted = RunFilter(sweep_ids=tuple(store.wandb_sweeps()))
+            running = bool(store.running(wanted))
+            tally = syncer.send_all(wanted)
+            answers = True
+            left = running or tally.failed or tally.held or store.unsent(wanted, limit=1)
+            if task.how.by_workers and not left:
+                return
+        except DatabaseBusyError as error:
+            if answers:
+                note(f"waiting for the database: {error.message}")
+            answers = False
+        time.sleep(task.timing.poll_seconds)
+
+
+def _wanted(store: "Store", runs: RunFilterOptions, how: SyncOptions) -> RunFilter | None:
+    """The runs to send; None where there are none to speak of. Raises UsageError for runs without a project."""
+    chosen = runs.to_filter()
+    marked = store.wandb_sweeps()
+    if not runs.given():
+        return RunFilter(sweep_ids=tuple(marked)) if marked else None
+    if how.wandb_project:
+        return chosen
+    named = chosen.sweep_ids or tuple({run.sweep_id for run in store.runs(chosen)})
+    for sweep_id in named:
+        if store.sweep(sweep_id) is None:
+            raise UsageError(f"there is no sweep {sweep_id}", "hlbq status lists the sweeps.")
+        if sweep_id not in marked:
+            raise UsageError(
+                f"sweep {sweep_id} was submitted without --log_wandb, so it has no project",
+                "Name one: --wandb_project NAME",
+            )
+    return chosen
+
+
+def _report(tally: "Tally", offline: Path | None) -> None:
+    note(f"{counted(tally.points, 'point')} of {counted(tally.runs, 'run')} " + ("written" if offline else "sent"))
+    if offline and tally.runs:
+        note(f"upload them with: wandb sync {offline}/offline-run-*")
+    if tally.held:
+        note(f"{counted(tally.held, 'run')} left to another sync that is at work")
+    if tally.failed:
+        note(f"{counted(tally.failed, 'run')} could not be sent; try again: hlbq sync")
+        raise typer.Exit(1)
+
+
+def _alone_on_this_host(folder: Path) -> bool:
+    """Take the lock of the sync that workers start; it lasts as long as the process. Then be no burden to them."""
+    from orchestrator.wandb_sync.holding import try_lock
+
+    if try_lock(folder / SIDE_LOCK) is None:
+        return False
+    os.nice(19)
+    return True
+
+
+def _end_at_once_on_signals() -> None:
+    """SIGINT and SIGTERM end this process without waiting for W&B: a sync may stop anywhere."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        # The runs it holds are free again as soon as the process is gone: the kernel unlocks its folder.
+        os._exit(130)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+
+
+def _end_hung() -> None:
+    print("error: W&B has not answered for too long; what is left is sent by the next hlbq sync", file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(1)

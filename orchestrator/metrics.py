@@ -1,0 +1,50 @@
+"""Metrics and axes of curves, by the names that people type."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from hlbgpt_core.points import Split
+from orchestrator.errors import ExportError
+from orchestrator.store.curves import CURVE_COLUMNS
+
+
+class Axis(StrEnum):
+    """What a figure's x is."""
+
+    STEPS = "steps"
+    EPOCHS = "epochs"
+    TOKENS = "tokens"
+    SECONDS = "seconds"
+
+    @property
+    def column(self) -> str:
+        """The column of a curve that holds it."""
+        return {"steps": "step", "epochs": "epoch", "tokens": "tokens_seen", "seconds": "cumulative_time"}[self.value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A metric of one split, by the name that people type: `val_loss`, `grad_norm`, `train_my_metric`."""
+
+    name: str
+    split: Split
+    column: str
+
+
+def parse_metric(name: str, extra: Sequence[str] = ()) -> Metric:
+    """The metric of that name; `extra` are users' own. Raises ExportError with the nearest for an unknown one."""
+    columns = [column for column in CURVE_COLUMNS if column != "step"]
+    wanted = name.replace("-", "_")
+    for split in Split:
+        bare = wanted.removeprefix(f"{split.value}_")
+        if bare != wanted and bare in (*columns, *extra):
+            return Metric(name=wanted, split=split, column=bare)
+    if wanted in (*columns, *extra):
+        split = Split.VAL if wanted == "bits_per_byte" else Split.TRAIN
+        return Metric(name=f"{split.value}_{wanted}", split=split, column=wanted)
+    known = [f"{split.value}_{column}" for column in (*columns, *extra) for split in Split] + columns
+    nearest = difflib.get_close_matches(wanted, known, n=1)
+    hint = f"Did you mean '{nearest[0]}'?" if nearest else f"For instance: {', '.join(known[:6])}."
+    raise ExportError(f"there is no metric '{name}'", hint)

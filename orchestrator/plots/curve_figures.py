@@ -1,0 +1,193 @@
+"""Figures of curves: a line an arm, a band over its seeds; small multiples by a setting; schedules."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.arms import arm_label, differing_settings
+from orchestrator.errors import ExportError
+from orchestrator.metrics import Axis
+from orchestrator.plots.curve_sets import ArmCurve, Band, arm_curves, resolve_band, sortable
+from orchestrator.plots.looks import (
+    MOST_IN_LEGEND,
+    SIZE_INCHES,
+    LineLook,
+    add_legend,
+    add_titles,
+    arm_labels,
+    axis_label,
+    count_ticks,
+    dress,
+    line_looks,
+    metric_label,
+    new_figure,
+    plain_logarithmic,
+)
+from orchestrator.plots.run_curves import RunCurve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SCHEDULES = ("train_lr", "train_weight_decay", "train_batch_size", "train_seq_length")
+_MOST_PANELS = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """What a figure of curves shows. `smooth` is the weight of the past in a moving average, 0 to below 1.
+
+    `facet` is a setting that gets a panel a value; `colour` and `style` are settings that choose those of the
+    lines (empty: chosen for you).
+    """
+
+    metric: str = "val_loss"
+    x: Axis = Axis.TOKENS
+    band: Band = Band.AUTO
+    log_x: bool = False
+    log_y: bool = False
+    smooth: float = 0.0
+    past_shortest: bool = False
+    facet: str = ""
+    colour: str = ""
+    style: str = ""
+    title: str = ""
+
+
+def draw_curves(runs: Sequence[RunCurve], drawing: Drawing) -> "Figure":
+    """The figure of these runs' curves, none of them empty."""
+    arms = arm_curves(runs, drawing.band, past_shortest=drawing.past_shortest)
+    names = differing_settings(arm.settings for arm in arms)
+    if drawing.facet:
+        return _draw_panels(arms, [name for name in names if name != drawing.facet], drawing)
+    figure = new_figure(len(arms))
+    axes = figure.add_subplot()
+    looks = line_looks([arm.settings for arm in arms], names, colour=drawing.colour, style=drawing.style)
+    _draw_arms(axes, arms, looks, _labels(arms, names), drawing)
+    _dress(axes, arms, drawing)
+    add_titles(figure, drawing.title, band_note(arms, drawing))
+    if len(arms) > 1 or names:
+        add_legend(figure, axes, title=_legend_title(arms))
+    return figure
+
+
+def _labels(arms: Sequence[ArmCurve], names: Sequence[str]) -> list[str]:
+    return arm_labels([arm.settings for arm in arms], names, [arm.num_params for arm in arms])
+
+
+def _legend_title(arms: Sequence[ArmCurve]) -> str:
+    return "setting (parameters)" if len({arm.num_params for arm in arms}) > 1 else ""
+
+
+def _draw_panels(arms: Sequence[ArmCurve], names: Sequence[str], drawing: Drawing) -> "Figure":
+    """A panel for each value of the facet, on the same axes; the same line means the same arm in all of them."""
+    values = sorted({arm.settings.get(drawing.facet) for arm in arms}, key=sortable)
+    if len(values) > _MOST_PANELS:
+        raise ExportError(
+            f"--facet {drawing.facet} would make {len(values)} panels",
+            f"{_MOST_PANELS} are the most; choose runs with filters.",
+        )
+    columns = min(len(values), 3)
+    rows = -(-len(values) // columns)
+    figure = new_figure(0, size=(3.1 * columns + 2.2, 2.6 * rows + 0.6))
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    panels = list(grid.flat)
+    looks = line_looks([arm.settings for arm in arms], names, colour=drawing.colour, style=drawing.style)
+    # Not the sizes: the facet may decide them.
+    labels = [arm_label(arm.settings, names) or "all runs" for arm in arms]
+    labelled: dict[str, Any] = {}
+    for axes, value in zip(panels, values, strict=False):
+        own = [place for place, arm in enumerate(arms) if arm.settings.get(drawing.facet) == value]
+        inside = [arms[place] for place in own]
+        _draw_arms(axes, inside, [looks[place] for place in own], [labels[place] for place in own], drawing)
+        _dress(axes, inside, drawing)
+        axes.set_title(arm_label({drawing.facet: value}, [drawing.facet]) or f"{drawing.facet} -", fontsize=9.5)
+        axes.label_outer()
+        labelled |= {str(line.get_label()): line for line in axes.get_lines() if line.get_label() in labels}
+    for axes in panels[len(values) :]:
+        axes.set_visible(False)
+        panels[len(values) - 1].xaxis.set_tick_params(labelbottom=True)
+    add_titles(figure, drawing.title, band_note(arms, drawing))
+    if names:
+        figure.legend(labelled.values(), labelled, loc="outside right upper", frameon=False, fontsize=8)
+    return figure
+
+
+def _draw_arms(
+    axes: "Axes", arms: Sequence[ArmCurve], looks: Sequence[LineLook], labels: Sequence[str], drawing: Drawing
+) -> None:
+    for arm, look, label in zip(arms, looks, labels, strict=True):
+        line = {"color": look.colour, "linestyle": look.style}
+        if drawing.band is Band.SEEDS:
+            for run in arm.runs:
+                axes.plot(run.x, run.y, linewidth=0.7, alpha=0.45, **line)
+        if arm.low is not None and arm.high is not None:
+            axes.fill_between(arm.x, arm.low, arm.high, color=look.colour, alpha=0.22, linewidth=0)
+        marker = "o" if len(arm.x) == 1 else None
+        axes.plot(arm.x, arm.mean, linewidth=look.width, label=label, marker=marker, markersize=4, **line)
+
+
+def _dress(axes: "Axes", arms: Sequence[ArmCurve], drawing: Drawing) -> None:
+    axes.set_xlabel(axis_label(drawing.x))
+    axes.set_ylabel(metric_label(drawing.metric, [run for arm in arms for run in arm.runs]))
+    if drawing.log_x:
+        plain_logarithmic(axes, "x")
+    else:
+        axes.set_xlim(left=0)
+    if drawing.log_y:
+        plain_logarithmic(axes, "y")
+    count_ticks(axes, drawing.x, max(float(arm.x[-1]) for arm in arms))
+    dress(axes)
+
+
+def band_note(arms: Sequence[ArmCurve], drawing: Drawing) -> str:
+    """What line and band are, in words."""
+    counts = sorted({len(arm.runs) for arm in arms})
+    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    bands = {resolve_band(drawing.band, count) for count in counts} - {Band.NONE}
+    if counts == [1]:
+        words = "one seed an arm: no interval"
+    elif bands == {Band.RANGE}:
+        words = f"mean of {seeds} seeds, band: lowest to highest"
+    elif bands == {Band.INTERVAL}:
+        words = f"mean of {seeds} seeds, band: 95 % t-interval of the mean"
+    elif bands == {Band.RANGE, Band.INTERVAL}:
+        words = f"mean of {seeds} seeds, band: 95 % t-interval (5 seeds and more), else lowest to highest"
+    elif drawing.band is Band.SEEDS:
+        words = f"mean of {seeds} seeds, thin: every seed"
+    else:
+        words = f"mean of {seeds} seeds"
+    return words + (f"; moving average, weight {drawing.smooth:g}" if drawing.smooth else "")
+
+
+def draw_schedules(schedules: Mapping[str, Sequence[RunCurve]], drawing: Drawing) -> "Figure":
+    """A panel for each scheduled quantity, by metric, with a line an arm: the mean over its seeds."""
+    arms = {
+        metric: arm_curves(runs, Band.NONE, past_shortest=drawing.past_shortest) for metric, runs in schedules.items()
+    }
+    every = [arm for own in arms.values() for arm in own]
+    names = differing_settings(arm.settings for arm in every)
+    lines = len(next(iter(arms.values())))
+    rows = -(-len(arms) // 2)
+    figure = new_figure(lines, size=(SIZE_INCHES[0] + 1.6 + (2.0 if lines <= MOST_IN_LEGEND else 0), 2.4 * rows + 0.5))
+    panels = list(figure.subplots(rows, min(len(arms), 2), sharex=True, squeeze=False).flat)
+    for axes, (metric, own) in zip(panels, arms.items(), strict=False):
+        looks = line_looks([arm.settings for arm in own], names, colour=drawing.colour, style=drawing.style)
+        for arm, look, label in zip(own, looks, _labels(own, names), strict=True):
+            axes.plot(
+                arm.x, arm.mean, color=look.colour, linestyle=look.style, linewidth=look.width, label=label,
+                drawstyle="default" if metric in ("train_lr", "train_weight_decay") else "steps-post",
+            )  # fmt: skip
+        axes.set_xlabel(axis_label(drawing.x))
+        axes.set_ylabel(metric_label(metric, ()).removeprefix("training "))
+        axes.set_ylim(bottom=0)
+        axes.set_xlim(left=0)
+        count_ticks(axes, drawing.x, max(float(arm.x[-1]) for arm in own))
+        dress(axes)
+        axes.label_outer()
+    for axes in panels[len(arms) :]:
+        axes.set_visible(False)
+    add_titles(figure, drawing.title, "mean over seeds")
+    if names:
+        add_legend(figure, panels[0], title=_legend_title(every), beside=True)
+    return figure

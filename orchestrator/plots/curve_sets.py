@@ -1,0 +1,115 @@
+"""The curves of a figure joined by arm: their mean on a common x, and the band around it."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.arms import differing_settings
+from orchestrator.plots.run_curves import RunCurve
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Below so many seeds a t-interval of the mean is wider than anything one would conclude from it.
+LEAST_SEEDS_FOR_INTERVAL = 5
+CONFIDENCE = 0.95
+
+
+class Band(StrEnum):
+    """What is shown around an arm's mean."""
+
+    AUTO = "auto"
+    INTERVAL = "interval"
+    RANGE = "range"
+    SEEDS = "seeds"
+    NONE = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmCurve:
+    """The runs of an arm on a common x: their mean, and the band's edges (both None where there is no band)."""
+
+    settings: Mapping[str, Any]
+    num_params: int
+    runs: Sequence[RunCurve]
+    x: "NDArray[Any]"
+    mean: "NDArray[Any]"
+    low: "NDArray[Any] | None"
+    high: "NDArray[Any] | None"
+
+
+def arm_curves(runs: Sequence[RunCurve], band: Band, *, past_shortest: bool) -> list[ArmCurve]:
+    """The runs joined by arm, in the order of the settings in which they differ."""
+    names = differing_settings(run.settings for run in runs)
+    return [_arm_curve(own, band, past_shortest=past_shortest) for own in grouped(runs, names).values()]
+
+
+def grouped(runs: Iterable[RunCurve], names: Sequence[str]) -> dict[tuple[Any, ...], list[RunCurve]]:
+    """The runs by their values of the settings `names`, in the order of the values."""
+    found: dict[tuple[Any, ...], list[RunCurve]] = {}
+    for run in runs:
+        found.setdefault(tuple(run.settings.get(name) for name in names), []).append(run)
+    return dict(sorted(found.items(), key=lambda item: tuple(sortable(value) for value in item[0])))
+
+
+def sortable(value: Any) -> tuple[int, float, str]:
+    """A key by which numbers come before texts."""
+    return (0, float(value), "") if isinstance(value, (int, float)) else (1, 0.0, str(value))
+
+
+def _arm_curve(runs: Sequence[RunCurve], band: Band, *, past_shortest: bool) -> ArmCurve:
+    import numpy
+
+    x = common_x([run.x for run in runs], past_shortest=past_shortest)
+    # Outside a run's own span there is nothing of it: nan there, and left out of the mean.
+    rows = [numpy.interp(x, run.x, run.y, left=math.nan, right=math.nan) for run in runs]
+    values = numpy.array(rows)
+    mean = numpy.nanmean(values, axis=0)
+    low, high = _edges(values, mean, resolve_band(band, len(runs)))
+    return ArmCurve(
+        settings=runs[0].settings, num_params=runs[0].num_params, runs=runs, x=x, mean=mean, low=low, high=high
+    )
+
+
+def common_x(several: Sequence["NDArray[Any]"], *, past_shortest: bool) -> "NDArray[Any]":
+    """The x at which any of the curves has a point, from where all have begun to where the first one ends.
+
+    With `past_shortest`, to where the last one ends.
+    """
+    import numpy
+
+    begin = max(x[0] for x in several)
+    end = (max if past_shortest else min)(x[-1] for x in several)
+    joined = numpy.unique(numpy.concatenate(several))
+    inside = joined[(joined >= begin) & (joined <= end)]
+    return inside if len(inside) else joined[:1]
+
+
+def resolve_band(band: Band, seeds: int) -> Band:
+    """What is drawn for an arm of so many seeds; AUTO is the range for few seeds, else the interval."""
+    if seeds < 2:
+        return Band.NONE
+    if band is Band.AUTO:
+        return Band.INTERVAL if seeds >= LEAST_SEEDS_FOR_INTERVAL else Band.RANGE
+    return band
+
+
+def _edges(
+    values: "NDArray[Any]", mean: "NDArray[Any]", band: Band
+) -> tuple["NDArray[Any] | None", "NDArray[Any] | None"]:
+    import numpy
+
+    if band is Band.RANGE:
+        return numpy.nanmin(values, axis=0), numpy.nanmax(values, axis=0)
+    if band is not Band.INTERVAL:
+        return None, None
+    from scipy.special import stdtrit
+
+    count = numpy.sum(~numpy.isnan(values), axis=0)
+    degrees = numpy.maximum(count - 1, 1)
+    deviation = numpy.sqrt(numpy.nansum((values - mean) ** 2, axis=0) / degrees)
+    half = stdtrit(degrees, (1 + CONFIDENCE) / 2) * deviation / numpy.sqrt(count)
+    half[count < 2] = math.nan
+    return mean - half, mean + half

@@ -1,0 +1,163 @@
+"""From runs to a figure in a file: read the curves, say what can't be shown, draw, save."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.arms import differing_settings
+from orchestrator.errors import ExportError
+from orchestrator.export.file_writing import replaced_file
+from orchestrator.metrics import Axis
+from orchestrator.plots.curve_figures import SCHEDULES, Drawing, draw_curves, draw_schedules
+from orchestrator.plots.curve_sets import grouped
+from orchestrator.plots.final_values import FinalDrawing, HeatMap, check_varies, draw_final, draw_heat_map, place_name
+from orchestrator.plots.looks import setting_name
+from orchestrator.plots.run_curves import RunCurve, check_comparable, read_curves, unfinished
+from orchestrator.records import RunFilter
+from orchestrator.store import Store
+from orchestrator.wording import counted
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ENDINGS = (".png", ".svg", ".pdf")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A figure, how many arms and runs it shows, and what a reader must know of those that it does not."""
+
+    figure: "Figure"
+    arms: int
+    runs: int
+    warnings: Sequence[str] = ()
+
+
+def plot_curves(
+    source: Store | str | Path,
+    drawing: Drawing | None = None,
+    runs: RunFilter | None = None,
+    *,
+    allow_mixed_data: bool = False,
+) -> Drawn:
+    """A metric's curves of `source` (a store, or a CSV that hlbq exported). Of a store, `runs`, or the latest sweep.
+
+    Raises ExportError for a metric that does not exist, and where there is nothing to draw or it can't be
+    compared; SettingsError for an unknown setting.
+    """
+    drawing = drawing or Drawing()
+    named: dict[str, Any] = {
+        name: setting_name(value) for name in ("facet", "colour", "style") if (value := getattr(drawing, name))
+    }
+    drawing = dataclasses.replace(drawing, **named)
+    read = _read(source, runs, drawing.metric, drawing.x, smooth=drawing.smooth)
+    found, warnings = _with_values(read, drawing.metric)
+    check_comparable(found, drawing.metric, allow_mixed_data=allow_mixed_data)
+    warnings += _said_of_ends(found, drawing.metric)
+    return Drawn(figure=draw_curves(found, drawing), arms=_arms(found), runs=len(found), warnings=warnings)
+
+
+def plot_final(
+    source: Store | str | Path,
+    drawing: FinalDrawing | HeatMap,
+    runs: RunFilter | None = None,
+    *,
+    allow_mixed_data: bool = False,
+) -> Drawn:
+    """The last values of the runs that have ended, against one setting or over two. Raises as `plot_curves`."""
+    if isinstance(drawing, HeatMap):
+        drawing = dataclasses.replace(drawing, rows=place_name(drawing.rows), columns=place_name(drawing.columns))
+        names = [drawing.rows, drawing.columns]
+    else:
+        drawing = dataclasses.replace(drawing, against=place_name(drawing.against))
+        names = [drawing.against]
+    read = _read(source, runs, drawing.metric, Axis.STEPS)
+    found, warnings = _with_values(read, drawing.metric)
+    open_runs = [run for run in found if unfinished(run)]
+    diverged = [run for run in found if run.diverged and not unfinished(run)]
+    if open_runs:
+        warnings.append(f"{counted(len(open_runs), 'run')} left out, still to finish")
+    if diverged:
+        warnings.append(f"{counted(len(diverged), 'run')} left out, with a last {drawing.metric} that is not finite")
+    found = [run for run in found if not run.diverged and not unfinished(run)]
+    if not found:
+        raise ExportError(
+            f"no run has a final '{drawing.metric}' ({'; '.join(warnings)})", "hlbq status shows how far the runs are."
+        )
+    check_comparable(found, drawing.metric, allow_mixed_data=allow_mixed_data)
+    check_varies(found, names)
+    figure = draw_heat_map(found, drawing) if isinstance(drawing, HeatMap) else draw_final(found, drawing)
+    return Drawn(figure=figure, arms=_arms(found), runs=len(found), warnings=warnings)
+
+
+def plot_schedules(source: Store | str | Path, drawing: Drawing | None = None, runs: RunFilter | None = None) -> Drawn:
+    """Learning rate, weight decay, batch size and sequence length over the run. Raises as `plot_curves`."""
+    drawing = drawing or Drawing()
+    found: dict[str, Sequence[RunCurve]] = {}
+    for metric in SCHEDULES:
+        read = [run for run in _read(source, runs, metric, drawing.x) if len(run.x)]
+        if read:
+            found[metric] = read
+    first = _with_values(next(iter(found.values()), ()), SCHEDULES[0])[0]
+    return Drawn(figure=draw_schedules(found, drawing), arms=_arms(first), runs=len(first))
+
+
+def save(figure: "Figure", path: str | Path) -> None:
+    """Write the figure as a png, svg or pdf file. Raises ExportError for another ending, and where it can't be
+    written."""
+    path = Path(path)
+    ending = check_ending(path)
+    with replaced_file(path) as stream:
+        # No date inside: the same runs give the same file.
+        metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(ending)
+        figure.savefig(stream, format=ending[1:], dpi=160, metadata=metadata)
+
+
+def check_ending(path: Path) -> str:
+    """The file's ending. Raises ExportError for one that names no figure format."""
+    ending = path.suffix.lower()
+    if path.is_dir():
+        raise ExportError(f"'{path}' is a folder", f"Name a file in it, for instance {path / 'val_loss.png'}.")
+    if ending not in ENDINGS:
+        raise ExportError(f"'{path}': the ending '{path.suffix}' names no figure format", f"Use {', '.join(ENDINGS)}.")
+    return ending
+
+
+def _read(
+    source: Store | str | Path, runs: RunFilter | None, metric: str, axis: Axis, *, smooth: float = 0.0
+) -> list[RunCurve]:
+    if isinstance(source, Store):
+        return read_curves(source, runs or _latest(source), metric, axis, smooth=smooth)
+    return read_curves(Path(source), RunFilter(), metric, axis, smooth=smooth)
+
+
+def _latest(store: Store) -> RunFilter:
+    latest = store.latest_sweep()
+    return RunFilter(sweep_ids=(latest.id,) if latest else ())
+
+
+def _with_values(read: Sequence[RunCurve], metric: str) -> tuple[list[RunCurve], list[str]]:
+    """The runs that have anything to draw, and a warning of the others."""
+    found = [run for run in read if len(run.x)]
+    if not read:
+        raise ExportError(f"no run has points of '{metric}' yet", "hlbq status shows how far the runs are.")
+    if not found:
+        raise ExportError(
+            f"'{metric}' is nan or infinite at every point of {counted(len(read), 'run')}",
+            "hlbq export with --layout points shows them; hlbq show RUN tells how a run ended.",
+        )
+    left_out = len(read) - len(found)
+    return found, [f"{counted(left_out, 'run')} left out, without a finite {metric}"] if left_out else []
+
+
+def _said_of_ends(runs: Sequence[RunCurve], metric: str) -> list[str]:
+    diverged = sum(run.diverged for run in runs)
+    if not diverged:
+        return []
+    return [f"{counted(diverged, 'run')} diverged: the line ends at the last finite {metric}"]
+
+
+def _arms(runs: Sequence[RunCurve]) -> int:
+    return len(grouped(runs, differing_settings(run.settings for run in runs)))

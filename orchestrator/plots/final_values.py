@@ -1,0 +1,253 @@
+"""Figures of the runs' last values: against a setting (scaling plots), and over two settings (heat maps)."""
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from hlbgpt_core.settings import specs, unknown_setting
+from orchestrator.arms import arm_label, differing_settings
+from orchestrator.errors import ExportError
+from orchestrator.options import value_text
+from orchestrator.plots.curve_sets import CONFIDENCE, grouped, sortable
+from orchestrator.plots.looks import (
+    LineLook,
+    add_legend,
+    add_titles,
+    dress,
+    line_looks,
+    metric_label,
+    new_figure,
+    plain_logarithmic,
+)
+from orchestrator.plots.power_law import PowerLaw, fit_power_law
+from orchestrator.plots.run_curves import RunCurve
+from orchestrator.wording import counted, short_count
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Sizes of the model, which a figure may have as its x although they are no settings, in words.
+SIZES = MappingProxyType({"num_params": "parameters", "num_non_embedding_params": "parameters without embeddings"})
+# What such a size follows from: lines are not told apart by it.
+_SETTINGS_OF_SIZE = frozenset({"model_scale", "depth", "width"})
+# Values further apart than this are shown on a logarithmic axis.
+_LOGARITHMIC_FROM = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalDrawing:
+    """The last value of a metric against a setting, or against `num_params`."""
+
+    against: str
+    metric: str = "val_loss"
+    log_x: bool = False
+    log_y: bool = False
+    colour: str = ""
+    style: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatMap:
+    """The mean last value of a metric over two settings: one a row, one a column."""
+
+    rows: str
+    columns: str
+    metric: str = "val_loss"
+    title: str = ""
+
+
+def place_name(name: str) -> str:
+    """A setting or size to draw against. Raises SettingsError, naming the nearest, for an unknown one."""
+    wanted = name.strip().replace("-", "_")
+    if wanted not in specs() and wanted not in SIZES:
+        raise unknown_setting(wanted)
+    return wanted
+
+
+def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing) -> "Figure":
+    """A dot a run, a line through the means, with their 95 % t-intervals, and a power law where there is one."""
+    place = _place_of(drawing.against)
+    names = [
+        name
+        for name in differing_settings(run.settings for run in runs)
+        if name != drawing.against and not (drawing.against in SIZES and name in _SETTINGS_OF_SIZE)
+    ]
+    lines = grouped(runs, names)
+    figure = new_figure(len(lines))
+    axes = figure.add_subplot()
+    known = sorted({place(run) for run in runs}, key=sortable)
+    are_numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known)
+    looks = line_looks([own[0].settings for own in lines.values()], names, colour=drawing.colour, style=drawing.style)
+    for own, look in zip(lines.values(), looks, strict=True):
+        label = arm_label(own[0].settings, names)
+        if are_numbers:
+            _draw_line(axes, [(float(place(run)), float(run.y[-1])) for run in own], look, label)
+        else:
+            dots = [(float(known.index(place(run))), float(run.y[-1])) for run in own]
+            _draw_line(axes, dots, look, label, may_fit=False)
+    _dress(axes, drawing, runs, known, are_numbers=are_numbers)
+    seeds = {len(own) for own in grouped_by(runs, [*names, drawing.against]).values()}
+    bars = "one seed a value: no interval" if seeds == {1} else "dots: seeds; bars: 95 % t-interval of the mean"
+    add_titles(figure, drawing.title, bars)
+    if axes.get_legend_handles_labels()[1]:
+        add_legend(figure, axes)
+    return figure
+
+
+def grouped_by(runs: Sequence[RunCurve], names: Sequence[str]) -> dict[tuple[Any, ...], list[RunCurve]]:
+    """The runs by their values of settings and sizes."""
+    found: dict[tuple[Any, ...], list[RunCurve]] = {}
+    for run in runs:
+        found.setdefault(tuple(_place_of(name)(run) for name in names), []).append(run)
+    return found
+
+
+def _place_of(name: str) -> Callable[[RunCurve], Any]:
+    if name in SIZES:
+        return lambda run: getattr(run, name)
+    return lambda run: run.settings.get(name)
+
+
+def _draw_line(
+    axes: "Axes", dots: Sequence[tuple[float, float]], look: LineLook, label: str, *, may_fit: bool = True
+) -> None:
+    x, y = zip(*sorted(dots), strict=True)
+    law = fit_power_law(x, y) if may_fit else None
+    axes.plot(x, y, "o", color=look.colour, markersize=3.5, alpha=0.45, markeredgewidth=0)
+    places = sorted(set(x))
+    values = [[b for a, b in dots if a == one] for one in places]
+    means = [statistics.fmean(own) for own in values]
+    halves = [_half_interval(own) for own in values]
+    # Where a law is fitted, it is the line: a second one through the means would only cover it.
+    style = "none" if law else look.style
+    text = ", ".join(part for part in (label, law_text(law) if law else "") if part)
+    axes.errorbar(
+        places, means, yerr=halves, color=look.colour, linestyle=style, linewidth=look.width, marker="D", markersize=5,
+        capsize=3, elinewidth=1.2, label=None if law else text or None,
+    )  # fmt: skip
+    if law:
+        import numpy
+
+        fine = numpy.geomspace(places[0], places[-1], 60)
+        drawn = [law.at(float(one)) for one in fine]
+        axes.plot(fine, drawn, color=look.colour, linestyle=look.style, linewidth=look.width, label=text)
+
+
+def _half_interval(values: Sequence[float]) -> float:
+    """Half the 95 % t-interval of the mean; nan, which is not drawn, for one value."""
+    if len(values) < 2:
+        return math.nan
+    from scipy.special import stdtrit
+
+    quantile = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2))
+    return quantile * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def law_text(law: PowerLaw) -> str:
+    """`x^(-0.076 ± 0.004)`: the exponent with the digits that its uncertainty leaves."""
+    digits = 3 if not law.half_width else max(2, min(4, 1 - math.floor(math.log10(law.half_width))))
+    return f"∝ x^({law.exponent:.{digits}f} ± {law.half_width:.{digits}f})"
+
+
+def _dress(
+    axes: "Axes", drawing: FinalDrawing, runs: Sequence[RunCurve], known: Sequence[Any], *, are_numbers: bool
+) -> None:
+    axes.set_xlabel(SIZES.get(drawing.against, drawing.against))
+    axes.set_ylabel(f"final {metric_label(drawing.metric, runs)}")
+    spread = are_numbers and known[0] > 0 and known[-1] / known[0] >= _LOGARITHMIC_FROM
+    if are_numbers and (drawing.log_x or spread):
+        plain_logarithmic(axes, "x")
+    if drawing.log_y:
+        plain_logarithmic(axes, "y")
+    if not are_numbers:
+        axes.set_xticks(range(len(known)), [value_text(value) for value in known])
+        axes.set_xlim(-0.5, len(known) - 0.5)
+    elif len(known) <= 8 and not _crowded(known):
+        from matplotlib.ticker import NullLocator
+
+        is_size = drawing.against in SIZES
+        axes.set_xticks(known, [short_count(value) if is_size else value_text(value) for value in known])
+        axes.xaxis.set_minor_locator(NullLocator())
+    dress(axes)
+
+
+def _crowded(values: Sequence[float]) -> bool:
+    """Whether labels at these values would stand in each other's way, on either kind of axis."""
+    if len(values) < 2:
+        return False
+    is_logarithmic = values[0] > 0 and values[-1] / values[0] >= _LOGARITHMIC_FROM
+    places = [math.log(value) for value in values] if is_logarithmic else list(values)
+    return min(b - a for a, b in pairwise(places)) < (places[-1] - places[0]) / 12
+
+
+def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap) -> "Figure":
+    """A cell a pair of values, its colour and number the mean last value of the runs there."""
+    import numpy
+
+    rows, columns = _place_of(drawing.rows), _place_of(drawing.columns)
+    row_values = sorted({rows(run) for run in runs}, key=sortable)
+    column_values = sorted({columns(run) for run in runs}, key=sortable)
+    if len(row_values) * len(column_values) > 1_600:
+        raise ExportError(
+            f"a heat map of {len(row_values)} x {len(column_values)} cells can't be read", "Choose runs with filters."
+        )
+    cells = grouped_by(runs, [drawing.rows, drawing.columns])
+    means = numpy.full((len(row_values), len(column_values)), math.nan)
+    for (row, column), own in cells.items():
+        means[row_values.index(row), column_values.index(column)] = statistics.fmean(run.y[-1] for run in own)
+    figure = new_figure(0, size=(2.6 + 0.85 * len(column_values), 1.5 + 0.55 * len(row_values)))
+    axes = figure.add_subplot()
+    image = axes.imshow(means, cmap="viridis", aspect="auto", origin="lower")
+    axes.set_facecolor("#EEEEEE")
+    axes.set_xticks(range(len(column_values)), [_short(drawing.columns, value) for value in column_values])
+    axes.set_yticks(range(len(row_values)), [_short(drawing.rows, value) for value in row_values])
+    axes.set_xlabel(SIZES.get(drawing.columns, drawing.columns))
+    axes.set_ylabel(SIZES.get(drawing.rows, drawing.rows))
+    axes.spines[:].set_visible(False)
+    if means.size <= 150:
+        _write_numbers(axes, means)
+    figure.colorbar(image, ax=axes).set_label(f"final {metric_label(drawing.metric, runs)}", fontsize=8.5)
+    counts = sorted({len(own) for own in cells.values()})
+    shown = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    others = [
+        name
+        for name in differing_settings(run.settings for run in runs)
+        if name not in (drawing.rows, drawing.columns)
+        and not ({drawing.rows, drawing.columns} & set(SIZES) and name in _SETTINGS_OF_SIZE)
+    ]
+    over = f", over {', '.join(others)} too" if others else ""
+    note = "one run a cell" if counts == [1] else f"mean of {shown} runs a cell{over}"
+    add_titles(figure, drawing.title, note)
+    return figure
+
+
+def _short(name: str, value: Any) -> str:
+    return short_count(value) if name in SIZES else value_text(value)
+
+
+def _write_numbers(axes: "Axes", means: Any) -> None:
+    import numpy
+
+    middle = (numpy.nanmin(means) + numpy.nanmax(means)) / 2
+    for (row, column), value in numpy.ndenumerate(means):
+        text = f"{value:.4g}" if math.isfinite(value) else "no run"
+        colour = "white" if value <= middle else "black"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8.5, color=colour)
+
+
+def check_varies(runs: Sequence[RunCurve], names: Sequence[str]) -> None:
+    """Raise ExportError where one of the settings has one value only: there is nothing to draw against."""
+    for name in names:
+        values = {_place_of(name)(run) for run in runs}
+        if len(values) > 1:
+            continue
+        swept = list(differing_settings(run.settings for run in runs))
+        hint = f"These differ: {', '.join(swept)}." if swept else "All runs have the same settings."
+        only = value_text(next(iter(values)))
+        raise ExportError(f"all {counted(len(runs), 'run')} have {name} {only}", hint)

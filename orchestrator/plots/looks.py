@@ -1,0 +1,185 @@
+"""How figures look: colours, line styles, labels with units, ticks and legends."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from hlbgpt_core.settings import specs, unknown_setting
+from orchestrator.arms import arm_label
+from orchestrator.metrics import Axis
+from orchestrator.plots.run_curves import RunCurve
+from orchestrator.wording import short_count
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Told apart with every common kind of colour blindness: Okabe and Ito, "Color Universal Design", 2008.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINE_STYLES: Sequence[Any] = ("-", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)))
+LINE_WIDTHS = (1.7, 3.0, 0.9)
+SIZE_INCHES = (6.4, 4.0)
+_WIDER_BY_INCHES = 3.6
+MOST_IN_LEGEND = 16
+
+_METRIC_WORDS = MappingProxyType(
+    {
+        "loss": "loss",
+        "acc": "accuracy",
+        "pplx": "perplexity",
+        "grad_norm": "gradient norm",
+        "bits_per_byte": "bits per byte",
+        "lr": "learning rate",
+        "weight_decay": "weight decay",
+        "batch_size": "batch size (sequences)",
+        "seq_length": "sequence length (tokens)",
+        "microbatches": "microbatches a step",
+        "cumulative_time": "training time (s)",
+        "tokens_seen": "training tokens",
+        "epoch": "epochs",
+    }
+)
+_AXIS_WORDS = MappingProxyType(
+    {
+        Axis.STEPS: "optimizer steps",
+        Axis.EPOCHS: "epochs",
+        Axis.TOKENS: "training tokens",
+        Axis.SECONDS: "training time (s)",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineLook:
+    """How an arm's line looks."""
+
+    colour: Any
+    style: Any
+    width: float = LINE_WIDTHS[0]
+
+
+def setting_name(name: str) -> str:
+    """A setting's name as people type it, with dashes as underscores. Raises SettingsError for an unknown one."""
+    wanted = name.strip().replace("-", "_")
+    if wanted not in specs():
+        raise unknown_setting(wanted)
+    return wanted
+
+
+def line_looks(
+    settings: Sequence[Mapping[str, Any]], names: Sequence[str], *, colour: str = "", style: str = ""
+) -> list[LineLook]:
+    """A look for each arm. Of the settings `names`, `colour` chooses the colour (else the one with the most values
+    that is not `style`), and the others the line's style and, where those run out, its width.
+
+    More values than colours that can be told apart are a scale from dark to light.
+    """
+    values = {name: list(dict.fromkeys(arm.get(name) for arm in settings)) for name in {*names, colour} - {""}}
+    if not values:
+        return [LineLook(colour=COLOURS[0], style=LINE_STYLES[0]) for _ in settings]
+    free = [name for name in names if name != style] or list(names)
+    coloured = colour or max(free, key=lambda name: len(values[name]))
+    palette = _palette(len(values[coloured]))
+    others = [style] if style else [name for name in names if name != coloured]
+    combinations = list(dict.fromkeys(tuple(arm.get(name) for name in others) for arm in settings))
+    looks = []
+    for arm in settings:
+        place = combinations.index(tuple(arm.get(name) for name in others))
+        width = LINE_WIDTHS[place // len(LINE_STYLES) % len(LINE_WIDTHS)]
+        chosen = palette[values[coloured].index(arm.get(coloured))]
+        looks.append(LineLook(colour=chosen, style=LINE_STYLES[place % len(LINE_STYLES)], width=width))
+    return looks
+
+
+def _palette(count: int) -> Sequence[Any]:
+    if count <= len(COLOURS):
+        return COLOURS
+    from matplotlib import colormaps
+
+    scale = colormaps["viridis"]
+    return [scale(0.92 * place / (count - 1)) for place in range(count)]
+
+
+def arm_labels(arms: Sequence[Mapping[str, Any]], names: Sequence[str], num_params: Sequence[int]) -> list[str]:
+    """`depth 4, width 192 (3.1M)`: the settings `names` of each arm, and its size where sizes differ."""
+    sizes = [f" ({short_count(size)})" if size and len(set(num_params)) > 1 else "" for size in num_params]
+    return [(arm_label(arm, names) or "all runs") + size for arm, size in zip(arms, sizes, strict=True)]
+
+
+def axis_label(axis: Axis) -> str:
+    """The x axis in words, with units."""
+    return _AXIS_WORDS[axis]
+
+
+def metric_label(metric: str, runs: Iterable[RunCurve]) -> str:
+    """The y axis in words, with units: `validation loss (nats per byte)`."""
+    split = {"val": "validation ", "train": "training "}.get(metric.partition("_")[0], "")
+    column = metric.partition("_")[2] if split else metric
+    words = split + _METRIC_WORDS.get(column, column)
+    if column != "loss":
+        return words
+    in_bytes = {run.settings.get("tokenizer") for run in runs} == {"bytes"}
+    return f"{words} (nats per {'byte' if in_bytes else 'token'})"
+
+
+def new_figure(lines: int, *, size: tuple[float, float] = SIZE_INCHES) -> "Figure":
+    """An empty figure that is drawn without a display, wider where its legend stands beside it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    width, height = size
+    figure = Figure(figsize=(width + (_WIDER_BY_INCHES if lines > MOST_IN_LEGEND else 0), height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def dress(axes: "Axes") -> None:
+    """A light grid behind the lines, and no frame above and on the right."""
+    axes.grid(True, which="major", color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def add_titles(figure: "Figure", title: str, note: str) -> None:
+    """The title, and in small letters under it what lines and bands are."""
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    if note:
+        figure.supxlabel(note, x=0.99, ha="right", fontsize=7.5, color="#555555")
+
+
+def add_legend(figure: "Figure", axes: "Axes", *, title: str = "", beside: bool = False) -> None:
+    """The legend of the labelled lines: in the axes, or beside them where it is long or `beside` is wanted."""
+    handles, labels = axes.get_legend_handles_labels()
+    look: dict[str, Any] = {"frameon": False, "handlelength": 2.6, "alignment": "left", "title": title or None}
+    if len(labels) <= MOST_IN_LEGEND and not beside:
+        axes.legend(handles, labels, fontsize=8.5, title_fontsize=8.5, loc="best", **look)
+    else:
+        columns = 1 + len(labels) // 40
+        look |= {"fontsize": 8 if len(labels) <= MOST_IN_LEGEND else 7, "title_fontsize": 8}
+        figure.legend(handles, labels, loc="outside right upper", ncols=columns, **look)
+
+
+def plain_logarithmic(axes: "Axes", which: str) -> None:
+    """Make x or y logarithmic, with ticks such as 2, 3, 4 and 0.001 in place of powers of ten."""
+    from matplotlib.ticker import LogFormatter, MaxNLocator, NullLocator, ScalarFormatter
+
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
+    if low > 0 and high / low < 5:  # too little of a decade for ticks at its parts
+        axis.set_major_locator(MaxNLocator(6))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(ScalarFormatter(useOffset=False))
+        return
+    axis.set_major_formatter(LogFormatter())
+    axis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
+
+
+def count_ticks(axes: "Axes", axis: Axis, largest: float) -> None:
+    """`10M` in place of 10000000 where x counts tokens, or many steps."""
+    from matplotlib.ticker import EngFormatter
+
+    if axis is Axis.TOKENS or (axis is Axis.STEPS and largest >= 10_000):
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))

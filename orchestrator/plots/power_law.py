@@ -1,0 +1,39 @@
+"""A power law through measured points."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestrator.plots.curve_sets import CONFIDENCE
+
+# Two values of x are always on a power law.
+LEAST_PLACES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerLaw:
+    """y = factor * x ** exponent. `half_width` is that of the exponent's 95 % t-interval."""
+
+    factor: float
+    exponent: float
+    half_width: float
+
+    def at(self, x: float) -> float:
+        """The law's y at `x`."""
+        return float(self.factor * x**self.exponent)
+
+
+def fit_power_law(x: Sequence[float], y: Sequence[float]) -> PowerLaw | None:
+    """The least-squares line through log y over log x; each point counts as one independent measurement.
+
+    None for fewer than three different x, and where anything is not positive and finite.
+    """
+    if len(set(x)) < LEAST_PLACES or not all(0 < value < math.inf for value in (*x, *y)):
+        return None
+    import numpy
+    from scipy.special import stdtrit
+    from scipy.stats import linregress
+
+    line = linregress(numpy.log(x), numpy.log(y))
+    half_width = float(stdtrit(len(x) - 2, (1 + CONFIDENCE) / 2) * line.stderr)
+    return PowerLaw(factor=math.exp(line.intercept), exponent=float(line.slope), half_width=half_width)

@@ -1,0 +1,172 @@
+"""One curve of a metric for each run, read from the database or from an exported table."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hlbgpt_core.settings import specs
+from orchestrator.errors import ExportError
+from orchestrator.export.blocks import runs_with_curves
+from orchestrator.export.columns import run_columns
+from orchestrator.export.csv_table import read_csv_rows
+from orchestrator.metrics import Axis, Metric, parse_metric
+from orchestrator.records import RunFilter
+from orchestrator.runs import State
+from orchestrator.store import Store
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunCurve:
+    """One run's curve: `x` and `y` have the same length, `x` rises, `y` is finite.
+
+    They are empty where the run has points and none of them is finite. `diverged` says that the last one is not.
+    `state` is empty where a table does not tell it.
+    """
+
+    settings: Mapping[str, Any]
+    num_params: int
+    seed: int
+    data_fingerprint: str
+    x: "NDArray[Any]"
+    y: "NDArray[Any]"
+    num_non_embedding_params: int = 0
+    state: str = ""
+    diverged: bool = False
+
+
+def read_curves(
+    source: Store | Path, wanted: RunFilter, metric: str, axis: Axis, *, smooth: float = 0.0
+) -> list[RunCurve]:
+    """The curves of a store's runs that match, or of all runs of an exported table, of those that have the metric.
+
+    Raises ExportError for a metric that none of them has, naming the nearest.
+    """
+    if isinstance(source, Store):
+        return curves_from_store(source, wanted, metric, axis, smooth=smooth)
+    return curves_from_csv(source, metric, axis, smooth=smooth)
+
+
+def curves_from_store(store: Store, wanted: RunFilter, metric: str, axis: Axis, *, smooth: float) -> list[RunCurve]:
+    """The curves of the runs that match, of those that have the metric. Raises ExportError for an unknown one."""
+    parsed = find_metric(store, wanted, metric)
+    found = []
+    for run, curves in ((pair.run, pair.curves) for pair in runs_with_curves(store, wanted, parsed.split)):
+        curve = curves.get(parsed.split)
+        if curve is None or (parsed.column not in curve.columns and parsed.column not in curve.extra):
+            continue
+        about = {
+            "settings": run.settings,
+            "num_params": run.num_params,
+            "num_non_embedding_params": run.num_non_embedding_params,
+            "seed": run.seed,
+            "data_fingerprint": str(run.facts.get("data_fingerprint", "")),
+            "state": run.state.value,
+        }
+        found += _run_curve(about, curve[axis.column], curve[parsed.column], smooth)
+    return found
+
+
+def find_metric(store: Store, wanted: RunFilter, name: str) -> Metric:
+    """The metric of that name, users' own included. Raises ExportError with the nearest for an unknown one."""
+    try:
+        return parse_metric(name)
+    except ExportError:
+        return parse_metric(name, own_metrics(store, wanted))
+
+
+def own_metrics(store: Store, wanted: RunFilter) -> Sequence[str]:
+    """The metrics without a column of their own that any of the runs has."""
+    found = runs_with_curves(store, wanted)
+    return sorted({name for pair in found for curve in pair.curves.values() for name in curve.extra})
+
+
+def curves_from_csv(path: Path, metric: str, axis: Axis, *, smooth: float) -> list[RunCurve]:
+    """The curves of an exported table with a row a run; tables of the original tool will do.
+
+    Raises ExportError for a file that is no such table, and for a metric or an x that it does not have.
+    """
+    names = {(column.split, column.metric): column.name for column in run_columns() if column.split}
+    found = []
+    for row in read_csv_rows(path):
+        parsed = parse_metric(metric, [name.partition("_")[2] for name in row if name.startswith(("train_", "val_"))])
+        y_name = names.get((parsed.split, parsed.column), parsed.name)
+        x_name = names[parsed.split, axis.column]
+        for name in (y_name, x_name):
+            if name not in row:
+                raise ExportError(f"'{path}' has no column '{name}'", "Write it anew with hlbq export.")
+        x, y = row[x_name], row[y_name]
+        if isinstance(x, list) and isinstance(y, list):
+            about = {
+                "settings": {name: row[name] for name in specs() if name in row},
+                "num_params": row.get("num_params") or 0,
+                "num_non_embedding_params": row.get("num_non_embedding_params") or 0,
+                "seed": row.get("seed") or 0,
+                "data_fingerprint": str(row.get("data_fingerprint") or ""),
+                "state": str(row.get("state") or ""),
+            }
+            found += _run_curve(about, x, y, smooth)
+    return found
+
+
+def _run_curve(
+    about: Mapping[str, Any], x: Sequence[float], y: Sequence[float | None], smooth: float
+) -> list[RunCurve]:
+    """The run's curve; none of a run for which nothing was recorded."""
+    import numpy
+
+    recorded = [(a, b) for a, b in zip(x, y, strict=True) if b is not None and math.isfinite(a)]
+    if not recorded:
+        return []
+    finite = [pair for pair in recorded if math.isfinite(pair[1])]
+    values = numpy.array(finite, dtype=float).reshape(-1, 2)
+    diverged = not math.isfinite(recorded[-1][1])
+    return [RunCurve(**about, x=values[:, 0], y=smoothed(values[:, 1], smooth), diverged=diverged)]
+
+
+def unfinished(run: RunCurve) -> bool:
+    """Whether the run's last point is not its final one."""
+    return run.state in (State.PENDING.value, State.RUNNING.value)
+
+
+def smoothed(values: "NDArray[Any]", weight: float) -> "NDArray[Any]":
+    """The exponential moving average with `weight` on the past (0: the values), corrected for its start.
+
+    Correction as in Adam (Kingma and Ba, 2015): divided by 1 - weight**t.
+    """
+    import numpy
+
+    if not weight:
+        return values
+    averaged = numpy.empty_like(values)
+    average = 0.0
+    for place, value in enumerate(values):
+        average = weight * average + (1 - weight) * value
+        averaged[place] = average / (1 - weight ** (place + 1))
+    return averaged
+
+
+def check_comparable(runs: Sequence[RunCurve], metric: str, *, allow_mixed_data: bool) -> None:
+    """Raise ExportError where the runs' numbers mean different things: other tokens, or other data."""
+    tokenizers = sorted(set(_texts(runs, "tokenizer")))
+    if len(tokenizers) > 1 and metric.endswith(("loss", "pplx")):
+        raise ExportError(
+            f"'{metric}' of different tokenizers can't be compared: {', '.join(tokenizers)}",
+            "Use --metric val_bits_per_byte, or choose one: --where tokenizer=" + tokenizers[0],
+        )
+    fingerprints = {run.data_fingerprint for run in runs if run.data_fingerprint}
+    if len(fingerprints) > len(set(zip(_texts(runs, "dataset"), _texts(runs, "tokenizer"), strict=True))) and (
+        not allow_mixed_data
+    ):
+        raise ExportError(
+            f"the runs were trained on {len(fingerprints)} different versions of their data",
+            "Choose runs with filters, or add --allow_mixed_data.",
+        )
+
+
+def _texts(runs: Sequence[RunCurve], name: str) -> Iterator[str]:
+    return (str(run.settings.get(name) or "") for run in runs)

@@ -1,0 +1,149 @@
+"""How far each run was sent to W&B, and which sync holds it: the table sync_marks.
+
+A run is held by its `lease_owner` for as long as `leased_at` keeps changing; who judges it compares what they saw
+before with what they see now, and never two clocks.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, Text, and_, case, cast, func, or_, select, text, update
+
+from orchestrator.records import RunFilter, Sendable, StoredPoint, SyncMark
+from orchestrator.runs import TERMINAL
+from orchestrator.store.base import StoreBase
+from orchestrator.store.filters import conditions
+from orchestrator.store.rows import RUN_ROWS, read_point, run_record
+from orchestrator.tables import points, runs, sweeps, sync_marks
+
+_NEW_MARK = text("INSERT INTO sync_marks (run_uid) VALUES (:uid) ON CONFLICT (run_uid) DO NOTHING")
+_ENDED = runs.c.state.in_([state.value for state in TERMINAL])
+# What W&B is told of a run's end: another end of the same run (after a retry) reads otherwise.
+_ENDING = runs.c.state + " " + func.coalesce(runs.c.reason, "") + " " + cast(runs.c.fence, Text)
+_SPLITS = ("train", "val")
+
+
+class SyncStore(StoreBase):
+    """Marks and leases of the W&B sync."""
+
+    def unsent(self, wanted: RunFilter, *, limit: int, after_id: int = 0) -> list[int]:
+        """Numbers of runs with something to send, after `after_id`: points up to their checkpoint, or their end."""
+        with self._read() as connection:
+            query = (
+                select(runs.c.id)
+                .outerjoin(sync_marks, sync_marks.c.run_uid == runs.c.uid)
+                .where(runs.c.id > after_id, runs.c.fence > 0, _something_to_send(), *conditions(connection, wanted))
+                .order_by(runs.c.id)
+                .limit(limit)
+            )
+            return list(connection.execute(query).scalars())
+
+    def sendable(self, run_id: int) -> Sendable:
+        """What W&B may be sent of a run by now: all of one that ended, else up to its newest checkpoint."""
+        with self._read() as connection:
+            run = run_record(connection.execute(RUN_ROWS.where(runs.c.id == run_id)).one())
+            # One statement, so that points and checkpoint are of one moment on PostgreSQL too.
+            query = (
+                select(points, case((_ENDED, _ENDING), else_="").label("ending"))
+                .join(runs, runs.c.id == points.c.run_id)
+                .where(runs.c.id == run_id, or_(_ENDED, points.c.step <= func.coalesce(runs.c.checkpoint_step, -1)))
+                .order_by(points.c.step, points.c.split)
+            )
+            rows = connection.execute(query).all()
+            ending = rows[-1].ending if rows else connection.execute(_ending_of(run_id)).scalar_one()
+            stored: Sequence[StoredPoint] = [read_point(row) for row in rows]
+            return Sendable(run=run, points=stored, ending=ending)
+
+    def sync_mark(self, uid: str) -> SyncMark | None:
+        """How far a run was sent; None if no sync ever held it."""
+        with self._read() as connection:
+            row = connection.execute(select(sync_marks).where(sync_marks.c.run_uid == uid)).first()
+            return None if row is None else _mark(row)
+
+    def take_sync(self, uid: str, owner: str, *, lapsed: SyncMark | None = None) -> SyncMark | None:
+        """Hold a run for `owner`; None where another sync does. `lapsed` is a mark whose holder was judged dead: it
+        counts only if the row is still as it was seen."""
+        free: list[ColumnElement[bool]] = [sync_marks.c.lease_owner.in_(["", owner])]
+        if lapsed is not None:
+            free.append(
+                and_(sync_marks.c.lease_owner == lapsed.lease_owner, sync_marks.c.leased_at == lapsed.leased_at)
+            )
+        with self._write() as connection:
+            connection.execute(_NEW_MARK, {"uid": uid})
+            row = connection.execute(
+                update(sync_marks)
+                .where(sync_marks.c.run_uid == uid, or_(*free))
+                .values(lease_owner=owner, leased_at=self._clock())
+                .returning(*sync_marks.c)
+            ).first()
+            return None if row is None else _mark(row)
+
+    def renew_sync(self, uid: str, owner: str) -> bool:
+        """Prolong the lease; False if it is no longer the owner's."""
+        return self._change_mark(uid, owner, leased_at=self._clock())
+
+    def plan_sync(self, uid: str, owner: str, *, generation: int, step: int, fence: int) -> bool:
+        """Write down, before anything is sent, up to which point it will be; False if the lease is lost.
+
+        A greater `generation` begins a new curve, of which nothing was sent yet.
+        """
+        anew = sync_marks.c.generation < generation
+        values = {
+            name: case((anew, value), else_=sync_marks.c[name])
+            for name, value in (("rows_sent", 0), ("last_step", 0), ("told", ""))
+        }
+        return self._change_mark(
+            uid, owner, **values, generation=generation, planned_step=step, planned_fence=fence, leased_at=self._clock()
+        )
+
+    def commit_sync(self, uid: str, owner: str, *, rows_sent: int, last_step: int, told: str) -> bool:
+        """W&B took it: move the mark, and let the run go. False if the lease is lost; nothing is written then."""
+        now = self._clock()
+        return self._change_mark(
+            uid, owner, rows_sent=rows_sent, last_step=last_step, told=told, updated_at=now, lease_owner=""
+        )
+
+    def release_sync(self, owner: str, uid: str | None = None) -> int:
+        """Let go of a run, or of all that `owner` holds; returns how many."""
+        mine = sync_marks.c.lease_owner == owner
+        with self._write() as connection:
+            statement = update(sync_marks).where(mine if uid is None else and_(mine, sync_marks.c.run_uid == uid))
+            return connection.execute(statement.values(lease_owner="")).rowcount
+
+    def wandb_project(self, sweep_id: int) -> str:
+        """The project of a sweep that is marked for W&B; empty for others."""
+        with self._read() as connection:
+            found = connection.execute(select(sweeps.c.wandb_project).where(sweeps.c.id == sweep_id)).scalar()
+            return str(found or "")
+
+    def wandb_sweeps(self) -> list[int]:
+        """The sweeps that are marked for W&B."""
+        with self._read() as connection:
+            query = select(sweeps.c.id).where(sweeps.c.wandb_project != "").order_by(sweeps.c.id)
+            return list(connection.execute(query).scalars())
+
+    def _change_mark(self, uid: str, owner: str, **values: Any) -> bool:
+        mine = and_(sync_marks.c.run_uid == uid, sync_marks.c.lease_owner == owner)
+        with self._write() as connection:
+            return connection.execute(update(sync_marks).where(mine).values(**values)).rowcount > 0
+
+
+def _something_to_send() -> ColumnElement[bool]:
+    last_step = func.coalesce(sync_marks.c.last_step, 0)
+    newer = select(points.c.step).where(
+        points.c.run_id == runs.c.id,
+        points.c.split.in_(_SPLITS),
+        points.c.step > last_step,
+        points.c.step <= runs.c.checkpoint_step,
+    )
+    untold = func.coalesce(sync_marks.c.told, "") != _ENDING
+    return or_(and_(_ENDED, untold), and_(~_ENDED, runs.c.checkpoint_step > last_step, newer.exists()))
+
+
+def _ending_of(run_id: int) -> Select[Any]:
+    return select(case((_ENDED, _ENDING), else_="")).where(runs.c.id == run_id)
+
+
+def _mark(row: Any) -> SyncMark:
+    names = ("generation", "rows_sent", "last_step", "planned_step", "planned_fence", "told", "lease_owner")
+    return SyncMark(**{name: getattr(row, name) for name in names}, leased_at=row.leased_at)

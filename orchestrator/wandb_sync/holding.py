@@ -1,0 +1,130 @@
+"""A folder of one's own for each sync, and its leases on runs.
+
+The folder holds a lock file that the kernel unlocks with the process: where a lock can be taken, its owner is dead,
+and its leases are free at once. A holder on another host is judged like a worker: dead once its lease has not
+changed for a full lease, by the reader's own monotonic clock.
+"""
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from hlbgpt_core.errors import HlbqError
+from orchestrator.records import SyncMark
+from orchestrator.state_folder import make_private_folder
+from orchestrator.store import Store
+
+_PROCESSES = "processes"
+_LOCK = "lock"
+
+
+def try_lock(path: Path) -> int | None:
+    """Take the lock file; None if another process holds it. The descriptor holds it until it is closed."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+class OwnFolder:
+    """`<state>/wandb/processes/<owner>`, gone when the sync ends. A context manager."""
+
+    def __init__(self, wandb_folder: Path) -> None:
+        name = "".join(letter if letter.isalnum() else "-" for letter in socket.gethostname())
+        self.owner = f"{name}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._processes = wandb_folder / _PROCESSES
+        self.path = self._processes / self.owner
+
+    def __enter__(self) -> "OwnFolder":
+        make_private_folder(self.path)
+        self._lock = try_lock(self.path / _LOCK)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+
+    def bury_the_dead(self, store: Store) -> None:
+        """Free the leases of syncs that died beside this one, and remove their folders."""
+        for folder in sorted(self._processes.iterdir()):
+            # A sync that has just made its folder has not locked it yet: without a lock file it is left alone.
+            if folder == self.path or not (folder / _LOCK).exists():
+                continue
+            lock = try_lock(folder / _LOCK)
+            if lock is not None:
+                store.release_sync(folder.name)
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
+
+
+class Leases:
+    """Takes runs for one owner, and keeps what it took by renewing."""
+
+    def __init__(
+        self,
+        store: Store,
+        owner: str,
+        *,
+        lease_seconds: float,
+        session_seconds: float,
+        on_hang: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self.owner, self._clock = store, owner, clock
+        self._on_hang = on_hang
+        self._lease_seconds, self._session_seconds = lease_seconds, session_seconds
+        self._seen: dict[str, tuple[SyncMark, float]] = {}
+
+    @contextlib.contextmanager
+    def hold(self, uid: str) -> Iterator[SyncMark | None]:
+        """The run's mark while the lease on it is renewed; None where another sync holds the run.
+
+        The lease is let go in the end. After `session_seconds` it is no longer renewed, and `on_hang` is called in
+        another thread: a sync that hangs keeps no run for ever.
+        """
+        mark = self._store.take_sync(uid, self.owner) or self._take_lapsed(uid)
+        if mark is None:
+            yield None
+            return
+        done = threading.Event()
+        renewer = threading.Thread(target=self._renew, args=(uid, done), daemon=True)
+        renewer.start()
+        try:
+            yield mark
+        finally:
+            done.set()
+            renewer.join()
+            with contextlib.suppress(HlbqError):  # a database that does not answer now finds the lease lapsed later
+                self._store.release_sync(self.owner, uid)
+
+    def _take_lapsed(self, uid: str) -> SyncMark | None:
+        mark = self._store.sync_mark(uid)
+        if mark is None or not mark.lease_owner:
+            return None
+        seen, since = self._seen.get(uid, (None, 0.0))
+        if seen is None or (seen.lease_owner, seen.leased_at) != (mark.lease_owner, mark.leased_at):
+            self._seen[uid] = (mark, self._clock())
+            return None
+        if self._clock() - since < self._lease_seconds:
+            return None
+        return self._store.take_sync(uid, self.owner, lapsed=mark)
+
+    def _renew(self, uid: str, done: threading.Event) -> None:
+        until = self._clock() + self._session_seconds
+        while not done.wait(self._lease_seconds / 4):
+            if self._clock() > until:
+                self._on_hang()
+                return
+            with contextlib.suppress(HlbqError):  # tried again; the lease lasts several times as long
+                self._store.renew_sync(uid, self.owner)

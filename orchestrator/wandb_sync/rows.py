@@ -1,0 +1,143 @@
+"""What W&B is told of a run: pure functions of what the database holds.
+
+A row of W&B's history is one point. Rows stand in one order for good (by step, `train` before `val`), and points
+before a run's checkpoint never change: row number n of a run is the same row in every sync, and its line in W&B is n.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hlbgpt_core.points import Point, Split
+from orchestrator.records import RunRecord, Sendable, StoredPoint, SweepRecord, SyncMark
+from orchestrator.runs import State
+
+# What curves can be drawn over; the first is W&B's default.
+AXES = ("tokens_seen", "step", "epoch", "cumulative_time")
+GROUPS_OF_METRICS = ("train/*", "val/*", "lr/*")
+LONGEST_TAG = 64
+
+_METRICS = {
+    Split.TRAIN: ("loss acc pplx grad_norm lr weight_decay batch_size seq_length microbatches".split()),
+    Split.VAL: "loss acc pplx bits_per_byte".split(),
+}
+# Facts whose name a setting has too, as the CSV names them.
+_FACT_NAMES = {"precision": "resolved_precision", "path": "trainer_path"}
+# Exit codes as W&B reads them: 255 is that of a run which was interrupted.
+_EXIT_CODES = {State.COMPLETED: 0, State.FAILED: 1, State.CANCELLED: 255}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """All that one session tells W&B. `rows` are all rows from the first; `exit_code` is None while the run goes on."""
+
+    id: str
+    project: str
+    group: str
+    name: str
+    notes: str
+    tags: Sequence[str]
+    config: Mapping[str, Any]
+    rows: Sequence[Mapping[str, float | int]]
+    summary: Mapping[str, Any]
+    exit_code: int | None
+
+
+def upload_of(sendable: Sendable, sweep: SweepRecord, generation: int, *, project: str) -> Upload:
+    """What W&B is to hold of a run after a session."""
+    run = sendable.run
+    return Upload(
+        id=wandb_id(run.uid, generation),
+        project=project,
+        group=group_of(sweep),
+        name=f"{sweep.name or f'sweep-{sweep.id}'}-arm-{run.arm_number}-seed-{run.seed}",
+        notes=sweep.note,
+        tags=tags_of(sendable, sweep),
+        config=config_of(run, sweep),
+        rows=[row_of(one.point) for one in sendable.points],
+        summary=summary_of(sendable),
+        exit_code=_EXIT_CODES[run.state] if sendable.ending else None,
+    )
+
+
+def wandb_id(uid: str, generation: int) -> str:
+    """The run's id at W&B: its uid, then `<uid>-2` after it was begun anew below the mark."""
+    return uid if generation == 0 else f"{uid}-{generation + 1}"
+
+
+def group_of(sweep: SweepRecord) -> str:
+    """One group a sweep; its uid keeps apart sweeps of other databases that have the same name."""
+    return f"{sweep.name or f'sweep-{sweep.id}'}-{sweep.uid[:8]}"
+
+
+def tags_of(sendable: Sendable, sweep: SweepRecord) -> Sequence[str]:
+    """`hlbq`, the sweep's name, and how the run ended unless it was completed."""
+    run = sendable.run
+    ending = [run.state.value, *([run.reason.value] if run.reason else [])] if sendable.ending else []
+    wanted = ["hlbq", sweep.name, *(ending if run.state is not State.COMPLETED else [])]
+    return tuple(dict.fromkeys(tag[:LONGEST_TAG] for tag in wanted if tag))
+
+
+def config_of(run: RunRecord, sweep: SweepRecord) -> Mapping[str, Any]:
+    """Settings, the facts logged at the first claim, and what tells the run in the database."""
+    facts = {_FACT_NAMES.get(name, name): value for name, value in run.facts.items() if name != "provenance"}
+    return {
+        **{name if name not in run.settings else f"fact_{name}": value for name, value in facts.items()},
+        **run.settings,
+        "seed": run.seed,
+        "run_num": run.run_num,
+        "num_params": run.num_params,
+        "num_non_embedding_params": run.num_non_embedding_params,
+        "arm": run.arm_number,
+        "arm_key": run.arm_key,
+        "run_id": run.id,
+        "uid": run.uid,
+        "sweep": sweep.id,
+        "sweep_uid": sweep.uid,
+    }
+
+
+def row_of(point: Point) -> Mapping[str, float | int]:
+    """A point under W&B's names: `train/loss`, `val/loss`, `lr/<group>`, and users' metrics as `train/NAME`."""
+    row: dict[str, float | int] = {axis: getattr(point, axis) for axis in AXES}
+    for name in _METRICS[point.split]:
+        value = getattr(point, name)
+        if value is not None:
+            row[f"{point.split}/{name}"] = value
+    for name, value in point.extra.items():
+        group = name.removeprefix("lr_")
+        if group == name:
+            row[f"{point.split}/{name}"] = value
+        elif point.split is Split.TRAIN:
+            row[f"lr/{group}"] = value
+    return row
+
+
+def summary_of(sendable: Sendable) -> Mapping[str, Any]:
+    """The run's state, and its last and best validation loss."""
+    run = sendable.run
+    summary: dict[str, Any] = {"state": run.state.value if sendable.ending else State.RUNNING.value}
+    if sendable.ending:
+        summary["reason"] = run.reason.value if run.reason else ""
+        summary["error_type"] = run.error_type
+    evaluations = [one.point for one in sendable.points if one.point.split is Split.VAL]
+    if evaluations:
+        summary["last_val_loss"] = evaluations[-1].loss
+    finite = [point for point in evaluations if math.isfinite(point.loss)]
+    if finite:
+        best = min(finite, key=lambda point: point.loss)
+        summary |= {"best_val_loss": best.loss, "best_val_step": best.step}
+    return summary
+
+
+def still_holds(mark: SyncMark, points: Sequence[StoredPoint]) -> bool:
+    """Whether what was ever about to be sent is still part of the run.
+
+    If the run restarted below the mark, the last point of then is gone, or was written by a later attempt. Of the two
+    points of one step the earlier counts: an evaluation may follow a checkpoint in the next attempt.
+    """
+    if mark.planned_fence == 0:
+        return True
+    fences = [one.fence for one in points if one.point.step == mark.planned_step]
+    return bool(fences) and min(fences) == mark.planned_fence

@@ -1,0 +1,182 @@
+"""One session with W&B: a run is opened, its new rows are logged, and W&B's own count of them is asked for.
+
+W&B numbers the lines of a run's history, and a resumed run goes on after the last: hlbq sends row n as line n, so
+what was sent twice lies on itself. Offline, a session writes a folder of new rows that `wandb sync` appends later.
+"""
+
+import contextlib
+import importlib.util
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import SyncError, UsageError
+from orchestrator.wandb_sync.rows import AXES, GROUPS_OF_METRICS, Upload
+
+JOB_TYPE = "train"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncTiming:
+    """Every time a sync lives by, in seconds; in one frozen value so that tests can shorten them together."""
+
+    poll_seconds: float = 10.0
+    lease_seconds: float = 60.0
+    session_seconds: float = 900.0
+    init_timeout_seconds: float = 90.0
+    request_timeout_seconds: float = 30.0
+    retry_least_seconds: float = 1.0
+    retry_most_seconds: float = 20.0
+    retries: int = 12
+    confirm_seconds: float = 15.0
+
+
+class CurveReplacedError(Exception):
+    """W&B holds more rows than the run has: it restarted. Never seen by people: the curve is sent anew."""
+
+
+class Wandb:
+    """wandb as this process uses it, loaded and logged in.
+
+    Raises UsageError where wandb is not installed, switched off, or has no key. The key stays with wandb: it is
+    neither read nor kept here.
+    """
+
+    def __init__(self, timing: SyncTiming) -> None:
+        if importlib.util.find_spec("wandb") is None:
+            raise UsageError("wandb is not installed", "pip install wandb")
+        import wandb
+
+        self._wandb, self._timing = wandb, timing
+        logging.getLogger("wandb").setLevel(logging.CRITICAL)
+        settings = wandb.setup(settings=wandb.Settings(silent=True)).settings
+        if settings.mode == "disabled":
+            raise UsageError("wandb is switched off (WANDB_MODE=disabled)", "unset WANDB_MODE, or: wandb enabled")
+        self.offline = settings.mode in ("offline", "dryrun")
+        if not self.offline:
+            _check_log_in(str(settings.base_url))
+
+    def send(self, upload: Upload, folder: Path) -> int:
+        """Send what W&B lacks of `upload`, and come back when it has it; returns its number of rows.
+
+        Raises CurveReplacedError if W&B holds more, SyncError if it did not take everything.
+        """
+        with _plain_errors(self._wandb, upload.id):
+            run = self._open(upload, folder)
+            path, held = run.path, run.starting_step
+            try:
+                if held <= len(upload.rows):
+                    _log(run, upload, first=held, step_of_first=held)
+            finally:
+                run.finish(exit_code=upload.exit_code or 0)
+            if held > len(upload.rows):
+                raise CurveReplacedError(upload.id)
+            return self._confirm(path, len(upload.rows))
+
+    def write_offline(self, upload: Upload, folder: Path, *, first: int) -> Path:
+        """Write the rows from `first` on as an offline run; returns its folder."""
+        with _plain_errors(self._wandb, upload.id):
+            run = self._open(upload, folder)
+            # `wandb sync` counts on from the steps that the server has.
+            _log(run, upload, first=first, step_of_first=0)
+            written = Path(run.settings.sync_dir)
+            run.finish(exit_code=upload.exit_code or 0)
+            return written
+
+    def _open(self, upload: Upload, folder: Path) -> Any:
+        run = self._wandb.init(
+            dir=str(folder),
+            id=upload.id,
+            resume="allow",
+            reinit="create_new",
+            project=upload.project,
+            group=upload.group,
+            job_type=JOB_TYPE,
+            name=upload.name,
+            notes=upload.notes,
+            tags=list(upload.tags),
+            config=dict(upload.config),
+            allow_val_change=True,
+            settings=self._settings(upload),
+        )
+        for axis in AXES:
+            run.define_metric(axis, hidden=True)
+        for group in GROUPS_OF_METRICS:
+            run.define_metric(group, step_metric=AXES[0])
+        return run
+
+    def _settings(self, upload: Upload) -> Any:
+        timing = self._timing
+        per_service: dict[str, Any] = {
+            "retry_max": timing.retries,
+            "retry_wait_min_seconds": timing.retry_least_seconds,
+            "retry_wait_max_seconds": timing.retry_most_seconds,
+            "timeout_seconds": timing.request_timeout_seconds,
+        }
+        services = ("file_stream", "file_transfer", "graphql")
+        network = {f"x_{service}_{name}": value for service in services for name, value in per_service.items()}
+        return self._wandb.Settings(
+            # Only what the database holds is sent: nothing of this machine, its console or its code.
+            console="off",
+            silent=True,
+            program="hlbq sync",
+            host="",
+            disable_git=True,
+            disable_code=True,
+            x_disable_meta=True,
+            x_disable_stats=True,
+            x_disable_machine_info=True,
+            x_save_requirements=False,
+            # Without an end the run goes on, for W&B too.
+            x_update_finish_state=upload.exit_code is not None,
+            init_timeout=timing.init_timeout_seconds,
+            finish_timeout=timing.session_seconds,
+            finish_timeout_raises=True,
+            **network,
+        )
+
+    def _confirm(self, path: str, rows: int) -> int:
+        """Ask W&B how many rows it holds. Wandb itself says nothing when it gives up on some."""
+        until = time.monotonic() + self._timing.confirm_seconds
+        while True:
+            held = self._rows_held(path)
+            if held >= rows:
+                return rows
+            if time.monotonic() > until:
+                raise SyncError(f"W&B holds {held} of {rows} points of {path}", "It is sent again: hlbq sync")
+            time.sleep(0.2)
+
+    def _rows_held(self, path: str) -> int:
+        # An Api object keeps what it was told: a new one asks.
+        run = self._wandb.Api(timeout=max(1, round(self._timing.request_timeout_seconds))).run(path)
+        return int(run.historyLineCount or 0)
+
+
+def _log(run: Any, upload: Upload, *, first: int, step_of_first: int) -> None:
+    for number, row in enumerate(upload.rows[first:]):
+        run.log(dict(row), step=step_of_first + number)
+    run.summary.update(dict(upload.summary))
+
+
+def _check_log_in(server: str) -> None:
+    from wandb.sdk.lib import wbauth
+
+    try:
+        known = wbauth.authenticate_session(host=server, source="hlbq sync", prompt=False)
+    except Exception:  # a malformed key; wandb's words might hold it
+        raise UsageError(f"wandb's key for {server} is malformed", "wandb login --relogin") from None
+    if known is None:
+        raise UsageError(f"nobody is logged in to wandb at {server}", "wandb login, or for later: WANDB_MODE=offline")
+
+
+@contextlib.contextmanager
+def _plain_errors(wandb: Any, run: str) -> Iterator[None]:
+    """Turn wandb's errors into SyncError."""
+    try:
+        yield
+    except (wandb.errors.Error, TimeoutError, OSError, ValueError) as error:
+        words = " ".join(str(error).split())[:300] or type(error).__name__
+        raise SyncError(f"W&B did not take run {run}: {words}", "Try again: hlbq sync") from None
