@@ -44,7 +44,7 @@ def parse_metric(name: str, extra: Sequence[str] = ()) -> Metric:
     if wanted in (*columns, *extra):
         split = Split.VAL if wanted == "bits_per_byte" else Split.TRAIN
         return Metric(name=f"{split.value}_{wanted}", split=split, column=wanted)
-    known = [f"{split.value}_{column}" for column in (*columns, *extra) for split in Split] + columns
+    known = [f"{split.value}_{column}" for column in (*columns, *extra) for split in Split] + [*columns, *extra]
     nearest = difflib.get_close_matches(wanted, known, n=1)
     hint = f"Did you mean '{nearest[0]}'?" if nearest else f"For instance: {', '.join(known[:6])}."
     raise ExportError(f"there is no metric '{name}'", hint)

@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[1]
 SHORT = {
     "poll_seconds": 0.2,
     "lease_seconds": 2.0,
-    "session_seconds": 30.0,
+    "session_seconds": 40.0,
+    "finish_timeout_seconds": 5.0,
     "init_timeout_seconds": 10.0,
     "request_timeout_seconds": 1.0,
     "retry_least_seconds": 0.05,

@@ -195,7 +195,7 @@ class WandbServer:
             if run is None:
                 return {"project": {"internalId": "1", "run": None}}
             texts = ("systemMetrics", "summaryMetrics", "config")
-            nothing = ("sweepName", "group", "jobType", "commit", "heartbeatAt", "description", "notes", "user")
+            nothing = ("sweepName", "group", "jobType", "commit", "heartbeatAt", "description", "notes")
             return {
                 "project": {
                     "internalId": "1",
@@ -209,7 +209,8 @@ class WandbServer:
                         "readOnly": False,
                         "createdAt": "2026-01-01T00:00:00",
                         "historyLineCount": len(run.history),
-                        "historyKeys": None,
+                        "historyKeys": {"lastStep": len(run.history) - 1, "keys": {}, "sets": []},
+                        "user": {"name": ENTITY, "username": ENTITY},
                         **dict.fromkeys(texts, "{}"),
                         **dict.fromkeys(nothing),
                     },

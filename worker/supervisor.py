@@ -26,6 +26,7 @@ from worker.messages import Direct, Resume
 from worker.timing import Timing
 from worker.trainer_handle import Arrival, Inbox, TrainerDied, TrainerHandle, WakeUp
 from worker.trainer_keeper import TrainerKeeper
+from worker.wandb_side import WandbSide
 
 SET_ASIDE_AFTER = 3
 _FAILURES = frozenset({Reason.ERROR, Reason.OOM, Reason.TIMEOUT})
@@ -98,6 +99,7 @@ class Supervisor:
             say=say,
         )
         self._csv = CsvUpkeep(store, hostname=identity.hostname, say=say)
+        self._wandb = WandbSide(store, state_folder, say)
         self._stopping = _Stopping()
         self._tally = _Tally()
         self._was_fenced = False
@@ -223,6 +225,7 @@ class Supervisor:
         )
         self._say(f"run {run.id} (arm {run.arm_number}, seed {run.seed}) starts, attempt {claim.lease.fence}")
         trainer = self._trainers.start(claim)
+        self._wandb.attend(run.sweep_id)
         self._stopping.asked_trainer = False
         while not attempt.over:
             self._take(attempt, self._next_arrival(self._next_duty_in(attempt)))
@@ -314,6 +317,7 @@ class Supervisor:
         loss = "" if after.last_val_loss is None else f", validation loss {after.last_val_loss:.4f}"
         what = f": {ending.error_type}: {ending.error_message.splitlines()[0]}" if ending.error_message else ""
         self._say(f"run {run.id} ends ({ending.reason}){loss}{what}; it is {after.state} at step {after.step}")
+        self._wandb.attend(run.sweep_id)
         self._tally.ended += ending.reason is not Reason.RELEASED
         self._tally.completed += after.state is State.COMPLETED
         self._tally.failed += after.state is State.FAILED

@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "extend": ("extend",),
         "export": ("export",),
         "plot": ("plot",),
+        "report": ("report",),
         "compare": ("compare",),
         "sync": ("sync",),
         "data": ("data",),

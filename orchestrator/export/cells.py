@@ -13,7 +13,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +22,7 @@ from orchestrator.store.curves import NumberTexts
 # Any number of apostrophes may stand before the formula's first character, so that escaping can be undone.
 _LOOKS_LIKE_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _ESCAPED = re.compile(r"'+[=+\-@\t\r]")
+_NEEDS_QUOTES = re.compile(r'[",\r\n]')
 _INFINITE = "1e999"
 _PLAIN_TYPES = frozenset({int, float, type(None)})
 
@@ -68,26 +69,39 @@ class CsvRows:
     """Writes rows of cells; what `csv` would leave bare but not read back, it quotes."""
 
     def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
         self._plain = csv.writer(stream, lineterminator="\n")
         self._quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
 
     def row(self, cells: Sequence[str]) -> None:
         """One row of finished cells."""
-        self.columns([[text] for text in cells], finished=True)
+        self._stream.write(",".join(map(_quoted, cells)) + "\n")
 
-    def columns(self, columns: Sequence[Sequence[Any]], *, finished: bool = False) -> None:
-        """Many rows at once, given as columns of values (`finished`: of cells)."""
+    def row_of_values(self, values: Iterable[Any]) -> None:
+        """One row of values. Not by `csv`, which looks at every character of the long lists."""
+        texts = (
+            f'"{list_cell(value)}"' if isinstance(value, tuple | list) else _quoted(cell(value)) for value in values
+        )
+        self._stream.write(",".join(texts) + "\n")
+
+    def columns(self, columns: Sequence[Sequence[Any]]) -> None:
+        """Many rows at once, given as columns of single values."""
         writer = self._plain
-        cells = []
+        cells: list[Sequence[Any]] = []
         for values in columns:
             # Plain numbers are left to `csv`: it writes None as nothing and a float by its repr, and is fast.
             if not isinstance(values, NumberTexts) and not _PLAIN_TYPES.issuperset(map(type, values)):
-                values = values if finished else [cell(value) for value in values]
+                known = {value: cell(value) for value in set(values)}
+                values = [known[value] for value in values]
                 # Python 3.11 leaves a lone carriage return unquoted, and then refuses to read it.
-                if any("\r" in text for text in values):
+                if any("\r" in text for text in known.values()):
                     writer = self._quoted
             cells.append(values)
         writer.writerows(zip(*cells, strict=True))
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if _NEEDS_QUOTES.search(text) else text
 
 
 @contextlib.contextmanager

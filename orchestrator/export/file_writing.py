@@ -25,8 +25,7 @@ def replaced_file(path: Path) -> Iterator[IO[bytes]]:
     """
     with export_errors(path):
         target = path.expanduser().resolve()  # what a link points to is replaced, not the link
-        if target.is_dir():
-            raise ExportError(f"'{path}' is a folder", f"Name a file in it, for instance {path / 'results.csv'}.")
+        check_not_a_folder(path)
         if not target.parent.is_dir():
             raise ExportError(f"there is no folder '{target.parent}'", f"Make it first: mkdir -p {target.parent}")
         if target.exists() and not target.is_file():
@@ -40,13 +39,19 @@ def replaced_file(path: Path) -> Iterator[IO[bytes]]:
             yield stream
 
 
+def check_not_a_folder(path: Path, example: str = "results.csv") -> None:
+    """Raise ExportError, naming a file in it, where `path` is a folder."""
+    if path.expanduser().is_dir():
+        raise ExportError(f"'{path}' is a folder", f"Name a file in it, for instance {path / example}.")
+
+
 @contextlib.contextmanager
 def _written_beside(target: Path) -> Iterator[IO[bytes]]:
     beside = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     # os.open and not a temporary file of tempfile's: the umask shall decide on the mode.
-    descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        with os.fdopen(descriptor, "w+b", buffering=_BUFFER_BYTES) as stream:
+        with os.fdopen(descriptor, "wb", buffering=_BUFFER_BYTES) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

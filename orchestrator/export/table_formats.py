@@ -37,7 +37,10 @@ class CsvTable:
 
     def write(self, block: Block) -> None:
         """Write some rows."""
-        self.rows.columns(block.columns)
+        if len(block.columns[0]) == 1:
+            self.rows.row_of_values(values[0] for values in block.columns)
+        else:
+            self.rows.columns(block.columns)
 
     def close(self) -> None:
         """Write what is left; the stream stays open."""

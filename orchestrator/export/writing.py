@@ -11,7 +11,13 @@ from orchestrator.errors import ExportError
 from orchestrator.export.blocks import Block, Layout, NewMetricError, Selection, blocks, columns_of, runs_with_curves
 from orchestrator.export.columns import Column, Kind
 from orchestrator.export.csv_table import copy_rows, csv_header
-from orchestrator.export.file_writing import LOCK_TIMEOUT_SECONDS, export_errors, locked_file, replaced_file
+from orchestrator.export.file_writing import (
+    LOCK_TIMEOUT_SECONDS,
+    check_not_a_folder,
+    export_errors,
+    locked_file,
+    replaced_file,
+)
 from orchestrator.export.table_formats import CsvTable, TableWriter, format_of
 from orchestrator.records import RunFilter, SweepRecord
 from orchestrator.runs import TERMINAL
@@ -25,6 +31,7 @@ def export(store: Store, path: str | Path, selection: Selection, *, append: bool
     replaced. Raises ExportError, and leaves what was there as it was, where that can't be done.
     """
     path = Path(path)
+    check_not_a_folder(path)
     make_writer = format_of(path)
     if not append:
         with replaced_file(path) as stream:

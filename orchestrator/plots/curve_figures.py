@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 SCHEDULES = ("train_lr", "train_weight_decay", "train_batch_size", "train_seq_length")
 _MOST_PANELS = 24
+_LOGARITHMIC_SCHEDULE_FROM = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,14 +181,24 @@ def draw_schedules(schedules: Mapping[str, Sequence[RunCurve]], drawing: Drawing
             )  # fmt: skip
         axes.set_xlabel(axis_label(drawing.x))
         axes.set_ylabel(metric_label(metric, ()).removeprefix("training "))
-        axes.set_ylim(bottom=0)
+        _scale_schedule(axes, own)
         axes.set_xlim(left=0)
         count_ticks(axes, drawing.x, max(float(arm.x[-1]) for arm in own))
         dress(axes)
-        axes.label_outer()
     for axes in panels[len(arms) :]:
         axes.set_visible(False)
+    for axes in panels[: max(0, len(arms) - 2)]:
+        axes.set_xlabel("")
     add_titles(figure, drawing.title, "mean over seeds")
     if names:
         add_legend(figure, panels[0], title=_legend_title(every), beside=True)
     return figure
+
+
+def _scale_schedule(axes: "Axes", arms: Sequence[ArmCurve]) -> None:
+    """From zero on, or logarithmic where a schedule spans decades and most of it would lie on the axis."""
+    values = [float(value) for arm in arms for value in arm.mean]
+    if min(values) > 0 and max(values) / min(values) > _LOGARITHMIC_SCHEDULE_FROM:
+        plain_logarithmic(axes, "y")
+    else:
+        axes.set_ylim(bottom=0)

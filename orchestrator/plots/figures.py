@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.arms import differing_settings
 from orchestrator.errors import ExportError
-from orchestrator.export.file_writing import replaced_file
+from orchestrator.export.file_writing import check_not_a_folder, replaced_file
 from orchestrator.metrics import Axis
 from orchestrator.plots.curve_figures import SCHEDULES, Drawing, draw_curves, draw_schedules
 from orchestrator.plots.curve_sets import grouped
@@ -118,8 +118,7 @@ def save(figure: "Figure", path: str | Path) -> None:
 def check_ending(path: Path) -> str:
     """The file's ending. Raises ExportError for one that names no figure format."""
     ending = path.suffix.lower()
-    if path.is_dir():
-        raise ExportError(f"'{path}' is a folder", f"Name a file in it, for instance {path / 'val_loss.png'}.")
+    check_not_a_folder(path, "val_loss.png")
     if ending not in ENDINGS:
         raise ExportError(f"'{path}': the ending '{path.suffix}' names no figure format", f"Use {', '.join(ENDINGS)}.")
     return ending

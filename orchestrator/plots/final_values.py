@@ -37,6 +37,7 @@ SIZES = MappingProxyType({"num_params": "parameters", "num_non_embedding_params"
 _SETTINGS_OF_SIZE = frozenset({"model_scale", "depth", "width"})
 # Values further apart than this are shown on a logarithmic axis.
 _LOGARITHMIC_FROM = 4.0
+_SHIFT_POINTS = 6.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +85,15 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing) -> "Figure":
     known = sorted({place(run) for run in runs}, key=sortable)
     are_numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known)
     looks = line_looks([own[0].settings for own in lines.values()], names, colour=drawing.colour, style=drawing.style)
-    for own, look in zip(lines.values(), looks, strict=True):
-        label = arm_label(own[0].settings, names)
-        if are_numbers:
-            _draw_line(axes, [(float(place(run)), float(run.y[-1])) for run in own], look, label)
-        else:
-            dots = [(float(known.index(place(run))), float(run.y[-1])) for run in own]
-            _draw_line(axes, dots, look, label, may_fit=False)
+    for number, (own, look) in enumerate(zip(lines.values(), looks, strict=True)):
+        line = _Line(
+            dots=[(float(place(run) if are_numbers else known.index(place(run))), float(run.y[-1])) for run in own],
+            look=look,
+            label=arm_label(own[0].settings, names),
+            shift_points=_SHIFT_POINTS * (number - (len(lines) - 1) / 2),
+            law_of=SIZES.get(drawing.against, drawing.against) if are_numbers else "",
+        )
+        _draw_line(axes, line)
     _dress(axes, drawing, runs, known, are_numbers=are_numbers)
     seeds = {len(own) for own in grouped_by(runs, [*names, drawing.against]).values()}
     bars = "one seed a value: no interval" if seeds == {1} else "dots: seeds; bars: 95 % t-interval of the mean"
@@ -114,29 +117,50 @@ def _place_of(name: str) -> Callable[[RunCurve], Any]:
     return lambda run: run.settings.get(name)
 
 
-def _draw_line(
-    axes: "Axes", dots: Sequence[tuple[float, float]], look: LineLook, label: str, *, may_fit: bool = True
-) -> None:
-    x, y = zip(*sorted(dots), strict=True)
-    law = fit_power_law(x, y) if may_fit else None
-    axes.plot(x, y, "o", color=look.colour, markersize=3.5, alpha=0.45, markeredgewidth=0)
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """The runs of one line as (x, last value), shifted aside a little so that error bars do not cover each other.
+
+    `law_of` names x in the power law; empty: x is no number and there is none.
+    """
+
+    dots: Sequence[tuple[float, float]]
+    look: LineLook
+    label: str
+    shift_points: float
+    law_of: str
+
+
+def _draw_line(axes: "Axes", line: _Line) -> None:
+    from matplotlib.transforms import ScaledTranslation
+
+    x, y = zip(*sorted(line.dots), strict=True)
+    law = fit_power_law(x, y) if line.law_of else None
+    aside = axes.transData + ScaledTranslation(line.shift_points / 72, 0, axes.figure.dpi_scale_trans)
+    colour, look = line.look.colour, line.look
+    axes.plot(x, y, "o", color=colour, markersize=3.5, alpha=0.5, markeredgewidth=0, transform=aside)
     places = sorted(set(x))
-    values = [[b for a, b in dots if a == one] for one in places]
+    values = [[b for a, b in line.dots if a == one] for one in places]
     means = [statistics.fmean(own) for own in values]
     halves = [_half_interval(own) for own in values]
+    # What is drawn shifted does not count for the axes' limits: the same unshifted does.
+    ends = [
+        (one, mean + sign * half) for one, mean, half in zip(places, means, halves, strict=True) for sign in (-1, 1)
+    ]
+    axes.update_datalim([*line.dots, *(end for end in ends if math.isfinite(end[1]))])
     # Where a law is fitted, it is the line: a second one through the means would only cover it.
-    style = "none" if law else look.style
-    text = ", ".join(part for part in (label, law_text(law) if law else "") if part)
+    text = ", ".join(part for part in (line.label, law_text(law, line.law_of) if law else "") if part)
     axes.errorbar(
-        places, means, yerr=halves, color=look.colour, linestyle=style, linewidth=look.width, marker="D", markersize=5,
-        capsize=3, elinewidth=1.2, label=None if law else text or None,
+        places, means, yerr=halves, color=colour, marker="D", markersize=5,
+        linestyle="none" if law else look.style, linewidth=look.width, capsize=3, elinewidth=1.2,
+        label=None if law else text or None, transform=aside,
     )  # fmt: skip
     if law:
         import numpy
 
         fine = numpy.geomspace(places[0], places[-1], 60)
         drawn = [law.at(float(one)) for one in fine]
-        axes.plot(fine, drawn, color=look.colour, linestyle=look.style, linewidth=look.width, label=text)
+        axes.plot(fine, drawn, color=colour, linestyle=look.style, linewidth=look.width, label=text)
 
 
 def _half_interval(values: Sequence[float]) -> float:
@@ -149,10 +173,10 @@ def _half_interval(values: Sequence[float]) -> float:
     return quantile * statistics.stdev(values) / math.sqrt(len(values))
 
 
-def law_text(law: PowerLaw) -> str:
-    """`x^(-0.076 ± 0.004)`: the exponent with the digits that its uncertainty leaves."""
+def law_text(law: PowerLaw, name: str) -> str:
+    """`∝ depth^(-0.076 ± 0.004)`: the exponent with the digits that its uncertainty leaves."""
     digits = 3 if not law.half_width else max(2, min(4, 1 - math.floor(math.log10(law.half_width))))
-    return f"∝ x^({law.exponent:.{digits}f} ± {law.half_width:.{digits}f})"
+    return f"∝ {name}^({law.exponent:.{digits}f} ± {law.half_width:.{digits}f})"
 
 
 def _dress(
@@ -201,9 +225,10 @@ def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap) -> "Figure":
     means = numpy.full((len(row_values), len(column_values)), math.nan)
     for (row, column), own in cells.items():
         means[row_values.index(row), column_values.index(column)] = statistics.fmean(run.y[-1] for run in own)
-    figure = new_figure(0, size=(2.6 + 0.85 * len(column_values), 1.5 + 0.55 * len(row_values)))
+    figure = new_figure(0, size=(max(4.6, 2.6 + 0.85 * len(column_values)), 1.5 + 0.55 * len(row_values)))
     axes = figure.add_subplot()
-    image = axes.imshow(means, cmap="viridis", aspect="auto", origin="lower")
+    edges = [numpy.arange(count + 1) - 0.5 for count in (len(column_values), len(row_values))]
+    mesh = axes.pcolormesh(*edges, means, cmap="viridis")
     axes.set_facecolor("#EEEEEE")
     axes.set_xticks(range(len(column_values)), [_short(drawing.columns, value) for value in column_values])
     axes.set_yticks(range(len(row_values)), [_short(drawing.rows, value) for value in row_values])
@@ -212,7 +237,10 @@ def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap) -> "Figure":
     axes.spines[:].set_visible(False)
     if means.size <= 150:
         _write_numbers(axes, means)
-    figure.colorbar(image, ax=axes).set_label(f"final {metric_label(drawing.metric, runs)}", fontsize=8.5)
+    bar = figure.colorbar(mesh, ax=axes)
+    if bar.solids is not None:
+        bar.solids.set_rasterized(False)  # shapes, in files of shapes
+    bar.set_label(f"final {metric_label(drawing.metric, runs)}", fontsize=8.5)
     counts = sorted({len(own) for own in cells.values()})
     shown = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     others = [

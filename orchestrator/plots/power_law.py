@@ -35,5 +35,7 @@ def fit_power_law(x: Sequence[float], y: Sequence[float]) -> PowerLaw | None:
     from scipy.stats import linregress
 
     line = linregress(numpy.log(x), numpy.log(y))
-    half_width = float(stdtrit(len(x) - 2, (1 + CONFIDENCE) / 2) * line.stderr)
+    # scipy has nan where all y are the same: a law without any error.
+    error = line.stderr if math.isfinite(line.stderr) else 0.0
+    half_width = float(stdtrit(len(x) - 2, (1 + CONFIDENCE) / 2) * error)
     return PowerLaw(factor=math.exp(line.intercept), exponent=float(line.slope), half_width=half_width)

@@ -21,11 +21,16 @@ JOB_TYPE = "train"
 
 @dataclass(frozen=True, kw_only=True)
 class SyncTiming:
-    """Every time a sync lives by, in seconds; in one frozen value so that tests can shorten them together."""
+    """Every time a sync lives by, in seconds; in one frozen value so that tests can shorten them together.
+
+    wandb repeats a request by itself, ever more slowly; `finish_timeout_seconds` ends that. What is then missing is
+    sent by the next pass. A session that takes longer than `session_seconds` in all is taken for hung.
+    """
 
     poll_seconds: float = 10.0
     lease_seconds: float = 60.0
     session_seconds: float = 900.0
+    finish_timeout_seconds: float = 300.0
     init_timeout_seconds: float = 90.0
     request_timeout_seconds: float = 30.0
     retry_least_seconds: float = 1.0
@@ -48,7 +53,12 @@ class Wandb:
     def __init__(self, timing: SyncTiming) -> None:
         if importlib.util.find_spec("wandb") is None:
             raise UsageError("wandb is not installed", "pip install wandb")
-        import wandb
+        try:
+            import wandb
+        except ImportError as error:
+            raise UsageError(
+                f"wandb does not load: {error}", "Reinstall it: pip install --force-reinstall wandb"
+            ) from None
 
         self._wandb, self._timing = wandb, timing
         logging.getLogger("wandb").setLevel(logging.CRITICAL)
@@ -133,7 +143,7 @@ class Wandb:
             # Without an end the run goes on, for W&B too.
             x_update_finish_state=upload.exit_code is not None,
             init_timeout=timing.init_timeout_seconds,
-            finish_timeout=timing.session_seconds,
+            finish_timeout=timing.finish_timeout_seconds,
             finish_timeout_raises=True,
             **network,
         )

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from orchestrator.records import RunFilter
-from orchestrator.store import OpenMode, open_store
+from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import (
     Fleet,
     Ground,
@@ -73,25 +73,27 @@ def _with_zombies(count: int, kind: str, db: str, folder: Path, *, no_fence: boo
 
 def _rise_again(fleet: Fleet, zombie: Faults, count: int) -> None:
     """Stop workers that all train, let others finish their runs, let the stopped go on."""
-    submit(fleet.db, new_sweep(count))
+    submit(fleet.db, new_sweep(3 * count))  # more than zombies: the first to start must not be left without
     # Each on a host of its own: of a process elsewhere only the lease tells.
     zombies = [fleet.start_one(faults=zombie) for _ in range(count)]
     with open_store(fleet.db, mode=OpenMode.WRITE, busy_timeout_seconds=2) as store:
-        wait_until(
-            lambda: sum(run.step >= 2 for run in store.running(RunFilter())) == count,
-            seconds=60,
-            what="every zombie trains",
-        )
+        wait_until(lambda: _all_train(store, {one.pid for one in zombies}), seconds=60, what="every zombie trains")
         stop_between_transactions(store, [one.pid for one in zombies])
         fleet.start_one()
         fleet.start_one()
-        wait_until(lambda: drained(store), seconds=120, what="every run is finished by others")
+        wait_until(lambda: drained(store), seconds=300, what="every run is finished by others")
     for one in zombies:
         os.kill(one.pid, signal.SIGCONT)
+
+
+def _all_train(store: Store, pids: set[int]) -> bool:
+    """Whether each of these processes holds a run and has trained a little."""
+    steps = {run.worker_id: run.step for run in store.running(RunFilter())}
+    return sum(one.identity.pid in pids and steps.get(one.id, 0) >= 2 for one in store.live_workers()) == len(pids)
 
 
 def _wait_for_words(fleet: Fleet, count: int, *, no_fence: bool) -> None:
     """Wait until every zombie has said what became of its run."""
     ends = "ends (finished)" if no_fence else "no longer held by this worker"
-    wanted = 2 * count if no_fence else count
+    wanted = 4 * count if no_fence else count
     wait_until(lambda: fleet.log().count(ends) >= wanted, seconds=60, what=f"{wanted} times '{ends}'")

@@ -3,6 +3,7 @@
 import time
 
 from orchestrator.records import RunFilter
+from orchestrator.runs import State
 from orchestrator.store import OpenMode, open_store
 from tests.faults.harness import Fleet, Ground, new_sweep, read_ledger, scaled, submit, wait_until
 from tests.faults.report import FaultRow
@@ -69,7 +70,7 @@ def run(scale: float, ground: Ground) -> list[FaultRow]:
 def _wait_for_load(db: str) -> int:
     """Wait until the workers train and write (with work for all); returns how many hold a run."""
     with open_store(db, mode=OpenMode.WRITE) as store:
-        if not store.waiting():
+        if store.counts(RunFilter())[State.PENDING] < 2 * WORKERS:
             store.submit(new_sweep(2 * WORKERS))
         before = sum(run.step for run in store.running(RunFilter()))
         wait_until(

@@ -181,6 +181,8 @@ def _wait_for_holders(store: Store, pids: set[int], *, least: int) -> list[int]:
     found: list[int] = []
 
     def some() -> bool:
+        if not store.waiting():  # the others were quicker
+            store.submit(new_sweep(4))
         steps = {run.worker_id: run.step for run in store.running(RunFilter())}
         found[:] = [
             one.identity.pid for one in store.live_workers() if one.identity.pid in pids and steps.get(one.id, 0) >= 3

@@ -39,6 +39,7 @@ FAULTS = (
     "claimers",
     "corruption",
     "postgres_restart",
+    "wandb_faults",
 )
 QUICK_SCALE = 0.02
 

@@ -50,8 +50,9 @@ def _moved(moves: int, kind: str, db: str, folder: Path, library: Path, *, elsew
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
-    # A lease that a busy machine does not use up by itself: that would be another fault.
-    timing = {"lease_seconds": 5.0, "self_fence_seconds": 4.0}
+    # A lease that a busy machine does not use up by itself: that would be another fault. Whoever judged by wall
+    # clocks would see a day gone by at the first look.
+    timing = {"lease_seconds": 20.0, "self_fence_seconds": 15.0}
     faults = Faults(host="host-#/1" if elsewhere else "", timing=timing)
     submit(db, new_sweep(WORKERS))
     landed, seen, days = 0, 0, [1, 0, -1, 0]
@@ -69,7 +70,7 @@ def _moved(moves: int, kind: str, db: str, folder: Path, library: Path, *, elsew
                 _set_clock(stamp, day)
                 wait_until(lambda: _seen(store.live_workers(), day), seconds=20, what=f"the clock is {day} days off")  # noqa: B023
                 seen += 1
-                _let_a_lease_pass(store.live_workers, beats=18)
+                _let_them_judge(store.live_workers, beats=8)
             wait_until(
                 lambda: not store.running(RunFilter()) and not store.waiting(), seconds=120, what="every run ends"
             )
@@ -110,8 +111,8 @@ def _seen(workers: list[WorkerRecord], days: int) -> bool:
     return bool(close) and any(abs(off) < 3_600 for off in offs)
 
 
-def _let_a_lease_pass(workers: Callable[[], list[WorkerRecord]], *, beats: int) -> None:
-    """Wait until every worker has beaten some more: longer than a lease in all."""
+def _let_them_judge(workers: Callable[[], list[WorkerRecord]], *, beats: int) -> None:
+    """Wait until every worker has beaten some more, and so looked at all the others as often."""
     first = {one.id: one.beat for one in workers()}
     wait_until(
         lambda: all(one.beat >= first.get(one.id, 0) + beats for one in workers()),

@@ -210,6 +210,9 @@ def test_a_file_that_can_not_be_written_is_named(store: Store, tmp_path: Path) -
     folder.mkdir()
     with pytest.raises(ExportError, match="is a folder"):
         export(store, folder, everything())
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ExportError, match="folder' is a folder"):  # and not: it has no ending
+        export(store, tmp_path / "folder", everything())
     with pytest.raises(ExportError, match="there is no folder"):
         export(store, tmp_path / "missing" / "results.csv", everything())
     with pytest.raises(ExportError, match="names no table format"):

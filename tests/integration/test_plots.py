@@ -1,56 +1,145 @@
-"""Figures, from a database and from an exported table."""
+"""Figures of every kind, from a database and from an exported table, and what can't be drawn."""
 
+import math
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hlbgpt_core.errors import HlbqError
+from hlbgpt_core.points import Phase, Point, Split
+from orchestrator.cli.main import run_program
 from orchestrator.errors import ExportError
-from orchestrator.export import export
-from orchestrator.export.blocks import Selection
+from orchestrator.export import Selection, export
 from orchestrator.metrics import Axis
-from orchestrator.plots.curve_sets import Band, arm_curves, curves_from_csv, curves_from_store
-from orchestrator.plots.figures import COLOURS, Drawing, band_note, draw, line_looks, metric_label, plot_metric
-from orchestrator.records import RunFilter
+from orchestrator.plots import Drawing, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules, save
+from orchestrator.plots.looks import COLOURS, line_looks, metric_label
+from orchestrator.plots.run_curves import curves_from_csv, curves_from_store
+from orchestrator.records import Live, RunFilter
 from orchestrator.runs import Reason
-from orchestrator.store import Store
-from tests.sample_sweep import register, sample_points, submit_sweep, work
+from orchestrator.store import OpenMode, Store, open_store
+from tests.sample_sweep import register, sample_facts, sample_point, sample_points, submit_sweep, work
 
-ARMS = [{"depth": depth, "num_heads": heads} for depth in (2, 4) for heads in (1, 2)]
+ARMS = [{"depth": depth, "num_heads": heads} for depth in (2, 4, 8) for heads in (1, 2)]
+
+
+def fill(store: Store, arms: Sequence[dict[str, Any]] = ARMS, seeds: Sequence[int] = (1, 2)) -> None:
+    """A finished sweep whose losses fall as depth ** -0.1, exactly."""
+    submit_sweep(store, arms, seeds=seeds)
+    worker = register(store)
+    for seed in seeds:
+        for arm in arms:
+            start = 5 * arm.get("depth", 2) ** -0.1 + (0.1 if arm.get("num_heads") == 1 else 0.0)
+            work(store, worker, sample_points(12, start=start + seed / 100))
 
 
 @pytest.fixture
 def swept(store: Store) -> Store:
-    """Four arms of two seeds, all finished."""
-    submit_sweep(store, ARMS, seeds=[1, 2])
-    worker = register(store)
-    for number in range(8):
-        work(store, worker, sample_points(12 + number % 3, start=5 + number / 10))
+    """Six arms of two seeds, all finished."""
+    fill(store)
     return store
 
 
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in a file, for the command."""
+    path = tmp_path_factory.mktemp("swept") / "hlbq.db"
+    with open_store(str(path), mode=OpenMode.CREATE) as store:
+        fill(store)
+    return path
+
+
 @pytest.mark.parametrize(("ending", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
-def test_every_format_is_written_the_same_each_time(swept: Store, tmp_path: Path, ending: str, magic: bytes) -> None:
-    first, second = tmp_path / f"first.{ending}", tmp_path / f"second.{ending}"
-    drawn = plot_metric(swept, first)
-    assert (drawn.arms, drawn.runs) == (4, 8)
-    assert first.read_bytes().startswith(magic)
+def test_every_format_is_written(swept: Store, tmp_path: Path, ending: str, magic: bytes) -> None:
+    drawn = plot_curves(swept)
+    assert (drawn.arms, drawn.runs, list(drawn.warnings)) == (6, 12, [])
+    save(drawn.figure, tmp_path / f"first.{ending}")
+    assert (tmp_path / f"first.{ending}").read_bytes().startswith(magic)
     if ending == "png":
-        plot_metric(swept, second)
-        assert first.read_bytes() == second.read_bytes()
+        save(plot_curves(swept).figure, tmp_path / "second.png")
+        assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
 
 
 def test_a_line_an_arm_with_a_band_labelled_by_what_differs(swept: Store) -> None:
-    runs = curves_from_store(swept, RunFilter(), "val_loss", Axis.TOKENS, smooth=0.0)
-    arms = arm_curves(runs, Band.AUTO, past_shortest=False)
-    figure = draw(arms, Drawing())
+    figure = plot_curves(swept).figure
     (axes,) = figure.axes
     labels = [line.get_label() for line in axes.get_lines()]
-    assert labels[0] == "depth 2, num_heads 1 (287.1K)" and len(labels) == 4
-    assert len(axes.collections) == 4
+    assert labels[0] == "depth 2, num_heads 1 (287.1K)" and len(labels) == 6
+    assert len(axes.collections) == 6
     assert axes.get_xlabel() == "training tokens"
     assert axes.get_ylabel() == "validation loss (nats per byte)"
+    assert {line.get_color() for line in axes.get_lines()} == set(COLOURS[:3])
+    assert figure.get_supxlabel() == "mean of 2 seeds, band: lowest to highest"
+
+
+def test_colour_and_style_are_chosen_by_settings(swept: Store) -> None:
+    (axes,) = plot_curves(swept, Drawing(colour="num_heads")).figure.axes
     assert {line.get_color() for line in axes.get_lines()} == set(COLOURS[:2])
-    assert band_note(arms, Drawing()) == "mean of 2 seeds, band: lowest to highest"
+    (axes,) = plot_curves(swept, Drawing(style="depth")).figure.axes
+    assert {line.get_color() for line in axes.get_lines()} == set(COLOURS[:2])
+    assert len({str(line.get_linestyle()) for line in axes.get_lines()}) > 1
+
+
+def test_small_multiples_have_a_panel_a_value_on_the_same_axes(swept: Store) -> None:
+    figure = plot_curves(swept, Drawing(facet="depth")).figure
+    panels = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title() for axes in panels] == ["depth 2", "depth 4", "depth 8"]
+    assert [line.get_label() for line in panels[0].get_lines()] == ["num_heads 1", "num_heads 2"]
+    assert len({axes.get_ylim() for axes in panels}) == 1
+    looks = [[line.get_color() for line in axes.get_lines()] for axes in panels]
+    assert looks[0] == looks[1] == looks[2]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["num_heads 1", "num_heads 2"]
+
+
+def test_last_values_over_a_setting_with_a_power_law(swept: Store) -> None:
+    only = RunFilter(where={"num_heads": 2})
+    (axes,) = plot_final(swept, FinalDrawing(against="depth"), only).figure.axes
+    (text,) = axes.get_legend().get_texts()
+    exponent = float(text.get_text().partition("^(")[2].split()[0])
+    assert exponent == pytest.approx(-0.09, abs=0.02)
+    assert axes.get_xlabel() == "depth" and axes.get_xscale() == "log"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["2", "4", "8"]
+    assert axes.get_ylabel() == "final validation loss (nats per byte)"
+
+    (axes,) = plot_final(swept, FinalDrawing(against="num_params"), only).figure.axes
+    assert axes.get_xlabel() == "parameters"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["287.1K", "492.2K", "902.3K"]
+    assert len(axes.get_legend().get_texts()) == 1
+
+
+def test_last_values_over_two_values_or_over_words_have_no_law(store: Store) -> None:
+    fill(store, [{"linear_value": value} for value in (False, True)])
+    (axes,) = plot_final(store, FinalDrawing(against="linear_value")).figure.axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["false", "true"]
+    assert axes.get_legend() is None
+
+
+def test_a_heat_map_has_a_number_a_cell(swept: Store) -> None:
+    figure = plot_final(swept, HeatMap(rows="depth", columns="num_heads")).figure
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["2", "4", "8"]
+    numbers = [float(text.get_text()) for text in axes.texts]
+    assert len(numbers) == 6 and numbers[0] == max(numbers)
+    assert figure.get_supxlabel() == "mean of 2 runs a cell"
+    figure = plot_final(swept, HeatMap(rows="depth", columns="num_heads"), RunFilter(run_ids=(1, 4))).figure
+    assert sorted(text.get_text() for text in figure.axes[0].texts).count("no run") == 2
+
+
+def test_schedules_have_a_panel_each(swept: Store) -> None:
+    figure = plot_schedules(swept, Drawing(x=Axis.STEPS)).figure
+    assert [axes.get_ylabel() for axes in figure.axes] == [
+        "learning rate",
+        "weight decay",
+        "batch size (sequences)",
+        "sequence length (tokens)",
+    ]
+    assert [len(axes.get_lines()) for axes in figure.axes] == [6] * 4
+    assert figure.axes[3].get_lines()[0].get_ydata()[0] == 32
 
 
 def test_a_figure_from_a_csv_is_that_of_the_database(swept: Store, tmp_path: Path) -> None:
@@ -59,32 +148,165 @@ def test_a_figure_from_a_csv_is_that_of_the_database(swept: Store, tmp_path: Pat
     for metric, axis in (("val_loss", Axis.TOKENS), ("grad_norm", Axis.STEPS), ("train_lr", Axis.SECONDS)):
         from_store = curves_from_store(swept, RunFilter(), metric, axis, smooth=0.0)
         from_csv = curves_from_csv(path, metric, axis, smooth=0.0)
-        assert len(from_csv) == len(from_store) == 8
+        assert len(from_csv) == len(from_store) == 12
         for one, other in zip(from_store, from_csv, strict=True):
             assert list(one.x) == list(other.x) and list(one.y) == list(other.y)
-            assert one.settings == other.settings
-    assert plot_metric(path, tmp_path / "figure.png").arms == 4
+            assert one.settings == other.settings and one.num_params == other.num_params
+            assert (one.state, one.diverged) == (other.state, other.diverged)
+    assert plot_curves(path).arms == 6
+    assert plot_final(path, FinalDrawing(against="depth")).runs == 12
 
 
-def test_nothing_to_draw_is_said(store: Store, tmp_path: Path) -> None:
-    submit_sweep(store)
-    with pytest.raises(ExportError, match="no run has points"):
-        plot_metric(store, tmp_path / "figure.png")
-    work(store, register(store), sample_points(2), reason=Reason.DIVERGED)
-    with pytest.raises(ExportError, match="there is no metric 'val_los'"):
-        plot_metric(store, tmp_path / "figure.png", Drawing(metric="val_los"))
-    with pytest.raises(ExportError, match="names no figure format"):
-        plot_metric(store, tmp_path / "figure.gif")
-    with pytest.raises(ExportError, match="there is no folder"):
-        plot_metric(store, tmp_path / "missing" / "figure.png")
-    assert not list(tmp_path.glob("figure*"))
+def test_a_metric_of_one_s_own_is_drawn_from_database_and_csv(store: Store, tmp_path: Path) -> None:
+    submit_sweep(store, seeds=[1, 2])
+    worker = register(store)
+    work(store, worker, sample_points(4))  # the first run does not have it
+    own = [sample_point(Split.TRAIN, step, loss=4.0, extra={"embedding_norm": 2.0 + step}) for step in (1, 10)]
+    work(store, worker, own)
+    path = tmp_path / "results.csv"
+    export(store, path, Selection(runs=RunFilter()))
+    for source in (store, path):
+        for name in ("embedding_norm", "train_embedding_norm", "embedding-norm"):
+            drawn = plot_curves(source, Drawing(metric=name))
+            assert drawn.runs == 1
+            assert list(drawn.figure.axes[0].get_lines()[0].get_ydata()) == [3.0, 12.0]
+        with pytest.raises(ExportError, match="there is no metric 'embeding_norm'") as caught:
+            plot_curves(source, Drawing(metric="embeding_norm"))
+        assert caught.value.hint == "Did you mean 'embedding_norm'?"
+
+
+def diverging(*losses: float) -> list[Point]:
+    return [sample_point(Split.VAL, 10 * step, loss=loss) for step, loss in enumerate(losses, start=1)]
+
+
+def test_curves_of_nan_end_where_they_are_finite_and_are_told_of(store: Store) -> None:
+    submit_sweep(store, [{}, {"num_heads": 2}], seeds=[1, 2])
+    worker = register(store)
+    work(store, worker, diverging(4.0, 3.0, 2.0))
+    work(store, worker, diverging(4.0, 3.5, math.nan), reason=Reason.DIVERGED)
+    work(store, worker, diverging(4.1, 3.1, 2.1))
+    work(store, worker, diverging(math.nan, math.inf), reason=Reason.DIVERGED)
+
+    drawn = plot_curves(store)
+    assert drawn.runs == 3
+    assert list(drawn.warnings) == [
+        "1 run left out, without a finite val_loss",
+        "1 run diverged: the line ends at the last finite val_loss",
+    ]
+    assert [len(line.get_xdata()) for line in drawn.figure.axes[0].get_lines()] == [3, 2]
+    with pytest.raises(ExportError, match="have num_heads 1"):
+        plot_final(store, FinalDrawing(against="num_heads"))  # a diverged run has no last value
+    only_nan = RunFilter(where={"seed": 2, "num_heads": 2})
+    with pytest.raises(ExportError, match="nan or infinite at every point of 1 run"):
+        plot_curves(store, runs=only_nan)
+
+
+def test_runs_that_are_still_training_have_no_last_value(store: Store) -> None:
+    fill(store, [{"num_heads": 1}, {"num_heads": 2}], seeds=[1])
+    submit_sweep(store, [{"num_heads": 3}])
+    work(store, register(store), sample_points(4), reason=None)
+    everything = RunFilter(where={"depth": 2})
+    drawn = plot_final(store, FinalDrawing(against="num_heads"), everything)
+    assert drawn.runs == 2 and list(drawn.warnings) == ["1 run left out, still to finish"]
+    with pytest.raises(ExportError, match="no run has a final 'val_loss'"):
+        plot_final(store, FinalDrawing(against="num_heads"))
 
 
 def test_one_seed_is_said_to_be_one(store: Store) -> None:
-    submit_sweep(store)
-    work(store, register(store), sample_points(4))
-    runs = curves_from_store(store, RunFilter(), "val_loss", Axis.TOKENS, smooth=0.0)
-    assert band_note(arm_curves(runs, Band.AUTO, past_shortest=False), Drawing()) == "one seed an arm"
+    fill(store, ARMS[::2], seeds=[1])
+    figure = plot_curves(store).figure
+    assert figure.get_supxlabel() == "one seed an arm: no interval" and not figure.axes[0].collections
+    assert plot_final(store, FinalDrawing(against="depth")).figure.get_supxlabel() == "one seed a value: no interval"
+
+
+def test_runs_of_different_data_are_drawn_only_when_that_is_wanted(store: Store) -> None:
+    submit_sweep(store, seeds=[1, 2])
+    worker = register(store)
+    work(store, worker, sample_points(4))
+    claim = store.claim(worker)
+    assert claim is not None
+    live = Live(phase=Phase.TRAIN, step=30)
+    store.flush(claim.lease, points=sample_points(4), live=live, facts=sample_facts(data_fingerprint="beef"))
+    with pytest.raises(ExportError, match="2 different versions of their data"):
+        plot_curves(store)
+    assert plot_curves(store, allow_mixed_data=True).runs == 2
+
+
+def test_settings_that_do_not_exist_or_do_not_vary_are_named(swept: Store) -> None:
+    for drawing in (Drawing(facet="dpth"), Drawing(colour="dpth"), Drawing(style="dpth")):
+        with pytest.raises(HlbqError, match="no setting 'dpth'"):
+            plot_curves(swept, drawing)
+    with pytest.raises(HlbqError, match="no setting 'dpth'"):
+        plot_final(swept, HeatMap(rows="dpth", columns="num_heads"))
+    with pytest.raises(ExportError, match="all 12 runs have width 128") as caught:
+        plot_final(swept, FinalDrawing(against="width"))
+    assert caught.value.hint == "These differ: depth, num_heads."
+
+
+def hlbq(database: Path, folder: Path, *arguments: str) -> int:
+    return run_program(["plot", str(folder / arguments[0]), "--db", str(database), *arguments[1:]])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "",
+        "--metric train_loss --x steps --log_x --log_y --smooth 0.5 --band seeds",
+        "--metric grad_norm --x seconds --band interval --past_shortest --title Norms",
+        "--metric val_acc --x epochs --band none --colour num_heads --style depth",
+        "--facet num_heads --band range",
+        "--final depth --log_y",
+        "--final num-params",
+        "--heatmap depth num_heads --metric val_bits_per_byte",
+        "--schedules --x steps",
+    ],
+)
+def test_the_command_draws_every_kind(
+    database: Path, tmp_path: Path, options: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hlbq(database, tmp_path, "figure.png", *options.split()) == 0, capsys.readouterr().err
+    assert capsys.readouterr().err == f"wrote {tmp_path / 'figure.png'} (6 arms, 12 runs)\n"
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("file", "options", "said"),
+    [
+        ("a.png", "--metric val_los", ["there is no metric 'val_los'", "Did you mean 'val_loss'?"]),
+        ("a.png", "--sweep 9", ["there is no sweep 9"]),
+        ("a.png", "--where depth=3", ["no run has points of 'val_loss'"]),
+        ("a.png", "--final depth --schedules", ["--final and --schedules are different figures"]),
+        ("a.png", "--heatmap depth", ["--heatmap takes two settings, not 1"]),
+        ("a.png", "--band wide", ["--band wide: no such choice"]),
+        ("a.gif", "", ["the ending '.gif' names no figure format"]),
+        ("missing/a.png", "", ["there is no folder"]),
+        ("", "", ["is a folder"]),
+        ("locked/a.png", "", ["can't be written"]),
+    ],
+)
+def test_what_can_not_be_drawn_is_said_in_a_line_with_exit_code_2(
+    database: Path, tmp_path: Path, file: str, options: str, said: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    if file.startswith("locked"):
+        # A folder that even root can't write to is a file.
+        (tmp_path / "locked").write_text("")
+        said = ["there is no folder"]
+    assert hlbq(database, tmp_path, file, *options.split()) == 2
+    error = capsys.readouterr().err
+    assert all(text in error for text in said) and "Traceback" not in error
+    assert not (tmp_path / "a.png").exists()
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="needs setpriv, to be somebody who may not write")
+def test_a_folder_that_may_not_be_written_to_is_named(database: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o555)
+    code = "import sys; from orchestrator.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "plot", str(folder / "a.png"), "--db", str(database)]
+    drop = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"]
+    done = subprocess.run([*drop, *command], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert "can't be written: permission denied" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_many_arms_are_told_apart() -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hlbgpt_core.points import Split
 from orchestrator.errors import ExportError
 from orchestrator.metrics import parse_metric
-from orchestrator.plots.curve_sets import Band, RunCurve, arm_curves, check_comparable, common_x, smoothed
+from orchestrator.plots.curve_sets import Band, arm_curves, common_x
+from orchestrator.plots.run_curves import RunCurve, check_comparable, smoothed
 
 
 def curve(x: list[float], y: list[float], *, seed: int = 1, fingerprint: str = "f", **settings: Any) -> RunCurve:

@@ -1,0 +1,54 @@
+"""`hlbq report`: a sweep on one page."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.common import DatabaseOption, note
+from orchestrator.cli.option_groups import OptionGroup, grouped
+from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(OptionGroup):
+    """What the page is about."""
+
+    metric: Annotated[str, typer.Option("--metric", help="What to draw and compare: val_loss, train_acc, ...")] = (
+        "val_loss"
+    )
+    baseline: Annotated[
+        list[str],
+        typer.Option("--baseline", help="The group that others are held against.", metavar="NAME=VALUE..."),
+    ] = field(default_factory=list)
+
+
+def register(app: typer.Typer) -> None:
+    """Add `hlbq report`."""
+    app.command("report", cls=VariadicCommand)(grouped(report))
+
+
+def report(
+    sweep: Annotated[int, typer.Argument(help="The sweep's number.", min=1)],
+    how: ReportOptions,
+    database: DatabaseOption,
+    file: Annotated[Path, typer.Argument(help="The page.")] = Path("report.html"),
+) -> None:
+    """Write a sweep as one HTML page: figures, tables, verdicts, settings, provenance.
+
+    The page loads nothing and runs nothing, so it can be mailed or put anywhere.
+    """
+    from orchestrator.comparison.groups import parse_baseline
+    from orchestrator.export.file_writing import check_not_a_folder, replaced_file
+    from orchestrator.report import page, read_report
+
+    check_not_a_folder(file, "report.html")
+    if file.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"'{file}': a report is a page", f"For instance: {file.with_suffix('.html')}")
+    with database.read() as store:
+        found = read_report(store, sweep, metric=how.metric, baseline=parse_baseline(how.baseline))
+    with replaced_file(file) as stream:
+        stream.write(page(found).encode("utf-8", errors="backslashreplace"))
+    note(f"wrote {file}")

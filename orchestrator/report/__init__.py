@@ -1,0 +1,10 @@
+"""`hlbq report`: a sweep on one page.
+
+contents.py  what the page says: figures, tables, verdicts, settings, provenance
+page.py      the page itself: HTML with everything inside, nothing to load and nothing that runs
+"""
+
+from orchestrator.report.contents import read_report
+from orchestrator.report.page import page
+
+__all__ = ["page", "read_report"]

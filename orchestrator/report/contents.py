@@ -1,0 +1,199 @@
+"""What a report says of a sweep, read from the store: values and figures, no HTML."""
+
+import io
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from hlbgpt_core.errors import HlbqError
+from hlbgpt_core.settings import specs
+from orchestrator.arms import differing_settings
+from orchestrator.comparison.rendering import TextTable, sentences, tables
+from orchestrator.comparison.results import Question, compare
+from orchestrator.errors import UsageError
+from orchestrator.options import value_text
+from orchestrator.plots import Drawing, Drawn, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
+from orchestrator.plots.run_curves import find_metric
+from orchestrator.records import RunFilter, RunRecord, SweepRecord
+from orchestrator.store import Store
+from orchestrator.wording import counted, duration, loss_text, short_count
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# More runs than anybody reads in a page are counted and not listed.
+MOST_RUNS_LISTED = 500
+_MOST_VALUES_LISTED = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigurePart:
+    """A figure as SVG, with what it shows in words."""
+
+    caption: str
+    svg: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A heading with paragraphs, figures and tables under it, in this order."""
+
+    heading: str
+    paragraphs: Sequence[str] = ()
+    figures: Sequence[FigurePart] = ()
+    tables: Sequence[TextTable] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A report's title, one line of what it is of, and its sections."""
+
+    title: str
+    summary: str
+    sections: Sequence[Section] = field(default_factory=tuple)
+
+
+def read_report(
+    store: Store, sweep_id: int, *, metric: str = "val_loss", baseline: Mapping[str, Any] | None = None
+) -> Report:
+    """The report of a sweep: `metric` in its figures and tables, verdicts against `baseline`.
+
+    Raises UsageError for a sweep that does not exist, ExportError for an unknown metric. What can not be drawn or
+    compared is said in its place.
+    """
+    sweep = store.sweep(sweep_id)
+    if sweep is None:
+        raise UsageError(f"there is no sweep {sweep_id}", "hlbq status lists the sweeps.")
+    wanted = RunFilter(sweep_ids=(sweep_id,))
+    metric = find_metric(store, wanted, metric).name
+    runs = list(store.runs(wanted))
+    names = differing_settings(run.settings for run in runs)
+    states = Counter(run.state.value for run in runs)
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    arms = len({run.arm_id for run in runs})
+    return Report(
+        title=sweep.name or f"Sweep {sweep.id}",
+        summary=f"sweep {sweep.id}, {counted(arms, 'arm')}, {counted(len(runs), 'run')}: {counts}",
+        sections=[
+            *([Section(heading="Note", paragraphs=[sweep.note])] if sweep.note else []),
+            _verdicts(store, wanted, Question(metric=metric, baseline=baseline or {})),
+            _figures(store, wanted, metric, names),
+            Section(heading="Runs", tables=[_run_table(runs, names)], paragraphs=_not_listed(runs)),
+            Section(heading="Settings", tables=[_settings_table(runs, names)]),
+            _provenance(store, sweep, runs),
+        ],
+    )
+
+
+def _verdicts(store: Store, wanted: RunFilter, question: Question) -> Section:
+    try:
+        comparison = compare(store, wanted, question)
+    except UsageError as error:
+        return Section(heading="Comparison", paragraphs=[f"Not compared: {error.message}. {error.hint}"])
+    return Section(
+        heading="Comparison", paragraphs=[*comparison.warnings, *sentences(comparison)], tables=tables(comparison)
+    )
+
+
+def _figures(store: Store, wanted: RunFilter, metric: str, names: Sequence[str]) -> Section:
+    figures, notes = [], []
+    for caption, draw in _drawings(store, wanted, metric, names):
+        try:
+            drawn = draw()
+        except HlbqError as error:
+            notes.append(f"No figure of {caption}: {error.message}.")
+            continue
+        figures.append(FigurePart(caption=f"{caption} ({counted(drawn.runs, 'run')})", svg=_svg(drawn.figure)))
+        notes += [f"{caption}: {warning}." for warning in drawn.warnings]
+    return Section(heading="Figures", figures=figures, paragraphs=notes)
+
+
+def _drawings(
+    store: Store, wanted: RunFilter, metric: str, names: Sequence[str]
+) -> list[tuple[str, Callable[[], Drawn]]]:
+    """The figures of a report, by caption: what each shows depends on how many settings are swept."""
+    found: list[tuple[str, Callable[[], Drawn]]] = [
+        (f"{metric} over training tokens", partial(plot_curves, store, Drawing(metric=metric), wanted))
+    ]
+    for name in names:
+        final = FinalDrawing(metric=metric, against=name)
+        found.append((f"last {metric} against {name}", partial(plot_final, store, final, wanted)))
+    if len(names) == 2:
+        heat_map = HeatMap(metric=metric, rows=names[0], columns=names[1])
+        found.append((f"last {metric} over {names[0]} and {names[1]}", partial(plot_final, store, heat_map, wanted)))
+    if metric == "val_loss":
+        training = Drawing(metric="train_loss", smooth=0.6)
+        found.append(("training loss", partial(plot_curves, store, training, wanted)))
+    found.append(("schedules", partial(plot_schedules, store, None, wanted)))
+    return found
+
+
+def _svg(figure: "Figure") -> str:
+    """The figure as one svg element, its letters as shapes: no font is needed to show it."""
+    import matplotlib
+
+    stream = io.StringIO()
+    # A fixed salt: the same runs give the same page.
+    with matplotlib.rc_context({"svg.hashsalt": "hlbq"}):
+        figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    text = stream.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _run_table(runs: Sequence[RunRecord], names: Sequence[str]) -> TextTable:
+    headers = ["run", *names, "parameters", "seed", "state", "reason", "step", "train loss", "val loss", "time"]
+    rows = [
+        [
+            str(run.id),
+            *(_setting_text(run.settings, name) for name in names),
+            short_count(run.num_params),
+            str(run.seed),
+            run.state.value,
+            run.reason.value if run.reason else "",
+            f"{run.step:,}",
+            loss_text(run.last_train_loss),
+            loss_text(run.last_val_loss),
+            duration(run.ended_at - run.started_at) if run.ended_at and run.started_at else "",
+        ]
+        for run in runs[:MOST_RUNS_LISTED]
+    ]
+    return TextTable(title="", headers=headers, rows=rows)
+
+
+def _not_listed(runs: Sequence[RunRecord]) -> list[str]:
+    left = len(runs) - MOST_RUNS_LISTED
+    return [f"{counted(left, 'more run')}: hlbq export lists them all."] if left > 0 else []
+
+
+def _setting_text(settings: Mapping[str, Any], name: str) -> str:
+    value = settings.get(name)
+    return "" if value is None else value_text(value)
+
+
+def _settings_table(runs: Sequence[RunRecord], names: Sequence[str]) -> TextTable:
+    """The settings of the sweep; what is swept shows all its values."""
+    rows = []
+    for name in specs():
+        values = [value or "-" for value in dict.fromkeys(_setting_text(run.settings, name) for run in runs)]
+        more = f", ... ({len(values)} values)" if len(values) > _MOST_VALUES_LISTED else ""
+        rows.append([name, ", ".join(values[:_MOST_VALUES_LISTED]) + more, "swept" if name in names else ""])
+    rows.sort(key=lambda row: not row[2])
+    return TextTable(title="", headers=["setting", "value", ""], rows=rows)
+
+
+def _provenance(store: Store, sweep: SweepRecord, runs: Sequence[RunRecord]) -> Section:
+    newest = [attempts[-1] for run in runs if run.fence and (attempts := store.attempts(run.id))]
+    rows = [["command", shlex.join(sweep.argv)], ["sweep uid", sweep.uid]]
+    facts = dict.fromkeys(name for run in runs for name in run.facts)
+    rows += [[name, _distinct(run.facts.get(name) for run in runs if run.facts)] for name in facts]
+    recorded = dict.fromkeys(name for attempt in newest for name in attempt.provenance)
+    rows += [[name, _distinct(attempt.provenance.get(name) for attempt in newest)] for name in recorded]
+    rows.append(["runs that shared their device", str(sum(attempt.shared_slots > 1 for attempt in newest))])
+    return Section(heading="Provenance", tables=[TextTable(title="", headers=["what", "value"], rows=rows)])
+
+
+def _distinct(values: Iterable[Any]) -> str:
+    return ", ".join(dict.fromkeys("-" if value in (None, "") else str(value) for value in values))

@@ -1,0 +1,82 @@
+"""A report as one HTML page: no scripts, nothing from outside, every text escaped."""
+
+from collections.abc import Sequence
+from html import escape
+
+from orchestrator.comparison.rendering import TextTable
+from orchestrator.report.contents import FigurePart, Report, Section
+
+# The page may load and run nothing at all, whatever a name in it says.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+_STYLE = """
+:root { color-scheme: light dark; --text: #1c1c1c; --faint: #666; --line: #ddd; --page: #fff; --stripe: #f6f6f6; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e6e6e6; --faint: #a0a0a0; --line: #3a3a3a; --page: #16181b; --stripe: #1e2125; }
+}
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--page);
+       max-width: 64rem; margin: 0 auto; padding: 1.5rem; }
+h1 { font-size: 1.6rem; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
+h3, caption { font-size: .95rem; font-weight: 600; text-align: left; }
+.summary, figcaption { color: var(--faint); }
+p { max-width: 48rem; margin: .35rem 0; white-space: pre-line; overflow-wrap: anywhere; }
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(27rem, 100%), 1fr)); gap: 1rem; }
+figure { margin: 0; border: 1px solid var(--line); border-radius: 6px; padding: .6rem; background: #fff; }
+figure svg { width: 100%; height: auto; display: block; }
+figcaption { color: #555; font-size: .85rem; padding: .2rem 0 .5rem; }
+.table { overflow-x: auto; margin: .6rem 0 1rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem; }
+th, td { text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+td { overflow-wrap: anywhere; }
+tbody tr:nth-child(even) { background: var(--stripe); }
+@media print { figure, tr { break-inside: avoid; } }
+"""
+
+
+def page(report: Report) -> str:
+    """The whole page as text."""
+    title = escape(report.title)
+    parts = [
+        "<!DOCTYPE html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{title}</title><style>{_STYLE}</style></head><body>",
+        f'<h1>{title}</h1><p class="summary">{escape(report.summary)}</p>',
+        *(_section(section) for section in report.sections),
+        "</body></html>\n",
+    ]
+    return "\n".join(parts)
+
+
+def _section(section: Section) -> str:
+    parts = [f"<section><h2>{escape(section.heading)}</h2>"]
+    parts += [f"<p>{escape(text)}</p>" for text in section.paragraphs]
+    if section.figures:
+        parts.append(f'<div class="figures">{_figures(section.figures)}</div>')
+    parts += [_table(table) for table in section.tables]
+    return "\n".join([*parts, "</section>"])
+
+
+def _figures(figures: Sequence[FigurePart]) -> str:
+    found = []
+    for number, figure in enumerate(figures):
+        caption = escape(figure.caption)
+        # Every figure numbers its shapes from one, and a page has one set of names.
+        svg = _own_names(figure.svg, f"f{number}-").replace("<svg ", f'<svg role="img" aria-label="{caption}" ', 1)
+        found.append(f"<figure><figcaption>{caption}</figcaption>{svg}</figure>")
+    return "\n".join(found)
+
+
+def _own_names(svg: str, prefix: str) -> str:
+    for before in (' id="', ' xlink:href="#', "url(#"):
+        svg = svg.replace(before, f"{before}{prefix}")
+    return svg
+
+
+def _table(table: TextTable) -> str:
+    caption = f"<caption>{escape(table.title)}</caption>" if table.title else ""
+    head = "".join(f"<th>{escape(header)}</th>" for header in table.headers)
+    rows = "\n".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
+    return f'<div class="table"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'

@@ -1,0 +1,160 @@
+"""The page of a sweep: what it says, that it loads nothing, and that no name in it can do anything."""
+
+import math
+import re
+import shlex
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from hlbgpt_core.points import Split
+from orchestrator.cli.main import run_program
+from orchestrator.errors import ExportError, UsageError
+from orchestrator.report import page, read_report
+from orchestrator.runs import Reason
+from orchestrator.store import OpenMode, Store, open_store
+from tests.sample_sweep import register, sample_point, sample_points, submit_sweep, work
+
+ARMS = [{"depth": depth, "num_heads": heads} for depth in (2, 4) for heads in (1, 2)]
+EVIL = "<script>alert('x')</script>\"'&"
+VOID = {"meta", "br", "img", "link"}
+
+
+class Page(HTMLParser):
+    """The page's tags with their attributes, its headings, and whether every tag is closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.headings: list[str] = []
+        self.text: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+        if self._open and self._open[-1] in ("h1", "h2"):
+            self.headings.append(data)
+
+
+def fill(store: Store, name: str = "heads") -> None:
+    """Four arms of three seeds."""
+    submit_sweep(store, ARMS, seeds=[1, 2, 3], name=name)
+    worker = register(store)
+    for number in range(12):
+        work(store, worker, sample_points(12, start=5 + (number % 4) / 10 + number / 1000))
+
+
+def test_a_page_holds_figures_tables_verdicts_settings_and_provenance(store: Store) -> None:
+    fill(store)
+    found = Page(page(read_report(store, 1, baseline={"num_heads": 1})))
+    assert found.headings == ["heads", "Comparison", "Figures", "Runs", "Settings", "Provenance"]
+    text = " ".join(found.text)
+    assert "sweep 1, 4 arms, 12 runs: 12 completed" in text
+    assert "depth 2, num_heads 2 against depth 2, num_heads 1: worse" in text or "undecided" in text
+    captions = [attributes["aria-label"] for tag, attributes in found.tags if tag == "svg"]
+    assert captions == [
+        "val_loss over training tokens (12 runs)",
+        "last val_loss against depth (12 runs)",
+        "last val_loss against num_heads (12 runs)",
+        "last val_loss over depth and num_heads (12 runs)",
+        "training loss (12 runs)",
+        "schedules (12 runs)",
+    ]
+    assert "data_fingerprint" in text and "f00d" in text and "expand_factor" in text
+
+
+def test_nothing_is_loaded_and_nothing_runs(store: Store) -> None:
+    fill(store)
+    text = page(read_report(store, 1))
+    found = Page(text)
+    assert {tag for tag, _ in found.tags} & {"script", "link", "iframe", "object", "embed", "img", "form"} == set()
+    for tag, attributes in found.tags:
+        assert not [name for name in attributes if name.startswith("on")], tag
+        for name in ("href", "src", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith("#"), (tag, attributes)
+    outside = set(re.findall(r"https?://[^\"'<> ]*", text))
+    # Names of vocabularies, which are never fetched.
+    assert outside <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}, outside
+    assert "url(" not in text.replace("url(#", "") and "@import" not in text
+    identities = [attributes["id"] for _, attributes in found.tags if "id" in attributes]
+    assert len(identities) == len(set(identities))
+    used = set(re.findall(r"(?:xlink:href=\"|url\()#([^\")]+)", text))
+    assert used and used <= set(identities)
+
+
+def test_names_are_text_and_never_markup(store: Store) -> None:
+    fill(store, name=EVIL)
+    text = page(read_report(store, 1))
+    assert "<script" not in text
+    assert Page(text).headings[0] == EVIL
+
+
+def test_the_same_sweep_gives_the_same_page(store: Store) -> None:
+    fill(store)
+    assert page(read_report(store, 1)) == page(read_report(store, 1))
+
+
+def test_what_can_not_be_shown_is_said_in_its_place(store: Store) -> None:
+    submit_sweep(store, seeds=[1])
+    empty = " ".join(Page(page(read_report(store, 1))).text)
+    assert "No figure of val_loss over training tokens: no run has points of 'val_loss' yet." in empty
+    assert "Not compared" in empty and "1 pending" in empty
+
+    worker = register(store)
+    work(store, worker, [sample_point(Split.VAL, 1, loss=math.nan)], reason=Reason.DIVERGED)
+    diverged = " ".join(Page(page(read_report(store, 1))).text)
+    assert "nan or infinite at every point of 1 run" in diverged
+
+    submit_sweep(store, seeds=[1])
+    work(store, worker, sample_points(6))
+    alone = " ".join(Page(page(read_report(store, 2))).text)
+    assert "one seed only, so no deviation and no interval" in alone
+
+
+def test_a_metric_of_one_s_own_is_reported(store: Store) -> None:
+    submit_sweep(store, seeds=[1, 2])
+    worker = register(store)
+    for seed in (1, 2):
+        own = [sample_point(Split.VAL, step, loss=4.0, extra={"accuracy_at_5": 0.1 * seed}) for step in (10, 20)]
+        work(store, worker, own)
+    text = " ".join(Page(page(read_report(store, 1, metric="val_accuracy_at_5"))).text)
+    assert "last val_accuracy_at_5 over seeds" in text and "0.15" in text
+    with pytest.raises(ExportError, match="no metric 'val_acuracy_at_5'"):
+        read_report(store, 1, metric="val_acuracy_at_5")
+    with pytest.raises(UsageError, match="there is no sweep 7"):
+        read_report(store, 7)
+
+
+def test_the_command_writes_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with open_store("hlbq.db", mode=OpenMode.CREATE) as store:
+        fill(store)
+    assert run_program(["report", "1", "page.html", "--baseline", "num_heads=1"]) == 0
+    assert capsys.readouterr().err == "wrote page.html\n"
+    assert Page((tmp_path / "page.html").read_text(encoding="utf-8")).headings[0] == "heads"
+    for line, said in (
+        ("report 9", "there is no sweep 9"),
+        ("report 1 --metric val_los", "Did you mean 'val_loss'?"),
+        ("report 1 page.pdf", "a report is a page"),
+        ("report 1 .", "is a folder"),
+        ("report 1 missing/page.html", "there is no folder"),
+    ):
+        assert run_program(shlex.split(line)) == 2, line
+        assert said in capsys.readouterr().err

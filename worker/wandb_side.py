@@ -1,0 +1,75 @@
+"""Has a `hlbq sync` at work beside the workers while runs of `-w` sweeps train.
+
+It is a process of its own, of the lowest priority, that outlives the worker: nobody waits for it or asks how it fares,
+so that its crash or hang changes nothing for training. A lock in the state folder keeps it to one a host and database.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from hlbgpt_core.errors import HlbqError
+from orchestrator.state_folder import make_state_folder
+from orchestrator.store import Store
+
+# What cannot be helped by starting again: wandb is not installed, or nobody is logged in.
+EXIT_USAGE = 2
+LOG = "wandb-sync.log"
+
+
+class WandbSide:
+    """Starts the sync where one is wanted, as one worker sees it."""
+
+    def __init__(self, store: Store, state_folder: Path, say: Callable[[str], None]) -> None:
+        self._store, self._state_folder, self._say = store, state_folder, say
+        self._wanted: dict[int, bool] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._given_up = False
+
+    def attend(self, sweep_id: int) -> None:
+        """See to it that a sync is at work if the sweep is marked for W&B. Never raises, never waits."""
+        try:
+            if not self._given_up and self._is_wanted(sweep_id) and not self._at_work():
+                self._process = self._start()
+        except (HlbqError, OSError) as error:
+            self._say(f"no sync to wandb: {error}; `hlbq sync` sends it later")
+
+    def _is_wanted(self, sweep_id: int) -> bool:
+        if sweep_id not in self._wanted:
+            self._wanted[sweep_id] = bool(self._store.wandb_project(sweep_id))
+        return self._wanted[sweep_id]
+
+    def _at_work(self) -> bool:
+        if self._process is None:
+            return False
+        code = self._process.poll()
+        if code == EXIT_USAGE:
+            self._given_up = True
+            self._say(f"nothing is sent to wandb: see {self._log()}, then send it with `hlbq sync`")
+        return code is None or self._given_up
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        make_state_folder(self._state_folder / "logs")
+        log = os.open(self._log(), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            command = [sys.executable, "-P", "-m", "orchestrator.cli.main", "sync", "--by_workers"]
+            return subprocess.Popen(
+                [*command, "--state_dir", str(self._state_folder)],
+                # The location may hold a password: not on a command line, which everyone can read.
+                env={**os.environ, "HLBQ_DB": self._location()},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        finally:
+            os.close(log)
+
+    def _location(self) -> str:
+        place = self._store.location
+        return str(place.path) if place.path is not None else place.url.render_as_string(hide_password=False)
+
+    def _log(self) -> Path:
+        return self._state_folder / "logs" / LOG
