@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 
 from hlbgpt_core.data import load_data
-from hlbgpt_core.encoding import available_cpus
-from hlbgpt_core.text_sources import local_splits, parse_dataset
-from hlbgpt_core.vocabulary_files import provide_vocabulary
+from hlbgpt_core.text.encoding import available_cpus
+from hlbgpt_core.text.sources import local_splits, parse_dataset
+from hlbgpt_core.text.vocabulary_files import provide_vocabulary
 
 MEGABYTE = 1_000_000
 

@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from hlbgpt_core.byte_pairs import BytePairTokenizer, train_byte_pairs
-from hlbgpt_core.corpus import Corpus, SplitText, digest_split
-from hlbgpt_core.dataset_source import DatasetSource
-from hlbgpt_core.encoding import EncodedSplit, Heart, encode_split, pieces
 from hlbgpt_core.errors import DataError
-from hlbgpt_core.hub import hub_corpus
 from hlbgpt_core.private_files import cannot_write
 from hlbgpt_core.scale import unpadded_vocabulary_size
-from hlbgpt_core.token_cache import (
+from hlbgpt_core.text.byte_pairs import BytePairTokenizer, train_byte_pairs
+from hlbgpt_core.text.corpus import Corpus, SplitText, digest_split
+from hlbgpt_core.text.dataset_source import DatasetSource
+from hlbgpt_core.text.encoding import EncodedSplit, Heart, encode_split, pieces
+from hlbgpt_core.text.hub import hub_corpus
+from hlbgpt_core.text.token_cache import (
     FORMAT_VERSION,
     Manifest,
     building,
@@ -37,7 +37,7 @@ from hlbgpt_core.token_cache import (
     token_type,
     write_manifest,
 )
-from hlbgpt_core.tokenizer import TokenArray, Tokenizer, load_tokenizer
+from hlbgpt_core.text.tokenizer import TokenArray, Tokenizer, load_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import torch
 
-from hlbgpt_core.byte_pairs import BytePairTokenizer
 from hlbgpt_core.data import dataset_tokenizer, load_data
 from hlbgpt_core.device import resolve_device
 from hlbgpt_core.errors import DataError, HlbqError
 from hlbgpt_core.generation import Sampling, TokenRules, generate
 from hlbgpt_core.model_files import ModelFile, build_model, check_target, read_model, write_model
 from hlbgpt_core.scale import unpadded_vocabulary_size
-from hlbgpt_core.token_cache import default_cache_dir
-from hlbgpt_core.tokenizer import Tokenizer, load_tokenizer
+from hlbgpt_core.text.byte_pairs import BytePairTokenizer
+from hlbgpt_core.text.token_cache import default_cache_dir
+from hlbgpt_core.text.tokenizer import Tokenizer, load_tokenizer
 
 EXIT_FINE, EXIT_USAGE, EXIT_INTERRUPTED = 0, 2, 130
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hlbgpt_core.code_digest import core_digest
-from hlbgpt_core.corpus import digest_split
-from hlbgpt_core.dataset_source import DatasetSource
 from hlbgpt_core.errors import DataError
-from hlbgpt_core.token_cache import default_cache_dir, read_manifest
+from hlbgpt_core.text.corpus import digest_split
+from hlbgpt_core.text.dataset_source import DatasetSource
+from hlbgpt_core.text.token_cache import default_cache_dir, read_manifest
 from orchestrator.plan import Plan
 from orchestrator.store import Store
 from orchestrator.wording import counted

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from hlbgpt_core.text_sources import absolute_dataset, check_dataset, check_text_length
+from hlbgpt_core.text.sources import absolute_dataset, check_dataset, check_text_length
 from orchestrator.options import axes_of
 from orchestrator.plan import Plan
 from orchestrator.shapes import Axes, Range, Shape

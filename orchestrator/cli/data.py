@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from hlbgpt_core.dataset_source import DatasetSource
 from hlbgpt_core.errors import DataError, SettingsError
 from hlbgpt_core.scale import unpadded_vocabulary_size
 from hlbgpt_core.settings import specs
-from hlbgpt_core.text_sources import absolute_dataset, check_dataset
-from hlbgpt_core.token_cache import (
+from hlbgpt_core.text.dataset_source import DatasetSource
+from hlbgpt_core.text.sources import absolute_dataset, check_dataset
+from hlbgpt_core.text.token_cache import (
     CacheEntry,
     CacheRecord,
     default_cache_dir,

@@ -41,7 +41,7 @@ def add_the_metric(core: Path) -> None:
 
 def add_the_dataset(core: Path) -> None:
     function, line = blocks("A new dataset")
-    sources = core / "text_sources.py"
+    sources = core / "text" / "sources.py"
     edit(sources, "        PYSTDLIB: _own_stdlib_files,\n", f"        PYSTDLIB: _own_stdlib_files,\n{line}")
     table = "# Datasets of this machine by their name"
     edit(sources, table, f"{function}\n\n{table}")

@@ -10,9 +10,9 @@ import pytest
 
 from hlbgpt_core import data as data_room
 from hlbgpt_core.data import dataset_tokenizer, load_data
-from hlbgpt_core.dataset_source import cached_fingerprint
 from hlbgpt_core.errors import DataError
-from hlbgpt_core.token_cache import list_caches, token_type
+from hlbgpt_core.text.dataset_source import cached_fingerprint
+from hlbgpt_core.text.token_cache import list_caches, token_type
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hlbgpt_core.corpus import Document, SplitText
-from hlbgpt_core.encoding import Heart, encode_split, pieces
 from hlbgpt_core.scale import TIKTOKEN_VOCABULARIES
-from hlbgpt_core.tokenizer import ByteTokenizer, load_tokenizer
+from hlbgpt_core.text.corpus import Document, SplitText
+from hlbgpt_core.text.encoding import Heart, encode_split, pieces
+from hlbgpt_core.text.tokenizer import ByteTokenizer, load_tokenizer
 
 # What the patterns treat each in its own way: letters of both cases, marks, digits, punctuation, apostrophes,
 # slashes, and white space of every kind, in runs.

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from hlbgpt_core import hub
 from hlbgpt_core.data import load_data
 from hlbgpt_core.errors import DataError
-from hlbgpt_core.hub import hub_corpus
-from hlbgpt_core.text_sources import parse_dataset
+from hlbgpt_core.text import hub
+from hlbgpt_core.text.hub import hub_corpus
+from hlbgpt_core.text.sources import parse_dataset
 
 Rows = dict[str, list[dict[str, object]]]
 
@@ -131,7 +131,7 @@ def test_a_silent_name_server_is_not_waited_for(
 
 
 def test_the_waits_for_a_network_stay_under_ten_seconds() -> None:
-    from hlbgpt_core import vocabulary_files
+    from hlbgpt_core.text import vocabulary_files
 
     assert hub.REACH_SECONDS_IN_ALL < 6
     assert vocabulary_files.DOWNLOAD_SECONDS < 10

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hlbgpt_core.data import load_data
 from hlbgpt_core.errors import DataError
-from hlbgpt_core.token_cache import (
+from hlbgpt_core.text.token_cache import (
     CacheEntry,
     building,
     cache_entry,
@@ -24,7 +24,7 @@ from hlbgpt_core.token_cache import (
     remove_cache,
     verify_cache,
 )
-from hlbgpt_core.tokenizer import ByteTokenizer
+from hlbgpt_core.text.tokenizer import ByteTokenizer
 
 SPAWN = multiprocessing.get_context("spawn")
 LIMIT_SECONDS = 60

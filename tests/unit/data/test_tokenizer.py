@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hlbgpt_core import vocabulary_files
-from hlbgpt_core.byte_pairs import BytePairTokenizer, train_byte_pairs
 from hlbgpt_core.errors import DataError
 from hlbgpt_core.scale import TIKTOKEN_VOCABULARIES, unpadded_vocabulary_size
-from hlbgpt_core.tokenizer import ByteTokenizer, load_tokenizer
-from hlbgpt_core.vocabulary_files import VOCABULARY_FILES, provide_vocabulary
+from hlbgpt_core.text import vocabulary_files
+from hlbgpt_core.text.byte_pairs import BytePairTokenizer, train_byte_pairs
+from hlbgpt_core.text.tokenizer import ByteTokenizer, load_tokenizer
+from hlbgpt_core.text.vocabulary_files import VOCABULARY_FILES, provide_vocabulary
 
 
 @given(text=st.text())
@@ -164,7 +164,7 @@ def test_a_trained_tokenizer_keeps_the_text_and_its_size(tmp_path: Path) -> None
 
 
 def test_without_the_library_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hlbgpt_core import byte_pairs
+    from hlbgpt_core.text import byte_pairs
 
     monkeypatch.setattr(byte_pairs.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DataError) as refused:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from hlbgpt_core.errors import DataError, SettingsError
 from hlbgpt_core.scale import unpadded_vocabulary_size
-from hlbgpt_core.vocabulary_files import provide_vocabulary, tiktoken_cache
+from hlbgpt_core.text.vocabulary_files import provide_vocabulary, tiktoken_cache
 
 TokenArray = npt.NDArray[np.unsignedinteger[Any]]
 BYTE_VALUES = 256

@@ -12,7 +12,7 @@ import numpy as np
 
 from hlbgpt_core.errors import DataError
 from hlbgpt_core.private_files import make_private_folder, write_private_file
-from hlbgpt_core.tokenizer import TokenArray
+from hlbgpt_core.text.tokenizer import TokenArray
 
 
 class BytePairTokenizer:

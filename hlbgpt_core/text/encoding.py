@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from hlbgpt_core.corpus import SplitText, TextDigest
 from hlbgpt_core.private_files import FILE_MODE
-from hlbgpt_core.tokenizer import TokenArray, Tokenizer
+from hlbgpt_core.text.corpus import SplitText, TextDigest
+from hlbgpt_core.text.tokenizer import TokenArray, Tokenizer
 
 T = TypeVar("T")
 PIECE_CHARACTERS = 256 * 1024

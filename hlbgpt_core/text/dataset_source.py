@@ -7,11 +7,11 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-from hlbgpt_core.corpus import Corpus, local_corpus
 from hlbgpt_core.errors import DataError, SettingsError
 from hlbgpt_core.scale import unpadded_vocabulary_size
-from hlbgpt_core.text_sources import PYSTDLIB, DatasetName, absolute_dataset, local_splits, parse_dataset
-from hlbgpt_core.token_cache import CacheEntry, Manifest, cache_entry, default_cache_dir, read_manifest
+from hlbgpt_core.text.corpus import Corpus, local_corpus
+from hlbgpt_core.text.sources import PYSTDLIB, DatasetName, absolute_dataset, local_splits, parse_dataset
+from hlbgpt_core.text.token_cache import CacheEntry, Manifest, cache_entry, default_cache_dir, read_manifest
 
 
 @dataclass(frozen=True, kw_only=True)

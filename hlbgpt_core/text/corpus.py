@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from hlbgpt_core.text_sources import FileSpan, LocalSplits, read_span
+from hlbgpt_core.text.sources import FileSpan, LocalSplits, read_span
 
 Document = Iterator[str]
 # No byte of UTF-8 text has this value, so that moving a border between documents changes the digest.

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hlbgpt_core.corpus import Corpus, Document, SplitText
 from hlbgpt_core.errors import DataError
-from hlbgpt_core.text_sources import VALIDATION_SHARE, WIKITEXT, DatasetName
+from hlbgpt_core.text.corpus import Corpus, Document, SplitText
+from hlbgpt_core.text.sources import VALIDATION_SHARE, WIKITEXT, DatasetName
 
 REACH_SECONDS = 3.0
 REACH_SECONDS_IN_ALL = 4.0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hlbgpt_core.data import load_data
 from hlbgpt_core.errors import DataError
-from hlbgpt_core.text_sources import (
+from hlbgpt_core.text.sources import (
     FileSpan,
     LocalSplits,
     absolute_dataset,
@@ -142,7 +142,7 @@ def test_a_glob_works_in_a_folder_whose_name_looks_like_one(tmp_path: Path, monk
 
 def test_the_rooms_that_submit_reads_load_the_standard_library_alone() -> None:
     code = (
-        "import sys; from hlbgpt_core import text_sources, token_cache, dataset_source; "
+        "import sys; from hlbgpt_core.text import sources, token_cache, dataset_source; "
         "print(*sorted({name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)))"
     )
     root = Path(__file__).parents[3]
