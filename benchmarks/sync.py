@@ -73,7 +73,7 @@ def time_wandb(server: WandbServer, folder: Path, points: list[Point]) -> float:
     """Seconds of wandb alone."""
     import wandb
 
-    rows = [dict(row_of(point)) for point in points]
+    rows = [row_of(point) for point in points]
     settings = wandb.Settings(console="off", silent=True, x_disable_stats=True, x_disable_meta=True)
     began = time.perf_counter()
     run = wandb.init(project="bench", dir=str(folder), reinit="create_new", settings=settings)

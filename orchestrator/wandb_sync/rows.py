@@ -39,7 +39,7 @@ class Upload:
     notes: str
     tags: Sequence[str]
     config: Mapping[str, Any]
-    rows: Sequence[Mapping[str, float | int]]
+    rows: Sequence[dict[str, float | int]]
     summary: Mapping[str, Any]
     exit_code: int | None
 
@@ -98,7 +98,7 @@ def config_of(run: RunRecord, sweep: SweepRecord) -> Mapping[str, Any]:
     }
 
 
-def row_of(point: Point) -> Mapping[str, float | int]:
+def row_of(point: Point) -> dict[str, float | int]:
     """A point under W&B's names: `train/loss`, `val/loss`, `lr/<group>`, and users' metrics as `train/NAME`."""
     row: dict[str, float | int] = {axis: getattr(point, axis) for axis in AXES}
     for name in _METRICS[point.split]:

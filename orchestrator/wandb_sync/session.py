@@ -79,7 +79,7 @@ class Wandb:
             path, held = run.path, run.starting_step
             try:
                 if held <= len(upload.rows):
-                    _log(run, upload, first=held, step_of_first=held)
+                    _log(run, upload, first=held)
             finally:
                 run.finish(exit_code=upload.exit_code or 0)
             if held > len(upload.rows):
@@ -90,8 +90,7 @@ class Wandb:
         """Write the rows from `first` on as an offline run; returns its folder."""
         with _plain_errors(self._wandb, upload.id):
             run = self._open(upload, folder)
-            # `wandb sync` counts on from the steps that the server has.
-            _log(run, upload, first=first, step_of_first=0)
+            _log(run, upload, first=first)
             written = Path(run.settings.sync_dir)
             run.finish(exit_code=upload.exit_code or 0)
             return written
@@ -165,9 +164,10 @@ class Wandb:
         return int(run.historyLineCount or 0)
 
 
-def _log(run: Any, upload: Upload, *, first: int, step_of_first: int) -> None:
-    for number, row in enumerate(upload.rows[first:]):
-        run.log(dict(row), step=step_of_first + number)
+def _log(run: Any, upload: Upload, *, first: int) -> None:
+    # Without a step: W&B numbers rows as it numbers lines, on from those it holds, and so does `wandb sync` later.
+    for row in upload.rows[first:]:
+        run.log(row)
     run.summary.update(dict(upload.summary))
 
 

@@ -232,7 +232,7 @@ def test_a_read_only_database_is_refused(hlbq: Hlbq, tmp_path: Path) -> None:
 
 
 def test_a_text_path_becomes_absolute(hlbq: Hlbq, tmp_path: Path) -> None:
-    (tmp_path / "my.txt").write_text("plain words\n" * 1000)
+    (tmp_path / "my.txt").write_text("plain words\n" * 3000)
     assert hlbq("submit --dataset text:my.txt").code == 0
     assert runs_of()[0].settings["dataset"] == f"text:{tmp_path}/my.txt"
 

@@ -250,7 +250,7 @@ def test_a_text_is_compared_by_its_fingerprint_where_its_tokens_are_cached(hlbq:
     from hlbgpt_core.data import load_data
 
     text = Path("my.txt")
-    text.write_text("plain words\n" * 1000)
+    text.write_text("plain words\n" * 3000)
     line = "submit --dataset text:my.txt --tokenizer bytes --skip_existing"
     assert hlbq(line).code == 0
     complete_all(data=load_data(f"text:{text.absolute()}", "bytes").fingerprint)
@@ -259,7 +259,7 @@ def test_a_text_is_compared_by_its_fingerprint_where_its_tokens_are_cached(hlbq:
     assert "name only" not in done.err
     os.utime(text, (1, 1))
     assert "Nothing was submitted" in hlbq(line).err, "the same text with another date"
-    text.write_text("other words\n" * 1000)
+    text.write_text("other words\n" * 3000)
     done = hlbq(line)
     assert done.out.startswith("sweep 2: 1 run:")
     assert "1 run completed before with other data: not the same run" in done.err

@@ -10,6 +10,7 @@ from orchestrator.records import CsvTarget, NewRun, RunFilter
 from orchestrator.runs import State
 from orchestrator.store import Store
 from orchestrator.store import points as points_module
+from orchestrator.store.schema import CURRENT
 from tests.conftest import VirtualClock
 from tests.store_examples import ALL, arm, claim, new_sweep, point, register, submit
 
@@ -130,6 +131,6 @@ def test_counts_name_every_state(store: Store) -> None:
 def test_info_and_check(store: Store) -> None:
     submit(store, seeds=3)
     info = store.info()
-    assert (info.dialect, info.schema_version, info.rows["runs"]) == (store.location.dialect, "0001", 3)
+    assert (info.dialect, info.schema_version, info.rows["runs"]) == (store.location.dialect, CURRENT.head, 3)
     assert info.size_bytes > 0 and info.engine_version[0].isdigit()
     assert store.integrity_check() == []
