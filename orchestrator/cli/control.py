@@ -1,4 +1,4 @@
-"""`hlbq cancel`, `pause`, `unpause`, `retry`: change runs that are in the queue."""
+"""`hlbq cancel`, `pause`, `unpause`, `retry`, `priority`: change runs that are in the queue."""
 
 import getpass
 from collections.abc import Callable, Sequence
@@ -24,13 +24,14 @@ from orchestrator.runs import Action, State, sources
 if TYPE_CHECKING:
     from orchestrator.store import Store
 
+LARGEST_PRIORITY = 10**6
 # A running run that is paused is not claimed again should it come back to the queue.
 PAUSABLE = (State.PENDING, State.RUNNING)
 
 
 def register(app: typer.Typer) -> None:
-    """Add the four commands."""
-    for command in (cancel, pause, unpause, retry):
+    """Add the five commands."""
+    for command in (cancel, pause, unpause, retry, priority):
         app.command(cls=VariadicCommand)(grouped(command))
 
 
@@ -74,6 +75,27 @@ def retry(
     chosen = narrowed(asked, states)
     with database.write() as store:
         _change(store, chosen, "retry", "back in the queue", store.retry, yes=yes, as_json=as_json)
+
+
+def priority(
+    value: Annotated[
+        int, typer.Argument(metavar="VALUE", help="The new priority.", min=-LARGEST_PRIORITY, max=LARGEST_PRIORITY)
+    ],
+    runs: RunFilterOptions,
+    database: DatabaseOption,
+    as_json: JsonOption = False,
+    yes: YesOption = False,
+) -> None:
+    """Set the priority of runs that are not over. Higher is taken first; 0 is what submit gives."""
+    chosen = narrowed(runs.to_chosen("hlbq priority 5 --sweep 3"), PAUSABLE)
+    with database.write() as store:
+
+        def change(wanted: RunFilter, actor: str) -> int:
+            return store.set_priority(wanted, value, actor)
+
+        _change(
+            store, chosen, f"give priority {value} to", f"now at priority {value}", change, yes=yes, as_json=as_json
+        )
 
 
 def _change(

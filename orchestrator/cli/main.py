@@ -25,7 +25,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "show": ("show",),
         "logs": ("logs",),
         "wait": ("wait",),
-        "control": ("cancel", "pause", "unpause", "retry"),
+        "control": ("cancel", "pause", "unpause", "retry", "priority"),
         "extend": ("extend",),
         "export": ("export",),
         "plot": ("plot",),

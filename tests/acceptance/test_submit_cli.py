@@ -440,3 +440,12 @@ def test_module_and_version_run_as_processes(tmp_path: Path) -> None:
     )
     assert done.returncode == 0
     assert done.stdout.startswith("hlbq ")
+
+
+def test_a_higher_priority_is_taken_first(hlbq: Hlbq) -> None:
+    hlbq("submit --num_runs 3")
+    assert hlbq("priority 5 --run 3").out == "1 run now at priority 5\n"
+    assert hlbq("priority high --run 3").code == 2
+    with open_store("hlbq.db", mode=OpenMode.WRITE) as store:
+        claim = store.claim(store.register_worker(WORKER, lease_seconds=60))
+    assert claim is not None and claim.run.id == 3
