@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from hlbgpt_core.errors import HlbqError
+from hlbgpt_core.text.token_cache import default_cache_dir
 from orchestrator.store.location import StoreLocation, network_file_system, parse_location
 
 LEAST_FREE_BYTES = 2 * 2**30
@@ -200,17 +201,9 @@ def check_sqlite() -> Finding:
         )
 
 
-def token_cache_folder() -> Path:
-    """Where token caches lie by default: `$HLBQ_CACHE`, else the user's cache folder."""
-    if named := os.environ.get("HLBQ_CACHE"):
-        return Path(named).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base and Path(base).is_absolute() else Path("~/.cache").expanduser()) / "hlbq"
-
-
 def check_token_cache() -> Finding:
     """What the token caches hold, and whether they can be written."""
-    folder = token_cache_folder()
+    folder = default_cache_dir()
     if not folder.exists():
         return Finding(check="token caches", level=Level.FINE, found=f"none yet at {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -40,9 +40,7 @@ def logs(
     with database.read() as store:
         found = find_run(store, run)
         chosen = choose_attempt(found, store.attempts(found.id), attempt)
-        sweep = store.sweep(found.sweep_id)
-        known = state_dir or (sweep.definition.get("state_dir") if sweep else None)
-        path = state_folder(store.location.path, known) / chosen.log_path
+        path = state_folder(store.location.path, state_dir) / chosen.log_path
     copy_to_stdout(path, found)
 
 

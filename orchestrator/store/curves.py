@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, Select, select
 
 from hlbgpt_core.points import Split
 from orchestrator.store.base import StoreBase
@@ -88,12 +88,22 @@ class CurveStore(StoreBase):
         with self._read() as connection:
             query = query.where(one_of(connection, points.c.run_id, run_ids))
             query = query.order_by(points.c.run_id, points.c.split, points.c.step)
-            streamed = connection.execution_options(yield_per=_ROWS_AT_A_TIME).execute(query)
-            with contextlib.closing(streamed):
-                # Page by page, since fetching row by row costs as much again as SQLite's own work.
-                rows = itertools.chain.from_iterable(streamed.partitions())
+            with contextlib.closing(self._streamed(connection, query)) as rows:
                 for (run_id, name), group in itertools.groupby(rows, key=operator.itemgetter(0, 1)):
                     yield _curve(run_id, Split(name), group)
+
+    def _streamed(self, connection: Connection, query: Select[Any]) -> Iterator[Sequence[Any]]:
+        """The query's rows, page by page: fetching row by row costs as much again as SQLite's own work."""
+        if self._is_sqlite:
+            # Its cursor streams by itself, and plain tuples spare the making of a Row for each point.
+            with contextlib.closing(connection.execute(query)) as result:
+                cursor = result.cursor
+                while page := cursor.fetchmany(_ROWS_AT_A_TIME) if cursor is not None else ():
+                    yield from page
+            return
+        with contextlib.closing(connection.execution_options(yield_per=_ROWS_AT_A_TIME).execute(query)) as result:
+            for partition in result.partitions():
+                yield from partition
 
 
 def _curve(run_id: int, split: Split, rows: Iterable[Sequence[Any]]) -> Curve:
