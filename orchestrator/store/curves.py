@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import json
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,7 +92,7 @@ class CurveStore(StoreBase):
                 for (run_id, name), group in itertools.groupby(rows, key=operator.itemgetter(0, 1)):
                     yield _curve(run_id, Split(name), group)
 
-    def _streamed(self, connection: Connection, query: Select[Any]) -> Iterator[Sequence[Any]]:
+    def _streamed(self, connection: Connection, query: Select[Any]) -> Generator[Sequence[Any]]:
         """The query's rows, page by page: fetching row by row costs as much again as SQLite's own work."""
         if self._is_sqlite:
             # Its cursor streams by itself, and plain tuples spare the making of a Row for each point.
