@@ -18,7 +18,7 @@ from orchestrator.runs import Reason
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.wandb_sync.holding import OwnFolder
 from orchestrator.wandb_sync.rows import row_of
-from orchestrator.wandb_sync.session import SyncTiming, Wandb
+from orchestrator.wandb_sync.session import SyncTiming, Wandb, define_axes
 from orchestrator.wandb_sync.syncing import Syncer
 from tests.wandb_server import WandbServer, wandb_server
 
@@ -70,13 +70,14 @@ def time_hlbq(store: Store, wandb: Wandb, server: WandbServer, folder: Path, poi
 
 
 def time_wandb(server: WandbServer, folder: Path, points: list[Point]) -> float:
-    """Seconds of wandb alone."""
+    """Seconds of wandb alone, for the same rows with the same axes."""
     import wandb
 
     rows = [row_of(point) for point in points]
     settings = wandb.Settings(console="off", silent=True, x_disable_stats=True, x_disable_meta=True)
     began = time.perf_counter()
     run = wandb.init(project="bench", dir=str(folder), reinit="create_new", settings=settings)
+    define_axes(run)
     for row in rows:
         run.log(row)
     run.finish()

@@ -111,10 +111,7 @@ class Wandb:
             allow_val_change=True,
             settings=self._settings(upload),
         )
-        for axis in AXES:
-            run.define_metric(axis, hidden=True)
-        for group in GROUPS_OF_METRICS:
-            run.define_metric(group, step_metric=AXES[0])
+        define_axes(run)
         return run
 
     def _settings(self, upload: Upload) -> Any:
@@ -162,6 +159,14 @@ class Wandb:
         # An Api object keeps what it was told: a new one asks.
         run = self._wandb.Api(timeout=max(1, round(self._timing.request_timeout_seconds))).run(path)
         return int(run.historyLineCount or 0)
+
+
+def define_axes(run: Any) -> None:
+    """Have W&B draw every metric of a run over tokens, and offer the other axes."""
+    for axis in AXES:
+        run.define_metric(axis, hidden=True)
+    for group in GROUPS_OF_METRICS:
+        run.define_metric(group, step_metric=AXES[0])
 
 
 def _log(run: Any, upload: Upload, *, first: int) -> None:
