@@ -17,6 +17,7 @@ from tests.faults.harness import (
     expected_points,
     new_sweep,
     read_ledger,
+    stop_between_transactions,
     submit,
     wait_until,
 )
@@ -217,7 +218,9 @@ def test_a_worker_cut_off_past_its_lease_writes_nothing_more(fleet: Fleet) -> No
     far = Faults(host="another-host/1")
     zombie = fleet.start_one(faults=far, watch=False)
     wait_for_step(fleet, 8)
-    os.kill(zombie.pid, signal.SIGSTOP)
+    # Not inside a write transaction: on SQLite that would keep everybody from writing until it goes on.
+    with open_store(fleet.db, mode=OpenMode.WRITE, busy_timeout_seconds=2) as store:
+        stop_between_transactions(store, [zombie.pid])
     fleet.start_one(watch=True)
     with reader(fleet) as store:
         wait_until(lambda: drained(store), seconds=30, what="the run is finished elsewhere")
