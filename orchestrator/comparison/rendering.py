@@ -9,7 +9,7 @@ from orchestrator.comparison.measures import Standing, number_text
 from orchestrator.comparison.results import Comparison, TargetTimes
 from orchestrator.comparison.statistics import MOST_FURTHER_PAIRS, Interval
 from orchestrator.options import value_text
-from orchestrator.wording import duration, short_count
+from orchestrator.wording import counted, duration, short_count
 
 # More seeds without a pair than this are counted and not named.
 MOST_SEEDS_NAMED = 10
@@ -45,7 +45,7 @@ def sentences(comparison: Comparison, *, extend_options: str = "") -> list[str]:
     if comparison.contrasts:
         found.append(_looks(comparison))
     if comparison.waiting:
-        found.append(f"{_counted(comparison.waiting, 'run')} still to finish.")
+        found.append(f"{counted(comparison.waiting, 'run')} still to finish.")
     if comparison.extension:
         extension = comparison.extension
         found.append(f"next: hlbq extend {extension.sweep} --num_runs {extension.num_runs}{extend_options}")
@@ -83,7 +83,7 @@ def _groups(comparison: Comparison) -> TextTable:
     # Columns in which there is nothing are left out.
     kept = [place for place in range(len(headers)) if place < 4 or any(row[place] for row in numbers)]
     sweeps = ", ".join(str(sweep) for sweep in comparison.sweeps)
-    of = f"sweep{'' if len(comparison.sweeps) == 1 else 's'} {sweeps}, {_counted(comparison.runs, 'run')}"
+    of = f"sweep{'' if len(comparison.sweeps) == 1 else 's'} {sweeps}, {counted(comparison.runs, 'run')}"
     return TextTable(
         title=f"{comparison.measure} over seeds ({of})",
         headers=[*comparison.by, *(headers[place] for place in kept)],
@@ -148,13 +148,13 @@ def _time_cells(times: TargetTimes) -> list[str]:
 
 
 def _verdict(contrast: Contrast) -> str:
-    finding, pairs = contrast.finding, _counted(len(contrast.pairs.differences), "pair")
+    finding, pairs = contrast.finding, counted(len(contrast.pairs.differences), "pair")
     summary, further = finding.difference.summary, finding.further_seeds
     who = f"{contrast.label} against {contrast.baseline}"
     if finding.held_back is not None:
         return (
             f"{who}: undecided. It looks {finding.held_back} in the {pairs} that came through, but runs diverged "
-            f"at {_counted(contrast.pairs.diverged, 'seed')} of it and {contrast.pairs.baseline_diverged} of the "
+            f"at {counted(contrast.pairs.diverged, 'seed')} of it and {contrast.pairs.baseline_diverged} of the "
             "baseline, and more seeds do not mend that."
         )
     if finding.verdict is not Verdict.UNDECIDED:
@@ -167,7 +167,7 @@ def _verdict(contrast: Contrast) -> str:
     waiting = f", of which {contrast.pairs.waiting} are under way" if contrast.pairs.waiting else ""
     if summary.count < 2:
         return f"{who}: undecided, with {pairs} and so no interval; begin with {further} more{waiting}."
-    return f"{who}: undecided after {pairs}; {_counted(further, 'further seed')} would likely decide it{waiting}."
+    return f"{who}: undecided after {pairs}; {counted(further, 'further seed')} would likely decide it{waiting}."
 
 
 def _lost_pairs(contrast: Contrast) -> list[str]:
@@ -191,10 +191,6 @@ def _looks(comparison: Comparison) -> str:
     last = earlier[-1]
     moment = datetime.fromtimestamp(last.at).astimezone().strftime("%Y-%m-%d %H:%M")
     return f"{text} The one before, {moment}: {last.seen}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _number(value: float | None, *, signed: bool = False) -> str:

@@ -6,8 +6,6 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,12 @@ import pytest
 
 from hlbgpt_core.errors import DataError
 from hlbgpt_core.points import Phase
-from orchestrator.cli.main import run_program
 from orchestrator.plan import make_plan
 from orchestrator.records import Ending, Live, RunFilter, RunRecord, SweepRecord, WorkerIdentity
 from orchestrator.runs import Reason, State
 from orchestrator.store import OpenMode, open_store
 from orchestrator.submission import check_place
+from tests.command_line import Hlbq, hlbq_in
 
 ROOT = Path(__file__).parents[2]
 OLDER_LINE = (
@@ -31,34 +29,10 @@ WORKER = WorkerIdentity(host="h", hostname="here", pid=1, start_ticks=1, device=
 HLBQ = "import sys; from orchestrator.cli.main import main; main()"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Done:
-    """How a command ended, and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-Hlbq = Callable[[str], Done]
-
-
 @pytest.fixture
 def hlbq(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Hlbq:
     """Run `hlbq` in an empty folder, within this process, its stdin no terminal."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HLBQ_DB", raising=False)
-
-    def run(line: str) -> Done:
-        arguments = shlex.split(line)
-        monkeypatch.setattr(sys, "argv", ["hlbq", *arguments])
-        with open(os.devnull) as nothing:  # noqa: PTH123
-            monkeypatch.setattr(sys, "stdin", nothing)
-            code = run_program(arguments)
-        printed = capsys.readouterr()
-        return Done(code=code, out=printed.out, err=printed.err)
-
-    return run
+    return hlbq_in(tmp_path, monkeypatch, capsys)
 
 
 def sweep_of(number: int = 1, db: str = "hlbq.db") -> SweepRecord:

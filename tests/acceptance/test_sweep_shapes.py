@@ -3,54 +3,26 @@
 import json
 import os
 import re
-import shlex
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import orchestrator
 from hlbgpt_core.errors import HlbqError
-from orchestrator.cli.main import run_program
 from orchestrator.records import RunFilter, RunRecord
 from orchestrator.store import OpenMode, open_store
+from tests.command_line import Hlbq, hlbq_in
 from tests.sample_sweep import register, sample_facts
 from tests.store_examples import Reason, ending
 
 ROOT = Path(__file__).parents[2]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Done:
-    """How a command ended, and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-Hlbq = Callable[[str], Done]
-
-
 @pytest.fixture
 def hlbq(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Hlbq:
     """Run `hlbq` in an empty folder with an empty cache, within this process, its stdin no terminal."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HLBQ_DB", raising=False)
     monkeypatch.setenv("HLBQ_CACHE", str(tmp_path / "cache"))
-
-    def run(line: str) -> Done:
-        arguments = shlex.split(line)
-        monkeypatch.setattr(sys, "argv", ["hlbq", *arguments])
-        with open(os.devnull) as nothing:  # noqa: PTH123
-            monkeypatch.setattr(sys, "stdin", nothing)
-            code = run_program(arguments)
-        printed = capsys.readouterr()
-        return Done(code=code, out=printed.out, err=printed.err)
-
-    return run
+    return hlbq_in(tmp_path, monkeypatch, capsys)
 
 
 def runs_of(sweep: int) -> list[RunRecord]:
