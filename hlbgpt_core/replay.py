@@ -1,6 +1,6 @@
 """Walk a recorded trajectory of a recipe through the trainer, and say how far it strays.
 
-    python -m hlbgpt_core.replay FILE.json [--precision float64|float32]
+    python -m hlbgpt_core.replay FILE.json [--precision float64|float32] [--fast]
 
 prints the largest deviation of each quantity in each case of the file. Exit code 0: all within the
 tolerance; 1: one is past it; 2: the file is not a recorded trajectory. The batches, first parameters and
@@ -52,8 +52,8 @@ class Deviation:
         return self.largest <= self.tolerance
 
 
-def replay_case(case: Mapping[str, Any], precision: str) -> list[Deviation]:
-    """Train as `case` was trained and compare."""
+def replay_case(case: Mapping[str, Any], precision: str, *, fast: bool = False) -> list[Deviation]:
+    """Train as `case` was trained and compare; with `fast`, by the fast path."""
     config, steps = case["config"], case["config"]["steps"]
     recipe_name = recipe_of(config)
     gathered = Gathered(recipe_name, precision)
@@ -64,6 +64,7 @@ def replay_case(case: Mapping[str, Any], precision: str) -> list[Deviation]:
     gathered.exact("parameter names", sorted(case["parameter_names"]) == sorted(own_names))
     if not all(deviation.within for deviation in gathered.deviations()):
         return gathered.deviations()
+    recipe.model.fast = fast
     dither = RecordedDither()
     trainer = Trainer(
         recipe,
@@ -159,21 +160,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m hlbgpt_core.replay", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("file", type=Path, help="recorded trajectories, JSON")
     parser.add_argument("--precision", choices=("float64", "float32"), default="float64")
+    parser.add_argument("--fast", action="store_true", help="train by the fast path instead of the plain one")
     options = parser.parse_args(arguments)
     all_within = True
     try:
         for name, case in read_cases(options.file).items():
-            all_within &= print_case(name, case, options.precision)
+            all_within &= print_case(name, case, options.precision, fast=options.fast)
     except HlbqError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0 if all_within else 1
 
 
-def print_case(name: str, case: Mapping[str, Any], precision: str) -> bool:
+def print_case(name: str, case: Mapping[str, Any], precision: str, *, fast: bool = False) -> bool:
     """Replay one case and print a line a quantity; whether all are within the tolerance."""
-    deviations = replay_case(case, precision)
-    print(f"{name} ({recipe_of(case['config'])}, {precision})")
+    deviations = replay_case(case, precision, fast=fast)
+    print(f"{name} ({recipe_of(case['config'])}, {precision}{', fast path' if fast else ''})")
     for deviation in deviations:
         verdict = "ok" if deviation.within else "PAST THE TOLERANCE"
         print(f"  {deviation.quantity:<22} {deviation.largest:9.2e}  (tolerance {deviation.tolerance:.0e})  {verdict}")

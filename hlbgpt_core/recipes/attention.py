@@ -1,11 +1,33 @@
-"""Causal attention with a linear position bias, shared by the recipes."""
+"""Causal attention with a linear position bias, shared by the recipes.
+
+A block is handed the `Positions` of its sequences and calls their `attend`. There are two: `CausalDistances` adds
+a dense bias to the scores, as the recipes are written; `PositionFeatures` (folded_attention.py) computes the same
+without one, for the fast path.
+"""
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+
+class Positions(Protocol):
+    """Where the tokens of a sequence stand, and attention among them."""
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+        """softmax(query keyᵀ / sqrt(channels) + slope (r(j) - r(i)) for j <= i) value.
+
+        All are (batch, heads, length, channels); the value may have its own number of channels. `slope` is a scalar.
+        """
+
+
+def rounded_positions(length: int, max_length: int, *, released: bool, device: torch.device) -> Tensor:
+    """r(i) = i - (max_length - 1) of the first `length` positions: float32, or bfloat16 where `released`."""
+    position = torch.arange(length, dtype=torch.float32, device=device) - (max_length - 1)
+    return position.to(torch.bfloat16) if released else position
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,6 +45,10 @@ class CausalDistances:
         """What is added to the scores (length, length), for a scalar `slope` that may need a gradient."""
         return torch.addcmul(self.mask, slope.to(self.distance.dtype), self.distance)
 
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+        """See `Positions`."""
+        return attention(query, key, value, self.bias(slope))
+
 
 @lru_cache(maxsize=4)
 def causal_distances(
@@ -33,9 +59,7 @@ def causal_distances(
     With `released`, r and the differences are rounded to bfloat16, as hlb-gpt computed them: integers past
     256 then lose their last bits. Otherwise they are exact (in float32, where `dtype` has fewer bits).
     """
-    position = torch.arange(length, dtype=torch.float32, device=device) - (max_length - 1)
-    if released:
-        position = position.to(torch.bfloat16)
+    position = rounded_positions(length, max_length, released=released, device=device)
     distance = (position[None, :] - position[:, None]).tril()
     if not released and dtype == torch.bfloat16:
         dtype = torch.float32

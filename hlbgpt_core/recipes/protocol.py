@@ -19,7 +19,17 @@ from hlbgpt_core.settings import Settings
 
 
 class LanguageModel(nn.Module, ABC):
-    """A model of the next token. Output layer and loss stand apart, so that they can be fused."""
+    """A model of the next token. Output layer and loss stand apart, so that they can be fused.
+
+    A model may know a faster way to the same numbers, such as attention without a dense bias: it takes it where
+    `fast` is set. `run_block` calls a block; what is set there instead may be a compiled version.
+    """
+
+    fast: bool = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.run_block: Callable[..., Tensor] = call_block
 
     @abstractmethod
     def hidden_states(self, tokens: Tensor) -> Tensor:
@@ -33,6 +43,12 @@ class LanguageModel(nn.Module, ABC):
     def forward(self, tokens: Tensor) -> Tensor:
         """Token values (batch, length) to logits (batch, length, vocabulary)."""
         return nn.functional.linear(self.hidden_states(tokens), self.output_weight)
+
+
+def call_block(block: nn.Module, *inputs: object) -> Tensor:
+    """What `block` makes of `inputs`."""
+    states: Tensor = block(*inputs)
+    return states
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hlbgpt_core.recipes.attention import CausalDistances, attention, causal_distances, join_heads, split_heads
+from hlbgpt_core.recipes.attention import Positions, join_heads, split_heads
 from hlbgpt_core.recipes.layers import unset_embedding, unset_linear
+from hlbgpt_core.recipes.positions import sequence_positions
 from hlbgpt_core.recipes.protocol import Accumulation, BatchShape, Dither, LanguageModel, ParameterGroup, Recipe
 from hlbgpt_core.settings import Settings
 
@@ -31,11 +32,11 @@ class SelfAttention(nn.Module):
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.out_proj = unset_linear(width, width)
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """States (batch, length, W) and a score bias (length, length) to states."""
+    def forward(self, x: Tensor, positions: Positions, slope: Tensor) -> Tensor:
+        """States (batch, length, W) to states; `slope` is the scalar of the position bias."""
         parts = F.linear(x, self.in_proj_weight).chunk(3, dim=-1)
         query, key, value = (split_heads(part, self.heads) for part in parts)
-        mixed: Tensor = self.out_proj(join_heads(attention(query, key, value, bias)))
+        mixed: Tensor = self.out_proj(join_heads(positions.attend(query, key, value, slope)))
         return mixed
 
 
@@ -48,10 +49,9 @@ class AttentionLayer(nn.Module):
         self.attention = SelfAttention(settings.width, settings.num_heads)
         self.linear_encoding_scaler = nn.Parameter(torch.tensor(0.01, dtype=torch.float32))
 
-    def forward(self, x: Tensor, distances: CausalDistances) -> Tensor:
+    def forward(self, x: Tensor, positions: Positions) -> Tensor:
         """What is added to the states (batch, length, W)."""
-        bias = distances.bias(F.softplus(100 * self.linear_encoding_scaler))
-        added: Tensor = self.attention(self.norm(x), bias)
+        added: Tensor = self.attention(self.norm(x), positions, F.softplus(100 * self.linear_encoding_scaler))
         return added
 
 
@@ -94,12 +94,17 @@ class TransformerModel(LanguageModel):
     def hidden_states(self, tokens: Tensor) -> Tensor:
         """Token values (batch, length) to normed states (batch, length, W)."""
         x: Tensor = self.embedding(tokens)
-        distances = causal_distances(
-            tokens.shape[1], self.max_length, released=self.released_distances, dtype=x.dtype, device=x.device
+        positions = sequence_positions(
+            tokens.shape[1],
+            self.max_length,
+            released=self.released_distances,
+            fast=self.fast,
+            dtype=x.dtype,
+            device=x.device,
         )
         for attention_layer, mlp_layer in zip(self.attn_layers, self.mlp_layers, strict=True):
-            x = x + attention_layer(x, distances)
-            x = x + mlp_layer(x)
+            x = x + self.run_block(attention_layer, x, positions)
+            x = x + self.run_block(mlp_layer, x)
         normed: Tensor = self.norm(x)
         return normed
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hlbgpt_core import scale
-from hlbgpt_core.recipes.attention import CausalDistances, attention, causal_distances, join_heads, split_heads
+from hlbgpt_core.recipes.attention import Positions, join_heads, split_heads
 from hlbgpt_core.recipes.layers import unset_embedding, unset_linear
+from hlbgpt_core.recipes.positions import sequence_positions
 from hlbgpt_core.recipes.protocol import Accumulation, BatchShape, Dither, LanguageModel, ParameterGroup, Recipe
 from hlbgpt_core.settings import Settings
 
@@ -35,16 +36,15 @@ class LatentAttentionBlock(nn.Module):
         self.project = nn.Parameter(torch.empty(width, self.inner_width))
         self.position_bias_mult = nn.Parameter(torch.tensor(1.0))
 
-    def forward(self, x: Tensor, distances: CausalDistances) -> Tensor:
+    def forward(self, x: Tensor, positions: Positions) -> Tensor:
         """States (batch, length, W) to states of the same shape."""
         expanded = F.linear(self.norm(x), self.expand)
         sizes = [self.query_key_width, self.query_key_width, self.inner_width, self.inner_width]
         query, key, linear, gate = torch.split(expanded, sizes, dim=-1)
         local, value = self._local_and_value(linear, gate)
 
-        bias = distances.bias(F.softplus(self.position_bias_mult))
         query, key, value = (split_heads(part, self.heads) for part in (query, key, value))
-        attended = join_heads(attention(query, key, value, bias))
+        attended = join_heads(positions.attend(query, key, value, F.softplus(self.position_bias_mult)))
         return x + F.linear(torch.cat([local, attended], dim=-1), self.project)
 
     def _local_and_value(self, linear: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,11 +79,16 @@ class LatentAttentionModel(LanguageModel):
     def hidden_states(self, tokens: Tensor) -> Tensor:
         """Token values (batch, length) to normed states (batch, length, W)."""
         x: Tensor = self.embedding(tokens)
-        distances = causal_distances(
-            tokens.shape[1], self.max_length, released=self.released_distances, dtype=x.dtype, device=x.device
+        positions = sequence_positions(
+            tokens.shape[1],
+            self.max_length,
+            released=self.released_distances,
+            fast=self.fast,
+            dtype=x.dtype,
+            device=x.device,
         )
         for block in self.attn_layers:
-            x = block(x, distances)
+            x = self.run_block(block, x, positions)
         normed: Tensor = self.norm(x)
         return normed
 

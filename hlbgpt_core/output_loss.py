@@ -1,0 +1,116 @@
+"""Output layer and cross-entropy in one, without a float32 copy of the logits: the fast path's loss.
+
+The logits of a few thousand tokens at a time are made, their loss is taken, and they are overwritten with their own
+gradient, which goes straight into those of the states and of the output layer. So the logits of a microbatch never
+exist as a whole, and each is written and read a few times instead of a dozen.
+"""
+
+import functools
+import importlib.util
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Logits at a time. Products of so many rows fill a GPU; the CPU's caches like them smaller.
+LOGITS_BYTES = {"cuda": 2 * 2**30, "cpu": 4 * 2**20}
+
+# Losses (rows, float32 or float64) of logits (rows, vocabulary); the logits become softmax - one-hot, in place.
+LossesAndGradient = Callable[[Tensor, Tensor], Tensor]
+
+
+class OutputLoss(torch.autograd.Function):
+    """The mean loss of states (N, width) for targets (N); gradients to states and weight (vocabulary, width)."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, weight: Tensor, targets: Tensor, correct: Tensor | None) -> Tensor:
+        """The mean loss in nats. `correct`, a float64 scalar, gains the number of right guesses where it is given."""
+        losses_and_gradient = kernel_for(states)
+        total = torch.zeros((), dtype=loss_dtype(states), device=states.device)
+        states_gradient = torch.empty_like(states)
+        weight_gradient: Tensor | None = None
+        for rows in chunks(states, weight.shape[0]):
+            logits = F.linear(states[rows], weight)
+            if correct is not None:
+                correct += (logits.argmax(dim=-1) == targets[rows]).sum()
+            total += losses_and_gradient(logits, targets[rows]).sum()
+            torch.mm(logits, weight, out=states_gradient[rows])
+            if weight_gradient is None:
+                weight_gradient = logits.t() @ states[rows]
+            else:
+                weight_gradient.addmm_(logits.t(), states[rows])
+        ctx.save_for_backward(states_gradient, weight_gradient)
+        return total / len(targets)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
+        """The gradients that `forward` made, times the loss's own."""
+        states_gradient, weight_gradient = ctx.saved_tensors
+        factor = gradients[0] / len(states_gradient)
+        return states_gradient * factor, weight_gradient * factor, None, None
+
+
+def output_loss(
+    states: Tensor, weight: Tensor, targets: Tensor, *, with_accuracy: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Mean loss (nats a token) and, where wanted, mean accuracy, of states (N, width) for targets (N)."""
+    correct = torch.zeros((), dtype=torch.float64, device=states.device) if with_accuracy else None
+    if torch.is_grad_enabled() and states.requires_grad:
+        loss: Tensor = OutputLoss.apply(states, weight, targets, correct)  # type: ignore[no-untyped-call]
+    else:
+        loss = loss_alone(states, weight, targets, correct)
+    return loss, None if correct is None else correct / len(targets)
+
+
+def loss_alone(states: Tensor, weight: Tensor, targets: Tensor, correct: Tensor | None) -> Tensor:
+    """The mean loss where nobody wants gradients."""
+    total = torch.zeros((), dtype=loss_dtype(states), device=states.device)
+    for rows in chunks(states, weight.shape[0]):
+        logits = F.linear(states[rows], weight)
+        if correct is not None:
+            correct += (logits.argmax(dim=-1) == targets[rows]).sum()
+        log_probabilities = torch.log_softmax(logits, dim=-1, dtype=total.dtype)
+        total += F.nll_loss(log_probabilities, targets[rows], reduction="sum")
+    return total / len(targets)
+
+
+def losses_and_gradient(logits: Tensor, targets: Tensor) -> Tensor:
+    """See `LossesAndGradient`, by torch's own operations."""
+    log_probabilities = torch.log_softmax(logits, dim=-1, dtype=loss_dtype(logits))
+    rows = targets[:, None]
+    losses = -log_probabilities.gather(1, rows).squeeze(1)
+    gradient = log_probabilities.exp_()
+    gradient.scatter_add_(1, rows, torch.full_like(rows, -1, dtype=gradient.dtype))
+    logits.copy_(gradient)
+    return losses
+
+
+def kernel_for(states: Tensor) -> LossesAndGradient:
+    """The quickest way on the device of `states`: one kernel of our own on a GPU that Triton knows."""
+    if states.device.type == "cuda" and states.dtype != torch.float64 and triton_is_there():
+        from hlbgpt_core.output_loss_kernel import losses_and_gradient_by_triton
+
+        return losses_and_gradient_by_triton
+    return losses_and_gradient
+
+
+@functools.cache
+def triton_is_there() -> bool:
+    """Whether Triton is installed: torch brings it along where it was built for CUDA on Linux."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def chunks(states: Tensor, vocabulary: int) -> Iterator[slice]:
+    """The rows of `states`, cut so that the logits of each cut fit into LOGITS_BYTES; even cuts."""
+    rows_at_most = max(LOGITS_BYTES[states.device.type] // (vocabulary * states.element_size()), 1)
+    count = -(-len(states) // rows_at_most)
+    rows = -(-len(states) // count)
+    for first in range(0, len(states), rows):
+        yield slice(first, min(first + rows, len(states)))
+
+
+def loss_dtype(states: Tensor) -> torch.dtype:
+    """Losses are taken in float32, or in float64 where the model is."""
+    return torch.float64 if states.dtype == torch.float64 else torch.float32

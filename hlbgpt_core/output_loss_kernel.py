@@ -1,0 +1,49 @@
+"""A Triton kernel: losses of logits, which it overwrites with their gradient. Imported only where Triton is.
+
+One program a row goes over it twice: once for the maximum and the sum of exponentials, kept up together as in
+Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018); once to write softmax - one-hot.
+"""
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+BLOCK = 4096  # columns at a time
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _losses_and_gradient(
+    logits_pointer: Any, row_stride: Any, targets_pointer: Any, losses_pointer: Any, columns: Any, BLOCK: tl.constexpr
+) -> None:
+    row = tl.program_id(0).to(tl.int64)
+    start = logits_pointer + row * row_stride
+    target = tl.load(targets_pointer + row)
+    offsets = tl.arange(0, BLOCK)
+    largest = tl.full((), float("-inf"), tl.float32)
+    total = tl.full((), 0.0, tl.float32)
+    for first in range(0, columns, BLOCK):
+        column = first + offsets
+        values = tl.load(start + column, mask=column < columns, other=float("-inf")).to(tl.float32)
+        before = largest
+        largest = tl.maximum(before, tl.max(values, axis=0))
+        total = total * tl.exp(before - largest) + tl.sum(tl.exp(values - largest), axis=0)
+    log_total = largest + tl.log(total)
+    picked = tl.load(start + target).to(tl.float32)
+    tl.store(losses_pointer + row, log_total - picked)
+    for first in range(0, columns, BLOCK):
+        column = first + offsets
+        values = tl.load(start + column, mask=column < columns, other=float("-inf")).to(tl.float32)
+        gradient = tl.exp(values - log_total) - tl.where(column == target, 1.0, 0.0)
+        tl.store(start + column, gradient.to(logits_pointer.dtype.element_ty), mask=column < columns)
+
+
+def losses_and_gradient_by_triton(logits: Tensor, targets: Tensor) -> Tensor:
+    """See `output_loss.LossesAndGradient`; logits in bfloat16 or float32, their rows anywhere, columns in order."""
+    losses = torch.empty(len(logits), dtype=torch.float32, device=logits.device)
+    _losses_and_gradient[(len(logits),)](
+        logits, logits.stride(0), targets, losses, logits.shape[1], BLOCK=BLOCK, num_warps=8
+    )
+    return losses

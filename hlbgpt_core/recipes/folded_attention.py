@@ -1,0 +1,112 @@
+"""Attention with the position bias folded into the products: no dense bias, so a fused kernel can do it.
+
+With the softmax scale s, slope c and positions r, let query i gain the channels [c/s, -c r(i)/s] and key j the channels
+[r(j), 1]. Then s times their product is the old score plus c (r(j) - r(i)): what the bias adds, with nothing left but
+a causal mask, which the kernels know by a flag. The second channel adds the same to a whole row of scores, which the
+softmax takes away again; it keeps the gradient of c a sum over small distances instead of large positions.
+
+In bfloat16 a number of 8 bits does not hold c/s or a position above 256, so both come in two parts, high and low.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hlbgpt_core.recipes.attention import rounded_positions
+
+VALUE_PIECE = 64  # channels: what the fused kernels are made for
+CHANNEL_MULTIPLE = 8  # they want the number of channels to be a multiple of this
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PositionFeatures:
+    """The channels that positions add to queries and keys, for sequences of one length.
+
+    `position` (length) is r(i) less that of the middle, which the softmax does not see, in float32 or float64;
+    `key_features` (length, features) are the keys' channels, in the model's own number format.
+    """
+
+    position: Tensor
+    key_features: Tensor
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+        """See `Positions`. Values wider than a kernel takes are cut up; their pieces share queries and keys."""
+        batch, heads, length, channels = query.shape
+        scale: float = channels**-0.5
+        features = self.key_features.shape[1]
+        pieces, width = cut(channels + features, value.shape[-1])
+        shape = (batch, heads, length, -1)
+        padding = self.key_features.new_zeros(length, width - channels - features).expand(shape)
+        query = torch.cat([query, self.query_features(slope, scale).expand(shape), padding], dim=-1)
+        key = torch.cat([key, self.key_features.expand(shape), padding], dim=-1)
+        parts = value.unflatten(-1, (pieces, -1)).transpose(2, 3).flatten(1, 2)
+        attended = F.scaled_dot_product_attention(
+            shared(query, pieces),
+            shared(key, pieces),
+            F.pad(parts, (0, width - parts.shape[-1])) if parts.shape[-1] < width else parts,
+            is_causal=True,
+            scale=scale,
+        )[..., : parts.shape[-1]]
+        return attended.unflatten(1, (heads, pieces)).transpose(2, 3).flatten(3)
+
+    def query_features(self, slope: Tensor, scale: float) -> Tensor:
+        """The queries' channels (length, features), with a gradient to `slope`."""
+        dtype = self.key_features.dtype
+        steep = slope.to(self.position.dtype) / scale
+        row = (-steep * self.position).to(dtype)
+        if dtype != torch.bfloat16:
+            return torch.stack([steep.to(dtype).expand_as(row), row], dim=-1)
+        high, low = two_parts(steep, dtype)
+        # The keys have [high, low, high, low, 1].
+        return torch.stack([part.expand_as(row) for part in (high, high, low, low)] + [row], dim=-1)
+
+
+@lru_cache(maxsize=16)
+def position_features(
+    length: int, max_length: int, *, released: bool, dtype: torch.dtype, device: torch.device
+) -> PositionFeatures:
+    """The features of sequences of `length` tokens; `released` positions are rounded to bfloat16, as hlb-gpt's.
+
+    hlb-gpt rounds the distances once more, those above 256: no product of features can. A key so far away has a weight
+    below e**-300 at the slope that a run starts with.
+    """
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    position = rounded_positions(length, max_length, released=released, device=device).to(wide)
+    position = position - position[length // 2]
+    ones = torch.ones_like(position, dtype=dtype)
+    if dtype != torch.bfloat16:
+        return PositionFeatures(position=position, key_features=torch.stack([position.to(dtype), ones], dim=-1))
+    high, low = two_parts(position, dtype)
+    return PositionFeatures(position=position, key_features=torch.stack([high, low, high, low, ones], dim=-1))
+
+
+def two_parts(exact: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """`exact` as a sum of two numbers of `dtype`. Its gradient is the high part's."""
+    high = exact.to(dtype)
+    return high, (exact - high.to(exact.dtype)).to(dtype)
+
+
+def cut(score_channels: int, value_channels: int) -> tuple[int, int]:
+    """How many pieces a value is cut into, and the channels that queries, keys and pieces are padded to."""
+    score_width = rounded_up(score_channels)
+    widest = max(score_width, min(VALUE_PIECE, rounded_up(value_channels)))
+    pieces = next(
+        count
+        for count in range(1, value_channels + 1)
+        if not value_channels % count and value_channels // count <= widest
+    )
+    return pieces, max(score_width, rounded_up(value_channels // pieces))
+
+
+def rounded_up(channels: int) -> int:
+    """The next multiple of CHANNEL_MULTIPLE."""
+    return -(-channels // CHANNEL_MULTIPLE) * CHANNEL_MULTIPLE
+
+
+def shared(states: Tensor, pieces: int) -> Tensor:
+    """(batch, heads, length, channels) to (batch, heads * pieces, ...), every head standing for its pieces."""
+    batch, heads, length, channels = states.shape
+    return states[:, :, None].expand(batch, heads, pieces, length, channels).flatten(1, 2)
