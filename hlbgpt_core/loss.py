@@ -25,7 +25,13 @@ def next_token_loss(model: LanguageModel, tokens: Tensor, *, with_accuracy: bool
     """
     if model.fast:
         states = model.hidden_states(tokens[:, :-1]).flatten(0, 1)
-        loss, accuracy = output_loss(states, model.output_weight, tokens[:, 1:].flatten(), with_accuracy=with_accuracy)
+        loss, accuracy = output_loss(
+            states,
+            model.output_weight,
+            tokens[:, 1:].flatten(),
+            with_accuracy=with_accuracy,
+            float8=model.float8_output,
+        )
         return TokenLoss(loss=loss, accuracy=accuracy)
     logits = model(tokens[:, :-1]).flatten(0, 1)
     targets = tokens[:, 1:].flatten()

@@ -8,11 +8,14 @@ exist as a whole, and each is written and read a few times instead of a dozen.
 import functools
 import importlib.util
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from hlbgpt_core.float8 import product, rounded
 
 # Logits at a time. Products of so many rows fill a GPU; the CPU's caches like them smaller.
 LOGITS_BYTES = {"cuda": 2 * 2**30, "cpu": 4 * 2**20}
@@ -25,14 +28,17 @@ class OutputLoss(torch.autograd.Function):
     """The mean loss of states (N, width) for targets (N); gradients to states and weight (vocabulary, width)."""
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, weight: Tensor, targets: Tensor, correct: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, states: Tensor, weight: Tensor, targets: Tensor, correct: Tensor | None, float8: bool
+    ) -> Tensor:
         """The mean loss in nats. `correct`, a float64 scalar, gains the number of right guesses where it is given."""
+        logits_of = output_layer(states, weight, float8=float8)
         losses_and_gradient = kernel_for(states)
         total = torch.zeros((), dtype=loss_dtype(states), device=states.device)
         states_gradient = torch.empty_like(states)
         weight_gradient: Tensor | None = None
         for rows in chunks(states, weight.shape[0]):
-            logits = F.linear(states[rows], weight)
+            logits = logits_of(rows)
             if correct is not None:
                 correct += (logits.argmax(dim=-1) == targets[rows]).sum()
             total += losses_and_gradient(logits, targets[rows]).sum()
@@ -49,26 +55,35 @@ class OutputLoss(torch.autograd.Function):
         """The gradients that `forward` made, times the loss's own."""
         states_gradient, weight_gradient = ctx.saved_tensors
         factor = gradients[0] / len(states_gradient)
-        return states_gradient * factor, weight_gradient * factor, None, None
+        return states_gradient * factor, weight_gradient * factor, None, None, None
 
 
 def output_loss(
-    states: Tensor, weight: Tensor, targets: Tensor, *, with_accuracy: bool
+    states: Tensor, weight: Tensor, targets: Tensor, *, with_accuracy: bool, float8: bool = False
 ) -> tuple[Tensor, Tensor | None]:
     """Mean loss (nats a token) and, where wanted, mean accuracy, of states (N, width) for targets (N)."""
     correct = torch.zeros((), dtype=torch.float64, device=states.device) if with_accuracy else None
     if torch.is_grad_enabled() and states.requires_grad:
-        loss: Tensor = OutputLoss.apply(states, weight, targets, correct)  # type: ignore[no-untyped-call]
+        loss: Tensor = OutputLoss.apply(states, weight, targets, correct, float8)  # type: ignore[no-untyped-call]
     else:
-        loss = loss_alone(states, weight, targets, correct)
+        loss = loss_alone(states, weight, targets, correct, float8=float8)
     return loss, None if correct is None else correct / len(targets)
 
 
-def loss_alone(states: Tensor, weight: Tensor, targets: Tensor, correct: Tensor | None) -> Tensor:
+def output_layer(states: Tensor, weight: Tensor, *, float8: bool) -> Callable[[slice], Tensor]:
+    """What makes the logits (rows, vocabulary) of some rows of states (N, width); see float8.py."""
+    if not float8:
+        return lambda rows: F.linear(states[rows], weight)
+    weight8, states8 = rounded(weight), rounded(states)
+    return lambda rows: product(replace(states8, values=states8.values[rows]), weight8, states.dtype)
+
+
+def loss_alone(states: Tensor, weight: Tensor, targets: Tensor, correct: Tensor | None, *, float8: bool) -> Tensor:
     """The mean loss where nobody wants gradients."""
+    logits_of = output_layer(states, weight, float8=float8)
     total = torch.zeros((), dtype=loss_dtype(states), device=states.device)
     for rows in chunks(states, weight.shape[0]):
-        logits = F.linear(states[rows], weight)
+        logits = logits_of(rows)
         if correct is not None:
             correct += (logits.argmax(dim=-1) == targets[rows]).sum()
         log_probabilities = torch.log_softmax(logits, dim=-1, dtype=total.dtype)

@@ -181,6 +181,17 @@ class Settings:
     max_microbatches: int = setting(
         0, minimum=0, unit="microbatches", help="At most so many microbatches a step; 0: no limit."
     )
+    block_optimizer: str = setting(
+        "adamw",
+        choices=("adamw", "muon"),
+        help="What steps the blocks' matrices; muon orthogonalises each update, at the size of AdamW's.",
+    )
+    output_precision: str = setting(
+        "same",
+        choices=("same", "float8"),
+        help="The output layer's product as the rest, or of factors rounded to float8 (a float8 product where the GPU "
+        "has one).",
+    )
     precision: str = setting(
         "auto",
         choices=("auto", "bfloat16", "float32", "float64"),

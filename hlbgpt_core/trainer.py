@@ -13,6 +13,7 @@ import torch
 from hlbgpt_core import scale
 from hlbgpt_core.batches import RandomBatches
 from hlbgpt_core.checkpoint import Checkpointing, check_identity, read_checkpoint
+from hlbgpt_core.compiling import BlockCompiler, CompileMode
 from hlbgpt_core.data import TokenData
 from hlbgpt_core.device import (
     device_facts,
@@ -31,10 +32,12 @@ from hlbgpt_core.recipes import get_recipe
 from hlbgpt_core.settings import Settings
 from hlbgpt_core.training_run import TrainingRun
 from hlbgpt_core.training_step import Trainer
+from hlbgpt_core.warm import Warm
 
 __all__ = ["Checkpointing", "train"]
 
-PLAIN_PATH = "plain"
+# Two ways to the same learning: what the recipes say as they say it, or rearranged for a GPU.
+PLAIN_PATH, FAST_PATH = "plain", "fast"
 
 
 def train(
@@ -49,12 +52,16 @@ def train(
     fixed: Mapping[str, object] | None = None,
     deterministic: bool = False,
     metrics: Callable[[Moment], Mapping[str, float]] = extra_metrics,
+    path: str | None = None,
+    compile_mode: CompileMode = CompileMode.AUTO,
+    warm: Warm | None = None,
 ) -> TrainingResult:
     """Train `settings` with `seed` on `data` until a limit is reached or the reporter says otherwise.
 
     `resume` are checkpoints, the newest first: the first that is sound is taken up, else step 0; they lie
     in the state folder of `checkpointing`. `fixed` are the facts of the run's first attempt: its precision
-    is kept, and its data must be this data.
+    and path are kept, and its data must be this data. `path` is "fast" or "plain"; None: fast on a GPU, plain on a CPU
+    and where `deterministic`. `warm` is what this process keeps from run to run; without it nothing is compiled.
 
     Raises SettingsError, DeviceError, DataError (text too short, or not the first attempt's), DivergedError
     (after the point that shows it) and OutOfMemoryError.
@@ -64,16 +71,21 @@ def train(
     check_data(data, sizes.vocab_size, fixed or {})
     torch_device = resolve_device(device)
     precision = str((fixed or {}).get("precision") or resolve_precision(resolved.precision, torch_device))
+    taken = resolve_path(path, torch_device, fixed=fixed or {}, deterministic=deterministic)
+    fast = taken == FAST_PATH
+    resident = warm.tokens(data, torch_device) if warm is not None and fast and torch_device.type == "cuda" else None
+    train_tokens, val_tokens = resident or (data.train, data.val)
 
     def build() -> Trainer:
         recipe = get_recipe(resolved.recipe)(
             resolved, vocab_size=sizes.vocab_size, tokens_per_microbatch=sizes.microbatch_tokens
         )
+        recipe.model.fast = fast
         return Trainer(
             recipe,
             batches=RandomBatches(
-                data.train,
-                data.val,
+                train_tokens,
+                val_tokens,
                 seed=seed,
                 max_length=resolved.max_sequence_length,
                 num_eval_tokens=resolved.num_eval_tokens,
@@ -86,8 +98,21 @@ def train(
         )
 
     def start() -> TrainingRun:
+        trainer, compiler = build(), None
+        if warm is not None and fast and not deterministic:
+            # Without being asked, only GPUs compile: a CPU takes longer over it than a run.
+            auto_on_cpu = compile_mode is CompileMode.AUTO and torch_device.type == "cpu"
+            compiler = BlockCompiler(
+                warm.compiled_code,
+                mode=CompileMode.NEVER if auto_on_cpu else compile_mode,
+                settings=resolved,
+                dtype=dtype_of(precision),
+                device=torch_device,
+            )
+            trainer.model.run_block = compiler
         return TrainingRun(
-            build(),
+            trainer,
+            compiler=compiler,
             reporter=reporter,
             train_tokens=len(data.train),
             val_tokens_per_byte=len(data.val) / max(data.val_bytes, 1),
@@ -105,7 +130,7 @@ def train(
         with reproducible(torch_device, deterministic=deterministic):
             run = take_up(start, resume, checkpointing, reporter)
             reporter.facts(
-                facts_of(data, torch_device, precision=precision, deterministic=deterministic),
+                facts_of(data, torch_device, precision=precision, path=taken, deterministic=deterministic),
             )
             return run.run()
     except Exception as error:
@@ -156,7 +181,19 @@ def check_data(data: TokenData, vocab_size: int, fixed: Mapping[str, object]) ->
         )
 
 
-def facts_of(data: TokenData, device: torch.device, *, precision: str, deterministic: bool) -> Facts:
+def resolve_path(wanted: str | None, device: torch.device, *, fixed: Mapping[str, object], deterministic: bool) -> str:
+    """The path of a run: that of its first attempt, else what is wanted, else fast on a GPU.
+
+    Where the same bits are wanted each time, the plain one: the fast one is not any faster there.
+    """
+    if fixed.get("path"):
+        return str(fixed["path"])
+    if wanted is not None:
+        return wanted
+    return PLAIN_PATH if device.type == "cpu" or deterministic else FAST_PATH
+
+
+def facts_of(data: TokenData, device: torch.device, *, precision: str, path: str, deterministic: bool) -> Facts:
     """What is now known of the run and stays fixed for its life."""
     known: dict[str, Any] = {**provenance(device), "data_fingerprint": data.fingerprint}
     return Facts(
@@ -167,7 +204,7 @@ def facts_of(data: TokenData, device: torch.device, *, precision: str, determini
         device=str(device),
         device_name=device_facts(device).name,
         precision=precision,
-        path=PLAIN_PATH,
+        path=path,
         threads=torch.get_num_threads(),
         deterministic=deterministic,
         provenance=known,

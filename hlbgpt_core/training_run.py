@@ -6,25 +6,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from hlbgpt_core.checkpoint import Checkpoint, Checkpointing, write_checkpoint
+from hlbgpt_core.compiling import BlockCompiler, microbatches_to_come
 from hlbgpt_core.device import memory_in_use_bytes
 from hlbgpt_core.errors import DivergedError
+from hlbgpt_core.making_points import PointMaker
 from hlbgpt_core.metrics import Moment
 from hlbgpt_core.points import (
     BEST_CHECKPOINT,
     Directive,
     Outcome,
     Phase,
-    Point,
     Progress,
     Reporter,
     SavedCheckpoint,
-    Split,
     TrainingResult,
 )
-from hlbgpt_core.training_step import Evaluation, StepRecord, Trainer
+from hlbgpt_core.recipes.protocol import BatchShape
+from hlbgpt_core.training_step import StepRecord, Trainer
+
+SPEED_STEPS = 3  # steps at a length before its speed is known
 
 
 class Interrupted(Exception):
@@ -53,20 +54,29 @@ class TrainingRun:
         checkpointing: Checkpointing | None,
         identity: Mapping[str, Any],
         metrics: Callable[[Moment], Mapping[str, float]],
+        compiler: BlockCompiler | None = None,
     ) -> None:
-        """`identity` is what a checkpoint of this run must agree with to be taken up."""
+        """`identity` is what a checkpoint of this run must agree with to be taken up; without a `compiler` blocks
+        are run as they are."""
         self.trainer = trainer
         self.identity = identity
         self._settings = trainer.recipe.settings
         self._reporter = reporter
         self._train_tokens = train_tokens
-        self._val_tokens_per_byte = val_tokens_per_byte
         self._checkpointing = checkpointing
-        self._metrics = metrics
+        self._compiler = compiler
+        self._points = PointMaker(
+            trainer,
+            train_tokens=train_tokens,
+            val_tokens_per_byte=val_tokens_per_byte,
+            metrics=metrics,
+            compile_seconds=None if compiler is None else lambda: compiler.seconds,
+        )
         self._evaluated_step = 0
         self._evaluated_tokens = 0
         self._best_loss: float | None = None
         self._tokens_per_second = 0.0
+        self._seconds_a_microbatch: dict[BatchShape, list[float]] = {}
         self._checkpoint_wanted = False
         self._checkpoint_step = 0
         self._checkpoint_warned = False
@@ -85,10 +95,12 @@ class TrainingRun:
             return self._result(Outcome.RELEASED)
 
     def _run(self) -> TrainingResult:
+        if self._compiler is not None:
+            self._compiler.warm_up(self.trainer.try_out)
         # Every decision reads only what a checkpoint holds, so a resumed run takes the same ones.
         while True:
             limit = self._limit_reached()
-            if self._evaluation_due(final=bool(limit)):
+            if self._evaluation_due(final=bool(limit), **self._progress_made()):
                 self._evaluate()
             if limit:
                 if self._checkpointing is not None and self._checkpointing.keep_last:
@@ -100,95 +112,86 @@ class TrainingRun:
 
     def _step(self) -> None:
         number = self.trainer.counters.step + 1
-        due = number == 1 or number % self._settings.log_every == 0
-        record = self.trainer.train_step(measure=due)
-        tokens = sum(microbatch.shape.tokens for microbatch in record.microbatches)
-        self._tokens_per_second = tokens / record.seconds if record.seconds > 0 else 0.0
+        due = self._point_due(number)
+        self._compile_if_it_pays()
+        record = self.trainer.train_step(measure=due, goes_on=self._goes_on)
+        self._note_speed(record)
         finite = all(math.isfinite(microbatch.loss) for microbatch in record.microbatches)
         if due or not finite:
-            self._reporter.point(self._train_point(record))
+            self._reporter.point(self._points.train(record))
         if not finite:
             raise diverged(record.loss, record.step, "training")
+
+    def _point_due(self, step: int) -> bool:
+        return step == 1 or step % self._settings.log_every == 0
+
+    def _goes_on(self, step: int, tokens_seen: int) -> bool:
+        """Whether, after `step` steps, the next follows at once and leaves no point: then it may begin early."""
+        if self._point_due(step + 1) or self._checkpoint_wanted:
+            return False
+        used_up = max(self._shares(step=step, tokens_seen=tokens_seen).values()) >= 1
+        return not used_up and not self._evaluation_due(step=step, tokens_seen=tokens_seen)
+
+    def _note_speed(self, record: StepRecord) -> None:
+        """Keep how long the microbatches of the last steps took, by shape."""
+        tokens = sum(microbatch.shape.tokens for microbatch in record.microbatches)
+        self._tokens_per_second = tokens / record.seconds if record.seconds > 0 else 0.0
+        noted = self._seconds_a_microbatch.setdefault(record.microbatches[-1].shape, [])
+        noted.append(record.seconds / len(record.microbatches))
+        del noted[:-SPEED_STEPS]
+
+    def _compile_if_it_pays(self) -> None:
+        """Compile the blocks for the shape to come, or leave it; see compiling.py. No training time."""
+        if self._compiler is None:
+            return
+        counters = self.trainer.counters
+        noted = self._seconds_a_microbatch.get(counters.shape, [])
+        to_come = microbatches_to_come(
+            self._settings,
+            shape=counters.shape,
+            step=counters.step,
+            tokens_seen=counters.tokens_seen,
+            train_tokens=self._train_tokens,
+            divisor=counters.accumulation.divisor,
+        )
+        seconds = min(noted) if len(noted) >= SPEED_STEPS else None
+        if self._compiler.pays(counters.shape, microbatches_to_come=to_come, seconds_a_microbatch=seconds):
+            self._ask(Phase.COMPILE, 0)
+            self._compiler.compile(counters.shape, self.trainer.try_out)
 
     def _evaluate(self) -> None:
         counters = self.trainer.counters
         evaluation = self.trainer.evaluate()
-        self._reporter.point(self._val_point(evaluation))
+        self._reporter.point(self._points.val(evaluation))
         self._evaluated_step, self._evaluated_tokens = counters.step, counters.tokens_seen
         if not math.isfinite(evaluation.loss):
             raise diverged(evaluation.loss, counters.step, "validation")
         if self._checkpointing is not None and self._checkpointing.keep_best:
             self._keep_if_best(self._checkpointing, evaluation.loss)
 
-    def _evaluation_due(self, *, final: bool) -> bool:
-        counters, settings = self.trainer.counters, self._settings
-        if counters.step == self._evaluated_step:
+    def _evaluation_due(self, *, step: int, tokens_seen: int, final: bool = False) -> bool:
+        if step == self._evaluated_step:
             return False
-        epochs = (counters.tokens_seen - self._evaluated_tokens) / self._train_tokens
-        return final or counters.step % settings.eval_every == 0 or epochs >= settings.max_epochs_between_evals
+        epochs = (tokens_seen - self._evaluated_tokens) / self._train_tokens
+        settings = self._settings
+        return final or step % settings.eval_every == 0 or epochs >= settings.max_epochs_between_evals
 
-    def _shares(self) -> dict[str, float]:
-        """How much of each limit is used up, by the name of its setting."""
-        counters, settings = self.trainer.counters, self._settings
+    def _progress_made(self) -> dict[str, int]:
+        return {"step": self.trainer.counters.step, "tokens_seen": self.trainer.counters.tokens_seen}
+
+    def _shares(self, *, step: int, tokens_seen: int) -> dict[str, float]:
+        """How much of each limit is used up after so many steps and tokens, by the name of its setting."""
+        settings = self._settings
         return {
-            "max_steps": counters.step / settings.max_steps,
-            "max_epochs": counters.tokens_seen / self._train_tokens / settings.max_epochs,
-            "max_tokens": counters.tokens_seen / settings.max_tokens,
-            "max_time_seconds": counters.training_seconds / settings.max_time_seconds,
+            "max_steps": step / settings.max_steps,
+            "max_epochs": tokens_seen / self._train_tokens / settings.max_epochs,
+            "max_tokens": tokens_seen / settings.max_tokens,
+            "max_time_seconds": self.trainer.counters.training_seconds / settings.max_time_seconds,
         }
 
     def _limit_reached(self) -> str:
         """The setting whose limit is reached, or nothing."""
-        return next((name for name, share in self._shares().items() if share >= 1), "")
-
-    def _train_point(self, record: StepRecord) -> Point:
-        shape = record.microbatches[-1].shape
-        return self._point(
-            Split.TRAIN,
-            record.loss,
-            math.nan if record.accuracy is None else record.accuracy,
-            batch_size=shape.batch_size,
-            seq_length=shape.sequence_length,
-            weight_decay=record.weight_decay,
-            learning_rates=record.learning_rates,
-            grad_norm=record.grad_norm,
-            microbatches=len(record.microbatches),
-        )
-
-    def _val_point(self, evaluation: Evaluation) -> Point:
-        counters = self.trainer.counters
-        return self._point(
-            Split.VAL,
-            evaluation.loss,
-            evaluation.accuracy,
-            batch_size=counters.used_shape.batch_size,
-            seq_length=counters.used_shape.sequence_length,
-            weight_decay=counters.used_weight_decay,
-            learning_rates=self.trainer.learning_rates(),
-            bits_per_byte=evaluation.loss / math.log(2) * self._val_tokens_per_byte,
-        )
-
-    def _point(
-        self, split: Split, loss: float, acc: float, *, learning_rates: Mapping[str, float], **more: Any
-    ) -> Point:
-        """A point of this moment, with every group's learning rate and the user's metrics beside it."""
-        counters = self.trainer.counters
-        moment = Moment(split=split, step=counters.step, loss=loss, model=self.trainer.model, settings=self._settings)
-        with torch.no_grad():
-            users = {name: float(value) for name, value in self._metrics(moment).items()}
-        return Point(
-            split=split,
-            step=counters.step,
-            loss=loss,
-            acc=acc,
-            pplx=perplexity(loss),
-            cumulative_time=counters.training_seconds,
-            tokens_seen=counters.tokens_seen,
-            epoch=counters.tokens_seen / self._train_tokens,
-            lr=self.trainer.decay_learning_rate(learning_rates),
-            extra={**{f"lr_{group}": rate for group, rate in learning_rates.items()}, **users},
-            **more,
-        )
+        return next((name for name, share in self._shares(**self._progress_made()).items() if share >= 1), "")
 
     def _ask(self, phase: Phase, microbatch: int) -> None:
         """Report progress; raises Interrupted where the reporter wants the run back."""
@@ -200,7 +203,7 @@ class TrainingRun:
                 microbatch=microbatch,
                 tokens_seen=counters.tokens_seen,
                 tokens_per_second=self._tokens_per_second,
-                fraction=min(max(self._shares().values()), 1.0),
+                fraction=min(max(self._shares(**self._progress_made()).values()), 1.0),
                 memory_bytes=memory_in_use_bytes(self.trainer.device),
             )
         )
@@ -281,14 +284,6 @@ class TrainingRun:
             training_seconds=counters.training_seconds,
             stopped_by=stopped_by,
         )
-
-
-def perplexity(loss: float) -> float:
-    """e**loss, infinite where that is too large to write."""
-    try:
-        return math.exp(loss)
-    except OverflowError:
-        return math.inf
 
 
 def diverged(loss: float, step: int, which: str) -> DivergedError:

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hlbgpt_core.batches import Batches
+from hlbgpt_core.device_transfer import Fetched, on_device
 from hlbgpt_core.errors import CheckpointError
-from hlbgpt_core.loss import next_token_loss
+from hlbgpt_core.loss import TokenLoss, next_token_loss
+from hlbgpt_core.optimizers import Optimizers, global_grad_norm
 from hlbgpt_core.recipes.protocol import Accumulation, BatchShape, Dither, ParameterGroup, Recipe, initialise
 
 Clock = Callable[[], float]
@@ -113,7 +115,7 @@ class Trainer:
         self.before_evaluation_batch: Callable[[int], None] = unheeded
         self._clock = clock
         self._groups: list[ParameterGroup] = recipe.parameter_groups()
-        self._optimizer = make_optimizer(self._groups, eps=recipe.adamw_eps)
+        self._optimizers = Optimizers(self._groups, eps=recipe.adamw_eps)
         self.counters = Counters(
             shape=recipe.first_shape(),
             weight_decay=recipe.settings.weight_decay,
@@ -122,35 +124,48 @@ class Trainer:
             used_weight_decay=recipe.settings.weight_decay,
         )
         self._waited_seconds = 0.0
+        self._begun: Tensor | None = None  # the loss of the next step's first microbatch, where that has begun
 
-    def train_step(self, *, measure: bool = False) -> StepRecord:
-        """Run the microbatches of one optimizer step, then the step. With `measure`, accuracy and norm too."""
+    def train_step(self, *, measure: bool = False, goes_on: Callable[[int, int], bool] | None = None) -> StepRecord:
+        """Run the microbatches of one optimizer step, then the step. With `measure`, accuracy and norm too.
+
+        `goes_on` is given the steps and the tokens that will have been done; where it says that another step follows
+        at once, that step's first microbatch is started before this one's losses are waited for, so that a GPU never
+        idles. It changes no number.
+        """
         before = self.counters
         self._waited_seconds = 0.0
         started = self._clock()
         losses, accuracies = self._accumulate(measure)
-        grad_norm = None
-        if measure or self.recipe.wants_grad_norm(before.step):
-            grad_norm = global_grad_norm(self.model)
-        learning_rates = self._set_learning_rates()
-        self._optimizer.step()
+        wants_norm = measure or self.recipe.wants_grad_norm(before.step)
+        grad_norm = global_grad_norm(self.model) if wants_norm else None
+        learning_rates = self._learning_rates_at(before.step)
+        self._optimizers.step(learning_rates, before.weight_decay)
 
+        accuracy = [torch.stack(accuracies).mean()] if accuracies else []
+        found = Fetched([*losses, *accuracy, *([] if grad_norm is None else [grad_norm])])
+        tokens_seen = before.tokens_seen + len(losses) * before.shape.tokens
+        accumulation = None
+        if not wants_norm and goes_on is not None and goes_on(before.step + 1, tokens_seen):
+            accumulation = self._next_accumulation(None)
+            self._begun = self._begin_next(before, before.microbatches + len(losses), accumulation)
         # The one place where a step waits for the device.
-        microbatches = tuple(Microbatch(shape=before.shape, loss=loss) for loss in torch.stack(losses).tolist())
-        norm = None if grad_norm is None else float(grad_norm)
-        done = before.microbatches + len(microbatches)
+        numbers = found.numbers()
+
+        norm = None if grad_norm is None else numbers.pop()
+        right = numbers.pop() if accuracies else None
         record = StepRecord(
             step=before.step + 1,
-            microbatches=microbatches,
-            microbatches_so_far=done,
-            tokens_seen=before.tokens_seen + len(microbatches) * before.shape.tokens,
+            microbatches=tuple(Microbatch(shape=before.shape, loss=loss) for loss in numbers),
+            microbatches_so_far=before.microbatches + len(losses),
+            tokens_seen=tokens_seen,
             learning_rates=learning_rates,
             weight_decay=before.weight_decay,
             grad_norm=norm,
-            accuracy=float(torch.stack(accuracies).mean()) if accuracies else None,
+            accuracy=right,
             seconds=self._clock() - started - self._waited_seconds,
         )
-        self.counters = self._counters_after(record)
+        self.counters = self._counters_after(record, accumulation)
         return record
 
     def _accumulate(self, measure: bool) -> tuple[list[Tensor], list[Tensor]]:
@@ -158,19 +173,45 @@ class Trainer:
         before = self.counters
         losses: list[Tensor] = []
         accuracies: list[Tensor] = []
-        self._optimizer.zero_grad(set_to_none=True)
+        # Taken away first: whoever abandons this step makes its first microbatch anew.
+        begun, self._begun = self._begun, None
+        if begun is None or measure:
+            begun = None
+            self._optimizers.zero_grad()
         due = False
         while not due:
             self._wait_before_batch(len(losses))
             microbatch = before.microbatches + len(losses)
-            tokens = self._on_device(self._batches.training(microbatch, before.shape))
-            result = next_token_loss(self.model, tokens, with_accuracy=measure)
-            (result.loss / before.accumulation.divisor).backward()  # type: ignore[no-untyped-call]
-            losses.append(result.loss.detach())
-            if result.accuracy is not None:
-                accuracies.append(result.accuracy)
+            if begun is not None and not losses:
+                losses.append(begun)
+            else:
+                result = self._backward(microbatch, before.shape, before.accumulation, measure)
+                losses.append(result.loss.detach())
+                if result.accuracy is not None:
+                    accuracies.append(result.accuracy)
             due = self.recipe.step_is_due(before.accumulation, microbatch=microbatch, in_step=len(losses))
         return losses, accuracies
+
+    def _backward(self, microbatch: int, shape: BatchShape, accumulation: Accumulation, measure: bool) -> TokenLoss:
+        """Add the gradients of one microbatch of the run."""
+        tokens = on_device(self._batches.training(microbatch, shape), self.device)
+        result = next_token_loss(self.model, tokens, with_accuracy=measure)
+        (result.loss / accumulation.divisor).backward()  # type: ignore[no-untyped-call]
+        return result
+
+    def _begin_next(self, before: Counters, microbatch: int, accumulation: Accumulation) -> Tensor:
+        """Start the first microbatch of the step to come; its loss, still on the device."""
+        self._optimizers.zero_grad()
+        shape = self.recipe.next_shape(before.step, before.shape)
+        return self._backward(microbatch, shape, accumulation, measure=False).loss.detach()
+
+    def try_out(self) -> None:
+        """Do what a microbatch of the next step's shape does, and forget it: code is compiled, memory is got."""
+        self._begun = None
+        self._backward(self.counters.microbatches, self.counters.shape, self.counters.accumulation, measure=False)
+        self._optimizers.zero_grad()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def _wait_before_batch(self, in_step: int) -> None:
         """Whoever is asked may hold the run up for long; that is not training time."""
@@ -178,16 +219,18 @@ class Trainer:
         self.before_batch(in_step)
         self._waited_seconds += self._clock() - asked
 
-    def _set_learning_rates(self) -> dict[str, float]:
-        """Set every group's learning rate and weight decay for the step to come; the rates by group."""
-        rates = {group.name: group.learning_rate * group.schedule(self.counters.step) for group in self._groups}
-        for group, options in zip(self._groups, self._optimizer.param_groups, strict=True):
-            options["lr"] = rates[group.name]
-            options["weight_decay"] = self.counters.weight_decay if group.decays else 0.0
-        return rates
+    def _learning_rates_at(self, step: int) -> dict[str, float]:
+        """Every group's learning rate at optimizer step `step`, from 0."""
+        return {group.name: group.learning_rate * group.schedule(step) for group in self._groups}
 
-    def _counters_after(self, record: StepRecord) -> Counters:
-        """What the rules make of a step."""
+    def _next_accumulation(self, grad_norm: float | None) -> Accumulation:
+        """What the rule makes of the step at hand."""
+        return self.recipe.next_accumulation(
+            self.counters.accumulation, step=self.counters.step, grad_norm=grad_norm, dither=self._dither
+        )
+
+    def _counters_after(self, record: StepRecord, accumulation: Accumulation | None) -> Counters:
+        """What the rules make of a step; `accumulation` where that rule was asked already."""
         before, recipe = self.counters, self.recipe
         moved = replace(
             before,
@@ -205,9 +248,7 @@ class Trainer:
             moved,
             shape=recipe.next_shape(before.step, before.shape),
             weight_decay=recipe.next_weight_decay(newest),
-            accumulation=recipe.next_accumulation(
-                before.accumulation, step=before.step, grad_norm=record.grad_norm, dither=self._dither
-            ),
+            accumulation=accumulation or self._next_accumulation(record.grad_norm),
         )
 
     def evaluate(self) -> Evaluation:
@@ -218,7 +259,7 @@ class Trainer:
         with torch.no_grad():
             for number, batch in enumerate(self._batches.validation()):
                 self.before_evaluation_batch(number)
-                tokens = self._on_device(batch)
+                tokens = on_device(batch, self.device)
                 result = next_token_loss(self.model, tokens, with_accuracy=True)
                 count = tokens[:, 1:].numel()
                 loss += result.loss.double() * count
@@ -226,33 +267,21 @@ class Trainer:
                 tokens_total += count
         return Evaluation(loss=float(loss) / tokens_total, accuracy=float(accuracy) / tokens_total, tokens=tokens_total)
 
-    def _on_device(self, batch: NDArray[np.int64]) -> Tensor:
-        tokens = torch.from_numpy(batch)
-        if self.device.type == "cpu":
-            return tokens
-        return tokens.pin_memory().to(self.device, non_blocking=True)
-
     def decay_learning_rate(self, learning_rates: Mapping[str, float]) -> float:
         """The learning rate of the group that decays, which stands for the run's."""
         return next(learning_rates[group.name] for group in self._groups if group.decays)
 
     def learning_rates(self) -> dict[str, float]:
         """Every group's learning rate as the last step used it; before the first step, as that will."""
-        step = max(self.counters.step - 1, 0)
-        return {group.name: group.learning_rate * group.schedule(step) for group in self._groups}
+        return self._learning_rates_at(max(self.counters.step - 1, 0))
 
     def parameter_tensors(self) -> dict[str, Tensor]:
         """The parameters by name."""
         return {name: parameter.detach() for name, parameter in self.model.named_parameters()}
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
-        """The optimizer's state: `<parameter>/<what>`. Empty before the first step."""
-        state = self._optimizer.state
-        return {
-            f"{name}/{what}": value
-            for name, parameter in self.model.named_parameters()
-            for what, value in state.get(parameter, {}).items()
-        }
+        """The optimizers' state: `<parameter>/<what>`. Empty before the first step."""
+        return self._optimizers.tensors(self.model)
 
     def state(self) -> dict[str, Any]:
         """The counters, as JSON can hold them."""
@@ -276,11 +305,8 @@ class Trainer:
             )
         for name, tensor in own.items():
             tensor.copy_(parameters[name])
-        by_name = dict(self.model.named_parameters())
-        for key, tensor in optimizer.items():
-            name, what = key.rsplit("/", 1)
-            # AdamW's fused step wants its step counts on the parameter's device, like the rest.
-            self._optimizer.state[by_name[name]][what] = tensor.to(self.device)
+        self._optimizers.restore(self.model, optimizer, self.device)
+        self._begun = None
         self.counters = Counters(
             **{
                 **state,
@@ -289,24 +315,3 @@ class Trainer:
                 "accumulation": Accumulation(**state["accumulation"]),
             }
         )
-
-
-def make_optimizer(groups: list[ParameterGroup], *, eps: float) -> torch.optim.AdamW:
-    """AdamW over the groups. Learning rates and weight decay are set before every step."""
-    return torch.optim.AdamW(
-        [{"params": list(group.parameters), "lr": group.learning_rate, "betas": group.betas} for group in groups],
-        eps=eps,
-        weight_decay=0.0,
-        fused=True,
-    )
-
-
-def global_grad_norm(model: torch.nn.Module) -> Tensor:
-    """L2 norm over all gradients, accumulated in float64; a scalar on the device."""
-    norms = [
-        torch.linalg.vector_norm(parameter.grad, dtype=torch.float64)
-        for parameter in model.parameters()
-        if parameter.grad is not None
-    ]
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
-    return norm

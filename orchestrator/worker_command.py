@@ -19,6 +19,8 @@ class WorkerCommand:
     sweep_ids: Sequence[int] = ()
     threads: int = 1
     deterministic: bool = False
+    fast: bool | None = None
+    compile_mode: str = "auto"
 
     def argv(self, *, end_with_this_process: bool = False) -> list[str]:
         """The arguments of the process, the interpreter first.
@@ -37,6 +39,10 @@ class WorkerCommand:
             arguments.append("--watch")
         if self.deterministic:
             arguments.append("--deterministic")
+        if self.fast is not None:
+            arguments.append("--fast" if self.fast else "--plain")
+        if self.compile_mode != "auto":
+            arguments += ["--compile", self.compile_mode]
         if end_with_this_process:
             arguments += ["--with-parent", str(os.getpid())]
         return arguments

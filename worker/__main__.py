@@ -60,7 +60,9 @@ def _work(given: argparse.Namespace) -> WorkerSummary:
             state_folder=folder,
             identity=identity_of(device),
             device=device,
-            command=trainer_command(device.torch_device, deterministic=given.deterministic),
+            command=trainer_command(
+                device.torch_device, deterministic=given.deterministic, path=given.path, compile_mode=given.compile
+            ),
             options=WorkerOptions(
                 sweep_ids=tuple(given.sweep), watch=given.watch, count=given.count, threads=given.threads
             ),
@@ -83,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sweep", type=int, action="append", default=[])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--deterministic", action="store_true")
+    parser.add_argument("--fast", dest="path", action="store_const", const="fast")
+    parser.add_argument("--plain", dest="path", action="store_const", const="plain")
+    parser.add_argument("--compile", choices=("auto", "always", "never"), default="auto")
     parser.add_argument("--with-parent", type=int, default=0)
     return parser
 

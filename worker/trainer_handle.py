@@ -31,11 +31,17 @@ Arrival = Message | TrainerDied | WakeUp
 Inbox = queue.SimpleQueue[Arrival]
 
 
-def trainer_command(device: str, *, deterministic: bool = False) -> tuple[str, ...]:
+def trainer_command(
+    device: str, *, deterministic: bool = False, path: str | None = None, compile_mode: str = "auto"
+) -> tuple[str, ...]:
     """The command of the real trainer process; the pipes' options are added when it starts."""
     # -P: a file named like one of our packages in the user's folder must not take its place.
-    command = (sys.executable, "-P", "-m", "worker.trainer_process", "--device", device)
-    return (*command, "--deterministic") if deterministic else command
+    command = [sys.executable, "-P", "-m", "worker.trainer_process", "--device", device, "--compile", compile_mode]
+    if deterministic:
+        command.append("--deterministic")
+    if path is not None:
+        command += ["--path", path]
+    return tuple(command)
 
 
 class TrainerHandle:

@@ -16,7 +16,7 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from hlbgpt_core.code_digest import core_digest
 from hlbgpt_core.data import TokenData, load_data
@@ -43,6 +43,9 @@ from worker.messages import (
 )
 from worker.processes import die_with_parent
 from worker.run_log import log_to
+
+if TYPE_CHECKING:
+    from hlbgpt_core.warm import Warm
 
 PROGRESS_SECONDS = 0.5
 
@@ -156,9 +159,10 @@ class Abandoned(Exception):
 
 
 class WarmData:
-    """The last dataset opened, kept for the next run of the same text and tokenizer."""
+    """The last dataset opened, kept for the next run of the same text and tokenizer, and what the device keeps."""
 
     def __init__(self) -> None:
+        self._device: Warm | None = None
         self._name: tuple[str, str] | None = None
         self._data: TokenData | None = None
 
@@ -175,6 +179,17 @@ class WarmData:
             self._data, self._name = load_data(*name, on_progress=on_progress), name
         return self._data
 
+    @property
+    def device(self) -> "Warm":
+        """What stays on the device and compiled. Made at the first run, once torch is loaded."""
+        from hlbgpt_core.compiling import CompiledCode
+        from hlbgpt_core.text.token_cache import default_cache_dir
+        from hlbgpt_core.warm import Warm
+
+        if self._device is None:
+            self._device = Warm(CompiledCode(default_cache_dir() / "compiled"))
+        return self._device
+
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
@@ -182,12 +197,15 @@ class Surroundings:
 
     device: str
     deterministic: bool
+    path: str | None
+    compile_mode: str
     core_digest: str
 
 
 def train_run(start: Start, reporter: PipeReporter, data: WarmData, around: Surroundings) -> TrainingResult:
     """Train one run to its end. Raises what the trainer and the data raise."""
     # Imported before the first run by `main`; here so that a stand-in for tests needs no torch.
+    from hlbgpt_core.compiling import CompileMode
     from hlbgpt_core.trainer import Checkpointing, train
 
     settings = Settings.from_dict(start.settings)
@@ -209,6 +227,9 @@ def train_run(start: Start, reporter: PipeReporter, data: WarmData, around: Surr
         resume=start.resume,
         fixed=start.fixed_facts or None,
         deterministic=around.deterministic,
+        path=around.path,
+        compile_mode=CompileMode(around.compile_mode),
+        warm=data.device,
     )
 
 
@@ -279,6 +300,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--parent-pid", type=int, required=True)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--deterministic", action="store_true")
+    parser.add_argument("--path", choices=("fast", "plain"))
+    parser.add_argument("--compile", choices=("auto", "always", "never"), default="auto")
     options = parser.parse_args(arguments)
     die_with_parent(options.parent_pid)
     # A terminal's Ctrl-C goes to the whole group; only the supervisor decides what becomes of the run.
@@ -296,7 +319,13 @@ def main(arguments: list[str] | None = None) -> int:
 
     outbox.put(Ready(pid=os.getpid(), core_digest=digest))
     data = WarmData()
-    around = Surroundings(device=options.device, deterministic=options.deterministic, core_digest=digest)
+    around = Surroundings(
+        device=options.device,
+        deterministic=options.deterministic,
+        path=options.path,
+        compile_mode=options.compile,
+        core_digest=digest,
+    )
     while (start := starts.get()) is not None:
         attend(start, outbox, control, data, around)
     outbox.close()

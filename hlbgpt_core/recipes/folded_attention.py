@@ -42,7 +42,7 @@ class PositionFeatures:
         padding = self.key_features.new_zeros(length, width - channels - features).expand(shape)
         query = torch.cat([query, self.query_features(slope, scale).expand(shape), padding], dim=-1)
         key = torch.cat([key, self.key_features.expand(shape), padding], dim=-1)
-        parts = value.unflatten(-1, (pieces, -1)).transpose(2, 3).flatten(1, 2)
+        parts = value.view(batch, heads, length, pieces, -1).transpose(2, 3).flatten(1, 2)
         attended = F.scaled_dot_product_attention(
             shared(query, pieces),
             shared(key, pieces),
@@ -50,7 +50,7 @@ class PositionFeatures:
             is_causal=True,
             scale=scale,
         )[..., : parts.shape[-1]]
-        return attended.unflatten(1, (heads, pieces)).transpose(2, 3).flatten(3)
+        return attended.view(batch, heads, pieces, length, -1).transpose(2, 3).flatten(3)
 
     def query_features(self, slope: Tensor, scale: float) -> Tensor:
         """The queries' channels (length, features), with a gradient to `slope`."""

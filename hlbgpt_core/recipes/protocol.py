@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from hlbgpt_core.float8 import Float8Linear
 from hlbgpt_core.settings import Settings
 
 
@@ -22,10 +23,12 @@ class LanguageModel(nn.Module, ABC):
     """A model of the next token. Output layer and loss stand apart, so that they can be fused.
 
     A model may know a faster way to the same numbers, such as attention without a dense bias: it takes it where
-    `fast` is set. `run_block` calls a block; what is set there instead may be a compiled version.
+    `fast` is set. `run_block` calls a block; what is set there instead may be a compiled version. With `float8_output`
+    the output layer multiplies factors rounded to float8.
     """
 
     fast: bool = False
+    float8_output: bool = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +45,11 @@ class LanguageModel(nn.Module, ABC):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Token values (batch, length) to logits (batch, length, vocabulary)."""
-        return nn.functional.linear(self.hidden_states(tokens), self.output_weight)
+        states = self.hidden_states(tokens)
+        if not self.float8_output:
+            return nn.functional.linear(states, self.output_weight)
+        logits: Tensor = Float8Linear.apply(states.flatten(0, -2), self.output_weight)  # type: ignore[no-untyped-call]
+        return logits.view(*states.shape[:-1], -1)
 
 
 def call_block(block: nn.Module, *inputs: object) -> Tensor:
@@ -55,7 +62,8 @@ def call_block(block: nn.Module, *inputs: object) -> Tensor:
 class ParameterGroup:
     """Parameters that share a learning rate. `schedule` maps the optimizer step, from 0, to a factor on it.
 
-    The learning rate that a step used is recorded as `lr_<name>`. Only groups with `decays` get weight decay.
+    The learning rate that a step used is recorded as `lr_<name>`. Only groups with `decays` get weight decay. With
+    `muon` the group's matrices are stepped by Muon, at the same learning rate, instead of AdamW.
     """
 
     name: str
@@ -64,6 +72,7 @@ class ParameterGroup:
     betas: tuple[float, float]
     schedule: Callable[[int], float]
     decays: bool = False
+    muon: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +116,7 @@ class Recipe(ABC):
         self.settings = settings
         self.tokens_per_microbatch = tokens_per_microbatch
         self.model = self.build_model(vocab_size)
+        self.model.float8_output = settings.output_precision == "float8"
         self.num_params = sum(parameter.numel() for parameter in self.model.parameters())
 
     @abstractmethod

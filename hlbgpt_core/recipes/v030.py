@@ -138,6 +138,7 @@ class Recipe030(Recipe):
                 betas=(0.9, 0.95),
                 schedule=self._one_cycle,
                 decays=name == "decay",
+                muon=name == "decay" and self.settings.block_optimizer == "muon",
             )
             for name, parameters in members.items()
         ]

@@ -124,7 +124,13 @@ class Recipe041(Recipe):
             members[group_of(name)].append(parameter)
         group = partial(ParameterGroup, betas=(0.9, 0.95), schedule=self._warm_up_then_fall)
         return [
-            group(name="decay", parameters=members["decay"], learning_rate=base, decays=True),
+            group(
+                name="decay",
+                parameters=members["decay"],
+                learning_rate=base,
+                decays=True,
+                muon=settings.block_optimizer == "muon",
+            ),
             group(
                 name="position_bias",
                 parameters=members["position_bias"],

@@ -99,6 +99,8 @@ def worker_command(where: DeviceOptions, database: DatabaseOption, sweep: SweepR
         sweep_ids=(sweep.id,),
         threads=where.threads,
         deterministic=where.deterministic,
+        fast=where.fast,
+        compile_mode=where.compile_mode.value,
     ).argv(end_with_this_process=True)
 
 

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -10,6 +11,14 @@ from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.worker_command import WorkerCommand
+
+
+class CompileChoice(StrEnum):
+    """When the trainer compiles the model's blocks. The core's CompileMode says the same, behind torch."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +37,19 @@ class DeviceOptions(OptionGroup):
         bool,
         typer.Option("--deterministic", help="On a GPU: the same seed gives the same run bit for bit, more slowly."),
     ] = False
+    fast: Annotated[
+        bool | None,
+        typer.Option(
+            "--fast/--plain",
+            help="The fast path (default on a GPU) or the recipe as written (default on a CPU); they learn the same.",
+        ),
+    ] = None
+    compile_mode: Annotated[
+        CompileChoice,
+        typer.Option(
+            "--compile", help="Compile the model's blocks on the fast path: where it pays within the run, or not."
+        ),
+    ] = CompileChoice.AUTO
     state_dir: Annotated[
         str | None,
         typer.Option(help="Folder of checkpoints and logs (default: beside the SQLite file, as <db>.state)."),
@@ -65,6 +87,8 @@ def worker(where: DeviceOptions, what: WorkerOptions, database: DatabaseOption) 
         sweep_ids=tuple(what.sweep),
         threads=where.threads,
         deterministic=where.deterministic,
+        fast=where.fast,
+        compile_mode=where.compile_mode.value,
     )
     # The worker takes this process's place: signals and the exit code are its own.
     argv = command.argv()

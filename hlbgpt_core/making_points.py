@@ -1,0 +1,98 @@
+"""Points of a run at the moment: what is recorded after a step or an evaluation."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from hlbgpt_core.metrics import Moment
+from hlbgpt_core.points import Point, Split
+from hlbgpt_core.training_step import Evaluation, StepRecord, Trainer
+
+
+class PointMaker:
+    """Makes a run's points from its trainer's counters."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        *,
+        train_tokens: int,
+        val_tokens_per_byte: float,
+        metrics: Callable[[Moment], Mapping[str, float]],
+        compile_seconds: Callable[[], float] | None,
+    ) -> None:
+        """`metrics` are the user's own; `compile_seconds` so far, where blocks may be compiled."""
+        self._trainer = trainer
+        self._train_tokens = train_tokens
+        self._val_tokens_per_byte = val_tokens_per_byte
+        self._metrics = metrics
+        self._compile_seconds = compile_seconds
+
+    def train(self, record: StepRecord) -> Point:
+        """The point of a step."""
+        shape = record.microbatches[-1].shape
+        return self._at_this_moment(
+            Split.TRAIN,
+            record.loss,
+            math.nan if record.accuracy is None else record.accuracy,
+            batch_size=shape.batch_size,
+            seq_length=shape.sequence_length,
+            weight_decay=record.weight_decay,
+            learning_rates=record.learning_rates,
+            grad_norm=record.grad_norm,
+            microbatches=len(record.microbatches),
+        )
+
+    def val(self, evaluation: Evaluation) -> Point:
+        """The point of an evaluation."""
+        counters = self._trainer.counters
+        return self._at_this_moment(
+            Split.VAL,
+            evaluation.loss,
+            evaluation.accuracy,
+            batch_size=counters.used_shape.batch_size,
+            seq_length=counters.used_shape.sequence_length,
+            weight_decay=counters.used_weight_decay,
+            learning_rates=self._trainer.learning_rates(),
+            bits_per_byte=evaluation.loss / math.log(2) * self._val_tokens_per_byte,
+        )
+
+    def _at_this_moment(
+        self, split: Split, loss: float, acc: float, *, learning_rates: Mapping[str, float], **more: Any
+    ) -> Point:
+        """A point of this moment, with every group's learning rate and the user's metrics beside it."""
+        counters = self._trainer.counters
+        moment = Moment(
+            split=split,
+            step=counters.step,
+            loss=loss,
+            model=self._trainer.model,
+            settings=self._trainer.recipe.settings,
+        )
+        with torch.no_grad():
+            users = {name: float(value) for name, value in self._metrics(moment).items()}
+        rates = {f"lr_{group}": rate for group, rate in learning_rates.items()}
+        compiling = {} if self._compile_seconds is None else {"compile_seconds": self._compile_seconds()}
+        return Point(
+            split=split,
+            step=counters.step,
+            loss=loss,
+            acc=acc,
+            pplx=perplexity(loss),
+            cumulative_time=counters.training_seconds,
+            tokens_seen=counters.tokens_seen,
+            epoch=counters.tokens_seen / self._train_tokens,
+            lr=self._trainer.decay_learning_rate(learning_rates),
+            extra={**rates, **compiling, **users},
+            **more,
+        )
+
+
+def perplexity(loss: float) -> float:
+    """e**loss, infinite where that is too large to write."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf

@@ -1,0 +1,37 @@
+"""What a process keeps on its device from run to run: the tokens, and what it compiled."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hlbgpt_core.compiling import CompiledCode
+from hlbgpt_core.data import TokenData
+from hlbgpt_core.device import device_facts
+
+# A text's tokens stay on the device if they take no more of its memory than this. WikiText-103 takes 0.5 GB.
+LARGEST_SHARE_OF_MEMORY = 1 / 32
+
+
+class Warm:
+    """One device's. Give the same to every `train` of a process."""
+
+    def __init__(self, compiled_code: CompiledCode) -> None:
+        self.compiled_code = compiled_code
+        self._name: tuple[str, torch.device] | None = None
+        self._tokens: tuple[Tensor, Tensor] | None = None
+
+    def tokens(self, data: TokenData, device: torch.device) -> tuple[Tensor, Tensor] | None:
+        """The training and validation tokens (int32) in the memory of `device`; None where they take too much."""
+        name = (data.fingerprint, device)
+        if name != self._name:
+            self._name, self._tokens = name, None
+            size = 4 * (len(data.train) + len(data.val))
+            if size <= LARGEST_SHARE_OF_MEMORY * device_facts(device).memory_bytes:
+                self._tokens = (moved(data.train, device), moved(data.val, device))
+        return self._tokens
+
+
+def moved(tokens: NDArray[np.unsignedinteger], device: torch.device) -> Tensor:
+    """The tokens as int32 on `device`."""
+    return torch.from_numpy(np.asarray(tokens).astype(np.int32)).to(device)
