@@ -114,7 +114,8 @@ class TrainingRun:
         number = self.trainer.counters.step + 1
         due = self._point_due(number)
         self._compile_if_it_pays()
-        record = self.trainer.train_step(measure=due, goes_on=self._goes_on)
+        # The plain path is the recipe step by step.
+        record = self.trainer.train_step(measure=due, goes_on=self._goes_on if self.trainer.model.fast else None)
         self._note_speed(record)
         finite = all(math.isfinite(microbatch.loss) for microbatch in record.microbatches)
         if due or not finite:

@@ -13,13 +13,16 @@ GOLDEN = Path(__file__).parents[2] / "golden"
 FILES = ("golden_v041.json", "golden_v030.json")
 
 
+@pytest.mark.parametrize("path", [(), ("--fast",)], ids=["plain", "fast"])
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 @pytest.mark.parametrize("file", FILES)
-def test_every_case_of_the_recorded_trajectories(file: str, precision: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert replay.main([str(GOLDEN / file), "--precision", precision]) == 0
+def test_every_case_of_the_recorded_trajectories(
+    file: str, precision: str, path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert replay.main([str(GOLDEN / file), "--precision", precision, *path]) == 0
     printed = capsys.readouterr().out
     cases = json.loads((GOLDEN / file).read_text())
-    assert printed.count(f"{precision})\n") == len(cases)
+    assert printed.count(f"{precision}{', fast path' if path else ''})\n") == len(cases)
     assert printed.count("parameter sum") == printed.count("microbatch loss") == len(cases)
     assert "PAST" not in printed
 

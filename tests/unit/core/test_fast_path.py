@@ -1,0 +1,197 @@
+"""The fast path computes what the plain one does: attention, loss, gradients, steps and whole runs."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hlbgpt_core import output_loss as output_loss_module
+from hlbgpt_core.checkpoint import Checkpointing
+from hlbgpt_core.output_loss import chunks, losses_and_gradient, output_loss
+from hlbgpt_core.points import Outcome, Split
+from hlbgpt_core.recipes.folded_attention import cut, position_features, two_parts
+from hlbgpt_core.recipes.positions import sequence_positions
+from hlbgpt_core.settings import Settings
+from hlbgpt_core.trainer import resolve_path, train
+from tests.small_runs import (
+    Recorder,
+    checkpointing_in,
+    one_curve,
+    release_at,
+    small_data,
+    small_settings,
+    without_time,
+)
+
+CPU = torch.device("cpu")
+
+
+def randoms(shapes: Sequence[tuple[int, ...]], dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(shape, dtype=dtype, generator=generator).requires_grad_() for shape in shapes]
+
+
+@pytest.mark.parametrize("released", [True, False])
+@pytest.mark.parametrize(
+    ("heads", "length", "max_length", "score_channels", "value_channels"),
+    [(1, 32, 1024, 48, 384), (3, 16, 16, 16, 128), (2, 7, 64, 5, 10), (1, 1, 8, 8, 8), (4, 33, 300, 40, 7)],
+)
+def test_folded_attention_is_attention_with_a_dense_bias(
+    heads: int, length: int, max_length: int, score_channels: int, value_channels: int, released: bool
+) -> None:
+    query, key, value = randoms([(2, heads, length, channels) for channels in (*[score_channels] * 2, value_channels)])
+    found = []
+    for fast in (False, True):
+        slope = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+        positions = sequence_positions(
+            length, max_length, released=released, fast=fast, dtype=torch.float64, device=CPU
+        )
+        attended = positions.attend(query, key, value, slope)
+        weights = torch.linspace(-1, 1, attended.numel(), dtype=torch.float64).view_as(attended)
+        found.append((attended, *torch.autograd.grad((attended * weights).sum(), (query, key, value, slope))))
+    for plain, fast_one in zip(*found, strict=True):
+        torch.testing.assert_close(fast_one, plain, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_in_bfloat16_two_parts_keep_slope_and_distances_to_sixteen_bits(released: bool) -> None:
+    features = position_features(1024, 1024, released=released, dtype=torch.bfloat16, device=CPU)
+    slope, scale = torch.tensor(1.3132), 48**-0.5
+    # What a kernel computes: products of bfloat16 numbers, added up in float32 or better.
+    product = features.query_features(slope, scale).double() @ features.key_features.double().t() * scale
+    position = torch.arange(1024, dtype=torch.float32) - 1023
+    position = (position.to(torch.bfloat16) if released else position).double()
+    rows, columns = torch.tensor([0, 1, 500, 1023]), torch.tensor([0, 1, 300, 499])
+    # Differences within a row are all that a softmax sees.
+    found = product[rows][:, columns] - product[rows][:, :1]
+    exact = slope.double() * (position[columns] - position[0])
+    torch.testing.assert_close(found, exact.expand_as(found), rtol=2**-14, atol=1e-9)
+
+
+def test_two_parts_have_the_gradient_of_one() -> None:
+    exact = torch.tensor(5.4321, requires_grad=True)
+    high, low = two_parts(exact, torch.bfloat16)
+    assert float((high.double() + low.double()).detach()) == pytest.approx(5.4321, rel=2**-15)
+    # Both parts are multiplied by the same, so each gets the same gradient; the sum must count it once.
+    (gradient,) = torch.autograd.grad(3.0 * high + 3.0 * low, exact)
+    assert float(gradient) == 3.0
+
+
+def test_values_are_cut_into_pieces_that_kernels_take() -> None:
+    for score_channels, value_channels in itertools.product(range(1, 200, 7), range(1, 700, 13)):
+        pieces, width = cut(score_channels, value_channels)
+        assert value_channels % pieces == 0 and width % 8 == 0
+        assert width >= max(score_channels, value_channels // pieces)
+    assert cut(48 + 5, 384) == (6, 64)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_the_output_loss_is_cross_entropy(rows: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    states, weight = randoms([(10, 8), (40, 8)], dtype)
+    targets = torch.arange(10) * 3
+    monkeypatch.setattr(output_loss_module, "LOGITS_BYTES", {"cpu": rows * 40 * dtype.itemsize})
+    logits = F.linear(states, weight)
+    plain = F.cross_entropy(logits, targets)
+    expected = torch.autograd.grad(plain / 3, (states, weight))
+    loss, accuracy = output_loss(states, weight, targets, with_accuracy=True)
+    assert accuracy is not None and float(accuracy) == float((logits.argmax(-1) == targets).double().mean())
+    torch.testing.assert_close(loss, plain)
+    torch.testing.assert_close(torch.autograd.grad(loss / 3, (states, weight)), expected)
+    with torch.no_grad():
+        alone, _ = output_loss(states, weight, targets, with_accuracy=False)
+    torch.testing.assert_close(alone, plain.detach())
+
+
+def test_chunks_are_even_and_cover_all_rows() -> None:
+    for count in (1, 2, 999, 4096, 10_001):
+        cuts = list(chunks(torch.empty(count, 1), 1024))
+        assert [row for one in cuts for row in range(one.start, one.stop)] == list(range(count))
+        sizes = {one.stop - one.start for one in cuts}
+        assert max(sizes) * 1024 * 4 <= output_loss_module.LOGITS_BYTES["cpu"] and max(sizes) - min(sizes) < len(cuts)
+
+
+def test_a_logit_that_is_not_finite_shows_in_the_loss() -> None:
+    logits = torch.zeros(2, 5)
+    logits[1, 2] = float("nan")
+    losses = losses_and_gradient(logits, torch.tensor([0, 1]))
+    assert torch.isfinite(losses).tolist() == [True, False]
+
+
+def trained(settings: Settings, path: str | None) -> Recorder:
+    reporter = Recorder()
+    train(settings, small_data(), seed=3, device="cpu", reporter=reporter, path=path)
+    return reporter
+
+
+@pytest.mark.parametrize("changes", [{}, {"log_every": 5, "eval_every": 7}, {"output_precision": "float8"}])
+@pytest.mark.parametrize("recipe", ["0.4.1", "0.3.0"])
+def test_runs_learn_the_same_on_both_paths(recipe: str, changes: dict[str, object]) -> None:
+    settings = small_settings(recipe, precision="float64", **changes)
+    plain, fast = trained(settings, None), trained(settings, "fast")
+    assert [plain.known[0].path, fast.known[0].path] == ["plain", "fast"]
+    assert [(point.split, point.step, point.microbatches) for point in fast.points] == [
+        (point.split, point.step, point.microbatches) for point in plain.points
+    ]
+    for one, other in zip(fast.points, plain.points, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-9) and one.acc == pytest.approx(other.acc)
+        assert (one.grad_norm or 0) == pytest.approx(other.grad_norm or 0, rel=1e-9)
+
+
+@pytest.mark.parametrize("number", [3, 9, 16, 22])
+def test_a_step_that_began_early_is_done_again_when_the_run_is_given_back(number: int, tmp_path: Path) -> None:
+    settings, data = small_settings(log_every=5, eval_every=7), small_data()
+    whole, first, second = trained(settings, "fast"), Recorder(release_at(number)), Recorder()
+    place: Checkpointing = checkpointing_in(tmp_path)
+    result = train(settings, data, seed=3, device="cpu", reporter=first, checkpointing=place, path="fast")
+    assert result.outcome is Outcome.RELEASED and first.saved
+    train(
+        settings,
+        data,
+        seed=3,
+        device="cpu",
+        reporter=second,
+        checkpointing=place,
+        resume=first.saved,
+        fixed={"path": "fast"},
+    )
+    assert second.known[0].path == "fast"
+    assert one_curve(first, second, first.saved[-1].step) == without_time(whole.points)
+
+
+def test_the_first_attempts_path_stays_the_runs() -> None:
+    gpu = torch.device("cuda", 0)
+    wanted = [
+        resolve_path(None, CPU, fixed={}, deterministic=False),
+        resolve_path(None, gpu, fixed={}, deterministic=False),
+        resolve_path(None, gpu, fixed={}, deterministic=True),
+        resolve_path("plain", gpu, fixed={}, deterministic=False),
+        resolve_path("plain", gpu, fixed={"path": "fast"}, deterministic=True),
+    ]
+    assert wanted == ["plain", "fast", "plain", "plain", "fast"]
+
+
+@pytest.mark.parametrize("recipe", ["0.4.1", "0.3.0"])
+def test_muon_steps_the_blocks_matrices_and_resumes_to_the_bit(recipe: str, tmp_path: Path) -> None:
+    settings = small_settings(recipe, block_optimizer="muon", max_steps=6)
+    whole = trained(settings, None)
+    assert whole.points[0].loss == trained(small_settings(recipe, max_steps=6), None).points[0].loss
+    last = [point.loss for point in whole.points if point.split is Split.TRAIN]
+    assert last[-1] < last[0]
+    assert last[-1] != trained(small_settings(recipe, max_steps=6), None).points[-1].loss
+    first, second, place = Recorder(release_at(5)), Recorder(), checkpointing_in(tmp_path)
+    train(settings, small_data(), seed=3, device="cpu", reporter=first, checkpointing=place)
+    train(settings, small_data(), seed=3, device="cpu", reporter=second, checkpointing=place, resume=first.saved)
+    assert one_curve(first, second, first.saved[-1].step) == without_time(whole.points)
+
+
+def test_float8_output_is_close_to_the_ordinary_one_and_learns() -> None:
+    ordinary = trained(small_settings(), None).points
+    rounded = trained(small_settings(output_precision="float8"), None).points
+    assert rounded[0].loss != ordinary[0].loss
+    assert rounded[0].loss == pytest.approx(ordinary[0].loss, rel=0.02)
+    assert rounded[-1].loss < 0.95 * rounded[0].loss
