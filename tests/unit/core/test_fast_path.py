@@ -10,13 +10,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hlbgpt_core import output_loss as output_loss_module
+from hlbgpt_core.batches import RandomBatches
 from hlbgpt_core.checkpoint import Checkpointing
+from hlbgpt_core.compiling import CompiledCode
+from hlbgpt_core.device import DeviceFacts
 from hlbgpt_core.output_loss import chunks, losses_and_gradient, output_loss
 from hlbgpt_core.points import Outcome, Split
 from hlbgpt_core.recipes.folded_attention import cut, position_features, two_parts
 from hlbgpt_core.recipes.positions import sequence_positions
+from hlbgpt_core.recipes.protocol import BatchShape
 from hlbgpt_core.settings import Settings
 from hlbgpt_core.trainer import resolve_path, train
+from hlbgpt_core.warm import Warm
 from tests.small_runs import (
     Recorder,
     checkpointing_in,
@@ -161,6 +166,29 @@ def test_a_step_that_began_early_is_done_again_when_the_run_is_given_back(number
     )
     assert second.known[0].path == "fast"
     assert one_curve(first, second, first.saved[-1].step) == without_time(whole.points)
+
+
+def test_tokens_on_the_device_give_the_same_sequences() -> None:
+    text = small_data()
+    given = {"seed": 3, "max_length": 32, "num_eval_tokens": 128, "evaluation_batch_size": 3}
+    from_host = RandomBatches(text.train, text.val, **given)
+    warm = Warm(CompiledCode(Path("unused")))
+    tokens = warm.tokens(text, CPU)
+    assert tokens is not None and warm.tokens(text, CPU) is tokens
+    on_device = RandomBatches(*tokens, **given)
+    shape = BatchShape(batch_size=5, sequence_length=16)
+    for number in range(3):
+        one, other = (torch.as_tensor(batches.training(number, shape)) for batches in (on_device, from_host))
+        assert torch.equal(one, other)
+    for one, other in zip(on_device.validation(), from_host.validation(), strict=True):
+        assert torch.equal(torch.as_tensor(one), torch.as_tensor(other))
+
+
+def test_tokens_that_would_fill_the_device_stay_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "hlbgpt_core.warm.device_facts", lambda device: DeviceFacts(name="small", memory_bytes=32 * 4 * 5999)
+    )
+    assert Warm(CompiledCode(Path("unused"))).tokens(small_data(), CPU) is None
 
 
 def test_the_first_attempts_path_stays_the_runs() -> None:
