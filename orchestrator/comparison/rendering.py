@@ -185,7 +185,8 @@ def _lost_pairs(contrast: Contrast) -> list[str]:
 
 def _looks(comparison: Comparison) -> str:
     earlier = comparison.earlier_looks
-    text = f"look {len(earlier) + 1} at this question; the always-valid numbers hold however often one looks."
+    recorded = ", recorded with the sweep" if comparison.is_recorded else ""
+    text = f"look {len(earlier) + 1} at this question{recorded}; the always-valid numbers hold however often one looks."
     if not earlier:
         return text
     last = earlier[-1]

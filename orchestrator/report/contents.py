@@ -12,7 +12,7 @@ from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.settings import specs
 from orchestrator.arms import differing_settings
 from orchestrator.comparison.rendering import TextTable, sentences, tables
-from orchestrator.comparison.results import Question, compare
+from orchestrator.comparison.results import Comparison, Question, compare
 from orchestrator.errors import UsageError
 from orchestrator.options import value_text
 from orchestrator.plots import Drawing, Drawn, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
@@ -57,10 +57,16 @@ class Report:
 
 
 def read_report(
-    store: Store, sweep_id: int, *, metric: str = "val_loss", baseline: Mapping[str, Any] | None = None
+    store: Store,
+    sweep_id: int,
+    *,
+    metric: str = "val_loss",
+    baseline: Mapping[str, Any] | None = None,
+    recorded: Callable[[Comparison], Comparison] = lambda comparison: comparison,
 ) -> Report:
     """The report of a sweep: `metric` in its figures and tables, verdicts against `baseline`.
 
+    Whoever reads verdicts in it has looked: `recorded` writes the look down and returns the comparison so marked.
     Raises UsageError for a sweep that does not exist, ExportError for an unknown metric. What can not be drawn or
     compared is said in its place.
     """
@@ -79,7 +85,7 @@ def read_report(
         summary=f"sweep {sweep.id}, {counted(arms, 'arm')}, {counted(len(runs), 'run')}: {counts}",
         sections=[
             *([Section(heading="Note", paragraphs=[sweep.note])] if sweep.note else []),
-            _verdicts(store, wanted, Question(metric=metric, baseline=baseline or {})),
+            _verdicts(store, wanted, Question(metric=metric, baseline=baseline or {}), recorded),
             _figures(store, wanted, metric, names),
             Section(heading="Runs", tables=[_run_table(runs, names)], paragraphs=_not_listed(runs)),
             Section(heading="Settings", tables=[_settings_table(runs, names)]),
@@ -88,9 +94,11 @@ def read_report(
     )
 
 
-def _verdicts(store: Store, wanted: RunFilter, question: Question) -> Section:
+def _verdicts(
+    store: Store, wanted: RunFilter, question: Question, recorded: Callable[[Comparison], Comparison]
+) -> Section:
     try:
-        comparison = compare(store, wanted, question)
+        comparison = recorded(compare(store, wanted, question))
     except UsageError as error:
         return Section(heading="Comparison", paragraphs=[f"Not compared: {error.message}. {error.hint}"])
     return Section(

@@ -11,6 +11,8 @@ import pytest
 
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Facts, Point, Split
+from orchestrator.cli.common import DatabaseOption
+from orchestrator.cli.compare import extend_options
 from orchestrator.cli.main import run_program
 from orchestrator.comparison.contrasts import Verdict
 from orchestrator.comparison.groups import parse_baseline
@@ -439,6 +441,12 @@ def test_the_command_to_type_next_is_whole(database: str, capsys: pytest.Capture
     assert run_program(command) == 0
     with open_store(database, mode=OpenMode.READ) as store:
         assert max(run.run_num for run in store.runs(EVERYTHING)) == int(last.split()[5])
+
+
+def test_the_command_to_type_next_holds_no_password() -> None:
+    assert extend_options(DatabaseOption(db="postgresql://ada:secret@host/db")) == (
+        " --db 'postgresql://ada:***@host/db'"
+    )
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,35 @@ def test_a_metric_of_one_s_own_is_reported(store: Store) -> None:
         read_report(store, 7)
 
 
+def test_verdicts_of_a_page_are_a_look_as_those_of_compare_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with open_store("hlbq.db", mode=OpenMode.CREATE) as store:
+        fill(store)
+
+    def looks() -> list[str]:
+        with open_store("hlbq.db", mode=OpenMode.READ) as store:
+            return [event.why for event in store.looks(1)]
+
+    assert run_program(["report", "1", "page.html"]) == 0
+    assert looks() == []  # without a baseline there is no verdict
+    assert run_program(["report", "1", "page.html", "--baseline", "num_heads=1"]) == 0
+    first = looks()
+    assert len(first) == 1 and first[0].startswith("last val_loss by depth, num_heads against num_heads 1: depth 2, ")
+    words = " ".join(Page((tmp_path / "page.html").read_text(encoding="utf-8")).text)
+    assert "look 1 at this question, recorded with the sweep;" in words
+    # The same numbers seen by the other command are the same look.
+    assert run_program(["compare", "--baseline", "num_heads=1"]) == 0
+    assert "look 1 at this question, recorded with the sweep;" in capsys.readouterr().out and looks() == first
+
+    Path("hlbq.db").chmod(0o400)
+    assert run_program(["report", "1", "page.html", "--baseline", "num_heads=1", "--metric", "val_acc"]) == 0
+    assert "this look was not recorded" in capsys.readouterr().err and looks() == first
+    words = " ".join(Page((tmp_path / "page.html").read_text(encoding="utf-8")).text)
+    assert "look 1 at this question;" in words
+
+
 def test_the_command_writes_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
