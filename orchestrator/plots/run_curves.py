@@ -133,6 +133,11 @@ def unfinished(run: RunCurve) -> bool:
     return run.state in (State.PENDING.value, State.RUNNING.value)
 
 
+def ended_early(run: RunCurve) -> bool:
+    """Whether the run failed or was cancelled: its last point is of less training than that of the others."""
+    return run.state in (State.FAILED.value, State.CANCELLED.value)
+
+
 def smoothed(values: "NDArray[Any]", weight: float) -> "NDArray[Any]":
     """The exponential moving average with `weight` on the past (0: the values), corrected for its start.
 

@@ -103,7 +103,7 @@ def test_a_better_arm_is_told_from_one_without_effect(store: Store) -> None:
     # The seeds' common noise is twenty times that of runs: only pairs see the difference.
     assert found.groups[0].summary.interval is not None and found.groups[0].summary.interval.low < 3.5
     text = text_of(found)
-    assert "depth 3 against depth 2: better, by 0.1986 over 5 pairs." in text
+    assert "depth 3 against depth 2: better, by 0.19860 over 5 pairs." in text
     assert "depth 4 against depth 2: undecided after 5 pairs" in text
 
 
