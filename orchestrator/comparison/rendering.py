@@ -39,9 +39,18 @@ def sentences(comparison: Comparison, *, extend_options: str = "") -> list[str]:
 
     `extend_options` is what that command needs besides, such as ` --db results.db`.
     """
-    found = [_verdict(contrast) for contrast in comparison.contrasts]
-    for contrast in comparison.contrasts:
-        found += _lost_pairs(contrast)
+    return [*verdict_sentences(comparison), *other_sentences(comparison, extend_options=extend_options)]
+
+
+def verdict_sentences(comparison: Comparison) -> list[str]:
+    """The verdicts in words, and the seeds without a pair."""
+    verdicts = [_verdict(contrast) for contrast in comparison.contrasts]
+    return verdicts + [text for contrast in comparison.contrasts for text in _lost_pairs(contrast)]
+
+
+def other_sentences(comparison: Comparison, *, extend_options: str = "") -> list[str]:
+    """Earlier looks, runs to finish, and the next command."""
+    found = []
     if comparison.contrasts:
         found.append(_looks(comparison))
     if comparison.waiting:

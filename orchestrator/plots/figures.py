@@ -92,7 +92,7 @@ def plot_final(
             f"no run has a final '{drawing.metric}' ({'; '.join(warnings)})", "hlbq status shows how far the runs are."
         )
     check_comparable(found, drawing.metric, allow_mixed_data=allow_mixed_data)
-    check_varies(found, names)
+    check_varies(found, names, left_out)
     if isinstance(drawing, HeatMap):
         figure = draw_heat_map(found, drawing, left_out)
     else:
@@ -148,15 +148,20 @@ def _latest(store: Store) -> RunFilter:
 def _with_values(read: Sequence[RunCurve], metric: str) -> tuple[list[RunCurve], list[str]]:
     """The runs that have anything to draw, and a warning of the others."""
     found = [run for run in read if len(run.x)]
-    if not read:
+    recorded = sum(run.recorded for run in read)
+    if not recorded:
         raise ExportError(f"no run has points of '{metric}' yet", "hlbq status shows how far the runs are.")
     if not found:
         raise ExportError(
-            f"'{metric}' is nan or infinite at every point of {counted(len(read), 'run')}",
+            f"'{metric}' is nan or infinite at every point of {counted(recorded, 'run')}",
             "hlbq export with --layout points shows them; hlbq show RUN tells how a run ended.",
         )
-    left_out = len(read) - len(found)
-    return found, [f"{counted(left_out, 'run')} left out, without a finite {metric}"] if left_out else []
+    warnings = []
+    if recorded > len(found):
+        warnings.append(f"{counted(recorded - len(found), 'run')} left out, without a finite {metric}")
+    if len(read) > recorded:
+        warnings.append(f"{counted(len(read) - recorded, 'run')} left out, which ended without any {metric}")
+    return found, warnings
 
 
 def _said_of_ends(runs: Sequence[RunCurve], metric: str) -> list[str]:

@@ -266,7 +266,7 @@ def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap, left_out: Sequence
         _write_numbers(axes, means, came, lost)
     bar = figure.colorbar(mesh, ax=axes)
     if bar.solids is not None:
-        bar.solids.set_rasterized(False)  # shapes, in files of shapes
+        bar.solids.set(rasterized=False, edgecolor="face")  # shapes, in files of shapes, without seams
     bar.set_label(f"final {metric_label(drawing.metric, runs)}", fontsize=8.5)
     counts = sorted({len(own) for own in cells.values()})
     shown = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
@@ -299,7 +299,7 @@ def _write_numbers(axes: "Axes", means: Any, came: Any, lost: Any) -> None:
         axes.text(column, row, text, ha="center", va="center", fontsize=8.5, color=colour)
 
 
-def check_varies(runs: Sequence[RunCurve], names: Sequence[str]) -> None:
+def check_varies(runs: Sequence[RunCurve], names: Sequence[str], left_out: Sequence[RunCurve] = ()) -> None:
     """Raise ExportError where one of the settings has one value only: there is nothing to draw against."""
     for name in names:
         values = {_place_of(name)(run) for run in runs}
@@ -308,4 +308,5 @@ def check_varies(runs: Sequence[RunCurve], names: Sequence[str]) -> None:
         swept = list(differing_settings(run.settings for run in runs))
         hint = f"These differ: {', '.join(swept)}." if swept else "All runs have the same settings."
         only = value_text(next(iter(values)))
-        raise ExportError(f"all {counted(len(runs), 'run')} have {name} {only}", hint)
+        among = " with a final value" if left_out else ""
+        raise ExportError(f"all {counted(len(runs), 'run')}{among} have {name} {only}", hint)

@@ -185,6 +185,9 @@ def add_scale(figure: "Figure", axes: "Axes", name: str, values: Sequence[float]
     mappable = ScalarMappable(norm, ListedColormap([look.colour for look in looks]))
     shown = range(0, count, -(-count // 10))
     bar = figure.colorbar(mappable, ax=axes, ticks=list(shown), drawedges=False)
+    if bar.solids is not None:
+        # Shapes, in files of shapes: a report may show no images. Without edges of their colour there are seams.
+        bar.solids.set(rasterized=False, edgecolor="face")
     bar.ax.set_yticklabels([value_text(values[place]) for place in shown])
     bar.ax.tick_params(length=2, labelsize=8)
     bar.minorticks_off()

@@ -9,7 +9,7 @@ from orchestrator.plots.curve_sets import CONFIDENCE
 # Two values of x are always on a power law.
 LEAST_PLACES = 3
 # Of the variance of the logarithms of the means.
-LEAST_EXPLAINED = 0.8
+LEAST_EXPLAINED = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.settings import specs
 from orchestrator.arms import differing_settings
-from orchestrator.comparison.rendering import TextTable, sentences, tables
+from orchestrator.comparison.rendering import TextTable, other_sentences, tables, verdict_sentences
 from orchestrator.comparison.results import Comparison, Question, compare
 from orchestrator.errors import UsageError
 from orchestrator.options import value_text
@@ -27,24 +27,30 @@ if TYPE_CHECKING:
 # More runs than anybody reads in a page are counted and not listed.
 MOST_RUNS_LISTED = 500
 _MOST_VALUES_LISTED = 12
+# More verdicts in words than this stand below the table of them.
+_MOST_VERDICTS_FIRST = 8
+_WIDE_FROM_INCHES = 8.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class FigurePart:
-    """A figure as SVG, with what it shows in words."""
+    """A figure as SVG, with what it shows in words, and what to know of it. A wide one needs a row of its own."""
 
     caption: str
     svg: str
+    notes: Sequence[str] = ()
+    is_wide: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A heading with paragraphs, figures and tables under it, in this order."""
+    """A heading with paragraphs, figures, tables and a list of short sentences under it, in this order."""
 
     heading: str
     paragraphs: Sequence[str] = ()
     figures: Sequence[FigurePart] = ()
     tables: Sequence[TextTable] = ()
+    details: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +107,23 @@ def _verdicts(
         comparison = recorded(compare(store, wanted, question))
     except UsageError as error:
         return Section(heading="Comparison", paragraphs=[f"Not compared: {error.message}. {error.hint}"])
+    verdicts, others = verdict_sentences(comparison), other_sentences(comparison)
+    are_many = len(verdicts) > _MOST_VERDICTS_FIRST
+    told = [_counts_of_verdicts(comparison)] if are_many else verdicts
     return Section(
-        heading="Comparison", paragraphs=[*comparison.warnings, *sentences(comparison)], tables=tables(comparison)
+        heading="Comparison",
+        paragraphs=[*comparison.warnings, *told, *others],
+        tables=tables(comparison),
+        details=verdicts if are_many else (),
     )
+
+
+def _counts_of_verdicts(comparison: Comparison) -> str:
+    """`59 arms against lr_mult 3: 48 worse, 11 undecided.`"""
+    counts = Counter(contrast.finding.verdict.value for contrast in comparison.contrasts)
+    against = ", ".join(dict.fromkeys(contrast.baseline for contrast in comparison.contrasts))
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    return f"{counted(len(comparison.contrasts), 'arm')} against {against}: {told}."
 
 
 def _figures(store: Store, wanted: RunFilter, metric: str, names: Sequence[str]) -> Section:
@@ -114,8 +134,14 @@ def _figures(store: Store, wanted: RunFilter, metric: str, names: Sequence[str])
         except HlbqError as error:
             notes.append(f"No figure of {caption}: {error.message}.")
             continue
-        figures.append(FigurePart(caption=f"{caption} ({counted(drawn.runs, 'run')})", svg=_svg(drawn.figure)))
-        notes += [f"{caption}: {warning}." for warning in drawn.warnings]
+        figures.append(
+            FigurePart(
+                caption=f"{caption} ({counted(drawn.runs, 'run')})",
+                svg=_svg(drawn.figure),
+                notes=[f"{warning}." for warning in drawn.warnings],
+                is_wide=drawn.figure.get_figwidth() > _WIDE_FROM_INCHES,
+            )
+        )
     return Section(heading="Figures", figures=figures, paragraphs=notes)
 
 

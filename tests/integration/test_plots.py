@@ -228,6 +228,22 @@ def test_a_run_that_failed_has_no_final_value_and_its_cell_says_so(store: Store)
     assert drawn.figure.get_supxlabel() == "mean of 2 seeds, band: lowest to highest; 2 runs diverged"
 
 
+def test_a_run_that_diverged_before_its_first_evaluation_is_told_of(store: Store, tmp_path: Path) -> None:
+    submit_sweep(store, [{"lr_mult": 1.0}, {"lr_mult": 1e30}, {"lr_mult": 2.0}], seeds=[1])
+    worker = register(store)
+    work(store, worker, sample_points(4))
+    work(store, worker, [sample_point(Split.TRAIN, 1, loss=math.nan)], reason=Reason.DIVERGED)
+    work(store, worker, sample_points(4))
+    submit_sweep(store, [{"depth": 4}], seeds=[1])  # still waiting: nothing to tell of
+    path = tmp_path / "results.csv"
+    export(store, path, Selection(runs=RunFilter(), with_pointless=True))
+    for source in (store, path):
+        drawn = plot_curves(source, runs=RunFilter())
+        assert drawn.runs == 2 and list(drawn.warnings) == ["1 run left out, which ended without any val_loss"]
+        drawn = plot_final(source, FinalDrawing(against="lr_mult"), RunFilter())
+        assert drawn.figure.get_supxlabel().endswith("; 1 run without a final value left out")
+
+
 def test_a_valley_is_joined_and_not_called_a_power_law(store: Store) -> None:
     submit_sweep(store, [{"lr_mult": 2.0**place} for place in range(-3, 4)])
     worker = register(store)
