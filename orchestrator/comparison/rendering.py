@@ -169,6 +169,12 @@ def _verdict(contrast: Contrast) -> str:
             f"at {counted(contrast.pairs.diverged, 'seed')} of it and {contrast.pairs.baseline_diverged} of the "
             "baseline, and more seeds do not mend that."
         )
+    if contrast.pairs.lost_to_divergence:
+        return (
+            f"{who}: undecided, with {pairs} and so no interval: runs diverged at "
+            f"{counted(contrast.pairs.diverged, 'seed')} of it and {contrast.pairs.baseline_diverged} of the baseline, "
+            "and more seeds do not mend that."
+        )
     if finding.verdict is not Verdict.UNDECIDED:
         return f"{who}: {finding.verdict}, by {_number(abs(summary.mean or 0.0))} over {pairs}."
     if further is None:

@@ -233,6 +233,17 @@ def test_diverged_runs_are_counted_and_forbid_the_verdict_that_they_would_help(s
     assert worse.verdict is Verdict.WORSE
 
 
+def test_no_seeds_are_advised_for_an_arm_that_always_diverges(store: Store) -> None:
+    submit_sweep(store, DEPTHS[:2], seeds=[100, 101])
+    train_all(store, lambda claim: math.nan if claim.run.settings["depth"] == 3 else 3.8)
+    found = compare(store, EVERYTHING, against("depth=2"))
+    assert found.extension is None and found.contrasts[0].finding.verdict is Verdict.UNDECIDED
+    assert (
+        "depth 3 against depth 2: undecided, with 0 pairs and so no interval: runs diverged at 2 seeds of it and 0 of "
+        "the baseline, and more seeds do not mend that."
+    ) in text_of(found)
+
+
 def test_a_run_that_diverged_later_has_a_number_before(store: Store) -> None:
     submit_sweep(store, DEPTHS[:1], seeds=[100, 101])
     train_all(store, lambda claim: math.inf if claim.run.seed == 101 else 3.9)
