@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.arms import differing_settings
+from orchestrator.comparison.cautions import seconds_warnings
 from orchestrator.errors import ExportError
 from orchestrator.export.file_writing import check_not_a_folder, replaced_file
 from orchestrator.metrics import Axis
@@ -56,6 +57,8 @@ def plot_curves(
     found, warnings = _with_values(read, drawing.metric)
     check_comparable(found, drawing.metric, allow_mixed_data=allow_mixed_data)
     warnings += _said_of_ends(found, drawing.metric)
+    if isinstance(source, Store) and drawing.x is Axis.SECONDS:
+        warnings += seconds_warnings(source, list(source.runs(runs or _latest(source))))
     return Drawn(figure=draw_curves(found, drawing), arms=_arms(found), runs=len(found), warnings=warnings)
 
 

@@ -19,7 +19,7 @@ from orchestrator.metrics import Axis
 from orchestrator.plots import Drawing, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules, save
 from orchestrator.plots.looks import COLOURS, line_looks, metric_label, plain_number
 from orchestrator.plots.run_curves import curves_from_csv, curves_from_store
-from orchestrator.records import Live, RunFilter
+from orchestrator.records import Ending, Live, RunFilter
 from orchestrator.runs import Reason
 from orchestrator.store import OpenMode, Store, open_store
 from tests.sample_sweep import register, sample_facts, sample_point, sample_points, submit_sweep, work
@@ -310,6 +310,20 @@ def test_runs_of_different_data_are_drawn_only_when_that_is_wanted(store: Store)
     with pytest.raises(ExportError, match="2 different versions of their data"):
         plot_curves(store)
     assert plot_curves(store, allow_mixed_data=True).runs == 2
+
+
+def test_seconds_of_different_devices_are_warned_of(store: Store) -> None:
+    submit_sweep(store, seeds=[1, 2])
+    worker = register(store)
+    for name in ("a fast one", "a slow one"):
+        claim = store.claim(worker)
+        assert claim is not None
+        facts = sample_facts(device_name=name)
+        store.flush(claim.lease, points=sample_points(4), live=Live(phase=Phase.TRAIN, step=30), facts=facts)
+        store.finish(claim.lease, Ending(reason=Reason.FINISHED))
+    said = ["seconds of different devices are compared: a fast one, a slow one"]
+    assert list(plot_curves(store, Drawing(x=Axis.SECONDS)).warnings) == said
+    assert list(plot_curves(store).warnings) == []
 
 
 def test_settings_that_do_not_exist_or_do_not_vary_are_named(swept: Store) -> None:
