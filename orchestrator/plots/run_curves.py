@@ -1,6 +1,5 @@
 """One curve of a metric for each run, read from the database or from an exported table."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +57,8 @@ def curves_from_store(store: Store, wanted: RunFilter, metric: str, axis: Axis, 
     """The curves of the runs that match, of those that have the metric. Raises ExportError for an unknown one."""
     parsed = find_metric(store, wanted, metric)
     found = []
-    for run, curves in ((pair.run, pair.curves) for pair in runs_with_curves(store, wanted, parsed.split)):
+    read = runs_with_curves(store, wanted, parsed.split, (axis.column, parsed.column))
+    for run, curves in ((pair.run, pair.curves) for pair in read):
         curve = curves.get(parsed.split)
         is_there = curve is not None and (parsed.column in curve.columns or parsed.column in curve.extra)
         about = {
@@ -113,6 +113,11 @@ def curves_from_csv(path: Path, metric: str, axis: Axis, *, smooth: float) -> li
                 "state": str(row.get("state") or ""),
             }
             xs, ys = (x, y) if x and y else ((), ())
+            if len(xs) != len(ys):
+                raise ExportError(
+                    f"'{path}' has {len(ys)} values of '{y_name}' and {len(xs)} of '{x_name}' in a row",
+                    "Write it anew with hlbq export.",
+                )
             found += _run_curve(about, xs, ys, smooth)
     return found
 
@@ -123,18 +128,21 @@ def _run_curve(
     """The run's curve; none of a run that has not ended and for which nothing was recorded yet."""
     import numpy
 
-    recorded = [(a, b) for a, b in zip(x, y, strict=True) if b is not None and math.isfinite(a)]
-    if not recorded and about["state"] not in _ENDED:
+    xs, ys = numpy.array(x, dtype=float), numpy.array(y, dtype=float)
+    recorded = numpy.isfinite(xs)
+    if None in y:  # nothing was recorded there; numpy has nan for it, which may be a value too
+        recorded &= numpy.array([value is not None for value in y])
+    xs, ys = xs[recorded], ys[recorded]
+    if not len(xs) and about["state"] not in _ENDED:
         return []
-    finite = [pair for pair in recorded if math.isfinite(pair[1])]
-    values = numpy.array(finite, dtype=float).reshape(-1, 2)
+    finite = numpy.isfinite(ys)
     return [
         RunCurve(
             **about,
-            x=values[:, 0],
-            y=smoothed(values[:, 1], smooth),
-            diverged=bool(recorded) and not math.isfinite(recorded[-1][1]),
-            recorded=bool(recorded),
+            x=xs[finite],
+            y=smoothed(ys[finite], smooth),
+            diverged=bool(len(ys)) and not finite[-1],
+            recorded=bool(len(ys)),
         )
     ]
 

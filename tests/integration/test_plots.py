@@ -326,6 +326,16 @@ def test_seconds_of_different_devices_are_warned_of(store: Store) -> None:
     assert list(plot_curves(store).warnings) == []
 
 
+def test_a_table_whose_lists_do_not_fit_together_is_refused(swept: Store, tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    export(swept, path, Selection(runs=RunFilter(run_ids=(1,))))
+    text = path.read_text()
+    path.write_text(text.replace('"[10000, ', '"[', 1))
+    assert path.read_text() != text
+    with pytest.raises(ExportError, match="6 values of 'val_loss' and 5 of 'tokens_seen_val' in a row"):
+        plot_curves(path)
+
+
 def test_settings_that_do_not_exist_or_do_not_vary_are_named(swept: Store) -> None:
     for drawing in (Drawing(facet="dpth"), Drawing(colour="dpth"), Drawing(style="dpth")):
         with pytest.raises(HlbqError, match="no setting 'dpth'"):
@@ -431,3 +441,17 @@ def test_ticks_are_plain_numbers(number: float, text: str) -> None:
 def test_units_of_y() -> None:
     assert metric_label("val_acc", []) == "validation accuracy"
     assert metric_label("train_my_metric", []) == "training my_metric"
+
+
+def test_curves_of_the_wanted_metrics_alone(store: Store) -> None:
+    submit_sweep(store)
+    worker = register(store)
+    points = [
+        sample_point(Split.TRAIN, step, loss=loss, extra={"norm": 2.0}) for step, loss in ((1, 4.0), (2, math.nan))
+    ]
+    claim = work(store, worker, points)
+    (some,) = store.curves([claim.run.id], names=("tokens_seen", "loss"))
+    assert list(some.columns) == ["step", "loss", "tokens_seen"] and some.extra == {}
+    assert some["loss"][0] == 4.0 and math.isnan(some["loss"][1]) and list(some["step"]) == [1, 2]
+    (own,) = store.curves([claim.run.id], names=("step", "norm"))
+    assert list(own.columns) == ["step"] and own["norm"] == [2.0, 2.0]
