@@ -2,6 +2,7 @@
 
     python -m benchmarks.export            prints a table of ratios
     python -m benchmarks.export --runs 200 --points 1000
+    python -m benchmarks.export --ten_times     its memory at ten times the runs, besides (minutes, and some 3 GB)
 
 Each measurement runs in a process of its own, in turns; the smallest CPU time of the repetitions counts. "points"
 has a row a point, as the raw loop; "runs" has a row a run, with a list for each column of its curves.
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=1000)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--without-pandas", action="store_true")
+    parser.add_argument("--ten_times", action="store_true")
     given = parser.parse_args()
     variants = {name: code for name, code in VARIANTS.items() if not (given.without_pandas and "pandas" in name)}
     with tempfile.TemporaryDirectory() as folder:
@@ -68,6 +70,13 @@ def main() -> None:
     for name, results in measured.items():
         seconds, memory = min(results)
         print(f"{name:26}{seconds:9.2f}{seconds / raw:8.2f}{memory:15.1f}")
+    if given.ten_times:
+        with tempfile.TemporaryDirectory() as folder:
+            database = make_database(Path(folder) / "hlbq.db", runs=10 * given.runs, points_per_run=given.points)
+            print(f"{10 * given.runs:,} runs x {given.points:,} points, once")
+            for name in [name for name in variants if name.startswith("hlbq")]:
+                seconds, memory = measure(variants[name], database, Path("/dev/null"))
+                print(f"{name:26}{seconds:9.2f}{'':8}{memory:15.1f}")
 
 
 def measure(code: tuple[str, str], database: Path, out: Path) -> tuple[float, float]:

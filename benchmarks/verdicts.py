@@ -38,13 +38,15 @@ class Habit:
     """How somebody works: the seeds to begin with, how often they look, and whether they follow the advice.
 
     Who does not follow it adds one seed at a time. Where compare gives no number, or a large one, so many are added
-    as patience allows.
+    as patience allows. Of the runs of an arm, the share `lost` fails for reasons of its own, so that arms of one family
+    stand at different numbers of pairs.
     """
 
     first_seeds: int = 3
     looks: int = 10
     follows_advice: bool = True
     patience: int = 10
+    lost: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +66,11 @@ def look_and_extend(generator: numpy.random.Generator, effects: Sequence[float],
     noise = draw(generator, (len(effects) + 1, most)) / numpy.sqrt(2)
     values = 3 * generator.standard_normal(most) + noise + numpy.array([0.0, *effects])[:, None]
     decided: list[set[Verdict]] = [set() for _ in effects]
+    kept = generator.random((len(effects), most)) >= habit.lost
     seeds = habit.first_seeds
     for look in range(habit.looks):
         found = findings(
-            [_pairs(arm[:seeds] - values[0, :seeds]) for arm in values[1:]],
+            [_pairs((arm[:seeds] - values[0, :seeds])[own[:seeds]]) for arm, own in zip(values[1:], kept, strict=True)],
             Goal.LOWER,
         )
         for verdicts, finding in zip(decided, found, strict=True):
@@ -151,6 +154,9 @@ def main() -> None:
             print(
                 f"  {draw.__name__:12} from {first:2} seeds: 1, 3, 8 arms:", *(f"{100 * rate:.1f} %" for rate in rates)
             )
+    for lost in (0.2, 0.5):
+        rates = [false_verdict_rate(2_000, arms, Habit(first_seeds=5, lost=lost), normal) for arms in (1, 3, 8)]
+        print(f"  normal, {100 * lost:.0f} % of pairs lost: 1, 3, 8 arms:", *(f"{100 * rate:.1f} %" for rate in rates))
     print("a look after every seed up to 200, one arm")
     for draw in (normal, heavy_tailed, skewed):
         shares = [ever_rejected(20_000, 200, draw=draw, always_valid=kind) for kind in (True, False)]

@@ -33,3 +33,11 @@ def duration(seconds: float | None) -> str:
 def loss_text(loss: float | None) -> str:
     """A loss to four digits; empty where there is none."""
     return "" if loss is None else f"{loss:.4f}"
+
+
+def measured_text(value: float, *, digits: int = 5, signed: bool = False) -> str:
+    """A measured number to so many digits: `2.6800`, `0.037180`, `226,312`, and `3` where it is a whole number."""
+    sign = "+" if signed else ""
+    if abs(value) >= 10 ** (digits - 1) or (value == int(value) and abs(value) < 10**digits):
+        return f"{value:{sign},.0f}"
+    return f"{value:{sign}#,.{digits}g}"

@@ -11,6 +11,7 @@ from orchestrator.cli.export import chosen_or_latest
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import DatabaseError, UsageError
+from orchestrator.secrets import without_credentials
 
 if TYPE_CHECKING:
     from orchestrator.comparison.results import Comparison, Question
@@ -104,31 +105,42 @@ def compare(
     question = _question(how, measure)
     with database.read() as store:
         comparison = results.compare(store, chosen_or_latest(runs, store), question)
-    if comparison.contrasts:
-        _record(database, comparison)
-    extend_options = f" --db {shlex.quote(database.db)}" if database.db else ""
+    comparison = recorded(database, comparison)
+    more = extend_options(database)
     if as_json:
         print_json(comparison)
     elif how.markdown:
-        print(rendering.markdown(comparison, extend_options=extend_options))
+        print(rendering.markdown(comparison, extend_options=more))
     else:
         for warning in comparison.warnings:
             warn(warning)
         for table in rendering.tables(comparison):
             print_table(table.headers, table.rows, title=table.title)
-        for sentence in rendering.sentences(comparison, extend_options=extend_options):
+        for sentence in rendering.sentences(comparison, extend_options=more):
             print(sentence)
 
 
-def _record(database: DatabaseOption, comparison: "Comparison") -> None:
-    """Write the look down; a database that can only be read is compared all the same."""
+def recorded(database: DatabaseOption, comparison: "Comparison") -> "Comparison":
+    """The comparison, with its verdicts written down as a look; a database that can only be read is compared all
+    the same."""
     from orchestrator.comparison.results import record
 
+    if not comparison.contrasts or comparison.is_recorded:
+        return comparison
     try:
         with database.write() as store:
-            record(store, comparison)
+            return record(store, comparison)
     except DatabaseError as error:
         warn(f"this look was not recorded, which the verdict does not depend on: {error.message}")
+        return comparison
+
+
+def extend_options(database: DatabaseOption) -> str:
+    """` --db FILE` for the command to type next. A password is left out: what is printed is pasted and shared."""
+    if not database.db:
+        return ""
+    (shown,) = without_credentials([database.db])
+    return f" --db {shlex.quote(shown)}"
 
 
 def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":

@@ -1,12 +1,14 @@
 """`hlbq report`: a sweep on one page."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from orchestrator.cli.common import DatabaseOption, note
+from orchestrator.cli.compare import recorded
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
@@ -38,7 +40,8 @@ def report(
 ) -> None:
     """Write a sweep as one HTML page: figures, tables, verdicts, settings, provenance.
 
-    The page loads nothing and runs nothing, so it can be mailed or put anywhere.
+    The page loads nothing and runs nothing, so it can be mailed or put anywhere. Verdicts in it (--baseline) are
+    recorded as a look, as those of hlbq compare are.
     """
     from orchestrator.comparison.groups import parse_baseline
     from orchestrator.export.file_writing import check_not_a_folder, replaced_file
@@ -48,7 +51,13 @@ def report(
     if file.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"'{file}': a report is a page", f"For instance: {file.with_suffix('.html')}")
     with database.read() as store:
-        found = read_report(store, sweep, metric=how.metric, baseline=parse_baseline(how.baseline))
+        found = read_report(
+            store,
+            sweep,
+            metric=how.metric,
+            baseline=parse_baseline(how.baseline),
+            recorded=partial(recorded, database),
+        )
     with replaced_file(file) as stream:
         stream.write(page(found).encode("utf-8", errors="backslashreplace"))
     note(f"wrote {file}")

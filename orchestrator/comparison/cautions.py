@@ -7,6 +7,7 @@ from orchestrator.comparison.contrasts import Contrast
 from orchestrator.comparison.groups import Grouping, RunResult
 from orchestrator.comparison.measures import Measure, Standing
 from orchestrator.metrics import Axis
+from orchestrator.records import RunRecord
 from orchestrator.store import Store
 
 
@@ -40,9 +41,15 @@ def unit_warnings(store: Store, results: Sequence[RunResult], measure: Measure, 
     found = []
     if measure.axis is Axis.TOKENS and len({result.run.settings.get("tokenizer") for result in results}) > 1:
         found.append("runs of different tokenizers are compared at the same number of tokens, not of bytes")
-    if not (timed or measure.counts_seconds):
-        return found
-    ran = [result.run for result in results if result.run.fence]
+    if timed or measure.counts_seconds:
+        found += seconds_warnings(store, [result.run for result in results])
+    return found
+
+
+def seconds_warnings(store: Store, runs: Sequence[RunRecord]) -> list[str]:
+    """Where the runs' seconds do not mean the same: other devices, or more neighbours on them."""
+    found = []
+    ran = [run for run in runs if run.fence]
     devices = sorted({str(run.facts.get("device_name")) for run in ran if run.facts.get("device_name")})
     if len(devices) > 1:
         found.append(f"seconds of different devices are compared: {', '.join(devices)}")

@@ -51,6 +51,11 @@ class Pairs:
     baseline_diverged: int
 
     @property
+    def lost_to_divergence(self) -> bool:
+        """Whether one side diverged at so many more seeds that not even two pairs are left: seeds do not mend that."""
+        return len(self.differences) < 2 and not self.waiting and self.diverged != self.baseline_diverged
+
+    @property
     def waiting(self) -> int:
         """Seeds that may become pairs yet."""
         return sum(lost.standing is Standing.WAITING for lost in self.lost)
@@ -61,7 +66,7 @@ class Finding:
     """What the pairs of one contrast say. p-values are Holm-corrected over all contrasts of the comparison.
 
     `held_back` is the verdict that the pairs speak for and diverged runs forbid. `further_seeds` is set for an
-    undecided one, unless it is held back or more seeds would be needed than anybody trains.
+    undecided one, unless divergence stands in the way or more seeds would be needed than anybody trains.
     """
 
     difference: PairedDifference
@@ -171,7 +176,7 @@ def _finding(
     leaning = _leaning(difference, goal) if known else Verdict.UNDECIDED
     is_forbidden = _diverged_more(leaning, pairs, goal)
     verdict = leaning if p_values[1] <= ALPHA and not is_forbidden else Verdict.UNDECIDED
-    is_open = verdict is Verdict.UNDECIDED and not is_forbidden
+    is_open = verdict is Verdict.UNDECIDED and not is_forbidden and not pairs.lost_to_divergence
     return Finding(
         difference=difference,
         p_value=p_values[0] if known else None,

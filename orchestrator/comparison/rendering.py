@@ -9,7 +9,7 @@ from orchestrator.comparison.measures import Standing, number_text
 from orchestrator.comparison.results import Comparison, TargetTimes
 from orchestrator.comparison.statistics import MOST_FURTHER_PAIRS, Interval
 from orchestrator.options import value_text
-from orchestrator.wording import counted, duration, short_count
+from orchestrator.wording import counted, duration, measured_text, short_count
 
 # More seeds without a pair than this are counted and not named.
 MOST_SEEDS_NAMED = 10
@@ -39,9 +39,18 @@ def sentences(comparison: Comparison, *, extend_options: str = "") -> list[str]:
 
     `extend_options` is what that command needs besides, such as ` --db results.db`.
     """
-    found = [_verdict(contrast) for contrast in comparison.contrasts]
-    for contrast in comparison.contrasts:
-        found += _lost_pairs(contrast)
+    return [*verdict_sentences(comparison), *other_sentences(comparison, extend_options=extend_options)]
+
+
+def verdict_sentences(comparison: Comparison) -> list[str]:
+    """The verdicts in words, and the seeds without a pair."""
+    verdicts = [_verdict(contrast) for contrast in comparison.contrasts]
+    return verdicts + [text for contrast in comparison.contrasts for text in _lost_pairs(contrast)]
+
+
+def other_sentences(comparison: Comparison, *, extend_options: str = "") -> list[str]:
+    """Earlier looks, runs to finish, and the next command."""
+    found = []
     if comparison.contrasts:
         found.append(_looks(comparison))
     if comparison.waiting:
@@ -143,7 +152,10 @@ def _time_cells(times: TargetTimes) -> list[str]:
     if times.median_seconds is None or times.median_tokens is None or times.median_steps is None:
         late = ["not reached"] * 3 if times.never else [""] * 3
         return [str(times.reached), str(times.never), str(times.open), *late]
-    medians = [duration(times.median_seconds), short_count(times.median_tokens), number_text(round(times.median_steps))]
+    time = duration(times.median_seconds)
+    if times.median_seconds < 60:
+        time = f"{times.median_seconds:.2g} s" if times.median_seconds < 10 else f"{times.median_seconds:.0f} s"
+    medians = [time, short_count(times.median_tokens), number_text(round(times.median_steps))]
     return [str(times.reached), str(times.never), str(times.open), *medians]
 
 
@@ -157,6 +169,12 @@ def _verdict(contrast: Contrast) -> str:
             f"at {counted(contrast.pairs.diverged, 'seed')} of it and {contrast.pairs.baseline_diverged} of the "
             "baseline, and more seeds do not mend that."
         )
+    if contrast.pairs.lost_to_divergence:
+        return (
+            f"{who}: undecided, with {pairs} and so no interval: runs diverged at "
+            f"{counted(contrast.pairs.diverged, 'seed')} of it and {contrast.pairs.baseline_diverged} of the baseline, "
+            "and more seeds do not mend that."
+        )
     if finding.verdict is not Verdict.UNDECIDED:
         return f"{who}: {finding.verdict}, by {_number(abs(summary.mean or 0.0))} over {pairs}."
     if further is None:
@@ -164,7 +182,8 @@ def _verdict(contrast: Contrast) -> str:
             f"{who}: undecided after {pairs}, and more than {MOST_FURTHER_PAIRS} further seeds would be needed: "
             "if there is an effect, it is small against the noise between seeds."
         )
-    waiting = f", of which {contrast.pairs.waiting} are under way" if contrast.pairs.waiting else ""
+    under_way = contrast.pairs.waiting
+    waiting = f", of which {under_way} {'is' if under_way == 1 else 'are'} under way" if under_way else ""
     if summary.count < 2:
         return f"{who}: undecided, with {pairs} and so no interval; begin with {further} more{waiting}."
     return f"{who}: undecided after {pairs}; {counted(further, 'further seed')} would likely decide it{waiting}."
@@ -185,7 +204,8 @@ def _lost_pairs(contrast: Contrast) -> list[str]:
 
 def _looks(comparison: Comparison) -> str:
     earlier = comparison.earlier_looks
-    text = f"look {len(earlier) + 1} at this question; the always-valid numbers hold however often one looks."
+    recorded = ", recorded with the sweep" if comparison.is_recorded else ""
+    text = f"look {len(earlier) + 1} at this question{recorded}; the always-valid numbers hold however often one looks."
     if not earlier:
         return text
     last = earlier[-1]
@@ -196,9 +216,7 @@ def _looks(comparison: Comparison) -> str:
 def _number(value: float | None, *, signed: bool = False) -> str:
     if value is None:
         return ""
-    if abs(value) >= 100_000:
-        return f"{value:+,.0f}" if signed else f"{value:,.0f}"
-    return f"{value:+.5g}" if signed else f"{value:.5g}"
+    return measured_text(value, signed=signed)
 
 
 def _interval(interval: Interval | None, *, signed: bool = False) -> str:

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.comparison.cautions import grouping_warnings, unit_warnings
@@ -86,8 +86,8 @@ class Look:
 class Comparison:
     """The answer.
 
-    `earlier_looks` are those at the same question with other numbers; `is_recorded` says that this very look was
-    written down before. Only comparisons with a baseline are looks.
+    `earlier_looks` are those at the same question with other numbers; `is_recorded` says that this very look is
+    written down. Only comparisons with a baseline are looks.
     """
 
     measure: str
@@ -145,10 +145,12 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
     )
 
 
-def record(store: Store, comparison: Comparison) -> None:
-    """Write the look down, unless it is there already."""
-    if comparison.contrasts and not comparison.is_recorded:
-        store.record_look(comparison.sweeps, f"{comparison.question}: {seen(comparison.contrasts)}")
+def record(store: Store, comparison: Comparison) -> Comparison:
+    """Write the look down, unless it is there already; returns the comparison as a recorded one."""
+    if not comparison.contrasts or comparison.is_recorded:
+        return comparison
+    store.record_look(comparison.sweeps, f"{comparison.question}: {seen(comparison.contrasts)}")
+    return replace(comparison, is_recorded=True)
 
 
 def seen(contrasts: Sequence[Contrast]) -> str:

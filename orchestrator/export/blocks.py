@@ -59,13 +59,16 @@ class NewMetricError(Exception):
     """A run has a metric that the table has no column for. Never seen by people: the table is begun anew."""
 
 
-def runs_with_curves(store: Store, wanted: RunFilter, split: Split | None = None) -> Iterator[RunCurves]:
-    """Every run that `wanted` lets through, by number, with its curves (none of a run without points)."""
+def runs_with_curves(
+    store: Store, wanted: RunFilter, split: Split | None = None, names: Sequence[str] | None = None
+) -> Iterator[RunCurves]:
+    """Every run that `wanted` lets through, by number, with its curves (none of a run without points); of the
+    metrics `names` alone, if given."""
     after = 0
     while batch := list(store.runs(wanted, limit=RUNS_AT_A_TIME, after_id=after)):
         after = batch[-1].id
         # A run that was never claimed has no points: it is not asked for.
-        curves = store.curves([run.id for run in batch if run.fence], split)
+        curves = store.curves([run.id for run in batch if run.fence], split, names)
         by_run = itertools.groupby(curves, key=lambda curve: curve.run_id)
         run_id, group = next(by_run, (None, iter(())))
         for run in batch:

@@ -149,7 +149,8 @@ def point_columns(extra: Sequence[str] = ()) -> tuple[Column, ...]:
 
 
 def run_values(run: RunRecord, curves: Mapping[Split, Curve], columns: Sequence[Column]) -> list[Any]:
-    """A run's row under `columns`. A list that nothing was recorded of is None."""
+    """A run's row under `columns`. A split without points has empty lists, which scripts read as any other; a metric
+    that its points do not have is None."""
     scalars = _scalars(run, curves)
     return [_curve_values(column, curves) if column.split else scalars[column.name] for column in columns]
 
@@ -157,7 +158,7 @@ def run_values(run: RunRecord, curves: Mapping[Split, Curve], columns: Sequence[
 def _curve_values(column: Column, curves: Mapping[Split, Curve]) -> Sequence[Any] | None:
     curve = curves.get(column.split) if column.split else None
     if curve is None:
-        return None
+        return ()
     values = curve.columns.get(column.metric) or curve.extra.get(column.metric)
     if values is None or (values[0] is None and all(value is None for value in values)):
         return None

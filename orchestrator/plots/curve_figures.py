@@ -13,6 +13,7 @@ from orchestrator.plots.looks import (
     SIZE_INCHES,
     LineLook,
     add_legend,
+    add_scale,
     add_titles,
     arm_labels,
     axis_label,
@@ -24,6 +25,7 @@ from orchestrator.plots.looks import (
     plain_logarithmic,
 )
 from orchestrator.plots.run_curves import RunCurve
+from orchestrator.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +69,10 @@ def draw_curves(runs: Sequence[RunCurve], drawing: Drawing) -> "Figure":
     _draw_arms(axes, arms, looks, _labels(arms, names), drawing)
     _dress(axes, arms, drawing)
     add_titles(figure, drawing.title, band_note(arms, drawing))
-    if len(arms) > 1 or names:
+    values: list[Any] = [arm.settings.get(names[0]) for arm in arms] if len(names) == 1 else []
+    if len(values) > 2 * MOST_IN_LEGEND and all(isinstance(value, int | float) for value in values):
+        add_scale(figure, axes, names[0], values, looks)
+    elif len(arms) > 1 or names:
         add_legend(figure, axes, title=_legend_title(arms))
     return figure
 
@@ -105,9 +110,11 @@ def _draw_panels(arms: Sequence[ArmCurve], names: Sequence[str], drawing: Drawin
         axes.set_title(arm_label({drawing.facet: value}, [drawing.facet]) or f"{drawing.facet} -", fontsize=9.5)
         axes.label_outer()
         labelled |= {str(line.get_label()): line for line in axes.get_lines() if line.get_label() in labels}
-    for axes in panels[len(values) :]:
-        axes.set_visible(False)
-        panels[len(values) - 1].xaxis.set_tick_params(labelbottom=True)
+    for place in range(len(values), len(panels)):
+        panels[place].set_visible(False)
+        # The panel above has nothing under it that tells its x.
+        panels[place - columns].xaxis.set_tick_params(labelbottom=True)
+        panels[place - columns].set_xlabel(axis_label(drawing.x))
     add_titles(figure, drawing.title, band_note(arms, drawing))
     if names:
         figure.legend(labelled.values(), labelled, loc="outside right upper", frameon=False, fontsize=8)
@@ -124,6 +131,8 @@ def _draw_arms(
                 axes.plot(run.x, run.y, linewidth=0.7, alpha=0.45, **line)
         if arm.low is not None and arm.high is not None:
             axes.fill_between(arm.x, arm.low, arm.high, color=look.colour, alpha=0.22, linewidth=0)
+            if len(arm.x) == 1:  # a band without width shows nothing
+                axes.vlines(arm.x, arm.low, arm.high, color=look.colour, linewidth=1.2)
         marker = "o" if len(arm.x) == 1 else None
         axes.plot(arm.x, arm.mean, linewidth=look.width, label=label, marker=marker, markersize=4, **line)
 
@@ -158,6 +167,8 @@ def band_note(arms: Sequence[ArmCurve], drawing: Drawing) -> str:
         words = f"mean of {seeds} seeds, thin: every seed"
     else:
         words = f"mean of {seeds} seeds"
+    diverged = sum(run.diverged for arm in arms for run in arm.runs)
+    words += f"; {counted(diverged, 'run')} diverged" if diverged else ""
     return words + (f"; moving average, weight {drawing.smooth:g}" if drawing.smooth else "")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.arms import differing_settings
+from orchestrator.comparison.cautions import seconds_warnings
 from orchestrator.errors import ExportError
 from orchestrator.export.file_writing import check_not_a_folder, replaced_file
 from orchestrator.metrics import Axis
@@ -14,7 +15,7 @@ from orchestrator.plots.curve_figures import SCHEDULES, Drawing, draw_curves, dr
 from orchestrator.plots.curve_sets import grouped
 from orchestrator.plots.final_values import FinalDrawing, HeatMap, check_varies, draw_final, draw_heat_map, place_name
 from orchestrator.plots.looks import setting_name
-from orchestrator.plots.run_curves import RunCurve, check_comparable, read_curves, unfinished
+from orchestrator.plots.run_curves import RunCurve, check_comparable, ended_early, read_curves, unfinished
 from orchestrator.records import RunFilter
 from orchestrator.store import Store
 from orchestrator.wording import counted
@@ -56,6 +57,8 @@ def plot_curves(
     found, warnings = _with_values(read, drawing.metric)
     check_comparable(found, drawing.metric, allow_mixed_data=allow_mixed_data)
     warnings += _said_of_ends(found, drawing.metric)
+    if isinstance(source, Store) and drawing.x is Axis.SECONDS:
+        warnings += seconds_warnings(source, list(source.runs(runs or _latest(source))))
     return Drawn(figure=draw_curves(found, drawing), arms=_arms(found), runs=len(found), warnings=warnings)
 
 
@@ -77,18 +80,26 @@ def plot_final(
     found, warnings = _with_values(read, drawing.metric)
     open_runs = [run for run in found if unfinished(run)]
     diverged = [run for run in found if run.diverged and not unfinished(run)]
+    early = [run for run in found if ended_early(run) and not run.diverged]
     if open_runs:
         warnings.append(f"{counted(len(open_runs), 'run')} left out, still to finish")
     if diverged:
         warnings.append(f"{counted(len(diverged), 'run')} left out, with a last {drawing.metric} that is not finite")
-    found = [run for run in found if not run.diverged and not unfinished(run)]
+    if early:
+        warnings.append(f"{counted(len(early), 'run')} left out, failed or cancelled before the end")
+    found = [run for run in found if not (run.diverged or unfinished(run) or ended_early(run))]
+    kept = {id(run) for run in found}
+    left_out = [run for run in read if id(run) not in kept]
     if not found:
         raise ExportError(
             f"no run has a final '{drawing.metric}' ({'; '.join(warnings)})", "hlbq status shows how far the runs are."
         )
     check_comparable(found, drawing.metric, allow_mixed_data=allow_mixed_data)
-    check_varies(found, names)
-    figure = draw_heat_map(found, drawing) if isinstance(drawing, HeatMap) else draw_final(found, drawing)
+    check_varies(found, names, left_out)
+    if isinstance(drawing, HeatMap):
+        figure = draw_heat_map(found, drawing, left_out)
+    else:
+        figure = draw_final(found, drawing, left_out)
     return Drawn(figure=figure, arms=_arms(found), runs=len(found), warnings=warnings)
 
 
@@ -140,22 +151,32 @@ def _latest(store: Store) -> RunFilter:
 def _with_values(read: Sequence[RunCurve], metric: str) -> tuple[list[RunCurve], list[str]]:
     """The runs that have anything to draw, and a warning of the others."""
     found = [run for run in read if len(run.x)]
-    if not read:
+    recorded = sum(run.recorded for run in read)
+    if not recorded:
         raise ExportError(f"no run has points of '{metric}' yet", "hlbq status shows how far the runs are.")
     if not found:
         raise ExportError(
-            f"'{metric}' is nan or infinite at every point of {counted(len(read), 'run')}",
+            f"'{metric}' is nan or infinite at every point of {counted(recorded, 'run')}",
             "hlbq export with --layout points shows them; hlbq show RUN tells how a run ended.",
         )
-    left_out = len(read) - len(found)
-    return found, [f"{counted(left_out, 'run')} left out, without a finite {metric}"] if left_out else []
+    warnings = []
+    if recorded > len(found):
+        warnings.append(f"{counted(recorded - len(found), 'run')} left out, without a finite {metric}")
+    if len(read) > recorded:
+        warnings.append(f"{counted(len(read) - recorded, 'run')} left out, which ended without any {metric}")
+    return found, warnings
 
 
 def _said_of_ends(runs: Sequence[RunCurve], metric: str) -> list[str]:
     diverged = sum(run.diverged for run in runs)
-    if not diverged:
-        return []
-    return [f"{counted(diverged, 'run')} diverged: the line ends at the last finite {metric}"]
+    early = sum(ended_early(run) and not run.diverged for run in runs)
+    found = [f"{counted(diverged, 'run')} diverged: the line ends at the last finite {metric}"] if diverged else []
+    if early:
+        found.append(
+            f"{counted(early, 'run')} failed or cancelled before the end, and an arm's line ends with its first run "
+            "(--past_shortest goes on)"
+        )
+    return found
 
 
 def _arms(runs: Sequence[RunCurve]) -> int:

@@ -14,6 +14,8 @@ from orchestrator.errors import ExportError
 from orchestrator.options import value_text
 from orchestrator.plots.curve_sets import CONFIDENCE, grouped, sortable
 from orchestrator.plots.looks import (
+    MOST_IN_LEGEND,
+    SIZE_INCHES,
     LineLook,
     add_legend,
     add_titles,
@@ -23,9 +25,9 @@ from orchestrator.plots.looks import (
     new_figure,
     plain_logarithmic,
 )
-from orchestrator.plots.power_law import PowerLaw, fit_power_law
+from orchestrator.plots.power_law import PowerLaw, describes, fit_power_law
 from orchestrator.plots.run_curves import RunCurve
-from orchestrator.wording import counted, short_count
+from orchestrator.wording import counted, measured_text, short_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,6 +40,8 @@ _SETTINGS_OF_SIZE = frozenset({"model_scale", "depth", "width"})
 # Values further apart than this are shown on a logarithmic axis.
 _LOGARITHMIC_FROM = 4.0
 _SHIFT_POINTS = 6.0
+_MOST_NAMED_INSIDE = 3
+_LEAST_HEIGHT_INCHES = 3.2  # of a heat map: the words beside its bar of colours stand upright
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +75,11 @@ def place_name(name: str) -> str:
     return wanted
 
 
-def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing) -> "Figure":
-    """A dot a run, a line through the means, with their 95 % t-intervals, and a power law where there is one."""
+def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequence[RunCurve] = ()) -> "Figure":
+    """A dot a run, a line through the means, with their 95 % t-intervals, and a power law where there is one.
+
+    `left_out` are runs of the same question without a final value: they are counted in the small print.
+    """
     place = _place_of(drawing.against)
     names = [
         name
@@ -80,7 +87,10 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing) -> "Figure":
         if name != drawing.against and not (drawing.against in SIZES and name in _SETTINGS_OF_SIZE)
     ]
     lines = grouped(runs, names)
-    figure = new_figure(len(lines))
+    # Error bars are everywhere: only few names find a free place among them.
+    beside = len(lines) > _MOST_NAMED_INSIDE
+    wider = 2.6 if beside and len(lines) <= MOST_IN_LEGEND else 0.0
+    figure = new_figure(len(lines), size=(SIZE_INCHES[0] + wider, SIZE_INCHES[1]))
     axes = figure.add_subplot()
     known = sorted({place(run) for run in runs}, key=sortable)
     are_numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known)
@@ -97,10 +107,14 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing) -> "Figure":
     _dress(axes, drawing, runs, known, are_numbers=are_numbers)
     seeds = {len(own) for own in grouped_by(runs, [*names, drawing.against]).values()}
     bars = "one seed a value: no interval" if seeds == {1} else "dots: seeds; bars: 95 % t-interval of the mean"
-    add_titles(figure, drawing.title, bars)
+    add_titles(figure, drawing.title, bars + _left_out_note(left_out))
     if axes.get_legend_handles_labels()[1]:
-        add_legend(figure, axes)
+        add_legend(figure, axes, beside=beside)
     return figure
+
+
+def _left_out_note(left_out: Sequence[RunCurve]) -> str:
+    return f"; {counted(len(left_out), 'run')} without a final value left out" if left_out else ""
 
 
 def grouped_by(runs: Sequence[RunCurve], names: Sequence[str]) -> dict[tuple[Any, ...], list[RunCurve]]:
@@ -142,6 +156,8 @@ def _draw_line(axes: "Axes", line: _Line) -> None:
     places = sorted(set(x))
     values = [[b for a, b in line.dots if a == one] for one in places]
     means = [statistics.fmean(own) for own in values]
+    if law and not describes(law, places, means):
+        law = None
     halves = [_half_interval(own) for own in values]
     # What is drawn shifted does not count for the axes' limits: the same unshifted does.
     ends = [
@@ -210,13 +226,17 @@ def _crowded(values: Sequence[float]) -> bool:
     return min(b - a for a, b in pairwise(places)) < (places[-1] - places[0]) / 12
 
 
-def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap) -> "Figure":
-    """A cell a pair of values, its colour and number the mean last value of the runs there."""
+def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap, left_out: Sequence[RunCurve] = ()) -> "Figure":
+    """A cell a pair of values, its colour and number the mean last value of the runs there.
+
+    A cell of which runs are `left_out`, without a final value, says how many there are: those that came through may
+    look good for it.
+    """
     import numpy
 
     rows, columns = _place_of(drawing.rows), _place_of(drawing.columns)
-    row_values = sorted({rows(run) for run in runs}, key=sortable)
-    column_values = sorted({columns(run) for run in runs}, key=sortable)
+    row_values = sorted({rows(run) for run in (*runs, *left_out)}, key=sortable)
+    column_values = sorted({columns(run) for run in (*runs, *left_out)}, key=sortable)
     if len(row_values) * len(column_values) > 1_600:
         raise ExportError(
             f"a heat map of {len(row_values)} x {len(column_values)} cells can't be read", "Choose runs with filters."
@@ -225,7 +245,8 @@ def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap) -> "Figure":
     means = numpy.full((len(row_values), len(column_values)), math.nan)
     for (row, column), own in cells.items():
         means[row_values.index(row), column_values.index(column)] = statistics.fmean(run.y[-1] for run in own)
-    figure = new_figure(0, size=(max(4.6, 2.6 + 0.85 * len(column_values)), 1.5 + 0.55 * len(row_values)))
+    height = max(_LEAST_HEIGHT_INCHES, 1.5 + 0.55 * len(row_values))
+    figure = new_figure(0, size=(max(4.6, 2.6 + 0.85 * len(column_values)), height))
     axes = figure.add_subplot()
     edges = [numpy.arange(count + 1) - 0.5 for count in (len(column_values), len(row_values))]
     mesh = axes.pcolormesh(*edges, means, cmap="viridis")
@@ -236,10 +257,16 @@ def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap) -> "Figure":
     axes.set_ylabel(SIZES.get(drawing.rows, drawing.rows))
     axes.spines[:].set_visible(False)
     if means.size <= 150:
-        _write_numbers(axes, means)
+        lost = numpy.zeros(means.shape, dtype=int)
+        for (row, column), own in grouped_by(left_out, [drawing.rows, drawing.columns]).items():
+            lost[row_values.index(row), column_values.index(column)] = len(own)
+        came = numpy.zeros(means.shape, dtype=int)
+        for (row, column), own in cells.items():
+            came[row_values.index(row), column_values.index(column)] = len(own)
+        _write_numbers(axes, means, came, lost)
     bar = figure.colorbar(mesh, ax=axes)
     if bar.solids is not None:
-        bar.solids.set_rasterized(False)  # shapes, in files of shapes
+        bar.solids.set(rasterized=False, edgecolor="face")  # shapes, in files of shapes, without seams
     bar.set_label(f"final {metric_label(drawing.metric, runs)}", fontsize=8.5)
     counts = sorted({len(own) for own in cells.values()})
     shown = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
@@ -251,7 +278,7 @@ def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap) -> "Figure":
     ]
     over = f", over {', '.join(others)} too" if others else ""
     note = "one run a cell" if counts == [1] else f"mean of {shown} runs a cell{over}"
-    add_titles(figure, drawing.title, note)
+    add_titles(figure, drawing.title, note + _left_out_note(left_out))
     return figure
 
 
@@ -259,17 +286,20 @@ def _short(name: str, value: Any) -> str:
     return short_count(value) if name in SIZES else value_text(value)
 
 
-def _write_numbers(axes: "Axes", means: Any) -> None:
+def _write_numbers(axes: "Axes", means: Any, came: Any, lost: Any) -> None:
+    """The cells' means, and how many of their runs came through where some (`lost`) did not."""
     import numpy
 
     middle = (numpy.nanmin(means) + numpy.nanmax(means)) / 2
     for (row, column), value in numpy.ndenumerate(means):
-        text = f"{value:.4g}" if math.isfinite(value) else "no run"
+        text = measured_text(value, digits=4) if math.isfinite(value) else "" if lost[row, column] else "no run"
+        if lost[row, column]:
+            text += f"\n{came[row, column] or 'none'} of {came[row, column] + lost[row, column]} runs"
         colour = "white" if value <= middle else "black"
         axes.text(column, row, text, ha="center", va="center", fontsize=8.5, color=colour)
 
 
-def check_varies(runs: Sequence[RunCurve], names: Sequence[str]) -> None:
+def check_varies(runs: Sequence[RunCurve], names: Sequence[str], left_out: Sequence[RunCurve] = ()) -> None:
     """Raise ExportError where one of the settings has one value only: there is nothing to draw against."""
     for name in names:
         values = {_place_of(name)(run) for run in runs}
@@ -278,4 +308,5 @@ def check_varies(runs: Sequence[RunCurve], names: Sequence[str]) -> None:
         swept = list(differing_settings(run.settings for run in runs))
         hint = f"These differ: {', '.join(swept)}." if swept else "All runs have the same settings."
         only = value_text(next(iter(values)))
-        raise ExportError(f"all {counted(len(runs), 'run')} have {name} {only}", hint)
+        among = " with a final value" if left_out else ""
+        raise ExportError(f"all {counted(len(runs), 'run')}{among} have {name} {only}", hint)

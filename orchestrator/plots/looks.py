@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hlbgpt_core.settings import specs, unknown_setting
 from orchestrator.arms import arm_label
 from orchestrator.metrics import Axis
+from orchestrator.options import value_text
 from orchestrator.plots.run_curves import RunCurve
 from orchestrator.wording import short_count
 
@@ -21,7 +22,10 @@ LINE_STYLES: Sequence[Any] = ("-", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2,
 LINE_WIDTHS = (1.7, 3.0, 0.9)
 SIZE_INCHES = (6.4, 4.0)
 _WIDER_BY_INCHES = 3.6
-MOST_IN_LEGEND = 16
+# More lines than this are named beside the axes, where the legend covers none of them.
+MOST_IN_LEGEND = 8
+_MOST_IN_COLUMN = 22
+_MOST_NAMED = 110
 
 _METRIC_WORDS = MappingProxyType(
     {
@@ -129,7 +133,9 @@ def new_figure(lines: int, *, size: tuple[float, float] = SIZE_INCHES) -> "Figur
     from matplotlib.figure import Figure
 
     width, height = size
-    figure = Figure(figsize=(width + (_WIDER_BY_INCHES if lines > MOST_IN_LEGEND else 0), height), layout="constrained")
+    if MOST_IN_LEGEND < lines <= _MOST_NAMED:
+        width += _WIDER_BY_INCHES * max(1.0, _columns(lines) / 2)
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
@@ -138,6 +144,8 @@ def dress(axes: "Axes") -> None:
     """A light grid behind the lines, and no frame above and on the right."""
     axes.grid(True, which="major", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
+    if axes.get_yscale() == "linear" and max(map(abs, axes.get_ylim())) >= 10_000:
+        axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -156,14 +164,45 @@ def add_legend(figure: "Figure", axes: "Axes", *, title: str = "", beside: bool 
     if len(labels) <= MOST_IN_LEGEND and not beside:
         axes.legend(handles, labels, fontsize=8.5, title_fontsize=8.5, loc="best", **look)
     else:
-        columns = 1 + len(labels) // 40
-        look |= {"fontsize": 8 if len(labels) <= MOST_IN_LEGEND else 7, "title_fontsize": 8}
-        figure.legend(handles, labels, loc="outside right upper", ncols=columns, **look)
+        if len(labels) > _MOST_NAMED:
+            look["title"] = f"{len(labels)} lines are too\nmany to name"
+            handles, labels = [], []
+        look |= {"fontsize": 8 if len(labels) <= _MOST_IN_COLUMN else 7, "title_fontsize": 8}
+        figure.legend(handles, labels, loc="outside right upper", ncols=_columns(len(labels)), **look)
+
+
+def _columns(labels: int) -> int:
+    return max(1, -(-labels // _MOST_IN_COLUMN))
+
+
+def add_scale(figure: "Figure", axes: "Axes", name: str, values: Sequence[float], looks: Sequence[LineLook]) -> None:
+    """In place of a legend of many lines that differ in one number: a bar of their colours."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import BoundaryNorm, ListedColormap
+
+    count = len(values)
+    norm = BoundaryNorm([place - 0.5 for place in range(count + 1)], count)
+    mappable = ScalarMappable(norm, ListedColormap([look.colour for look in looks]))
+    shown = range(0, count, -(-count // 10))
+    bar = figure.colorbar(mappable, ax=axes, ticks=list(shown), drawedges=False)
+    if bar.solids is not None:
+        # Shapes, in files of shapes: a report may show no images. Without edges of their colour there are seams.
+        bar.solids.set(rasterized=False, edgecolor="face")
+    bar.ax.set_yticklabels([value_text(values[place]) for place in shown])
+    bar.ax.tick_params(length=2, labelsize=8)
+    bar.minorticks_off()
+    bar.set_label(name, fontsize=8.5)
 
 
 def plain_logarithmic(axes: "Axes", which: str) -> None:
-    """Make x or y logarithmic, with ticks such as 2, 3, 4 and 0.001 in place of powers of ten."""
+    """Make x or y logarithmic, with ticks such as 2, 3, 0.001 and 1M in place of powers of ten."""
     from matplotlib.ticker import LogFormatter, MaxNLocator, NullLocator, ScalarFormatter
+
+    class Plain(LogFormatter):
+        """Chooses the ticks that get a text as LogFormatter does."""
+
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return plain_number(x) if super().__call__(x, pos) else ""
 
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
@@ -173,8 +212,16 @@ def plain_logarithmic(axes: "Axes", which: str) -> None:
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(ScalarFormatter(useOffset=False))
         return
-    axis.set_major_formatter(LogFormatter())
-    axis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
+    axis.set_major_formatter(Plain())
+    axis.set_minor_formatter(Plain(minor_thresholds=(1.5, 0.5)))
+
+
+def plain_number(number: float) -> str:
+    """A tick's number: `0.001`, `20`, `10k`, `2M`, `1e+12`."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= 10_000 and size <= number < 1000 * size:
+            return f"{number / size:g}{letter}"
+    return f"{number:.10f}".rstrip("0").rstrip(".") if 1e-5 < number < 10_000 else f"{number:g}"
 
 
 def count_ticks(axes: "Axes", axis: Axis, largest: float) -> None:

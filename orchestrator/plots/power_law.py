@@ -8,6 +8,8 @@ from orchestrator.plots.curve_sets import CONFIDENCE
 
 # Two values of x are always on a power law.
 LEAST_PLACES = 3
+# Of the variance of the logarithms of the means.
+LEAST_EXPLAINED = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,3 +41,14 @@ def fit_power_law(x: Sequence[float], y: Sequence[float]) -> PowerLaw | None:
     error = line.stderr if math.isfinite(line.stderr) else 0.0
     half_width = float(stdtrit(len(x) - 2, (1 + CONFIDENCE) / 2) * error)
     return PowerLaw(factor=math.exp(line.intercept), exponent=float(line.slope), half_width=half_width)
+
+
+def describes(law: PowerLaw, x: Sequence[float], means: Sequence[float]) -> bool:
+    """Whether the law explains most of what the means do: a valley or a jump is no power law, and shall not be drawn
+    as one. `x` has a place for each of the means, both positive."""
+    import numpy
+
+    logs = numpy.log(means)
+    spread = float(numpy.square(logs - logs.mean()).sum())
+    rest = float(numpy.square(logs - numpy.log([law.at(one) for one in x])).sum())
+    return rest <= (1 - LEAST_EXPLAINED) * spread + 1e-12

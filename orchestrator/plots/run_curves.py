@@ -1,6 +1,5 @@
 """One curve of a metric for each run, read from the database or from an exported table."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +12,21 @@ from orchestrator.export.columns import run_columns
 from orchestrator.export.csv_table import read_csv_rows
 from orchestrator.metrics import Axis, Metric, parse_metric
 from orchestrator.records import RunFilter
-from orchestrator.runs import State
+from orchestrator.runs import TERMINAL, State
 from orchestrator.store import Store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_ENDED = frozenset(state.value for state in TERMINAL)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunCurve:
     """One run's curve: `x` and `y` have the same length, `x` rises, `y` is finite.
 
-    They are empty where the run has points and none of them is finite. `diverged` says that the last one is not.
-    `state` is empty where a table does not tell it.
+    They are empty where none of the run's points is finite, and where it ended without one: `recorded` is False then.
+    `diverged` says that the last point is not finite. `state` is empty where a table does not tell it.
     """
 
     settings: Mapping[str, Any]
@@ -37,6 +38,7 @@ class RunCurve:
     num_non_embedding_params: int = 0
     state: str = ""
     diverged: bool = False
+    recorded: bool = True
 
 
 def read_curves(
@@ -55,10 +57,10 @@ def curves_from_store(store: Store, wanted: RunFilter, metric: str, axis: Axis, 
     """The curves of the runs that match, of those that have the metric. Raises ExportError for an unknown one."""
     parsed = find_metric(store, wanted, metric)
     found = []
-    for run, curves in ((pair.run, pair.curves) for pair in runs_with_curves(store, wanted, parsed.split)):
+    read = runs_with_curves(store, wanted, parsed.split, (axis.column, parsed.column))
+    for run, curves in ((pair.run, pair.curves) for pair in read):
         curve = curves.get(parsed.split)
-        if curve is None or (parsed.column not in curve.columns and parsed.column not in curve.extra):
-            continue
+        is_there = curve is not None and (parsed.column in curve.columns or parsed.column in curve.extra)
         about = {
             "settings": run.settings,
             "num_params": run.num_params,
@@ -67,7 +69,8 @@ def curves_from_store(store: Store, wanted: RunFilter, metric: str, axis: Axis, 
             "data_fingerprint": str(run.facts.get("data_fingerprint", "")),
             "state": run.state.value,
         }
-        found += _run_curve(about, curve[axis.column], curve[parsed.column], smooth)
+        xs, ys = (curve[axis.column], curve[parsed.column]) if curve is not None and is_there else ((), ())
+        found += _run_curve(about, xs, ys, smooth)
     return found
 
 
@@ -100,7 +103,7 @@ def curves_from_csv(path: Path, metric: str, axis: Axis, *, smooth: float) -> li
             if name not in row:
                 raise ExportError(f"'{path}' has no column '{name}'", "Write it anew with hlbq export.")
         x, y = row[x_name], row[y_name]
-        if isinstance(x, list) and isinstance(y, list):
+        if isinstance(x, list | None) and isinstance(y, list | None):
             about = {
                 "settings": {name: row[name] for name in specs() if name in row},
                 "num_params": row.get("num_params") or 0,
@@ -109,28 +112,49 @@ def curves_from_csv(path: Path, metric: str, axis: Axis, *, smooth: float) -> li
                 "data_fingerprint": str(row.get("data_fingerprint") or ""),
                 "state": str(row.get("state") or ""),
             }
-            found += _run_curve(about, x, y, smooth)
+            xs, ys = (x, y) if x and y else ((), ())
+            if len(xs) != len(ys):
+                raise ExportError(
+                    f"'{path}' has {len(ys)} values of '{y_name}' and {len(xs)} of '{x_name}' in a row",
+                    "Write it anew with hlbq export.",
+                )
+            found += _run_curve(about, xs, ys, smooth)
     return found
 
 
 def _run_curve(
     about: Mapping[str, Any], x: Sequence[float], y: Sequence[float | None], smooth: float
 ) -> list[RunCurve]:
-    """The run's curve; none of a run for which nothing was recorded."""
+    """The run's curve; none of a run that has not ended and for which nothing was recorded yet."""
     import numpy
 
-    recorded = [(a, b) for a, b in zip(x, y, strict=True) if b is not None and math.isfinite(a)]
-    if not recorded:
+    xs, ys = numpy.array(x, dtype=float), numpy.array(y, dtype=float)
+    recorded = numpy.isfinite(xs)
+    if None in y:  # nothing was recorded there; numpy has nan for it, which may be a value too
+        recorded &= numpy.array([value is not None for value in y])
+    xs, ys = xs[recorded], ys[recorded]
+    if not len(xs) and about["state"] not in _ENDED:
         return []
-    finite = [pair for pair in recorded if math.isfinite(pair[1])]
-    values = numpy.array(finite, dtype=float).reshape(-1, 2)
-    diverged = not math.isfinite(recorded[-1][1])
-    return [RunCurve(**about, x=values[:, 0], y=smoothed(values[:, 1], smooth), diverged=diverged)]
+    finite = numpy.isfinite(ys)
+    return [
+        RunCurve(
+            **about,
+            x=xs[finite],
+            y=smoothed(ys[finite], smooth),
+            diverged=bool(len(ys)) and not finite[-1],
+            recorded=bool(len(ys)),
+        )
+    ]
 
 
 def unfinished(run: RunCurve) -> bool:
     """Whether the run's last point is not its final one."""
     return run.state in (State.PENDING.value, State.RUNNING.value)
+
+
+def ended_early(run: RunCurve) -> bool:
+    """Whether the run failed or was cancelled: its last point is of less training than that of the others."""
+    return run.state in (State.FAILED.value, State.CANCELLED.value)
 
 
 def smoothed(values: "NDArray[Any]", weight: float) -> "NDArray[Any]":

@@ -1,13 +1,19 @@
 """A report as one HTML page: no scripts, nothing from outside, every text escaped."""
 
+import re
 from collections.abc import Sequence
 from html import escape
 
+from orchestrator.comparison.contrasts import Verdict
 from orchestrator.comparison.rendering import TextTable
 from orchestrator.report.contents import FigurePart, Report, Section
 
 # The page may load and run nothing at all, whatever a name in it says.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+_LONGEST_UNBROKEN = 48
+_NUMBER = re.compile(r"[-+<]?[\d.,]+(e[-+]?\d+)?[KMB]?|-?nan|-?inf")
+_VERDICTS = frozenset(verdict.value for verdict in Verdict if verdict is not Verdict.UNDECIDED)
 
 _STYLE = """
 :root { color-scheme: light dark; --text: #1c1c1c; --faint: #666; --line: #ddd; --page: #fff; --stripe: #f6f6f6; }
@@ -15,22 +21,41 @@ _STYLE = """
   :root { --text: #e6e6e6; --faint: #a0a0a0; --line: #3a3a3a; --page: #16181b; --stripe: #1e2125; }
 }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--page);
-       max-width: 64rem; margin: 0 auto; padding: 1.5rem; }
+       max-width: 74rem; margin: 0 auto; padding: 1.5rem; }
 h1 { font-size: 1.6rem; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
 h3, caption { font-size: .95rem; font-weight: 600; text-align: left; }
 .summary, figcaption { color: var(--faint); }
-p { max-width: 48rem; margin: .35rem 0; white-space: pre-line; overflow-wrap: anywhere; }
+p { max-width: 60rem; margin: .35rem 0; white-space: pre-line; overflow-wrap: anywhere; }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(27rem, 100%), 1fr)); gap: 1rem; }
-figure { margin: 0; border: 1px solid var(--line); border-radius: 6px; padding: .6rem; background: #fff; }
-figure svg { width: 100%; height: auto; display: block; }
-figcaption { color: #555; font-size: .85rem; padding: .2rem 0 .5rem; }
+figure { margin: 0; border: 1px solid var(--line); border-radius: 6px; padding: .6rem; background: #fff;
+         overflow-x: auto; }
+figure.wide { grid-column: 1 / -1; }
+figure svg { width: 100%; min-width: 25rem; height: auto; display: block; }
+figure.wide svg { min-width: 44rem; }
+figcaption { color: #555; font-size: .85rem; padding: .2rem 0 .5rem; position: sticky; left: 0; }
+figcaption span { display: block; font-size: .9em; }
 .table { overflow-x: auto; margin: .6rem 0 1rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem; }
-th, td { text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-td { overflow-wrap: anywhere; }
+th, td { text-align: left; padding: .2rem .7rem .2rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th, td { white-space: nowrap; }
+.number { text-align: right; }
+td.long { white-space: normal; overflow-wrap: anywhere; min-width: 16rem; }
+.word { font-weight: 600; }
+.details { columns: 24rem; column-gap: 2rem; padding: 0; margin: .6rem 0; list-style: none; font-size: .85rem; }
+.details li { break-inside: avoid; padding: .1rem 0; }
 tbody tr:nth-child(even) { background: var(--stripe); }
-@media print { figure, tr { break-inside: avoid; } }
+@media print {
+  :root { --text: #000; --faint: #444; --line: #bbb; --page: #fff; --stripe: #fff; }
+  body { max-width: none; padding: 0; font-size: 10pt; }
+  figure, tr { break-inside: avoid; }
+  h2, caption, thead { break-after: avoid; }
+  .table, figure { overflow: visible; }
+  .figures { grid-template-columns: 1fr 1fr; }
+  figure svg, figure.wide svg { min-width: 0; }
+  table { font-size: 7.5pt; }
+  th, td { white-space: normal; padding-right: .5rem; }
+}
 """
 
 
@@ -56,6 +81,8 @@ def _section(section: Section) -> str:
     if section.figures:
         parts.append(f'<div class="figures">{_figures(section.figures)}</div>')
     parts += [_table(table) for table in section.tables]
+    if section.details:
+        parts.append(f'<ul class="details">{"".join(f"<li>{escape(text)}</li>" for text in section.details)}</ul>')
     return "\n".join([*parts, "</section>"])
 
 
@@ -65,7 +92,9 @@ def _figures(figures: Sequence[FigurePart]) -> str:
         caption = escape(figure.caption)
         # Every figure numbers its shapes from one, and a page has one set of names.
         svg = _own_names(figure.svg, f"f{number}-").replace("<svg ", f'<svg role="img" aria-label="{caption}" ', 1)
-        found.append(f"<figure><figcaption>{caption}</figcaption>{svg}</figure>")
+        notes = "".join(f"<span>{escape(note)}</span>" for note in figure.notes)
+        opening = '<figure class="wide">' if figure.is_wide else "<figure>"
+        found.append(f"{opening}<figcaption>{caption}{notes}</figcaption>{svg}</figure>")
     return "\n".join(found)
 
 
@@ -77,6 +106,23 @@ def _own_names(svg: str, prefix: str) -> str:
 
 def _table(table: TextTable) -> str:
     caption = f"<caption>{escape(table.title)}</caption>" if table.title else ""
-    head = "".join(f"<th>{escape(header)}</th>" for header in table.headers)
-    rows = "\n".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
+    columns = list(zip(*table.rows, strict=True)) or [()] * len(table.headers)
+    are_numbers = [_are_numbers(column) for column in columns]
+    head = "".join(
+        f'<th class="number">{escape(header)}</th>' if is_number else f"<th>{escape(header)}</th>"
+        for header, is_number in zip(table.headers, are_numbers, strict=True)
+    )
+    rows = "\n".join(f"<tr>{''.join(map(_cell, row, are_numbers))}</tr>" for row in table.rows)
     return f'<div class="table"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _are_numbers(column: Sequence[str]) -> bool:
+    return any(column) and all(not text or _NUMBER.fullmatch(text) for text in column)
+
+
+def _cell(text: str, is_number: bool) -> str:
+    """A cell; numbers stand on the right, verdicts out, and only long texts are broken into lines."""
+    looks = "number" if is_number else "long" if len(text) > _LONGEST_UNBROKEN else ""
+    if text in _VERDICTS:
+        looks = "word"
+    return f'<td class="{looks}">{escape(text)}</td>' if looks else f"<td>{escape(text)}</td>"

@@ -5,6 +5,7 @@ before a run's checkpoint never change: row number n of a run is the same row in
 """
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,9 @@ _METRICS = {
     Split.TRAIN: ("loss acc pplx grad_norm lr weight_decay batch_size seq_length microbatches".split()),
     Split.VAL: "loss acc pplx bits_per_byte".split(),
 }
+# By split: how a point's numbers are read, and their names at W&B, in one order. A sync makes a row of every point.
+_READ = {split: operator.attrgetter(*AXES, *names) for split, names in _METRICS.items()}
+_NAMES = {split: (*AXES, *(f"{split}/{name}" for name in names)) for split, names in _METRICS.items()}
 # Facts whose name a setting has too, as the CSV names them.
 _FACT_NAMES = {"precision": "resolved_precision", "path": "trainer_path"}
 # Exit codes as W&B reads them: 255 is that of a run which was interrupted.
@@ -100,11 +104,8 @@ def config_of(run: RunRecord, sweep: SweepRecord) -> Mapping[str, Any]:
 
 def row_of(point: Point) -> dict[str, float | int]:
     """A point under W&B's names: `train/loss`, `val/loss`, `lr/<group>`, and users' metrics as `train/NAME`."""
-    row: dict[str, float | int] = {axis: getattr(point, axis) for axis in AXES}
-    for name in _METRICS[point.split]:
-        value = getattr(point, name)
-        if value is not None:
-            row[f"{point.split}/{name}"] = value
+    values = zip(_NAMES[point.split], _READ[point.split](point), strict=True)
+    row: dict[str, float | int] = {name: value for name, value in values if value is not None}
     for name, value in point.extra.items():
         group = name.removeprefix("lr_")
         if group == name:

@@ -136,6 +136,8 @@ class Wandb:
             x_disable_stats=True,
             x_disable_machine_info=True,
             x_save_requirements=False,
+            # wandb's file of what it is about to send: the database is that. Offline the file is the point.
+            x_skip_transaction_log=not self.offline,
             # Without an end the run goes on, for W&B too.
             x_update_finish_state=upload.exit_code is not None,
             init_timeout=timing.init_timeout_seconds,

@@ -11,6 +11,8 @@ import pytest
 
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Facts, Point, Split
+from orchestrator.cli.common import DatabaseOption
+from orchestrator.cli.compare import extend_options
 from orchestrator.cli.main import run_program
 from orchestrator.comparison.contrasts import Verdict
 from orchestrator.comparison.groups import parse_baseline
@@ -101,7 +103,7 @@ def test_a_better_arm_is_told_from_one_without_effect(store: Store) -> None:
     # The seeds' common noise is twenty times that of runs: only pairs see the difference.
     assert found.groups[0].summary.interval is not None and found.groups[0].summary.interval.low < 3.5
     text = text_of(found)
-    assert "depth 3 against depth 2: better, by 0.1986 over 5 pairs." in text
+    assert "depth 3 against depth 2: better, by 0.19860 over 5 pairs." in text
     assert "depth 4 against depth 2: undecided after 5 pairs" in text
 
 
@@ -229,6 +231,17 @@ def test_diverged_runs_are_counted_and_forbid_the_verdict_that_they_would_help(s
     # It helps the other verdict along in no way that could mislead: worse stays worse.
     worse = compare(store, EVERYTHING, against("depth=2", goal=Goal.HIGHER)).contrasts[0].finding
     assert worse.verdict is Verdict.WORSE
+
+
+def test_no_seeds_are_advised_for_an_arm_that_always_diverges(store: Store) -> None:
+    submit_sweep(store, DEPTHS[:2], seeds=[100, 101])
+    train_all(store, lambda claim: math.nan if claim.run.settings["depth"] == 3 else 3.8)
+    found = compare(store, EVERYTHING, against("depth=2"))
+    assert found.extension is None and found.contrasts[0].finding.verdict is Verdict.UNDECIDED
+    assert (
+        "depth 3 against depth 2: undecided, with 0 pairs and so no interval: runs diverged at 2 seeds of it and 0 of "
+        "the baseline, and more seeds do not mend that."
+    ) in text_of(found)
 
 
 def test_a_run_that_diverged_later_has_a_number_before(store: Store) -> None:
@@ -439,6 +452,12 @@ def test_the_command_to_type_next_is_whole(database: str, capsys: pytest.Capture
     assert run_program(command) == 0
     with open_store(database, mode=OpenMode.READ) as store:
         assert max(run.run_num for run in store.runs(EVERYTHING)) == int(last.split()[5])
+
+
+def test_the_command_to_type_next_holds_no_password() -> None:
+    assert extend_options(DatabaseOption(db="postgresql://ada:secret@host/db")) == (
+        " --db 'postgresql://ada:***@host/db'"
+    )
 
 
 @pytest.mark.parametrize(

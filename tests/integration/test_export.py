@@ -13,6 +13,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas
 import pytest
 
 from hlbgpt_core.points import Split
@@ -76,7 +77,7 @@ def test_only_runs_with_points_unless_all_are_wanted(store: Store, tmp_path: Pat
     assert export(store, path, everything()) == 1
     assert export(store, path, Selection(runs=RunFilter(), with_pointless=True)) == 3
     assert [row["state"] for row in raw_rows(path)] == ["completed", "pending", "pending"]
-    assert raw_rows(path)[1]["val_loss"] == ""
+    assert raw_rows(path)[1]["val_loss"] == "[]"
 
 
 def test_what_is_not_finite_reads_as_infinite_in_lists_and_keeps_its_kind_in_points(
@@ -99,6 +100,25 @@ def test_what_is_not_finite_reads_as_infinite_in_lists_and_keeps_its_kind_in_poi
     assert [row["step"] for row in raw_rows(path)] == ["1", "2", "3", "4"]
 
 
+def test_a_script_for_the_original_columns_plots_a_run_that_diverged_before_its_first_evaluation(
+    store: Store, tmp_path: Path
+) -> None:
+    submit_sweep(store, [{"depth": 2}, {"depth": 4}])
+    worker = register(store)
+    work(store, worker, sample_points(4))
+    work(store, worker, [sample_point(Split.TRAIN, 1, loss=math.nan)], reason=Reason.DIVERGED)
+    path = tmp_path / "results.csv"
+    export(store, path, Selection(runs=RunFilter()))
+    table = pandas.read_csv(path)
+    for name in table.columns[10:31]:
+        table[name] = table[name].apply(ast.literal_eval)
+    for split in ("train", "val"):
+        for _, row in table.iterrows():
+            lengths = {len(row[name]) for name in (f"{split}_loss", f"tokens_seen_{split}", f"epochs_{split}")}
+            assert len(lengths) == 1
+    assert table.val_loss[1] == [] and table.train_loss[1] == [math.inf] and math.isnan(table.last_val_loss[1])
+
+
 def test_the_points_layout_has_a_row_a_point_with_users_metrics(store: Store, tmp_path: Path) -> None:
     submit_sweep(store, seeds=[1, 2])
     worker = register(store)
@@ -115,8 +135,8 @@ def test_the_points_layout_has_a_row_a_point_with_users_metrics(store: Store, tm
 
     export(store, path, everything())
     first, second = raw_rows(path)
-    assert (first["train_lr_norms"], first["val_z_loss"]) == ("[0.5]", "")
-    assert (second["train_lr_norms"], second["val_z_loss"]) == ("", "[1e999]")
+    assert (first["train_lr_norms"], first["val_z_loss"]) == ("[0.5]", "[]")
+    assert (second["train_lr_norms"], second["val_z_loss"]) == ("[]", "[1e999]")
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])

@@ -17,9 +17,9 @@ from orchestrator.errors import ExportError
 from orchestrator.export import Selection, export
 from orchestrator.metrics import Axis
 from orchestrator.plots import Drawing, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules, save
-from orchestrator.plots.looks import COLOURS, line_looks, metric_label
+from orchestrator.plots.looks import COLOURS, line_looks, metric_label, plain_number
 from orchestrator.plots.run_curves import curves_from_csv, curves_from_store
-from orchestrator.records import Live, RunFilter
+from orchestrator.records import Ending, Live, RunFilter
 from orchestrator.runs import Reason
 from orchestrator.store import OpenMode, Store, open_store
 from tests.sample_sweep import register, sample_facts, sample_point, sample_points, submit_sweep, work
@@ -201,6 +201,86 @@ def test_curves_of_nan_end_where_they_are_finite_and_are_told_of(store: Store) -
         plot_curves(store, runs=only_nan)
 
 
+def test_a_run_that_failed_has_no_final_value_and_its_cell_says_so(store: Store) -> None:
+    submit_sweep(store, [{"depth": depth, "num_heads": heads} for depth in (2, 4) for heads in (1, 2)], seeds=[1, 2])
+    worker = register(store)
+    for place in range(8):
+        if place == 3:  # of depth 4 with 2 heads both are lost, in different ways; of depth 2 with 2 heads one
+            work(store, worker, sample_points(2, start=9.0), reason=Reason.ERROR, permanent=True, error_type="OSError")
+        elif place in (5, 7):
+            work(store, worker, diverging(4.0, math.nan), reason=Reason.DIVERGED)
+        else:
+            work(store, worker, sample_points(12))
+    said = [
+        "2 runs left out, with a last val_loss that is not finite",
+        "1 run left out, failed or cancelled before the end",
+    ]
+    drawn = plot_final(store, HeatMap(rows="depth", columns="num_heads"))
+    texts = [text.get_text().split("\n") for text in drawn.figure.axes[0].texts]
+    assert [text[1:] for text in texts] == [[], ["1 of 2 runs"], [], ["none of 2 runs"]] and texts[3][0] == ""
+    assert list(drawn.warnings) == said and drawn.runs == 5
+    assert drawn.figure.get_supxlabel() == "mean of 1 to 2 runs a cell; 3 runs without a final value left out"
+    drawn = plot_final(store, FinalDrawing(against="depth"))
+    assert drawn.figure.get_supxlabel().endswith("; 3 runs without a final value left out")
+    # Curves show it, and say that it cuts its arm's line short.
+    drawn = plot_curves(store)
+    assert "1 run failed or cancelled before the end, and an arm's line ends with its first run" in drawn.warnings[1]
+    assert drawn.figure.get_supxlabel() == "mean of 2 seeds, band: lowest to highest; 2 runs diverged"
+
+
+def test_a_run_that_diverged_before_its_first_evaluation_is_told_of(store: Store, tmp_path: Path) -> None:
+    submit_sweep(store, [{"lr_mult": 1.0}, {"lr_mult": 1e30}, {"lr_mult": 2.0}], seeds=[1])
+    worker = register(store)
+    work(store, worker, sample_points(4))
+    work(store, worker, [sample_point(Split.TRAIN, 1, loss=math.nan)], reason=Reason.DIVERGED)
+    work(store, worker, sample_points(4))
+    submit_sweep(store, [{"depth": 4}], seeds=[1])  # still waiting: nothing to tell of
+    path = tmp_path / "results.csv"
+    export(store, path, Selection(runs=RunFilter(), with_pointless=True))
+    for source in (store, path):
+        drawn = plot_curves(source, runs=RunFilter())
+        assert drawn.runs == 2 and list(drawn.warnings) == ["1 run left out, which ended without any val_loss"]
+        drawn = plot_final(source, FinalDrawing(against="lr_mult"), RunFilter())
+        assert drawn.figure.get_supxlabel().endswith("; 1 run without a final value left out")
+
+
+def test_a_valley_is_joined_and_not_called_a_power_law(store: Store) -> None:
+    submit_sweep(store, [{"lr_mult": 2.0**place} for place in range(-3, 4)])
+    worker = register(store)
+    for place in range(-3, 4):
+        work(store, worker, sample_points(12, start=5 + abs(place) / 10))
+    (axes,) = plot_final(store, FinalDrawing(against="lr_mult")).figure.axes
+    assert axes.get_legend() is None
+    means = axes.containers[0].lines[0]
+    assert means.get_linestyle() == "-" and len(means.get_xdata()) == 7
+
+
+def test_many_values_of_one_setting_are_a_scale_and_many_arms_stand_beside(store: Store) -> None:
+    submit_sweep(store, [{"lr_mult": place / 10} for place in range(1, 21)])
+    worker = register(store)
+    for _ in range(20):
+        work(store, worker, sample_points(4))
+    figure = plot_curves(store).figure
+    axes, bar = figure.axes
+    assert axes.get_legend() is None and not figure.legends and bar.get_ylabel() == "lr_mult"
+    assert [label.get_text() for label in bar.get_yticklabels()][:2] == ["0.1", "0.3"]
+    fill(store, [{"depth": depth, "num_heads": heads} for depth in (1, 2, 3) for heads in (1, 2, 4)], seeds=[1])
+    figure = plot_curves(store).figure
+    assert figure.axes[0].get_legend() is None and len(figure.legends[0].get_texts()) == 9
+
+
+def test_one_point_shows_its_band_and_the_last_panel_above_a_gap_its_x(store: Store) -> None:
+    submit_sweep(store, [{"depth": depth} for depth in (1, 2, 3, 4)], seeds=[1, 2])
+    worker = register(store)
+    for place in range(8):
+        work(store, worker, [sample_point(Split.VAL, 10, loss=4 + place / 10)])
+    (axes,) = plot_curves(store).figure.axes
+    spans = [path.vertices[:, 1].tolist() for one in axes.collections[1::2] for path in one.get_paths()]
+    assert spans[0] == pytest.approx([4.0, 4.4])
+    panels = plot_curves(store, Drawing(facet="depth")).figure.axes
+    assert [axes.get_xlabel() for axes in panels[:4]] == ["", "training tokens", "training tokens", "training tokens"]
+
+
 def test_runs_that_are_still_training_have_no_last_value(store: Store) -> None:
     fill(store, [{"num_heads": 1}, {"num_heads": 2}], seeds=[1])
     submit_sweep(store, [{"num_heads": 3}])
@@ -230,6 +310,30 @@ def test_runs_of_different_data_are_drawn_only_when_that_is_wanted(store: Store)
     with pytest.raises(ExportError, match="2 different versions of their data"):
         plot_curves(store)
     assert plot_curves(store, allow_mixed_data=True).runs == 2
+
+
+def test_seconds_of_different_devices_are_warned_of(store: Store) -> None:
+    submit_sweep(store, seeds=[1, 2])
+    worker = register(store)
+    for name in ("a fast one", "a slow one"):
+        claim = store.claim(worker)
+        assert claim is not None
+        facts = sample_facts(device_name=name)
+        store.flush(claim.lease, points=sample_points(4), live=Live(phase=Phase.TRAIN, step=30), facts=facts)
+        store.finish(claim.lease, Ending(reason=Reason.FINISHED))
+    said = ["seconds of different devices are compared: a fast one, a slow one"]
+    assert list(plot_curves(store, Drawing(x=Axis.SECONDS)).warnings) == said
+    assert list(plot_curves(store).warnings) == []
+
+
+def test_a_table_whose_lists_do_not_fit_together_is_refused(swept: Store, tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    export(swept, path, Selection(runs=RunFilter(run_ids=(1,))))
+    text = path.read_text()
+    path.write_text(text.replace('"[10000, ', '"[', 1))
+    assert path.read_text() != text
+    with pytest.raises(ExportError, match="6 values of 'val_loss' and 5 of 'tokens_seen_val' in a row"):
+        plot_curves(path)
 
 
 def test_settings_that_do_not_exist_or_do_not_vary_are_named(swept: Store) -> None:
@@ -317,6 +421,37 @@ def test_many_arms_are_told_apart() -> None:
     assert len({look.colour for look in many}) == 20
 
 
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0.0001, "0.0001"),
+        (0.1, "0.1"),
+        (1, "1"),
+        (1000, "1000"),
+        (20_000, "20k"),
+        (1e6, "1M"),
+        (3e9, "3G"),
+        (1e30, "1e+30"),
+    ],
+)
+def test_ticks_are_plain_numbers(number: float, text: str) -> None:
+    assert plain_number(number) == text
+
+
 def test_units_of_y() -> None:
     assert metric_label("val_acc", []) == "validation accuracy"
     assert metric_label("train_my_metric", []) == "training my_metric"
+
+
+def test_curves_of_the_wanted_metrics_alone(store: Store) -> None:
+    submit_sweep(store)
+    worker = register(store)
+    points = [
+        sample_point(Split.TRAIN, step, loss=loss, extra={"norm": 2.0}) for step, loss in ((1, 4.0), (2, math.nan))
+    ]
+    claim = work(store, worker, points)
+    (some,) = store.curves([claim.run.id], names=("tokens_seen", "loss"))
+    assert list(some.columns) == ["step", "loss", "tokens_seen"] and some.extra == {}
+    assert some["loss"][0] == 4.0 and math.isnan(some["loss"][1]) and list(some["step"]) == [1, 2]
+    (own,) = store.curves([claim.run.id], names=("step", "norm"))
+    assert list(own.columns) == ["step"] and own["norm"] == [2.0, 2.0]

@@ -97,6 +97,19 @@ def test_nothing_is_loaded_and_nothing_runs(store: Store) -> None:
     assert used and used <= set(identities)
 
 
+def test_many_arms_are_counted_first_and_no_picture_is_needed(store: Store) -> None:
+    submit_sweep(store, [{"lr_mult": place / 10} for place in range(1, 21)], seeds=[1, 2, 3])
+    worker = register(store)
+    for number in range(60):
+        work(store, worker, sample_points(4, start=5 + number % 7 / 100))
+    found = Page(text := page(read_report(store, 1, baseline={"lr_mult": 1.0})))
+    assert "19 arms against lr_mult 1: 19 undecided." in found.text
+    assert sum(tag == "li" for tag, _ in found.tags) == 19
+    # The policy of the page forbids images, data: ones too, and browsers complain of each.
+    assert "<image" not in text and "data:" not in text
+    assert any(attributes.get("class") == "wide" for tag, attributes in found.tags if tag == "figure")
+
+
 def test_names_are_text_and_never_markup(store: Store) -> None:
     fill(store, name=EVIL)
     text = page(read_report(store, 1))
@@ -138,6 +151,35 @@ def test_a_metric_of_one_s_own_is_reported(store: Store) -> None:
         read_report(store, 1, metric="val_acuracy_at_5")
     with pytest.raises(UsageError, match="there is no sweep 7"):
         read_report(store, 7)
+
+
+def test_verdicts_of_a_page_are_a_look_as_those_of_compare_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with open_store("hlbq.db", mode=OpenMode.CREATE) as store:
+        fill(store)
+
+    def looks() -> list[str]:
+        with open_store("hlbq.db", mode=OpenMode.READ) as store:
+            return [event.why for event in store.looks(1)]
+
+    assert run_program(["report", "1", "page.html"]) == 0
+    assert looks() == []  # without a baseline there is no verdict
+    assert run_program(["report", "1", "page.html", "--baseline", "num_heads=1"]) == 0
+    first = looks()
+    assert len(first) == 1 and first[0].startswith("last val_loss by depth, num_heads against num_heads 1: depth 2, ")
+    words = " ".join(Page((tmp_path / "page.html").read_text(encoding="utf-8")).text)
+    assert "look 1 at this question, recorded with the sweep;" in words
+    # The same numbers seen by the other command are the same look.
+    assert run_program(["compare", "--baseline", "num_heads=1"]) == 0
+    assert "look 1 at this question, recorded with the sweep;" in capsys.readouterr().out and looks() == first
+
+    Path("hlbq.db").chmod(0o400)
+    assert run_program(["report", "1", "page.html", "--baseline", "num_heads=1", "--metric", "val_acc"]) == 0
+    assert "this look was not recorded" in capsys.readouterr().err and looks() == first
+    words = " ".join(Page((tmp_path / "page.html").read_text(encoding="utf-8")).text)
+    assert "look 1 at this question;" in words
 
 
 def test_the_command_writes_the_page(

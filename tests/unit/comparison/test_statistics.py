@@ -163,6 +163,10 @@ def test_false_verdicts_of_compare_extend_compare() -> None:
     assert sum(rates) / len(rates) <= 0.06
 
 
+def test_false_verdicts_of_arms_that_lost_different_seeds() -> None:
+    assert false_verdict_rate(300, 3, Habit(first_seeds=4, lost=0.3), normal, seed=1) <= 0.06
+
+
 def test_false_verdicts_of_a_look_after_every_seed() -> None:
     assert ever_rejected(2000, 200, draw=normal, always_valid=True) <= 0.06
     assert ever_rejected(2000, 200, draw=skewed, always_valid=True) <= 0.06

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.plots.final_values import law_text
-from orchestrator.plots.power_law import PowerLaw, fit_power_law
+from orchestrator.plots.power_law import PowerLaw, describes, fit_power_law
 
 
 @given(st.floats(0.1, 50), st.floats(-2, 2))
@@ -51,3 +51,10 @@ def test_the_exponent_is_told_to_the_digits_that_are_known() -> None:
     assert text(0.0041) == "∝ depth^(-0.0761 ± 0.0041)"
     assert text(0.2) == "∝ depth^(-0.08 ± 0.20)"
     assert text(0.0) == "∝ depth^(-0.076 ± 0.000)"
+
+
+def test_a_law_that_explains_little_of_the_means_is_not_one() -> None:
+    x = [1.0, 2.0, 4.0, 8.0, 16.0]
+    for means, is_one in (([5.0, 4.5, 4.1, 3.6, 3.3], True), ([5.0, 4.0, 3.5, 4.0, 5.0], False), ([3.0] * 5, True)):
+        law = fit_power_law(x, means)
+        assert law is not None and describes(law, x, means) is is_one
