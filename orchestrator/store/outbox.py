@@ -1,0 +1,36 @@
+"""Writing down what `--notify` is to tell, in the very transaction in which it happens: none is lost with a process.
+
+Whoever ends a run of such a sweep locks the sweep's row before counting what is left: of two transactions that end the
+last two runs at once, the later one sees the end of both, and exactly one notices that the sweep is over.
+"""
+
+from sqlalchemy import ColumnElement, Connection, func, insert, select
+
+from orchestrator.runs import TERMINAL, Happening, State
+from orchestrator.store.base import to_json
+from orchestrator.tables import notices, runs, sweeps
+
+
+def note_end(connection: Connection, sweep_id: int, now: float, *, failed: tuple[int, int] | None = None) -> None:
+    """A run of a sweep that wants notices has reached a final state; `failed` is its number and fence if it failed."""
+    connection.execute(select(sweeps.c.id).where(sweeps.c.id == sweep_id).with_for_update(key_share=True))
+    counted = select(runs.c.state, func.count().label("number")).where(runs.c.sweep_id == sweep_id)
+    counts = {row.state: row.number for row in connection.execute(counted.group_by(runs.c.state))}
+    row = {"sweep_id": sweep_id, "at": now, "counts": to_json(counts)}
+    if failed is not None:
+        run_id, fence = failed
+        failure = {"happening": Happening.RUN_FAILED.value, "run_id": run_id, "fence": fence}
+        connection.execute(insert(notices).values(**row, **failure))
+    if all(State(state) in TERMINAL for state in counts):
+        connection.execute(insert(notices).values(**row, happening=Happening.SWEEP_ENDED.value))
+
+
+def note_ends(connection: Connection, chosen: ColumnElement[bool], now: float) -> None:
+    """The chosen runs were cancelled: note those of their sweeps that are over with that."""
+    wanted = (
+        select(sweeps.c.id)
+        .where(sweeps.c.notify_token != "", sweeps.c.id.in_(select(runs.c.sweep_id).where(chosen)))
+        .order_by(sweeps.c.id)
+    )
+    for sweep_id in connection.execute(wanted).scalars().all():
+        note_end(connection, sweep_id, now)
