@@ -15,6 +15,7 @@ from types import FrameType
 
 from hlbgpt_core.points import Directive
 from orchestrator.errors import DatabaseBusyError, WorkerGoneError
+from orchestrator.notify.side import CLOSE_SECONDS, NotifySide
 from orchestrator.records import Claim, WorkerIdentity
 from orchestrator.runs import Reason, State
 from orchestrator.store import Store
@@ -100,6 +101,7 @@ class Supervisor:
         )
         self._csv = CsvUpkeep(store, hostname=identity.hostname, say=say)
         self._wandb = WandbSide(store, state_folder, say)
+        self._notify = NotifySide(store, say)
         self._stopping = _Stopping()
         self._tally = _Tally()
         self._was_fenced = False
@@ -123,6 +125,8 @@ class Supervisor:
             self._trainers.close()
             self._keeper.end(why)
             self._csv.close()
+            # Asked twice to stop, it stops at once; the teller goes on by itself.
+            self._notify.close(0.0 if self._stopping.requests > 1 else CLOSE_SECONDS)
         return WorkerSummary(
             completed=self._tally.completed,
             failed=self._tally.failed,
@@ -231,6 +235,7 @@ class Supervisor:
             self._take(attempt, self._next_arrival(self._next_duty_in(attempt)))
             self._do_duties(attempt, trainer)
         self._settle(attempt, trainer)
+        self._notify.attend()
 
     def _take(self, attempt: Attempt, arrival: Arrival | None) -> None:
         """Hand what came to the attempt, and whatever else has come with it."""
@@ -261,6 +266,7 @@ class Supervisor:
         """Beat; after a time in which that failed, go on only with a run that is still ours."""
         try:
             self._was_fenced |= self._keeper.beat()
+            self._notify.attend()
         except WorkerGoneError:
             self._say("this worker was taken for dead; what it held was given away")
             self._keeper.register()

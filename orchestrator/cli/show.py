@@ -172,6 +172,8 @@ def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord]) -> None:
         print(f"CSV: {sweep.csv.path} on {sweep.csv.host}")
     if sweep.wandb_project:
         print(f"wandb project: {sweep.wandb_project}")
+    if sweep.notify_by:
+        print(f"notifies: {sweep.notify_by}")
     for line in stored_shape(sweep.definition).lines():
         print(line)
     axes: Mapping[str, list[Any]] = sweep.definition.get("axes", {})
