@@ -125,8 +125,8 @@ class Supervisor:
             self._trainers.close()
             self._keeper.end(why)
             self._csv.close()
-            # Asked twice to stop, it stops at once; the teller goes on by itself.
-            self._notify.close(0.0 if self._stopping.requests > 1 else CLOSE_SECONDS)
+            # Asked to stop, it does not stay for that: the teller goes on by itself.
+            self._notify.close(0.0 if self._stopping.requests else CLOSE_SECONDS)
         return WorkerSummary(
             completed=self._tally.completed,
             failed=self._tally.failed,
