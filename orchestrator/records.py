@@ -179,6 +179,14 @@ class WorkerIdentity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeviceReading:
+    """What a device's driver tells of it; None where it tells nothing."""
+
+    temperature_celsius: float | None = None
+    use_percent: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkerRecord:
     """A worker as stored. `ended_at` is None while it lives; `beat` only ever grows."""
 
@@ -191,15 +199,7 @@ class WorkerRecord:
     ended_at: float | None
     ended_why: str
     run_id: int | None
-    reading: "DeviceReading"
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeviceReading:
-    """What a device's driver tells of it; None where it tells nothing."""
-
-    temperature_celsius: float | None = None
-    use_percent: float | None = None
+    reading: DeviceReading = field(default_factory=DeviceReading)
 
 
 @dataclass(frozen=True, kw_only=True)

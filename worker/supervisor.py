@@ -21,6 +21,7 @@ from orchestrator.runs import Reason, State
 from orchestrator.store import Store
 from worker.attempt import Attempt
 from worker.csv_upkeep import CsvUpkeep
+from worker.device_watch import DeviceWatch
 from worker.devices import Device
 from worker.lease_keeper import LeaseKeeper
 from worker.messages import Direct, Resume
@@ -102,6 +103,7 @@ class Supervisor:
         self._csv = CsvUpkeep(store, hostname=identity.hostname, say=say)
         self._wandb = WandbSide(store, state_folder, say)
         self._notify = NotifySide(store, say)
+        self._device_watch = DeviceWatch(device.uuid)
         self._stopping = _Stopping()
         self._tally = _Tally()
         self._was_fenced = False
@@ -117,6 +119,7 @@ class Supervisor:
             clock=self._clock,
             on_fence=self._trainers.pause,
             say=self._say,
+            reading=self._device_watch.reading,
         )
         why = "an error of its own"
         try:
@@ -124,6 +127,7 @@ class Supervisor:
         finally:
             self._trainers.close()
             self._keeper.end(why)
+            self._device_watch.close()
             self._csv.close()
             # Asked to stop, it does not stay for that: the teller goes on by itself.
             self._notify.close(0.0 if self._stopping.requests else CLOSE_SECONDS)

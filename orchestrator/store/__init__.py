@@ -6,6 +6,7 @@
     claims.py    claim                            readers.py  run, runs, counts, attempts, events
     queue.py     flush, checkpoint, finish        points.py   points one by one
     workers.py   register, beat, reap             curves.py   points as columns
+    glances.py   what status asks for each second
     care.py      info, integrity_check, backup   looks.py    looks at comparisons
     sync.py      how far W&B was sent each run      notices.py  what --notify is to tell
 
@@ -28,6 +29,7 @@ from orchestrator.store.claims import ClaimStore
 from orchestrator.store.control import ControlStore
 from orchestrator.store.curves import CurveStore
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode, has_wal_fault, make_engine, plain_errors
+from orchestrator.store.glances import GlanceStore
 from orchestrator.store.location import StoreLocation, check_file, parse_location
 from orchestrator.store.looks import LookStore
 from orchestrator.store.notices import NoticeStore
@@ -51,6 +53,7 @@ class Store(
     PointStore,
     CurveStore,
     ReaderStore,
+    GlanceStore,
     LookStore,
     SyncStore,
     NoticeStore,

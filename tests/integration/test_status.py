@@ -13,8 +13,9 @@ import pytest
 from hlbgpt_core.points import Phase, SavedCheckpoint, Split
 from orchestrator.records import CsvTarget, Ending, Live, RunFilter
 from orchestrator.runs import Reason, State
-from orchestrator.status.live_view import LiveView, progress_line
+from orchestrator.status.live_view import LiveView
 from orchestrator.status.reading import read_status
+from orchestrator.status.screens import progress_line
 from orchestrator.status.text import status_lines
 from orchestrator.store import OpenMode, Store, open_store
 from tests.conftest import VirtualClock
@@ -69,7 +70,7 @@ def test_the_keys_of_json_are_stable(store: Store, clock: VirtualClock) -> None:
     half_done(store, clock)
     found = json.loads(json.dumps(read_status(store, RunFilter(), now=clock()).to_dict()))
     assert sorted(found) == sorted(
-        ["database", "at", "counts", "total", "sweeps", "running_total", "runs", "workers", "events"]
+        "database at counts total sweeps running_total backing_off tokens_per_second runs workers events".split()
     )
     assert {"id", "sweep", "settings", "seed", "state", "step", "epoch", "fraction", "seconds_left"} <= set(
         found["runs"][0]
@@ -161,8 +162,7 @@ def test_a_closed_stream_does_not_disturb_whoever_trains(store: Store, clock: Vi
     stream = os.fdopen(writer, "w")
     with LiveView(store, 1, stream=stream) as view:
         view.update()
-    with pytest.raises(BrokenPipeError):
-        stream.close()
+    stream.close()
 
 
 def test_watch_ends_quietly_when_nobody_reads_any_more(tmp_path: os.PathLike[str]) -> None:

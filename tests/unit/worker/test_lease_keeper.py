@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import DatabaseBusyError, WorkerGoneError
-from orchestrator.records import WorkerIdentity, WorkerRecord
+from orchestrator.records import DeviceReading, WorkerIdentity, WorkerRecord
 from tests.faults.harness import wait_until
 from worker.lease_keeper import LeaseKeeper
 from worker.timing import Timing
@@ -36,7 +36,7 @@ class FakeStore:
         self.registered += 1
         return self.registered
 
-    def beat(self, worker_id: int) -> int:
+    def beat(self, worker_id: int, reading: DeviceReading) -> int:
         if self.busy:
             raise DatabaseBusyError("the database is locked")
         if self.gone:
