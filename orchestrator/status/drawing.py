@@ -30,9 +30,10 @@ _STYLES = {"running": "cyan", "completed": "green", "failed": "red", "cancelled"
 _COLUMN_STYLES = {"progress": "green", "val curve": "cyan", "error": "red", "note": "red", "val loss": "bold"}
 # What a narrow terminal does without, first to last.
 _RUNS_DROP = ("params", "error", "memory", "microbatches", "epoch", "left", "val curve", "tokens/s", "step", "seed")
-_SWEEPS_DROP = ("cancelled", "pending", "running", "completed", "name", "progress", "failed")
-_WORKERS_DROP = ("device name", "use", "temperature", "holds run", "host")
-_EVENTS_DROP = ("who", "why", "when")
+_RUNS_DROP_LAST = ("train loss", "state", "done")
+_SWEEPS_DROP = ("cancelled", "pending", "running", "completed", "name", "progress", "failed", "left")
+_WORKERS_DROP = ("device name", "use", "temperature", "host", "note", "holds run", "device")
+_EVENTS_DROP = ("who", "why", "when", "of")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,20 +66,20 @@ def draw(status: Status, *, width: int, height: int, warning: str = "") -> "Rend
 
 def headline(status: Status) -> str:
     """Where, how many runs, how fast, how long still."""
-    parts = [f"{status.database}: {counts_text(status.counts)}" if status.total else status.database]
+    parts = [counts_text(status.counts)] if status.total else []
     parts += [f"{status.backing_off:,} to be tried again"] if status.backing_off else []
     parts += [f"{short_count(status.tokens_per_second)} tokens/s"] if status.tokens_per_second else []
     left = [sweep.seconds_left for sweep in status.sweeps if sweep.done < sweep.total]
     known = [seconds for seconds in left if seconds is not None]
     parts += [f"about {duration(sum(known))} left"] if known else []
-    return " · ".join(parts)
+    return " · ".join([*parts, status.database])
 
 
 def sections_of(status: Status) -> list[Section]:
     """The tables from what matters most to what matters least; those without rows are left out."""
     found = [
         Section(table=sweeps_table(status.sweeps, most=6), drop=_SWEEPS_DROP, noun="sweeps"),
-        Section(table=runs_table(sorted(status.runs, key=_urgency)), drop=_RUNS_DROP, noun="runs"),
+        Section(table=runs_table(sorted(status.runs, key=_urgency)), drop=_runs_drop(status), noun="runs"),
         Section(table=workers_table(status.workers), drop=_WORKERS_DROP, noun="workers"),
         Section(table=events_table(status.events, now=status.at), drop=_EVENTS_DROP, noun="events"),
     ]
@@ -101,6 +102,11 @@ def allot(lines: int, rows: Sequence[int]) -> list[int]:
                 given = min(more, lines)
                 shares[place], lines = shares[place] + given, lines - given
     return shares
+
+
+def _runs_drop(status: Status) -> Sequence[str]:
+    swept = dict.fromkeys(name for run in status.runs for name in run.settings)
+    return (*_RUNS_DROP, *reversed(swept), *_RUNS_DROP_LAST)
 
 
 def _urgency(run: RunStatus) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from orchestrator.store import Store
 # More running runs, or runs of a small sweep, than anybody reads are counted and not listed.
 MOST_RUNNING_SHOWN = 64
 MOST_RUNS_SHOWN = 40
+MOST_FAILED_SHOWN = 5
 MOST_ENDED_WORKERS_SHOWN = 5
 MOST_EVENTS_SHOWN = 5
 SET_ASIDE = "set aside"
@@ -117,7 +118,8 @@ class EventStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """One moment of a database. `runs` are the running ones and those of the latest sweep, if they are few.
+    """One moment of a database. `runs` are the running ones and those of the latest sweep: all if they are few,
+    else the first that failed.
 
     `tokens_per_second` is what all running runs make together.
     """
@@ -199,6 +201,9 @@ def _shown_runs(
         shown |= {run.id: run for run in store.runs(wanted, limit=MOST_RUNS_SHOWN)}
     elif sweeps and sum(sweeps[-1].counts.values()) <= MOST_RUNS_SHOWN:
         shown |= {run.id: run for run in store.runs(RunFilter(sweep_ids=(sweeps[-1].id,)))}
+    elif sweeps and sweeps[-1].counts[State.FAILED]:
+        failed = RunFilter(sweep_ids=(sweeps[-1].id,), states=(State.FAILED,))
+        shown |= {run.id: run for run in store.runs(failed, limit=MOST_FAILED_SHOWN)}
     return [shown[run_id] for run_id in sorted(shown)]
 
 

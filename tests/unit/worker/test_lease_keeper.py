@@ -97,9 +97,9 @@ def test_beats_that_do_not_get_through_end_in_a_fence_and_the_next_that_does_lif
 def test_a_beat_counts_from_when_it_was_sent(bench: Bench) -> None:
     beat = bench.store.beat
 
-    def slow_beat(worker_id: int) -> int:
+    def slow_beat(worker_id: int, reading: DeviceReading) -> int:
         bench.clock.now += 0.15
-        return beat(worker_id)
+        return beat(worker_id, reading)
 
     bench.store.beat = slow_beat  # type: ignore[method-assign]
     bench.keeper.beat()
