@@ -24,7 +24,7 @@ from orchestrator.notify.running import LIMIT_SECONDS, Call, call
 from orchestrator.records import NOTICE_TRIES, Notice
 from orchestrator.runs import Happening
 from orchestrator.state_folder import make_private_folder
-from orchestrator.store import Store, StoreLocation
+from orchestrator.store import Store, StoreLocation, public_location
 
 # Longer than a holder goes without a change: the limit of a call, and what ending a command takes.
 LEASE_SECONDS = LIMIT_SECONDS + 30.0
@@ -163,11 +163,6 @@ def gather(store: Store, notice: Notice) -> Told:
         database=place,
         next_command=f"hlbq {what} --db {shlex.quote(place)}",
     )
-
-
-def public_location(location: StoreLocation) -> str:
-    """The database's place as any folder can use it, without a password."""
-    return str(location.path) if location.path is not None else location.display
 
 
 def _call(command: UserCommand, told: Told, location: StoreLocation, limit_seconds: float) -> Call:

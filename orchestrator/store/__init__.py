@@ -30,7 +30,7 @@ from orchestrator.store.control import ControlStore
 from orchestrator.store.curves import CurveStore
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode, has_wal_fault, make_engine, plain_errors
 from orchestrator.store.glances import GlanceStore
-from orchestrator.store.location import StoreLocation, check_file, parse_location
+from orchestrator.store.location import StoreLocation, check_file, parse_location, public_location
 from orchestrator.store.looks import LookStore
 from orchestrator.store.notices import NoticeStore
 from orchestrator.store.points import PointStore
@@ -41,7 +41,7 @@ from orchestrator.store.sweeps import SweepStore
 from orchestrator.store.sync import SyncStore
 from orchestrator.store.workers import WorkerStore
 
-__all__ = ["OpenMode", "Store", "StoreLocation", "has_wal_fault", "open_store", "parse_location"]
+__all__ = ["OpenMode", "Store", "StoreLocation", "has_wal_fault", "open_store", "parse_location", "public_location"]
 
 
 class Store(

@@ -14,7 +14,7 @@ from orchestrator.notify.commands import find_command, keep_command
 from orchestrator.notify.delivering import Teller, Timing, may_be_told
 from orchestrator.records import NOTICE_TRIES, NotifyMark, RunFilter
 from orchestrator.runs import Happening, Limits, Reason
-from orchestrator.store import Store
+from orchestrator.store import Store, parse_location, public_location
 from tests.conftest import VirtualClock
 from tests.store_examples import ALL, claim, ending, new_sweep, point, register, submit
 
@@ -153,6 +153,20 @@ def test_a_line_that_is_no_command_is_refused(line: str) -> None:
         keep_command(line)
 
 
+@pytest.mark.parametrize(
+    ("given", "public"),
+    [
+        ("postgresql://me:pw@host:5432/db", "postgresql://me@host:5432/db"),
+        ("postgresql://me@host/db?password=pw&sslmode=require", "postgresql://me@host/db?sslmode=require"),
+        ("postgresql:///db?host=/run/pg", "postgresql:///db?host=%2Frun%2Fpg"),
+    ],
+)
+def test_the_place_that_a_notice_names_works_and_holds_no_password(given: str, public: str) -> None:
+    place = parse_location(given)
+    assert public_location(place) == public
+    assert "pw" not in place.display and "***" not in place.display
+
+
 # Telling.
 
 
@@ -182,7 +196,7 @@ def test_each_notice_is_told_once_in_order(store: Store, clock: VirtualClock, ow
     assert [one["event"] for one in said] == ["run_failed", "sweep_ended"]
     assert said[0]["run"]["error_message"] == "the loss is nan" and said[0]["sweep"]["name"] == '<"[red]"> 🙂'
     assert said[1]["sweep"]["counts"]["failed"] == 1 and said[1]["run"] is None
-    assert "hlbq show 1 --db" in said[0]["next_command"] and ":secret@" not in said[0]["database"]
+    assert "hlbq show 1 --db" in said[0]["next_command"] and "***" not in said[0]["next_command"]
     assert store.undelivered() == [] and len(events(store, "notified")) == 2
 
 
