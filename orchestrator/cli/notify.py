@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.store import Store
 
 WATCH_SECONDS = 5.0
+TELL_SECONDS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ def notify(
 
 
 def tell(store: "Store") -> None:
-    """Have what waits told by a process of its own, and give it some seconds."""
+    """Have what waits told by a process of its own, and give it a moment."""
     from orchestrator.notify.side import NotifySide
 
-    NotifySide(store, note).close()
+    NotifySide(store, note).close(TELL_SECONDS)

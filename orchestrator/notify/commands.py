@@ -33,9 +33,17 @@ class UserCommand:
 
 
 def commands_folder() -> Path:
-    """`hlbq/notify` in the user's folder of settings: `$XDG_CONFIG_HOME`, else `~/.config`."""
+    """`hlbq/notify` in the user's folder of settings: `$XDG_CONFIG_HOME`, else `~/.config`.
+
+    Raises UsageError for a user without a home.
+    """
     base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(base).expanduser() / "hlbq" / "notify"
+    try:
+        return Path(base).expanduser() / "hlbq" / "notify"
+    except RuntimeError:
+        raise UsageError(
+            "--notify: this user has no home folder to keep commands in", "export XDG_CONFIG_HOME=/path/to/folder"
+        ) from None
 
 
 def keep_command(line: str) -> NotifyMark:

@@ -123,7 +123,8 @@ def sweep_notes(sweeps: Sequence[SweepStatus]) -> list[str]:
             notes.append(f"sweep {sweep.id}: {notices} of {sweep.notify_by} failed{error}; again: hlbq notify")
         elif sweep.notices_waiting:
             notices = counted(sweep.notices_waiting, "notice")
-            notes.append(f"sweep {sweep.id}: {notices} to be told by {sweep.notify_by}{error}; there: hlbq notify")
+            wait = f"{notices} not told yet{error}"
+            notes.append(f"sweep {sweep.id}: {wait}; workers of {sweep.notify_by} do that, or there: hlbq notify")
     return notes
 
 
