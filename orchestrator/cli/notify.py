@@ -32,6 +32,13 @@ class NotifyOptions(OptionGroup):
         ),
     ] = None
 
+    def check(self) -> None:
+        """Raise UsageError for a line that can be no command, before anything is made."""
+        if self.notify is not None:
+            from orchestrator.notify.commands import check_command
+
+            check_command(self.notify)
+
     def store(self, store: "Store", sweep: NewSweep) -> SweepRecord:
         """Submit the sweep, its command kept for whoever will call it. Raises UsageError where it can't be kept."""
         if self.notify is None:

@@ -68,6 +68,7 @@ def submit(
 
     hlbq submit sweep.toml --num_runs 5
     """
+    notify.check()
     prepared = prepare_sweep(settings, sweep, review, database, as_json=as_json, yes=yes)
     if prepared is None:
         return
@@ -97,6 +98,7 @@ def submit_sweep(
     yes: bool = False,
 ) -> SweepRecord | None:
     """Check and store a sweep, and say so on stderr; None where there is nothing to store, as after --dry-run."""
+    notify.check()
     prepared = prepare_sweep(settings, sweep, review, database, yes=yes)
     if prepared is None:
         return None

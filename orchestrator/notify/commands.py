@@ -46,15 +46,20 @@ def commands_folder() -> Path:
         ) from None
 
 
-def keep_command(line: str) -> NotifyMark:
-    """Keep a command for a sweep about to be submitted, readable by its user alone.
-
-    Raises UsageError for a line that is empty or not text, and where the folder can't be written.
-    """
+def check_command(line: str) -> None:
+    """Raise UsageError for a line that is empty or not text."""
     if not line.strip():
         raise UsageError("--notify: the command is empty", "For instance: --notify 'mail -s hlbq ada@example.org'")
     if "\0" in line or any(0xD800 <= ord(character) <= 0xDFFF for character in line):
         raise UsageError(f"--notify: {line!r} is not UTF-8", "Use plain text, and an UTF-8 locale.")
+
+
+def keep_command(line: str) -> NotifyMark:
+    """Keep a command for a sweep about to be submitted, readable by its user alone.
+
+    Raises UsageError for a line that is no command, and where the folder can't be written.
+    """
+    check_command(line)
     token = secrets.token_hex(16)
     content = json.dumps(asdict(UserCommand(line=line, folder=str(Path.cwd()))))
     folder = commands_folder()

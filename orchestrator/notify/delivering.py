@@ -144,6 +144,14 @@ def may_be_told(store: Store) -> bool:
     return any(not one.given_up and find_command(one.token) is not None for one in store.undelivered())
 
 
+def teller_at_work(location: StoreLocation) -> bool:
+    """Whether a teller of this host and database is at work: it looks once more before it leaves."""
+    lock = try_lock(_lock_path(location))
+    if lock is not None:
+        os.close(lock)
+    return lock is None
+
+
 def gather(store: Store, notice: Notice) -> Told:
     """A notice with what the database knows of it."""
     sweep = store.sweep(notice.sweep_id)

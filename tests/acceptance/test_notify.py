@@ -86,7 +86,7 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
     hlbq = hlbq_in(tmp_path, monkeypatch, capsys)
     line = f"submit {' '.join(TINY_OPTIONS)} --dataset pystdlib"
-    assert "is empty" in hlbq(f"{line} --notify ''").err
+    assert "is empty" in hlbq(f"{line} --notify ''").err and not list(tmp_path.iterdir())
     done = hlbq(f"{line} --num_runs 2 --notify 'cat >> told'")
     assert done.code == 0, done.err
     shown = hlbq("show --sweep 1").out

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from hlbgpt_core.points import Phase, SavedCheckpoint, Split
+from orchestrator.errors import DatabaseBusyError
 from orchestrator.records import CsvTarget, DeviceReading, Ending, Live, RunFilter
 from orchestrator.runs import Reason, State
 from orchestrator.status.live_view import LiveView
@@ -209,6 +210,25 @@ def test_the_live_view_prints_plain_lines_where_there_is_no_terminal(store: Stor
     (line,) = stream.getvalue().splitlines()
     assert line.startswith("8 runs: 4 pending, 1 running, 2 completed, 1 failed")
     assert "run 4 50% step 70 train" in line
+
+
+def test_a_database_that_does_not_answer_is_said_beside_the_last_look(
+    store: Store, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half_done(store, clock)
+    monkeypatch.setattr("orchestrator.status.live_view.REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr("orchestrator.status.screens.PLAIN_EVERY_SECONDS", 0.0)
+    stream = io.StringIO()
+    view = LiveView(store, 1, stream=stream)
+    view.update()
+
+    def silence(*_: object, **__: object) -> None:
+        raise DatabaseBusyError("no answer", "try again")
+
+    monkeypatch.setattr("orchestrator.status.live_view.read_status", silence)
+    view.update()
+    first, second = stream.getvalue().splitlines()
+    assert second.endswith("the database does not answer") and "1 running" in first and "1 running" in second
 
 
 def test_a_closed_stream_does_not_disturb_whoever_trains(store: Store, clock: VirtualClock) -> None:
