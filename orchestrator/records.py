@@ -340,6 +340,8 @@ class Sendable:
 
 # So often is a notice's command tried by itself; after that a person has to ask for it.
 NOTICE_TRIES = 3
+# Who it is in the events.
+NOTIFIER = "notify"
 
 
 @dataclass(frozen=True, kw_only=True)

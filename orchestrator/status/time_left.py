@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.settings import Settings
-from orchestrator.plan import token_limit
 from orchestrator.records import AttemptRecord, RunFilter, RunRecord, SweepRecord
 from orchestrator.runs import State
 from orchestrator.store import Store
@@ -117,6 +116,8 @@ def _work_ratio(run: RunRecord, speed: _Speed) -> float:
 
 
 def _tokens_to_do(run: RunRecord, train_tokens: int | None) -> int | None:
+    from orchestrator.plan import token_limit  # most looks at a database need no plans
+
     try:
         return token_limit(Settings.from_dict(run.settings), train_tokens=train_tokens)
     except HlbqError:  # settings of another version of the core

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, select, update
 
-from orchestrator.records import Notice, RunRecord
+from orchestrator.records import NOTIFIER, Notice, RunRecord
 from orchestrator.runs import Happening, State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.endings import Author, one_run, record_event
@@ -17,7 +17,6 @@ from orchestrator.store.rows import read_number
 from orchestrator.tables import UNDELIVERED, attempts, notices, runs, sweeps
 
 _ROWS = select(notices, sweeps.c.notify_token, sweeps.c.notify_by).join(sweeps, sweeps.c.id == notices.c.sweep_id)
-_ACTOR = "notify"
 
 
 class NoticeStore(StoreBase):
@@ -68,7 +67,7 @@ class NoticeStore(StoreBase):
             return one_run(connection, min(losses, key=lambda run_id: (losses[run_id], run_id)))
 
     def _record(self, connection: Connection, notice: Notice, action: str, why: str) -> None:
-        author = Author(actor=_ACTOR, now=self._clock())
+        author = Author(actor=NOTIFIER, now=self._clock())
         record_event(connection, author, action, sweep_id=notice.sweep_id, run_id=notice.run_id, why=why)
 
 

@@ -98,4 +98,5 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
         wait_until(lambda: not store.undelivered(), seconds=30, what="both ends are told")
     said = [json.loads(one) for one in (tmp_path / "told").read_text().splitlines()]
     assert [one["sweep"]["counts"]["cancelled"] for one in said] == [2, 3]
+    assert "sweep_ended, try 1" in hlbq("show --sweep 1").out
     assert "0 notices told" in hlbq("notify").err
