@@ -9,6 +9,7 @@ import typer
 from orchestrator.cli.common import DatabaseOption, counted, note
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.errors import DatabaseBusyError
 from orchestrator.records import NewSweep, SweepRecord
 
 if TYPE_CHECKING:
@@ -75,7 +76,12 @@ def notify(
         while watch or (done and may_be_told(store)):
             if watch:
                 time.sleep(WATCH_SECONDS)
-            done = teller.tell_all()
+            try:
+                done = teller.tell_all()
+            except DatabaseBusyError as error:
+                if not watch:
+                    raise
+                note(f"waiting for the database: {error.message}")
         left = [notice for notice in store.undelivered() if not notice.given_up]
     if not done:
         note("another `hlbq notify` is at work on this database")

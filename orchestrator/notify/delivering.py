@@ -9,6 +9,7 @@ import hashlib
 import os
 import shlex
 import socket
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -73,7 +74,7 @@ class Teller:
         `given_up_too` tries once more what was given up.
         """
         again = {notice.id for notice in self._mine() if notice.given_up} if given_up_too else set[int]()
-        lock = try_lock(_lock_path(self.store.location))
+        lock = _try_lock(self.store.location)
         if lock is None:
             return False
         try:
@@ -146,7 +147,7 @@ def may_be_told(store: Store) -> bool:
 
 def teller_at_work(location: StoreLocation) -> bool:
     """Whether a teller of this host and database is at work: it looks once more before it leaves."""
-    lock = try_lock(_lock_path(location))
+    lock = _try_lock(location)
     if lock is not None:
         os.close(lock)
     return lock is None
@@ -182,8 +183,13 @@ def _call(command: UserCommand, told: Told, location: StoreLocation, limit_secon
     return Call(command=command, text=message_text(told), environment=environment, limit_seconds=limit_seconds)
 
 
-def _lock_path(location: StoreLocation) -> Path:
-    folder = commands_folder()
-    make_private_folder(folder)
+def _try_lock(location: StoreLocation) -> int | None:
+    """The lock of this host's teller; None while another holds it."""
     name = f"{socket.gethostname()} {public_location(location)}"
-    return folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
+    file = f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
+    try:
+        folder = commands_folder()
+        make_private_folder(folder)
+        return try_lock(folder / file)
+    except OSError:  # a home on a disk that knows no locks, or can't be written here
+        return try_lock(Path(tempfile.gettempdir()) / f"hlbq-notify-{os.geteuid()}-{file}")

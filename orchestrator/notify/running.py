@@ -56,6 +56,9 @@ def call(given: Call) -> str:
     except subprocess.TimeoutExpired:
         _end_group(process)
         return f"it took longer than {given.limit_seconds:g} s and was ended{words.after_colon()}"
+    except BaseException:  # Ctrl-C: whoever tells it next must not find it still at work
+        _end_group(process)
+        raise
     if code == 0:
         return ""
     how = f"exit code {code}" if code > 0 else f"ended by {_signal_name(-code)}"

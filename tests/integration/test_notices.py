@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import UsageError
+from orchestrator.locks import try_lock
 from orchestrator.notify import commands
 from orchestrator.notify.commands import find_command, keep_command
 from orchestrator.notify.delivering import Teller, Timing, may_be_told
@@ -267,3 +268,20 @@ def test_one_teller_a_host_is_at_work(store: Store, clock: VirtualClock, own_fol
     teller(store, clock, sleep=and_meanwhile).tell_all()
     assert inner and not any(inner)
     assert (own_folder / "told").read_text() == "\n"
+
+
+def test_a_home_that_knows_no_locks_keeps_nobody_from_being_told(
+    store: Store, clock: VirtualClock, own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(store, notify=keep_command(f"cat >> {own_folder}/told"))
+    store.cancel(ALL, "ada")
+    home = commands.commands_folder()
+
+    def lock(path: Path) -> int | None:
+        if path.parent == home:
+            raise OSError(37, "No locks available")
+        return try_lock(path)
+
+    monkeypatch.setattr("orchestrator.notify.delivering.try_lock", lock)
+    monkeypatch.setattr("tempfile.tempdir", str(own_folder))
+    assert teller(store, clock).tell_all() and store.undelivered() == []
