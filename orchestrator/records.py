@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hlbgpt_core.points import Phase, Point, SavedCheckpoint
-from orchestrator.runs import Limits, Reason, Spent, State
+from orchestrator.runs import Happening, Limits, Reason, Spent, State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +51,17 @@ class CsvTarget:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NotifyMark:
+    """That a sweep's user wants to be told. The command itself stays in that user's own folder, named by `token`.
+
+    `by` names user and host, for people.
+    """
+
+    token: str
+    by: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class NewSweep:
     """What one submit makes. `runs` are in the order of their future numbers."""
 
@@ -64,6 +75,7 @@ class NewSweep:
     csv: CsvTarget | None = None
     wandb_project: str = ""
     definition: Mapping[str, Any] = field(default_factory=dict)
+    notify: NotifyMark | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +92,7 @@ class SweepRecord:
     wandb_project: str
     definition: Mapping[str, Any]
     counts: Mapping[State, int]
+    notify_by: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +179,14 @@ class WorkerIdentity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeviceReading:
+    """What a device's driver tells of it; None where it tells nothing."""
+
+    temperature_celsius: float | None = None
+    use_percent: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkerRecord:
     """A worker as stored. `ended_at` is None while it lives; `beat` only ever grows."""
 
@@ -178,6 +199,7 @@ class WorkerRecord:
     ended_at: float | None
     ended_why: str
     run_id: int | None
+    reading: DeviceReading = field(default_factory=DeviceReading)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,3 +336,36 @@ class Sendable:
     run: RunRecord
     points: Sequence[StoredPoint]
     ending: str
+
+
+# So often is a notice's command tried by itself; after that a person has to ask for it.
+NOTICE_TRIES = 3
+# Who it is in the events.
+NOTIFIER = "notify"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """Something that a sweep's user is to be told and was not yet.
+
+    `counts` are the sweep's runs by state when it happened. A notice is its `holder`'s (a host) as long as `tries`
+    keeps changing; `token` names the command.
+    """
+
+    id: int
+    sweep_id: int
+    run_id: int | None
+    fence: int | None
+    happening: Happening
+    at: float
+    counts: Mapping[State, int]
+    holder: str
+    tries: int
+    error: str
+    token: str
+    by: str
+
+    @property
+    def given_up(self) -> bool:
+        """Whether nobody tries it any more unless asked to."""
+        return not self.holder and self.tries >= NOTICE_TRIES

@@ -32,6 +32,13 @@ class Reason(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Happening(StrEnum):
+    """What `--notify` tells of."""
+
+    SWEEP_ENDED = "sweep_ended"
+    RUN_FAILED = "run_failed"
+
+
 class Action(StrEnum):
     """What moves a run from state to state."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import PlanError
+from orchestrator.notify.commands import submit_with_command
 from orchestrator.options import axes_of
 from orchestrator.plan import Plan, make_plan
 from orchestrator.records import Bookkeeping, NewSweep, SweepRecord
@@ -38,6 +39,7 @@ def submit(
     keep_checkpoints: bool = False,
     stall_timeout: float = 600.0,
     max_attempts: int = 2,
+    notify: str | None = None,
 ) -> SweepRecord:
     """Expand settings and seeds into runs, queue them, and return the sweep as stored.
 
@@ -79,18 +81,17 @@ def submit(
     )
     with open_store(db, mode=OpenMode.CREATE) as store:
         plan = _without_existing(plan, store) if skip_existing else plan
-        return store.submit(
-            NewSweep(
-                name=name,
-                note=note,
-                argv=without_credentials(["orchestrator.submit", *sys.argv]),
-                arms=plan.new_arms(),
-                runs=plan.new_runs(),
-                priority=priority,
-                bookkeeping=bookkeeping,
-                definition=definition_of(plan, axes, _not_at_default(options)),
-            )
+        new = NewSweep(
+            name=name,
+            note=note,
+            argv=without_credentials(["orchestrator.submit", *sys.argv]),
+            arms=plan.new_arms(),
+            runs=plan.new_runs(),
+            priority=priority,
+            bookkeeping=bookkeeping,
+            definition=definition_of(plan, axes, _not_at_default(options)),
         )
+        return store.submit(new) if notify is None else submit_with_command(store, new, notify)
 
 
 def _axes(settings: Mapping[str, Any], shape: Shape) -> Axes:

@@ -16,5 +16,16 @@ def without_credentials(arguments: Sequence[str]) -> tuple[str, ...]:
     return tuple(_without_password(argument.encode("utf-8", "backslashreplace").decode()) for argument in arguments)
 
 
+def without_value(option: str, arguments: Sequence[str]) -> tuple[str, ...]:
+    """`arguments` with the value of an option replaced by `***`: a webhook's address is a password too."""
+    found: list[str] = []
+    for argument in arguments:
+        if found and found[-1] == option:
+            found.append(_HIDDEN)
+        else:
+            found.append(f"{option}={_HIDDEN}" if argument.startswith(f"{option}=") else argument)
+    return tuple(found)
+
+
 def _without_password(text: str) -> str:
     return _QUERY.sub(rf"\g<front>{_HIDDEN}", _PASSWORD.sub(rf"\g<front>:{_HIDDEN}@", text))

@@ -2,6 +2,7 @@
 
     sweeps 1 ── n arms 1 ── n runs 1 ── n attempts        workers 1 ── n attempts
                               runs 1 ── n points           sync_marks 1 ── 1 runs (by uid)
+    sweeps 1 ── n notices
     events name sweeps, runs and workers, and hold none of them back.
 
 Times are seconds since the epoch. JSON is kept as compact text: SQLite has no JSON type, and nothing is
@@ -29,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex
 
-from orchestrator.runs import Reason, State
+from orchestrator.runs import Happening, Reason, State
 
 metadata = MetaData()
 
@@ -41,6 +42,7 @@ CLAIMABLE = text("state = 'pending' AND NOT paused AND backoff_until IS NULL")
 RUNNING = text("state = 'running'")
 BACKING_OFF = text("backoff_until IS NOT NULL")
 LIVE = text("ended_at IS NULL")
+UNDELIVERED = text("delivered_at IS NULL")
 
 
 def _partial_index(name: str, where: TextClause, *columns: Any) -> Index:
@@ -55,7 +57,7 @@ def _create_partial_index(create: CreateIndex, compiler: Any, **options: Any) ->
     return f"{statement} WHERE {where}" if where else statement
 
 
-def _one_of(column: str, values: type[State] | type[Reason]) -> CheckConstraint:
+def _one_of(column: str, values: type[State] | type[Reason] | type[Happening]) -> CheckConstraint:
     allowed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({allowed})", name=f"{column}_is_known")
 
@@ -76,6 +78,8 @@ sweeps = Table(
     Column("csv_host", Text),
     Column("wandb_project", Text, nullable=False),
     Column("definition", Text, nullable=False, doc="JSON: how the sweep was asked for"),
+    Column("notify_token", Text, nullable=False, server_default="", doc="names the command in its user's own folder"),
+    Column("notify_by", Text, nullable=False, server_default="", doc="that user and host, for people"),
 )
 
 arms = Table(
@@ -112,6 +116,8 @@ workers = Table(
     Column("beat_at", Float(53), nullable=False, doc="by the worker's wall clock, for people"),
     Column("ended_at", Float(53)),
     Column("ended_why", Text, nullable=False, server_default=""),
+    Column("temperature_celsius", Float(53), doc="of the device at the last beat, where its driver tells"),
+    Column("use_percent", Float(53), doc="likewise"),
 )
 _partial_index("workers_live", LIVE, workers.c.id)
 
@@ -242,3 +248,22 @@ sync_marks = Table(
     Column("planned_fence", Integer, nullable=False, server_default="0", doc="the attempt that wrote that point"),
     Column("told", Text, nullable=False, server_default="", doc="what W&B was told of the run's end"),
 )
+
+# What `--notify` is to tell, written in the transaction in which it happens.
+notices = Table(
+    "notices",
+    metadata,
+    Column("id", BIG, primary_key=True),
+    Column("sweep_id", BIG, ForeignKey("sweeps.id"), nullable=False),
+    Column("run_id", BIG, ForeignKey("runs.id")),
+    Column("fence", Integer, doc="the attempt that failed"),
+    Column("happening", Text, nullable=False),
+    Column("at", Float(53), nullable=False),
+    Column("counts", Text, nullable=False, doc="JSON: the sweep's runs by state at that moment"),
+    Column("holder", Text, nullable=False, server_default="", doc="the host that is telling it just now"),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("error", Text, nullable=False, server_default="", doc="of the last try"),
+    Column("delivered_at", Float(53)),
+    _one_of("happening", Happening),
+)
+_partial_index("notices_undelivered", UNDELIVERED, notices.c.id)

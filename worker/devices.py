@@ -13,12 +13,16 @@ _QUERY = ["nvidia-smi", "--query-gpu=index,name,uuid", "--format=csv,noheader"]
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """A device of this host. `torch_device` is its name inside the trainer, which sees only this one GPU."""
+    """A device of this host. `torch_device` is its name inside the trainer, which sees only this one GPU.
+
+    `uuid` is the driver's name of a GPU; empty for a CPU.
+    """
 
     name: str
     description: str
     torch_device: str
     environment: tuple[tuple[str, str], ...] = ()
+    uuid: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +73,9 @@ def choose_device(gpu: int | None, device: str | None) -> Device:
 def gpu_device(gpu: Gpu) -> Device:
     """The device of one GPU: pinned by its UUID, so that the order of devices can't mislead."""
     pinned = (("CUDA_VISIBLE_DEVICES", gpu.uuid), ("CUDA_DEVICE_ORDER", "PCI_BUS_ID"))
-    return Device(name=f"gpu{gpu.index}", description=gpu.description, torch_device="cuda:0", environment=pinned)
+    return Device(
+        name=f"gpu{gpu.index}", description=gpu.description, torch_device="cuda:0", environment=pinned, uuid=gpu.uuid
+    )
 
 
 def cpu_device() -> Device:

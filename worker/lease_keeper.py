@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 
 from orchestrator.errors import DatabaseBusyError, WorkerGoneError
-from orchestrator.records import RunRecord, WorkerIdentity
+from orchestrator.records import DeviceReading, RunRecord, WorkerIdentity
 from orchestrator.store import Store
 from worker.judge import Judge, Sentence
 from worker.processes import kill_exactly
@@ -27,7 +27,9 @@ class LeaseKeeper:
         clock: Callable[[], float],
         on_fence: Callable[[], None],
         say: Callable[[str], None],
+        reading: Callable[[], DeviceReading] = DeviceReading,
     ) -> None:
+        self._reading = reading
         self._store, self._identity, self._timing, self._clock = store, identity, timing, clock
         self._on_fence, self._say = on_fence, say
         self._judge = Judge(host=identity.host, clock=clock, longest_gap_seconds=2 * timing.beat_seconds)
@@ -72,7 +74,7 @@ class LeaseKeeper:
         """
         started = self._tried_at = self._clock()
         try:
-            self._store.beat(self.worker_id)
+            self._store.beat(self.worker_id, self._reading())
         except DatabaseBusyError:
             # Tried again well before the next beat would be due.
             self._tried_at = self._clock() - self._timing.beat_seconds + self._timing.database_retry_seconds

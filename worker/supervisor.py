@@ -15,11 +15,13 @@ from types import FrameType
 
 from hlbgpt_core.points import Directive
 from orchestrator.errors import DatabaseBusyError, WorkerGoneError
+from orchestrator.notify.side import CLOSE_SECONDS, NotifySide
 from orchestrator.records import Claim, WorkerIdentity
 from orchestrator.runs import Reason, State
 from orchestrator.store import Store
 from worker.attempt import Attempt
 from worker.csv_upkeep import CsvUpkeep
+from worker.device_watch import DeviceWatch
 from worker.devices import Device
 from worker.lease_keeper import LeaseKeeper
 from worker.messages import Direct, Resume
@@ -100,6 +102,8 @@ class Supervisor:
         )
         self._csv = CsvUpkeep(store, hostname=identity.hostname, say=say)
         self._wandb = WandbSide(store, state_folder, say)
+        self._notify = NotifySide(store, say)
+        self._device_watch = DeviceWatch(device.uuid)
         self._stopping = _Stopping()
         self._tally = _Tally()
         self._was_fenced = False
@@ -115,6 +119,7 @@ class Supervisor:
             clock=self._clock,
             on_fence=self._trainers.pause,
             say=self._say,
+            reading=self._device_watch.reading,
         )
         why = "an error of its own"
         try:
@@ -122,7 +127,10 @@ class Supervisor:
         finally:
             self._trainers.close()
             self._keeper.end(why)
+            self._device_watch.close()
             self._csv.close()
+            # Asked to stop, it does not stay for that: the teller goes on by itself.
+            self._notify.close(0.0 if self._stopping.requests else CLOSE_SECONDS)
         return WorkerSummary(
             completed=self._tally.completed,
             failed=self._tally.failed,
@@ -231,6 +239,7 @@ class Supervisor:
             self._take(attempt, self._next_arrival(self._next_duty_in(attempt)))
             self._do_duties(attempt, trainer)
         self._settle(attempt, trainer)
+        self._notify.attend()
 
     def _take(self, attempt: Attempt, arrival: Arrival | None) -> None:
         """Hand what came to the attempt, and whatever else has come with it."""
@@ -261,6 +270,7 @@ class Supervisor:
         """Beat; after a time in which that failed, go on only with a run that is still ours."""
         try:
             self._was_fenced |= self._keeper.beat()
+            self._notify.attend()
         except WorkerGoneError:
             self._say("this worker was taken for dead; what it held was given away")
             self._keeper.register()

@@ -16,6 +16,7 @@ from orchestrator.cli.common import (
     narrowed,
     print_json,
 )
+from orchestrator.cli.notify import tell
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.records import RunFilter
@@ -42,6 +43,7 @@ def cancel(
     chosen = narrowed(runs.to_chosen("hlbq cancel --sweep 3"), sources(Action.CANCEL))
     with database.write() as store:
         _change(store, chosen, "cancel", "cancelled", store.cancel, yes=yes, as_json=as_json)
+        tell(store)  # a sweep may be over with that, and no worker be at work
 
 
 def pause(

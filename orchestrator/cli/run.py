@@ -16,6 +16,7 @@ import typer
 
 from orchestrator.cli.common import DatabaseOption, YesOption, counted, note
 from orchestrator.cli.given import GivenSettings, SweepOptions
+from orchestrator.cli.notify import NotifyOptions, tell
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.submit import ReviewOptions, submit_sweep
 from orchestrator.cli.sweep_command import SweepCommand
@@ -52,6 +53,7 @@ def register(app: typer.Typer) -> None:
 def run(
     settings: GivenSettings,
     sweep: SweepOptions,
+    notify: NotifyOptions,
     review: ReviewOptions,
     where: DeviceOptions,
     local: LocalWorkers,
@@ -64,13 +66,15 @@ def run(
     failed.
     """
     check_output(local.output)
-    stored = submit_sweep(settings, sweep, review, database, yes=yes)
+    stored = submit_sweep(settings, sweep, notify, review, database, yes=yes)
     if stored is None:
         return
     with database.write() as store:
         interrupted = work_off(store, stored, worker_command(where, database, stored), local.workers, where.state_dir)
         counts = store.counts(RunFilter(sweep_ids=(stored.id,)))
         export_table(store, stored, local.output)
+        if notify.notify is not None:
+            tell(store)
     unfinished = counts[State.PENDING] + counts[State.RUNNING]
     if unfinished:
         note(f"{counted(unfinished, 'run')} left; go on with: hlbq worker --sweep {stored.id}")

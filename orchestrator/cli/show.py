@@ -23,7 +23,7 @@ from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.cli.wait import counts_text
 from orchestrator.errors import UsageError
 from orchestrator.options import value_text
-from orchestrator.records import AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord
+from orchestrator.records import NOTIFIER, AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord
 from orchestrator.repeat import repeat_command
 from orchestrator.runs import State
 from orchestrator.shapes import RANGE_MARK
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 SHOWN_EVENTS = 20
 SHOWN_RUNS = 50
+SHOWN_NOTICES = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,11 @@ def show(
             print(write_sweep_file(sweep_file_of(found.definition)), end="")
             return
         runs = list(store.runs(RunFilter(sweep_ids=(found.id,)), limit=None if as_json else SHOWN_RUNS))
-        print_json({"sweep": found, "runs": runs}) if as_json else _print_sweep(found, runs)
+        if as_json:
+            print_json({"sweep": found, "runs": runs})
+            return
+        _print_sweep(found, runs)
+        _print_notices(store, found)
 
 
 def read_story(store: "Store", run: RunRecord) -> RunStory:
@@ -172,6 +177,8 @@ def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord]) -> None:
         print(f"CSV: {sweep.csv.path} on {sweep.csv.host}")
     if sweep.wandb_project:
         print(f"wandb project: {sweep.wandb_project}")
+    if sweep.notify_by:
+        print(f"notifies: {sweep.notify_by}")
     for line in stored_shape(sweep.definition).lines():
         print(line)
     axes: Mapping[str, list[Any]] = sweep.definition.get("axes", {})
@@ -185,6 +192,17 @@ def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord]) -> None:
     total = sum(sweep.counts.values())
     if total > len(runs):
         print(f"and {counted(total - len(runs), 'more run')}")
+
+
+def _print_notices(store: "Store", sweep: SweepRecord) -> None:
+    """How telling the sweep's user went lately."""
+    told = store.events(sweep_id=sweep.id, actor=NOTIFIER, limit=SHOWN_NOTICES) if sweep.notify_by else ()
+    if told:
+        rows = [
+            [when(event.at), f"run {event.run_id}" if event.run_id else "sweep", event.action, event.why]
+            for event in told
+        ]
+        print_table(["when", "of", "what", "why"], rows[::-1])
 
 
 def _run_row(run: RunRecord, swept: Sequence[str]) -> list[str]:

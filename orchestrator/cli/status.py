@@ -1,6 +1,8 @@
 """`hlbq status`: how far everything is."""
 
 import gc
+import io
+import sys
 import time
 from typing import Annotated
 
@@ -31,6 +33,8 @@ def status(
     if watch and as_json:
         raise UsageError("--watch shows and --json prints once", "Leave one of them out.")
     wanted = runs.to_filter()
+    if isinstance(sys.stdout, io.TextIOWrapper) and not as_json:
+        sys.stdout.reconfigure(errors="replace")  # bars and names where the locale has no letters for them
     # Imports make many objects and no garbage: looking for some would take a tenth of this command's time.
     gc.disable()
     try:

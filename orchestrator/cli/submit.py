@@ -9,13 +9,14 @@ import typer
 
 from orchestrator.cli.common import DatabaseOption, JsonOption, YesOption, ask, counted, note, print_json, warn
 from orchestrator.cli.given import GivenSettings, SweepOptions
+from orchestrator.cli.notify import NotifyOptions
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.review import measured_speeds, plan_json, plan_summary, print_review
 from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.errors import DatabaseError, DatabaseMissingError
 from orchestrator.plan import Axes, Plan, make_plan
 from orchestrator.records import NewSweep, SweepRecord
-from orchestrator.secrets import without_credentials
+from orchestrator.secrets import without_credentials, without_value
 from orchestrator.submission import check_place, definition_of
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def register(app: typer.Typer) -> None:
 def submit(
     settings: GivenSettings,
     sweep: SweepOptions,
+    notify: NotifyOptions,
     review: ReviewOptions,
     database: DatabaseOption,
     as_json: JsonOption = False,
@@ -66,6 +68,7 @@ def submit(
 
     hlbq submit sweep.toml --num_runs 5
     """
+    notify.check()
     prepared = prepare_sweep(settings, sweep, review, database, as_json=as_json, yes=yes)
     if prepared is None:
         return
@@ -73,7 +76,7 @@ def submit(
         _say_nothing_to_do(prepared, as_json=as_json)
         return
     with database.create() as store:
-        stored = store.submit(prepared.sweep)
+        stored = notify.store(store, prepared.sweep)
         where = store.location.display
     next_command = f"hlbq worker --db {shlex.quote(where)}" if database.db else "hlbq worker"
     if as_json:
@@ -86,9 +89,16 @@ def submit(
 
 
 def submit_sweep(
-    settings: GivenSettings, sweep: SweepOptions, review: ReviewOptions, database: DatabaseOption, *, yes: bool = False
+    settings: GivenSettings,
+    sweep: SweepOptions,
+    notify: NotifyOptions,
+    review: ReviewOptions,
+    database: DatabaseOption,
+    *,
+    yes: bool = False,
 ) -> SweepRecord | None:
     """Check and store a sweep, and say so on stderr; None where there is nothing to store, as after --dry-run."""
+    notify.check()
     prepared = prepare_sweep(settings, sweep, review, database, yes=yes)
     if prepared is None:
         return None
@@ -96,7 +106,7 @@ def submit_sweep(
         _say_nothing_to_do(prepared, as_json=False)
         return None
     with database.create() as store:
-        stored = store.submit(prepared.sweep)
+        stored = notify.store(store, prepared.sweep)
     note(f"sweep {stored.id}: {plan_summary(prepared.plan)}")
     return stored
 
@@ -164,7 +174,7 @@ def describe_sweep(plan: Plan, axes: Axes, options: SweepOptions) -> NewSweep:
     return NewSweep(
         name=options.name,
         note=options.note,
-        argv=without_credentials(["hlbq", *sys.argv[1:]]),
+        argv=without_credentials(without_value("--notify", ["hlbq", *sys.argv[1:]])),
         arms=plan.new_arms(),
         runs=plan.new_runs(),
         priority=options.priority,

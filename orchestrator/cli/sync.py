@@ -163,7 +163,7 @@ def _report(tally: "Tally", offline: Path | None) -> None:
 
 def _alone_on_this_host(folder: Path) -> bool:
     """Take the lock of the sync that workers start; it lasts as long as the process. Then be no burden to them."""
-    from orchestrator.wandb_sync.holding import try_lock
+    from orchestrator.locks import try_lock
 
     if try_lock(folder / SIDE_LOCK) is None:
         return False

@@ -11,7 +11,7 @@ from typing import Any
 
 from hlbgpt_core.points import Split
 from orchestrator.arms import differing_settings
-from orchestrator.records import AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord, WorkerRecord
+from orchestrator.records import AttemptRecord, EventRecord, Notice, RunFilter, RunRecord, SweepRecord, WorkerRecord
 from orchestrator.runs import State
 from orchestrator.status.time_left import estimate_sweep_seconds, run_seconds_left
 from orchestrator.store import Store
@@ -19,6 +19,7 @@ from orchestrator.store import Store
 # More running runs, or runs of a small sweep, than anybody reads are counted and not listed.
 MOST_RUNNING_SHOWN = 64
 MOST_RUNS_SHOWN = 40
+MOST_FAILED_SHOWN = 5
 MOST_ENDED_WORKERS_SHOWN = 5
 MOST_EVENTS_SHOWN = 5
 SET_ASIDE = "set aside"
@@ -28,7 +29,8 @@ SET_ASIDE = "set aside"
 class SweepStatus:
     """A sweep's counts. `seconds_left` is None where nothing is known of its runs' speed yet.
 
-    `export_command` is set where another host keeps the sweep's CSV up to date, or should.
+    `export_command` is set where another host keeps the sweep's CSV up to date, or should. Notices of --notify that
+    were not told yet wait, or were given up after as many tries; `notice_error` is of the last one.
     """
 
     id: int
@@ -40,20 +42,29 @@ class SweepStatus:
     export_command: str | None
     csv_path: str | None
     csv_host: str | None
+    notify_by: str
+    notices_waiting: int
+    notices_given_up: int
+    notice_error: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunStatus:
-    """A run. `settings` are those in which the sweep's arms differ; losses are in nats a token."""
+    """A run. `settings` are those in which the sweep's arms differ; losses are in nats a token.
+
+    `waits_seconds` is set of a run that backs off after an error.
+    """
 
     id: int
     sweep: int
+    arm: int
     settings: Mapping[str, Any]
     num_params: int
     seed: int
     state: str
     reason: str | None
     paused: bool
+    waits_seconds: float | None
     phase: str | None
     step: int
     epoch: float | None
@@ -71,7 +82,10 @@ class RunStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerStatus:
-    """A worker. `silent` says that its last beat is older than its lease, by this host's clock."""
+    """A worker. `silent` says that its last beat is older than its lease, by this host's clock.
+
+    Temperature and use of its device are of that beat; None where the driver tells none.
+    """
 
     id: int
     hostname: str
@@ -86,6 +100,8 @@ class WorkerStatus:
     ended: bool
     set_aside: bool
     why: str
+    temperature_celsius: float | None
+    use_percent: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +118,11 @@ class EventStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """One moment of a database. `runs` are the running ones and those of the latest sweep, if they are few."""
+    """One moment of a database. `runs` are the running ones and those of the latest sweep: all if they are few,
+    else the first that failed.
+
+    `tokens_per_second` is what all running runs make together.
+    """
 
     database: str
     at: float
@@ -110,6 +130,8 @@ class Status:
     total: int
     sweeps: Sequence[SweepStatus]
     running_total: int
+    backing_off: int
+    tokens_per_second: float
     runs: Sequence[RunStatus]
     workers: Sequence[WorkerStatus]
     events: Sequence[EventStatus]
@@ -132,13 +154,16 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
     workers = [worker for worker in all_workers if worker.ended_at is None]
     runs = _run_statuses(store, shown, sweeps, now)
     left = {run.id: run.seconds_left for run in runs if run.seconds_left is not None}
+    notices = store.undelivered()
     return Status(
         database=store.location.display,
         at=now,
         counts={state.value: counts[state] for state in State},
         total=sum(counts.values()),
-        sweeps=[_sweep_status(store, sweep, running, left, len(workers)) for sweep in sweeps],
+        sweeps=[_sweep_status(store, sweep, running, left, len(workers), notices) for sweep in sweeps],
         running_total=len(running),
+        backing_off=store.backing_off(wanted.sweep_ids) if counts[State.PENDING] else 0,
+        tokens_per_second=sum(run.tokens_per_second for run in running),
         runs=runs,
         workers=[_worker_status(worker, now) for worker in [*workers, *_ended_badly(all_workers, sweeps)]],
         events=[
@@ -176,6 +201,9 @@ def _shown_runs(
         shown |= {run.id: run for run in store.runs(wanted, limit=MOST_RUNS_SHOWN)}
     elif sweeps and sum(sweeps[-1].counts.values()) <= MOST_RUNS_SHOWN:
         shown |= {run.id: run for run in store.runs(RunFilter(sweep_ids=(sweeps[-1].id,)))}
+    elif sweeps and sweeps[-1].counts[State.FAILED]:
+        failed = RunFilter(sweep_ids=(sweeps[-1].id,), states=(State.FAILED,))
+        shown |= {run.id: run for run in store.runs(failed, limit=MOST_FAILED_SHOWN)}
     return [shown[run_id] for run_id in sorted(shown)]
 
 
@@ -183,16 +211,20 @@ def _run_statuses(
     store: Store, runs: Sequence[RunRecord], sweeps: Sequence[SweepRecord], now: float
 ) -> list[RunStatus]:
     swept = {sweep.id: _swept_settings(sweep, runs) for sweep in sweeps}
-    curves = {curve.run_id: curve for curve in store.curves([run.id for run in runs if run.fence], Split.VAL)}
+    losses = store.losses([run.id for run in runs if run.fence], Split.VAL)
     running = [run.id for run in runs if run.state is State.RUNNING]
-    microbatches = {curve.run_id: curve["microbatches"][-1] for curve in store.curves(running, Split.TRAIN)}
-    statuses = []
-    for run in runs:
-        attempt = store.attempts(run.id)[-1] if run.state is State.RUNNING else None
-        curve = curves.get(run.id)
-        losses = [loss for loss in curve["loss"] if loss is not None] if curve else []
-        statuses.append(_run_status(run, swept.get(run.sweep_id, ()), losses, microbatches.get(run.id), attempt, now))
-    return statuses
+    microbatches, attempts = store.last_microbatches(running), store.newest_attempts(running)
+    return [
+        _run_status(
+            run,
+            swept.get(run.sweep_id, ()),
+            losses.get(run.id, ()),
+            microbatches.get(run.id),
+            attempts.get(run.id),
+            now,
+        )
+        for run in runs
+    ]
 
 
 def _swept_settings(sweep: SweepRecord, runs: Sequence[RunRecord]) -> Sequence[str]:
@@ -214,12 +246,14 @@ def _run_status(
     return RunStatus(
         id=run.id,
         sweep=run.sweep_id,
+        arm=run.arm_number,
         settings={name: run.settings.get(name) for name in swept},
         num_params=run.num_params,
         seed=run.seed,
         state=run.state.value,
         reason=run.reason.value if run.reason else None,
         paused=run.paused,
+        waits_seconds=max(run.backoff_until - now, 0.0) if run.backoff_until is not None else None,
         phase=run.phase.value if run.phase else None,
         step=run.step,
         epoch=run.tokens_seen / train_tokens if train_tokens else None,
@@ -237,12 +271,19 @@ def _run_status(
 
 
 def _sweep_status(
-    store: Store, sweep: SweepRecord, running: Sequence[RunRecord], left: Mapping[int, float], workers: int
+    store: Store,
+    sweep: SweepRecord,
+    running: Sequence[RunRecord],
+    left: Mapping[int, float],
+    workers: int,
+    notices: Sequence[Notice],
 ) -> SweepStatus:
     open_runs = sweep.counts[State.PENDING] + sweep.counts[State.RUNNING]
     own = [run for run in running if run.sweep_id == sweep.id]
     elsewhere = sweep.csv is not None and sweep.csv.host != socket.gethostname()
     total = sum(sweep.counts.values())
+    untold = [notice for notice in notices if notice.sweep_id == sweep.id]
+    given_up = sum(notice.given_up for notice in untold)
     return SweepStatus(
         id=sweep.id,
         name=sweep.name,
@@ -253,6 +294,10 @@ def _sweep_status(
         export_command=f"hlbq export results.csv --sweep {sweep.id}" if elsewhere else None,
         csv_path=sweep.csv.path if sweep.csv else None,
         csv_host=sweep.csv.host if sweep.csv else None,
+        notify_by=sweep.notify_by,
+        notices_waiting=len(untold) - given_up,
+        notices_given_up=given_up,
+        notice_error=next((notice.error for notice in reversed(untold) if notice.error), ""),
     )
 
 
@@ -290,4 +335,6 @@ def _worker_status(worker: WorkerRecord, now: float) -> WorkerStatus:
         ended=worker.ended_at is not None,
         set_aside=SET_ASIDE in worker.ended_why,
         why=worker.ended_why,
+        temperature_celsius=worker.reading.temperature_celsius,
+        use_percent=worker.reading.use_percent,
     )

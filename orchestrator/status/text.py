@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from orchestrator.options import value_text
 from orchestrator.runs import State
-from orchestrator.status.reading import RunStatus, Status, SweepStatus, WorkerStatus
-from orchestrator.wording import duration, loss_text, short_count
+from orchestrator.status.reading import EventStatus, RunStatus, Status, SweepStatus, WorkerStatus
+from orchestrator.wording import counted, duration, loss_text, short_count
 
 BAR_WIDTH = 28
 SPARK_WIDTH = 14
 _SPARKS = "▁▂▃▄▅▆▇█"
 _ERROR_WIDTH = 60
+_NAME_WIDTH = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,32 +27,48 @@ class TextTable:
 
     def without_empty_columns(self) -> "TextTable":
         """The table without the columns that are empty throughout."""
-        kept = [place for place in range(len(self.headers)) if any(row[place] for row in self.rows)]
-        rows = [[row[place] for place in kept] for row in self.rows]
-        return TextTable(headers=[self.headers[place] for place in kept], rows=rows, right=self.right)
+        return self._only([place for place in range(len(self.headers)) if any(row[place] for row in self.rows)])
+
+    def fitted(self, width: int, drop: Sequence[str]) -> "TextTable":
+        """The table without its empty columns, and without those named in `drop` as far as it takes to fit `width`."""
+        shown = self.without_empty_columns()
+        for name in drop:
+            if sum(shown.widths()) + 2 * (len(shown.headers) - 1) <= width:
+                break
+            shown = shown._only([place for place, header in enumerate(shown.headers) if header != name])
+        return shown
+
+    def widths(self) -> list[int]:
+        """The width of each column in cells of a terminal."""
+        return [max(map(cell_width, column)) for column in zip(self.headers, *self.rows, strict=True)]
 
     def lines(self) -> list[str]:
         """The table as aligned lines, without empty columns."""
         shown = self.without_empty_columns()
-        cells = [shown.headers, *shown.rows]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        widths = shown.widths()
         flush = [header in self.right for header in shown.headers]
         return [
             "  ".join(
-                cell.rjust(width) if right else cell.ljust(width)
+                " " * (width - cell_width(cell)) * right + cell + " " * (width - cell_width(cell)) * (not right)
                 for cell, width, right in zip(row, widths, flush, strict=True)
             ).rstrip()
-            for row in cells
+            for row in (shown.headers, *shown.rows)
         ]
+
+    def _only(self, places: Sequence[int]) -> "TextTable":
+        rows = [[printable(row[place]) for place in places] for row in self.rows]
+        return TextTable(headers=[self.headers[place] for place in places], rows=rows, right=self.right)
 
 
 def status_lines(status: Status) -> list[str]:
     """The whole status as plain lines."""
     if not status.total:
         return [f"{status.database}: no runs yet. Make some: hlbq submit --help"]
-    lines = [f"{status.database}: {counts_text(status.counts)}", ""]
+    again = f" ({status.backing_off:,} to be tried again)" if status.backing_off else ""
+    speed = f"; {short_count(status.tokens_per_second)} tokens/s" if status.tokens_per_second else ""
+    lines = [printable(f"{status.database}: {counts_text(status.counts)}{again}{speed}"), ""]
     lines += sweeps_table(status.sweeps).lines()
-    lines += csv_notes(status.sweeps)
+    lines += map(printable, sweep_notes(status.sweeps))
     if status.runs:
         lines += ["", *runs_table(status.runs).lines()]
     hidden = status.running_total - sum(run.state == State.RUNNING for run in status.runs)
@@ -80,7 +97,7 @@ def sweeps_table(sweeps: Sequence[SweepStatus], *, most: int = 12) -> TextTable:
     rows = [
         [
             str(sweep.id),
-            sweep.name,
+            _short(sweep.name, _NAME_WIDTH),
             bar(sweep.done / sweep.total if sweep.total else 0.0),
             f"{sweep.done:,}/{sweep.total:,}",
             *(f"{sweep.counts[state]:,}" if sweep.counts[state] else "" for state in states),
@@ -92,13 +109,23 @@ def sweeps_table(sweeps: Sequence[SweepStatus], *, most: int = 12) -> TextTable:
     return TextTable(headers=headers, rows=rows, right=frozenset({"sweep", "done", *states, "left"}))
 
 
-def csv_notes(sweeps: Sequence[SweepStatus]) -> list[str]:
-    """For sweeps whose CSV another host keeps: the command that writes it here."""
-    return [
+def sweep_notes(sweeps: Sequence[SweepStatus]) -> list[str]:
+    """For sweeps whose CSV another host keeps: the command that writes it here. And of people who were not told."""
+    notes = [
         f"sweep {sweep.id}: its CSV {sweep.csv_path} is kept on {sweep.csv_host}; here: {sweep.export_command}"
         for sweep in sweeps
         if sweep.export_command
     ]
+    for sweep in sweeps:
+        error = f" ({sweep.notice_error})" if sweep.notice_error else ""
+        if sweep.notices_given_up:
+            notices = counted(sweep.notices_given_up, "notice")
+            notes.append(f"sweep {sweep.id}: {notices} of {sweep.notify_by} failed{error}; again: hlbq notify")
+        elif sweep.notices_waiting:
+            notices = counted(sweep.notices_waiting, "notice")
+            wait = f"{notices} not told yet{error}"
+            notes.append(f"sweep {sweep.id}: {wait}; workers of {sweep.notify_by} do that, or there: hlbq notify")
+    return notes
 
 
 def runs_table(runs: Sequence[RunStatus]) -> TextTable:
@@ -136,6 +163,8 @@ def state_text(run: RunStatus) -> str:
     """The state, with what else matters of it: the phase, the reason, a pause."""
     if run.state == State.RUNNING:
         return f"running: {run.phase}" if run.phase and run.phase != "train" else "running"
+    if run.state == State.PENDING and run.waits_seconds is not None and not run.paused:
+        return f"pending: again in {duration(run.waits_seconds)}"
     if run.paused and run.state == State.PENDING:
         return "paused"
     return f"{run.state}: {run.reason}" if run.state == State.FAILED and run.reason else run.state
@@ -149,14 +178,31 @@ def workers_table(workers: Sequence[WorkerStatus]) -> TextTable:
             worker.hostname,
             worker.device + (f" ({worker.slot + 1} of {worker.slots})" if worker.slots > 1 else ""),
             worker.device_name,
+            f"{worker.temperature_celsius:.0f} °C" if worker.temperature_celsius is not None else "",
+            f"{worker.use_percent:.0f} %" if worker.use_percent is not None else "",
             f"{duration(worker.beat_age_seconds)} ago",
             str(worker.run) if worker.run else "",
             _worker_note(worker),
         ]
         for worker in workers
     ]
-    headers = ["worker", "host", "device", "device name", "last beat", "holds run", "note"]
-    return TextTable(headers=headers, rows=rows, right=frozenset({"worker", "last beat", "holds run"}))
+    headers = ["worker", "host", "device", "device name", "temperature", "use", "last beat", "holds run", "note"]
+    return TextTable(headers=headers, rows=rows, right=frozenset(headers) - {"host", "device", "device name", "note"})
+
+
+def events_table(events: Sequence[EventStatus], *, now: float) -> TextTable:
+    """The events, newest first; `now` is in seconds since the epoch."""
+    rows = [
+        [
+            f"{duration(max(now - event.at, 0.0))} ago",
+            event.actor,
+            event.action,
+            f"run {event.run}" if event.run else f"sweep {event.sweep}" if event.sweep else "",
+            _short(event.why),
+        ]
+        for event in events
+    ]
+    return TextTable(headers=["when", "who", "what", "of", "why"], rows=rows, right=frozenset({"when"}))
 
 
 def _worker_note(worker: WorkerStatus) -> str:
@@ -186,6 +232,24 @@ def sparkline(values: Sequence[float], width: int = SPARK_WIDTH) -> str:
     return "".join(_SPARKS[round((value - low) * scale)] if math.isfinite(value) else "!" for value in values)
 
 
-def _short(text: str) -> str:
+def cell_width(text: str) -> int:
+    """How many cells of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def printable(text: str) -> str:
+    """A text that moves no cursor and changes no colour, whatever somebody called a sweep."""
+    return (
+        text
+        if text.isprintable()
+        else "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    )
+
+
+def _short(text: str, width: int = _ERROR_WIDTH) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= _ERROR_WIDTH else f"{line[: _ERROR_WIDTH - 1]}…"
+    return line if len(line) <= width else f"{line[: width - 1]}…"

@@ -6,11 +6,12 @@
     claims.py    claim                            readers.py  run, runs, counts, attempts, events
     queue.py     flush, checkpoint, finish        points.py   points one by one
     workers.py   register, beat, reap             curves.py   points as columns
+    glances.py   what status asks for each second
     care.py      info, integrity_check, backup   looks.py    looks at comparisons
-    sync.py      how far W&B was sent each run
+    sync.py      how far W&B was sent each run      notices.py  what --notify is to tell
 
 and beneath them: location.py and engine.py (opening), schema.py (tables and migrations), rows.py and
-filters.py (records to SQL and back), endings.py (what all endings share).
+filters.py (records to SQL and back), endings.py (what all endings share), outbox.py (notices as things happen).
 
 A Store may be used by several threads; each of its methods is one short transaction.
 """
@@ -28,8 +29,10 @@ from orchestrator.store.claims import ClaimStore
 from orchestrator.store.control import ControlStore
 from orchestrator.store.curves import CurveStore
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode, has_wal_fault, make_engine, plain_errors
-from orchestrator.store.location import StoreLocation, check_file, parse_location
+from orchestrator.store.glances import GlanceStore
+from orchestrator.store.location import StoreLocation, check_file, parse_location, public_location
 from orchestrator.store.looks import LookStore
+from orchestrator.store.notices import NoticeStore
 from orchestrator.store.points import PointStore
 from orchestrator.store.queue import QueueStore
 from orchestrator.store.readers import ReaderStore
@@ -38,7 +41,7 @@ from orchestrator.store.sweeps import SweepStore
 from orchestrator.store.sync import SyncStore
 from orchestrator.store.workers import WorkerStore
 
-__all__ = ["OpenMode", "Store", "StoreLocation", "has_wal_fault", "open_store", "parse_location"]
+__all__ = ["OpenMode", "Store", "StoreLocation", "has_wal_fault", "open_store", "parse_location", "public_location"]
 
 
 class Store(
@@ -50,8 +53,10 @@ class Store(
     PointStore,
     CurveStore,
     ReaderStore,
+    GlanceStore,
     LookStore,
     SyncStore,
+    NoticeStore,
     CareStore,
 ):
     """An open database. A context manager; `close` may be called twice."""

@@ -10,6 +10,7 @@ from orchestrator.runs import TERMINAL, Action, Reason, State, sources
 from orchestrator.store.base import StoreBase
 from orchestrator.store.endings import lock_runs
 from orchestrator.store.filters import conditions, one_of
+from orchestrator.store.outbox import note_ends
 from orchestrator.tables import attempts, events, points, runs
 
 _UNFINISHED = runs.c.state.in_([state.value for state in State if state not in TERMINAL])
@@ -34,6 +35,7 @@ class ControlStore(StoreBase):
             connection.execute(update(attempts).where(attempts.c.ended_at.is_(None), exists(newest)).values(**ended))
             values = {"worker_id": None, "backoff_from": None, "backoff_until": None}
             connection.execute(update(runs).where(chosen).values(state=State.CANCELLED.value, **ended, **values))
+            note_ends(connection, chosen, now)
 
         return self._change(wanted, _legal(Action.CANCEL), Action.CANCEL.value, actor, change)
 

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func,
 
 from orchestrator.records import Ending, Lease, RunRecord
 from orchestrator.runs import Reason, Spent, State, Verdict, judge
+from orchestrator.store.outbox import note_end
 from orchestrator.store.rows import RUN_ROWS, read_bookkeeping, run_record, write_number
 from orchestrator.tables import attempts, events, points, runs, sweeps
 
@@ -31,7 +32,7 @@ def end_attempt(connection: Connection, run_id: int, ending: Ending, author: Aut
     """
     row = connection.execute(
         select(runs.c.fence, runs.c.sweep_id, runs.c.errors, runs.c.losses, runs.c.alone)
-        .add_columns(sweeps.c.bookkeeping, attempts.c.shared_slots)
+        .add_columns(sweeps.c.bookkeeping, sweeps.c.notify_token, attempts.c.shared_slots)
         .join(sweeps, sweeps.c.id == runs.c.sweep_id)
         .join(attempts, and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence))
         .where(runs.c.id == run_id)
@@ -54,6 +55,9 @@ def end_attempt(connection: Connection, run_id: int, ending: Ending, author: Aut
     connection.execute(update(runs).where(runs.c.id == run_id).values(**_moved(verdict, ending.reason, author.now)))
     why = ": ".join(part for part in (ending.reason.value, ending.error_type, ending.error_message[:500]) if part)
     record_event(connection, author, verdict.action.value, sweep_id=row.sweep_id, run_id=run_id, why=why)
+    if row.notify_token and not goes_back:
+        failed = (run_id, row.fence) if verdict.state is State.FAILED else None
+        note_end(connection, row.sweep_id, author.now, failed=failed)
     return one_run(connection, run_id)
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError
 from orchestrator.errors import DatabaseCorruptError, DatabaseError, DatabaseMissingError
 
 DEFAULT_FILE = "hlbq.db"
+_SECRET_QUERIES = ("password", "sslpassword")
 SQLITE_HEADER = b"SQLite format 3\x00"
 
 # Their locks or shared memory do not hold between hosts, which WAL needs. 9p and virtiofs are left out on
@@ -98,14 +99,27 @@ def _server_location(text: str) -> StoreLocation:
         raise DatabaseError(
             "the PostgreSQL URL cannot be read", "Write it as postgresql://USER@HOST:PORT/NAME."
         ) from None
-    shown = url.set(drivername="postgresql", password=None, query={})
-    return StoreLocation(dialect="postgresql", path=None, display=shown.render_as_string(), url=url)
+    return StoreLocation(dialect="postgresql", path=None, display=_without_password(url), url=url)
+
+
+def public_location(location: StoreLocation) -> str:
+    """The database's place as a `--db` that works in any folder, without its passwords."""
+    if location.path is not None:
+        return str(location.path)
+    kept = {name: value for name, value in location.url.query.items() if name not in _SECRET_QUERIES}
+    return _without_password(location.url, **kept)
+
+
+def _without_password(url: URL, **query: str | tuple[str, ...]) -> str:
+    # Not url.set(password=None): that leaves it as it is.
+    place = {"username": url.username, "host": url.host, "port": url.port, "database": url.database}
+    return URL.create("postgresql", **place, query=query).render_as_string()  # type: ignore[arg-type]
 
 
 def without_secrets(message: str, location: StoreLocation) -> str:
     """`message` with the URL's passwords blotted out, should a driver repeat them."""
     query = location.url.query
-    secrets = [location.url.password, *(query.get(name) for name in ("password", "sslpassword", "passfile"))]
+    secrets = [location.url.password, *(query.get(name) for name in (*_SECRET_QUERIES, "passfile"))]
     for secret in secrets:
         if isinstance(secret, str) and secret:
             message = message.replace(secret, "***")

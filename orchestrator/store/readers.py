@@ -84,13 +84,17 @@ class ReaderStore(StoreBase):
             query = select(attempts).where(attempts.c.run_id == run_id).order_by(attempts.c.fence)
             return [attempt_record(row) for row in connection.execute(query)]
 
-    def events(self, run_id: int | None = None, sweep_id: int | None = None, limit: int = 100) -> Sequence[EventRecord]:
-        """The newest events, newest first: of one run, of one sweep, or of all."""
+    def events(
+        self, run_id: int | None = None, sweep_id: int | None = None, limit: int = 100, actor: str = ""
+    ) -> Sequence[EventRecord]:
+        """The newest events, newest first: of one run, of one sweep, or of all; with `actor` those of this one."""
         query = select(events).order_by(events.c.id.desc()).limit(limit)
         if run_id is not None:
             query = query.where(events.c.run_id == run_id)
         if sweep_id is not None:
             query = query.where(events.c.sweep_id == sweep_id)
+        if actor:
+            query = query.where(events.c.actor == actor)
         with self._read() as connection:
             return [EventRecord(**row._asdict()) for row in connection.execute(query)]
 

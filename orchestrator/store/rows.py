@@ -13,6 +13,7 @@ from hlbgpt_core.points import Phase, Point, SavedCheckpoint, Split
 from orchestrator.records import (
     AttemptRecord,
     Bookkeeping,
+    DeviceReading,
     RunRecord,
     StoredPoint,
     WorkerIdentity,
@@ -166,7 +167,8 @@ def worker_record(row: Row[Any]) -> WorkerRecord:
     """A row of `workers` with the `run_id` that it holds."""
     names = ["id", "started_at", "beat", "beat_at", "lease_seconds", "ended_at", "ended_why", "run_id"]
     identity = WorkerIdentity(**{name: getattr(row, name) for name in _IDENTITY})
-    return WorkerRecord(identity=identity, **{name: getattr(row, name) for name in names})
+    reading = DeviceReading(temperature_celsius=row.temperature_celsius, use_percent=row.use_percent)
+    return WorkerRecord(identity=identity, reading=reading, **{name: getattr(row, name) for name in names})
 
 
 def write_number(value: float | None) -> str | None:

@@ -41,7 +41,7 @@ class Schema:
     scripts: Path | None = None
 
 
-CURRENT = Schema(head="0002")
+CURRENT = Schema(head="0003")
 
 
 def prepare(engine: Engine, location: StoreLocation, mode: OpenMode, schema: Schema = CURRENT) -> None:

@@ -100,6 +100,8 @@ def _insert_sweep(connection: Connection, new: NewSweep, now: float) -> int:
         csv_host=new.csv.host if new.csv else None,
         wandb_project=new.wandb_project,
         definition=to_json(dict(new.definition)),
+        notify_token=new.notify.token if new.notify else "",
+        notify_by=new.notify.by if new.notify else "",
     )
     return int(connection.execute(row.returning(sweeps.c.id)).scalar_one())
 
@@ -158,4 +160,5 @@ def _sweep_record(row: Row[Any], counts: Mapping[State, int]) -> SweepRecord:
         wandb_project=row.wandb_project,
         definition=json.loads(row.definition),
         counts=counts,
+        notify_by=row.notify_by,
     )

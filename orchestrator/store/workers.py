@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Select, and_, insert, select, update
 
 from orchestrator.errors import WorkerGoneError
-from orchestrator.records import DeviceEnding, RunRecord, WorkerIdentity, WorkerRecord
+from orchestrator.records import DeviceEnding, DeviceReading, RunRecord, WorkerIdentity, WorkerRecord
 from orchestrator.runs import Reason
 from orchestrator.store.base import StoreBase
 from orchestrator.store.endings import Author, lose_held_runs, record_event
@@ -32,13 +32,16 @@ class WorkerStore(StoreBase):
             record_event(connection, author, "start", why=f"{identity.device} on {identity.hostname}")
             return worker_id
 
-    def beat(self, worker_id: int) -> int:
-        """Prolong the worker's lease; returns the new count. Raises WorkerGoneError if its row was ended."""
+    def beat(self, worker_id: int, reading: DeviceReading = DeviceReading()) -> int:  # noqa: B008 (frozen)
+        """Prolong the worker's lease, and note how its device is; returns the new count.
+
+        Raises WorkerGoneError if its row was ended.
+        """
         with self._write() as connection:
             count = connection.execute(
                 update(workers)
                 .where(workers.c.id == worker_id, workers.c.ended_at.is_(None))
-                .values(beat=workers.c.beat + 1, beat_at=self._clock())
+                .values(beat=workers.c.beat + 1, beat_at=self._clock(), **asdict(reading))
                 .returning(workers.c.beat)
             ).scalar_one_or_none()
         if count is None:

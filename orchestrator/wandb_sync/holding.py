@@ -6,7 +6,6 @@ changed for a full lease, by the reader's own monotonic clock.
 """
 
 import contextlib
-import fcntl
 import os
 import secrets
 import shutil
@@ -17,23 +16,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hlbgpt_core.errors import HlbqError
+from orchestrator.locks import try_lock
 from orchestrator.records import SyncMark
 from orchestrator.state_folder import make_private_folder
 from orchestrator.store import Store
 
 _PROCESSES = "processes"
 _LOCK = "lock"
-
-
-def try_lock(path: Path) -> int | None:
-    """Take the lock file; None if another process holds it. The descriptor holds it until it is closed."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 class OwnFolder:

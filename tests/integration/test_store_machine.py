@@ -22,8 +22,8 @@ from hypothesis.stateful import (
 
 from hlbgpt_core.points import SavedCheckpoint, Split
 from orchestrator.errors import FencedError, WorkerGoneError
-from orchestrator.records import Lease, RunFilter
-from orchestrator.runs import TERMINAL, Limits, Reason, Spent, State, judge
+from orchestrator.records import Lease, NotifyMark, RunFilter
+from orchestrator.runs import TERMINAL, Happening, Limits, Reason, Spent, State, judge
 from orchestrator.store import Store
 from orchestrator.tables import metadata, runs
 from tests.conftest import VirtualClock
@@ -96,8 +96,11 @@ class QueueMachine(RuleBasedStateMachine):
         super().__init__()
         self.store, self.clock = store, clock
         empty(store)
-        submit(self.store, depths=(2, 4), seeds=RUNS // 2, limits=LIMITS)
+        mark = NotifyMark(token="0" * 32, by="ada on here")
+        submit(self.store, depths=(2, 4), seeds=RUNS // 2, limits=LIMITS, notify=mark)
         self.runs = {number: ModelRun() for number in range(1, RUNS + 1)}
+        self.states = dict.fromkeys(self.runs, State.PENDING)
+        self.notices: list[tuple[Happening, int | None]] = []
         self.beats: dict[int, int] = {}
         self.ended: set[int] = set()
 
@@ -289,6 +292,15 @@ class QueueMachine(RuleBasedStateMachine):
             assert places[number] == run.points
         counted = self.store.counts(ALL)
         assert counted == {state: sum(run.state is state for run in self.runs.values()) for state in State}
+
+    @invariant()
+    def each_failure_and_each_end_of_the_sweep_is_noted_once(self) -> None:
+        changed = [(number, run.state) for number, run in self.runs.items() if run.state is not self.states[number]]
+        self.states |= dict(changed)
+        self.notices += [(Happening.RUN_FAILED, number) for number, state in changed if state is State.FAILED]
+        ended = any(state in TERMINAL for _, state in changed) and TERMINAL.issuperset(self.states.values())
+        self.notices += [(Happening.SWEEP_ENDED, None)] if ended else []
+        assert [(one.happening, one.run_id) for one in self.store.undelivered()] == self.notices
 
     @invariant()
     def one_live_fence_a_run_held_by_a_live_worker(self) -> None:

@@ -1,15 +1,15 @@
 """Make the database that tests/migration keeps of the program's schema: `python -m tests.migration.make_database`.
 
 Run it once when a schema is released, and keep the file for good. It holds a run in every state, points with
-numbers that are not finite, checkpoints, two attempts at one run, a worker that was taken for dead, and a run that
-was sent to W&B.
+numbers that are not finite, checkpoints, two attempts at one run, a worker that was taken for dead, a run that
+was sent to W&B, and a notice that could not be told.
 """
 
 import math
 from pathlib import Path
 
 from hlbgpt_core.points import Split
-from orchestrator.records import CsvTarget, RunFilter
+from orchestrator.records import CsvTarget, DeviceReading, NotifyMark, RunFilter
 from orchestrator.runs import Limits, Reason
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.store.schema import CURRENT
@@ -22,7 +22,8 @@ FOLDER = Path(__file__).parent
 def fill(store: Store, clock: VirtualClock) -> None:
     """Let a sweep of six runs see everything once."""
     target = CsvTarget(path="/home/ada/results.csv", append=False, host="here")
-    submit(store, depths=(2, 4, 8), seeds=2, name="first", csv=target, limits=Limits(max_attempts=1))
+    mark = NotifyMark(token="0123456789abcdef", by="ada on here")
+    submit(store, depths=(2, 4, 8), seeds=2, name="first", csv=target, limits=Limits(max_attempts=1), notify=mark)
     first, second = register(store, 1), register(store, 2, device="cuda:0")
 
     finished = claim(store, first).lease
@@ -45,6 +46,12 @@ def fill(store: Store, clock: VirtualClock) -> None:
     store.cancel(RunFilter(run_ids=(4,)), "user")
     store.pause(RunFilter(run_ids=(5,)), "user")
     store.set_priority(RunFilter(run_ids=(6,)), 7, "user")
+
+    store.beat(first, DeviceReading(temperature_celsius=61.0, use_percent=98.0))
+    [notice] = store.undelivered()
+    held = store.take_notice(notice, "here", tries=1)
+    assert held is not None
+    store.notice_failed(held, "exit code 7")
 
     uid = finished_uid(store)
     store.take_sync(uid, "a sync")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import DatabaseBusyError, WorkerGoneError
-from orchestrator.records import WorkerIdentity, WorkerRecord
+from orchestrator.records import DeviceReading, WorkerIdentity, WorkerRecord
 from tests.faults.harness import wait_until
 from worker.lease_keeper import LeaseKeeper
 from worker.timing import Timing
@@ -36,7 +36,7 @@ class FakeStore:
         self.registered += 1
         return self.registered
 
-    def beat(self, worker_id: int) -> int:
+    def beat(self, worker_id: int, reading: DeviceReading) -> int:
         if self.busy:
             raise DatabaseBusyError("the database is locked")
         if self.gone:
@@ -97,9 +97,9 @@ def test_beats_that_do_not_get_through_end_in_a_fence_and_the_next_that_does_lif
 def test_a_beat_counts_from_when_it_was_sent(bench: Bench) -> None:
     beat = bench.store.beat
 
-    def slow_beat(worker_id: int) -> int:
+    def slow_beat(worker_id: int, reading: DeviceReading) -> int:
         bench.clock.now += 0.15
-        return beat(worker_id)
+        return beat(worker_id, reading)
 
     bench.store.beat = slow_beat  # type: ignore[method-assign]
     bench.keeper.beat()

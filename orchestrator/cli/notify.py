@@ -1,0 +1,101 @@
+"""`hlbq notify`, and the option `--notify` of submit and run."""
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.common import DatabaseOption, counted, note
+from orchestrator.cli.option_groups import OptionGroup, grouped
+from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.errors import DatabaseBusyError
+from orchestrator.records import NewSweep, SweepRecord
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+
+WATCH_SECONDS = 5.0
+TELL_SECONDS = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotifyOptions(OptionGroup):
+    """Whom to tell. Not an option of sweep files: a command that runs by itself is typed."""
+
+    notify: Annotated[
+        str | None,
+        typer.Option(
+            "--notify",
+            metavar="CMD",
+            help="Run this command when a run fails or the sweep ends, with JSON on its standard input.",
+            rich_help_panel="Output",
+        ),
+    ] = None
+
+    def check(self) -> None:
+        """Raise UsageError for a line that can be no command, before anything is made."""
+        if self.notify is not None:
+            from orchestrator.notify.commands import check_command
+
+            check_command(self.notify)
+
+    def store(self, store: "Store", sweep: NewSweep) -> SweepRecord:
+        """Submit the sweep, its command kept for whoever will call it. Raises UsageError where it can't be kept."""
+        if self.notify is None:
+            return store.submit(sweep)
+        from orchestrator.notify.commands import submit_with_command
+
+        stored = submit_with_command(store, sweep, self.notify)
+        if store.location.path is None:
+            note("note: workers that share your home folder call the --notify command; else: hlbq notify --watch")
+        return stored
+
+
+def register(app: typer.Typer) -> None:
+    """Add `hlbq notify`."""
+    app.command("notify", cls=VariadicCommand)(grouped(notify))
+
+
+def notify(
+    database: DatabaseOption,
+    watch: Annotated[bool, typer.Option("--watch", help="Stay, and call commands as things happen.")] = False,
+    by_workers: Annotated[bool, typer.Option("--by_workers", hidden=True, help="As workers start it.")] = False,
+) -> None:
+    """Call the commands of --notify for what nobody was told yet.
+
+    Workers do that by themselves. This is for commands that failed three times, and for machines whose workers do not
+    share your home folder. Exit code 1 if a command failed again.
+    """
+    from orchestrator.notify.delivering import Teller, may_be_told
+
+    with database.write() as store:
+        teller = Teller(store=store, say=note)
+        done = teller.tell_all(given_up_too=not by_workers)
+        # What came while another teller held the lock, or after the last look, is told before this one leaves.
+        while watch or (done and may_be_told(store)):
+            if watch:
+                time.sleep(WATCH_SECONDS)
+            try:
+                done = teller.tell_all()
+            except DatabaseBusyError as error:
+                if not watch:
+                    raise
+                note(f"waiting for the database: {error.message}")
+        left = [notice for notice in store.undelivered() if not notice.given_up]
+    if not done:
+        note("another `hlbq notify` is at work on this database")
+        return
+    for who in sorted({notice.by for notice in left}):
+        theirs = sum(notice.by == who for notice in left)
+        note(f"{counted(theirs, 'notice')} of {who}: `hlbq notify` there calls the command")
+    note(f"{counted(teller.tally.told, 'notice')} told")
+    if teller.tally.given_up:
+        raise typer.Exit(1)
+
+
+def tell(store: "Store") -> None:
+    """Have what waits told by a process of its own, and give it a moment."""
+    from orchestrator.notify.side import NotifySide
+
+    NotifySide(store, note).close(TELL_SECONDS)

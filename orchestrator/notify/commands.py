@@ -1,0 +1,108 @@
+"""The commands of `--notify`, in the folder of the user who typed them; the database holds a token that names the file.
+
+Whoever can write to a database can have no command run by that: a worker runs what its own user's folder holds. With
+a home folder that several machines share, each of them can tell; and no webhook's address stands in the database.
+"""
+
+import getpass
+import json
+import os
+import re
+import secrets
+import socket
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import UsageError
+from orchestrator.records import NewSweep, NotifyMark, SweepRecord
+from orchestrator.state_folder import make_private_folder
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+
+_TOKEN = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserCommand:
+    """A line for the shell, and the folder in which it was typed."""
+
+    line: str
+    folder: str
+
+
+def commands_folder() -> Path:
+    """`hlbq/notify` in the user's folder of settings: `$XDG_CONFIG_HOME`, else `~/.config`.
+
+    Raises UsageError for a user without a home.
+    """
+    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    try:
+        return Path(base).expanduser() / "hlbq" / "notify"
+    except RuntimeError:
+        raise UsageError(
+            "--notify: this user has no home folder to keep commands in", "export XDG_CONFIG_HOME=/path/to/folder"
+        ) from None
+
+
+def check_command(line: str) -> None:
+    """Raise UsageError for a line that is empty or not text."""
+    if not line.strip():
+        raise UsageError("--notify: the command is empty", "For instance: --notify 'mail -s hlbq ada@example.org'")
+    if "\0" in line or any(0xD800 <= ord(character) <= 0xDFFF for character in line):
+        raise UsageError(f"--notify: {line!r} is not UTF-8", "Use plain text, and an UTF-8 locale.")
+
+
+def keep_command(line: str) -> NotifyMark:
+    """Keep a command for a sweep about to be submitted, readable by its user alone.
+
+    Raises UsageError for a line that is no command, and where the folder can't be written.
+    """
+    check_command(line)
+    token = secrets.token_hex(16)
+    content = json.dumps(asdict(UserCommand(line=line, folder=str(Path.cwd()))))
+    folder = commands_folder()
+    try:
+        make_private_folder(folder)
+        path = folder / f"{token}.json"
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UsageError(
+            f"--notify: the command can't be kept in '{folder}': {error.strerror or error}",
+            "Mend the rights there, or name another folder: export XDG_CONFIG_HOME=/path/to/folder",
+        ) from None
+    return NotifyMark(token=token, by=f"{_user()} on {socket.gethostname()}")
+
+
+def submit_with_command(store: "Store", sweep: NewSweep, line: str) -> SweepRecord:
+    """Submit a sweep whose user is told by the command `line`. Raises UsageError where that can't be kept."""
+    mark = keep_command(line)
+    try:
+        return store.submit(replace(sweep, notify=mark))
+    except BaseException:
+        (commands_folder() / f"{mark.token}.json").unlink(missing_ok=True)
+        raise
+
+
+def find_command(token: str) -> UserCommand | None:
+    """The command that a token names, if this user typed it here; None for everybody else's."""
+    if not _TOKEN.fullmatch(token):
+        return None  # a token out of a database is a name, never a path
+    path = commands_folder() / f"{token}.json"
+    try:
+        if path.stat().st_uid != os.geteuid():
+            return None
+        return UserCommand(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number without a name
+        return "unknown"

@@ -1,0 +1,195 @@
+"""Tells what waits: calls the user's command for each notice, and marks it once that has succeeded.
+
+A notice is told at least once. One teller a host and database is at work, which a lock of the kernel's sees to; so a
+notice that this host holds is a dead teller's and free at once. One that another host holds is free when it has not
+changed for a full lease, by this process's own monotonic clock.
+"""
+
+import hashlib
+import os
+import shlex
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from hlbgpt_core.errors import HlbqError
+from orchestrator.errors import DatabaseBusyError
+from orchestrator.locks import try_lock
+from orchestrator.notify.commands import UserCommand, commands_folder, find_command
+from orchestrator.notify.message import Told, message_text, summary
+from orchestrator.notify.running import LIMIT_SECONDS, Call, call
+from orchestrator.records import NOTICE_TRIES, Notice
+from orchestrator.runs import Happening
+from orchestrator.state_folder import make_private_folder
+from orchestrator.store import Store, StoreLocation, public_location
+
+# Longer than a holder goes without a change: the limit of a call, and what ending a command takes.
+LEASE_SECONDS = LIMIT_SECONDS + 30.0
+WAITS_SECONDS = (5.0, 30.0)
+POLL_SECONDS = 1.0
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Seconds a teller lives by; tests shorten them."""
+
+    limit: float = LIMIT_SECONDS
+    lease: float = LEASE_SECONDS
+    waits: tuple[float, ...] = WAITS_SECONDS
+    poll: float = POLL_SECONDS
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What a teller did: notices told, and notices that it gave up."""
+
+    told: int = 0
+    given_up: int = 0
+
+
+@dataclass(kw_only=True)
+class Teller:
+    """Tells the notices whose commands this user keeps here. Raises DatabaseError where the database fails for good."""
+
+    store: Store
+    say: Callable[[str], None]
+    host: str = field(default_factory=socket.gethostname)
+    timing: Timing = field(default_factory=Timing)
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    tally: Tally = field(default_factory=Tally)
+    # By sweep: a command that has just failed is left alone for a while. By notice: since when it looks so.
+    _not_before: dict[int, float] = field(default_factory=dict)
+    _seen: dict[int, tuple[str, int, float]] = field(default_factory=dict)
+
+    def tell_all(self, *, given_up_too: bool = False) -> bool:
+        """Tell until nothing is left that may be told; False, at once, where another teller of this host is at work.
+
+        `given_up_too` tries once more what was given up.
+        """
+        again = {notice.id for notice in self._mine() if notice.given_up} if given_up_too else set[int]()
+        lock = _try_lock(self.store.location)
+        if lock is None:
+            return False
+        try:
+            while waiting := [one for one in self._mine() if not one.given_up or one.id in again]:
+                due = [one for one in waiting if self._is_due(one)]
+                if not due:
+                    self.sleep(self.timing.poll)
+                    continue
+                again.discard(due[0].id)
+                self._tell(due[0])
+        finally:
+            os.close(lock)
+        return True
+
+    def _mine(self) -> list[Notice]:
+        notices = self._insist(self.store.undelivered)
+        return [notice for notice in notices if find_command(notice.token) is not None]
+
+    def _is_due(self, notice: Notice) -> bool:
+        now = self.clock()
+        if now < self._not_before.get(notice.sweep_id, now):
+            return False
+        if not notice.holder or notice.holder == self.host:
+            return True
+        holder, tries, since = self._seen.get(notice.id, ("", 0, now))
+        if (holder, tries) != (notice.holder, notice.tries):
+            self._seen[notice.id] = (notice.holder, notice.tries, now)
+            return False
+        return now - since >= self.timing.lease
+
+    def _tell(self, seen: Notice) -> None:
+        """One try of one notice."""
+        # What was given up, or died with its teller at the last try, begins anew.
+        tries = seen.tries + 1 if seen.tries < NOTICE_TRIES else 1
+        held = self._insist(lambda: self.store.take_notice(seen, self.host, tries=tries))
+        command = find_command(seen.token)
+        if held is None or command is None:
+            return
+        told = self._insist(lambda: gather(self.store, held))
+        error = call(_call(command, told, self.store.location, self.timing.limit))
+        if not error:
+            self._insist(lambda: self.store.notice_told(held))
+            self.tally.told += 1
+            self.say(f"told: {summary(told)}")
+            return
+        self._insist(lambda: self.store.notice_failed(held, error))
+        last = held.tries >= NOTICE_TRIES
+        self.tally.given_up += last
+        self.say(f"try {held.tries} of {NOTICE_TRIES} failed ({error}): {summary(told)}")
+        if not last:
+            wait = self.timing.waits[min(held.tries, len(self.timing.waits)) - 1]
+            self._not_before[held.sweep_id] = self.clock() + wait
+
+    def _insist(self, ask: Callable[[], Result]) -> Result:
+        """Ask the database until it answers: what was told must not be forgotten because of a moment."""
+        until = self.clock() + self.timing.lease
+        while True:
+            try:
+                return ask()
+            except DatabaseBusyError:
+                if self.clock() > until:
+                    raise
+                self.sleep(self.timing.poll)
+
+
+def may_be_told(store: Store) -> bool:
+    """Whether a notice waits whose command this user keeps here."""
+    return any(not one.given_up and find_command(one.token) is not None for one in store.undelivered())
+
+
+def teller_at_work(location: StoreLocation) -> bool:
+    """Whether a teller of this host and database is at work: it looks once more before it leaves."""
+    lock = _try_lock(location)
+    if lock is not None:
+        os.close(lock)
+    return lock is None
+
+
+def gather(store: Store, notice: Notice) -> Told:
+    """A notice with what the database knows of it."""
+    sweep = store.sweep(notice.sweep_id)
+    if sweep is None:
+        raise HlbqError(f"the sweep {notice.sweep_id} of a notice is not there", "hlbq db check")
+    run = store.run(notice.run_id) if notice.run_id is not None else None
+    attempts = store.attempts(run.id) if run else []
+    failed = notice.happening is Happening.RUN_FAILED and run is not None
+    what = f"show {notice.run_id}" if failed else f"status --sweep {sweep.id}"
+    place = public_location(store.location)
+    return Told(
+        notice=notice,
+        sweep=sweep,
+        run=run,
+        attempt=next((one for one in attempts if one.fence == notice.fence), None),
+        best=store.best_run(sweep.id),
+        database=place,
+        next_command=f"hlbq {what} --db {shlex.quote(place)}",
+    )
+
+
+def _call(command: UserCommand, told: Told, location: StoreLocation, limit_seconds: float) -> Call:
+    environment = {
+        "HLBQ_EVENT": told.notice.happening.value,
+        "HLBQ_SUMMARY": summary(told),
+        "HLBQ_DB": public_location(location),
+    }
+    return Call(command=command, text=message_text(told), environment=environment, limit_seconds=limit_seconds)
+
+
+def _try_lock(location: StoreLocation) -> int | None:
+    """The lock of this host's teller; None while another holds it."""
+    name = f"{socket.gethostname()} {public_location(location)}"
+    file = f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
+    try:
+        folder = commands_folder()
+        make_private_folder(folder)
+        return try_lock(folder / file)
+    except OSError:  # a home on a disk that knows no locks, or can't be written here
+        return try_lock(Path(tempfile.gettempdir()) / f"hlbq-notify-{os.geteuid()}-{file}")

@@ -1,0 +1,113 @@
+"""What a notice says: one JSON object, and a line for people. Pure."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.records import AttemptRecord, Notice, RunRecord, SweepRecord
+from orchestrator.runs import Happening, State
+from orchestrator.wording import counted
+
+# Changed where a key changes its name or meaning; further keys may come under the same number.
+SCHEMA = 1
+_LONGEST_ERROR = 4_000
+_LONGEST_LINE = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """A notice with what the database knows of it. `attempt` is the one that failed, of a run that failed."""
+
+    notice: Notice
+    sweep: SweepRecord
+    run: RunRecord | None
+    attempt: AttemptRecord | None
+    best: RunRecord | None
+    database: str
+    next_command: str
+
+
+def message(told: Told) -> Mapping[str, Any]:
+    """The JSON object: every key is there for every event, `null` where it does not apply."""
+    counts = told.notice.counts
+    return {
+        "schema": SCHEMA,
+        "id": f"{told.sweep.uid}-{told.notice.id}",
+        "event": told.notice.happening.value,
+        "at": told.notice.at,
+        "summary": summary(told),
+        "sweep": {
+            "number": told.sweep.id,
+            "uid": told.sweep.uid,
+            "name": told.sweep.name,
+            "note": told.sweep.note,
+            "counts": {state.value: counts.get(state, 0) for state in State},
+            "total": sum(counts.values()),
+        },
+        "run": _failed_run(told.run, told.attempt, told.sweep) if told.run and told.attempt else None,
+        "best": _best_run(told.best, told.sweep) if told.best else None,
+        "database": told.database,
+        "next_command": told.next_command,
+    }
+
+
+def message_text(told: Told) -> str:
+    """The message as one line of strict JSON."""
+    return json.dumps(message(told), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def summary(told: Told) -> str:
+    """The notice in one line without control characters."""
+    name = f"sweep {told.sweep.id}" + (f" '{told.sweep.name}'" if told.sweep.name else "")
+    if told.notice.happening is Happening.RUN_FAILED and told.run and told.attempt:
+        values = ", ".join(f"{key}={value}" for key, value in _swept(told.run, told.sweep).items())
+        arm = f"{values}, seed {told.run.seed}" if values else f"seed {told.run.seed}"
+        failed = f"run {told.run.id} of {name} failed ({told.attempt.reason}; {arm})"
+        return _one_line(
+            ": ".join(part for part in (failed, told.attempt.error_type, told.attempt.error_message) if part)
+        )
+    counts = ", ".join(f"{number:,} {state}" for state in State if (number := told.notice.counts.get(state, 0)))
+    best = ""
+    if told.best is not None and told.best.last_val_loss is not None:
+        best = f"; best validation loss {told.best.last_val_loss:.4f} (run {told.best.id})"
+    return _one_line(f"{name} ended: {counted(sum(told.notice.counts.values()), 'run')}, {counts}{best}")
+
+
+def _failed_run(run: RunRecord, attempt: AttemptRecord, sweep: SweepRecord) -> Mapping[str, Any]:
+    return {
+        "number": run.id,
+        "uid": run.uid,
+        "arm": run.arm_number,
+        "swept": _swept(run, sweep),
+        "settings": dict(run.settings),
+        "seed": run.seed,
+        "attempts": attempt.fence,
+        "step": attempt.step,
+        "reason": attempt.reason.value if attempt.reason else None,
+        "error_type": attempt.error_type,
+        "error_message": attempt.error_message[:_LONGEST_ERROR],
+    }
+
+
+def _best_run(run: RunRecord, sweep: SweepRecord) -> Mapping[str, Any]:
+    loss = run.last_val_loss
+    return {
+        "val_loss": loss if loss is not None and math.isfinite(loss) else None,
+        "run": run.id,
+        "arm": run.arm_number,
+        "swept": _swept(run, sweep),
+        "seed": run.seed,
+    }
+
+
+def _swept(run: RunRecord, sweep: SweepRecord) -> dict[str, Any]:
+    """The run's values of the settings that the sweep varies."""
+    axes: Mapping[str, Any] = sweep.definition.get("axes", {})
+    return {name: run.settings.get(name) for name, values in axes.items() if len(values) > 1}
+
+
+def _one_line(text: str) -> str:
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 1]}…"

@@ -1,0 +1,114 @@
+"""One call of a user's command: JSON on its standard input, a limit on its time, and never an exception."""
+
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import IO
+
+from orchestrator.notify.commands import UserCommand
+
+LIMIT_SECONDS = 60.0
+_GRACE_SECONDS = 2.0
+_LONGEST_TAIL = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """What a command is called with. `environment` comes on top of this process's own."""
+
+    command: UserCommand
+    text: str
+    environment: Mapping[str, str]
+    limit_seconds: float = LIMIT_SECONDS
+
+
+def call(given: Call) -> str:
+    """Call the command in a process group of its own; returns what went wrong, empty where it succeeded.
+
+    Past the limit the whole group is ended.
+    """
+    try:
+        # A file, not a pipe: a command that does not read it holds nobody up.
+        with tempfile.TemporaryFile() as told:
+            told.write(given.text.encode())
+            told.seek(0)
+            process = subprocess.Popen(
+                # Bytes: whatever this machine's locale, names come through as UTF-8.
+                [b"/bin/sh", b"-c", given.command.line.encode()],
+                cwd=_folder(given.command.folder),
+                env=dict(os.environb) | {name.encode(): value.encode() for name, value in given.environment.items()},
+                stdin=told,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+    except OSError as error:
+        return f"it could not be started: {error.strerror or error}"
+    assert process.stdout is not None  # it was asked for
+    words = _LastWords(process.stdout)
+    try:
+        code = process.wait(timeout=given.limit_seconds)
+    except subprocess.TimeoutExpired:
+        _end_group(process)
+        return f"it took longer than {given.limit_seconds:g} s and was ended{words.after_colon()}"
+    except BaseException:  # Ctrl-C: whoever tells it next must not find it still at work
+        _end_group(process)
+        raise
+    if code == 0:
+        return ""
+    how = f"exit code {code}" if code > 0 else f"ended by {_signal_name(-code)}"
+    return f"{how}{words.after_colon()}"
+
+
+class _LastWords:
+    """The end of what a command prints, read so that it never waits for a reader."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._pipe = pipe
+        self._kept: deque[bytes] = deque(maxlen=_LONGEST_TAIL)
+        self._thread = threading.Thread(target=self._read, name="last-words", daemon=True)
+        self._thread.start()
+
+    def after_colon(self) -> str:
+        """`: what it printed last`, in one line; empty where it printed nothing."""
+        self._thread.join(timeout=1.0)  # a process that it left behind may hold the pipe for ever
+        text = b"".join(list(self._kept))[-_LONGEST_TAIL:].decode(errors="replace")
+        line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+        return f": {line}" if line else ""
+
+    def _read(self) -> None:
+        try:
+            while chunk := os.read(self._pipe.fileno(), 65_536):
+                self._kept.append(chunk[-_LONGEST_TAIL:])
+        except OSError:
+            pass
+
+
+def _folder(folder: str) -> str | None:
+    """The folder in which the command was typed; the user's own where this machine has not got it."""
+    return folder if os.path.isdir(folder) else os.path.expanduser("~")  # noqa: PTH112, PTH111
+
+
+def _end_group(process: "subprocess.Popen[bytes]") -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except (ProcessLookupError, PermissionError):
+            break
+        try:
+            process.wait(timeout=_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+    process.wait()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

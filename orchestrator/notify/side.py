@@ -1,0 +1,80 @@
+"""Has a `hlbq notify` at work beside a worker, a cancel or a run, while there is something to tell.
+
+That is a process of its own that outlives whoever started it: a command that hangs or crashes changes nothing for
+training. Looking whether one is wanted is done in a thread, since the user's folder may be on a disk that does not
+answer. What one look misses, the next look of any worker finds.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+
+from hlbgpt_core.errors import HlbqError
+from orchestrator.notify.delivering import may_be_told, teller_at_work
+from orchestrator.store import Store
+
+# So long does a process that ends anyway wait for the teller: batch systems end what their job leaves behind.
+CLOSE_SECONDS = 10.0
+
+
+class NotifySide:
+    """Starts the teller where one is wanted, as one process sees it."""
+
+    def __init__(self, store: Store, say: Callable[[str], None]) -> None:
+        self._store, self._say = store, say
+        self._process: subprocess.Popen[bytes] | None = None
+        self._said = False
+        self._wanted = threading.Event()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+
+    def attend(self) -> None:
+        """Something may have happened: have somebody look. Returns at once."""
+        self._wanted.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="notify-side", daemon=True)
+            self._thread.start()
+
+    def close(self, seconds: float = CLOSE_SECONDS) -> None:
+        """Look once more, and give a teller that has something to tell some seconds; it goes on by itself after."""
+        self._closing = True
+        self.attend()
+        if self._thread is not None:
+            self._thread.join(timeout=seconds)
+
+    def _work(self) -> None:
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            closing = self._closing
+            self._look()
+            if closing:
+                break
+        if self._process is not None:
+            self._process.wait()
+
+    def _look(self) -> None:
+        """See to it that a teller is at work if there is something to tell."""
+        try:
+            at_work = self._process is not None and self._process.poll() is None
+            if not at_work and may_be_told(self._store) and not teller_at_work(self._store.location):
+                self._process = self._start()
+        except (HlbqError, OSError) as error:
+            if not self._said:
+                self._say(f"nobody is notified: {error}; `hlbq notify` does it later")
+            self._said = True
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        # The location may hold a password: not on a command line, which everyone can read.
+        place = self._store.location
+        location = str(place.path) if place.path is not None else place.url.render_as_string(hide_password=False)
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "orchestrator.cli.main", "notify", "--by_workers"],
+            env={**os.environ, "HLBQ_DB": location},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )

@@ -1,0 +1,160 @@
+"""A status drawn for a terminal of any size: what matters least gives way first.
+
+Too narrow: columns are left out. Too low: rows are, and a line says how many. The picture is never larger than the
+terminal.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.runs import State
+from orchestrator.status.reading import RunStatus, Status
+from orchestrator.status.text import (
+    TextTable,
+    counts_text,
+    events_table,
+    printable,
+    runs_table,
+    sweep_notes,
+    sweeps_table,
+    workers_table,
+)
+from orchestrator.wording import duration, short_count
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+_STYLES = {"running": "cyan", "completed": "green", "failed": "red", "cancelled": "yellow", "pending": "dim"}
+_COLUMN_STYLES = {"progress": "green", "val curve": "cyan", "error": "red", "note": "red", "val loss": "bold"}
+# What a narrow terminal does without, first to last.
+_RUNS_DROP = ("params", "error", "memory", "microbatches", "epoch", "left", "val curve", "tokens/s", "step", "seed")
+_RUNS_DROP_LAST = ("train loss", "state", "done")
+_SWEEPS_DROP = ("cancelled", "pending", "running", "completed", "name", "progress", "failed", "left")
+_WORKERS_DROP = ("device name", "use", "temperature", "host", "note", "holds run", "device")
+_EVENTS_DROP = ("who", "why", "when", "of")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A table, the columns that it can do without, and what its rows are called."""
+
+    table: TextTable
+    drop: Sequence[str]
+    noun: str
+
+
+def draw(status: Status, *, width: int, height: int, warning: str = "") -> "RenderableType":
+    """The status in at most `width` columns and `height` lines."""
+    from rich.console import Group
+
+    lines = [_line(headline(status), "bold")]
+    lines += [_line(warning, "yellow")] if warning else []
+    if not status.total:
+        lines.append(_line("no runs yet. Make some: hlbq submit --help", "yellow"))
+    lines += [_line(note, "yellow") for note in _notes(status)][: max(height // 6, 1)]
+    sections = sections_of(status)
+    # The last line stays free: writing into it would make some terminals scroll.
+    shares = allot(height - 1 - len(lines), [len(section.table.rows) for section in sections])
+    parts: list[RenderableType] = lines[: max(height - 1, 1)]
+    for section, share in zip(sections, shares, strict=True):
+        if share:
+            parts += _drawn(section, share, width)
+    return Group(*parts)
+
+
+def headline(status: Status) -> str:
+    """Where, how many runs, how fast, how long still."""
+    parts = [counts_text(status.counts)] if status.total else []
+    parts += [f"{status.backing_off:,} to be tried again"] if status.backing_off else []
+    parts += [f"{short_count(status.tokens_per_second)} tokens/s"] if status.tokens_per_second else []
+    left = [sweep.seconds_left for sweep in status.sweeps if sweep.done < sweep.total]
+    known = [seconds for seconds in left if seconds is not None]
+    parts += [f"about {duration(sum(known))} left"] if known else []
+    return " · ".join([*parts, status.database])
+
+
+def sections_of(status: Status) -> list[Section]:
+    """The tables from what matters most to what matters least; those without rows are left out."""
+    found = [
+        Section(table=sweeps_table(status.sweeps, most=6), drop=_SWEEPS_DROP, noun="sweeps"),
+        Section(table=runs_table(sorted(status.runs, key=_urgency)), drop=_runs_drop(status), noun="runs"),
+        Section(table=workers_table(status.workers), drop=_WORKERS_DROP, noun="workers"),
+        Section(table=events_table(status.events, now=status.at), drop=_EVENTS_DROP, noun="events"),
+    ]
+    return [section for section in found if section.table.rows]
+
+
+def allot(lines: int, rows: Sequence[int]) -> list[int]:
+    """How many lines each table gets for its rows, so that all of it, with a blank line and a header each, fits.
+
+    The first in order get a row each before any gets its second; what is left goes to the first.
+    """
+    shares = [0] * len(rows)
+    for place in range(len(rows)):
+        if lines >= 3:
+            shares[place], lines = 1, lines - 3
+    for least in (3, 8, max(rows, default=0)):
+        for place, wanted in enumerate(rows):
+            more = min(least, wanted) - shares[place]
+            if shares[place] and more > 0:
+                given = min(more, lines)
+                shares[place], lines = shares[place] + given, lines - given
+    return shares
+
+
+def _runs_drop(status: Status) -> Sequence[str]:
+    swept = dict.fromkeys(name for run in status.runs for name in run.settings)
+    return (*_RUNS_DROP, *reversed(swept), *_RUNS_DROP_LAST)
+
+
+def _urgency(run: RunStatus) -> tuple[int, int]:
+    order = (State.RUNNING, State.FAILED, State.PENDING, State.COMPLETED, State.CANCELLED)
+    waits = run.state == State.PENDING and run.waits_seconds is not None
+    return (1 if waits else order.index(State(run.state)), run.id)
+
+
+def _notes(status: Status) -> list[str]:
+    notes = sweep_notes(status.sweeps)
+    if not status.workers and status.counts[State.PENDING] + status.counts[State.RUNNING]:
+        notes.insert(0, "No worker is at work. Start one: hlbq worker")
+    return notes
+
+
+def _line(text: str, style: str) -> "RenderableType":
+    from rich.text import Text
+
+    return Text(printable(text), style=style, no_wrap=True, overflow="ellipsis")
+
+
+def _drawn(section: Section, share: int, width: int) -> "list[RenderableType]":
+    """A blank line, the table with at most `share` lines of rows, and a word on those left out."""
+    from rich.text import Text
+
+    rows = section.table.rows
+    shown = rows if len(rows) <= share else rows[: max(share - 1, 1)]
+    table = TextTable(headers=section.table.headers, rows=shown, right=section.table.right)
+    parts: list[RenderableType] = [Text(), _rich_table(table.fitted(width, section.drop))]
+    if len(shown) < len(rows) and share > 1:
+        parts.append(_line(f"and {len(rows) - len(shown):,} more {section.noun}", "dim"))
+    return parts
+
+
+def _rich_table(table: TextTable) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for header in table.headers:
+        justify = "right" if header in table.right else "left"
+        drawn.add_column(Text(header), justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+    for row in table.rows:
+        cells = []
+        for header, cell in zip(table.headers, row, strict=True):
+            style = _COLUMN_STYLES.get(header, "")
+            if header == "state":
+                style = _STYLES.get(cell.partition(":")[0], "")
+            cells.append(Text(cell, style=style))
+        drawn.add_row(*cells)
+    return drawn

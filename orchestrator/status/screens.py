@@ -1,0 +1,126 @@
+"""Where a status that keeps itself up to date is shown: in place on a terminal, as plain lines elsewhere.
+
+What can't be shown, because nobody reads any more, is not shown, and disturbs nobody.
+"""
+
+import io
+import os
+import select
+import time
+from typing import TextIO
+
+from orchestrator.runs import State
+from orchestrator.status.drawing import draw
+from orchestrator.status.reading import Status
+from orchestrator.status.text import counts_text, printable
+from orchestrator.wording import duration, loss_text, short_count
+
+PLAIN_EVERY_SECONDS = 10.0
+SHOWN_IN_A_LINE = 8
+
+
+class PlainScreen:
+    """One line every few seconds, for logs and pipes; a line that says nothing new is left out."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._last = ""
+        self._next_at = 0.0
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody reads any more; known even while there is nothing new to print."""
+        self._closed = self._closed or _reader_is_gone(self._stream)
+        return self._closed
+
+    def start(self) -> None:
+        """Nothing to prepare."""
+
+    def show(self, status: Status, warning: str = "") -> None:
+        """Print a line, if it is time for one or all is done."""
+        now = time.monotonic()
+        finished = not (status.counts[State.PENDING] + status.counts[State.RUNNING])
+        line = " | ".join(part for part in (progress_line(status), warning) if part)
+        if line == self._last or (now < self._next_at and not finished):
+            return
+        self._last, self._next_at = line, now + PLAIN_EVERY_SECONDS
+        try:
+            print(line, file=self._stream, flush=True)
+        except (OSError, ValueError):  # ValueError: the stream was closed on this side
+            self._closed = True
+
+    def stop(self) -> None:
+        """Nothing to restore."""
+
+
+class TerminalScreen:
+    """The whole status on a screen of its own, as `top` has it; the last picture stays when it ends."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(file=stream)
+        self._live = Live(console=self._console, auto_refresh=False, screen=True)
+        self._last: Status | None = None
+        self.closed = False
+
+    def start(self) -> None:
+        """Switch to the other screen and hide the cursor."""
+        self._live.start()
+
+    def show(self, status: Status, warning: str = "") -> None:
+        """Draw `status` in place of what was there, as large as the terminal is now."""
+        self._last = status
+        try:
+            width, height = self._console.size
+            self._live.update(draw(status, width=width, height=height, warning=warning), refresh=True)
+        except (OSError, ValueError):
+            self.closed = True
+
+    def stop(self) -> None:
+        """Give the screen and the cursor back, and leave the last picture on it."""
+        try:
+            self._live.stop()
+            if self._last is not None and not self.closed:
+                width, height = self._console.size
+                self._console.print(draw(self._last, width=width, height=height))
+        except (OSError, ValueError):
+            self.closed = True
+
+
+def screen_for(stream: TextIO) -> PlainScreen | TerminalScreen:
+    """What suits `stream`."""
+    moves = os.environ.get("TERM", "dumb").lower() not in ("dumb", "unknown")
+    return TerminalScreen(stream) if stream.isatty() and moves else PlainScreen(stream)
+
+
+def progress_line(status: Status) -> str:
+    """The status in one line: counts, time left, and the newest losses of each running run."""
+    parts = [counts_text(status.counts)]
+    left = [sweep.seconds_left for sweep in status.sweeps if sweep.done < sweep.total]
+    known = [seconds for seconds in left if seconds is not None]
+    if known:
+        parts.append(f"about {duration(sum(known))} left")
+    if status.tokens_per_second:
+        parts.append(f"{short_count(status.tokens_per_second)} tokens/s")
+    running = [run for run in status.runs if run.state == State.RUNNING]
+    for run in running[:SHOWN_IN_A_LINE]:
+        words = [f"run {run.id}", f"{run.fraction:.0%}", f"step {run.step:,}"]
+        words += [f"train {loss_text(run.last_train_loss)}"] if run.last_train_loss is not None else []
+        words += [f"val {loss_text(run.last_val_loss)}"] if run.last_val_loss is not None else []
+        parts.append(" ".join(words))
+    if status.running_total > SHOWN_IN_A_LINE:
+        parts.append(f"and {status.running_total - SHOWN_IN_A_LINE:,} more running")
+    return printable(" | ".join(parts))
+
+
+def _reader_is_gone(stream: TextIO) -> bool:
+    try:
+        descriptor = stream.fileno()
+    except (io.UnsupportedOperation, ValueError, AttributeError):
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -1,0 +1,92 @@
+"""Notices of `--notify`: which wait, who tells one just now, and how that went.
+
+A notice is told at least once: it is marked after its command has succeeded. Each step matches what was seen before
+(holder and tries), so that of several who want to tell the same one, one does.
+"""
+
+import json
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, select, update
+
+from orchestrator.records import NOTIFIER, Notice, RunRecord
+from orchestrator.runs import Happening, State
+from orchestrator.store.base import StoreBase
+from orchestrator.store.endings import Author, one_run, record_event
+from orchestrator.store.rows import read_number
+from orchestrator.tables import UNDELIVERED, attempts, notices, runs, sweeps
+
+_ROWS = select(notices, sweeps.c.notify_token, sweeps.c.notify_by).join(sweeps, sweeps.c.id == notices.c.sweep_id)
+
+
+class NoticeStore(StoreBase):
+    """What tells people, and what `status` says of it."""
+
+    def undelivered(self) -> list[Notice]:
+        """Every notice that was not told yet, oldest first, those that were given up among them."""
+        with self._read() as connection:
+            return [_notice(row) for row in connection.execute(_ROWS.where(UNDELIVERED).order_by(notices.c.id))]
+
+    def take_notice(self, seen: Notice, holder: str, *, tries: int) -> Notice | None:
+        """Hold a notice for one try, its number `tries`; None if it is no longer as it was seen."""
+        with self._write() as connection:
+            if not _change(connection, seen, holder=holder, tries=tries):
+                return None
+            row = connection.execute(_ROWS.where(notices.c.id == seen.id)).one()
+            return _notice(row)
+
+    def notice_told(self, held: Notice) -> bool:
+        """The command succeeded; False if the notice is no longer held as it was."""
+        now = self._clock()
+        with self._write() as connection:
+            told = _change(connection, held, holder="", error="", delivered_at=now)
+            if told:
+                self._record(connection, held, "notified", f"{held.happening}, try {held.tries}")
+            return told
+
+    def notice_failed(self, held: Notice, error: str) -> bool:
+        """The command failed, or its teller died: let the notice go. False if it is no longer held as it was."""
+        with self._write() as connection:
+            changed = _change(connection, held, holder="", error=error)
+            if changed:
+                self._record(connection, held, "notify failed", f"{held.happening}, try {held.tries}: {error}")
+            return changed
+
+    def best_run(self, sweep_id: int) -> RunRecord | None:
+        """The completed run of a sweep with the lowest last validation loss; None where there is none."""
+        query = (
+            select(runs.c.id, attempts.c.last_val_loss)
+            .join(attempts, and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence))
+            .where(runs.c.sweep_id == sweep_id, runs.c.state == State.COMPLETED.value)
+            .where(attempts.c.last_val_loss.not_in(["nan", "inf", "-inf"]))
+        )
+        with self._read() as connection:
+            losses = {row.id: read_number(row.last_val_loss) or 0.0 for row in connection.execute(query)}
+            if not losses:
+                return None
+            return one_run(connection, min(losses, key=lambda run_id: (losses[run_id], run_id)))
+
+    def _record(self, connection: Connection, notice: Notice, action: str, why: str) -> None:
+        author = Author(actor=NOTIFIER, now=self._clock())
+        record_event(connection, author, action, sweep_id=notice.sweep_id, run_id=notice.run_id, why=why)
+
+
+def _change(connection: Connection, seen: Notice, **values: Any) -> bool:
+    as_seen: list[ColumnElement[bool]] = [
+        notices.c.id == seen.id,
+        notices.c.holder == seen.holder,
+        notices.c.tries == seen.tries,
+        notices.c.delivered_at.is_(None),
+    ]
+    return connection.execute(update(notices).where(*as_seen).values(**values)).rowcount > 0
+
+
+def _notice(row: Row[Any]) -> Notice:
+    names = ("id", "sweep_id", "run_id", "fence", "at", "holder", "tries", "error")
+    return Notice(
+        **{name: getattr(row, name) for name in names},
+        happening=Happening(row.happening),
+        counts={State(state): number for state, number in json.loads(row.counts).items()},
+        token=row.notify_token,
+        by=row.notify_by,
+    )

@@ -1,0 +1,45 @@
+"""Writing down what `--notify` is to tell, in the very transaction in which it happens: none is lost with a process.
+
+Whoever ends a run of such a sweep locks the sweep's row before counting what is left: of two transactions that end the
+last two runs at once, the later one sees the end of both, and exactly one notices that the sweep is over.
+"""
+
+from sqlalchemy import ColumnElement, Connection, func, insert, select
+
+from orchestrator.runs import TERMINAL, Happening, State
+from orchestrator.store.base import to_json
+from orchestrator.tables import notices, runs, sweeps
+
+_OPEN = runs.c.state.in_([state.value for state in State if state not in TERMINAL])
+
+
+def note_end(connection: Connection, sweep_id: int, now: float, *, failed: tuple[int, int] | None = None) -> None:
+    """A run of a sweep that wants notices has reached a final state; `failed` is its number and fence if it failed."""
+    connection.execute(select(sweeps.c.id).where(sweeps.c.id == sweep_id).with_for_update(key_share=True))
+    still_open = select(runs.c.id).where(runs.c.sweep_id == sweep_id, _OPEN).limit(1)
+    is_over = connection.execute(still_open).first() is None
+    if failed is None and not is_over:
+        return
+    row = {"sweep_id": sweep_id, "at": now, "counts": to_json(_counts(connection, sweep_id))}
+    if failed is not None:
+        run_id, fence = failed
+        failure = {"happening": Happening.RUN_FAILED.value, "run_id": run_id, "fence": fence}
+        connection.execute(insert(notices).values(**row, **failure))
+    if is_over:
+        connection.execute(insert(notices).values(**row, happening=Happening.SWEEP_ENDED.value))
+
+
+def note_ends(connection: Connection, chosen: ColumnElement[bool], now: float) -> None:
+    """The chosen runs were cancelled: note those of their sweeps that are over with that."""
+    wanted = (
+        select(sweeps.c.id)
+        .where(sweeps.c.notify_token != "", sweeps.c.id.in_(select(runs.c.sweep_id).where(chosen)))
+        .order_by(sweeps.c.id)
+    )
+    for sweep_id in connection.execute(wanted).scalars().all():
+        note_end(connection, sweep_id, now)
+
+
+def _counts(connection: Connection, sweep_id: int) -> dict[str, int]:
+    counted = select(runs.c.state, func.count().label("number")).where(runs.c.sweep_id == sweep_id)
+    return {row.state: row.number for row in connection.execute(counted.group_by(runs.c.state))}
