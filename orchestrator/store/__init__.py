@@ -7,7 +7,7 @@
     queue.py     flush, checkpoint, finish        points.py   points one by one
     workers.py   register, beat, reap             curves.py   points as columns
     care.py      info, integrity_check, backup   looks.py    looks at comparisons
-    sync.py      how far W&B was sent each run
+    sync.py      how far W&B was sent each run      copying.py  a whole database into another
 
 and beneath them: location.py and engine.py (opening), schema.py (tables and migrations), rows.py and
 filters.py (records to SQL and back), endings.py (what all endings share).
@@ -87,7 +87,7 @@ def open_store(
         there = check_file(
             place.path,
             display=place.display,
-            may_create=mode is OpenMode.CREATE,
+            may_create=mode in (OpenMode.CREATE, OpenMode.FILL),
             writes=mode is not OpenMode.READ,
         )
         if not there:

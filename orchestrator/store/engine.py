@@ -31,6 +31,8 @@ class OpenMode(StrEnum):
     """It must be there; an older one is brought up to date."""
     READ = "read"
     """It must be there and of this version; nothing is written."""
+    FILL = "fill"
+    """Make it where there is none, or go on with an unfinished copy: for `hlbq db copy` alone."""
 
 
 def has_wal_fault(version: Sequence[int]) -> bool:
