@@ -220,10 +220,8 @@ def _insert(writer: Connection, table: Table, names: Sequence[str], page: Sequen
         insert_many(writer, table, names, map(tuple, page))
         return
     # COPY takes a fraction of the time of as many INSERTs.
-    with (
-        writer.connection.cursor() as cursor,
-        cursor.copy(f"COPY {table.name} ({', '.join(names)}) FROM STDIN") as into,  # type: ignore[attr-defined]
-    ):
+    cursor: Any = writer.connection.cursor()
+    with cursor, cursor.copy(f"COPY {table.name} ({', '.join(names)}) FROM STDIN") as into:
         for row in page:
             into.write_row([without_zero_bytes(value) for value in row])
 
