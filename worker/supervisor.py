@@ -221,7 +221,12 @@ class Supervisor:
         """Train one claimed run to its end, or until it is no longer ours."""
         run = claim.run
         attempt = Attempt(
-            claim, store=self._store, state_folder=self._state_folder, timing=self._timing, clock=self._clock
+            claim,
+            store=self._store,
+            state_folder=self._state_folder,
+            timing=self._timing,
+            clock=self._clock,
+            say=self._say,
         )
         self._say(f"run {run.id} (arm {run.arm_number}, seed {run.seed}) starts, attempt {claim.lease.fence}")
         trainer = self._trainers.start(claim)
