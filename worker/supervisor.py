@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from hlbgpt_core.points import Directive
-from orchestrator.errors import DatabaseBusyError, WorkerGoneError
+from orchestrator.errors import DatabaseBusyError, DatabaseVersionError, WorkerGoneError
 from orchestrator.records import Claim, WorkerIdentity
 from orchestrator.runs import Reason, State
 from orchestrator.store import Store
@@ -105,9 +105,13 @@ class Supervisor:
         self._was_fenced = False
         self._database_answers = True
         self._aside = ""
+        self._outdated: DatabaseVersionError | None = None
 
     def run(self) -> WorkerSummary:
-        """Work until the queue is empty, the count is reached, a signal comes, or the device is set aside."""
+        """Work until the queue is empty, the count is reached, a signal comes, or the device is set aside.
+
+        Raises DatabaseVersionError where the database was upgraded meanwhile; a run at hand was released before.
+        """
         self._keeper = LeaseKeeper(
             store=self._store,
             identity=self._identity,
@@ -150,6 +154,8 @@ class Supervisor:
             return "asked to stop"
         self._keeper.judge(own_beats_commit=True)
         while True:
+            if self._outdated is not None:
+                raise self._outdated
             if self._stopping.requests:
                 return "asked to stop"
             if self._options.count and self._tally.ended >= self._options.count:
@@ -270,6 +276,11 @@ class Supervisor:
             self._say("this worker was taken for dead; what it held was given away")
             self._keeper.register()
             self._was_fenced = True
+        except DatabaseVersionError as error:
+            if self._outdated is None:
+                self._say(f"{error.message}: this worker ends")
+                self._outdated = error
+                self.handle_signal(0, None)  # as if asked to stop: a run at hand is released
         if attempt is not None and trainer is not None:
             if not self._store.still_holds(attempt.lease):
                 attempt.drop()

@@ -71,8 +71,8 @@ def backup(
 
 
 def upgrade(database: DatabaseOption, as_json: JsonOption = False) -> None:
-    """Bring the database up to date with this program, after a backup."""
-    with database.write() as store:
+    """Bring the database up to date with this program, after a backup (of PostgreSQL make one yourself: pg_dump)."""
+    with database.upgrade() as store:
         found = store.info()
     if as_json:
         print_json({"database": found.location, "schema_version": found.schema_version})

@@ -67,5 +67,6 @@ def worker(where: DeviceOptions, what: WorkerOptions, database: DatabaseOption) 
         deterministic=where.deterministic,
     )
     # The worker takes this process's place: signals and the exit code are its own.
-    argv = command.argv()
-    os.execv(argv[0], argv)
+    hidden, environment = command.hidden()
+    argv = hidden.argv()
+    os.execve(argv[0], argv, environment)

@@ -98,7 +98,7 @@ def open_store(
     except BaseException:
         engine.dispose()
         raise
-    return Store(engine, place, clock)
+    return Store(engine, place, clock, schema)
 
 
 def _prepare(engine: Engine, place: StoreLocation, mode: OpenMode, schema: Schema) -> None:

@@ -75,6 +75,15 @@ def stored_revision(connection: Connection) -> str | None:
     return connection.execute(select(alembic_version.c.version_num)).scalar_one_or_none()
 
 
+def check_unchanged(found: str | None, location: StoreLocation, schema: Schema) -> None:
+    """Raise DatabaseVersionError where the revision is no longer the one that this process opened."""
+    if found != schema.head:
+        raise DatabaseVersionError(
+            f"the database '{location.display}' was changed meanwhile: its schema is {found}, this program's {schema.head}",
+            "Update hlbq here (git pull, then pip install --upgrade .), and start the worker again.",
+        )
+
+
 def is_newer(found: str, schema: Schema = CURRENT) -> bool:
     """Whether a revision is one that this program does not know. Revisions count up: 0001, 0002."""
     return not found.isdecimal() or int(found) > int(schema.head)
@@ -98,7 +107,8 @@ def _refuse(found: str | None, location: StoreLocation, mode: OpenMode, schema: 
             f"the database '{location.display}' has schema {found}, newer than this program's {schema.head}",
             "It was left as it was. Update hlbq: git pull, then pip install --upgrade .",
         )
-    if mode in (OpenMode.READ, OpenMode.FILL):
+    # An SQLite file is its user's own. A server's database is used by others too: it is upgraded when someone says so.
+    if mode in (OpenMode.READ, OpenMode.FILL) or (location.path is None and mode is not OpenMode.UPGRADE):
         raise DatabaseVersionError(
             f"the database '{location.display}' has schema {found}, older than this program's {schema.head}",
             f"hlbq db upgrade --db {location.display}",
