@@ -76,6 +76,19 @@ class PostgresqlServer:
         if done.returncode:
             raise NoServerError(f"{program} exited with {done.returncode}:\n{log.read_text()[-2000:]}")
 
+    def configure(self, name: str, value: str) -> None:
+        """Set one of the server's own settings, and wait until new connections have it."""
+        import psycopg
+
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"ALTER SYSTEM SET {name} = {value}".encode())
+            connection.execute("SELECT pg_reload_conf()")
+        for _ in range(1000):
+            with psycopg.connect(self.url("postgres")) as connection:
+                if connection.execute(f"SHOW {name}".encode()).fetchone() == (value,):
+                    return
+        raise NoServerError(f"{name} did not become {value}")
+
     def start(self) -> None:
         """Start the server and wait until it answers."""
         options = (

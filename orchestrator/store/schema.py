@@ -79,7 +79,7 @@ def check_unchanged(found: str | None, location: StoreLocation, schema: Schema) 
     """Raise DatabaseVersionError where the revision is no longer the one that this process opened."""
     if found != schema.head:
         raise DatabaseVersionError(
-            f"the database '{location.display}' was changed meanwhile: its schema is {found}, this program's {schema.head}",
+            f"'{location.display}' was changed meanwhile to schema {found}, this program has {schema.head}",
             "Update hlbq here (git pull, then pip install --upgrade .), and start the worker again.",
         )
 
@@ -125,10 +125,12 @@ def _bring_up_to_date(connection: Connection, location: StoreLocation, mode: Ope
         _run_migrations(connection, schema)
         return
     strangers = inspect(connection).get_table_names()
-    if strangers and location.path is not None:
+    if location.path is None:  # others may have tables there too, as long as their names are not ours
+        strangers = [name for name in strangers if name in metadata.tables]
+    if strangers:
         raise DatabaseError(
             f"'{location.display}' is another program's database (it holds the table '{strangers[0]}')",
-            "It was left as it was. Name another file with --db PATH.",
+            "It was left as it was. Name another database with --db.",
         )
     metadata.create_all(connection, checkfirst=False)
     _version_metadata.create_all(connection, checkfirst=False)
