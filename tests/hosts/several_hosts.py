@@ -8,24 +8,26 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from orchestrator.records import RunRecord
 from orchestrator.runs import Reason, State
 from orchestrator.store import OpenMode, Store, open_store
-from tests.faults.harness import Fleet, Ledger, drained, new_sweep, read_ledger, wait_until
+from tests.faults.harness import ROOT, Fleet, Ledger, drained, new_sweep, read_ledger, wait_until
 from tests.faults.worker_under_fault import Faults
 from tests.hosts.network import DATABASE, ONE, OTHER, Network, NoNetworkError, leaves, network
 from tests.postgresql_server import NoServerError, PostgresqlServer, private_server
 from tests.stand_in_trainer import Plan
 
 # In the order of the real ones (worker/timing.py): a wait for the database, then the self-fence, then the lease.
-TIMING = {"beat_seconds": 0.5, "busy_timeout_seconds": 2.0, "self_fence_seconds": 4.0, "lease_seconds": 6.0}
-PLAN = Plan(steps=120, step_seconds=0.05, checkpoint_every=10)
+TIMING = {"beat_seconds": 0.5, "busy_timeout_seconds": 2.0, "self_fence_seconds": 3.5, "lease_seconds": 5.0}
+PLAN = Plan(steps=80, step_seconds=0.05, checkpoint_every=5)
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +160,7 @@ def test_a_host_that_was_cut_off_comes_back_to_find_its_run_finished_elsewhere(
         here.stop()
         ledger = here.ledger()
         assert ledger.clean and (ledger.runs, ledger.attempts, ledger.lost_supervisors) == (4, 5, 1)
+        assert _connections_from_hosts(here) == 0
         _, second = store.attempts(taken.id)
         rewinds = [one.why for one in store.events(run_id=taken.id) if one.action == "rewind"]
         if shared:
@@ -167,6 +170,13 @@ def test_a_host_that_was_cut_off_comes_back_to_find_its_run_finished_elsewhere(
             assert "starts again from step 0" in here.log(OTHER)
     for host in (ONE, OTHER):
         assert "Traceback" not in here.log(host)
+
+
+def _connections_from_hosts(here: Scene) -> int:
+    """Sessions that the server still keeps for workers: none for those that are gone, however they went."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE client_addr IS NOT NULL AND application_name = 'hlbq'"
+    with psycopg.connect(here.seen) as connection:
+        return int(connection.execute(query).fetchone()[0])  # type: ignore[index]
 
 
 def _lost(store: Store, run: RunRecord) -> list[int]:
@@ -189,16 +199,55 @@ def test_when_the_databases_host_is_cut_off_workers_wait_and_keep_their_points(
         for host in (ONE, OTHER):
             wait_until(lambda: here.holder_on(store, host) is not None, seconds=60, what=f"{host} trains")  # noqa: B023
         joined.cut(DATABASE)
+        over = time.monotonic() + 1.3 * TIMING["lease_seconds"]
         for host in (ONE, OTHER):
             for words in ("waiting for the database", "training waits"):
                 wait_until(lambda: words in here.log(host), seconds=60, what=f"{host} says: {words}")  # noqa: B023
+        wait_until(lambda: time.monotonic() > over, seconds=60, what="more than a lease is over")
         joined.mend(DATABASE)
         wait_until(lambda: drained(store), seconds=60, what="every run ends")
         here.stop()
         ledger = here.ledger()
         assert ledger.clean and ledger.attempts == ledger.runs == 2
+        assert _connections_from_hosts(here) == 0
     for host in (ONE, OTHER):
         assert "Traceback" not in here.log(host) and "taken for dead" not in here.log(host)
+
+
+HELD = """
+import sys, time
+from orchestrator.errors import DatabaseBusyError
+from orchestrator.store import OpenMode, open_store
+with open_store(sys.argv[1], mode=OpenMode.WRITE, busy_timeout_seconds=2) as store:
+    try:
+        with store._read() as connection:
+            connection.exec_driver_sql("SELECT pg_sleep(20)")
+    except DatabaseBusyError as error:
+        print(error.message)
+"""
+
+
+def test_a_cable_that_is_cut_while_an_answer_is_awaited_is_noticed_on_both_sides(
+    joined: Network, server: PostgresqlServer, tmp_path: Path
+) -> None:
+    # Nothing is unacknowledged then, so that only a question for a sign of life can tell.
+    with scene(joined, server, tmp_path, shared=True) as here, open_store(here.seen, mode=OpenMode.CREATE):
+        command = [*joined.inside(ONE), sys.executable, "-c", HELD, here.url]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as waiting:
+            wait_until(lambda: _asleep(here) == 1, seconds=60, what="the question arrives")
+            joined.cut(ONE)
+            try:
+                said, _ = waiting.communicate(timeout=60)
+            finally:
+                waiting.kill()
+        assert "did not do it" in said or "cannot be reached" in said, said
+        wait_until(lambda: _connections_from_hosts(here) == 0, seconds=60, what="the server gives the session up")
+
+
+def _asleep(here: Scene) -> int:
+    query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
+    with psycopg.connect(here.seen) as connection:
+        return int(connection.execute(query).fetchone()[0])  # type: ignore[index]
 
 
 def test_an_address_that_swallows_everything_is_given_up(joined: Network) -> None:
