@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table
+from sqlalchemy import Column, Connection, Engine, Float, Table
 
 from orchestrator.store.engine import plain_errors
 from orchestrator.store.location import StoreLocation
@@ -66,4 +66,12 @@ def insert_many(
         else:
             # One statement, a list a column. Not the driver's executemany: after its pipeline the server no longer
             # ends a transaction for being idle, and a worker that is stopped then would keep its locks for good.
-            connection.exec_driver_sql(statement, tuple(map(list, zip(*batch, strict=True))))
+            lists = zip((table.c[name] for name in columns), zip(*batch, strict=True), strict=True)
+            connection.exec_driver_sql(statement, tuple(_column_values(column, values) for column, values in lists))
+
+
+def _column_values(column: Column[Any], values: Sequence[Any]) -> list[Any]:
+    """One column's values; whole numbers among floats are made floats, since the driver takes no mixed lists."""
+    if isinstance(column.type, Float):
+        return [None if value is None else float(value) for value in values]
+    return list(values)
