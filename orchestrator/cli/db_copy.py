@@ -31,19 +31,19 @@ def copy(
     if the two differ.
     """
     from orchestrator.store import OpenMode, open_store, parse_location
-    from orchestrator.store.copying import compare_databases, copy_database
+    from orchestrator.store.copying import compare_databases, copy_database, refuse_if_in_use
 
     _refuse_itself(parse_location(source), parse_location(destination))
     progress = _Progress()
     try:
-        with (
-            open_store(source, mode=OpenMode.READ) as old,
-            open_store(destination, mode=OpenMode.READ if verify_only else OpenMode.FILL) as new,
-        ):
-            if verify_only:
-                report = compare_databases(old, new, report=progress)
-            else:
-                report = copy_database(old, new, release=release, report=progress)
+        with open_store(source, mode=OpenMode.READ) as old:
+            if not (verify_only or release):
+                refuse_if_in_use(old)  # before the destination is made
+            with open_store(destination, mode=OpenMode.READ if verify_only else OpenMode.FILL) as new:
+                if verify_only:
+                    report = compare_databases(old, new, report=progress)
+                else:
+                    report = copy_database(old, new, release=release, report=progress)
     except DatabaseBusyError as error:
         raise DatabaseBusyError(
             error.message, "Give the same command again: a copy goes on where it stopped."
@@ -121,7 +121,7 @@ class _Progress:
 
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()
-        self._what, self._said_at = "", time.monotonic()
+        self._said_at = time.monotonic()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         line = f"{what}: {done:,} of {total:,} rows"
@@ -129,9 +129,9 @@ class _Progress:
             print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
             return
         now = time.monotonic()
-        if (total and what != self._what) or now - self._said_at > SECONDS_BETWEEN_LINES:
+        if now - self._said_at >= SECONDS_BETWEEN_LINES:
             note(line)
-            self._what, self._said_at = what, now
+            self._said_at = now
 
     def end(self) -> None:
         """Leave the terminal's line free."""

@@ -35,6 +35,7 @@ from orchestrator.store.digests import Key, TableDigest, digest_of, key_of, page
 from orchestrator.store.endings import Author, end_attempt, lock_runs
 from orchestrator.store.schema import CURRENT, UNFINISHED_COPY, alembic_version, stored_revision
 from orchestrator.tables import LIVE, RUNNING, metadata, runs, workers
+from orchestrator.wording import counted
 
 TABLES: Sequence[Table] = metadata.sorted_tables
 
@@ -114,6 +115,12 @@ def compare_databases(source: Store, destination: Store, *, report: Report) -> C
     return CopyReport(tables=_compare(_digests(source, report), _digests(destination, report)))
 
 
+def refuse_if_in_use(source: Store) -> None:
+    """Raise DatabaseError where workers live on the source: what they write meanwhile would not be in a copy."""
+    with source._read() as reader:
+        _refuse_if_in_use(reader, source.location.display)
+
+
 def _hold_snapshot(reader: Connection) -> None:
     """Have every statement of this transaction see the same moment, as SQLite's do anyway."""
     if reader.dialect.name == "postgresql":
@@ -126,8 +133,8 @@ def _refuse_if_in_use(reader: Connection, name: str) -> None:
     live = reader.execute(select(func.count()).select_from(workers).where(LIVE)).scalar_one()
     if running or live:
         raise DatabaseError(
-            f"'{name}' is in use: {live} workers live, {running} runs are running; what they write from now on would "
-            "not be in the copy",
+            f"'{name}' is in use by {counted(live, 'worker')} ({counted(running, 'run')} running): what they write from "
+            "now on would not be in the copy",
             "Stop the workers first (Ctrl-C once: they give their runs back); `hlbq status` lists them. Are they gone "
             "for good? With --release the copy gives their runs back.",
         )

@@ -1,5 +1,6 @@
 """`hlbq db copy`: everything arrives, on either engine, whatever interrupts it; and a difference is seen."""
 
+import json
 import math
 import os
 import shlex
@@ -319,8 +320,13 @@ def hlbq(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 def test_the_command_copies_compares_and_says_what_is_left(
-    hlbq: Any, tmp_path: Path, clock: VirtualClock, postgresql_server: PostgresqlServer
+    hlbq: Any,
+    tmp_path: Path,
+    clock: VirtualClock,
+    postgresql_server: PostgresqlServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("orchestrator.cli.db_copy.SECONDS_BETWEEN_LINES", 0)
     make(str(tmp_path / "hlbq.db"), clock)
     (tmp_path / "hlbq.db.state").mkdir()
     with postgresql_server.lend_database() as url:
@@ -328,6 +334,7 @@ def test_the_command_copies_compares_and_says_what_is_left(
         assert done.code == 0 and done.out.count("equal") == len(metadata.tables)
         assert f"--state_dir {tmp_path}/hlbq.db.state" in done.err and "copying points" in done.err
         assert hlbq(f"db copy --verify_only hlbq.db {url}").code == 0
+        assert json.loads(hlbq(f"db copy --verify_only --json hlbq.db {url}").out)["equal"] is True
         again = hlbq(f"db copy hlbq.db {url}")
         assert again.code == 2 and "holds data already" in again.err and "--verify_only" in again.err
         with open_store(url, mode=OpenMode.WRITE) as store, store._write() as connection:
@@ -347,7 +354,7 @@ def test_a_database_in_use_is_refused_or_its_runs_are_given_back_in_the_copy(
         lease = claim(old, register(old)).lease
         old.commit_checkpoint(lease, saved(3), points=[point(3)])
         old.flush(lease, points=[point(4)])
-        with pytest.raises(DatabaseError, match="1 workers live, 1 runs are running") as refused:
+        with pytest.raises(DatabaseError, match=r"in use by 1 worker \\(1 run running\\)") as refused:
             copy(source, destination)
         assert "--release" in refused.value.hint
         before = content(old)
@@ -371,6 +378,14 @@ def test_a_source_of_another_schema_is_refused_with_the_way_out(hlbq: Any, tmp_p
     assert not (tmp_path / "new.db").exists()
     with pytest.raises(DatabaseVersionError, match="older"):
         open_store(str(tmp_path / "old.db"), mode=OpenMode.FILL)
+
+
+def test_a_refused_copy_leaves_nothing_behind(hlbq: Any, tmp_path: Path) -> None:
+    with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.CREATE) as store:
+        register(store)
+    done = hlbq("db copy hlbq.db new.db")
+    assert done.code == 2 and "in use by 1 worker (0 runs running)" in done.err
+    assert not (tmp_path / "new.db").exists()
 
 
 def test_copies_that_make_no_sense_are_refused(hlbq: Any, tmp_path: Path, clock: VirtualClock) -> None:
