@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,3 +46,10 @@ class WorkerCommand:
         if end_with_this_process:
             arguments += ["--with-parent", str(os.getpid())]
         return arguments
+
+    def hidden(self) -> tuple["WorkerCommand", dict[str, str]]:
+        """The command and the environment to start it with: a database's URL, which may hold a password, is then in
+        the environment and not in the process list."""
+        if self.db is None or "://" not in self.db:
+            return self, dict(os.environ)
+        return replace(self, db=None), {**os.environ, "HLBQ_DB": self.db}

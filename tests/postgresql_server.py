@@ -24,7 +24,8 @@ class NoServerError(Exception):
 class PostgresqlServer:
     """A private server on the loopback interface, trusted by whoever reaches it, in a temporary folder.
 
-    `durable` makes it keep what it has acknowledged, as servers do: for tests that kill the server itself.
+    `durable` makes it keep what it has acknowledged, as servers do: for tests that kill the server itself. `inside` is
+    a command that runs others in a network namespace, where the server then is, at `address`.
     """
 
     binaries: Path
@@ -32,16 +33,22 @@ class PostgresqlServer:
     port: int
     as_user: tuple[str, ...]
     durable: bool = False
+    address: str = "127.0.0.1"
+    inside: tuple[str, ...] = ()
     returned: list[str] = field(default_factory=list)
 
     def url(self, database: str) -> str:
         """The address of one of its databases."""
-        return f"postgresql://hlbq@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://hlbq@{self.address}:{self.port}/{database}"
+
+    def socket_url(self, database: str) -> str:
+        """The same by the server's socket, which is reached from any network namespace."""
+        return f"postgresql://hlbq@/{database}?host={self.folder}&port={self.port}"
 
     def create_database(self) -> str:
         """Make a database of its own for one test; returns its address."""
         name = f"test_{uuid.uuid4().hex}"
-        self.run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "hlbq", name)
+        self.run("createdb", "-h", str(self.folder), "-p", str(self.port), "-U", "hlbq", name)
         return self.url(name)
 
     @contextlib.contextmanager
@@ -64,15 +71,28 @@ class PostgresqlServer:
         """Run one of the server's programs as its user; what it prints goes to a file (the server keeps it open)."""
         log = self.folder / "commands.log"
         with log.open("a") as output:
-            command = [*self.as_user, str(self.binaries / program), *arguments]
+            command = [*self.inside, *self.as_user, str(self.binaries / program), *arguments]
             done = subprocess.run(command, cwd=self.folder, stdout=output, stderr=output, timeout=60, check=False)
         if done.returncode:
             raise NoServerError(f"{program} exited with {done.returncode}:\n{log.read_text()[-2000:]}")
 
+    def configure(self, name: str, value: str) -> None:
+        """Set one of the server's own settings, and wait until new connections have it."""
+        import psycopg
+
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"ALTER SYSTEM SET {name} = {value}".encode())
+            connection.execute("SELECT pg_reload_conf()")
+        for _ in range(1000):
+            with psycopg.connect(self.url("postgres")) as connection:
+                if connection.execute(f"SHOW {name}".encode()).fetchone() == (value,):
+                    return
+        raise NoServerError(f"{name} did not become {value}")
+
     def start(self) -> None:
         """Start the server and wait until it answers."""
         options = (
-            f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} "
+            f"-p {self.port} -c listen_addresses={self.address} -c unix_socket_directories={self.folder} "
             f"-c shared_buffers=32MB -c max_connections=80 {'' if self.durable else _HASTY}"
         )
         log = str(self.folder / "server.log")
@@ -84,7 +104,9 @@ class PostgresqlServer:
 
 
 @contextlib.contextmanager
-def private_server(*, durable: bool = False) -> Iterator[PostgresqlServer]:
+def private_server(
+    *, durable: bool = False, address: str = "127.0.0.1", inside: tuple[str, ...] = ()
+) -> Iterator[PostgresqlServer]:
     """A server that is gone after the block. Raises NoServerError where there can't be one."""
     try:
         import psycopg  # noqa: F401
@@ -98,9 +120,20 @@ def private_server(*, durable: bool = False) -> Iterator[PostgresqlServer]:
     folder = Path(tempfile.mkdtemp(prefix="hlbq-postgresql-"))
     if as_user:
         shutil.chown(folder, "postgres", "postgres")
-    server = PostgresqlServer(binaries=binaries, folder=folder, port=_free_port(), as_user=as_user, durable=durable)
+    server = PostgresqlServer(
+        binaries=binaries,
+        folder=folder,
+        port=_free_port(),
+        as_user=as_user,
+        durable=durable,
+        address=address,
+        inside=inside,
+    )
     try:
         server.run("initdb", "-D", str(folder / "data"), "-U", "hlbq", "--auth=trust", "--no-sync", "-E", "UTF8")
+        if inside:
+            with (folder / "data" / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all all trust\n")
         server.start()
         try:
             yield server

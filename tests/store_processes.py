@@ -59,5 +59,5 @@ def claim_until_empty(number: int, barrier: Any, location: str) -> Sequence[tupl
 def open_schema_at_once(number: int, barrier: Any, location: str, head: str, scripts: Path) -> tuple[str, int]:
     """Bring one database up to date; the answer is its version and how many runs it holds."""
     barrier.wait(TIMEOUT_SECONDS)
-    with open_store(location, mode=OpenMode.WRITE, schema=Schema(head=head, scripts=scripts)) as store:
+    with open_store(location, mode=OpenMode.UPGRADE, schema=Schema(head=head, scripts=scripts)) as store:
         return store.info().schema_version, store.matching(RunFilter())

@@ -16,6 +16,7 @@ from orchestrator.records import Claim, Ending, Live, RunRecord
 from orchestrator.runs import Reason, State
 from orchestrator.store import Store
 from worker.messages import CheckpointMade, Ended, FactsFound, Message, PointMade, ProgressMade, Resumed
+from worker.processes import host_name
 from worker.timing import Timing
 from worker.trainer_handle import TrainerDied
 
@@ -38,6 +39,7 @@ class Attempt:
         state_folder: Path,
         timing: Timing,
         clock: Callable[[], float],
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.claim = claim
         self.lease = claim.lease
@@ -48,10 +50,11 @@ class Attempt:
         self._state_folder = state_folder
         self._timing = timing
         self._clock = clock
+        self._say = say
         self._points: list[Point] = []
         self._checkpoint: SavedCheckpoint | None = None
         self._checkpoint_tried = False
-        self._rewind: tuple[SavedCheckpoint | None] | None = None
+        self._rewind: tuple[SavedCheckpoint | None, str] | None = None
         self._facts: Facts | None = None
         self._live: Live | None = None
         self._flushed_at = self._alive_at = clock()
@@ -127,7 +130,8 @@ class Attempt:
 
     def _write_in_order(self) -> None:
         if self._rewind is not None:
-            self._store.rewind(self.lease, self._rewind[0])
+            checkpoint, why = self._rewind
+            self._store.rewind(self.lease, checkpoint, why=why)
             self._rewind = None
         if self._facts is not None:
             self._store.flush(self.lease, points=(), live=self._live, facts=self._with_command_line(self._facts))
@@ -167,8 +171,16 @@ class Attempt:
         self._checkpoint, self._checkpoint_tried = checkpoint, False
 
     def _note_resumed(self, checkpoint: SavedCheckpoint | None) -> None:
-        if checkpoint != self.claim.run.checkpoint:
-            self._rewind = (checkpoint,)
+        newest = self.claim.run.checkpoint
+        if checkpoint == newest or newest is None:
+            return
+        # A run that moves to a host with a state folder of its own leaves its files behind.
+        there = (self._state_folder / newest.path).exists()
+        wrong = "is damaged" if there else f"is not in '{self._state_folder}' on {host_name()}"
+        onward = f"goes on from step {checkpoint.step}" if checkpoint else "starts again from step 0"
+        why = f"the newest checkpoint (step {newest.step}) {wrong}; {onward}"
+        self._say(f"warning: run {self.lease.run_id}: {why}")
+        self._rewind = (checkpoint, why)
 
     def _note_end(self, end: Ended) -> None:
         self.ending = Ending(

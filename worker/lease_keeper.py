@@ -3,10 +3,10 @@
 import threading
 from collections.abc import Callable
 
-from orchestrator.errors import DatabaseBusyError, WorkerGoneError
+from orchestrator.errors import DatabaseBusyError, DatabaseVersionError, WorkerGoneError
 from orchestrator.records import DeviceReading, RunRecord, WorkerIdentity
 from orchestrator.store import Store
-from worker.judge import Judge, Sentence
+from worker.judge import Judge, Judgement, Sentence
 from worker.processes import kill_exactly
 from worker.timing import Timing
 
@@ -69,8 +69,8 @@ class LeaseKeeper:
     def beat(self) -> bool:
         """Beat once, then judge the others. True if the beat got through after the worker had fenced itself.
 
-        Raises DatabaseBusyError where the database does not answer (the stopped are still judged), and
-        WorkerGoneError where others took this worker for dead.
+        Raises DatabaseBusyError where the database does not answer (the stopped are still judged), WorkerGoneError
+        where others took this worker for dead, and DatabaseVersionError where the database was upgraded meanwhile.
         """
         started = self._tried_at = self._clock()
         try:
@@ -79,6 +79,10 @@ class LeaseKeeper:
             # Tried again well before the next beat would be due.
             self._tried_at = self._clock() - self._timing.beat_seconds + self._timing.database_retry_seconds
             self.judge(own_beats_commit=False)
+            raise
+        except DatabaseVersionError:
+            with self._lock:
+                self._beat_at = started  # the beat got through: there is time to release a run
             raise
         with self._lock:
             # The call's start, not its end: others may have seen the new beat for as long as the answer took.
@@ -92,17 +96,29 @@ class LeaseKeeper:
         freed: list[RunRecord] = []
         try:
             others = [one for one in self._store.live_workers() if one.id != self.worker_id]
-            for judged in self._judge.look(others, own_beats_commit=own_beats_commit):
-                worker = judged.worker
-                if judged.sentence is Sentence.KILL:
-                    self._say(f"worker {worker.id} is ended: {judged.why}")
-                    kill_exactly(worker.identity.pid, worker.identity.start_ticks)
-                    continue
-                for run in self._store.reap(worker.id, seen_beat=worker.beat, why=judged.why):
-                    self._say(f"run {run.id} of worker {worker.id} is {run.state}: {judged.why}")
-                    freed.append(run)
         except DatabaseBusyError:
-            pass  # the next look is a beat away
+            return freed  # the next look is a beat away
+        began = self._clock()
+        for judged in self._judge.look(others, own_beats_commit=own_beats_commit):
+            try:
+                freed += self._execute(judged)
+            except DatabaseBusyError:
+                # Its rows are held, by itself perhaps: that must not keep the judge from the others. Only where all
+                # of the database is held (SQLite) there is no use in going on.
+                if self._clock() - began >= self._timing.lease_seconds / 3:
+                    break
+        return freed
+
+    def _execute(self, judged: Judgement) -> list[RunRecord]:
+        """Do what a judgement says; returns the runs that came free."""
+        worker = judged.worker
+        if judged.sentence is Sentence.KILL:
+            self._say(f"worker {worker.id} is ended: {judged.why}")
+            kill_exactly(worker.identity.pid, worker.identity.start_ticks)
+            return []
+        freed = self._store.reap(worker.id, seen_beat=worker.beat, why=judged.why)
+        for run in freed:
+            self._say(f"run {run.id} of worker {worker.id} is {run.state}: {judged.why}")
         return freed
 
     def end(self, why: str) -> None:

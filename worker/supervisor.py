@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from hlbgpt_core.points import Directive
-from orchestrator.errors import DatabaseBusyError, WorkerGoneError
+from orchestrator.errors import DatabaseBusyError, DatabaseVersionError, WorkerGoneError
 from orchestrator.notify.side import CLOSE_SECONDS, NotifySide
 from orchestrator.records import Claim, WorkerIdentity
 from orchestrator.runs import Reason, State
@@ -109,9 +109,13 @@ class Supervisor:
         self._was_fenced = False
         self._database_answers = True
         self._aside = ""
+        self._outdated: DatabaseVersionError | None = None
 
     def run(self) -> WorkerSummary:
-        """Work until the queue is empty, the count is reached, a signal comes, or the device is set aside."""
+        """Work until the queue is empty, the count is reached, a signal comes, or the device is set aside.
+
+        Raises DatabaseVersionError where the database was upgraded meanwhile; a run at hand was released before.
+        """
         self._keeper = LeaseKeeper(
             store=self._store,
             identity=self._identity,
@@ -158,6 +162,8 @@ class Supervisor:
             return "asked to stop"
         self._keeper.judge(own_beats_commit=True)
         while True:
+            if self._outdated is not None:
+                raise self._outdated
             if self._stopping.requests:
                 return "asked to stop"
             if self._options.count and self._tally.ended >= self._options.count:
@@ -229,7 +235,12 @@ class Supervisor:
         """Train one claimed run to its end, or until it is no longer ours."""
         run = claim.run
         attempt = Attempt(
-            claim, store=self._store, state_folder=self._state_folder, timing=self._timing, clock=self._clock
+            claim,
+            store=self._store,
+            state_folder=self._state_folder,
+            timing=self._timing,
+            clock=self._clock,
+            say=self._say,
         )
         self._say(f"run {run.id} (arm {run.arm_number}, seed {run.seed}) starts, attempt {claim.lease.fence}")
         trainer = self._trainers.start(claim)
@@ -275,6 +286,11 @@ class Supervisor:
             self._say("this worker was taken for dead; what it held was given away")
             self._keeper.register()
             self._was_fenced = True
+        except DatabaseVersionError as error:
+            if self._outdated is None:
+                self._say(f"{error.message}: this worker ends")
+                self._outdated = error
+                self.handle_signal(0, None)  # as if asked to stop: a run at hand is released
         if attempt is not None and trainer is not None:
             if not self._store.still_holds(attempt.lease):
                 attempt.drop()

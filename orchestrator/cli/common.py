@@ -52,6 +52,12 @@ class DatabaseOption(OptionGroup):
 
         return open_store(self.db, mode=OpenMode.WRITE)
 
+    def upgrade(self) -> "Store":
+        """Open a database that must exist, brought up to date."""
+        from orchestrator.store import OpenMode, open_store
+
+        return open_store(self.db, mode=OpenMode.UPGRADE)
+
     def read(self) -> "Store":
         """Open a database that must exist; nothing is written."""
         from orchestrator.store import OpenMode, open_store

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.common import DatabaseOption, JsonOption, note, print_json, print_table
+from orchestrator.cli.db_copy import copy
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import LightGroup, VariadicCommand
 
@@ -14,9 +15,9 @@ from orchestrator.cli.parsing import LightGroup, VariadicCommand
 def register(app: typer.Typer) -> None:
     """Add the group `db`."""
     group = typer.Typer(
-        cls=LightGroup, help="Look after the database: info, check, backup, upgrade.", no_args_is_help=True
+        cls=LightGroup, help="Look after the database: info, check, backup, upgrade, copy.", no_args_is_help=True
     )
-    for command in (info, check, backup, upgrade):
+    for command in (info, check, backup, upgrade, copy):
         group.command(cls=VariadicCommand)(grouped(command))
     app.add_typer(group, name="db")
 
@@ -70,8 +71,8 @@ def backup(
 
 
 def upgrade(database: DatabaseOption, as_json: JsonOption = False) -> None:
-    """Bring the database up to date with this program, after a backup."""
-    with database.write() as store:
+    """Bring the database up to date with this program, after a backup (of PostgreSQL make one yourself: pg_dump)."""
+    with database.upgrade() as store:
         found = store.info()
     if as_json:
         print_json({"database": found.location, "schema_version": found.schema_version})

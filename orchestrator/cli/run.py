@@ -93,8 +93,8 @@ def check_output(path: str) -> None:
         raise UsageError(f"the folder of the table '{path}' does not exist", f"mkdir -p {target.parent}")
 
 
-def worker_command(where: DeviceOptions, database: DatabaseOption, sweep: SweepRecord) -> Sequence[str]:
-    """The command of one worker on this sweep; it ends when this process does."""
+def worker_command(where: DeviceOptions, database: DatabaseOption, sweep: SweepRecord) -> WorkerCommand:
+    """The command of one worker on this sweep."""
     return WorkerCommand(
         db=database.db,
         state_dir=where.state_dir,
@@ -105,19 +105,24 @@ def worker_command(where: DeviceOptions, database: DatabaseOption, sweep: SweepR
         deterministic=where.deterministic,
         fast=where.fast,
         compile_mode=where.compile_mode.value,
-    ).argv(end_with_this_process=True)
+    )
 
 
 def work_off(
-    store: "Store", sweep: SweepRecord, command: Sequence[str], count: int, state_dir: str | None = None
+    store: "Store", sweep: SweepRecord, command: WorkerCommand, count: int, state_dir: str | None = None
 ) -> bool:
-    """Have `count` workers train the sweep, with a live view; True if a signal ended that."""
+    """Have `count` workers, which end when this process does, train the sweep, with a live view; True if a signal
+    ended that."""
     from orchestrator.status.live_view import LiveView
 
     log_path = _worker_log(store, sweep, state_dir)
+    hidden, environment = command.hidden()
+    argv = hidden.argv(end_with_this_process=True)
     with log_path.open("ab") as log:
         # A group of their own: a terminal's Ctrl-C reaches them through this process alone, and so counts once.
-        workers = [subprocess.Popen(command, stdout=log, stderr=log, process_group=0) for _ in range(count)]
+        workers = [
+            subprocess.Popen(argv, stdout=log, stderr=log, env=environment, process_group=0) for _ in range(count)
+        ]
     with forwarded_signals(workers) as signals, LiveView(store, sweep.id) as view:
         while any(worker.poll() is None for worker in workers):
             view.update()

@@ -91,5 +91,6 @@ def worker(where: DeviceOptions, what: WorkerOptions, database: DatabaseOption) 
         compile_mode=where.compile_mode.value,
     )
     # The worker takes this process's place: signals and the exit code are its own.
-    argv = command.argv()
-    os.execv(argv[0], argv)
+    hidden, environment = command.hidden()
+    argv = hidden.argv()
+    os.execve(argv[0], argv, environment)

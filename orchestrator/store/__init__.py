@@ -9,6 +9,7 @@
     glances.py   what status asks for each second
     care.py      info, integrity_check, backup   looks.py    looks at comparisons
     sync.py      how far W&B was sent each run      notices.py  what --notify is to tell
+    sync.py      how far W&B was sent each run      copying.py  a whole database into another
 
 and beneath them: location.py and engine.py (opening), schema.py (tables and migrations), rows.py and
 filters.py (records to SQL and back), endings.py (what all endings share), outbox.py (notices as things happen).
@@ -92,7 +93,7 @@ def open_store(
         there = check_file(
             place.path,
             display=place.display,
-            may_create=mode is OpenMode.CREATE,
+            may_create=mode in (OpenMode.CREATE, OpenMode.FILL),
             writes=mode is not OpenMode.READ,
         )
         if not there:
@@ -103,7 +104,7 @@ def open_store(
     except BaseException:
         engine.dispose()
         raise
-    return Store(engine, place, clock)
+    return Store(engine, place, clock, schema)
 
 
 def _prepare(engine: Engine, place: StoreLocation, mode: OpenMode, schema: Schema) -> None:

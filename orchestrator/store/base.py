@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table
+from sqlalchemy import Column, Connection, Engine, Float, Table
 
 from orchestrator.store.engine import plain_errors
 from orchestrator.store.location import StoreLocation
+from orchestrator.store.schema import CURRENT, Schema
 
 _ROWS_A_STATEMENT = 10_000
 
@@ -19,8 +20,11 @@ to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 class StoreBase:
     """Holds the engine; the parts of the store are its subclasses, joined in `Store`."""
 
-    def __init__(self, engine: Engine, location: StoreLocation, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, engine: Engine, location: StoreLocation, clock: Callable[[], float], schema: Schema = CURRENT
+    ) -> None:
         self.location = location
+        self._schema = schema
         self._clock = clock
         self._readers = engine
         self._writers = engine.execution_options(hlbq_writes=True)
@@ -45,13 +49,29 @@ class StoreBase:
 def insert_many(
     connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[tuple[Any, ...]], *, ending: str = ""
 ) -> None:
-    """Many rows by the driver's own executemany: SQLAlchemy's handling of each row would double the time.
+    """Many rows by the driver itself: SQLAlchemy's handling of each row would double the time.
 
-    `ending` is SQL that follows the values.
+    `ending` is SQL that follows the values. No two of the rows may have the same key.
     """
-    mark = "?" if connection.dialect.name == "sqlite" else "%s"
-    marks = ", ".join([mark] * len(columns))
-    statement = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks}) {ending}"
+    into = f"INSERT INTO {table.name} ({', '.join(columns)})"
+    if connection.dialect.name == "sqlite":
+        statement = f"{into} VALUES ({', '.join('?' * len(columns))}) {ending}"
+    else:
+        types = (table.c[name].type.compile(connection.dialect) for name in columns)
+        statement = f"{into} SELECT * FROM unnest({', '.join(f'%s::{kind}[]' for kind in types)}) {ending}"
     remaining = iter(rows)
     while batch := list(itertools.islice(remaining, _ROWS_A_STATEMENT)):
-        connection.exec_driver_sql(statement, batch)
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql(statement, batch)
+        else:
+            # One statement, a list a column. Not the driver's executemany: after its pipeline the server no longer
+            # ends a transaction for being idle, and a worker that is stopped then would keep its locks for good.
+            lists = zip((table.c[name] for name in columns), zip(*batch, strict=True), strict=True)
+            connection.exec_driver_sql(statement, tuple(_column_values(column, values) for column, values in lists))
+
+
+def _column_values(column: Column[Any], values: Sequence[Any]) -> list[Any]:
+    """One column's values; whole numbers among floats are made floats, since the driver takes no mixed lists."""
+    if isinstance(column.type, Float):
+        return [None if value is None else float(value) for value in values]
+    return list(values)

@@ -14,6 +14,7 @@ from orchestrator.runs import Action, State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.endings import Author, attempt_of, last_losses_from_points, one_run, record_event
 from orchestrator.store.filters import one_of
+from orchestrator.store.schema import alembic_version, check_unchanged
 from orchestrator.tables import CLAIMABLE, RUNNING, attempts, runs, workers
 
 # An alias, because SQLAlchemy would otherwise tie the subquery to the table that is updated.
@@ -32,6 +33,7 @@ _BACKOFF_IS_OVER = select(runs.c.id).where(
 _LOOK = select(
     select(workers.c.id).where(_WORKER_LIVES).exists().label("worker_lives"),
     or_(_NEXT.scalar_subquery().is_not(None), _BACKOFF_IS_OVER.exists(), _HELD.exists()).label("worth_trying"),
+    select(alembic_version.c.version_num).scalar_subquery().label("revision"),
 )
 
 _NEIGHBOURS = workers.alias("neighbours")
@@ -81,7 +83,8 @@ class ClaimStore(StoreBase):
 
         A worker holds one run at a time: asked again while it holds one (because the answer to the first
         call was lost), the same claim comes back. `alone_ok` says that nobody else trains on the device.
-        Raises WorkerGoneError if others took the worker for dead.
+        Raises WorkerGoneError if others took the worker for dead, DatabaseVersionError if the database was upgraded
+        meanwhile.
         """
         now = self._clock()
         asked = {"worker_id": worker_id, "now": now}
@@ -90,6 +93,7 @@ class ClaimStore(StoreBase):
             look = connection.execute(_LOOK, asked).one()
             if not look.worker_lives:
                 raise _gone(worker_id)
+            check_unchanged(look.revision, self.location, self._schema)
             if not look.worth_trying:
                 return None
         with self._write() as connection:

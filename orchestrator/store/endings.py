@@ -82,9 +82,9 @@ def _close_attempt(connection: Connection, attempt: ColumnElement[bool], ending:
     values: dict[str, Any] = {
         "ended_at": author.now,
         "reason": ending.reason.value,
-        "error_type": ending.error_type,
-        "error_message": ending.error_message,
-        "error_traceback": ending.error_traceback,
+        "error_type": storable(ending.error_type),
+        "error_message": storable(ending.error_message),
+        "error_traceback": storable(ending.error_traceback),
     }
     if ending.reason is Reason.FINISHED:
         values["fraction"] = 1.0
@@ -130,6 +130,11 @@ def one_run(connection: Connection, run_id: int) -> RunRecord:
     return run_record(connection.execute(_ONE_RUN, {"run_id": run_id}).one())
 
 
+def storable(text: str) -> str:
+    """Text as both databases take it: errors may quote bytes of a file or of a log that are no text at all."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
+
+
 def record_event(
     connection: Connection,
     author: Author,
@@ -147,7 +152,7 @@ def record_event(
         "sweep_id": sweep_id,
         "run_id": run_id,
         "worker_id": author.worker_id,
-        "why": why,
+        "why": storable(why),
     }
     connection.execute(insert(events), row)
 

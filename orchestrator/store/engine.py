@@ -17,20 +17,23 @@ from orchestrator.errors import DatabaseBusyError, DatabaseCorruptError, Databas
 from orchestrator.store.location import StoreLocation, without_secrets
 
 BUSY_TIMEOUT_SECONDS = 20.0
-CONNECT_TIMEOUT_SECONDS = 10
-# A supervisor that was stopped (SIGSTOP) inside a transaction must not hold its row locks for ever.
-IDLE_TRANSACTION_SECONDS = 60.0
+# With the start of the program, a server that does not answer is given up within 10 s.
+CONNECT_TIMEOUT_SECONDS = 8
 
 
 class OpenMode(StrEnum):
     """What a command wants of the database."""
 
     CREATE = "create"
-    """Make it where there is none, bring an older one up to date."""
+    """As WRITE, but made where there is none."""
     WRITE = "write"
-    """It must be there; an older one is brought up to date."""
+    """It must be there; an older one is brought up to date, but for PostgreSQL, which others use meanwhile."""
     READ = "read"
     """It must be there and of this version; nothing is written."""
+    UPGRADE = "upgrade"
+    """It must be there, and is brought up to date: for `hlbq db upgrade`."""
+    FILL = "fill"
+    """Make it where there is none, or go on with an unfinished copy: for `hlbq db copy` alone."""
 
 
 def has_wal_fault(version: Sequence[int]) -> bool:
@@ -60,7 +63,7 @@ def sqlite_module() -> ModuleType:
 def make_engine(location: StoreLocation, *, mode: OpenMode, busy_timeout_seconds: float) -> Engine:
     """An engine for `location`. Nothing is opened yet."""
     if location.path is None:
-        return _postgresql_engine(location, busy_timeout_seconds)
+        return _postgresql_engine(location, mode, busy_timeout_seconds)
     return _sqlite_engine(location, location.path, mode, busy_timeout_seconds)
 
 
@@ -125,32 +128,53 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _postgresql_engine(location: StoreLocation, busy_timeout_seconds: float) -> Engine:
+def _postgresql_engine(location: StoreLocation, mode: OpenMode, busy_timeout_seconds: float) -> Engine:
     try:
         import psycopg  # noqa: F401
     except ImportError:
         raise DatabaseError(
             "PostgreSQL needs psycopg, which is not installed", "pip install 'hlbq[postgresql]'"
         ) from None
+    patience = max(1, round(busy_timeout_seconds))
     options = {
-        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "connect_timeout": max(2, min(CONNECT_TIMEOUT_SECONDS, patience)),
         "application_name": "hlbq",
-        # A cut cable says nothing: give up on unanswered data after the same time as on a lock.
-        "keepalives_idle": int(busy_timeout_seconds) or 1,
+        # A cut cable says nothing: give up on unanswered data after the same time as on a lock, and ask a silent
+        # server for a sign of life.
+        "keepalives_idle": patience,
         "keepalives_interval": 5,
-        "tcp_user_timeout": int(busy_timeout_seconds * 1000),
+        "keepalives_count": 3,
+        "tcp_user_timeout": 1000 * patience,
     }
     given = {name: value for name, value in options.items() if name not in location.url.query}
     engine = create_engine(location.url, connect_args=given, pool_pre_ping=True, **_POOL)
+    limits = _session_limits(busy_timeout_seconds, patience, mode)
 
     @event.listens_for(engine, "connect")
     def limit_waits(connection: Any, _record: Any) -> None:
         with connection.cursor() as cursor:
-            cursor.execute(f"SET lock_timeout = {int(busy_timeout_seconds * 1000)}")
-            cursor.execute(f"SET idle_in_transaction_session_timeout = {int(IDLE_TRANSACTION_SECONDS * 1000)}")
+            cursor.execute(limits)
         connection.commit()
 
     return engine
+
+
+def _session_limits(busy_timeout_seconds: float, patience: int, mode: OpenMode) -> str:
+    """What the server is told of a session: how long it waits, and when it takes its client for gone.
+
+    A worker that is stopped or cut off inside a transaction holds row locks, and others wait for them: the server ends
+    the transaction before the worker's lease is over.
+    """
+    settings = {
+        "lock_timeout": round(1000 * busy_timeout_seconds),
+        "idle_in_transaction_session_timeout": 2000 * patience,
+        "tcp_keepalives_idle": patience,
+        "tcp_keepalives_interval": 5,
+        "tcp_keepalives_count": 3,
+        "tcp_user_timeout": 2000 * patience,
+        "default_transaction_read_only": "on" if mode is OpenMode.READ else "off",
+    }
+    return "; ".join(f"SET {name} = {value}" for name, value in settings.items())
 
 
 @contextlib.contextmanager
@@ -223,6 +247,11 @@ def _translate_postgresql(error: Any, location: StoreLocation, *, dropped: bool)
         return DatabaseBusyError(f"PostgreSQL at {location.display} did not do it: {words}", "Try again.")
     if not state and isinstance(error, psycopg.OperationalError):
         # No SQLSTATE: the connection was never made, or broke. The server's own refusals come as text then.
+        if "certificate" in words or "not support SSL" in words:
+            return DatabaseError(
+                f"no trusted connection to {location.display}: {words}",
+                "Check the host's name, ?sslmode= and ?sslrootcert= in the URL (docs/postgresql.md).",
+            )
         if "authentication failed" in words or "does not exist" in words or "no password" in words:
             return DatabaseError(f"PostgreSQL refused {location.display}: {words}", "Check the user and the name.")
         return DatabaseBusyError(

@@ -79,6 +79,7 @@ def _read_rows(connection: Connection, run_ids: list[int], split: Split | None, 
 
 def upsert_points(connection: Connection, lease: Lease, new: Sequence[Point]) -> None:
     """Write points; one that is there already (a transaction tried again) is written over with itself."""
-    rows = (point_row(lease.run_id, lease.fence, point) for point in new)
+    latest = {(point.split, point.step): point for point in new}
+    rows = (point_row(lease.run_id, lease.fence, point) for point in latest.values())
     values = (tuple(row[name] for name in _COLUMNS) for row in rows)
     insert_many(connection, points, _COLUMNS, values, ending=_OR_REPLACE)

@@ -68,10 +68,10 @@ class QueueStore(StoreBase):
             connection.execute(update(runs).where(runs.c.id == lease.run_id).values(**values))
             return run.previous_checkpoint
 
-    def rewind(self, lease: Lease, checkpoint: SavedCheckpoint | None) -> None:
-        """Note that the attempt took up an older checkpoint (None: step 0), because the newest was damaged.
+    def rewind(self, lease: Lease, checkpoint: SavedCheckpoint | None, *, why: str = "") -> None:
+        """Note that the attempt took up an older checkpoint (None: step 0), because the newest was of no use.
 
-        Points past its step are removed. Raises FencedError where the lease no longer holds.
+        `why` is for people. Points past its step are removed. Raises FencedError where the lease no longer holds.
         """
         with self._write() as connection:
             _check_fence(connection, lease)
@@ -82,7 +82,7 @@ class QueueStore(StoreBase):
             connection.execute(update(attempts).where(attempt_of(lease)).values(start_step=step, step=step))
             last_losses_from_points(connection, lease.run_id, attempt_of(lease))
             run = one_run(connection, lease.run_id)
-            why = f"the newest checkpoint is damaged; goes on from step {step}"
+            why = why or f"the newest checkpoint cannot be used; goes on from step {step}"
             record_event(connection, self._holder(run), "rewind", sweep_id=run.sweep_id, run_id=run.id, why=why)
 
     def finish(self, lease: Lease, ending: Ending) -> RunRecord:

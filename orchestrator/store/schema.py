@@ -43,6 +43,9 @@ class Schema:
 
 CURRENT = Schema(head="0003")
 
+# Stands in place of the revision while `hlbq db copy` fills a database: no program of any version works on half of one.
+UNFINISHED_COPY = "unfinished copy"
+
 
 def prepare(engine: Engine, location: StoreLocation, mode: OpenMode, schema: Schema = CURRENT) -> None:
     """Make the tables or migrate them, as `mode` allows.
@@ -53,7 +56,7 @@ def prepare(engine: Engine, location: StoreLocation, mode: OpenMode, schema: Sch
     with engine.connect() as connection:
         found = stored_revision(connection)
         connection.rollback()
-    if found == schema.head:
+    if found == schema.head or (found == UNFINISHED_COPY and mode is OpenMode.FILL):
         return
     _refuse(found, location, mode, schema)
     if location.path is None:
@@ -72,6 +75,15 @@ def stored_revision(connection: Connection) -> str | None:
     return connection.execute(select(alembic_version.c.version_num)).scalar_one_or_none()
 
 
+def check_unchanged(found: str | None, location: StoreLocation, schema: Schema) -> None:
+    """Raise DatabaseVersionError where the revision is no longer the one that this process opened."""
+    if found != schema.head:
+        raise DatabaseVersionError(
+            f"'{location.display}' was changed meanwhile to schema {found}, this program has {schema.head}",
+            "Update hlbq here (git pull, then pip install --upgrade .), and start the worker again.",
+        )
+
+
 def is_newer(found: str, schema: Schema = CURRENT) -> bool:
     """Whether a revision is one that this program does not know. Revisions count up: 0001, 0002."""
     return not found.isdecimal() or int(found) > int(schema.head)
@@ -79,18 +91,24 @@ def is_newer(found: str, schema: Schema = CURRENT) -> bool:
 
 def _refuse(found: str | None, location: StoreLocation, mode: OpenMode, schema: Schema) -> None:
     if found is None:
-        if mode is not OpenMode.CREATE:
+        if mode not in (OpenMode.CREATE, OpenMode.FILL):
             raise DatabaseMissingError(
                 f"'{location.display}' holds no tables of hlbq",
                 "`hlbq submit` makes them; --db PATH or $HLBQ_DB names another database.",
             )
         return
+    if found == UNFINISHED_COPY:
+        raise DatabaseError(
+            f"'{location.display}' holds an unfinished copy of another database",
+            "Give the same `hlbq db copy` again: it goes on where it stopped.",
+        )
     if is_newer(found, schema):
         raise DatabaseVersionError(
             f"the database '{location.display}' has schema {found}, newer than this program's {schema.head}",
             "It was left as it was. Update hlbq: git pull, then pip install --upgrade .",
         )
-    if mode is OpenMode.READ:
+    # An SQLite file is its user's own. A server's database is used by others too: it is upgraded when someone says so.
+    if mode in (OpenMode.READ, OpenMode.FILL) or (location.path is None and mode is not OpenMode.UPGRADE):
         raise DatabaseVersionError(
             f"the database '{location.display}' has schema {found}, older than this program's {schema.head}",
             f"hlbq db upgrade --db {location.display}",
@@ -100,21 +118,24 @@ def _refuse(found: str | None, location: StoreLocation, mode: OpenMode, schema: 
 def _bring_up_to_date(connection: Connection, location: StoreLocation, mode: OpenMode, schema: Schema) -> None:
     """Create or migrate within the caller's transaction. Another process may have done it meanwhile."""
     found = stored_revision(connection)
-    if found == schema.head:
+    if found == schema.head or (found == UNFINISHED_COPY and mode is OpenMode.FILL):
         return
     _refuse(found, location, mode, schema)
     if found is not None or schema.scripts is not None:
         _run_migrations(connection, schema)
         return
     strangers = inspect(connection).get_table_names()
-    if strangers and location.path is not None:
+    if location.path is None:  # others may have tables there too, as long as their names are not ours
+        strangers = [name for name in strangers if name in metadata.tables]
+    if strangers:
         raise DatabaseError(
             f"'{location.display}' is another program's database (it holds the table '{strangers[0]}')",
-            "It was left as it was. Name another file with --db PATH.",
+            "It was left as it was. Name another database with --db.",
         )
     metadata.create_all(connection, checkfirst=False)
     _version_metadata.create_all(connection, checkfirst=False)
-    connection.execute(alembic_version.insert().values(version_num=schema.head))
+    made = UNFINISHED_COPY if mode is OpenMode.FILL else schema.head
+    connection.execute(alembic_version.insert().values(version_num=made))
 
 
 def _migrate_sqlite(connection: Connection, location: StoreLocation, mode: OpenMode, schema: Schema) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Select, and_, insert, select, update
+from sqlalchemy import Select, and_, insert, select, text, update
 
 from orchestrator.errors import WorkerGoneError
 from orchestrator.records import DeviceEnding, DeviceReading, RunRecord, WorkerIdentity, WorkerRecord
@@ -12,11 +12,17 @@ from orchestrator.runs import Reason
 from orchestrator.store.base import StoreBase
 from orchestrator.store.endings import Author, lose_held_runs, record_event
 from orchestrator.store.rows import worker_record
+from orchestrator.store.schema import alembic_version, check_unchanged
 from orchestrator.tables import RUNNING, attempts, runs, workers
 
 _WORKER_ROWS: Select[Any] = select(workers, runs.c.id.label("run_id")).outerjoin(
     runs, and_(runs.c.worker_id == workers.c.id, RUNNING)
 )
+
+
+_REVISION = select(alembic_version.c.version_num)
+# A judge that waits does not beat, and would be judged itself.
+_REAP_PATIENCE_MILLISECONDS = 300
 
 
 class WorkerStore(StoreBase):
@@ -35,7 +41,8 @@ class WorkerStore(StoreBase):
     def beat(self, worker_id: int, reading: DeviceReading = DeviceReading()) -> int:  # noqa: B008 (frozen)
         """Prolong the worker's lease, and note how its device is; returns the new count.
 
-        Raises WorkerGoneError if its row was ended.
+        Raises WorkerGoneError if its row was ended, and DatabaseVersionError (the beat counts all the same) if the
+        database was upgraded meanwhile.
         """
         with self._write() as connection:
             count = connection.execute(
@@ -44,8 +51,10 @@ class WorkerStore(StoreBase):
                 .values(beat=workers.c.beat + 1, beat_at=self._clock(), **asdict(reading))
                 .returning(workers.c.beat)
             ).scalar_one_or_none()
+            revision = connection.execute(_REVISION).scalar()
         if count is None:
             raise WorkerGoneError(f"worker {worker_id} was taken for dead or has ended", "Start it again: hlbq worker")
+        check_unchanged(revision, self.location, self._schema)
         return int(count)
 
     def end_worker(self, worker_id: int, why: str) -> None:
@@ -75,10 +84,14 @@ class WorkerStore(StoreBase):
     def reap(self, worker_id: int, *, seen_beat: int, why: str) -> list[RunRecord]:
         """Take a dead worker's runs from it, unless it has beaten since `seen_beat` or was ended already.
 
-        Returns those runs as they stand afterwards. Of several who reap at once, one succeeds.
+        Returns those runs as they stand afterwards. Of several who reap at once, one succeeds. Raises
+        DatabaseBusyError, after no more than a moment on PostgreSQL, where something holds the rows.
         """
         author = Author(actor="reaper", now=self._clock(), worker_id=worker_id)
         with self._write() as connection:
+            if not self._is_sqlite:
+                # The dead may have left a transaction open that the server has not ended yet: look again later.
+                connection.execute(text(f"SET LOCAL lock_timeout = {_REAP_PATIENCE_MILLISECONDS}"))
             ended = connection.execute(
                 update(workers)
                 .where(workers.c.id == worker_id, workers.c.ended_at.is_(None), workers.c.beat == seen_beat)

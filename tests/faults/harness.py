@@ -125,7 +125,10 @@ def wait_until(condition: Callable[[], bool], *, seconds: float, what: str) -> N
 
 @dataclass(kw_only=True)
 class Fleet:
-    """Worker processes on one database, started anew as they die. A context manager that stops them."""
+    """Worker processes on one database, started anew as they die. A context manager that stops them.
+
+    `inside` is a command that runs others, for instance in a network namespace. `state` is where their checkpoints go.
+    """
 
     db: str
     folder: Path
@@ -133,6 +136,8 @@ class Fleet:
     faults: Faults = field(default_factory=Faults)
     plan: Plan = field(default_factory=Plan)
     environment: dict[str, str] = field(default_factory=dict)
+    inside: Sequence[str] = ()
+    state: Path | None = None
     processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
     exits: Counter[int] = field(default_factory=Counter)
     started: list[int] = field(default_factory=list)
@@ -162,10 +167,18 @@ class Fleet:
         host = chosen.host.replace("#", str(len(self.started)))
         chosen = replace(chosen, landed=str(self.landed_path), timing=SHORT | chosen.timing, host=host)
         plan = replace(self.plan, landed=str(self.landed_path))
-        arguments = ["--db", self.db, "--state_dir", str(self.folder / "state"), "--faults", json.dumps(asdict(chosen))]
+        arguments = [
+            "--db",
+            self.db,
+            "--state_dir",
+            str(self.state or self.folder / "state"),
+            "--faults",
+            json.dumps(asdict(chosen)),
+        ]
+        command = [sys.executable, "-m", "tests.faults.worker_under_fault"]
         with (self.folder / "workers.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.worker_under_fault", *arguments, *(["--watch"] if watch else [])],
+                [*self.inside, *command, *arguments, *(["--watch"] if watch else [])],
                 cwd=ROOT,
                 env={
                     **os.environ,

@@ -188,6 +188,16 @@ def test_network_file_systems_are_told_by_the_mount_that_holds_the_file(place: s
     assert network_file_system(Path(place), MOUNTS) == kind
 
 
+def test_links_and_folders_above_do_not_hide_a_network_file_system(tmp_path: Path) -> None:
+    (tmp_path / "far" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("far/deep")
+    (tmp_path / "file.db").symlink_to("link/hlbq.db")
+    mounts = f"{MOUNTS}50 22 0:50 / {tmp_path}/far rw - nfs4 server:/far rw\n"
+    for place in ("far/x.db", "far/deep/x.db", "link/x.db", "file.db", "far/../link/x.db"):
+        assert network_file_system(tmp_path / place, mounts) == "nfs4", place
+    assert network_file_system(tmp_path / "far" / ".." / "x.db", mounts) == ""
+
+
 def test_a_network_file_system_is_refused_by_name(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.store.location.network_file_system", lambda _: "cifs")
     with pytest.raises(DatabaseError, match=r"\(cifs\)"):

@@ -261,6 +261,22 @@ def test_a_failed_run_keeps_its_curve_and_its_error(store: Store) -> None:
     assert steps(store, 1) == [3] and store.attempts(1)[0].error_traceback == "at"
 
 
+def test_an_error_that_quotes_what_is_no_text_is_recorded_all_the_same(store: Store) -> None:
+    submit(store)
+    lease = claim(store, register(store)).lease
+    odd = ending(Reason.ERROR, error_type="X", error_message="file \udcff\x00.txt", error_traceback="a\x00b\ud800")
+    run = store.finish(lease, odd)
+    [attempt] = store.attempts(run.id)
+    assert (run.error_message, attempt.error_traceback) == ("file ?\ufffd.txt", "a\ufffdb?")
+
+
+def test_whole_and_other_numbers_may_stand_in_one_batch(store: Store) -> None:
+    submit(store)
+    lease = claim(store, register(store)).lease
+    store.flush(lease, points=[point(1, lr=0, grad_norm=1), point(2, lr=0.5, grad_norm=None), point(3, lr=2**40)])
+    assert [one.point.lr for one in store.points(ALL)] == [0.0, 0.5, 2.0**40]
+
+
 def test_errors_wait_longer_each_time_and_then_fail(store: Store, clock: VirtualClock) -> None:
     submit(store, limits=Limits(max_attempts=3, backoff_seconds=10, max_backoff_seconds=600))
     worker = register(store)

@@ -207,7 +207,7 @@ def test_an_upgrade_works_on_both_engines(location: str, tmp_path: Path) -> None
     with open_store(location, mode=OpenMode.CREATE) as store:
         submit(store, seeds=3)
     schema = next_schema(tmp_path / "scripts")
-    with open_store(location, mode=OpenMode.CREATE, schema=schema) as store:
+    with open_store(location, mode=OpenMode.UPGRADE, schema=schema) as store:
         assert store.info().schema_version == schema.head and store.matching(ALL) == 3
 
 
@@ -243,7 +243,7 @@ def test_an_upgrade_killed_midway_is_undone_and_can_be_done_again(location: str,
         "import sys; from pathlib import Path; from orchestrator.store import OpenMode, open_store\n"
         "from orchestrator.store.schema import Schema\n"
         "schema = Schema(head=sys.argv[2], scripts=Path(sys.argv[3]))\n"
-        "open_store(sys.argv[1], mode=OpenMode.WRITE, schema=schema)"
+        "open_store(sys.argv[1], mode=OpenMode.UPGRADE, schema=schema)"
     )
     command = [sys.executable, "-c", program, location, deadly.head, str(deadly.scripts)]
     root = {**os.environ, "PYTHONPATH": str(MIGRATIONS.parent)}
@@ -251,7 +251,7 @@ def test_an_upgrade_killed_midway_is_undone_and_can_be_done_again(location: str,
     with open_store(location, mode=OpenMode.WRITE) as store:
         assert shape(store) == before and store.matching(ALL) == 3
     schema = next_schema(tmp_path / "good")
-    with open_store(location, mode=OpenMode.WRITE, schema=schema) as store:
+    with open_store(location, mode=OpenMode.UPGRADE, schema=schema) as store:
         assert store.info().schema_version == schema.head and store.matching(ALL) == 3
 
 

@@ -1,13 +1,13 @@
 """Self-fencing: a worker whose beats do not get through stops training before anybody may take its run."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from orchestrator.errors import DatabaseBusyError, WorkerGoneError
-from orchestrator.records import DeviceReading, WorkerIdentity, WorkerRecord
+from orchestrator.records import DeviceReading, RunRecord, WorkerIdentity, WorkerRecord
 from tests.faults.harness import wait_until
 from worker.lease_keeper import LeaseKeeper
 from worker.timing import Timing
@@ -31,6 +31,10 @@ class FakeStore:
         self.busy = self.gone = False
         self.beats = self.registered = 0
         self.ended = ""
+        self.others: list[WorkerRecord] = []
+        self.locked: set[int] = set()
+        self.reaped: list[int] = []
+        self.on_reap: Callable[[], None] = lambda: None
 
     def register_worker(self, identity: WorkerIdentity, *, lease_seconds: float) -> int:
         self.registered += 1
@@ -45,6 +49,13 @@ class FakeStore:
         return self.beats
 
     def live_workers(self) -> list[WorkerRecord]:
+        return self.others
+
+    def reap(self, worker_id: int, *, seen_beat: int, why: str) -> list[RunRecord]:
+        self.on_reap()
+        if worker_id in self.locked:
+            raise DatabaseBusyError("its rows are locked")
+        self.reaped.append(worker_id)
         return []
 
     def end_worker(self, worker_id: int, why: str) -> None:
@@ -127,3 +138,32 @@ def test_the_row_is_given_up_at_the_end_even_if_nobody_hears(bench: Bench) -> No
     bench.store.busy = True
     bench.keeper.end("test")
     assert bench.store.ended == ""
+
+
+def silent(number: int) -> WorkerRecord:
+    """A worker on another host whose beat never changes."""
+    return WorkerRecord(
+        id=number,
+        identity=WorkerIdentity(host=f"elsewhere/{number}", hostname="e", pid=1, start_ticks=1, device="cpu"),
+        lease_seconds=60.0,
+        started_at=0.0,
+        beat=1,
+        beat_at=0.0,
+        ended_at=None,
+        ended_why="",
+        run_id=number,
+    )
+
+
+@pytest.mark.parametrize(("wait_seconds", "expected"), [(0.3, [8, 9]), (20.0, [])])
+def test_a_dead_worker_whose_rows_are_locked_keeps_nobody_from_the_others(
+    bench: Bench, wait_seconds: float, expected: list[int]
+) -> None:
+    bench.store.others = [silent(7), silent(8), silent(9)]
+    bench.keeper.judge(own_beats_commit=True)
+    bench.store.locked = {7}
+    bench.store.on_reap = lambda: setattr(bench.clock, "now", bench.clock.now + wait_seconds)
+    for _ in range(3):  # a look counts no more than two beats, 20 s
+        bench.clock.now += 20
+        bench.keeper.judge(own_beats_commit=True)
+    assert bench.store.reaped == expected

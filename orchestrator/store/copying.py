@@ -1,0 +1,296 @@
+"""A whole database into another, on the same engine or the other: `hlbq db copy`.
+
+Tables are copied in the order in which they refer to each other, in pages, each page in one transaction with a row
+that says how far the copy has come. So whoever is killed at any moment goes on from the last page. Until all
+tables are there and their digests are the source's, the destination carries no revision that any program works on.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    MetaData,
+    Row,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
+
+from orchestrator.errors import DatabaseBusyError, DatabaseError
+from orchestrator.records import Ending
+from orchestrator.runs import Reason, State
+from orchestrator.store import Store
+from orchestrator.store.base import insert_many
+from orchestrator.store.digests import Key, TableDigest, digest_of, key_of, pages, without_zero_bytes
+from orchestrator.store.endings import Author, end_attempt, lock_runs
+from orchestrator.store.schema import CURRENT, UNFINISHED_COPY, alembic_version, stored_revision
+from orchestrator.tables import LIVE, RUNNING, metadata, runs, workers
+from orchestrator.wording import counted
+
+TABLES: Sequence[Table] = metadata.sorted_tables
+
+# Only there while a copy is under way.
+_progress_metadata = MetaData()
+copy_progress = Table(
+    "copy_progress",
+    _progress_metadata,
+    Column("table_name", Text, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("last_key", Text, nullable=False, doc="JSON of the primary key of the last row copied"),
+    Column("rows", BigInteger, nullable=False),
+    Column("digest", Text, nullable=False, doc="of the rows copied, as the source had them"),
+)
+
+# Rows that PostgreSQL's snapshot of the source may have to wait for the other side.
+_SNAPSHOT_IDLE_SECONDS = 900
+
+Report = Callable[[str, int, int], None]
+"""Told of a table, the rows copied or compared so far, and all of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableCheck:
+    """A table's rows and digest on both sides."""
+
+    table: str
+    source_rows: int
+    rows: int
+    source_digest: str
+    digest: str
+
+    @property
+    def equal(self) -> bool:
+        """Whether both sides hold the same."""
+        return (self.source_rows, self.source_digest) == (self.rows, self.digest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyReport:
+    """What a copy did: the tables on both sides, and the runs that were given back in the copy."""
+
+    tables: Sequence[TableCheck]
+    released_runs: int = 0
+
+    @property
+    def equal(self) -> bool:
+        """Whether every table holds the same on both sides."""
+        return all(table.equal for table in self.tables)
+
+
+def copy_database(source: Store, destination: Store, *, release: bool = False, report: Report) -> CopyReport:
+    """Copy every row of `source` into `destination` (opened to FILL), compare, and make the copy fit for use.
+
+    `release` copies a database that is in use: in the copy its workers have ended and their runs are given back.
+    Raises DatabaseError where the destination holds anything else, the source is in use, or what arrived is not
+    what was sent; DatabaseBusyError where a side stops answering (then it may be called again, and goes on).
+    """
+    with source._read() as reader:
+        _hold_snapshot(reader)
+        if not release:
+            _refuse_if_in_use(reader, source.location.display)
+        _claim_destination(destination, source.location.display)
+        _discard_what_changed(reader, destination)
+        sent = {
+            table.name: _copy_table(reader, destination, table, source.location.display, report) for table in TABLES
+        }
+    arrived = _digests(destination, report)
+    checks = _compare(sent, arrived)
+    if not all(check.equal for check in checks):
+        return CopyReport(tables=checks)
+    return CopyReport(tables=checks, released_runs=_finish(destination, source.location.display))
+
+
+def compare_databases(source: Store, destination: Store, *, report: Report) -> CopyReport:
+    """Compare every table of two databases; nothing is written."""
+    return CopyReport(tables=_compare(_digests(source, report), _digests(destination, report)))
+
+
+def refuse_if_in_use(source: Store) -> None:
+    """Raise DatabaseError where workers live on the source: what they write meanwhile would not be in a copy."""
+    with source._read() as reader:
+        _refuse_if_in_use(reader, source.location.display)
+
+
+def _hold_snapshot(reader: Connection) -> None:
+    """Have every statement of this transaction see the same moment, as SQLite's do anyway."""
+    if reader.dialect.name == "postgresql":
+        reader.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+        reader.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_SNAPSHOT_IDLE_SECONDS}s'"))
+
+
+def _refuse_if_in_use(reader: Connection, name: str) -> None:
+    running = reader.execute(select(func.count()).select_from(runs).where(RUNNING)).scalar_one()
+    live = reader.execute(select(func.count()).select_from(workers).where(LIVE)).scalar_one()
+    if running or live:
+        raise DatabaseError(
+            f"'{name}' is in use by {counted(live, 'worker')} ({counted(running, 'run')} running): what they "
+            "write from now on would not be in the copy",
+            "Stop the workers first (Ctrl-C once: they give their runs back); `hlbq status` lists them. Are they gone "
+            "for good? With --release the copy gives their runs back.",
+        )
+
+
+def _claim_destination(destination: Store, source: str) -> None:
+    """Mark an empty destination as an unfinished copy; refuse one that holds anything else."""
+    name = destination.location.display
+    with destination._write() as writer:
+        if stored_revision(writer) == CURRENT.head:
+            filled = [table.name for table in TABLES if writer.execute(select(table).limit(1)).first() is not None]
+            if filled:
+                raise DatabaseError(
+                    f"'{name}' holds data already (in {', '.join(filled)}); a copy needs an empty database",
+                    "It was left as it was. Name a new file, or make a database: createdb NAME. Was it copied before? "
+                    "--verify_only compares.",
+                )
+            writer.execute(update(alembic_version).values(version_num=UNFINISHED_COPY))
+        _progress_metadata.create_all(writer)
+        other = writer.execute(select(copy_progress.c.source).where(copy_progress.c.source != source).limit(1)).scalar()
+        if other is not None:
+            raise DatabaseError(
+                f"'{name}' holds an unfinished copy of '{other}', not of '{source}'",
+                "Go on with that one, or name an empty database.",
+            )
+
+
+def _discard_what_changed(reader: Connection, destination: Store) -> None:
+    """Remove from an unfinished copy what the source no longer has so: the first such table, and all after it."""
+    with destination._read() as connection:
+        progress = {row.table_name: row for row in connection.execute(select(copy_progress))}
+    changed = (
+        place
+        for place, table in enumerate(TABLES)
+        if table.name in progress and not _same_in_source(reader, table, progress[table.name])
+    )
+    first = next(changed, None)
+    if first is None:
+        return
+    with destination._write() as writer:
+        for table in reversed(TABLES[first:]):
+            writer.execute(delete(table))
+            writer.execute(delete(copy_progress).where(copy_progress.c.table_name == table.name))
+
+
+def _same_in_source(reader: Connection, table: Table, row: Row[Any]) -> bool:
+    found = digest_of(reader, table, up_to=tuple(json.loads(row.last_key)))
+    return (found.rows, found.digest) == (row.rows, row.digest)
+
+
+def _copy_table(reader: Connection, destination: Store, table: Table, source: str, report: Report) -> TableDigest:
+    """Copy what is not copied yet; returns the digest of the whole table as the source has it."""
+    total = reader.execute(select(func.count()).select_from(table)).scalar_one()
+    with destination._read() as connection:
+        row = connection.execute(select(copy_progress).where(copy_progress.c.table_name == table.name)).first()
+    last = tuple(json.loads(row.last_key)) if row is not None else None
+    sent = TableDigest() if row is None else TableDigest(row.rows, row.digest)
+    report(f"copying {table.name}", sent.rows, total)
+    for page in pages(reader, table, after=last):
+        before = sent.rows
+        for one in page:
+            sent.add(one)
+        _write_page(destination, table, page, before, sent, source)
+        report(f"copying {table.name}", sent.rows, total)
+    return sent
+
+
+def _write_page(
+    destination: Store, table: Table, page: Sequence[Row[Any]], before: int, sent: TableDigest, source: str
+) -> None:
+    """One page and the word of how far the copy has come, in one transaction."""
+    names = [column.name for column in table.c]
+    here = copy_progress.c.table_name == table.name
+    with destination._write() as writer:
+        stands = writer.execute(select(copy_progress.c.rows).where(here).with_for_update()).scalar() or 0
+        if stands != before:
+            raise DatabaseBusyError(
+                f"another `hlbq db copy` writes to '{destination.location.display}'", "Let that one end."
+            )
+        _insert(writer, table, names, page)
+        values = {"last_key": _key_text(key_of(table, page[-1])), "rows": sent.rows, "digest": sent.digest}
+        if before:
+            writer.execute(update(copy_progress).where(here).values(**values))
+        else:
+            writer.execute(insert(copy_progress).values(table_name=table.name, source=source, **values))
+
+
+def _insert(writer: Connection, table: Table, names: Sequence[str], page: Sequence[Row[Any]]) -> None:
+    if writer.dialect.name == "sqlite":
+        insert_many(writer, table, names, map(tuple, page))
+        return
+    # COPY takes a fraction of the time of as many INSERTs.
+    cursor: Any = writer.connection.cursor()
+    with cursor, cursor.copy(f"COPY {table.name} ({', '.join(names)}) FROM STDIN") as into:
+        for row in page:
+            into.write_row([without_zero_bytes(value) for value in row])
+
+
+def _key_text(key: Key) -> str:
+    return json.dumps(list(key))
+
+
+def _digests(store: Store, report: Report) -> dict[str, TableDigest]:
+    """The digest of every table of a database."""
+    found = {}
+    for table in TABLES:
+        with store._read() as connection:
+            total = connection.execute(select(func.count()).select_from(table)).scalar_one()
+            digest = TableDigest()
+            for page in pages(connection, table):
+                for row in page:
+                    digest.add(row)
+                report(f"reading {table.name} of {store.location.display}", digest.rows, total)
+        found[table.name] = digest
+    return found
+
+
+def _compare(sent: dict[str, TableDigest], arrived: dict[str, TableDigest]) -> list[TableCheck]:
+    return [
+        TableCheck(
+            table=table.name,
+            source_rows=sent[table.name].rows,
+            rows=arrived[table.name].rows,
+            source_digest=sent[table.name].digest,
+            digest=arrived[table.name].digest,
+        )
+        for table in TABLES
+    ]
+
+
+def _finish(destination: Store, source: str) -> int:
+    """Make a whole copy fit for use, all in one transaction; returns how many runs were given back."""
+    with destination._write() as writer:
+        if destination.location.path is None:
+            _advance_sequences(writer)
+        released = _end_workers(writer, destination._clock(), f"copied from {source}")
+        _progress_metadata.drop_all(writer)
+        writer.execute(update(alembic_version).values(version_num=CURRENT.head))
+        return released
+
+
+def _advance_sequences(writer: Connection) -> None:
+    """PostgreSQL numbers rows by sequences of its own, which know nothing of rows that came with their numbers."""
+    for table in TABLES:
+        if "id" in table.c:
+            top = writer.execute(select(func.max(table.c.id))).scalar()
+            if top is not None:
+                sequence = func.pg_get_serial_sequence(table.name, "id")
+                writer.execute(select(func.setval(sequence, top)))
+
+
+def _end_workers(writer: Connection, now: float, why: str) -> int:
+    """In the copy no worker lives: none of them works on it."""
+    author = Author(actor="copy", now=now)
+    held = lock_runs(writer, runs.c.state == State.RUNNING.value)
+    for run_id in held:
+        end_attempt(writer, run_id, Ending(reason=Reason.RELEASED, error_message=why), author)
+    writer.execute(update(workers).where(LIVE).values(ended_at=now, ended_why=why))
+    return len(held)
