@@ -149,13 +149,14 @@ def workers_table(workers: Sequence[WorkerStatus]) -> TextTable:
             worker.hostname,
             worker.device + (f" ({worker.slot + 1} of {worker.slots})" if worker.slots > 1 else ""),
             worker.device_name,
+            worker.job,
             f"{duration(worker.beat_age_seconds)} ago",
             str(worker.run) if worker.run else "",
             _worker_note(worker),
         ]
         for worker in workers
     ]
-    headers = ["worker", "host", "device", "device name", "last beat", "holds run", "note"]
+    headers = ["worker", "host", "device", "device name", "job", "last beat", "holds run", "note"]
     return TextTable(headers=headers, rows=rows, right=frozenset({"worker", "last beat", "holds run"}))
 
 
