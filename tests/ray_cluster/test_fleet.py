@@ -12,7 +12,6 @@ from orchestrator.launch.ray_cluster import Need, check_room, joined, living_nod
 from orchestrator.launch.ray_fleet import RayFleet
 from orchestrator.launch.ray_worker import WorkerOrder
 from orchestrator.records import RunFilter
-from orchestrator.runs import State
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.worker_command import WorkerCommand
 from tests.faults.harness import ask, drained, new_sweep, read_ledger, submit, trainers_of, wait_until
@@ -101,13 +100,3 @@ def test_an_actor_that_dies_leaves_no_trainer_and_its_run_is_released(
         assert ask(store, "SELECT count(*) FROM attempts WHERE reason = 'released'") == 1
         wait_for(fleet, lambda: drained(store) and not fleet.at_work, seconds=90, what="every run ends")
     assert read_ledger(database, PLAN).clean
-
-
-def test_stopping_releases_the_runs(ray_cluster: RayCluster, database: str, tmp_path: Path) -> None:
-    submit(database, new_sweep(3))
-    with fleet_of(2, ray_cluster, database, tmp_path) as fleet, open_store(database, mode=OpenMode.READ) as store:
-        wait_for(fleet, lambda: running(store) == 2, seconds=60, what="both workers train")
-        fleet.stop()
-        assert fleet.wait(30)
-        assert ask(store, "SELECT count(*) FROM attempts WHERE reason = 'released'") == 2
-        assert store.counts(RunFilter())[State.PENDING] == 3
