@@ -12,6 +12,9 @@ from enum import StrEnum
 from orchestrator.records import WorkerRecord
 from worker.processes import ProcessState, process_state
 
+# As many on other hosts as a worker watches where there are more of them: each is then watched by about as many.
+WATCHED_ELSEWHERE = 64
+
 
 class Sentence(StrEnum):
     """What is to be done about a worker."""
@@ -62,6 +65,17 @@ class Judge:
         judged = [judgement for worker in workers if (judgement := self._judge(worker)) is not None]
         self.suspects = tuple(worker.id for worker in workers if worker.run_id is not None and self._doubted(worker))
         return judged
+
+    def next_share(self, share: float, workers: Sequence[WorkerRecord]) -> float:
+        """The share of the others to watch from now on, after a look with `share` found `workers`.
+
+        All as long as they are few. A fleet in which each reads all grows as its square: 10,000 workers would read
+        ten million rows a second. A share that shrinks keeps what it goes on watching, and so what it has seen of it.
+        """
+        elsewhere = sum(worker.identity.host != self.host for worker in workers)
+        if elsewhere > 2 * WATCHED_ELSEWHERE:
+            return share * WATCHED_ELSEWHERE / elsewhere
+        return min(1.0, 2 * share) if elsewhere < WATCHED_ELSEWHERE / 2 else share
 
     def _observe(self, worker: WorkerRecord, gap: float, *, own_beats_commit: bool) -> _Observation:
         seen = self._seen.get(worker.id)

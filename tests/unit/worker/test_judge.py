@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from orchestrator.records import WorkerIdentity, WorkerRecord
-from worker.judge import Judge, Sentence
+from worker.judge import WATCHED_ELSEWHERE, Judge, Sentence
 from worker.processes import ProcessState
 
 HERE, THERE = "boot-a/1", "boot-b/1"
@@ -119,3 +119,25 @@ def test_suspects_are_those_with_a_run_whose_death_may_show_soon() -> None:
         clock.now += 10
         one.look([worker(1), worker(2, host=HERE), idle], own_beats_commit=True)
     assert one.suspects == (1, 2)
+
+
+def test_few_are_all_watched_and_of_many_a_share() -> None:
+    one = judge(Clock())
+    few = [worker(number) for number in range(2 * WATCHED_ELSEWHERE)]
+    assert one.next_share(1.0, few) == 1.0
+    many = [worker(number) for number in range(6400)]
+    assert one.next_share(1.0, many) == WATCHED_ELSEWHERE / 6400
+    assert one.next_share(0.01, few) == 0.01  # as many as it should be: what is watched stays watched
+
+
+def test_a_share_grows_again_as_the_fleet_shrinks() -> None:
+    one = judge(Clock())
+    share = 0.01
+    for left in (30, 20, 10, 5, 5, 5, 5):
+        share = one.next_share(share, [worker(number) for number in range(left)])
+    assert share == 1.0
+
+
+def test_a_crowd_of_ones_own_host_is_no_reason_to_watch_less_elsewhere() -> None:
+    own = [worker(number, host=HERE) for number in range(1000)]
+    assert judge(Clock(), {}).next_share(1.0, [*own, worker(1001)]) == 1.0

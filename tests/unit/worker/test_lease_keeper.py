@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import DatabaseBusyError, WorkerGoneError
-from orchestrator.records import WorkerIdentity, WorkerRecord
+from orchestrator.records import Watch, WorkerIdentity, WorkerRecord
 from tests.faults.harness import wait_until
 from worker.lease_keeper import LeaseKeeper
 from worker.timing import Timing
@@ -31,6 +31,8 @@ class FakeStore:
         self.busy = self.gone = False
         self.beats = self.registered = 0
         self.ended = ""
+        self.others: list[WorkerRecord] = []
+        self.watches: list[Watch] = []
 
     def register_worker(self, identity: WorkerIdentity, *, lease_seconds: float) -> int:
         self.registered += 1
@@ -44,8 +46,9 @@ class FakeStore:
         self.beats += 1
         return self.beats
 
-    def live_workers(self) -> list[WorkerRecord]:
-        return []
+    def live_workers(self, watch: Watch) -> list[WorkerRecord]:
+        self.watches.append(watch)
+        return self.others[: round(watch.share * len(self.others))]
 
     def end_worker(self, worker_id: int, why: str) -> None:
         if self.busy:
@@ -127,3 +130,28 @@ def test_the_row_is_given_up_at_the_end_even_if_nobody_hears(bench: Bench) -> No
     bench.store.busy = True
     bench.keeper.end("test")
     assert bench.store.ended == ""
+
+
+def test_in_a_large_fleet_each_watches_a_share_and_asks_an_empty_queue_less_often(bench: Bench) -> None:
+    assert bench.keeper.crowding == 1
+    identity = WorkerIdentity(host="far", hostname="far", pid=1, start_ticks=1, device="cpu")
+    bench.store.others = [
+        WorkerRecord(
+            id=number,
+            identity=identity,
+            started_at=0,
+            beat=1,
+            beat_at=0,
+            lease_seconds=60,
+            ended_at=None,
+            ended_why="",
+            run_id=None,
+        )
+        for number in range(10, 650)
+    ]
+    bench.keeper.beat()
+    bench.keeper.beat()
+    first, second = bench.store.watches[-2:]
+    assert (first.share, second.share) == (1.0, 0.1)
+    assert first.start == second.start  # the same arc of the circle for its whole life
+    assert bench.keeper.crowding == 10
