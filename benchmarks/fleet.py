@@ -151,11 +151,11 @@ def _moment(store: Store, server: PostgresqlServer) -> dict[str, float]:
         "at": time.perf_counter(),
         "points": ask(store, "SELECT count(*) FROM points"),
         "transactions": ask(store, "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"),
-        "database_cpu": _cpu_seconds(server),
+        "database_cpu": cpu_seconds(server),
     }
 
 
-def _cpu_seconds(server: PostgresqlServer) -> float:
+def cpu_seconds(server: PostgresqlServer) -> float:
     """CPU seconds of the server's processes so far, those included that have ended."""
     postmaster = (server.folder / "data" / "postmaster.pid").read_text().split()[0]
     ticks = 0
