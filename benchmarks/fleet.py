@@ -134,8 +134,9 @@ def measure(asked: Asked, server: PostgresqlServer, folder: Path) -> dict[str, A
         told = [answers.get(timeout=120) for _ in fleet]
         for process in fleet:
             process.join()
+        bytes_a_point = ask(store, "SELECT pg_total_relation_size('points') / greatest(1, count(*)) FROM points")
         lost = ask(store, "SELECT count(*) FROM attempts WHERE reason NOT IN ('finished', 'released')")
-    return _figures(asked, told, before, after, lost)
+    return _figures(asked, told, before, after) | {"attempts_lost": lost, "bytes_a_point": bytes_a_point}
 
 
 def _wait_until_all_train(store: Store, workers: int) -> None:
@@ -171,9 +172,7 @@ def cpu_seconds(server: PostgresqlServer) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _figures(
-    asked: Asked, told: Sequence[Any], before: dict[str, float], after: dict[str, float], lost: int
-) -> dict[str, Any]:
+def _figures(asked: Asked, told: Sequence[Any], before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
     seconds = after["at"] - before["at"]
     points = (after["points"] - before["points"]) / seconds
     every = {name: sorted(one for each in told for one in each[2][name]) for name in TIMED}
@@ -194,7 +193,6 @@ def _figures(
         "transactions_a_second": round((after["transactions"] - before["transactions"]) / seconds),
         "database_cores": round((after["database_cpu"] - before["database_cpu"]) / seconds, 3),
         "supervisor_cpu_seconds_median": round(statistics.median(each[3] for each in told), 2),
-        "attempts_lost": lost,
         "load_average": round(os.getloadavg()[0], 1),
     }
 

@@ -121,6 +121,7 @@ def race(writer: Callable[..., None], asked: Any, folder: Path) -> dict[str, Any
         "p99_ms": _ms(seconds, 0.99),
         "longest_ms": _ms(seconds, 1.0),
         "points": stored,
+        "bytes_a_point": round(path.stat().st_size / max(1, stored)),
         "points_lost": sum(step for _, step in told) - stored,
     }
 

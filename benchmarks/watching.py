@@ -79,7 +79,7 @@ def main() -> None:
                 add_workers(store, size)
                 share = min(1.0, WATCHED_ELSEWHERE / size) if size > 2 * WATCHED_ELSEWHERE else 1.0
                 watch = Watch(host="host-3", share=share, start=0.4)
-                times = max(20, 200_000 // size)
+                times = max(10, 20_000 // size)
                 figures: dict[str, object] = {"workers": size}
                 for name, look in (
                     ("before", lambda store=store: store.live_workers()),

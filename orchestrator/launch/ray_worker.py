@@ -18,6 +18,7 @@ from orchestrator.worker_command import WorkerCommand
 
 LAST_LINES = 20
 MOST_CRASHES_IN_A_ROW = 5
+FIRST_PAUSE_SECONDS = 1.0
 STEADY_SECONDS = 600.0
 # What `hlbq worker` ends with by its own will; anything else is a crash.
 _OWN_CODES = (0, 1, 2, 130)
@@ -117,12 +118,12 @@ class RayWorker:
                 crashed = code not in _OWN_CODES
                 self._crashes += crashed
                 again = crashed and self._crashes < MOST_CRASHES_IN_A_ROW and not self._stopping.is_set()
-                wait_seconds = 2.0 ** (self._crashes - 1)
+                pause_seconds = FIRST_PAUSE_SECONDS * 2.0 ** (self._crashes - 1)
                 if not again:
                     self._exit_code = 130 if crashed and self._stopping.is_set() else code
             if not again:
                 break
-            if self._stopping.wait(wait_seconds):
+            if self._stopping.wait(pause_seconds):
                 with self._lock:
                     self._exit_code = 130
                 break
