@@ -21,6 +21,7 @@ from worker.judge import WATCHED_ELSEWHERE
 from worker.timing import Timing
 
 A_HOST = 8
+MEASURED_SECONDS = 5.0
 _ROW = ("host", "hostname", "pid", "start_ticks", "device", "device_name", "slot", "slots", "program_version", "job")
 _REST = ("lease_seconds", "started_at", "beat", "beat_at", "ended_why")
 
@@ -55,17 +56,17 @@ def add_workers(store: Store, count: int) -> None:
         connection.exec_driver_sql("ANALYZE workers")
 
 
-def one_look(look: Callable[[], object], server: PostgresqlServer, times: int) -> dict[str, float]:
-    """Milliseconds of a look: as the worker waits, and of the server's CPU."""
+def one_look(look: Callable[[], object], server: PostgresqlServer) -> dict[str, float]:
+    """Milliseconds of a look: as the worker waits, and of the server's CPU (known in ticks of 10 ms: over many)."""
     look()
-    seconds = []
+    seconds: list[float] = []
     cpu = cpu_seconds(server)
-    for _ in range(times):
+    while sum(seconds) < MEASURED_SECONDS:
         start = time.perf_counter()
         look()
         seconds.append(time.perf_counter() - start)
-    cpu = cpu_seconds(server) - cpu
-    return {"waited_ms": round(1e3 * statistics.median(seconds), 2), "server_cpu_ms": round(1e3 * cpu / times, 2)}
+    cpu = (cpu_seconds(server) - cpu) / len(seconds)
+    return {"waited_ms": round(1e3 * statistics.median(seconds), 2), "server_cpu_ms": round(1e3 * cpu, 3)}
 
 
 def main() -> None:
@@ -79,13 +80,12 @@ def main() -> None:
                 add_workers(store, size)
                 share = min(1.0, WATCHED_ELSEWHERE / size) if size > 2 * WATCHED_ELSEWHERE else 1.0
                 watch = Watch(host="host-3", share=share, start=0.4)
-                times = max(10, 20_000 // size)
                 figures: dict[str, object] = {"workers": size}
                 for name, look in (
                     ("before", lambda store=store: store.live_workers()),
                     ("after", lambda store=store, watch=watch: store.live_workers(watch)),
                 ):
-                    found = one_look(look, server, times)
+                    found = one_look(look, server)
                     cores = found["server_cpu_ms"] / 1e3 * size / Timing().beat_seconds
                     figures[name] = {**found, "rows": len(look()), "server_cores_for_all": round(cores, 3)}
                 print(json.dumps(figures), flush=True)

@@ -141,7 +141,8 @@ def _postgresql_engine(location: StoreLocation, busy_timeout_seconds: float) -> 
         "tcp_user_timeout": int(busy_timeout_seconds * 1000),
     }
     given = {name: value for name, value in options.items() if name not in location.url.query}
-    engine = create_engine(location.url, connect_args=given, pool_pre_ping=True, **_POOL)
+    url = location.url.difference_update_query(["prepare_threshold"])
+    engine = create_engine(url, connect_args=given | _statements(location), pool_pre_ping=True, **_POOL)
 
     @event.listens_for(engine, "connect")
     def limit_waits(connection: Any, _record: Any) -> None:
@@ -151,6 +152,23 @@ def _postgresql_engine(location: StoreLocation, busy_timeout_seconds: float) -> 
         connection.commit()
 
     return engine
+
+
+def _statements(location: StoreLocation) -> dict[str, int | None]:
+    """When psycopg has the server prepare a statement, where the URL says: `?prepare_threshold=none` for never.
+
+    Behind a pooler of transactions (PgBouncer before 1.21) the next transaction meets another server.
+    """
+    given = location.url.query.get("prepare_threshold")
+    if given is None:
+        return {}
+    if given == "none":
+        return {"prepare_threshold": None}
+    if isinstance(given, str) and given.isdecimal():
+        return {"prepare_threshold": int(given)}
+    raise DatabaseError(
+        f"prepare_threshold={given} in the database's URL is neither a number nor none", "Use ?prepare_threshold=none."
+    )
 
 
 @contextlib.contextmanager
