@@ -37,6 +37,7 @@ class _Observation:
     """What this judge has seen of one worker; seconds are of its own monotonic clock."""
 
     beat: int
+    has_beaten: bool = False
     unchanged_seconds: float = 0.0
     stopped_seconds: float = 0.0
 
@@ -82,7 +83,7 @@ class Judge:
         if seen is None:
             return _Observation(beat=worker.beat)
         if seen.beat != worker.beat:
-            seen = _Observation(beat=worker.beat, stopped_seconds=seen.stopped_seconds)
+            seen = _Observation(beat=worker.beat, has_beaten=True, stopped_seconds=seen.stopped_seconds)
         elif own_beats_commit:
             seen.unchanged_seconds += gap
         if worker.identity.host == self.host:
@@ -109,7 +110,9 @@ class Judge:
         """Whether the worker may yet turn out lost: someone should stay to see."""
         if worker.identity.host == self.host:
             return self._state(worker) is not ProcessState.ALIVE
-        return self._seen[worker.id].unchanged_seconds >= worker.lease_seconds / 3
+        # Of one that was never seen to beat nothing is known yet: it may have died before this judge came.
+        seen = self._seen[worker.id]
+        return not seen.has_beaten or seen.unchanged_seconds >= worker.lease_seconds / 3
 
     def _state(self, worker: WorkerRecord) -> ProcessState:
         return self.state_of(worker.identity.pid, worker.identity.start_ticks)

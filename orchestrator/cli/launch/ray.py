@@ -16,7 +16,8 @@ import typer
 from orchestrator.cli.common import DatabaseOption, counted, note, warn
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
-from orchestrator.errors import UsageError
+from orchestrator.errors import DatabaseBusyError, UsageError
+from orchestrator.records import RunFilter
 from orchestrator.worker_command import WorkerCommand
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def _detach(orders: "Sequence[WorkerOrder]", need: "Need") -> None:
 
 def _attend(store: "Store", orders: "Sequence[WorkerOrder]", need: "Need", what: LaunchedWorkers) -> None:
     """Start the workers and stay until they have ended, with a live view."""
-    from orchestrator.launch.ray_fleet import POLL_SECONDS, RayFleet
+    from orchestrator.launch.ray_fleet import POLL_SECONDS, STOP_SECONDS, RayFleet
     from orchestrator.status.live_view import LiveView
 
     said: list[str] = []
@@ -197,26 +198,35 @@ def _attend(store: "Store", orders: "Sequence[WorkerOrder]", need: "Need", what:
     fleet = RayFleet(say=note if plain else said.append)
     with _stopped_by_signals(fleet) as signals:
         fleet.start(orders, need)
-        with LiveView(store, what.sweep[0] if len(what.sweep) == 1 else None) as view:
-            while fleet.at_work:
-                fleet.update()
-                _obey(fleet, signals)
-                if _nothing_left_for_those_who_wait(store, fleet, what):
-                    for member in fleet.waiting:
-                        fleet.abandon(member)
-                view.update()
-                time.sleep(POLL_SECONDS)
-        fleet.close()
+        try:
+            with LiveView(store, what.sweep[0] if len(what.sweep) == 1 else None) as view:
+                while fleet.at_work:
+                    fleet.update()
+                    _obey(fleet, signals)
+                    if _nothing_left_for_those_who_wait(store, fleet, what):
+                        for member in fleet.waiting:
+                            fleet.abandon(member)
+                    view.update()
+                    time.sleep(POLL_SECONDS)
+        except BaseException:
+            # Ray would kill the workers with this process: their runs are released first.
+            fleet.stop()
+            fleet.wait(STOP_SECONDS)
+            raise
     for line in said:
         note(line)
     _leave(fleet, interrupted=bool(signals.came))
 
 
 def _nothing_left_for_those_who_wait(store: "Store", fleet: "RayFleet", what: LaunchedWorkers) -> bool:
-    """Whether every worker that had a place has ended because nothing was left to do."""
+    """Whether every worker that had a place has ended because nothing was left to do, or to be taken from the dead."""
     waiting = fleet.waiting
-    placed = len(fleet.members) - len(waiting)
-    return bool(waiting) and placed > 0 and len(fleet.at_work) == len(waiting) and not store.waiting(what.sweep)
+    if not waiting or len(fleet.at_work) > len(waiting) or len(waiting) == len(fleet.members):
+        return False
+    try:
+        return not store.waiting(what.sweep) and not store.running(RunFilter(sweep_ids=tuple(what.sweep)))
+    except DatabaseBusyError:
+        return False  # asked again at the next look
 
 
 @dataclass(kw_only=True)

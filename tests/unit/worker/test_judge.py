@@ -113,12 +113,25 @@ def test_suspects_are_those_with_a_run_whose_death_may_show_soon() -> None:
     clock, states = Clock(), {2: ProcessState.STOPPED}
     one = judge(clock, states)
     idle = replace(worker(3), run_id=None)
-    one.look([worker(1), worker(2, host=HERE), idle], own_beats_commit=True)
+    for beat in (1, 2):
+        one.look([worker(1, beat=beat), worker(2, host=HERE), idle], own_beats_commit=True)
+        clock.now += 10
     assert one.suspects == (2,)
     for _ in range(2):
+        one.look([worker(1, beat=2), worker(2, host=HERE), idle], own_beats_commit=True)
         clock.now += 10
-        one.look([worker(1), worker(2, host=HERE), idle], own_beats_commit=True)
     assert one.suspects == (1, 2)
+
+
+def test_one_elsewhere_that_was_never_seen_to_beat_is_a_suspect() -> None:
+    """A judge that comes after a death, to an empty queue, must stay: nobody else may be there to give the run back."""
+    clock = Clock()
+    one = judge(clock)
+    one.look([worker(1), worker(2)], own_beats_commit=True)
+    assert one.suspects == (1, 2)
+    clock.now += 10
+    one.look([worker(1, beat=2), worker(2)], own_beats_commit=True)
+    assert one.suspects == (2,)
 
 
 def test_few_are_all_watched_and_of_many_a_share() -> None:
