@@ -6,13 +6,14 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint types unit test-hosts faults bench clean
+.PHONY: demo test lint types unit test-hosts test-ray faults bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   install, run a small real sweep on the CPU, draw its figure (about five minutes)"
 	@echo "make test   install, lint, check types, run the tests"
 	@echo "make test-hosts several hosts in network namespaces, cables cut (needs root; two minutes)"
+	@echo "make test-ray the tests on a small Ray cluster (as root: in a network namespace)"
 	@echo "make faults the long fault suite (under an hour); make bench the benchmarks"
 
 $(BIN)/python:
@@ -55,6 +56,10 @@ unit: $(VENV)/.installed-dev
 
 test-hosts: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests/hosts/several_hosts.py
+
+# Ray's servers listen on every address of the machine: they get a network of their own, with the loopback alone.
+test-ray: $(VENV)/.installed-dev
+	unshare --net sh -c 'ip link set lo up && exec $(BIN)/python -m pytest tests/ray_cluster'
 
 faults: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.faults.suite

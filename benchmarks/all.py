@@ -17,7 +17,20 @@ from importlib.metadata import version
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-BENCHMARKS = ("submit", "status", "claims", "export", "plots", "points", "train_step_cpu", "tokenise", "sync")
+BENCHMARKS = (
+    "submit",
+    "status",
+    "claims",
+    "export",
+    "plots",
+    "points",
+    "train_step_cpu",
+    "tokenise",
+    "sync",
+    "log_fleet",
+    "fleet",
+    "watching",
+)
 LIBRARIES = ("hlbq", "torch", "numpy", "sqlalchemy", "typer", "pysqlite3", "tiktoken")
 
 

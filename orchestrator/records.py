@@ -203,6 +203,18 @@ class WorkerRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Which of the live workers one of them looks after: all of its `host`, and a `share` (0 to 1) of the others.
+
+    Workers lie on a circle by a hash of their number; the share is the arc that begins at `start` (0 to 1).
+    """
+
+    host: str
+    share: float
+    start: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Lease:
     """The right to write for a run: it holds while the run is running under this fence."""
 

@@ -47,6 +47,7 @@ def identity_of(device: Device) -> WorkerIdentity:
         device=device.name,
         device_name=device.description,
         program_version=version("hlbq"),
+        job=os.environ.get("HLBQ_JOB", ""),
     )
 
 

@@ -4,6 +4,7 @@ Everything is written under the fence. While the database does not answer, what 
 once the run is no longer ours, it is dropped.
 """
 
+import random
 import shutil
 import signal
 from collections.abc import Callable
@@ -57,7 +58,9 @@ class Attempt:
         self._rewind: tuple[SavedCheckpoint | None, str] | None = None
         self._facts: Facts | None = None
         self._live: Live | None = None
-        self._flushed_at = self._alive_at = clock()
+        self._alive_at = clock()
+        # Workers that begin together must not write together ever after: they would wait for each other each time.
+        self._flushed_at = self._alive_at - random.uniform(0.0, timing.flush_seconds)
 
     @property
     def over(self) -> bool:

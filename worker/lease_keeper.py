@@ -1,10 +1,12 @@
 """Keeps a worker's lease: beats in time, self-fencing when they do not get through, and judging the others."""
 
+import random
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from orchestrator.errors import DatabaseBusyError, DatabaseVersionError, WorkerGoneError
-from orchestrator.records import DeviceReading, RunRecord, WorkerIdentity
+from orchestrator.records import DeviceReading, RunRecord, Watch, WorkerIdentity
 from orchestrator.store import Store
 from worker.judge import Judge, Judgement, Sentence
 from worker.processes import kill_exactly
@@ -33,6 +35,7 @@ class LeaseKeeper:
         self._store, self._identity, self._timing, self._clock = store, identity, timing, clock
         self._on_fence, self._say = on_fence, say
         self._judge = Judge(host=identity.host, clock=clock, longest_gap_seconds=2 * timing.beat_seconds)
+        self._watching = Watch(host=identity.host, share=1.0, start=random.random())
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self.fenced = False
@@ -61,6 +64,11 @@ class LeaseKeeper:
     def suspects(self) -> tuple[int, ...]:
         """Workers that hold a run and may turn out lost."""
         return self._judge.suspects
+
+    @property
+    def crowding(self) -> float:
+        """How much longer than usual to wait between two questions to an empty queue: 1 unless there are many."""
+        return 1.0 / self._watching.share
 
     def due_in(self) -> float:
         """Seconds until the next beat is due."""
@@ -95,9 +103,10 @@ class LeaseKeeper:
         """Give away the runs of workers that are dead, and end those that were stopped for a lease."""
         freed: list[RunRecord] = []
         try:
-            others = [one for one in self._store.live_workers() if one.id != self.worker_id]
+            others = [one for one in self._store.live_workers(self._watching) if one.id != self.worker_id]
         except DatabaseBusyError:
             return freed  # the next look is a beat away
+        self._watching = replace(self._watching, share=self._judge.next_share(self._watching.share, others))
         began = self._clock()
         for judged in self._judge.look(others, own_beats_commit=own_beats_commit):
             try:

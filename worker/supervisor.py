@@ -220,7 +220,8 @@ class Supervisor:
 
     def _idle(self) -> None:
         """Wait a moment for work, a signal or the next beat."""
-        self._next_arrival(min(self._timing.idle_poll_seconds, max(self._keeper.due_in(), 0.01)))
+        poll_seconds = self._timing.idle_poll_seconds * self._keeper.crowding
+        self._next_arrival(min(poll_seconds, max(self._keeper.due_in(), 0.01)))
 
     def _wait_for_database(self, error: DatabaseBusyError) -> Arrival | None:
         """Say once that the database does not answer, and wait a moment; what arrives meanwhile is returned."""

@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "compare": ("compare",),
         "sync": ("sync",),
         "notify": ("notify",),
+        "launch": ("launch",),
         "data": ("data",),
         "models": ("generate", "export-model"),
         "db": ("db",),

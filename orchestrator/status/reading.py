@@ -94,6 +94,7 @@ class WorkerStatus:
     device_name: str
     slot: int
     slots: int
+    job: str
     beat_age_seconds: float
     silent: bool
     run: int | None
@@ -329,6 +330,7 @@ def _worker_status(worker: WorkerRecord, now: float) -> WorkerStatus:
         device_name=identity.device_name,
         slot=identity.slot,
         slots=identity.slots,
+        job=identity.job,
         beat_age_seconds=age,
         silent=worker.ended_at is None and age > worker.lease_seconds,
         run=worker.run_id,

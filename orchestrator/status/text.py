@@ -180,14 +180,17 @@ def workers_table(workers: Sequence[WorkerStatus]) -> TextTable:
             worker.device_name,
             f"{worker.temperature_celsius:.0f} °C" if worker.temperature_celsius is not None else "",
             f"{worker.use_percent:.0f} %" if worker.use_percent is not None else "",
+            worker.job,
             f"{duration(worker.beat_age_seconds)} ago",
             str(worker.run) if worker.run else "",
             _worker_note(worker),
         ]
         for worker in workers
     ]
-    headers = ["worker", "host", "device", "device name", "temperature", "use", "last beat", "holds run", "note"]
-    return TextTable(headers=headers, rows=rows, right=frozenset(headers) - {"host", "device", "device name", "note"})
+    headers = ["worker", "host", "device", "device name", "temperature", "use", "job", "last beat", "holds run", "note"]
+    return TextTable(
+        headers=headers, rows=rows, right=frozenset(headers) - {"host", "device", "device name", "job", "note"}
+    )
 
 
 def events_table(events: Sequence[EventStatus], *, now: float) -> TextTable:

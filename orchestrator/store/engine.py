@@ -147,7 +147,8 @@ def _postgresql_engine(location: StoreLocation, mode: OpenMode, busy_timeout_sec
         "tcp_user_timeout": 1000 * patience,
     }
     given = {name: value for name, value in options.items() if name not in location.url.query}
-    engine = create_engine(location.url, connect_args=given, pool_pre_ping=True, **_POOL)
+    url = location.url.difference_update_query(["prepare_threshold"])
+    engine = create_engine(url, connect_args=given | _statements(location), pool_pre_ping=True, **_POOL)
     limits = _session_limits(busy_timeout_seconds, patience, mode)
 
     @event.listens_for(engine, "connect")
@@ -175,6 +176,23 @@ def _session_limits(busy_timeout_seconds: float, patience: int, mode: OpenMode) 
         "default_transaction_read_only": "on" if mode is OpenMode.READ else "off",
     }
     return "; ".join(f"SET {name} = {value}" for name, value in settings.items())
+
+
+def _statements(location: StoreLocation) -> dict[str, int | None]:
+    """When psycopg has the server prepare a statement, where the URL says: `?prepare_threshold=none` for never.
+
+    Behind a pooler of transactions (PgBouncer before 1.21) the next transaction meets another server.
+    """
+    given = location.url.query.get("prepare_threshold")
+    if given is None:
+        return {}
+    if given == "none":
+        return {"prepare_threshold": None}
+    if isinstance(given, str) and given.isdecimal():
+        return {"prepare_threshold": int(given)}
+    raise DatabaseError(
+        f"prepare_threshold={given} in the database's URL is neither a number nor none", "Use ?prepare_threshold=none."
+    )
 
 
 @contextlib.contextmanager

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Select, and_, insert, select, text, update
+from sqlalchemy import ColumnElement, Select, and_, insert, or_, select, text, update
 
 from orchestrator.errors import WorkerGoneError
-from orchestrator.records import DeviceEnding, DeviceReading, RunRecord, WorkerIdentity, WorkerRecord
+from orchestrator.records import DeviceEnding, DeviceReading, RunRecord, Watch, WorkerIdentity, WorkerRecord
 from orchestrator.runs import Reason
 from orchestrator.store.base import StoreBase
 from orchestrator.store.endings import Author, lose_held_runs, record_event
@@ -23,6 +23,14 @@ _WORKER_ROWS: Select[Any] = select(workers, runs.c.id.label("run_id")).outerjoin
 _REVISION = select(alembic_version.c.version_num)
 # A judge that waits does not beat, and would be judged itself.
 _REAP_PATIENCE_MILLISECONDS = 300
+# Knuth's multiplicative hash (The Art of Computer Programming, 6.4): numbers in a row, or in steps, spread evenly.
+_CIRCLE = 2**32
+_SPREAD = 2_654_435_761
+
+
+def _on_arc(watch: Watch) -> ColumnElement[bool]:
+    place = (workers.c.id * _SPREAD + _CIRCLE - int(watch.start * _CIRCLE)) % _CIRCLE
+    return place < int(watch.share * _CIRCLE)
 
 
 class WorkerStore(StoreBase):
@@ -71,9 +79,13 @@ class WorkerStore(StoreBase):
                 lose_held_runs(connection, worker_id, author, why)
                 record_event(connection, author, "end", why=why)
 
-    def live_workers(self) -> list[WorkerRecord]:
-        """All workers that nobody ended, by number."""
-        return self.workers()
+    def live_workers(self, watch: Watch | None = None) -> list[WorkerRecord]:
+        """All workers that nobody ended, by number; with `watch`, those that it names."""
+        if watch is None or watch.share >= 1:
+            return self.workers()
+        query = _WORKER_ROWS.where(workers.c.ended_at.is_(None), or_(workers.c.host == watch.host, _on_arc(watch)))
+        with self._read() as connection:
+            return [worker_record(row) for row in connection.execute(query.order_by(workers.c.id))]
 
     def workers(self, ended: bool = False) -> list[WorkerRecord]:
         """The live workers, by number; with `ended` those of the past too."""

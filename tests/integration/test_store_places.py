@@ -322,6 +322,28 @@ def test_postgresql_never_tells_the_password(postgresql_server: PostgresqlServer
         assert caught.value.__suppress_context__
 
 
+def test_statements_are_not_prepared_where_the_url_says_so(postgresql_server: PostgresqlServer) -> None:
+    with postgresql_server.lend_database() as url, open_store(url, mode=OpenMode.CREATE) as store:
+        for _ in range(12):  # psycopg prepares what was asked for more than five times
+            list(store.live_workers())
+        assert prepared(store) > 0
+        with open_store(f"{url}?prepare_threshold=none", mode=OpenMode.WRITE) as pooled:
+            for _ in range(12):
+                list(pooled.live_workers())
+            assert prepared(pooled) == 0
+
+
+def prepared(store: Store) -> int:
+    """How many statements the server holds prepared for the store's connection."""
+    with store._read() as connection:
+        return int(connection.exec_driver_sql("SELECT count(*) FROM pg_prepared_statements").scalar_one())
+
+
+def test_a_threshold_that_is_none_is_refused() -> None:
+    with pytest.raises(DatabaseError, match="prepare_threshold=soon"):
+        open_store("postgresql://ada@127.0.0.1:1/x?prepare_threshold=soon", mode=OpenMode.WRITE)
+
+
 def test_postgresql_that_is_not_there_is_busy() -> None:
     pytest.importorskip("psycopg", reason="psycopg is not installed")
     with pytest.raises(DatabaseBusyError, match="cannot be reached"):

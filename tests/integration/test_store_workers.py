@@ -1,8 +1,11 @@
 """Workers' rows, beats, and taking runs from the dead."""
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.errors import WorkerGoneError
+from orchestrator.records import Watch
 from orchestrator.runs import Reason, State
 from orchestrator.store import Store
 from tests.conftest import VirtualClock
@@ -79,3 +82,25 @@ def test_recent_endings_are_those_of_one_device_newest_first(store: Store, clock
     assert [(one.arm_id, one.reason) for one in found] == [(2, Reason.FINISHED), (1, Reason.DIVERGED)]
     assert len(store.recent_endings("boot:1", "cuda:0", 1)) == 1
     assert store.recent_endings("boot:2", "cuda:0", 5) == []
+
+
+def test_a_watch_sees_its_own_host_and_an_arc_of_the_others(store: Store) -> None:
+    # Numbers in steps, as many fleets leave them that started side by side: every fourth lives.
+    for number in range(400):
+        worker = store.register_worker(replace(identity(), host=f"host-{number % 80}"), lease_seconds=60)
+        if number % 4:
+            store.end_worker(worker, "the queue is empty")
+    everyone = {one.id: one.identity.host for one in store.live_workers()}
+    mine = {number for number, host in everyone.items() if host == "host-4"}
+
+    def seen(share: float, start: float) -> set[int]:
+        watch = Watch(host="host-4", share=share, start=start)
+        return {one.id for one in store.live_workers(watch)}
+
+    assert seen(1.0, 0.3) == set(everyone)
+    quarter, half = seen(0.25, 0.9), seen(0.5, 0.9)  # an arc over the circle's end
+    assert mine < quarter < half < set(everyone)  # a share that shrinks goes on with some of the same
+    assert len(quarter - mine) == pytest.approx(25, abs=4)
+    arcs = [seen(0.25, start) - mine for start in (0.0, 0.25, 0.5, 0.75)]
+    assert sum(map(len, arcs)) == len(everyone) - len(mine)
+    assert set().union(*arcs) == set(everyone) - mine

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from orchestrator.records import WorkerIdentity, WorkerRecord
-from worker.judge import Judge, Sentence
+from worker.judge import WATCHED_ELSEWHERE, Judge, Sentence
 from worker.processes import ProcessState
 
 HERE, THERE = "boot-a/1", "boot-b/1"
@@ -113,9 +113,44 @@ def test_suspects_are_those_with_a_run_whose_death_may_show_soon() -> None:
     clock, states = Clock(), {2: ProcessState.STOPPED}
     one = judge(clock, states)
     idle = replace(worker(3), run_id=None)
-    one.look([worker(1), worker(2, host=HERE), idle], own_beats_commit=True)
+    for beat in (1, 2):
+        one.look([worker(1, beat=beat), worker(2, host=HERE), idle], own_beats_commit=True)
+        clock.now += 10
     assert one.suspects == (2,)
     for _ in range(2):
+        one.look([worker(1, beat=2), worker(2, host=HERE), idle], own_beats_commit=True)
         clock.now += 10
-        one.look([worker(1), worker(2, host=HERE), idle], own_beats_commit=True)
     assert one.suspects == (1, 2)
+
+
+def test_one_elsewhere_that_was_never_seen_to_beat_is_a_suspect() -> None:
+    """A judge that comes after a death, to an empty queue, must stay: nobody else may be there to give the run back."""
+    clock = Clock()
+    one = judge(clock)
+    one.look([worker(1), worker(2)], own_beats_commit=True)
+    assert one.suspects == (1, 2)
+    clock.now += 10
+    one.look([worker(1, beat=2), worker(2)], own_beats_commit=True)
+    assert one.suspects == (2,)
+
+
+def test_few_are_all_watched_and_of_many_a_share() -> None:
+    one = judge(Clock())
+    few = [worker(number) for number in range(2 * WATCHED_ELSEWHERE)]
+    assert one.next_share(1.0, few) == 1.0
+    many = [worker(number) for number in range(6400)]
+    assert one.next_share(1.0, many) == WATCHED_ELSEWHERE / 6400
+    assert one.next_share(0.01, few) == 0.01  # as many as it should be: what is watched stays watched
+
+
+def test_a_share_grows_again_as_the_fleet_shrinks() -> None:
+    one = judge(Clock())
+    share = 0.01
+    for left in (30, 20, 10, 5, 5, 5, 5):
+        share = one.next_share(share, [worker(number) for number in range(left)])
+    assert share == 1.0
+
+
+def test_a_crowd_of_ones_own_host_is_no_reason_to_watch_less_elsewhere() -> None:
+    own = [worker(number, host=HERE) for number in range(1000)]
+    assert judge(Clock(), {}).next_share(1.0, [*own, worker(1001)]) == 1.0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import DatabaseBusyError, WorkerGoneError
-from orchestrator.records import DeviceReading, RunRecord, WorkerIdentity, WorkerRecord
+from orchestrator.records import DeviceReading, RunRecord, Watch, WorkerIdentity, WorkerRecord
 from tests.faults.harness import wait_until
 from worker.lease_keeper import LeaseKeeper
 from worker.timing import Timing
@@ -35,6 +35,7 @@ class FakeStore:
         self.locked: set[int] = set()
         self.reaped: list[int] = []
         self.on_reap: Callable[[], None] = lambda: None
+        self.watches: list[Watch] = []
 
     def register_worker(self, identity: WorkerIdentity, *, lease_seconds: float) -> int:
         self.registered += 1
@@ -48,8 +49,9 @@ class FakeStore:
         self.beats += 1
         return self.beats
 
-    def live_workers(self) -> list[WorkerRecord]:
-        return self.others
+    def live_workers(self, watch: Watch) -> list[WorkerRecord]:
+        self.watches.append(watch)
+        return self.others[: round(watch.share * len(self.others))]
 
     def reap(self, worker_id: int, *, seen_beat: int, why: str) -> list[RunRecord]:
         self.on_reap()
@@ -167,3 +169,28 @@ def test_a_dead_worker_whose_rows_are_locked_keeps_nobody_from_the_others(
         bench.clock.now += 20
         bench.keeper.judge(own_beats_commit=True)
     assert bench.store.reaped == expected
+
+
+def test_in_a_large_fleet_each_watches_a_share_and_asks_an_empty_queue_less_often(bench: Bench) -> None:
+    assert bench.keeper.crowding == 1
+    identity = WorkerIdentity(host="far", hostname="far", pid=1, start_ticks=1, device="cpu")
+    bench.store.others = [
+        WorkerRecord(
+            id=number,
+            identity=identity,
+            started_at=0,
+            beat=1,
+            beat_at=0,
+            lease_seconds=60,
+            ended_at=None,
+            ended_why="",
+            run_id=None,
+        )
+        for number in range(10, 650)
+    ]
+    bench.keeper.beat()
+    bench.keeper.beat()
+    first, second = bench.store.watches[-2:]
+    assert (first.share, second.share) == (1.0, 0.1)
+    assert first.start == second.start  # the same arc of the circle for its whole life
+    assert bench.keeper.crowding == 10

@@ -1,0 +1,293 @@
+"""`hlbq launch ray`: workers on a Ray cluster."""
+
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.common import DatabaseOption, counted, note, warn
+from orchestrator.cli.option_groups import OptionGroup, grouped
+from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.errors import DatabaseBusyError, UsageError
+from orchestrator.records import RunFilter
+from orchestrator.worker_command import WorkerCommand
+
+if TYPE_CHECKING:
+    from orchestrator.launch.ray_cluster import Need
+    from orchestrator.launch.ray_fleet import RayFleet
+    from orchestrator.launch.ray_worker import WorkerOrder
+    from orchestrator.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterOptions(OptionGroup):
+    """Which cluster, and how much of it."""
+
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="The cluster: HOST:PORT, auto (the Ray that runs on this machine), or local (a Ray of its own here; "
+            "default: $RAY_ADDRESS, else auto)."
+        ),
+    ] = None
+    workers: Annotated[int, typer.Option(help="How many workers.", min=1, max=10_000)] = 1
+    gpus_per_worker: Annotated[
+        float, typer.Option(help="GPUs of each: 1, a part of one to share it (0.5), or 0 for the CPU.", min=0, max=1)
+    ] = 1.0
+    cpus_per_worker: Annotated[int, typer.Option(help="CPUs of each, in Ray's books.", min=1)] = 1
+    wait_for_nodes: Annotated[
+        bool, typer.Option("--wait_for_nodes", help="The cluster grows by itself: wait for nodes that are not there.")
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchedWorkers(OptionGroup):
+    """What the workers do, as `hlbq worker` takes it."""
+
+    sweep: Annotated[list[int], typer.Option(help="Take runs of these sweeps only.", metavar="INT...")] = field(
+        default_factory=list
+    )
+    watch: Annotated[bool, typer.Option(help="Stay when the queue is empty, and wait for more.")] = False
+    threads: Annotated[int, typer.Option(help="CPU threads of each trainer.", min=1)] = 1
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="On a GPU: the same seed gives the same run bit for bit.")
+    ] = False
+    state_dir: Annotated[
+        str | None,
+        typer.Option(help="Folder of checkpoints and logs, shared by the nodes: a run that moves goes on from there."),
+    ] = None
+
+
+def register(app: typer.Typer) -> None:
+    """Add `ray` to the group `launch`."""
+    app.command("ray", cls=VariadicCommand)(grouped(launch_ray))
+
+
+def launch_ray(
+    cluster: ClusterOptions,
+    what: LaunchedWorkers,
+    database: DatabaseOption,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Leave the workers to Ray and come back at once; --stop ends them.")
+    ] = False,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="Have all launched workers of the cluster release their runs, and end.")
+    ] = False,
+) -> None:
+    """Start workers on a Ray cluster, and show how far they are until the queue is empty.
+
+    Ray makes a worker anew elsewhere when its node dies. Ctrl-C once releases the runs after a checkpoint; twice stops
+    at once. Exit code 1 if a run failed, or a worker could not work.
+    """
+    from orchestrator.launch import ray_cluster
+
+    address = ray_cluster.chosen_address(cluster.address, os.environ)
+    if stop:
+        with ray_cluster.joined(address):
+            _stop_launched()
+        return
+    if detach and address == ray_cluster.LOCAL:
+        raise UsageError("--detach needs a Ray that stays", "Start one with `ray start --head`, and leave --address.")
+    _keep_password_out_of_sight(database.db)
+    with database.write() as store:
+        orders = _orders(store, cluster, what, local=address == ray_cluster.LOCAL, detach=detach)
+        need = ray_cluster.Need(cpus=cluster.cpus_per_worker, gpus=cluster.gpus_per_worker)
+        with ray_cluster.joined(address, most_local_workers=cluster.workers * cluster.cpus_per_worker):
+            _check_cluster(store, cluster, need)
+            if detach:
+                _detach(orders, need)
+            else:
+                _attend(store, orders, need, what)
+
+
+def _keep_password_out_of_sight(db: str | None) -> None:
+    """Start this command anew with the database in its environment, where its URL was typed with a password.
+
+    Everybody may read a command line, and Ray keeps its drivers' for all to see.
+    """
+    from orchestrator.secrets import without_credentials
+
+    if db is None or without_credentials([db]) == (db,):
+        return
+    program = [sys.executable, "-P", "-m", "orchestrator.cli.main", *_without_option(sys.argv[1:], "--db", db)]
+    os.execve(program[0], program, {**os.environ, "HLBQ_DB": db})
+
+
+def _without_option(words: Sequence[str], option: str, value: str) -> list[str]:
+    """The words of a command line without `option value` and `option=value`."""
+    kept: list[str] = []
+    for word in words:
+        if word == value and kept and kept[-1] == option:
+            kept.pop()
+        elif word != f"{option}={value}":
+            kept.append(word)
+    return kept
+
+
+def _orders(
+    store: "Store", cluster: ClusterOptions, what: LaunchedWorkers, *, local: bool, detach: bool
+) -> "list[WorkerOrder]":
+    """What each worker is told. Raises UsageError for a database that other machines cannot reach."""
+    from orchestrator.launch.ray_worker import WorkerOrder
+    from orchestrator.state_folder import make_state_folder, state_folder
+
+    path = store.location.path
+    if path is not None and not local:
+        raise UsageError(
+            f"'{store.location.display}' is an SQLite file, which the nodes of a cluster cannot share",
+            "Use PostgreSQL (`hlbq db copy` moves what you have): --db postgresql://USER@HOST/NAME",
+        )
+    for sweep_id in what.sweep:
+        if store.sweep(sweep_id) is None:
+            raise UsageError(f"there is no sweep {sweep_id}", "hlbq status lists the sweeps.")
+    folder = make_state_folder(state_folder(path, what.state_dir))
+    command = WorkerCommand(
+        state_dir=str(folder),
+        watch=what.watch,
+        sweep_ids=tuple(what.sweep),
+        threads=what.threads,
+        deterministic=what.deterministic,
+    )
+    url = str(path) if path is not None else store.location.url.render_as_string(hide_password=False)
+    launch = f"hlbq-{secrets.token_hex(2)}"
+    return [
+        WorkerOrder(
+            command=command,
+            gpus=cluster.gpus_per_worker,
+            name=f"{launch}-{number}",
+            detached=detach,
+            environment={"HLBQ_DB": url},
+        )
+        for number in range(1, cluster.workers + 1)
+    ]
+
+
+def _check_cluster(store: "Store", cluster: ClusterOptions, need: "Need") -> None:
+    from orchestrator.launch import ray_cluster
+
+    nodes = ray_cluster.living_nodes()
+    if not cluster.wait_for_nodes:
+        ray_cluster.check_room(nodes, need, cluster.workers)
+    if store.location.path is None and ray_cluster.database_is_elsewhere(store.location.url.host, nodes):
+        warn(f"{store.location.display} means another machine on each node; name its host so that all reach it")
+
+
+def _detach(orders: "Sequence[WorkerOrder]", need: "Need") -> None:
+    from orchestrator.launch.ray_fleet import RayFleet
+
+    RayFleet(say=note).start(orders, need)
+    note(f"{counted(len(orders), 'worker')} left to Ray: {orders[0].name} to {orders[-1].name.rpartition('-')[2]}")
+    note("They end when the queue is empty. Look: hlbq status   End them: hlbq launch ray --stop")
+
+
+def _attend(store: "Store", orders: "Sequence[WorkerOrder]", need: "Need", what: LaunchedWorkers) -> None:
+    """Start the workers and stay until they have ended, with a live view."""
+    from orchestrator.launch.ray_fleet import POLL_SECONDS, STOP_SECONDS, RayFleet
+    from orchestrator.status.live_view import LiveView
+
+    said: list[str] = []
+    plain = not sys.stderr.isatty()
+    fleet = RayFleet(say=note if plain else said.append)
+    with _stopped_by_signals(fleet) as signals:
+        fleet.start(orders, need)
+        try:
+            with LiveView(store, what.sweep[0] if len(what.sweep) == 1 else None) as view:
+                while fleet.at_work:
+                    fleet.update()
+                    _obey(fleet, signals)
+                    if _nothing_left_for_those_who_wait(store, fleet, what):
+                        for member in fleet.waiting:
+                            fleet.abandon(member)
+                    view.update()
+                    time.sleep(POLL_SECONDS)
+        except BaseException:
+            # Ray would kill the workers with this process: their runs are released first.
+            fleet.stop()
+            fleet.wait(STOP_SECONDS)
+            raise
+    for line in said:
+        note(line)
+    _leave(fleet, interrupted=bool(signals.came))
+
+
+def _nothing_left_for_those_who_wait(store: "Store", fleet: "RayFleet", what: LaunchedWorkers) -> bool:
+    """Whether every worker that had a place has ended because nothing was left to do, or to be taken from the dead."""
+    waiting = fleet.waiting
+    if not waiting or len(fleet.at_work) > len(waiting) or len(waiting) == len(fleet.members):
+        return False
+    try:
+        return not store.waiting(what.sweep) and not store.running(RunFilter(sweep_ids=tuple(what.sweep)))
+    except DatabaseBusyError:
+        return False  # asked again at the next look
+
+
+@dataclass(kw_only=True)
+class _Signals:
+    """Signals that came, and how many of them were passed on."""
+
+    came: list[int] = field(default_factory=list)
+    passed_on: int = 0
+
+
+@contextmanager
+def _stopped_by_signals(fleet: "RayFleet") -> Iterator[_Signals]:
+    """Note SIGINT and SIGTERM, to be obeyed between two looks: Ray's calls are not made in a signal's handler."""
+    signals = _Signals()
+
+    def note_signal(number: int, frame: FrameType | None) -> None:
+        signals.came.append(number)
+
+    before = {number: signal.signal(number, note_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _obey(fleet: "RayFleet", signals: _Signals) -> None:
+    while signals.passed_on < len(signals.came):
+        signals.passed_on += 1
+        if signals.passed_on == 1:
+            note("stopping: the workers release their runs (once more stops at once)")
+        if signals.passed_on <= 2:
+            fleet.stop()
+        else:
+            fleet.close()
+
+
+def _leave(fleet: "RayFleet", *, interrupted: bool) -> None:
+    """Tell of workers that could not work, and end with the exit code of it all."""
+    for member in fleet.broken:
+        words = member.report.last_words if member.report is not None else [member.failure]
+        note(f"worker {member.name} could not work:\n" + "\n".join(words))
+    if interrupted:
+        raise typer.Exit(130)
+    codes = {member.report.exit_code for member in fleet.members if member.report is not None}
+    if fleet.broken or 1 in codes:
+        raise typer.Exit(1)
+
+
+def _stop_launched() -> None:
+    """End the workers of every launch on this cluster."""
+    from orchestrator.launch.ray_fleet import STOP_SECONDS, RayFleet, launched_names
+
+    fleet = RayFleet(say=note)
+    fleet.adopt(launched_names())
+    if not fleet.members:
+        note("no launched workers are on this cluster")
+        return
+    note(f"stopping {counted(len(fleet.members), 'worker')}: their runs are released after a checkpoint")
+    for member in fleet.members:
+        member.actor.stop.remote()
+    if not fleet.wait(STOP_SECONDS):
+        note(f"{counted(len(fleet.at_work), 'worker')} did not end within {STOP_SECONDS:.0f} s and are ended now")
+        fleet.close()

@@ -1,0 +1,186 @@
+"""Finding a Ray cluster, and whether it has room: every way in which that fails is one line with a way out."""
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.errors import LaunchError, UsageError
+from orchestrator.wording import counted
+
+NAMESPACE = "hlbq"
+LOCAL = "local"
+AUTO = "auto"
+REACH_SECONDS = 5.0
+JOIN_SECONDS = 15.0
+_STARTING_SECONDS = 90.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A machine of a cluster, and how many CPUs and GPUs Ray may give away there."""
+
+    address: str
+    hostname: str
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """What one worker occupies: at least one CPU, and a GPU, a part of one, or none."""
+
+    cpus: float
+    gpus: float
+
+
+def chosen_address(given: str | None, environment: Mapping[str, str]) -> str:
+    """The cluster's address: `given`, else $RAY_ADDRESS, else the Ray that runs on this machine.
+
+    Raises UsageError for Ray Client's addresses, and for what is no address.
+    """
+    address = given or environment.get("RAY_ADDRESS") or AUTO
+    if address in (LOCAL, AUTO):
+        return address
+    if "://" in address:
+        raise UsageError(
+            f"'{address}' is not the address of a node",
+            "Start this on a machine of the cluster, with --address auto or HOST:6379.",
+        )
+    host, colon, port = address.rpartition(":")
+    if not host or not colon or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise UsageError(f"'{address}' is no address of a Ray cluster", "Use HOST:PORT (6379 by default), or auto.")
+    return address
+
+
+@contextlib.contextmanager
+def joined(address: str, *, most_local_workers: int = 1) -> Iterator[None]:
+    """Be a driver of the cluster at `address`; "local" starts one of its own, for as long.
+
+    Raises LaunchError where Ray is not installed, is not there, or is of another version. Where Ray neither lets
+    this program in nor refuses, the process ends with that line after a limit: Ray itself would wait for minutes.
+    """
+    ray = _import_ray()
+    if address not in (LOCAL, AUTO):
+        _check_that_it_answers(address)
+    limit = _STARTING_SECONDS if address == LOCAL else JOIN_SECONDS
+    watchdog = threading.Timer(limit, _give_up, args=(address, limit))
+    watchdog.daemon = True
+    watchdog.start()
+    own = {"num_cpus": max(most_local_workers, os.cpu_count() or 1), "include_dashboard": False}
+    try:
+        ray.init(
+            address=address,
+            namespace=NAMESPACE,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **(own if address == LOCAL else {}),
+        )
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+        raise _refused(address, error) from None
+    finally:
+        watchdog.cancel()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def living_nodes() -> list[Node]:
+    """The machines of the cluster that was joined."""
+    import ray
+
+    return [
+        Node(
+            address=str(node["NodeManagerAddress"]),
+            hostname=str(node["NodeManagerHostname"]),
+            cpus=float(node["Resources"].get("CPU", 0.0)),
+            gpus=float(node["Resources"].get("GPU", 0.0)),
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+
+
+def places(nodes: Sequence[Node], need: Need) -> int:
+    """How many workers the cluster holds at once, if nothing else runs there. A worker fits whole on one node."""
+    return sum(_places_on(node, need) for node in nodes)
+
+
+def _places_on(node: Node, need: Need) -> int:
+    by_cpus = node.cpus // need.cpus
+    # Workers share a GPU, but none is spread over two. (1e-9: a third is three times in one.)
+    by_gpus = node.gpus // 1 * ((1 + 1e-9) // need.gpus) if need.gpus else by_cpus
+    return int(min(by_cpus, by_gpus))
+
+
+def check_room(nodes: Sequence[Node], need: Need, workers: int) -> None:
+    """Raise UsageError where the cluster cannot hold that many workers, with how many it can."""
+    room = places(nodes, need)
+    if room >= workers:
+        return
+    gpus, cpus = sum(node.gpus for node in nodes), sum(node.cpus for node in nodes)
+    wanted = f"{workers * need.gpus:g} GPUs and {workers * need.cpus:g} CPUs"
+    there = f"{counted(len(nodes), 'node')} with {gpus:g} GPUs and {cpus:g} CPUs"
+    grows = "--wait_for_nodes if the cluster grows by itself"
+    if room:
+        hint = f"Use --workers {room}, or {grows}."
+    elif need.gpus and gpus == 0:
+        hint = f"Use --gpus_per_worker 0 to train on CPUs, or {grows}."
+    else:
+        hint = f"No node holds one of them: ask for less by --gpus_per_worker and --cpus_per_worker, or {grows}."
+    raise UsageError(f"{counted(workers, 'worker')} need {wanted}, and the cluster has {there}: room for {room}", hint)
+
+
+def database_is_elsewhere(host: str | None, nodes: Sequence[Node]) -> bool:
+    """Whether a database at `host` (of a URL) may mean another machine on each node: localhost, or a socket."""
+    local = not host or host.startswith("/") or host in ("localhost", "127.0.0.1", "::1")
+    return local and len({node.address for node in nodes}) > 1
+
+
+def _import_ray() -> Any:
+    # Ray reports its use to its makers unless told not to; nobody asked for that here.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise LaunchError("Ray is not installed", "pip install 'hlbq[ray]'") from None
+    return ray
+
+
+def _check_that_it_answers(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
+    except OSError as error:
+        raise LaunchError(
+            f"no Ray cluster answers at {address}: {error.strerror or error}",
+            "`ray status` on its head node tells the address; start one with: ray start --head",
+        ) from None
+
+
+def _refused(address: str, error: Exception) -> LaunchError:
+    words = " ".join(str(error).split())
+    if address == AUTO and isinstance(error, ConnectionError):
+        return LaunchError(
+            "no Ray runs on this machine", "Name a cluster with --address HOST:PORT, or start one: ray start --head"
+        )
+    if "ersion mismatch" in words:
+        return LaunchError(f"the Ray cluster at {address} is of another version: {words}", "Use the cluster's version.")
+    return LaunchError(f"Ray at {address} refused: {words}", "Does `ray status` work on this machine?")
+
+
+def _give_up(address: str, seconds: float) -> None:
+    # Ray waits inside its own C++ and hears no exception of ours: only ending the process ends that.
+    print(
+        f"error: Ray at {address} did not let this program in within {seconds:.0f} s\n"
+        "Start this on a machine of the cluster; `ray status` tells whether it is one.",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(2)

@@ -1,0 +1,156 @@
+"""The Ray actor that keeps one hlbq worker: it starts the process, passes signals on, and tells how it ended.
+
+Ray makes a new actor elsewhere when this one's node dies, and its worker claims what is there to claim: the run that
+died with the node comes back by its lease. Nothing here imports Ray at the top, so that the queue stays light.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from orchestrator.worker_command import WorkerCommand
+
+LAST_LINES = 20
+MOST_CRASHES_IN_A_ROW = 5
+FIRST_PAUSE_SECONDS = 1.0
+STEADY_SECONDS = 600.0
+# What `hlbq worker` ends with by its own will; anything else is a crash.
+_OWN_CODES = (0, 1, 2, 130)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOrder:
+    """What one actor is to run. `environment` is the worker's besides the node's own; it may hold a password."""
+
+    command: WorkerCommand
+    gpus: float
+    name: str
+    detached: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerReport:
+    """How a worker is. `exit_code` is None while it works; `last_words` are the ends of what it said."""
+
+    hostname: str
+    node_id: str
+    pid: int
+    crashes: int = 0
+    exit_code: int | None = None
+    last_words: Sequence[str] = ()
+
+
+class RayWorker:
+    """One worker process for as long as it works. Every method returns at once."""
+
+    def __init__(self, order: WorkerOrder) -> None:
+        self._order = order
+        self._node_id, self._command, self._job = self._place()
+        self._words: deque[str] = deque(maxlen=LAST_LINES)
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._exit_code: int | None = None
+        self._crashes = 0
+        self._stopping = threading.Event()
+        # The worker asks the kernel for a signal when its parent dies, and for the kernel that is the thread which
+        # started it: so one thread starts it, waits for it, and lives as long.
+        threading.Thread(target=self._keep, name="hlbq-worker", daemon=True).start()
+
+    def report(self) -> WorkerReport:
+        """How the worker is now."""
+        with self._lock:
+            pid = self._process.pid if self._process is not None else 0
+            return WorkerReport(
+                hostname=os.uname().nodename,
+                node_id=self._node_id,
+                pid=pid,
+                crashes=self._crashes,
+                exit_code=self._exit_code,
+                last_words=tuple(self._words),
+            )
+
+    def stop(self) -> None:
+        """Have the worker release its run and end; asked again, end at once."""
+        with self._lock:
+            self._stopping.set()
+            if self._process is not None and self._process.poll() is None:
+                self._process.send_signal(signal.SIGTERM)
+
+    def leave(self) -> None:
+        """End this actor for good."""
+        import ray
+
+        ray.actor.exit_actor()
+
+    def arguments(self) -> list[str]:
+        """The worker's command; a test puts another in its place."""
+        return self._command.argv(end_with_this_process=True)
+
+    def _place(self) -> tuple[str, WorkerCommand, str]:
+        """This node's id, the command for the GPU that Ray lent, and the name that `hlbq status` shows."""
+        import ray
+
+        context = ray.get_runtime_context()
+        command, lent = self._order.command, ray.get_gpu_ids()
+        if self._order.gpus == 0:
+            command = replace(command, device="cpu")
+        elif str(lent[0]).isdecimal():
+            # By number, so that a GPU which the driver does not list is an error and no silent CPU. Lent by a name of
+            # another kind, Ray has set CUDA_VISIBLE_DEVICES, and the worker takes what that leaves.
+            command = replace(command, gpu=int(lent[0]))
+        return context.get_node_id(), command, f"ray {self._order.name}"
+
+    def _keep(self) -> None:
+        """Run the worker to its end, again after a crash."""
+        while True:
+            began = time.monotonic()
+            code = self._run_once()
+            with self._lock:
+                if time.monotonic() - began > STEADY_SECONDS:
+                    self._crashes = 0
+                crashed = code not in _OWN_CODES
+                self._crashes += crashed
+                again = crashed and self._crashes < MOST_CRASHES_IN_A_ROW and not self._stopping.is_set()
+                pause_seconds = FIRST_PAUSE_SECONDS * 2.0 ** (self._crashes - 1)
+                if not again:
+                    self._exit_code = 130 if crashed and self._stopping.is_set() else code
+            if not again:
+                break
+            if self._stopping.wait(pause_seconds):
+                with self._lock:
+                    self._exit_code = 130
+                break
+        if self._order.detached:
+            import ray
+
+            ray.get_runtime_context().current_actor.leave.remote()
+
+    def _run_once(self) -> int:
+        """One life of the worker process; what it says goes on to Ray's log of this actor."""
+        with self._lock:
+            if self._stopping.is_set():
+                return 130
+            self._process = process = subprocess.Popen(
+                self.arguments(),
+                env={**os.environ, "HLBQ_JOB": self._job, **self._order.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                # A group of its own: who ends this actor's group has not asked the worker to release its run.
+                process_group=0,
+            )
+        assert process.stdout is not None  # asked for above
+        with process.stdout:
+            for line in process.stdout:
+                self._words.append(line.rstrip())
+                print(line, end="", file=sys.stderr, flush=True)
+        return process.wait()
