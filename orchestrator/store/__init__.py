@@ -7,7 +7,7 @@
     queue.py     flush, checkpoint, finish        points.py   points one by one
     workers.py   register, beat, reap             curves.py   points as columns
     care.py      info, integrity_check, backup   looks.py    looks at comparisons
-    sync.py      how far W&B was sent each run
+    sync.py      how far W&B was sent each run      watching.py  light rows for pages that stay open
 
 and beneath them: location.py and engine.py (opening), schema.py (tables and migrations), rows.py and
 filters.py (records to SQL and back), endings.py (what all endings share).
@@ -36,6 +36,7 @@ from orchestrator.store.readers import ReaderStore
 from orchestrator.store.schema import CURRENT, Schema, prepare
 from orchestrator.store.sweeps import SweepStore
 from orchestrator.store.sync import SyncStore
+from orchestrator.store.watching import WatchStore
 from orchestrator.store.workers import WorkerStore
 
 __all__ = ["OpenMode", "Store", "StoreLocation", "has_wal_fault", "open_store", "parse_location"]
@@ -52,6 +53,7 @@ class Store(
     ReaderStore,
     LookStore,
     SyncStore,
+    WatchStore,
     CareStore,
 ):
     """An open database. A context manager; `close` may be called twice."""
