@@ -9,7 +9,7 @@ from orchestrator.comparison.groups import parse_baseline
 from orchestrator.dashboard.sweep_curves import numbers
 from orchestrator.dashboard.sweep_watch import plain_number, sweep_words
 from orchestrator.dashboard.thinning import thinned
-from orchestrator.errors import UsageError
+from orchestrator.errors import NotThereError
 from orchestrator.metrics import Axis
 from orchestrator.options import value_text
 from orchestrator.records import AttemptRecord, EventRecord, RunRecord, WorkerRecord
@@ -87,10 +87,10 @@ def event_words(event: EventRecord) -> Mapping[str, Any]:
 
 
 def run_page(store: Store, run_id: int) -> dict[str, Any]:
-    """All that is known of a run but its curves and its log. Raises UsageError for one that is not there."""
+    """All that is known of a run but its curves and its log. Raises NotThereError for one that is not there."""
     run = store.run(run_id)
     if run is None:
-        raise UsageError(f"there is no run {run_id}", "hlbq status --all lists the runs.")
+        raise NotThereError(f"there is no run {run_id}", "hlbq status --all lists the runs.")
     sweep = store.sweep(run.sweep_id)
     attempts = store.attempts(run.id)
     changed = Settings.from_dict(run.settings).changed()
@@ -224,9 +224,9 @@ def comparison_words(store: Store, sweep_id: int, metric: str, baseline: Sequenc
 
 
 def run_progress(store: Store, run_id: int) -> dict[str, Any]:
-    """What moves on a run's page. Raises UsageError for a run that is not there."""
+    """What moves on a run's page. Raises NotThereError for a run that is not there."""
     run = store.run(run_id)
     if run is None:
-        raise UsageError(f"there is no run {run_id}", "hlbq status --all lists the runs.")
+        raise NotThereError(f"there is no run {run_id}", "hlbq status --all lists the runs.")
     newest = store.events(run_id=run_id, limit=1)
     return {**_run_words(run), "fence": run.fence, "newest_event": newest[0].id if newest else 0}

@@ -25,7 +25,7 @@ from orchestrator.dashboard.log_tail import LogTail, read_log_tail
 from orchestrator.dashboard.metric_names import read_axis, read_metric
 from orchestrator.dashboard.security import Access, Guard
 from orchestrator.dashboard.sweep_watch import plain_number
-from orchestrator.errors import DatabaseError, UsageError
+from orchestrator.errors import DatabaseError, NotThereError, UsageError
 from orchestrator.store import Store
 
 STATIC = Path(__file__).with_name("static")
@@ -217,10 +217,10 @@ def _answering(handler: Handler) -> Handler:
             return await handler(request)
         except DatabaseError as error:
             return _json({"error": error.message, "hint": error.hint}, status=503)
+        except NotThereError as error:
+            return _json({"error": error.message, "hint": error.hint}, status=404)
         except HlbqError as error:
-            return _json(
-                {"error": error.message, "hint": error.hint}, status=404 if "there is no" in error.message else 400
-            )
+            return _json({"error": error.message, "hint": error.hint}, status=400)
 
     return answer
 

@@ -18,7 +18,7 @@ from orchestrator.dashboard import answers
 from orchestrator.dashboard.database import Database
 from orchestrator.dashboard.sweep_curves import SweepCurves
 from orchestrator.dashboard.sweep_watch import News, SweepWatch
-from orchestrator.errors import DatabaseError, UsageError
+from orchestrator.errors import DatabaseError, NotThereError
 from orchestrator.metrics import Axis, Metric
 from orchestrator.records import EventRecord
 from orchestrator.store import Store
@@ -71,7 +71,7 @@ class Feed:
     # --- what requests ask for, in threads -------------------------------------------------------------------------
 
     def sweep(self, sweep_id: int) -> bytes:
-        """A sweep's page as JSON. Raises UsageError where there is none of that number."""
+        """A sweep's page as JSON. Raises NotThereError where there is none of that number."""
         with self._lock, self.database.reading() as store:
             watch = self._watch(store, sweep_id)
             kept = self._wholes.get(sweep_id)
@@ -97,7 +97,7 @@ class Feed:
         watch = self._watches.pop(sweep_id, None)
         if watch is None:
             if store.sweep(sweep_id) is None:
-                raise UsageError(f"there is no sweep {sweep_id}", "The overview lists the sweeps.")
+                raise NotThereError(f"there is no sweep {sweep_id}", "The overview lists the sweeps.")
             if self._newest_event is None:
                 self._newest_event = store.newest_event()
             watch = SweepWatch(sweep_id)

@@ -115,7 +115,7 @@ class SweepCurves:
             if not is_over(line):
                 self._read_live(store, watch, line)
         over = [line for line in lines if is_over(line)]
-        while over and time.monotonic() < until:
+        while over:
             batch, over = over[:RUNS_AT_A_TIME], over[RUNS_AT_A_TIME:]
             readings = self._read_whole(store, [line.id for line in batch])
             for line in batch:
@@ -124,6 +124,8 @@ class SweepCurves:
                 self._settled[line.id] = watch.moved.get(line.id, 0)
                 self._live.pop(line.id, None)
                 self._changed[line.arm_id] = self._version
+            if time.monotonic() > until:
+                break
         return len(over)
 
     def _forget_moved(self, watch: SweepWatch) -> None:
