@@ -61,6 +61,7 @@ def _bind(host: str, port: int | None) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host.strip("[]"), wanted))
+            listening.listen()  # before the link is printed: whoever opens it at once must be heard
         except OSError as error:
             listening.close()
             if wanted == ports[-1]:

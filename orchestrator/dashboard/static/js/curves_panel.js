@@ -47,13 +47,15 @@ export class CurvesPanel {
       this.reset();
       this.load();
     });
-    const shownWeight = el("output", {}, percent(this.smooth));
+    // Not an <output>: that could be what the label is of.
+    const shownWeight = el("span", {}, percent(this.smooth));
     const slider = el("input", {
-      type: "range", min: "0", max: "0.98", step: "0.02", value: this.smooth,
+      type: "range", min: "0", max: "0.98", step: "0.02", value: this.smooth, "aria-valuetext": percent(this.smooth),
       on: {
         input: () => {
           this.smooth = Number(slider.value);
           setText(shownWeight, percent(this.smooth));
+          slider.setAttribute("aria-valuetext", percent(this.smooth));
           view.write({ smooth: this.smooth }, DEFAULTS);
           this.redraw();
         },
