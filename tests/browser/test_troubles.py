@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import expect
 
 from orchestrator.store import OpenMode, open_store
@@ -17,19 +16,22 @@ def make(path: Path, name: str) -> None:
         work(store, register(store), sample_points(4))
 
 
-@pytest.mark.parametrize("path", ["/sweeps/1", "/runs/1", "/", "/workers"])
-def test_a_database_that_disappears_is_told_and_comes_back(tmp_path: Path, open_tab: OpenTab, path: str) -> None:
+def test_a_database_that_disappears_is_told_on_every_page_and_comes_back(tmp_path: Path, open_tab: OpenTab) -> None:
     db = tmp_path / "hlbq.db"
     make(db, "before")
     with serving(db) as served:
-        tab = open_tab(served)
-        tab.expected = ("503",)
-        page = tab.visit(path)
-        expect(page.locator("#live")).to_have_text("live")
+        pages = []
+        for path in ("/sweeps/1", "/runs/1", "/", "/workers"):
+            tab = open_tab(served)
+            tab.expected = ("503",)
+            pages.append(tab.visit(path))
+            expect(pages[-1].locator("#live")).to_have_text("live")
         db.rename(tmp_path / "away.db")
-        expect(page.locator("#banner")).to_contain_text("is gone")
+        for page in pages:
+            expect(page.locator("#banner")).to_contain_text("is gone")
         (tmp_path / "away.db").rename(db)
-        expect(page.locator("#banner")).to_be_hidden()
+        for page in pages:
+            expect(page.locator("#banner")).to_be_hidden()
 
 
 def test_another_database_in_its_place_is_shown(tmp_path: Path, open_tab: OpenTab) -> None:

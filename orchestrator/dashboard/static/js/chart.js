@@ -1,6 +1,6 @@
 // Line charts with bands, drawn by uPlot (a plain script, so it stands on `window`), with a legend of our own.
 
-import { faded, onThemeChange, themed } from "./colours.js";
+import { faded, isDark, themed } from "./colours.js";
 import { el, fill, setText } from "./dom.js";
 import { number, shortCount } from "./format.js";
 
@@ -10,7 +10,8 @@ import { number, shortCount } from "./format.js";
  *     { title, xLabel, logX, logY, lines: [{ key, label, x, y, low, high, colour, dash, width, quiet }] }
  *
  * where `low` and `high` are the edges of a band, and `quiet` lines stand in no legend. `onHide(keys)` hears which
- * lines the legend hides; `hidden` is which are hidden at first.
+ * lines the legend hides; `hidden` is which are hidden at first. After a change of theme it must be drawn again, with
+ * lines in the new colours.
  */
 export class Chart {
   constructor(root, { height = 320, hidden = [], onHide = () => {}, legend = true } = {}) {
@@ -34,12 +35,10 @@ export class Chart {
     fill(root, this.box, this.readout, this.spoken, this.legend);
     this.resizing = new ResizeObserver(() => this.resize());
     this.resizing.observe(this.box);
-    this.unTheme = onThemeChange(() => this.rebuild());
   }
 
   destroy() {
     this.resizing.disconnect();
-    this.unTheme();
     this.plot?.destroy();
     this.plot = null;
   }
@@ -51,7 +50,7 @@ export class Chart {
     this.box.setAttribute("aria-label", description(content, shown));
     this.drawLegend();
     const signature = JSON.stringify([
-      content.title, content.xLabel, content.logX, content.logY,
+      isDark(), content.title, content.xLabel, content.logX, content.logY,
       lines.map((line) => [line.key, line.colour, line.dash, line.width, Boolean(line.low), this.hidden.has(line.key)]),
     ]);
     const data = joined(shown, content);
@@ -63,12 +62,6 @@ export class Chart {
       this.build(data, shown);
     }
     this.showValues(null);
-  }
-
-  rebuild() {
-    if (!this.content) return;
-    this.signature = "";
-    this.draw(this.content);
   }
 
   build(data, shown) {

@@ -48,7 +48,7 @@ export class ComparisonPanel {
     fill(
       this.content,
       warnings.map((warning) => el("p", { class: "warning" }, warning)),
-      tables.map((table) => [el("h3", {}, table.title), plainTable(table.title, table.headers, table.rows.map((row) => row.map(verdictCell)))]),
+      tables.map((table) => [el("h2", {}, table.title), plainTable(table.title, table.headers, table.rows.map((row) => row.map(verdictCell)))]),
       el("ul", { class: "sentences" }, sentences.map((sentence) => el("li", {}, sentence))),
       view.read("baseline") &&
         el("p", { class: "faint" }, "Looks from this page are not written down, as it only reads; the always-valid numbers hold however often one looks."),

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { Chart, smoothed } from "./chart.js";
-import { faded, lineStyle } from "./colours.js";
+import { faded, lineStyle, onThemeChange } from "./colours.js";
 import { el, fill, labelledCheck, labelledSelect, setOptions, setText, throttled } from "./dom.js";
 import { counted, percent } from "./format.js";
 import * as view from "./view_state.js";
@@ -30,6 +30,7 @@ export class CurvesPanel {
     fill(root, this.controls(), plot, this.note);
     const hidden = view.read("hide").split(",").filter(Boolean);
     this.chart = new Chart(plot, { hidden, onHide: (keys) => view.write({ hide: keys.join(",") }) });
+    this.unTheme = onThemeChange(() => this.draw());
     this.reset();
   }
 
@@ -212,6 +213,7 @@ export class CurvesPanel {
     this.refresh.stop();
     this.refreshSeeds.stop();
     this.redraw.stop();
+    this.unTheme();
     this.chart.destroy();
   }
 }

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { Chart, smoothed } from "./chart.js";
-import { lineStyle } from "./colours.js";
+import { lineStyle, onThemeChange } from "./colours.js";
 import { controlButtons } from "./controls.js";
 import { tell } from "./dialogs.js";
 import { el, fill, labelledCheck, labelledSelect, plainTable, setText, throttled } from "./dom.js";
@@ -28,6 +28,7 @@ export class RunPage {
   }
 
   async start() {
+    this.unTheme = onThemeChange(() => this.drawCurves());
     this.run = await get(`runs/${this.id}`);
     this.build();
     this.stream = listen(`run/${this.id}`, () => ({}), (name, content) => this.hear(name, content), (state) => this.connection.state(state));
@@ -241,6 +242,7 @@ export class RunPage {
     this.stream?.close();
     this.loadCurves.stop();
     this.loadLog.stop();
+    this.unTheme?.();
     for (const chart of this.charts.values()) chart.destroy();
   }
 }
