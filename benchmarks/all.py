@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-BENCHMARKS = ("submit", "status", "claims", "export", "points", "train_step_cpu", "tokenise", "sync")
+BENCHMARKS = ("submit", "status", "claims", "export", "points", "train_step_cpu", "tokenise", "sync", "dashboard")
 LIBRARIES = ("hlbq", "torch", "numpy", "sqlalchemy", "typer", "pysqlite3", "tiktoken")
 
 

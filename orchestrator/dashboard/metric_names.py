@@ -1,9 +1,7 @@
 """The metrics and axes that a page may ask for, by name."""
 
-from collections.abc import Sequence
-
 from hlbgpt_core.points import Split
-from orchestrator.errors import UsageError
+from orchestrator.errors import ExportError, UsageError
 from orchestrator.metrics import Axis, Metric, parse_metric
 from orchestrator.store import Store
 
@@ -23,10 +21,10 @@ def sweep_metrics(store: Store, sweep_id: int) -> list[str]:
 
 def read_metric(store: Store, sweep_id: int, name: str) -> Metric:
     """The metric of that name. Raises ExportError, naming the nearest, for an unknown one."""
-    own: Sequence[str] = ()
-    if name.startswith(("train_", "val_")):
-        own = store.own_metrics(store.runs_with_points(sweep_id, _SAMPLED_RUNS))
-    return parse_metric(name, own)
+    try:
+        return parse_metric(name)  # most are standard ones: nothing is read for them
+    except ExportError:
+        return parse_metric(name, store.own_metrics(store.runs_with_points(sweep_id, _SAMPLED_RUNS)))
 
 
 def read_axis(name: str) -> Axis:

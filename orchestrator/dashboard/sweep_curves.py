@@ -13,6 +13,7 @@ from orchestrator.dashboard.arm_means import ArmMeans, MeanCurve
 from orchestrator.dashboard.sweep_watch import SweepWatch, is_over
 from orchestrator.dashboard.thinning import thinned
 from orchestrator.metrics import Axis, Metric
+from orchestrator.runs import State
 from orchestrator.store import Store
 from orchestrator.store.watching import MetricPoint, RunLine
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # A call reads for so long at most: what is left is read by the next one, and the page says so.
 READING_SECONDS = 0.25
 RUNS_AT_A_TIME = 25
+LIVE_EVERY_SECONDS = 1.0
 MOST_ARMS = 40
 MOST_SEED_CURVES = 150
 MOST_SEED_POINTS = 300
@@ -65,6 +67,9 @@ class SweepCurves:
         self._means: dict[int, ArmMeans] = {}
         self._settled: dict[int, int] = {}  # run -> the move after which it was read for good
         self._live: dict[int, _Reading] = {}
+        self._waiting: dict[int, None] = {}  # runs that do not run and are still to be read, in order
+        self._sorted_to = -1
+        self._read_at = -math.inf
         self._changed: dict[int, int] = {}  # arm -> the version at which its curve last changed
         self._seeds: dict[int, tuple[int, Mapping[str, Any]]] = {}
         self._version = 0
@@ -106,47 +111,72 @@ class SweepCurves:
             return {"runs_asked": len(lines), "runs_shown": len(chosen), "curves": curves}
 
     def _read(self, store: Store, watch: SweepWatch) -> int:
-        """Read what is new, for READING_SECONDS at most; returns how many ended runs are still to be read."""
-        until = time.monotonic() + READING_SECONDS
+        """Read what is new, for READING_SECONDS at most; returns how many runs are still to be read.
+
+        However many pages ask, running runs are read once in LIVE_EVERY_SECONDS.
+        """
+        now = time.monotonic()
+        if not self._waiting and now < self._read_at + LIVE_EVERY_SECONDS:
+            return 0
         self._version += 1
-        self._forget_moved(watch)
-        lines = [line for line in list(watch.lines.values()) if line.fence and line.id not in self._settled]
-        for line in lines:
-            if not is_over(line):
-                self._read_live(store, watch, line)
-        over = [line for line in lines if is_over(line)]
-        while over:
-            batch, over = over[:RUNS_AT_A_TIME], over[RUNS_AT_A_TIME:]
+        self._sort_out(watch)
+        if now >= self._read_at + LIVE_EVERY_SECONDS:
+            self._read_at = now
+            for run_id in list(self._live):
+                self._read_live(store, watch, watch.lines[run_id])
+        while self._waiting:
+            batch = [watch.lines[run_id] for run_id in itertools.islice(self._waiting, RUNS_AT_A_TIME)]
             readings = self._read_whole(store, [line.id for line in batch])
             for line in batch:
-                reading = readings.get(line.id, _Reading(moved=0))
-                self._arm(line).settle(line.id, *reading.arrays())
-                self._settled[line.id] = watch.moved.get(line.id, 0)
-                self._live.pop(line.id, None)
-                self._changed[line.arm_id] = self._version
-            if time.monotonic() > until:
+                del self._waiting[line.id]
+                self._settle(watch, line, readings.get(line.id, _Reading(moved=0)))
+            if time.monotonic() > now + READING_SECONDS:
                 break
-        return len(over)
+        return len(self._waiting)
 
-    def _forget_moved(self, watch: SweepWatch) -> None:
-        """A run that ended and was then moved again (retried) can't be taken out of a sum: its arm is read anew."""
+    def _settle(self, watch: SweepWatch, line: RunLine, reading: _Reading) -> None:
+        if is_over(line):
+            self._arm(line).settle(line.id, *reading.arrays())
+            self._settled[line.id] = watch.moved.get(line.id, 0)
+        else:  # it waits in the queue with what an earlier attempt left of it
+            self._arm(line).update(line.id, *reading.arrays())
+        self._changed[line.arm_id] = self._version
+
+    def _sort_out(self, watch: SweepWatch) -> None:
+        """Tell the runs that changed apart: running ones are live, the others wait to be read once.
+
+        One that had ended and was then moved again (retried) can't be taken out of a sum: its arm is read anew.
+        """
+        version = watch.version
+        changed = [watch.lines[run_id] for run_id in watch.changed_after(self._sorted_to)]
+        self._sorted_to = version
         stale = {
-            watch.lines[run_id].arm_id
-            for run_id, moved in self._settled.items()
-            if watch.moved.get(run_id, 0) > moved and run_id in watch.lines
+            line.arm_id
+            for line in changed
+            if line.id in self._settled and watch.moved.get(line.id, 0) > self._settled[line.id]
         }
-        if not stale:
-            return
+        if stale:
+            changed = [*changed, *(line for line in list(watch.lines.values()) if line.arm_id in stale)]
         for arm in stale:
             self._means.pop(arm, None)
             self._changed[arm] = self._version
-        self._settled = {run: moved for run, moved in self._settled.items() if watch.lines[run].arm_id not in stale}
-        self._live = {run: reading for run, reading in self._live.items() if watch.lines[run].arm_id not in stale}
+        for line in changed:
+            if line.arm_id in stale:
+                self._settled.pop(line.id, None)
+                self._live.pop(line.id, None)
+            if not line.fence or line.id in self._settled:
+                continue
+            if line.state == State.RUNNING:
+                self._waiting.pop(line.id, None)
+                self._live.setdefault(line.id, _Reading(moved=-1))
+            else:
+                self._live.pop(line.id, None)
+                self._waiting[line.id] = None
 
     def _read_live(self, store: Store, watch: SweepWatch, line: RunLine) -> None:
         moved = watch.moved.get(line.id, 0)
-        reading = self._live.get(line.id)
-        if reading is None or reading.moved != moved:
+        reading = self._live[line.id]
+        if reading.moved != moved:
             # Its newest attempt may have gone back to a checkpoint: what was read past that does not hold.
             reading = self._live[line.id] = _Reading(moved=moved)
         before = len(reading.x)

@@ -1,5 +1,6 @@
 """A sweep's runs as they were last seen, which of them changed since, and all of it as JSON."""
 
+import itertools
 import math
 import secrets
 import shlex
@@ -50,7 +51,7 @@ class SweepWatch:
         self.moved: dict[int, int] = {}
         self.arms: dict[int, ArmRecord] = {}
         self.sweep: SweepRecord | None = None
-        self._changed: dict[int, int] = {}
+        self._changed: dict[int, int] = {}  # run -> version, by rising version
         self._running: set[int] = set()
         self._read_at = -math.inf
         self._estimated_at = -math.inf
@@ -74,9 +75,10 @@ class SweepWatch:
             before = self.lines.get(line.id)
             if before is None or (before.fence, before.state) != (line.fence, line.state):
                 self.moved[line.id] = self.version
-            self._changed[line.id] = self.version
+            self._note(line.id)
         for run_id in news.rewound:
             self.moved[run_id] = self.version
+            self._note(run_id)
         self.lines |= {line.id: line for line in changed}
         running = [line.id for line in lines if line.state == State.RUNNING]
         self._running = set(running)
@@ -84,6 +86,15 @@ class SweepWatch:
             self.sweep = store.sweep(self.sweep_id)
         self._estimate(store, now, tick)
         return bool(changed)
+
+    def _note(self, run_id: int) -> None:
+        self._changed.pop(run_id, None)
+        self._changed[run_id] = self.version
+
+    def changed_after(self, version: int) -> list[int]:
+        """The runs that changed past `version`, the newest first: it costs as much as there are of them."""
+        newest_first = reversed(self._changed.items())
+        return [run_id for run_id, _ in itertools.takewhile(lambda item: item[1] > version, newest_first)]
 
     def _estimate(self, store: Store, now: float, tick: float) -> None:
         if tick - self._estimated_at < ESTIMATE_EVERY_SECONDS or self.sweep is None:
@@ -135,7 +146,7 @@ class SweepWatch:
             "version": self.version,
             "counts": {state.value: count for state, count in self.sweep.counts.items()},
             "seconds_left": self._seconds_left,
-            "rows": [row_of(self.lines[run_id]) for run_id, version in self._changed.items() if version > since],
+            "rows": [row_of(self.lines[run_id]) for run_id in reversed(self.changed_after(since))],
         }
 
 

@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 
 from hlbgpt_core.points import SavedCheckpoint, Split
 from orchestrator.dashboard import feed as feed_module
+from orchestrator.dashboard import sweep_curves
 from orchestrator.dashboard.app import STATIC, Dashboard
 from orchestrator.dashboard.database import Database
 from orchestrator.dashboard.feed import Feed, Subscriber
@@ -66,8 +67,9 @@ def dashboard_at(location: str, **options: Any) -> tuple[Dashboard, Database]:
 
 
 @pytest.fixture
-def client(store: Store, location: str) -> Iterator[Client]:
+def client(store: Store, location: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """A dashboard over an empty store."""
+    monkeypatch.setattr(sweep_curves, "LIVE_EVERY_SECONDS", 0.0)
     dashboard, database = dashboard_at(location)
     with TestClient(dashboard.app(Access(token=TOKEN)), base_url=f"http://{HOST}") as http:
         yield Client(http, dashboard.feed)

@@ -179,7 +179,7 @@ export class CurvesPanel {
   notes(showsSeeds) {
     const found = [];
     const curves = [...this.curves.values()];
-    if (this.answer?.left) found.push(`Reading: ${counted(this.answer.left, "ended run")} of ${this.answer.started.toLocaleString("en-US")} still to come.`);
+    if (this.answer?.left) found.push(`Reading: ${counted(this.answer.left, "run")} of ${this.answer.started.toLocaleString("en-US")} still to come.`);
     if (curves.some((curve) => curve.seeds > 1)) {
       const intervals = curves.filter((curve) => curve.interval).length;
       const band = intervals === curves.length ? "95 % interval of the mean" : intervals ? "95 % interval of the mean from 5 seeds on, else the range" : "range of the seeds";
