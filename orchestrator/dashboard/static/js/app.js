@@ -28,7 +28,8 @@ const connection = {
   state(state) {
     live.className = `live ${state}`;
     setText(live, state === "live" ? "live" : "not connected");
-    if (state === "lost") show("The dashboard's server does not answer. What you see may be old; it is tried again.", true);
+    if (state === "lost")
+      show("The dashboard's server does not answer. What you see may be old; it is tried again.", true);
     else if (this.isLost) show("");
     this.isLost = state === "lost";
   },
@@ -51,7 +52,9 @@ async function open() {
   page?.destroy();
   page = null;
   show("");
-  const found = PAGES.map(([pattern, kind, name]) => [pattern.exec(location.pathname), kind, name]).find(([match]) => match);
+  const found = PAGES.map(([pattern, kind, name]) => [pattern.exec(location.pathname), kind, name]).find(
+    ([match]) => match,
+  );
   const [match, Kind, name] = found ?? [[], null, ""];
   for (const link of document.querySelectorAll("nav a[data-page]")) {
     if (link.dataset.page === name) link.setAttribute("aria-current", "page");
@@ -82,7 +85,12 @@ function fail(error) {
     return;
   }
   const again = el("button", { type: "button", class: "primary", on: { click: open } }, "Try again");
-  fill(main, el("h1", {}, "This page can't be shown"), el("p", { role: "alert" }, `${error.message}. ${error.hint ?? ""}`), again);
+  fill(
+    main,
+    el("h1", {}, "This page can't be shown"),
+    el("p", { role: "alert" }, `${error.message}. ${error.hint ?? ""}`),
+    again,
+  );
   if (error.status === 0 || error.status === 503) setTimeout(() => !page && document.contains(again) && open(), 2_000);
   if (!("status" in error)) throw error;
 }
@@ -97,8 +105,19 @@ function askForLink() {
   fill(
     main,
     el("h1", {}, "Open the link that was printed"),
-    el("p", {}, "This page shows nothing without the token that ", el("code", {}, "hlbq dashboard"), " printed when it was started. Open that link, or paste it here."),
-    el("form", { class: "row", on: { submit } }, el("label", { class: "field grow" }, el("span", {}, "Link or token"), field), el("button", { type: "submit", class: "primary" }, "Open")),
+    el(
+      "p",
+      {},
+      "This page shows nothing without the token that ",
+      el("code", {}, "hlbq dashboard"),
+      " printed when it was started. Open that link, or paste it here.",
+    ),
+    el(
+      "form",
+      { class: "row", on: { submit } },
+      el("label", { class: "field grow" }, el("span", {}, "Link or token"), field),
+      el("button", { type: "submit", class: "primary" }, "Open"),
+    ),
   );
 }
 

@@ -3,6 +3,7 @@
 import { faded, isDark, themed } from "./colours.js";
 import { el, fill, setText } from "./dom.js";
 import { number, shortCount } from "./format.js";
+import { logTicks } from "./ticks.js";
 
 /**
  * A chart in `root`. `draw(content)` shows
@@ -50,7 +51,11 @@ export class Chart {
     this.box.setAttribute("aria-label", description(content, shown));
     this.drawLegend();
     const signature = JSON.stringify([
-      isDark(), content.title, content.xLabel, content.logX, content.logY,
+      isDark(),
+      content.title,
+      content.xLabel,
+      content.logX,
+      content.logY,
       lines.map((line) => [line.key, line.colour, line.dash, line.width, Boolean(line.low), this.hidden.has(line.key)]),
     ]);
     const data = joined(shown, content);
@@ -102,23 +107,24 @@ export class Chart {
       labelFont: "12px system-ui, sans-serif",
       labelSize: 18,
     };
-    // Of a logarithmic axis' many ticks those at 1, 2 and 5 have room for their numbers.
-    const filter = (_, ticks) => ticks.map((tick) => (/^[125](e|$)/.test(tick.toExponential()) ? tick : null));
-    const exact = { range: (_, min, max) => (min < max ? [min, max] : [min / 2, max * 2]) };
-    const values = (_, ticks) => ticks.map((tick) => (tick === null ? "" : shortCount(Number(tick.toPrecision(6)))));
+    // uPlot would widen a logarithmic axis to whole decades, and number all their tenths.
+    const exact = { distr: 3, range: (_, min, max) => (min < max ? [min, max] : [min / 2, max * 2]) };
+    const logarithmic = { splits: (_, which, min, max) => logTicks(min, max), filter: (_, ticks) => ticks };
+    const values = (_, ticks) =>
+      ticks.map((tick) => (tick === null ? "" : shortCount(Number(tick.toPrecision(6))).replace(".0", "")));
     return {
       width: this.width(),
       height: this.height,
       legend: { show: false },
-      scales: { x: { time: false, distr: logX ? 3 : 1, ...(logX ? exact : {}) }, y: { distr: logY ? 3 : 1 } },
+      scales: { x: { time: false, ...(logX ? exact : {}) }, y: logY ? exact : {} },
       axes: [
-        { ...axis, label: xLabel, size: 30, values, ...(logX ? { filter } : {}) },
+        { ...axis, label: xLabel, size: 30, values, ...(logX ? logarithmic : {}) },
         {
           ...axis,
           label: title,
           size: 58,
           values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick, 4))),
-          ...(logY ? { filter } : {}),
+          ...(logY ? logarithmic : {}),
         },
       ],
       series,
@@ -153,7 +159,10 @@ export class Chart {
     if (this.legendKeys === keys) return;
     this.legendKeys = keys;
     this.valueCells = new Map();
-    fill(this.legend, lines.map((line) => this.legendItem(line)));
+    fill(
+      this.legend,
+      lines.map((line) => this.legendItem(line)),
+    );
   }
 
   legendItem(line) {
@@ -225,7 +234,10 @@ export class Chart {
 
 function description({ title, xLabel, lines }, shown) {
   const named = lines.filter((line) => !line.quiet);
-  const list = named.slice(0, 8).map((line) => line.label).join("; ");
+  const list = named
+    .slice(0, 8)
+    .map((line) => line.label)
+    .join("; ");
   return (
     `Curves of ${title} over ${xLabel}, ${shown.length} of ${lines.length} lines shown: ${list}. ` +
     "Left and right arrows read values, Escape shows all of it again."
@@ -246,7 +258,9 @@ function joined(lines, { logX, logY }) {
   const filled = tables.filter((table) => table[0].length);
   if (!filled.length) return [[]];
   // uPlot's join leaves out nothing: a line without points must still have its columns.
-  return window.uPlot.join(tables.map((table) => (table[0].length ? table : table.map((_, which) => (which ? [null] : [filled[0][0][0]])))));
+  return window.uPlot.join(
+    tables.map((table) => (table[0].length ? table : table.map((_, which) => (which ? [null] : [filled[0][0][0]])))),
+  );
 }
 
 /** The place in rising `xs` that is nearest to `x`; -1 past either end. */

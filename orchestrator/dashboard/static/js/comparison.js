@@ -35,12 +35,14 @@ export class ComparisonPanel {
     const number = (this.number = (this.number ?? 0) + 1);
     fill(this.content, el("p", { class: "faint" }, "Comparing …"));
     const query = new URLSearchParams({ metric: this.asked });
-    for (const part of view.read("baseline").split("&").filter(Boolean)) query.append("baseline", decodeURIComponent(part));
+    for (const part of view.read("baseline").split("&").filter(Boolean))
+      query.append("baseline", decodeURIComponent(part));
     try {
       const found = await get(`sweeps/${this.sweepId}/comparison?${query}`);
       if (number === this.number) this.draw(found);
     } catch (error) {
-      if (number === this.number) fill(this.content, el("p", { class: "problem" }, `Not compared: ${error.message}. ${error.hint ?? ""}`));
+      if (number === this.number)
+        fill(this.content, el("p", { class: "problem" }, `Not compared: ${error.message}. ${error.hint ?? ""}`));
     }
   }
 
@@ -48,10 +50,25 @@ export class ComparisonPanel {
     fill(
       this.content,
       warnings.map((warning) => el("p", { class: "warning" }, warning)),
-      tables.map((table) => [el("h2", {}, table.title), plainTable(table.title, table.headers, table.rows.map((row) => row.map(verdictCell)))]),
-      el("ul", { class: "sentences" }, sentences.map((sentence) => el("li", {}, sentence))),
+      tables.map((table) => [
+        el("h2", {}, table.title),
+        plainTable(
+          table.title,
+          table.headers,
+          table.rows.map((row) => row.map(verdictCell)),
+        ),
+      ]),
+      el(
+        "ul",
+        { class: "sentences" },
+        sentences.map((sentence) => el("li", {}, sentence)),
+      ),
       view.read("baseline") &&
-        el("p", { class: "faint" }, "Looks from this page are not written down, as it only reads; the always-valid numbers hold however often one looks."),
+        el(
+          "p",
+          { class: "faint" },
+          "Looks from this page are not written down, as it only reads; the always-valid numbers hold however often one looks.",
+        ),
     );
   }
 

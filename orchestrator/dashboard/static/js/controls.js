@@ -6,11 +6,36 @@ import { el } from "./dom.js";
 import { counted } from "./format.js";
 
 const ACTIONS = [
-  { name: "pause", text: "Pause", verb: "Pause", done: "paused", detail: "Workers take no paused run; those that are running go on." },
+  {
+    name: "pause",
+    text: "Pause",
+    verb: "Pause",
+    done: "paused",
+    detail: "Workers take no paused run; those that are running go on.",
+  },
   { name: "unpause", text: "Unpause", verb: "Let workers take", done: "unpaused", detail: "" },
-  { name: "retry", text: "Retry", verb: "Put back into the queue", done: "back in the queue", detail: "They go on from their newest checkpoint." },
-  { name: "priority", text: "Raise priority", verb: "Set the priority of", done: "given their new priority", detail: "Higher is taken first." },
-  { name: "cancel", text: "Cancel", verb: "Cancel", done: "cancelled", danger: true, detail: "It holds at once; Retry brings them back." },
+  {
+    name: "retry",
+    text: "Retry",
+    verb: "Put back into the queue",
+    done: "back in the queue",
+    detail: "They go on from their newest checkpoint.",
+  },
+  {
+    name: "priority",
+    text: "Raise priority",
+    verb: "Set the priority of",
+    done: "given their new priority",
+    detail: "Higher is taken first.",
+  },
+  {
+    name: "cancel",
+    text: "Cancel",
+    verb: "Cancel",
+    done: "cancelled",
+    danger: true,
+    detail: "It holds at once; Retry brings them back.",
+  },
 ];
 
 /**
@@ -21,8 +46,12 @@ export function controlButtons(target, onChanged = () => {}) {
   const buttons = ACTIONS.map((action) =>
     el(
       "button",
-      { type: "button", class: action.danger ? "danger" : "", "data-action": action.name,
-        on: { click: () => act(action, target(), onChanged) } },
+      {
+        type: "button",
+        class: action.danger ? "danger" : "",
+        "data-action": action.name,
+        on: { click: () => act(action, target(), onChanged) },
+      },
       action.text,
     ),
   );

@@ -7,7 +7,12 @@ import { el, fill, labelledCheck, labelledSelect, setOptions, setText, throttled
 import { counted, percent } from "./format.js";
 import * as view from "./view_state.js";
 
-const AXES = [["steps", "steps"], ["tokens", "tokens"], ["epochs", "epochs"], ["seconds", "training seconds"]];
+const AXES = [
+  ["steps", "steps"],
+  ["tokens", "tokens"],
+  ["epochs", "epochs"],
+  ["seconds", "training seconds"],
+];
 const DEFAULTS = { metric: "val_loss", x: "steps", smooth: 0 };
 const REFRESH_MS = 1_500;
 const SEEDS_REFRESH_MS = 3_000;
@@ -51,7 +56,12 @@ export class CurvesPanel {
     // Not an <output>: that could be what the label is of.
     const shownWeight = el("span", {}, percent(this.smooth));
     const slider = el("input", {
-      type: "range", min: "0", max: "0.98", step: "0.02", value: this.smooth, "aria-valuetext": percent(this.smooth),
+      type: "range",
+      min: "0",
+      max: "0.98",
+      step: "0.02",
+      value: this.smooth,
+      "aria-valuetext": percent(this.smooth),
       on: {
         input: () => {
           this.smooth = Number(slider.value);
@@ -82,8 +92,13 @@ export class CurvesPanel {
   /** Show the arms of `data`; `arms` narrows them (null: all). */
   show(data, arms) {
     this.data = data;
-    setOptions(this.metricField.select, data.metrics.map((name) => [name, name]), this.metric);
-    if (!data.metrics.includes(this.metric)) this.metricField.select.prepend(el("option", { selected: true }, this.metric));
+    setOptions(
+      this.metricField.select,
+      data.metrics.map((name) => [name, name]),
+      this.metric,
+    );
+    if (!data.metrics.includes(this.metric))
+      this.metricField.select.prepend(el("option", { selected: true }, this.metric));
     const key = arms && arms.join(",");
     const isOther = key !== this.armsKey;
     this.arms = arms;
@@ -151,7 +166,15 @@ export class CurvesPanel {
       for (const curve of this.seeds.curves) {
         if (this.chart.hidden.has(String(curve.arm))) continue;
         const colour = faded(styles.get(curve.arm).colour, 0.45);
-        lines.push({ key: `run ${curve.run}`, label: `run ${curve.run}`, quiet: true, x: curve.x, y: smoothed(curve.y, this.smooth), colour, width: 1 });
+        lines.push({
+          key: `run ${curve.run}`,
+          label: `run ${curve.run}`,
+          quiet: true,
+          x: curve.x,
+          y: smoothed(curve.y, this.smooth),
+          colour,
+          width: 1,
+        });
       }
     }
     for (const arm of order) {
@@ -160,7 +183,12 @@ export class CurvesPanel {
       const { colour, dash } = styles.get(arm);
       const hasBand = !showsSeeds && curve.low.some((value) => value !== null);
       lines.push({
-        key: String(arm), label: this.data.arms.get(arm).label, x: curve.x, colour, dash, width: 2,
+        key: String(arm),
+        label: this.data.arms.get(arm).label,
+        x: curve.x,
+        colour,
+        dash,
+        width: 2,
         y: smoothed(curve.mean, this.smooth),
         low: hasBand ? smoothed(curve.low, this.smooth) : null,
         high: hasBand ? smoothed(curve.high, this.smooth) : null,
@@ -179,14 +207,26 @@ export class CurvesPanel {
   notes(showsSeeds) {
     const found = [];
     const curves = [...this.curves.values()];
-    if (this.answer?.left) found.push(`Reading: ${counted(this.answer.left, "run")} of ${this.answer.started.toLocaleString("en-US")} still to come.`);
+    if (this.answer?.left)
+      found.push(
+        `Reading: ${counted(this.answer.left, "run")} of ${this.answer.started.toLocaleString("en-US")} still to come.`,
+      );
     if (curves.some((curve) => curve.seeds > 1)) {
       const intervals = curves.filter((curve) => curve.interval).length;
-      const band = intervals === curves.length ? "95 % interval of the mean" : intervals ? "95 % interval of the mean from 5 seeds on, else the range" : "range of the seeds";
-      found.push(`Lines are means over the seeds that got there${showsSeeds ? ", thin lines single runs" : `, bands the ${band}`}.`);
+      const band =
+        intervals === curves.length
+          ? "95 % interval of the mean"
+          : intervals
+            ? "95 % interval of the mean from 5 seeds on, else the range"
+            : "range of the seeds";
+      found.push(
+        `Lines are means over the seeds that got there${showsSeeds ? ", thin lines single runs" : `, bands the ${band}`}.`,
+      );
     }
     if (this.answer && this.answer.arms_shown < this.answer.arms_asked) {
-      found.push(`${this.answer.arms_shown} of ${counted(this.answer.arms_asked, "arm")} are drawn, the first by number: filter the runs to see others.`);
+      found.push(
+        `${this.answer.arms_shown} of ${counted(this.answer.arms_asked, "arm")} are drawn, the first by number: filter the runs to see others.`,
+      );
     }
     const thinned = curves.filter((curve) => curve.places > curve.x.length);
     if (thinned.length) {
@@ -202,7 +242,10 @@ export class CurvesPanel {
     const { runs_shown: shown, runs_asked: asked, curves } = this.seeds;
     if (shown < asked) found.push(`${shown} of ${counted(asked, "run")} are drawn, the first seeds of each arm.`);
     const thinned = curves.filter((curve) => curve.places > curve.x.length);
-    if (thinned.length) found.push(`Thinned: ${counted(thinned.length, "run")} to the least and greatest value of each stretch, ${thinned[0].x.length} of ${thinned[0].places} points.`);
+    if (thinned.length)
+      found.push(
+        `Thinned: ${counted(thinned.length, "run")} to the least and greatest value of each stretch, ${thinned[0].x.length} of ${thinned[0].places} points.`,
+      );
     const diverged = curves.filter((curve) => curve.diverged).length;
     if (diverged) found.push(`${counted(diverged, "run")} ended in nan or infinity, which is not drawn.`);
     return found;

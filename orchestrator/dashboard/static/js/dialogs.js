@@ -6,7 +6,8 @@ import { el } from "./dom.js";
 export function ask(question, { detail = "", yes, danger = false, input = null }) {
   return new Promise((resolve) => {
     let answer = null;
-    const field = input && el("input", { type: "number", step: "1", name: "value", value: input.value, required: true });
+    const field =
+      input && el("input", { type: "number", step: "1", name: "value", value: input.value, required: true });
     const dialog = el(
       "dialog",
       { "aria-labelledby": "question", on: { close: () => (dialog.remove(), resolve(answer)) } },
@@ -55,10 +56,23 @@ export function showHelp() {
     "dialog",
     { "aria-labelledby": "help-title", on: { close: () => dialog.remove() } },
     el("h2", { id: "help-title" }, "Keys and hints"),
-    el("dl", { class: "keys" }, KEYS.map(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)])),
-    el("p", {}, "Charts: drag to zoom, double-click to see all. A click on a name of the legend hides its line, with Alt all others."),
-    el("p", {}, "Filter: words that a run must contain, and conditions such as ",
-      el("code", {}, "depth=4 state=failed val_loss<3.5 error~memory"), "; all must hold."),
+    el(
+      "dl",
+      { class: "keys" },
+      KEYS.map(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)]),
+    ),
+    el(
+      "p",
+      {},
+      "Charts: drag to zoom, double-click to see all. A click on a name of the legend hides its line, with Alt all others.",
+    ),
+    el(
+      "p",
+      {},
+      "Filter: words that a run must contain, and conditions such as ",
+      el("code", {}, "depth=4 state=failed val_loss<3.5 error~memory"),
+      "; all must hold.",
+    ),
     el("p", {}, "What you see stands in the address: copy it to come back to the same view."),
     el("div", { class: "buttons" }, el("button", { type: "button", class: "primary", on: { click: close } }, "Close")),
   );

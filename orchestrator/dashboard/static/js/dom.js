@@ -39,7 +39,10 @@ export function labelledSelect(label, options, chosen, onChange) {
 
 /** The options of a select, and which is chosen. */
 export function setOptions(select, options, chosen) {
-  fill(select, options.map(([value, text]) => el("option", { value, selected: value === chosen }, text)));
+  fill(
+    select,
+    options.map(([value, text]) => el("option", { value, selected: value === chosen }, text)),
+  );
 }
 
 /** A checkbox with its label. */
@@ -57,8 +60,26 @@ export function plainTable(caption, headers, rows, attributes = {}) {
       "table",
       attributes,
       el("caption", { class: "sr-only" }, caption),
-      el("thead", {}, el("tr", {}, headers.map((header) => el("th", { scope: "col" }, header)))),
-      el("tbody", {}, rows.map((row) => el("tr", {}, row.map((cell) => el("td", {}, cell))))),
+      el(
+        "thead",
+        {},
+        el(
+          "tr",
+          {},
+          headers.map((header) => el("th", { scope: "col" }, header)),
+        ),
+      ),
+      el(
+        "tbody",
+        {},
+        rows.map((row) =>
+          el(
+            "tr",
+            {},
+            row.map((cell) => el("td", {}, cell)),
+          ),
+        ),
+      ),
     ),
   );
 }

@@ -32,11 +32,16 @@ function comparison(read, sign, wanted) {
   const asNumber = wanted.trim() === "" ? NaN : Number(wanted);
   const lower = wanted.toLowerCase();
   const same = (value) =>
-    typeof value === "number" && !Number.isNaN(asNumber) ? value === asNumber : String(value ?? "").toLowerCase() === lower;
+    typeof value === "number" && !Number.isNaN(asNumber)
+      ? value === asNumber
+      : String(value ?? "").toLowerCase() === lower;
   const tests = {
     "=": same,
     "!=": (value) => !same(value),
-    "~": (value) => String(value ?? "").toLowerCase().includes(lower),
+    "~": (value) =>
+      String(value ?? "")
+        .toLowerCase()
+        .includes(lower),
     "<": (value) => typeof value === "number" && value < asNumber,
     ">": (value) => typeof value === "number" && value > asNumber,
     "<=": (value) => typeof value === "number" && value <= asNumber,

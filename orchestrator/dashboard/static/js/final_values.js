@@ -3,6 +3,7 @@
 import { onThemeChange, lineStyle, themed, faded } from "./colours.js";
 import { el, fill, setText } from "./dom.js";
 import { number, setting } from "./format.js";
+import { niceTicks } from "./ticks.js";
 
 const HEIGHT = 240;
 const EDGE = { left: 58, right: 16, top: 12, bottom: 40 };
@@ -31,7 +32,12 @@ export class FinalValues {
     if (names !== this.names) {
       this.names = names;
       this.canvases = this.settings.map(() => el("canvas", { role: "img" }));
-      fill(this.grid, this.settings.map((axis, at) => el("figure", {}, el("figcaption", {}, `${this.metric.title} against ${axis.title}`), this.canvases[at])));
+      fill(
+        this.grid,
+        this.settings.map((axis, at) =>
+          el("figure", {}, el("figcaption", {}, `${this.metric.title} against ${axis.title}`), this.canvases[at]),
+        ),
+      );
     }
     this.draw();
   }
@@ -40,7 +46,12 @@ export class FinalValues {
     if (!this.metric) return;
     const total = this.metric.values.length;
     const none = total ? "" : `No run has a ${this.metric.title} yet.`;
-    setText(this.told, this.settings.length ? none || "Dots are runs (of running ones, their newest value), the line goes through the means." : "All runs have the same settings: there is nothing to hold the value against.");
+    setText(
+      this.told,
+      this.settings.length
+        ? none || "Dots are runs (of running ones, their newest value), the line goes through the means."
+        : "All runs have the same settings: there is nothing to hold the value against.",
+    );
     this.settings.forEach((axis, at) => this.drawOne(this.canvases[at], axis));
     for (const [at, caption] of [...this.grid.querySelectorAll("figcaption")].entries()) {
       setText(caption, `${this.metric.title} against ${this.settings[at].title}`);
@@ -58,11 +69,15 @@ export class FinalValues {
     pen.scale(ratio, ratio);
     const groups = grouped(axis.values, this.metric.values);
     canvas.setAttribute("aria-label", spoken(axis.title, this.metric.title, groups));
-    const xs = places(groups.map((group) => group.value), width);
+    const xs = places(
+      groups.map((group) => group.value),
+      width,
+    );
     const values = this.metric.values;
     const [low, high] = values.length ? [least(values), greatest(values)] : [0, 1];
     const room = (high - low || Math.abs(high) || 1) * 0.06;
-    const y = (value) => HEIGHT - EDGE.bottom - ((value - low + room) / (high - low + 2 * room)) * (HEIGHT - EDGE.top - EDGE.bottom);
+    const y = (value) =>
+      HEIGHT - EDGE.bottom - ((value - low + room) / (high - low + 2 * room)) * (HEIGHT - EDGE.top - EDGE.bottom);
     drawFrame(pen, { width, low, high, y, axis, groups, xs });
     const { colour } = lineStyle(0);
     pen.fillStyle = faded(colour, values.length > 500 ? 0.2 : 0.5);
@@ -85,8 +100,7 @@ function drawFrame(pen, { width, low, high, y, axis, groups, xs }) {
   pen.font = "11px system-ui, sans-serif";
   pen.lineWidth = 1;
   pen.textAlign = "right";
-  for (let step = 0; step <= 4; step += 1) {
-    const value = low + ((high - low) * step) / 4;
+  for (const value of niceTicks(low, high)) {
     pen.strokeStyle = themed("--grid");
     pen.beginPath();
     pen.moveTo(EDGE.left, y(value));
@@ -110,9 +124,15 @@ function grouped(settings, values) {
     if (!found.has(value)) found.set(value, []);
     found.get(value).push(values[run]);
   });
-  const groups = [...found].map(([value, own]) => ({ value, values: own, mean: own.reduce((a, b) => a + b, 0) / own.length }));
+  const groups = [...found].map(([value, own]) => ({
+    value,
+    values: own,
+    mean: own.reduce((a, b) => a + b, 0) / own.length,
+  }));
   return groups.sort((a, b) =>
-    typeof a.value === "number" && typeof b.value === "number" ? a.value - b.value : setting(a.value).localeCompare(setting(b.value), "en", { numeric: true }),
+    typeof a.value === "number" && typeof b.value === "number"
+      ? a.value - b.value
+      : setting(a.value).localeCompare(setting(b.value), "en", { numeric: true }),
   );
 }
 

@@ -3,6 +3,7 @@
 import { onThemeChange, scaleColour, themed } from "./colours.js";
 import { el, fill, setText } from "./dom.js";
 import { number, setting } from "./format.js";
+import { logTicks, niceTicks } from "./ticks.js";
 
 const HEIGHT = 300;
 const TOP = 34;
@@ -13,14 +14,21 @@ const MOST_LABELS = 9;
 /** Draws into `root`; a stretch dragged along an axis keeps the runs within it coloured. */
 export class ParallelCoordinates {
   constructor(root) {
-    this.canvas = el("canvas", { role: "img", on: {
-      pointerdown: (event) => this.begin(event),
-      pointermove: (event) => this.drag(event),
-      pointerup: () => (this.dragged = null),
-      dblclick: () => this.clear(),
-    } });
+    this.canvas = el("canvas", {
+      role: "img",
+      on: {
+        pointerdown: (event) => this.begin(event),
+        pointermove: (event) => this.drag(event),
+        pointerup: () => (this.dragged = null),
+        dblclick: () => this.clear(),
+      },
+    });
     this.told = el("p", { class: "faint" });
-    this.box = el("div", { class: "parallel", tabindex: "0", role: "region", "aria-label": "Parallel coordinates" }, this.canvas);
+    this.box = el(
+      "div",
+      { class: "parallel", tabindex: "0", role: "region", "aria-label": "Parallel coordinates" },
+      this.canvas,
+    );
     fill(root, this.box, this.told);
     this.brushes = new Map();
     this.resizing = new ResizeObserver(() => this.draw());
@@ -49,14 +57,20 @@ export class ParallelCoordinates {
     this.canvas.style.height = `${HEIGHT}px`;
     const pen = this.canvas.getContext("2d");
     pen.scale(ratio, ratio);
-    this.place = (at) => (this.axes.length === 1 ? width / 2 : SIDE + (at * (width - 2 * SIDE)) / (this.axes.length - 1));
+    this.place = (at) =>
+      this.axes.length === 1 ? width / 2 : SIDE + (at * (width - 2 * SIDE)) / (this.axes.length - 1);
     const chosen = this.drawRuns(pen);
     this.axes.forEach((axis, at) => this.drawAxis(pen, axis, at));
     const metric = this.axes.at(-1);
     const total = metric.values.length;
     this.canvas.setAttribute("aria-label", `${total} runs over ${this.axes.map((axis) => axis.title).join(", ")}`);
-    const drawn = total ? `${this.brushes.size ? `${chosen} of ` : ""}${total.toLocaleString("en-US")} runs with a ${metric.title}.` : `No run has a ${metric.title} yet.`;
-    setText(this.told, `${drawn} Drag along an axis to pick runs out, double-click to let go; the table's filter picks too.`);
+    const drawn = total
+      ? `${this.brushes.size ? `${chosen} of ` : ""}${total.toLocaleString("en-US")} runs with a ${metric.title}.`
+      : `No run has a ${metric.title} yet.`;
+    setText(
+      this.told,
+      `${drawn} Drag along an axis to pick runs out, double-click to let go; the table's filter picks too.`,
+    );
   }
 
   drawRuns(pen) {
@@ -170,6 +184,5 @@ function scaled({ title, values }) {
 }
 
 function evenly(low, high, isLog) {
-  const steps = [0, 0.25, 0.5, 0.75, 1];
-  return steps.map((share) => (isLog ? low * (high / low) ** share : low + (high - low) * share));
+  return isLog ? logTicks(low, high) : niceTicks(low, high);
 }

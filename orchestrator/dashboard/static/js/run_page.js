@@ -11,7 +11,12 @@ import { eventsTable } from "./overview_page.js";
 import { listen } from "./stream.js";
 import * as view from "./view_state.js";
 
-const AXES = [["steps", "steps"], ["tokens", "tokens"], ["epochs", "epochs"], ["seconds", "training seconds"]];
+const AXES = [
+  ["steps", "steps"],
+  ["tokens", "tokens"],
+  ["epochs", "epochs"],
+  ["seconds", "training seconds"],
+];
 const CURVES_EVERY_MS = 2_000;
 const LOG_EVERY_MS = 4_000;
 const FIRST = ["loss", "acc", "pplx", "bits_per_byte", "grad_norm", "lr"];
@@ -31,7 +36,12 @@ export class RunPage {
     this.unTheme = onThemeChange(() => this.drawCurves());
     this.run = await get(`runs/${this.id}`);
     this.build();
-    this.stream = listen(`run/${this.id}`, () => ({}), (name, content) => this.hear(name, content), (state) => this.connection.state(state));
+    this.stream = listen(
+      `run/${this.id}`,
+      () => ({}),
+      (name, content) => this.hear(name, content),
+      (state) => this.connection.state(state),
+    );
     this.loadCurves();
     this.loadLog();
   }
@@ -80,7 +90,10 @@ export class RunPage {
       this.head,
       this.server.read_only
         ? el("p", { class: "faint" }, "Read-only: nothing can be changed from here.")
-        : controlButtons(() => ({ sweeps: [], runs: [this.id], words: `run ${this.id}`, priority: this.run.priority }), () => this.reload()),
+        : controlButtons(
+            () => ({ sweeps: [], runs: [this.id], words: `run ${this.id}`, priority: this.run.priority }),
+            () => this.reload(),
+          ),
       this.errorBox,
       el("h2", {}, "Curves"),
       el(
@@ -90,15 +103,27 @@ export class RunPage {
           view.write({ x: value }, { x: "steps" });
           this.readCurves();
         }).root,
-        labelledSelect("Smoothing", [["0", "none"], ["0.6", "60 %"], ["0.9", "90 %"], ["0.98", "98 %"]], view.read("smooth", "0"), (value) => {
-          view.write({ smooth: value }, { smooth: "0" });
-          redraw();
-        }).root,
-        ["logx", "logy"].map((name) =>
-          labelledCheck(name === "logx" ? "log x" : "log y", view.isOn(name), (isOn) => {
-            view.write({ [name]: isOn });
+        labelledSelect(
+          "Smoothing",
+          [
+            ["0", "none"],
+            ["0.6", "60 %"],
+            ["0.9", "90 %"],
+            ["0.98", "98 %"],
+          ],
+          view.read("smooth", "0"),
+          (value) => {
+            view.write({ smooth: value }, { smooth: "0" });
             redraw();
-          }).root),
+          },
+        ).root,
+        ["logx", "logy"].map(
+          (name) =>
+            labelledCheck(name === "logx" ? "log x" : "log y", view.isOn(name), (isOn) => {
+              view.write({ [name]: isOn });
+              redraw();
+            }).root,
+        ),
       ),
       this.grid,
       this.note,
@@ -117,7 +142,10 @@ export class RunPage {
     const reason = run.reason && run.state !== "completed" && run.reason !== run.state ? ` (${run.reason})` : "";
     const ended = run.ended_at ?? (run.state === "running" ? Date.now() / 1000 : null);
     const facts = [
-      ["state", el("span", { class: `state ${run.state}` }, `${run.state}${reason}${run.paused ? ", paused" : ""}${waits}`)],
+      [
+        "state",
+        el("span", { class: `state ${run.state}` }, `${run.state}${reason}${run.paused ? ", paused" : ""}${waits}`),
+      ],
       ["done", run.state === "running" ? `${percent(run.fraction)}${run.phase ? `, ${run.phase}` : ""}` : null],
       ["step", number(run.step)],
       ["train loss", loss(run.train_loss)],
@@ -137,7 +165,10 @@ export class RunPage {
     ];
     // A link that has the focus keeps it: the workers' link is the only one here.
     const hadFocus = this.head.contains(document.activeElement);
-    fill(this.head, facts.filter(([, value]) => value).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+    fill(
+      this.head,
+      facts.filter(([, value]) => value).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))),
+    );
     if (hadFocus) this.head.querySelector("a")?.focus();
   }
 
@@ -146,10 +177,14 @@ export class RunPage {
     const failed = run.attempts.filter((attempt) => attempt.error || attempt.error_type).at(-1);
     fill(
       this.errorBox,
-      failed && el("div", { class: "error-box" },
-        el("h2", {}, `Error of attempt ${failed.number}`),
-        el("p", {}, [failed.error_type, failed.error].filter(Boolean).join(": ")),
-        failed.traceback && el("pre", { tabindex: "0", "aria-label": "Traceback" }, failed.traceback)),
+      failed &&
+        el(
+          "div",
+          { class: "error-box" },
+          el("h2", {}, `Error of attempt ${failed.number}`),
+          el("p", {}, [failed.error_type, failed.error].filter(Boolean).join(": ")),
+          failed.traceback && el("pre", { tabindex: "0", "aria-label": "Traceback" }, failed.traceback),
+        ),
     );
     const copy = el("button", { type: "button", on: { click: () => this.copy(run.repeat) } }, "Copy");
     fill(
@@ -160,14 +195,32 @@ export class RunPage {
       el("h3", {}, "Changed from the recipe's defaults"),
       settingsList(run.changed),
       el("details", {}, el("summary", {}, "All other settings"), settingsList(run.settings)),
-      Object.keys(run.facts).length ? el("details", {}, el("summary", {}, "Known since its first claim"), settingsList(run.facts)) : null,
+      Object.keys(run.facts).length
+        ? el("details", {}, el("summary", {}, "Known since its first claim"), settingsList(run.facts))
+        : null,
       el("h2", {}, "Attempts"),
       run.attempts.length
-        ? plainTable("Attempts", ["attempt", "worker", "started", "ended", "because", "steps", "slots"], run.attempts.map((one) => [
-            String(one.number), String(one.worker), moment(one.started_at), moment(one.ended_at), one.reason ?? "", `${one.start_step} to ${one.step}`, String(one.shared_slots)]))
+        ? plainTable(
+            "Attempts",
+            ["attempt", "worker", "started", "ended", "because", "steps", "slots"],
+            run.attempts.map((one) => [
+              String(one.number),
+              String(one.worker),
+              moment(one.started_at),
+              moment(one.ended_at),
+              one.reason ?? "",
+              `${one.start_step} to ${one.step}`,
+              String(one.shared_slots),
+            ]),
+          )
         : el("p", { class: "empty" }, "It has not been started yet."),
       run.attempts.length && Object.keys(run.attempts.at(-1).provenance).length
-        ? el("details", {}, el("summary", {}, "What computed the newest attempt"), settingsList(run.attempts.at(-1).provenance))
+        ? el(
+            "details",
+            {},
+            el("summary", {}, "What computed the newest attempt"),
+            settingsList(run.attempts.at(-1).provenance),
+          )
         : null,
       el("h2", {}, "Events"),
       run.events.length ? eventsTable(run.events) : el("p", { class: "empty" }, "None yet."),
@@ -189,8 +242,15 @@ export class RunPage {
     const names = Object.keys(metrics).sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
     for (const name of names) this.chart(name).draw(this.content(name, metrics[name]));
     const notes = names.length ? [] : ["No points yet."];
-    if (points > most) notes.push(`Thinned: the least and greatest value of each stretch is drawn, up to ${most} of ${counted(points, "point")}.`);
-    const bad = names.flatMap((name) => Object.entries(metrics[name]).filter(([, curve]) => curve.not_finite).map(([split, curve]) => `${split} ${name}: ${curve.not_finite}`));
+    if (points > most)
+      notes.push(
+        `Thinned: the least and greatest value of each stretch is drawn, up to ${most} of ${counted(points, "point")}.`,
+      );
+    const bad = names.flatMap((name) =>
+      Object.entries(metrics[name])
+        .filter(([, curve]) => curve.not_finite)
+        .map(([split, curve]) => `${split} ${name}: ${curve.not_finite}`),
+    );
     if (bad.length) notes.push(`Values that are nan or infinite are not drawn (${bad.join(", ")}).`);
     setText(this.note, notes.join(" "));
   }
@@ -208,10 +268,17 @@ export class RunPage {
 
   content(name, splits) {
     const weight = Number(view.read("smooth", "0")) || 0;
-    const lines = ["train", "val"].filter((split) => splits[split]).map((split) => ({
-      key: split, label: split, x: splits[split].x, y: smoothed(splits[split].y, weight), width: split === "val" ? 2.5 : 1.5,
-      colour: lineStyle(split === "val" ? 1 : 0).colour, dash: [],
-    }));
+    const lines = ["train", "val"]
+      .filter((split) => splits[split])
+      .map((split) => ({
+        key: split,
+        label: split,
+        x: splits[split].x,
+        y: smoothed(splits[split].y, weight),
+        width: split === "val" ? 2.5 : 1.5,
+        colour: lineStyle(split === "val" ? 1 : 0).colour,
+        dash: [],
+      }));
     const xLabel = AXES.find(([key]) => key === view.read("x", "steps"))?.[1] ?? "steps";
     return { title: name, xLabel, logX: view.isOn("logx"), logY: view.isOn("logy"), lines };
   }
@@ -220,7 +287,15 @@ export class RunPage {
     try {
       const { text, left_out: leftOut, problem } = await get(`runs/${this.id}/log`);
       const atEnd = this.logText.scrollHeight - this.logText.scrollTop - this.logText.clientHeight < 40;
-      setText(this.logNote, problem || (leftOut ? `The end of it; ${bytes(leftOut) || `${leftOut} bytes`} before are left out: hlbq logs ${this.id}` : text ? "" : "Nothing was printed."));
+      setText(
+        this.logNote,
+        problem ||
+          (leftOut
+            ? `The end of it; ${bytes(leftOut) || `${leftOut} bytes`} before are left out: hlbq logs ${this.id}`
+            : text
+              ? ""
+              : "Nothing was printed."),
+      );
       setText(this.logText, text);
       this.logText.hidden = !text;
       if (atEnd) this.logText.scrollTop = this.logText.scrollHeight;
@@ -255,5 +330,9 @@ function rank(name) {
 function settingsList(values) {
   const names = Object.keys(values);
   if (!names.length) return el("p", { class: "faint" }, "None.");
-  return el("dl", { class: "settings" }, names.map((name) => el("div", {}, el("dt", {}, name), el("dd", {}, values[name]))));
+  return el(
+    "dl",
+    { class: "settings" },
+    names.map((name) => el("div", {}, el("dt", {}, name), el("dd", {}, values[name]))),
+  );
 }

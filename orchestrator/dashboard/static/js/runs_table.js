@@ -29,11 +29,21 @@ export class RunsTable {
     this.head = el("tr");
     this.body = el("tbody");
     this.pager = el("nav", { class: "pager", "aria-label": "Pages of runs" });
-    const table = el("table", { class: "runs" }, el("caption", { class: "sr-only" }, "Runs"), el("thead", {}, this.head), this.body);
+    const table = el(
+      "table",
+      { class: "runs" },
+      el("caption", { class: "sr-only" }, "Runs"),
+      el("thead", {}, this.head),
+      this.body,
+    );
     fill(
       root,
-      el("div", { class: "row" },
-        el("label", { class: "field grow" }, el("span", {}, "Filter runs"), this.filterBox), this.told),
+      el(
+        "div",
+        { class: "row" },
+        el("label", { class: "field grow" }, el("span", {}, "Filter runs"), this.filterBox),
+        this.told,
+      ),
       this.problem,
       el("div", { class: "table-scroll", tabindex: "0", role: "region", "aria-label": "Runs" }, table),
       this.pager,
@@ -71,7 +81,11 @@ export class RunsTable {
   drawHead() {
     const key = this.sort.replace(/^-/, "");
     const direction = this.sort.startsWith("-") ? "descending" : "ascending";
-    const all = el("input", { type: "checkbox", "aria-label": "Select all runs that pass the filter", on: { change: () => this.selectAll(all.checked) } });
+    const all = el("input", {
+      type: "checkbox",
+      "aria-label": "Select all runs that pass the filter",
+      on: { change: () => this.selectAll(all.checked) },
+    });
     this.allBox = all;
     fill(
       this.head,
@@ -79,9 +93,21 @@ export class RunsTable {
       this.data.columns.map((column) =>
         el(
           "th",
-          { scope: "col", class: column.numeric ? "numeric" : "", "aria-sort": column.key === key ? direction : "none" },
-          el("button", { type: "button", "data-key": column.key, on: { click: () => this.sortBy(column.key) } },
-            column.title, el("span", { class: "arrow", "aria-hidden": "true" }, column.key === key ? (direction === "ascending" ? " ▲" : " ▼") : "")),
+          {
+            scope: "col",
+            class: column.numeric ? "numeric" : "",
+            "aria-sort": column.key === key ? direction : "none",
+          },
+          el(
+            "button",
+            { type: "button", "data-key": column.key, on: { click: () => this.sortBy(column.key) } },
+            column.title,
+            el(
+              "span",
+              { class: "arrow", "aria-hidden": "true" },
+              column.key === key ? (direction === "ascending" ? " ▲" : " ▼") : "",
+            ),
+          ),
         ),
       ),
     );
@@ -95,7 +121,12 @@ export class RunsTable {
     const begin = (this.page - 1) * RUNS_A_PAGE;
     this.drawRows(runs.slice(begin, begin + RUNS_A_PAGE));
     const total = this.data.runs.size;
-    setText(this.told, runs.length === total ? counted(total, "run") : `${runs.length.toLocaleString("en-US")} of ${counted(total, "run")}`);
+    setText(
+      this.told,
+      runs.length === total
+        ? counted(total, "run")
+        : `${runs.length.toLocaleString("en-US")} of ${counted(total, "run")}`,
+    );
     setText(this.problem, this.found.problems.join("; "));
     this.drawPager(pages);
     this.allBox.checked = runs.length > 0 && runs.every((run) => this.selected.has(run[this.data.place.id]));
@@ -104,7 +135,10 @@ export class RunsTable {
   sorted(runs) {
     const column = this.data.columns.find((one) => one.key === this.sort.replace(/^-/, "")) ?? this.data.columns[0];
     const sign = this.sort.startsWith("-") ? -1 : 1;
-    return runs.map((run) => [column.read(run), run]).sort(([a], [b]) => compared(a, b, sign)).map(([, run]) => run);
+    return runs
+      .map((run) => [column.read(run), run])
+      .sort(([a], [b]) => compared(a, b, sign))
+      .map(([, run]) => run);
   }
 
   drawRows(runs) {
@@ -117,9 +151,18 @@ export class RunsTable {
 
   newRow() {
     const box = el("input", { type: "checkbox", on: { change: () => this.select(Number(box.value), box.checked) } });
-    return el("tr", {}, el("td", { class: "tick" }, box), this.data.columns.map((column, place) =>
-      el("td", { class: column.numeric ? "numeric" : column.key === "error" ? "error-cell" : "" }, place ? null : el("a", { class: "run" })),
-    ));
+    return el(
+      "tr",
+      {},
+      el("td", { class: "tick" }, box),
+      this.data.columns.map((column, place) =>
+        el(
+          "td",
+          { class: column.numeric ? "numeric" : column.key === "error" ? "error-cell" : "" },
+          place ? null : el("a", { class: "run" }),
+        ),
+      ),
+    );
   }
 
   fillRow(row, run) {
@@ -154,7 +197,16 @@ export class RunsTable {
       this.update();
     };
     const button = (text, page, label) =>
-      el("button", { type: "button", disabled: page < 1 || page > pages || page === this.page, "aria-label": label, on: { click: () => go(page) } }, text);
+      el(
+        "button",
+        {
+          type: "button",
+          disabled: page < 1 || page > pages || page === this.page,
+          "aria-label": label,
+          on: { click: () => go(page) },
+        },
+        text,
+      );
     fill(
       this.pager,
       pages > 1 && [

@@ -10,15 +10,62 @@ function ownColumns(data) {
     { key: "seed", title: "seed", read: of("seed"), numeric: true },
     { key: "state", title: "state", read: of("state") },
     { key: "step", title: "step", read: of("step"), numeric: true },
-    { key: "done", title: "done", read: of("fraction"), show: (run) => format.percent(run[data.place.fraction]), numeric: true },
-    { key: "val_loss", title: "val loss", read: of("val_loss"), show: (run) => format.loss(run[data.place.val_loss]), numeric: true },
-    { key: "train_loss", title: "train loss", read: of("train_loss"), show: (run) => format.loss(run[data.place.train_loss]), numeric: true },
-    { key: "tokens_s", title: "tokens/s", read: of("tokens_per_second"), numeric: true,
-      show: (run) => (run[data.place.tokens_per_second] ? format.shortCount(run[data.place.tokens_per_second]) : "") },
-    { key: "params", title: "parameters", read: (run) => data.arm(run)?.params, numeric: true, show: (run) => format.shortCount(data.arm(run)?.params) },
-    { key: "memory", title: "memory", read: of("memory_bytes"), numeric: true, show: (run) => format.bytes(run[data.place.memory_bytes]) },
-    { key: "started", title: "started", read: of("started_at"), numeric: true, show: (run) => format.moment(run[data.place.started_at]) },
-    { key: "took", title: "took", read: (run) => data.seconds(run), numeric: true, show: (run) => format.duration(data.seconds(run)) },
+    {
+      key: "done",
+      title: "done",
+      read: of("fraction"),
+      show: (run) => format.percent(run[data.place.fraction]),
+      numeric: true,
+    },
+    {
+      key: "val_loss",
+      title: "val loss",
+      read: of("val_loss"),
+      show: (run) => format.loss(run[data.place.val_loss]),
+      numeric: true,
+    },
+    {
+      key: "train_loss",
+      title: "train loss",
+      read: of("train_loss"),
+      show: (run) => format.loss(run[data.place.train_loss]),
+      numeric: true,
+    },
+    {
+      key: "tokens_s",
+      title: "tokens/s",
+      read: of("tokens_per_second"),
+      numeric: true,
+      show: (run) => (run[data.place.tokens_per_second] ? format.shortCount(run[data.place.tokens_per_second]) : ""),
+    },
+    {
+      key: "params",
+      title: "parameters",
+      read: (run) => data.arm(run)?.params,
+      numeric: true,
+      show: (run) => format.shortCount(data.arm(run)?.params),
+    },
+    {
+      key: "memory",
+      title: "memory",
+      read: of("memory_bytes"),
+      numeric: true,
+      show: (run) => format.bytes(run[data.place.memory_bytes]),
+    },
+    {
+      key: "started",
+      title: "started",
+      read: of("started_at"),
+      numeric: true,
+      show: (run) => format.moment(run[data.place.started_at]),
+    },
+    {
+      key: "took",
+      title: "took",
+      read: (run) => data.seconds(run),
+      numeric: true,
+      show: (run) => format.duration(data.seconds(run)),
+    },
     { key: "priority", title: "priority", read: of("priority"), numeric: true },
     { key: "error", title: "error", read: of("error") },
   ];
@@ -91,7 +138,8 @@ export class SweepData {
     const id = run[this.place.id];
     let found = this.words.get(id);
     if (found === undefined) {
-      found = `${id} ${this.arm(run)?.label} ${this.stateText(run)} ${run[this.place.error]} seed ${run[this.place.seed]}`.toLowerCase();
+      found =
+        `${id} ${this.arm(run)?.label} ${this.stateText(run)} ${run[this.place.error]} seed ${run[this.place.seed]}`.toLowerCase();
       this.words.set(id, found);
     }
     return found;

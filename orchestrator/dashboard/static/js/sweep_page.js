@@ -14,7 +14,12 @@ import { SweepData, rowMetric } from "./sweep_data.js";
 import { tabs } from "./tabs.js";
 import * as view from "./view_state.js";
 
-const TABS = [["runs", "Runs"], ["parallel", "Parallel coordinates"], ["final", "Final values"], ["comparison", "Comparison"]];
+const TABS = [
+  ["runs", "Runs"],
+  ["parallel", "Parallel coordinates"],
+  ["final", "Final values"],
+  ["comparison", "Comparison"],
+];
 const FINALS_EVERY_MS = 5_000;
 
 export class SweepPage {
@@ -74,14 +79,25 @@ export class SweepPage {
     const area = tabs("Views of the runs", TABS, view.read("tab", "runs"), (key) => this.choose(key));
     this.controls = this.server.read_only
       ? el("p", { class: "faint" }, "Read-only: nothing can be changed from here.")
-      : el("div", { class: "row act" }, (this.aim = el("span", { class: "faint" })), controlButtons(() => this.target()));
+      : el(
+          "div",
+          { class: "row act" },
+          (this.aim = el("span", { class: "faint" })),
+          controlButtons(() => this.target()),
+        );
     fill(
       this.root,
       el("h1", {}, sweep.name || `Sweep ${sweep.id}`),
       this.bar,
       this.summary,
       sweep.note && el("p", { class: "note-text" }, sweep.note),
-      el("details", { class: "about" }, el("summary", {}, "How it was made"), el("pre", { class: "wrap", tabindex: "0" }, sweep.command), commonSettings(this.data)),
+      el(
+        "details",
+        { class: "about" },
+        el("summary", {}, "How it was made"),
+        el("pre", { class: "wrap", tabindex: "0" }, sweep.command),
+        commonSettings(this.data),
+      ),
       curves,
       area.list,
       this.controls,
@@ -90,7 +106,10 @@ export class SweepPage {
     );
     this.tableBox = table;
     this.panelBox = area.panel;
-    this.table = new RunsTable(table, { onFilter: (runs, isNarrowed) => this.onFilter(runs, isNarrowed), onSelect: () => this.tellAim() });
+    this.table = new RunsTable(table, {
+      onFilter: (runs, isNarrowed) => this.onFilter(runs, isNarrowed),
+      onSelect: () => this.tellAim(),
+    });
     this.curves = new CurvesPanel(curves, this.id, { onMetric: () => this.onMetric() });
     this.showing = null;
     area.start();
@@ -103,7 +122,11 @@ export class SweepPage {
     fill(this.panelBox);
     // The table is the panel of the first tab; its filter and selection outlive the others.
     this.tableBox.hidden = key !== "runs";
-    const kinds = { parallel: () => new ParallelCoordinates(this.panelBox), final: () => new FinalValues(this.panelBox), comparison: () => new ComparisonPanel(this.panelBox, this.id) };
+    const kinds = {
+      parallel: () => new ParallelCoordinates(this.panelBox),
+      final: () => new FinalValues(this.panelBox),
+      comparison: () => new ComparisonPanel(this.panelBox, this.id),
+    };
     this.showing = kinds[key]?.() ?? null;
     this.panelBox.hidden = key === "runs";
     if (this.table.data) this.updatePanel();
@@ -112,9 +135,14 @@ export class SweepPage {
   update() {
     const { sweep, counts, secondsLeft, arms } = this.data;
     const total = Object.values(counts).reduce((a, b) => a + b, 0);
-    const parts = STATES.filter((state) => counts[state]).map((state) => `${counts[state].toLocaleString("en-US")} ${state}`);
+    const parts = STATES.filter((state) => counts[state]).map(
+      (state) => `${counts[state].toLocaleString("en-US")} ${state}`,
+    );
     const left = counts.pending + counts.running && secondsLeft ? ` · about ${duration(secondsLeft)} left` : "";
-    setText(this.summary, `Sweep ${sweep.id} · ${counted(arms.size, "arm")}, ${counted(total, "run")}: ${parts.join(", ")}${left} · submitted ${moment(sweep.created_at)}`);
+    setText(
+      this.summary,
+      `Sweep ${sweep.id} · ${counted(arms.size, "arm")}, ${counted(total, "run")}: ${parts.join(", ")}${left} · submitted ${moment(sweep.created_at)}`,
+    );
     drawStates(this.bar, counts, total);
     this.table.show(this.data);
     this.tellAim();
@@ -145,7 +173,10 @@ export class SweepPage {
     const own = rowMetric(this.curves.metric);
     const newest = own ? (run) => run[place[own]] : (run) => this.finals?.get(run[place.id]);
     const runs = this.filtered.filter((run) => typeof newest(run) === "number");
-    const axes = settings.map((name, which) => ({ title: name, values: runs.map((run) => this.data.arm(run).values[which]) }));
+    const axes = settings.map((name, which) => ({
+      title: name,
+      values: runs.map((run) => this.data.arm(run).values[which]),
+    }));
     return [...axes, { title: this.curves.metric, values: runs.map(newest) }];
   }
 
@@ -172,7 +203,11 @@ export class SweepPage {
   }
 
   tellAim() {
-    if (this.aim) setText(this.aim, this.table.selected.size ? `${counted(this.table.selected.size, "selected run")}:` : "All runs of the sweep:");
+    if (this.aim)
+      setText(
+        this.aim,
+        this.table.selected.size ? `${counted(this.table.selected.size, "selected run")}:` : "All runs of the sweep:",
+      );
   }
 
   destroy() {
@@ -185,16 +220,29 @@ export class SweepPage {
 
 /** A bar whose parts are the runs by state. */
 export function drawStates(bar, counts, total) {
-  fill(bar, STATES.toReversed().filter((state) => counts[state]).map((state) => {
-    const part = el("span", { class: state, title: `${counts[state]} ${state}` });
-    part.style.flexGrow = counts[state];
-    return part;
-  }));
+  fill(
+    bar,
+    STATES.toReversed()
+      .filter((state) => counts[state])
+      .map((state) => {
+        const part = el("span", { class: state, title: `${counts[state]} ${state}` });
+        part.style.flexGrow = counts[state];
+        return part;
+      }),
+  );
   bar.hidden = !total;
 }
 
 function commonSettings(data) {
   const names = Object.keys(data.common);
-  return el("div", {}, el("p", { class: "faint" }, "Settings that all runs share:"),
-    el("dl", { class: "settings" }, names.map((name) => el("div", {}, el("dt", {}, name), el("dd", {}, data.common[name] ?? "none")))));
+  return el(
+    "div",
+    {},
+    el("p", { class: "faint" }, "Settings that all runs share:"),
+    el(
+      "dl",
+      { class: "settings" },
+      names.map((name) => el("div", {}, el("dt", {}, name), el("dd", {}, data.common[name] ?? "none"))),
+    ),
+  );
 }

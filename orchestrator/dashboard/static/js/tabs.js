@@ -29,8 +29,18 @@ export function tabs(label, entries, chosen, onChoose) {
     "div",
     { role: "tablist", "aria-label": label, on: { keydown: move } },
     entries.map(([key, title]) =>
-      el("button", { type: "button", role: "tab", id: `tab-${key}`, "data-key": key, "aria-controls": "panel",
-        on: { click: () => choose(key, false) } }, title),
+      el(
+        "button",
+        {
+          type: "button",
+          role: "tab",
+          id: `tab-${key}`,
+          "data-key": key,
+          "aria-controls": "panel",
+          on: { click: () => choose(key, false) },
+        },
+        title,
+      ),
     ),
   );
   const known = entries.some(([key]) => key === chosen);

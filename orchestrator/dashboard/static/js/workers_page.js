@@ -17,7 +17,12 @@ export class WorkersPage {
     fill(this.root, el("h1", {}, "Workers"), this.content);
     this.draw(await get("workers"));
     this.timer = setInterval(() => this.draw(this.found), 5_000);
-    this.stream = listen("workers", () => ({}), (name, content) => this.hear(name, content), (state) => this.connection.state(state));
+    this.stream = listen(
+      "workers",
+      () => ({}),
+      (name, content) => this.hear(name, content),
+      (state) => this.connection.state(state),
+    );
   }
 
   async hear(name, content) {
@@ -34,10 +39,16 @@ export class WorkersPage {
     fill(
       this.content,
       live.length
-        ? plainTable("Live workers", ["worker", "host", "device", "slot", "run", "last beat", "started", "job"], live.map(liveRow))
+        ? plainTable(
+            "Live workers",
+            ["worker", "host", "device", "slot", "run", "last beat", "started", "job"],
+            live.map(liveRow),
+          )
         : el("p", { class: "empty" }, "No worker is running. Start one: ", el("code", {}, "hlbq worker --gpu 0")),
       past.length ? el("h2", {}, "Ended") : null,
-      past.length ? plainTable("Ended workers", ["worker", "host", "device", "started", "ended", "why"], past.map(pastRow)) : null,
+      past.length
+        ? plainTable("Ended workers", ["worker", "host", "device", "started", "ended", "why"], past.map(pastRow))
+        : null,
       leftOut ? el("p", { class: "faint" }, `${counted(leftOut, "older worker")} not shown.`) : null,
     );
     if (focused) this.content.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
@@ -50,7 +61,9 @@ export class WorkersPage {
 }
 
 function device(worker) {
-  return worker.device_name && worker.device_name !== worker.device ? `${worker.device} (${worker.device_name})` : worker.device;
+  return worker.device_name && worker.device_name !== worker.device
+    ? `${worker.device} (${worker.device_name})`
+    : worker.device;
 }
 
 function liveRow(worker) {
@@ -60,12 +73,23 @@ function liveRow(worker) {
     device(worker),
     `${worker.slot + 1} of ${worker.slots}`,
     worker.run ? el("a", { href: `/runs/${worker.run}` }, `run ${worker.run}`) : "none",
-    el("span", { class: worker.silent ? "state failed" : "" }, `${ago(worker.beat_at)}${worker.silent ? ": silent for longer than its lease" : ""}`),
+    el(
+      "span",
+      { class: worker.silent ? "state failed" : "" },
+      `${ago(worker.beat_at)}${worker.silent ? ": silent for longer than its lease" : ""}`,
+    ),
     moment(worker.started_at),
     worker.job,
   ];
 }
 
 function pastRow(worker) {
-  return [String(worker.id), worker.hostname, device(worker), moment(worker.started_at), moment(worker.ended_at), worker.why];
+  return [
+    String(worker.id),
+    worker.hostname,
+    device(worker),
+    moment(worker.started_at),
+    moment(worker.ended_at),
+    worker.why,
+  ];
 }
