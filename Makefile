@@ -6,12 +6,13 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint types unit test-hosts test-ray faults bench clean
+.PHONY: demo test lint types unit test-browser test-hosts test-ray faults bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   install, run a small real sweep on the CPU, draw its figure (about five minutes)"
 	@echo "make test   install, lint, check types, run the tests"
+	@echo "make test-browser the dashboard in a real Chromium (three minutes; wants the system's chromium)"
 	@echo "make test-hosts several hosts in network namespaces, cables cut (needs root; two minutes)"
 	@echo "make test-ray the tests on a small Ray cluster (as root: in a network namespace)"
 	@echo "make faults the long fault suite (under an hour); make bench the benchmarks"
@@ -53,6 +54,9 @@ types: $(VENV)/.installed-dev
 
 unit: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-browser: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m browser tests/browser
 
 test-hosts: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests/hosts/several_hosts.py

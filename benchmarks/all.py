@@ -30,6 +30,7 @@ BENCHMARKS = (
     "log_fleet",
     "fleet",
     "watching",
+    "dashboard",
 )
 LIBRARIES = ("hlbq", "torch", "numpy", "sqlalchemy", "typer", "pysqlite3", "tiktoken")
 

@@ -2,6 +2,7 @@
 
 HlbqError
 ├── UsageError             a command was given what it can't take
+│   └── NotThereError            a run or sweep of a number that there is not
 ├── PlanError              a sweep that expands to nothing, or to a contradiction
 ├── DatabaseError          a database that can't be opened, read or written
 │   ├── DatabaseMissingError     a command that only reads found none
@@ -20,6 +21,10 @@ from hlbgpt_core.errors import HlbqError
 
 class UsageError(HlbqError):
     """A command was given what it can't take."""
+
+
+class NotThereError(UsageError):
+    """A run or sweep of a number that there is not."""
 
 
 class PlanError(HlbqError):

@@ -96,6 +96,17 @@ class SweepRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ArmRecord:
+    """An arm as stored: `number` counts from 1 within its sweep."""
+
+    id: int
+    number: int
+    settings: Mapping[str, Any]
+    num_params: int
+    num_non_embedding_params: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """A run as stored, its arm's settings and its newest attempt's progress with it."""
 

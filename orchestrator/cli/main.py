@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "plot": ("plot",),
         "report": ("report",),
         "compare": ("compare",),
+        "dashboard": ("dashboard",),
         "sync": ("sync",),
         "notify": ("notify",),
         "launch": ("launch",),

@@ -9,7 +9,7 @@
     glances.py   what status asks for each second
     care.py      info, integrity_check, backup   looks.py    looks at comparisons
     sync.py      how far W&B was sent each run      notices.py  what --notify is to tell
-    sync.py      how far W&B was sent each run      copying.py  a whole database into another
+    copying.py   a whole database into another      watching.py light rows for pages that stay open
 
 and beneath them: location.py and engine.py (opening), schema.py (tables and migrations), rows.py and
 filters.py (records to SQL and back), endings.py (what all endings share), outbox.py (notices as things happen).
@@ -40,6 +40,7 @@ from orchestrator.store.readers import ReaderStore
 from orchestrator.store.schema import CURRENT, Schema, prepare
 from orchestrator.store.sweeps import SweepStore
 from orchestrator.store.sync import SyncStore
+from orchestrator.store.watching import WatchStore
 from orchestrator.store.workers import WorkerStore
 
 __all__ = ["OpenMode", "Store", "StoreLocation", "has_wal_fault", "open_store", "parse_location", "public_location"]
@@ -58,6 +59,7 @@ class Store(
     LookStore,
     SyncStore,
     NoticeStore,
+    WatchStore,
     CareStore,
 ):
     """An open database. A context manager; `close` may be called twice."""

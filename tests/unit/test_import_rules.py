@@ -108,6 +108,11 @@ def test_wandb_stands_in_one_room() -> None:
     assert all(room.startswith("orchestrator/wandb_sync") for room in rooms), rooms
 
 
+def test_the_web_server_stands_in_one_room() -> None:
+    rooms = {one.file for one in imports_of("orchestrator") if one.package in ("starlette", "uvicorn")}
+    assert rooms == {f"orchestrator/dashboard/{name}.py" for name in ("app", "feed", "server")}
+
+
 def test_sql_stands_in_the_store() -> None:
     rooms = {one.file for one in imports_of("orchestrator") if one.package == "sqlalchemy"}
     assert rooms

@@ -1,0 +1,19 @@
+"""`hlbq dashboard`: sweeps, runs and workers as live pages in a browser, from the database alone.
+
+    server.py        binds, prints the link, serves until interrupted
+    app.py           which address answers what
+    security.py      who is answered: Host, Origin, token, and what a page may load
+    database.py      the database, opened to read; and again when it was away
+    feed.py          one look a second for all open pages, and the stream that tells them
+    sweep_watch.py   a sweep's runs as last seen, and which of them changed since
+    answers.py       overview, run and workers as JSON
+    control.py       cancel, retry, pause, priority: the store's own methods
+    sweep_curves.py  curves of a sweep: read once, then only what is new
+    arm_means.py     mean and band of an arm's runs, kept up to date
+    thinning.py      fewer points that look the same
+    metric_names.py  the metrics and axes that a page may ask for
+    log_tail.py      the end of a run's log
+    static/          the pages; static/vendor has uPlot, which draws the curves
+
+Starlette and uvicorn are the extra `dashboard`; they are imported by app.py, feed.py and server.py alone.
+"""

@@ -1,0 +1,232 @@
+"""What pages of the overview, of a run and of the workers show, read from the store. Values for JSON, no markup."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hlbgpt_core.points import Split
+from hlbgpt_core.settings import Settings
+from orchestrator.comparison.groups import parse_baseline
+from orchestrator.dashboard.sweep_curves import numbers
+from orchestrator.dashboard.sweep_watch import plain_number, sweep_words
+from orchestrator.dashboard.thinning import thinned
+from orchestrator.errors import NotThereError
+from orchestrator.metrics import Axis
+from orchestrator.options import value_text
+from orchestrator.records import AttemptRecord, EventRecord, RunRecord, WorkerRecord
+from orchestrator.repeat import repeat_command
+from orchestrator.store import Store
+from orchestrator.store.curves import CURVE_COLUMNS, Curve
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MOST_SWEEPS = 500
+MOST_EVENTS = 200
+MOST_ENDED_WORKERS = 100
+MOST_RUN_POINTS = 800
+_NO_METRICS = ("step", "cumulative_time", "tokens_seen", "epoch")
+
+
+def overview(store: Store, now: float) -> dict[str, Any]:
+    """All sweeps, newest first, the live workers, the newest events."""
+    sweeps = store.sweeps()[::-1]
+    return {
+        "database": store.location.display,
+        "sweeps": [sweep_words(sweep) for sweep in sweeps[:MOST_SWEEPS]],
+        "sweeps_left_out": max(0, len(sweeps) - MOST_SWEEPS),
+        "workers": len(store.workers()),
+        "events": [event_words(event) for event in store.events(limit=15)],
+    }
+
+
+def workers(store: Store, now: float) -> dict[str, Any]:
+    """The live workers, then those of the past, newest first."""
+    everyone = store.workers(ended=True)
+    live = [worker for worker in everyone if worker.ended_at is None]
+    past = [worker for worker in everyone if worker.ended_at is not None][::-1]
+    return {
+        "live": [_worker_words(worker, now) for worker in live],
+        "past": [_worker_words(worker, now) for worker in past[:MOST_ENDED_WORKERS]],
+        "past_left_out": max(0, len(past) - MOST_ENDED_WORKERS),
+    }
+
+
+def _worker_words(worker: WorkerRecord, now: float) -> Mapping[str, Any]:
+    who = worker.identity
+    return {
+        "id": worker.id,
+        "hostname": who.hostname,
+        "pid": who.pid,
+        "device": who.device,
+        "device_name": who.device_name,
+        "slot": who.slot,
+        "slots": who.slots,
+        "job": who.job,
+        "version": who.program_version,
+        "started_at": worker.started_at,
+        "beat_at": worker.beat_at,
+        "silent": worker.ended_at is None and now - worker.beat_at > worker.lease_seconds,
+        "run": worker.run_id,
+        "ended_at": worker.ended_at,
+        "why": worker.ended_why,
+    }
+
+
+def event_words(event: EventRecord) -> Mapping[str, Any]:
+    """An event as pages show it."""
+    return {
+        "id": event.id,
+        "at": event.at,
+        "actor": event.actor,
+        "action": event.action,
+        "sweep": event.sweep_id,
+        "run": event.run_id,
+        "worker": event.worker_id,
+        "why": event.why,
+    }
+
+
+def run_page(store: Store, run_id: int) -> dict[str, Any]:
+    """All that is known of a run but its curves and its log. Raises NotThereError for one that is not there."""
+    run = store.run(run_id)
+    if run is None:
+        raise NotThereError(f"there is no run {run_id}", "hlbq status --all lists the runs.")
+    sweep = store.sweep(run.sweep_id)
+    attempts = store.attempts(run.id)
+    changed = Settings.from_dict(run.settings).changed()
+    return {
+        **_run_words(run),
+        "sweep_name": sweep.name if sweep else "",
+        "changed": {name: _text(value) for name, value in changed.items()},
+        "settings": {name: _text(value) for name, value in run.settings.items() if name not in changed},
+        "facts": {name: _text(value) for name, value in run.facts.items()},
+        "repeat": repeat_command(run.settings, run.seed),
+        "attempts": [_attempt_words(number, one) for number, one in enumerate(attempts, start=1)],
+        "events": [event_words(event) for event in store.events(run_id=run.id, limit=MOST_EVENTS)],
+    }
+
+
+def _run_words(run: RunRecord) -> dict[str, Any]:
+    train_tokens = run.facts.get("train_tokens")
+    return {
+        "id": run.id,
+        "uid": run.uid,
+        "sweep": run.sweep_id,
+        "arm": run.arm_number,
+        "run_num": run.run_num,
+        "seed": run.seed,
+        "state": run.state.value,
+        "reason": run.reason.value if run.reason else None,
+        "paused": run.paused,
+        "priority": run.priority,
+        "waits_until": run.backoff_until,
+        "worker": run.worker_id,
+        "phase": run.phase.value if run.phase else None,
+        "step": run.step,
+        "fraction": run.fraction,
+        "epoch": run.tokens_seen / train_tokens if train_tokens else None,
+        "tokens_seen": run.tokens_seen,
+        "tokens_per_second": run.tokens_per_second,
+        "memory_bytes": run.memory_bytes,
+        "params": run.num_params,
+        "train_loss": plain_number(run.last_train_loss),
+        "val_loss": plain_number(run.last_val_loss),
+        "created_at": run.created_at,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+        "checkpoint_step": run.checkpoint.step if run.checkpoint else None,
+    }
+
+
+def _attempt_words(number: int, attempt: AttemptRecord) -> Mapping[str, Any]:
+    return {
+        "number": number,
+        "worker": attempt.worker_id,
+        "started_at": attempt.started_at,
+        "ended_at": attempt.ended_at,
+        "reason": attempt.reason.value if attempt.reason else None,
+        "start_step": attempt.start_step,
+        "step": attempt.step,
+        "shared_slots": attempt.shared_slots,
+        "provenance": {name: _text(value) for name, value in attempt.provenance.items()},
+        "error_type": attempt.error_type,
+        "error": attempt.error_message,
+        "traceback": attempt.error_traceback,
+        "log": attempt.log_path,
+    }
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(str(one) for one in value)
+    return "none" if value is None else value_text(value)
+
+
+def run_curves(store: Store, run_id: int, axis: Axis) -> dict[str, Any]:
+    """Every metric of a run over `axis`, by name and split, each thinned to what a screen can show."""
+    metrics: dict[str, dict[str, Any]] = {}
+    most = 0
+    for curve in store.curves([run_id]):
+        most = max(most, len(curve))
+        for name in (*CURVE_COLUMNS, *curve.extra):
+            if name not in _NO_METRICS and (curve.split is Split.TRAIN or not _is_counter(name)):
+                found = _curve_words(curve, axis, name)
+                if found is not None:
+                    metrics.setdefault(name, {})[curve.split.value] = found
+    return {"metrics": metrics, "points": most, "most_shown": MOST_RUN_POINTS}
+
+
+def _is_counter(name: str) -> bool:
+    """Whether a val point only carries it over from training, so that the train curve has it already."""
+    return name in ("lr", "weight_decay", "batch_size", "seq_length", "microbatches") or name.startswith("lr_")
+
+
+def _curve_words(curve: Curve, axis: Axis, name: str) -> Mapping[str, Any] | None:
+    import numpy
+
+    x = numpy.array([_or_nan(one) for one in curve[axis.column]])
+    y = numpy.array([_or_nan(one) for one in curve[name]])
+    if numpy.isnan(y).all():
+        return None
+    good = numpy.isfinite(x) & numpy.isfinite(y)
+    bad = int((~numpy.isfinite(y)).sum() - sum(one is None for one in curve[name]))
+    x, y = x[good], y[good]
+    kept: NDArray[Any] = thinned(y, MOST_RUN_POINTS)
+    return {"x": numbers(x[kept]), "y": numbers(y[kept]), "points": len(x), "not_finite": bad}
+
+
+def _or_nan(value: float | None) -> float:
+    """The number, nan for none."""
+    return float("nan") if value is None else float(value)
+
+
+def comparison_words(store: Store, sweep_id: int, metric: str, baseline: Sequence[str]) -> dict[str, Any]:
+    """The comparison of a sweep's arms as `hlbq compare` prints it. Nothing is written: see docs/dashboard.md.
+
+    Raises UsageError or ExportError where it can't be made.
+    """
+    from orchestrator.comparison.rendering import sentences, tables
+    from orchestrator.comparison.results import Question, compare
+    from orchestrator.records import RunFilter
+
+    question = Question(metric=metric, baseline=parse_baseline(baseline))
+    found = compare(store, RunFilter(sweep_ids=(sweep_id,)), question)
+    return {
+        "warnings": list(found.warnings),
+        "tables": [
+            {"title": table.title, "headers": list(table.headers), "rows": [list(row) for row in table.rows]}
+            for table in tables(found)
+        ],
+        "sentences": sentences(found),
+        "by": list(found.by),
+        "groups": [{name: _text(value) for name, value in group.values.items()} for group in found.groups],
+    }
+
+
+def run_progress(store: Store, run_id: int) -> dict[str, Any]:
+    """What moves on a run's page. Raises NotThereError for a run that is not there."""
+    run = store.run(run_id)
+    if run is None:
+        raise NotThereError(f"there is no run {run_id}", "hlbq status --all lists the runs.")
+    newest = store.events(run_id=run_id, limit=1)
+    return {**_run_words(run), "fence": run.fence, "newest_event": newest[0].id if newest else 0}

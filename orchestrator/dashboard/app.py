@@ -1,0 +1,269 @@
+"""Which address answers what. Pages are one file that the browser fills; what it fills it with stands under /api."""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from hlbgpt_core.errors import HlbqError
+from orchestrator.dashboard import answers, control
+from orchestrator.dashboard.database import Database
+from orchestrator.dashboard.feed import Feed, encoded
+from orchestrator.dashboard.log_tail import LogTail, read_log_tail
+from orchestrator.dashboard.metric_names import read_axis, read_metric
+from orchestrator.dashboard.security import Access, Guard
+from orchestrator.dashboard.sweep_watch import plain_number
+from orchestrator.errors import DatabaseError, NotThereError, UsageError
+from orchestrator.store import Store
+
+STATIC = Path(__file__).with_name("static")
+PAGES = ("/", "/sweeps/{number:int}", "/runs/{number:int}", "/workers")
+MOST_BODY_BYTES = 1_000_000
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dashboard:
+    """What the addresses answer with. `actor` is who changes runs, for the events."""
+
+    database: Database
+    feed: Feed
+    actor: str
+    state_dir: str | None = None
+
+    def app(self, access: Access) -> Starlette:
+        """The application, guarded by `access`."""
+        routes = [Route(path, self.page, methods=["GET"]) for path in PAGES]
+        routes += [Route(f"/api/{path}", _answering(handler), methods=["GET"]) for path, handler in self._reads()]
+        routes.append(Route("/api/stream/{topic:path}", self.stream, methods=["GET"]))
+        routes.append(Route("/api/control", _answering(self.change), methods=["POST"]))
+        routes.append(Route("/api/control/count", _answering(self.count), methods=["POST"]))
+        app = Starlette(
+            routes=[*routes, Mount("/static", StaticFiles(directory=STATIC))],
+            lifespan=self._lifespan,
+            exception_handlers={HTTPException: _plain_refusal, Exception: _failed},
+        )
+        app.add_middleware(Guard, access=access)
+        return app
+
+    def _reads(self) -> Sequence[tuple[str, Handler]]:
+        return [
+            ("about", self.about),
+            ("overview", self.overview),
+            ("workers", self.workers),
+            ("sweeps/{number:int}", self.sweep),
+            ("sweeps/{number:int}/curves", self.sweep_curves),
+            ("sweeps/{number:int}/seeds", self.sweep_seeds),
+            ("sweeps/{number:int}/finals", self.sweep_finals),
+            ("sweeps/{number:int}/comparison", self.comparison),
+            ("runs/{number:int}", self.run),
+            ("runs/{number:int}/curves", self.run_curves),
+            ("runs/{number:int}/log", self.run_log),
+        ]
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        looking = asyncio.create_task(self.feed.run())
+        yield
+        self.feed.close()
+        looking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await looking
+
+    async def page(self, request: Request) -> Response:
+        """The one page that all addresses for people show; it reads its own address."""
+        return FileResponse(STATIC / "index.html", media_type="text/html")
+
+    async def about(self, request: Request) -> Response:
+        """What a page needs to know of the server."""
+        return _json({"database": self.database.display, "read_only": self.database.read_only})
+
+    async def overview(self, request: Request) -> Response:
+        """Sweeps and events."""
+        return await self._read(lambda store: answers.overview(store, 0.0))
+
+    async def workers(self, request: Request) -> Response:
+        """Workers, live and past."""
+        return await self._read(lambda store: answers.workers(store, time.time()))
+
+    async def sweep(self, request: Request) -> Response:
+        """A sweep with all its runs."""
+        content = await run_in_threadpool(self.feed.sweep, request.path_params["number"])
+        return Response(content, media_type="application/json")
+
+    async def sweep_curves(self, request: Request) -> Response:
+        """Mean and band by arm."""
+        since = _number(request, "since", 0)
+
+        def read() -> Any:
+            with self.database.reading() as store:
+                watch, curves = self._curves(store, request)
+                return curves.means(store, watch, arms=_arms(request, list(watch.arms)), since=since)
+
+        return _json(await run_in_threadpool(read))
+
+    async def sweep_seeds(self, request: Request) -> Response:
+        """Single runs' curves."""
+
+        def read() -> Any:
+            with self.database.reading() as store:
+                watch, curves = self._curves(store, request)
+                return curves.seeds(store, watch, arms=_arms(request, list(watch.arms)))
+
+        return _json(await run_in_threadpool(read))
+
+    def _curves(self, store: Store, request: Request) -> Any:
+        number = request.path_params["number"]
+        metric = read_metric(store, number, request.query_params.get("metric", "val_loss"))
+        return self.feed.curves(number, metric, read_axis(request.query_params.get("x", "steps")))
+
+    async def sweep_finals(self, request: Request) -> Response:
+        """The newest value of any metric, by run."""
+        number = request.path_params["number"]
+
+        def read(store: Store) -> Any:
+            metric = read_metric(store, number, request.query_params.get("metric", "val_loss"))
+            found = store.last_values(number, metric.split, metric.column)
+            return {"values": [[run, plain_number(value)] for run, value in found.items()]}
+
+        return await self._read(read)
+
+    async def comparison(self, request: Request) -> Response:
+        """Verdicts."""
+        asked = request.query_params
+        number, metric, baseline = (
+            request.path_params["number"],
+            asked.get("metric", "val_loss"),
+            asked.getlist("baseline"),
+        )
+        return await self._read(lambda store: answers.comparison_words(store, number, metric, baseline))
+
+    async def run(self, request: Request) -> Response:
+        """One run."""
+        number = request.path_params["number"]
+        return await self._read(lambda store: answers.run_page(store, number))
+
+    async def run_curves(self, request: Request) -> Response:
+        """All metrics of a run."""
+        number, axis = request.path_params["number"], read_axis(request.query_params.get("x", "steps"))
+        return await self._read(lambda store: answers.run_curves(store, number, axis))
+
+    async def run_log(self, request: Request) -> Response:
+        """The end of an attempt's log."""
+        number, wanted = request.path_params["number"], _number(request, "attempt", 0)
+
+        def read(store: Store) -> Any:
+            attempts = store.attempts(number)
+            if not 0 <= wanted <= len(attempts):
+                raise UsageError(f"run {number} has no attempt {wanted}")
+            if not attempts:
+                return vars(LogTail(problem="the run has not been started yet"))
+            return vars(read_log_tail(self.database.path, self.state_dir, attempts[wanted - 1]))
+
+        return await self._read(read)
+
+    async def stream(self, request: Request) -> Response:
+        """Server-sent events of one topic."""
+        topic = request.path_params["topic"]
+        kind, _, number = topic.partition("/")
+        numbered = kind in ("sweep", "run") and number.isdecimal() and len(number) < 19
+        if not numbered and topic not in ("overview", "workers"):
+            raise HTTPException(404, "there is no such stream")
+        messages = self.feed.stream(topic, request.query_params.get("epoch", ""), _number(request, "since", 0))
+        return StreamingResponse(messages, media_type="text/event-stream")
+
+    async def count(self, request: Request) -> Response:
+        """How many runs a change would touch. Nothing is changed."""
+        change = control.read_change(await _body(request))
+        return await self._read(lambda store: {"count": control.count(store, change)})
+
+    async def change(self, request: Request) -> Response:
+        """Change runs, by the same methods as the commands."""
+        if self.database.read_only:
+            raise HTTPException(403, "this dashboard was started with --read_only: nothing can be changed from here")
+        change = control.read_change(await _body(request))
+
+        def apply() -> Any:
+            with self.database.changing() as store:
+                return {"changed": control.apply(store, change, self.actor)}
+
+        return _json(await run_in_threadpool(apply))
+
+    async def _read(self, read: Callable[[Store], Any]) -> Response:
+        def reading() -> Any:
+            with self.database.reading() as store:
+                return encoded(read(store))
+
+        return Response(await run_in_threadpool(reading), media_type="application/json")
+
+
+def _answering(handler: Handler) -> Handler:
+    """`handler` with the project's errors as answers."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except DatabaseError as error:
+            return _json({"error": error.message, "hint": error.hint}, status=503)
+        except NotThereError as error:
+            return _json({"error": error.message, "hint": error.hint}, status=404)
+        except HlbqError as error:
+            return _json({"error": error.message, "hint": error.hint}, status=400)
+
+    return answer
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(encoded(value), status_code=status, media_type="application/json")
+
+
+async def _plain_refusal(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _json({"error": error.detail}, status=error.status_code)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return _json({"error": f"the dashboard failed: {type(error).__name__}"}, status=500)
+
+
+async def _body(request: Request) -> Any:
+    """The JSON that was sent. Raises HTTPException for anything else, and for too much of it."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise HTTPException(415, "send JSON")
+    content = b""
+    async for part in request.stream():
+        content += part
+        if len(content) > MOST_BODY_BYTES:
+            raise HTTPException(413, "too long")
+    try:
+        return json.loads(content)
+    except ValueError:
+        raise HTTPException(400, "that is not JSON") from None
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not (text.lstrip("-").isdecimal() and len(text) < 19):
+        raise UsageError(f"{name} '{text}' is not a whole number")
+    return int(text)
+
+
+def _arms(request: Request, known: Sequence[int]) -> Sequence[int]:
+    """The arms that were asked for, all of the sweep's where none were named."""
+    named = request.query_params.get("arms")
+    if named is None:
+        return known
+    wanted = {int(one) for one in named.split(",") if one.isdecimal() and len(one) < 19}
+    return [arm for arm in known if arm in wanted]

@@ -1,0 +1,80 @@
+"""The database of a dashboard: opened to read, looked after, and opened anew where it was away meanwhile."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator.errors import DatabaseError, DatabaseMissingError
+from orchestrator.store import OpenMode, Store, open_store
+
+# A page asks again in a second; it must not hang for as long as a worker would wait.
+BUSY_TIMEOUT_SECONDS = 5.0
+
+
+class Database:
+    """Lends a store that only reads. Safe in several threads."""
+
+    def __init__(self, location: str | None, *, read_only: bool = False) -> None:
+        """Open it once, so that a wrong name is told at the start. Raises DatabaseError."""
+        self._location = location
+        self.read_only = read_only
+        self._lock = threading.Lock()
+        self._store: Store | None = self._open(OpenMode.READ)
+        self._file = _identity(self._store.location.path)
+        self.display = self._store.location.display
+        self.path = self._store.location.path
+        # Grows whenever another database stands where the first one did: nothing that was read before holds.
+        self.generation = 0
+
+    def _open(self, mode: OpenMode) -> Store:
+        return open_store(self._location, mode=mode, busy_timeout_seconds=BUSY_TIMEOUT_SECONDS)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Store]:
+        """The store. Raises DatabaseError while the database is away."""
+        yield self._current()
+
+    def _current(self) -> Store:
+        with self._lock:
+            found = _identity(self.path)
+            if self.path is not None and found is None:
+                # SQLite would go on reading the file that was deleted.
+                self._close()
+                raise DatabaseMissingError(f"the database '{self.display}' is gone", "It was moved or deleted.")
+            if self._store is not None and found != self._file:
+                self._close()
+            if self._store is None:
+                self._store = self._open(OpenMode.READ)
+                self._file = _identity(self.path)
+                self.generation += 1
+            return self._store
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[Store]:
+        """A store of its own that may write, for one control call. Raises DatabaseError with --read_only."""
+        if self.read_only:
+            raise DatabaseError("this dashboard was started with --read_only", "Start it without, or use the commands.")
+        self._current()
+        with self._open(OpenMode.WRITE) as store:
+            yield store
+
+    def close(self) -> None:
+        """Close the connections."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    if path is None:
+        return None
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

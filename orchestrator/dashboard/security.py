@@ -1,0 +1,191 @@
+"""Who is answered: checks on every request before anything is looked up, and headers on every answer.
+
+Three things keep strangers out, each enough by itself against one kind of them:
+
+- Host: a page of another site whose name was pointed at this machine (DNS rebinding) sends its own name here.
+- Origin and Sec-Fetch-Site: a page of another origin that sends requests here says so; its browser does not lie.
+- The token, in a header: other programs and people on this machine do not know it. A cookie would be sent to every
+  port of this host's name, so to other people's servers on the same machine too; the browser keeps the token in the
+  storage of this origin instead, port included, and pages of other origins can't set the header.
+"""
+
+import hmac
+import ipaddress
+import json
+import socket
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+# Everything comes from this server, scripts and styles as files: a name that slipped through as markup does nothing.
+CONTENT_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    ]
+)
+HEADERS = (
+    (b"content-security-policy", CONTENT_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+)
+READING_METHODS = ("GET", "HEAD")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """Who may come in. `host` is the address that is bound; `names` are further names of this server."""
+
+    token: str = field(repr=False)
+    host: str = "127.0.0.1"
+    names: tuple[str, ...] = ()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can connect."""
+        return is_loopback(self.host)
+
+    def knows_host(self, host: str) -> bool:
+        """Whether a Host header names this server. Ports are not compared: a tunnel may end at another one."""
+        name = host_name(host)
+        if name is None:
+            return False
+        if name in LOOPBACK_NAMES or name in self.names or name == self.host:
+            return True
+        if self.is_local:
+            return False
+        # No site can be pointed elsewhere by an address that has no name.
+        return name == socket.gethostname().lower() or name == socket.getfqdn().lower() or _is_address(name)
+
+    def refusal(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, str] | None:
+        """The status and the words with which a request is refused; None for one that may go on."""
+        host = headers.get("host", "")
+        if not self.knows_host(host):
+            return 421, "this server does not go by that name; --allow_host adds one"
+        origin = headers.get("origin")
+        if origin is not None and not same_origin(origin, host):
+            return 403, "requests of other origins are refused"
+        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and path.startswith("/api/"):
+            return 403, "requests of other sites are refused"
+        if method not in (*READING_METHODS, "POST"):
+            return 405, f"{method} is not answered here"
+        if method == "POST" and origin is None:
+            return 403, "a change must come from a page of this server"
+        if path.startswith("/api/") and not self._has_token(headers.get("authorization", "")):
+            return 401, "the token is missing or wrong: open the link that `hlbq dashboard` printed"
+        return None
+
+    def _has_token(self, authorization: str) -> bool:
+        return hmac.compare_digest(authorization.encode(), f"Bearer {self.token}".encode())
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or name to bind to is this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def host_name(host: str) -> str | None:
+    """The name in a Host header, without the port; None where it can't be read."""
+    try:
+        parts = urlsplit(f"//{host}")
+        _ = parts.port  # raises for what is no port
+    except ValueError:
+        return None
+    if not parts.hostname or parts.username is not None or parts.path or parts.query or parts.fragment:
+        return None
+    return parts.hostname.lower()
+
+
+def same_origin(origin: str, host: str) -> bool:
+    """Whether an Origin header names the server that the Host header names."""
+    scheme, _, rest = origin.partition("://")
+    return scheme in ("http", "https") and rest.lower() == host.lower()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+class Guard:
+    """Lets through what `access` allows, and puts HEADERS on every answer."""
+
+    def __init__(self, app: App, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return  # a websocket is not accepted: the server closes it
+        headers = _single_headers(scope["headers"])
+        guarded = _with_headers(send, cached=scope["path"].startswith("/static/"))
+        refused = (
+            (400, "a header was sent twice")
+            if headers is None
+            else self._access.refusal(scope["method"], scope["path"], headers)
+        )
+        if refused is None:
+            await self._app(scope, receive, guarded)
+        else:
+            await _refuse(guarded, *refused)
+
+
+def _single_headers(raw: list[tuple[bytes, bytes]]) -> Mapping[str, str] | None:
+    """Headers by name; None where one that is checked stands twice, and so could mean two things."""
+    found: dict[str, str] = {}
+    for name, value in raw:
+        key = name.decode("latin-1").lower()
+        if key in found and key in ("host", "origin", "authorization", "sec-fetch-site"):
+            return None
+        found[key] = value.decode("latin-1")
+    return found
+
+
+def _with_headers(send: Send, *, cached: bool) -> Send:
+    caching = b"no-cache" if cached else b"no-store"
+
+    async def sending(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            kept = [pair for pair in message["headers"] if pair[0].lower() != b"cache-control"]
+            message = {**message, "headers": [*kept, *HEADERS, (b"cache-control", caching)]}
+        await send(message)
+
+    return sending
+
+
+async def _refuse(send: Send, status: int, words: str) -> None:
+    body = json.dumps({"error": words}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

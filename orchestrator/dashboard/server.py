@@ -1,0 +1,95 @@
+"""Binds, prints the link, and serves until interrupted."""
+
+import secrets
+import socket
+import sys
+from dataclasses import dataclass
+
+import uvicorn
+
+from orchestrator.dashboard.app import Dashboard
+from orchestrator.dashboard.database import Database
+from orchestrator.dashboard.feed import Feed
+from orchestrator.dashboard.security import Access
+from orchestrator.errors import UsageError
+
+DEFAULT_PORT = 8765
+_SHUTDOWN_SECONDS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """Where and how to serve. A `port` of None is DEFAULT_PORT, or any free one where that is taken."""
+
+    db: str | None
+    host: str = "127.0.0.1"
+    port: int | None = None
+    names: tuple[str, ...] = ()
+    read_only: bool = False
+    state_dir: str | None = None
+    actor: str = "dashboard"
+
+
+def serve(how: Serving) -> None:
+    """Serve until interrupted; the link goes to stdout. Raises DatabaseError and UsageError before that."""
+    database = Database(how.db, read_only=how.read_only)
+    try:
+        access = Access(token=secrets.token_urlsafe(24), host=how.host, names=tuple(one.lower() for one in how.names))
+        listening = _bind(how.host, how.port)
+        dashboard = Dashboard(database=database, feed=Feed(database), actor=how.actor, state_dir=how.state_dir)
+        print(_link(how.host, listening.getsockname()[1], access.token), flush=True)
+        print(_advice(how, access), file=sys.stderr, flush=True)
+        config = uvicorn.Config(
+            dashboard.app(access),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            ws="none",
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        )
+        uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        database.close()
+
+
+def _bind(host: str, port: int | None) -> socket.socket:
+    """A listening socket. Raises UsageError where the address can't be had."""
+    ports = [DEFAULT_PORT, 0] if port is None else [port]
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for wanted in ports:
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host.strip("[]"), wanted))
+            listening.listen()  # before the link is printed: whoever opens it at once must be heard
+        except OSError as error:
+            listening.close()
+            if wanted == ports[-1]:
+                raise UsageError(
+                    f"nothing can listen at {host}, port {wanted}: {error.strerror or error}",
+                    "Choose another with --port NUMBER; --port 0 takes any that is free.",
+                ) from None
+        else:
+            return listening
+    raise AssertionError("unreachable")
+
+
+def _link(host: str, port: int, token: str) -> str:
+    # In the fragment, which no browser sends to any server: it is in no log, and in no Referer.
+    shown = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
+    shown = f"[{shown}]" if ":" in shown and not shown.startswith("[") else shown
+    return f"http://{shown}:{port}/#token={token}"
+
+
+def _advice(how: Serving, access: Access) -> str:
+    lines = [
+        "Open the link in a browser; whoever has it sees"
+        + (" everything." if how.read_only else " and changes everything.")
+    ]
+    if not access.is_local:
+        lines.append(
+            f"warning: {how.host} can be reached from other machines, and nothing on the way is encrypted: whoever "
+            "reads the traffic has the token. Safer: leave --host out and tunnel: ssh -L 8765:localhost:8765 MACHINE"
+        )
+    lines.append("Ctrl-C ends it; nothing that trains notices.")
+    return "\n".join(lines)

@@ -1,0 +1,56 @@
+// Asking the server. The token came in the link's fragment; it is kept in this origin's storage and sent as a header.
+
+const KEY = "hlbq-token";
+
+/** An answer that is not the one hoped for: `status` 0 where there was no answer. */
+export class ApiError extends Error {
+  constructor(status, message, hint = "") {
+    super(message);
+    this.status = status;
+    this.hint = hint;
+  }
+}
+
+/** Take the token out of the address, so that it does not stand in the history. */
+export function takeToken() {
+  const match = /^#token=([\w-]+)$/.exec(location.hash);
+  if (!match) return;
+  setToken(match[1]);
+  history.replaceState(null, "", location.pathname + location.search);
+}
+
+/** Keep a token for the pages of this origin. */
+export function setToken(token) {
+  localStorage.setItem(KEY, token);
+}
+
+/** The headers that every request needs. */
+export function headers() {
+  return { Authorization: `Bearer ${localStorage.getItem(KEY) ?? ""}` };
+}
+
+/** GET /api/... as JSON. Throws ApiError. */
+export async function get(path, signal) {
+  return answered(fetch(`/api/${path}`, { headers: headers(), signal }));
+}
+
+/** POST /api/... as JSON. Throws ApiError. */
+export async function post(path, body) {
+  const options = { method: "POST", headers: { ...headers(), "Content-Type": "application/json" } };
+  return answered(fetch(`/api/${path}`, { ...options, body: JSON.stringify(body) }));
+}
+
+async function answered(request) {
+  let response;
+  try {
+    response = await request;
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, "the dashboard's server does not answer", "Is `hlbq dashboard` still running?");
+  }
+  const content = await response.json().catch(() => ({}));
+  if (!response.ok) {
+    throw new ApiError(response.status, content.error ?? `the server answered ${response.status}`, content.hint);
+  }
+  return content;
+}

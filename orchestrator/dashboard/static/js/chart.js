@@ -1,0 +1,297 @@
+// Line charts with bands, drawn by uPlot (a plain script, so it stands on `window`), with a legend of our own.
+
+import { faded, isDark, themed } from "./colours.js";
+import { el, fill, setText } from "./dom.js";
+import { number, shortCount } from "./format.js";
+import { logTicks } from "./ticks.js";
+
+/**
+ * A chart in `root`. `draw(content)` shows
+ *
+ *     { title, xLabel, logX, logY, lines: [{ key, label, x, y, low, high, colour, dash, width, quiet }] }
+ *
+ * where `low` and `high` are the edges of a band, and `quiet` lines stand in no legend. `onHide(keys)` hears which
+ * lines the legend hides; `hidden` is which are hidden at first. After a change of theme it must be drawn again, with
+ * lines in the new colours.
+ */
+export class Chart {
+  constructor(root, { height = 320, hidden = [], onHide = () => {}, legend = true } = {}) {
+    this.height = height;
+    this.hidden = new Set(hidden);
+    this.onHide = onHide;
+    this.plot = null;
+    this.content = null;
+    this.signature = "";
+    this.box = el("div", {
+      class: "chart",
+      tabindex: "0",
+      role: "group",
+      on: { keydown: (event) => this.onKey(event) },
+    });
+    // The place is kept before the first points come: nothing below it jumps.
+    this.box.style.minHeight = `${height}px`;
+    this.readout = el("p", { class: "readout" });
+    this.spoken = el("p", { class: "sr-only", "aria-live": "polite" });
+    this.legend = legend ? el("ul", { class: "legend" }) : null;
+    fill(root, this.box, this.readout, this.spoken, this.legend);
+    this.resizing = new ResizeObserver(() => this.resize());
+    this.resizing.observe(this.box);
+  }
+
+  destroy() {
+    this.resizing.disconnect();
+    this.plot?.destroy();
+    this.plot = null;
+  }
+
+  draw(content) {
+    this.content = content;
+    const { lines } = content;
+    const shown = lines.filter((line) => !this.hidden.has(line.key));
+    this.box.setAttribute("aria-label", description(content, shown));
+    this.drawLegend();
+    const signature = JSON.stringify([
+      isDark(),
+      content.title,
+      content.xLabel,
+      content.logX,
+      content.logY,
+      lines.map((line) => [line.key, line.colour, line.dash, line.width, Boolean(line.low), this.hidden.has(line.key)]),
+    ]);
+    const data = joined(shown, content);
+    if (this.plot && signature === this.signature) {
+      // A zoom that the reader chose stays; else the axes follow the data.
+      this.plot.setData(data, !this.zoomed());
+    } else {
+      this.signature = signature;
+      this.build(data, shown);
+    }
+    this.showValues(null);
+  }
+
+  build(data, shown) {
+    this.plot?.destroy();
+    fill(this.box);
+    this.zoom = null;
+    if (!data[0].length) {
+      fill(this.box, el("p", { class: "empty" }, this.content.empty ?? "No points yet."));
+      this.plot = null;
+      this.signature = "";
+      return;
+    }
+    this.plot = new window.uPlot(this.options(shown), data, this.box);
+  }
+
+  options(shown) {
+    const { logX, logY, xLabel, title } = this.content;
+    const series = [{ label: xLabel }];
+    const bands = [];
+    for (const line of shown) {
+      series.push({
+        label: line.label,
+        stroke: line.colour,
+        width: line.width ?? 2,
+        dash: line.dash,
+        points: { show: line.x.length < 2, size: 6 },
+      });
+      if (!line.low) continue;
+      const edge = { stroke: "transparent", width: 0, points: { show: false } };
+      series.push({ ...edge }, { ...edge });
+      bands.push({ series: [series.length - 2, series.length - 1], fill: faded(line.colour, 0.18) });
+    }
+    const axis = {
+      stroke: themed("--faint"),
+      grid: { stroke: themed("--grid"), width: 1 },
+      ticks: { stroke: themed("--grid"), width: 1, size: 4 },
+      font: "12px system-ui, sans-serif",
+      labelFont: "12px system-ui, sans-serif",
+      labelSize: 18,
+    };
+    // uPlot would widen a logarithmic axis to whole decades, and number all their tenths.
+    const exact = { distr: 3, range: (_, min, max) => (min < max ? [min, max] : [min / 2, max * 2]) };
+    const logarithmic = { splits: (_, which, min, max) => logTicks(min, max), filter: (_, ticks) => ticks };
+    const values = (_, ticks) =>
+      ticks.map((tick) => (tick === null ? "" : shortCount(Number(tick.toPrecision(6))).replace(".0", "")));
+    return {
+      width: this.width(),
+      height: this.height,
+      legend: { show: false },
+      scales: { x: { time: false, ...(logX ? exact : {}) }, y: logY ? exact : {} },
+      axes: [
+        { ...axis, label: xLabel, size: 30, values, ...(logX ? logarithmic : {}) },
+        {
+          ...axis,
+          label: title,
+          size: 58,
+          values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick, 4))),
+          ...(logY ? logarithmic : {}),
+        },
+      ],
+      series,
+      bands,
+      cursor: { drag: { x: true, y: false }, points: { show: false }, focus: { prox: 24 } },
+      hooks: {
+        setCursor: [(plot) => this.showValues(plot.cursor.left >= 0 ? plot.posToVal(plot.cursor.left, "x") : null)],
+        setSelect: [() => (this.zoom = true)],
+      },
+    };
+  }
+
+  zoomed() {
+    if (!this.plot || !this.zoom) return false;
+    const [first, last] = [this.plot.data[0][0], this.plot.data[0].at(-1)];
+    const { min, max } = this.plot.scales.x;
+    return min > first || max < last;
+  }
+
+  width() {
+    return Math.max(this.box.clientWidth, 200);
+  }
+
+  resize() {
+    if (this.plot && this.plot.width !== this.width()) this.plot.setSize({ width: this.width(), height: this.height });
+  }
+
+  drawLegend() {
+    if (!this.legend) return;
+    const lines = this.content.lines.filter((line) => !line.quiet);
+    const keys = JSON.stringify(lines.map((line) => [line.key, line.label, line.colour, this.hidden.has(line.key)]));
+    if (this.legendKeys === keys) return;
+    this.legendKeys = keys;
+    this.valueCells = new Map();
+    fill(
+      this.legend,
+      lines.map((line) => this.legendItem(line)),
+    );
+  }
+
+  legendItem(line) {
+    const value = el("span", { class: "value" });
+    this.valueCells.set(line.key, value);
+    const swatch = el("span", { class: "swatch", "aria-hidden": "true" });
+    swatch.style.borderTopColor = line.colour;
+    swatch.style.borderTopStyle = line.dash?.length ? "dashed" : "solid";
+    const button = el(
+      "button",
+      {
+        type: "button",
+        "aria-pressed": String(!this.hidden.has(line.key)),
+        title: "Show or hide; with Alt: this one alone",
+        on: { click: (event) => this.toggle(line.key, event.altKey) },
+      },
+      swatch,
+      el("span", {}, line.label),
+      value,
+    );
+    return el("li", {}, button);
+  }
+
+  toggle(key, alone) {
+    const keys = this.content.lines.filter((line) => !line.quiet).map((line) => line.key);
+    if (alone) {
+      const isAlone = keys.every((other) => this.hidden.has(other) === (other !== key));
+      this.hidden = new Set(isAlone ? [] : keys.filter((other) => other !== key));
+    } else if (!this.hidden.delete(key)) {
+      this.hidden.add(key);
+    }
+    this.onHide([...this.hidden]);
+    this.draw(this.content);
+    // The legend was drawn anew: the button that was pressed keeps the focus.
+    this.legend.children[keys.indexOf(key)]?.firstChild.focus();
+  }
+
+  showValues(x) {
+    if (!this.content) return;
+    const { lines, xLabel } = this.content;
+    setText(this.readout, x === null ? "" : `${xLabel} ${number(x, 6)}`);
+    for (const line of lines) {
+      const cell = this.valueCells?.get(line.key);
+      if (!cell) continue;
+      const place = x === null ? line.x.length - 1 : nearest(line.x, x);
+      const runs = line.runs?.[place];
+      setText(cell, place < 0 ? "" : `${number(line.y[place], 5)}${runs ? ` · n ${runs}` : ""}`);
+    }
+  }
+
+  onKey(event) {
+    if (!this.plot) return;
+    const step = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10 }[event.key];
+    if (step) {
+      event.preventDefault();
+      const xs = this.plot.data[0];
+      const at = this.plot.cursor.idx ?? (step > 0 ? -1 : xs.length);
+      const place = Math.min(Math.max(at + step, 0), xs.length - 1);
+      this.plot.setCursor({ left: this.plot.valToPos(xs[place], "x"), top: this.plot.bbox.height / 4 });
+      const spoken = this.content.lines.filter((line) => !line.quiet && !this.hidden.has(line.key)).slice(0, 6);
+      const values = spoken.map((line) => `${line.label} ${number(line.y[nearest(line.x, xs[place])], 4)}`);
+      setText(this.spoken, `${this.content.xLabel} ${number(xs[place], 5)}: ${values.join(", ")}`);
+    } else if (event.key === "Escape") {
+      this.zoom = null;
+      this.plot.setData(this.plot.data, true);
+    }
+  }
+}
+
+function description({ title, xLabel, lines }, shown) {
+  const named = lines.filter((line) => !line.quiet);
+  const list = named
+    .slice(0, 8)
+    .map((line) => line.label)
+    .join("; ");
+  return (
+    `Curves of ${title} over ${xLabel}, ${shown.length} of ${lines.length} lines shown: ${list}. ` +
+    "Left and right arrows read values, Escape shows all of it again."
+  );
+}
+
+/** The columns that uPlot wants: one x for all lines, then each line's y and, of a band, its high and low edge. */
+function joined(lines, { logX, logY }) {
+  const tables = lines.map((line) => {
+    const columns = line.low ? [line.x, line.y, line.high, line.low] : [line.x, line.y];
+    if (!logX && !logY) return columns;
+    const good = (value) => value === null || value > 0;
+    const kept = line.x.map((x, place) => (!logX || x > 0) && (!logY || good(line.y[place])));
+    return columns.map((column, which) =>
+      column.filter((_, place) => kept[place]).map((value) => (which && logY && !good(value) ? null : value)),
+    );
+  });
+  const filled = tables.filter((table) => table[0].length);
+  if (!filled.length) return [[]];
+  // uPlot's join leaves out nothing: a line without points must still have its columns.
+  return window.uPlot.join(
+    tables.map((table) => (table[0].length ? table : table.map((_, which) => (which ? [null] : [filled[0][0][0]])))),
+  );
+}
+
+/** The place in rising `xs` that is nearest to `x`; -1 past either end. */
+function nearest(xs, x) {
+  if (!xs.length || x < xs[0] || x > xs.at(-1)) return xs.length && x !== null ? edge(xs, x) : -1;
+  let low = 0;
+  let high = xs.length - 1;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (xs[middle] < x) low = middle + 1;
+    else high = middle;
+  }
+  return low > 0 && x - xs[low - 1] < xs[low] - x ? low - 1 : low;
+}
+
+/** Just past an end still counts as the end: a cursor rarely stands exactly on it. */
+function edge(xs, x) {
+  const slack = (xs.at(-1) - xs[0]) / 50;
+  if (x > xs.at(-1) && x - xs.at(-1) <= slack) return xs.length - 1;
+  return x < xs[0] && xs[0] - x <= slack ? 0 : -1;
+}
+
+/** The exponential moving average with `weight` on the past, corrected for its start; gaps stay gaps. */
+export function smoothed(values, weight) {
+  if (!weight) return values;
+  let average = 0;
+  let correction = 1;
+  return values.map((value) => {
+    if (value === null) return null;
+    average = weight * average + (1 - weight) * value;
+    correction *= weight;
+    return average / (1 - correction);
+  });
+}

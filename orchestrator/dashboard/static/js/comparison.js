@@ -1,0 +1,102 @@
+// The comparison of a sweep's arms, with verdicts, as `hlbq compare` makes it.
+
+import { get } from "./api.js";
+import { el, fill, labelledSelect, plainTable } from "./dom.js";
+import * as view from "./view_state.js";
+
+/** Shows into `root`; `show(data, metric)` asks anew. */
+export class ComparisonPanel {
+  constructor(root, sweepId) {
+    this.sweepId = sweepId;
+    this.content = el("div", { "aria-live": "polite" });
+    this.bar = el("div", { class: "row" });
+    fill(root, this.bar, this.content);
+  }
+
+  show(data, metric) {
+    if (this.asked === metric && this.data === data) return;
+    this.data = data;
+    this.asked = metric;
+    this.drawBar();
+    this.load();
+  }
+
+  drawBar() {
+    const options = [["", "none: no verdicts"], ...baselines(this.data)];
+    const field = labelledSelect("Baseline", options, view.read("baseline"), (value) => {
+      view.write({ baseline: value });
+      this.load();
+    });
+    const again = el("button", { type: "button", on: { click: () => this.load() } }, "Compare again");
+    fill(this.bar, field.root, again);
+  }
+
+  async load() {
+    const number = (this.number = (this.number ?? 0) + 1);
+    fill(this.content, el("p", { class: "faint" }, "Comparing …"));
+    const query = new URLSearchParams({ metric: this.asked });
+    for (const part of view.read("baseline").split("&").filter(Boolean))
+      query.append("baseline", decodeURIComponent(part));
+    try {
+      const found = await get(`sweeps/${this.sweepId}/comparison?${query}`);
+      if (number === this.number) this.draw(found);
+    } catch (error) {
+      if (number === this.number)
+        fill(this.content, el("p", { class: "problem" }, `Not compared: ${error.message}. ${error.hint ?? ""}`));
+    }
+  }
+
+  draw({ warnings, tables, sentences }) {
+    fill(
+      this.content,
+      warnings.map((warning) => el("p", { class: "warning" }, warning)),
+      tables.map((table) => [
+        el("h2", {}, table.title),
+        plainTable(
+          table.title,
+          table.headers,
+          table.rows.map((row) => row.map(verdictCell)),
+        ),
+      ]),
+      el(
+        "ul",
+        { class: "sentences" },
+        sentences.map((sentence) => el("li", {}, sentence)),
+      ),
+      view.read("baseline") &&
+        el(
+          "p",
+          { class: "faint" },
+          "Looks from this page are not written down, as it only reads; the always-valid numbers hold however often one looks.",
+        ),
+    );
+  }
+
+  destroy() {
+    this.number = -1;
+  }
+}
+
+const VERDICTS = new Set(["better", "worse", "undecided", "higher", "lower"]);
+
+function verdictCell(text) {
+  return VERDICTS.has(text) ? el("span", { class: `verdict ${text}` }, text) : text;
+}
+
+/** What may be the baseline: every value of a setting that differs, and every arm where several differ. */
+function baselines(data) {
+  const arms = [...data.arms.values()];
+  const found = [];
+  data.settings.forEach((name, which) => {
+    for (const value of new Set(arms.map((arm) => arm.values[which]))) {
+      if (value !== null) found.push([encodeURIComponent(`${name}=${value}`), `${name} ${value}`]);
+    }
+  });
+  if (data.settings.length > 1) {
+    for (const arm of arms.slice(0, 200)) {
+      const parts = data.settings.map((name, which) => `${name}=${arm.values[which]}`);
+      if (arm.values.every((value) => value !== null)) found.push([parts.map(encodeURIComponent).join("&"), arm.label]);
+    }
+  }
+  return found;
+}

@@ -1,0 +1,84 @@
+// Cancel, retry, pause, priority: ask the server how many runs are meant, ask the reader, then do it.
+
+import { post } from "./api.js";
+import { ask, tell } from "./dialogs.js";
+import { el } from "./dom.js";
+import { counted } from "./format.js";
+
+const ACTIONS = [
+  {
+    name: "pause",
+    text: "Pause",
+    verb: "Pause",
+    done: "paused",
+    detail: "Workers take no paused run; those that are running go on.",
+  },
+  { name: "unpause", text: "Unpause", verb: "Let workers take", done: "unpaused", detail: "" },
+  {
+    name: "retry",
+    text: "Retry",
+    verb: "Put back into the queue",
+    done: "back in the queue",
+    detail: "They go on from their newest checkpoint.",
+  },
+  {
+    name: "priority",
+    text: "Raise priority",
+    verb: "Set the priority of",
+    done: "given their new priority",
+    detail: "Higher is taken first.",
+  },
+  {
+    name: "cancel",
+    text: "Cancel",
+    verb: "Cancel",
+    done: "cancelled",
+    danger: true,
+    detail: "It holds at once; Retry brings them back.",
+  },
+];
+
+/**
+ * The buttons. `target()` gives what they act on: { sweeps, runs, words, priority }, where `words` says it to people and
+ * `priority` is the highest that any of the runs has.
+ */
+export function controlButtons(target, onChanged = () => {}) {
+  const buttons = ACTIONS.map((action) =>
+    el(
+      "button",
+      {
+        type: "button",
+        class: action.danger ? "danger" : "",
+        "data-action": action.name,
+        on: { click: () => act(action, target(), onChanged) },
+      },
+      action.text,
+    ),
+  );
+  return el("div", { class: "controls", role: "group", "aria-label": "Change runs" }, buttons);
+}
+
+async function act(action, target, onChanged) {
+  const asked = { action: action.name, sweeps: target.sweeps, runs: target.runs };
+  try {
+    const { count } = await post("control/count", asked);
+    if (!count) {
+      tell(`Nothing to do: of ${target.words} no run is ${nothing(action.name)}.`);
+      return;
+    }
+    const question = `${action.verb} ${counted(count, "run")} of ${target.words}?`;
+    const input = action.name === "priority" ? { label: "New priority", value: target.priority + 1 } : null;
+    const yes = `${action.text}: ${counted(count, "run")}`;
+    const answer = await ask(question, { detail: action.detail, yes, danger: action.danger, input });
+    if (answer === null) return;
+    const { changed } = await post("control", input ? { ...asked, priority: answer } : asked);
+    tell(`${counted(changed, "run")} ${action.done}.`);
+    onChanged();
+  } catch (error) {
+    tell(`Nothing was changed: ${error.message}. ${error.hint ?? ""}`, true);
+  }
+}
+
+function nothing(action) {
+  return action === "retry" ? "failed or cancelled" : "pending or running";
+}

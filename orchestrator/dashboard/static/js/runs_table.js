@@ -1,0 +1,249 @@
+// The table of a sweep's runs: filtered, sorted, a page at a time, kept up to date in place.
+
+import { el, fill, setText } from "./dom.js";
+import { counted } from "./format.js";
+import * as view from "./view_state.js";
+
+const RUNS_A_PAGE = 50;
+const DEFAULTS = { sort: "run", page: 1 };
+
+/** `onFilter(runs)` hears the runs that pass the filter; `onSelect()` that others are selected. */
+export class RunsTable {
+  constructor(root, { onFilter, onSelect }) {
+    this.onFilter = onFilter;
+    this.onSelect = onSelect;
+    this.selected = new Set();
+    this.sort = view.read("sort", DEFAULTS.sort);
+    this.page = Math.max(1, Number(view.read("page", "1")) || 1);
+    this.data = null;
+    this.filterBox = el("input", {
+      type: "search",
+      id: "filter",
+      placeholder: "depth=4 state=failed val_loss<3.5",
+      value: view.read("filter"),
+      spellcheck: "false",
+      on: { input: () => this.setFilter(this.filterBox.value) },
+    });
+    this.problem = el("p", { class: "problem", role: "status" });
+    this.told = el("p", { class: "faint", role: "status" });
+    this.head = el("tr");
+    this.body = el("tbody");
+    this.pager = el("nav", { class: "pager", "aria-label": "Pages of runs" });
+    const table = el(
+      "table",
+      { class: "runs" },
+      el("caption", { class: "sr-only" }, "Runs"),
+      el("thead", {}, this.head),
+      this.body,
+    );
+    fill(
+      root,
+      el(
+        "div",
+        { class: "row" },
+        el("label", { class: "field grow" }, el("span", {}, "Filter runs"), this.filterBox),
+        this.told,
+      ),
+      this.problem,
+      el("div", { class: "table-scroll", tabindex: "0", role: "region", "aria-label": "Runs" }, table),
+      this.pager,
+    );
+  }
+
+  /** Show `data` (a SweepData), anew or after changes. */
+  show(data) {
+    const isNew = this.data !== data;
+    this.data = data;
+    if (isNew) {
+      this.drawHead();
+      fill(this.body);
+    }
+    this.update();
+    this.onFilter(this.found.runs, Boolean(this.filterBox.value.trim()));
+  }
+
+  setFilter(text) {
+    view.write({ filter: text, page: "" });
+    this.page = 1;
+    this.update();
+    this.onFilter(this.found.runs, Boolean(text.trim()));
+  }
+
+  sortBy(key) {
+    this.sort = this.sort === key ? `-${key}` : key;
+    this.page = 1;
+    view.write({ sort: this.sort, page: "" }, DEFAULTS);
+    this.drawHead();
+    this.update();
+    this.head.querySelector(`button[data-key="${CSS.escape(key)}"]`)?.focus();
+  }
+
+  drawHead() {
+    const key = this.sort.replace(/^-/, "");
+    const direction = this.sort.startsWith("-") ? "descending" : "ascending";
+    const all = el("input", {
+      type: "checkbox",
+      "aria-label": "Select all runs that pass the filter",
+      on: { change: () => this.selectAll(all.checked) },
+    });
+    this.allBox = all;
+    fill(
+      this.head,
+      el("th", { scope: "col", class: "tick" }, all),
+      this.data.columns.map((column) =>
+        el(
+          "th",
+          {
+            scope: "col",
+            class: column.numeric ? "numeric" : "",
+            "aria-sort": column.key === key ? direction : "none",
+          },
+          el(
+            "button",
+            { type: "button", "data-key": column.key, on: { click: () => this.sortBy(column.key) } },
+            column.title,
+            el(
+              "span",
+              { class: "arrow", "aria-hidden": "true" },
+              column.key === key ? (direction === "ascending" ? " ▲" : " ▼") : "",
+            ),
+          ),
+        ),
+      ),
+    );
+  }
+
+  update() {
+    this.found = this.data.filtered(this.filterBox.value);
+    const runs = this.sorted(this.found.runs);
+    const pages = Math.max(1, Math.ceil(runs.length / RUNS_A_PAGE));
+    this.page = Math.min(this.page, pages);
+    const begin = (this.page - 1) * RUNS_A_PAGE;
+    this.drawRows(runs.slice(begin, begin + RUNS_A_PAGE));
+    const total = this.data.runs.size;
+    setText(
+      this.told,
+      runs.length === total
+        ? counted(total, "run")
+        : `${runs.length.toLocaleString("en-US")} of ${counted(total, "run")}`,
+    );
+    setText(this.problem, this.found.problems.join("; "));
+    this.drawPager(pages);
+    this.allBox.checked = runs.length > 0 && runs.every((run) => this.selected.has(run[this.data.place.id]));
+  }
+
+  sorted(runs) {
+    const column = this.data.columns.find((one) => one.key === this.sort.replace(/^-/, "")) ?? this.data.columns[0];
+    const sign = this.sort.startsWith("-") ? -1 : 1;
+    return runs
+      .map((run) => [column.read(run), run])
+      .sort(([a], [b]) => compared(a, b, sign))
+      .map(([, run]) => run);
+  }
+
+  drawRows(runs) {
+    while (this.body.children.length > runs.length) this.body.lastChild.remove();
+    runs.forEach((run, place) => {
+      const row = this.body.children[place] ?? this.body.appendChild(this.newRow());
+      this.fillRow(row, run);
+    });
+  }
+
+  newRow() {
+    const box = el("input", { type: "checkbox", on: { change: () => this.select(Number(box.value), box.checked) } });
+    return el(
+      "tr",
+      {},
+      el("td", { class: "tick" }, box),
+      this.data.columns.map((column, place) =>
+        el(
+          "td",
+          { class: column.numeric ? "numeric" : column.key === "error" ? "error-cell" : "" },
+          place ? null : el("a", { class: "run" }),
+        ),
+      ),
+    );
+  }
+
+  fillRow(row, run) {
+    const { place, columns } = this.data;
+    const id = run[place.id];
+    const box = row.firstChild.firstChild;
+    box.value = id;
+    box.checked = this.selected.has(id);
+    box.setAttribute("aria-label", `Select run ${id}`);
+    columns.forEach((column, at) => {
+      const cell = row.children[at + 1];
+      if (column.key === "run") {
+        setText(cell.firstChild, String(id));
+        cell.firstChild.setAttribute("href", `/runs/${id}`);
+      } else if (column.key === "state") {
+        setText(cell, this.data.stateText(run));
+        cell.className = `state ${run[place.state]}`;
+      } else {
+        const value = column.show ? column.show(run) : column.read(run);
+        setText(cell, value === null || value === undefined ? "" : String(value));
+        if (column.key === "error" && cell.title !== cell.textContent) cell.title = cell.textContent;
+      }
+    });
+  }
+
+  drawPager(pages) {
+    if (this.pagerKey === `${this.page}/${pages}`) return;
+    this.pagerKey = `${this.page}/${pages}`;
+    const go = (page) => {
+      this.page = page;
+      view.write({ page }, DEFAULTS);
+      this.update();
+    };
+    const button = (text, page, label) =>
+      el(
+        "button",
+        {
+          type: "button",
+          disabled: page < 1 || page > pages || page === this.page,
+          "aria-label": label,
+          on: { click: () => go(page) },
+        },
+        text,
+      );
+    fill(
+      this.pager,
+      pages > 1 && [
+        button("«", 1, "First page"),
+        button("‹", this.page - 1, "Page before"),
+        el("span", {}, `page ${this.page} of ${pages}`),
+        button("›", this.page + 1, "Next page"),
+        button("»", pages, "Last page"),
+      ],
+    );
+  }
+
+  select(id, isOn) {
+    if (isOn) this.selected.add(id);
+    else this.selected.delete(id);
+    this.update();
+    this.onSelect();
+  }
+
+  selectAll(isOn) {
+    for (const run of this.found.runs) {
+      if (isOn) this.selected.add(run[this.data.place.id]);
+      else this.selected.delete(run[this.data.place.id]);
+    }
+    this.update();
+    this.onSelect();
+  }
+}
+
+/** Numbers before words before nothing, whichever way is up; what is equal keeps its order. */
+function compared(a, b, sign) {
+  const [kindA, kindB] = [kind(a), kind(b)];
+  if (kindA !== kindB) return kindA - kindB;
+  if (kindA === 2 || a === b) return 0;
+  return (kindA === 0 ? a - b : String(a).localeCompare(String(b), "en", { numeric: true })) * sign;
+}
+
+function kind(value) {
+  return typeof value === "number" ? 0 : value === null || value === undefined || value === "" ? 2 : 1;
+}

@@ -1,0 +1,67 @@
+// Server-sent events, read with fetch: EventSource can't send the token's header, and gives up on some errors.
+
+import { headers } from "./api.js";
+
+const SILENCE_MS = 25_000;
+const FIRST_WAIT_MS = 500;
+const LONGEST_WAIT_MS = 5_000;
+
+/**
+ * Listen to a topic until `close()`. `query()` gives the parameters of each (re)connection; `onEvent(name, data)` hears
+ * the events; `onState("live" | "lost")` how the connection stands.
+ */
+export function listen(topic, query, onEvent, onState) {
+  const stopped = new AbortController();
+  keepListening(topic, query, onEvent, onState, stopped.signal);
+  return { close: () => stopped.abort() };
+}
+
+async function keepListening(topic, query, onEvent, onState, signal) {
+  let wait = FIRST_WAIT_MS;
+  while (!signal.aborted) {
+    const connected = () => {
+      wait = FIRST_WAIT_MS;
+      onState("live");
+    };
+    await listenOnce(topic, query(), onEvent, connected, signal).catch(() => {});
+    if (signal.aborted) return;
+    onState("lost");
+    await new Promise((resolve) => setTimeout(resolve, wait));
+    wait = Math.min(wait * 2, LONGEST_WAIT_MS);
+  }
+}
+
+async function listenOnce(topic, parameters, onEvent, connected, signal) {
+  const dropped = new AbortController();
+  const drop = () => dropped.abort();
+  signal.addEventListener("abort", drop);
+  let silence = setTimeout(drop, SILENCE_MS);
+  try {
+    const query = new URLSearchParams(parameters);
+    const response = await fetch(`/api/stream/${topic}?${query}`, { headers: headers(), signal: dropped.signal });
+    if (!response.ok) throw new Error(`the stream was refused with ${response.status}`);
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    let text = "";
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      clearTimeout(silence);
+      silence = setTimeout(drop, SILENCE_MS);
+      connected();
+      text += value;
+      const blocks = text.split("\n\n");
+      text = blocks.pop();
+      for (const block of blocks) deliver(block, onEvent);
+    }
+  } finally {
+    clearTimeout(silence);
+    signal.removeEventListener("abort", drop);
+  }
+}
+
+function deliver(block, onEvent) {
+  const lines = block.split("\n");
+  const name = lines.find((line) => line.startsWith("event: "))?.slice(7);
+  const data = lines.find((line) => line.startsWith("data: "))?.slice(6);
+  if (name && data) onEvent(name, JSON.parse(data));
+}

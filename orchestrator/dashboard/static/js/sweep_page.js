@@ -1,0 +1,248 @@
+// A sweep: curves, runs, settings against the outcome, comparison; all live.
+
+import { get } from "./api.js";
+import { ComparisonPanel } from "./comparison.js";
+import { controlButtons } from "./controls.js";
+import { CurvesPanel } from "./curves_panel.js";
+import { el, fill, setText, throttled } from "./dom.js";
+import { FinalValues } from "./final_values.js";
+import { counted, duration, moment, STATES } from "./format.js";
+import { ParallelCoordinates } from "./parallel.js";
+import { RunsTable } from "./runs_table.js";
+import { listen } from "./stream.js";
+import { SweepData, rowMetric } from "./sweep_data.js";
+import { tabs } from "./tabs.js";
+import * as view from "./view_state.js";
+
+const TABS = [
+  ["runs", "Runs"],
+  ["parallel", "Parallel coordinates"],
+  ["final", "Final values"],
+  ["comparison", "Comparison"],
+];
+const FINALS_EVERY_MS = 5_000;
+
+export class SweepPage {
+  constructor(root, { id, server, connection }) {
+    this.root = root;
+    this.id = id;
+    this.server = server;
+    this.connection = connection;
+    this.filtered = null;
+    this.finals = null;
+    this.loadFinals = throttled(FINALS_EVERY_MS, () => this.readFinals());
+  }
+
+  async start() {
+    const whole = await get(`sweeps/${this.id}`);
+    this.data = new SweepData(whole);
+    this.build();
+    this.update();
+    this.stream = listen(
+      `sweep/${this.id}`,
+      () => ({ epoch: this.data.epoch, since: this.data.version }),
+      (name, content) => this.hear(name, content),
+      (state) => this.connection.state(state),
+    );
+  }
+
+  hear(name, content) {
+    if (name === "trouble") this.connection.trouble(content);
+    else if (name === "reload") this.reload();
+    else if (name === "changes") {
+      this.connection.fine();
+      if (content.rows.length || content.version !== this.data.version) {
+        this.data.apply(content);
+        this.update();
+      }
+    }
+  }
+
+  async reload() {
+    try {
+      this.data = new SweepData(await get(`sweeps/${this.id}`));
+      this.curves.reset();
+      this.connection.fine();
+      this.update();
+    } catch (error) {
+      this.connection.trouble({ error: error.message, hint: error.hint });
+    }
+  }
+
+  build() {
+    const { sweep } = this.data;
+    document.title = `${sweep.name || `Sweep ${sweep.id}`} · hlbq`;
+    this.summary = el("p", { class: "faint" });
+    this.bar = el("div", { class: "statebar", "aria-hidden": "true" });
+    const curves = el("section", { "aria-label": "Curves" });
+    const table = el("div");
+    const area = tabs("Views of the runs", TABS, view.read("tab", "runs"), (key) => this.choose(key));
+    this.controls = this.server.read_only
+      ? el("p", { class: "faint" }, "Read-only: nothing can be changed from here.")
+      : el(
+          "div",
+          { class: "row act" },
+          (this.aim = el("span", { class: "faint" })),
+          controlButtons(() => this.target()),
+        );
+    fill(
+      this.root,
+      el("h1", {}, sweep.name || `Sweep ${sweep.id}`),
+      this.bar,
+      this.summary,
+      sweep.note && el("p", { class: "note-text" }, sweep.note),
+      el(
+        "details",
+        { class: "about" },
+        el("summary", {}, "How it was made"),
+        el("pre", { class: "wrap", tabindex: "0" }, sweep.command),
+        commonSettings(this.data),
+      ),
+      curves,
+      area.list,
+      this.controls,
+      table,
+      area.panel,
+    );
+    this.tableBox = table;
+    this.panelBox = area.panel;
+    this.table = new RunsTable(table, {
+      onFilter: (runs, isNarrowed) => this.onFilter(runs, isNarrowed),
+      onSelect: () => this.tellAim(),
+    });
+    this.curves = new CurvesPanel(curves, this.id, { onMetric: () => this.onMetric() });
+    this.showing = null;
+    area.start();
+  }
+
+  choose(key) {
+    view.write({ tab: key }, { tab: "runs" });
+    this.tab = key;
+    this.showing?.destroy();
+    fill(this.panelBox);
+    // The table is the panel of the first tab; its filter and selection outlive the others.
+    this.tableBox.hidden = key !== "runs";
+    const kinds = {
+      parallel: () => new ParallelCoordinates(this.panelBox),
+      final: () => new FinalValues(this.panelBox),
+      comparison: () => new ComparisonPanel(this.panelBox, this.id),
+    };
+    this.showing = kinds[key]?.() ?? null;
+    this.panelBox.hidden = key === "runs";
+    if (this.table.data) this.updatePanel();
+  }
+
+  update() {
+    const { sweep, counts, secondsLeft, arms } = this.data;
+    const total = Object.values(counts).reduce((a, b) => a + b, 0);
+    const parts = STATES.filter((state) => counts[state]).map(
+      (state) => `${counts[state].toLocaleString("en-US")} ${state}`,
+    );
+    const left = counts.pending + counts.running && secondsLeft ? ` · about ${duration(secondsLeft)} left` : "";
+    setText(
+      this.summary,
+      `Sweep ${sweep.id} · ${counted(arms.size, "arm")}, ${counted(total, "run")}: ${parts.join(", ")}${left} · submitted ${moment(sweep.created_at)}`,
+    );
+    drawStates(this.bar, counts, total);
+    this.table.show(this.data);
+    this.tellAim();
+  }
+
+  onFilter(runs, isNarrowed) {
+    this.filtered = runs;
+    const arms = isNarrowed ? [...new Set(runs.map((run) => run[this.data.place.arm]))] : null;
+    this.curves.show(this.data, arms);
+    this.updatePanel();
+  }
+
+  onMetric() {
+    this.finals = null;
+    this.updatePanel();
+  }
+
+  updatePanel() {
+    if (this.tab === "comparison") this.showing.show(this.data, this.curves.metric);
+    if (this.tab !== "parallel" && this.tab !== "final") return;
+    if (!rowMetric(this.curves.metric)) this.loadFinals();
+    this.showing.show(this.axes());
+  }
+
+  /** Settings and metric by run, of the filtered runs that have a finite newest value. */
+  axes() {
+    const { place, settings } = this.data;
+    const own = rowMetric(this.curves.metric);
+    const newest = own ? (run) => run[place[own]] : (run) => this.finals?.get(run[place.id]);
+    const runs = this.filtered.filter((run) => typeof newest(run) === "number");
+    const axes = settings.map((name, which) => ({
+      title: name,
+      values: runs.map((run) => this.data.arm(run).values[which]),
+    }));
+    return [...axes, { title: this.curves.metric, values: runs.map(newest) }];
+  }
+
+  async readFinals() {
+    const { metric } = this.curves;
+    try {
+      const { values } = await get(`sweeps/${this.id}/finals?metric=${encodeURIComponent(metric)}`);
+      if (metric !== this.curves.metric) return;
+      this.finals = new Map(values);
+      if (this.tab === "parallel" || this.tab === "final") this.showing.show(this.axes());
+    } catch {
+      // The curves panel tells of a metric that can't be had.
+    }
+  }
+
+  /** What the control buttons act on: the selected runs, else the whole sweep. */
+  target() {
+    const { place, runs } = this.data;
+    const selected = [...this.table.selected];
+    const meant = selected.length ? selected.map((id) => runs.get(id)) : [...runs.values()];
+    const priority = meant.reduce((most, run) => Math.max(most, run[place.priority]), 0);
+    if (!selected.length) return { sweeps: [this.id], runs: [], words: `sweep ${this.id}`, priority };
+    return { sweeps: [this.id], runs: selected, words: `the ${counted(selected.length, "selected run")}`, priority };
+  }
+
+  tellAim() {
+    if (this.aim)
+      setText(
+        this.aim,
+        this.table.selected.size ? `${counted(this.table.selected.size, "selected run")}:` : "All runs of the sweep:",
+      );
+  }
+
+  destroy() {
+    this.stream?.close();
+    this.loadFinals.stop();
+    this.curves?.destroy();
+    this.showing?.destroy();
+  }
+}
+
+/** A bar whose parts are the runs by state. */
+export function drawStates(bar, counts, total) {
+  fill(
+    bar,
+    STATES.toReversed()
+      .filter((state) => counts[state])
+      .map((state) => {
+        const part = el("span", { class: state, title: `${counts[state]} ${state}` });
+        part.style.flexGrow = counts[state];
+        return part;
+      }),
+  );
+  bar.hidden = !total;
+}
+
+function commonSettings(data) {
+  const names = Object.keys(data.common);
+  return el(
+    "div",
+    {},
+    el("p", { class: "faint" }, "Settings that all runs share:"),
+    el(
+      "dl",
+      { class: "settings" },
+      names.map((name) => el("div", {}, el("dt", {}, name), el("dd", {}, data.common[name] ?? "none"))),
+    ),
+  );
+}

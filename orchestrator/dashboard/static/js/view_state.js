@@ -1,0 +1,23 @@
+// What a page shows stands in its address: a link that is copied, or a page that is loaded anew, shows the same.
+
+/** The value of `name` in the address, or `otherwise`. */
+export function read(name, otherwise = "") {
+  return new URLSearchParams(location.search).get(name) ?? otherwise;
+}
+
+/** Whether a switch is on. */
+export function isOn(name) {
+  return read(name) === "1";
+}
+
+/** Put values into the address; what is empty, false or at its `defaults` is left out. */
+export function write(values, defaults = {}) {
+  const query = new URLSearchParams(location.search);
+  for (const [name, value] of Object.entries(values)) {
+    const text = value === true ? "1" : value === false ? "" : String(value ?? "");
+    if (text === "" || text === String(defaults[name] ?? "")) query.delete(name);
+    else query.set(name, text);
+  }
+  const search = query.toString();
+  history.replaceState(history.state, "", location.pathname + (search ? `?${search}` : ""));
+}

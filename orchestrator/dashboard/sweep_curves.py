@@ -1,0 +1,243 @@
+"""The curves of a sweep, for one metric over one axis: each run is read once, then only what is new of it."""
+
+import itertools
+import math
+import operator
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.dashboard.arm_means import ArmMeans, MeanCurve
+from orchestrator.dashboard.sweep_watch import SweepWatch, is_over
+from orchestrator.dashboard.thinning import thinned
+from orchestrator.metrics import Axis, Metric
+from orchestrator.runs import State
+from orchestrator.store import Store
+from orchestrator.store.watching import MetricPoint, RunLine
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# A call reads for so long at most: what is left is read by the next one, and the page says so.
+READING_SECONDS = 0.25
+RUNS_AT_A_TIME = 25
+LIVE_EVERY_SECONDS = 1.0
+MOST_ARMS = 40
+MOST_SEED_CURVES = 150
+MOST_SEED_POINTS = 300
+_DIGITS = 6
+
+
+@dataclass(kw_only=True)
+class _Reading:
+    """What was read of a run, at which move of it; `diverged` says that its last value is not finite."""
+
+    moved: int
+    last_step: int = -1
+    x: list[float] = field(default_factory=list)
+    y: list[float] = field(default_factory=list)
+    diverged: bool = False
+
+    def add(self, points: Iterable[MetricPoint]) -> None:
+        """Take in points past those that are there. An x that does not rise is left out."""
+        for point in points:
+            self.last_step = point.step
+            if point.y is None or point.x is None:
+                continue
+            self.diverged = not math.isfinite(point.y)
+            if not self.diverged and math.isfinite(point.x) and (not self.x or point.x > self.x[-1]):
+                self.x.append(point.x)
+                self.y.append(point.y)
+
+    def arrays(self) -> tuple["NDArray[Any]", "NDArray[Any]"]:
+        """The curve so far."""
+        import numpy
+
+        return numpy.array(self.x, dtype=float), numpy.array(self.y, dtype=float)
+
+
+class SweepCurves:
+    """Means by arm and curves by seed of one metric. Calls wait for each other."""
+
+    def __init__(self, metric: Metric, axis: Axis) -> None:
+        self._metric, self._axis = metric, axis
+        self._lock = threading.Lock()
+        self._means: dict[int, ArmMeans] = {}
+        self._settled: dict[int, int] = {}  # run -> the move after which it was read for good
+        self._live: dict[int, _Reading] = {}
+        self._waiting: dict[int, None] = {}  # runs that do not run and are still to be read, in order
+        self._sorted_to = -1
+        self._read_at = -math.inf
+        self._changed: dict[int, int] = {}  # arm -> the version at which its curve last changed
+        self._seeds: dict[int, tuple[int, Mapping[str, Any]]] = {}
+        self._version = 0
+
+    def means(self, store: Store, watch: SweepWatch, *, arms: Sequence[int], since: int) -> dict[str, Any]:
+        """Mean and band of `arms` (no more than MOST_ARMS), of those that changed past version `since`."""
+        with self._lock:
+            left = self._read(store, watch)
+            shown = arms[:MOST_ARMS]
+            curves = {
+                arm: self._means[arm].curve()
+                for arm in shown
+                if arm in self._means and self._changed.get(arm, 0) > since
+            }
+            started = sum(1 for line in watch.lines.values() if line.fence)
+            return {
+                "version": self._version,
+                "left": left,
+                "started": started,
+                "arms_asked": len(arms),
+                "arms_shown": len(shown),
+                "curves": [_mean_words(arm, curve) for arm, curve in curves.items() if curve is not None],
+            }
+
+    def seeds(self, store: Store, watch: SweepWatch, *, arms: Sequence[int]) -> dict[str, Any]:
+        """The single runs of `arms`, thinned; of very many runs the first seeds of each arm."""
+        with self._lock:
+            own: dict[int, list[RunLine]] = {arm: [] for arm in arms[:MOST_ARMS]}
+            for line in list(watch.lines.values()):
+                if line.fence and line.arm_id in own:
+                    own[line.arm_id].append(line)
+            by_turns = itertools.chain.from_iterable(itertools.zip_longest(*own.values()))
+            lines = [line for line in by_turns if line is not None]
+            chosen = lines[:MOST_SEED_CURVES]
+            self._read_seeds(store, watch, chosen)
+            curves = [
+                {"run": line.id, "arm": line.arm_id, "seed": line.seed, **self._seeds[line.id][1]} for line in chosen
+            ]
+            return {"runs_asked": len(lines), "runs_shown": len(chosen), "curves": curves}
+
+    def _read(self, store: Store, watch: SweepWatch) -> int:
+        """Read what is new, for READING_SECONDS at most; returns how many runs are still to be read.
+
+        However many pages ask, running runs are read once in LIVE_EVERY_SECONDS.
+        """
+        now = time.monotonic()
+        if not self._waiting and now < self._read_at + LIVE_EVERY_SECONDS:
+            return 0
+        self._version += 1
+        self._sort_out(watch)
+        if now >= self._read_at + LIVE_EVERY_SECONDS:
+            self._read_at = now
+            for run_id in list(self._live):
+                self._read_live(store, watch, watch.lines[run_id])
+        while self._waiting:
+            batch = [watch.lines[run_id] for run_id in itertools.islice(self._waiting, RUNS_AT_A_TIME)]
+            readings = self._read_whole(store, [line.id for line in batch])
+            for line in batch:
+                del self._waiting[line.id]
+                self._settle(watch, line, readings.get(line.id, _Reading(moved=0)))
+            if time.monotonic() > now + READING_SECONDS:
+                break
+        return len(self._waiting)
+
+    def _settle(self, watch: SweepWatch, line: RunLine, reading: _Reading) -> None:
+        if is_over(line):
+            self._arm(line).settle(line.id, *reading.arrays())
+            self._settled[line.id] = watch.moved.get(line.id, 0)
+        else:  # it waits in the queue with what an earlier attempt left of it
+            self._arm(line).update(line.id, *reading.arrays())
+        self._changed[line.arm_id] = self._version
+
+    def _sort_out(self, watch: SweepWatch) -> None:
+        """Tell the runs that changed apart: running ones are live, the others wait to be read once.
+
+        One that had ended and was then moved again (retried) can't be taken out of a sum: its arm is read anew.
+        """
+        version = watch.version
+        changed = [watch.lines[run_id] for run_id in watch.changed_after(self._sorted_to)]
+        self._sorted_to = version
+        stale = {
+            line.arm_id
+            for line in changed
+            if line.id in self._settled and watch.moved.get(line.id, 0) > self._settled[line.id]
+        }
+        if stale:
+            changed = [*changed, *(line for line in list(watch.lines.values()) if line.arm_id in stale)]
+        for arm in stale:
+            self._means.pop(arm, None)
+            self._changed[arm] = self._version
+        for line in changed:
+            if line.arm_id in stale:
+                self._settled.pop(line.id, None)
+                self._live.pop(line.id, None)
+            if not line.fence or line.id in self._settled:
+                continue
+            if line.state == State.RUNNING:
+                self._waiting.pop(line.id, None)
+                self._live.setdefault(line.id, _Reading(moved=-1))
+            else:
+                self._live.pop(line.id, None)
+                self._waiting[line.id] = None
+
+    def _read_live(self, store: Store, watch: SweepWatch, line: RunLine) -> None:
+        moved = watch.moved.get(line.id, 0)
+        reading = self._live[line.id]
+        if reading.moved != moved:
+            # Its newest attempt may have gone back to a checkpoint: what was read past that does not hold.
+            reading = self._live[line.id] = _Reading(moved=moved)
+        before = len(reading.x)
+        reading.add(self._points(store, [line.id], after_step=reading.last_step))
+        if len(reading.x) != before or not before:
+            self._arm(line).update(line.id, *reading.arrays())
+            self._changed[line.arm_id] = self._version
+
+    def _read_whole(self, store: Store, run_ids: Sequence[int]) -> dict[int, _Reading]:
+        found: dict[int, _Reading] = {}
+        for run_id, points in itertools.groupby(self._points(store, run_ids), key=operator.itemgetter(0)):
+            found[run_id] = _Reading(moved=0)
+            found[run_id].add(points)
+        return found
+
+    def _read_seeds(self, store: Store, watch: SweepWatch, lines: Sequence[RunLine]) -> None:
+        """Bring the kept curves of these runs up to date: those that ended are read once."""
+
+        def held(line: RunLine) -> bool:
+            return line.id in self._seeds and is_over(line) and self._seeds[line.id][0] == watch.moved.get(line.id, 0)
+
+        missing = [line for line in lines if not held(line)]
+        readings = self._read_whole(store, [line.id for line in missing])
+        for line in missing:
+            words = _seed_words(readings.get(line.id, _Reading(moved=0)))
+            self._seeds[line.id] = (watch.moved.get(line.id, 0), words)
+
+    def _points(self, store: Store, run_ids: Sequence[int], *, after_step: int = -1) -> Iterable[MetricPoint]:
+        metric, axis = self._metric, self._axis.column
+        return store.metric_points(run_ids, metric.split, metric.column, axis, after_step=after_step)
+
+    def _arm(self, line: RunLine) -> ArmMeans:
+        return self._means.setdefault(line.arm_id, ArmMeans())
+
+
+def _mean_words(arm: int, curve: MeanCurve) -> Mapping[str, Any]:
+    return {
+        "arm": arm,
+        "seeds": curve.seeds,
+        "places": curve.places,
+        "interval": curve.is_interval,
+        "x": numbers(curve.x),
+        "mean": numbers(curve.mean),
+        "low": numbers(curve.low),
+        "high": numbers(curve.high),
+        "runs": curve.runs.tolist(),
+    }
+
+
+def _seed_words(reading: _Reading) -> Mapping[str, Any]:
+    x, y = reading.arrays()
+    kept = thinned(y, MOST_SEED_POINTS)
+    return {"places": len(x), "diverged": reading.diverged, "x": numbers(x[kept]), "y": numbers(y[kept])}
+
+
+def numbers(values: "NDArray[Any]") -> list[float | None]:
+    """Numbers for JSON: to six digits, which no screen shows more of; None for what is not finite."""
+    import numpy
+
+    finite = numpy.isfinite(values)
+    size = numpy.where(finite & (values != 0), numpy.abs(values), 1.0)
+    scale = 10.0 ** (_DIGITS - 1 - numpy.floor(numpy.log10(size)))
+    rounded = numpy.round(numpy.where(finite, values, 0.0) * scale) / scale
+    return [value if good else None for value, good in zip(rounded.tolist(), finite.tolist(), strict=True)]

@@ -1,0 +1,210 @@
+"""A sweep's runs as they were last seen, which of them changed since, and all of it as JSON."""
+
+import itertools
+import math
+import secrets
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.arms import arm_label, differing_settings
+from orchestrator.dashboard.metric_names import sweep_metrics
+from orchestrator.options import value_text
+from orchestrator.records import ArmRecord, RunFilter, SweepRecord
+from orchestrator.runs import TERMINAL, State
+from orchestrator.status.time_left import estimate_sweep_seconds, run_seconds_left
+from orchestrator.store import Store
+from orchestrator.store.watching import RunLine
+
+# What a row of a page's table holds, in this order.
+COLUMNS = (
+    *("id", "arm", "run_num", "seed", "state", "reason", "paused", "priority", "waits_until"),
+    *("started_at", "ended_at", "step", "fraction", "tokens_per_second", "memory_bytes"),
+    *("train_loss", "val_loss", "error"),
+)
+ESTIMATE_EVERY_SECONDS = 5.0
+# Reading everything anew now and then mends whatever a change without an event may have left.
+READ_ANEW_EVERY_SECONDS = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """What events tell of a sweep: runs that were `touched`, of those the ones that lost points (`rewound`) without
+    their state or fence telling, and whether the sweep was `restructured` (submitted or extended)."""
+
+    touched: Collection[int] = ()
+    rewound: Collection[int] = ()
+    restructured: bool = False
+
+
+class SweepWatch:
+    """What the open pages of one sweep share. Not safe in several threads: the feed guards it."""
+
+    def __init__(self, sweep_id: int) -> None:
+        self.sweep_id = sweep_id
+        # Versions count from here; a page that knows another epoch's starts over.
+        self.epoch = secrets.token_hex(4)
+        self.version = 0
+        self.lines: dict[int, RunLine] = {}
+        # When a run was last moved by anybody (claimed, ended, rewound): its curve must be read anew.
+        self.moved: dict[int, int] = {}
+        self.arms: dict[int, ArmRecord] = {}
+        self.sweep: SweepRecord | None = None
+        self._changed: dict[int, int] = {}  # run -> version, by rising version
+        self._running: set[int] = set()
+        self._read_at = -math.inf
+        self._estimated_at = -math.inf
+        self._seconds_left: float | None = None
+
+    def look(self, store: Store, news: "News", *, now: float, tick: float) -> bool:
+        """See what changed; returns whether anything did. `now` is in seconds since the epoch, `tick` is monotonic."""
+        anew = news.restructured or not self.lines or tick - self._read_at > READ_ANEW_EVERY_SECONDS
+        if anew:
+            self._read_at = tick
+            self.arms = {arm.id: arm for arm in store.arms(self.sweep_id)}
+            lines = store.run_lines(self.sweep_id)
+        else:
+            # Those that were running: their last points may have come after the last look.
+            lines = store.moving_lines(self.sweep_id, sorted({*news.touched, *self._running}))
+        changed = [line for line in lines if self.lines.get(line.id) != line]
+        if not changed and not news.rewound and not anew:
+            return False
+        self.version += 1
+        for line in changed:
+            before = self.lines.get(line.id)
+            if before is None or (before.fence, before.state) != (line.fence, line.state):
+                self.moved[line.id] = self.version
+            self._note(line.id)
+        for run_id in news.rewound:
+            self.moved[run_id] = self.version
+            self._note(run_id)
+        self.lines |= {line.id: line for line in changed}
+        running = [line.id for line in lines if line.state == State.RUNNING]
+        self._running = set(running)
+        if changed or self.sweep is None:
+            self.sweep = store.sweep(self.sweep_id)
+        self._estimate(store, now, tick)
+        return bool(changed)
+
+    def _note(self, run_id: int) -> None:
+        self._changed.pop(run_id, None)
+        self._changed[run_id] = self.version
+
+    def changed_after(self, version: int) -> list[int]:
+        """The runs that changed past `version`, the newest first: it costs as much as there are of them."""
+        newest_first = reversed(self._changed.items())
+        return [run_id for run_id, _ in itertools.takewhile(lambda item: item[1] > version, newest_first)]
+
+    def _estimate(self, store: Store, now: float, tick: float) -> None:
+        if tick - self._estimated_at < ESTIMATE_EVERY_SECONDS or self.sweep is None:
+            return
+        self._estimated_at = tick
+        if not self.sweep.counts[State.PENDING] + self.sweep.counts[State.RUNNING]:
+            self._seconds_left = 0.0
+            return
+        running = store.running(RunFilter(sweep_ids=(self.sweep_id,)))
+        left = {}
+        for run in running:
+            attempts = store.attempts(run.id)
+            seconds = run_seconds_left(run, attempts[-1], now) if attempts else None
+            if seconds is not None:
+                left[run.id] = seconds
+        workers = len(store.workers())
+        self._seconds_left = estimate_sweep_seconds(store, self.sweep, running, left, workers)
+
+    def whole(self, store: Store) -> Mapping[str, Any]:
+        """Everything that a page of the sweep shows first."""
+        assert self.sweep is not None
+        arms = list(self.arms.values())
+        names = list(differing_settings(arm.settings for arm in arms))
+        common = {name: value for name, value in (arms[0].settings if arms else {}).items() if name not in names}
+        return {
+            "sweep": sweep_words(self.sweep),
+            "settings": names,
+            "common": {name: None if value is None else value_text(value) for name, value in common.items()},
+            "arms": [
+                {
+                    "id": arm.id,
+                    "number": arm.number,
+                    "label": arm_label(arm.settings, names) or "the one arm",
+                    "params": arm.num_params,
+                    "values": [arm.settings.get(name) for name in names],
+                }
+                for arm in arms
+            ],
+            "columns": COLUMNS,
+            "metrics": sweep_metrics(store, self.sweep_id),
+            **self.changes(since=-1),
+        }
+
+    def changes(self, *, since: int) -> dict[str, Any]:
+        """The rows that changed past version `since`, with the counts."""
+        assert self.sweep is not None
+        return {
+            "epoch": self.epoch,
+            "version": self.version,
+            "counts": {state.value: count for state, count in self.sweep.counts.items()},
+            "seconds_left": self._seconds_left,
+            "rows": [row_of(self.lines[run_id]) for run_id in reversed(self.changed_after(since))],
+        }
+
+
+def sweep_words(sweep: SweepRecord) -> Mapping[str, Any]:
+    """A sweep as pages show it."""
+    return {
+        "id": sweep.id,
+        "uid": sweep.uid,
+        "name": sweep.name,
+        "note": sweep.note,
+        "created_at": sweep.created_at,
+        "command": shlex.join(sweep.argv),
+        "counts": {state.value: count for state, count in sweep.counts.items()},
+        "total": sum(sweep.counts.values()),
+        "axes": {name: [value_text(one) for one in values] for name, values in axes_of(sweep).items()},
+    }
+
+
+def axes_of(sweep: SweepRecord) -> Mapping[str, Sequence[Any]]:
+    """The settings that were given several values when the sweep was made."""
+    axes: Mapping[str, Sequence[Any]] = sweep.definition.get("axes", {})
+    return {name: values for name, values in axes.items() if len(values) > 1}
+
+
+def row_of(line: RunLine) -> list[Any]:
+    """A run in the order of COLUMNS. Of a pending run, `step` is where its next attempt will start."""
+    waits = line.state == State.PENDING
+    error = ": ".join(part for part in (line.error_type, line.error_message) if part)
+    return [
+        line.id,
+        line.arm_id,
+        line.run_num,
+        line.seed,
+        line.state,
+        line.reason,
+        line.paused,
+        line.priority,
+        line.backoff_until,
+        line.started_at,
+        line.ended_at,
+        (line.checkpoint_step if waits else line.step) or 0,
+        1.0 if line.state == State.COMPLETED else 0.0 if waits else line.fraction or 0.0,
+        line.tokens_per_second if line.state == State.RUNNING else 0.0,
+        line.memory_bytes or 0,
+        plain_number(line.last_train_loss),
+        plain_number(line.last_val_loss),
+        error if line.state not in (State.COMPLETED, State.RUNNING) else "",
+    ]
+
+
+def plain_number(value: str | float | None) -> float | str | None:
+    """A number as JSON can hold it: those that are not finite as the words `nan`, `inf`, `-inf`."""
+    if value is None:
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else str(number)
+
+
+def is_over(line: RunLine) -> bool:
+    """Whether the run has ended, so that its curve stays as it is."""
+    return line.state in TERMINAL

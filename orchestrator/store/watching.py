@@ -1,0 +1,176 @@
+"""What a page that stays open asks for again and again: light rows, and only what changed since the last look."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Select, and_, func, select
+
+from hlbgpt_core.points import Split
+from orchestrator.records import ArmRecord, EventRecord
+from orchestrator.runs import State
+from orchestrator.store.base import StoreBase
+from orchestrator.store.curves import CURVE_COLUMNS
+from orchestrator.store.filters import one_of
+from orchestrator.tables import arms, attempts, events, points, runs
+
+_MOST_EVENTS = 20_000
+_LONGEST_ERROR = 300
+
+
+class RunLine(NamedTuple):
+    """A run as a line of a table: no settings (its arm has them), losses as the texts that the database holds.
+
+    What belongs to the newest attempt is None where there was none. A plain tuple: sweeps have thousands.
+    """
+
+    id: int
+    arm_id: int
+    run_num: int
+    seed: int
+    state: str
+    reason: str | None
+    paused: bool
+    priority: int
+    fence: int
+    backoff_until: float | None
+    started_at: float | None
+    ended_at: float | None
+    checkpoint_step: int | None
+    step: int | None
+    fraction: float | None
+    tokens_per_second: float | None
+    memory_bytes: int | None
+    last_train_loss: str | None
+    last_val_loss: str | None
+    error_type: str | None
+    error_message: str | None
+
+
+_LINES: Select[Any] = select(
+    *(runs.c[name] for name in RunLine._fields[:13]),
+    *(attempts.c[name] for name in RunLine._fields[13:20]),
+    func.substr(attempts.c.error_message, 1, _LONGEST_ERROR).label("error_message"),
+).outerjoin(attempts, and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence))
+
+
+class MetricPoint(NamedTuple):
+    """One value of one metric of a run. `x` is None where that axis was not recorded, `y` where the metric was not."""
+
+    run_id: int
+    step: int
+    x: float | None
+    y: float | None
+
+
+class WatchStore(StoreBase):
+    """The store's part for watchers."""
+
+    def newest_event(self) -> int:
+        """The number of the newest event; 0 where there is none."""
+        with self._read() as connection:
+            return int(connection.execute(select(func.max(events.c.id))).scalar() or 0)
+
+    def events_after(self, event_id: int) -> list[EventRecord]:
+        """The events past `event_id`, oldest first; of very many the newest."""
+        query = select(events).where(events.c.id > event_id).order_by(events.c.id.desc()).limit(_MOST_EVENTS)
+        with self._read() as connection:
+            return [EventRecord(**row._asdict()) for row in connection.execute(query)][::-1]
+
+    def arms(self, sweep_id: int) -> list[ArmRecord]:
+        """The arms of a sweep, by number."""
+        query = select(arms).where(arms.c.sweep_id == sweep_id).order_by(arms.c.number)
+        with self._read() as connection:
+            return [
+                ArmRecord(
+                    id=row.id,
+                    number=row.number,
+                    settings=json.loads(row.settings),
+                    num_params=row.num_params,
+                    num_non_embedding_params=row.num_non_embedding_params,
+                )
+                for row in connection.execute(query)
+            ]
+
+    def run_lines(self, sweep_id: int) -> list[RunLine]:
+        """All runs of a sweep, by number."""
+        with self._read() as connection:
+            found = connection.execute(_LINES.where(runs.c.sweep_id == sweep_id).order_by(runs.c.id))
+            return list(map(RunLine._make, found))
+
+    def moving_lines(self, sweep_id: int, run_ids: Sequence[int]) -> list[RunLine]:
+        """The runs of a sweep that are running, and those of `run_ids` besides."""
+        with self._read() as connection:
+            running = and_(runs.c.sweep_id == sweep_id, runs.c.state == State.RUNNING.value)
+            # Two looks: an OR over both would keep the planner from its indexes.
+            found = {row[0]: RunLine._make(row) for row in connection.execute(_LINES.where(running))}
+            if run_ids:
+                named = _LINES.where(one_of(connection, runs.c.id, run_ids), runs.c.sweep_id == sweep_id)
+                found |= {row[0]: RunLine._make(row) for row in connection.execute(named)}
+            return list(found.values())
+
+    def metric_points(
+        self, run_ids: Sequence[int], split: Split, metric: str, axis: str, *, after_step: int = -1
+    ) -> Iterator[MetricPoint]:
+        """The values of one metric over one axis (names of columns; others are users' own), by run and step."""
+        if not run_ids:
+            return
+        own = metric not in CURVE_COLUMNS
+        value = points.c.extra if own else points.c[metric]
+        query = select(points.c.run_id, points.c.step, points.c[axis], value, points.c.nonfinite).where(
+            points.c.split == split.value, points.c.step > after_step
+        )
+        with self._read() as connection:
+            query = query.where(one_of(connection, points.c.run_id, run_ids))
+            for row in connection.execute(query.order_by(points.c.run_id, points.c.step)):
+                yield MetricPoint(row[0], row[1], row[2], _value(metric, row[3], row[4], own=own))
+
+    def last_values(self, sweep_id: int, split: Split, metric: str) -> dict[int, float | None]:
+        """The newest value of a metric by run, of the runs of a sweep that have points of that split."""
+        own = metric not in CURVE_COLUMNS
+        newest = points.alias("newest")
+        last_step = (
+            select(func.max(newest.c.step))
+            .where(newest.c.run_id == runs.c.id, newest.c.split == split.value)
+            .scalar_subquery()
+        )
+        query = (
+            select(runs.c.id, points.c.extra if own else points.c[metric], points.c.nonfinite)
+            .select_from(runs)
+            .join(points, and_(points.c.run_id == runs.c.id, points.c.split == split.value, points.c.step == last_step))
+            .where(runs.c.sweep_id == sweep_id)
+        )
+        with self._read() as connection:
+            return {row[0]: _value(metric, row[1], row[2], own=own) for row in connection.execute(query)}
+
+    def own_metrics(self, run_ids: Sequence[int]) -> list[str]:
+        """The metrics without a column of their own in the newest points of these runs."""
+        names: set[str] = set()
+        with self._read() as connection:
+            for run_id in run_ids:
+                for split in Split:
+                    mine = and_(points.c.run_id == run_id, points.c.split == split.value)
+                    text = connection.execute(
+                        select(points.c.extra).where(mine).order_by(points.c.step.desc()).limit(1)
+                    ).scalar()
+                    names |= set(json.loads(text or "{}"))
+        return sorted(names)
+
+    def runs_with_points(self, sweep_id: int, most: int) -> list[int]:
+        """Some runs of a sweep that were started: the first `most` and the last."""
+        started = select(runs.c.id).where(runs.c.sweep_id == sweep_id, runs.c.fence > 0)
+        with self._read() as connection:
+            first = connection.execute(started.order_by(runs.c.id).limit(most)).scalars().all()
+            last = connection.execute(started.order_by(runs.c.id.desc()).limit(most)).scalars().all()
+        return sorted({*first, *last})
+
+
+def _value(metric: str, stored: Any, nonfinite: str | None, *, own: bool) -> float | None:
+    if own:
+        values: Mapping[str, Any] = json.loads(stored) if stored else {}
+        found = values.get(metric)
+        return None if found is None else float(found)
+    if stored is None and nonfinite:
+        code = json.loads(nonfinite).get(metric)
+        return None if code is None else float(code)
+    return stored  # type: ignore[no-any-return]  # the driver's number

@@ -1,0 +1,314 @@
+"""Every page and what is on it, in a real browser."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from hlbgpt_core.points import Phase
+from orchestrator.records import Lease, Live, RunFilter
+from orchestrator.runs import State
+from tests.browser.conftest import BIG_RUNS, EVIL, OpenTab, Served, Tab, until
+from tests.sample_sweep import sample_points
+
+LIVE_SWEEP = 2
+
+
+def pixels(page: Any, selector: str) -> int:
+    """How many pixels of a canvas are drawn on."""
+    return int(
+        page.locator(selector).first.evaluate(
+            """canvas => {
+                const bytes = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+                let drawn = 0;
+                for (let at = 3; at < bytes.length; at += 4) drawn += bytes[at] > 0;
+                return drawn;
+            }"""
+        )
+    )
+
+
+def query(page: Any) -> str:
+    """The part of the address that keeps the view."""
+    return str(page.evaluate("location.search"))
+
+
+def test_the_overview_lists_sweeps_and_leads_to_them(demo: Served, open_tab: OpenTab) -> None:
+    page = open_tab(demo).visit("/")
+    expect(page.get_by_role("heading", name="Sweeps")).to_be_visible()
+    cards = page.locator(".sweeps li")
+    expect(cards).to_have_count(2)
+    expect(cards.nth(1)).to_contain_text("12 completed")
+    expect(cards.nth(0)).to_contain_text("running")
+    expect(page.locator("#live")).to_have_text("live")
+    expect(page.get_by_role("region", name="Events")).to_contain_text("claim")
+    cards.nth(1).get_by_role("link").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("finished")
+    assert page.evaluate("location.pathname") == "/sweeps/1"
+    page.go_back()
+    expect(page.get_by_role("heading", name="Sweeps")).to_be_visible()
+
+
+def test_the_token_leaves_the_address_and_serves_further_tabs(demo: Served, open_tab: OpenTab) -> None:
+    tab = open_tab(demo)
+    page = tab.visit("/")
+    expect(page.locator(".sweeps")).to_be_visible()
+    assert "token" not in page.url
+    second = page.context.new_page()
+    second.goto(demo.base + "/workers")
+    expect(second.get_by_role("heading", name="Workers")).to_be_visible()
+
+
+def test_without_the_token_the_page_asks_for_the_link(demo: Served, open_tab: OpenTab) -> None:
+    tab = open_tab(demo)
+    tab.expected = ("401",)
+    page = tab.visit("/sweeps/1", token=False)
+    expect(page.get_by_role("heading")).to_have_text("Open the link that was printed")
+    page.get_by_label("Link or token").fill("wrong")
+    page.get_by_role("button", name="Open").click()
+    expect(page.get_by_role("heading")).to_have_text("Open the link that was printed")
+    page.get_by_label("Link or token").fill(f"{demo.base}/#token={demo.token}")
+    page.get_by_role("button", name="Open").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("finished")
+
+
+def test_a_running_sweep_moves_by_itself(demo: Served, open_tab: OpenTab) -> None:
+    page = open_tab(demo).visit(f"/sweeps/{LIVE_SWEEP}?filter=state%3Drunning&metric=train_loss")
+    expect(page.locator("table.runs tbody tr")).to_have_count(2)
+    step = page.locator("table.runs tbody tr").first.locator("td").nth(5)
+    before = int(step.inner_text())
+    value = page.locator(".legend .value").first
+    expect(value).not_to_have_text("")
+    curve = value.inner_text()
+    until(lambda: int(step.inner_text()) > before, "the step grows")
+    until(lambda: value.inner_text() != curve, "the curve grows")
+    expect(page.locator("#live")).to_have_text("live")
+
+
+def test_curves_are_drawn_and_the_view_stands_in_the_address(demo: Served, open_tab: OpenTab) -> None:
+    tab = open_tab(demo)
+    page = tab.visit("/sweeps/1")
+    expect(page.locator(".legend button")).to_have_count(2)
+    assert pixels(page, ".uplot canvas") > 1000
+    page.get_by_role("combobox", name="Metric").select_option("train_loss")
+    page.get_by_role("combobox", name="Over").select_option("tokens")
+    page.get_by_label("log x").check()
+    page.get_by_label("log y").check()
+    page.get_by_label("every seed").check()
+    page.get_by_label("Smoothing").fill("0.6")
+    page.locator(".legend button").first.click()
+    expect(page.locator(".legend button").first).to_have_attribute("aria-pressed", "false")
+    expect(page.locator(".note")).to_contain_text("thin lines single runs")
+    kept = query(page)
+    for part in ("metric=train_loss", "x=tokens", "logx=1", "logy=1", "seeds=1", "smooth=0.6", "hide="):
+        assert part in kept
+    second = open_tab(demo).visit(f"/sweeps/1{kept}")
+    expect(second.get_by_role("combobox", name="Metric")).to_have_value("train_loss")
+    expect(second.get_by_role("combobox", name="Over")).to_have_value("tokens")
+    expect(second.get_by_label("log y")).to_be_checked()
+    expect(second.locator(".legend button").first).to_have_attribute("aria-pressed", "false")
+    assert query(second) == kept
+
+
+@pytest.mark.parametrize("axis", ["steps", "tokens", "epochs", "seconds"])
+def test_every_axis_is_drawn(demo: Served, open_tab: OpenTab, axis: str) -> None:
+    page = open_tab(demo).visit(f"/sweeps/1?x={axis}")
+    expect(page.locator(".legend button")).to_have_count(2)
+    assert pixels(page, ".uplot canvas") > 1000
+
+
+def test_hovering_reads_values_and_alt_click_shows_one_alone(demo: Served, open_tab: OpenTab) -> None:
+    page = open_tab(demo).visit("/sweeps/1")
+    expect(page.locator(".legend button")).to_have_count(2)
+    box = page.locator(".u-over").bounding_box()
+    last = page.locator(".legend .value").first.inner_text()
+    page.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
+    expect(page.locator(".readout")).to_contain_text("steps")
+    assert page.locator(".legend .value").first.inner_text() != last
+    page.locator(".legend button").nth(1).click(modifiers=["Alt"])
+    expect(page.locator(".legend button").nth(0)).to_have_attribute("aria-pressed", "false")
+    expect(page.locator(".legend button").nth(1)).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_drag_zooms_and_escape_shows_all_again(demo: Served, open_tab: OpenTab) -> None:
+    page = open_tab(demo).visit("/sweeps/1")
+    expect(page.locator(".legend button")).to_have_count(2)
+    box = page.locator(".u-over").bounding_box()
+    whole = page.locator(".uplot canvas").first.evaluate("canvas => canvas.toDataURL()")
+    page.mouse.move(box["x"] + 100, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 300, box["y"] + 60)
+    page.mouse.up()
+    page.mouse.move(5, 5)
+    draw = "document.querySelector('.uplot canvas').toDataURL()"
+    until(lambda: page.evaluate(draw) != whole, "the zoom")
+    page.locator(".chart").focus()
+    page.keyboard.press("Escape")
+    until(lambda: page.evaluate(draw) == whole, "all of it again")
+
+
+def test_the_table_sorts_filters_and_says_what_it_did_not_understand(demo: Served, open_tab: OpenTab) -> None:
+    page = open_tab(demo).visit("/sweeps/1")
+    expect(page.locator("table.runs tbody tr")).to_have_count(12)
+    first = page.locator("table.runs tbody tr").first
+    headers = page.locator("table.runs th").all_inner_texts()
+    assert [text.strip(" ▲▼") for text in headers[:4]] == ["", "run", "depth", "seed"]  # what differs stands first
+    page.get_by_role("button", name="val loss").click()
+    ascending = first.locator("td").nth(7).inner_text()
+    page.get_by_role("button", name="val loss").click()
+    assert float(first.locator("td").nth(7).inner_text()) > float(ascending)
+    expect(page.locator('th[aria-sort="descending"]')).to_have_count(1)
+    page.get_by_label("Filter runs").fill("depth=4 seed<3")
+    expect(page.locator("table.runs tbody tr")).to_have_count(2)
+    expect(page.locator(".legend button")).to_have_count(1)  # the curves follow the filter
+    assert "filter=depth" in query(page) and "sort=-val_loss" in query(page)
+    page.get_by_label("Filter runs").fill("dept=4")
+    expect(page.get_by_text("there is no column 'dept'")).to_be_visible()
+
+
+def test_parallel_coordinates_and_final_values(demo: Served, open_tab: OpenTab) -> None:
+    page = open_tab(demo).visit("/sweeps/1?tab=parallel")
+    canvas = page.locator(".parallel canvas")
+    expect(canvas).to_have_attribute("aria-label", "12 runs over depth, val_loss")
+    assert pixels(page, ".parallel canvas") > 1000
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 56, box["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 56, box["y"] + 60)
+    page.mouse.up()
+    expect(page.get_by_text("6 of 12 runs with a val_loss")).to_be_visible()
+    page.get_by_role("tab", name="Final values").click()
+    expect(page.locator("figure canvas")).to_have_attribute("aria-label", "Mean val_loss by depth: 2: 2.483; 4: 2.96")
+    page.get_by_role("combobox", name="Metric").select_option("val_acc")
+    expect(page.locator("figcaption")).to_have_text("val_acc against depth")
+    assert pixels(page, "figure canvas") > 200
+    assert "tab=final" in query(page)
+
+
+def test_the_comparison_has_verdicts(demo: Served, open_tab: OpenTab) -> None:
+    page = open_tab(demo).visit("/sweeps/1?tab=comparison")
+    expect(page.get_by_role("region", name="last val_loss over seeds")).to_contain_text("95 % interval")
+    page.get_by_label("Baseline").select_option("depth 2")
+    expect(page.locator(".verdict")).to_have_text("worse")
+    expect(page.locator(".sentences")).to_contain_text("depth 4 against depth 2: worse")
+    assert "baseline=" in query(page)
+    again = open_tab(demo).visit(f"/sweeps/1{query(page)}")
+    expect(again.locator(".verdict")).to_have_text("worse")
+
+
+def test_a_run_has_curves_of_all_metrics_and_its_whole_story(demo: Served, open_tab: OpenTab) -> None:
+    page = open_tab(demo).visit("/runs/1")
+    expect(page.locator("figure")).to_have_count(10)
+    assert page.locator("figure figcaption").all_inner_texts()[:3] == ["loss", "acc", "pplx"]
+    assert pixels(page, "figure .uplot canvas") > 300
+    expect(page.locator(".command pre")).to_contain_text("hlbq submit --depth 2 --width 128")
+    expect(page.get_by_role("region", name="Attempts")).to_contain_text("finished")
+    expect(page.get_by_role("region", name="Events")).to_contain_text("claim")
+    expect(page.locator(".settings").first).to_contain_text("pystdlib")
+    expect(page.get_by_text("the log is not on this machine")).to_be_visible()
+    page.get_by_role("combobox", name="Over").select_option("tokens")
+    page.get_by_label("log y").check()
+    assert query(page) == "?x=tokens&logy=1"
+    page.get_by_role("link", name="finished").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("finished")
+
+
+def test_a_running_run_moves_by_itself(demo: Served, open_tab: OpenTab) -> None:
+    with demo.store() as store:
+        running = until(lambda: store.running(RunFilter()), "a run is running")[0].id
+    page = open_tab(demo).visit(f"/runs/{running}")
+    step = page.locator(".facts div").filter(has=page.locator("dt", has_text="step")).locator("dd")
+    before = step.inner_text()
+    until(lambda: step.inner_text() != before, "the step grows")
+    value = page.locator('[data-metric="loss"] .legend .value').first
+    expect(value).not_to_have_text("")
+    shown = value.inner_text()
+    until(lambda: value.inner_text() != shown, "the curve grows")
+
+
+def test_workers_live_and_past(demo: Served, open_tab: OpenTab) -> None:
+    page = open_tab(demo).visit("/workers")
+    live = page.get_by_role("region", name="Live workers")
+    expect(live.locator("tbody tr")).to_have_count(2)
+    expect(page.get_by_role("region", name="Ended workers")).to_contain_text("the queue is empty")
+    live.get_by_role("link").first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Run")
+
+
+def test_an_empty_database_says_what_to_type(empty: Served, open_tab: OpenTab) -> None:
+    tab = open_tab(empty)
+    tab.expected = ("404",)
+    expect(tab.visit("/").get_by_text("hlbq submit")).to_be_visible()
+    expect(tab.visit("/workers").get_by_text("hlbq worker")).to_be_visible()
+    expect(tab.visit("/sweeps/1").get_by_text("there is no sweep 1")).to_be_visible()
+    expect(tab.visit("/runs/1").get_by_text("there is no run 1")).to_be_visible()
+    expect(tab.visit("/nothing").get_by_text("Not Found")).to_be_visible()
+
+
+def test_ten_thousand_runs_are_usable(big: Served, open_tab: OpenTab) -> None:
+    page = open_tab(big).visit("/sweeps/1")
+    expect(page.locator("table.runs tbody tr")).to_have_count(50)
+    expect(page.get_by_text(f"10 arms, {BIG_RUNS:,} runs")).to_be_visible()
+    expect(page.get_by_text("page 1 of 200")).to_be_visible()
+    expect(page.locator(".legend button")).to_have_count(10)
+    until(lambda: "Reading" not in page.locator(".note").inner_text(), "all curves are read")
+    expect(page.locator(".legend .value").first).to_contain_text("n 1000")
+    expect(page.locator(".note")).to_contain_text("95 % interval of the mean")
+    page.get_by_role("button", name="Last page").click()
+    expect(page.get_by_text("page 200 of 200")).to_be_visible()
+    assert "page=200" in query(page)
+    page.get_by_label("every seed").check()
+    expect(page.locator(".note")).to_contain_text("150 of 10,000 runs are drawn")
+    page.get_by_label("Filter runs").fill("depth=4 width=192 seed>=1090")
+    expect(page.get_by_text("10 of 10,000 runs")).to_be_visible()
+    page.get_by_role("tab", name="Parallel coordinates").click()
+    expect(page.locator(".parallel canvas")).to_have_attribute("aria-label", "10 runs over depth, width, val_loss")
+    page.get_by_role("tab", name="Final values").click()
+    expect(page.locator("figure")).to_have_count(2)
+
+
+def test_failed_runs_show_their_errors(strange: Served, open_tab: OpenTab) -> None:
+    page = open_tab(strange).visit("/sweeps/1?filter=state%3Dfailed")
+    expect(page.locator("table.runs tbody tr")).to_have_count(3)
+    expect(page.locator("table.runs tbody")).to_contain_text("failed (oom)")
+    expect(page.locator("table.runs tbody")).to_contain_text("failed (diverged)")
+    page.get_by_role("link", name="3", exact=True).click()
+    expect(page.locator(".error-box")).to_contain_text(f"Boom: {EVIL}")
+    expect(page.locator(".error-box pre")).to_contain_text("Traceback")
+    expect(page.locator(".log")).to_contain_text(f"the trainer said {EVIL}")
+
+
+def test_names_are_text_wherever_they_stand(strange: Served, open_tab: OpenTab) -> None:
+    tab = open_tab(strange)
+    for path in ("/", "/sweeps/1", "/runs/2", "/workers"):
+        page = tab.visit(path)
+        expect(page.get_by_text(EVIL).first).to_be_attached()
+        assert page.locator("main img, main b, main script").count() == 0
+    expect(tab.visit("/sweeps/1").get_by_role("heading", level=1)).to_have_text(EVIL)
+    assert EVIL in tab.page.title()
+    page = tab.visit("/runs/2")
+    expect(page.locator("figcaption", has_text=EVIL)).to_be_visible()  # a metric of one's own
+    expect(page.get_by_text("Values that are nan or infinite are not drawn")).to_be_visible()
+
+
+def test_a_look_comes_within_two_seconds(strange: Served, open_tab: OpenTab) -> None:
+    page = open_tab(strange).visit("/runs/4")
+    expect(page.locator(".facts")).to_contain_text("running")
+    expect(page.locator("#live")).to_have_text("live")
+    with strange.store() as store:
+        live = Live(phase=Phase.TRAIN, step=777, fraction=0.5, tokens_per_second=10.0, tokens_seen=10)
+        store.flush(Lease(run_id=4, fence=1), points=sample_points(5), live=live)
+    page.locator(".facts", has_text="777").wait_for(timeout=2_000)
+
+
+def test_the_page_of_a_read_only_dashboard_has_no_controls(demo: Served, open_tab: OpenTab) -> None:
+    from tests.browser.conftest import serving
+
+    with serving(demo.db, "--read_only") as served:
+        tab = Tab(page=open_tab(served).page, served=served)
+        for path in ("/sweeps/1", "/runs/1"):
+            page = tab.visit(path)
+            expect(page.get_by_text("Read-only")).to_be_visible()
+            expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    with demo.store() as store:
+        assert store.counts(RunFilter())[State.CANCELLED] == 0

@@ -1,0 +1,236 @@
+"""The dashboard's server: what its addresses answer, over SQLite and PostgreSQL."""
+
+import math
+import os
+import re
+import socket
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hlbgpt_core.points import Split
+from orchestrator.dashboard.app import STATIC
+from orchestrator.dashboard.log_tail import MOST_BYTES, read_log_tail
+from orchestrator.runs import Reason
+from orchestrator.store import Store, open_store
+from orchestrator.store.engine import OpenMode
+from tests.command_line import hlbq_in
+from tests.dashboard_client import ARMS, Client, client, plain
+from tests.sample_sweep import register, sample_point, sample_points, submit_sweep, work
+
+__all__ = ["client", "plain"]  # fixtures
+EVIL = "<script>alert('x')</script>\"'& 🦊"
+
+
+def test_pages_come_without_a_token_and_hold_nothing_but_themselves(plain: tuple[Client, Store]) -> None:
+    client, _ = plain
+    for path in ("/", "/sweeps/1", "/runs/3", "/workers"):
+        answer = client.http.get(path)
+        assert answer.status_code == 200 and "text/html" in answer.headers["content-type"]
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["x-frame-options"] == "DENY" and answer.headers["referrer-policy"] == "no-referrer"
+    assert client.http.get("/nowhere").status_code == 404
+    page = answer.text
+    assert not re.search(r"(?:src|href)=\"(?!/)", page.replace('href="#main"', ""))  # nothing from elsewhere
+    assert not re.search(r"<script(?![^>]*src=)|<style|\sstyle=|\son\w+=", page)  # nothing inline
+    for linked in re.findall(r"(?:src|href)=\"(/static/[^\"]+)\"", page):
+        assert client.http.get(linked).status_code == 200, linked
+
+
+def test_every_module_of_the_page_is_linked_and_sets_text_as_text() -> None:
+    page = (STATIC / "index.html").read_text()
+    for path in (STATIC / "js").glob("*.js"):
+        assert f"/static/js/{path.name}" in page, path
+        words = path.read_text(encoding="utf-8")
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", words), path
+        assert "http://" not in words and "https://" not in words, path
+
+
+def test_data_needs_the_token_the_host_and_the_origin(plain: tuple[Client, Store]) -> None:
+    client, _ = plain
+    headers = client.headers
+    assert client.http.get("/api/overview").status_code == 401
+    assert client.http.get("/api/overview", headers={**headers, "host": "evil.example"}).status_code == 421
+    assert client.http.get("/api/overview", headers={**headers, "origin": "http://evil.example"}).status_code == 403
+    assert client.http.get("/static/js/app.js", headers={"host": "evil.example"}).status_code == 421
+    assert client.http.post("/api/control", headers=headers, json={}).status_code == 403
+    assert client.http.get("/api/control", headers=headers).status_code == 405
+    assert client.http.get("/static/../app.py").status_code == 404
+    assert client.http.get("/static/%2e%2e/app.py").status_code == 404
+
+
+def test_an_empty_database_has_an_overview_and_no_sweep(client: Client) -> None:
+    assert client.get("overview")["sweeps"] == []
+    assert client.get("workers") == {"live": [], "past": [], "past_left_out": 0}
+    assert "no sweep 1" in client.get("sweeps/1", status=404)["error"]
+    assert "no run 1" in client.get("runs/1", status=404)["error"]
+
+
+def test_names_come_as_they_are(client: Client, store: Store) -> None:
+    submit_sweep(store, ARMS, seeds=[1], name=EVIL)
+    work(store, register(store, hostname=EVIL), [], reason=Reason.OOM, error_type=EVIL, error_message=EVIL)
+    assert client.get("overview")["sweeps"][0]["name"] == EVIL
+    assert client.get("sweeps/1")["sweep"]["name"] == EVIL
+    assert client.rows()[1]["error"] == f"{EVIL}: {EVIL}"
+    assert client.get("runs/1")["attempts"][0]["error"] == EVIL
+    assert client.get("workers")["live"][0]["hostname"] == EVIL
+
+
+def test_a_sweep_tells_its_runs_and_what_sets_its_arms_apart(client: Client, store: Store) -> None:
+    submit_sweep(store, ARMS, seeds=[100, 101], name="demo")
+    worker = register(store)
+    work(store, worker, sample_points(6))
+    work(store, worker, sample_points(4), reason=Reason.DIVERGED, error_message="nan")
+    work(store, worker, [sample_point(Split.VAL, 1, loss=math.nan)], reason=None)
+    whole = client.get("sweeps/1")
+    assert whole["settings"] == ["depth", "num_heads"] and len(whole["arms"]) == 4
+    assert whole["arms"][3]["label"] == "depth 4, num_heads 2" and whole["arms"][3]["values"] == [4, 2]
+    assert whole["common"]["width"] == "128" and "depth" not in whole["common"]
+    assert whole["counts"] == {"pending": 5, "running": 1, "completed": 1, "failed": 1, "cancelled": 0}
+    rows = client.rows()
+    assert (rows[1]["state"], rows[1]["fraction"], rows[1]["val_loss"]) == ("completed", 1.0, sample_points(6)[-1].loss)
+    assert (rows[2]["state"], rows[2]["reason"], rows[2]["error"]) == ("failed", "diverged", "nan")
+    assert rows[3]["val_loss"] == "nan" and rows[3]["tokens_per_second"] == 1234.0
+    assert rows[8]["state"] == "pending" and rows[8]["step"] == 0
+
+
+def test_curves_are_means_over_seeds_and_follow_running_runs(client: Client, store: Store) -> None:
+    submit_sweep(store, ARMS[:1], seeds=[100, 101])
+    worker = register(store)
+    work(store, worker, sample_points(8, start=5.0))
+    claim = work(store, worker, sample_points(4, start=6.0), reason=None)
+    client.rows()
+    answer = client.get("sweeps/1/curves?metric=val_loss&x=steps")
+    (curve,) = answer["curves"]
+    assert (answer["left"], answer["started"], curve["seeds"]) == (0, 2, 2)
+    assert curve["x"] == [10, 30, 50, 70] and curve["runs"] == [2, 2, 1, 1]
+    first, second = ([p.loss for p in sample_points(8, start=s) if p.split is Split.VAL] for s in (5.0, 6.0))
+    assert curve["mean"][0] == pytest.approx((first[0] + second[0]) / 2, rel=1e-5)
+    assert curve["low"][0] == pytest.approx(first[0], rel=1e-5) and curve["low"][3] is None
+    since = answer["version"]
+    assert client.get(f"sweeps/1/curves?metric=val_loss&x=steps&since={since}")["curves"] == []
+    store.flush(claim.lease, points=sample_points(8, start=6.0))
+    (curve,) = client.get(f"sweeps/1/curves?metric=val_loss&x=steps&since={since}")["curves"]
+    assert curve["runs"] == [2, 2, 2, 2]
+    seconds = client.get("sweeps/1/curves?metric=train_loss&x=seconds")["curves"][0]
+    assert seconds["x"][:2] == [0.25, 2.5]
+
+
+def test_single_seeds_are_thinned_and_say_so(client: Client, store: Store) -> None:
+    submit_sweep(store, ARMS[:2], seeds=[100])
+    worker = register(store)
+    many = [sample_point(Split.TRAIN, step, loss=5 / step) for step in range(1, 1001)]
+    work(store, worker, [*many, sample_point(Split.TRAIN, 1001, loss=math.nan)], reason=Reason.DIVERGED)
+    work(store, worker, sample_points(4))
+    answer = client.get("sweeps/1/seeds?metric=train_loss")
+    first, second = answer["curves"]
+    assert (first["places"], first["diverged"]) == (1000, True) and 100 < len(first["x"]) <= 300
+    assert first["x"][0] == 1 and first["x"][-1] == 1000
+    assert (second["places"], second["diverged"]) == (4, False)
+    assert client.get(f"sweeps/1/seeds?metric=train_loss&arms={second['arm']}")["curves"] == [second]
+
+
+def test_own_metrics_are_offered_drawn_and_have_newest_values(client: Client, store: Store) -> None:
+    submit_sweep(store, ARMS[:1], seeds=[100, 101])
+    worker = register(store)
+    points = [sample_point(Split.VAL, step, loss=1.0, extra={"top5": step / 10}) for step in (1, 2, 3)]
+    work(store, worker, points)
+    work(store, worker, [sample_point(Split.VAL, 1, loss=1.0, extra={"top5": math.inf})])
+    assert "val_top5" in client.get("sweeps/1")["metrics"]
+    assert client.get("sweeps/1/curves?metric=val_top5")["curves"][0]["mean"] == [0.1, 0.2, 0.3]
+    assert client.get("sweeps/1/finals?metric=val_top5")["values"] == [[1, 0.3], [2, "inf"]]
+    assert client.get("sweeps/1/finals?metric=val_acc")["values"] == [[1, 0.3], [2, 0.3]]
+    assert client.get("runs/1/curves")["metrics"]["top5"]["val"]["y"] == [0.1, 0.2, 0.3]
+
+
+def test_a_run_has_all_its_metrics_its_story_and_its_command(client: Client, store: Store) -> None:
+    submit_sweep(store, ARMS, seeds=[100], name="demo")
+    worker = register(store)
+    ending = {"error_type": "Boom", "error_message": "it broke", "error_traceback": "Traceback ..."}
+    work(store, worker, sample_points(4), reason=Reason.DIVERGED, **ending)
+    run = client.get("runs/1")
+    assert (run["state"], run["reason"], run["sweep_name"]) == ("failed", "diverged", "demo")
+    assert run["changed"]["width"] == "128" and "width" not in run["settings"]
+    assert run["facts"]["device"] == "cpu" and run["repeat"].startswith("hlbq submit --depth 2")
+    assert run["attempts"][0]["traceback"] == "Traceback ..." and run["attempts"][0]["error"] == "it broke"
+    assert [event["action"] for event in run["events"]] == ["fail", "claim"]
+    metrics = client.get("runs/1/curves?x=tokens")["metrics"]
+    assert metrics["loss"]["train"]["x"] == [1000, 10000, 20000, 30000]
+    assert set(metrics["loss"]) == {"train", "val"} and set(metrics["lr"]) == {"train"}
+    assert client.get("runs/1/curves?x=parsecs", status=400)["hint"].startswith("There are steps")
+
+
+def test_workers_live_and_past(client: Client, store: Store) -> None:
+    submit_sweep(store, ARMS)
+    live, past = register(store, device="cuda:0"), register(store, device="cuda:1")
+    claim = store.claim(live)
+    assert claim is not None
+    store.end_worker(past, "the queue is empty")
+    found = client.get("workers")
+    assert [(one["id"], one["run"], one["silent"]) for one in found["live"]] == [(live, claim.run.id, True)]
+    assert [(one["id"], one["why"]) for one in found["past"]] == [(past, "the queue is empty")]
+
+
+def test_the_comparison_is_that_of_the_command(client: Client, store: Store) -> None:
+    submit_sweep(store, ARMS, seeds=[1, 2, 3])
+    worker = register(store)
+    for number in range(12):
+        work(store, worker, sample_points(12, start=5 + (number % 4) / 10 + number / 1000))
+    found = client.get("sweeps/1/comparison?metric=val_loss&baseline=depth%3D2")
+    assert [table["headers"][-1] for table in found["tables"]] == ["95 % interval", "verdict"]
+    assert any("depth 4, num_heads 1 against depth 2, num_heads 1" in text for text in found["sentences"])
+    assert store.looks(1) == []  # the page only reads
+    assert "no run has that" in client.get("sweeps/1/comparison?baseline=depth%3D9", status=400)["error"]
+
+
+@pytest.mark.parametrize("path", ["curves?metric=val_los", "curves?x=miles", "curves?since=x", "finals?metric=nothing"])
+def test_wrong_questions_are_answered_in_words(plain: tuple[Client, Store], path: str) -> None:
+    client, _ = plain
+    assert client.get(f"sweeps/1/{path}", status=400)["error"]
+
+
+def test_the_log_is_its_end_and_never_leaves_the_folder(tmp_path: Path, store: Store) -> None:
+    submit_sweep(store, ARMS)
+    claim = work(store, register(store), [])
+    (attempt,) = store.attempts(claim.run.id)
+    state = tmp_path / "state"
+    log = state / attempt.log_path
+    assert read_log_tail(None, str(state), attempt).problem.startswith("the log is not on this machine")
+    log.parent.mkdir(parents=True)
+    log.write_text("first\n" + "line\n" * (MOST_BYTES // 5) + "last\n")
+    tail = read_log_tail(None, str(state), attempt)
+    assert tail.text.endswith("last\n") and tail.text.startswith("line") and tail.left_out > 0
+    (tmp_path / "secret").write_text("secret")
+    for evil in ("../secret", str(tmp_path / "secret"), "", "logs/../../secret"):
+        assert "no log within" in read_log_tail(None, str(state), replace(attempt, log_path=evil)).problem
+    (state / "link").symlink_to(tmp_path / "secret")
+    assert "no log within" in read_log_tail(None, str(state), replace(attempt, log_path="link")).problem
+    assert "--state_dir" in read_log_tail(None, None, attempt).problem
+
+
+def test_without_the_extra_one_line_names_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in [name for name in sys.modules if name.startswith(("starlette", "orchestrator.dashboard"))]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    done = hlbq_in(tmp_path, monkeypatch, capsys)("dashboard")
+    assert done.code == 2 and done.out == ""
+    assert done.err.count("\n") == 1 and "pip install 'hlbq[dashboard]'" in done.err
+
+
+def test_a_missing_database_and_a_taken_port_are_told_before_serving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hlbq = hlbq_in(tmp_path, monkeypatch, capsys)
+    missing = hlbq("dashboard --db nowhere.db")
+    assert missing.code == 2 and "nowhere.db" in missing.err and not os.path.exists("nowhere.db")  # noqa: PTH110
+    with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.CREATE):
+        pass
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        refused = hlbq(f"dashboard --db hlbq.db --port {taken.getsockname()[1]}")
+    assert refused.code == 2 and "--port" in refused.err and "#token" not in refused.out

@@ -1,0 +1,217 @@
+"""The dashboard's pages live: what a look tells, streams, changes from a page, a database that goes away."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from hlbgpt_core.points import SavedCheckpoint
+from orchestrator.dashboard import feed as feed_module
+from orchestrator.dashboard.database import Database
+from orchestrator.dashboard.feed import Feed, Subscriber
+from orchestrator.dashboard.security import Access
+from orchestrator.records import NewArm, NewRun, RunFilter
+from orchestrator.runs import Reason, State
+from orchestrator.store import Store, open_store
+from orchestrator.store.engine import OpenMode
+from tests.dashboard_client import ARMS, HOST, TOKEN, Client, client, dashboard_at, plain
+from tests.sample_sweep import register, sample_points, submit_sweep, work
+
+__all__ = ["client", "plain"]  # fixtures
+
+
+def changes(found: dict[str, bytes], topic: str = "sweep/1") -> Any:
+    """The data of a topic's message."""
+    name, data = found[topic].decode().strip().split("\n")
+    return name.removeprefix("event: "), json.loads(data.removeprefix("data: "))
+
+
+def test_a_look_tells_only_what_changed(client: Client, store: Store, clock: Any) -> None:
+    submit_sweep(store, ARMS, seeds=[100, 101])
+    first = client.get("sweeps/1")
+    assert client.feed.look({"sweep/1"}) == {}
+    worker = register(store)
+    claim = work(store, worker, sample_points(2), reason=None)
+    name, told = changes(client.feed.look({"sweep/1"}))
+    assert name == "changes" and [row[0] for row in told["rows"]] == [claim.run.id]
+    assert told["version"] > first["version"] and told["epoch"] == first["epoch"]
+    assert told["counts"]["running"] == 1
+    store.flush(claim.lease, points=sample_points(4))
+    assert [row[0] for row in changes(client.feed.look({"sweep/1"}))[1]["rows"]] == [claim.run.id]
+    store.cancel(RunFilter(run_ids=(5, 6)), "ada")
+    store.end_worker(worker, "asked to stop")  # its run is lost, and waits again
+    rows = {row[0]: row[4] for row in changes(client.feed.look({"sweep/1"}))[1]["rows"]}
+    assert rows == {claim.run.id: "pending", 5: "cancelled", 6: "cancelled"}
+    assert client.feed.look({"sweep/1"}) == {}
+
+
+def test_an_extended_sweep_is_read_anew(client: Client, store: Store) -> None:
+    sweep = submit_sweep(store, ARMS[:2], seeds=[100])
+    client.get("sweeps/1")
+    arms = [
+        NewArm(
+            key=f"other {number}",
+            settings={**arm.settings, "depth": 16},
+            num_params=1,
+            num_non_embedding_params=1,
+        )
+        for number, arm in enumerate(store.arms(sweep.id)[:1])
+    ]
+    store.extend(sweep.id, arms=arms, runs=[NewRun(arm=0, run_num=1, seed=100)])
+    assert changes(client.feed.look({"sweep/1"}))[0] == "reload"
+    assert len(client.rows()) == 3 and len(client.get("sweeps/1")["arms"]) == 3
+
+
+def test_curves_of_a_retried_run_are_read_anew(client: Client, store: Store) -> None:
+    submit_sweep(store, ARMS[:1], seeds=[100, 101])
+    worker = register(store)
+    work(store, worker, sample_points(8))
+    failed = work(store, worker, sample_points(8, start=9.0), reason=Reason.DIVERGED)
+    client.rows()
+    assert client.get("sweeps/1/curves")["curves"][0]["runs"] == [2] * 4
+    store.retry(RunFilter(run_ids=(failed.run.id,)), "ada")  # without a checkpoint all its points go
+    client.rows()
+    assert client.get("sweeps/1/curves")["curves"][0]["runs"] == [1] * 4
+
+
+def test_a_rewound_run_loses_what_it_had(client: Client, store: Store) -> None:
+    submit_sweep(store, ARMS[:1], seeds=[100])
+    worker = register(store)
+    claim = work(store, worker, sample_points(4), reason=None)
+    store.commit_checkpoint(claim.lease, SavedCheckpoint(path="c", sha256="0", step=30))
+    client.rows()
+    assert client.get("sweeps/1/curves")["curves"][0]["x"] == [10, 30]
+    store.rewind(claim.lease, SavedCheckpoint(path="b", sha256="0", step=10))
+    client.rows()
+    assert client.get("sweeps/1/curves")["curves"][0]["x"] == [10]
+
+
+@pytest.mark.parametrize("action", ["cancel", "pause", "priority"])
+def test_controls_change_what_the_commands_change(client: Client, store: Store, action: str) -> None:
+    submit_sweep(store, ARMS, seeds=[100])
+    work(store, register(store), sample_points(2))
+    asked = {"action": action, "sweeps": [1], "priority": 7}
+    assert client.post("control/count", asked) == {"count": 3}
+    assert client.post("control", asked) == {"changed": 3}
+    runs = list(store.runs(RunFilter(run_ids=(2, 3, 4))))
+    expected = {"cancel": State.CANCELLED, "pause": True, "priority": 7}
+    found = {"cancel": runs[0].state, "pause": runs[0].paused, "priority": runs[0].priority}
+    assert found[action] == expected[action]
+    event = store.events(run_id=2, limit=1)[0]
+    assert (event.action, event.actor) == (action, "ada")
+    assert [event.action for event in store.events(run_id=1, limit=1)] == ["finish"]  # what is over stays as it is
+
+
+def test_retry_and_unpause_of_named_runs(client: Client, store: Store) -> None:
+    submit_sweep(store, ARMS, seeds=[100])
+    client.post("control", {"action": "pause", "runs": [1, 2]})
+    client.post("control", {"action": "unpause", "runs": [2]})
+    client.post("control", {"action": "cancel", "runs": [3, 4]})
+    assert client.post("control", {"action": "retry", "runs": [4]}) == {"changed": 1}
+    runs = {run.id: (run.state.value, run.paused) for run in store.runs(RunFilter())}
+    assert runs == {1: ("pending", True), 2: ("pending", False), 3: ("cancelled", False), 4: ("pending", False)}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"action": "drop", "runs": [1]},
+        {"action": "cancel"},
+        {"action": "cancel", "runs": "1"},
+        {"action": "cancel", "runs": [True]},
+        {"action": "cancel", "runs": [2**63]},
+        {"action": "priority", "runs": [1], "priority": 1e9},
+        [],
+    ],
+)
+def test_a_change_that_can_not_be_read_changes_nothing(plain: tuple[Client, Store], asked: Any) -> None:
+    client, store = plain
+    client.post("control", asked, status=400)
+    assert [event.action for event in store.events()] == ["submit"]
+
+
+def test_a_change_must_be_json_and_short(plain: tuple[Client, Store]) -> None:
+    client, _ = plain
+    headers = {**client.headers, "origin": f"http://{HOST}"}
+    form = client.http.post("/api/control", headers=headers, data={"action": "cancel"})
+    assert form.status_code == 415
+    headers["content-type"] = "application/json"
+    assert client.http.post("/api/control", headers=headers, content=b"{").status_code == 400
+    assert client.http.post("/api/control", headers=headers, content=b" " * 2_000_000).status_code == 413
+
+
+def test_read_only_changes_nothing(store: Store, location: str) -> None:
+    submit_sweep(store, ARMS)
+    dashboard, database = dashboard_at(location, read_only=True)
+    with TestClient(dashboard.app(Access(token=TOKEN)), base_url=f"http://{HOST}") as http:
+        client = Client(http, dashboard.feed)
+        assert client.get("about")["read_only"] is True
+        assert "--read_only" in client.post("control", {"action": "cancel", "sweeps": [1]}, status=403)["error"]
+    database.close()
+    assert store.counts(RunFilter())[State.CANCELLED] == 0
+
+
+async def _first_messages(feed: Feed, topic: str, count: int, between: Any) -> list[str]:
+    looking = asyncio.create_task(feed.run())
+    found: list[str] = []
+    async for message in feed.stream(topic, "", 0):
+        found.append(message.decode())
+        if len(found) == count:
+            break
+        between(len(found))
+    looking.cancel()
+    return found
+
+
+def test_a_stream_says_hello_then_what_changed_and_how_the_database_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "LOOK_EVERY_SECONDS", 0.02)
+    path = tmp_path / "hlbq.db"
+    with open_store(str(path), mode=OpenMode.CREATE) as store:
+        submit_sweep(store, ARMS)
+    database = Database(str(path))
+
+    def between(count: int) -> None:
+        if count == 2:
+            path.rename(tmp_path / "away.db")
+        if count == 3:
+            (tmp_path / "away.db").rename(path)
+
+    found = asyncio.run(_first_messages(Feed(database), "overview", 4, between))
+    names = [message.split("\n")[0] for message in found]
+    assert names[:2] == ["event: hello", "event: overview"]
+    assert names[2] == "event: trouble" and "is gone" in found[2]
+    assert names[3] in ("event: trouble", "event: reload")  # a look may fall between the two renames
+    database.close()
+
+
+def test_a_database_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
+    path, other = tmp_path / "hlbq.db", tmp_path / "other.db"
+    for place, name in ((path, "first"), (other, "second")):
+        with open_store(str(place), mode=OpenMode.CREATE) as store:
+            submit_sweep(store, ARMS, name=name)
+    dashboard, database = dashboard_at(str(path))
+    with TestClient(dashboard.app(Access(token=TOKEN)), base_url=f"http://{HOST}") as http:
+        client = Client(http, dashboard.feed)
+        assert client.get("sweeps/1")["sweep"]["name"] == "first"
+        path.unlink()
+        assert "is gone" in client.get("sweeps/1", status=503)["error"]
+        assert "is gone" in client.post("control", {"action": "cancel", "sweeps": [1]}, status=503)["error"]
+        other.rename(path)
+        assert client.get("sweeps/1")["sweep"]["name"] == "second"
+    database.close()
+
+
+def test_a_page_that_does_not_keep_up_is_told_to_read_anew() -> None:
+    async def flood() -> list[bytes | None]:
+        slow = Subscriber(topic="overview")
+        for _ in range(200):
+            slow.tell(b"news")
+        return [slow.messages.get_nowait() for _ in range(slow.messages.qsize())]
+
+    messages = asyncio.run(flood())
+    assert len(messages) <= 50 and any(message and b"reload" in message for message in messages)
