@@ -13,10 +13,10 @@ _FOLLOWS = "model_scale"
 
 def repeat_command(settings: Mapping[str, Any], seed: int) -> str:
     """A line for a shell that submits an arm (its resolved settings) with one seed: the same arm key, one run."""
-    options = {**_given(Settings.from_dict(settings)), "seed": seed, "num_runs": 1}
+    typed = {name: value_text(value) for name, value in _given(Settings.from_dict(settings)).items()}
     words = ["hlbq", "submit"]
-    for name, value in options.items():
-        text = value_text(value)
+    # Options that are no settings take no 1e6.
+    for name, text in {**typed, "seed": str(seed), "num_runs": "1"}.items():
         # A text that starts with a dash would be read as an option.
         words += [f"--{name}={text}"] if text.startswith("-") else [f"--{name}", text]
     return shlex.join(words)
