@@ -50,7 +50,8 @@ class CompileMode(StrEnum):
 class CompiledCode:
     """What this process has compiled, from run to run, and what the machine knows of its cost.
 
-    `folder` keeps the compiled code and the costs; `backend` is torch.compile's.
+    `folder` keeps the costs, and the compiled code too where `share_compiled_code` named it; `backend` is that of
+    torch.compile.
     """
 
     def __init__(self, folder: Path, *, backend: str = "inductor") -> None:
@@ -58,9 +59,6 @@ class CompiledCode:
         self._backend = backend
         self._here: set[str] = set()
         self._costs = folder / "compile_seconds.json"
-        # Read by torch when it compiles for the first time.
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
-        os.environ.setdefault("TORCHINDUCTOR_AUTOGRAD_CACHE", "1")
 
     @functools.cached_property
     def compiled_call(self) -> Callable[..., Tensor]:
@@ -84,6 +82,8 @@ class CompiledCode:
 
     def add(self, key: str, seconds: float) -> None:
         """Note that this process has it now, and what it cost. A folder that cannot be written is no harm."""
+        if key in self._here:
+            return  # it cost nothing this time, which tells the next process nothing
         self._here.add(key)
         costs = self._read()
         costs[key] = {**costs.get(key, {}), "cached" if key in costs else "cold": round(seconds, 3)}
@@ -101,6 +101,12 @@ class CompiledCode:
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
+
+
+def share_compiled_code(folder: Path) -> None:
+    """Have torch keep compiled code in `folder`, from where other processes take it. Call it before torch compiles."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    os.environ.setdefault("TORCHINDUCTOR_AUTOGRAD_CACHE", "1")
 
 
 class BlockCompiler:

@@ -127,6 +127,20 @@ def reproducible(device: torch.device, *, deterministic: bool) -> Iterator[None]
         torch.use_deterministic_algorithms(before)
 
 
+@contextlib.contextmanager
+def fused_attention(device: torch.device) -> Iterator[None]:
+    """On a GPU: flash attention, or the kernels after it where it does not take the numbers, such as float32.
+
+    Left to itself torch may take cuDNN's kernels first, which plan anew for every shape within training time.
+    """
+    if device.type == "cpu":
+        yield
+        return
+    backends = torch.nn.attention.SDPBackend
+    with torch.nn.attention.sdpa_kernel([backends.FLASH_ATTENTION, backends.EFFICIENT_ATTENTION, backends.MATH]):
+        yield
+
+
 def _processor_name() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():

@@ -11,7 +11,7 @@ from torch import Tensor
 def on_device(batch: NDArray[np.int64] | Tensor, device: torch.device) -> Tensor:
     """The batch on `device`; the copy to a GPU goes on while the caller does something else."""
     tokens = torch.from_numpy(batch) if isinstance(batch, np.ndarray) else batch
-    if device.type == "cpu" or tokens.device == device:
+    if tokens.device.type == device.type:
         return tokens
     return tokens.pin_memory().to(device, non_blocking=True)
 

@@ -6,7 +6,7 @@ exist as a whole, and each is written and read a few times instead of a dozen.
 """
 
 import functools
-import importlib.util
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -43,11 +43,12 @@ class OutputLoss(torch.autograd.Function):
                 correct += (logits.argmax(dim=-1) == targets[rows]).sum()
             total += losses_and_gradient(logits, targets[rows]).sum()
             torch.mm(logits, weight, out=states_gradient[rows])
-            if weight_gradient is None:
-                weight_gradient = logits.t() @ states[rows]
-            else:
-                weight_gradient.addmm_(logits.t(), states[rows])
-        ctx.save_for_backward(states_gradient, weight_gradient)
+            part = logits.t() @ states[rows]
+            # Several parts are added up in float32: bfloat16 would lose bits at each.
+            weight_gradient = part if weight_gradient is None else weight_gradient.to(total.dtype).add_(part)
+            del logits  # before the next ones are made
+        assert weight_gradient is not None  # there is at least one token
+        ctx.save_for_backward(states_gradient, weight_gradient.to(weight.dtype))
         return total / len(targets)
 
     @staticmethod
@@ -104,7 +105,7 @@ def losses_and_gradient(logits: Tensor, targets: Tensor) -> Tensor:
 
 def kernel_for(states: Tensor) -> LossesAndGradient:
     """The quickest way on the device of `states`: one kernel of our own on a GPU that Triton knows."""
-    if states.device.type == "cuda" and states.dtype != torch.float64 and triton_is_there():
+    if states.device.type == "cuda" and states.dtype != torch.float64 and triton_works(states.device):
         from hlbgpt_core.output_loss_kernel import losses_and_gradient_by_triton
 
         return losses_and_gradient_by_triton
@@ -112,9 +113,18 @@ def kernel_for(states: Tensor) -> LossesAndGradient:
 
 
 @functools.cache
-def triton_is_there() -> bool:
-    """Whether Triton is installed: torch brings it along where it was built for CUDA on Linux."""
-    return importlib.util.find_spec("triton") is not None
+def triton_works(device: torch.device) -> bool:
+    """Whether Triton is installed and can build a kernel: for that it wants a C compiler and Python's headers."""
+    try:
+        from hlbgpt_core.output_loss_kernel import losses_and_gradient_by_triton
+
+        losses_and_gradient_by_triton(torch.zeros(1, 8, device=device), torch.zeros(1, dtype=torch.long, device=device))
+    # Whatever stands in its way, the loss can be taken without.
+    except Exception as error:
+        reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
+        print(f"warning: no Triton kernels, the output loss takes longer: {reason}", file=sys.stderr)
+        return False
+    return True
 
 
 def chunks(states: Tensor, vocabulary: int) -> Iterator[slice]:

@@ -21,6 +21,8 @@ def _losses_and_gradient(
     row = tl.program_id(0).to(tl.int64)
     start = logits_pointer + row * row_stride
     target = tl.load(targets_pointer + row)
+    # Before the row is overwritten: the reductions of the first pass stand between.
+    picked = tl.load(start + target).to(tl.float32)
     offsets = tl.arange(0, BLOCK)
     largest = tl.full((), float("-inf"), tl.float32)
     total = tl.full((), 0.0, tl.float32)
@@ -31,7 +33,6 @@ def _losses_and_gradient(
         largest = tl.maximum(before, tl.max(values, axis=0))
         total = total * tl.exp(before - largest) + tl.sum(tl.exp(values - largest), axis=0)
     log_total = largest + tl.log(total)
-    picked = tl.load(start + target).to(tl.float32)
     tl.store(losses_pointer + row, log_total - picked)
     for first in range(0, columns, BLOCK):
         column = first + offsets

@@ -4,6 +4,7 @@
 points, limits, directives and checkpoints. It knows no database: everything goes through the reporter.
 """
 
+import contextlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from hlbgpt_core.data import TokenData
 from hlbgpt_core.device import (
     device_facts,
     dtype_of,
+    fused_attention,
     provenance,
     reproducible,
     resolve_device,
@@ -127,7 +129,9 @@ def train(
         )
 
     try:
-        with reproducible(torch_device, deterministic=deterministic):
+        kernels = fused_attention(torch_device) if fast else contextlib.nullcontext()
+        # The inner one decides: where the same bits are wanted, the fused kernels are not used.
+        with kernels, reproducible(torch_device, deterministic=deterministic):
             run = take_up(start, resume, checkpointing, reporter)
             reporter.facts(
                 facts_of(data, torch_device, precision=precision, path=taken, deterministic=deterministic),

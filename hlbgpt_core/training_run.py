@@ -2,7 +2,9 @@
 
 import math
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -23,8 +25,9 @@ from hlbgpt_core.points import (
     TrainingResult,
 )
 from hlbgpt_core.recipes.protocol import BatchShape
-from hlbgpt_core.training_step import StepRecord, Trainer
+from hlbgpt_core.training_step import StepRecord, Trainer, unheeded
 
+SIGN_OF_LIFE_SECONDS = 5.0
 SPEED_STEPS = 3  # steps at a length before its speed is known
 
 
@@ -93,10 +96,14 @@ class TrainingRun:
                 return self._result(Outcome.CANCELLED)
             self._save_checkpoint()
             return self._result(Outcome.RELEASED)
+        finally:
+            # Trainer and run would hold each other, and so the model's memory, until Python looks for such circles.
+            self.trainer.before_batch = self.trainer.before_evaluation_batch = unheeded
 
     def _run(self) -> TrainingResult:
         if self._compiler is not None:
-            self._compiler.warm_up(self.trainer.try_out)
+            with self._signs_of_life():
+                self._compiler.warm_up(self.trainer.try_out)
         # Every decision reads only what a checkpoint holds, so a resumed run takes the same ones.
         while True:
             limit = self._limit_reached()
@@ -158,7 +165,8 @@ class TrainingRun:
         seconds = min(noted) if len(noted) >= SPEED_STEPS else None
         if self._compiler.pays(counters.shape, microbatches_to_come=to_come, seconds_a_microbatch=seconds):
             self._ask(Phase.COMPILE, 0)
-            self._compiler.compile(counters.shape, self.trainer.try_out)
+            with self._signs_of_life():
+                self._compiler.compile(counters.shape, self.trainer.try_out)
 
     def _evaluate(self) -> None:
         counters = self.trainer.counters
@@ -196,6 +204,12 @@ class TrainingRun:
 
     def _ask(self, phase: Phase, microbatch: int) -> None:
         """Report progress; raises Interrupted where the reporter wants the run back."""
+        directive = self._tell(phase, microbatch)
+        if directive in (Directive.RELEASE, Directive.CANCEL):
+            raise Interrupted(directive)
+
+    def _tell(self, phase: Phase, microbatch: int) -> Directive:
+        """Report progress; what is wanted of the run. A checkpoint is noted here."""
         counters = self.trainer.counters
         directive = self._reporter.progress(
             Progress(
@@ -208,10 +222,26 @@ class TrainingRun:
                 memory_bytes=memory_in_use_bytes(self.trainer.device),
             )
         )
-        if directive in (Directive.RELEASE, Directive.CANCEL):
-            raise Interrupted(directive)
         if directive is Directive.CHECKPOINT:
             self._checkpoint_wanted = True
+        return directive
+
+    @contextmanager
+    def _signs_of_life(self) -> Iterator[None]:
+        """Report progress every few seconds while the compiler is at work. A release waits until it is done."""
+        over = threading.Event()
+
+        def report() -> None:
+            while not over.wait(SIGN_OF_LIFE_SECONDS):
+                self._tell(Phase.COMPILE, 0)
+
+        thread = threading.Thread(target=report, name="signs-of-life", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def _checkpoint_due(self) -> bool:
         if self._checkpointing is None:

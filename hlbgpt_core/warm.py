@@ -8,6 +8,7 @@ from torch import Tensor
 from hlbgpt_core.compiling import CompiledCode
 from hlbgpt_core.data import TokenData
 from hlbgpt_core.device import device_facts
+from hlbgpt_core.memory import is_out_of_memory
 
 # A text's tokens stay on the device if they take no more of its memory than this. WikiText-103 takes 0.5 GB.
 LARGEST_SHARE_OF_MEMORY = 1 / 32
@@ -28,7 +29,11 @@ class Warm:
             self._name, self._tokens = name, None
             size = 4 * (len(data.train) + len(data.val))
             if size <= LARGEST_SHARE_OF_MEMORY * device_facts(device).memory_bytes:
-                self._tokens = (moved(data.train, device), moved(data.val, device))
+                try:
+                    self._tokens = (moved(data.train, device), moved(data.val, device))
+                except Exception as error:  # neighbours may fill the device: then the host keeps them
+                    if not is_out_of_memory(error):
+                        raise
         return self._tokens
 
 

@@ -182,12 +182,14 @@ class WarmData:
     @property
     def device(self) -> "Warm":
         """What stays on the device and compiled. Made at the first run, once torch is loaded."""
-        from hlbgpt_core.compiling import CompiledCode
+        from hlbgpt_core.compiling import CompiledCode, share_compiled_code
         from hlbgpt_core.text.token_cache import default_cache_dir
         from hlbgpt_core.warm import Warm
 
         if self._device is None:
-            self._device = Warm(CompiledCode(default_cache_dir() / "compiled"))
+            folder = default_cache_dir() / "compiled"
+            share_compiled_code(folder)
+            self._device = Warm(CompiledCode(folder))
         return self._device
 
 

@@ -59,7 +59,7 @@ class PositionFeatures:
         row = (-steep * self.position).to(dtype)
         if dtype != torch.bfloat16:
             return torch.stack([steep.to(dtype).expand_as(row), row], dim=-1)
-        high, low = two_parts(steep, dtype)
+        high, low = two_parts(steep)
         # The keys have [high, low, high, low, 1].
         return torch.stack([part.expand_as(row) for part in (high, high, low, low)] + [row], dim=-1)
 
@@ -79,14 +79,20 @@ def position_features(
     ones = torch.ones_like(position, dtype=dtype)
     if dtype != torch.bfloat16:
         return PositionFeatures(position=position, key_features=torch.stack([position.to(dtype), ones], dim=-1))
-    high, low = two_parts(position, dtype)
+    high, low = two_parts(position)
     return PositionFeatures(position=position, key_features=torch.stack([high, low, high, low, ones], dim=-1))
 
 
-def two_parts(exact: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """`exact` as a sum of two numbers of `dtype`. Its gradient is the high part's."""
-    high = exact.to(dtype)
-    return high, (exact - high.to(exact.dtype)).to(dtype)
+def two_parts(exact: Tensor) -> tuple[Tensor, Tensor]:
+    """`exact` (float32) as a sum of two numbers of bfloat16. Its gradient is the high part's.
+
+    The high part is its first 16 bits, taken as such: a compiler holds a number that is rounded and widened again for
+    the number itself, and the low part for zero.
+    """
+    fixed = exact.detach()
+    first_bits = (fixed.view(torch.int32) & -(2**16)).view(torch.float32)
+    high = first_bits + (exact - fixed)
+    return high.to(torch.bfloat16), (fixed - first_bits).to(torch.bfloat16)
 
 
 def cut(score_channels: int, value_channels: int) -> tuple[int, int]:

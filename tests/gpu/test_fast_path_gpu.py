@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hlbgpt_core.compiling import CompiledCode, CompileMode
-from hlbgpt_core.output_loss import losses_and_gradient, output_loss, triton_is_there
+from hlbgpt_core.output_loss import losses_and_gradient, output_loss, triton_works
 from hlbgpt_core.points import Split
 from hlbgpt_core.recipes.positions import sequence_positions
 from hlbgpt_core.trainer import train
@@ -42,10 +42,10 @@ def test_folded_attention_in_bfloat16_is_near_the_dense_one_in_float64(heads: in
     assert max(errors[:4]) < 0.02 and errors[4] < 0.1
 
 
-@pytest.mark.skipif(not triton_is_there(), reason="this torch has no Triton")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("rows", "columns"), [(1, 320), (130, 4096), (33, 50_304), (7, 50_240)])
 def test_the_kernel_is_torchs_own_operations(rows: int, columns: int, dtype: torch.dtype) -> None:
+    assert triton_works(torch.device(GPU))
     from hlbgpt_core.output_loss_kernel import losses_and_gradient_by_triton
 
     torch.manual_seed(1)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Table, event, insert, inspect, select, update
 
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError
-from orchestrator.runs import Reason, State
+from orchestrator.runs import Happening, Reason, State
 from orchestrator.store import OpenMode, Store, copying, digests, open_store
 from orchestrator.store.copying import CopyReport, compare_databases, copy_database
 from orchestrator.tables import metadata, points, runs, sweeps
@@ -150,6 +150,8 @@ def values_of(table: Table, number: int, rows: Mapping[str, int], draw: Callable
     if table is runs:
         row |= {"state": draw(st.sampled_from([one.value for one in State if one is not State.RUNNING]))}
         row |= {"worker_id": None}
+    if "happening" in row:
+        row |= {"happening": draw(st.sampled_from([one.value for one in Happening]))}
     if table.name == "workers":
         row |= {"ended_at": 1.0}
     return row

@@ -1,11 +1,15 @@
 """When blocks are compiled, what it costs, and that they compute the same."""
 
 import json
+import shutil
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from hlbgpt_core import training_run
 from hlbgpt_core.compiling import (
     ASSUMED_COLD_SECONDS,
     NOT_IN_BLOCKS,
@@ -14,7 +18,8 @@ from hlbgpt_core.compiling import (
     CompileMode,
     microbatches_to_come,
 )
-from hlbgpt_core.points import Phase
+from hlbgpt_core.points import Directive, Phase, Progress
+from hlbgpt_core.recipes.folded_attention import two_parts
 from hlbgpt_core.recipes.protocol import BatchShape
 from hlbgpt_core.settings import Settings, specs
 from hlbgpt_core.trainer import train
@@ -93,7 +98,8 @@ def test_out_of_memory_while_compiling_is_the_runs_end(tmp_path: Path) -> None:
 
 
 def test_compiled_runs_learn_the_same_and_say_what_compiling_took(tmp_path: Path) -> None:
-    settings = small_settings(precision="float64", max_steps=7)
+    # Points are seldom, so that steps begin early while others are compiled for.
+    settings = small_settings(precision="float64", max_steps=9, log_every=4, eval_every=7, microbatch_sample_every=3)
     # torch's own check of the traced code, without a C++ compiler.
     warm = Warm(CompiledCode(tmp_path, backend="aot_eager"))
     curves = []
@@ -105,6 +111,44 @@ def test_compiled_runs_learn_the_same_and_say_what_compiling_took(tmp_path: Path
     assert reporter.points[-1].extra["compile_seconds"] > 0
     assert any(progress.phase is Phase.COMPILE for progress in reporter.progresses)
     assert len(json.loads((tmp_path / "compile_seconds.json").read_text())) == 2  # lengths 8 and 16
+
+
+def test_a_second_run_in_the_same_process_does_not_tell_the_next_that_compiling_is_free(tmp_path: Path) -> None:
+    ticks = iter([0.0, 100.0, 200.0, 200.1])
+    code = CompiledCode(tmp_path)
+    for _ in range(2):
+        compiler(code, CompileMode.ALWAYS, clock=lambda: next(ticks), say=lambda _: None).compile(SHAPE, lambda: None)
+    (key,) = json.loads((tmp_path / "compile_seconds.json").read_text())
+    assert CompiledCode(tmp_path).expected_seconds(key) == 20.0
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch compiles for a CPU with g++, which is not here")
+def test_a_compiler_keeps_both_parts_of_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    exact = torch.tensor([5.4321, 9.0971, -1023.0])
+    eager, compiled = two_parts(exact), torch.compile(two_parts)(exact)
+    for one, other in zip(compiled, eager, strict=True):
+        assert torch.equal(one, other)
+    torch.testing.assert_close(compiled[0].double() + compiled[1].double(), exact.double(), rtol=2**-15, atol=0)
+
+
+def test_a_long_compile_is_not_taken_for_a_hung_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_run, "SIGN_OF_LIFE_SECONDS", 0.001)
+    heard = threading.Event()
+
+    def direct(number: int, progress: Progress) -> Directive:
+        if progress.phase is Phase.COMPILE and threading.current_thread() is not threading.main_thread():
+            heard.set()
+        return Directive.CONTINUE
+
+    def wait_until_heard(self: BlockCompiler, shape: BatchShape, try_out: Callable[[], None]) -> None:
+        assert heard.wait(timeout=60)
+        self._mode = CompileMode.NEVER
+
+    monkeypatch.setattr(BlockCompiler, "compile", wait_until_heard)
+    more = {"path": "fast", "compile_mode": CompileMode.ALWAYS, "warm": Warm(CompiledCode(tmp_path))}
+    train(small_settings(max_steps=2), small_data(), seed=3, device="cpu", reporter=Recorder(direct), **more)  # type: ignore[arg-type]
+    assert heard.is_set()
 
 
 def test_every_setting_that_no_block_reads_is_one() -> None:

@@ -1,8 +1,11 @@
 """The fast path computes what the plain one does: attention, loss, gradients, steps and whole runs."""
 
+import gc
 import itertools
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,9 +21,10 @@ from hlbgpt_core.output_loss import chunks, losses_and_gradient, output_loss
 from hlbgpt_core.points import Outcome, Split
 from hlbgpt_core.recipes.folded_attention import cut, position_features, two_parts
 from hlbgpt_core.recipes.positions import sequence_positions
-from hlbgpt_core.recipes.protocol import BatchShape
+from hlbgpt_core.recipes.protocol import Accumulation, BatchShape
 from hlbgpt_core.settings import Settings
 from hlbgpt_core.trainer import resolve_path, train
+from hlbgpt_core.training_step import Counters, Trainer
 from hlbgpt_core.warm import Warm
 from tests.small_runs import (
     Recorder,
@@ -79,7 +83,7 @@ def test_in_bfloat16_two_parts_keep_slope_and_distances_to_sixteen_bits(released
 
 def test_two_parts_have_the_gradient_of_one() -> None:
     exact = torch.tensor(5.4321, requires_grad=True)
-    high, low = two_parts(exact, torch.bfloat16)
+    high, low = two_parts(exact)
     assert float((high.double() + low.double()).detach()) == pytest.approx(5.4321, rel=2**-15)
     # Both parts are multiplied by the same, so each gets the same gradient; the sum must count it once.
     (gradient,) = torch.autograd.grad(3.0 * high + 3.0 * low, exact)
@@ -120,6 +124,20 @@ def test_chunks_are_even_and_cover_all_rows() -> None:
         assert max(sizes) * 1024 * 4 <= output_loss_module.LOGITS_BYTES["cpu"] and max(sizes) - min(sizes) < len(cuts)
 
 
+def test_a_gradient_of_several_chunks_is_added_up_in_more_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    # bfloat16 is slow on a CPU, but this is small.
+    states, weight = randoms([(64, 8), (16, 8)], torch.bfloat16)
+    targets = torch.arange(64) % 16
+    found = []
+    for rows in (64, 1):
+        monkeypatch.setattr(output_loss_module, "LOGITS_BYTES", {"cpu": rows * 16 * 2})
+        found.append(torch.autograd.grad(output_loss(states, weight, targets, with_accuracy=False)[0], weight)[0])
+    exact_loss, _ = output_loss(states.double(), weight.double(), targets, with_accuracy=False)
+    exact = torch.autograd.grad(exact_loss, weight)[0].double()
+    errors = [float((one.double() - exact).norm() / exact.norm()) for one in found]
+    assert errors[1] < 1.5 * errors[0] < 0.02
+
+
 def test_a_logit_that_is_not_finite_shows_in_the_loss() -> None:
     logits = torch.zeros(2, 5)
     logits[1, 2] = float("nan")
@@ -133,7 +151,7 @@ def trained(settings: Settings, path: str | None) -> Recorder:
     return reporter
 
 
-@pytest.mark.parametrize("changes", [{}, {"log_every": 5, "eval_every": 7}, {"output_precision": "float8"}])
+@pytest.mark.parametrize("changes", [{}, {"log_every": 7, "eval_every": 11, "microbatch_sample_every": 3}, {"output_precision": "float8"}])
 @pytest.mark.parametrize("recipe", ["0.4.1", "0.3.0"])
 def test_runs_learn_the_same_on_both_paths(recipe: str, changes: dict[str, object]) -> None:
     settings = small_settings(recipe, precision="float64", **changes)
@@ -147,9 +165,9 @@ def test_runs_learn_the_same_on_both_paths(recipe: str, changes: dict[str, objec
         assert (one.grad_norm or 0) == pytest.approx(other.grad_norm or 0, rel=1e-9)
 
 
-@pytest.mark.parametrize("number", [3, 9, 16, 22])
+@pytest.mark.parametrize("number", range(2, 26))
 def test_a_step_that_began_early_is_done_again_when_the_run_is_given_back(number: int, tmp_path: Path) -> None:
-    settings, data = small_settings(log_every=5, eval_every=7), small_data()
+    settings, data = small_settings(log_every=7, eval_every=11, microbatch_sample_every=3), small_data()
     whole, first, second = trained(settings, "fast"), Recorder(release_at(number)), Recorder()
     place: Checkpointing = checkpointing_in(tmp_path)
     result = train(settings, data, seed=3, device="cpu", reporter=first, checkpointing=place, path="fast")
@@ -189,6 +207,38 @@ def test_tokens_that_would_fill_the_device_stay_on_the_host(monkeypatch: pytest.
         "hlbgpt_core.warm.device_facts", lambda device: DeviceFacts(name="small", memory_bytes=32 * 4 * 5999)
     )
     assert Warm(CompiledCode(Path("unused"))).tokens(small_data(), CPU) is None
+
+
+def test_steps_begin_early_at_doublings_too_and_not_before_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    began: list[tuple[int, int]] = []
+    begin = Trainer._begin_next
+
+    def noted(self: Trainer, before: Counters, microbatch: int, accumulation: Accumulation) -> Tensor:
+        began.append((before.step + 1, self.recipe.next_shape(before.step, before.shape).sequence_length))
+        return begin(self, before, microbatch, accumulation)
+
+    monkeypatch.setattr(Trainer, "_begin_next", noted)
+    trained(small_settings(log_every=7, eval_every=11, microbatch_sample_every=3), "fast")
+    # Steps 1, 7 and 14 have points, 11 an evaluation; the norms of steps 1, 4, 7, 10 and 13 decide how many microbatches
+    # the next takes. Sequences double after steps 5 and 9.
+    assert began == [(2, 8), (3, 8), (5, 16), (8, 16), (9, 32), (12, 32)]
+
+
+def test_a_run_that_is_over_holds_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    models: list[weakref.ref[torch.nn.Module]] = []
+    begin = Trainer.__init__
+
+    def noted(self: Trainer, *arguments: Any, **more: Any) -> None:
+        begin(self, *arguments, **more)
+        models.append(weakref.ref(self.model))
+
+    monkeypatch.setattr(Trainer, "__init__", noted)
+    gc.disable()  # a GPU's memory is not what makes Python look for circles
+    try:
+        trained(small_settings(max_steps=2), "fast")
+        assert [model() for model in models] == [None]
+    finally:
+        gc.enable()
 
 
 def test_the_first_attempts_path_stays_the_runs() -> None:
