@@ -115,6 +115,14 @@ class PlainLoop:
         rows = self.tokens[starts[:, None] + np.arange(self.shape.sequence_length + 1)].astype(np.int64)
         return torch.from_numpy(rows).to(self.device)
 
+    def try_out(self) -> None:
+        """A microbatch that changes nothing: what a device makes ready at its first use is no training time."""
+        batch = self.batch()
+        F.cross_entropy(self.model(batch[:, :-1]).flatten(0, 1).float(), batch[:, 1:].flatten()).backward()
+        self.optimizer.zero_grad()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
     def step(self) -> float:
         """One optimizer step; the newest microbatch's loss."""
         divisor = self.accumulation.divisor

@@ -14,6 +14,7 @@ import json
 import math
 import re
 import statistics
+import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -28,9 +29,9 @@ import torch
 from benchmarks.plain_recipe import LOG_EVERY, PlainLoop
 from hlbgpt_core import scale
 from hlbgpt_core.batches import RandomBatches
-from hlbgpt_core.compiling import BlockCompiler, CompiledCode, CompileMode
+from hlbgpt_core.compiling import BlockCompiler, CompiledCode, CompileMode, share_compiled_code
 from hlbgpt_core.data import TokenData
-from hlbgpt_core.device import dtype_of, resolve_precision
+from hlbgpt_core.device import dtype_of, fused_attention, resolve_precision
 from hlbgpt_core.points import Directive, Facts, Point, Progress, SavedCheckpoint, Split
 from hlbgpt_core.random_streams import SeededDither, SeededNormals
 from hlbgpt_core.recipes import get_recipe
@@ -143,7 +144,9 @@ def fast_trainer(
     found = scale.sizes(settings)
     recipe = get_recipe("0.4.1")(settings, vocab_size=found.vocab_size, tokens_per_microbatch=found.microbatch_tokens)
     recipe.model.fast = True
-    warm = Warm(CompiledCode(Path(tempfile.gettempdir()) / "hlbq-benchmark-compiled"))
+    folder = Path(tempfile.gettempdir()) / "hlbq-benchmark-compiled"
+    share_compiled_code(folder)
+    warm = Warm(CompiledCode(folder))
     data = data_of(tokens, settings)
     train_tokens, val_tokens = warm.tokens(data, device) or (data.train, data.val)
     trainer = Trainer(
@@ -169,7 +172,8 @@ def fast_trainer(
             warm.compiled_code, mode=CompileMode.ALWAYS, settings=settings, dtype=dtype, device=device
         )
         trainer.model.run_block = compiler
-        compiler.compile(shape, trainer.try_out)
+        with fused_attention(device):
+            compiler.compile(shape, trainer.try_out)
     return trainer
 
 
@@ -177,8 +181,9 @@ def steps_ours(trainer: Trainer, count: int) -> float:
     """Seconds of `count` steps, a point every tenth."""
     waited(trainer.device)
     started = time.perf_counter()
-    for number in range(count):
-        trainer.train_step(measure=number % LOG_EVERY == 0, goes_on=lambda step, tokens: bool(step % LOG_EVERY))
+    with fused_attention(trainer.device):
+        for number in range(count):
+            trainer.train_step(measure=number % LOG_EVERY == 0, goes_on=lambda step, tokens: bool(step % LOG_EVERY))
     waited(trainer.device)
     return time.perf_counter() - started
 
@@ -238,49 +243,76 @@ def benchmark_step(settings: Settings, tokens: np.ndarray, device: torch.device,
 
 
 def benchmark_run(settings: Settings, tokens: np.ndarray, device: torch.device, options: argparse.Namespace) -> list:
-    """train_run_1000: training seconds and wall time of a whole run."""
-    dtype, rows = dtype_of(resolve_precision("auto", device)), []
-    settings = replace(
-        settings, max_steps=options.steps, max_epochs=1e9, max_epochs_between_evals=1e9, eval_every=10**9
-    )
-    data = data_of(tokens, settings)
-    peak = peak_flops(device, dtype)
-    for number in range(options.rounds):
+    """train_run_1000: training seconds and wall time of whole runs, each in a process of its own, in turns."""
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for number in range(options.rounds):
+            # The first compiled run finds an empty folder, the second what the first left there.
+            folder = Path(scratch) / f"compiled-{number}"
+            for what in ("plain", "never", "always", "always", "auto"):
+                command = [sys.executable, "-m", "benchmarks.train_gpu", "one", "--what", what, "--folder", str(folder)]
+                command += ["--device", str(device), "--steps", str(options.steps), "--seed", str(number + 1)]
+                command += ["--small"] if options.small else []
+                command += ["--tokens", str(options.tokens)] if options.tokens else []
+                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+                row = json.loads(done.stdout.splitlines()[-1])["rows"][0]
+                named = (
+                    f"{what} (cold)"
+                    if what == "always" and not any(r.get("folder") == str(folder) for r in rows)
+                    else what
+                )
+                rows.append(
+                    {"name": named, "round": number + 1, **row, "folder": str(folder) if what == "always" else ""}
+                )
+    medians = {
+        name: statistics.median(row["training_seconds"] for row in rows if row["name"] == name)
+        for name in dict.fromkeys(row["name"] for row in rows)
+    }
+    ratios = {f"plain / {name}": medians["plain"] / seconds for name, seconds in medians.items() if name != "plain"}
+    return [*({**row, "folder": None} for row in rows), {"name": "train_run_1000, medians", **medians, **ratios}]
+
+
+def benchmark_one(settings: Settings, tokens: np.ndarray, device: torch.device, options: argparse.Namespace) -> list:
+    """One run of `benchmark_run`: the plain recipe, or the fast path, blocks compiled never, always or as it pays."""
+    dtype = dtype_of(resolve_precision("auto", device))
+    endless = {"max_epochs": 1e9, "max_epochs_between_evals": 1e9, "eval_every": 10**9}
+    settings = replace(settings, max_steps=options.steps, **endless)
+    if options.what_to_run == "plain":
         loop = PlainLoop(settings, tokens, device=device, dtype=dtype)
+        started = time.perf_counter()
+        loop.try_out()
+        warm_up = time.perf_counter() - started
         seconds = steps_plain(loop, options.steps)
-        rows.append(
-            {"name": f"plain recipe, run {number + 1}", "training_seconds": seconds, "tokens": loop.tokens_seen}
-        )
-        del loop
-        for mode in options.compile:
-            # A folder of its own: the first run compiles cold, the later ones find the code there.
-            warm = Warm(CompiledCode(Path(tempfile.gettempdir()) / "hlbq-benchmark-run"))
-            heard, started = Heard(), time.perf_counter()
-            train(
-                settings,
-                data,
-                seed=1 + number,
-                device=str(device),
-                reporter=heard,
-                path="fast",
-                compile_mode=CompileMode(mode),
-                warm=warm,
-            )
-            last = heard.last(Split.TRAIN)
-            lengths = {point.step: point.seq_length for point in heard.points if point.split is Split.TRAIN}
-            flops = last.tokens_seen * statistics.mean(flops_a_token(settings, length) for length in lengths.values())
-            rows.append(
-                {
-                    "name": f"fast path, compile {mode}, run {number + 1}",
-                    "training_seconds": last.cumulative_time,
-                    "compile_seconds": last.extra.get("compile_seconds"),
-                    "wall_seconds": time.perf_counter() - started,
-                    "tokens": last.tokens_seen,
-                    "val_loss": heard.last(Split.VAL).loss,
-                    "seconds_at_the_flop_floor": flops / peak,
-                }
-            )
-    return rows
+        return [{"training_seconds": seconds, "warm_up_seconds": warm_up, "tokens": loop.tokens_seen}]
+    share_compiled_code(options.folder)
+    heard, started = Heard(), time.perf_counter()
+    train(
+        settings,
+        data_of(tokens, settings),
+        seed=options.seed,
+        device=str(device),
+        reporter=heard,
+        path="fast",
+        compile_mode=CompileMode(options.what_to_run),
+        warm=Warm(CompiledCode(options.folder)),
+    )
+    wall = time.perf_counter() - started
+    last = heard.last(Split.TRAIN)
+    points = [point for point in heard.points if point.split is Split.TRAIN]
+    flops = sum(
+        flops_a_token(settings, point.seq_length) * (point.tokens_seen - before)
+        for point, before in zip(points, [0, *(point.tokens_seen for point in points)], strict=False)
+    )
+    return [
+        {
+            "training_seconds": last.cumulative_time,
+            "compile_seconds": last.extra.get("compile_seconds"),
+            "wall_seconds": wall,
+            "tokens": last.tokens_seen,
+            "val_loss": heard.last(Split.VAL).loss,
+            "seconds_at_the_flop_floor": flops / peak_flops(device, dtype),
+        }
+    ]
 
 
 def benchmark_parity(settings: Settings, tokens: np.ndarray, device: torch.device, options: argparse.Namespace) -> list:
@@ -308,7 +340,7 @@ def benchmark_parity(settings: Settings, tokens: np.ndarray, device: torch.devic
 def main() -> None:
     """Measure and print a line a row, then all as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("step", "run", "parity"))
+    parser.add_argument("what", choices=("step", "run", "parity", "one"), help="one: a single run of `run`, for itself")
     parser.add_argument("--device", default="cuda:0" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--small", action="store_true", help="a model for a CPU")
     parser.add_argument("--tokens", type=Path, help="token values, .npy")
@@ -316,7 +348,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=10, choices=range(2, 11), metavar="2..10")
     parser.add_argument("--lengths", type=int, nargs="+", default=[32, 256, 1024])
-    parser.add_argument("--compile", nargs="+", default=["never", "always", "auto"])
+    parser.add_argument("--what", dest="what_to_run", default="auto", help="of `one`: plain, never, always, auto")
+    parser.add_argument("--folder", type=Path, help="of `one`: where compiled code lies")
+    parser.add_argument("--seed", type=int, default=1, help="of `one`")
     parser.add_argument("--output", type=Path, help="keep the rows in this JSON file")
     options = parser.parse_args()
     options.steps = options.steps or (50 if options.what == "step" else 1000)
@@ -325,7 +359,12 @@ def main() -> None:
         torch.set_num_threads(1)
     settings = scale.resolve(Settings.from_dict(SMALL if options.small else {}))
     tokens = text_tokens(options.tokens, small=options.small)
-    measure = {"step": benchmark_step, "run": benchmark_run, "parity": benchmark_parity}[options.what]
+    measure = {
+        "step": benchmark_step,
+        "run": benchmark_run,
+        "parity": benchmark_parity,
+        "one": benchmark_one,
+    }[options.what]
     rows = measure(settings, tokens, device, options)
     for row in rows:
         print(

@@ -37,6 +37,8 @@ from tests.small_runs import (
 )
 
 CPU = torch.device("cpu")
+# Few points, evaluations and norms, so that most steps begin early.
+SELDOM_POINTS = {"log_every": 7, "eval_every": 11, "microbatch_sample_every": 3}
 
 
 def randoms(shapes: Sequence[tuple[int, ...]], dtype: torch.dtype = torch.float64) -> list[Tensor]:
@@ -151,7 +153,7 @@ def trained(settings: Settings, path: str | None) -> Recorder:
     return reporter
 
 
-@pytest.mark.parametrize("changes", [{}, {"log_every": 7, "eval_every": 11, "microbatch_sample_every": 3}, {"output_precision": "float8"}])
+@pytest.mark.parametrize("changes", [{}, SELDOM_POINTS, {"output_precision": "float8"}])
 @pytest.mark.parametrize("recipe", ["0.4.1", "0.3.0"])
 def test_runs_learn_the_same_on_both_paths(recipe: str, changes: dict[str, object]) -> None:
     settings = small_settings(recipe, precision="float64", **changes)
@@ -167,7 +169,7 @@ def test_runs_learn_the_same_on_both_paths(recipe: str, changes: dict[str, objec
 
 @pytest.mark.parametrize("number", range(2, 26))
 def test_a_step_that_began_early_is_done_again_when_the_run_is_given_back(number: int, tmp_path: Path) -> None:
-    settings, data = small_settings(log_every=7, eval_every=11, microbatch_sample_every=3), small_data()
+    settings, data = small_settings(**SELDOM_POINTS), small_data()
     whole, first, second = trained(settings, "fast"), Recorder(release_at(number)), Recorder()
     place: Checkpointing = checkpointing_in(tmp_path)
     result = train(settings, data, seed=3, device="cpu", reporter=first, checkpointing=place, path="fast")
@@ -218,9 +220,9 @@ def test_steps_begin_early_at_doublings_too_and_not_before_points(monkeypatch: p
         return begin(self, before, microbatch, accumulation)
 
     monkeypatch.setattr(Trainer, "_begin_next", noted)
-    trained(small_settings(log_every=7, eval_every=11, microbatch_sample_every=3), "fast")
-    # Steps 1, 7 and 14 have points, 11 an evaluation; the norms of steps 1, 4, 7, 10 and 13 decide how many microbatches
-    # the next takes. Sequences double after steps 5 and 9.
+    trained(small_settings(**SELDOM_POINTS), "fast")
+    # Steps 1, 7 and 14 have points, 11 an evaluation; the norms of steps 1, 4, 7, 10 and 13 decide how many
+    # microbatches the next takes. Sequences double after steps 5 and 9.
     assert began == [(2, 8), (3, 8), (5, 16), (8, 16), (9, 32), (12, 32)]
 
 
