@@ -51,8 +51,11 @@ copy_progress = Table(
     Column("digest", Text, nullable=False, doc="of the rows copied, as the source had them"),
 )
 
-# Rows that PostgreSQL's snapshot of the source may have to wait for the other side.
+# How long PostgreSQL keeps the source's snapshot while the other side is busy.
 _SNAPSHOT_IDLE_SECONDS = 900
+
+# Any number of this program's own, as schema.py has another.
+_COPY_LOCK = 0x686C6272
 
 Report = Callable[[str, int, int], None]
 """Told of a table, the rows copied or compared so far, and all of them."""
@@ -144,6 +147,7 @@ def _claim_destination(destination: Store, source: str) -> None:
     """Mark an empty destination as an unfinished copy; refuse one that holds anything else."""
     name = destination.location.display
     with destination._write() as writer:
+        _one_at_a_time(writer)
         if stored_revision(writer) == CURRENT.head:
             filled = [table.name for table in TABLES if writer.execute(select(table).limit(1)).first() is not None]
             if filled:
@@ -209,8 +213,9 @@ def _write_page(
     names = [column.name for column in table.c]
     here = copy_progress.c.table_name == table.name
     with destination._write() as writer:
-        stands = writer.execute(select(copy_progress.c.rows).where(here).with_for_update()).scalar() or 0
-        if stands != before:
+        _one_at_a_time(writer)
+        unfinished = writer.execute(select(alembic_version.c.version_num)).scalar() == UNFINISHED_COPY
+        if not unfinished or before != (writer.execute(select(copy_progress.c.rows).where(here)).scalar() or 0):
             raise DatabaseBusyError(
                 f"another `hlbq db copy` writes to '{destination.location.display}'", "Let that one end."
             )
@@ -220,6 +225,12 @@ def _write_page(
             writer.execute(update(copy_progress).where(here).values(**values))
         else:
             writer.execute(insert(copy_progress).values(table_name=table.name, source=source, **values))
+
+
+def _one_at_a_time(writer: Connection) -> None:
+    """Have copies into one database write in turn, as SQLite's do anyway."""
+    if writer.dialect.name == "postgresql":
+        writer.execute(select(func.pg_advisory_xact_lock(_COPY_LOCK)))
 
 
 def _insert(writer: Connection, table: Table, names: Sequence[str], page: Sequence[Row[Any]]) -> None:

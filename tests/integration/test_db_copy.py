@@ -316,6 +316,21 @@ def test_a_row_that_arrives_changed_is_seen_and_the_copy_stays_unfit_for_use(
         open_store(destination, mode=OpenMode.WRITE)
 
 
+@crosswise
+def test_of_two_copies_at_once_one_gives_way(both: tuple[str, str], clock: VirtualClock) -> None:
+    source, destination = both
+    make(source, clock)
+    second: list[CopyReport] = []
+
+    def overtaken(what: str, done: int, total: int) -> None:
+        if what == "copying attempts" and not second:
+            second.append(copy(source, destination))
+
+    with pytest.raises(DatabaseBusyError, match="another `hlbq db copy`"):
+        copy(source, destination, report=overtaken)
+    assert second[0].equal and content_at(destination) == content_at(source)
+
+
 @pytest.fixture
 def hlbq(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     return hlbq_in(tmp_path, monkeypatch, capsys)
@@ -356,7 +371,7 @@ def test_a_database_in_use_is_refused_or_its_runs_are_given_back_in_the_copy(
         lease = claim(old, register(old)).lease
         old.commit_checkpoint(lease, saved(3), points=[point(3)])
         old.flush(lease, points=[point(4)])
-        with pytest.raises(DatabaseError, match=r"in use by 1 worker \\(1 run running\\)") as refused:
+        with pytest.raises(DatabaseError, match=r"in use by 1 worker \(1 run running\)") as refused:
             copy(source, destination)
         assert "--release" in refused.value.hint
         before = content(old)
