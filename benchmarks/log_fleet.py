@@ -45,6 +45,7 @@ def write_with_hlbq(path: str, number: int, asked: Any, barrier: Any, answers: A
     """One writer through the store."""
     with open_store(path, mode=OpenMode.WRITE) as store:
         lease = _claim(store, number)
+        store.rehearse()
         _write(lambda *given: store.flush(given[0], points=given[1], live=given[2]), lease, asked, barrier, answers)
 
 

@@ -187,6 +187,7 @@ class Supervisor:
         """Enter the list of workers, however long the database takes to answer; False once asked to stop."""
         while not self._stopping.requests:
             try:
+                self._store.rehearse()
                 self._keeper.register()
             except DatabaseBusyError as error:
                 self._wait_for_database(error)

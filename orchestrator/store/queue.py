@@ -7,7 +7,7 @@ writes nothing at all.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, select, update
 
 from hlbgpt_core.points import Facts, Point, SavedCheckpoint, Split
 from orchestrator.errors import FencedError
@@ -27,9 +27,32 @@ from orchestrator.store.points import upsert_points
 from orchestrator.store.rows import checkpoint_columns, write_number
 from orchestrator.tables import RUNNING, attempts, runs
 
+# Built once: a flush holds SQLite's one write lock while its statements are made and compiled.
+_HELD_UNDER = (
+    select(runs.c.id)
+    .where(runs.c.id == bindparam("held_run"), runs.c.fence == bindparam("held_fence"), RUNNING)
+    .with_for_update(key_share=True)
+)
+_LIVE_COLUMNS = ("phase", "step", "fraction", "tokens_per_second", "tokens_seen", "memory_bytes")
+_PROGRESS_COLUMNS = ("last_train_loss", "last_val_loss", *_LIVE_COLUMNS)
+# What a flush does not tell stays as it is.
+_PROGRESS = (
+    update(attempts)
+    .where(attempts.c.run_id == bindparam("held_run"), attempts.c.fence == bindparam("held_fence"))
+    .values({name: func.coalesce(bindparam(f"new_{name}"), attempts.c[name]) for name in _PROGRESS_COLUMNS})
+)
+
 
 class QueueStore(StoreBase):
     """What a worker writes of the run that it holds."""
+
+    def rehearse(self) -> None:
+        """Have the statements of a flush compiled: the first flush would keep all other writers waiting for that."""
+        nobody = {"held_run": 0, "held_fence": 0}
+        with self._read() as connection:
+            connection.execute(_HELD_UNDER, nobody)
+        with self._read() as connection:
+            connection.execute(_PROGRESS, nobody | _told({}))
 
     def still_holds(self, lease: Lease) -> bool:
         """Whether the run is still running under this fence."""
@@ -121,8 +144,7 @@ def _ended_before(connection: Connection, lease: Lease, reason: Reason) -> bool:
 
 
 def _check_fence(connection: Connection, lease: Lease) -> None:
-    query = select(runs.c.id).where(_held_under(lease)).with_for_update(key_share=True)
-    if connection.execute(query).first() is None:
+    if connection.execute(_HELD_UNDER, _lease(lease)).first() is None:
         raise FencedError(
             f"run {lease.run_id} is no longer held under fence {lease.fence}: nothing was written",
             f"It was cancelled, or given to another worker: hlbq show {lease.run_id}",
@@ -132,27 +154,34 @@ def _check_fence(connection: Connection, lease: Lease) -> None:
 def _write_progress(
     connection: Connection, lease: Lease, points: Sequence[Point], live: Live | None, facts: Facts | None
 ) -> None:
-    values: dict[str, Any] = {}
+    told: dict[str, Any] = {}
     if points:
         upsert_points(connection, lease, points)
-        values["step"] = max(point.step for point in points)
+        told["step"] = max(point.step for point in points)
         for split in Split:
             losses = [point.loss for point in points if point.split is split]
             if losses:
-                values[f"last_{split.value}_loss"] = write_number(losses[-1])
+                told[f"last_{split.value}_loss"] = write_number(losses[-1])
     if live is not None:
-        values |= {
-            "phase": live.phase.value,
-            "step": live.step,
-            "fraction": live.fraction,
-            "tokens_per_second": live.tokens_per_second,
-            "tokens_seen": live.tokens_seen,
-            "memory_bytes": live.memory_bytes,
-        }
+        told |= {name: getattr(live, name) for name in _LIVE_COLUMNS} | {"phase": live.phase.value}
     if facts is not None:
-        told = {name: value for name, value in vars(facts).items() if name != "provenance"}
-        first = update(runs).where(runs.c.id == lease.run_id, runs.c.facts.is_(None))
-        connection.execute(first.values(facts=to_json(told)))
-        values["provenance"] = to_json(dict(facts.provenance))
-    if values:
-        connection.execute(update(attempts).where(attempt_of(lease)).values(**values))
+        _fix_facts(connection, lease, facts)
+    if told:
+        connection.execute(_PROGRESS, _lease(lease) | _told(told))
+
+
+def _fix_facts(connection: Connection, lease: Lease, facts: Facts) -> None:
+    fixed = {name: value for name, value in vars(facts).items() if name != "provenance"}
+    first = update(runs).where(runs.c.id == lease.run_id, runs.c.facts.is_(None))
+    connection.execute(first.values(facts=to_json(fixed)))
+    provenance = to_json(dict(facts.provenance))
+    connection.execute(update(attempts).where(attempt_of(lease)).values(provenance=provenance))
+
+
+def _lease(lease: Lease) -> dict[str, int]:
+    return {"held_run": lease.run_id, "held_fence": lease.fence}
+
+
+def _told(values: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of _PROGRESS."""
+    return {f"new_{name}": values.get(name) for name in _PROGRESS_COLUMNS}

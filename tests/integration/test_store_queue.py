@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from hlbgpt_core.points import Phase, Split
 from orchestrator.errors import FencedError, WorkerGoneError
-from orchestrator.records import Lease, RunFilter
+from orchestrator.records import Lease, Live, RunFilter
 from orchestrator.runs import Limits, Reason, Spent, State
 from orchestrator.store import Store
 from tests.conftest import VirtualClock
@@ -329,3 +330,22 @@ def test_slots_that_have_not_started_yet_count_as_sharing(store: Store) -> None:
     worker = store.register_worker(identity(1, slots=3), lease_seconds=60)
     claim(store, worker)
     assert store.attempts(1)[0].shared_slots == 3
+
+
+def test_after_a_rehearsal_a_flush_has_nothing_left_to_compile(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling takes 30 ms, in which the first flush of a worker would keep all others from SQLite's write lock."""
+    submit(store)
+    lease = claim(store, register(store)).lease
+    store.rehearse()
+    compiled: list[str] = []
+    compile_now = store._readers.dialect.statement_compiler
+
+    def compiler(dialect: Any, statement: Any, *given: Any, **named: Any) -> Any:
+        compiled.append(str(statement))
+        return compile_now(dialect, statement, *given, **named)
+
+    monkeypatch.setattr(store._readers.dialect, "statement_compiler", compiler)
+    store.flush(lease, points=[point(1)], live=Live(phase=Phase.TRAIN, step=1))
+    store.flush(lease, points=[point(2), point(2, Split.VAL)])
+    store.flush(lease, points=[], live=Live(phase=Phase.EVALUATE, step=2))
+    assert compiled == []
