@@ -6,6 +6,7 @@ When the supervisor dies, so does this process: by the kernel's parent-death sig
 """
 
 import argparse
+import gc
 import math
 import os
 import queue
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hlbgpt_core.code_digest import core_digest
+from hlbgpt_core.code_version import core_version
 from hlbgpt_core.data import TokenData, load_data
 from hlbgpt_core.errors import DataError, DivergedError, OutOfMemoryError, SettingsError
 from hlbgpt_core.points import Directive, Facts, Outcome, Phase, Point, Progress, SavedCheckpoint, TrainingResult
@@ -292,15 +294,37 @@ def main(arguments: list[str] | None = None) -> int:
     reader.start()
     # The digest comes before the import: code that changes in between is then taken for changed, never for loaded.
     digest = core_digest()
-    import hlbgpt_core.trainer  # noqa: F401  (torch loads here, while the supervisor claims)
-
-    outbox.put(Ready(pid=os.getpid(), core_digest=digest))
+    failure = load_trainer()
+    if failure is None:
+        outbox.put(Ready(pid=os.getpid(), core_digest=digest))
     data = WarmData()
     around = Surroundings(device=options.device, deterministic=options.deterministic, core_digest=digest)
     while (start := starts.get()) is not None:
+        if failure is not None:  # a fault in the model's code: the run that was to use it has to tell
+            log_to(Path(start.log_path))
+            traceback.print_exception(failure)
+            return 1
         attend(start, outbox, control, data, around)
     outbox.close()
     return 0
+
+
+def load_trainer() -> Exception | None:
+    """Load torch and the core, while the supervisor registers and claims; returns what went wrong."""
+    # Asked of git by processes of its own, which another thread can wait for.
+    threading.Thread(target=core_version, name="core-version", daemon=True).start()
+    gc.disable()  # imports make many objects and no garbage
+    try:
+        import hlbgpt_core.trainer  # noqa: F401
+        from hlbgpt_core.light_optimizer import leave_the_compiler_out
+
+        leave_the_compiler_out()
+    except Exception as error:
+        return error
+    finally:
+        gc.freeze()
+        gc.enable()
+    return None
 
 
 if __name__ == "__main__":
