@@ -1,21 +1,29 @@
-"""Submit of 100,000 runs against the same rows in one raw sqlite3 transaction: `python -m benchmarks.submit`.
+"""`hlbq submit` of 10,000 and 100,000 runs, the whole command, against the same rows in one raw sqlite3 transaction:
 
-Both write 20,000 arms and 100,000 runs into the same schema with synchronous FULL, in turns, each into a new
-database; the medians and their ratio are printed. The raw rows are made before its clock starts.
+    python -m benchmarks.submit [--runs 10000 100000]
+
+Five seeds an arm; both write the same rows into the same schema with synchronous FULL, in turns, each into a new
+database; medians. The command's time is that of its process, from start to end: it starts Python, plans, checks and
+commits. The raw rows are made before its clock starts, and its process was started before too: what the command needs
+besides is shown by `start_up`, the same command for one run. The store's transaction alone is timed as well.
 """
 
 import argparse
-import statistics
+import os
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measuring import compiled_environment, medians, process, report
 from hlbgpt_core.settings import Settings
-from orchestrator.records import NewArm, NewRun, NewSweep
+from orchestrator.records import EverySeed, NewArm, NewRun, NewSweep
 from orchestrator.store import OpenMode, open_store
 from orchestrator.store.engine import sqlite_module
 
+SEEDS = 5
+TARGET = 1.5
 _IS_WRITTEN = "SELECT 1 FROM {1} WHERE {0} IS NOT {2} LIMIT 1"
 Rows = dict[str, tuple[list[str], list[tuple[Any, ...]]]]
 
@@ -30,11 +38,21 @@ def make_sweep(arms: int, seeds: int) -> NewSweep:
     return NewSweep(arms=made, runs=runs)
 
 
-def time_submit(path: Path, sweep: NewSweep) -> float:
-    """Seconds that the store takes."""
+def time_command(path: Path, arms: int, environment: dict[str, str]) -> float:
+    """Seconds of `hlbq submit`, its process's start and end included."""
+    values = [f"{1 + number / arms:.6f}" for number in range(arms)]
+    command = [sys.executable, "-P", "-m", "orchestrator.cli.main", "submit", "--db", str(path)]
+    command += ["--dataset", "pystdlib", "--tokenizer", "bytes", "--num_runs", str(SEEDS), "--lr_mult", *values]
+    return process(command, environment=environment).wall
+
+
+def time_store(path: Path, arms: int) -> float:
+    """Seconds of the store's transaction alone, of runs that are planned already."""
+    sweep = make_sweep(arms, SEEDS)
+    planned = NewSweep(arms=sweep.arms, runs=EverySeed(arms=arms, first_seed=100, num_runs=SEEDS))
     with open_store(str(path), mode=OpenMode.CREATE) as store:
         start = time.perf_counter()
-        store.submit(sweep)
+        store.submit(planned)
         return time.perf_counter() - start
 
 
@@ -71,23 +89,49 @@ def time_raw(path: Path, rows: Rows) -> float:
     return seconds
 
 
+def measure(arms: int, rounds: int, environment: dict[str, str]) -> dict[str, list[float]]:
+    """The seconds of the sides, in turns."""
+    found: dict[str, list[float]] = {"command": [], "store": [], "raw": [], "start_up": []}
+    with tempfile.TemporaryDirectory() as folder:
+        time_command(Path(folder) / "first.db", 1, environment)  # Python's files are compiled
+        for number in range(rounds):
+            path = Path(folder) / f"{number}.db"
+            found["command"].append(time_command(path, arms, environment))
+            found["raw"].append(time_raw(path.with_suffix(".raw.db"), read_rows(path)))
+            found["store"].append(time_store(path.with_suffix(".store.db"), arms))
+            found["start_up"].append(time_command(path.with_suffix(".one.db"), 1, environment))
+    return found
+
+
 def main() -> None:
-    """Print the medians and their ratio."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--arms", type=int, default=20_000)
-    parser.add_argument("--seeds", type=int, default=5)
+    """Print the medians and their ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
-    sweep = make_sweep(asked.arms, asked.seeds)
-    ours, raw = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        for number in range(asked.rounds):
-            path = Path(folder) / f"{number}.db"
-            ours.append(time_submit(path, sweep))
-            raw.append(time_raw(path.with_suffix(".raw.db"), read_rows(path)))
-    print(f"{len(sweep.runs)} runs of {asked.arms} arms, medians of {asked.rounds}:")
-    print(f"  hlbq {statistics.median(ours):.2f} s, raw sqlite3 {statistics.median(raw):.2f} s")
-    print(f"  ratio {statistics.median(ours) / statistics.median(raw):.2f}")
+    figures: dict[str, Any] = {}
+    with compiled_environment() as environment:
+        for runs in asked.runs:
+            load = os.getloadavg()[0]
+            found = measure(runs // SEEDS, asked.rounds, environment)
+            seconds = medians(found)
+            whole, net = seconds["command"] / seconds["raw"], seconds["command"] - seconds["start_up"]
+            print(
+                f"{runs} runs: command {seconds['command']:.2f} s ({seconds['start_up']:.2f} s of it for one run), "
+                f"store {seconds['store']:.2f} s, raw {seconds['raw']:.2f} s"
+            )
+            print(
+                f"  ratios to raw: whole command {whole:.2f} (target {TARGET}), without its start "
+                f"{net / seconds['raw']:.2f}, the store's transaction {seconds['store'] / seconds['raw']:.2f}"
+            )
+            figures[f"submit_{runs}"] = {
+                "seconds": found,
+                "ratio_command": whole,
+                "ratio_command_without_start": net / seconds["raw"],
+                "ratio_store": seconds["store"] / seconds["raw"],
+                "load_before": load,
+            }
+    report("submit", figures, ("hlbq", "sqlalchemy", "typer", "pysqlite3"))
 
 
 if __name__ == "__main__":

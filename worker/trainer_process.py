@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -47,6 +48,7 @@ from worker.processes import die_with_parent
 from worker.run_log import log_to
 
 PROGRESS_SECONDS = 0.5
+GATHER_SECONDS = 0.05
 
 _REASONS = {
     Outcome.FINISHED: Reason.FINISHED,
@@ -56,30 +58,53 @@ _REASONS = {
 
 
 class Outbox:
-    """Messages on their way to the supervisor, written by a thread of their own so that training never waits."""
+    """Messages on their way to the supervisor, written by a thread of their own so that training never waits.
+
+    Points and progress may lie here for GATHER_SECONDS: waking the thread for each would cost a short step more than
+    all else about a point. Other messages take what lies here with them at once.
+    """
 
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe = pipe
-        self._queue: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._queue: deque[Message] = deque()
+        self._wake = threading.Event()
+        self._sleeps = False
+        self._closing = False
         self._thread = threading.Thread(target=self._write, name="outbox", daemon=True)
         self._thread.start()
 
     def put(self, message: Message) -> None:
         """Queue a message; returns at once."""
-        self._queue.put(message)
+        self._queue.append(message)
+        if self._sleeps or not isinstance(message, PointMade | ProgressMade):
+            self._wake.set()
 
     def close(self) -> None:
         """Write what is queued, then stop."""
-        self._queue.put(None)
+        self._closing = True
+        self._wake.set()
         self._thread.join()
 
     def _write(self) -> None:
         try:
-            while (message := self._queue.get()) is not None:
-                self._pipe.write(encode(message))
+            while not self._closing or self._queue:
+                self._wait()
+                lines = [encode(self._queue.popleft()) for _ in range(len(self._queue))]
+                self._pipe.write(b"".join(lines))
                 self._pipe.flush()
         except OSError:
             os._exit(1)  # nobody reads any more: the supervisor is gone
+
+    def _wait(self) -> None:
+        """Come back after a moment if messages lie here then, else with the next one."""
+        self._wake.wait(GATHER_SECONDS)
+        self._wake.clear()
+        # In this order: whoever adds a message after the look at the queue finds us asleep, and wakes us.
+        self._sleeps = True
+        if not self._queue and not self._closing:
+            self._wake.wait()
+            self._wake.clear()
+        self._sleeps = False
 
 
 class Control:

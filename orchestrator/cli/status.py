@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, print_json
+from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, print_json, without_garbage_collection
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
@@ -31,12 +31,8 @@ def status(
     if watch and as_json:
         raise UsageError("--watch shows and --json prints once", "Leave one of them out.")
     wanted = runs.to_filter()
-    # Imports make many objects and no garbage: looking for some would take a tenth of this command's time.
-    gc.disable()
-    try:
+    with without_garbage_collection():
         _show(wanted, database, as_json=as_json, watch=watch)
-    finally:
-        gc.enable()
 
 
 def _show(wanted: RunFilter, database: DatabaseOption, *, as_json: bool, watch: bool) -> None:
