@@ -40,6 +40,12 @@ def medians(found: Mapping[str, Sequence[float]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in found.items()}
 
 
+def started() -> Callable[[], Spent]:
+    """Start the clocks of this process; the answer stops them."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    return lambda: Spent(wall=time.perf_counter() - wall, cpu=time.process_time() - cpu)
+
+
 def process(
     command: Sequence[str], *, environment: Mapping[str, str] | None = None, folder: Path | None = None
 ) -> Spent:

@@ -57,7 +57,8 @@ def _finish(connection: sqlite3.Connection, count: int) -> None:
     )
     connection.execute(
         "INSERT INTO attempts (run_id, fence, worker_id, shared_slots, started_at, ended_at, reason, start_step, step, "
-        "log_path, last_val_loss) SELECT id, 1, 1, 1, 1e9, 1e9 + 100, 'finished', 0, 1000, '', '3.5' FROM runs WHERE id <= ?",
+        "log_path, last_val_loss) SELECT id, 1, 1, 1, 1e9, 1e9 + 100, 'finished', 0, 1000, '', '3.5' FROM runs "
+        "WHERE id <= ?",
         (count,),
     )
     connection.execute(

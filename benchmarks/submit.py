@@ -12,11 +12,10 @@ import argparse
 import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import compiled_environment, medians, process, report
+from benchmarks.measuring import Spent, compiled_environment, medians, process, report, started
 from hlbgpt_core.settings import Settings
 from orchestrator.records import EverySeed, NewArm, NewRun, NewSweep
 from orchestrator.store import OpenMode, open_store
@@ -38,22 +37,24 @@ def make_sweep(arms: int, seeds: int) -> NewSweep:
     return NewSweep(arms=made, runs=runs)
 
 
-def time_command(path: Path, arms: int, environment: dict[str, str]) -> float:
-    """Seconds of `hlbq submit`, its process's start and end included."""
-    values = [f"{1 + number / arms:.6f}" for number in range(arms)]
+def time_command(path: Path, arms: int, environment: dict[str, str]) -> Spent:
+    """What `hlbq submit` costs, its process's start and end included: arms are the product of two settings."""
+    rows = next(count for count in range(int(arms**0.5), 0, -1) if arms % count == 0)
     command = [sys.executable, "-P", "-m", "orchestrator.cli.main", "submit", "--db", str(path)]
-    command += ["--dataset", "pystdlib", "--tokenizer", "bytes", "--num_runs", str(SEEDS), "--lr_mult", *values]
-    return process(command, environment=environment).wall
+    command += ["--dataset", "pystdlib", "--tokenizer", "bytes", "--num_runs", str(SEEDS)]
+    command += ["--lr_mult", *(f"{1 + number / rows:.6f}" for number in range(rows))]
+    command += ["--weight_decay", *(f"{1 + number / arms:.6f}" for number in range(arms // rows))]
+    return process(command, environment=environment)
 
 
-def time_store(path: Path, arms: int) -> float:
-    """Seconds of the store's transaction alone, of runs that are planned already."""
+def time_store(path: Path, arms: int) -> Spent:
+    """What the store's transaction alone costs, of runs that are planned already."""
     sweep = make_sweep(arms, SEEDS)
     planned = NewSweep(arms=sweep.arms, runs=EverySeed(arms=arms, first_seed=100, num_runs=SEEDS))
     with open_store(str(path), mode=OpenMode.CREATE) as store:
-        start = time.perf_counter()
+        stop = started()
         store.submit(planned)
-        return time.perf_counter() - start
+        return stop()
 
 
 def read_rows(path: Path) -> Rows:
@@ -72,26 +73,26 @@ def read_rows(path: Path) -> Rows:
     return rows
 
 
-def time_raw(path: Path, rows: Rows) -> float:
-    """Seconds that the driver takes for the same rows in one transaction."""
+def time_raw(path: Path, rows: Rows) -> Spent:
+    """What the driver takes for the same rows in one transaction."""
     open_store(str(path), mode=OpenMode.CREATE).close()
     connection = sqlite_module().connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
-    start = time.perf_counter()
+    stop = started()
     connection.execute("BEGIN IMMEDIATE")
     for table, (columns, values) in rows.items():
         marks = ", ".join("?" * len(columns))
         connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", values)
     connection.execute("COMMIT")
-    seconds = time.perf_counter() - start
+    spent = stop()
     connection.close()
-    return seconds
+    return spent
 
 
-def measure(arms: int, rounds: int, environment: dict[str, str]) -> dict[str, list[float]]:
-    """The seconds of the sides, in turns."""
-    found: dict[str, list[float]] = {"command": [], "store": [], "raw": [], "start_up": []}
+def measure(arms: int, rounds: int, environment: dict[str, str]) -> dict[str, list[Spent]]:
+    """What the sides cost, in turns."""
+    found: dict[str, list[Spent]] = {"command": [], "store": [], "raw": [], "start_up": []}
     with tempfile.TemporaryDirectory() as folder:
         time_command(Path(folder) / "first.db", 1, environment)  # Python's files are compiled
         for number in range(rounds):
@@ -101,6 +102,23 @@ def measure(arms: int, rounds: int, environment: dict[str, str]) -> dict[str, li
             found["store"].append(time_store(path.with_suffix(".store.db"), arms))
             found["start_up"].append(time_command(path.with_suffix(".one.db"), 1, environment))
     return found
+
+
+def told(runs: int, clock: str, seconds: dict[str, float]) -> dict[str, float]:
+    """Print the medians by one clock; returns their ratios to raw."""
+    raw = seconds["raw"]
+    ratios = {
+        "command": seconds["command"] / raw,
+        "command_without_start": (seconds["command"] - seconds["start_up"]) / raw,
+        "store": seconds["store"] / raw,
+    }
+    print(
+        f"{runs} runs, {clock}: command {seconds['command']:.2f} s ({seconds['start_up']:.2f} s of it for one run), "
+        f"store {seconds['store']:.2f} s, raw {raw:.2f} s; to raw: command {ratios['command']:.2f} (target {TARGET}), "
+        f"without its start {ratios['command_without_start']:.2f}, the store's transaction {ratios['store']:.2f}",
+        flush=True,
+    )
+    return ratios
 
 
 def main() -> None:
@@ -114,23 +132,10 @@ def main() -> None:
         for runs in asked.runs:
             load = os.getloadavg()[0]
             found = measure(runs // SEEDS, asked.rounds, environment)
-            seconds = medians(found)
-            whole, net = seconds["command"] / seconds["raw"], seconds["command"] - seconds["start_up"]
-            print(
-                f"{runs} runs: command {seconds['command']:.2f} s ({seconds['start_up']:.2f} s of it for one run), "
-                f"store {seconds['store']:.2f} s, raw {seconds['raw']:.2f} s"
-            )
-            print(
-                f"  ratios to raw: whole command {whole:.2f} (target {TARGET}), without its start "
-                f"{net / seconds['raw']:.2f}, the store's transaction {seconds['store'] / seconds['raw']:.2f}"
-            )
-            figures[f"submit_{runs}"] = {
-                "seconds": found,
-                "ratio_command": whole,
-                "ratio_command_without_start": net / seconds["raw"],
-                "ratio_store": seconds["store"] / seconds["raw"],
-                "load_before": load,
-            }
+            figures[f"submit_{runs}"] = {"load_before": load}
+            for clock in ("wall", "cpu"):
+                seconds = {side: [getattr(one, clock) for one in spent] for side, spent in found.items()}
+                figures[f"submit_{runs}"][clock] = {"seconds": seconds, "ratios": told(runs, clock, medians(seconds))}
     report("submit", figures, ("hlbq", "sqlalchemy", "typer", "pysqlite3"))
 
 
