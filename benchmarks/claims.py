@@ -26,8 +26,8 @@ from orchestrator.store.engine import sqlite_module
 
 TARGETS = {"raw": 0.4, "huey": 5.0, "optuna": 100.0}
 # Each of Optuna's claimers keeps the whole queue in memory, and takes seconds to read it.
-MOST_OPTUNA_CLAIMERS = 4
-OPTUNA_CLAIMS = 3
+MOST_OPTUNA_CLAIMERS = 1
+OPTUNA_CLAIMS = 2
 
 CLAIM = """
 UPDATE runs SET state = 'running', reason = NULL, worker_id = ?, fence = fence + 1, started_at = coalesce(started_at, ?)
