@@ -83,19 +83,34 @@ def _race(claim: Callable[[int], int | None], worker_ids: list[int], barrier: An
     answers.put(((len(worker_ids) - 1) / (time.perf_counter() - start), taken))
 
 
+def register(path: Path, count: int) -> list[int]:
+    """So many workers' rows, copied in one transaction: each of a device of its own."""
+    with open_store(str(path), mode=OpenMode.WRITE) as store:
+        who = WorkerIdentity(host="here", hostname="here", pid=1, start_ticks=1, device="first")
+        first = store.register_worker(who, lease_seconds=60)
+    connection = sqlite_module().connect(path, isolation_level=None, timeout=20)
+    described = connection.execute("PRAGMA table_info(workers)").fetchall()
+    columns = ", ".join(name for _, name, *_ in described if name not in ("id", "device"))
+    connection.execute("BEGIN IMMEDIATE")
+    connection.executemany(
+        f"INSERT INTO workers (device, {columns}) SELECT ?, {columns} FROM workers WHERE id = ?",
+        [(f"{first}.{number}", first) for number in range(count - 1)],
+    )
+    connection.execute("COMMIT")
+    connection.close()
+    return list(range(first, first + count))
+
+
+def end_all(path: Path) -> None:
+    """End the workers' rows: a claim looks at all that are live. Their runs stay as they are, nobody needs them."""
+    connection = sqlite_module().connect(path, isolation_level=None, timeout=20)
+    connection.execute("UPDATE workers SET ended_at = 0, ended_why = 'measured' WHERE ended_at IS NULL")
+    connection.close()
+
+
 def claims_a_second(path: Path, claimers: int, claims: int, claimer: Callable[..., None]) -> tuple[float, int]:
     """How many runs `claimers` processes claim a second, all together; and how many were taken twice."""
-    with open_store(str(path), mode=OpenMode.WRITE) as store:
-        lots = [
-            [
-                store.register_worker(
-                    WorkerIdentity(host="here", hostname="here", pid=1, start_ticks=1, device=f"{lot}.{number}"),
-                    lease_seconds=60,
-                )
-                for number in range(claims + 1)
-            ]
-            for lot in range(claimers)
-        ]
+    lots = [register(path, claims + 1) for _ in range(claimers)]
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(claimers), context.Queue()
     processes = [context.Process(target=claimer, args=(str(path), lot, barrier, answers)) for lot in lots]
@@ -104,10 +119,7 @@ def claims_a_second(path: Path, claimers: int, claims: int, claimer: Callable[..
     found = [answers.get(timeout=300) for _ in processes]
     for process in processes:
         process.join()
-    with open_store(str(path), mode=OpenMode.WRITE) as store:
-        for lot in lots:
-            for worker_id in lot:
-                store.end_worker(worker_id, "measured")
+    end_all(path)
     taken = [run_id for _, run_ids in found for run_id in run_ids]
     if None in taken:
         raise RuntimeError("the queue ran dry")
