@@ -18,19 +18,8 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS = (
-    "submit",
-    "status",
-    "claims",
-    "export",
-    "plots",
-    "points",
-    "train_step_cpu",
-    "tokenise",
-    "sync",
-    "log_fleet",
-    "fleet",
-    "watching",
-    "dashboard",
+    *("cold_start", "submit", "status", "claims", "log_overhead", "log_fleet", "fleet", "watching"),
+    *("export", "plots", "points", "train_step_cpu", "tokenise", "sync", "dashboard"),
 )
 LIBRARIES = ("hlbq", "torch", "numpy", "sqlalchemy", "typer", "pysqlite3", "tiktoken")
 
@@ -47,10 +36,19 @@ def machine() -> dict[str, object]:
     }
 
 
+def _printed(lines: list[str]) -> dict[str, object]:
+    """What a benchmark printed: the words for people, and the figures of its last line where that is JSON."""
+    try:
+        return {"printed": lines[:-1], "figures": json.loads(lines[-1])}
+    except (ValueError, IndexError):
+        return {"printed": lines}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], help="which (default: all)")
     parser.add_argument("--output", type=Path, default=RESULTS / f"cpu-{os.cpu_count()}-cores.json")
+    parser.add_argument("--options", default="", help="of the benchmark itself, for instance '--rounds 3'")
     given = parser.parse_args()
     earlier = json.loads(given.output.read_text())["figures"] if given.output.exists() else {}
     figures = dict(earlier)
@@ -58,13 +56,15 @@ def main() -> int:
     for name in given.names or BENCHMARKS:
         print(f"== {name}", flush=True)
         before = os.getloadavg()[0]
-        done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", f"benchmarks.{name}", *given.options.split()]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         print(done.stdout)
         failed += done.returncode != 0
         figures[name] = {
             "measured": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
             "load_before": round(before, 2),
-            "printed": done.stdout.splitlines(),
+            "options": given.options,
+            **_printed(done.stdout.splitlines()),
         }
         given.output.parent.mkdir(exist_ok=True)
         given.output.write_text(json.dumps({"machine": machine(), "figures": figures}, indent=1) + "\n")

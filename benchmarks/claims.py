@@ -1,14 +1,15 @@
-"""Claims a second from a queue of 100,000 runs, against raw SQL: `python -m benchmarks.claims`.
+"""Claims a second from a queue of 100,000 runs: `python -m benchmarks.claims [--claimers 1 4 16]`.
 
-The raw claimer writes the same rows (run, attempt, event) into the same schema by the driver alone. 1 and 4
-processes claim for some seconds, hlbq and raw in turns; the medians are printed. A worker holds one run at a
-time, so each claimer ends the run before its next claim, in a way that costs neither of them: by a worker's
-row of its own for each claim, made before the clock starts.
+Against raw SQL by the driver alone (the same schema, run, attempt and event in one transaction, synchronous FULL), Huey
+and Optuna (see peer_queues.py for how they are set up). Processes claim at once, the sides in turns; medians. A worker
+holds one run at a time, so each claim of hlbq and of the raw side is by a worker's row of its own, made before the
+clock starts. Every run that was taken is counted: a run taken twice is a double.
 """
 
 import argparse
 import json
 import multiprocessing
+import os
 import statistics
 import tempfile
 import time
@@ -16,10 +17,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measuring import report
+from benchmarks.peers import MISSING, ask_peer
 from benchmarks.submit import make_sweep
 from orchestrator.records import WorkerIdentity
 from orchestrator.store import OpenMode, open_store
 from orchestrator.store.engine import sqlite_module
+
+TARGETS = {"raw": 0.4, "huey": 5.0, "optuna": 100.0}
+# Each of Optuna's claimers keeps the whole queue in memory, and takes seconds to read it.
+MOST_OPTUNA_CLAIMERS = 1
+OPTUNA_CLAIMS = 2
 
 CLAIM = """
 UPDATE runs SET state = 'running', reason = NULL, worker_id = ?, fence = fence + 1, started_at = coalesce(started_at, ?)
@@ -38,7 +46,12 @@ RUN = "SELECT runs.*, arms.settings FROM runs JOIN arms ON arms.id = runs.arm_id
 def claim_with_hlbq(path: str, worker_ids: list[int], barrier: Any, answers: Any) -> None:
     """One claimer through the store."""
     with open_store(path, mode=OpenMode.WRITE) as store:
-        _race(store.claim, worker_ids, barrier, answers)
+
+        def claim(worker_id: int) -> int | None:
+            claimed = store.claim(worker_id)
+            return None if claimed is None else claimed.run.id
+
+        _race(claim, worker_ids, barrier, answers)
 
 
 def claim_raw(path: str, worker_ids: list[int], barrier: Any, answers: Any) -> None:
@@ -47,7 +60,7 @@ def claim_raw(path: str, worker_ids: list[int], barrier: Any, answers: Any) -> N
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
 
-    def claim(worker_id: int) -> Any:
+    def claim(worker_id: int) -> int:
         now = time.time()
         connection.execute("BEGIN IMMEDIATE")
         run_id, uid, sweep_id, fence = connection.execute(CLAIM, (worker_id, now)).fetchone()
@@ -55,67 +68,127 @@ def claim_raw(path: str, worker_ids: list[int], barrier: Any, answers: Any) -> N
         connection.execute(EVENT, (now, f"worker {worker_id}", sweep_id, run_id, worker_id))
         row = connection.execute(RUN, (run_id,)).fetchone()
         connection.execute("COMMIT")
-        return json.loads(row[-1])
+        json.loads(row[-1])
+        return run_id
 
     _race(claim, worker_ids, barrier, answers)
     connection.close()
 
 
-def _race(claim: Callable[[int], object], worker_ids: list[int], barrier: Any, answers: Any) -> None:
-    claim(worker_ids[0])  # statements are prepared once
+def _race(claim: Callable[[int], int | None], worker_ids: list[int], barrier: Any, answers: Any) -> None:
+    taken = [claim(worker_ids[0])]  # statements are prepared once
     barrier.wait()
     start = time.perf_counter()
-    for worker_id in worker_ids[1:]:
-        if claim(worker_id) is None:
-            raise RuntimeError("the queue ran dry")
-    answers.put((len(worker_ids) - 1) / (time.perf_counter() - start))
+    taken += [claim(worker_id) for worker_id in worker_ids[1:]]
+    answers.put(((len(worker_ids) - 1) / (time.perf_counter() - start), taken))
 
 
-def claims_a_second(path: Path, claimers: int, claims: int, claimer: Callable[..., None]) -> float:
-    """How many runs `claimers` processes claim a second, all together."""
+def register(path: Path, count: int) -> list[int]:
+    """So many workers' rows, copied in one transaction: each of a device of its own."""
     with open_store(str(path), mode=OpenMode.WRITE) as store:
-        lots = [
-            [
-                store.register_worker(
-                    WorkerIdentity(host="here", hostname="here", pid=1, start_ticks=1, device=f"{lot}.{number}"),
-                    lease_seconds=60,
-                )
-                for number in range(claims + 1)
-            ]
-            for lot in range(claimers)
-        ]
+        who = WorkerIdentity(host="here", hostname="here", pid=1, start_ticks=1, device="first")
+        first = store.register_worker(who, lease_seconds=60)
+    connection = sqlite_module().connect(path, isolation_level=None, timeout=20)
+    described = connection.execute("PRAGMA table_info(workers)").fetchall()
+    columns = ", ".join(name for _, name, *_ in described if name not in ("id", "device"))
+    connection.execute("BEGIN IMMEDIATE")
+    connection.executemany(
+        f"INSERT INTO workers (device, {columns}) SELECT ?, {columns} FROM workers WHERE id = ?",
+        [(f"{first}.{number}", first) for number in range(count - 1)],
+    )
+    connection.execute("COMMIT")
+    connection.close()
+    return list(range(first, first + count))
+
+
+def end_all(path: Path) -> None:
+    """End the workers' rows: a claim looks at all that are live. Their runs stay as they are, nobody needs them."""
+    connection = sqlite_module().connect(path, isolation_level=None, timeout=20)
+    connection.execute("UPDATE workers SET ended_at = 0, ended_why = 'measured' WHERE ended_at IS NULL")
+    connection.close()
+
+
+def claims_a_second(path: Path, claimers: int, claims: int, claimer: Callable[..., None]) -> tuple[float, int]:
+    """How many runs `claimers` processes claim a second, all together; and how many were taken twice."""
+    lots = [register(path, claims + 1) for _ in range(claimers)]
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(claimers), context.Queue()
     processes = [context.Process(target=claimer, args=(str(path), lot, barrier, answers)) for lot in lots]
     for process in processes:
         process.start()
-    rates = [answers.get(timeout=300) for _ in processes]
+    found = [answers.get(timeout=300) for _ in processes]
     for process in processes:
         process.join()
-    with open_store(str(path), mode=OpenMode.WRITE) as store:
-        for lot in lots:
-            for worker_id in lot:
-                store.end_worker(worker_id, "measured")
-    return sum(rates)
+    end_all(path)
+    taken = [run_id for _, run_ids in found for run_id in run_ids]
+    if None in taken:
+        raise RuntimeError("the queue ran dry")
+    return sum(rate for rate, _ in found), len(taken) - len(set(taken))
+
+
+def measure(folder: Path, claimers: int, claims: int, rounds: int, peers: list[str]) -> dict[str, Any]:
+    """The median rates of all sides at one number of claimers."""
+    rates: dict[str, list[float]] = {}
+    doubles = 0
+    missing = {}
+    for _ in range(rounds):
+        for name, claimer in (("hlbq", claim_with_hlbq), ("raw", claim_raw)):
+            rate, twice = claims_a_second(folder / "hlbq.db", claimers, claims, claimer)
+            rates.setdefault(name, []).append(rate)
+            doubles += twice if name == "hlbq" else 0
+        for peer in peers:
+            if peer == "optuna" and (claimers > MOST_OPTUNA_CLAIMERS or peer in rates):
+                continue  # once: it takes minutes
+            number = OPTUNA_CLAIMS if peer == "optuna" else claims
+            arguments = ["--claimers", str(claimers), "--claims", str(number)]
+            answer = ask_peer("peer_queues", peer, str(folder / f"{peer}.db"), *arguments)
+            if MISSING in answer:
+                missing[peer] = answer[MISSING]
+            else:
+                rates.setdefault(peer, []).append(answer["rate"])
+    found = {name: statistics.median(values) for name, values in rates.items()}
+    ratios = {name: found["hlbq"] / rate for name, rate in found.items() if name != "hlbq"}
+    return {"claims_a_second": found, "ratios": ratios, "doubles": doubles, "missing": missing, "all": rates}
+
+
+def fill(folder: Path, queue: int) -> tuple[list[str], dict[str, str]]:
+    """Fill hlbq's queue and the peers'; returns those that could be had, and why others could not."""
+    with open_store(str(folder / "hlbq.db"), mode=OpenMode.CREATE) as store:
+        store.submit(make_sweep(queue // 5, 5))
+    there, missing = [], {}
+    for peer in ("huey", "optuna"):
+        answer = ask_peer("peer_queues", peer, str(folder / f"{peer}.db"), "--fill", str(queue))
+        if MISSING in answer:
+            missing[peer] = answer[MISSING]
+        else:
+            there.append(peer)
+    return there, missing
 
 
 def main() -> None:
     """Print claims a second and the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--claimers", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--claims", type=int, default=200, help="by each claimer in a round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--queue", type=int, default=100_000)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "hlbq.db"
-        with open_store(str(path), mode=OpenMode.CREATE) as store:
-            store.submit(make_sweep(20_000, 5))
-        for claimers in (1, 4):
-            ours, raw = [], []
-            for _ in range(asked.rounds):
-                ours.append(claims_a_second(path, claimers, asked.claims, claim_with_hlbq))
-                raw.append(claims_a_second(path, claimers, asked.claims, claim_raw))
-            first, second = statistics.median(ours), statistics.median(raw)
-            print(f"{claimers} claimers: hlbq {first:.0f}/s, raw {second:.0f}/s, ratio {first / second:.2f}")
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        peers, missing = fill(folder, asked.queue)
+        for peer, why in missing.items():
+            print(f"{peer} is missing: {why}")
+        for claimers in asked.claimers:
+            load = os.getloadavg()[0]
+            found = measure(folder, claimers, asked.claims, asked.rounds, peers)
+            figures[f"claims_{claimers}"] = {**found, "load_before": load}
+            rates = ", ".join(f"{side} {rate:.4g}/s" for side, rate in found["claims_a_second"].items())
+            ratios = ", ".join(
+                f"{ratio:.2f}x {side} (target {TARGETS[side]:g}x)" for side, ratio in found["ratios"].items()
+            )
+            print(f"{claimers} claimers: {rates}; hlbq is {ratios}; doubles {found['doubles']}", flush=True)
+    report("claims", {**figures, "missing": missing}, ("hlbq", "sqlalchemy", "pysqlite3"))
 
 
 if __name__ == "__main__":

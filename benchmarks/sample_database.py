@@ -19,8 +19,11 @@ INSERT_POINT = """INSERT INTO points (run_id, split, step, fence, loss, acc, ppl
     VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, 64, 1024, ?, ?, ?, ?, ?, ?)"""
 
 
-def make_database(path: Path, *, runs: int, points_per_run: int, finished: bool = True) -> Path:
-    """A sweep of `runs` runs over ten arms; nine points in ten are of the train split. Returns `path`."""
+def make_database(path: Path, *, runs: int, points_per_run: int, finished: float = 1.0) -> Path:
+    """A sweep of `runs` runs over ten arms; nine points in ten are of the train split. Returns `path`.
+
+    `finished` is the share of the runs that are completed, the first ones.
+    """
     seeds = -(-runs // len(ARMS))
     order = [(arm, seed) for seed in range(seeds) for arm in range(len(ARMS))][:runs]
     new_runs = [NewRun(arm=arm, run_num=seed + 1, seed=100 + seed) for arm, seed in order]
@@ -28,7 +31,7 @@ def make_database(path: Path, *, runs: int, points_per_run: int, finished: bool 
         store.submit(NewSweep(name="benchmark", arms=[_arm(values) for values in ARMS], runs=new_runs))
     with sqlite3.connect(path) as connection:
         if finished:
-            _finish(connection)
+            _finish(connection, int(runs * finished))
         for (run_id,) in connection.execute("SELECT id FROM runs ORDER BY id").fetchall() if points_per_run else ():
             connection.executemany(INSERT_POINT, _points(run_id, points_per_run))
     connection.close()
@@ -46,7 +49,7 @@ def _arm(values: dict[str, int]) -> NewArm:
     )
 
 
-def _finish(connection: sqlite3.Connection) -> None:
+def _finish(connection: sqlite3.Connection, count: int) -> None:
     connection.execute(
         "INSERT INTO workers (host, hostname, pid, start_ticks, device, device_name, slot, slots, program_version, "
         "job, lease_seconds, started_at, beat, beat_at, ended_at) "
@@ -54,12 +57,14 @@ def _finish(connection: sqlite3.Connection) -> None:
     )
     connection.execute(
         "INSERT INTO attempts (run_id, fence, worker_id, shared_slots, started_at, ended_at, reason, start_step, step, "
-        "log_path, last_val_loss) SELECT id, 1, 1, 1, 1e9, 1e9 + 100, 'finished', 0, 1000, '', '3.5' FROM runs"
+        "log_path, last_val_loss) SELECT id, 1, 1, 1, 1e9, 1e9 + 100, 'finished', 0, 1000, '', '3.5' FROM runs "
+        "WHERE id <= ?",
+        (count,),
     )
     connection.execute(
         "UPDATE runs SET state = 'completed', reason = 'finished', fence = 1, facts = ?, "
-        "started_at = 1e9, ended_at = 1e9 + 100",
-        (json.dumps(FACTS),),
+        "started_at = 1e9, ended_at = 1e9 + 100 WHERE id <= ?",
+        (json.dumps(FACTS), count),
     )
 
 

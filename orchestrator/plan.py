@@ -15,7 +15,7 @@ from hlbgpt_core.scale import Sizes, check, resolve, unpadded_vocabulary_size
 from hlbgpt_core.settings import DEFAULT_RECIPE, NO_LIMIT_STEPS, NO_LIMIT_TOKENS, Settings, defaults, specs
 from orchestrator.errors import PlanError
 from orchestrator.expressions import Expression
-from orchestrator.records import NewArm, NewRun
+from orchestrator.records import EverySeed, NewArm, NewRun
 from orchestrator.shapes import PRODUCT, Axes, Shape, combinations, count
 
 MAX_RUNS = 5_000_000
@@ -98,14 +98,16 @@ class Plan:
             for arm in self._arms_with_runs()
         ]
 
-    def new_runs(self) -> list[NewRun]:
+    def new_runs(self) -> Sequence[NewRun]:
         """The runs seed by seed: every arm's first seed stands before any arm's second."""
+        if not self.skipped:
+            return EverySeed(arms=len(self.arms), first_seed=self.first_seed, num_runs=self.num_runs)
         keys = [arm.key for arm in self._arms_with_runs()]
         return [
             NewRun(arm=arm, run_num=run_num, seed=seed)
             for run_num, seed in enumerate(self.seeds, start=1)
             for arm, key in enumerate(keys)
-            if not self.skipped or (key, seed) not in self.skipped
+            if (key, seed) not in self.skipped
         ]
 
     def without(self, runs: Collection[tuple[str, int]]) -> "Plan":
@@ -244,7 +246,7 @@ def _arm_or_reason(
 def _arm(given: Mapping[str, Any], found: Sizes) -> PlannedArm:
     """The arm of one combination, resolved as scale.resolve does, from sizes that are known already."""
     resolved = {"depth": found.depth, "width": found.width, "model_scale": found.model_scale}
-    settings = Settings(**{**defaults(given.get("recipe", DEFAULT_RECIPE)), **given, **resolved})
+    settings = Settings.of_checked({**defaults(given.get("recipe", DEFAULT_RECIPE)), **given, **resolved})
     return PlannedArm(settings=settings, sizes=found, key=settings.key())
 
 

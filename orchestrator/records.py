@@ -5,7 +5,7 @@ Times are seconds since the epoch (UTC) by the writer's wall clock: for people, 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
 from hlbgpt_core.points import Phase, Point, SavedCheckpoint
 from orchestrator.runs import Happening, Limits, Reason, Spent, State
@@ -39,6 +39,33 @@ class NewRun:
     arm: int
     run_num: int
     seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EverySeed(Sequence[NewRun]):
+    """The runs of `arms` arms with each of `num_runs` seeds, seed by seed: and no value in memory for each.
+
+    Run k (from 1) of every arm has seed `first_seed + k - 1`.
+    """
+
+    arms: int
+    first_seed: int
+    num_runs: int
+
+    def __len__(self) -> int:
+        return self.arms * self.num_runs
+
+    @overload
+    def __getitem__(self, place: int) -> NewRun: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[NewRun]: ...
+
+    def __getitem__(self, place: int | slice) -> NewRun | Sequence[NewRun]:
+        if isinstance(place, slice):
+            return [self[one] for one in range(*place.indices(len(self)))]
+        seed, arm = divmod(range(len(self))[place], self.arms)
+        return NewRun(arm=arm, run_num=seed + 1, seed=self.first_seed + seed)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,21 +1,30 @@
-"""`python -P -m worker`: one worker. `hlbq worker` and `hlbq run` start it; its options are theirs."""
+"""`python -P -m worker`: one worker. `hlbq worker` and `hlbq run` start it; its options are theirs.
+
+Its trainer process is started first of all, and loads torch while this one loads SQLAlchemy, registers and claims.
+With `--standby` the worker then waits for a line on stdin, a JSON object with the sweep to work on and the log to write
+to: `hlbq run` starts it before it has planned and stored the sweep. Where stdin ends instead, it leaves in silence.
+"""
 
 import argparse
+import json
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hlbgpt_core.errors import HlbqError
-from orchestrator.records import WorkerIdentity
-from orchestrator.state_folder import make_state_folder, state_folder
-from orchestrator.store import OpenMode, open_store
 from worker.devices import Device, choose_device
 from worker.processes import die_with_parent, host_id, host_name, start_ticks
-from worker.supervisor import Supervisor, WorkerOptions, WorkerSummary
-from worker.timing import Timing
+from worker.run_log import log_to
 from worker.trainer_handle import trainer_command
+from worker.trainer_keeper import EarlyTrainer
+
+# What imports SQLAlchemy is imported below, in the functions that use it: after the trainer's start.
+if TYPE_CHECKING:
+    from orchestrator.records import WorkerIdentity
+    from worker.supervisor import WorkerSummary
 
 EXIT_FINE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -25,11 +34,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     if given.with_parent:
         die_with_parent(given.with_parent, signal.SIGTERM)
+    early: EarlyTrainer | None = None
     try:
-        summary = _work(given)
+        device = choose_device(given.gpu, given.device)
+        command = trainer_command(
+            device.torch_device, deterministic=given.deterministic, path=given.path, compile_mode=given.compile
+        )
+        early = EarlyTrainer.begin(command, device, given.threads)
+        import worker.supervisor  # noqa: F401  (before the wait for a sweep, not after it)
+
+        if given.standby and not _await_sweep(given):
+            return EXIT_FINE
+        summary = _work(given, device, command, early)
     except HlbqError as error:
         _say(f"error: {error}")
         return EXIT_USAGE
+    finally:
+        if early is not None:
+            early.handle.kill()
     runs = f"{summary.completed} completed, {summary.failed} failed"
     _say(f"worker ends: {summary.why} ({runs})")
     if summary.interrupted:
@@ -37,8 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return EXIT_FAILED if summary.failed or summary.set_aside else EXIT_FINE
 
 
-def identity_of(device: Device) -> WorkerIdentity:
+def identity_of(device: Device) -> "WorkerIdentity":
     """Who this process is, as a worker on `device`."""
+    from importlib.metadata import version
+
+    from orchestrator.records import WorkerIdentity
+
     return WorkerIdentity(
         host=host_id(),
         hostname=host_name(),
@@ -51,8 +77,23 @@ def identity_of(device: Device) -> WorkerIdentity:
     )
 
 
-def _work(given: argparse.Namespace) -> WorkerSummary:
-    device = choose_device(given.gpu, given.device)
+def _await_sweep(given: argparse.Namespace) -> bool:
+    """Wait for the sweep to work on, and note it in `given`; False where there will be none."""
+    line = sys.stdin.readline()
+    if not line:
+        return False
+    order = json.loads(line)
+    log_to(Path(order["log"]))
+    given.sweep = [*given.sweep, order["sweep"]]
+    return True
+
+
+def _work(given: argparse.Namespace, device: Device, command: Sequence[str], early: EarlyTrainer) -> "WorkerSummary":
+    from orchestrator.state_folder import make_state_folder, state_folder
+    from orchestrator.store import OpenMode, open_store
+    from worker.supervisor import Supervisor, WorkerOptions
+    from worker.timing import Timing
+
     timing = Timing()
     with open_store(given.db, mode=OpenMode.WRITE) as store:
         folder = make_state_folder(state_folder(store.location.path, given.state_dir))
@@ -61,9 +102,8 @@ def _work(given: argparse.Namespace) -> WorkerSummary:
             state_folder=folder,
             identity=identity_of(device),
             device=device,
-            command=trainer_command(
-                device.torch_device, deterministic=given.deterministic, path=given.path, compile_mode=given.compile
-            ),
+            command=command,
+            early=early,
             options=WorkerOptions(
                 sweep_ids=tuple(given.sweep), watch=given.watch, count=given.count, threads=given.threads
             ),
@@ -90,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--plain", dest="path", action="store_const", const="plain")
     parser.add_argument("--compile", choices=("auto", "always", "never"), default="auto")
     parser.add_argument("--with-parent", type=int, default=0)
+    parser.add_argument("--standby", action="store_true")
     return parser
 
 

@@ -169,7 +169,7 @@ _NAMES = {message: kind for kind, message in _KINDS.items()}
 def encode(message: Message) -> bytes:
     """The message as one line of UTF-8 JSON. Non-finite numbers stay themselves (NaN, Infinity)."""
     body = {"kind": _NAMES[type(message)], **vars(message)}
-    return json.dumps(body, separators=(",", ":"), default=_plain).encode() + b"\n"
+    return _to_json(body).encode() + b"\n"
 
 
 def decode(line: bytes) -> Message:
@@ -185,6 +185,10 @@ def decode(line: bytes) -> Message:
 def _plain(value: Any) -> dict[str, Any]:
     # Records are read through vars, not asdict: that copies deeply, and this runs beside the training loop.
     return dict(value) if isinstance(value, Mapping) else vars(value)
+
+
+# Made once: this runs beside the training loop, a message a step.
+_to_json = json.JSONEncoder(separators=(",", ":"), default=_plain).encode
 
 
 def _read(name: str, value: Any) -> Any:

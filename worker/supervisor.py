@@ -27,7 +27,7 @@ from worker.lease_keeper import LeaseKeeper
 from worker.messages import Direct, Resume
 from worker.timing import Timing
 from worker.trainer_handle import Arrival, Inbox, TrainerDied, TrainerHandle, WakeUp
-from worker.trainer_keeper import TrainerKeeper
+from worker.trainer_keeper import EarlyTrainer, TrainerKeeper
 from worker.wandb_side import WandbSide
 
 SET_ASIDE_AFTER = 3
@@ -84,13 +84,14 @@ class Supervisor:
         command: Sequence[str],
         options: WorkerOptions,
         timing: Timing | None = None,
+        early: EarlyTrainer | None = None,
         clock: Callable[[], float] = time.monotonic,
         say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
     ) -> None:
         self._store, self._state_folder, self._identity = store, state_folder, identity
         self._options, self._timing = options, timing or Timing()
         self._clock, self._say = clock, say
-        self._inbox: Inbox = queue.SimpleQueue()
+        self._inbox: Inbox = early.inbox if early is not None else queue.SimpleQueue()
         self._trainers = TrainerKeeper(
             command=command,
             device=device,
@@ -99,6 +100,7 @@ class Supervisor:
             inbox=self._inbox,
             kill_grace_seconds=self._timing.kill_grace_seconds,
             say=say,
+            early=early,
         )
         self._csv = CsvUpkeep(store, hostname=identity.hostname, say=say)
         self._wandb = WandbSide(store, state_folder, say)

@@ -47,11 +47,14 @@ def trainer_command(
 class TrainerHandle:
     """One trainer process. What it says arrives in `inbox`, its death included."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log_path: Path, inbox: Inbox) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], log_path: Path | None, inbox: Inbox
+    ) -> None:
+        """Start the process. What it prints before its first run goes to `log_path`; None is our own stderr."""
         read_down, write_down = os.pipe()
         read_up, write_up = os.pipe()
         pipes = ("--read-fd", str(read_down), "--write-fd", str(write_up), "--parent-pid", str(os.getpid()))
-        log = open_log(log_path)
+        log = open_log(log_path) if log_path is not None else os.dup(2)
         try:
             self._process = subprocess.Popen(
                 [*command, *pipes],
@@ -99,7 +102,9 @@ class TrainerHandle:
             pass
 
     def shut_down(self, grace_seconds: float) -> None:
-        """Ask the process to end, then make sure."""
+        """Ask the process to end, then make sure. One that still loads its libraries has nothing to put in order."""
+        if self.ready is None:
+            self.kill()
         self.send(ShutDown())
         try:
             self._process.wait(timeout=grace_seconds)

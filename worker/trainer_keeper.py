@@ -1,6 +1,12 @@
-"""Keeps one trainer process warm from run to run, and starts it anew when its code is no longer what lies on disk."""
+"""Keeps one trainer process warm from run to run, and starts it anew when its code is no longer what lies on disk.
 
-from collections.abc import Callable, Sequence
+The first one is started before there is a run (`EarlyTrainer`): loading torch takes longer than everything else on the
+way to a first step, so that it begins while the worker itself still loads, registers and claims.
+"""
+
+import queue
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hlbgpt_core.code_digest import core_digest
@@ -8,6 +14,32 @@ from orchestrator.records import Claim
 from worker.devices import Device
 from worker.messages import Pause, Resume, Start
 from worker.trainer_handle import Inbox, TrainerHandle
+
+
+def trainer_environment(device: Device, threads: int) -> Mapping[str, str]:
+    """What a trainer on `device` finds in its environment besides ours."""
+    # One setting for both libraries that torch may compute with; the thread count decides the last bits.
+    count = str(threads)
+    return {**dict(device.environment), "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyTrainer:
+    """A trainer process that loads torch before anyone knows of a run. `digest` is that of the core before it began."""
+
+    handle: TrainerHandle
+    digest: str
+    inbox: Inbox = field(default_factory=queue.SimpleQueue)
+
+    @classmethod
+    def begin(cls, command: Sequence[str], device: Device, threads: int) -> "EarlyTrainer":
+        """Start the process; returns at once."""
+        digest, inbox = core_digest(), Inbox()
+        return cls(
+            handle=TrainerHandle(command, trainer_environment(device, threads), None, inbox),
+            digest=digest,
+            inbox=inbox,
+        )
 
 
 class TrainerKeeper:
@@ -23,13 +55,14 @@ class TrainerKeeper:
         inbox: Inbox,
         kill_grace_seconds: float,
         say: Callable[[str], None],
+        early: EarlyTrainer | None = None,
     ) -> None:
         self._command, self._inbox, self._say = tuple(command), inbox, say
-        # One setting for both libraries that torch may compute with; the thread count decides the last bits.
-        count = str(threads)
-        self._environment = {**dict(device.environment), "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
+        self._environment = trainer_environment(device, threads)
         self._state_folder, self._kill_grace_seconds = state_folder, kill_grace_seconds
-        self._handle: TrainerHandle | None = None
+        self._handle = early.handle if early is not None else None
+        # Of the code on disk when the trainer was started: it may be asked for before it says what it has loaded.
+        self._digest = early.digest if early is not None else ""
 
     @property
     def pid(self) -> int | None:
@@ -41,6 +74,7 @@ class TrainerKeeper:
         log_path = self._state_folder / claim.log_path
         if not self._is_current():
             self.close()
+            self._digest = core_digest()
             self._handle = TrainerHandle(self._command, self._environment, log_path, self._inbox)
         handle = self._handle
         assert handle is not None  # made above
@@ -68,7 +102,8 @@ class TrainerKeeper:
         """Whether there is a living trainer that runs the code on disk."""
         if self._handle is None or not self._handle.alive:
             return False
-        if self._handle.ready is not None and self._handle.ready.core_digest == core_digest():
+        loaded = self._handle.ready.core_digest if self._handle.ready is not None else self._digest
+        if loaded == core_digest():
             return True
         self._say("hlbgpt_core has changed on disk: the trainer starts anew")
         return False

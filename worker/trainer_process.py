@@ -6,6 +6,7 @@ When the supervisor dies, so does this process: by the kernel's parent-death sig
 """
 
 import argparse
+import gc
 import math
 import os
 import queue
@@ -14,11 +15,13 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from hlbgpt_core.code_digest import core_digest
+from hlbgpt_core.code_version import core_version
 from hlbgpt_core.data import TokenData, load_data
 from hlbgpt_core.errors import DataError, DivergedError, OutOfMemoryError, SettingsError
 from hlbgpt_core.points import Directive, Facts, Outcome, Phase, Point, Progress, SavedCheckpoint, TrainingResult
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from hlbgpt_core.warm import Warm
 
 PROGRESS_SECONDS = 0.5
+GATHER_SECONDS = 0.05
 
 _REASONS = {
     Outcome.FINISHED: Reason.FINISHED,
@@ -57,30 +61,53 @@ _REASONS = {
 
 
 class Outbox:
-    """Messages on their way to the supervisor, written by a thread of their own so that training never waits."""
+    """Messages on their way to the supervisor, written by a thread of their own so that training never waits.
+
+    Points and progress may lie here for GATHER_SECONDS: waking the thread for each would cost a short step more than
+    all else about a point. Other messages take what lies here with them at once.
+    """
 
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe = pipe
-        self._queue: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._queue: deque[Message] = deque()
+        self._wake = threading.Event()
+        self._sleeps = False
+        self._closing = False
         self._thread = threading.Thread(target=self._write, name="outbox", daemon=True)
         self._thread.start()
 
     def put(self, message: Message) -> None:
         """Queue a message; returns at once."""
-        self._queue.put(message)
+        self._queue.append(message)
+        if self._sleeps or not isinstance(message, PointMade | ProgressMade):
+            self._wake.set()
 
     def close(self) -> None:
         """Write what is queued, then stop."""
-        self._queue.put(None)
+        self._closing = True
+        self._wake.set()
         self._thread.join()
 
     def _write(self) -> None:
         try:
-            while (message := self._queue.get()) is not None:
-                self._pipe.write(encode(message))
+            while not self._closing or self._queue:
+                self._wait()
+                lines = [encode(self._queue.popleft()) for _ in range(len(self._queue))]
+                self._pipe.write(b"".join(lines))
                 self._pipe.flush()
         except OSError:
             os._exit(1)  # nobody reads any more: the supervisor is gone
+
+    def _wait(self) -> None:
+        """Come back after a moment if messages lie here then, else with the next one."""
+        self._wake.wait(GATHER_SECONDS)
+        self._wake.clear()
+        # In this order: whoever adds a message after the look at the queue finds us asleep, and wakes us.
+        self._sleeps = True
+        if not self._queue and not self._closing:
+            self._wake.wait()
+            self._wake.clear()
+        self._sleeps = False
 
 
 class Control:
@@ -317,9 +344,9 @@ def main(arguments: list[str] | None = None) -> int:
     reader.start()
     # The digest comes before the import: code that changes in between is then taken for changed, never for loaded.
     digest = core_digest()
-    import hlbgpt_core.trainer  # noqa: F401  (torch loads here, while the supervisor claims)
-
-    outbox.put(Ready(pid=os.getpid(), core_digest=digest))
+    failure = load_trainer()
+    if failure is None:
+        outbox.put(Ready(pid=os.getpid(), core_digest=digest))
     data = WarmData()
     around = Surroundings(
         device=options.device,
@@ -329,9 +356,31 @@ def main(arguments: list[str] | None = None) -> int:
         core_digest=digest,
     )
     while (start := starts.get()) is not None:
+        if failure is not None:  # a fault in the model's code: the run that was to use it has to tell
+            log_to(Path(start.log_path))
+            traceback.print_exception(failure)
+            return 1
         attend(start, outbox, control, data, around)
     outbox.close()
     return 0
+
+
+def load_trainer() -> Exception | None:
+    """Load torch and the core, while the supervisor registers and claims; returns what went wrong."""
+    # Asked of git by processes of its own, which another thread can wait for.
+    threading.Thread(target=core_version, name="core-version", daemon=True).start()
+    gc.disable()  # imports make many objects and no garbage
+    try:
+        import hlbgpt_core.trainer  # noqa: F401
+        from hlbgpt_core.light_optimizer import leave_the_compiler_out
+
+        leave_the_compiler_out()
+    except Exception as error:
+        return error
+    finally:
+        gc.freeze()
+        gc.enable()
+    return None
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from orchestrator.cli.worker import DeviceOptions
 from orchestrator.errors import UsageError
 from orchestrator.records import RunFilter, SweepRecord
 from orchestrator.runs import State
+from orchestrator.standby import StandbyWorkers
 from orchestrator.worker_command import WorkerCommand
 
 if TYPE_CHECKING:
@@ -66,15 +66,19 @@ def run(
     failed.
     """
     check_output(local.output)
-    stored = submit_sweep(settings, sweep, notify, review, database, yes=yes)
-    if stored is None:
-        return
-    with database.write() as store:
-        interrupted = work_off(store, stored, worker_command(where, database, stored), local.workers, where.state_dir)
-        counts = store.counts(RunFilter(sweep_ids=(stored.id,)))
-        export_table(store, stored, local.output)
-        if notify.notify is not None:
-            tell(store)
+    # They load torch while the sweep is planned; none of them trains before it is stored.
+    command, environment = worker_command(where, database).hidden()
+    argv = command.argv(end_with_this_process=True, standby=True)
+    with StandbyWorkers(argv, 0 if review.dry_run else local.workers, environment=environment) as workers:
+        stored = submit_sweep(settings, sweep, notify, review, database, yes=yes)
+        if stored is None:
+            return
+        with database.write() as store:
+            interrupted = work_off(store, stored, workers, where.state_dir)
+            counts = store.counts(RunFilter(sweep_ids=(stored.id,)))
+            export_table(store, stored, local.output)
+            if notify.notify is not None:
+                tell(store)
     unfinished = counts[State.PENDING] + counts[State.RUNNING]
     if unfinished:
         note(f"{counted(unfinished, 'run')} left; go on with: hlbq worker --sweep {stored.id}")
@@ -93,14 +97,13 @@ def check_output(path: str) -> None:
         raise UsageError(f"the folder of the table '{path}' does not exist", f"mkdir -p {target.parent}")
 
 
-def worker_command(where: DeviceOptions, database: DatabaseOption, sweep: SweepRecord) -> WorkerCommand:
-    """The command of one worker on this sweep."""
+def worker_command(where: DeviceOptions, database: DatabaseOption) -> WorkerCommand:
+    """The command of one worker that waits for its sweep."""
     return WorkerCommand(
         db=database.db,
         state_dir=where.state_dir,
         gpu=where.gpu,
         device=where.device,
-        sweep_ids=(sweep.id,),
         threads=where.threads,
         deterministic=where.deterministic,
         fast=where.fast,
@@ -108,27 +111,19 @@ def worker_command(where: DeviceOptions, database: DatabaseOption, sweep: SweepR
     )
 
 
-def work_off(
-    store: "Store", sweep: SweepRecord, command: WorkerCommand, count: int, state_dir: str | None = None
-) -> bool:
-    """Have `count` workers, which end when this process does, train the sweep, with a live view; True if a signal
-    ended that."""
-    from orchestrator.status.live_view import LiveView
+def work_off(store: "Store", sweep: SweepRecord, workers: StandbyWorkers, state_dir: str | None = None) -> bool:
+    """Have the workers train the sweep, with a live view; True if a signal ended that."""
+    with forwarded_signals(workers.processes) as signals:
+        workers.go(sweep.id, _worker_log(store, sweep, state_dir))
+        from orchestrator.status.live_view import LiveView  # loaded while they begin
 
-    log_path = _worker_log(store, sweep, state_dir)
-    hidden, environment = command.hidden()
-    argv = hidden.argv(end_with_this_process=True)
-    with log_path.open("ab") as log:
-        # A group of their own: a terminal's Ctrl-C reaches them through this process alone, and so counts once.
-        workers = [
-            subprocess.Popen(argv, stdout=log, stderr=log, env=environment, process_group=0) for _ in range(count)
-        ]
-    with forwarded_signals(workers) as signals, LiveView(store, sweep.id) as view:
-        while any(worker.poll() is None for worker in workers):
+        with LiveView(store, sweep.id) as view:
+            while workers.at_work(wait_seconds=POLL_SECONDS):
+                view.update()
             view.update()
-            time.sleep(POLL_SECONDS)
-        view.update()
-    _report_broken(workers, log_path)
+    broken = workers.broken()
+    if broken:
+        print(broken, file=sys.stderr)
     return bool(signals)
 
 
@@ -168,9 +163,3 @@ def _worker_log(store: "Store", sweep: SweepRecord, state_dir: str | None) -> Pa
     path = folder / f"workers-of-sweep-{sweep.id}.log"
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
     return path
-
-
-def _report_broken(workers: "Sequence[subprocess.Popen[bytes]]", log_path: Path) -> None:
-    """Show the last words of workers that could not work (a device that is not there, for instance)."""
-    if any(worker.returncode not in (0, 1, 130) for worker in workers):
-        print(log_path.read_text(errors="replace")[-2000:].strip(), file=sys.stderr)

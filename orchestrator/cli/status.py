@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, print_json
+from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, print_json, without_garbage_collection
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
@@ -35,12 +35,8 @@ def status(
     wanted = runs.to_filter()
     if isinstance(sys.stdout, io.TextIOWrapper) and not as_json:
         sys.stdout.reconfigure(errors="replace")  # bars and names where the locale has no letters for them
-    # Imports make many objects and no garbage: looking for some would take a tenth of this command's time.
-    gc.disable()
-    try:
+    with without_garbage_collection():
         _show(wanted, database, as_json=as_json, watch=watch)
-    finally:
-        gc.enable()
 
 
 def _show(wanted: RunFilter, database: DatabaseOption, *, as_json: bool, watch: bool) -> None:

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, YesOption, ask, counted, note, print_json, warn
+from orchestrator.cli.common import (
+    DatabaseOption,
+    JsonOption,
+    YesOption,
+    ask,
+    counted,
+    note,
+    print_json,
+    warn,
+    without_garbage_collection,
+)
 from orchestrator.cli.given import GivenSettings, SweepOptions
 from orchestrator.cli.notify import NotifyOptions
 from orchestrator.cli.option_groups import OptionGroup, grouped
@@ -69,15 +79,16 @@ def submit(
     hlbq submit sweep.toml --num_runs 5
     """
     notify.check()
-    prepared = prepare_sweep(settings, sweep, review, database, as_json=as_json, yes=yes)
-    if prepared is None:
-        return
-    if not prepared.plan.total_runs:
-        _say_nothing_to_do(prepared, as_json=as_json)
-        return
-    with database.create() as store:
-        stored = notify.store(store, prepared.sweep)
-        where = store.location.display
+    with without_garbage_collection():
+        prepared = prepare_sweep(settings, sweep, review, database, as_json=as_json, yes=yes)
+        if prepared is None:
+            return
+        if not prepared.plan.total_runs:
+            _say_nothing_to_do(prepared, as_json=as_json)
+            return
+        with database.create() as store:
+            stored = notify.store(store, prepared.sweep)
+            where = store.location.display
     next_command = f"hlbq worker --db {shlex.quote(where)}" if database.db else "hlbq worker"
     if as_json:
         print_json(
@@ -99,14 +110,15 @@ def submit_sweep(
 ) -> SweepRecord | None:
     """Check and store a sweep, and say so on stderr; None where there is nothing to store, as after --dry-run."""
     notify.check()
-    prepared = prepare_sweep(settings, sweep, review, database, yes=yes)
-    if prepared is None:
-        return None
-    if not prepared.plan.total_runs:
-        _say_nothing_to_do(prepared, as_json=False)
-        return None
-    with database.create() as store:
-        stored = notify.store(store, prepared.sweep)
+    with without_garbage_collection():
+        prepared = prepare_sweep(settings, sweep, review, database, yes=yes)
+        if prepared is None:
+            return None
+        if not prepared.plan.total_runs:
+            _say_nothing_to_do(prepared, as_json=False)
+            return None
+        with database.create() as store:
+            stored = notify.store(store, prepared.sweep)
     note(f"sweep {stored.id}: {plan_summary(prepared.plan)}")
     return stored
 

@@ -6,12 +6,12 @@ The statements are built once: workers ask again and again, and building them co
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, Update, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, Update, and_, bindparam, func, or_, select, update
 
 from orchestrator.errors import WorkerGoneError
 from orchestrator.records import Claim, Lease
 from orchestrator.runs import Action, State
-from orchestrator.store.base import StoreBase
+from orchestrator.store.base import StoreBase, insert_one
 from orchestrator.store.endings import Author, attempt_of, last_losses_from_points, one_run, record_event
 from orchestrator.store.filters import one_of
 from orchestrator.store.schema import alembic_version, check_unchanged
@@ -28,12 +28,13 @@ _BACKOFF_IS_OVER = select(runs.c.id).where(
     runs.c.backoff_until.is_not(None),
     or_(runs.c.backoff_until <= bindparam("now"), runs.c.backoff_from > bindparam("now")),
 )
+_REVISION = select(alembic_version.c.version_num).scalar_subquery()
 # Asked for any such run, PostgreSQL would look from the start of the table on, past all that are over; asked for
 # the next one it reads the index.
 _LOOK = select(
     select(workers.c.id).where(_WORKER_LIVES).exists().label("worker_lives"),
     or_(_NEXT.scalar_subquery().is_not(None), _BACKOFF_IS_OVER.exists(), _HELD.exists()).label("worth_trying"),
-    select(alembic_version.c.version_num).scalar_subquery().label("revision"),
+    _REVISION.label("revision"),
 )
 
 _NEIGHBOURS = workers.alias("neighbours")
@@ -49,6 +50,7 @@ _LOCK_WORKER = (
         _NEIGHBOUR_COUNT.scalar_subquery().label("neighbours"),
         _HELD.limit(1).scalar_subquery().label("held_run_id"),
         _BACKOFF_IS_OVER.exists().label("a_backoff_is_over"),
+        _REVISION.label("revision"),
     )
     .where(_WORKER_LIVES)
     .with_for_update(key_share=True, of=workers)
@@ -78,6 +80,9 @@ _TAKE_NEXT = _taking(_NEXT)
 class ClaimStore(StoreBase):
     """The way into the state running."""
 
+    # Whether the last claim found a run: then the next one most likely does too, and needs no look beforehand.
+    _found_work = False
+
     def claim(self, worker_id: int, *, sweep_ids: Sequence[int] = (), alone_ok: bool = True) -> Claim | None:
         """Take the next run by priority, then number; None where there is none to take.
 
@@ -88,18 +93,21 @@ class ClaimStore(StoreBase):
         """
         now = self._clock()
         asked = {"worker_id": worker_id, "now": now}
-        with self._read() as connection:
-            # A look without a lock, so that idle workers that ask again and again write nothing.
-            look = connection.execute(_LOOK, asked).one()
-            if not look.worker_lives:
-                raise _gone(worker_id)
-            check_unchanged(look.revision, self.location, self._schema)
-            if not look.worth_trying:
-                return None
+        if not self._found_work:
+            with self._read() as connection:
+                # A look without a lock, so that idle workers that ask again and again write nothing.
+                look = connection.execute(_LOOK, asked).one()
+                if not look.worker_lives:
+                    raise _gone(worker_id)
+                check_unchanged(look.revision, self.location, self._schema)
+                if not look.worth_trying:
+                    return None
+        self._found_work = False
         with self._write() as connection:
             worker = connection.execute(_LOCK_WORKER, asked).first()
             if worker is None:
                 raise _gone(worker_id)
+            check_unchanged(worker.revision, self.location, self._schema)
             if worker.held_run_id is not None:
                 return _claim_of(connection, worker.held_run_id)
             if worker.a_backoff_is_over:
@@ -111,7 +119,9 @@ class ClaimStore(StoreBase):
                 return None
             shared_slots = max(worker.slots, worker.neighbours)
             _begin_attempt(connection, taken, worker_id, now, shared_slots=shared_slots)
-            return _claim_of(connection, taken.id)
+            claim = _claim_of(connection, taken.id)
+        self._found_work = True
+        return claim
 
     def waiting(self, sweep_ids: Sequence[int] = ()) -> bool:
         """Whether runs wait that a claim may take now or later: backing off, or to be trained alone."""
@@ -153,7 +163,7 @@ def _begin_attempt(connection: Connection, run: Any, worker_id: int, now: float,
         "step": start_step,
         "log_path": _log_path(run.uid, run.fence),
     }
-    connection.execute(insert(attempts), row)
+    insert_one(connection, attempts, row)
     if start_step:
         last_losses_from_points(connection, run.id, attempt_of(Lease(run_id=run.id, fence=run.fence)))
     author = Author(actor=f"worker {worker_id}", now=now, worker_id=worker_id)

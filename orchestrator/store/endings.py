@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, select, update
 
 from orchestrator.records import Ending, Lease, RunRecord
 from orchestrator.runs import Reason, Spent, State, Verdict, judge
+from orchestrator.store.base import insert_one
 from orchestrator.store.outbox import note_end
 from orchestrator.store.rows import RUN_ROWS, read_bookkeeping, run_record, write_number
 from orchestrator.tables import attempts, events, points, runs, sweeps
@@ -154,7 +155,7 @@ def record_event(
         "worker_id": author.worker_id,
         "why": storable(why),
     }
-    connection.execute(insert(events), row)
+    insert_one(connection, events, row)
 
 
 def lose_held_runs(connection: Connection, worker_id: int, author: Author, why: str) -> list[RunRecord]:

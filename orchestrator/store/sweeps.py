@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from orchestrator.errors import UsageError
-from orchestrator.records import CsvTarget, NewArm, NewRun, NewSweep, SweepRecord
+from orchestrator.records import CsvTarget, EverySeed, NewArm, NewRun, NewSweep, SweepRecord
 from orchestrator.runs import State
 from orchestrator.store.base import StoreBase, insert_many, to_json
 from orchestrator.store.endings import Author, record_event
@@ -28,9 +28,12 @@ class SweepStore(StoreBase):
         with self._write() as connection:
             sweep_id = _insert_sweep(connection, new, now)
             _insert_arms(connection, sweep_id, new.arms, first_number=1)
-            numbers = _arm_ids(connection, sweep_id)
-            ids = [numbers[arm.key] for arm in new.arms]
-            _insert_runs(connection, sweep_id, ((ids[run.arm], run) for run in new.runs), new.priority, now)
+            if isinstance(new.runs, EverySeed) and new.runs.arms == len(new.arms):
+                _insert_every_seed(connection, sweep_id, new.runs, new.priority, now)
+            else:
+                numbers = _arm_ids(connection, sweep_id)
+                ids = [numbers[arm.key] for arm in new.arms]
+                _insert_runs(connection, sweep_id, ((ids[run.arm], run) for run in new.runs), new.priority, now)
             author = Author(actor="user", now=now)
             record_event(connection, author, "submit", sweep_id=sweep_id, why=f"{len(new.runs)} runs")
             return _sweep_records(connection, sweep_id)[0]
@@ -120,6 +123,21 @@ def _insert_runs(
     # A letter in front, so that no uid reads as a run's number.
     rows = ((f"r{os.urandom(8).hex()}", sweep_id, arm_id, run.run_num, run.seed, priority, now) for arm_id, run in new)
     insert_many(connection, runs, _RUN_COLUMNS, rows)
+
+
+def _insert_every_seed(connection: Connection, sweep_id: int, new: EverySeed, priority: int, now: float) -> None:
+    """All arms of the sweep with every seed. The database makes the rows: half the time of handing it each."""
+    sqlite = connection.dialect.name == "sqlite"
+    mark = "?" if sqlite else "%s"
+    # As random as os.urandom; PostgreSQL's uuid has a few bits that are fixed, which the digest spreads.
+    uid = "'r' || lower(hex(randomblob(8)))" if sqlite else "'r' || substr(md5(gen_random_uuid()::text), 1, 16)"
+    statement = (
+        f"INSERT INTO runs ({', '.join(_RUN_COLUMNS)}) SELECT {uid}, sweep_id, id, {mark}, {mark}, {mark}, {mark} "
+        f"FROM arms WHERE sweep_id = {mark} ORDER BY number"
+    )
+    seeds = range(new.num_runs)
+    rows = [(seed + 1, new.first_seed + seed, priority, now, sweep_id) for seed in seeds]
+    connection.exec_driver_sql(statement, rows)
 
 
 def _arm_ids(connection: Connection, sweep_id: int) -> dict[str, int]:

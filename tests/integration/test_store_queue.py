@@ -1,6 +1,8 @@
 """Claims, fences, checkpoints and endings, the same on SQLite and PostgreSQL."""
 
+import dataclasses
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 
 from hlbgpt_core.points import Phase, Split
 from orchestrator.errors import FencedError, WorkerGoneError
-from orchestrator.records import Lease, Live, RunFilter
+from orchestrator.records import EverySeed, Lease, Live, RunFilter
 from orchestrator.runs import Limits, Reason, Spent, State
 from orchestrator.store import Store
 from tests.conftest import VirtualClock
@@ -19,6 +21,7 @@ from tests.store_examples import (
     facts,
     identity,
     live,
+    new_sweep,
     point,
     register,
     saved,
@@ -349,3 +352,33 @@ def test_after_a_rehearsal_a_flush_has_nothing_left_to_compile(store: Store, mon
     store.flush(lease, points=[point(2), point(2, Split.VAL)])
     store.flush(lease, points=[], live=Live(phase=Phase.EVALUATE, step=2))
     assert compiled == []
+
+
+def test_arms_times_seeds_are_the_runs_that_a_list_of_them_is(store: Store) -> None:
+    sweep = new_sweep(depths=(4, 2, 8), seeds=3)
+    product = EverySeed(arms=3, first_seed=100, num_runs=3)
+    assert list(product) == list(sweep.runs) and len(product) == 9
+    assert product[-1] == sweep.runs[-1] and product[2:5] == sweep.runs[2:5]
+    first = store.submit(sweep)
+    second = store.submit(dataclasses.replace(sweep, runs=product, priority=0))
+    listed, made = (list(store.runs(RunFilter(sweep_ids=(one.id,)))) for one in (first, second))
+    for of_list, of_product in zip(listed, made, strict=True):
+        same = ("arm_number", "arm_key", "run_num", "seed", "state", "priority", "created_at", "settings")
+        assert [getattr(of_list, name) for name in same] == [getattr(of_product, name) for name in same]
+        assert of_product.id == of_list.id + 9
+    uids = {run.uid for run in made}
+    assert len(uids) == 9 and all(re.fullmatch("r[0-9a-f]{16}", uid) for uid in uids)
+    assert store.counts(RunFilter(sweep_ids=(second.id,)))[State.PENDING] == 9
+
+
+def test_a_worker_that_was_just_given_a_run_is_told_when_there_is_no_other(store: Store) -> None:
+    submit(store)
+    first = register(store)
+    claim(store, first)
+    second = register(store, 2)
+    assert store.claim(second) is None and store.claim(second) is None
+    store.end_worker(first, "gone")
+    assert claim(store, second).lease.fence == 2
+    store.end_worker(second, "gone")
+    with pytest.raises(WorkerGoneError):
+        store.claim(second)

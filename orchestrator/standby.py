@@ -1,0 +1,84 @@
+"""Workers that get ready while a sweep is still being planned and stored.
+
+A worker's trainer process takes seconds to load torch, all of which the sweep does not need to be known for. Nothing is
+trained before `go`; what is not told to go leaves with the `with` block, at once.
+"""
+
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+LAST_WORDS_CHARACTERS = 2_000
+
+
+class StandbyWorkers:
+    """Worker processes by a command that ends in `--standby`, as a context manager."""
+
+    def __init__(self, command: Sequence[str], count: int, *, environment: Mapping[str, str] | None = None) -> None:
+        self._early = tempfile.TemporaryFile()  # noqa: SIM115  (closed in __exit__)
+        words = self._early
+        # A group of their own: a terminal's Ctrl-C reaches them through this process alone, and so counts once.
+        self.processes = [
+            subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=words, stderr=words, env=environment, process_group=0
+            )
+            for _ in range(count)
+        ]
+        self._log: Path | None = None
+
+    def __enter__(self) -> "StandbyWorkers":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()  # its trainer goes with it
+            process.wait()
+            self._close_order(process)
+        self._early.close()
+
+    def go(self, sweep_id: int, log: Path) -> None:
+        """Have them work off a sweep that is stored; their own words go to `log` from now on."""
+        self._log = log
+        order = json.dumps({"sweep": sweep_id, "log": str(log)}).encode() + b"\n"
+        for process in self.processes:
+            assert process.stdin is not None
+            try:
+                process.stdin.write(order)
+            except OSError:
+                pass  # it could not work; `broken` tells
+            self._close_order(process)
+
+    def at_work(self, wait_seconds: float) -> bool:
+        """Whether any of them still works, after waiting that long for one to end."""
+        until = time.monotonic() + wait_seconds
+        for process in self.processes:
+            try:
+                process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                return True
+        return False
+
+    def broken(self) -> str:
+        """The last words of workers that could not work (a device that is not there); nothing where all could."""
+        if all(process.poll() in (None, 0, 1, 130) for process in self.processes):
+            return ""
+        self._early.seek(0)
+        words = self._early.read().decode(errors="replace")
+        if self._log is not None:
+            words += self._log.read_text(errors="replace")
+        return words[-LAST_WORDS_CHARACTERS:].strip()
+
+    @staticmethod
+    def _close_order(process: "subprocess.Popen[bytes]") -> None:
+        assert process.stdin is not None
+        try:
+            process.stdin.close()
+        except OSError:
+            pass  # what was to be written has no reader any more
