@@ -242,6 +242,10 @@ def _element_type(option: Any) -> Any:
     return kinds[0] if kinds else annotation
 
 
+# What both databases hold.
+LARGEST_WHOLE_NUMBER = 2**63
+
+
 def _choices(option: TyperOption) -> Sequence[str]:
     found = option.type_descriptor.choices if option.type_descriptor.is_choice else None
     return [str(getattr(choice, "value", choice)) for choice in found or ()]
@@ -256,8 +260,11 @@ def _value_check(option: TyperOption, name: str) -> Callable[[str], None]:
             near = difflib.get_close_matches(value, choices, n=1)
             hint = f"Did you mean '{near[0]}'? " if near else ""
             raise UsageError(f"{name}: '{value}' is not one of the choices", f"{hint}Use one of: {', '.join(choices)}.")
-        if kind is int and not re.fullmatch(r"[+-]?\d{1,18}", value):
+        if kind is int and not re.fullmatch(r"[+-]?[0-9]+", value):
             raise UsageError(f"{name}: '{value}' is not a whole number", f"For instance: {name} {_example(option)}")
+        # By length first: Python reads no numbers of thousands of digits.
+        if kind is int and (len(value) > 20 or abs(int(value)) >= LARGEST_WHOLE_NUMBER):
+            raise UsageError(f"{name}: {value} is too large", "Use a value below 2**63.")
         if kind is float and not (_is_number(value) and math.isfinite(float(value))):
             raise UsageError(f"{name}: '{value}' is not a finite number", f"For instance: {name} {_example(option)}")
         if kind in (int, float) and low is not None and float(value) < low:

@@ -35,6 +35,7 @@ changes = st.fixed_dictionaries(
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=changes, linear_value=st.booleans(), seed=st.integers(0, 2**62))
 @example(values={"recipe": "0.4.1"}, linear_value=False, seed=1_000_000)
+@example(values={"recipe": "0.4.1"}, linear_value=False, seed=2**62)
 def test_it_comes_to_the_same_arm_with_the_same_seed(
     values: dict[str, Any],
     linear_value: bool,

@@ -144,7 +144,7 @@ def test_positional_arguments_after_a_list(line: str, expected: dict[str, Any]) 
         ("--num_runs x", "'x' is not a whole number", ""),
         ("--num_runs 0", "0 is too small", "at least 1"),
         ("--num_runs 10", "10 is too large", "at most 9"),
-        ("--num_runs " + "9" * 400, "is not a whole number", ""),
+        ("--num_runs " + "9" * 400, "is too large", ""),
     ],
 )
 def test_refusals_name_the_value_and_the_way_out(line: str, message: str, hint: str) -> None:
