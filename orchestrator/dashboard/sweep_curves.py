@@ -218,6 +218,7 @@ def _mean_words(arm: int, curve: MeanCurve) -> Mapping[str, Any]:
         "seeds": curve.seeds,
         "places": curve.places,
         "interval": curve.is_interval,
+        "uneven": curve.uneven,
         "x": numbers(curve.x),
         "mean": numbers(curve.mean),
         "low": numbers(curve.low),
