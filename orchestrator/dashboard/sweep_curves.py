@@ -84,7 +84,7 @@ class SweepCurves:
                 for arm in shown
                 if arm in self._means and self._changed.get(arm, 0) > since
             }
-            started = sum(1 for line in watch.lines.values() if line.fence)
+            started = sum(1 for line in list(watch.lines.values()) if line.fence)
             return {
                 "version": self._version,
                 "left": left,
