@@ -27,7 +27,7 @@ MOST_RUN_POINTS = 800
 _NO_METRICS = ("step", "cumulative_time", "tokens_seen", "epoch")
 
 
-def overview(store: Store, now: float) -> dict[str, Any]:
+def overview(store: Store) -> dict[str, Any]:
     """All sweeps, newest first, the live workers, the newest events."""
     sweeps = store.sweeps()[::-1]
     return {

@@ -92,7 +92,7 @@ class Dashboard:
 
     async def overview(self, request: Request) -> Response:
         """Sweeps and events."""
-        return await self._read(lambda store: answers.overview(store, 0.0))
+        return await self._read(answers.overview)
 
     async def workers(self, request: Request) -> Response:
         """Workers, live and past."""

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
 # A grid is thinned to this many places when it has grown to twice as many.
 GRID_PLACES = 250
+_NEAR_THE_END = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeanCurve:
     """An arm's curve: at each `x` the mean over the `runs` that got there, and the band's edges (nan: none).
 
-    `seeds` is how many runs there are in all; `places` counts the points that the longest run has.
+    `seeds` is how many runs there are in all; `places` counts the points that the longest run has, `uneven` the places
+    at the end that are left out because not all runs that come near it get there.
     """
 
     x: "NDArray[Any]"
@@ -32,6 +34,7 @@ class MeanCurve:
     seeds: int
     places: int
     is_interval: bool
+    uneven: int
 
 
 class ArmMeans:
@@ -88,6 +91,8 @@ class ArmMeans:
         kept = count > 0
         if not kept.any():
             return None
+        uneven = _uneven_end(self._grid, count)
+        kept[len(kept) - uneven :] = False
         count, past, squares = count[kept], past[kept], squares[kept]
         mean = past / count
         is_interval = seeds >= LEAST_SEEDS_FOR_INTERVAL
@@ -106,6 +111,7 @@ class ArmMeans:
             seeds=seeds,
             places=self.places,
             is_interval=is_interval,
+            uneven=uneven,
         )
 
     def _row(self, x: "NDArray[Any]", y: "NDArray[Any]") -> "NDArray[Any]":
@@ -138,6 +144,16 @@ class ArmMeans:
             kept = numpy.unique(numpy.append(numpy.arange(0, len(self._grid), 2), len(self._grid) - 1))
             self._grid, self._sums = self._grid[kept], self._sums[:, kept]
             self._least, self._greatest = self._least[kept], self._greatest[kept]
+
+
+def _uneven_end(grid: "NDArray[Any]", count: "NDArray[Any]") -> int:
+    """How many places at the end fewer runs reach than come near it.
+
+    Over tokens and seconds no two seeds end at the same x: there the mean would jump to that of the longest one.
+    """
+    near = min(int(grid.searchsorted(grid[0] + _NEAR_THE_END * (grid[-1] - grid[0]))), len(grid) - 1)
+    reached_by_all = (count >= count[near]).nonzero()[0]
+    return int(len(grid) - 1 - reached_by_all[-1]) if len(reached_by_all) else 0
 
 
 def _half_width(count: "NDArray[Any]", squares: "NDArray[Any]") -> "NDArray[Any]":

@@ -8,6 +8,7 @@ import contextlib
 import json
 import threading
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -126,10 +127,13 @@ class Feed:
             news = self._news(store)
             for topic in sorted(topics):
                 kind, _, number = topic.partition("/")
-                if kind == "sweep":
-                    message = self._sweep_message(store, int(number), news.get(int(number), News()))
-                else:
-                    message = self._small_message(store, topic, kind, number)
+                try:
+                    if kind == "sweep":
+                        message = self._sweep_message(store, int(number), news.get(int(number), News()))
+                    else:
+                        message = self._small_message(store, topic, kind, number)
+                except NotThereError:
+                    continue  # whoever asks for a run that there is not hears nothing
                 if message is not None:
                     found[topic] = message
             return found
@@ -152,8 +156,8 @@ class Feed:
 
     def _sweep_message(self, store: Store, sweep_id: int, news: News) -> bytes | None:
         watch = self._watches.get(sweep_id)
-        if watch is None:
-            return None
+        if watch is None:  # another database stands where the first one did
+            return encoded_event("reload", {})
         before, arms = watch.version, len(watch.arms)
         changed = watch.look(store, news, now=self._clock(), tick=time.monotonic())
         if len(watch.arms) != arms:
@@ -163,7 +167,7 @@ class Feed:
     def _small_message(self, store: Store, topic: str, kind: str, number: str) -> bytes | None:
         """The whole of a small page, where it is not what was told last."""
         if kind == "overview":
-            found = answers.overview(store, self._clock())
+            found = answers.overview(store)
         elif kind == "workers":
             found = answers.workers(store, self._clock())
         else:
@@ -191,6 +195,13 @@ class Feed:
         except DatabaseError as error:
             self._away = True
             self._tell_all(encoded_event("trouble", {"error": error.message, "hint": error.hint}))
+            return
+        except Exception:  # a fault of the program must not end the looks of all pages
+            self._away = True
+            traceback.print_exc()
+            self._tell_all(
+                encoded_event("trouble", {"error": "the dashboard failed", "hint": "Its terminal says why."})
+            )
             return
         if self._away:
             self._away = False

@@ -1,5 +1,6 @@
 """Binds, prints the link, and serves until interrupted."""
 
+import contextlib
 import secrets
 import socket
 import sys
@@ -30,6 +31,19 @@ class Serving:
     actor: str = "dashboard"
 
 
+class _Server(uvicorn.Server):
+    """Ends the open streams first: they would keep it from ending until it loses patience."""
+
+    def __init__(self, config: uvicorn.Config, feed: Feed) -> None:
+        super().__init__(config)
+        self._feed = feed
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close everything."""
+        self._feed.close()
+        await super().shutdown(sockets)
+
+
 def serve(how: Serving) -> None:
     """Serve until interrupted; the link goes to stdout. Raises DatabaseError and UsageError before that."""
     database = Database(how.db, read_only=how.read_only)
@@ -38,7 +52,7 @@ def serve(how: Serving) -> None:
         listening = _bind(how.host, how.port)
         dashboard = Dashboard(database=database, feed=Feed(database), actor=how.actor, state_dir=how.state_dir)
         print(_link(how.host, listening.getsockname()[1], access.token), flush=True)
-        print(_advice(how, access), file=sys.stderr, flush=True)
+        print(advice(how, access), file=sys.stderr, flush=True)
         config = uvicorn.Config(
             dashboard.app(access),
             log_level="warning",
@@ -47,7 +61,8 @@ def serve(how: Serving) -> None:
             ws="none",
             timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         )
-        uvicorn.Server(config).run(sockets=[listening])
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again when all is closed
+            _Server(config, dashboard.feed).run(sockets=[listening])
     finally:
         database.close()
 
@@ -81,7 +96,8 @@ def _link(host: str, port: int, token: str) -> str:
     return f"http://{shown}:{port}/#token={token}"
 
 
-def _advice(how: Serving, access: Access) -> str:
+def advice(how: Serving, access: Access) -> str:
+    """What to tell whoever started it, besides the link."""
     lines = [
         "Open the link in a browser; whoever has it sees"
         + (" everything." if how.read_only else " and changes everything.")

@@ -84,7 +84,7 @@ class SweepCurves:
                 for arm in shown
                 if arm in self._means and self._changed.get(arm, 0) > since
             }
-            started = sum(1 for line in watch.lines.values() if line.fence)
+            started = sum(1 for line in list(watch.lines.values()) if line.fence)
             return {
                 "version": self._version,
                 "left": left,
@@ -218,6 +218,7 @@ def _mean_words(arm: int, curve: MeanCurve) -> Mapping[str, Any]:
         "seeds": curve.seeds,
         "places": curve.places,
         "interval": curve.is_interval,
+        "uneven": curve.uneven,
         "x": numbers(curve.x),
         "mean": numbers(curve.mean),
         "low": numbers(curve.low),

@@ -4,6 +4,7 @@ import itertools
 import math
 import secrets
 import shlex
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,7 @@ class SweepWatch:
         self.arms: dict[int, ArmRecord] = {}
         self.sweep: SweepRecord | None = None
         self._changed: dict[int, int] = {}  # run -> version, by rising version
+        self._changed_lock = threading.Lock()  # curves look through it while a look adds to it
         self._running: set[int] = set()
         self._read_at = -math.inf
         self._estimated_at = -math.inf
@@ -88,13 +90,15 @@ class SweepWatch:
         return bool(changed)
 
     def _note(self, run_id: int) -> None:
-        self._changed.pop(run_id, None)
-        self._changed[run_id] = self.version
+        with self._changed_lock:
+            self._changed.pop(run_id, None)
+            self._changed[run_id] = self.version
 
     def changed_after(self, version: int) -> list[int]:
         """The runs that changed past `version`, the newest first: it costs as much as there are of them."""
-        newest_first = reversed(self._changed.items())
-        return [run_id for run_id, _ in itertools.takewhile(lambda item: item[1] > version, newest_first)]
+        with self._changed_lock:
+            newest_first = reversed(self._changed.items())
+            return [run_id for run_id, _ in itertools.takewhile(lambda item: item[1] > version, newest_first)]
 
     def _estimate(self, store: Store, now: float, tick: float) -> None:
         if tick - self._estimated_at < ESTIMATE_EVERY_SECONDS or self.sweep is None:

@@ -64,7 +64,8 @@ def test_a_server_that_ends_is_told_and_another_asks_for_its_link(tmp_path: Path
         expect(page.locator("#banner")).to_contain_text("does not answer")
         expect(page.locator("table.runs tbody tr")).to_have_count(4)  # what was read stays
         with serving(db, port=int(served.base.rpartition(":")[2])) as second:
-            assert second.token != served.token
+            expect(page.get_by_text("The token at hand is not this server's")).to_be_visible()
             page.evaluate("token => { location.hash = `token=${token}`; }", second.token)
+            expect(page.locator("table.runs tbody tr")).to_have_count(4)
             expect(page.locator("#live")).to_have_text("live")
             expect(page.locator("#banner")).to_be_hidden()

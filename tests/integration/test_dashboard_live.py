@@ -1,10 +1,15 @@
 """The dashboard's pages live: what a look tells, streams, changes from a page, a database that goes away."""
 
 import asyncio
+import contextlib
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -13,6 +18,7 @@ from orchestrator.dashboard import feed as feed_module
 from orchestrator.dashboard.database import Database
 from orchestrator.dashboard.feed import Feed, Subscriber
 from orchestrator.dashboard.security import Access
+from orchestrator.dashboard.server import Serving, advice
 from orchestrator.records import NewArm, NewRun, RunFilter
 from orchestrator.runs import Reason, State
 from orchestrator.store import Store, open_store
@@ -215,3 +221,41 @@ def test_a_page_that_does_not_keep_up_is_told_to_read_anew() -> None:
 
     messages = asyncio.run(flood())
     assert len(messages) <= 50 and any(message and b"reload" in message for message in messages)
+
+
+def test_a_stream_of_what_is_not_there_harms_nobody(plain: tuple[Client, Store]) -> None:
+    client, store = plain
+    client.get("sweeps/1")
+    work(store, register(store), sample_points(2), reason=None)
+    found = client.feed.look({"run/999", "sweep/1", "run/1"})
+    assert set(found) == {"sweep/1", "run/1"}
+
+
+def test_ctrl_c_ends_it_with_a_page_open(tmp_path: Path) -> None:
+    db = tmp_path / "hlbq.db"
+    with open_store(str(db), mode=OpenMode.CREATE) as store:
+        submit_sweep(store, ARMS)
+    code = "from orchestrator.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "dashboard", "--db", str(db), "--port", "0", "--host", "127.0.0.1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    base, _, token = process.stdout.readline().strip().partition("/#token=")
+    headers = {"authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=base, headers=headers, timeout=60) as http:
+        assert http.get("/api/sweeps/1").json()["sweep"]["id"] == 1
+        assert "uvicorn" not in http.get("/").headers.get("server", "")
+        with http.stream("GET", "/api/stream/overview") as stream:
+            parts = stream.iter_text()
+            assert next(parts).startswith("event: hello")
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(httpx.HTTPError):
+                list(parts)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0 and errors.count("\n") == 2, errors  # the two lines of advice
+
+
+def test_an_open_address_is_warned_of() -> None:
+    how = Serving(db=None, host="0.0.0.0")
+    words = advice(how, Access(token="t", host="0.0.0.0"))
+    assert "warning: 0.0.0.0 can be reached from other machines" in words and "ssh -L" in words
+    assert "warning" not in advice(Serving(db=None), Access(token="t"))

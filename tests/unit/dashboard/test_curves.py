@@ -67,6 +67,18 @@ def test_each_place_is_the_mean_of_those_that_got_there() -> None:
     assert np.isnan(found.low[10:]).all()  # one run has no band
 
 
+def test_an_uneven_end_is_left_out_and_a_run_that_lags_is_not_waited_for() -> None:
+    means = ArmMeans()
+    for run, end in enumerate((100, 98, 95)):  # three that are over, and end unevenly
+        x = np.arange(1.0, end + 1)
+        means.settle(run, x, np.full(end, float(run)))
+    found = curve_of(means)
+    assert (found.x[-1], found.runs[-1], found.uneven) == (95, 3, 5)
+    means.update(3, np.arange(1.0, 31), np.zeros(30))  # one that has only begun
+    found = curve_of(means)
+    assert (found.x[-1], found.runs[-1], found.runs[0]) == (95, 3, 4)
+
+
 def test_a_curve_that_grows_past_the_grid_thins_it_and_keeps_both_ends() -> None:
     x = np.arange(1, 5001, dtype=float)
     y = 1 / x

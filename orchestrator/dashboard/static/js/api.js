@@ -24,6 +24,11 @@ export function setToken(token) {
   localStorage.setItem(KEY, token);
 }
 
+/** Whether there is a token at hand, right or wrong. */
+export function hasToken() {
+  return Boolean(localStorage.getItem(KEY));
+}
+
 /** The headers that every request needs. */
 export function headers() {
   return { Authorization: `Bearer ${localStorage.getItem(KEY) ?? ""}` };

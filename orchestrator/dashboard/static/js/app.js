@@ -1,6 +1,6 @@
 // The pages' common frame: which page stands at which address, the token, the theme, keys, and how the server stands.
 
-import { get, setToken, takeToken } from "./api.js";
+import { get, hasToken, setToken, takeToken } from "./api.js";
 import { showHelp } from "./dialogs.js";
 import { el, fill, setText } from "./dom.js";
 import { OverviewPage } from "./overview_page.js";
@@ -26,6 +26,10 @@ let opened = 0;
 /** How the server and its database stand; pages tell, the frame shows. */
 const connection = {
   state(state) {
+    if (state === "refused") {
+      fail({ status: 401 });
+      return;
+    }
     live.className = `live ${state}`;
     setText(live, state === "live" ? "live" : "not connected");
     if (state === "lost")
@@ -112,6 +116,12 @@ function askForLink() {
       el("code", {}, "hlbq dashboard"),
       " printed when it was started. Open that link, or paste it here.",
     ),
+    hasToken() &&
+      el(
+        "p",
+        { class: "problem", role: "alert" },
+        "The token at hand is not this server's: each start makes a new one.",
+      ),
     el(
       "form",
       { class: "row", on: { submit } },

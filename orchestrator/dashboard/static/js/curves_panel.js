@@ -223,6 +223,9 @@ export class CurvesPanel {
         `Lines are means over the seeds that got there${showsSeeds ? ", thin lines single runs" : `, bands the ${band}`}.`,
       );
     }
+    if (curves.some((curve) => curve.uneven)) {
+      found.push("Seeds end at different places here: the last stretch, which not all of them reach, is left out.");
+    }
     if (this.answer && this.answer.arms_shown < this.answer.arms_asked) {
       found.push(
         `${this.answer.arms_shown} of ${counted(this.answer.arms_asked, "arm")} are drawn, the first by number: filter the runs to see others.`,

@@ -8,7 +8,7 @@ const LONGEST_WAIT_MS = 5_000;
 
 /**
  * Listen to a topic until `close()`. `query()` gives the parameters of each (re)connection; `onEvent(name, data)` hears
- * the events; `onState("live" | "lost")` how the connection stands.
+ * the events; `onState("live" | "lost" | "refused")` how the connection stands: refused is for good.
  */
 export function listen(topic, query, onEvent, onState) {
   const stopped = new AbortController();
@@ -23,8 +23,12 @@ async function keepListening(topic, query, onEvent, onState, signal) {
       wait = FIRST_WAIT_MS;
       onState("live");
     };
-    await listenOnce(topic, query(), onEvent, connected, signal).catch(() => {});
+    const status = await listenOnce(topic, query(), onEvent, connected, signal).catch(() => 0);
     if (signal.aborted) return;
+    if (status === 401) {
+      onState("refused");
+      return;
+    }
     onState("lost");
     await new Promise((resolve) => setTimeout(resolve, wait));
     wait = Math.min(wait * 2, LONGEST_WAIT_MS);
@@ -39,12 +43,12 @@ async function listenOnce(topic, parameters, onEvent, connected, signal) {
   try {
     const query = new URLSearchParams(parameters);
     const response = await fetch(`/api/stream/${topic}?${query}`, { headers: headers(), signal: dropped.signal });
-    if (!response.ok) throw new Error(`the stream was refused with ${response.status}`);
+    if (!response.ok) return response.status;
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) return;
+      if (done) return response.status;
       clearTimeout(silence);
       silence = setTimeout(drop, SILENCE_MS);
       connected();
