@@ -1,9 +1,13 @@
-"""`python -P -m worker`: one worker. `hlbq worker` and `hlbq run` start it; its options are theirs."""
+"""`python -P -m worker`: one worker, or the parent of several. `hlbq worker` and `hlbq run` start it.
+
+Its options are theirs, and a few by which a parent tells each of its workers apart.
+"""
 
 import argparse
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -11,33 +15,35 @@ from hlbgpt_core.errors import HlbqError
 from orchestrator.records import WorkerIdentity
 from orchestrator.state_folder import make_state_folder, state_folder
 from orchestrator.store import OpenMode, open_store
+from worker.crew import Crew
+from worker.crew_plan import plan_places, wants_crew
 from worker.devices import Device, choose_device
-from worker.processes import die_with_parent, host_id, host_name, start_ticks
+from worker.exit_codes import EXIT_FAILED, EXIT_FAULT, EXIT_FINE, EXIT_INTERRUPTED, EXIT_USAGE
+from worker.processes import cluster_job, die_with_parent, host_id, host_name, start_ticks
 from worker.supervisor import Supervisor, WorkerOptions, WorkerSummary
 from worker.timing import Timing
 from worker.trainer_handle import trainer_command
 
-EXIT_FINE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one worker to its end; returns the exit code."""
+    """Run one worker, or several under this process, to the end; returns the exit code."""
     given = _parser().parse_args(arguments)
     if given.with_parent:
         die_with_parent(given.with_parent, signal.SIGTERM)
     try:
-        summary = _work(given)
+        return _lead(given) if wants_crew(given) else _exit_code(_work(given), given.label)
     except HlbqError as error:
-        _say(f"error: {error}")
+        _say(f"{given.label}error: {error}")
         return EXIT_USAGE
-    runs = f"{summary.completed} completed, {summary.failed} failed"
-    _say(f"worker ends: {summary.why} ({runs})")
-    if summary.interrupted:
+    except KeyboardInterrupt:  # before the worker was ready to hear of it
         return EXIT_INTERRUPTED
-    return EXIT_FAILED if summary.failed or summary.set_aside else EXIT_FINE
+    # A fault of the program itself: printed in full, with an exit code that says that no run is to blame.
+    except Exception:
+        traceback.print_exc()
+        return EXIT_FAULT
 
 
-def identity_of(device: Device) -> WorkerIdentity:
+def identity_of(device: Device, *, slot: int = 0, slots: int = 1) -> WorkerIdentity:
     """Who this process is, as a worker on `device`."""
     return WorkerIdentity(
         host=host_id(),
@@ -46,30 +52,53 @@ def identity_of(device: Device) -> WorkerIdentity:
         start_ticks=start_ticks(os.getpid()),
         device=device.name,
         device_name=device.description,
+        slot=slot,
+        slots=slots,
         program_version=version("hlbq"),
+        job=cluster_job(os.environ),
     )
+
+
+def _lead(given: argparse.Namespace) -> int:
+    """Be the parent of a worker for every device and slot that was asked for."""
+    places = plan_places(given, _say)
+    # By the environment, so that a password in the URL stands in no further command line.
+    environment = {"HLBQ_DB": given.db} if given.db else {}
+    return Crew(places=places, environment=environment, say=_say).run()
 
 
 def _work(given: argparse.Namespace) -> WorkerSummary:
     device = choose_device(given.gpu, given.device)
     timing = Timing()
+
+    def say(text: str) -> None:
+        _say(f"{given.label}{text}")
+
     with open_store(given.db, mode=OpenMode.WRITE) as store:
         folder = make_state_folder(state_folder(store.location.path, given.state_dir))
         supervisor = Supervisor(
             store=store,
             state_folder=folder,
-            identity=identity_of(device),
+            identity=identity_of(device, slot=given.slot or 0, slots=given.slots),
             device=device,
             command=trainer_command(device.torch_device, deterministic=given.deterministic),
             options=WorkerOptions(
                 sweep_ids=tuple(given.sweep), watch=given.watch, count=given.count, threads=given.threads
             ),
             timing=timing,
-            say=_say,
+            say=say,
         )
         supervisor.install_signal_handlers()
-        _say(f"worker on {device.name} ({device.description}), database {store.location.display}")
+        say(f"worker on {device.name} ({device.description}), database {store.location.display}")
         return supervisor.run()
+
+
+def _exit_code(summary: WorkerSummary, label: str) -> int:
+    runs = f"{summary.completed} completed, {summary.failed} failed"
+    _say(f"{label}worker ends: {summary.why} ({runs})")
+    if summary.interrupted:
+        return EXIT_INTERRUPTED
+    return EXIT_FAILED if summary.failed or summary.set_aside else EXIT_FINE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,19 +106,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--db")
     parser.add_argument("--state_dir")
     parser.add_argument("--gpu", type=int)
+    parser.add_argument("--gpus")
     parser.add_argument("--device")
+    parser.add_argument("--slots", type=int, default=1)
+    parser.add_argument("--no-memory-check", action="store_true")
     parser.add_argument("--watch", action="store_true")
     parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--sweep", type=int, action="append", default=[])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--deterministic", action="store_true")
     parser.add_argument("--with-parent", type=int, default=0)
+    parser.add_argument("--slot", type=int)
+    parser.add_argument("--label", default="")
     return parser
 
 
 def _say(text: str) -> None:
     try:
-        print(text, file=sys.stderr, flush=True)
+        # In one piece: the lines of several workers come to one terminal.
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
     except OSError:
         pass  # nobody listens any more; the work goes on
 

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
@@ -36,6 +37,20 @@ def host_id() -> str:
 def host_name() -> str:
     """The host's name, for people."""
     return socket.gethostname()
+
+
+def cluster_job(environment: Mapping[str, str]) -> str:
+    """The cluster's name for the job that this process belongs to; empty outside of one.
+
+    `$HLBQ_JOB` by whoever started it (such as `ray 3f2a`), else Slurm's: `slurm 1234`, of an array `slurm 1234_7`.
+    """
+    if named := environment.get("HLBQ_JOB"):
+        return named
+    array, task = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
+    if array and task:
+        return f"slurm {array}_{task}"
+    job = environment.get("SLURM_JOB_ID", "")
+    return f"slurm {job}" if job else ""
 
 
 def start_ticks(pid: int) -> int:

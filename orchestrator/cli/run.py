@@ -23,7 +23,6 @@ from orchestrator.cli.worker import DeviceOptions
 from orchestrator.errors import UsageError
 from orchestrator.records import RunFilter, SweepRecord
 from orchestrator.runs import State
-from orchestrator.worker_command import WorkerCommand
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -64,6 +63,9 @@ def run(
     failed.
     """
     check_output(local.output)
+    where.check()
+    if local.workers > 1 and (where.gpus or where.slots > 1):
+        raise UsageError("--workers was given with --gpus or --slots", "With these, one parent starts the workers.")
     stored = submit_sweep(settings, sweep, review, database, yes=yes)
     if stored is None:
         return
@@ -91,15 +93,7 @@ def check_output(path: str) -> None:
 
 def worker_command(where: DeviceOptions, database: DatabaseOption, sweep: SweepRecord) -> Sequence[str]:
     """The command of one worker on this sweep; it ends when this process does."""
-    return WorkerCommand(
-        db=database.db,
-        state_dir=where.state_dir,
-        gpu=where.gpu,
-        device=where.device,
-        sweep_ids=(sweep.id,),
-        threads=where.threads,
-        deterministic=where.deterministic,
-    ).argv(end_with_this_process=True)
+    return where.to_command(db=database.db, sweep_ids=(sweep.id,)).argv(end_with_this_process=True)
 
 
 def work_off(

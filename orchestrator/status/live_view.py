@@ -9,7 +9,15 @@ from orchestrator.errors import DatabaseBusyError
 from orchestrator.records import RunFilter
 from orchestrator.runs import State
 from orchestrator.status.reading import Status, read_status
-from orchestrator.status.text import TextTable, counts_text, csv_notes, runs_table, sweeps_table, workers_table
+from orchestrator.status.text import (
+    TextTable,
+    counts_text,
+    csv_notes,
+    runs_table,
+    speed_notes,
+    sweeps_table,
+    workers_table,
+)
 from orchestrator.store import Store
 from orchestrator.wording import duration, loss_text, short_count
 
@@ -169,6 +177,7 @@ def render(status: Status) -> "RenderableType":
     parts += [Text(line, style="yellow") for line in csv_notes(status.sweeps)]
     if status.runs:
         parts += [Text(), _rich_table(runs_table(status.runs))]
+    parts += [Text(line) for line in speed_notes(status)]
     if status.workers:
         parts += [Text(), _rich_table(workers_table(status.workers))]
     elif status.counts[State.PENDING] + status.counts[State.RUNNING]:

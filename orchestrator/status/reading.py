@@ -80,6 +80,7 @@ class WorkerStatus:
     device_name: str
     slot: int
     slots: int
+    job: str
     beat_age_seconds: float
     silent: bool
     run: int | None
@@ -102,7 +103,10 @@ class EventStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """One moment of a database. `runs` are the running ones and those of the latest sweep, if they are few."""
+    """One moment of a database. `runs` are the running ones and those of the latest sweep, if they are few.
+
+    `tokens_per_second` is the sum over all running runs.
+    """
 
     database: str
     at: float
@@ -110,6 +114,7 @@ class Status:
     total: int
     sweeps: Sequence[SweepStatus]
     running_total: int
+    tokens_per_second: float
     runs: Sequence[RunStatus]
     workers: Sequence[WorkerStatus]
     events: Sequence[EventStatus]
@@ -139,6 +144,7 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
         total=sum(counts.values()),
         sweeps=[_sweep_status(store, sweep, running, left, len(workers)) for sweep in sweeps],
         running_total=len(running),
+        tokens_per_second=sum(run.tokens_per_second for run in running),
         runs=runs,
         workers=[_worker_status(worker, now) for worker in [*workers, *_ended_badly(all_workers, sweeps)]],
         events=[
@@ -270,7 +276,7 @@ def _place(worker: WorkerRecord) -> tuple[str, str, int]:
 
 
 def _ordinary_end(why: str) -> bool:
-    return why in ("asked to stop", "the queue is empty") or why.endswith("runs are done")
+    return why in ("asked to stop", "its time is nearly up", "the queue is empty") or why.endswith("runs are done")
 
 
 def _worker_status(worker: WorkerRecord, now: float) -> WorkerStatus:
@@ -284,6 +290,7 @@ def _worker_status(worker: WorkerRecord, now: float) -> WorkerStatus:
         device_name=identity.device_name,
         slot=identity.slot,
         slots=identity.slots,
+        job=identity.job,
         beat_age_seconds=age,
         silent=worker.ended_at is None and age > worker.lease_seconds,
         run=worker.run_id,

@@ -57,6 +57,7 @@ def status_lines(status: Status) -> list[str]:
     hidden = status.running_total - sum(run.state == State.RUNNING for run in status.runs)
     if hidden:
         lines += [f"and {hidden:,} more running"]
+    lines += speed_notes(status)
     if status.workers:
         lines += ["", *workers_table(status.workers).lines()]
     elif status.counts[State.PENDING] + status.counts[State.RUNNING]:
@@ -99,6 +100,23 @@ def csv_notes(sweeps: Sequence[SweepStatus]) -> list[str]:
         for sweep in sweeps
         if sweep.export_command
     ]
+
+
+def speed_notes(status: Status) -> list[str]:
+    """What runs train together in tokens a second: all of them, and the slots of each device that several share."""
+    if status.running_total < 2 or not status.tokens_per_second:
+        return []
+    speeds = {run.id: run.tokens_per_second for run in status.runs}
+    shared: dict[tuple[str, str], list[float]] = {}
+    for worker in status.workers:
+        if worker.slots > 1 and worker.run in speeds:
+            shared.setdefault((worker.device, worker.hostname), []).append(speeds[worker.run])
+    devices = [
+        f"{device} of {host}: {short_count(sum(found))} in {len(found)} slots"
+        for (device, host), found in shared.items()
+    ]
+    total = f"{status.running_total:,} runs train {short_count(status.tokens_per_second)} tokens/s together"
+    return [f"{total} ({'; '.join(devices)})" if devices else total]
 
 
 def runs_table(runs: Sequence[RunStatus]) -> TextTable:
@@ -149,13 +167,14 @@ def workers_table(workers: Sequence[WorkerStatus]) -> TextTable:
             worker.hostname,
             worker.device + (f" ({worker.slot + 1} of {worker.slots})" if worker.slots > 1 else ""),
             worker.device_name,
+            worker.job,
             f"{duration(worker.beat_age_seconds)} ago",
             str(worker.run) if worker.run else "",
             _worker_note(worker),
         ]
         for worker in workers
     ]
-    headers = ["worker", "host", "device", "device name", "last beat", "holds run", "note"]
+    headers = ["worker", "host", "device", "device name", "job", "last beat", "holds run", "note"]
     return TextTable(headers=headers, rows=rows, right=frozenset({"worker", "last beat", "holds run"}))
 
 

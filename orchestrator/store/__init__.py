@@ -7,7 +7,7 @@
     queue.py     flush, checkpoint, finish        points.py   points one by one
     workers.py   register, beat, reap             curves.py   points as columns
     care.py      info, integrity_check, backup   looks.py    looks at comparisons
-    sync.py      how far W&B was sent each run
+    sync.py      how far W&B was sent each run   memory.py   what waiting runs need of a device
 
 and beneath them: location.py and engine.py (opening), schema.py (tables and migrations), rows.py and
 filters.py (records to SQL and back), endings.py (what all endings share).
@@ -30,6 +30,7 @@ from orchestrator.store.curves import CurveStore
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode, has_wal_fault, make_engine, plain_errors
 from orchestrator.store.location import StoreLocation, check_file, parse_location
 from orchestrator.store.looks import LookStore
+from orchestrator.store.memory import MemoryStore
 from orchestrator.store.points import PointStore
 from orchestrator.store.queue import QueueStore
 from orchestrator.store.readers import ReaderStore
@@ -51,6 +52,7 @@ class Store(
     CurveStore,
     ReaderStore,
     LookStore,
+    MemoryStore,
     SyncStore,
     CareStore,
 ):

@@ -156,7 +156,14 @@ class Fleet:
             return []
         return [line.split()[2] for line in self.landed_path.read_text().splitlines()]
 
-    def start_one(self, *, faults: Faults | None = None, watch: bool = True) -> "subprocess.Popen[bytes]":
+    def start_one(
+        self,
+        *,
+        faults: Faults | None = None,
+        watch: bool = True,
+        program: str = "tests.faults.worker_under_fault",
+        options: Sequence[str] = (),
+    ) -> "subprocess.Popen[bytes]":
         """Start one worker; its words go to a log of the fleet. A `#` in its host becomes its number."""
         chosen = faults or self.faults
         host = chosen.host.replace("#", str(len(self.started)))
@@ -165,7 +172,7 @@ class Fleet:
         arguments = ["--db", self.db, "--state_dir", str(self.folder / "state"), "--faults", json.dumps(asdict(chosen))]
         with (self.folder / "workers.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.worker_under_fault", *arguments, *(["--watch"] if watch else [])],
+                [sys.executable, "-m", program, *options, *arguments, *(["--watch"] if watch else [])],
                 cwd=ROOT,
                 env={
                     **os.environ,

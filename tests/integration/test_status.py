@@ -68,9 +68,8 @@ def test_the_words_for_people(store: Store, clock: VirtualClock) -> None:
 def test_the_keys_of_json_are_stable(store: Store, clock: VirtualClock) -> None:
     half_done(store, clock)
     found = json.loads(json.dumps(read_status(store, RunFilter(), now=clock()).to_dict()))
-    assert sorted(found) == sorted(
-        ["database", "at", "counts", "total", "sweeps", "running_total", "runs", "workers", "events"]
-    )
+    keys = "at counts database events running_total runs sweeps tokens_per_second total workers"
+    assert sorted(found) == keys.split()
     assert {"id", "sweep", "settings", "seed", "state", "step", "epoch", "fraction", "seconds_left"} <= set(
         found["runs"][0]
     )
@@ -97,6 +96,16 @@ def test_dead_and_set_aside_workers_are_told_until_another_takes_their_place(sto
     assert "is set aside" in "\n".join(status_lines(status))
     again = register(store, device="cuda:0")
     assert {worker.id for worker in read_status(store, RunFilter(), now=clock()).workers} == {dead, again}
+
+
+def test_the_job_of_a_worker_is_shown(store: Store, clock: VirtualClock) -> None:
+    submit_sweep(store)
+    register(store)
+    assert "  job  " not in "\n".join(status_lines(read_status(store, RunFilter(), now=clock())))
+    register(store, pid=4243, job="slurm 1234_7")
+    status = read_status(store, RunFilter(), now=clock())
+    assert [worker.job for worker in status.workers] == ["", "slurm 1234_7"]
+    assert "slurm 1234_7" in "\n".join(status_lines(status))
 
 
 def test_a_worker_without_beats_is_silent(store: Store, clock: VirtualClock) -> None:
