@@ -6,12 +6,13 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint types unit faults bench clean
+.PHONY: demo test lint types unit test-slurm faults bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   install, run a small real sweep on the CPU, draw its figure (about five minutes)"
 	@echo "make test   install, lint, check types, run the tests"
+	@echo "make test-slurm the tests on a Slurm cluster of one node (as root, with Slurm's and munge's daemons installed)"
 	@echo "make faults the long fault suite (under an hour); make bench the benchmarks"
 
 $(BIN)/python:
@@ -51,6 +52,10 @@ types: $(VENV)/.installed-dev
 
 unit: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Its daemons listen on the loopback interface alone.
+test-slurm: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest tests/slurm
 
 faults: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.faults.suite

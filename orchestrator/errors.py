@@ -11,6 +11,7 @@ HlbqError
 ├── FencedError            a write from a worker that no longer holds the run
 ├── WorkerGoneError        a beat from a worker that was taken for dead
 ├── ExportError            a table or figure that can't be written
+├── LaunchError            a cluster that is not there, or refuses
 └── SyncError              W&B did not take what it was sent
 """
 
@@ -55,6 +56,10 @@ class WorkerGoneError(HlbqError):
 
 class ExportError(HlbqError):
     """A table or figure that can't be written."""
+
+
+class LaunchError(HlbqError):
+    """A cluster that is not there, or refuses to place workers."""
 
 
 class SyncError(HlbqError):

@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "report": ("report",),
         "compare": ("compare",),
         "sync": ("sync",),
+        "launch": ("launch",),
         "data": ("data",),
         "models": ("generate", "export-model"),
         "db": ("db",),

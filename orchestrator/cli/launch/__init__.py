@@ -1,0 +1,13 @@
+"""`hlbq launch`: start workers on a cluster. A file an engine."""
+
+import typer
+
+from orchestrator.cli.launch import slurm
+from orchestrator.cli.parsing import LightGroup
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group `launch`."""
+    group = typer.Typer(cls=LightGroup, help="Start workers on a cluster: slurm.", no_args_is_help=True)
+    slurm.register(group)
+    app.add_typer(group, name="launch")
