@@ -96,6 +96,15 @@ def die_with_parent(parent_pid: int, signal_number: int = signal.SIGKILL) -> Non
         os._exit(1)
 
 
+def leave_signals_to_the_supervisor() -> None:
+    """Have this process ignore what asks workers to stop; only the supervisor decides what becomes of the run.
+
+    A terminal's Ctrl-C goes to its whole group, and schedulers signal every process of a job.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _stat_fields(pid: int) -> list[str] | None:
     """The fields of /proc/<pid>/stat after the command's name (which may hold blanks), the state first."""
     try:

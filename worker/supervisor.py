@@ -140,9 +140,11 @@ class Supervisor:
     def handle_signal(self, number: int, frame: FrameType | None) -> None:
         """SIGINT or SIGTERM: the first releases the run with a checkpoint, the second stops at once.
 
-        SIGUSR1, by which a scheduler says that time is nearly up, releases as the first does and never hurries.
+        SIGUSR1, by which a scheduler says that time is nearly up, releases as the first does and never hurries. Nor
+        does SIGTERM in a cluster's job: there every process of the job gets it, and passes it on besides.
         """
-        if number == signal.SIGUSR1 and self._stopping.requests:
+        hurries = number == signal.SIGINT or (number == signal.SIGTERM and not self._identity.job)
+        if self._stopping.requests and not hurries:
             return
         self._stopping.requests += 1
         if self._stopping.requests == 1:

@@ -133,14 +133,12 @@ def _ask(*command: str) -> str:
 
 
 def _refused(words: str) -> LaunchError:
-    lines = [line.partition("error: ")[2] or line for line in words.strip().splitlines() if line.strip()]
-    # "Batch job submission failed: ..." is the reason; lines before it are asides.
-    reason = next((line for line in reversed(lines) if "failed" in line), lines[-1] if lines else "it gave no reason")
-    told = " ".join(lines).lower()
-    way_out = next(
-        (hint for words, hint in _WAYS_OUT.items() if words in told), "hlbq launch slurm --dry_run shows the script."
-    )
-    return LaunchError(f"Slurm refused: {reason}", way_out)
+    """The error in Slurm's own words, with what to do about it."""
+    lines = [line.partition("error: ")[2] or line for line in words.strip().splitlines()]
+    reason = "; ".join(line for line in lines if line.strip() and not line.startswith('Try "'))
+    ways_out = [hint for said, hint in _WAYS_OUT.items() if said in reason.lower()]
+    hint = ways_out[0] if ways_out else "hlbq launch slurm --dry_run shows the script."
+    return LaunchError(f"Slurm refused: {reason or 'it gave no reason'}", hint)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from orchestrator.errors import UsageError
 # By this signal Slurm says that the job's time is nearly up. submitit's own choice is USR2.
 TIME_SIGNAL = "USR1"
 # Parameters that would take the script apart, were they given twice.
-_OWN_PARAMETERS = frozenset({"array", "error", "job-name", "open-mode", "output", "signal", "time"})
+_OWN_PARAMETERS = frozenset({"array", "error", "job_name", "open_mode", "output", "signal", "time"})
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<first>\d+)(?::(?P<second>\d+))?(?::(?P<third>\d+))?")
 
 
@@ -103,8 +103,8 @@ def extra_parameters(words: Sequence[str]) -> dict[str, str | bool]:
     found: dict[str, str | bool] = {}
     for word in words:
         name, equals, value = word.lstrip("-").partition("=")
-        name = name.replace("_", "-")
-        if not re.fullmatch(r"[a-z][a-z0-9-]*", name) or not value.isprintable() or (equals and not value):
+        name = name.replace("-", "_")  # as submitit spells them, so that they take the place of its own
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or not value.isprintable() or (equals and not value):
             raise UsageError(f"--sbatch {word!r} is no parameter", "For instance: --sbatch qos=high exclusive")
         if name in _OWN_PARAMETERS:
             raise UsageError(f"--sbatch {word}: hlbq sets {name} itself", "hlbq launch slurm --help")

@@ -17,7 +17,8 @@ from orchestrator.worker_command import WorkerCommand
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
 
-EXIT_INTERRUPTED = 130
+# How a worker ends that was asked to: by its own doing, or by the signal itself where that came before it listened.
+_ENDED_AS_ASKED = frozenset({130, 128 + signal.SIGTERM, 128 + signal.SIGUSR1})
 
 
 @dataclass(kw_only=True)
@@ -46,7 +47,7 @@ class WorkerTask:
             worker.terminate()
         code = _await(worker.pid)
         worker.wait()
-        if code and not (self._asked and code == EXIT_INTERRUPTED):
+        if code and not (self._asked and code in _ENDED_AS_ASKED):
             raise SystemExit(code)
         return code
 
@@ -58,8 +59,8 @@ class WorkerTask:
         from submitit.helpers import DelayedSubmission
 
         self._tell(signal.SIGUSR1)
-        code = _await(self._pid) if self._pid else EXIT_INTERRUPTED
-        if code != EXIT_INTERRUPTED:
+        code = _await(self._pid) if self._pid else None
+        if code is not None and code not in _ENDED_AS_ASKED:
             raise SystemExit(code)
         print("the run is released; the job goes back into the queue", flush=True)
         return DelayedSubmission(WorkerTask(command=self.command, environment=self.environment))

@@ -239,6 +239,11 @@ class Fleet:
         return tuple(found)
 
 
+def with_stand_in(plan: Plan) -> dict[str, str]:
+    """Variables by which `hlbq worker`, and what starts it, has a stand-in for a trainer."""
+    return {"PYTHONPATH": f"{ROOT / 'tests' / 'stand_in_site'}:{ROOT}", "STAND_IN": json.dumps(asdict(plan))}
+
+
 def trainers_of(supervisors: Sequence[int]) -> list[int]:
     """Trainer processes that live and were started by one of these supervisors."""
     wanted = {str(pid) for pid in supervisors}

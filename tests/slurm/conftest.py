@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store import OpenMode, Store, open_store
-from tests.faults.harness import wait_until
+from tests.faults.harness import wait_until, with_stand_in
 from tests.postgresql_server import PostgresqlServer
 from tests.slurm.cluster import NoClusterError, SlurmCluster, one_node_cluster
+from tests.stand_in_trainer import Plan
 
 PASSWORD = "s3cret-of-the-database"
 PATIENCE_SECONDS = 120.0
@@ -45,20 +46,23 @@ class Login:
         """The state folder."""
         return self.folder / "state"
 
-    def hlbq(self, line: str) -> "subprocess.CompletedProcess[str]":
-        """Type a line of `hlbq`, with the database in the environment."""
+    def hlbq(self, line: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """Type a line of `hlbq`, with the database in the environment. Jobs inherit that."""
         return subprocess.run(
             [sys.executable, "-P", "-m", "orchestrator.cli.main", *line.split()],
             cwd=self.folder,
-            env={**os.environ, **self.cluster.environment, "HLBQ_DB": self.db},
+            env={**os.environ, **self.cluster.environment, "HLBQ_DB": self.db, **environment},
             capture_output=True,
             text=True,
             timeout=120,
         )
 
-    def launch(self, line: str) -> str:
-        """Launch CPU workers; returns the number that their jobs begin with."""
-        done = self.hlbq(f"launch slurm --gpus_per_worker 0 --cpus_per_worker 1 --state_dir {self.state} {line}")
+    def launch(self, line: str, plan: Plan | None = None) -> str:
+        """Launch CPU workers, with stand-ins for trainers where they have a plan; returns the number that their jobs
+        begin with."""
+        environment = with_stand_in(plan) if plan is not None else {}
+        options = f"--gpus_per_worker 0 --cpus_per_worker 1 --state_dir {self.state}"
+        done = self.hlbq(f"launch slurm {options} {line}", **environment)
         assert done.returncode == 0, done.stderr
         return done.stderr.partition("Slurm jobs ")[2].split()[0].rstrip(",").partition("_")[0]
 

@@ -29,7 +29,7 @@ def test_further_parameters() -> None:
     assert extra_parameters(["qos=high", "--exclusive", "mail_type=END"]) == {
         "qos": "high",
         "exclusive": True,
-        "mail-type": "END",
+        "mail_type": "END",
     }
 
 
@@ -51,12 +51,19 @@ def order(**changes: object) -> ArrayOrder:
 
 
 def test_the_script_asks_for_an_array_with_a_signal_before_its_end() -> None:
-    made = order(gpus_per_worker=2, gpu_type="a100", mem="32G", extra={"qos": "high"}, setup=("module load cuda",))
+    made = order(
+        gpus_per_worker=2,
+        gpu_type="a100",
+        mem="32G",
+        extra={"qos": "high", "cpus_per_task": "7"},
+        setup=("module load cuda",),
+    )
     lines = script_of(made, Path("/shared/launch"), "python work").splitlines()
     for line in (
         "#SBATCH --array=0-7%8",
         "#SBATCH --gpus-per-node=a100:2",
         "#SBATCH --mem=32G",
+        "#SBATCH --cpus-per-task=7",
         "#SBATCH --qos=high",
         "#SBATCH --requeue",
         "#SBATCH --signal=USR1@120",
@@ -65,6 +72,7 @@ def test_the_script_asks_for_an_array_with_a_signal_before_its_end() -> None:
         "module load cuda",
     ):
         assert line in lines
+    assert sum("cpus-per-task" in line for line in lines) == 1
     assert lines.index("module load cuda") < next(n for n, line in enumerate(lines) if line.startswith("srun"))
 
 
@@ -113,8 +121,14 @@ def test_a_host_that_each_node_takes_for_itself() -> None:
         (
             "sbatch: error: invalid partition specified: nope\nsbatch: error: Batch job submission failed: "
             "Invalid partition name specified",
-            "Slurm refused: Batch job submission failed: Invalid partition name specified",
+            "Slurm refused: invalid partition specified: nope; "
+            "Batch job submission failed: Invalid partition name specified",
             "--partition",
+        ),
+        (
+            "sbatch: unrecognized option '--foo'\nTry \"sbatch --help\" for more information",
+            "Slurm refused: sbatch: unrecognized option '--foo'",
+            "--dry_run",
         ),
         ("", "Slurm refused: it gave no reason", "--dry_run"),
     ],
