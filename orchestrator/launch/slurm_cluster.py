@@ -84,7 +84,7 @@ def submit_locally(order: ArrayOrder, task: "WorkerTask", folder: Path, secrets:
     executor.update_parameters(
         timeout_min=order.minutes, signal_delay_s=order.seconds_before_end, gpus_per_node=0, setup=list(order.setup)
     )
-    with _environment({**secrets, "SUBMITIT_PREEMPT_SIGNAL": TIME_SIGNAL}):
+    with _environment({**secrets, "SUBMITIT_PREEMPT_SIGNAL": TIME_SIGNAL}), _nothing_inherited():
         jobs: Sequence[Any] = executor.submit_array([task] * order.workers)
     return [job.job_id for job in jobs]
 
@@ -139,6 +139,24 @@ def _refused(words: str) -> LaunchError:
     ways_out = [hint for said, hint in _WAYS_OUT.items() if said in reason.lower()]
     hint = ways_out[0] if ways_out else "hlbq launch slurm --dry_run shows the script."
     return LaunchError(f"Slurm refused: {reason or 'it gave no reason'}", hint)
+
+
+@contextlib.contextmanager
+def _nothing_inherited() -> Iterator[None]:
+    """Have what is started in the block read and write nothing: whoever reads our output would wait for its end."""
+    kept = [os.dup(number) for number in range(3)]
+    nothing = os.open(os.devnull, os.O_RDWR)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        for number in range(3):
+            os.dup2(nothing, number)
+        yield
+    finally:
+        for number, descriptor in enumerate(kept):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        os.close(nothing)
 
 
 @contextlib.contextmanager
