@@ -57,11 +57,11 @@ class Login:
             timeout=120,
         )
 
-    def launch(self, line: str, plan: Plan | None = None) -> str:
-        """Launch CPU workers, with stand-ins for trainers where they have a plan; returns the number that their jobs
+    def launch(self, line: str, plan: Plan | None = None, *, gpus: int = 0, **environment: str) -> str:
+        """Launch workers, with stand-ins for trainers where they have a plan; returns the number that their jobs
         begin with."""
-        environment = with_stand_in(plan) if plan is not None else {}
-        options = f"--gpus_per_worker 0 --cpus_per_worker 1 --state_dir {self.state}"
+        environment |= with_stand_in(plan) if plan is not None else {}
+        options = f"--gpus_per_worker {gpus} --state_dir {self.state}"
         done = self.hlbq(f"launch slurm {options} {line}", **environment)
         assert done.returncode == 0, done.stderr
         return done.stderr.partition("Slurm jobs ")[2].split()[0].rstrip(",").partition("_")[0]

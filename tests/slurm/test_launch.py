@@ -52,6 +52,21 @@ def test_a_job_whose_time_is_up_goes_back_into_the_queue_and_its_run_goes_on(log
     assert login.cluster.jobs()[job] == "COMPLETED"
 
 
+def test_each_job_drives_the_gpu_that_slurm_gave_it(login: Login) -> None:
+    """Two made-up GPUs, of which Slurm tells each job one by CUDA_VISIBLE_DEVICES."""
+    driver = login.folder / "nvidia-smi"
+    driver.write_text("#!/bin/sh\necho '0, A100, GPU-aaaa'\necho '1, A100, GPU-bbbb'\n")
+    driver.chmod(0o755)
+    submit(login.db, new_sweep(2))
+    plan = Plan(steps=100, step_seconds=0.05)
+    login.launch("--workers 2 --time 10", plan, gpus=1, PATH=f"{login.folder}:{os.environ['PATH']}")
+    with login.store() as store:
+        login.wait(lambda: drained(store) and not login.active(), "both runs are finished")
+        assert {worker.identity.device for worker in store.workers(ended=True)} == {"gpu0-aaaa", "gpu1-bbbb"}
+        assert [attempt.shared_slots for run_id in (1, 2) for attempt in store.attempts(run_id)] == [1, 1]
+    assert read_ledger(login.db, plan).clean
+
+
 def test_cancelling_a_run_ends_its_job(login: Login) -> None:
     submit(login.db, new_sweep(1))
     job = login.launch("--time 10", ENDLESS)
