@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 
 from hlbgpt_core.points import Phase, Split
 from orchestrator.errors import FencedError, WorkerGoneError
-from orchestrator.records import Lease, Live, RunFilter
+from orchestrator.records import Claim, Lease, Live, RunFilter
 from orchestrator.runs import Limits, Reason, Spent, State
 from orchestrator.store import Store
 from tests.conftest import VirtualClock
@@ -324,6 +326,28 @@ def test_a_run_to_be_trained_alone_waits_for_the_others_and_they_for_it(store: S
     assert store.claim(second) is None  # nothing beside it on its device
     assert claim(store, elsewhere).run.id == 4
     store.finish(alone.lease, ending(Reason.FINISHED))
+
+
+def test_of_two_slots_that_claim_at_once_none_trains_beside_a_run_to_be_trained_alone(
+    store: Store, open_again: Callable[[], Store]
+) -> None:
+    stores = (open_again(), open_again())
+    workers = [register(store, number, device="cuda:0") for number in (1, 2)]
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(8):
+            submit(store, seeds=2)
+            too_large = claim(store, workers[0])
+            store.finish(too_large.lease, ending(Reason.OOM))
+            start = Barrier(2)
+
+            def claim_at_once(number: int, start: Barrier = start) -> Claim | None:
+                start.wait()
+                return stores[number].claim(workers[number])
+
+            [taken] = [found for found in pool.map(claim_at_once, (0, 1)) if found is not None]
+            assert taken.run.id == too_large.run.id and taken.run.alone
+            for found in (taken, None):
+                store.finish((found or claim(store, workers[0])).lease, ending(Reason.FINISHED))
 
 
 def test_slots_that_have_not_started_yet_count_as_sharing(store: Store) -> None:
