@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
+from orchestrator.wording import counted
 from worker.exit_codes import EXIT_FAILED, EXIT_FINE, EXIT_INTERRUPTED, EXIT_USAGE
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -83,7 +84,7 @@ class Crew:
             while any(member.exit_code is None for member in self._members):
                 self._wait(woken)
         code = exit_code_of([member.exit_code or 0 for member in self._members], interrupted=self._stopping)
-        self.say(f"all {len(self._members)} workers have ended")
+        self.say(f"{counted(len(self._members), 'worker')} ended")
         return code
 
     @contextlib.contextmanager

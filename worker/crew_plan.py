@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from orchestrator.records import ArmMemory
 from orchestrator.store import OpenMode, open_store
+from orchestrator.wording import counted
 from worker.crew import Place
 from worker.devices import Device, choose_device, choose_gpus, gpu_device
 from worker.slot_memory import free_bytes_of, plan_slots
@@ -32,7 +33,7 @@ def plan_places(given: argparse.Namespace, say: Callable[[str], None]) -> list[P
         for device, plan in zip(devices, plans, strict=True)
         for slot in range(plan.slots)
     ]
-    say(f"{len(places)} workers: {', '.join(place.name for place in places)}")
+    say(f"{counted(len(places), 'worker')}: {', '.join(place.name for place in places)}")
     return places
 
 
