@@ -38,7 +38,7 @@ def test_an_array_works_the_queue_off_and_ends_and_no_password_is_seen(login: Lo
 def test_a_job_whose_time_is_up_goes_back_into_the_queue_and_its_run_goes_on(login: Login) -> None:
     """Slurm's own signal, not a made-up one; it may come up to a minute early."""
     submit(login.db, new_sweep(1))
-    plan = Plan(steps=600, step_seconds=0.04, checkpoint_every=100_000)
+    plan = Plan(steps=1100, step_seconds=0.04, checkpoint_every=100_000)
     job = login.launch("--time 2 --seconds_before_end 95", plan)
     with login.store() as store:
         login.wait(lambda: drained(store) and not login.active(), "the run is finished")
