@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint types unit test-browser test-hosts test-ray faults bench clean
+.PHONY: demo test lint types unit test-browser test-slurm test-hosts test-ray faults bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make test-browser the dashboard in a real Chromium (three minutes; wants the system's chromium)"
 	@echo "make test-hosts several hosts in network namespaces, cables cut (needs root; two minutes)"
 	@echo "make test-ray the tests on a small Ray cluster (as root: in a network namespace)"
+	@echo "make test-slurm the tests on a Slurm cluster of one node (as root, with Slurm's and munge's daemons installed)"
 	@echo "make faults the long fault suite (under an hour); make bench the benchmarks"
 
 $(BIN)/python:
@@ -64,6 +65,10 @@ test-hosts: $(VENV)/.installed-dev
 # Ray's servers listen on every address of the machine: they get a network of their own, with the loopback alone.
 test-ray: $(VENV)/.installed-dev
 	unshare --net sh -c 'ip link set lo up && exec $(BIN)/python -m pytest tests/ray_cluster'
+
+# Its daemons listen on the loopback interface alone.
+test-slurm: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest tests/slurm
 
 faults: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.faults.suite

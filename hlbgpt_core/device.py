@@ -66,9 +66,9 @@ def device_facts(device: torch.device) -> DeviceFacts:
 
 
 def memory_in_use_bytes(device: torch.device) -> int:
-    """Memory that tensors hold on a GPU; on a CPU the most that this process has held. Asks no device to wait."""
+    """The most memory that this process has held so far, on a GPU what its allocator took. Asks no device to wait."""
     if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
+        return torch.cuda.max_memory_reserved(device)
     try:
         import resource
     except ImportError:  # Windows

@@ -350,6 +350,15 @@ class DeviceEnding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ArmMemory:
+    """An arm that waits, and the most memory that a run of it held; 0 where nobody measured."""
+
+    settings: Mapping[str, Any]
+    num_params: int
+    measured_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatabaseInfo:
     """What `hlbq db info` tells of a database. `size_bytes` counts SQLite's log too."""
 

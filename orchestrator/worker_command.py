@@ -8,12 +8,18 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerCommand:
-    """What a worker is asked to do; `None` leaves the choice to the worker."""
+    """What a worker is asked to do; `None` leaves the choice to the worker.
+
+    `gpus` (`all`, or numbers such as `0,2`) and `slots` above 1 make it a parent of several workers.
+    """
 
     db: str | None = None
     state_dir: str | None = None
     gpu: int | None = None
+    gpus: str | None = None
     device: str | None = None
+    slots: int = 1
+    memory_check: bool = True
     watch: bool = False
     count: int = 0
     sweep_ids: Sequence[int] = ()
@@ -30,12 +36,17 @@ class WorkerCommand:
         """
         # -P: a file named like one of our packages in the user's folder must not take its place.
         arguments = [sys.executable, "-P", "-m", "worker", "--threads", str(self.threads), "--count", str(self.count)]
-        named = {"--db": self.db, "--state_dir": self.state_dir, "--gpu": self.gpu, "--device": self.device}
+        named: dict[str, object] = {"--db": self.db, "--state_dir": self.state_dir}
+        named |= {"--gpu": self.gpu, "--gpus": self.gpus, "--device": self.device}
         for option, value in named.items():
             if value is not None:
                 arguments += [option, str(value)]
         for sweep_id in self.sweep_ids:
             arguments += ["--sweep", str(sweep_id)]
+        if self.slots > 1:
+            arguments += ["--slots", str(self.slots)]
+        if not self.memory_check:
+            arguments.append("--no-memory-check")
         if self.watch:
             arguments.append("--watch")
         if self.deterministic:

@@ -46,10 +46,10 @@ def submit_sweep(
     return store.submit(NewSweep(name=name, arms=new_arms, runs=runs, csv=csv, definition=definition))
 
 
-def register(store: Store, *, pid: int = 4242, device: str = "cpu", hostname: str = "laptop") -> int:
+def register(store: Store, *, pid: int = 4242, device: str = "cpu", hostname: str = "laptop", job: str = "") -> int:
     """A worker's row."""
     identity = WorkerIdentity(
-        host="boot-1", hostname=hostname, pid=pid, start_ticks=1, device=device, device_name="a CPU"
+        host="boot-1", hostname=hostname, pid=pid, start_ticks=1, device=device, device_name="a CPU", job=job
     )
     return store.register_worker(identity, lease_seconds=60.0)
 

@@ -37,7 +37,7 @@ from worker.messages import (
     decode,
     encode,
 )
-from worker.processes import die_with_parent
+from worker.processes import die_with_parent, leave_signals_to_the_supervisor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +225,7 @@ def main() -> None:
     parser.add_argument("--parent-pid", type=int, required=True)
     options = parser.parse_args()
     die_with_parent(options.parent_pid)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_signals_to_the_supervisor()
     Trainer(options.read_fd, options.write_fd, Plan(**json.loads(os.environ.get("STAND_IN", "{}")))).serve()
 
 

@@ -1,8 +1,9 @@
-"""`python -P -m worker`: one worker. `hlbq worker` and `hlbq run` start it; its options are theirs.
+"""`python -P -m worker`: one worker, or the parent of several. `hlbq worker` and `hlbq run` start it.
 
-Its trainer process is started first of all, and loads torch while this one loads SQLAlchemy, registers and claims.
-With `--standby` the worker then waits for a line on stdin, a JSON object with the sweep to work on and the log to write
-to: `hlbq run` starts it before it has planned and stored the sweep. Where stdin ends instead, it leaves in silence.
+Its options are theirs, and a few by which a parent tells each of its workers apart. A worker's trainer process is
+started first of all, and loads torch while this one loads SQLAlchemy, registers and claims. With `--standby` it then
+waits for a line on stdin, a JSON object with the sweep to work on and the log to write to: `hlbq run` starts it before
+it has planned and stored the sweep. Where stdin ends instead, it leaves in silence.
 """
 
 import argparse
@@ -10,13 +11,15 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hlbgpt_core.errors import HlbqError
 from worker.devices import Device, choose_device
-from worker.processes import die_with_parent, host_id, host_name, start_ticks
+from worker.exit_codes import EXIT_FAILED, EXIT_FAULT, EXIT_FINE, EXIT_INTERRUPTED, EXIT_USAGE
+from worker.processes import cluster_job, die_with_parent, host_id, host_name, start_ticks
 from worker.run_log import log_to
 from worker.trainer_handle import trainer_command
 from worker.trainer_keeper import EarlyTrainer
@@ -26,14 +29,31 @@ if TYPE_CHECKING:
     from orchestrator.records import WorkerIdentity
     from worker.supervisor import WorkerSummary
 
-EXIT_FINE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one worker to its end; returns the exit code."""
+    """Run one worker, or several under this process, to the end; returns the exit code."""
     given = _parser().parse_args(arguments)
     if given.with_parent:
         die_with_parent(given.with_parent, signal.SIGTERM)
+    try:
+        return _lead(given) if wants_crew(given) else _be_a_worker(given)
+    except HlbqError as error:
+        _say(f"{given.label}error: {error}")
+        return EXIT_USAGE
+    except KeyboardInterrupt:  # before the worker was ready to hear of it
+        return EXIT_INTERRUPTED
+    # A fault of the program itself: printed in full, with an exit code that says that no run is to blame.
+    except Exception:
+        traceback.print_exc()
+        return EXIT_FAULT
+
+
+def wants_crew(given: argparse.Namespace) -> bool:
+    """Whether a parent was asked for: a worker that has a parent already is one slot itself."""
+    return given.slot is None and (bool(given.gpus) or given.slots > 1)
+
+
+def _be_a_worker(given: argparse.Namespace) -> int:
     early: EarlyTrainer | None = None
     try:
         device = choose_device(given.gpu, given.device)
@@ -45,21 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         if given.standby and not _await_sweep(given):
             return EXIT_FINE
-        summary = _work(given, device, command, early)
-    except HlbqError as error:
-        _say(f"error: {error}")
-        return EXIT_USAGE
+        return _exit_code(_work(given, device, command, early), given.label)
     finally:
         if early is not None:
             early.handle.kill()
-    runs = f"{summary.completed} completed, {summary.failed} failed"
-    _say(f"worker ends: {summary.why} ({runs})")
-    if summary.interrupted:
-        return EXIT_INTERRUPTED
-    return EXIT_FAILED if summary.failed or summary.set_aside else EXIT_FINE
 
 
-def identity_of(device: Device) -> "WorkerIdentity":
+def identity_of(device: Device, *, slot: int = 0, slots: int = 1) -> "WorkerIdentity":
     """Who this process is, as a worker on `device`."""
     from importlib.metadata import version
 
@@ -72,8 +84,10 @@ def identity_of(device: Device) -> "WorkerIdentity":
         start_ticks=start_ticks(os.getpid()),
         device=device.name,
         device_name=device.description,
+        slot=slot,
+        slots=slots,
         program_version=version("hlbq"),
-        job=os.environ.get("HLBQ_JOB", ""),
+        job=cluster_job(os.environ),
     )
 
 
@@ -88,6 +102,19 @@ def _await_sweep(given: argparse.Namespace) -> bool:
     return True
 
 
+def _lead(given: argparse.Namespace) -> int:
+    """Be the parent of a worker for every device and slot that was asked for."""
+    from worker.crew import Crew
+    from worker.crew_plan import plan_places
+
+    if given.standby and not _await_sweep(given):
+        return EXIT_FINE
+    places = plan_places(given, _say)
+    # By the environment, so that a password in the URL stands in no further command line.
+    environment = {"HLBQ_DB": given.db} if given.db else {}
+    return Crew(places=places, environment=environment, say=_say).run()
+
+
 def _work(given: argparse.Namespace, device: Device, command: Sequence[str], early: EarlyTrainer) -> "WorkerSummary":
     from orchestrator.state_folder import make_state_folder, state_folder
     from orchestrator.store import OpenMode, open_store
@@ -95,12 +122,16 @@ def _work(given: argparse.Namespace, device: Device, command: Sequence[str], ear
     from worker.timing import Timing
 
     timing = Timing()
+
+    def say(text: str) -> None:
+        _say(f"{given.label}{text}")
+
     with open_store(given.db, mode=OpenMode.WRITE) as store:
         folder = make_state_folder(state_folder(store.location.path, given.state_dir))
         supervisor = Supervisor(
             store=store,
             state_folder=folder,
-            identity=identity_of(device),
+            identity=identity_of(device, slot=given.slot or 0, slots=given.slots),
             device=device,
             command=command,
             early=early,
@@ -108,11 +139,19 @@ def _work(given: argparse.Namespace, device: Device, command: Sequence[str], ear
                 sweep_ids=tuple(given.sweep), watch=given.watch, count=given.count, threads=given.threads
             ),
             timing=timing,
-            say=_say,
+            say=say,
         )
         supervisor.install_signal_handlers()
-        _say(f"worker on {device.name} ({device.description}), database {store.location.display}")
+        say(f"worker on {device.name} ({device.description}), database {store.location.display}")
         return supervisor.run()
+
+
+def _exit_code(summary: "WorkerSummary", label: str) -> int:
+    runs = f"{summary.completed} completed, {summary.failed} failed"
+    _say(f"{label}worker ends: {summary.why} ({runs})")
+    if summary.interrupted:
+        return EXIT_INTERRUPTED
+    return EXIT_FAILED if summary.failed or summary.set_aside else EXIT_FINE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -120,7 +159,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--db")
     parser.add_argument("--state_dir")
     parser.add_argument("--gpu", type=int)
+    parser.add_argument("--gpus")
     parser.add_argument("--device")
+    parser.add_argument("--slots", type=int, default=1)
+    parser.add_argument("--no-memory-check", action="store_true")
     parser.add_argument("--watch", action="store_true")
     parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--sweep", type=int, action="append", default=[])
@@ -131,12 +173,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--compile", choices=("auto", "always", "never"), default="auto")
     parser.add_argument("--with-parent", type=int, default=0)
     parser.add_argument("--standby", action="store_true")
+    parser.add_argument("--slot", type=int)
+    parser.add_argument("--label", default="")
     return parser
 
 
 def _say(text: str) -> None:
     try:
-        print(text, file=sys.stderr, flush=True)
+        # In one piece: the lines of several workers come to one terminal.
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
     except OSError:
         pass  # nobody listens any more; the work goes on
 

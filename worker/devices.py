@@ -1,26 +1,31 @@
-"""Which device a worker drives, told without torch: the trainer process is the only one to load that."""
+"""Which devices workers drive, told without torch: the trainer process is the only one to load that."""
 
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hlbgpt_core.errors import DeviceError
 
-_QUERY = ["nvidia-smi", "--query-gpu=index,name,uuid", "--format=csv,noheader"]
+_SMI = "nvidia-smi"
+ALL_GPUS = "all"
+# Schedulers that may show each of their jobs its own GPU as number 0.
+_RENUMBERING_SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """A device of this host. `torch_device` is its name inside the trainer, which sees only this one GPU.
+    """A device of this host. `torch_device` is its name inside the trainer, which sees no GPU but this one.
 
-    `uuid` is the driver's name of a GPU; empty for a CPU.
+    `gpu` is the driver's number of it, None for the CPU; `uuid` the driver's name of a GPU, empty for the CPU.
     """
 
     name: str
     description: str
     torch_device: str
+    gpu: int | None = None
     environment: tuple[tuple[str, str], ...] = ()
     uuid: str = ""
 
@@ -36,14 +41,27 @@ class Gpu:
 
 def list_gpus() -> tuple[Gpu, ...]:
     """The host's NVIDIA GPUs by the driver's own tool; empty where there is no driver."""
-    if shutil.which(_QUERY[0]) is None:
-        return ()
-    try:
-        listing = subprocess.run(_QUERY, capture_output=True, text=True, timeout=30, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    rows = [[cell.strip() for cell in line.split(",")] for line in listing.splitlines()]
+    rows = _ask_driver("index,name,uuid")
     return tuple(Gpu(index=int(row[0]), description=row[1], uuid=row[2]) for row in rows if len(row) == 3)
+
+
+def free_memory_bytes(gpu_uuid: str) -> int | None:
+    """Memory that nobody holds on a GPU; None where the driver does not say."""
+    rows = _ask_driver("uuid,memory.free", "nounits")
+    free = [row[1] for row in rows if len(row) == 2 and row[0] == gpu_uuid]
+    return int(free[0]) * 2**20 if free and free[0].isdecimal() else None
+
+
+def _ask_driver(fields: str, *flags: str) -> list[list[str]]:
+    """The driver's table of these fields, a row a GPU; empty where there is no driver."""
+    if shutil.which(_SMI) is None:
+        return []
+    query = [_SMI, f"--query-gpu={fields}", ",".join(["--format=csv", "noheader", *flags])]
+    try:
+        listing = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [[cell.strip() for cell in line.split(",")] for line in listing.splitlines()]
 
 
 def choose_device(gpu: int | None, device: str | None) -> Device:
@@ -60,21 +78,61 @@ def choose_device(gpu: int | None, device: str | None) -> Device:
     gpus = list_gpus()
     if gpu is None:
         return gpu_device(_visible(gpus)[0]) if _visible(gpus) else cpu_device()
-    found = [one for one in gpus if one.index == gpu]
+    return gpu_device(_gpu_numbered(gpu, gpus))
+
+
+def choose_gpus(asked: str) -> tuple[Gpu, ...]:
+    """The GPUs that `--gpus` asks for: `all` that this process may use, or numbers such as `0,2`.
+
+    Raises DeviceError for one that is not there or is named twice, and where there is none at all.
+    """
+    gpus = list_gpus()
+    if asked.strip() == ALL_GPUS:
+        found = tuple(_visible(gpus))
+        if not found:
+            hidden = f"; CUDA_VISIBLE_DEVICES hides {len(gpus)}" if gpus else ""
+            raise DeviceError(
+                f"--gpus all: there is no GPU on this machine that the NVIDIA driver lists{hidden}",
+                "Use --device cpu, or see `hlbq doctor`.",
+            )
+        return found
+    words = asked.replace(",", " ").split()
+    wrong = [word for word in words if not word.isdecimal()]
+    if wrong or not words:
+        raise DeviceError(
+            f"--gpus {asked}: '{' '.join(wrong)}' is no GPU's number", "For instance: --gpus 0,2 or --gpus all"
+        )
+    numbers = [int(word) for word in words]
+    if len(set(numbers)) < len(numbers):
+        raise DeviceError(f"--gpus {asked} names a GPU twice", "Several workers on each GPU: --slots 2")
+    return tuple(_gpu_numbered(number, gpus) for number in numbers)
+
+
+def _gpu_numbered(number: int, gpus: Sequence[Gpu]) -> Gpu:
+    found = [one for one in gpus if one.index == number]
     if not found:
         there = ", ".join(f"{one.index} ({one.description})" for one in gpus) or "none"
         raise DeviceError(
-            f"there is no GPU {gpu} on this machine; GPUs that the NVIDIA driver lists: {there}",
-            "Use another --gpu, or --device cpu.",
+            f"there is no GPU {number} on this machine; GPUs that the NVIDIA driver lists: {there}",
+            "Use another number, or --device cpu.",
         )
-    return gpu_device(found[0])
+    return found[0]
 
 
 def gpu_device(gpu: Gpu) -> Device:
     """The device of one GPU: pinned by its UUID, so that the order of devices can't mislead."""
     pinned = (("CUDA_VISIBLE_DEVICES", gpu.uuid), ("CUDA_DEVICE_ORDER", "PCI_BUS_ID"))
+    name = f"gpu{gpu.index}"
+    if any(os.environ.get(variable) for variable in _RENUMBERING_SCHEDULERS):
+        # Two jobs on one host may both see their GPU as number 0, and must not be taken for sharing it.
+        name = f"{name}-{gpu.uuid.removeprefix('GPU-')[:8]}"
     return Device(
-        name=f"gpu{gpu.index}", description=gpu.description, torch_device="cuda:0", environment=pinned, uuid=gpu.uuid
+        name=name,
+        description=gpu.description,
+        torch_device="cuda:0",
+        gpu=gpu.index,
+        environment=pinned,
+        uuid=gpu.uuid,
     )
 
 
@@ -83,7 +141,7 @@ def cpu_device() -> Device:
     return Device(name="cpu", description=_processor(), torch_device="cpu", environment=(("CUDA_VISIBLE_DEVICES", ""),))
 
 
-def _visible(gpus: tuple[Gpu, ...]) -> list[Gpu]:
+def _visible(gpus: Sequence[Gpu]) -> list[Gpu]:
     """The GPUs that the environment lets this process use (a cluster's scheduler sets that)."""
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is None:

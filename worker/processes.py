@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
@@ -36,6 +37,20 @@ def host_id() -> str:
 def host_name() -> str:
     """The host's name, for people."""
     return socket.gethostname()
+
+
+def cluster_job(environment: Mapping[str, str]) -> str:
+    """The cluster's name for the job that this process belongs to; empty outside of one.
+
+    `$HLBQ_JOB` by whoever started it (such as `ray 3f2a`), else Slurm's: `slurm 1234`, of an array `slurm 1234_7`.
+    """
+    if named := environment.get("HLBQ_JOB"):
+        return named
+    array, task = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
+    if array and task:
+        return f"slurm {array}_{task}"
+    job = environment.get("SLURM_JOB_ID", "")
+    return f"slurm {job}" if job else ""
 
 
 def start_ticks(pid: int) -> int:
@@ -79,6 +94,15 @@ def die_with_parent(parent_pid: int, signal_number: int = signal.SIGKILL) -> Non
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
     if os.getppid() != parent_pid:
         os._exit(1)
+
+
+def leave_signals_to_the_supervisor() -> None:
+    """Have this process ignore what asks workers to stop; only the supervisor decides what becomes of the run.
+
+    A terminal's Ctrl-C goes to its whole group, and schedulers signal every process of a job.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _stat_fields(pid: int) -> list[str] | None:

@@ -67,8 +67,14 @@ class _Stopping:
     """How often a person or a scheduler asked this worker to stop, and when it first heard."""
 
     requests: int = 0
+    time_is_up: bool = False
     asked_trainer: bool = False
     since: float = 0.0
+
+    @property
+    def why(self) -> str:
+        """What ends the worker."""
+        return "its time is nearly up" if self.time_is_up else "asked to stop"
 
 
 class Supervisor:
@@ -146,28 +152,36 @@ class Supervisor:
         )
 
     def handle_signal(self, number: int, frame: FrameType | None) -> None:
-        """SIGINT or SIGTERM: the first releases the run with a checkpoint, the second stops at once."""
+        """SIGINT or SIGTERM: the first releases the run with a checkpoint, the second stops at once.
+
+        SIGUSR1, by which a scheduler says that time is nearly up, releases as the first does and never hurries. Nor
+        does SIGTERM in a cluster's job: there every process of the job gets it, and passes it on besides.
+        """
+        hurries = number == signal.SIGINT or (number == signal.SIGTERM and not self._identity.job)
+        if self._stopping.requests and not hurries:
+            return
         self._stopping.requests += 1
         if self._stopping.requests == 1:
             self._stopping.since = self._clock()
+            self._stopping.time_is_up = number == signal.SIGUSR1
         self._inbox.put(WakeUp())
 
     def install_signal_handlers(self) -> None:
-        """Have SIGINT and SIGTERM stop this worker in good order."""
-        signal.signal(signal.SIGINT, self.handle_signal)
-        signal.signal(signal.SIGTERM, self.handle_signal)
+        """Have SIGINT, SIGTERM and SIGUSR1 stop this worker in good order."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, self.handle_signal)
 
     # The outer loop: from run to run.
 
     def _work(self) -> str:
         if not self._register():
-            return "asked to stop"
+            return self._stopping.why
         self._keeper.judge(own_beats_commit=True)
         while True:
             if self._outdated is not None:
                 raise self._outdated
             if self._stopping.requests:
-                return "asked to stop"
+                return self._stopping.why
             if self._options.count and self._tally.ended >= self._options.count:
                 return f"its {self._options.count} runs are done"
             try:
@@ -203,9 +217,7 @@ class Supervisor:
         if self._keeper.fenced:
             return None
         try:
-            claim = self._store.claim(
-                self._keeper.worker_id, sweep_ids=self._options.sweep_ids, alone_ok=not self._device_is_busy()
-            )
+            claim = self._store.claim(self._keeper.worker_id, sweep_ids=self._options.sweep_ids)
         except WorkerGoneError:
             self._keeper.register()
             return None
@@ -384,15 +396,6 @@ class Supervisor:
         )
 
     # Small things.
-
-    def _device_is_busy(self) -> bool:
-        """Whether another worker trains on this device of this host."""
-        mine = (self._identity.host, self._identity.device)
-        return any(
-            (one.identity.host, one.identity.device) == mine and one.run_id is not None
-            for one in self._store.live_workers()
-            if one.id != self._keeper.worker_id
-        )
 
     def _next_duty_in(self, attempt: Attempt) -> float:
         if self._keeper.fenced:

@@ -10,7 +10,6 @@ import gc
 import math
 import os
 import queue
-import signal
 import sys
 import threading
 import time
@@ -44,7 +43,7 @@ from worker.messages import (
     decode,
     encode,
 )
-from worker.processes import die_with_parent
+from worker.processes import die_with_parent, leave_signals_to_the_supervisor
 from worker.run_log import log_to
 
 if TYPE_CHECKING:
@@ -333,8 +332,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--compile", choices=("auto", "always", "never"), default="auto")
     options = parser.parse_args(arguments)
     die_with_parent(options.parent_pid)
-    # A terminal's Ctrl-C goes to the whole group; only the supervisor decides what becomes of the run.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_signals_to_the_supervisor()
     control = Control()
     starts: queue.SimpleQueue[Start | None] = queue.SimpleQueue()
     outbox = Outbox(os.fdopen(options.write_fd, "wb"))

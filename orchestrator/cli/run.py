@@ -24,7 +24,6 @@ from orchestrator.errors import UsageError
 from orchestrator.records import RunFilter, SweepRecord
 from orchestrator.runs import State
 from orchestrator.standby import StandbyWorkers
-from orchestrator.worker_command import WorkerCommand
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -66,8 +65,11 @@ def run(
     failed.
     """
     check_output(local.output)
+    where.check()
+    if local.workers > 1 and (where.gpus or where.slots > 1):
+        raise UsageError("--workers was given with --gpus or --slots", "With these, one parent starts the workers.")
     # They load torch while the sweep is planned; none of them trains before it is stored.
-    command, environment = worker_command(where, database).hidden()
+    command, environment = where.to_command(db=database.db).hidden()
     argv = command.argv(end_with_this_process=True, standby=True)
     with StandbyWorkers(argv, 0 if review.dry_run else local.workers, environment=environment) as workers:
         stored = submit_sweep(settings, sweep, notify, review, database, yes=yes)
@@ -95,20 +97,6 @@ def check_output(path: str) -> None:
         raise UsageError(f"the table '{path}' is a folder", "Name a file: --output results.csv")
     if not target.absolute().parent.is_dir():
         raise UsageError(f"the folder of the table '{path}' does not exist", f"mkdir -p {target.parent}")
-
-
-def worker_command(where: DeviceOptions, database: DatabaseOption) -> WorkerCommand:
-    """The command of one worker that waits for its sweep."""
-    return WorkerCommand(
-        db=database.db,
-        state_dir=where.state_dir,
-        gpu=where.gpu,
-        device=where.device,
-        threads=where.threads,
-        deterministic=where.deterministic,
-        fast=where.fast,
-        compile_mode=where.compile_mode.value,
-    )
 
 
 def work_off(store: "Store", sweep: SweepRecord, workers: StandbyWorkers, state_dir: str | None = None) -> bool:

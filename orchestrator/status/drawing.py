@@ -16,6 +16,7 @@ from orchestrator.status.text import (
     events_table,
     printable,
     runs_table,
+    slot_speeds,
     sweep_notes,
     sweeps_table,
     workers_table,
@@ -116,7 +117,7 @@ def _urgency(run: RunStatus) -> tuple[int, int]:
 
 
 def _notes(status: Status) -> list[str]:
-    notes = sweep_notes(status.sweeps)
+    notes = [*sweep_notes(status.sweeps), *slot_speeds(status)]
     if not status.workers and status.counts[State.PENDING] + status.counts[State.RUNNING]:
         notes.insert(0, "No worker is at work. Start one: hlbq worker")
     return notes

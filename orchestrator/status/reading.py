@@ -316,7 +316,7 @@ def _place(worker: WorkerRecord) -> tuple[str, str, int]:
 
 
 def _ordinary_end(why: str) -> bool:
-    return why in ("asked to stop", "the queue is empty") or why.endswith("runs are done")
+    return why in ("asked to stop", "its time is nearly up", "the queue is empty") or why.endswith("runs are done")
 
 
 def _worker_status(worker: WorkerRecord, now: float) -> WorkerStatus:

@@ -74,6 +74,7 @@ def status_lines(status: Status) -> list[str]:
     hidden = status.running_total - sum(run.state == State.RUNNING for run in status.runs)
     if hidden:
         lines += [f"and {hidden:,} more running"]
+    lines += map(printable, slot_speeds(status))
     if status.workers:
         lines += ["", *workers_table(status.workers).lines()]
     elif status.counts[State.PENDING] + status.counts[State.RUNNING]:
@@ -126,6 +127,19 @@ def sweep_notes(sweeps: Sequence[SweepStatus]) -> list[str]:
             wait = f"{notices} not told yet{error}"
             notes.append(f"sweep {sweep.id}: {wait}; workers of {sweep.notify_by} do that, or there: hlbq notify")
     return notes
+
+
+def slot_speeds(status: Status) -> list[str]:
+    """What the slots of each device that several share train together, in tokens a second."""
+    speeds = {run.id: run.tokens_per_second for run in status.runs}
+    shared: dict[tuple[str, str], list[float]] = {}
+    for worker in status.workers:
+        if worker.slots > 1 and worker.run in speeds:
+            shared.setdefault((worker.device, worker.hostname), []).append(speeds[worker.run])
+    return [
+        f"{device} of {host}: {short_count(sum(found))} tokens/s in {counted(len(found), 'slot')}"
+        for (device, host), found in shared.items()
+    ]
 
 
 def runs_table(runs: Sequence[RunStatus]) -> TextTable:

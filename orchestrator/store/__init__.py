@@ -10,6 +10,7 @@
     care.py      info, integrity_check, backup   looks.py    looks at comparisons
     sync.py      how far W&B was sent each run      notices.py  what --notify is to tell
     copying.py   a whole database into another      watching.py light rows for pages that stay open
+    memory.py    what waiting runs need of a device
 
 and beneath them: location.py and engine.py (opening), schema.py (tables and migrations), rows.py and
 filters.py (records to SQL and back), endings.py (what all endings share), outbox.py (notices as things happen).
@@ -33,6 +34,7 @@ from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode, has_wal_fa
 from orchestrator.store.glances import GlanceStore
 from orchestrator.store.location import StoreLocation, check_file, parse_location, public_location
 from orchestrator.store.looks import LookStore
+from orchestrator.store.memory import MemoryStore
 from orchestrator.store.notices import NoticeStore
 from orchestrator.store.points import PointStore
 from orchestrator.store.queue import QueueStore
@@ -57,6 +59,7 @@ class Store(
     ReaderStore,
     GlanceStore,
     LookStore,
+    MemoryStore,
     SyncStore,
     NoticeStore,
     WatchStore,

@@ -6,7 +6,7 @@ The statements are built once: workers ask again and again, and building them co
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, Update, and_, bindparam, func, or_, select, update
+from sqlalchemy import Connection, Select, Update, and_, bindparam, case, func, or_, select, update
 
 from orchestrator.errors import WorkerGoneError
 from orchestrator.records import Claim, Lease
@@ -43,10 +43,31 @@ _NEIGHBOUR_COUNT = select(func.count()).where(
     _NEIGHBOURS.c.host == workers.c.host,
     _NEIGHBOURS.c.device == workers.c.device,
 )
+# What the others on the device train just now, and whether one of them must be alone there.
+_BESIDE = (
+    select(
+        func.count().label("training"),
+        func.coalesce(func.max(case((runs.c.alone, 1), else_=0)), 0).label("alone"),
+    )
+    .select_from(workers)
+    .join(
+        _NEIGHBOURS,
+        and_(
+            _NEIGHBOURS.c.host == workers.c.host,
+            _NEIGHBOURS.c.device == workers.c.device,
+            _NEIGHBOURS.c.ended_at.is_(None),
+            _NEIGHBOURS.c.id != workers.c.id,
+        ),
+    )
+    .join(runs, and_(runs.c.worker_id == _NEIGHBOURS.c.id, RUNNING))
+    .where(_WORKER_LIVES)
+)
 # Locked, so that nobody ends the worker between this look and the commit: its run would be nobody's.
 _LOCK_WORKER = (
     select(
         workers.c.slots,
+        workers.c.host,
+        workers.c.device,
         _NEIGHBOUR_COUNT.scalar_subquery().label("neighbours"),
         _HELD.limit(1).scalar_subquery().label("held_run_id"),
         _BACKOFF_IS_OVER.exists().label("a_backoff_is_over"),
@@ -70,7 +91,7 @@ def _taking(chosen: Select[Any]) -> Update:
             fence=runs.c.fence + 1,
             started_at=func.coalesce(runs.c.started_at, bindparam("now")),
         )
-        .returning(runs.c.id, runs.c.uid, runs.c.sweep_id, runs.c.fence, runs.c.checkpoint_step)
+        .returning(runs.c.id, runs.c.uid, runs.c.sweep_id, runs.c.fence, runs.c.checkpoint_step, runs.c.alone)
     )
 
 
@@ -83,13 +104,13 @@ class ClaimStore(StoreBase):
     # Whether the last claim found a run: then the next one most likely does too, and needs no look beforehand.
     _found_work = False
 
-    def claim(self, worker_id: int, *, sweep_ids: Sequence[int] = (), alone_ok: bool = True) -> Claim | None:
+    def claim(self, worker_id: int, *, sweep_ids: Sequence[int] = ()) -> Claim | None:
         """Take the next run by priority, then number; None where there is none to take.
 
         A worker holds one run at a time: asked again while it holds one (because the answer to the first
-        call was lost), the same claim comes back. `alone_ok` says that nobody else trains on the device.
-        Raises WorkerGoneError if others took the worker for dead, DatabaseVersionError if the database was upgraded
-        meanwhile.
+        call was lost), the same claim comes back. A run that must be trained alone is taken only while nobody else
+        trains on the device, and nothing beside it. Raises WorkerGoneError if others took the worker for dead,
+        DatabaseVersionError if the database was upgraded meanwhile.
         """
         now = self._clock()
         asked = {"worker_id": worker_id, "now": now}
@@ -112,12 +133,19 @@ class ClaimStore(StoreBase):
                 return _claim_of(connection, worker.held_run_id)
             if worker.a_backoff_is_over:
                 _clear_backoffs(connection, asked)
+            alone_ok = True
+            if worker.neighbours > 1:
+                _lock_device(connection, worker.host, worker.device)
+                beside = connection.execute(_BESIDE, asked).one()
+                if beside.alone:
+                    return None
+                alone_ok = not beside.training
             taken = connection.execute(
                 _take_next(connection, sweep_ids, alone_ok), {"worker": worker_id, "now": now}
             ).first()
             if taken is None:
                 return None
-            shared_slots = max(worker.slots, worker.neighbours)
+            shared_slots = 1 if taken.alone else max(worker.slots, worker.neighbours)
             _begin_attempt(connection, taken, worker_id, now, shared_slots=shared_slots)
             claim = _claim_of(connection, taken.id)
         self._found_work = True
@@ -140,6 +168,12 @@ def _clear_backoffs(connection: Connection, asked: dict[str, Any]) -> None:
     over = connection.execute(_LOCK_BACKOFFS, asked).scalars().all()
     cleared = {"backoff_from": None, "backoff_until": None}
     connection.execute(update(runs).where(one_of(connection, runs.c.id, over)).values(**cleared))
+
+
+def _lock_device(connection: Connection, host: str, device: str) -> None:
+    """Keep the device's other workers from claiming until this claim is over: each must see what the others hold."""
+    if connection.dialect.name == "postgresql":  # SQLite lets one write at a time anyway
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{host} {device}", 0))))
 
 
 def _take_next(connection: Connection, sweep_ids: Sequence[int], alone_ok: bool) -> Update:

@@ -140,6 +140,24 @@ def test_a_second_signal_stops_at_once(fleet: Fleet) -> None:
         assert list(store.points(RunFilter())) == []  # no checkpoint: the next attempt starts from step 0
 
 
+def test_in_a_job_of_a_cluster_many_signals_are_as_one_and_the_trainer_is_left_alone(fleet: Fleet) -> None:
+    """A scheduler signals every process of a job, and what runs the job passes the signal on besides."""
+    fleet.environment["HLBQ_JOB"] = "slurm 12_3"
+    submit(fleet.db, new_sweep(1))
+    fleet.plan = Plan(steps=10_000, step_seconds=0.02, checkpoint_every=100_000)
+    worker = fleet.start_one()
+    wait_for_step(fleet, 3)
+    for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM):
+        for pid in (*children(worker.pid), worker.pid):
+            os.kill(pid, number)
+    worker.wait(timeout=20)
+    with reader(fleet) as store:
+        run = store.run(1)
+        assert run is not None and (run.state, run.reason) == (State.PENDING, Reason.RELEASED)
+        assert run.checkpoint is not None and run.checkpoint.step >= 3
+        assert [one.identity.job for one in store.workers(ended=True)] == ["slurm 12_3"]
+
+
 def test_a_killed_supervisor_takes_its_trainer_with_it_and_the_next_worker_goes_on_at_once(fleet: Fleet) -> None:
     submit(fleet.db, new_sweep(1))
     fleet.plan = Plan(steps=60, step_seconds=0.02, checkpoint_every=5)

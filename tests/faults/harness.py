@@ -161,7 +161,14 @@ class Fleet:
             return []
         return [line.split()[2] for line in self.landed_path.read_text().splitlines()]
 
-    def start_one(self, *, faults: Faults | None = None, watch: bool = True) -> "subprocess.Popen[bytes]":
+    def start_one(
+        self,
+        *,
+        faults: Faults | None = None,
+        watch: bool = True,
+        program: str = "tests.faults.worker_under_fault",
+        options: Sequence[str] = (),
+    ) -> "subprocess.Popen[bytes]":
         """Start one worker; its words go to a log of the fleet. A `#` in its host becomes its number."""
         chosen = faults or self.faults
         host = chosen.host.replace("#", str(len(self.started)))
@@ -175,10 +182,9 @@ class Fleet:
             "--faults",
             json.dumps(asdict(chosen)),
         ]
-        command = [sys.executable, "-m", "tests.faults.worker_under_fault"]
         with (self.folder / "workers.log").open("ab") as log:
             process = subprocess.Popen(
-                [*self.inside, *command, *arguments, *(["--watch"] if watch else [])],
+                [*self.inside, sys.executable, "-m", program, *options, *arguments, *(["--watch"] if watch else [])],
                 cwd=ROOT,
                 env={
                     **os.environ,
@@ -243,6 +249,11 @@ class Fleet:
         if left := trainers_of(self.started):
             found.append(f"{len(left)} trainers left behind")
         return tuple(found)
+
+
+def with_stand_in(plan: Plan) -> dict[str, str]:
+    """Variables by which `hlbq worker`, and what starts it, has a stand-in for a trainer."""
+    return {"PYTHONPATH": f"{ROOT / 'tests' / 'stand_in_site'}:{ROOT}", "STAND_IN": json.dumps(asdict(plan))}
 
 
 def trainers_of(supervisors: Sequence[int]) -> list[int]:

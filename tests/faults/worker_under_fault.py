@@ -24,6 +24,7 @@ from orchestrator.store import OpenMode, Store, open_store
 from tests.stand_in_trainer import command as stand_in_command
 from worker.__main__ import identity_of
 from worker.devices import cpu_device
+from worker.processes import die_with_parent
 from worker.supervisor import Supervisor, WorkerOptions
 from worker.timing import Timing
 from worker.trainer_handle import trainer_command
@@ -123,10 +124,15 @@ def main() -> int:
     parser.add_argument("--state_dir", required=True)
     parser.add_argument("--watch", action="store_true")
     parser.add_argument("--faults", default="{}")
+    parser.add_argument("--slot", type=int, default=0)
+    parser.add_argument("--slots", type=int, default=1)
+    parser.add_argument("--with-parent", type=int, default=0)
     given = parser.parse_args()
+    if given.with_parent:
+        die_with_parent(given.with_parent, signal.SIGTERM)
     faults = Faults(**json.loads(given.faults))
     device = cpu_device()
-    identity = identity_of(device)
+    identity = identity_of(device, slot=given.slot, slots=given.slots)
     if faults.host:
         identity = replace(identity, host=faults.host)
     if faults.no_fence:

@@ -157,6 +157,16 @@ def test_dead_and_set_aside_workers_are_told_until_another_takes_their_place(sto
     assert {worker.id for worker in read_status(store, RunFilter(), now=clock()).workers} == {dead, again}
 
 
+def test_the_job_of_a_worker_is_shown(store: Store, clock: VirtualClock) -> None:
+    submit_sweep(store)
+    register(store)
+    assert "  job  " not in "\n".join(status_lines(read_status(store, RunFilter(), now=clock())))
+    register(store, pid=4243, job="slurm 1234_7")
+    status = read_status(store, RunFilter(), now=clock())
+    assert [worker.job for worker in status.workers] == ["", "slurm 1234_7"]
+    assert "slurm 1234_7" in "\n".join(status_lines(status))
+
+
 def test_a_worker_without_beats_is_silent(store: Store, clock: VirtualClock) -> None:
     submit_sweep(store)
     register(store)

@@ -4,13 +4,15 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
 
 from hlbgpt_core.points import Phase, Split
 from orchestrator.errors import FencedError, WorkerGoneError
-from orchestrator.records import EverySeed, Lease, Live, RunFilter
+from orchestrator.records import Claim, EverySeed, Lease, Live, RunFilter
 from orchestrator.runs import Limits, Reason, Spent, State
 from orchestrator.store import Store
 from tests.conftest import VirtualClock
@@ -323,9 +325,49 @@ def test_out_of_memory_beside_others_is_tried_alone_once(store: Store) -> None:
     assert store.attempts(1)[0].shared_slots == 2
     run = store.finish(taken.lease, ending(Reason.OOM))
     assert (run.state, run.alone) == (State.PENDING, True)
-    assert store.claim(second, alone_ok=False) is None
-    again = claim(store, second, alone_ok=True)
+    again = claim(store, second)
     assert store.finish(again.lease, ending(Reason.OOM)).state is State.FAILED
+
+
+def test_a_run_to_be_trained_alone_waits_for_the_others_and_they_for_it(store: Store) -> None:
+    submit(store, seeds=3)
+    first, second = register(store, 1, device="cuda:0"), register(store, 2, device="cuda:0")
+    elsewhere = register(store, 3, device="cuda:1")
+    too_large, beside = claim(store, first), claim(store, second)
+    store.finish(too_large.lease, ending(Reason.OOM))
+    other = claim(store, first)
+    assert other.run.id == 3  # the first is to be trained alone, and the second trains
+    store.finish(other.lease, ending(Reason.FINISHED))
+    assert store.claim(first) is None
+    store.finish(beside.lease, ending(Reason.FINISHED))
+    submit(store)
+    alone = claim(store, first)
+    assert alone.run.id == 1 and store.attempts(1)[-1].shared_slots == 1
+    assert store.claim(second) is None  # nothing beside it on its device
+    assert claim(store, elsewhere).run.id == 4
+    store.finish(alone.lease, ending(Reason.FINISHED))
+
+
+def test_of_two_slots_that_claim_at_once_none_trains_beside_a_run_to_be_trained_alone(
+    store: Store, open_again: Callable[[], Store]
+) -> None:
+    stores = (open_again(), open_again())
+    workers = [register(store, number, device="cuda:0") for number in (1, 2)]
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(8):
+            submit(store, seeds=2)
+            too_large = claim(store, workers[0])
+            store.finish(too_large.lease, ending(Reason.OOM))
+            start = Barrier(2)
+
+            def claim_at_once(number: int, start: Barrier = start) -> Claim | None:
+                start.wait()
+                return stores[number].claim(workers[number])
+
+            [taken] = [found for found in pool.map(claim_at_once, (0, 1)) if found is not None]
+            assert taken.run.id == too_large.run.id and taken.run.alone
+            for found in (taken, None):
+                store.finish((found or claim(store, workers[0])).lease, ending(Reason.FINISHED))
 
 
 def test_slots_that_have_not_started_yet_count_as_sharing(store: Store) -> None:
@@ -382,3 +424,15 @@ def test_a_worker_that_was_just_given_a_run_is_told_when_there_is_no_other(store
     store.end_worker(second, "gone")
     with pytest.raises(WorkerGoneError):
         store.claim(second)
+
+
+def test_what_waiting_arms_need_is_what_their_runs_held_on_such_a_device(store: Store) -> None:
+    submit(store, depths=(2, 3), seeds=2)
+    worker = register(store, device="gpu0", device_name="H100")
+    known = Live(phase=Phase.TRAIN, step=1, memory_bytes=5_000)
+    store.finish(claim(store, worker).lease, ending(Reason.FINISHED, live=known))
+    found = {arm.settings["depth"]: arm.measured_bytes for arm in store.memory_of_waiting_arms("H100")}
+    assert found == {2: 5_000, 3: 0}
+    assert [arm.measured_bytes for arm in store.memory_of_waiting_arms("A100", sweep_ids=(1,))] == [0, 0]
+    store.pause(ALL, "user")
+    assert store.memory_of_waiting_arms("H100") == []

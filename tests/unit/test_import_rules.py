@@ -16,7 +16,7 @@ STANDARD_LIBRARY_ROOMS = frozenset(
 )
 HEAVY = frozenset(
     {"torch", "numpy", "pandas", "matplotlib", "scipy", "wandb", "datasets", "tiktoken", "tokenizers"}
-    | {"safetensors", "pyarrow", "alembic", "transformers", "ray"}
+    | {"safetensors", "pyarrow", "alembic", "transformers", "ray", "submitit"}
 )
 # Where a heavy library is what the file is for.
 HEAVY_AT_THE_TOP = {"numpy", "torch"}

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from hlbgpt_core.errors import DeviceError
-from worker.devices import choose_device
+from worker.devices import choose_device, choose_gpus, free_memory_bytes
+from worker.processes import cluster_job
 
 LISTING = """#!/bin/sh
+case "$*" in *memory.free*) echo 'GPU-aaaa, 30000'; echo 'GPU-bbbb, 40000'; exit;; esac
 echo '0, NVIDIA A100-SXM4-40GB, GPU-aaaa'
 echo '1, NVIDIA A100-SXM4-40GB, GPU-bbbb'
 """
@@ -19,7 +21,8 @@ def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tool.write_text(LISTING)
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for variable in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID"):
+        monkeypatch.delenv(variable, raising=False)
 
 
 @pytest.fixture
@@ -62,3 +65,61 @@ def test_without_a_gpu_the_cpu_and_a_clear_word_for_who_asked() -> None:
 def test_what_makes_no_sense_is_refused(gpu: int | None, device: str | None) -> None:
     with pytest.raises(DeviceError):
         choose_device(gpu, device)
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_all_gpus_are_those_that_the_environment_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [gpu.index for gpu in choose_gpus("all")] == [0, 1]
+    assert [gpu.index for gpu in choose_gpus("1,0")] == [1, 0]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-bbbb")
+    assert [gpu.index for gpu in choose_gpus("all")] == [1]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(DeviceError, match="CUDA_VISIBLE_DEVICES hides 2"):
+        choose_gpus("all")
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ("0,7", r"no GPU 7 .*0 \(NVIDIA"),
+        ("0,0", "names a GPU twice"),
+        ("0,x", "'x' is no GPU's number"),
+        ("", "no GPU"),
+    ],
+)
+def test_gpus_that_make_no_sense_are_refused(asked: str, says: str) -> None:
+    with pytest.raises(DeviceError, match=says):
+        choose_gpus(asked)
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_all_gpus_of_a_machine_without_any_is_an_error() -> None:
+    with pytest.raises(DeviceError, match="no GPU on this machine") as refused:
+        choose_gpus("all")
+    assert "--device cpu" in refused.value.hint
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_free_memory_is_that_of_the_gpu() -> None:
+    assert free_memory_bytes("GPU-bbbb") == 40_000 * 2**20
+    assert free_memory_bytes("GPU-cccc") is None
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_in_a_job_of_a_scheduler_a_gpu_is_told_apart_by_its_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    assert choose_device(1, None).name == "gpu1-bbbb"
+
+
+@pytest.mark.parametrize(
+    ("environment", "job"),
+    [
+        ({}, ""),
+        ({"SLURM_JOB_ID": "12"}, "slurm 12"),
+        ({"SLURM_JOB_ID": "14", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "0"}, "slurm 12_0"),
+        ({"HLBQ_JOB": "ray 3f2a", "SLURM_JOB_ID": "14"}, "ray 3f2a"),
+    ],
+)
+def test_a_worker_knows_its_job(environment: dict[str, str], job: str) -> None:
+    assert cluster_job(environment) == job

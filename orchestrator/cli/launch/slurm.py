@@ -1,0 +1,252 @@
+"""`hlbq launch slurm`: a job array of workers."""
+
+import hashlib
+import shlex
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, warn
+from orchestrator.cli.option_groups import OptionGroup, grouped
+from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.errors import UsageError
+from orchestrator.worker_command import WorkerCommand
+
+if TYPE_CHECKING:
+    from orchestrator.launch.slurm_order import ArrayOrder
+    from orchestrator.store import Store, StoreLocation
+
+SLURM, LOCAL = "slurm", "local"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOptions(OptionGroup):
+    """What is asked of Slurm for each worker."""
+
+    workers: Annotated[int, typer.Option(help="How many workers: the size of the job array.", min=1, max=10_000)] = 1
+    gpus_per_worker: Annotated[int, typer.Option(help="GPUs of each; 0: it trains on the CPU.", min=0, max=64)] = 1
+    gpu_type: Annotated[str, typer.Option(help="The kind of GPU, as the cluster names it (a100).")] = ""
+    cpus_per_worker: Annotated[int, typer.Option(help="CPUs of each.", min=1)] = 2
+    mem: Annotated[str, typer.Option(help="Memory of each, such as 32G (default: the cluster's).")] = ""
+    time: Annotated[str, typer.Option(help="Longest time of a job, as Slurm reads it: 4:00:00, or minutes.")] = (
+        "1:00:00"
+    )
+    partition: Annotated[str, typer.Option(help="The partition (default: the cluster's).")] = ""
+    account: Annotated[str, typer.Option(help="The account that pays (default: yours).")] = ""
+    sbatch: Annotated[
+        list[str],
+        typer.Option(help="Further parameters of sbatch, without dashes: qos=high exclusive.", metavar="NAME=VALUE..."),
+    ] = field(default_factory=list)
+    setup: Annotated[
+        list[str],
+        typer.Option(
+            help="Lines of shell that a job runs first, each in quotes: 'module load cuda'.", metavar="LINE..."
+        ),
+    ] = field(default_factory=list)
+    seconds_before_end: Annotated[
+        int, typer.Option(help="So long before its time is up a worker checkpoints and releases its run.", min=10)
+    ] = 120
+    max_requeues: Annotated[
+        int, typer.Option(help="How often a job whose time was up goes back into Slurm's queue.", min=0)
+    ] = 100
+    cluster: Annotated[
+        str,
+        typer.Option(help="slurm, or local: the same jobs as processes of this machine, on its CPU, to try it out."),
+    ] = SLURM
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchedWorkers(OptionGroup):
+    """What the workers do, as `hlbq worker` takes it."""
+
+    sweep: Annotated[list[int], typer.Option(help="Take runs of these sweeps only.", metavar="INT...")] = field(
+        default_factory=list
+    )
+    slots: Annotated[int, typer.Option(help="Workers that share each GPU, or the CPU of a job.", min=1, max=64)] = 1
+    threads: Annotated[int, typer.Option(help="CPU threads of each trainer.", min=1)] = 1
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="On a GPU: the same seed gives the same run bit for bit.")
+    ] = False
+    state_dir: Annotated[
+        str | None,
+        typer.Option(help="Folder of checkpoints and logs, shared by the nodes; the jobs' files go there too."),
+    ] = None
+
+
+def register(app: typer.Typer) -> None:
+    """Add `slurm` to the group `launch`."""
+    app.command("slurm", cls=VariadicCommand)(grouped(launch_slurm))
+
+
+def launch_slurm(
+    job: JobOptions,
+    what: LaunchedWorkers,
+    database: DatabaseOption,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the script that sbatch would get; submit nothing.")
+    ] = False,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="End the jobs launched for this database; running ones release their runs.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Start workers as a Slurm job array; each claims runs until the queue is empty or its time is nearly up.
+
+    A job whose time is nearly up checkpoints, releases its run, and goes back into Slurm's queue.
+    """
+    from orchestrator.launch import slurm_cluster
+    from orchestrator.launch.reachable_database import check_shared
+    from orchestrator.store import parse_location
+
+    location = parse_location(database.db)
+    _check_cluster_name(job)
+    if job.cluster == SLURM:
+        check_shared(location)
+    if stop:
+        _stop(database, job, location)
+        return
+    slurm_cluster.check_submitit()
+    order, folder = _order(job, location), _folder(location, what)
+    if dry_run:
+        _show_script(order, folder, _command(job, what, folder))
+        return
+    if job.cluster == SLURM:
+        slurm_cluster.check_slurm()
+    with database.write() as store:
+        _check_queue(store, job, what)
+        jobs = _submit(job, what, order, folder, location)
+    if as_json:
+        print_json({"jobs": jobs, "name": order.name, "folder": str(folder / "launch")})
+    else:
+        _tell(jobs, job, order, folder / "launch")
+
+
+def _check_cluster_name(job: JobOptions) -> None:
+    if job.cluster not in (SLURM, LOCAL):
+        raise UsageError(f"--cluster {job.cluster} is not known", f"Use {SLURM}, or {LOCAL} to try it on this machine.")
+    if job.cluster == LOCAL and job.gpus_per_worker:
+        raise UsageError(
+            "--cluster local trains on the CPU",
+            "Add --gpus_per_worker 0; for this machine's GPUs: hlbq worker --gpus all",
+        )
+
+
+def _order(job: JobOptions, location: "StoreLocation") -> "ArrayOrder":
+    """What is asked of Slurm. Raises UsageError for values that Slurm would not understand."""
+    from orchestrator.launch.slurm_order import ArrayOrder, checked_memory, extra_parameters, minutes_of
+
+    minutes = minutes_of(job.time)
+    if job.seconds_before_end >= 60 * minutes:
+        raise UsageError(
+            f"--seconds_before_end {job.seconds_before_end} leaves nothing of --time {job.time}",
+            "Give the jobs more time, or lower --seconds_before_end.",
+        )
+    return ArrayOrder(
+        name=job_name(location),
+        workers=job.workers,
+        minutes=minutes,
+        seconds_before_end=job.seconds_before_end,
+        max_requeues=job.max_requeues,
+        gpus_per_worker=job.gpus_per_worker,
+        gpu_type=job.gpu_type,
+        cpus_per_worker=job.cpus_per_worker,
+        mem=checked_memory(job.mem),
+        partition=job.partition,
+        account=job.account,
+        extra=extra_parameters(job.sbatch),
+        setup=tuple(job.setup),
+    )
+
+
+def job_name(location: "StoreLocation") -> str:
+    """The name of all jobs launched for a database: by it they are found again."""
+    return f"hlbq-{hashlib.sha256(location.display.encode()).hexdigest()[:8]}"
+
+
+def _folder(location: "StoreLocation", what: LaunchedWorkers) -> Path:
+    """The state folder. Raises UsageError where it must be named and was not."""
+    from orchestrator.state_folder import state_folder
+
+    return state_folder(location.path, what.state_dir)
+
+
+def _command(job: JobOptions, what: LaunchedWorkers, folder: Path) -> WorkerCommand:
+    """The worker of a job; it finds the database in its environment."""
+    return WorkerCommand(
+        state_dir=str(folder),
+        gpus="all" if job.gpus_per_worker else None,
+        device=None if job.gpus_per_worker else "cpu",
+        slots=what.slots,
+        sweep_ids=tuple(what.sweep),
+        threads=what.threads,
+        deterministic=what.deterministic,
+    )
+
+
+def _show_script(order: "ArrayOrder", folder: Path, command: WorkerCommand) -> None:
+    from orchestrator.launch.slurm_cluster import python_command
+    from orchestrator.launch.slurm_order import script_of
+
+    launch = folder / "launch"
+    start = f"{python_command()} -u -m submitit.core._submit {shlex.quote(str(launch))}"
+    print(script_of(order, launch, start).rstrip())
+    worker = command.argv()
+    note(f"each task runs: hlbq worker {shlex.join(worker[worker.index('worker') + 1 :])}")
+
+
+def _check_queue(store: "Store", job: JobOptions, what: LaunchedWorkers) -> None:
+    """Say what looks wrong before nodes are taken for it. Raises UsageError for a sweep that is not there."""
+    from orchestrator.launch.reachable_database import is_this_machine_alone
+
+    for sweep_id in what.sweep:
+        if store.sweep(sweep_id) is None:
+            raise UsageError(f"there is no sweep {sweep_id}", "hlbq status lists the sweeps.")
+    if not store.waiting(what.sweep):
+        warn("no run waits: the workers will end as soon as they start (hlbq submit queues some)")
+    if job.cluster == SLURM and is_this_machine_alone(store.location):
+        warn(f"{store.location.display} means another machine on each node; name its host so that all reach it")
+
+
+def _submit(
+    job: JobOptions, what: LaunchedWorkers, order: "ArrayOrder", folder: Path, location: "StoreLocation"
+) -> list[str]:
+    from orchestrator.launch import slurm_cluster
+    from orchestrator.launch.reachable_database import database_for_jobs
+    from orchestrator.launch.slurm_task import WorkerTask
+    from orchestrator.state_folder import make_state_folder
+
+    told = database_for_jobs(location)
+    task = WorkerTask(command=_command(job, what, folder), environment={"HLBQ_DB": told.name})
+    launch = make_state_folder(make_state_folder(folder) / "launch")
+    submit = slurm_cluster.submit_array if job.cluster == SLURM else slurm_cluster.submit_locally
+    return submit(order, task, launch, told.secrets)
+
+
+def _tell(jobs: list[str], job: JobOptions, order: "ArrayOrder", launch: Path) -> None:
+    """Which jobs there are now, and what to type next."""
+    span = jobs[0] if len(jobs) == 1 else f"{jobs[0]} to {jobs[-1]}"
+    kind = "Slurm jobs" if job.cluster == SLURM else "processes of this machine"
+    note(f"{counted(len(jobs), 'worker')}: {kind} {span}, named {order.name}")
+    note(f"look: hlbq status{f'   squeue --name={order.name}' if job.cluster == SLURM else ''}")
+    note(f"what they print: {launch}/{jobs[0]}_0_log.err")
+    note(
+        "end them: hlbq launch slurm --stop, with the same --db" + (" --cluster local" if job.cluster == LOCAL else "")
+    )
+
+
+def _stop(database: DatabaseOption, job: JobOptions, location: "StoreLocation") -> None:
+    from orchestrator.launch import slurm_cluster
+
+    if job.cluster == LOCAL:
+        with database.read() as store:
+            mine = [worker for worker in store.live_workers() if worker.identity.hostname == socket.gethostname()]
+        jobs = {worker.identity.job for worker in mine if worker.identity.job.startswith("local ")}
+        asked = sum(slurm_cluster.stop_local_job(int(name.split()[1])) for name in jobs)
+        note(f"asked to release their runs and end: {counted(asked, 'job')} of this machine")
+        return
+    slurm_cluster.check_slurm()
+    waiting, running = slurm_cluster.stop_jobs(job_name(location))
+    note(f"taken out of Slurm's queue: {counted(waiting, 'job')}; asked to release their runs and end: {running}")

@@ -1,0 +1,174 @@
+"""Slurm's commands: submitting through submitit, asking what waits and runs, and ending it."""
+
+import contextlib
+import getpass
+import io
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import LaunchError
+from orchestrator.launch.slurm_order import TIME_SIGNAL, ArrayOrder
+
+if TYPE_CHECKING:
+    from orchestrator.launch.slurm_task import WorkerTask
+
+_INSTALL = "pip install 'hlbq[slurm]'"
+_COMMAND_SECONDS = 120
+# What Slurm says, and what to do about it.
+_WAYS_OUT = {
+    "partition": "See `sinfo` for the partitions, and name one with --partition.",
+    "account": "See `sacctmgr show associations user=$USER`, and name an account with --account.",
+    "time limit": "See `sinfo` for the limits of the partitions, and lower --time.",
+    "node configuration": "No node has that much. See `sinfo --Node --long`, and lower --gpus_per_worker, "
+    "--cpus_per_worker or --mem.",
+    "gres": "See `sinfo --format '%P %G'` for the GPUs that there are.",
+    "contact slurm controller": "Slurm's controller does not answer: see `scontrol ping`, and try again.",
+    "array": "See MaxArraySize in `scontrol show config`, and lower --workers.",
+}
+
+
+def check_submitit() -> None:
+    """Raise LaunchError where submitit is not installed."""
+    try:
+        import submitit  # noqa: F401
+    except ImportError:
+        raise LaunchError("launching on Slurm needs submitit, which is not installed", _INSTALL) from None
+
+
+def check_slurm() -> None:
+    """Raise LaunchError where there is no Slurm here."""
+    missing = [program for program in ("sbatch", "srun", "squeue", "scancel") if shutil.which(program) is None]
+    if missing:
+        raise LaunchError(
+            f"Slurm is not on this machine: there is no '{missing[0]}'",
+            "Type this on a login node of the cluster (--dry_run shows the script). Here: hlbq worker --gpus all",
+        )
+
+
+def python_command() -> str:
+    """How a job starts this very Python."""
+    # -P: a file named like one of our packages in the user's folder must not take its place.
+    return f"{shlex.quote(sys.executable)} -P"
+
+
+def submit_array(order: ArrayOrder, task: "WorkerTask", folder: Path, secrets: Mapping[str, str]) -> list[str]:
+    """Hand the array to Slurm; returns its jobs' ids. `secrets` go by the environment alone.
+
+    Raises LaunchError with Slurm's own words where it refuses.
+    """
+    from submitit import SlurmExecutor
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    executor = SlurmExecutor(folder, max_num_timeout=order.max_requeues, python=python_command())
+    executor.update_parameters(**order.parameters())
+    said = io.StringIO()
+    try:
+        with _environment(secrets), contextlib.redirect_stderr(said):
+            jobs = executor.submit_array([task] * order.workers)
+    except (FailedJobError, FailedSubmissionError) as error:
+        raise _refused(str(error) or said.getvalue()) from None
+    return [job.job_id for job in jobs]
+
+
+def submit_locally(order: ArrayOrder, task: "WorkerTask", folder: Path, secrets: Mapping[str, str]) -> list[str]:
+    """Start the array's jobs as processes of this machine, which outlive this one; returns their process ids."""
+    from submitit import LocalExecutor
+
+    executor = LocalExecutor(folder, max_num_timeout=order.max_requeues, python=python_command())
+    executor.update_parameters(
+        timeout_min=order.minutes, signal_delay_s=order.seconds_before_end, gpus_per_node=0, setup=list(order.setup)
+    )
+    with _environment({**secrets, "SUBMITIT_PREEMPT_SIGNAL": TIME_SIGNAL}), _nothing_inherited():
+        jobs: Sequence[Any] = executor.submit_array([task] * order.workers)
+    return [job.job_id for job in jobs]
+
+
+def jobs_of(name: str) -> dict[str, str]:
+    """The state of each of the user's jobs of this name, tasks of arrays one by one. Raises LaunchError."""
+    listing = _ask("squeue", "--array", "--noheader", f"--user={getpass.getuser()}", f"--name={name}", "--format=%i %T")
+    return dict(line.split(maxsplit=1) for line in listing.splitlines() if line.strip())
+
+
+def stop_jobs(name: str) -> tuple[int, int]:
+    """Take the jobs of this name that wait out of Slurm's queue, and ask those that run to release their runs.
+
+    Returns how many of each there were. Raises LaunchError.
+    """
+    states = list(jobs_of(name).values())
+    mine = (f"--user={getpass.getuser()}", f"--name={name}")
+    _ask("scancel", "--state=PENDING", *mine)
+    # Only the signal: Slurm would kill what it cancels after KillWait, and a checkpoint may take longer.
+    _ask("scancel", "--state=RUNNING", "--signal=TERM", *mine)
+    return states.count("PENDING"), states.count("RUNNING")
+
+
+def stop_local_job(pid: int) -> bool:
+    """Ask a job of this machine to release its run; False where there is no such job."""
+    import signal
+
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if b"submitit.local._local" not in words:
+            return False
+        os.kill(pid, signal.SIGTERM)
+    except OSError:
+        return False
+    return True
+
+
+def _ask(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise LaunchError(f"{command[0]} does not answer ({type(error).__name__})", "See `scontrol ping`.") from None
+    if done.returncode:
+        raise _refused(done.stderr)
+    return done.stdout
+
+
+def _refused(words: str) -> LaunchError:
+    """The error in Slurm's own words, with what to do about it."""
+    lines = [line.partition("error: ")[2] or line for line in words.strip().splitlines()]
+    reason = "; ".join(line for line in lines if line.strip() and not line.startswith('Try "'))
+    ways_out = [hint for said, hint in _WAYS_OUT.items() if said in reason.lower()]
+    hint = ways_out[0] if ways_out else "hlbq launch slurm --dry_run shows the script."
+    return LaunchError(f"Slurm refused: {reason or 'it gave no reason'}", hint)
+
+
+@contextlib.contextmanager
+def _nothing_inherited() -> Iterator[None]:
+    """Have what is started in the block read and write nothing: whoever reads our output would wait for its end."""
+    kept = [os.dup(number) for number in range(3)]
+    nothing = os.open(os.devnull, os.O_RDWR)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        for number in range(3):
+            os.dup2(nothing, number)
+        yield
+    finally:
+        for number, descriptor in enumerate(kept):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        os.close(nothing)
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for the block: sbatch, and whatever else is started in it, inherit them."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,91 @@
+"""What runs inside a job: one `hlbq worker`, and the signals that a job gets passed on to it in good order.
+
+submitit stores a `WorkerTask` in a file and calls it on the node. When time is nearly up it calls `checkpoint`, and
+puts the job back into the queue if that gives it something to go on with.
+"""
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from orchestrator.worker_command import WorkerCommand
+
+if TYPE_CHECKING:
+    from submitit.helpers import DelayedSubmission
+
+# How a worker ends that was asked to: by its own doing, or by the signal itself where that came before it listened.
+_ENDED_AS_ASKED = frozenset({130, 128 + signal.SIGTERM, 128 + signal.SIGUSR1})
+
+
+@dataclass(kw_only=True)
+class WorkerTask:
+    """A worker to be run in a job. `environment` holds no secrets: it is written to a file."""
+
+    command: WorkerCommand
+    environment: Mapping[str, str] = field(default_factory=dict)
+    _pid: int = 0
+    _asked: bool = False
+
+    def __call__(self) -> int:
+        """Run the worker to its end. Leaves with its exit code, where that is not 0.
+
+        A worker that was asked to stop (`scancel --signal=TERM`, a preemption) ends well: its run is released.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._release)
+        worker = subprocess.Popen(
+            self.command.argv(end_with_this_process=True),
+            env={**os.environ, **_job_name(os.environ), **self.environment},
+            stdin=subprocess.DEVNULL,
+        )
+        self._pid = worker.pid
+        if self._asked:  # before there was anybody to tell
+            worker.terminate()
+        code = _await(worker.pid)
+        worker.wait()
+        if code and not (self._asked and code in _ENDED_AS_ASKED):
+            raise SystemExit(code)
+        return code
+
+    def checkpoint(self) -> "DelayedSubmission":
+        """Have the worker release its run; what a later job goes on with, for submitit to store.
+
+        Called in a signal's handler, while `__call__` waits. A worker that had nothing left to do ends the job.
+        """
+        from submitit.helpers import DelayedSubmission
+
+        self._tell(signal.SIGUSR1)
+        code = _await(self._pid) if self._pid else None
+        if code is not None and code not in _ENDED_AS_ASKED:
+            raise SystemExit(code)
+        print("the run is released; the job goes back into the queue", flush=True)
+        return DelayedSubmission(WorkerTask(command=self.command, environment=self.environment))
+
+    def _release(self, number: int, frame: FrameType | None) -> None:
+        self._tell(signal.SIGTERM)
+
+    def _tell(self, number: int) -> None:
+        """Signal the worker once: a second signal would have it stop without a checkpoint."""
+        if not self._asked and self._pid:
+            os.kill(self._pid, number)
+        self._asked = True
+
+
+def _await(pid: int) -> int:
+    """The exit code of a child once it has ended, 128 and the signal's number where one killed it.
+
+    It is left for others to wait for: subprocess's own wait can't be called anew in a signal's handler.
+    """
+    ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert ended is not None  # only WNOHANG gives none
+    return ended.si_status if ended.si_code == os.CLD_EXITED else 128 + ended.si_status
+
+
+def _job_name(environment: Mapping[str, str]) -> dict[str, str]:
+    """The job's name for the database where workers don't find it themselves, as they do in Slurm."""
+    controller = environment.get("SUBMITIT_LOCAL_JOB_ID")
+    return {"HLBQ_JOB": f"local {controller}"} if controller else {}

@@ -1,0 +1,177 @@
+"""Several workers of one machine under one parent: a worker a GPU, or several slots on one device.
+
+The parent trains nothing and holds no connection to the database. It passes signals on, starts a worker that died
+anew, and ends when all have ended. Should the parent itself be killed, the kernel sends its workers a SIGTERM: they
+release their runs with a checkpoint and end, so that none goes on unseen.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+
+from orchestrator.wording import counted
+from worker.exit_codes import EXIT_FAILED, EXIT_FINE, EXIT_INTERRUPTED, EXIT_USAGE
+
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+# A worker that leaves with one of these said why; whatever else ends a worker is a death, and it is started anew.
+_SAID_WHY = frozenset({EXIT_FINE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where one worker of the crew works: its name for people, and the command that starts it."""
+
+    name: str
+    argv: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestartPolicy:
+    """When a worker that died is started anew.
+
+    Waits double from `first_wait_seconds` to `longest_wait_seconds`. After `most_restarts` in a row the place is
+    given up; a worker that lived for `healthy_seconds` begins a new row.
+    """
+
+    first_wait_seconds: float = 1.0
+    longest_wait_seconds: float = 60.0
+    most_restarts: int = 5
+    healthy_seconds: float = 300.0
+
+    def wait_seconds(self, deaths: int) -> float | None:
+        """How long to wait after this many deaths in a row; None: not started any more."""
+        if deaths > self.most_restarts:
+            return None
+        return min(self.first_wait_seconds * 2.0 ** (deaths - 1), self.longest_wait_seconds)
+
+
+@dataclass(kw_only=True)
+class _Member:
+    """A place with its worker. `exit_code` is set once the place is done with."""
+
+    place: Place
+    process: "subprocess.Popen[bytes] | None" = None
+    started_at: float = 0.0
+    deaths: int = 0
+    restart_at: float | None = None
+    exit_code: int | None = None
+
+
+@dataclass(kw_only=True)
+class Crew:
+    """Runs workers in their places until all have ended. `run()` does it all."""
+
+    places: Sequence[Place]
+    say: Callable[[str], None]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    policy: RestartPolicy = field(default_factory=RestartPolicy)
+    clock: Callable[[], float] = time.monotonic
+    _stopping: bool = False
+    _members: list[_Member] = field(default_factory=list)
+
+    def run(self) -> int:
+        """Start all workers and wait for them; returns the exit code of the whole (see `exit_code_of`)."""
+        self._members = [_Member(place=place) for place in self.places]
+        with self._signals() as woken:
+            for member in self._members:
+                self._start(member)
+            while any(member.exit_code is None for member in self._members):
+                self._wait(woken)
+        code = exit_code_of([member.exit_code or 0 for member in self._members], interrupted=self._stopping)
+        self.say(f"{counted(len(self._members), 'worker')} ended")
+        return code
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[int]:
+        """Handle signals for the block; yields a descriptor that is readable once one came, a child's end among them.
+
+        There is no thread here on purpose: the kernel sends the workers their SIGTERM for each thread of a killed
+        parent, and the second would have them stop at once.
+        """
+        read, write = os.pipe()
+        os.set_blocking(read, False)
+        os.set_blocking(write, False)
+        handlers = dict.fromkeys(_PASSED_ON, self._pass_on) | {signal.SIGCHLD: lambda number, frame: None}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        woken_before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        try:
+            yield read
+        finally:
+            signal.set_wakeup_fd(woken_before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            os.close(read)
+            os.close(write)
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        """Pass a signal on to every worker; from the first on nobody is started any more."""
+        self._stopping = True
+        for member in self._members:
+            if member.process is not None:
+                member.process.send_signal(number)
+
+    def _start(self, member: _Member) -> None:
+        member.restart_at, member.started_at = None, self.clock()
+        # A group of its own: a terminal's Ctrl-C reaches it through this process alone, and so counts once.
+        member.process = subprocess.Popen(
+            member.place.argv, env={**os.environ, **self.environment}, stdin=subprocess.DEVNULL, process_group=0
+        )
+        if self._stopping:  # the signal came while the worker was being started, and did not reach it
+            member.process.terminate()
+
+    def _wait(self, woken: int) -> None:
+        """Until a worker ends, a signal comes, or a restart is due; then do what follows from it."""
+        due = [member.restart_at for member in self._members if member.restart_at is not None]
+        select.select([woken], [], [], max(0.0, min(due) - self.clock()) if due else None)
+        with contextlib.suppress(BlockingIOError):
+            os.read(woken, 4096)
+        for member in self._members:
+            if member.process is not None and member.process.poll() is not None:
+                self._note_end(member, member.process.returncode)
+            if member.restart_at is None:
+                continue
+            if self._stopping:
+                member.restart_at, member.exit_code = None, EXIT_INTERRUPTED
+            elif member.restart_at <= self.clock():
+                self._start(member)
+
+    def _note_end(self, member: _Member, code: int) -> None:
+        member.process = None
+        if code in _SAID_WHY or self._stopping:
+            member.exit_code = code if code in _SAID_WHY else EXIT_FAILED
+            return
+        lived = self.clock() - member.started_at
+        member.deaths = 1 if lived >= self.policy.healthy_seconds else member.deaths + 1
+        wait = self.policy.wait_seconds(member.deaths)
+        name, how = member.place.name, _how(code)
+        if wait is None:
+            member.exit_code = EXIT_FAILED
+            self.say(
+                f"the worker on {name} died {member.deaths} times in a row (now {how}) and is not started again; "
+                "see what it printed above, and `hlbq doctor`"
+            )
+            return
+        member.restart_at = self.clock() + wait
+        self.say(f"the worker on {name} died ({how}); it is started anew in {wait:g} s")
+
+
+def exit_code_of(codes: Sequence[int], *, interrupted: bool) -> int:
+    """The crew's exit code: 130 after a signal, else the worst of its workers' (2: it could not work, 1: failed)."""
+    if interrupted:
+        return EXIT_INTERRUPTED
+    return next((code for code in (EXIT_INTERRUPTED, EXIT_USAGE, EXIT_FAILED) if code in codes), EXIT_FINE)
+
+
+def _how(returncode: int) -> str:
+    if returncode >= 0:
+        return f"exit code {returncode}"
+    try:
+        return signal.Signals(-returncode).name
+    except ValueError:
+        return f"signal {-returncode}"

@@ -1,0 +1,109 @@
+"""Whether so many slots fit a device's memory, told before the first of them starts.
+
+What one slot needs is measured where runs of an arm were trained on such a device before, and estimated from the
+settings elsewhere. The recipes size a microbatch so that a run at gpu_capacity_scalar 1 fills a card of 40 GB in
+numbers of two bytes (hlb-gpt by Fern, tysam-code, 2024); the optimizer's state comes on top.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hlbgpt_core.settings import Settings
+from orchestrator.records import ArmMemory
+from worker.devices import Device, free_memory_bytes
+
+REFERENCE_MEMORY_BYTES = 40e9
+REFERENCE_BYTES_PER_NUMBER = 2
+# Weights, gradients and the optimizer's two averages, in float32.
+STATE_BYTES_PER_PARAMETER = 16
+# The process itself: libraries, and on a GPU the driver's context.
+PROCESS_BYTES = 6e8
+# A measured peak is one run's; the next may be a little larger.
+MEASURED_MARGIN = 1.1
+_BYTES_PER_NUMBER = {"bfloat16": 2, "float32": 4, "float64": 8}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlotPlan:
+    """How many slots a device gets, and what is to be said about it (may be empty)."""
+
+    slots: int
+    note: str = ""
+
+
+def estimate_bytes(settings: Settings, num_params: int, *, on_gpu: bool) -> float:
+    """Memory that a run of resolved `settings` needs, if nothing was measured."""
+    precision = settings.precision if settings.precision != "auto" else ("bfloat16" if on_gpu else "float32")
+    width = _BYTES_PER_NUMBER.get(precision, 4)
+    filled = REFERENCE_MEMORY_BYTES * settings.gpu_capacity_scalar * width / REFERENCE_BYTES_PER_NUMBER
+    return filled + STATE_BYTES_PER_PARAMETER * num_params + PROCESS_BYTES
+
+
+def need_bytes(arm: ArmMemory, *, on_gpu: bool) -> float:
+    """Memory that a slot training this arm needs."""
+    if arm.measured_bytes:
+        return MEASURED_MARGIN * arm.measured_bytes + (PROCESS_BYTES if on_gpu else 0)
+    return estimate_bytes(Settings.from_dict(arm.settings), arm.num_params, on_gpu=on_gpu)
+
+
+def plan_slots(asked: int, arms: Sequence[ArmMemory], free_bytes: int | None, device: Device) -> SlotPlan:
+    """At most `asked` slots on a device with so much free memory, for the largest of the arms that wait.
+
+    Fewer than asked for where they would not fit, never fewer than one: a single slot is what it would be anyway.
+    """
+    if asked <= 1:
+        return SlotPlan(slots=asked)
+    if free_bytes is None:
+        return SlotPlan(slots=asked, note=f"the free memory of {device.name} cannot be told: {asked} slots, unchecked")
+    if not arms:
+        return SlotPlan(slots=asked, note=f"no run waits that would tell what a slot needs: {asked} slots, unchecked")
+    on_gpu = device.gpu is not None
+    largest = max(arms, key=lambda arm: need_bytes(arm, on_gpu=on_gpu))
+    need = need_bytes(largest, on_gpu=on_gpu)
+    fitting = int(free_bytes // need)
+    if fitting >= asked:
+        return SlotPlan(slots=asked)
+    slots = max(1, fitting)
+    source = "measured" if largest.measured_bytes else "estimated from its settings"
+    return SlotPlan(
+        slots=slots,
+        note=f"{slots} instead of {asked} slots on {device.name}: the largest run that waits needs {need / 1e9:.1f} GB "
+        f"({source}) and {free_bytes / 1e9:.1f} GB are free. Smaller runs: --gpu_capacity_scalar; if you know better: "
+        "--no-memory-check",
+    )
+
+
+def free_bytes_of(device: Device) -> int | None:
+    """Memory that nobody holds on the device; None where it cannot be told."""
+    if device.gpu is None:
+        return free_machine_bytes()
+    return free_memory_bytes(dict(device.environment).get("CUDA_VISIBLE_DEVICES", ""))
+
+
+def free_machine_bytes(root: Path = Path("/")) -> int | None:
+    """Memory of this machine that is free, or would be freed for who asks; less where a control group caps it."""
+    free = [bytes_ for bytes_ in (_available(root / "proc/meminfo"), _left_in_group(root / "sys/fs/cgroup")) if bytes_]
+    return min(free) if free else None
+
+
+def _available(path: Path) -> int | None:
+    try:
+        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    words = next((line.split() for line in lines if line.startswith("MemAvailable:")), [])
+    return int(words[1]) * 1024 if len(words) == 3 else None
+
+
+def _left_in_group(folder: Path) -> int | None:
+    """What the control group (version 2, or 1) leaves; None without a limit."""
+    names = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
+    for limit_name, usage_name in names:
+        try:
+            limit, usage = (folder / limit_name).read_text().strip(), (folder / usage_name).read_text().strip()
+        except OSError:
+            continue
+        if limit.isdecimal() and usage.isdecimal():
+            return max(0, int(limit) - int(usage))
+    return None
