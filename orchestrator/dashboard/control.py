@@ -1,16 +1,20 @@
 """What a page may change: the same store methods as the commands of the same names, and how many runs they touch."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import UsageError
+from orchestrator.notify.delivering import may_be_told
+from orchestrator.notify.side import NotifySide
 from orchestrator.records import RunFilter
 from orchestrator.runs import Action, State, sources
 from orchestrator.store import Store
 
 LARGEST_PRIORITY = 10**6
 MOST_RUNS_NAMED = 20_000
+TELL_SECONDS = 3.0
 _OPEN = (State.PENDING, State.RUNNING)
 _STATES: Mapping[str, Sequence[State]] = {
     "cancel": sources(Action.CANCEL),
@@ -66,7 +70,11 @@ def apply(store: Store, change: Change, actor: str) -> int:
     """Make the change; returns how many runs it touched."""
     match change.action:
         case "cancel":
-            return store.cancel(change.wanted, actor)
+            cancelled = store.cancel(change.wanted, actor)
+            # A sweep may be over with that, and no worker be at work to tell whoever asked to be told.
+            if may_be_told(store):
+                NotifySide(store, lambda text: print(text, file=sys.stderr)).close(TELL_SECONDS)
+            return cancelled
         case "retry":
             return store.retry(change.wanted, actor)
         case "pause":

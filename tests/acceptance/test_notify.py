@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.dashboard.control import Change, apply
 from orchestrator.notify.commands import submit_with_command
 from orchestrator.records import RunFilter
 from orchestrator.runs import Limits
@@ -61,6 +62,15 @@ def test_a_worker_killed_between_the_end_and_the_notice_loses_none(fleet: Fleet)
     assert killed.wait(timeout=60) == -9
     assert waiting(fleet) == 1 and told(fleet) == []
     assert fleet.start_one(watch=False).wait(timeout=60) == 0  # has nothing to train, and something to tell
+    assert [one["event"] for one in told(fleet)] == ["sweep_ended"]
+
+
+def test_a_cancel_from_a_page_of_the_dashboard_tells_where_no_worker_is_at_work(fleet: Fleet) -> None:
+    submit(fleet, 2)
+    with open_store(fleet.db, mode=OpenMode.WRITE) as store:
+        change = Change(action="cancel", wanted=RunFilter(sweep_ids=(1,)))
+        assert apply(store, change, "ada") == 2
+    wait_until(lambda: waiting(fleet) == 0, seconds=30, what="the end is told")
     assert [one["event"] for one in told(fleet)] == ["sweep_ended"]
 
 

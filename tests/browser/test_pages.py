@@ -1,5 +1,6 @@
 """Every page and what is on it, in a real browser."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,8 +9,9 @@ from playwright.sync_api import expect
 from hlbgpt_core.points import Phase
 from orchestrator.records import Lease, Live, RunFilter
 from orchestrator.runs import State
-from tests.browser.conftest import BIG_RUNS, EVIL, OpenTab, Served, Tab, until
-from tests.sample_sweep import sample_points
+from orchestrator.store import OpenMode, open_store
+from tests.browser.conftest import BIG_RUNS, EVIL, OpenTab, Served, Tab, serving, until
+from tests.sample_sweep import register, sample_points, submit_sweep, work
 
 LIVE_SWEEP = 2
 
@@ -267,6 +269,23 @@ def test_ten_thousand_runs_are_usable(big: Served, open_tab: OpenTab) -> None:
     expect(page.locator("figure")).to_have_count(2)
 
 
+def test_of_many_arms_some_are_drawn_and_the_page_says_so(tmp_path: Path, open_tab: OpenTab) -> None:
+    db = tmp_path / "hlbq.db"
+    with open_store(str(db), mode=OpenMode.CREATE) as store:
+        submit_sweep(store, [{"lr_mult": 0.001 * number} for number in range(1, 151)], seeds=[1])
+        worker = register(store)
+        for _ in range(150):
+            work(store, worker, sample_points(4))
+    with serving(db) as served:
+        page = open_tab(served).visit("/sweeps/1")
+        expect(page.locator(".note")).to_contain_text("40 of 150 arms are drawn")
+        page.get_by_label("Filter runs").fill("lr_mult>0.01")
+        expect(page.locator(".note")).to_contain_text("40 of 140 arms are drawn")
+        page.get_by_label("Filter runs").fill("lr_mult>0.14")
+        expect(page.locator(".legend button")).to_have_count(10)
+        expect(page.locator(".note")).not_to_contain_text("are drawn, the first")
+
+
 def test_failed_runs_show_their_errors(strange: Served, open_tab: OpenTab) -> None:
     page = open_tab(strange).visit("/sweeps/1?filter=state%3Dfailed")
     expect(page.locator("table.runs tbody tr")).to_have_count(3)
@@ -302,8 +321,6 @@ def test_a_look_comes_within_two_seconds(strange: Served, open_tab: OpenTab) -> 
 
 
 def test_the_page_of_a_read_only_dashboard_has_no_controls(demo: Served, open_tab: OpenTab) -> None:
-    from tests.browser.conftest import serving
-
     with serving(demo.db, "--read_only") as served:
         tab = Tab(page=open_tab(served).page, served=served)
         for path in ("/sweeps/1", "/runs/1"):

@@ -14,6 +14,7 @@ const AXES = [
   ["seconds", "training seconds"],
 ];
 const DEFAULTS = { metric: "val_loss", x: "steps", smooth: 0 };
+const MOST_ARMS_ASKED = 100;
 const REFRESH_MS = 1_500;
 const SEEDS_REFRESH_MS = 3_000;
 
@@ -118,7 +119,8 @@ export class CurvesPanel {
 
   query(extra = {}) {
     const asked = new URLSearchParams({ metric: this.metric, x: this.axis, ...extra });
-    if (this.arms) asked.set("arms", this.arms.join(","));
+    // No more than are drawn, and then some: an address has its limits.
+    if (this.arms) asked.set("arms", this.arms.slice(0, MOST_ARMS_ASKED).join(","));
     return asked;
   }
 
@@ -226,9 +228,10 @@ export class CurvesPanel {
     if (curves.some((curve) => curve.uneven)) {
       found.push("Seeds end at different places here: the last stretch, which not all of them reach, is left out.");
     }
-    if (this.answer && this.answer.arms_shown < this.answer.arms_asked) {
+    const armsAsked = this.arms?.length ?? this.answer?.arms_asked;
+    if (this.answer && this.answer.arms_shown < armsAsked) {
       found.push(
-        `${this.answer.arms_shown} of ${counted(this.answer.arms_asked, "arm")} are drawn, the first by number: filter the runs to see others.`,
+        `${this.answer.arms_shown} of ${counted(armsAsked, "arm")} are drawn, the first by number: filter the runs to see others.`,
       );
     }
     const thinned = curves.filter((curve) => curve.places > curve.x.length);
