@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.common import DatabaseOption, counted, note, warn
+from orchestrator.cli.launch.launched_workers import LaunchedWorkers
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import DatabaseBusyError, UsageError
 from orchestrator.records import RunFilter
-from orchestrator.worker_command import WorkerCommand
 
 if TYPE_CHECKING:
     from orchestrator.launch.ray_cluster import Need
@@ -49,21 +49,10 @@ class ClusterOptions(OptionGroup):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaunchedWorkers(OptionGroup):
-    """What the workers do, as `hlbq worker` takes it."""
+class RayWorkers(LaunchedWorkers):
+    """What the workers do."""
 
-    sweep: Annotated[list[int], typer.Option(help="Take runs of these sweeps only.", metavar="INT...")] = field(
-        default_factory=list
-    )
     watch: Annotated[bool, typer.Option(help="Stay when the queue is empty, and wait for more.")] = False
-    threads: Annotated[int, typer.Option(help="CPU threads of each trainer.", min=1)] = 1
-    deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="On a GPU: the same seed gives the same run bit for bit.")
-    ] = False
-    state_dir: Annotated[
-        str | None,
-        typer.Option(help="Folder of checkpoints and logs, shared by the nodes: a run that moves goes on from there."),
-    ] = None
 
 
 def register(app: typer.Typer) -> None:
@@ -73,7 +62,7 @@ def register(app: typer.Typer) -> None:
 
 def launch_ray(
     cluster: ClusterOptions,
-    what: LaunchedWorkers,
+    what: RayWorkers,
     database: DatabaseOption,
     detach: Annotated[
         bool, typer.Option("--detach", help="Leave the workers to Ray and come back at once; --stop ends them.")
@@ -133,7 +122,7 @@ def _without_option(words: Sequence[str], option: str, value: str) -> list[str]:
 
 
 def _orders(
-    store: "Store", cluster: ClusterOptions, what: LaunchedWorkers, *, local: bool, detach: bool
+    store: "Store", cluster: ClusterOptions, what: RayWorkers, *, local: bool, detach: bool
 ) -> "list[WorkerOrder]":
     """What each worker is told. Raises UsageError for a database that other machines cannot reach."""
     from orchestrator.launch.ray_worker import WorkerOrder
@@ -145,17 +134,9 @@ def _orders(
             f"'{store.location.display}' is an SQLite file, which the nodes of a cluster cannot share",
             "Use PostgreSQL (`hlbq db copy` moves what you have): --db postgresql://USER@HOST/NAME",
         )
-    for sweep_id in what.sweep:
-        if store.sweep(sweep_id) is None:
-            raise UsageError(f"there is no sweep {sweep_id}", "hlbq status lists the sweeps.")
+    what.check_sweeps(store)
     folder = make_state_folder(state_folder(path, what.state_dir))
-    command = WorkerCommand(
-        state_dir=str(folder),
-        watch=what.watch,
-        sweep_ids=tuple(what.sweep),
-        threads=what.threads,
-        deterministic=what.deterministic,
-    )
+    command = what.command(state_dir=str(folder), watch=what.watch)
     url = str(path) if path is not None else store.location.url.render_as_string(hide_password=False)
     launch = f"hlbq-{secrets.token_hex(2)}"
     return [
@@ -188,7 +169,7 @@ def _detach(orders: "Sequence[WorkerOrder]", need: "Need") -> None:
     note("They end when the queue is empty. Look: hlbq status   End them: hlbq launch ray --stop")
 
 
-def _attend(store: "Store", orders: "Sequence[WorkerOrder]", need: "Need", what: LaunchedWorkers) -> None:
+def _attend(store: "Store", orders: "Sequence[WorkerOrder]", need: "Need", what: RayWorkers) -> None:
     """Start the workers and stay until they have ended, with a live view."""
     from orchestrator.launch.ray_fleet import POLL_SECONDS, STOP_SECONDS, RayFleet
     from orchestrator.status.live_view import LiveView
@@ -218,7 +199,7 @@ def _attend(store: "Store", orders: "Sequence[WorkerOrder]", need: "Need", what:
     _leave(fleet, interrupted=bool(signals.came))
 
 
-def _nothing_left_for_those_who_wait(store: "Store", fleet: "RayFleet", what: LaunchedWorkers) -> bool:
+def _nothing_left_for_those_who_wait(store: "Store", fleet: "RayFleet", what: RayWorkers) -> bool:
     """Whether every worker that had a place has ended because nothing was left to do, or to be taken from the dead."""
     waiting = fleet.waiting
     if not waiting or len(fleet.at_work) > len(waiting) or len(waiting) == len(fleet.members):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, warn
+from orchestrator.cli.launch.launched_workers import LaunchedWorkers
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
@@ -59,21 +60,10 @@ class JobOptions(OptionGroup):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaunchedWorkers(OptionGroup):
-    """What the workers do, as `hlbq worker` takes it."""
+class SlurmWorkers(LaunchedWorkers):
+    """What the workers do."""
 
-    sweep: Annotated[list[int], typer.Option(help="Take runs of these sweeps only.", metavar="INT...")] = field(
-        default_factory=list
-    )
     slots: Annotated[int, typer.Option(help="Workers that share each GPU, or the CPU of a job.", min=1, max=64)] = 1
-    threads: Annotated[int, typer.Option(help="CPU threads of each trainer.", min=1)] = 1
-    deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="On a GPU: the same seed gives the same run bit for bit.")
-    ] = False
-    state_dir: Annotated[
-        str | None,
-        typer.Option(help="Folder of checkpoints and logs, shared by the nodes; the jobs' files go there too."),
-    ] = None
 
 
 def register(app: typer.Typer) -> None:
@@ -83,7 +73,7 @@ def register(app: typer.Typer) -> None:
 
 def launch_slurm(
     job: JobOptions,
-    what: LaunchedWorkers,
+    what: SlurmWorkers,
     database: DatabaseOption,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the script that sbatch would get; submit nothing.")
@@ -166,24 +156,17 @@ def job_name(location: "StoreLocation") -> str:
     return f"hlbq-{hashlib.sha256(location.display.encode()).hexdigest()[:8]}"
 
 
-def _folder(location: "StoreLocation", what: LaunchedWorkers) -> Path:
+def _folder(location: "StoreLocation", what: SlurmWorkers) -> Path:
     """The state folder. Raises UsageError where it must be named and was not."""
     from orchestrator.state_folder import state_folder
 
     return state_folder(location.path, what.state_dir)
 
 
-def _command(job: JobOptions, what: LaunchedWorkers, folder: Path) -> WorkerCommand:
+def _command(job: JobOptions, what: SlurmWorkers, folder: Path) -> WorkerCommand:
     """The worker of a job; it finds the database in its environment."""
-    return WorkerCommand(
-        state_dir=str(folder),
-        gpus="all" if job.gpus_per_worker else None,
-        device=None if job.gpus_per_worker else "cpu",
-        slots=what.slots,
-        sweep_ids=tuple(what.sweep),
-        threads=what.threads,
-        deterministic=what.deterministic,
-    )
+    gpus, device = ("all", None) if job.gpus_per_worker else (None, "cpu")
+    return what.command(state_dir=str(folder), gpus=gpus, device=device, slots=what.slots)
 
 
 def _show_script(order: "ArrayOrder", folder: Path, command: WorkerCommand) -> None:
@@ -197,13 +180,11 @@ def _show_script(order: "ArrayOrder", folder: Path, command: WorkerCommand) -> N
     note(f"each task runs: hlbq worker {shlex.join(worker[worker.index('worker') + 1 :])}")
 
 
-def _check_queue(store: "Store", job: JobOptions, what: LaunchedWorkers) -> None:
+def _check_queue(store: "Store", job: JobOptions, what: SlurmWorkers) -> None:
     """Say what looks wrong before nodes are taken for it. Raises UsageError for a sweep that is not there."""
     from orchestrator.launch.reachable_database import is_this_machine_alone
 
-    for sweep_id in what.sweep:
-        if store.sweep(sweep_id) is None:
-            raise UsageError(f"there is no sweep {sweep_id}", "hlbq status lists the sweeps.")
+    what.check_sweeps(store)
     if not store.waiting(what.sweep):
         warn("no run waits: the workers will end as soon as they start (hlbq submit queues some)")
     if job.cluster == SLURM and is_this_machine_alone(store.location):
@@ -211,7 +192,7 @@ def _check_queue(store: "Store", job: JobOptions, what: LaunchedWorkers) -> None
 
 
 def _submit(
-    job: JobOptions, what: LaunchedWorkers, order: "ArrayOrder", folder: Path, location: "StoreLocation"
+    job: JobOptions, what: SlurmWorkers, order: "ArrayOrder", folder: Path, location: "StoreLocation"
 ) -> list[str]:
     from orchestrator.launch import slurm_cluster
     from orchestrator.launch.reachable_database import database_for_jobs
