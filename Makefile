@@ -54,7 +54,8 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	# One thread a test: two that share two cores wait for each other more than they compute.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-browser: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m browser tests/browser

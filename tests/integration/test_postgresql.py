@@ -298,7 +298,8 @@ def test_a_password_in_a_url_goes_nowhere(url: str, tmp_path: Path, hlbq: Hlbq) 
 
         def trains() -> bool:
             lines.update(command_lines_of_children(running.pid))
-            return any("worker.trainer_process" in line for line in lines) or running.poll() is not None
+            ready = any("worker.trainer_process" in line for line in lines)
+            return (ready and has_running_run(url)) or running.poll() is not None
 
         wait_until(trains, seconds=60, what="a worker and its trainer run")
         running.terminate()  # once gives the run back, twice at once
@@ -316,6 +317,15 @@ def test_a_password_in_a_url_goes_nowhere(url: str, tmp_path: Path, hlbq: Hlbq) 
         for table in ("sweeps", "events", "workers", "attempts"):
             rows = connection.exec_driver_sql(f"SELECT * FROM {table}").all()
             assert rows and "pa55word" not in repr(rows), table
+
+
+def has_running_run(url: str) -> bool:
+    """Whether a run is at work; not before somebody made the tables."""
+    try:
+        with open_store(url, mode=OpenMode.READ) as store:
+            return bool(store.running(RunFilter()))
+    except DatabaseError:
+        return False
 
 
 def command_lines_of_children(pid: int) -> list[str]:

@@ -5,7 +5,7 @@ import sys
 import worker.trainer_handle
 
 
-def _stand_in_command(device: str, *, deterministic: bool = False) -> tuple[str, ...]:
+def _stand_in_command(device: str, **options: object) -> tuple[str, ...]:
     return (sys.executable, "-m", "tests.stand_in_trainer")
 
 
