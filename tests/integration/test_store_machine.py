@@ -140,18 +140,24 @@ class QueueMachine(RuleBasedStateMachine):
             with pytest.raises(WorkerGoneError):
                 self.store.claim(worker)
             return multiple()
+        # All workers are of one device: a run to be trained alone waits until nobody else trains, then others wait.
+        beside = [run for run in self.runs.values() if run.state is State.RUNNING and run.worker != worker]
+        takeable = [number for number in claimable if not (beside and self.runs[number].alone)]
+        if any(run.alone for run in beside):
+            takeable = []
         taken = self.store.claim(worker)
-        if not held and not claimable:
+        if not held and claimable:
+            for other in self.runs.values():
+                other.backoff = other.backoff if other.waits(self.clock.now) else None
+        if not held and not takeable:
             assert taken is None
             return multiple()
-        expected = held[0] if held else min(claimable, key=lambda number: (-self.runs[number].priority, number))
+        expected = held[0] if held else min(takeable, key=lambda number: (-self.runs[number].priority, number))
         run = self.runs[expected]
         if not held:
             run.state, run.worker, run.fence = State.RUNNING, worker, run.fence + 1
             run.ended_for = None
-            run.shared = len(self.beats) - len(self.ended) > 1
-            for other in self.runs.values():
-                other.backoff = other.backoff if other.waits(self.clock.now) else None
+            run.shared = len(self.beats) - len(self.ended) > 1 and not run.alone
         assert taken is not None and taken.lease == Lease(run_id=expected, fence=run.fence)
         assert taken.run.checkpoint == run.checkpoint
         return multiple() if held else taken.lease
