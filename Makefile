@@ -29,6 +29,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP_INSTALL) --editable '.[dev]'
+	@sync # gigabytes are on their way to the disk, and tests wait for it with limits
 	@touch $@
 
 # A real sweep: 2 depths x 2 head counts x 2 seeds on the source code of Python's standard library.
@@ -55,7 +56,7 @@ types: $(VENV)/.installed-dev
 
 unit: $(VENV)/.installed-dev
 	# One thread a test: two that share two cores wait for each other more than they compute.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-browser: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m browser tests/browser
