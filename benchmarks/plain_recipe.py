@@ -17,6 +17,18 @@ from hlbgpt_core.recipes.v041 import Recipe041
 from hlbgpt_core.settings import Settings
 
 LOG_EVERY = 10
+MICROBATCHES = 2  # a step, where their number is fixed
+# The demo's model.
+DEMO = {
+    "tokenizer": "bytes",
+    "width": 128,
+    "depth": 2,
+    "max_sequence_length": 256,
+    "gpu_capacity_scalar": 0.02,
+    "lr_mult": 0.5,
+    "max_microbatches": MICROBATCHES,
+    "num_eval_tokens": 16384,
+}
 
 
 class PlainBlock(nn.Module):

@@ -17,6 +17,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from benchmarks.plain_recipe import DEMO
 from hlbgpt_core.data import TokenData
 from hlbgpt_core.points import Directive, Facts, Phase, Point, Progress, SavedCheckpoint
 from hlbgpt_core.settings import Settings
@@ -25,13 +26,7 @@ from worker.messages import Start
 from worker.trainer_process import Control, Outbox, PipeReporter
 
 MODEL = {
-    "tokenizer": "bytes",
-    "width": 128,
-    "depth": 2,
-    "max_sequence_length": 256,
-    "gpu_capacity_scalar": 0.02,
-    "lr_mult": 0.5,
-    "max_microbatches": 2,
+    **DEMO,
     "num_eval_tokens": 256,
     "eval_every": 10**6,
     "max_epochs_between_evals": 1e6,

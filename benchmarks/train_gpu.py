@@ -26,10 +26,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.plain_recipe import LOG_EVERY, PlainLoop
+from benchmarks.plain_recipe import DEMO, LOG_EVERY, MICROBATCHES, PlainLoop
 from hlbgpt_core import scale
 from hlbgpt_core.batches import RandomBatches
-from hlbgpt_core.compiling import BlockCompiler, CompiledCode, CompileMode, share_compiled_code
+from hlbgpt_core.compile_mode import CompileMode
+from hlbgpt_core.compiling import BlockCompiler, CompiledCode, share_compiled_code
 from hlbgpt_core.data import TokenData
 from hlbgpt_core.device import dtype_of, fused_attention, resolve_precision
 from hlbgpt_core.points import Directive, Facts, Point, Progress, SavedCheckpoint, Split
@@ -41,18 +42,7 @@ from hlbgpt_core.trainer import train
 from hlbgpt_core.training_step import Trainer
 from hlbgpt_core.warm import Warm
 
-MICROBATCHES = 2
 WORD = re.compile(r"\w+|\s+|[^\w\s]")
-SMALL = {
-    "tokenizer": "bytes",
-    "width": 128,
-    "depth": 2,
-    "max_sequence_length": 256,
-    "gpu_capacity_scalar": 0.02,
-    "lr_mult": 0.5,
-    "max_microbatches": 2,
-    "num_eval_tokens": 16384,
-}
 # Student's t for a two-sided interval of 95 %, by degrees of freedom.
 T_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 
@@ -357,7 +347,7 @@ def main() -> None:
     device = torch.device(options.device)
     if device.type == "cpu":
         torch.set_num_threads(1)
-    settings = scale.resolve(Settings.from_dict(SMALL if options.small else {}))
+    settings = scale.resolve(Settings.from_dict(DEMO if options.small else {}))
     tokens = text_tokens(options.tokens, small=options.small)
     measure = {
         "step": benchmark_step,

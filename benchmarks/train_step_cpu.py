@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from benchmarks.plain_recipe import LOG_EVERY, PlainLoop
+from benchmarks.plain_recipe import DEMO, LOG_EVERY, MICROBATCHES, PlainLoop
 from hlbgpt_core import scale
 from hlbgpt_core.batches import RandomBatches
 from hlbgpt_core.random_streams import SeededDither, SeededNormals
@@ -26,18 +26,8 @@ from hlbgpt_core.recipes.protocol import Accumulation
 from hlbgpt_core.settings import Settings
 from hlbgpt_core.training_step import Trainer
 
-DEMO = {
-    "tokenizer": "bytes",
-    "width": 128,
-    "depth": 2,
-    "max_sequence_length": 256,
-    "gpu_capacity_scalar": 0.02,
-    "lr_mult": 0.5,
-    "max_microbatches": 2,
-    "microbatch_scale_lr": 0.0,  # the number of microbatches stays: the same work a step on both sides
-    "num_eval_tokens": 16384,
-}
-MICROBATCHES = 2
+# The number of microbatches stays: the same work a step on both sides.
+FIXED = {**DEMO, "microbatch_scale_lr": 0.0}
 
 
 def our_trainer(settings: Settings, tokens: np.ndarray) -> Trainer:
@@ -92,7 +82,7 @@ def main() -> None:
     tokens = np.random.default_rng(0).integers(0, 257, size=500_000).astype(np.uint16)
     rows = []
     for length in (32, 128, 256):
-        settings = Settings.from_dict({**DEMO, "initial_sequence_length": length, "sequence_growth_steps": 10**9})
+        settings = Settings.from_dict({**FIXED, "initial_sequence_length": length, "sequence_growth_steps": 10**9})
         trainer = our_trainer(settings, tokens)
         loop = PlainLoop(
             settings, tokens, device=torch.device("cpu"), dtype=torch.float32, length=length, microbatches=MICROBATCHES

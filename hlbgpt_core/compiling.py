@@ -12,13 +12,13 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hlbgpt_core.compile_mode import CompileMode
 from hlbgpt_core.memory import is_out_of_memory
 from hlbgpt_core.recipes.protocol import BatchShape, call_block
 from hlbgpt_core.settings import Settings
@@ -37,14 +37,6 @@ NOT_IN_BLOCKS = frozenset(
     "block_optimizer output_precision precision max_epochs max_steps max_tokens max_time_seconds log_every eval_every "
     "max_epochs_between_evals num_eval_tokens".split()
 )
-
-
-class CompileMode(StrEnum):
-    """When blocks are compiled."""
-
-    AUTO = "auto"
-    ALWAYS = "always"
-    NEVER = "never"
 
 
 class CompiledCode:
@@ -128,6 +120,9 @@ class BlockCompiler:
         self._shapes: set[tuple[int, int]] = set()
         read = {name: value for name, value in settings.to_dict().items() if name not in NOT_IN_BLOCKS}
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        self._keys: dict[BatchShape, str] = {}
+        # By shape, once a run: a step does not read the file of costs.
+        self._expected_seconds: dict[BatchShape, float] = {}
         self._about = {"settings": read, "dtype": str(dtype), "device": name, "torch": str(torch.__version__)}
 
     def __call__(self, block: nn.Module, states: Tensor, *more: object) -> Tensor:
@@ -140,13 +135,15 @@ class BlockCompiler:
         """Whether blocks should now be compiled for `shape`: not yet, and worth it (None: not known yet)."""
         if self._mode is CompileMode.NEVER or self._code.broken or self._is_compiled(shape):
             return False
-        key = compiled_key(self._about, shape)
+        key = self._key(shape)
         if self._mode is CompileMode.ALWAYS or self._code.is_here(key):
             return True
         if seconds_a_microbatch is None:
             return False
+        if shape not in self._expected_seconds:
+            self._expected_seconds[shape] = self._code.expected_seconds(key)
         saved = ASSUMED_SAVING * seconds_a_microbatch * microbatches_to_come
-        return saved > self._code.expected_seconds(key)
+        return saved > self._expected_seconds[shape]
 
     def warm_up(self, try_out: Callable[[], None]) -> None:
         """Run once what a microbatch runs, so that what a GPU makes ready at its first use is no training time."""
@@ -172,8 +169,13 @@ class BlockCompiler:
         spent = self._clock() - started
         self.seconds += spent
         if self._is_compiled(shape):
-            self._code.add(compiled_key(self._about, shape), spent)
+            self._code.add(self._key(shape), spent)
             self._say(f"compiled the blocks for {shape.batch_size} x {shape.sequence_length} tokens in {spent:.1f} s")
+
+    def _key(self, shape: BatchShape) -> str:
+        if shape not in self._keys:
+            self._keys[shape] = compiled_key(self._about, shape)
+        return self._keys[shape]
 
     def _is_compiled(self, shape: BatchShape) -> bool:
         return (shape.batch_size, shape.sequence_length) in self._shapes

@@ -14,7 +14,8 @@ import torch
 from hlbgpt_core import scale
 from hlbgpt_core.batches import RandomBatches
 from hlbgpt_core.checkpoint import Checkpointing, check_identity, read_checkpoint
-from hlbgpt_core.compiling import BlockCompiler, CompileMode
+from hlbgpt_core.compile_mode import CompileMode
+from hlbgpt_core.compiling import BlockCompiler
 from hlbgpt_core.data import TokenData
 from hlbgpt_core.device import (
     device_facts,

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hlbgpt_core.compile_mode import CompileMode
 from hlbgpt_core.errors import HlbqError
 from worker.devices import Device, choose_device
 from worker.exit_codes import EXIT_FAILED, EXIT_FAULT, EXIT_FINE, EXIT_INTERRUPTED, EXIT_USAGE
@@ -170,7 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--deterministic", action="store_true")
     parser.add_argument("--fast", dest="path", action="store_const", const="fast")
     parser.add_argument("--plain", dest="path", action="store_const", const="plain")
-    parser.add_argument("--compile", choices=("auto", "always", "never"), default="auto")
+    parser.add_argument("--compile", choices=list(CompileMode), default=CompileMode.AUTO)
     parser.add_argument("--with-parent", type=int, default=0)
     parser.add_argument("--standby", action="store_true")
     parser.add_argument("--slot", type=int)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from hlbgpt_core.code_digest import core_digest
 from hlbgpt_core.code_version import core_version
+from hlbgpt_core.compile_mode import CompileMode
 from hlbgpt_core.data import TokenData, load_data
 from hlbgpt_core.errors import DataError, DivergedError, OutOfMemoryError, SettingsError
 from hlbgpt_core.points import Directive, Facts, Outcome, Phase, Point, Progress, SavedCheckpoint, TrainingResult
@@ -226,14 +227,13 @@ class Surroundings:
     device: str
     deterministic: bool
     path: str | None
-    compile_mode: str
+    compile_mode: CompileMode
     core_digest: str
 
 
 def train_run(start: Start, reporter: PipeReporter, data: WarmData, around: Surroundings) -> TrainingResult:
     """Train one run to its end. Raises what the trainer and the data raise."""
     # Imported before the first run by `main`; here so that a stand-in for tests needs no torch.
-    from hlbgpt_core.compiling import CompileMode
     from hlbgpt_core.trainer import Checkpointing, train
 
     settings = Settings.from_dict(start.settings)
@@ -256,7 +256,7 @@ def train_run(start: Start, reporter: PipeReporter, data: WarmData, around: Surr
         fixed=start.fixed_facts or None,
         deterministic=around.deterministic,
         path=around.path,
-        compile_mode=CompileMode(around.compile_mode),
+        compile_mode=around.compile_mode,
         warm=data.device,
     )
 
@@ -329,7 +329,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--deterministic", action="store_true")
     parser.add_argument("--path", choices=("fast", "plain"))
-    parser.add_argument("--compile", choices=("auto", "always", "never"), default="auto")
+    parser.add_argument("--compile", choices=list(CompileMode), default=CompileMode.AUTO)
     options = parser.parse_args(arguments)
     die_with_parent(options.parent_pid)
     leave_signals_to_the_supervisor()
@@ -350,7 +350,7 @@ def main(arguments: list[str] | None = None) -> int:
         device=options.device,
         deterministic=options.deterministic,
         path=options.path,
-        compile_mode=options.compile,
+        compile_mode=CompileMode(options.compile),
         core_digest=digest,
     )
     while (start := starts.get()) is not None:

@@ -3,24 +3,16 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from hlbgpt_core.compile_mode import CompileMode
 from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
 from orchestrator.worker_command import WorkerCommand
-
-
-class CompileChoice(StrEnum):
-    """When the trainer compiles the model's blocks. The core's CompileMode says the same, behind torch."""
-
-    AUTO = "auto"
-    ALWAYS = "always"
-    NEVER = "never"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +47,11 @@ class DeviceOptions(OptionGroup):
         ),
     ] = None
     compile_mode: Annotated[
-        CompileChoice,
+        CompileMode,
         typer.Option(
             "--compile", help="Compile the model's blocks on the fast path: where it pays within the run, or not."
         ),
-    ] = CompileChoice.AUTO
+    ] = CompileMode.AUTO
     state_dir: Annotated[
         str | None,
         typer.Option(help="Folder of checkpoints and logs (default: beside the SQLite file, as <db>.state)."),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import LaunchError, UsageError
+from orchestrator.launch.reachable_database import names_this_machine
 from orchestrator.wording import counted
 
 NAMESPACE = "hlbq"
@@ -139,8 +140,7 @@ def check_room(nodes: Sequence[Node], need: Need, workers: int) -> None:
 
 def database_is_elsewhere(host: str | None, nodes: Sequence[Node]) -> bool:
     """Whether a database at `host` (of a URL) may mean another machine on each node: localhost, or a socket."""
-    local = not host or host.startswith("/") or host in ("localhost", "127.0.0.1", "::1")
-    return local and len({node.address for node in nodes}) > 1
+    return names_this_machine(host) and len({node.address for node in nodes}) > 1
 
 
 def _import_ray() -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from orchestrator.errors import UsageError
 from orchestrator.store import StoreLocation
 
-_THIS_MACHINE_ALONE = frozenset({None, "", "localhost", "127.0.0.1", "::1"})
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +27,14 @@ def check_shared(location: StoreLocation) -> None:
         )
 
 
+def names_this_machine(host: str | None) -> bool:
+    """Whether a URL's `host` means another machine on each node: the loopback, a socket's path, or none."""
+    return not host or host.startswith("/") or host in _LOOPBACK
+
+
 def is_this_machine_alone(location: StoreLocation) -> bool:
     """Whether the name of the database's host means another machine on each node."""
-    return location.path is None and location.url.host in _THIS_MACHINE_ALONE
+    return location.path is None and names_this_machine(location.url.host)
 
 
 def database_for_jobs(location: StoreLocation) -> DatabaseForJobs:

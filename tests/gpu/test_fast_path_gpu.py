@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from hlbgpt_core.compiling import CompiledCode, CompileMode
+from hlbgpt_core.compile_mode import CompileMode
+from hlbgpt_core.compiling import CompiledCode
 from hlbgpt_core.output_loss import losses_and_gradient, output_loss, triton_works
 from hlbgpt_core.points import Split
 from hlbgpt_core.recipes.positions import sequence_positions

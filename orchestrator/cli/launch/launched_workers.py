@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hlbgpt_core.compile_mode import CompileMode
 from orchestrator.cli.option_groups import OptionGroup
-from orchestrator.cli.worker import CompileChoice
 from orchestrator.errors import UsageError
 from orchestrator.worker_command import WorkerCommand
 
@@ -29,8 +29,8 @@ class LaunchedWorkers(OptionGroup):
         bool | None, typer.Option("--fast/--plain", help="The fast path (default on a GPU) or the plain one.")
     ] = None
     compile_mode: Annotated[
-        CompileChoice, typer.Option("--compile", help="Compile the model's blocks where it pays, or not.")
-    ] = CompileChoice.AUTO
+        CompileMode, typer.Option("--compile", help="Compile the model's blocks where it pays, or not.")
+    ] = CompileMode.AUTO
     state_dir: Annotated[
         str | None,
         typer.Option(help="Folder of checkpoints and logs, shared by the nodes: a run that moves goes on from there."),

@@ -126,14 +126,12 @@ def _orders(
 ) -> "list[WorkerOrder]":
     """What each worker is told. Raises UsageError for a database that other machines cannot reach."""
     from orchestrator.launch.ray_worker import WorkerOrder
+    from orchestrator.launch.reachable_database import check_shared
     from orchestrator.state_folder import make_state_folder, state_folder
 
+    if not local:
+        check_shared(store.location)
     path = store.location.path
-    if path is not None and not local:
-        raise UsageError(
-            f"'{store.location.display}' is an SQLite file, which the nodes of a cluster cannot share",
-            "Use PostgreSQL (`hlbq db copy` moves what you have): --db postgresql://USER@HOST/NAME",
-        )
     what.check_sweeps(store)
     folder = make_state_folder(state_folder(path, what.state_dir))
     command = what.command(state_dir=str(folder), watch=what.watch)

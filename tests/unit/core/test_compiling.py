@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from hlbgpt_core import training_run
+from hlbgpt_core.compile_mode import CompileMode
 from hlbgpt_core.compiling import (
     ASSUMED_COLD_SECONDS,
     NOT_IN_BLOCKS,
     BlockCompiler,
     CompiledCode,
-    CompileMode,
     microbatches_to_come,
 )
 from hlbgpt_core.points import Directive, Phase, Progress
@@ -65,6 +65,16 @@ def test_what_compiling_cost_is_known_to_the_next_process(tmp_path: Path) -> Non
     assert CompiledCode(tmp_path).expected_seconds(key) == 4.0
     # In the same process it costs nothing any more.
     assert compiler(code).pays(SHAPE, microbatches_to_come=1, seconds_a_microbatch=None)
+
+
+def test_the_costs_are_read_once_a_shape_and_not_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    code = CompiledCode(tmp_path)
+    monkeypatch.setattr(code, "expected_seconds", lambda key: asked.append(key) or 60.0)
+    own = compiler(code)
+    for _ in range(3):
+        assert not own.pays(SHAPE, microbatches_to_come=100, seconds_a_microbatch=0.05)
+    assert len(asked) == 1
 
 
 def test_a_folder_of_costs_that_cannot_be_read_or_written_is_no_harm(tmp_path: Path) -> None:
