@@ -80,7 +80,7 @@ export class RunPage {
     this.grid = el("div", { class: "figures" });
     this.note = el("p", { class: "faint note", role: "status" });
     this.details = el("div");
-    this.logText = el("pre", { class: "log", tabindex: "0", "aria-label": "Log" });
+    this.logText = el("pre", { class: "log", tabindex: "0", role: "region", "aria-label": "Log" });
     this.logNote = el("p", { class: "faint" });
     const redraw = () => this.drawCurves();
     fill(
@@ -183,7 +183,7 @@ export class RunPage {
           { class: "error-box" },
           el("h2", {}, `Error of attempt ${failed.number}`),
           el("p", {}, [failed.error_type, failed.error].filter(Boolean).join(": ")),
-          failed.traceback && el("pre", { tabindex: "0", "aria-label": "Traceback" }, failed.traceback),
+          failed.traceback && el("pre", { tabindex: "0", role: "region", "aria-label": "Traceback" }, failed.traceback),
         ),
     );
     const copy = el("button", { type: "button", on: { click: () => this.copy(run.repeat) } }, "Copy");
