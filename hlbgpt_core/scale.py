@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from hlbgpt_core.errors import SettingsError
-from hlbgpt_core.settings import Settings
+from hlbgpt_core.settings import NO_LIMIT_STEPS, NO_LIMIT_TOKENS, Settings
 
 # Tokens that one microbatch of the default model holds on a GPU with 40 GB, before the model's size counts.
 BASE_MICROBATCH_TOKENS = 114_688
@@ -206,3 +206,20 @@ def capacity_that_fits(found: Sizes, settings: Settings) -> float:
     """The least gpu_capacity_scalar (about) at which a microbatch holds more than one longest sequence."""
     per_scalar = microbatch_tokens(1.0, found.model_scale)
     return 1.05 * (settings.max_sequence_length + 1) / max(per_scalar, 1)
+
+
+def token_limit(settings: Settings, *, train_tokens: int | None = None) -> int | None:
+    """At most how many tokens a run of `settings` sees, as far as its limits tell; None where they do not.
+
+    `train_tokens` is the size of the training data, where it is known. A step's tokens are bounded only where
+    the number of microbatches is.
+    """
+    limits: list[float] = []
+    if settings.max_tokens < NO_LIMIT_TOKENS:
+        limits.append(settings.max_tokens)
+    if settings.max_steps < NO_LIMIT_STEPS and settings.max_microbatches:
+        per_microbatch = check(settings).microbatch_tokens
+        limits.append(settings.max_steps * settings.max_microbatches * per_microbatch)
+    if train_tokens is not None:
+        limits.append(settings.max_epochs * train_tokens)
+    return math.ceil(min(limits)) if limits else None

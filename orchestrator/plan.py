@@ -5,14 +5,13 @@ the same seeds. Combinations that can't be trained, or that `where` excludes, ar
 combinations that come to the same resolved settings are one arm.
 """
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hlbgpt_core.errors import SettingsError
 from hlbgpt_core.scale import Sizes, check, resolve, unpadded_vocabulary_size
-from hlbgpt_core.settings import DEFAULT_RECIPE, NO_LIMIT_STEPS, NO_LIMIT_TOKENS, Settings, defaults, specs
+from hlbgpt_core.settings import DEFAULT_RECIPE, Settings, defaults, specs
 from orchestrator.errors import PlanError
 from orchestrator.expressions import Expression
 from orchestrator.records import EverySeed, NewArm, NewRun
@@ -40,7 +39,7 @@ SIZED_BY = frozenset(
     }
 )
 
-__all__ = ["Axes", "LeftOut", "Plan", "PlannedArm", "joined", "make_plan", "token_limit"]
+__all__ = ["Axes", "LeftOut", "Plan", "PlannedArm", "joined", "make_plan"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,23 +182,6 @@ def joined(plans: Sequence[Plan]) -> Plan:
         left_out=tuple(left for plan in plans for left in plan.left_out),
         num_runs=max(plan.num_runs for plan in plans),
     )
-
-
-def token_limit(settings: Settings, *, train_tokens: int | None = None) -> int | None:
-    """At most how many tokens a run of `settings` sees, as far as its limits tell; None where they do not.
-
-    `train_tokens` is the size of the training data, where it is known. A step's tokens are bounded only where
-    the number of microbatches is.
-    """
-    limits: list[float] = []
-    if settings.max_tokens < NO_LIMIT_TOKENS:
-        limits.append(settings.max_tokens)
-    if settings.max_steps < NO_LIMIT_STEPS and settings.max_microbatches:
-        per_microbatch = check(settings).microbatch_tokens
-        limits.append(settings.max_steps * settings.max_microbatches * per_microbatch)
-    if train_tokens is not None:
-        limits.append(settings.max_epochs * train_tokens)
-    return math.ceil(min(limits)) if limits else None
 
 
 class _SizesByCombination:

@@ -5,11 +5,12 @@ from statistics import fmean
 from types import MappingProxyType
 from typing import Any
 
+from hlbgpt_core.scale import token_limit
 from hlbgpt_core.settings import Settings
 from orchestrator.cli.common import DatabaseOption, counted, print_table, short_count
 from orchestrator.errors import DatabaseError
 from orchestrator.options import value_text
-from orchestrator.plan import LeftOut, Plan, PlannedArm, token_limit
+from orchestrator.plan import LeftOut, Plan, PlannedArm
 from orchestrator.records import RunFilter
 from orchestrator.runs import State
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hlbgpt_core.errors import HlbqError
+from hlbgpt_core.scale import token_limit
 from hlbgpt_core.settings import Settings
-from orchestrator.records import AttemptRecord, RunFilter, RunRecord, SweepRecord
+from orchestrator.records import AttemptRecord, RunRecord, SweepRecord
 from orchestrator.runs import State
 from orchestrator.store import Store
+from orchestrator.store.glances import ArmSample
 
 # So many runs tell the speed, and stand for the pending ones: a sweep of any size is judged in milliseconds.
 SAMPLED_RUNS = 200
@@ -37,11 +39,8 @@ def estimate_sweep_seconds(
     arm did; without such runs, as those of the arm nearest in work, in proportion to the work: parameters times the
     tokens that the limits allow. Where nothing has finished, running runs tell by how far they are.
     """
-    finished: list[RunRecord] = []
-    if sweep.counts[State.COMPLETED]:
-        completed = RunFilter(sweep_ids=(sweep.id,), states=(State.COMPLETED,))
-        finished = list(store.runs(completed, limit=SAMPLED_RUNS))
-    speeds = _speeds(store, finished, running, left)
+    finished = store.sample(sweep.id, State.COMPLETED, SAMPLED_RUNS) if sweep.counts[State.COMPLETED] else []
+    speeds = _speeds(finished, running, left)
     pending = sweep.counts[State.PENDING]
     if not speeds and (pending or len(left) < len(running)):
         return None
@@ -50,12 +49,9 @@ def estimate_sweep_seconds(
         found if found is not None else (1 - run.fraction) * _expected(run, speeds)
         for run, found in zip(running, seconds, strict=True)
     ]
-    waiting = 0.0
-    if pending:
-        waits = list(store.runs(RunFilter(sweep_ids=(sweep.id,), states=(State.PENDING,)), limit=SAMPLED_RUNS))
-        by_arm = {arm: _expected(run, speeds) for arm, run in {run.arm_id: run for run in waits}.items()}
-        sample = [by_arm[run.arm_id] * _share_left(run) for run in waits]
-        waiting = pending * sum(sample) / len(sample) if sample else 0.0
+    waits = store.sample(sweep.id, State.PENDING, SAMPLED_RUNS) if pending else []
+    sampled = sum(arm.runs for arm in waits)
+    waiting = sum(_expected(arm, speeds) * _runs_left(arm) for arm in waits) * pending / max(sampled, 1)
     # The work that is left, shared evenly; but no sooner than the slowest run at hand.
     return max([*known, (sum(known) + waiting) / max(workers, 1)])
 
@@ -71,35 +67,33 @@ class _Speed:
 
 
 def _speeds(
-    store: Store, finished: Sequence[RunRecord], running: Sequence[RunRecord], left: Mapping[int, float]
+    finished: Sequence[ArmSample], running: Sequence[RunRecord], left: Mapping[int, float]
 ) -> Mapping[int, _Speed]:
     """For each arm with runs that tell: the mean seconds of a run, and what there was to do."""
+    speeds = {arm.arm_id: _speed(arm, arm.worked_seconds / arm.runs) for arm in finished if arm.worked_seconds}
+    if speeds:
+        return speeds
+    # The first runs of a sweep: what they took so far tells how long they will take.
     seconds: defaultdict[int, list[float]] = defaultdict(list)
     examples: dict[int, RunRecord] = {}
-    spent = store.attempt_seconds([run.id for run in finished]) if finished else {}
-    for run in finished:
-        if run.id in spent:
-            seconds[run.arm_id].append(spent[run.id])
+    for run in running:
+        if run.id in left and run.fraction < 1:
+            seconds[run.arm_id].append(left[run.id] / (1 - run.fraction))
             examples[run.arm_id] = run
-    if not seconds:  # the first runs of a sweep: what they took so far tells how long they will take
-        for run in running:
-            if run.id in left and run.fraction < 1:
-                seconds[run.arm_id].append(left[run.id] / (1 - run.fraction))
-                examples[run.arm_id] = run
     return {arm: _speed(examples[arm], sum(values) / len(values)) for arm, values in seconds.items()}
 
 
-def _speed(run: RunRecord, seconds: float) -> _Speed:
-    train_tokens = run.facts.get("train_tokens")
+def _speed(example: RunRecord | ArmSample, seconds: float) -> _Speed:
+    train_tokens = example.facts.get("train_tokens")
     return _Speed(
         seconds=seconds,
-        num_params=run.num_params,
-        tokens=_tokens_to_do(run, train_tokens),
+        num_params=example.num_params,
+        tokens=_tokens_to_do(example, train_tokens),
         train_tokens=train_tokens,
     )
 
 
-def _expected(run: RunRecord, speeds: Mapping[int, _Speed]) -> float:
+def _expected(run: RunRecord | ArmSample, speeds: Mapping[int, _Speed]) -> float:
     """Seconds that a run takes from its start to its end."""
     if run.arm_id in speeds:
         return speeds[run.arm_id].seconds
@@ -108,24 +102,21 @@ def _expected(run: RunRecord, speeds: Mapping[int, _Speed]) -> float:
     return seconds * ratio
 
 
-def _work_ratio(run: RunRecord, speed: _Speed) -> float:
+def _work_ratio(run: RunRecord | ArmSample, speed: _Speed) -> float:
     """How many times the work of the arm that `speed` is of."""
     ratio = run.num_params / max(speed.num_params, 1)
     tokens = _tokens_to_do(run, run.facts.get("train_tokens") or speed.train_tokens)
     return ratio * tokens / speed.tokens if tokens and speed.tokens else ratio
 
 
-def _tokens_to_do(run: RunRecord, train_tokens: int | None) -> int | None:
-    from orchestrator.plan import token_limit  # most looks at a database need no plans
-
+def _tokens_to_do(run: RunRecord | ArmSample, train_tokens: int | None) -> int | None:
     try:
         return token_limit(Settings.from_dict(run.settings), train_tokens=train_tokens)
     except HlbqError:  # settings of another version of the core
         return None
 
 
-def _share_left(run: RunRecord) -> float:
-    """The part of a pending run that is left: one with a checkpoint goes on from there."""
-    if run.checkpoint is None or not run.settings.get("max_steps"):
-        return 1.0
-    return max(0.0, 1.0 - float(run.checkpoint.step / run.settings["max_steps"]))
+def _runs_left(arm: ArmSample) -> float:
+    """How many whole runs are left of pending ones: one with a checkpoint goes on from there."""
+    steps = arm.settings.get("max_steps")
+    return max(0.0, arm.runs - arm.checkpoint_steps / steps) if steps else arm.runs

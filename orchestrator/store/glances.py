@@ -2,15 +2,33 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, func, literal_column, select
 
 from hlbgpt_core.points import Split
 from orchestrator.records import AttemptRecord
+from orchestrator.runs import State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import one_of
 from orchestrator.store.rows import attempt_record
-from orchestrator.tables import BACKING_OFF, attempts, points, runs
+from orchestrator.tables import BACKING_OFF, arms, attempts, points, runs
+
+
+class ArmSample(NamedTuple):
+    """Some runs of one arm, added up: what an estimate of the time left needs of them.
+
+    `worked_seconds` is what their ended attempts took; the time between attempts does not count. `facts` are of one
+    of them, empty where none began.
+    """
+
+    arm_id: int
+    num_params: int
+    settings: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    runs: int
+    checkpoint_steps: int
+    worked_seconds: float
 
 
 class GlanceStore(StoreBase):
@@ -52,14 +70,37 @@ class GlanceStore(StoreBase):
                     found.setdefault(run_id, []).append(value)
         return found
 
-    def attempt_seconds(self, run_ids: Sequence[int]) -> Mapping[int, float]:
-        """How long each run was worked on, its ended attempts together; the time in between does not count."""
-        with self._read() as connection:
-            spent = func.sum(attempts.c.ended_at - attempts.c.started_at).label("spent")
-            query = select(attempts.c.run_id, spent).where(
-                one_of(connection, attempts.c.run_id, run_ids), attempts.c.ended_at.is_not(None)
+    def sample(self, sweep_id: int, state: State, limit: int) -> list[ArmSample]:
+        """What the first `limit` runs of a sweep in this state tell of their arms."""
+        chosen = (
+            select(runs.c.id, runs.c.arm_id, runs.c.facts, runs.c.checkpoint_step)
+            .where(runs.c.sweep_id == sweep_id, runs.c.state == literal_column(f"'{state.value}'"))
+            .order_by(runs.c.id)
+            .limit(limit)
+            .subquery()
+        )
+        ended = attempts.c.ended_at - attempts.c.started_at
+        spent = select(func.sum(ended)).where(attempts.c.run_id == chosen.c.id).scalar_subquery()
+        query = (
+            select(
+                arms.c.id,
+                arms.c.num_params,
+                arms.c.settings,
+                func.max(chosen.c.facts),
+                func.count(),
+                func.sum(func.coalesce(chosen.c.checkpoint_step, 0)),
+                func.sum(func.coalesce(spent, 0.0)),
             )
-            return {row.run_id: row.spent for row in connection.execute(query.group_by(attempts.c.run_id))}
+            .select_from(chosen)
+            .join(arms, arms.c.id == chosen.c.arm_id)
+            .group_by(arms.c.id)
+        )
+        with self._read() as connection:
+            return [
+                # PostgreSQL adds up big integers as decimals.
+                ArmSample(arm, num_params, json.loads(settings), json.loads(facts or "{}"), count, int(steps), worked)
+                for arm, num_params, settings, facts, count, steps, worked in connection.execute(query)
+            ]
 
     def backing_off(self, sweep_ids: Sequence[int] = ()) -> int:
         """How many runs wait to be tried again after an error."""
