@@ -255,7 +255,12 @@ class Settings:
 
         Settings at their default do not count, so a new field changes no key.
         """
-        return hashlib.sha256(_sorted_json(self.changed()).encode()).hexdigest()[:16]
+        return key_of_changed(self.changed())
+
+
+def key_of_changed(changed: Mapping[str, Any]) -> str:
+    """The key of settings that differ from their recipe's defaults in these."""
+    return hashlib.sha256(_sorted_json(changed).encode()).hexdigest()[:16]
 
 
 # Made once: planning a large sweep writes one text for each arm.

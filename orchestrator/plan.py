@@ -11,7 +11,7 @@ from typing import Any
 
 from hlbgpt_core.errors import SettingsError
 from hlbgpt_core.scale import Sizes, check, resolve, unpadded_vocabulary_size
-from hlbgpt_core.settings import DEFAULT_RECIPE, Settings, defaults, specs
+from hlbgpt_core.settings import DEFAULT_RECIPE, Settings, defaults, key_of_changed, specs
 from orchestrator.errors import PlanError
 from orchestrator.expressions import Expression
 from orchestrator.records import EverySeed, NewArm, NewRun
@@ -227,9 +227,10 @@ def _arm_or_reason(
 
 def _arm(given: Mapping[str, Any], found: Sizes) -> PlannedArm:
     """The arm of one combination, resolved as scale.resolve does, from sizes that are known already."""
-    resolved = {"depth": found.depth, "width": found.width, "model_scale": found.model_scale}
-    settings = Settings.of_checked({**defaults(given.get("recipe", DEFAULT_RECIPE)), **given, **resolved})
-    return PlannedArm(settings=settings, sizes=found, key=settings.key())
+    base = defaults(given.get("recipe", DEFAULT_RECIPE))
+    set_here = {**given, "depth": found.depth, "width": found.width, "model_scale": found.model_scale}
+    changed = {name: value for name, value in set_here.items() if value != base[name]}
+    return PlannedArm(settings=Settings.of_checked({**base, **set_here}), sizes=found, key=key_of_changed(changed))
 
 
 def _check_seeds(num_runs: int, first_seed: int) -> None:
