@@ -69,7 +69,7 @@ class Outbox:
 
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe = pipe
-        self._queue: deque[Message] = deque()
+        self._queue: deque[Message | tuple[int, int, Point]] = deque()
         self._wake = threading.Event()
         self._sleeps = False
         self._closing = False
@@ -79,7 +79,13 @@ class Outbox:
     def put(self, message: Message) -> None:
         """Queue a message; returns at once."""
         self._queue.append(message)
-        if self._sleeps or not isinstance(message, PointMade | ProgressMade):
+        if self._sleeps or not isinstance(message, ProgressMade):
+            self._wake.set()
+
+    def put_point(self, run_id: int, fence: int, point: Point) -> None:
+        """Queue a point; returns at once. Its message is made by the thread that writes it."""
+        self._queue.append((run_id, fence, point))
+        if self._sleeps:
             self._wake.set()
 
     def close(self) -> None:
@@ -92,7 +98,7 @@ class Outbox:
         try:
             while not self._closing or self._queue:
                 self._wait()
-                lines = [encode(self._queue.popleft()) for _ in range(len(self._queue))]
+                lines = [_line(self._queue.popleft()) for _ in range(len(self._queue))]
                 self._pipe.write(b"".join(lines))
                 self._pipe.flush()
         except OSError:
@@ -108,6 +114,13 @@ class Outbox:
             self._wake.wait()
             self._wake.clear()
         self._sleeps = False
+
+
+def _line(queued: Message | tuple[int, int, Point]) -> bytes:
+    if isinstance(queued, tuple):
+        run_id, fence, point = queued
+        return encode(PointMade(run_id=run_id, fence=fence, point=point))
+    return encode(queued)
 
 
 class Control:
@@ -164,7 +177,7 @@ class PipeReporter:
         self._outbox.put(FactsFound(run_id=self._start.run_id, fence=self._start.fence, facts=known))
 
     def point(self, point: Point) -> None:
-        self._outbox.put(PointMade(run_id=self._start.run_id, fence=self._start.fence, point=point))
+        self._outbox.put_point(self._start.run_id, self._start.fence, point)
 
     def progress(self, progress: Progress) -> Directive:
         now = time.monotonic()
