@@ -119,7 +119,7 @@ workers = Table(
     Column("temperature_celsius", Float(53), doc="of the device at the last beat, where its driver tells"),
     Column("use_percent", Float(53), doc="likewise"),
 )
-_partial_index("workers_live", LIVE, workers.c.id)
+_partial_index("workers_live", LIVE, workers.c.host, workers.c.device)
 
 runs = Table(
     "runs",

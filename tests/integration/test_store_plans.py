@@ -8,9 +8,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from orchestrator.records import RunFilter
 from orchestrator.store import Store
-from orchestrator.store.claims import _LOOK, _TAKE_NEXT
+from orchestrator.store.claims import _LOCK_WORKER, _LOOK, _TAKE_NEXT
 from orchestrator.tables import runs
-from tests.store_examples import submit
+from tests.store_examples import register, submit
 
 
 @pytest.fixture
@@ -50,6 +50,17 @@ def test_a_claim_takes_the_first_of_its_index(long_queue: Store) -> None:
 def test_an_idle_look_reads_indexes_only(long_queue: Store) -> None:
     found = plan(long_queue, _LOOK)
     assert {"runs_claimable", "runs_backing_off", "runs_held"} <= set(re.findall(r"runs_\w+", found)), found
+
+
+def test_a_claim_reads_its_neighbours_and_not_all_workers(store: Store) -> None:
+    for number in range(300):
+        register(store, number, device=f"cuda:{number}")
+    if store.location.dialect == "postgresql":
+        with store._write() as connection:
+            connection.execute(text("ANALYZE workers"))
+    found = plan(store, _LOCK_WORKER)
+    assert "workers_live" in found
+    assert re.search(r"Index Cond: .*host.* = .*device.* = |host=\? AND device=\?", found), found
 
 
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
