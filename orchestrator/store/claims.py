@@ -6,14 +6,15 @@ The statements are built once: workers ask again and again, and building them co
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, Update, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import Connection, Row, Select, Update, and_, bindparam, case, func, or_, select, update
 
 from orchestrator.errors import WorkerGoneError
 from orchestrator.records import Claim, Lease
 from orchestrator.runs import Action, State
 from orchestrator.store.base import StoreBase, insert_one
-from orchestrator.store.endings import Author, attempt_of, last_losses_from_points, one_run, record_event
+from orchestrator.store.endings import Author, attempt_of, last_losses_from_points, one_run_row, record_event
 from orchestrator.store.filters import one_of
+from orchestrator.store.rows import run_record
 from orchestrator.store.schema import alembic_version, check_unchanged
 from orchestrator.tables import CLAIMABLE, RUNNING, attempts, runs, workers
 
@@ -130,7 +131,7 @@ class ClaimStore(StoreBase):
                 raise _gone(worker_id)
             check_unchanged(worker.revision, self.location, self._schema)
             if worker.held_run_id is not None:
-                return _claim_of(connection, worker.held_run_id)
+                return _claim_of(one_run_row(connection, worker.held_run_id))
             if worker.a_backoff_is_over:
                 _clear_backoffs(connection, asked)
             alone_ok = True
@@ -147,9 +148,10 @@ class ClaimStore(StoreBase):
                 return None
             shared_slots = 1 if taken.alone else max(worker.slots, worker.neighbours)
             _begin_attempt(connection, taken, worker_id, now, shared_slots=shared_slots)
-            claim = _claim_of(connection, taken.id)
+            row = one_run_row(connection, taken.id)
+        # Read apart only now: others wait to write as long as the transaction lasts.
         self._found_work = True
-        return claim
+        return _claim_of(row)
 
     def waiting(self, sweep_ids: Sequence[int] = ()) -> bool:
         """Whether runs wait that a claim may take now or later: backing off, or to be trained alone."""
@@ -204,8 +206,8 @@ def _begin_attempt(connection: Connection, run: Any, worker_id: int, now: float,
     record_event(connection, author, Action.CLAIM.value, sweep_id=run.sweep_id, run_id=run.id)
 
 
-def _claim_of(connection: Connection, run_id: int) -> Claim:
-    run = one_run(connection, run_id)
+def _claim_of(row: Row[Any]) -> Claim:
+    run = run_record(row)
     return Claim(lease=Lease(run_id=run.id, fence=run.fence), run=run, log_path=_log_path(run.uid, run.fence))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, delete, func, select, update
 
 from orchestrator.records import Ending, Lease, RunRecord
 from orchestrator.runs import Reason, Spent, State, Verdict, judge
@@ -128,7 +128,12 @@ def attempt_of(lease: Lease) -> ColumnElement[bool]:
 
 def one_run(connection: Connection, run_id: int) -> RunRecord:
     """The run of that number, which exists."""
-    return run_record(connection.execute(_ONE_RUN, {"run_id": run_id}).one())
+    return run_record(one_run_row(connection, run_id))
+
+
+def one_run_row(connection: Connection, run_id: int) -> Row[Any]:
+    """Its row of RUN_ROWS, for those who hold a lock while they ask, and read it afterwards."""
+    return connection.execute(_ONE_RUN, {"run_id": run_id}).one()
 
 
 def storable(text: str) -> str:
