@@ -5,6 +5,7 @@ what was sent twice lies on itself. Offline, a session writes a folder of new ro
 """
 
 import contextlib
+import gc
 import importlib.util
 import logging
 import time
@@ -68,6 +69,8 @@ class Wandb:
         self.offline = settings.mode in ("offline", "dryrun")
         if not self.offline:
             _check_log_in(str(settings.base_url))
+        # wandb is large and stays: collections while points are read need not walk through it.
+        gc.freeze()
 
     def send(self, upload: Upload, folder: Path) -> int:
         """Send what W&B lacks of `upload`, and come back when it has it; returns its number of rows.
