@@ -12,6 +12,8 @@ from tests.faults.report import FaultRow, table
 from tests.faults.suite import BEGIN, END, FAULTS, QUICK_SCALE, prepared_ground, write_page
 
 LANES = 3
+# The scenes have limits of their own; the first test that asks waits for most of them together.
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
