@@ -32,7 +32,7 @@ from hlbgpt_core.batches import RandomBatches
 from hlbgpt_core.compile_mode import CompileMode
 from hlbgpt_core.compiling import BlockCompiler, CompiledCode, share_compiled_code
 from hlbgpt_core.data import TokenData
-from hlbgpt_core.device import dtype_of, fused_attention, resolve_precision
+from hlbgpt_core.device import attention_kernels, dtype_of, resolve_precision
 from hlbgpt_core.points import Directive, Facts, Point, Progress, SavedCheckpoint, Split
 from hlbgpt_core.random_streams import SeededDither, SeededNormals
 from hlbgpt_core.recipes import get_recipe
@@ -162,7 +162,7 @@ def fast_trainer(
             warm.compiled_code, mode=CompileMode.ALWAYS, settings=settings, dtype=dtype, device=device
         )
         trainer.model.run_block = compiler
-        with fused_attention(device):
+        with attention_kernels(device):
             compiler.compile(shape, trainer.try_out)
     return trainer
 
@@ -171,7 +171,7 @@ def steps_ours(trainer: Trainer, count: int) -> float:
     """Seconds of `count` steps, a point every tenth."""
     waited(trainer.device)
     started = time.perf_counter()
-    with fused_attention(trainer.device):
+    with attention_kernels(trainer.device):
         for number in range(count):
             trainer.train_step(measure=number % LOG_EVERY == 0, goes_on=lambda step, tokens: bool(step % LOG_EVERY))
     waited(trainer.device)

@@ -128,10 +128,11 @@ def reproducible(device: torch.device, *, deterministic: bool) -> Iterator[None]
 
 
 @contextlib.contextmanager
-def fused_attention(device: torch.device) -> Iterator[None]:
-    """On a GPU: flash attention, or the kernels after it where it does not take the numbers, such as float32.
+def attention_kernels(device: torch.device) -> Iterator[None]:
+    """On a GPU: flash attention, or the kernels after it for what it does not take, such as float32 and masks.
 
-    Left to itself torch may take cuDNN's kernels first, which plan anew for every shape within training time.
+    Left to itself torch may take cuDNN's kernels first. Those plan anew for every shape, within training time, and have
+    no gradient for a mask: the plain path's position bias would not learn.
     """
     if device.type == "cpu":
         yield
