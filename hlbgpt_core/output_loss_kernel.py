@@ -41,7 +41,8 @@ def _losses_and_gradient(logits_pointer, row_stride, targets_pointer, losses_poi
 def losses_and_gradient_by_triton(logits: Tensor, targets: Tensor) -> Tensor:
     """See `output_loss.LossesAndGradient`; logits in bfloat16 or float32, their rows anywhere, columns in order."""
     losses = torch.empty(len(logits), dtype=torch.float32, device=logits.device)
-    with torch.cuda.device_of(logits):  # Triton launches on the current device, wherever the tensors are
+    # Triton launches on the current device, wherever the tensors are.
+    with torch.cuda.device_of(logits):  # type: ignore[no-untyped-call]
         _losses_and_gradient[(len(logits),)](
             logits, logits.stride(0), targets, losses, logits.shape[1], BLOCK=BLOCK, num_warps=8
         )
