@@ -13,6 +13,7 @@ import hlbgpt_core
 from hlbgpt_core import trainer as trainer_module
 from hlbgpt_core.memory import is_out_of_memory
 from hlbgpt_core.recipes import get_recipe
+from hlbgpt_core.recipes.protocol import call_block
 from hlbgpt_core.scale import resolve, sizes
 from hlbgpt_core.trainer import train
 from tests.small_runs import Recorder, small_data, small_settings
@@ -114,3 +115,27 @@ def test_no_path_leaves_the_choice_of_attention_kernels_to_torch(path: str, monk
 def test_out_of_memory_has_many_words(message: str) -> None:
     assert is_out_of_memory(RuntimeError(message))
     assert not is_out_of_memory(ValueError(message)) and not is_out_of_memory(RuntimeError("CUDA error: unknown"))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(("recipe", "changes"), [("0.4.1", {"linear_value": True}), ("0.3.0", {})])
+def test_blocks_go_through_the_flash_operator_forward_and_backward(
+    recipe: str, changes: dict[str, Any], compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flash(query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool, scale: float) -> Tensor:
+        operator = torch.ops.aten._scaled_dot_product_flash_attention
+        attended: Tensor = operator(query, key, value, 0.0, is_causal, False, scale=scale)[0]
+        return attended
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", flash)
+    settings = resolve(small_settings(recipe, width=384, num_heads=3, **changes))
+    vocabulary = sizes(settings).vocab_size
+    model = get_recipe(recipe)(settings, vocab_size=vocabulary, tokens_per_microbatch=64).model
+    model.to(device="meta", dtype=torch.bfloat16)
+    model.fast = True
+    if compiled:
+        model.run_block = torch.compile(call_block, dynamic=False, fullgraph=True, backend="aot_eager")
+    states = model.hidden_states(torch.zeros(5, 16, dtype=torch.long, device="meta"))
+    states.sum().backward()
+    assert states.shape == (5, 16, 384)
+    assert {name for name, one in model.named_parameters() if one.grad is None} <= {"outputs.weight"}
