@@ -74,7 +74,8 @@ def measured_steps(
     loop = PlainLoop(settings, tokens, device=device, dtype=dtype, length=length, microbatches=MICROBATCHES)
     trainer = fast_trainer(settings, tokens, length, device, dtype)
     check_same_loss(trainer, loop, tokens, length)
-    compiler = compiler_of(trainer, settings, dtype) if device.type == "cuda" else None
+    said: list[str] = []
+    compiler = compiler_of(trainer, settings, dtype, said.append) if device.type == "cuda" else None
 
     def ours(run_block: Callable[..., torch.Tensor]) -> Callable[[int], float]:
         def side(count: int) -> float:
@@ -96,6 +97,7 @@ def measured_steps(
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     return step_figures(settings, medians, length=length, tokens=trainer.counters.shape.tokens, peak=peak) | {
         "compile_seconds": compiler.seconds if compiler is not None else None,
+        "compiling": "; ".join(said) or None,
         "seconds_a_step": seconds,
     }
 

@@ -7,6 +7,7 @@ import sysconfig
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,12 +154,16 @@ def fast_trainer(
     return trainer
 
 
-def compiler_of(trainer: Trainer, settings: Settings, dtype: torch.dtype) -> BlockCompiler | None:
-    """The trainer's blocks, compiled for its shape; None where that does not work."""
+def compiler_of(
+    trainer: Trainer, settings: Settings, dtype: torch.dtype, say: Callable[[str], None]
+) -> BlockCompiler | None:
+    """The trainer's blocks, compiled for its shape; None where that does not work. Says what became of it."""
     folder = Path(tempfile.gettempdir()) / "hlbq-benchmark-compiled"
     share_compiled_code(folder)
     code = CompiledCode(folder)
-    compiler = BlockCompiler(code, mode=CompileMode.ALWAYS, settings=settings, dtype=dtype, device=trainer.device)
+    compiler = BlockCompiler(
+        code, mode=CompileMode.ALWAYS, settings=settings, dtype=dtype, device=trainer.device, say=say
+    )
     before, trainer.model.run_block = trainer.model.run_block, compiler
     with attention_kernels(trainer.device):
         compiler.compile(trainer.counters.shape, trainer.try_out)
