@@ -169,6 +169,15 @@ def test_the_default_path_is_fast_and_learns_as_the_plain_one(recipe: str) -> No
     assert curves["fast"] == pytest.approx(curves["plain"], rel=0.05)
 
 
+@pytest.mark.parametrize("path", ["fast", "plain"])
+@pytest.mark.parametrize("changes", [{"block_optimizer": "muon"}, {"output_precision": "float8"}])
+def test_settings_that_change_the_learning_still_learn(changes: dict[str, str], path: str) -> None:
+    reporter = Recorder()
+    train(small_settings(**changes), small_data(), seed=3, device=GPU, reporter=reporter, path=path)
+    losses = [point.loss for point in reporter.points if point.split is Split.TRAIN]
+    assert losses[-1] < 0.95 * losses[0]
+
+
 @needs_c_compiler
 @pytest.mark.parametrize(("precision", "width", "near"), [("float32", 64, 2e-3), ("bfloat16", 384, 0.03)])
 @pytest.mark.parametrize("recipe", ["0.4.1", "0.3.0"])
