@@ -1,6 +1,7 @@
 """The fast path on a CUDA device; skipped where there is none."""
 
 import shutil
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,9 +33,11 @@ pytestmark = [
 ]
 GPU = "cuda:0"
 DEVICE = torch.device(GPU)
-# Triton builds its launchers with it; without one the trainer takes torch's own operations, and says so.
+# What Triton builds its launchers with; where it is missing the trainer takes torch's own operations, and says so.
+HAS_C_COMPILER = any(shutil.which(name) for name in ("gcc", "clang", "cc"))
+HAS_HEADERS = Path(sysconfig.get_path("include"), "Python.h").exists()
 needs_c_compiler = pytest.mark.skipif(
-    not any(shutil.which(name) for name in ("gcc", "clang", "cc")), reason="there is no C compiler"
+    not (HAS_C_COMPILER and HAS_HEADERS), reason="there is no C compiler, or Python's headers are missing"
 )
 
 
