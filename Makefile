@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint types unit test-browser test-slurm test-hosts test-ray faults bench clean
+.PHONY: demo test lint types unit test-browser test-slurm test-hosts test-ray faults bench bench-gpu clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,7 +16,7 @@ help:
 	@echo "make test-hosts several hosts in network namespaces, cables cut (needs root; two minutes)"
 	@echo "make test-ray the tests on a small Ray cluster (as root: in a network namespace)"
 	@echo "make test-slurm the tests on a Slurm cluster of one node (as root, with Slurm's and munge's daemons installed)"
-	@echo "make faults the long fault suite (under an hour); make bench the benchmarks"
+	@echo "make faults the long fault suite (under an hour); make bench the benchmarks, make bench-gpu those of training on a GPU"
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer on the PATH. Install one, or: make PYTHON=/path/to/python3.11 demo"; exit 2; }
@@ -86,6 +86,12 @@ $(PEERS)/.installed: pyproject.toml | $(BIN)/python
 
 bench: $(VENV)/.installed-dev $(PEERS)/.installed
 	$(BIN)/python -m benchmarks.all
+
+# Each keeps what it measured; one that fails stops none of the others.
+bench-gpu: $(VENV)/.installed-dev
+	-$(BIN)/python -m benchmarks.train_gpu step
+	-$(BIN)/python -m benchmarks.train_gpu run
+	-$(BIN)/python -m benchmarks.train_gpu parity
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache demo-results

@@ -96,8 +96,12 @@ class CompiledCode:
 
 
 def share_compiled_code(folder: Path) -> None:
-    """Have torch keep compiled code in `folder`, from where other processes take it. Call it before torch compiles."""
+    """Have torch keep compiled code in `folder`, from where other processes take it. Call it before torch compiles.
+
+    Triton's kernels too, our own among them: a home that cannot be written is no reason to do without.
+    """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    os.environ.setdefault("TRITON_CACHE_DIR", str(folder / "triton"))
     os.environ.setdefault("TORCHINDUCTOR_AUTOGRAD_CACHE", "1")
 
 

@@ -68,7 +68,9 @@ def device_facts(device: torch.device) -> DeviceFacts:
 def memory_in_use_bytes(device: torch.device) -> int:
     """The most memory that this process has held so far, on a GPU what its allocator took. Asks no device to wait."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_reserved(device)
+        # What max_memory_reserved tells, without the many counters that it sorts: this is asked every microbatch.
+        counted = torch.cuda.memory_stats_as_nested_dict(device)
+        return int(counted["reserved_bytes"]["all"]["peak"]) if counted else 0
     try:
         import resource
     except ImportError:  # Windows
@@ -117,27 +119,31 @@ def reproducible(device: torch.device, *, deterministic: bool) -> Iterator[None]
         return
     # Read by cuBLAS when its first handle is made.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     try:
         # The fused attention kernels add up a mask's gradient in any order.
-        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        with sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
         torch.use_deterministic_algorithms(before)
 
 
 @contextlib.contextmanager
-def fused_attention(device: torch.device) -> Iterator[None]:
-    """On a GPU: flash attention, or the kernels after it where it does not take the numbers, such as float32.
+def attention_kernels(device: torch.device) -> Iterator[None]:
+    """On a GPU: flash attention, or the kernels after it for what it does not take, such as float32 and masks.
 
-    Left to itself torch may take cuDNN's kernels first, which plan anew for every shape within training time.
+    Left to itself torch may take cuDNN's kernels first. Those plan anew for every shape, within training time, and have
+    no gradient for a mask: the plain path's position bias would not learn.
     """
     if device.type == "cpu":
         yield
         return
-    backends = torch.nn.attention.SDPBackend
-    with torch.nn.attention.sdpa_kernel([backends.FLASH_ATTENTION, backends.EFFICIENT_ATTENTION, backends.MATH]):
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
         yield
 
 

@@ -12,15 +12,22 @@ from hlbgpt_core.settings import Settings
 # The recipes' microbatch at gpu_capacity_scalar 1 is made for so much memory, in numbers of two bytes.
 REFERENCE_MEMORY_BYTES = 40e9
 REFERENCE_BYTES_PER_NUMBER = 2
-# What the GPU says, and what the CPU's allocators say in a plain RuntimeError.
-CPU_MESSAGES = ("can't allocate memory", "not enough memory")
+# What a RuntimeError of no kind of its own says: of the CPU's allocators, of a GPU that neighbours fill (where
+# libraries find no room to begin), and of torch's compiler that ran out and wraps what it was told.
+MESSAGES = (
+    "can't allocate memory",
+    "not enough memory",
+    "CUDA error: out of memory",
+    "CUDA out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that the device's memory does not hold what was asked of it."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(message in str(error) for message in CPU_MESSAGES)
+    return isinstance(error, RuntimeError) and any(message in str(error) for message in MESSAGES)
 
 
 def out_of_memory(error: BaseException, settings: Settings, device: torch.device, dtype: torch.dtype) -> Exception:

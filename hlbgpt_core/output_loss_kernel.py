@@ -4,8 +4,6 @@ One program a row goes over it twice: once for the maximum and the sum of expone
 Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018); once to write softmax - one-hot.
 """
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -14,10 +12,9 @@ from torch import Tensor
 BLOCK = 4096  # columns at a time
 
 
+# Bare parameters: Triton compiles annotations too, and knows no names but its own in them.
 @triton.jit  # type: ignore[untyped-decorator]
-def _losses_and_gradient(
-    logits_pointer: Any, row_stride: Any, targets_pointer: Any, losses_pointer: Any, columns: Any, BLOCK: tl.constexpr
-) -> None:
+def _losses_and_gradient(logits_pointer, row_stride, targets_pointer, losses_pointer, columns, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     row = tl.program_id(0).to(tl.int64)
     start = logits_pointer + row * row_stride
     target = tl.load(targets_pointer + row)
@@ -44,7 +41,9 @@ def _losses_and_gradient(
 def losses_and_gradient_by_triton(logits: Tensor, targets: Tensor) -> Tensor:
     """See `output_loss.LossesAndGradient`; logits in bfloat16 or float32, their rows anywhere, columns in order."""
     losses = torch.empty(len(logits), dtype=torch.float32, device=logits.device)
-    _losses_and_gradient[(len(logits),)](
-        logits, logits.stride(0), targets, losses, logits.shape[1], BLOCK=BLOCK, num_warps=8
-    )
+    # Triton launches on the current device, wherever the tensors are.
+    with torch.cuda.device_of(logits):  # type: ignore[no-untyped-call]
+        _losses_and_gradient[(len(logits),)](
+            logits, logits.stride(0), targets, losses, logits.shape[1], BLOCK=BLOCK, num_warps=8
+        )
     return losses

@@ -4,7 +4,6 @@
 points, limits, directives and checkpoints. It knows no database: everything goes through the reporter.
 """
 
-import contextlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,9 +17,9 @@ from hlbgpt_core.compile_mode import CompileMode
 from hlbgpt_core.compiling import BlockCompiler
 from hlbgpt_core.data import TokenData
 from hlbgpt_core.device import (
+    attention_kernels,
     device_facts,
     dtype_of,
-    fused_attention,
     provenance,
     reproducible,
     resolve_device,
@@ -130,9 +129,8 @@ def train(
         )
 
     try:
-        kernels = fused_attention(torch_device) if fast else contextlib.nullcontext()
         # The inner one decides: where the same bits are wanted, the fused kernels are not used.
-        with kernels, reproducible(torch_device, deterministic=deterministic):
+        with attention_kernels(torch_device), reproducible(torch_device, deterministic=deterministic):
             run = take_up(start, resume, checkpointing, reporter)
             reporter.facts(
                 facts_of(data, torch_device, precision=precision, path=taken, deterministic=deterministic),

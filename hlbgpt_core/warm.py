@@ -1,5 +1,7 @@
 """What a process keeps on its device from run to run: the tokens, and what it compiled."""
 
+import gc
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -35,6 +37,12 @@ class Warm:
                     if not is_out_of_memory(error):
                         raise
         return self._tokens
+
+    def give_memory_back(self) -> None:
+        """Give the device what torch keeps of it for later, and nothing is in. The next run asks for it anew."""
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            gc.collect()  # a run that failed may lie in circles
+            torch.cuda.empty_cache()
 
 
 def moved(tokens: NDArray[np.unsignedinteger], device: torch.device) -> Tensor:

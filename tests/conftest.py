@@ -1,14 +1,19 @@
-"""What tests of the store share: both databases, and a clock that moves only when told to."""
+"""What tests of the store share: both databases, and a clock that moves only when told to.
+
+The store is imported where it is used: tests of the trainer alone run where there is only torch, numpy and pytest.
+"""
 
 import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.store import OpenMode, Store, open_store
-from tests.postgresql_server import NoServerError, PostgresqlServer, private_server
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+    from tests.postgresql_server import PostgresqlServer
 
 DATABASES = ("sqlite", "postgresql")
 
@@ -28,8 +33,10 @@ class VirtualClock:
 
 
 @pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[PostgresqlServer]:
+def postgresql_server() -> "Iterator[PostgresqlServer]":
     """One private server for all tests of the session."""
+    from tests.postgresql_server import NoServerError, private_server
+
     with contextlib.ExitStack() as stack:
         try:
             server = stack.enter_context(private_server())
@@ -58,18 +65,22 @@ def clock() -> VirtualClock:
 
 
 @pytest.fixture
-def store(location: str, clock: VirtualClock) -> Iterator[Store]:
+def store(location: str, clock: VirtualClock) -> "Iterator[Store]":
     """An empty store on either database, with a virtual clock."""
+    from orchestrator.store import OpenMode, open_store
+
     with open_store(location, mode=OpenMode.CREATE, clock=clock) as opened:
         yield opened
 
 
 @pytest.fixture
-def open_again(location: str, clock: VirtualClock) -> Iterator[Callable[[], Store]]:
+def open_again(location: str, clock: VirtualClock) -> "Iterator[Callable[[], Store]]":
     """Opens further connections to the same database, as other processes would."""
+    from orchestrator.store import OpenMode, open_store
+
     opened: list[Store] = []
 
-    def another() -> Store:
+    def another() -> "Store":
         opened.append(open_store(location, mode=OpenMode.WRITE, clock=clock))
         return opened[-1]
 

@@ -59,7 +59,11 @@ def _be_a_worker(given: argparse.Namespace) -> int:
     try:
         device = choose_device(given.gpu, given.device)
         command = trainer_command(
-            device.torch_device, deterministic=given.deterministic, path=given.path, compile_mode=given.compile
+            device.torch_device,
+            deterministic=given.deterministic,
+            path=given.path,
+            compile_mode=given.compile,
+            slots=given.slots,
         )
         early = EarlyTrainer.begin(command, device, given.threads)
         import worker.supervisor  # noqa: F401  (before the wait for a sweep, not after it)

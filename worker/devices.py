@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 from hlbgpt_core.errors import DeviceError
 
 _SMI = "nvidia-smi"
+# One of them is there wherever CUDA can work; a machine without pays for no look at the driver's library.
+_DRIVER_FILES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 ALL_GPUS = "all"
 # Schedulers that may show each of their jobs its own GPU as number 0.
 _RENUMBERING_SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")
@@ -40,9 +43,11 @@ class Gpu:
 
 
 def list_gpus() -> tuple[Gpu, ...]:
-    """The host's NVIDIA GPUs by the driver's own tool; empty where there is no driver."""
-    rows = _ask_driver("index,name,uuid")
-    return tuple(Gpu(index=int(row[0]), description=row[1], uuid=row[2]) for row in rows if len(row) == 3)
+    """The host's NVIDIA GPUs by the driver's own tool, or its library; empty where there is no driver."""
+    rows = _ask_driver("index,name,uuid") if shutil.which(_SMI) is not None else _ask_library()
+    return tuple(
+        Gpu(index=int(row[0]), description=row[1], uuid=row[2]) for row in rows if len(row) == 3 and row[0].isdecimal()
+    )
 
 
 def free_memory_bytes(gpu_uuid: str) -> int | None:
@@ -64,6 +69,27 @@ def _ask_driver(fields: str, *flags: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split(",")] for line in listing.splitlines()]
 
 
+def _ask_library() -> list[list[str]]:
+    """The same three fields of each GPU where the tool is not installed, as in some containers that have GPUs."""
+    if not any(path.exists() for path in _DRIVER_FILES):
+        return []
+    # A process of its own, and before anything hides a GPU: a worker that has asked CUDA itself holds memory there.
+    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    command = [sys.executable, "-P", "-m", "worker.driver_library"]
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+            env={**environment, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.split("\t") for line in done.stdout.splitlines()]
+
+
 def choose_device(gpu: int | None, device: str | None) -> Device:
     """The device that `--gpu` and `--device` ask for; with neither, the first GPU, else the CPU.
 
@@ -77,7 +103,8 @@ def choose_device(gpu: int | None, device: str | None) -> Device:
         return cpu_device()
     gpus = list_gpus()
     if gpu is None:
-        return gpu_device(_visible(gpus)[0]) if _visible(gpus) else cpu_device()
+        visible = _visible(gpus)
+        return gpu_device(visible[0]) if visible else cpu_device()
     return gpu_device(_gpu_numbered(gpu, gpus))
 
 
@@ -123,9 +150,10 @@ def gpu_device(gpu: Gpu) -> Device:
     """The device of one GPU: pinned by its UUID, so that the order of devices can't mislead."""
     pinned = (("CUDA_VISIBLE_DEVICES", gpu.uuid), ("CUDA_DEVICE_ORDER", "PCI_BUS_ID"))
     name = f"gpu{gpu.index}"
-    if any(os.environ.get(variable) for variable in _RENUMBERING_SCHEDULERS):
+    renumbered = any(os.environ.get(variable) for variable in _RENUMBERING_SCHEDULERS)
+    if renumbered or gpu.uuid.startswith("MIG-"):
         # Two jobs on one host may both see their GPU as number 0, and must not be taken for sharing it.
-        name = f"{name}-{gpu.uuid.removeprefix('GPU-')[:8]}"
+        name = f"{name}-{gpu.uuid.removeprefix('GPU-').removeprefix('MIG-')[:8]}"
     return Device(
         name=name,
         description=gpu.description,
@@ -146,8 +174,21 @@ def _visible(gpus: Sequence[Gpu]) -> list[Gpu]:
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is None:
         return list(gpus)
-    names = [name.strip() for name in allowed.split(",")]
-    return [one for one in gpus if str(one.index) in names or one.uuid in names]
+    names = [name.strip() for name in allowed.split(",") if name.strip()]
+    return [one for one in gpus if any(_is_named(one, name) for name in names)] or _slices(gpus, names)
+
+
+def _is_named(gpu: Gpu, name: str) -> bool:
+    """Whether CUDA knows the GPU by this name: its number, or its UUID, of which the beginning is enough."""
+    return name == str(gpu.index) or (name.startswith("GPU-") and gpu.uuid.startswith(name))
+
+
+def _slices(gpus: Sequence[Gpu], names: Sequence[str]) -> list[Gpu]:
+    """The slice of a GPU (MIG) that a scheduler gave to this process; CUDA shows a process the first one alone."""
+    slices = [name for name in names if name.startswith("MIG-")]
+    if not gpus or not slices:
+        return []
+    return [Gpu(index=gpus[0].index, description=f"{gpus[0].description} (MIG slice)", uuid=slices[0])]
 
 
 def _processor() -> str:

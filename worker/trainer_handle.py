@@ -32,15 +32,17 @@ Inbox = queue.SimpleQueue[Arrival]
 
 
 def trainer_command(
-    device: str, *, deterministic: bool = False, path: str | None = None, compile_mode: str = "auto"
+    device: str, *, deterministic: bool = False, path: str | None = None, compile_mode: str = "auto", slots: int = 1
 ) -> tuple[str, ...]:
-    """The command of the real trainer process; the pipes' options are added when it starts."""
+    """The command of the real trainer process, one of `slots` on its device; its start adds the pipes' options."""
     # -P: a file named like one of our packages in the user's folder must not take its place.
     command = [sys.executable, "-P", "-m", "worker.trainer_process", "--device", device, "--compile", compile_mode]
     if deterministic:
         command.append("--deterministic")
     if path is not None:
         command += ["--path", path]
+    if slots > 1:
+        command += ["--slots", str(slots)]
     return tuple(command)
 
 

@@ -232,16 +232,23 @@ class WarmData:
             self._device = Warm(CompiledCode(folder))
         return self._device
 
+    def give_memory_back(self) -> None:
+        """Leave the device's memory to others but for what is in use: tokens stay, torch's pool of free blocks goes."""
+        if self._device is not None:
+            self._device.give_memory_back()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What stays the same for all runs of this process. `core_digest` names the code that was loaded."""
+    """What stays the same for all runs of this process. `core_digest` names the code that was loaded; `slots` is how
+    many trainers share the device."""
 
     device: str
     deterministic: bool
     path: str | None
     compile_mode: CompileMode
     core_digest: str
+    slots: int = 1
 
 
 def train_run(start: Start, reporter: PipeReporter, data: WarmData, around: Surroundings) -> TrainingResult:
@@ -303,14 +310,18 @@ def attend(start: Start, outbox: Outbox, control: Control, data: WarmData, aroun
     reporter = PipeReporter(start, outbox, control, {"core_digest": around.core_digest})
     try:
         result = train_run(start, reporter, data, around)
+        last = ended(start, _REASONS[result.outcome])
     except Abandoned as abandoned:
-        outbox.put(ended(start, abandoned.reason))
+        last = ended(start, abandoned.reason)
     # Whatever a user's model raises ends this run and not the worker: it is stored with the run.
     except (Exception, SystemExit) as error:
         traceback.print_exc()
-        outbox.put(ended(start, reason_of(error), error))
-    else:
-        outbox.put(ended(start, _REASONS[result.outcome]))
+        last = ended(start, reason_of(error), error)
+    # Outside the handlers, so that no traceback holds the run's tensors; and before the end is told: from then on a
+    # neighbour may begin a run that is to have the device to itself.
+    if around.slots > 1 or last.reason is Reason.OOM:
+        data.give_memory_back()
+    outbox.put(last)
 
 
 def read_messages(pipe: BinaryIO, control: Control, starts: "queue.SimpleQueue[Start | None]") -> None:
@@ -343,6 +354,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--deterministic", action="store_true")
     parser.add_argument("--path", choices=("fast", "plain"))
     parser.add_argument("--compile", choices=list(CompileMode), default=CompileMode.AUTO)
+    parser.add_argument("--slots", type=int, default=1)
     options = parser.parse_args(arguments)
     die_with_parent(options.parent_pid)
     leave_signals_to_the_supervisor()
@@ -365,6 +377,7 @@ def main(arguments: list[str] | None = None) -> int:
         path=options.path,
         compile_mode=CompileMode(options.compile),
         core_digest=digest,
+        slots=options.slots,
     )
     while (start := starts.get()) is not None:
         if failure is not None:  # a fault in the model's code: the run that was to use it has to tell

@@ -46,7 +46,7 @@ class PositionFeatures:
         attended = F.scaled_dot_product_attention(
             shared(query, pieces),
             shared(key, pieces),
-            F.pad(parts, (0, width - parts.shape[-1])) if parts.shape[-1] < width else parts,
+            padded(parts, width),
             is_causal=True,
             scale=scale,
         )[..., : parts.shape[-1]]
@@ -113,6 +113,22 @@ def rounded_up(channels: int) -> int:
 
 
 def shared(states: Tensor, pieces: int) -> Tensor:
-    """(batch, heads, length, channels) to (batch, heads * pieces, ...), every head standing for its pieces."""
+    """(batch, heads, length, channels) to (batch, heads * pieces, ...), every head standing for its pieces.
+
+    Copied, in the order length, heads, channels: of a tensor whose heads share their memory, torch's compiler expects
+    an attention laid out otherwise than the kernel gives it.
+    """
+    if pieces == 1:
+        return states
     batch, heads, length, channels = states.shape
-    return states[:, :, None].expand(batch, heads, pieces, length, channels).flatten(1, 2)
+    repeated = states.transpose(1, 2)[:, :, :, None].expand(batch, length, heads, pieces, channels)
+    return repeated.contiguous().flatten(2, 3).transpose(1, 2)
+
+
+def padded(values: Tensor, channels: int) -> Tensor:
+    """`values` (..., own channels) with so many channels, in rows that begin where the kernels can load from."""
+    if values.shape[-1] < channels:
+        return F.pad(values, (0, channels - values.shape[-1]))
+    # A row of an odd length, of which the values are a part: flash attention does not look, and would fail.
+    begin_well = all(stride % CHANNEL_MULTIPLE == 0 for stride in values.stride()[:-1])
+    return values if begin_well else values.contiguous()

@@ -49,6 +49,7 @@ def test_bfloat16_learns(recipe: str) -> None:
 
 @pytest.mark.parametrize("number", [7, 20])
 def test_deterministic_runs_resume_to_the_bit(number: int, tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")  # what checkpoints are written with
     settings, data = small_settings(), small_data()
     whole, first, second = Recorder(), Recorder(release_at(number)), Recorder()
     train(settings, data, seed=3, device="cuda:0", reporter=whole, deterministic=True)

@@ -20,7 +20,7 @@ from orchestrator.store import OpenMode, Store, has_wal_fault, open_store, parse
 from orchestrator.store.engine import sqlite_module
 from orchestrator.store.location import network_file_system
 from orchestrator.store.schema import CURRENT
-from tests.conftest import PostgresqlServer
+from tests.postgresql_server import PostgresqlServer
 from tests.store_examples import ALL, claim, point, register, submit
 from tests.store_processes import open_at_once, run_at_once
 

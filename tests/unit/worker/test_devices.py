@@ -1,11 +1,14 @@
 """Which device a worker takes, and what it says where there is none."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from hlbgpt_core.errors import DeviceError
-from worker.devices import choose_device, choose_gpus, free_memory_bytes
+from worker import devices
+from worker.devices import choose_device, choose_gpus, free_memory_bytes, list_gpus
 from worker.processes import cluster_job
 
 LISTING = """#!/bin/sh
@@ -123,3 +126,44 @@ def test_in_a_job_of_a_scheduler_a_gpu_is_told_apart_by_its_uuid(monkeypatch: py
 )
 def test_a_worker_knows_its_job(environment: dict[str, str], job: str) -> None:
     assert cluster_job(environment) == job
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_schedulers_name_gpus_in_more_than_one_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-bb")
+    assert choose_device(None, None).uuid == "GPU-bbbb"
+    # A slice of a GPU: the driver lists the whole one, and nobody may fall back to the processor unasked.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-0123456789")
+    device = choose_device(None, None)
+    assert device.name == "gpu0-01234567" and "MIG" in device.description
+    assert dict(device.environment)["CUDA_VISIBLE_DEVICES"] == "MIG-0123456789"
+
+
+DRIVER = """
+#include <string.h>
+int cuInit(unsigned flags) { return 0; }
+int cuDeviceGetCount(int *count) { *count = 2; return 0; }
+int cuDeviceGet(int *device, int number) { *device = number; return 0; }
+int cuDeviceGetName(char *name, int bytes, int device) { strcpy(name, "NVIDIA H100 80GB HBM3"); return 0; }
+int cuDeviceGetUuid(unsigned char *unique, int device) { memset(unique, 0xa0 + device, 16); return 0; }
+"""
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="a stand-in for the driver's library is built with gcc")
+def test_gpus_are_found_by_the_drivers_library_where_its_tool_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "driver.c").write_text(DRIVER)
+    built = ["gcc", "-shared", "-o", str(tmp_path / "libcuda.so.1"), str(tmp_path / "driver.c")]
+    subprocess.run(built, check=True)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    unique = "GPU-a1a1a1a1-a1a1-a1a1-a1a1-a1a1a1a1a1a1"
+    monkeypatch.setattr(devices, "_DRIVER_FILES", (tmp_path / "missing",))
+    assert list_gpus() == ()
+    monkeypatch.setattr(devices, "_DRIVER_FILES", (tmp_path / "driver.c",))
+    assert [gpu.index for gpu in list_gpus()] == [0, 1] and list_gpus()[0].description == "NVIDIA H100 80GB HBM3"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert choose_device(None, None).uuid == unique
+    assert free_memory_bytes(unique) is None
