@@ -3,6 +3,7 @@
 Exit codes: 0 fine, 1 a run or a check failed, 2 wrong usage, 130 interrupted.
 """
 
+import errno
 import importlib
 import os
 import sys
@@ -41,6 +42,9 @@ COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "doctor": ("doctor",),
     }
 )
+
+# A full disk, a quota, and a terminal or disk that is no more.
+_OUTPUT_FAILED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
 def build_app(command: str | None = None) -> typer.Typer:
@@ -85,6 +89,7 @@ def _program(
 
 def main() -> None:
     """Run `hlbq` with the process's arguments, and leave with its exit code."""
+    _open_closed_streams()
     try:
         code = run_program(sys.argv[1:])
         sys.stdout.flush()
@@ -92,7 +97,21 @@ def main() -> None:
         # Whoever read our output has gone (`hlbq status | head`): keep the interpreter from flushing into it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except OSError as error:
+        if error.filename is not None or error.errno not in _OUTPUT_FAILED:
+            raise
+        print(f"error: the output could not be written: {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     sys.exit(code)
+
+
+def _open_closed_streams() -> None:
+    """Print to nowhere where stdout or stderr is closed (`>&-`): Python has None in its place."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
 
 
 def run_program(arguments: list[str]) -> int:

@@ -126,6 +126,17 @@ def without_secrets(message: str, location: StoreLocation) -> str:
     return message
 
 
+def file_identity(path: Path | None) -> tuple[int, int] | None:
+    """What tells a database's file from another of the same name; None for a server's, and where there is no file."""
+    if path is None:
+        return None
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def check_file(path: Path, *, display: str, may_create: bool, writes: bool) -> bool:
     """Whether the file at `path` exists as an SQLite database; nothing is written.
 
