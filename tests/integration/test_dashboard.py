@@ -185,10 +185,19 @@ def test_the_comparison_is_that_of_the_command(client: Client, store: Store) -> 
     assert "no run has that" in client.get("sweeps/1/comparison?baseline=depth%3D9", status=400)["error"]
 
 
-@pytest.mark.parametrize("path", ["curves?metric=val_los", "curves?x=miles", "curves?since=x", "finals?metric=nothing"])
+@pytest.mark.parametrize(
+    "path", ["curves?metric=val_los", "curves?x=miles", "curves?since=x", "curves?since=--1", "finals?metric=nothing"]
+)
 def test_wrong_questions_are_answered_in_words(plain: tuple[Client, Store], path: str) -> None:
     client, _ = plain
     assert client.get(f"sweeps/1/{path}", status=400)["error"]
+
+
+def test_numbers_that_no_row_can_have_are_not_there(client: Client) -> None:
+    for path in ("sweeps/{}", "sweeps/{}/curves", "runs/{}", "runs/{}/curves", "runs/{}/log"):
+        for number in (2**31, 2**63, 10**40):
+            assert client.get(path.format(number), status=404)["error"], path
+    assert "since" in client.get("stream/overview?since=x", status=400)["error"]
 
 
 def test_the_log_is_its_end_and_never_leaves_the_folder(tmp_path: Path, store: Store) -> None:
