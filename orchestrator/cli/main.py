@@ -120,18 +120,31 @@ def run_program(arguments: list[str]) -> int:
         app = build_app(arguments[0] if arguments else None)
         # Not in typer's standalone mode, which would print its errors in a frame, unlike all others.
         return _exit_code(app(arguments, prog_name="hlbq", standalone_mode=False))
-    except HlbqError as error:
-        print_error(error)
-        return 2
-    except typer.Abort:
-        return 130
-    except typer.TyperException as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except Exception as error:
+        return _code_of(error)
     except KeyboardInterrupt:
         return 130
     except SystemExit as leaving:
         return _exit_code(leaving.code)
+
+
+def _code_of(error: Exception) -> int:
+    """Tell of an error, and the exit code for it. One that is nobody's mistake but ours is raised again."""
+    if isinstance(error, typer.Abort) or _came_of_an_interrupt(error):
+        return 130
+    if isinstance(error, HlbqError):
+        print_error(error)
+    elif isinstance(error, typer.TyperException):
+        print(f"error: {error}", file=sys.stderr)
+    else:
+        raise error
+    return 2
+
+
+def _came_of_an_interrupt(error: BaseException) -> bool:
+    """Whether Ctrl-C lies behind it: libraries that tidy up after it may fail at that, with errors of their own."""
+    before = error.__cause__ or error.__context__
+    return isinstance(error, KeyboardInterrupt) or (before is not None and _came_of_an_interrupt(before))
 
 
 def print_error(error: HlbqError) -> None:

@@ -12,6 +12,7 @@ from orchestrator.errors import DatabaseCorruptError, DatabaseError, DatabaseMis
 
 DEFAULT_FILE = "hlbq.db"
 _SECRET_QUERIES = ("password", "sslpassword")
+_AT_IN_PASSWORD = re.compile(r"[^:]+://[^:/@?#]*:[^@]*@.*@", re.DOTALL)
 SQLITE_HEADER = b"SQLite format 3\x00"
 
 # Their locks or shared memory do not hold between hosts, which WAL needs. 9p and virtiofs are left out on
@@ -92,6 +93,11 @@ def _file_location(path: Path) -> StoreLocation:
 
 
 def _server_location(text: str) -> StoreLocation:
+    if _AT_IN_PASSWORD.match(text):
+        # It would be read as part of the host's name, which is told when nothing answers there.
+        raise DatabaseError(
+            "the password in the PostgreSQL URL holds an @, or something after it does", "Write %40 for each such @."
+        )
     try:
         url = make_url(text).set(drivername="postgresql+psycopg")
     except (ArgumentError, ValueError):

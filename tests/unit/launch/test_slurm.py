@@ -131,6 +131,11 @@ def test_a_host_that_each_node_takes_for_itself() -> None:
             "--dry_run",
         ),
         ("", "Slurm refused: it gave no reason", "--dry_run"),
+        (
+            "squeue: fatal: Could not establish a configuration source",
+            "Slurm refused: squeue: fatal: Could not establish a configuration source",
+            "belongs to no Slurm cluster",
+        ),
     ],
 )
 def test_a_refusal_is_told_in_slurms_words_with_a_way_out(words: str, message: str, hint: str) -> None:
