@@ -149,6 +149,24 @@ def test_a_drag_zooms_and_escape_shows_all_again(demo: Served, open_tab: OpenTab
     until(lambda: page.evaluate(draw) == whole, "all of it again")
 
 
+def test_values_are_read_on_while_a_zoomed_chart_moves(demo: Served, open_tab: OpenTab) -> None:
+    page = open_tab(demo).visit(f"/sweeps/{LIVE_SWEEP}?metric=train_loss&filter=state%3Drunning")
+    expect(page.locator(".legend .value").first).not_to_have_text("")
+    box = page.locator(".u-over").bounding_box()
+    page.mouse.move(box["x"] + 100, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 300, box["y"] + 60)
+    page.mouse.up()
+    page.mouse.move(box["x"] + 200, box["y"] + 60)
+    expect(page.locator(".readout")).to_contain_text("steps")
+    read = page.locator(".readout").inner_text()
+    for _ in range(2):
+        with page.expect_response("**/curves?**"):
+            pass
+    page.evaluate("new Promise(requestAnimationFrame)")
+    assert page.locator(".readout").inner_text() == read
+
+
 def test_the_table_sorts_filters_and_says_what_it_did_not_understand(demo: Served, open_tab: OpenTab) -> None:
     page = open_tab(demo).visit("/sweeps/1")
     expect(page.locator("table.runs tbody tr")).to_have_count(12)

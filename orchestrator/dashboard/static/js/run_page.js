@@ -207,7 +207,8 @@ export class RunPage {
               moment(one.started_at),
               moment(one.ended_at),
               one.reason ?? "",
-              `${one.start_step} to ${one.step}`,
+              // The table is not drawn at every step: the facts above tell where a running attempt is.
+              one.ended_at ? `${one.start_step} to ${one.step}` : `from ${one.start_step}`,
               String(one.shared_slots),
             ]),
           )
