@@ -80,7 +80,7 @@ def parent_of(pid: int) -> int:
 
 def test_jobs_work_the_queue_off_and_end_and_one_whose_time_is_up_goes_on(jobs: Jobs) -> None:
     submit(jobs.db, new_sweep(2))
-    plan = Plan(steps=60, step_seconds=0.05, checkpoint_every=1000)
+    plan = Plan(steps=100, step_seconds=0.05, checkpoint_every=1000)
     jobs.launch(plan, workers=2)
     with open_store(jobs.db, mode=OpenMode.READ) as store:
         wait_until(lambda: is_training(store), seconds=60, what="a job trains")
