@@ -72,7 +72,10 @@ def parse_location(location: str | None) -> StoreLocation:
     if "\x00" in text:
         raise DatabaseError("the database's name holds a zero byte", "Name a file with --db PATH.")
     scheme, found, rest = text.partition("://")
+    scheme = scheme.lower()
     if not found or not re.fullmatch(r"[a-z][a-z0-9+]*", scheme):
+        if re.match(r"postgres(ql)?(\+\w+)?:", text, re.IGNORECASE):  # a slash is missing: no file has such a name
+            raise _unreadable_url()
         return _file_location(Path(text))
     if scheme.partition("+")[0] == "sqlite":
         if not rest.startswith("/") or rest == "/":
@@ -101,11 +104,13 @@ def _server_location(text: str) -> StoreLocation:
     try:
         url = make_url(text).set(drivername="postgresql+psycopg")
     except (ArgumentError, ValueError):
-        # The text is left out: it may hold a password.
-        raise DatabaseError(
-            "the PostgreSQL URL cannot be read", "Write it as postgresql://USER@HOST:PORT/NAME."
-        ) from None
+        raise _unreadable_url() from None
     return StoreLocation(dialect="postgresql", path=None, display=_without_password(url), url=url)
+
+
+def _unreadable_url() -> DatabaseError:
+    # The URL is left out: it may hold a password.
+    return DatabaseError("the PostgreSQL URL cannot be read", "Write it as postgresql://USER@HOST:PORT/NAME.")
 
 
 def public_location(location: StoreLocation) -> str:

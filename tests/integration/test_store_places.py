@@ -333,6 +333,17 @@ def test_a_password_with_an_at_is_refused_before_a_part_of_it_is_taken_for_the_h
     assert parse_location("postgresql://me@dbhost/q?application_name=a@b").url.host == "dbhost"
 
 
+@pytest.mark.parametrize("text", ["postgresql:/me:pa55word@dbhost/q", "Postgres:me:pa55word@dbhost/q"])
+def test_a_url_that_lacks_a_slash_is_no_file_of_that_name(text: str) -> None:
+    with pytest.raises(DatabaseError) as refused:
+        parse_location(text)
+    assert "pa55word" not in str(refused.value) + refused.value.hint
+
+
+def test_a_scheme_may_be_written_in_capitals() -> None:
+    assert parse_location("POSTGRESQL://me:pa55word@dbhost/q").display == "postgresql://me@dbhost/q"
+
+
 def test_statements_are_not_prepared_where_the_url_says_so(postgresql_server: PostgresqlServer) -> None:
     with postgresql_server.lend_database() as url, open_store(url, mode=OpenMode.CREATE) as store:
         for _ in range(12):  # psycopg prepares what was asked for more than five times
