@@ -1,5 +1,6 @@
 """`hlbq db copy`: a whole database into another, for instance from a file to PostgreSQL."""
 
+import shlex
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -33,6 +34,11 @@ def copy(
     from orchestrator.store import OpenMode, open_store, parse_location
     from orchestrator.store.copying import compare_databases, copy_database, refuse_if_in_use
 
+    if not source or not destination:  # `hlbq db copy "$SOURCE" ...` with a variable that is not set
+        raise UsageError(
+            f"the name of the {'destination' if source else 'source'} is empty",
+            "Name both: hlbq db copy SOURCE DESTINATION",
+        )
     _refuse_itself(parse_location(source), parse_location(destination))
     progress = _Progress()
     try:
@@ -109,9 +115,10 @@ def _say_what_is_left(source: "StoreLocation", destination: "StoreLocation", rep
     else:
         note(f"Checkpoints and logs stay in '{old}'.")
     if new != old:
-        note(f"For workers on the copy: cp -a {old} {new}")
+        note(f"For workers on the copy: {shlex.join(['cp', '-a', old, new])}")
     if destination.path is None:
-        note(f"Workers on the copy: hlbq worker --db {destination.display} --state_dir {new}")
+        worker = ["hlbq", "worker", "--db", destination.display, "--state_dir", new]
+        note(f"Workers on the copy: {shlex.join(worker)}")
         note("(On several hosts: a folder that all of them see, copied there with cp -a.)")
     note(f"'{source.display}' is as it was: let workers work on one of the two only")
 

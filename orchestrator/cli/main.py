@@ -3,6 +3,7 @@
 Exit codes: 0 fine, 1 a run or a check failed, 2 wrong usage, 130 interrupted.
 """
 
+import errno
 import gc
 import importlib
 import os
@@ -42,6 +43,9 @@ COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "doctor": ("doctor",),
     }
 )
+
+# A full disk, a quota, and a terminal or disk that is no more.
+_OUTPUT_FAILED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
 def build_app(command: str | None = None) -> typer.Typer:
@@ -86,6 +90,7 @@ def _program(
 
 def main() -> None:
     """Run `hlbq` with the process's arguments, and leave with its exit code."""
+    _open_closed_streams()
     try:
         code = run_program(sys.argv[1:])
         sys.stdout.flush()
@@ -93,9 +98,23 @@ def main() -> None:
         # Whoever read our output has gone (`hlbq status | head`): keep the interpreter from flushing into it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except OSError as error:
+        if error.filename is not None or error.errno not in _OUTPUT_FAILED:
+            raise
+        print(f"error: the output could not be written: {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     # The interpreter's last collection walks through all that was imported: a tenth of a short command's time.
     gc.freeze()
     sys.exit(code)
+
+
+def _open_closed_streams() -> None:
+    """Print to nowhere where stdout or stderr is closed (`>&-`): Python has None in its place."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
 
 
 def run_program(arguments: list[str]) -> int:
@@ -104,18 +123,31 @@ def run_program(arguments: list[str]) -> int:
         app = build_app(arguments[0] if arguments else None)
         # Not in typer's standalone mode, which would print its errors in a frame, unlike all others.
         return _exit_code(app(arguments, prog_name="hlbq", standalone_mode=False))
-    except HlbqError as error:
-        print_error(error)
-        return 2
-    except typer.Abort:
-        return 130
-    except typer.TyperException as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except Exception as error:
+        return _code_of(error)
     except KeyboardInterrupt:
         return 130
     except SystemExit as leaving:
         return _exit_code(leaving.code)
+
+
+def _code_of(error: Exception) -> int:
+    """Tell of an error, and the exit code for it. One that is nobody's mistake but ours is raised again."""
+    if isinstance(error, typer.Abort) or _came_of_an_interrupt(error):
+        return 130
+    if isinstance(error, HlbqError):
+        print_error(error)
+    elif isinstance(error, typer.TyperException):
+        print(f"error: {error}", file=sys.stderr)
+    else:
+        raise error
+    return 2
+
+
+def _came_of_an_interrupt(error: BaseException) -> bool:
+    """Whether Ctrl-C lies behind it: libraries that tidy up after it may fail at that, with errors of their own."""
+    before = error.__cause__ or error.__context__
+    return isinstance(error, KeyboardInterrupt) or (before is not None and _came_of_an_interrupt(before))
 
 
 def print_error(error: HlbqError) -> None:

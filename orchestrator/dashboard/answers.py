@@ -86,11 +86,17 @@ def event_words(event: EventRecord) -> Mapping[str, Any]:
     }
 
 
-def run_page(store: Store, run_id: int) -> dict[str, Any]:
-    """All that is known of a run but its curves and its log. Raises NotThereError for one that is not there."""
+def known_run(store: Store, run_id: int) -> RunRecord:
+    """The run. Raises NotThereError for one that is not there."""
     run = store.run(run_id)
     if run is None:
         raise NotThereError(f"there is no run {run_id}", "hlbq status --all lists the runs.")
+    return run
+
+
+def run_page(store: Store, run_id: int) -> dict[str, Any]:
+    """All that is known of a run but its curves and its log. Raises NotThereError for one that is not there."""
+    run = known_run(store, run_id)
     sweep = store.sweep(run.sweep_id)
     attempts = store.attempts(run.id)
     changed = Settings.from_dict(run.settings).changed()
@@ -163,10 +169,13 @@ def _text(value: Any) -> str:
 
 
 def run_curves(store: Store, run_id: int, axis: Axis) -> dict[str, Any]:
-    """Every metric of a run over `axis`, by name and split, each thinned to what a screen can show."""
+    """Every metric of a run over `axis`, by name and split, each thinned to what a screen can show.
+
+    Raises NotThereError for a run that is not there.
+    """
     metrics: dict[str, dict[str, Any]] = {}
     most = 0
-    for curve in store.curves([run_id]):
+    for curve in store.curves([known_run(store, run_id).id]):
         most = max(most, len(curve))
         for name in (*CURVE_COLUMNS, *curve.extra):
             if name not in _NO_METRICS and (curve.split is Split.TRAIN or not _is_counter(name)):
@@ -225,8 +234,6 @@ def comparison_words(store: Store, sweep_id: int, metric: str, baseline: Sequenc
 
 def run_progress(store: Store, run_id: int) -> dict[str, Any]:
     """What moves on a run's page. Raises NotThereError for a run that is not there."""
-    run = store.run(run_id)
-    if run is None:
-        raise NotThereError(f"there is no run {run_id}", "hlbq status --all lists the runs.")
+    run = known_run(store, run_id)
     newest = store.events(run_id=run_id, limit=1)
     return {**_run_words(run), "fence": run.fence, "newest_event": newest[0].id if newest else 0}

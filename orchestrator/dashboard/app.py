@@ -31,6 +31,8 @@ from orchestrator.store import Store
 STATIC = Path(__file__).with_name("static")
 PAGES = ("/", "/sweeps/{number:int}", "/runs/{number:int}", "/workers")
 MOST_BODY_BYTES = 1_000_000
+LARGEST_NUMBER = 2**63 - 1  # of a row, in either database
+LONGEST_BROWSER_NAME = 64
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -47,7 +49,7 @@ class Dashboard:
         """The application, guarded by `access`."""
         routes = [Route(path, self.page, methods=["GET"]) for path in PAGES]
         routes += [Route(f"/api/{path}", _answering(handler), methods=["GET"]) for path, handler in self._reads()]
-        routes.append(Route("/api/stream/{topic:path}", self.stream, methods=["GET"]))
+        routes.append(Route("/api/stream/{topic:path}", _answering(self.stream), methods=["GET"]))
         routes.append(Route("/api/control", _answering(self.change), methods=["POST"]))
         routes.append(Route("/api/control/count", _answering(self.count), methods=["POST"]))
         app = Starlette(
@@ -165,7 +167,7 @@ class Dashboard:
         number, wanted = request.path_params["number"], _number(request, "attempt", 0)
 
         def read(store: Store) -> Any:
-            attempts = store.attempts(number)
+            attempts = store.attempts(answers.known_run(store, number).id)
             if not 0 <= wanted <= len(attempts):
                 raise UsageError(f"run {number} has no attempt {wanted}")
             if not attempts:
@@ -181,7 +183,9 @@ class Dashboard:
         numbered = kind in ("sweep", "run") and number.isdecimal() and len(number) < 19
         if not numbered and topic not in ("overview", "workers"):
             raise HTTPException(404, "there is no such stream")
-        messages = self.feed.stream(topic, request.query_params.get("epoch", ""), _number(request, "since", 0))
+        asked = request.query_params
+        since, browser = _number(request, "since", 0), asked.get("browser", "")[:LONGEST_BROWSER_NAME]
+        messages = self.feed.stream(topic, asked.get("epoch", ""), since, browser)
         return StreamingResponse(messages, media_type="text/event-stream")
 
     async def count(self, request: Request) -> Response:
@@ -214,6 +218,8 @@ def _answering(handler: Handler) -> Handler:
 
     async def answer(request: Request) -> Response:
         try:
+            if request.path_params.get("number", 0) > LARGEST_NUMBER:
+                raise NotThereError("no run or sweep has a number as large as that")
             return await handler(request)
         except DatabaseError as error:
             return _json({"error": error.message, "hint": error.hint}, status=503)
@@ -249,13 +255,13 @@ async def _body(request: Request) -> Any:
             raise HTTPException(413, "too long")
     try:
         return json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise HTTPException(400, "that is not JSON") from None
 
 
 def _number(request: Request, name: str, default: int) -> int:
     text = request.query_params.get(name, str(default))
-    if not (text.lstrip("-").isdecimal() and len(text) < 19):
+    if not (text.removeprefix("-").isdecimal() and len(text) < 19):
         raise UsageError(f"{name} '{text}' is not a whole number")
     return int(text)
 

@@ -36,7 +36,7 @@ class Change:
 
 def read_change(asked: Any) -> Change:
     """A change from a page's JSON. Raises UsageError for what can't be read, or names no run at all."""
-    if not isinstance(asked, dict) or asked.get("action") not in _STATES:
+    if not isinstance(asked, dict) or asked.get("action") not in list(_STATES):
         raise UsageError("what is to be done?", f"The action is one of {', '.join(_STATES)}.")
     sweeps, runs = _numbers(asked, "sweeps"), _numbers(asked, "runs")
     if not sweeps and not runs:
@@ -44,6 +44,8 @@ def read_change(asked: Any) -> Change:
     states = tuple(_STATES[asked["action"]])
     if asked.get("failed"):
         states = tuple(state for state in states if state is State.FAILED)
+        if not states:  # none at all would mean every state
+            raise UsageError("failed runs can be retried, and nothing else")
     priority = asked.get("priority", 0)
     if not isinstance(priority, int) or isinstance(priority, bool) or abs(priority) > LARGEST_PRIORITY:
         raise UsageError(f"a priority is a whole number from -{LARGEST_PRIORITY} to {LARGEST_PRIORITY}")

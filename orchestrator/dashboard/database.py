@@ -3,10 +3,10 @@
 import contextlib
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 from orchestrator.errors import DatabaseError, DatabaseMissingError
 from orchestrator.store import OpenMode, Store, open_store
+from orchestrator.store.location import file_identity
 
 # A page asks again in a second; it must not hang for as long as a worker would wait.
 BUSY_TIMEOUT_SECONDS = 5.0
@@ -21,7 +21,7 @@ class Database:
         self.read_only = read_only
         self._lock = threading.Lock()
         self._store: Store | None = self._open(OpenMode.READ)
-        self._file = _identity(self._store.location.path)
+        self._file = file_identity(self._store.location.path)
         self.display = self._store.location.display
         self.path = self._store.location.path
         # Grows whenever another database stands where the first one did: nothing that was read before holds.
@@ -37,7 +37,7 @@ class Database:
 
     def _current(self) -> Store:
         with self._lock:
-            found = _identity(self.path)
+            found = file_identity(self.path)
             if self.path is not None and found is None:
                 # SQLite would go on reading the file that was deleted.
                 self._close()
@@ -46,7 +46,7 @@ class Database:
                 self._close()
             if self._store is None:
                 self._store = self._open(OpenMode.READ)
-                self._file = _identity(self.path)
+                self._file = file_identity(self.path)
                 self.generation += 1
             return self._store
 
@@ -68,13 +68,3 @@ class Database:
         if self._store is not None:
             self._store.close()
             self._store = None
-
-
-def _identity(path: Path | None) -> tuple[int, int] | None:
-    if path is None:
-        return None
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -23,10 +23,15 @@ from orchestrator.errors import DatabaseError, NotThereError
 from orchestrator.metrics import Axis, Metric
 from orchestrator.records import EventRecord
 from orchestrator.store import Store
+from orchestrator.store.watching import MOST_EVENTS
 
 LOOK_EVERY_SECONDS = 1.0
 # A stream that says nothing for longer than a page waits is taken for dead.
 QUIET_SECONDS = 10.0
+# A sweep that nobody has looked at for longer is read anew before it is shown.
+STALE_SECONDS = 3.0
+# Browsers hold six connections to a server, over all their tabs: two are left for what pages ask besides.
+MOST_STREAMS_A_BROWSER = 4
 MOST_WAITING_MESSAGES = 50
 MOST_WATCHED_SWEEPS = 8
 MOST_CURVES_KEPT = 24
@@ -37,9 +42,10 @@ _REWINDS = ("rewind", "retry")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Subscriber:
-    """One open page: what it wants to hear of, and what it has not been told yet."""
+    """One open page: what it wants to hear of, in which browser it is, and what it has not been told yet."""
 
     topic: str
+    browser: str = ""
     messages: "asyncio.Queue[bytes | None]" = field(default_factory=lambda: asyncio.Queue(MOST_WAITING_MESSAGES))
 
     def tell(self, message: bytes | None) -> None:
@@ -49,6 +55,13 @@ class Subscriber:
                 self.messages.get_nowait()
             message = None if message is None else encoded_event("reload", {})
         self.messages.put_nowait(message)
+
+    def send_away(self) -> None:
+        """End the stream; the page comes back for what it will have missed."""
+        while not self.messages.empty():
+            self.messages.get_nowait()
+        self.messages.put_nowait(encoded_event("again", {}))
+        self.messages.put_nowait(None)
 
 
 class Feed:
@@ -63,9 +76,10 @@ class Feed:
         self._curves: dict[tuple[int, str, Axis], SweepCurves] = {}
         self._wholes: dict[int, tuple[str, int, bytes]] = {}
         self._newest_event: int | None = None
+        self._newest_event_at: float | None = None
         self._seen: set[int] = set()
         self._told: dict[str, bytes] = {}
-        self._subscribers: set[Subscriber] = set()
+        self._subscribers: dict[Subscriber, None] = {}  # in the order in which they came
         self._away = False
         self._closing = False
 
@@ -74,7 +88,7 @@ class Feed:
     def sweep(self, sweep_id: int) -> bytes:
         """A sweep's page as JSON. Raises NotThereError where there is none of that number."""
         with self._lock, self.database.reading() as store:
-            watch = self._watch(store, sweep_id)
+            watch = self._watch(store, sweep_id, now=True)
             kept = self._wholes.get(sweep_id)
             if kept is None or kept[:2] != (watch.epoch, watch.version):
                 kept = (watch.epoch, watch.version, encoded(watch.whole(store)))
@@ -93,18 +107,24 @@ class Feed:
                 del self._curves[next(iter(self._curves))]
             return watch, found
 
-    def _watch(self, store: Store, sweep_id: int) -> SweepWatch:
+    def _is_looked_at(self, sweep_id: int) -> bool:
+        return any(one.topic == f"sweep/{sweep_id}" for one in list(self._subscribers))
+
+    def _watch(self, store: Store, sweep_id: int, *, now: bool = False) -> SweepWatch:
+        """The watch of a sweep. Where no stream has it looked at, it is read anew if stale, or if asked for `now`."""
         self._forget_other_database()
-        watch = self._watches.pop(sweep_id, None)
+        watch, tick = self._watches.pop(sweep_id, None), time.monotonic()
+        now = now or watch is None or tick > watch.looked_at + STALE_SECONDS
         if watch is None:
             if store.sweep(sweep_id) is None:
                 raise NotThereError(f"there is no sweep {sweep_id}", "The overview lists the sweeps.")
             if self._newest_event is None:
                 self._newest_event = store.newest_event()
             watch = SweepWatch(sweep_id)
-            watch.look(store, News(restructured=True), now=self._clock(), tick=time.monotonic())
+        if not watch.lines or (now and not self._is_looked_at(sweep_id)):
+            watch.look(store, News(restructured=True), now=self._clock(), tick=tick)
         self._watches[sweep_id] = watch
-        wanted = {int(one.topic[6:]) for one in self._subscribers if one.topic.startswith("sweep/")}
+        wanted = {int(one.topic[6:]) for one in list(self._subscribers) if one.topic.startswith("sweep/")}
         for old in list(self._watches)[:-MOST_WATCHED_SWEEPS]:
             if old not in wanted:
                 del self._watches[old]
@@ -114,8 +134,11 @@ class Feed:
     def _forget_other_database(self) -> None:
         if self._generation != self.database.generation:
             self._generation = self.database.generation
-            self._watches, self._curves, self._wholes = {}, {}, {}
-            self._newest_event, self._seen, self._told = None, set(), {}
+            self._forget()
+
+    def _forget(self) -> None:
+        self._watches, self._curves, self._wholes = {}, {}, {}
+        self._newest_event, self._newest_event_at, self._seen, self._told = None, None, set(), {}
 
     # --- the look -----------------------------------------------------------------------------------------------------
 
@@ -123,36 +146,66 @@ class Feed:
         """See what changed of `topics`; returns a message for each that changed. Raises DatabaseError."""
         with self._lock, self.database.reading() as store:
             self._forget_other_database()
-            found = {}
             news = self._news(store)
-            for topic in sorted(topics):
-                kind, _, number = topic.partition("/")
-                try:
-                    if kind == "sweep":
-                        message = self._sweep_message(store, int(number), news.get(int(number), News()))
-                    else:
-                        message = self._small_message(store, topic, kind, number)
-                except NotThereError:
-                    continue  # whoever asks for a run that there is not hears nothing
-                if message is not None:
-                    found[topic] = message
-            return found
+            try:
+                return self._messages(store, topics, news)
+            except Exception:
+                self._forget()  # what the events told is lost: everything is read anew
+                raise
+
+    def _messages(self, store: Store, topics: set[str], news: Mapping[int, News]) -> dict[str, bytes]:
+        found = {}
+        for topic in sorted(topics):
+            kind, _, number = topic.partition("/")
+            try:
+                if kind == "sweep":
+                    message = self._sweep_message(store, int(number), news.get(int(number), News()))
+                else:
+                    message = self._small_message(store, topic, kind, number)
+            except NotThereError:
+                continue  # whoever asks for a run that there is not hears nothing
+            if message is not None:
+                found[topic] = message
+        for sweep_id, told in news.items():
+            watch = self._watches.get(sweep_id)
+            if watch is not None and f"sweep/{sweep_id}" not in topics:  # nobody listens now; somebody may come back
+                watch.look(store, told, now=self._clock(), tick=time.monotonic())
+        return found
 
     def _news(self, store: Store) -> Mapping[int, News]:
         """What new events tell, by sweep."""
         if self._newest_event is None:
             self._newest_event = store.newest_event()
             return {}
+        looked_back = 1 if store.location.path else EVENTS_LOOKED_BACK
+        newest = store.events_after(max(0, self._newest_event - looked_back))
+        if self._is_other_database(newest):
+            self._forget()
+            return {}
         found: dict[int, list[EventRecord]] = {}
-        after = max(0, self._newest_event - EVENTS_LOOKED_BACK)
-        for event in store.events_after(after if not store.location.path else self._newest_event):
-            if event.id in self._seen or event.sweep_id is None:
+        for event in newest:
+            if event.id > self._newest_event:
+                self._newest_event, self._newest_event_at = event.id, event.at
+            elif event.id in self._seen or event.id == self._newest_event:
                 continue
             self._seen.add(event.id)
-            self._newest_event = max(self._newest_event, event.id)
-            found.setdefault(event.sweep_id, []).append(event)
+            if event.sweep_id is not None:
+                found.setdefault(event.sweep_id, []).append(event)
         self._seen = {one for one in self._seen if one > self._newest_event - EVENTS_LOOKED_BACK}
         return {sweep_id: _news_of(own) for sweep_id, own in found.items()}
+
+    def _is_other_database(self, newest: Sequence[EventRecord]) -> bool:
+        """Whether the newest event that was seen is gone or another: a backup was put back, or the place filled anew.
+
+        `newest` are the events from it on; of very many only the last, among which it need not be.
+        """
+        if not self._newest_event or len(newest) >= MOST_EVENTS:
+            return False
+        known = next((event for event in newest if event.id == self._newest_event), None)
+        if known is None:
+            return True
+        before, self._newest_event_at = self._newest_event_at, known.at
+        return before is not None and before != known.at
 
     def _sweep_message(self, store: Store, sweep_id: int, news: News) -> bytes | None:
         watch = self._watches.get(sweep_id)
@@ -166,17 +219,18 @@ class Feed:
 
     def _small_message(self, store: Store, topic: str, kind: str, number: str) -> bytes | None:
         """The whole of a small page, where it is not what was told last."""
-        if kind == "overview":
-            found = answers.overview(store)
-        elif kind == "workers":
-            found = answers.workers(store, self._clock())
-        else:
-            found = answers.run_progress(store, int(number))
-        message = encoded_event(kind, found)
+        message = self._small_content(store, kind, number)
         if self._told.get(topic) == message:
             return None
         self._told[topic] = message
         return message
+
+    def _small_content(self, store: Store, kind: str, number: str) -> bytes:
+        if kind == "overview":
+            return encoded_event(kind, answers.overview(store))
+        if kind == "workers":
+            return encoded_event(kind, answers.workers(store, self._clock()))
+        return encoded_event(kind, answers.run_progress(store, int(number)))
 
     # --- streams ------------------------------------------------------------------------------------------------------
 
@@ -214,10 +268,14 @@ class Feed:
         for one in list(self._subscribers):
             one.tell(message)
 
-    async def stream(self, topic: str, epoch: str, since: int) -> AsyncIterator[bytes]:
-        """The messages of `topic`, beginning with what a page at version `since` of a sweep has missed."""
-        subscriber = Subscriber(topic=topic)
-        self._subscribers.add(subscriber)
+    async def stream(self, topic: str, epoch: str, since: int, browser: str = "") -> AsyncIterator[bytes]:
+        """The messages of `topic`, beginning with what a page at version `since` of a sweep has missed.
+
+        `browser` is any name of the browser that the page is in: its pages take turns where there are many.
+        """
+        subscriber = Subscriber(topic=topic, browser=browser)
+        self._make_room(browser)
+        self._subscribers[subscriber] = None
         try:
             yield encoded_event("hello", {})
             missed = await run_in_threadpool(self._missed, topic, epoch, since)
@@ -233,13 +291,27 @@ class Feed:
                     return
                 yield message
         finally:
-            self._subscribers.discard(subscriber)
+            self._subscribers.pop(subscriber, None)
+
+    def _make_room(self, browser: str) -> None:
+        """End the oldest streams of a browser that has as many as it can hold; `again` asks them to come back."""
+        own = [one for one in self._subscribers if browser and one.browser == browser]
+        for one in own[: max(0, len(own) - MOST_STREAMS_A_BROWSER + 1)]:
+            del self._subscribers[one]
+            one.send_away()
 
     def _missed(self, topic: str, epoch: str, since: int) -> bytes | None:
+        """What a page that begins to listen cannot know yet: it asked for its content a moment ago."""
         kind, _, number = topic.partition("/")
-        if kind != "sweep":
-            return None
         with self._lock:
+            try:
+                if kind != "sweep":
+                    with self.database.reading() as store:
+                        return self._small_content(store, kind, number)
+            except NotThereError:
+                return None
+            except DatabaseError as error:
+                return encoded_event("trouble", {"error": error.message, "hint": error.hint})
             watch = self._watches.get(int(number))
             if watch is None or watch.epoch != epoch:
                 return encoded_event("reload", {})

@@ -1,17 +1,19 @@
 """Binds, prints the link, and serves until interrupted."""
 
 import contextlib
+import errno
+import re
 import secrets
 import socket
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import uvicorn
 
 from orchestrator.dashboard.app import Dashboard
 from orchestrator.dashboard.database import Database
 from orchestrator.dashboard.feed import Feed
-from orchestrator.dashboard.security import Access
+from orchestrator.dashboard.security import Access, host_name
 from orchestrator.errors import UsageError
 
 DEFAULT_PORT = 8765
@@ -46,9 +48,12 @@ class _Server(uvicorn.Server):
 
 def serve(how: Serving) -> None:
     """Serve until interrupted; the link goes to stdout. Raises DatabaseError and UsageError before that."""
+    if not how.host.strip("[]"):  # which would be every address of this machine
+        raise UsageError("--host is empty", "Leave it out for this machine alone, or name an address: --host 127.0.0.1")
+    how = replace(how, host=how.host.lower(), names=tuple(map(known_name, how.names)))
     database = Database(how.db, read_only=how.read_only)
     try:
-        access = Access(token=secrets.token_urlsafe(24), host=how.host, names=tuple(one.lower() for one in how.names))
+        access = Access(token=secrets.token_urlsafe(24), host=how.host, names=how.names)
         listening = _bind(how.host, how.port)
         dashboard = Dashboard(database=database, feed=Feed(database), actor=how.actor, state_dir=how.state_dir)
         print(_link(how.host, listening.getsockname()[1], access.token), flush=True)
@@ -67,6 +72,16 @@ def serve(how: Serving) -> None:
         database.close()
 
 
+def known_name(text: str) -> str:
+    """A name that browsers may call the server by, as their Host header has it. Raises UsageError for what is none."""
+    name = host_name(text)
+    if name is None or re.fullmatch(r"[\w.:-]+", name) is None:
+        raise UsageError(
+            f"--allow_host {text} is no name of a host", "The name alone, for instance: --allow_host mybox"
+        )
+    return name
+
+
 def _bind(host: str, port: int | None) -> socket.socket:
     """A listening socket. Raises UsageError where the address can't be had."""
     ports = [DEFAULT_PORT, 0] if port is None else [port]
@@ -79,6 +94,11 @@ def _bind(host: str, port: int | None) -> socket.socket:
             listening.listen()  # before the link is printed: whoever opens it at once must be heard
         except OSError as error:
             listening.close()
+            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                raise UsageError(
+                    f"--host {host} is no address of this machine: {error.strerror}",
+                    "Leave it out for this machine alone; `ip address` lists the others.",
+                ) from None
             if wanted == ports[-1]:
                 raise UsageError(
                     f"nothing can listen at {host}, port {wanted}: {error.strerror or error}",

@@ -55,12 +55,14 @@ class SweepWatch:
         self._changed: dict[int, int] = {}  # run -> version, by rising version
         self._changed_lock = threading.Lock()  # curves look through it while a look adds to it
         self._running: set[int] = set()
+        self.looked_at = -math.inf  # monotonic
         self._read_at = -math.inf
         self._estimated_at = -math.inf
         self._seconds_left: float | None = None
 
     def look(self, store: Store, news: "News", *, now: float, tick: float) -> bool:
         """See what changed; returns whether anything did. `now` is in seconds since the epoch, `tick` is monotonic."""
+        self.looked_at = tick
         anew = news.restructured or not self.lines or tick - self._read_at > READ_ANEW_EVERY_SECONDS
         if anew:
             self._read_at = tick

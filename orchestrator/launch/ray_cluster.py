@@ -135,7 +135,8 @@ def check_room(nodes: Sequence[Node], need: Need, workers: int) -> None:
         hint = f"Use --gpus_per_worker 0 to train on CPUs, or {grows}."
     else:
         hint = f"No node holds one of them: ask for less by --gpus_per_worker and --cpus_per_worker, or {grows}."
-    raise UsageError(f"{counted(workers, 'worker')} need {wanted}, and the cluster has {there}: room for {room}", hint)
+    needs = f"{counted(workers, 'worker')} need{'s' if workers == 1 else ''}"
+    raise UsageError(f"{needs} {wanted}, and the cluster has {there}: room for {room}", hint)
 
 
 def database_is_elsewhere(host: str | None, nodes: Sequence[Node]) -> bool:

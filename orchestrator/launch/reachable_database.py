@@ -1,12 +1,11 @@
 """Whether the jobs of a cluster can reach a database, and how they are told of it without its password."""
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.errors import UsageError
 from orchestrator.store import StoreLocation
-
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +28,23 @@ def check_shared(location: StoreLocation) -> None:
 
 def names_this_machine(host: str | None) -> bool:
     """Whether a URL's `host` means another machine on each node: the loopback, a socket's path, or none."""
-    return not host or host.startswith("/") or host in _LOOPBACK
+    if not host or host.startswith("/") or host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def is_this_machine_alone(location: StoreLocation) -> bool:
     """Whether the name of the database's host means another machine on each node."""
-    return location.path is None and names_this_machine(location.url.host)
+    return location.path is None and names_this_machine(host_of(location))
+
+
+def host_of(location: StoreLocation) -> str | None:
+    """The host of a server's URL, which may stand in its query too; of several the first."""
+    given = location.url.host or location.url.query.get("host")
+    return given if isinstance(given, str) or given is None else given[0]
 
 
 def database_for_jobs(location: StoreLocation) -> DatabaseForJobs:

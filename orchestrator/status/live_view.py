@@ -1,8 +1,11 @@
 """A status that keeps itself up to date, for `hlbq status --watch` and `hlbq run`."""
 
+import contextlib
+import signal
 import sys
 import time
-from types import TracebackType
+from collections.abc import Iterator
+from types import FrameType, TracebackType
 from typing import TextIO
 
 from orchestrator.errors import DatabaseBusyError
@@ -10,9 +13,11 @@ from orchestrator.records import RunFilter
 from orchestrator.status.reading import Status, read_status
 from orchestrator.status.screens import screen_for
 from orchestrator.store import Store
+from orchestrator.store.location import file_identity
 
 REFRESH_SECONDS = 1.0
 NO_ANSWER = "the database does not answer"
+GONE = "the database is gone: it was moved, deleted or replaced"
 
 
 class LiveView:
@@ -52,30 +57,51 @@ class LiveView:
 def watch(store: Store, wanted: RunFilter) -> None:
     """Show the status on stdout until interrupted, or until nobody reads it any more."""
     looks = _Looks(store, wanted, sys.stdout)
-    looks.screen.start()
+    with _signals_that_end():
+        looks.screen.start()
+        try:
+            while not looks.screen.closed:
+                looks.look()
+                time.sleep(REFRESH_SECONDS)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            looks.screen.stop()
+
+
+@contextlib.contextmanager
+def _signals_that_end() -> Iterator[None]:
+    """Have SIGTERM and SIGHUP raise SystemExit: else they would leave the other screen on, without a cursor."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        while not looks.screen.closed:
-            looks.look()
-            time.sleep(REFRESH_SECONDS)
-    except KeyboardInterrupt:
-        pass
+        yield
     finally:
-        looks.screen.stop()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Looks:
-    """Reads the status and shows it; while the database does not answer, the last one with a word on that."""
+    """Reads the status and shows it; while the database does not answer or is gone, the last with a word on that."""
 
     def __init__(self, store: Store, wanted: RunFilter, stream: TextIO) -> None:
         self._store, self._wanted = store, wanted
         self.screen = screen_for(stream)
+        self._file = file_identity(store.location.path)
         self._last: Status | None = None
 
     def look(self) -> None:
-        try:
-            self._last = read_status(self._store, self._wanted, now=time.time())
-        except DatabaseBusyError:
-            if self._last is not None:
-                self.screen.show(self._last, NO_ANSWER)
-            return
-        self.screen.show(self._last)
+        warning = ""
+        # SQLite would go on reading a file that was deleted, which nobody writes to any more.
+        if file_identity(self._store.location.path) != self._file:
+            warning = GONE
+        else:
+            try:
+                self._last = read_status(self._store, self._wanted, now=time.time())
+            except DatabaseBusyError:
+                warning = NO_ANSWER
+        if self._last is not None:
+            self.screen.show(self._last, warning)

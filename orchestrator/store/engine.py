@@ -251,7 +251,8 @@ def _translate_sqlite(error: Any, location: StoreLocation) -> DatabaseError | No
 # PostgreSQL's SQLSTATE classes and codes (Appendix A of its manual) after which trying again may help:
 # connection, resources, operator intervention, lock not available, serialization, deadlock, idle transaction.
 _BUSY_STATES = ("08", "53", "57", "55P03", "40001", "40P01", "25P03")
-_REFUSED_STATES = ("28", "3D", "42501", "25006")
+_REFUSED_STATES = ("28", "3D", "25006")
+_NO_RIGHT = "42501"
 
 
 def _translate_postgresql(error: Any, location: StoreLocation, *, dropped: bool) -> DatabaseError | None:
@@ -259,6 +260,9 @@ def _translate_postgresql(error: Any, location: StoreLocation, *, dropped: bool)
 
     state = getattr(error, "sqlstate", None) or ""
     words = without_secrets(" ".join(str(error).split()), location)
+    if state == _NO_RIGHT:
+        hint = "The role lacks a right: GRANT it, or name another user (docs/postgresql.md)."
+        return DatabaseError(f"PostgreSQL refused {location.display}: {words}", hint)
     if state.startswith(_REFUSED_STATES):
         return DatabaseError(f"PostgreSQL refused {location.display}: {words}", "Check the user, password and name.")
     if dropped or state.startswith(_BUSY_STATES):

@@ -12,6 +12,7 @@ from orchestrator.errors import DatabaseCorruptError, DatabaseError, DatabaseMis
 
 DEFAULT_FILE = "hlbq.db"
 _SECRET_QUERIES = ("password", "sslpassword")
+_AT_IN_PASSWORD = re.compile(r"[^:]+://[^:/@?#]*:[^@]*@.*@", re.DOTALL)
 SQLITE_HEADER = b"SQLite format 3\x00"
 
 # Their locks or shared memory do not hold between hosts, which WAL needs. 9p and virtiofs are left out on
@@ -71,7 +72,10 @@ def parse_location(location: str | None) -> StoreLocation:
     if "\x00" in text:
         raise DatabaseError("the database's name holds a zero byte", "Name a file with --db PATH.")
     scheme, found, rest = text.partition("://")
+    scheme = scheme.lower()
     if not found or not re.fullmatch(r"[a-z][a-z0-9+]*", scheme):
+        if re.match(r"postgres(ql)?(\+\w+)?:", text, re.IGNORECASE):  # a slash is missing: no file has such a name
+            raise _unreadable_url()
         return _file_location(Path(text))
     if scheme.partition("+")[0] == "sqlite":
         if not rest.startswith("/") or rest == "/":
@@ -92,14 +96,21 @@ def _file_location(path: Path) -> StoreLocation:
 
 
 def _server_location(text: str) -> StoreLocation:
+    if _AT_IN_PASSWORD.match(text):
+        # It would be read as part of the host's name, which is told when nothing answers there.
+        raise DatabaseError(
+            "the password in the PostgreSQL URL holds an @, or something after it does", "Write %40 for each such @."
+        )
     try:
         url = make_url(text).set(drivername="postgresql+psycopg")
     except (ArgumentError, ValueError):
-        # The text is left out: it may hold a password.
-        raise DatabaseError(
-            "the PostgreSQL URL cannot be read", "Write it as postgresql://USER@HOST:PORT/NAME."
-        ) from None
+        raise _unreadable_url() from None
     return StoreLocation(dialect="postgresql", path=None, display=_without_password(url), url=url)
+
+
+def _unreadable_url() -> DatabaseError:
+    # The URL is left out: it may hold a password.
+    return DatabaseError("the PostgreSQL URL cannot be read", "Write it as postgresql://USER@HOST:PORT/NAME.")
 
 
 def public_location(location: StoreLocation) -> str:
@@ -124,6 +135,17 @@ def without_secrets(message: str, location: StoreLocation) -> str:
         if isinstance(secret, str) and secret:
             message = message.replace(secret, "***")
     return message
+
+
+def file_identity(path: Path | None) -> tuple[int, int] | None:
+    """What tells a database's file from another of the same name; None for a server's, and where there is no file."""
+    if path is None:
+        return None
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def check_file(path: Path, *, display: str, may_create: bool, writes: bool) -> bool:

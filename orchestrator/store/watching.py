@@ -14,7 +14,7 @@ from orchestrator.store.curves import CURVE_COLUMNS
 from orchestrator.store.filters import one_of
 from orchestrator.tables import arms, attempts, events, points, runs
 
-_MOST_EVENTS = 20_000
+MOST_EVENTS = 20_000
 _LONGEST_ERROR = 300
 
 
@@ -72,8 +72,8 @@ class WatchStore(StoreBase):
             return int(connection.execute(select(func.max(events.c.id))).scalar() or 0)
 
     def events_after(self, event_id: int) -> list[EventRecord]:
-        """The events past `event_id`, oldest first; of very many the newest."""
-        query = select(events).where(events.c.id > event_id).order_by(events.c.id.desc()).limit(_MOST_EVENTS)
+        """The events past `event_id`, oldest first; of very many the newest MOST_EVENTS."""
+        query = select(events).where(events.c.id > event_id).order_by(events.c.id.desc()).limit(MOST_EVENTS)
         with self._read() as connection:
             return [EventRecord(**row._asdict()) for row in connection.execute(query)][::-1]
 

@@ -173,7 +173,10 @@ def test_slots_that_do_not_fit_are_fewer(shell: Shell) -> None:
         store.unpause(RunFilter(), "test")
     shell.environment["CUDA_VISIBLE_DEVICES"] = "0"
     parent = shell.start("worker --gpus all --slots 3")
-    wait_until(lambda: "1 instead of 3 slots on gpu0" in shell.said(), seconds=30, what="the memory is looked at")
-    wait_until(lambda: "1 worker: gpu0" in shell.said(), seconds=10, what="one is started")
+    wait_until(lambda: "1 instead of 3 slots on gpu0" in shell.said(), seconds=60, what="the memory is looked at")
+    wait_until(lambda: "1 worker: gpu0" in shell.said(), seconds=60, what="one is to be started")
+    wait_until(
+        lambda: bool(children(parent.pid)), seconds=60, what="it is started: from then on the parent hears signals"
+    )
     parent.terminate()
     assert parent.wait(timeout=60) == 130

@@ -80,7 +80,7 @@ def parent_of(pid: int) -> int:
 
 def test_jobs_work_the_queue_off_and_end_and_one_whose_time_is_up_goes_on(jobs: Jobs) -> None:
     submit(jobs.db, new_sweep(2))
-    plan = Plan(steps=60, step_seconds=0.05, checkpoint_every=1000)
+    plan = Plan(steps=100, step_seconds=0.05, checkpoint_every=1000)
     jobs.launch(plan, workers=2)
     with open_store(jobs.db, mode=OpenMode.READ) as store:
         wait_until(lambda: is_training(store), seconds=60, what="a job trains")
@@ -119,6 +119,13 @@ def test_a_dry_run_shows_the_script_and_needs_neither_slurm_nor_database(hlbq: H
     assert "s3cret" not in done.out + done.err
 
 
+def test_a_dry_run_is_json_for_programs(hlbq: Hlbq) -> None:
+    done = hlbq(f"launch slurm --db {SHARED} --state_dir /shared/x --dry_run --json --slots 2")
+    told = json.loads(done.out)
+    assert "#SBATCH --time=60" in told["script"] and told["worker"].startswith("hlbq worker ")
+    assert "--slots 2" in told["worker"] and "s3cret" not in done.out + done.err
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
@@ -132,6 +139,9 @@ def test_a_dry_run_shows_the_script_and_needs_neither_slurm_nor_database(hlbq: H
         (f"launch slurm --db {SHARED} --state_dir x --sbatch array=3", "hlbq sets array itself"),
         (f"launch slurm --db {SHARED} --state_dir x --workers 0", "--workers: 0 is too small"),
         (f"launch slurm --db {SHARED} --state_dir x --cluster pbs", "--cluster pbs is not known"),
+        (f"launch slurm --db {SHARED} --state_dir x --gpu_type a100 --gpus_per_worker 0", "--gpu_type a100"),
+        (f"launch slurm --db {SHARED} --stop --dry_run", "--stop ends jobs"),
+        (f"launch slurm --db {SHARED.replace('s3', 's3cret@')} --state_dir x --dry_run", "Write %40"),
         ("launch slurm --cluster local", "--cluster local trains on the CPU"),
         ("launch slrum", "Did you mean 'hlbq launch slurm'?"),
     ],

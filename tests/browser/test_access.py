@@ -96,6 +96,7 @@ def test_everything_is_reached_by_keyboard(demo: Served, open_tab: OpenTab) -> N
     page.keyboard.press("/")
     page.keyboard.type("depth=2")
     expect(page.get_by_text("6 of 12 runs")).to_be_visible()
+    expect(page.locator(".legend button")).to_have_count(1)  # the curves followed: they are drawn anew no more
     page.get_by_role("tab", name="Runs").focus()
     page.keyboard.press("ArrowRight")
     expect(page.get_by_role("tab", name="Parallel coordinates")).to_be_focused()
@@ -104,6 +105,17 @@ def test_everything_is_reached_by_keyboard(demo: Served, open_tab: OpenTab) -> N
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     expect(page.locator(".sr-only[aria-live]")).to_contain_text("steps 30: depth 2 3.95")
+
+
+def test_the_first_link_skips_to_the_page_and_leaves_it_as_it_is(demo: Served, open_tab: OpenTab) -> None:
+    page = open_tab(demo).visit("/sweeps/1?filter=depth%3D2")
+    expect(page.locator(".legend button")).to_have_count(1)
+    page.locator("h1").evaluate("heading => { heading.dataset.mark = 'mine'; }")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    expect(page.locator("h1[data-mark]")).to_have_count(1)
+    assert page.url == f"{demo.base}/sweeps/1?filter=depth%3D2"
 
 
 def test_the_focus_stays_while_the_page_moves(demo: Served, open_tab: OpenTab) -> None:

@@ -13,6 +13,7 @@ import pytest
 from hlbgpt_core.points import Split
 from orchestrator.dashboard.app import STATIC
 from orchestrator.dashboard.log_tail import MOST_BYTES, read_log_tail
+from orchestrator.dashboard.server import known_name
 from orchestrator.runs import Reason
 from orchestrator.store import Store, open_store
 from orchestrator.store.engine import OpenMode
@@ -185,10 +186,19 @@ def test_the_comparison_is_that_of_the_command(client: Client, store: Store) -> 
     assert "no run has that" in client.get("sweeps/1/comparison?baseline=depth%3D9", status=400)["error"]
 
 
-@pytest.mark.parametrize("path", ["curves?metric=val_los", "curves?x=miles", "curves?since=x", "finals?metric=nothing"])
+@pytest.mark.parametrize(
+    "path", ["curves?metric=val_los", "curves?x=miles", "curves?since=x", "curves?since=--1", "finals?metric=nothing"]
+)
 def test_wrong_questions_are_answered_in_words(plain: tuple[Client, Store], path: str) -> None:
     client, _ = plain
     assert client.get(f"sweeps/1/{path}", status=400)["error"]
+
+
+def test_numbers_that_no_row_can_have_are_not_there(client: Client) -> None:
+    for path in ("sweeps/{}", "sweeps/{}/curves", "runs/{}", "runs/{}/curves", "runs/{}/log"):
+        for number in (2**31, 2**63, 10**40):
+            assert client.get(path.format(number), status=404)["error"], path
+    assert "since" in client.get("stream/overview?since=x", status=400)["error"]
 
 
 def test_the_log_is_its_end_and_never_leaves_the_folder(tmp_path: Path, store: Store) -> None:
@@ -234,3 +244,32 @@ def test_a_missing_database_and_a_taken_port_are_told_before_serving(
         taken.listen()
         refused = hlbq(f"dashboard --db hlbq.db --port {taken.getsockname()[1]}")
     assert refused.code == 2 and "--port" in refused.err and "#token" not in refused.out
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--host ''", "--host is empty"),  # to the kernel that means every address of the machine
+        ("--host []", "--host is empty"),
+        ("--host nowhere.invalid", "--host nowhere.invalid is no address of this machine"),
+        ("--host 192.0.2.1", "--host 192.0.2.1 is no address of this machine"),
+        ("--allow_host http://box:80", "--allow_host http://box:80 is no name of a host"),
+        ("--allow_host '*'", "--allow_host * is no name of a host"),
+    ],
+)
+def test_addresses_that_are_none_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: str, says: str
+) -> None:
+    with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.CREATE):
+        pass
+    done = hlbq_in(tmp_path, monkeypatch, capsys)(f"dashboard --db hlbq.db {options}")
+    assert done.code == 2 and says in done.err and done.out == ""
+
+
+def test_names_are_known_as_browsers_send_them() -> None:
+    assert [known_name(text) for text in ("MyBox", "mybox:8765", "[::2]", "a.b-c")] == [
+        "mybox",
+        "mybox",
+        "::2",
+        "a.b-c",
+    ]

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from hlbgpt_core.points import SavedCheckpoint
@@ -19,10 +20,12 @@ from orchestrator.dashboard.database import Database
 from orchestrator.dashboard.feed import Feed, Subscriber
 from orchestrator.dashboard.security import Access
 from orchestrator.dashboard.server import Serving, advice
+from orchestrator.errors import DatabaseBusyError
 from orchestrator.records import NewArm, NewRun, RunFilter
 from orchestrator.runs import Reason, State
 from orchestrator.store import Store, open_store
 from orchestrator.store.engine import OpenMode
+from orchestrator.tables import metadata
 from tests.dashboard_client import ARMS, HOST, TOKEN, Client, client, dashboard_at, plain
 from tests.sample_sweep import register, sample_points, submit_sweep, work
 
@@ -126,6 +129,8 @@ def test_retry_and_unpause_of_named_runs(client: Client, store: Store) -> None:
     [
         {"action": "drop", "runs": [1]},
         {"action": "cancel"},
+        {"action": ["cancel"], "runs": [1]},
+        {"action": "cancel", "runs": [1], "failed": True},
         {"action": "cancel", "runs": "1"},
         {"action": "cancel", "runs": [True]},
         {"action": "cancel", "runs": [2**63]},
@@ -146,6 +151,7 @@ def test_a_change_must_be_json_and_short(plain: tuple[Client, Store]) -> None:
     assert form.status_code == 415
     headers["content-type"] = "application/json"
     assert client.http.post("/api/control", headers=headers, content=b"{").status_code == 400
+    assert client.http.post("/api/control", headers=headers, content=b"[" * 100_000).status_code == 400
     assert client.http.post("/api/control", headers=headers, content=b" " * 2_000_000).status_code == 413
 
 
@@ -210,6 +216,92 @@ def test_a_database_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
         other.rename(path)
         assert client.get("sweeps/1")["sweep"]["name"] == "second"
     database.close()
+
+
+def test_a_sweep_that_nobody_looked_at_meanwhile_is_shown_as_it_is(client: Client, store: Store) -> None:
+    submit_sweep(store, ARMS, seeds=[100])
+    assert client.get("sweeps/1")["counts"]["cancelled"] == 0
+    store.cancel(RunFilter(run_ids=(1,)), "ada")
+    assert client.get("sweeps/1")["counts"]["cancelled"] == 1
+    client.feed.look({"overview"})
+    whole = client.get("sweeps/1")
+    store.cancel(RunFilter(run_ids=(2,)), "ada")
+    client.feed.look({"overview"})  # the reader is on another page, and comes back
+    assert client.feed.look({"sweep/1"}) == {}
+    missed = client.feed._missed("sweep/1", whole["epoch"], whole["version"])
+    assert missed is not None and changes({"sweep/1": missed})[1]["counts"]["cancelled"] == 2
+
+
+def test_what_a_page_missed_before_it_listened_is_told(client: Client, store: Store) -> None:
+    submit_sweep(store, ARMS, seeds=[100])
+    client.feed.look({"run/1"})  # another page listens already
+    client.get("runs/1")
+    store.cancel(RunFilter(run_ids=(1,)), "ada")
+    client.feed.look({"run/1"})
+    missed = client.feed._missed("run/1", "", 0)
+    assert missed is not None and changes({"run/1": missed}, "run/1")[1]["state"] == "cancelled"
+    assert client.feed._missed("run/99", "", 0) is None
+
+
+def test_a_database_that_was_filled_anew_in_its_place_is_read_anew(client: Client, store: Store, clock: Any) -> None:
+    submit_sweep(store, ARMS, seeds=[100, 101], name="first")
+    assert client.get("sweeps/1")["sweep"]["name"] == "first"
+    client.feed.look({"sweep/1"})
+    client.feed.look({"sweep/1"})
+    with store._write() as writer:  # as a restored backup, or dropdb, createdb and a copy: the place is the same
+        for table in reversed(metadata.sorted_tables):
+            writer.execute(table.delete())
+            if writer.dialect.name == "postgresql" and "id" in table.c:
+                writer.execute(text(f"ALTER SEQUENCE {table.name}_id_seq RESTART"))
+    clock.advance(60)
+    submit_sweep(store, ARMS[:1], seeds=[100], name="second")
+    assert changes(client.feed.look({"sweep/1"}))[0] == "reload"
+    whole = client.get("sweeps/1")
+    assert whole["sweep"]["name"] == "second" and len(whole["rows"]) == 1
+
+
+def test_looks_that_fail_lose_nothing(client: Client, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit_sweep(store, ARMS, seeds=[100])
+    client.get("sweeps/1")
+    client.feed.look({"sweep/1"})
+    store.cancel(RunFilter(run_ids=(1,)), "ada")
+    with monkeypatch.context() as patched:
+        patched.setattr(feed_module.answers, "overview", _busy)
+        with pytest.raises(DatabaseBusyError):
+            client.feed.look({"overview", "sweep/1"})
+    assert changes(client.feed.look({"sweep/1"}))[0] == "reload"
+    assert client.get("sweeps/1")["counts"]["cancelled"] == 1
+
+
+def _busy(_: Store) -> Any:
+    raise DatabaseBusyError("no answer", "Try again.")
+
+
+def test_the_pages_of_one_browser_take_turns(plain: tuple[Client, Store]) -> None:
+    client, _ = plain
+
+    async def opened(browsers: list[str]) -> list[list[str]]:
+        heard: list[list[str]] = [[] for _ in browsers]
+
+        async def listen(at: int, browser: str) -> None:
+            async for message in client.feed.stream("overview", "", 0, browser):
+                heard[at].append(message.decode().split("\n")[0].removeprefix("event: "))
+
+        pages = []
+        for at, browser in enumerate(browsers):
+            pages.append(asyncio.create_task(listen(at, browser)))
+            while "overview" not in heard[at]:
+                await asyncio.sleep(0)
+        await asyncio.wait(pages, return_when=asyncio.FIRST_COMPLETED, timeout=10)
+        still = [not page.done() for page in pages]
+        assert still.count(False) == 1 and still.index(False) == 0, heard
+        for page in pages:
+            page.cancel()
+        await asyncio.gather(*pages, return_exceptions=True)
+        return heard
+
+    heard = asyncio.run(opened(["a", "a", "a", "a", "b", "", "", "", "", "", "a"]))
+    assert heard[0] == ["hello", "overview", "again"] and all("again" not in one for one in heard[1:])
 
 
 def test_a_page_that_does_not_keep_up_is_told_to_read_anew() -> None:

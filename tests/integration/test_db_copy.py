@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Table, event, insert, inspect, select, update
+from sqlalchemy.exc import ProgrammingError
 
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError
 from orchestrator.runs import Happening, Reason, State
@@ -413,11 +414,29 @@ def test_copies_that_make_no_sense_are_refused(hlbq: Any, tmp_path: Path, clock:
         "db copy hlbq.db link.db": "into itself",
         "db copy nothing.db new.db": "there is no database at 'nothing.db'",
         "db copy hlbq.db mysql://x/y": "does not know",
+        "db copy hlbq.db ''": "the name of the destination is empty",
+        "db copy '' new.db": "the name of the source is empty",
         "db copy hlbq.db /nowhere/new.db": "mkdir -p /nowhere",
     }.items():
         done = hlbq(line)
         assert done.code == 2 and words in done.err and "Traceback" not in done.err, line
     assert sorted(path.name for path in tmp_path.glob("*.db")) == ["hlbq.db", "link.db"]
+
+
+def test_ctrl_c_is_no_error_even_where_the_driver_makes_one_of_it(
+    hlbq: Any, tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(str(tmp_path / "hlbq.db"), clock)
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:  # as SQLAlchemy's ping does
+            raise ProgrammingError("SELECT 1", {}, Exception("connection in transaction status ACTIVE")) from None
+
+    monkeypatch.setattr("orchestrator.store.copying.copy_database", interrupted)
+    done = hlbq("db copy hlbq.db new.db")
+    assert (done.code, done.out, done.err) == (130, "", "")
 
 
 def test_an_unfinished_copy_of_another_source_is_left_as_it_is(

@@ -121,13 +121,19 @@ def roles(url: str) -> Iterator[dict[str, str]]:
             ask(url, f"DROP ROLE {name}")
 
 
-def test_each_role_does_what_it_is_for(roles: dict[str, str], hlbq: Hlbq, tmp_path: Path) -> None:
+def test_each_role_does_what_it_is_for(
+    roles: dict[str, str], hlbq: Hlbq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
     user, reader = roles["hlbq_user"], roles["hlbq_reader"]
     small = "--dataset pystdlib --tokenizer bytes --depth 1 2 --width 64 --max_steps 10 --yes"
-    assert hlbq(f"submit --db {user} {small} --num_runs 2 -w").code == 0
+    assert hlbq(f"submit --db {user} {small} --num_runs 2 -w --notify 'cat >> told'").code == 0
     with Fleet(db=roles["hlbq_worker"], folder=tmp_path, workers=0, plan=Plan(steps=10)) as fleet:
         assert fleet.start_one(watch=False).wait(timeout=60) == 0, fleet.log()
     assert "denied" not in fleet.log() and "Traceback" not in fleet.log()
+    with open_store(reader, mode=OpenMode.READ) as store:
+        wait_until(lambda: not store.undelivered(), seconds=30, what="the end of the sweep is told")
+        assert store.counts(RunFilter())[State.COMPLETED] == 4
     for line in ("status", "show 1", "export out.csv", "db info", "db check", "plot out.png", "status --json"):
         done = hlbq(f"{line} --db {reader}")
         assert done.code == 0, (line, done.err)

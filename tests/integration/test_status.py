@@ -6,6 +6,7 @@ import math
 import os
 import pty
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ from hlbgpt_core.points import Phase, SavedCheckpoint, Split
 from orchestrator.errors import DatabaseBusyError
 from orchestrator.records import CsvTarget, DeviceReading, Ending, Live, RunFilter
 from orchestrator.runs import Reason, State
-from orchestrator.status.live_view import LiveView
+from orchestrator.status.live_view import GONE, LiveView
 from orchestrator.status.reading import read_status
 from orchestrator.status.screens import progress_line
 from orchestrator.status.text import status_lines
@@ -279,7 +280,53 @@ def test_watch_ends_when_its_reader_has_gone_though_nothing_is_new(tmp_path: Pat
     assert watching.wait(timeout=30) == 0
 
 
-def test_watch_on_a_terminal_follows_its_size_and_leaves_it_as_it_was(tmp_path: Path) -> None:
+def test_a_database_that_is_gone_or_replaced_is_said_beside_the_last_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.status.live_view.REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr("orchestrator.status.screens.PLAIN_EVERY_SECONDS", 0.0)
+    path, away = tmp_path / "hlbq.db", tmp_path / "away.db"
+    stream = io.StringIO()
+    with open_store(str(path), mode=OpenMode.CREATE) as store:
+        submit_sweep(store)
+        view = LiveView(store, 1, stream=stream)
+        view.update()
+        path.rename(away)
+        view.update()
+        path.write_bytes(away.read_bytes())
+        store.cancel(RunFilter(), "test")  # SQLite goes on with the file that it opened
+        view.update()
+        away.rename(path)
+        view.update()
+    first, second, third = stream.getvalue().splitlines()
+    assert "1 pending" in first and second == f"{first} | {GONE}" and third.startswith("1 run: 1 cancelled")
+
+
+def test_a_closed_stdout_is_no_traceback(tmp_path: Path) -> None:
+    location = str(tmp_path / "hlbq.db")
+    with open_store(location, mode=OpenMode.CREATE) as store:
+        submit_sweep(store)
+    command = shlex.join([*HLBQ, "status", "--db", location])
+    done = subprocess.run(["sh", "-c", f"exec {command} >&-"], stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_full_disk_under_stdout_is_one_line(tmp_path: Path) -> None:
+    location = str(tmp_path / "hlbq.db")
+    with open_store(location, mode=OpenMode.CREATE) as store:
+        submit_sweep(store)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*HLBQ, "status", "--db", location], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: the output could not be written: No space left on device\n",
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_watch_on_a_terminal_follows_its_size_and_leaves_it_as_it_was(tmp_path: Path, number: signal.Signals) -> None:
     location = str(tmp_path / "hlbq.db")
     with open_store(location, mode=OpenMode.CREATE) as store:
         submit_sweep(store, name="[red]")
@@ -299,10 +346,10 @@ def test_watch_on_a_terminal_follows_its_size_and_leaves_it_as_it_was(tmp_path: 
     assert "\x1b[?1049h" in seen and "[red]" in seen and "num_heads" not in seen
     termios.tcsetwinsize(terminal, (6, 24))
     read_until(terminal, "…")
-    watching.send_signal(signal.SIGINT)
+    watching.send_signal(number)
     assert "\x1b[?25h" in read_until(terminal, "\x1b[?1049l")
     os.close(terminal)
-    assert watching.wait(timeout=30) == 0
+    assert watching.wait(timeout=30) == (0 if number == signal.SIGINT else 128 + number)
 
 
 def read_until(terminal: int, wanted: str) -> str:

@@ -6,6 +6,7 @@ import stat
 import sys
 import threading
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -320,6 +321,27 @@ def test_postgresql_never_tells_the_password(postgresql_server: PostgresqlServer
         assert "nothing_there" in str(caught.value) and "pa55word" not in str(caught.value)
         assert "pa55word" not in repr(parse_location(text)) + parse_location(text).display
         assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("password", ["pa@55word", "pa@ss/55word", "@55word", "a:b@c#55word?"])
+def test_a_password_with_an_at_is_refused_before_a_part_of_it_is_taken_for_the_host(password: str) -> None:
+    with pytest.raises(DatabaseError) as refused:
+        parse_location(f"postgresql://me:{password}@dbhost:5432/q?sslmode=require")
+    assert "%40" in refused.value.hint and "55word" not in refused.value.message + refused.value.hint
+    escaped = parse_location(f"postgresql://me:{quote(password, safe='')}@dbhost:5432/q")
+    assert (escaped.url.password, escaped.url.host) == (password, "dbhost")
+    assert parse_location("postgresql://me@dbhost/q?application_name=a@b").url.host == "dbhost"
+
+
+@pytest.mark.parametrize("text", ["postgresql:/me:pa55word@dbhost/q", "Postgres:me:pa55word@dbhost/q"])
+def test_a_url_that_lacks_a_slash_is_no_file_of_that_name(text: str) -> None:
+    with pytest.raises(DatabaseError) as refused:
+        parse_location(text)
+    assert "pa55word" not in str(refused.value) + refused.value.hint
+
+
+def test_a_scheme_may_be_written_in_capitals() -> None:
+    assert parse_location("POSTGRESQL://me:pa55word@dbhost/q").display == "postgresql://me@dbhost/q"
 
 
 def test_statements_are_not_prepared_where_the_url_says_so(postgresql_server: PostgresqlServer) -> None:

@@ -12,15 +12,17 @@ from orchestrator.launch.ray_cluster import Need, check_room, joined, living_nod
 from orchestrator.launch.ray_fleet import RayFleet
 from orchestrator.launch.ray_worker import WorkerOrder
 from orchestrator.records import RunFilter
+from orchestrator.runs import Reason
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.worker_command import WorkerCommand
-from tests.faults.harness import ask, drained, new_sweep, read_ledger, submit, trainers_of, wait_until
+from tests.faults.harness import drained, new_sweep, read_ledger, submit, trainers_of, wait_until
 from tests.ray_cluster.conftest import RayCluster
 from tests.ray_cluster.stand_in_worker import StandInRayWorker
 from tests.stand_in_trainer import Plan
 
 NEED = Need(cpus=1, gpus=1)
-PLAN = Plan(steps=60, step_seconds=0.05, checkpoint_every=10)
+# Long enough for a run that was seen to train to be training still when its worker is killed.
+PLAN = Plan(steps=160, step_seconds=0.05, checkpoint_every=10)
 
 
 @contextmanager
@@ -61,7 +63,7 @@ def running(store: Store) -> int:
 
 
 def test_a_node_that_dies_loses_no_run(ray_cluster: RayCluster, database: str, tmp_path: Path) -> None:
-    submit(database, new_sweep(10))
+    submit(database, new_sweep(4))
     with fleet_of(2, ray_cluster, database, tmp_path) as fleet, open_store(database, mode=OpenMode.READ) as store:
         wait_for(fleet, lambda: running(store) == 2, seconds=60, what="both workers train")
         victim = fleet.members[0]
@@ -69,7 +71,7 @@ def test_a_node_that_dies_loses_no_run(ray_cluster: RayCluster, database: str, t
         lost_node, lost_pid = victim.report.node_id, victim.report.pid
         assert trainers_of([lost_pid])
         ray_cluster.kill_node(lost_node)
-        wait_until(lambda: not trainers_of([lost_pid]), seconds=10, what="the trainer is gone with the node")
+        wait_until(lambda: not trainers_of([lost_pid]), seconds=30, what="the trainer is gone with the node")
 
         def elsewhere() -> bool:
             return victim.report is not None and victim.report.node_id != lost_node and victim.report.pid > 0
@@ -81,13 +83,13 @@ def test_a_node_that_dies_loses_no_run(ray_cluster: RayCluster, database: str, t
     ledger = read_ledger(database, PLAN)
     assert ledger.clean, ledger
     assert ledger.lost_supervisors == 1
-    assert ledger.attempts == 11
+    assert ledger.attempts == 5
 
 
 def test_an_actor_that_dies_leaves_no_trainer_and_its_run_is_released(
     ray_cluster: RayCluster, database: str, tmp_path: Path
 ) -> None:
-    submit(database, new_sweep(3))
+    submit(database, new_sweep(1))
     with fleet_of(1, ray_cluster, database, tmp_path) as fleet, open_store(database, mode=OpenMode.READ) as store:
         wait_for(fleet, lambda: running(store) == 1, seconds=60, what="the worker trains")
         (member,) = fleet.members
@@ -96,7 +98,7 @@ def test_an_actor_that_dies_leaves_no_trainer_and_its_run_is_released(
         actor_pid = int(Path(f"/proc/{worker_pid}/stat").read_text().rpartition(")")[2].split()[1])
         os.kill(actor_pid, signal.SIGKILL)
         wait_until(lambda: not Path(f"/proc/{worker_pid}").exists(), seconds=20, what="its worker ends")
-        assert trainers_of([worker_pid]) == []
-        assert ask(store, "SELECT count(*) FROM attempts WHERE reason = 'released'") == 1
+        wait_until(lambda: not trainers_of([worker_pid]), seconds=20, what="its trainer ends with it")
+        assert store.attempts(1)[0].reason is Reason.RELEASED
         wait_for(fleet, lambda: drained(store) and not fleet.at_work, seconds=90, what="every run ends")
     assert read_ledger(database, PLAN).clean

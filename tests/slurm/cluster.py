@@ -48,7 +48,7 @@ MpiDefault=none
 EnforcePartLimits=ALL
 ReturnToService=2
 KillWait=20
-MinJobAge=30
+MinJobAge=300
 NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs=8 Gres=gpu:2 State=UNKNOWN
 PartitionName=main Nodes={node} Default=YES MaxTime=60 State=UP
 PartitionName=short Nodes={node} MaxTime=10 State=UP

@@ -41,7 +41,8 @@ def test_a_job_whose_time_is_up_goes_back_into_the_queue_and_its_run_goes_on(log
     plan = Plan(steps=1100, step_seconds=0.04, checkpoint_every=100_000)
     job = login.launch("--time 2 --seconds_before_end 95", plan)
     with login.store() as store:
-        login.wait(lambda: drained(store) and not login.active(), "the run is finished")
+        # 44 s of training, by at most 25 s a job, and Slurm takes its time between two.
+        login.wait(lambda: drained(store) and not login.active(), "the run is finished", seconds=300)
         attempts = store.attempts(1)
         assert [attempt.reason for attempt in attempts] == [Reason.RELEASED] * (len(attempts) - 1) + [Reason.FINISHED]
         assert len(attempts) > 1 and attempts[-1].start_step > 0
@@ -116,7 +117,8 @@ def test_scancel_releases_the_run(login: Login) -> None:
 
 def test_a_worker_killed_on_its_node_loses_no_run(login: Login) -> None:
     submit(login.db, new_sweep(2))
-    plan = Plan(steps=100, step_seconds=0.05, checkpoint_every=5)
+    # Long enough for the second job to begin before the first is done with its run.
+    plan = Plan(steps=300, step_seconds=0.05, checkpoint_every=5)
     login.launch("--workers 2 --time 10", plan)
     with login.store() as store:
         login.wait(lambda: all(run.checkpoint is not None for run in store.runs(RunFilter())), "both have a checkpoint")

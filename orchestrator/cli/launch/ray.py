@@ -151,11 +151,12 @@ def _orders(
 
 def _check_cluster(store: "Store", cluster: ClusterOptions, need: "Need") -> None:
     from orchestrator.launch import ray_cluster
+    from orchestrator.launch.reachable_database import host_of
 
     nodes = ray_cluster.living_nodes()
     if not cluster.wait_for_nodes:
         ray_cluster.check_room(nodes, need, cluster.workers)
-    if store.location.path is None and ray_cluster.database_is_elsewhere(store.location.url.host, nodes):
+    if store.location.path is None and ray_cluster.database_is_elsewhere(host_of(store.location), nodes):
         warn(f"{store.location.display} means another machine on each node; name its host so that all reach it")
 
 

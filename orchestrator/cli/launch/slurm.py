@@ -92,16 +92,18 @@ def launch_slurm(
     from orchestrator.store import parse_location
 
     location = parse_location(database.db)
+    if stop and dry_run:
+        raise UsageError("--stop ends jobs, and --dry_run does nothing", "Leave one of them out.")
     _check_cluster_name(job)
     if job.cluster == SLURM:
         check_shared(location)
     if stop:
-        _stop(database, job, location)
+        _stop(database, job, location, as_json=as_json)
         return
     slurm_cluster.check_submitit()
     order, folder = _order(job, location), _folder(location, what)
     if dry_run:
-        _show_script(order, folder, _command(job, what, folder))
+        _show_script(order, folder, _command(job, what, folder), as_json=as_json)
         return
     if job.cluster == SLURM:
         slurm_cluster.check_slurm()
@@ -115,6 +117,10 @@ def launch_slurm(
 
 
 def _check_cluster_name(job: JobOptions) -> None:
+    if job.gpu_type and not job.gpus_per_worker:
+        raise UsageError(
+            f"--gpu_type {job.gpu_type} was given, and --gpus_per_worker 0 asks for none", "Leave one of them out."
+        )
     if job.cluster not in (SLURM, LOCAL):
         raise UsageError(f"--cluster {job.cluster} is not known", f"Use {SLURM}, or {LOCAL} to try it on this machine.")
     if job.cluster == LOCAL and job.gpus_per_worker:
@@ -169,15 +175,20 @@ def _command(job: JobOptions, what: SlurmWorkers, folder: Path) -> WorkerCommand
     return what.command(state_dir=str(folder), gpus=gpus, device=device, slots=what.slots)
 
 
-def _show_script(order: "ArrayOrder", folder: Path, command: WorkerCommand) -> None:
+def _show_script(order: "ArrayOrder", folder: Path, command: WorkerCommand, *, as_json: bool) -> None:
     from orchestrator.launch.slurm_cluster import python_command
     from orchestrator.launch.slurm_order import script_of
 
     launch = folder / "launch"
     start = f"{python_command()} -u -m submitit.core._submit {shlex.quote(str(launch))}"
-    print(script_of(order, launch, start).rstrip())
-    worker = command.argv()
-    note(f"each task runs: hlbq worker {shlex.join(worker[worker.index('worker') + 1 :])}")
+    script = script_of(order, launch, start).rstrip()
+    words = command.argv()
+    worker = f"hlbq worker {shlex.join(words[words.index('worker') + 1 :])}"
+    if as_json:
+        print_json({"script": script, "worker": worker})
+    else:
+        print(script)
+        note(f"each task runs: {worker}")
 
 
 def _check_queue(store: "Store", job: JobOptions, what: SlurmWorkers) -> None:
@@ -218,7 +229,7 @@ def _tell(jobs: list[str], job: JobOptions, order: "ArrayOrder", launch: Path) -
     )
 
 
-def _stop(database: DatabaseOption, job: JobOptions, location: "StoreLocation") -> None:
+def _stop(database: DatabaseOption, job: JobOptions, location: "StoreLocation", *, as_json: bool) -> None:
     from orchestrator.launch import slurm_cluster
 
     if job.cluster == LOCAL:
@@ -227,7 +238,11 @@ def _stop(database: DatabaseOption, job: JobOptions, location: "StoreLocation") 
         jobs = {worker.identity.job for worker in mine if worker.identity.job.startswith("local ")}
         asked = sum(slurm_cluster.stop_local_job(int(name.split()[1])) for name in jobs)
         note(f"asked to release their runs and end: {counted(asked, 'job')} of this machine")
+        if as_json:
+            print_json({"waiting": 0, "running": asked})
         return
     slurm_cluster.check_slurm()
     waiting, running = slurm_cluster.stop_jobs(job_name(location))
     note(f"taken out of Slurm's queue: {counted(waiting, 'job')}; asked to release their runs and end: {running}")
+    if as_json:
+        print_json({"waiting": waiting, "running": running})

@@ -112,7 +112,11 @@ def test_sqlite_is_refused_with_the_way_out() -> None:
 def test_a_host_that_each_node_takes_for_itself() -> None:
     assert is_this_machine_alone(parse_location("postgresql://localhost/q"))
     assert is_this_machine_alone(parse_location("postgresql:///q"))
+    for host in ("LOCALHOST", "127.0.1.1", "[::1]"):
+        assert is_this_machine_alone(parse_location(f"postgresql://{host}/q"))
+    assert is_this_machine_alone(parse_location("postgresql:///q?host=/var/run/postgresql"))
     assert not is_this_machine_alone(parse_location("postgresql://dbhost/q"))
+    assert not is_this_machine_alone(parse_location("postgresql:///q?host=dbhost"))
 
 
 @pytest.mark.parametrize(
@@ -131,6 +135,11 @@ def test_a_host_that_each_node_takes_for_itself() -> None:
             "--dry_run",
         ),
         ("", "Slurm refused: it gave no reason", "--dry_run"),
+        (
+            "squeue: fatal: Could not establish a configuration source",
+            "Slurm refused: squeue: fatal: Could not establish a configuration source",
+            "belongs to no Slurm cluster",
+        ),
     ],
 )
 def test_a_refusal_is_told_in_slurms_words_with_a_way_out(words: str, message: str, hint: str) -> None:

@@ -73,12 +73,24 @@ async function open() {
     setText(document.getElementById("database"), server.database);
     document.getElementById("database").title = server.database;
     if (number !== opened) return;
-    fill(main, el("p", { class: "faint" }, "Reading …"));
-    page = new Kind(main, { id: Number(match[1]), server, connection });
-    await page.start();
+    // Each page has a root of its own: one that was left while it was being read shows nothing any more.
+    const root = el("div", {}, el("p", { class: "faint" }, "Reading …"));
+    fill(main, root);
+    const own = new Kind(root, { id: Number(match[1]), server, connection: connectionWhile(() => number === opened) });
+    page = own; // `destroy` may come before `start` is done
+    await own.start();
   } catch (error) {
     if (number === opened) fail(error);
   }
+}
+
+/** The connection as a page may tell of it: what it says after it was left is not heard. */
+function connectionWhile(isOpen) {
+  return {
+    state: (state) => isOpen() && connection.state(state),
+    trouble: (words) => isOpen() && connection.trouble(words),
+    fine: () => isOpen() && connection.fine(),
+  };
 }
 
 function fail(error) {
@@ -104,6 +116,7 @@ function askForLink() {
   const submit = (event) => {
     event.preventDefault();
     setToken(/[\w-]+$/.exec(field.value.trim())?.[0] ?? "");
+    server = null;
     open();
   };
   fill(
@@ -135,9 +148,12 @@ function askForLink() {
 function onClick(event) {
   const link = event.target.closest?.("a[href]");
   const isPlain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
-  if (!link || !isPlain || link.origin !== location.origin || link.getAttribute("href").startsWith("#")) return;
+  if (!link || !isPlain || link.origin !== location.origin) return;
   event.preventDefault();
-  go(link.getAttribute("href"));
+  const address = link.getAttribute("href");
+  // A jump within the page is no other page: the address, which keeps the view, stays as it is.
+  if (address.startsWith("#")) document.getElementById(address.slice(1))?.focus();
+  else go(address);
 }
 
 async function go(address) {

@@ -66,7 +66,13 @@ export class Chart {
       this.signature = signature;
       this.build(data, shown);
     }
-    this.showValues(null);
+    this.showValues(this.pointedAt());
+  }
+
+  /** The x under the mouse; null where it is elsewhere. */
+  pointedAt() {
+    const left = this.plot?.cursor.left ?? -1;
+    return left >= 0 ? this.plot.posToVal(left, "x") : null;
   }
 
   build(data, shown) {
@@ -131,7 +137,7 @@ export class Chart {
       bands,
       cursor: { drag: { x: true, y: false }, points: { show: false }, focus: { prox: 24 } },
       hooks: {
-        setCursor: [(plot) => this.showValues(plot.cursor.left >= 0 ? plot.posToVal(plot.cursor.left, "x") : null)],
+        setCursor: [(plot) => plot === this.plot && this.showValues(this.pointedAt())],
         setSelect: [() => (this.zoom = true)],
       },
     };

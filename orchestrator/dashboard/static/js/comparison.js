@@ -35,14 +35,15 @@ export class ComparisonPanel {
     const number = (this.number = (this.number ?? 0) + 1);
     fill(this.content, el("p", { class: "faint" }, "Comparing …"));
     const query = new URLSearchParams({ metric: this.asked });
-    for (const part of view.read("baseline").split("&").filter(Boolean))
-      query.append("baseline", decodeURIComponent(part));
     try {
+      for (const part of view.read("baseline").split("&").filter(Boolean))
+        query.append("baseline", decodeURIComponent(part));
       const found = await get(`sweeps/${this.sweepId}/comparison?${query}`);
       if (number === this.number) this.draw(found);
     } catch (error) {
+      const words = error instanceof URIError ? "the address names no baseline; choose one above" : error.message;
       if (number === this.number)
-        fill(this.content, el("p", { class: "problem" }, `Not compared: ${error.message}. ${error.hint ?? ""}`));
+        fill(this.content, el("p", { class: "problem" }, `Not compared: ${words}. ${error.hint ?? ""}`));
     }
   }
 

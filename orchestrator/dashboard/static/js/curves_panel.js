@@ -24,7 +24,7 @@ export class CurvesPanel {
     this.onMetric = onMetric;
     this.metric = view.read("metric", DEFAULTS.metric);
     this.axis = view.read("x", DEFAULTS.x);
-    this.smooth = Number(view.read("smooth", "0")) || 0;
+    this.smooth = view.readWeight("smooth");
     this.curves = new Map();
     this.seeds = null;
     this.arms = null;
@@ -93,13 +93,7 @@ export class CurvesPanel {
   /** Show the arms of `data`; `arms` narrows them (null: all). */
   show(data, arms) {
     this.data = data;
-    setOptions(
-      this.metricField.select,
-      data.metrics.map((name) => [name, name]),
-      this.metric,
-    );
-    if (!data.metrics.includes(this.metric))
-      this.metricField.select.prepend(el("option", { selected: true }, this.metric));
+    this.offer(data.metrics);
     const key = arms && arms.join(",");
     const isOther = key !== this.armsKey;
     this.arms = arms;
@@ -107,6 +101,18 @@ export class CurvesPanel {
     if (isOther) this.reset();
     this.refresh();
     if (view.isOn("seeds")) this.refreshSeeds();
+  }
+
+  /** Offer metrics; a list that is open is left alone where nothing is new. */
+  offer(metrics) {
+    const names = metrics.includes(this.metric) ? metrics : [this.metric, ...metrics];
+    const offered = [...this.metricField.select.options].map((option) => option.value);
+    if (names.length === offered.length && names.every((name, at) => name === offered[at])) return;
+    setOptions(
+      this.metricField.select,
+      names.map((name) => [name, name]),
+      this.metric,
+    );
   }
 
   reset() {

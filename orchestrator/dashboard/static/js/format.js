@@ -29,9 +29,10 @@ export function shortCount(value) {
   return Number.isInteger(value) ? String(value) : value.toPrecision(3);
 }
 
-/** Bytes as MiB or GiB. */
+/** Bytes as KiB, MiB or GiB. */
 export function bytes(value) {
   if (!value) return "";
+  if (value < 2 ** 20) return `${Math.ceil(value / 2 ** 10)} KiB`;
   return value >= 2 ** 30 ? `${(value / 2 ** 30).toFixed(1)} GiB` : `${Math.round(value / 2 ** 20)} MiB`;
 }
 
@@ -76,7 +77,7 @@ export function setting(value) {
 
 /** A percentage. */
 export function percent(fraction) {
-  return `${Math.floor(fraction * 100)} %`;
+  return `${Math.floor(fraction * 100 + 1e-9)} %`;
 }
 
 export const STATES = ["pending", "running", "completed", "failed", "cancelled"];

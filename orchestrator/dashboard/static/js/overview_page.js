@@ -16,7 +16,9 @@ export class OverviewPage {
     document.title = "Sweeps · hlbq";
     this.content = el("div");
     fill(this.root, el("h1", {}, "Sweeps"), this.content);
-    this.draw(await get("overview"));
+    const found = await get("overview");
+    if (this.isOver) return;
+    this.draw(found);
     this.stream = listen(
       "overview",
       () => ({}),
@@ -25,10 +27,18 @@ export class OverviewPage {
     );
   }
 
-  async hear(name, content) {
+  hear(name, content) {
     if (name === "trouble") this.connection.trouble(content);
-    else if (name === "reload") this.draw(await get("overview"));
+    else if (name === "reload") this.reload();
     else if (name === "overview") this.draw(content);
+  }
+
+  async reload() {
+    try {
+      this.draw(await get("overview"));
+    } catch (error) {
+      this.connection.trouble({ error: error.message, hint: error.hint });
+    }
   }
 
   draw({ sweeps, sweeps_left_out: leftOut, workers, events }) {
@@ -63,6 +73,7 @@ export class OverviewPage {
   }
 
   destroy() {
+    this.isOver = true;
     this.stream?.close();
   }
 }

@@ -20,6 +20,7 @@ export class ParallelCoordinates {
         pointerdown: (event) => this.begin(event),
         pointermove: (event) => this.drag(event),
         pointerup: () => (this.dragged = null),
+        pointercancel: () => (this.dragged = null),
         dblclick: () => this.clear(),
       },
     });

@@ -35,6 +35,7 @@ export class RunPage {
   async start() {
     this.unTheme = onThemeChange(() => this.drawCurves());
     this.run = await get(`runs/${this.id}`);
+    if (this.isOver) return;
     this.build();
     this.stream = listen(
       `run/${this.id}`,
@@ -63,6 +64,7 @@ export class RunPage {
   async reload() {
     try {
       this.run = await get(`runs/${this.id}`);
+      if (this.isOver) return;
       this.connection.fine();
       this.drawHead();
       this.drawDetails();
@@ -83,6 +85,7 @@ export class RunPage {
     this.logText = el("pre", { class: "log", tabindex: "0", role: "region", "aria-label": "Log" });
     this.logNote = el("p", { class: "faint" });
     const redraw = () => this.drawCurves();
+    const weight = view.readWeight("smooth");
     fill(
       this.root,
       el("p", { class: "crumbs" }, el("a", { href: `/sweeps/${run.sweep}` }, run.sweep_name || `Sweep ${run.sweep}`)),
@@ -105,13 +108,8 @@ export class RunPage {
         }).root,
         labelledSelect(
           "Smoothing",
-          [
-            ["0", "none"],
-            ["0.6", "60 %"],
-            ["0.9", "90 %"],
-            ["0.98", "98 %"],
-          ],
-          view.read("smooth", "0"),
+          [...new Set([0, 0.6, 0.9, 0.98, weight])].map((one) => [String(one), one ? percent(one) : "none"]),
+          String(weight),
           (value) => {
             view.write({ smooth: value }, { smooth: "0" });
             redraw();
@@ -209,7 +207,8 @@ export class RunPage {
               moment(one.started_at),
               moment(one.ended_at),
               one.reason ?? "",
-              `${one.start_step} to ${one.step}`,
+              // The table is not drawn at every step: the facts above tell where a running attempt is.
+              one.ended_at ? `${one.start_step} to ${one.step}` : `from ${one.start_step}`,
               String(one.shared_slots),
             ]),
           )
@@ -229,7 +228,8 @@ export class RunPage {
 
   async readCurves() {
     try {
-      this.answer = await get(`runs/${this.id}/curves?x=${view.read("x", "steps")}`);
+      this.answer = await get(`runs/${this.id}/curves?${new URLSearchParams({ x: view.read("x", "steps") })}`);
+      if (this.isOver) return;
       this.drawCurves();
     } catch (error) {
       setText(this.note, `${error.message}. ${error.hint ?? ""}`);
@@ -267,7 +267,7 @@ export class RunPage {
   }
 
   content(name, splits) {
-    const weight = Number(view.read("smooth", "0")) || 0;
+    const weight = view.readWeight("smooth");
     const lines = ["train", "val"]
       .filter((split) => splits[split])
       .map((split) => ({
@@ -314,6 +314,7 @@ export class RunPage {
   }
 
   destroy() {
+    this.isOver = true;
     this.stream?.close();
     this.loadCurves.stop();
     this.loadLog.stop();

@@ -14,7 +14,7 @@ export class RunsTable {
     this.onSelect = onSelect;
     this.selected = new Set();
     this.sort = view.read("sort", DEFAULTS.sort);
-    this.page = Math.max(1, Number(view.read("page", "1")) || 1);
+    this.page = Math.max(1, Math.floor(Number(view.read("page", "1"))) || 1);
     this.data = null;
     this.filterBox = el("input", {
       type: "search",
@@ -57,6 +57,8 @@ export class RunsTable {
     if (isNew) {
       this.drawHead();
       fill(this.body);
+      // Another database may stand where the first one did, with fewer runs.
+      this.selected = new Set([...this.selected].filter((id) => data.runs.has(id)));
     }
     this.update();
     this.onFilter(this.found.runs, Boolean(this.filterBox.value.trim()));

@@ -2,9 +2,11 @@
 
 import { headers } from "./api.js";
 
+const BROWSER_KEY = "hlbq-browser";
 const SILENCE_MS = 25_000;
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 5_000;
+const TURN_MS = 1_000;
 
 /**
  * Listen to a topic until `close()`. `query()` gives the parameters of each (re)connection; `onEvent(name, data)` hears
@@ -23,16 +25,59 @@ async function keepListening(topic, query, onEvent, onState, signal) {
       wait = FIRST_WAIT_MS;
       onState("live");
     };
-    const status = await listenOnce(topic, query(), onEvent, connected, signal).catch(() => 0);
+    let mustTakeTurns = false;
+    const hear = (name, data) => {
+      if (name === "again") mustTakeTurns = true;
+      else onEvent(name, data);
+    };
+    const parameters = { ...query(), browser: browserName() };
+    const status = await listenOnce(topic, parameters, hear, connected, signal).catch(() => 0);
     if (signal.aborted) return;
     if (status === 401) {
       onState("refused");
       return;
     }
+    if (mustTakeTurns) {
+      await pause(TURN_MS);
+      await shown(signal);
+      continue;
+    }
     onState("lost");
-    await new Promise((resolve) => setTimeout(resolve, wait));
+    await pause(wait);
     wait = Math.min(wait * 2, LONGEST_WAIT_MS);
   }
+}
+
+/**
+ * A name that all tabs of this browser share: it holds few connections to a server, over all tabs, so the server has
+ * the tabs of one browser take turns (`again`). One that is not looked at waits until it is.
+ */
+function browserName() {
+  let name = localStorage.getItem(BROWSER_KEY);
+  if (!name) {
+    name = [...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    localStorage.setItem(BROWSER_KEY, name);
+  }
+  return name;
+}
+
+function pause(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+/** Resolves when the page is shown, or `signal` is aborted. */
+function shown(signal) {
+  return new Promise((resolve) => {
+    const over = new AbortController();
+    const look = () => {
+      if (document.hidden && !signal.aborted) return;
+      over.abort();
+      resolve();
+    };
+    document.addEventListener("visibilitychange", look, { signal: over.signal });
+    signal.addEventListener("abort", look, { signal: over.signal });
+    look();
+  });
 }
 
 async function listenOnce(topic, parameters, onEvent, connected, signal) {

@@ -35,6 +35,7 @@ export class SweepPage {
 
   async start() {
     const whole = await get(`sweeps/${this.id}`);
+    if (this.isOver) return;
     this.data = new SweepData(whole);
     this.build();
     this.update();
@@ -60,7 +61,9 @@ export class SweepPage {
 
   async reload() {
     try {
-      this.data = new SweepData(await get(`sweeps/${this.id}`));
+      const whole = await get(`sweeps/${this.id}`);
+      if (this.isOver) return;
+      this.data = new SweepData(whole);
       this.curves.reset();
       this.connection.fine();
       this.update();
@@ -184,7 +187,7 @@ export class SweepPage {
     const { metric } = this.curves;
     try {
       const { values } = await get(`sweeps/${this.id}/finals?metric=${encodeURIComponent(metric)}`);
-      if (metric !== this.curves.metric) return;
+      if (this.isOver || metric !== this.curves.metric) return;
       this.finals = new Map(values);
       if (this.tab === "parallel" || this.tab === "final") this.showing.show(this.axes());
     } catch {
@@ -211,6 +214,7 @@ export class SweepPage {
   }
 
   destroy() {
+    this.isOver = true;
     this.stream?.close();
     this.loadFinals.stop();
     this.curves?.destroy();

@@ -5,6 +5,12 @@ export function read(name, otherwise = "") {
   return new URLSearchParams(location.search).get(name) ?? otherwise;
 }
 
+/** A weight from 0 to less than 1 of the address; 0 for whatever is none. */
+export function readWeight(name) {
+  const weight = Number(read(name, "0"));
+  return weight > 0 && weight < 1 ? weight : 0;
+}
+
 /** Whether a switch is on. */
 export function isOn(name) {
   return read(name) === "1";

@@ -15,7 +15,9 @@ export class WorkersPage {
     document.title = "Workers · hlbq";
     this.content = el("div");
     fill(this.root, el("h1", {}, "Workers"), this.content);
-    this.draw(await get("workers"));
+    const found = await get("workers");
+    if (this.isOver) return;
+    this.draw(found);
     this.timer = setInterval(() => this.draw(this.found), 5_000);
     this.stream = listen(
       "workers",
@@ -25,15 +27,26 @@ export class WorkersPage {
     );
   }
 
-  async hear(name, content) {
+  hear(name, content) {
     if (name === "trouble") this.connection.trouble(content);
-    else if (name === "reload") this.draw(await get("workers"));
-    else if (name === "workers") this.draw(content);
+    else if (name === "reload") this.reload();
+    else if (name === "workers") {
+      this.connection.fine();
+      this.draw(content);
+    }
+  }
+
+  async reload() {
+    try {
+      this.draw(await get("workers"));
+      this.connection.fine();
+    } catch (error) {
+      this.connection.trouble({ error: error.message, hint: error.hint });
+    }
   }
 
   draw(found) {
     this.found = found;
-    this.connection.fine();
     const { live, past, past_left_out: leftOut } = found;
     const focused = this.content.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
     fill(
@@ -55,6 +68,7 @@ export class WorkersPage {
   }
 
   destroy() {
+    this.isOver = true;
     clearInterval(this.timer);
     this.stream?.close();
   }
