@@ -76,7 +76,8 @@ def plot_final(
     else:
         drawing = dataclasses.replace(drawing, against=place_name(drawing.against))
         names = [drawing.against]
-    read = _read(source, runs, drawing.metric, Axis.STEPS)
+    # Over tokens, because tables of the original tool have no steps.
+    read = _read(source, runs, drawing.metric, Axis.TOKENS)
     found, warnings = _with_values(read, drawing.metric)
     open_runs = [run for run in found if unfinished(run)]
     diverged = [run for run in found if run.diverged and not unfinished(run)]

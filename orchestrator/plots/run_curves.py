@@ -99,27 +99,38 @@ def curves_from_csv(path: Path, metric: str, axis: Axis, *, smooth: float) -> li
         parsed = parse_metric(metric, [name.partition("_")[2] for name in row if name.startswith(("train_", "val_"))])
         y_name = names.get((parsed.split, parsed.column), parsed.name)
         x_name = names[parsed.split, axis.column]
-        for name in (y_name, x_name):
-            if name not in row:
-                raise ExportError(f"'{path}' has no column '{name}'", "Write it anew with hlbq export.")
-        x, y = row[x_name], row[y_name]
-        if isinstance(x, list | None) and isinstance(y, list | None):
-            about = {
-                "settings": {name: row[name] for name in specs() if name in row},
-                "num_params": row.get("num_params") or 0,
-                "num_non_embedding_params": row.get("num_non_embedding_params") or 0,
-                "seed": row.get("seed") or 0,
-                "data_fingerprint": str(row.get("data_fingerprint") or ""),
-                "state": str(row.get("state") or ""),
-            }
-            xs, ys = (x, y) if x and y else ((), ())
-            if len(xs) != len(ys):
-                raise ExportError(
-                    f"'{path}' has {len(ys)} values of '{y_name}' and {len(xs)} of '{x_name}' in a row",
-                    "Write it anew with hlbq export.",
-                )
-            found += _run_curve(about, xs, ys, smooth)
+        x, y = (_list_of(path, row, name) for name in (x_name, y_name))
+        about = {
+            "settings": {name: row[name] for name in specs() if name in row},
+            "num_params": row.get("num_params") or 0,
+            "num_non_embedding_params": row.get("num_non_embedding_params") or 0,
+            "seed": row.get("seed") or 0,
+            "data_fingerprint": str(row.get("data_fingerprint") or ""),
+            "state": str(row.get("state") or ""),
+        }
+        xs, ys = (x, y) if x and y else ((), ())
+        if len(xs) != len(ys):
+            raise ExportError(
+                f"'{path}' has {len(ys)} values of '{y_name}' and {len(xs)} of '{x_name}' in a row",
+                "Write it anew with hlbq export.",
+            )
+        found += _run_curve(about, xs, ys, smooth)
     return found
+
+
+def _list_of(path: Path, row: Mapping[str, Any], name: str) -> Sequence[Any]:
+    """The list of a row's cell; none in an empty cell. Raises ExportError where there is no such column or no list."""
+    if name not in row:
+        hint = "Write it anew with hlbq export."
+        if name.startswith("steps_"):
+            hint += " A table of the original tool has no steps: --x tokens, epochs or seconds."
+        raise ExportError(f"'{path}' has no column '{name}'", hint)
+    values = row[name]
+    if not isinstance(values, list | None):
+        raise ExportError(
+            f"'{path}' has '{values!s:.40}' under '{name}', and no list", "Write it anew with hlbq export."
+        )
+    return values or ()
 
 
 def _run_curve(

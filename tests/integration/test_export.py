@@ -176,6 +176,38 @@ def test_load_reads_a_database_as_it_reads_its_csv(tmp_path: Path) -> None:
     assert len(load(database, layout="points")) == 4 * 6
 
 
+@pytest.mark.parametrize("layout", list(Layout))
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_load_reads_every_format_to_the_last_digit(tmp_path: Path, layout: Layout, ending: str) -> None:
+    database, path = tmp_path / "hlbq.db", tmp_path / f"table.{ending}"
+    awkward = [5.9627509117126465, 2.5902013555169106, 0.1 + 0.2]
+    with open_store(str(database), mode=OpenMode.CREATE) as store:
+        submit_sweep(store, seeds=[1, 2])
+        worker = register(store)
+        work(store, worker, [sample_point(Split.TRAIN, n, loss=loss) for n, loss in enumerate(awkward, start=1)])
+        work(store, worker, [sample_point(Split.VAL, 5, loss=math.inf, extra={"own": math.nan})])
+        export(store, path, everything(layout))
+    from_database, from_file = load(database, layout=layout), load(path)
+    # Lists of a CSV and of JSON have no word for what is not a number.
+    lists = {"val_own"} if ending != "parquet" else set()
+    assert list(from_file.columns) == list(from_database.columns)
+    for name in from_database.columns:
+        if from_database[name].isna().all():  # parquet knows of what kind the missing ones are
+            assert from_file[name].isna().all(), name
+            continue
+        assert from_file[name].dtype == from_database[name].dtype, name
+        if name not in lists:
+            assert repr(from_file[name].tolist()) == repr(from_database[name].tolist()), name
+
+
+def test_a_file_of_json_that_is_no_table_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "table.jsonl"
+    for text in ('{"seed": 1}\n{"seed":', "[1, 2]\n", "\xff"):
+        path.write_bytes(text.encode("latin-1"))
+        with pytest.raises(ExportError, match=r"table\.jsonl' can't be read"):
+            load(path)
+
+
 def test_texts_that_look_like_formulas_are_disarmed_and_come_back(store: Store, tmp_path: Path) -> None:
     messages = ["=1+1", "+2", "-3", "@x", "\tt", "\rr", "'=quoted", "'plain", 'a "quote", and\r\nlines\n', "-5e3"]
     submit_sweep(store, seeds=list(range(len(messages))))

@@ -157,6 +157,30 @@ def test_a_figure_from_a_csv_is_that_of_the_database(swept: Store, tmp_path: Pat
     assert plot_final(path, FinalDrawing(against="depth")).runs == 12
 
 
+def test_every_figure_is_drawn_from_the_csv_of_the_original_tool(tmp_path: Path) -> None:
+    """It has Python's own lists, diverged runs with nan in them, and no steps."""
+    path = tmp_path / "results_041.csv"
+    names = "last_val_loss depth width num_params linear_value seed train_loss val_loss grad_norm tokens_seen_train"
+    names += " tokens_seen_val epochs_val lrs_train weight_decays_train batch_sizes_train seq_lengths_train"
+    rows = [names.replace(" ", ",")]
+    for seed in (1000, 1001):
+        for depth in (4, 8):
+            losses = [4.0 + 1 / depth, math.nan if (seed, depth) == (1001, 8) else 3.0 + 1 / depth]
+            lists = [losses, losses, [math.nan] * 2, [100, 200], *([[1, 2]] * 6)]
+            rows.append(f"{losses[-1]},{depth},384,46009736,False,{seed}," + ",".join(f'"{one}"' for one in lists))
+    path.write_text("\n".join(rows) + "\n")
+    drawn = plot_curves(path)
+    assert drawn.runs == 4
+    assert list(drawn.warnings) == ["1 run diverged: the line ends at the last finite val_loss"]
+    assert plot_final(path, FinalDrawing(against="depth")).runs == 3
+    assert plot_schedules(path).runs == 4
+    with pytest.raises(ExportError, match="nan or infinite at every point of 4 runs"):
+        plot_curves(path, Drawing(metric="grad_norm"))
+    with pytest.raises(ExportError, match="no column 'steps_val'") as caught:
+        plot_curves(path, Drawing(x=Axis.STEPS))
+    assert "--x tokens" in caught.value.hint
+
+
 def test_a_metric_of_one_s_own_is_drawn_from_database_and_csv(store: Store, tmp_path: Path) -> None:
     submit_sweep(store, seeds=[1, 2])
     worker = register(store)
