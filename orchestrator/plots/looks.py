@@ -1,6 +1,9 @@
 """How figures look: colours, line styles, labels with units, ticks and legends."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+import textwrap
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -26,6 +29,8 @@ _WIDER_BY_INCHES = 3.6
 MOST_IN_LEGEND = 8
 _MOST_IN_COLUMN = 22
 _MOST_NAMED = 110
+_LETTER_INCHES = 0.095  # of a title, on average
+_LONGEST_PLAIN = 1e9  # larger numbers at an axis stand as powers of ten
 
 _METRIC_WORDS = MappingProxyType(
     {
@@ -144,7 +149,7 @@ def dress(axes: "Axes") -> None:
     """A light grid behind the lines, and no frame above and on the right."""
     axes.grid(True, which="major", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
-    if axes.get_yscale() == "linear" and max(map(abs, axes.get_ylim())) >= 10_000:
+    if axes.get_yscale() == "linear" and 10_000 <= max(map(abs, axes.get_ylim())) < _LONGEST_PLAIN:
         axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -152,9 +157,27 @@ def dress(axes: "Axes") -> None:
 def add_titles(figure: "Figure", title: str, note: str) -> None:
     """The title, and in small letters under it what lines and bands are."""
     if title:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+        # Not by wrap=True, which reads a dollar as the beginning of a formula whatever it is told.
+        letters = int(figure.get_figwidth() / _LETTER_INCHES)
+        lines = [line for part in title.splitlines() for line in textwrap.wrap(part, letters) or [""]]
+        figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=11)
     if note:
-        figure.supxlabel(note, x=0.99, ha="right", fontsize=7.5, color="#555555")
+        figure.supxlabel(note, x=0.99, ha="right", fontsize=7.5, color="#555555", wrap=True)
+
+
+@contextlib.contextmanager
+def plain_texts(figure: "Figure") -> Iterator[None]:
+    """Within it a figure is to be saved. Its texts are shown as they are: a dollar in a title or in a path begins no
+    formula, and a letter that the font does not have is a box, without a warning for each."""
+    from matplotlib import rc_context
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    # Those at ticks are made when the figure is drawn.
+    with rc_context({"text.parse_math": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
 
 
 def add_legend(figure: "Figure", axes: "Axes", *, title: str = "", beside: bool = False) -> None:

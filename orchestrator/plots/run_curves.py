@@ -188,15 +188,21 @@ def smoothed(values: "NDArray[Any]", weight: float) -> "NDArray[Any]":
 def check_comparable(runs: Sequence[RunCurve], metric: str, *, allow_mixed_data: bool) -> None:
     """Raise ExportError where the runs' numbers mean different things: other tokens, or other data."""
     tokenizers = sorted(set(_texts(runs, "tokenizer")))
-    if len(tokenizers) > 1 and metric.endswith(("loss", "pplx")):
+    if len(tokenizers) > 1 and metric.endswith(("loss", "pplx", "acc")):
         raise ExportError(
             f"'{metric}' of different tokenizers can't be compared: {', '.join(tokenizers)}",
             "Use --metric val_bits_per_byte, or choose one: --where tokenizer=" + tokenizers[0],
         )
-    fingerprints = {run.data_fingerprint for run in runs if run.data_fingerprint}
-    if len(fingerprints) > len(set(zip(_texts(runs, "dataset"), _texts(runs, "tokenizer"), strict=True))) and (
-        not allow_mixed_data
-    ):
+    if allow_mixed_data:
+        return
+    datasets = sorted(set(_texts(runs, "dataset")))
+    if len(datasets) > 1:
+        raise ExportError(
+            f"the runs were trained on different data: {', '.join(datasets)}",
+            f"Choose one: --where dataset={datasets[0]}   Or add --allow_mixed_data.",
+        )
+    fingerprints = {(run.settings.get("tokenizer"), run.data_fingerprint) for run in runs if run.data_fingerprint}
+    if len(fingerprints) > len(tokenizers):
         raise ExportError(
             f"the runs were trained on {len(fingerprints)} different versions of their data",
             "Choose runs with filters, or add --allow_mixed_data.",

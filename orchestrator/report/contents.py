@@ -16,6 +16,7 @@ from orchestrator.comparison.results import Comparison, Question, compare
 from orchestrator.errors import UsageError
 from orchestrator.options import value_text
 from orchestrator.plots import Drawing, Drawn, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
+from orchestrator.plots.looks import plain_texts
 from orchestrator.plots.run_curves import find_metric
 from orchestrator.records import RunFilter, RunRecord, SweepRecord
 from orchestrator.store import Store
@@ -171,7 +172,7 @@ def _svg(figure: "Figure") -> str:
 
     stream = io.StringIO()
     # A fixed salt: the same runs give the same page.
-    with matplotlib.rc_context({"svg.hashsalt": "hlbq"}):
+    with matplotlib.rc_context({"svg.hashsalt": "hlbq"}), plain_texts(figure):
         figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = stream.getvalue()
     return text[text.index("<svg") :]

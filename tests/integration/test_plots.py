@@ -336,6 +336,22 @@ def test_runs_of_different_data_are_drawn_only_when_that_is_wanted(store: Store)
     assert plot_curves(store, allow_mixed_data=True).runs == 2
 
 
+def test_two_data_sets_are_drawn_only_when_that_is_wanted(store: Store) -> None:
+    submit_sweep(store, [{"depth": 2}, {"depth": 4, "dataset": "wikitext-103"}], seeds=[1])
+    worker = register(store)
+    for fingerprint in ("f00d", "beef"):
+        claim = store.claim(worker)
+        assert claim is not None
+        facts = sample_facts(data_fingerprint=fingerprint)
+        store.flush(claim.lease, points=sample_points(4), live=Live(phase=Phase.TRAIN, step=30), facts=facts)
+        store.finish(claim.lease, Ending(reason=Reason.FINISHED))
+    with pytest.raises(ExportError, match="different data: pystdlib, wikitext-103"):
+        plot_curves(store)
+    with pytest.raises(ExportError, match="different data: pystdlib, wikitext-103"):
+        plot_final(store, FinalDrawing(against="depth"))
+    assert plot_curves(store, allow_mixed_data=True).runs == 2
+
+
 def test_seconds_of_different_devices_are_warned_of(store: Store) -> None:
     submit_sweep(store, seeds=[1, 2])
     worker = register(store)
@@ -366,6 +382,12 @@ def test_settings_that_do_not_exist_or_do_not_vary_are_named(swept: Store) -> No
             plot_curves(swept, drawing)
     with pytest.raises(HlbqError, match="no setting 'dpth'"):
         plot_final(swept, HeatMap(rows="dpth", columns="num_heads"))
+    with pytest.raises(HlbqError, match="no setting 'dpth'"):
+        plot_final(swept, FinalDrawing(against="depth", colour="dpth"))
+    with pytest.raises(HlbqError, match="no setting 'dpth'"):
+        plot_schedules(swept, Drawing(style="dpth"))
+    with pytest.raises(ExportError, match="two different"):
+        plot_final(swept, HeatMap(rows="depth", columns="depth"))
     with pytest.raises(ExportError, match="all 12 runs have width 128") as caught:
         plot_final(swept, FinalDrawing(against="width"))
     assert caught.value.hint == "These differ: depth, num_heads."
@@ -395,6 +417,21 @@ def test_the_command_draws_every_kind(
     assert hlbq(database, tmp_path, "figure.png", *options.split()) == 0, capsys.readouterr().err
     assert capsys.readouterr().err == f"wrote {tmp_path / 'figure.png'} (6 arms, 12 runs)\n"
     assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--final depth --facet num_heads --x steps", "--x and --facet have no effect with --final"),
+        ("--heatmap depth num_heads --log_y", "--log_y has no effect with --heatmap"),
+        ("--schedules --smooth 0.5 --metric val_acc", "--metric and --smooth have no effect with --schedules"),
+    ],
+)
+def test_options_without_effect_are_told_of(
+    database: Path, tmp_path: Path, options: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hlbq(database, tmp_path, "figure.png", *options.split()) == 0
+    assert capsys.readouterr().err.splitlines()[0] == f"warning: {said}"
 
 
 @pytest.mark.parametrize(
@@ -479,3 +516,51 @@ def test_curves_of_the_wanted_metrics_alone(store: Store) -> None:
     assert some["loss"][0] == 4.0 and math.isnan(some["loss"][1]) and list(some["step"]) == [1, 2]
     (own,) = store.curves([claim.run.id], names=("step", "norm"))
     assert list(own.columns) == ["step"] and own["norm"] == [2.0, 2.0]
+
+
+def test_texts_of_users_are_no_formulas_and_are_never_cut(store: Store, tmp_path: Path) -> None:
+    submit_sweep(store, [{}, {"num_heads": 2}], seeds=range(6))
+    worker = register(store)
+    for _ in range(12):
+        work(store, worker, sample_points(4))
+    title = "a $\\frac$ of " + "many words " * 20
+    drawn = plot_curves(store, Drawing(smooth=0.6, title=title, past_shortest=True))
+    for ending in ("png", "svg", "pdf"):
+        save(drawn.figure, tmp_path / f"figure.{ending}")
+    figure = drawn.figure
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    for text in figure.texts:
+        box = text.get_window_extent(renderer)
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, text.get_text()
+
+
+def test_a_logarithmic_axis_needs_values_above_zero(store: Store) -> None:
+    submit_sweep(store, [{"depth": 2}, {"depth": 4}], seeds=[1])
+    worker = register(store)
+    extra = ({"sunk": -1.0, "mixed": -1.0}, {"sunk": 0.0, "mixed": 1.0})
+    for own in extra:
+        work(store, worker, [sample_point(Split.VAL, step, loss=4.0, extra=own) for step in (10, 20)])
+    for drawing in (
+        Drawing(metric="val_sunk", log_y=True),
+        FinalDrawing(against="depth", metric="val_sunk", log_y=True),
+    ):
+        draw: Any = plot_curves if isinstance(drawing, Drawing) else plot_final
+        with pytest.raises(ExportError, match="no value of 'val_sunk' is above 0"):
+            draw(store, drawing)
+    said = ["1 run has values of val_mixed that are not above 0: a logarithmic axis does not show them"]
+    assert list(plot_curves(store, Drawing(metric="val_mixed", log_y=True)).warnings) == said
+
+
+def test_numbers_as_large_as_a_perplexity_that_ran_away_have_short_labels(
+    store: Store, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    submit_sweep(store, [{"depth": 2}, {"depth": 4}], seeds=range(5))
+    worker = register(store)
+    for loss in range(400, 500, 10):
+        work(store, worker, [sample_point(Split.VAL, step, loss=loss) for step in (10, 20)])
+    for drawing in (Drawing(metric="val_pplx"), FinalDrawing(against="depth", metric="val_pplx")):
+        draw: Any = plot_curves if isinstance(drawing, Drawing) else plot_final
+        figure = draw(store, drawing).figure
+        save(figure, tmp_path / "figure.png")
+        assert max(len(label.get_text()) for label in figure.axes[0].get_yticklabels()) < 12
+    assert [str(warning.message) for warning in recwarn] == []
