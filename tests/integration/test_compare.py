@@ -468,6 +468,7 @@ def test_the_command_to_type_next_holds_no_password() -> None:
         (["--goal", "up"], "--goal up: no such choice"),
         (["--sweep", "9"], "there is no sweep 9"),
         (["--where", "depth=17"], "no run matches"),
+        (["--baseline", "depth=2", "depth=3"], "--baseline names depth twice: 2 and 3"),
         (["--metric", "val_los"], "Did you mean 'val_loss'?"),
     ],
 )

@@ -17,6 +17,7 @@ import pandas
 import pytest
 
 from hlbgpt_core.points import Split
+from orchestrator.cli.main import run_program
 from orchestrator.errors import ExportError
 from orchestrator.export import export, export_to_stdout, rewrite_sweep_csv
 from orchestrator.export.blocks import Layout, Selection
@@ -295,6 +296,23 @@ def test_a_failed_export_leaves_the_old_file_whole(store: Store, tmp_path: Path)
         signal.signal(signal.SIGXFSZ, handler)
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir() if "results" in entry.name] == ["results.csv"]
+
+
+@pytest.mark.parametrize("options", [[], ["--append"], ["--layout", "points"]])
+def test_where_no_run_matches_nothing_is_written(
+    tmp_path: Path, options: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    database, path = str(tmp_path / "hlbq.db"), tmp_path / "results.csv"
+    with open_store(database, mode=OpenMode.CREATE) as store:
+        submit_sweep(store)
+        work(store, register(store), sample_points(2))
+        export(store, path, everything())
+    before = path.read_text()
+    assert run_program(["export", str(path), "--db", database, "--where", "depth=17", *options]) == 2
+    assert "no run matches" in capfd.readouterr().err and path.read_text() == before
+    assert run_program(["export", "-", "--db", database, "--run", "9"]) == 2
+    shown = capfd.readouterr()
+    assert "no run matches" in shown.err and shown.out == ""
 
 
 def test_the_umask_decides_on_the_mode_and_links_stay_links(store: Store, tmp_path: Path) -> None:
