@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -564,3 +565,58 @@ def test_numbers_as_large_as_a_perplexity_that_ran_away_have_short_labels(
         save(figure, tmp_path / "figure.png")
         assert max(len(label.get_text()) for label in figure.axes[0].get_yticklabels()) < 12
     assert [str(warning.message) for warning in recwarn] == []
+
+
+LONG = [f"text:/data/a/folder/with/a/long/name/that/goes/on/and/on/file-{number}.txt" for number in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("arms", "draw"),
+    [
+        (
+            [{"depth": d, "num_heads": h, "warmup_steps": w} for d in (2, 4, 8) for h in (1, 2) for w in range(1, 17)],
+            curves,
+        )
+        for curves in (
+            plot_curves,
+            lambda store: plot_curves(store, Drawing(facet="num_heads")),
+            plot_schedules,
+        )
+    ]
+    + [
+        ([{"dataset": name} for name in LONG], long)
+        for long in (
+            lambda store: plot_curves(store, allow_mixed_data=True),
+            lambda store: plot_final(store, FinalDrawing(against="dataset"), allow_mixed_data=True),
+            lambda store: plot_curves(store, Drawing(facet="dataset"), allow_mixed_data=True),
+        )
+    ],
+)
+def test_many_and_long_names_leave_the_figure_its_room(
+    tmp_path: Path, arms: list[dict[str, Any]], draw: Any, recwarn: pytest.WarningsRecorder
+) -> None:
+    with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.CREATE) as store:
+        submit_sweep(store, arms, seeds=[1])
+        worker = register(store)
+        for _ in arms:
+            work(store, worker, sample_points(4))
+        figure = draw(store).figure
+    save(figure, tmp_path / "figure.png")
+    assert [str(warning.message) for warning in recwarn] == []
+    renderer = figure.canvas.get_renderer()
+    boxes = [axes.get_window_extent(renderer) for axes in figure.axes if axes.get_visible()]
+    assert all(box.width > 200 and box.height > 150 for box in boxes)
+    for legend in figure.legends:
+        around = legend.get_window_extent(renderer)
+        assert not any(around.overlaps(box) for box in boxes)
+        assert around.y0 >= 0 and around.x1 <= figure.bbox.x1 + 1
+    for axes in figure.axes:
+        labels = [label.get_window_extent(renderer) for label in axes.get_xticklabels() if label.get_text()]
+        # Slanted labels may come near each other, upright ones must not.
+        slanted = any(label.get_rotation() for label in axes.get_xticklabels())
+        assert slanted or not any(one.overlaps(other) for one, other in pairwise(labels))
+    titles = [axes.title.get_window_extent(renderer) for axes in figure.axes if axes.get_title()]
+    assert not any(one.overlaps(other) for one, other in combinations(titles, 2))
+    for axes in figure.axes:
+        inside = axes.get_legend()
+        assert inside is None or inside.get_window_extent(renderer).width < axes.bbox.width * 0.7
