@@ -39,6 +39,8 @@ def load(
     """
     import pandas
 
+    if layout not in list(Layout):
+        raise ExportError(f"there is no layout '{layout}'", "Use runs or points.")
     ending = Path(source).suffix.lower() if source is not None and "://" not in str(source) else ""
     if ending == ".csv":
         return pandas.DataFrame(list(read_csv_rows(Path(str(source)))))

@@ -92,6 +92,11 @@ def test_groups_of_the_settings_that_differ(store: Store) -> None:
     assert found.contrasts == () and found.extension is None and found.warnings == []
 
 
+def test_a_setting_that_is_named_twice_is_one_column(store: Store) -> None:
+    three_depths(store, seeds=2)
+    assert compare(store, EVERYTHING, Question(by=("depth", "depth"))).by == ("depth",)
+
+
 def test_a_better_arm_is_told_from_one_without_effect(store: Store) -> None:
     three_depths(store)
     found = compare(store, EVERYTHING, against("depth=2"))

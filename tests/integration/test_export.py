@@ -207,6 +207,8 @@ def test_a_file_of_json_that_is_no_table_is_named(tmp_path: Path) -> None:
         path.write_bytes(text.encode("latin-1"))
         with pytest.raises(ExportError, match=r"table\.jsonl' can't be read"):
             load(path)
+    with pytest.raises(ExportError, match="there is no layout 'rows'"):
+        load(path, layout="rows")
 
 
 def test_texts_that_look_like_formulas_are_disarmed_and_come_back(store: Store, tmp_path: Path) -> None:
@@ -313,6 +315,30 @@ def test_where_no_run_matches_nothing_is_written(
     assert run_program(["export", "-", "--db", database, "--run", "9"]) == 2
     shown = capfd.readouterr()
     assert "no run matches" in shown.err and shown.out == ""
+
+
+def test_what_killed_exports_left_is_removed_by_the_next(store: Store, tmp_path: Path) -> None:
+    submit_sweep(store)
+    work(store, register(store), sample_points(2))
+    path = tmp_path / "res[1].csv"
+    orphan, written, new, other = (
+        tmp_path / name
+        for name in (
+            ".res[1].csv.17-0123abcd.tmp",
+            ".res[1].csv.18-0123abcd.tmp",
+            ".res[1].csv.19-0123abcd.tmp",
+            ".res1.csv.17-0123abcd.tmp",
+        )
+    )
+    for file in (orphan, written, new, other):
+        file.write_text("half a table")
+        if file is not new:
+            os.utime(file, (1e9, 1e9))
+    with written.open("r+") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        export(store, path, everything())
+    assert not orphan.exists() and written.exists() and new.exists() and other.exists()
+    assert len(raw_rows(path)) == 1
 
 
 def test_the_umask_decides_on_the_mode_and_links_stay_links(store: Store, tmp_path: Path) -> None:
