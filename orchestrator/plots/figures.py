@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.arms import differing_settings
-from orchestrator.comparison.cautions import seconds_warnings
+from orchestrator.comparison.cautions import device_warnings, seconds_warnings
 from orchestrator.errors import ExportError
 from orchestrator.export.file_writing import check_not_a_folder, replaced_file
 from orchestrator.metrics import Axis
@@ -56,8 +56,8 @@ def plot_curves(
     warnings += _said_of_ends(found, drawing.metric)
     if drawing.log_y:
         warnings += _said_of_logarithms("--log_y", drawing.metric, [run.y.tolist() for run in found])
-    if isinstance(source, Store) and drawing.x is Axis.SECONDS:
-        warnings += seconds_warnings(source, list(source.runs(runs or _latest(source))))
+    if drawing.x is Axis.SECONDS or _counts_seconds(drawing.metric):
+        warnings += _said_of_seconds(source, runs, found)
     return Drawn(figure=draw_curves(found, drawing), arms=_arms(found), runs=len(found), warnings=warnings)
 
 
@@ -98,6 +98,8 @@ def plot_final(
         )
     check_comparable(found, drawing.metric, allow_mixed_data=allow_mixed_data)
     check_varies(found, names, left_out)
+    if _counts_seconds(drawing.metric):
+        warnings += _said_of_seconds(source, runs, found)
     if isinstance(drawing, HeatMap):
         figure = draw_heat_map(found, drawing, left_out)
     else:
@@ -189,6 +191,17 @@ def _said_of_ends(runs: Sequence[RunCurve], metric: str) -> list[str]:
             "(--past_shortest goes on)"
         )
     return found
+
+
+def _counts_seconds(metric: str) -> bool:
+    return metric.replace("-", "_").endswith("cumulative_time")
+
+
+def _said_of_seconds(source: Store | str | Path, runs: RunFilter | None, found: Sequence[RunCurve]) -> list[str]:
+    """Where seconds do not mean the same; a table knows nothing of slots."""
+    if isinstance(source, Store):
+        return seconds_warnings(source, list(source.runs(runs or _latest(source))))
+    return device_warnings(run.device_name for run in found)
 
 
 def _said_of_logarithms(option: str, metric: str, values: Sequence[Sequence[float]]) -> list[str]:

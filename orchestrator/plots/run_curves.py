@@ -36,6 +36,7 @@ class RunCurve:
     x: "NDArray[Any]"
     y: "NDArray[Any]"
     num_non_embedding_params: int = 0
+    device_name: str = ""
     state: str = ""
     diverged: bool = False
     recorded: bool = True
@@ -67,6 +68,7 @@ def curves_from_store(store: Store, wanted: RunFilter, metric: str, axis: Axis, 
             "num_non_embedding_params": run.num_non_embedding_params,
             "seed": run.seed,
             "data_fingerprint": str(run.facts.get("data_fingerprint", "")),
+            "device_name": str(run.facts.get("device_name") or ""),
             "state": run.state.value,
         }
         xs, ys = (curve[axis.column], curve[parsed.column]) if curve is not None and is_there else ((), ())
@@ -106,6 +108,7 @@ def curves_from_csv(path: Path, metric: str, axis: Axis, *, smooth: float) -> li
             "num_non_embedding_params": row.get("num_non_embedding_params") or 0,
             "seed": row.get("seed") or 0,
             "data_fingerprint": str(row.get("data_fingerprint") or ""),
+            "device_name": str(row.get("device_name") or ""),
             "state": str(row.get("state") or ""),
         }
         xs, ys = (x, y) if x and y else ((), ())

@@ -353,7 +353,7 @@ def test_two_data_sets_are_drawn_only_when_that_is_wanted(store: Store) -> None:
     assert plot_curves(store, allow_mixed_data=True).runs == 2
 
 
-def test_seconds_of_different_devices_are_warned_of(store: Store) -> None:
+def test_seconds_of_different_devices_are_warned_of(store: Store, tmp_path: Path) -> None:
     submit_sweep(store, seeds=[1, 2])
     worker = register(store)
     for name in ("a fast one", "a slow one"):
@@ -363,8 +363,12 @@ def test_seconds_of_different_devices_are_warned_of(store: Store) -> None:
         store.flush(claim.lease, points=sample_points(4), live=Live(phase=Phase.TRAIN, step=30), facts=facts)
         store.finish(claim.lease, Ending(reason=Reason.FINISHED))
     said = ["seconds of different devices are compared: a fast one, a slow one"]
-    assert list(plot_curves(store, Drawing(x=Axis.SECONDS)).warnings) == said
-    assert list(plot_curves(store).warnings) == []
+    path = tmp_path / "results.csv"
+    export(store, path, Selection(runs=RunFilter()))
+    for source in (store, path):
+        assert list(plot_curves(source, Drawing(x=Axis.SECONDS)).warnings) == said
+        assert list(plot_curves(source, Drawing(metric="val-cumulative-time")).warnings) == said
+        assert list(plot_curves(source).warnings) == []
 
 
 def test_a_table_whose_lists_do_not_fit_together_is_refused(swept: Store, tmp_path: Path) -> None:
@@ -501,7 +505,7 @@ def test_ticks_are_plain_numbers(number: float, text: str) -> None:
 
 
 def test_units_of_y() -> None:
-    assert metric_label("val_acc", []) == "validation accuracy"
+    assert metric_label("val_acc", []) == metric_label("val-acc", []) == "validation accuracy"
     assert metric_label("train_my_metric", []) == "training my_metric"
 
 
