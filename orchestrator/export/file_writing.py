@@ -1,6 +1,7 @@
 """Writing a file so that nobody ever reads half of it."""
 
 import contextlib
+import errno
 import fcntl
 import glob
 import os
@@ -37,6 +38,8 @@ def replaced_file(path: Path) -> Iterator[IO[bytes]]:
         # Judged by the mode bits, so that root is told too.
         if target.exists() and not target.stat().st_mode & 0o222:
             raise ExportError(f"'{path}' is read-only", f"chmod u+w {path}, or name another file.")
+        if not target.parent.stat().st_mode & 0o222:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         with _written_beside(target) as stream:
             yield stream
 

@@ -278,6 +278,11 @@ def test_a_file_that_can_not_be_written_is_named(store: Store, tmp_path: Path) -
     with pytest.raises(ExportError, match="read-only"):
         export(store, read_only, everything())
     assert read_only.read_text() == "old"
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o555)
+    with pytest.raises(ExportError, match="can't be written: permission denied"):  # root is told too
+        export(store, locked / "results.csv", everything())
+    assert not list(locked.iterdir())
 
 
 def test_a_failed_export_leaves_the_old_file_whole(store: Store, tmp_path: Path) -> None:

@@ -105,6 +105,11 @@ def test_many_arms_are_counted_first_and_no_picture_is_needed(store: Store) -> N
     found = Page(text := page(read_report(store, 1, baseline={"lr_mult": 1.0})))
     assert "19 arms against lr_mult 1: 19 undecided." in found.text
     assert sum(tag == "li" for tag, _ in found.tags) == 19
+    arms = [{"depth": depth, "num_heads": heads} for depth in (2, 4, 8, 16) for heads in (1, 2, 4, 8)]
+    submit_sweep(store, arms, seeds=[1, 2])
+    for _ in range(32):
+        work(store, worker, sample_points(4))
+    assert "12 arms against 4 baselines: 12 undecided." in Page(page(read_report(store, 2, baseline={"depth": 2}))).text
     # The policy of the page forbids images, data: ones too, and browsers complain of each.
     assert "<image" not in text and "data:" not in text
     assert any(attributes.get("class") == "wide" for tag, attributes in found.tags if tag == "figure")
