@@ -2,13 +2,18 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any
 
 import torch
 
+from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.metrics import Moment
 from hlbgpt_core.points import Point, Split
 from hlbgpt_core.training_step import Evaluation, StepRecord, Trainer
+
+# Metrics of one's own would stand under the same names in tables: with the split before them, or without it.
+_TAKEN = frozenset(field.name for field in fields(Point)) | {"run_id", "tokens", "bytes"}
 
 
 class PointMaker:
@@ -75,6 +80,12 @@ class PointMaker:
             users = {name: float(value) for name, value in self._metrics(moment).items()}
         rates = {f"lr_{group}": rate for group, rate in learning_rates.items()}
         compiling = {} if self._compile_seconds is None else {"compile_seconds": self._compile_seconds()}
+        for name in users:
+            if name in _TAKEN or name in rates or name in compiling:
+                raise HlbqError(
+                    f"extra_metrics returns '{name}', and tables have a column of that name already",
+                    "Call it something else, in hlbgpt_core/metrics.py.",
+                )
         return Point(
             split=split,
             step=counters.step,

@@ -37,13 +37,15 @@ def parse_metric(name: str, extra: Sequence[str] = ()) -> Metric:
     """The metric of that name; `extra` are users' own. Raises ExportError with the nearest for an unknown one."""
     columns = [column for column in CURVE_COLUMNS if column != "step"]
     wanted = name.replace("-", "_")
-    for split in Split:
-        bare = wanted.removeprefix(f"{split.value}_")
-        if bare != wanted and bare in (*columns, *extra):
-            return Metric(name=wanted, split=split, column=bare)
-    if wanted in (*columns, *extra):
-        split = Split.VAL if wanted == "bits_per_byte" else Split.TRAIN
-        return Metric(name=f"{split.value}_{wanted}", split=split, column=wanted)
+    # As it is typed first: a metric of one's own may have a dash in its name.
+    for typed in (name, wanted):
+        for split in Split:
+            bare = typed.removeprefix(f"{split.value}_")
+            if bare != typed and bare in (*columns, *extra):
+                return Metric(name=typed, split=split, column=bare)
+        if typed in (*columns, *extra):
+            split = Split.VAL if typed == "bits_per_byte" else Split.TRAIN
+            return Metric(name=f"{split.value}_{typed}", split=split, column=typed)
     known = [f"{split.value}_{column}" for column in (*columns, *extra) for split in Split] + [*columns, *extra]
     nearest = difflib.get_close_matches(wanted, known, n=1)
     hint = f"Did you mean '{nearest[0]}'?" if nearest else f"For instance: {', '.join(known[:6])}."

@@ -1,5 +1,7 @@
 """Numbers as people read them."""
 
+_LARGEST_IN_FULL = 1e15
+
 
 def short_count(number: float) -> str:
     """A count: `812`, `30.8K`, `46.0M`, `1.2B`."""
@@ -38,6 +40,8 @@ def loss_text(loss: float | None) -> str:
 def measured_text(value: float, *, digits: int = 5, signed: bool = False) -> str:
     """A measured number to so many digits: `2.6800`, `0.037180`, `226,312`, and `3` where it is a whole number."""
     sign = "+" if signed else ""
+    if not abs(value) < _LARGEST_IN_FULL:
+        return f"{value:{sign}.{digits}g}"
     if abs(value) >= 10 ** (digits - 1) or (value == int(value) and abs(value) < 10**digits):
         return f"{value:{sign},.0f}"
     return f"{value:{sign}#,.{digits}g}"

@@ -55,6 +55,7 @@ def export(
         selection = exports.Selection(
             runs=chosen_or_latest(runs, store), layout=exports.Layout(how.layout), with_pointless=runs.all
         )
+        check_any(store, selection.runs)
         if to_stdout:
             count = exports.export_to_stdout(store, selection)
         else:
@@ -80,3 +81,9 @@ def chosen_or_latest(runs: RunFilterOptions, store: "Store") -> RunFilter:
     if latest is None:
         raise UsageError(f"'{store.location.display}' holds no sweep yet", "Make one: hlbq submit --help")
     return RunFilter(sweep_ids=(latest.id,))
+
+
+def check_any(store: "Store", wanted: RunFilter) -> None:
+    """Raise UsageError where no run is chosen: a table, or a sync, of nothing is a mistake in a filter."""
+    if next(store.runs(wanted, limit=1), None) is None:
+        raise UsageError("no run matches", "hlbq status shows what there is.")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from orchestrator.store import Store
 
 KINDS = "Other figures"
+# By the kind of figure, the options that only others look at.
+_WITHOUT_EFFECT = MappingProxyType(
+    {
+        "final": ("x", "band", "smooth", "past_shortest", "facet"),
+        "heatmap": ("x", "band", "smooth", "past_shortest", "facet", "log_x", "log_y", "colour", "style"),
+        "schedules": ("metric", "band", "smooth", "facet", "log_x", "log_y", "allow_mixed_data"),
+    }
+)
 Choice = TypeVar("Choice")
 
 
@@ -132,9 +141,18 @@ def plot(
         with database.read() as store:
             drawn = _drawn(how, kind, store, chosen_or_latest(runs, store))
     save(drawn.figure, path)
-    for warning in drawn.warnings:
+    for warning in (*_without_effect(how, kind.name()), *drawn.warnings):
         warn(warning)
     note(f"wrote {path} ({counted(drawn.arms, 'arm')}, {counted(drawn.runs, 'run')})")
+
+
+def _without_effect(how: PlotOptions, kind: str) -> list[str]:
+    plain = PlotOptions()
+    idle = [f"--{name}" for name in _WITHOUT_EFFECT.get(kind, ()) if getattr(how, name) != getattr(plain, name)]
+    if not idle:
+        return []
+    named = " and ".join(part for part in (", ".join(idle[:-1]), idle[-1]) if part)
+    return [f"{named} {'has' if len(idle) == 1 else 'have'} no effect with --{kind}"]
 
 
 def _drawn(how: PlotOptions, kind: KindOptions, source: "Store | Path", runs: RunFilter | None) -> "Drawn":

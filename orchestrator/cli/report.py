@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, note
+from orchestrator.cli.common import DatabaseOption, note, warn
 from orchestrator.cli.compare import recorded
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
@@ -25,6 +25,9 @@ class ReportOptions(OptionGroup):
         list[str],
         typer.Option("--baseline", help="The group that others are held against.", metavar="NAME=VALUE..."),
     ] = field(default_factory=list)
+    allow_mixed_data: Annotated[
+        bool, typer.Option("--allow_mixed_data", help="Compare and draw runs of different data all the same.")
+    ] = False
 
 
 def register(app: typer.Typer) -> None:
@@ -56,8 +59,11 @@ def report(
             sweep,
             metric=how.metric,
             baseline=parse_baseline(how.baseline),
+            allow_mixed_data=how.allow_mixed_data,
             recorded=partial(recorded, database),
         )
     with replaced_file(file) as stream:
         stream.write(page(found).encode("utf-8", errors="backslashreplace"))
+    if how.baseline and found.not_compared:
+        warn(f"not compared: {found.not_compared}")
     note(f"wrote {file}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.common import DatabaseOption, RunFilterOptions, counted, note
+from orchestrator.cli.export import check_any, chosen_or_latest
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import DatabaseBusyError, UsageError
@@ -131,18 +132,16 @@ def _watch(task: _Task, syncer: "Syncer") -> None:
 
 
 def _wanted(store: "Store", runs: RunFilterOptions, how: SyncOptions) -> RunFilter | None:
-    """The runs to send; None where there are none to speak of. Raises UsageError for runs without a project."""
-    chosen = runs.to_filter()
+    """The runs to send; None where there are none to speak of. Raises UsageError for runs that do not exist, or have
+    no project."""
     marked = store.wandb_sweeps()
     if not runs.given():
         return RunFilter(sweep_ids=tuple(marked)) if marked else None
-    if how.wandb_project:
-        return chosen
+    chosen = chosen_or_latest(runs, store)
+    check_any(store, chosen)
     named = chosen.sweep_ids or tuple({run.sweep_id for run in store.runs(chosen)})
     for sweep_id in named:
-        if store.sweep(sweep_id) is None:
-            raise UsageError(f"there is no sweep {sweep_id}", "hlbq status lists the sweeps.")
-        if sweep_id not in marked:
+        if sweep_id not in marked and not how.wandb_project:
             raise UsageError(
                 f"sweep {sweep_id} was submitted without --log_wandb, so it has no project",
                 "Name one: --wandb_project NAME",

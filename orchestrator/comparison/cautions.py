@@ -1,6 +1,6 @@
 """What a reader of a comparison must know before believing it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.comparison.contrasts import Contrast
@@ -48,11 +48,8 @@ def unit_warnings(store: Store, results: Sequence[RunResult], measure: Measure, 
 
 def seconds_warnings(store: Store, runs: Sequence[RunRecord]) -> list[str]:
     """Where the runs' seconds do not mean the same: other devices, or more neighbours on them."""
-    found = []
     ran = [run for run in runs if run.fence]
-    devices = sorted({str(run.facts.get("device_name")) for run in ran if run.facts.get("device_name")})
-    if len(devices) > 1:
-        found.append(f"seconds of different devices are compared: {', '.join(devices)}")
+    found = device_warnings(str(run.facts.get("device_name") or "") for run in ran)
     slots = sorted({attempt.shared_slots for run in ran for attempt in store.attempts(run.id)})
     if len(slots) > 1:
         shared = ", ".join(str(number) for number in slots)
@@ -60,3 +57,9 @@ def seconds_warnings(store: Store, runs: Sequence[RunRecord]) -> list[str]:
             f"seconds are compared of runs that shared their device with different numbers of others: {shared} slots"
         )
     return found
+
+
+def device_warnings(names: Iterable[str]) -> list[str]:
+    """Where seconds are of devices with several names; an empty name is not known."""
+    devices = sorted(set(names) - {""})
+    return [f"seconds of different devices are compared: {', '.join(devices)}"] if len(devices) > 1 else []

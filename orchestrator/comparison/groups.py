@@ -9,6 +9,7 @@ from hlbgpt_core.settings import DEFAULT_RECIPE, parse_value, specs, unknown_set
 from orchestrator.arms import arm_label, differing_settings
 from orchestrator.comparison.measures import Measured, Reached, Standing
 from orchestrator.errors import UsageError
+from orchestrator.options import value_text
 from orchestrator.records import RunRecord
 
 # What runs can be grouped by besides settings: facts, by the name that they have in exports.
@@ -104,12 +105,16 @@ def parse_baseline(texts: Sequence[str]) -> Mapping[str, Any]:
         if not equals:
             raise UsageError(f"--baseline {text}: no value", f"Write --baseline {name or 'depth'}=VALUE.")
         name = check_name(name)
+        wanted: Any = value.strip()
         if name in specs():
-            found[name] = parse_value(specs()[name], value.strip())
-        elif name == SWEEP and value.strip().isdecimal():
-            found[name] = int(value)
-        else:
-            found[name] = value.strip()
+            wanted = parse_value(specs()[name], wanted)
+        elif name == SWEEP and wanted.isdecimal():
+            wanted = int(wanted)
+        if found.setdefault(name, wanted) != wanted:
+            raise UsageError(
+                f"--baseline names {name} twice: {value_text(found[name])} and {value_text(wanted)}",
+                "There is one baseline: keep one of them.",
+            )
     return found
 
 

@@ -111,7 +111,7 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
 
     Raises UsageError or ExportError where no run matches, no run has the metric, or the runs can't be compared.
     """
-    by = [check_name(name) for name in question.by]
+    by = list(dict.fromkeys(check_name(name) for name in question.by))
     measure = _measure(store, wanted, question)
     results = _read(store, wanted, measure, question.target)
     if not results:

@@ -61,10 +61,16 @@ class PairedDifference:
 def summarise(values: Sequence[float]) -> Summary:
     """Count, mean, standard deviation and the 95 % t-interval of the mean (Student, 1908)."""
     count = len(values)
-    mean = math.fsum(values) / count if count else None
-    if mean is None or count < 2:
+    if not count:
+        return Summary(count=0, mean=None, deviation=None, interval=None)
+    # Squares of very large and very small numbers are none that a float holds; a power of two changes no digit.
+    unit = 2.0 ** (math.frexp(max(map(abs, values)))[1] - 1)
+    scaled = [value / unit for value in values]
+    middle = math.fsum(scaled) / count
+    mean = middle * unit
+    if count < 2:
         return Summary(count=count, mean=mean, deviation=None, interval=None)
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
+    deviation = unit * math.sqrt(math.fsum((value - middle) ** 2 for value in scaled) / (count - 1))
     return Summary(
         count=count, mean=mean, deviation=deviation, interval=_around(mean, deviation, count, critical_t(count))
     )

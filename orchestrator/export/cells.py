@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 from orchestrator.store.curves import NumberTexts
@@ -24,6 +25,9 @@ _LOOKS_LIKE_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _ESCAPED = re.compile(r"'+[=+\-@\t\r]")
 _NEEDS_QUOTES = re.compile(r'[",\r\n]')
 _INFINITE = "1e999"
+# Lists as Python prints them, which the original tool wrote: with words that JSON does not have, or has otherwise.
+_PYTHON_LIST = re.compile(r"\[(?:[-+\d.e, ]|nan|inf|None)*\]")
+_JSON_WORDS = MappingProxyType({"nan": "NaN", "inf": "Infinity", "None": "null"})
 _PLAIN_TYPES = frozenset({int, float, type(None)})
 
 
@@ -119,16 +123,23 @@ def read_cell(text: str) -> Any:
     """The value of one cell that is not known to be text, told by how it is written."""
     if not text:
         return None
-    if text in ("true", "false"):
-        return text == "true"
+    if text in ("true", "false", "True", "False"):
+        return text in ("true", "True")
     if text.startswith("[") and text.endswith("]"):
-        try:
-            return json.loads(text)
-        except json.JSONDecodeError:
-            return text
+        return _read_list(text)
     for kind in (int, float):
         try:
             return kind(text)
         except ValueError:
             continue
     return read_text_cell(text)
+
+
+def _read_list(text: str) -> Any:
+    if _PYTHON_LIST.fullmatch(text):
+        for word, of_json in _JSON_WORDS.items():
+            text = text.replace(word, of_json)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -170,7 +170,7 @@ def _scalars(run: RunRecord, curves: Mapping[Split, Curve]) -> dict[str, Any]:
     recipe = run.settings.get("recipe", settings.DEFAULT_RECIPE)
     values = {name: run.settings.get(name, spec.default_for(recipe)) for name, spec in settings.specs().items()}
     plain = "num_params num_non_embedding_params seed run_num uid arm_key priority paused fence"
-    plain += " created_at started_at ended_at error_type error_message"
+    plain += " created_at started_at ended_at"
     return {
         **values,
         **{name: getattr(run, name) for name in plain.split()},
@@ -183,4 +183,6 @@ def _scalars(run: RunRecord, curves: Mapping[Split, Curve]) -> dict[str, Any]:
         "arm": run.arm_number,
         "attempts": run.fence,
         "last_step": run.step,
+        "error_type": run.error_type or None,
+        "error_message": run.error_message or None,
     }

@@ -1,7 +1,9 @@
 """Writing a file so that nobody ever reads half of it."""
 
 import contextlib
+import errno
 import fcntl
+import glob
 import os
 import secrets
 import time
@@ -13,6 +15,7 @@ from orchestrator.errors import ExportError
 
 LOCK_TIMEOUT_SECONDS = 60.0
 _LOCK_POLL_SECONDS = 0.05
+_ORPHANED_AFTER_SECONDS = 60.0
 _BUFFER_BYTES = 1 << 20
 
 
@@ -35,6 +38,8 @@ def replaced_file(path: Path) -> Iterator[IO[bytes]]:
         # Judged by the mode bits, so that root is told too.
         if target.exists() and not target.stat().st_mode & 0o222:
             raise ExportError(f"'{path}' is read-only", f"chmod u+w {path}, or name another file.")
+        if not target.parent.stat().st_mode & 0o222:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         with _written_beside(target) as stream:
             yield stream
 
@@ -47,10 +52,13 @@ def check_not_a_folder(path: Path, example: str = "results.csv") -> None:
 
 @contextlib.contextmanager
 def _written_beside(target: Path) -> Iterator[IO[bytes]]:
+    _remove_orphans(target)
     beside = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     # os.open and not a temporary file of tempfile's: the umask shall decide on the mode.
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
+        with contextlib.suppress(OSError):  # where there are no locks, files of the killed stay
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with os.fdopen(descriptor, "wb", buffering=_BUFFER_BYTES) as stream:
             yield stream
             stream.flush()
@@ -59,6 +67,20 @@ def _written_beside(target: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def _remove_orphans(target: Path) -> None:
+    """Remove what writers of this file left that were killed: their lock on it is gone with them."""
+    for beside in target.parent.glob(f".{glob.escape(target.name)}.*-????????.tmp"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(beside, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                # A new one may not be locked yet.
+                if time.time() - os.fstat(descriptor).st_mtime > _ORPHANED_AFTER_SECONDS:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    beside.unlink()
+            finally:
+                os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -1,16 +1,22 @@
 """Tables of runs and points as pandas data frames."""
 
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ExportError
 from orchestrator.export.blocks import Layout, Selection, blocks, columns_of
+from orchestrator.export.columns import Kind, point_columns, run_columns
 from orchestrator.export.csv_table import read_csv_rows
 from orchestrator.records import RunFilter
 from orchestrator.store import OpenMode, Store, open_store
 
 if TYPE_CHECKING:
     import pandas
+
+# Single numbers that JSON has no word for.
+_NOT_FINITE = ("nan", "inf", "-inf")
 
 
 def load(
@@ -33,6 +39,8 @@ def load(
     """
     import pandas
 
+    if layout not in list(Layout):
+        raise ExportError(f"there is no layout '{layout}'", "Use runs or points.")
     ending = Path(source).suffix.lower() if source is not None and "://" not in str(source) else ""
     if ending == ".csv":
         return pandas.DataFrame(list(read_csv_rows(Path(str(source)))))
@@ -64,8 +72,26 @@ def _from_file(path: Path, ending: str) -> "pandas.DataFrame":
     import pandas
 
     try:
-        if ending == ".parquet":
-            return pandas.read_parquet(path)
-        return pandas.read_json(path, lines=True, orient="records")
-    except (OSError, ValueError) as error:
+        if ending == ".jsonl":
+            return pandas.DataFrame(list(_json_rows(path)))
+        frame = pandas.read_parquet(path)
+    except (OSError, ValueError, ImportError) as error:
         raise ExportError(f"'{path}' can't be read: {error}", "Name a table that hlbq export wrote.") from None
+    for name, values in frame.items():
+        if values.map(lambda value: hasattr(value, "tolist")).any():
+            frame[name] = [value.tolist() if hasattr(value, "tolist") else value for value in values]
+    return frame
+
+
+def _json_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Raises ValueError for what is no table. Not by pandas, which rounds numbers and takes some of them for dates."""
+    texts = {column.name for column in (*run_columns(), *point_columns()) if column.kind is Kind.TEXT}
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"line {number} is no row of a table")
+            yield {
+                name: float(value) if value in _NOT_FINITE and name not in texts else value
+                for name, value in row.items()
+            }

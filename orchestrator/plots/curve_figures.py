@@ -1,5 +1,6 @@
 """Figures of curves: a line an arm, a band over its seeds; small multiples by a setting; schedules."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from orchestrator.plots.looks import (
     axis_label,
     count_ticks,
     dress,
+    legend_beside,
     line_looks,
     metric_label,
     new_figure,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 SCHEDULES = ("train_lr", "train_weight_decay", "train_batch_size", "train_seq_length")
 _MOST_PANELS = 24
+_LONGEST_PANEL_TITLE = 36
 _LOGARITHMIC_SCHEDULE_FROM = 1_000
 
 
@@ -63,7 +66,7 @@ def draw_curves(runs: Sequence[RunCurve], drawing: Drawing) -> "Figure":
     names = differing_settings(arm.settings for arm in arms)
     if drawing.facet:
         return _draw_panels(arms, [name for name in names if name != drawing.facet], drawing)
-    figure = new_figure(len(arms))
+    figure = new_figure()
     axes = figure.add_subplot()
     looks = line_looks([arm.settings for arm in arms], names, colour=drawing.colour, style=drawing.style)
     _draw_arms(axes, arms, looks, _labels(arms, names), drawing)
@@ -95,7 +98,7 @@ def _draw_panels(arms: Sequence[ArmCurve], names: Sequence[str], drawing: Drawin
         )
     columns = min(len(values), 3)
     rows = -(-len(values) // columns)
-    figure = new_figure(0, size=(3.1 * columns + 2.2, 2.6 * rows + 0.6))
+    figure = new_figure(size=(3.1 * columns + 0.3, 2.6 * rows + 0.6))
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     panels = list(grid.flat)
     looks = line_looks([arm.settings for arm in arms], names, colour=drawing.colour, style=drawing.style)
@@ -107,7 +110,8 @@ def _draw_panels(arms: Sequence[ArmCurve], names: Sequence[str], drawing: Drawin
         inside = [arms[place] for place in own]
         _draw_arms(axes, inside, [looks[place] for place in own], [labels[place] for place in own], drawing)
         _dress(axes, inside, drawing)
-        axes.set_title(arm_label({drawing.facet: value}, [drawing.facet]) or f"{drawing.facet} -", fontsize=9.5)
+        title = arm_label({drawing.facet: value}, [drawing.facet]) or f"{drawing.facet} -"
+        axes.set_title(textwrap.fill(title, _LONGEST_PANEL_TITLE), fontsize=9.5)
         axes.label_outer()
         labelled |= {str(line.get_label()): line for line in axes.get_lines() if line.get_label() in labels}
     for place in range(len(values), len(panels)):
@@ -117,7 +121,7 @@ def _draw_panels(arms: Sequence[ArmCurve], names: Sequence[str], drawing: Drawin
         panels[place - columns].set_xlabel(axis_label(drawing.x))
     add_titles(figure, drawing.title, band_note(arms, drawing))
     if names:
-        figure.legend(labelled.values(), labelled, loc="outside right upper", frameon=False, fontsize=8)
+        legend_beside(figure, list(labelled.values()), list(labelled))
     return figure
 
 
@@ -179,9 +183,8 @@ def draw_schedules(schedules: Mapping[str, Sequence[RunCurve]], drawing: Drawing
     }
     every = [arm for own in arms.values() for arm in own]
     names = differing_settings(arm.settings for arm in every)
-    lines = len(next(iter(arms.values())))
     rows = -(-len(arms) // 2)
-    figure = new_figure(lines, size=(SIZE_INCHES[0] + 1.6 + (2.0 if lines <= MOST_IN_LEGEND else 0), 2.4 * rows + 0.5))
+    figure = new_figure(size=(SIZE_INCHES[0] + 1.6, 2.4 * rows + 0.5))
     panels = list(figure.subplots(rows, min(len(arms), 2), sharex=True, squeeze=False).flat)
     for axes, (metric, own) in zip(panels, arms.items(), strict=False):
         looks = line_looks([arm.settings for arm in own], names, colour=drawing.colour, style=drawing.style)

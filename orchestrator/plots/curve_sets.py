@@ -109,7 +109,8 @@ def _edges(
 
     count = numpy.sum(~numpy.isnan(values), axis=0)
     degrees = numpy.maximum(count - 1, 1)
-    deviation = numpy.sqrt(numpy.nansum((values - mean) ** 2, axis=0) / degrees)
+    with numpy.errstate(over="ignore"):  # a perplexity that ran away
+        deviation = numpy.sqrt(numpy.nansum((values - mean) ** 2, axis=0) / degrees)
     half = stdtrit(degrees, (1 + CONFIDENCE) / 2) * deviation / numpy.sqrt(count)
-    half[count < 2] = math.nan
+    half[(count < 2) | ~numpy.isfinite(half)] = math.nan
     return mean - half, mean + half

@@ -4,17 +4,17 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.arms import differing_settings
-from orchestrator.comparison.cautions import seconds_warnings
+from orchestrator.comparison.cautions import device_warnings, seconds_warnings
 from orchestrator.errors import ExportError
 from orchestrator.export.file_writing import check_not_a_folder, replaced_file
 from orchestrator.metrics import Axis
 from orchestrator.plots.curve_figures import SCHEDULES, Drawing, draw_curves, draw_schedules
 from orchestrator.plots.curve_sets import grouped
 from orchestrator.plots.final_values import FinalDrawing, HeatMap, check_varies, draw_final, draw_heat_map, place_name
-from orchestrator.plots.looks import setting_name
+from orchestrator.plots.looks import plain_texts, setting_name
 from orchestrator.plots.run_curves import RunCurve, check_comparable, ended_early, read_curves, unfinished
 from orchestrator.records import RunFilter
 from orchestrator.store import Store
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ENDINGS = (".png", ".svg", ".pdf")
+Choice = TypeVar("Choice", Drawing, FinalDrawing)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,17 +49,15 @@ def plot_curves(
     Raises ExportError for a metric that does not exist, and where there is nothing to draw or it can't be
     compared; SettingsError for an unknown setting.
     """
-    drawing = drawing or Drawing()
-    named: dict[str, Any] = {
-        name: setting_name(value) for name in ("facet", "colour", "style") if (value := getattr(drawing, name))
-    }
-    drawing = dataclasses.replace(drawing, **named)
+    drawing = _with_known_settings(drawing or Drawing())
     read = _read(source, runs, drawing.metric, drawing.x, smooth=drawing.smooth)
     found, warnings = _with_values(read, drawing.metric)
     check_comparable(found, drawing.metric, allow_mixed_data=allow_mixed_data)
     warnings += _said_of_ends(found, drawing.metric)
-    if isinstance(source, Store) and drawing.x is Axis.SECONDS:
-        warnings += seconds_warnings(source, list(source.runs(runs or _latest(source))))
+    if drawing.log_y:
+        warnings += _said_of_logarithms("--log_y", drawing.metric, [run.y.tolist() for run in found])
+    if drawing.x is Axis.SECONDS or _counts_seconds(drawing.metric):
+        warnings += _said_of_seconds(source, runs, found)
     return Drawn(figure=draw_curves(found, drawing), arms=_arms(found), runs=len(found), warnings=warnings)
 
 
@@ -73,10 +72,13 @@ def plot_final(
     if isinstance(drawing, HeatMap):
         drawing = dataclasses.replace(drawing, rows=place_name(drawing.rows), columns=place_name(drawing.columns))
         names = [drawing.rows, drawing.columns]
+        if drawing.rows == drawing.columns:
+            raise ExportError(f"a heat map is over two different settings, not {drawing.rows} twice", "Name another.")
     else:
-        drawing = dataclasses.replace(drawing, against=place_name(drawing.against))
+        drawing = _with_known_settings(dataclasses.replace(drawing, against=place_name(drawing.against)))
         names = [drawing.against]
-    read = _read(source, runs, drawing.metric, Axis.STEPS)
+    # Over tokens, because tables of the original tool have no steps.
+    read = _read(source, runs, drawing.metric, Axis.TOKENS)
     found, warnings = _with_values(read, drawing.metric)
     open_runs = [run for run in found if unfinished(run)]
     diverged = [run for run in found if run.diverged and not unfinished(run)]
@@ -96,16 +98,20 @@ def plot_final(
         )
     check_comparable(found, drawing.metric, allow_mixed_data=allow_mixed_data)
     check_varies(found, names, left_out)
+    if _counts_seconds(drawing.metric):
+        warnings += _said_of_seconds(source, runs, found)
     if isinstance(drawing, HeatMap):
         figure = draw_heat_map(found, drawing, left_out)
     else:
+        if drawing.log_y:
+            warnings += _said_of_logarithms("--log_y", drawing.metric, [[float(run.y[-1])] for run in found])
         figure = draw_final(found, drawing, left_out)
     return Drawn(figure=figure, arms=_arms(found), runs=len(found), warnings=warnings)
 
 
 def plot_schedules(source: Store | str | Path, drawing: Drawing | None = None, runs: RunFilter | None = None) -> Drawn:
     """Learning rate, weight decay, batch size and sequence length over the run. Raises as `plot_curves`."""
-    drawing = drawing or Drawing()
+    drawing = _with_known_settings(drawing or Drawing())
     found: dict[str, Sequence[RunCurve]] = {}
     for metric in SCHEDULES:
         read = [run for run in _read(source, runs, metric, drawing.x) if len(run.x)]
@@ -123,7 +129,8 @@ def save(figure: "Figure", path: str | Path) -> None:
     with replaced_file(path) as stream:
         # No date inside: the same runs give the same file.
         metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(ending)
-        figure.savefig(stream, format=ending[1:], dpi=160, metadata=metadata)
+        with plain_texts(figure):
+            figure.savefig(stream, format=ending[1:], dpi=160, metadata=metadata)
 
 
 def check_ending(path: Path) -> str:
@@ -133,6 +140,13 @@ def check_ending(path: Path) -> str:
     if ending not in ENDINGS:
         raise ExportError(f"'{path}': the ending '{path.suffix}' names no figure format", f"Use {', '.join(ENDINGS)}.")
     return ending
+
+
+def _with_known_settings(drawing: Choice) -> Choice:
+    """With the names of settings as they are stored. Raises SettingsError for an unknown one."""
+    given = {name: getattr(drawing, name, "") for name in ("facet", "colour", "style")}
+    named: dict[str, Any] = {name: setting_name(value) for name, value in given.items() if value}
+    return dataclasses.replace(drawing, **named)
 
 
 def _read(
@@ -177,6 +191,29 @@ def _said_of_ends(runs: Sequence[RunCurve], metric: str) -> list[str]:
             "(--past_shortest goes on)"
         )
     return found
+
+
+def _counts_seconds(metric: str) -> bool:
+    return metric.replace("-", "_").endswith("cumulative_time")
+
+
+def _said_of_seconds(source: Store | str | Path, runs: RunFilter | None, found: Sequence[RunCurve]) -> list[str]:
+    """Where seconds do not mean the same; a table knows nothing of slots."""
+    if isinstance(source, Store):
+        return seconds_warnings(source, list(source.runs(runs or _latest(source))))
+    return device_warnings(run.device_name for run in found)
+
+
+def _said_of_logarithms(option: str, metric: str, values: Sequence[Sequence[float]]) -> list[str]:
+    """Which runs a logarithmic axis shows in part only. Raises ExportError where it would show nothing."""
+    if not any(value > 0 for own in values for value in own):
+        raise ExportError(f"no value of '{metric}' is above 0, so a logarithmic axis is empty", f"Leave out {option}.")
+    cut = sum(any(value <= 0 for value in own) for own in values)
+    verb = "has" if cut == 1 else "have"
+    told = (
+        f"{counted(cut, 'run')} {verb} values of {metric} that are not above 0: a logarithmic axis does not show them"
+    )
+    return [told] if cut else []
 
 
 def _arms(runs: Sequence[RunCurve]) -> int:

@@ -14,8 +14,6 @@ from orchestrator.errors import ExportError
 from orchestrator.options import value_text
 from orchestrator.plots.curve_sets import CONFIDENCE, grouped, sortable
 from orchestrator.plots.looks import (
-    MOST_IN_LEGEND,
-    SIZE_INCHES,
     LineLook,
     add_legend,
     add_titles,
@@ -40,6 +38,9 @@ _SETTINGS_OF_SIZE = frozenset({"model_scale", "depth", "width"})
 # Values further apart than this are shown on a logarithmic axis.
 _LOGARITHMIC_FROM = 4.0
 _SHIFT_POINTS = 6.0
+_LONGEST_NAME = 28
+_MOST_LETTERS_ABREAST = 60
+_LONGEST_COLUMN_NAME = 9  # of a heat map, upright
 _MOST_NAMED_INSIDE = 3
 _LEAST_HEIGHT_INCHES = 3.2  # of a heat map: the words beside its bar of colours stand upright
 
@@ -89,8 +90,7 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequen
     lines = grouped(runs, names)
     # Error bars are everywhere: only few names find a free place among them.
     beside = len(lines) > _MOST_NAMED_INSIDE
-    wider = 2.6 if beside and len(lines) <= MOST_IN_LEGEND else 0.0
-    figure = new_figure(len(lines), size=(SIZE_INCHES[0] + wider, SIZE_INCHES[1]))
+    figure = new_figure()
     axes = figure.add_subplot()
     known = sorted({place(run) for run in runs}, key=sortable)
     are_numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known)
@@ -206,7 +206,7 @@ def _dress(
     if drawing.log_y:
         plain_logarithmic(axes, "y")
     if not are_numbers:
-        axes.set_xticks(range(len(known)), [value_text(value) for value in known])
+        _name_places(axes, [value_text(value) for value in known])
         axes.set_xlim(-0.5, len(known) - 0.5)
     elif len(known) <= 8 and not _crowded(known):
         from matplotlib.ticker import NullLocator
@@ -215,6 +215,21 @@ def _dress(
         axes.set_xticks(known, [short_count(value) if is_size else value_text(value) for value in known])
         axes.xaxis.set_minor_locator(NullLocator())
     dress(axes)
+
+
+def _name_places(axes: "Axes", texts: Sequence[str]) -> None:
+    """Ticks for words: long ones without their middle, and slanted where they would stand in each other's way."""
+    names = _without_middles(texts)
+    axes.set_xticks(range(len(names)), names)
+    if sum(map(len, names)) > _MOST_LETTERS_ABREAST:
+        for label in axes.get_xticklabels():
+            label.set(rotation=25, ha="right", rotation_mode="anchor")
+
+
+def _without_middles(texts: Sequence[str]) -> Sequence[str]:
+    """The texts, long ones cut in the middle, unless some of them would then be the same."""
+    cut = [text if len(text) <= _LONGEST_NAME else f"{text[:9]}…{text[10 - _LONGEST_NAME :]}" for text in texts]
+    return cut if len(set(cut)) == len(set(texts)) else texts
 
 
 def _crowded(values: Sequence[float]) -> bool:
@@ -246,13 +261,19 @@ def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap, left_out: Sequence
     for (row, column), own in cells.items():
         means[row_values.index(row), column_values.index(column)] = statistics.fmean(run.y[-1] for run in own)
     height = max(_LEAST_HEIGHT_INCHES, 1.5 + 0.55 * len(row_values))
-    figure = new_figure(0, size=(max(4.6, 2.6 + 0.85 * len(column_values)), height))
+    figure = new_figure(size=(max(4.6, 2.6 + 0.85 * len(column_values)), height))
     axes = figure.add_subplot()
     edges = [numpy.arange(count + 1) - 0.5 for count in (len(column_values), len(row_values))]
     mesh = axes.pcolormesh(*edges, means, cmap="viridis")
     axes.set_facecolor("#EEEEEE")
-    axes.set_xticks(range(len(column_values)), [_short(drawing.columns, value) for value in column_values])
-    axes.set_yticks(range(len(row_values)), [_short(drawing.rows, value) for value in row_values])
+    names = [
+        _without_middles([_short(name, value) for value in values])
+        for name, values in ((drawing.columns, column_values), (drawing.rows, row_values))
+    ]
+    axes.set_xticks(range(len(column_values)), names[0])
+    axes.set_yticks(range(len(row_values)), names[1])
+    if max(map(len, names[0])) > _LONGEST_COLUMN_NAME:
+        axes.tick_params(axis="x", rotation=25)
     axes.set_xlabel(SIZES.get(drawing.columns, drawing.columns))
     axes.set_ylabel(SIZES.get(drawing.rows, drawing.rows))
     axes.spines[:].set_visible(False)

@@ -1,6 +1,9 @@
 """How figures look: colours, line styles, labels with units, ticks and legends."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+import textwrap
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -21,11 +24,16 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 LINE_STYLES: Sequence[Any] = ("-", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)))
 LINE_WIDTHS = (1.7, 3.0, 0.9)
 SIZE_INCHES = (6.4, 4.0)
-_WIDER_BY_INCHES = 3.6
-# More lines than this are named beside the axes, where the legend covers none of them.
+# More lines than this, and longer names, are named beside the axes, where the legend covers none of them.
 MOST_IN_LEGEND = 8
-_MOST_IN_COLUMN = 22
+_LONGEST_INSIDE = 40
 _MOST_NAMED = 110
+_MOST_LARGE = 22  # more names are written smaller
+_LEGEND: Mapping[str, Any] = MappingProxyType({"frameon": False, "handlelength": 2.6, "alignment": "left"})
+# Of a legend, in units of its letters' size: a line, a letter on average, and what stands around a name.
+_LINE_HEIGHT, _LETTER_WIDTH, _HANDLE_WIDTH = 1.7, 0.62, 6.0
+_LETTER_INCHES = 0.095  # of a title, on average
+_LONGEST_PLAIN = 1e9  # larger numbers at an axis stand as powers of ten
 
 _METRIC_WORDS = MappingProxyType(
     {
@@ -118,6 +126,7 @@ def axis_label(axis: Axis) -> str:
 
 def metric_label(metric: str, runs: Iterable[RunCurve]) -> str:
     """The y axis in words, with units: `validation loss (nats per byte)`."""
+    metric = metric.replace("-", "_")
     split = {"val": "validation ", "train": "training "}.get(metric.partition("_")[0], "")
     column = metric.partition("_")[2] if split else metric
     words = split + _METRIC_WORDS.get(column, column)
@@ -127,15 +136,12 @@ def metric_label(metric: str, runs: Iterable[RunCurve]) -> str:
     return f"{words} (nats per {'byte' if in_bytes else 'token'})"
 
 
-def new_figure(lines: int, *, size: tuple[float, float] = SIZE_INCHES) -> "Figure":
-    """An empty figure that is drawn without a display, wider where its legend stands beside it."""
+def new_figure(*, size: tuple[float, float] = SIZE_INCHES) -> "Figure":
+    """An empty figure that is drawn without a display. A legend beside its axes makes it wider."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    width, height = size
-    if MOST_IN_LEGEND < lines <= _MOST_NAMED:
-        width += _WIDER_BY_INCHES * max(1.0, _columns(lines) / 2)
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
@@ -144,7 +150,7 @@ def dress(axes: "Axes") -> None:
     """A light grid behind the lines, and no frame above and on the right."""
     axes.grid(True, which="major", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
-    if axes.get_yscale() == "linear" and max(map(abs, axes.get_ylim())) >= 10_000:
+    if axes.get_yscale() == "linear" and 10_000 <= max(map(abs, axes.get_ylim())) < _LONGEST_PLAIN:
         axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -152,27 +158,52 @@ def dress(axes: "Axes") -> None:
 def add_titles(figure: "Figure", title: str, note: str) -> None:
     """The title, and in small letters under it what lines and bands are."""
     if title:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+        # Not by wrap=True, which reads a dollar as the beginning of a formula whatever it is told.
+        letters = int(figure.get_figwidth() / _LETTER_INCHES)
+        lines = [line for part in title.splitlines() for line in textwrap.wrap(part, letters) or [""]]
+        figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=11)
     if note:
-        figure.supxlabel(note, x=0.99, ha="right", fontsize=7.5, color="#555555")
+        figure.supxlabel(note, x=0.99, ha="right", fontsize=7.5, color="#555555", wrap=True)
+
+
+@contextlib.contextmanager
+def plain_texts(figure: "Figure") -> Iterator[None]:
+    """Within it a figure is to be saved. Its texts are shown as they are: a dollar in a title or in a path begins no
+    formula, and a letter that the font does not have is a box, without a warning for each."""
+    from matplotlib import rc_context
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    # Those at ticks are made when the figure is drawn.
+    with rc_context({"text.parse_math": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
 
 
 def add_legend(figure: "Figure", axes: "Axes", *, title: str = "", beside: bool = False) -> None:
-    """The legend of the labelled lines: in the axes, or beside them where it is long or `beside` is wanted."""
+    """The legend of the labelled lines: in the axes, or beside them where it is large or `beside` is wanted."""
     handles, labels = axes.get_legend_handles_labels()
-    look: dict[str, Any] = {"frameon": False, "handlelength": 2.6, "alignment": "left", "title": title or None}
-    if len(labels) <= MOST_IN_LEGEND and not beside:
-        axes.legend(handles, labels, fontsize=8.5, title_fontsize=8.5, loc="best", **look)
+    if beside or len(labels) > MOST_IN_LEGEND or max(map(len, labels), default=0) > _LONGEST_INSIDE:
+        legend_beside(figure, handles, labels, title=title)
     else:
-        if len(labels) > _MOST_NAMED:
-            look["title"] = f"{len(labels)} lines are too\nmany to name"
-            handles, labels = [], []
-        look |= {"fontsize": 8 if len(labels) <= _MOST_IN_COLUMN else 7, "title_fontsize": 8}
-        figure.legend(handles, labels, loc="outside right upper", ncols=_columns(len(labels)), **look)
+        axes.legend(handles, labels, fontsize=8.5, title_fontsize=8.5, loc="best", title=title or None, **_LEGEND)
 
 
-def _columns(labels: int) -> int:
-    return max(1, -(-labels // _MOST_IN_COLUMN))
+def legend_beside(figure: "Figure", handles: Sequence[Any], labels: Sequence[str], *, title: str = "") -> None:
+    """A legend on the right of the axes, in as many columns as it needs; the figure gets wider by them."""
+    if len(labels) > _MOST_NAMED:
+        title, handles, labels = f"{len(labels)} lines are too\nmany to name", [], []
+    points = 8 if len(labels) <= _MOST_LARGE else 7
+    in_column = max(1, int((figure.get_figheight() - 0.5) * 72 / (_LINE_HEIGHT * points)))
+    columns = max(1, -(-len(labels) // in_column))
+    letters = max(map(len, (*labels, *title.splitlines())), default=0)
+    column_inches = (_LETTER_WIDTH * letters + _HANDLE_WIDTH) * points / 72
+    figure.set_figwidth(figure.get_figwidth() + columns * column_inches)
+    figure.legend(
+        handles, labels, loc="outside right upper", ncols=columns, fontsize=points, title_fontsize=8,
+        title=title or None, **_LEGEND,
+    )  # fmt: skip
 
 
 def add_scale(figure: "Figure", axes: "Axes", name: str, values: Sequence[float], looks: Sequence[LineLook]) -> None:

@@ -36,6 +36,7 @@ class RunCurve:
     x: "NDArray[Any]"
     y: "NDArray[Any]"
     num_non_embedding_params: int = 0
+    device_name: str = ""
     state: str = ""
     diverged: bool = False
     recorded: bool = True
@@ -67,6 +68,7 @@ def curves_from_store(store: Store, wanted: RunFilter, metric: str, axis: Axis, 
             "num_non_embedding_params": run.num_non_embedding_params,
             "seed": run.seed,
             "data_fingerprint": str(run.facts.get("data_fingerprint", "")),
+            "device_name": str(run.facts.get("device_name") or ""),
             "state": run.state.value,
         }
         xs, ys = (curve[axis.column], curve[parsed.column]) if curve is not None and is_there else ((), ())
@@ -99,27 +101,39 @@ def curves_from_csv(path: Path, metric: str, axis: Axis, *, smooth: float) -> li
         parsed = parse_metric(metric, [name.partition("_")[2] for name in row if name.startswith(("train_", "val_"))])
         y_name = names.get((parsed.split, parsed.column), parsed.name)
         x_name = names[parsed.split, axis.column]
-        for name in (y_name, x_name):
-            if name not in row:
-                raise ExportError(f"'{path}' has no column '{name}'", "Write it anew with hlbq export.")
-        x, y = row[x_name], row[y_name]
-        if isinstance(x, list | None) and isinstance(y, list | None):
-            about = {
-                "settings": {name: row[name] for name in specs() if name in row},
-                "num_params": row.get("num_params") or 0,
-                "num_non_embedding_params": row.get("num_non_embedding_params") or 0,
-                "seed": row.get("seed") or 0,
-                "data_fingerprint": str(row.get("data_fingerprint") or ""),
-                "state": str(row.get("state") or ""),
-            }
-            xs, ys = (x, y) if x and y else ((), ())
-            if len(xs) != len(ys):
-                raise ExportError(
-                    f"'{path}' has {len(ys)} values of '{y_name}' and {len(xs)} of '{x_name}' in a row",
-                    "Write it anew with hlbq export.",
-                )
-            found += _run_curve(about, xs, ys, smooth)
+        x, y = (_list_of(path, row, name) for name in (x_name, y_name))
+        about = {
+            "settings": {name: row[name] for name in specs() if name in row},
+            "num_params": row.get("num_params") or 0,
+            "num_non_embedding_params": row.get("num_non_embedding_params") or 0,
+            "seed": row.get("seed") or 0,
+            "data_fingerprint": str(row.get("data_fingerprint") or ""),
+            "device_name": str(row.get("device_name") or ""),
+            "state": str(row.get("state") or ""),
+        }
+        xs, ys = (x, y) if x and y else ((), ())
+        if len(xs) != len(ys):
+            raise ExportError(
+                f"'{path}' has {len(ys)} values of '{y_name}' and {len(xs)} of '{x_name}' in a row",
+                "Write it anew with hlbq export.",
+            )
+        found += _run_curve(about, xs, ys, smooth)
     return found
+
+
+def _list_of(path: Path, row: Mapping[str, Any], name: str) -> Sequence[Any]:
+    """The list of a row's cell; none in an empty cell. Raises ExportError where there is no such column or no list."""
+    if name not in row:
+        hint = "Write it anew with hlbq export."
+        if name.startswith("steps_"):
+            hint += " A table of the original tool has no steps: --x tokens, epochs or seconds."
+        raise ExportError(f"'{path}' has no column '{name}'", hint)
+    values = row[name]
+    if not isinstance(values, list | None):
+        raise ExportError(
+            f"'{path}' has '{values!s:.40}' under '{name}', and no list", "Write it anew with hlbq export."
+        )
+    return values or ()
 
 
 def _run_curve(
@@ -177,15 +191,21 @@ def smoothed(values: "NDArray[Any]", weight: float) -> "NDArray[Any]":
 def check_comparable(runs: Sequence[RunCurve], metric: str, *, allow_mixed_data: bool) -> None:
     """Raise ExportError where the runs' numbers mean different things: other tokens, or other data."""
     tokenizers = sorted(set(_texts(runs, "tokenizer")))
-    if len(tokenizers) > 1 and metric.endswith(("loss", "pplx")):
+    if len(tokenizers) > 1 and metric.endswith(("loss", "pplx", "acc")):
         raise ExportError(
             f"'{metric}' of different tokenizers can't be compared: {', '.join(tokenizers)}",
             "Use --metric val_bits_per_byte, or choose one: --where tokenizer=" + tokenizers[0],
         )
-    fingerprints = {run.data_fingerprint for run in runs if run.data_fingerprint}
-    if len(fingerprints) > len(set(zip(_texts(runs, "dataset"), _texts(runs, "tokenizer"), strict=True))) and (
-        not allow_mixed_data
-    ):
+    if allow_mixed_data:
+        return
+    datasets = sorted(set(_texts(runs, "dataset")))
+    if len(datasets) > 1:
+        raise ExportError(
+            f"the runs were trained on different data: {', '.join(datasets)}",
+            f"Choose one: --where dataset={datasets[0]}   Or add --allow_mixed_data.",
+        )
+    fingerprints = {(run.settings.get("tokenizer"), run.data_fingerprint) for run in runs if run.data_fingerprint}
+    if len(fingerprints) > len(tokenizers):
         raise ExportError(
             f"the runs were trained on {len(fingerprints)} different versions of their data",
             "Choose runs with filters, or add --allow_mixed_data.",

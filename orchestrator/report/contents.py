@@ -16,6 +16,7 @@ from orchestrator.comparison.results import Comparison, Question, compare
 from orchestrator.errors import UsageError
 from orchestrator.options import value_text
 from orchestrator.plots import Drawing, Drawn, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
+from orchestrator.plots.looks import plain_texts
 from orchestrator.plots.run_curves import find_metric
 from orchestrator.records import RunFilter, RunRecord, SweepRecord
 from orchestrator.store import Store
@@ -55,11 +56,12 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A report's title, one line of what it is of, and its sections."""
+    """A report's title, one line of what it is of, and its sections; `not_compared` is why there are no verdicts."""
 
     title: str
     summary: str
     sections: Sequence[Section] = field(default_factory=tuple)
+    not_compared: str = ""
 
 
 def read_report(
@@ -68,6 +70,7 @@ def read_report(
     *,
     metric: str = "val_loss",
     baseline: Mapping[str, Any] | None = None,
+    allow_mixed_data: bool = False,
     recorded: Callable[[Comparison], Comparison] = lambda comparison: comparison,
 ) -> Report:
     """The report of a sweep: `metric` in its figures and tables, verdicts against `baseline`.
@@ -86,49 +89,56 @@ def read_report(
     states = Counter(run.state.value for run in runs)
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
     arms = len({run.arm_id for run in runs})
+    question = Question(metric=metric, baseline=baseline or {}, allow_mixed_data=allow_mixed_data)
+    verdicts, not_compared = _verdicts(store, wanted, question, recorded)
     return Report(
         title=sweep.name or f"Sweep {sweep.id}",
         summary=f"sweep {sweep.id}, {counted(arms, 'arm')}, {counted(len(runs), 'run')}: {counts}",
         sections=[
             *([Section(heading="Note", paragraphs=[sweep.note])] if sweep.note else []),
-            _verdicts(store, wanted, Question(metric=metric, baseline=baseline or {}), recorded),
-            _figures(store, wanted, metric, names),
+            verdicts,
+            _figures(_drawings(store, wanted, metric, names, allow_mixed_data=allow_mixed_data)),
             Section(heading="Runs", tables=[_run_table(runs, names)], paragraphs=_not_listed(runs)),
             Section(heading="Settings", tables=[_settings_table(runs, names)]),
             _provenance(store, sweep, runs),
         ],
+        not_compared=not_compared,
     )
 
 
 def _verdicts(
     store: Store, wanted: RunFilter, question: Question, recorded: Callable[[Comparison], Comparison]
-) -> Section:
+) -> tuple[Section, str]:
+    """The section, and why nothing was compared in it (empty: it was)."""
     try:
         comparison = recorded(compare(store, wanted, question))
     except UsageError as error:
-        return Section(heading="Comparison", paragraphs=[f"Not compared: {error.message}. {error.hint}"])
+        why = f"{error.message}. {error.hint}"
+        return Section(heading="Comparison", paragraphs=[f"Not compared: {why}"]), why
     verdicts, others = verdict_sentences(comparison), other_sentences(comparison)
     are_many = len(verdicts) > _MOST_VERDICTS_FIRST
     told = [_counts_of_verdicts(comparison)] if are_many else verdicts
-    return Section(
+    section = Section(
         heading="Comparison",
         paragraphs=[*comparison.warnings, *told, *others],
         tables=tables(comparison),
         details=verdicts if are_many else (),
     )
+    return section, ""
 
 
 def _counts_of_verdicts(comparison: Comparison) -> str:
-    """`59 arms against lr_mult 3: 48 worse, 11 undecided.`"""
+    """`59 arms against lr_mult 3: 48 worse, 11 undecided.`, or against so many baselines."""
     counts = Counter(contrast.finding.verdict.value for contrast in comparison.contrasts)
-    against = ", ".join(dict.fromkeys(contrast.baseline for contrast in comparison.contrasts))
+    baselines = list(dict.fromkeys(contrast.baseline for contrast in comparison.contrasts))
+    against = baselines[0] if len(baselines) == 1 else f"{len(baselines)} baselines"
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
     return f"{counted(len(comparison.contrasts), 'arm')} against {against}: {told}."
 
 
-def _figures(store: Store, wanted: RunFilter, metric: str, names: Sequence[str]) -> Section:
+def _figures(drawings: Sequence[tuple[str, Callable[[], Drawn]]]) -> Section:
     figures, notes = [], []
-    for caption, draw in _drawings(store, wanted, metric, names):
+    for caption, draw in drawings:
         try:
             drawn = draw()
         except HlbqError as error:
@@ -146,21 +156,23 @@ def _figures(store: Store, wanted: RunFilter, metric: str, names: Sequence[str])
 
 
 def _drawings(
-    store: Store, wanted: RunFilter, metric: str, names: Sequence[str]
+    store: Store, wanted: RunFilter, metric: str, names: Sequence[str], *, allow_mixed_data: bool
 ) -> list[tuple[str, Callable[[], Drawn]]]:
     """The figures of a report, by caption: what each shows depends on how many settings are swept."""
+    curves = partial(plot_curves, store, runs=wanted, allow_mixed_data=allow_mixed_data)
+    last = partial(plot_final, store, runs=wanted, allow_mixed_data=allow_mixed_data)
     found: list[tuple[str, Callable[[], Drawn]]] = [
-        (f"{metric} over training tokens", partial(plot_curves, store, Drawing(metric=metric), wanted))
+        (f"{metric} over training tokens", partial(curves, Drawing(metric=metric)))
     ]
     for name in names:
         final = FinalDrawing(metric=metric, against=name)
-        found.append((f"last {metric} against {name}", partial(plot_final, store, final, wanted)))
+        found.append((f"last {metric} against {name}", partial(last, final)))
     if len(names) == 2:
         heat_map = HeatMap(metric=metric, rows=names[0], columns=names[1])
-        found.append((f"last {metric} over {names[0]} and {names[1]}", partial(plot_final, store, heat_map, wanted)))
+        found.append((f"last {metric} over {names[0]} and {names[1]}", partial(last, heat_map)))
     if metric == "val_loss":
         training = Drawing(metric="train_loss", smooth=0.6)
-        found.append(("training loss", partial(plot_curves, store, training, wanted)))
+        found.append(("training loss", partial(curves, training)))
     found.append(("schedules", partial(plot_schedules, store, None, wanted)))
     return found
 
@@ -171,7 +183,7 @@ def _svg(figure: "Figure") -> str:
 
     stream = io.StringIO()
     # A fixed salt: the same runs give the same page.
-    with matplotlib.rc_context({"svg.hashsalt": "hlbq"}):
+    with matplotlib.rc_context({"svg.hashsalt": "hlbq"}), plain_texts(figure):
         figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = stream.getvalue()
     return text[text.index("<svg") :]

@@ -244,9 +244,12 @@ def sparkline(values: Sequence[float], width: int = SPARK_WIDTH) -> str:
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return "!" * len(values)
-    low, high = min(finite), max(finite)
-    scale = (len(_SPARKS) - 1) / (high - low) if high > low else 0.0
-    return "".join(_SPARKS[round((value - low) * scale)] if math.isfinite(value) else "!" for value in values)
+    low = min(finite)
+    spread = max(finite) - low or 1.0
+    if math.isinf(spread):  # further apart than a float can tell
+        return sparkline([value / 4 for value in values], width)
+    top = len(_SPARKS) - 1
+    return "".join(_SPARKS[round((value - low) / spread * top)] if math.isfinite(value) else "!" for value in values)
 
 
 def cell_width(text: str) -> int:

@@ -92,6 +92,11 @@ def test_groups_of_the_settings_that_differ(store: Store) -> None:
     assert found.contrasts == () and found.extension is None and found.warnings == []
 
 
+def test_a_setting_that_is_named_twice_is_one_column(store: Store) -> None:
+    three_depths(store, seeds=2)
+    assert compare(store, EVERYTHING, Question(by=("depth", "depth"))).by == ("depth",)
+
+
 def test_a_better_arm_is_told_from_one_without_effect(store: Store) -> None:
     three_depths(store)
     found = compare(store, EVERYTHING, against("depth=2"))
@@ -468,6 +473,7 @@ def test_the_command_to_type_next_holds_no_password() -> None:
         (["--goal", "up"], "--goal up: no such choice"),
         (["--sweep", "9"], "there is no sweep 9"),
         (["--where", "depth=17"], "no run matches"),
+        (["--baseline", "depth=2", "depth=3"], "--baseline names depth twice: 2 and 3"),
         (["--metric", "val_los"], "Did you mean 'val_loss'?"),
     ],
 )

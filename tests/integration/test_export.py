@@ -17,6 +17,7 @@ import pandas
 import pytest
 
 from hlbgpt_core.points import Split
+from orchestrator.cli.main import run_program
 from orchestrator.errors import ExportError
 from orchestrator.export import export, export_to_stdout, rewrite_sweep_csv
 from orchestrator.export.blocks import Layout, Selection
@@ -176,6 +177,40 @@ def test_load_reads_a_database_as_it_reads_its_csv(tmp_path: Path) -> None:
     assert len(load(database, layout="points")) == 4 * 6
 
 
+@pytest.mark.parametrize("layout", list(Layout))
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_load_reads_every_format_to_the_last_digit(tmp_path: Path, layout: Layout, ending: str) -> None:
+    database, path = tmp_path / "hlbq.db", tmp_path / f"table.{ending}"
+    awkward = [5.9627509117126465, 2.5902013555169106, 0.1 + 0.2]
+    with open_store(str(database), mode=OpenMode.CREATE) as store:
+        submit_sweep(store, seeds=[1, 2])
+        worker = register(store)
+        work(store, worker, [sample_point(Split.TRAIN, n, loss=loss) for n, loss in enumerate(awkward, start=1)])
+        work(store, worker, [sample_point(Split.VAL, 5, loss=math.inf, extra={"own": math.nan})])
+        export(store, path, everything(layout))
+    from_database, from_file = load(database, layout=layout), load(path)
+    # Lists of a CSV and of JSON have no word for what is not a number.
+    lists = {"val_own"} if ending != "parquet" else set()
+    assert list(from_file.columns) == list(from_database.columns)
+    for name in from_database.columns:
+        if from_database[name].isna().all():  # parquet knows of what kind the missing ones are
+            assert from_file[name].isna().all(), name
+            continue
+        assert from_file[name].dtype == from_database[name].dtype, name
+        if name not in lists:
+            assert repr(from_file[name].tolist()) == repr(from_database[name].tolist()), name
+
+
+def test_a_file_of_json_that_is_no_table_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "table.jsonl"
+    for text in ('{"seed": 1}\n{"seed":', "[1, 2]\n", "\xff"):
+        path.write_bytes(text.encode("latin-1"))
+        with pytest.raises(ExportError, match=r"table\.jsonl' can't be read"):
+            load(path)
+    with pytest.raises(ExportError, match="there is no layout 'rows'"):
+        load(path, layout="rows")
+
+
 def test_texts_that_look_like_formulas_are_disarmed_and_come_back(store: Store, tmp_path: Path) -> None:
     messages = ["=1+1", "+2", "-3", "@x", "\tt", "\rr", "'=quoted", "'plain", 'a "quote", and\r\nlines\n', "-5e3"]
     submit_sweep(store, seeds=list(range(len(messages))))
@@ -243,6 +278,11 @@ def test_a_file_that_can_not_be_written_is_named(store: Store, tmp_path: Path) -
     with pytest.raises(ExportError, match="read-only"):
         export(store, read_only, everything())
     assert read_only.read_text() == "old"
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o555)
+    with pytest.raises(ExportError, match="can't be written: permission denied"):  # root is told too
+        export(store, locked / "results.csv", everything())
+    assert not list(locked.iterdir())
 
 
 def test_a_failed_export_leaves_the_old_file_whole(store: Store, tmp_path: Path) -> None:
@@ -263,6 +303,47 @@ def test_a_failed_export_leaves_the_old_file_whole(store: Store, tmp_path: Path)
         signal.signal(signal.SIGXFSZ, handler)
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir() if "results" in entry.name] == ["results.csv"]
+
+
+@pytest.mark.parametrize("options", [[], ["--append"], ["--layout", "points"]])
+def test_where_no_run_matches_nothing_is_written(
+    tmp_path: Path, options: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    database, path = str(tmp_path / "hlbq.db"), tmp_path / "results.csv"
+    with open_store(database, mode=OpenMode.CREATE) as store:
+        submit_sweep(store)
+        work(store, register(store), sample_points(2))
+        export(store, path, everything())
+    before = path.read_text()
+    assert run_program(["export", str(path), "--db", database, "--where", "depth=17", *options]) == 2
+    assert "no run matches" in capfd.readouterr().err and path.read_text() == before
+    assert run_program(["export", "-", "--db", database, "--run", "9"]) == 2
+    shown = capfd.readouterr()
+    assert "no run matches" in shown.err and shown.out == ""
+
+
+def test_what_killed_exports_left_is_removed_by_the_next(store: Store, tmp_path: Path) -> None:
+    submit_sweep(store)
+    work(store, register(store), sample_points(2))
+    path = tmp_path / "res[1].csv"
+    orphan, written, new, other = (
+        tmp_path / name
+        for name in (
+            ".res[1].csv.17-0123abcd.tmp",
+            ".res[1].csv.18-0123abcd.tmp",
+            ".res[1].csv.19-0123abcd.tmp",
+            ".res1.csv.17-0123abcd.tmp",
+        )
+    )
+    for file in (orphan, written, new, other):
+        file.write_text("half a table")
+        if file is not new:
+            os.utime(file, (1e9, 1e9))
+    with written.open("r+") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        export(store, path, everything())
+    assert not orphan.exists() and written.exists() and new.exists() and other.exists()
+    assert len(raw_rows(path)) == 1
 
 
 def test_the_umask_decides_on_the_mode_and_links_stay_links(store: Store, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,30 @@ def test_a_figure_from_a_csv_is_that_of_the_database(swept: Store, tmp_path: Pat
             assert (one.state, one.diverged) == (other.state, other.diverged)
     assert plot_curves(path).arms == 6
     assert plot_final(path, FinalDrawing(against="depth")).runs == 12
+
+
+def test_every_figure_is_drawn_from_the_csv_of_the_original_tool(tmp_path: Path) -> None:
+    """It has Python's own lists, diverged runs with nan in them, and no steps."""
+    path = tmp_path / "results_041.csv"
+    names = "last_val_loss depth width num_params linear_value seed train_loss val_loss grad_norm tokens_seen_train"
+    names += " tokens_seen_val epochs_val lrs_train weight_decays_train batch_sizes_train seq_lengths_train"
+    rows = [names.replace(" ", ",")]
+    for seed in (1000, 1001):
+        for depth in (4, 8):
+            losses = [4.0 + 1 / depth, math.nan if (seed, depth) == (1001, 8) else 3.0 + 1 / depth]
+            lists = [losses, losses, [math.nan] * 2, [100, 200], *([[1, 2]] * 6)]
+            rows.append(f"{losses[-1]},{depth},384,46009736,False,{seed}," + ",".join(f'"{one}"' for one in lists))
+    path.write_text("\n".join(rows) + "\n")
+    drawn = plot_curves(path)
+    assert drawn.runs == 4
+    assert list(drawn.warnings) == ["1 run diverged: the line ends at the last finite val_loss"]
+    assert plot_final(path, FinalDrawing(against="depth")).runs == 3
+    assert plot_schedules(path).runs == 4
+    with pytest.raises(ExportError, match="nan or infinite at every point of 4 runs"):
+        plot_curves(path, Drawing(metric="grad_norm"))
+    with pytest.raises(ExportError, match="no column 'steps_val'") as caught:
+        plot_curves(path, Drawing(x=Axis.STEPS))
+    assert "--x tokens" in caught.value.hint
 
 
 def test_a_metric_of_one_s_own_is_drawn_from_database_and_csv(store: Store, tmp_path: Path) -> None:
@@ -312,7 +337,23 @@ def test_runs_of_different_data_are_drawn_only_when_that_is_wanted(store: Store)
     assert plot_curves(store, allow_mixed_data=True).runs == 2
 
 
-def test_seconds_of_different_devices_are_warned_of(store: Store) -> None:
+def test_two_data_sets_are_drawn_only_when_that_is_wanted(store: Store) -> None:
+    submit_sweep(store, [{"depth": 2}, {"depth": 4, "dataset": "wikitext-103"}], seeds=[1])
+    worker = register(store)
+    for fingerprint in ("f00d", "beef"):
+        claim = store.claim(worker)
+        assert claim is not None
+        facts = sample_facts(data_fingerprint=fingerprint)
+        store.flush(claim.lease, points=sample_points(4), live=Live(phase=Phase.TRAIN, step=30), facts=facts)
+        store.finish(claim.lease, Ending(reason=Reason.FINISHED))
+    with pytest.raises(ExportError, match="different data: pystdlib, wikitext-103"):
+        plot_curves(store)
+    with pytest.raises(ExportError, match="different data: pystdlib, wikitext-103"):
+        plot_final(store, FinalDrawing(against="depth"))
+    assert plot_curves(store, allow_mixed_data=True).runs == 2
+
+
+def test_seconds_of_different_devices_are_warned_of(store: Store, tmp_path: Path) -> None:
     submit_sweep(store, seeds=[1, 2])
     worker = register(store)
     for name in ("a fast one", "a slow one"):
@@ -322,8 +363,12 @@ def test_seconds_of_different_devices_are_warned_of(store: Store) -> None:
         store.flush(claim.lease, points=sample_points(4), live=Live(phase=Phase.TRAIN, step=30), facts=facts)
         store.finish(claim.lease, Ending(reason=Reason.FINISHED))
     said = ["seconds of different devices are compared: a fast one, a slow one"]
-    assert list(plot_curves(store, Drawing(x=Axis.SECONDS)).warnings) == said
-    assert list(plot_curves(store).warnings) == []
+    path = tmp_path / "results.csv"
+    export(store, path, Selection(runs=RunFilter()))
+    for source in (store, path):
+        assert list(plot_curves(source, Drawing(x=Axis.SECONDS)).warnings) == said
+        assert list(plot_curves(source, Drawing(metric="val-cumulative-time")).warnings) == said
+        assert list(plot_curves(source).warnings) == []
 
 
 def test_a_table_whose_lists_do_not_fit_together_is_refused(swept: Store, tmp_path: Path) -> None:
@@ -342,6 +387,12 @@ def test_settings_that_do_not_exist_or_do_not_vary_are_named(swept: Store) -> No
             plot_curves(swept, drawing)
     with pytest.raises(HlbqError, match="no setting 'dpth'"):
         plot_final(swept, HeatMap(rows="dpth", columns="num_heads"))
+    with pytest.raises(HlbqError, match="no setting 'dpth'"):
+        plot_final(swept, FinalDrawing(against="depth", colour="dpth"))
+    with pytest.raises(HlbqError, match="no setting 'dpth'"):
+        plot_schedules(swept, Drawing(style="dpth"))
+    with pytest.raises(ExportError, match="two different"):
+        plot_final(swept, HeatMap(rows="depth", columns="depth"))
     with pytest.raises(ExportError, match="all 12 runs have width 128") as caught:
         plot_final(swept, FinalDrawing(against="width"))
     assert caught.value.hint == "These differ: depth, num_heads."
@@ -371,6 +422,21 @@ def test_the_command_draws_every_kind(
     assert hlbq(database, tmp_path, "figure.png", *options.split()) == 0, capsys.readouterr().err
     assert capsys.readouterr().err == f"wrote {tmp_path / 'figure.png'} (6 arms, 12 runs)\n"
     assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--final depth --facet num_heads --x steps", "--x and --facet have no effect with --final"),
+        ("--heatmap depth num_heads --log_y", "--log_y has no effect with --heatmap"),
+        ("--schedules --smooth 0.5 --metric val_acc", "--metric and --smooth have no effect with --schedules"),
+    ],
+)
+def test_options_without_effect_are_told_of(
+    database: Path, tmp_path: Path, options: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hlbq(database, tmp_path, "figure.png", *options.split()) == 0
+    assert capsys.readouterr().err.splitlines()[0] == f"warning: {said}"
 
 
 @pytest.mark.parametrize(
@@ -439,7 +505,7 @@ def test_ticks_are_plain_numbers(number: float, text: str) -> None:
 
 
 def test_units_of_y() -> None:
-    assert metric_label("val_acc", []) == "validation accuracy"
+    assert metric_label("val_acc", []) == metric_label("val-acc", []) == "validation accuracy"
     assert metric_label("train_my_metric", []) == "training my_metric"
 
 
@@ -455,3 +521,106 @@ def test_curves_of_the_wanted_metrics_alone(store: Store) -> None:
     assert some["loss"][0] == 4.0 and math.isnan(some["loss"][1]) and list(some["step"]) == [1, 2]
     (own,) = store.curves([claim.run.id], names=("step", "norm"))
     assert list(own.columns) == ["step"] and own["norm"] == [2.0, 2.0]
+
+
+def test_texts_of_users_are_no_formulas_and_are_never_cut(store: Store, tmp_path: Path) -> None:
+    submit_sweep(store, [{}, {"num_heads": 2}], seeds=range(6))
+    worker = register(store)
+    for _ in range(12):
+        work(store, worker, sample_points(4))
+    title = "a $\\frac$ of " + "many words " * 20
+    drawn = plot_curves(store, Drawing(smooth=0.6, title=title, past_shortest=True))
+    for ending in ("png", "svg", "pdf"):
+        save(drawn.figure, tmp_path / f"figure.{ending}")
+    figure = drawn.figure
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    for text in figure.texts:
+        box = text.get_window_extent(renderer)
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, text.get_text()
+
+
+def test_a_logarithmic_axis_needs_values_above_zero(store: Store) -> None:
+    submit_sweep(store, [{"depth": 2}, {"depth": 4}], seeds=[1])
+    worker = register(store)
+    extra = ({"sunk": -1.0, "mixed": -1.0}, {"sunk": 0.0, "mixed": 1.0})
+    for own in extra:
+        work(store, worker, [sample_point(Split.VAL, step, loss=4.0, extra=own) for step in (10, 20)])
+    for drawing in (
+        Drawing(metric="val_sunk", log_y=True),
+        FinalDrawing(against="depth", metric="val_sunk", log_y=True),
+    ):
+        draw: Any = plot_curves if isinstance(drawing, Drawing) else plot_final
+        with pytest.raises(ExportError, match="no value of 'val_sunk' is above 0"):
+            draw(store, drawing)
+    said = ["1 run has values of val_mixed that are not above 0: a logarithmic axis does not show them"]
+    assert list(plot_curves(store, Drawing(metric="val_mixed", log_y=True)).warnings) == said
+
+
+def test_numbers_as_large_as_a_perplexity_that_ran_away_have_short_labels(
+    store: Store, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    submit_sweep(store, [{"depth": 2}, {"depth": 4}], seeds=range(5))
+    worker = register(store)
+    for loss in range(400, 500, 10):
+        work(store, worker, [sample_point(Split.VAL, step, loss=loss) for step in (10, 20)])
+    for drawing in (Drawing(metric="val_pplx"), FinalDrawing(against="depth", metric="val_pplx")):
+        draw: Any = plot_curves if isinstance(drawing, Drawing) else plot_final
+        figure = draw(store, drawing).figure
+        save(figure, tmp_path / "figure.png")
+        assert max(len(label.get_text()) for label in figure.axes[0].get_yticklabels()) < 12
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+LONG = [f"text:/data/a/folder/with/a/long/name/that/goes/on/and/on/file-{number}.txt" for number in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("arms", "draw"),
+    [
+        (
+            [{"depth": d, "num_heads": h, "warmup_steps": w} for d in (2, 4, 8) for h in (1, 2) for w in range(1, 17)],
+            curves,
+        )
+        for curves in (
+            plot_curves,
+            lambda store: plot_curves(store, Drawing(facet="num_heads")),
+            plot_schedules,
+        )
+    ]
+    + [
+        ([{"dataset": name} for name in LONG], long)
+        for long in (
+            lambda store: plot_curves(store, allow_mixed_data=True),
+            lambda store: plot_final(store, FinalDrawing(against="dataset"), allow_mixed_data=True),
+            lambda store: plot_curves(store, Drawing(facet="dataset"), allow_mixed_data=True),
+        )
+    ],
+)
+def test_many_and_long_names_leave_the_figure_its_room(
+    tmp_path: Path, arms: list[dict[str, Any]], draw: Any, recwarn: pytest.WarningsRecorder
+) -> None:
+    with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.CREATE) as store:
+        submit_sweep(store, arms, seeds=[1])
+        worker = register(store)
+        for _ in arms:
+            work(store, worker, sample_points(4))
+        figure = draw(store).figure
+    save(figure, tmp_path / "figure.png")
+    assert [str(warning.message) for warning in recwarn] == []
+    renderer = figure.canvas.get_renderer()
+    boxes = [axes.get_window_extent(renderer) for axes in figure.axes if axes.get_visible()]
+    assert all(box.width > 200 and box.height > 150 for box in boxes)
+    for legend in figure.legends:
+        around = legend.get_window_extent(renderer)
+        assert not any(around.overlaps(box) for box in boxes)
+        assert around.y0 >= 0 and around.x1 <= figure.bbox.x1 + 1
+    for axes in figure.axes:
+        labels = [label.get_window_extent(renderer) for label in axes.get_xticklabels() if label.get_text()]
+        # Slanted labels may come near each other, upright ones must not.
+        slanted = any(label.get_rotation() for label in axes.get_xticklabels())
+        assert slanted or not any(one.overlaps(other) for one, other in pairwise(labels))
+    titles = [axes.title.get_window_extent(renderer) for axes in figure.axes if axes.get_title()]
+    assert not any(one.overlaps(other) for one, other in combinations(titles, 2))
+    for axes in figure.axes:
+        inside = axes.get_legend()
+        assert inside is None or inside.get_window_extent(renderer).width < axes.bbox.width * 0.7

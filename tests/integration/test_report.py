@@ -105,6 +105,11 @@ def test_many_arms_are_counted_first_and_no_picture_is_needed(store: Store) -> N
     found = Page(text := page(read_report(store, 1, baseline={"lr_mult": 1.0})))
     assert "19 arms against lr_mult 1: 19 undecided." in found.text
     assert sum(tag == "li" for tag, _ in found.tags) == 19
+    arms = [{"depth": depth, "num_heads": heads} for depth in (2, 4, 8, 16) for heads in (1, 2, 4, 8)]
+    submit_sweep(store, arms, seeds=[1, 2])
+    for _ in range(32):
+        work(store, worker, sample_points(4))
+    assert "12 arms against 4 baselines: 12 undecided." in Page(page(read_report(store, 2, baseline={"depth": 2}))).text
     # The policy of the page forbids images, data: ones too, and browsers complain of each.
     assert "<image" not in text and "data:" not in text
     assert any(attributes.get("class") == "wide" for tag, attributes in found.tags if tag == "figure")
@@ -182,6 +187,26 @@ def test_verdicts_of_a_page_are_a_look_as_those_of_compare_are(
     assert "look 1 at this question;" in words
 
 
+def test_two_data_sets_are_compared_only_when_that_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with open_store("hlbq.db", mode=OpenMode.CREATE) as store:
+        submit_sweep(store, [{}, {"dataset": "wikitext-103"}], seeds=[1, 2])
+        worker = register(store)
+        for _ in range(4):
+            work(store, worker, sample_points(4))
+    line = ["report", "1", "page.html", "--baseline", "dataset=pystdlib"]
+    assert run_program(line) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("warning: not compared: the runs were trained on different data: pystdlib, wikitext-103")
+    assert "--allow_mixed_data" in said
+    assert run_program([*line, "--allow_mixed_data"]) == 0
+    assert capsys.readouterr().err == "wrote page.html\n"
+    words = " ".join(Page((tmp_path / "page.html").read_text(encoding="utf-8")).text)
+    assert "dataset wikitext-103 against dataset pystdlib: undecided" in words and "No figure" not in words
+
+
 def test_the_command_writes_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,6 +216,8 @@ def test_the_command_writes_the_page(
     assert run_program(["report", "1", "page.html", "--baseline", "num_heads=1"]) == 0
     assert capsys.readouterr().err == "wrote page.html\n"
     assert Page((tmp_path / "page.html").read_text(encoding="utf-8")).headings[0] == "heads"
+    assert run_program(["report", "1", "page.html", "--baseline", "num_heads=9"]) == 0
+    assert "warning: not compared: --baseline num_heads=9: no run has that" in capsys.readouterr().err
     for line, said in (
         ("report 9", "there is no sweep 9"),
         ("report 1 --metric val_los", "Did you mean 'val_loss'?"),

@@ -288,3 +288,9 @@ def test_sweeps_that_are_not_marked_need_a_project(tmp_path: Path, scene: Scene)
     submit(scene.store)
     said = scene.sync("--sweep", "2", code=2)
     assert "sweep 2 was submitted without --log_wandb" in said and "--wandb_project NAME" in said
+
+
+def test_runs_that_do_not_exist_are_told_of(scene: Scene) -> None:
+    said = scene.sync("--sweep", "9", "--wandb_project", "other", code=2)
+    assert said.startswith("error: there is no sweep 9\n")
+    assert scene.sync("--run", "99", code=2).startswith("error: no run matches\n")

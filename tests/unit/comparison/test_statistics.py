@@ -106,6 +106,18 @@ def test_what_so_few_seeds_can_tell() -> None:
     assert fewest_pairs(ALPHA) == 4
 
 
+@pytest.mark.parametrize("size", [1e-300, 1e-160, 1e160, 1e300])
+def test_numbers_of_any_size_have_a_deviation(size: float) -> None:
+    values = [1.0, 2.0, 4.5, 8.0]
+    plain, scaled = summarise(values), summarise([value * size for value in values])
+    assert plain.deviation is not None and plain.interval is not None and scaled.interval is not None
+    assert scaled.deviation == pytest.approx(plain.deviation * size, rel=1e-12)
+    assert scaled.interval.high == pytest.approx(plain.interval.high * size, rel=1e-12)
+    assert paired_difference([value * size for value in values]).p_value == pytest.approx(
+        paired_difference(values).p_value, rel=1e-9
+    )
+
+
 def test_differences_that_are_all_the_same() -> None:
     same = paired_difference([0.0, 0.0, 0.0])
     assert same.p_value == 1.0 and same.always_valid_p_value == 1.0

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hlbgpt_core.batches import RandomBatches
-from hlbgpt_core.errors import DataError, DeviceError, DivergedError, OutOfMemoryError, SettingsError
+from hlbgpt_core.errors import DataError, DeviceError, DivergedError, HlbqError, OutOfMemoryError, SettingsError
 from hlbgpt_core.memory import capacity_for
 from hlbgpt_core.metrics import Moment
 from hlbgpt_core.points import Outcome, Phase, Split, TrainingResult
@@ -167,6 +167,12 @@ def test_extra_metrics_land_in_every_point() -> None:
     _, reporter = trained(small_settings(max_steps=2), metrics=embedding_norm)
     assert len(reporter.points) == 3
     assert all(point.extra["embedding_norm"] > 0 for point in reporter.points)
+
+
+@pytest.mark.parametrize("name", ["loss", "grad_norm", "lr_decay", "tokens", "run_id"])
+def test_a_metric_of_one_s_own_can_not_have_the_name_of_another(name: str) -> None:
+    with pytest.raises(HlbqError, match=f"extra_metrics returns '{name}'"):
+        trained(small_settings(max_steps=2), metrics=lambda moment: {name: 1.0})
 
 
 def test_a_loss_that_is_not_finite_is_shown_and_ends_the_run() -> None:

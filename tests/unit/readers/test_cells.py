@@ -62,6 +62,15 @@ def test_a_text_that_reads_like_a_number_stays_a_text(tmp_path: Path) -> None:
     ]
 
 
+def test_lists_and_truth_values_of_the_original_tool_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text('uid,val_loss,linear_value,note\na,"[4.5, nan, -inf, None]",True,"[nan, x]"\n')
+    (row,) = read_csv_rows(path)
+    first, second, third, fourth = row["val_loss"]
+    assert first == 4.5 and math.isnan(second) and third == -math.inf and fourth is None
+    assert row["linear_value"] is True and row["note"] == "[nan, x]"
+
+
 def test_a_damaged_table_is_named(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("uid,seed\na,1,2\n")

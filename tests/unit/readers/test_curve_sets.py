@@ -74,6 +74,7 @@ def test_metrics_by_name() -> None:
     assert parse_metric("grad_norm").split is Split.TRAIN
     assert parse_metric("val-bits-per-byte").column == "bits_per_byte"
     assert parse_metric("train_z_loss", ["z_loss"]).column == "z_loss"
+    assert parse_metric("val_top-5", ["top-5"]).column == parse_metric("top-5", ["top-5"]).column == "top-5"
     with pytest.raises(ExportError) as error:
         parse_metric("val_los")
     assert "val_loss" in error.value.hint

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.status.text import TextTable, bar, sparkline
@@ -19,6 +19,8 @@ def test_a_bar_fills_up() -> None:
     assert bar(0, 4) == "····" and bar(0.5, 4) == "██··" and bar(1, 4) == "████"
 
 
+@example([1.7e308, -1.7e308], 2)
+@example([0.0, 5e-324], 2)
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True)), st.integers(2, 40))
 def test_a_sparkline_is_no_longer_than_its_width(values: list[float], width: int) -> None:
     assert len(sparkline(values, width)) == min(len(values), width)
