@@ -110,11 +110,31 @@ def _insert_sweep(connection: Connection, new: NewSweep, now: float) -> int:
 
 
 def _insert_arms(connection: Connection, sweep_id: int, new: Iterable[NewArm], first_number: int) -> None:
+    settings_json = SettingsJson()
     rows = (
-        (sweep_id, number, arm.key, to_json(dict(arm.settings)), arm.num_params, arm.num_non_embedding_params)
+        (sweep_id, number, arm.key, settings_json(arm.settings), arm.num_params, arm.num_non_embedding_params)
         for number, arm in enumerate(new, start=first_number)
     )
     insert_many(connection, arms, _ARM_COLUMNS, rows)
+
+
+class SettingsJson:
+    """The JSON of one arm's settings after the other. Arms share most values, and each of these is written once."""
+
+    def __init__(self) -> None:
+        self._written: dict[str, tuple[Any, str]] = {}
+
+    def __call__(self, settings: Mapping[str, Any]) -> str:
+        """What `to_json` makes of them."""
+        return "{" + ",".join([self._member(name, value) for name, value in settings.items()]) + "}"
+
+    def _member(self, name: str, value: Any) -> str:
+        last, text = self._written.get(name, (None, ""))
+        # The very same value: one that is only equal may be written otherwise, as 1 and 1.0 are.
+        if last is not value or not text:
+            text = f"{to_json(name)}:{to_json(value)}"
+            self._written[name] = value, text
+        return text
 
 
 def _insert_runs(
