@@ -108,7 +108,9 @@ class LeaseKeeper:
             return freed  # the next look is a beat away
         self._watching = replace(self._watching, share=self._judge.next_share(self._watching.share, others))
         began = self._clock()
-        for judged in self._judge.look(others, own_beats_commit=own_beats_commit):
+        judgements = self._judge.look(others, own_beats_commit=own_beats_commit)
+        # The stopped first: one of them may be what keeps the others from being reaped.
+        for judged in sorted(judgements, key=lambda one: one.sentence is not Sentence.KILL):
             try:
                 freed += self._execute(judged)
             except DatabaseBusyError:

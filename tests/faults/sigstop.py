@@ -35,6 +35,7 @@ AT_ONCE = 6
 PLAN = Plan(steps=60, step_seconds=0.02, checkpoint_every=5)
 INSIDE_POINTS = {"flush.inside": 0.05, "commit_checkpoint.inside": 0.05, "finish.inside": 0.2}
 LEASE = SHORT["lease_seconds"]
+HASTY = {"busy_timeout_seconds": 0.5}
 
 
 def run(scale: float, ground: Ground) -> list[FaultRow]:
@@ -86,6 +87,8 @@ def _here(wanted: int, kind: str, db: str, folder: Path) -> FaultRow:
     began = time.monotonic()
     with _fleet(db, folder) as fleet, open_store(db, mode=OpenMode.WRITE) as store:
         fleet.workers = 3
+        # Some are stopped inside a transaction: a judge looks once after each wait for the lock.
+        fleet.faults = Faults(timing=HASTY)
         alive_when_lost = 0
         while losses(store) < wanted:
             store.submit(new_sweep(4))
@@ -112,23 +115,22 @@ def _inside(wanted: int, kind: str, db: str, folder: Path, *, here: bool) -> Fau
     judge as long as nobody can write; they go on after a lease and a half.
     """
     began = time.monotonic()
-    hasty = {"busy_timeout_seconds": 0.5}
     with _fleet(db, folder) as fleet, open_store(db, mode=OpenMode.WRITE) as store:
         fleet.workers = 4
         # Someone must be left to judge: one that never stops, and is a worker before the others can keep it from that.
-        fleet.start_one(faults=Faults(timing=hasty, host="" if here else "host-#/1"))
+        fleet.start_one(faults=Faults(timing=HASTY, host="" if here else "host-#/1"))
         wait_until(lambda: bool(store.live_workers()), seconds=60, what="the first worker is there")
         continued = 0
         patience = time.monotonic() + 60 + 20 * wanted
         while len(fleet.landed()) < wanted:
-            fleet.faults = Faults(stop=INSIDE_POINTS, timing=hasty, host="" if here else "host-#/1")
+            fleet.faults = Faults(stop=INSIDE_POINTS, timing=HASTY, host="" if here else "host-#/1")
             if not _pending(store):
                 _submit_when_it_answers(store)
             fleet.keep_up()
             continued += 0 if here else _continue_the_stopped(fleet)
             assert time.monotonic() < patience, f"{len(fleet.landed())} of {wanted}: {fleet.log()[-2000:]}"
             time.sleep(0.05)
-        fleet.faults = Faults(timing=hasty, host="" if here else "host-#/1")
+        fleet.faults = Faults(timing=HASTY, host="" if here else "host-#/1")
         until = time.monotonic() + 120
 
         def done() -> bool:

@@ -1,7 +1,11 @@
 """Self-fencing: a worker whose beats do not get through stops training before anybody may take its run."""
 
+import os
+import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +14,7 @@ from orchestrator.errors import DatabaseBusyError, WorkerGoneError
 from orchestrator.records import DeviceReading, RunRecord, Watch, WorkerIdentity, WorkerRecord
 from tests.faults.harness import wait_until
 from worker.lease_keeper import LeaseKeeper
+from worker.processes import ProcessState, process_state, start_ticks
 from worker.timing import Timing
 
 TIMING = Timing(self_fence_seconds=0.2)  # the thread looks every tenth of it; the clock is the test's own
@@ -169,6 +174,26 @@ def test_a_dead_worker_whose_rows_are_locked_keeps_nobody_from_the_others(
         bench.clock.now += 20
         bench.keeper.judge(own_beats_commit=True)
     assert bench.store.reaped == expected
+
+
+def test_one_that_is_stopped_is_ended_though_the_dead_cannot_be_reaped(bench: Bench) -> None:
+    # It may be what holds the database, so that nobody can reap anybody: the dead must not come first.
+    stopped = subprocess.Popen(["sleep", "600"])
+    try:
+        os.kill(stopped.pid, signal.SIGSTOP)
+        wait_until(lambda: process_state(stopped.pid, 0) is ProcessState.STOPPED, seconds=10, what="it is stopped")
+        dead = replace(bench.keeper._identity, pid=2**22 + 1)  # more than any pid
+        last = replace(bench.keeper._identity, pid=stopped.pid, start_ticks=start_ticks(stopped.pid))
+        bench.store.others = [replace(silent(7), identity=dead), replace(silent(8), identity=last)]
+        bench.store.locked = {7}
+        bench.store.on_reap = lambda: setattr(bench.clock, "now", bench.clock.now + 20)
+        for _ in range(5):
+            bench.clock.now += 20
+            bench.keeper.judge(own_beats_commit=False)
+        assert stopped.wait(timeout=10) == -signal.SIGKILL
+    finally:
+        stopped.kill()
+        stopped.wait()
 
 
 def test_in_a_large_fleet_each_watches_a_share_and_asks_an_empty_queue_less_often(bench: Bench) -> None:
