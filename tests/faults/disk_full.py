@@ -12,6 +12,7 @@ from orchestrator.export import export
 from orchestrator.export.blocks import Layout, Selection
 from orchestrator.records import RunFilter
 from orchestrator.store import OpenMode, open_store
+from orchestrator.store.engine import sqlite_module
 from tests.faults.harness import Fleet, Ground, ask, drained, is_short, new_sweep, read_ledger, submit, wait_until
 from tests.faults.report import FaultRow
 from tests.faults.sigkill import real_sweep, undisturbed_curves
@@ -56,12 +57,21 @@ def _tmpfs_database(ground: Ground) -> FaultRow:
         submit(db, new_sweep(WORKERS))
         ballast = disk / "ballast"
 
-        def free() -> None:
-            ballast.unlink()
+        def fill() -> None:
+            _cut_log(db)
+            _fill(ballast, leave=8_192)
 
-        return _fill_and_free(
-            "disk full (tmpfs), writing points", db, folder, Faults(), free, fill=lambda: _fill(ballast, leave=8_192)
-        )
+        return _fill_and_free("disk full (tmpfs), writing points", db, folder, Faults(), ballast.unlink, fill=fill)
+
+
+def _cut_log(db: str) -> None:
+    """Cut SQLite's log to nothing: one that was long once takes new writes without any more room."""
+    connection = sqlite_module().connect(db, timeout=20, isolation_level=None)
+    try:
+        cut = "PRAGMA wal_checkpoint(TRUNCATE)"
+        wait_until(lambda: connection.execute(cut).fetchone()[0] == 0, seconds=30, what="the log is cut")
+    finally:
+        connection.close()
 
 
 def _fill_and_free(
