@@ -16,12 +16,12 @@ from benchmarks.gpu_sides import (
     check_same_loss,
     compiler_of,
     data_of,
-    fast_trainer,
     flops_a_token,
     give_memory_back,
     peak_flops,
     steps_ours,
     steps_plain,
+    trainer_at,
 )
 from benchmarks.plain_recipe import MICROBATCHES, PlainLoop
 from hlbgpt_core.compile_mode import CompileMode
@@ -72,7 +72,7 @@ def measured_steps(
     dtype = dtype_of(resolve_precision("auto", device))
     peak = peak_flops(device, dtype)
     loop = PlainLoop(settings, tokens, device=device, dtype=dtype, length=length, microbatches=MICROBATCHES)
-    trainer = fast_trainer(settings, tokens, length, device, dtype)
+    trainer = trainer_at(length, settings, tokens, device, dtype, fast=True)
     check_same_loss(trainer, loop, tokens, length)
     said: list[str] = []
     compiler = compiler_of(trainer, settings, dtype, said.append) if device.type == "cuda" else None

@@ -1,4 +1,4 @@
-"""The two sides of the training benchmarks on a GPU, and what both are measured by. Needs torch and numpy alone."""
+"""The two sides of the training benchmarks, on a GPU or a CPU, and what measures both. Needs torch and numpy alone."""
 
 import gc
 import re
@@ -123,13 +123,13 @@ def give_memory_back(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def fast_trainer(
-    settings: Settings, tokens: np.ndarray, length: int, device: torch.device, dtype: torch.dtype
+def trainer_at(
+    length: int, settings: Settings, tokens: np.ndarray, device: torch.device, dtype: torch.dtype, *, fast: bool
 ) -> Trainer:
-    """hlbq's trainer on the fast path, at one length and a fixed number of microbatches."""
+    """hlbq's trainer at one length and a fixed number of microbatches."""
     found = scale.sizes(settings)
     recipe = get_recipe("0.4.1")(settings, vocab_size=found.vocab_size, tokens_per_microbatch=found.microbatch_tokens)
-    recipe.model.fast = True
+    recipe.model.fast = fast
     data = data_of(tokens, settings)
     resident = Warm(CompiledCode(Path("unused"))).tokens(data, device) if device.type == "cuda" else None
     train_tokens, val_tokens = resident or (data.train, data.val)

@@ -12,47 +12,17 @@ import os
 import platform
 import statistics
 import time
-from dataclasses import replace
 
 import numpy as np
 import torch
 
+from benchmarks.gpu_sides import steps_plain, trainer_at
 from benchmarks.plain_recipe import DEMO, LOG_EVERY, MICROBATCHES, PlainLoop
-from hlbgpt_core import scale
-from hlbgpt_core.batches import RandomBatches
-from hlbgpt_core.random_streams import SeededDither, SeededNormals
-from hlbgpt_core.recipes import get_recipe
-from hlbgpt_core.recipes.protocol import Accumulation
 from hlbgpt_core.settings import Settings
 from hlbgpt_core.training_step import Trainer
 
 # The number of microbatches stays: the same work a step on both sides.
 FIXED = {**DEMO, "microbatch_scale_lr": 0.0}
-
-
-def our_trainer(settings: Settings, tokens: np.ndarray) -> Trainer:
-    """The trainer, with as many microbatches a step as the plain loop."""
-    found = scale.sizes(settings)
-    recipe = get_recipe("0.4.1")(settings, vocab_size=found.vocab_size, tokens_per_microbatch=found.microbatch_tokens)
-    batches = RandomBatches(
-        tokens,
-        tokens,
-        seed=1,
-        max_length=settings.max_sequence_length,
-        num_eval_tokens=settings.num_eval_tokens,
-        evaluation_batch_size=recipe.evaluation_batch_size(),
-    )
-    trainer = Trainer(
-        recipe,
-        batches=batches,
-        dither=SeededDither(1),
-        normals=SeededNormals(1),
-        device=torch.device("cpu"),
-        dtype=torch.float32,
-    )
-    settled = Accumulation(divisor=MICROBATCHES, level=float(MICROBATCHES))
-    trainer.counters = replace(trainer.counters, accumulation=settled)
-    return trainer
 
 
 def seconds_a_microbatch_ours(trainer: Trainer, steps: int) -> float:
@@ -65,10 +35,7 @@ def seconds_a_microbatch_ours(trainer: Trainer, steps: int) -> float:
 
 def seconds_a_microbatch_plain(loop: PlainLoop, steps: int) -> float:
     """The same of the plain loop."""
-    started = time.perf_counter()
-    for _ in range(steps):
-        loop.step()
-    return (time.perf_counter() - started) / (steps * MICROBATCHES)
+    return steps_plain(loop, steps) / (steps * MICROBATCHES)
 
 
 def main() -> None:
@@ -83,7 +50,7 @@ def main() -> None:
     rows = []
     for length in (32, 128, 256):
         settings = Settings.from_dict({**FIXED, "initial_sequence_length": length, "sequence_growth_steps": 10**9})
-        trainer = our_trainer(settings, tokens)
+        trainer = trainer_at(length, settings, tokens, torch.device("cpu"), torch.float32, fast=False)
         loop = PlainLoop(
             settings, tokens, device=torch.device("cpu"), dtype=torch.float32, length=length, microbatches=MICROBATCHES
         )

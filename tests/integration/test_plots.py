@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hlbgpt_core.errors import HlbqError
-from hlbgpt_core.points import Phase, Point, Split
+from hlbgpt_core.points import Facts, Phase, Point, Split
 from orchestrator.cli.main import run_program
 from orchestrator.errors import ExportError
 from orchestrator.export import Selection, export
@@ -337,15 +337,19 @@ def test_runs_of_different_data_are_drawn_only_when_that_is_wanted(store: Store)
     assert plot_curves(store, allow_mixed_data=True).runs == 2
 
 
-def test_two_data_sets_are_drawn_only_when_that_is_wanted(store: Store) -> None:
-    submit_sweep(store, [{"depth": 2}, {"depth": 4, "dataset": "wikitext-103"}], seeds=[1])
+def finish_with(store: Store, *found: Facts) -> None:
+    """Finish the next runs, each with facts of its own."""
     worker = register(store)
-    for fingerprint in ("f00d", "beef"):
+    for facts in found:
         claim = store.claim(worker)
         assert claim is not None
-        facts = sample_facts(data_fingerprint=fingerprint)
         store.flush(claim.lease, points=sample_points(4), live=Live(phase=Phase.TRAIN, step=30), facts=facts)
         store.finish(claim.lease, Ending(reason=Reason.FINISHED))
+
+
+def test_two_data_sets_are_drawn_only_when_that_is_wanted(store: Store) -> None:
+    submit_sweep(store, [{"depth": 2}, {"depth": 4, "dataset": "wikitext-103"}], seeds=[1])
+    finish_with(store, *(sample_facts(data_fingerprint=fingerprint) for fingerprint in ("f00d", "beef")))
     with pytest.raises(ExportError, match="different data: pystdlib, wikitext-103"):
         plot_curves(store)
     with pytest.raises(ExportError, match="different data: pystdlib, wikitext-103"):
@@ -355,13 +359,7 @@ def test_two_data_sets_are_drawn_only_when_that_is_wanted(store: Store) -> None:
 
 def test_seconds_of_different_devices_are_warned_of(store: Store, tmp_path: Path) -> None:
     submit_sweep(store, seeds=[1, 2])
-    worker = register(store)
-    for name in ("a fast one", "a slow one"):
-        claim = store.claim(worker)
-        assert claim is not None
-        facts = sample_facts(device_name=name)
-        store.flush(claim.lease, points=sample_points(4), live=Live(phase=Phase.TRAIN, step=30), facts=facts)
-        store.finish(claim.lease, Ending(reason=Reason.FINISHED))
+    finish_with(store, *(sample_facts(device_name=name) for name in ("a fast one", "a slow one")))
     said = ["seconds of different devices are compared: a fast one, a slow one"]
     path = tmp_path / "results.csv"
     export(store, path, Selection(runs=RunFilter()))
