@@ -31,7 +31,7 @@ from hlbgpt_core.memory import is_out_of_memory
 from hlbgpt_core.points import Split
 from hlbgpt_core.recipes.protocol import call_block
 from hlbgpt_core.settings import Settings
-from hlbgpt_core.trainer import train
+from hlbgpt_core.training.trainer import train
 from hlbgpt_core.warm import Warm
 
 Row = dict[str, object]

@@ -11,10 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from hlbgpt_core import scale
-from hlbgpt_core.random_streams import SeededDither, SeededNormals
 from hlbgpt_core.recipes.protocol import Accumulation, BatchShape, initialise
 from hlbgpt_core.recipes.v041 import Recipe041
 from hlbgpt_core.settings import Settings
+from hlbgpt_core.training.random_streams import SeededDither, SeededNormals
 
 LOG_EVERY = 10
 MICROBATCHES = 2  # a step, where their number is fixed

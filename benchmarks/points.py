@@ -21,7 +21,7 @@ from benchmarks.plain_recipe import DEMO
 from hlbgpt_core.data import TokenData
 from hlbgpt_core.points import Directive, Facts, Phase, Point, Progress, SavedCheckpoint
 from hlbgpt_core.settings import Settings
-from hlbgpt_core.trainer import train
+from hlbgpt_core.training.trainer import train
 from worker.messages import Start
 from worker.trainer_process import Control, Outbox, PipeReporter
 

@@ -19,7 +19,7 @@ import torch
 from benchmarks.gpu_sides import steps_plain, trainer_at
 from benchmarks.plain_recipe import DEMO, LOG_EVERY, MICROBATCHES, PlainLoop
 from hlbgpt_core.settings import Settings
-from hlbgpt_core.training_step import Trainer
+from hlbgpt_core.training.training_step import Trainer
 
 # The number of microbatches stays: the same work a step on both sides.
 FIXED = {**DEMO, "microbatch_scale_lr": 0.0}

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from hlbgpt_core import scale
-from hlbgpt_core.checkpoint import FORMAT as CHECKPOINT_FORMAT
-from hlbgpt_core.checkpoint import MANIFEST, MODEL, on_cpu, read_hashed
 from hlbgpt_core.errors import CheckpointError, SettingsError
 from hlbgpt_core.recipes import get_recipe
 from hlbgpt_core.recipes.protocol import LanguageModel
 from hlbgpt_core.settings import Settings
+from hlbgpt_core.training.checkpoint import FORMAT as CHECKPOINT_FORMAT
+from hlbgpt_core.training.checkpoint import MANIFEST, MODEL, on_cpu, read_hashed
 
 FORMAT = "hlbq-model"
 FORMAT_VERSION = 1

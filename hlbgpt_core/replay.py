@@ -20,8 +20,8 @@ import torch
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.recipes import get_recipe
 from hlbgpt_core.recipes.protocol import BatchShape
-from hlbgpt_core.training_step import StepRecord, Trainer
-from hlbgpt_core.trajectory import (
+from hlbgpt_core.training.training_step import StepRecord, Trainer
+from hlbgpt_core.training.trajectory import (
     RECORDED_GROUPS,
     RecordedBatches,
     RecordedDither,

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from hlbgpt_core.checkpoint import Checkpointing
 from hlbgpt_core.data import TokenData
 from hlbgpt_core.points import Directive, Facts, Phase, Point, Progress, SavedCheckpoint
 from hlbgpt_core.settings import Settings
-from hlbgpt_core.trajectory import made_up_tokens
+from hlbgpt_core.training.checkpoint import Checkpointing
+from hlbgpt_core.training.trajectory import made_up_tokens
 
 # Sequences double after steps 5 and 9, and the tiny model soon wants all the microbatches that it may have.
 SMALL: dict[str, Any] = {

@@ -254,7 +254,7 @@ class Surroundings:
 def train_run(start: Start, reporter: PipeReporter, data: WarmData, around: Surroundings) -> TrainingResult:
     """Train one run to its end. Raises what the trainer and the data raise."""
     # Imported before the first run by `main`; here so that a stand-in for tests needs no torch.
-    from hlbgpt_core.trainer import Checkpointing, train
+    from hlbgpt_core.training.trainer import Checkpointing, train
 
     settings = Settings.from_dict(start.settings)
     reporter.progress(Progress(phase=Phase.DATA))
@@ -395,8 +395,8 @@ def load_trainer() -> Exception | None:
     threading.Thread(target=core_version, name="core-version", daemon=True).start()
     gc.disable()  # imports make many objects and no garbage
     try:
-        import hlbgpt_core.trainer  # noqa: F401
-        from hlbgpt_core.light_optimizer import leave_the_compiler_out
+        import hlbgpt_core.training.trainer  # noqa: F401
+        from hlbgpt_core.training.lazy_compiler import leave_the_compiler_out
 
         leave_the_compiler_out()
     except Exception as error:

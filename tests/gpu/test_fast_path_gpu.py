@@ -11,19 +11,19 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from hlbgpt_core.batches import RandomBatches
 from hlbgpt_core.compile_mode import CompileMode
 from hlbgpt_core.compiling import CompiledCode
 from hlbgpt_core.device import attention_kernels
 from hlbgpt_core.output_loss import losses_and_gradient, output_loss, triton_works
 from hlbgpt_core.points import Split
-from hlbgpt_core.random_streams import SeededDither, SeededNormals
 from hlbgpt_core.recipes import get_recipe
 from hlbgpt_core.recipes.positions import sequence_positions
 from hlbgpt_core.scale import resolve, sizes
 from hlbgpt_core.settings import Settings
-from hlbgpt_core.trainer import train
-from hlbgpt_core.training_step import Trainer
+from hlbgpt_core.training.batches import RandomBatches
+from hlbgpt_core.training.random_streams import SeededDither, SeededNormals
+from hlbgpt_core.training.trainer import train
+from hlbgpt_core.training.training_step import Trainer
 from hlbgpt_core.warm import Warm
 from tests.small_runs import Recorder, small_data, small_settings
 

@@ -9,7 +9,7 @@ from hlbgpt_core.device import resolve_precision
 from hlbgpt_core.errors import OutOfMemoryError
 from hlbgpt_core.points import Outcome, Split
 from hlbgpt_core.recipes.v041 import LatentAttentionModel
-from hlbgpt_core.trainer import train
+from hlbgpt_core.training.trainer import train
 from tests.small_runs import (
     Recorder,
     checkpointing_in,

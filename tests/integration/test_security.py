@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from hlbgpt_core.checkpoint import inside
 from hlbgpt_core.errors import CheckpointError
 from hlbgpt_core.points import SavedCheckpoint
 from hlbgpt_core.text.token_cache import cache_entry
+from hlbgpt_core.training.checkpoint import inside
 from orchestrator.export.cells import cell, read_text_cell, text_cell
 from orchestrator.state_folder import make_state_folder
 from orchestrator.store import OpenMode, open_store

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from hlbgpt_core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from hlbgpt_core.errors import CheckpointError
 from hlbgpt_core.points import SavedCheckpoint
+from hlbgpt_core.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from tests.small_runs import checkpointing_in
 
 CHECKPOINT = Checkpoint(

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from hlbgpt_core import training_run
 from hlbgpt_core.compile_mode import CompileMode
 from hlbgpt_core.compiling import (
     ASSUMED_COLD_SECONDS,
@@ -22,7 +21,8 @@ from hlbgpt_core.points import Directive, Phase, Progress
 from hlbgpt_core.recipes.folded_attention import two_parts
 from hlbgpt_core.recipes.protocol import BatchShape
 from hlbgpt_core.settings import Settings, specs
-from hlbgpt_core.trainer import train
+from hlbgpt_core.training import training_run
+from hlbgpt_core.training.trainer import train
 from hlbgpt_core.warm import Warm
 from tests.small_runs import Recorder, small_data, small_settings
 

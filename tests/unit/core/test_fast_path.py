@@ -13,8 +13,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hlbgpt_core import output_loss as output_loss_module
-from hlbgpt_core.batches import RandomBatches
-from hlbgpt_core.checkpoint import Checkpointing
 from hlbgpt_core.compiling import CompiledCode
 from hlbgpt_core.device import DeviceFacts
 from hlbgpt_core.output_loss import chunks, losses_and_gradient, output_loss
@@ -23,8 +21,10 @@ from hlbgpt_core.recipes.folded_attention import cut, position_features, two_par
 from hlbgpt_core.recipes.positions import sequence_positions
 from hlbgpt_core.recipes.protocol import Accumulation, BatchShape
 from hlbgpt_core.settings import Settings
-from hlbgpt_core.trainer import resolve_path, train
-from hlbgpt_core.training_step import Counters, Trainer
+from hlbgpt_core.training.batches import RandomBatches
+from hlbgpt_core.training.checkpoint import Checkpointing
+from hlbgpt_core.training.trainer import resolve_path, train
+from hlbgpt_core.training.training_step import Counters, Trainer
 from hlbgpt_core.warm import Warm
 from tests.small_runs import (
     Recorder,

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import hlbgpt_core
-from hlbgpt_core import trainer as trainer_module
 from hlbgpt_core.memory import is_out_of_memory
 from hlbgpt_core.recipes import get_recipe
 from hlbgpt_core.recipes.protocol import call_block
 from hlbgpt_core.scale import resolve, sizes
-from hlbgpt_core.trainer import train
+from hlbgpt_core.training import trainer as trainer_module
+from hlbgpt_core.training.trainer import train
 from tests.small_runs import Recorder, small_data, small_settings
 
 KERNEL = Path(hlbgpt_core.__file__).with_name("output_loss_kernel.py")

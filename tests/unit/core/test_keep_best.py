@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from hlbgpt_core.checkpoint import Checkpointing
 from hlbgpt_core.points import Directive, Outcome, Point, Split
 from hlbgpt_core.settings import Settings
-from hlbgpt_core.trainer import train
+from hlbgpt_core.training.checkpoint import Checkpointing
+from hlbgpt_core.training.trainer import train
 from tests.small_runs import Recorder, checkpointing_in, small_data, small_settings
 
 # Its learning rate is so high that the loss goes up again.
@@ -63,7 +63,7 @@ def test_the_best_loss_survives_a_resume(tmp_path: Path) -> None:
 def test_a_disk_that_refuses_is_warned_of_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import hlbgpt_core.training_run as room
+    import hlbgpt_core.training.training_run as room
 
     wrote, calls = room.write_checkpoint, []
 

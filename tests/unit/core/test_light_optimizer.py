@@ -6,7 +6,7 @@ import sys
 PROGRAM = """
 import sys, torch
 from torch.optim.adamw import adamw
-from hlbgpt_core.light_optimizer import leave_the_compiler_out
+from hlbgpt_core.training.lazy_compiler import leave_the_compiler_out
 
 leave_the_compiler_out()
 

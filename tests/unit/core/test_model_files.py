@@ -10,14 +10,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hlbgpt_core import scale
-from hlbgpt_core.checkpoint import Checkpointing
 from hlbgpt_core.errors import CheckpointError, SettingsError
 from hlbgpt_core.model_files import build_model, read_model, write_model
-from hlbgpt_core.random_streams import SeededNormals
 from hlbgpt_core.recipes import get_recipe
 from hlbgpt_core.recipes.protocol import initialise
 from hlbgpt_core.settings import Settings
-from hlbgpt_core.trainer import train
+from hlbgpt_core.training.checkpoint import Checkpointing
+from hlbgpt_core.training.random_streams import SeededNormals
+from hlbgpt_core.training.trainer import train
 from tests.small_runs import Recorder, small_data, small_settings
 
 CPU = torch.device("cpu")

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from hlbgpt_core import recipes, scale
 from hlbgpt_core.errors import SettingsError
 from hlbgpt_core.points import Outcome, Split
-from hlbgpt_core.random_streams import SeededNormals
 from hlbgpt_core.recipes import get_recipe
 from hlbgpt_core.recipes.attention import attention, causal_distances
 from hlbgpt_core.recipes.protocol import (
@@ -24,7 +23,8 @@ from hlbgpt_core.recipes.protocol import (
     initialise,
 )
 from hlbgpt_core.settings import Settings
-from hlbgpt_core.trainer import train
+from hlbgpt_core.training.random_streams import SeededNormals
+from hlbgpt_core.training.trainer import train
 from tests.small_runs import Recorder, small_data, small_settings
 
 

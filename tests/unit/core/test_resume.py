@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hlbgpt_core.points import Directive, Outcome, Phase, Progress, Split
-from hlbgpt_core.trainer import train
+from hlbgpt_core.training.trainer import train
 from tests.small_runs import (
     Recorder,
     checkpointing_in,
@@ -189,7 +189,7 @@ def test_a_folder_that_cannot_be_written_does_not_end_the_run(
 def test_a_failed_write_leaves_nothing_and_a_later_one_succeeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hlbgpt_core import checkpoint
+    from hlbgpt_core.training import checkpoint
 
     real, calls = checkpoint.write_flushed, []
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from hlbgpt_core.batches import RandomBatches
 from hlbgpt_core.errors import DataError, DeviceError, DivergedError, HlbqError, OutOfMemoryError, SettingsError
 from hlbgpt_core.memory import capacity_for
 from hlbgpt_core.metrics import Moment
@@ -18,7 +17,8 @@ from hlbgpt_core.points import Outcome, Phase, Split, TrainingResult
 from hlbgpt_core.recipes.protocol import BatchShape
 from hlbgpt_core.recipes.v041 import LatentAttentionModel
 from hlbgpt_core.settings import Settings
-from hlbgpt_core.trainer import train
+from hlbgpt_core.training.batches import RandomBatches
+from hlbgpt_core.training.trainer import train
 from tests.small_runs import Recorder, is_training, small_data, small_settings, without_time
 
 
@@ -87,7 +87,7 @@ def test_what_a_point_carries() -> None:
 
 
 def test_a_steps_loss_is_the_mean_over_its_microbatches(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hlbgpt_core import training_step
+    from hlbgpt_core.training import training_step
 
     losses: list[float] = []
     real = training_step.next_token_loss
@@ -281,7 +281,7 @@ for name in ("safetensors", "tiktoken", "datasets", "tokenizers", "sqlalchemy", 
     sys.modules[name] = None
 import torch
 torch.set_num_threads(1)
-from hlbgpt_core.trainer import train
+from hlbgpt_core.training.trainer import train
 from tests.small_runs import Recorder, small_data, small_settings
 reporter = Recorder()
 train(small_settings(max_steps=2), small_data(), seed=1, device="cpu", reporter=reporter)

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hlbgpt_core.batches import sequences_at
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.recipes.protocol import BatchShape
 from hlbgpt_core.settings import Settings, specs
+from hlbgpt_core.training.batches import sequences_at
 
 SIZES = ("vocab", "width", "depth", "num_heads", "max_len", "init_len", "growth_steps", "n_train", "steps")
 SIZES_041 = ("lr_mult_base", "linear_value", "warmup", "eval_tokens", "n_eval", "tokens_per_batch")

@@ -10,7 +10,7 @@ import torch
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.metrics import Moment
 from hlbgpt_core.points import Point, Split
-from hlbgpt_core.training_step import Evaluation, StepRecord, Trainer
+from hlbgpt_core.training.training_step import Evaluation, StepRecord, Trainer
 
 # Metrics of one's own would stand under the same names in tables: with the split before them, or without it.
 _TAKEN = frozenset(field.name for field in fields(Point)) | {"run_id", "tokens", "bytes"}

@@ -11,8 +11,6 @@ from typing import Any
 import torch
 
 from hlbgpt_core import scale
-from hlbgpt_core.batches import RandomBatches
-from hlbgpt_core.checkpoint import Checkpointing, check_identity, read_checkpoint
 from hlbgpt_core.compile_mode import CompileMode
 from hlbgpt_core.compiling import BlockCompiler
 from hlbgpt_core.data import TokenData
@@ -29,11 +27,13 @@ from hlbgpt_core.errors import CheckpointError, DataError
 from hlbgpt_core.memory import is_out_of_memory, out_of_memory
 from hlbgpt_core.metrics import Moment, extra_metrics
 from hlbgpt_core.points import Facts, Reporter, SavedCheckpoint, TrainingResult
-from hlbgpt_core.random_streams import SeededDither, SeededNormals
 from hlbgpt_core.recipes import get_recipe
 from hlbgpt_core.settings import Settings
-from hlbgpt_core.training_run import TrainingRun
-from hlbgpt_core.training_step import Trainer
+from hlbgpt_core.training.batches import RandomBatches
+from hlbgpt_core.training.checkpoint import Checkpointing, check_identity, read_checkpoint
+from hlbgpt_core.training.random_streams import SeededDither, SeededNormals
+from hlbgpt_core.training.training_run import TrainingRun
+from hlbgpt_core.training.training_step import Trainer
 from hlbgpt_core.warm import Warm
 
 __all__ = ["Checkpointing", "train"]

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hlbgpt_core.device_transfer import on_device
-from hlbgpt_core.random_streams import Stream, stream
 from hlbgpt_core.recipes.protocol import BatchShape
 from hlbgpt_core.text.sources import too_short
+from hlbgpt_core.training.random_streams import Stream, stream
 
 # Of the evaluation alone: every run with the same text and maximum length is measured on the same sequences.
 EVALUATION_SEED = 20_240_304

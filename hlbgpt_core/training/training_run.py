@@ -8,11 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from hlbgpt_core.checkpoint import Checkpoint, Checkpointing, write_checkpoint
 from hlbgpt_core.compiling import BlockCompiler, microbatches_to_come
 from hlbgpt_core.device import memory_in_use_bytes
 from hlbgpt_core.errors import DivergedError
-from hlbgpt_core.making_points import PointMaker
 from hlbgpt_core.metrics import Moment
 from hlbgpt_core.points import (
     BEST_CHECKPOINT,
@@ -25,7 +23,9 @@ from hlbgpt_core.points import (
     TrainingResult,
 )
 from hlbgpt_core.recipes.protocol import BatchShape
-from hlbgpt_core.training_step import StepRecord, Trainer, unheeded
+from hlbgpt_core.training.checkpoint import Checkpoint, Checkpointing, write_checkpoint
+from hlbgpt_core.training.point_builder import PointMaker
+from hlbgpt_core.training.training_step import StepRecord, Trainer, unheeded
 
 SIGN_OF_LIFE_SECONDS = 5.0
 SPEED_STEPS = 3  # steps at a length before its speed is known

@@ -1,0 +1,1 @@
+"""The training loop: trainer, run, step, points, optimizers, batches, random streams, checkpoints."""
