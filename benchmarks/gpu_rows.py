@@ -24,15 +24,15 @@ from benchmarks.gpu_sides import (
     trainer_at,
 )
 from benchmarks.plain_recipe import MICROBATCHES, PlainLoop
-from hlbgpt_core.compile_mode import CompileMode
-from hlbgpt_core.compiling import CompiledCode, share_compiled_code
 from hlbgpt_core.device import dtype_of, resolve_precision
-from hlbgpt_core.memory import is_out_of_memory
+from hlbgpt_core.fast_path.compile_mode import CompileMode
+from hlbgpt_core.fast_path.compiling import CompiledCode, share_compiled_code
+from hlbgpt_core.fast_path.memory import is_out_of_memory
+from hlbgpt_core.fast_path.process_cache import Warm
 from hlbgpt_core.points import Split
 from hlbgpt_core.recipes.protocol import call_block
 from hlbgpt_core.settings import Settings
 from hlbgpt_core.training.trainer import train
-from hlbgpt_core.warm import Warm
 
 Row = dict[str, object]
 WARM_UP_STEPS = 10

@@ -17,10 +17,11 @@ from torch.nn import functional as F
 
 from benchmarks.plain_recipe import LOG_EVERY, MICROBATCHES, PlainLoop
 from hlbgpt_core import scale
-from hlbgpt_core.compile_mode import CompileMode
-from hlbgpt_core.compiling import BlockCompiler, CompiledCode, share_compiled_code
 from hlbgpt_core.data import TokenData
 from hlbgpt_core.device import attention_kernels
+from hlbgpt_core.fast_path.compile_mode import CompileMode
+from hlbgpt_core.fast_path.compiling import BlockCompiler, CompiledCode, share_compiled_code
+from hlbgpt_core.fast_path.process_cache import Warm
 from hlbgpt_core.points import Directive, Facts, Point, Progress, SavedCheckpoint, Split
 from hlbgpt_core.recipes import get_recipe
 from hlbgpt_core.recipes.protocol import Accumulation, BatchShape
@@ -29,7 +30,6 @@ from hlbgpt_core.training.batches import RandomBatches
 from hlbgpt_core.training.loss import next_token_loss
 from hlbgpt_core.training.random_streams import SeededDither, SeededNormals
 from hlbgpt_core.training.training_step import Trainer
-from hlbgpt_core.warm import Warm
 
 WORD = re.compile(r"\w+|\s+|[^\w\s]")
 # Both sides are the same model in bfloat16: further apart than this, they are not.

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hlbgpt_core.compile_mode import CompileMode
 from hlbgpt_core.errors import HlbqError
+from hlbgpt_core.fast_path.compile_mode import CompileMode
 from worker.devices import Device, choose_device
 from worker.exit_codes import EXIT_FAILED, EXIT_FAULT, EXIT_FINE, EXIT_INTERRUPTED, EXIT_USAGE
 from worker.processes import cluster_job, die_with_parent, host_id, host_name, start_ticks

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from hlbgpt_core.code_digest import core_digest
 from hlbgpt_core.code_version import core_version
-from hlbgpt_core.compile_mode import CompileMode
 from hlbgpt_core.data import TokenData, load_data
 from hlbgpt_core.errors import DataError, DivergedError, OutOfMemoryError, SettingsError
+from hlbgpt_core.fast_path.compile_mode import CompileMode
 from hlbgpt_core.points import Directive, Facts, Outcome, Phase, Point, Progress, SavedCheckpoint, TrainingResult
 from hlbgpt_core.settings import Settings
 from orchestrator.runs import Reason
@@ -48,7 +48,7 @@ from worker.processes import die_with_parent, leave_signals_to_the_supervisor
 from worker.run_log import log_to
 
 if TYPE_CHECKING:
-    from hlbgpt_core.warm import Warm
+    from hlbgpt_core.fast_path.process_cache import Warm
 
 PROGRESS_SECONDS = 0.5
 GATHER_SECONDS = 0.05
@@ -222,9 +222,9 @@ class WarmData:
     @property
     def device(self) -> "Warm":
         """What stays on the device and compiled. Made at the first run, once torch is loaded."""
-        from hlbgpt_core.compiling import CompiledCode, share_compiled_code
+        from hlbgpt_core.fast_path.compiling import CompiledCode, share_compiled_code
+        from hlbgpt_core.fast_path.process_cache import Warm
         from hlbgpt_core.text.token_cache import default_cache_dir
-        from hlbgpt_core.warm import Warm
 
         if self._device is None:
             folder = default_cache_dir() / "compiled"

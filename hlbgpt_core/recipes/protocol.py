@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from hlbgpt_core.float8 import Float8Linear
+from hlbgpt_core.fast_path.float8 import Float8Linear
 from hlbgpt_core.settings import Settings
 
 

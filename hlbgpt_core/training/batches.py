@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hlbgpt_core.device_transfer import on_device
+from hlbgpt_core.fast_path.device_transfer import on_device
 from hlbgpt_core.recipes.protocol import BatchShape
 from hlbgpt_core.text.sources import too_short
 from hlbgpt_core.training.random_streams import Stream, stream

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hlbgpt_core.output_loss import output_loss
+from hlbgpt_core.fast_path.output_loss import output_loss
 from hlbgpt_core.recipes.protocol import LanguageModel
 
 

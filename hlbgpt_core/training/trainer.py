@@ -11,8 +11,6 @@ from typing import Any
 import torch
 
 from hlbgpt_core import scale
-from hlbgpt_core.compile_mode import CompileMode
-from hlbgpt_core.compiling import BlockCompiler
 from hlbgpt_core.data import TokenData
 from hlbgpt_core.device import (
     attention_kernels,
@@ -24,7 +22,10 @@ from hlbgpt_core.device import (
     resolve_precision,
 )
 from hlbgpt_core.errors import CheckpointError, DataError
-from hlbgpt_core.memory import is_out_of_memory, out_of_memory
+from hlbgpt_core.fast_path.compile_mode import CompileMode
+from hlbgpt_core.fast_path.compiling import BlockCompiler
+from hlbgpt_core.fast_path.memory import is_out_of_memory, out_of_memory
+from hlbgpt_core.fast_path.process_cache import Warm
 from hlbgpt_core.metrics import Moment, extra_metrics
 from hlbgpt_core.points import Facts, Reporter, SavedCheckpoint, TrainingResult
 from hlbgpt_core.recipes import get_recipe
@@ -34,7 +35,6 @@ from hlbgpt_core.training.checkpoint import Checkpointing, check_identity, read_
 from hlbgpt_core.training.random_streams import SeededDither, SeededNormals
 from hlbgpt_core.training.training_run import TrainingRun
 from hlbgpt_core.training.training_step import Trainer
-from hlbgpt_core.warm import Warm
 
 __all__ = ["Checkpointing", "train"]
 

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from hlbgpt_core.compiling import BlockCompiler, microbatches_to_come
 from hlbgpt_core.device import memory_in_use_bytes
 from hlbgpt_core.errors import DivergedError
+from hlbgpt_core.fast_path.compiling import BlockCompiler, microbatches_to_come
 from hlbgpt_core.metrics import Moment
 from hlbgpt_core.points import (
     BEST_CHECKPOINT,

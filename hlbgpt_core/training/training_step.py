@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hlbgpt_core.device_transfer import Fetched, on_device
 from hlbgpt_core.errors import CheckpointError
+from hlbgpt_core.fast_path.device_transfer import Fetched, on_device
 from hlbgpt_core.recipes.protocol import Accumulation, BatchShape, Dither, ParameterGroup, Recipe, initialise
 from hlbgpt_core.training.batches import Batches
 from hlbgpt_core.training.loss import TokenLoss, next_token_loss

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hlbgpt_core.compile_mode import CompileMode
+from hlbgpt_core.fast_path.compile_mode import CompileMode
 from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand

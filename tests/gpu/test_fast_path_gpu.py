@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from hlbgpt_core.compile_mode import CompileMode
-from hlbgpt_core.compiling import CompiledCode
 from hlbgpt_core.device import attention_kernels
-from hlbgpt_core.output_loss import losses_and_gradient, output_loss, triton_works
+from hlbgpt_core.fast_path.compile_mode import CompileMode
+from hlbgpt_core.fast_path.compiling import CompiledCode
+from hlbgpt_core.fast_path.output_loss import losses_and_gradient, output_loss, triton_works
+from hlbgpt_core.fast_path.process_cache import Warm
 from hlbgpt_core.points import Split
 from hlbgpt_core.recipes import get_recipe
 from hlbgpt_core.recipes.positions import sequence_positions
@@ -24,7 +25,6 @@ from hlbgpt_core.training.batches import RandomBatches
 from hlbgpt_core.training.random_streams import SeededDither, SeededNormals
 from hlbgpt_core.training.trainer import train
 from hlbgpt_core.training.training_step import Trainer
-from hlbgpt_core.warm import Warm
 from tests.small_runs import Recorder, small_data, small_settings
 
 pytestmark = [
@@ -137,7 +137,7 @@ def no_waiting() -> Iterator[None]:
 @pytest.mark.parametrize(("rows", "columns"), [(1, 320), (130, 4096), (33, 50_304), (7, 50_240)])
 def test_the_kernel_is_torchs_own_operations(rows: int, columns: int, dtype: torch.dtype) -> None:
     assert triton_works(DEVICE)
-    from hlbgpt_core.output_loss_kernel import losses_and_gradient_by_triton
+    from hlbgpt_core.fast_path.output_loss_kernel import losses_and_gradient_by_triton
 
     torch.manual_seed(1)
     logits = (8 * torch.randn(rows, columns, device=GPU)).to(dtype)

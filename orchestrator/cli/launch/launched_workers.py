@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hlbgpt_core.compile_mode import CompileMode
+from hlbgpt_core.fast_path.compile_mode import CompileMode
 from orchestrator.cli.option_groups import OptionGroup
 from orchestrator.errors import UsageError
 from orchestrator.worker_command import WorkerCommand

@@ -9,21 +9,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from hlbgpt_core.compile_mode import CompileMode
-from hlbgpt_core.compiling import (
+from hlbgpt_core.fast_path.compile_mode import CompileMode
+from hlbgpt_core.fast_path.compiling import (
     ASSUMED_COLD_SECONDS,
     NOT_IN_BLOCKS,
     BlockCompiler,
     CompiledCode,
     microbatches_to_come,
 )
+from hlbgpt_core.fast_path.process_cache import Warm
 from hlbgpt_core.points import Directive, Phase, Progress
 from hlbgpt_core.recipes.folded_attention import two_parts
 from hlbgpt_core.recipes.protocol import BatchShape
 from hlbgpt_core.settings import Settings, specs
 from hlbgpt_core.training import training_run
 from hlbgpt_core.training.trainer import train
-from hlbgpt_core.warm import Warm
 from tests.small_runs import Recorder, small_data, small_settings
 
 SHAPE = BatchShape(batch_size=4, sequence_length=8)

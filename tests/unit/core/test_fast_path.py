@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hlbgpt_core import output_loss as output_loss_module
-from hlbgpt_core.compiling import CompiledCode
 from hlbgpt_core.device import DeviceFacts
-from hlbgpt_core.output_loss import chunks, losses_and_gradient, output_loss
+from hlbgpt_core.fast_path import output_loss as output_loss_module
+from hlbgpt_core.fast_path.compiling import CompiledCode
+from hlbgpt_core.fast_path.output_loss import chunks, losses_and_gradient, output_loss
+from hlbgpt_core.fast_path.process_cache import Warm
 from hlbgpt_core.points import Outcome, Split
 from hlbgpt_core.recipes.folded_attention import cut, position_features, two_parts
 from hlbgpt_core.recipes.positions import sequence_positions
@@ -25,7 +26,6 @@ from hlbgpt_core.training.batches import RandomBatches
 from hlbgpt_core.training.checkpoint import Checkpointing
 from hlbgpt_core.training.trainer import resolve_path, train
 from hlbgpt_core.training.training_step import Counters, Trainer
-from hlbgpt_core.warm import Warm
 from tests.small_runs import (
     Recorder,
     checkpointing_in,
@@ -206,7 +206,8 @@ def test_tokens_on_the_device_give_the_same_sequences() -> None:
 
 def test_tokens_that_would_fill_the_device_stay_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "hlbgpt_core.warm.device_facts", lambda device: DeviceFacts(name="small", memory_bytes=32 * 4 * 5999)
+        "hlbgpt_core.fast_path.process_cache.device_facts",
+        lambda device: DeviceFacts(name="small", memory_bytes=32 * 4 * 5999),
     )
     assert Warm(CompiledCode(Path("unused"))).tokens(small_data(), CPU) is None
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import hlbgpt_core
-from hlbgpt_core.memory import is_out_of_memory
+from hlbgpt_core.fast_path.memory import is_out_of_memory
 from hlbgpt_core.recipes import get_recipe
 from hlbgpt_core.recipes.protocol import call_block
 from hlbgpt_core.scale import resolve, sizes

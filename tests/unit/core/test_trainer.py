@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hlbgpt_core.errors import DataError, DeviceError, DivergedError, HlbqError, OutOfMemoryError, SettingsError
-from hlbgpt_core.memory import capacity_for
+from hlbgpt_core.fast_path.memory import capacity_for
 from hlbgpt_core.metrics import Moment
 from hlbgpt_core.points import Outcome, Phase, Split, TrainingResult
 from hlbgpt_core.recipes.protocol import BatchShape

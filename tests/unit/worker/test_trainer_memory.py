@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from hlbgpt_core.compile_mode import CompileMode
 from hlbgpt_core.errors import OutOfMemoryError
+from hlbgpt_core.fast_path.compile_mode import CompileMode
 from hlbgpt_core.points import Outcome, TrainingResult
 from orchestrator.runs import Reason
 from worker import trainer_process

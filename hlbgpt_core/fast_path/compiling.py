@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hlbgpt_core.compile_mode import CompileMode
-from hlbgpt_core.memory import is_out_of_memory
+from hlbgpt_core.fast_path.compile_mode import CompileMode
+from hlbgpt_core.fast_path.memory import is_out_of_memory
 from hlbgpt_core.recipes.protocol import BatchShape, call_block
 from hlbgpt_core.settings import Settings
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hlbgpt_core.float8 import product, rounded
+from hlbgpt_core.fast_path.float8 import product, rounded
 
 # Logits at a time. Products of so many rows fill a GPU; the CPU's caches like them smaller.
 LOGITS_BYTES = {"cuda": 2 * 2**30, "cpu": 4 * 2**20}
@@ -106,7 +106,7 @@ def losses_and_gradient(logits: Tensor, targets: Tensor) -> Tensor:
 def kernel_for(states: Tensor) -> LossesAndGradient:
     """The quickest way on the device of `states`: one kernel of our own on a GPU that Triton knows."""
     if states.device.type == "cuda" and states.dtype != torch.float64 and triton_works(states.device):
-        from hlbgpt_core.output_loss_kernel import losses_and_gradient_by_triton
+        from hlbgpt_core.fast_path.output_loss_kernel import losses_and_gradient_by_triton
 
         return losses_and_gradient_by_triton
     return losses_and_gradient
@@ -116,7 +116,7 @@ def kernel_for(states: Tensor) -> LossesAndGradient:
 def triton_works(device: torch.device) -> bool:
     """Whether Triton is installed and can build a kernel: for that it wants a C compiler and Python's headers."""
     try:
-        from hlbgpt_core.output_loss_kernel import losses_and_gradient_by_triton
+        from hlbgpt_core.fast_path.output_loss_kernel import losses_and_gradient_by_triton
 
         losses_and_gradient_by_triton(torch.zeros(1, 8, device=device), torch.zeros(1, dtype=torch.long, device=device))
     # Whatever stands in its way, the loss can be taken without.
