@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from hlbgpt_core.commands.generation import Sampling, TokenRules, draw, generate
 from hlbgpt_core.errors import CheckpointError
-from hlbgpt_core.generation import Sampling, TokenRules, draw, generate
 from hlbgpt_core.recipes.protocol import LanguageModel
 
 RULES = TokenRules(vocab_size=5, end_of_text=4, max_context=3)

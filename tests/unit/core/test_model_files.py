@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hlbgpt_core import scale
+from hlbgpt_core.commands.model_files import build_model, read_model, write_model
 from hlbgpt_core.errors import CheckpointError, SettingsError
-from hlbgpt_core.model_files import build_model, read_model, write_model
 from hlbgpt_core.recipes import get_recipe
 from hlbgpt_core.recipes.protocol import initialise
 from hlbgpt_core.settings import Settings

@@ -1,4 +1,4 @@
-"""`python -P -m hlbgpt_core.model_command generate | export`: what `hlbq generate` and `hlbq export-model` start.
+"""`python -P -m hlbgpt_core.commands.model_command generate | export`: what `hlbq generate` and `hlbq export-model` start.
 
 The queue finds the model's folder; everything that needs torch happens here, in a process of its own.
 """
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 
+from hlbgpt_core.commands.generation import Sampling, TokenRules, generate
+from hlbgpt_core.commands.model_files import ModelFile, build_model, check_target, read_model, write_model
 from hlbgpt_core.data import dataset_tokenizer, load_data
 from hlbgpt_core.device import resolve_device
 from hlbgpt_core.errors import DataError, HlbqError
-from hlbgpt_core.generation import Sampling, TokenRules, generate
-from hlbgpt_core.model_files import ModelFile, build_model, check_target, read_model, write_model
 from hlbgpt_core.scale import unpadded_vocabulary_size
 from hlbgpt_core.text.byte_pairs import BytePairTokenizer
 from hlbgpt_core.text.token_cache import default_cache_dir

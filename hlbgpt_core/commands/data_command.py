@@ -1,4 +1,4 @@
-"""`python -P -m hlbgpt_core.data_command DATASET TOKENIZER`: what `hlbq data prepare` starts.
+"""`python -P -m hlbgpt_core.commands.data_command DATASET TOKENIZER`: what `hlbq data prepare` starts.
 
 Encodes a dataset into the cache, with a progress bar on a terminal and plain lines elsewhere.
 """

@@ -1,0 +1,1 @@
+"""What `hlbq data`, `generate` and `export-model` run in a process of their own, beside the queue."""
