@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from benchmarks.plain_recipe import LOG_EVERY, MICROBATCHES, PlainLoop
 from hlbgpt_core import scale
-from hlbgpt_core.data import TokenData
 from hlbgpt_core.device import attention_kernels
 from hlbgpt_core.fast_path.compile_mode import CompileMode
 from hlbgpt_core.fast_path.compiling import BlockCompiler, CompiledCode, share_compiled_code
@@ -26,6 +25,7 @@ from hlbgpt_core.points import Directive, Facts, Point, Progress, SavedCheckpoin
 from hlbgpt_core.recipes import get_recipe
 from hlbgpt_core.recipes.protocol import Accumulation, BatchShape
 from hlbgpt_core.settings import Settings
+from hlbgpt_core.text.data import TokenData
 from hlbgpt_core.training.batches import RandomBatches
 from hlbgpt_core.training.loss import next_token_loss
 from hlbgpt_core.training.random_streams import SeededDither, SeededNormals

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from benchmarks.plain_recipe import DEMO
-from hlbgpt_core.data import TokenData
 from hlbgpt_core.points import Directive, Facts, Phase, Point, Progress, SavedCheckpoint
 from hlbgpt_core.settings import Settings
+from hlbgpt_core.text.data import TokenData
 from hlbgpt_core.training.trainer import train
 from worker.messages import Start
 from worker.trainer_process import Control, Outbox, PipeReporter

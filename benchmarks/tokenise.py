@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from hlbgpt_core.data import load_data
+from hlbgpt_core.text.data import load_data
 from hlbgpt_core.text.encoding import available_cpus
 from hlbgpt_core.text.sources import local_splits, parse_dataset
 from hlbgpt_core.text.vocabulary_files import provide_vocabulary

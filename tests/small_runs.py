@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from hlbgpt_core.data import TokenData
 from hlbgpt_core.points import Directive, Facts, Phase, Point, Progress, SavedCheckpoint
 from hlbgpt_core.settings import Settings
+from hlbgpt_core.text.data import TokenData
 from hlbgpt_core.training.checkpoint import Checkpointing
 from hlbgpt_core.training.trajectory import made_up_tokens
 

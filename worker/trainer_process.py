@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from hlbgpt_core.code_digest import core_digest
 from hlbgpt_core.code_version import core_version
-from hlbgpt_core.data import TokenData, load_data
 from hlbgpt_core.errors import DataError, DivergedError, OutOfMemoryError, SettingsError
 from hlbgpt_core.fast_path.compile_mode import CompileMode
 from hlbgpt_core.points import Directive, Facts, Outcome, Phase, Point, Progress, SavedCheckpoint, TrainingResult
 from hlbgpt_core.settings import Settings
+from hlbgpt_core.text.data import TokenData, load_data
 from orchestrator.runs import Reason
 from worker.messages import (
     CheckpointMade,

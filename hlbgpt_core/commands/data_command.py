@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from hlbgpt_core.data import load_data
 from hlbgpt_core.errors import HlbqError
+from hlbgpt_core.text.data import load_data
 
 EXIT_FINE, EXIT_USAGE, EXIT_INTERRUPTED = 0, 2, 130
 PLAIN_STEP = 0.1  # plain lines come at each tenth

@@ -13,11 +13,11 @@ import torch
 
 from hlbgpt_core.commands.generation import Sampling, TokenRules, generate
 from hlbgpt_core.commands.model_files import ModelFile, build_model, check_target, read_model, write_model
-from hlbgpt_core.data import dataset_tokenizer, load_data
 from hlbgpt_core.device import resolve_device
 from hlbgpt_core.errors import DataError, HlbqError
 from hlbgpt_core.scale import unpadded_vocabulary_size
 from hlbgpt_core.text.byte_pairs import BytePairTokenizer
+from hlbgpt_core.text.data import dataset_tokenizer, load_data
 from hlbgpt_core.text.token_cache import default_cache_dir
 from hlbgpt_core.text.tokenizer import Tokenizer, load_tokenizer
 

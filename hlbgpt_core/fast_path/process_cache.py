@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hlbgpt_core.data import TokenData
 from hlbgpt_core.device import device_facts
 from hlbgpt_core.fast_path.compiling import CompiledCode
 from hlbgpt_core.fast_path.memory import is_out_of_memory
+from hlbgpt_core.text.data import TokenData
 
 # A text's tokens stay on the device if they take no more of its memory than this. WikiText-103 takes 0.5 GB.
 LARGEST_SHARE_OF_MEMORY = 1 / 32

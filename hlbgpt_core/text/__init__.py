@@ -1,4 +1,4 @@
-"""From the name of a dataset to cached tokens; `hlbgpt_core.data.load_data` is the way in.
+"""From the name of a dataset to cached tokens; `hlbgpt_core.text.data.load_data` is the way in.
 
 sources.py         names of datasets, their files, how they split      (standard library only)
 dataset_source.py  a dataset and tokenizer as one thing to cache       (standard library only)

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from hlbgpt_core import scale
-from hlbgpt_core.data import TokenData
 from hlbgpt_core.device import (
     attention_kernels,
     device_facts,
@@ -30,6 +29,7 @@ from hlbgpt_core.metrics import Moment, extra_metrics
 from hlbgpt_core.points import Facts, Reporter, SavedCheckpoint, TrainingResult
 from hlbgpt_core.recipes import get_recipe
 from hlbgpt_core.settings import Settings
+from hlbgpt_core.text.data import TokenData
 from hlbgpt_core.training.batches import RandomBatches
 from hlbgpt_core.training.checkpoint import Checkpointing, check_identity, read_checkpoint
 from hlbgpt_core.training.random_streams import SeededDither, SeededNormals

@@ -219,7 +219,7 @@ def test_nothing_is_submitted_where_everything_exists(hlbq: Hlbq) -> None:
 
 
 def test_a_text_is_compared_by_its_fingerprint_where_its_tokens_are_cached(hlbq: Hlbq) -> None:
-    from hlbgpt_core.data import load_data
+    from hlbgpt_core.text.data import load_data
 
     text = Path("my.txt")
     text.write_text("plain words\n" * 3000)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hlbgpt_core.commands.data_command import PlainLines, progress_on_stderr
-from hlbgpt_core.data import load_data
+from hlbgpt_core.text.data import load_data
 from orchestrator.cli.data import size_text
 from orchestrator.cli.main import run_program
 

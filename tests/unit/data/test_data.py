@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hlbgpt_core import data as data_room
-from hlbgpt_core.data import dataset_tokenizer, load_data
 from hlbgpt_core.errors import DataError
+from hlbgpt_core.text import data as data_room
+from hlbgpt_core.text.data import dataset_tokenizer, load_data
 from hlbgpt_core.text.dataset_source import cached_fingerprint
 from hlbgpt_core.text.token_cache import list_caches, token_type
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hlbgpt_core.data import load_data
 from hlbgpt_core.errors import DataError
 from hlbgpt_core.text import hub
+from hlbgpt_core.text.data import load_data
 from hlbgpt_core.text.hub import hub_corpus
 from hlbgpt_core.text.sources import parse_dataset
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hlbgpt_core.data import load_data
 from hlbgpt_core.errors import DataError
+from hlbgpt_core.text.data import load_data
 from hlbgpt_core.text.sources import (
     FileSpan,
     LocalSplits,

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hlbgpt_core.data import load_data
 from hlbgpt_core.errors import DataError
+from hlbgpt_core.text.data import load_data
 from hlbgpt_core.text.token_cache import (
     CacheEntry,
     building,
@@ -112,7 +112,7 @@ class SlowTokenizer(ByteTokenizer):
 
 def build_slowly(dataset: str, cache_dir: Path, begun: Any, go_on: Any, waiting: Any, found: Any) -> None:
     """A process's work: load the data; tell who encoded, who waited, and what came of it."""
-    from hlbgpt_core import data as data_room
+    from hlbgpt_core.text import data as data_room
 
     data_room.load_tokenizer = lambda name, cache: SlowTokenizer(begun, go_on)  # type: ignore[assignment]
 
