@@ -121,7 +121,7 @@ def _lead(given: argparse.Namespace) -> int:
 
 
 def _work(given: argparse.Namespace, device: Device, command: Sequence[str], early: EarlyTrainer) -> "WorkerSummary":
-    from orchestrator.state_folder import make_state_folder, state_folder
+    from orchestrator.files.state_folder import make_state_folder, state_folder
     from orchestrator.store import OpenMode, open_store
     from worker.supervisor import Supervisor, WorkerOptions
     from worker.timing import Timing

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from orchestrator.state_folder import make_private_folder
+from orchestrator.files.state_folder import make_private_folder
 
 
 class UnfailingFile(io.FileIO):

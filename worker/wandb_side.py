@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hlbgpt_core.errors import HlbqError
-from orchestrator.state_folder import make_state_folder
+from orchestrator.files.state_folder import make_state_folder
 from orchestrator.store import Store
 
 # What cannot be helped by starting again: wandb is not installed, or nobody is logged in.

@@ -104,7 +104,7 @@ def _print_report(report: "CopyReport", *, as_json: bool) -> None:
 
 def _say_what_is_left(source: "StoreLocation", destination: "StoreLocation", report: "CopyReport") -> None:
     """What a person has to do besides: the state folder, and the old database."""
-    from orchestrator.state_folder import state_folder
+    from orchestrator.files.state_folder import state_folder
 
     if report.released_runs:
         note(f"{counted(report.released_runs, 'run')} given back in the copy")

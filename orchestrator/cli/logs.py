@@ -12,8 +12,8 @@ from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
+from orchestrator.files.state_folder import state_folder
 from orchestrator.records import AttemptRecord, RunRecord
-from orchestrator.state_folder import state_folder
 
 if TYPE_CHECKING:
     from orchestrator.store import Store

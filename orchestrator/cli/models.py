@@ -15,8 +15,8 @@ from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.core_command import become_core_command
 from orchestrator.errors import UsageError
+from orchestrator.files.state_folder import state_folder
 from orchestrator.records import RunRecord
-from orchestrator.state_folder import state_folder
 
 MAX_SEED = 2**63 - 1
 _DEVICE = re.compile(r"cpu|auto|cuda(:\d{1,3})?")

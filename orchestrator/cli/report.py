@@ -47,7 +47,7 @@ def report(
     recorded as a look, as those of hlbq compare are.
     """
     from orchestrator.comparison.groups import parse_baseline
-    from orchestrator.export.file_writing import check_not_a_folder, replaced_file
+    from orchestrator.files.replaced_file import check_not_a_folder, replaced_file
     from orchestrator.report import page, read_report
 
     check_not_a_folder(file, "report.html")

@@ -145,7 +145,7 @@ def export_table(store: "Store", sweep: SweepRecord, path: str) -> None:
 
 def _worker_log(store: "Store", sweep: SweepRecord, state_dir: str | None) -> Path:
     """Where the workers' own words go, out of the way of the live view."""
-    from orchestrator.state_folder import make_state_folder, state_folder
+    from orchestrator.files.state_folder import make_state_folder, state_folder
 
     folder = make_state_folder(make_state_folder(state_folder(store.location.path, state_dir)) / "logs")
     path = folder / f"workers-of-sweep-{sweep.id}.log"

@@ -16,8 +16,8 @@ from orchestrator.cli.export import check_any, chosen_or_latest
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import DatabaseBusyError, UsageError
+from orchestrator.files.state_folder import make_state_folder, state_folder
 from orchestrator.records import RunFilter
-from orchestrator.state_folder import make_state_folder, state_folder
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -162,7 +162,7 @@ def _report(tally: "Tally", offline: Path | None) -> None:
 
 def _alone_on_this_host(folder: Path) -> bool:
     """Take the lock of the sync that workers start; it lasts as long as the process. Then be no burden to them."""
-    from orchestrator.locks import try_lock
+    from orchestrator.files.locks import try_lock
 
     if try_lock(folder / SIDE_LOCK) is None:
         return False

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hlbgpt_core.errors import HlbqError
+from orchestrator.files.state_folder import state_folder
 from orchestrator.records import AttemptRecord
-from orchestrator.state_folder import state_folder
 
 MOST_BYTES = 64 * 1024
 

@@ -11,14 +11,14 @@ from orchestrator.errors import ExportError
 from orchestrator.export.blocks import Block, Layout, NewMetricError, Selection, blocks, columns_of, runs_with_curves
 from orchestrator.export.columns import Column, Kind
 from orchestrator.export.csv_table import copy_rows, csv_header
-from orchestrator.export.file_writing import (
+from orchestrator.export.table_formats import CsvTable, TableWriter, format_of
+from orchestrator.files.replaced_file import (
     LOCK_TIMEOUT_SECONDS,
     check_not_a_folder,
     export_errors,
     locked_file,
     replaced_file,
 )
-from orchestrator.export.table_formats import CsvTable, TableWriter, format_of
 from orchestrator.records import RunFilter, SweepRecord
 from orchestrator.runs import TERMINAL
 from orchestrator.store import Store

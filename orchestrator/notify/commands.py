@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import UsageError
+from orchestrator.files.state_folder import make_private_folder
 from orchestrator.records import NewSweep, NotifyMark, SweepRecord
-from orchestrator.state_folder import make_private_folder
 
 if TYPE_CHECKING:
     from orchestrator.store import Store

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from orchestrator.arms import differing_settings
 from orchestrator.comparison.cautions import device_warnings, seconds_warnings
 from orchestrator.errors import ExportError
-from orchestrator.export.file_writing import check_not_a_folder, replaced_file
+from orchestrator.files.replaced_file import check_not_a_folder, replaced_file
 from orchestrator.metrics import Axis
 from orchestrator.plots.curve_figures import SCHEDULES, Drawing, draw_curves, draw_schedules
 from orchestrator.plots.curve_sets import grouped

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hlbgpt_core.errors import HlbqError
-from orchestrator.locks import try_lock
+from orchestrator.files.locks import try_lock
+from orchestrator.files.state_folder import make_private_folder
 from orchestrator.records import SyncMark
-from orchestrator.state_folder import make_private_folder
 from orchestrator.store import Store
 
 _PROCESSES = "processes"

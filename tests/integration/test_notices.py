@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import UsageError
-from orchestrator.locks import try_lock
+from orchestrator.files.locks import try_lock
 from orchestrator.notify import commands
 from orchestrator.notify.commands import find_command, keep_command
 from orchestrator.notify.delivering import Teller, Timing, may_be_told

@@ -18,7 +18,7 @@ from hlbgpt_core.points import SavedCheckpoint
 from hlbgpt_core.text.token_cache import cache_entry
 from hlbgpt_core.training.checkpoint import inside
 from orchestrator.export.cells import cell, read_text_cell, text_cell
-from orchestrator.state_folder import make_state_folder
+from orchestrator.files.state_folder import make_state_folder
 from orchestrator.store import OpenMode, open_store
 from tests.faults.harness import new_sweep, submit, wait_until
 

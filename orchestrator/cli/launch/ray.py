@@ -125,9 +125,9 @@ def _orders(
     store: "Store", cluster: ClusterOptions, what: RayWorkers, *, local: bool, detach: bool
 ) -> "list[WorkerOrder]":
     """What each worker is told. Raises UsageError for a database that other machines cannot reach."""
+    from orchestrator.files.state_folder import make_state_folder, state_folder
     from orchestrator.launch.ray_worker import WorkerOrder
     from orchestrator.launch.reachable_database import check_shared
-    from orchestrator.state_folder import make_state_folder, state_folder
 
     if not local:
         check_shared(store.location)

@@ -164,7 +164,7 @@ def job_name(location: "StoreLocation") -> str:
 
 def _folder(location: "StoreLocation", what: SlurmWorkers) -> Path:
     """The state folder. Raises UsageError where it must be named and was not."""
-    from orchestrator.state_folder import state_folder
+    from orchestrator.files.state_folder import state_folder
 
     return state_folder(location.path, what.state_dir)
 
@@ -205,10 +205,10 @@ def _check_queue(store: "Store", job: JobOptions, what: SlurmWorkers) -> None:
 def _submit(
     job: JobOptions, what: SlurmWorkers, order: "ArrayOrder", folder: Path, location: "StoreLocation"
 ) -> list[str]:
+    from orchestrator.files.state_folder import make_state_folder
     from orchestrator.launch import slurm_cluster
     from orchestrator.launch.reachable_database import database_for_jobs
     from orchestrator.launch.slurm_task import WorkerTask
-    from orchestrator.state_folder import make_state_folder
 
     told = database_for_jobs(location)
     task = WorkerTask(command=_command(job, what, folder), environment={"HLBQ_DB": told.name})
