@@ -31,7 +31,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.sample_database import make_database
 from hlbgpt_core.points import Phase, Point, Split
-from orchestrator.records import Lease, Live, WorkerIdentity
+from orchestrator.queue.records import Lease, Live, WorkerIdentity
 from orchestrator.store import OpenMode, Store, open_store
 
 WRITERS = 16

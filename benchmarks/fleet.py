@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.submit import make_sweep
-from orchestrator.records import Ending, WorkerIdentity
-from orchestrator.runs import Reason
+from orchestrator.queue.records import Ending, WorkerIdentity
+from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import ask
 from tests.postgresql_server import PostgresqlServer, private_server

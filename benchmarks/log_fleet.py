@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.submit import make_sweep
 from hlbgpt_core.points import Phase, Point
-from orchestrator.records import Lease, Live, WorkerIdentity
+from orchestrator.queue.records import Lease, Live, WorkerIdentity
 from orchestrator.store import OpenMode, open_store
 from orchestrator.store.engine import sqlite_module
 from orchestrator.store.points import _COLUMNS, _OR_REPLACE

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.measuring import Spent, compiled_environment, medians, process, report, started
 from hlbgpt_core.settings import Settings
-from orchestrator.records import EverySeed, NewArm, NewRun, NewSweep
+from orchestrator.queue.records import EverySeed, NewArm, NewRun, NewSweep
 from orchestrator.store import OpenMode, open_store
 from orchestrator.store.engine import sqlite_module
 

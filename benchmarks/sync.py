@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 from hlbgpt_core.points import Point, Split
-from orchestrator.records import Bookkeeping, Ending, NewArm, NewRun, NewSweep, RunFilter, WorkerIdentity
-from orchestrator.runs import Reason
+from orchestrator.queue.records import Bookkeeping, Ending, NewArm, NewRun, NewSweep, RunFilter, WorkerIdentity
+from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.wandb_sync.holding import OwnFolder
 from orchestrator.wandb_sync.rows import row_of

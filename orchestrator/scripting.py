@@ -10,9 +10,9 @@ from orchestrator.errors import PlanError
 from orchestrator.notify.commands import submit_with_command
 from orchestrator.options import axes_of
 from orchestrator.plan import Plan, make_plan
-from orchestrator.records import Bookkeeping, NewSweep, SweepRecord
+from orchestrator.queue.records import Bookkeeping, NewSweep, SweepRecord
+from orchestrator.queue.states import Limits
 from orchestrator.reuse import find_existing
-from orchestrator.runs import Limits
 from orchestrator.secrets import without_credentials
 from orchestrator.shapes import Axes, Shape
 from orchestrator.store import OpenMode, Store, open_store

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex
 
-from orchestrator.runs import Happening, Reason, State
+from orchestrator.queue.states import Happening, Reason, State
 
 metadata = MetaData()
 

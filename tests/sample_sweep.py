@@ -7,8 +7,18 @@ from typing import Any
 from hlbgpt_core.points import Facts, Phase, Point, Split
 from hlbgpt_core.scale import resolve, sizes
 from hlbgpt_core.settings import Settings
-from orchestrator.records import Claim, CsvTarget, Ending, Live, NewArm, NewRun, NewSweep, SweepRecord, WorkerIdentity
-from orchestrator.runs import Reason
+from orchestrator.queue.records import (
+    Claim,
+    CsvTarget,
+    Ending,
+    Live,
+    NewArm,
+    NewRun,
+    NewSweep,
+    SweepRecord,
+    WorkerIdentity,
+)
+from orchestrator.queue.states import Reason
 from orchestrator.store import Store
 
 BASE = {"depth": 2, "width": 128, "tokenizer": "bytes", "dataset": "pystdlib"}

@@ -5,7 +5,7 @@ from typing import Any
 
 from hlbgpt_core.points import Facts, Phase, Point, SavedCheckpoint, Split
 from hlbgpt_core.settings import Settings
-from orchestrator.records import (
+from orchestrator.queue.records import (
     Bookkeeping,
     Claim,
     Ending,
@@ -18,7 +18,7 @@ from orchestrator.records import (
     SweepRecord,
     WorkerIdentity,
 )
-from orchestrator.runs import Limits, Reason
+from orchestrator.queue.states import Limits, Reason
 from orchestrator.store import Store
 
 ALL = RunFilter()

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.records import RunFilter
-from orchestrator.runs import Reason
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, open_store
 from orchestrator.store.schema import Schema
 from tests.store_examples import ending, point, register

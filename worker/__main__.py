@@ -27,7 +27,7 @@ from worker.trainer_keeper import EarlyTrainer
 
 # What imports SQLAlchemy is imported below, in the functions that use it: after the trainer's start.
 if TYPE_CHECKING:
-    from orchestrator.records import WorkerIdentity
+    from orchestrator.queue.records import WorkerIdentity
     from worker.supervisor import WorkerSummary
 
 
@@ -80,7 +80,7 @@ def identity_of(device: Device, *, slot: int = 0, slots: int = 1) -> "WorkerIden
     """Who this process is, as a worker on `device`."""
     from importlib.metadata import version
 
-    from orchestrator.records import WorkerIdentity
+    from orchestrator.queue.records import WorkerIdentity
 
     return WorkerIdentity(
         host=host_id(),

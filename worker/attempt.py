@@ -13,8 +13,8 @@ from pathlib import Path
 
 from hlbgpt_core.points import BEST_CHECKPOINT, Facts, Point, Progress, SavedCheckpoint
 from orchestrator.errors import FencedError
-from orchestrator.records import Claim, Ending, Live, RunRecord
-from orchestrator.runs import Reason, State
+from orchestrator.queue.records import Claim, Ending, Live, RunRecord
+from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from worker.messages import CheckpointMade, Ended, FactsFound, Message, PointMade, ProgressMade, Resumed
 from worker.processes import host_name

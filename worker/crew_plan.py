@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from orchestrator.records import ArmMemory
+from orchestrator.queue.records import ArmMemory
 from orchestrator.store import OpenMode, open_store
 from orchestrator.wording import counted
 from worker.crew import Place

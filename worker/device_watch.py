@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import threading
 
-from orchestrator.records import DeviceReading
+from orchestrator.queue.records import DeviceReading
 
 EVERY_SECONDS = 10.0
 _TIMEOUT_SECONDS = 30.0

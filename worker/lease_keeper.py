@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from orchestrator.errors import DatabaseBusyError, DatabaseVersionError, WorkerGoneError
-from orchestrator.records import DeviceReading, RunRecord, Watch, WorkerIdentity
+from orchestrator.queue.records import DeviceReading, RunRecord, Watch, WorkerIdentity
 from orchestrator.store import Store
 from worker.judge import Judge, Judgement, Sentence
 from worker.processes import kill_exactly

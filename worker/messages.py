@@ -120,7 +120,7 @@ class CheckpointMade:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """The run's end, last of its messages. `reason` is a value of orchestrator.runs.Reason.
+    """The run's end, last of its messages. `reason` is a value of orchestrator.queue.states.Reason.
 
     `permanent` says that another try would end the same way (data or settings that are of no use).
     """

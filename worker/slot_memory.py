@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hlbgpt_core.settings import Settings
-from orchestrator.records import ArmMemory
+from orchestrator.queue.records import ArmMemory
 from worker.devices import Device, free_memory_bytes
 
 REFERENCE_MEMORY_BYTES = 40e9

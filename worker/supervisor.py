@@ -16,8 +16,8 @@ from types import FrameType
 from hlbgpt_core.points import Directive
 from orchestrator.errors import DatabaseBusyError, DatabaseVersionError, WorkerGoneError
 from orchestrator.notify.side import CLOSE_SECONDS, NotifySide
-from orchestrator.records import Claim, WorkerIdentity
-from orchestrator.runs import Reason, State
+from orchestrator.queue.records import Claim, WorkerIdentity
+from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from worker.attempt import Attempt
 from worker.csv_upkeep import CsvUpkeep

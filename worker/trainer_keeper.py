@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hlbgpt_core.code_digest import core_digest
-from orchestrator.records import Claim
+from orchestrator.queue.records import Claim
 from worker.devices import Device
 from worker.messages import Pause, Resume, Start
 from worker.trainer_handle import Inbox, TrainerHandle

@@ -26,7 +26,7 @@ from hlbgpt_core.fast_path.compile_mode import CompileMode
 from hlbgpt_core.points import Directive, Facts, Outcome, Phase, Point, Progress, SavedCheckpoint, TrainingResult
 from hlbgpt_core.settings import Settings
 from hlbgpt_core.text.data import TokenData, load_data
-from orchestrator.runs import Reason
+from orchestrator.queue.states import Reason
 from worker.messages import (
     CheckpointMade,
     Direct,

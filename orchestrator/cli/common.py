@@ -17,8 +17,8 @@ import typer
 from hlbgpt_core.settings import parse_value, specs, unknown_setting
 from orchestrator.cli.option_groups import OptionGroup
 from orchestrator.errors import UsageError
-from orchestrator.records import RunFilter
-from orchestrator.runs import Reason, State
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import Reason, State
 from orchestrator.wording import counted as counted
 from orchestrator.wording import short_count as short_count
 

@@ -19,8 +19,8 @@ from orchestrator.cli.common import (
 from orchestrator.cli.notify import tell
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
-from orchestrator.records import RunFilter
-from orchestrator.runs import Action, State, sources
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import Action, State, sources
 
 if TYPE_CHECKING:
     from orchestrator.store import Store

@@ -10,7 +10,7 @@ from orchestrator.cli.common import DatabaseOption, RunFilterOptions, counted, n
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
-from orchestrator.records import RunFilter
+from orchestrator.queue.records import RunFilter
 
 if TYPE_CHECKING:
     from orchestrator.store import Store

@@ -14,7 +14,7 @@ from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
 from orchestrator.plan import Axes, Plan, PlannedArm, joined, make_plan
-from orchestrator.records import RunFilter, SweepRecord
+from orchestrator.queue.records import RunFilter, SweepRecord
 from orchestrator.shapes import Shape
 from orchestrator.submission import check_datasets, stored_axes, stored_shape, stored_value
 

@@ -14,8 +14,8 @@ from orchestrator.cli.option_groups import OptionGroup
 from orchestrator.cli.shape_options import ShapeOptions
 from orchestrator.errors import UsageError
 from orchestrator.options import axes_of, setting_parameters
-from orchestrator.records import Bookkeeping, CsvTarget
-from orchestrator.runs import Limits
+from orchestrator.queue.records import Bookkeeping, CsvTarget
+from orchestrator.queue.states import Limits
 from orchestrator.shapes import Axes
 from orchestrator.submission import with_absolute_paths
 

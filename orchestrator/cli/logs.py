@@ -13,7 +13,7 @@ from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
 from orchestrator.files.state_folder import state_folder
-from orchestrator.records import AttemptRecord, RunRecord
+from orchestrator.queue.records import AttemptRecord, RunRecord
 
 if TYPE_CHECKING:
     from orchestrator.store import Store

@@ -16,7 +16,7 @@ from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.core_command import become_core_command
 from orchestrator.errors import UsageError
 from orchestrator.files.state_folder import state_folder
-from orchestrator.records import RunRecord
+from orchestrator.queue.records import RunRecord
 
 MAX_SEED = 2**63 - 1
 _DEVICE = re.compile(r"cpu|auto|cuda(:\d{1,3})?")

@@ -10,7 +10,7 @@ from orchestrator.cli.common import DatabaseOption, counted, note
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import DatabaseBusyError
-from orchestrator.records import NewSweep, SweepRecord
+from orchestrator.queue.records import NewSweep, SweepRecord
 
 if TYPE_CHECKING:
     from orchestrator.store import Store

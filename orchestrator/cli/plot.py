@@ -12,7 +12,7 @@ from orchestrator.cli.export import chosen_or_latest
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
-from orchestrator.records import RunFilter
+from orchestrator.queue.records import RunFilter
 
 if TYPE_CHECKING:
     from orchestrator.plots import Drawn

@@ -11,8 +11,8 @@ from orchestrator.cli.common import DatabaseOption, counted, print_table, short_
 from orchestrator.errors import DatabaseError
 from orchestrator.options import value_text
 from orchestrator.plan import LeftOut, Plan, PlannedArm
-from orchestrator.records import RunFilter
-from orchestrator.runs import State
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import State
 
 SIZE_SETTINGS = ("depth", "width", "num_heads")
 SHOWN_ARMS = 200

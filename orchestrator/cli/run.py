@@ -21,8 +21,8 @@ from orchestrator.cli.submit import ReviewOptions, submit_sweep
 from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.cli.worker import DeviceOptions
 from orchestrator.errors import UsageError
-from orchestrator.records import RunFilter, SweepRecord
-from orchestrator.runs import State
+from orchestrator.queue.records import RunFilter, SweepRecord
+from orchestrator.queue.states import State
 from orchestrator.standby import StandbyWorkers
 
 if TYPE_CHECKING:

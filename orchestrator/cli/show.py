@@ -23,9 +23,9 @@ from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.cli.wait import counts_text
 from orchestrator.errors import UsageError
 from orchestrator.options import value_text
-from orchestrator.records import NOTIFIER, AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord
+from orchestrator.queue.records import NOTIFIER, AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord
+from orchestrator.queue.states import State
 from orchestrator.repeat import repeat_command
-from orchestrator.runs import State
 from orchestrator.shapes import RANGE_MARK
 from orchestrator.submission import stored_shape, sweep_file_of
 from orchestrator.sweep_file import write_sweep_file

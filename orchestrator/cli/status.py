@@ -12,7 +12,7 @@ from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
-from orchestrator.records import RunFilter
+from orchestrator.queue.records import RunFilter
 
 
 def register(app: typer.Typer) -> None:

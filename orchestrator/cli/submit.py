@@ -25,7 +25,7 @@ from orchestrator.cli.review import measured_speeds, plan_json, plan_summary, pr
 from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.errors import DatabaseError, DatabaseMissingError
 from orchestrator.plan import Axes, Plan, make_plan
-from orchestrator.records import NewSweep, SweepRecord
+from orchestrator.queue.records import NewSweep, SweepRecord
 from orchestrator.secrets import without_credentials, without_value
 from orchestrator.submission import check_place, definition_of
 

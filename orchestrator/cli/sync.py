@@ -17,7 +17,7 @@ from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import DatabaseBusyError, UsageError
 from orchestrator.files.state_folder import make_state_folder, state_folder
-from orchestrator.records import RunFilter
+from orchestrator.queue.records import RunFilter
 
 if TYPE_CHECKING:
     from orchestrator.store import Store

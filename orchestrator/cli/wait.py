@@ -9,8 +9,8 @@ import typer
 from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, counted, note, print_json
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
-from orchestrator.records import RunFilter
-from orchestrator.runs import TERMINAL, State
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import TERMINAL, State
 
 if TYPE_CHECKING:
     from orchestrator.store import Store

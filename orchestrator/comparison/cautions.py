@@ -7,7 +7,7 @@ from orchestrator.comparison.contrasts import Contrast
 from orchestrator.comparison.groups import Grouping, RunResult
 from orchestrator.comparison.measures import Measure, Standing
 from orchestrator.metrics import Axis
-from orchestrator.records import RunRecord
+from orchestrator.queue.records import RunRecord
 from orchestrator.store import Store
 
 

@@ -10,7 +10,7 @@ from orchestrator.arms import arm_label, differing_settings
 from orchestrator.comparison.measures import Measured, Reached, Standing
 from orchestrator.errors import UsageError
 from orchestrator.options import value_text
-from orchestrator.records import RunRecord
+from orchestrator.queue.records import RunRecord
 
 # What runs can be grouped by besides settings: facts, by the name that they have in exports.
 FACTS = MappingProxyType(

@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from orchestrator.errors import UsageError
 from orchestrator.metrics import Axis, Metric
-from orchestrator.records import RunRecord
-from orchestrator.runs import Reason, State
+from orchestrator.queue.records import RunRecord
+from orchestrator.queue.states import Reason, State
 from orchestrator.store.curves import Curve
 
 

@@ -14,8 +14,8 @@ from orchestrator.errors import ExportError, UsageError
 from orchestrator.export.blocks import runs_with_curves
 from orchestrator.metrics import Axis, parse_metric
 from orchestrator.options import value_text
-from orchestrator.records import RunFilter
-from orchestrator.runs import State
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import State
 from orchestrator.store import Store
 
 

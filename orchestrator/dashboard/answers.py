@@ -12,7 +12,7 @@ from orchestrator.dashboard.thinning import thinned
 from orchestrator.errors import NotThereError
 from orchestrator.metrics import Axis
 from orchestrator.options import value_text
-from orchestrator.records import AttemptRecord, EventRecord, RunRecord, WorkerRecord
+from orchestrator.queue.records import AttemptRecord, EventRecord, RunRecord, WorkerRecord
 from orchestrator.repeat import repeat_command
 from orchestrator.store import Store
 from orchestrator.store.curves import CURVE_COLUMNS, Curve
@@ -216,7 +216,7 @@ def comparison_words(store: Store, sweep_id: int, metric: str, baseline: Sequenc
     """
     from orchestrator.comparison.rendering import sentences, tables
     from orchestrator.comparison.results import Question, compare
-    from orchestrator.records import RunFilter
+    from orchestrator.queue.records import RunFilter
 
     question = Question(metric=metric, baseline=parse_baseline(baseline))
     found = compare(store, RunFilter(sweep_ids=(sweep_id,)), question)

@@ -8,8 +8,8 @@ from typing import Any
 from orchestrator.errors import UsageError
 from orchestrator.notify.delivering import may_be_told
 from orchestrator.notify.side import NotifySide
-from orchestrator.records import RunFilter
-from orchestrator.runs import Action, State, sources
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import Action, State, sources
 from orchestrator.store import Store
 
 LARGEST_PRIORITY = 10**6

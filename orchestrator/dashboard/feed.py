@@ -21,7 +21,7 @@ from orchestrator.dashboard.sweep_curves import SweepCurves
 from orchestrator.dashboard.sweep_watch import News, SweepWatch
 from orchestrator.errors import DatabaseError, NotThereError
 from orchestrator.metrics import Axis, Metric
-from orchestrator.records import EventRecord
+from orchestrator.queue.records import EventRecord
 from orchestrator.store import Store
 from orchestrator.store.watching import MOST_EVENTS
 

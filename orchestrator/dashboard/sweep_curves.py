@@ -13,7 +13,7 @@ from orchestrator.dashboard.arm_means import ArmMeans, MeanCurve
 from orchestrator.dashboard.sweep_watch import SweepWatch, is_over
 from orchestrator.dashboard.thinning import thinned
 from orchestrator.metrics import Axis, Metric
-from orchestrator.runs import State
+from orchestrator.queue.states import State
 from orchestrator.store import Store
 from orchestrator.store.watching import MetricPoint, RunLine
 

@@ -12,8 +12,8 @@ from typing import Any
 from orchestrator.arms import arm_label, differing_settings
 from orchestrator.dashboard.metric_names import sweep_metrics
 from orchestrator.options import value_text
-from orchestrator.records import ArmRecord, RunFilter, SweepRecord
-from orchestrator.runs import TERMINAL, State
+from orchestrator.queue.records import ArmRecord, RunFilter, SweepRecord
+from orchestrator.queue.states import TERMINAL, State
 from orchestrator.status.time_left import estimate_sweep_seconds, run_seconds_left
 from orchestrator.store import Store
 from orchestrator.store.watching import RunLine

@@ -8,7 +8,7 @@ from typing import Any
 
 from hlbgpt_core.points import Split
 from orchestrator.export.columns import Column, point_columns, run_columns, run_values
-from orchestrator.records import RunFilter, RunRecord
+from orchestrator.queue.records import RunFilter, RunRecord
 from orchestrator.store import Store
 from orchestrator.store.curves import CURVE_COLUMNS, Curve, NumberTexts
 

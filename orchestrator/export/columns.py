@@ -11,7 +11,7 @@ from typing import Any
 
 from hlbgpt_core import settings
 from hlbgpt_core.points import Split
-from orchestrator.records import RunRecord
+from orchestrator.queue.records import RunRecord
 from orchestrator.store.curves import CURVE_COLUMNS, Curve
 
 

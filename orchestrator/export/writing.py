@@ -19,8 +19,8 @@ from orchestrator.files.replaced_file import (
     locked_file,
     replaced_file,
 )
-from orchestrator.records import RunFilter, SweepRecord
-from orchestrator.runs import TERMINAL
+from orchestrator.queue.records import RunFilter, SweepRecord
+from orchestrator.queue.states import TERMINAL
 from orchestrator.store import Store
 
 

@@ -23,8 +23,8 @@ from orchestrator.files.state_folder import make_private_folder
 from orchestrator.notify.commands import UserCommand, commands_folder, find_command
 from orchestrator.notify.message import Told, message_text, summary
 from orchestrator.notify.running import LIMIT_SECONDS, Call, call
-from orchestrator.records import NOTICE_TRIES, Notice
-from orchestrator.runs import Happening
+from orchestrator.queue.records import NOTICE_TRIES, Notice
+from orchestrator.queue.states import Happening
 from orchestrator.store import Store, StoreLocation, public_location
 
 # Longer than a holder goes without a change: the limit of a call, and what ending a command takes.

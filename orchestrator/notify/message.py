@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.records import AttemptRecord, Notice, RunRecord, SweepRecord
-from orchestrator.runs import Happening, State
+from orchestrator.queue.records import AttemptRecord, Notice, RunRecord, SweepRecord
+from orchestrator.queue.states import Happening, State
 from orchestrator.wording import counted
 
 # Changed where a key changes its name or meaning; further keys may come under the same number.

@@ -16,7 +16,7 @@ from orchestrator.plots.curve_sets import grouped
 from orchestrator.plots.final_values import FinalDrawing, HeatMap, check_varies, draw_final, draw_heat_map, place_name
 from orchestrator.plots.looks import plain_texts, setting_name
 from orchestrator.plots.run_curves import RunCurve, check_comparable, ended_early, read_curves, unfinished
-from orchestrator.records import RunFilter
+from orchestrator.queue.records import RunFilter
 from orchestrator.store import Store
 from orchestrator.wording import counted
 

@@ -11,8 +11,8 @@ from orchestrator.export.blocks import runs_with_curves
 from orchestrator.export.columns import run_columns
 from orchestrator.export.csv_table import read_csv_rows
 from orchestrator.metrics import Axis, Metric, parse_metric
-from orchestrator.records import RunFilter
-from orchestrator.runs import TERMINAL, State
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import TERMINAL, State
 from orchestrator.store import Store
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from orchestrator.options import value_text
 from orchestrator.plots import Drawing, Drawn, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
 from orchestrator.plots.looks import plain_texts
 from orchestrator.plots.run_curves import find_metric
-from orchestrator.records import RunFilter, RunRecord, SweepRecord
+from orchestrator.queue.records import RunFilter, RunRecord, SweepRecord
 from orchestrator.store import Store
 from orchestrator.wording import counted, duration, loss_text, short_count
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.runs import State
+from orchestrator.queue.states import State
 from orchestrator.status.reading import RunStatus, Status
 from orchestrator.status.text import (
     TextTable,

@@ -11,8 +11,16 @@ from typing import Any
 
 from hlbgpt_core.points import Split
 from orchestrator.arms import differing_settings
-from orchestrator.records import AttemptRecord, EventRecord, Notice, RunFilter, RunRecord, SweepRecord, WorkerRecord
-from orchestrator.runs import State
+from orchestrator.queue.records import (
+    AttemptRecord,
+    EventRecord,
+    Notice,
+    RunFilter,
+    RunRecord,
+    SweepRecord,
+    WorkerRecord,
+)
+from orchestrator.queue.states import State
 from orchestrator.status.time_left import estimate_sweep_seconds, run_seconds_left
 from orchestrator.store import Store
 

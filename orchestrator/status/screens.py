@@ -9,7 +9,7 @@ import select
 import time
 from typing import TextIO
 
-from orchestrator.runs import State
+from orchestrator.queue.states import State
 from orchestrator.status.drawing import draw
 from orchestrator.status.reading import Status
 from orchestrator.status.text import counts_text, printable

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.options import value_text
-from orchestrator.runs import State
+from orchestrator.queue.states import State
 from orchestrator.status.reading import EventStatus, RunStatus, Status, SweepStatus, WorkerStatus
 from orchestrator.wording import counted, duration, loss_text, short_count
 

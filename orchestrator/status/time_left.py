@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.scale import token_limit
 from hlbgpt_core.settings import Settings
-from orchestrator.records import AttemptRecord, RunRecord, SweepRecord
-from orchestrator.runs import State
+from orchestrator.queue.records import AttemptRecord, RunRecord, SweepRecord
+from orchestrator.queue.states import State
 from orchestrator.store import Store
 from orchestrator.store.glances import ArmSample
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from sqlalchemy import Connection, func, select, text
 
 from orchestrator.errors import DatabaseError
-from orchestrator.records import DatabaseInfo
+from orchestrator.queue.records import DatabaseInfo
 from orchestrator.store.base import StoreBase
 from orchestrator.store.schema import copy_sqlite, stored_revision
 from orchestrator.tables import metadata

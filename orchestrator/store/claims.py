@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, Update, and_, bindparam, case, func, or_, select, update
 
 from orchestrator.errors import WorkerGoneError
-from orchestrator.records import Claim, Lease
-from orchestrator.runs import Action, State
+from orchestrator.queue.records import Claim, Lease
+from orchestrator.queue.states import Action, State
 from orchestrator.store.base import StoreBase, insert_one
 from orchestrator.store.endings import Author, attempt_of, last_losses_from_points, one_run_row, record_event
 from orchestrator.store.filters import one_of

@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, literal, select, update
 
-from orchestrator.records import RunFilter
-from orchestrator.runs import TERMINAL, Action, Reason, State, sources
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import TERMINAL, Action, Reason, State, sources
 from orchestrator.store.base import StoreBase
 from orchestrator.store.endings import lock_runs
 from orchestrator.store.filters import conditions, one_of

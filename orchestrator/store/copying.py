@@ -27,8 +27,8 @@ from sqlalchemy import (
 )
 
 from orchestrator.errors import DatabaseBusyError, DatabaseError
-from orchestrator.records import Ending
-from orchestrator.runs import Reason, State
+from orchestrator.queue.records import Ending
+from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from orchestrator.store.base import insert_many
 from orchestrator.store.digests import Key, TableDigest, digest_of, key_of, pages, without_zero_bytes

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, delete, func, select, update
 
-from orchestrator.records import Ending, Lease, RunRecord
-from orchestrator.runs import Reason, Spent, State, Verdict, judge
+from orchestrator.queue.records import Ending, Lease, RunRecord
+from orchestrator.queue.states import Reason, Spent, State, Verdict, judge
 from orchestrator.store.base import insert_one
 from orchestrator.store.outbox import note_end
 from orchestrator.store.rows import RUN_ROWS, read_bookkeeping, run_record, write_number

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import and_, func, literal_column, select
 
 from hlbgpt_core.points import Split
-from orchestrator.records import AttemptRecord
-from orchestrator.runs import State
+from orchestrator.queue.records import AttemptRecord
+from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import one_of
 from orchestrator.store.rows import attempt_record

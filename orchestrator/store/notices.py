@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, select, update
 
-from orchestrator.records import NOTIFIER, Notice, RunRecord
-from orchestrator.runs import Happening, State
+from orchestrator.queue.records import NOTIFIER, Notice, RunRecord
+from orchestrator.queue.states import Happening, State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.endings import Author, one_run, record_event
 from orchestrator.store.rows import read_number

@@ -6,7 +6,7 @@ last two runs at once, the later one sees the end of both, and exactly one notic
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select
 
-from orchestrator.runs import TERMINAL, Happening, State
+from orchestrator.queue.states import TERMINAL, Happening, State
 from orchestrator.store.base import to_json
 from orchestrator.tables import notices, runs, sweeps
 

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from hlbgpt_core.points import Point, Split
-from orchestrator.records import Lease, RunFilter, StoredPoint
+from orchestrator.queue.records import Lease, RunFilter, StoredPoint
 from orchestrator.store.base import StoreBase, insert_many
 from orchestrator.store.filters import conditions, one_of
 from orchestrator.store.rows import point_row, read_point

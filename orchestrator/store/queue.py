@@ -11,8 +11,8 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, select,
 
 from hlbgpt_core.points import Facts, Point, SavedCheckpoint, Split
 from orchestrator.errors import FencedError
-from orchestrator.records import Ending, Lease, Live, RunRecord
-from orchestrator.runs import Reason
+from orchestrator.queue.records import Ending, Lease, Live, RunRecord
+from orchestrator.queue.states import Reason
 from orchestrator.store.base import StoreBase, to_json
 from orchestrator.store.endings import (
     Author,

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import and_, func, literal_column, select
 
-from orchestrator.records import AttemptRecord, CompletedRun, EventRecord, RunFilter, RunRecord
-from orchestrator.runs import State
+from orchestrator.queue.records import AttemptRecord, CompletedRun, EventRecord, RunFilter, RunRecord
+from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import conditions, one_of_texts
 from orchestrator.store.rows import RUN_ROWS, attempt_record, run_record

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Row, Select, and_, select
 
 from hlbgpt_core.points import Phase, Point, SavedCheckpoint, Split
-from orchestrator.records import (
+from orchestrator.queue.records import (
     AttemptRecord,
     Bookkeeping,
     DeviceReading,
@@ -18,7 +18,7 @@ from orchestrator.records import (
     WorkerIdentity,
     WorkerRecord,
 )
-from orchestrator.runs import Limits, Reason, Spent, State
+from orchestrator.queue.states import Limits, Reason, Spent, State
 from orchestrator.store.base import to_json
 from orchestrator.tables import arms, attempts, points, runs, sweeps
 

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from orchestrator.errors import UsageError
-from orchestrator.records import CsvTarget, EverySeed, NewArm, NewRun, NewSweep, SweepRecord
-from orchestrator.runs import State
+from orchestrator.queue.records import CsvTarget, EverySeed, NewArm, NewRun, NewSweep, SweepRecord
+from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase, insert_many, to_json
 from orchestrator.store.endings import Author, record_event
 from orchestrator.store.rows import bookkeeping_json

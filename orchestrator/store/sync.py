@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Text, and_, case, cast, func, or_, select, text, update
 
-from orchestrator.records import RunFilter, Sendable, StoredPoint, SyncMark
-from orchestrator.runs import TERMINAL
+from orchestrator.queue.records import RunFilter, Sendable, StoredPoint, SyncMark
+from orchestrator.queue.states import TERMINAL
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import conditions
 from orchestrator.store.rows import RUN_ROWS, read_point, run_record

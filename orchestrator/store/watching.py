@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Select, and_, func, select
 
 from hlbgpt_core.points import Split
-from orchestrator.records import ArmRecord, EventRecord
-from orchestrator.runs import State
+from orchestrator.queue.records import ArmRecord, EventRecord
+from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.curves import CURVE_COLUMNS
 from orchestrator.store.filters import one_of

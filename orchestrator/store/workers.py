@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, insert, or_, select, text, update
 
 from orchestrator.errors import WorkerGoneError
-from orchestrator.records import DeviceEnding, DeviceReading, RunRecord, Watch, WorkerIdentity, WorkerRecord
-from orchestrator.runs import Reason
+from orchestrator.queue.records import DeviceEnding, DeviceReading, RunRecord, Watch, WorkerIdentity, WorkerRecord
+from orchestrator.queue.states import Reason
 from orchestrator.store.base import StoreBase
 from orchestrator.store.endings import Author, lose_held_runs, record_event
 from orchestrator.store.rows import worker_record

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hlbgpt_core.points import Point, Split
-from orchestrator.records import RunRecord, Sendable, StoredPoint, SweepRecord, SyncMark
-from orchestrator.runs import State
+from orchestrator.queue.records import RunRecord, Sendable, StoredPoint, SweepRecord, SyncMark
+from orchestrator.queue.states import State
 
 # What curves can be drawn over; the first is W&B's default.
 AXES = ("tokens_seen", "step", "epoch", "cumulative_time")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import SyncError
-from orchestrator.records import RunFilter, RunRecord, Sendable, SyncMark
+from orchestrator.queue.records import RunFilter, RunRecord, Sendable, SyncMark
 from orchestrator.store import Store
 from orchestrator.wandb_sync.holding import Leases, OwnFolder
 from orchestrator.wandb_sync.rows import Upload, still_holds, upload_of

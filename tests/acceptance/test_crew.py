@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.records import RunFilter
-from orchestrator.runs import Reason, State
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import Reason, State
 from orchestrator.status.reading import read_status
 from orchestrator.status.text import status_lines
 from orchestrator.store import OpenMode, Store, open_store

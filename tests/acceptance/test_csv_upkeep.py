@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.export.csv_table import read_csv_rows
-from orchestrator.records import CsvTarget
+from orchestrator.queue.records import CsvTarget
 from tests.faults.harness import Fleet, new_sweep, submit
 from tests.stand_in_trainer import Plan
 from worker.processes import host_name

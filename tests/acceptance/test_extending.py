@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.records import RunFilter
+from orchestrator.queue.records import RunFilter
 from orchestrator.store import OpenMode, open_store
 from tests.tiny_model import TINY_OPTIONS
 

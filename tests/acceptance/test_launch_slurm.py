@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.records import RunFilter
-from orchestrator.runs import Reason, State
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, Store, open_store
 from tests.command_line import Hlbq, hlbq_in
 from tests.faults.harness import drained, new_sweep, read_ledger, submit, wait_until, with_stand_in

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.records import RunFilter
-from orchestrator.runs import State
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import State
 from orchestrator.store import OpenMode, open_store
 from tests.faults.harness import wait_until
 from tests.tiny_model import TINY_OPTIONS

@@ -10,8 +10,8 @@ import pytest
 
 from orchestrator.dashboard.control import Change, apply
 from orchestrator.notify.commands import submit_with_command
-from orchestrator.records import RunFilter
-from orchestrator.runs import Limits
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import Limits
 from orchestrator.store import OpenMode, open_store
 from tests.command_line import hlbq_in
 from tests.faults.harness import Fleet, new_sweep, wait_until

@@ -9,7 +9,7 @@ import pytest
 
 import orchestrator
 from hlbgpt_core.errors import HlbqError
-from orchestrator.records import RunFilter, RunRecord
+from orchestrator.queue.records import RunFilter, RunRecord
 from orchestrator.store import OpenMode, open_store
 from tests.command_line import Hlbq, hlbq_in
 from tests.sample_sweep import register, sample_facts

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.records import RunFilter
-from orchestrator.runs import State
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import State
 from orchestrator.store import OpenMode, open_store
 from tests.faults.harness import Fleet, new_sweep, read_ledger, submit, wait_until
 from tests.stand_in_trainer import Plan

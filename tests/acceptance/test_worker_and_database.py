@@ -9,8 +9,8 @@ import pytest
 
 from hlbgpt_core.points import SavedCheckpoint
 from orchestrator.errors import DatabaseBusyError, FencedError
-from orchestrator.records import RunFilter
-from orchestrator.runs import Reason, State
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, Store, open_store
 from tests import store_examples
 from tests.faults.harness import Fleet, drained, new_sweep, read_ledger, submit, wait_until

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.records import RunFilter
-from orchestrator.runs import Limits, Reason, State
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import Limits, Reason, State
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import (
     Fleet,

@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.sample_database import make_database
 from hlbgpt_core.points import Split
-from orchestrator.runs import Reason
+from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import Fleet, new_sweep
 from tests.sample_sweep import register, sample_point, sample_points, submit_sweep, work

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from orchestrator.records import RunFilter
-from orchestrator.runs import Reason
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, open_store
 from tests.browser.conftest import OpenTab, Served, serving, until
 from tests.sample_sweep import register, sample_points, submit_sweep, work

@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import expect
 
 from hlbgpt_core.points import Phase
-from orchestrator.records import Lease, Live, RunFilter
-from orchestrator.runs import State
+from orchestrator.queue.records import Lease, Live, RunFilter
+from orchestrator.queue.states import State
 from orchestrator.store import OpenMode, open_store
 from tests.browser.conftest import BIG_RUNS, EVIL, OpenTab, Served, Tab, serving, until
 from tests.sample_sweep import register, sample_points, submit_sweep, work

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import DatabaseBusyError, FencedError, WorkerGoneError
-from orchestrator.records import Ending, RunFilter, WorkerIdentity
-from orchestrator.runs import Reason, State
+from orchestrator.queue.records import Ending, RunFilter, WorkerIdentity
+from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import Ground, ask, new_sweep, scaled, submit
 from tests.faults.report import FaultRow

@@ -18,8 +18,8 @@ from hlbgpt_core.points import Split
 from hlbgpt_core.scale import check, resolve
 from hlbgpt_core.settings import Settings
 from orchestrator.errors import DatabaseBusyError
-from orchestrator.records import Bookkeeping, NewArm, NewRun, NewSweep, RunFilter
-from orchestrator.runs import Limits, Reason, State
+from orchestrator.queue.records import Bookkeeping, NewArm, NewRun, NewSweep, RunFilter
+from orchestrator.queue.states import Limits, Reason, State
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.worker_under_fault import Faults
 from tests.postgresql_server import PostgresqlServer

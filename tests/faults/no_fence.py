@@ -5,7 +5,7 @@ import signal
 import time
 from pathlib import Path
 
-from orchestrator.records import RunFilter
+from orchestrator.queue.records import RunFilter
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import (
     Fleet,

@@ -2,8 +2,8 @@
 
 import time
 
-from orchestrator.records import RunFilter
-from orchestrator.runs import State
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import State
 from orchestrator.store import OpenMode, open_store
 from tests.faults.harness import Fleet, Ground, new_sweep, read_ledger, scaled, submit, wait_until
 from tests.faults.report import FaultRow

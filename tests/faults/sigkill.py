@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.records import NewSweep, RunFilter
-from orchestrator.runs import State
+from orchestrator.queue.records import NewSweep, RunFilter
+from orchestrator.queue.states import State
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import (
     Curves,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from orchestrator.records import RunFilter, WorkerRecord
+from orchestrator.queue.records import RunFilter, WorkerRecord
 from orchestrator.store import OpenMode, open_store
 from tests.faults.harness import Fleet, Ground, is_short, new_sweep, read_ledger, scaled, submit, wait_until
 from tests.faults.report import FaultRow

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hlbgpt_core.points import Split
-from orchestrator.records import Lease, RunFilter
-from orchestrator.runs import Reason
+from orchestrator.queue.records import Lease, RunFilter
+from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import Ground, scaled, wait_until
 from tests.faults.report import FaultRow

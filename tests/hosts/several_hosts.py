@@ -16,8 +16,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from orchestrator.records import RunRecord
-from orchestrator.runs import Reason, State
+from orchestrator.queue.records import RunRecord
+from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import ROOT, Fleet, Ledger, drained, new_sweep, read_ledger, wait_until
 from tests.faults.worker_under_fault import Faults

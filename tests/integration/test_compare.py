@@ -20,8 +20,8 @@ from orchestrator.comparison.measures import Goal, Moment
 from orchestrator.comparison.rendering import markdown, sentences
 from orchestrator.comparison.results import Comparison, Extension, Question, compare, record
 from orchestrator.metrics import Axis
-from orchestrator.records import Claim, Ending, NewArm, NewRun, RunFilter
-from orchestrator.runs import Reason
+from orchestrator.queue.records import Claim, Ending, NewArm, NewRun, RunFilter
+from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
 from tests.sample_sweep import register, sample_facts, sample_point, submit_sweep, work
 

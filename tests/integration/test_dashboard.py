@@ -14,7 +14,7 @@ from hlbgpt_core.points import Split
 from orchestrator.dashboard.app import STATIC
 from orchestrator.dashboard.log_tail import MOST_BYTES, read_log_tail
 from orchestrator.dashboard.server import known_name
-from orchestrator.runs import Reason
+from orchestrator.queue.states import Reason
 from orchestrator.store import Store, open_store
 from orchestrator.store.engine import OpenMode
 from tests.command_line import hlbq_in

@@ -17,7 +17,7 @@ from sqlalchemy import Table, event, insert, inspect, select, update
 from sqlalchemy.exc import ProgrammingError
 
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError
-from orchestrator.runs import Happening, Reason, State
+from orchestrator.queue.states import Happening, Reason, State
 from orchestrator.store import OpenMode, Store, copying, digests, open_store
 from orchestrator.store.copying import CopyReport, compare_databases, copy_database
 from orchestrator.tables import metadata, points, runs, sweeps

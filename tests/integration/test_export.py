@@ -24,8 +24,8 @@ from orchestrator.export.blocks import Layout, Selection
 from orchestrator.export.columns import csv_columns
 from orchestrator.export.csv_table import read_csv_rows
 from orchestrator.export.frames import load
-from orchestrator.records import CsvTarget, Ending, RunFilter, SweepRecord
-from orchestrator.runs import Reason
+from orchestrator.queue.records import CsvTarget, Ending, RunFilter, SweepRecord
+from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
 from tests.sample_sweep import register, sample_point, sample_points, submit_sweep, work
 

@@ -13,8 +13,8 @@ from orchestrator.files.locks import try_lock
 from orchestrator.notify import commands
 from orchestrator.notify.commands import find_command, keep_command
 from orchestrator.notify.delivering import Teller, Timing, may_be_told
-from orchestrator.records import NOTICE_TRIES, NotifyMark, RunFilter
-from orchestrator.runs import Happening, Limits, Reason
+from orchestrator.queue.records import NOTICE_TRIES, NotifyMark, RunFilter
+from orchestrator.queue.states import Happening, Limits, Reason
 from orchestrator.store import Store, parse_location, public_location
 from tests.conftest import VirtualClock
 from tests.store_examples import ALL, claim, ending, new_sweep, point, register, submit

@@ -20,8 +20,8 @@ from orchestrator.metrics import Axis
 from orchestrator.plots import Drawing, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules, save
 from orchestrator.plots.looks import COLOURS, line_looks, metric_label, plain_number
 from orchestrator.plots.run_curves import curves_from_csv, curves_from_store
-from orchestrator.records import Ending, Live, RunFilter
-from orchestrator.runs import Reason
+from orchestrator.queue.records import Ending, Live, RunFilter
+from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
 from tests.sample_sweep import register, sample_facts, sample_point, sample_points, submit_sweep, work
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError
-from orchestrator.records import RunFilter
-from orchestrator.runs import Reason, State
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, engine, open_store
 from tests.command_line import Hlbq, hlbq_in
 from tests.faults.harness import Fleet, drained, new_sweep, read_ledger, wait_until

@@ -11,8 +11,8 @@ import pytest
 from hlbgpt_core.points import Split
 from orchestrator.cli.main import run_program
 from orchestrator.errors import ExportError, UsageError
+from orchestrator.queue.states import Reason
 from orchestrator.report import page, read_report
-from orchestrator.runs import Reason
 from orchestrator.store import OpenMode, Store, open_store
 from tests.sample_sweep import register, sample_point, sample_points, submit_sweep, work
 

@@ -18,8 +18,8 @@ import pytest
 
 from hlbgpt_core.points import Phase, SavedCheckpoint, Split
 from orchestrator.errors import DatabaseBusyError
-from orchestrator.records import CsvTarget, DeviceReading, Ending, Live, RunFilter
-from orchestrator.runs import Reason, State
+from orchestrator.queue.records import CsvTarget, DeviceReading, Ending, Live, RunFilter
+from orchestrator.queue.states import Reason, State
 from orchestrator.status.live_view import GONE, LiveView
 from orchestrator.status.reading import read_status
 from orchestrator.status.screens import progress_line

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from orchestrator.plan import Plan, make_plan
-from orchestrator.records import CompletedRun, NewSweep
+from orchestrator.queue.records import CompletedRun, NewSweep
+from orchestrator.queue.states import Reason
 from orchestrator.reuse import Existing, find_existing
-from orchestrator.runs import Reason
 from orchestrator.store import Store
 from tests.sample_sweep import register, sample_facts
 from tests.store_examples import ending

@@ -4,8 +4,8 @@ import pytest
 
 from hlbgpt_core.errors import SettingsError
 from orchestrator.errors import FencedError
-from orchestrator.records import RunFilter
-from orchestrator.runs import Limits, Reason, Spent, State
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import Limits, Reason, Spent, State
 from orchestrator.store import Store
 from tests.conftest import VirtualClock
 from tests.store_examples import ALL, claim, ending, point, register, saved, steps, submit

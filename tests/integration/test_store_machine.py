@@ -22,8 +22,8 @@ from hypothesis.stateful import (
 
 from hlbgpt_core.points import SavedCheckpoint, Split
 from orchestrator.errors import FencedError, WorkerGoneError
-from orchestrator.records import Lease, NotifyMark, RunFilter
-from orchestrator.runs import TERMINAL, Happening, Limits, Reason, Spent, State, judge
+from orchestrator.queue.records import Lease, NotifyMark, RunFilter
+from orchestrator.queue.states import TERMINAL, Happening, Limits, Reason, Spent, State, judge
 from orchestrator.store import Store
 from orchestrator.tables import metadata, runs
 from tests.conftest import VirtualClock

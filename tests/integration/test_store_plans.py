@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Select, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
-from orchestrator.records import RunFilter
+from orchestrator.queue.records import RunFilter
 from orchestrator.store import Store
 from orchestrator.store.claims import _LOCK_WORKER, _LOOK, _TAKE_NEXT
 from orchestrator.tables import runs

@@ -2,7 +2,7 @@
 
 import itertools
 
-from orchestrator.runs import Limits, Reason, State
+from orchestrator.queue.states import Limits, Reason, State
 from orchestrator.store import OpenMode, open_store
 from tests.store_examples import ALL, submit
 from tests.store_processes import claim_until_empty, run_at_once

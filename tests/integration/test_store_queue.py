@@ -12,8 +12,8 @@ import pytest
 
 from hlbgpt_core.points import Phase, Split
 from orchestrator.errors import FencedError, WorkerGoneError
-from orchestrator.records import Claim, EverySeed, Lease, Live, RunFilter
-from orchestrator.runs import Limits, Reason, Spent, State
+from orchestrator.queue.records import Claim, EverySeed, Lease, Live, RunFilter
+from orchestrator.queue.states import Limits, Reason, Spent, State
 from orchestrator.store import Store
 from tests.conftest import VirtualClock
 from tests.store_examples import (

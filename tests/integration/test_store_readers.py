@@ -6,8 +6,8 @@ import pytest
 
 from hlbgpt_core.points import Split
 from orchestrator.errors import UsageError
-from orchestrator.records import CsvTarget, NewRun, RunFilter
-from orchestrator.runs import State
+from orchestrator.queue.records import CsvTarget, NewRun, RunFilter
+from orchestrator.queue.states import State
 from orchestrator.store import Store
 from orchestrator.store import points as points_module
 from orchestrator.store.schema import CURRENT

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from hlbgpt_core.points import Split
-from orchestrator.records import RunFilter
-from orchestrator.runs import Limits, Reason
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import Limits, Reason
 from orchestrator.store import Store
 from tests.conftest import VirtualClock
 from tests.store_examples import ALL, claim, ending, point, register, saved, submit

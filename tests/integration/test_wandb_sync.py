@@ -14,8 +14,8 @@ import pytest
 
 from hlbgpt_core.points import Split
 from orchestrator.errors import UsageError
-from orchestrator.records import Claim, RunFilter
-from orchestrator.runs import Limits, Reason
+from orchestrator.queue.records import Claim, RunFilter
+from orchestrator.queue.states import Limits, Reason
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.wandb_sync.holding import OwnFolder
 from orchestrator.wandb_sync.session import SyncTiming, Wandb

@@ -9,8 +9,8 @@ import math
 from pathlib import Path
 
 from hlbgpt_core.points import Split
-from orchestrator.records import CsvTarget, DeviceReading, NotifyMark, RunFilter
-from orchestrator.runs import Limits, Reason
+from orchestrator.queue.records import CsvTarget, DeviceReading, NotifyMark, RunFilter
+from orchestrator.queue.states import Limits, Reason
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.store.schema import CURRENT
 from tests.conftest import VirtualClock

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from orchestrator.records import RunFilter
-from orchestrator.runs import State
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import State
 from orchestrator.store import OpenMode, open_store
 from tests.faults.harness import ask, new_sweep, submit, trainers_of, wait_until
 from tests.ray_cluster.conftest import RayCluster

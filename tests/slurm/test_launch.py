@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from orchestrator.records import RunFilter
-from orchestrator.runs import Reason, State
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from tests.faults.harness import drained, new_sweep, read_ledger, submit
 from tests.slurm.conftest import PASSWORD, Login

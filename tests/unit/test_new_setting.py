@@ -30,7 +30,7 @@ from orchestrator.export.columns import csv_columns
 from orchestrator.options import axes_of, setting_parameters
 from orchestrator.settings_reference import settings_reference
 from orchestrator.store import OpenMode, open_store
-from orchestrator.records import RunFilter
+from orchestrator.queue.records import RunFilter
 from orchestrator.cli.main import run_program
 
 code = run_program(["submit", "--db", "made-up.db", "--warmth", "0.25", "0.5", "--num_heads", "1"])

@@ -1,4 +1,4 @@
-"""The table of transitions and the policy of each ending (orchestrator/runs.py)."""
+"""The table of transitions and the policy of each ending (orchestrator/queue/states.py)."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.runs import (
+from orchestrator.queue.states import (
     TERMINAL,
     TRANSITIONS,
     Action,

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from orchestrator.runs import TRANSITIONS, Reason
+from orchestrator.queue.states import TRANSITIONS, Reason
 
 PAGE = (Path(__file__).parents[2] / "docs" / "state_machine.md").read_text(encoding="utf-8")
 

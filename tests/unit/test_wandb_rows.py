@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from hlbgpt_core.points import Split
-from orchestrator.records import Sendable, StoredPoint, SweepRecord, SyncMark
-from orchestrator.runs import Reason, State
+from orchestrator.queue.records import Sendable, StoredPoint, SweepRecord, SyncMark
+from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, open_store
 from orchestrator.wandb_sync.rows import LONGEST_TAG, row_of, still_holds, summary_of, tags_of, upload_of, wandb_id
 from tests.store_examples import claim, facts, live, point, register, submit

@@ -18,7 +18,7 @@ from orchestrator.cli.launch.launched_workers import LaunchedWorkers
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import DatabaseBusyError, UsageError
-from orchestrator.records import RunFilter
+from orchestrator.queue.records import RunFilter
 
 if TYPE_CHECKING:
     from orchestrator.launch.ray_cluster import Need

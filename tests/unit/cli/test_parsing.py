@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import TOGETHER, VariadicCommand
 from orchestrator.errors import UsageError
-from orchestrator.runs import State
+from orchestrator.queue.states import State
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from orchestrator.cli.wait import wait_until_ended
-from orchestrator.records import RunFilter
-from orchestrator.runs import State
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import State
 
 
 class CountingStore:

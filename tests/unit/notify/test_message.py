@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.notify.message import Told, message, message_text, summary
-from orchestrator.records import (
+from orchestrator.queue.records import (
     AttemptRecord,
     Bookkeeping,
     Notice,
     RunRecord,
     SweepRecord,
 )
-from orchestrator.runs import Happening, Reason, Spent, State
+from orchestrator.queue.states import Happening, Reason, Spent, State
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=400)
 

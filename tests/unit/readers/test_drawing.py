@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from orchestrator.runs import State
+from orchestrator.queue.states import State
 from orchestrator.status.drawing import allot, draw
 from orchestrator.status.reading import EventStatus, RunStatus, Status, SweepStatus, WorkerStatus
 from orchestrator.status.text import TextTable

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.records import DeviceReading
+from orchestrator.queue.records import DeviceReading
 from tests.faults.harness import wait_until
 from worker.device_watch import DeviceWatch, ask_driver
 

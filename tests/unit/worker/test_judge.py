@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from orchestrator.records import WorkerIdentity, WorkerRecord
+from orchestrator.queue.records import WorkerIdentity, WorkerRecord
 from worker.judge import WATCHED_ELSEWHERE, Judge, Sentence
 from worker.processes import ProcessState
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import DatabaseBusyError, WorkerGoneError
-from orchestrator.records import DeviceReading, RunRecord, Watch, WorkerIdentity, WorkerRecord
+from orchestrator.queue.records import DeviceReading, RunRecord, Watch, WorkerIdentity, WorkerRecord
 from tests.faults.harness import wait_until
 from worker.lease_keeper import LeaseKeeper
 from worker.processes import ProcessState, process_state, start_ticks

@@ -6,7 +6,7 @@ import pytest
 
 from hlbgpt_core.scale import check, resolve
 from hlbgpt_core.settings import Settings
-from orchestrator.records import ArmMemory
+from orchestrator.queue.records import ArmMemory
 from worker.devices import Gpu, cpu_device, gpu_device
 from worker.slot_memory import SlotPlan, estimate_bytes, free_machine_bytes, plan_slots
 

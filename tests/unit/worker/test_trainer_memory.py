@@ -8,7 +8,7 @@ import pytest
 from hlbgpt_core.errors import OutOfMemoryError
 from hlbgpt_core.fast_path.compile_mode import CompileMode
 from hlbgpt_core.points import Outcome, TrainingResult
-from orchestrator.runs import Reason
+from orchestrator.queue.states import Reason
 from worker import trainer_process
 from worker.messages import Ended, Start
 from worker.trainer_handle import trainer_command

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, overload
 
 from hlbgpt_core.points import Phase, Point, SavedCheckpoint
-from orchestrator.runs import Happening, Limits, Reason, Spent, State
+from orchestrator.queue.states import Happening, Limits, Reason, Spent, State
 
 
 @dataclass(frozen=True, kw_only=True)
