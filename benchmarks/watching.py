@@ -15,7 +15,7 @@ from benchmarks.fleet import cpu_seconds
 from orchestrator.queue.records import Watch, WorkerIdentity
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.store.base import insert_many
-from orchestrator.tables import workers
+from orchestrator.store.tables import workers
 from tests.postgresql_server import PostgresqlServer, private_server
 from worker.judge import WATCHED_ELSEWHERE
 from worker.timing import Timing

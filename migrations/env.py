@@ -1,12 +1,12 @@
 """Where Alembic enters. The connection, its transaction and the lock belong to orchestrator/store/schema.py.
 
-To write the next revision: change orchestrator/tables.py, copy the newest file in versions/, count its
+To write the next revision: change orchestrator/store/tables.py, copy the newest file in versions/, count its
 `revision` up, and set `head` in orchestrator/store/schema.py. A test holds the two ways to a schema equal.
 """
 
 from alembic import context
 
-from orchestrator.tables import metadata
+from orchestrator.store.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -23,7 +23,7 @@ from orchestrator.errors import DatabaseError, NotThereError
 from orchestrator.metrics import Axis, Metric
 from orchestrator.queue.records import EventRecord
 from orchestrator.store import Store
-from orchestrator.store.watching import MOST_EVENTS
+from orchestrator.store.dashboard_reads import MOST_EVENTS
 
 LOOK_EVERY_SECONDS = 1.0
 # A stream that says nothing for longer than a page waits is taken for dead.

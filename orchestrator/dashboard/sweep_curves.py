@@ -15,7 +15,7 @@ from orchestrator.dashboard.thinning import thinned
 from orchestrator.metrics import Axis, Metric
 from orchestrator.queue.states import State
 from orchestrator.store import Store
-from orchestrator.store.watching import MetricPoint, RunLine
+from orchestrator.store.dashboard_reads import MetricPoint, RunLine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

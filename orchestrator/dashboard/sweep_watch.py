@@ -16,7 +16,7 @@ from orchestrator.queue.records import ArmRecord, RunFilter, SweepRecord
 from orchestrator.queue.states import TERMINAL, State
 from orchestrator.status.time_left import estimate_sweep_seconds, run_seconds_left
 from orchestrator.store import Store
-from orchestrator.store.watching import RunLine
+from orchestrator.store.dashboard_reads import RunLine
 
 # What a row of a page's table holds, in this order.
 COLUMNS = (

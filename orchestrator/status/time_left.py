@@ -11,7 +11,7 @@ from hlbgpt_core.settings import Settings
 from orchestrator.queue.records import AttemptRecord, RunRecord, SweepRecord
 from orchestrator.queue.states import State
 from orchestrator.store import Store
-from orchestrator.store.glances import ArmSample
+from orchestrator.store.status_reads import ArmSample
 
 # So many runs tell the speed, and stand for the pending ones: a sweep of any size is judged in milliseconds.
 SAMPLED_RUNS = 200

@@ -26,23 +26,23 @@ from types import TracebackType
 
 from sqlalchemy import Engine
 
-from orchestrator.store.care import CareStore
 from orchestrator.store.claims import ClaimStore
+from orchestrator.store.comparison_looks import LookStore
 from orchestrator.store.control import ControlStore
 from orchestrator.store.curves import CurveStore
+from orchestrator.store.dashboard_reads import WatchStore
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode, has_wal_fault, make_engine, plain_errors
-from orchestrator.store.glances import GlanceStore
+from orchestrator.store.held_run import QueueStore
 from orchestrator.store.location import StoreLocation, check_file, parse_location, public_location
-from orchestrator.store.looks import LookStore
-from orchestrator.store.memory import MemoryStore
+from orchestrator.store.maintenance import CareStore
+from orchestrator.store.memory_needs import MemoryStore
 from orchestrator.store.notices import NoticeStore
 from orchestrator.store.points import PointStore
-from orchestrator.store.queue import QueueStore
-from orchestrator.store.readers import ReaderStore
+from orchestrator.store.run_reads import ReaderStore
 from orchestrator.store.schema import CURRENT, Schema, prepare
+from orchestrator.store.status_reads import GlanceStore
 from orchestrator.store.sweeps import SweepStore
 from orchestrator.store.sync import SyncStore
-from orchestrator.store.watching import WatchStore
 from orchestrator.store.workers import WorkerStore
 
 __all__ = ["OpenMode", "Store", "StoreLocation", "has_wal_fault", "open_store", "parse_location", "public_location"]

@@ -16,7 +16,7 @@ from orchestrator.store.endings import Author, attempt_of, last_losses_from_poin
 from orchestrator.store.filters import one_of
 from orchestrator.store.rows import run_record
 from orchestrator.store.schema import alembic_version, check_unchanged
-from orchestrator.tables import CLAIMABLE, RUNNING, attempts, runs, workers
+from orchestrator.store.tables import CLAIMABLE, RUNNING, attempts, runs, workers
 
 # An alias, because SQLAlchemy would otherwise tie the subquery to the table that is updated.
 _QUEUE = runs.alias("queue")

@@ -11,7 +11,7 @@ from orchestrator.store.base import StoreBase
 from orchestrator.store.endings import lock_runs
 from orchestrator.store.filters import conditions, one_of
 from orchestrator.store.outbox import note_ends
-from orchestrator.tables import attempts, events, points, runs
+from orchestrator.store.tables import attempts, events, points, runs
 
 _UNFINISHED = runs.c.state.in_([state.value for state in State if state not in TERMINAL])
 

@@ -14,7 +14,7 @@ from hlbgpt_core.points import Split
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import one_of
 from orchestrator.store.rows import PLUS_INFINITY
-from orchestrator.tables import points
+from orchestrator.store.tables import points
 
 # The columns of a curve, in the order in which exports show them.
 CURVE_COLUMNS = (

@@ -12,7 +12,7 @@ from orchestrator.queue.states import Reason, Spent, State, Verdict, judge
 from orchestrator.store.base import insert_one
 from orchestrator.store.outbox import note_end
 from orchestrator.store.rows import RUN_ROWS, read_bookkeeping, run_record, write_number
-from orchestrator.tables import attempts, events, points, runs, sweeps
+from orchestrator.store.tables import attempts, events, points, runs, sweeps
 
 _ONE_RUN = RUN_ROWS.where(runs.c.id == bindparam("run_id"))
 

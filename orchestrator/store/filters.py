@@ -9,7 +9,7 @@ from sqlalchemy import any_ as sql_any
 
 from hlbgpt_core.settings import Settings, parse_value, specs, unknown_setting
 from orchestrator.queue.records import RunFilter
-from orchestrator.tables import arms, runs
+from orchestrator.store.tables import arms, runs
 
 # Columns of the run that a filter may name besides the settings.
 _RUN_NUMBERS = {"seed": runs.c.seed, "run_num": runs.c.run_num}

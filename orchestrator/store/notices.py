@@ -14,7 +14,7 @@ from orchestrator.queue.states import Happening, State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.endings import Author, one_run, record_event
 from orchestrator.store.rows import read_number
-from orchestrator.tables import UNDELIVERED, attempts, notices, runs, sweeps
+from orchestrator.store.tables import UNDELIVERED, attempts, notices, runs, sweeps
 
 _ROWS = select(notices, sweeps.c.notify_token, sweeps.c.notify_by).join(sweeps, sweeps.c.id == notices.c.sweep_id)
 

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, func, insert, select
 
 from orchestrator.queue.states import TERMINAL, Happening, State
 from orchestrator.store.base import to_json
-from orchestrator.tables import notices, runs, sweeps
+from orchestrator.store.tables import notices, runs, sweeps
 
 _OPEN = runs.c.state.in_([state.value for state in State if state not in TERMINAL])
 

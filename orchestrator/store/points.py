@@ -10,7 +10,7 @@ from orchestrator.queue.records import Lease, RunFilter, StoredPoint
 from orchestrator.store.base import StoreBase, insert_many
 from orchestrator.store.filters import conditions, one_of
 from orchestrator.store.rows import point_row, read_point
-from orchestrator.tables import points, runs
+from orchestrator.store.tables import points, runs
 
 _RUNS_A_PAGE = 500
 _POINTS_A_PAGE = 5_000

@@ -20,7 +20,7 @@ from orchestrator.queue.records import (
 )
 from orchestrator.queue.states import Limits, Reason, Spent, State
 from orchestrator.store.base import to_json
-from orchestrator.tables import arms, attempts, points, runs, sweeps
+from orchestrator.store.tables import arms, attempts, points, runs, sweeps
 
 NAN, PLUS_INFINITY, MINUS_INFINITY = "nan", "+inf", "-inf"
 _METRICS = ("loss", "acc", "pplx", "cumulative_time", "epoch", "lr", "weight_decay", "grad_norm", "bits_per_byte")

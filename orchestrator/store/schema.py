@@ -18,7 +18,7 @@ from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, insp
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseMissingError, DatabaseVersionError
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode
 from orchestrator.store.location import StoreLocation
-from orchestrator.tables import metadata
+from orchestrator.store.tables import metadata
 
 # As Alembic makes it, so that creating one needs no Alembic.
 _version_metadata = MetaData()

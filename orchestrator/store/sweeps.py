@@ -13,7 +13,7 @@ from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase, insert_many, to_json
 from orchestrator.store.endings import Author, record_event
 from orchestrator.store.rows import bookkeeping_json
-from orchestrator.tables import arms, runs, sweeps
+from orchestrator.store.tables import arms, runs, sweeps
 
 _ARM_COLUMNS = ("sweep_id", "number", "key", "settings", "num_params", "num_non_embedding_params")
 _RUN_COLUMNS = ("uid", "sweep_id", "arm_id", "run_num", "seed", "priority", "created_at")

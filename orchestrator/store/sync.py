@@ -14,7 +14,7 @@ from orchestrator.queue.states import TERMINAL
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import conditions
 from orchestrator.store.rows import RUN_ROWS, read_point, run_record
-from orchestrator.tables import points, runs, sweeps, sync_marks
+from orchestrator.store.tables import points, runs, sweeps, sync_marks
 
 _NEW_MARK = text("INSERT INTO sync_marks (run_uid) VALUES (:uid) ON CONFLICT (run_uid) DO NOTHING")
 _ENDED = runs.c.state.in_([state.value for state in TERMINAL])

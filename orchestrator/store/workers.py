@@ -13,7 +13,7 @@ from orchestrator.store.base import StoreBase
 from orchestrator.store.endings import Author, lose_held_runs, record_event
 from orchestrator.store.rows import worker_record
 from orchestrator.store.schema import alembic_version, check_unchanged
-from orchestrator.tables import RUNNING, attempts, runs, workers
+from orchestrator.store.tables import RUNNING, attempts, runs, workers
 
 _WORKER_ROWS: Select[Any] = select(workers, runs.c.id.label("run_id")).outerjoin(
     runs, and_(runs.c.worker_id == workers.c.id, RUNNING)

@@ -25,7 +25,7 @@ from orchestrator.queue.records import NewArm, NewRun, RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store, open_store
 from orchestrator.store.engine import OpenMode
-from orchestrator.tables import metadata
+from orchestrator.store.tables import metadata
 from tests.dashboard_client import ARMS, HOST, TOKEN, Client, client, dashboard_at, plain
 from tests.sample_sweep import register, sample_points, submit_sweep, work
 

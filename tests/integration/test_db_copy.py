@@ -20,7 +20,7 @@ from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersio
 from orchestrator.queue.states import Happening, Reason, State
 from orchestrator.store import OpenMode, Store, copying, digests, open_store
 from orchestrator.store.copying import CopyReport, compare_databases, copy_database
-from orchestrator.tables import metadata, points, runs, sweeps
+from orchestrator.store.tables import metadata, points, runs, sweeps
 from tests.command_line import hlbq_in
 from tests.conftest import VirtualClock
 from tests.migration.make_database import fill

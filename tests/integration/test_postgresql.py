@@ -58,7 +58,7 @@ def test_points_that_a_stopped_worker_never_committed_do_not_hold_its_run_for_go
         worker = register(stopped)
         lease = claim(stopped, worker).lease
         with contextlib.suppress(DatabaseBusyError), stopped._write() as connection:
-            from orchestrator.store.queue import _check_fence, _write_progress
+            from orchestrator.store.held_run import _check_fence, _write_progress
 
             _check_fence(connection, lease)
             _write_progress(connection, lease, [point(step) for step in range(1, 20)], live(19), None)

@@ -25,7 +25,7 @@ from orchestrator.errors import FencedError, WorkerGoneError
 from orchestrator.queue.records import Lease, NotifyMark, RunFilter
 from orchestrator.queue.states import TERMINAL, Happening, Limits, Reason, Spent, State, judge
 from orchestrator.store import Store
-from orchestrator.tables import metadata, runs
+from orchestrator.store.tables import metadata, runs
 from tests.conftest import VirtualClock
 from tests.store_examples import ALL, ending, live, point, register, saved, submit
 
@@ -345,6 +345,6 @@ def test_any_order(store: Store, clock: VirtualClock) -> None:
 
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 def test_the_machine_sees_a_missing_fence(store: Store, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.store.queue._held_under", lambda lease: runs.c.id == lease.run_id)
+    monkeypatch.setattr("orchestrator.store.held_run._held_under", lambda lease: runs.c.id == lease.run_id)
     with pytest.raises(AssertionError):
         run_machine(store, clock, examples=500, phases=(Phase.generate,))

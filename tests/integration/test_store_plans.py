@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import Store
 from orchestrator.store.claims import _LOCK_WORKER, _LOOK, _TAKE_NEXT
-from orchestrator.tables import runs
+from orchestrator.store.tables import runs
 from tests.store_examples import register, submit
 
 

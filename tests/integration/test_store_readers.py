@@ -81,7 +81,7 @@ def test_extend_adds_only_what_is_missing(store: Store) -> None:
 
 
 def test_runs_come_page_by_page(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.store.readers._RUNS_A_PAGE", 3)
+    monkeypatch.setattr("orchestrator.store.run_reads._RUNS_A_PAGE", 3)
     submit(store, seeds=10)
     assert [run.id for run in store.runs(ALL)] == list(range(1, 11))
     assert [run.id for run in store.runs(ALL, limit=7, after_id=2)] == list(range(3, 10))

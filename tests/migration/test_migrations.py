@@ -23,7 +23,7 @@ from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.store.schema import CURRENT, Schema
-from orchestrator.tables import metadata
+from orchestrator.store.tables import metadata
 from tests.store_examples import ALL, point, saved, submit
 from tests.store_processes import open_schema_at_once, run_at_once
 

@@ -116,7 +116,9 @@ def test_the_web_server_stands_in_one_room() -> None:
 def test_sql_stands_in_the_store() -> None:
     rooms = {one.file for one in imports_of("orchestrator") if one.package == "sqlalchemy"}
     assert rooms
-    assert all(room.startswith("orchestrator/store/") or room == "orchestrator/tables.py" for room in rooms), rooms
+    assert all(room.startswith("orchestrator/store/") or room == "orchestrator/store/tables.py" for room in rooms), (
+        rooms
+    )
 
 
 def test_of_the_worker_only_the_trainer_process_knows_torch() -> None:

@@ -12,7 +12,7 @@ from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import one_of
 from orchestrator.store.rows import attempt_record
-from orchestrator.tables import BACKING_OFF, arms, attempts, points, runs
+from orchestrator.store.tables import BACKING_OFF, arms, attempts, points, runs
 
 
 class ArmSample(NamedTuple):

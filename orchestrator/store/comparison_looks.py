@@ -7,7 +7,7 @@ from sqlalchemy import select
 from orchestrator.queue.records import EventRecord
 from orchestrator.store.base import StoreBase
 from orchestrator.store.endings import Author, record_event
-from orchestrator.tables import events
+from orchestrator.store.tables import events
 
 _LOOK = "look"
 

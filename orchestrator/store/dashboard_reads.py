@@ -12,7 +12,7 @@ from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.curves import CURVE_COLUMNS
 from orchestrator.store.filters import one_of
-from orchestrator.tables import arms, attempts, events, points, runs
+from orchestrator.store.tables import arms, attempts, events, points, runs
 
 MOST_EVENTS = 20_000
 _LONGEST_ERROR = 300

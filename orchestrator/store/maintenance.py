@@ -9,7 +9,7 @@ from orchestrator.errors import DatabaseError
 from orchestrator.queue.records import DatabaseInfo
 from orchestrator.store.base import StoreBase
 from orchestrator.store.schema import copy_sqlite, stored_revision
-from orchestrator.tables import metadata
+from orchestrator.store.tables import metadata
 
 
 class CareStore(StoreBase):

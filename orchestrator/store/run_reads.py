@@ -12,7 +12,7 @@ from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import conditions, one_of_texts
 from orchestrator.store.rows import RUN_ROWS, attempt_record, run_record
-from orchestrator.tables import arms, attempts, events, runs
+from orchestrator.store.tables import arms, attempts, events, runs
 
 _RUNS_A_PAGE = 1_000
 

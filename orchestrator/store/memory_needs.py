@@ -9,7 +9,7 @@ from orchestrator.queue.records import ArmMemory
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import one_of
-from orchestrator.tables import arms, attempts, runs, workers
+from orchestrator.store.tables import arms, attempts, runs, workers
 
 _EARLIER = runs.alias("earlier")
 _WAITING = runs.alias("waiting")

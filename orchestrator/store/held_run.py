@@ -25,7 +25,7 @@ from orchestrator.store.endings import (
 )
 from orchestrator.store.points import upsert_points
 from orchestrator.store.rows import checkpoint_columns, write_number
-from orchestrator.tables import RUNNING, attempts, runs
+from orchestrator.store.tables import RUNNING, attempts, runs
 
 # Built once: a flush holds SQLite's one write lock while its statements are made and compiled.
 _HELD_UNDER = (
