@@ -11,8 +11,8 @@ from orchestrator.cli.common import JsonOption, counted, note, print_json, print
 from orchestrator.errors import DatabaseBusyError, UsageError
 
 if TYPE_CHECKING:
+    from orchestrator.copying.database_copy import CopyReport
     from orchestrator.store import StoreLocation
-    from orchestrator.store.copying import CopyReport
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -31,8 +31,8 @@ def copy(
     Everything keeps its number. Checkpoints and logs are files beside the database and stay where they are. Exit code 1
     if the two differ.
     """
+    from orchestrator.copying.database_copy import compare_databases, copy_database, refuse_if_in_use
     from orchestrator.store import OpenMode, open_store, parse_location
-    from orchestrator.store.copying import compare_databases, copy_database, refuse_if_in_use
 
     if not source or not destination:  # `hlbq db copy "$SOURCE" ...` with a variable that is not set
         raise UsageError(

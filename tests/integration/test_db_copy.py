@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Table, event, insert, inspect, select, update
 from sqlalchemy.exc import ProgrammingError
 
+from orchestrator.copying import database_copy as copying
+from orchestrator.copying import digests
+from orchestrator.copying.database_copy import CopyReport, compare_databases, copy_database
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError
 from orchestrator.queue.states import Happening, Reason, State
-from orchestrator.store import OpenMode, Store, copying, digests, open_store
-from orchestrator.store.copying import CopyReport, compare_databases, copy_database
+from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.store.tables import metadata, points, runs, sweeps
 from tests.command_line import hlbq_in
 from tests.conftest import VirtualClock
@@ -434,7 +436,7 @@ def test_ctrl_c_is_no_error_even_where_the_driver_makes_one_of_it(
         except KeyboardInterrupt:  # as SQLAlchemy's ping does
             raise ProgrammingError("SELECT 1", {}, Exception("connection in transaction status ACTIVE")) from None
 
-    monkeypatch.setattr("orchestrator.store.copying.copy_database", interrupted)
+    monkeypatch.setattr("orchestrator.copying.database_copy.copy_database", interrupted)
     done = hlbq("db copy hlbq.db new.db")
     assert (done.code, done.out, done.err) == (130, "", "")
 

@@ -26,12 +26,12 @@ from sqlalchemy import (
     update,
 )
 
+from orchestrator.copying.digests import Key, TableDigest, digest_of, key_of, pages, without_zero_bytes
 from orchestrator.errors import DatabaseBusyError, DatabaseError
 from orchestrator.queue.records import Ending
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from orchestrator.store.base import insert_many
-from orchestrator.store.digests import Key, TableDigest, digest_of, key_of, pages, without_zero_bytes
 from orchestrator.store.endings import Author, end_attempt, lock_runs
 from orchestrator.store.schema import CURRENT, UNFINISHED_COPY, alembic_version, stored_revision
 from orchestrator.store.tables import LIVE, RUNNING, metadata, runs, workers

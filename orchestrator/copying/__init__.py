@@ -1,0 +1,1 @@
+"""A database copied into another, and checked by digests."""
