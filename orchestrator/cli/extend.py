@@ -13,10 +13,10 @@ from orchestrator.cli.given import GivenSettings
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
-from orchestrator.plan import Axes, Plan, PlannedArm, joined, make_plan
 from orchestrator.queue.records import RunFilter, SweepRecord
-from orchestrator.shapes import Shape
-from orchestrator.submission import check_datasets, stored_axes, stored_shape, stored_value
+from orchestrator.sweep.plan import Axes, Plan, PlannedArm, joined, make_plan
+from orchestrator.sweep.shapes import Shape
+from orchestrator.sweep.submission import check_datasets, stored_axes, stored_shape, stored_value
 
 if TYPE_CHECKING:
     from orchestrator.store import Store

@@ -13,11 +13,11 @@ import typer
 from orchestrator.cli.option_groups import OptionGroup
 from orchestrator.cli.shape_options import ShapeOptions
 from orchestrator.errors import UsageError
-from orchestrator.options import axes_of, setting_parameters
 from orchestrator.queue.records import Bookkeeping, CsvTarget
 from orchestrator.queue.states import Limits
-from orchestrator.shapes import Axes
-from orchestrator.submission import with_absolute_paths
+from orchestrator.sweep.options import axes_of, setting_parameters
+from orchestrator.sweep.shapes import Axes
+from orchestrator.sweep.submission import with_absolute_paths
 
 SWEEP = "Sweep"
 OUTPUT = "Output"

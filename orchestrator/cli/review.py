@@ -9,10 +9,10 @@ from hlbgpt_core.scale import token_limit
 from hlbgpt_core.settings import Settings
 from orchestrator.cli.common import DatabaseOption, counted, print_table, short_count
 from orchestrator.errors import DatabaseError
-from orchestrator.options import value_text
-from orchestrator.plan import LeftOut, Plan, PlannedArm
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import State
+from orchestrator.sweep.options import value_text
+from orchestrator.sweep.plan import LeftOut, Plan, PlannedArm
 
 SIZE_SETTINGS = ("depth", "width", "num_heads")
 SHOWN_ARMS = 200

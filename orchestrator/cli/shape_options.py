@@ -7,7 +7,7 @@ import typer
 
 from orchestrator.cli.option_groups import OptionGroup
 from orchestrator.cli.parsing import TOGETHER, TOGETHER_MARK
-from orchestrator.shapes import Shape
+from orchestrator.sweep.shapes import Shape
 
 SHAPE = "Sweep: shape"
 

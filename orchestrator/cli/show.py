@@ -22,13 +22,13 @@ from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.cli.wait import counts_text
 from orchestrator.errors import UsageError
-from orchestrator.options import value_text
 from orchestrator.queue.records import NOTIFIER, AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord
 from orchestrator.queue.states import State
-from orchestrator.repeat import repeat_command
-from orchestrator.shapes import RANGE_MARK
-from orchestrator.submission import stored_shape, sweep_file_of
-from orchestrator.sweep_file import write_sweep_file
+from orchestrator.sweep.options import value_text
+from orchestrator.sweep.rerun_command import repeat_command
+from orchestrator.sweep.shapes import RANGE_MARK
+from orchestrator.sweep.submission import stored_shape, sweep_file_of
+from orchestrator.sweep.sweep_file import write_sweep_file
 
 if TYPE_CHECKING:
     from orchestrator.store import Store

@@ -24,13 +24,13 @@ from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.review import measured_speeds, plan_json, plan_summary, print_review
 from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.errors import DatabaseError, DatabaseMissingError
-from orchestrator.plan import Axes, Plan, make_plan
 from orchestrator.queue.records import NewSweep, SweepRecord
 from orchestrator.secrets import without_credentials, without_value
-from orchestrator.submission import check_place, definition_of
+from orchestrator.sweep.plan import Axes, Plan, make_plan
+from orchestrator.sweep.submission import check_place, definition_of
 
 if TYPE_CHECKING:
-    from orchestrator.reuse import Existing
+    from orchestrator.sweep.existing_runs import Existing
 
 SHOWN_REASONS = 3
 
@@ -167,7 +167,7 @@ def existing_runs(plan: Plan, database: DatabaseOption, *, needed: bool) -> "Exi
     One that can't be read as it is (it is older, for instance) raises DatabaseError only where it is `needed`:
     submit says so itself where it can't write to it either.
     """
-    from orchestrator.reuse import Existing, find_existing
+    from orchestrator.sweep.existing_runs import Existing, find_existing
 
     try:
         with database.read() as store:

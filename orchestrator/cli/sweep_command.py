@@ -7,8 +7,8 @@ from hlbgpt_core.errors import HlbqError
 from orchestrator.cli.given import SweepOptions
 from orchestrator.cli.parsing import TOGETHER_MARK, Rewriter, VariadicCommand
 from orchestrator.errors import UsageError
-from orchestrator.options import axes_of
-from orchestrator.sweep_file import SweepFile, read_sweep_file
+from orchestrator.sweep.options import axes_of
+from orchestrator.sweep.sweep_file import SweepFile, read_sweep_file
 
 
 class SweepCommand(VariadicCommand):

@@ -16,7 +16,7 @@ from orchestrator.comparison.statistics import (
     paired_difference,
 )
 from orchestrator.errors import UsageError
-from orchestrator.options import value_text
+from orchestrator.sweep.options import value_text
 
 # Where no deviation is known yet, so many pairs are asked for: enough to decide an effect of 3 deviations.
 PAIRS_TO_BEGIN_WITH = 5

@@ -6,11 +6,11 @@ from types import MappingProxyType
 from typing import Any
 
 from hlbgpt_core.settings import DEFAULT_RECIPE, parse_value, specs, unknown_setting
-from orchestrator.arms import arm_label, differing_settings
 from orchestrator.comparison.measures import Measured, Reached, Standing
 from orchestrator.errors import UsageError
-from orchestrator.options import value_text
 from orchestrator.queue.records import RunRecord
+from orchestrator.sweep.arm_labels import arm_label, differing_settings
+from orchestrator.sweep.options import value_text
 
 # What runs can be grouped by besides settings: facts, by the name that they have in exports.
 FACTS = MappingProxyType(

@@ -8,7 +8,7 @@ from orchestrator.comparison.contrasts import Contrast, Verdict
 from orchestrator.comparison.measures import Standing, number_text
 from orchestrator.comparison.results import Comparison, TargetTimes
 from orchestrator.comparison.statistics import MOST_FURTHER_PAIRS, Interval
-from orchestrator.options import value_text
+from orchestrator.sweep.options import value_text
 from orchestrator.wording import counted, duration, measured_text, short_count
 
 # More seeds without a pair than this are counted and not named.

@@ -13,10 +13,10 @@ from orchestrator.comparison.statistics import Summary, summarise
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.export.blocks import runs_with_curves
 from orchestrator.metrics import Axis, parse_metric
-from orchestrator.options import value_text
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import Store
+from orchestrator.sweep.options import value_text
 
 
 @dataclass(frozen=True, kw_only=True)

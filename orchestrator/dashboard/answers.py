@@ -11,11 +11,11 @@ from orchestrator.dashboard.sweep_watch import plain_number, sweep_words
 from orchestrator.dashboard.thinning import thinned
 from orchestrator.errors import NotThereError
 from orchestrator.metrics import Axis
-from orchestrator.options import value_text
 from orchestrator.queue.records import AttemptRecord, EventRecord, RunRecord, WorkerRecord
-from orchestrator.repeat import repeat_command
 from orchestrator.store import Store
 from orchestrator.store.curves import CURVE_COLUMNS, Curve
+from orchestrator.sweep.options import value_text
+from orchestrator.sweep.rerun_command import repeat_command
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,14 +9,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.arms import arm_label, differing_settings
 from orchestrator.dashboard.metric_names import sweep_metrics
-from orchestrator.options import value_text
 from orchestrator.queue.records import ArmRecord, RunFilter, SweepRecord
 from orchestrator.queue.states import TERMINAL, State
 from orchestrator.status.time_left import estimate_sweep_seconds, run_seconds_left
 from orchestrator.store import Store
 from orchestrator.store.dashboard_reads import RunLine
+from orchestrator.sweep.arm_labels import arm_label, differing_settings
+from orchestrator.sweep.options import value_text
 
 # What a row of a page's table holds, in this order.
 COLUMNS = (

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.arms import arm_label, differing_settings
 from orchestrator.errors import ExportError
 from orchestrator.metrics import Axis
 from orchestrator.plots.curve_sets import ArmCurve, Band, arm_curves, resolve_band, sortable
@@ -27,6 +26,7 @@ from orchestrator.plots.looks import (
     plain_logarithmic,
 )
 from orchestrator.plots.run_curves import RunCurve
+from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.wording import counted
 
 if TYPE_CHECKING:

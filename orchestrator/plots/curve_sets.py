@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.arms import differing_settings
 from orchestrator.plots.run_curves import RunCurve
+from orchestrator.sweep.arm_labels import differing_settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from orchestrator.arms import differing_settings
 from orchestrator.comparison.cautions import device_warnings, seconds_warnings
 from orchestrator.errors import ExportError
 from orchestrator.files.replaced_file import check_not_a_folder, replaced_file
@@ -18,6 +17,7 @@ from orchestrator.plots.looks import plain_texts, setting_name
 from orchestrator.plots.run_curves import RunCurve, check_comparable, ended_early, read_curves, unfinished
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import Store
+from orchestrator.sweep.arm_labels import differing_settings
 from orchestrator.wording import counted
 
 if TYPE_CHECKING:

@@ -9,9 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hlbgpt_core.settings import specs, unknown_setting
-from orchestrator.arms import arm_label, differing_settings
 from orchestrator.errors import ExportError
-from orchestrator.options import value_text
 from orchestrator.plots.curve_sets import CONFIDENCE, grouped, sortable
 from orchestrator.plots.looks import (
     LineLook,
@@ -25,6 +23,8 @@ from orchestrator.plots.looks import (
 )
 from orchestrator.plots.power_law import PowerLaw, describes, fit_power_law
 from orchestrator.plots.run_curves import RunCurve
+from orchestrator.sweep.arm_labels import arm_label, differing_settings
+from orchestrator.sweep.options import value_text
 from orchestrator.wording import counted, measured_text, short_count
 
 if TYPE_CHECKING:

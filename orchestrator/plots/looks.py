@@ -9,10 +9,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hlbgpt_core.settings import specs, unknown_setting
-from orchestrator.arms import arm_label
 from orchestrator.metrics import Axis
-from orchestrator.options import value_text
 from orchestrator.plots.run_curves import RunCurve
+from orchestrator.sweep.arm_labels import arm_label
+from orchestrator.sweep.options import value_text
 from orchestrator.wording import short_count
 
 if TYPE_CHECKING:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.settings import specs
-from orchestrator.arms import differing_settings
 from orchestrator.comparison.rendering import TextTable, other_sentences, tables, verdict_sentences
 from orchestrator.comparison.results import Comparison, Question, compare
 from orchestrator.errors import UsageError
-from orchestrator.options import value_text
 from orchestrator.plots import Drawing, Drawn, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
 from orchestrator.plots.looks import plain_texts
 from orchestrator.plots.run_curves import find_metric
 from orchestrator.queue.records import RunFilter, RunRecord, SweepRecord
 from orchestrator.store import Store
+from orchestrator.sweep.arm_labels import differing_settings
+from orchestrator.sweep.options import value_text
 from orchestrator.wording import counted, duration, loss_text, short_count
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from hlbgpt_core.points import Split
-from orchestrator.arms import differing_settings
 from orchestrator.queue.records import (
     AttemptRecord,
     EventRecord,
@@ -23,6 +22,7 @@ from orchestrator.queue.records import (
 from orchestrator.queue.states import State
 from orchestrator.status.time_left import estimate_sweep_seconds, run_seconds_left
 from orchestrator.store import Store
+from orchestrator.sweep.arm_labels import differing_settings
 
 # More running runs, or runs of a small sweep, than anybody reads are counted and not listed.
 MOST_RUNNING_SHOWN = 64

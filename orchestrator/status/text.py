@@ -5,9 +5,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.options import value_text
 from orchestrator.queue.states import State
 from orchestrator.status.reading import EventStatus, RunStatus, Status, SweepStatus, WorkerStatus
+from orchestrator.sweep.options import value_text
 from orchestrator.wording import counted, duration, loss_text, short_count
 
 BAR_WIDTH = 28

@@ -13,11 +13,11 @@ import pytest
 
 from hlbgpt_core.errors import DataError
 from hlbgpt_core.points import Phase
-from orchestrator.plan import make_plan
 from orchestrator.queue.records import Ending, Live, RunFilter, RunRecord, SweepRecord, WorkerIdentity
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, open_store
-from orchestrator.submission import check_place
+from orchestrator.sweep.plan import make_plan
+from orchestrator.sweep.submission import check_place
 from tests.command_line import Hlbq, hlbq_in
 
 ROOT = Path(__file__).parents[2]

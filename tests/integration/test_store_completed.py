@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from orchestrator.plan import Plan, make_plan
 from orchestrator.queue.records import CompletedRun, NewSweep
 from orchestrator.queue.states import Reason
-from orchestrator.reuse import Existing, find_existing
 from orchestrator.store import Store
+from orchestrator.sweep.existing_runs import Existing, find_existing
+from orchestrator.sweep.plan import Plan, make_plan
 from tests.sample_sweep import register, sample_facts
 from tests.store_examples import ending
 

@@ -7,7 +7,7 @@ import pytest
 
 from hlbgpt_core.settings import defaults
 from orchestrator.errors import PlanError
-from orchestrator.expressions import MAX_CHARACTERS, Expression
+from orchestrator.sweep.expressions import MAX_CHARACTERS, Expression
 
 VALUES: dict[str, Any] = {**defaults("0.4.1"), "depth": 8, "width": 384, "num_heads": 3}
 VALUES |= {"num_params": 46_009_736, "num_non_embedding_params": 7_000_000}

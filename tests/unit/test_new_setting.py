@@ -24,11 +24,11 @@ core.Settings = dataclasses.make_dataclass(
     "Settings", [("warmth", float, made_up)], bases=(old,), frozen=True, kw_only=True
 )
 
-from orchestrator import plan
+from orchestrator.sweep import plan
 plan.Settings = core.Settings
 from orchestrator.export.columns import csv_columns
-from orchestrator.options import axes_of, setting_parameters
-from orchestrator.settings_reference import settings_reference
+from orchestrator.sweep.options import axes_of, setting_parameters
+from orchestrator.sweep.settings_reference import settings_reference
 from orchestrator.store import OpenMode, open_store
 from orchestrator.queue.records import RunFilter
 from orchestrator.cli.main import run_program

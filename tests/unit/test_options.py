@@ -4,7 +4,7 @@ import pytest
 
 from hlbgpt_core.errors import SettingsError
 from hlbgpt_core.settings import parse_value, specs
-from orchestrator.options import PANELS, axes_of, default_text, option_help, setting_parameters, value_text
+from orchestrator.sweep.options import PANELS, axes_of, default_text, option_help, setting_parameters, value_text
 
 
 def test_every_setting_is_an_option_once() -> None:

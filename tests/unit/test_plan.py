@@ -13,7 +13,7 @@ from hlbgpt_core.errors import SettingsError
 from hlbgpt_core.scale import token_limit
 from hlbgpt_core.settings import Settings
 from orchestrator.errors import PlanError
-from orchestrator.plan import MAX_RUNS, SIZED_BY, joined, make_plan
+from orchestrator.sweep.plan import MAX_RUNS, SIZED_BY, joined, make_plan
 
 AXES = st.fixed_dictionaries(
     {},

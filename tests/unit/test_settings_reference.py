@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from hlbgpt_core.settings import specs
-from orchestrator.settings_reference import settings_reference
+from orchestrator.sweep.settings_reference import settings_reference
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 
 
 def test_the_page_is_current() -> None:
-    renew = "python -m orchestrator.settings_reference > docs/settings.md"
+    renew = "python -m orchestrator.sweep.settings_reference > docs/settings.md"
     assert PAGE.read_text(encoding="utf-8") == settings_reference(), f"renew it: {renew}"
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hlbgpt_core.errors import SettingsError
 from hlbgpt_core.settings import specs
 from orchestrator.errors import PlanError
-from orchestrator.options import axes_of
-from orchestrator.plan import make_plan
-from orchestrator.shapes import Axes, Range, Shape, combinations, count, parse_axis
+from orchestrator.sweep.options import axes_of
+from orchestrator.sweep.plan import make_plan
+from orchestrator.sweep.shapes import Axes, Range, Shape, combinations, count, parse_axis
 
 SIZES: Axes = {"depth": (4, 8, 16), "width": (192, 384, 768), "num_heads": (1, 3)}
 

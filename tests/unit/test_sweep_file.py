@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrator.cli.sweep_command import option_types
 from orchestrator.errors import UsageError
-from orchestrator.sweep_file import SweepFile, read_sweep_file, write_sweep_file
+from orchestrator.sweep.sweep_file import SweepFile, read_sweep_file, write_sweep_file
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from hlbgpt_core.settings import RECIPES, SettingSpec, specs, unknown_setting
-from orchestrator.shapes import parse_axis
+from orchestrator.sweep.shapes import parse_axis
 
 # Panels of `--help`, in their order; settings that no panel names stand under MODEL.
 MODEL = "Settings: model"

@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from hlbgpt_core.text.sources import absolute_dataset, check_dataset, check_text_length
-from orchestrator.options import axes_of
-from orchestrator.plan import Plan
-from orchestrator.shapes import Axes, Range, Shape
-from orchestrator.sweep_file import SweepFile
+from orchestrator.sweep.options import axes_of
+from orchestrator.sweep.plan import Plan
+from orchestrator.sweep.shapes import Axes, Range, Shape
+from orchestrator.sweep.sweep_file import SweepFile
 
 
 def with_absolute_paths(axes: Axes, *, repeated: Collection[str] = ()) -> Axes:

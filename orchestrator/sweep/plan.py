@@ -13,9 +13,9 @@ from hlbgpt_core.errors import SettingsError
 from hlbgpt_core.scale import Sizes, check, resolve, unpadded_vocabulary_size
 from hlbgpt_core.settings import DEFAULT_RECIPE, Settings, defaults, key_of_changed, specs
 from orchestrator.errors import PlanError
-from orchestrator.expressions import Expression
 from orchestrator.queue.records import EverySeed, NewArm, NewRun
-from orchestrator.shapes import PRODUCT, Axes, Shape, combinations, count
+from orchestrator.sweep.expressions import Expression
+from orchestrator.sweep.shapes import PRODUCT, Axes, Shape, combinations, count
 
 MAX_RUNS = 5_000_000
 MAX_SEED = 2**63 - 1

@@ -1,9 +1,9 @@
-"""docs/settings.md, made from the fields of `Settings`: python -m orchestrator.settings_reference > docs/settings.md"""
+"""docs/settings.md, made from the fields of `Settings`: python -m orchestrator.sweep.settings_reference > docs/settings.md"""
 
 from collections.abc import Iterator
 
 from hlbgpt_core.settings import RECIPES, SettingSpec, specs
-from orchestrator.options import PANELS, default_text, panel_of
+from orchestrator.sweep.options import PANELS, default_text, panel_of
 
 _HEAD = """\
 # Settings
@@ -16,7 +16,7 @@ A setting without a value takes the default of the run's recipe. A combination o
 is left out of the sweep with the reason; so is one that gives a value to a setting which its recipe does not use.
 `hlbq submit --dry-run` shows both.
 
-This page is generated from the code by `python -m orchestrator.settings_reference`; a test holds it current."""
+This page is generated from the code by `python -m orchestrator.sweep.settings_reference`; a test holds it current."""
 
 _KINDS = {int: "whole number", float: "number", bool: "0 or 1, true or false", str: "text"}
 

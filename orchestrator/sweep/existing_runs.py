@@ -13,8 +13,8 @@ from hlbgpt_core.errors import DataError
 from hlbgpt_core.text.corpus import digest_split
 from hlbgpt_core.text.dataset_source import DatasetSource
 from hlbgpt_core.text.token_cache import default_cache_dir, read_manifest
-from orchestrator.plan import Plan
 from orchestrator.store import Store
+from orchestrator.sweep.plan import Plan
 from orchestrator.wording import counted
 
 # The fingerprint of text that is not the text in the cache: no completed run has it.

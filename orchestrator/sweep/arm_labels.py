@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hlbgpt_core.settings import specs
-from orchestrator.options import value_text
+from orchestrator.sweep.options import value_text
 
 
 def differing_settings(arms: Iterable[Mapping[str, Any]]) -> Sequence[str]:

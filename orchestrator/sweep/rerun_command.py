@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hlbgpt_core.settings import Settings
-from orchestrator.options import value_text
+from orchestrator.sweep.options import value_text
 
 # It follows from depth and width, which a resolved arm always has.
 _FOLLOWS = "model_scale"
