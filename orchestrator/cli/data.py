@@ -25,8 +25,8 @@ from hlbgpt_core.text.token_cache import (
 from orchestrator.cli.common import JsonOption, YesOption, ask, counted, note, print_json, print_table, short_count
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import LightGroup, VariadicCommand
-from orchestrator.core_command import become_core_command
 from orchestrator.errors import UsageError
+from orchestrator.launch.core_command import become_core_command
 
 DEFAULT_TOKENIZER = str(specs()["tokenizer"].default)
 TokenizerFilter = Annotated[

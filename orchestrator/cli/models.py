@@ -13,9 +13,9 @@ from orchestrator.cli.common import DatabaseOption, JsonOption
 from orchestrator.cli.logs import find_run
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
-from orchestrator.core_command import become_core_command
 from orchestrator.errors import UsageError
 from orchestrator.files.state_folder import state_folder
+from orchestrator.launch.core_command import become_core_command
 from orchestrator.queue.records import RunRecord
 
 MAX_SEED = 2**63 - 1

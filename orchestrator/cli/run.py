@@ -21,9 +21,9 @@ from orchestrator.cli.submit import ReviewOptions, submit_sweep
 from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.cli.worker import DeviceOptions
 from orchestrator.errors import UsageError
+from orchestrator.launch.prestarted import StandbyWorkers
 from orchestrator.queue.records import RunFilter, SweepRecord
 from orchestrator.queue.states import State
-from orchestrator.standby import StandbyWorkers
 
 if TYPE_CHECKING:
     from orchestrator.store import Store

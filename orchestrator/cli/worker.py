@@ -12,7 +12,7 @@ from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
-from orchestrator.worker_command import WorkerCommand
+from orchestrator.launch.worker_command import WorkerCommand
 
 
 @dataclass(frozen=True, kw_only=True)

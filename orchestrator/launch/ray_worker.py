@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from orchestrator.worker_command import WorkerCommand
+from orchestrator.launch.worker_command import WorkerCommand
 
 LAST_LINES = 20
 MOST_CRASHES_IN_A_ROW = 5

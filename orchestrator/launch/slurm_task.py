@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from orchestrator.worker_command import WorkerCommand
+from orchestrator.launch.worker_command import WorkerCommand
 
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission

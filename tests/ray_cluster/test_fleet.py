@@ -11,10 +11,10 @@ from pathlib import Path
 from orchestrator.launch.ray_cluster import Need, check_room, joined, living_nodes
 from orchestrator.launch.ray_fleet import RayFleet
 from orchestrator.launch.ray_worker import WorkerOrder
+from orchestrator.launch.worker_command import WorkerCommand
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
-from orchestrator.worker_command import WorkerCommand
 from tests.faults.harness import drained, new_sweep, read_ledger, submit, trainers_of, wait_until
 from tests.ray_cluster.conftest import RayCluster
 from tests.ray_cluster.stand_in_worker import StandInRayWorker

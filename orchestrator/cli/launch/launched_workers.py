@@ -8,7 +8,7 @@ import typer
 from hlbgpt_core.fast_path.compile_mode import CompileMode
 from orchestrator.cli.option_groups import OptionGroup
 from orchestrator.errors import UsageError
-from orchestrator.worker_command import WorkerCommand
+from orchestrator.launch.worker_command import WorkerCommand
 
 if TYPE_CHECKING:
     from orchestrator.store import Store

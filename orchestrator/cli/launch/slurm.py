@@ -14,7 +14,7 @@ from orchestrator.cli.launch.launched_workers import LaunchedWorkers
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
-from orchestrator.worker_command import WorkerCommand
+from orchestrator.launch.worker_command import WorkerCommand
 
 if TYPE_CHECKING:
     from orchestrator.launch.slurm_order import ArrayOrder

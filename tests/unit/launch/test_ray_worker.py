@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.launch import ray_worker
 from orchestrator.launch.ray_worker import MOST_CRASHES_IN_A_ROW, RayWorker, WorkerOrder, WorkerReport
-from orchestrator.worker_command import WorkerCommand
+from orchestrator.launch.worker_command import WorkerCommand
 from tests.faults.harness import wait_until
 
 # Notes each of its lives in a file; dies by SIGKILL in the first `crashes` of them.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.standby import StandbyWorkers
+from orchestrator.launch.prestarted import StandbyWorkers
 
 # A worker that writes what it was told to the log that it was told of.
 OBEDIENT = (
