@@ -18,7 +18,7 @@ from hlbgpt_core.points import Point, Split
 from orchestrator.queue.records import Bookkeeping, Ending, NewArm, NewRun, NewSweep, RunFilter, WorkerIdentity
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
-from orchestrator.wandb_sync.holding import OwnFolder
+from orchestrator.wandb_sync.leases import OwnFolder
 from orchestrator.wandb_sync.rows import row_of
 from orchestrator.wandb_sync.session import SyncTiming, Wandb, define_axes
 from orchestrator.wandb_sync.syncing import Syncer

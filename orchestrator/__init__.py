@@ -7,8 +7,8 @@ first asked for, so that a command pays for nothing that it does not use.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.api import submit as submit
     from orchestrator.export.frames import load as load
-    from orchestrator.scripting import submit as submit
 
 __all__ = ["load", "submit"]
 
@@ -19,7 +19,7 @@ def __getattr__(name: str) -> Any:
 
         return load
     if name == "submit":
-        from orchestrator.scripting import submit
+        from orchestrator.api import submit
 
         return submit
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
-from orchestrator.wording import counted
+from orchestrator.wording.numbers import counted
 from worker.exit_codes import EXIT_FAILED, EXIT_FINE, EXIT_INTERRUPTED, EXIT_USAGE
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)

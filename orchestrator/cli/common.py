@@ -19,8 +19,8 @@ from orchestrator.cli.option_groups import OptionGroup
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import Reason, State
-from orchestrator.wording import counted as counted
-from orchestrator.wording import short_count as short_count
+from orchestrator.wording.numbers import counted as counted
+from orchestrator.wording.numbers import short_count as short_count
 
 if TYPE_CHECKING:
     from orchestrator.store import Store

@@ -11,7 +11,7 @@ from orchestrator.cli.export import chosen_or_latest
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import DatabaseError, UsageError
-from orchestrator.secrets import without_credentials
+from orchestrator.wording.secrets import without_credentials
 
 if TYPE_CHECKING:
     from orchestrator.comparison.results import Comparison, Question
@@ -147,7 +147,7 @@ def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":
     from orchestrator.comparison.groups import parse_baseline
     from orchestrator.comparison.measures import Goal, Moment
     from orchestrator.comparison.results import Question
-    from orchestrator.metrics import Axis
+    from orchestrator.export.metric_names import Axis
 
     places: dict[Axis, Any] = {
         Axis.TOKENS: measure.at_tokens,

@@ -9,9 +9,9 @@ import typer
 from hlbgpt_core.scale import sizes
 from hlbgpt_core.settings import Settings
 from orchestrator.cli.common import DatabaseOption, JsonOption, counted, print_json, warn
-from orchestrator.cli.given import GivenSettings
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.sweep_options import GivenSettings
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import RunFilter, SweepRecord
 from orchestrator.sweep.plan import Axes, Plan, PlannedArm, joined, make_plan

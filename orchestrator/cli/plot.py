@@ -157,7 +157,7 @@ def _without_effect(how: PlotOptions, kind: str) -> list[str]:
 
 def _drawn(how: PlotOptions, kind: KindOptions, source: "Store | Path", runs: RunFilter | None) -> "Drawn":
     from orchestrator import plots
-    from orchestrator.metrics import Axis
+    from orchestrator.export.metric_names import Axis
     from orchestrator.plots.curve_sets import Band
 
     if kind.name() == "heatmap":

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.common import DatabaseOption, YesOption, counted, note
-from orchestrator.cli.given import GivenSettings, SweepOptions
 from orchestrator.cli.notify import NotifyOptions, tell
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.submit import ReviewOptions, submit_sweep
 from orchestrator.cli.sweep_command import SweepCommand
+from orchestrator.cli.sweep_options import GivenSettings, SweepOptions
 from orchestrator.cli.worker import DeviceOptions
 from orchestrator.errors import UsageError
 from orchestrator.launch.prestarted import StandbyWorkers

@@ -18,16 +18,16 @@ from orchestrator.cli.common import (
     warn,
     without_garbage_collection,
 )
-from orchestrator.cli.given import GivenSettings, SweepOptions
 from orchestrator.cli.notify import NotifyOptions
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.review import measured_speeds, plan_json, plan_summary, print_review
 from orchestrator.cli.sweep_command import SweepCommand
+from orchestrator.cli.sweep_options import GivenSettings, SweepOptions
 from orchestrator.errors import DatabaseError, DatabaseMissingError
 from orchestrator.queue.records import NewSweep, SweepRecord
-from orchestrator.secrets import without_credentials, without_value
 from orchestrator.sweep.plan import Axes, Plan, make_plan
 from orchestrator.sweep.submission import check_place, definition_of
+from orchestrator.wording.secrets import without_credentials, without_value
 
 if TYPE_CHECKING:
     from orchestrator.sweep.existing_runs import Existing

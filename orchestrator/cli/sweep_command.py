@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin, get_type_hints
 
 from hlbgpt_core.errors import HlbqError
-from orchestrator.cli.given import SweepOptions
 from orchestrator.cli.parsing import TOGETHER_MARK, Rewriter, VariadicCommand
+from orchestrator.cli.sweep_options import SweepOptions
 from orchestrator.errors import UsageError
 from orchestrator.sweep.options import axes_of
 from orchestrator.sweep.sweep_file import SweepFile, read_sweep_file

@@ -87,7 +87,7 @@ def run_sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption,
 
 
 def _sync(task: _Task) -> None:
-    from orchestrator.wandb_sync.holding import OwnFolder
+    from orchestrator.wandb_sync.leases import OwnFolder
     from orchestrator.wandb_sync.session import Wandb
     from orchestrator.wandb_sync.syncing import Syncer
 

@@ -6,7 +6,7 @@ from typing import Any
 from orchestrator.comparison.contrasts import Contrast
 from orchestrator.comparison.groups import Grouping, RunResult
 from orchestrator.comparison.measures import Measure, Standing
-from orchestrator.metrics import Axis
+from orchestrator.export.metric_names import Axis
 from orchestrator.queue.records import RunRecord
 from orchestrator.store import Store
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from orchestrator.errors import UsageError
-from orchestrator.metrics import Axis, Metric
+from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.queue.records import RunRecord
 from orchestrator.queue.states import Reason, State
 from orchestrator.store.curves import Curve

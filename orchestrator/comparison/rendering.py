@@ -9,7 +9,7 @@ from orchestrator.comparison.measures import Standing, number_text
 from orchestrator.comparison.results import Comparison, TargetTimes
 from orchestrator.comparison.statistics import MOST_FURTHER_PAIRS, Interval
 from orchestrator.sweep.options import value_text
-from orchestrator.wording import counted, duration, measured_text, short_count
+from orchestrator.wording.numbers import counted, duration, measured_text, short_count
 
 # More seeds without a pair than this are counted and not named.
 MOST_SEEDS_NAMED = 10

@@ -12,7 +12,7 @@ from orchestrator.comparison.measures import Goal, Measure, Moment, Standing, go
 from orchestrator.comparison.statistics import Summary, summarise
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.export.blocks import runs_with_curves
-from orchestrator.metrics import Axis, parse_metric
+from orchestrator.export.metric_names import Axis, parse_metric
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import Store

@@ -35,7 +35,7 @@ from orchestrator.store.base import insert_many
 from orchestrator.store.endings import Author, end_attempt, lock_runs
 from orchestrator.store.schema import CURRENT, UNFINISHED_COPY, alembic_version, stored_revision
 from orchestrator.store.tables import LIVE, RUNNING, metadata, runs, workers
-from orchestrator.wording import counted
+from orchestrator.wording.numbers import counted
 
 TABLES: Sequence[Table] = metadata.sorted_tables
 

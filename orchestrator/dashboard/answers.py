@@ -10,7 +10,7 @@ from orchestrator.dashboard.sweep_curves import numbers
 from orchestrator.dashboard.sweep_watch import plain_number, sweep_words
 from orchestrator.dashboard.thinning import thinned
 from orchestrator.errors import NotThereError
-from orchestrator.metrics import Axis
+from orchestrator.export.metric_names import Axis
 from orchestrator.queue.records import AttemptRecord, EventRecord, RunRecord, WorkerRecord
 from orchestrator.store import Store
 from orchestrator.store.curves import CURVE_COLUMNS, Curve

@@ -20,7 +20,7 @@ from orchestrator.dashboard.database import Database
 from orchestrator.dashboard.sweep_curves import SweepCurves
 from orchestrator.dashboard.sweep_watch import News, SweepWatch
 from orchestrator.errors import DatabaseError, NotThereError
-from orchestrator.metrics import Axis, Metric
+from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.queue.records import EventRecord
 from orchestrator.store import Store
 from orchestrator.store.dashboard_reads import MOST_EVENTS

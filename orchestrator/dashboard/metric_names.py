@@ -2,7 +2,7 @@
 
 from hlbgpt_core.points import Split
 from orchestrator.errors import ExportError, UsageError
-from orchestrator.metrics import Axis, Metric, parse_metric
+from orchestrator.export.metric_names import Axis, Metric, parse_metric
 from orchestrator.store import Store
 
 # In the order in which a page offers them; counters of training say nothing more as val metrics.

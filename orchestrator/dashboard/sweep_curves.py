@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.dashboard.arm_means import ArmMeans, MeanCurve
 from orchestrator.dashboard.sweep_watch import SweepWatch, is_over
 from orchestrator.dashboard.thinning import thinned
-from orchestrator.metrics import Axis, Metric
+from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.queue.states import State
 from orchestrator.store import Store
 from orchestrator.store.dashboard_reads import MetricPoint, RunLine

@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.errors import LaunchError, UsageError
 from orchestrator.launch.reachable_database import names_this_machine
-from orchestrator.wording import counted
+from orchestrator.wording.numbers import counted
 
 NAMESPACE = "hlbq"
 LOCAL = "local"

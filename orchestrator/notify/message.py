@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.queue.records import AttemptRecord, Notice, RunRecord, SweepRecord
 from orchestrator.queue.states import Happening, State
-from orchestrator.wording import counted
+from orchestrator.wording.numbers import counted
 
 # Changed where a key changes its name or meaning; further keys may come under the same number.
 SCHEMA = 1

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ExportError
-from orchestrator.metrics import Axis
+from orchestrator.export.metric_names import Axis
 from orchestrator.plots.curve_sets import ArmCurve, Band, arm_curves, resolve_band, sortable
-from orchestrator.plots.looks import (
+from orchestrator.plots.run_curves import RunCurve
+from orchestrator.plots.style import (
     MOST_IN_LEGEND,
     SIZE_INCHES,
     LineLook,
@@ -25,9 +26,8 @@ from orchestrator.plots.looks import (
     new_figure,
     plain_logarithmic,
 )
-from orchestrator.plots.run_curves import RunCurve
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
-from orchestrator.wording import counted
+from orchestrator.wording.numbers import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

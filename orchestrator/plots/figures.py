@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.comparison.cautions import device_warnings, seconds_warnings
 from orchestrator.errors import ExportError
+from orchestrator.export.metric_names import Axis
 from orchestrator.files.replaced_file import check_not_a_folder, replaced_file
-from orchestrator.metrics import Axis
 from orchestrator.plots.curve_figures import SCHEDULES, Drawing, draw_curves, draw_schedules
 from orchestrator.plots.curve_sets import grouped
 from orchestrator.plots.final_values import FinalDrawing, HeatMap, check_varies, draw_final, draw_heat_map, place_name
-from orchestrator.plots.looks import plain_texts, setting_name
 from orchestrator.plots.run_curves import RunCurve, check_comparable, ended_early, read_curves, unfinished
+from orchestrator.plots.style import plain_texts, setting_name
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import differing_settings
-from orchestrator.wording import counted
+from orchestrator.wording.numbers import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from hlbgpt_core.settings import specs, unknown_setting
 from orchestrator.errors import ExportError
 from orchestrator.plots.curve_sets import CONFIDENCE, grouped, sortable
-from orchestrator.plots.looks import (
+from orchestrator.plots.power_law import PowerLaw, describes, fit_power_law
+from orchestrator.plots.run_curves import RunCurve
+from orchestrator.plots.style import (
     LineLook,
     add_legend,
     add_titles,
@@ -21,11 +23,9 @@ from orchestrator.plots.looks import (
     new_figure,
     plain_logarithmic,
 )
-from orchestrator.plots.power_law import PowerLaw, describes, fit_power_law
-from orchestrator.plots.run_curves import RunCurve
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.options import value_text
-from orchestrator.wording import counted, measured_text, short_count
+from orchestrator.wording.numbers import counted, measured_text, short_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

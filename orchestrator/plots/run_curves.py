@@ -10,7 +10,7 @@ from orchestrator.errors import ExportError
 from orchestrator.export.blocks import runs_with_curves
 from orchestrator.export.columns import run_columns
 from orchestrator.export.csv_table import read_csv_rows
-from orchestrator.metrics import Axis, Metric, parse_metric
+from orchestrator.export.metric_names import Axis, Metric, parse_metric
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import TERMINAL, State
 from orchestrator.store import Store

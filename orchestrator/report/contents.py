@@ -14,13 +14,13 @@ from orchestrator.comparison.rendering import TextTable, other_sentences, tables
 from orchestrator.comparison.results import Comparison, Question, compare
 from orchestrator.errors import UsageError
 from orchestrator.plots import Drawing, Drawn, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
-from orchestrator.plots.looks import plain_texts
 from orchestrator.plots.run_curves import find_metric
+from orchestrator.plots.style import plain_texts
 from orchestrator.queue.records import RunFilter, RunRecord, SweepRecord
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import differing_settings
 from orchestrator.sweep.options import value_text
-from orchestrator.wording import counted, duration, loss_text, short_count
+from orchestrator.wording.numbers import counted, duration, loss_text, short_count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

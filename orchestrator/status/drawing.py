@@ -21,7 +21,7 @@ from orchestrator.status.text import (
     sweeps_table,
     workers_table,
 )
-from orchestrator.wording import duration, short_count
+from orchestrator.wording.numbers import duration, short_count
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from orchestrator.queue.states import State
 from orchestrator.status.reading import EventStatus, RunStatus, Status, SweepStatus, WorkerStatus
 from orchestrator.sweep.options import value_text
-from orchestrator.wording import counted, duration, loss_text, short_count
+from orchestrator.wording.numbers import counted, duration, loss_text, short_count
 
 BAR_WIDTH = 28
 SPARK_WIDTH = 14

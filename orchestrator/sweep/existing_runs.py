@@ -15,7 +15,7 @@ from hlbgpt_core.text.dataset_source import DatasetSource
 from hlbgpt_core.text.token_cache import default_cache_dir, read_manifest
 from orchestrator.store import Store
 from orchestrator.sweep.plan import Plan
-from orchestrator.wording import counted
+from orchestrator.wording.numbers import counted
 
 # The fingerprint of text that is not the text in the cache: no completed run has it.
 CHANGED = "changed"

@@ -13,7 +13,7 @@ from pathlib import Path
 from orchestrator.errors import SyncError
 from orchestrator.queue.records import RunFilter, RunRecord, Sendable, SyncMark
 from orchestrator.store import Store
-from orchestrator.wandb_sync.holding import Leases, OwnFolder
+from orchestrator.wandb_sync.leases import Leases, OwnFolder
 from orchestrator.wandb_sync.rows import Upload, still_holds, upload_of
 from orchestrator.wandb_sync.session import CurveReplacedError, SyncTiming, Wandb
 

@@ -19,7 +19,7 @@ from orchestrator.comparison.groups import parse_baseline
 from orchestrator.comparison.measures import Goal, Moment
 from orchestrator.comparison.rendering import markdown, sentences
 from orchestrator.comparison.results import Comparison, Extension, Question, compare, record
-from orchestrator.metrics import Axis
+from orchestrator.export.metric_names import Axis
 from orchestrator.queue.records import Claim, Ending, NewArm, NewRun, RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store

@@ -16,10 +16,10 @@ from hlbgpt_core.points import Facts, Phase, Point, Split
 from orchestrator.cli.main import run_program
 from orchestrator.errors import ExportError
 from orchestrator.export import Selection, export
-from orchestrator.metrics import Axis
+from orchestrator.export.metric_names import Axis
 from orchestrator.plots import Drawing, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules, save
-from orchestrator.plots.looks import COLOURS, line_looks, metric_label, plain_number
 from orchestrator.plots.run_curves import curves_from_csv, curves_from_store
+from orchestrator.plots.style import COLOURS, line_looks, metric_label, plain_number
 from orchestrator.queue.records import Ending, Live, RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store

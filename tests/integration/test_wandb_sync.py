@@ -17,7 +17,7 @@ from orchestrator.errors import UsageError
 from orchestrator.queue.records import Claim, RunFilter
 from orchestrator.queue.states import Limits, Reason
 from orchestrator.store import OpenMode, Store, open_store
-from orchestrator.wandb_sync.holding import OwnFolder
+from orchestrator.wandb_sync.leases import OwnFolder
 from orchestrator.wandb_sync.session import SyncTiming, Wandb
 from orchestrator.wandb_sync.syncing import Syncer, Tally
 from tests.store_examples import claim, ending, facts, live, point, register, saved, submit

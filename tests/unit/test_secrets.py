@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.secrets import without_credentials
+from orchestrator.wording.secrets import without_credentials
 
 
 @pytest.mark.parametrize(

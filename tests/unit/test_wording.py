@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.wording import measured_text
+from orchestrator.wording.numbers import measured_text
 
 
 @pytest.mark.parametrize(

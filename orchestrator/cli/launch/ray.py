@@ -102,7 +102,7 @@ def _keep_password_out_of_sight(db: str | None) -> None:
 
     Everybody may read a command line, and Ray keeps its drivers' for all to see.
     """
-    from orchestrator.secrets import without_credentials
+    from orchestrator.wording.secrets import without_credentials
 
     if db is None or without_credentials([db]) == (db,):
         return

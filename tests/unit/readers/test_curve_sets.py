@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hlbgpt_core.points import Split
 from orchestrator.errors import ExportError
-from orchestrator.metrics import parse_metric
+from orchestrator.export.metric_names import parse_metric
 from orchestrator.plots.curve_sets import Band, arm_curves, common_x
 from orchestrator.plots.run_curves import RunCurve, check_comparable, smoothed
 

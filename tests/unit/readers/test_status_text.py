@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.status.text import TextTable, bar, sparkline
-from orchestrator.wording import duration, short_count
+from orchestrator.wording.numbers import duration, short_count
 
 
 @given(st.floats(-1, 2), st.integers(1, 80))

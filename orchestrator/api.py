@@ -10,14 +10,14 @@ from orchestrator.errors import PlanError
 from orchestrator.notify.commands import submit_with_command
 from orchestrator.queue.records import Bookkeeping, NewSweep, SweepRecord
 from orchestrator.queue.states import Limits
-from orchestrator.secrets import without_credentials
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.sweep.existing_runs import find_existing
 from orchestrator.sweep.options import axes_of
 from orchestrator.sweep.plan import Plan, make_plan
 from orchestrator.sweep.shapes import Axes, Shape
 from orchestrator.sweep.submission import check_place, definition_of, with_absolute_paths
-from orchestrator.wording import counted
+from orchestrator.wording.numbers import counted
+from orchestrator.wording.secrets import without_credentials
 
 
 def submit(

@@ -9,11 +9,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hlbgpt_core.settings import specs, unknown_setting
-from orchestrator.metrics import Axis
+from orchestrator.export.metric_names import Axis
 from orchestrator.plots.run_curves import RunCurve
 from orchestrator.sweep.arm_labels import arm_label
 from orchestrator.sweep.options import value_text
-from orchestrator.wording import short_count
+from orchestrator.wording.numbers import short_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,1 @@
+"""How numbers and command lines are written for people."""
