@@ -26,7 +26,7 @@ from tests.faults.harness import ask
 from tests.postgresql_server import PostgresqlServer, private_server
 from tests.stand_in_trainer import Plan
 from tests.stand_in_trainer import command as stand_in_command
-from worker.devices import cpu_device
+from worker.devices.devices import cpu_device
 from worker.processes import host_id, start_ticks
 from worker.supervisor import Supervisor, WorkerOptions
 

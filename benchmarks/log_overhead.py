@@ -24,8 +24,8 @@ from hlbgpt_core.points import Point, Split
 from orchestrator.queue.records import WorkerIdentity
 from orchestrator.store import OpenMode, open_store
 from worker.attempt import Attempt
-from worker.messages import Start, decode
 from worker.timing import Timing
+from worker.trainer.messages import Start, decode
 from worker.trainer_process import Control, Outbox, PipeReporter
 
 PEERS = ("off", "trackio", "wandb", "mlflow")

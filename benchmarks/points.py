@@ -22,7 +22,7 @@ from hlbgpt_core.points import Directive, Facts, Phase, Point, Progress, SavedCh
 from hlbgpt_core.settings import Settings
 from hlbgpt_core.text.data import TokenData
 from hlbgpt_core.training.trainer import train
-from worker.messages import Start
+from worker.trainer.messages import Start
 from worker.trainer_process import Control, Outbox, PipeReporter
 
 MODEL = {

@@ -17,7 +17,7 @@ from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.store.base import insert_many
 from orchestrator.store.tables import workers
 from tests.postgresql_server import PostgresqlServer, private_server
-from worker.judge import WATCHED_ELSEWHERE
+from worker.failure_detector import WATCHED_ELSEWHERE
 from worker.timing import Timing
 
 A_HOST = 8

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from worker.crew import Crew, Place, RestartPolicy
+from worker.worker_pool import Crew, Place, RestartPolicy
 
 
 def main() -> int:

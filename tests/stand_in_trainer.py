@@ -20,7 +20,8 @@ from pathlib import Path
 
 from hlbgpt_core.code_digest import core_digest
 from hlbgpt_core.points import Directive, Facts, Phase, Point, Progress, SavedCheckpoint, Split
-from worker.messages import (
+from worker.processes import die_with_parent, leave_signals_to_the_supervisor
+from worker.trainer.messages import (
     CheckpointMade,
     Direct,
     Ended,
@@ -37,7 +38,6 @@ from worker.messages import (
     decode,
     encode,
 )
-from worker.processes import die_with_parent, leave_signals_to_the_supervisor
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.fast_path.compile_mode import CompileMode
-from worker.devices import Device, choose_device
+from worker.devices.devices import Device, choose_device
 from worker.exit_codes import EXIT_FAILED, EXIT_FAULT, EXIT_FINE, EXIT_INTERRUPTED, EXIT_USAGE
 from worker.processes import cluster_job, die_with_parent, host_id, host_name, start_ticks
-from worker.run_log import log_to
-from worker.trainer_handle import trainer_command
-from worker.trainer_keeper import EarlyTrainer
+from worker.trainer.run_log import log_to
+from worker.trainer.trainer_handle import trainer_command
+from worker.trainer.trainer_manager import EarlyTrainer
 
 # What imports SQLAlchemy is imported below, in the functions that use it: after the trainer's start.
 if TYPE_CHECKING:
@@ -109,8 +109,8 @@ def _await_sweep(given: argparse.Namespace) -> bool:
 
 def _lead(given: argparse.Namespace) -> int:
     """Be the parent of a worker for every device and slot that was asked for."""
-    from worker.crew import Crew
-    from worker.crew_plan import plan_places
+    from worker.worker_pool import Crew
+    from worker.worker_pool_plan import plan_places
 
     if given.standby and not _await_sweep(given):
         return EXIT_FINE

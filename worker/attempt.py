@@ -16,10 +16,10 @@ from orchestrator.errors import FencedError
 from orchestrator.queue.records import Claim, Ending, Live, RunRecord
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
-from worker.messages import CheckpointMade, Ended, FactsFound, Message, PointMade, ProgressMade, Resumed
 from worker.processes import host_name
 from worker.timing import Timing
-from worker.trainer_handle import TrainerDied
+from worker.trainer.messages import CheckpointMade, Ended, FactsFound, Message, PointMade, ProgressMade, Resumed
+from worker.trainer.trainer_handle import TrainerDied
 
 LOG_TAIL_CHARACTERS = 8_000
 # Signals that people, schedulers and the kernel send from outside; others mean that the process itself failed.

@@ -20,15 +20,15 @@ from orchestrator.queue.records import Claim, WorkerIdentity
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from worker.attempt import Attempt
-from worker.csv_upkeep import CsvUpkeep
-from worker.device_watch import DeviceWatch
-from worker.devices import Device
-from worker.lease_keeper import LeaseKeeper
-from worker.messages import Direct, Resume
+from worker.csv_writer import CsvUpkeep
+from worker.devices.device_watch import DeviceWatch
+from worker.devices.devices import Device
+from worker.heartbeat import LeaseKeeper
+from worker.sync_launcher import WandbSide
 from worker.timing import Timing
-from worker.trainer_handle import Arrival, Inbox, TrainerDied, TrainerHandle, WakeUp
-from worker.trainer_keeper import EarlyTrainer, TrainerKeeper
-from worker.wandb_side import WandbSide
+from worker.trainer.messages import Direct, Resume
+from worker.trainer.trainer_handle import Arrival, Inbox, TrainerDied, TrainerHandle, WakeUp
+from worker.trainer.trainer_manager import EarlyTrainer, TrainerKeeper
 
 SET_ASIDE_AFTER = 3
 _FAILURES = frozenset({Reason.ERROR, Reason.OOM, Reason.TIMEOUT})

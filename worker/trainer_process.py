@@ -1,6 +1,6 @@
 """The process that owns the device: `python -P -m worker.trainer_process --read-fd N --write-fd M`.
 
-It speaks worker/messages.py over two inherited pipes and keeps torch, the compiled code and the data warm from
+It speaks worker/trainer/messages.py over two inherited pipes and keeps torch, the compiled code and the data warm from
 run to run. Nothing here waits for the database: points go through a queue to a thread that writes the pipe.
 When the supervisor dies, so does this process: by the kernel's parent-death signal, and by the pipe's end.
 """
@@ -27,7 +27,8 @@ from hlbgpt_core.points import Directive, Facts, Outcome, Phase, Point, Progress
 from hlbgpt_core.settings import Settings
 from hlbgpt_core.text.data import TokenData, load_data
 from orchestrator.queue.states import Reason
-from worker.messages import (
+from worker.processes import die_with_parent, leave_signals_to_the_supervisor
+from worker.trainer.messages import (
     CheckpointMade,
     Direct,
     Ended,
@@ -44,8 +45,7 @@ from worker.messages import (
     decode,
     encode,
 )
-from worker.processes import die_with_parent, leave_signals_to_the_supervisor
-from worker.run_log import log_to
+from worker.trainer.run_log import log_to
 
 if TYPE_CHECKING:
     from hlbgpt_core.fast_path.process_cache import Warm

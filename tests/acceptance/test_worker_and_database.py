@@ -16,8 +16,8 @@ from tests import store_examples
 from tests.faults.harness import Fleet, drained, new_sweep, read_ledger, submit, wait_until
 from tests.faults.worker_under_fault import Faults
 from worker.attempt import Attempt
-from worker.messages import CheckpointMade
 from worker.timing import Timing
+from worker.trainer.messages import CheckpointMade
 
 HASTY = {"busy_timeout_seconds": 0.2, "self_fence_seconds": 0.8, "lease_seconds": 2.0}
 

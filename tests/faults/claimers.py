@@ -16,7 +16,7 @@ from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import Ground, ask, new_sweep, scaled, submit
 from tests.faults.report import FaultRow
-from worker.judge import Judge
+from worker.failure_detector import Judge
 from worker.processes import host_id, start_ticks
 
 CLAIMERS, REAPERS, RUNS = 16, 2, 10_000

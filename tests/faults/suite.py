@@ -24,7 +24,7 @@ from orchestrator.store.engine import sqlite_module
 from tests.faults.harness import ROOT, Ground
 from tests.faults.report import FaultRow, table
 from tests.postgresql_server import NoServerError, private_server
-from worker.devices import cpu_device
+from worker.devices.devices import cpu_device
 
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"

@@ -23,11 +23,11 @@ from hlbgpt_core.errors import HlbqError
 from orchestrator.store import OpenMode, Store, open_store
 from tests.stand_in_trainer import command as stand_in_command
 from worker.__main__ import identity_of
-from worker.devices import cpu_device
+from worker.devices.devices import cpu_device
 from worker.processes import die_with_parent
 from worker.supervisor import Supervisor, WorkerOptions
 from worker.timing import Timing
-from worker.trainer_handle import trainer_command
+from worker.trainer.trainer_handle import trainer_command
 
 WATCHED = ("claim", "flush", "commit_checkpoint", "finish", "beat")
 

@@ -2,11 +2,11 @@
 
 import sys
 
-import worker.trainer_handle
+import worker.trainer.trainer_handle
 
 
 def _stand_in_command(device: str, **options: object) -> tuple[str, ...]:
     return (sys.executable, "-m", "tests.stand_in_trainer")
 
 
-worker.trainer_handle.trainer_command = _stand_in_command
+worker.trainer.trainer_handle.trainer_command = _stand_in_command

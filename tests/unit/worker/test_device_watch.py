@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.queue.records import DeviceReading
 from tests.faults.harness import wait_until
-from worker.device_watch import DeviceWatch, ask_driver
+from worker.devices.device_watch import DeviceWatch, ask_driver
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hlbgpt_core.errors import DeviceError
-from worker import devices
-from worker.devices import choose_device, choose_gpus, free_memory_bytes, list_gpus
+from worker.devices import devices
+from worker.devices.devices import choose_device, choose_gpus, free_memory_bytes, list_gpus
 from worker.processes import cluster_job
 
 LISTING = """#!/bin/sh

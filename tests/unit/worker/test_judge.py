@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from orchestrator.queue.records import WorkerIdentity, WorkerRecord
-from worker.judge import WATCHED_ELSEWHERE, Judge, Sentence
+from worker.failure_detector import WATCHED_ELSEWHERE, Judge, Sentence
 from worker.processes import ProcessState
 
 HERE, THERE = "boot-a/1", "boot-b/1"

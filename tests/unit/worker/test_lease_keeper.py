@@ -13,7 +13,7 @@ import pytest
 from orchestrator.errors import DatabaseBusyError, WorkerGoneError
 from orchestrator.queue.records import DeviceReading, RunRecord, Watch, WorkerIdentity, WorkerRecord
 from tests.faults.harness import wait_until
-from worker.lease_keeper import LeaseKeeper
+from worker.heartbeat import LeaseKeeper
 from worker.processes import ProcessState, process_state, start_ticks
 from worker.timing import Timing
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hlbgpt_core.points import Directive, Facts, Phase, Point, Progress, SavedCheckpoint, Split
-from worker import messages
-from worker.messages import ProtocolError, decode, encode
+from worker.trainer import messages
+from worker.trainer.messages import ProtocolError, decode, encode
 
 numbers = st.floats(allow_nan=True, allow_infinity=True)
 counts = st.integers(min_value=0, max_value=2**53)

@@ -6,7 +6,7 @@ import pytest
 
 from hlbgpt_core.points import Phase, Progress
 from worker import trainer_process
-from worker.messages import Ended, ProgressMade, Ready, decode
+from worker.trainer.messages import Ended, ProgressMade, Ready, decode
 from worker.trainer_process import Outbox
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from worker.run_log import open_log
+from worker.trainer.run_log import open_log
 
 PRINTS = """
 import os, sys
 from pathlib import Path
-from worker.run_log import log_to
+from worker.trainer.run_log import log_to
 log_to(Path(sys.argv[1]))
 print("a word")
 print("another", file=sys.stderr)

@@ -7,8 +7,8 @@ import pytest
 from hlbgpt_core.scale import check, resolve
 from hlbgpt_core.settings import Settings
 from orchestrator.queue.records import ArmMemory
-from worker.devices import Gpu, cpu_device, gpu_device
-from worker.slot_memory import SlotPlan, estimate_bytes, free_machine_bytes, plan_slots
+from worker.devices.devices import Gpu, cpu_device, gpu_device
+from worker.devices.slot_memory import SlotPlan, estimate_bytes, free_machine_bytes, plan_slots
 
 GPU = gpu_device(Gpu(index=0, description="H100", uuid="GPU-aaaa"))
 

@@ -10,8 +10,8 @@ from hlbgpt_core.fast_path.compile_mode import CompileMode
 from hlbgpt_core.points import Outcome, TrainingResult
 from orchestrator.queue.states import Reason
 from worker import trainer_process
-from worker.messages import Ended, Start
-from worker.trainer_handle import trainer_command
+from worker.trainer.messages import Ended, Start
+from worker.trainer.trainer_handle import trainer_command
 from worker.trainer_process import Control, Surroundings, attend
 
 FINISHED = TrainingResult(outcome=Outcome.FINISHED, steps=1, tokens_seen=1, training_seconds=1.0, stopped_by="")

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from orchestrator.queue.records import ArmMemory
 from orchestrator.store import OpenMode, open_store
 from orchestrator.wording.numbers import counted
-from worker.crew import Place
-from worker.devices import Device, choose_device, choose_gpus, gpu_device
-from worker.slot_memory import free_bytes_of, plan_slots
+from worker.devices.devices import Device, choose_device, choose_gpus, gpu_device
+from worker.devices.slot_memory import free_bytes_of, plan_slots
+from worker.worker_pool import Place
 
 
 def plan_places(given: argparse.Namespace, say: Callable[[str], None]) -> list[Place]:

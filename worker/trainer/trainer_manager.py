@@ -11,9 +11,9 @@ from pathlib import Path
 
 from hlbgpt_core.code_digest import core_digest
 from orchestrator.queue.records import Claim
-from worker.devices import Device
-from worker.messages import Pause, Resume, Start
-from worker.trainer_handle import Inbox, TrainerHandle
+from worker.devices.devices import Device
+from worker.trainer.messages import Pause, Resume, Start
+from worker.trainer.trainer_handle import Inbox, TrainerHandle
 
 
 def trainer_environment(device: Device, threads: int) -> Mapping[str, str]:

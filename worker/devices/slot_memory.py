@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hlbgpt_core.settings import Settings
 from orchestrator.queue.records import ArmMemory
-from worker.devices import Device, free_memory_bytes
+from worker.devices.devices import Device, free_memory_bytes
 
 REFERENCE_MEMORY_BYTES = 40e9
 REFERENCE_BYTES_PER_NUMBER = 2

@@ -75,7 +75,7 @@ def _ask_library() -> list[list[str]]:
         return []
     # A process of its own, and before anything hides a GPU: a worker that has asked CUDA itself holds memory there.
     environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-    command = [sys.executable, "-P", "-m", "worker.driver_library"]
+    command = [sys.executable, "-P", "-m", "worker.devices.driver_library"]
     try:
         done = subprocess.run(
             command,

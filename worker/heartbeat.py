@@ -8,7 +8,7 @@ from dataclasses import replace
 from orchestrator.errors import DatabaseBusyError, DatabaseVersionError, WorkerGoneError
 from orchestrator.queue.records import DeviceReading, RunRecord, Watch, WorkerIdentity
 from orchestrator.store import Store
-from worker.judge import Judge, Judgement, Sentence
+from worker.failure_detector import Judge, Judgement, Sentence
 from worker.processes import kill_exactly
 from worker.timing import Timing
 

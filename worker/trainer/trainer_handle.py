@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.messages import Message, ProtocolError, Ready, ShutDown, decode, encode
-from worker.run_log import open_log
+from worker.trainer.messages import Message, ProtocolError, Ready, ShutDown, decode, encode
+from worker.trainer.run_log import open_log
 
 
 @dataclass(frozen=True, kw_only=True)
