@@ -28,7 +28,7 @@ from hlbgpt_core.device import dtype_of, resolve_precision
 from hlbgpt_core.fast_path.compile_mode import CompileMode
 from hlbgpt_core.fast_path.compiling import CompiledCode, share_compiled_code
 from hlbgpt_core.fast_path.memory import is_out_of_memory
-from hlbgpt_core.fast_path.process_cache import Warm
+from hlbgpt_core.fast_path.process_cache import ProcessCache
 from hlbgpt_core.points import Split
 from hlbgpt_core.recipes.protocol import call_block
 from hlbgpt_core.settings import Settings
@@ -155,7 +155,7 @@ def fast_run_row(
         reporter=heard,
         path="fast",
         compile_mode=CompileMode(mode),
-        warm=Warm(CompiledCode(folder)),
+        warm=ProcessCache(CompiledCode(folder)),
     )
     wall = time.perf_counter() - begun
     last = heard.last(Split.TRAIN)
@@ -194,7 +194,7 @@ def parity_rows(
     settings = endless(settings, steps)
     folder = Path(tempfile.gettempdir()) / "hlbq-benchmark-compiled"
     share_compiled_code(folder)
-    data, warm = data_of(tokens, settings), Warm(CompiledCode(folder))
+    data, warm = data_of(tokens, settings), ProcessCache(CompiledCode(folder))
     differences: list[float] = []
     for seed in range(1, seeds + 1):
         losses = {}

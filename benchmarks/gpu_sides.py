@@ -20,7 +20,7 @@ from hlbgpt_core import scale
 from hlbgpt_core.device import attention_kernels
 from hlbgpt_core.fast_path.compile_mode import CompileMode
 from hlbgpt_core.fast_path.compiling import BlockCompiler, CompiledCode, share_compiled_code
-from hlbgpt_core.fast_path.process_cache import Warm
+from hlbgpt_core.fast_path.process_cache import ProcessCache
 from hlbgpt_core.points import Directive, Facts, Point, Progress, SavedCheckpoint, Split
 from hlbgpt_core.recipes import get_recipe
 from hlbgpt_core.recipes.protocol import Accumulation, BatchShape
@@ -131,7 +131,7 @@ def trainer_at(
     recipe = get_recipe("0.4.1")(settings, vocab_size=found.vocab_size, tokens_per_microbatch=found.microbatch_tokens)
     recipe.model.fast = fast
     data = data_of(tokens, settings)
-    resident = Warm(CompiledCode(Path("unused"))).tokens(data, device) if device.type == "cuda" else None
+    resident = ProcessCache(CompiledCode(Path("unused"))).tokens(data, device) if device.type == "cuda" else None
     train_tokens, val_tokens = resident or (data.train, data.val)
     trainer = Trainer(
         recipe,

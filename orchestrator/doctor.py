@@ -40,7 +40,7 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class CheckResult:
     """What one check found; `fix` is what to type or do, empty where all is well."""
 
     check: str
@@ -49,32 +49,32 @@ class Finding:
     fix: str = ""
 
 
-Check = Callable[[], Finding]
+Check = Callable[[], CheckResult]
 
 
-def examine(db: str | None) -> list[Finding]:
+def examine(db: str | None) -> list[CheckResult]:
     """Every check, in the order in which people would want to know."""
     machine = [check_python(), check_torch(), check_driver()]
     libraries = [check_sqlite(), check_token_cache(), check_wandb()]
     try:
         place = parse_location(db)
     except HlbqError as error:
-        trouble = Finding(check="database", level=Level.PROBLEM, found=error.message, fix=error.hint)
+        trouble = CheckResult(check="database", level=Level.PROBLEM, found=error.message, fix=error.hint)
         return [*machine, trouble, *libraries]
     folder = place.path.parent if place.path is not None else Path.cwd()
     disk = check_disk(folder, "disk of the database")
     return [*machine, disk, check_database(db), check_file_system(place), check_clock(db), *libraries]
 
 
-def check_python(version: Sequence[int] = tuple(sys.version_info[:3])) -> Finding:
+def check_python(version: Sequence[int] = tuple(sys.version_info[:3])) -> CheckResult:
     """Python 3.11 or newer."""
     found = ".".join(str(part) for part in version[:3])
     if tuple(version[:2]) < (3, 11):
-        return Finding(check="python", level=Level.PROBLEM, found=found, fix="Install Python 3.11 or newer.")
-    return Finding(check="python", level=Level.FINE, found=f"{found} at {sys.executable}")
+        return CheckResult(check="python", level=Level.PROBLEM, found=found, fix="Install Python 3.11 or newer.")
+    return CheckResult(check="python", level=Level.FINE, found=f"{found} at {sys.executable}")
 
 
-def check_torch() -> Finding:
+def check_torch() -> CheckResult:
     """Whether torch loads, and which GPUs it can use. Asked in a process of its own: torch takes seconds to load."""
     try:
         probe = subprocess.run(
@@ -82,7 +82,7 @@ def check_torch() -> Finding:
         )
         told = json.loads(probe.stdout.splitlines()[-1])
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
-        return Finding(
+        return CheckResult(
             check="torch",
             level=Level.PROBLEM,
             found=f"torch does not load ({type(error).__name__})",
@@ -90,16 +90,18 @@ def check_torch() -> Finding:
         )
     gpus = ", ".join(told["gpus"])
     if gpus:
-        return Finding(check="torch", level=Level.FINE, found=f"{told['version']}, CUDA {told['cuda']}, GPUs: {gpus}")
-    return Finding(
+        return CheckResult(
+            check="torch", level=Level.FINE, found=f"{told['version']}, CUDA {told['cuda']}, GPUs: {gpus}"
+        )
+    return CheckResult(
         check="torch", level=Level.NOTE, found=f"{told['version']}, no GPU that it can use: training on the CPU"
     )
 
 
-def check_driver() -> Finding:
+def check_driver() -> CheckResult:
     """Whether the NVIDIA driver answers."""
     if shutil.which("nvidia-smi") is None:
-        return Finding(check="gpu driver", level=Level.NOTE, found="none (nvidia-smi is not there)")
+        return CheckResult(check="gpu driver", level=Level.NOTE, found="none (nvidia-smi is not there)")
     try:
         listing = subprocess.run(
             ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"],
@@ -109,27 +111,27 @@ def check_driver() -> Finding:
             check=True,
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        return Finding(
+        return CheckResult(
             check="gpu driver",
             level=Level.PROBLEM,
             found="nvidia-smi fails",
             fix="Run nvidia-smi by hand; often the driver was updated and the machine wants a reboot.",
         )
-    return Finding(check="gpu driver", level=Level.FINE, found="; ".join(listing.splitlines()) or "no GPU")
+    return CheckResult(check="gpu driver", level=Level.FINE, found="; ".join(listing.splitlines()) or "no GPU")
 
 
-def check_disk(folder: Path, name: str) -> Finding:
+def check_disk(folder: Path, name: str) -> CheckResult:
     """Room for points, checkpoints and token caches."""
     existing = next((one for one in (folder, *folder.parents) if one.exists()), Path("/"))
     free = shutil.disk_usage(existing).free
     found = f"{free / 2**30:.1f} GiB free at {existing}"
     if free < LEAST_FREE_BYTES:
         fix = "Free some space, or put the database elsewhere with --db; a full disk stops runs until there is room."
-        return Finding(check=name, level=Level.PROBLEM, found=found, fix=fix)
-    return Finding(check=name, level=Level.FINE, found=found)
+        return CheckResult(check=name, level=Level.PROBLEM, found=found, fix=fix)
+    return CheckResult(check=name, level=Level.FINE, found=found)
 
 
-def check_database(db: str | None) -> Finding:
+def check_database(db: str | None) -> CheckResult:
     """Whether the database opens, has this program's schema, and is whole."""
     from orchestrator.errors import DatabaseMissingError
     from orchestrator.store import OpenMode, open_store
@@ -138,33 +140,35 @@ def check_database(db: str | None) -> Finding:
         with open_store(db, mode=OpenMode.READ) as store:
             problems, shown = store.integrity_check(), store.location.display
     except DatabaseMissingError as error:
-        return Finding(check="database", level=Level.NOTE, found=error.message)
+        return CheckResult(check="database", level=Level.NOTE, found=error.message)
     except HlbqError as error:
-        return Finding(check="database", level=Level.PROBLEM, found=error.message, fix=error.hint)
+        return CheckResult(check="database", level=Level.PROBLEM, found=error.message, fix=error.hint)
     if problems:
         fix = "hlbq db check names all of it; go on from a backup."
-        return Finding(check="database", level=Level.PROBLEM, found=f"{shown} is damaged: {problems[0]}", fix=fix)
-    return Finding(check="database", level=Level.FINE, found=f"{shown} is whole")
+        return CheckResult(check="database", level=Level.PROBLEM, found=f"{shown} is damaged: {problems[0]}", fix=fix)
+    return CheckResult(check="database", level=Level.FINE, found=f"{shown} is whole")
 
 
-def check_file_system(place: StoreLocation) -> Finding:
+def check_file_system(place: StoreLocation) -> CheckResult:
     """SQLite wants a local file system."""
     if place.path is None:
-        return Finding(check="file system", level=Level.FINE, found="the database is a server")
+        return CheckResult(check="file system", level=Level.FINE, found="the database is a server")
     kind = network_file_system(place.path)
     if kind:
         fix = "Put the database on a local disk with --db, or use PostgreSQL."
-        return Finding(check="file system", level=Level.PROBLEM, found=f"{kind} is a network file system", fix=fix)
-    return Finding(check="file system", level=Level.FINE, found="local")
+        return CheckResult(check="file system", level=Level.PROBLEM, found=f"{kind} is a network file system", fix=fix)
+    return CheckResult(check="file system", level=Level.FINE, found="local")
 
 
-def check_clock(db: str | None, now: Callable[[], float] = time.time) -> Finding:
+def check_clock(db: str | None, now: Callable[[], float] = time.time) -> CheckResult:
     """A clock that is behind what the database has seen. Leases do not read it; people do."""
     from orchestrator.store import OpenMode, open_store
 
     if now() < EARLIEST_SANE_TIME:
         found = time.strftime("%Y-%m-%d", time.gmtime(now()))
-        return Finding(check="clock", level=Level.PROBLEM, found=f"it says {found}", fix="Set the clock (timedatectl).")
+        return CheckResult(
+            check="clock", level=Level.PROBLEM, found=f"it says {found}", fix="Set the clock (timedatectl)."
+        )
     try:
         with open_store(db, mode=OpenMode.READ) as store:
             newest = store.events(limit=1)
@@ -173,11 +177,15 @@ def check_clock(db: str | None, now: Callable[[], float] = time.time) -> Finding
     ahead = newest[0].at - now() if newest else 0.0
     if ahead > CLOCK_TOLERANCE_SECONDS:
         found = f"the database's newest event is {ahead:.0f} s in the future"
-        return Finding(check="clock", level=Level.PROBLEM, found=found, fix="Set the clock (timedatectl set-ntp true).")
-    return Finding(check="clock", level=Level.FINE, found=time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(now())))
+        return CheckResult(
+            check="clock", level=Level.PROBLEM, found=found, fix="Set the clock (timedatectl set-ntp true)."
+        )
+    return CheckResult(
+        check="clock", level=Level.FINE, found=time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(now()))
+    )
 
 
-def check_sqlite() -> Finding:
+def check_sqlite() -> CheckResult:
     """Which SQLite hlbq uses: the system's, or a newer one where that has the WAL-reset fault."""
     import sqlite3
 
@@ -185,15 +193,15 @@ def check_sqlite() -> Finding:
 
     system = sqlite3.sqlite_version
     if not has_wal_fault(sqlite3.sqlite_version_info):
-        return Finding(check="sqlite", level=Level.FINE, found=f"{system} (the system's)")
+        return CheckResult(check="sqlite", level=Level.FINE, found=f"{system} (the system's)")
     try:
         import pysqlite3
 
-        return Finding(
+        return CheckResult(
             check="sqlite", level=Level.FINE, found=f"{pysqlite3.sqlite_version} (pysqlite3; the system's is {system})"
         )
     except ImportError:
-        return Finding(
+        return CheckResult(
             check="sqlite",
             level=Level.PROBLEM,
             found=f"{system} has the WAL-reset fault, which can damage a database",
@@ -201,37 +209,37 @@ def check_sqlite() -> Finding:
         )
 
 
-def check_token_cache() -> Finding:
+def check_token_cache() -> CheckResult:
     """What the token caches hold, and whether they can be written."""
     folder = default_cache_dir()
     if not folder.exists():
-        return Finding(check="token caches", level=Level.FINE, found=f"none yet at {folder}")
+        return CheckResult(check="token caches", level=Level.FINE, found=f"none yet at {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):
         fix = "Give yourself the right to write there, or: export HLBQ_CACHE=/path/to/folder"
-        return Finding(check="token caches", level=Level.PROBLEM, found=f"{folder} cannot be written", fix=fix)
+        return CheckResult(check="token caches", level=Level.PROBLEM, found=f"{folder} cannot be written", fix=fix)
     held = [one for one in folder.glob("tokens/*/*.bin") if not one.parent.name.startswith(".")]
     size = sum(one.stat().st_size for one in held)
     number = len({one.parent for one in held})
-    return Finding(check="token caches", level=Level.FINE, found=f"{number} at {folder}, {size / 2**20:.0f} MiB")
+    return CheckResult(check="token caches", level=Level.FINE, found=f"{number} at {folder}, {size / 2**20:.0f} MiB")
 
 
-def check_wandb() -> Finding:
+def check_wandb() -> CheckResult:
     """Whether somebody is logged in to wandb. The key itself is never read out."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
         installed = version("wandb")
     except PackageNotFoundError:
-        return Finding(check="wandb", level=Level.NOTE, found="not installed", fix="pip install wandb")
+        return CheckResult(check="wandb", level=Level.NOTE, found="not installed", fix="pip install wandb")
     if os.environ.get("WANDB_API_KEY"):
-        return Finding(check="wandb", level=Level.FINE, found=f"{installed}, key in the environment")
+        return CheckResult(check="wandb", level=Level.FINE, found=f"{installed}, key in the environment")
     server = urlsplit(os.environ.get("WANDB_BASE_URL", "")).hostname or WANDB_HOST
     try:
         logged_in = netrc(str(Path("~/.netrc").expanduser())).authenticators(server) is not None
     except (OSError, NetrcParseError):
         logged_in = False
     if logged_in:
-        return Finding(check="wandb", level=Level.FINE, found=f"{installed}, logged in to {server}")
-    return Finding(
+        return CheckResult(check="wandb", level=Level.FINE, found=f"{installed}, logged in to {server}")
+    return CheckResult(
         check="wandb", level=Level.NOTE, found=f"{installed}, not logged in", fix="wandb login (for hlbq sync)"
     )

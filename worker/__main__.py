@@ -1,7 +1,7 @@
 """`python -P -m worker`: one worker, or the parent of several. `hlbq worker` and `hlbq run` start it.
 
 Its options are theirs, and a few by which a parent tells each of its workers apart. A worker's trainer process is
-started first of all, and loads torch while this one loads SQLAlchemy, registers and claims. With `--standby` it then
+started first of all, and loads torch while this one loads SQLAlchemy, registers and claims. With `--prestarted` it then
 waits for a line on stdin, a JSON object with the sweep to work on and the log to write to: `hlbq run` starts it before
 it has planned and stored the sweep. Where stdin ends instead, it leaves in silence.
 """
@@ -68,7 +68,7 @@ def _be_a_worker(given: argparse.Namespace) -> int:
         early = EarlyTrainer.begin(command, device, given.threads)
         import worker.supervisor  # noqa: F401  (before the wait for a sweep, not after it)
 
-        if given.standby and not _await_sweep(given):
+        if given.prestarted and not _await_sweep(given):
             return EXIT_FINE
         return _exit_code(_work(given, device, command, early), given.label)
     finally:
@@ -109,15 +109,15 @@ def _await_sweep(given: argparse.Namespace) -> bool:
 
 def _lead(given: argparse.Namespace) -> int:
     """Be the parent of a worker for every device and slot that was asked for."""
-    from worker.worker_pool import Crew
+    from worker.worker_pool import WorkerPool
     from worker.worker_pool_plan import plan_places
 
-    if given.standby and not _await_sweep(given):
+    if given.prestarted and not _await_sweep(given):
         return EXIT_FINE
     places = plan_places(given, _say)
     # By the environment, so that a password in the URL stands in no further command line.
     environment = {"HLBQ_DB": given.db} if given.db else {}
-    return Crew(places=places, environment=environment, say=_say).run()
+    return WorkerPool(places=places, environment=environment, say=_say).run()
 
 
 def _work(given: argparse.Namespace, device: Device, command: Sequence[str], early: EarlyTrainer) -> "WorkerSummary":
@@ -177,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--plain", dest="path", action="store_const", const="plain")
     parser.add_argument("--compile", choices=list(CompileMode), default=CompileMode.AUTO)
     parser.add_argument("--with-parent", type=int, default=0)
-    parser.add_argument("--standby", action="store_true")
+    parser.add_argument("--prestarted", action="store_true")
     parser.add_argument("--slot", type=int)
     parser.add_argument("--label", default="")
     return parser

@@ -16,7 +16,7 @@ from worker.processes import ProcessState, process_state
 WATCHED_ELSEWHERE = 64
 
 
-class Sentence(StrEnum):
+class Remedy(StrEnum):
     """What is to be done about a worker."""
 
     REAP = "reap"
@@ -24,11 +24,11 @@ class Sentence(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judgement:
+class Detection:
     """A worker, what is to be done, and the reason in words."""
 
     worker: WorkerRecord
-    sentence: Sentence
+    remedy: Remedy
     why: str
 
 
@@ -43,7 +43,7 @@ class _Observation:
 
 
 @dataclass(kw_only=True)
-class Judge:
+class FailureDetector:
     """Watches the other workers on the judge's own monotonic clock.
 
     `longest_gap_seconds` caps what one look adds: a judge that was itself stopped has seen nothing meanwhile.
@@ -54,16 +54,16 @@ class Judge:
     longest_gap_seconds: float
     state_of: Callable[[int, int], ProcessState] = process_state
     _seen: dict[int, _Observation] = field(default_factory=dict)
-    _last_look: float | None = None
+    _last_observed: float | None = None
     suspects: tuple[int, ...] = ()
 
-    def look(self, workers: Sequence[WorkerRecord], *, own_beats_commit: bool) -> list[Judgement]:
-        """Judge the live workers (the judge itself left out) as they stand now."""
+    def detect(self, workers: Sequence[WorkerRecord], *, own_beats_commit: bool) -> list[Detection]:
+        """Judge the live workers (this one left out) as they stand now."""
         now = self.clock()
-        gap = 0.0 if self._last_look is None else min(now - self._last_look, self.longest_gap_seconds)
-        self._last_look = now
+        gap = 0.0 if self._last_observed is None else min(now - self._last_observed, self.longest_gap_seconds)
+        self._last_observed = now
         self._seen = {worker.id: self._observe(worker, gap, own_beats_commit=own_beats_commit) for worker in workers}
-        judged = [judgement for worker in workers if (judgement := self._judge(worker)) is not None]
+        judged = [detection for worker in workers if (detection := self._detect(worker)) is not None]
         self.suspects = tuple(worker.id for worker in workers if worker.run_id is not None and self._doubted(worker))
         return judged
 
@@ -91,19 +91,19 @@ class Judge:
             seen.stopped_seconds = seen.stopped_seconds + gap if stopped else 0.0
         return seen
 
-    def _judge(self, worker: WorkerRecord) -> Judgement | None:
+    def _detect(self, worker: WorkerRecord) -> Detection | None:
         seen, pid = self._seen[worker.id], worker.identity.pid
         if worker.identity.host != self.host:
             if seen.unchanged_seconds < worker.lease_seconds:
                 return None
             why = f"no beat from {worker.identity.hostname} for {seen.unchanged_seconds:.0f} s"
-            return Judgement(worker=worker, sentence=Sentence.REAP, why=why)
+            return Detection(worker=worker, remedy=Remedy.REAP, why=why)
         state = self._state(worker)
         if state is ProcessState.DEAD:
-            return Judgement(worker=worker, sentence=Sentence.REAP, why=f"its process {pid} is gone")
+            return Detection(worker=worker, remedy=Remedy.REAP, why=f"its process {pid} is gone")
         if state is ProcessState.STOPPED and seen.stopped_seconds >= worker.lease_seconds:
             why = f"its process {pid} was stopped for {seen.stopped_seconds:.0f} s"
-            return Judgement(worker=worker, sentence=Sentence.KILL, why=why)
+            return Detection(worker=worker, remedy=Remedy.KILL, why=why)
         return None
 
     def _doubted(self, worker: WorkerRecord) -> bool:

@@ -8,12 +8,12 @@ from dataclasses import replace
 from orchestrator.errors import DatabaseBusyError, DatabaseVersionError, WorkerGoneError
 from orchestrator.queue.records import DeviceReading, RunRecord, Watch, WorkerIdentity
 from orchestrator.store import Store
-from worker.failure_detector import Judge, Judgement, Sentence
+from worker.failure_detector import Detection, FailureDetector, Remedy
 from worker.processes import kill_exactly
 from worker.timing import Timing
 
 
-class LeaseKeeper:
+class Heartbeat:
     """The worker's row in the database and the beats that keep it alive.
 
     A thread watches the time since the last beat that got through, since the supervisor itself may be held up
@@ -34,7 +34,7 @@ class LeaseKeeper:
         self._reading = reading
         self._store, self._identity, self._timing, self._clock = store, identity, timing, clock
         self._on_fence, self._say = on_fence, say
-        self._judge = Judge(host=identity.host, clock=clock, longest_gap_seconds=2 * timing.beat_seconds)
+        self._detector = FailureDetector(host=identity.host, clock=clock, longest_gap_seconds=2 * timing.beat_seconds)
         self._watching = Watch(host=identity.host, share=1.0, start=random.random())
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -63,7 +63,7 @@ class LeaseKeeper:
     @property
     def suspects(self) -> tuple[int, ...]:
         """Workers that hold a run and may turn out lost."""
-        return self._judge.suspects
+        return self._detector.suspects
 
     @property
     def crowding(self) -> float:
@@ -106,11 +106,11 @@ class LeaseKeeper:
             others = [one for one in self._store.live_workers(self._watching) if one.id != self.worker_id]
         except DatabaseBusyError:
             return freed  # the next look is a beat away
-        self._watching = replace(self._watching, share=self._judge.next_share(self._watching.share, others))
+        self._watching = replace(self._watching, share=self._detector.next_share(self._watching.share, others))
         began = self._clock()
-        judgements = self._judge.look(others, own_beats_commit=own_beats_commit)
+        detections = self._detector.detect(others, own_beats_commit=own_beats_commit)
         # The stopped first: one of them may be what keeps the others from being reaped.
-        for judged in sorted(judgements, key=lambda one: one.sentence is not Sentence.KILL):
+        for judged in sorted(detections, key=lambda one: one.remedy is not Remedy.KILL):
             try:
                 freed += self._execute(judged)
             except DatabaseBusyError:
@@ -120,10 +120,10 @@ class LeaseKeeper:
                     break
         return freed
 
-    def _execute(self, judged: Judgement) -> list[RunRecord]:
-        """Do what a judgement says; returns the runs that came free."""
+    def _execute(self, judged: Detection) -> list[RunRecord]:
+        """Do what a detection says; returns the runs that came free."""
         worker = judged.worker
-        if judged.sentence is Sentence.KILL:
+        if judged.remedy is Remedy.KILL:
             self._say(f"worker {worker.id} is ended: {judged.why}")
             kill_exactly(worker.identity.pid, worker.identity.start_ticks)
             return []

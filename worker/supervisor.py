@@ -23,12 +23,12 @@ from worker.attempt import Attempt
 from worker.csv_writer import CsvUpkeep
 from worker.devices.device_watch import DeviceWatch
 from worker.devices.devices import Device
-from worker.heartbeat import LeaseKeeper
+from worker.heartbeat import Heartbeat
 from worker.sync_launcher import WandbSide
 from worker.timing import Timing
 from worker.trainer.messages import Direct, Resume
 from worker.trainer.trainer_handle import Arrival, Inbox, TrainerDied, TrainerHandle, WakeUp
-from worker.trainer.trainer_manager import EarlyTrainer, TrainerKeeper
+from worker.trainer.trainer_manager import EarlyTrainer, TrainerManager
 
 SET_ASIDE_AFTER = 3
 _FAILURES = frozenset({Reason.ERROR, Reason.OOM, Reason.TIMEOUT})
@@ -98,7 +98,7 @@ class Supervisor:
         self._options, self._timing = options, timing or Timing()
         self._clock, self._say = clock, say
         self._inbox: Inbox = early.inbox if early is not None else queue.SimpleQueue()
-        self._trainers = TrainerKeeper(
+        self._trainers = TrainerManager(
             command=command,
             device=device,
             threads=options.threads,
@@ -124,7 +124,7 @@ class Supervisor:
 
         Raises DatabaseVersionError where the database was upgraded meanwhile; a run at hand was released before.
         """
-        self._keeper = LeaseKeeper(
+        self._heartbeat = Heartbeat(
             store=self._store,
             identity=self._identity,
             timing=self._timing,
@@ -138,7 +138,7 @@ class Supervisor:
             why = self._work()
         finally:
             self._trainers.close()
-            self._keeper.end(why)
+            self._heartbeat.end(why)
             self._device_watch.close()
             self._csv.close()
             # Asked to stop, it does not stay for that: the teller goes on by itself.
@@ -176,7 +176,7 @@ class Supervisor:
     def _work(self) -> str:
         if not self._register():
             return self._stopping.why
-        self._keeper.judge(own_beats_commit=True)
+        self._heartbeat.judge(own_beats_commit=True)
         while True:
             if self._outdated is not None:
                 raise self._outdated
@@ -204,7 +204,7 @@ class Supervisor:
         while not self._stopping.requests:
             try:
                 self._store.rehearse()
-                self._keeper.register()
+                self._heartbeat.register()
             except DatabaseBusyError as error:
                 self._wait_for_database(error)
             else:
@@ -212,31 +212,31 @@ class Supervisor:
         return False
 
     def _claim(self) -> Claim | None:
-        if self._keeper.due_in() == 0:
+        if self._heartbeat.due_in() == 0:
             self._beat()
-        if self._keeper.fenced:
+        if self._heartbeat.fenced:
             return None
         try:
-            claim = self._store.claim(self._keeper.worker_id, sweep_ids=self._options.sweep_ids)
+            claim = self._store.claim(self._heartbeat.worker_id, sweep_ids=self._options.sweep_ids)
         except WorkerGoneError:
-            self._keeper.register()
+            self._heartbeat.register()
             return None
         self._database_answers = True
         return claim
 
     def _more_to_come(self) -> bool:
         """Whether runs wait that can't be claimed just now, or a worker that holds one may turn out lost."""
-        freed = self._keeper.judge(own_beats_commit=True)
+        freed = self._heartbeat.judge(own_beats_commit=True)
         return (
             any(run.state is State.PENDING for run in freed)
-            or bool(self._keeper.suspects)
+            or bool(self._heartbeat.suspects)
             or self._store.waiting(self._options.sweep_ids)
         )
 
     def _idle(self) -> None:
         """Wait a moment for work, a signal or the next beat."""
-        poll_seconds = self._timing.idle_poll_seconds * self._keeper.crowding
-        self._next_arrival(min(poll_seconds, max(self._keeper.due_in(), 0.01)))
+        poll_seconds = self._timing.idle_poll_seconds * self._heartbeat.crowding
+        self._next_arrival(min(poll_seconds, max(self._heartbeat.due_in(), 0.01)))
 
     def _wait_for_database(self, error: DatabaseBusyError) -> Arrival | None:
         """Say once that the database does not answer, and wait a moment; what arrives meanwhile is returned."""
@@ -279,9 +279,9 @@ class Supervisor:
 
     def _do_duties(self, attempt: Attempt, trainer: TrainerHandle) -> None:
         try:
-            if self._keeper.due_in() == 0:
+            if self._heartbeat.due_in() == 0:
                 self._beat(attempt, trainer)
-            if attempt.flush_due_in() == 0 and not self._keeper.fenced:
+            if attempt.flush_due_in() == 0 and not self._heartbeat.fenced:
                 attempt.write()
                 self._database_answers = True
         except DatabaseBusyError as error:
@@ -296,11 +296,11 @@ class Supervisor:
     def _beat(self, attempt: Attempt | None = None, trainer: TrainerHandle | None = None) -> None:
         """Beat; after a time in which that failed, go on only with a run that is still ours."""
         try:
-            self._was_fenced |= self._keeper.beat()
+            self._was_fenced |= self._heartbeat.beat()
             self._notify.attend()
         except WorkerGoneError:
             self._say("this worker was taken for dead; what it held was given away")
-            self._keeper.register()
+            self._heartbeat.register()
             self._was_fenced = True
         except DatabaseVersionError as error:
             if self._outdated is None:
@@ -333,7 +333,7 @@ class Supervisor:
 
     def _end_if_hung(self, attempt: Attempt, trainer: TrainerHandle) -> None:
         allowed = attempt.claim.run.bookkeeping.stall_timeout_seconds
-        if attempt.ending is not None or self._keeper.fenced or attempt.silent_seconds() < allowed:
+        if attempt.ending is not None or self._heartbeat.fenced or attempt.silent_seconds() < allowed:
             return
         trainer.kill()
         attempt.end_from_outside(
@@ -398,10 +398,10 @@ class Supervisor:
     # Small things.
 
     def _next_duty_in(self, attempt: Attempt) -> float:
-        if self._keeper.fenced:
-            return min(self._keeper.due_in(), self._timing.database_retry_seconds)
+        if self._heartbeat.fenced:
+            return min(self._heartbeat.due_in(), self._timing.database_retry_seconds)
         allowed = attempt.claim.run.bookkeeping.stall_timeout_seconds - attempt.silent_seconds()
-        return max(0.0, min(self._keeper.due_in(), attempt.flush_due_in(), allowed))
+        return max(0.0, min(self._heartbeat.due_in(), attempt.flush_due_in(), allowed))
 
     def _next_arrival(self, timeout_seconds: float) -> Arrival | None:
         try:

@@ -48,7 +48,7 @@ from worker.trainer.messages import (
 from worker.trainer.run_log import log_to
 
 if TYPE_CHECKING:
-    from hlbgpt_core.fast_path.process_cache import Warm
+    from hlbgpt_core.fast_path.process_cache import ProcessCache
 
 PROGRESS_SECONDS = 0.5
 GATHER_SECONDS = 0.05
@@ -202,7 +202,7 @@ class WarmData:
     """The last dataset opened, kept for the next run of the same text and tokenizer, and what the device keeps."""
 
     def __init__(self) -> None:
-        self._device: Warm | None = None
+        self._device: ProcessCache | None = None
         self._name: tuple[str, str] | None = None
         self._data: TokenData | None = None
 
@@ -220,16 +220,16 @@ class WarmData:
         return self._data
 
     @property
-    def device(self) -> "Warm":
+    def device(self) -> "ProcessCache":
         """What stays on the device and compiled. Made at the first run, once torch is loaded."""
         from hlbgpt_core.fast_path.compiling import CompiledCode, share_compiled_code
-        from hlbgpt_core.fast_path.process_cache import Warm
+        from hlbgpt_core.fast_path.process_cache import ProcessCache
         from hlbgpt_core.text.token_cache import default_cache_dir
 
         if self._device is None:
             folder = default_cache_dir() / "compiled"
             share_compiled_code(folder)
-            self._device = Warm(CompiledCode(folder))
+            self._device = ProcessCache(CompiledCode(folder))
         return self._device
 
     def give_memory_back(self) -> None:

@@ -64,7 +64,7 @@ class _Member:
 
 
 @dataclass(kw_only=True)
-class Crew:
+class WorkerPool:
     """Runs workers in their places until all have ended. `run()` does it all."""
 
     places: Sequence[Place]

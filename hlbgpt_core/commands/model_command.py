@@ -1,4 +1,4 @@
-"""`python -P -m hlbgpt_core.commands.model_command generate | export`: what `hlbq generate` and `hlbq export-model` start.
+"""`python -P -m hlbgpt_core.commands.model_command`: what `hlbq generate` and `hlbq export-model` start.
 
 The queue finds the model's folder; everything that needs torch happens here, in a process of its own.
 """

@@ -16,7 +16,7 @@ from hlbgpt_core.text.data import TokenData
 LARGEST_SHARE_OF_MEMORY = 1 / 32
 
 
-class Warm:
+class ProcessCache:
     """One device's. Give the same to every `train` of a process."""
 
     def __init__(self, compiled_code: CompiledCode) -> None:

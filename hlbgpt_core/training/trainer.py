@@ -24,7 +24,7 @@ from hlbgpt_core.errors import CheckpointError, DataError
 from hlbgpt_core.fast_path.compile_mode import CompileMode
 from hlbgpt_core.fast_path.compiling import BlockCompiler
 from hlbgpt_core.fast_path.memory import is_out_of_memory, out_of_memory
-from hlbgpt_core.fast_path.process_cache import Warm
+from hlbgpt_core.fast_path.process_cache import ProcessCache
 from hlbgpt_core.metrics import Moment, extra_metrics
 from hlbgpt_core.points import Facts, Reporter, SavedCheckpoint, TrainingResult
 from hlbgpt_core.recipes import get_recipe
@@ -56,7 +56,7 @@ def train(
     metrics: Callable[[Moment], Mapping[str, float]] = extra_metrics,
     path: str | None = None,
     compile_mode: CompileMode = CompileMode.AUTO,
-    warm: Warm | None = None,
+    warm: ProcessCache | None = None,
 ) -> TrainingResult:
     """Train `settings` with `seed` on `data` until a limit is reached or the reporter says otherwise.
 

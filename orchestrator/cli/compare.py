@@ -145,7 +145,7 @@ def extend_options(database: DatabaseOption) -> str:
 
 def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":
     from orchestrator.comparison.groups import parse_baseline
-    from orchestrator.comparison.measures import Goal, Moment
+    from orchestrator.comparison.measures import Goal, PointChoice
     from orchestrator.comparison.results import Question
     from orchestrator.export.metric_names import Axis
 
@@ -161,7 +161,7 @@ def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":
     if measure.goal is not None and measure.goal not in list(Goal):
         raise UsageError(f"--goal {measure.goal}: no such choice", "Use lower or higher.")
     axis, place = given[0] if given else (None, None)
-    moment = Moment.AT if given else Moment.BEST if measure.best else Moment.LAST
+    moment = PointChoice.AT if given else PointChoice.BEST if measure.best else PointChoice.LAST
     return Question(
         metric=measure.metric,
         moment=moment,

@@ -21,7 +21,7 @@ from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.cli.sweep_options import GivenSettings, SweepOptions
 from orchestrator.cli.worker import DeviceOptions
 from orchestrator.errors import UsageError
-from orchestrator.launch.prestarted import StandbyWorkers
+from orchestrator.launch.prestarted import PrestartedWorkers
 from orchestrator.queue.records import RunFilter, SweepRecord
 from orchestrator.queue.states import State
 
@@ -70,8 +70,8 @@ def run(
         raise UsageError("--workers was given with --gpus or --slots", "With these, one parent starts the workers.")
     # They load torch while the sweep is planned; none of them trains before it is stored.
     command, environment = where.to_command(db=database.db).hidden()
-    argv = command.argv(end_with_this_process=True, standby=True)
-    with StandbyWorkers(argv, 0 if review.dry_run else local.workers, environment=environment) as workers:
+    argv = command.argv(end_with_this_process=True, prestarted=True)
+    with PrestartedWorkers(argv, 0 if review.dry_run else local.workers, environment=environment) as workers:
         stored = submit_sweep(settings, sweep, notify, review, database, yes=yes)
         if stored is None:
             return
@@ -99,7 +99,7 @@ def check_output(path: str) -> None:
         raise UsageError(f"the folder of the table '{path}' does not exist", f"mkdir -p {target.parent}")
 
 
-def work_off(store: "Store", sweep: SweepRecord, workers: StandbyWorkers, state_dir: str | None = None) -> bool:
+def work_off(store: "Store", sweep: SweepRecord, workers: PrestartedWorkers, state_dir: str | None = None) -> bool:
     """Have the workers train the sweep, with a live view; True if a signal ended that."""
     with forwarded_signals(workers.processes) as signals:
         workers.go(sweep.id, _worker_log(store, sweep, state_dir))

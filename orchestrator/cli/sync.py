@@ -22,7 +22,7 @@ from orchestrator.queue.records import RunFilter
 if TYPE_CHECKING:
     from orchestrator.store import Store
     from orchestrator.wandb_sync.session import SyncTiming
-    from orchestrator.wandb_sync.syncing import Syncer, Tally
+    from orchestrator.wandb_sync.syncing import SyncCounts, Syncer
 
 SIDE_LOCK = "side.lock"
 
@@ -149,7 +149,7 @@ def _wanted(store: "Store", runs: RunFilterOptions, how: SyncOptions) -> RunFilt
     return chosen
 
 
-def _report(tally: "Tally", offline: Path | None) -> None:
+def _report(tally: "SyncCounts", offline: Path | None) -> None:
     note(f"{counted(tally.points, 'point')} of {counted(tally.runs, 'run')} " + ("written" if offline else "sent"))
     if offline and tally.runs:
         note(f"upload them with: wandb sync {offline}/offline-run-*")

@@ -20,7 +20,7 @@ class Goal(StrEnum):
     HIGHER = "higher"
 
 
-class Moment(StrEnum):
+class PointChoice(StrEnum):
     """Which of a run's points the number is of."""
 
     LAST = "last"
@@ -39,13 +39,13 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """What is compared: a metric at a moment. `axis` and `place` say where, for Moment.AT.
+    """What is compared: a metric at a moment. `axis` and `place` say where, for PointChoice.AT.
 
     `goal` is None for a metric of which nobody said which way is better.
     """
 
     metric: Metric
-    moment: Moment = Moment.LAST
+    moment: PointChoice = PointChoice.LAST
     axis: Axis | None = None
     place: float | None = None
     goal: Goal | None = None
@@ -107,7 +107,7 @@ def measure_run(run: RunRecord, curve: Curve | None, measure: Measure) -> Measur
         return Measured(standing=Standing.MISSING, why=f"has no {measure.metric.name}")
     if measure.place is not None:
         return Measured(standing=Standing.MISSING, why=f"ended at {number_text(xs[-1])} {measure.axis}")
-    if measure.moment is Moment.LAST:
+    if measure.moment is PointChoice.LAST:
         return Measured(standing=Standing.MEASURED, value=ys[-1])
     return _best(ys, measure)
 

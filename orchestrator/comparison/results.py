@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.comparison.cautions import grouping_warnings, unit_warnings
 from orchestrator.comparison.contrasts import PAIRS_TO_BEGIN_WITH, Contrast, contrasts_of
 from orchestrator.comparison.groups import Group, Grouping, RunResult, check_comparable, check_name, group_runs
-from orchestrator.comparison.measures import Goal, Measure, Moment, Standing, goal_of, measure_run, reached
+from orchestrator.comparison.measures import Goal, Measure, PointChoice, Standing, goal_of, measure_run, reached
 from orchestrator.comparison.statistics import Summary, summarise
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.export.blocks import runs_with_curves
@@ -27,7 +27,7 @@ class Question:
     """
 
     metric: str = "val_loss"
-    moment: Moment = Moment.LAST
+    moment: PointChoice = PointChoice.LAST
     axis: Axis | None = None
     place: float | None = None
     goal: Goal | None = None

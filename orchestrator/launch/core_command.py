@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 
 def core_argv(module: str, arguments: Sequence[str]) -> list[str]:
-    """The command line of `module` of hlbgpt_core, the interpreter first."""
+    """The command line of `module` of hlbgpt_core.commands, the interpreter first."""
     # -P: a file named like one of our packages in the user's folder must not take its place.
-    return [sys.executable, "-P", "-m", f"hlbgpt_core.{module}", *arguments]
+    return [sys.executable, "-P", "-m", f"hlbgpt_core.commands.{module}", *arguments]
 
 
 def become_core_command(module: str, arguments: Sequence[str]) -> None:

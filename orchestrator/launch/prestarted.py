@@ -15,8 +15,8 @@ from types import TracebackType
 LAST_WORDS_CHARACTERS = 2_000
 
 
-class StandbyWorkers:
-    """Worker processes by a command that ends in `--standby`, as a context manager."""
+class PrestartedWorkers:
+    """Worker processes by a command that ends in `--prestarted`, as a context manager."""
 
     def __init__(self, command: Sequence[str], count: int, *, environment: Mapping[str, str] | None = None) -> None:
         self._early = tempfile.TemporaryFile()  # noqa: SIM115  (closed in __exit__)
@@ -30,7 +30,7 @@ class StandbyWorkers:
         ]
         self._log: Path | None = None
 
-    def __enter__(self) -> "StandbyWorkers":
+    def __enter__(self) -> "PrestartedWorkers":
         return self
 
     def __exit__(

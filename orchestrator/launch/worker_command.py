@@ -28,11 +28,11 @@ class WorkerCommand:
     fast: bool | None = None
     compile_mode: str = "auto"
 
-    def argv(self, *, end_with_this_process: bool = False, standby: bool = False) -> list[str]:
+    def argv(self, *, end_with_this_process: bool = False, prestarted: bool = False) -> list[str]:
         """The arguments of the process, the interpreter first.
 
-        `end_with_this_process` has the kernel send the worker a SIGTERM when the caller dies. In `standby` it gets
-        ready and waits to be told of its sweep (see `StandbyWorkers`).
+        `end_with_this_process` has the kernel send the worker a SIGTERM when the caller dies. In `prestarted` it gets
+        ready and waits to be told of its sweep (see `PrestartedWorkers`).
         """
         # -P: a file named like one of our packages in the user's folder must not take its place.
         arguments = [sys.executable, "-P", "-m", "worker", "--threads", str(self.threads), "--count", str(self.count)]
@@ -57,8 +57,8 @@ class WorkerCommand:
             arguments += ["--compile", self.compile_mode]
         if end_with_this_process:
             arguments += ["--with-parent", str(os.getpid())]
-        if standby:
-            arguments.append("--standby")
+        if prestarted:
+            arguments.append("--prestarted")
         return arguments
 
     def hidden(self) -> tuple["WorkerCommand", dict[str, str]]:

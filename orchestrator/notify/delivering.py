@@ -24,7 +24,7 @@ from orchestrator.notify.commands import UserCommand, commands_folder, find_comm
 from orchestrator.notify.message import Told, message_text, summary
 from orchestrator.notify.running import LIMIT_SECONDS, Call, call
 from orchestrator.queue.records import NOTICE_TRIES, Notice
-from orchestrator.queue.states import Happening
+from orchestrator.queue.states import NoticeKind
 from orchestrator.store import Store, StoreLocation, public_location
 
 # Longer than a holder goes without a change: the limit of a call, and what ending a command takes.
@@ -36,7 +36,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timing:
+class DeliveryTiming:
     """Seconds a teller lives by; tests shorten them."""
 
     limit: float = LIMIT_SECONDS
@@ -46,7 +46,7 @@ class Timing:
 
 
 @dataclass(kw_only=True)
-class Tally:
+class DeliveryCounts:
     """What a teller did: notices told, and notices that it gave up."""
 
     told: int = 0
@@ -60,10 +60,10 @@ class Teller:
     store: Store
     say: Callable[[str], None]
     host: str = field(default_factory=socket.gethostname)
-    timing: Timing = field(default_factory=Timing)
+    timing: DeliveryTiming = field(default_factory=DeliveryTiming)
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    tally: Tally = field(default_factory=Tally)
+    tally: DeliveryCounts = field(default_factory=DeliveryCounts)
     # By sweep: a command that has just failed is left alone for a while. By notice: since when it looks so.
     _not_before: dict[int, float] = field(default_factory=dict)
     _seen: dict[int, tuple[str, int, float]] = field(default_factory=dict)
@@ -160,7 +160,7 @@ def gather(store: Store, notice: Notice) -> Told:
         raise HlbqError(f"the sweep {notice.sweep_id} of a notice is not there", "hlbq db check")
     run = store.run(notice.run_id) if notice.run_id is not None else None
     attempts = store.attempts(run.id) if run else []
-    failed = notice.happening is Happening.RUN_FAILED and run is not None
+    failed = notice.kind is NoticeKind.RUN_FAILED and run is not None
     what = f"show {notice.run_id}" if failed else f"status --sweep {sweep.id}"
     place = public_location(store.location)
     return Told(
@@ -176,7 +176,7 @@ def gather(store: Store, notice: Notice) -> Told:
 
 def _call(command: UserCommand, told: Told, location: StoreLocation, limit_seconds: float) -> Call:
     environment = {
-        "HLBQ_EVENT": told.notice.happening.value,
+        "HLBQ_EVENT": told.notice.kind.value,
         "HLBQ_SUMMARY": summary(told),
         "HLBQ_DB": public_location(location),
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.queue.records import AttemptRecord, Notice, RunRecord, SweepRecord
-from orchestrator.queue.states import Happening, State
+from orchestrator.queue.states import NoticeKind, State
 from orchestrator.wording.numbers import counted
 
 # Changed where a key changes its name or meaning; further keys may come under the same number.
@@ -35,7 +35,7 @@ def message(told: Told) -> Mapping[str, Any]:
     return {
         "schema": SCHEMA,
         "id": f"{told.sweep.uid}-{told.notice.id}",
-        "event": told.notice.happening.value,
+        "event": told.notice.kind.value,
         "at": told.notice.at,
         "summary": summary(told),
         "sweep": {
@@ -61,7 +61,7 @@ def message_text(told: Told) -> str:
 def summary(told: Told) -> str:
     """The notice in one line without control characters."""
     name = f"sweep {told.sweep.id}" + (f" '{told.sweep.name}'" if told.sweep.name else "")
-    if told.notice.happening is Happening.RUN_FAILED and told.run and told.attempt:
+    if told.notice.kind is NoticeKind.RUN_FAILED and told.run and told.attempt:
         values = ", ".join(f"{key}={value}" for key, value in _swept(told.run, told.sweep).items())
         arm = f"{values}, seed {told.run.seed}" if values else f"seed {told.run.seed}"
         failed = f"run {told.run.id} of {name} failed ({told.attempt.reason}; {arm})"

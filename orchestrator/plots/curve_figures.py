@@ -12,7 +12,7 @@ from orchestrator.plots.run_curves import RunCurve
 from orchestrator.plots.style import (
     MOST_IN_LEGEND,
     SIZE_INCHES,
-    LineLook,
+    LineStyle,
     add_legend,
     add_scale,
     add_titles,
@@ -21,7 +21,7 @@ from orchestrator.plots.style import (
     count_ticks,
     dress,
     legend_beside,
-    line_looks,
+    line_styles,
     metric_label,
     new_figure,
     plain_logarithmic,
@@ -68,7 +68,7 @@ def draw_curves(runs: Sequence[RunCurve], drawing: Drawing) -> "Figure":
         return _draw_panels(arms, [name for name in names if name != drawing.facet], drawing)
     figure = new_figure()
     axes = figure.add_subplot()
-    looks = line_looks([arm.settings for arm in arms], names, colour=drawing.colour, style=drawing.style)
+    looks = line_styles([arm.settings for arm in arms], names, colour=drawing.colour, style=drawing.style)
     _draw_arms(axes, arms, looks, _labels(arms, names), drawing)
     _dress(axes, arms, drawing)
     add_titles(figure, drawing.title, band_note(arms, drawing))
@@ -101,7 +101,7 @@ def _draw_panels(arms: Sequence[ArmCurve], names: Sequence[str], drawing: Drawin
     figure = new_figure(size=(3.1 * columns + 0.3, 2.6 * rows + 0.6))
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     panels = list(grid.flat)
-    looks = line_looks([arm.settings for arm in arms], names, colour=drawing.colour, style=drawing.style)
+    looks = line_styles([arm.settings for arm in arms], names, colour=drawing.colour, style=drawing.style)
     # Not the sizes: the facet may decide them.
     labels = [arm_label(arm.settings, names) or "all runs" for arm in arms]
     labelled: dict[str, Any] = {}
@@ -126,7 +126,7 @@ def _draw_panels(arms: Sequence[ArmCurve], names: Sequence[str], drawing: Drawin
 
 
 def _draw_arms(
-    axes: "Axes", arms: Sequence[ArmCurve], looks: Sequence[LineLook], labels: Sequence[str], drawing: Drawing
+    axes: "Axes", arms: Sequence[ArmCurve], looks: Sequence[LineStyle], labels: Sequence[str], drawing: Drawing
 ) -> None:
     for arm, look, label in zip(arms, looks, labels, strict=True):
         line = {"color": look.colour, "linestyle": look.style}
@@ -187,7 +187,7 @@ def draw_schedules(schedules: Mapping[str, Sequence[RunCurve]], drawing: Drawing
     figure = new_figure(size=(SIZE_INCHES[0] + 1.6, 2.4 * rows + 0.5))
     panels = list(figure.subplots(rows, min(len(arms), 2), sharex=True, squeeze=False).flat)
     for axes, (metric, own) in zip(panels, arms.items(), strict=False):
-        looks = line_looks([arm.settings for arm in own], names, colour=drawing.colour, style=drawing.style)
+        looks = line_styles([arm.settings for arm in own], names, colour=drawing.colour, style=drawing.style)
         for arm, look, label in zip(own, looks, _labels(own, names), strict=True):
             axes.plot(
                 arm.x, arm.mean, color=look.colour, linestyle=look.style, linewidth=look.width, label=label,

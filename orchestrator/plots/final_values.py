@@ -14,11 +14,11 @@ from orchestrator.plots.curve_sets import CONFIDENCE, grouped, sortable
 from orchestrator.plots.power_law import PowerLaw, describes, fit_power_law
 from orchestrator.plots.run_curves import RunCurve
 from orchestrator.plots.style import (
-    LineLook,
+    LineStyle,
     add_legend,
     add_titles,
     dress,
-    line_looks,
+    line_styles,
     metric_label,
     new_figure,
     plain_logarithmic,
@@ -94,7 +94,7 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequen
     axes = figure.add_subplot()
     known = sorted({place(run) for run in runs}, key=sortable)
     are_numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known)
-    looks = line_looks([own[0].settings for own in lines.values()], names, colour=drawing.colour, style=drawing.style)
+    looks = line_styles([own[0].settings for own in lines.values()], names, colour=drawing.colour, style=drawing.style)
     for number, (own, look) in enumerate(zip(lines.values(), looks, strict=True)):
         line = _Line(
             dots=[(float(place(run) if are_numbers else known.index(place(run))), float(run.y[-1])) for run in own],
@@ -139,7 +139,7 @@ class _Line:
     """
 
     dots: Sequence[tuple[float, float]]
-    look: LineLook
+    look: LineStyle
     label: str
     shift_points: float
     law_of: str

@@ -63,7 +63,7 @@ _AXIS_WORDS = MappingProxyType(
 
 
 @dataclass(frozen=True, kw_only=True)
-class LineLook:
+class LineStyle:
     """How an arm's line looks."""
 
     colour: Any
@@ -79,9 +79,9 @@ def setting_name(name: str) -> str:
     return wanted
 
 
-def line_looks(
+def line_styles(
     settings: Sequence[Mapping[str, Any]], names: Sequence[str], *, colour: str = "", style: str = ""
-) -> list[LineLook]:
+) -> list[LineStyle]:
     """A look for each arm. Of the settings `names`, `colour` chooses the colour (else the one with the most values
     that is not `style`), and the others the line's style and, where those run out, its width.
 
@@ -89,7 +89,7 @@ def line_looks(
     """
     values = {name: list(dict.fromkeys(arm.get(name) for arm in settings)) for name in {*names, colour} - {""}}
     if not values:
-        return [LineLook(colour=COLOURS[0], style=LINE_STYLES[0]) for _ in settings]
+        return [LineStyle(colour=COLOURS[0], style=LINE_STYLES[0]) for _ in settings]
     free = [name for name in names if name != style] or list(names)
     coloured = colour or max(free, key=lambda name: len(values[name]))
     palette = _palette(len(values[coloured]))
@@ -100,7 +100,7 @@ def line_looks(
         place = combinations.index(tuple(arm.get(name) for name in others))
         width = LINE_WIDTHS[place // len(LINE_STYLES) % len(LINE_WIDTHS)]
         chosen = palette[values[coloured].index(arm.get(coloured))]
-        looks.append(LineLook(colour=chosen, style=LINE_STYLES[place % len(LINE_STYLES)], width=width))
+        looks.append(LineStyle(colour=chosen, style=LINE_STYLES[place % len(LINE_STYLES)], width=width))
     return looks
 
 
@@ -206,7 +206,7 @@ def legend_beside(figure: "Figure", handles: Sequence[Any], labels: Sequence[str
     )  # fmt: skip
 
 
-def add_scale(figure: "Figure", axes: "Axes", name: str, values: Sequence[float], looks: Sequence[LineLook]) -> None:
+def add_scale(figure: "Figure", axes: "Axes", name: str, values: Sequence[float], looks: Sequence[LineStyle]) -> None:
     """In place of a legend of many lines that differ in one number: a bar of their colours."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import BoundaryNorm, ListedColormap

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, overload
 
 from hlbgpt_core.points import Phase, Point, SavedCheckpoint
-from orchestrator.queue.states import Happening, Limits, Reason, Spent, State
+from orchestrator.queue.states import Limits, NoticeKind, Reason, Spent, State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -415,7 +415,7 @@ class Notice:
     sweep_id: int
     run_id: int | None
     fence: int | None
-    happening: Happening
+    kind: NoticeKind
     at: float
     counts: Mapping[State, int]
     holder: str

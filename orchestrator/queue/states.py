@@ -32,7 +32,7 @@ class Reason(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Happening(StrEnum):
+class NoticeKind(StrEnum):
     """What `--notify` tells of."""
 
     SWEEP_ENDED = "sweep_ended"
@@ -102,7 +102,7 @@ class Spent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class EndingOutcome:
     """What an ending leads to: the run's next state, what it has spent, and how long it waits."""
 
     action: Action
@@ -116,9 +116,9 @@ class Verdict:
         return TRANSITIONS[State.RUNNING, self.action]
 
 
-def judge(
+def outcome_of_ending(
     reason: Reason, spent: Spent, limits: Limits, *, permanent: bool = False, shared_device: bool = False
-) -> Verdict:
+) -> EndingOutcome:
     """What becomes of a running run whose attempt ended for `reason`.
 
     `permanent` says that an error would come again (data that can't be had): it is not retried.
@@ -126,20 +126,20 @@ def judge(
     once more alone.
     """
     if reason is Reason.FINISHED:
-        return Verdict(action=Action.FINISH, spent=spent)
+        return EndingOutcome(action=Action.FINISH, spent=spent)
     if reason is Reason.CANCELLED:
-        return Verdict(action=Action.CANCEL, spent=spent)
+        return EndingOutcome(action=Action.CANCEL, spent=spent)
     if reason is Reason.RELEASED:
-        return Verdict(action=Action.GIVE_BACK, spent=spent)
+        return EndingOutcome(action=Action.GIVE_BACK, spent=spent)
     if reason is Reason.LOST:
         after = Spent(errors=spent.errors, losses=spent.losses + 1)
-        return Verdict(action=Action.FAIL if after.losses >= limits.max_losses else Action.GIVE_BACK, spent=after)
+        return EndingOutcome(action=Action.FAIL if after.losses >= limits.max_losses else Action.GIVE_BACK, spent=after)
     if reason is Reason.OOM and shared_device:
-        return Verdict(action=Action.GIVE_BACK, spent=spent, alone=True)
+        return EndingOutcome(action=Action.GIVE_BACK, spent=spent, alone=True)
     if reason in (Reason.OOM, Reason.DIVERGED):
-        return Verdict(action=Action.FAIL, spent=spent)
+        return EndingOutcome(action=Action.FAIL, spent=spent)
     after = Spent(errors=spent.errors + 1, losses=spent.losses)
     if permanent or after.errors >= limits.max_attempts:
-        return Verdict(action=Action.FAIL, spent=after)
+        return EndingOutcome(action=Action.FAIL, spent=after)
     wait = min(limits.backoff_seconds * 2.0 ** min(after.errors - 1, LONGEST_DOUBLING), limits.max_backoff_seconds)
-    return Verdict(action=Action.GIVE_BACK, spent=after, backoff_seconds=wait)
+    return EndingOutcome(action=Action.GIVE_BACK, spent=after, backoff_seconds=wait)

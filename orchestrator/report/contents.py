@@ -44,7 +44,7 @@ class FigurePart:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Section:
+class ReportSection:
     """A heading with paragraphs, figures, tables and a list of short sentences under it, in this order."""
 
     heading: str
@@ -60,7 +60,7 @@ class Report:
 
     title: str
     summary: str
-    sections: Sequence[Section] = field(default_factory=tuple)
+    sections: Sequence[ReportSection] = field(default_factory=tuple)
     not_compared: str = ""
 
 
@@ -95,11 +95,11 @@ def read_report(
         title=sweep.name or f"Sweep {sweep.id}",
         summary=f"sweep {sweep.id}, {counted(arms, 'arm')}, {counted(len(runs), 'run')}: {counts}",
         sections=[
-            *([Section(heading="Note", paragraphs=[sweep.note])] if sweep.note else []),
+            *([ReportSection(heading="Note", paragraphs=[sweep.note])] if sweep.note else []),
             verdicts,
             _figures(_drawings(store, wanted, metric, names, allow_mixed_data=allow_mixed_data)),
-            Section(heading="Runs", tables=[_run_table(runs, names)], paragraphs=_not_listed(runs)),
-            Section(heading="Settings", tables=[_settings_table(runs, names)]),
+            ReportSection(heading="Runs", tables=[_run_table(runs, names)], paragraphs=_not_listed(runs)),
+            ReportSection(heading="Settings", tables=[_settings_table(runs, names)]),
             _provenance(store, sweep, runs),
         ],
         not_compared=not_compared,
@@ -108,17 +108,17 @@ def read_report(
 
 def _verdicts(
     store: Store, wanted: RunFilter, question: Question, recorded: Callable[[Comparison], Comparison]
-) -> tuple[Section, str]:
+) -> tuple[ReportSection, str]:
     """The section, and why nothing was compared in it (empty: it was)."""
     try:
         comparison = recorded(compare(store, wanted, question))
     except UsageError as error:
         why = f"{error.message}. {error.hint}"
-        return Section(heading="Comparison", paragraphs=[f"Not compared: {why}"]), why
+        return ReportSection(heading="Comparison", paragraphs=[f"Not compared: {why}"]), why
     verdicts, others = verdict_sentences(comparison), other_sentences(comparison)
     are_many = len(verdicts) > _MOST_VERDICTS_FIRST
     told = [_counts_of_verdicts(comparison)] if are_many else verdicts
-    section = Section(
+    section = ReportSection(
         heading="Comparison",
         paragraphs=[*comparison.warnings, *told, *others],
         tables=tables(comparison),
@@ -136,7 +136,7 @@ def _counts_of_verdicts(comparison: Comparison) -> str:
     return f"{counted(len(comparison.contrasts), 'arm')} against {against}: {told}."
 
 
-def _figures(drawings: Sequence[tuple[str, Callable[[], Drawn]]]) -> Section:
+def _figures(drawings: Sequence[tuple[str, Callable[[], Drawn]]]) -> ReportSection:
     figures, notes = [], []
     for caption, draw in drawings:
         try:
@@ -152,7 +152,7 @@ def _figures(drawings: Sequence[tuple[str, Callable[[], Drawn]]]) -> Section:
                 is_wide=drawn.figure.get_figwidth() > _WIDE_FROM_INCHES,
             )
         )
-    return Section(heading="Figures", figures=figures, paragraphs=notes)
+    return ReportSection(heading="Figures", figures=figures, paragraphs=notes)
 
 
 def _drawings(
@@ -230,7 +230,7 @@ def _settings_table(runs: Sequence[RunRecord], names: Sequence[str]) -> TextTabl
     return TextTable(title="", headers=["setting", "value", ""], rows=rows)
 
 
-def _provenance(store: Store, sweep: SweepRecord, runs: Sequence[RunRecord]) -> Section:
+def _provenance(store: Store, sweep: SweepRecord, runs: Sequence[RunRecord]) -> ReportSection:
     newest = [attempts[-1] for run in runs if run.fence and (attempts := store.attempts(run.id))]
     rows = [["command", shlex.join(sweep.argv)], ["sweep uid", sweep.uid]]
     facts = dict.fromkeys(name for run in runs for name in run.facts)
@@ -238,7 +238,7 @@ def _provenance(store: Store, sweep: SweepRecord, runs: Sequence[RunRecord]) -> 
     recorded = dict.fromkeys(name for attempt in newest for name in attempt.provenance)
     rows += [[name, _distinct(attempt.provenance.get(name) for attempt in newest)] for name in recorded]
     rows.append(["runs that shared their device", str(sum(attempt.shared_slots > 1 for attempt in newest))])
-    return Section(heading="Provenance", tables=[TextTable(title="", headers=["what", "value"], rows=rows)])
+    return ReportSection(heading="Provenance", tables=[TextTable(title="", headers=["what", "value"], rows=rows)])
 
 
 def _distinct(values: Iterable[Any]) -> str:

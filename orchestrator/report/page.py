@@ -6,7 +6,7 @@ from html import escape
 
 from orchestrator.comparison.contrasts import Verdict
 from orchestrator.comparison.rendering import TextTable
-from orchestrator.report.contents import FigurePart, Report, Section
+from orchestrator.report.contents import FigurePart, Report, ReportSection
 
 # The page may load and run nothing at all, whatever a name in it says.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -75,7 +75,7 @@ def page(report: Report) -> str:
     return "\n".join(parts)
 
 
-def _section(section: Section) -> str:
+def _section(section: ReportSection) -> str:
     parts = [f"<section><h2>{escape(section.heading)}</h2>"]
     parts += [f"<p>{escape(text)}</p>" for text in section.paragraphs]
     if section.figures:

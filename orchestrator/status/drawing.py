@@ -38,7 +38,7 @@ _EVENTS_DROP = ("who", "why", "when", "of")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Section:
+class ScreenSection:
     """A table, the columns that it can do without, and what its rows are called."""
 
     table: TextTable
@@ -76,13 +76,13 @@ def headline(status: Status) -> str:
     return " · ".join([*parts, status.database])
 
 
-def sections_of(status: Status) -> list[Section]:
+def sections_of(status: Status) -> list[ScreenSection]:
     """The tables from what matters most to what matters least; those without rows are left out."""
     found = [
-        Section(table=sweeps_table(status.sweeps, most=6), drop=_SWEEPS_DROP, noun="sweeps"),
-        Section(table=runs_table(sorted(status.runs, key=_urgency)), drop=_runs_drop(status), noun="runs"),
-        Section(table=workers_table(status.workers), drop=_WORKERS_DROP, noun="workers"),
-        Section(table=events_table(status.events, now=status.at), drop=_EVENTS_DROP, noun="events"),
+        ScreenSection(table=sweeps_table(status.sweeps, most=6), drop=_SWEEPS_DROP, noun="sweeps"),
+        ScreenSection(table=runs_table(sorted(status.runs, key=_urgency)), drop=_runs_drop(status), noun="runs"),
+        ScreenSection(table=workers_table(status.workers), drop=_WORKERS_DROP, noun="workers"),
+        ScreenSection(table=events_table(status.events, now=status.at), drop=_EVENTS_DROP, noun="events"),
     ]
     return [section for section in found if section.table.rows]
 
@@ -129,7 +129,7 @@ def _line(text: str, style: str) -> "RenderableType":
     return Text(printable(text), style=style, no_wrap=True, overflow="ellipsis")
 
 
-def _drawn(section: Section, share: int, width: int) -> "list[RenderableType]":
+def _drawn(section: ScreenSection, share: int, width: int) -> "list[RenderableType]":
     """A blank line, the table with at most `share` lines of rows, and a word on those left out."""
     from rich.text import Text
 

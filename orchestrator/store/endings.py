@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, delete, func, select, update
 
 from orchestrator.queue.records import Ending, Lease, RunRecord
-from orchestrator.queue.states import Reason, Spent, State, Verdict, judge
+from orchestrator.queue.states import EndingOutcome, Reason, Spent, State, outcome_of_ending
 from orchestrator.store.base import insert_one
 from orchestrator.store.outbox import note_end
 from orchestrator.store.rows import RUN_ROWS, read_bookkeeping, run_record, write_number
@@ -38,7 +38,7 @@ def end_attempt(connection: Connection, run_id: int, ending: Ending, author: Aut
         .join(attempts, and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence))
         .where(runs.c.id == run_id)
     ).one()
-    verdict = judge(
+    outcome = outcome_of_ending(
         ending.reason,
         Spent(errors=row.errors, losses=row.losses),
         read_bookkeeping(row.bookkeeping).limits,
@@ -46,35 +46,35 @@ def end_attempt(connection: Connection, run_id: int, ending: Ending, author: Aut
         # Trained alone once already, a run that is still too large is too large for the device.
         shared_device=row.shared_slots > 1 and not row.alone,
     )
-    goes_back = verdict.state is State.PENDING
+    goes_back = outcome.state is State.PENDING
     if goes_back:
         remove_points_past(connection, [run_id])
     attempt = and_(attempts.c.run_id == run_id, attempts.c.fence == row.fence)
     _close_attempt(connection, attempt, ending, author)
     if goes_back:
         last_losses_from_points(connection, run_id, attempt)
-    connection.execute(update(runs).where(runs.c.id == run_id).values(**_moved(verdict, ending.reason, author.now)))
+    connection.execute(update(runs).where(runs.c.id == run_id).values(**_moved(outcome, ending.reason, author.now)))
     why = ": ".join(part for part in (ending.reason.value, ending.error_type, ending.error_message[:500]) if part)
-    record_event(connection, author, verdict.action.value, sweep_id=row.sweep_id, run_id=run_id, why=why)
+    record_event(connection, author, outcome.action.value, sweep_id=row.sweep_id, run_id=run_id, why=why)
     if row.notify_token and not goes_back:
-        failed = (run_id, row.fence) if verdict.state is State.FAILED else None
+        failed = (run_id, row.fence) if outcome.state is State.FAILED else None
         note_end(connection, row.sweep_id, author.now, failed=failed)
     return one_run(connection, run_id)
 
 
-def _moved(verdict: Verdict, reason: Reason, now: float) -> dict[str, Any]:
-    waits = verdict.backoff_seconds > 0
+def _moved(outcome: EndingOutcome, reason: Reason, now: float) -> dict[str, Any]:
+    waits = outcome.backoff_seconds > 0
     values: dict[str, Any] = {
-        "state": verdict.state.value,
+        "state": outcome.state.value,
         "reason": reason.value,
         "worker_id": None,
-        "errors": verdict.spent.errors,
-        "losses": verdict.spent.losses,
-        "ended_at": None if verdict.state is State.PENDING else now,
+        "errors": outcome.spent.errors,
+        "losses": outcome.spent.losses,
+        "ended_at": None if outcome.state is State.PENDING else now,
         "backoff_from": now if waits else None,
-        "backoff_until": now + verdict.backoff_seconds if waits else None,
+        "backoff_until": now + outcome.backoff_seconds if waits else None,
     }
-    if verdict.alone:
+    if outcome.alone:
         values["alone"] = True
     return values
 

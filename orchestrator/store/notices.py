@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, select, update
 
 from orchestrator.queue.records import NOTIFIER, Notice, RunRecord
-from orchestrator.queue.states import Happening, State
+from orchestrator.queue.states import NoticeKind, State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.endings import Author, one_run, record_event
 from orchestrator.store.rows import read_number
@@ -41,7 +41,7 @@ class NoticeStore(StoreBase):
         with self._write() as connection:
             told = _change(connection, held, holder="", error="", delivered_at=now)
             if told:
-                self._record(connection, held, "notified", f"{held.happening}, try {held.tries}")
+                self._record(connection, held, "notified", f"{held.kind}, try {held.tries}")
             return told
 
     def notice_failed(self, held: Notice, error: str) -> bool:
@@ -49,7 +49,7 @@ class NoticeStore(StoreBase):
         with self._write() as connection:
             changed = _change(connection, held, holder="", error=error)
             if changed:
-                self._record(connection, held, "notify failed", f"{held.happening}, try {held.tries}: {error}")
+                self._record(connection, held, "notify failed", f"{held.kind}, try {held.tries}: {error}")
             return changed
 
     def best_run(self, sweep_id: int) -> RunRecord | None:
@@ -85,7 +85,7 @@ def _notice(row: Row[Any]) -> Notice:
     names = ("id", "sweep_id", "run_id", "fence", "at", "holder", "tries", "error")
     return Notice(
         **{name: getattr(row, name) for name in names},
-        happening=Happening(row.happening),
+        kind=NoticeKind(row.happening),
         counts={State(state): number for state, number in json.loads(row.counts).items()},
         token=row.notify_token,
         by=row.notify_by,

@@ -6,7 +6,7 @@ last two runs at once, the later one sees the end of both, and exactly one notic
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select
 
-from orchestrator.queue.states import TERMINAL, Happening, State
+from orchestrator.queue.states import TERMINAL, NoticeKind, State
 from orchestrator.store.base import to_json
 from orchestrator.store.tables import notices, runs, sweeps
 
@@ -23,10 +23,10 @@ def note_end(connection: Connection, sweep_id: int, now: float, *, failed: tuple
     row = {"sweep_id": sweep_id, "at": now, "counts": to_json(_counts(connection, sweep_id))}
     if failed is not None:
         run_id, fence = failed
-        failure = {"happening": Happening.RUN_FAILED.value, "run_id": run_id, "fence": fence}
+        failure = {"happening": NoticeKind.RUN_FAILED.value, "run_id": run_id, "fence": fence}
         connection.execute(insert(notices).values(**row, **failure))
     if is_over:
-        connection.execute(insert(notices).values(**row, happening=Happening.SWEEP_ENDED.value))
+        connection.execute(insert(notices).values(**row, happening=NoticeKind.SWEEP_ENDED.value))
 
 
 def note_ends(connection: Connection, chosen: ColumnElement[bool], now: float) -> None:

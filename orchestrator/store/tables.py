@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex
 
-from orchestrator.queue.states import Happening, Reason, State
+from orchestrator.queue.states import NoticeKind, Reason, State
 
 metadata = MetaData()
 
@@ -57,7 +57,7 @@ def _create_partial_index(create: CreateIndex, compiler: Any, **options: Any) ->
     return f"{statement} WHERE {where}" if where else statement
 
 
-def _one_of(column: str, values: type[State] | type[Reason] | type[Happening]) -> CheckConstraint:
+def _one_of(column: str, values: type[State] | type[Reason] | type[NoticeKind]) -> CheckConstraint:
     allowed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({allowed})", name=f"{column}_is_known")
 
@@ -264,6 +264,6 @@ notices = Table(
     Column("tries", Integer, nullable=False, server_default="0"),
     Column("error", Text, nullable=False, server_default="", doc="of the last try"),
     Column("delivered_at", Float(53)),
-    _one_of("happening", Happening),
+    _one_of("happening", NoticeKind),
 )
 _partial_index("notices_undelivered", UNDELIVERED, notices.c.id)

@@ -1,4 +1,7 @@
-"""docs/settings.md, made from the fields of `Settings`: python -m orchestrator.sweep.settings_reference > docs/settings.md"""
+"""docs/settings.md, made from the fields of `Settings`.
+
+To write it: python -m orchestrator.sweep.settings_reference > docs/settings.md
+"""
 
 from collections.abc import Iterator
 

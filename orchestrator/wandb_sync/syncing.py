@@ -21,7 +21,7 @@ _RUNS_AT_A_TIME = 100
 
 
 @dataclass(kw_only=True)
-class Tally:
+class SyncCounts:
     """What one pass over the runs did. `held` counts runs that another sync holds."""
 
     runs: int = 0
@@ -55,10 +55,10 @@ class Syncer:
             on_hang=on_hang,
         )
 
-    def send_all(self, wanted: RunFilter) -> Tally:
+    def send_all(self, wanted: RunFilter) -> SyncCounts:
         """One pass over the runs of `wanted` that have news. What W&B does not take is said, and left for later."""
         self._own.bury_the_dead(self._store)
-        tally, after = Tally(), 0
+        tally, after = SyncCounts(), 0
         while numbers := self._store.unsent(wanted, limit=_RUNS_AT_A_TIME, after_id=after):
             for number in numbers:
                 run = self._store.run(number)
@@ -67,7 +67,7 @@ class Syncer:
             after = numbers[-1]
         return tally
 
-    def _send_one(self, run: RunRecord, tally: Tally) -> None:
+    def _send_one(self, run: RunRecord, tally: SyncCounts) -> None:
         try:
             with self._leases.hold(run.uid) as mark:
                 if mark is None:

@@ -16,7 +16,7 @@ from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import Ground, ask, new_sweep, scaled, submit
 from tests.faults.report import FaultRow
-from worker.failure_detector import Judge
+from worker.failure_detector import FailureDetector
 from worker.processes import host_id, start_ticks
 
 CLAIMERS, REAPERS, RUNS = 16, 2, 10_000
@@ -114,12 +114,12 @@ def claim_until_done(db: str, folder: str, number: int) -> None:
 
 
 def reap_until_over(db: str, folder: str, number: int, over: Any) -> None:
-    """Judge without a pause, as two workers do at every beat, and take from the dead."""
-    judge = Judge(host=host_id(), clock=time.monotonic, longest_gap_seconds=1.0)
+    """Detect without a pause, as two workers do at every beat, and take from the dead."""
+    judge = FailureDetector(host=host_id(), clock=time.monotonic, longest_gap_seconds=1.0)
     with open_store(db, mode=OpenMode.WRITE) as store, _notebook(folder, f"reaper-{number}") as notebook:
         while not over.is_set():
             with suppress(DatabaseBusyError):
-                for judged in judge.look(store.live_workers(), own_beats_commit=True):
+                for judged in judge.detect(store.live_workers(), own_beats_commit=True):
                     worker = judged.worker
                     for run in store.reap(worker.id, seen_beat=worker.beat, why=judged.why):
                         notebook.write(f"reaped {run.id} {run.fence}\n")

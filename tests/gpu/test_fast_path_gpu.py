@@ -15,7 +15,7 @@ from hlbgpt_core.device import attention_kernels
 from hlbgpt_core.fast_path.compile_mode import CompileMode
 from hlbgpt_core.fast_path.compiling import CompiledCode
 from hlbgpt_core.fast_path.output_loss import losses_and_gradient, output_loss, triton_works
-from hlbgpt_core.fast_path.process_cache import Warm
+from hlbgpt_core.fast_path.process_cache import ProcessCache
 from hlbgpt_core.points import Split
 from hlbgpt_core.recipes import get_recipe
 from hlbgpt_core.recipes.positions import sequence_positions
@@ -91,7 +91,7 @@ def trainer_of(settings: Settings) -> Trainer:
         settings, vocab_size=found.vocab_size, tokens_per_microbatch=found.microbatch_tokens
     )
     recipe.model.fast = True
-    tokens = Warm(CompiledCode(Path("unused"))).tokens(small_data(), DEVICE)
+    tokens = ProcessCache(CompiledCode(Path("unused"))).tokens(small_data(), DEVICE)
     assert tokens is not None
     batches = RandomBatches(
         *tokens,
@@ -187,7 +187,7 @@ def test_settings_that_change_the_learning_still_learn(changes: dict[str, str], 
 def test_compiled_blocks_and_resident_tokens_learn_the_same(
     recipe: str, precision: str, width: int, near: float, tmp_path: Path
 ) -> None:
-    warm, curves = Warm(CompiledCode(tmp_path)), []
+    warm, curves = ProcessCache(CompiledCode(tmp_path)), []
     for more in ({}, {"compile_mode": CompileMode.ALWAYS, "warm": warm}):
         reporter = Recorder()
         settings = small_settings(recipe, precision=precision, width=width)

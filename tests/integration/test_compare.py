@@ -16,7 +16,7 @@ from orchestrator.cli.compare import extend_options
 from orchestrator.cli.main import run_program
 from orchestrator.comparison.contrasts import Verdict
 from orchestrator.comparison.groups import parse_baseline
-from orchestrator.comparison.measures import Goal, Moment
+from orchestrator.comparison.measures import Goal, PointChoice
 from orchestrator.comparison.rendering import markdown, sentences
 from orchestrator.comparison.results import Comparison, Extension, Question, compare, record
 from orchestrator.export.metric_names import Axis
@@ -155,7 +155,7 @@ def test_the_loop_of_compare_extend_compare_is_recorded(store: Store) -> None:
     assert by_label(second)["depth 3"].finding.verdict is Verdict.BETTER
     assert "look 2 at this question" in text_of(second) and len(store.looks(1)) == 2
     # Another question has looks of its own.
-    assert not compare(store, EVERYTHING, against("depth=2", moment=Moment.BEST)).earlier_looks
+    assert not compare(store, EVERYTHING, against("depth=2", moment=PointChoice.BEST)).earlier_looks
 
 
 def extend(store: Store, num_runs: int) -> None:
@@ -252,9 +252,9 @@ def test_no_seeds_are_advised_for_an_arm_that_always_diverges(store: Store) -> N
 def test_a_run_that_diverged_later_has_a_number_before(store: Store) -> None:
     submit_sweep(store, DEPTHS[:1], seeds=[100, 101])
     train_all(store, lambda claim: math.inf if claim.run.seed == 101 else 3.9)
-    at_first = compare(store, EVERYTHING, Question(moment=Moment.AT, axis=Axis.STEPS, place=10))
+    at_first = compare(store, EVERYTHING, Question(moment=PointChoice.AT, axis=Axis.STEPS, place=10))
     assert at_first.groups[0].summary.count == 2 and at_first.groups[0].diverged == 0
-    between = compare(store, EVERYTHING, Question(moment=Moment.AT, axis=Axis.STEPS, place=15))
+    between = compare(store, EVERYTHING, Question(moment=PointChoice.AT, axis=Axis.STEPS, place=15))
     assert between.groups[0].summary.count == 1 and between.groups[0].diverged == 1
 
 
@@ -264,11 +264,11 @@ def test_a_run_that_diverged_later_has_a_number_before(store: Store) -> None:
 def test_numbers_between_points_are_interpolated(store: Store, axis: Axis, place: float) -> None:
     submit_sweep(store, DEPTHS[:1], seeds=[100])
     train_all(store, lambda claim: 4.0)
-    found = compare(store, EVERYTHING, Question(moment=Moment.AT, axis=axis, place=place))
+    found = compare(store, EVERYTHING, Question(moment=PointChoice.AT, axis=axis, place=place))
     values = [point.loss for point in curve(4.0)]
     assert found.groups[0].summary.mean == pytest.approx((values[0] + values[1]) / 2)
     with pytest.raises(HlbqError, match="no run has a number"):
-        compare(store, EVERYTHING, Question(moment=Moment.AT, axis=axis, place=place * 10))
+        compare(store, EVERYTHING, Question(moment=PointChoice.AT, axis=axis, place=place * 10))
 
 
 def test_the_best_point_and_the_last(store: Store) -> None:
@@ -276,7 +276,7 @@ def test_the_best_point_and_the_last(store: Store) -> None:
     points = [sample_point(Split.VAL, step, loss=loss) for step, loss in ((1, 5.0), (2, 3.0), (3, 4.0))]
     work(store, register(store), points)
     assert compare(store, EVERYTHING, Question()).groups[0].summary.mean == 4.0
-    assert compare(store, EVERYTHING, Question(moment=Moment.BEST)).groups[0].summary.mean == 3.0
+    assert compare(store, EVERYTHING, Question(moment=PointChoice.BEST)).groups[0].summary.mean == 3.0
 
 
 def test_a_metric_of_one_s_own(store: Store) -> None:
@@ -288,8 +288,8 @@ def test_a_metric_of_one_s_own(store: Store) -> None:
     assert [group.summary.mean for group in found.groups] == [2.0, 3.5]
     assert found.contrasts[0].finding.difference.summary.mean == 1.5
     with pytest.raises(HlbqError, match="is higher or lower better"):
-        compare(store, EVERYTHING, Question(metric="val_sharpness", moment=Moment.BEST))
-    best = compare(store, EVERYTHING, Question(metric="val_sharpness", moment=Moment.BEST, goal=Goal.HIGHER))
+        compare(store, EVERYTHING, Question(metric="val_sharpness", moment=PointChoice.BEST))
+    best = compare(store, EVERYTHING, Question(metric="val_sharpness", moment=PointChoice.BEST, goal=Goal.HIGHER))
     assert [group.summary.mean for group in best.groups] == [2.0, 3.5]
 
 
@@ -337,7 +337,7 @@ def test_losses_of_different_tokenizers_are_refused_and_bits_per_byte_are_not(st
     assert "val_bits_per_byte" in refusal(store, Question(allow_mixed_data=True))
     found = compare(store, EVERYTHING, against("tokenizer=bytes", metric="val_bits_per_byte"))
     assert [group.summary.count for group in found.groups] == [2, 2]
-    by_tokens = Question(metric="val_bits_per_byte", moment=Moment.AT, axis=Axis.TOKENS, place=15_000)
+    by_tokens = Question(metric="val_bits_per_byte", moment=PointChoice.AT, axis=Axis.TOKENS, place=15_000)
     assert "at the same number of tokens, not of bytes" in compare(store, EVERYTHING, by_tokens).warnings[0]
 
 

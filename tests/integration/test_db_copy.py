@@ -20,7 +20,7 @@ from orchestrator.copying import database_copy as copying
 from orchestrator.copying import digests
 from orchestrator.copying.database_copy import CopyReport, compare_databases, copy_database
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError
-from orchestrator.queue.states import Happening, Reason, State
+from orchestrator.queue.states import NoticeKind, Reason, State
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.store.tables import metadata, points, runs, sweeps
 from tests.command_line import hlbq_in
@@ -154,7 +154,7 @@ def values_of(table: Table, number: int, rows: Mapping[str, int], draw: Callable
         row |= {"state": draw(st.sampled_from([one.value for one in State if one is not State.RUNNING]))}
         row |= {"worker_id": None}
     if "happening" in row:
-        row |= {"happening": draw(st.sampled_from([one.value for one in Happening]))}
+        row |= {"happening": draw(st.sampled_from([one.value for one in NoticeKind]))}
     if table.name == "workers":
         row |= {"ended_at": 1.0}
     return row

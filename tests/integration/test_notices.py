@@ -12,15 +12,15 @@ from orchestrator.errors import UsageError
 from orchestrator.files.locks import try_lock
 from orchestrator.notify import commands
 from orchestrator.notify.commands import find_command, keep_command
-from orchestrator.notify.delivering import Teller, Timing, may_be_told
+from orchestrator.notify.delivering import DeliveryTiming, Teller, may_be_told
 from orchestrator.queue.records import NOTICE_TRIES, NotifyMark, RunFilter
-from orchestrator.queue.states import Happening, Limits, Reason
+from orchestrator.queue.states import Limits, NoticeKind, Reason
 from orchestrator.store import Store, parse_location, public_location
 from tests.conftest import VirtualClock
 from tests.store_examples import ALL, claim, ending, new_sweep, point, register, submit
 
 MARK = NotifyMark(token="0" * 32, by="ada on here")
-ENDED, FAILED = Happening.SWEEP_ENDED, Happening.RUN_FAILED
+ENDED, FAILED = NoticeKind.SWEEP_ENDED, NoticeKind.RUN_FAILED
 
 
 @pytest.fixture(autouse=True)
@@ -29,8 +29,8 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def noted(store: Store) -> list[tuple[Happening, int | None]]:
-    return [(one.happening, one.run_id) for one in store.undelivered()]
+def noted(store: Store) -> list[tuple[NoticeKind, int | None]]:
+    return [(one.kind, one.run_id) for one in store.undelivered()]
 
 
 def finish(store: Store, worker: int, reason: Reason = Reason.FINISHED, **rest: Any) -> None:
@@ -173,7 +173,7 @@ def test_the_place_that_a_notice_names_works_and_holds_no_password(given: str, p
 
 def teller(store: Store, clock: VirtualClock, **changed: Any) -> Teller:
     """A teller whose waits pass at once."""
-    values: dict[str, Any] = {"clock": clock, "sleep": clock.advance, "timing": Timing(limit=20.0)}
+    values: dict[str, Any] = {"clock": clock, "sleep": clock.advance, "timing": DeliveryTiming(limit=20.0)}
     return Teller(store=store, say=lambda text: None, **(values | changed))
 
 
@@ -224,7 +224,7 @@ def test_a_command_that_fails_is_tried_three_times_and_again_when_asked(
 def test_a_command_that_hangs_is_ended_and_told_as_a_failure(store: Store, clock: VirtualClock) -> None:
     submit(store, notify=keep_command("sleep 300"))
     store.cancel(ALL, "ada")
-    teller(store, clock, timing=Timing(limit=0.2)).tell_all()
+    teller(store, clock, timing=DeliveryTiming(limit=0.2)).tell_all()
     assert all("took longer than 0.2 s" in why for why in events(store, "notify failed"))
     assert store.undelivered()[0].given_up
 
@@ -250,7 +250,7 @@ def test_a_notice_that_another_host_holds_waits_for_its_lease(
     assert held is not None and store.take_notice(seen, "here", tries=1) is None
     began = clock()
     teller(store, clock, host="here").tell_all()
-    assert clock() - began >= Timing().lease
+    assert clock() - began >= DeliveryTiming().lease
     assert not store.notice_told(held) and len(events(store, "notified")) == 1
 
 

@@ -19,7 +19,7 @@ from orchestrator.export import Selection, export
 from orchestrator.export.metric_names import Axis
 from orchestrator.plots import Drawing, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules, save
 from orchestrator.plots.run_curves import curves_from_csv, curves_from_store
-from orchestrator.plots.style import COLOURS, line_looks, metric_label, plain_number
+from orchestrator.plots.style import COLOURS, line_styles, metric_label, plain_number
 from orchestrator.queue.records import Ending, Live, RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
@@ -479,9 +479,9 @@ def test_a_folder_that_may_not_be_written_to_is_named(database: Path, tmp_path: 
 
 def test_many_arms_are_told_apart() -> None:
     settings = [{"depth": d, "num_heads": h, "linear_value": v} for d in (2, 4) for h in (1, 2, 3) for v in (0, 1)]
-    looks = line_looks(settings, ["depth", "num_heads", "linear_value"])
+    looks = line_styles(settings, ["depth", "num_heads", "linear_value"])
     assert len({(look.colour, str(look.style), look.width) for look in looks}) == len(settings)
-    many = line_looks([{"depth": depth} for depth in range(20)], ["depth"])
+    many = line_styles([{"depth": depth} for depth in range(20)], ["depth"])
     assert len({look.colour for look in many}) == 20
 
 

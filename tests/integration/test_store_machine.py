@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from hlbgpt_core.points import SavedCheckpoint, Split
 from orchestrator.errors import FencedError, WorkerGoneError
 from orchestrator.queue.records import Lease, NotifyMark, RunFilter
-from orchestrator.queue.states import TERMINAL, Happening, Limits, Reason, Spent, State, judge
+from orchestrator.queue.states import TERMINAL, Limits, NoticeKind, Reason, Spent, State, outcome_of_ending
 from orchestrator.store import Store
 from orchestrator.store.tables import metadata, runs
 from tests.conftest import VirtualClock
@@ -67,10 +67,10 @@ class ModelRun:
 
     def end(self, reason: Reason, now: float) -> None:
         """Apply the policy of an ending."""
-        verdict = judge(reason, self.spent, LIMITS, shared_device=self.shared and not self.alone)
-        self.alone = self.alone or verdict.alone
-        self.state, self.spent, self.worker, self.ended_for = verdict.state, verdict.spent, None, reason
-        self.backoff = (now, now + verdict.backoff_seconds) if verdict.backoff_seconds else None
+        outcome = outcome_of_ending(reason, self.spent, LIMITS, shared_device=self.shared and not self.alone)
+        self.alone = self.alone or outcome.alone
+        self.state, self.spent, self.worker, self.ended_for = outcome.state, outcome.spent, None, reason
+        self.backoff = (now, now + outcome.backoff_seconds) if outcome.backoff_seconds else None
         if self.state is State.PENDING:
             self.resume_from_checkpoint()
 
@@ -100,7 +100,7 @@ class QueueMachine(RuleBasedStateMachine):
         submit(self.store, depths=(2, 4), seeds=RUNS // 2, limits=LIMITS, notify=mark)
         self.runs = {number: ModelRun() for number in range(1, RUNS + 1)}
         self.states = dict.fromkeys(self.runs, State.PENDING)
-        self.notices: list[tuple[Happening, int | None]] = []
+        self.notices: list[tuple[NoticeKind, int | None]] = []
         self.beats: dict[int, int] = {}
         self.ended: set[int] = set()
 
@@ -303,10 +303,10 @@ class QueueMachine(RuleBasedStateMachine):
     def each_failure_and_each_end_of_the_sweep_is_noted_once(self) -> None:
         changed = [(number, run.state) for number, run in self.runs.items() if run.state is not self.states[number]]
         self.states |= dict(changed)
-        self.notices += [(Happening.RUN_FAILED, number) for number, state in changed if state is State.FAILED]
+        self.notices += [(NoticeKind.RUN_FAILED, number) for number, state in changed if state is State.FAILED]
         ended = any(state in TERMINAL for _, state in changed) and TERMINAL.issuperset(self.states.values())
-        self.notices += [(Happening.SWEEP_ENDED, None)] if ended else []
-        assert [(one.happening, one.run_id) for one in self.store.undelivered()] == self.notices
+        self.notices += [(NoticeKind.SWEEP_ENDED, None)] if ended else []
+        assert [(one.kind, one.run_id) for one in self.store.undelivered()] == self.notices
 
     @invariant()
     def one_live_fence_a_run_held_by_a_live_worker(self) -> None:

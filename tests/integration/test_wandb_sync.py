@@ -19,7 +19,7 @@ from orchestrator.queue.states import Limits, Reason
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.wandb_sync.leases import OwnFolder
 from orchestrator.wandb_sync.session import SyncTiming, Wandb
-from orchestrator.wandb_sync.syncing import Syncer, Tally
+from orchestrator.wandb_sync.syncing import SyncCounts, Syncer
 from tests.store_examples import claim, ending, facts, live, point, register, saved, submit
 from tests.sync_process import SHORT, start_sync
 from tests.wandb_files import history
@@ -63,7 +63,7 @@ class Scene:
         assert process.returncode == code, said
         return said
 
-    def sync_here(self) -> Tally:
+    def sync_here(self) -> SyncCounts:
         """One pass within this process, which loads wandb only once."""
         folder = self.state / "wandb"
         with OwnFolder(folder) as own:
@@ -155,12 +155,12 @@ def test_runs_arrive_with_all_that_belongs_to_them(scene: Scene) -> None:
 
     # Then the rest, and what was sent is not sent again.
     scene.store.finish(running.lease, ending(Reason.FINISHED, points=[point(3), point(3, Split.VAL, loss=2.0)]))
-    assert (scene.sync_here(), scene.said) == (Tally(runs=1, points=3), ["run 1: 3 points sent"])
+    assert (scene.sync_here(), scene.said) == (SyncCounts(runs=1, points=3), ["run 1: 3 points sent"])
     assert steps(held) == [("train", 1), ("val", 1), ("train", 2), ("train", 3), ("val", 3)]
     assert [line["_step"] for line in held.history] == list(range(5)) and (held.changed, held.gaps) == (0, 0)
     assert (held.exit_codes, held.summary["best_val_loss"], held.summary["state"]) == ([0], 2.0, "completed")
     asked = scene.server.requests.total()
-    assert scene.sync_here() == Tally()
+    assert scene.sync_here() == SyncCounts()
     assert scene.server.requests["UpsertBucket"] and scene.server.requests.total() == asked
 
     # The key is wandb's own matter.

@@ -42,7 +42,7 @@ class EarlyTrainer:
         )
 
 
-class TrainerKeeper:
+class TrainerManager:
     """The worker's trainer process, there or not."""
 
     def __init__(

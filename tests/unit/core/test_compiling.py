@@ -17,7 +17,7 @@ from hlbgpt_core.fast_path.compiling import (
     CompiledCode,
     microbatches_to_come,
 )
-from hlbgpt_core.fast_path.process_cache import Warm
+from hlbgpt_core.fast_path.process_cache import ProcessCache
 from hlbgpt_core.points import Directive, Phase, Progress
 from hlbgpt_core.recipes.folded_attention import two_parts
 from hlbgpt_core.recipes.protocol import BatchShape
@@ -111,7 +111,7 @@ def test_compiled_runs_learn_the_same_and_say_what_compiling_took(tmp_path: Path
     # Points are seldom, so that steps begin early while others are compiled for.
     settings = small_settings(precision="float64", max_steps=9, log_every=4, eval_every=7, microbatch_sample_every=3)
     # torch's own check of the traced code, without a C++ compiler.
-    warm = Warm(CompiledCode(tmp_path, backend="aot_eager"))
+    warm = ProcessCache(CompiledCode(tmp_path, backend="aot_eager"))
     curves = []
     for more in ({}, {"compile_mode": CompileMode.ALWAYS, "warm": warm}):
         reporter = Recorder()
@@ -156,7 +156,7 @@ def test_a_long_compile_is_not_taken_for_a_hung_run(tmp_path: Path, monkeypatch:
         self._mode = CompileMode.NEVER
 
     monkeypatch.setattr(BlockCompiler, "compile", wait_until_heard)
-    more = {"path": "fast", "compile_mode": CompileMode.ALWAYS, "warm": Warm(CompiledCode(tmp_path))}
+    more = {"path": "fast", "compile_mode": CompileMode.ALWAYS, "warm": ProcessCache(CompiledCode(tmp_path))}
     train(small_settings(max_steps=2), small_data(), seed=3, device="cpu", reporter=Recorder(direct), **more)  # type: ignore[arg-type]
     assert heard.is_set()
 

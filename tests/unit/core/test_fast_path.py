@@ -16,7 +16,7 @@ from hlbgpt_core.device import DeviceFacts
 from hlbgpt_core.fast_path import output_loss as output_loss_module
 from hlbgpt_core.fast_path.compiling import CompiledCode
 from hlbgpt_core.fast_path.output_loss import chunks, losses_and_gradient, output_loss
-from hlbgpt_core.fast_path.process_cache import Warm
+from hlbgpt_core.fast_path.process_cache import ProcessCache
 from hlbgpt_core.points import Outcome, Split
 from hlbgpt_core.recipes.folded_attention import cut, position_features, two_parts
 from hlbgpt_core.recipes.positions import sequence_positions
@@ -192,7 +192,7 @@ def test_tokens_on_the_device_give_the_same_sequences() -> None:
     text = small_data()
     given = {"seed": 3, "max_length": 32, "num_eval_tokens": 128, "evaluation_batch_size": 3}
     from_host = RandomBatches(text.train, text.val, **given)
-    warm = Warm(CompiledCode(Path("unused")))
+    warm = ProcessCache(CompiledCode(Path("unused")))
     tokens = warm.tokens(text, CPU)
     assert tokens is not None and warm.tokens(text, CPU) is tokens
     on_device = RandomBatches(*tokens, **given)
@@ -209,7 +209,7 @@ def test_tokens_that_would_fill_the_device_stay_on_the_host(monkeypatch: pytest.
         "hlbgpt_core.fast_path.process_cache.device_facts",
         lambda device: DeviceFacts(name="small", memory_bytes=32 * 4 * 5999),
     )
-    assert Warm(CompiledCode(Path("unused"))).tokens(small_data(), CPU) is None
+    assert ProcessCache(CompiledCode(Path("unused"))).tokens(small_data(), CPU) is None
 
 
 def test_steps_begin_early_at_doublings_too_and_not_before_points(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from orchestrator.queue.records import (
     RunRecord,
     SweepRecord,
 )
-from orchestrator.queue.states import Happening, Reason, Spent, State
+from orchestrator.queue.states import NoticeKind, Reason, Spent, State
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=400)
 
@@ -27,9 +27,9 @@ def a_run(**changed: Any) -> RunRecord:
     return RunRecord(**(values | changed))
 
 
-def told(happening: Happening, *, name: str = "", note: str = "", error: str = "", loss: float = 3.25) -> Told:
+def told(kind: NoticeKind, *, name: str = "", note: str = "", error: str = "", loss: float = 3.25) -> Told:
     counts = {State.COMPLETED: 7, State.FAILED: 1}
-    failed = happening is Happening.RUN_FAILED
+    failed = kind is NoticeKind.RUN_FAILED
     values: dict[str, Any] = dict.fromkeys(AttemptRecord.__dataclass_fields__)
     values |= {"fence": 2, "reason": Reason.OOM, "step": 30, "error_type": "OutOfMemoryError", "error_message": error}
     return Told(
@@ -38,7 +38,7 @@ def told(happening: Happening, *, name: str = "", note: str = "", error: str = "
             sweep_id=3,
             run_id=12 if failed else None,
             fence=2 if failed else None,
-            happening=happening,
+            kind=kind,
             at=1.0,
             counts=counts,
             holder="",
@@ -68,7 +68,7 @@ def told(happening: Happening, *, name: str = "", note: str = "", error: str = "
 
 
 def test_a_sweep_that_ended() -> None:
-    found = told(Happening.SWEEP_ENDED, name="demo")
+    found = told(NoticeKind.SWEEP_ENDED, name="demo")
     assert summary(found) == "sweep 3 'demo' ended: 8 runs, 7 completed, 1 failed; best validation loss 3.2500 (run 7)"
     said = message(found)
     assert (said["schema"], said["id"], said["event"], said["run"]) == (1, "s1-5", "sweep_ended", None)
@@ -77,18 +77,18 @@ def test_a_sweep_that_ended() -> None:
 
 
 def test_a_run_that_failed() -> None:
-    found = told(Happening.RUN_FAILED, error="no memory\nat all")
+    found = told(NoticeKind.RUN_FAILED, error="no memory\nat all")
     assert summary(found) == "run 12 of sweep 3 failed (oom; depth=4, seed 101): OutOfMemoryError: no memory at all"
     said = message(found)["run"]
     assert (said["number"], said["seed"], said["reason"], said["attempts"]) == (12, 101, "oom", 2)
     assert said["error_message"] == "no memory\nat all" and said["settings"] == {"depth": 4, "width": 64}
 
 
-@given(happening=st.sampled_from(Happening), name=TEXT, note=TEXT, error=TEXT, loss=st.floats())
+@given(kind=st.sampled_from(NoticeKind), name=TEXT, note=TEXT, error=TEXT, loss=st.floats())
 def test_any_text_and_any_loss_is_one_line_of_strict_json(
-    happening: Happening, name: str, note: str, error: str, loss: float
+    kind: NoticeKind, name: str, note: str, error: str, loss: float
 ) -> None:
-    found = told(happening, name=name, note=note, error=error, loss=loss)
+    found = told(kind, name=name, note=note, error=error, loss=loss)
     text = message_text(found)
     assert text.count("\n") == 1
 
@@ -99,4 +99,4 @@ def test_any_text_and_any_loss_is_one_line_of_strict_json(
     assert (said["sweep"]["name"], said["sweep"]["note"]) == (name, note)
     assert said["best"]["val_loss"] == (loss if math.isfinite(loss) else None)
     assert said["summary"].isprintable() and len(said["summary"]) <= 300
-    assert set(said) == set(message(told(Happening.SWEEP_ENDED)))
+    assert set(said) == set(message(told(NoticeKind.SWEEP_ENDED)))

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.faults.harness import wait_until
-from worker.worker_pool import Crew, Place, RestartPolicy, exit_code_of
+from worker.worker_pool import Place, RestartPolicy, WorkerPool, exit_code_of
 
 HASTY = RestartPolicy(first_wait_seconds=0.01, longest_wait_seconds=0.02, most_restarts=3)
 
 
-def crew_of(*scripts: str, said: list[str] | None = None, policy: RestartPolicy = HASTY) -> Crew:
+def crew_of(*scripts: str, said: list[str] | None = None, policy: RestartPolicy = HASTY) -> WorkerPool:
     heard = [] if said is None else said
     places = [Place(name=f"gpu{n}", argv=["/bin/sh", "-c", script]) for n, script in enumerate(scripts)]
-    return Crew(places=places, say=heard.append, policy=policy)
+    return WorkerPool(places=places, say=heard.append, policy=policy)
 
 
 @pytest.mark.parametrize(

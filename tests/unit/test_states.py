@@ -14,8 +14,8 @@ from orchestrator.queue.states import (
     Reason,
     Spent,
     State,
-    judge,
     next_state,
+    outcome_of_ending,
     sources,
 )
 
@@ -62,34 +62,34 @@ def test_sources_are_where_the_action_is_legal(action: Action) -> None:
 )
 def test_endings_that_spend_nothing(reason: Reason, state: State) -> None:
     spent = Spent(errors=1, losses=2)
-    verdict = judge(reason, spent, Limits())
-    assert (verdict.state, verdict.spent, verdict.backoff_seconds) == (state, spent, 0.0)
+    outcome = outcome_of_ending(reason, spent, Limits())
+    assert (outcome.state, outcome.spent, outcome.backoff_seconds) == (state, spent, 0.0)
 
 
 @pytest.mark.parametrize("reason", [Reason.ERROR, Reason.TIMEOUT])
 def test_errors_and_timeouts_have_one_budget_and_wait_longer_each_time(reason: Reason) -> None:
     limits = Limits(max_attempts=5, backoff_seconds=10, max_backoff_seconds=35)
     spent, waits = Spent(losses=1), []
-    while (verdict := judge(reason, spent, limits)).state is State.PENDING:
-        waits.append(verdict.backoff_seconds)
-        spent = verdict.spent
+    while (outcome := outcome_of_ending(reason, spent, limits)).state is State.PENDING:
+        waits.append(outcome.backoff_seconds)
+        spent = outcome.spent
     assert waits == [10, 20, 35, 35]
-    assert (verdict.state, verdict.spent) == (State.FAILED, Spent(errors=5, losses=1))
+    assert (outcome.state, outcome.spent) == (State.FAILED, Spent(errors=5, losses=1))
 
 
 def test_an_error_that_would_come_again_is_not_tried_again() -> None:
-    assert judge(Reason.ERROR, Spent(), Limits(max_attempts=9), permanent=True).state is State.FAILED
+    assert outcome_of_ending(Reason.ERROR, Spent(), Limits(max_attempts=9), permanent=True).state is State.FAILED
 
 
 def test_losses_have_their_own_budget_and_no_wait() -> None:
-    first = judge(Reason.LOST, Spent(errors=1), Limits(max_losses=2))
+    first = outcome_of_ending(Reason.LOST, Spent(errors=1), Limits(max_losses=2))
     assert (first.state, first.spent, first.backoff_seconds) == (State.PENDING, Spent(errors=1, losses=1), 0.0)
-    assert judge(Reason.LOST, first.spent, Limits(max_losses=2)).state is State.FAILED
+    assert outcome_of_ending(Reason.LOST, first.spent, Limits(max_losses=2)).state is State.FAILED
 
 
 def test_out_of_memory_beside_others_is_tried_again_alone() -> None:
-    verdict = judge(Reason.OOM, Spent(), Limits(), shared_device=True)
-    assert (verdict.state, verdict.alone) == (State.PENDING, True)
+    outcome = outcome_of_ending(Reason.OOM, Spent(), Limits(), shared_device=True)
+    assert (outcome.state, outcome.alone) == (State.PENDING, True)
 
 
 @given(
@@ -101,14 +101,14 @@ def test_out_of_memory_beside_others_is_tried_again_alone() -> None:
 def test_whatever_ends_a_run_is_legal_and_never_gives_budget_back(
     reason: Reason, spent: Spent, limits: Limits, shared: bool
 ) -> None:
-    verdict = judge(reason, spent, limits, shared_device=shared)
-    assert next_state(State.RUNNING, verdict.action) is verdict.state
-    assert verdict.spent.errors >= spent.errors and verdict.spent.losses >= spent.losses
-    assert 0 <= verdict.backoff_seconds <= limits.max_backoff_seconds
-    assert (verdict.state is State.COMPLETED) == (reason is Reason.FINISHED)
+    outcome = outcome_of_ending(reason, spent, limits, shared_device=shared)
+    assert next_state(State.RUNNING, outcome.action) is outcome.state
+    assert outcome.spent.errors >= spent.errors and outcome.spent.losses >= spent.losses
+    assert 0 <= outcome.backoff_seconds <= limits.max_backoff_seconds
+    assert (outcome.state is State.COMPLETED) == (reason is Reason.FINISHED)
 
 
 def test_a_wait_stays_a_number_after_any_number_of_errors() -> None:
     limits = Limits(max_attempts=10**6)
-    verdict = judge(Reason.ERROR, Spent(errors=5000), limits)
-    assert verdict.backoff_seconds == limits.max_backoff_seconds
+    outcome = outcome_of_ending(Reason.ERROR, Spent(errors=5000), limits)
+    assert outcome.backoff_seconds == limits.max_backoff_seconds

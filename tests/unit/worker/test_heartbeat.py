@@ -13,7 +13,7 @@ import pytest
 from orchestrator.errors import DatabaseBusyError, WorkerGoneError
 from orchestrator.queue.records import DeviceReading, RunRecord, Watch, WorkerIdentity, WorkerRecord
 from tests.faults.harness import wait_until
-from worker.heartbeat import LeaseKeeper
+from worker.heartbeat import Heartbeat
 from worker.processes import ProcessState, process_state, start_ticks
 from worker.timing import Timing
 
@@ -77,7 +77,7 @@ class Bench:
     def __init__(self) -> None:
         self.clock, self.store, self.fenced = Clock(), FakeStore(), threading.Event()
         store: Any = self.store
-        self.keeper = LeaseKeeper(
+        self.heartbeat = Heartbeat(
             store=store,
             identity=WorkerIdentity(host="h/1", hostname="h", pid=1, start_ticks=1, device="cpu"),
             timing=TIMING,
@@ -85,7 +85,7 @@ class Bench:
             on_fence=self.fenced.set,
             say=lambda text: None,
         )
-        self.keeper.register()
+        self.heartbeat.register()
 
 
 @pytest.fixture
@@ -93,23 +93,23 @@ def bench() -> Iterator[Bench]:
     made = Bench()
     yield made
     made.store.busy = False
-    made.keeper.end("test")
+    made.heartbeat.end("test")
 
 
 def test_beats_that_do_not_get_through_end_in_a_fence_and_the_next_that_does_lifts_it(bench: Bench) -> None:
     bench.clock.now += 0.1
-    assert bench.keeper.beat() is False
+    assert bench.heartbeat.beat() is False
     bench.store.busy = True
     bench.clock.now += 0.19
     with pytest.raises(DatabaseBusyError):
-        bench.keeper.beat()
-    assert not bench.fenced.wait(0.1) and not bench.keeper.fenced  # 0.19 s since the last beat
+        bench.heartbeat.beat()
+    assert not bench.fenced.wait(0.1) and not bench.heartbeat.fenced  # 0.19 s since the last beat
     bench.clock.now += 0.02
     assert bench.fenced.wait(10)
-    wait_until(lambda: bench.keeper.fenced, seconds=10, what="the keeper knows")
+    wait_until(lambda: bench.heartbeat.fenced, seconds=10, what="the keeper knows")
     bench.store.busy = False
-    assert bench.keeper.beat() is True
-    assert not bench.keeper.fenced
+    assert bench.heartbeat.beat() is True
+    assert not bench.heartbeat.fenced
 
 
 def test_a_beat_counts_from_when_it_was_sent(bench: Bench) -> None:
@@ -120,30 +120,30 @@ def test_a_beat_counts_from_when_it_was_sent(bench: Bench) -> None:
         return beat(worker_id, reading)
 
     bench.store.beat = slow_beat  # type: ignore[method-assign]
-    bench.keeper.beat()
+    bench.heartbeat.beat()
     bench.clock.now += 0.06
     assert bench.fenced.wait(10)
 
 
 def test_a_beat_that_failed_is_tried_again_soon(bench: Bench) -> None:
-    assert bench.keeper.due_in() == pytest.approx(TIMING.beat_seconds)
+    assert bench.heartbeat.due_in() == pytest.approx(TIMING.beat_seconds)
     bench.store.busy = True
     with pytest.raises(DatabaseBusyError):
-        bench.keeper.beat()
-    assert bench.keeper.due_in() == pytest.approx(TIMING.database_retry_seconds)
+        bench.heartbeat.beat()
+    assert bench.heartbeat.due_in() == pytest.approx(TIMING.database_retry_seconds)
 
 
 def test_a_worker_taken_for_dead_can_register_again(bench: Bench) -> None:
     bench.store.gone = True
     with pytest.raises(WorkerGoneError):
-        bench.keeper.beat()
-    bench.keeper.register()
-    assert bench.keeper.worker_id == 2
+        bench.heartbeat.beat()
+    bench.heartbeat.register()
+    assert bench.heartbeat.worker_id == 2
 
 
 def test_the_row_is_given_up_at_the_end_even_if_nobody_hears(bench: Bench) -> None:
     bench.store.busy = True
-    bench.keeper.end("test")
+    bench.heartbeat.end("test")
     assert bench.store.ended == ""
 
 
@@ -167,12 +167,12 @@ def test_a_dead_worker_whose_rows_are_locked_keeps_nobody_from_the_others(
     bench: Bench, wait_seconds: float, expected: list[int]
 ) -> None:
     bench.store.others = [silent(7), silent(8), silent(9)]
-    bench.keeper.judge(own_beats_commit=True)
+    bench.heartbeat.judge(own_beats_commit=True)
     bench.store.locked = {7}
     bench.store.on_reap = lambda: setattr(bench.clock, "now", bench.clock.now + wait_seconds)
     for _ in range(3):  # a look counts no more than two beats, 20 s
         bench.clock.now += 20
-        bench.keeper.judge(own_beats_commit=True)
+        bench.heartbeat.judge(own_beats_commit=True)
     assert bench.store.reaped == expected
 
 
@@ -182,14 +182,14 @@ def test_one_that_is_stopped_is_ended_though_the_dead_cannot_be_reaped(bench: Be
     try:
         os.kill(stopped.pid, signal.SIGSTOP)
         wait_until(lambda: process_state(stopped.pid, 0) is ProcessState.STOPPED, seconds=10, what="it is stopped")
-        dead = replace(bench.keeper._identity, pid=2**22 + 1)  # more than any pid
-        last = replace(bench.keeper._identity, pid=stopped.pid, start_ticks=start_ticks(stopped.pid))
+        dead = replace(bench.heartbeat._identity, pid=2**22 + 1)  # more than any pid
+        last = replace(bench.heartbeat._identity, pid=stopped.pid, start_ticks=start_ticks(stopped.pid))
         bench.store.others = [replace(silent(7), identity=dead), replace(silent(8), identity=last)]
         bench.store.locked = {7}
         bench.store.on_reap = lambda: setattr(bench.clock, "now", bench.clock.now + 20)
         for _ in range(5):
             bench.clock.now += 20
-            bench.keeper.judge(own_beats_commit=False)
+            bench.heartbeat.judge(own_beats_commit=False)
         assert stopped.wait(timeout=10) == -signal.SIGKILL
     finally:
         stopped.kill()
@@ -197,7 +197,7 @@ def test_one_that_is_stopped_is_ended_though_the_dead_cannot_be_reaped(bench: Be
 
 
 def test_in_a_large_fleet_each_watches_a_share_and_asks_an_empty_queue_less_often(bench: Bench) -> None:
-    assert bench.keeper.crowding == 1
+    assert bench.heartbeat.crowding == 1
     identity = WorkerIdentity(host="far", hostname="far", pid=1, start_ticks=1, device="cpu")
     bench.store.others = [
         WorkerRecord(
@@ -213,9 +213,9 @@ def test_in_a_large_fleet_each_watches_a_share_and_asks_an_empty_queue_less_ofte
         )
         for number in range(10, 650)
     ]
-    bench.keeper.beat()
-    bench.keeper.beat()
+    bench.heartbeat.beat()
+    bench.heartbeat.beat()
     first, second = bench.store.watches[-2:]
     assert (first.share, second.share) == (1.0, 0.1)
     assert first.start == second.start  # the same arc of the circle for its whole life
-    assert bench.keeper.crowding == 10
+    assert bench.heartbeat.crowding == 10

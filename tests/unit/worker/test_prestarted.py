@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.launch.prestarted import StandbyWorkers
+from orchestrator.launch.prestarted import PrestartedWorkers
 
 # A worker that writes what it was told to the log that it was told of.
 OBEDIENT = (
@@ -18,7 +18,7 @@ OBEDIENT = (
 
 def test_all_are_told_the_sweep_and_their_log(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with StandbyWorkers([sys.executable, "-c", OBEDIENT, "0"], 2) as workers:
+    with PrestartedWorkers([sys.executable, "-c", OBEDIENT, "0"], 2) as workers:
         workers.go(7, log)
         assert not workers.at_work(wait_seconds=60)
         assert workers.broken() == ""
@@ -29,7 +29,7 @@ def test_the_last_words_of_one_that_could_not_work_are_kept(tmp_path: Path) -> N
     log = tmp_path / "log"
     log.write_text("")
     early = "import sys; print('error: there is no GPU 5', file=sys.stderr); sys.exit(2)"
-    with StandbyWorkers([sys.executable, "-c", early], 1) as workers:
+    with PrestartedWorkers([sys.executable, "-c", early], 1) as workers:
         workers.processes[0].wait()
         workers.go(1, log)
         assert not workers.at_work(wait_seconds=0)
@@ -39,14 +39,14 @@ def test_the_last_words_of_one_that_could_not_work_are_kept(tmp_path: Path) -> N
 def test_a_mistake_before_the_sweep_is_stored_leaves_nobody_behind() -> None:
     with (
         pytest.raises(ValueError, match="a wrong command"),
-        StandbyWorkers([sys.executable, "-c", OBEDIENT, "0"], 2) as workers,
+        PrestartedWorkers([sys.executable, "-c", OBEDIENT, "0"], 2) as workers,
     ):
         raise ValueError("a wrong command")
     assert [process.returncode for process in workers.processes] == [-9, -9]
 
 
 def test_a_real_worker_that_is_never_told_ends_in_silence_and_touches_nothing(tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-m", "worker", "--standby", "--device", "cpu", "--db", str(tmp_path / "no.db")]
+    command = [sys.executable, "-P", "-m", "worker", "--prestarted", "--device", "cpu", "--db", str(tmp_path / "no.db")]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert not list(tmp_path.iterdir())

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from orchestrator.queue.records import WorkerIdentity, WorkerRecord
-from worker.failure_detector import WATCHED_ELSEWHERE, Judge, Sentence
+from worker.failure_detector import WATCHED_ELSEWHERE, FailureDetector, Remedy
 from worker.processes import ProcessState
 
 HERE, THERE = "boot-a/1", "boot-b/1"
@@ -34,9 +34,9 @@ def worker(worker_id: int, *, host: str = THERE, beat: int = 1, run_id: int | No
     )
 
 
-def judge(clock: Clock, states: dict[int, ProcessState] | None = None) -> Judge:
+def judge(clock: Clock, states: dict[int, ProcessState] | None = None) -> FailureDetector:
     known = states if states is not None else {}
-    return Judge(
+    return FailureDetector(
         host=HERE,
         clock=clock,
         longest_gap_seconds=20.0,
@@ -49,10 +49,10 @@ def test_elsewhere_an_unchanged_beat_over_a_full_lease_is_a_loss() -> None:
     one = judge(clock)
     for seconds in range(0, 60, 10):
         clock.now = 1000.0 + seconds
-        assert one.look([worker(1)], own_beats_commit=True) == []
+        assert one.detect([worker(1)], own_beats_commit=True) == []
     clock.now += 10
-    (found,) = one.look([worker(1)], own_beats_commit=True)
-    assert found.sentence is Sentence.REAP and found.worker.id == 1 and "60 s" in found.why
+    (found,) = one.detect([worker(1)], own_beats_commit=True)
+    assert found.remedy is Remedy.REAP and found.worker.id == 1 and "60 s" in found.why
 
 
 def test_a_changed_beat_starts_the_lease_anew() -> None:
@@ -60,34 +60,34 @@ def test_a_changed_beat_starts_the_lease_anew() -> None:
     one = judge(clock)
     for seconds in range(0, 600, 10):
         clock.now = 1000.0 + seconds
-        assert one.look([worker(1, beat=seconds // 50)], own_beats_commit=True) == []
+        assert one.detect([worker(1, beat=seconds // 50)], own_beats_commit=True) == []
 
 
 def test_time_in_which_the_judge_cannot_write_does_not_count() -> None:
     clock = Clock()
     one = judge(clock)
-    one.look([worker(1)], own_beats_commit=True)
+    one.detect([worker(1)], own_beats_commit=True)
     for _ in range(100):
         clock.now += 10
-        assert one.look([worker(1)], own_beats_commit=False) == []
+        assert one.detect([worker(1)], own_beats_commit=False) == []
 
 
 def test_a_judge_that_was_stopped_itself_has_seen_nothing_meanwhile() -> None:
     clock = Clock()
     one = judge(clock)
-    one.look([worker(1)], own_beats_commit=True)
+    one.detect([worker(1)], own_beats_commit=True)
     clock.now += 86_400
-    assert one.look([worker(1)], own_beats_commit=True) == []
+    assert one.detect([worker(1)], own_beats_commit=True) == []
 
 
 def test_on_this_host_the_dead_are_dead_at_once_and_the_living_never() -> None:
     clock, states = Clock(), {1: ProcessState.DEAD, 2: ProcessState.ALIVE}
     one = judge(clock, states)
-    (found,) = one.look([worker(1, host=HERE), worker(2, host=HERE)], own_beats_commit=True)
-    assert found.worker.id == 1 and found.sentence is Sentence.REAP
+    (found,) = one.detect([worker(1, host=HERE), worker(2, host=HERE)], own_beats_commit=True)
+    assert found.worker.id == 1 and found.remedy is Remedy.REAP
     for _ in range(100):
         clock.now += 10
-        assert one.look([worker(2, host=HERE)], own_beats_commit=True) == []
+        assert one.detect([worker(2, host=HERE)], own_beats_commit=True) == []
 
 
 def test_the_stopped_are_killed_after_a_lease_even_while_nobody_can_write() -> None:
@@ -95,9 +95,9 @@ def test_the_stopped_are_killed_after_a_lease_even_while_nobody_can_write() -> N
     one = judge(clock, states)
     sentences = []
     for _ in range(8):
-        sentences += [found.sentence for found in one.look([worker(1, host=HERE)], own_beats_commit=False)]
+        sentences += [found.remedy for found in one.detect([worker(1, host=HERE)], own_beats_commit=False)]
         clock.now += 10
-    assert sentences == [Sentence.KILL, Sentence.KILL]
+    assert sentences == [Remedy.KILL, Remedy.KILL]
 
 
 def test_a_process_that_goes_on_in_time_is_left_alone() -> None:
@@ -105,7 +105,7 @@ def test_a_process_that_goes_on_in_time_is_left_alone() -> None:
     one = judge(clock, states)
     for turn in range(40):
         states[1] = ProcessState.ALIVE if turn % 5 == 4 else ProcessState.STOPPED
-        assert one.look([worker(1, host=HERE)], own_beats_commit=True) == []
+        assert one.detect([worker(1, host=HERE)], own_beats_commit=True) == []
         clock.now += 10
 
 
@@ -114,11 +114,11 @@ def test_suspects_are_those_with_a_run_whose_death_may_show_soon() -> None:
     one = judge(clock, states)
     idle = replace(worker(3), run_id=None)
     for beat in (1, 2):
-        one.look([worker(1, beat=beat), worker(2, host=HERE), idle], own_beats_commit=True)
+        one.detect([worker(1, beat=beat), worker(2, host=HERE), idle], own_beats_commit=True)
         clock.now += 10
     assert one.suspects == (2,)
     for _ in range(2):
-        one.look([worker(1, beat=2), worker(2, host=HERE), idle], own_beats_commit=True)
+        one.detect([worker(1, beat=2), worker(2, host=HERE), idle], own_beats_commit=True)
         clock.now += 10
     assert one.suspects == (1, 2)
 
@@ -127,10 +127,10 @@ def test_one_elsewhere_that_was_never_seen_to_beat_is_a_suspect() -> None:
     """A judge that comes after a death, to an empty queue, must stay: nobody else may be there to give the run back."""
     clock = Clock()
     one = judge(clock)
-    one.look([worker(1), worker(2)], own_beats_commit=True)
+    one.detect([worker(1), worker(2)], own_beats_commit=True)
     assert one.suspects == (1, 2)
     clock.now += 10
-    one.look([worker(1, beat=2), worker(2)], own_beats_commit=True)
+    one.detect([worker(1, beat=2), worker(2)], own_beats_commit=True)
     assert one.suspects == (2,)
 
 

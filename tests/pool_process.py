@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from worker.worker_pool import Crew, Place, RestartPolicy
+from worker.worker_pool import Place, RestartPolicy, WorkerPool
 
 
 def main() -> int:
@@ -17,7 +17,7 @@ def main() -> int:
         Place(name=f"slot {slot}", argv=[*command, "--slot", str(slot), "--with-parent", str(os.getpid())])
         for slot in range(given.slots)
     ]
-    crew = Crew(
+    crew = WorkerPool(
         places=places,
         policy=RestartPolicy(first_wait_seconds=0.1),
         say=lambda text: print(text, file=sys.stderr, flush=True),

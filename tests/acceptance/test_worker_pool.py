@@ -80,7 +80,7 @@ def both_train(store: Store) -> bool:
 
 def test_a_killed_worker_is_started_anew_and_a_killed_parent_leaves_nobody_behind(crew: Fleet) -> None:
     submit(crew.db, new_sweep(2))
-    parent = crew.start_one(program="tests.crew_process", options=["--slots", "2"])
+    parent = crew.start_one(program="tests.pool_process", options=["--slots", "2"])
     with open_store(crew.db, mode=OpenMode.READ) as store:
         wait_until(lambda: both_train(store), seconds=60, what="both slots train")
         first, second = sorted(store.live_workers(), key=lambda one: one.identity.slot)
@@ -116,7 +116,7 @@ def test_a_killed_worker_is_started_anew_and_a_killed_parent_leaves_nobody_behin
 )
 def test_a_signal_to_the_parent_releases_the_runs(crew: Fleet, number: signal.Signals, why: str) -> None:
     submit(crew.db, new_sweep(2))
-    parent = crew.start_one(program="tests.crew_process", options=["--slots", "2"])
+    parent = crew.start_one(program="tests.pool_process", options=["--slots", "2"])
     with open_store(crew.db, mode=OpenMode.READ) as store:
         wait_until(lambda: both_train(store), seconds=60, what="both slots train")
         parent.send_signal(number)
