@@ -114,12 +114,10 @@ def test_the_web_server_stands_in_one_room() -> None:
     assert rooms == {f"orchestrator/dashboard/{name}.py" for name in ("app", "feed", "server")}
 
 
-def test_sql_stands_in_the_store() -> None:
+def test_sql_stands_in_the_store_and_in_its_copying() -> None:
     rooms = {one.file for one in imports_of("orchestrator") if one.package == "sqlalchemy"}
     assert rooms
-    assert all(room.startswith("orchestrator/store/") or room == "orchestrator/store/tables.py" for room in rooms), (
-        rooms
-    )
+    assert all(room.startswith(("orchestrator/store/", "orchestrator/copying/")) for room in rooms), rooms
 
 
 def test_of_the_worker_only_the_trainer_process_knows_torch() -> None:
