@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, inspect, select, text
@@ -28,6 +27,10 @@ alembic_version = Table(
     Column("version_num", String(32), primary_key=True, nullable=False),
 )
 alembic_version.primary_key.name = "alembic_version_pkc"
+
+# Found from this file, never by the name `migrations`, which other projects use too. In the repository it is a link
+# to the folder at the top; in a wheel it is a folder.
+_MIGRATIONS = Path(__file__).parents[1] / "migrations"
 
 # Any number of this program's own, the same in all its versions: who holds it may change the schema.
 _POSTGRESQL_LOCK = 0x686C6271
@@ -166,7 +169,7 @@ def _run_migrations(connection: Connection, schema: Schema) -> None:
     from alembic import command
     from alembic.config import Config
 
-    scripts = schema.scripts or Path(str(resources.files("migrations")))
+    scripts = schema.scripts or _MIGRATIONS
     config = Config()
     config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     config.attributes["connection"] = connection
