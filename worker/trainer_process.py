@@ -108,7 +108,7 @@ class Outbox:
         """Come back after a moment if messages lie here then, else with the next one."""
         self._wake.wait(GATHER_SECONDS)
         self._wake.clear()
-        # In this order: whoever adds a message after the look at the queue finds us asleep, and wakes us.
+        # In this order: whoever adds a message after the check of the queue finds us asleep, and wakes us.
         self._sleeps = True
         if not self._queue and not self._closing:
             self._wake.wait()

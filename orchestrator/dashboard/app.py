@@ -77,12 +77,12 @@ class Dashboard:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        looking = asyncio.create_task(self.feed.run())
+        refreshing = asyncio.create_task(self.feed.run())
         yield
         self.feed.close()
-        looking.cancel()
+        refreshing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await looking
+            await refreshing
 
     async def page(self, request: Request) -> Response:
         """The one page that all addresses for people show; it reads its own address."""

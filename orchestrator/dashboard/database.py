@@ -1,4 +1,4 @@
-"""The database of a dashboard: opened to read, looked after, and opened anew where it was away meanwhile."""
+"""The database of a dashboard: opened to read, and opened again when it was away."""
 
 import contextlib
 import threading

@@ -2,15 +2,21 @@
 
 `open_store` opens a database; `Store` joins the parts, by subject:
 
-    sweeps.py    submit, extend, sweeps           control.py  cancel, pause, retry, set_priority
-    claims.py    claim                            readers.py  run, runs, counts, attempts, events
-    queue.py     flush, checkpoint, finish        points.py   points one by one
-    workers.py   register, beat, reap             curves.py   points as columns
-    glances.py   what status asks for each second
-    care.py      info, integrity_check, backup   looks.py    looks at comparisons
-    sync.py      how far W&B was sent each run      notices.py  what --notify is to tell
-    copying.py   a whole database into another      watching.py light rows for pages that stay open
-    memory.py    what waiting runs need of a device
+    sweeps.py            submit, extend, sweeps
+    control.py           cancel, pause, retry, set_priority
+    claims.py            claim
+    held_run.py          flush, checkpoint, finish
+    workers.py           register, beat, reap
+    run_reads.py         run, runs, counts, attempts, events
+    points.py            points one by one
+    curves.py            points as columns
+    status_reads.py      what `status` asks for each second
+    dashboard_reads.py   light rows for pages that stay open
+    comparison_looks.py  looks at comparisons
+    memory_needs.py      what waiting runs need of a device
+    notices.py           what --notify is to report
+    sync.py              how far W&B was sent each run
+    maintenance.py       info, integrity_check, backup
 
 and beneath them: location.py and engine.py (opening), schema.py (tables and migrations), rows.py and
 filters.py (records to SQL and back), endings.py (what all endings share), outbox.py (notices as things happen).

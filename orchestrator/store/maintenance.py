@@ -1,4 +1,4 @@
-"""Looking after the database: what it holds, whether it is whole, copies of it."""
+"""Care of the database: what it holds, whether it is whole, copies of it."""
 
 import sqlite3
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What people and programs look at. Nothing here writes; every look is short."""
+"""What people and programs read. Nothing here writes; every read is short."""
 
 import functools
 import json

@@ -206,7 +206,7 @@ def _nothing_left_for_those_who_wait(store: "Store", fleet: "RayFleet", what: Ra
     try:
         return not store.waiting(what.sweep) and not store.running(RunFilter(sweep_ids=tuple(what.sweep)))
     except DatabaseBusyError:
-        return False  # asked again at the next look
+        return False  # asked again next time
 
 
 @dataclass(kw_only=True)
@@ -219,7 +219,7 @@ class _Signals:
 
 @contextmanager
 def _stopped_by_signals(fleet: "RayFleet") -> Iterator[_Signals]:
-    """Note SIGINT and SIGTERM, to be obeyed between two looks: Ray's calls are not made in a signal's handler."""
+    """Note SIGINT and SIGTERM, to be obeyed between two checks: Ray's calls are not made in a signal's handler."""
     signals = _Signals()
 
     def note_signal(number: int, frame: FrameType | None) -> None:
