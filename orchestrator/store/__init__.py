@@ -36,17 +36,17 @@ from orchestrator.store.claims import ClaimStore
 from orchestrator.store.comparison_looks import LookStore
 from orchestrator.store.control import ControlStore
 from orchestrator.store.curves import CurveStore
-from orchestrator.store.dashboard_reads import WatchStore
+from orchestrator.store.dashboard_reads import DashboardReadStore
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode, has_wal_fault, make_engine, plain_errors
-from orchestrator.store.held_run import QueueStore
+from orchestrator.store.held_run import HeldRunStore
 from orchestrator.store.location import StoreLocation, check_file, parse_location, public_location
-from orchestrator.store.maintenance import CareStore
-from orchestrator.store.memory_needs import MemoryStore
+from orchestrator.store.maintenance import MaintenanceStore
+from orchestrator.store.memory_needs import MemoryNeedStore
 from orchestrator.store.notices import NoticeStore
 from orchestrator.store.points import PointStore
-from orchestrator.store.run_reads import ReaderStore
+from orchestrator.store.run_reads import RunReadStore
 from orchestrator.store.schema import CURRENT, Schema, prepare
-from orchestrator.store.status_reads import GlanceStore
+from orchestrator.store.status_reads import StatusReadStore
 from orchestrator.store.sweeps import SweepStore
 from orchestrator.store.sync import SyncStore
 from orchestrator.store.workers import WorkerStore
@@ -57,19 +57,19 @@ __all__ = ["OpenMode", "Store", "StoreLocation", "has_wal_fault", "open_store", 
 class Store(
     SweepStore,
     ClaimStore,
-    QueueStore,
+    HeldRunStore,
     WorkerStore,
     ControlStore,
     PointStore,
     CurveStore,
-    ReaderStore,
-    GlanceStore,
+    RunReadStore,
+    StatusReadStore,
     LookStore,
-    MemoryStore,
+    MemoryNeedStore,
     SyncStore,
     NoticeStore,
-    WatchStore,
-    CareStore,
+    DashboardReadStore,
+    MaintenanceStore,
 ):
     """An open database. A context manager; `close` may be called twice."""
 

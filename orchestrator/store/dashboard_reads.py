@@ -63,7 +63,7 @@ class MetricPoint(NamedTuple):
     y: float | None
 
 
-class WatchStore(StoreBase):
+class DashboardReadStore(StoreBase):
     """The store's part for watchers."""
 
     def newest_event(self) -> int:

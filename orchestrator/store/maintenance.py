@@ -12,7 +12,7 @@ from orchestrator.store.schema import copy_sqlite, stored_revision
 from orchestrator.store.tables import metadata
 
 
-class CareStore(StoreBase):
+class MaintenanceStore(StoreBase):
     """What `hlbq db` and `hlbq doctor` ask for."""
 
     def info(self) -> DatabaseInfo:

@@ -17,7 +17,7 @@ from orchestrator.store.tables import arms, attempts, events, runs
 _RUNS_A_PAGE = 1_000
 
 
-class ReaderStore(StoreBase):
+class RunReadStore(StoreBase):
     """Reads of runs, attempts and events."""
 
     def run(self, number_or_uid: int | str) -> RunRecord | None:
