@@ -132,7 +132,7 @@ def _work(given: argparse.Namespace, device: Device, command: Sequence[str], ear
         _say(f"{given.label}{text}")
 
     with open_store(given.db, mode=OpenMode.WRITE) as store:
-        folder = make_state_folder(state_folder(store.location.path, given.state_dir))
+        folder = make_state_folder(state_folder(store.location.names, given.state_dir))
         supervisor = Supervisor(
             store=store,
             state_folder=folder,

@@ -147,7 +147,7 @@ def _worker_log(store: "Store", sweep: SweepRecord, state_dir: str | None) -> Pa
     """Where the workers' own words go, out of the way of the live view."""
     from orchestrator.files.state_folder import make_state_folder, state_folder
 
-    folder = make_state_folder(make_state_folder(state_folder(store.location.path, state_dir)) / "logs")
+    folder = make_state_folder(make_state_folder(state_folder(store.location.names, state_dir)) / "logs")
     path = folder / f"workers-of-sweep-{sweep.id}.log"
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
     return path

@@ -43,6 +43,7 @@ from orchestrator.store.location import StoreLocation, check_file, parse_locatio
 from orchestrator.store.maintenance import MaintenanceStore
 from orchestrator.store.memory_needs import MemoryNeedStore
 from orchestrator.store.notices import NoticeStore
+from orchestrator.store.ownership import check_file_is_ours
 from orchestrator.store.points import PointStore
 from orchestrator.store.run_reads import RunReadStore
 from orchestrator.store.schema import CURRENT, Schema, prepare
@@ -107,7 +108,9 @@ def open_store(
             may_create=mode in (OpenMode.CREATE, OpenMode.FILL),
             writes=mode is not OpenMode.READ,
         )
-        if not there:
+        if there:
+            check_file_is_ours(place.path, place.display)
+        else:
             _make_file(place.path)
     engine = make_engine(place, mode=mode, busy_timeout_seconds=busy_timeout_seconds)
     try:

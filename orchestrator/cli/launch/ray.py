@@ -133,7 +133,7 @@ def _orders(
         check_shared(store.location)
     path = store.location.path
     what.check_sweeps(store)
-    folder = make_state_folder(state_folder(path, what.state_dir))
+    folder = make_state_folder(state_folder(store.location.names, what.state_dir))
     command = what.command(state_dir=str(folder), watch=what.watch)
     url = str(path) if path is not None else store.location.url.render_as_string(hide_password=False)
     launch = f"hlbq-{secrets.token_hex(2)}"

@@ -159,14 +159,16 @@ def _order(job: JobOptions, location: "StoreLocation") -> "ArrayOrder":
 
 def job_name(location: "StoreLocation") -> str:
     """The name of all jobs launched for a database: by it they are found again."""
-    return f"hlbq-{hashlib.sha256(location.display.encode()).hexdigest()[:8]}"
+    from orchestrator.store import public_location
+
+    return f"hlbq-{hashlib.sha256(public_location(location).encode()).hexdigest()[:8]}"
 
 
 def _folder(location: "StoreLocation", what: SlurmWorkers) -> Path:
     """The state folder. Raises UsageError where it must be named and was not."""
     from orchestrator.files.state_folder import state_folder
 
-    return state_folder(location.path, what.state_dir)
+    return state_folder(location.names, what.state_dir)
 
 
 def _command(job: JobOptions, what: SlurmWorkers, folder: Path) -> WorkerCommand:
