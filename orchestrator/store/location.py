@@ -13,6 +13,8 @@ from orchestrator.errors import DatabaseCorruptError, DatabaseError, DatabaseMis
 
 DEFAULT_FILE = "hlbq.db"
 _NAME_A_FILE = "Name a file with --db PATH."
+_WRITE_A_URL = "Write it as postgresql://USER@HOST:PORT/NAME."
+_CONNECTION_STRING = re.compile(r"\s*(host|hostaddr|port|dbname|user|password|passfile|service|sslmode)\s*=")
 _SECRET_QUERIES = ("password", "sslpassword")
 _AT_IN_PASSWORD = re.compile(r"[^:]+://[^:/@?#]*:[^@]*@.*@", re.DOTALL)
 SQLITE_HEADER = b"SQLite format 3\x00"
@@ -81,6 +83,8 @@ def parse_location(location: str | None) -> StoreLocation:
     scheme, found, rest = text.partition("://")
     scheme = scheme.lower()
     if not found or not re.fullmatch(r"[a-z][a-z0-9+]*", scheme):
+        if _CONNECTION_STRING.match(text) and not os.path.lexists(text):
+            raise DatabaseError("the database is given as a connection string of libpq", _WRITE_A_URL)  # not repeated
         if re.match(r"postgres(ql)?(\+\w+)?:", text, re.IGNORECASE):  # a slash is missing: no file has such a name
             raise _unreadable_url()
         return _file_location(Path(text))
@@ -127,19 +131,18 @@ def _server_location(text: str) -> StoreLocation:
 
 def _unreadable_url() -> DatabaseError:
     # The URL is left out: it may hold a password.
-    return DatabaseError("the PostgreSQL URL cannot be read", "Write it as postgresql://USER@HOST:PORT/NAME.")
+    return DatabaseError("the PostgreSQL URL cannot be read", _WRITE_A_URL)
 
 
 def public_location(location: StoreLocation) -> str:
     """The database's place as a `--db` that works in any folder, without its passwords."""
-    if location.path is not None:
-        return str(location.path)
-    kept = {name: value for name, value in location.url.query.items() if name not in _SECRET_QUERIES}
-    return _without_password(location.url, **kept)
+    return location.display if location.path is None else str(location.path)
 
 
-def _without_password(url: URL, **query: str | tuple[str, ...]) -> str:
+def _without_password(url: URL) -> str:
+    """The URL with all its options but the secret ones: whoever copies it connects as safely."""
     # Not url.set(password=None): that leaves it as it is.
+    query = {name: value for name, value in url.query.items() if name not in _SECRET_QUERIES}
     place = {"username": url.username, "host": url.host, "port": url.port, "database": url.database}
     return URL.create("postgresql", **place, query=query).render_as_string()  # type: ignore[arg-type]
 
@@ -150,7 +153,8 @@ def without_secrets(message: str, location: StoreLocation) -> str:
     secrets = [location.url.password, *(query.get(name) for name in (*_SECRET_QUERIES, "passfile"))]
     for secret in secrets:
         if isinstance(secret, str) and secret:
-            message = message.replace(secret, "***")
+            # As a word of its own: a password of one letter must not take that letter out of every word.
+            message = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", message)
     return message
 
 

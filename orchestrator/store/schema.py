@@ -7,6 +7,7 @@ longer than that. An older one is migrated in one transaction under a lock, on S
 import contextlib
 import fcntl
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ def _refuse(found: str | None, location: StoreLocation, mode: OpenMode, schema: 
     if mode in (OpenMode.READ, OpenMode.FILL) or (location.path is None and mode is not OpenMode.UPGRADE):
         raise DatabaseVersionError(
             f"the database '{location.display}' has schema {found}, older than this program's {schema.head}",
-            f"hlbq db upgrade --db {location.display}",
+            f"hlbq db upgrade --db {shlex.quote(location.display)}",
         )
 
 

@@ -144,6 +144,18 @@ def test_what_is_no_file_is_refused_at_once(path: Path, mode: OpenMode) -> None:
             open_store(name, mode=mode)
 
 
+@pytest.mark.parametrize("text", ["host=db password=pa55word", " dbname=q", "user=me password = pa55word"])
+def test_a_connection_string_is_refused_and_not_repeated(text: str, path: Path) -> None:
+    with pytest.raises(DatabaseError, match="postgresql://USER@HOST") as refused:
+        open_store(text, mode=OpenMode.CREATE)
+    assert "pa55word" not in str(refused.value) and list(path.parent.iterdir()) == []
+
+
+def test_a_copied_place_is_as_safe_as_the_one_given() -> None:
+    shown = parse_location("postgresql://me:pa55word@db/q?sslmode=verify-full&sslrootcert=/ca.pem&password=b").display
+    assert shown == "postgresql://me@db/q?sslmode=verify-full&sslrootcert=%2Fca.pem"
+
+
 def test_a_link_and_its_file_are_one_database(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     (tmp_path / "there").mkdir()
