@@ -18,6 +18,7 @@ from orchestrator.cli.launch.launched_workers import LaunchedWorkers
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import DatabaseBusyError, UsageError
+from orchestrator.launch.python_process import hlbq_argv
 from orchestrator.queue.records import RunFilter
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _keep_password_out_of_sight(db: str | None) -> None:
 
     if db is None or without_credentials([db]) == (db,):
         return
-    program = [sys.executable, "-P", "-m", "orchestrator.cli.main", *_without_option(sys.argv[1:], "--db", db)]
+    program = hlbq_argv(*_without_option(sys.argv[1:], "--db", db))
     os.execve(program[0], program, {**os.environ, "HLBQ_DB": db})
 
 
