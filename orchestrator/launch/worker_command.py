@@ -5,17 +5,19 @@ given, what the parent of several gives each of them, and what a trainer process
 and never imports them.
 """
 
-import argparse
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import NoneType
-from typing import Any, Self, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Self, get_args, get_origin
 
 from hlbgpt_core.fast_path.compile_mode import CompileMode
 from orchestrator.errors import UsageError
 from orchestrator.launch.python_process import python_module_argv
+
+if TYPE_CHECKING:
+    import argparse
 
 HERE = ("worker", "run")
 COMMANDS = (*HERE, "slurm", "ray")
@@ -25,9 +27,9 @@ COMMANDS = (*HERE, "slurm", "ray")
 class WorkerOption:
     """What is known of one option besides its value.
 
-    `flags` spells it where that is not `--name`, as typer does: `--on/--off` for a flag with two sides. `commands` are
-    the commands of hlbq that take it (none: only one process of ours tells another). `trainer` has the trainer process
-    take it too.
+    `flags` spells it where that is not `--name`, as typer reads it: `--on/--off` for a flag with two sides. `commands`
+    are the commands of hlbq that take it (none: only one process of ours tells another). `trainer` has the trainer
+    process take it too.
     """
 
     name: str
@@ -52,9 +54,16 @@ class WorkerOption:
         kinds = [kind for kind in get_args(self.type) if kind not in (NoneType, ...)]
         return kinds[0] if kinds else self.type
 
+    @property
+    def _spellings(self) -> tuple[str, str]:
+        """The option as a word, and what switches a flag off; empty where nothing does."""
+        two_sided = self.value_type is bool and not self.flags
+        on, _, off = (self.flags or f"--{self.name}").partition("/")
+        return on, f"--no-{self.name}" if two_sided else off
+
     def to_words(self, value: Any) -> list[str]:
         """The words of a command line that say this value; none for the default."""
-        on, _, off = (self.flags or f"--{self.name}").partition("/")
+        on, off = self._spellings
         if value == self.default:
             return []
         if self.value_type is bool:
@@ -63,9 +72,9 @@ class WorkerOption:
         # Joined where the value would be taken for an option.
         return [word for text in texts for word in ([f"{on}={text}"] if text.startswith("-") else [on, text])]
 
-    def add_to(self, parser: argparse.ArgumentParser) -> None:
+    def add_to(self, parser: "argparse.ArgumentParser") -> None:
         """Have `parser` read what `to_words` writes."""
-        on, _, off = (self.flags or f"--{self.name}").partition("/")
+        on, off = self._spellings
         if self.value_type is bool:
             for flag, value in ((on, True), (off, False)):
                 if flag:
@@ -136,7 +145,6 @@ class WorkerOptions:
     )
     watch: bool = option(
         False,
-        flags="--watch/--no-watch",
         commands=("worker", "ray"),
         help="Stay when the queue is empty, and wait for more.",
     )
@@ -175,6 +183,8 @@ class WorkerOptions:
     @classmethod
     def from_words(cls, words: Sequence[str] | None, *, for_trainer: bool = False) -> Self:
         """The options that `to_words` wrote; None reads this process's command line. Leaves with code 2 for others."""
+        import argparse  # only a worker reads words: `hlbq --help` need not load it
+
         parser = argparse.ArgumentParser(prog="hlbq worker", allow_abbrev=False, argument_default=argparse.SUPPRESS)
         for one in cls.options():
             if one.trainer or not for_trainer:
