@@ -185,7 +185,7 @@ def ask(question: str, *, otherwise: str) -> None:
 
 @contextmanager
 def without_garbage_collection() -> Iterator[None]:
-    """For a short command that makes many objects and no garbage: looking for some is a fifth of a large submit, and a
+    """For a short command that makes many objects and no garbage: the search for it is a fifth of a large submit, and a
     tenth of `hlbq status`, whose objects are the modules it imports."""
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""`hlbq db`: look after the database."""
+"""`hlbq db`: care for the database."""
 
 import time
 from pathlib import Path
@@ -15,7 +15,7 @@ from orchestrator.cli.parsing import LightGroup, VariadicCommand
 def register(app: typer.Typer) -> None:
     """Add the group `db`."""
     group = typer.Typer(
-        cls=LightGroup, help="Look after the database: info, check, backup, upgrade, copy.", no_args_is_help=True
+        cls=LightGroup, help="Care for the database: info, check, backup, upgrade, copy.", no_args_is_help=True
     )
     for command in (info, check, backup, upgrade, copy):
         group.command(cls=VariadicCommand)(grouped(command))

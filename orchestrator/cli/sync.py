@@ -75,7 +75,7 @@ class _Task:
 def run_sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption, timing: "SyncTiming") -> None:
     """`hlbq sync` with its times given."""
     with database.write() as store:
-        folder = make_state_folder(make_state_folder(state_folder(store.location.path, how.state_dir)) / "wandb")
+        folder = make_state_folder(make_state_folder(state_folder(store.location.names, how.state_dir)) / "wandb")
         if how.by_workers and not _alone_on_this_host(folder):
             return
         os.umask(0o077)  # wandb's own files are nobody else's business either
