@@ -90,7 +90,7 @@ def run(
                 tell(store)
     unfinished = counts[State.PENDING] + counts[State.RUNNING]
     if unfinished:
-        note(f"{counted(unfinished, 'run')} left; go on with: hlbq worker --sweep {stored.id}")
+        note(f"{counted(unfinished, 'run')} left; go on with: hlbq worker{store.location.option} --sweep {stored.id}")
     if interrupted:
         raise typer.Exit(130)
     if counts[State.FAILED] or unfinished:
