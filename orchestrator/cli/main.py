@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "submit": ("submit",),
         "run": ("run",),
+        "preset": ("preset",),
         "worker": ("worker",),
         "status": ("status",),
         "show": ("show",),
