@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, note, print_json, print_table
+from orchestrator.cli.common import DatabaseOption, JsonOption, print_json, print_table, suggest
 from orchestrator.cli.db_copy import copy
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import LightGroup, VariadicCommand
@@ -49,7 +49,7 @@ def check(database: DatabaseOption, as_json: JsonOption = False) -> None:
         if not problems:
             print(f"{where} is whole")
     if problems:
-        note("Keep the file as it is, and go on from a copy: hlbq db backup; sqlite3's .recover reads what is left.")
+        suggest("Keep the file as it is, and go on from a copy: hlbq db backup; or sqlite3's .recover.", store)
         raise typer.Exit(1)
 
 

@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "submit": ("submit",),
         "run": ("run",),
+        "preset": ("preset",),
         "worker": ("worker",),
         "status": ("status",),
         "show": ("show",),

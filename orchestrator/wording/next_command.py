@@ -10,5 +10,5 @@ _COMMAND = re.compile(
 
 
 def naming_database(text: str, database_option: str) -> str:
-    """`text` with `database_option` (` --db PATH`, or nothing) behind each command of hlbq in it, ready to be pasted."""
+    """`text` with `database_option` (` --db PATH`, or nothing) behind each command of hlbq in it."""
     return _COMMAND.sub(lambda command: command[0] + database_option, text) if database_option else text

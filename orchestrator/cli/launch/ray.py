@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, counted, note, warn
+from orchestrator.cli.common import DatabaseOption, counted, note, suggest, warn
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.cli.worker_options import GivenWorkerOptions
@@ -93,7 +93,7 @@ def launch_ray(
         with ray_cluster.joined(address, most_local_workers=cluster.workers * cluster.cpus_per_worker):
             _check_cluster(store, cluster, need)
             if detach:
-                _detach(orders, need)
+                _detach(orders, need, store)
             else:
                 _attend(store, orders, need, what)
 
@@ -161,12 +161,12 @@ def _check_cluster(store: "Store", cluster: ClusterOptions, need: "Need") -> Non
         warn(f"{store.location.display} means another machine on each node; name its host so that all reach it")
 
 
-def _detach(orders: "Sequence[WorkerOrder]", need: "Need") -> None:
+def _detach(orders: "Sequence[WorkerOrder]", need: "Need", store: "Store") -> None:
     from orchestrator.launch.ray_fleet import RayFleet
 
     RayFleet(say=note).start(orders, need)
     note(f"{counted(len(orders), 'worker')} left to Ray: {orders[0].name} to {orders[-1].name.rpartition('-')[2]}")
-    note("They end when the queue is empty. Look: hlbq status   End them: hlbq launch ray --stop")
+    suggest("They end when the queue is empty. Status: hlbq status   End them: hlbq launch ray --stop", store)
 
 
 def _attend(store: "Store", orders: "Sequence[WorkerOrder]", need: "Need", what: RayWorkers) -> None:

@@ -113,7 +113,7 @@ def launch_slurm(
     if as_json:
         print_json({"jobs": jobs, "name": order.name, "folder": str(folder / "launch")})
     else:
-        _tell(jobs, job, order, folder / "launch")
+        _tell(jobs, job, order, folder / "launch", store.location.option)
 
 
 def _check_cluster_name(job: JobOptions) -> None:
@@ -218,16 +218,14 @@ def _submit(
     return submit(order, task, launch, told.secrets)
 
 
-def _tell(jobs: list[str], job: JobOptions, order: "ArrayOrder", launch: Path) -> None:
+def _tell(jobs: list[str], job: JobOptions, order: "ArrayOrder", launch: Path, database_option: str) -> None:
     """Which jobs there are now, and what to type next."""
     span = jobs[0] if len(jobs) == 1 else f"{jobs[0]} to {jobs[-1]}"
     kind = "Slurm jobs" if job.cluster == SLURM else "processes of this machine"
     note(f"{counted(len(jobs), 'worker')}: {kind} {span}, named {order.name}")
-    note(f"look: hlbq status{f'   squeue --name={order.name}' if job.cluster == SLURM else ''}")
+    note(f"status: hlbq status{database_option}{f'   squeue --name={order.name}' if job.cluster == SLURM else ''}")
     note(f"what they print: {launch}/{jobs[0]}_0_log.err")
-    note(
-        "end them: hlbq launch slurm --stop, with the same --db" + (" --cluster local" if job.cluster == LOCAL else "")
-    )
+    note(f"end them: hlbq launch slurm{database_option} --stop" + (" --cluster local" if job.cluster == LOCAL else ""))
 
 
 def _stop(database: DatabaseOption, job: JobOptions, location: "StoreLocation", *, as_json: bool) -> None:
