@@ -174,7 +174,7 @@ def test_the_trainer_is_started_anew_when_the_core_changes(tmp_path: Path) -> No
         with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.READ) as store:
             wait_until(lambda: store.run(1).state is State.COMPLETED, seconds=60, what="run 1")  # type: ignore[union-attr]
             recipe = tmp_path / "hlbgpt_core" / "recipes" / "v041.py"
-            recipe.write_text(recipe.read_text() + "\n# edited\n")
+            recipe.write_text(recipe.read_text() + "\nEDITED = 1\n")
             hlbq("submit", *TINY_OPTIONS, *PYSTDLIB, "--max_steps", "3")
             wait_until(lambda: store.run(2).state is State.COMPLETED, seconds=60, what="run 2")  # type: ignore[union-attr]
             digests = [store.attempts(run_id)[0].provenance["core_digest"] for run_id in (1, 2)]
