@@ -20,12 +20,9 @@ from types import MappingProxyType
 
 # Rooms (with a slash behind) and files that change no number: what other commands run, names of errors, file modes,
 # recorded trajectories, and what speaks of the code itself.
-LEFT_OUT = ("commands/", "replay.py", "training/trajectory.py") + (
-    "errors.py",
-    "private_files.py",
-    "code_digest.py",
-    "code_version.py",
-    "same_code.py",
+LEFT_OUT = (
+    *("commands/", "replay.py", "training/trajectory.py"),
+    *("errors.py", "private_files.py", "code_digest.py", "code_version.py", "same_code.py"),
 )
 # What Python cannot parse counts as it stands: then every byte may matter.
 _UNPARSED = b"unparsed\0"
@@ -137,7 +134,7 @@ def _write_list(name: str, values: list[object], words: list[str]) -> None:
 def _constant(value: object) -> str:
     if type(value) is int:
         return hex(value)  # a decimal has a limit
-    return f"{type(value).__name__} {ascii(value)}"  # what repr shows as it is depends on Python's version
+    return f"{type(value).__name__} {value!a}"  # what repr shows as it is depends on Python's version
 
 
 def _source_files(root: Path) -> Iterator[tuple[str, Path]]:

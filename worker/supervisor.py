@@ -20,6 +20,7 @@ from orchestrator.queue.records import Claim, WorkerIdentity
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from worker.attempt import Attempt
+from worker.code_keeper import CodeKeeper
 from worker.csv_writer import CsvUpkeep
 from worker.devices.device_watch import DeviceWatch
 from worker.devices.devices import Device
@@ -108,6 +109,8 @@ class Supervisor:
             say=say,
             early=early,
         )
+        self._code = ""
+        self._code_keeper = CodeKeeper(store, sources=self._trainers.sources, say=say)
         self._csv = CsvUpkeep(store, hostname=identity.hostname, say=say)
         self._wandb = WandbSide(store, state_folder, say)
         self._notify = NotifySide(store, say)
@@ -217,7 +220,8 @@ class Supervisor:
         if self._heartbeat.fenced:
             return None
         try:
-            claim = self._store.claim(self._heartbeat.worker_id, sweep_ids=self._options.sweep_ids)
+            self._code = self._trainers.code()
+            claim = self._store.claim(self._heartbeat.worker_id, sweep_ids=self._options.sweep_ids, code=self._code)
         except WorkerGoneError:
             self._heartbeat.register()
             return None
@@ -257,6 +261,8 @@ class Supervisor:
             timing=self._timing,
             clock=self._clock,
             say=self._say,
+            code=self._code,
+            keep_code=self._code_keeper.keep,
         )
         self._say(f"run {run.id} (arm {run.arm_number}, seed {run.seed}) starts, attempt {claim.lease.fence}")
         trainer = self._trainers.start(claim)
@@ -354,7 +360,8 @@ class Supervisor:
         if attempt.ending is None or attempt.after is None:
             return
         after, ending = attempt.after, attempt.ending
-        if ending.reason not in (Reason.FINISHED, Reason.RELEASED) or not trainer.alive:
+        unwell = ending.reason not in (Reason.FINISHED, Reason.RELEASED) or not trainer.alive
+        if unwell or attempt.trainer_is_of_other_code:
             self._trainers.close()
         loss = "" if after.last_val_loss is None else f", validation loss {after.last_val_loss:.4f}"
         what = f": {ending.error_type}: {ending.error_message.splitlines()[0]}" if ending.error_message else ""

@@ -110,6 +110,14 @@ class SweepOptions(ShapeOptions):
         bool,
         typer.Option("--keep_best", help="Keep the model of each run's best evaluation.", rich_help_panel=WORKERS),
     ] = False
+    resume_across_code: Annotated[
+        bool,
+        typer.Option(
+            "--resume_across_code",
+            help="Runs go on from a checkpoint even when the code has changed, and are marked as mixed code.",
+            rich_help_panel=WORKERS,
+        ),
+    ] = False
     stall_timeout: Annotated[
         float,
         typer.Option(
@@ -145,6 +153,7 @@ class SweepOptions(ShapeOptions):
             checkpoint_every_seconds=self.checkpoint_every,
             keep_checkpoints=self.keep_checkpoints,
             keep_best=self.keep_best,
+            resume_across_code=self.resume_across_code,
             stall_timeout_seconds=self.stall_timeout,
             limits=Limits(max_attempts=self.max_attempts),
         )

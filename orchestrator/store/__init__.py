@@ -10,7 +10,7 @@
     care.py      info, integrity_check, backup   looks.py    looks at comparisons
     sync.py      how far W&B was sent each run      notices.py  what --notify is to tell
     copying.py   a whole database into another      watching.py light rows for pages that stay open
-    memory.py    what waiting runs need of a device
+    memory.py    what waiting runs need of a device  code.py    the code that computed runs
 
 and beneath them: location.py and engine.py (opening), schema.py (tables and migrations), rows.py and
 filters.py (records to SQL and back), endings.py (what all endings share), outbox.py (notices as things happen).
@@ -27,6 +27,7 @@ from types import TracebackType
 from sqlalchemy import Engine
 
 from orchestrator.store.claims import ClaimStore
+from orchestrator.store.code import CodeStore
 from orchestrator.store.comparison_looks import LookStore
 from orchestrator.store.control import ControlStore
 from orchestrator.store.curves import CurveStore
@@ -63,6 +64,7 @@ class Store(
     SyncStore,
     NoticeStore,
     WatchStore,
+    CodeStore,
     CareStore,
 ):
     """An open database. A context manager; `close` may be called twice."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from orchestrator.queue.code import CodePart
 from orchestrator.queue.records import CompletedRun, NewSweep
 from orchestrator.queue.states import Reason
 from orchestrator.store import Store
@@ -14,6 +15,7 @@ from tests.store_examples import ending
 
 CODE = "c0de"
 DATA = "f00d"
+BY_CODE = (CodePart(digest=CODE, after=0),)
 
 
 def plan_of(*heads: int, num_runs: int = 1, seed: int = 100) -> Plan:
@@ -49,9 +51,9 @@ def test_completed_runs_of_any_sweep_are_found_by_arm_and_seed(store: Store) -> 
     keys = {arm.settings.num_heads: arm.key for arm in plan_of(1, 3).arms}
     asked = store.completed([keys[1], keys[3], "no such key"], range(100, 102))
     assert sorted(asked, key=lambda run: (run.arm_key != keys[1], run.seed)) == [
-        CompletedRun(arm_key=keys[1], seed=100, data_fingerprint=DATA, core_digest=CODE),
-        CompletedRun(arm_key=keys[1], seed=101, data_fingerprint=DATA, core_digest=CODE),
-        CompletedRun(arm_key=keys[3], seed=100, data_fingerprint=DATA, core_digest=CODE),
+        CompletedRun(arm_key=keys[1], seed=100, data_fingerprint=DATA, code=BY_CODE),
+        CompletedRun(arm_key=keys[1], seed=101, data_fingerprint=DATA, code=BY_CODE),
+        CompletedRun(arm_key=keys[3], seed=100, data_fingerprint=DATA, code=BY_CODE),
     ]
     assert [run.seed for run in store.completed([keys[1]], range(101, 500))] == [101]
     assert store.completed([], range(100, 200)) == []
