@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from hlbgpt_core.code_digest import core_folder
+from hlbgpt_core.code_version import version_of
 from hlbgpt_core.points import Directive
 from orchestrator.errors import DatabaseBusyError, DatabaseVersionError, WorkerGoneError
 from orchestrator.notify.side import CLOSE_SECONDS, NotifySide
@@ -221,12 +223,25 @@ class Supervisor:
             return None
         try:
             self._code = self._trainers.code()
-            claim = self._store.claim(self._heartbeat.worker_id, sweep_ids=self._options.sweep_ids, code=self._code)
+            claim = self._store.claim(
+                self._heartbeat.worker_id,
+                sweep_ids=self._options.sweep_ids,
+                code=self._code,
+                on_hold=self._note_held,
+            )
         except WorkerGoneError:
             self._heartbeat.register()
             return None
         self._database_answers = True
         return claim
+
+    def _note_held(self, run_ids: Sequence[int]) -> None:
+        """Runs were begun by other code: say so, and keep this one too, for whoever wants to see what differs."""
+        numbers = ", ".join(map(str, run_ids))
+        self._say(f"held, since hlbgpt_core has changed since their checkpoints: run {numbers}; see `hlbq status`")
+        version = version_of(core_folder())
+        provenance = {"core_digest": self._code, "git_commit": version.git_commit, "git_dirty": version.git_dirty}
+        self._code_keeper.keep(provenance)
 
     def _more_to_come(self) -> bool:
         """Whether runs wait that can't be claimed just now, or a worker that holds one may turn out lost."""

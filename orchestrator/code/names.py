@@ -34,6 +34,7 @@ def find_digest(store: Store, name: str) -> str:
         return _digest_of_run(store, name)
     known = {record.digest for record in store.codes()} | set(store.runs_by_code()) | {CoreCode().digest()}
     known |= {digest for first, second, _ in store.declared_same() for digest in (first, second)}
+    known |= {digest for _, its_code, here in store.held_runs() for digest in (its_code, here)}
     found = sorted(digest for digest in known if digest.startswith(name.lower()))
     if len(name) < FEWEST_LETTERS or not found:
         raise UsageError(f"no code '{name}'", "See them: hlbq code list. A run's number names its code too.")
@@ -44,14 +45,20 @@ def find_digest(store: Store, name: str) -> str:
 
 def find_code(store: Store, name: str) -> NamedCode:
     """The code that `name` stands for, as `find_digest` reads it."""
-    digest, core = find_digest(store, name), CoreCode()
-    here = core.sources()
-    if name == HERE:
-        return NamedCode(digest=digest, sources=here)
+    digest = find_digest(store, name)
+    record = store.code(digest) if name != HERE else None
+    sources = known_sources(store, digest) if record is None else unpack(record)
+    return NamedCode(digest=digest, sources=sources)
+
+
+def known_sources(store: Store, digest: str) -> Mapping[str, bytes] | None:
+    """The sources of a digest, from the database or from the disk; None where neither has them."""
     record = store.code(digest)
-    if record is None:
-        return NamedCode(digest=digest, sources=here if core.digest_of(here) == digest else None)
-    return NamedCode(digest=digest, sources=unpack(record))
+    if record is not None and record.sources:
+        return unpack(record)
+    core = CoreCode()
+    here = core.sources()
+    return here if core.digest_of(here) == digest else None
 
 
 def sources_of(code: NamedCode) -> Mapping[str, bytes]:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hlbgpt_core.same_code import SAME_CODE
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 # As many letters of a digest as people read.
 SHOWN_LETTERS = 8
 MIXED = "mixed code"
+HELD = "held: other code"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,11 @@ def parts_up_to(parts: Iterable[CodePart], step: int) -> tuple[CodePart, ...]:
     return tuple(part for part in parts if part.after < max(step, 1))
 
 
+def part_at(parts: Sequence[CodePart], step: int) -> CodePart | None:
+    """The part that the point at `step` is of; None where its code is not known."""
+    return next(reversed(parts_up_to(parts, step)), None)
+
+
 def with_part(parts: Sequence[CodePart], new: CodePart) -> tuple[CodePart, ...]:
     """A run's parts once it goes on by the code of `new` from its step."""
     kept = tuple(part for part in parts if part.after < new.after)
@@ -53,6 +59,7 @@ class SameCode:
 
     def __init__(self, declared: Iterable[tuple[str, str]] = ()) -> None:
         self._next: dict[str, str] = {}
+        self._shown: dict[str, str] = {}
         for group in SAME_CODE:
             for older, newer in itertools.pairwise(group):
                 self._join(older, newer)
@@ -75,12 +82,44 @@ class SameCode:
 
     def is_mixed(self, run: "RunRecord") -> bool:
         """Whether the run's points come from more than one code."""
-        return len(run.code) > 1 and len(self.codes(run)) > 1
+        return self.are_mixed(run.code)
+
+    def are_mixed(self, parts: Sequence[CodePart]) -> bool:
+        """Whether these parts are of more than one code."""
+        return len(parts) > 1 and len({self.of(part.digest) for part in parts}) > 1
+
+    def as_one(self, parts: Sequence[CodePart]) -> tuple[CodePart, ...]:
+        """The parts with digests of the same code as one part, by the digest that the first of them has here."""
+        found: tuple[CodePart, ...] = ()
+        for part in parts:
+            found = with_part(found, replace(part, digest=self._shown.setdefault(self.of(part.digest), part.digest)))
+        return found
 
     def _join(self, first: str, second: str) -> None:
         first, second = self.of(first), self.of(second)
         if first != second:
             self._next[first] = second
+
+
+def code_note(run: "RunRecord", same: SameCode) -> str:
+    """What a reader must know of a run's code, in two words; empty for most."""
+    if run.held:
+        return HELD
+    return MIXED if same.is_mixed(run) else ""
+
+
+def held_lines(run_ids: Sequence[int], its_code: str, here: str) -> list[str]:
+    """Why runs are held, and the three ways out, as lines."""
+    numbers = " ".join(map(str, run_ids))
+    which, were = ("runs", "were") if len(run_ids) > 1 else ("run", "was")
+    first, second = its_code[:SHOWN_LETTERS], here[:SHOWN_LETTERS]
+    return [
+        f"{which} {numbers} {were} begun by code {first} and would go on by code {second}: held until you choose",
+        f"  what differs: hlbq code diff {first} {second}",
+        f'  they compute the same: hlbq code same {first} {second} --why "..."',
+        f"  start again from step 0: hlbq retry --run {numbers} --from_start",
+        f"  go on all the same, as {MIXED}: hlbq retry --run {numbers} --resume_across_code",
+    ]
 
 
 def joined(texts: Iterable[str]) -> str:

@@ -89,7 +89,9 @@ def test_a_run_is_held_when_it_would_go_on_by_other_code(store: Store) -> None:
     worker = register(store)
     stop_at_6(store, worker)
     before = the_run(store)
-    assert claim(store, worker, code=NEW).run.id == 2  # the worker goes on with other runs
+    told: list[int] = []
+    taken = store.claim(worker, code=NEW, on_hold=told.extend)
+    assert taken is not None and (taken.run.id, told) == (2, [1])  # the worker goes on with other runs
     held = the_run(store)
     assert (held.state, held.paused, held.held, held.fence) == (State.PENDING, True, NEW, before.fence)
     assert (held.checkpoint, held.reason, held.last_train_loss) == (saved(6), before.reason, before.last_train_loss)
