@@ -37,6 +37,8 @@ def upgrade() -> None:
     op.add_column("runs", sa.Column("code", sa.Text()))
     op.add_column("runs", sa.Column("held", sa.Text(), nullable=False, server_default=""))
     op.add_column("runs", sa.Column("across_code", sa.Boolean(), nullable=False, server_default=sa.text("false")))
+    held = sa.text("held <> ''")
+    op.create_index("runs_of_other_code", "runs", ["sweep_id"], sqlite_where=held, postgresql_where=held)
     _fill_code(op.get_bind())
 
 

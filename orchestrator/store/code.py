@@ -11,7 +11,7 @@ from orchestrator.store.base import StoreBase
 from orchestrator.store.endings import Author, record_event
 from orchestrator.store.filters import one_of
 from orchestrator.store.rows import read_code
-from orchestrator.store.tables import code, runs, same_code
+from orchestrator.store.tables import OTHER_CODE, code, runs, same_code
 
 
 def read_same_code(connection: Connection) -> SameCode:
@@ -45,7 +45,7 @@ class CodeStore(StoreBase):
                 connection.execute(insert(same_code).values(**values))
             record_event(connection, Author(actor=actor, now=now), "same code", why=f"{first} {second}: {why}")
             same = read_same_code(connection)
-            query = select(runs.c.id, runs.c.sweep_id, runs.c.held, runs.c.code).where(runs.c.held != "")
+            query = select(runs.c.id, runs.c.sweep_id, runs.c.held, runs.c.code).where(OTHER_CODE)
             freed = [
                 row
                 for row in connection.execute(query.with_for_update(key_share=True))
@@ -95,7 +95,7 @@ class CodeStore(StoreBase):
     def held_runs(self, sweep_ids: Collection[int] = ()) -> list[tuple[int, str, str]]:
         """Pending runs that are held because their code has changed: number, their digest, the digest here."""
         query = select(runs.c.id, runs.c.code, runs.c.held).where(
-            runs.c.state == State.PENDING.value, runs.c.paused, runs.c.held != ""
+            runs.c.state == State.PENDING.value, runs.c.paused, OTHER_CODE
         )
         with self._read() as connection:
             if sweep_ids:

@@ -44,6 +44,7 @@ RUNNING = text("state = 'running'")
 BACKING_OFF = text("backoff_until IS NOT NULL")
 LIVE = text("ended_at IS NULL")
 UNDELIVERED = text("delivered_at IS NULL")
+OTHER_CODE = text("held <> ''")
 
 
 def _partial_index(name: str, where: TextClause, *columns: Any) -> Index:
@@ -166,6 +167,7 @@ Index("runs_by_state", runs.c.sweep_id, runs.c.state)
 _partial_index("runs_claimable", CLAIMABLE, runs.c.priority.desc(), runs.c.id, runs.c.sweep_id, runs.c.alone)
 _partial_index("runs_held", RUNNING, runs.c.worker_id)
 _partial_index("runs_backing_off", BACKING_OFF, runs.c.backoff_until)
+_partial_index("runs_of_other_code", OTHER_CODE, runs.c.sweep_id)
 
 attempts = Table(
     "attempts",

@@ -11,7 +11,7 @@ from orchestrator.store import Store
 from orchestrator.sweep.existing_runs import Existing, find_existing
 from orchestrator.sweep.plan import Plan, make_plan
 from tests.sample_sweep import register, sample_facts
-from tests.store_examples import ending
+from tests.store_examples import ending, saved
 
 CODE = "c0de"
 DATA = "f00d"
@@ -149,3 +149,18 @@ def test_extend_can_change_the_definition(store: Store, open_again: Callable[[],
     sweep = open_again().sweep(1)
     assert sweep is not None
     assert sweep.definition == {"num_runs": 2}
+
+
+def test_a_run_of_two_codes_is_no_run_of_either_until_they_are_declared_the_same(store: Store) -> None:
+    submit(store, plan_of(1))
+    worker = register(store)
+    for code in (CODE, "0ther"):
+        claim = store.claim(worker)
+        assert claim is not None
+        facts = sample_facts(data_fingerprint=DATA, provenance={"core_digest": code})
+        store.flush(claim.lease, points=(), live=None, facts=facts)
+        store.commit_checkpoint(claim.lease, saved(6 if code == CODE else 8))
+        store.finish(claim.lease, ending(Reason.RELEASED if code == CODE else Reason.FINISHED))
+    assert [found(store, plan_of(1), code=code).other_code for code in (CODE, "0ther")] == [1, 1]
+    store.declare_same(CODE, "0ther", why="a comment", actor="ada")
+    assert [len(found(store, plan_of(1), code=code).runs) for code in (CODE, "0ther")] == [1, 1]
