@@ -24,7 +24,7 @@ def core(tmp_path: Path) -> Path:
 
 def test_the_newest_shipped_digest_is_that_of_this_code() -> None:
     assert SAME_CODE[-1][-1] == core_digest(), (
-        "what trains in hlbgpt_core has changed. If `python -m hlbgpt_core.replay` shows that no number did, add the digest that "
+        "what trains in hlbgpt_core has changed. If `python -m hlbgpt_core.replay` shows that no number did, add what "
         "`python -m hlbgpt_core.code_digest` prints to the last group of hlbgpt_core/same_code.py; else add a new group"
     )
 
