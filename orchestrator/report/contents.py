@@ -16,6 +16,7 @@ from orchestrator.errors import UsageError
 from orchestrator.plots import Drawing, Drawn, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
 from orchestrator.plots.run_curves import find_metric
 from orchestrator.plots.style import plain_texts
+from orchestrator.queue.code import SameCode, code_note
 from orchestrator.queue.records import RunFilter, RunRecord, SweepRecord
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import differing_settings
@@ -98,7 +99,9 @@ def read_report(
             *([ReportSection(heading="Note", paragraphs=[sweep.note])] if sweep.note else []),
             verdicts,
             _figures(_drawings(store, wanted, metric, names, allow_mixed_data=allow_mixed_data)),
-            ReportSection(heading="Runs", tables=[_run_table(runs, names)], paragraphs=_not_listed(runs)),
+            ReportSection(
+                heading="Runs", tables=[_run_table(runs, names, store.same_code())], paragraphs=_not_listed(runs)
+            ),
             ReportSection(heading="Settings", tables=[_settings_table(runs, names)]),
             _provenance(store, sweep, runs),
         ],
@@ -189,7 +192,7 @@ def _svg(figure: "Figure") -> str:
     return text[text.index("<svg") :]
 
 
-def _run_table(runs: Sequence[RunRecord], names: Sequence[str]) -> TextTable:
+def _run_table(runs: Sequence[RunRecord], names: Sequence[str], same: SameCode) -> TextTable:
     headers = ["run", *names, "parameters", "seed", "state", "reason", "step", "train loss", "val loss", "time"]
     rows = [
         [
@@ -197,7 +200,7 @@ def _run_table(runs: Sequence[RunRecord], names: Sequence[str]) -> TextTable:
             *(_setting_text(run.settings, name) for name in names),
             short_count(run.num_params),
             str(run.seed),
-            run.state.value,
+            ", ".join(part for part in (run.state.value, code_note(run, same)) if part),
             run.reason.value if run.reason else "",
             f"{run.step:,}",
             loss_text(run.last_train_loss),

@@ -5,8 +5,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from orchestrator.queue.code import HELD, MIXED, held_lines
 from orchestrator.queue.states import State
-from orchestrator.status.reading import EventStatus, RunStatus, Status, SweepStatus, WorkerStatus
+from orchestrator.status.reading import EventStatus, HeldRuns, RunStatus, Status, SweepStatus, WorkerStatus
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted, duration, loss_text, short_count
 
@@ -69,6 +70,7 @@ def status_lines(status: Status) -> list[str]:
     lines = [printable(f"{status.database}: {counts_text(status.counts)}{again}{speed}"), ""]
     lines += sweeps_table(status.sweeps).lines()
     lines += map(printable, sweep_notes(status.sweeps))
+    lines += held_notes(status.held)
     if status.runs:
         lines += ["", *runs_table(status.runs).lines()]
     hidden = status.running_total - sum(run.state == State.RUNNING for run in status.runs)
@@ -129,6 +131,11 @@ def sweep_notes(sweeps: Sequence[SweepStatus]) -> list[str]:
     return notes
 
 
+def held_notes(held: Sequence[HeldRuns]) -> list[str]:
+    """Runs that wait for somebody to say by which code they go on, and how to say it."""
+    return [line for group in held for line in held_lines(group.runs, group.its_code, group.code)]
+
+
 def slot_speeds(status: Status) -> list[str]:
     """What the slots of each device that several share train together, in tokens a second."""
     speeds = {run.id: run.tokens_per_second for run in status.runs}
@@ -174,7 +181,14 @@ def runs_table(runs: Sequence[RunStatus]) -> TextTable:
 
 
 def state_text(run: RunStatus) -> str:
-    """The state, with what else matters of it: the phase, the reason, a pause."""
+    """The state, with what else matters of it: the phase, the reason, a pause, its code."""
+    text = _state_and_reason(run)
+    if run.code_note == HELD and run.state == State.PENDING:
+        return HELD
+    return f"{text}, {run.code_note}" if run.code_note == MIXED else text
+
+
+def _state_and_reason(run: RunStatus) -> str:
     if run.state == State.RUNNING:
         return f"running: {run.phase}" if run.phase and run.phase != "train" else "running"
     if run.state == State.PENDING and run.waits_seconds is not None and not run.paused:
