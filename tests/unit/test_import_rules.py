@@ -17,7 +17,7 @@ STANDARD_LIBRARY_ROOMS = frozenset(
 )
 HEAVY = frozenset(
     {"torch", "numpy", "pandas", "matplotlib", "scipy", "wandb", "datasets", "tiktoken", "tokenizers"}
-    | {"safetensors", "pyarrow", "alembic", "transformers", "ray", "submitit"}
+    | {"safetensors", "pyarrow", "alembic", "transformers", "ray", "submitit", "pynvml"}
 )
 # Where a heavy library is what the file is for.
 HEAVY_AT_THE_TOP = {"numpy", "torch"}
@@ -123,6 +123,11 @@ def test_sql_stands_in_the_store_and_in_its_copying() -> None:
 def test_of_the_worker_only_the_trainer_process_knows_torch() -> None:
     rooms = {one.file for one in imports_of("worker") if one.package == "torch"}
     assert all(room.startswith("worker/trainer_process") for room in rooms), rooms
+
+
+def test_nvidias_library_stands_in_one_file_inside_a_function() -> None:
+    found = {(one.file, one.at_the_top) for one in imports_of("worker") if one.package == "pynvml"}
+    assert found == {("worker/devices/driver.py", False)}
 
 
 @pytest.mark.parametrize("room", ["hlbgpt_core", "orchestrator", "worker"])

@@ -1,7 +1,7 @@
-"""The GPUs of this host as the driver's library tells them: `python -m worker.devices.driver_library`.
+"""The GPUs of this host as CUDA's own library lists them: `python -m worker.devices.cuda_library`.
 
 A line a GPU on stdout: number, name and UUID, a tab between them. Nothing, and exit code 1, where there is no driver.
-For where the driver's tool, which is asked first, is not installed.
+For where NVML, which is asked first, is not installed.
 """
 
 import ctypes
