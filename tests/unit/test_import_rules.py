@@ -171,3 +171,13 @@ def test_light_commands_load_nothing_heavy(tmp_path: Path) -> None:
         loaded = loaded_by(*line.split(), folder=tmp_path)
         assert "sqlalchemy" in loaded
         assert loaded & (HEAVY | {"pydantic"}) == set(), line
+
+
+def test_files_are_locked_in_one_room_of_the_queue_and_in_one_file_of_the_core() -> None:
+    found = {
+        one.file
+        for room in ("orchestrator", "worker", "hlbgpt_core")
+        for one in imports_of(room)
+        if one.package == "fcntl"
+    }
+    assert found == {"orchestrator/files/locks.py", "hlbgpt_core/text/token_cache.py"}
