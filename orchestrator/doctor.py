@@ -35,9 +35,8 @@ try:
     nvml.nvmlInit()
 except nvml.NVMLError_LibraryNotFound:
     raise SystemExit
-gpus = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
-memory = [f"{nvml.nvmlDeviceGetMemoryInfo(gpu).total >> 20} MiB" for gpu in gpus]
-names = [f"{nvml.nvmlDeviceGetName(gpu)}, {size}" for gpu, size in zip(gpus, memory)]
+gpus = map(nvml.nvmlDeviceGetHandleByIndex, range(nvml.nvmlDeviceGetCount()))
+names = [f"{nvml.nvmlDeviceGetName(gpu)}, {nvml.nvmlDeviceGetMemoryInfo(gpu).total >> 20} MiB" for gpu in gpus]
 print(f"{nvml.nvmlSystemGetDriverVersion()}: {'; '.join(names) or 'no GPU'}")
 """
 
@@ -113,7 +112,7 @@ def check_torch() -> CheckResult:
 
 
 def check_driver() -> CheckResult:
-    """Whether the NVIDIA driver answers. Asked in a process of its own: a driver that hangs hangs who asks."""
+    """Whether the NVIDIA driver answers. Asked in a process of its own, with a limit: drivers can hang."""
     try:
         probe = _run_python(_DRIVER_PROBE, timeout_seconds=30)
     except (OSError, subprocess.SubprocessError):

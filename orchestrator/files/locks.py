@@ -25,37 +25,30 @@ def lock_at_once(descriptor: int) -> bool:
 
 
 @contextlib.contextmanager
-def try_lock(path: Path) -> Iterator[bool]:
-    """Hold the lock file for the block; False, at once, where another process holds it. Raises OSError."""
-    descriptor = _opened(path, 0o600)
+def try_lock(path: Path, *, mode: int = 0o600) -> Iterator[bool]:
+    """Hold the lock file for the block; False, at once, where another process holds it. Raises OSError.
+
+    Whoever holds it may remove the file: a lock on a file that is no longer the one by that name counts as none.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
-        yield lock_at_once(descriptor)
+        yield lock_at_once(descriptor) and _is_still(descriptor, path)
     finally:
         os.close(descriptor)
 
 
 @contextlib.contextmanager
 def wait_for_lock(path: Path, *, timeout_seconds: float, too_late: HlbqError, mode: int = 0o600) -> Iterator[None]:
-    """Hold the lock file for the block; raises `too_late` where another process holds it for longer, and OSError.
-
-    Whoever holds it may remove the file: those that wait see that it is no longer the one by that name.
-    """
+    """Hold the lock file for the block; raises `too_late` where another process holds it for longer, and OSError."""
     give_up_at = time.monotonic() + timeout_seconds
     while True:
-        descriptor = _opened(path, mode)
-        try:
-            if lock_at_once(descriptor) and _is_still(descriptor, path):
+        with try_lock(path, mode=mode) as is_held:
+            if is_held:
                 yield
                 return
-        finally:
-            os.close(descriptor)
         if time.monotonic() > give_up_at:
             raise too_late
         time.sleep(_POLL_SECONDS)
-
-
-def _opened(path: Path, mode: int) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
 
 
 def _is_still(descriptor: int, path: Path) -> bool:

@@ -40,14 +40,15 @@ def free_memory_bytes(gpu_uuid: str) -> int | None:
 def read_gpu(gpu_uuid: str) -> DeviceReading:
     """The GPU's temperature and use now; None for what the driver does not say."""
 
-    def temperature(nvml: Any) -> float:
-        gpu = nvml.nvmlDeviceGetHandleByUUID(gpu_uuid)
-        return float(nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU))
+    def gpu(nvml: Any) -> Any:
+        return nvml.nvmlDeviceGetHandleByUUID(gpu_uuid)
 
-    def use(nvml: Any) -> float:
-        return float(nvml.nvmlDeviceGetUtilizationRates(nvml.nvmlDeviceGetHandleByUUID(gpu_uuid)).gpu)
-
-    return DeviceReading(temperature_celsius=_ask(temperature), use_percent=_ask(use))
+    return DeviceReading(
+        temperature_celsius=_ask(
+            lambda nvml: float(nvml.nvmlDeviceGetTemperature(gpu(nvml), nvml.NVML_TEMPERATURE_GPU))
+        ),
+        use_percent=_ask(lambda nvml: float(nvml.nvmlDeviceGetUtilizationRates(gpu(nvml)).gpu)),
+    )
 
 
 def _ask(question: Callable[[Any], Answer]) -> Answer | None:
