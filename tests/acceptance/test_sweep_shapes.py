@@ -131,7 +131,7 @@ BAD_LINES = {
     "value.toml": ("value.toml", "depth: 'four' is not a number"),
     "small.toml": ("small.toml", "--num_runs: 0 is too small"),
     "latin.toml": ("latin.toml", "is not UTF-8", "offset"),
-    "type.toml unknown.toml": ("'unknown.toml' is one word too many",),
+    "type.toml unknown.toml": ("'unknown.toml' is one argument too many",),
     "--name a.toml b": ("there is no sweep file 'b'",),
     "--preset huge": ("there is no preset 'huge'", "Use one of: tiny-cpu."),
     "--preset tiny-cpu value.toml": ("--preset tiny-cpu was given with the sweep file 'value.toml'", "> mine.toml"),
@@ -165,7 +165,7 @@ def test_bad_input_is_refused_and_nothing_is_written(hlbq: Hlbq, tmp_path: Path,
         ("statu", "Did you mean 'hlbq status'?"),
         ("frobnicate", "hlbq --help"),
         ("db inf", "Did you mean 'hlbq db info'?"),
-        ("status extra", "'extra' is one word too many"),
+        ("status extra", "'extra' is one argument too many"),
         ("extend", "sweep"),
         ("--versio", "--versio"),
         ("show 1 --toml", "--sweep 3 --toml"),
@@ -217,7 +217,7 @@ def test_nothing_is_submitted_where_everything_exists(hlbq: Hlbq) -> None:
     complete_all()
     done = hlbq("submit --skip-existing")
     assert (done.code, done.out) == (0, "")
-    assert "Nothing was submitted: every run exists." in done.err
+    assert "Nothing was submitted: every run exists already." in done.err
     answer = json.loads(hlbq("submit --skip_existing --json").out)
     assert (answer["sweep"], answer["runs"], answer["skipped"], answer["existing_unchecked"]) == (None, 0, 1, 1)
     with open_store("hlbq.db", mode=OpenMode.READ) as store:

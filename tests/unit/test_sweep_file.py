@@ -46,7 +46,7 @@ BAD_FILES: dict[str, tuple[bytes, list[str]]] = {
     "number for a flag": (b"[sweep]\nlog_csv = 1\n", ["log_csv: '1' is not true or false"]),
     "number for a text": (b"[sweep]\nname = 1\n", ["name: '1' is not text"]),
     "flat zip": (b'[sweep]\nzip = ["depth", "width"]\n', ["zip:", '[["depth", "width"]]']),
-    "number in where": (b"[sweep]\nwhere = [1]\n", ["where: '[1]' is not a list as wanted"]),
+    "number in where": (b"[sweep]\nwhere = [1]\n", ["where: '[1]' is not a list of the right form"]),
     "table for a setting": (b"[settings]\ndepth = {a = 1}\n", ["depth", "is not a value"]),
     "date for a setting": (b"[settings]\ndepth = 2020-01-01\n", ["depth", "is not a value"]),
     "empty list": (b"[settings]\ndepth = []\n", ["depth is an empty list"]),
