@@ -89,11 +89,11 @@ class Settings:
         help="Size relative to the recipe's default model; used if depth and width are below 1. "
         "Stored and logged: the true scale, N over the recipe's default N.",
     )
-    depth: int = setting(-1, help="Number of blocks; below 1: from model_scale. Set both depth and width, or neither.")
+    depth: int = setting(-1, help="Number of blocks; below 1: from model_scale. Set with width, or neither.")
     width: int = setting(
         -1,
         unit="channels",
-        help="Residual width, rounded to a multiple of 64; below 1: from model_scale. Set both depth and width, or neither.",
+        help="Residual width, rounded to a multiple of 64; below 1: from model_scale. Set with depth, or neither.",
     )
     num_heads: int = setting(
         1,

@@ -48,9 +48,7 @@ class NotifyOptions(OptionGroup):
 
         stored = submit_with_command(store, sweep, self.notify)
         if store.location.path is None:
-            note(
-                "note: workers that share your home folder call the --notify command. For other workers: hlbq notify --watch"
-            )
+            note("note: workers that share your home folder call the --notify command; for others: hlbq notify --watch")
         return stored
 
 

@@ -88,7 +88,7 @@ def run_sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption,
         wanted = _wanted(store, runs, how)
         if wanted is None:
             suggest(
-                "no sweep was submitted with -w. Choose one: hlbq sync --sweep 1 --wandb_project NAME",
+                "no sweep was submitted with -w. Name one: hlbq sync --sweep 1 --wandb_project NAME",
                 store,
             )
             return

@@ -133,7 +133,7 @@ class WorkerOptions:
         CompileMode.AUTO,
         flags="--compile",
         trainer=True,
-        help="Compile the model's blocks on the fast path: auto (where it pays within the run) or off.",
+        help="Compile the model's blocks on the fast path: auto (where it pays within the run), always or never.",
     )
     state_dir: str | None = option(
         None,
