@@ -23,8 +23,8 @@ _INSTALL = "pip install 'hlbq[slurm]'"
 _COMMAND_SECONDS = 120
 # What Slurm says, and what to do about it.
 _WAYS_OUT = {
-    "configuration source": "This machine belongs to no Slurm cluster. Run this on a login node; for workers here: hlbq "
-    "worker --gpus all",
+    "configuration source": "This machine belongs to no Slurm cluster. Run this on a login node. For workers here: "
+    "hlbq worker --gpus all",
     "partition": "See `sinfo` for the partitions, and name one with --partition.",
     "account": "See `sacctmgr show associations user=$USER`, and name an account with --account.",
     "time limit": "See `sinfo` for the limits of the partitions, and lower --time.",
