@@ -140,7 +140,7 @@ def test_a_dry_run_is_json_for_programs(hlbq: Hlbq) -> None:
         (f"launch slurm --db {SHARED} --state_dir x --workers 0", "--workers: 0 is too small"),
         (f"launch slurm --db {SHARED} --state_dir x --cluster pbs", "--cluster pbs is not known"),
         (f"launch slurm --db {SHARED} --state_dir x --gpu_type a100 --gpus_per_worker 0", "--gpu_type a100"),
-        (f"launch slurm --db {SHARED} --stop --dry_run", "--stop ends jobs"),
+        (f"launch slurm --db {SHARED} --stop --dry_run", "--stop and --dry_run were given together"),
         (f"launch slurm --db {SHARED.replace('s3', 's3cret@')} --state_dir x --dry_run", "Write %40"),
         ("launch slurm --cluster local", "--cluster local trains on the CPU"),
         ("launch slrum", "Did you mean 'hlbq launch slurm'?"),

@@ -236,7 +236,7 @@ def test_commands_that_change_runs_want_to_know_which(hlbq: Hlbq, command: str) 
     hlbq("submit")
     done = hlbq(command)
     assert done.code == 2
-    assert "which runs?" in done.err
+    assert "no filter says which runs" in done.err
     assert runs_of()[0].state is State.PENDING
 
 
@@ -376,7 +376,7 @@ def test_wait_comes_back_when_all_have_ended(hlbq: Hlbq) -> None:
 def test_db_commands(hlbq: Hlbq, tmp_path: Path) -> None:
     hlbq("submit --num_runs 2")
     assert json.loads(hlbq("db info --json").out)["rows"]["runs"] == 2
-    assert hlbq("db check").out == "hlbq.db is whole\n"
+    assert hlbq("db check").out == "no damage in hlbq.db\n"
     assert hlbq("db backup copy.db").code == 0
     assert len(runs_of(db="copy.db")) == 2
     assert hlbq("db backup copy.db").code == 2

@@ -205,7 +205,7 @@ def test_submit_says_what_exists_and_skips_it_when_asked(hlbq: Hlbq) -> None:
     assert "completed before" not in hlbq("submit --num_heads 1 3").err, "queued runs do not exist yet"
     complete_all()
     told = hlbq("submit --num_heads 1 3 6 --num_runs 2 --dry-run")
-    assert "2 runs completed before with the same data and code: --skip_existing would leave them out" in told.err
+    assert "2 runs completed before with the same data and code: add --skip_existing to leave them out" in told.err
     assert "2 of them were compared by the dataset's name only" in told.err
     done = hlbq("submit --num_heads 1 3 6 --num_runs 2 --skip_existing")
     assert done.out.startswith("sweep 3: 4 runs: 3 arms, seeds 100 to 101; 2 runs left out that exist")
@@ -335,7 +335,7 @@ def test_the_call_shows_the_arguments_it_takes() -> None:
     ("options", "words"),
     [
         ({"num_run": 3}, "there is no option 'num_run'\nDid you mean 'num_runs'?"),
-        ({"depth": 4}, "'depth' is a setting\nPut it into the settings"),
+        ({"depth": 4}, "'depth' is a setting\nPut it in the settings"),
         ({"num_runs": "many"}, "num_runs: 'many' is not a whole number"),
         ({"num_runs": 0}, "num_runs: 0 is too small"),
         ({"log_csv": 1}, "log_csv: '1' is not true or false"),

@@ -254,7 +254,7 @@ def test_nothing_is_appended_to_a_csv_of_something_else(store: Store, tmp_path: 
     with pytest.raises(ExportError, match="not a table of runs"):
         export(store, path, everything(), append=True)
     assert path.read_text() == "item,price\nbread,3\n"
-    with pytest.raises(ExportError, match="only a CSV"):
+    with pytest.raises(ExportError, match="append needs a CSV"):
         export(store, tmp_path / "points.csv", everything(Layout.POINTS), append=True)
 
 

@@ -238,7 +238,7 @@ def test_a_run_that_failed_has_no_final_value_and_its_cell_says_so(store: Store)
             work(store, worker, sample_points(12))
     said = [
         "2 runs left out, with a last val_loss that is not finite",
-        "1 run left out, failed or cancelled before the end",
+        "1 run left out: failed or cancelled before the end",
     ]
     drawn = plot_final(store, HeatMap(rows="depth", columns="num_heads"))
     texts = [text.get_text().split("\n") for text in drawn.figure.axes[0].texts]
@@ -312,7 +312,7 @@ def test_runs_that_are_still_training_have_no_last_value(store: Store) -> None:
     work(store, register(store), sample_points(4), reason=None)
     everything = RunFilter(where={"depth": 2})
     drawn = plot_final(store, FinalDrawing(against="num_heads"), everything)
-    assert drawn.runs == 2 and list(drawn.warnings) == ["1 run left out, still to finish"]
+    assert drawn.runs == 2 and list(drawn.warnings) == ["1 run left out: not finished"]
     with pytest.raises(ExportError, match="no run has a final 'val_loss'"):
         plot_final(store, FinalDrawing(against="num_heads"))
 
@@ -320,8 +320,8 @@ def test_runs_that_are_still_training_have_no_last_value(store: Store) -> None:
 def test_one_seed_is_said_to_be_one(store: Store) -> None:
     fill(store, ARMS[::2], seeds=[1])
     figure = plot_curves(store).figure
-    assert figure.get_supxlabel() == "one seed an arm: no interval" and not figure.axes[0].collections
-    assert plot_final(store, FinalDrawing(against="depth")).figure.get_supxlabel() == "one seed a value: no interval"
+    assert figure.get_supxlabel() == "one seed per arm: no interval" and not figure.axes[0].collections
+    assert plot_final(store, FinalDrawing(against="depth")).figure.get_supxlabel() == "one seed per value: no interval"
 
 
 def test_runs_of_different_data_are_drawn_only_when_that_is_wanted(store: Store) -> None:
@@ -446,7 +446,7 @@ def test_options_without_effect_are_told_of(
         ("a.png", "--final depth --schedules", ["--final and --schedules are different figures"]),
         ("a.png", "--heatmap depth", ["--heatmap takes two settings, not 1"]),
         ("a.png", "--band wide", ["--band wide: no such choice"]),
-        ("a.gif", "", ["the ending '.gif' names no figure format"]),
+        ("a.gif", "", ["the ending '.gif' is not a figure format"]),
         ("missing/a.png", "", ["there is no folder"]),
         ("", "", ["is a folder"]),
         ("locked/a.png", "", ["can't be written"]),

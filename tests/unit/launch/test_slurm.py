@@ -1,4 +1,4 @@
-"""What is asked of Slurm: times, further parameters, the script, and a database's name without its password."""
+"""What to ask of Slurm: times, further parameters, the script, and a database's name without its password."""
 
 from pathlib import Path
 
