@@ -72,7 +72,7 @@ def sweeps_table(sweeps: Sequence[SweepStatus], *, most: int = 12) -> TextTable:
 def sweep_notes(sweeps: Sequence[SweepStatus]) -> list[str]:
     """For sweeps whose CSV another host keeps: the command that writes it here. Also notices not delivered."""
     notes = [
-        f"sweep {sweep.id}: its CSV {sweep.csv_path} is kept on {sweep.csv_host}. To write it here: {sweep.export_command}"
+        f"sweep {sweep.id}: its CSV {sweep.csv_path} is kept on {sweep.csv_host}. Write it here: {sweep.export_command}"
         for sweep in sweeps
         if sweep.export_command
     ]

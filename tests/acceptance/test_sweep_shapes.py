@@ -123,7 +123,7 @@ BAD_LINES = {
     "--lr_mult 0..1 --random 3": ("too small",),
     "--random 0": ("0 is too small",),
     "--random x": ("'x' is not a whole number",),
-    "--random 3 --one_at_a_time": ("exclude each other",),
+    "--random 3 --one_at_a_time": ("given together",),
     "missing.toml": ("there is no sweep file 'missing.toml'",),
     "unknown.toml": ("unknown.toml", "no setting 'dept'", "'depth'"),
     "option.toml": ("option.toml", "no option 'num_run'", "'num_runs'"),
@@ -240,7 +240,7 @@ def test_a_text_is_compared_by_its_fingerprint_where_its_tokens_are_cached(hlbq:
     text.write_text("other words\n" * 3000)
     done = hlbq(line)
     assert done.out.startswith("sweep 2: 1 run:")
-    assert "1 run completed before with other data: not the same run" in done.err
+    assert "1 run completed before with other data: these do not count" in done.err
 
 
 def test_extend_keeps_the_shape(hlbq: Hlbq) -> None:

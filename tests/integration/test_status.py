@@ -344,7 +344,7 @@ def test_watch_on_a_terminal_follows_its_size_and_leaves_it_as_it_was(tmp_path: 
     )
     os.close(inner)
     seen = read_until(terminal, "[red]")  # the row of the sweep, which stands below the note on workers
-    assert "\x1b[?1049h" in seen and "No worker is at work" in seen and "num_heads" not in seen
+    assert "\x1b[?1049h" in seen and "No worker is running" in seen and "num_heads" not in seen
     termios.tcsetwinsize(terminal, (6, 24))
     read_until(terminal, "…")
     watching.send_signal(number)
