@@ -135,7 +135,7 @@ def test_a_dry_run_is_json_for_programs(hlbq: Hlbq) -> None:
         (f"launch slurm --db {SHARED}", "Add --state_dir FOLDER"),
         (f"launch slurm --db {SHARED} --state_dir x --time 4h", "--time 4h is not a time"),
         (f"launch slurm --db {SHARED} --state_dir x --time 1", "leaves nothing of --time 1"),
-        (f"launch slurm --db {SHARED} --state_dir x --mem lots", "--mem lots is no amount of memory"),
+        (f"launch slurm --db {SHARED} --state_dir x --mem lots", "--mem lots is not an amount of memory"),
         (f"launch slurm --db {SHARED} --state_dir x --sbatch array=3", "hlbq sets array itself"),
         (f"launch slurm --db {SHARED} --state_dir x --workers 0", "--workers: 0 is too small"),
         (f"launch slurm --db {SHARED} --state_dir x --cluster pbs", "--cluster pbs is not known"),

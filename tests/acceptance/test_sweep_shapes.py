@@ -48,7 +48,7 @@ def complete_all(data: str = "f00d") -> None:
 
 
 SHAPES = {
-    "--depth 4 8 --width 192 384 --zip depth width --num_heads 1 3": (4, "zip: depth and width walk together"),
+    "--depth 4 8 --width 192 384 --zip depth width --num_heads 1 3": (4, "zip: depth and width are paired"),
     "--depth 4 8 --width 192 384 --num_heads 1 3 6 --where 'width / num_heads >= 64'": (10, "where: width / num_heads"),
     "--depth 4 8 --width 192 384 --num_heads 1 3 --one-at-a-time": (4, "one at a time"),
     "--lr_mult 1e-1..1e1 --num_heads 1 3 --random 7": (7, "random: 7 draws (random seed 0)"),
@@ -208,7 +208,7 @@ def test_submit_says_what_exists_and_skips_it_when_asked(hlbq: Hlbq) -> None:
     assert "2 runs completed before with the same data and code: add --skip_existing to leave them out" in told.err
     assert "2 of them were compared by the dataset's name only" in told.err
     done = hlbq("submit --num_heads 1 3 6 --num_runs 2 --skip_existing")
-    assert done.out.startswith("sweep 3: 4 runs: 3 arms, seeds 100 to 101; 2 runs left out that exist")
+    assert done.out.startswith("sweep 3: 4 runs: 3 arms, seeds 100 to 101; 2 existing runs left out")
     assert [(run.settings["num_heads"], run.seed) for run in runs_of(3)] == [(6, 100), (1, 101), (3, 101), (6, 101)]
 
 

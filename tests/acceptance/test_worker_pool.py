@@ -86,7 +86,7 @@ def test_a_killed_worker_is_started_anew_and_a_killed_parent_leaves_nobody_behin
             seconds=60,
             what="a third worker goes on in the place of the first",
         )
-        assert "slot 0 died (SIGKILL); it is started anew in 0.1 s" in crew.log()
+        assert "slot 0 died (SIGKILL); restarting it in 0.1 s" in crew.log()
         workers = {pid: start_ticks(pid) for pid in children(parent.pid)}
         assert len(workers) == 2
         parent.kill()

@@ -126,7 +126,7 @@ def test_a_heat_map_has_a_number_a_cell(swept: Store) -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == ["2", "4", "8"]
     numbers = [float(text.get_text()) for text in axes.texts]
     assert len(numbers) == 6 and numbers[0] == max(numbers)
-    assert figure.get_supxlabel() == "mean of 2 runs a cell"
+    assert figure.get_supxlabel() == "mean of 2 runs per cell"
     figure = plot_final(swept, HeatMap(rows="depth", columns="num_heads"), RunFilter(run_ids=(1, 4))).figure
     assert sorted(text.get_text() for text in figure.axes[0].texts).count("no run") == 2
 
@@ -215,7 +215,7 @@ def test_curves_of_nan_end_where_they_are_finite_and_are_told_of(store: Store) -
     drawn = plot_curves(store)
     assert drawn.runs == 3
     assert list(drawn.warnings) == [
-        "1 run left out, without a finite val_loss",
+        "1 run left out: no finite val_loss",
         "1 run diverged: the line ends at the last finite val_loss",
     ]
     assert [len(line.get_xdata()) for line in drawn.figure.axes[0].get_lines()] == [3, 2]
@@ -237,7 +237,7 @@ def test_a_run_that_failed_has_no_final_value_and_its_cell_says_so(store: Store)
         else:
             work(store, worker, sample_points(12))
     said = [
-        "2 runs left out, with a last val_loss that is not finite",
+        "2 runs left out: the last val_loss is not finite",
         "1 run left out: failed or cancelled before the end",
     ]
     drawn = plot_final(store, HeatMap(rows="depth", columns="num_heads"))
@@ -249,7 +249,7 @@ def test_a_run_that_failed_has_no_final_value_and_its_cell_says_so(store: Store)
     assert drawn.figure.get_supxlabel().endswith("; 3 runs without a final value left out")
     # Curves show it, and say that it cuts its arm's line short.
     drawn = plot_curves(store)
-    assert "1 run failed or cancelled before the end, and an arm's line ends with its first run" in drawn.warnings[1]
+    assert "1 run failed or was cancelled before the end. An arm's line ends with its first run" in drawn.warnings[1]
     assert drawn.figure.get_supxlabel() == "mean of 2 seeds, band: lowest to highest; 2 runs diverged"
 
 
@@ -264,7 +264,7 @@ def test_a_run_that_diverged_before_its_first_evaluation_is_told_of(store: Store
     export(store, path, Selection(runs=RunFilter(), with_pointless=True))
     for source in (store, path):
         drawn = plot_curves(source, runs=RunFilter())
-        assert drawn.runs == 2 and list(drawn.warnings) == ["1 run left out, which ended without any val_loss"]
+        assert drawn.runs == 2 and list(drawn.warnings) == ["1 run left out: ended without any val_loss"]
         drawn = plot_final(source, FinalDrawing(against="lr_mult"), RunFilter())
         assert drawn.figure.get_supxlabel().endswith("; 1 run without a final value left out")
 

@@ -137,7 +137,7 @@ def test_positional_arguments_after_a_list(line: str, expected: dict[str, Any]) 
         ("--depth --lr_mult 1", "--depth needs a value", "--depth 4 8"),
         ("--depth", "--depth needs a value", ""),
         ("--name --depth 4", "--name needs a value", ""),
-        ("--log_csv=1", "takes no value, but was given '1'", "--log_csv alone"),
+        ("--log_csv=1", "takes no value, but got '1'", "--log_csv alone"),
         ("--num_runs 1 --num-runs 2", "given twice", ""),
         ("extra", "'extra' is one argument too many", "--help"),
         ("--log_csv extra", "'extra' is one argument too many", "--help"),
