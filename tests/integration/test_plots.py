@@ -244,7 +244,7 @@ def test_a_run_that_failed_has_no_final_value_and_its_cell_says_so(store: Store)
     texts = [text.get_text().split("\n") for text in drawn.figure.axes[0].texts]
     assert [text[1:] for text in texts] == [[], ["1 of 2 runs"], [], ["none of 2 runs"]] and texts[3][0] == ""
     assert list(drawn.warnings) == said and drawn.runs == 5
-    assert drawn.figure.get_supxlabel() == "mean of 1 to 2 runs a cell; 3 runs without a final value left out"
+    assert drawn.figure.get_supxlabel() == "mean of 1 to 2 runs per cell; 3 runs without a final value left out"
     drawn = plot_final(store, FinalDrawing(against="depth"))
     assert drawn.figure.get_supxlabel().endswith("; 3 runs without a final value left out")
     # Curves show it, and say that it cuts its arm's line short.

@@ -103,7 +103,7 @@ def test_runs_that_wait_after_an_error_and_the_speed_of_all_are_told(store: Stor
     assert [run.waits_seconds for run in status.runs] == [6.0, None, None]
     assert [worker.temperature_celsius for worker in status.workers] == [61.0, None]
     text = "\n".join(status_lines(status))
-    assert "pending: retry in 6 s" in text and "(1 to be tried again); 2.5K tokens/s" in text and "98 %" in text
+    assert "pending: retry in 6 s" in text and "(1 to retry); 2.5K tokens/s" in text and "98 %" in text
 
 
 def test_of_a_large_sweep_the_first_failures_are_shown(store: Store, clock: VirtualClock) -> None:

@@ -98,7 +98,7 @@ def test_a_signal_between_a_death_and_the_restart_ends_the_wait(tmp_path: Path) 
     crew = crew_of("kill -9 $$", said=said, policy=RestartPolicy(first_wait_seconds=1000))
 
     def send() -> None:
-        wait_until(lambda: any("started anew" in line for line in said), seconds=10, what="the death is noted")
+        wait_until(lambda: any("restarting it" in line for line in said), seconds=10, what="the death is noted")
         os.kill(os.getpid(), signal.SIGTERM)
 
     sender = threading.Thread(target=send)
