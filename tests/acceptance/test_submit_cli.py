@@ -272,7 +272,7 @@ def test_extend_adds_seeds_to_every_arm_and_arms_with_every_seed(hlbq: Hlbq) -> 
         ("cancel --where dept=4", "no setting 'dept'"),
         ("cancel --all --sweep 1", "--all"),
         ("cancel --state faild", "'faild'"),
-        ("retry --failed --state completed --yes", "nothing to do"),
+        ("retry --failed --state completed --yes", "does nothing to runs that are completed"),
     ],
 )
 def test_mistakes_of_other_commands(hlbq: Hlbq, line: str, words: str) -> None:
