@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 GIT_SECONDS = 5.0
-# Nothing that a repository's own settings name is to be started for a look at it.
+# Nothing that a repository's own settings name is to be started just to read it.
 _GIT = ("git", "--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
 _DIFF = ("diff", "HEAD", "--no-ext-diff", "--no-textconv", "--no-color", "--binary", "--", ".")
 

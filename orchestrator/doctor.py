@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.text.token_cache import default_cache_dir
+from orchestrator.launch.python_process import python_argv
 from orchestrator.store.location import StoreLocation, network_file_system, parse_location
 
 LEAST_FREE_BYTES = 2 * 2**30
@@ -77,9 +78,7 @@ def check_python(version: Sequence[int] = tuple(sys.version_info[:3])) -> CheckR
 def check_torch() -> CheckResult:
     """Whether torch loads, and which GPUs it can use. Asked in a process of its own: torch takes seconds to load."""
     try:
-        probe = subprocess.run(
-            [sys.executable, "-P", "-c", _TORCH_PROBE], capture_output=True, text=True, timeout=120, check=True
-        )
+        probe = subprocess.run(python_argv("-c", _TORCH_PROBE), capture_output=True, text=True, timeout=120, check=True)
         told = json.loads(probe.stdout.splitlines()[-1])
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
         return CheckResult(

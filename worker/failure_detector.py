@@ -46,7 +46,7 @@ class _Observation:
 class FailureDetector:
     """Watches the other workers on the judge's own monotonic clock.
 
-    `longest_gap_seconds` caps what one look adds: a judge that was itself stopped has seen nothing meanwhile.
+    `longest_gap_seconds` caps what one check adds: a judge that was itself stopped has seen nothing meanwhile.
     """
 
     host: str
@@ -68,7 +68,7 @@ class FailureDetector:
         return judged
 
     def next_share(self, share: float, workers: Sequence[WorkerRecord]) -> float:
-        """The share of the others to watch from now on, after a look with `share` found `workers`.
+        """The share of the others to watch from now on, after a check with `share` found `workers`.
 
         All as long as they are few. A fleet in which each reads all grows as its square: 10,000 workers would read
         ten million rows a second. A share that shrinks keeps what it goes on watching, and so what it has seen of it.

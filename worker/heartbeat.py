@@ -105,7 +105,7 @@ class Heartbeat:
         try:
             others = [one for one in self._store.live_workers(self._watching) if one.id != self.worker_id]
         except DatabaseBusyError:
-            return freed  # the next look is a beat away
+            return freed  # the next check is a beat away
         self._watching = replace(self._watching, share=self._detector.next_share(self._watching.share, others))
         began = self._clock()
         detections = self._detector.detect(others, own_beats_commit=own_beats_commit)

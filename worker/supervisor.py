@@ -15,6 +15,7 @@ from types import FrameType
 
 from hlbgpt_core.points import Directive
 from orchestrator.errors import DatabaseBusyError, DatabaseVersionError, WorkerGoneError
+from orchestrator.launch.worker_command import WorkerOptions
 from orchestrator.notify.side import CLOSE_SECONDS, NotifySide
 from orchestrator.queue.records import Claim, WorkerIdentity
 from orchestrator.queue.states import Reason, State
@@ -32,16 +33,6 @@ from worker.trainer.trainer_manager import EarlyTrainer, TrainerManager
 
 SET_ASIDE_AFTER = 3
 _FAILURES = frozenset({Reason.ERROR, Reason.OOM, Reason.TIMEOUT})
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerOptions:
-    """What a worker was asked to do. `count` 0 means as many runs as there are."""
-
-    sweep_ids: tuple[int, ...] = ()
-    watch: bool = False
-    count: int = 0
-    threads: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +208,7 @@ class Supervisor:
         if self._heartbeat.fenced:
             return None
         try:
-            claim = self._store.claim(self._heartbeat.worker_id, sweep_ids=self._options.sweep_ids)
+            claim = self._store.claim(self._heartbeat.worker_id, sweep_ids=self._options.sweep)
         except WorkerGoneError:
             self._heartbeat.register()
             return None
@@ -230,7 +221,7 @@ class Supervisor:
         return (
             any(run.state is State.PENDING for run in freed)
             or bool(self._heartbeat.suspects)
-            or self._store.waiting(self._options.sweep_ids)
+            or self._store.waiting(self._options.sweep)
         )
 
     def _idle(self) -> None:

@@ -19,6 +19,7 @@ from orchestrator.cli.option_groups import OptionGroup
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import Reason, State
+from orchestrator.wording.next_command import naming_database
 from orchestrator.wording.numbers import counted as counted
 from orchestrator.wording.numbers import short_count as short_count
 
@@ -185,7 +186,7 @@ def ask(question: str, *, otherwise: str) -> None:
 
 @contextmanager
 def without_garbage_collection() -> Iterator[None]:
-    """For a short command that makes many objects and no garbage: looking for some is a fifth of a large submit, and a
+    """For a short command that makes many objects and no garbage: the search for it is a fifth of a large submit, and a
     tenth of `hlbq status`, whose objects are the modules it imports."""
     gc.disable()
     try:
@@ -197,6 +198,11 @@ def without_garbage_collection() -> Iterator[None]:
 def note(text: str) -> None:
     """A line for people on stderr."""
     print(text, file=sys.stderr)
+
+
+def suggest(text: str, store: "Store") -> None:
+    """A line for people on stderr; the commands of hlbq in it name the store's database."""
+    note(naming_database(text, store.location.option))
 
 
 def warn(text: str) -> None:

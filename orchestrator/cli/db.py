@@ -1,4 +1,4 @@
-"""`hlbq db`: look after the database."""
+"""`hlbq db`: care for the database."""
 
 import time
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, note, print_json, print_table
+from orchestrator.cli.common import DatabaseOption, JsonOption, print_json, print_table, suggest
 from orchestrator.cli.db_copy import copy
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import LightGroup, VariadicCommand
@@ -15,7 +15,7 @@ from orchestrator.cli.parsing import LightGroup, VariadicCommand
 def register(app: typer.Typer) -> None:
     """Add the group `db`."""
     group = typer.Typer(
-        cls=LightGroup, help="Look after the database: info, check, backup, upgrade, copy.", no_args_is_help=True
+        cls=LightGroup, help="Care for the database: info, check, backup, upgrade, copy.", no_args_is_help=True
     )
     for command in (info, check, backup, upgrade, copy):
         group.command(cls=VariadicCommand)(grouped(command))
@@ -49,7 +49,7 @@ def check(database: DatabaseOption, as_json: JsonOption = False) -> None:
         if not problems:
             print(f"{where} is whole")
     if problems:
-        note("Keep the file as it is, and go on from a copy: hlbq db backup; sqlite3's .recover reads what is left.")
+        suggest("Keep the file as it is, and go on from a copy: hlbq db backup; or sqlite3's .recover.", store)
         raise typer.Exit(1)
 
 

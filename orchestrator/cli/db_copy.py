@@ -108,8 +108,8 @@ def _say_what_is_left(source: "StoreLocation", destination: "StoreLocation", rep
 
     if report.released_runs:
         note(f"{counted(report.released_runs, 'run')} given back in the copy")
-    old = str(state_folder(source.path)) if source.path is not None else "FOLDER"
-    new = str(state_folder(destination.path)) if destination.path is not None else old
+    old = str(state_folder(source.names)) if source.path is not None else "FOLDER"
+    new = str(state_folder(destination.names)) if destination.path is not None else old
     if source.path is None:
         note("Checkpoints and logs stay in the FOLDER that the workers were given as --state_dir.")
     else:

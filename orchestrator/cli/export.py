@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, RunFilterOptions, counted, note
+from orchestrator.cli.common import DatabaseOption, RunFilterOptions, counted, note, suggest
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
@@ -63,7 +63,7 @@ def export(
     rows = counted(count, "run" if how.layout == exports.Layout.RUNS else "point")
     note(f"{rows} written" + ("" if to_stdout else f" to {file}"))
     if not count:
-        note("No run there has points yet: hlbq status shows how far they are; --all writes pending runs too.")
+        suggest("No run there has points yet: see hlbq status; --all writes pending runs too.", store)
 
 
 def chosen_or_latest(runs: RunFilterOptions, store: "Store") -> RunFilter:

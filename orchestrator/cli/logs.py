@@ -40,7 +40,7 @@ def logs(
     with database.read() as store:
         found = find_run(store, run)
         chosen = choose_attempt(found, store.attempts(found.id), attempt)
-        path = state_folder(store.location.path, state_dir) / chosen.log_path
+        path = state_folder(store.location.names, state_dir) / chosen.log_path
     copy_to_stdout(path, found)
 
 

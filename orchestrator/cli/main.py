@@ -6,9 +6,10 @@ Exit codes: 0 fine, 1 a run or a check failed, 2 wrong usage, 130 interrupted.
 import errno
 import gc
 import importlib
+import itertools
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any
 
@@ -16,12 +17,14 @@ import typer
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.cli.parsing import LightGroup, same_spelling
+from orchestrator.wording.next_command import naming_database
 
 # Every module of commands with the names of its commands, in the order of `hlbq --help`. Each has `register(app)`.
 COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "submit": ("submit",),
         "run": ("run",),
+        "preset": ("preset",),
         "worker": ("worker",),
         "status": ("status",),
         "show": ("show",),
@@ -124,19 +127,19 @@ def run_program(arguments: list[str]) -> int:
         # Not in typer's standalone mode, which would print its errors in a frame, unlike all others.
         return _exit_code(app(arguments, prog_name="hlbq", standalone_mode=False))
     except Exception as error:
-        return _code_of(error)
+        return _code_of(error, arguments)
     except KeyboardInterrupt:
         return 130
     except SystemExit as leaving:
         return _exit_code(leaving.code)
 
 
-def _code_of(error: Exception) -> int:
+def _code_of(error: Exception, arguments: list[str]) -> int:
     """Tell of an error, and the exit code for it. One that is nobody's mistake but ours is raised again."""
     if isinstance(error, typer.Abort) or _came_of_an_interrupt(error):
         return 130
     if isinstance(error, HlbqError):
-        print_error(error)
+        print_error(error, arguments)
     elif isinstance(error, typer.TyperException):
         print(f"error: {error}", file=sys.stderr)
     else:
@@ -150,11 +153,24 @@ def _came_of_an_interrupt(error: BaseException) -> bool:
     return isinstance(error, KeyboardInterrupt) or (before is not None and _came_of_an_interrupt(before))
 
 
-def print_error(error: HlbqError) -> None:
-    """`error: what is wrong`, and what to do on the next line."""
+def print_error(error: HlbqError, arguments: Sequence[str] = ()) -> None:
+    """`error: what is wrong`, and what to do on the next line, on the database that `arguments` name."""
     print(f"error: {error.message}", file=sys.stderr)
     if error.hint:
-        print(error.hint, file=sys.stderr)
+        print(naming_database(error.hint, _database_option(arguments)), file=sys.stderr)
+
+
+def _database_option(arguments: Sequence[str]) -> str:
+    given = [text for before, text in itertools.pairwise(arguments) if before == "--db"]
+    given += [text.removeprefix("--db=") for text in arguments if text.startswith("--db=")]
+    if not given:
+        return ""
+    from orchestrator.store.location import parse_location
+
+    try:
+        return parse_location(given[-1]).option
+    except HlbqError:  # no command can use it
+        return ""
 
 
 def _exit_code(code: Any) -> int:

@@ -164,7 +164,7 @@ def _drawn(how: PlotOptions, kind: KindOptions, source: "Store | Path", runs: Ru
         rows, columns = kind.heatmap
         heat_map = plots.HeatMap(rows=rows, columns=columns, metric=how.metric, title=how.title)
         return plots.plot_final(source, heat_map, runs, allow_mixed_data=how.allow_mixed_data)
-    looks: dict[str, Any] = {
+    given: dict[str, Any] = {
         "log_x": how.log_x,
         "log_y": how.log_y,
         "colour": how.colour,
@@ -172,7 +172,7 @@ def _drawn(how: PlotOptions, kind: KindOptions, source: "Store | Path", runs: Ru
         "title": how.title,
     }
     if kind.name() == "final":
-        final = plots.FinalDrawing(against=kind.final, metric=how.metric, **looks)
+        final = plots.FinalDrawing(against=kind.final, metric=how.metric, **given)
         return plots.plot_final(source, final, runs, allow_mixed_data=how.allow_mixed_data)
     drawing = plots.Drawing(
         metric=how.metric,
@@ -181,7 +181,7 @@ def _drawn(how: PlotOptions, kind: KindOptions, source: "Store | Path", runs: Ru
         smooth=how.smooth,
         past_shortest=how.past_shortest,
         facet=how.facet,
-        **looks,
+        **given,
     )
     if kind.name() == "schedules":
         return plots.plot_schedules(source, drawing, runs)

@@ -68,7 +68,7 @@ def show(
     with database.read() as store:
         if run is not None:
             story = read_story(store, find_run(store, run))
-            print_json(story) if as_json else _print_story(story)
+            print_json(story) if as_json else _print_story(story, store.location.option)
             return
         found = store.sweep(sweep or 0)
         if found is None:
@@ -91,7 +91,7 @@ def read_story(store: "Store", run: RunRecord) -> RunStory:
     return RunStory(run=run, repeat=repeat_command(run.settings, run.seed), attempts=attempts, events=events)
 
 
-def _print_story(story: RunStory) -> None:
+def _print_story(story: RunStory, database_option: str) -> None:
     run = story.run
     print(f"run {run.id} ({run.uid}) of sweep {run.sweep_id}: {state_text(run)}")
     print(f"arm {run.arm_number}, run {run.run_num} of it, seed {run.seed}, N {short_count(run.num_params)}")
@@ -118,7 +118,7 @@ def _print_story(story: RunStory) -> None:
             ["when", "who", "what", "why"],
             [[when(event.at), event.actor, event.action, event.why] for event in story.events],
         )
-    _print_error(run, story.attempts)
+    _print_error(run, story.attempts, database_option)
 
 
 def state_text(run: RunRecord) -> str:
@@ -153,7 +153,7 @@ def _attempt_row(number: int, attempt: AttemptRecord) -> list[str]:
     ]
 
 
-def _print_error(run: RunRecord, attempts: Sequence[AttemptRecord]) -> None:
+def _print_error(run: RunRecord, attempts: Sequence[AttemptRecord], database_option: str) -> None:
     """The newest error, with its traceback."""
     failed = [attempt for attempt in attempts if attempt.error_type or attempt.error_message]
     if not failed:
@@ -162,9 +162,9 @@ def _print_error(run: RunRecord, attempts: Sequence[AttemptRecord]) -> None:
     print(f"error of attempt {attempts.index(error) + 1}: {error.error_type}: {error.error_message}")
     if error.error_traceback:
         print(error.error_traceback.rstrip())
-    print(f"what the trainer printed: hlbq logs {run.id}")
+    print(f"what the trainer printed: hlbq logs{database_option} {run.id}")
     if run.state is State.FAILED:
-        print(f"again: hlbq retry --run {run.id}")
+        print(f"again: hlbq retry{database_option} --run {run.id}")
 
 
 def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, counted, note, print_json
+from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, counted, note, print_json, suggest
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.queue.records import RunFilter
@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 def wait(
     runs: RunFilterOptions,
     database: DatabaseOption,
-    every: Annotated[float, typer.Option("--every", min=0.05, help="Seconds between looks at the database.")] = 2.0,
+    every: Annotated[float, typer.Option("--every", min=0.05, help="Seconds between checks of the database.")] = 2.0,
     as_json: JsonOption = False,
 ) -> None:
     """Wait until the runs (without filters: of the latest sweep) have ended; 1 if any failed, else 0."""
@@ -35,7 +35,7 @@ def wait(
     else:
         print(counts_text(counts))
     if counts.get(State.FAILED, 0):
-        note("see why: hlbq status, hlbq show RUN; again: hlbq retry --failed")
+        suggest("see why: hlbq status, hlbq show RUN; again: hlbq retry --failed", store)
         raise typer.Exit(1)
 
 

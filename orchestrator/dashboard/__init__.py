@@ -4,7 +4,7 @@
     app.py           which address answers what
     security.py      who is answered: Host, Origin, token, and what a page may load
     database.py      the database, opened to read; and again when it was away
-    feed.py          one look a second for all open pages, and the stream that tells them
+    feed.py          one refresh a second for all open pages, and the stream that tells them
     sweep_watch.py   a sweep's runs as last seen, and which of them changed since
     answers.py       overview, run and workers as JSON
     control.py       cancel, retry, pause, priority: the store's own methods

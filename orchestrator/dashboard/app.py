@@ -77,12 +77,12 @@ class Dashboard:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        looking = asyncio.create_task(self.feed.run())
+        refreshing = asyncio.create_task(self.feed.run())
         yield
         self.feed.close()
-        looking.cancel()
+        refreshing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await looking
+            await refreshing
 
     async def page(self, request: Request) -> Response:
         """The one page that all addresses for people show; it reads its own address."""
@@ -172,7 +172,7 @@ class Dashboard:
                 raise UsageError(f"run {number} has no attempt {wanted}")
             if not attempts:
                 return vars(LogTail(problem="the run has not been started yet"))
-            return vars(read_log_tail(self.database.path, self.state_dir, attempts[wanted - 1]))
+            return vars(read_log_tail(self.database.names, self.state_dir, attempts[wanted - 1]))
 
         return await self._read(read)
 

@@ -1,7 +1,7 @@
 """Mean and band of an arm's runs, kept up to date as runs go on and end. Pure.
 
-The runs that have ended are summed up once on the arm's own grid of x; those that go on are added at every look. So a
-look costs as much as the runs that move, however many have ended.
+Runs that have ended are summed up once, on the arm's own grid of x. Runs that go on are added at every refresh.
+So a refresh costs as much as the runs that move, however many have ended.
 """
 
 import math

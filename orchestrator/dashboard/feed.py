@@ -1,4 +1,4 @@
-"""One look a second for all open pages together, and the streams that tell each page what changed.
+"""One refresh a second for all open pages together, and the streams that tell each page what changed.
 
 A page subscribes to a topic: `overview`, `workers`, `sweep/3` or `run/12`. While nobody listens nothing is read.
 """
@@ -28,7 +28,7 @@ from orchestrator.store.dashboard_reads import MOST_EVENTS
 LOOK_EVERY_SECONDS = 1.0
 # A stream that says nothing for longer than a page waits is taken for dead.
 QUIET_SECONDS = 10.0
-# A sweep that nobody has looked at for longer is read anew before it is shown.
+# A sweep that nobody has opened for longer is read again before it is shown.
 STALE_SECONDS = 3.0
 # Browsers hold six connections to a server, over all their tabs: two are left for what pages ask besides.
 MOST_STREAMS_A_BROWSER = 4
@@ -65,7 +65,7 @@ class Subscriber:
 
 
 class Feed:
-    """What all open pages share. Looks run in threads, one at a time."""
+    """What all open pages share. Refreshes run in threads, one at a time."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
         self.database = database
@@ -111,7 +111,7 @@ class Feed:
         return any(one.topic == f"sweep/{sweep_id}" for one in list(self._subscribers))
 
     def _watch(self, store: Store, sweep_id: int, *, now: bool = False) -> SweepWatch:
-        """The watch of a sweep. Where no stream has it looked at, it is read anew if stale, or if asked for `now`."""
+        """The watch of a sweep. Where no stream refreshes it, it is read again if stale, or if asked for `now`."""
         self._forget_other_database()
         watch, tick = self._watches.pop(sweep_id, None), time.monotonic()
         now = now or watch is None or tick > watch.looked_at + STALE_SECONDS
@@ -122,7 +122,7 @@ class Feed:
                 self._newest_event = store.newest_event()
             watch = SweepWatch(sweep_id)
         if not watch.lines or (now and not self._is_looked_at(sweep_id)):
-            watch.look(store, News(restructured=True), now=self._clock(), tick=tick)
+            watch.refresh(store, News(restructured=True), now=self._clock(), tick=tick)
         self._watches[sweep_id] = watch
         wanted = {int(one.topic[6:]) for one in list(self._subscribers) if one.topic.startswith("sweep/")}
         for old in list(self._watches)[:-MOST_WATCHED_SWEEPS]:
@@ -140,9 +140,9 @@ class Feed:
         self._watches, self._curves, self._wholes = {}, {}, {}
         self._newest_event, self._newest_event_at, self._seen, self._told = None, None, set(), {}
 
-    # --- the look -----------------------------------------------------------------------------------------------------
+    # --- the refresh --------------------------------------------------------------------------------------------------
 
-    def look(self, topics: set[str]) -> dict[str, bytes]:
+    def refresh(self, topics: set[str]) -> dict[str, bytes]:
         """See what changed of `topics`; returns a message for each that changed. Raises DatabaseError."""
         with self._lock, self.database.reading() as store:
             self._forget_other_database()
@@ -169,7 +169,7 @@ class Feed:
         for sweep_id, told in news.items():
             watch = self._watches.get(sweep_id)
             if watch is not None and f"sweep/{sweep_id}" not in topics:  # nobody listens now; somebody may come back
-                watch.look(store, told, now=self._clock(), tick=time.monotonic())
+                watch.refresh(store, told, now=self._clock(), tick=time.monotonic())
         return found
 
     def _news(self, store: Store) -> Mapping[int, News]:
@@ -212,7 +212,7 @@ class Feed:
         if watch is None:  # another database stands where the first one did
             return encoded_event("reload", {})
         before, arms = watch.version, len(watch.arms)
-        changed = watch.look(store, news, now=self._clock(), tick=time.monotonic())
+        changed = watch.refresh(store, news, now=self._clock(), tick=time.monotonic())
         if len(watch.arms) != arms:
             return encoded_event("reload", {})
         return encoded_event("changes", watch.changes(since=before)) if changed else None
@@ -235,7 +235,7 @@ class Feed:
     # --- streams ------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Look once a second while anybody listens, and tell them."""
+        """Refresh once a second while anybody listens, and tell them."""
         while not self._closing:
             await asyncio.sleep(LOOK_EVERY_SECONDS)
             topics = {one.topic for one in self._subscribers}
@@ -245,12 +245,12 @@ class Feed:
 
     async def _look_and_tell(self, topics: set[str]) -> None:
         try:
-            found = await run_in_threadpool(self.look, topics)
+            found = await run_in_threadpool(self.refresh, topics)
         except DatabaseError as error:
             self._away = True
             self._tell_all(encoded_event("trouble", {"error": error.message, "hint": error.hint}))
             return
-        except Exception:  # a fault of the program must not end the looks of all pages
+        except Exception:  # a fault of the program must not end the refreshes of all pages
             self._away = True
             traceback.print_exc()
             self._tell_all(

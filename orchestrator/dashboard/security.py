@@ -1,4 +1,4 @@
-"""Who is answered: checks on every request before anything is looked up, and headers on every answer.
+"""Who is answered: checks on every request before anything is read, and headers on every answer.
 
 Three things keep strangers out, each enough by itself against one kind of them:
 

@@ -53,14 +53,14 @@ class SweepWatch:
         self.arms: dict[int, ArmRecord] = {}
         self.sweep: SweepRecord | None = None
         self._changed: dict[int, int] = {}  # run -> version, by rising version
-        self._changed_lock = threading.Lock()  # curves look through it while a look adds to it
+        self._changed_lock = threading.Lock()  # curves read it while a refresh adds to it
         self._running: set[int] = set()
         self.looked_at = -math.inf  # monotonic
         self._read_at = -math.inf
         self._estimated_at = -math.inf
         self._seconds_left: float | None = None
 
-    def look(self, store: Store, news: "News", *, now: float, tick: float) -> bool:
+    def refresh(self, store: Store, news: "News", *, now: float, tick: float) -> bool:
         """See what changed; returns whether anything did. `now` is in seconds since the epoch, `tick` is monotonic."""
         self.looked_at = tick
         anew = news.restructured or not self.lines or tick - self._read_at > READ_ANEW_EVERY_SECONDS
@@ -69,7 +69,7 @@ class SweepWatch:
             self.arms = {arm.id: arm for arm in store.arms(self.sweep_id)}
             lines = store.run_lines(self.sweep_id)
         else:
-            # Those that were running: their last points may have come after the last look.
+            # Those that were running: their last points may have come after the last refresh.
             lines = store.moving_lines(self.sweep_id, sorted({*news.touched, *self._running}))
         changed = [line for line in lines if self.lines.get(line.id) != line]
         if not changed and not news.rewound and not anew:

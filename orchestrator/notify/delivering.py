@@ -146,7 +146,7 @@ def may_be_told(store: Store) -> bool:
 
 
 def teller_at_work(location: StoreLocation) -> bool:
-    """Whether a teller of this host and database is at work: it looks once more before it leaves."""
+    """Whether a teller of this host and database is at work: it checks once more before it leaves."""
     lock = _try_lock(location)
     if lock is not None:
         os.close(lock)

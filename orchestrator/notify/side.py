@@ -1,17 +1,17 @@
 """Has a `hlbq notify` at work beside a worker, a cancel or a run, while there is something to tell.
 
 That is a process of its own that outlives whoever started it: a command that hangs or crashes changes nothing for
-training. Looking whether one is wanted is done in a thread, since the user's folder may be on a disk that does not
-answer. What one look misses, the next look of any worker finds.
+training. A thread checks whether one is wanted, since the user's folder may be on a disk that does not
+answer. What one check misses, the next check of any worker finds.
 """
 
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 
 from hlbgpt_core.errors import HlbqError
+from orchestrator.launch.python_process import hlbq_argv
 from orchestrator.notify.delivering import may_be_told, teller_at_work
 from orchestrator.store import Store
 
@@ -31,14 +31,14 @@ class NotifySide:
         self._thread: threading.Thread | None = None
 
     def attend(self) -> None:
-        """Something may have happened: have somebody look. Returns at once."""
+        """Something may have happened: have somebody check. Returns at once."""
         self._wanted.set()
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="notify-side", daemon=True)
             self._thread.start()
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
-        """Look once more, and give a teller that has something to tell some seconds; it goes on by itself after."""
+        """Check once more, and give a teller that has something to tell some seconds; it goes on by itself after."""
         self._closing = True
         self.attend()
         if self._thread is not None:
@@ -71,7 +71,7 @@ class NotifySide:
         place = self._store.location
         location = str(place.path) if place.path is not None else place.url.render_as_string(hide_password=False)
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "orchestrator.cli.main", "notify", "--by_workers"],
+            hlbq_argv("notify", "--by_workers"),
             env={**os.environ, "HLBQ_DB": location},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -5,7 +5,7 @@ curve_sets.py     the runs of an arm on a common x: mean and band
 curve_figures.py  a line an arm; small multiples; schedules
 final_values.py   last values against a setting (scaling plots), and heat maps
 power_law.py      the fit of a scaling plot
-looks.py          colours, styles, labels with units, ticks and legends
+style.py          colours, styles, labels with units, ticks and legends
 figures.py        from runs to a figure, and to its file
 """
 

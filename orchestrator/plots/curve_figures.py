@@ -68,13 +68,13 @@ def draw_curves(runs: Sequence[RunCurve], drawing: Drawing) -> "Figure":
         return _draw_panels(arms, [name for name in names if name != drawing.facet], drawing)
     figure = new_figure()
     axes = figure.add_subplot()
-    looks = line_styles([arm.settings for arm in arms], names, colour=drawing.colour, style=drawing.style)
-    _draw_arms(axes, arms, looks, _labels(arms, names), drawing)
+    styles = line_styles([arm.settings for arm in arms], names, colour=drawing.colour, style=drawing.style)
+    _draw_arms(axes, arms, styles, _labels(arms, names), drawing)
     _dress(axes, arms, drawing)
     add_titles(figure, drawing.title, band_note(arms, drawing))
     values: list[Any] = [arm.settings.get(names[0]) for arm in arms] if len(names) == 1 else []
     if len(values) > 2 * MOST_IN_LEGEND and all(isinstance(value, int | float) for value in values):
-        add_scale(figure, axes, names[0], values, looks)
+        add_scale(figure, axes, names[0], values, styles)
     elif len(arms) > 1 or names:
         add_legend(figure, axes, title=_legend_title(arms))
     return figure
@@ -101,14 +101,14 @@ def _draw_panels(arms: Sequence[ArmCurve], names: Sequence[str], drawing: Drawin
     figure = new_figure(size=(3.1 * columns + 0.3, 2.6 * rows + 0.6))
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     panels = list(grid.flat)
-    looks = line_styles([arm.settings for arm in arms], names, colour=drawing.colour, style=drawing.style)
+    styles = line_styles([arm.settings for arm in arms], names, colour=drawing.colour, style=drawing.style)
     # Not the sizes: the facet may decide them.
     labels = [arm_label(arm.settings, names) or "all runs" for arm in arms]
     labelled: dict[str, Any] = {}
     for axes, value in zip(panels, values, strict=False):
         own = [place for place, arm in enumerate(arms) if arm.settings.get(drawing.facet) == value]
         inside = [arms[place] for place in own]
-        _draw_arms(axes, inside, [looks[place] for place in own], [labels[place] for place in own], drawing)
+        _draw_arms(axes, inside, [styles[place] for place in own], [labels[place] for place in own], drawing)
         _dress(axes, inside, drawing)
         title = arm_label({drawing.facet: value}, [drawing.facet]) or f"{drawing.facet} -"
         axes.set_title(textwrap.fill(title, _LONGEST_PANEL_TITLE), fontsize=9.5)
@@ -126,19 +126,19 @@ def _draw_panels(arms: Sequence[ArmCurve], names: Sequence[str], drawing: Drawin
 
 
 def _draw_arms(
-    axes: "Axes", arms: Sequence[ArmCurve], looks: Sequence[LineStyle], labels: Sequence[str], drawing: Drawing
+    axes: "Axes", arms: Sequence[ArmCurve], styles: Sequence[LineStyle], labels: Sequence[str], drawing: Drawing
 ) -> None:
-    for arm, look, label in zip(arms, looks, labels, strict=True):
-        line = {"color": look.colour, "linestyle": look.style}
+    for arm, line_style, label in zip(arms, styles, labels, strict=True):
+        line = {"color": line_style.colour, "linestyle": line_style.dashes}
         if drawing.band is Band.SEEDS:
             for run in arm.runs:
                 axes.plot(run.x, run.y, linewidth=0.7, alpha=0.45, **line)
         if arm.low is not None and arm.high is not None:
-            axes.fill_between(arm.x, arm.low, arm.high, color=look.colour, alpha=0.22, linewidth=0)
+            axes.fill_between(arm.x, arm.low, arm.high, color=line_style.colour, alpha=0.22, linewidth=0)
             if len(arm.x) == 1:  # a band without width shows nothing
-                axes.vlines(arm.x, arm.low, arm.high, color=look.colour, linewidth=1.2)
+                axes.vlines(arm.x, arm.low, arm.high, color=line_style.colour, linewidth=1.2)
         marker = "o" if len(arm.x) == 1 else None
-        axes.plot(arm.x, arm.mean, linewidth=look.width, label=label, marker=marker, markersize=4, **line)
+        axes.plot(arm.x, arm.mean, linewidth=line_style.width, label=label, marker=marker, markersize=4, **line)
 
 
 def _dress(axes: "Axes", arms: Sequence[ArmCurve], drawing: Drawing) -> None:
@@ -187,10 +187,11 @@ def draw_schedules(schedules: Mapping[str, Sequence[RunCurve]], drawing: Drawing
     figure = new_figure(size=(SIZE_INCHES[0] + 1.6, 2.4 * rows + 0.5))
     panels = list(figure.subplots(rows, min(len(arms), 2), sharex=True, squeeze=False).flat)
     for axes, (metric, own) in zip(panels, arms.items(), strict=False):
-        looks = line_styles([arm.settings for arm in own], names, colour=drawing.colour, style=drawing.style)
-        for arm, look, label in zip(own, looks, _labels(own, names), strict=True):
+        styles = line_styles([arm.settings for arm in own], names, colour=drawing.colour, style=drawing.style)
+        for arm, line_style, label in zip(own, styles, _labels(own, names), strict=True):
             axes.plot(
-                arm.x, arm.mean, color=look.colour, linestyle=look.style, linewidth=look.width, label=label,
+                arm.x, arm.mean, color=line_style.colour, linestyle=line_style.dashes, linewidth=line_style.width,
+                label=label,
                 drawstyle="default" if metric in ("train_lr", "train_weight_decay") else "steps-post",
             )  # fmt: skip
         axes.set_xlabel(axis_label(drawing.x))

@@ -94,11 +94,11 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequen
     axes = figure.add_subplot()
     known = sorted({place(run) for run in runs}, key=sortable)
     are_numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known)
-    looks = line_styles([own[0].settings for own in lines.values()], names, colour=drawing.colour, style=drawing.style)
-    for number, (own, look) in enumerate(zip(lines.values(), looks, strict=True)):
+    styles = line_styles([own[0].settings for own in lines.values()], names, colour=drawing.colour, style=drawing.style)
+    for number, (own, line_style) in enumerate(zip(lines.values(), styles, strict=True)):
         line = _Line(
             dots=[(float(place(run) if are_numbers else known.index(place(run))), float(run.y[-1])) for run in own],
-            look=look,
+            line_style=line_style,
             label=arm_label(own[0].settings, names),
             shift_points=_SHIFT_POINTS * (number - (len(lines) - 1) / 2),
             law_of=SIZES.get(drawing.against, drawing.against) if are_numbers else "",
@@ -139,7 +139,7 @@ class _Line:
     """
 
     dots: Sequence[tuple[float, float]]
-    look: LineStyle
+    line_style: LineStyle
     label: str
     shift_points: float
     law_of: str
@@ -151,7 +151,7 @@ def _draw_line(axes: "Axes", line: _Line) -> None:
     x, y = zip(*sorted(line.dots), strict=True)
     law = fit_power_law(x, y) if line.law_of else None
     aside = axes.transData + ScaledTranslation(line.shift_points / 72, 0, axes.figure.dpi_scale_trans)
-    colour, look = line.look.colour, line.look
+    colour, line_style = line.line_style.colour, line.line_style
     axes.plot(x, y, "o", color=colour, markersize=3.5, alpha=0.5, markeredgewidth=0, transform=aside)
     places = sorted(set(x))
     values = [[b for a, b in line.dots if a == one] for one in places]
@@ -168,7 +168,7 @@ def _draw_line(axes: "Axes", line: _Line) -> None:
     text = ", ".join(part for part in (line.label, law_text(law, line.law_of) if law else "") if part)
     axes.errorbar(
         places, means, yerr=halves, color=colour, marker="D", markersize=5,
-        linestyle="none" if law else look.style, linewidth=look.width, capsize=3, elinewidth=1.2,
+        linestyle="none" if law else line_style.dashes, linewidth=line_style.width, capsize=3, elinewidth=1.2,
         label=None if law else text or None, transform=aside,
     )  # fmt: skip
     if law:
@@ -176,7 +176,7 @@ def _draw_line(axes: "Axes", line: _Line) -> None:
 
         fine = numpy.geomspace(places[0], places[-1], 60)
         drawn = [law.at(float(one)) for one in fine]
-        axes.plot(fine, drawn, color=colour, linestyle=look.style, linewidth=look.width, label=text)
+        axes.plot(fine, drawn, color=colour, linestyle=line_style.dashes, linewidth=line_style.width, label=text)
 
 
 def _half_interval(values: Sequence[float]) -> float:

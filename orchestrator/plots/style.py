@@ -67,7 +67,7 @@ class LineStyle:
     """How an arm's line looks."""
 
     colour: Any
-    style: Any
+    dashes: Any
     width: float = LINE_WIDTHS[0]
 
 
@@ -82,26 +82,28 @@ def setting_name(name: str) -> str:
 def line_styles(
     settings: Sequence[Mapping[str, Any]], names: Sequence[str], *, colour: str = "", style: str = ""
 ) -> list[LineStyle]:
-    """A look for each arm. Of the settings `names`, `colour` chooses the colour (else the one with the most values
-    that is not `style`), and the others the line's style and, where those run out, its width.
+    """The line style of each arm.
+
+    Of the settings `names`, `colour` chooses the colour (else the one with the most values that is not `style`), and
+    the others the dashes and, where those run out, the width.
 
     More values than colours that can be told apart are a scale from dark to light.
     """
     values = {name: list(dict.fromkeys(arm.get(name) for arm in settings)) for name in {*names, colour} - {""}}
     if not values:
-        return [LineStyle(colour=COLOURS[0], style=LINE_STYLES[0]) for _ in settings]
+        return [LineStyle(colour=COLOURS[0], dashes=LINE_STYLES[0]) for _ in settings]
     free = [name for name in names if name != style] or list(names)
     coloured = colour or max(free, key=lambda name: len(values[name]))
     palette = _palette(len(values[coloured]))
     others = [style] if style else [name for name in names if name != coloured]
     combinations = list(dict.fromkeys(tuple(arm.get(name) for name in others) for arm in settings))
-    looks = []
+    styles = []
     for arm in settings:
         place = combinations.index(tuple(arm.get(name) for name in others))
         width = LINE_WIDTHS[place // len(LINE_STYLES) % len(LINE_WIDTHS)]
         chosen = palette[values[coloured].index(arm.get(coloured))]
-        looks.append(LineStyle(colour=chosen, style=LINE_STYLES[place % len(LINE_STYLES)], width=width))
-    return looks
+        styles.append(LineStyle(colour=chosen, dashes=LINE_STYLES[place % len(LINE_STYLES)], width=width))
+    return styles
 
 
 def _palette(count: int) -> Sequence[Any]:
@@ -206,14 +208,14 @@ def legend_beside(figure: "Figure", handles: Sequence[Any], labels: Sequence[str
     )  # fmt: skip
 
 
-def add_scale(figure: "Figure", axes: "Axes", name: str, values: Sequence[float], looks: Sequence[LineStyle]) -> None:
+def add_scale(figure: "Figure", axes: "Axes", name: str, values: Sequence[float], styles: Sequence[LineStyle]) -> None:
     """In place of a legend of many lines that differ in one number: a bar of their colours."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
     count = len(values)
     norm = BoundaryNorm([place - 0.5 for place in range(count + 1)], count)
-    mappable = ScalarMappable(norm, ListedColormap([look.colour for look in looks]))
+    mappable = ScalarMappable(norm, ListedColormap([line_style.colour for line_style in styles]))
     shown = range(0, count, -(-count // 10))
     bar = figure.colorbar(mappable, ax=axes, ticks=list(shown), drawedges=False)
     if bar.solids is not None:

@@ -122,7 +122,7 @@ def _are_numbers(column: Sequence[str]) -> bool:
 
 def _cell(text: str, is_number: bool) -> str:
     """A cell; numbers stand on the right, verdicts out, and only long texts are broken into lines."""
-    looks = "number" if is_number else "long" if len(text) > _LONGEST_UNBROKEN else ""
+    css_class = "number" if is_number else "long" if len(text) > _LONGEST_UNBROKEN else ""
     if text in _VERDICTS:
-        looks = "word"
-    return f'<td class="{looks}">{escape(text)}</td>' if looks else f"<td>{escape(text)}</td>"
+        css_class = "word"
+    return f'<td class="{css_class}">{escape(text)}</td>' if css_class else f"<td>{escape(text)}</td>"

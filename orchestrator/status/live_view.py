@@ -21,7 +21,7 @@ GONE = "the database is gone: it was moved, deleted or replaced"
 
 
 class LiveView:
-    """A context manager; call `update` as often as you like, it looks at the database once a second.
+    """A context manager; call `update` as often as you like, it reads the database once a second.
 
     `stream` is stderr unless told otherwise. A stream that is closed, or a database that is busy, disturbs
     nobody: what can't be shown is not shown.
@@ -29,11 +29,11 @@ class LiveView:
 
     def __init__(self, store: Store, sweep_id: int | None = None, *, stream: TextIO | None = None) -> None:
         wanted = RunFilter(sweep_ids=(sweep_id,) if sweep_id is not None else ())
-        self._looks = _Looks(store, wanted, stream or sys.stderr)
+        self._refresher = _Refresher(store, wanted, stream or sys.stderr)
         self._next_at = 0.0
 
     def __enter__(self) -> "LiveView":
-        self._looks.screen.start()
+        self._refresher.screen.start()
         return self
 
     def __exit__(
@@ -42,31 +42,31 @@ class LiveView:
         if kind is None:
             self._next_at = 0.0
             self.update()
-        self._looks.screen.stop()
+        self._refresher.screen.stop()
 
     def update(self) -> None:
-        """Show how things stand, if the last look was a while ago."""
+        """Show how things stand, if the last refresh was a while ago."""
         now = time.monotonic()
-        if now < self._next_at or self._looks.screen.closed:
+        if now < self._next_at or self._refresher.screen.closed:
             return
-        self._looks.look()
-        # After the look: one at a large database that takes long must not become all that happens.
+        self._refresher.refresh()
+        # After the refresh: one of a large database that takes long must not become all that happens.
         self._next_at = time.monotonic() + REFRESH_SECONDS
 
 
 def watch(store: Store, wanted: RunFilter) -> None:
     """Show the status on stdout until interrupted, or until nobody reads it any more."""
-    looks = _Looks(store, wanted, sys.stdout)
+    refresher = _Refresher(store, wanted, sys.stdout)
     with _signals_that_end():
-        looks.screen.start()
+        refresher.screen.start()
         try:
-            while not looks.screen.closed:
-                looks.look()
+            while not refresher.screen.closed:
+                refresher.refresh()
                 time.sleep(REFRESH_SECONDS)
         except KeyboardInterrupt:
             pass
         finally:
-            looks.screen.stop()
+            refresher.screen.stop()
 
 
 @contextlib.contextmanager
@@ -84,7 +84,7 @@ def _signals_that_end() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-class _Looks:
+class _Refresher:
     """Reads the status and shows it; while the database does not answer or is gone, the last with a word on that."""
 
     def __init__(self, store: Store, wanted: RunFilter, stream: TextIO) -> None:
@@ -93,7 +93,7 @@ class _Looks:
         self._file = file_identity(store.location.path)
         self._last: Status | None = None
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         warning = ""
         # SQLite would go on reading a file that was deleted, which nobody writes to any more.
         if file_identity(self._store.location.path) != self._file:

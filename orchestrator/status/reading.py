@@ -130,10 +130,12 @@ class Status:
     """One moment of a database. `runs` are the running ones and those of the latest sweep: all if they are few,
     else the first that failed.
 
-    `tokens_per_second` is what all running runs make together.
+    `tokens_per_second` is what all running runs make together; `database_option` is what a command needs to find this
+    database again (` --db PATH`, or nothing).
     """
 
     database: str
+    database_option: str
     at: float
     counts: Mapping[str, int]
     total: int
@@ -166,6 +168,7 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
     notices = store.undelivered()
     return Status(
         database=store.location.display,
+        database_option=store.location.option,
         at=now,
         counts={state.value: counts[state] for state in State},
         total=sum(counts.values()),

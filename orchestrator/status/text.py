@@ -78,7 +78,7 @@ def status_lines(status: Status) -> list[str]:
     if status.workers:
         lines += ["", *workers_table(status.workers).lines()]
     elif status.counts[State.PENDING] + status.counts[State.RUNNING]:
-        lines += ["", "No worker is at work. Start one: hlbq worker"]
+        lines += ["", f"No worker is at work. Start one: hlbq worker{status.database_option}"]
     return lines
 
 

@@ -2,15 +2,21 @@
 
 `open_store` opens a database; `Store` joins the parts, by subject:
 
-    sweeps.py    submit, extend, sweeps           control.py  cancel, pause, retry, set_priority
-    claims.py    claim                            readers.py  run, runs, counts, attempts, events
-    queue.py     flush, checkpoint, finish        points.py   points one by one
-    workers.py   register, beat, reap             curves.py   points as columns
-    glances.py   what status asks for each second
-    care.py      info, integrity_check, backup   looks.py    looks at comparisons
-    sync.py      how far W&B was sent each run      notices.py  what --notify is to tell
-    copying.py   a whole database into another      watching.py light rows for pages that stay open
-    memory.py    what waiting runs need of a device
+    sweeps.py            submit, extend, sweeps
+    control.py           cancel, pause, retry, set_priority
+    claims.py            claim
+    held_run.py          flush, checkpoint, finish
+    workers.py           register, beat, reap
+    run_reads.py         run, runs, counts, attempts, events
+    points.py            points one by one
+    curves.py            points as columns
+    status_reads.py      what `status` asks for each second
+    dashboard_reads.py   light rows for pages that stay open
+    comparison_looks.py  looks at comparisons
+    memory_needs.py      what waiting runs need of a device
+    notices.py           what --notify is to report
+    sync.py              how far W&B was sent each run
+    maintenance.py       info, integrity_check, backup
 
 and beneath them: location.py and engine.py (opening), schema.py (tables and migrations), rows.py and
 filters.py (records to SQL and back), endings.py (what all endings share), outbox.py (notices as things happen).
@@ -30,17 +36,18 @@ from orchestrator.store.claims import ClaimStore
 from orchestrator.store.comparison_looks import LookStore
 from orchestrator.store.control import ControlStore
 from orchestrator.store.curves import CurveStore
-from orchestrator.store.dashboard_reads import WatchStore
+from orchestrator.store.dashboard_reads import DashboardReadStore
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode, has_wal_fault, make_engine, plain_errors
-from orchestrator.store.held_run import QueueStore
+from orchestrator.store.held_run import HeldRunStore
 from orchestrator.store.location import StoreLocation, check_file, parse_location, public_location
-from orchestrator.store.maintenance import CareStore
-from orchestrator.store.memory_needs import MemoryStore
+from orchestrator.store.maintenance import MaintenanceStore
+from orchestrator.store.memory_needs import MemoryNeedStore
 from orchestrator.store.notices import NoticeStore
+from orchestrator.store.ownership import check_file_is_ours
 from orchestrator.store.points import PointStore
-from orchestrator.store.run_reads import ReaderStore
+from orchestrator.store.run_reads import RunReadStore
 from orchestrator.store.schema import CURRENT, Schema, prepare
-from orchestrator.store.status_reads import GlanceStore
+from orchestrator.store.status_reads import StatusReadStore
 from orchestrator.store.sweeps import SweepStore
 from orchestrator.store.sync import SyncStore
 from orchestrator.store.workers import WorkerStore
@@ -51,19 +58,19 @@ __all__ = ["OpenMode", "Store", "StoreLocation", "has_wal_fault", "open_store", 
 class Store(
     SweepStore,
     ClaimStore,
-    QueueStore,
+    HeldRunStore,
     WorkerStore,
     ControlStore,
     PointStore,
     CurveStore,
-    ReaderStore,
-    GlanceStore,
+    RunReadStore,
+    StatusReadStore,
     LookStore,
-    MemoryStore,
+    MemoryNeedStore,
     SyncStore,
     NoticeStore,
-    WatchStore,
-    CareStore,
+    DashboardReadStore,
+    MaintenanceStore,
 ):
     """An open database. A context manager; `close` may be called twice."""
 
@@ -101,7 +108,9 @@ def open_store(
             may_create=mode in (OpenMode.CREATE, OpenMode.FILL),
             writes=mode is not OpenMode.READ,
         )
-        if not there:
+        if there:
+            check_file_is_ours(place.path, place.display)
+        else:
             _make_file(place.path)
     engine = make_engine(place, mode=mode, busy_timeout_seconds=busy_timeout_seconds)
     try:

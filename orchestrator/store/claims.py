@@ -32,7 +32,7 @@ _BACKOFF_IS_OVER = select(runs.c.id).where(
 _REVISION = select(alembic_version.c.version_num).scalar_subquery()
 # Asked for any such run, PostgreSQL would look from the start of the table on, past all that are over; asked for
 # the next one it reads the index.
-_LOOK = select(
+_PRECHECK = select(
     select(workers.c.id).where(_WORKER_LIVES).exists().label("worker_lives"),
     or_(_NEXT.scalar_subquery().is_not(None), _BACKOFF_IS_OVER.exists(), _HELD.exists()).label("worth_trying"),
     _REVISION.label("revision"),
@@ -63,7 +63,7 @@ _BESIDE = (
     .join(runs, and_(runs.c.worker_id == _NEIGHBOURS.c.id, RUNNING))
     .where(_WORKER_LIVES)
 )
-# Locked, so that nobody ends the worker between this look and the commit: its run would be nobody's.
+# Locked, so that nobody ends the worker between this precheck and the commit: its run would be nobody's.
 _LOCK_WORKER = (
     select(
         workers.c.slots,
@@ -102,7 +102,7 @@ _TAKE_NEXT = _taking(_NEXT)
 class ClaimStore(StoreBase):
     """The way into the state running."""
 
-    # Whether the last claim found a run: then the next one most likely does too, and needs no look beforehand.
+    # Whether the last claim found a run: then the next one most likely does too, and needs no precheck.
     _found_work = False
 
     def claim(self, worker_id: int, *, sweep_ids: Sequence[int] = ()) -> Claim | None:
@@ -117,12 +117,12 @@ class ClaimStore(StoreBase):
         asked = {"worker_id": worker_id, "now": now}
         if not self._found_work:
             with self._read() as connection:
-                # A look without a lock, so that idle workers that ask again and again write nothing.
-                look = connection.execute(_LOOK, asked).one()
-                if not look.worker_lives:
+                # A precheck without a lock, so that idle workers that ask again and again write nothing.
+                precheck = connection.execute(_PRECHECK, asked).one()
+                if not precheck.worker_lives:
                     raise _gone(worker_id)
-                check_unchanged(look.revision, self.location, self._schema)
-                if not look.worth_trying:
+                check_unchanged(precheck.revision, self.location, self._schema)
+                if not precheck.worth_trying:
                     return None
         self._found_work = False
         with self._write() as connection:

@@ -1,4 +1,4 @@
-"""The looks that people took at a comparison: events, so that a verdict tells how often was looked before."""
+"""The looks that people took at a comparison: events, so that readers see how many earlier looks there were."""
 
 from collections.abc import Sequence
 

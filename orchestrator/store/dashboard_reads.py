@@ -1,4 +1,4 @@
-"""What a page that stays open asks for again and again: light rows, and only what changed since the last look."""
+"""What a page that stays open asks for again and again: light rows, and only what changed since the last read."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,7 +63,7 @@ class MetricPoint(NamedTuple):
     y: float | None
 
 
-class WatchStore(StoreBase):
+class DashboardReadStore(StoreBase):
     """The store's part for watchers."""
 
     def newest_event(self) -> int:
@@ -102,7 +102,7 @@ class WatchStore(StoreBase):
         """The runs of a sweep that are running, and those of `run_ids` besides."""
         with self._read() as connection:
             running = and_(runs.c.sweep_id == sweep_id, runs.c.state == State.RUNNING.value)
-            # Two looks: an OR over both would keep the planner from its indexes.
+            # Two reads: an OR over both would keep the planner from its indexes.
             found = {row[0]: RunLine._make(row) for row in connection.execute(_LINES.where(running))}
             if run_ids:
                 named = _LINES.where(one_of(connection, runs.c.id, run_ids), runs.c.sweep_id == sweep_id)

@@ -43,7 +43,7 @@ _PROGRESS = (
 )
 
 
-class QueueStore(StoreBase):
+class HeldRunStore(StoreBase):
     """What a worker writes of the run that it holds."""
 
     def rehearse(self) -> None:

@@ -1,4 +1,4 @@
-"""Looking after the database: what it holds, whether it is whole, copies of it."""
+"""Care of the database: what it holds, whether it is whole, copies of it."""
 
 import sqlite3
 from pathlib import Path
@@ -8,11 +8,12 @@ from sqlalchemy import Connection, func, select, text
 from orchestrator.errors import DatabaseError
 from orchestrator.queue.records import DatabaseInfo
 from orchestrator.store.base import StoreBase
-from orchestrator.store.schema import copy_sqlite, stored_revision
+from orchestrator.store.ownership import stored_revision
+from orchestrator.store.schema import copy_sqlite
 from orchestrator.store.tables import metadata
 
 
-class CareStore(StoreBase):
+class MaintenanceStore(StoreBase):
     """What `hlbq db` and `hlbq doctor` ask for."""
 
     def info(self) -> DatabaseInfo:
@@ -23,7 +24,7 @@ class CareStore(StoreBase):
                 location=self.location.display,
                 dialect=self.location.dialect,
                 engine_version=str(connection.execute(text(f"SELECT {version}")).scalar_one()),
-                schema_version=stored_revision(connection) or "",
+                schema_version=stored_revision(connection, self.location) or "",
                 size_bytes=self._size_bytes(connection),
                 rows={
                     table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()

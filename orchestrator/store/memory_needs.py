@@ -15,7 +15,7 @@ _EARLIER = runs.alias("earlier")
 _WAITING = runs.alias("waiting")
 
 
-class MemoryStore(StoreBase):
+class MemoryNeedStore(StoreBase):
     """Reads for planning slots."""
 
     def memory_of_waiting_arms(self, device_name: str, sweep_ids: Sequence[int] = ()) -> list[ArmMemory]:

@@ -28,7 +28,7 @@ class PointStore(StoreBase):
     def points(self, wanted: RunFilter, split: Split | None = None) -> Iterator[StoredPoint]:
         """The points of the runs that match, by run, split and step.
 
-        Each run's points are read in one look, so that a curve never mixes two attempts; besides, no more
+        Each run's points are read in one read, so that a curve never mixes two attempts; besides, no more
         than a page is held in memory, and no transaction stays open between pages.
         """
         last_run = 0
@@ -51,7 +51,7 @@ class PointStore(StoreBase):
                     group, rows = _whole_runs(connection, group, rows, split)
             yield from map(read_point, rows)
             run_ids = run_ids[len(group) :]
-            # As many runs in the next look as should fill half a page.
+            # As many runs in the next read as should fill half a page.
             at_once = max(1, min(_RUNS_A_PAGE, len(group) * _POINTS_A_PAGE // (2 * max(1, len(rows)))))
 
 

@@ -1,4 +1,4 @@
-"""What people and programs look at. Nothing here writes; every look is short."""
+"""What people and programs read. Nothing here writes; every read is short."""
 
 import functools
 import json
@@ -17,7 +17,7 @@ from orchestrator.store.tables import arms, attempts, events, runs
 _RUNS_A_PAGE = 1_000
 
 
-class ReaderStore(StoreBase):
+class RunReadStore(StoreBase):
     """Reads of runs, attempts and events."""
 
     def run(self, number_or_uid: int | str) -> RunRecord | None:

@@ -31,7 +31,7 @@ class ArmSample(NamedTuple):
     worked_seconds: float
 
 
-class GlanceStore(StoreBase):
+class StatusReadStore(StoreBase):
     """Reads that stay cheap however long the curves are."""
 
     def newest_attempts(self, run_ids: Sequence[int]) -> Mapping[int, AttemptRecord]:

@@ -102,7 +102,7 @@ class WorkerStore(StoreBase):
         author = Author(actor="reaper", now=self._clock(), worker_id=worker_id)
         with self._write() as connection:
             if not self._is_sqlite:
-                # The dead may have left a transaction open that the server has not ended yet: look again later.
+                # The dead may have left a transaction open that the server has not ended yet: try again later.
                 connection.execute(text(f"SET LOCAL lock_timeout = {_REAP_PATIENCE_MILLISECONDS}"))
             ended = connection.execute(
                 update(workers)

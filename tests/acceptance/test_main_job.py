@@ -157,7 +157,7 @@ def test_the_trainer_is_started_anew_when_the_core_changes(tmp_path: Path) -> No
     import shutil
 
     root = Path(__file__).parents[2]
-    for package in ("hlbgpt_core", "orchestrator", "worker", "migrations"):
+    for package in ("hlbgpt_core", "orchestrator", "worker"):
         shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
 

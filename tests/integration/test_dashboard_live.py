@@ -41,20 +41,20 @@ def changes(found: dict[str, bytes], topic: str = "sweep/1") -> Any:
 def test_a_look_tells_only_what_changed(client: Client, store: Store, clock: Any) -> None:
     submit_sweep(store, ARMS, seeds=[100, 101])
     first = client.get("sweeps/1")
-    assert client.feed.look({"sweep/1"}) == {}
+    assert client.feed.refresh({"sweep/1"}) == {}
     worker = register(store)
     claim = work(store, worker, sample_points(2), reason=None)
-    name, told = changes(client.feed.look({"sweep/1"}))
+    name, told = changes(client.feed.refresh({"sweep/1"}))
     assert name == "changes" and [row[0] for row in told["rows"]] == [claim.run.id]
     assert told["version"] > first["version"] and told["epoch"] == first["epoch"]
     assert told["counts"]["running"] == 1
     store.flush(claim.lease, points=sample_points(4))
-    assert [row[0] for row in changes(client.feed.look({"sweep/1"}))[1]["rows"]] == [claim.run.id]
+    assert [row[0] for row in changes(client.feed.refresh({"sweep/1"}))[1]["rows"]] == [claim.run.id]
     store.cancel(RunFilter(run_ids=(5, 6)), "ada")
     store.end_worker(worker, "asked to stop")  # its run is lost, and waits again
-    rows = {row[0]: row[4] for row in changes(client.feed.look({"sweep/1"}))[1]["rows"]}
+    rows = {row[0]: row[4] for row in changes(client.feed.refresh({"sweep/1"}))[1]["rows"]}
     assert rows == {claim.run.id: "pending", 5: "cancelled", 6: "cancelled"}
-    assert client.feed.look({"sweep/1"}) == {}
+    assert client.feed.refresh({"sweep/1"}) == {}
 
 
 def test_an_extended_sweep_is_read_anew(client: Client, store: Store) -> None:
@@ -70,7 +70,7 @@ def test_an_extended_sweep_is_read_anew(client: Client, store: Store) -> None:
         for number, arm in enumerate(store.arms(sweep.id)[:1])
     ]
     store.extend(sweep.id, arms=arms, runs=[NewRun(arm=0, run_num=1, seed=100)])
-    assert changes(client.feed.look({"sweep/1"}))[0] == "reload"
+    assert changes(client.feed.refresh({"sweep/1"}))[0] == "reload"
     assert len(client.rows()) == 3 and len(client.get("sweeps/1")["arms"]) == 3
 
 
@@ -223,21 +223,21 @@ def test_a_sweep_that_nobody_looked_at_meanwhile_is_shown_as_it_is(client: Clien
     assert client.get("sweeps/1")["counts"]["cancelled"] == 0
     store.cancel(RunFilter(run_ids=(1,)), "ada")
     assert client.get("sweeps/1")["counts"]["cancelled"] == 1
-    client.feed.look({"overview"})
+    client.feed.refresh({"overview"})
     whole = client.get("sweeps/1")
     store.cancel(RunFilter(run_ids=(2,)), "ada")
-    client.feed.look({"overview"})  # the reader is on another page, and comes back
-    assert client.feed.look({"sweep/1"}) == {}
+    client.feed.refresh({"overview"})  # the reader is on another page, and comes back
+    assert client.feed.refresh({"sweep/1"}) == {}
     missed = client.feed._missed("sweep/1", whole["epoch"], whole["version"])
     assert missed is not None and changes({"sweep/1": missed})[1]["counts"]["cancelled"] == 2
 
 
 def test_what_a_page_missed_before_it_listened_is_told(client: Client, store: Store) -> None:
     submit_sweep(store, ARMS, seeds=[100])
-    client.feed.look({"run/1"})  # another page listens already
+    client.feed.refresh({"run/1"})  # another page listens already
     client.get("runs/1")
     store.cancel(RunFilter(run_ids=(1,)), "ada")
-    client.feed.look({"run/1"})
+    client.feed.refresh({"run/1"})
     missed = client.feed._missed("run/1", "", 0)
     assert missed is not None and changes({"run/1": missed}, "run/1")[1]["state"] == "cancelled"
     assert client.feed._missed("run/99", "", 0) is None
@@ -246,8 +246,8 @@ def test_what_a_page_missed_before_it_listened_is_told(client: Client, store: St
 def test_a_database_that_was_filled_anew_in_its_place_is_read_anew(client: Client, store: Store, clock: Any) -> None:
     submit_sweep(store, ARMS, seeds=[100, 101], name="first")
     assert client.get("sweeps/1")["sweep"]["name"] == "first"
-    client.feed.look({"sweep/1"})
-    client.feed.look({"sweep/1"})
+    client.feed.refresh({"sweep/1"})
+    client.feed.refresh({"sweep/1"})
     with store._write() as writer:  # as a restored backup, or dropdb, createdb and a copy: the place is the same
         for table in reversed(metadata.sorted_tables):
             writer.execute(table.delete())
@@ -255,7 +255,7 @@ def test_a_database_that_was_filled_anew_in_its_place_is_read_anew(client: Clien
                 writer.execute(text(f"ALTER SEQUENCE {table.name}_id_seq RESTART"))
     clock.advance(60)
     submit_sweep(store, ARMS[:1], seeds=[100], name="second")
-    assert changes(client.feed.look({"sweep/1"}))[0] == "reload"
+    assert changes(client.feed.refresh({"sweep/1"}))[0] == "reload"
     whole = client.get("sweeps/1")
     assert whole["sweep"]["name"] == "second" and len(whole["rows"]) == 1
 
@@ -263,13 +263,13 @@ def test_a_database_that_was_filled_anew_in_its_place_is_read_anew(client: Clien
 def test_looks_that_fail_lose_nothing(client: Client, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     submit_sweep(store, ARMS, seeds=[100])
     client.get("sweeps/1")
-    client.feed.look({"sweep/1"})
+    client.feed.refresh({"sweep/1"})
     store.cancel(RunFilter(run_ids=(1,)), "ada")
     with monkeypatch.context() as patched:
         patched.setattr(feed_module.answers, "overview", _busy)
         with pytest.raises(DatabaseBusyError):
-            client.feed.look({"overview", "sweep/1"})
-    assert changes(client.feed.look({"sweep/1"}))[0] == "reload"
+            client.feed.refresh({"overview", "sweep/1"})
+    assert changes(client.feed.refresh({"sweep/1"}))[0] == "reload"
     assert client.get("sweeps/1")["counts"]["cancelled"] == 1
 
 
@@ -319,7 +319,7 @@ def test_a_stream_of_what_is_not_there_harms_nobody(plain: tuple[Client, Store])
     client, store = plain
     client.get("sweeps/1")
     work(store, register(store), sample_points(2), reason=None)
-    found = client.feed.look({"run/999", "sweep/1", "run/1"})
+    found = client.feed.refresh({"run/999", "sweep/1", "run/1"})
     assert set(found) == {"sweep/1", "run/1"}
 
 

@@ -91,8 +91,8 @@ def test_small_multiples_have_a_panel_a_value_on_the_same_axes(swept: Store) -> 
     assert [axes.get_title() for axes in panels] == ["depth 2", "depth 4", "depth 8"]
     assert [line.get_label() for line in panels[0].get_lines()] == ["num_heads 1", "num_heads 2"]
     assert len({axes.get_ylim() for axes in panels}) == 1
-    looks = [[line.get_color() for line in axes.get_lines()] for axes in panels]
-    assert looks[0] == looks[1] == looks[2]
+    styles = [[line.get_color() for line in axes.get_lines()] for axes in panels]
+    assert styles[0] == styles[1] == styles[2]
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["num_heads 1", "num_heads 2"]
 
@@ -479,10 +479,10 @@ def test_a_folder_that_may_not_be_written_to_is_named(database: Path, tmp_path: 
 
 def test_many_arms_are_told_apart() -> None:
     settings = [{"depth": d, "num_heads": h, "linear_value": v} for d in (2, 4) for h in (1, 2, 3) for v in (0, 1)]
-    looks = line_styles(settings, ["depth", "num_heads", "linear_value"])
-    assert len({(look.colour, str(look.style), look.width) for look in looks}) == len(settings)
+    styles = line_styles(settings, ["depth", "num_heads", "linear_value"])
+    assert len({(one.colour, str(one.dashes), one.width) for one in styles}) == len(settings)
     many = line_styles([{"depth": depth} for depth in range(20)], ["depth"])
-    assert len({look.colour for look in many}) == 20
+    assert len({one.colour for one in many}) == 20
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,12 @@ def test_of_the_core_the_queue_knows_the_light_rooms_only() -> None:
     assert _described([one for one in core if not in_a_light_room(one)]) == []
 
 
+def test_only_the_command_line_knows_typer() -> None:
+    rooms = {one.file for one in imports_of("orchestrator") if one.package == "typer"}
+    assert rooms
+    assert all(room.startswith("orchestrator/cli/") for room in rooms), rooms
+
+
 def test_the_queue_imports_heavy_libraries_inside_functions() -> None:
     heavy = [one for one in imports_of("orchestrator") if one.package in HEAVY and one.at_the_top]
     assert _described(heavy) == []

@@ -3,12 +3,12 @@
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hlbgpt_core.errors import DeviceError
+from orchestrator.launch.python_process import python_module_argv
 
 _SMI = "nvidia-smi"
 # One of them is there wherever CUDA can work; a machine without pays for no look at the driver's library.
@@ -75,10 +75,9 @@ def _ask_library() -> list[list[str]]:
         return []
     # A process of its own, and before anything hides a GPU: a worker that has asked CUDA itself holds memory there.
     environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-    command = [sys.executable, "-P", "-m", "worker.devices.driver_library"]
     try:
         done = subprocess.run(
-            command,
+            python_module_argv("worker.devices.driver_library"),
             capture_output=True,
             text=True,
             timeout=30,

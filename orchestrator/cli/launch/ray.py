@@ -7,17 +7,18 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, counted, note, warn
-from orchestrator.cli.launch.launched_workers import LaunchedWorkers
+from orchestrator.cli.common import DatabaseOption, counted, note, suggest, warn
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import DatabaseBusyError, UsageError
+from orchestrator.launch.python_process import hlbq_argv
 from orchestrator.queue.records import RunFilter
 
 if TYPE_CHECKING:
@@ -49,10 +50,10 @@ class ClusterOptions(OptionGroup):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RayWorkers(LaunchedWorkers):
+class RayWorkers(GivenWorkerOptions):
     """What the workers do."""
 
-    watch: Annotated[bool, typer.Option(help="Stay when the queue is empty, and wait for more.")] = False
+    command = "ray"
 
 
 def register(app: typer.Typer) -> None:
@@ -92,7 +93,7 @@ def launch_ray(
         with ray_cluster.joined(address, most_local_workers=cluster.workers * cluster.cpus_per_worker):
             _check_cluster(store, cluster, need)
             if detach:
-                _detach(orders, need)
+                _detach(orders, need, store)
             else:
                 _attend(store, orders, need, what)
 
@@ -106,7 +107,7 @@ def _keep_password_out_of_sight(db: str | None) -> None:
 
     if db is None or without_credentials([db]) == (db,):
         return
-    program = [sys.executable, "-P", "-m", "orchestrator.cli.main", *_without_option(sys.argv[1:], "--db", db)]
+    program = hlbq_argv(*_without_option(sys.argv[1:], "--db", db))
     os.execve(program[0], program, {**os.environ, "HLBQ_DB": db})
 
 
@@ -133,13 +134,13 @@ def _orders(
         check_shared(store.location)
     path = store.location.path
     what.check_sweeps(store)
-    folder = make_state_folder(state_folder(path, what.state_dir))
-    command = what.command(state_dir=str(folder), watch=what.watch)
+    folder = make_state_folder(state_folder(store.location.names, what.options.state_dir))
+    options = replace(what.options, state_dir=str(folder))
     url = str(path) if path is not None else store.location.url.render_as_string(hide_password=False)
     launch = f"hlbq-{secrets.token_hex(2)}"
     return [
         WorkerOrder(
-            command=command,
+            options=options,
             gpus=cluster.gpus_per_worker,
             name=f"{launch}-{number}",
             detached=detach,
@@ -160,12 +161,12 @@ def _check_cluster(store: "Store", cluster: ClusterOptions, need: "Need") -> Non
         warn(f"{store.location.display} means another machine on each node; name its host so that all reach it")
 
 
-def _detach(orders: "Sequence[WorkerOrder]", need: "Need") -> None:
+def _detach(orders: "Sequence[WorkerOrder]", need: "Need", store: "Store") -> None:
     from orchestrator.launch.ray_fleet import RayFleet
 
     RayFleet(say=note).start(orders, need)
     note(f"{counted(len(orders), 'worker')} left to Ray: {orders[0].name} to {orders[-1].name.rpartition('-')[2]}")
-    note("They end when the queue is empty. Look: hlbq status   End them: hlbq launch ray --stop")
+    suggest("They end when the queue is empty. Status: hlbq status   End them: hlbq launch ray --stop", store)
 
 
 def _attend(store: "Store", orders: "Sequence[WorkerOrder]", need: "Need", what: RayWorkers) -> None:
@@ -174,16 +175,17 @@ def _attend(store: "Store", orders: "Sequence[WorkerOrder]", need: "Need", what:
     from orchestrator.status.live_view import LiveView
 
     said: list[str] = []
+    sweeps = what.options.sweep
     plain = not sys.stderr.isatty()
     fleet = RayFleet(say=note if plain else said.append)
     with _stopped_by_signals(fleet) as signals:
         fleet.start(orders, need)
         try:
-            with LiveView(store, what.sweep[0] if len(what.sweep) == 1 else None) as view:
+            with LiveView(store, sweeps[0] if len(sweeps) == 1 else None) as view:
                 while fleet.at_work:
                     fleet.update()
                     _obey(fleet, signals)
-                    if _nothing_left_for_those_who_wait(store, fleet, what):
+                    if _nothing_left_for_those_who_wait(store, fleet, sweeps):
                         for member in fleet.waiting:
                             fleet.abandon(member)
                     view.update()
@@ -198,15 +200,15 @@ def _attend(store: "Store", orders: "Sequence[WorkerOrder]", need: "Need", what:
     _leave(fleet, interrupted=bool(signals.came))
 
 
-def _nothing_left_for_those_who_wait(store: "Store", fleet: "RayFleet", what: RayWorkers) -> bool:
+def _nothing_left_for_those_who_wait(store: "Store", fleet: "RayFleet", sweeps: Sequence[int]) -> bool:
     """Whether every worker that had a place has ended because nothing was left to do, or to be taken from the dead."""
     waiting = fleet.waiting
     if not waiting or len(fleet.at_work) > len(waiting) or len(waiting) == len(fleet.members):
         return False
     try:
-        return not store.waiting(what.sweep) and not store.running(RunFilter(sweep_ids=tuple(what.sweep)))
+        return not store.waiting(sweeps) and not store.running(RunFilter(sweep_ids=tuple(sweeps)))
     except DatabaseBusyError:
-        return False  # asked again at the next look
+        return False  # asked again next time
 
 
 @dataclass(kw_only=True)
@@ -219,7 +221,7 @@ class _Signals:
 
 @contextmanager
 def _stopped_by_signals(fleet: "RayFleet") -> Iterator[_Signals]:
-    """Note SIGINT and SIGTERM, to be obeyed between two looks: Ray's calls are not made in a signal's handler."""
+    """Note SIGINT and SIGTERM, to be obeyed between two checks: Ray's calls are not made in a signal's handler."""
     signals = _Signals()
 
     def note_signal(number: int, frame: FrameType | None) -> None:

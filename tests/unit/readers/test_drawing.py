@@ -37,6 +37,7 @@ def a_status(runs: list[RunStatus], *, workers: int = 2, events: int = 3, text: 
     worker |= {"beat_age_seconds": 3.0, "ended": False, "set_aside": False, "why": "", "temperature_celsius": 61.0}
     return Status(
         database=f"/tmp/{text}.db",
+        database_option="",
         at=100.0,
         counts=counts,
         total=len(runs),
