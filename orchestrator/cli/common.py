@@ -6,6 +6,7 @@ stderr (`note`, `warn`, `ask`).
 
 import gc
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from orchestrator.queue.states import Reason, State
 from orchestrator.wording.next_command import naming_database
 from orchestrator.wording.numbers import counted as counted
 from orchestrator.wording.numbers import short_count as short_count
+from orchestrator.wording.tables import TextTable
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -228,22 +230,12 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
-    """A table on stdout: as wide as the terminal, and as wide as its text where there is none.
+    """A table on stdout: no wider than the terminal, and as wide as its text where there is none.
 
-    Cells are plain text: markup in a name or an error is not interpreted.
+    Cells are plain text, each in one line: nothing in a name or an error is interpreted.
     """
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE_HEAD, title=Text(title) if title else None, title_justify="left", pad_edge=False)
-    for header in headers:
-        table.add_column(header, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console = Console() if sys.stdout.isatty() else Console(width=10_000)
-    console.print(table)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print("", *TextTable(title=title, headers=headers, rows=[*rows]).lines(width), "", sep="\n")
 
 
 def when(seconds: float | None) -> str:

@@ -19,8 +19,9 @@ from orchestrator.cli.common import (
 from orchestrator.cli.notify import tell
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.errors import UsageError
 from orchestrator.queue.records import RunFilter
-from orchestrator.queue.states import Action, State, sources
+from orchestrator.queue.states import Action, Retry, State, sources
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -68,15 +69,31 @@ def retry(
     runs: RunFilterOptions,
     database: DatabaseOption,
     failed: Annotated[bool, typer.Option("--failed", help="Failed runs only; alone: of all sweeps.")] = False,
+    from_start: Annotated[
+        bool, typer.Option("--from_start", help="From step 0, without their checkpoints and points; held runs too.")
+    ] = False,
+    resume_across_code: Annotated[
+        bool,
+        typer.Option("--resume_across_code", help="Go on even by other code, marked as mixed code; held runs too."),
+    ] = False,
     as_json: JsonOption = False,
     yes: YesOption = False,
 ) -> None:
     """Put failed or cancelled runs back into the queue. They go on from their last checkpoint."""
-    states: Sequence[State] = (State.FAILED,) if failed else sources(Action.RETRY)
+    if from_start and resume_across_code:
+        raise UsageError("--from_start and --resume_across_code are two ways to go on", "Leave one of them out.")
+    how = Retry.FROM_START if from_start else Retry.ACROSS_CODE if resume_across_code else Retry.AS_BEFORE
+    held = (State.PENDING,) if how is not Retry.AS_BEFORE else ()
+    states: Sequence[State] = (State.FAILED,) if failed else (*sources(Action.RETRY), *held)
     asked = runs.to_filter() if failed else runs.to_chosen("hlbq retry --failed")
     chosen = narrowed(asked, states)
     with database.write() as store:
-        _change(store, chosen, "retry", "back in the queue", store.retry, yes=yes, as_json=as_json)
+
+        def change(wanted: RunFilter, actor: str) -> int:
+            return store.retry(wanted, actor, how)
+
+        count = store.retriable(chosen, how)
+        _change(store, chosen, "retry", "back in the queue", change, yes=yes, as_json=as_json, count=count)
 
 
 def priority(
@@ -109,9 +126,10 @@ def _change(
     *,
     yes: bool,
     as_json: bool,
+    count: int | None = None,
 ) -> None:
-    """Name the count, ask, change, and print how many were changed."""
-    confirm_change(store.matching(chosen), verb, yes=yes)
+    """Name the count (of all that are chosen, if not given), ask, change, and print how many were changed."""
+    confirm_change(store.matching(chosen) if count is None else count, verb, yes=yes)
     changed = change(chosen, actor())
     if as_json:
         print_json({"changed": changed})

@@ -54,6 +54,8 @@ def extend(
         plan = extended_plan(found, present, given, num_runs)
         for warning in plan.warnings:
             warn(warning)
+        for warning in other_code(store, found):
+            warn(warning)
         definition = extended_definition(found, given, plan)
         added = store.extend(found.id, arms=plan.new_arms(), runs=plan.new_runs(), definition=definition)
     new_arms = len(plan.arms) - len(present.arms)
@@ -61,6 +63,23 @@ def extend(
         print_json({"sweep": sweep, "added": added, "new_arms": new_arms, "left_out": len(plan.left_out)})
     else:
         print(f"sweep {sweep}: {counted(added, 'run')} added ({counted(new_arms, 'new arm')})")
+
+
+def other_code(store: "Store", sweep: SweepRecord) -> list[str]:
+    """What to know where the sweep's runs were computed by other code than the one here."""
+    from orchestrator.code.names import HERE, find_digest
+    from orchestrator.comparison.cautions import difference_text
+
+    here, same = find_digest(store, HERE), store.same_code()
+    newest = ""
+    for run in store.runs(RunFilter(sweep_ids=(sweep.id,))):
+        newest = run.code[-1].digest if run.code else newest
+    if not newest or same.equal(newest, here):
+        return []
+    return [
+        f"the runs of sweep {sweep.id} were computed by other code than the one here, and the new ones will stand "
+        f"beside them: {difference_text(store, newest, here)}"
+    ]
 
 
 def stored_arms(store: "Store", sweep: SweepRecord) -> Plan:

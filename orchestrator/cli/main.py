@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "report": ("report",),
         "compare": ("compare",),
         "dashboard": ("dashboard",),
+        "code": ("code",),
         "sync": ("sync",),
         "notify": ("notify",),
         "launch": ("launch",),

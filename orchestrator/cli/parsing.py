@@ -24,6 +24,8 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from orchestrator.errors import UsageError
 
+# There is no shorter way: typer's options take a fixed number of values, and argparse's nargs="+" refuses
+# `--sweep 3 4 results.csv`. `app.command(cls=...)` is a public parameter; arguments are rewritten before typer parses.
 TOGETHER = "NAME NAME..."
 TOGETHER_MARK = ","
 

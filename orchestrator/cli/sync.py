@@ -1,5 +1,6 @@
 """`hlbq sync`: send the curves of runs to Weights & Biases."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -74,10 +75,14 @@ class _Task:
 
 def run_sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption, timing: "SyncTiming") -> None:
     """`hlbq sync` with its times given."""
-    with database.write() as store:
+    from orchestrator.files.locks import try_lock
+
+    with database.write() as store, contextlib.ExitStack() as held:
         folder = make_state_folder(make_state_folder(state_folder(store.location.names, how.state_dir)) / "wandb")
-        if how.by_workers and not _alone_on_this_host(folder):
-            return
+        if how.by_workers:
+            if not held.enter_context(try_lock(folder / SIDE_LOCK)):
+                return
+            os.nice(19)  # no burden to the workers that started it
         os.umask(0o077)  # wandb's own files are nobody else's business either
         wanted = _wanted(store, runs, how)
         if wanted is None:
@@ -161,16 +166,6 @@ def _report(tally: "SyncCounts", offline: Path | None) -> None:
     if tally.failed:
         note(f"{counted(tally.failed, 'run')} could not be sent; give the same command again")
         raise typer.Exit(1)
-
-
-def _alone_on_this_host(folder: Path) -> bool:
-    """Take the lock of the sync that workers start; it lasts as long as the process. Then be no burden to them."""
-    from orchestrator.files.locks import try_lock
-
-    if try_lock(folder / SIDE_LOCK) is None:
-        return False
-    os.nice(19)
-    return True
 
 
 def _end_at_once_on_signals() -> None:

@@ -5,7 +5,6 @@ longer than that. An older one is migrated in one transaction under a lock, on S
 """
 
 import contextlib
-import fcntl
 import os
 import shlex
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, text
 
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseMissingError, DatabaseVersionError
+from orchestrator.files.locks import wait_for_lock
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode
 from orchestrator.store.location import StoreLocation
 from orchestrator.store.ownership import VERSION_TABLE, stored_revision
@@ -46,7 +46,7 @@ class Schema:
     scripts: Path | None = None
 
 
-CURRENT = Schema(head="0004")
+CURRENT = Schema(head="0005")
 
 # Stands in place of the revision while `hlbq db copy` fills a database: no program of any version works on half of one.
 UNFINISHED_COPY = "unfinished copy"
@@ -191,31 +191,11 @@ def copy_sqlite(connection: Connection, target: Path) -> None:
 def _lock_file(path: Path) -> Iterator[None]:
     """Hold `PATH.lock` while the tables are made or changed; it is gone afterwards."""
     lock = path.with_name(path.name + ".lock")
-    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
-    while True:
-        handle = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+    too_late = DatabaseBusyError(
+        f"another process has been upgrading '{path}' for {BUSY_TIMEOUT_SECONDS:g} s", "Try again."
+    )
+    with wait_for_lock(lock, timeout_seconds=BUSY_TIMEOUT_SECONDS, too_late=too_late):
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_same_file(handle, lock):
-                break
-        except BlockingIOError:
-            pass
-        os.close(handle)
-        if time.monotonic() > deadline:
-            raise DatabaseBusyError(
-                f"another process has been upgrading '{path}' for {BUSY_TIMEOUT_SECONDS:g} s", "Try again."
-            )
-        time.sleep(0.02)
-    try:
-        yield
-    finally:
-        # Removed while held: whoever waited on this file sees that it is no longer the one by that name.
-        lock.unlink(missing_ok=True)
-        os.close(handle)
-
-
-def _is_same_file(handle: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), path.stat())
-    except FileNotFoundError:
-        return False
+            yield
+        finally:
+            lock.unlink(missing_ok=True)

@@ -149,6 +149,11 @@ class SweepOptions:
     checkpoint_every: float = option(60.0, panel=WORKERS, minimum=0.0, help="Seconds between checkpoints; 0: none.")
     keep_checkpoints: bool = option(False, panel=WORKERS, help="Keep the last checkpoint of finished runs.")
     keep_best: bool = option(False, panel=WORKERS, help="Keep the model of each run's best evaluation.")
+    resume_across_code: bool = option(
+        False,
+        panel=WORKERS,
+        help="Runs go on from a checkpoint even when the code has changed, and are marked as mixed code.",
+    )
     stall_timeout: float = option(
         600.0,
         panel=WORKERS,
@@ -198,6 +203,7 @@ class SweepOptions:
             checkpoint_every_seconds=self.checkpoint_every,
             keep_checkpoints=self.keep_checkpoints,
             keep_best=self.keep_best,
+            resume_across_code=self.resume_across_code,
             stall_timeout_seconds=self.stall_timeout,
             limits=Limits(max_attempts=self.max_attempts),
         )

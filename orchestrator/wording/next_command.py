@@ -5,7 +5,8 @@ import re
 # Those that take --db. `db copy` names its two databases itself.
 _COMMAND = re.compile(
     r"\bhlbq (submit|run|worker|status|show|logs|wait|cancel|pause|unpause|retry|priority|extend|export|plot|report"
-    r"|compare|dashboard|sync|notify|launch (?:slurm|ray)|db (?:info|check|backup|upgrade))\b(?! --db)"
+    r"|compare|dashboard|sync|notify|code (?:list|diff|checkout|same)|launch (?:slurm|ray)"
+    r"|db (?:info|check|backup|upgrade))\b(?! --db)"
 )
 
 
