@@ -116,9 +116,9 @@ def test_a_run_that_was_stopped_goes_on_to_the_very_points_of_one_that_was_not(
             run = store.run(1)
             return run is not None and run.checkpoint is not None and 15 < run.checkpoint.step < 100
 
-        wait_until(has_a_checkpoint, seconds=60, what="a checkpoint of run 1")
+        wait_until(has_a_checkpoint, seconds=120, what="a checkpoint of run 1")
         worker.send_signal(getattr(signal, fault))
-        worker.wait(timeout=60)
+        worker.wait(timeout=120)
         assert store.run(1).state in (State.PENDING, State.RUNNING)  # type: ignore[union-attr]
     hlbq("worker", "--device", "cpu")
     assert losses(tmp_path, 1) == losses(tmp_path, 2)
@@ -172,15 +172,15 @@ def test_the_trainer_is_started_anew_when_the_core_changes(tmp_path: Path) -> No
     )
     try:
         with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.READ) as store:
-            wait_until(lambda: store.run(1).state is State.COMPLETED, seconds=60, what="run 1")  # type: ignore[union-attr]
+            wait_until(lambda: store.run(1).state is State.COMPLETED, seconds=120, what="run 1")  # type: ignore[union-attr]
             recipe = tmp_path / "hlbgpt_core" / "recipes" / "v041.py"
             recipe.write_text(recipe.read_text() + "\n# edited\n")
             hlbq("submit", *TINY_OPTIONS, *PYSTDLIB, "--max_steps", "3")
-            wait_until(lambda: store.run(2).state is State.COMPLETED, seconds=60, what="run 2")  # type: ignore[union-attr]
+            wait_until(lambda: store.run(2).state is State.COMPLETED, seconds=120, what="run 2")  # type: ignore[union-attr]
             digests = [store.attempts(run_id)[0].provenance["core_digest"] for run_id in (1, 2)]
     finally:
         worker.terminate()
-        said = worker.communicate(timeout=30)[1].decode()
+        said = worker.communicate(timeout=120)[1].decode()
     assert digests[0] != digests[1] and all(re.fullmatch("[0-9a-f]{16}", one) for one in digests)
     assert "changed on disk" in said
 

@@ -78,7 +78,7 @@ def _cut_log(db: str) -> None:
     connection = sqlite_module().connect(db, timeout=20, isolation_level=None)
     try:
         cut = "PRAGMA wal_checkpoint(TRUNCATE)"
-        wait_until(lambda: connection.execute(cut).fetchone()[0] == 0, seconds=30, what="the log is cut")
+        wait_until(lambda: connection.execute(cut).fetchone()[0] == 0, seconds=120, what="the log is cut")
     finally:
         connection.close()
 
@@ -101,7 +101,7 @@ def _fill_and_free(
             wait_until(lambda: len(store.running(RunFilter())) == WORKERS, seconds=120, what="every worker trains")
             fill()
             go.touch()  # none has ended before: it has most of its points still to write
-            wait_until(lambda: fleet.log().count("the disk is full") >= WORKERS, seconds=90, what="all say it is full")
+            wait_until(lambda: fleet.log().count("the disk is full") >= WORKERS, seconds=120, what="all say it is full")
             landed = len(store.running(RunFilter()))
             damaged = store.integrity_check()
             free()
