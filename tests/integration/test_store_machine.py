@@ -337,8 +337,9 @@ def run_machine(store: Store, clock: VirtualClock, *, examples: int, phases: Seq
     )
 
 
-def test_any_order(store: Store, clock: VirtualClock) -> None:
-    examples = 50 if store.location.dialect == "sqlite" else 20
+@pytest.mark.parametrize("share", [0.4, pytest.param(1, marks=pytest.mark.long)])
+def test_any_order(store: Store, clock: VirtualClock, share: float) -> None:
+    examples = round(share * (50 if store.location.dialect == "sqlite" else 20))
     phases = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
     run_machine(store, clock, examples=examples, phases=phases)
 
