@@ -14,7 +14,7 @@ from orchestrator.cli.parsing import LightGroup, VariadicCommand
 if TYPE_CHECKING:
     from orchestrator.code.names import NamedCode
 
-CodeName = Annotated[str, typer.Argument(metavar="CODE", help="A digest or its beginning, a run's number, or here.")]
+CodeName = Annotated[str, typer.Argument(metavar="CODE", help="A digest or its first digits, a run's number, or here.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -71,7 +71,7 @@ def list_code(database: DatabaseOption, as_json: JsonOption = False) -> None:
 def diff(
     first: CodeName,
     database: DatabaseOption,
-    second: Annotated[str, typer.Argument(metavar="CODE", help="Likewise; the code on disk if left out.")] = "here",
+    second: Annotated[str, typer.Argument(metavar="CODE", help="As CODE; default: the code on disk.")] = "here",
 ) -> None:
     """Show how one code differs from another, as a unified diff.
 
@@ -96,12 +96,14 @@ def print_diff(before: "NamedCode", after: "NamedCode") -> None:
     sys.stdout.flush()
     note(f"{before.digest} to {after.digest}: {diff_size(old, new)}")
     if before.digest == after.digest:
-        note("What Python reads of them is the same.")
+        note("Python sees no difference: they differ in comments or layout only.")
 
 
 def checkout(
     name: CodeName,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to make hlbgpt_core; made if missing.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The folder to write hlbgpt_core into; created if missing.")
+    ],
     database: DatabaseOption,
 ) -> None:
     """Write the sources of a code into FOLDER/hlbgpt_core."""
@@ -113,7 +115,7 @@ def checkout(
     sources = sources_of(code)
     package = write_sources(sources, folder)
     print(f"{package}: {counted(len(sources), 'file')} of code {code.digest}")
-    note(f"A worker that trains by it: PYTHONPATH={folder.absolute()} hlbq worker")
+    note(f"To train with it: PYTHONPATH={folder.absolute()} hlbq worker")
 
 
 def same(
@@ -122,7 +124,7 @@ def same(
     why: Annotated[str, typer.Option("--why", help="How you know, for others.", metavar="TEXT")],
     database: DatabaseOption,
 ) -> None:
-    """Declare that two codes compute the same numbers: runs of one go on by the other, and are compared with it.
+    """Declare that two codes compute the same numbers: runs of one may resume with the other, and are compared with it.
 
     hlbq code same 3c3b3434 here --why "replay agrees"
     """
