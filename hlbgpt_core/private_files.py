@@ -1,4 +1,4 @@
-"""Folders and files that only their owner can read, written whole or not at all."""
+"""Folders and files that only their owner can read, written completely or not at all."""
 
 import os
 import tempfile
@@ -11,7 +11,7 @@ FILE_MODE = 0o600
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make `folder` and what is missing above it, for its owner alone. Raises DataError where that fails."""
+    """Make `folder` and its missing parents, for its owner alone. Raises DataError if that fails."""
     try:
         for missing in reversed([folder, *folder.parents]):
             if not missing.exists():
@@ -25,7 +25,7 @@ def make_private_folder(folder: Path) -> None:
 def write_private_file(path: Path, content: bytes) -> None:
     """Write `path` through a temporary file beside it: readers see the old content or the new, never a part.
 
-    Raises DataError where the disk refuses.
+    Raises DataError if writing fails.
     """
     temporary = ""
     try:
@@ -42,7 +42,7 @@ def write_private_file(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the disk keep the names in `folder`: a rename is safe from a power cut only after this."""
+    """Make the disk keep the names in `folder`: a rename is safe from a power cut only after this."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -51,7 +51,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> DataError:
-    """The error for a cache that cannot be written, with the way to another place."""
+    """The error for a cache that cannot be written; says how to use another folder."""
     return DataError(
         f"the cache of tokens cannot be written at '{path}': {error.strerror or error}",
         "Free some space or mend the rights there, or name another folder: export HLBQ_CACHE=/path/to/folder.",

@@ -1,9 +1,9 @@
 """`python -P -m worker`: one worker, or the parent of several. `hlbq worker` and `hlbq run` start it.
 
-Its options are theirs, and a few by which a parent tells each of its workers apart. A worker's trainer process is
-started first of all, and loads torch while this one loads SQLAlchemy, registers and claims. With `--prestarted` it then
-waits for a line on stdin, a JSON object with the sweep to work on and the log to write to: `hlbq run` starts it before
-it has planned and stored the sweep. Where stdin ends instead, it leaves in silence.
+It takes their options, and a few more from a parent that starts several workers. It first starts its trainer process,
+which loads torch while this one loads SQLAlchemy, registers and claims. With `--prestarted` it then waits for a line on
+stdin, a JSON object with the sweep to train and the log to write to: `hlbq run` starts it before it has planned and
+stored the sweep. If stdin ends instead, it exits silently.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""One attempt at a run, as the supervisor keeps it: what the trainer said and the database does not yet hold.
+"""One attempt at a run, as the supervisor keeps it: the trainer's messages that the database does not hold yet.
 
-Everything is written under the fence. While the database does not answer, what was said waits here in order;
-once the run is no longer ours, it is dropped.
+Everything is written under the fence. While the database does not answer, messages wait here in order; once the run is
+no longer ours, they are dropped.
 """
 
 import random

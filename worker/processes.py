@@ -1,7 +1,7 @@
-"""Facts of processes and hosts from the kernel: who is alive, stopped or dead, and what a host is.
+"""Facts about processes and hosts from the kernel: which processes are alive, stopped or dead, and the host's identity.
 
-A process is known by its pid and its start time together, since pids are used anew; and a pid means something
-only within a boot and a pid namespace, so both make up the host's name (containers share the first).
+A process is identified by its pid and start time together, since pids are reused. A pid is unique only within a boot
+and a pid namespace, so both make up the host's name (containers share the first).
 """
 
 import ctypes

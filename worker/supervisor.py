@@ -1,7 +1,7 @@
-"""One worker: claims runs, has its trainer process train them, and keeps the database true. Imports no torch.
+"""One worker: claims runs, makes its trainer process train them, and keeps the database true. Imports no torch.
 
-The loop owns the only database connection. Everything the trainer says arrives in one inbox; between arrivals the
-loop does what is due: beats, flushes, judging the others, ending a trainer that hangs.
+The loop owns the only database connection. All messages of the trainer arrive in one inbox. Between them the loop does
+what is due: beats, flushes, judging the others, ending a trainer that hangs.
 """
 
 import queue
@@ -229,7 +229,9 @@ class Supervisor:
     def _note_held(self, run_ids: Sequence[int]) -> None:
         """Runs were begun by other code: say so, and keep this one too, for whoever wants to see what differs."""
         numbers = ", ".join(map(str, run_ids))
-        self._say(f"held, since hlbgpt_core has changed since their checkpoints: run {numbers}; see `hlbq status`")
+        self._say(
+            f"held, because hlbgpt_core has changed since their checkpoints: run {numbers}. To choose: hlbq status"
+        )
         version = version_of(core_folder())
         provenance = {"core_digest": self._code, "git_commit": version.git_commit, "git_dirty": version.git_dirty}
         self._code_keeper.keep(provenance)
@@ -311,7 +313,7 @@ class Supervisor:
             self._was_fenced |= self._heartbeat.beat()
             self._notify.attend()
         except WorkerGoneError:
-            self._say("this worker was taken for dead; what it held was given away")
+            self._say("other workers took this one for dead and gave its run away")
             self._heartbeat.register()
             self._was_fenced = True
         except DatabaseVersionError as error:
@@ -335,7 +337,7 @@ class Supervisor:
             return
         if not self._stopping.asked_trainer:
             self._stopping.asked_trainer = True
-            self._say(f"stopping: run {attempt.lease.run_id} is released (once more stops at once)")
+            self._say(f"stopping: releasing run {attempt.lease.run_id} (once more stops at once)")
             lease = attempt.lease
             trainer.send(Direct(run_id=lease.run_id, fence=lease.fence, directive=Directive.RELEASE))
         late = self._clock() - self._stopping.since >= self._timing.release_grace_seconds
@@ -405,7 +407,7 @@ class Supervisor:
             return ""
         return (
             f"device {self._identity.device} of {self._identity.hostname} is set aside: its last {SET_ASIDE_AFTER} "
-            f"runs, of different arms, all failed; see `hlbq status` and `hlbq doctor`, then start the worker again"
+            f"runs, of different arms, all failed. See hlbq status and hlbq doctor, then start the worker again"
         )
 
     # Small things.

@@ -1,4 +1,4 @@
-"""Every interval a worker lives by, in one frozen value so that tests can shorten them together."""
+"""A worker's time intervals, in one frozen value so that tests can shorten them together."""
 
 from dataclasses import dataclass
 

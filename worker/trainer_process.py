@@ -1,8 +1,8 @@
 """The process that owns the device: `python -P -m worker.trainer_process --read-fd N --write-fd M`.
 
-It speaks worker/trainer/messages.py over two inherited pipes and keeps torch, the compiled code and the data warm from
-run to run. Nothing here waits for the database: points go through a queue to a thread that writes the pipe.
-When the supervisor dies, so does this process: by the kernel's parent-death signal, and by the pipe's end.
+It uses the messages of worker/trainer/messages.py over two inherited pipes, and keeps torch, the compiled code and the
+data warm from run to run. Nothing here waits for the database: points go through a queue to a thread that writes the
+pipe. When the supervisor dies, so does this process: by the kernel's parent-death signal, or at the pipe's end.
 """
 
 import argparse

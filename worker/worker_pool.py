@@ -1,8 +1,8 @@
-"""Several workers of one machine under one parent: a worker a GPU, or several slots on one device.
+"""Several workers of one machine under one parent: one per GPU, or several slots on one device.
 
-The parent trains nothing and holds no connection to the database. It passes signals on, starts a worker that died
-anew, and ends when all have ended. Should the parent itself be killed, the kernel sends its workers a SIGTERM: they
-release their runs with a checkpoint and end, so that none goes on unseen.
+The parent trains nothing and holds no connection to the database. It passes signals on, restarts workers that died, and
+ends when all have ended. If the parent itself is killed, the kernel sends its workers a SIGTERM: they release their
+runs with a checkpoint and end, so none goes on unseen.
 """
 
 import contextlib
@@ -153,12 +153,12 @@ class WorkerPool:
         if wait is None:
             member.exit_code = EXIT_FAILED
             self.say(
-                f"the worker on {name} died {member.deaths} times in a row (now {how}) and is not started again; "
+                f"the worker on {name} died {member.deaths} times in a row (now {how}) and will not be restarted; "
                 "see what it printed above, and `hlbq doctor`"
             )
             return
         member.restart_at = self.clock() + wait
-        self.say(f"the worker on {name} died ({how}); it is started anew in {wait:g} s")
+        self.say(f"the worker on {name} died ({how}); restarting it in {wait:g} s")
 
 
 def exit_code_of(codes: Sequence[int], *, interrupted: bool) -> int:

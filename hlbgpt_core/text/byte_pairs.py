@@ -1,4 +1,4 @@
-"""`bpe:SIZE`: a byte-level byte-pair tokenizer trained on the training text, through the tokenizers library.
+"""`bpe:SIZE`: a byte-level byte-pair tokenizer trained on the training text, with the tokenizers library.
 
 The values are the 256 bytes and SIZE - 257 merges; end of text is SIZE - 1. Text is split by GPT-2's pattern.
 """
@@ -39,10 +39,10 @@ class BytePairTokenizer:
 
 
 def train_byte_pairs(pieces: Iterable[str], vocab_size: int, file: Path) -> None:
-    """Train on `pieces` and write the vocabulary to `file`, whole or not at all.
+    """Train on `pieces` and write the vocabulary to `file`, completely or not at all.
 
-    `pieces` must be cut where the pattern cuts (encoding.pieces). A short text may give fewer merges than
-    asked for; the values above them then never occur.
+    `pieces` must be cut where the pattern cuts (encoding.pieces). A short text may give fewer merges than wanted; the
+    values above them then never occur.
     """
     _require_library()
     from tokenizers import Tokenizer as LibraryTokenizer

@@ -1,7 +1,7 @@
-"""The protocol between supervisor and trainer process: one JSON object a line, over two pipes.
+"""The protocol between supervisor and trainer process: one JSON object per line, over two pipes.
 
-Whoever speaks it can stand in for the trainer (the fault suite does). Every message about a run carries its
-run id and fence, so that a late message of an earlier run is told apart.
+Any program that speaks it can replace the trainer (the fault suite does). Every message about a run carries its run id
+and fence, so a late message of an earlier run is recognised.
 
     supervisor -> trainer:  start, direct, pause, resume, shut down
     trainer -> supervisor:  ready, resumed, facts, point, progress, checkpoint, ended

@@ -1,4 +1,4 @@
-"""The log of a run: all that its trainer prints. A log that cannot be written (a full disk) harms no run."""
+"""The log of a run: everything that its trainer prints. If it cannot be written (a full disk), the run goes on."""
 
 import io
 import os

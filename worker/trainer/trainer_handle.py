@@ -1,4 +1,4 @@
-"""The supervisor's hold on its trainer process: start it, speak to it, hear from it, end it."""
+"""The supervisor's hold on its trainer process: start it, send to it, receive from it, end it."""
 
 import os
 import queue

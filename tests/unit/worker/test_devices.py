@@ -76,7 +76,7 @@ def test_all_gpus_are_those_that_the_environment_allows(monkeypatch: pytest.Monk
     [
         ("0,7", r"no GPU 7 .*0 \(NVIDIA"),
         ("0,0", "names a GPU twice"),
-        ("0,x", "'x' is no GPU's number"),
+        ("0,x", "'x' is not a GPU's number"),
         ("", "no GPU"),
     ],
 )

@@ -40,7 +40,7 @@ def test_a_worker_that_died_is_started_anew(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     script = f"if [ -e {mark} ]; then exit 0; fi; touch {mark}; kill -9 $$"
     assert crew_of(script, "exit 0", said=said).run() == 0
-    assert any("gpu0 died (SIGKILL); it is started anew in 0.01 s" in line for line in said)
+    assert any("gpu0 died (SIGKILL); restarting it in 0.01 s" in line for line in said)
 
 
 def test_a_worker_with_a_fault_of_its_own_is_started_anew_and_given_up_in_the_end(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_long_life_begins_a_new_row(tmp_path: Path) -> None:
     lives = tmp_path / "lives"
     crew = crew_of(f"echo >> {lives}; [ $(wc -l < {lives}) = 4 ] || exit 70", said=said, policy=policy)
     assert crew.run() == 0
-    assert sum("started anew in 0.01 s" in line for line in said) == 3
+    assert sum("restarting it in 0.01 s" in line for line in said) == 3
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
