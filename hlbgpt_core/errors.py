@@ -6,6 +6,7 @@ or type next. Whatever is not a subclass of `HlbqError` is a fault in the progra
     HlbqError
     ├── SettingsError          a setting's name or value, or a combination of them
     ├── DataError              a dataset or tokenizer that cannot be had or is of no use
+    │   └── HostDataError          for a fault of this host: no room, no right, a library that is missing
     ├── DeviceError            a device that was asked for and is not there
     ├── CheckpointError        a checkpoint that is missing, cut short or altered
     ├── DivergedError          the loss is no longer finite
@@ -35,6 +36,10 @@ class SettingsError(HlbqError):
 
 class DataError(HlbqError):
     """A dataset or a tokenizer cannot be had, or does not hold what training needs."""
+
+
+class HostDataError(DataError):
+    """This host is to blame that a dataset or a tokenizer cannot be had; on another it may be."""
 
 
 class DeviceError(HlbqError):

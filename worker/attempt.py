@@ -18,12 +18,24 @@ from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from worker.processes import host_name
 from worker.timing import Timing
-from worker.trainer.messages import CheckpointMade, Ended, FactsFound, Message, PointMade, ProgressMade, Resumed
+from worker.trainer.blame import Blame
+from worker.trainer.messages import (
+    CheckpointMade,
+    Ended,
+    FactsFound,
+    LoadFailed,
+    Message,
+    PointMade,
+    ProgressMade,
+    Resumed,
+)
 from worker.trainer.trainer_handle import TrainerDied
 
 LOG_TAIL_CHARACTERS = 8_000
 # Signals that people, schedulers and the kernel send from outside; others mean that the process itself failed.
-_OUTSIDE_SIGNALS = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT}
+_OUTSIDE_SIGNALS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT}
+# Those of a terminal that closes, and of its Ctrl-\: somebody stopped everything, and nothing counts against the run.
+_TERMINAL_SIGNALS = {signal.SIGHUP, signal.SIGQUIT}
 
 
 class Attempt:
@@ -47,6 +59,7 @@ class Attempt:
         self.ending: Ending | None = None
         self.after: RunRecord | None = None
         self.fenced = False
+        self.blame = Blame.RUN
         self._store = store
         self._state_folder = state_folder
         self._timing = timing
@@ -84,7 +97,10 @@ class Attempt:
     def take(self, message: Message | TrainerDied) -> None:
         """Note what the trainer said; messages of another run are passed over."""
         if isinstance(message, TrainerDied):
-            self.end_from_outside(*classify_death(message.returncode))
+            self._note_death(message)
+            return
+        if isinstance(message, LoadFailed):
+            self._note_load_failure(message)
             return
         if (getattr(message, "run_id", None), getattr(message, "fence", None)) != (self.lease.run_id, self.lease.fence):
             return
@@ -111,6 +127,26 @@ class Attempt:
             tail = read_tail(self._state_folder / self.claim.log_path)
             self.ending = Ending(
                 reason=reason, error_type=error_type, error_message=error_message, error_traceback=tail
+            )
+
+    def _note_death(self, death: TrainerDied) -> None:
+        if self.ending is not None:
+            return
+        reason, error_type, error_message = classify_death(death.returncode)
+        if reason is Reason.ERROR and not death.loaded:
+            # It had not even read of the run.
+            self.blame, reason = Blame.HOST, Reason.RELEASED
+            error_message += ", before it had loaded its libraries"
+        self.end_from_outside(reason, error_type, error_message)
+
+    def _note_load_failure(self, failure: LoadFailed) -> None:
+        if self.ending is None:
+            self.blame = Blame(failure.blame)
+            self.ending = Ending(
+                reason=Reason.RELEASED,
+                error_type=failure.error_type,
+                error_message=failure.error_message,
+                error_traceback=failure.error_traceback,
             )
 
     def write(self) -> None:
@@ -186,6 +222,7 @@ class Attempt:
         self._rewind = (checkpoint, why)
 
     def _note_end(self, end: Ended) -> None:
+        self.blame = Blame(end.blame)
         self.ending = Ending(
             reason=Reason(end.reason),
             error_type=end.error_type,
@@ -227,7 +264,8 @@ def live_of(progress: Progress) -> Live:
 def classify_death(returncode: int) -> tuple[Reason, str, str]:
     """Reason, error type and message for a trainer that died without a word.
 
-    A signal from outside says nothing against the run (lost); anything else is an error of its own.
+    A signal from outside says nothing against the run (lost, or released where a terminal sent it); anything else is
+    an error of its own.
     """
     if returncode >= 0:
         return Reason.ERROR, "TrainerExit", f"the trainer process ended by itself with exit code {returncode}"
@@ -235,6 +273,8 @@ def classify_death(returncode: int) -> tuple[Reason, str, str]:
         name = signal.Signals(-returncode).name
     except ValueError:
         name = f"signal {-returncode}"
+    if -returncode in _TERMINAL_SIGNALS:
+        return Reason.RELEASED, "TrainerKilled", f"the trainer process was stopped by {name}"
     if -returncode in _OUTSIDE_SIGNALS:
         return Reason.LOST, "TrainerKilled", f"the trainer process was killed from outside by {name}"
     return Reason.ERROR, "TrainerCrash", f"the trainer process crashed with {name}"

@@ -16,6 +16,7 @@ import typer
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.cli.parsing import LightGroup, same_spelling
+from orchestrator.files.standard_streams import open_closed_streams, unfailing_text
 
 # Every module of commands with the names of its commands, in the order of `hlbq --help`. Each has `register(app)`.
 COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -90,7 +91,9 @@ def _program(
 
 def main() -> None:
     """Run `hlbq` with the process's arguments, and leave with its exit code."""
-    _open_closed_streams()
+    open_closed_streams()
+    # Messages that nobody can read any more end no command: a sweep is worked off all the same.
+    sys.stderr = unfailing_text(2, sys.stderr.encoding)
     try:
         code = run_program(sys.argv[1:])
         sys.stdout.flush()
@@ -107,14 +110,6 @@ def main() -> None:
     # The interpreter's last collection walks through all that was imported: a tenth of a short command's time.
     gc.freeze()
     sys.exit(code)
-
-
-def _open_closed_streams() -> None:
-    """Print to nowhere where stdout or stderr is closed (`>&-`): Python has None in its place."""
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
 
 
 def run_program(arguments: list[str]) -> int:

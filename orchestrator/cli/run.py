@@ -22,6 +22,7 @@ from orchestrator.cli.sweep_options import GivenSettings, SweepOptions
 from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import UsageError
 from orchestrator.launch.prestarted import PrestartedWorkers
+from orchestrator.launch.stop_signals import heeded_stop_signals
 from orchestrator.queue.records import RunFilter, SweepRecord
 from orchestrator.queue.states import State
 
@@ -124,7 +125,7 @@ def work_off(store: "Store", sweep: SweepRecord, workers: PrestartedWorkers, sta
 
 @contextmanager
 def forwarded_signals(workers: "Sequence[subprocess.Popen[bytes]]") -> Iterator[list[int]]:
-    """Pass SIGINT and SIGTERM on to the workers; yields the list of those that came."""
+    """Pass what asks to stop on to the workers; yields the list of those that came."""
     came: list[int] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
@@ -133,7 +134,7 @@ def forwarded_signals(workers: "Sequence[subprocess.Popen[bytes]]") -> Iterator[
             if worker.poll() is None:
                 worker.send_signal(number)
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, forward) for number in heeded_stop_signals()}
     try:
         yield came
     finally:

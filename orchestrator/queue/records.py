@@ -345,8 +345,11 @@ class CompletedRun:
 class DeviceEnding:
     """How one attempt on a device ended, for judging the device."""
 
+    run_id: int
     arm_id: int
     reason: Reason
+    error_type: str = ""
+    error_message: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
