@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from hlbgpt_core.code_digest import core_digest
+from hlbgpt_core.code_digest import CoreCode, core_folder
+from hlbgpt_core.code_version import version_of
 from hlbgpt_core.points import Directive
 from orchestrator.errors import DatabaseBusyError, DatabaseVersionError, WorkerGoneError
 from orchestrator.launch.stop_signals import heeded_stop_signals
@@ -23,6 +24,7 @@ from orchestrator.queue.records import Claim, WorkerIdentity
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from worker.attempt import Attempt
+from worker.code_keeper import CodeKeeper
 from worker.csv_writer import CsvUpkeep
 from worker.devices.device_watch import DeviceWatch
 from worker.devices.devices import Device
@@ -30,7 +32,7 @@ from worker.devices.set_aside import FAILURES, SET_ASIDE_AFTER, why_to_set_aside
 from worker.faulty_code import FaultyCode
 from worker.heartbeat import Heartbeat
 from worker.processes import host_name
-from worker.sync_launcher import WandbSide
+from worker.sync_launcher import SyncLauncher
 from worker.timing import Timing
 from worker.trainer.blame import Blame
 from worker.trainer.messages import Direct, LoadFailed, Resume
@@ -103,8 +105,10 @@ class Supervisor:
             say=say,
             early=early,
         )
+        self._code = ""
+        self._code_keeper = CodeKeeper(store, sources=self._trainers.sources, say=say)
         self._csv = CsvUpkeep(store, hostname=identity.hostname, say=say)
-        self._wandb = WandbSide(store, state_folder, say)
+        self._wandb = SyncLauncher(store, state_folder, say)
         self._notify = NotifySide(store, say)
         self._device_watch = DeviceWatch(device.uuid)
         self._stopping = _Stopping()
@@ -113,7 +117,7 @@ class Supervisor:
         self._database_answers = True
         self._aside = ""
         self._could_not_work = ""
-        self._faulty_code = FaultyCode(code=core_digest, clock=clock, say=say)
+        self._faulty_code = FaultyCode(code=CoreCode().sources, clock=clock, say=say)
         self._outdated: DatabaseVersionError | None = None
 
     def run(self) -> WorkerSummary:
@@ -222,12 +226,26 @@ class Supervisor:
         if self._heartbeat.fenced or self._faulty_code.stands():
             return None
         try:
-            claim = self._store.claim(self._heartbeat.worker_id, sweep_ids=self._options.sweep)
+            self._code = self._trainers.code()
+            claim = self._store.claim(
+                self._heartbeat.worker_id,
+                sweep_ids=self._options.sweep,
+                code=self._code,
+                on_hold=self._note_held,
+            )
         except WorkerGoneError:
             self._heartbeat.register()
             return None
         self._database_answers = True
         return claim
+
+    def _note_held(self, run_ids: Sequence[int]) -> None:
+        """Runs were begun by other code: say so, and keep this one too, for whoever wants to see what differs."""
+        numbers = ", ".join(map(str, run_ids))
+        self._say(f"held, since hlbgpt_core has changed since their checkpoints: run {numbers}; see `hlbq status`")
+        version = version_of(core_folder())
+        provenance = {"core_digest": self._code, "git_commit": version.git_commit, "git_dirty": version.git_dirty}
+        self._code_keeper.keep(provenance)
 
     def _more_to_come(self) -> bool:
         """Whether runs wait that can't be claimed just now, or a worker that holds one may turn out lost."""
@@ -262,6 +280,8 @@ class Supervisor:
             timing=self._timing,
             clock=self._clock,
             say=self._say,
+            code=self._code,
+            keep_code=self._code_keeper.keep,
         )
         self._say(f"run {run.id} (arm {run.arm_number}, seed {run.seed}) starts, attempt {claim.lease.fence}")
         self._faulty_code.before_start()
@@ -360,7 +380,8 @@ class Supervisor:
         if attempt.ending is None or attempt.after is None:
             return
         after, ending = attempt.after, attempt.ending
-        if ending.reason not in (Reason.FINISHED, Reason.RELEASED) or not trainer.alive:
+        unwell = ending.reason not in (Reason.FINISHED, Reason.RELEASED) or not trainer.alive
+        if unwell or attempt.trainer_is_of_other_code:
             self._trainers.close()
         loss = "" if after.last_val_loss is None else f", validation loss {after.last_val_loss:.4f}"
         what = f": {ending.error_type}: {ending.error_message.splitlines()[0]}" if ending.error_message else ""

@@ -19,7 +19,7 @@ EXIT_USAGE = 2
 LOG = "wandb-sync.log"
 
 
-class WandbSide:
+class SyncLauncher:
     """Starts the sync where one is wanted, as one worker sees it."""
 
     def __init__(self, store: Store, state_folder: Path, say: Callable[[str], None]) -> None:

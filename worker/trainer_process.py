@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from hlbgpt_core.code_digest import core_digest
+from hlbgpt_core.code_digest import CoreCode
 from hlbgpt_core.code_version import core_version
 from hlbgpt_core.errors import DataError, DeviceError, DivergedError, HostDataError, OutOfMemoryError, SettingsError
 from hlbgpt_core.points import Directive, Facts, Outcome, Phase, Point, Progress, SavedCheckpoint, TrainingResult
@@ -366,13 +366,15 @@ def main(arguments: list[str] | None = None) -> int:
         target=read_messages, args=(os.fdopen(process.read_fd, "rb"), control, starts), name="inbox", daemon=True
     )
     reader.start()
-    # The digest comes before the import: code that changes in between is then taken for changed, never for loaded.
-    digest = core_digest()
+    # Read before the import: code that changes in between is then taken for changed, never for loaded.
+    core = CoreCode()
+    sources = core.sources()
     failure = load_trainer()
     if failure is not None:
         outbox.put(LoadFailed(pid=os.getpid(), **load_failure(failure)))
         outbox.close()
         return 1
+    digest = core.digest_of(sources)
     outbox.put(Ready(pid=os.getpid(), core_digest=digest))
     data = WarmData()
     around = Surroundings(device=process.device, core_digest=digest, options=options)

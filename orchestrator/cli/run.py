@@ -18,7 +18,7 @@ from orchestrator.cli.notify import NotifyOptions, tell
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.submit import ReviewOptions, submit_sweep
 from orchestrator.cli.sweep_command import SweepCommand
-from orchestrator.cli.sweep_options import GivenSettings, SweepOptions
+from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
 from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import UsageError
 from orchestrator.launch.prestarted import PrestartedWorkers
@@ -59,7 +59,7 @@ def register(app: typer.Typer) -> None:
 
 def run(
     settings: GivenSettings,
-    sweep: SweepOptions,
+    sweep: GivenOptions,
     notify: NotifyOptions,
     review: ReviewOptions,
     where: RunWorkers,
@@ -91,7 +91,7 @@ def run(
                 tell(store)
     unfinished = counts[State.PENDING] + counts[State.RUNNING]
     if unfinished:
-        note(f"{counted(unfinished, 'run')} left; go on with: hlbq worker --sweep {stored.id}")
+        note(f"{counted(unfinished, 'run')} left; go on with: hlbq worker{store.location.option} --sweep {stored.id}")
     if interrupted:
         raise typer.Exit(130)
     if counts[State.FAILED] or unfinished:

@@ -8,6 +8,7 @@ from typing import Any
 from hlbgpt_core.settings import DEFAULT_RECIPE, parse_value, specs, unknown_setting
 from orchestrator.comparison.measures import Measured, Reached, Standing
 from orchestrator.errors import UsageError
+from orchestrator.queue.code import joined
 from orchestrator.queue.records import RunRecord
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.options import value_text
@@ -22,7 +23,7 @@ FACTS = MappingProxyType(
         "trainer_path": "path",
     }
 )
-SWEEP = "sweep"
+SWEEP, CODE = "sweep", "code"
 
 # The values of the settings that vary within a group.
 Rest = tuple[Any, ...]
@@ -92,7 +93,7 @@ class Grouping:
 def check_name(name: str) -> str:
     """A name to group by, with dashes as underscores. Raises SettingsError, naming the nearest, for an unknown one."""
     wanted = name.strip().replace("-", "_")
-    if wanted not in specs() and wanted not in FACTS and wanted != SWEEP:
+    if wanted not in specs() and wanted not in FACTS and wanted not in (SWEEP, CODE):
         raise unknown_setting(wanted)
     return wanted
 
@@ -121,8 +122,9 @@ def parse_baseline(texts: Sequence[str]) -> Mapping[str, Any]:
 def values_of(run: RunRecord) -> Mapping[str, Any]:
     """Everything that `run` can be grouped by; a setting that it was stored without is at its default."""
     recipe = run.settings.get("recipe", DEFAULT_RECIPE)
+    code = joined(part.digest for part in run.code) or None
     settings = {name: run.settings.get(name, spec.default_for(recipe)) for name, spec in specs().items()}
-    return {**settings, **{name: run.facts.get(fact) for name, fact in FACTS.items()}, SWEEP: run.sweep_id}
+    return {**settings, **{name: run.facts.get(fact) for name, fact in FACTS.items()}, SWEEP: run.sweep_id, CODE: code}
 
 
 def group_runs(results: Sequence[RunResult], by: Sequence[str]) -> Grouping:

@@ -14,6 +14,7 @@
     dashboard_reads.py   light rows for pages that stay open
     comparison_looks.py  looks at comparisons
     memory_needs.py      what waiting runs need of a device
+    code.py              the code that computed runs
     notices.py           what --notify is to report
     sync.py              how far W&B was sent each run
     maintenance.py       info, integrity_check, backup
@@ -33,6 +34,7 @@ from types import TracebackType
 from sqlalchemy import Engine
 
 from orchestrator.store.claims import ClaimStore
+from orchestrator.store.code import CodeStore
 from orchestrator.store.comparison_looks import LookStore
 from orchestrator.store.control import ControlStore
 from orchestrator.store.curves import CurveStore
@@ -70,6 +72,7 @@ class Store(
     SyncStore,
     NoticeStore,
     DashboardReadStore,
+    CodeStore,
     MaintenanceStore,
 ):
     """An open database. A context manager; `close` may be called twice."""

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, select,
 
 from hlbgpt_core.points import Facts, Point, SavedCheckpoint, Split
 from orchestrator.errors import FencedError
+from orchestrator.queue.code import code_part, with_part
 from orchestrator.queue.records import Ending, Lease, Live, RunRecord
 from orchestrator.queue.states import Reason
 from orchestrator.store.base import StoreBase, to_json
@@ -24,7 +25,7 @@ from orchestrator.store.endings import (
     remove_points_past,
 )
 from orchestrator.store.points import upsert_points
-from orchestrator.store.rows import checkpoint_columns, write_number
+from orchestrator.store.rows import checkpoint_columns, code_json, read_code, write_number
 from orchestrator.store.tables import RUNNING, attempts, runs
 
 # Built once: a flush holds SQLite's one write lock while its statements are made and compiled.
@@ -175,7 +176,13 @@ def _fix_facts(connection: Connection, lease: Lease, facts: Facts) -> None:
     first = update(runs).where(runs.c.id == lease.run_id, runs.c.facts.is_(None))
     connection.execute(first.values(facts=to_json(fixed)))
     provenance = to_json(dict(facts.provenance))
-    connection.execute(update(attempts).where(attempt_of(lease)).values(provenance=provenance))
+    attempt = update(attempts).where(attempt_of(lease)).values(provenance=provenance)
+    start_step = connection.execute(attempt.returning(attempts.c.start_step)).scalar_one()
+    new = code_part(facts.provenance, after=start_step)
+    if new is not None:
+        before = connection.execute(select(runs.c.code).where(runs.c.id == lease.run_id)).scalar_one()
+        parts = with_part(read_code(before), new)
+        connection.execute(update(runs).where(runs.c.id == lease.run_id).values(code=code_json(parts)))
 
 
 def _lease(lease: Lease) -> dict[str, int]:

@@ -2,8 +2,9 @@
 
 import os
 import re
+import shlex
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sqlalchemy.engine import URL, make_url
@@ -62,12 +63,13 @@ class StoreLocation:
     """A database's place. `display` names it for people and never holds a password.
 
     `path` is SQLite's file itself, whatever links lead there; `names` are that path and, where it differs, the one
-    that was given.
+    that was given. `option` is what a command needs to find it again: ` --db PLACE`, or nothing where none was given.
     """
 
     dialect: str
     path: Path | None
     names: tuple[Path, ...] = ()
+    option: str = ""
     display: str
     url: URL = field(repr=False)
 
@@ -77,6 +79,11 @@ def parse_location(location: str | None) -> StoreLocation:
 
     Raises DatabaseError for any other URL.
     """
+    found = _parsed(location)
+    return replace(found, option=f" --db {shlex.quote(found.display)}") if location else found
+
+
+def _parsed(location: str | None) -> StoreLocation:
     text = location or os.environ.get("HLBQ_DB") or DEFAULT_FILE
     if "\x00" in text:
         raise DatabaseError("the database's name holds a zero byte", _NAME_A_FILE)

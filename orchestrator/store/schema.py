@@ -5,18 +5,17 @@ longer than that. An older one is migrated in one transaction under a lock, on S
 """
 
 import contextlib
-import fcntl
 import os
 import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, text
 
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseMissingError, DatabaseVersionError
+from orchestrator.files.locks import wait_for_lock
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode
 from orchestrator.store.location import StoreLocation
 from orchestrator.store.ownership import VERSION_TABLE, stored_revision
@@ -31,6 +30,10 @@ alembic_version = Table(
 )
 alembic_version.primary_key.name = "alembic_version_pkc"
 
+# Found from this file, never by the name `migrations`, which other projects use too. In the repository it is a link
+# to the folder at the top; in a wheel it is a folder.
+_MIGRATIONS = Path(__file__).parents[1] / "migrations"
+
 # Any number of this program's own, the same in all its versions: who holds it may change the schema.
 _POSTGRESQL_LOCK = 0x686C6271
 
@@ -43,7 +46,7 @@ class Schema:
     scripts: Path | None = None
 
 
-CURRENT = Schema(head="0004")
+CURRENT = Schema(head="0005")
 
 # Stands in place of the revision while `hlbq db copy` fills a database: no program of any version works on half of one.
 UNFINISHED_COPY = "unfinished copy"
@@ -153,7 +156,7 @@ def _run_migrations(connection: Connection, schema: Schema) -> None:
     from alembic import command
     from alembic.config import Config
 
-    scripts = schema.scripts or Path(str(resources.files("migrations")))
+    scripts = schema.scripts or _MIGRATIONS
     config = Config()
     config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     config.attributes["connection"] = connection
@@ -188,31 +191,11 @@ def copy_sqlite(connection: Connection, target: Path) -> None:
 def _lock_file(path: Path) -> Iterator[None]:
     """Hold `PATH.lock` while the tables are made or changed; it is gone afterwards."""
     lock = path.with_name(path.name + ".lock")
-    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
-    while True:
-        handle = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+    too_late = DatabaseBusyError(
+        f"another process has been upgrading '{path}' for {BUSY_TIMEOUT_SECONDS:g} s", "Try again."
+    )
+    with wait_for_lock(lock, timeout_seconds=BUSY_TIMEOUT_SECONDS, too_late=too_late):
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_same_file(handle, lock):
-                break
-        except BlockingIOError:
-            pass
-        os.close(handle)
-        if time.monotonic() > deadline:
-            raise DatabaseBusyError(
-                f"another process has been upgrading '{path}' for {BUSY_TIMEOUT_SECONDS:g} s", "Try again."
-            )
-        time.sleep(0.02)
-    try:
-        yield
-    finally:
-        # Removed while held: whoever waited on this file sees that it is no longer the one by that name.
-        lock.unlink(missing_ok=True)
-        os.close(handle)
-
-
-def _is_same_file(handle: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), path.stat())
-    except FileNotFoundError:
-        return False
+            yield
+        finally:
+            lock.unlink(missing_ok=True)

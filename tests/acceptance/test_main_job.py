@@ -157,7 +157,7 @@ def test_the_trainer_is_started_anew_when_the_core_changes(tmp_path: Path) -> No
     import shutil
 
     root = Path(__file__).parents[2]
-    for package in ("hlbgpt_core", "orchestrator", "worker", "migrations"):
+    for package in ("hlbgpt_core", "orchestrator", "worker"):
         shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
 
@@ -174,7 +174,7 @@ def test_the_trainer_is_started_anew_when_the_core_changes(tmp_path: Path) -> No
         with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.READ) as store:
             wait_until(lambda: store.run(1).state is State.COMPLETED, seconds=60, what="run 1")  # type: ignore[union-attr]
             recipe = tmp_path / "hlbgpt_core" / "recipes" / "v041.py"
-            recipe.write_text(recipe.read_text() + "\n# edited\n")
+            recipe.write_text(recipe.read_text() + "\nEDITED = 1\n")
             hlbq("submit", *TINY_OPTIONS, *PYSTDLIB, "--max_steps", "3")
             wait_until(lambda: store.run(2).state is State.COMPLETED, seconds=60, what="run 2")  # type: ignore[union-attr]
             digests = [store.attempts(run_id)[0].provenance["core_digest"] for run_id in (1, 2)]
@@ -183,6 +183,47 @@ def test_the_trainer_is_started_anew_when_the_core_changes(tmp_path: Path) -> No
         said = worker.communicate(timeout=30)[1].decode()
     assert digests[0] != digests[1] and all(re.fullmatch("[0-9a-f]{16}", one) for one in digests)
     assert "changed on disk" in said
+
+
+def test_a_run_that_other_code_began_is_held_until_somebody_chooses(tmp_path: Path) -> None:
+    import shutil
+
+    root = Path(__file__).parents[2]
+    for package in ("hlbgpt_core", "orchestrator", "worker", "migrations"):
+        shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+
+    def hlbq(*arguments: str) -> Done:
+        return subprocess.run(
+            [*HLBQ, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+
+    hlbq("submit", *TINY_OPTIONS, *PYSTDLIB, "--max_steps", "1000000", "--log_every", "1")
+    worker = subprocess.Popen([*HLBQ, "worker", "--device", "cpu"], cwd=tmp_path, env=environment)
+    with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.READ) as store:
+        wait_until(lambda: bool(losses(tmp_path, 1)), seconds=90, what="the first points")
+        worker.terminate()
+        worker.wait(60)
+        recipe = tmp_path / "hlbgpt_core" / "recipes" / "v041.py"
+        recipe.write_text("# a comment\n" + recipe.read_text() + "\nEDITED = 1\n")
+        before = losses(tmp_path, 1)
+        said = hlbq("worker", "--device", "cpu").stderr
+        run = store.run(1)
+        assert run is not None and "run 1" in said and "held" in said
+        assert (run.paused, len(run.code), run.held == run.code[0].digest) == (True, 1, False)
+        assert losses(tmp_path, 1) == before and run.checkpoint is not None
+        assert "+EDITED = 1" in hlbq("show", "1", "--diff").stdout
+        assert "+EDITED = 1" in hlbq("code", "diff", run.code[0].digest[:8], run.held[:8]).stdout
+        hlbq("code", "checkout", run.held, "edited")
+        checked_out = tmp_path / "edited" / "hlbgpt_core" / "recipes" / "v041.py"
+        assert checked_out.read_bytes() == recipe.read_bytes()
+        hlbq("retry", "--run", "1", "--resume_across_code")
+        worker = subprocess.Popen([*HLBQ, "worker", "--device", "cpu"], cwd=tmp_path, env=environment)
+        wait_until(lambda: len(losses(tmp_path, 1)) > len(before), seconds=90, what="points of the edited code")
+        worker.terminate()
+        worker.wait(60)
+        assert "mixed code" in hlbq("show", "1").stdout
+        assert set(before) <= set(losses(tmp_path, 1))
 
 
 def test_a_gpu_that_is_not_there_is_a_clear_refusal(hlbq: Hlbq) -> None:

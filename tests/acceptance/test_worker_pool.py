@@ -14,30 +14,21 @@ from orchestrator.queue.states import Reason, State
 from orchestrator.status.reading import read_status
 from orchestrator.status.text import status_lines
 from orchestrator.store import OpenMode, Store, open_store
-from tests.faults.harness import Fleet, children, new_sweep, submit, wait_until
+from tests.faults.harness import ROOT, Fleet, children, new_sweep, submit, wait_until
 from tests.stand_in_trainer import Plan
 from worker.processes import ProcessState, process_state, start_ticks
 
 HLBQ = [sys.executable, "-P", "-m", "orchestrator.cli.main"]
-TWO_GPUS = """#!/bin/sh
-case "$*" in *memory.free*) echo 'GPU-aaaa, 30000'; echo 'GPU-bbbb, 40000'; exit;; esac
-echo '0, NVIDIA A100-SXM4-40GB, GPU-aaaa'
-echo '1, NVIDIA A100-SXM4-40GB, GPU-bbbb'
-"""
 
 
 class Shell:
-    """A folder in which `hlbq` is typed, with a driver that lists two GPUs on its PATH."""
+    """A folder in which `hlbq` is typed, with a driver that lists two GPUs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.db = folder, str(folder / "hlbq.db")
-        tools = folder / "tools"
-        tools.mkdir()
-        (tools / "nvidia-smi").write_text(TWO_GPUS)
-        (tools / "nvidia-smi").chmod(0o755)
         hidden = ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "HLBQ_JOB")
         self.environment = {name: value for name, value in os.environ.items() if name not in hidden}
-        self.environment["PATH"] = f"{tools}:{os.environ['PATH']}"
+        self.environment["PYTHONPATH"] = f"{ROOT / 'tests' / 'stand_in_driver'}:{ROOT}"
         self.started: list[subprocess.Popen[bytes]] = []
 
     def start(self, line: str, **environment: str) -> "subprocess.Popen[bytes]":
