@@ -12,8 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hlbgpt_core.points import BEST_CHECKPOINT, Facts, Point, Progress, SavedCheckpoint
+from hlbgpt_core.points import Facts, Point, Progress, SavedCheckpoint
 from orchestrator.errors import FencedError
+from orchestrator.leftovers import unneeded_checkpoints
 from orchestrator.queue.records import Claim, Ending, Live, RunRecord
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
@@ -199,7 +200,8 @@ class Attempt:
         self.after = self._store.finish(self.lease, ending)
         self._points.clear()
         if self.after.state is State.COMPLETED:
-            self._clear_checkpoints(self.after)
+            for path in unneeded_checkpoints(self._state_folder, self.after):
+                shutil.rmtree(path, ignore_errors=True)
 
     def _with_command_line(self, facts: Facts) -> Facts:
         """The facts, with the command that made the run's sweep among what computed its numbers."""
@@ -254,20 +256,6 @@ class Attempt:
             error_traceback=end.error_traceback,
             permanent=end.permanent,
         )
-
-    def _clear_checkpoints(self, run: RunRecord) -> None:
-        """A completed run needs no checkpoints but those that it was submitted to keep: the newest, the best."""
-        folder = self._state_folder / "checkpoints" / run.uid
-        kept = set()
-        if run.bookkeeping.keep_checkpoints and run.checkpoint is not None:
-            kept.add(self._state_folder / run.checkpoint.path)
-        if run.bookkeeping.keep_best:
-            kept.add(folder / BEST_CHECKPOINT)
-        for path in folder.iterdir() if folder.is_dir() else ():
-            if path not in kept:
-                shutil.rmtree(path, ignore_errors=True)
-        if not kept:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _remove_files(self, checkpoint: SavedCheckpoint) -> None:
         shutil.rmtree(self._state_folder / checkpoint.path, ignore_errors=True)

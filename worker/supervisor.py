@@ -4,6 +4,7 @@ The loop owns the only database connection. Everything the trainer says arrives 
 loop does what is due: beats, flushes, judging the others, ending a trainer that hangs.
 """
 
+import contextlib
 import queue
 import signal
 import sys
@@ -15,10 +16,12 @@ from types import FrameType
 
 from hlbgpt_core.code_digest import CoreCode, core_folder
 from hlbgpt_core.code_version import version_of
+from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Directive
 from orchestrator.errors import DatabaseBusyError, DatabaseVersionError, WorkerGoneError
 from orchestrator.launch.stop_signals import heeded_stop_signals
 from orchestrator.launch.worker_command import WorkerOptions
+from orchestrator.leftovers import find_leftovers, remove_leftovers
 from orchestrator.notify.side import CLOSE_SECONDS, NotifySide
 from orchestrator.queue.records import Claim, WorkerIdentity
 from orchestrator.queue.states import Reason, State
@@ -181,6 +184,7 @@ class Supervisor:
         if not self._register():
             return self._stopping.why
         self._heartbeat.judge(own_beats_commit=True)
+        self._tidy_up()
         while True:
             if self._outdated is not None:
                 raise self._outdated
@@ -207,6 +211,11 @@ class Supervisor:
             if self._aside:
                 self._say(self._aside)
                 return self._aside
+
+    def _tidy_up(self) -> None:
+        """Remove what killed processes left behind."""
+        with contextlib.suppress(HlbqError, OSError):  # the next worker tries again
+            remove_leftovers(self._store, find_leftovers(self._store, self._state_folder))
 
     def _register(self) -> bool:
         """Enter the list of workers, however long the database takes to answer; False once asked to stop."""

@@ -244,6 +244,10 @@ class WorkerRecord:
     run_id: int | None
     reading: DeviceReading = field(default_factory=DeviceReading)
 
+    def silent(self, now: float) -> bool:
+        """Whether its last beat is older than its lease, by the clock that says `now`: for people, never to judge."""
+        return self.ended_at is None and now - self.beat_at > self.lease_seconds
+
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
