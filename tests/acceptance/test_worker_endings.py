@@ -145,7 +145,7 @@ def test_sigquit_stops_at_once_and_counts_against_nothing(fleet: Fleet) -> None:
     fleet.plan = Plan(steps=10_000, step_seconds=0.01, checkpoint_every=100_000, on_seed={"100": "deaf"})
     worker = fleet.start_one()
     wait_for_step(fleet, 3)
-    for pid in (*children(worker.pid), worker.pid):  # Ctrl-\\ goes to a whole group
+    for pid in (*children(worker.pid), worker.pid):  # Ctrl-\ goes to a whole group
         os.kill(pid, signal.SIGQUIT)
     worker.wait(timeout=60)
     with reader(fleet) as store:
