@@ -263,9 +263,10 @@ class Watch:
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """The right to write for a run: it holds while the run is running under this fence."""
+    """The right to write for a run: it holds while the run of this number and uid is running under this fence."""
 
     run_id: int
+    run_uid: str
     fence: int
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from hlbgpt_core.points import Phase, SavedCheckpoint, Split
-from orchestrator.errors import DatabaseBusyError
+from orchestrator.errors import DatabaseBusyError, DatabaseReplacedError
 from orchestrator.queue.records import CsvTarget, DeviceReading, Ending, Live, RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.status.live_view import GONE, LiveView
@@ -297,7 +297,7 @@ def test_watch_ends_when_its_reader_has_gone_though_nothing_is_new(tmp_path: Pat
     assert watching.wait(timeout=30) == 0
 
 
-def test_a_database_that_is_gone_or_replaced_is_said_beside_the_last_look(
+def test_a_database_that_is_gone_is_said_and_another_in_its_place_ends_the_view(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.status.live_view.REFRESH_SECONDS", 0.0)
@@ -310,10 +310,11 @@ def test_a_database_that_is_gone_or_replaced_is_said_beside_the_last_look(
         view.update()
         path.rename(away)
         view.update()
-        path.write_bytes(away.read_bytes())
-        store.cancel(RunFilter(), "test")  # SQLite goes on with the file that it opened
-        view.update()
+        path.write_bytes(away.read_bytes())  # SQLite would go on with the file that it opened
+        with pytest.raises(DatabaseReplacedError):
+            view.update()
         away.rename(path)
+        store.cancel(RunFilter(), "test")
         view.update()
     first, second, third = stream.getvalue().splitlines()
     assert "1 pending" in first and second == f"{first} | {GONE}" and third.startswith("1 run: 1 cancelled")
