@@ -244,6 +244,10 @@ class WorkerRecord:
     run_id: int | None
     reading: DeviceReading = field(default_factory=DeviceReading)
 
+    def silent(self, now: float) -> bool:
+        """Whether its last beat is older than its lease, by the clock that says `now`: for people, never to judge."""
+        return self.ended_at is None and now - self.beat_at > self.lease_seconds
+
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
@@ -363,8 +367,11 @@ class CodeRecord:
 class DeviceEnding:
     """How one attempt on a device ended, for judging the device."""
 
+    run_id: int
     arm_id: int
     reason: Reason
+    error_type: str = ""
+    error_message: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

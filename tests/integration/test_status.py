@@ -177,6 +177,22 @@ def test_a_worker_without_beats_is_silent(store: Store, clock: VirtualClock) -> 
     assert worker.silent and worker.beat_age_seconds == 61
 
 
+def test_the_speed_of_a_dead_worker_is_no_longer_shown_after_its_lease(store: Store, clock: VirtualClock) -> None:
+    submit_sweep(store)
+    claim = store.claim(register(store))
+    assert claim is not None
+    store.flush(
+        claim.lease,
+        points=[],
+        live=Live(phase=Phase.TRAIN, step=3, fraction=0.5, tokens_per_second=1e6, tokens_seen=9, memory_bytes=1),
+    )
+    for seconds, wanted in ((60, 1e6), (1, 0.0)):
+        clock.advance(seconds)
+        status = read_status(store, RunFilter(), now=clock())
+        assert status.tokens_per_second == status.runs[0].tokens_per_second == wanted
+    assert ("tokens/s" in "\n".join(status_lines(status))) is False
+
+
 def test_the_csv_of_another_host_is_named_with_the_command_that_writes_it(store: Store, clock: VirtualClock) -> None:
     submit_sweep(store, csv=CsvTarget(path="/data/a.csv", append=False, host="elsewhere"))
     submit_sweep(store, csv=CsvTarget(path="/data/b.csv", append=False, host=socket.gethostname()))
