@@ -313,13 +313,14 @@ def test_a_closed_stdout_is_no_traceback(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_full_disk_under_stdout_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["status", "export - --all", "show 1", "status --json"])
+def test_a_full_disk_under_stdout_is_one_line(tmp_path: Path, command: str) -> None:
     location = str(tmp_path / "hlbq.db")
     with open_store(location, mode=OpenMode.CREATE) as store:
         submit_sweep(store)
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [*HLBQ, "status", "--db", location], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+            [*HLBQ, *command.split(), "--db", location], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
         )
     assert (done.returncode, done.stderr) == (
         1,
