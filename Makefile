@@ -34,12 +34,13 @@ DEMO_SETTINGS := --dataset pystdlib --tokenizer bytes --depth 2 3 --width 128 --
 	--max_sequence_length 256 --gpu_capacity_scalar 0.02 --lr_mult 0.5 --max_microbatches 2 \
 	--num_eval_tokens 16384 --max_steps 200 --eval_every 20
 
-demo: $(VENV)/.installed ## install, run a small real sweep on the CPU, draw its figure (about five minutes)
+demo: $(VENV)/.installed ## install, train a small real sweep on the CPU, draw it, compare its arms (about five minutes)
 	@mkdir -p $(DEMO)
 	$(BIN)/hlbq run --db $(DEMO)/hlbq.db --output $(DEMO)/results.csv --name demo $(DEMO_SETTINGS) --device cpu --workers 2
 	$(BIN)/hlbq status --db $(DEMO)/hlbq.db
 	$(BIN)/hlbq plot $(DEMO)/figure.png --db $(DEMO)/hlbq.db
-	@echo "look at $(DEMO)/figure.png and $(DEMO)/results.csv"
+	@echo "the figure is $(DEMO)/figure.png, the table $(DEMO)/results.csv; do more blocks or more heads help?"
+	$(BIN)/hlbq compare --baseline depth=2 num_heads=1 --db $(DEMO)/hlbq.db
 
 test: lint types unit ## install, lint, check types, run the tests; print the ten slowest
 

@@ -6,6 +6,7 @@ other exception is a bug in the program itself.
     HlbqError
     ├── SettingsError          a setting's name or value, or a combination of them
     ├── DataError              a dataset or tokenizer that is unavailable or unusable
+    │   └── HostDataError          for a fault of this host: no room, no right, a library that is missing
     ├── DeviceError            a requested device that does not exist
     ├── CheckpointError        a checkpoint that is missing, cut short or altered
     ├── DivergedError          the loss is no longer finite
@@ -35,6 +36,10 @@ class SettingsError(HlbqError):
 
 class DataError(HlbqError):
     """A dataset or a tokenizer is unavailable, or does not hold what training needs."""
+
+
+class HostDataError(DataError):
+    """This host is to blame that a dataset or a tokenizer cannot be had; on another it may be."""
 
 
 class DeviceError(HlbqError):

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
+from orchestrator.launch.stop_signals import STOP_SIGNALS
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -101,7 +103,7 @@ def leave_signals_to_the_supervisor() -> None:
 
     A terminal's Ctrl-C goes to its whole group, and schedulers signal every process of a job.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in (*STOP_SIGNALS, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
 
 

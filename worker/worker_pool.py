@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
+from orchestrator.launch.stop_signals import heeded_stop_signals
 from orchestrator.wording.numbers import counted
 from worker.exit_codes import EXIT_FAILED, EXIT_FINE, EXIT_INTERRUPTED, EXIT_USAGE
 
-_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 # A worker that leaves with one of these said why; whatever else ends a worker is a death, and it is started anew.
 _SAID_WHY = frozenset({EXIT_FINE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED})
 
@@ -97,7 +97,8 @@ class WorkerPool:
         read, write = os.pipe()
         os.set_blocking(read, False)
         os.set_blocking(write, False)
-        handlers = dict.fromkeys(_PASSED_ON, self._pass_on) | {signal.SIGCHLD: lambda number, frame: None}
+        passed_on = (*heeded_stop_signals(), signal.SIGUSR1)
+        handlers = dict.fromkeys(passed_on, self._pass_on) | {signal.SIGCHLD: lambda number, frame: None}
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         woken_before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         try:

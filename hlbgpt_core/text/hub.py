@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hlbgpt_core.errors import DataError
+from hlbgpt_core.errors import DataError, HostDataError
+from hlbgpt_core.private_files import is_fault_of_host
 from hlbgpt_core.text.corpus import Corpus, Document, SplitText
 from hlbgpt_core.text.sources import VALIDATION_SHARE, WIKITEXT, DatasetName
 
@@ -60,7 +61,8 @@ def _load(name: DatasetName, asked_for: str) -> Any:
     except Exception as error:  # the library passes on any error of its readers and the network
         reason = " ".join(str(error).split())[:REASON_CHARACTERS] or type(error).__name__
         where = "cannot be reached" if offline else "refuses it"
-        raise DataError(
+        kind = HostDataError if isinstance(error, OSError) and is_fault_of_host(error) else DataError
+        raise kind(
             f"dataset '{asked_for}' is not in the local cache '{datasets.config.HF_DATASETS_CACHE}', "
             f"and the hub at {constants.ENDPOINT} {where} ({reason})",
             "Offline, --dataset pystdlib and --dataset text:PATH work. Else check the name, "

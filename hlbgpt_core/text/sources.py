@@ -25,6 +25,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from hlbgpt_core.errors import DataError
+from hlbgpt_core.private_files import cannot_read
 
 VALIDATION_SHARE = 0.05
 TEXT_ENDINGS = (".md", ".text", ".txt")
@@ -220,7 +221,7 @@ def text_files(target: str) -> list[Path]:
         matches = _matches(target)
         found = _regular_files(_named_path(target), matches)
     except OSError as error:
-        raise DataError(f"text: '{target}' cannot be read: {error.strerror}", "Check its rights.") from None
+        raise cannot_read(target, error) from None
     if not matches:
         raise DataError(
             f"text: there is no file, folder or glob match at '{target}'",
@@ -270,7 +271,7 @@ def read_span(span: FileSpan) -> Iterator[str]:
             "Convert it first, for instance: iconv -f LATIN1 -t UTF-8 FILE > NEW_FILE.",
         ) from None
     except OSError as error:
-        raise DataError(f"text: '{span.path}' cannot be read: {error.strerror}", "Check the file's rights.") from None
+        raise cannot_read(span.path, error) from None
 
 
 def _named_path(target: str) -> Path:
@@ -308,7 +309,7 @@ def _whole(files: Sequence[Path]) -> list[FileSpan]:
         try:
             found = path.stat()
         except OSError as error:
-            raise DataError(f"text: '{path}' cannot be read: {error.strerror}", "Check the file's rights.") from None
+            raise cannot_read(path, error) from None
         if stat.S_ISREG(found.st_mode) and found.st_size:
             spans.append(FileSpan(path=path, start=0, end=found.st_size, modified_ns=found.st_mtime_ns))
     return spans
@@ -346,7 +347,7 @@ def _character_boundary(path: Path, offset: int, size: int) -> int:
             file.seek(first)
             head = file.read(offset - first + 1)
     except OSError as error:
-        raise DataError(f"text: '{path}' cannot be read: {error.strerror}", "Check the file's rights.") from None
+        raise cannot_read(path, error) from None
     while offset > first and head[offset - first] & 0xC0 == 0x80:
         offset -= 1
     return offset

@@ -22,6 +22,7 @@ from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
 from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import UsageError
 from orchestrator.launch.prestarted import PrestartedWorkers
+from orchestrator.launch.stop_signals import heeded_stop_signals
 from orchestrator.queue.records import RunFilter, SweepRecord
 from orchestrator.queue.states import State
 
@@ -126,7 +127,7 @@ def work_off(store: "Store", sweep: SweepRecord, workers: PrestartedWorkers, sta
 
 @contextmanager
 def forwarded_signals(workers: "Sequence[subprocess.Popen[bytes]]") -> Iterator[list[int]]:
-    """Pass SIGINT and SIGTERM on to the workers. Yields the list of signals received."""
+    """Pass signals that ask to stop on to the workers. Yields the list of signals received."""
     came: list[int] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
@@ -135,7 +136,7 @@ def forwarded_signals(workers: "Sequence[subprocess.Popen[bytes]]") -> Iterator[
             if worker.poll() is None:
                 worker.send_signal(number)
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, forward) for number in heeded_stop_signals()}
     try:
         yield came
     finally:

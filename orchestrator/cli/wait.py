@@ -42,8 +42,11 @@ def wait(
 def wait_until_ended(
     store: "Store", runs: RunFilter, *, sleep: Callable[[], None], progress: Callable[[str], None]
 ) -> Mapping[State, int]:
-    """The counts by state once no run of `runs` is pending or running. Calls `progress` with every change."""
-    shown = ""
+    """The counts by state once no run of `runs` is pending or running.
+
+    Calls `progress` with every change, and once when nobody works.
+    """
+    shown, said_that_nobody_works = "", False
     while True:
         counts = store.counts(runs)
         text = counts_text(counts)
@@ -52,6 +55,9 @@ def wait_until_ended(
             shown = text
         if not any(count for state, count in counts.items() if state not in TERMINAL):
             return counts
+        if not said_that_nobody_works and all(worker.silent(time.time()) for worker in store.workers()):
+            said_that_nobody_works = True
+            progress(f"No worker is at work. Start one: hlbq worker{store.location.option}")
         sleep()
 
 

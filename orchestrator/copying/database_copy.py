@@ -35,10 +35,11 @@ from orchestrator.store.base import insert_many
 from orchestrator.store.endings import Author, end_attempt, lock_runs
 from orchestrator.store.ownership import stored_revision
 from orchestrator.store.schema import CURRENT, UNFINISHED_COPY, alembic_version
-from orchestrator.store.tables import LIVE, RUNNING, metadata, runs, workers
+from orchestrator.store.tables import LIVE, RUNNING, database_identity, metadata, runs, workers
 from orchestrator.wording.numbers import counted
 
-TABLES: Sequence[Table] = metadata.sorted_tables
+# A copy is a database of its own, with a uid of its own.
+TABLES: Sequence[Table] = [table for table in metadata.sorted_tables if table is not database_identity]
 
 # Exists only while a copy is under way.
 _progress_metadata = MetaData()

@@ -66,7 +66,7 @@ def _worker_words(worker: WorkerRecord, now: float) -> Mapping[str, Any]:
         "version": who.program_version,
         "started_at": worker.started_at,
         "beat_at": worker.beat_at,
-        "silent": worker.ended_at is None and now - worker.beat_at > worker.lease_seconds,
+        "silent": worker.silent(now),
         "run": worker.run_id,
         "ended_at": worker.ended_at,
         "why": worker.ended_why,

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import glob
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from orchestrator.files.locks import lock_at_once, wait_for_lock
 LOCK_TIMEOUT_SECONDS = 60.0
 _ORPHANED_AFTER_SECONDS = 60.0
 _BUFFER_BYTES = 1 << 20
+_TEMPORARY = re.compile(r"\.\d+-[0-9a-f]{8}\.tmp$")
 
 
 @contextlib.contextmanager
@@ -70,16 +72,29 @@ def _written_beside(target: Path) -> Iterator[IO[bytes]]:
 
 def _remove_orphans(target: Path) -> None:
     """Remove files left by killed writers of this file, which no longer hold a lock."""
-    for beside in target.parent.glob(f".{glob.escape(target.name)}.*-????????.tmp"):
+    for beside in orphans_in(target.parent, name=glob.escape(target.name)):
         with contextlib.suppress(OSError):
-            descriptor = os.open(beside, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                # A new one may not be locked yet.
-                age_seconds = time.time() - os.fstat(descriptor).st_mtime
-                if age_seconds > _ORPHANED_AFTER_SECONDS and lock_at_once(descriptor):
-                    beside.unlink()
-            finally:
-                os.close(descriptor)
+            beside.unlink()
+
+
+def orphans_in(*folders: Path, name: str = "*") -> Iterator[Path]:
+    """Files left in `folders` by killed writers of files called `name` (a pattern)."""
+    for folder in folders:
+        for beside in sorted(folder.glob(f".{name}.*-????????.tmp")):
+            if _TEMPORARY.search(beside.name) and _is_orphaned(beside):
+                yield beside
+
+
+def _is_orphaned(beside: Path) -> bool:
+    with contextlib.suppress(OSError):
+        descriptor = os.open(beside, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            # A new one may not be locked yet.
+            age_seconds = time.time() - os.fstat(descriptor).st_mtime
+            return age_seconds > _ORPHANED_AFTER_SECONDS and lock_at_once(descriptor)
+        finally:
+            os.close(descriptor)
+    return False
 
 
 @contextlib.contextmanager

@@ -244,6 +244,10 @@ class WorkerRecord:
     run_id: int | None
     reading: DeviceReading = field(default_factory=DeviceReading)
 
+    def silent(self, now: float) -> bool:
+        """Whether its last beat is older than its lease, by the clock that says `now`: for people, never to judge."""
+        return self.ended_at is None and now - self.beat_at > self.lease_seconds
+
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
@@ -259,9 +263,10 @@ class Watch:
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """The right to write for a run: it holds while the run is running under this fence."""
+    """The right to write for a run: it holds while the run of this number and uid is running under this fence."""
 
     run_id: int
+    run_uid: str
     fence: int
 
 
@@ -362,8 +367,11 @@ class CodeRecord:
 class DeviceEnding:
     """How one attempt on a device ended, for judging the device."""
 
+    run_id: int
     arm_id: int
     reason: Reason
+    error_type: str = ""
+    error_message: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

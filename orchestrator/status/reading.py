@@ -5,7 +5,7 @@ The fields of these classes are the keys of `--json`.
 
 import dataclasses
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,10 +171,11 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
     """
     sweeps = [sweep for sweep in store.sweeps() if not wanted.sweep_ids or sweep.id in wanted.sweep_ids]
     counts = _sum(sweeps) if _whole_sweeps(wanted) else store.counts(wanted)
-    running = store.running(wanted) if counts[State.RUNNING] else []
-    shown = _shown_runs(store, wanted, sweeps, running[:MOST_RUNNING_SHOWN])
     all_workers = store.workers(ended=True)
     workers = [worker for worker in all_workers if worker.ended_at is None]
+    silent = {worker.id for worker in workers if worker.silent(now)}
+    running = _without_stale_rates(store.running(wanted) if counts[State.RUNNING] else [], silent)
+    shown = _without_stale_rates(_shown_runs(store, wanted, sweeps, running[:MOST_RUNNING_SHOWN]), silent)
     runs = _run_statuses(store, shown, sweeps, now)
     left = {run.id: run.seconds_left for run in runs if run.seconds_left is not None}
     notices = store.undelivered()
@@ -210,6 +211,11 @@ def _held(store: Store, wanted: RunFilter) -> list[HeldRuns]:
     for run_id, its_code, code in store.held_runs(wanted.sweep_ids):
         groups.setdefault((its_code, code), []).append(run_id)
     return [HeldRuns(runs=runs, its_code=its_code, code=code) for (its_code, code), runs in groups.items()]
+
+
+def _without_stale_rates(runs: Sequence[RunRecord], silent: Collection[int]) -> list[RunRecord]:
+    """The runs; what a worker that is most likely dead said of its speed is no longer so."""
+    return [dataclasses.replace(run, tokens_per_second=0.0) if run.worker_id in silent else run for run in runs]
 
 
 def _whole_sweeps(wanted: RunFilter) -> bool:
@@ -367,7 +373,7 @@ def _worker_status(worker: WorkerRecord, now: float) -> WorkerStatus:
         slots=identity.slots,
         job=identity.job,
         beat_age_seconds=age,
-        silent=worker.ended_at is None and age > worker.lease_seconds,
+        silent=worker.silent(now),
         run=worker.run_id,
         ended=worker.ended_at is not None,
         set_aside=SET_ASIDE in worker.ended_why,

@@ -41,6 +41,7 @@ from orchestrator.store.curves import CurveStore
 from orchestrator.store.dashboard_reads import DashboardReadStore
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode, has_wal_fault, make_engine, plain_errors
 from orchestrator.store.held_run import HeldRunStore
+from orchestrator.store.identity import UID, guard_connections
 from orchestrator.store.location import StoreLocation, check_file, parse_location, public_location
 from orchestrator.store.maintenance import MaintenanceStore
 from orchestrator.store.memory_needs import MemoryNeedStore
@@ -117,16 +118,21 @@ def open_store(
             _make_file(place.path)
     engine = make_engine(place, mode=mode, busy_timeout_seconds=busy_timeout_seconds)
     try:
-        _prepare(engine, place, mode, schema)
+        uid = _prepare(engine, place, mode, schema)
     except BaseException:
         engine.dispose()
         raise
-    return Store(engine, place, clock, schema)
+    return Store(engine, place, clock, uid=uid, schema=schema)
 
 
-def _prepare(engine: Engine, place: StoreLocation, mode: OpenMode, schema: Schema) -> None:
+def _prepare(engine: Engine, place: StoreLocation, mode: OpenMode, schema: Schema) -> str:
+    """Make the tables ready, and have no connection from now on meet another database; returns this one's uid."""
     with plain_errors(place):
         prepare(engine, place, mode, schema)
+        with engine.connect() as connection:
+            uid = connection.execute(UID).scalar_one()
+    guard_connections(engine, place, uid)
+    return str(uid)
 
 
 def _make_file(path: Path) -> None:

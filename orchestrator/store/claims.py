@@ -16,6 +16,7 @@ from orchestrator.store.base import StoreBase, insert_one
 from orchestrator.store.code import read_same_code
 from orchestrator.store.endings import Author, attempt_of, last_losses_from_points, one_run_row, record_event
 from orchestrator.store.filters import one_of
+from orchestrator.store.identity import UID, check_uid
 from orchestrator.store.rows import read_bookkeeping, read_code, run_record
 from orchestrator.store.schema import alembic_version, check_unchanged
 from orchestrator.store.tables import CLAIMABLE, RUNNING, attempts, runs, sweeps, workers
@@ -34,12 +35,14 @@ _BACKOFF_IS_OVER = select(runs.c.id).where(
     or_(runs.c.backoff_until <= bindparam("now"), runs.c.backoff_from > bindparam("now")),
 )
 _REVISION = select(alembic_version.c.version_num).scalar_subquery()
+_UID = UID.scalar_subquery()
 # Asked for any such run, PostgreSQL would look from the start of the table on, past all that are over; asked for
 # the next one it reads the index.
 _PRECHECK = select(
     select(workers.c.id).where(_WORKER_LIVES).exists().label("worker_lives"),
     or_(_NEXT.scalar_subquery().is_not(None), _BACKOFF_IS_OVER.exists(), _HELD.exists()).label("worth_trying"),
     _REVISION.label("revision"),
+    _UID.label("uid"),
 )
 
 _NEIGHBOURS = workers.alias("neighbours")
@@ -77,6 +80,7 @@ _LOCK_WORKER = (
         _HELD.limit(1).scalar_subquery().label("held_run_id"),
         _BACKOFF_IS_OVER.exists().label("a_backoff_is_over"),
         _REVISION.label("revision"),
+        _UID.label("uid"),
     )
     .where(_WORKER_LIVES)
     .with_for_update(key_share=True, of=workers)
@@ -137,6 +141,7 @@ class ClaimStore(StoreBase):
             with self._read() as connection:
                 # A precheck without a lock, so that idle workers that ask again and again write nothing.
                 precheck = connection.execute(_PRECHECK, asked).one()
+                check_uid(precheck.uid, self.location, self.uid)
                 if not precheck.worker_lives:
                     raise _gone(worker_id)
                 check_unchanged(precheck.revision, self.location, self._schema)
@@ -147,6 +152,7 @@ class ClaimStore(StoreBase):
             worker = connection.execute(_LOCK_WORKER, asked).first()
             if worker is None:
                 raise _gone(worker_id)
+            check_uid(worker.uid, self.location, self.uid)
             check_unchanged(worker.revision, self.location, self._schema)
             if worker.held_run_id is not None:
                 return _claim_of(one_run_row(connection, worker.held_run_id))
@@ -259,13 +265,15 @@ def _begin_attempt(connection: Connection, run: Any, author: Author, *, shared_s
     }
     insert_one(connection, attempts, row)
     if start_step:
-        last_losses_from_points(connection, run.id, attempt_of(Lease(run_id=run.id, fence=run.fence)))
+        last_losses_from_points(connection, run.id, attempt_of(Lease(run_id=run.id, run_uid=run.uid, fence=run.fence)))
     record_event(connection, author, Action.CLAIM.value, sweep_id=run.sweep_id, run_id=run.id)
 
 
 def _claim_of(row: Row[Any]) -> Claim:
     run = run_record(row)
-    return Claim(lease=Lease(run_id=run.id, fence=run.fence), run=run, log_path=_log_path(run.uid, run.fence))
+    return Claim(
+        lease=Lease(run_id=run.id, run_uid=run.uid, fence=run.fence), run=run, log_path=_log_path(run.uid, run.fence)
+    )
 
 
 def _log_path(uid: str, fence: int) -> str:

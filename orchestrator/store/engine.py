@@ -122,6 +122,11 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+def no_such_table(error: Exception) -> bool:
+    """Whether a driver's `error` says that there is no table of the name that was asked for."""
+    return getattr(error, "sqlstate", None) == "42P01" or str(error).startswith("no such table")
+
+
 @contextlib.contextmanager
 def plain_errors(location: StoreLocation) -> Iterator[None]:
     """Turn the drivers' errors into DatabaseBusyError, DatabaseCorruptError and DatabaseError.

@@ -1,6 +1,6 @@
 """The queue: write for a claimed run while the lease holds, and end it.
 
-Every write first matches (run, fence, running) in its own transaction: whoever lost the run in the meantime
+Every write first matches (run, its uid, fence, running) in its own transaction: whoever lost the run in the meantime
 writes nothing at all.
 """
 
@@ -31,7 +31,12 @@ from orchestrator.store.tables import RUNNING, attempts, runs
 # Built once: a flush holds SQLite's one write lock while its statements are made and compiled.
 _HELD_UNDER = (
     select(runs.c.id)
-    .where(runs.c.id == bindparam("held_run"), runs.c.fence == bindparam("held_fence"), RUNNING)
+    .where(
+        runs.c.id == bindparam("held_run"),
+        runs.c.uid == bindparam("held_uid"),
+        runs.c.fence == bindparam("held_fence"),
+        RUNNING,
+    )
     .with_for_update(key_share=True)
 )
 _LIVE_COLUMNS = ("phase", "step", "fraction", "tokens_per_second", "tokens_seen", "memory_bytes")
@@ -51,7 +56,7 @@ class HeldRunStore(StoreBase):
         """Have the statements of a flush compiled: the first flush would keep all other writers waiting for that."""
         nobody = {"held_run": 0, "held_fence": 0}
         with self._read() as connection:
-            connection.execute(_HELD_UNDER, nobody)
+            connection.execute(_HELD_UNDER, nobody | {"held_uid": ""})
         with self._read() as connection:
             connection.execute(_PROGRESS, nobody | _told({}))
 
@@ -131,7 +136,7 @@ class HeldRunStore(StoreBase):
 
 
 def _held_under(lease: Lease) -> ColumnElement[bool]:
-    return and_(runs.c.id == lease.run_id, runs.c.fence == lease.fence, RUNNING)
+    return and_(runs.c.id == lease.run_id, runs.c.uid == lease.run_uid, runs.c.fence == lease.fence, RUNNING)
 
 
 def _ended_before(connection: Connection, lease: Lease, reason: Reason) -> bool:
@@ -139,13 +144,18 @@ def _ended_before(connection: Connection, lease: Lease, reason: Reason) -> bool:
     ended = (
         select(attempts.c.id)
         .join(runs, and_(runs.c.id == attempts.c.run_id, runs.c.fence == attempts.c.fence))
-        .where(attempt_of(lease), attempts.c.ended_at.is_not(None), attempts.c.reason == reason.value)
+        .where(
+            attempt_of(lease),
+            runs.c.uid == lease.run_uid,
+            attempts.c.ended_at.is_not(None),
+            attempts.c.reason == reason.value,
+        )
     )
     return connection.execute(ended).first() is not None
 
 
 def _check_fence(connection: Connection, lease: Lease) -> None:
-    if connection.execute(_HELD_UNDER, _lease(lease)).first() is None:
+    if connection.execute(_HELD_UNDER, _lease(lease) | {"held_uid": lease.run_uid}).first() is None:
         raise FencedError(
             f"run {lease.run_id} is no longer held under fence {lease.fence}: nothing was written",
             f"It was cancelled, or given to another worker: hlbq show {lease.run_id}",

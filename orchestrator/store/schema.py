@@ -17,6 +17,7 @@ from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, text
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseMissingError, DatabaseVersionError
 from orchestrator.files.locks import wait_for_lock
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode
+from orchestrator.store.identity import make_uid
 from orchestrator.store.location import StoreLocation
 from orchestrator.store.ownership import VERSION_TABLE, stored_revision
 from orchestrator.store.tables import metadata
@@ -46,7 +47,7 @@ class Schema:
     scripts: Path | None = None
 
 
-CURRENT = Schema(head="0005")
+CURRENT = Schema(head="0006")
 
 # Stands in place of the revision while `hlbq db copy` fills a database: no program of any version works on half of one.
 UNFINISHED_COPY = "unfinished copy"
@@ -125,6 +126,7 @@ def _bring_up_to_date(connection: Connection, location: StoreLocation, mode: Ope
     metadata.create_all(connection, checkfirst=False)
     _version_metadata.create_all(connection, checkfirst=False)
     made = UNFINISHED_COPY if mode is OpenMode.FILL else schema.head
+    make_uid(connection)
     connection.execute(alembic_version.insert().values(version_num=made))
 
 

@@ -4,7 +4,7 @@
                               runs 1 ── n points           sync_marks 1 ── 1 runs (by uid)
     sweeps 1 ── n notices
     code and same_code name digests, as runs do
-    events name sweeps, runs and workers, and hold none of them back.
+    events name sweeps, runs and workers, and hold none of them back; database_identity has one row.
 
 Times are seconds since the epoch. JSON is kept as compact text: SQLite has no JSON type, and nothing is
 searched in it. Any change here needs a migration in migrations/versions; a test holds the two equal.
@@ -63,6 +63,12 @@ def _one_of(column: str, values: type[State] | type[Reason] | type[NoticeKind]) 
     allowed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({allowed})", name=f"{column}_is_known")
 
+
+database_identity = Table(
+    "database_identity",
+    metadata,
+    Column("uid", Text, primary_key=True, doc="random, made with the database: its one row"),
+)
 
 sweeps = Table(
     "sweeps",

@@ -86,7 +86,7 @@ def _document(path: str) -> dict[str, Any]:
     if len(content) > MAX_BYTES:
         raise UsageError(f"the sweep file '{path}' is larger than {MAX_BYTES:,} bytes", "Name a TOML file.")
     try:
-        return tomllib.loads(content.decode("utf-8"))
+        return tomllib.loads(content.decode("utf-8-sig"))  # editors on Windows begin it with a byte order mark
     except UnicodeDecodeError as error:
         raise UsageError(
             f"the sweep file '{path}' is not UTF-8: byte 0x{content[error.start]:02x} at offset {error.start}",

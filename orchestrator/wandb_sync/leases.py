@@ -46,14 +46,28 @@ class OwnFolder:
 
     def bury_the_dead(self, store: Store) -> None:
         """Free the leases of dead syncs on this host, and remove their folders."""
-        for folder in sorted(self._processes.iterdir()):
-            # A sync may have made its folder and not locked it yet: leave a folder without a lock file alone.
-            if folder == self.path or not (folder / _LOCK).exists():
-                continue
+        for folder in dead_syncs(self._processes.parent):
+            bury(folder, store)
+
+
+def dead_syncs(wandb_folder: Path) -> list[Path]:
+    """The folders of syncs that died."""
+    processes = wandb_folder / _PROCESSES
+    found = []
+    for folder in sorted(processes.iterdir()) if processes.is_dir() else ():
+        # A sync may have made its folder and not locked it yet: leave a folder without a lock file alone.
+        if (folder / _LOCK).exists():
             with try_lock(folder / _LOCK) as is_dead:
-                if is_dead:
-                    store.release_sync(folder.name)
-                    shutil.rmtree(folder, ignore_errors=True)
+                found += [folder] if is_dead else []
+    return found
+
+
+def bury(folder: Path, store: Store) -> None:
+    """Free the leases of a sync that died, and remove its folder."""
+    with try_lock(folder / _LOCK) as is_dead:
+        if is_dead:
+            store.release_sync(folder.name)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Leases:

@@ -44,11 +44,11 @@ def test_a_trainer_that_was_paused_between_two_runs_trains_the_second(fleet: Fle
     submit(fleet.db, new_sweep(1))
     worker = fleet.start_one()
     with open_store(fleet.db, mode=OpenMode.WRITE) as store:
-        wait_until(lambda: drained(store), seconds=20, what="the first run ends")
+        wait_until(lambda: drained(store), seconds=120, what="the first run ends")
         with locked(fleet.db):
-            wait_until(lambda: "training waits" in fleet.log(), seconds=20, what="the worker fences itself")
+            wait_until(lambda: "training waits" in fleet.log(), seconds=120, what="the worker fences itself")
         store.submit(new_sweep(1))
-        wait_until(lambda: drained(store), seconds=20, what="the second run ends")
+        wait_until(lambda: drained(store), seconds=120, what="the second run ends")
     assert worker.poll() is None
     assert read_ledger(fleet.db, fleet.plan).clean
 
@@ -57,8 +57,8 @@ def test_a_worker_that_starts_while_the_database_is_locked_waits_for_it(fleet: F
     submit(fleet.db, new_sweep(1))
     with locked(fleet.db):
         worker = fleet.start_one(watch=False)
-        wait_until(lambda: "waiting for the database" in fleet.log(), seconds=20, what="the worker says that it waits")
-    assert worker.wait(timeout=30) == 0
+        wait_until(lambda: "waiting for the database" in fleet.log(), seconds=120, what="the worker says that it waits")
+    assert worker.wait(timeout=120) == 0
     assert read_ledger(fleet.db, fleet.plan).clean
 
 
@@ -66,7 +66,7 @@ def test_a_worker_that_waits_for_the_database_can_be_stopped(fleet: Fleet) -> No
     submit(fleet.db, new_sweep(1))
     with locked(fleet.db):
         worker = fleet.start_one(watch=False)
-        wait_until(lambda: "waiting for the database" in fleet.log(), seconds=20, what="the worker says that it waits")
+        wait_until(lambda: "waiting for the database" in fleet.log(), seconds=120, what="the worker says that it waits")
         worker.terminate()
         assert worker.wait(timeout=20) == 0
     assert "Traceback" not in fleet.log()

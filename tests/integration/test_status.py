@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from hlbgpt_core.points import Phase, SavedCheckpoint, Split
-from orchestrator.errors import DatabaseBusyError
+from orchestrator.errors import DatabaseBusyError, DatabaseReplacedError
 from orchestrator.queue.records import CsvTarget, DeviceReading, Ending, Live, RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.status.live_view import GONE, LiveView
@@ -177,6 +177,22 @@ def test_a_worker_without_beats_is_silent(store: Store, clock: VirtualClock) -> 
     assert worker.silent and worker.beat_age_seconds == 61
 
 
+def test_the_speed_of_a_dead_worker_is_no_longer_shown_after_its_lease(store: Store, clock: VirtualClock) -> None:
+    submit_sweep(store)
+    claim = store.claim(register(store))
+    assert claim is not None
+    store.flush(
+        claim.lease,
+        points=[],
+        live=Live(phase=Phase.TRAIN, step=3, fraction=0.5, tokens_per_second=1e6, tokens_seen=9, memory_bytes=1),
+    )
+    for seconds, wanted in ((60, 1e6), (1, 0.0)):
+        clock.advance(seconds)
+        status = read_status(store, RunFilter(), now=clock())
+        assert status.tokens_per_second == status.runs[0].tokens_per_second == wanted
+    assert ("tokens/s" in "\n".join(status_lines(status))) is False
+
+
 def test_the_csv_of_another_host_is_named_with_the_command_that_writes_it(store: Store, clock: VirtualClock) -> None:
     submit_sweep(store, csv=CsvTarget(path="/data/a.csv", append=False, host="elsewhere"))
     submit_sweep(store, csv=CsvTarget(path="/data/b.csv", append=False, host=socket.gethostname()))
@@ -281,7 +297,7 @@ def test_watch_ends_when_its_reader_has_gone_though_nothing_is_new(tmp_path: Pat
     assert watching.wait(timeout=30) == 0
 
 
-def test_a_database_that_is_gone_or_replaced_is_said_beside_the_last_look(
+def test_a_database_that_is_gone_is_said_and_another_in_its_place_ends_the_view(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.status.live_view.REFRESH_SECONDS", 0.0)
@@ -294,10 +310,11 @@ def test_a_database_that_is_gone_or_replaced_is_said_beside_the_last_look(
         view.update()
         path.rename(away)
         view.update()
-        path.write_bytes(away.read_bytes())
-        store.cancel(RunFilter(), "test")  # SQLite goes on with the file that it opened
-        view.update()
+        path.write_bytes(away.read_bytes())  # SQLite would go on with the file that it opened
+        with pytest.raises(DatabaseReplacedError):
+            view.update()
         away.rename(path)
+        store.cancel(RunFilter(), "test")
         view.update()
     first, second, third = stream.getvalue().splitlines()
     assert "1 pending" in first and second == f"{first} | {GONE}" and third.startswith("1 run: 1 cancelled")
@@ -312,13 +329,14 @@ def test_a_closed_stdout_is_no_traceback(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_full_disk_under_stdout_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["status", "export - --all", "show 1", "status --json"])
+def test_a_full_disk_under_stdout_is_one_line(tmp_path: Path, command: str) -> None:
     location = str(tmp_path / "hlbq.db")
     with open_store(location, mode=OpenMode.CREATE) as store:
         submit_sweep(store)
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [*HLBQ, "status", "--db", location], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+            [*HLBQ, *command.split(), "--db", location], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
         )
     assert (done.returncode, done.stderr) == (
         1,

@@ -24,6 +24,11 @@ def test_settings_become_lists_and_options_keep_their_types(path: Path) -> None:
     )
 
 
+def test_a_byte_order_mark_is_passed_over(path: Path) -> None:
+    path.write_bytes(b"\xef\xbb\xbf[settings]\ndepth = 4\n")
+    assert read_sweep_file(str(path)).settings == {"depth": [4]}
+
+
 def test_the_keys_of_sweep_are_the_options_of_submit() -> None:
     types = {name: spec.type for name, spec in option_specs().items()}
     assert {"num_runs": int, "random": int, "name": str, "log_csv": bool, "zip": list}.items() <= types.items()

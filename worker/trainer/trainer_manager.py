@@ -121,7 +121,7 @@ class TrainerManager:
 
     def _is_current(self) -> bool:
         """Whether there is a living trainer that runs the code on disk."""
-        if self._handle is None or not self._handle.alive:
+        if self._handle is None or not self._handle.alive or self._handle.load_failed:
             return False
         loaded = self._handle.ready.core_digest if self._handle.ready is not None else self._digest
         if loaded == self.code():

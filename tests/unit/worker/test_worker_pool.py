@@ -66,7 +66,7 @@ def test_a_long_life_begins_a_new_row(tmp_path: Path) -> None:
     assert sum("restarting it in 0.01 s" in line for line in said) == 3
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
 def test_signals_are_passed_on_each_time(tmp_path: Path, number: signal.Signals) -> None:
     name = number.name.removeprefix("SIG")
     heard = [tmp_path / "0", tmp_path / "1"]
