@@ -50,7 +50,7 @@ def check_slurm() -> None:
     if missing:
         raise LaunchError(
             f"Slurm is not on this machine: there is no '{missing[0]}'",
-            "Run this on a login node of the cluster (--dry_run shows the script). For workers here: hlbq worker --gpus all",
+            "Run this on a login node (--dry_run shows the script). For workers here: hlbq worker --gpus all",
         )
 
 
