@@ -1,6 +1,6 @@
 """A digest of the code that trains, so no run uses old code unnoticed and every number names its code.
 
-It covers what Python parses, without comments, docstrings and layout, so it changes only if a number can change. Every
+It covers what Python parses, without comments, docstrings, help texts and layout, so it changes only if a number can change. Every
 file of the core counts, including new ones of the user's, except those in LEFT_OUT.
 
     python -m hlbgpt_core.code_digest
@@ -88,7 +88,7 @@ def core_digest(folder: Path | None = None) -> str:
 def parsed_form(content: bytes) -> bytes:
     """What Python parses from a source file, the same in every version from 3.11 on.
 
-    Docstrings, other statements that are a constant, and `pass` do nothing and are left out.
+    Docstrings, other statements that are a constant, `pass`, and the `help` of a setting do nothing and are left out.
     """
     try:
         with warnings.catch_warnings():
@@ -122,13 +122,19 @@ def _write(node: ast.AST, words: list[str]) -> None:
 def _write_list(name: str, values: list[object], words: list[str]) -> None:
     words.append(f"{name}[")
     for value in values:
-        if isinstance(value, ast.Pass) or (isinstance(value, ast.Expr) and isinstance(value.value, ast.Constant)):
+        if _does_nothing(value):
             continue
         if isinstance(value, ast.AST):
             _write(value, words)
         else:  # None where a dictionary is unpacked, names of `global`
             words.append(_constant(value))
     words.append("]")
+
+
+def _does_nothing(value: object) -> bool:
+    if isinstance(value, ast.Expr):
+        return isinstance(value.value, ast.Constant)
+    return isinstance(value, ast.Pass) or (isinstance(value, ast.keyword) and value.arg == "help")
 
 
 def _constant(value: object) -> str:

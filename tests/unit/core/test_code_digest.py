@@ -50,6 +50,16 @@ def test_only_what_python_reads_counts(core: Path, file: str) -> None:
     assert code.digest() == before
 
 
+def test_the_help_of_a_setting_does_not_count_and_its_default_does(core: Path) -> None:
+    code, path = CoreCode(core), core / "settings.py"
+    before, text = code.digest(), path.read_text()
+    assert text.count('help="Steps of') and text.count("100, minimum=1")
+    path.write_text(text.replace('help="Steps of', 'help="The steps of'))
+    assert code.digest() == before
+    path.write_text(text.replace("100, minimum=1", "101, minimum=1"))
+    assert code.digest() != before
+
+
 @pytest.mark.parametrize(
     ("file", "counts"),
     [
