@@ -1,6 +1,6 @@
 """A digest of the code that trains, so no run uses old code unnoticed and every number names its code.
 
-It covers what Python parses, without comments, docstrings, help texts and layout, so it changes only if a number can change. Every
+It covers what Python parses, without comments, docstrings, help and layout: it changes only if a number can. Every
 file of the core counts, including new ones of the user's, except those in LEFT_OUT.
 
     python -m hlbgpt_core.code_digest

@@ -85,7 +85,7 @@ def test_codes_are_listed_and_compared_and_taken_out(hlbq: Hlbq, tmp_path: Path)
         ("code diff 4 here", "run 4 has no code yet"),
         ("code same here here --why x", "both are code"),
         ("code same aaaa bbbb --why ''", "--why is empty"),
-        ("retry --run 1 --from_start --resume_across_code", "two ways"),
+        ("retry --run 1 --from_start --resume_across_code", "contradict"),
         ("show --sweep 1 --diff", "--diff"),
     ],
 )
