@@ -43,7 +43,7 @@ def add_the_dataset(core: Path) -> None:
     function, line = blocks("A new dataset")
     sources = core / "text" / "sources.py"
     edit(sources, "        PYSTDLIB: _own_stdlib_files,\n", f"        PYSTDLIB: _own_stdlib_files,\n{line}")
-    table = "# Datasets of this machine by their name"
+    table = "# Datasets on this machine by name"
     edit(sources, table, f"{function}\n\n{table}")
 
 
