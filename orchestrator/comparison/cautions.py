@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.comparison.contrasts import Contrast
-from orchestrator.comparison.groups import Grouping, RunResult
+from orchestrator.comparison.groups import Grouping, RunResult, evaluations_of
 from orchestrator.comparison.measures import Measure, Standing
 from orchestrator.export.metric_names import Axis
 from orchestrator.queue.records import RunRecord
@@ -37,8 +37,9 @@ def grouping_warnings(grouping: Grouping, contrasts: Sequence[Contrast], baselin
 
 
 def unit_warnings(store: Store, results: Sequence[RunResult], measure: Measure, *, timed: bool) -> list[str]:
-    """Where seconds or tokens do not mean the same in all runs."""
-    found = []
+    """Where evaluations, seconds or tokens do not mean the same in all runs."""
+    mixed = evaluations_of(results, measure.metric.name)
+    found = [] if mixed is None else [mixed.caution]
     if measure.axis is Axis.TOKENS and len({result.run.settings.get("tokenizer") for result in results}) > 1:
         found.append("runs of different tokenizers are compared at the same number of tokens, not of bytes")
     if timed or measure.counts_seconds:

@@ -35,6 +35,7 @@ class Question:
     baseline: Mapping[str, Any] = field(default_factory=dict)
     target: float | None = None
     allow_mixed_data: bool = False
+    allow_mixed_evaluation: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +117,12 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
     results = _read(store, wanted, measure, question.target)
     if not results:
         raise UsageError("no run matches", "hlbq status shows what there is.")
-    check_comparable(results, measure.metric.name, allow_mixed_data=question.allow_mixed_data)
+    check_comparable(
+        results,
+        measure.metric.name,
+        allow_mixed_data=question.allow_mixed_data,
+        allow_mixed_evaluation=question.allow_mixed_evaluation,
+    )
     _check_any_number(results, measure)
     grouping = group_runs(results, by)
     contrasts = contrasts_of(grouping, question.baseline, measure.goal) if question.baseline else ()

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.dashboard.metric_names import sweep_metrics
+from orchestrator.dashboard.metric_names import mixed_evaluations_of, sweep_metrics
 from orchestrator.queue.records import ArmRecord, RunFilter, SweepRecord
 from orchestrator.queue.states import TERMINAL, State
 from orchestrator.status.time_left import estimate_sweep_seconds, run_seconds_left
@@ -140,7 +140,8 @@ class SweepWatch:
                 for arm in arms
             ],
             "columns": COLUMNS,
-            "metrics": sweep_metrics(store, self.sweep_id),
+            "metrics": sweep_metrics(store, self.sweep_id, arms),
+            "mixed_evaluations": mixed_evaluations_of(arms),
             **self.changes(since=-1),
         }
 

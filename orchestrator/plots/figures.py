@@ -43,6 +43,7 @@ def plot_curves(
     runs: RunFilter | None = None,
     *,
     allow_mixed_data: bool = False,
+    allow_mixed_evaluation: bool = False,
 ) -> Drawn:
     """A metric's curves of `source` (a store, or a CSV that hlbq exported). Of a store, `runs`, or the latest sweep.
 
@@ -52,7 +53,9 @@ def plot_curves(
     drawing = _with_known_settings(drawing or Drawing())
     read = _read(source, runs, drawing.metric, drawing.x, smooth=drawing.smooth)
     found, warnings = _with_values(read, drawing.metric)
-    check_comparable(found, drawing.metric, allow_mixed_data=allow_mixed_data)
+    warnings += check_comparable(
+        found, drawing.metric, allow_mixed_data=allow_mixed_data, allow_mixed_evaluation=allow_mixed_evaluation
+    )
     warnings += _said_of_ends(found, drawing.metric)
     if drawing.log_y:
         warnings += _said_of_logarithms("--log_y", drawing.metric, [run.y.tolist() for run in found])
@@ -67,6 +70,7 @@ def plot_final(
     runs: RunFilter | None = None,
     *,
     allow_mixed_data: bool = False,
+    allow_mixed_evaluation: bool = False,
 ) -> Drawn:
     """The last values of the runs that have ended, against one setting or over two. Raises as `plot_curves`."""
     if isinstance(drawing, HeatMap):
@@ -96,7 +100,9 @@ def plot_final(
         raise ExportError(
             f"no run has a final '{drawing.metric}' ({'; '.join(warnings)})", "hlbq status shows how far the runs are."
         )
-    check_comparable(found, drawing.metric, allow_mixed_data=allow_mixed_data)
+    warnings += check_comparable(
+        found, drawing.metric, allow_mixed_data=allow_mixed_data, allow_mixed_evaluation=allow_mixed_evaluation
+    )
     check_varies(found, names, left_out)
     if _counts_seconds(drawing.metric):
         warnings += _said_of_seconds(source, runs, found)

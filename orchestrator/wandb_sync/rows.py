@@ -1,6 +1,6 @@
 """What W&B is told of a run: pure functions of what the database holds.
 
-A row of W&B's history is one point. Rows stand in one order for good (by step, `train` before `val`), and points
+A row of W&B's history is one point. Rows stand in one order for good (by step, then `train`, `val`, `test`), and points
 before a run's checkpoint never change: row number n of a run is the same row in every sync, and its line in W&B is n.
 """
 
@@ -16,12 +16,13 @@ from orchestrator.queue.states import State
 
 # What curves can be drawn over; the first is W&B's default.
 AXES = ("tokens_seen", "step", "epoch", "cumulative_time")
-GROUPS_OF_METRICS = ("train/*", "val/*", "lr/*")
+GROUPS_OF_METRICS = ("train/*", "val/*", "test/*", "lr/*")
 LONGEST_TAG = 64
 
 _METRICS = {
     Split.TRAIN: ("loss acc pplx grad_norm lr weight_decay batch_size seq_length microbatches".split()),
     Split.VAL: "loss acc pplx bits_per_byte".split(),
+    Split.TEST: "loss acc pplx bits_per_byte".split(),
 }
 # By split: how a point's numbers are read, and their names at W&B, in one order. A sync makes a row of every point.
 _READ = {split: operator.attrgetter(*AXES, *names) for split, names in _METRICS.items()}
@@ -116,7 +117,7 @@ def row_of(point: Point) -> dict[str, float | int]:
 
 
 def summary_of(sendable: Sendable) -> Mapping[str, Any]:
-    """The run's state, and its last and best validation loss."""
+    """The run's state, its last and best validation loss, and its test loss."""
     run = sendable.run
     summary: dict[str, Any] = {"state": run.state.value if sendable.ending else State.RUNNING.value}
     if sendable.ending:
@@ -125,6 +126,9 @@ def summary_of(sendable: Sendable) -> Mapping[str, Any]:
     evaluations = [one.point for one in sendable.points if one.point.split is Split.VAL]
     if evaluations:
         summary["last_val_loss"] = evaluations[-1].loss
+    tested = [one.point for one in sendable.points if one.point.split is Split.TEST]
+    if tested:
+        summary["test_loss"] = tested[-1].loss
     finite = [point for point in evaluations if math.isfinite(point.loss)]
     if finite:
         best = min(finite, key=lambda point: point.loss)
