@@ -11,13 +11,21 @@ import pytest
 from hlbgpt_core import scale
 from hlbgpt_core.errors import DataError, SettingsError
 from hlbgpt_core.evaluation import fingerprint_of, known_fingerprint, second_half_fingerprint
-from hlbgpt_core.points import Outcome, Phase, Point, Split
+from hlbgpt_core.points import Directive, Outcome, Phase, Point, Split
 from hlbgpt_core.settings import Settings
 from hlbgpt_core.text.data import TokenData
 from hlbgpt_core.training.batches import RandomBatches
 from hlbgpt_core.training.trainer import train
 from hlbgpt_core.training.trajectory import made_up_tokens
-from tests.small_runs import Recorder, checkpointing_in, release_at, small_data, small_settings, without_time
+from tests.small_runs import (
+    Recorder,
+    checkpointing_in,
+    one_curve,
+    release_at,
+    small_data,
+    small_settings,
+    without_time,
+)
 
 
 def trained(settings: Settings, data: TokenData | None = None, **more: Any) -> Recorder:
@@ -147,6 +155,28 @@ def test_stopped_before_the_test_or_within_it_a_run_has_one_test_point(tmp_path:
         place = {"checkpointing": checkpointing_in(folder, fence=2), "resume": first.saved}
         train(settings, small_data(), seed=3, device="cpu", reporter=second, fixed=vars(first.known[0]), **place)
         assert without_time(first.points + second.points) == without_time(whole.points)
+
+
+def test_killed_between_the_last_evaluation_and_the_test_a_run_has_one_test_point(tmp_path: Path) -> None:
+    class Killed(Recorder):
+        def point(self, point: Point) -> None:
+            super().point(point)
+            if (point.split, point.step) == (Split.VAL, 14):
+                raise SystemExit("as if killed")
+
+    settings = small_settings(test_tokens=128)
+    whole = trained(settings)
+    first = Killed(lambda _, one: Directive.CHECKPOINT if one.step == 7 else Directive.CONTINUE)
+    place: dict[str, Any] = {"checkpointing": checkpointing_in(tmp_path)}
+    with pytest.raises(SystemExit):
+        train(settings, small_data(), seed=3, device="cpu", reporter=first, **place)
+    newest = first.saved[-1]
+    assert 7 <= newest.step < 14 and not of(first, Split.TEST)
+    second = Recorder()
+    place = {"checkpointing": checkpointing_in(tmp_path, fence=2), "resume": [newest]}
+    train(settings, small_data(), seed=3, device="cpu", reporter=second, **place)
+    assert one_curve(first, second, newest.step) == without_time(whole.points)
+    assert len(of(second, Split.TEST)) == 1
 
 
 def test_the_checkpoint_that_is_kept_holds_the_run_whose_test_is_done_again(tmp_path: Path) -> None:
