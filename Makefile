@@ -6,17 +6,13 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint types unit test-browser test-slurm test-hosts test-ray faults bench bench-gpu clean
+# The targets for people: each has `## what it does` beside it, and so is phony and a line of `make help`.
+MARK := \#\#
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*$(MARK) .*/\1/p' Makefile)
 .DEFAULT_GOAL := help
 
-help:
-	@echo "make demo   install, run a small real sweep on the CPU, draw its figure (about five minutes)"
-	@echo "make test   install, lint, check types, run the tests"
-	@echo "make test-browser the dashboard in a real Chromium (three minutes; wants the system's chromium)"
-	@echo "make test-hosts several hosts in network namespaces, cables cut (needs root; two minutes)"
-	@echo "make test-ray the tests on a small Ray cluster (as root: in a network namespace)"
-	@echo "make test-slurm the tests on a Slurm cluster of one node (as root, with Slurm's and munge's daemons installed)"
-	@echo "make faults the long fault suite (under an hour); make bench the benchmarks, make bench-gpu those of training on a GPU"
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*$(MARK) \(.*\)/make \1|\2/p' Makefile | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer on the PATH. Install one, or: make PYTHON=/path/to/python3.11 demo"; exit 2; }
@@ -38,41 +34,49 @@ DEMO_SETTINGS := --dataset pystdlib --tokenizer bytes --depth 2 3 --width 128 --
 	--max_sequence_length 256 --gpu_capacity_scalar 0.02 --lr_mult 0.5 --max_microbatches 2 \
 	--num_eval_tokens 16384 --max_steps 200 --eval_every 20
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.installed ## install, train a small real sweep on the CPU, draw it, compare its arms (about five minutes)
 	@mkdir -p $(DEMO)
 	$(BIN)/hlbq run --db $(DEMO)/hlbq.db --output $(DEMO)/results.csv --name demo $(DEMO_SETTINGS) --device cpu --workers 2
 	$(BIN)/hlbq status --db $(DEMO)/hlbq.db
 	$(BIN)/hlbq plot $(DEMO)/figure.png --db $(DEMO)/hlbq.db
-	@echo "look at $(DEMO)/figure.png and $(DEMO)/results.csv"
+	@echo "the figure is $(DEMO)/figure.png, the table $(DEMO)/results.csv; do more blocks or more heads help?"
+	$(BIN)/hlbq compare --baseline depth=2 num_heads=1 --db $(DEMO)/hlbq.db
 
-test: lint types unit
+test: lint types unit ## install, lint, check types, run the tests; print the ten slowest
 
-lint: $(VENV)/.installed-dev
+lint: $(VENV)/.installed-dev ## ruff: style, and whether everything is formatted
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.installed-dev
+format: $(VENV)/.installed-dev ## format everything, and mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.installed-dev ## mypy --strict
 	$(BIN)/mypy
 
-unit: $(VENV)/.installed-dev
+unit: $(VENV)/.installed-dev ## the tests of `make test` alone
 	# One thread a test: two that share two cores wait for each other more than they compute.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
-test-browser: $(VENV)/.installed-dev
+test-long: $(VENV)/.installed-dev ## the whole of what `make test` shortens: studies, demos, long sweeps
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -n 2 --dist loadfile --durations=10
+
+test-browser: $(VENV)/.installed-dev ## the dashboard in a real Chromium (three minutes; wants the system's chromium)
 	$(BIN)/python -m pytest -m browser tests/browser
 
-test-hosts: $(VENV)/.installed-dev
+test-hosts: $(VENV)/.installed-dev ## several hosts in network namespaces, cables cut (needs root; two minutes)
 	$(BIN)/python -m pytest tests/hosts/several_hosts.py
 
 # Ray's servers listen on every address of the machine: they get a network of their own, with the loopback alone.
-test-ray: $(VENV)/.installed-dev
+test-ray: $(VENV)/.installed-dev ## the tests on a small Ray cluster (as root: in a network namespace)
 	unshare --net sh -c 'ip link set lo up && exec $(BIN)/python -m pytest tests/ray_cluster'
 
 # Its daemons listen on the loopback interface alone.
-test-slurm: $(VENV)/.installed-dev
+test-slurm: $(VENV)/.installed-dev ## the tests on a Slurm cluster of one node (as root, with Slurm's and munge's daemons installed)
 	$(BIN)/python -m pytest tests/slurm
 
-faults: $(VENV)/.installed-dev
+faults: $(VENV)/.installed-dev ## the long fault suite (under an hour)
 	$(BIN)/python -m tests.faults.suite
 
 # What the benchmarks compare with: the extra `bench`, which does not fit beside what constraints.txt pins.
@@ -84,14 +88,14 @@ $(PEERS)/.installed: pyproject.toml | $(BIN)/python
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check $$($(BIN)/python -c '$(BENCH_EXTRA)') \
 		&& touch $@ || echo "without these, the benchmarks report their peers as missing"
 
-bench: $(VENV)/.installed-dev $(PEERS)/.installed
+bench: $(VENV)/.installed-dev $(PEERS)/.installed ## the benchmarks
 	$(BIN)/python -m benchmarks.all
 
 # Each keeps what it measured; one that fails stops none of the others.
-bench-gpu: $(VENV)/.installed-dev
+bench-gpu: $(VENV)/.installed-dev ## the benchmarks of training, on a GPU
 	-$(BIN)/python -m benchmarks.train_gpu step
 	-$(BIN)/python -m benchmarks.train_gpu run
 	-$(BIN)/python -m benchmarks.train_gpu parity
 
-clean:
+clean: ## remove what was installed and built
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache demo-results

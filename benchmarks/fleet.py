@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.submit import make_sweep
+from orchestrator.launch.worker_command import WorkerOptions
 from orchestrator.queue.records import Ending, WorkerIdentity
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
@@ -28,7 +29,7 @@ from tests.stand_in_trainer import Plan
 from tests.stand_in_trainer import command as stand_in_command
 from worker.devices.devices import cpu_device
 from worker.processes import host_id, start_ticks
-from worker.supervisor import Supervisor, WorkerOptions
+from worker.supervisor import Supervisor
 
 TIMED = ("flush", "finish", "claim", "beat", "live_workers")
 TARGET_POINTS_AN_HOUR = 1_000_000

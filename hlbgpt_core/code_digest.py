@@ -1,8 +1,33 @@
-"""A digest of the code in hlbgpt_core, so that nobody who edits the model is trained on old code."""
+"""A digest of the code that trains, so that nobody is trained on old code and every number names its code.
 
+It is taken of what Python parses: comments, docstrings and layout are left out, so that only a change that can change
+a number changes it. Every file of the core counts, a new one of the user's too, but for those of LEFT_OUT.
+
+    python -m hlbgpt_core.code_digest
+
+prints the digest of the core on disk.
+"""
+
+import ast
 import hashlib
+import os
+import stat
+import warnings
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
+
+# Rooms (with a slash behind) and files that change no number: what other commands run, names of errors, file modes,
+# recorded trajectories, and what speaks of the code itself.
+LEFT_OUT = (
+    *("commands/", "replay.py", "training/trajectory.py"),
+    *("errors.py", "private_files.py", "code_digest.py", "code_version.py", "same_code.py"),
+)
+# What Python cannot parse counts as it stands: then every byte may matter.
+_UNPARSED = b"unparsed\0"
+
+_Stamp = tuple[int, int, int, int]
 
 
 def core_folder() -> Path:
@@ -13,12 +38,123 @@ def core_folder() -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
+class CoreCode:
+    """The core on disk, read again only where a file changed. One serves one thread."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder or core_folder()
+        self._files: dict[str, tuple[_Stamp, bytes]] = {}
+        self._digests: dict[bytes, bytes] = {}
+
+    def sources(self) -> Mapping[str, bytes]:
+        """Every source file by its path within the folder, with slashes, as it is on disk now. Never raises OSError."""
+        found: dict[str, tuple[_Stamp, bytes]] = {}
+        for name, path in _source_files(self._folder):
+            try:
+                stamp = _stamp(path)
+                known = self._files.get(name)
+                if stamp is not None:
+                    found[name] = known if known is not None and known[0] == stamp else (stamp, path.read_bytes())
+            except OSError:
+                continue  # it vanished, or cannot be read: nor can Python import it
+        self._files = found
+        return MappingProxyType({name: content for name, (_, content) in sorted(found.items())})
+
+    def digest(self) -> str:
+        """The digest of the core as it is on disk now."""
+        return self.digest_of(self.sources())
+
+    def digest_of(self, sources: Mapping[str, bytes]) -> str:
+        """The digest of these sources: sixteen hex digits."""
+        whole = hashlib.sha256()
+        for name, content in sorted(sources.items()):
+            if not name.startswith(LEFT_OUT):
+                whole.update(f"{name}\0".encode())
+                whole.update(self._digest_of_file(content))
+        return whole.hexdigest()[:16]
+
+    def _digest_of_file(self, content: bytes) -> bytes:
+        raw = hashlib.sha256(content).digest()
+        if raw not in self._digests:
+            self._digests[raw] = hashlib.sha256(parsed_form(content)).digest()
+        return self._digests[raw]
+
+
 def core_digest(folder: Path | None = None) -> str:
-    """Sixteen hex digits over the names and contents of every Python file of the core."""
-    root = folder or core_folder()
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.hexdigest()[:16]
+    """The digest of the core on disk (or of the one in `folder`): sixteen hex digits."""
+    return CoreCode(folder).digest()
+
+
+def parsed_form(content: bytes) -> bytes:
+    """What Python reads in a source file, the same in every version of Python from 3.11 on.
+
+    Docstrings, other statements that are a constant, and `pass` do nothing and are left out.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd escapes in strings, which are the user's business
+            tree = ast.parse(content)
+        words: list[str] = []
+        _write(tree, words)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return _UNPARSED + content
+    return "\n".join(words).encode("ascii", "backslashreplace")
+
+
+def _write(node: ast.AST, words: list[str]) -> None:
+    """A node as words: its kind, and its fields that hold something (later versions of Python have more of them)."""
+    words.append(type(node).__name__)
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if value is None or isinstance(value, ast.expr_context):  # Load or Store follows from where the node stands
+            continue
+        if isinstance(value, ast.AST):
+            words.append(name)
+            _write(value, words)
+        elif isinstance(value, list):
+            if value:
+                _write_list(name, value, words)
+        elif name != "kind":  # u"text"
+            words.append(f"{name}={_constant(value)}")
+    words.append(")")
+
+
+def _write_list(name: str, values: list[object], words: list[str]) -> None:
+    words.append(f"{name}[")
+    for value in values:
+        if isinstance(value, ast.Pass) or (isinstance(value, ast.Expr) and isinstance(value.value, ast.Constant)):
+            continue
+        if isinstance(value, ast.AST):
+            _write(value, words)
+        else:  # None where a dictionary is unpacked, names of `global`
+            words.append(_constant(value))
+    words.append("]")
+
+
+def _constant(value: object) -> str:
+    if type(value) is int:
+        return hex(value)  # a decimal has a limit
+    return f"{type(value).__name__} {value!a}"  # what repr shows as it is depends on Python's version
+
+
+def _source_files(root: Path) -> Iterator[tuple[str, Path]]:
+    """Files that Python could import: an editor's `.#v041.py` and `v041.py~` and `__pycache__` are none."""
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(one for one in folders if one.isidentifier() and one != "__pycache__")
+        for file in sorted(files):
+            stem, ending = os.path.splitext(file)  # noqa: PTH122
+            if ending == ".py" and stem.isidentifier():
+                path = Path(folder, file)
+                yield path.relative_to(root).as_posix(), path
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    """What changes when the file does; None where it is no regular file (a FIFO would be waited for)."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_ctime_ns
+
+
+if __name__ == "__main__":
+    print(core_digest())

@@ -132,6 +132,21 @@ def reproducible(device: torch.device, *, deterministic: bool) -> Iterator[None]
 
 
 @contextlib.contextmanager
+def kept_threads(device: torch.device, threads: object) -> Iterator[None]:
+    """On a CPU: as many threads as the run's first attempt had (None: as many as there are), since the last bits
+    depend on them. What was set comes back after."""
+    before = torch.get_num_threads()
+    if device.type != "cpu" or not isinstance(threads, int) or threads == before:
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
 def attention_kernels(device: torch.device) -> Iterator[None]:
     """On a GPU: flash attention, or the kernels after it for what it does not take, such as float32 and masks.
 

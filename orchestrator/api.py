@@ -3,119 +3,101 @@
 import inspect
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec, TypeVar, cast
 
 from orchestrator.errors import PlanError
 from orchestrator.notify.commands import submit_with_command
-from orchestrator.queue.records import Bookkeeping, NewSweep, SweepRecord
-from orchestrator.queue.states import Limits
-from orchestrator.store import OpenMode, Store, open_store
-from orchestrator.sweep.existing_runs import find_existing
-from orchestrator.sweep.options import axes_of
-from orchestrator.sweep.plan import Plan, make_plan
-from orchestrator.sweep.shapes import Axes, Shape
-from orchestrator.sweep.submission import check_place, definition_of, with_absolute_paths
+from orchestrator.queue.records import SweepRecord
+from orchestrator.store import OpenMode, open_store
+from orchestrator.sweep.existing_runs import Existing, find_existing
+from orchestrator.sweep.plan import Plan
+from orchestrator.sweep.submission import prepare_sweep
+from orchestrator.sweep.sweep_file import SweepFile, read_sweep_file
+from orchestrator.sweep.sweep_options import SweepOptions
+from orchestrator.sweep.sweep_presets import preset_path
 from orchestrator.wording.numbers import counted
 from orchestrator.wording.secrets import without_credentials
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
+
+@dataclass(frozen=True, kw_only=True)
+class SubmitArguments(SweepOptions):
+    """The arguments of `submit`: settings, every option of a sweep, and where it goes."""
+
+    settings: Mapping[str, Any] = field(kw_only=False)
+    db: str | None = None
+    preset: str | None = None
+    notify: str | None = None
+
+
+def _with_arguments_of(arguments: Callable[P, Any]) -> Callable[[Callable[..., R]], Callable[P, R]]:
+    """Show a function with the arguments of another to type checkers, editors and help(). The function stays as it is:
+    it sees which arguments were given."""
+
+    def shown(function: Callable[..., R]) -> Callable[P, R]:
+        returned = inspect.signature(function).return_annotation
+        function.__signature__ = inspect.signature(arguments).replace(return_annotation=returned)  # type: ignore[attr-defined]
+        return cast("Callable[P, R]", function)
+
+    return shown
+
+
+@_with_arguments_of(SubmitArguments)
 def submit(
     settings: Mapping[str, Any],
     *,
-    num_runs: int = 1,
-    seed: int = 100,
     db: str | None = None,
-    name: str = "",
-    note: str = "",
-    priority: int = 0,
-    zip: Sequence[Sequence[str]] = (),
-    where: Sequence[str] = (),
-    one_at_a_time: bool = False,
-    random: int | None = None,
-    random_seed: int = 0,
-    skip_existing: bool = False,
-    checkpoint_every: float = 60.0,
-    keep_checkpoints: bool = False,
-    stall_timeout: float = 600.0,
-    max_attempts: int = 2,
+    preset: str | None = None,
     notify: str | None = None,
+    **options: Any,
 ) -> SweepRecord:
     """Expand settings and seeds into runs, queue them, and return the sweep as stored.
 
     `settings` gives each setting one value or a list of values; several make an axis. A text such as "1e-4..1e-1" is
     a range to draw from. The other arguments are the options of `hlbq submit`, of the same names and meaning;
     `checkpoint_every` and `stall_timeout` are seconds. `db` is a path or a URL (None: $HLBQ_DB, else hlbq.db here).
+    What is given besides a `preset` replaces what it says.
 
         from orchestrator import submit
 
         sweep = submit({"depth": [4, 8], "width": [192, 384]}, zip=[("depth", "width")], num_runs=3)
         print(sweep.id, sweep.counts)
 
-    Combinations that can't be trained are left out with a warning that names the reasons. Raises SettingsError,
-    PlanError, DataError or DatabaseError (all of them HlbqError); PlanError too where nothing is left to submit.
+    Combinations that can't be trained are left out with a warning that names the reasons; an option without effect is
+    a warning too. Raises UsageError (an option that is unknown or refused), SettingsError, PlanError, DataError or
+    DatabaseError, all of them HlbqError; PlanError too where nothing is left to submit.
     """
-    shape = Shape(
-        zips=tuple(tuple(names) for names in zip),
-        where=(where,) if isinstance(where, str) else tuple(where),
-        one_at_a_time=one_at_a_time,
-        random_draws=random,
-        random_seed=random_seed,
+    file = read_sweep_file(str(preset_path(preset))) if preset is not None else SweepFile()
+    chosen = SweepOptions.of({**file.options, **options})
+    prepared = prepare_sweep(
+        {**file.settings, **{name: _values(values) for name, values in settings.items()}},
+        chosen,
+        db=db,
+        argv=without_credentials(["orchestrator.submit", *sys.argv]),
+        find_existing=lambda plan: _existing(plan, db) if chosen.skip_existing else Existing(),
     )
-    axes = _axes(settings, shape)
-    plan = make_plan(axes, shape=shape, num_runs=num_runs, first_seed=seed)
-    check_place(plan, axes, db)
-    _warn_of(plan)
-    options: dict[str, Any] = {
-        "priority": priority,
-        "checkpoint_every": checkpoint_every,
-        "keep_checkpoints": keep_checkpoints,
-    }
-    options |= {"stall_timeout": stall_timeout, "max_attempts": max_attempts}
-    options |= {"name": name, "note": note, "skip_existing": skip_existing}
-    bookkeeping = Bookkeeping(
-        checkpoint_every_seconds=checkpoint_every,
-        keep_checkpoints=keep_checkpoints,
-        stall_timeout_seconds=stall_timeout,
-        limits=Limits(max_attempts=max_attempts),
-    )
+    for warning in (*prepared.warnings, *_left_out(prepared.plan)):
+        warnings.warn(warning, stacklevel=2)
+    if not prepared.plan.total_runs:
+        raise PlanError("nothing to submit: every run exists", "Leave out skip_existing to make them again.")
     with open_store(db, mode=OpenMode.CREATE) as store:
-        plan = _without_existing(plan, store) if skip_existing else plan
-        new = NewSweep(
-            name=name,
-            note=note,
-            argv=without_credentials(["orchestrator.submit", *sys.argv]),
-            arms=plan.new_arms(),
-            runs=plan.new_runs(),
-            priority=priority,
-            bookkeeping=bookkeeping,
-            definition=definition_of(plan, axes, _not_at_default(options)),
-        )
-        return store.submit(new) if notify is None else submit_with_command(store, new, notify)
-
-
-def _axes(settings: Mapping[str, Any], shape: Shape) -> Axes:
-    listed = {name: _values(values) for name, values in settings.items()}
-    return with_absolute_paths(axes_of(listed, repeated=shape.zipped()), repeated=shape.zipped())
+        if notify is None:
+            return store.submit(prepared.sweep)
+        return submit_with_command(store, prepared.sweep, notify)
 
 
 def _values(values: Any) -> list[Any]:
     return [values] if isinstance(values, str) or not isinstance(values, Iterable) else list(values)
 
 
-def _warn_of(plan: Plan) -> None:
-    left_out = [f"{counted(count, 'combination')} left out: {reason}" for reason, count in plan.reasons().items()]
-    for line in (*plan.warnings, *left_out):
-        warnings.warn(line, stacklevel=3)
+def _existing(plan: Plan, db: str | None) -> Existing:
+    with open_store(db, mode=OpenMode.CREATE) as store:
+        return find_existing(plan, store)
 
 
-def _without_existing(plan: Plan, store: Store) -> Plan:
-    left = plan.without(find_existing(plan, store).runs)
-    if not left.total_runs:
-        raise PlanError("nothing to submit: every run exists", "Leave out skip_existing to make them again.")
-    return left
-
-
-def _not_at_default(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    parameters = inspect.signature(submit).parameters
-    return {name: value for name, value in options.items() if value != parameters[name].default}
+def _left_out(plan: Plan) -> list[str]:
+    return [f"{counted(count, 'combination')} left out: {reason}" for reason, count in plan.reasons().items()]

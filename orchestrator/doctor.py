@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.text.token_cache import default_cache_dir
+from orchestrator.launch.python_process import python_argv
 from orchestrator.store.location import StoreLocation, network_file_system, parse_location
 
 LEAST_FREE_BYTES = 2 * 2**30
@@ -28,6 +29,16 @@ _TORCH_PROBE = """
 import json, torch
 gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
 print(json.dumps({"version": torch.__version__, "cuda": torch.version.cuda, "gpus": gpus}))
+"""
+_DRIVER_PROBE = """
+import pynvml as nvml
+try:
+    nvml.nvmlInit()
+except nvml.NVMLError_LibraryNotFound:
+    raise SystemExit
+gpus = map(nvml.nvmlDeviceGetHandleByIndex, range(nvml.nvmlDeviceGetCount()))
+names = [f"{nvml.nvmlDeviceGetName(gpu)}, {nvml.nvmlDeviceGetMemoryInfo(gpu).total >> 20} MiB" for gpu in gpus]
+print(f"{nvml.nvmlSystemGetDriverVersion()}: {'; '.join(names) or 'no GPU'}")
 """
 
 
@@ -74,13 +85,16 @@ def check_python(version: Sequence[int] = tuple(sys.version_info[:3])) -> CheckR
     return CheckResult(check="python", level=Level.FINE, found=f"{found} at {sys.executable}")
 
 
+def _run_python(program: str, *, timeout_seconds: float) -> str:
+    """What a Python program prints. Raises SubprocessError where it fails or takes too long."""
+    command = python_argv("-c", program)
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_seconds, check=True).stdout.strip()
+
+
 def check_torch() -> CheckResult:
     """Whether torch loads, and which GPUs it can use. Asked in a process of its own: torch takes seconds to load."""
     try:
-        probe = subprocess.run(
-            [sys.executable, "-P", "-c", _TORCH_PROBE], capture_output=True, text=True, timeout=120, check=True
-        )
-        told = json.loads(probe.stdout.splitlines()[-1])
+        told = json.loads(_run_python(_TORCH_PROBE, timeout_seconds=120).splitlines()[-1])
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
         return CheckResult(
             check="torch",
@@ -99,25 +113,19 @@ def check_torch() -> CheckResult:
 
 
 def check_driver() -> CheckResult:
-    """Whether the NVIDIA driver answers."""
-    if shutil.which("nvidia-smi") is None:
-        return CheckResult(check="gpu driver", level=Level.NOTE, found="none (nvidia-smi is not there)")
+    """Whether the NVIDIA driver answers. Asked in a process of its own, with a limit: drivers can hang."""
     try:
-        listing = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-        ).stdout.strip()
+        probe = _run_python(_DRIVER_PROBE, timeout_seconds=30)
     except (OSError, subprocess.SubprocessError):
         return CheckResult(
             check="gpu driver",
             level=Level.PROBLEM,
-            found="nvidia-smi fails",
+            found="it fails, or does not answer",
             fix="Run nvidia-smi by hand; often the driver was updated and the machine wants a reboot.",
         )
-    return CheckResult(check="gpu driver", level=Level.FINE, found="; ".join(listing.splitlines()) or "no GPU")
+    if not probe:
+        return CheckResult(check="gpu driver", level=Level.NOTE, found="none (libnvidia-ml is not there)")
+    return CheckResult(check="gpu driver", level=Level.FINE, found=probe)
 
 
 def check_disk(folder: Path, name: str) -> CheckResult:

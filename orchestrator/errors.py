@@ -6,6 +6,7 @@ HlbqError
 ├── PlanError              a sweep that expands to nothing, or to a contradiction
 ├── DatabaseError          a database that can't be opened, read or written
 │   ├── DatabaseMissingError     a command that only reads found none
+│   ├── DatabaseReplacedError    another one took its name while it was in use
 │   ├── DatabaseVersionError     older or newer than this program
 │   ├── DatabaseBusyError        locked, full or unreachable for now: trying again may help
 │   └── DatabaseCorruptError     not a database, or a damaged one
@@ -37,6 +38,10 @@ class DatabaseError(HlbqError):
 
 class DatabaseMissingError(DatabaseError):
     """A command that only reads found no database."""
+
+
+class DatabaseReplacedError(DatabaseError):
+    """The database was removed, and another one made under its name, while it was in use."""
 
 
 class DatabaseVersionError(DatabaseError):

@@ -43,7 +43,8 @@ from worker.trainer.messages import (
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """How long the runs are, and what goes wrong. `on_seed` names a behaviour by seed; `kill` gives the
-    probability of a SIGKILL at a named point (step, before_rename, after_rename), noted in the file `landed`."""
+    probability of a SIGKILL at a named point (step, before_rename, after_rename), noted in the file `landed`. Runs
+    hold after step `hold_after` until the file `go` is there, so that a test needs no luck to find them training."""
 
     steps: int = 20
     step_seconds: float = 0.0
@@ -51,6 +52,8 @@ class Plan:
     on_seed: dict[str, str] = field(default_factory=dict)
     kill: dict[str, float] = field(default_factory=dict)
     landed: str = ""
+    hold_after: int = 0
+    go: str = ""
 
 
 def loss_at(seed: int, step: int) -> float:
@@ -115,6 +118,8 @@ class Trainer:
                 self._save(start, step)
                 self._send(Ended(**lease, reason="released"))
                 return
+            if self._holds(step):
+                continue
             step += 1
             time.sleep(self._plan.step_seconds)
             self._send(ProgressMade(**lease, progress=Progress(phase=Phase.TRAIN, step=step, tokens_per_second=1e3)))
@@ -126,6 +131,13 @@ class Trainer:
                 self._save(start, step)
         self._send(PointMade(**lease, point=point_at(start.seed, step, Split.VAL)))
         self._send(Ended(**lease, reason="finished"))
+
+    def _holds(self, step: int) -> bool:
+        """Whether the run waits at this step for the file `go`; then a moment has passed."""
+        holds = bool(self._plan.go) and step >= self._plan.hold_after and not Path(self._plan.go).exists()
+        if holds:
+            time.sleep(0.02)
+        return holds
 
     def _misbehave(self, behaviour: str, lease: dict[str, int]) -> bool:
         if behaviour in ("error", "oom", "diverged"):

@@ -6,18 +6,18 @@ waits for a line on stdin, a JSON object with the sweep to work on and the log t
 it has planned and stored the sweep. Where stdin ends instead, it leaves in silence.
 """
 
-import argparse
 import json
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hlbgpt_core.errors import HlbqError
-from hlbgpt_core.fast_path.compile_mode import CompileMode
+from orchestrator.launch.worker_command import WorkerOptions
 from worker.devices.devices import Device, choose_device
 from worker.exit_codes import EXIT_FAILED, EXIT_FAULT, EXIT_FINE, EXIT_INTERRUPTED, EXIT_USAGE
 from worker.processes import cluster_job, die_with_parent, host_id, host_name, start_ticks
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one worker, or several under this process, to the end; returns the exit code."""
-    given = _parser().parse_args(arguments)
-    if given.with_parent:
-        die_with_parent(given.with_parent, signal.SIGTERM)
+    options = WorkerOptions.from_words(arguments)
+    if options.with_parent:
+        die_with_parent(options.with_parent, signal.SIGTERM)
     try:
-        return _lead(given) if wants_crew(given) else _be_a_worker(given)
+        return _be_a_parent(options) if wants_parent(options) else _be_a_worker(options)
     except HlbqError as error:
-        _say(f"{given.label}error: {error}")
+        _say(f"{options.label}error: {error}")
         return EXIT_USAGE
     except KeyboardInterrupt:  # before the worker was ready to hear of it
         return EXIT_INTERRUPTED
@@ -49,28 +49,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_FAULT
 
 
-def wants_crew(given: argparse.Namespace) -> bool:
+def wants_parent(options: WorkerOptions) -> bool:
     """Whether a parent was asked for: a worker that has a parent already is one slot itself."""
-    return given.slot is None and (bool(given.gpus) or given.slots > 1)
+    return options.slot is None and (any(options.gpus) or options.slots > 1)
 
 
-def _be_a_worker(given: argparse.Namespace) -> int:
+def _be_a_worker(options: WorkerOptions) -> int:
     early: EarlyTrainer | None = None
     try:
-        device = choose_device(given.gpu, given.device)
-        command = trainer_command(
-            device.torch_device,
-            deterministic=given.deterministic,
-            path=given.path,
-            compile_mode=given.compile,
-            slots=given.slots,
-        )
-        early = EarlyTrainer.begin(command, device, given.threads)
+        device = choose_device(options.gpu, options.device)
+        command = trainer_command(device.torch_device, options)
+        early = EarlyTrainer.begin(command, device, options.threads)
         import worker.supervisor  # noqa: F401  (before the wait for a sweep, not after it)
 
-        if given.prestarted and not _await_sweep(given):
+        ordered = _await_sweep(options) if options.prestarted else options
+        if ordered is None:
             return EXIT_FINE
-        return _exit_code(_work(given, device, command, early), given.label)
+        return _exit_code(_work(ordered, device, command, early), options.label)
     finally:
         if early is not None:
             early.handle.kill()
@@ -96,53 +91,51 @@ def identity_of(device: Device, *, slot: int = 0, slots: int = 1) -> "WorkerIden
     )
 
 
-def _await_sweep(given: argparse.Namespace) -> bool:
-    """Wait for the sweep to work on, and note it in `given`; False where there will be none."""
+def _await_sweep(options: WorkerOptions) -> WorkerOptions | None:
+    """Wait for the sweep to work on; the options with it, None where there will be none."""
     line = sys.stdin.readline()
     if not line:
-        return False
+        return None
     order = json.loads(line)
     log_to(Path(order["log"]))
-    given.sweep = [*given.sweep, order["sweep"]]
-    return True
+    return replace(options, sweep=(*options.sweep, order["sweep"]))
 
 
-def _lead(given: argparse.Namespace) -> int:
+def _be_a_parent(options: WorkerOptions) -> int:
     """Be the parent of a worker for every device and slot that was asked for."""
     from worker.worker_pool import WorkerPool
     from worker.worker_pool_plan import plan_places
 
-    if given.prestarted and not _await_sweep(given):
+    ordered = _await_sweep(options) if options.prestarted else options
+    if ordered is None:
         return EXIT_FINE
-    places = plan_places(given, _say)
+    places = plan_places(ordered, _say)
     # By the environment, so that a password in the URL stands in no further command line.
-    environment = {"HLBQ_DB": given.db} if given.db else {}
+    environment = {"HLBQ_DB": options.db} if options.db else {}
     return WorkerPool(places=places, environment=environment, say=_say).run()
 
 
-def _work(given: argparse.Namespace, device: Device, command: Sequence[str], early: EarlyTrainer) -> "WorkerSummary":
+def _work(options: WorkerOptions, device: Device, command: Sequence[str], early: EarlyTrainer) -> "WorkerSummary":
     from orchestrator.files.state_folder import make_state_folder, state_folder
     from orchestrator.store import OpenMode, open_store
-    from worker.supervisor import Supervisor, WorkerOptions
+    from worker.supervisor import Supervisor
     from worker.timing import Timing
 
     timing = Timing()
 
     def say(text: str) -> None:
-        _say(f"{given.label}{text}")
+        _say(f"{options.label}{text}")
 
-    with open_store(given.db, mode=OpenMode.WRITE) as store:
-        folder = make_state_folder(state_folder(store.location.path, given.state_dir))
+    with open_store(options.db, mode=OpenMode.WRITE) as store:
+        folder = make_state_folder(state_folder(store.location.names, options.state_dir))
         supervisor = Supervisor(
             store=store,
             state_folder=folder,
-            identity=identity_of(device, slot=given.slot or 0, slots=given.slots),
+            identity=identity_of(device, slot=options.slot or 0, slots=options.slots),
             device=device,
             command=command,
             early=early,
-            options=WorkerOptions(
-                sweep_ids=tuple(given.sweep), watch=given.watch, count=given.count, threads=given.threads
-            ),
+            options=options,
             timing=timing,
             say=say,
         )
@@ -157,30 +150,6 @@ def _exit_code(summary: "WorkerSummary", label: str) -> int:
     if summary.interrupted:
         return EXIT_INTERRUPTED
     return EXIT_FAILED if summary.failed or summary.set_aside else EXIT_FINE
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="hlbq worker", allow_abbrev=False)
-    parser.add_argument("--db")
-    parser.add_argument("--state_dir")
-    parser.add_argument("--gpu", type=int)
-    parser.add_argument("--gpus")
-    parser.add_argument("--device")
-    parser.add_argument("--slots", type=int, default=1)
-    parser.add_argument("--no-memory-check", action="store_true")
-    parser.add_argument("--watch", action="store_true")
-    parser.add_argument("--count", type=int, default=0)
-    parser.add_argument("--sweep", type=int, action="append", default=[])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--deterministic", action="store_true")
-    parser.add_argument("--fast", dest="path", action="store_const", const="fast")
-    parser.add_argument("--plain", dest="path", action="store_const", const="plain")
-    parser.add_argument("--compile", choices=list(CompileMode), default=CompileMode.AUTO)
-    parser.add_argument("--with-parent", type=int, default=0)
-    parser.add_argument("--prestarted", action="store_true")
-    parser.add_argument("--slot", type=int)
-    parser.add_argument("--label", default="")
-    return parser
 
 
 def _say(text: str) -> None:

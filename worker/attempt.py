@@ -7,9 +7,10 @@ once the run is no longer ours, it is dropped.
 import random
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hlbgpt_core.points import BEST_CHECKPOINT, Facts, Point, Progress, SavedCheckpoint
 from orchestrator.errors import FencedError
@@ -41,8 +42,12 @@ class Attempt:
         timing: Timing,
         clock: Callable[[], float],
         say: Callable[[str], None] = lambda text: None,
+        code: str = "",
+        keep_code: Callable[[Mapping[str, Any]], None] = lambda provenance: None,
     ) -> None:
         self.claim = claim
+        self.trainer_is_of_other_code = False
+        self._code, self._keep_code = code, keep_code
         self.lease = claim.lease
         self.ending: Ending | None = None
         self.after: RunRecord | None = None
@@ -55,6 +60,7 @@ class Attempt:
         self._points: list[Point] = []
         self._checkpoint: SavedCheckpoint | None = None
         self._checkpoint_tried = False
+        self._resumed: SavedCheckpoint | None = None
         self._rewind: tuple[SavedCheckpoint | None, str] | None = None
         self._facts: Facts | None = None
         self._live: Live | None = None
@@ -95,7 +101,7 @@ class Attempt:
             case ProgressMade(progress=progress):
                 self._live = live_of(progress)
             case FactsFound(facts=facts):
-                self._facts = facts
+                self._note_facts(facts)
             case CheckpointMade(checkpoint=checkpoint):
                 self._replace_checkpoint(checkpoint)
             case Resumed(checkpoint=checkpoint):
@@ -137,6 +143,7 @@ class Attempt:
             self._store.rewind(self.lease, checkpoint, why=why)
             self._rewind = None
         if self._facts is not None:
+            self._keep_code(self._facts.provenance)
             self._store.flush(self.lease, points=(), live=self._live, facts=self._with_command_line(self._facts))
             self._facts = None
         if self._checkpoint is not None:
@@ -174,6 +181,7 @@ class Attempt:
         self._checkpoint, self._checkpoint_tried = checkpoint, False
 
     def _note_resumed(self, checkpoint: SavedCheckpoint | None) -> None:
+        self._resumed = checkpoint
         newest = self.claim.run.checkpoint
         if checkpoint == newest or newest is None:
             return
@@ -184,6 +192,22 @@ class Attempt:
         why = f"the newest checkpoint (step {newest.step}) {wrong}; {onward}"
         self._say(f"warning: run {self.lease.run_id}: {why}")
         self._rewind = (checkpoint, why)
+
+    def _note_facts(self, facts: Facts) -> None:
+        """What the trainer computes by. Where the code changed between the claim and the trainer's start, a run that
+        would go on from a checkpoint goes back instead: its next claim knows the new code."""
+        loaded = facts.provenance.get("core_digest")
+        if self._code and loaded and loaded != self._code and self._resumed is not None:
+            self.trainer_is_of_other_code = True
+            self.end_from_outside(Reason.RELEASED, "", "")
+            return
+        self._facts = facts
+        before = self.claim.run.facts.get("threads")
+        if before is not None and facts.device == "cpu" and facts.threads != before:
+            self._say(
+                f"warning: run {self.lease.run_id} goes on with {facts.threads} threads instead of {before}: "
+                "its last digits will differ"
+            )
 
     def _note_end(self, end: Ended) -> None:
         self.ending = Ending(

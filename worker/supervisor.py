@@ -13,18 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from hlbgpt_core.code_digest import core_folder
+from hlbgpt_core.code_version import version_of
 from hlbgpt_core.points import Directive
 from orchestrator.errors import DatabaseBusyError, DatabaseVersionError, WorkerGoneError
+from orchestrator.launch.worker_command import WorkerOptions
 from orchestrator.notify.side import CLOSE_SECONDS, NotifySide
 from orchestrator.queue.records import Claim, WorkerIdentity
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from worker.attempt import Attempt
+from worker.code_keeper import CodeKeeper
 from worker.csv_writer import CsvUpkeep
 from worker.devices.device_watch import DeviceWatch
 from worker.devices.devices import Device
 from worker.heartbeat import Heartbeat
-from worker.sync_launcher import WandbSide
+from worker.sync_launcher import SyncLauncher
 from worker.timing import Timing
 from worker.trainer.messages import Direct, Resume
 from worker.trainer.trainer_handle import Arrival, Inbox, TrainerDied, TrainerHandle, WakeUp
@@ -32,16 +36,6 @@ from worker.trainer.trainer_manager import EarlyTrainer, TrainerManager
 
 SET_ASIDE_AFTER = 3
 _FAILURES = frozenset({Reason.ERROR, Reason.OOM, Reason.TIMEOUT})
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerOptions:
-    """What a worker was asked to do. `count` 0 means as many runs as there are."""
-
-    sweep_ids: tuple[int, ...] = ()
-    watch: bool = False
-    count: int = 0
-    threads: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +102,10 @@ class Supervisor:
             say=say,
             early=early,
         )
+        self._code = ""
+        self._code_keeper = CodeKeeper(store, sources=self._trainers.sources, say=say)
         self._csv = CsvUpkeep(store, hostname=identity.hostname, say=say)
-        self._wandb = WandbSide(store, state_folder, say)
+        self._wandb = SyncLauncher(store, state_folder, say)
         self._notify = NotifySide(store, say)
         self._device_watch = DeviceWatch(device.uuid)
         self._stopping = _Stopping()
@@ -217,12 +213,26 @@ class Supervisor:
         if self._heartbeat.fenced:
             return None
         try:
-            claim = self._store.claim(self._heartbeat.worker_id, sweep_ids=self._options.sweep_ids)
+            self._code = self._trainers.code()
+            claim = self._store.claim(
+                self._heartbeat.worker_id,
+                sweep_ids=self._options.sweep,
+                code=self._code,
+                on_hold=self._note_held,
+            )
         except WorkerGoneError:
             self._heartbeat.register()
             return None
         self._database_answers = True
         return claim
+
+    def _note_held(self, run_ids: Sequence[int]) -> None:
+        """Runs were begun by other code: say so, and keep this one too, for whoever wants to see what differs."""
+        numbers = ", ".join(map(str, run_ids))
+        self._say(f"held, since hlbgpt_core has changed since their checkpoints: run {numbers}; see `hlbq status`")
+        version = version_of(core_folder())
+        provenance = {"core_digest": self._code, "git_commit": version.git_commit, "git_dirty": version.git_dirty}
+        self._code_keeper.keep(provenance)
 
     def _more_to_come(self) -> bool:
         """Whether runs wait that can't be claimed just now, or a worker that holds one may turn out lost."""
@@ -230,7 +240,7 @@ class Supervisor:
         return (
             any(run.state is State.PENDING for run in freed)
             or bool(self._heartbeat.suspects)
-            or self._store.waiting(self._options.sweep_ids)
+            or self._store.waiting(self._options.sweep)
         )
 
     def _idle(self) -> None:
@@ -257,6 +267,8 @@ class Supervisor:
             timing=self._timing,
             clock=self._clock,
             say=self._say,
+            code=self._code,
+            keep_code=self._code_keeper.keep,
         )
         self._say(f"run {run.id} (arm {run.arm_number}, seed {run.seed}) starts, attempt {claim.lease.fence}")
         trainer = self._trainers.start(claim)
@@ -354,7 +366,8 @@ class Supervisor:
         if attempt.ending is None or attempt.after is None:
             return
         after, ending = attempt.after, attempt.ending
-        if ending.reason not in (Reason.FINISHED, Reason.RELEASED) or not trainer.alive:
+        unwell = ending.reason not in (Reason.FINISHED, Reason.RELEASED) or not trainer.alive
+        if unwell or attempt.trainer_is_of_other_code:
             self._trainers.close()
         loss = "" if after.last_val_loss is None else f", validation loss {after.last_val_loss:.4f}"
         what = f": {ending.error_type}: {ending.error_message.splitlines()[0]}" if ending.error_message else ""

@@ -6,12 +6,12 @@ so that its crash or hang changes nothing for training. A lock in the state fold
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.files.state_folder import make_state_folder
+from orchestrator.launch.python_process import hlbq_argv
 from orchestrator.store import Store
 
 # What cannot be helped by starting again: wandb is not installed, or nobody is logged in.
@@ -19,7 +19,7 @@ EXIT_USAGE = 2
 LOG = "wandb-sync.log"
 
 
-class WandbSide:
+class SyncLauncher:
     """Starts the sync where one is wanted, as one worker sees it."""
 
     def __init__(self, store: Store, state_folder: Path, say: Callable[[str], None]) -> None:
@@ -54,9 +54,8 @@ class WandbSide:
         make_state_folder(self._state_folder / "logs")
         log = os.open(self._log(), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            command = [sys.executable, "-P", "-m", "orchestrator.cli.main", "sync", "--by_workers"]
             return subprocess.Popen(
-                [*command, "--state_dir", str(self._state_folder)],
+                hlbq_argv("sync", "--by_workers", "--state_dir", str(self._state_folder)),
                 # The location may hold a password: not on a command line, which everyone can read.
                 env={**os.environ, "HLBQ_DB": self._location()},
                 stdin=subprocess.DEVNULL,

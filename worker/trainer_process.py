@@ -15,17 +15,17 @@ import threading
 import time
 import traceback
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from hlbgpt_core.code_digest import core_digest
+from hlbgpt_core.code_digest import CoreCode
 from hlbgpt_core.code_version import core_version
 from hlbgpt_core.errors import DataError, DivergedError, OutOfMemoryError, SettingsError
-from hlbgpt_core.fast_path.compile_mode import CompileMode
 from hlbgpt_core.points import Directive, Facts, Outcome, Phase, Point, Progress, SavedCheckpoint, TrainingResult
 from hlbgpt_core.settings import Settings
 from hlbgpt_core.text.data import TokenData, load_data
+from orchestrator.launch.worker_command import WorkerOptions
 from orchestrator.queue.states import Reason
 from worker.processes import die_with_parent, leave_signals_to_the_supervisor
 from worker.trainer.messages import (
@@ -58,6 +58,7 @@ _REASONS = {
     Outcome.RELEASED: Reason.RELEASED,
     Outcome.CANCELLED: Reason.CANCELLED,
 }
+_PATHS = {None: None, True: "fast", False: "plain"}
 
 
 class Outbox:
@@ -242,15 +243,12 @@ class WarmData:
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What stays the same for all runs of this process. `core_digest` names the code that was loaded; `slots` is how
-    many trainers share the device."""
+    """What stays the same for all runs of this process. `core_digest` names the code that was loaded; of `options` only
+    those count that a trainer process takes."""
 
     device: str
-    deterministic: bool
-    path: str | None
-    compile_mode: CompileMode
     core_digest: str
-    slots: int = 1
+    options: WorkerOptions = field(default_factory=WorkerOptions)
 
 
 def train_run(start: Start, reporter: PipeReporter, data: WarmData, around: Surroundings) -> TrainingResult:
@@ -276,9 +274,9 @@ def train_run(start: Start, reporter: PipeReporter, data: WarmData, around: Surr
         ),
         resume=start.resume,
         fixed=start.fixed_facts or None,
-        deterministic=around.deterministic,
-        path=around.path,
-        compile_mode=around.compile_mode,
+        deterministic=around.options.deterministic,
+        path=_PATHS[around.options.fast],
+        compile_mode=around.options.compile_mode,
         warm=data.device,
     )
 
@@ -321,7 +319,7 @@ def attend(start: Start, outbox: Outbox, control: Control, data: WarmData, aroun
         last = ended(start, reason_of(error), error)
     # Outside the handlers, so that no traceback holds the run's tensors; and before the end is told: from then on a
     # neighbour may begin a run that is to have the device to itself.
-    if around.slots > 1 or last.reason is Reason.OOM:
+    if around.options.slots > 1 or last.reason is Reason.OOM:
         data.give_memory_back()
     outbox.put(last)
 
@@ -348,39 +346,31 @@ def read_messages(pipe: BinaryIO, control: Control, starts: "queue.SimpleQueue[S
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve one supervisor until it says to shut down."""
-    parser = argparse.ArgumentParser(prog="worker.trainer_process")
+    parser = argparse.ArgumentParser(prog="worker.trainer_process", allow_abbrev=False)
     parser.add_argument("--read-fd", type=int, required=True)
     parser.add_argument("--write-fd", type=int, required=True)
     parser.add_argument("--parent-pid", type=int, required=True)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--deterministic", action="store_true")
-    parser.add_argument("--path", choices=("fast", "plain"))
-    parser.add_argument("--compile", choices=list(CompileMode), default=CompileMode.AUTO)
-    parser.add_argument("--slots", type=int, default=1)
-    options = parser.parse_args(arguments)
-    die_with_parent(options.parent_pid)
+    process, words = parser.parse_known_args(arguments)
+    options = WorkerOptions.from_words(words, for_trainer=True)
+    die_with_parent(process.parent_pid)
     leave_signals_to_the_supervisor()
     control = Control()
     starts: queue.SimpleQueue[Start | None] = queue.SimpleQueue()
-    outbox = Outbox(os.fdopen(options.write_fd, "wb"))
+    outbox = Outbox(os.fdopen(process.write_fd, "wb"))
     reader = threading.Thread(
-        target=read_messages, args=(os.fdopen(options.read_fd, "rb"), control, starts), name="inbox", daemon=True
+        target=read_messages, args=(os.fdopen(process.read_fd, "rb"), control, starts), name="inbox", daemon=True
     )
     reader.start()
-    # The digest comes before the import: code that changes in between is then taken for changed, never for loaded.
-    digest = core_digest()
+    # Read before the import: code that changes in between is then taken for changed, never for loaded.
+    core = CoreCode()
+    sources = core.sources()
     failure = load_trainer()
+    digest = core.digest_of(sources)
     if failure is None:
         outbox.put(Ready(pid=os.getpid(), core_digest=digest))
     data = WarmData()
-    around = Surroundings(
-        device=options.device,
-        deterministic=options.deterministic,
-        path=options.path,
-        compile_mode=CompileMode(options.compile),
-        core_digest=digest,
-        slots=options.slots,
-    )
+    around = Surroundings(device=process.device, core_digest=digest, options=options)
     while (start := starts.get()) is not None:
         if failure is not None:  # a fault in the model's code: the run that was to use it has to tell
             log_to(Path(start.log_path))

@@ -25,7 +25,7 @@ _SAID_WHY = frozenset({EXIT_FINE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED})
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where one worker of the crew works: its name for people, and the command that starts it."""
+    """Where one worker of the pool works: its name for people, and the command that starts it."""
 
     name: str
     argv: Sequence[str]
@@ -162,7 +162,7 @@ class WorkerPool:
 
 
 def exit_code_of(codes: Sequence[int], *, interrupted: bool) -> int:
-    """The crew's exit code: 130 after a signal, else the worst of its workers' (2: it could not work, 1: failed)."""
+    """The exit code of a pool: 130 after a signal, else the worst of its workers' (2: it could not work, 1: failed)."""
     if interrupted:
         return EXIT_INTERRUPTED
     return next((code for code in (EXIT_INTERRUPTED, EXIT_USAGE, EXIT_FAILED) if code in codes), EXIT_FINE)

@@ -18,6 +18,7 @@ from hlbgpt_core.device import (
     attention_kernels,
     device_facts,
     dtype_of,
+    kept_threads,
     provenance,
     reproducible,
     resolve_device,
@@ -139,7 +140,11 @@ def train(
 
     try:
         # The inner one decides: where the same bits are wanted, the fused kernels are not used.
-        with attention_kernels(torch_device), reproducible(torch_device, deterministic=deterministic):
+        with (
+            attention_kernels(torch_device),
+            reproducible(torch_device, deterministic=deterministic),
+            kept_threads(torch_device, (fixed or {}).get("threads")),
+        ):
             run = take_up(start, resume, checkpointing, reporter)
             reporter.facts(
                 facts_of(resolved, data, torch_device, precision=precision, path=taken, deterministic=deterministic),

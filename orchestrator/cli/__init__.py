@@ -1,1 +1,1 @@
-"""The command line: a file a group, each of them parse, call, print."""
+"""The command line: one file per group of commands; each parses, calls and prints."""

@@ -1,11 +1,12 @@
 """What commands share: the database option, the filters that choose runs, questions, and where output goes.
 
-What a program pipes goes to stdout (`print_table`, `print_json`, `print`); notes, warnings and questions go to
+Output for pipes goes to stdout (`print_table`, `print_json`, `print`); notes, warnings and questions go to
 stderr (`note`, `warn`, `ask`).
 """
 
 import gc
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,14 +20,16 @@ from orchestrator.cli.option_groups import OptionGroup
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import Reason, State
+from orchestrator.wording.next_command import naming_database
 from orchestrator.wording.numbers import counted as counted
 from orchestrator.wording.numbers import short_count as short_count
+from orchestrator.wording.tables import TextTable
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
 
 FILTERS = "Which runs"
-# What --where may name besides settings.
+# Names that --where takes in addition to settings.
 RUN_NUMBERS = ("seed", "run_num")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for programs.")]
@@ -69,7 +72,7 @@ class DatabaseOption(OptionGroup):
 
 @dataclass(frozen=True, kw_only=True)
 class RunFilterOptions(OptionGroup):
-    """The filters by which every command chooses runs. All that are given must hold."""
+    """The filters that choose runs, the same for every command. A run must pass all of them."""
 
     sweep: Annotated[
         list[int], typer.Option("--sweep", help="Runs of these sweeps.", metavar="INT...", rich_help_panel=FILTERS)
@@ -88,7 +91,7 @@ class RunFilterOptions(OptionGroup):
         list[str],
         typer.Option(
             "--where",
-            help="Runs with this value of a setting, of seed or of run_num. (The --where of submit keeps arms by an "
+            help="Runs with this value of a setting, seed or run_num. (The --where of submit chooses arms by an "
             "expression.)",
             metavar="NAME=VALUE...",
             rich_help_panel=FILTERS,
@@ -103,12 +106,12 @@ class RunFilterOptions(OptionGroup):
     def to_filter(self) -> RunFilter:
         """The filter of what was given; with nothing given, every run.
 
-        Raises UsageError for --all beside another filter and for a --where without a value; SettingsError for an
-        unknown setting or a value that it refuses.
+        Raises UsageError for --all with another filter and for a --where without a value; SettingsError for an unknown
+        setting or an invalid value.
         """
         restricted = self.sweep or self.run or self.state or self.reason or self.where
         if self.all and restricted:
-            raise UsageError("--all means every run, and was given with another filter", "Leave one of them out.")
+            raise UsageError("--all means every run, but another filter was given", "Leave one of them out.")
         return RunFilter(
             sweep_ids=tuple(self.sweep),
             run_ids=tuple(self.run),
@@ -118,10 +121,10 @@ class RunFilterOptions(OptionGroup):
         )
 
     def to_chosen(self, example: str) -> RunFilter:
-        """The filter for a command that changes runs, and so wants to be told which. Raises UsageError where
-        none was given; `example` is a command to type instead."""
+        """The filter for a command that changes runs. Raises UsageError if none was given; `example` is a command to
+        type instead."""
         if not self.given():
-            raise UsageError("which runs? No filter was given", f"For instance: {example}   (--all for every run)")
+            raise UsageError("no filter says which runs", f"For instance: {example}   (--all for every run)")
         return self.to_filter()
 
 
@@ -148,12 +151,12 @@ def _value_of(name: str, text: str) -> Any:
 
 
 def narrowed(runs: RunFilter, states: Sequence[State]) -> RunFilter:
-    """`runs` restricted to `states`, besides the states that it names itself."""
+    """`runs` restricted to `states` as well as to the states that it names itself."""
     kept = tuple(state for state in states if not runs.states or state in runs.states)
     if not kept:
         wanted = ", ".join(runs.states)
         raise UsageError(
-            f"nothing to do for runs that are {wanted}", f"This command changes runs that are {' or '.join(states)}."
+            f"this command does nothing to runs that are {wanted}", f"It changes runs that are {' or '.join(states)}."
         )
     return RunFilter(
         sweep_ids=runs.sweep_ids, run_ids=runs.run_ids, states=kept, reasons=runs.reasons, where=runs.where
@@ -161,22 +164,22 @@ def narrowed(runs: RunFilter, states: Sequence[State]) -> RunFilter:
 
 
 def confirm_change(count: int, verb: str, *, yes: bool) -> None:
-    """Name how many runs `verb` touches and ask, where there are several.
+    """Say how many runs `verb` changes, and ask if there are several.
 
-    Raises UsageError where it would have to ask and there is no terminal; leaves with 1 where the answer is no.
+    Raises UsageError if it has to ask and there is no terminal; exits with 1 if the answer is no.
     """
     if count > 1 and not yes:
         ask(f"{verb.capitalize()} {counted(count, 'run')}?", otherwise="Nothing was changed.")
 
 
 def ask(question: str, *, otherwise: str) -> None:
-    """Ask on stderr; comes back if the answer is yes, else prints `otherwise` and leaves with 1.
+    """Ask on stderr. Returns if the answer is yes, else prints `otherwise` and exits with 1.
 
-    Raises UsageError where there is no terminal to ask on.
+    Raises UsageError if there is no terminal.
     """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(f"there is no terminal to ask: {question}", "Add --yes to go on without asking.")
-    # Not typer.confirm: it takes Ctrl-C for a no, with exit code 1.
+        raise UsageError(f"no terminal to ask on: {question}", "Add --yes to go on without asking.")
+    # Not typer.confirm, which treats Ctrl-C as a no and exits with 1.
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         note(otherwise)
@@ -185,7 +188,7 @@ def ask(question: str, *, otherwise: str) -> None:
 
 @contextmanager
 def without_garbage_collection() -> Iterator[None]:
-    """For a short command that makes many objects and no garbage: the search for it is a fifth of a large submit, and a
+    """For a short command that makes many objects and no garbage. The collector takes a fifth of a large submit and a
     tenth of `hlbq status`, whose objects are the modules it imports."""
     gc.disable()
     try:
@@ -197,6 +200,11 @@ def without_garbage_collection() -> Iterator[None]:
 def note(text: str) -> None:
     """A line for people on stderr."""
     print(text, file=sys.stderr)
+
+
+def suggest(text: str, store: "Store") -> None:
+    """A line for people on stderr; the commands of hlbq in it name the store's database."""
+    note(naming_database(text, store.location.option))
 
 
 def warn(text: str) -> None:
@@ -222,26 +230,16 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
-    """A table on stdout: as wide as the terminal, and as wide as its text where there is none.
+    """A table on stdout: no wider than the terminal, or as wide as its text without one.
 
-    Cells are plain text: markup in a name or an error is not interpreted.
+    Cells are plain text on one line: markup in a name or an error is not interpreted.
     """
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE_HEAD, title=Text(title) if title else None, title_justify="left", pad_edge=False)
-    for header in headers:
-        table.add_column(header, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console = Console() if sys.stdout.isatty() else Console(width=10_000)
-    console.print(table)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print("", *TextTable(title=title, headers=headers, rows=[*rows]).lines(width), "", sep="\n")
 
 
 def when(seconds: float | None) -> str:
-    """A moment as local date and time; empty where there is none."""
+    """A moment as local date and time; empty for None."""
     from datetime import datetime
 
     return "" if seconds is None else datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")

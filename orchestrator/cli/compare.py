@@ -65,7 +65,7 @@ class CompareOptions(OptionGroup):
 
     by: Annotated[
         list[str],
-        typer.Option("--by", help="Settings to group by (default: those that differ).", metavar="NAME..."),
+        typer.Option("--by", help="Settings to group by, or code (default: those that differ).", metavar="NAME..."),
     ] = field(default_factory=list)
     baseline: Annotated[
         list[str],
@@ -78,6 +78,9 @@ class CompareOptions(OptionGroup):
     ] = False
     allow_mixed_evaluation: Annotated[
         bool, typer.Option("--allow_mixed_evaluation", help="Compare losses of different evaluations all the same.")
+    ] = False
+    allow_mixed_code: Annotated[
+        bool, typer.Option("--allow_mixed_code", help="Take runs too that more than one code computed.")
     ] = False
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False
 
@@ -176,4 +179,5 @@ def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":
         target=measure.target,
         allow_mixed_data=how.allow_mixed_data,
         allow_mixed_evaluation=how.allow_mixed_evaluation,
+        allow_mixed_code=how.allow_mixed_code,
     )

@@ -19,14 +19,15 @@ from orchestrator.cli.common import (
 from orchestrator.cli.notify import tell
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.errors import UsageError
 from orchestrator.queue.records import RunFilter
-from orchestrator.queue.states import Action, State, sources
+from orchestrator.queue.states import Action, Retry, State, sources
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
 
 LARGEST_PRIORITY = 10**6
-# A running run that is paused is not claimed again should it come back to the queue.
+# A paused running run keeps running; once it is back in the queue, no worker claims it.
 PAUSABLE = (State.PENDING, State.RUNNING)
 
 
@@ -43,13 +44,13 @@ def cancel(
     chosen = narrowed(runs.to_chosen("hlbq cancel --sweep 3"), sources(Action.CANCEL))
     with database.write() as store:
         _change(store, chosen, "cancel", "cancelled", store.cancel, yes=yes, as_json=as_json)
-        tell(store)  # a sweep may be over with that, and no worker be at work
+        tell(store)  # this may end the sweep when no worker is running
 
 
 def pause(
     runs: RunFilterOptions, database: DatabaseOption, as_json: JsonOption = False, yes: YesOption = False
 ) -> None:
-    """Keep runs from being taken by workers. Those that are running go on."""
+    """Stop workers from taking these runs. Those that are running go on."""
     chosen = narrowed(runs.to_chosen("hlbq pause --sweep 3"), PAUSABLE)
     with database.write() as store:
         _change(store, chosen, "pause", "paused", store.pause, yes=yes, as_json=as_json)
@@ -67,16 +68,37 @@ def unpause(
 def retry(
     runs: RunFilterOptions,
     database: DatabaseOption,
-    failed: Annotated[bool, typer.Option("--failed", help="Failed runs only; alone: of all sweeps.")] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Failed runs only; without other filters, those of all sweeps.")
+    ] = False,
+    from_start: Annotated[
+        bool, typer.Option("--from_start", help="Start at step 0 and drop checkpoints and points; held runs too.")
+    ] = False,
+    resume_across_code: Annotated[
+        bool,
+        typer.Option(
+            "--resume_across_code",
+            help="Resume even if the code differs, and mark the run as mixed code; held runs too.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
     yes: YesOption = False,
 ) -> None:
     """Put failed or cancelled runs back into the queue. They go on from their last checkpoint."""
-    states: Sequence[State] = (State.FAILED,) if failed else sources(Action.RETRY)
+    if from_start and resume_across_code:
+        raise UsageError("--from_start and --resume_across_code contradict each other", "Leave one of them out.")
+    how = Retry.FROM_START if from_start else Retry.ACROSS_CODE if resume_across_code else Retry.AS_BEFORE
+    held = (State.PENDING,) if how is not Retry.AS_BEFORE else ()
+    states: Sequence[State] = (State.FAILED,) if failed else (*sources(Action.RETRY), *held)
     asked = runs.to_filter() if failed else runs.to_chosen("hlbq retry --failed")
     chosen = narrowed(asked, states)
     with database.write() as store:
-        _change(store, chosen, "retry", "back in the queue", store.retry, yes=yes, as_json=as_json)
+
+        def change(wanted: RunFilter, actor: str) -> int:
+            return store.retry(wanted, actor, how)
+
+        count = store.retriable(chosen, how)
+        _change(store, chosen, "retry", "back in the queue", change, yes=yes, as_json=as_json, count=count)
 
 
 def priority(
@@ -88,7 +110,7 @@ def priority(
     as_json: JsonOption = False,
     yes: YesOption = False,
 ) -> None:
-    """Set the priority of runs that are not over. Higher is taken first; 0 is what submit gives."""
+    """Set the priority of runs that have not ended. Workers take higher ones first; submit gives 0."""
     chosen = narrowed(runs.to_chosen("hlbq priority 5 --sweep 3"), PAUSABLE)
     with database.write() as store:
 
@@ -109,9 +131,10 @@ def _change(
     *,
     yes: bool,
     as_json: bool,
+    count: int | None = None,
 ) -> None:
-    """Name the count, ask, change, and print how many were changed."""
-    confirm_change(store.matching(chosen), verb, yes=yes)
+    """Say how many runs will change (`count`, else all that are chosen), ask, change, and print how many changed."""
+    confirm_change(store.matching(chosen) if count is None else count, verb, yes=yes)
     changed = change(chosen, actor())
     if as_json:
         print_json({"changed": changed})
@@ -120,8 +143,8 @@ def _change(
 
 
 def actor() -> str:
-    """Who changes runs, for the events: the user's name."""
+    """The user's name, for the record of who changed runs."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number without a name
+    except (KeyError, OSError):  # in a container, the user's number may have no name
         return "unknown"

@@ -17,15 +17,17 @@ class ServingOptions(OptionGroup):
     """Where and how to serve."""
 
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen at; any but this machine's own opens it to others.")
+        str, typer.Option("--host", help="Address to listen on; any but a loopback address opens it to other machines.")
     ] = "127.0.0.1"
     port: Annotated[
         int | None,
-        typer.Option("--port", help="Port (default: 8765, or a free one; 0: any free one).", min=0, max=65535),
+        typer.Option(
+            "--port", help="Port (default: 8765 if free, else any free one; 0: any free one).", min=0, max=65535
+        ),
     ] = None
     allow_host: Annotated[
         list[str],
-        typer.Option("--allow_host", help="Further names that browsers may call this server by.", metavar="NAME..."),
+        typer.Option("--allow_host", help="More host names that browsers may use for this server.", metavar="NAME..."),
     ] = field(default_factory=list)
     read_only: Annotated[bool, typer.Option("--read_only", help="Show everything, change nothing.")] = False
     state_dir: Annotated[
@@ -41,7 +43,7 @@ def register(app: typer.Typer) -> None:
 def dashboard(how: ServingOptions, database: DatabaseOption) -> None:
     """Show sweeps, runs and workers as live pages in a browser, until Ctrl-C.
 
-    Prints a link with a token that is new each time.
+    Prints a link with a new token each time.
     """
     try:
         from orchestrator.dashboard.server import Serving, serve

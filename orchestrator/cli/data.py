@@ -1,4 +1,4 @@
-"""`hlbq data`: the datasets in the token cache, and how to get one there before a run needs it."""
+"""`hlbq data`: list, prepare, check and remove the datasets in the token cache."""
 
 import difflib
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from orchestrator.launch.core_command import become_core_command
 
 DEFAULT_TOKENIZER = str(specs()["tokenizer"].default)
 TokenizerFilter = Annotated[
-    str | None, typer.Option("--tokenizer", help="Only with this tokenizer, where NAME is a dataset.")
+    str | None, typer.Option("--tokenizer", help="If NAME is a dataset: only with this tokenizer.")
 ]
 
 
@@ -53,8 +53,8 @@ def list_data(as_json: JsonOption = False) -> None:
         print_json({"cache": str(folder), "datasets": records})
         return
     if not records:
-        note(f"There is nothing in the cache '{folder}'.")
-        note("A run prepares its data itself; beforehand: hlbq data prepare wikitext-103")
+        note(f"The cache '{folder}' is empty.")
+        note("Runs prepare their data themselves. To do it now: hlbq data prepare wikitext-103")
         return
     print_table(
         ["name", "dataset", "tokenizer", "train tokens", "val tokens", "on disk", "made (UTC)"], map(_row, records)
@@ -71,7 +71,7 @@ def prepare(
     ] = DEFAULT_TOKENIZER,
     as_json: JsonOption = False,
 ) -> None:
-    """Encode a dataset into the cache, so that runs find it there."""
+    """Encode a dataset into the cache before a run needs it."""
     check_dataset(dataset)
     unpadded_vocabulary_size(tokenizer)
     arguments = [absolute_dataset(dataset), tokenizer]
@@ -84,7 +84,7 @@ def info(
     verify: Annotated[bool, typer.Option("--verify", help="Read all tokens and check them.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what the cache knows of a dataset; exit code 1 if --verify finds it altered."""
+    """Show what the cache holds of a dataset; exit code 1 if --verify finds it damaged."""
     folder = default_cache_dir()
     described = [_described(folder, record, verify=verify) for record in find_caches(folder, name, tokenizer)]
     if as_json:
@@ -95,7 +95,7 @@ def info(
             for label, value in facts.items():
                 print(f"{label.replace('_', ' '):<13} {_value_text(value)}")
     if any(facts.get("verified") == "altered" for facts in described):
-        note("Remove it, and it is encoded anew at its next use: hlbq data remove NAME")
+        note("Remove it and the next use encodes it again: hlbq data remove NAME")
         raise typer.Exit(1)
 
 
@@ -105,7 +105,7 @@ def remove(
     as_json: JsonOption = False,
     yes: YesOption = False,
 ) -> None:
-    """Remove a dataset from the cache, after asking. A run that needs it encodes it anew."""
+    """Remove a dataset from the cache, after asking. A run that needs it encodes it again."""
     folder = default_cache_dir()
     found = find_caches(folder, name, tokenizer)
     size = size_text(sum(record.bytes_on_disk for record in found))
@@ -119,9 +119,9 @@ def remove(
 
 
 def find_caches(folder: Path, name: str, tokenizer: str | None) -> Sequence[CacheRecord]:
-    """The caches that `name` means: that of the name, or all those of the dataset, or of both dataset and tokenizer.
+    """The caches that `name` means: the one of that name, or those of a dataset (with a tokenizer, if given).
 
-    Raises UsageError where there are none, with the nearest.
+    Raises UsageError, with the nearest name, if there are none.
     """
     records = list_caches(folder)
     wanted = {name, _absolute(name)}
@@ -142,7 +142,7 @@ def find_caches(folder: Path, name: str, tokenizer: str | None) -> Sequence[Cach
 
 
 def size_text(size_bytes: int) -> str:
-    """A size as people read it: `812 B`, `30.8 KB`, `1.2 GB` (of 1,000 bytes each)."""
+    """A size for people: `812 B`, `30.8 KB`, `1.2 GB` (of 1,000 bytes each)."""
     for unit_bytes, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "KB")):
         if size_bytes >= unit_bytes:
             return f"{size_bytes / unit_bytes:.1f} {unit}"
@@ -151,7 +151,7 @@ def size_text(size_bytes: int) -> str:
 
 def _row(record: CacheRecord) -> list[str]:
     if not record.usable:
-        return [record.name, "not whole; rebuilt at its next use", "", "", "", size_text(record.bytes_on_disk), ""]
+        return [record.name, "incomplete; the next use rebuilds it", "", "", "", size_text(record.bytes_on_disk), ""]
     return [
         record.name,
         record.dataset,
@@ -164,7 +164,7 @@ def _row(record: CacheRecord) -> list[str]:
 
 
 def _described(folder: Path, record: CacheRecord, *, verify: bool) -> dict[str, Any]:
-    """What there is to tell of one cache, by label."""
+    """What to show of one cache, by label."""
     entry = CacheEntry(cache_dir=folder, name=record.name)
     manifest = read_manifest(entry.folder)
     facts = {**asdict(record), "folder": str(entry.folder)}
@@ -182,21 +182,21 @@ def _described(folder: Path, record: CacheRecord, *, verify: bool) -> dict[str, 
 
 def _value_text(value: Any) -> str:
     if isinstance(value, bool):
-        return "yes" if value else "no, rebuilt at its next use"
+        return "yes" if value else "no; the next use rebuilds it"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _text_state(folder: Path, record: CacheRecord) -> str:
-    """Whether the text that was encoded is still what lies on this machine."""
+    """Whether the text on this machine is still the text that was encoded."""
     try:
         source = DatasetSource.of(record.dataset, record.tokenizer, folder)
     except (DataError, SettingsError) as error:
-        return f"not here any more ({error.message})"
+        return f"no longer here ({error.message})"
     if source.local is None:
-        return "of a hub; stays as it was encoded"
+        return "from a hub; stays as it was encoded"
     if source.entry.name != record.name:
-        return "of another Python or folder"
-    return "unchanged" if source.manifest_if_unchanged() else "changed since; encoded anew at its next use"
+        return "from another Python or folder"
+    return "unchanged" if source.manifest_if_unchanged() else "changed since; the next use encodes it again"
 
 
 def _absolute(dataset: str) -> str:

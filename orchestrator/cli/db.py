@@ -1,4 +1,4 @@
-"""`hlbq db`: care for the database."""
+"""`hlbq db`: maintain the database."""
 
 import time
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, note, print_json, print_table
+from orchestrator.cli.common import DatabaseOption, JsonOption, print_json, print_table, suggest
 from orchestrator.cli.db_copy import copy
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import LightGroup, VariadicCommand
@@ -15,7 +15,7 @@ from orchestrator.cli.parsing import LightGroup, VariadicCommand
 def register(app: typer.Typer) -> None:
     """Add the group `db`."""
     group = typer.Typer(
-        cls=LightGroup, help="Care for the database: info, check, backup, upgrade, copy.", no_args_is_help=True
+        cls=LightGroup, help="Maintain the database: info, check, backup, upgrade, copy.", no_args_is_help=True
     )
     for command in (info, check, backup, upgrade, copy):
         group.command(cls=VariadicCommand)(grouped(command))
@@ -37,7 +37,7 @@ def info(database: DatabaseOption, as_json: JsonOption = False) -> None:
 
 
 def check(database: DatabaseOption, as_json: JsonOption = False) -> None:
-    """Check that the database is whole; 1 if it is not."""
+    """Check the database for damage; exit code 1 if there is any."""
     with database.read() as store:
         problems = store.integrity_check()
         where = store.location.display
@@ -47,9 +47,9 @@ def check(database: DatabaseOption, as_json: JsonOption = False) -> None:
         for problem in problems:
             print(problem)
         if not problems:
-            print(f"{where} is whole")
+            print(f"no damage in {where}")
     if problems:
-        note("Keep the file as it is, and go on from a copy: hlbq db backup; sqlite3's .recover reads what is left.")
+        suggest("Keep the file as it is, and work on a copy: hlbq db backup; or try sqlite3's .recover.", store)
         raise typer.Exit(1)
 
 
@@ -60,7 +60,7 @@ def backup(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy the database while it is in use; the copy appears whole or not at all."""
+    """Copy the database, even while it is in use. The copy appears complete or not at all."""
     with database.read() as store:
         target = path or _default_target(store.location.path)
         store.backup(target.expanduser().absolute())
@@ -71,7 +71,7 @@ def backup(
 
 
 def upgrade(database: DatabaseOption, as_json: JsonOption = False) -> None:
-    """Bring the database up to date with this program, after a backup (of PostgreSQL make one yourself: pg_dump)."""
+    """Back up the database and bring it up to date with this program (for PostgreSQL, run pg_dump first)."""
     with database.upgrade() as store:
         found = store.info()
     if as_json:

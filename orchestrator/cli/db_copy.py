@@ -1,4 +1,4 @@
-"""`hlbq db copy`: a whole database into another, for instance from a file to PostgreSQL."""
+"""`hlbq db copy`: copy a whole database into another, for instance from a file to PostgreSQL."""
 
 import shlex
 import sys
@@ -19,17 +19,19 @@ SECONDS_BETWEEN_LINES = 10.0
 
 def copy(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="The database to copy: a file, or postgresql://...")],
-    destination: Annotated[str, typer.Argument(metavar="DESTINATION", help="An empty or new one, of either kind.")],
-    verify_only: Annotated[bool, typer.Option(help="Copy nothing: compare the two, table by table.")] = False,
+    destination: Annotated[
+        str, typer.Argument(metavar="DESTINATION", help="An empty or new database, of either kind.")
+    ],
+    verify_only: Annotated[bool, typer.Option(help="Copy nothing; compare the two, table by table.")] = False,
     release: Annotated[
-        bool, typer.Option(help="Copy a database that is in use; in the copy its runs are given back.")
+        bool, typer.Option(help="Copy a database that is in use; the copy has its running runs back in the queue.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy a database into another, and compare them; after an interruption, the same command goes on.
+    """Copy a database into another and compare them. After an interruption, the same command goes on.
 
-    Everything keeps its number. Checkpoints and logs are files beside the database and stay where they are. Exit code 1
-    if the two differ.
+    Sweeps and runs keep their numbers. Checkpoints and logs are files outside the database and stay where they are.
+    Exit code 1 if the two differ.
     """
     from orchestrator.copying.database_copy import compare_databases, copy_database, refuse_if_in_use
     from orchestrator.store import OpenMode, open_store, parse_location
@@ -52,7 +54,7 @@ def copy(
                     report = copy_database(old, new, release=release, report=progress)
     except DatabaseBusyError as error:
         raise DatabaseBusyError(
-            error.message, "Give the same command again: a copy goes on where it stopped."
+            error.message, "Run the same command again: the copy goes on where it stopped."
         ) from None
     finally:
         progress.end()
@@ -63,7 +65,7 @@ def copy(
             + (
                 ""
                 if verify_only
-                else " It stays marked as unfinished: empty it and copy again; `hlbq db check` looks at the source."
+                else "  It stays marked as unfinished: empty it and copy again. Check the source: hlbq db check"
             )
         )
         raise typer.Exit(1)
@@ -103,28 +105,28 @@ def _print_report(report: "CopyReport", *, as_json: bool) -> None:
 
 
 def _say_what_is_left(source: "StoreLocation", destination: "StoreLocation", report: "CopyReport") -> None:
-    """What a person has to do besides: the state folder, and the old database."""
+    """What is left for a person to do: copy the state folder, and leave the old database alone."""
     from orchestrator.files.state_folder import state_folder
 
     if report.released_runs:
-        note(f"{counted(report.released_runs, 'run')} given back in the copy")
-    old = str(state_folder(source.path)) if source.path is not None else "FOLDER"
-    new = str(state_folder(destination.path)) if destination.path is not None else old
+        note(f"{counted(report.released_runs, 'run')} back in the queue of the copy")
+    old = str(state_folder(source.names)) if source.path is not None else "FOLDER"
+    new = str(state_folder(destination.names)) if destination.path is not None else old
     if source.path is None:
-        note("Checkpoints and logs stay in the FOLDER that the workers were given as --state_dir.")
+        note("Checkpoints and logs stay in the FOLDER of the workers' --state_dir.")
     else:
         note(f"Checkpoints and logs stay in '{old}'.")
     if new != old:
-        note(f"For workers on the copy: {shlex.join(['cp', '-a', old, new])}")
+        note(f"Copy them for workers on the copy: {shlex.join(['cp', '-a', old, new])}")
     if destination.path is None:
         worker = ["hlbq", "worker", "--db", destination.display, "--state_dir", new]
-        note(f"Workers on the copy: {shlex.join(worker)}")
-        note("(On several hosts: a folder that all of them see, copied there with cp -a.)")
-    note(f"'{source.display}' is as it was: let workers work on one of the two only")
+        note(f"Start workers on the copy: {shlex.join(worker)}")
+        note("(On several hosts: use a folder that all of them see, and copy it there with cp -a.)")
+    note(f"'{source.display}' is unchanged: run workers on one of the two only")
 
 
 class _Progress:
-    """How far it has come: one line that changes on a terminal, else a line every now and then."""
+    """How far the copy is: one changing line on a terminal, else a line every now and then."""
 
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()

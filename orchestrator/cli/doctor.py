@@ -1,4 +1,4 @@
-"""`hlbq doctor`: check this machine, and name the fix for what is wrong."""
+"""`hlbq doctor`: check this machine, and say how to fix what is wrong."""
 
 import typer
 
@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(database: DatabaseOption, as_json: JsonOption = False) -> None:
-    """Check Python, torch and GPU, disk, database, SQLite, clock, caches and wandb; exit code 1 if one is wrong."""
+    """Check Python, torch, GPU, disk, database, SQLite, clock, caches and wandb; exit code 1 if one has a problem."""
     from orchestrator.doctor import Level, examine
 
     findings = examine(database.db)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, RunFilterOptions, counted, note
+from orchestrator.cli.common import DatabaseOption, RunFilterOptions, counted, note, suggest
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
@@ -23,9 +23,7 @@ class ExportOptions(OptionGroup):
     layout: Annotated[
         str, typer.Option("--layout", help="runs: one row a run. points: one row a point.", metavar="runs|points")
     ] = "runs"
-    append: Annotated[
-        bool, typer.Option("--append", help="Keep the rows of other runs that the CSV holds already.")
-    ] = False
+    append: Annotated[bool, typer.Option("--append", help="Keep the rows of other runs in the CSV.")] = False
 
 
 def register(app: typer.Typer) -> None:
@@ -39,9 +37,9 @@ def export(
     runs: RunFilterOptions,
     database: DatabaseOption,
 ) -> None:
-    """Write the runs that have points (of the latest sweep, unless filters say otherwise) as a table.
+    """Write the runs that have points as a table (without filters: of the latest sweep).
 
-    --all takes every run of every sweep, pending ones too. In lists, numbers that are not finite are 1e999;
+    --all writes every run of every sweep, pending ones too. In lists, 1e999 stands for numbers that are not finite;
     --layout points keeps nan, inf and -inf.
     """
     from orchestrator import export as exports
@@ -63,18 +61,18 @@ def export(
     rows = counted(count, "run" if how.layout == exports.Layout.RUNS else "point")
     note(f"{rows} written" + ("" if to_stdout else f" to {file}"))
     if not count:
-        note("No run there has points yet: hlbq status shows how far they are; --all writes pending runs too.")
+        suggest("None of these runs has points yet: hlbq status. To write pending runs too: hlbq export --all", store)
 
 
 def chosen_or_latest(runs: RunFilterOptions, store: "Store") -> RunFilter:
     """The runs that the filters choose; without filters those of the latest sweep.
 
-    Raises UsageError where there is no such sweep.
+    Raises UsageError if there is no such sweep.
     """
     wanted = runs.to_filter()
     for sweep_id in wanted.sweep_ids:
         if store.sweep(sweep_id) is None:
-            raise UsageError(f"there is no sweep {sweep_id}", "hlbq status lists the sweeps.")
+            raise UsageError(f"there is no sweep {sweep_id}", "See the sweeps: hlbq status")
     if runs.given():
         return wanted
     latest = store.latest_sweep()
@@ -84,6 +82,6 @@ def chosen_or_latest(runs: RunFilterOptions, store: "Store") -> RunFilter:
 
 
 def check_any(store: "Store", wanted: RunFilter) -> None:
-    """Raise UsageError where no run is chosen: a table, or a sync, of nothing is a mistake in a filter."""
+    """Raise UsageError if no run is chosen: an empty table or sync means a mistake in a filter."""
     if next(store.runs(wanted, limit=1), None) is None:
-        raise UsageError("no run matches", "hlbq status shows what there is.")
+        raise UsageError("no run matches", "See the runs: hlbq status --all")

@@ -1,4 +1,4 @@
-"""`hlbq extend SWEEP`: more seeds, or more values of settings, for a sweep that is there."""
+"""`hlbq extend SWEEP`: more seeds, or more values of settings, for an existing sweep."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -32,11 +32,11 @@ def extend(
     settings: GivenSettings,
     database: DatabaseOption,
     num_runs: Annotated[
-        int | None, typer.Option("--num_runs", min=1, help="Runs that every arm shall have (default: as many as now).")
+        int | None, typer.Option("--num_runs", min=1, help="Runs that every arm should have (default: as many as now).")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Add what is missing to a sweep: seeds up to --num_runs, and arms for further values of settings.
+    """Add what is missing to a sweep: seeds up to --num_runs, and arms for more values of settings.
 
     hlbq extend 3 --num_runs 10
 
@@ -54,6 +54,8 @@ def extend(
         plan = extended_plan(found, present, given, num_runs)
         for warning in plan.warnings:
             warn(warning)
+        for warning in other_code(store, found):
+            warn(warning)
         definition = extended_definition(found, given, plan)
         added = store.extend(found.id, arms=plan.new_arms(), runs=plan.new_runs(), definition=definition)
     new_arms = len(plan.arms) - len(present.arms)
@@ -63,8 +65,25 @@ def extend(
         print(f"sweep {sweep}: {counted(added, 'run')} added ({counted(new_arms, 'new arm')})")
 
 
+def other_code(store: "Store", sweep: SweepRecord) -> list[str]:
+    """A warning if the sweep's runs were computed by other code than the code here."""
+    from orchestrator.code.names import HERE, find_digest
+    from orchestrator.comparison.cautions import difference_text
+
+    here, same = find_digest(store, HERE), store.same_code()
+    newest = ""
+    for run in store.runs(RunFilter(sweep_ids=(sweep.id,))):
+        newest = run.code[-1].digest if run.code else newest
+    if not newest or same.equal(newest, here):
+        return []
+    return [
+        f"the runs of sweep {sweep.id} were computed by other code than the code here; the new runs "
+        f"differ: {difference_text(store, newest, here)}"
+    ]
+
+
 def stored_arms(store: "Store", sweep: SweepRecord) -> Plan:
-    """The arms that the sweep has, and as many seeds as its longest arm."""
+    """The sweep's arms, each with as many seeds as the longest arm."""
     arms: dict[str, PlannedArm] = {}
     longest = 1
     for run in store.runs(RunFilter(sweep_ids=(sweep.id,))):
@@ -76,30 +95,30 @@ def stored_arms(store: "Store", sweep: SweepRecord) -> Plan:
 
 
 def extended_plan(sweep: SweepRecord, present: Plan, given: Axes, num_runs: int | None) -> Plan:
-    """The sweep's arms and those of its axes with the given values added, each with the seeds of the others.
+    """The sweep's arms and those of its axes with the given values added, all with the same seeds.
 
-    Raises UsageError where `num_runs` is less than the sweep has.
+    Raises UsageError if the sweep has more than `num_runs` already.
     """
     seeds = num_runs or present.num_runs
     if seeds < present.num_runs:
         raise UsageError(
-            f"sweep {sweep.id} has {present.num_runs} runs of an arm, and --num_runs {seeds} is fewer",
-            f"To stop some: hlbq cancel --sweep {sweep.id}",
+            f"sweep {sweep.id} has {present.num_runs} runs per arm, and --num_runs {seeds} is fewer",
+            f"To stop runs: hlbq cancel --sweep {sweep.id}",
         )
     if not given:
         return replace(present, num_runs=seeds)
     shape = stored_shape(sweep.definition)
     if shape.random_draws is not None:
         raise UsageError(
-            f"the arms of sweep {sweep.id} were drawn at random, and further values would change every draw",
-            "Submit another sweep; more seeds can be added: --num_runs.",
+            f"the arms of sweep {sweep.id} were drawn at random, and more values would change every draw",
+            "Submit another sweep, or add seeds with --num_runs.",
         )
     axes = _added(stored_axes(sweep.definition), given, shape)
     return joined([present, make_plan(axes, shape=shape, num_runs=seeds, first_seed=present.first_seed)])
 
 
 def extended_definition(sweep: SweepRecord, given: Axes, plan: Plan) -> Mapping[str, Any]:
-    """The sweep's record of how it was asked for, so that it makes the extended sweep."""
+    """The sweep's definition, changed to describe the extended sweep."""
     axes = _added(stored_axes(sweep.definition), given, stored_shape(sweep.definition))
     return {
         **sweep.definition,
@@ -109,7 +128,7 @@ def extended_definition(sweep: SweepRecord, given: Axes, plan: Plan) -> Mapping[
 
 
 def _added(axes: Axes, given: Axes, shape: Shape) -> Axes:
-    """The axes with the values of `given` behind their own; values that walk with others count by place."""
+    """The axes with the values of `given` behind their own; zipped values count by position."""
     zipped = shape.zipped()
     found: dict[str, tuple[Any, ...]] = {}
     for name in {**axes, **given}:

@@ -40,7 +40,7 @@ def logs(
     with database.read() as store:
         found = find_run(store, run)
         chosen = choose_attempt(found, store.attempts(found.id), attempt)
-        path = state_folder(store.location.path, state_dir) / chosen.log_path
+        path = state_folder(store.location.names, state_dir) / chosen.log_path
     copy_to_stdout(path, found)
 
 
@@ -68,14 +68,14 @@ def choose_attempt(run: RunRecord, attempts: Sequence[AttemptRecord], number: in
 
 
 def copy_to_stdout(path: Path, run: RunRecord) -> None:
-    """Print the log at `path`. Raises UsageError where it is not on this host."""
+    """Print the log at `path`. Raises UsageError if it is not on this host."""
     try:
         with path.open(encoding="utf-8", errors="replace") as log:
             shutil.copyfileobj(log, sys.stdout)
     except FileNotFoundError:
         raise UsageError(
             f"the log of run {run.id} is not here: {path}",
-            "It lies with the worker that ran it; name its folder with --state_dir, or look there.",
+            "It is on the host that ran it. Use --state_dir for its folder, or run this there.",
         ) from None
     except IsADirectoryError:
         raise UsageError(f"the log of run {run.id} is a folder: {path}") from None

@@ -6,9 +6,10 @@ Exit codes: 0 fine, 1 a run or a check failed, 2 wrong usage, 130 interrupted.
 import errno
 import gc
 import importlib
+import itertools
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any
 
@@ -16,12 +17,14 @@ import typer
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.cli.parsing import LightGroup, same_spelling
+from orchestrator.wording.next_command import naming_database
 
 # Every module of commands with the names of its commands, in the order of `hlbq --help`. Each has `register(app)`.
 COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "submit": ("submit",),
         "run": ("run",),
+        "preset": ("preset",),
         "worker": ("worker",),
         "status": ("status",),
         "show": ("show",),
@@ -34,6 +37,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "report": ("report",),
         "compare": ("compare",),
         "dashboard": ("dashboard",),
+        "code": ("code",),
         "sync": ("sync",),
         "notify": ("notify",),
         "launch": ("launch",),
@@ -44,13 +48,13 @@ COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
-# A full disk, a quota, and a terminal or disk that is no more.
+# A full disk, a quota, and a terminal or disk that has gone.
 _OUTPUT_FAILED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
 def build_app(command: str | None = None) -> typer.Typer:
-    """The program with all its commands, or with the one that was typed: building all takes as long as counting
-    the runs of a large sweep."""
+    """The program with all its commands, or only `command`: building all takes as long as counting the runs of a large
+    sweep."""
     app = typer.Typer(
         name="hlbq",
         cls=LightGroup,
@@ -89,13 +93,13 @@ def _program(
 
 
 def main() -> None:
-    """Run `hlbq` with the process's arguments, and leave with its exit code."""
+    """Run `hlbq` with the process's arguments, and exit with its code."""
     _open_closed_streams()
     try:
         code = run_program(sys.argv[1:])
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has gone (`hlbq status | head`): keep the interpreter from flushing into it.
+        # The reader of our output has gone (`hlbq status | head`): keep the interpreter from flushing into the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except OSError as error:
@@ -104,13 +108,13 @@ def main() -> None:
         print(f"error: the output could not be written: {error.strerror}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
-    # The interpreter's last collection walks through all that was imported: a tenth of a short command's time.
+    # The interpreter's last garbage collection visits everything imported: a tenth of a short command's time.
     gc.freeze()
     sys.exit(code)
 
 
 def _open_closed_streams() -> None:
-    """Print to nowhere where stdout or stderr is closed (`>&-`): Python has None in its place."""
+    """If stdout or stderr is closed (`>&-`), Python sets it to None: print to nowhere instead."""
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
     if sys.stderr is None:
@@ -121,22 +125,22 @@ def run_program(arguments: list[str]) -> int:
     """Run `hlbq` with `arguments`; returns the exit code, and prints errors on stderr without a traceback."""
     try:
         app = build_app(arguments[0] if arguments else None)
-        # Not in typer's standalone mode, which would print its errors in a frame, unlike all others.
+        # Not in typer's standalone mode, which prints errors in a frame, unlike our own.
         return _exit_code(app(arguments, prog_name="hlbq", standalone_mode=False))
     except Exception as error:
-        return _code_of(error)
+        return _code_of(error, arguments)
     except KeyboardInterrupt:
         return 130
     except SystemExit as leaving:
         return _exit_code(leaving.code)
 
 
-def _code_of(error: Exception) -> int:
-    """Tell of an error, and the exit code for it. One that is nobody's mistake but ours is raised again."""
+def _code_of(error: Exception, arguments: list[str]) -> int:
+    """Print an error, and return its exit code. Our own bugs are raised again."""
     if isinstance(error, typer.Abort) or _came_of_an_interrupt(error):
         return 130
     if isinstance(error, HlbqError):
-        print_error(error)
+        print_error(error, arguments)
     elif isinstance(error, typer.TyperException):
         print(f"error: {error}", file=sys.stderr)
     else:
@@ -145,16 +149,29 @@ def _code_of(error: Exception) -> int:
 
 
 def _came_of_an_interrupt(error: BaseException) -> bool:
-    """Whether Ctrl-C lies behind it: libraries that tidy up after it may fail at that, with errors of their own."""
+    """Whether Ctrl-C caused it: a library's clean-up after Ctrl-C may fail with another error."""
     before = error.__cause__ or error.__context__
     return isinstance(error, KeyboardInterrupt) or (before is not None and _came_of_an_interrupt(before))
 
 
-def print_error(error: HlbqError) -> None:
-    """`error: what is wrong`, and what to do on the next line."""
+def print_error(error: HlbqError, arguments: Sequence[str] = ()) -> None:
+    """Print `error: what is wrong`, and on the next line what to do, with the database that `arguments` name."""
     print(f"error: {error.message}", file=sys.stderr)
     if error.hint:
-        print(error.hint, file=sys.stderr)
+        print(naming_database(error.hint, _database_option(arguments)), file=sys.stderr)
+
+
+def _database_option(arguments: Sequence[str]) -> str:
+    given = [text for before, text in itertools.pairwise(arguments) if before == "--db"]
+    given += [text.removeprefix("--db=") for text in arguments if text.startswith("--db=")]
+    if not given:
+        return ""
+    from orchestrator.store.location import parse_location
+
+    try:
+        return parse_location(given[-1]).option
+    except HlbqError:  # no command can use it
+        return ""
 
 
 def _exit_code(code: Any) -> int:

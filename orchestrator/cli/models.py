@@ -108,7 +108,7 @@ def run_model(database: DatabaseOption, run: str, place: CheckpointOptions) -> P
     """The folder of the checkpoint that is asked for. Raises UsageError where the run has none on this host."""
     with database.read() as store:
         found = find_run(store, run)
-        folder = state_folder(store.location.path, place.state_dir)
+        folder = state_folder(store.location.names, place.state_dir)
     newest = folder / found.checkpoint.path if found.checkpoint is not None else None
     best = folder / "checkpoints" / found.uid / BEST_CHECKPOINT
     wanted = (newest, best) if place.checkpoint is None else (newest if place.checkpoint is Which.NEWEST else best,)

@@ -24,6 +24,8 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from orchestrator.errors import UsageError
 
+# There is no shorter way: typer's options take a fixed number of values, and argparse's nargs="+" refuses
+# `--sweep 3 4 results.csv`. `app.command(cls=...)` is a public parameter; arguments are rewritten before typer parses.
 TOGETHER = "NAME NAME..."
 TOGETHER_MARK = ","
 
@@ -107,12 +109,12 @@ def _is_enum(kind: Any) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Rewriter:
-    """Rewrites one command line. `seen` and `arguments` fill up: the options and the other words that came by."""
+    """Rewrites one command line. `seen` and `arguments` fill up: options with their values, and other words."""
 
     options: Mapping[str, TyperOption]
     max_arguments: float
     file_ending: str
-    seen: set[str] = field(default_factory=set)
+    seen: dict[str, Sequence[str]] = field(default_factory=dict)
     arguments: list[str] = field(default_factory=list)
 
     @classmethod
@@ -153,7 +155,7 @@ class Rewriter:
         name, equals, value = word.partition("=")
         option = self._option(name)
         if _is_flag(option):
-            self.seen.add(str(option.name))
+            self.seen[str(option.name)] = ()
             if equals and value not in ("true", "false"):
                 raise UsageError(f"{name} takes no value, but was given '{value}'", f"Write {name} alone.")
             if value != "false":
@@ -169,7 +171,7 @@ class Rewriter:
                 attached = word[place:].removeprefix("=")
                 yield from self._valued(option, f"-{letter}", [attached] if attached else [], left)
                 return
-            self.seen.add(str(option.name))
+            self.seen[str(option.name)] = ()
             yield f"-{letter}"
 
     def _valued(self, option: TyperOption, name: str, values: list[str], left: list[str]) -> Iterator[str]:
@@ -183,9 +185,9 @@ class Rewriter:
                 values.append(left.pop())
         elif option.name in self.seen:
             raise UsageError(f"{name} is given twice, and takes one value", "Keep one of the two.")
-        self.seen.add(str(option.name))
         if option.metavar == TOGETHER:
             values = [TOGETHER_MARK.join(values)]
+        self.seen[str(option.name)] = values
         spelled = same_spelling_of(option, name)
         check_value = _value_check(option, name)
         for value in values:

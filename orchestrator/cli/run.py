@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -18,8 +18,8 @@ from orchestrator.cli.notify import NotifyOptions, tell
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.submit import ReviewOptions, submit_sweep
 from orchestrator.cli.sweep_command import SweepCommand
-from orchestrator.cli.sweep_options import GivenSettings, SweepOptions
-from orchestrator.cli.worker import DeviceOptions
+from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
+from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import UsageError
 from orchestrator.launch.prestarted import PrestartedWorkers
 from orchestrator.queue.records import RunFilter, SweepRecord
@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.5
 DEFAULT_TABLE = "results.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunWorkers(GivenWorkerOptions):
+    """Where the workers train."""
+
+    command = "run"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +58,10 @@ def register(app: typer.Typer) -> None:
 
 def run(
     settings: GivenSettings,
-    sweep: SweepOptions,
+    sweep: GivenOptions,
     notify: NotifyOptions,
     review: ReviewOptions,
-    where: DeviceOptions,
+    where: RunWorkers,
     local: LocalWorkers,
     database: DatabaseOption,
     yes: YesOption = False,
@@ -65,25 +72,25 @@ def run(
     failed.
     """
     check_output(local.output)
-    where.check()
-    if local.workers > 1 and (where.gpus or where.slots > 1):
+    where.options.check()
+    if local.workers > 1 and (where.options.gpus or where.options.slots > 1):
         raise UsageError("--workers was given with --gpus or --slots", "With these, one parent starts the workers.")
     # They load torch while the sweep is planned; none of them trains before it is stored.
-    command, environment = where.to_command(db=database.db).hidden()
-    argv = command.argv(end_with_this_process=True, prestarted=True)
+    options, environment = replace(where.options, db=database.db, prestarted=True).hidden()
+    argv = options.ending_with_this_process().argv()
     with PrestartedWorkers(argv, 0 if review.dry_run else local.workers, environment=environment) as workers:
         stored = submit_sweep(settings, sweep, notify, review, database, yes=yes)
         if stored is None:
             return
         with database.write() as store:
-            interrupted = work_off(store, stored, workers, where.state_dir)
+            interrupted = work_off(store, stored, workers, options.state_dir)
             counts = store.counts(RunFilter(sweep_ids=(stored.id,)))
             export_table(store, stored, local.output)
             if notify.notify is not None:
                 tell(store)
     unfinished = counts[State.PENDING] + counts[State.RUNNING]
     if unfinished:
-        note(f"{counted(unfinished, 'run')} left; go on with: hlbq worker --sweep {stored.id}")
+        note(f"{counted(unfinished, 'run')} left; go on with: hlbq worker{store.location.option} --sweep {stored.id}")
     if interrupted:
         raise typer.Exit(130)
     if counts[State.FAILED] or unfinished:
@@ -147,7 +154,7 @@ def _worker_log(store: "Store", sweep: SweepRecord, state_dir: str | None) -> Pa
     """Where the workers' own words go, out of the way of the live view."""
     from orchestrator.files.state_folder import make_state_folder, state_folder
 
-    folder = make_state_folder(make_state_folder(state_folder(store.location.path, state_dir)) / "logs")
+    folder = make_state_folder(make_state_folder(state_folder(store.location.names, state_dir)) / "logs")
     path = folder / f"workers-of-sweep-{sweep.id}.log"
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
     return path

@@ -9,6 +9,7 @@ import typer
 
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
+from orchestrator.cli.code import print_diff
 from orchestrator.cli.common import (
     DatabaseOption,
     JsonOption,
@@ -23,6 +24,7 @@ from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.cli.wait import counts_text
 from orchestrator.errors import UsageError
+from orchestrator.queue.code import HELD, MIXED, held_lines
 from orchestrator.queue.records import NOTIFIER, AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord
 from orchestrator.queue.states import State
 from orchestrator.sweep.options import value_text
@@ -49,6 +51,7 @@ class RunStory:
     repeat: str
     attempts: Sequence[AttemptRecord]
     events: Sequence[EventRecord]
+    mixed_code: bool = False
 
 
 def register(app: typer.Typer) -> None:
@@ -61,17 +64,27 @@ def show(
     run: Annotated[str | None, typer.Argument(metavar="RUN", help="The run's number, or its uid.")] = None,
     sweep: Annotated[int | None, typer.Option("--sweep", min=1, help="Show this sweep instead.")] = None,
     toml: Annotated[bool, typer.Option("--toml", help="Of a sweep: print the sweep file that makes it again.")] = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Of a run: how the code here differs from the run's, and nothing else.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show a run (settings, facts, attempts, events, its error), or a sweep."""
     if toml and (sweep is None or as_json):
         raise UsageError("--toml prints a sweep", "For instance: hlbq show --sweep 3 --toml > sweep.toml")
+    if diff and (run is None or as_json):
+        raise UsageError("--diff prints how a run's code differs", "For instance: hlbq show 12 --diff")
     if (run is None) == (sweep is None):
         raise UsageError("which run or sweep?", "For instance: hlbq show 12   or: hlbq show --sweep 3")
     with database.read() as store:
+        if run is not None and diff:
+            from orchestrator.code.names import find_code
+
+            print_diff(find_code(store, str(find_run(store, run).id)), find_code(store, "here"))
+            return
         if run is not None:
             story = read_story(store, find_run(store, run))
-            print_json(story) if as_json else _print_story(story)
+            print_json(story) if as_json else _print_story(story, store.location.option)
             return
         found = store.sweep(sweep or 0)
         if found is None:
@@ -98,10 +111,11 @@ def read_story(store: "Store", run: RunRecord) -> RunStory:
         repeat=repeat_command(run.settings, run.seed),
         attempts=attempts,
         events=events,
+        mixed_code=store.same_code().is_mixed(run),
     )
 
 
-def _print_story(story: RunStory) -> None:
+def _print_story(story: RunStory, database_option: str) -> None:
     run = story.run
     print(f"run {run.id} ({run.uid}) of sweep {run.sweep_id}: {state_text(run)}")
     print(f"arm {run.arm_number}, run {run.run_num} of it, seed {run.seed}, N {short_count(run.num_params)}")
@@ -113,6 +127,8 @@ def _print_story(story: RunStory) -> None:
     if run.facts:
         print("known since its first claim:")
         _print_values(run.facts)
+    for line in code_lines(run, mixed=story.mixed_code):
+        print(line)
     _print_times(run, story.test_loss)
     if story.attempts and story.attempts[-1].provenance:
         print("the newest attempt was computed by:")
@@ -128,13 +144,25 @@ def _print_story(story: RunStory) -> None:
             ["when", "who", "what", "why"],
             [[when(event.at), event.actor, event.action, event.why] for event in story.events],
         )
-    _print_error(run, story.attempts)
+    _print_error(run, story.attempts, database_option)
+
+
+def code_lines(run: RunRecord, *, mixed: bool) -> list[str]:
+    """By which code the run's points were computed, and the ways on where it is held for another."""
+    parts = [
+        f"{part.digest} from step {part.after + 1}" + (f" (git {part.git_commit})" if part.git_commit else "")
+        for part in run.code
+    ]
+    lines = [f"code: {', '.join(parts)}" + (f": {MIXED}" if mixed else "")] if parts else []
+    if run.held:
+        lines += held_lines([run.id], run.code[-1].digest, run.held)
+    return lines
 
 
 def state_text(run: RunRecord) -> str:
     """A run's state with its reason and what holds it back: `failed (oom)`, `pending (paused)`."""
     notes = [str(run.reason)] if run.reason and run.state is not State.COMPLETED else []
-    notes += ["paused"] if run.paused else []
+    notes += [HELD] if run.held else ["paused"] if run.paused else []
     notes += [f"waits until {when(run.backoff_until)}"] if run.backoff_until else []
     return f"{run.state} ({', '.join(notes)})" if notes else str(run.state)
 
@@ -163,7 +191,7 @@ def _attempt_row(number: int, attempt: AttemptRecord) -> list[str]:
     ]
 
 
-def _print_error(run: RunRecord, attempts: Sequence[AttemptRecord]) -> None:
+def _print_error(run: RunRecord, attempts: Sequence[AttemptRecord], database_option: str) -> None:
     """The newest error, with its traceback."""
     failed = [attempt for attempt in attempts if attempt.error_type or attempt.error_message]
     if not failed:
@@ -172,9 +200,9 @@ def _print_error(run: RunRecord, attempts: Sequence[AttemptRecord]) -> None:
     print(f"error of attempt {attempts.index(error) + 1}: {error.error_type}: {error.error_message}")
     if error.error_traceback:
         print(error.error_traceback.rstrip())
-    print(f"what the trainer printed: hlbq logs {run.id}")
+    print(f"what the trainer printed: hlbq logs{database_option} {run.id}")
     if run.state is State.FAILED:
-        print(f"again: hlbq retry --run {run.id}")
+        print(f"again: hlbq retry{database_option} --run {run.id}")
 
 
 def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord]) -> None:

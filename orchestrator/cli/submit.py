@@ -1,6 +1,5 @@
 """`hlbq submit`: expand settings and seeds into runs, and put them into the queue."""
 
-import shlex
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,11 +21,11 @@ from orchestrator.cli.notify import NotifyOptions
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.review import measured_speeds, plan_json, plan_summary, print_review
 from orchestrator.cli.sweep_command import SweepCommand
-from orchestrator.cli.sweep_options import GivenSettings, SweepOptions
+from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
 from orchestrator.errors import DatabaseError, DatabaseMissingError
-from orchestrator.queue.records import NewSweep, SweepRecord
-from orchestrator.sweep.plan import Axes, Plan, make_plan
-from orchestrator.sweep.submission import check_place, definition_of
+from orchestrator.queue.records import SweepRecord
+from orchestrator.sweep.plan import Plan
+from orchestrator.sweep.submission import PreparedSweep, prepare_sweep
 from orchestrator.wording.secrets import without_credentials, without_value
 
 if TYPE_CHECKING:
@@ -45,15 +44,6 @@ class ReviewOptions(OptionGroup):
     dry_run: Annotated[bool, typer.Option("--dry_run", "--dry-run", help="Print what it would do, and stop.")] = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class PreparedSweep:
-    """A sweep that was checked and approved, and is not stored yet."""
-
-    plan: Plan
-    sweep: NewSweep
-    existing: "Existing"
-
-
 def register(app: typer.Typer) -> None:
     """Add `submit`."""
     app.command(cls=SweepCommand)(grouped(submit))
@@ -61,7 +51,7 @@ def register(app: typer.Typer) -> None:
 
 def submit(
     settings: GivenSettings,
-    sweep: SweepOptions,
+    sweep: GivenOptions,
     notify: NotifyOptions,
     review: ReviewOptions,
     database: DatabaseOption,
@@ -77,10 +67,12 @@ def submit(
     A sweep file may hold all of this, and what is typed besides it replaces what it says:
 
     hlbq submit sweep.toml --num_runs 5
+
+    hlbq submit --preset tiny-cpu --num_heads 1 2
     """
     notify.check()
     with without_garbage_collection():
-        prepared = prepare_sweep(settings, sweep, review, database, as_json=as_json, yes=yes)
+        prepared = reviewed_sweep(settings, sweep, review, database, as_json=as_json, yes=yes)
         if prepared is None:
             return
         if not prepared.plan.total_runs:
@@ -88,8 +80,8 @@ def submit(
             return
         with database.create() as store:
             stored = notify.store(store, prepared.sweep)
-            where = store.location.display
-    next_command = f"hlbq worker --db {shlex.quote(where)}" if database.db else "hlbq worker"
+            where, option = store.location.display, store.location.option
+    next_command = f"hlbq worker{option}"
     if as_json:
         print_json(
             _counts_json(prepared) | {"sweep": stored.id, "uid": stored.uid} | {"database": where, "next": next_command}
@@ -101,7 +93,7 @@ def submit(
 
 def submit_sweep(
     settings: GivenSettings,
-    sweep: SweepOptions,
+    sweep: GivenOptions,
     notify: NotifyOptions,
     review: ReviewOptions,
     database: DatabaseOption,
@@ -111,7 +103,7 @@ def submit_sweep(
     """Check and store a sweep, and say so on stderr; None where there is nothing to store, as after --dry-run."""
     notify.check()
     with without_garbage_collection():
-        prepared = prepare_sweep(settings, sweep, review, database, yes=yes)
+        prepared = reviewed_sweep(settings, sweep, review, database, yes=yes)
         if prepared is None:
             return None
         if not prepared.plan.total_runs:
@@ -123,42 +115,43 @@ def submit_sweep(
     return stored
 
 
-def prepare_sweep(
+def reviewed_sweep(
     settings: GivenSettings,
-    sweep: SweepOptions,
+    sweep: GivenOptions,
     review: ReviewOptions,
     database: DatabaseOption,
     *,
     as_json: bool = False,
     yes: bool = False,
 ) -> PreparedSweep | None:
-    """Everything that submit does before it writes: expand, check, warn, show, ask. None after --dry-run."""
-    shape = sweep.shape()
-    axes = settings.axes(repeated=shape.zipped())
-    plan = make_plan(axes, shape=shape, num_runs=sweep.num_runs, first_seed=sweep.seed)
-    about_place = check_place(plan, axes, database.db)
-    existing = existing_runs(plan, database, needed=sweep.skip_existing)
-    if sweep.skip_existing:
-        plan = plan.without(existing.runs)
-    new_sweep = describe_sweep(plan, axes, sweep)
-    for warning in (*plan.warnings, *sweep.warnings()):
+    """Everything that submit does before it writes: prepare, warn, show, ask. None after --dry-run."""
+    skip_existing = sweep.options.skip_existing
+    prepared = prepare_sweep(
+        settings.texts,
+        sweep.options,
+        db=database.db,
+        argv=without_credentials(without_value("--notify", ["hlbq", *sys.argv[1:]])),
+        find_existing=lambda plan: existing_runs(plan, database, needed=skip_existing),
+    )
+    plan = prepared.plan
+    for warning in prepared.warnings:
         warn(warning)
-    if about_place:
-        note(f"note: {about_place}")
+    if prepared.note:
+        note(f"note: {prepared.note}")
     if review.dry_run and as_json:
         print_json(plan_json(plan, measured_speeds(database)))
     elif review.dry_run or (review.review_settings and not as_json):
         print_review(plan, measured_speeds(database))
     else:
         _note_left_out(plan)
-    for line in existing.lines(skipped=sweep.skip_existing):
+    for line in prepared.existing.lines(skipped=skip_existing):
         note(line)
     if review.dry_run:
         note("Nothing was submitted (--dry-run).")
         return None
     if review.review_settings and not yes and plan.total_runs:
         ask(f"Submit {counted(plan.total_runs, 'run')}?", otherwise="Nothing was submitted.")
-    return PreparedSweep(plan=plan, sweep=new_sweep, existing=existing)
+    return prepared
 
 
 def existing_runs(plan: Plan, database: DatabaseOption, *, needed: bool) -> "Existing":
@@ -178,23 +171,6 @@ def existing_runs(plan: Plan, database: DatabaseOption, *, needed: bool) -> "Exi
         if needed:
             raise
         return Existing()
-
-
-def describe_sweep(plan: Plan, axes: Axes, options: SweepOptions) -> NewSweep:
-    """The sweep as the store takes it. Raises UsageError for a name, a note or a CSV path that is of no use."""
-    options.check_texts()
-    return NewSweep(
-        name=options.name,
-        note=options.note,
-        argv=without_credentials(without_value("--notify", ["hlbq", *sys.argv[1:]])),
-        arms=plan.new_arms(),
-        runs=plan.new_runs(),
-        priority=options.priority,
-        bookkeeping=options.bookkeeping(),
-        csv=options.csv_target(),
-        wandb_project=options.project(),
-        definition=definition_of(plan, axes, options.given()),
-    )
 
 
 def _counts_json(prepared: PreparedSweep) -> dict[str, Any]:

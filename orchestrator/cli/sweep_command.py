@@ -1,27 +1,28 @@
-"""Commands that take a sweep file: its settings and options go onto the command line, behind what was typed."""
+"""Commands that take a sweep file or a preset: what it says goes onto the command line, behind what was typed."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args, get_origin, get_type_hints
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.cli.parsing import TOGETHER_MARK, Rewriter, VariadicCommand
-from orchestrator.cli.sweep_options import SweepOptions
 from orchestrator.errors import UsageError
 from orchestrator.sweep.options import axes_of
 from orchestrator.sweep.sweep_file import SweepFile, read_sweep_file
+from orchestrator.sweep.sweep_presets import preset_path
 
 
 class SweepCommand(VariadicCommand):
-    """A command whose positional argument is a sweep file. An option that was typed replaces the file's."""
+    """A command whose positional argument is a sweep file, or whose --preset names one. An option that was typed
+    replaces the file's."""
 
     def rewritten(self, args: Sequence[str], params: Sequence[Any]) -> list[str]:
         """The arguments, with those of the sweep file in front. Raises UsageError, naming the file, for its faults."""
         rewriter = Rewriter.of(params, file_ending=".toml")
         words = list(rewriter.rewrite(args))
-        if len(rewriter.arguments) != 1:
+        path = _file_of(rewriter)
+        if path is None:
             return words
-        path = rewriter.arguments[0]
-        file = read_sweep_file(path, option_types())
+        file = read_sweep_file(path)
         try:
             axes_of(file.settings)
             return [*Rewriter.of(params).rewrite(list(_as_typed(file, rewriter.seen))), *words]
@@ -29,21 +30,20 @@ class SweepCommand(VariadicCommand):
             raise UsageError(f"{path}: {error.message}", error.hint) from None
 
 
-def option_types() -> Mapping[str, type]:
-    """The types of the keys of a sweep file's table [sweep]: those of SweepOptions, `list` for all lists."""
-    hints = get_type_hints(SweepOptions)
-    return {name: _plain_type(hint) for name, hint in hints.items() if name != "file"}
+def _file_of(rewriter: Rewriter) -> str | None:
+    """The sweep file that was named, by its path or as a preset."""
+    preset, paths = rewriter.seen.get("preset"), rewriter.arguments
+    if preset and paths:
+        raise UsageError(
+            f"--preset {preset[0]} was given with the sweep file '{paths[0]}'",
+            f"Use one of them, or print the preset and edit it: hlbq preset {preset[0]} > mine.toml",
+        )
+    if preset:
+        return str(preset_path(preset[0]))
+    return paths[0] if paths else None
 
 
-def _plain_type(hint: Any) -> type:
-    if get_origin(hint) is list:
-        return list
-    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
-    found: type = kinds[0] if kinds else hint
-    return found
-
-
-def _as_typed(file: SweepFile, typed: set[str]) -> Iterator[str]:
+def _as_typed(file: SweepFile, typed: Collection[str]) -> Iterator[str]:
     for name, values in file.settings.items():
         if name not in typed:
             yield from (f"--{name}={_text(value)}" for value in values)

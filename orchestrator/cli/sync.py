@@ -1,5 +1,6 @@
 """`hlbq sync`: send the curves of runs to Weights & Biases."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, RunFilterOptions, counted, note
+from orchestrator.cli.common import DatabaseOption, RunFilterOptions, counted, note, suggest
 from orchestrator.cli.export import check_any, chosen_or_latest
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
@@ -74,14 +75,21 @@ class _Task:
 
 def run_sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption, timing: "SyncTiming") -> None:
     """`hlbq sync` with its times given."""
-    with database.write() as store:
-        folder = make_state_folder(make_state_folder(state_folder(store.location.path, how.state_dir)) / "wandb")
-        if how.by_workers and not _alone_on_this_host(folder):
-            return
+    from orchestrator.files.locks import try_lock
+
+    with database.write() as store, contextlib.ExitStack() as held:
+        folder = make_state_folder(make_state_folder(state_folder(store.location.names, how.state_dir)) / "wandb")
+        if how.by_workers:
+            if not held.enter_context(try_lock(folder / SIDE_LOCK)):
+                return
+            os.nice(19)  # no burden to the workers that started it
         os.umask(0o077)  # wandb's own files are nobody else's business either
         wanted = _wanted(store, runs, how)
         if wanted is None:
-            note("no sweep was submitted with --log_wandb (-w); name others: hlbq sync --sweep 1 --wandb_project NAME")
+            suggest(
+                "no sweep was submitted with -w; name one: hlbq sync --sweep 1 --wandb_project NAME",
+                store,
+            )
             return
         _sync(_Task(store=store, folder=folder, how=how, wanted=wanted, follow_new=not runs.given(), timing=timing))
 
@@ -156,18 +164,8 @@ def _report(tally: "SyncCounts", offline: Path | None) -> None:
     if tally.held:
         note(f"{counted(tally.held, 'run')} left to another sync that is at work")
     if tally.failed:
-        note(f"{counted(tally.failed, 'run')} could not be sent; try again: hlbq sync")
+        note(f"{counted(tally.failed, 'run')} could not be sent; give the same command again")
         raise typer.Exit(1)
-
-
-def _alone_on_this_host(folder: Path) -> bool:
-    """Take the lock of the sync that workers start; it lasts as long as the process. Then be no burden to them."""
-    from orchestrator.files.locks import try_lock
-
-    if try_lock(folder / SIDE_LOCK) is None:
-        return False
-    os.nice(19)
-    return True
 
 
 def _end_at_once_on_signals() -> None:

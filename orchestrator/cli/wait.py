@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, counted, note, print_json
+from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, counted, note, print_json, suggest
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.queue.records import RunFilter
@@ -35,7 +35,7 @@ def wait(
     else:
         print(counts_text(counts))
     if counts.get(State.FAILED, 0):
-        note("see why: hlbq status, hlbq show RUN; again: hlbq retry --failed")
+        suggest("see why: hlbq status, hlbq show RUN; again: hlbq retry --failed", store)
         raise typer.Exit(1)
 
 

@@ -1,14 +1,19 @@
 """What a reader of a comparison must know before believing it."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from orchestrator.code.differences import diff_size
+from orchestrator.code.names import known_sources
 from orchestrator.comparison.contrasts import Contrast
 from orchestrator.comparison.groups import Grouping, RunResult, evaluations_of
 from orchestrator.comparison.measures import Measure, Standing
 from orchestrator.export.metric_names import Axis
+from orchestrator.queue.code import MIXED, SHOWN_LETTERS
 from orchestrator.queue.records import RunRecord
 from orchestrator.store import Store
+from orchestrator.wording.numbers import counted
 
 
 def grouping_warnings(grouping: Grouping, contrasts: Sequence[Contrast], baseline: Mapping[str, Any]) -> list[str]:
@@ -45,6 +50,38 @@ def unit_warnings(store: Store, results: Sequence[RunResult], measure: Measure, 
     if timed or measure.counts_seconds:
         found += seconds_warnings(store, [result.run for result in results])
     return found
+
+
+def code_warnings(store: Store, runs: Sequence[RunRecord]) -> list[str]:
+    """Where the runs were computed by different codes: which, and how large the difference is where that is known."""
+    same = store.same_code()
+    found: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        codes = same.codes(run)
+        if len(codes) == 1:
+            found.setdefault(codes[0], []).append(run)
+    mixed = [str(run.id) for run in runs if same.is_mixed(run)]
+    warnings = []
+    if len(found) > 1:
+        # By the digest that the runs have: the one that stands for all that are the same may be of none of them.
+        digests = [own[0].code[-1].digest for own in found.values()]
+        counts = (
+            f"{digest[:SHOWN_LETTERS]} ({counted(len(own), 'run')})"
+            for digest, own in zip(digests, found.values(), strict=True)
+        )
+        warnings.append(f"runs of {len(found)} codes stand beside each other: {', '.join(counts)}")
+        warnings += [difference_text(store, before, after) for before, after in itertools.pairwise(digests)]
+    if mixed:
+        warnings.append(f"computed by more than one code ({MIXED}): {counted(len(mixed), 'run')}, {', '.join(mixed)}")
+    return warnings
+
+
+def difference_text(store: Store, before: str, after: str) -> str:
+    """`from aaaa0000 to bbbb0000: 2 files, 10 lines (hlbq code diff aaaa0000 bbbb0000)`."""
+    names = before[:SHOWN_LETTERS], after[:SHOWN_LETTERS]
+    old, new = known_sources(store, before), known_sources(store, after)
+    size = "sources not kept" if old is None or new is None else str(diff_size(old, new))
+    return f"from {names[0]} to {names[1]}: {size} (hlbq code diff {' '.join(names)})"
 
 
 def seconds_warnings(store: Store, runs: Sequence[RunRecord]) -> list[str]:

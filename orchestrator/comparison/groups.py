@@ -16,6 +16,7 @@ from orchestrator.comparison.evaluations import (
 )
 from orchestrator.comparison.measures import Measured, Reached, Standing
 from orchestrator.errors import UsageError
+from orchestrator.queue.code import joined
 from orchestrator.queue.records import RunRecord
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.options import value_text
@@ -31,7 +32,7 @@ FACTS = MappingProxyType(
         "trainer_path": "path",
     }
 )
-SWEEP = "sweep"
+SWEEP, CODE = "sweep", "code"
 
 # The values of the settings that vary within a group.
 Rest = tuple[Any, ...]
@@ -101,7 +102,7 @@ class Grouping:
 def check_name(name: str) -> str:
     """A name to group by, with dashes as underscores. Raises SettingsError, naming the nearest, for an unknown one."""
     wanted = name.strip().replace("-", "_")
-    if wanted not in specs() and wanted not in FACTS and wanted != SWEEP:
+    if wanted not in specs() and wanted not in FACTS and wanted not in (SWEEP, CODE):
         raise unknown_setting(wanted)
     return wanted
 
@@ -130,10 +131,11 @@ def parse_baseline(texts: Sequence[str]) -> Mapping[str, Any]:
 def values_of(run: RunRecord) -> Mapping[str, Any]:
     """Everything that `run` can be grouped by; a setting that it was stored without is at its default."""
     recipe = run.settings.get("recipe", DEFAULT_RECIPE)
+    code = joined(part.digest for part in run.code) or None
     settings = {name: run.settings.get(name, spec.default_for(recipe)) for name, spec in specs().items()}
     evaluation = known_fingerprint(Split.VAL, run.settings, run.facts) or None
     facts = {**run.facts, "evaluation_fingerprint": evaluation}
-    return {**settings, **{name: facts.get(fact) for name, fact in FACTS.items()}, SWEEP: run.sweep_id}
+    return {**settings, **{name: facts.get(fact) for name, fact in FACTS.items()}, SWEEP: run.sweep_id, CODE: code}
 
 
 def group_runs(results: Sequence[RunResult], by: Sequence[str]) -> Grouping:

@@ -1,7 +1,6 @@
 """A comparison as text: tables and sentences, for a terminal or as Markdown."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.comparison.contrasts import Contrast, Verdict
@@ -10,18 +9,10 @@ from orchestrator.comparison.results import Comparison, TargetTimes
 from orchestrator.comparison.statistics import MOST_FURTHER_PAIRS, Interval
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted, duration, measured_text, short_count
+from orchestrator.wording.tables import TextTable
 
 # More seeds without a pair than this are counted and not named.
 MOST_SEEDS_NAMED = 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextTable:
-    """A table of texts."""
-
-    title: str
-    headers: Sequence[str]
-    rows: Sequence[Sequence[str]]
 
 
 def tables(comparison: Comparison) -> list[TextTable]:

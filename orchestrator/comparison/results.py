@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.comparison.cautions import grouping_warnings, unit_warnings
+from orchestrator.comparison.cautions import code_warnings, grouping_warnings, unit_warnings
 from orchestrator.comparison.contrasts import PAIRS_TO_BEGIN_WITH, Contrast, contrasts_of
 from orchestrator.comparison.groups import Group, Grouping, RunResult, check_comparable, check_name, group_runs
 from orchestrator.comparison.measures import Goal, Measure, PointChoice, Standing, goal_of, measure_run, reached
@@ -13,10 +13,12 @@ from orchestrator.comparison.statistics import Summary, summarise
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.export.blocks import runs_with_curves
 from orchestrator.export.metric_names import Axis, parse_metric
+from orchestrator.queue.code import MIXED
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import Store
 from orchestrator.sweep.options import value_text
+from orchestrator.wording.numbers import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,7 @@ class Question:
     target: float | None = None
     allow_mixed_data: bool = False
     allow_mixed_evaluation: bool = False
+    allow_mixed_code: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +117,10 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
     """
     by = list(dict.fromkeys(check_name(name) for name in question.by))
     measure = _measure(store, wanted, question)
-    results = _read(store, wanted, measure, question.target)
-    if not results:
+    everything = _read(store, wanted, measure, question.target)
+    if not everything:
         raise UsageError("no run matches", "hlbq status shows what there is.")
+    results, left_out = _of_one_code(store, everything, allow_mixed_code=question.allow_mixed_code)
     check_comparable(
         results,
         measure.metric.name,
@@ -145,6 +149,8 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
         waiting=sum(result.measured.standing is Standing.WAITING for result in results),
         extension=_extension(store, results, contrasts),
         warnings=[
+            *left_out,
+            *code_warnings(store, [result.run for result in results]),
             *grouping_warnings(grouping, contrasts, question.baseline),
             *unit_warnings(store, results, measure, timed=question.target is not None),
         ],
@@ -205,6 +211,26 @@ def _read(store: Store, wanted: RunFilter, measure: Measure, target: float | Non
             )
         )
     return results
+
+
+def _of_one_code(
+    store: Store, results: Sequence[RunResult], *, allow_mixed_code: bool
+) -> tuple[list[RunResult], list[str]]:
+    """The results of runs that one code computed, and a warning of the others. Digests of the same code become one.
+
+    Raises UsageError where no run is left.
+    """
+    same = store.same_code()
+    named = [replace(result, run=replace(result.run, code=same.as_one(result.run.code))) for result in results]
+    mixed = [result for result in named if len(result.run.code) > 1]
+    if not mixed or allow_mixed_code:
+        return named, []
+    kept = [result for result in named if len(result.run.code) <= 1]
+    which = ", ".join(str(result.run.id) for result in mixed)
+    told = f"{counted(len(mixed), 'run')} of {MIXED} left out ({which})"
+    if not kept:
+        raise UsageError(f"nothing is left to compare: {told}", "Add --allow_mixed_code to compare them all the same.")
+    return kept, [f"{told}; --allow_mixed_code takes them"]
 
 
 def _group_result(group: Group, target: float | None) -> GroupResult:

@@ -33,11 +33,13 @@ from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from orchestrator.store.base import insert_many
 from orchestrator.store.endings import Author, end_attempt, lock_runs
-from orchestrator.store.schema import CURRENT, UNFINISHED_COPY, alembic_version, stored_revision
-from orchestrator.store.tables import LIVE, RUNNING, metadata, runs, workers
+from orchestrator.store.ownership import stored_revision
+from orchestrator.store.schema import CURRENT, UNFINISHED_COPY, alembic_version
+from orchestrator.store.tables import LIVE, RUNNING, database_identity, metadata, runs, workers
 from orchestrator.wording.numbers import counted
 
-TABLES: Sequence[Table] = metadata.sorted_tables
+# A copy is a database of its own, with a uid of its own.
+TABLES: Sequence[Table] = [table for table in metadata.sorted_tables if table is not database_identity]
 
 # Only there while a copy is under way.
 _progress_metadata = MetaData()
@@ -148,7 +150,7 @@ def _claim_destination(destination: Store, source: str) -> None:
     name = destination.location.display
     with destination._write() as writer:
         _one_at_a_time(writer)
-        if stored_revision(writer) == CURRENT.head:
+        if stored_revision(writer, destination.location) == CURRENT.head:
             filled = [table.name for table in TABLES if writer.execute(select(table).limit(1)).first() is not None]
             if filled:
                 raise DatabaseError(

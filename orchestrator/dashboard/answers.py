@@ -11,6 +11,7 @@ from orchestrator.dashboard.sweep_watch import plain_number, sweep_words
 from orchestrator.dashboard.thinning import thinned
 from orchestrator.errors import NotThereError
 from orchestrator.export.metric_names import Axis
+from orchestrator.queue.code import code_note
 from orchestrator.queue.records import AttemptRecord, EventRecord, RunRecord, WorkerRecord
 from orchestrator.store import Store
 from orchestrator.store.curves import CURVE_COLUMNS, Curve
@@ -101,7 +102,7 @@ def run_page(store: Store, run_id: int) -> dict[str, Any]:
     attempts = store.attempts(run.id)
     changed = Settings.from_dict(run.settings).changed()
     return {
-        **_run_words(run),
+        **_run_words(run, store),
         "sweep_name": sweep.name if sweep else "",
         "test_loss": plain_number(_test_loss(store, run_id)),
         "changed": {name: _text(value) for name, value in changed.items()},
@@ -118,7 +119,7 @@ def _test_loss(store: Store, run_id: int) -> float | None:
     return found[-1] if found else None
 
 
-def _run_words(run: RunRecord) -> dict[str, Any]:
+def _run_words(run: RunRecord, store: Store) -> dict[str, Any]:
     train_tokens = run.facts.get("train_tokens")
     return {
         "id": run.id,
@@ -130,6 +131,7 @@ def _run_words(run: RunRecord) -> dict[str, Any]:
         "state": run.state.value,
         "reason": run.reason.value if run.reason else None,
         "paused": run.paused,
+        "code_note": code_note(run, store.same_code()),
         "priority": run.priority,
         "waits_until": run.backoff_until,
         "worker": run.worker_id,
@@ -242,4 +244,4 @@ def run_progress(store: Store, run_id: int) -> dict[str, Any]:
     """What moves on a run's page. Raises NotThereError for a run that is not there."""
     run = known_run(store, run_id)
     newest = store.events(run_id=run_id, limit=1)
-    return {**_run_words(run), "fence": run.fence, "newest_event": newest[0].id if newest else 0}
+    return {**_run_words(run, store), "fence": run.fence, "newest_event": newest[0].id if newest else 0}

@@ -172,7 +172,7 @@ class Dashboard:
                 raise UsageError(f"run {number} has no attempt {wanted}")
             if not attempts:
                 return vars(LogTail(problem="the run has not been started yet"))
-            return vars(read_log_tail(self.database.path, self.state_dir, attempts[wanted - 1]))
+            return vars(read_log_tail(self.database.names, self.state_dir, attempts[wanted - 1]))
 
         return await self._read(read)
 

@@ -23,7 +23,7 @@ class Database:
         self._store: Store | None = self._open(OpenMode.READ)
         self._file = file_identity(self._store.location.path)
         self.display = self._store.location.display
-        self.path = self._store.location.path
+        self.path, self.names = self._store.location.path, self._store.location.names
         # Grows whenever another database stands where the first one did: nothing that was read before holds.
         self.generation = 0
 

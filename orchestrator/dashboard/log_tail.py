@@ -1,6 +1,7 @@
 """The end of what a run's trainer printed."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +21,10 @@ class LogTail:
     problem: str = ""
 
 
-def read_log_tail(database_file: Path | None, state_dir: str | None, attempt: AttemptRecord) -> LogTail:
+def read_log_tail(database_names: Sequence[Path], state_dir: str | None, attempt: AttemptRecord) -> LogTail:
     """The end of the attempt's log, where it lies on this machine. Paths that leave the state folder are refused."""
     try:
-        folder = state_folder(database_file, state_dir).resolve()
+        folder = state_folder(database_names, state_dir).resolve()
     except HlbqError as error:
         return LogTail(problem=f"{error.message}: start the dashboard with --state_dir FOLDER")
     path = (folder / attempt.log_path).resolve()

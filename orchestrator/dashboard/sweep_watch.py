@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.dashboard.metric_names import mixed_evaluations_of, sweep_metrics
+from orchestrator.queue.code import HELD, MIXED, SameCode, parts_up_to
 from orchestrator.queue.records import ArmRecord, RunFilter, SweepRecord
 from orchestrator.queue.states import TERMINAL, State
 from orchestrator.status.time_left import estimate_sweep_seconds, run_seconds_left
 from orchestrator.store import Store
 from orchestrator.store.dashboard_reads import RunLine
+from orchestrator.store.rows import read_code
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.options import value_text
 
@@ -22,7 +24,7 @@ from orchestrator.sweep.options import value_text
 COLUMNS = (
     *("id", "arm", "run_num", "seed", "state", "reason", "paused", "priority", "waits_until"),
     *("started_at", "ended_at", "step", "fraction", "tokens_per_second", "memory_bytes"),
-    *("train_loss", "val_loss", "error"),
+    *("train_loss", "val_loss", "error", "code_note"),
 )
 ESTIMATE_EVERY_SECONDS = 5.0
 # Reading everything anew now and then mends whatever a change without an event may have left.
@@ -52,6 +54,7 @@ class SweepWatch:
         self.moved: dict[int, int] = {}
         self.arms: dict[int, ArmRecord] = {}
         self.sweep: SweepRecord | None = None
+        self.same = SameCode()
         self._changed: dict[int, int] = {}  # run -> version, by rising version
         self._changed_lock = threading.Lock()  # curves read it while a refresh adds to it
         self._running: set[int] = set()
@@ -67,6 +70,7 @@ class SweepWatch:
         if anew:
             self._read_at = tick
             self.arms = {arm.id: arm for arm in store.arms(self.sweep_id)}
+            self.same = store.same_code()
             lines = store.run_lines(self.sweep_id)
         else:
             # Those that were running: their last points may have come after the last refresh.
@@ -153,7 +157,7 @@ class SweepWatch:
             "version": self.version,
             "counts": {state.value: count for state, count in self.sweep.counts.items()},
             "seconds_left": self._seconds_left,
-            "rows": [row_of(self.lines[run_id]) for run_id in reversed(self.changed_after(since))],
+            "rows": [row_of(self.lines[run_id], self.same) for run_id in reversed(self.changed_after(since))],
         }
 
 
@@ -178,9 +182,11 @@ def axes_of(sweep: SweepRecord) -> Mapping[str, Sequence[Any]]:
     return {name: values for name, values in axes.items() if len(values) > 1}
 
 
-def row_of(line: RunLine) -> list[Any]:
+def row_of(line: RunLine, same: SameCode) -> list[Any]:
     """A run in the order of COLUMNS. Of a pending run, `step` is where its next attempt will start."""
     waits = line.state == State.PENDING
+    step = (line.checkpoint_step if waits else line.step) or 0
+    mixed = same.are_mixed(parts_up_to(read_code(line.code), step))
     error = ": ".join(part for part in (line.error_type, line.error_message) if part)
     return [
         line.id,
@@ -194,13 +200,14 @@ def row_of(line: RunLine) -> list[Any]:
         line.backoff_until,
         line.started_at,
         line.ended_at,
-        (line.checkpoint_step if waits else line.step) or 0,
+        step,
         1.0 if line.state == State.COMPLETED else 0.0 if waits else line.fraction or 0.0,
         line.tokens_per_second if line.state == State.RUNNING else 0.0,
         line.memory_bytes or 0,
         plain_number(line.last_train_loss),
         plain_number(line.last_val_loss),
         error if line.state not in (State.COMPLETED, State.RUNNING) else "",
+        HELD if line.held else MIXED if mixed else "",
     ]
 
 

@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import Any
 
 from hlbgpt_core.points import Split
-from orchestrator.export.columns import Column, point_columns, run_columns, run_values
+from orchestrator.export.columns import CODE_OF_POINTS, Column, point_columns, run_columns, run_values
+from orchestrator.queue.code import part_at
 from orchestrator.queue.records import RunFilter, RunRecord
 from orchestrator.store import Store
 from orchestrator.store.curves import CURVE_COLUMNS, Curve, NumberTexts
@@ -95,6 +96,7 @@ def columns_of(store: Store, selection: Selection, *, all_runs: bool) -> Sequenc
 def blocks(store: Store, selection: Selection, columns: Sequence[Column]) -> Iterator[Block]:
     """The table's rows. Raises NewMetricError at a metric that `columns` lacks."""
     names = {(column.split, column.metric) if column.split else column.name for column in columns}
+    same = store.same_code()
     for found in runs_with_curves(store, selection.runs):
         if not found.curves and not selection.with_pointless:
             continue
@@ -103,18 +105,21 @@ def blocks(store: Store, selection: Selection, columns: Sequence[Column]) -> Ite
                 if ((split, name) if selection.layout is Layout.RUNS else name) not in names:
                     raise NewMetricError(name)
         if selection.layout is Layout.RUNS:
-            yield Block(columns=[[value] for value in run_values(found.run, found.curves, columns)])
+            yield Block(columns=[[value] for value in run_values(found.run, found.curves, columns, same)])
         else:
-            yield from (_point_block(curve, columns) for curve in found.curves.values())
+            yield from (_point_block(found.run, curve, columns) for curve in found.curves.values())
 
 
-def _point_block(curve: Curve, columns: Sequence[Column]) -> Block:
-    own = columns[2 + len(CURVE_COLUMNS) :]
+def _point_block(run: RunRecord, curve: Curve, columns: Sequence[Column]) -> Block:
+    own = columns[2 + len(CURVE_COLUMNS) + len(CODE_OF_POINTS) :]
+    codes = [part_at(run.code, step) for step in curve["step"]]
     return Block(
         columns=[
             [curve.run_id] * len(curve),
             [curve.split.value] * len(curve),
             *(curve.columns[name] for name in CURVE_COLUMNS),
+            [None if part is None else part.digest for part in codes],
+            [None if part is None else part.git_commit or None for part in codes],
             *(curve.extra.get(column.name) or [None] * len(curve) for column in own),
         ]
     )

@@ -12,6 +12,7 @@ from typing import Any
 from hlbgpt_core import settings
 from hlbgpt_core.evaluation import known_fingerprint
 from hlbgpt_core.points import Split
+from orchestrator.queue.code import SameCode, joined
 from orchestrator.queue.records import RunRecord
 from orchestrator.store.curves import CURVE_COLUMNS, Curve
 
@@ -80,7 +81,11 @@ _BOOKKEEPING = (
     ("ended_at", Kind.NUMBER),
     ("error_type", Kind.TEXT),
     ("error_message", Kind.TEXT),
+    ("code", Kind.TEXT),
+    ("git_commit", Kind.TEXT),
+    ("mixed_code", Kind.TRUTH),
 )
+CODE_OF_POINTS = ("code", "git_commit")
 
 # Facts under names that no setting has.
 _FACTS = (
@@ -159,14 +164,15 @@ def point_columns(extra: Sequence[str] = ()) -> tuple[Column, ...]:
         _plain("run_id", Kind.INTEGER),
         _plain("split", Kind.TEXT),
         *(_plain(name, Kind.INTEGER if name in INTEGER_METRICS else Kind.NUMBER) for name in CURVE_COLUMNS),
+        *(_plain(name, Kind.TEXT) for name in CODE_OF_POINTS),
         *(_plain(name, Kind.NUMBER) for name in extra),
     )
 
 
-def run_values(run: RunRecord, curves: Mapping[Split, Curve], columns: Sequence[Column]) -> list[Any]:
+def run_values(run: RunRecord, curves: Mapping[Split, Curve], columns: Sequence[Column], same: SameCode) -> list[Any]:
     """A run's row under `columns`. A split without points has empty lists, which scripts read as any other; a metric
     that its points do not have is None."""
-    scalars = _scalars(run, curves)
+    scalars = _scalars(run, curves, same)
     return [_curve_values(column, curves) if column.split else scalars[column.name] for column in columns]
 
 
@@ -180,7 +186,7 @@ def _curve_values(column: Column, curves: Mapping[Split, Curve]) -> Sequence[Any
     return values
 
 
-def _scalars(run: RunRecord, curves: Mapping[Split, Curve]) -> dict[str, Any]:
+def _scalars(run: RunRecord, curves: Mapping[Split, Curve], same: SameCode) -> dict[str, Any]:
     val = curves.get(Split.VAL)
     recipe = run.settings.get("recipe", settings.DEFAULT_RECIPE)
     values = {name: run.settings.get(name, spec.default_for(recipe)) for name, spec in settings.specs().items()}
@@ -202,4 +208,7 @@ def _scalars(run: RunRecord, curves: Mapping[Split, Curve]) -> dict[str, Any]:
         "last_step": run.step,
         "error_type": run.error_type or None,
         "error_message": run.error_message or None,
+        "code": joined(part.digest for part in run.code) or None,
+        "git_commit": joined(part.git_commit for part in run.code) or None,
+        "mixed_code": same.is_mixed(run),
     }

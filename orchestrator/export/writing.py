@@ -46,10 +46,11 @@ def export(store: Store, path: str | Path, selection: Selection, *, append: bool
 
 def export_to_stdout(store: Store, selection: Selection) -> int:
     """Write the table as CSV to stdout, once it is whole; returns the number of rows."""
-    with export_errors(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as spool:
-        count = _write_table(store, selection, spool, CsvTable)
-        spool.seek(0)
-        sys.stdout.flush()
+    with tempfile.TemporaryFile() as spool:
+        with export_errors(Path(tempfile.gettempdir())):
+            count = _write_table(store, selection, spool, CsvTable)
+            spool.seek(0)
+        sys.stdout.flush()  # a stdout that takes no more is told by `main`, as for every command
         shutil.copyfileobj(spool, sys.stdout.buffer)
         sys.stdout.buffer.flush()
     return count

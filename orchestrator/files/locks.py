@@ -1,16 +1,58 @@
-"""Lock files that the kernel unlocks with the process that holds them."""
+"""Locks on files. The kernel drops them with the process that holds them, however that ends."""
 
+import contextlib
 import fcntl
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from hlbgpt_core.errors import HlbqError
 
-def try_lock(path: Path) -> int | None:
-    """Take the lock file; None if another process holds it. The descriptor holds it until it is closed."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+_POLL_SECONDS = 0.05
+
+
+def lock_at_once(descriptor: int) -> bool:
+    """Lock an open file until its descriptor is closed; False where another process holds it.
+
+    Raises OSError on a disk that knows no locks.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def try_lock(path: Path, *, mode: int = 0o600) -> Iterator[bool]:
+    """Hold the lock file for the block; False, at once, where another process holds it. Raises OSError.
+
+    Whoever holds it may remove the file: a lock on a file that is no longer the one by that name counts as none.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        yield lock_at_once(descriptor) and _is_still(descriptor, path)
+    finally:
         os.close(descriptor)
-        return None
-    return descriptor
+
+
+@contextlib.contextmanager
+def wait_for_lock(path: Path, *, timeout_seconds: float, too_late: HlbqError, mode: int = 0o600) -> Iterator[None]:
+    """Hold the lock file for the block; raises `too_late` where another process holds it for longer, and OSError."""
+    give_up_at = time.monotonic() + timeout_seconds
+    while True:
+        with try_lock(path, mode=mode) as is_held:
+            if is_held:
+                yield
+                return
+        if time.monotonic() > give_up_at:
+            raise too_late
+        time.sleep(_POLL_SECONDS)
+
+
+def _is_still(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

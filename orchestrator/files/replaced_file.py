@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import glob
 import os
 import secrets
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import IO
 
 from orchestrator.errors import ExportError
+from orchestrator.files.locks import lock_at_once, wait_for_lock
 
 LOCK_TIMEOUT_SECONDS = 60.0
-_LOCK_POLL_SECONDS = 0.05
 _ORPHANED_AFTER_SECONDS = 60.0
 _BUFFER_BYTES = 1 << 20
 
@@ -58,7 +57,7 @@ def _written_beside(target: Path) -> Iterator[IO[bytes]]:
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with contextlib.suppress(OSError):  # where there are no locks, files of the killed stay
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_at_once(descriptor)
         with os.fdopen(descriptor, "wb", buffering=_BUFFER_BYTES) as stream:
             yield stream
             stream.flush()
@@ -76,8 +75,8 @@ def _remove_orphans(target: Path) -> None:
             descriptor = os.open(beside, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 # A new one may not be locked yet.
-                if time.time() - os.fstat(descriptor).st_mtime > _ORPHANED_AFTER_SECONDS:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                age_seconds = time.time() - os.fstat(descriptor).st_mtime
+                if age_seconds > _ORPHANED_AFTER_SECONDS and lock_at_once(descriptor):
                     beside.unlink()
             finally:
                 os.close(descriptor)
@@ -91,24 +90,14 @@ def locked_file(path: Path, *, timeout_seconds: float = LOCK_TIMEOUT_SECONDS) ->
     """
     target = path.expanduser().resolve()
     beside = target.with_name(f".{target.name}.lock")
-    with export_errors(path):
-        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        give_up_at = time.monotonic() + timeout_seconds
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > give_up_at:
-                    raise ExportError(
-                        f"'{path}' has been locked by another process for {timeout_seconds:g} s",
-                        f"`fuser {beside}` names it; the table can be written by hand with hlbq export.",
-                    ) from None
-                time.sleep(_LOCK_POLL_SECONDS)
+    too_late = ExportError(
+        f"'{path}' has been locked by another process for {timeout_seconds:g} s",
+        f"`fuser {beside}` names it; the table can be written by hand with hlbq export.",
+    )
+    with contextlib.ExitStack() as held:
+        with export_errors(path):
+            held.enter_context(wait_for_lock(beside, timeout_seconds=timeout_seconds, too_late=too_late, mode=0o666))
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Where checkpoints, logs and offline wandb files lie: a folder beside the database."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.errors import DatabaseError, UsageError
@@ -7,18 +8,20 @@ from orchestrator.errors import DatabaseError, UsageError
 FOLDER_MODE = 0o700
 
 
-def state_folder(database_file: Path | None, state_dir: str | None = None) -> Path:
-    """The state folder: `state_dir` if given, else `<db>.state` beside an SQLite file.
+def state_folder(database_names: Sequence[Path], state_dir: str | None = None) -> Path:
+    """The state folder: `state_dir` if given, else `<db>.state` beside the SQLite file.
 
-    Raises UsageError where there is no file to stand beside (PostgreSQL) and none was named.
+    `database_names` are the names of one file, the file itself first and links to it after it: a folder that was made
+    beside a link stays in use. Raises UsageError where there is no file (PostgreSQL) and no folder was named.
     """
     if state_dir:
         return Path(state_dir).expanduser().absolute()
-    if database_file is None:
+    if not database_names:
         raise UsageError(
             "with PostgreSQL the state folder must be named", "Add --state_dir FOLDER, the same for all its workers."
         )
-    return database_file.with_name(f"{database_file.name}.state")
+    folders = [name.with_name(f"{name.name}.state") for name in database_names]
+    return next((folder for folder in folders if folder.is_dir()), folders[0])
 
 
 def make_state_folder(folder: Path) -> Path:

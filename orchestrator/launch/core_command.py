@@ -4,11 +4,12 @@ import os
 import sys
 from collections.abc import Sequence
 
+from orchestrator.launch.python_process import python_module_argv
+
 
 def core_argv(module: str, arguments: Sequence[str]) -> list[str]:
     """The command line of `module` of hlbgpt_core.commands, the interpreter first."""
-    # -P: a file named like one of our packages in the user's folder must not take its place.
-    return [sys.executable, "-P", "-m", f"hlbgpt_core.commands.{module}", *arguments]
+    return python_module_argv(f"hlbgpt_core.commands.{module}", *arguments)
 
 
 def become_core_command(module: str, arguments: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from orchestrator.launch.worker_command import WorkerCommand
+from orchestrator.launch.worker_command import WorkerOptions
 
 LAST_LINES = 20
 MOST_CRASHES_IN_A_ROW = 5
@@ -28,7 +28,7 @@ _OWN_CODES = (0, 1, 2, 130)
 class WorkerOrder:
     """What one actor is to run. `environment` is the worker's besides the node's own; it may hold a password."""
 
-    command: WorkerCommand
+    options: WorkerOptions
     gpus: float
     name: str
     detached: bool = False
@@ -52,7 +52,7 @@ class RayWorker:
 
     def __init__(self, order: WorkerOrder) -> None:
         self._order = order
-        self._node_id, self._command, self._job = self._place()
+        self._node_id, self._options, self._job = self._place()
         self._words: deque[str] = deque(maxlen=LAST_LINES)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
@@ -91,21 +91,21 @@ class RayWorker:
 
     def arguments(self) -> list[str]:
         """The worker's command; a test puts another in its place."""
-        return self._command.argv(end_with_this_process=True)
+        return self._options.ending_with_this_process().argv()
 
-    def _place(self) -> tuple[str, WorkerCommand, str]:
-        """This node's id, the command for the GPU that Ray lent, and the name that `hlbq status` shows."""
+    def _place(self) -> tuple[str, WorkerOptions, str]:
+        """This node's id, the worker's options with the GPU that Ray lent, and the name that `hlbq status` shows."""
         import ray
 
         context = ray.get_runtime_context()
-        command, lent = self._order.command, ray.get_gpu_ids()
+        options, lent = self._order.options, ray.get_gpu_ids()
         if self._order.gpus == 0:
-            command = replace(command, device="cpu")
+            options = replace(options, device="cpu")
         elif str(lent[0]).isdecimal():
             # By number, so that a GPU which the driver does not list is an error and no silent CPU. Lent by a name of
             # another kind, Ray has set CUDA_VISIBLE_DEVICES, and the worker takes what that leaves.
-            command = replace(command, gpu=int(lent[0]))
-        return context.get_node_id(), command, f"ray {self._order.name}"
+            options = replace(options, gpu=int(lent[0]))
+        return context.get_node_id(), options, f"ray {self._order.name}"
 
     def _keep(self) -> None:
         """Run the worker to its end, again after a crash."""

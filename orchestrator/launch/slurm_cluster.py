@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import LaunchError
+from orchestrator.launch.python_process import python_argv
 from orchestrator.launch.slurm_order import TIME_SIGNAL, ArrayOrder
 
 if TYPE_CHECKING:
@@ -55,8 +56,7 @@ def check_slurm() -> None:
 
 def python_command() -> str:
     """How a job starts this very Python."""
-    # -P: a file named like one of our packages in the user's folder must not take its place.
-    return f"{shlex.quote(sys.executable)} -P"
+    return shlex.join(python_argv())
 
 
 def submit_array(order: ArrayOrder, task: "WorkerTask", folder: Path, secrets: Mapping[str, str]) -> list[str]:

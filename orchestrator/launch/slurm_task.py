@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from orchestrator.launch.worker_command import WorkerCommand
+from orchestrator.launch.worker_command import WorkerOptions
 
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
@@ -25,7 +25,7 @@ _ENDED_AS_ASKED = frozenset({130, 128 + signal.SIGTERM, 128 + signal.SIGUSR1})
 class WorkerTask:
     """A worker to be run in a job. `environment` holds no secrets: it is written to a file."""
 
-    command: WorkerCommand
+    options: WorkerOptions
     environment: Mapping[str, str] = field(default_factory=dict)
     _pid: int = 0
     _asked: bool = False
@@ -38,7 +38,7 @@ class WorkerTask:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._release)
         worker = subprocess.Popen(
-            self.command.argv(end_with_this_process=True),
+            self.options.ending_with_this_process().argv(),
             env={**os.environ, **_job_name(os.environ), **self.environment},
             stdin=subprocess.DEVNULL,
         )
@@ -63,7 +63,7 @@ class WorkerTask:
         if code is not None and code not in _ENDED_AS_ASKED:
             raise SystemExit(code)
         print("the run is released; the job goes back into the queue", flush=True)
-        return DelayedSubmission(WorkerTask(command=self.command, environment=self.environment))
+        return DelayedSubmission(WorkerTask(options=self.options, environment=self.environment))
 
     def _release(self, number: int, frame: FrameType | None) -> None:
         self._tell(signal.SIGTERM)

@@ -1,69 +1,213 @@
-"""The command that starts a worker process. The queue starts workers and never imports them."""
+"""What a worker is asked to do: each option is defined once, and written to and read from a command line here.
 
+From the fields of `WorkerOptions` come the options of `hlbq worker`, `run` and `launch`, what a worker process is
+given, what the parent of several gives each of them, and what a trainer process is given. The queue starts workers
+and never imports them.
+"""
+
+import dataclasses
 import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Self, get_args, get_origin
+
+from hlbgpt_core.fast_path.compile_mode import CompileMode
+from orchestrator.errors import UsageError
+from orchestrator.launch.python_process import python_module_argv
+
+if TYPE_CHECKING:
+    import argparse
+
+HERE = ("worker", "run")
+COMMANDS = (*HERE, "slurm", "ray")
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerCommand:
-    """What a worker is asked to do; `None` leaves the choice to the worker.
+class WorkerOption:
+    """What is known of one option besides its value.
 
-    `gpus` (`all`, or numbers such as `0,2`) and `slots` above 1 make it a parent of several workers.
+    `flags` spells it where that is not `--name`, as typer reads it: `--on/--off` for a flag with two sides. `commands`
+    are the commands of hlbq that take it (none: only one process of ours tells another). `trainer` has the trainer
+    process take it too.
     """
 
-    db: str | None = None
-    state_dir: str | None = None
-    gpu: int | None = None
-    gpus: str | None = None
-    device: str | None = None
-    slots: int = 1
-    memory_check: bool = True
-    watch: bool = False
-    count: int = 0
-    sweep_ids: Sequence[int] = ()
-    threads: int = 1
-    deterministic: bool = False
-    fast: bool | None = None
-    compile_mode: str = "auto"
+    name: str
+    type: Any
+    default: Any
+    help: str
+    flags: str = ""
+    metavar: str | None = None
+    minimum: int | None = None
+    maximum: int | None = None
+    commands: tuple[str, ...] = COMMANDS
+    trainer: bool = False
 
-    def argv(self, *, end_with_this_process: bool = False, prestarted: bool = False) -> list[str]:
-        """The arguments of the process, the interpreter first.
+    @property
+    def several(self) -> bool:
+        """Whether it takes several values."""
+        return get_origin(self.type) is tuple
 
-        `end_with_this_process` has the kernel send the worker a SIGTERM when the caller dies. In `prestarted` it gets
-        ready and waits to be told of its sweep (see `PrestartedWorkers`).
-        """
-        # -P: a file named like one of our packages in the user's folder must not take its place.
-        arguments = [sys.executable, "-P", "-m", "worker", "--threads", str(self.threads), "--count", str(self.count)]
-        named: dict[str, object] = {"--db": self.db, "--state_dir": self.state_dir}
-        named |= {"--gpu": self.gpu, "--gpus": self.gpus, "--device": self.device}
-        for option, value in named.items():
-            if value is not None:
-                arguments += [option, str(value)]
-        for sweep_id in self.sweep_ids:
-            arguments += ["--sweep", str(sweep_id)]
-        if self.slots > 1:
-            arguments += ["--slots", str(self.slots)]
-        if not self.memory_check:
-            arguments.append("--no-memory-check")
-        if self.watch:
-            arguments.append("--watch")
-        if self.deterministic:
-            arguments.append("--deterministic")
-        if self.fast is not None:
-            arguments.append("--fast" if self.fast else "--plain")
-        if self.compile_mode != "auto":
-            arguments += ["--compile", self.compile_mode]
-        if end_with_this_process:
-            arguments += ["--with-parent", str(os.getpid())]
-        if prestarted:
-            arguments.append("--prestarted")
-        return arguments
+    @property
+    def value_type(self) -> Any:
+        """The type of one value: int for `int | None` and for `tuple[int, ...]`."""
+        kinds = [kind for kind in get_args(self.type) if kind not in (NoneType, ...)]
+        return kinds[0] if kinds else self.type
 
-    def hidden(self) -> tuple["WorkerCommand", dict[str, str]]:
-        """The command and the environment to start it with: a database's URL, which may hold a password, is then in
-        the environment and not in the process list."""
+    @property
+    def _spellings(self) -> tuple[str, str]:
+        """The option as a word, and what switches a flag off; empty where nothing does."""
+        two_sided = self.value_type is bool and not self.flags
+        on, _, off = (self.flags or f"--{self.name}").partition("/")
+        return on, f"--no-{self.name}" if two_sided else off
+
+    def to_words(self, value: Any) -> list[str]:
+        """The words of a command line that say this value; none for the default."""
+        on, off = self._spellings
+        if value == self.default:
+            return []
+        if self.value_type is bool:
+            return [on if value else off]
+        texts = [str(one) for one in (value if self.several else (value,))]
+        # Joined where the value would be taken for an option.
+        return [word for text in texts for word in ([f"{on}={text}"] if text.startswith("-") else [on, text])]
+
+    def add_to(self, parser: "argparse.ArgumentParser") -> None:
+        """Have `parser` read what `to_words` writes."""
+        on, off = self._spellings
+        if self.value_type is bool:
+            for flag, value in ((on, True), (off, False)):
+                if flag:
+                    parser.add_argument(flag, dest=self.name, action="store_const", const=value)
+        else:
+            action = "append" if self.several else "store"
+            parser.add_argument(on, dest=self.name, type=self.value_type, action=action)
+
+
+def option(default: Any, *, help: str, **known: Any) -> Any:
+    """Declare a field of `WorkerOptions`: its default, its help text, and what else `WorkerOption` knows."""
+    return dataclasses.field(default=default, metadata={"help": help, **known})
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions:
+    """What a worker is asked to do. `gpus`, and `slots` above 1, make it the parent of several workers."""
+
+    gpu: int | None = option(
+        None, minimum=0, commands=HERE, help="Train on this GPU, as the NVIDIA driver numbers them."
+    )
+    gpus: tuple[str, ...] = option(
+        (),
+        metavar="all|N...",
+        commands=HERE,
+        help="One worker on each of these GPUs, under one parent; all: every GPU.",
+    )
+    device: str | None = option(None, commands=HERE, help="cpu, or auto: the first GPU, else the CPU (default: auto).")
+    slots: int = option(
+        1,
+        minimum=1,
+        maximum=64,
+        commands=("worker", "run", "slurm"),
+        trainer=True,
+        help="Workers that share the device, or each of the GPUs.",
+    )
+    no_memory_check: bool = option(
+        False,
+        flags="--no-memory-check",
+        commands=HERE,
+        help="Start all --slots, even if the memory seems too small for them.",
+    )
+    threads: int = option(
+        1, minimum=1, help="CPU threads of the trainer. The same seed gives the same run at the same count."
+    )
+    deterministic: bool = option(
+        False,
+        flags="--deterministic",
+        trainer=True,
+        help="On a GPU: the same seed gives the same run bit for bit, more slowly.",
+    )
+    fast: bool | None = option(
+        None,
+        flags="--fast/--plain",
+        trainer=True,
+        help="The fast path (default on a GPU) or the recipe as written (default on a CPU); they learn the same.",
+    )
+    compile_mode: CompileMode = option(  # noqa: RUF009  (it makes a field)
+        CompileMode.AUTO,
+        flags="--compile",
+        trainer=True,
+        help="Compile the model's blocks on the fast path: where it pays within the run, or not.",
+    )
+    state_dir: str | None = option(
+        None,
+        help="Folder of checkpoints and logs, shared by all workers and nodes (default: beside the SQLite file, as "
+        "<db>.state).",
+    )
+    watch: bool = option(
+        False,
+        commands=("worker", "ray"),
+        help="Stay when the queue is empty, and wait for more.",
+    )
+    count: int = option(0, minimum=0, commands=("worker",), help="End after this many runs (each worker); 0: no limit.")
+    sweep: tuple[int, ...] = option(
+        (), metavar="INT...", commands=("worker", "slurm", "ray"), help="Take runs of these sweeps only."
+    )
+    db: str | None = option(None, commands=(), help="The database; every command of hlbq takes it.")
+    with_parent: int = option(
+        0, flags="--with-parent", commands=(), help="Have the kernel send a SIGTERM when this parent process dies."
+    )
+    prestarted: bool = option(False, commands=(), help="Get ready, and wait to be told of the sweep.")
+    slot: int | None = option(None, commands=(), help="Which of the slots this worker is, from 0.")
+    label: str = option("", commands=(), help="What each line of this worker's output begins with.")
+
+    @classmethod
+    def options(cls) -> Sequence[WorkerOption]:
+        """Every option, in the order of the fields."""
+        return [
+            WorkerOption(name=field.name, type=field.type, default=field.default, **field.metadata)
+            for field in dataclasses.fields(cls)
+        ]
+
+    def check(self) -> None:
+        """Raise UsageError for two options that say where to train."""
+        where = {"--gpu": self.gpu is not None, "--gpus": bool(self.gpus), "--device": self.device is not None}
+        given = [flag for flag, is_given in where.items() if is_given]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} were given together", "Use one of them.")
+
+    def to_words(self, *, for_trainer: bool = False) -> list[str]:
+        """The options as words of a command line; `for_trainer` those that a trainer process takes."""
+        taken = [one for one in self.options() if one.trainer or not for_trainer]
+        return [word for one in taken for word in one.to_words(getattr(self, one.name))]
+
+    @classmethod
+    def from_words(cls, words: Sequence[str] | None, *, for_trainer: bool = False) -> Self:
+        """The options that `to_words` wrote; None reads this process's command line. Leaves with code 2 for others."""
+        import argparse  # only a worker reads words: `hlbq --help` need not load it
+
+        parser = argparse.ArgumentParser(prog="hlbq worker", allow_abbrev=False, argument_default=argparse.SUPPRESS)
+        for one in cls.options():
+            if one.trainer or not for_trainer:
+                one.add_to(parser)
+        return cls.from_parsed(vars(parser.parse_args(words)))
+
+    @classmethod
+    def from_parsed(cls, values: Mapping[str, Any]) -> Self:
+        """The options from what a parser made of their words; several values may come as a list."""
+        made: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in values.items()}
+        return cls(**made)
+
+    def argv(self) -> list[str]:
+        """The command line of the worker process, the interpreter first."""
+        return python_module_argv("worker", *self.to_words())
+
+    def ending_with_this_process(self) -> Self:
+        """The same for a worker that gets a SIGTERM from the kernel when the calling process dies."""
+        return replace(self, with_parent=os.getpid())
+
+    def hidden(self) -> tuple[Self, dict[str, str]]:
+        """The options and the environment to start the worker with: a database's URL, which may hold a password, is
+        then in the environment and not in the process list."""
         if self.db is None or "://" not in self.db:
             return self, dict(os.environ)
         return replace(self, db=None), {**os.environ, "HLBQ_DB": self.db}

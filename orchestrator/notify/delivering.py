@@ -5,13 +5,14 @@ notice that this host holds is a dead teller's and free at once. One that anothe
 changed for a full lease, by this process's own monotonic clock.
 """
 
+import contextlib
 import hashlib
 import os
 import shlex
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -74,10 +75,9 @@ class Teller:
         `given_up_too` tries once more what was given up.
         """
         again = {notice.id for notice in self._mine() if notice.given_up} if given_up_too else set[int]()
-        lock = _try_lock(self.store.location)
-        if lock is None:
-            return False
-        try:
+        with _teller_lock(self.store.location) as is_alone:
+            if not is_alone:
+                return False
             while waiting := [one for one in self._mine() if not one.given_up or one.id in again]:
                 due = [one for one in waiting if self._is_due(one)]
                 if not due:
@@ -85,8 +85,6 @@ class Teller:
                     continue
                 again.discard(due[0].id)
                 self._tell(due[0])
-        finally:
-            os.close(lock)
         return True
 
     def _mine(self) -> list[Notice]:
@@ -147,10 +145,8 @@ def may_be_told(store: Store) -> bool:
 
 def teller_at_work(location: StoreLocation) -> bool:
     """Whether a teller of this host and database is at work: it checks once more before it leaves."""
-    lock = _try_lock(location)
-    if lock is not None:
-        os.close(lock)
-    return lock is None
+    with _teller_lock(location) as is_alone:
+        return not is_alone
 
 
 def gather(store: Store, notice: Notice) -> Told:
@@ -183,13 +179,16 @@ def _call(command: UserCommand, told: Told, location: StoreLocation, limit_secon
     return Call(command=command, text=message_text(told), environment=environment, limit_seconds=limit_seconds)
 
 
-def _try_lock(location: StoreLocation) -> int | None:
-    """The lock of this host's teller; None while another holds it."""
+@contextlib.contextmanager
+def _teller_lock(location: StoreLocation) -> Iterator[bool]:
+    """Hold the lock of this host's teller; False while another holds it."""
     name = f"{socket.gethostname()} {public_location(location)}"
     file = f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
-    try:
-        folder = commands_folder()
-        make_private_folder(folder)
-        return try_lock(folder / file)
-    except OSError:  # a home on a disk that knows no locks, or can't be written here
-        return try_lock(Path(tempfile.gettempdir()) / f"hlbq-notify-{os.geteuid()}-{file}")
+    with contextlib.ExitStack() as held:
+        try:
+            folder = commands_folder()
+            make_private_folder(folder)
+            is_alone = held.enter_context(try_lock(folder / file))
+        except OSError:  # a home on a disk that knows no locks, or can't be written here
+            is_alone = held.enter_context(try_lock(Path(tempfile.gettempdir()) / f"hlbq-notify-{os.geteuid()}-{file}"))
+        yield is_alone

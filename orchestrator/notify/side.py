@@ -7,11 +7,11 @@ answer. What one check misses, the next check of any worker finds.
 
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 
 from hlbgpt_core.errors import HlbqError
+from orchestrator.launch.python_process import hlbq_argv
 from orchestrator.notify.delivering import may_be_told, teller_at_work
 from orchestrator.store import Store
 
@@ -71,7 +71,7 @@ class NotifySide:
         place = self._store.location
         location = str(place.path) if place.path is not None else place.url.render_as_string(hide_password=False)
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "orchestrator.cli.main", "notify", "--by_workers"],
+            hlbq_argv("notify", "--by_workers"),
             env={**os.environ, "HLBQ_DB": location},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from orchestrator.comparison.cautions import device_warnings, seconds_warnings
+from orchestrator.comparison.cautions import code_warnings, device_warnings, seconds_warnings
 from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import Axis
 from orchestrator.files.replaced_file import check_not_a_folder, replaced_file
@@ -56,6 +56,7 @@ def plot_curves(
     warnings += check_comparable(
         found, drawing.metric, allow_mixed_data=allow_mixed_data, allow_mixed_evaluation=allow_mixed_evaluation
     )
+    warnings += _said_of_code(source, runs, found)
     warnings += _said_of_ends(found, drawing.metric)
     if drawing.log_y:
         warnings += _said_of_logarithms("--log_y", drawing.metric, [run.y.tolist() for run in found])
@@ -104,6 +105,7 @@ def plot_final(
         found, drawing.metric, allow_mixed_data=allow_mixed_data, allow_mixed_evaluation=allow_mixed_evaluation
     )
     check_varies(found, names, left_out)
+    warnings += _said_of_code(source, runs, found)
     if _counts_seconds(drawing.metric):
         warnings += _said_of_seconds(source, runs, found)
     if isinstance(drawing, HeatMap):
@@ -208,6 +210,16 @@ def _said_of_seconds(source: Store | str | Path, runs: RunFilter | None, found: 
     if isinstance(source, Store):
         return seconds_warnings(source, list(source.runs(runs or _latest(source))))
     return device_warnings(run.device_name for run in found)
+
+
+def _said_of_code(source: Store | str | Path, runs: RunFilter | None, found: Sequence[RunCurve]) -> list[str]:
+    """Where the runs are not of one code; a table knows digests alone."""
+    codes = sorted({run.code for run in found} - {""})
+    if len(codes) < 2 and " " not in "".join(codes):
+        return []
+    if isinstance(source, Store):
+        return code_warnings(source, [run for run in source.runs(runs or _latest(source)) if run.fence])
+    return [f"runs of several codes stand beside each other: {', '.join(codes)}"]
 
 
 def _said_of_logarithms(option: str, metric: str, values: Sequence[Sequence[float]]) -> list[str]:

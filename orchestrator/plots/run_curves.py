@@ -14,6 +14,7 @@ from orchestrator.export.blocks import runs_with_curves
 from orchestrator.export.columns import run_columns
 from orchestrator.export.csv_table import read_csv_rows
 from orchestrator.export.metric_names import Axis, Metric, parse_metric
+from orchestrator.queue.code import joined
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import TERMINAL, State
 from orchestrator.store import Store
@@ -46,6 +47,7 @@ class RunCurve:
     state: str = ""
     diverged: bool = False
     recorded: bool = True
+    code: str = ""
 
 
 def read_curves(
@@ -77,6 +79,7 @@ def curves_from_store(store: Store, wanted: RunFilter, metric: str, axis: Axis, 
             "evaluation_fingerprint": known_fingerprint(parsed.split, run.settings, run.facts),
             "device_name": str(run.facts.get("device_name") or ""),
             "state": run.state.value,
+            "code": joined(part.digest for part in run.code),
         }
         xs, ys = (curve[axis.column], curve[parsed.column]) if curve is not None and is_there else ((), ())
         found += _run_curve(about, xs, ys, smooth)
@@ -119,6 +122,7 @@ def curves_from_csv(path: Path, metric: str, axis: Axis, *, smooth: float) -> li
             "evaluation_fingerprint": known_fingerprint(parsed.split, settings, row),
             "device_name": str(row.get("device_name") or ""),
             "state": str(row.get("state") or ""),
+            "code": str(row.get("code") or ""),
         }
         xs, ys = (x, y) if x and y else ((), ())
         if len(xs) != len(ys):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, overload
 
 from hlbgpt_core.points import Phase, Point, SavedCheckpoint
+from orchestrator.queue.code import CodePart
 from orchestrator.queue.states import Limits, NoticeKind, Reason, Spent, State
 
 
@@ -19,6 +20,7 @@ class Bookkeeping:
     keep_checkpoints: bool = False
     keep_best: bool = False
     stall_timeout_seconds: float = 600.0
+    resume_across_code: bool = False
     limits: Limits = field(default_factory=Limits)
 
 
@@ -174,6 +176,9 @@ class RunRecord:
     error_message: str
     tokens_seen: int = 0
     memory_bytes: int = 0
+    code: Sequence[CodePart] = ()
+    held: str = ""
+    across_code: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,9 +259,10 @@ class Watch:
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """The right to write for a run: it holds while the run is running under this fence."""
+    """The right to write for a run: it holds while the run of this number and uid is running under this fence."""
 
     run_id: int
+    run_uid: str
     fence: int
 
 
@@ -338,7 +344,19 @@ class CompletedRun:
     arm_key: str
     seed: int
     data_fingerprint: str
-    core_digest: str
+    code: Sequence[CodePart]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeRecord:
+    """The core of one digest, as kept. `sources` is empty where they were too large."""
+
+    digest: str
+    first_at: float
+    git_commit: str
+    num_files: int
+    num_bytes: int
+    sources: str
 
 
 @dataclass(frozen=True, kw_only=True)

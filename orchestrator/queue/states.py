@@ -50,6 +50,14 @@ class Action(StrEnum):
     RETRY = "retry"
 
 
+class Retry(StrEnum):
+    """How a run goes on that somebody puts back into the queue."""
+
+    AS_BEFORE = ""
+    FROM_START = "from step 0"
+    ACROSS_CODE = "by any code"
+
+
 TRANSITIONS: Mapping[tuple[State, Action], State] = MappingProxyType(
     {
         (State.PENDING, Action.CLAIM): State.RUNNING,

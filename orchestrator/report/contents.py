@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import specs
-from orchestrator.comparison.rendering import TextTable, other_sentences, tables, verdict_sentences
+from orchestrator.comparison.rendering import other_sentences, tables, verdict_sentences
 from orchestrator.comparison.results import Comparison, Question, compare
 from orchestrator.errors import UsageError
 from orchestrator.plots import Drawing, Drawn, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
 from orchestrator.plots.run_curves import find_metric
 from orchestrator.plots.style import plain_texts
+from orchestrator.queue.code import SameCode, code_note
 from orchestrator.queue.records import RunFilter, RunRecord, SweepRecord
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import differing_settings
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted, duration, loss_text, short_count
+from orchestrator.wording.tables import TextTable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -112,7 +114,11 @@ def read_report(
             *([ReportSection(heading="Note", paragraphs=[sweep.note])] if sweep.note else []),
             verdicts,
             _figures(_drawings(store, wanted, metric, names, allowed)),
-            ReportSection(heading="Runs", tables=[_run_table(runs, names, tested)], paragraphs=_not_listed(runs)),
+            ReportSection(
+                heading="Runs",
+                tables=[_run_table(runs, names, store.same_code(), tested)],
+                paragraphs=_not_listed(runs),
+            ),
             ReportSection(heading="Settings", tables=[_settings_table(runs, names)]),
             _provenance(store, sweep, runs),
         ],
@@ -203,7 +209,9 @@ def _svg(figure: "Figure") -> str:
     return text[text.index("<svg") :]
 
 
-def _run_table(runs: Sequence[RunRecord], names: Sequence[str], tested: Mapping[int, Sequence[float]]) -> TextTable:
+def _run_table(
+    runs: Sequence[RunRecord], names: Sequence[str], same: SameCode, tested: Mapping[int, Sequence[float]]
+) -> TextTable:
     """The runs; `tested` are the losses of those that were tested."""
     headers = ["run", *names, "parameters", "seed", "state", "reason", "step", "train loss", "val loss"]
     headers += [*(["test loss"] if tested else []), "time"]
@@ -213,7 +221,7 @@ def _run_table(runs: Sequence[RunRecord], names: Sequence[str], tested: Mapping[
             *(_setting_text(run.settings, name) for name in names),
             short_count(run.num_params),
             str(run.seed),
-            run.state.value,
+            ", ".join(part for part in (run.state.value, code_note(run, same)) if part),
             run.reason.value if run.reason else "",
             f"{run.step:,}",
             loss_text(run.last_train_loss),
@@ -223,7 +231,7 @@ def _run_table(runs: Sequence[RunRecord], names: Sequence[str], tested: Mapping[
         ]
         for run in runs[:MOST_RUNS_LISTED]
     ]
-    return TextTable(title="", headers=headers, rows=rows)
+    return TextTable(headers=headers, rows=rows)
 
 
 def _not_listed(runs: Sequence[RunRecord]) -> list[str]:
@@ -244,7 +252,7 @@ def _settings_table(runs: Sequence[RunRecord], names: Sequence[str]) -> TextTabl
         more = f", ... ({len(values)} values)" if len(values) > _MOST_VALUES_LISTED else ""
         rows.append([name, ", ".join(values[:_MOST_VALUES_LISTED]) + more, "swept" if name in names else ""])
     rows.sort(key=lambda row: not row[2])
-    return TextTable(title="", headers=["setting", "value", ""], rows=rows)
+    return TextTable(headers=["setting", "value", ""], rows=rows)
 
 
 def _provenance(store: Store, sweep: SweepRecord, runs: Sequence[RunRecord]) -> ReportSection:
@@ -255,7 +263,7 @@ def _provenance(store: Store, sweep: SweepRecord, runs: Sequence[RunRecord]) -> 
     recorded = dict.fromkeys(name for attempt in newest for name in attempt.provenance)
     rows += [[name, _distinct(attempt.provenance.get(name) for attempt in newest)] for name in recorded]
     rows.append(["runs that shared their device", str(sum(attempt.shared_slots > 1 for attempt in newest))])
-    return ReportSection(heading="Provenance", tables=[TextTable(title="", headers=["what", "value"], rows=rows)])
+    return ReportSection(heading="Provenance", tables=[TextTable(headers=["what", "value"], rows=rows)])
 
 
 def _distinct(values: Iterable[Any]) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from html import escape
 
 from orchestrator.comparison.contrasts import Verdict
-from orchestrator.comparison.rendering import TextTable
 from orchestrator.report.contents import FigurePart, Report, ReportSection
+from orchestrator.wording.tables import TextTable
 
 # The page may load and run nothing at all, whatever a name in it says.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"

@@ -5,16 +5,14 @@ terminal.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.queue.states import State
 from orchestrator.status.reading import RunStatus, Status
 from orchestrator.status.text import (
-    TextTable,
     counts_text,
     events_table,
-    printable,
     runs_table,
     slot_speeds,
     sweep_notes,
@@ -22,6 +20,7 @@ from orchestrator.status.text import (
     workers_table,
 )
 from orchestrator.wording.numbers import duration, short_count
+from orchestrator.wording.tables import TextTable, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -119,7 +118,7 @@ def _urgency(run: RunStatus) -> tuple[int, int]:
 def _notes(status: Status) -> list[str]:
     notes = [*sweep_notes(status.sweeps), *slot_speeds(status)]
     if not status.workers and status.counts[State.PENDING] + status.counts[State.RUNNING]:
-        notes.insert(0, "No worker is at work. Start one: hlbq worker")
+        notes.insert(0, f"No worker is at work. Start one: hlbq worker{status.database_option}")
     return notes
 
 
@@ -135,7 +134,7 @@ def _drawn(section: ScreenSection, share: int, width: int) -> "list[RenderableTy
 
     rows = section.table.rows
     shown = rows if len(rows) <= share else rows[: max(share - 1, 1)]
-    table = TextTable(headers=section.table.headers, rows=shown, right=section.table.right)
+    table = replace(section.table, rows=shown)
     parts: list[RenderableType] = [Text(), _rich_table(table.fitted(width, section.drop))]
     if len(shown) < len(rows) and share > 1:
         parts.append(_line(f"and {len(rows) - len(shown):,} more {section.noun}", "dim"))

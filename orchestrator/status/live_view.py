@@ -8,16 +8,15 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import TextIO
 
-from orchestrator.errors import DatabaseBusyError
+from orchestrator.errors import DatabaseBusyError, DatabaseMissingError
 from orchestrator.queue.records import RunFilter
 from orchestrator.status.reading import Status, read_status
 from orchestrator.status.screens import screen_for
 from orchestrator.store import Store
-from orchestrator.store.location import file_identity
 
 REFRESH_SECONDS = 1.0
 NO_ANSWER = "the database does not answer"
-GONE = "the database is gone: it was moved, deleted or replaced"
+GONE = "the database is gone: it was moved or deleted"
 
 
 class LiveView:
@@ -90,18 +89,15 @@ class _Refresher:
     def __init__(self, store: Store, wanted: RunFilter, stream: TextIO) -> None:
         self._store, self._wanted = store, wanted
         self.screen = screen_for(stream)
-        self._file = file_identity(store.location.path)
         self._last: Status | None = None
 
     def refresh(self) -> None:
         warning = ""
-        # SQLite would go on reading a file that was deleted, which nobody writes to any more.
-        if file_identity(self._store.location.path) != self._file:
+        try:
+            self._last = read_status(self._store, self._wanted, now=time.time())
+        except DatabaseBusyError:
+            warning = NO_ANSWER
+        except DatabaseMissingError:
             warning = GONE
-        else:
-            try:
-                self._last = read_status(self._store, self._wanted, now=time.time())
-            except DatabaseBusyError:
-                warning = NO_ANSWER
         if self._last is not None:
             self.screen.show(self._last, warning)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hlbgpt_core.points import Split
+from orchestrator.queue.code import code_note
 from orchestrator.queue.records import (
     AttemptRecord,
     EventRecord,
@@ -86,6 +87,16 @@ class RunStatus:
     val_losses: Sequence[float]
     worker: int | None
     error: str
+    code_note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldRuns:
+    """Pending runs that are held: their checkpoints are of code `its_code`, and the worker that came had `code`."""
+
+    runs: Sequence[int]
+    its_code: str
+    code: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,10 +141,12 @@ class Status:
     """One moment of a database. `runs` are the running ones and those of the latest sweep: all if they are few,
     else the first that failed.
 
-    `tokens_per_second` is what all running runs make together.
+    `tokens_per_second` is what all running runs make together; `database_option` is what a command needs to find this
+    database again (` --db PATH`, or nothing).
     """
 
     database: str
+    database_option: str
     at: float
     counts: Mapping[str, int]
     total: int
@@ -144,6 +157,7 @@ class Status:
     runs: Sequence[RunStatus]
     workers: Sequence[WorkerStatus]
     events: Sequence[EventStatus]
+    held: Sequence[HeldRuns] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as JSON can hold it."""
@@ -166,6 +180,7 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
     notices = store.undelivered()
     return Status(
         database=store.location.display,
+        database_option=store.location.option,
         at=now,
         counts={state.value: counts[state] for state in State},
         total=sum(counts.values()),
@@ -174,6 +189,7 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
         backing_off=store.backing_off(wanted.sweep_ids) if counts[State.PENDING] else 0,
         tokens_per_second=sum(run.tokens_per_second for run in running),
         runs=runs,
+        held=_held(store, wanted) if counts[State.PENDING] else (),
         workers=[_worker_status(worker, now) for worker in [*workers, *_ended_badly(all_workers, sweeps)]],
         events=[
             EventStatus(
@@ -187,6 +203,13 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
             for event in (_newest_events(store, wanted, events) if events else ())
         ],
     )
+
+
+def _held(store: Store, wanted: RunFilter) -> list[HeldRuns]:
+    groups: dict[tuple[str, str], list[int]] = {}
+    for run_id, its_code, code in store.held_runs(wanted.sweep_ids):
+        groups.setdefault((its_code, code), []).append(run_id)
+    return [HeldRuns(runs=runs, its_code=its_code, code=code) for (its_code, code), runs in groups.items()]
 
 
 def _whole_sweeps(wanted: RunFilter) -> bool:
@@ -222,6 +245,7 @@ def _run_statuses(
     swept = {sweep.id: _swept_settings(sweep, runs) for sweep in sweeps}
     losses = store.losses([run.id for run in runs if run.fence], Split.VAL)
     running = [run.id for run in runs if run.state is State.RUNNING]
+    same = store.same_code()
     microbatches, attempts = store.last_microbatches(running), store.newest_attempts(running)
     return [
         _run_status(
@@ -231,6 +255,7 @@ def _run_statuses(
             microbatches.get(run.id),
             attempts.get(run.id),
             now,
+            code_note(run, same),
         )
         for run in runs
     ]
@@ -250,6 +275,7 @@ def _run_status(
     microbatches: int | None,
     attempt: AttemptRecord | None,
     now: float,
+    note: str,
 ) -> RunStatus:
     train_tokens = run.facts.get("train_tokens")
     return RunStatus(
@@ -276,6 +302,7 @@ def _run_status(
         val_losses=val_losses,
         worker=run.worker_id,
         error=f"{run.error_type}: {run.error_message}" if run.error_type else run.error_message,
+        code_note=note,
     )
 
 

@@ -12,8 +12,9 @@ from typing import TextIO
 from orchestrator.queue.states import State
 from orchestrator.status.drawing import draw
 from orchestrator.status.reading import Status
-from orchestrator.status.text import counts_text, printable
+from orchestrator.status.text import counts_text
 from orchestrator.wording.numbers import duration, loss_text, short_count
+from orchestrator.wording.tables import printable
 
 PLAIN_EVERY_SECONDS = 10.0
 SHOWN_IN_A_LINE = 8

@@ -3,61 +3,19 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from orchestrator.queue.code import HELD, MIXED, held_lines
 from orchestrator.queue.states import State
-from orchestrator.status.reading import EventStatus, RunStatus, Status, SweepStatus, WorkerStatus
+from orchestrator.status.reading import EventStatus, HeldRuns, RunStatus, Status, SweepStatus, WorkerStatus
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted, duration, loss_text, short_count
+from orchestrator.wording.tables import TextTable, printable
 
 BAR_WIDTH = 28
 SPARK_WIDTH = 14
 _SPARKS = "▁▂▃▄▅▆▇█"
 _ERROR_WIDTH = 60
 _NAME_WIDTH = 30
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextTable:
-    """A table of texts. Columns named in `right` hold numbers and are set flush right."""
-
-    headers: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    right: frozenset[str] = frozenset()
-
-    def without_empty_columns(self) -> "TextTable":
-        """The table without the columns that are empty throughout."""
-        return self._only([place for place in range(len(self.headers)) if any(row[place] for row in self.rows)])
-
-    def fitted(self, width: int, drop: Sequence[str]) -> "TextTable":
-        """The table without its empty columns, and without those named in `drop` as far as it takes to fit `width`."""
-        shown = self.without_empty_columns()
-        for name in drop:
-            if sum(shown.widths()) + 2 * (len(shown.headers) - 1) <= width:
-                break
-            shown = shown._only([place for place, header in enumerate(shown.headers) if header != name])
-        return shown
-
-    def widths(self) -> list[int]:
-        """The width of each column in cells of a terminal."""
-        return [max(map(cell_width, column)) for column in zip(self.headers, *self.rows, strict=True)]
-
-    def lines(self) -> list[str]:
-        """The table as aligned lines, without empty columns."""
-        shown = self.without_empty_columns()
-        widths = shown.widths()
-        flush = [header in self.right for header in shown.headers]
-        return [
-            "  ".join(
-                " " * (width - cell_width(cell)) * right + cell + " " * (width - cell_width(cell)) * (not right)
-                for cell, width, right in zip(row, widths, flush, strict=True)
-            ).rstrip()
-            for row in (shown.headers, *shown.rows)
-        ]
-
-    def _only(self, places: Sequence[int]) -> "TextTable":
-        rows = [[printable(row[place]) for place in places] for row in self.rows]
-        return TextTable(headers=[self.headers[place] for place in places], rows=rows, right=self.right)
 
 
 def status_lines(status: Status) -> list[str]:
@@ -67,18 +25,19 @@ def status_lines(status: Status) -> list[str]:
     again = f" ({status.backing_off:,} to be tried again)" if status.backing_off else ""
     speed = f"; {short_count(status.tokens_per_second)} tokens/s" if status.tokens_per_second else ""
     lines = [printable(f"{status.database}: {counts_text(status.counts)}{again}{speed}"), ""]
-    lines += sweeps_table(status.sweeps).lines()
+    lines += sweeps_table(status.sweeps).without_empty_columns().lines()
     lines += map(printable, sweep_notes(status.sweeps))
+    lines += held_notes(status.held)
     if status.runs:
-        lines += ["", *runs_table(status.runs).lines()]
+        lines += ["", *runs_table(status.runs).without_empty_columns().lines()]
     hidden = status.running_total - sum(run.state == State.RUNNING for run in status.runs)
     if hidden:
         lines += [f"and {hidden:,} more running"]
     lines += map(printable, slot_speeds(status))
     if status.workers:
-        lines += ["", *workers_table(status.workers).lines()]
+        lines += ["", *workers_table(status.workers).without_empty_columns().lines()]
     elif status.counts[State.PENDING] + status.counts[State.RUNNING]:
-        lines += ["", "No worker is at work. Start one: hlbq worker"]
+        lines += ["", f"No worker is at work. Start one: hlbq worker{status.database_option}"]
     return lines
 
 
@@ -129,6 +88,11 @@ def sweep_notes(sweeps: Sequence[SweepStatus]) -> list[str]:
     return notes
 
 
+def held_notes(held: Sequence[HeldRuns]) -> list[str]:
+    """Runs that wait for somebody to say by which code they go on, and how to say it."""
+    return [line for group in held for line in held_lines(group.runs, group.its_code, group.code)]
+
+
 def slot_speeds(status: Status) -> list[str]:
     """What the slots of each device that several share train together, in tokens a second."""
     speeds = {run.id: run.tokens_per_second for run in status.runs}
@@ -174,7 +138,14 @@ def runs_table(runs: Sequence[RunStatus]) -> TextTable:
 
 
 def state_text(run: RunStatus) -> str:
-    """The state, with what else matters of it: the phase, the reason, a pause."""
+    """The state, with what else matters of it: the phase, the reason, a pause, its code."""
+    text = _state_and_reason(run)
+    if run.code_note == HELD and run.state == State.PENDING:
+        return HELD
+    return f"{text}, {run.code_note}" if run.code_note == MIXED else text
+
+
+def _state_and_reason(run: RunStatus) -> str:
     if run.state == State.RUNNING:
         return f"running: {run.phase}" if run.phase and run.phase != "train" else "running"
     if run.state == State.PENDING and run.waits_seconds is not None and not run.paused:
@@ -250,24 +221,6 @@ def sparkline(values: Sequence[float], width: int = SPARK_WIDTH) -> str:
         return sparkline([value / 4 for value in values], width)
     top = len(_SPARKS) - 1
     return "".join(_SPARKS[round((value - low) / spread * top)] if math.isfinite(value) else "!" for value in values)
-
-
-def cell_width(text: str) -> int:
-    """How many cells of a terminal a text takes."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
-
-    return cell_len(text)
-
-
-def printable(text: str) -> str:
-    """A text that moves no cursor and changes no colour, whatever somebody called a sweep."""
-    return (
-        text
-        if text.isprintable()
-        else "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-    )
 
 
 def _short(text: str, width: int = _ERROR_WIDTH) -> str:

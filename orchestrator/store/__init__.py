@@ -14,6 +14,7 @@
     dashboard_reads.py   light rows for pages that stay open
     comparison_looks.py  looks at comparisons
     memory_needs.py      what waiting runs need of a device
+    code.py              the code that computed runs
     notices.py           what --notify is to report
     sync.py              how far W&B was sent each run
     maintenance.py       info, integrity_check, backup
@@ -33,16 +34,19 @@ from types import TracebackType
 from sqlalchemy import Engine
 
 from orchestrator.store.claims import ClaimStore
+from orchestrator.store.code import CodeStore
 from orchestrator.store.comparison_looks import LookStore
 from orchestrator.store.control import ControlStore
 from orchestrator.store.curves import CurveStore
 from orchestrator.store.dashboard_reads import DashboardReadStore
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode, has_wal_fault, make_engine, plain_errors
 from orchestrator.store.held_run import HeldRunStore
+from orchestrator.store.identity import UID, guard_connections
 from orchestrator.store.location import StoreLocation, check_file, parse_location, public_location
 from orchestrator.store.maintenance import MaintenanceStore
 from orchestrator.store.memory_needs import MemoryNeedStore
 from orchestrator.store.notices import NoticeStore
+from orchestrator.store.ownership import check_file_is_ours
 from orchestrator.store.points import PointStore
 from orchestrator.store.run_reads import RunReadStore
 from orchestrator.store.schema import CURRENT, Schema, prepare
@@ -69,6 +73,7 @@ class Store(
     SyncStore,
     NoticeStore,
     DashboardReadStore,
+    CodeStore,
     MaintenanceStore,
 ):
     """An open database. A context manager; `close` may be called twice."""
@@ -107,20 +112,27 @@ def open_store(
             may_create=mode in (OpenMode.CREATE, OpenMode.FILL),
             writes=mode is not OpenMode.READ,
         )
-        if not there:
+        if there:
+            check_file_is_ours(place.path, place.display)
+        else:
             _make_file(place.path)
     engine = make_engine(place, mode=mode, busy_timeout_seconds=busy_timeout_seconds)
     try:
-        _prepare(engine, place, mode, schema)
+        uid = _prepare(engine, place, mode, schema)
     except BaseException:
         engine.dispose()
         raise
-    return Store(engine, place, clock, schema)
+    return Store(engine, place, clock, uid=uid, schema=schema)
 
 
-def _prepare(engine: Engine, place: StoreLocation, mode: OpenMode, schema: Schema) -> None:
+def _prepare(engine: Engine, place: StoreLocation, mode: OpenMode, schema: Schema) -> str:
+    """Make the tables ready, and have no connection from now on meet another database; returns this one's uid."""
     with plain_errors(place):
         prepare(engine, place, mode, schema)
+        with engine.connect() as connection:
+            uid = connection.execute(UID).scalar_one()
+    guard_connections(engine, place, uid)
+    return str(uid)
 
 
 def _make_file(path: Path) -> None:

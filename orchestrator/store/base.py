@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import Column, Connection, Engine, Float, Table
 
 from orchestrator.store.engine import plain_errors
-from orchestrator.store.location import StoreLocation
+from orchestrator.store.identity import check_file_is_the_same
+from orchestrator.store.location import StoreLocation, file_identity
 from orchestrator.store.schema import CURRENT, Schema
 
 _ROWS_A_STATEMENT = 10_000
@@ -22,9 +23,11 @@ class StoreBase:
     """Holds the engine; the parts of the store are its subclasses, joined in `Store`."""
 
     def __init__(
-        self, engine: Engine, location: StoreLocation, clock: Callable[[], float], schema: Schema = CURRENT
+        self, engine: Engine, location: StoreLocation, clock: Callable[[], float], *, uid: str, schema: Schema = CURRENT
     ) -> None:
         self.location = location
+        self.uid = uid
+        self._file = file_identity(location.path)
         self._schema = schema
         self._clock = clock
         self._readers = engine
@@ -33,12 +36,14 @@ class StoreBase:
     @contextlib.contextmanager
     def _read(self) -> Iterator[Connection]:
         """A short transaction that sees one moment of the database."""
+        check_file_is_the_same(self.location, self._file)
         with plain_errors(self.location), self._readers.begin() as connection:
             yield connection
 
     @contextlib.contextmanager
     def _write(self) -> Iterator[Connection]:
         """A transaction that is written whole or not at all."""
+        check_file_is_the_same(self.location, self._file)
         with plain_errors(self.location), self._writers.begin() as connection:
             yield connection
 

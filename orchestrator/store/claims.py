@@ -3,20 +3,25 @@
 The statements are built once: workers ask again and again, and building them costs more than running them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Update, and_, bindparam, case, func, or_, select, update
 
 from orchestrator.errors import WorkerGoneError
+from orchestrator.queue.code import parts_up_to
 from orchestrator.queue.records import Claim, Lease
 from orchestrator.queue.states import Action, State
 from orchestrator.store.base import StoreBase, insert_one
+from orchestrator.store.code import read_same_code
 from orchestrator.store.endings import Author, attempt_of, last_losses_from_points, one_run_row, record_event
 from orchestrator.store.filters import one_of
-from orchestrator.store.rows import run_record
+from orchestrator.store.identity import UID, check_uid
+from orchestrator.store.rows import read_bookkeeping, read_code, run_record
 from orchestrator.store.schema import alembic_version, check_unchanged
-from orchestrator.store.tables import CLAIMABLE, RUNNING, attempts, runs, workers
+from orchestrator.store.tables import CLAIMABLE, RUNNING, attempts, runs, sweeps, workers
+
+HOLD = "hold"
 
 # An alias, because SQLAlchemy would otherwise tie the subquery to the table that is updated.
 _QUEUE = runs.alias("queue")
@@ -30,12 +35,14 @@ _BACKOFF_IS_OVER = select(runs.c.id).where(
     or_(runs.c.backoff_until <= bindparam("now"), runs.c.backoff_from > bindparam("now")),
 )
 _REVISION = select(alembic_version.c.version_num).scalar_subquery()
+_UID = UID.scalar_subquery()
 # Asked for any such run, PostgreSQL would look from the start of the table on, past all that are over; asked for
 # the next one it reads the index.
 _PRECHECK = select(
     select(workers.c.id).where(_WORKER_LIVES).exists().label("worker_lives"),
     or_(_NEXT.scalar_subquery().is_not(None), _BACKOFF_IS_OVER.exists(), _HELD.exists()).label("worth_trying"),
     _REVISION.label("revision"),
+    _UID.label("uid"),
 )
 
 _NEIGHBOURS = workers.alias("neighbours")
@@ -73,6 +80,7 @@ _LOCK_WORKER = (
         _HELD.limit(1).scalar_subquery().label("held_run_id"),
         _BACKOFF_IS_OVER.exists().label("a_backoff_is_over"),
         _REVISION.label("revision"),
+        _UID.label("uid"),
     )
     .where(_WORKER_LIVES)
     .with_for_update(key_share=True, of=workers)
@@ -92,7 +100,10 @@ def _taking(chosen: Select[Any]) -> Update:
             fence=runs.c.fence + 1,
             started_at=func.coalesce(runs.c.started_at, bindparam("now")),
         )
-        .returning(runs.c.id, runs.c.uid, runs.c.sweep_id, runs.c.fence, runs.c.checkpoint_step, runs.c.alone)
+        .returning(
+            *(runs.c.id, runs.c.uid, runs.c.sweep_id, runs.c.fence, runs.c.checkpoint_step, runs.c.alone),
+            *(runs.c.code, runs.c.across_code),
+        )
     )
 
 
@@ -105,13 +116,24 @@ class ClaimStore(StoreBase):
     # Whether the last claim found a run: then the next one most likely does too, and needs no precheck.
     _found_work = False
 
-    def claim(self, worker_id: int, *, sweep_ids: Sequence[int] = ()) -> Claim | None:
+    def claim(
+        self,
+        worker_id: int,
+        *,
+        sweep_ids: Sequence[int] = (),
+        code: str = "",
+        on_hold: Callable[[Sequence[int]], None] = lambda run_ids: None,
+    ) -> Claim | None:
         """Take the next run by priority, then number; None where there is none to take.
 
         A worker holds one run at a time: asked again while it holds one (because the answer to the first
         call was lost), the same claim comes back. A run that must be trained alone is taken only while nobody else
-        trains on the device, and nothing beside it. Raises WorkerGoneError if others took the worker for dead,
-        DatabaseVersionError if the database was upgraded meanwhile.
+        trains on the device, and nothing beside it. A run that would go on from a checkpoint of other code than the
+        worker's (`code`, a digest; empty: not asked) is held as paused instead, and the next is taken;
+        `on_hold` hears of those afterwards.
+
+        Raises WorkerGoneError if others took the worker for dead, DatabaseVersionError if the database was upgraded
+        meanwhile.
         """
         now = self._clock()
         asked = {"worker_id": worker_id, "now": now}
@@ -119,6 +141,7 @@ class ClaimStore(StoreBase):
             with self._read() as connection:
                 # A precheck without a lock, so that idle workers that ask again and again write nothing.
                 precheck = connection.execute(_PRECHECK, asked).one()
+                check_uid(precheck.uid, self.location, self.uid)
                 if not precheck.worker_lives:
                     raise _gone(worker_id)
                 check_unchanged(precheck.revision, self.location, self._schema)
@@ -129,6 +152,7 @@ class ClaimStore(StoreBase):
             worker = connection.execute(_LOCK_WORKER, asked).first()
             if worker is None:
                 raise _gone(worker_id)
+            check_uid(worker.uid, self.location, self.uid)
             check_unchanged(worker.revision, self.location, self._schema)
             if worker.held_run_id is not None:
                 return _claim_of(one_run_row(connection, worker.held_run_id))
@@ -141,17 +165,18 @@ class ClaimStore(StoreBase):
                 if beside.alone:
                     return None
                 alone_ok = not beside.training
-            taken = connection.execute(
-                _take_next(connection, sweep_ids, alone_ok), {"worker": worker_id, "now": now}
-            ).first()
-            if taken is None:
-                return None
-            shared_slots = 1 if taken.alone else max(worker.slots, worker.neighbours)
-            _begin_attempt(connection, taken, worker_id, now, shared_slots=shared_slots)
-            row = one_run_row(connection, taken.id)
+            author = Author(actor=f"worker {worker_id}", now=now, worker_id=worker_id)
+            taken, held = _take(connection, _take_next(connection, sweep_ids, alone_ok), author, code)
+            row = None
+            if taken is not None:
+                shared_slots = 1 if taken.alone else max(worker.slots, worker.neighbours)
+                _begin_attempt(connection, taken, author, shared_slots=shared_slots)
+                row = one_run_row(connection, taken.id)
+        if held:
+            on_hold(held)
         # Read apart only now: others wait to write as long as the transaction lasts.
-        self._found_work = True
-        return _claim_of(row)
+        self._found_work = row is not None
+        return None if row is None else _claim_of(row)
 
     def waiting(self, sweep_ids: Sequence[int] = ()) -> bool:
         """Whether runs wait that a claim may take now or later: backing off, or to be trained alone."""
@@ -187,28 +212,68 @@ def _take_next(connection: Connection, sweep_ids: Sequence[int], alone_ok: bool)
     return _taking(chosen)
 
 
-def _begin_attempt(connection: Connection, run: Any, worker_id: int, now: float, *, shared_slots: int) -> None:
+def _other_code(connection: Connection, run: Any, code: str) -> str:
+    """The digest by which the run's checkpoint was made, where the run must not go on by `code`; else empty."""
+    parts = parts_up_to(read_code(run.code), run.checkpoint_step or 0) if code and run.checkpoint_step else ()
+    if (
+        not parts
+        or run.across_code
+        or parts[-1].digest == code
+        or read_same_code(connection).equal(parts[-1].digest, code)
+    ):
+        return ""
+    bookkeeping = connection.execute(select(sweeps.c.bookkeeping).where(sweeps.c.id == run.sweep_id)).scalar_one()
+    return "" if read_bookkeeping(bookkeeping).resume_across_code else parts[-1].digest
+
+
+def _hold(connection: Connection, run: Any, author: Author, its_code: str, code: str) -> None:
+    """Give a run that was just taken back as it was, but paused."""
+    before = (
+        select(attempts.c.reason)
+        .where(attempts.c.run_id == run.id, attempts.c.fence == run.fence - 1)
+        .scalar_subquery()
+    )
+    values = {"state": State.PENDING.value, "worker_id": None, "fence": run.fence - 1, "paused": True, "held": code}
+    connection.execute(update(runs).where(runs.c.id == run.id).values(**values, reason=before))
+    why = f"it would go on from step {run.checkpoint_step} by code {code}; until there it was computed by {its_code}"
+    record_event(connection, author, HOLD, sweep_id=run.sweep_id, run_id=run.id, why=why)
+
+
+def _take(connection: Connection, take: Update, author: Author, code: str) -> tuple[Row[Any] | None, list[int]]:
+    """The next run that may go on by `code`, and the numbers of those before it, which are held."""
+    held: list[int] = []
+    while (taken := connection.execute(take, {"worker": author.worker_id, "now": author.now}).first()) is not None:
+        its_code = _other_code(connection, taken, code)
+        if not its_code:
+            break
+        _hold(connection, taken, author, its_code, code)
+        held.append(taken.id)
+    return taken, held
+
+
+def _begin_attempt(connection: Connection, run: Any, author: Author, *, shared_slots: int) -> None:
     start_step = run.checkpoint_step or 0
     row = {
         "run_id": run.id,
         "fence": run.fence,
-        "worker_id": worker_id,
+        "worker_id": author.worker_id,
         "shared_slots": shared_slots,
-        "started_at": now,
+        "started_at": author.now,
         "start_step": start_step,
         "step": start_step,
         "log_path": _log_path(run.uid, run.fence),
     }
     insert_one(connection, attempts, row)
     if start_step:
-        last_losses_from_points(connection, run.id, attempt_of(Lease(run_id=run.id, fence=run.fence)))
-    author = Author(actor=f"worker {worker_id}", now=now, worker_id=worker_id)
+        last_losses_from_points(connection, run.id, attempt_of(Lease(run_id=run.id, run_uid=run.uid, fence=run.fence)))
     record_event(connection, author, Action.CLAIM.value, sweep_id=run.sweep_id, run_id=run.id)
 
 
 def _claim_of(row: Row[Any]) -> Claim:
     run = run_record(row)
-    return Claim(lease=Lease(run_id=run.id, fence=run.fence), run=run, log_path=_log_path(run.uid, run.fence))
+    return Claim(
+        lease=Lease(run_id=run.id, run_uid=run.uid, fence=run.fence), run=run, log_path=_log_path(run.uid, run.fence)
+    )
 
 
 def _log_path(uid: str, fence: int) -> str:

@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, exists, func, insert, literal, or_, select, update
 
 from orchestrator.queue.records import RunFilter
-from orchestrator.queue.states import TERMINAL, Action, Reason, State, sources
+from orchestrator.queue.states import TERMINAL, Action, Reason, Retry, State, sources
 from orchestrator.store.base import StoreBase
 from orchestrator.store.endings import lock_runs
 from orchestrator.store.filters import conditions, one_of
 from orchestrator.store.outbox import note_ends
+from orchestrator.store.rows import checkpoint_columns
 from orchestrator.store.tables import attempts, events, points, runs
 
 _UNFINISHED = runs.c.state.in_([state.value for state in State if state not in TERMINAL])
@@ -39,20 +40,35 @@ class ControlStore(StoreBase):
 
         return self._change(wanted, _legal(Action.CANCEL), Action.CANCEL.value, actor, change)
 
-    def retry(self, wanted: RunFilter, actor: str) -> int:
-        """Put failed and cancelled runs back into the queue, their limits afresh, from their checkpoints on."""
+    def retriable(self, wanted: RunFilter, how: Retry = Retry.AS_BEFORE) -> int:
+        """How many runs `retry` would put back."""
+        with self._read() as connection:
+            query = select(func.count()).select_from(runs).where(_retriable(how), *conditions(connection, wanted))
+            return connection.execute(query).scalar_one()
+
+    def retry(self, wanted: RunFilter, actor: str, how: Retry = Retry.AS_BEFORE) -> int:
+        """Put failed and cancelled runs back into the queue, their limits afresh, from their checkpoints on; or from
+        step 0, or by any code: then runs too that are held because their code has changed."""
 
         def change(connection: Connection, chosen: ColumnElement[bool]) -> None:
+            if how is Retry.FROM_START:
+                # Before the points go by the checkpoint's step, of which there is none any more.
+                none = checkpoint_columns("checkpoint", None) | checkpoint_columns("previous", None)
+                connection.execute(update(runs).where(chosen).values(**none, code=None))
             resumes = select(runs.c.id).where(
                 runs.c.id == points.c.run_id, points.c.step > func.coalesce(runs.c.checkpoint_step, -1)
             )
             connection.execute(
                 delete(points).where(points.c.run_id.in_(select(runs.c.id).where(chosen)), exists(resumes))
             )
-            afresh = {"reason": None, "errors": 0, "losses": 0, "alone": False, "ended_at": None}
+            afresh: dict[str, Any] = {"reason": None, "errors": 0, "losses": 0, "alone": False, "ended_at": None}
+            if how is not Retry.AS_BEFORE:
+                afresh |= {"paused": case((runs.c.held != "", False), else_=runs.c.paused), "held": ""}
+            if how is Retry.ACROSS_CODE:
+                afresh["across_code"] = True
             connection.execute(update(runs).where(chosen).values(state=State.PENDING.value, **afresh))
 
-        return self._change(wanted, _legal(Action.RETRY), Action.RETRY.value, actor, change)
+        return self._change(wanted, _retriable(how), Action.RETRY.value, actor, change, how.value)
 
     def pause(self, wanted: RunFilter, actor: str) -> int:
         """Keep unfinished runs from being claimed; those that run go on."""
@@ -60,7 +76,7 @@ class ControlStore(StoreBase):
 
     def unpause(self, wanted: RunFilter, actor: str) -> int:
         """Let paused runs be claimed again."""
-        return self._set(wanted, and_(_UNFINISHED, runs.c.paused), "unpause", actor, "", paused=False)
+        return self._set(wanted, and_(_UNFINISHED, runs.c.paused), "unpause", actor, "", paused=False, held="")
 
     def set_priority(self, wanted: RunFilter, priority: int, actor: str) -> int:
         """Set the priority (greater is sooner) of unfinished runs that have another one."""
@@ -107,6 +123,13 @@ class ControlStore(StoreBase):
         ).where(chosen)
         names = ["at", "actor", "action", "sweep_id", "run_id", "worker_id", "why"]
         connection.execute(insert(events).from_select(names, row.order_by(runs.c.id)))
+
+
+def _retriable(how: Retry) -> ColumnElement[bool]:
+    legal = _legal(Action.RETRY)
+    if how is Retry.AS_BEFORE:
+        return legal
+    return or_(legal, and_(runs.c.state == State.PENDING.value, runs.c.held != ""))
 
 
 def _legal(action: Action) -> ColumnElement[bool]:

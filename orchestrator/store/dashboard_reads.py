@@ -37,6 +37,8 @@ class RunLine(NamedTuple):
     started_at: float | None
     ended_at: float | None
     checkpoint_step: int | None
+    code: str | None
+    held: str
     step: int | None
     fraction: float | None
     tokens_per_second: float | None
@@ -48,8 +50,8 @@ class RunLine(NamedTuple):
 
 
 _LINES: Select[Any] = select(
-    *(runs.c[name] for name in RunLine._fields[:13]),
-    *(attempts.c[name] for name in RunLine._fields[13:20]),
+    *(runs.c[name] for name in RunLine._fields[:15]),
+    *(attempts.c[name] for name in RunLine._fields[15:22]),
     func.substr(attempts.c.error_message, 1, _LONGEST_ERROR).label("error_message"),
 ).outerjoin(attempts, and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence))
 

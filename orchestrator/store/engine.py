@@ -11,14 +11,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool
 
 from orchestrator.errors import DatabaseBusyError, DatabaseCorruptError, DatabaseError, DatabaseMissingError
-from orchestrator.store.location import StoreLocation, without_secrets
+from orchestrator.store.location import StoreLocation
+from orchestrator.store.postgresql import POOL, plain_postgresql_error, postgresql_engine
 
 BUSY_TIMEOUT_SECONDS = 20.0
-# With the start of the program, a server that does not answer is given up within 10 s.
-CONNECT_TIMEOUT_SECONDS = 8
 
 
 class OpenMode(StrEnum):
@@ -63,12 +61,8 @@ def sqlite_module() -> ModuleType:
 def make_engine(location: StoreLocation, *, mode: OpenMode, busy_timeout_seconds: float) -> Engine:
     """An engine for `location`. Nothing is opened yet."""
     if location.path is None:
-        return _postgresql_engine(location, mode, busy_timeout_seconds)
+        return postgresql_engine(location, busy_timeout_seconds, read_only=mode is OpenMode.READ)
     return _sqlite_engine(location, location.path, mode, busy_timeout_seconds)
-
-
-# One connection serves a store; a second is made only when a second thread asks at the same time.
-_POOL: dict[str, Any] = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 7}
 
 
 def _sqlite_engine(location: StoreLocation, path: Path, mode: OpenMode, busy_timeout_seconds: float) -> Engine:
@@ -89,7 +83,7 @@ def _sqlite_engine(location: StoreLocation, path: Path, mode: OpenMode, busy_tim
             raise
         return connection
 
-    engine = create_engine(location.url, module=module, creator=connect, **_POOL)
+    engine = create_engine(location.url, module=module, creator=connect, **POOL)
     event.listen(engine, "begin", _begin)
     return engine
 
@@ -128,71 +122,9 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _postgresql_engine(location: StoreLocation, mode: OpenMode, busy_timeout_seconds: float) -> Engine:
-    try:
-        import psycopg  # noqa: F401
-    except ImportError:
-        raise DatabaseError(
-            "PostgreSQL needs psycopg, which is not installed", "pip install 'hlbq[postgresql]'"
-        ) from None
-    patience = max(1, round(busy_timeout_seconds))
-    options = {
-        "connect_timeout": max(2, min(CONNECT_TIMEOUT_SECONDS, patience)),
-        "application_name": "hlbq",
-        # A cut cable says nothing: give up on unanswered data after the same time as on a lock, and ask a silent
-        # server for a sign of life.
-        "keepalives_idle": patience,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 1000 * patience,
-    }
-    given = {name: value for name, value in options.items() if name not in location.url.query}
-    url = location.url.difference_update_query(["prepare_threshold"])
-    engine = create_engine(url, connect_args=given | _statements(location), pool_pre_ping=True, **_POOL)
-    limits = _session_limits(busy_timeout_seconds, patience, mode)
-
-    @event.listens_for(engine, "connect")
-    def limit_waits(connection: Any, _record: Any) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(limits)
-        connection.commit()
-
-    return engine
-
-
-def _session_limits(busy_timeout_seconds: float, patience: int, mode: OpenMode) -> str:
-    """What the server is told of a session: how long it waits, and when it takes its client for gone.
-
-    A worker that is stopped or cut off inside a transaction holds row locks, and others wait for them: the server ends
-    the transaction before the worker's lease is over.
-    """
-    settings = {
-        "lock_timeout": round(1000 * busy_timeout_seconds),
-        "idle_in_transaction_session_timeout": 2000 * patience,
-        "tcp_keepalives_idle": patience,
-        "tcp_keepalives_interval": 5,
-        "tcp_keepalives_count": 3,
-        "tcp_user_timeout": 2000 * patience,
-        "default_transaction_read_only": "on" if mode is OpenMode.READ else "off",
-    }
-    return "; ".join(f"SET {name} = {value}" for name, value in settings.items())
-
-
-def _statements(location: StoreLocation) -> dict[str, int | None]:
-    """When psycopg has the server prepare a statement, where the URL says: `?prepare_threshold=none` for never.
-
-    Behind a pooler of transactions (PgBouncer before 1.21) the next transaction meets another server.
-    """
-    given = location.url.query.get("prepare_threshold")
-    if given is None:
-        return {}
-    if given == "none":
-        return {"prepare_threshold": None}
-    if isinstance(given, str) and given.isdecimal():
-        return {"prepare_threshold": int(given)}
-    raise DatabaseError(
-        f"prepare_threshold={given} in the database's URL is neither a number nor none", "Use ?prepare_threshold=none."
-    )
+def no_such_table(error: Exception) -> bool:
+    """Whether a driver's `error` says that there is no table of the name that was asked for."""
+    return getattr(error, "sqlstate", None) == "42P01" or str(error).startswith("no such table")
 
 
 @contextlib.contextmanager
@@ -217,7 +149,7 @@ def plain_errors(location: StoreLocation) -> Iterator[None]:
 
 def _translate(error: Any, location: StoreLocation, *, dropped: bool) -> DatabaseError | None:
     if location.path is None:
-        return _translate_postgresql(error, location, dropped=dropped)
+        return plain_postgresql_error(error, location, dropped=dropped)
     return _translate_sqlite(error, location)
 
 
@@ -244,39 +176,5 @@ def _translate_sqlite(error: Any, location: StoreLocation) -> DatabaseError | No
         return DatabaseCorruptError(
             f"{name} is damaged: {error}",
             "It was left as it was. Restore a backup, or rescue what is left with `sqlite3 FILE .recover`.",
-        )
-    return None
-
-
-# PostgreSQL's SQLSTATE classes and codes (Appendix A of its manual) after which trying again may help:
-# connection, resources, operator intervention, lock not available, serialization, deadlock, idle transaction.
-_BUSY_STATES = ("08", "53", "57", "55P03", "40001", "40P01", "25P03")
-_REFUSED_STATES = ("28", "3D", "25006")
-_NO_RIGHT = "42501"
-
-
-def _translate_postgresql(error: Any, location: StoreLocation, *, dropped: bool) -> DatabaseError | None:
-    import psycopg
-
-    state = getattr(error, "sqlstate", None) or ""
-    words = without_secrets(" ".join(str(error).split()), location)
-    if state == _NO_RIGHT:
-        hint = "The role lacks a right: GRANT it, or name another user (docs/postgresql.md)."
-        return DatabaseError(f"PostgreSQL refused {location.display}: {words}", hint)
-    if state.startswith(_REFUSED_STATES):
-        return DatabaseError(f"PostgreSQL refused {location.display}: {words}", "Check the user, password and name.")
-    if dropped or state.startswith(_BUSY_STATES):
-        return DatabaseBusyError(f"PostgreSQL at {location.display} did not do it: {words}", "Try again.")
-    if not state and isinstance(error, psycopg.OperationalError):
-        # No SQLSTATE: the connection was never made, or broke. The server's own refusals come as text then.
-        if "certificate" in words or "not support SSL" in words:
-            return DatabaseError(
-                f"no trusted connection to {location.display}: {words}",
-                "Check the host's name, ?sslmode= and ?sslrootcert= in the URL (docs/postgresql.md).",
-            )
-        if "authentication failed" in words or "does not exist" in words or "no password" in words:
-            return DatabaseError(f"PostgreSQL refused {location.display}: {words}", "Check the user and the name.")
-        return DatabaseBusyError(
-            f"PostgreSQL at {location.display} cannot be reached: {words}", "Is the server running? Try again."
         )
     return None

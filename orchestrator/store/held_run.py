@@ -1,6 +1,6 @@
 """The queue: write for a claimed run while the lease holds, and end it.
 
-Every write first matches (run, fence, running) in its own transaction: whoever lost the run in the meantime
+Every write first matches (run, its uid, fence, running) in its own transaction: whoever lost the run in the meantime
 writes nothing at all.
 """
 
@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, select,
 
 from hlbgpt_core.points import Facts, Point, SavedCheckpoint, Split
 from orchestrator.errors import FencedError
+from orchestrator.queue.code import code_part, with_part
 from orchestrator.queue.records import Ending, Lease, Live, RunRecord
 from orchestrator.queue.states import Reason
 from orchestrator.store.base import StoreBase, to_json
@@ -24,13 +25,18 @@ from orchestrator.store.endings import (
     remove_points_past,
 )
 from orchestrator.store.points import upsert_points
-from orchestrator.store.rows import checkpoint_columns, write_number
+from orchestrator.store.rows import checkpoint_columns, code_json, read_code, write_number
 from orchestrator.store.tables import RUNNING, attempts, runs
 
 # Built once: a flush holds SQLite's one write lock while its statements are made and compiled.
 _HELD_UNDER = (
     select(runs.c.id)
-    .where(runs.c.id == bindparam("held_run"), runs.c.fence == bindparam("held_fence"), RUNNING)
+    .where(
+        runs.c.id == bindparam("held_run"),
+        runs.c.uid == bindparam("held_uid"),
+        runs.c.fence == bindparam("held_fence"),
+        RUNNING,
+    )
     .with_for_update(key_share=True)
 )
 _LIVE_COLUMNS = ("phase", "step", "fraction", "tokens_per_second", "tokens_seen", "memory_bytes")
@@ -50,7 +56,7 @@ class HeldRunStore(StoreBase):
         """Have the statements of a flush compiled: the first flush would keep all other writers waiting for that."""
         nobody = {"held_run": 0, "held_fence": 0}
         with self._read() as connection:
-            connection.execute(_HELD_UNDER, nobody)
+            connection.execute(_HELD_UNDER, nobody | {"held_uid": ""})
         with self._read() as connection:
             connection.execute(_PROGRESS, nobody | _told({}))
 
@@ -130,7 +136,7 @@ class HeldRunStore(StoreBase):
 
 
 def _held_under(lease: Lease) -> ColumnElement[bool]:
-    return and_(runs.c.id == lease.run_id, runs.c.fence == lease.fence, RUNNING)
+    return and_(runs.c.id == lease.run_id, runs.c.uid == lease.run_uid, runs.c.fence == lease.fence, RUNNING)
 
 
 def _ended_before(connection: Connection, lease: Lease, reason: Reason) -> bool:
@@ -138,13 +144,18 @@ def _ended_before(connection: Connection, lease: Lease, reason: Reason) -> bool:
     ended = (
         select(attempts.c.id)
         .join(runs, and_(runs.c.id == attempts.c.run_id, runs.c.fence == attempts.c.fence))
-        .where(attempt_of(lease), attempts.c.ended_at.is_not(None), attempts.c.reason == reason.value)
+        .where(
+            attempt_of(lease),
+            runs.c.uid == lease.run_uid,
+            attempts.c.ended_at.is_not(None),
+            attempts.c.reason == reason.value,
+        )
     )
     return connection.execute(ended).first() is not None
 
 
 def _check_fence(connection: Connection, lease: Lease) -> None:
-    if connection.execute(_HELD_UNDER, _lease(lease)).first() is None:
+    if connection.execute(_HELD_UNDER, _lease(lease) | {"held_uid": lease.run_uid}).first() is None:
         raise FencedError(
             f"run {lease.run_id} is no longer held under fence {lease.fence}: nothing was written",
             f"It was cancelled, or given to another worker: hlbq show {lease.run_id}",
@@ -175,7 +186,13 @@ def _fix_facts(connection: Connection, lease: Lease, facts: Facts) -> None:
     first = update(runs).where(runs.c.id == lease.run_id, runs.c.facts.is_(None))
     connection.execute(first.values(facts=to_json(fixed)))
     provenance = to_json(dict(facts.provenance))
-    connection.execute(update(attempts).where(attempt_of(lease)).values(provenance=provenance))
+    attempt = update(attempts).where(attempt_of(lease)).values(provenance=provenance)
+    start_step = connection.execute(attempt.returning(attempts.c.start_step)).scalar_one()
+    new = code_part(facts.provenance, after=start_step)
+    if new is not None:
+        before = connection.execute(select(runs.c.code).where(runs.c.id == lease.run_id)).scalar_one()
+        parts = with_part(read_code(before), new)
+        connection.execute(update(runs).where(runs.c.id == lease.run_id).values(code=code_json(parts)))
 
 
 def _lease(lease: Lease) -> dict[str, int]:

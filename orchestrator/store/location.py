@@ -2,7 +2,9 @@
 
 import os
 import re
-from dataclasses import dataclass, field
+import shlex
+import stat
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sqlalchemy.engine import URL, make_url
@@ -11,6 +13,9 @@ from sqlalchemy.exc import ArgumentError
 from orchestrator.errors import DatabaseCorruptError, DatabaseError, DatabaseMissingError
 
 DEFAULT_FILE = "hlbq.db"
+_NAME_A_FILE = "Name a file with --db PATH."
+_WRITE_A_URL = "Write it as postgresql://USER@HOST:PORT/NAME."
+_CONNECTION_STRING = re.compile(r"\s*(host|hostaddr|port|dbname|user|password|passfile|service|sslmode)\s*=")
 _SECRET_QUERIES = ("password", "sslpassword")
 _AT_IN_PASSWORD = re.compile(r"[^:]+://[^:/@?#]*:[^@]*@.*@", re.DOTALL)
 SQLITE_HEADER = b"SQLite format 3\x00"
@@ -55,10 +60,16 @@ NETWORK_FILE_SYSTEMS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class StoreLocation:
-    """A database's place. `display` names it for people and never holds a password."""
+    """A database's place. `display` names it for people and never holds a password.
+
+    `path` is SQLite's file itself, whatever links lead there; `names` are that path and, where it differs, the one
+    that was given. `option` is what a command needs to find it again: ` --db PLACE`, or nothing where none was given.
+    """
 
     dialect: str
     path: Path | None
+    names: tuple[Path, ...] = ()
+    option: str = ""
     display: str
     url: URL = field(repr=False)
 
@@ -68,12 +79,19 @@ def parse_location(location: str | None) -> StoreLocation:
 
     Raises DatabaseError for any other URL.
     """
+    found = _parsed(location)
+    return replace(found, option=f" --db {shlex.quote(found.display)}") if location else found
+
+
+def _parsed(location: str | None) -> StoreLocation:
     text = location or os.environ.get("HLBQ_DB") or DEFAULT_FILE
     if "\x00" in text:
-        raise DatabaseError("the database's name holds a zero byte", "Name a file with --db PATH.")
+        raise DatabaseError("the database's name holds a zero byte", _NAME_A_FILE)
     scheme, found, rest = text.partition("://")
     scheme = scheme.lower()
     if not found or not re.fullmatch(r"[a-z][a-z0-9+]*", scheme):
+        if _CONNECTION_STRING.match(text) and not os.path.lexists(text):
+            raise DatabaseError("the database is given as a connection string of libpq", _WRITE_A_URL)  # not repeated
         if re.match(r"postgres(ql)?(\+\w+)?:", text, re.IGNORECASE):  # a slash is missing: no file has such a name
             raise _unreadable_url()
         return _file_location(Path(text))
@@ -90,9 +108,19 @@ def parse_location(location: str | None) -> StoreLocation:
 
 
 def _file_location(path: Path) -> StoreLocation:
-    absolute = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 (no symlink is followed)
-    url = URL.create("sqlite", database=str(absolute))
-    return StoreLocation(dialect="sqlite", path=absolute, display=str(path), url=url)
+    given = Path(os.path.abspath(_expanded(path)))  # noqa: PTH100 (no symlink is followed)
+    file = Path(os.path.realpath(given))  # one that is no database is refused once it is opened, not here
+    url = URL.create("sqlite", database=str(file))
+    return StoreLocation(
+        dialect="sqlite", path=file, names=tuple(dict.fromkeys((file, given))), display=str(path), url=url
+    )
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise DatabaseError(f"the database '{path}' names an unknown user", _NAME_A_FILE) from None
 
 
 def _server_location(text: str) -> StoreLocation:
@@ -110,19 +138,18 @@ def _server_location(text: str) -> StoreLocation:
 
 def _unreadable_url() -> DatabaseError:
     # The URL is left out: it may hold a password.
-    return DatabaseError("the PostgreSQL URL cannot be read", "Write it as postgresql://USER@HOST:PORT/NAME.")
+    return DatabaseError("the PostgreSQL URL cannot be read", _WRITE_A_URL)
 
 
 def public_location(location: StoreLocation) -> str:
     """The database's place as a `--db` that works in any folder, without its passwords."""
-    if location.path is not None:
-        return str(location.path)
-    kept = {name: value for name, value in location.url.query.items() if name not in _SECRET_QUERIES}
-    return _without_password(location.url, **kept)
+    return location.display if location.path is None else str(location.path)
 
 
-def _without_password(url: URL, **query: str | tuple[str, ...]) -> str:
+def _without_password(url: URL) -> str:
+    """The URL with all its options but the secret ones: whoever copies it connects as safely."""
     # Not url.set(password=None): that leaves it as it is.
+    query = {name: value for name, value in url.query.items() if name not in _SECRET_QUERIES}
     place = {"username": url.username, "host": url.host, "port": url.port, "database": url.database}
     return URL.create("postgresql", **place, query=query).render_as_string()  # type: ignore[arg-type]
 
@@ -133,7 +160,8 @@ def without_secrets(message: str, location: StoreLocation) -> str:
     secrets = [location.url.password, *(query.get(name) for name in (*_SECRET_QUERIES, "passfile"))]
     for secret in secrets:
         if isinstance(secret, str) and secret:
-            message = message.replace(secret, "***")
+            # As a word of its own: a password of one letter must not take that letter out of every word.
+            message = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", message)
     return message
 
 
@@ -155,8 +183,7 @@ def check_file(path: Path, *, display: str, may_create: bool, writes: bool) -> b
     read-only file; DatabaseMissingError where there is none and `may_create` is False; DatabaseCorruptError
     for a file that is no SQLite database.
     """
-    if path.is_dir():
-        raise DatabaseError(f"the database '{display}' is a folder", f"Name a file: --db {path / DEFAULT_FILE}")
+    is_there = _is_a_file(path, display)
     if not path.parent.is_dir():
         raise DatabaseError(f"the folder '{path.parent}' of the database does not exist", f"mkdir -p {path.parent}")
     kind = network_file_system(path)
@@ -165,7 +192,7 @@ def check_file(path: Path, *, display: str, may_create: bool, writes: bool) -> b
             f"the database '{display}' is on a network file system ({kind}), where SQLite may lose data",
             "Put it on a local disk with --db PATH, or use PostgreSQL: --db postgresql://USER@HOST/NAME",
         )
-    if not path.exists():
+    if not is_there:
         if may_create:
             _check_folder_is_writable(path, display)
             return False
@@ -173,6 +200,21 @@ def check_file(path: Path, *, display: str, may_create: bool, writes: bool) -> b
     if writes:
         _check_file_is_writable(path, display)
     return _has_content(path, display=display, may_create=may_create)
+
+
+def _is_a_file(path: Path, display: str) -> bool:
+    """Whether there is a file at `path`. Raises DatabaseError for what is there and is no file, and for odd names."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:  # a ring of links, a name that is too long, a folder that may not be entered
+        raise DatabaseError(f"the database '{display}' cannot be opened: {error.strerror}", _NAME_A_FILE) from None
+    if stat.S_ISDIR(mode):
+        raise DatabaseError(f"the database '{display}' is a folder", f"Name a file: --db {path / DEFAULT_FILE}")
+    if not stat.S_ISREG(mode):  # reading a pipe or a device could wait for ever
+        raise DatabaseError(f"the database '{display}' is no file but a device, a pipe or a socket", _NAME_A_FILE)
+    return True
 
 
 def _has_content(path: Path, *, display: str, may_create: bool) -> bool:

@@ -8,7 +8,8 @@ from sqlalchemy import Connection, func, select, text
 from orchestrator.errors import DatabaseError
 from orchestrator.queue.records import DatabaseInfo
 from orchestrator.store.base import StoreBase
-from orchestrator.store.schema import copy_sqlite, stored_revision
+from orchestrator.store.ownership import stored_revision
+from orchestrator.store.schema import copy_sqlite
 from orchestrator.store.tables import metadata
 
 
@@ -23,7 +24,7 @@ class MaintenanceStore(StoreBase):
                 location=self.location.display,
                 dialect=self.location.dialect,
                 engine_version=str(connection.execute(text(f"SELECT {version}")).scalar_one()),
-                schema_version=stored_revision(connection) or "",
+                schema_version=stored_revision(connection, self.location) or "",
                 size_bytes=self._size_bytes(connection),
                 rows={
                     table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()

@@ -1,14 +1,17 @@
 """Rows to records: how JSON columns, checkpoints and non-finite numbers are written and read back."""
 
+import functools
 import json
 import math
 import operator
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Row, Select, and_, select
 
 from hlbgpt_core.points import Phase, Point, SavedCheckpoint, Split
+from orchestrator.queue.code import CodePart, parts_up_to
 from orchestrator.queue.records import (
     AttemptRecord,
     Bookkeeping,
@@ -75,6 +78,7 @@ def run_record(row: Row[Any]) -> RunRecord:
     waits = state is State.PENDING
     checkpoint = _checkpoint(row.checkpoint_path, row.checkpoint_sha256, row.checkpoint_step)
     resume_step = checkpoint.step if checkpoint else 0
+    step = resume_step if waits else row.step or 0
     return RunRecord(
         id=row.id,
         uid=row.uid,
@@ -103,7 +107,7 @@ def run_record(row: Row[Any]) -> RunRecord:
         started_at=row.started_at,
         ended_at=row.ended_at,
         worker_id=row.worker_id,
-        step=resume_step if waits else row.step or 0,
+        step=step,
         last_train_loss=read_number(row.last_train_loss),
         last_val_loss=read_number(row.last_val_loss),
         tokens_per_second=0.0 if waits else row.tokens_per_second or 0.0,
@@ -113,7 +117,22 @@ def run_record(row: Row[Any]) -> RunRecord:
         error_message=row.error_message or "",
         tokens_seen=row.tokens_seen or 0,
         memory_bytes=row.memory_bytes or 0,
+        code=parts_up_to(read_code(row.code), step),
+        held=row.held,
+        across_code=row.across_code,
     )
+
+
+@functools.lru_cache(maxsize=64)
+def read_code(text: str | None) -> tuple[CodePart, ...]:
+    """The parts of a run from their JSON column. The runs of a sweep share most of these texts."""
+    parts = json.loads(text or "[]")
+    return tuple(CodePart(digest=digest, after=after, git_commit=commit) for digest, after, commit in parts)
+
+
+def code_json(parts: Sequence[CodePart]) -> str:
+    """The parts of a run as their JSON column."""
+    return to_json([[part.digest, part.after, part.git_commit] for part in parts])
 
 
 def _checkpoint(path: str | None, sha256: str | None, step: int | None) -> SavedCheckpoint | None:

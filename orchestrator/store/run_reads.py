@@ -5,13 +5,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, func, literal_column, select
+from sqlalchemy import func, literal_column, select
 
 from orchestrator.queue.records import AttemptRecord, CompletedRun, EventRecord, RunFilter, RunRecord
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import conditions, one_of_texts
-from orchestrator.store.rows import RUN_ROWS, attempt_record, run_record
+from orchestrator.store.rows import RUN_ROWS, attempt_record, read_code, run_record
 from orchestrator.store.tables import arms, attempts, events, runs
 
 _RUNS_A_PAGE = 1_000
@@ -66,10 +66,9 @@ class RunReadStore(StoreBase):
         """The completed runs of all sweeps that have one of these arm keys and one of these seeds."""
         with self._read() as connection:
             query = (
-                select(arms.c.key, runs.c.seed, runs.c.facts, attempts.c.provenance)
+                select(arms.c.key, runs.c.seed, runs.c.facts, runs.c.code)
                 .select_from(arms)
                 .join(runs, runs.c.arm_id == arms.c.id)
-                .join(attempts, and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence))
                 .where(
                     one_of_texts(connection, arms.c.key, arm_keys),
                     runs.c.state == State.COMPLETED.value,
@@ -103,15 +102,10 @@ def _completed_runs(rows: Iterable[Any]) -> list[CompletedRun]:
     """The rows as records. The runs of a sweep share most of their JSON, so that each text is read once."""
 
     @functools.cache
-    def read(text: str | None, name: str) -> str:
-        return str(json.loads(text or "{}").get(name) or "")
+    def fingerprint(facts: str | None) -> str:
+        return str(json.loads(facts or "{}").get("data_fingerprint") or "")
 
     return [
-        CompletedRun(
-            arm_key=key,
-            seed=seed,
-            data_fingerprint=read(facts, "data_fingerprint"),
-            core_digest=read(provenance, "core_digest"),
-        )
-        for key, seed, facts, provenance in rows
+        CompletedRun(arm_key=key, seed=seed, data_fingerprint=fingerprint(facts), code=read_code(code))
+        for key, seed, facts, code in rows
     ]

@@ -5,29 +5,35 @@ longer than that. An older one is migrated in one transaction under a lock, on S
 """
 
 import contextlib
-import fcntl
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
-from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, inspect, select, text
+from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, text
 
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseMissingError, DatabaseVersionError
+from orchestrator.files.locks import wait_for_lock
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode
+from orchestrator.store.identity import make_uid
 from orchestrator.store.location import StoreLocation
+from orchestrator.store.ownership import VERSION_TABLE, stored_revision
 from orchestrator.store.tables import metadata
 
 # As Alembic makes it, so that creating one needs no Alembic.
 _version_metadata = MetaData()
 alembic_version = Table(
-    "alembic_version",
+    VERSION_TABLE,
     _version_metadata,
     Column("version_num", String(32), primary_key=True, nullable=False),
 )
 alembic_version.primary_key.name = "alembic_version_pkc"
+
+# Found from this file, never by the name `migrations`, which other projects use too. In the repository it is a link
+# to the folder at the top; in a wheel it is a folder.
+_MIGRATIONS = Path(__file__).parents[1] / "migrations"
 
 # Any number of this program's own, the same in all its versions: who holds it may change the schema.
 _POSTGRESQL_LOCK = 0x686C6271
@@ -41,7 +47,7 @@ class Schema:
     scripts: Path | None = None
 
 
-CURRENT = Schema(head="0004")
+CURRENT = Schema(head="0006")
 
 # Stands in place of the revision while `hlbq db copy` fills a database: no program of any version works on half of one.
 UNFINISHED_COPY = "unfinished copy"
@@ -54,7 +60,7 @@ def prepare(engine: Engine, location: StoreLocation, mode: OpenMode, schema: Sch
     for a newer database, and for an older one where `mode` is READ.
     """
     with engine.connect() as connection:
-        found = stored_revision(connection)
+        found = stored_revision(connection, location)
         connection.rollback()
     if found == schema.head or (found == UNFINISHED_COPY and mode is OpenMode.FILL):
         return
@@ -66,13 +72,6 @@ def prepare(engine: Engine, location: StoreLocation, mode: OpenMode, schema: Sch
         return
     with _lock_file(location.path), engine.execution_options(hlbq_writes=True).connect() as connection:
         _migrate_sqlite(connection, location, mode, schema)
-
-
-def stored_revision(connection: Connection) -> str | None:
-    """The database's revision; None where it has no version table (a new or a foreign database)."""
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    return connection.execute(select(alembic_version.c.version_num)).scalar_one_or_none()
 
 
 def check_unchanged(found: str | None, location: StoreLocation, schema: Schema) -> None:
@@ -111,36 +110,29 @@ def _refuse(found: str | None, location: StoreLocation, mode: OpenMode, schema: 
     if mode in (OpenMode.READ, OpenMode.FILL) or (location.path is None and mode is not OpenMode.UPGRADE):
         raise DatabaseVersionError(
             f"the database '{location.display}' has schema {found}, older than this program's {schema.head}",
-            f"hlbq db upgrade --db {location.display}",
+            f"hlbq db upgrade --db {shlex.quote(location.display)}",
         )
 
 
 def _bring_up_to_date(connection: Connection, location: StoreLocation, mode: OpenMode, schema: Schema) -> None:
     """Create or migrate within the caller's transaction. Another process may have done it meanwhile."""
-    found = stored_revision(connection)
+    found = stored_revision(connection, location)
     if found == schema.head or (found == UNFINISHED_COPY and mode is OpenMode.FILL):
         return
     _refuse(found, location, mode, schema)
     if found is not None or schema.scripts is not None:
         _run_migrations(connection, schema)
         return
-    strangers = inspect(connection).get_table_names()
-    if location.path is None:  # others may have tables there too, as long as their names are not ours
-        strangers = [name for name in strangers if name in metadata.tables]
-    if strangers:
-        raise DatabaseError(
-            f"'{location.display}' is another program's database (it holds the table '{strangers[0]}')",
-            "It was left as it was. Name another database with --db.",
-        )
     metadata.create_all(connection, checkfirst=False)
     _version_metadata.create_all(connection, checkfirst=False)
     made = UNFINISHED_COPY if mode is OpenMode.FILL else schema.head
+    make_uid(connection)
     connection.execute(alembic_version.insert().values(version_num=made))
 
 
 def _migrate_sqlite(connection: Connection, location: StoreLocation, mode: OpenMode, schema: Schema) -> None:
     assert location.path is not None
-    found = stored_revision(connection)
+    found = stored_revision(connection, location)
     connection.rollback()
     if found == schema.head:
         return
@@ -166,7 +158,7 @@ def _run_migrations(connection: Connection, schema: Schema) -> None:
     from alembic import command
     from alembic.config import Config
 
-    scripts = schema.scripts or Path(str(resources.files("migrations")))
+    scripts = schema.scripts or _MIGRATIONS
     config = Config()
     config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     config.attributes["connection"] = connection
@@ -201,31 +193,11 @@ def copy_sqlite(connection: Connection, target: Path) -> None:
 def _lock_file(path: Path) -> Iterator[None]:
     """Hold `PATH.lock` while the tables are made or changed; it is gone afterwards."""
     lock = path.with_name(path.name + ".lock")
-    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
-    while True:
-        handle = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+    too_late = DatabaseBusyError(
+        f"another process has been upgrading '{path}' for {BUSY_TIMEOUT_SECONDS:g} s", "Try again."
+    )
+    with wait_for_lock(lock, timeout_seconds=BUSY_TIMEOUT_SECONDS, too_late=too_late):
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_same_file(handle, lock):
-                break
-        except BlockingIOError:
-            pass
-        os.close(handle)
-        if time.monotonic() > deadline:
-            raise DatabaseBusyError(
-                f"another process has been upgrading '{path}' for {BUSY_TIMEOUT_SECONDS:g} s", "Try again."
-            )
-        time.sleep(0.02)
-    try:
-        yield
-    finally:
-        # Removed while held: whoever waited on this file sees that it is no longer the one by that name.
-        lock.unlink(missing_ok=True)
-        os.close(handle)
-
-
-def _is_same_file(handle: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), path.stat())
-    except FileNotFoundError:
-        return False
+            yield
+        finally:
+            lock.unlink(missing_ok=True)

@@ -3,7 +3,8 @@
     sweeps 1 ── n arms 1 ── n runs 1 ── n attempts        workers 1 ── n attempts
                               runs 1 ── n points           sync_marks 1 ── 1 runs (by uid)
     sweeps 1 ── n notices
-    events name sweeps, runs and workers, and hold none of them back.
+    code and same_code name digests, as runs do
+    events name sweeps, runs and workers, and hold none of them back; database_identity has one row.
 
 Times are seconds since the epoch. JSON is kept as compact text: SQLite has no JSON type, and nothing is
 searched in it. Any change here needs a migration in migrations/versions; a test holds the two equal.
@@ -43,6 +44,7 @@ RUNNING = text("state = 'running'")
 BACKING_OFF = text("backoff_until IS NOT NULL")
 LIVE = text("ended_at IS NULL")
 UNDELIVERED = text("delivered_at IS NULL")
+OTHER_CODE = text("held <> ''")
 
 
 def _partial_index(name: str, where: TextClause, *columns: Any) -> Index:
@@ -61,6 +63,12 @@ def _one_of(column: str, values: type[State] | type[Reason] | type[NoticeKind]) 
     allowed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({allowed})", name=f"{column}_is_known")
 
+
+database_identity = Table(
+    "database_identity",
+    metadata,
+    Column("uid", Text, primary_key=True, doc="random, made with the database: its one row"),
+)
 
 sweeps = Table(
     "sweeps",
@@ -151,6 +159,9 @@ runs = Table(
     Column("created_at", Float(53), nullable=False),
     Column("started_at", Float(53), doc="first claim"),
     Column("ended_at", Float(53)),
+    Column("code", Text, doc="JSON: [digest, step after which its points come, git commit] of each code"),
+    Column("held", Text, nullable=False, server_default="", doc="the digest under which it would have gone on"),
+    Column("across_code", Boolean, nullable=False, server_default=text("false"), doc="it may go on under any code"),
     UniqueConstraint("arm_id", "seed"),
     _one_of("state", State),
     _one_of("reason", Reason),
@@ -162,6 +173,7 @@ Index("runs_by_state", runs.c.sweep_id, runs.c.state)
 _partial_index("runs_claimable", CLAIMABLE, runs.c.priority.desc(), runs.c.id, runs.c.sweep_id, runs.c.alone)
 _partial_index("runs_held", RUNNING, runs.c.worker_id)
 _partial_index("runs_backing_off", BACKING_OFF, runs.c.backoff_until)
+_partial_index("runs_of_other_code", OTHER_CODE, runs.c.sweep_id)
 
 attempts = Table(
     "attempts",
@@ -247,6 +259,28 @@ sync_marks = Table(
     Column("planned_step", BigInteger, nullable=False, server_default="0", doc="of the last point about to be sent"),
     Column("planned_fence", Integer, nullable=False, server_default="0", doc="the attempt that wrote that point"),
     Column("told", Text, nullable=False, server_default="", doc="what W&B was told of the run's end"),
+)
+
+# The sources of the core, once for each digest that computed something.
+code = Table(
+    "code",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("first_at", Float(53), nullable=False),
+    Column("git_commit", Text, nullable=False, server_default="", doc="with -dirty where the core was edited since"),
+    Column("num_files", Integer, nullable=False),
+    Column("num_bytes", BigInteger, nullable=False, doc="of all files together"),
+    Column("sources", Text, nullable=False, doc="base64 of a compressed tar; empty where they are too large"),
+)
+
+same_code = Table(
+    "same_code",
+    metadata,
+    Column("first", Text, primary_key=True),
+    Column("second", Text, primary_key=True),
+    Column("at", Float(53), nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("why", Text, nullable=False),
 )
 
 # What `--notify` is to tell, written in the transaction in which it happens.

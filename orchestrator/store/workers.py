@@ -11,6 +11,7 @@ from orchestrator.queue.records import DeviceEnding, DeviceReading, RunRecord, W
 from orchestrator.queue.states import Reason
 from orchestrator.store.base import StoreBase
 from orchestrator.store.endings import Author, lose_held_runs, record_event
+from orchestrator.store.identity import UID, check_uid
 from orchestrator.store.rows import worker_record
 from orchestrator.store.schema import alembic_version, check_unchanged
 from orchestrator.store.tables import RUNNING, attempts, runs, workers
@@ -20,7 +21,7 @@ _WORKER_ROWS: Select[Any] = select(workers, runs.c.id.label("run_id")).outerjoin
 )
 
 
-_REVISION = select(alembic_version.c.version_num)
+_REVISION = select(alembic_version.c.version_num, UID.scalar_subquery().label("uid"))
 # A judge that waits does not beat, and would be judged itself.
 _REAP_PATIENCE_MILLISECONDS = 300
 # Knuth's multiplicative hash (The Art of Computer Programming, 6.4): numbers in a row, or in steps, spread evenly.
@@ -49,8 +50,8 @@ class WorkerStore(StoreBase):
     def beat(self, worker_id: int, reading: DeviceReading = DeviceReading()) -> int:  # noqa: B008 (frozen)
         """Prolong the worker's lease, and note how its device is; returns the new count.
 
-        Raises WorkerGoneError if its row was ended, and DatabaseVersionError (the beat counts all the same) if the
-        database was upgraded meanwhile.
+        Raises WorkerGoneError if its row was ended, DatabaseReplacedError in another database, and
+        DatabaseVersionError (the beat counts all the same) if the database was upgraded meanwhile.
         """
         with self._write() as connection:
             count = connection.execute(
@@ -59,10 +60,11 @@ class WorkerStore(StoreBase):
                 .values(beat=workers.c.beat + 1, beat_at=self._clock(), **asdict(reading))
                 .returning(workers.c.beat)
             ).scalar_one_or_none()
-            revision = connection.execute(_REVISION).scalar()
+            database = connection.execute(_REVISION).one()
+            check_uid(database.uid, self.location, self.uid)
         if count is None:
             raise WorkerGoneError(f"worker {worker_id} was taken for dead or has ended", "Start it again: hlbq worker")
-        check_unchanged(revision, self.location, self._schema)
+        check_unchanged(database.version_num, self.location, self._schema)
         return int(count)
 
     def end_worker(self, worker_id: int, why: str) -> None:

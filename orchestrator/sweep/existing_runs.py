@@ -63,12 +63,12 @@ def find_existing(
         return Existing()
     known = _Fingerprints(fingerprint or known_fingerprint)
     data = {arm.key: (arm.settings.dataset, arm.settings.tokenizer) for arm in plan.arms}
-    code = digest()
+    code, same = digest(), store.same_code()
     # The best match of each run: it may have been completed in several sweeps.
     best: dict[tuple[str, int], str] = {}
     for run in completed:
         expected = known(*data[run.arm_key])
-        if run.core_digest != code:
+        if {same.of(part.digest) for part in run.code} != {same.of(code)}:
             found = "code"
         elif expected is None:
             found = "unchecked"

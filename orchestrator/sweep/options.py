@@ -1,15 +1,12 @@
-"""From the fields of `Settings` to command-line options, and from what was typed to the axes of a sweep.
+"""How settings are shown and read: their help texts and panels, and from what was typed to the axes of a sweep.
 
 Every value arrives as text and is read by `hlbgpt_core.settings.parse_value`, so that a value is refused in the
 same words wherever it comes from.
 """
 
-import inspect
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from hlbgpt_core.settings import RECIPES, SettingSpec, specs, unknown_setting
 from orchestrator.sweep.shapes import parse_axis
@@ -52,28 +49,6 @@ PANELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
     }
 )
-
-
-def setting_parameters() -> Sequence[inspect.Parameter]:
-    """One option for each setting, in the order of the fields; each is a list of texts, empty where not given."""
-    return [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            annotation=Annotated[
-                list[str],
-                typer.Option(
-                    f"--{name}",
-                    help=option_help(spec),
-                    metavar=_metavar(spec),
-                    rich_help_panel=panel_of(name),
-                    show_default=False,
-                ),
-            ],
-            default=[],
-        )
-        for name, spec in specs().items()
-    ]
 
 
 def panel_of(name: str) -> str:
@@ -123,8 +98,3 @@ def value_text(value: Any) -> str:
         short = f"{value:g}".replace("e+0", "e").replace("e+", "e")
         return short if float(short) == value else repr(value)
     return str(value)
-
-
-def _metavar(spec: SettingSpec) -> str:
-    kind = {int: "INT", float: "NUMBER", bool: "0|1", str: "TEXT"}[spec.type]
-    return f"{kind}..."

@@ -238,8 +238,10 @@ def _arm(given: Mapping[str, Any], found: Sizes) -> PlannedArm:
 def _check_seeds(num_runs: int, first_seed: int) -> None:
     if num_runs < 1:
         raise PlanError(f"num_runs {num_runs} is too small", "Use --num_runs 1 or more.")
-    if first_seed < 0 or first_seed + num_runs - 1 > MAX_SEED:
-        raise PlanError(f"seed {first_seed} is out of range", f"Seeds are 0 to {MAX_SEED}.")
+    last_seed = first_seed + num_runs - 1
+    wrong = first_seed if first_seed < 0 else last_seed
+    if not 0 <= wrong <= MAX_SEED:
+        raise PlanError(f"seed {wrong} is out of range", f"Seeds are 0 to {MAX_SEED}.")
 
 
 def _check_total(total: int) -> None:

@@ -1,18 +1,79 @@
-"""What `hlbq submit` and `orchestrator.submit` share: checks of the data, and how a sweep's record keeps its shape."""
+"""What `hlbq submit` and `orchestrator.submit` share: from what was asked for to the sweep that the store takes."""
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from hlbgpt_core.text.sources import absolute_dataset, check_dataset, check_text_length
+from orchestrator.queue.records import NewSweep
 from orchestrator.sweep.options import axes_of
-from orchestrator.sweep.plan import Plan
+from orchestrator.sweep.plan import Plan, make_plan
 from orchestrator.sweep.shapes import Axes, Range, Shape
 from orchestrator.sweep.sweep_file import SweepFile
+from orchestrator.sweep.sweep_options import SweepOptions
+
+if TYPE_CHECKING:
+    from orchestrator.sweep.existing_runs import Existing
 
 
-def with_absolute_paths(axes: Axes, *, repeated: Collection[str] = ()) -> Axes:
-    """The axes with paths of `text:` made absolute, so that workers in other folders find them; each dataset once
-    unless "dataset" is in `repeated`. Raises DataError for an unknown dataset."""
+@dataclass(frozen=True, kw_only=True)
+class PreparedSweep:
+    """A sweep that was checked and is not stored yet, with what people should hear of it."""
+
+    plan: Plan
+    sweep: NewSweep
+    existing: "Existing"
+    warnings: Sequence[str]
+    note: str
+
+
+def prepare_sweep(
+    settings: Mapping[str, Sequence[Any]],
+    options: SweepOptions,
+    *,
+    db: str | None,
+    argv: Sequence[str],
+    find_existing: "Callable[[Plan], Existing]",
+) -> PreparedSweep:
+    """All that comes before a sweep is stored in `db`: expand, check, find what exists, describe. Nothing is written.
+
+    `settings` are the values of each setting, as text or typed; `argv` is kept in the sweep's record;
+    `find_existing` looks the plan's runs up, and with skip_existing what it finds is left out.
+
+    Raises SettingsError or PlanError for settings and shapes that are refused, DataError for a dataset that training
+    could not use, DatabaseError for a location that makes no sense, and UsageError for a text or a CSV path of no use.
+    """
+    shape = options.shape()
+    axes = given_axes(settings, repeated=shape.zipped())
+    plan = make_plan(axes, shape=shape, num_runs=options.num_runs, first_seed=options.seed)
+    note = check_place(plan, axes, db)
+    existing = find_existing(plan)
+    if options.skip_existing:
+        plan = plan.without(existing.runs)
+    options.check_texts()
+    sweep = NewSweep(
+        name=options.name,
+        note=options.note,
+        argv=argv,
+        arms=plan.new_arms(),
+        runs=plan.new_runs(),
+        priority=options.priority,
+        bookkeeping=options.bookkeeping(),
+        csv=options.csv_target(),
+        wandb_project=options.project(),
+        definition=definition_of(plan, axes, options.given()),
+    )
+    warnings = [*plan.warnings, *options.warnings()]
+    return PreparedSweep(plan=plan, sweep=sweep, existing=existing, warnings=warnings, note=note)
+
+
+def given_axes(settings: Mapping[str, Sequence[Any]], *, repeated: Collection[str] = ()) -> Axes:
+    """The typed values of every setting, each once but for settings in `repeated`; paths of `text:` made absolute, so
+    that workers in other folders find them.
+
+    Raises SettingsError, PlanError or DataError for a value that is refused.
+    """
+    axes = axes_of(settings, repeated=repeated)
     if "dataset" not in axes:
         return axes
     names = [absolute_dataset(name) for name in axes["dataset"]]

@@ -15,23 +15,17 @@ random = 20
 import difflib
 import json
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hlbgpt_core.settings import specs, unknown_setting
 from orchestrator.errors import UsageError
+from orchestrator.sweep.sweep_options import option_specs, shown, unknown_option
 
 TABLES = ("settings", "sweep")
 MAX_BYTES = 10_000_000
-_WORDS: Mapping[type, str] = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "text",
-    list: "a list",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +36,8 @@ class SweepFile:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_sweep_file(path: str, option_types: Mapping[str, type]) -> SweepFile:
-    """Read and check a sweep file; `option_types` are the types of the keys of its table [sweep].
+def read_sweep_file(path: str) -> SweepFile:
+    """Read and check a sweep file; the keys of its table [sweep] are the fields of SweepOptions.
 
     Raises UsageError, naming the file, for one that can't be read, is not TOML, has an unknown table or key (the
     nearest is suggested) or a value of a wrong type. Values of settings are checked only for their kind.
@@ -62,9 +56,7 @@ def read_sweep_file(path: str, option_types: Mapping[str, type]) -> SweepFile:
         _check_plain(path, f"[settings] {name}", value)
     options = document.get("sweep", {})
     for name, value in options.items():
-        if name not in option_types:
-            raise _unknown_option(path, name, option_types)
-        _check_type(path, name, value, option_types[name])
+        _check_option(path, name, value)
     return SweepFile(
         settings={name: value if isinstance(value, list) else [value] for name, value in settings.items()},
         options=options,
@@ -94,7 +86,7 @@ def _document(path: str) -> dict[str, Any]:
     if len(content) > MAX_BYTES:
         raise UsageError(f"the sweep file '{path}' is larger than {MAX_BYTES:,} bytes", "Name a TOML file.")
     try:
-        return tomllib.loads(content.decode("utf-8"))
+        return tomllib.loads(content.decode("utf-8-sig"))  # editors on Windows begin it with a byte order mark
     except UnicodeDecodeError as error:
         raise UsageError(
             f"the sweep file '{path}' is not UTF-8: byte 0x{content[error.start]:02x} at offset {error.start}",
@@ -112,12 +104,15 @@ def _unknown_table(path: str, name: str) -> UsageError:
     return UsageError(f"{path}: there is no table [{name}]", f"{hint}A sweep file has [settings] and [sweep].")
 
 
-def _unknown_option(path: str, name: str, known: Collection[str]) -> UsageError:
-    if name in specs():
-        return UsageError(f"{path}: [sweep]: '{name}' is a setting", "Put it below [settings].")
-    near = difflib.get_close_matches(name.replace("-", "_"), known, n=1)
-    hint = f"Did you mean '{near[0]}'?" if near else f"Use one of: {', '.join(known)}."
-    return UsageError(f"{path}: [sweep]: there is no option '{name}'", hint)
+def _check_option(path: str, name: str, value: Any) -> None:
+    known = option_specs()
+    if name not in known:
+        error = unknown_option(name, place_of_settings="Put it below [settings].")
+        raise UsageError(f"{path}: [sweep]: {error.message}", error.hint)
+    try:
+        known[name].check_type(value)
+    except UsageError as error:
+        raise UsageError(f"{path}: [sweep] {error.message}", error.hint) from None
 
 
 def _check_plain(path: str, where: str, value: Any) -> None:
@@ -126,26 +121,7 @@ def _check_plain(path: str, where: str, value: Any) -> None:
         raise UsageError(f"{path}: {where} is an empty list", "Give a value, or leave it out.")
     for one in value if isinstance(value, list) else [value]:
         if not isinstance(one, str | int | float | bool):
-            raise UsageError(f"{path}: {where}: {_shown(one)} is not a value", "Use a number, a text, true or false.")
-
-
-def _check_type(path: str, name: str, value: Any, wanted: type) -> None:
-    if wanted is float and isinstance(value, int):
-        wanted = int
-    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-        raise UsageError(f"{path}: [sweep] {name}: {_shown(value)} is not {_WORDS[wanted]}", f"Use {_WORDS[wanted]}.")
-    if isinstance(value, list):
-        texts = (
-            value if name != "zip" else [one for names in value for one in (names if isinstance(names, list) else [0])]
-        )
-        if not value or not all(isinstance(one, str) and one for one in texts):
-            example = '[["depth", "width"]]' if name == "zip" else '["width / num_heads >= 64"]'
-            raise UsageError(f"{path}: [sweep] {name}: {_shown(value)} is not a list as wanted", f"Write {example}.")
-
-
-def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) else _toml(value)
-    return f"'{text}'"
+            raise UsageError(f"{path}: {where}: '{shown(one)}' is not a value", "Use a number, a text, true or false.")
 
 
 def _table(name: str, values: Mapping[str, Any]) -> str:

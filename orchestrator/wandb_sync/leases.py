@@ -33,16 +33,16 @@ class OwnFolder:
         self.owner = f"{name}-{os.getpid()}-{secrets.token_hex(4)}"
         self._processes = wandb_folder / _PROCESSES
         self.path = self._processes / self.owner
+        self._held = contextlib.ExitStack()
 
     def __enter__(self) -> "OwnFolder":
         make_private_folder(self.path)
-        self._lock = try_lock(self.path / _LOCK)
+        self._held.enter_context(try_lock(self.path / _LOCK))
         return self
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
-        if self._lock is not None:
-            os.close(self._lock)
+        self._held.close()
 
     def bury_the_dead(self, store: Store) -> None:
         """Free the leases of syncs that died beside this one, and remove their folders."""
@@ -50,11 +50,10 @@ class OwnFolder:
             # A sync that has just made its folder has not locked it yet: without a lock file it is left alone.
             if folder == self.path or not (folder / _LOCK).exists():
                 continue
-            lock = try_lock(folder / _LOCK)
-            if lock is not None:
-                store.release_sync(folder.name)
-                shutil.rmtree(folder, ignore_errors=True)
-                os.close(lock)
+            with try_lock(folder / _LOCK) as is_dead:
+                if is_dead:
+                    store.release_sync(folder.name)
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 class Leases:

@@ -25,7 +25,7 @@ def submit_with_csv(fleet: Fleet, *, append: bool = False, host: str | None = No
 
 
 def work_off(fleet: Fleet) -> None:
-    assert fleet.start_one(watch=False).wait(timeout=60) == 0
+    assert fleet.start_one(watch=False).wait(timeout=120) == 0
 
 
 def test_every_finished_run_has_its_row(fleet: Fleet) -> None:

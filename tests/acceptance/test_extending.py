@@ -67,7 +67,7 @@ def add_the_recipe(core: Path) -> None:
 def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project after all of the page, with two sweeps trained and exported."""
     folder = tmp_path_factory.mktemp("copy")
-    for package in ("hlbgpt_core", "orchestrator", "worker", "migrations"):
+    for package in ("hlbgpt_core", "orchestrator", "worker"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     for add in (add_the_metric, add_the_dataset, add_the_recipe):
         add(folder / "hlbgpt_core")

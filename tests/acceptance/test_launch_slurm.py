@@ -67,7 +67,7 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
     for pid in made.controllers:
         if process_state(pid, 0) is not ProcessState.DEAD:
             os.kill(pid, signal.SIGTERM)
-    wait_until(made.over, seconds=60, what="the jobs end")
+    wait_until(made.over, seconds=120, what="the jobs end")
 
 
 def is_training(store: Store) -> bool:
@@ -83,7 +83,7 @@ def test_jobs_work_the_queue_off_and_end_and_one_whose_time_is_up_goes_on(jobs: 
     plan = Plan(steps=100, step_seconds=0.05, checkpoint_every=1000)
     jobs.launch(plan, workers=2)
     with open_store(jobs.db, mode=OpenMode.READ) as store:
-        wait_until(lambda: is_training(store), seconds=60, what="a job trains")
+        wait_until(lambda: is_training(store), seconds=120, what="a job trains")
         [worker, *_] = [one for one in store.live_workers() if one.run_id is not None]
         os.kill(parent_of(worker.identity.pid), signal.SIGUSR1)
         wait_until(lambda: drained(store) and jobs.over(), seconds=120, what="all jobs end")
@@ -100,9 +100,9 @@ def test_stop_has_jobs_release_their_runs(jobs: Jobs, hlbq: Hlbq) -> None:
     submit(jobs.db, new_sweep(1))
     jobs.launch(Plan(steps=1_000_000, step_seconds=0.05, checkpoint_every=1_000_000))
     with open_store(jobs.db, mode=OpenMode.READ) as store:
-        wait_until(lambda: is_training(store), seconds=60, what="the job trains")
+        wait_until(lambda: is_training(store), seconds=120, what="the job trains")
         assert "end: 1 job of this machine" in hlbq(f"{LOCAL} --stop").err
-        wait_until(jobs.over, seconds=60, what="the job ends")
+        wait_until(jobs.over, seconds=120, what="the job ends")
         run = store.run(1)
         assert run is not None and (run.state, run.reason) == (State.PENDING, Reason.RELEASED)
         assert run.checkpoint is not None and run.checkpoint.step > 0

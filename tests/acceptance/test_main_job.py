@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from hlbgpt_core.code_digest import core_digest
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import OpenMode, open_store
@@ -81,83 +82,62 @@ def test_from_settings_to_a_table(hlbq: Hlbq, tmp_path: Path) -> None:
     assert "seed 101" in hlbq("show", "4").stdout
 
 
-def test_the_same_seed_gives_the_same_run_bit_for_bit(hlbq: Hlbq, tmp_path: Path) -> None:
-    for _ in range(2):
-        hlbq("submit", *TINY_OPTIONS, *PYSTDLIB, "--max_steps", "15", "--log_every", "1", "--eval_every", "5")
-    hlbq("worker", "--device", "cpu", "--count", "1")
-    hlbq("worker", "--device", "cpu")
-    assert losses(tmp_path, 1) == losses(tmp_path, 2)
-    assert len(losses(tmp_path, 1)) == 15 + 3
-
-
-@pytest.mark.parametrize("fault", ["SIGTERM", "SIGKILL"])
-def test_a_run_that_was_stopped_goes_on_to_the_very_points_of_one_that_was_not(
-    hlbq: Hlbq, tmp_path: Path, fault: str
-) -> None:
-    submit = (
-        "submit",
-        *TINY_OPTIONS,
-        *PYSTDLIB,
-        "--max_steps",
-        "120",
-        "--log_every",
-        "1",
-        "--eval_every",
-        "25",
-        "--checkpoint_every",
-        "0.2",
-    )
-    hlbq(*submit)
-    hlbq(*submit)
-    worker = subprocess.Popen([*HLBQ, "worker", "--device", "cpu"], cwd=tmp_path, stderr=subprocess.DEVNULL)
+def test_runs_that_were_stopped_come_to_the_very_points_of_one_that_was_not(hlbq: Hlbq, tmp_path: Path) -> None:
+    """Three runs of one seed: the first is killed, the second asked to stop, the third left alone."""
+    long = "--max_steps 120 --log_every 1 --eval_every 25 --checkpoint_every 0.2".split()
+    for _ in range(3):
+        hlbq("submit", *TINY_OPTIONS, *PYSTDLIB, *long)
     with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.READ) as store:
+        for run_id, fault in ((1, signal.SIGKILL), (2, signal.SIGTERM)):
+            worker = subprocess.Popen([*HLBQ, "worker", "--device", "cpu"], cwd=tmp_path, stderr=subprocess.DEVNULL)
 
-        def has_a_checkpoint() -> bool:
-            run = store.run(1)
-            return run is not None and run.checkpoint is not None and 15 < run.checkpoint.step < 100
+            def has_a_checkpoint() -> bool:
+                run = store.run(run_id)  # noqa: B023
+                return run is not None and run.checkpoint is not None and 15 < run.checkpoint.step < 100
 
-        wait_until(has_a_checkpoint, seconds=60, what="a checkpoint of run 1")
-        worker.send_signal(getattr(signal, fault))
-        worker.wait(timeout=60)
-        assert store.run(1).state in (State.PENDING, State.RUNNING)  # type: ignore[union-attr]
+            wait_until(has_a_checkpoint, seconds=120, what=f"a checkpoint of run {run_id}")
+            worker.send_signal(fault)
+            worker.wait(timeout=120)
+            assert store.run(run_id).state in (State.PENDING, State.RUNNING)  # type: ignore[union-attr]
     hlbq("worker", "--device", "cpu")
-    assert losses(tmp_path, 1) == losses(tmp_path, 2)
+    undisturbed = losses(tmp_path, 3)
+    assert len(undisturbed) == 120 + 5
     with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.READ) as store:
-        first, second = store.attempts(1)
-        assert second.start_step > 0 and first.start_step == 0
-        times = [
-            one.point.cumulative_time for one in store.points(RunFilter(run_ids=(1,))) if one.point.split == "train"
-        ]
-        assert times == sorted(times)
+        digests = {one.provenance["core_digest"] for run_id in (1, 2, 3) for one in store.attempts(run_id)}
+        assert digests == {core_digest()}
+        assert [len(store.attempts(run_id)) for run_id in (1, 2, 3)] == [2, 2, 1]
+        for run_id in (1, 2):
+            assert losses(tmp_path, run_id) == undisturbed
+            first, second = store.attempts(run_id)
+            assert second.start_step > 0 and first.start_step == 0
+            points = [one.point for one in store.points(RunFilter(run_ids=(run_id,)))]
+            times = [point.cumulative_time for point in points if point.split == "train"]
+            assert times == sorted(times)
 
 
-def test_a_worker_without_its_data_says_what_works_offline(hlbq: Hlbq, tmp_path: Path) -> None:
-    hlbq("submit", "--num_runs", "1")  # needs no data, waits for no network
-    hlbq(
-        "worker", "--device", "cpu", code=1, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "hub"), HLBQ_CACHE=str(tmp_path)
-    )
-    shown = hlbq("show", "1").stdout
-    assert "failed" in shown and "pystdlib" in shown and "text:" in shown
-    assert "Traceback" in shown  # the whole error is kept with the run
-
-
-def test_a_text_that_went_away_fails_its_run_in_the_words_of_submit(hlbq: Hlbq, tmp_path: Path) -> None:
+def test_what_a_run_lacks_is_told_in_words_that_help(hlbq: Hlbq, tmp_path: Path) -> None:
+    """One worker, and two runs that it cannot train: no text of this name offline, and a file that went away."""
     text = tmp_path / "words.txt"
     text.write_text("to be or not to be " * 5000)
     submit = ("submit", *TINY_OPTIONS, "--dataset", f"text:{text}", "--max_steps", "2")
+    hlbq("submit", "--num_runs", "1")  # needs no data, waits for no network
     hlbq(*submit)
     text.unlink()
-    hlbq("worker", "--device", "cpu", code=1)
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub"), "HLBQ_CACHE": str(tmp_path)}
+    hlbq("worker", "--device", "cpu", code=1, **offline)
+    shown = hlbq("show", "1").stdout
+    assert "failed" in shown and "pystdlib" in shown and "text:" in shown
+    assert "Traceback" in shown  # the whole error is kept with the run
     refused = hlbq(*submit, code=2).stderr
     said = refused.removeprefix("error: ").splitlines()[0]
-    assert str(text) in said and said in hlbq("show", "1").stdout
+    assert str(text) in said and said in hlbq("show", "2").stdout
 
 
 def test_the_trainer_is_started_anew_when_the_core_changes(tmp_path: Path) -> None:
     import shutil
 
     root = Path(__file__).parents[2]
-    for package in ("hlbgpt_core", "orchestrator", "worker", "migrations"):
+    for package in ("hlbgpt_core", "orchestrator", "worker"):
         shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
 
@@ -172,17 +152,58 @@ def test_the_trainer_is_started_anew_when_the_core_changes(tmp_path: Path) -> No
     )
     try:
         with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.READ) as store:
-            wait_until(lambda: store.run(1).state is State.COMPLETED, seconds=60, what="run 1")  # type: ignore[union-attr]
+            wait_until(lambda: store.run(1).state is State.COMPLETED, seconds=120, what="run 1")  # type: ignore[union-attr]
             recipe = tmp_path / "hlbgpt_core" / "recipes" / "v041.py"
-            recipe.write_text(recipe.read_text() + "\n# edited\n")
+            recipe.write_text(recipe.read_text() + "\nEDITED = 1\n")
             hlbq("submit", *TINY_OPTIONS, *PYSTDLIB, "--max_steps", "3")
-            wait_until(lambda: store.run(2).state is State.COMPLETED, seconds=60, what="run 2")  # type: ignore[union-attr]
+            wait_until(lambda: store.run(2).state is State.COMPLETED, seconds=120, what="run 2")  # type: ignore[union-attr]
             digests = [store.attempts(run_id)[0].provenance["core_digest"] for run_id in (1, 2)]
     finally:
         worker.terminate()
-        said = worker.communicate(timeout=30)[1].decode()
+        said = worker.communicate(timeout=120)[1].decode()
     assert digests[0] != digests[1] and all(re.fullmatch("[0-9a-f]{16}", one) for one in digests)
     assert "changed on disk" in said
+
+
+def test_a_run_that_other_code_began_is_held_until_somebody_chooses(tmp_path: Path) -> None:
+    import shutil
+
+    root = Path(__file__).parents[2]
+    for package in ("hlbgpt_core", "orchestrator", "worker", "migrations"):
+        shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+
+    def hlbq(*arguments: str) -> Done:
+        return subprocess.run(
+            [*HLBQ, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+
+    hlbq("submit", *TINY_OPTIONS, *PYSTDLIB, "--max_steps", "1000000", "--log_every", "1")
+    worker = subprocess.Popen([*HLBQ, "worker", "--device", "cpu"], cwd=tmp_path, env=environment)
+    with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.READ) as store:
+        wait_until(lambda: bool(losses(tmp_path, 1)), seconds=90, what="the first points")
+        worker.terminate()
+        worker.wait(60)
+        recipe = tmp_path / "hlbgpt_core" / "recipes" / "v041.py"
+        recipe.write_text("# a comment\n" + recipe.read_text() + "\nEDITED = 1\n")
+        before = losses(tmp_path, 1)
+        said = hlbq("worker", "--device", "cpu").stderr
+        run = store.run(1)
+        assert run is not None and "run 1" in said and "held" in said
+        assert (run.paused, len(run.code), run.held == run.code[0].digest) == (True, 1, False)
+        assert losses(tmp_path, 1) == before and run.checkpoint is not None
+        assert "+EDITED = 1" in hlbq("show", "1", "--diff").stdout
+        assert "+EDITED = 1" in hlbq("code", "diff", run.code[0].digest[:8], run.held[:8]).stdout
+        hlbq("code", "checkout", run.held, "edited")
+        checked_out = tmp_path / "edited" / "hlbgpt_core" / "recipes" / "v041.py"
+        assert checked_out.read_bytes() == recipe.read_bytes()
+        hlbq("retry", "--run", "1", "--resume_across_code")
+        worker = subprocess.Popen([*HLBQ, "worker", "--device", "cpu"], cwd=tmp_path, env=environment)
+        wait_until(lambda: len(losses(tmp_path, 1)) > len(before), seconds=90, what="points of the edited code")
+        worker.terminate()
+        worker.wait(60)
+        assert "mixed code" in hlbq("show", "1").stdout
+        assert set(before) <= set(losses(tmp_path, 1))
 
 
 def test_a_gpu_that_is_not_there_is_a_clear_refusal(hlbq: Hlbq) -> None:

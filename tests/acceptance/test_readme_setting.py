@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    for package in ("hlbgpt_core", "orchestrator", "worker", "migrations"):
+    for package in ("hlbgpt_core", "orchestrator", "worker"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 

@@ -398,7 +398,7 @@ def test_as_a_process_with_a_reader_that_goes_away(tmp_path: Path) -> None:
         process.stdout.readline()
         process.stdout.close()
         errors = process.stderr.read()
-        process.wait(timeout=60)
+        process.wait(timeout=120)
     assert "Traceback" not in errors
     assert "BrokenPipe" not in errors
 

@@ -1,16 +1,20 @@
 """Sweeps of other shapes, sweep files and `orchestrator.submit`: from what is typed to the rows in the database."""
 
+import inspect
 import json
 import os
 import re
+import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import orchestrator
 from hlbgpt_core.errors import HlbqError
-from orchestrator.queue.records import RunFilter, RunRecord
+from orchestrator.queue.records import RunFilter, RunRecord, SweepRecord
 from orchestrator.store import OpenMode, open_store
+from orchestrator.sweep.sweep_options import option_specs
 from tests.command_line import Hlbq, hlbq_in
 from tests.sample_sweep import register, sample_facts
 from tests.store_examples import Reason, ending
@@ -129,6 +133,8 @@ BAD_LINES = {
     "latin.toml": ("latin.toml", "is not UTF-8", "offset"),
     "type.toml unknown.toml": ("'unknown.toml' is one word too many",),
     "--name a.toml b": ("there is no sweep file 'b'",),
+    "--preset huge": ("there is no preset 'huge'", "Use one of: tiny-cpu."),
+    "--preset tiny-cpu value.toml": ("--preset tiny-cpu was given with the sweep file 'value.toml'", "> mine.toml"),
 }
 FILES = {
     "unknown.toml": b"[settings]\ndept = 4\n",
@@ -282,6 +288,93 @@ def test_the_call_makes_the_same_sweep_as_the_command(hlbq: Hlbq) -> None:
     assert [(run.arm_key, run.seed) for run in runs_of(1)] == [(run.arm_key, run.seed) for run in runs_of(sweep.id)]
     assert [run.priority for run in runs_of(sweep.id)] == [2] * 6
     assert hlbq(f"show --sweep {sweep.id} --toml").out == hlbq("show --sweep 1 --toml").out
+
+
+OPTIONS = {
+    "name": "named",
+    "note": "a note",
+    "log_csv": True,
+    "logfile": "my.csv",
+    "append": True,
+    "log_wandb": True,
+    "wandb_project": "p",
+    "checkpoint_every": 5.0,
+    "keep_checkpoints": True,
+    "keep_best": True,
+    "stall_timeout": 33.0,
+    "max_attempts": 4,
+    "skip_existing": True,
+    "seed": 7,
+}
+
+
+def test_the_call_takes_every_option_of_the_command(hlbq: Hlbq) -> None:
+    typed = " ".join(
+        f"--{name}" if value is True else f"--{name} {shlex.quote(str(value))}" for name, value in OPTIONS.items()
+    )
+    assert hlbq(f"submit {typed}").code == 0
+    called = orchestrator.submit({}, **OPTIONS)
+    with open_store("hlbq.db", mode=OpenMode.READ) as store:
+        first, second = store.sweeps()
+    assert called == second
+    for name in ("name", "note", "csv", "wandb_project", "definition"):
+        assert getattr(first, name) == getattr(second, name), name
+    assert [(run.bookkeeping, run.seed) for run in runs_of(1)] == [(run.bookkeeping, run.seed) for run in runs_of(2)]
+
+
+def test_the_call_shows_the_arguments_it_takes() -> None:
+    shown = inspect.signature(orchestrator.submit)
+    assert next(iter(shown.parameters)) == "settings"
+    assert {"db", "preset", "notify"} < set(shown.parameters)
+    for spec in option_specs().values():
+        assert shown.parameters[spec.name].default == spec.default, spec.name
+    assert shown.return_annotation is SweepRecord
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"num_run": 3}, "there is no option 'num_run'\nDid you mean 'num_runs'?"),
+        ({"depth": 4}, "'depth' is a setting\nPut it into the settings"),
+        ({"num_runs": "many"}, "num_runs: 'many' is not a whole number"),
+        ({"num_runs": 0}, "num_runs: 0 is too small"),
+        ({"log_csv": 1}, "log_csv: '1' is not true or false"),
+        ({"name": None}, "name: 'null' is not text"),
+        ({"zip": ["depth", "width"]}, 'Write [["depth", "width"]].'),
+        ({"log_csv": True, "logfile": "missing/my.csv"}, "of the CSV file does not exist"),
+        ({"note": "\ud800"}, "is not UTF-8"),
+        ({"preset": "tiny-cup"}, "Did you mean 'tiny-cpu'?"),
+    ],
+)
+def test_the_call_refuses_what_is_no_option(hlbq: Hlbq, tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(HlbqError) as caught:
+        orchestrator.submit({}, **options)
+    assert words in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_call_takes_one_text_as_a_list_and_warns_of_options_without_effect(hlbq: Hlbq) -> None:
+    with pytest.warns(UserWarning, match="--logfile and --append have no effect"):
+        sweep = orchestrator.submit({"num_heads": [1, 3]}, where="num_heads > 1", append=True, random=None)
+    assert [run.settings["num_heads"] for run in runs_of(sweep.id)] == [3]
+
+
+def test_a_preset_is_a_sweep_file_that_can_be_printed_and_edited(hlbq: Hlbq) -> None:
+    listed = hlbq("preset").out
+    assert re.search(r"^tiny-cpu  \w", listed, re.MULTILINE)
+    printed = hlbq("preset tiny-cpu")
+    Path("mine.toml").write_text(printed.out, encoding="utf-8")
+    for line in ("mine.toml", "--preset tiny-cpu", "--num_heads 1 2 --preset=tiny-cpu --num-runs 2"):
+        done = hlbq(f"submit {line} --width 192")
+        assert done.code == 0, done.err
+    orchestrator.submit({"width": 192, "num_heads": [1, 2]}, preset="tiny-cpu", num_runs=2)
+    keys = [[(run.arm_key, run.seed) for run in runs_of(sweep)] for sweep in (1, 2, 3, 4)]
+    assert (keys[0], keys[2]) == (keys[1], keys[3])
+    assert {(run.settings["width"], run.settings["max_steps"], run.seed) for run in runs_of(3)} == {
+        (192, 200, 100), (192, 200, 101)
+    }  # fmt: skip
+    refused = hlbq("preset tiny")
+    assert (refused.code, refused.out) == (2, "") and "Use one of: tiny-cpu" in refused.err
 
 
 def test_the_call_warns_of_what_is_left_out_and_raises_what_is_refused(hlbq: Hlbq) -> None:

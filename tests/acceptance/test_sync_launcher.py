@@ -47,7 +47,7 @@ def syncs_of(folder: Path) -> list[int]:
 
 
 def work_off(fleet: Fleet) -> None:
-    assert fleet.start_one(watch=False).wait(timeout=60) == 0
+    assert fleet.start_one(watch=False).wait(timeout=120) == 0
     assert read_ledger(fleet.db, fleet.plan).clean
     assert fleet.complaints() == ()
 
@@ -61,19 +61,19 @@ def test_a_sync_that_goes_wrong_changes_nothing_for_training(fleet: Fleet, how: 
     root = str(Path(__file__).parents[2])
     fleet.environment = {"PYTHONPATH": f"{package.parent}{os.pathsep}{root}", "WANDB_API_KEY": KEY}
     work_off(fleet)
-    wait_until(began.exists, seconds=30, what="the sync has begun")
+    wait_until(began.exists, seconds=120, what="the sync has begun")
     if how == "hangs":
         (pid,) = syncs_of(fleet.folder)  # one for three runs
         assert os.getpriority(os.PRIO_PROCESS, pid) == 19
     else:
-        wait_until(lambda: syncs_of(fleet.folder) == [], seconds=30, what="it is gone")
+        wait_until(lambda: syncs_of(fleet.folder) == [], seconds=120, what="it is gone")
 
 
 def test_what_workers_train_is_sent_and_then_the_sync_ends(fleet: Fleet) -> None:
     with wandb_server() as server:
         fleet.environment = {**server.environment(), "HOME": str(fleet.folder)}
         work_off(fleet)
-        wait_until(lambda: syncs_of(fleet.folder) == [], seconds=90, what="all is sent")
+        wait_until(lambda: syncs_of(fleet.folder) == [], seconds=120, what="all is sent")
         with open_store(fleet.db, mode=OpenMode.READ) as store:
             runs = list(store.runs(RunFilter()))
             for run in runs:
@@ -90,6 +90,6 @@ def test_without_a_log_in_the_worker_says_where_to_look_once(fleet: Fleet) -> No
     fleet.plan = Plan(steps=60, step_seconds=0.05, checkpoint_every=10)
     work_off(fleet)
     assert fleet.log().count("nothing is sent to wandb") <= 1
-    wait_until(lambda: syncs_of(fleet.folder) == [], seconds=30, what="it is gone")
+    wait_until(lambda: syncs_of(fleet.folder) == [], seconds=120, what="it is gone")
     log = (fleet.folder / "state" / "logs" / "wandb-sync.log").read_text()
     assert "nobody is logged in to wandb" in log and "Traceback" not in log

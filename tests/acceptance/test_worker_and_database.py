@@ -17,7 +17,7 @@ from tests.faults.harness import Fleet, drained, new_sweep, read_ledger, submit,
 from tests.faults.worker_under_fault import Faults
 from worker.attempt import Attempt
 from worker.timing import Timing
-from worker.trainer.messages import CheckpointMade
+from worker.trainer.messages import CheckpointMade, FactsFound, Resumed
 
 HASTY = {"busy_timeout_seconds": 0.2, "self_fence_seconds": 0.8, "lease_seconds": 2.0}
 
@@ -44,11 +44,11 @@ def test_a_trainer_that_was_paused_between_two_runs_trains_the_second(fleet: Fle
     submit(fleet.db, new_sweep(1))
     worker = fleet.start_one()
     with open_store(fleet.db, mode=OpenMode.WRITE) as store:
-        wait_until(lambda: drained(store), seconds=20, what="the first run ends")
+        wait_until(lambda: drained(store), seconds=120, what="the first run ends")
         with locked(fleet.db):
-            wait_until(lambda: "training waits" in fleet.log(), seconds=20, what="the worker fences itself")
+            wait_until(lambda: "training waits" in fleet.log(), seconds=120, what="the worker fences itself")
         store.submit(new_sweep(1))
-        wait_until(lambda: drained(store), seconds=20, what="the second run ends")
+        wait_until(lambda: drained(store), seconds=120, what="the second run ends")
     assert worker.poll() is None
     assert read_ledger(fleet.db, fleet.plan).clean
 
@@ -57,8 +57,8 @@ def test_a_worker_that_starts_while_the_database_is_locked_waits_for_it(fleet: F
     submit(fleet.db, new_sweep(1))
     with locked(fleet.db):
         worker = fleet.start_one(watch=False)
-        wait_until(lambda: "waiting for the database" in fleet.log(), seconds=20, what="the worker says that it waits")
-    assert worker.wait(timeout=30) == 0
+        wait_until(lambda: "waiting for the database" in fleet.log(), seconds=120, what="the worker says that it waits")
+    assert worker.wait(timeout=120) == 0
     assert read_ledger(fleet.db, fleet.plan).clean
 
 
@@ -66,7 +66,7 @@ def test_a_worker_that_waits_for_the_database_can_be_stopped(fleet: Fleet) -> No
     submit(fleet.db, new_sweep(1))
     with locked(fleet.db):
         worker = fleet.start_one(watch=False)
-        wait_until(lambda: "waiting for the database" in fleet.log(), seconds=20, what="the worker says that it waits")
+        wait_until(lambda: "waiting for the database" in fleet.log(), seconds=120, what="the worker says that it waits")
         worker.terminate()
         assert worker.wait(timeout=20) == 0
     assert "Traceback" not in fleet.log()
@@ -144,3 +144,30 @@ def test_checkpoints_that_the_database_never_learnt_of_are_removed_when_supersed
     assert not (tmp_path / "checkpoints/x/1-5").exists()
     assert (tmp_path / "checkpoints/x/1-10").is_dir()
     assert list(store.points(RunFilter())) == []
+
+
+@pytest.mark.parametrize("resumed", [True, False])
+def test_code_that_changed_after_the_claim_goes_on_with_no_checkpoint(
+    store: Store, tmp_path: Path, resumed: bool
+) -> None:
+    store_examples.submit(store)
+    worker = store_examples.register(store)
+    if resumed:
+        first = store_examples.claim(store, worker, code="aaaa")
+        known = store_examples.facts(provenance={"core_digest": "aaaa"})
+        store.flush(first.lease, points=(), facts=known)
+        store.commit_checkpoint(first.lease, store_examples.saved(6), points=[store_examples.point(6)])
+        store.finish(first.lease, store_examples.ending(Reason.RELEASED))
+    claim = store_examples.claim(store, worker, code="aaaa")
+    attempt = Attempt(claim, store=store, state_folder=tmp_path, timing=Timing(), clock=lambda: 0.0, code="aaaa")
+    lease = {"run_id": claim.lease.run_id, "fence": claim.lease.fence}
+    if resumed:
+        attempt.take(Resumed(**lease, checkpoint=store_examples.saved(6)))
+    attempt.take(FactsFound(**lease, facts=store_examples.facts(provenance={"core_digest": "bbbb"})))
+    attempt.write()
+    run = store.run(claim.run.id)
+    assert run is not None and attempt.trainer_is_of_other_code is resumed
+    assert [part.digest for part in run.code] == (["aaaa"] if resumed else ["bbbb"])
+    assert run.state is (State.PENDING if resumed else State.RUNNING)
+    if resumed:
+        assert store.claim(worker, code="bbbb") is None and store.held_runs() == [(1, "aaaa", "bbbb")]

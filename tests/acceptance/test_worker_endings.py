@@ -41,7 +41,7 @@ def reader(fleet: Fleet) -> Store:
 
 def work_off(fleet: Fleet) -> int:
     """One worker until the queue is empty; returns its exit code."""
-    return fleet.start_one(watch=False).wait(timeout=60)
+    return fleet.start_one(watch=False).wait(timeout=120)
 
 
 def reasons(store: Store, run_id: int) -> list[Reason | None]:
@@ -50,7 +50,7 @@ def reasons(store: Store, run_id: int) -> list[Reason | None]:
 
 def wait_for_step(fleet: Fleet, step: int, run_id: int = 1) -> None:
     with reader(fleet) as store:
-        wait_until(lambda: store.run(run_id).step >= step, seconds=30, what=f"step {step}")  # type: ignore[union-attr]
+        wait_until(lambda: store.run(run_id).step >= step, seconds=120, what=f"step {step}")  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_one_signal_releases_with_a_checkpoint_and_nothing_is_lost(fleet: Fleet,
     worker = fleet.start_one()
     wait_for_step(fleet, 10)
     worker.send_signal(number)
-    worker.wait(timeout=60)
+    worker.wait(timeout=120)
     with reader(fleet) as store:
         run = store.run(1)
         assert run is not None
@@ -129,9 +129,9 @@ def test_a_second_signal_stops_at_once(fleet: Fleet) -> None:
     wait_for_step(fleet, 3)
     (trainer,) = children(worker.pid)
     worker.send_signal(signal.SIGINT)
-    wait_until(lambda: "stopping" in fleet.log(), seconds=10, what="the first signal is heard")
+    wait_until(lambda: "stopping" in fleet.log(), seconds=120, what="the first signal is heard")
     worker.send_signal(signal.SIGINT)
-    worker.wait(timeout=60)
+    worker.wait(timeout=120)
     assert process_state(trainer, start_ticks(trainer)) is ProcessState.DEAD
     with reader(fleet) as store:
         run = store.run(1)
@@ -150,7 +150,7 @@ def test_in_a_job_of_a_cluster_many_signals_are_as_one_and_the_trainer_is_left_a
     for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM):
         for pid in (*children(worker.pid), worker.pid):
             os.kill(pid, number)
-    worker.wait(timeout=60)
+    worker.wait(timeout=120)
     with reader(fleet) as store:
         run = store.run(1)
         assert run is not None and (run.state, run.reason) == (State.PENDING, Reason.RELEASED)
@@ -167,7 +167,7 @@ def test_a_killed_supervisor_takes_its_trainer_with_it_and_the_next_worker_goes_
     ticks = start_ticks(trainer)
     worker.kill()
     worker.wait()
-    wait_until(lambda: process_state(trainer, ticks) is ProcessState.DEAD, seconds=30, what="the trainer dies too")
+    wait_until(lambda: process_state(trainer, ticks) is ProcessState.DEAD, seconds=120, what="the trainer dies too")
     work_off(fleet)
     assert read_ledger(fleet.db, fleet.plan).clean
     with reader(fleet) as store:
@@ -182,7 +182,7 @@ def test_cancelling_stops_the_trainer_and_the_worker_goes_on(fleet: Fleet) -> No
     wait_for_step(fleet, 3)
     with open_store(fleet.db, mode=OpenMode.WRITE) as store:
         assert store.cancel(RunFilter(run_ids=(1,)), "test") == 1
-        wait_until(lambda: drained(store), seconds=30, what="the other run ends")
+        wait_until(lambda: drained(store), seconds=120, what="the other run ends")
         first, second = store.run(1), store.run(2)
     assert first is not None and (first.state, first.reason) == (State.CANCELLED, Reason.CANCELLED)
     assert second is not None and second.state is State.COMPLETED
@@ -207,8 +207,8 @@ def test_checkpoints_are_bounded_and_go_when_the_run_completes(fleet: Fleet) -> 
     wait_for_step(fleet, 50)
     assert len([one for one in checkpoints.glob("*/*") if not one.name.endswith(".tmp")]) <= 3
     with reader(fleet) as store:
-        wait_until(lambda: drained(store), seconds=30, what="the run ends")
-    wait_until(lambda: not list(checkpoints.glob("*")), seconds=30, what="the checkpoints are removed")
+        wait_until(lambda: drained(store), seconds=120, what="the run ends")
+    wait_until(lambda: not list(checkpoints.glob("*")), seconds=120, what="the checkpoints are removed")
 
 
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(fleet: Fleet) -> None:
@@ -241,9 +241,9 @@ def test_a_worker_cut_off_past_its_lease_writes_nothing_more(fleet: Fleet) -> No
         stop_between_transactions(store, [zombie.pid])
     fleet.start_one(watch=True)
     with reader(fleet) as store:
-        wait_until(lambda: drained(store), seconds=30, what="the run is finished elsewhere")
+        wait_until(lambda: drained(store), seconds=120, what="the run is finished elsewhere")
     os.kill(zombie.pid, signal.SIGCONT)
-    zombie.wait(timeout=30)
+    zombie.wait(timeout=120)
     ledger = read_ledger(fleet.db, fleet.plan)
     assert ledger.clean, ledger
     with reader(fleet) as store:

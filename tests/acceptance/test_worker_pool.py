@@ -14,30 +14,21 @@ from orchestrator.queue.states import Reason, State
 from orchestrator.status.reading import read_status
 from orchestrator.status.text import status_lines
 from orchestrator.store import OpenMode, Store, open_store
-from tests.faults.harness import Fleet, children, new_sweep, submit, wait_until
+from tests.faults.harness import ROOT, Fleet, children, new_sweep, submit, wait_until
 from tests.stand_in_trainer import Plan
 from worker.processes import ProcessState, process_state, start_ticks
 
 HLBQ = [sys.executable, "-P", "-m", "orchestrator.cli.main"]
-TWO_GPUS = """#!/bin/sh
-case "$*" in *memory.free*) echo 'GPU-aaaa, 30000'; echo 'GPU-bbbb, 40000'; exit;; esac
-echo '0, NVIDIA A100-SXM4-40GB, GPU-aaaa'
-echo '1, NVIDIA A100-SXM4-40GB, GPU-bbbb'
-"""
 
 
 class Shell:
-    """A folder in which `hlbq` is typed, with a driver that lists two GPUs on its PATH."""
+    """A folder in which `hlbq` is typed, with a driver that lists two GPUs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.db = folder, str(folder / "hlbq.db")
-        tools = folder / "tools"
-        tools.mkdir()
-        (tools / "nvidia-smi").write_text(TWO_GPUS)
-        (tools / "nvidia-smi").chmod(0o755)
         hidden = ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "HLBQ_JOB")
         self.environment = {name: value for name, value in os.environ.items() if name not in hidden}
-        self.environment["PATH"] = f"{tools}:{os.environ['PATH']}"
+        self.environment["PYTHONPATH"] = f"{ROOT / 'tests' / 'stand_in_driver'}:{ROOT}"
         self.started: list[subprocess.Popen[bytes]] = []
 
     def start(self, line: str, **environment: str) -> "subprocess.Popen[bytes]":
@@ -82,7 +73,7 @@ def test_a_killed_worker_is_started_anew_and_a_killed_parent_leaves_nobody_behin
     submit(crew.db, new_sweep(2))
     parent = crew.start_one(program="tests.pool_process", options=["--slots", "2"])
     with open_store(crew.db, mode=OpenMode.READ) as store:
-        wait_until(lambda: both_train(store), seconds=60, what="both slots train")
+        wait_until(lambda: both_train(store), seconds=120, what="both slots train")
         first, second = sorted(store.live_workers(), key=lambda one: one.identity.slot)
         assert [(one.identity.slot, one.identity.slots) for one in (first, second)] == [(0, 2), (1, 2)]
         assert [store.attempts(run_id)[-1].shared_slots for run_id in (1, 2)] == [2, 2]
@@ -92,7 +83,7 @@ def test_a_killed_worker_is_started_anew_and_a_killed_parent_leaves_nobody_behin
         os.kill(first.identity.pid, signal.SIGKILL)
         wait_until(
             lambda: [one.id for one in store.live_workers() if one.run_id] == [second.id, 3] and both_train(store),
-            seconds=60,
+            seconds=120,
             what="a third worker goes on in the place of the first",
         )
         assert "slot 0 died (SIGKILL); it is started anew in 0.1 s" in crew.log()
@@ -102,7 +93,7 @@ def test_a_killed_worker_is_started_anew_and_a_killed_parent_leaves_nobody_behin
         parent.wait()
         wait_until(
             lambda: all(process_state(*one) is ProcessState.DEAD for one in workers.items()),
-            seconds=60,
+            seconds=120,
             what="the workers end",
         )
         assert store.live_workers() == []
@@ -118,9 +109,9 @@ def test_a_signal_to_the_parent_releases_the_runs(crew: Fleet, number: signal.Si
     submit(crew.db, new_sweep(2))
     parent = crew.start_one(program="tests.pool_process", options=["--slots", "2"])
     with open_store(crew.db, mode=OpenMode.READ) as store:
-        wait_until(lambda: both_train(store), seconds=60, what="both slots train")
+        wait_until(lambda: both_train(store), seconds=120, what="both slots train")
         parent.send_signal(number)
-        assert parent.wait(timeout=60) == 130
+        assert parent.wait(timeout=120) == 130
         assert {worker.ended_why for worker in store.workers(ended=True)} == {why}
         assert all(run.reason is Reason.RELEASED and run.checkpoint is not None for run in store.runs(RunFilter()))
     assert crew.complaints() == ()
@@ -173,10 +164,10 @@ def test_slots_that_do_not_fit_are_fewer(shell: Shell) -> None:
         store.unpause(RunFilter(), "test")
     shell.environment["CUDA_VISIBLE_DEVICES"] = "0"
     parent = shell.start("worker --gpus all --slots 3")
-    wait_until(lambda: "1 instead of 3 slots on gpu0" in shell.said(), seconds=60, what="the memory is looked at")
-    wait_until(lambda: "1 worker: gpu0" in shell.said(), seconds=60, what="one is to be started")
+    wait_until(lambda: "1 instead of 3 slots on gpu0" in shell.said(), seconds=120, what="the memory is looked at")
+    wait_until(lambda: "1 worker: gpu0" in shell.said(), seconds=120, what="one is to be started")
     wait_until(
         lambda: bool(children(parent.pid)), seconds=60, what="it is started: from then on the parent hears signals"
     )
     parent.terminate()
-    assert parent.wait(timeout=60) == 130
+    assert parent.wait(timeout=120) == 130

@@ -400,8 +400,9 @@ def test_a_look_comes_to_a_page_that_is_open(strange: Served, open_tab: OpenTab)
     expect(page.locator(".facts")).to_contain_text("running")
     expect(page.locator("#live")).to_have_text("live")
     with strange.store() as store:
+        uid = next(iter(store.runs(RunFilter(run_ids=(4,))))).uid
         live = Live(phase=Phase.TRAIN, step=777, fraction=0.5, tokens_per_second=10.0, tokens_seen=10)
-        store.flush(Lease(run_id=4, fence=1), points=sample_points(5), live=live)
+        store.flush(Lease(run_id=4, run_uid=uid, fence=1), points=sample_points(5), live=live)
     expect(page.locator(".facts")).to_contain_text("777")
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.errors import ExportError
@@ -20,7 +21,7 @@ from tests.faults.worker_under_fault import Faults
 from tests.stand_in_trainer import Plan
 
 WORKERS = 3
-PLAN = Plan(steps=250, step_seconds=0.02, checkpoint_every=25)
+PLAN = Plan(steps=250, checkpoint_every=25, hold_after=10)
 NO_LIMIT = 1_073_741_823
 
 
@@ -40,13 +41,21 @@ def _pages(ground: Ground) -> FaultRow:
     folder = ground.place("pages")
     db, limit = str(folder / "hlbq.db"), folder / "pages"
     submit(db, new_sweep(WORKERS))
-    with open_store(db, mode=OpenMode.READ) as store:
-        pages = ask(store, "SELECT page_count FROM pragma_page_count()")
-    limit.write_text(str(pages + 2))
-    faults = Faults(pages_file=str(limit))
-    return _fill_and_free(
-        "disk full (max_page_count), writing points", db, folder, faults, lambda: limit.write_text(str(NO_LIMIT))
-    )
+    _replace(limit, NO_LIMIT)
+
+    def fill() -> None:
+        with open_store(db, mode=OpenMode.READ) as store:
+            _replace(limit, ask(store, "SELECT page_count FROM pragma_page_count()") + 2)
+
+    faults, name = Faults(pages_file=str(limit)), "disk full (max_page_count), writing points"
+    return _fill_and_free(name, db, folder, faults, lambda: _replace(limit, NO_LIMIT), fill=fill)
+
+
+def _replace(file: Path, pages: int) -> None:
+    """Written aside and renamed: workers read it at every call."""
+    aside = file.with_name(f"{file.name}.new")
+    aside.write_text(str(pages))
+    aside.replace(file)
 
 
 def _tmpfs_database(ground: Ground) -> FaultRow:
@@ -69,7 +78,7 @@ def _cut_log(db: str) -> None:
     connection = sqlite_module().connect(db, timeout=20, isolation_level=None)
     try:
         cut = "PRAGMA wal_checkpoint(TRUNCATE)"
-        wait_until(lambda: connection.execute(cut).fetchone()[0] == 0, seconds=30, what="the log is cut")
+        wait_until(lambda: connection.execute(cut).fetchone()[0] == 0, seconds=120, what="the log is cut")
     finally:
         connection.close()
 
@@ -80,16 +89,19 @@ def _fill_and_free(
     folder: Path,
     faults: Faults,
     free: Callable[[], object],
-    fill: Callable[[], object] = lambda: None,
+    *,
+    fill: Callable[[], object],
 ) -> FaultRow:
     """Workers must say what is wrong, wait, and go on once there is room."""
     began = time.monotonic()
-    with Fleet(db=db, folder=folder, workers=WORKERS, plan=PLAN, faults=faults) as fleet:
+    go = folder / "go"
+    with Fleet(db=db, folder=folder, workers=WORKERS, plan=replace(PLAN, go=str(go)), faults=faults) as fleet:
         fleet.keep_up()
         with open_store(db, mode=OpenMode.READ) as store:
-            wait_until(lambda: len(store.running(RunFilter())) == WORKERS, seconds=60, what="every worker trains")
+            wait_until(lambda: len(store.running(RunFilter())) == WORKERS, seconds=120, what="every worker trains")
             fill()
-            wait_until(lambda: fleet.log().count("the disk is full") >= WORKERS, seconds=90, what="all say it is full")
+            go.touch()  # none has ended before: it has most of its points still to write
+            wait_until(lambda: fleet.log().count("the disk is full") >= WORKERS, seconds=120, what="all say it is full")
             landed = len(store.running(RunFilter()))
             damaged = store.integrity_check()
             free()

@@ -251,9 +251,10 @@ class Fleet:
         return tuple(found)
 
 
-def with_stand_in(plan: Plan) -> dict[str, str]:
-    """Variables by which `hlbq worker`, and what starts it, has a stand-in for a trainer."""
-    return {"PYTHONPATH": f"{ROOT / 'tests' / 'stand_in_site'}:{ROOT}", "STAND_IN": json.dumps(asdict(plan))}
+def with_stand_in(plan: Plan, *, driver: bool = False) -> dict[str, str]:
+    """Variables by which `hlbq worker`, and what starts it, has a stand-in for a trainer, or for a GPU's driver too."""
+    folders = [ROOT / "tests" / "stand_in_site", *([ROOT / "tests" / "stand_in_driver"] if driver else []), ROOT]
+    return {"PYTHONPATH": ":".join(map(str, folders)), "STAND_IN": json.dumps(asdict(plan))}
 
 
 def trainers_of(supervisors: Sequence[int]) -> list[int]:

@@ -34,7 +34,7 @@ def _locked(shorter: float, kind: str, db: str, folder: Path) -> FaultRow:
         with open_store(db, mode=OpenMode.READ) as store:
             wait_until(
                 lambda: sum(run.step >= 3 for run in store.running(RunFilter())) == WORKERS,
-                seconds=60,
+                seconds=120,
                 what="every worker trains",
             )
             with _nobody_else_writes(db, kind):

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.queue.records import RunFilter
@@ -25,8 +26,8 @@ from tests.stand_in_trainer import Plan
 
 ZOMBIES = 12
 AT_ONCE = 4
-# Long enough that all of a batch train at the same time.
-PLAN = Plan(steps=120, step_seconds=0.04, checkpoint_every=20)
+# Held early on, so that all of a batch train at the same time.
+PLAN = Plan(steps=120, step_seconds=0.01, checkpoint_every=20, hold_after=2)
 # A lease that a busy machine does not use up by itself.
 CALM = {"lease_seconds": 3.0, "self_fence_seconds": 2.2, "flush_seconds": 0.2}
 
@@ -74,11 +75,14 @@ def _with_zombies(count: int, kind: str, db: str, folder: Path, *, no_fence: boo
 def _rise_again(fleet: Fleet, zombie: Faults, count: int) -> None:
     """Stop workers that all train, let others finish their runs, let the stopped go on."""
     submit(fleet.db, new_sweep(3 * count))  # more than zombies: the first to start must not be left without
+    go = fleet.folder / f"go-{len(fleet.started)}"
+    fleet.plan = replace(PLAN, go=str(go))
     # Each on a host of its own: of a process elsewhere only the lease tells.
     zombies = [fleet.start_one(faults=zombie) for _ in range(count)]
     with open_store(fleet.db, mode=OpenMode.WRITE, busy_timeout_seconds=2) as store:
-        wait_until(lambda: _all_train(store, {one.pid for one in zombies}), seconds=60, what="every zombie trains")
+        wait_until(lambda: _all_train(store, {one.pid for one in zombies}), seconds=120, what="every zombie trains")
         stop_between_transactions(store, [one.pid for one in zombies])
+        go.touch()
         fleet.start_one()
         fleet.start_one()
         wait_until(lambda: drained(store), seconds=300, what="every run is finished by others")
@@ -96,4 +100,4 @@ def _wait_for_words(fleet: Fleet, count: int, *, no_fence: bool) -> None:
     """Wait until every zombie has said what became of its run."""
     ends = "ends (finished)" if no_fence else "no longer held by this worker"
     wanted = 4 * count if no_fence else count
-    wait_until(lambda: fleet.log().count(ends) >= wanted, seconds=60, what=f"{wanted} times '{ends}'")
+    wait_until(lambda: fleet.log().count(ends) >= wanted, seconds=120, what=f"{wanted} times '{ends}'")

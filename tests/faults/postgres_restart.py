@@ -78,7 +78,7 @@ def _wait_for_load(db: str) -> int:
                 len(store.running(RunFilter())) == WORKERS
                 and sum(run.step for run in store.running(RunFilter())) not in (0, before)
             ),
-            seconds=60,
+            seconds=120,
             what="every worker trains",
         )
         return len(store.running(RunFilter()))

@@ -54,7 +54,7 @@ SUPERVISORS_SHARE = 0.4
 def run(scale: float, ground: Ground) -> list[FaultRow]:
     """The stand-in on both databases, then the real trainer."""
     rows = [
-        _with_stand_in(scaled(STAND_IN_FAULTS[kind], scale, least=6), kind, db, folder)
+        _with_stand_in(scaled(STAND_IN_FAULTS[kind], scale, least=4), kind, db, folder)
         for kind, db, folder in ground.databases("sigkill")
     ]
     if is_short(scale):  # torch takes longer to load than a short draw may last
@@ -65,7 +65,8 @@ def run(scale: float, ground: Ground) -> list[FaultRow]:
 def _with_stand_in(wanted: int, kind: str, db: str, folder: Path) -> FaultRow:
     began = time.monotonic()
     submit(db, new_sweep(20))
-    with Fleet(db=db, folder=folder, workers=min(8, wanted), plan=PLAN, faults=Faults(kill=SUPERVISOR_POINTS)) as fleet:
+    workers = min(8, max(2, wanted // 2))
+    with Fleet(db=db, folder=folder, workers=workers, plan=PLAN, faults=Faults(kill=SUPERVISOR_POINTS)) as fleet:
         at_random = _hurt(fleet, wanted, new_runs=20)
         fleet.faults, fleet.plan = Faults(), replace(PLAN, kill={})
         fleet.drain(seconds=120)
@@ -147,7 +148,7 @@ def _kill_a_holder(store: Store, dice: random.Random) -> str:
 
 
 def _row(fault: str, kind: str, ledger: Ledger, noted: Counter[str], fleet: Fleet, began: float) -> FaultRow:
-    wait_until(lambda: not trainers_of(fleet.started), seconds=10, what="no trainer outlives its supervisor")
+    wait_until(lambda: not trainers_of(fleet.started), seconds=120, what="no trainer outlives its supervisor")
     by_point = ", ".join(f"{point} {count}" for point, count in sorted(noted.items()))
     besides = (
         f"{ledger.lost_supervisors} supervisors and {ledger.lost_trainers} trainers killed while they held a run; "

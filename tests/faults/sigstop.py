@@ -58,21 +58,24 @@ def _elsewhere(wanted: int, kind: str, db: str, folder: Path) -> FaultRow:
     began = time.monotonic()
     with _fleet(db, folder) as fleet, open_store(db, mode=OpenMode.WRITE) as store:
         fleet.faults = Faults(host="judge/1")
-        fleet.workers = 2
         while losses(store) < wanted:
             count = min(AT_ONCE, wanted - losses(store))
             store.submit(new_sweep(count + 2))
+            go = folder / f"go-{len(fleet.started)}"
+            fleet.plan = replace(PLAN, hold_after=3, go=str(go))
             zombies = [fleet.start_one(faults=Faults(host="stopped-#/1")) for _ in range(count)]
-            pids = _wait_for_holders(store, {one.pid for one in zombies}, least=1)
+            pids = _wait_for_holders(store, {one.pid for one in zombies}, least=count)
+            fleet.workers = count + 1  # all of the stopped, and one to judge them
             fleet.keep_up()
             with open_store(db, mode=OpenMode.WRITE, busy_timeout_seconds=2) as hasty:
                 stop_between_transactions(hasty, pids)
+            go.touch()
             # On PostgreSQL one that was caught inside a transaction keeps its judges waiting; it is let go on too.
             with contextlib.suppress(AssertionError):
                 wait_until(lambda: not _holding(store, pids), seconds=5 * LEASE, what="they are given away")  # noqa: B023
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)
-            wait_until(lambda: _refused(fleet) >= losses(store), seconds=60, what="the stopped workers find out")
+            wait_until(lambda: _refused(fleet) >= losses(store), seconds=120, what="the stopped workers find out")
             _wait_until_done(fleet, store)
             for one in zombies:
                 one.terminate()
@@ -97,7 +100,7 @@ def _here(wanted: int, kind: str, db: str, folder: Path) -> FaultRow:
             (pid,) = _wait_for_holders(store, {one.pid for one in fleet.processes}, least=1)[:1]
             ticks = start_ticks(pid)
             os.kill(pid, signal.SIGSTOP)
-            wait_until(lambda: not _holding(store, [pid]), seconds=60, what="its run is given away")  # noqa: B023
+            wait_until(lambda: not _holding(store, [pid]), seconds=120, what="its run is given away")  # noqa: B023
             if losses(store) > before:
                 alive_when_lost += process_state(pid, ticks) is not ProcessState.DEAD
         _wait_until_done(fleet, store)
@@ -119,7 +122,7 @@ def _inside(wanted: int, kind: str, db: str, folder: Path, *, here: bool) -> Fau
         fleet.workers = 4
         # Someone must be left to judge: one that never stops, and is a worker before the others can keep it from that.
         fleet.start_one(faults=Faults(timing=HASTY, host="" if here else "host-#/1"))
-        wait_until(lambda: bool(store.live_workers()), seconds=60, what="the first worker is there")
+        wait_until(lambda: bool(store.live_workers()), seconds=120, what="the first worker is there")
         continued = 0
         patience = time.monotonic() + 60 + 20 * wanted
         while len(fleet.landed()) < wanted:
@@ -193,7 +196,7 @@ def _wait_for_holders(store: Store, pids: set[int], *, least: int) -> list[int]:
         ]
         return len(found) >= least
 
-    wait_until(some, seconds=60, what="workers hold runs")
+    wait_until(some, seconds=120, what="workers hold runs")
     return found
 
 

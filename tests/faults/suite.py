@@ -41,7 +41,8 @@ FAULTS = (
     "postgres_restart",
     "wandb_faults",
 )
-QUICK_SCALE = 0.02
+# What `make test-long` and --quick draw, and what `make test` has time for.
+QUICK_SCALE, SHORTEST_SCALE = 0.02, 0.008
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,5 @@
-"""A short draw of each fault, so that every test run sees the promise held. `make faults` is the long one."""
+"""A short draw of each fault, so that every test run sees the promise held. `make test-long` has a longer one, and
+`make faults` is the whole suite."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from tests.faults.report import FaultRow, table
-from tests.faults.suite import BEGIN, END, FAULTS, QUICK_SCALE, prepared_ground, write_page
+from tests.faults.suite import BEGIN, END, FAULTS, QUICK_SCALE, SHORTEST_SCALE, prepared_ground, write_page
 
 LANES = 3
 # The scenes have limits of their own; the first test that asks waits for most of them together.
 pytestmark = pytest.mark.timeout(900)
 
 
-@pytest.fixture(scope="module")
-def drawn() -> Iterator[dict[str, "Future[list[FaultRow]]"]]:
+@pytest.fixture(scope="module", params=[SHORTEST_SCALE, pytest.param(QUICK_SCALE, marks=pytest.mark.long)])
+def drawn(request: pytest.FixtureRequest) -> Iterator[dict[str, "Future[list[FaultRow]]"]]:
     """A short draw of every fault, several at a time: they spend most of it waiting."""
     with prepared_ground() as ground, ThreadPoolExecutor(LANES) as lanes:
-        yield {name: lanes.submit(import_module(f"tests.faults.{name}").run, QUICK_SCALE, ground) for name in FAULTS}
+        yield {name: lanes.submit(import_module(f"tests.faults.{name}").run, request.param, ground) for name in FAULTS}
 
 
 @pytest.mark.parametrize("name", FAULTS)

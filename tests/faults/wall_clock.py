@@ -64,11 +64,11 @@ def _moved(moves: int, kind: str, db: str, folder: Path, library: Path, *, elsew
             for move in range(moves):
                 if not store.waiting():
                     store.submit(new_sweep(2 * WORKERS))
-                wait_until(lambda: len(store.running(RunFilter())) >= WORKERS - 1, seconds=60, what="workers train")
+                wait_until(lambda: len(store.running(RunFilter())) >= WORKERS - 1, seconds=120, what="workers train")
                 day = days[move % len(days)]
                 landed += sum(one.run_id is not None for one in store.live_workers())
                 _set_clock(stamp, day)
-                wait_until(lambda: _seen(store.live_workers(), day), seconds=20, what=f"the clock is {day} days off")  # noqa: B023
+                wait_until(lambda: _seen(store.live_workers(), day), seconds=120, what=f"the clock is {day} days off")  # noqa: B023
                 seen += 1
                 _let_them_judge(store.live_workers, beats=8)
             wait_until(
@@ -116,6 +116,6 @@ def _let_them_judge(workers: Callable[[], list[WorkerRecord]], *, beats: int) ->
     first = {one.id: one.beat for one in workers()}
     wait_until(
         lambda: all(one.beat >= first.get(one.id, 0) + beats for one in workers()),
-        seconds=60,
+        seconds=120,
         what="every worker beats on",
     )

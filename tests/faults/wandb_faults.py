@@ -103,7 +103,7 @@ def strike(server: WandbServer, growth: Growth, folder: Path, wanted: int) -> Co
         before = server.struck.total()
         process = start_sync(str(folder / "hlbq.db"), folder, server.environment())
         if kind in (_KILL, _RESTART):
-            wait_until(lambda: _sending(growth.store) or process.poll() is not None, seconds=60, what="a session")  # noqa: B023
+            wait_until(lambda: _sending(growth.store) or process.poll() is not None, seconds=120, what="a session")  # noqa: B023
             time.sleep(random.uniform(0, 0.8))
             if process.poll() is None and _sending(growth.store):
                 landed[kind] += 1

@@ -20,12 +20,13 @@ from typing import Any
 from sqlalchemy import Connection, event
 
 from hlbgpt_core.errors import HlbqError
+from orchestrator.launch.worker_command import WorkerOptions
 from orchestrator.store import OpenMode, Store, open_store
 from tests.stand_in_trainer import command as stand_in_command
 from worker.__main__ import identity_of
 from worker.devices.devices import cpu_device
 from worker.processes import die_with_parent
-from worker.supervisor import Supervisor, WorkerOptions
+from worker.supervisor import Supervisor
 from worker.timing import Timing
 from worker.trainer.trainer_handle import trainer_command
 
@@ -131,7 +132,7 @@ def main() -> int:
     if given.with_parent:
         die_with_parent(given.with_parent, signal.SIGTERM)
     faults = Faults(**json.loads(given.faults))
-    device = cpu_device()
+    device, options = cpu_device(), WorkerOptions(watch=given.watch)
     identity = identity_of(device, slot=given.slot, slots=given.slots)
     if faults.host:
         identity = replace(identity, host=faults.host)
@@ -147,8 +148,8 @@ def main() -> int:
                 state_folder=state_folder,
                 identity=identity,
                 device=device,
-                command=trainer_command("cpu") if faults.real_trainer else stand_in_command(),
-                options=WorkerOptions(watch=given.watch),
+                command=trainer_command("cpu", options) if faults.real_trainer else stand_in_command(),
+                options=options,
                 timing=timing,
             )
             supervisor.install_signal_handlers()

@@ -207,17 +207,17 @@ def test_the_log_is_its_end_and_never_leaves_the_folder(tmp_path: Path, store: S
     (attempt,) = store.attempts(claim.run.id)
     state = tmp_path / "state"
     log = state / attempt.log_path
-    assert read_log_tail(None, str(state), attempt).problem.startswith("the log is not on this machine")
+    assert read_log_tail((), str(state), attempt).problem.startswith("the log is not on this machine")
     log.parent.mkdir(parents=True)
     log.write_text("first\n" + "line\n" * (MOST_BYTES // 5) + "last\n")
-    tail = read_log_tail(None, str(state), attempt)
+    tail = read_log_tail((), str(state), attempt)
     assert tail.text.endswith("last\n") and tail.text.startswith("line") and tail.left_out > 0
     (tmp_path / "secret").write_text("secret")
     for evil in ("../secret", str(tmp_path / "secret"), "", "logs/../../secret"):
-        assert "no log within" in read_log_tail(None, str(state), replace(attempt, log_path=evil)).problem
+        assert "no log within" in read_log_tail((), str(state), replace(attempt, log_path=evil)).problem
     (state / "link").symlink_to(tmp_path / "secret")
-    assert "no log within" in read_log_tail(None, str(state), replace(attempt, log_path="link")).problem
-    assert "--state_dir" in read_log_tail(None, None, attempt).problem
+    assert "no log within" in read_log_tail((), str(state), replace(attempt, log_path="link")).problem
+    assert "--state_dir" in read_log_tail((), None, attempt).problem
 
 
 def test_without_the_extra_one_line_names_the_command(

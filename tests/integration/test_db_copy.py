@@ -18,11 +18,11 @@ from sqlalchemy.exc import ProgrammingError
 
 from orchestrator.copying import database_copy as copying
 from orchestrator.copying import digests
-from orchestrator.copying.database_copy import CopyReport, compare_databases, copy_database
+from orchestrator.copying.database_copy import TABLES, CopyReport, compare_databases, copy_database
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError
 from orchestrator.queue.states import NoticeKind, Reason, State
 from orchestrator.store import OpenMode, Store, open_store
-from orchestrator.store.tables import metadata, points, runs, sweeps
+from orchestrator.store.tables import points, runs, sweeps
 from tests.command_line import hlbq_in
 from tests.conftest import VirtualClock
 from tests.migration.make_database import fill
@@ -77,8 +77,7 @@ def content(store: Store) -> Content:
     """Every row of every table, sorted."""
     with store._read() as connection:
         return {
-            table.name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
-            for table in metadata.sorted_tables
+            table.name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr) for table in TABLES
         }
 
 
@@ -99,7 +98,7 @@ def test_everything_arrives_and_the_copy_goes_on_numbering(both: tuple[str, str]
     source, destination = both
     make(source, clock)
     report = copy(source, destination)
-    assert report.equal and {one.table for one in report.tables} == set(metadata.tables)
+    assert report.equal and {one.table for one in report.tables} == {table.name for table in TABLES}
     assert all(one.rows for one in report.tables), "a table without rows proves nothing"
     assert content_at(destination) == content_at(source)
     with open_store(destination, mode=OpenMode.WRITE) as new, open_store(source, mode=OpenMode.WRITE) as old:
@@ -163,9 +162,9 @@ def values_of(table: Table, number: int, rows: Mapping[str, int], draw: Callable
 @st.composite
 def databases(draw: Callable[..., Any]) -> Mapping[str, list[dict[str, Any]]]:
     """Rows by table. Every table that others refer to has some."""
-    counts = {table.name: draw(st.integers(1, 4)) for table in metadata.sorted_tables}
+    counts = {table.name: draw(st.integers(1, 4)) for table in TABLES}
     found = {}
-    for table in metadata.sorted_tables:
+    for table in TABLES:
         found[table.name] = [values_of(table, number, counts, draw) for number in range(1, counts[table.name] + 1)]
     for number, row in enumerate(found["sync_marks"], 1):
         row["run_uid"] = f"{number:04x}"
@@ -185,7 +184,7 @@ def test_any_database_survives_the_way_there_and_back(
     folder = tmp_path_factory.mktemp("random")
     first, last = str(folder / "first.db"), str(folder / "last.db")
     with open_store(first, mode=OpenMode.CREATE) as store, store._write() as connection:
-        for table in metadata.sorted_tables:
+        for table in TABLES:
             for row in rows[table.name]:
                 connection.execute(insert(table), row)
     with postgresql_server.lend_database() as url:
@@ -351,7 +350,7 @@ def test_the_command_copies_compares_and_says_what_is_left(
     (tmp_path / "hlbq.db.state").mkdir()
     with postgresql_server.lend_database() as url:
         done = hlbq(f"db copy sqlite:///hlbq.db {shlex.quote(url)}")
-        assert done.code == 0 and done.out.count("equal") == len(metadata.tables)
+        assert done.code == 0 and done.out.count("equal") == len(TABLES)
         assert f"--state_dir {tmp_path}/hlbq.db.state" in done.err and "copying points" in done.err
         assert hlbq(f"db copy --verify_only hlbq.db {url}").code == 0
         assert json.loads(hlbq(f"db copy --verify_only --json hlbq.db {url}").out)["equal"] is True

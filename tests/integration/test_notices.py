@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -277,7 +278,7 @@ def test_a_home_that_knows_no_locks_keeps_nobody_from_being_told(
     store.cancel(ALL, "ada")
     home = commands.commands_folder()
 
-    def lock(path: Path) -> int | None:
+    def lock(path: Path) -> AbstractContextManager[bool]:
         if path.parent == home:
             raise OSError(37, "No locks available")
         return try_lock(path)

@@ -16,7 +16,8 @@ import pytest
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import Reason, State
-from orchestrator.store import OpenMode, engine, open_store
+from orchestrator.store import OpenMode, open_store, postgresql
+from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS
 from tests.command_line import Hlbq, hlbq_in
 from tests.faults.harness import Fleet, drained, new_sweep, read_ledger, wait_until
 from tests.faults.worker_under_fault import Faults
@@ -66,7 +67,7 @@ def test_points_that_a_stopped_worker_never_committed_do_not_hold_its_run_for_go
             began = time.monotonic()
             with pytest.raises(DatabaseBusyError):
                 judge.reap(worker, seen_beat=0, why="a test")
-            assert time.monotonic() - began < engine.BUSY_TIMEOUT_SECONDS / 2
+            assert time.monotonic() - began < BUSY_TIMEOUT_SECONDS / 2
 
             def given_away() -> bool:
                 with contextlib.suppress(DatabaseBusyError):
@@ -271,8 +272,8 @@ def silent_port() -> Iterator[int]:
 def test_a_server_that_says_nothing_is_given_up_without_its_password(
     silent_port: int, line: str, hlbq: Hlbq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert engine.CONNECT_TIMEOUT_SECONDS <= 9, "with the start of the program no more than 10 s"
-    monkeypatch.setattr(engine, "CONNECT_TIMEOUT_SECONDS", 2)
+    assert postgresql.CONNECT_TIMEOUT_SECONDS <= 9, "with the start of the program no more than 10 s"
+    monkeypatch.setattr(postgresql, "CONNECT_TIMEOUT_SECONDS", 2)
     with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.CREATE):
         pass
     where = f"postgresql://ada:pa55word@127.0.0.1:{silent_port}/x"
@@ -403,3 +404,49 @@ def test_another_programs_tables_are_left_as_they_are(url: str) -> None:
     with pytest.raises(DatabaseError, match="'events'"):
         open_store(url, mode=OpenMode.CREATE)
     assert ask(url, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(1,)]
+
+
+# What a mistyped URL and a server's refusal say.
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("sslmod=require", r"unknown option 'sslmod'\nDid you mean 'sslmode'\?"),
+        ("autocommit=1", "unknown option 'autocommit'"),
+        ("sslmode=require&sslmode=disable", "'sslmode' stands 2 times"),
+        ("connect_timeout=abc", "connect_timeout"),
+        ("sslmode=foo", "invalid sslmode"),
+        ("keepalives=abc", "keepalives"),
+        ("target_session_attrs=foo", "target_session_attrs"),
+        ("service=foo", "foo"),
+    ],
+)
+def test_an_option_of_no_use_is_named(url: str, options: str, says: str) -> None:
+    with pytest.raises(DatabaseError, match=says) as refused:
+        open_store(f"{url}?{options}", mode=OpenMode.READ)
+    assert "server running" not in str(refused.value)
+
+
+def test_a_servers_refusal_has_its_reason_and_a_way_out(url: str) -> None:
+    name = url.rpartition("/")[2]
+    ask(url, f"CREATE ROLE many_{name} LOGIN CONNECTION LIMIT 0")
+    place = url.partition("@")[2]
+    try:
+        with pytest.raises(DatabaseBusyError, match=r"too many connections(.|\n)*CONNECTION LIMIT"):
+            open_store(f"postgresql://many_{name}@{place}", mode=OpenMode.READ)
+        with pytest.raises(DatabaseError, match=r"does not exist(.|\n)*createuser"):
+            open_store(f"postgresql://nobody@{place}", mode=OpenMode.READ)
+        with pytest.raises(DatabaseError, match=r"does not exist(.|\n)*createdb"):
+            open_store(f"{url}x", mode=OpenMode.READ)
+    finally:
+        ask(url, f"DROP ROLE many_{name}")
+
+
+def test_another_programs_revisions_are_not_ours(url: str) -> None:
+    ask(url, "CREATE TABLE alembic_version (version_num TEXT)")
+    for revisions in ("('0004')", "('0004'), ('0003')", "('8b1c2d3e4f50')"):
+        ask(url, f"DELETE FROM alembic_version; INSERT INTO alembic_version VALUES {revisions}")
+        for mode in OpenMode:
+            with pytest.raises(DatabaseError, match="another program's database"):
+                open_store(url, mode=mode)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from hlbgpt_core.points import Phase, SavedCheckpoint, Split
-from orchestrator.errors import DatabaseBusyError
+from orchestrator.errors import DatabaseBusyError, DatabaseReplacedError
 from orchestrator.queue.records import CsvTarget, DeviceReading, Ending, Live, RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.status.live_view import GONE, LiveView
@@ -128,7 +128,8 @@ def test_the_keys_of_json_are_stable(store: Store, clock: VirtualClock) -> None:
     half_done(store, clock)
     found = json.loads(json.dumps(read_status(store, RunFilter(), now=clock()).to_dict()))
     assert sorted(found) == sorted(
-        "database at counts total sweeps running_total backing_off tokens_per_second runs workers events".split()
+        "database database_option at counts total sweeps running_total backing_off tokens_per_second runs workers "
+        "events held".split()
     )
     assert {"id", "sweep", "settings", "seed", "state", "step", "epoch", "fraction", "seconds_left"} <= set(
         found["runs"][0]
@@ -280,7 +281,7 @@ def test_watch_ends_when_its_reader_has_gone_though_nothing_is_new(tmp_path: Pat
     assert watching.wait(timeout=30) == 0
 
 
-def test_a_database_that_is_gone_or_replaced_is_said_beside_the_last_look(
+def test_a_database_that_is_gone_is_said_and_another_in_its_place_ends_the_view(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.status.live_view.REFRESH_SECONDS", 0.0)
@@ -293,10 +294,11 @@ def test_a_database_that_is_gone_or_replaced_is_said_beside_the_last_look(
         view.update()
         path.rename(away)
         view.update()
-        path.write_bytes(away.read_bytes())
-        store.cancel(RunFilter(), "test")  # SQLite goes on with the file that it opened
-        view.update()
+        path.write_bytes(away.read_bytes())  # SQLite would go on with the file that it opened
+        with pytest.raises(DatabaseReplacedError):
+            view.update()
         away.rename(path)
+        store.cancel(RunFilter(), "test")
         view.update()
     first, second, third = stream.getvalue().splitlines()
     assert "1 pending" in first and second == f"{first} | {GONE}" and third.startswith("1 run: 1 cancelled")
@@ -311,13 +313,14 @@ def test_a_closed_stdout_is_no_traceback(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_full_disk_under_stdout_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["status", "export - --all", "show 1", "status --json"])
+def test_a_full_disk_under_stdout_is_one_line(tmp_path: Path, command: str) -> None:
     location = str(tmp_path / "hlbq.db")
     with open_store(location, mode=OpenMode.CREATE) as store:
         submit_sweep(store)
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [*HLBQ, "status", "--db", location], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+            [*HLBQ, *command.split(), "--db", location], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
         )
     assert (done.returncode, done.stderr) == (
         1,

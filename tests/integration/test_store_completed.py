@@ -4,16 +4,18 @@ from collections.abc import Callable
 
 import pytest
 
+from orchestrator.queue.code import CodePart
 from orchestrator.queue.records import CompletedRun, NewSweep
 from orchestrator.queue.states import Reason
 from orchestrator.store import Store
 from orchestrator.sweep.existing_runs import Existing, find_existing
 from orchestrator.sweep.plan import Plan, make_plan
 from tests.sample_sweep import register, sample_facts
-from tests.store_examples import ending
+from tests.store_examples import ending, saved
 
 CODE = "c0de"
 DATA = "f00d"
+BY_CODE = (CodePart(digest=CODE, after=0),)
 
 
 def plan_of(*heads: int, num_runs: int = 1, seed: int = 100) -> Plan:
@@ -49,9 +51,9 @@ def test_completed_runs_of_any_sweep_are_found_by_arm_and_seed(store: Store) -> 
     keys = {arm.settings.num_heads: arm.key for arm in plan_of(1, 3).arms}
     asked = store.completed([keys[1], keys[3], "no such key"], range(100, 102))
     assert sorted(asked, key=lambda run: (run.arm_key != keys[1], run.seed)) == [
-        CompletedRun(arm_key=keys[1], seed=100, data_fingerprint=DATA, core_digest=CODE),
-        CompletedRun(arm_key=keys[1], seed=101, data_fingerprint=DATA, core_digest=CODE),
-        CompletedRun(arm_key=keys[3], seed=100, data_fingerprint=DATA, core_digest=CODE),
+        CompletedRun(arm_key=keys[1], seed=100, data_fingerprint=DATA, code=BY_CODE),
+        CompletedRun(arm_key=keys[1], seed=101, data_fingerprint=DATA, code=BY_CODE),
+        CompletedRun(arm_key=keys[3], seed=100, data_fingerprint=DATA, code=BY_CODE),
     ]
     assert [run.seed for run in store.completed([keys[1]], range(101, 500))] == [101]
     assert store.completed([], range(100, 200)) == []
@@ -147,3 +149,18 @@ def test_extend_can_change_the_definition(store: Store, open_again: Callable[[],
     sweep = open_again().sweep(1)
     assert sweep is not None
     assert sweep.definition == {"num_runs": 2}
+
+
+def test_a_run_of_two_codes_is_no_run_of_either_until_they_are_declared_the_same(store: Store) -> None:
+    submit(store, plan_of(1))
+    worker = register(store)
+    for code in (CODE, "0ther"):
+        claim = store.claim(worker)
+        assert claim is not None
+        facts = sample_facts(data_fingerprint=DATA, provenance={"core_digest": code})
+        store.flush(claim.lease, points=(), live=None, facts=facts)
+        store.commit_checkpoint(claim.lease, saved(6 if code == CODE else 8))
+        store.finish(claim.lease, ending(Reason.RELEASED if code == CODE else Reason.FINISHED))
+    assert [found(store, plan_of(1), code=code).other_code for code in (CODE, "0ther")] == [1, 1]
+    store.declare_same(CODE, "0ther", why="a comment", actor="ada")
+    assert [len(found(store, plan_of(1), code=code).runs) for code in (CODE, "0ther")] == [1, 1]

@@ -17,7 +17,8 @@ from orchestrator.errors import (
     DatabaseMissingError,
     DatabaseVersionError,
 )
-from orchestrator.store import OpenMode, Store, has_wal_fault, open_store, parse_location
+from orchestrator.files.state_folder import state_folder
+from orchestrator.store import OpenMode, Store, has_wal_fault, open_store, parse_location, public_location
 from orchestrator.store.engine import sqlite_module
 from orchestrator.store.location import network_file_system
 from orchestrator.store.schema import CURRENT
@@ -103,17 +104,73 @@ def test_what_is_no_database_is_left_as_it_was(path: Path, mode: OpenMode, conte
     assert path.read_bytes() == content and len(list(path.parent.iterdir())) == 1
 
 
+OTHERS = {
+    "a table": ("CREATE TABLE notes (words)",),
+    "a table, and a log": ("PRAGMA journal_mode=WAL", "CREATE TABLE notes (words)"),
+    "names of ours": ("CREATE TABLE runs (id)", "CREATE TABLE sweeps (id)"),
+    "two heads": (
+        "CREATE TABLE alembic_version (version_num TEXT)",
+        "INSERT INTO alembic_version VALUES ('0004'), ('0003')",
+    ),
+    "our revision": ("CREATE TABLE alembic_version (version_num TEXT)", "INSERT INTO alembic_version VALUES ('0004')"),
+    "its own revision": (
+        "CREATE TABLE notes (words)",
+        "CREATE TABLE alembic_version (version_num TEXT)",
+        "INSERT INTO alembic_version VALUES ('8b1c2d3e4f50')",
+    ),
+}
+
+
 @pytest.mark.parametrize("mode", OpenMode)
-def test_another_programs_database_is_left_as_it_was(path: Path, mode: OpenMode) -> None:
-    other = sqlite3.connect(path)
-    with other:
-        other.execute("CREATE TABLE notes (words)")
+@pytest.mark.parametrize("made_by", OTHERS.values(), ids=OTHERS)
+def test_another_programs_database_is_left_as_it_was(path: Path, mode: OpenMode, made_by: tuple[str, ...]) -> None:
+    other = sqlite3.connect(path, isolation_level=None)
+    for statement in made_by:
+        other.execute(statement)
     other.close()
-    with pytest.raises(DatabaseError):
+    content = path.read_bytes()
+    with pytest.raises(DatabaseError, match=r"another program's database(.|\n)*left as it was"):
         open_store(str(path), mode=mode)
-    other = sqlite3.connect(path)
-    assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("notes",)]
-    other.close()
+    assert path.read_bytes() == content and [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("mode", OpenMode)
+def test_what_is_no_file_is_refused_at_once(path: Path, mode: OpenMode) -> None:
+    pipe, ring = path.with_name("pipe"), path.with_name("ring")
+    os.mkfifo(pipe)
+    ring.symlink_to(ring)
+    for name in (str(pipe), str(ring), "/dev/null", "/dev/zero", "x" * 300, "~nobody-of-that-name/hlbq.db"):
+        with pytest.raises(DatabaseError, match=r"--db"):
+            open_store(name, mode=mode)
+
+
+@pytest.mark.parametrize("text", ["host=db password=pa55word", " dbname=q", "user=me password = pa55word"])
+def test_a_connection_string_is_refused_and_not_repeated(text: str, path: Path) -> None:
+    with pytest.raises(DatabaseError, match="postgresql://USER@HOST") as refused:
+        open_store(text, mode=OpenMode.CREATE)
+    assert "pa55word" not in str(refused.value) and list(path.parent.iterdir()) == []
+
+
+def test_a_copied_place_is_as_safe_as_the_one_given() -> None:
+    shown = parse_location("postgresql://me:pa55word@db/q?sslmode=verify-full&sslrootcert=/ca.pem&password=b").display
+    assert shown == "postgresql://me@db/q?sslmode=verify-full&sslrootcert=%2Fca.pem"
+
+
+def test_a_link_and_its_file_are_one_database(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    file, link = tmp_path / "here" / "hlbq.db", tmp_path / "there" / "hlbq.db"
+    link.symlink_to(file)
+    with open_store(str(link), mode=OpenMode.CREATE) as store:  # made where the link points
+        submit(store)
+        assert file.is_file() and store.location.path == file
+        assert state_folder(store.location.names) == file.with_name("hlbq.db.state")
+    assert public_location(parse_location(str(link))) == public_location(parse_location(str(file)))
+    # A folder that an earlier version made beside the link stays in use.
+    link.with_name("hlbq.db.state").mkdir()
+    assert state_folder(parse_location(str(link)).names) == link.with_name("hlbq.db.state")
+    file.with_name("hlbq.db.state").mkdir()
+    assert state_folder(parse_location(str(link)).names) == file.with_name("hlbq.db.state")
 
 
 @pytest.mark.parametrize("mode", [OpenMode.CREATE, OpenMode.WRITE])

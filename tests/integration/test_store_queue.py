@@ -46,7 +46,7 @@ def test_a_claim_brings_what_the_trainer_needs(store: Store, clock: VirtualClock
     worker = register(store)
     taken = claim(store, worker)
     run = taken.run
-    assert taken.lease == Lease(run_id=1, fence=1)
+    assert taken.lease == Lease(run_id=1, run_uid=taken.run.uid, fence=1)
     assert taken.log_path == f"logs/{run.uid}/1.log"
     assert (run.state, run.worker_id, run.fence, run.started_at) == (State.RUNNING, worker, 1, clock.now)
     assert run.settings["depth"] == 4 and run.bookkeeping.limits.max_attempts == 7

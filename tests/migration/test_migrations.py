@@ -185,6 +185,24 @@ def test_every_released_database_reads_as_it_was_written(old_database: Path, mod
         assert store.integrity_check() == []
 
 
+def test_runs_keep_the_code_that_their_attempts_told_of(tmp_path: Path) -> None:
+    old = Path(shutil.copy(HERE / "schema_0004.sqlite", tmp_path / "hlbq.db"))
+    raw = sqlite3.connect(old)
+    told = (  # run 3 was taken up at step 9, run 2 was begun again
+        ('{"core_digest":"aaaa","git_commit":"1234","git_dirty":"5678"}', 0, 3, 1),
+        ('{"core_digest":"bbbb","git_commit":null}', 9, 3, 2),
+        ('{"core_digest":"aaaa","git_commit":"1234","git_dirty":""}', 0, 2, 1),
+    )
+    raw.executemany("UPDATE attempts SET provenance = ?, start_step = ? WHERE run_id = ? AND fence = ?", told)
+    raw.execute("UPDATE attempts SET step = 12 WHERE run_id = 3 AND fence = 2")
+    raw.commit()
+    raw.close()
+    with open_store(str(old), mode=OpenMode.WRITE) as store:
+        found = [[(part.digest, part.after, part.git_commit) for part in run.code] for run in store.runs(ALL)]
+    assert found[1:3] == [[("aaaa", 0, "1234")], [("aaaa", 0, "1234-dirty"), ("bbbb", 9, "")]]
+    assert found[0] == found[3] == []
+
+
 def test_an_upgrade_keeps_every_row_and_a_backup_of_the_database_before(old_database: Path, tmp_path: Path) -> None:
     columns = columns_of(old_database)
     before, revision = content(old_database), revision_of(old_database)

@@ -11,7 +11,7 @@ from pathlib import Path
 from orchestrator.launch.ray_cluster import Need, check_room, joined, living_nodes
 from orchestrator.launch.ray_fleet import RayFleet
 from orchestrator.launch.ray_worker import WorkerOrder
-from orchestrator.launch.worker_command import WorkerCommand
+from orchestrator.launch.worker_command import WorkerOptions
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
@@ -29,9 +29,9 @@ PLAN = Plan(steps=160, step_seconds=0.05, checkpoint_every=10)
 def fleet_of(workers: int, cluster: RayCluster, db: str, folder: Path) -> Iterator[RayFleet]:
     """Workers with the stand-in trainer, on nodes of the cluster."""
     environment = {"HLBQ_DB": db, "STAND_IN": json.dumps(asdict(PLAN))}
-    command = WorkerCommand(state_dir=str(folder / "state"))
+    options = WorkerOptions(state_dir=str(folder / "state"))
     orders = [
-        WorkerOrder(command=command, gpus=1, name=f"test-{number}", environment=environment)
+        WorkerOrder(options=options, gpus=1, name=f"test-{number}", environment=environment)
         for number in range(workers)
     ]
     said: list[str] = []

@@ -60,7 +60,7 @@ class Login:
     def launch(self, line: str, plan: Plan | None = None, *, gpus: int = 0, **environment: str) -> str:
         """Launch workers, with stand-ins for trainers where they have a plan; returns the number that their jobs
         begin with."""
-        environment |= with_stand_in(plan) if plan is not None else {}
+        environment |= with_stand_in(plan, driver=gpus > 0) if plan is not None else {}
         options = f"--gpus_per_worker {gpus} --state_dir {self.state}"
         done = self.hlbq(f"launch slurm {options} {line}", **environment)
         assert done.returncode == 0, done.stderr

@@ -55,12 +55,9 @@ def test_a_job_whose_time_is_up_goes_back_into_the_queue_and_its_run_goes_on(log
 
 def test_each_job_drives_the_gpu_that_slurm_gave_it(login: Login) -> None:
     """Two made-up GPUs, of which Slurm tells each job one by CUDA_VISIBLE_DEVICES."""
-    driver = login.folder / "nvidia-smi"
-    driver.write_text("#!/bin/sh\necho '0, A100, GPU-aaaa'\necho '1, A100, GPU-bbbb'\n")
-    driver.chmod(0o755)
     submit(login.db, new_sweep(2))
     plan = Plan(steps=100, step_seconds=0.05)
-    login.launch("--workers 2 --time 10", plan, gpus=1, PATH=f"{login.folder}:{os.environ['PATH']}")
+    login.launch("--workers 2 --time 10", plan, gpus=1)
     with login.store() as store:
         login.wait(lambda: drained(store) and not login.active(), "both runs are finished")
         assert {worker.identity.device for worker in store.workers(ended=True)} == {"gpu0-aaaa", "gpu1-bbbb"}

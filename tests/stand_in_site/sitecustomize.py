@@ -5,7 +5,7 @@ import sys
 import worker.trainer.trainer_handle
 
 
-def _stand_in_command(device: str, **options: object) -> tuple[str, ...]:
+def _stand_in_command(*given: object) -> tuple[str, ...]:
     return (sys.executable, "-m", "tests.stand_in_trainer")
 
 

@@ -63,3 +63,30 @@ def test_wandb_keys_are_never_shown(where: str, tmp_path: Path, monkeypatch: pyt
 def test_a_cache_that_cannot_be_there_is_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HLBQ_CACHE", str(tmp_path / "none"))
     assert "none yet" in doctor.check_token_cache().found
+
+
+@pytest.mark.parametrize(
+    ("driver", "level", "found"),
+    [
+        ("raise NVMLError_LibraryNotFound", Level.NOTE, "none (libnvidia-ml is not there)"),
+        ("raise NVMLError", Level.PROBLEM, "it fails, or does not answer"),
+        ("", Level.FINE, "550.54: H100, 1024 MiB; H100, 1024 MiB"),
+    ],
+)
+def test_the_gpu_driver_is_named(
+    driver: str, level: Level, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pynvml.py").write_text(
+        "import types\n"
+        "class NVMLError(Exception): pass\n"
+        "class NVMLError_LibraryNotFound(NVMLError): pass\n"
+        f"def nvmlInit():\n    {driver or 'pass'}\n"
+        "nvmlDeviceGetCount = lambda: 2\n"
+        "nvmlDeviceGetHandleByIndex = lambda index: index\n"
+        "nvmlDeviceGetName = lambda gpu: 'H100'\n"
+        "nvmlDeviceGetMemoryInfo = lambda gpu: types.SimpleNamespace(total=2**30)\n"
+        "nvmlSystemGetDriverVersion = lambda: '550.54'\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    told = doctor.check_driver()
+    assert (told.level, told.found) == (level, found) and bool(told.fix) == (level is Level.PROBLEM)

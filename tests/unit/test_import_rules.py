@@ -11,13 +11,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 STANDARD_LIBRARY_ROOMS = frozenset(
-    {"errors", "settings", "points", "evaluation", "scale", "private_files", "code_digest"}
+    {"errors", "settings", "points", "evaluation", "scale", "private_files", "code_digest", "same_code"}
     | {"fast_path.compile_mode"}
     | {"text.sources", "text.corpus", "text.dataset_source", "text.token_cache"}
 )
 HEAVY = frozenset(
     {"torch", "numpy", "pandas", "matplotlib", "scipy", "wandb", "datasets", "tiktoken", "tokenizers"}
-    | {"safetensors", "pyarrow", "alembic", "transformers", "ray", "submitit"}
+    | {"safetensors", "pyarrow", "alembic", "transformers", "ray", "submitit", "pynvml"}
 )
 # Where a heavy library is what the file is for.
 HEAVY_AT_THE_TOP = {"numpy", "torch"}
@@ -94,6 +94,12 @@ def test_of_the_core_the_queue_knows_the_light_rooms_only() -> None:
     assert _described([one for one in core if not in_a_light_room(one)]) == []
 
 
+def test_only_the_command_line_knows_typer() -> None:
+    rooms = {one.file for one in imports_of("orchestrator") if one.package == "typer"}
+    assert rooms
+    assert all(room.startswith("orchestrator/cli/") for room in rooms), rooms
+
+
 def test_the_queue_imports_heavy_libraries_inside_functions() -> None:
     heavy = [one for one in imports_of("orchestrator") if one.package in HEAVY and one.at_the_top]
     assert _described(heavy) == []
@@ -123,6 +129,11 @@ def test_sql_stands_in_the_store_and_in_its_copying() -> None:
 def test_of_the_worker_only_the_trainer_process_knows_torch() -> None:
     rooms = {one.file for one in imports_of("worker") if one.package == "torch"}
     assert all(room.startswith("worker/trainer_process") for room in rooms), rooms
+
+
+def test_nvidias_library_stands_in_one_file_inside_a_function() -> None:
+    found = {(one.file, one.at_the_top) for one in imports_of("worker") if one.package == "pynvml"}
+    assert found == {("worker/devices/driver.py", False)}
 
 
 @pytest.mark.parametrize("room", ["hlbgpt_core", "orchestrator", "worker"])
@@ -166,3 +177,13 @@ def test_light_commands_load_nothing_heavy(tmp_path: Path) -> None:
         loaded = loaded_by(*line.split(), folder=tmp_path)
         assert "sqlalchemy" in loaded
         assert loaded & (HEAVY | {"pydantic"}) == set(), line
+
+
+def test_files_are_locked_in_one_room_of_the_queue_and_in_one_file_of_the_core() -> None:
+    found = {
+        one.file
+        for room in ("orchestrator", "worker", "hlbgpt_core")
+        for one in imports_of(room)
+        if one.package == "fcntl"
+    }
+    assert found == {"orchestrator/files/locks.py", "hlbgpt_core/text/token_cache.py"}

@@ -27,7 +27,8 @@ core.Settings = dataclasses.make_dataclass(
 from orchestrator.sweep import plan
 plan.Settings = core.Settings
 from orchestrator.export.columns import csv_columns
-from orchestrator.sweep.options import axes_of, setting_parameters
+from orchestrator.cli.sweep_options import GivenSettings
+from orchestrator.sweep.options import axes_of
 from orchestrator.sweep.settings_reference import settings_reference
 from orchestrator.store import OpenMode, open_store
 from orchestrator.queue.records import RunFilter
@@ -42,7 +43,7 @@ refused = run_program(["submit", "--db", "made-up.db", "--warmth", "-1"])
 print(json.dumps({
     "code": code,
     "refused": refused,
-    "options": [parameter.name for parameter in setting_parameters()],
+    "options": [parameter.name for parameter in GivenSettings.option_parameters()],
     "axes": {name: list(values) for name, values in axes_of({"warmth": ["0.25", "1e-1"]}).items()},
     "stored": [settings["warmth"] for settings in stored],
     "found": found,

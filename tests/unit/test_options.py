@@ -4,11 +4,12 @@ import pytest
 
 from hlbgpt_core.errors import SettingsError
 from hlbgpt_core.settings import parse_value, specs
-from orchestrator.sweep.options import PANELS, axes_of, default_text, option_help, setting_parameters, value_text
+from orchestrator.cli.sweep_options import GivenSettings
+from orchestrator.sweep.options import PANELS, axes_of, default_text, option_help, value_text
 
 
 def test_every_setting_is_an_option_once() -> None:
-    assert [parameter.name for parameter in setting_parameters()] == list(specs())
+    assert [parameter.name for parameter in GivenSettings.option_parameters()] == list(specs())
 
 
 def test_panels_name_only_settings_that_exist() -> None:

@@ -49,6 +49,12 @@ def test_every_arm_gets_its_first_seed_before_any_its_second() -> None:
     ]
 
 
+@pytest.mark.parametrize(("first", "runs", "named"), [(2**63 - 1, 2, 2**63), (-1, 5, -1), (2**63 - 3, 9, 2**63 + 5)])
+def test_the_seed_that_is_out_of_range_is_named(first: int, runs: int, named: int) -> None:
+    with pytest.raises(PlanError, match=rf"^seed {named} is out of range\n"):
+        make_plan({"num_heads": (1,)}, num_runs=runs, first_seed=first)
+
+
 @settings(max_examples=60, deadline=None)
 @given(axes=AXES, num_runs=st.integers(1, 4), seed=st.integers(0, 10**6))
 def test_every_combination_is_an_arm_a_duplicate_or_left_out(axes: dict[str, tuple], num_runs: int, seed: int) -> None:

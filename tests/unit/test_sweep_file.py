@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.cli.sweep_command import option_types
 from orchestrator.errors import UsageError
 from orchestrator.sweep.sweep_file import SweepFile, read_sweep_file, write_sweep_file
+from orchestrator.sweep.sweep_options import option_specs
 
 
 @pytest.fixture
@@ -19,13 +19,18 @@ def path(tmp_path: Path) -> Path:
 
 def test_settings_become_lists_and_options_keep_their_types(path: Path) -> None:
     path.write_text('[settings]\ndepth = [4, 8]\nlr_mult = "1..3"\n[sweep]\nnum_runs = 2\nzip = [["depth", "width"]]\n')
-    assert read_sweep_file(str(path), option_types()) == SweepFile(
+    assert read_sweep_file(str(path)) == SweepFile(
         settings={"depth": [4, 8], "lr_mult": ["1..3"]}, options={"num_runs": 2, "zip": [["depth", "width"]]}
     )
 
 
+def test_a_byte_order_mark_is_passed_over(path: Path) -> None:
+    path.write_bytes(b"\xef\xbb\xbf[settings]\ndepth = 4\n")
+    assert read_sweep_file(str(path)).settings == {"depth": [4]}
+
+
 def test_the_keys_of_sweep_are_the_options_of_submit() -> None:
-    types = option_types()
+    types = {name: spec.type for name, spec in option_specs().items()}
     assert {"num_runs": int, "random": int, "name": str, "log_csv": bool, "zip": list}.items() <= types.items()
     assert types["checkpoint_every"] is float
     assert "file" not in types
@@ -62,7 +67,7 @@ def test_bad_files(path: Path, kind: str) -> None:
     content, words = BAD_FILES[kind]
     path.write_bytes(content)
     with pytest.raises(UsageError) as caught:
-        read_sweep_file(str(path), option_types())
+        read_sweep_file(str(path))
     for word in ["sweep.toml", *words]:
         assert word in str(caught.value)
 
@@ -70,7 +75,7 @@ def test_bad_files(path: Path, kind: str) -> None:
 def test_missing_files_and_folders(path: Path) -> None:
     for wrong, words in ((path, "there is no sweep file"), (path.parent, "Is a directory"), ("a\0b", "can't be read")):
         with pytest.raises(UsageError, match=words):
-            read_sweep_file(str(wrong), option_types())
+            read_sweep_file(str(wrong))
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -88,4 +93,4 @@ def test_what_is_written_is_read_back(
     )
     path = tmp_path_factory.mktemp("sweep") / "sweep.toml"
     path.write_text(write_sweep_file(file), encoding="utf-8", newline="")
-    assert read_sweep_file(str(path), option_types()) == file
+    assert read_sweep_file(str(path)) == file

@@ -1,18 +1,13 @@
 """Which devices workers drive, told without torch: the trainer process is the only one to load that."""
 
 import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hlbgpt_core.errors import DeviceError
+from worker.devices.driver import Gpu, list_gpus
 
-_SMI = "nvidia-smi"
-# One of them is there wherever CUDA can work; a machine without pays for no look at the driver's library.
-_DRIVER_FILES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 ALL_GPUS = "all"
 # Schedulers that may show each of their jobs its own GPU as number 0.
 _RENUMBERING_SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")
@@ -31,63 +26,6 @@ class Device:
     gpu: int | None = None
     environment: tuple[tuple[str, str], ...] = ()
     uuid: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gpu:
-    """One GPU as the driver lists it."""
-
-    index: int
-    description: str
-    uuid: str
-
-
-def list_gpus() -> tuple[Gpu, ...]:
-    """The host's NVIDIA GPUs by the driver's own tool, or its library; empty where there is no driver."""
-    rows = _ask_driver("index,name,uuid") if shutil.which(_SMI) is not None else _ask_library()
-    return tuple(
-        Gpu(index=int(row[0]), description=row[1], uuid=row[2]) for row in rows if len(row) == 3 and row[0].isdecimal()
-    )
-
-
-def free_memory_bytes(gpu_uuid: str) -> int | None:
-    """Memory that nobody holds on a GPU; None where the driver does not say."""
-    rows = _ask_driver("uuid,memory.free", "nounits")
-    free = [row[1] for row in rows if len(row) == 2 and row[0] == gpu_uuid]
-    return int(free[0]) * 2**20 if free and free[0].isdecimal() else None
-
-
-def _ask_driver(fields: str, *flags: str) -> list[list[str]]:
-    """The driver's table of these fields, a row a GPU; empty where there is no driver."""
-    if shutil.which(_SMI) is None:
-        return []
-    query = [_SMI, f"--query-gpu={fields}", ",".join(["--format=csv", "noheader", *flags])]
-    try:
-        listing = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [[cell.strip() for cell in line.split(",")] for line in listing.splitlines()]
-
-
-def _ask_library() -> list[list[str]]:
-    """The same three fields of each GPU where the tool is not installed, as in some containers that have GPUs."""
-    if not any(path.exists() for path in _DRIVER_FILES):
-        return []
-    # A process of its own, and before anything hides a GPU: a worker that has asked CUDA itself holds memory there.
-    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-    command = [sys.executable, "-P", "-m", "worker.devices.driver_library"]
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-            env={**environment, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
-        )
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [line.split("\t") for line in done.stdout.splitlines()]
 
 
 def choose_device(gpu: int | None, device: str | None) -> Device:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from hlbgpt_core.settings import Settings
 from orchestrator.queue.records import ArmMemory
-from worker.devices.devices import Device, free_memory_bytes
+from worker.devices.devices import Device
+from worker.devices.driver import free_memory_bytes
 
 REFERENCE_MEMORY_BYTES = 40e9
 REFERENCE_BYTES_PER_NUMBER = 2
@@ -78,7 +79,7 @@ def free_bytes_of(device: Device) -> int | None:
     """Memory that nobody holds on the device; None where it cannot be told."""
     if device.gpu is None:
         return free_machine_bytes()
-    return free_memory_bytes(dict(device.environment).get("CUDA_VISIBLE_DEVICES", ""))
+    return free_memory_bytes(device.uuid)
 
 
 def free_machine_bytes(root: Path = Path("/")) -> int | None:

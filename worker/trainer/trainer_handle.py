@@ -4,12 +4,13 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.launch.python_process import python_module_argv
+from orchestrator.launch.worker_command import WorkerOptions
 from worker.trainer.messages import Message, ProtocolError, Ready, ShutDown, decode, encode
 from worker.trainer.run_log import open_log
 
@@ -31,19 +32,9 @@ Arrival = Message | TrainerDied | WakeUp
 Inbox = queue.SimpleQueue[Arrival]
 
 
-def trainer_command(
-    device: str, *, deterministic: bool = False, path: str | None = None, compile_mode: str = "auto", slots: int = 1
-) -> tuple[str, ...]:
-    """The command of the real trainer process, one of `slots` on its device; its start adds the pipes' options."""
-    # -P: a file named like one of our packages in the user's folder must not take its place.
-    command = [sys.executable, "-P", "-m", "worker.trainer_process", "--device", device, "--compile", compile_mode]
-    if deterministic:
-        command.append("--deterministic")
-    if path is not None:
-        command += ["--path", path]
-    if slots > 1:
-        command += ["--slots", str(slots)]
-    return tuple(command)
+def trainer_command(device: str, options: WorkerOptions) -> Sequence[str]:
+    """The command of the real trainer process, on torch's `device`; its start adds the pipes' options."""
+    return python_module_argv("worker.trainer_process", "--device", device, *options.to_words(for_trainer=True))
 
 
 class TrainerHandle:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hlbgpt_core.code_digest import core_digest
+from hlbgpt_core.code_digest import CoreCode
 from orchestrator.queue.records import Claim
 from worker.devices.devices import Device
 from worker.trainer.messages import Pause, Resume, Start
@@ -25,19 +25,24 @@ def trainer_environment(device: Device, threads: int) -> Mapping[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyTrainer:
-    """A trainer process that loads torch before anyone knows of a run. `digest` is that of the core before it began."""
+    """A trainer process that loads torch before anyone knows of a run. `core` is the code on disk, and `sources` are
+    its files as they were before the process began."""
 
     handle: TrainerHandle
-    digest: str
+    core: CoreCode
+    sources: Mapping[str, bytes]
     inbox: Inbox = field(default_factory=queue.SimpleQueue)
 
     @classmethod
     def begin(cls, command: Sequence[str], device: Device, threads: int) -> "EarlyTrainer":
         """Start the process; returns at once."""
-        digest, inbox = core_digest(), Inbox()
+        core, inbox = CoreCode(), Inbox()
+        # Read, but not parsed yet: that takes as long as a tenth of torch.
+        sources = core.sources()
         return cls(
             handle=TrainerHandle(command, trainer_environment(device, threads), None, inbox),
-            digest=digest,
+            core=core,
+            sources=sources,
             inbox=inbox,
         )
 
@@ -61,20 +66,30 @@ class TrainerManager:
         self._environment = trainer_environment(device, threads)
         self._state_folder, self._kill_grace_seconds = state_folder, kill_grace_seconds
         self._handle = early.handle if early is not None else None
-        # Of the code on disk when the trainer was started: it may be asked for before it says what it has loaded.
-        self._digest = early.digest if early is not None else ""
+        self._sources: dict[str, Mapping[str, bytes]] = {}
+        self._core = early.core if early is not None else CoreCode()
+        # The code on disk when the trainer was started: it may be asked for before it says what it has loaded.
+        self._digest = self._note(early.sources) if early is not None else ""
 
     @property
     def pid(self) -> int | None:
         """The process id of the trainer, if there is one."""
         return self._handle.pid if self._handle is not None else None
 
+    def code(self) -> str:
+        """The digest of the core on disk now, by which the next run would be trained."""
+        return self._note(self._core.sources())
+
+    def sources(self, digest: str) -> Mapping[str, bytes] | None:
+        """The sources of a digest that was on disk when this worker last read it; None of others."""
+        return self._sources.get(digest)
+
     def start(self, claim: Claim) -> TrainerHandle:
         """The trainer at work on the claimed run: the warm one, or a new one."""
         log_path = self._state_folder / claim.log_path
         if not self._is_current():
             self.close()
-            self._digest = core_digest()
+            self._digest = self.code()
             self._handle = TrainerHandle(self._command, self._environment, log_path, self._inbox)
         handle = self._handle
         assert handle is not None  # made above
@@ -98,12 +113,18 @@ class TrainerManager:
             self._handle.shut_down(self._kill_grace_seconds)
             self._handle = None
 
+    def _note(self, sources: Mapping[str, bytes]) -> str:
+        """Keep the sources of what a trainer may have loaded; returns their digest."""
+        digest = self._core.digest_of(sources)
+        self._sources = {**self._sources, digest: sources}
+        return digest
+
     def _is_current(self) -> bool:
         """Whether there is a living trainer that runs the code on disk."""
         if self._handle is None or not self._handle.alive:
             return False
         loaded = self._handle.ready.core_digest if self._handle.ready is not None else self._digest
-        if loaded == core_digest():
+        if loaded == self.code():
             return True
         self._say("hlbgpt_core has changed on disk: the trainer starts anew")
         return False

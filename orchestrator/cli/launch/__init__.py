@@ -1,4 +1,4 @@
-"""`hlbq launch`: start workers on a cluster. A file an engine."""
+"""`hlbq launch`: start workers on a cluster. One file per engine."""
 
 import typer
 

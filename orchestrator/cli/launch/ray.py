@@ -7,17 +7,18 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, counted, note, warn
-from orchestrator.cli.launch.launched_workers import LaunchedWorkers
+from orchestrator.cli.common import DatabaseOption, counted, note, suggest, warn
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import DatabaseBusyError, UsageError
+from orchestrator.launch.python_process import hlbq_argv
 from orchestrator.queue.records import RunFilter
 
 if TYPE_CHECKING:
@@ -34,25 +35,26 @@ class ClusterOptions(OptionGroup):
     address: Annotated[
         str | None,
         typer.Option(
-            help="The cluster: HOST:PORT, auto (the Ray that runs on this machine), or local (a Ray of its own here; "
+            help="The cluster: HOST:PORT, auto (the Ray running on this machine), or local (start a Ray here; "
             "default: $RAY_ADDRESS, else auto)."
         ),
     ] = None
     workers: Annotated[int, typer.Option(help="How many workers.", min=1, max=10_000)] = 1
     gpus_per_worker: Annotated[
-        float, typer.Option(help="GPUs of each: 1, a part of one to share it (0.5), or 0 for the CPU.", min=0, max=1)
+        float,
+        typer.Option(help="GPUs for each worker: 1, a part of one to share it (0.5), or 0 for the CPU.", min=0, max=1),
     ] = 1.0
-    cpus_per_worker: Annotated[int, typer.Option(help="CPUs of each, in Ray's books.", min=1)] = 1
+    cpus_per_worker: Annotated[int, typer.Option(help="CPUs that Ray reserves for each worker.", min=1)] = 1
     wait_for_nodes: Annotated[
-        bool, typer.Option("--wait_for_nodes", help="The cluster grows by itself: wait for nodes that are not there.")
+        bool, typer.Option("--wait_for_nodes", help="Wait for an autoscaling cluster to add nodes.")
     ] = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class RayWorkers(LaunchedWorkers):
+class RayWorkers(GivenWorkerOptions):
     """What the workers do."""
 
-    watch: Annotated[bool, typer.Option(help="Stay when the queue is empty, and wait for more.")] = False
+    command = "ray"
 
 
 def register(app: typer.Typer) -> None:
@@ -65,16 +67,16 @@ def launch_ray(
     what: RayWorkers,
     database: DatabaseOption,
     detach: Annotated[
-        bool, typer.Option("--detach", help="Leave the workers to Ray and come back at once; --stop ends them.")
+        bool, typer.Option("--detach", help="Leave the workers to Ray and return at once; --stop ends them.")
     ] = False,
     stop: Annotated[
-        bool, typer.Option("--stop", help="Have all launched workers of the cluster release their runs, and end.")
+        bool, typer.Option("--stop", help="Make all launched workers on the cluster release their runs and end.")
     ] = False,
 ) -> None:
-    """Start workers on a Ray cluster, and show how far they are until the queue is empty.
+    """Start workers on a Ray cluster, and show their progress until the queue is empty.
 
-    Ray makes a worker anew elsewhere when its node dies. Ctrl-C once releases the runs after a checkpoint; twice stops
-    at once. Exit code 1 if a run failed, or a worker could not work.
+    If a node dies, Ray starts its workers again elsewhere. Ctrl-C once releases the runs after a checkpoint; twice
+    stops at once. Exit code 1 if a run failed, or a worker could not work.
     """
     from orchestrator.launch import ray_cluster
 
@@ -84,7 +86,9 @@ def launch_ray(
             _stop_launched()
         return
     if detach and address == ray_cluster.LOCAL:
-        raise UsageError("--detach needs a Ray that stays", "Start one with `ray start --head`, and leave --address.")
+        raise UsageError(
+            "--detach needs a Ray that keeps running", "Start one (`ray start --head`), and leave --address out."
+        )
     _keep_password_out_of_sight(database.db)
     with database.write() as store:
         orders = _orders(store, cluster, what, local=address == ray_cluster.LOCAL, detach=detach)
@@ -92,21 +96,21 @@ def launch_ray(
         with ray_cluster.joined(address, most_local_workers=cluster.workers * cluster.cpus_per_worker):
             _check_cluster(store, cluster, need)
             if detach:
-                _detach(orders, need)
+                _detach(orders, need, store)
             else:
                 _attend(store, orders, need, what)
 
 
 def _keep_password_out_of_sight(db: str | None) -> None:
-    """Start this command anew with the database in its environment, where its URL was typed with a password.
+    """If a password was typed in the database's URL, start this command again with the URL in the environment.
 
-    Everybody may read a command line, and Ray keeps its drivers' for all to see.
+    Anybody can read a command line, and Ray shows those of its drivers to everybody.
     """
     from orchestrator.wording.secrets import without_credentials
 
     if db is None or without_credentials([db]) == (db,):
         return
-    program = [sys.executable, "-P", "-m", "orchestrator.cli.main", *_without_option(sys.argv[1:], "--db", db)]
+    program = hlbq_argv(*_without_option(sys.argv[1:], "--db", db))
     os.execve(program[0], program, {**os.environ, "HLBQ_DB": db})
 
 
@@ -124,7 +128,7 @@ def _without_option(words: Sequence[str], option: str, value: str) -> list[str]:
 def _orders(
     store: "Store", cluster: ClusterOptions, what: RayWorkers, *, local: bool, detach: bool
 ) -> "list[WorkerOrder]":
-    """What each worker is told. Raises UsageError for a database that other machines cannot reach."""
+    """The order for each worker. Raises UsageError for a database that other machines cannot reach."""
     from orchestrator.files.state_folder import make_state_folder, state_folder
     from orchestrator.launch.ray_worker import WorkerOrder
     from orchestrator.launch.reachable_database import check_shared
@@ -133,13 +137,13 @@ def _orders(
         check_shared(store.location)
     path = store.location.path
     what.check_sweeps(store)
-    folder = make_state_folder(state_folder(path, what.state_dir))
-    command = what.command(state_dir=str(folder), watch=what.watch)
+    folder = make_state_folder(state_folder(store.location.names, what.options.state_dir))
+    options = replace(what.options, state_dir=str(folder))
     url = str(path) if path is not None else store.location.url.render_as_string(hide_password=False)
     launch = f"hlbq-{secrets.token_hex(2)}"
     return [
         WorkerOrder(
-            command=command,
+            options=options,
             gpus=cluster.gpus_per_worker,
             name=f"{launch}-{number}",
             detached=detach,
@@ -157,39 +161,42 @@ def _check_cluster(store: "Store", cluster: ClusterOptions, need: "Need") -> Non
     if not cluster.wait_for_nodes:
         ray_cluster.check_room(nodes, need, cluster.workers)
     if store.location.path is None and ray_cluster.database_is_elsewhere(host_of(store.location), nodes):
-        warn(f"{store.location.display} means another machine on each node; name its host so that all reach it")
+        warn(
+            f"{store.location.display} means a different machine on each node; use a host name that all nodes can reach"
+        )
 
 
-def _detach(orders: "Sequence[WorkerOrder]", need: "Need") -> None:
+def _detach(orders: "Sequence[WorkerOrder]", need: "Need", store: "Store") -> None:
     from orchestrator.launch.ray_fleet import RayFleet
 
     RayFleet(say=note).start(orders, need)
     note(f"{counted(len(orders), 'worker')} left to Ray: {orders[0].name} to {orders[-1].name.rpartition('-')[2]}")
-    note("They end when the queue is empty. Look: hlbq status   End them: hlbq launch ray --stop")
+    suggest("They end when the queue is empty. Status: hlbq status   End them: hlbq launch ray --stop", store)
 
 
 def _attend(store: "Store", orders: "Sequence[WorkerOrder]", need: "Need", what: RayWorkers) -> None:
-    """Start the workers and stay until they have ended, with a live view."""
+    """Start the workers, and show a live view until they have ended."""
     from orchestrator.launch.ray_fleet import POLL_SECONDS, STOP_SECONDS, RayFleet
     from orchestrator.status.live_view import LiveView
 
     said: list[str] = []
+    sweeps = what.options.sweep
     plain = not sys.stderr.isatty()
     fleet = RayFleet(say=note if plain else said.append)
     with _stopped_by_signals(fleet) as signals:
         fleet.start(orders, need)
         try:
-            with LiveView(store, what.sweep[0] if len(what.sweep) == 1 else None) as view:
+            with LiveView(store, sweeps[0] if len(sweeps) == 1 else None) as view:
                 while fleet.at_work:
                     fleet.update()
                     _obey(fleet, signals)
-                    if _nothing_left_for_those_who_wait(store, fleet, what):
+                    if _nothing_left_for_those_who_wait(store, fleet, sweeps):
                         for member in fleet.waiting:
                             fleet.abandon(member)
                     view.update()
                     time.sleep(POLL_SECONDS)
         except BaseException:
-            # Ray would kill the workers with this process: their runs are released first.
+            # Ray would kill the workers with this process, so release their runs first.
             fleet.stop()
             fleet.wait(STOP_SECONDS)
             raise
@@ -198,13 +205,13 @@ def _attend(store: "Store", orders: "Sequence[WorkerOrder]", need: "Need", what:
     _leave(fleet, interrupted=bool(signals.came))
 
 
-def _nothing_left_for_those_who_wait(store: "Store", fleet: "RayFleet", what: RayWorkers) -> bool:
-    """Whether every worker that had a place has ended because nothing was left to do, or to be taken from the dead."""
+def _nothing_left_for_those_who_wait(store: "Store", fleet: "RayFleet", sweeps: Sequence[int]) -> bool:
+    """Whether the placed workers have all ended and no run is left, neither waiting nor held by a dead worker."""
     waiting = fleet.waiting
     if not waiting or len(fleet.at_work) > len(waiting) or len(waiting) == len(fleet.members):
         return False
     try:
-        return not store.waiting(what.sweep) and not store.running(RunFilter(sweep_ids=tuple(what.sweep)))
+        return not store.waiting(sweeps) and not store.running(RunFilter(sweep_ids=tuple(sweeps)))
     except DatabaseBusyError:
         return False  # asked again next time
 
@@ -219,7 +226,7 @@ class _Signals:
 
 @contextmanager
 def _stopped_by_signals(fleet: "RayFleet") -> Iterator[_Signals]:
-    """Note SIGINT and SIGTERM, to be obeyed between two checks: Ray's calls are not made in a signal's handler."""
+    """Note SIGINT and SIGTERM for the next check: a signal handler must not call Ray."""
     signals = _Signals()
 
     def note_signal(number: int, frame: FrameType | None) -> None:
@@ -245,7 +252,7 @@ def _obey(fleet: "RayFleet", signals: _Signals) -> None:
 
 
 def _leave(fleet: "RayFleet", *, interrupted: bool) -> None:
-    """Tell of workers that could not work, and end with the exit code of it all."""
+    """Report workers that could not work, and exit with the code for the whole launch."""
     for member in fleet.broken:
         words = member.report.last_words if member.report is not None else [member.failure]
         note(f"worker {member.name} could not work:\n" + "\n".join(words))
@@ -269,5 +276,5 @@ def _stop_launched() -> None:
     for member in fleet.members:
         member.actor.stop.remote()
     if not fleet.wait(STOP_SECONDS):
-        note(f"{counted(len(fleet.at_work), 'worker')} did not end within {STOP_SECONDS:.0f} s and are ended now")
+        note(f"{counted(len(fleet.at_work), 'worker')} did not end within {STOP_SECONDS:.0f} s: killed")
         fleet.close()

@@ -3,18 +3,18 @@
 import hashlib
 import shlex
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, warn
-from orchestrator.cli.launch.launched_workers import LaunchedWorkers
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import UsageError
-from orchestrator.launch.worker_command import WorkerCommand
+from orchestrator.launch.worker_command import WorkerOptions
 
 if TYPE_CHECKING:
     from orchestrator.launch.slurm_order import ArrayOrder
@@ -25,45 +25,41 @@ SLURM, LOCAL = "slurm", "local"
 
 @dataclass(frozen=True, kw_only=True)
 class JobOptions(OptionGroup):
-    """What is asked of Slurm for each worker."""
+    """What to ask of Slurm for each worker."""
 
     workers: Annotated[int, typer.Option(help="How many workers: the size of the job array.", min=1, max=10_000)] = 1
-    gpus_per_worker: Annotated[int, typer.Option(help="GPUs of each; 0: it trains on the CPU.", min=0, max=64)] = 1
-    gpu_type: Annotated[str, typer.Option(help="The kind of GPU, as the cluster names it (a100).")] = ""
-    cpus_per_worker: Annotated[int, typer.Option(help="CPUs of each.", min=1)] = 2
-    mem: Annotated[str, typer.Option(help="Memory of each, such as 32G (default: the cluster's).")] = ""
-    time: Annotated[str, typer.Option(help="Longest time of a job, as Slurm reads it: 4:00:00, or minutes.")] = (
-        "1:00:00"
-    )
+    gpus_per_worker: Annotated[int, typer.Option(help="GPUs for each worker; 0: train on the CPU.", min=0, max=64)] = 1
+    gpu_type: Annotated[str, typer.Option(help="The GPU model, as the cluster names it (a100).")] = ""
+    cpus_per_worker: Annotated[int, typer.Option(help="CPUs for each worker.", min=1)] = 2
+    mem: Annotated[str, typer.Option(help="Memory for each worker, such as 32G (default: the cluster's).")] = ""
+    time: Annotated[str, typer.Option(help="Time limit of a job, as Slurm reads it: 4:00:00, or minutes.")] = "1:00:00"
     partition: Annotated[str, typer.Option(help="The partition (default: the cluster's).")] = ""
     account: Annotated[str, typer.Option(help="The account that pays (default: yours).")] = ""
     sbatch: Annotated[
         list[str],
-        typer.Option(help="Further parameters of sbatch, without dashes: qos=high exclusive.", metavar="NAME=VALUE..."),
+        typer.Option(help="More parameters of sbatch, without dashes: qos=high exclusive.", metavar="NAME=VALUE..."),
     ] = field(default_factory=list)
     setup: Annotated[
         list[str],
-        typer.Option(
-            help="Lines of shell that a job runs first, each in quotes: 'module load cuda'.", metavar="LINE..."
-        ),
+        typer.Option(help="Shell lines that a job runs first, each in quotes: 'module load cuda'.", metavar="LINE..."),
     ] = field(default_factory=list)
     seconds_before_end: Annotated[
-        int, typer.Option(help="So long before its time is up a worker checkpoints and releases its run.", min=10)
+        int, typer.Option(help="Checkpoint and release the run this long before the job's time is up.", min=10)
     ] = 120
     max_requeues: Annotated[
-        int, typer.Option(help="How often a job whose time was up goes back into Slurm's queue.", min=0)
+        int, typer.Option(help="How often a job may go back into Slurm's queue when its time is up.", min=0)
     ] = 100
     cluster: Annotated[
         str,
-        typer.Option(help="slurm, or local: the same jobs as processes of this machine, on its CPU, to try it out."),
+        typer.Option(help="slurm, or local: the same jobs as processes on this machine's CPU, to try it out."),
     ] = SLURM
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlurmWorkers(LaunchedWorkers):
+class SlurmWorkers(GivenWorkerOptions):
     """What the workers do."""
 
-    slots: Annotated[int, typer.Option(help="Workers that share each GPU, or the CPU of a job.", min=1, max=64)] = 1
+    command = "slurm"
 
 
 def register(app: typer.Typer) -> None:
@@ -93,7 +89,7 @@ def launch_slurm(
 
     location = parse_location(database.db)
     if stop and dry_run:
-        raise UsageError("--stop ends jobs, and --dry_run does nothing", "Leave one of them out.")
+        raise UsageError("--stop and --dry_run were given together", "Leave one of them out.")
     _check_cluster_name(job)
     if job.cluster == SLURM:
         check_shared(location)
@@ -103,7 +99,7 @@ def launch_slurm(
     slurm_cluster.check_submitit()
     order, folder = _order(job, location), _folder(location, what)
     if dry_run:
-        _show_script(order, folder, _command(job, what, folder), as_json=as_json)
+        _show_script(order, folder, _worker(job, what, folder), as_json=as_json)
         return
     if job.cluster == SLURM:
         slurm_cluster.check_slurm()
@@ -113,7 +109,7 @@ def launch_slurm(
     if as_json:
         print_json({"jobs": jobs, "name": order.name, "folder": str(folder / "launch")})
     else:
-        _tell(jobs, job, order, folder / "launch")
+        _tell(jobs, job, order, folder / "launch", store.location.option)
 
 
 def _check_cluster_name(job: JobOptions) -> None:
@@ -131,7 +127,7 @@ def _check_cluster_name(job: JobOptions) -> None:
 
 
 def _order(job: JobOptions, location: "StoreLocation") -> "ArrayOrder":
-    """What is asked of Slurm. Raises UsageError for values that Slurm would not understand."""
+    """What to ask of Slurm. Raises UsageError for values that Slurm would not understand."""
     from orchestrator.launch.slurm_order import ArrayOrder, checked_memory, extra_parameters, minutes_of
 
     minutes = minutes_of(job.time)
@@ -158,32 +154,33 @@ def _order(job: JobOptions, location: "StoreLocation") -> "ArrayOrder":
 
 
 def job_name(location: "StoreLocation") -> str:
-    """The name of all jobs launched for a database: by it they are found again."""
-    return f"hlbq-{hashlib.sha256(location.display.encode()).hexdigest()[:8]}"
+    """The name of all jobs launched for a database: it identifies them later."""
+    from orchestrator.store import public_location
+
+    return f"hlbq-{hashlib.sha256(public_location(location).encode()).hexdigest()[:8]}"
 
 
 def _folder(location: "StoreLocation", what: SlurmWorkers) -> Path:
-    """The state folder. Raises UsageError where it must be named and was not."""
+    """The state folder. Raises UsageError if --state_dir is needed and was not given."""
     from orchestrator.files.state_folder import state_folder
 
-    return state_folder(location.path, what.state_dir)
+    return state_folder(location.names, what.options.state_dir)
 
 
-def _command(job: JobOptions, what: SlurmWorkers, folder: Path) -> WorkerCommand:
+def _worker(job: JobOptions, what: SlurmWorkers, folder: Path) -> WorkerOptions:
     """The worker of a job; it finds the database in its environment."""
-    gpus, device = ("all", None) if job.gpus_per_worker else (None, "cpu")
-    return what.command(state_dir=str(folder), gpus=gpus, device=device, slots=what.slots)
+    options = replace(what.options, state_dir=str(folder))
+    return replace(options, gpus=("all",)) if job.gpus_per_worker else replace(options, device="cpu")
 
 
-def _show_script(order: "ArrayOrder", folder: Path, command: WorkerCommand, *, as_json: bool) -> None:
+def _show_script(order: "ArrayOrder", folder: Path, options: WorkerOptions, *, as_json: bool) -> None:
     from orchestrator.launch.slurm_cluster import python_command
     from orchestrator.launch.slurm_order import script_of
 
     launch = folder / "launch"
     start = f"{python_command()} -u -m submitit.core._submit {shlex.quote(str(launch))}"
     script = script_of(order, launch, start).rstrip()
-    words = command.argv()
-    worker = f"hlbq worker {shlex.join(words[words.index('worker') + 1 :])}"
+    worker = f"hlbq worker {shlex.join(options.to_words())}"
     if as_json:
         print_json({"script": script, "worker": worker})
     else:
@@ -192,14 +189,16 @@ def _show_script(order: "ArrayOrder", folder: Path, command: WorkerCommand, *, a
 
 
 def _check_queue(store: "Store", job: JobOptions, what: SlurmWorkers) -> None:
-    """Say what looks wrong before nodes are taken for it. Raises UsageError for a sweep that is not there."""
+    """Warn about likely mistakes before nodes are reserved. Raises UsageError for an unknown sweep."""
     from orchestrator.launch.reachable_database import is_this_machine_alone
 
     what.check_sweeps(store)
-    if not store.waiting(what.sweep):
-        warn("no run waits: the workers will end as soon as they start (hlbq submit queues some)")
+    if not store.waiting(what.options.sweep):
+        warn("no run is waiting: the workers will end as soon as they start. Queue some: hlbq submit")
     if job.cluster == SLURM and is_this_machine_alone(store.location):
-        warn(f"{store.location.display} means another machine on each node; name its host so that all reach it")
+        warn(
+            f"{store.location.display} means a different machine on each node; use a host name that all nodes can reach"
+        )
 
 
 def _submit(
@@ -211,22 +210,20 @@ def _submit(
     from orchestrator.launch.slurm_task import WorkerTask
 
     told = database_for_jobs(location)
-    task = WorkerTask(command=_command(job, what, folder), environment={"HLBQ_DB": told.name})
+    task = WorkerTask(options=_worker(job, what, folder), environment={"HLBQ_DB": told.name})
     launch = make_state_folder(make_state_folder(folder) / "launch")
     submit = slurm_cluster.submit_array if job.cluster == SLURM else slurm_cluster.submit_locally
     return submit(order, task, launch, told.secrets)
 
 
-def _tell(jobs: list[str], job: JobOptions, order: "ArrayOrder", launch: Path) -> None:
-    """Which jobs there are now, and what to type next."""
+def _tell(jobs: list[str], job: JobOptions, order: "ArrayOrder", launch: Path, database_option: str) -> None:
+    """Print which jobs there are now, and what to type next."""
     span = jobs[0] if len(jobs) == 1 else f"{jobs[0]} to {jobs[-1]}"
     kind = "Slurm jobs" if job.cluster == SLURM else "processes of this machine"
     note(f"{counted(len(jobs), 'worker')}: {kind} {span}, named {order.name}")
-    note(f"look: hlbq status{f'   squeue --name={order.name}' if job.cluster == SLURM else ''}")
+    note(f"status: hlbq status{database_option}{f'   squeue --name={order.name}' if job.cluster == SLURM else ''}")
     note(f"what they print: {launch}/{jobs[0]}_0_log.err")
-    note(
-        "end them: hlbq launch slurm --stop, with the same --db" + (" --cluster local" if job.cluster == LOCAL else "")
-    )
+    note(f"end them: hlbq launch slurm{database_option} --stop" + (" --cluster local" if job.cluster == LOCAL else ""))
 
 
 def _stop(database: DatabaseOption, job: JobOptions, location: "StoreLocation", *, as_json: bool) -> None:

@@ -13,8 +13,11 @@ GOLDEN = Path(__file__).parents[2] / "golden"
 FILES = ("golden_v041.json", "golden_v030.json")
 
 
-@pytest.mark.parametrize("path", [(), ("--fast",)], ids=["plain", "fast"])
-@pytest.mark.parametrize("precision", ["float64", "float32"])
+OTHER_WAYS = [("float64", ("--fast",)), ("float32", ()), ("float32", ("--fast",))]
+WAYS = [("float64", ()), *(pytest.param(*way, marks=pytest.mark.long) for way in OTHER_WAYS)]
+
+
+@pytest.mark.parametrize(("precision", "path"), WAYS)
 @pytest.mark.parametrize("file", FILES)
 def test_every_case_of_the_recorded_trajectories(
     file: str, precision: str, path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
@@ -27,6 +30,16 @@ def test_every_case_of_the_recorded_trajectories(
     assert "PAST" not in printed
 
 
+@pytest.mark.parametrize(("precision", "path"), OTHER_WAYS)
+@pytest.mark.parametrize("file", FILES)
+def test_the_first_steps_of_every_case(file: str, precision: str, path: tuple[str, ...]) -> None:
+    for case in json.loads((GOLDEN / file).read_text()).values():
+        case["config"]["steps"] = 12
+        case["optimizer_steps"] = case["optimizer_steps"][:12]
+        found = without_final(case, precision, fast=bool(path))
+        assert found and all(one.within for one in found)
+
+
 def shortened(file: str = "golden_v041.json") -> dict[str, Any]:
     """The file's first case, five steps of it."""
     name, case = next(iter(json.loads((GOLDEN / file).read_text()).items()))
@@ -35,9 +48,10 @@ def shortened(file: str = "golden_v041.json") -> dict[str, Any]:
     return {name: case}
 
 
-def without_final(case: dict[str, Any]) -> list[replay.Deviation]:
+def without_final(case: dict[str, Any], precision: str = "float64", *, fast: bool = False) -> list[replay.Deviation]:
     # The recorded final parameters are those after all the steps.
-    return [one for one in replay.replay_case(case, "float64") if not one.quantity.startswith("parameter ")]
+    found = replay.replay_case(case, precision, fast=fast)
+    return [one for one in found if not one.quantity.startswith("parameter ")]
 
 
 @pytest.mark.parametrize(

@@ -217,3 +217,37 @@ def test_cancel_returns_at_once(tmp_path: Path) -> None:
     result = train(small_settings(), small_data(), seed=3, device="cpu", reporter=reporter, checkpointing=place)
     assert result.outcome is Outcome.CANCELLED
     assert len(reporter.progresses) == 10 and reporter.saved == []
+
+
+def test_a_resumed_run_keeps_its_number_of_threads(tmp_path: Path) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    first, second, third = Recorder(release_at(7)), Recorder(), Recorder()
+    train(
+        small_settings(),
+        small_data(),
+        seed=3,
+        device="cpu",
+        reporter=first,
+        checkpointing=checkpointing_in(tmp_path),
+        fixed={"threads": 1},
+    )
+    try:
+        torch.set_num_threads(2)
+        train(
+            small_settings(),
+            small_data(),
+            seed=3,
+            device="cpu",
+            reporter=second,
+            checkpointing=checkpointing_in(tmp_path, fence=2),
+            resume=first.saved,
+            fixed={"threads": 1},
+        )
+        train(small_settings(max_steps=1), small_data(), seed=3, device="cpu", reporter=third)
+    finally:
+        torch.set_num_threads(before)
+    assert [one.threads for one in (*first.known, *second.known, *third.known)] == [1, 1, 2]
+    assert second.known[0].provenance["threads"] == 1
+    assert one_curve(first, second, first.saved[0].step) == without_time(uninterrupted("0.4.1").points)

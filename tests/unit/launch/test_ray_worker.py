@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.launch import ray_worker
 from orchestrator.launch.ray_worker import MOST_CRASHES_IN_A_ROW, RayWorker, WorkerOrder, WorkerReport
-from orchestrator.launch.worker_command import WorkerCommand
+from orchestrator.launch.worker_command import WorkerOptions
 from tests.faults.harness import wait_until
 
 # Notes each of its lives in a file; dies by SIGKILL in the first `crashes` of them.
@@ -29,10 +29,10 @@ class ActorAlone(RayWorker):
 
     def __init__(self, folder: Path, *, crashes: int = 0, then: str = "") -> None:
         self._program = [sys.executable, "-c", LIVES, str(folder / "lives"), str(crashes), then]
-        super().__init__(WorkerOrder(command=WorkerCommand(), gpus=0, name="one", environment={"HLBQ_DB": "url"}))
+        super().__init__(WorkerOrder(options=WorkerOptions(), gpus=0, name="one", environment={"HLBQ_DB": "url"}))
 
-    def _place(self) -> tuple[str, WorkerCommand, str]:
-        return "node", self._order.command, "ray one"
+    def _place(self) -> tuple[str, WorkerOptions, str]:
+        return "node", self._order.options, "ray one"
 
     def arguments(self) -> list[str]:
         return self._program
@@ -95,5 +95,5 @@ def test_a_stop_between_two_lives_is_the_end(tmp_path: Path, monkeypatch: pytest
 
 
 def test_an_order_does_not_show_its_environment() -> None:
-    order = WorkerOrder(command=WorkerCommand(), gpus=1, name="one", environment={"HLBQ_DB": "open-sesame"})
+    order = WorkerOrder(options=WorkerOptions(), gpus=1, name="one", environment={"HLBQ_DB": "open-sesame"})
     assert "open-sesame" not in repr(order)

@@ -12,7 +12,7 @@ from rich.console import Console
 from orchestrator.queue.states import State
 from orchestrator.status.drawing import allot, draw
 from orchestrator.status.reading import EventStatus, RunStatus, Status, SweepStatus, WorkerStatus
-from orchestrator.status.text import TextTable
+from orchestrator.wording.tables import TextTable
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
 NASTY = "[red]\x1b[31m\x1b]0;t\x07 日本 🙂\n[/bold]"
@@ -37,6 +37,7 @@ def a_status(runs: list[RunStatus], *, workers: int = 2, events: int = 3, text: 
     worker |= {"beat_age_seconds": 3.0, "ended": False, "set_aside": False, "why": "", "temperature_celsius": 61.0}
     return Status(
         database=f"/tmp/{text}.db",
+        database_option="",
         at=100.0,
         counts=counts,
         total=len(runs),

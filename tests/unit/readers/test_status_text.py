@@ -1,4 +1,4 @@
-"""Bars, sparklines, durations and aligned tables."""
+"""Bars, sparklines and durations."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orchestrator.status.text import TextTable, bar, sparkline
+from orchestrator.status.text import bar, sparkline
 from orchestrator.wording.numbers import duration, short_count
 
 
@@ -42,8 +42,3 @@ def test_durations(seconds: float | None, words: str) -> None:
 @pytest.mark.parametrize(("number", "words"), [(812, "812"), (30_823, "30.8K"), (46_009_736, "46.0M"), (1.2e9, "1.2B")])
 def test_counts(number: float, words: str) -> None:
     assert short_count(number) == words
-
-
-def test_tables_are_aligned_and_leave_out_empty_columns() -> None:
-    table = TextTable(headers=["run", "note", "x"], rows=[["1", "", "a"], ["12", "", "b"]], right=frozenset({"run"}))
-    assert table.lines() == ["run  x", "  1  a", " 12  b"]

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from hlbgpt_core.errors import OutOfMemoryError
-from hlbgpt_core.fast_path.compile_mode import CompileMode
 from hlbgpt_core.points import Outcome, TrainingResult
+from orchestrator.launch.worker_command import WorkerOptions
 from orchestrator.queue.states import Reason
 from worker import trainer_process
 from worker.trainer.messages import Ended, Start
@@ -47,9 +47,7 @@ def happenings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, slots: int, e
         state_folder=str(tmp_path),
         checkpoint_every_seconds=0,
     )
-    around = Surroundings(
-        device="cuda:0", deterministic=False, path=None, compile_mode=CompileMode.AUTO, core_digest="", slots=slots
-    )
+    around = Surroundings(device="cuda:0", core_digest="", options=WorkerOptions(slots=slots))
     attend(start, Outbox(), Control(), Data(), around)  # type: ignore[arg-type]
     return found
 
@@ -71,5 +69,5 @@ def test_memory_goes_back_where_others_may_want_it(
 
 
 def test_the_trainer_is_told_how_many_share_its_device() -> None:
-    assert "--slots 3" in " ".join(trainer_command("cuda:0", slots=3))
-    assert "--slots" not in trainer_command("cuda:0")
+    assert "--slots 3" in " ".join(trainer_command("cuda:0", WorkerOptions(slots=3)))
+    assert "--slots" not in trainer_command("cuda:0", WorkerOptions())

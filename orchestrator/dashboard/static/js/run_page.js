@@ -142,7 +142,7 @@ export class RunPage {
     const facts = [
       [
         "state",
-        el("span", { class: `state ${run.state}` }, `${run.state}${reason}${run.paused ? ", paused" : ""}${waits}`),
+        el("span", { class: `state ${run.state}` }, `${run.state}${reason}${run.paused ? ", paused" : ""}${run.code_note ? `, ${run.code_note}` : ""}${waits}`),
       ],
       ["done", run.state === "running" ? `${percent(run.fraction)}${run.phase ? `, ${run.phase}` : ""}` : null],
       ["step", number(run.step)],

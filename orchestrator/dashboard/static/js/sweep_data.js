@@ -126,10 +126,11 @@ export class SweepData {
 
   /** State with its reason and what holds it back: `failed (oom)`, `pending (paused)`. */
   stateText(run) {
-    const { state, reason, paused, waits_until: waits } = this.place;
+    const { state, reason, paused, waits_until: waits, code_note: code } = this.place;
     const notes = [];
     if (run[reason] && run[state] !== "completed" && run[reason] !== run[state]) notes.push(run[reason]);
     if (run[paused] && (run[state] === "pending" || run[state] === "running")) notes.push("paused");
+    if (run[code]) notes.push(run[code]);
     if (run[waits]) notes.push(`waits until ${format.moment(run[waits]).slice(11)}`);
     return notes.length ? `${run[state]} (${notes.join(", ")})` : run[state];
   }

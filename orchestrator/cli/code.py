@@ -1,0 +1,143 @@
+"""`hlbq code`: the code that computed runs, as the database keeps it."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, print_table, when
+from orchestrator.cli.control import actor
+from orchestrator.cli.option_groups import grouped
+from orchestrator.cli.parsing import LightGroup, VariadicCommand
+
+if TYPE_CHECKING:
+    from orchestrator.code.names import NamedCode
+
+CodeName = Annotated[str, typer.Argument(metavar="CODE", help="A digest or its first digits, a run's number, or here.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group `code`."""
+    group = typer.Typer(
+        cls=LightGroup, help="The code that computed runs: list, diff, checkout, same.", no_args_is_help=True
+    )
+    group.command("list", cls=VariadicCommand)(grouped(list_code))
+    for command in (diff, checkout, same):
+        group.command(cls=VariadicCommand)(grouped(command))
+    app.add_typer(group, name="code")
+
+
+def list_code(database: DatabaseOption, as_json: JsonOption = False) -> None:
+    """List the codes whose sources are kept, with the runs that each computed."""
+    from hlbgpt_core.code_digest import core_digest
+
+    here = core_digest()
+    with database.read() as store:
+        kept = {record.digest: record for record in store.codes()}
+        runs, equal, declared = store.runs_by_code(), store.same_code(), store.declared_same()
+    digests = [*kept, *sorted(runs.keys() - kept.keys())]
+    same_as = {one: [other for other in digests if other != one and equal.equal(one, other)] for one in digests}
+    if as_json:
+        listed = [
+            {
+                "digest": digest,
+                "here": digest == here,
+                "first_at": kept[digest].first_at if digest in kept else None,
+                "git_commit": kept[digest].git_commit if digest in kept else None,
+                "files": kept[digest].num_files if digest in kept else None,
+                "bytes": kept[digest].num_bytes if digest in kept else None,
+                "runs": runs.get(digest, 0),
+                "same_as": same_as[digest],
+            }
+            for digest in digests
+        ]
+        print_json({"here": here, "codes": listed, "declared_same": declared})
+        return
+    rows = []
+    for digest in digests:
+        record = kept.get(digest)
+        size = f"{counted(record.num_files, 'file')}, {record.num_bytes:,} bytes" if record else "not kept"
+        commit, first = (record.git_commit, when(record.first_at)) if record else ("", "")
+        mark = "here" if digest == here else ""
+        rows.append([digest, mark, first, commit, size, str(runs.get(digest, 0)), " ".join(same_as[digest])])
+    print_table(["code", "", "first used", "git commit", "sources", "runs", "the same as"], rows)
+    if here not in digests:
+        print(f"the code here is {here}: no run of this database has it")
+    for first, second, why in declared:
+        print(f"declared the same: {first} and {second}: {why}")
+
+
+def diff(
+    first: CodeName,
+    database: DatabaseOption,
+    second: Annotated[str, typer.Argument(metavar="CODE", help="As CODE; default: the code on disk.")] = "here",
+) -> None:
+    """Show how one code differs from another, as a unified diff.
+
+    hlbq code diff 3 12
+
+    compares the codes of runs 3 and 12.
+    """
+    from orchestrator.code.names import find_code
+
+    with database.read() as store:
+        print_diff(find_code(store, first), find_code(store, second))
+
+
+def print_diff(before: "NamedCode", after: "NamedCode") -> None:
+    """Print the diff of two codes on stdout, and its size on stderr."""
+    from orchestrator.code.differences import diff_lines, diff_size
+    from orchestrator.code.names import sources_of
+
+    old, new = sources_of(before), sources_of(after)
+    for line in diff_lines(old, new):
+        print(line)
+    sys.stdout.flush()
+    note(f"{before.digest} to {after.digest}: {diff_size(old, new)}")
+    if before.digest == after.digest:
+        note("Python sees no difference: they differ in comments or layout only.")
+
+
+def checkout(
+    name: CodeName,
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The folder to write hlbgpt_core into; created if missing.")
+    ],
+    database: DatabaseOption,
+) -> None:
+    """Write the sources of a code into FOLDER/hlbgpt_core."""
+    from orchestrator.code.archive import write_sources
+    from orchestrator.code.names import find_code, sources_of
+
+    with database.read() as store:
+        code = find_code(store, name)
+    sources = sources_of(code)
+    package = write_sources(sources, folder)
+    print(f"{package}: {counted(len(sources), 'file')} of code {code.digest}")
+    note(f"To train with it: PYTHONPATH={folder.absolute()} hlbq worker")
+
+
+def same(
+    first: CodeName,
+    second: CodeName,
+    why: Annotated[str, typer.Option("--why", help="How you know, for others.", metavar="TEXT")],
+    database: DatabaseOption,
+) -> None:
+    """Declare that two codes compute the same numbers: runs of one may resume with the other, and are compared with it.
+
+    hlbq code same 3c3b3434 here --why "replay agrees"
+    """
+    from orchestrator.code.names import find_digest
+    from orchestrator.errors import UsageError
+
+    if not why.strip():
+        raise UsageError("--why is empty", 'Say how you know: --why "replay agrees"')
+    with database.write() as store:
+        digests = find_digest(store, first), find_digest(store, second)
+        if digests[0] == digests[1]:
+            raise UsageError(f"both are code {digests[0]}", "Nothing was declared.")
+        freed = store.declare_same(*digests, why=why, actor=actor())
+    print(f"declared the same: {digests[0]} and {digests[1]}")
+    if freed:
+        print(f"{counted(freed, 'run')} no longer held")

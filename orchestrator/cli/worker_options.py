@@ -1,0 +1,51 @@
+"""The options of a worker, as the commands that start workers take them."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+
+import typer
+
+from orchestrator.cli.option_groups import OptionGroup
+from orchestrator.errors import UsageError
+from orchestrator.launch.worker_command import WorkerOption, WorkerOptions
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenWorkerOptions(OptionGroup):
+    """The options of a worker that were typed; a subclass names the command that takes them."""
+
+    command: ClassVar[str]
+    options: WorkerOptions
+
+    @classmethod
+    def option_parameters(cls) -> Sequence[inspect.Parameter]:
+        """One parameter for each option that the command takes."""
+        return [_parameter(option) for option in WorkerOptions.options() if cls.command in option.commands]
+
+    @classmethod
+    def from_options(cls, values: Mapping[str, Any]) -> Self:
+        """The options that were typed; the others are at their defaults."""
+        return cls(options=WorkerOptions.from_parsed(values))
+
+    def check_sweeps(self, store: "Store") -> None:
+        """Raise UsageError for a sweep that is not there."""
+        for sweep_id in self.options.sweep:
+            if store.sweep(sweep_id) is None:
+                raise UsageError(f"there is no sweep {sweep_id}", "hlbq status lists the sweeps.")
+
+
+def _parameter(option: WorkerOption) -> inspect.Parameter:
+    kind = list[option.value_type] if option.several else option.type  # type: ignore[name-defined]
+    flags = [option.flags] if option.flags else []
+    typed = typer.Option(*flags, help=option.help, metavar=option.metavar, min=option.minimum, max=option.maximum)
+    return inspect.Parameter(
+        option.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[kind, typed],
+        default=[] if option.several else option.default,
+    )

@@ -1,0 +1,80 @@
+"""What people type for a code: the code on disk, a run, or the beginning of a digest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hlbgpt_core.code_digest import CoreCode
+from orchestrator.code.archive import unpack
+from orchestrator.errors import UsageError
+from orchestrator.store import Store
+
+HERE = "here"
+FEWEST_LETTERS = 4
+# As many digits are a digest, fewer are a run's number.
+_DIGEST_LETTERS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedCode:
+    """A digest, and its sources (None where the database does not hold them)."""
+
+    digest: str
+    sources: Mapping[str, bytes] | None
+
+
+def find_digest(store: Store, name: str) -> str:
+    """The digest that `name` stands for: `here` is the code on disk, a number or uid is that run's newest code, and
+    anything else is the beginning of a digest, of four letters or more.
+
+    Raises UsageError where it stands for none, or for several.
+    """
+    if name == HERE:
+        return CoreCode().digest()
+    if (name.isdecimal() and len(name) < _DIGEST_LETTERS) or name.startswith("r"):
+        return _digest_of_run(store, name)
+    known = {record.digest for record in store.codes()} | set(store.runs_by_code()) | {CoreCode().digest()}
+    known |= {digest for first, second, _ in store.declared_same() for digest in (first, second)}
+    known |= {digest for _, its_code, here in store.held_runs() for digest in (its_code, here)}
+    found = sorted(digest for digest in known if digest.startswith(name.lower()))
+    if len(name) < FEWEST_LETTERS or not found:
+        raise UsageError(f"no code '{name}'", "See them: hlbq code list. A run's number names its code too.")
+    if len(found) > 1:
+        raise UsageError(f"'{name}' begins {len(found)} codes: {', '.join(found)}", "Type more of it.")
+    return found[0]
+
+
+def find_code(store: Store, name: str) -> NamedCode:
+    """The code that `name` stands for, as `find_digest` reads it."""
+    digest = find_digest(store, name)
+    record = store.code(digest) if name != HERE else None
+    sources = known_sources(store, digest) if record is None else unpack(record)
+    return NamedCode(digest=digest, sources=sources)
+
+
+def known_sources(store: Store, digest: str) -> Mapping[str, bytes] | None:
+    """The sources of a digest, from the database or from the disk; None where neither has them."""
+    record = store.code(digest)
+    if record is not None and record.sources:
+        return unpack(record)
+    core = CoreCode()
+    here = core.sources()
+    return here if core.digest_of(here) == digest else None
+
+
+def sources_of(code: NamedCode) -> Mapping[str, bytes]:
+    """The sources, which must be there. Raises UsageError where the database does not hold them."""
+    if code.sources is None:
+        raise UsageError(
+            f"the database does not hold the sources of code {code.digest}",
+            "It computed before hlbq kept sources. `hlbq show RUN` names the git commit.",
+        )
+    return code.sources
+
+
+def _digest_of_run(store: Store, name: str) -> str:
+    run = store.run(name)
+    if run is None:
+        raise UsageError(f"there is no run {name} in {store.location.display}", "hlbq status shows what there is.")
+    if not run.code:
+        raise UsageError(f"run {run.id} has no code yet: no worker has begun it", "See them: hlbq code list")
+    return run.code[-1].digest

@@ -1,0 +1,104 @@
+"""The code that computed runs: its sources, which digests are the same, and runs held because theirs has changed."""
+
+from collections.abc import Collection
+
+from sqlalchemy import Connection, and_, exists, insert, select, update
+
+from orchestrator.queue.code import SameCode
+from orchestrator.queue.records import CodeRecord
+from orchestrator.queue.states import State
+from orchestrator.store.base import StoreBase
+from orchestrator.store.endings import Author, record_event
+from orchestrator.store.filters import one_of
+from orchestrator.store.rows import read_code
+from orchestrator.store.tables import OTHER_CODE, code, runs, same_code
+
+
+def read_same_code(connection: Connection) -> SameCode:
+    """Which digests are of the same code, as far as the transaction sees."""
+    declared = connection.execute(select(same_code.c.first, same_code.c.second).order_by(same_code.c.at))
+    return SameCode((row.first, row.second) for row in declared)
+
+
+class CodeStore(StoreBase):
+    """Code by its digest."""
+
+    def same_code(self) -> SameCode:
+        """Which digests are of the same code."""
+        with self._read() as connection:
+            return read_same_code(connection)
+
+    def declared_same(self) -> list[tuple[str, str, str]]:
+        """What people declared the same: two digests and why, oldest first."""
+        with self._read() as connection:
+            query = select(same_code.c.first, same_code.c.second, same_code.c.why).order_by(same_code.c.at)
+            return [(row.first, row.second, row.why) for row in connection.execute(query)]
+
+    def declare_same(self, first: str, second: str, *, why: str, actor: str) -> int:
+        """Declare two digests to be the same code. Runs that were held for the difference are free again; returns how
+        many those are."""
+        now = self._clock()
+        with self._write() as connection:
+            pair = and_(same_code.c.first == first, same_code.c.second == second)
+            if connection.execute(select(same_code.c.at).where(pair)).first() is None:
+                values = {"first": first, "second": second, "at": now, "actor": actor, "why": why}
+                connection.execute(insert(same_code).values(**values))
+            record_event(connection, Author(actor=actor, now=now), "same code", why=f"{first} {second}: {why}")
+            same = read_same_code(connection)
+            query = select(runs.c.id, runs.c.sweep_id, runs.c.held, runs.c.code).where(OTHER_CODE)
+            freed = [
+                row
+                for row in connection.execute(query.with_for_update(key_share=True))
+                if same.equal(read_code(row.code)[-1].digest, row.held)
+            ]
+            for row in freed:
+                connection.execute(update(runs).where(runs.c.id == row.id).values(held="", paused=False))
+                author = Author(actor=actor, now=now)
+                why_freed = f"its code is now the same as {row.held}"
+                record_event(connection, author, "unpause", sweep_id=row.sweep_id, run_id=row.id, why=why_freed)
+            return len(freed)
+
+    def knows_code(self, digest: str) -> bool:
+        """Whether the sources of a digest are kept."""
+        with self._read() as connection:
+            return connection.execute(select(code.c.digest).where(code.c.digest == digest)).first() is not None
+
+    def keep_code(self, record: CodeRecord) -> None:
+        """Keep the sources of a digest; those that are there stay."""
+        row = {**vars(record), "first_at": self._clock()}
+        with self._write() as connection:
+            if not connection.execute(select(exists().where(code.c.digest == record.digest))).scalar_one():
+                connection.execute(insert(code).values(**row))
+
+    def codes(self) -> list[CodeRecord]:
+        """All kept code without its sources, oldest first."""
+        columns = [column for column in code.c if column is not code.c.sources]
+        with self._read() as connection:
+            rows = connection.execute(select(*columns).order_by(code.c.first_at, code.c.digest))
+            return [CodeRecord(**row._asdict(), sources="") for row in rows]
+
+    def code(self, digest: str) -> CodeRecord | None:
+        """The code of a digest with its sources, or None."""
+        with self._read() as connection:
+            row = connection.execute(select(code).where(code.c.digest == digest)).first()
+            return None if row is None else CodeRecord(**row._asdict())
+
+    def runs_by_code(self) -> dict[str, int]:
+        """How many runs have points of each digest."""
+        found: dict[str, int] = {}
+        with self._read() as connection:
+            for text in connection.execute(select(runs.c.code).where(runs.c.code.is_not(None))).scalars():
+                for digest in {part.digest for part in read_code(text)}:
+                    found[digest] = found.get(digest, 0) + 1
+        return found
+
+    def held_runs(self, sweep_ids: Collection[int] = ()) -> list[tuple[int, str, str]]:
+        """Pending runs that are held because their code has changed: number, their digest, the digest here."""
+        query = select(runs.c.id, runs.c.code, runs.c.held).where(
+            runs.c.state == State.PENDING.value, runs.c.paused, OTHER_CODE
+        )
+        with self._read() as connection:
+            if sweep_ids:
+                query = query.where(one_of(connection, runs.c.sweep_id, sweep_ids))
+            rows = connection.execute(query.order_by(runs.c.id))
+            return [(row.id, read_code(row.code)[-1].digest, row.held) for row in rows]

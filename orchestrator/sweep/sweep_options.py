@@ -1,0 +1,284 @@
+"""The options of a sweep: one dataclass field is one option.
+
+From the fields of `SweepOptions` alone come the command-line options of `hlbq submit` and `hlbq run`, the keys of a
+sweep file's table [sweep], and the keywords of `orchestrator.submit`. To add an option, add a field.
+"""
+
+import dataclasses
+import difflib
+import json
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Self, get_args, get_origin, get_type_hints
+
+from hlbgpt_core.settings import specs
+from orchestrator.errors import UsageError
+from orchestrator.queue.records import Bookkeeping, CsvTarget
+from orchestrator.queue.states import Limits
+from orchestrator.sweep.shapes import Shape
+
+DEFAULT_LOGFILE = "results_041.csv"
+DEFAULT_WANDB_PROJECT = "speedy-lang"
+# Panels of `--help`.
+SHAPE = "Sweep: shape"
+SWEEP = "Sweep"
+OUTPUT = "Output"
+WORKERS = "Workers"
+
+_WORDS: Mapping[type, str] = MappingProxyType(
+    {int: "a whole number", float: "a number", bool: "true or false", str: "text", list: "a list"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionSpec:
+    """What is known of one option besides its value.
+
+    `type` is int, float, bool, str or list: a list holds texts, or lists of texts where `nested`. `short` is the
+    option's letter on the command line, `example` a value for a message, as a sweep file has it.
+    """
+
+    name: str
+    type: type
+    default: Any
+    help: str
+    panel: str
+    nested: bool = False
+    short: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    metavar: str | None = None
+    example: str = ""
+
+    def check_type(self, value: Any) -> None:
+        """Raise UsageError for a value of another type; a single text counts as a list of one."""
+        wanted: Any = (int, float) if self.type is float else (list, tuple, str) if self.type is list else self.type
+        is_wrong_flag = isinstance(value, bool) and self.type is not bool
+        if is_wrong_flag or not isinstance(value, wanted):
+            words = _WORDS[self.type]
+            raise UsageError(f"{self.name}: '{shown(value)}' is not {words}", f"Use {words}.")
+        if self.type is list and not all(self._fits(one) for one in value):
+            raise UsageError(f"{self.name}: '{shown(value)}' is not a list as wanted", f"Write {self.example}.")
+
+    def check_range(self, value: Any) -> None:
+        """Raise UsageError for a number below the minimum or above the maximum."""
+        if self.minimum is not None and not value >= self.minimum:
+            raise UsageError(f"{self.name}: {value} is too small", f"Use a value of at least {self.minimum}.")
+        if self.maximum is not None and not value <= self.maximum:
+            raise UsageError(f"{self.name}: {value} is too large", f"Use a value of at most {self.maximum}.")
+
+    def _fits(self, one: Any) -> bool:
+        if not self.nested:
+            return isinstance(one, str) and bool(one)
+        return isinstance(one, list | tuple) and all(isinstance(name, str) and name for name in one)
+
+
+def option(
+    default: Any,
+    *,
+    help: str,
+    panel: str,
+    short: str = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    metavar: str | None = None,
+    example: str = "",
+) -> Any:
+    """Declare a field of `SweepOptions`: its default, help text and panel, its letter, limits and example."""
+    metadata = {
+        "help": help,
+        "panel": panel,
+        "short": short,
+        "minimum": minimum,
+        "maximum": maximum,
+        "metavar": metavar,
+        "example": example,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """What a sweep needs besides its settings."""
+
+    zip: Sequence[Sequence[str]] = option(
+        (),
+        panel=SHAPE,
+        example='[["depth", "width"]]',
+        help="Walk these settings together, first value with first; may be given again for others.",
+    )
+    where: Sequence[str] = option(
+        (),
+        panel=SHAPE,
+        metavar="EXPRESSION...",
+        example='["width / num_heads >= 64"]',
+        help="Keep only arms for which this is true, for instance 'width / num_heads >= 64'. (The --where "
+        "NAME=VALUE of other commands chooses runs that are stored.)",
+    )
+    one_at_a_time: bool = option(
+        False,
+        panel=SHAPE,
+        help="A base arm of every setting's first value, and an arm for each other value of one setting.",
+    )
+    random: int | None = option(
+        None,
+        panel=SHAPE,
+        minimum=1,
+        help="Draw so many combinations: from lists evenly, from a range such as 1e-4..1e-1 on a log scale.",
+    )
+    random_seed: int = option(0, panel=SHAPE, minimum=0, help="The same one draws the same arms.")
+
+    num_runs: int = option(1, panel=SWEEP, minimum=1, help="Runs of every arm, each with its own seed.")
+    seed: int = option(100, panel=SWEEP, minimum=0, help="The first seed; run k (from 1) has seed + k - 1.")
+    name: str = option("", panel=SWEEP, help="A name for the sweep.")
+    note: str = option("", panel=SWEEP, help="A note on the sweep.")
+    priority: int = option(0, panel=SWEEP, minimum=-(10**6), maximum=10**6, help="Higher is taken first.")
+
+    log_csv: bool = option(False, panel=OUTPUT, short="c", help="Keep a CSV file up to date as runs finish.")
+    logfile: str | None = option(None, panel=OUTPUT, help=f"The CSV file of --log_csv (default: {DEFAULT_LOGFILE}).")
+    append: bool = option(False, panel=OUTPUT, help="Add to the CSV file instead of replacing it.")
+    log_wandb: bool = option(False, panel=OUTPUT, short="w", help="Mark the sweep for `hlbq sync` to wandb.")
+    wandb_project: str | None = option(
+        None, panel=OUTPUT, help=f"The wandb project of --log_wandb (default: {DEFAULT_WANDB_PROJECT})."
+    )
+
+    checkpoint_every: float = option(60.0, panel=WORKERS, minimum=0.0, help="Seconds between checkpoints; 0: none.")
+    keep_checkpoints: bool = option(False, panel=WORKERS, help="Keep the last checkpoint of finished runs.")
+    keep_best: bool = option(False, panel=WORKERS, help="Keep the model of each run's best evaluation.")
+    resume_across_code: bool = option(
+        False,
+        panel=WORKERS,
+        help="Runs go on from a checkpoint even when the code has changed, and are marked as mixed code.",
+    )
+    stall_timeout: float = option(
+        600.0,
+        panel=WORKERS,
+        minimum=1.0,
+        help="Seconds without a sign of life after which a trainer is stopped.",
+    )
+    max_attempts: int = option(2, panel=WORKERS, minimum=1, help="Tries before errors fail a run.")
+    skip_existing: bool = option(
+        False,
+        panel=SWEEP,
+        help="Leave out runs that were completed before, in any sweep, with the same data and code.",
+    )
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """The options of these values by name. Raises UsageError for an unknown name (the nearest is suggested) and
+        for a value of a wrong type or out of range."""
+        known = option_specs()
+        for name, value in values.items():
+            if name not in known:
+                raise unknown_option(name)
+            if value is not None or known[name].default is not None:
+                known[name].check_type(value)
+                known[name].check_range(value)
+        return cls(**values)
+
+    def shape(self) -> Shape:
+        """The shape that was asked for."""
+        return Shape(
+            zips=tuple(tuple(name.strip().replace("-", "_") for name in names) for names in self.zip),
+            where=(self.where,) if isinstance(self.where, str) else tuple(self.where),
+            one_at_a_time=self.one_at_a_time,
+            random_draws=self.random,
+            random_seed=self.random_seed if self.random is not None else 0,
+        )
+
+    def check_texts(self) -> None:
+        """Raise UsageError for a text that no database can hold: what was typed is not in the terminal's encoding."""
+        for spec in option_specs().values():
+            text = getattr(self, spec.name) or ""
+            if spec.type is str and any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+                raise UsageError(f"--{spec.name}: {text!r} is not UTF-8", "Use plain text, and a UTF-8 locale.")
+
+    def bookkeeping(self) -> Bookkeeping:
+        """What is fixed for all runs of the sweep."""
+        return Bookkeeping(
+            checkpoint_every_seconds=self.checkpoint_every,
+            keep_checkpoints=self.keep_checkpoints,
+            keep_best=self.keep_best,
+            resume_across_code=self.resume_across_code,
+            stall_timeout_seconds=self.stall_timeout,
+            limits=Limits(max_attempts=self.max_attempts),
+        )
+
+    def csv_target(self) -> CsvTarget | None:
+        """The CSV file of --log_csv, by its absolute path on this host; None without it. Nothing is written.
+
+        Raises UsageError for a folder, and for a file in a folder that is not there.
+        """
+        if not self.log_csv:
+            return None
+        path = Path(os.path.abspath(Path(self.logfile or DEFAULT_LOGFILE).expanduser()))  # noqa: PTH100 (keeps links)
+        if path.is_dir():
+            raise UsageError(f"the CSV file '{path}' is a folder", "Name a file: --logfile results.csv")
+        if not path.parent.is_dir():
+            raise UsageError(f"the folder '{path.parent}' of the CSV file does not exist", f"mkdir -p {path.parent}")
+        return CsvTarget(path=str(path), append=self.append, host=socket.gethostname())
+
+    def project(self) -> str:
+        """The wandb project; empty for a sweep that is not marked for the sync."""
+        return (self.wandb_project or DEFAULT_WANDB_PROJECT) if self.log_wandb else ""
+
+    def given(self) -> Mapping[str, Any]:
+        """The options that are not at their default, by name, for the sweep's record; the shape and the seeds are kept
+        beside them."""
+        kept = [spec for spec in option_specs().values() if spec.panel != SHAPE and spec.name not in _SEEDS]
+        values = {spec.name: getattr(self, spec.name) for spec in kept}
+        return {spec.name: values[spec.name] for spec in kept if values[spec.name] != spec.default}
+
+    def warnings(self) -> list[str]:
+        """Options that were given and have no effect."""
+        found = []
+        if self.random_seed and self.random is None:
+            found.append("--random_seed has no effect without --random")
+        if (self.logfile is not None or self.append) and not self.log_csv:
+            found.append("--logfile and --append have no effect without --log_csv (-c)")
+        if self.wandb_project is not None and not self.log_wandb:
+            found.append("--wandb_project has no effect without --log_wandb (-w)")
+        return found
+
+
+_SEEDS = ("num_runs", "seed")
+
+
+def option_specs() -> Mapping[str, OptionSpec]:
+    """Every option by name, in the order of the fields."""
+    hints = get_type_hints(SweepOptions)
+    return {field.name: _spec(field, hints[field.name]) for field in dataclasses.fields(SweepOptions)}
+
+
+def unknown_option(
+    name: str, *, place_of_settings: str = "Put it into the settings: submit({'depth': 4})."
+) -> UsageError:
+    """The error for an option that there is not: what it may have been, and `place_of_settings` for a setting."""
+    if name in specs():
+        return UsageError(f"'{name}' is a setting", place_of_settings)
+    known = option_specs()
+    near = difflib.get_close_matches(name.replace("-", "_"), known, n=1)
+    hint = f"Did you mean '{near[0]}'?" if near else f"Use one of: {', '.join(known)}."
+    return UsageError(f"there is no option '{name}'", hint)
+
+
+def shown(value: Any) -> str:
+    """A value for a message, as a sweep file has it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _spec(field: "dataclasses.Field[Any]", hint: Any) -> OptionSpec:
+    is_list = get_origin(hint) is Sequence
+    # `int | None` is an int that may be left out.
+    (kind,) = [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
+    return OptionSpec(
+        name=field.name,
+        type=list if is_list else kind,
+        default=field.default,
+        nested=is_list and get_origin(kind) is Sequence,
+        **field.metadata,
+    )
