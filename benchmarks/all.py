@@ -1,9 +1,9 @@
-"""Run the benchmarks one after the other and keep what they print: `make bench`.
+"""Run the benchmarks one by one and keep their output: `make bench`.
 
     python -m benchmarks.all [NAME ...]
 
-Each is a module of its own that prints its figures; the result is benchmarks/results/<machine>.json with the versions,
-the load and the date beside them. docs/performance.md tells of them.
+Each is a separate module that prints its figures. The results go to benchmarks/results/<machine>.json with versions,
+load and date. docs/performance.md explains them.
 """
 
 import argparse
@@ -25,7 +25,7 @@ LIBRARIES = ("hlbq", "torch", "numpy", "sqlalchemy", "typer", "pysqlite3", "tikt
 
 
 def machine() -> dict[str, object]:
-    """What the figures were measured on; no host's name."""
+    """The machine that the figures come from, without its host name."""
     with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     return {
@@ -37,7 +37,7 @@ def machine() -> dict[str, object]:
 
 
 def _printed(lines: list[str]) -> dict[str, object]:
-    """What a benchmark printed: the words for people, and the figures of its last line where that is JSON."""
+    """What a benchmark printed: the words for people, and the figures of its last line if that is JSON."""
     try:
         return {"printed": lines[:-1], "figures": json.loads(lines[-1])}
     except (ValueError, IndexError):

@@ -1,9 +1,9 @@
 """Claims a second from a queue of 100,000 runs: `python -m benchmarks.claims [--claimers 1 4 16]`.
 
 Against raw SQL by the driver alone (the same schema, run, attempt and event in one transaction, synchronous FULL), Huey
-and Optuna (see peer_queues.py for how they are set up). Processes claim at once, the sides in turns; medians. A worker
-holds one run at a time, so each claim of hlbq and of the raw side is by a worker's row of its own, made before the
-clock starts. Every run that was taken is counted: a run taken twice is a double.
+and Optuna (see peer_queues.py for their set-up). Processes claim at the same time, the sides take turns; medians count.
+A worker holds one run at a time, so each claim of hlbq and of the raw side uses a separate worker row, made before the
+clock starts. A run taken twice counts as a double.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def _race(claim: Callable[[int], int | None], worker_ids: list[int], barrier: An
 
 
 def register(path: Path, count: int) -> list[int]:
-    """So many workers' rows, copied in one transaction: each of a device of its own."""
+    """Workers' rows, copied in one transaction, each with its own device."""
     with open_store(str(path), mode=OpenMode.WRITE) as store:
         who = WorkerIdentity(host="here", hostname="here", pid=1, start_ticks=1, device="first")
         first = store.register_worker(who, lease_seconds=60)
@@ -102,7 +102,7 @@ def register(path: Path, count: int) -> list[int]:
 
 
 def end_all(path: Path) -> None:
-    """End the workers' rows: a claim looks at all that are live. Their runs stay as they are, nobody needs them."""
+    """End the workers' rows, since a claim reads all live ones. Their runs stay as they are; nobody needs them."""
     connection = sqlite_module().connect(path, isolation_level=None, timeout=20)
     connection.execute("UPDATE workers SET ended_at = 0, ended_why = 'measured' WHERE ended_at IS NULL")
     connection.close()
@@ -123,7 +123,7 @@ def claims_a_second(path: Path, claimers: int, claims: int, claimer: Callable[..
     taken = [run_id for _, _, run_ids in found for run_id in run_ids]
     if None in taken:
         raise RuntimeError("the queue ran dry")
-    # The clock is the machine's, the same for all processes: from the first that began to the last that ended.
+    # The machine's clock is the same for all processes: from the first start to the last end.
     seconds = max(end for _, end, _ in found) - min(start for start, _, _ in found)
     return claimers * claims / seconds, len(taken) - len(set(taken))
 
@@ -154,7 +154,7 @@ def measure(folder: Path, claimers: int, claims: int, rounds: int, peers: list[s
 
 
 def fill(folder: Path, queue: int) -> tuple[list[str], dict[str, str]]:
-    """Fill hlbq's queue and the peers'; returns those that could be had, and why others could not."""
+    """Fill hlbq's queue and the peers'; returns the available ones, and why others are missing."""
     with open_store(str(folder / "hlbq.db"), mode=OpenMode.CREATE) as store:
         store.submit(make_sweep(queue // 5, 5))
     there, missing = [], {}

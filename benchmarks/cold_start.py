@@ -1,8 +1,8 @@
 """From `hlbq run` to the first optimizer step, against `import torch` alone: `python -m benchmarks.cold_start`.
 
-A new process, a new database, the token cache there (a dataset is encoded once a machine). The clock stops when the run
-of one step is recorded as finished: its evaluation of 256 tokens and its commit are counted too, so that the first
-step itself is earlier. The second run of the same sweep follows in the warm trainer; it is measured from its claim.
+A new process and a new database, with a filled token cache (a dataset is encoded once per machine). The clock stops
+when the run of one step is recorded as finished. That includes its evaluation of 256 tokens and its commit, so the
+first step itself is earlier. Later runs of the sweep follow in the warm trainer and are measured from their claims.
 """
 
 import argparse

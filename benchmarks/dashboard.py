@@ -3,12 +3,12 @@
     python -m benchmarks.dashboard [--runs 10000] [--points 100] [--rounds 3] [--seconds 6] [--no-browser]
 
 - first paint: milliseconds from the navigation to the frame after the first rows of the table, in the system's Chromium
-  on loopback, each in a profile of its own, medians; the first one, which finds a server that has read nothing yet,
-  apart; and in turns with it a sweep of one run, which is what the page itself costs.
-- update: CPU milliseconds of the whole server process (reading, JSON, HTTP) for each second in which two runs write a
-  point, one page being open that does what a browser's does: it listens, and asks for what is new of its curves.
+on loopback, each in a new profile; medians. The first one, on a server that has read nothing yet, is reported
+separately. In turns with it, a sweep of one run shows what the page itself costs. - update: CPU milliseconds of the
+whole server process (reading, JSON, HTTP) for each second in which two runs write a point. One page is open and does
+what a browser does: it listens, and asks for new points of its curves.
 - writers: commits a second of 16 processes that write points as fast as they can, without pages and with ten open
-  pages, in turns; medians. The pages are clients without a screen: what a browser draws costs the server nothing.
+  pages, in turns; medians. The pages are clients without a screen, since drawing costs the server nothing.
 """
 
 import argparse
@@ -62,7 +62,7 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def request(self, path: str) -> http.client.HTTPResponse:
-        """A GET with the token, on a connection of its own."""
+        """A GET with the token, on a new connection."""
         connection = http.client.HTTPConnection(urlsplit(self.base).netloc, timeout=60)
         connection.request("GET", f"/api/{path}", headers={"Authorization": f"Bearer {self.token}"})
         return connection.getresponse()
@@ -83,7 +83,7 @@ class Server:
 
 @contextlib.contextmanager
 def serving(database: Path) -> Iterator[Server]:
-    """A server for as long as the block runs."""
+    """A server for the duration of the block."""
     server = Server(database)
     try:
         yield server
@@ -92,7 +92,8 @@ def serving(database: Path) -> Iterator[Server]:
 
 
 class OpenPage:
-    """What a browser's page of a sweep asks for: the whole, then the stream, and new curves as it tells of changes."""
+    """A page of a sweep as the server sees it: asks for everything, then the stream, then new curves after each
+    change."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -113,7 +114,7 @@ class OpenPage:
 
     def _listen(self) -> None:
         asked = 0.0
-        # A response that is closed while it is read complains in several ways.
+        # Closing a response during a read raises one of several errors.
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError, AttributeError):
             while not self._stopped.is_set():
                 line = self._stream.readline()
@@ -178,7 +179,7 @@ def print_first_paints(database: Path, folder: Path, runs: int, rounds: int) -> 
 
 
 def start_runs(store: Store, count: int) -> list[Lease]:
-    """Claim `count` runs, each by a worker of its own."""
+    """Claim `count` runs, each by a different worker."""
     leases = []
     for number in range(count):
         identity = WorkerIdentity(host="here", hostname="here", pid=1, start_ticks=1, device=f"cuda:{number}")
@@ -209,7 +210,7 @@ def write_point(store: Store, lease: Lease, step: int) -> None:
 
 
 def update_cost(server: Server, store: Store, leases: list[Lease], seconds: int) -> tuple[float, int]:
-    """CPU milliseconds of the server an update, and how many updates the page heard of."""
+    """CPU milliseconds of the server per update, and how many updates the page received."""
     page = OpenPage(server)
     step = 10_000
     for lease in leases:
@@ -300,7 +301,7 @@ def main() -> None:
 
 
 def _reopen(store: Store, count: int) -> None:
-    """Make the first runs of the finished sweep ones that wait: there is no way back for a completed run otherwise."""
+    """Make the first runs of the finished sweep pending again; hlbq has no such command for completed runs."""
     from sqlalchemy import text
 
     with store._write() as connection:

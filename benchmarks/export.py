@@ -2,10 +2,10 @@
 
     python -m benchmarks.export            prints a table of ratios
     python -m benchmarks.export --runs 200 --points 1000
-    python -m benchmarks.export --ten_times     its memory at ten times the runs, besides (minutes, and some 3 GB)
+    python -m benchmarks.export --ten_times     also its memory at ten times the runs (minutes, and some 3 GB)
 
-Each measurement runs in a process of its own, in turns; the smallest CPU time of the repetitions counts. "points"
-has a row a point, as the raw loop; "runs" has a row a run, with a list for each column of its curves.
+Each measurement runs in a separate process, in turns; the smallest CPU time of the repetitions counts. "points" has one
+row per point, as the raw loop; "runs" has one row per run, with a list for each column of its curves.
 """
 
 import argparse

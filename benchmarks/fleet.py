@@ -1,9 +1,9 @@
 """64 workers on one PostgreSQL, each writing 10 points a second: `python -m benchmarks.fleet [--workers 64]`.
 
-Real supervisors (a process each, their own connection, beats, flushes, judging) with the stand-in trainer of the tests,
-on a private server with its default durability (fsync, synchronous_commit). First they claim and finish runs as fast
-as they can, for claims a second; then they train. A latency is a whole method of the store as its worker sees it, on
-a machine that runs the workers as well as the server. Target: 1,000,000 points an hour.
+Real supervisors (each a process with its connection, beats, flushes and judging) use the tests' stand-in trainer, on a
+private server with its default durability (fsync, synchronous_commit). First they claim and finish runs as fast as they
+can, for claims a second; then they train. A latency is the time of a whole method of the store, as its worker sees it,
+on a machine that runs both workers and server. Target: 1,000,000 points an hour.
 """
 
 import argparse
@@ -37,7 +37,7 @@ TARGET_POINTS_AN_HOUR = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What the command line asked for."""
+    """The options of the command line."""
 
     workers: int
     seconds: float
@@ -68,8 +68,8 @@ class TimedStore:
 
 
 def worker(number: int, db: str, folder: str, asked: Asked, barrier: Any, answers: Any) -> None:
-    """One worker process: claims against the clock, then trains until it is told to stop."""
-    # Runs of 20 s, so that claims and ends are part of the load. A step takes a little besides its sleep.
+    """One worker process: claims as fast as it can, then trains until stopped."""
+    # Runs of 20 s, so that claims and ends are part of the load. A step takes a little more than its sleep.
     rate = asked.points_a_second
     plan = Plan(steps=int(20 * rate), step_seconds=0.95 / rate, checkpoint_every=int(10 * rate))
     os.environ["STAND_IN"] = json.dumps(asdict(plan))
@@ -158,7 +158,7 @@ def _moment(store: Store, server: PostgresqlServer) -> dict[str, float]:
 
 
 def cpu_seconds(server: PostgresqlServer) -> float:
-    """CPU seconds of the server's processes so far, those included that have ended."""
+    """CPU seconds of the server's processes so far, including ended ones."""
     postmaster = (server.folder / "data" / "postmaster.pid").read_text().split()[0]
     ticks = 0
     for path in Path("/proc").glob("[0-9]*/stat"):

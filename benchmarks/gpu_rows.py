@@ -46,8 +46,8 @@ def step_row(
 ) -> Row:
     """train_step_L*: a step of two microbatches after warm-up, at one length.
 
-    Where the device's memory does not hold a side's microbatch (the plain one copies the logits in float32), both
-    sides take half as many tokens, and the row says so.
+    If a side's microbatch does not fit the device's memory (the plain one copies the logits in float32), both sides
+    take half as many tokens, and the row says so.
     """
     settings = replace(settings, sequence_growth_steps=10**9, microbatch_scale_lr=0.0)
     note = ""
@@ -103,7 +103,7 @@ def measured_steps(
 
 
 def step_figures(settings: Settings, medians: Mapping[str, float], *, length: int, tokens: int, peak: float) -> Row:
-    """What follows from the seconds a step of each side; "fast" is compiled where there is that."""
+    """Figures from each side's seconds per step; "fast" is the compiled one if there is one."""
     fast, plain = medians.get("compiled", medians["eager"]), medians["plain"]
     flops = flops_a_token(settings, length) * tokens * MICROBATCHES
     return {
@@ -121,7 +121,7 @@ def step_figures(settings: Settings, medians: Mapping[str, float], *, length: in
 
 
 def endless(settings: Settings, steps: int) -> Settings:
-    """So many steps, and an evaluation at their end alone."""
+    """This many steps, with one evaluation at the end."""
     return replace(settings, max_steps=steps, max_epochs=1e9, max_epochs_between_evals=1e9, eval_every=10**9)
 
 
@@ -143,7 +143,7 @@ def plain_run_row(settings: Settings, tokens: np.ndarray, device: torch.device, 
 def fast_run_row(
     settings: Settings, tokens: np.ndarray, device: torch.device, *, steps: int, seed: int, mode: str, folder: Path
 ) -> Row:
-    """One run of the fast path, its blocks compiled never, always or as it pays."""
+    """One run of the fast path, its blocks compiled never, always, or when it pays."""
     settings, dtype = endless(settings, steps), dtype_of(resolve_precision("auto", device))
     share_compiled_code(folder)
     heard, begun = Heard(), time.perf_counter()
@@ -190,7 +190,8 @@ def run_medians(rows: Sequence[Row]) -> Row:
 def parity_rows(
     settings: Settings, tokens: np.ndarray, device: torch.device, *, steps: int, seeds: int
 ) -> Iterator[Row]:
-    """train_parity: the paired difference of the last validation loss, fast minus plain; a row a seed more."""
+    """train_parity: the paired difference of the last validation loss, fast minus plain; one row for each additional
+    seed."""
     settings = endless(settings, steps)
     folder = Path(tempfile.gettempdir()) / "hlbq-benchmark-compiled"
     share_compiled_code(folder)

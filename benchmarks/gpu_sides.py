@@ -1,4 +1,4 @@
-"""The two sides of the training benchmarks, on a GPU or a CPU, and what measures both. Needs torch and numpy alone."""
+"""The two sides of the training benchmarks, on a GPU or a CPU, and how to measure both. Needs only torch and numpy."""
 
 import gc
 import re
@@ -32,7 +32,7 @@ from hlbgpt_core.training.random_streams import SeededDither, SeededNormals
 from hlbgpt_core.training.training_step import Trainer
 
 WORD = re.compile(r"\w+|\s+|[^\w\s]")
-# Both sides are the same model in bfloat16: further apart than this, they are not.
+# Both sides are the same model in bfloat16: a larger difference means that they are not.
 LARGEST_LOSS_DIFFERENCE = 0.02
 
 
@@ -74,7 +74,7 @@ def text_tokens(given: Path | None, *, small: bool) -> np.ndarray:
 
 
 def data_of(tokens: np.ndarray, settings: Settings) -> TokenData:
-    """The text as the trainer wants it: its last twentieth validates."""
+    """The text for the trainer; the last twentieth is for validation."""
     cut = len(tokens) * 19 // 20
     vocabulary = scale.unpadded_vocabulary_size(settings.tokenizer)
     return TokenData(
@@ -111,13 +111,13 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def waited(device: torch.device) -> None:
-    """Return when the device has done all that it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def give_memory_back(device: torch.device) -> None:
-    """Free what nobody holds any more."""
+    """Free unused memory."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -157,7 +157,7 @@ def trainer_at(
 def compiler_of(
     trainer: Trainer, settings: Settings, dtype: torch.dtype, say: Callable[[str], None]
 ) -> BlockCompiler | None:
-    """The trainer's blocks, compiled for its shape; None where that does not work. Says what became of it."""
+    """The trainer's blocks, compiled for its shape; None if that does not work. Reports the result."""
     folder = Path(tempfile.gettempdir()) / "hlbq-benchmark-compiled"
     share_compiled_code(folder)
     code = CompiledCode(folder)
@@ -172,7 +172,7 @@ def compiler_of(
 
 
 def steps_ours(trainer: Trainer, count: int) -> float:
-    """Seconds of `count` steps, a point every tenth."""
+    """Seconds of `count` steps, with a point every ten steps."""
     waited(trainer.device)
     started = time.perf_counter()
     with attention_kernels(trainer.device):
@@ -197,7 +197,7 @@ def steps_plain(loop: PlainLoop, count: int) -> float:
 
 
 def check_same_loss(trainer: Trainer, loop: PlainLoop, tokens: np.ndarray, length: int) -> None:
-    """Both sides must compute the same model, or their times mean nothing. Raises RuntimeError where they do not."""
+    """Both sides must compute the same model, or their times mean nothing. Raises RuntimeError if they do not."""
     rows = torch.from_numpy(tokens[: 4 * (length + 1)].astype(np.int64)).view(4, length + 1).to(trainer.device)
     with torch.no_grad(), attention_kernels(trainer.device):
         plain = float(F.cross_entropy(loop.model(rows[:, :-1]).flatten(0, 1).float(), rows[:, 1:].flatten()))

@@ -1,9 +1,9 @@
 """16 writers, each 60 points a second, in one SQLite file: `python -m benchmarks.log_fleet [--seconds 60]`.
 
-As supervisors write: every 2 s a flush of what came since, under the fence, `synchronous=FULL`. A commit's time is the
-whole method as the writer waits for it, the wait for the other writers included. Beside it, in turns: the same rows
-and statements by the driver alone, and what one fsync costs on this disk. `--aligned` has all writers make their first
-flush at the same moment. Target: no point lost, p99 under 100 ms.
+They write as supervisors do: every 2 s a flush of the new points, under the fence, with `synchronous=FULL`. A commit's
+time is that of the whole method, including the wait for other writers. In turns with it: the same rows and statements
+by the driver alone, and the cost of one fsync on this disk. `--aligned` makes all writers start at the same moment.
+Target: no point lost, p99 under 100 ms.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def _claim(store: Any, number: int) -> Lease:
 
 
 def _write(flush: Flush, lease: Lease, asked: Any, barrier: Any, answers: Any) -> None:
-    """Flush every interval what came meanwhile; answers with the seconds of each flush and how many points went."""
+    """Flush new points every interval; returns the seconds of each flush and the number of points."""
     every = Timing().flush_seconds
     barrier.wait()
     began = time.perf_counter()
@@ -91,7 +91,7 @@ def _write(flush: Flush, lease: Lease, asked: Any, barrier: Any, answers: Any) -
         if points:
             flush(lease, points, Live(phase=Phase.TRAIN, step=upto))
         seconds.append(time.perf_counter() - start)
-        # As the supervisor: the interval begins when the last flush has ended.
+        # As in the supervisor, the interval begins at the end of the last flush.
         step, due = upto, time.perf_counter() + every
     answers.put((seconds, step))
 
@@ -128,7 +128,7 @@ def race(writer: Callable[..., None], asked: Any, folder: Path) -> dict[str, Any
 
 
 def fsync_ms(folder: Path, times: int = 200) -> dict[str, float]:
-    """What it costs to append 64 KB, as a flush does, and have them on the disk."""
+    """The cost of appending 64 KB, as a flush does, and syncing them to disk."""
     seconds = []
     with (folder / "fsync").open("wb", buffering=0) as file:
         for _ in range(times):

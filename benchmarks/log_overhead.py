@@ -1,9 +1,9 @@
 """What recording ten metrics a step costs: `python -m benchmarks.log_overhead [--steps 500] [--rounds 3]`.
 
-Against logging off, Trackio, W&B offline and MLflow (see peer_loggers.py for how each is set up). The loop's steps take
-20 ms and are spent asleep. A step's figures: how long the training thread waits in the call, its CPU in it, and the CPU
-of all that records, in whichever process: hlbq's side is the trainer's reporter, with a real supervisor's writer behind
-the pipe. All sides make their numbers within the call; `off` only makes them.
+Against logging off, Trackio, W&B offline and MLflow (see peer_loggers.py for their set-up). The loop's steps sleep for
+20 ms. The figures of a step are how long the training thread waits in the call, its CPU time there, and the CPU time of
+all recording, in any process: hlbq's side is the trainer's reporter, with a real supervisor's writer behind the pipe.
+All sides make their numbers within the call; `off` only makes them.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def receive(database: str) -> None:
 
 
 def hlbq_side(folder: Path, steps: int) -> dict[str, float]:
-    """The reporter of a trainer process, with a receiver of its own."""
+    """The reporter of a trainer process, with its own receiver."""
     database = folder / "hlbq.db"
     with open_store(str(database), mode=OpenMode.CREATE) as store:
         store.submit(make_sweep(1, 1))
@@ -94,7 +94,7 @@ def point_of(step: int) -> Point:
 
 
 def run_side(side: str, folder: Path, steps: int) -> dict[str, Any]:
-    """One side, in processes of its own."""
+    """One side, in separate processes."""
     if side != "hlbq":
         return ask_peer("peer_loggers", side, str(folder), "--steps", str(steps))
     command = [sys.executable, "-m", "benchmarks.log_overhead", "--side", str(folder), "--steps", str(steps)]
@@ -122,7 +122,7 @@ def compare(steps: int, rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print a line a side and the ratios."""
+    """Print a line for each side, and the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)

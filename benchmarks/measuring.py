@@ -1,6 +1,6 @@
 """What the benchmarks share: turns, medians, whole processes, and the last line that a program reads.
 
-The two sides of a comparison run in turns (A, B, A, B), so that other load on the machine falls on both.
+The two sides of a comparison run in turns (A, B, A, B), so other load on the machine affects both.
 """
 
 import json
@@ -20,7 +20,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Spent:
-    """Seconds on the clock, and of the processor (all threads, and children that have ended)."""
+    """Wall-clock seconds, and CPU seconds (of all threads, and of children that have ended)."""
 
     wall: float
     cpu: float
@@ -41,7 +41,7 @@ def medians(found: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 
 def started() -> Callable[[], Spent]:
-    """Start the clocks of this process; the answer stops them."""
+    """Start the clocks of this process; call the result to stop them."""
     wall, cpu = time.perf_counter(), time.process_time()
     return lambda: Spent(wall=time.perf_counter() - wall, cpu=time.process_time() - cpu)
 
@@ -49,7 +49,7 @@ def started() -> Callable[[], Spent]:
 def process(
     command: Sequence[str], *, environment: Mapping[str, str] | None = None, folder: Path | None = None
 ) -> Spent:
-    """What a process costs from its start to its end. Raises CalledProcessError where it fails."""
+    """What a process costs from its start to its end. Raises CalledProcessError if it fails."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -61,9 +61,9 @@ def process(
 
 @contextmanager
 def compiled_environment() -> Iterator[dict[str, str]]:
-    """An environment in which Python keeps what it compiles, as on a user's machine, in a folder of its own.
+    """An environment in which Python keeps compiled files, as on a user's machine, in a separate folder.
 
-    The first process of each kind compiles: start one of each before the clock runs.
+    The first process of each kind compiles, so run one of each before the clock starts.
     """
     with tempfile.TemporaryDirectory() as folder:
         kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -77,7 +77,7 @@ def report(name: str, figures: Mapping[str, object], libraries: Sequence[str] = 
 
 
 def versions(libraries: Sequence[str]) -> dict[str, str]:
-    """The installed versions; "missing" where there is none."""
+    """The installed versions; "missing" if there is none."""
     found = {}
     for library in libraries:
         try:

@@ -2,9 +2,10 @@
 
     python -m benchmarks.peer_loggers off|trackio|wandb|mlflow FOLDER --steps 500
 
-Each as its documentation advises for a training loop on one machine: Trackio with its local storage, W&B offline (its
-statistics of the system switched off, as Trackio's are), MLflow with its SQLite store and asynchronous logging. None of
-them says that a logged step is on disk when the call returns; nor does hlbq, which promises at most 2 s of points.
+Each as its documentation advises for a training loop on one machine: Trackio with its local storage, W&B offline
+(without system statistics, which Trackio does not record either), MLflow with its SQLite store and asynchronous
+logging. None of them says that a logged step is on disk when the call returns; nor does hlbq, which promises at most 2
+s of points.
 """
 
 import argparse
@@ -43,7 +44,7 @@ def wandb(folder: Path) -> Sides:
 
     def finish() -> float:
         run.finish()
-        wandb.teardown()  # its process ends, and its CPU counts (its start too: some milliseconds)
+        wandb.teardown()  # its process ends, so its CPU time counts (its start too: some milliseconds)
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         return used.ru_utime + used.ru_stime
 

@@ -3,9 +3,9 @@
     python -m benchmarks.peer_queues huey|optuna FILE --queue 100000 --claimers 4 --claims 200
 
 Huey as its documentation advises for SQLite: SqliteHuey in WAL mode; with fsync=True, because a claim of hlbq is on
-disk when it returns. Its queue keeps no attempt: what is taken is gone. Optuna: a study in its RDB storage on SQLite,
-whose queue are enqueued trials that `ask` takes, with RDBStorage's own durability (SQLite's default: FULL, no WAL).
-Both queues are filled by rows written straight into their tables, as their own calls would write them.
+disk when it returns. Its queue records no attempts: a taken task is gone. Optuna: a study in its RDB storage on SQLite,
+with enqueued trials that `ask` takes, and RDBStorage's own durability (SQLite's default: FULL, no WAL). Both queues are
+filled by rows written straight into their tables, as their own calls would write them.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from typing import Any
 
 
 def fill_huey(file: str, queue: int) -> None:
-    """As many tasks as asked for, each its own."""
+    """Add `count` different tasks."""
     from huey import SqliteHuey
 
     huey = SqliteHuey("runs", filename=file, fsync=False)
@@ -45,7 +45,7 @@ def train_nothing(number: int) -> int:
     return number
 
 
-# Its messages name it by module: not by that of whichever process runs this file.
+# Its messages name it by module, so fix the name for any process that runs this file.
 train_nothing.__module__ = "benchmarks.peer_queues"
 
 
@@ -68,7 +68,7 @@ def fill_optuna(file: str, queue: int) -> None:
 
 
 def claim_optuna(file: str) -> Callable[[], object]:
-    """A claimer through a study of its own."""
+    """A claimer with its own study."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

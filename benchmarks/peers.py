@@ -1,8 +1,8 @@
-"""The programs that benchmarks compare with, in an environment of their own: the extra `bench` of pyproject.toml.
+"""The programs that benchmarks compare with, in a separate environment: the extra `bench` of pyproject.toml.
 
-Some of them want other versions of shared libraries than constraints.txt pins, so that they never stand in `.venv`:
-`make .venv-peers/.installed` puts them beside it, $HLBQ_PEERS names another Python that has them. A peer that is
-missing is reported as missing.
+Some of them need other versions of shared libraries than constraints.txt pins, so they are never installed in `.venv`.
+`make .venv-peers/.installed` installs them beside it; $HLBQ_PEERS names another Python that has them. Missing peers are
+reported as missing.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""Recipe 0.4.1 as it is usually written: what the training benchmarks measure hlbq's trainer against.
+"""Recipe 0.4.1 as it is usually written: the baseline of the training benchmarks.
 
 Eager blocks, torch's own attention on three-dimensional queries with a dense mask, a float32 copy of the logits, one
 norm a parameter, tokens from the host, and a wait for the device at every step. The rules (schedules, accumulation,
-lengths) are the recipe's own, taken from hlbgpt_core: they cost nothing here.
+lengths) come from hlbgpt_core, and cost nothing here.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ from hlbgpt_core.settings import Settings
 from hlbgpt_core.training.random_streams import SeededDither, SeededNormals
 
 LOG_EVERY = 10
-MICROBATCHES = 2  # a step, where their number is fixed
+MICROBATCHES = 2  # a step, if their number is fixed
 # The demo's model.
 DEMO = {
     "tokenizer": "bytes",
@@ -77,7 +77,7 @@ class PlainModel(nn.Module):
 
 
 class PlainLoop:
-    """The recipe's step in a loop of its own, with the first parameters of hlbgpt_core's seed 1.
+    """The recipe's step in a plain loop, with the initial parameters of hlbgpt_core's seed 1.
 
     `microbatches` fixes how many a step takes; without it the recipe's rule decides.
     """
@@ -128,7 +128,7 @@ class PlainLoop:
         return torch.from_numpy(rows).to(self.device)
 
     def try_out(self) -> None:
-        """A microbatch that changes nothing: what a device makes ready at its first use is no training time."""
+        """A microbatch that changes nothing: a device's set-up at its first use is not training time."""
         batch = self.batch()
         F.cross_entropy(self.model(batch[:, :-1]).flatten(0, 1).float(), batch[:, 1:].flatten()).backward()
         self.optimizer.zero_grad()

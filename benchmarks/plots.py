@@ -2,10 +2,10 @@
 
     python -m benchmarks.plots [--runs 100] [--points 1000] [--repeat 5]
 
-Whole processes, in turns; the smallest CPU time of the repetitions counts. hlbq's is the command as people type it:
-its start, the reading of the database, the means over seeds, the figure. matplotlib's is its import, the same lines and
-bands handed to it as arrays, and its own writing of the file. Both draw ten arms of ten seeds: "bands" has a mean and
-its band an arm, "seeds" a thin line a run besides.
+Whole processes, in turns; the smallest CPU time of the repetitions counts. hlbq's side is the whole command: its start,
+reading the database, the means over seeds, the figure. matplotlib's side is its import, the same lines and bands from
+arrays, and writing the file. Both draw ten arms of ten seeds: "bands" has a mean and a band per arm, "seeds" also a
+thin line per run.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import numpy
 
 from benchmarks.sample_database import ARMS, make_database
 
-# As matplotlib's documentation has it for figures without a display, with a legend and labels as ours has them.
+# As in matplotlib's documentation for figures without a display, with a legend and labels like ours.
 MATPLOTLIB = """
 import sys
 import numpy

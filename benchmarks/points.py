@@ -1,9 +1,9 @@
-"""What recording costs the trainer process: CPU seconds of a point and a sign of life a step, as a share of a step.
+"""What recording costs the trainer process: CPU seconds of a point and a sign of life per step, as a share of a step.
 
     python -m benchmarks.points [--steps 40] [--rounds 5] [--messages 5000]
 
-CPU seconds, of all threads, and not the clock: these machines are shared. The cost of a message is that of making it,
-queueing it, encoding it and writing it into a real pipe. The target is below 1 % of a step of the demo's model.
+It measures CPU seconds of all threads, not the clock, since these machines are shared. The cost of a message is to
+make, queue and encode it, and to write it into a real pipe. The target is below 1 % of a step of the demo's model.
 """
 
 import argparse
@@ -35,7 +35,7 @@ MODEL = {
 
 
 class Counting:
-    """A reporter that keeps nothing but the number of calls that become messages."""
+    """A reporter that only counts the calls that become messages."""
 
     def __init__(self) -> None:
         self.points = 0
@@ -58,7 +58,7 @@ class Counting:
 
 
 def piped_reporter() -> tuple[PipeReporter, Callable[[], None]]:
-    """A reporter with a pipe that another process reads, as the supervisor does, and what closes it."""
+    """A reporter with a pipe that another process reads, as the supervisor does; and a function to close it."""
     reader = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert reader.stdin is not None
     outbox = Outbox(reader.stdin)
@@ -81,7 +81,7 @@ def cpu_seconds_a_step(settings: Settings, data: TokenData, counting: Counting) 
 
 
 def cpu_seconds_a_call(call: Callable[[PipeReporter], object], calls: int) -> float:
-    """CPU seconds of a call of the real reporter, its message's way into the pipe included."""
+    """CPU seconds of a call of the real reporter, including its message's way into the pipe."""
     reporter, close = piped_reporter()
     started = time.process_time()
     for _ in range(calls):

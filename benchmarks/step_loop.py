@@ -1,4 +1,5 @@
-"""A loop of steps that logs, and what that costs. The standard library only: our Python and the peers' both run it."""
+"""A loop of steps that logs, and the cost of that. Uses only the standard library: our Python and the peers' both run
+it."""
 
 import statistics
 import time
@@ -14,10 +15,11 @@ def metrics_of(step: int) -> dict[str, float]:
 
 
 def measure(log: Callable[[int], object], finish: Callable[[], float | None], steps: int) -> Mapping[str, float]:
-    """Microseconds a step: what `log` held the loop up, its thread's CPU in it, and all CPU, of helpers too.
+    """Microseconds a step: the time that `log` holds up the loop, its thread's CPU time there, and all CPU time,
+    including helpers'.
 
-    The step itself sleeps, so that whatever logs in the background finds the time to do it; `finish` ends it and
-    is counted in the CPU, not in the waiting; it returns the CPU seconds of other processes that helped.
+    The step itself sleeps, so background logging has time to run. `finish` ends the logging and counts as CPU time, not
+    as waiting; it returns the CPU seconds of helper processes.
     """
     waited, used = [], []
     before = time.process_time()

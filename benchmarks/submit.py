@@ -4,8 +4,8 @@
 
 Five seeds an arm; both write the same rows into the same schema with synchronous FULL, in turns, each into a new
 database; medians. The command's time is that of its process, from start to end: it starts Python, plans, checks and
-commits. The raw rows are made before its clock starts, and its process was started before too: what the command needs
-besides is shown by `start_up`, the same command for one run. The store's transaction alone is timed as well.
+commits. The raw side prepares its rows and starts its process before its clock starts. `start_up`, the same command for
+one run, shows what the command needs for that. The store's transaction is also timed alone.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def time_command(path: Path, arms: int, environment: dict[str, str]) -> Spent:
 
 
 def time_store(path: Path, arms: int) -> Spent:
-    """What the store's transaction alone costs, of runs that are planned already."""
+    """The cost of the store's transaction alone, for runs that are planned already."""
     sweep = make_sweep(arms, SEEDS)
     planned = NewSweep(arms=sweep.arms, runs=EverySeed(arms=arms, first_seed=100, num_runs=SEEDS))
     with open_store(str(path), mode=OpenMode.CREATE) as store:
@@ -58,7 +58,7 @@ def time_store(path: Path, arms: int) -> Spent:
 
 
 def read_rows(path: Path) -> Rows:
-    """All that the submit wrote, by table; columns that only hold their default are left to the database."""
+    """All that the submit wrote, by table; the database fills columns that only hold their default."""
     connection = sqlite_module().connect(path)
     rows: Rows = {}
     for table in ("sweeps", "arms", "runs", "events"):

@@ -4,7 +4,7 @@
 
 Both in this process, in turns, wandb loaded and its service running; the smallest time of the repetitions counts.
 hlbq's time goes from the database to the moved mark, with W&B's count confirmed; wandb's is init, log, finish. On a
-machine with other load the CPU seconds, of this process and of wandb's service, say more than those of the clock.
+loaded machine, the CPU seconds of this process and of wandb's service say more than the clock.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def time_wandb(server: WandbServer, folder: Path, points: list[Point]) -> float:
 
 
 def cpu_seconds() -> float:
-    """CPU time so far of this process and of its children that run, wandb's service being one."""
+    """CPU time so far of this process and of its running children, including wandb's service."""
     ticks = 0
     for status in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # a process that has just ended

@@ -2,9 +2,9 @@
 
     python -m benchmarks.tokenise [--megabytes 100]
 
-The text is the standard library's .py files repeated. The yardstick is `encode_ordinary_batch` over the same
+The text is the standard library's .py files repeated. The baseline is `encode_ordinary_batch` over the same
 text, cut into as many equal parts as there are cores times eight, with a thread for each core. Each
-measurement runs in a process of its own, so that peak memory is its own.
+measurement runs in a separate process with its own peak memory.
 """
 
 import argparse

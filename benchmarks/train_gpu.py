@@ -4,12 +4,12 @@
     python -m benchmarks.train_gpu run             the default run of 1,000 steps, both ways: train_run_1000
     python -m benchmarks.train_gpu parity          10 seeds, fast and plain path of hlbq itself: train_parity
 
-Needs torch and numpy alone. Text: the source code of Python's standard library, words by rank, as many as the default
+Needs only torch and numpy. Text: the source code of Python's standard library, words by rank, as many as the default
 vocabulary holds; `--tokens FILE.npy` takes your own (uint16, GPT-2's vocabulary). `--small` is a model for a CPU, to
-see that it runs. The sides take turns; medians are compared, and ratio = plain / fast, so above 1 hlbq is the faster.
+test the benchmark. The sides take turns; medians are compared, and ratio = plain / fast, so above 1 hlbq is faster.
 
-Each row is printed when it is measured, and kept with the device's name in benchmarks/results/ (or `--output`), so that
-whoever stops early has what was measured. A row that fails says why; the others go on. Exit code 1: one failed.
+Each row is printed once measured, and kept with the device's name in benchmarks/results/ (or `--output`), so you can
+stop early. A row that fails says why; the others go on. Exit code 1: one failed.
 """
 
 import argparse
@@ -35,20 +35,20 @@ from hlbgpt_core.device import driver_version
 from hlbgpt_core.settings import Settings
 
 RESULTS = Path(__file__).parent / "results"
-# Of a round; the cold one finds an empty folder of compiled code, the cached one what that left there.
+# Of a round; the cold one finds an empty folder of compiled code, the cached one finds the cold one's code.
 FIRST_ROUND = ("plain", "auto", "always (cold)", "always (cached)")
 LATER_ROUNDS = ("plain", "auto", "always (cached)")
 
 
 def rows_of_steps(options: argparse.Namespace) -> Iterator[Row]:
-    """A row a length, each of a process of its own: one that a GPU's fault ends takes no other with it."""
+    """One row per length, each in a separate process: a GPU fault ends only one of them."""
     for length in options.lengths:
         name = f"train_step_L{length}"
         yield {"name": name, **in_a_process(options, "step", "--lengths", str(length), "--rounds", str(options.rounds))}
 
 
 def rows_of_runs(options: argparse.Namespace) -> Iterator[Row]:
-    """Whole runs, each in a process of its own, in turns; then their medians so far."""
+    """Whole runs, each in a separate process, in turns; then their medians so far."""
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
         for number in range(1, options.rounds + 1):
@@ -62,7 +62,7 @@ def rows_of_runs(options: argparse.Namespace) -> Iterator[Row]:
 
 
 def in_a_process(options: argparse.Namespace, kind: str, *more: str) -> Row:
-    """What `one --kind` measured in a process of its own, or the error that ended it."""
+    """What `one --kind` measured in a separate process, or the error that ended it."""
     command = [sys.executable, "-m", "benchmarks.train_gpu", "one", "--kind", kind, "--device", options.device]
     command += ["--steps", str(options.steps), "--tokens", str(options.tokens), *more]
     command += ["--small"] if options.small else []
@@ -98,7 +98,7 @@ def rows_of_parity(options: argparse.Namespace, settings: Settings, tokens: np.n
     """The interval after each seed; the last is the result."""
     try:
         yield from parity_rows(settings, tokens, torch.device(options.device), steps=options.steps, seeds=options.seeds)
-    except Exception as error:  # what was measured before it stays
+    except Exception as error:  # earlier measurements stay
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         yield {"name": "train_parity", "error": f"{type(error).__name__}: {error}"}
 
@@ -120,10 +120,10 @@ def about(device: torch.device) -> Row:
 
 
 def keep(path: Path, what: str, rows: Sequence[Row], machine: Row) -> None:
-    """Put the rows in the file of this device's figures, in the place of earlier ones of the same kind."""
+    """Put the rows in the file of this device's figures, replacing earlier ones of the same kind."""
     figures = json.loads(path.read_text())["figures"] if path.exists() else {}
     measured = datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
-    # The machine stands with the rows too: the file may be of several days, and so of several versions.
+    # The rows name the machine too: the file may come from several days, and so from several versions.
     figures[what] = {"measured": measured, "load": os.getloadavg()[0], "machine": machine, "rows": rows}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"machine": machine, "figures": figures}, indent=1) + "\n")
@@ -174,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     slug = str(machine["device"]).lower().replace(" ", "-")
     output = options.output or (RESULTS / f"{slug}.json" if device.type == "cuda" and not options.small else None)
     with tempfile.TemporaryDirectory() as scratch:
-        if options.tokens is None:  # the processes to come need not encode it again
+        if options.tokens is None:  # later processes need not encode it again
             options.tokens = Path(scratch) / "tokens.npy"
             np.save(options.tokens, tokens)
         measured = {

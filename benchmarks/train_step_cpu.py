@@ -3,7 +3,7 @@
     python -m benchmarks.train_step_cpu [--steps 4] [--rounds 25] [--threads 1]
 
 Both train on the same random tokens, in turns (A B A B ...), and the medians are compared: ratio = plain / ours,
-so above 1 ours is the faster. Both take two microbatches a step.
+so above 1 ours is faster. Both take two microbatches a step.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from benchmarks.plain_recipe import DEMO, LOG_EVERY, MICROBATCHES, PlainLoop
 from hlbgpt_core.settings import Settings
 from hlbgpt_core.training.training_step import Trainer
 
-# The number of microbatches stays: the same work a step on both sides.
+# A fixed number of microbatches: the same work per step on both sides.
 FIXED = {**DEMO, "microbatch_scale_lr": 0.0}
 
 

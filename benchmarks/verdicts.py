@@ -1,4 +1,4 @@
-"""How often `hlbq compare` is wrong, and how many seeds it takes: sweeps of normal numbers, looked at and extended.
+"""How often `hlbq compare` is wrong, and how many seeds it takes: sweeps of random numbers, with looks and extensions.
 
     python -m benchmarks.verdicts
 
@@ -35,11 +35,11 @@ def skewed(generator: numpy.random.Generator, size: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Habit:
-    """How somebody works: the seeds to begin with, how often they look, and whether they follow the advice.
+    """A user's habit: the initial seeds, the number of looks, and whether they follow the advice.
 
-    Who does not follow it adds one seed at a time. Where compare gives no number, or a large one, so many are added
-    as patience allows. Of the runs of an arm, the share `lost` fails for reasons of its own, so that arms of one family
-    stand at different numbers of pairs.
+    A user who does not follow it adds one seed at a time. If compare gives no number, or a large one, they add as many
+    as patience allows. The share `lost` of an arm's runs fails independently, so arms of one family have different
+    numbers of pairs.
     """
 
     first_seeds: int = 3
@@ -51,7 +51,8 @@ class Habit:
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """What the looks of one sweep said: `decided` has every verdict that an arm ever got; `seeds` those at the end."""
+    """The result of one sweep's looks: `decided` has every verdict that an arm ever got; `seeds` the number at the
+    end."""
 
     decided: Sequence[frozenset[Verdict]]
     seeds: int
@@ -60,7 +61,7 @@ class Story:
 def look_and_extend(generator: numpy.random.Generator, effects: Sequence[float], habit: Habit, draw: Draw) -> Story:
     """One sweep: arms whose true difference from the baseline is `effects`, in standard deviations of a difference.
 
-    Every run is its arm's mean plus its seed's share, which all arms have in common, plus noise of its own.
+    Every run is its arm's mean plus its seed's share, which all arms have in common, plus independent noise.
     """
     most = habit.first_seeds + habit.looks * habit.patience
     noise = draw(generator, (len(effects) + 1, most)) / numpy.sqrt(2)
@@ -93,7 +94,7 @@ def _added(found: Sequence[Finding], habit: Habit) -> int:
 
 
 def false_verdict_rate(sweeps: int, arms: int, habit: Habit, draw: Draw, *, seed: int = 0) -> float:
-    """The share of sweeps without any effect in which some look gave some arm a verdict."""
+    """The share of sweeps without any effect in which any look gave any arm a verdict."""
     generator = numpy.random.default_rng(seed)
     stories = (look_and_extend(generator, [0.0] * arms, habit, draw) for _ in range(sweeps))
     return sum(any(story.decided) for story in stories) / sweeps
@@ -114,7 +115,7 @@ def seeds_needed(sweeps: int, effect: float, share: float, *, arms: int = 1, see
 def _first_rejections(
     sweeps: int, most_seeds: int, effect: float, draw: Draw, alpha: float, always_valid: bool, seed: int
 ) -> Any:
-    """For each sweep the seeds at the first rejection; most_seeds + 1 where there is none."""
+    """For each sweep the seeds at the first rejection; most_seeds + 1 if there is none."""
     generator = numpy.random.default_rng(seed)
     both = draw(generator, (2, sweeps, most_seeds)) / numpy.sqrt(2)
     differences = both[0] - both[1] + effect
@@ -132,7 +133,7 @@ def _first_rejections(
 
 
 def advice_kept(sweeps: int, effect: float, first_seeds: int, *, seed: int = 0) -> float:
-    """Of the sweeps that are undecided at first and are told a number of seeds: the share that it decides."""
+    """The share of undecided sweeps that are decided after adding the suggested number of seeds."""
     generator = numpy.random.default_rng(seed)
     asked = decided = 0
     for _ in range(sweeps):

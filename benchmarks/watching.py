@@ -1,8 +1,8 @@
-"""What looking after each other costs a large fleet on PostgreSQL: `python -m benchmarks.watching`.
+"""What it costs the workers of a large fleet on PostgreSQL to watch each other: `python -m benchmarks.watching`.
 
-A worker looks at the others at every beat (10 s). Before: at all of them. After: at all of its host, and of the others
-at a share of about 64. Measured is one look, as its worker waits for it and as CPU of the server, with 100 to 10,000
-live workers of 8 a host; from that follows what the looks of all of them cost the server.
+A worker checks the others at every beat (10 s). Before: all of them. After: all on its host, and a share of about 64 of
+the others. Measured is one check, as its worker waits for it and as CPU time of the server, with 100 to 10,000 live
+workers, 8 on each host. From that follows the load of all checks on the server.
 """
 
 import argparse
@@ -57,7 +57,8 @@ def add_workers(store: Store, count: int) -> None:
 
 
 def one_look(look: Callable[[], object], server: PostgresqlServer) -> dict[str, float]:
-    """Milliseconds of a look: as the worker waits, and of the server's CPU (known in ticks of 10 ms: over many)."""
+    """Milliseconds of a check: the worker's wait, and the server's CPU time (over many checks, since a tick is 10
+    ms)."""
     look()
     seconds: list[float] = []
     cpu = cpu_seconds(server)
@@ -70,7 +71,7 @@ def one_look(look: Callable[[], object], server: PostgresqlServer) -> dict[str, 
 
 
 def main() -> None:
-    """Print a line a size."""
+    """Print a line for each size."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="*", default=[100, 1000, 10_000])
     sizes = parser.parse_args().sizes

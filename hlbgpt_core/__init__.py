@@ -1,1 +1,1 @@
-"""The science: settings, data, recipes and the trainer. Knows no database and no queue."""
+"""The core: settings, data, recipes and the trainer. Knows no database and no queue."""

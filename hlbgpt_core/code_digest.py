@@ -1,7 +1,7 @@
-"""A digest of the code that trains, so that nobody is trained on old code and every number names its code.
+"""A digest of the code that trains, so no run uses old code unnoticed and every number names its code.
 
-It is taken of what Python parses: comments, docstrings and layout are left out, so that only a change that can change
-a number changes it. Every file of the core counts, a new one of the user's too, but for those of LEFT_OUT.
+It covers what Python parses, without comments, docstrings and layout, so it changes only if a number can change. Every
+file of the core counts, including new ones of the user's, except those in LEFT_OUT.
 
     python -m hlbgpt_core.code_digest
 
@@ -18,20 +18,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
-# Rooms (with a slash behind) and files that change no number: what other commands run, names of errors, file modes,
-# recorded trajectories, and what speaks of the code itself.
+# Packages (ending in a slash) and files that change no number: what other commands run, names of errors, file modes,
+# recorded trajectories, and code about the code itself.
 LEFT_OUT = (
     *("commands/", "replay.py", "training/trajectory.py"),
     *("errors.py", "private_files.py", "code_digest.py", "code_version.py", "same_code.py"),
 )
-# What Python cannot parse counts as it stands: then every byte may matter.
+# Files that Python cannot parse count byte by byte.
 _UNPARSED = b"unparsed\0"
 
 _Stamp = tuple[int, int, int, int]
 
 
 def core_folder() -> Path:
-    """Where hlbgpt_core lies on disk."""
+    """Where hlbgpt_core is on disk."""
     spec = find_spec("hlbgpt_core")
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("hlbgpt_core is not installed")
@@ -39,7 +39,7 @@ def core_folder() -> Path:
 
 
 class CoreCode:
-    """The core on disk, read again only where a file changed. One serves one thread."""
+    """The core on disk; reads a file again only if it changed. Use one per thread."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or core_folder()
@@ -47,7 +47,7 @@ class CoreCode:
         self._digests: dict[bytes, bytes] = {}
 
     def sources(self) -> Mapping[str, bytes]:
-        """Every source file by its path within the folder, with slashes, as it is on disk now. Never raises OSError."""
+        """Every source file on disk now, by its path within the folder, with slashes. Never raises OSError."""
         found: dict[str, tuple[_Stamp, bytes]] = {}
         for name, path in _source_files(self._folder):
             try:
@@ -56,7 +56,7 @@ class CoreCode:
                 if stamp is not None:
                     found[name] = known if known is not None and known[0] == stamp else (stamp, path.read_bytes())
             except OSError:
-                continue  # it vanished, or cannot be read: nor can Python import it
+                continue  # it vanished, or cannot be read: then Python cannot import it either
         self._files = found
         return MappingProxyType({name: content for name, (_, content) in sorted(found.items())})
 
@@ -86,13 +86,13 @@ def core_digest(folder: Path | None = None) -> str:
 
 
 def parsed_form(content: bytes) -> bytes:
-    """What Python reads in a source file, the same in every version of Python from 3.11 on.
+    """What Python parses from a source file, the same in every version from 3.11 on.
 
     Docstrings, other statements that are a constant, and `pass` do nothing and are left out.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd escapes in strings, which are the user's business
+            warnings.simplefilter("ignore")  # about odd escapes in strings, which are up to the user
             tree = ast.parse(content)
         words: list[str] = []
         _write(tree, words)
@@ -102,11 +102,11 @@ def parsed_form(content: bytes) -> bytes:
 
 
 def _write(node: ast.AST, words: list[str]) -> None:
-    """A node as words: its kind, and its fields that hold something (later versions of Python have more of them)."""
+    """Write a node as words: its kind and its non-empty fields (later versions of Python have more fields)."""
     words.append(type(node).__name__)
     for name in node._fields:
         value = getattr(node, name, None)
-        if value is None or isinstance(value, ast.expr_context):  # Load or Store follows from where the node stands
+        if value is None or isinstance(value, ast.expr_context):  # Load or Store follows from the node's position
             continue
         if isinstance(value, ast.AST):
             words.append(name)
@@ -134,11 +134,11 @@ def _write_list(name: str, values: list[object], words: list[str]) -> None:
 def _constant(value: object) -> str:
     if type(value) is int:
         return hex(value)  # a decimal has a limit
-    return f"{type(value).__name__} {value!a}"  # what repr shows as it is depends on Python's version
+    return f"{type(value).__name__} {value!a}"  # which characters repr leaves unescaped depends on Python's version
 
 
 def _source_files(root: Path) -> Iterator[tuple[str, Path]]:
-    """Files that Python could import: an editor's `.#v041.py` and `v041.py~` and `__pycache__` are none."""
+    """Files that Python could import; not an editor's `.#v041.py` or `v041.py~`, nor `__pycache__`."""
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(one for one in folders if one.isidentifier() and one != "__pycache__")
         for file in sorted(files):
@@ -149,7 +149,7 @@ def _source_files(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _stamp(path: Path) -> _Stamp | None:
-    """What changes when the file does; None where it is no regular file (a FIFO would be waited for)."""
+    """A value that changes with the file; None if it is not a regular file (reading a FIFO would block)."""
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         return None

@@ -1,4 +1,4 @@
-"""Which code computes: the package's version, and git's commit where the core lies in a checkout."""
+"""The code that computes: the package's version, and git's commit if the core is in a checkout."""
 
 import functools
 import hashlib
@@ -10,21 +10,21 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 GIT_SECONDS = 5.0
-# Nothing that a repository's own settings name is to be started just to read it.
+# Reading a repository must not start programs that its own settings name.
 _GIT = ("git", "--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
 _DIFF = ("diff", "HEAD", "--no-ext-diff", "--no-textconv", "--no-color", "--binary", "--", ".")
 
 
 class _GitFailedError(Exception):
-    """git is not there, knows nothing of the folder, or took too long."""
+    """git is missing, does not know the folder, or took too long."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CodeVersion:
-    """`package` is the installed version ("" where it is not installed).
+    """`package` is the installed version ("" if not installed).
 
-    `git_commit` is None outside a checkout, and where git does not answer. `git_dirty` is sixteen hex digits
-    over what differs from the commit in the core's folder, "" where nothing does.
+    `git_commit` is None outside a checkout, or if git does not answer. `git_dirty` is a digest of sixteen hex digits of
+    what differs from the commit in the core's folder, "" if nothing differs.
     """
 
     package: str
@@ -34,7 +34,7 @@ class CodeVersion:
 
 @functools.cache
 def core_version() -> CodeVersion:
-    """The version of the core that this process has loaded; git is asked once a process."""
+    """The version of the core that this process has loaded; git runs once per process."""
     return version_of(Path(__file__).parent)
 
 
@@ -46,7 +46,7 @@ def version_of(folder: Path, *, limit_seconds: float = GIT_SECONDS) -> CodeVersi
         package = ""
     deadline = time.monotonic() + limit_seconds
     try:
-        # A package installed below somebody's checkout is not part of it.
+        # A package installed inside somebody's checkout is not part of it.
         _git(folder, deadline, "ls-files", "--error-unmatch", "--", "__init__.py")
         commit = _git(folder, deadline, "rev-parse", "HEAD").decode("ascii", "replace").strip()
         changed = _git(folder, deadline, *_DIFF)
@@ -68,7 +68,7 @@ def _dirty(folder: Path, changed: bytes, unknown: bytes) -> str:
 
 
 def _git(folder: Path, deadline: float, *arguments: str) -> bytes:
-    """What git prints about `folder`. Raises _GitFailedError where it fails or the time is up."""
+    """What git prints about `folder`. Raises _GitFailedError if it fails or takes too long."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(

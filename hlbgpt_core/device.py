@@ -1,4 +1,4 @@
-"""The device and the number format that a run is trained on, and what is known of them."""
+"""The device and the number format of a run, and facts about them."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ class DeviceFacts:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device called `name`: cpu, cuda or cuda:N. Raises DeviceError where it is not there."""
+    """The device called `name`: cpu, cuda or cuda:N. Raises DeviceError if it does not exist."""
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -66,9 +66,9 @@ def device_facts(device: torch.device) -> DeviceFacts:
 
 
 def memory_in_use_bytes(device: torch.device) -> int:
-    """The most memory that this process has held so far, on a GPU what its allocator took. Asks no device to wait."""
+    """The peak memory of this process so far; on a GPU, of its allocator. Does not synchronise the device."""
     if device.type == "cuda":
-        # What max_memory_reserved tells, without the many counters that it sorts: this is asked every microbatch.
+        # The value of max_memory_reserved, without sorting its many counters: this runs at every microbatch.
         counted = torch.cuda.memory_stats_as_nested_dict(device)
         return int(counted["reserved_bytes"]["all"]["peak"]) if counted else 0
     try:
@@ -100,7 +100,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
 
 
 def driver_version(told_by: Path = Path("/proc/driver/nvidia/version")) -> str | None:
-    """The version of the NVIDIA driver as its kernel module tells it, such as 570.86.15; None where it does not."""
+    """The version of the NVIDIA driver from its kernel module, such as 570.86.15; None if unknown."""
     try:
         found = re.search(r"\b\d{3,}\.\d+(?:\.\d+)?\b", told_by.read_text(encoding="utf-8", errors="replace"))
     except OSError:
@@ -110,9 +110,9 @@ def driver_version(told_by: Path = Path("/proc/driver/nvidia/version")) -> str |
 
 @contextlib.contextmanager
 def reproducible(device: torch.device, *, deterministic: bool) -> Iterator[None]:
-    """With `deterministic`, only operations that give the same bits each time; what was set comes back after.
+    """With `deterministic`, only operations that give the same bits each time, for the block.
 
-    A CPU needs nothing of the kind: with the same thread count its results repeat.
+    A CPU does not need this: with the same thread count its results repeat.
     """
     if not deterministic or device.type == "cpu":
         yield
@@ -133,8 +133,8 @@ def reproducible(device: torch.device, *, deterministic: bool) -> Iterator[None]
 
 @contextlib.contextmanager
 def kept_threads(device: torch.device, threads: object) -> Iterator[None]:
-    """On a CPU: as many threads as the run's first attempt had (None: as many as there are), since the last bits
-    depend on them. What was set comes back after."""
+    """On a CPU: use as many threads as the run's first attempt (None: keep the number) for the block, since the last
+    bits depend on it."""
     before = torch.get_num_threads()
     if device.type != "cpu" or not isinstance(threads, int) or threads == before:
         yield
@@ -148,10 +148,10 @@ def kept_threads(device: torch.device, threads: object) -> Iterator[None]:
 
 @contextlib.contextmanager
 def attention_kernels(device: torch.device) -> Iterator[None]:
-    """On a GPU: flash attention, or the kernels after it for what it does not take, such as float32 and masks.
+    """On a GPU: flash attention, or other kernels for what it does not support, such as float32 and masks.
 
-    Left to itself torch may take cuDNN's kernels first. Those plan anew for every shape, within training time, and have
-    no gradient for a mask: the plain path's position bias would not learn.
+    By default torch may prefer cuDNN's kernels. Those plan again for every shape, within training time, and have no
+    gradient for a mask, so the plain path's position bias would not learn.
     """
     if device.type == "cpu":
         yield

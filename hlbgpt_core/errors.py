@@ -1,15 +1,16 @@
 """The one tree of errors that hlbq shows to people.
 
-Every error carries a message that says what is wrong, with the value, and a hint that says what to do
-or type next. Whatever is not a subclass of `HlbqError` is a fault in the program itself.
+Every error has a message that says what is wrong, with the value, and a hint that says what to do or type next. Any
+other exception is a bug in the program itself.
 
     HlbqError
     ├── SettingsError          a setting's name or value, or a combination of them
-    ├── DataError              a dataset or tokenizer that cannot be had or is of no use
-    ├── DeviceError            a device that was asked for and is not there
+    ├── DataError              a dataset or tokenizer that is unavailable or unusable
+    │   └── HostDataError          for a fault of this host: no room, no right, a library that is missing
+    ├── DeviceError            a requested device that does not exist
     ├── CheckpointError        a checkpoint that is missing, cut short or altered
     ├── DivergedError          the loss is no longer finite
-    ├── OutOfMemoryError       the device's memory does not hold the run
+    ├── OutOfMemoryError       the run does not fit the device's memory
     └── (orchestrator/errors.py adds those of the queue)
 """
 
@@ -17,7 +18,7 @@ or type next. Whatever is not a subclass of `HlbqError` is a fault in the progra
 class HlbqError(Exception):
     """Base of all errors with a message for people.
 
-    `message` says what is wrong; `hint` (may be empty) says the way out.
+    `message` says what is wrong; `hint` (may be empty) says what to do.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
@@ -30,15 +31,19 @@ class HlbqError(Exception):
 
 
 class SettingsError(HlbqError):
-    """A setting has an unknown name, a value that is refused, or clashes with another."""
+    """A setting has an unknown name or an invalid value, or clashes with another."""
 
 
 class DataError(HlbqError):
-    """A dataset or a tokenizer cannot be had, or does not hold what training needs."""
+    """A dataset or a tokenizer is unavailable, or does not hold what training needs."""
+
+
+class HostDataError(DataError):
+    """This host is to blame that a dataset or a tokenizer cannot be had; on another it may be."""
 
 
 class DeviceError(HlbqError):
-    """The device that was asked for is not there."""
+    """The requested device does not exist."""
 
 
 class CheckpointError(HlbqError):
@@ -46,7 +51,7 @@ class CheckpointError(HlbqError):
 
 
 class DivergedError(HlbqError):
-    """The training loss is not finite any more."""
+    """The training loss is no longer finite."""
 
 
 class OutOfMemoryError(HlbqError):

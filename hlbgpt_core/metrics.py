@@ -1,4 +1,4 @@
-"""Metrics of your own. Whatever `extra_metrics` returns is stored, exported, plotted and synced with each point."""
+"""Your own metrics. Whatever `extra_metrics` returns is stored, exported, plotted and synced with each point."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from hlbgpt_core.settings import Settings
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Moment:
-    """What there is to measure when a point is due.
+    """What you can measure when a point is due.
 
-    At a train point the model's gradients are those of the step that just ended; `loss` is in nats a token.
+    At a train point the model's gradients are those of the step that just ended; `loss` is in nats per token.
     """
 
     split: Split

@@ -1,4 +1,4 @@
-"""What is recorded of a run, and the Reporter that carries it out of the trainer.
+"""What is recorded of a run, and the Reporter that passes it on from the trainer.
 
 Only the standard library is imported here: the queue and its readers use these values too.
 """
@@ -111,10 +111,10 @@ class SavedCheckpoint:
 
 
 class Reporter(Protocol):
-    """How the trainer speaks to whoever runs it. Calls must be cheap: they stand between steps."""
+    """How the trainer reports to the process that runs it. Calls must be cheap: they happen between steps."""
 
     def resumed(self, checkpoint: SavedCheckpoint | None) -> None:
-        """Called once, first, where checkpoints were offered: the one taken up, or None for step 0."""
+        """Called once, first, if checkpoints were offered: with the one used, or None for step 0."""
 
     def facts(self, facts: Facts) -> None:
         """Called once, before the first step."""
@@ -123,14 +123,14 @@ class Reporter(Protocol):
         """Called for every point, in the order of steps."""
 
     def progress(self, progress: Progress) -> Directive:
-        """Called at least before every microbatch; returns what is wanted of the trainer."""
+        """Called at least before every microbatch; returns what the trainer should do."""
 
     def checkpoint(self, checkpoint: SavedCheckpoint) -> None:
-        """Called after a checkpoint is whole on disk, and after every point up to its step."""
+        """Called after a checkpoint is complete on disk, and after every point up to its step."""
 
 
 class Outcome(StrEnum):
-    """How a training run that raised no error came to its end."""
+    """How a training run that raised no error ended."""
 
     FINISHED = "finished"
     RELEASED = "released"

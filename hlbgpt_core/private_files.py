@@ -1,17 +1,22 @@
-"""Folders and files that only their owner can read, written whole or not at all."""
+"""Folders and files that only their owner can read, written completely or not at all."""
 
+import errno
 import os
 import tempfile
 from pathlib import Path
 
-from hlbgpt_core.errors import DataError
+from hlbgpt_core.errors import DataError, HostDataError
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
+_FAULTS_OF_HOST = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENXIO, errno.ENODEV}
+    | {errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
+)
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make `folder` and what is missing above it, for its owner alone. Raises DataError where that fails."""
+    """Make `folder` and its missing parents, for its owner alone. Raises DataError if that fails."""
     try:
         for missing in reversed([folder, *folder.parents]):
             if not missing.exists():
@@ -25,7 +30,7 @@ def make_private_folder(folder: Path) -> None:
 def write_private_file(path: Path, content: bytes) -> None:
     """Write `path` through a temporary file beside it: readers see the old content or the new, never a part.
 
-    Raises DataError where the disk refuses.
+    Raises DataError if writing fails.
     """
     temporary = ""
     try:
@@ -42,7 +47,7 @@ def write_private_file(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the disk keep the names in `folder`: a rename is safe from a power cut only after this."""
+    """Make the disk keep the names in `folder`: a rename is safe from a power cut only after this."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -50,9 +55,20 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def cannot_write(path: Path, error: OSError) -> DataError:
+def is_fault_of_host(error: OSError) -> bool:
+    """Whether a disk, its rights, or a limit of the system is to blame, and not the name that was asked for."""
+    return error.errno in _FAULTS_OF_HOST
+
+
+def cannot_read(path: Path | str, error: OSError) -> DataError:
+    """The error for a text that cannot be read."""
+    kind = HostDataError if is_fault_of_host(error) else DataError
+    return kind(f"text: '{path}' cannot be read: {error.strerror}", "Check its rights.")
+
+
+def cannot_write(path: Path, error: OSError) -> HostDataError:
     """The error for a cache that cannot be written, with the way to another place."""
-    return DataError(
+    return HostDataError(
         f"the cache of tokens cannot be written at '{path}': {error.strerror or error}",
         "Free some space or mend the rights there, or name another folder: export HLBQ_CACHE=/path/to/folder.",
     )

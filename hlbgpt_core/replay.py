@@ -2,9 +2,9 @@
 
     python -m hlbgpt_core.replay FILE.json [--precision float64|float32] [--fast]
 
-prints the largest deviation of each quantity in each case of the file. Exit code 0: all within the
-tolerance; 1: one is past it; 2: the file is not a recorded trajectory. The batches, first parameters and
-dither draws are made by the rules that such files are recorded with; everything else is the trainer's own.
+prints the largest deviation of each quantity in each case of the file. Exit code 0: all are within the tolerance; 1:
+one is not; 2: the file is not a recorded trajectory. The file's rules make the batches, first parameters and dither
+draws; everything else is the trainer's own.
 """
 
 import argparse
@@ -33,14 +33,14 @@ from hlbgpt_core.training.trajectory import (
 
 FLOAT32_TOLERANCE = 1e-3
 FLOAT64_TOLERANCE = 1e-9
-# In float64 too, the recipes round these to float32 on the way.
+# Even in float64, the recipes round these to float32 on the way.
 ROUNDED_TOLERANCE = 1e-6
 ROUNDED = {"0.4.1": {"dither probability", "validation loss"}, "0.3.0": {"dither probability", "gradient norm"}}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deviation:
-    """The largest deviation of one quantity: relative, but absolute for probabilities and accuracies."""
+    """The largest deviation of one quantity: relative, or absolute for probabilities and accuracies."""
 
     quantity: str
     largest: float
@@ -104,7 +104,7 @@ class Gathered:
     def absolute(self, quantity: str, found: float, recorded: float) -> None:
         """Note |found - recorded|."""
         deviation = abs(found - recorded)
-        # A NaN compares as neither larger nor smaller: it must not pass unseen.
+        # A NaN compares as neither larger nor smaller: it must not pass unnoticed.
         deviation = math.inf if math.isnan(deviation) else deviation
         self._largest[quantity] = max(deviation, self._largest.get(quantity, 0.0))
 
@@ -173,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def print_case(name: str, case: Mapping[str, Any], precision: str, *, fast: bool = False) -> bool:
-    """Replay one case and print a line a quantity; whether all are within the tolerance."""
+    """Replay one case and print a line per quantity; returns whether all are within the tolerance."""
     deviations = replay_case(case, precision, fast=fast)
     print(f"{name} ({recipe_of(case['config'])}, {precision}{', fast path' if fast else ''})")
     for deviation in deviations:

@@ -1,6 +1,5 @@
-"""Sizes: depth and width from a scale, parameter counts without building a model, tokens a microbatch.
-
-Only the standard library is imported here. Formulas: hlb-gpt by Fern (tysam-code), 2024, versions 0.4.1 and 0.3.0.
+"""Sizes: depth and width from a scale, parameter counts without building a model, tokens per microbatch. Only the
+standard library is imported here. Formulas: hlb-gpt by Fern (tysam-code), 2024, versions 0.4.1 and 0.3.0.
 """
 
 import math
@@ -11,7 +10,8 @@ from types import MappingProxyType
 from hlbgpt_core.errors import SettingsError
 from hlbgpt_core.settings import NO_LIMIT_STEPS, NO_LIMIT_TOKENS, Settings
 
-# Tokens that one microbatch of the default model holds on a GPU with 40 GB, before the model's size counts.
+# Tokens that one microbatch of the default model holds on a GPU with 40 GB, before the model's size is taken into
+# account.
 BASE_MICROBATCH_TOKENS = 114_688
 END_OF_TEXT_TOKENS = 1
 
@@ -48,7 +48,7 @@ RECIPE_SCALES: Mapping[str, RecipeScale] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """What follows from settings alone: all that is logged of a run's size."""
+    """What follows from settings alone: everything that is logged about a run's size."""
 
     depth: int
     width: int
@@ -62,13 +62,13 @@ class Sizes:
 def vocabulary_size(tokenizer: str) -> int:
     """Number of token values of a tokenizer, padded to a multiple of 64 (hlb-gpt pads GPT-2's to 50,304).
 
-    Raises SettingsError for a tokenizer that is not known.
+    Raises SettingsError for an unknown tokenizer.
     """
     return 64 * math.ceil(unpadded_vocabulary_size(tokenizer) / 64)
 
 
 def unpadded_vocabulary_size(tokenizer: str) -> int:
-    """Number of token values of a tokenizer. Raises SettingsError for one that is not known."""
+    """Number of token values of a tokenizer. Raises SettingsError for an unknown one."""
     if tokenizer == "bytes":
         return 256 + END_OF_TEXT_TOKENS
     if tokenizer.startswith("bpe:"):
@@ -89,8 +89,8 @@ def unpadded_vocabulary_size(tokenizer: str) -> int:
 def depth_and_width(settings: Settings) -> tuple[int, int]:
     """Depth and width that `settings` ask for: explicit, or from model_scale.
 
-    W = 64 round(W0 log2(1+s) / 64), D = round(D0 log2(1+s)). Raises SettingsError where only one of the two
-    is set, or where either comes to 0.
+    W = 64 round(W0 log2(1+s) / 64), D = round(D0 log2(1+s)). Raises SettingsError if only one of the two is set, or if
+    either comes to 0.
     """
     if (settings.depth < 1) != (settings.width < 1):
         raise SettingsError(
@@ -114,7 +114,7 @@ def depth_and_width(settings: Settings) -> tuple[int, int]:
 
 
 def count_params(settings: Settings, *, depth: int, width: int, vocab_size: int) -> tuple[int, int]:
-    """All trainable parameters, and those of the blocks and the last norm alone."""
+    """The number of all trainable parameters, and of those in the blocks and the last norm."""
     if settings.recipe == "0.3.0":
         attention = 3 * width * width + width * width + width + 1
         mlp = 6 * width * width + 3 * width * width + width
@@ -127,7 +127,7 @@ def count_params(settings: Settings, *, depth: int, width: int, vocab_size: int)
 
 
 def microbatch_tokens(gpu_capacity_scalar: float, model_scale: float) -> int:
-    """Tokens a microbatch: C = floor(floor(114688 g) / (1.52174 + 0.482 s^0.87)), s the true scale."""
+    """Tokens per microbatch: C = floor(floor(114688 g) / (1.52174 + 0.482 s^0.87)), s the true scale."""
     share: float = 1.52174 + 0.482 * model_scale**0.87
     return math.floor(math.floor(BASE_MICROBATCH_TOKENS * gpu_capacity_scalar) / share)
 
@@ -158,8 +158,8 @@ def resolve(settings: Settings) -> Settings:
 def check(settings: Settings) -> Sizes:
     """The sizes of resolved `settings`, after checking that a model of them can be trained.
 
-    Raises SettingsError where heads do not divide what they split, the sequence lengths do not fit each
-    other, or a microbatch holds no more than one sequence.
+    Raises SettingsError if heads do not divide what they split, the sequence lengths do not fit each other, or a
+    microbatch holds no more than one sequence.
     """
     found = sizes(settings)
     heads, query_key = settings.num_heads, found.width // settings.qk_dim_div
@@ -216,16 +216,16 @@ def check(settings: Settings) -> Sizes:
 
 
 def capacity_that_fits(found: Sizes, settings: Settings) -> float:
-    """The least gpu_capacity_scalar (about) at which a microbatch holds more than one longest sequence."""
+    """The (approximate) smallest gpu_capacity_scalar at which a microbatch holds more than one longest sequence."""
     per_scalar = microbatch_tokens(1.0, found.model_scale)
     return 1.05 * (settings.max_sequence_length + 1) / max(per_scalar, 1)
 
 
 def token_limit(settings: Settings, *, train_tokens: int | None = None) -> int | None:
-    """At most how many tokens a run of `settings` sees, as far as its limits tell; None where they do not.
+    """The most tokens that a run of `settings` can see; None if its limits do not bound them.
 
-    `train_tokens` is the size of the training data, where it is known. A step's tokens are bounded only where
-    the number of microbatches is.
+    `train_tokens` is the size of the training data, if known. A step's tokens are bounded only if the number of
+    microbatches is.
     """
     limits: list[float] = []
     if settings.max_tokens < NO_LIMIT_TOKENS:

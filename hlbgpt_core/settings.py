@@ -1,9 +1,9 @@
 """Settings: one dataclass field is one setting.
 
-From the fields of `Settings` alone come the command-line options, the sweep axes, the JSON in the
-database, the CSV columns and the reference page in docs/. To add a setting, add a field.
+The fields of `Settings` define the command-line options, the sweep axes, the JSON in the database, the CSV columns and
+the reference page in docs/. To add a setting, add a field.
 
-Only the standard library is imported here, so that every room may read it at no cost.
+Only the standard library is imported here, so every package can use it at no cost.
 """
 
 import dataclasses
@@ -30,10 +30,10 @@ _FALSE = {"false", "no", "off"}
 
 @dataclass(frozen=True, kw_only=True)
 class SettingSpec:
-    """What is known of one setting besides its value.
+    """One setting apart from its value.
 
-    `default_by_recipe` holds the recipe's own default where it differs from recipe to recipe;
-    `recipes` names the recipes that use the setting.
+    `default_by_recipe` holds the defaults if they differ between recipes; `recipes` names the recipes that use the
+    setting.
     """
 
     name: str
@@ -78,7 +78,7 @@ def setting(
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that decides what is trained, but for the seed."""
+    """Everything that decides what is trained, except the seed."""
 
     recipe: str = setting(
         DEFAULT_RECIPE, choices=RECIPES, help="Which recipe of hlb-gpt: model, schedules, accumulation."
@@ -86,20 +86,20 @@ class Settings:
     model_scale: float = setting(
         1.0,
         above=0,
-        help="Size relative to the recipe's default model; used where depth and width are below 1. "
-        "What is stored and logged is the true scale, N over the recipe's own N.",
+        help="Size relative to the recipe's default model; used if depth and width are below 1. "
+        "Stored and logged: the true scale, N over the recipe's default N.",
     )
-    depth: int = setting(-1, help="Number of blocks; below 1: from model_scale. Set with width, or not at all.")
+    depth: int = setting(-1, help="Number of blocks; below 1: from model_scale. Set with width, or neither.")
     width: int = setting(
         -1,
         unit="channels",
-        help="Residual width, rounded to a multiple of 64; below 1: from model_scale. Set with depth, or not at all.",
+        help="Residual width, rounded to a multiple of 64; below 1: from model_scale. Set with depth, or neither.",
     )
     num_heads: int = setting(
         1,
         minimum=1,
         default_by_recipe={"0.4.1": 1, "0.3.0": 3},
-        help="Attention heads. Must divide width (and 0.4.1's query-key width), else the arm is left out.",
+        help="Attention heads. Must divide width (and 0.4.1's query-key width), or the arm is left out.",
     )
     linear_value: bool = setting(False, recipes=("0.4.1",), help="No product and no GELU on the attention's value.")
     qk_dim_div: int = setting(8, minimum=1, recipes=("0.4.1",), help="The query-key width is width // qk_dim_div.")
@@ -109,7 +109,7 @@ class Settings:
     position_distance: str = setting(
         "released",
         choices=("released", "exact"),
-        help="Distances of the position bias: rounded to bfloat16 as in the released recipe, or exact.",
+        help="Distances in the position bias: rounded to bfloat16 as in the released recipe, or exact.",
     )
     dataset: str = setting(
         "wikitext-103", help="wikitext-103, pystdlib, text:PATH (file, folder or glob), hf:NAME[:CONFIG]."
@@ -123,7 +123,7 @@ class Settings:
         minimum=1,
         unit="tokens",
         default_by_recipe={"0.4.1": 1024, "0.3.0": 512},
-        help="Longest training sequence, and the length of evaluation where eval_sequence_length is 0.",
+        help="Length of the longest training sequences, and of evaluation where eval_sequence_length is 0.",
     )
     initial_sequence_length: int = setting(32, minimum=1, unit="tokens", help="Length of the first sequences.")
     sequence_growth_steps: int = setting(
@@ -131,7 +131,7 @@ class Settings:
         minimum=1,
         unit="optimizer steps",
         default_by_recipe={"0.4.1": 80, "0.3.0": 195},
-        help="The sequence length doubles every so many steps.",
+        help="Double the sequence length every this many steps.",
     )
     gpu_capacity_scalar: float = setting(
         1.0, above=0, help="Scales the tokens of a microbatch; 1.0 is a GPU with 40 GB."
@@ -157,13 +157,13 @@ class Settings:
         help="Length of the one-cycle schedule.",
     )
     warmup_percent: float = setting(
-        0.001, above=0, recipes=("0.3.0",), help="Share of the one-cycle schedule that warms up."
+        0.001, above=0, recipes=("0.3.0",), help="Share of the one-cycle schedule spent on warm-up."
     )
     weight_decay: float = setting(
         16.0,
         minimum=0,
         default_by_recipe={"0.4.1": 16.0, "0.3.0": 0.03},
-        help="Weight decay at the start; the recipe lowers or raises it with the loss.",
+        help="Weight decay at the start; the recipe changes it with the loss.",
     )
     warmup_steps: int = setting(
         100, minimum=1, unit="optimizer steps", recipes=("0.4.1",), help="Steps of learning-rate warm-up."
@@ -173,23 +173,23 @@ class Settings:
         minimum=1,
         unit="optimizer steps",
         recipes=("0.4.1",),
-        help="How often the number of microbatches is adapted.",
+        help="Steps between adaptations of the number of microbatches.",
     )
     microbatch_scale_lr: float = setting(
         0.1, minimum=0, recipes=("0.4.1",), help="How fast the number of microbatches is adapted."
     )
     max_microbatches: int = setting(
-        0, minimum=0, unit="microbatches", help="At most so many microbatches a step; 0: no limit."
+        0, minimum=0, unit="microbatches", help="At most this many microbatches per step; 0: no limit."
     )
     block_optimizer: str = setting(
         "adamw",
         choices=("adamw", "muon"),
-        help="What steps the blocks' matrices; muon orthogonalises each update, at the size of AdamW's.",
+        help="Optimizer of the blocks' matrices; muon orthogonalises each update and scales it to AdamW's size.",
     )
     output_precision: str = setting(
         "same",
         choices=("same", "float8"),
-        help="The output layer's product as the rest, or of factors rounded to float8 (a float8 product where the GPU "
+        help="The output layer's product: as the rest, or with factors rounded to float8 (a float8 product if the GPU "
         "has one).",
     )
     precision: str = setting(
@@ -198,15 +198,15 @@ class Settings:
         help="Number format; auto is bfloat16 on a GPU and float32 on a CPU.",
     )
     max_epochs: float = setting(1.0, above=0, unit="epochs", help="Stop after this much of the training data.")
-    max_steps: int = setting(NO_LIMIT_STEPS, minimum=1, unit="optimizer steps", help="Stop after so many steps.")
-    max_tokens: int = setting(NO_LIMIT_TOKENS, minimum=1, unit="tokens", help="Stop after so many tokens.")
+    max_steps: int = setting(NO_LIMIT_STEPS, minimum=1, unit="optimizer steps", help="Stop after this many steps.")
+    max_tokens: int = setting(NO_LIMIT_TOKENS, minimum=1, unit="tokens", help="Stop after this many tokens.")
     max_time_seconds: float = setting(
-        1e9, above=0, unit="seconds", help="Stop after so many seconds of training, evaluation left out."
+        1e9, above=0, unit="seconds", help="Stop after this many seconds of training, not counting evaluation."
     )
     log_every: int = setting(10, minimum=1, unit="optimizer steps", help="Steps between train points.")
     eval_every: int = setting(50, minimum=1, unit="optimizer steps", help="Steps between evaluations.")
     max_epochs_between_evals: float = setting(
-        0.25, above=0, unit="epochs", help="Evaluate after at most so much of the training data."
+        0.25, above=0, unit="epochs", help="Evaluate at least once per this much of the training data."
     )
     num_eval_tokens: int = setting(
         153_600,
@@ -232,7 +232,7 @@ class Settings:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Settings":
-        """Settings from names and values; what is absent takes the recipe's default.
+        """Settings from names and values; missing ones take the recipe's default.
 
         Raises SettingsError for an unknown name (the nearest is suggested), a wrong type, or a
         value outside its limits.
@@ -247,9 +247,9 @@ class Settings:
 
     @classmethod
     def of_checked(cls, values: Mapping[str, Any]) -> "Settings":
-        """Settings of all values at once, in the order of the fields, which the caller knows to be right.
+        """Settings from all values in the order of the fields; the caller has checked them.
 
-        A plan makes tens of thousands; a frozen dataclass sets its fields one by one.
+        A plan makes tens of thousands, and a frozen dataclass sets its fields one by one.
         """
         made = object.__new__(cls)
         vars(made).update(values)
@@ -270,9 +270,9 @@ class Settings:
         return {name: value for name, value in vars(self).items() if value != base[name]}
 
     def key(self) -> str:
-        """Sixteen hex digits that name these values.
+        """Sixteen hex digits that identify these values.
 
-        Settings at their default do not count, so a new field changes no key.
+        Settings at their default do not count, so a new setting changes no key.
         """
         return key_of_changed(self.changed())
 
@@ -282,7 +282,7 @@ def key_of_changed(changed: Mapping[str, Any]) -> str:
     return hashlib.sha256(_sorted_json(changed).encode()).hexdigest()[:16]
 
 
-# Made once: planning a large sweep writes one text for each arm.
+# Made once: planning a large sweep writes one text per arm.
 _sorted_json = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
@@ -291,7 +291,7 @@ def specs() -> Mapping[str, SettingSpec]:
     return _specs_of(Settings)
 
 
-@functools.cache  # planning a large sweep asks for them once an arm
+@functools.cache  # planning a large sweep calls this once per arm
 def _specs_of(settings_class: Any) -> Mapping[str, SettingSpec]:
     return MappingProxyType(
         {
@@ -320,7 +320,7 @@ _TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
 
 
 def unknown_setting(name: str) -> SettingsError:
-    """The error for a name that is no setting, with the nearest one."""
+    """The error for an unknown setting, with the nearest name."""
     nearest = difflib.get_close_matches(name.replace("-", "_"), specs(), n=1)
     hint = f"Did you mean '{nearest[0]}'?" if nearest else "See docs/settings.md for all names."
     return SettingsError(f"there is no setting '{name}'", hint)
@@ -329,7 +329,7 @@ def unknown_setting(name: str) -> SettingsError:
 def parse_value(spec: SettingSpec, value: Any) -> Any:
     """`value` (typed by a person, or read from JSON or TOML) as the setting's type.
 
-    Raises SettingsError with the value and what is wanted instead.
+    Raises SettingsError with the value and what it should be.
     """
     parsed = _CONVERTERS[spec.type](spec, value)
     if spec.choices and parsed not in spec.choices:

@@ -1,7 +1,7 @@
 """The queue and its readers: plan, store, command line, exports, plots. Never imports torch.
 
-For scripts: `submit` queues a sweep, `load` reads its results as a pandas data frame. Each is loaded when it is
-first asked for, so that a command pays for nothing that it does not use.
+For scripts: `submit` queues a sweep, `load` reads its results as a pandas data frame. Each is loaded at its first use,
+so a command pays only for what it uses.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -35,8 +35,8 @@ class SubmitArguments(SweepOptions):
 
 
 def _with_arguments_of(arguments: Callable[P, Any]) -> Callable[[Callable[..., R]], Callable[P, R]]:
-    """Show a function with the arguments of another to type checkers, editors and help(). The function stays as it is:
-    it sees which arguments were given."""
+    """Make type checkers, editors and help() show a function with the arguments of another. The function itself still
+    sees which arguments were given."""
 
     def shown(function: Callable[..., R]) -> Callable[P, R]:
         returned = inspect.signature(function).return_annotation
@@ -60,16 +60,16 @@ def submit(
     `settings` gives each setting one value or a list of values; several make an axis. A text such as "1e-4..1e-1" is
     a range to draw from. The other arguments are the options of `hlbq submit`, of the same names and meaning;
     `checkpoint_every` and `stall_timeout` are seconds. `db` is a path or a URL (None: $HLBQ_DB, else hlbq.db here).
-    What is given besides a `preset` replaces what it says.
+    Other arguments replace the options of a `preset`.
 
         from orchestrator import submit
 
         sweep = submit({"depth": [4, 8], "width": [192, 384]}, zip=[("depth", "width")], num_runs=3)
         print(sweep.id, sweep.counts)
 
-    Combinations that can't be trained are left out with a warning that names the reasons; an option without effect is
-    a warning too. Raises UsageError (an option that is unknown or refused), SettingsError, PlanError, DataError or
-    DatabaseError, all of them HlbqError; PlanError too where nothing is left to submit.
+    Combinations that cannot be trained are left out, with a warning that names the reasons. An option without effect
+    gives a warning too. Raises UsageError (an unknown or invalid option), SettingsError, PlanError (also if nothing is
+    left to submit), DataError or DatabaseError; all are HlbqErrors.
     """
     file = read_sweep_file(str(preset_path(preset))) if preset is not None else SweepFile()
     chosen = SweepOptions.of({**file.options, **options})
@@ -83,7 +83,7 @@ def submit(
     for warning in (*prepared.warnings, *_left_out(prepared.plan)):
         warnings.warn(warning, stacklevel=2)
     if not prepared.plan.total_runs:
-        raise PlanError("nothing to submit: every run exists", "Leave out skip_existing to make them again.")
+        raise PlanError("nothing to submit: every run exists already", "Leave out skip_existing to run them again.")
     with open_store(db, mode=OpenMode.CREATE) as store:
         if notify is None:
             return store.submit(prepared.sweep)

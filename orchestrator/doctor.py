@@ -1,6 +1,6 @@
-"""What can be wrong with a machine before a sweep starts on it, and the fix for each.
+"""Checks of a machine before a sweep starts on it, each with a fix.
 
-Every check is a function that gives Findings; none raises, and none writes.
+Every check is a function that returns its results; none raises, and none writes.
 """
 
 import json
@@ -52,7 +52,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """What one check found; `fix` is what to type or do, empty where all is well."""
+    """What one check found; `fix` is what to type or do, empty if all is well."""
 
     check: str
     level: Level
@@ -64,7 +64,7 @@ Check = Callable[[], CheckResult]
 
 
 def examine(db: str | None) -> list[CheckResult]:
-    """Every check, in the order in which people would want to know."""
+    """Every check, in the order of interest."""
     machine = [check_python(), check_torch(), check_driver()]
     libraries = [check_sqlite(), check_token_cache(), check_wandb()]
     try:
@@ -86,13 +86,13 @@ def check_python(version: Sequence[int] = tuple(sys.version_info[:3])) -> CheckR
 
 
 def _run_python(program: str, *, timeout_seconds: float) -> str:
-    """What a Python program prints. Raises SubprocessError where it fails or takes too long."""
+    """What a Python program prints. Raises SubprocessError if it fails or takes too long."""
     command = python_argv("-c", program)
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_seconds, check=True).stdout.strip()
 
 
 def check_torch() -> CheckResult:
-    """Whether torch loads, and which GPUs it can use. Asked in a process of its own: torch takes seconds to load."""
+    """Whether torch loads, and which GPUs it can use. Checked in a separate process: torch takes seconds to load."""
     try:
         told = json.loads(_run_python(_TORCH_PROBE, timeout_seconds=120).splitlines()[-1])
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
@@ -113,18 +113,18 @@ def check_torch() -> CheckResult:
 
 
 def check_driver() -> CheckResult:
-    """Whether the NVIDIA driver answers. Asked in a process of its own, with a limit: drivers can hang."""
+    """Whether the NVIDIA driver answers. Checked in a separate process, with a limit: drivers can hang."""
     try:
         probe = _run_python(_DRIVER_PROBE, timeout_seconds=30)
     except (OSError, subprocess.SubprocessError):
         return CheckResult(
             check="gpu driver",
             level=Level.PROBLEM,
-            found="it fails, or does not answer",
-            fix="Run nvidia-smi by hand; often the driver was updated and the machine wants a reboot.",
+            found="it failed or did not answer",
+            fix="Run nvidia-smi. If the driver was updated, the machine often needs a reboot.",
         )
     if not probe:
-        return CheckResult(check="gpu driver", level=Level.NOTE, found="none (libnvidia-ml is not there)")
+        return CheckResult(check="gpu driver", level=Level.NOTE, found="none (no libnvidia-ml)")
     return CheckResult(check="gpu driver", level=Level.FINE, found=probe)
 
 
@@ -134,13 +134,13 @@ def check_disk(folder: Path, name: str) -> CheckResult:
     free = shutil.disk_usage(existing).free
     found = f"{free / 2**30:.1f} GiB free at {existing}"
     if free < LEAST_FREE_BYTES:
-        fix = "Free some space, or put the database elsewhere with --db; a full disk stops runs until there is room."
+        fix = "Free some space, or put the database elsewhere with --db. A full disk stops runs until there is room."
         return CheckResult(check=name, level=Level.PROBLEM, found=found, fix=fix)
     return CheckResult(check=name, level=Level.FINE, found=found)
 
 
 def check_database(db: str | None) -> CheckResult:
-    """Whether the database opens, has this program's schema, and is whole."""
+    """Whether the database opens, has this program's schema, and is undamaged."""
     from orchestrator.errors import DatabaseMissingError
     from orchestrator.store import OpenMode, open_store
 
@@ -152,13 +152,13 @@ def check_database(db: str | None) -> CheckResult:
     except HlbqError as error:
         return CheckResult(check="database", level=Level.PROBLEM, found=error.message, fix=error.hint)
     if problems:
-        fix = "hlbq db check names all of it; go on from a backup."
+        fix = "See all of it: hlbq db check. Go on from a backup."
         return CheckResult(check="database", level=Level.PROBLEM, found=f"{shown} is damaged: {problems[0]}", fix=fix)
-    return CheckResult(check="database", level=Level.FINE, found=f"{shown} is whole")
+    return CheckResult(check="database", level=Level.FINE, found=f"no damage in {shown}")
 
 
 def check_file_system(place: StoreLocation) -> CheckResult:
-    """SQLite wants a local file system."""
+    """SQLite needs a local file system."""
     if place.path is None:
         return CheckResult(check="file system", level=Level.FINE, found="the database is a server")
     kind = network_file_system(place.path)
@@ -169,7 +169,7 @@ def check_file_system(place: StoreLocation) -> CheckResult:
 
 
 def check_clock(db: str | None, now: Callable[[], float] = time.time) -> CheckResult:
-    """A clock that is behind what the database has seen. Leases do not read it; people do."""
+    """Whether the clock is behind the database's events. Leases do not depend on the clock, but people do."""
     from orchestrator.store import OpenMode, open_store
 
     if now() < EARLIEST_SANE_TIME:
@@ -194,7 +194,7 @@ def check_clock(db: str | None, now: Callable[[], float] = time.time) -> CheckRe
 
 
 def check_sqlite() -> CheckResult:
-    """Which SQLite hlbq uses: the system's, or a newer one where that has the WAL-reset fault."""
+    """Which SQLite hlbq uses: the system's, or a newer one if that has the WAL-reset bug."""
     import sqlite3
 
     from orchestrator.store import has_wal_fault
@@ -212,18 +212,18 @@ def check_sqlite() -> CheckResult:
         return CheckResult(
             check="sqlite",
             level=Level.PROBLEM,
-            found=f"{system} has the WAL-reset fault, which can damage a database",
+            found=f"{system} has the WAL-reset bug, which can damage a database",
             fix="pip install pysqlite3",
         )
 
 
 def check_token_cache() -> CheckResult:
-    """What the token caches hold, and whether they can be written."""
+    """What the token caches hold, and whether they are writable."""
     folder = default_cache_dir()
     if not folder.exists():
         return CheckResult(check="token caches", level=Level.FINE, found=f"none yet at {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):
-        fix = "Give yourself the right to write there, or: export HLBQ_CACHE=/path/to/folder"
+        fix = "Make it writable, or use another: export HLBQ_CACHE=/path/to/folder"
         return CheckResult(check="token caches", level=Level.PROBLEM, found=f"{folder} cannot be written", fix=fix)
     held = [one for one in folder.glob("tokens/*/*.bin") if not one.parent.name.startswith(".")]
     size = sum(one.stat().st_size for one in held)
@@ -232,7 +232,7 @@ def check_token_cache() -> CheckResult:
 
 
 def check_wandb() -> CheckResult:
-    """Whether somebody is logged in to wandb. The key itself is never read out."""
+    """Whether somebody is logged in to wandb. Never shows the key."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -1,8 +1,8 @@
 """The queue's branch of the error tree in hlbgpt_core/errors.py.
 
 HlbqError
-├── UsageError             a command was given what it can't take
-│   └── NotThereError            a run or sweep of a number that there is not
+├── UsageError             a command got something that it cannot use
+│   └── NotThereError            there is no run or sweep of that number
 ├── PlanError              a sweep that expands to nothing, or to a contradiction
 ├── DatabaseError          a database that can't be opened, read or written
 │   ├── DatabaseMissingError     a command that only reads found none
@@ -13,19 +13,19 @@ HlbqError
 ├── FencedError            a write from a worker that no longer holds the run
 ├── WorkerGoneError        a beat from a worker that was taken for dead
 ├── ExportError            a table or figure that can't be written
-├── LaunchError            a cluster that is not there, or refuses
-└── SyncError              W&B did not take what it was sent
+├── LaunchError            a cluster that is missing, or refuses
+└── SyncError              W&B did not accept what was sent
 """
 
 from hlbgpt_core.errors import HlbqError
 
 
 class UsageError(HlbqError):
-    """A command was given what it can't take."""
+    """A command got something that it cannot use."""
 
 
 class NotThereError(UsageError):
-    """A run or sweep of a number that there is not."""
+    """There is no run or sweep of that number."""
 
 
 class PlanError(HlbqError):
@@ -61,7 +61,7 @@ class FencedError(HlbqError):
 
 
 class WorkerGoneError(HlbqError):
-    """A beat or claim from a worker that others took for dead or that was set aside."""
+    """A beat or claim from a worker that others took for dead, or that was set aside."""
 
 
 class ExportError(HlbqError):
@@ -69,8 +69,8 @@ class ExportError(HlbqError):
 
 
 class LaunchError(HlbqError):
-    """A cluster that is not there, or refuses to place workers."""
+    """A cluster that is missing, or refuses to place workers."""
 
 
 class SyncError(HlbqError):
-    """W&B did not take what it was sent; it can be sent again."""
+    """W&B did not accept what was sent; it can be sent again."""

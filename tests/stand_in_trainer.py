@@ -26,6 +26,7 @@ from worker.trainer.messages import (
     Direct,
     Ended,
     FactsFound,
+    LoadFailed,
     Message,
     Pause,
     PointMade,
@@ -42,14 +43,16 @@ from worker.trainer.messages import (
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How long the runs are, and what goes wrong. `on_seed` names a behaviour by seed; `kill` gives the
-    probability of a SIGKILL at a named point (step, before_rename, after_rename), noted in the file `landed`. Runs
-    hold after step `hold_after` until the file `go` is there, so that a test needs no luck to find them training."""
+    """How long the runs are, and what goes wrong. `on_seed` names a behaviour by seed; `load_blame` says who is to
+    blame that its code does not load (`exit`: it leaves without a word); `kill` gives the probability of a SIGKILL at
+    a named point (step, before_rename, after_rename), noted in the file `landed`. Runs hold after step `hold_after`
+    until the file `go` is there, so that a test needs no luck to find them training."""
 
     steps: int = 20
     step_seconds: float = 0.0
     checkpoint_every: int = 5
     on_seed: dict[str, str] = field(default_factory=dict)
+    load_blame: str = ""
     kill: dict[str, float] = field(default_factory=dict)
     landed: str = ""
     hold_after: int = 0
@@ -95,6 +98,19 @@ class Trainer:
 
     def serve(self) -> None:
         """Train what comes until told to shut down."""
+        if self._plan.load_blame == "exit":
+            os._exit(127)
+        if self._plan.load_blame:
+            self._send(
+                LoadFailed(
+                    pid=os.getpid(),
+                    blame=self._plan.load_blame,
+                    error_type="SyntaxError",
+                    error_message="recipe.py:7: invalid syntax",
+                    error_traceback="",
+                )
+            )
+            return
         self._send(Ready(pid=os.getpid(), core_digest=core_digest()))
         while True:
             with self._condition:
@@ -142,6 +158,10 @@ class Trainer:
     def _misbehave(self, behaviour: str, lease: dict[str, int]) -> bool:
         if behaviour in ("error", "oom", "diverged"):
             self._send(Ended(**lease, reason=behaviour, error_type="MadeUp", error_message=f"a made-up {behaviour}"))
+            return True
+        if behaviour == "host":
+            blamed = {"reason": "released", "blame": "host", "error_type": "HostDataError"}
+            self._send(Ended(**lease, **blamed, error_message="the disk is full"))
             return True
         if behaviour == "hang":
             threading.Event().wait()

@@ -1,1 +1,1 @@
-"""Joins queue and science: a supervisor owns the database connection, a trainer process owns the device."""
+"""Joins queue and training: a supervisor owns the database connection, a trainer process owns the device."""

@@ -1,9 +1,9 @@
 """`python -P -m worker`: one worker, or the parent of several. `hlbq worker` and `hlbq run` start it.
 
-Its options are theirs, and a few by which a parent tells each of its workers apart. A worker's trainer process is
-started first of all, and loads torch while this one loads SQLAlchemy, registers and claims. With `--prestarted` it then
-waits for a line on stdin, a JSON object with the sweep to work on and the log to write to: `hlbq run` starts it before
-it has planned and stored the sweep. Where stdin ends instead, it leaves in silence.
+It takes their options, and a few more from a parent that starts several workers. It first starts its trainer process,
+which loads torch while this one loads SQLAlchemy, registers and claims. With `--prestarted` it then waits for a line on
+stdin, a JSON object with the sweep to train and the log to write to: `hlbq run` starts it before it has planned and
+stored the sweep. If stdin ends instead, it exits silently.
 """
 
 import json
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hlbgpt_core.errors import HlbqError
+from orchestrator.files.standard_streams import open_closed_streams, unfailing_text
 from orchestrator.launch.worker_command import WorkerOptions
 from worker.devices.devices import Device, choose_device
 from worker.exit_codes import EXIT_FAILED, EXIT_FAULT, EXIT_FINE, EXIT_INTERRUPTED, EXIT_USAGE
@@ -149,17 +150,18 @@ def _exit_code(summary: "WorkerSummary", label: str) -> int:
     _say(f"{label}worker ends: {summary.why} ({runs})")
     if summary.interrupted:
         return EXIT_INTERRUPTED
+    if summary.could_not_work:
+        return EXIT_USAGE
     return EXIT_FAILED if summary.failed or summary.set_aside else EXIT_FINE
 
 
 def _say(text: str) -> None:
-    try:
-        # In one piece: the lines of several workers come to one terminal.
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
-    except OSError:
-        pass  # nobody listens any more; the work goes on
+    # In one piece: the lines of several workers come to one terminal.
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 if __name__ == "__main__":
+    open_closed_streams()
+    sys.stdout, sys.stderr = unfailing_text(1), unfailing_text(2)  # nobody may listen any more; the work goes on
     sys.exit(main())

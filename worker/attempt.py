@@ -1,7 +1,7 @@
-"""One attempt at a run, as the supervisor keeps it: what the trainer said and the database does not yet hold.
+"""One attempt at a run, as the supervisor keeps it: the trainer's messages that the database does not hold yet.
 
-Everything is written under the fence. While the database does not answer, what was said waits here in order;
-once the run is no longer ours, it is dropped.
+Everything is written under the fence. While the database does not answer, messages wait here in order; once the run is
+no longer ours, they are dropped.
 """
 
 import random
@@ -12,19 +12,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hlbgpt_core.points import BEST_CHECKPOINT, Facts, Point, Progress, SavedCheckpoint
+from hlbgpt_core.points import Facts, Point, Progress, SavedCheckpoint
 from orchestrator.errors import FencedError
+from orchestrator.leftovers import unneeded_checkpoints
 from orchestrator.queue.records import Claim, Ending, Live, RunRecord
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from worker.processes import host_name
 from worker.timing import Timing
-from worker.trainer.messages import CheckpointMade, Ended, FactsFound, Message, PointMade, ProgressMade, Resumed
+from worker.trainer.blame import Blame
+from worker.trainer.messages import (
+    CheckpointMade,
+    Ended,
+    FactsFound,
+    LoadFailed,
+    Message,
+    PointMade,
+    ProgressMade,
+    Resumed,
+)
 from worker.trainer.trainer_handle import TrainerDied
 
 LOG_TAIL_CHARACTERS = 8_000
 # Signals that people, schedulers and the kernel send from outside; others mean that the process itself failed.
-_OUTSIDE_SIGNALS = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT}
+_OUTSIDE_SIGNALS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT}
+# Those of a terminal that closes, and of its Ctrl-\: somebody stopped everything, and nothing counts against the run.
+_TERMINAL_SIGNALS = {signal.SIGHUP, signal.SIGQUIT}
 
 
 class Attempt:
@@ -52,6 +65,7 @@ class Attempt:
         self.ending: Ending | None = None
         self.after: RunRecord | None = None
         self.fenced = False
+        self.blame = Blame.RUN
         self._store = store
         self._state_folder = state_folder
         self._timing = timing
@@ -90,7 +104,10 @@ class Attempt:
     def take(self, message: Message | TrainerDied) -> None:
         """Note what the trainer said; messages of another run are passed over."""
         if isinstance(message, TrainerDied):
-            self.end_from_outside(*classify_death(message.returncode))
+            self._note_death(message)
+            return
+        if isinstance(message, LoadFailed):
+            self._note_load_failure(message)
             return
         if (getattr(message, "run_id", None), getattr(message, "fence", None)) != (self.lease.run_id, self.lease.fence):
             return
@@ -117,6 +134,26 @@ class Attempt:
             tail = read_tail(self._state_folder / self.claim.log_path)
             self.ending = Ending(
                 reason=reason, error_type=error_type, error_message=error_message, error_traceback=tail
+            )
+
+    def _note_death(self, death: TrainerDied) -> None:
+        if self.ending is not None:
+            return
+        reason, error_type, error_message = classify_death(death.returncode)
+        if reason is Reason.ERROR and not death.loaded:
+            # It had not even read of the run.
+            self.blame, reason = Blame.HOST, Reason.RELEASED
+            error_message += ", before it had loaded its libraries"
+        self.end_from_outside(reason, error_type, error_message)
+
+    def _note_load_failure(self, failure: LoadFailed) -> None:
+        if self.ending is None:
+            self.blame = Blame(failure.blame)
+            self.ending = Ending(
+                reason=Reason.RELEASED,
+                error_type=failure.error_type,
+                error_message=failure.error_message,
+                error_traceback=failure.error_traceback,
             )
 
     def write(self) -> None:
@@ -163,7 +200,8 @@ class Attempt:
         self.after = self._store.finish(self.lease, ending)
         self._points.clear()
         if self.after.state is State.COMPLETED:
-            self._clear_checkpoints(self.after)
+            for path in unneeded_checkpoints(self._state_folder, self.after):
+                shutil.rmtree(path, ignore_errors=True)
 
     def _with_command_line(self, facts: Facts) -> Facts:
         """The facts, with the command that made the run's sweep among what computed its numbers."""
@@ -210,6 +248,7 @@ class Attempt:
             )
 
     def _note_end(self, end: Ended) -> None:
+        self.blame = Blame(end.blame)
         self.ending = Ending(
             reason=Reason(end.reason),
             error_type=end.error_type,
@@ -217,20 +256,6 @@ class Attempt:
             error_traceback=end.error_traceback,
             permanent=end.permanent,
         )
-
-    def _clear_checkpoints(self, run: RunRecord) -> None:
-        """A completed run needs no checkpoints but those that it was submitted to keep: the newest, the best."""
-        folder = self._state_folder / "checkpoints" / run.uid
-        kept = set()
-        if run.bookkeeping.keep_checkpoints and run.checkpoint is not None:
-            kept.add(self._state_folder / run.checkpoint.path)
-        if run.bookkeeping.keep_best:
-            kept.add(folder / BEST_CHECKPOINT)
-        for path in folder.iterdir() if folder.is_dir() else ():
-            if path not in kept:
-                shutil.rmtree(path, ignore_errors=True)
-        if not kept:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _remove_files(self, checkpoint: SavedCheckpoint) -> None:
         shutil.rmtree(self._state_folder / checkpoint.path, ignore_errors=True)
@@ -251,7 +276,8 @@ def live_of(progress: Progress) -> Live:
 def classify_death(returncode: int) -> tuple[Reason, str, str]:
     """Reason, error type and message for a trainer that died without a word.
 
-    A signal from outside says nothing against the run (lost); anything else is an error of its own.
+    A signal from outside says nothing against the run (lost, or released where a terminal sent it); anything else is
+    an error of its own.
     """
     if returncode >= 0:
         return Reason.ERROR, "TrainerExit", f"the trainer process ended by itself with exit code {returncode}"
@@ -259,6 +285,8 @@ def classify_death(returncode: int) -> tuple[Reason, str, str]:
         name = signal.Signals(-returncode).name
     except ValueError:
         name = f"signal {-returncode}"
+    if -returncode in _TERMINAL_SIGNALS:
+        return Reason.RELEASED, "TrainerKilled", f"the trainer process was stopped by {name}"
     if -returncode in _OUTSIDE_SIGNALS:
         return Reason.LOST, "TrainerKilled", f"the trainer process was killed from outside by {name}"
     return Reason.ERROR, "TrainerCrash", f"the trainer process crashed with {name}"

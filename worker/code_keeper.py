@@ -30,8 +30,8 @@ class CodeKeeper:
             record = pack(digest, sources, git_commit=commit_text(provenance))
             if not record.sources:
                 self._say(
-                    f"warning: the sources of code {digest} are not kept: {record.num_bytes:,} bytes, and the database "
-                    f"takes {LARGEST_BYTES:,}; keep large files outside hlbgpt_core"
+                    f"warning: the sources of code {digest} are not kept: {record.num_bytes:,} bytes, but the database "
+                    f"takes at most {LARGEST_BYTES:,}; keep large files outside hlbgpt_core"
                 )
             self._store.keep_code(record)
         self._seen.add(digest)

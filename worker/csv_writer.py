@@ -1,7 +1,7 @@
 """Keeps the CSV of `-c` sweeps up to date after each finished run, on the host that submitted them.
 
-In a thread of its own: writing the table of a large sweep takes seconds, and beats must not wait for it. Runs that
-end meanwhile are covered by one more writing.
+It has its own thread: writing the table of a large sweep takes seconds, and beats must not wait for it. One more write
+covers runs that end meanwhile.
 """
 
 import threading
@@ -55,6 +55,4 @@ class CsvUpkeep:
             if sweep is not None and sweep.csv is not None and sweep.csv.host == self._hostname:
                 rewrite_sweep_csv(self._store, sweep)
         except (HlbqError, OSError) as error:
-            self._say(
-                f"the CSV of sweep {sweep_id} was not written: {error}; `hlbq export` writes it from the database"
-            )
+            self._say(f"the CSV of sweep {sweep_id} was not written: {error}. Write it from the database: hlbq export")

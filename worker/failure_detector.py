@@ -1,8 +1,9 @@
-"""Who among the other workers is dead. Reads no wall clock, so a clock that jumps takes nobody's run away.
+"""Which of the other workers are dead. Reads no wall clock, so a clock that jumps takes nobody's run away.
 
-On this host the kernel knows: a dead process is dead at once, a live one never is, and one that was stopped
-for a full lease is killed first. Elsewhere only beats tell: a worker is lost when its beat has not changed over a
-full lease, counted only while the judge's own beats commit (when nobody can write, nobody is to blame).
+On this host the kernel knows: a dead process is found at once, a live one is never taken for dead, and one that was
+stopped for a full lease is killed first. On other hosts only beats count: a worker is lost when its beat has not
+changed for a full lease. That time counts only while the judge's own beats commit: if nobody can write, nobody is to
+blame.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Keeps a worker's lease: beats in time, self-fencing when they do not get through, and judging the others."""
+"""Keeps a worker's lease: sends beats in time, stops training if they do not get through, and judges the others."""
 
 import random
 import threading
@@ -124,12 +124,12 @@ class Heartbeat:
         """Do what a detection says; returns the runs that came free."""
         worker = judged.worker
         if judged.remedy is Remedy.KILL:
-            self._say(f"worker {worker.id} is ended: {judged.why}")
+            self._say(f"worker {worker.id} was ended: {judged.why}")
             kill_exactly(worker.identity.pid, worker.identity.start_ticks)
             return []
         freed = self._store.reap(worker.id, seen_beat=worker.beat, why=judged.why)
         for run in freed:
-            self._say(f"run {run.id} of worker {worker.id} is {run.state}: {judged.why}")
+            self._say(f"run {run.id} of worker {worker.id} is now {run.state}: {judged.why}")
         return freed
 
     def end(self, why: str) -> None:

@@ -1,7 +1,7 @@
-"""Facts of processes and hosts from the kernel: who is alive, stopped or dead, and what a host is.
+"""Facts about processes and hosts from the kernel: which processes are alive, stopped or dead, and the host's identity.
 
-A process is known by its pid and its start time together, since pids are used anew; and a pid means something
-only within a boot and a pid namespace, so both make up the host's name (containers share the first).
+A process is identified by its pid and start time together, since pids are reused. A pid is unique only within a boot
+and a pid namespace, so both make up the host's name (containers share the first).
 """
 
 import ctypes
@@ -12,6 +12,8 @@ import sys
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
+
+from orchestrator.launch.stop_signals import STOP_SIGNALS
 
 _PR_SET_PDEATHSIG = 1
 
@@ -101,7 +103,7 @@ def leave_signals_to_the_supervisor() -> None:
 
     A terminal's Ctrl-C goes to its whole group, and schedulers signal every process of a job.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in (*STOP_SIGNALS, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -1,9 +1,10 @@
-"""One worker: claims runs, has its trainer process train them, and keeps the database true. Imports no torch.
+"""One worker: claims runs, makes its trainer process train them, and keeps the database true. Imports no torch.
 
-The loop owns the only database connection. Everything the trainer says arrives in one inbox; between arrivals the
-loop does what is due: beats, flushes, judging the others, ending a trainer that hangs.
+The loop owns the only database connection. All messages of the trainer arrive in one inbox. Between them the loop does
+what is due: beats, flushes, judging the others, ending a trainer that hangs.
 """
 
+import contextlib
 import queue
 import signal
 import sys
@@ -13,11 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from hlbgpt_core.code_digest import core_folder
+from hlbgpt_core.code_digest import CoreCode, core_folder
 from hlbgpt_core.code_version import version_of
+from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Directive
 from orchestrator.errors import DatabaseBusyError, DatabaseVersionError, WorkerGoneError
+from orchestrator.launch.stop_signals import heeded_stop_signals
 from orchestrator.launch.worker_command import WorkerOptions
+from orchestrator.leftovers import find_leftovers, remove_leftovers
 from orchestrator.notify.side import CLOSE_SECONDS, NotifySide
 from orchestrator.queue.records import Claim, WorkerIdentity
 from orchestrator.queue.states import Reason, State
@@ -27,15 +31,16 @@ from worker.code_keeper import CodeKeeper
 from worker.csv_writer import CsvUpkeep
 from worker.devices.device_watch import DeviceWatch
 from worker.devices.devices import Device
+from worker.devices.set_aside import FAILURES, SET_ASIDE_AFTER, why_to_set_aside
+from worker.faulty_code import FaultyCode
 from worker.heartbeat import Heartbeat
+from worker.processes import host_name
 from worker.sync_launcher import SyncLauncher
 from worker.timing import Timing
-from worker.trainer.messages import Direct, Resume
+from worker.trainer.blame import Blame
+from worker.trainer.messages import Direct, LoadFailed, Resume
 from worker.trainer.trainer_handle import Arrival, Inbox, TrainerDied, TrainerHandle, WakeUp
 from worker.trainer.trainer_manager import EarlyTrainer, TrainerManager
-
-SET_ASIDE_AFTER = 3
-_FAILURES = frozenset({Reason.ERROR, Reason.OOM, Reason.TIMEOUT})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,7 @@ class WorkerSummary:
     why: str
     interrupted: bool = False
     set_aside: bool = False
+    could_not_work: bool = False
 
 
 @dataclass(kw_only=True)
@@ -113,6 +119,8 @@ class Supervisor:
         self._was_fenced = False
         self._database_answers = True
         self._aside = ""
+        self._could_not_work = ""
+        self._faulty_code = FaultyCode(code=CoreCode().sources, clock=clock, say=say)
         self._outdated: DatabaseVersionError | None = None
 
     def run(self) -> WorkerSummary:
@@ -145,26 +153,29 @@ class Supervisor:
             why=why,
             interrupted=self._stopping.requests > 0,
             set_aside=bool(self._aside),
+            could_not_work=bool(self._could_not_work),
         )
 
     def handle_signal(self, number: int, frame: FrameType | None) -> None:
-        """SIGINT or SIGTERM: the first releases the run with a checkpoint, the second stops at once.
+        """SIGINT or SIGTERM: the first releases the run with a checkpoint, the second stops at once, as SIGQUIT does.
 
-        SIGUSR1, by which a scheduler says that time is nearly up, releases as the first does and never hurries. Nor
-        does SIGTERM in a cluster's job: there every process of the job gets it, and passes it on besides.
+        SIGUSR1, by which a scheduler says that time is nearly up, and SIGHUP, which a closing terminal sends more than
+        once, release as the first does and never hurry. Nor does SIGTERM in a cluster's job: there every process of
+        the job gets it, and passes it on besides.
         """
-        hurries = number == signal.SIGINT or (number == signal.SIGTERM and not self._identity.job)
-        if self._stopping.requests and not hurries:
+        hurries = number in (signal.SIGINT, signal.SIGQUIT) or (number == signal.SIGTERM and not self._identity.job)
+        is_first = not self._stopping.requests
+        if not is_first and not hurries:
             return
-        self._stopping.requests += 1
-        if self._stopping.requests == 1:
+        self._stopping.requests += 2 if number == signal.SIGQUIT else 1
+        if is_first:
             self._stopping.since = self._clock()
             self._stopping.time_is_up = number == signal.SIGUSR1
         self._inbox.put(WakeUp())
 
     def install_signal_handlers(self) -> None:
-        """Have SIGINT, SIGTERM and SIGUSR1 stop this worker in good order."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        """Have what asks to stop stop this worker in good order."""
+        for number in (*heeded_stop_signals(), signal.SIGUSR1):
             signal.signal(number, self.handle_signal)
 
     # The outer loop: from run to run.
@@ -173,6 +184,7 @@ class Supervisor:
         if not self._register():
             return self._stopping.why
         self._heartbeat.judge(own_beats_commit=True)
+        self._tidy_up()
         while True:
             if self._outdated is not None:
                 raise self._outdated
@@ -180,6 +192,9 @@ class Supervisor:
                 return self._stopping.why
             if self._options.count and self._tally.ended >= self._options.count:
                 return f"its {self._options.count} runs are done"
+            if not self._options.watch and (why := self._faulty_code.why_to_end(self._timing.faulty_code_seconds)):
+                self._could_not_work = why
+                return why
             try:
                 claim = self._claim()
                 if claim is None and not self._options.watch and not self._more_to_come():
@@ -191,9 +206,16 @@ class Supervisor:
                 self._idle()
                 continue
             self._attend(claim)
+            if self._could_not_work:
+                return self._could_not_work
             if self._aside:
                 self._say(self._aside)
                 return self._aside
+
+    def _tidy_up(self) -> None:
+        """Remove what killed processes left behind."""
+        with contextlib.suppress(HlbqError, OSError):  # the next worker tries again
+            remove_leftovers(self._store, find_leftovers(self._store, self._state_folder))
 
     def _register(self) -> bool:
         """Enter the list of workers, however long the database takes to answer; False once asked to stop."""
@@ -210,7 +232,7 @@ class Supervisor:
     def _claim(self) -> Claim | None:
         if self._heartbeat.due_in() == 0:
             self._beat()
-        if self._heartbeat.fenced:
+        if self._heartbeat.fenced or self._faulty_code.stands():
             return None
         try:
             self._code = self._trainers.code()
@@ -229,7 +251,9 @@ class Supervisor:
     def _note_held(self, run_ids: Sequence[int]) -> None:
         """Runs were begun by other code: say so, and keep this one too, for whoever wants to see what differs."""
         numbers = ", ".join(map(str, run_ids))
-        self._say(f"held, since hlbgpt_core has changed since their checkpoints: run {numbers}; see `hlbq status`")
+        self._say(
+            f"held, because hlbgpt_core has changed since their checkpoints: run {numbers}. To choose: hlbq status"
+        )
         version = version_of(core_folder())
         provenance = {"core_digest": self._code, "git_commit": version.git_commit, "git_dirty": version.git_dirty}
         self._code_keeper.keep(provenance)
@@ -271,6 +295,7 @@ class Supervisor:
             keep_code=self._code_keeper.keep,
         )
         self._say(f"run {run.id} (arm {run.arm_number}, seed {run.seed}) starts, attempt {claim.lease.fence}")
+        self._faulty_code.before_start()
         trainer = self._trainers.start(claim)
         self._wandb.attend(run.sweep_id)
         self._stopping.asked_trainer = False
@@ -283,8 +308,8 @@ class Supervisor:
     def _take(self, attempt: Attempt, arrival: Arrival | None) -> None:
         """Hand what came to the attempt, and whatever else has come with it."""
         while arrival is not None:
-            if isinstance(arrival, TrainerDied) and arrival.pid != self._trainers.pid:
-                pass  # an earlier trainer's death, long known
+            if isinstance(arrival, TrainerDied | LoadFailed) and arrival.pid != self._trainers.pid:
+                pass  # an earlier trainer's end, long known
             elif not isinstance(arrival, WakeUp):
                 attempt.take(arrival)
             arrival = self._next_arrival(0.0)
@@ -311,7 +336,7 @@ class Supervisor:
             self._was_fenced |= self._heartbeat.beat()
             self._notify.attend()
         except WorkerGoneError:
-            self._say("this worker was taken for dead; what it held was given away")
+            self._say("other workers took this one for dead and gave its run away")
             self._heartbeat.register()
             self._was_fenced = True
         except DatabaseVersionError as error:
@@ -335,11 +360,11 @@ class Supervisor:
             return
         if not self._stopping.asked_trainer:
             self._stopping.asked_trainer = True
-            self._say(f"stopping: run {attempt.lease.run_id} is released (once more stops at once)")
+            self._say(f"stopping: releasing run {attempt.lease.run_id} (once more stops at once)")
             lease = attempt.lease
             trainer.send(Direct(run_id=lease.run_id, fence=lease.fence, directive=Directive.RELEASE))
         late = self._clock() - self._stopping.since >= self._timing.release_grace_seconds
-        if self._stopping.requests > 1 or late:
+        if self._stopping.requests > 1 or late or trainer.ready is None:  # not ready: nothing is trained yet
             trainer.kill()
             attempt.end_from_outside(Reason.RELEASED, "", "")
 
@@ -378,7 +403,12 @@ class Supervisor:
         self._tally.failed += after.state is State.FAILED
         if after.state in (State.COMPLETED, State.FAILED):
             self._csv.changed(run.sweep_id)
-        if ending.reason in _FAILURES:
+        if attempt.blame is Blame.CODE:
+            self._faulty_code.note(f"{ending.error_type}: {ending.error_message}")
+        elif attempt.blame is Blame.HOST:
+            what = " ".join(ending.error_message.splitlines())
+            self._could_not_work = f"no run can be trained on {host_name()}: {ending.error_type}: {what}"
+        elif ending.reason in FAILURES:
             self._aside = self._reason_to_set_aside()
 
     def _stop_fenced(self, attempt: Attempt, trainer: TrainerHandle) -> None:
@@ -400,12 +430,12 @@ class Supervisor:
             last = self._store.recent_endings(self._identity.host, self._identity.device, SET_ASIDE_AFTER)
         except DatabaseBusyError:
             return ""  # asked again after the next failure
-        failed = [one for one in last if one.reason in _FAILURES]
-        if len(failed) < SET_ASIDE_AFTER or len({one.arm_id for one in failed}) < SET_ASIDE_AFTER:
+        why = why_to_set_aside(last)
+        if not why:
             return ""
         return (
-            f"device {self._identity.device} of {self._identity.hostname} is set aside: its last {SET_ASIDE_AFTER} "
-            f"runs, of different arms, all failed; see `hlbq status` and `hlbq doctor`, then start the worker again"
+            f"device {self._identity.device} of {self._identity.hostname} is set aside: {why}; "
+            "see `hlbq status` and `hlbq doctor`, then start the worker again"
         )
 
     # Small things.

@@ -1,7 +1,7 @@
-"""Has a `hlbq sync` at work beside the workers while runs of `-w` sweeps train.
+"""Keeps `hlbq sync` running beside the workers while runs of `-w` sweeps train.
 
-It is a process of its own, of the lowest priority, that outlives the worker: nobody waits for it or asks how it fares,
-so that its crash or hang changes nothing for training. A lock in the state folder keeps it to one a host and database.
+It is a separate process of the lowest priority that outlives the worker. Nobody waits for it, so a crash or hang does
+not affect training. A lock in the state folder allows one per host and database.
 """
 
 import os
@@ -34,7 +34,7 @@ class SyncLauncher:
             if not self._given_up and self._is_wanted(sweep_id) and not self._at_work():
                 self._process = self._start()
         except (HlbqError, OSError) as error:
-            self._say(f"no sync to wandb: {error}; `hlbq sync` sends it later")
+            self._say(f"no sync to wandb: {error}. To send later: hlbq sync")
 
     def _is_wanted(self, sweep_id: int) -> bool:
         if sweep_id not in self._wanted:
@@ -47,7 +47,7 @@ class SyncLauncher:
         code = self._process.poll()
         if code == EXIT_USAGE:
             self._given_up = True
-            self._say(f"nothing is sent to wandb: see {self._log()}, then send it with `hlbq sync`")
+            self._say(f"nothing is sent to wandb: see {self._log()}, then run hlbq sync")
         return code is None or self._given_up
 
     def _start(self) -> "subprocess.Popen[bytes]":

@@ -1,4 +1,4 @@
-"""Every interval a worker lives by, in one frozen value so that tests can shorten them together."""
+"""A worker's time intervals, in one frozen value so that tests can shorten them together."""
 
 from dataclasses import dataclass
 
@@ -21,3 +21,4 @@ class Timing:
     release_grace_seconds: float = 60.0
     kill_grace_seconds: float = 5.0
     database_retry_seconds: float = 1.0
+    faulty_code_seconds: float = 600.0

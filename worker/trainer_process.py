@@ -1,8 +1,8 @@
-"""The process that owns the device: `python -P -m worker.trainer_process --read-fd N --write-fd M`.
+"""The process that owns the device: `python -P -m worker.trainer --read-fd N --write-fd M`.
 
-It speaks worker/trainer/messages.py over two inherited pipes and keeps torch, the compiled code and the data warm from
-run to run. Nothing here waits for the database: points go through a queue to a thread that writes the pipe.
-When the supervisor dies, so does this process: by the kernel's parent-death signal, and by the pipe's end.
+It uses the messages of worker/trainer/messages.py over two inherited pipes, and keeps torch, the compiled code and the
+data warm from run to run. Nothing here waits for the database: points go through a queue to a thread that writes the
+pipe. When the supervisor dies, so does this process: by the kernel's parent-death signal, or at the pipe's end.
 """
 
 import argparse
@@ -10,7 +10,6 @@ import gc
 import math
 import os
 import queue
-import sys
 import threading
 import time
 import traceback
@@ -21,18 +20,19 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from hlbgpt_core.code_digest import CoreCode
 from hlbgpt_core.code_version import core_version
-from hlbgpt_core.errors import DataError, DivergedError, OutOfMemoryError, SettingsError
+from hlbgpt_core.errors import DataError, DeviceError, DivergedError, HostDataError, OutOfMemoryError, SettingsError
 from hlbgpt_core.points import Directive, Facts, Outcome, Phase, Point, Progress, SavedCheckpoint, TrainingResult
 from hlbgpt_core.settings import Settings
 from hlbgpt_core.text.data import TokenData, load_data
 from orchestrator.launch.worker_command import WorkerOptions
 from orchestrator.queue.states import Reason
-from worker.processes import die_with_parent, leave_signals_to_the_supervisor
+from worker.trainer.blame import Blame, blame_of, load_failure
 from worker.trainer.messages import (
     CheckpointMade,
     Direct,
     Ended,
     FactsFound,
+    LoadFailed,
     Message,
     Pause,
     PointMade,
@@ -285,15 +285,22 @@ def ended(start: Start, reason: Reason, error: BaseException | None = None) -> E
     """The last message of a run."""
     if error is None:
         return Ended(run_id=start.run_id, fence=start.fence, reason=reason)
+    blame = Blame.RUN if reason is not Reason.ERROR else whose_fault(error)
     return Ended(
         run_id=start.run_id,
         fence=start.fence,
-        reason=reason,
+        reason=reason if blame is Blame.RUN else Reason.RELEASED,
         error_type=type(error).__name__,
         error_message=str(error),
         error_traceback="".join(traceback.format_exception(error)),
         permanent=isinstance(error, DataError | SettingsError),
+        blame=blame,
     )
+
+
+def whose_fault(error: BaseException) -> Blame:
+    """Whether the run, the host or a core that cannot be imported is to blame for an error."""
+    return Blame.HOST if isinstance(error, HostDataError | DeviceError) else blame_of(error)
 
 
 def reason_of(error: BaseException) -> Reason:
@@ -306,7 +313,6 @@ def reason_of(error: BaseException) -> Reason:
 def attend(start: Start, outbox: Outbox, control: Control, data: WarmData, around: Surroundings) -> None:
     """Train one run and report its end, whatever it is."""
     log_to(Path(start.log_path))
-    control.begin(start.run_id, start.fence)
     reporter = PipeReporter(start, outbox, control, {"core_digest": around.core_digest})
     try:
         result = train_run(start, reporter, data, around)
@@ -329,6 +335,8 @@ def read_messages(pipe: BinaryIO, control: Control, starts: "queue.SimpleQueue[S
     for line in pipe:
         match decode(line):
             case Start() as start:
+                # Here and not where the run begins: a wish may come while torch is still being loaded.
+                control.begin(start.run_id, start.fence)
                 starts.put(start)
             case Direct() as direct:
                 control.direct(direct)
@@ -353,8 +361,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     process, words = parser.parse_known_args(arguments)
     options = WorkerOptions.from_words(words, for_trainer=True)
-    die_with_parent(process.parent_pid)
-    leave_signals_to_the_supervisor()
     control = Control()
     starts: queue.SimpleQueue[Start | None] = queue.SimpleQueue()
     outbox = Outbox(os.fdopen(process.write_fd, "wb"))
@@ -366,16 +372,15 @@ def main(arguments: list[str] | None = None) -> int:
     core = CoreCode()
     sources = core.sources()
     failure = load_trainer()
+    if failure is not None:
+        outbox.put(LoadFailed(pid=os.getpid(), **load_failure(failure)))
+        outbox.close()
+        return 1
     digest = core.digest_of(sources)
-    if failure is None:
-        outbox.put(Ready(pid=os.getpid(), core_digest=digest))
+    outbox.put(Ready(pid=os.getpid(), core_digest=digest))
     data = WarmData()
     around = Surroundings(device=process.device, core_digest=digest, options=options)
     while (start := starts.get()) is not None:
-        if failure is not None:  # a fault in the model's code: the run that was to use it has to tell
-            log_to(Path(start.log_path))
-            traceback.print_exception(failure)
-            return 1
         attend(start, outbox, control, data, around)
     outbox.close()
     return 0
@@ -397,7 +402,3 @@ def load_trainer() -> Exception | None:
         gc.freeze()
         gc.enable()
     return None
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,8 +1,8 @@
-"""Several workers of one machine under one parent: a worker a GPU, or several slots on one device.
+"""Several workers of one machine under one parent: one per GPU, or several slots on one device.
 
-The parent trains nothing and holds no connection to the database. It passes signals on, starts a worker that died
-anew, and ends when all have ended. Should the parent itself be killed, the kernel sends its workers a SIGTERM: they
-release their runs with a checkpoint and end, so that none goes on unseen.
+The parent trains nothing and holds no connection to the database. It passes signals on, restarts workers that died, and
+ends when all have ended. If the parent itself is killed, the kernel sends its workers a SIGTERM: they release their
+runs with a checkpoint and end, so none goes on unseen.
 """
 
 import contextlib
@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
+from orchestrator.launch.stop_signals import heeded_stop_signals
 from orchestrator.wording.numbers import counted
 from worker.exit_codes import EXIT_FAILED, EXIT_FINE, EXIT_INTERRUPTED, EXIT_USAGE
 
-_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 # A worker that leaves with one of these said why; whatever else ends a worker is a death, and it is started anew.
 _SAID_WHY = frozenset({EXIT_FINE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED})
 
@@ -97,7 +97,8 @@ class WorkerPool:
         read, write = os.pipe()
         os.set_blocking(read, False)
         os.set_blocking(write, False)
-        handlers = dict.fromkeys(_PASSED_ON, self._pass_on) | {signal.SIGCHLD: lambda number, frame: None}
+        passed_on = (*heeded_stop_signals(), signal.SIGUSR1)
+        handlers = dict.fromkeys(passed_on, self._pass_on) | {signal.SIGCHLD: lambda number, frame: None}
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         woken_before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         try:
@@ -153,12 +154,12 @@ class WorkerPool:
         if wait is None:
             member.exit_code = EXIT_FAILED
             self.say(
-                f"the worker on {name} died {member.deaths} times in a row (now {how}) and is not started again; "
+                f"the worker on {name} died {member.deaths} times in a row (now {how}) and will not be restarted; "
                 "see what it printed above, and `hlbq doctor`"
             )
             return
         member.restart_at = self.clock() + wait
-        self.say(f"the worker on {name} died ({how}); it is started anew in {wait:g} s")
+        self.say(f"the worker on {name} died ({how}); restarting it in {wait:g} s")
 
 
 def exit_code_of(codes: Sequence[int], *, interrupted: bool) -> int:

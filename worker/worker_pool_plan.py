@@ -1,4 +1,4 @@
-"""From what was asked for (`--gpus`, `--slots`) to the places of a pool: which devices, and how many slots fit."""
+"""From the options (`--gpus`, `--slots`) to the places of a pool: which devices, and how many slots fit."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace

@@ -1,1 +1,1 @@
-"""What `hlbq data`, `generate` and `export-model` run in a process of their own, beside the queue."""
+"""The parts of `hlbq data`, `generate` and `export-model` that run in a separate process."""

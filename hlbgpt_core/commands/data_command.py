@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def progress_on_stderr() -> Iterator[OnProgress]:
-    """What to call with the work at hand and its fraction, 0 to 1."""
+    """A function to call with the current work and its fraction, 0 to 1."""
     if not sys.stderr.isatty():
         yield PlainLines()
         return

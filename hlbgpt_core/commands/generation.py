@@ -15,7 +15,7 @@ from hlbgpt_core.recipes.protocol import LanguageModel
 class Sampling:
     """How the next token is drawn: at most `length` of them, from softmax(logits / temperature).
 
-    A temperature of 0 takes the likeliest token. `top_k` leaves only that many of the likeliest; 0 leaves all.
+    A temperature of 0 takes the likeliest token. `top_k` keeps only that many of the likeliest; 0 keeps all.
     """
 
     length: int = 200
@@ -39,7 +39,7 @@ class TokenRules:
 def generate(model: LanguageModel, prompt: Sequence[int], sampling: Sampling, rules: TokenRules) -> Iterator[int]:
     """The tokens that follow `prompt`, until the end of text or the sampling's length.
 
-    Without a prompt the model begins a document. Raises CheckpointError where the model gives no numbers.
+    Without a prompt the model begins a document. Raises CheckpointError if the model's output is not finite.
     """
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(sampling.seed)  # on the CPU: the draws do not depend on the device
@@ -62,7 +62,7 @@ def last_logits(model: LanguageModel, tokens: Tensor) -> Tensor:
 
 
 def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
-    """One token from its logits (vocabulary). Raises CheckpointError where they are not numbers."""
+    """One token from its logits (vocabulary). Raises CheckpointError if they are not numbers."""
     if not bool(torch.isfinite(logits).all()):
         raise CheckpointError("the model's output is not finite", "Was the loss of its run? See: hlbq show RUN")
     if sampling.temperature == 0:

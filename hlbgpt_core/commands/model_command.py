@@ -1,6 +1,6 @@
 """`python -P -m hlbgpt_core.commands.model_command`: what `hlbq generate` and `hlbq export-model` start.
 
-The queue finds the model's folder; everything that needs torch happens here, in a process of its own.
+The queue finds the model's folder; everything that needs torch happens here, in a separate process.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _generate(given: argparse.Namespace) -> None:
-    """Print the prompt and what the model makes of it."""
+    """Print the prompt and the model's continuation."""
     device = resolve_device(_device_name(given.device))
     file = read_model(Path(given.model))
     tokenizer = tokenizer_of(file)
@@ -73,7 +73,7 @@ def _export(source: Path, target: Path) -> None:
 
 
 def tokenizer_of(file: ModelFile) -> Tokenizer:
-    """The tokenizer that the model was trained with. Raises DataError where it cannot be had."""
+    """The tokenizer that the model was trained with. Raises DataError if it is not available."""
     trained = _trained_tokenizer(file)
     if trained is None:
         return load_tokenizer(file.settings.tokenizer, default_cache_dir())
@@ -81,9 +81,9 @@ def tokenizer_of(file: ModelFile) -> Tokenizer:
 
 
 def _trained_tokenizer(file: ModelFile) -> Path | None:
-    """The file of a tokenizer that was trained on the text; None for those that everybody has.
+    """The file of a tokenizer that was trained on the text; None for standard ones.
 
-    Raises DataError where neither the model nor the data beside it has it any more.
+    Raises DataError if neither the model nor the data has it any more.
     """
     settings = file.settings
     if file.tokenizer_file is not None or not settings.tokenizer.startswith("bpe:"):
@@ -99,7 +99,7 @@ def _trained_tokenizer(file: ModelFile) -> Path | None:
 
 
 def _device_name(name: str) -> str:
-    """`auto` as the first GPU where there is one, else the CPU."""
+    """`auto` means the first GPU if there is one, else the CPU."""
     if name != "auto":
         return name
     return "cuda:0" if torch.cuda.is_available() else "cpu"

@@ -1,7 +1,7 @@
-"""Models on disk, to be used: a run's checkpoint, an exported folder, or a file of parameters from elsewhere.
+"""Models on disk: a run's checkpoint, an exported folder, or a file of parameters from elsewhere.
 
 An exported folder holds model.safetensors, settings.json and, for a tokenizer that was trained on the text,
-tokenizer.json. Nothing is ever unpickled but tensors.
+tokenizer.json. Only tensors are ever unpickled.
 """
 
 import json
@@ -41,8 +41,8 @@ HOW_TO_CONVERT = (
 class ModelFile:
     """A model's parameters by name, on the CPU, with the settings that say what they are part of.
 
-    `origin` tells where they come from (step, seed, data_fingerprint), as far as it is known; `tokenizer_file`
-    is the trained tokenizer that lies beside the model.
+    `origin` says where they come from (step, seed, data_fingerprint), as far as known; `tokenizer_file` is the trained
+    tokenizer beside the model.
     """
 
     parameters: Mapping[str, Tensor]
@@ -54,7 +54,7 @@ class ModelFile:
 def read_model(path: Path) -> ModelFile:
     """The model at `path`: a checkpoint's folder, an exported folder, or a file of parameters.
 
-    Raises CheckpointError where there is none, or it is not whole; SettingsError for settings of another program.
+    Raises CheckpointError if there is none or it is incomplete; SettingsError for settings of another program.
     """
     if path.is_dir():
         if (path / MANIFEST).exists():
@@ -73,8 +73,7 @@ def read_model(path: Path) -> ModelFile:
 def build_model(file: ModelFile, device: torch.device) -> LanguageModel:
     """The model with the file's parameters on `device`: in their own format on a GPU, at least float32 on a CPU.
 
-    Raises CheckpointError where settings and parameters do not fit each other, SettingsError where the settings
-    do not fit among themselves.
+    Raises CheckpointError if settings and parameters do not match, SettingsError if the settings contradict each other.
     """
     settings = scale.resolve(file.settings)
     sizes = scale.check(settings)
@@ -103,9 +102,9 @@ def build_model(file: ModelFile, device: torch.device) -> LanguageModel:
 
 
 def write_model(folder: Path, file: ModelFile, *, tokenizer_file: Path | None = None) -> None:
-    """Write an exported folder; it appears whole or not at all. `tokenizer_file` is copied into it.
+    """Write an exported folder; it appears complete or not at all. `tokenizer_file` is copied into it.
 
-    Raises CheckpointError where `folder` is there and not empty, and where the disk refuses.
+    Raises CheckpointError if `folder` exists and is not empty, or if writing fails.
     """
     from safetensors.torch import save
 
@@ -157,7 +156,7 @@ def _read_checkpoint(folder: Path) -> ModelFile:
 
 
 def _read_parameters(path: Path) -> ModelFile:
-    """A file of parameters, with the settings beside it; without them, those that its shapes tell."""
+    """A file of parameters, with the settings beside it; without it, settings derived from its shapes."""
     tensors = _read_pickled_tensors(path) if path.suffix in PICKLE_ENDINGS else _read_safetensors(path)
     parameters = {name.removeprefix(RELEASED_PREFIX): tensor for name, tensor in tensors.items()}
     beside = path.with_name(SETTINGS)
@@ -193,14 +192,14 @@ def _parse_safetensors(content: bytes, path: Path) -> dict[str, Tensor]:
 
 
 def _read_pickled_tensors(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file of torch.save. Raises CheckpointError for whatever else is in it."""
+    """The state dict in a file of torch.save. Raises CheckpointError if it holds anything else."""
     import pickle
 
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise CheckpointError(f"'{path}' holds more than tensors", HOW_TO_CONVERT) from None
-    except Exception as error:  # the library raises whatever a damaged file leads it to
+    except Exception as error:  # a damaged file can make the library raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"'{path}' cannot be read: {reason}") from None
     if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()) or not found:
@@ -219,9 +218,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def settings_of(parameters: Mapping[str, Tensor], path: Path) -> Settings:
-    """Settings of recipe 0.4.1 from the shapes of its parameters; what no shape tells stays at its default.
+    """Settings of recipe 0.4.1 from the shapes of its parameters; the others stay at their defaults.
 
-    Raises CheckpointError where the names or shapes are not those of that recipe.
+    Raises CheckpointError if the names or shapes are not those of that recipe.
     """
     try:
         vocab_size, width = parameters["embedding.weight"].shape

@@ -1,10 +1,10 @@
-"""When a model's blocks are compiled. What that does stands in compiling.py, behind torch."""
+"""When a model's blocks are compiled. compiling.py, which needs torch, does the work."""
 
 from enum import StrEnum
 
 
 class CompileMode(StrEnum):
-    """Where it pays within the run, at once, or not at all."""
+    """If it pays within the run, at once, or not at all."""
 
     AUTO = "auto"
     ALWAYS = "always"

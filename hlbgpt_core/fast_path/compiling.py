@@ -1,9 +1,9 @@
-"""Blocks compiled by torch, a sequence length at a time, where that pays within the run.
+"""Blocks compiled by torch, one sequence length at a time, if that pays within the run.
 
-A run begins with eager blocks. When a few steps at a length have shown what a microbatch takes, the blocks are compiled
-for that length if the microbatches still to come at it are expected to win back the seconds that it costs. What it did
-cost is written down beside the compiled code, in a folder that all workers of a machine share, so that the next process
-knows what the same code costs from there. The seconds are reported apart and are no training time.
+A run begins with eager blocks. A few steps at a length show the time of a microbatch. Then the blocks are compiled for
+that length if the microbatches left there should save more seconds than compiling costs. The actual cost is recorded
+beside the compiled code, in a folder that all workers of a machine share, so the next process knows it. These seconds
+are reported separately and are not training time.
 """
 
 import functools
@@ -23,13 +23,13 @@ from hlbgpt_core.fast_path.memory import is_out_of_memory
 from hlbgpt_core.recipes.protocol import BatchShape, call_block
 from hlbgpt_core.settings import Settings
 
-# What compiling is taken to save of a microbatch's time, and what it is taken to cost where nobody has tried yet. Both
-# are on the careful side: compiling that does not pay is worse than none.
+# The assumed saving of a microbatch's time by compiling, and the assumed cost before the first try. Both are cautious:
+# compiling that does not pay is worse than none.
 ASSUMED_SAVING = 0.1
 ASSUMED_COLD_SECONDS = 60.0
 ASSUMED_SHARE_FROM_CACHE = 0.2
 
-# Settings that no block reads. Any other may be part of the code.
+# Settings that no block reads. Any other may affect the code.
 NOT_IN_BLOCKS = frozenset(
     "depth model_scale dataset tokenizer initial_sequence_length sequence_growth_steps gpu_capacity_scalar "
     "lr_mult lr_mult_position_bias lr_mult_non_dot_products lr_mult_output_layer learning_rate total_train_steps "
@@ -40,9 +40,9 @@ NOT_IN_BLOCKS = frozenset(
 
 
 class CompiledCode:
-    """What this process has compiled, from run to run, and what the machine knows of its cost.
+    """What this process has compiled, from run to run, and the costs known on this machine.
 
-    `folder` keeps the costs, and the compiled code too where `share_compiled_code` named it; `backend` is that of
+    `folder` keeps the costs, and the compiled code too if `share_compiled_code` set it; `backend` is that of
     torch.compile.
     """
 
@@ -54,7 +54,7 @@ class CompiledCode:
 
     @functools.cached_property
     def compiled_call(self) -> Callable[..., Tensor]:
-        """`call_block`, compiled. Made when first asked for: torch's compiler takes seconds to import."""
+        """`call_block`, compiled. Made at the first use: torch's compiler takes seconds to import."""
         compiled: Callable[..., Tensor] = torch.compile(
             call_block, dynamic=False, fullgraph=True, backend=self._backend
         )
@@ -73,9 +73,9 @@ class CompiledCode:
         return max([ASSUMED_COLD_SECONDS, *(float(cost.get("cold", 0)) for cost in costs.values())])
 
     def add(self, key: str, seconds: float) -> None:
-        """Note that this process has it now, and what it cost. A folder that cannot be written is no harm."""
+        """Note that this process has it now, and what it cost. It does not matter if the folder cannot be written."""
         if key in self._here:
-            return  # it cost nothing this time, which tells the next process nothing
+            return  # it cost nothing this time, which says nothing about the next process
         self._here.add(key)
         costs = self._read()
         costs[key] = {**costs.get(key, {}), "cached" if key in costs else "cold": round(seconds, 3)}
@@ -96,9 +96,9 @@ class CompiledCode:
 
 
 def share_compiled_code(folder: Path) -> None:
-    """Have torch keep compiled code in `folder`, from where other processes take it. Call it before torch compiles.
+    """Make torch keep compiled code in `folder`, for other processes too. Call it before torch compiles.
 
-    Triton's kernels too, our own among them: a home that cannot be written is no reason to do without.
+    Triton's kernels, including our own, go there too, so an unwritable home folder does not matter.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
     os.environ.setdefault("TRITON_CACHE_DIR", str(folder / "triton"))
@@ -106,7 +106,7 @@ def share_compiled_code(folder: Path) -> None:
 
 
 class BlockCompiler:
-    """Calls a model's blocks: compiled at the shapes that were found worth it, eager at all others."""
+    """Calls a model's blocks: compiled at the shapes where it pays, eager at all others."""
 
     def __init__(
         self,
@@ -125,12 +125,12 @@ class BlockCompiler:
         read = {name: value for name, value in settings.to_dict().items() if name not in NOT_IN_BLOCKS}
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         self._keys: dict[BatchShape, str] = {}
-        # By shape, once a run: a step does not read the file of costs.
+        # By shape, once per run: a step must not read the file of costs.
         self._expected_seconds: dict[BatchShape, float] = {}
         self._about = {"settings": read, "dtype": str(dtype), "device": name, "torch": str(torch.__version__)}
 
     def __call__(self, block: nn.Module, states: Tensor, *more: object) -> Tensor:
-        """What `block` makes of `states` (batch, length, width). Evaluations are eager: they have other shapes."""
+        """The output of `block` for `states` (batch, length, width). Evaluations are eager: they have other shapes."""
         if torch.is_grad_enabled() and tuple(states.shape[:2]) in self._shapes:
             return self._code.compiled_call(block, states, *more)
         return call_block(block, states, *more)
@@ -150,7 +150,7 @@ class BlockCompiler:
         return saved > self._expected_seconds[shape]
 
     def warm_up(self, try_out: Callable[[], None]) -> None:
-        """Run once what a microbatch runs, so that what a GPU makes ready at its first use is no training time."""
+        """Run one microbatch, so a GPU's set-up at its first use is not training time."""
         started = self._clock()
         try_out()
         self.seconds += self._clock() - started
@@ -162,7 +162,7 @@ class BlockCompiler:
         try:
             with many_versions():
                 try_out()
-        # Whatever stands in the way of compiling a user's block is no reason to lose the run.
+        # A user's block that cannot be compiled must not end the run.
         except Exception as error:
             self._shapes.discard((shape.batch_size, shape.sequence_length))
             if is_out_of_memory(error):
@@ -186,17 +186,17 @@ class BlockCompiler:
 
 
 def compiled_key(about: Mapping[str, Any], shape: BatchShape) -> str:
-    """Sixteen hex digits that name the code of blocks at one shape."""
+    """Sixteen hex digits that identify the code of blocks at one shape."""
     described = json.dumps({**about, "shape": [shape.batch_size, shape.sequence_length]}, sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
 def many_versions() -> Any:
-    """A context in which torch may keep as many versions of the block's code as there are lengths and models."""
+    """A context in which torch may keep a version of the block's code for every length and model."""
     import torch._dynamo  # only here: it takes seconds
 
     config = torch._dynamo.config
-    # Their names up to torch 2.6 are the second ones.
+    # The second names are those up to torch 2.6.
     names = [("recompile_limit", "cache_size_limit"), ("accumulated_recompile_limit", "accumulated_cache_size_limit")]
     return config.patch({new if hasattr(config, new) else old: 4096 for new, old in names})
 
@@ -204,9 +204,9 @@ def many_versions() -> Any:
 def microbatches_to_come(
     settings: Settings, *, shape: BatchShape, step: int, tokens_seen: int, train_tokens: int, divisor: int
 ) -> float:
-    """How many more microbatches a run is expected to have at `shape`, which it has after `step` steps.
+    """How many more microbatches a run that is at `shape` after `step` steps should have there.
 
-    Until the sequences grow or the run ends, whichever is first, with as many microbatches a step as now.
+    Until the sequences grow or the run ends, whichever is first, at the present number of microbatches per step.
     """
     tokens_left = min(settings.max_tokens, settings.max_epochs * train_tokens) - tokens_seen
     steps_left: float = settings.max_steps - step

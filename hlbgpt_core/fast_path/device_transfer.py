@@ -1,4 +1,4 @@
-"""Numbers on their way to a device and back, without anybody waiting for more than is needed."""
+"""Numbers on their way to a device and back, with no unnecessary waiting."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def on_device(batch: NDArray[np.int64] | Tensor, device: torch.device) -> Tensor
 
 
 class Fetched:
-    """Scalars of a device on their way to the host. What the device is given to do afterwards is not waited for."""
+    """Scalars of a device on their way to the host. Does not wait for later work of the device."""
 
     def __init__(self, scalars: Sequence[Tensor]) -> None:
         stacked = torch.stack([scalar.detach().double() for scalar in scalars])

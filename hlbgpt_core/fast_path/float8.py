@@ -1,8 +1,8 @@
 """The output layer's product in float8: rounded to 8 bits on the way in, added up in float32.
 
-Both factors are scaled so that their largest value is the largest of the format (e4m3: 448). The gradients are those
-of the product as it would be without rounding. On a GPU with float8 products (compute capability 8.9 and up) it is one;
-elsewhere the same rounding is followed by an ordinary product, so that runs learn alike.
+Both factors are scaled so that their largest value is the largest of the format (e4m3: 448). The gradients are those of
+the product as it would be without rounding. A GPU with float8 products (compute capability 8.9 and up) uses one.
+Elsewhere an ordinary product follows the same rounding, so runs learn alike.
 """
 
 import functools
@@ -27,9 +27,9 @@ class Rounded:
 
 
 def rounded(tensor: Tensor) -> Rounded:
-    """`tensor` in float8. Asks no device to wait."""
+    """`tensor` in float8. Does not synchronise the device."""
     scale = tensor.detach().abs().amax().float().clamp(min=1e-12) / LARGEST
-    # A value that is not finite stays so: NaN is the format's way to say it.
+    # A value that is not finite becomes NaN, the only such value of the format.
     return Rounded(values=(tensor.detach().float() / scale).to(FORMAT), scale=scale)
 
 

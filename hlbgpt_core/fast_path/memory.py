@@ -9,11 +9,11 @@ from hlbgpt_core.errors import OutOfMemoryError
 from hlbgpt_core.recipes import get_recipe
 from hlbgpt_core.settings import Settings
 
-# The recipes' microbatch at gpu_capacity_scalar 1 is made for so much memory, in numbers of two bytes.
+# The recipes' microbatch at gpu_capacity_scalar 1 is made for this much memory, in numbers of two bytes.
 REFERENCE_MEMORY_BYTES = 40e9
 REFERENCE_BYTES_PER_NUMBER = 2
-# What a RuntimeError of no kind of its own says: of the CPU's allocators, of a GPU that neighbours fill (where
-# libraries find no room to begin), and of torch's compiler that ran out and wraps what it was told.
+# Texts of plain RuntimeErrors: from the CPU's allocators, from a GPU full of neighbours (where libraries find no room
+# to start), and from torch's compiler, which wraps the original error.
 MESSAGES = (
     "can't allocate memory",
     "not enough memory",
@@ -24,7 +24,7 @@ MESSAGES = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that the device's memory does not hold what was asked of it."""
+    """Whether `error` says that the device's memory was too small."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(message in str(error) for message in MESSAGES)
@@ -50,10 +50,10 @@ def out_of_memory(error: BaseException, settings: Settings, device: torch.device
 
 
 def capacity_for(settings: Settings, memory_bytes: int, bytes_per_number: int) -> float | None:
-    """A gpu_capacity_scalar for a device of so much memory, at most half of what just failed.
+    """A gpu_capacity_scalar for a device with this much memory, at most half of the failed one.
 
-    The capacity of the recipes' own device is scaled by memory and by the width of the numbers. None where
-    what comes out would not hold a sequence of full length.
+    The capacity of the recipes' own device is scaled by memory and by the width of the numbers. None if the result
+    would not hold a sequence of full length.
     """
     by_memory = memory_bytes / REFERENCE_MEMORY_BYTES * REFERENCE_BYTES_PER_NUMBER / bytes_per_number
     fitting = min(by_memory or math.inf, settings.gpu_capacity_scalar / 2)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from hlbgpt_core.fast_path.float8 import product, rounded
 
-# Logits at a time. Products of so many rows fill a GPU; the CPU's caches like them smaller.
+# Logits at a time. Products of this many rows fill a GPU; the CPU's caches prefer smaller ones.
 LOGITS_BYTES = {"cuda": 2 * 2**30, "cpu": 4 * 2**20}
 
 # Losses (rows, float32 or float64) of logits (rows, vocabulary); the logits become softmax - one-hot, in place.
@@ -31,7 +31,7 @@ class OutputLoss(torch.autograd.Function):
     def forward(
         ctx: Any, states: Tensor, weight: Tensor, targets: Tensor, correct: Tensor | None, float8: bool
     ) -> Tensor:
-        """The mean loss in nats. `correct`, a float64 scalar, gains the number of right guesses where it is given."""
+        """The mean loss in nats. `correct`, a float64 scalar, is increased by the number of right guesses if given."""
         logits_of = output_layer(states, weight, float8=float8)
         losses_and_gradient = kernel_for(states)
         total = torch.zeros((), dtype=loss_dtype(states), device=states.device)
@@ -62,7 +62,7 @@ class OutputLoss(torch.autograd.Function):
 def output_loss(
     states: Tensor, weight: Tensor, targets: Tensor, *, with_accuracy: bool, float8: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Mean loss (nats a token) and, where wanted, mean accuracy, of states (N, width) for targets (N)."""
+    """Mean loss (nats a token) and, if wanted, mean accuracy, of states (N, width) for targets (N)."""
     correct = torch.zeros((), dtype=torch.float64, device=states.device) if with_accuracy else None
     if torch.is_grad_enabled() and states.requires_grad:
         loss: Tensor = OutputLoss.apply(states, weight, targets, correct, float8)  # type: ignore[no-untyped-call]
@@ -72,7 +72,7 @@ def output_loss(
 
 
 def output_layer(states: Tensor, weight: Tensor, *, float8: bool) -> Callable[[slice], Tensor]:
-    """What makes the logits (rows, vocabulary) of some rows of states (N, width); see float8.py."""
+    """The function that makes the logits (rows, vocabulary) of some rows of states (N, width); see float8.py."""
     if not float8:
         return lambda rows: F.linear(states[rows], weight)
     weight8, states8 = rounded(weight), rounded(states)
@@ -80,7 +80,7 @@ def output_layer(states: Tensor, weight: Tensor, *, float8: bool) -> Callable[[s
 
 
 def loss_alone(states: Tensor, weight: Tensor, targets: Tensor, correct: Tensor | None, *, float8: bool) -> Tensor:
-    """The mean loss where nobody wants gradients."""
+    """The mean loss without gradients."""
     logits_of = output_layer(states, weight, float8=float8)
     total = torch.zeros((), dtype=loss_dtype(states), device=states.device)
     for rows in chunks(states, weight.shape[0]):
@@ -104,7 +104,7 @@ def losses_and_gradient(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def kernel_for(states: Tensor) -> LossesAndGradient:
-    """The quickest way on the device of `states`: one kernel of our own on a GPU that Triton knows."""
+    """The fastest implementation for the device of `states`: our own kernel on a GPU that Triton supports."""
     if states.device.type == "cuda" and states.dtype != torch.float64 and triton_works(states.device):
         from hlbgpt_core.fast_path.output_loss_kernel import losses_and_gradient_by_triton
 
@@ -114,12 +114,12 @@ def kernel_for(states: Tensor) -> LossesAndGradient:
 
 @functools.cache
 def triton_works(device: torch.device) -> bool:
-    """Whether Triton is installed and can build a kernel: for that it wants a C compiler and Python's headers."""
+    """Whether Triton is installed and can build a kernel: for that it needs a C compiler and Python's headers."""
     try:
         from hlbgpt_core.fast_path.output_loss_kernel import losses_and_gradient_by_triton
 
         losses_and_gradient_by_triton(torch.zeros(1, 8, device=device), torch.zeros(1, dtype=torch.long, device=device))
-    # Whatever stands in its way, the loss can be taken without.
+    # Whatever went wrong, the loss works without Triton.
     except Exception as error:
         reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
         print(f"warning: no Triton kernels, the output loss takes longer: {reason}", file=sys.stderr)
@@ -137,5 +137,5 @@ def chunks(states: Tensor, vocabulary: int) -> Iterator[slice]:
 
 
 def loss_dtype(states: Tensor) -> torch.dtype:
-    """Losses are taken in float32, or in float64 where the model is."""
+    """Losses are computed in float32, or in float64 if the model is float64."""
     return torch.float64 if states.dtype == torch.float64 else torch.float32

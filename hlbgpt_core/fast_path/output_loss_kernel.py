@@ -1,6 +1,6 @@
-"""A Triton kernel: losses of logits, which it overwrites with their gradient. Imported only where Triton is.
+"""A Triton kernel: losses of logits, which it overwrites with their gradient. Imported only if Triton is installed.
 
-One program a row goes over it twice: once for the maximum and the sum of exponentials, kept up together as in
+One program per row passes over it twice: once for the maximum and the sum of exponentials, kept up together as in
 Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018); once to write softmax - one-hot.
 """
 
@@ -12,13 +12,13 @@ from torch import Tensor
 BLOCK = 4096  # columns at a time
 
 
-# Bare parameters: Triton compiles annotations too, and knows no names but its own in them.
+# No annotations: Triton compiles them too, and knows only its own names in them.
 @triton.jit  # type: ignore[untyped-decorator]
 def _losses_and_gradient(logits_pointer, row_stride, targets_pointer, losses_pointer, columns, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     row = tl.program_id(0).to(tl.int64)
     start = logits_pointer + row * row_stride
     target = tl.load(targets_pointer + row)
-    # Before the row is overwritten: the reductions of the first pass stand between.
+    # Read before the row is overwritten: the reductions of the first pass are in between.
     picked = tl.load(start + target).to(tl.float32)
     offsets = tl.arange(0, BLOCK)
     largest = tl.full((), float("-inf"), tl.float32)

@@ -17,7 +17,7 @@ LARGEST_SHARE_OF_MEMORY = 1 / 32
 
 
 class ProcessCache:
-    """One device's. Give the same to every `train` of a process."""
+    """The cache of one device. Pass the same one to every `train` of a process."""
 
     def __init__(self, compiled_code: CompiledCode) -> None:
         self.compiled_code = compiled_code
@@ -25,7 +25,7 @@ class ProcessCache:
         self._tokens: tuple[Tensor, Tensor] | None = None
 
     def tokens(self, data: TokenData, device: torch.device) -> tuple[Tensor, Tensor] | None:
-        """The training and validation tokens (int32) in the memory of `device`; None where they take too much."""
+        """The training and validation tokens (int32) in the memory of `device`; None if they take too much."""
         name = (data.fingerprint, device)
         if name != self._name:
             self._name, self._tokens = name, None
@@ -33,15 +33,15 @@ class ProcessCache:
             if size <= LARGEST_SHARE_OF_MEMORY * device_facts(device).memory_bytes:
                 try:
                     self._tokens = (moved(data.train, device), moved(data.val, device))
-                except Exception as error:  # neighbours may fill the device: then the host keeps them
+                except Exception as error:  # neighbours may fill the device: then they stay on the host
                     if not is_out_of_memory(error):
                         raise
         return self._tokens
 
     def give_memory_back(self) -> None:
-        """Give the device what torch keeps of it for later, and nothing is in. The next run asks for it anew."""
+        """Return torch's unused memory to the device. The next run allocates it again."""
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            gc.collect()  # a run that failed may lie in circles
+            gc.collect()  # a failed run may be held by reference cycles
             torch.cuda.empty_cache()
 
 

@@ -1,4 +1,4 @@
-"""`bpe:SIZE`: a byte-level byte-pair tokenizer trained on the training text, through the tokenizers library.
+"""`bpe:SIZE`: a byte-level byte-pair tokenizer trained on the training text, with the tokenizers library.
 
 The values are the 256 bytes and SIZE - 257 merges; end of text is SIZE - 1. Text is split by GPT-2's pattern.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hlbgpt_core.errors import DataError
+from hlbgpt_core.errors import HostDataError
 from hlbgpt_core.private_files import make_private_folder, write_private_file
 from hlbgpt_core.text.tokenizer import TokenArray
 
@@ -26,7 +26,7 @@ class BytePairTokenizer:
         try:
             self._library: Any = LibraryTokenizer.from_str(file.read_text(encoding="utf-8"))
         except Exception as error:  # the library raises bare Exception
-            raise DataError(f"the trained tokenizer '{file}' cannot be read: {error}", "Remove the file.") from None
+            raise HostDataError(f"the trained tokenizer '{file}' cannot be read: {error}", "Remove the file.") from None
         self.path = file
         self.vocab_size = vocab_size
         self.end_of_text = vocab_size - 1
@@ -39,10 +39,10 @@ class BytePairTokenizer:
 
 
 def train_byte_pairs(pieces: Iterable[str], vocab_size: int, file: Path) -> None:
-    """Train on `pieces` and write the vocabulary to `file`, whole or not at all.
+    """Train on `pieces` and write the vocabulary to `file`, completely or not at all.
 
-    `pieces` must be cut where the pattern cuts (encoding.pieces). A short text may give fewer merges than
-    asked for; the values above them then never occur.
+    `pieces` must be cut where the pattern cuts (encoding.pieces). A short text may give fewer merges than wanted; the
+    values above them then never occur.
     """
     _require_library()
     from tokenizers import Tokenizer as LibraryTokenizer
@@ -61,7 +61,7 @@ def train_byte_pairs(pieces: Iterable[str], vocab_size: int, file: Path) -> None
 
 def _require_library() -> None:
     if importlib.util.find_spec("tokenizers") is None:
-        raise DataError(
+        raise HostDataError(
             "tokenizers bpe:SIZE need the tokenizers library, which is not installed",
             "Install it: pip install 'hlbq[bpe]'. Or use --tokenizer gpt2 or --tokenizer bytes.",
         )

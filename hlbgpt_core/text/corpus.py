@@ -1,8 +1,8 @@
-"""A corpus: the text of both splits as streams of documents, never held in memory whole.
+"""A corpus: the text of both splits as streams of documents, never completely in memory.
 
     split = documents, each an iterator over blocks of text
 
-Digests are over the text alone, so they are the same wherever the text stands.
+Digests cover only the text, so they are the same wherever the text is stored.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hlbgpt_core.text.sources import FileSpan, LocalSplits, read_span
 
 Document = Iterator[str]
-# No byte of UTF-8 text has this value, so that moving a border between documents changes the digest.
+# No byte of UTF-8 text has this value, so moving a border between documents changes the digest.
 _DOCUMENT_END = b"\xff"
 
 
@@ -59,7 +59,7 @@ def local_corpus(splits: LocalSplits) -> Corpus:
 
 
 def digest_split(split: SplitText, on_block: Callable[[], None]) -> str:
-    """Read a split and return its digest. `on_block` is called every so often, as a sign of life."""
+    """Read a split and return its digest. `on_block` is called now and then, as a sign of life."""
     digest = TextDigest()
     for document in split.documents():
         for block in document:

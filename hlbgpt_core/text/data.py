@@ -1,10 +1,10 @@
-"""A dataset's name and a tokenizer's name to memory-mapped arrays of tokens.
+"""Turns the names of a dataset and a tokenizer into memory-mapped arrays of tokens.
 
     data = load_data("pystdlib", "bytes")
     data.train[:10]
 
-The first call encodes the text into a cache (token_cache.py); later ones open it. Text files are recognised as
-unchanged by path, size and time of change, else by their content. A dataset of a hub stays as it was first cached.
+The first call encodes the text into a cache (token_cache.py); later ones open it. Unchanged text files are recognised
+by path, size and time of change, else by their content. A hub's dataset stays as it was first cached.
 """
 
 import hashlib
@@ -48,10 +48,10 @@ from hlbgpt_core.text.tokenizer import TokenArray, Tokenizer, load_tokenizer
 class TokenData:
     """A dataset as tokens. `train` and `val` are 1-D, memory-mapped and read only, uint16 or uint32.
 
-    `vocab_size` is not padded. `train_bytes` and `val_bytes` are the UTF-8 bytes of the text that the tokens
-    stand for, separators not counted. `fingerprint` depends on the tokens and the tokenizer alone: the same
-    text gives the same on every host. `test` is the dataset's own test split, with a fingerprint of its own: None where
-    it has none, and where it was not asked for.
+    `vocab_size` is not padded. `train_bytes` and `val_bytes` are the UTF-8 bytes of the tokens' text, not counting
+    separators. `fingerprint` depends only on the tokens and the tokenizer: the same text gives the same fingerprint on
+    every host. `test` is the dataset's own test split, with a fingerprint of its own; None if it has none, or if nobody
+    asked for it.
     """
 
     train: TokenArray
@@ -77,7 +77,7 @@ def load_data(
 
     `with_test` gives its own test split too; a cache that was made before there were any gains it.
     `on_progress(what, fraction)` is called about twice a second while there is work. Raises DataError for a
-    dataset, a tokenizer or a cache that cannot be had, within ten seconds where it is for want of a network.
+    dataset, a tokenizer or a cache that is unavailable; without a network, within ten seconds.
     """
     source = DatasetSource.of(dataset, tokenizer, cache_dir or default_cache_dir())
     found = _open_unchanged(source, with_test=with_test)
@@ -85,7 +85,7 @@ def load_data(
         return found
     heart = Heart(on_progress)
     with locked(source.entry, lambda: heart.beat("waiting for another process to encode the data", 0.0)):
-        found = _open_unchanged(source, with_test=with_test)  # another process may have built it meanwhile
+        found = _open_unchanged(source, with_test=with_test)  # another process may have built it in the meantime
         if found is None:
             if source.manifest_if_unchanged() is None:
                 _rebuild(source, heart)
@@ -110,7 +110,7 @@ def dataset_tokenizer(dataset: str, tokenizer: str, *, cache_dir: Path | None = 
 
 
 def _open_unchanged(source: DatasetSource, *, with_test: bool = False) -> TokenData | None:
-    """The cached tokens, if they are whole and the text's files are as they were. Text files have no test split."""
+    """The cached tokens, if they are complete and the text's files are unchanged. Text files have no test split."""
     manifest = source.manifest_if_unchanged()
     if manifest is None:
         return None
@@ -123,7 +123,7 @@ def _open_unchanged(source: DatasetSource, *, with_test: bool = False) -> TokenD
         test = np.memmap(folder / TEST_TOKENS, dtype=dtype, mode="r") if test_manifest.tokens else None
     except (OSError, ValueError):
         return None
-    if read_manifest(folder) != manifest:  # replaced between the reading and the mapping
+    if read_manifest(folder) != manifest:  # replaced between reading and mapping
         return None
     return TokenData(
         train=train,
@@ -139,7 +139,7 @@ def _open_unchanged(source: DatasetSource, *, with_test: bool = False) -> TokenD
 
 
 def _rebuild(source: DatasetSource, heart: Heart) -> None:
-    """Bring the entry up to date: touched files with the same text keep their tokens, all else is encoded."""
+    """Bring the entry up to date: touched files with the same text keep their tokens; everything else is encoded."""
     manifest = read_manifest(source.entry.folder)
     if source.local is not None and manifest is not None:
         old = (manifest.train_text_sha256, manifest.val_text_sha256)
@@ -265,7 +265,7 @@ def _tokenizer_for(source: DatasetSource, corpus: Corpus, heart: Heart) -> tuple
     if not source.tokenizer.startswith("bpe:"):
         return load_tokenizer(source.tokenizer, cache_dir), ""
     vocab_size = unpadded_vocabulary_size(source.tokenizer)
-    # Named by the text, so that two datasets with the same text share it and a changed text gets its own.
+    # Named by the text: two datasets with the same text share it, and a changed text gets its own.
     bpe_file = f"bpe/{_digest(corpus.train, heart)[:32]}-{vocab_size}.json"
     if not (cache_dir / bpe_file).exists():
         texts = (piece for document in corpus.train.documents() for piece in pieces(document))

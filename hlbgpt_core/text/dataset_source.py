@@ -1,6 +1,6 @@
-"""A dataset and a tokenizer, named, and what the cache has of them.
+"""A dataset and a tokenizer by name, and what the cache has of them.
 
-Only the standard library is imported here: `submit` asks for fingerprints without loading what trains.
+Only the standard library is imported here: `submit` reads fingerprints without loading the trainer.
 """
 
 import sysconfig
@@ -16,7 +16,7 @@ from hlbgpt_core.text.token_cache import CacheEntry, Manifest, cache_entry, defa
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSource:
-    """What is to be opened: names, the place in the cache, and the state of local files ("" for a hub's).
+    """What to open: names, the place in the cache, and the state of local files ("" for a hub's).
 
     `local` is the text on this machine, None for a hub's dataset.
     """
@@ -30,7 +30,7 @@ class DatasetSource:
 
     @classmethod
     def of(cls, dataset: str, tokenizer: str, cache_dir: Path) -> "DatasetSource":
-        """Look the names up. Raises DataError for unknown ones, and for text files that are not there."""
+        """Look the names up. Raises DataError for unknown ones, and for missing text files."""
         name = parse_dataset(dataset)
         try:
             unpadded_vocabulary_size(tokenizer)
@@ -49,13 +49,13 @@ class DatasetSource:
         )
 
     def manifest_if_unchanged(self) -> Manifest | None:
-        """The manifest of the cached tokens, if they are whole and the text's files are as they were."""
+        """The manifest of the cached tokens, if they are complete and the text's files are unchanged."""
         manifest = read_manifest(self.entry.folder)
         return manifest if manifest is not None and manifest.source_state == self.state else None
 
 
 def cached_fingerprint(dataset: str, tokenizer: str, *, cache_dir: Path | None = None) -> str | None:
-    """The fingerprint where the tokens are in the cache and the text is unchanged, else None; builds nothing."""
+    """The fingerprint if the tokens are in the cache and the text is unchanged, else None; builds nothing."""
     try:
         manifest = DatasetSource.of(dataset, tokenizer, cache_dir or default_cache_dir()).manifest_if_unchanged()
     except DataError:

@@ -1,6 +1,6 @@
-"""Text to token files, in a stream: bounded memory, several threads, and the tokens of the text taken whole.
+"""Text to token files, in a stream: bounded memory, several threads, and the same tokens as for the whole text.
 
-Text is cut into pieces where a tokenizer's pattern always cuts, so that piece by piece gives the same tokens.
+Text is cut into pieces where a tokenizer's pattern always cuts, so encoding piece by piece gives the same tokens.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ _CUT_CONTEXT = 2
 
 
 class Heart:
-    """Passes progress on at most every half second, and while others work."""
+    """Passes progress on, at most every half second, also while others work."""
 
     def __init__(
         self, on_progress: Callable[[str, float], None] | None, clock: Callable[[], float] = time.monotonic
@@ -47,13 +47,13 @@ class Heart:
         self._last_beat = float("-inf")
 
     def beat(self, what: str, fraction: float) -> None:
-        """Report `what` is being done and how far it is, 0 to 1."""
+        """Report `what` is being done and its progress, 0 to 1."""
         if self._on_progress is not None and self._clock() - self._last_beat >= BEAT_SECONDS:
             self._last_beat = self._clock()
             self._on_progress(what, min(1.0, fraction))
 
     def wait(self, future: "Future[T]", what: str, fraction: float) -> T:
-        """The result of `future`, with a beat every half second until it is there."""
+        """The result of `future`, with a beat every half second while waiting."""
         while not future.done():
             wait_for([future], timeout=BEAT_SECONDS)
             self.beat(what, fraction)
@@ -72,16 +72,16 @@ class EncodedSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """A part of a document, to be encoded by itself; `separated` where an end of text goes before it."""
+    """A part of a document that is encoded by itself; `separated` if an end of text goes before it."""
 
     text: str
     separated: bool
 
 
 def pieces(document: Iterable[str], piece_characters: int = PIECE_CHARACTERS) -> Iterator[str]:
-    """Cut a document into pieces of about `piece_characters`, at safe cuts alone.
+    """Cut a document into pieces of about `piece_characters`, only at safe cuts.
 
-    Where there is none, the piece grows until one comes: such text is held in memory.
+    Without one, the piece grows until one comes: such text is held in memory.
     """
     held: list[str] = []
     held_characters = 0
@@ -111,8 +111,8 @@ def encode_split(
 ) -> EncodedSplit:
     """Write the tokens of `split` to `file`, an end of text between documents.
 
-    `on_bytes` is called with the bytes of text taken in and the work to wait for. Raises OSError where the
-    disk refuses and DataError where the text does.
+    `on_bytes` is called with the bytes of text taken in and the work to wait for. Raises OSError if writing fails and
+    DataError if the text is invalid.
     """
     digest, token_hash, token_count = TextDigest(), hashlib.sha256(), 0
     threads = available_cpus()
@@ -149,7 +149,7 @@ def available_cpus() -> int:
 
 
 def _batches(split: SplitText, digest: TextDigest) -> Iterator[list[Piece]]:
-    """Pieces of all documents, small ones together, so that each batch is worth a thread's while."""
+    """Pieces of all documents, small ones joined, so that each batch is worth a thread."""
     batch: list[Piece] = []
     characters = 0
     anything_before = False

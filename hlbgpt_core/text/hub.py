@@ -1,7 +1,7 @@
-"""Datasets of a hub, through the `datasets` library: `wikitext-103` and `hf:NAME[:CONFIG]`.
+"""Datasets of a hub, with the `datasets` library: `wikitext-103` and `hf:NAME[:CONFIG]`.
 
-What the library has in its own cache needs no network. Without one it would retry for 23 seconds; so the
-hub is asked once, briefly, and where it does not answer the library is told to stay offline.
+What the library has in its own cache needs no network. Without a network it would retry for 23 seconds. So we query the
+hub once, briefly; if it does not answer, the library stays offline.
 
 The train split trains. The split named validation, valid, val or dev validates; without one the last 5 % of
 the train split's rows do. A split named test is the test text. Every row is a document; an empty one is left out.
@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hlbgpt_core.errors import DataError
+from hlbgpt_core.errors import DataError, HostDataError
+from hlbgpt_core.private_files import is_fault_of_host
 from hlbgpt_core.text.corpus import Corpus, Document, SplitText
 from hlbgpt_core.text.sources import VALIDATION_SHARE, WIKITEXT, DatasetName
 
@@ -23,7 +24,7 @@ REASON_CHARACTERS = 300
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 TEST_NAME = "test"
 _WIKITEXT_ON_HUB = DatasetName(kind="hf", target="Salesforce/wikitext", config="wikitext-103-raw-v1")
-# What wikitext's raw file has where the hub's rows are empty.
+# The text in wikitext's raw file for empty rows of the hub.
 _WIKITEXT_EMPTY_LINE = " \n"
 _SERVER_ERROR = 500
 
@@ -31,7 +32,7 @@ _SERVER_ERROR = 500
 def hub_corpus(name: DatasetName) -> Corpus:
     """The corpus of `wikitext-103` or `hf:`; blocks while the library downloads.
 
-    Raises DataError where it cannot be had: in under ten seconds where the hub does not answer.
+    Raises DataError if it is unavailable: in under ten seconds if the hub does not answer.
     """
     is_wikitext = name.kind == WIKITEXT
     on_hub = _WIKITEXT_ON_HUB if is_wikitext else name
@@ -61,10 +62,11 @@ def _load(name: DatasetName, asked_for: str) -> Any:
     try:
         with _offline(offline):
             return datasets.load_dataset(name.target, name.config or None)
-    except Exception as error:  # the library raises whatever its readers and the network raise
+    except Exception as error:  # the library passes on any error of its readers and the network
         reason = " ".join(str(error).split())[:REASON_CHARACTERS] or type(error).__name__
         where = "cannot be reached" if offline else "refuses it"
-        raise DataError(
+        kind = HostDataError if isinstance(error, OSError) and is_fault_of_host(error) else DataError
+        raise kind(
             f"dataset '{asked_for}' is not in the local cache '{datasets.config.HF_DATASETS_CACHE}', "
             f"and the hub at {constants.ENDPOINT} {where} ({reason})",
             "Offline, --dataset pystdlib and --dataset text:PATH work. Else check the name, "
@@ -81,7 +83,7 @@ def _hub_answers() -> bool:
 
         try:
             answer = get_session().head(constants.ENDPOINT, timeout=REACH_SECONDS)
-        except Exception:  # whatever the library's client raises: there is no answer
+        except Exception:  # any error of the library's client means no answer
             return
         if answer.status_code < _SERVER_ERROR:
             answered.set()
@@ -94,7 +96,7 @@ def _hub_answers() -> bool:
 
 @contextmanager
 def _offline(offline: bool) -> Iterator[None]:
-    """Tell `datasets` and its hub client to use no network. Both read the environment only at import."""
+    """Make `datasets` and its hub client use no network. Both read the environment only at import."""
     import datasets
     from huggingface_hub import constants
 

@@ -1,15 +1,14 @@
 """Dataset names, and the text files behind them: where text comes from, and whether it can be used.
 
-Only the standard library is imported here: `submit` checks a dataset with the same words as the training
-that would fail on it later.
+Only the standard library is imported here: `submit` gives the same messages as the training that would fail later.
 
-A dataset is `pystdlib`, `wikitext-103`, `text:PATH` or `hf:NAME[:CONFIG]`; NAMED_DATASETS gives further names to
-files. Text files are UTF-8 and are read as they are (no translation of line ends). Which part validates:
+A dataset is `pystdlib`, `wikitext-103`, `text:PATH` or `hf:NAME[:CONFIG]`; NAMED_DATASETS gives more names to files.
+Text files are UTF-8 and are read unchanged (no translation of line ends). The validation part is:
 
 - `pystdlib` and other named ones: the last 5 % of the files, by number, in their order.
 - `text:` with several files of which some are named `train*` and some `val*`: training reads the first,
   validation the second, and all others (`test*`) are left out.
-- `text:` otherwise: the last 5 % of all bytes, cut at a character, whichever files they stand in.
+- `text:` otherwise: the last 5 % of all bytes, cut at a character, in whichever files they are.
 """
 
 import codecs
@@ -26,6 +25,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from hlbgpt_core.errors import DataError
+from hlbgpt_core.private_files import cannot_read
 from hlbgpt_core.settings import Settings
 
 VALIDATION_SHARE = 0.05
@@ -51,13 +51,13 @@ class DatasetName:
 
     @property
     def is_local(self) -> bool:
-        """Whether its text is in files of this machine."""
+        """Whether its text is in files on this machine."""
         return self.kind == "text" or self.kind in NAMED_DATASETS
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileSpan:
-    """The bytes from `start` up to `end` of one file; both stand at a character boundary.
+    """The bytes from `start` up to `end` of one file; both are at a character boundary.
 
     `modified_ns` is when the file last changed, as the file system says.
     """
@@ -76,7 +76,7 @@ class LocalSplits:
     val: Sequence[FileSpan]
 
     def state(self) -> str:
-        """A digest of paths, sizes and times of change: while it stays, the text need not be read again."""
+        """A digest of paths, sizes and times of change: while it stays the same, the text need not be read again."""
         lines = [
             f"{split}\t{span.path}\t{span.start}\t{span.end}\t{span.modified_ns}"
             for split, spans in (("train", self.train), ("val", self.val))
@@ -134,11 +134,11 @@ def check_dataset(dataset: str, *, missing_path_is_fine: bool = False, byte_limi
 
 
 def check_text_length(settings: Settings) -> None:
-    """Raise the DataError of a text that is too short for its sequences, as far as sizes tell that.
+    """Raise the DataError of a text that is too short for its sequences, as far as file sizes show that.
 
-    No tokenizer makes more tokens than there are bytes (and an end of text a file), so a text with fewer is too
-    short under any of them. Only `text:` is looked at, and only where its path is on this host. With a test text,
-    validation and test have half of the validation text each.
+    No tokenizer makes more tokens than there are bytes (and an end of text per file), so a text with fewer bytes is too
+    short for every tokenizer. Checks only `text:`, and only if its path is on this host.
+    With a test text, validation and test have half of the validation text each.
     """
     name = parse_dataset(settings.dataset)
     if name.kind != "text" or not _matches(name.target):
@@ -169,7 +169,7 @@ def too_short(
 
 
 def absolute_dataset(dataset: str) -> str:
-    """`dataset`, with the path of `text:` made absolute: what a worker in another folder can read."""
+    """`dataset`, with the path of `text:` made absolute: readable for a worker in another folder."""
     name = parse_dataset(dataset)
     if name.kind != "text":
         return dataset
@@ -177,7 +177,7 @@ def absolute_dataset(dataset: str) -> str:
 
 
 def local_splits(name: DatasetName) -> LocalSplits:
-    """The files of a local dataset, and which part of them validates. Raises DataError as read_span does."""
+    """The files of a local dataset, and which part of them is for validation. Raises DataError as read_span does."""
     if name.kind in NAMED_DATASETS:
         files = NAMED_DATASETS[name.kind]()
         cut = len(files) - max(1, round(len(files) * VALIDATION_SHARE))
@@ -198,9 +198,9 @@ def _own_stdlib_files() -> Sequence[Path]:
 
 
 def pystdlib_files(root: Path) -> list[Path]:
-    """The `.py` files of the standard library in `root` but for its tests, sorted by path.
+    """The `.py` files of the standard library in `root`, except its tests, sorted by path.
 
-    Raises DataError where there are too few to split.
+    Raises DataError if there are too few to split.
     """
     kept: list[str] = []
     for folder, folders, files in os.walk(root):
@@ -214,7 +214,7 @@ def pystdlib_files(root: Path) -> list[Path]:
     return [root / path for path in sorted(kept)]
 
 
-# Datasets of this machine by their name, with what lists their text files (two at least), in a fixed order.
+# Datasets on this machine by name, with a function that lists their text files (at least two) in a fixed order.
 NAMED_DATASETS: Mapping[str, Callable[[], Sequence[Path]]] = MappingProxyType(
     {
         PYSTDLIB: _own_stdlib_files,
@@ -226,13 +226,13 @@ def text_files(target: str) -> list[Path]:
     """The files that `text:target` names, sorted by path.
 
     A folder gives its files that end in .txt, .text or .md, at any depth; a glob gives every file it matches.
-    Hidden files and folders are left out. Raises DataError where there are none.
+    Hidden files and folders are left out. Raises DataError if there are none.
     """
     try:
         matches = _matches(target)
         found = _regular_files(_named_path(target), matches)
     except OSError as error:
-        raise DataError(f"text: '{target}' cannot be read: {error.strerror}", "Check its rights.") from None
+        raise cannot_read(target, error) from None
     if not matches:
         raise DataError(
             f"text: there is no file, folder or glob match at '{target}'",
@@ -282,25 +282,25 @@ def read_span(span: FileSpan) -> Iterator[str]:
             "Convert it first, for instance: iconv -f LATIN1 -t UTF-8 FILE > NEW_FILE.",
         ) from None
     except OSError as error:
-        raise DataError(f"text: '{span.path}' cannot be read: {error.strerror}", "Check the file's rights.") from None
+        raise cannot_read(span.path, error) from None
 
 
 def _named_path(target: str) -> Path:
     try:
         return Path(target).expanduser().absolute()
-    except RuntimeError:  # "~name" of a user who is not there
+    except RuntimeError:  # "~name" of an unknown user
         return Path(target).absolute()
 
 
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # a name that is too long, or no name at all
+    except (OSError, ValueError):  # a name that is too long or invalid
         return False
 
 
 def _matches(target: str) -> list[Path]:
-    """The path `target` itself where there is one, else what it matches as a glob."""
+    """The path `target` itself if it exists, else what it matches as a glob."""
     if _exists(_named_path(target)):
         return [_named_path(target)]
     pattern = str(_named_path(target)) if target.startswith("~") else target
@@ -320,7 +320,7 @@ def _whole(files: Sequence[Path]) -> list[FileSpan]:
         try:
             found = path.stat()
         except OSError as error:
-            raise DataError(f"text: '{path}' cannot be read: {error.strerror}", "Check the file's rights.") from None
+            raise cannot_read(path, error) from None
         if stat.S_ISREG(found.st_mode) and found.st_size:
             spans.append(FileSpan(path=path, start=0, end=found.st_size, modified_ns=found.st_mtime_ns))
     return spans
@@ -358,7 +358,7 @@ def _character_boundary(path: Path, offset: int, size: int) -> int:
             file.seek(first)
             head = file.read(offset - first + 1)
     except OSError as error:
-        raise DataError(f"text: '{path}' cannot be read: {error.strerror}", "Check the file's rights.") from None
+        raise cannot_read(path, error) from None
     while offset > first and head[offset - first] & 0xC0 == 0x80:
         offset -= 1
     return offset

@@ -1,4 +1,4 @@
-"""The cache of tokens: one folder for each dataset and tokenizer, made whole or not at all.
+"""The cache of tokens: one folder for each dataset and tokenizer, made completely or not at all.
 
     CACHE/tokens/NAME/train.bin, val.bin    token values, little-endian uint16 or uint32
                       manifest.json         what they are, and their sizes
@@ -6,9 +6,9 @@
     CACHE/tokens/.NAME.building-*           a build in progress, or what a killed one left
     CACHE/locks/NAME                        held (flock) while building; the system frees it with its process
 
-A folder is renamed into place when everything in it is on disk. Whoever opens one checks its files' sizes
-against the manifest; content is checked only by `verify_cache`, so that opening takes the same time at any size.
-Only the standard library is imported here: commands that list and remove caches load nothing more.
+A folder is renamed into place when everything in it is on disk. Opening one checks its files' sizes against the
+manifest. Only `verify_cache` checks the content, so opening takes the same time at any size. Only the standard library
+is imported here: commands that list and remove caches load nothing more.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ TEST_MANIFEST, TEST_TOKENS = "test.json", "test.bin"
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a cache holds. `source_state` tells whether the text's files are as they were; times are UTC.
+    """What a cache holds. `source_state` shows whether the text's files are unchanged; times are UTC.
 
     `bpe_file` is the trained tokenizer, relative to the cache folder ("" for other tokenizers).
     """
@@ -114,9 +114,9 @@ def default_cache_dir(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def cache_entry(cache_dir: Path, *, dataset: str, identity: str, tokenizer: str) -> CacheEntry:
-    """The entry of a dataset; `identity` is what tells it from others of that name (an absolute path).
+    """The entry of a dataset; `identity` distinguishes it from others of that name (an absolute path).
 
-    The name is letters, digits, dots, dashes and underscores, so that no dataset's name leaves the cache.
+    The name is letters, digits, dots, dashes and underscores, so no dataset's name leads out of the cache.
     """
     key = hashlib.sha256(json.dumps([FORMAT_VERSION, identity, tokenizer]).encode()).hexdigest()[:16]
     slug = re.sub(r"[^A-Za-z0-9_-]+", "-", f"{dataset}-{tokenizer}").strip("-")[-SLUG_CHARACTERS:].strip("-")
@@ -129,7 +129,7 @@ def token_type(vocab_size: int) -> str:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a cache that is whole, else None: nothing there, cut short, altered, or another version."""
+    """The manifest of a complete cache, else None: missing, cut short, altered, or of another version."""
     try:
         values = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if not isinstance(values, dict) or values.get("version") != FORMAT_VERSION:
@@ -144,7 +144,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Put `manifest` into `folder`, in the place of the one before."""
+    """Put `manifest` into `folder`, replacing an older one."""
     write_private_file(folder / MANIFEST, (json.dumps(dataclasses.asdict(manifest), indent=1) + "\n").encode())
 
 
@@ -188,9 +188,9 @@ def locked(entry: CacheEntry, on_wait: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def building(entry: CacheEntry) -> Iterator[Path]:
-    """A temporary folder that becomes the entry's when the block ends well, and goes away when it does not.
+    """A temporary folder that becomes the entry's if the block succeeds, and is removed if not.
 
-    To be called with the lock held: what other builders left was left by dead ones.
+    Call it with the lock held, so leftovers of other builders can only be from dead ones.
     """
     tokens = entry.folder.parent
     make_private_folder(tokens)
@@ -217,7 +217,7 @@ def building(entry: CacheEntry) -> Iterator[Path]:
 
 
 def list_caches(cache_dir: Path) -> list[CacheRecord]:
-    """Every cache, by name; none where the folder is not there."""
+    """Every cache, by name; none if the folder is missing."""
     tokens = cache_dir / "tokens"
     if not tokens.is_dir():
         return []
@@ -227,7 +227,7 @@ def list_caches(cache_dir: Path) -> list[CacheRecord]:
 def remove_cache(cache_dir: Path, name: str) -> CacheRecord:
     """Remove the cache `name` (of list_caches) and return what it was.
 
-    Raises DataError where there is none of that name, or while it is being built.
+    Raises DataError if there is none of that name, or while it is being built.
     """
     record = next((record for record in list_caches(cache_dir) if record.name == name), None)
     if record is None:

@@ -21,7 +21,7 @@ BYTE_VALUES = 256
 
 
 class Tokenizer(Protocol):
-    """What a dataset needs of a tokenizer. `encode` must be safe to call from several threads."""
+    """What a dataset needs from a tokenizer. `encode` must be safe to call from several threads."""
 
     @property
     def vocab_size(self) -> int:
@@ -35,11 +35,11 @@ class Tokenizer(Protocol):
         """The token values of `text`, 1-D, end of text never among them."""
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of token values; bytes that are no UTF-8 become U+FFFD, values without text nothing."""
+        """The text of token values; bytes that are not UTF-8 become U+FFFD, values without text nothing."""
 
 
 class ByteTokenizer:
-    """One token a UTF-8 byte: values 0 to 255, and 256 for end of text."""
+    """One token per UTF-8 byte: values 0 to 255, and 256 for end of text."""
 
     vocab_size = BYTE_VALUES + 1
     end_of_text = BYTE_VALUES
@@ -55,7 +55,7 @@ class TiktokenTokenizer:
     """One of tiktoken's encodings."""
 
     def __init__(self, name: str, cache_dir: Path) -> None:
-        """Load the encoding `name`. Raises DataError where its vocabulary cannot be had."""
+        """Load the encoding `name`. Raises DataError if its vocabulary is unavailable."""
         vocabulary = provide_vocabulary(name, cache_dir)
         import tiktoken
 
@@ -84,8 +84,8 @@ class TiktokenTokenizer:
 def load_tokenizer(name: str, cache_dir: Path) -> Tokenizer:
     """The tokenizer `name`: bytes, or one of tiktoken's encodings.
 
-    Raises DataError for an unknown name, a vocabulary that cannot be had, and `bpe:SIZE`, which exists only
-    together with a dataset (see data.dataset_tokenizer).
+    Raises DataError for an unknown name, an unavailable vocabulary, and `bpe:SIZE`, which exists only together with a
+    dataset (see data.dataset_tokenizer).
     """
     try:
         unpadded_vocabulary_size(name)

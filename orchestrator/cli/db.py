@@ -36,14 +36,34 @@ def info(database: DatabaseOption, as_json: JsonOption = False) -> None:
     print_table(["table", "rows"], [[name, f"{count:,}"] for name, count in found.rows.items()])
 
 
-def check(database: DatabaseOption, as_json: JsonOption = False) -> None:
-    """Check the database for damage; exit code 1 if there is any."""
-    with database.read() as store:
+def check(
+    database: DatabaseOption,
+    repair: Annotated[bool, typer.Option("--repair", help="Remove what killed processes left behind.")] = False,
+    state_dir: Annotated[str | None, typer.Option("--state_dir", help="The workers' folder (default: <db>.state).")] = (
+        None
+    ),
+    as_json: JsonOption = False,
+) -> None:
+    """Check the database for damage; exit code 1 if there is any. List what killed processes left behind."""
+    from orchestrator.files.state_folder import state_folder
+    from orchestrator.leftovers import find_leftovers, remove_leftovers
+
+    with database.write() if repair else database.read() as store:
         problems = store.integrity_check()
         where = store.location.display
+        folder = state_folder(store.location.names, state_dir) if state_dir or store.location.names else None
+        # What a damaged database says of runs is no ground for removing anything.
+        found = [] if problems else [(one, one.size_bytes) for one in find_leftovers(store, folder)]
+        if repair:
+            remove_leftovers(store, [one for one, _ in found])
     if as_json:
-        print_json({"database": where, "problems": problems})
+        leftovers = [{"path": str(one.path), "what": one.what, "bytes": size} for one, size in found]
+        print_json({"database": where, "problems": problems, "leftovers": leftovers, "removed": repair})
     else:
+        for one, size in found:
+            print(f"{'removed' if repair else 'left over'}: {one.path} ({one.what}, {size:,} bytes)")
+        if found and not repair:
+            suggest("Remove it: hlbq db check --repair", store)
         for problem in problems:
             print(problem)
         if not problems:

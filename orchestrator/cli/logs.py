@@ -45,7 +45,7 @@ def logs(
 
 
 def find_run(store: "Store", run: str) -> RunRecord:
-    """The run by its number or uid. Raises UsageError where there is none."""
+    """The run by its number or uid. Raises UsageError if there is none."""
     is_number = run.isascii() and run.isdecimal() and len(run) < 19
     found = store.run(int(run) if is_number else run) if run.isascii() else None
     if found is None:
@@ -54,7 +54,7 @@ def find_run(store: "Store", run: str) -> RunRecord:
 
 
 def choose_attempt(run: RunRecord, attempts: Sequence[AttemptRecord], number: int | None) -> AttemptRecord:
-    """Attempt `number` (from 1), or the newest. Raises UsageError where there is none."""
+    """Attempt `number` (from 1), or the newest. Raises UsageError if there is none."""
     if not attempts:
         raise UsageError(f"run {run.id} has not been started yet", "See the queue: hlbq status")
     in_order = sorted(attempts, key=lambda one: one.fence)

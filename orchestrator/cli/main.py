@@ -17,6 +17,7 @@ import typer
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.cli.parsing import LightGroup, same_spelling
+from orchestrator.files.standard_streams import open_closed_streams, unfailing_text
 from orchestrator.wording.next_command import naming_database
 
 # Every module of commands with the names of its commands, in the order of `hlbq --help`. Each has `register(app)`.
@@ -94,7 +95,9 @@ def _program(
 
 def main() -> None:
     """Run `hlbq` with the process's arguments, and exit with its code."""
-    _open_closed_streams()
+    open_closed_streams()
+    # Messages that nobody can read any more end no command: a sweep is worked off all the same.
+    sys.stderr = unfailing_text(2, sys.stderr.encoding)
     try:
         code = run_program(sys.argv[1:])
         sys.stdout.flush()
@@ -111,14 +114,6 @@ def main() -> None:
     # The interpreter's last garbage collection visits everything imported: a tenth of a short command's time.
     gc.freeze()
     sys.exit(code)
-
-
-def _open_closed_streams() -> None:
-    """If stdout or stderr is closed (`>&-`), Python sets it to None: print to nowhere instead."""
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
 
 
 def run_program(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""`hlbq generate` and `hlbq export-model`: what a run's model writes, and the model itself."""
+"""`hlbq generate` and `hlbq export-model`: let a run's model write text, and export the model."""
 
 import re
 from dataclasses import dataclass
@@ -31,12 +31,13 @@ class Which(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointOptions(OptionGroup):
-    """Where a run's model is found."""
+    """Where to find a run's model."""
 
     checkpoint: Annotated[
         Which | None,
         typer.Option(
-            "--checkpoint", help="newest (of --keep_checkpoints) or best (of --keep_best); default: what there is."
+            "--checkpoint",
+            help="newest (of --keep_checkpoints) or best (of --keep_best); default: whichever the run kept.",
         ),
     ] = None
     state_dir: Annotated[str | None, typer.Option("--state_dir", help="The workers' folder (default: <db>.state).")] = (
@@ -57,26 +58,29 @@ def generate(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", help="A folder of export-model, or a file of parameters (.safetensors, .pt), instead of a run."
+            "--model", help="A folder from export-model, or a file of parameters (.safetensors, .pt), instead of a run."
         ),
     ] = None,
-    prompt: Annotated[str, typer.Option("--prompt", help="The text to go on from (default: a new text).")] = "",
+    prompt: Annotated[str, typer.Option("--prompt", help="The text to continue (default: start a new text).")] = "",
     temperature: Annotated[
-        float, typer.Option("--temperature", min=0.0, help="Above 1 bolder, below 1 safer; 0: the likeliest token.")
+        float,
+        typer.Option(
+            "--temperature", min=0.0, help="Above 1: more varied; below 1: safer; 0: always the likeliest token."
+        ),
     ] = 1.0,
     top_k: Annotated[
         int, typer.Option("--top_k", min=0, help="Draw from this many of the likeliest tokens; 0: from all.")
     ] = 0,
-    length: Annotated[int, typer.Option("--length", min=1, max=1_000_000, help="At most so many tokens.")] = 200,
+    length: Annotated[int, typer.Option("--length", min=1, max=1_000_000, help="At most this many tokens.")] = 200,
     seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="The same seed gives the same text.")] = 0,
     device: Annotated[str, typer.Option("--device", help="cpu, auto or cuda:N.")] = "cpu",
     as_json: JsonOption = False,
 ) -> None:
-    """Print text that a run's model writes. The run was submitted with --keep_checkpoints or --keep_best."""
+    """Print text that a run's model writes. Submit the run with --keep_checkpoints or --keep_best to keep its model."""
     if (run is None) == (model is None):
         raise UsageError("which model?", "Name a run, or a file: hlbq generate 12   or: hlbq generate --model FOLDER")
     if any(0xD800 <= ord(character) <= 0xDFFF for character in prompt):
-        raise UsageError(f"--prompt: {prompt!r} is not UTF-8", "Use plain text, and an UTF-8 locale.")
+        raise UsageError(f"--prompt: {prompt!r} is not UTF-8", "Use plain text, and a UTF-8 locale.")
     if not _DEVICE.fullmatch(device):
         raise UsageError(f"--device: there is no device '{device}'", "Use cpu, auto, or cuda:N for the GPU number N.")
     folder = model_path(model) if model is not None else run_model(database, str(run), place)
@@ -97,15 +101,15 @@ def export_model(
 
 
 def model_path(name: str) -> Path:
-    """The folder or file of --model. Raises UsageError where there is none."""
+    """The folder or file of --model. Raises UsageError if there is none."""
     path = Path(name).expanduser()
     if not path.exists():
-        raise UsageError(f"there is no model at '{name}'", "Name a folder of hlbq export-model, or a file.")
+        raise UsageError(f"there is no model at '{name}'", "Name a folder from hlbq export-model, or a file.")
     return path
 
 
 def run_model(database: DatabaseOption, run: str, place: CheckpointOptions) -> Path:
-    """The folder of the checkpoint that is asked for. Raises UsageError where the run has none on this host."""
+    """The folder of the wanted checkpoint. Raises UsageError if the run has none on this host."""
     with database.read() as store:
         found = find_run(store, run)
         folder = state_folder(store.location.names, place.state_dir)
@@ -119,13 +123,13 @@ def run_model(database: DatabaseOption, run: str, place: CheckpointOptions) -> P
 
 
 def _no_model(run: RunRecord, folder: Path, which: Which | None) -> UsageError:
-    """Why there is no model, and what would have kept it."""
+    """Why there is no model, and how to keep one."""
     kept = run.bookkeeping
     was_kept = {Which.NEWEST: kept.keep_checkpoints, Which.BEST: kept.keep_best}
     if any(was_kept[one] for one in ([which] if which else list(Which))):
         return UsageError(
             f"run {run.id} ({run.state}) has no {which or 'kept'} checkpoint in '{folder}'",
-            "It lies with the worker that ran it, once there is one; name its folder with --state_dir.",
+            "Checkpoints are on the host that ran the run, once it has made one. Use --state_dir for their folder.",
         )
     option = "--keep_best" if which is Which.BEST else "--keep_checkpoints"
     return UsageError(

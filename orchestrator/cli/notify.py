@@ -21,7 +21,7 @@ TELL_SECONDS = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class NotifyOptions(OptionGroup):
-    """Whom to tell. Not an option of sweep files: a command that runs by itself is typed."""
+    """The command to call. Not an option of sweep files: nobody should run a stranger's command by accident."""
 
     notify: Annotated[
         str | None,
@@ -34,21 +34,21 @@ class NotifyOptions(OptionGroup):
     ] = None
 
     def check(self) -> None:
-        """Raise UsageError for a line that can be no command, before anything is made."""
+        """Raise UsageError for a line that cannot be a command, before anything is made."""
         if self.notify is not None:
             from orchestrator.notify.commands import check_command
 
             check_command(self.notify)
 
     def store(self, store: "Store", sweep: NewSweep) -> SweepRecord:
-        """Submit the sweep, its command kept for whoever will call it. Raises UsageError where it can't be kept."""
+        """Submit the sweep and keep its command for later. Raises UsageError if the command cannot be kept."""
         if self.notify is None:
             return store.submit(sweep)
         from orchestrator.notify.commands import submit_with_command
 
         stored = submit_with_command(store, sweep, self.notify)
         if store.location.path is None:
-            note("note: workers that share your home folder call the --notify command; else: hlbq notify --watch")
+            note("note: workers that share your home folder call the --notify command; for others: hlbq notify --watch")
         return stored
 
 
@@ -59,20 +59,20 @@ def register(app: typer.Typer) -> None:
 
 def notify(
     database: DatabaseOption,
-    watch: Annotated[bool, typer.Option("--watch", help="Stay, and call commands as things happen.")] = False,
-    by_workers: Annotated[bool, typer.Option("--by_workers", hidden=True, help="As workers start it.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep running, and call commands as things happen.")] = False,
+    by_workers: Annotated[bool, typer.Option("--by_workers", hidden=True, help="Used by workers.")] = False,
 ) -> None:
-    """Call the commands of --notify for what nobody was told yet.
+    """Call the --notify commands for events not yet reported.
 
-    Workers do that by themselves. This is for commands that failed three times, and for machines whose workers do not
-    share your home folder. Exit code 1 if a command failed again.
+    Workers do this themselves. Use it for commands that failed three times, and if your workers do not share your home
+    folder. Exit code 1 if a command failed again.
     """
     from orchestrator.notify.delivering import Teller, may_be_told
 
     with database.write() as store:
         teller = Teller(store=store, say=note)
         done = teller.tell_all(given_up_too=not by_workers)
-        # What came while another teller held the lock, or after the last look, is told before this one leaves.
+        # Deliver what came while another process held the lock, or after our last check, before leaving.
         while watch or (done and may_be_told(store)):
             if watch:
                 time.sleep(WATCH_SECONDS)
@@ -84,18 +84,18 @@ def notify(
                 note(f"waiting for the database: {error.message}")
         left = [notice for notice in store.undelivered() if not notice.given_up]
     if not done:
-        note("another `hlbq notify` is at work on this database")
+        note("another `hlbq notify` is running for this database")
         return
     for who in sorted({notice.by for notice in left}):
         theirs = sum(notice.by == who for notice in left)
-        note(f"{counted(theirs, 'notice')} of {who}: `hlbq notify` there calls the command")
+        note(f"{counted(theirs, 'notice')} of {who}: deliver there with `hlbq notify`")
     note(f"{counted(teller.tally.told, 'notice')} told")
     if teller.tally.given_up:
         raise typer.Exit(1)
 
 
 def tell(store: "Store") -> None:
-    """Have what waits told by a process of its own, and give it a moment."""
+    """Start a separate process that delivers the waiting notices, and give it a moment."""
     from orchestrator.notify.side import NotifySide
 
     NotifySide(store, note).close(TELL_SECONDS)

@@ -1,7 +1,7 @@
 """Options that several commands share, as frozen values.
 
-A command that takes an `OptionGroup` and is decorated with `grouped` gets the group's options in its own
-signature, where typer finds them:
+A command that takes an `OptionGroup` and is decorated with `grouped` gets the group's options in its signature, where
+typer finds them:
 
     @app.command(cls=VariadicCommand)
     @grouped
@@ -41,7 +41,7 @@ class OptionGroup:
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """`command` with every parameter that is an OptionGroup replaced by the group's options.
 
-    An option that two groups declare by the same name is one option, and both get its value.
+    If two groups declare an option of the same name, it is one option and both get its value.
     """
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, type[OptionGroup]] = {}

@@ -1,4 +1,4 @@
-"""How hlbq reads its command line: options with several values, in any of the spellings people use.
+"""How hlbq reads its command line: options with several values, in any spelling that people use.
 
 `VariadicCommand` rewrites the arguments before typer sees them:
 
@@ -8,7 +8,7 @@ An option that takes a list goes on until the next option; a negative number is 
 command with positional arguments it ends where a word does not fit its type (`--sweep 3 4 results.csv`); `--`
 ends it anywhere. Dashes and underscores in long names are the same. An option with the metavar TOGETHER takes the
 words of one occurrence as one value: `--zip depth width` becomes `--zip=depth,width`. A flag may be given as
-`--flag=true` or `--flag=false`, which is as if it had not been given, also where a sweep file sets it.
+`--flag=true` or `--flag=false`, which counts as not given, even if a sweep file sets it.
 """
 
 import difflib
@@ -31,7 +31,7 @@ TOGETHER_MARK = ","
 
 
 def same_spelling(name: str) -> str:
-    """An option's name with dashes inside it made underscores; leading dashes stay."""
+    """An option's name with the dashes inside it turned into underscores; leading dashes stay."""
     body = name.lstrip("-")
     return name[: len(name) - len(body)] + body.replace("-", "_")
 
@@ -64,7 +64,7 @@ class LightGroup(TyperGroup):
         return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that was typed. Raises UsageError with the nearest one where there is none of that name."""
+        """The command that was typed. Raises UsageError with the nearest one if there is none of that name."""
         known = {same_spelling(name): name for name in self.commands}
         name = same_spelling(args[0])
         if name in known:
@@ -91,9 +91,9 @@ class _LightConversion:
 
 
 def convert_lightly(params: Sequence[Any]) -> None:
-    """Have text, numbers and choices converted here: typer's way loads pydantic, a third of the time of `hlbq status`.
+    """Convert text, numbers and choices here: typer would load pydantic, a third of the time of `hlbq status`.
 
-    What is left to typer: paths and other types, values from the environment, and arguments that are not text.
+    Left to typer: paths and other types, values from the environment, and arguments that are not text.
     """
     for param in params:
         element = _element_type(param)
@@ -109,7 +109,7 @@ def _is_enum(kind: Any) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Rewriter:
-    """Rewrites one command line. `seen` and `arguments` fill up: options with their values, and other words."""
+    """Rewrites one command line. `seen` collects options with their values, `arguments` the other words."""
 
     options: Mapping[str, TyperOption]
     max_arguments: float
@@ -147,7 +147,7 @@ class Rewriter:
 
     def _argument(self, word: str) -> str:
         if len(self.arguments) >= self.max_arguments:
-            raise UsageError(f"'{word}' is one word too many", "Options begin with --; add --help to see all.")
+            raise UsageError(f"'{word}' is one argument too many", "Options begin with --; add --help to see all.")
         self.arguments.append(word)
         return word
 
@@ -157,7 +157,7 @@ class Rewriter:
         if _is_flag(option):
             self.seen[str(option.name)] = ()
             if equals and value not in ("true", "false"):
-                raise UsageError(f"{name} takes no value, but was given '{value}'", f"Write {name} alone.")
+                raise UsageError(f"{name} takes no value, but got '{value}'", f"Write {name} alone.")
             if value != "false":
                 yield same_spelling_of(option, name)
         else:
@@ -184,7 +184,7 @@ class Rewriter:
             while left and self._is_value(left[-1]) and fits(left[-1]):
                 values.append(left.pop())
         elif option.name in self.seen:
-            raise UsageError(f"{name} is given twice, and takes one value", "Keep one of the two.")
+            raise UsageError(f"{name} was given twice, but takes one value", "Keep one of the two.")
         if option.metavar == TOGETHER:
             values = [TOGETHER_MARK.join(values)]
         self.seen[str(option.name)] = values
@@ -210,7 +210,7 @@ class Rewriter:
         return not word.startswith("-") or word == "-" or _is_number(word)
 
     def _fit(self, option: TyperOption) -> Callable[[str], bool]:
-        """Whether a further word belongs to the list, in a command that takes positional arguments too."""
+        """Whether the next word belongs to the list, in a command that also takes positional arguments."""
         kind, choices, ending = _element_type(option), _choices(option), self.file_ending
         if ending:
             return lambda word: not word.endswith(ending) or ":" in word
@@ -244,7 +244,7 @@ def _element_type(option: Any) -> Any:
     return kinds[0] if kinds else annotation
 
 
-# What both databases hold.
+# The limit of both databases.
 LARGEST_WHOLE_NUMBER = 2**63
 
 
@@ -264,7 +264,7 @@ def _value_check(option: TyperOption, name: str) -> Callable[[str], None]:
             raise UsageError(f"{name}: '{value}' is not one of the choices", f"{hint}Use one of: {', '.join(choices)}.")
         if kind is int and not re.fullmatch(r"[+-]?[0-9]+", value):
             raise UsageError(f"{name}: '{value}' is not a whole number", f"For instance: {name} {_example(option)}")
-        # By length first: Python reads no numbers of thousands of digits.
+        # By length first: Python refuses numbers of thousands of digits.
         if kind is int and (len(value) > 20 or abs(int(value)) >= LARGEST_WHOLE_NUMBER):
             raise UsageError(f"{name}: {value} is too large", "Use a value below 2**63.")
         if kind is float and not (_is_number(value) and math.isfinite(float(value))):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.store import Store
 
 KINDS = "Other figures"
-# By the kind of figure, the options that only others look at.
+# For each kind of figure, the options that only other kinds use.
 _WITHOUT_EFFECT = MappingProxyType(
     {
         "final": ("x", "band", "smooth", "past_shortest", "facet"),
@@ -59,25 +59,27 @@ class PlotOptions(OptionGroup):
     log_y: Annotated[bool, typer.Option("--log_y", help="Logarithmic y.")] = False
     smooth: Annotated[
         float,
-        typer.Option("--smooth", help="Weight of the past in a moving average, 0 to below 1.", min=0.0, max=0.9999),
+        typer.Option(
+            "--smooth", help="Weight of the past in a moving average, from 0 to below 1.", min=0.0, max=0.9999
+        ),
     ] = 0.0
     past_shortest: Annotated[
-        bool, typer.Option("--past_shortest", help="Go on with the mean after the arm's shortest run has ended.")
+        bool, typer.Option("--past_shortest", help="Draw the mean beyond the end of the arm's shortest run.")
     ] = False
     allow_mixed_data: Annotated[
-        bool, typer.Option("--allow_mixed_data", help="Draw runs of different versions of the data together.")
+        bool, typer.Option("--allow_mixed_data", help="Draw runs together even if their data differ.")
     ] = False
     allow_mixed_evaluation: Annotated[
         bool, typer.Option("--allow_mixed_evaluation", help="Draw losses of different evaluations together.")
     ] = False
-    facet: Annotated[str, typer.Option("--facet", help="A panel for each value of this setting.", metavar="NAME")] = ""
+    facet: Annotated[str, typer.Option("--facet", help="One panel per value of this setting.", metavar="NAME")] = ""
     colour: Annotated[
         str, typer.Option("--colour", "--color", help="The setting that chooses the colour.", metavar="NAME")
     ] = ""
     style: Annotated[str, typer.Option("--style", help="The setting that chooses the line style.", metavar="NAME")] = ""
     title: Annotated[str, typer.Option("--title", help="A title above the figure.")] = ""
     csv: Annotated[
-        Path | None, typer.Option("--csv", help="Read this table, written by hlbq export, and no database.")
+        Path | None, typer.Option("--csv", help="Read this table from hlbq export instead of a database.")
     ] = None
 
 
@@ -113,8 +115,7 @@ class KindOptions(OptionGroup):
     ] = False
 
     def name(self) -> str:
-        """The option that was given; empty for curves. Raises UsageError for several, and for a heat map of one
-        setting."""
+        """The option that was given; empty for curves. Raises UsageError for several, or a heat map of one setting."""
         given = [name for name in ("final", "heatmap", "schedules") if getattr(self, name)]
         if len(given) > 1:
             raise UsageError(f"--{' and --'.join(given)} are different figures", "Draw one at a time.")
@@ -137,7 +138,7 @@ def plot(
     database: DatabaseOption,
     file: Annotated[Path | None, typer.Argument(help="The figure: .png, .svg or .pdf (default: METRIC.png).")] = None,
 ) -> None:
-    """Draw a metric's curves: a line an arm, a band over its seeds.
+    """Draw a metric's curves: one line per arm, with a band over its seeds.
 
     Without filters it draws the latest sweep. --final, --heatmap and --schedules draw other figures.
     """
@@ -147,7 +148,7 @@ def plot(
     check_ending(path)
     if how.csv is not None:
         if runs.given() or database.db:
-            raise UsageError("--csv reads a table, and filters and --db choose from a database", "Use one of the two.")
+            raise UsageError("--csv reads a table, but filters and --db choose from a database", "Use one of them.")
         drawn = _drawn(how, kind, how.csv, None)
     else:
         with database.read() as store:

@@ -16,17 +16,17 @@ from orchestrator.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions(OptionGroup):
-    """What the page is about."""
+    """What the page shows."""
 
     metric: Annotated[str, typer.Option("--metric", help="What to draw and compare: val_loss, train_acc, ...")] = (
         "val_loss"
     )
     baseline: Annotated[
         list[str],
-        typer.Option("--baseline", help="The group that others are held against.", metavar="NAME=VALUE..."),
+        typer.Option("--baseline", help="The group to compare the others with.", metavar="NAME=VALUE..."),
     ] = field(default_factory=list)
     allow_mixed_data: Annotated[
-        bool, typer.Option("--allow_mixed_data", help="Compare and draw runs of different data all the same.")
+        bool, typer.Option("--allow_mixed_data", help="Compare and draw runs even if their data differ.")
     ] = False
     allow_mixed_evaluation: Annotated[
         bool,
@@ -47,8 +47,8 @@ def report(
 ) -> None:
     """Write a sweep as one HTML page: figures, tables, verdicts, settings, provenance.
 
-    The page loads nothing and runs nothing, so it can be mailed or put anywhere. Verdicts in it (--baseline) are
-    recorded as a look, as those of hlbq compare are.
+    The page loads nothing and runs nothing, so you can mail it or put it anywhere. Its verdicts (--baseline) count as a
+    look at the p-values, as those of hlbq compare do.
     """
     from orchestrator.comparison.groups import parse_baseline
     from orchestrator.files.replaced_file import check_not_a_folder, replaced_file
@@ -56,7 +56,7 @@ def report(
 
     check_not_a_folder(file, "report.html")
     if file.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"'{file}': a report is a page", f"For instance: {file.with_suffix('.html')}")
+        raise UsageError(f"'{file}': a report is an HTML page", f"For instance: {file.with_suffix('.html')}")
     with database.read() as store:
         found = read_report(
             store,

@@ -1,4 +1,4 @@
-"""What a sweep holds before it is stored, for people: arms, sizes, what was left out, and about how much it costs."""
+"""A sweep for people to check before it is stored: arms, sizes, what was left out, and roughly what it costs."""
 
 from collections.abc import Mapping
 from statistics import fmean
@@ -55,12 +55,12 @@ def plan_summary(plan: Plan) -> str:
     last = plan.first_seed + plan.num_runs - 1
     seeds = f"seed {plan.first_seed}" if plan.num_runs == 1 else f"seeds {plan.first_seed} to {last}"
     left_out = f"; {counted(len(plan.left_out), 'combination')} left out" if plan.left_out else ""
-    skipped = f"; {counted(len(plan.skipped), 'run')} left out that exist" if plan.skipped else ""
+    skipped = f"; {counted(len(plan.skipped), 'existing run')} left out" if plan.skipped else ""
     return f"{counted(plan.total_runs, 'run')}: {counted(len(plan.arms), 'arm')}, {seeds}{left_out}{skipped}"
 
 
 def estimate(plan: Plan) -> str:
-    """At most how many tokens the sweep sees, as far as its limits tell."""
+    """The most tokens that the sweep can see, as far as its limits say."""
     tokens = total_tokens(plan)
     if tokens is None:
         return "tokens: known once a worker has read the data (max_epochs ends the runs; --max_tokens would bound them)"
@@ -68,13 +68,13 @@ def estimate(plan: Plan) -> str:
 
 
 def total_tokens(plan: Plan) -> int | None:
-    """The sum of the runs' token limits; None where one has none."""
+    """The sum of the runs' token limits; None if one has no limit."""
     limits = [token_limit(arm.settings) for arm in plan.arms]
     return None if None in limits else plan.num_runs * sum(limit for limit in limits if limit is not None)
 
 
 def estimated_hours(plan: Plan, speeds: Mapping[int, float]) -> float | None:
-    """Hours of one device that the token limits come to; None where a limit or the speed of a size is not known."""
+    """Hours of one device that the token limits allow; None if a limit or the speed of a size is unknown."""
     seconds = 0.0
     for arm in plan.arms:
         tokens, speed = token_limit(arm.settings), speeds.get(arm.sizes.num_params)
@@ -85,7 +85,7 @@ def estimated_hours(plan: Plan, speeds: Mapping[int, float]) -> float | None:
 
 
 def measured_speeds(database: DatabaseOption) -> Mapping[int, float]:
-    """Mean tokens a second of completed runs by number of parameters; empty where there is no database to read."""
+    """Mean tokens a second of completed runs by number of parameters; empty if there is no database."""
     found: dict[int, list[float]] = {}
     try:
         with database.read() as store:

@@ -1,4 +1,4 @@
-"""`hlbq run`: submit a sweep, work it off on this machine with a live view, and export its table."""
+"""`hlbq run`: submit a sweep, train it on this machine with a live view, and export its table."""
 
 import os
 import signal
@@ -22,6 +22,7 @@ from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
 from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import UsageError
 from orchestrator.launch.prestarted import PrestartedWorkers
+from orchestrator.launch.stop_signals import heeded_stop_signals
 from orchestrator.queue.records import RunFilter, SweepRecord
 from orchestrator.queue.states import State
 
@@ -44,7 +45,7 @@ class LocalWorkers(OptionGroup):
     """How many workers this machine gives the sweep, and where the table goes."""
 
     workers: Annotated[
-        int, typer.Option(min=1, max=256, help="Worker processes on the device; on a CPU one a core or two.")
+        int, typer.Option(min=1, max=256, help="Worker processes on the device; on a CPU, one for every core or two.")
     ] = 1
     output: Annotated[
         str, typer.Option("--output", "-o", help="The table to write at the end (.csv, .parquet, .jsonl).")
@@ -68,14 +69,16 @@ def run(
 ) -> None:
     """Submit a sweep, train it here with a live view, and export its table.
 
-    Ctrl-C releases the runs at hand after a checkpoint; `hlbq worker` goes on with them later. Exit code 1 if a run
-    failed.
+    Ctrl-C releases the running runs after a checkpoint; `hlbq worker` resumes them later. Exit code 1 if a run failed.
     """
     check_output(local.output)
     where.options.check()
     if local.workers > 1 and (where.options.gpus or where.options.slots > 1):
-        raise UsageError("--workers was given with --gpus or --slots", "With these, one parent starts the workers.")
-    # They load torch while the sweep is planned; none of them trains before it is stored.
+        raise UsageError(
+            "--workers was given with --gpus or --slots",
+            "--gpus and --slots start the workers themselves: leave --workers out.",
+        )
+    # Workers load torch while the sweep is planned; none of them trains before it is stored.
     options, environment = replace(where.options, db=database.db, prestarted=True).hidden()
     argv = options.ending_with_this_process().argv()
     with PrestartedWorkers(argv, 0 if review.dry_run else local.workers, environment=environment) as workers:
@@ -90,7 +93,7 @@ def run(
                 tell(store)
     unfinished = counts[State.PENDING] + counts[State.RUNNING]
     if unfinished:
-        note(f"{counted(unfinished, 'run')} left; go on with: hlbq worker{store.location.option} --sweep {stored.id}")
+        note(f"{counted(unfinished, 'run')} left; resume: hlbq worker{store.location.option} --sweep {stored.id}")
     if interrupted:
         raise typer.Exit(130)
     if counts[State.FAILED] or unfinished:
@@ -98,7 +101,7 @@ def run(
 
 
 def check_output(path: str) -> None:
-    """Raise UsageError for a table that could not be written at the end."""
+    """Raise UsageError for a table that could not be written when the runs have ended."""
     target = Path(path).expanduser()
     if target.is_dir():
         raise UsageError(f"the table '{path}' is a folder", "Name a file: --output results.csv")
@@ -107,10 +110,10 @@ def check_output(path: str) -> None:
 
 
 def work_off(store: "Store", sweep: SweepRecord, workers: PrestartedWorkers, state_dir: str | None = None) -> bool:
-    """Have the workers train the sweep, with a live view; True if a signal ended that."""
+    """Make the workers train the sweep, with a live view. True if a signal stopped them."""
     with forwarded_signals(workers.processes) as signals:
         workers.go(sweep.id, _worker_log(store, sweep, state_dir))
-        from orchestrator.status.live_view import LiveView  # loaded while they begin
+        from orchestrator.status.live_view import LiveView  # loaded while the workers start
 
         with LiveView(store, sweep.id) as view:
             while workers.at_work(wait_seconds=POLL_SECONDS):
@@ -124,7 +127,7 @@ def work_off(store: "Store", sweep: SweepRecord, workers: PrestartedWorkers, sta
 
 @contextmanager
 def forwarded_signals(workers: "Sequence[subprocess.Popen[bytes]]") -> Iterator[list[int]]:
-    """Pass SIGINT and SIGTERM on to the workers; yields the list of those that came."""
+    """Pass signals that ask to stop on to the workers. Yields the list of signals received."""
     came: list[int] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
@@ -133,7 +136,7 @@ def forwarded_signals(workers: "Sequence[subprocess.Popen[bytes]]") -> Iterator[
             if worker.poll() is None:
                 worker.send_signal(number)
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, forward) for number in heeded_stop_signals()}
     try:
         yield came
     finally:
@@ -151,7 +154,7 @@ def export_table(store: "Store", sweep: SweepRecord, path: str) -> None:
 
 
 def _worker_log(store: "Store", sweep: SweepRecord, state_dir: str | None) -> Path:
-    """Where the workers' own words go, out of the way of the live view."""
+    """The file for the workers' output, which would disturb the live view."""
     from orchestrator.files.state_folder import make_state_folder, state_folder
 
     folder = make_state_folder(make_state_folder(state_folder(store.location.names, state_dir)) / "logs")

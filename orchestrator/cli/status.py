@@ -1,4 +1,4 @@
-"""`hlbq status`: how far everything is."""
+"""`hlbq status`: the progress of everything."""
 
 import gc
 import io
@@ -24,17 +24,17 @@ def status(
     runs: RunFilterOptions,
     database: DatabaseOption,
     as_json: JsonOption = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Stay, and keep it up to date until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep the display up to date until Ctrl-C.")] = False,
 ) -> None:
-    """Show runs by state, what is running, how long it will take, and who works on it.
+    """Show runs by state, what is running, the time left, and the workers.
 
-    Without filters it covers every sweep; listed are those that are not done, and the latest.
+    Without filters it covers every sweep, and lists the unfinished ones and the latest.
     """
     if watch and as_json:
-        raise UsageError("--watch shows and --json prints once", "Leave one of them out.")
+        raise UsageError("--watch keeps going, but --json prints once", "Leave one of them out.")
     wanted = runs.to_filter()
     if isinstance(sys.stdout, io.TextIOWrapper) and not as_json:
-        sys.stdout.reconfigure(errors="replace")  # bars and names where the locale has no letters for them
+        sys.stdout.reconfigure(errors="replace")  # for bars and names that the locale cannot print
     with without_garbage_collection():
         _show(wanted, database, as_json=as_json, watch=watch)
 
@@ -43,7 +43,7 @@ def _show(wanted: RunFilter, database: DatabaseOption, *, as_json: bool, watch: 
     with database.read() as store:
         for sweep_id in wanted.sweep_ids:
             if store.sweep(sweep_id) is None:
-                raise UsageError(f"there is no sweep {sweep_id}", "hlbq status lists the sweeps.")
+                raise UsageError(f"there is no sweep {sweep_id}", "See the sweeps: hlbq status")
         if watch:
             from orchestrator.status import live_view
 

@@ -39,9 +39,11 @@ class ReviewOptions(OptionGroup):
     """Whether to show the sweep before it is stored."""
 
     review_settings: Annotated[
-        bool, typer.Option("--review_settings", help="Print every arm and what is left out, then ask.")
+        bool, typer.Option("--review_settings", help="Print every arm and what was left out, then ask.")
     ] = False
-    dry_run: Annotated[bool, typer.Option("--dry_run", "--dry-run", help="Print what it would do, and stop.")] = False
+    dry_run: Annotated[bool, typer.Option("--dry_run", "--dry-run", help="Print what submit would do, and stop.")] = (
+        False
+    )
 
 
 def register(app: typer.Typer) -> None:
@@ -60,11 +62,11 @@ def submit(
 ) -> None:
     """Expand settings and seeds into runs, and queue them.
 
-    Every setting takes one value or several; several make an axis, and the sweep is their product:
+    Every setting takes one value or several. Several values make an axis; the sweep is the product of the axes:
 
     hlbq submit --depth 4 8 --width 192 384 --num_runs 3
 
-    A sweep file may hold all of this, and what is typed besides it replaces what it says:
+    A sweep file may hold all of this. Options on the command line replace those of the file:
 
     hlbq submit sweep.toml --num_runs 5
 
@@ -100,7 +102,7 @@ def submit_sweep(
     *,
     yes: bool = False,
 ) -> SweepRecord | None:
-    """Check and store a sweep, and say so on stderr; None where there is nothing to store, as after --dry-run."""
+    """Check and store a sweep, and say so on stderr. None if there is nothing to store, as after --dry-run."""
     notify.check()
     with without_garbage_collection():
         prepared = reviewed_sweep(settings, sweep, review, database, yes=yes)
@@ -155,10 +157,10 @@ def reviewed_sweep(
 
 
 def existing_runs(plan: Plan, database: DatabaseOption, *, needed: bool) -> "Existing":
-    """The plan's runs that the database holds already, completed; none where there is no database yet.
+    """The plan's runs that the database already holds as completed; none without a database.
 
-    One that can't be read as it is (it is older, for instance) raises DatabaseError only where it is `needed`:
-    submit says so itself where it can't write to it either.
+    A database that cannot be read (an old one, for instance) raises DatabaseError only if it is `needed`: otherwise
+    submit reports that it cannot write.
     """
     from orchestrator.sweep.existing_runs import Existing, find_existing
 
@@ -189,11 +191,11 @@ def _counts_json(prepared: PreparedSweep) -> dict[str, Any]:
 def _say_nothing_to_do(prepared: PreparedSweep, *, as_json: bool) -> None:
     if as_json:
         print_json(_counts_json(prepared) | {"sweep": None})
-    note("Nothing was submitted: every run exists.")
+    note("Nothing was submitted: every run exists already.")
 
 
 def _note_left_out(plan: Plan) -> None:
-    """A short word on what was left out, where no table shows it."""
+    """A short note on what was left out, if no table shows it."""
     reasons = plan.reasons()
     if reasons:
         note(f"{counted(len(plan.left_out), 'combination')} left out:")

@@ -1,4 +1,4 @@
-"""Commands that take a sweep file or a preset: what it says goes onto the command line, behind what was typed."""
+"""Commands that take a sweep file or a preset: its options are added to those that were typed."""
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -12,11 +12,12 @@ from orchestrator.sweep.sweep_presets import preset_path
 
 
 class SweepCommand(VariadicCommand):
-    """A command whose positional argument is a sweep file, or whose --preset names one. An option that was typed
-    replaces the file's."""
+    """A command whose positional argument is a sweep file, or whose --preset names one. Typed options replace the
+    file's."""
 
     def rewritten(self, args: Sequence[str], params: Sequence[Any]) -> list[str]:
-        """The arguments, with those of the sweep file in front. Raises UsageError, naming the file, for its faults."""
+        """The arguments, with those of the sweep file in front. Raises UsageError, naming the file, for mistakes in
+        it."""
         rewriter = Rewriter.of(params, file_ending=".toml")
         words = list(rewriter.rewrite(args))
         path = _file_of(rewriter)
@@ -31,7 +32,7 @@ class SweepCommand(VariadicCommand):
 
 
 def _file_of(rewriter: Rewriter) -> str | None:
-    """The sweep file that was named, by its path or as a preset."""
+    """The sweep file that was given, by path or as a preset."""
     preset, paths = rewriter.seen.get("preset"), rewriter.arguments
     if preset and paths:
         raise UsageError(

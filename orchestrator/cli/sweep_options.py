@@ -1,4 +1,4 @@
-"""The options of `hlbq submit` and `hlbq run`: settings, and what a sweep needs besides them."""
+"""The options of `hlbq submit` and `hlbq run`: settings, and the options of a sweep."""
 
 import inspect
 from collections.abc import Collection, Mapping, Sequence
@@ -24,7 +24,7 @@ class GivenSettings(OptionGroup):
 
     @classmethod
     def option_parameters(cls) -> Sequence[inspect.Parameter]:
-        """One option for each setting, in the order of the fields; each is a list of texts, empty where not given."""
+        """One option for each setting, in the order of the fields; each is a list of texts, empty if not given."""
         return [_parameter(name, list[str], _setting_option(spec), []) for name, spec in specs().items()]
 
     @classmethod
@@ -39,7 +39,7 @@ class GivenSettings(OptionGroup):
 
 @dataclass(frozen=True, kw_only=True)
 class GivenOptions(OptionGroup):
-    """What was typed besides the settings; what a sweep file or a preset says is among it: see SweepCommand."""
+    """The options of a sweep that were typed, and those of a sweep file or a preset: see SweepCommand."""
 
     options: SweepOptions
 
@@ -58,11 +58,11 @@ class GivenOptions(OptionGroup):
         return cls(options=SweepOptions(**{spec.name: _value(spec, values[spec.name]) for spec in _specs()}))
 
 
-_FILE = typer.Argument(metavar="SWEEP.toml", help="A sweep file; options on the command line replace what it says.")
+_FILE = typer.Argument(metavar="SWEEP.toml", help="A sweep file; options on the command line replace its own.")
 _PRESET = typer.Option(
     "--preset",
     metavar="NAME",
-    help="A sweep file that comes with hlbq, instead of one of your own; `hlbq preset` lists them.",
+    help="A sweep file that comes with hlbq, instead of your own. List them: hlbq preset",
     rich_help_panel=SWEEP,
 )
 

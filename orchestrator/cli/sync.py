@@ -30,18 +30,18 @@ SIDE_LOCK = "side.lock"
 
 @dataclass(frozen=True, kw_only=True)
 class SyncOptions(OptionGroup):
-    """How long to stay, and where things go."""
+    """How long to run, and where things go."""
 
-    watch: Annotated[bool, typer.Option("--watch", help="Stay, and send what comes until Ctrl-C.")] = False
+    watch: Annotated[bool, typer.Option("--watch", help="Keep sending new points until Ctrl-C.")] = False
     wandb_project: Annotated[
-        str, typer.Option("--wandb_project", help="The project of sweeps that were submitted without --log_wandb.")
+        str, typer.Option("--wandb_project", help="The project for sweeps that were submitted without --log_wandb.")
     ] = ""
     state_dir: Annotated[
         str | None,
         typer.Option(help="Folder of checkpoints and logs (default: beside the SQLite file, as <db>.state)."),
     ] = None
     by_workers: Annotated[
-        bool, typer.Option("--by_workers", hidden=True, help="As workers start it: one a host, until all is sent.")
+        bool, typer.Option("--by_workers", hidden=True, help="Used by workers: one per host, until all is sent.")
     ] = False
 
 
@@ -53,8 +53,9 @@ def register(app: typer.Typer) -> None:
 def sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption) -> None:
     """Send runs to Weights & Biases (without filters: of the sweeps submitted with --log_wandb).
 
-    Each point arrives once, however often this is run or killed. Sent are points up to a run's newest checkpoint, and
-    all once it has ended. WANDB_MODE=offline writes folders for `wandb sync`. Exit code 1 if some could not be sent.
+    Each point arrives once, however often you run or kill this. It sends points up to a run's newest checkpoint, and
+    the rest once the run has ended. WANDB_MODE=offline writes folders for `wandb sync`. Exit code 1 if some could not
+    be sent.
     """
     from orchestrator.wandb_sync.session import SyncTiming
 
@@ -63,7 +64,7 @@ def sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class _Task:
-    """What one call is to do. `follow_new`: marked sweeps that are submitted meanwhile are wanted too."""
+    """What one call has to do. `follow_new`: also send marked sweeps that are submitted meanwhile."""
 
     store: "Store"
     folder: Path
@@ -74,7 +75,7 @@ class _Task:
 
 
 def run_sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption, timing: "SyncTiming") -> None:
-    """`hlbq sync` with its times given."""
+    """`hlbq sync` with given times."""
     from orchestrator.files.locks import try_lock
 
     with database.write() as store, contextlib.ExitStack() as held:
@@ -82,12 +83,12 @@ def run_sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption,
         if how.by_workers:
             if not held.enter_context(try_lock(folder / SIDE_LOCK)):
                 return
-            os.nice(19)  # no burden to the workers that started it
-        os.umask(0o077)  # wandb's own files are nobody else's business either
+            os.nice(19)  # do not slow the workers that started it
+        os.umask(0o077)  # keep wandb's files private too
         wanted = _wanted(store, runs, how)
         if wanted is None:
             suggest(
-                "no sweep was submitted with -w; name one: hlbq sync --sweep 1 --wandb_project NAME",
+                "no sweep was submitted with -w. Name one: hlbq sync --sweep 1 --wandb_project NAME",
                 store,
             )
             return
@@ -120,7 +121,7 @@ def _sync(task: _Task) -> None:
 
 
 def _watch(task: _Task, syncer: "Syncer") -> None:
-    """Pass after pass; for workers until nothing is left to send and no run of these sweeps is running."""
+    """Repeat passes; for workers, until nothing is left to send and no run of these sweeps is running."""
     store, answers, wanted = task.store, True, task.wanted
     while True:
         try:
@@ -140,8 +141,7 @@ def _watch(task: _Task, syncer: "Syncer") -> None:
 
 
 def _wanted(store: "Store", runs: RunFilterOptions, how: SyncOptions) -> RunFilter | None:
-    """The runs to send; None where there are none to speak of. Raises UsageError for runs that do not exist, or have
-    no project."""
+    """The runs to send; None if there are none. Raises UsageError for runs that do not exist or have no project."""
     marked = store.wandb_sweeps()
     if not runs.given():
         return RunFilter(sweep_ids=tuple(marked)) if marked else None
@@ -152,7 +152,7 @@ def _wanted(store: "Store", runs: RunFilterOptions, how: SyncOptions) -> RunFilt
         if sweep_id not in marked and not how.wandb_project:
             raise UsageError(
                 f"sweep {sweep_id} was submitted without --log_wandb, so it has no project",
-                "Name one: --wandb_project NAME",
+                "Add one: --wandb_project NAME",
             )
     return chosen
 
@@ -162,17 +162,17 @@ def _report(tally: "SyncCounts", offline: Path | None) -> None:
     if offline and tally.runs:
         note(f"upload them with: wandb sync {offline}/offline-run-*")
     if tally.held:
-        note(f"{counted(tally.held, 'run')} left to another sync that is at work")
+        note(f"{counted(tally.held, 'run')} left to another running sync")
     if tally.failed:
-        note(f"{counted(tally.failed, 'run')} could not be sent; give the same command again")
+        note(f"{counted(tally.failed, 'run')} could not be sent; run the same command again")
         raise typer.Exit(1)
 
 
 def _end_at_once_on_signals() -> None:
-    """SIGINT and SIGTERM end this process without waiting for W&B: a sync may stop anywhere."""
+    """SIGINT and SIGTERM end this process without waiting for W&B: a sync may stop at any point."""
 
     def end(number: int, frame: FrameType | None) -> None:
-        # The runs it holds are free again as soon as the process is gone: the kernel unlocks its folder.
+        # Once the process is gone, the kernel unlocks its folder, and other syncs can take its runs.
         os._exit(130)
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -180,6 +180,6 @@ def _end_at_once_on_signals() -> None:
 
 
 def _end_hung() -> None:
-    print("error: W&B has not answered for too long; what is left is sent by the next hlbq sync", file=sys.stderr)
+    print("error: W&B did not answer in time. To send the rest: hlbq sync", file=sys.stderr)
     sys.stderr.flush()
     os._exit(1)

@@ -1,4 +1,4 @@
-"""`hlbq wait`: come back when runs have ended."""
+"""`hlbq wait`: wait until runs have ended."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ def wait(
     every: Annotated[float, typer.Option("--every", min=0.05, help="Seconds between checks of the database.")] = 2.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Wait until the runs (without filters: of the latest sweep) have ended; 1 if any failed, else 0."""
+    """Wait until the runs (without filters: of the latest sweep) have ended; exit code 1 if any failed."""
     with database.read() as store:
         counts = wait_until_ended(store, latest_if_none(store, runs), sleep=lambda: time.sleep(every), progress=note)
     if as_json:
@@ -35,15 +35,18 @@ def wait(
     else:
         print(counts_text(counts))
     if counts.get(State.FAILED, 0):
-        suggest("see why: hlbq status, hlbq show RUN; again: hlbq retry --failed", store)
+        suggest("see why: hlbq status, hlbq show RUN; try again: hlbq retry --failed", store)
         raise typer.Exit(1)
 
 
 def wait_until_ended(
     store: "Store", runs: RunFilter, *, sleep: Callable[[], None], progress: Callable[[str], None]
 ) -> Mapping[State, int]:
-    """The counts by state once no run of `runs` is pending or running; `progress` hears of every change."""
-    shown = ""
+    """The counts by state once no run of `runs` is pending or running.
+
+    Calls `progress` with every change, and once when nobody works.
+    """
+    shown, said_that_nobody_works = "", False
     while True:
         counts = store.counts(runs)
         text = counts_text(counts)
@@ -52,6 +55,9 @@ def wait_until_ended(
             shown = text
         if not any(count for state, count in counts.items() if state not in TERMINAL):
             return counts
+        if not said_that_nobody_works and all(worker.silent(time.time()) for worker in store.workers()):
+            said_that_nobody_works = True
+            progress(f"No worker is at work. Start one: hlbq worker{store.location.option}")
         sleep()
 
 

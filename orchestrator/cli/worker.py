@@ -26,11 +26,11 @@ def register(app: typer.Typer) -> None:
 def worker(what: WorkerHere, database: DatabaseOption) -> None:
     """Claim runs and train them, until the queue is empty.
 
-    One worker on one device; with --gpus one on each GPU, with --slots several on each. Ctrl-C once ends after a
-    checkpoint and gives the runs back; twice stops at once. Exit code 1 if a run failed.
+    One worker on one device; with --gpus one on each GPU, with --slots several on each. Ctrl-C once takes a checkpoint,
+    releases the runs and ends; twice stops at once. Exit code 1 if a run failed.
     """
     what.options.check()
-    # The worker takes this process's place: signals and the exit code are its own.
+    # The worker replaces this process, so signals reach it and its exit code is ours.
     options, environment = replace(what.options, db=database.db).hidden()
     argv = options.argv()
     os.execve(argv[0], argv, environment)

@@ -1,4 +1,4 @@
-"""The options of a worker, as the commands that start workers take them."""
+"""A worker's options for the commands that start workers."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -33,10 +33,10 @@ class GivenWorkerOptions(OptionGroup):
         return cls(options=WorkerOptions.from_parsed(values))
 
     def check_sweeps(self, store: "Store") -> None:
-        """Raise UsageError for a sweep that is not there."""
+        """Raise UsageError for a sweep that does not exist."""
         for sweep_id in self.options.sweep:
             if store.sweep(sweep_id) is None:
-                raise UsageError(f"there is no sweep {sweep_id}", "hlbq status lists the sweeps.")
+                raise UsageError(f"there is no sweep {sweep_id}", "See the sweeps: hlbq status")
 
 
 def _parameter(option: WorkerOption) -> inspect.Parameter:

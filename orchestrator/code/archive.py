@@ -15,11 +15,11 @@ PACKAGE = "hlbgpt_core"
 
 
 def pack(digest: str, sources: Mapping[str, bytes], *, git_commit: str) -> CodeRecord:
-    """The record of these sources; without their text where they are larger than LARGEST_BYTES together."""
+    """The record of these sources; without their text if they exceed LARGEST_BYTES together."""
     num_bytes = sum(map(len, sources.values()))
     return CodeRecord(
         digest=digest,
-        first_at=0.0,  # the store knows the time
+        first_at=0.0,  # the store sets the time
         git_commit=git_commit,
         num_files=len(sources),
         num_bytes=num_bytes,
@@ -38,14 +38,12 @@ def _packed(sources: Mapping[str, bytes]) -> str:
 
 
 def unpack(record: CodeRecord) -> Mapping[str, bytes]:
-    """The sources by their path in the core. Raises UsageError where they were too large to be kept."""
+    """The sources by their path in the core. Raises UsageError if they were too large to keep."""
     if not record.sources:
         raise UsageError(
             f"the sources of code {record.digest} are not in the database: {record.num_files} files of "
-            f"{record.num_bytes:,} bytes, more than the {LARGEST_BYTES:,} that are kept",
-            f"They are those of git commit {record.git_commit}."
-            if record.git_commit
-            else "Keep large files elsewhere.",
+            f"{record.num_bytes:,} bytes, above the limit of {LARGEST_BYTES:,}",
+            f"See git commit {record.git_commit}." if record.git_commit else "Keep large files elsewhere.",
         )
     content = zlib.decompress(base64.b64decode(record.sources))
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
@@ -56,7 +54,7 @@ def unpack(record: CodeRecord) -> Mapping[str, bytes]:
 def write_sources(sources: Mapping[str, bytes], folder: Path) -> Path:
     """Write the sources as the package `folder`/hlbgpt_core; returns that.
 
-    Raises UsageError where it is there already, or cannot be written.
+    Raises UsageError if it exists already or cannot be written.
     """
     package = folder / PACKAGE
     try:
@@ -65,11 +63,11 @@ def write_sources(sources: Mapping[str, bytes], folder: Path) -> Path:
         for name, content in sources.items():
             place = PurePosixPath(name)
             if place.is_absolute() or ".." in place.parts:
-                raise UsageError(f"the database names a file outside the core: '{name}'", "Nothing is written there.")
+                raise UsageError(f"the database names a file outside the core: '{name}'", "Nothing was written there.")
             (package / place).parent.mkdir(parents=True, exist_ok=True)
             (package / place).write_bytes(content)
     except FileExistsError:
-        raise UsageError(f"'{package}' is there already", "Name a new folder.") from None
+        raise UsageError(f"'{package}' exists already", "Name a new folder.") from None
     except OSError as error:
         raise UsageError(f"'{package}' cannot be written: {error.strerror}", "Name another folder.") from None
     return package

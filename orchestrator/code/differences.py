@@ -22,7 +22,7 @@ class DiffSize:
 
 
 def diff_lines(before: Sources, after: Sources) -> Iterator[str]:
-    """A unified diff, without line ends; a file that is on one side only stands against /dev/null."""
+    """A unified diff, without line ends; a file on one side only is compared with /dev/null."""
     for name in _changed(before, after):
         yield from difflib.unified_diff(
             _lines(before, name),

@@ -10,13 +10,13 @@ from orchestrator.store import Store
 
 HERE = "here"
 FEWEST_LETTERS = 4
-# As many digits are a digest, fewer are a run's number.
+# This many digits or more are a digest, fewer are a run's number.
 _DIGEST_LETTERS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class NamedCode:
-    """A digest, and its sources (None where the database does not hold them)."""
+    """A digest, and its sources (None if the database does not hold them)."""
 
     digest: str
     sources: Mapping[str, bytes] | None
@@ -24,9 +24,9 @@ class NamedCode:
 
 def find_digest(store: Store, name: str) -> str:
     """The digest that `name` stands for: `here` is the code on disk, a number or uid is that run's newest code, and
-    anything else is the beginning of a digest, of four letters or more.
+    anything else is the beginning of a digest, of at least four characters.
 
-    Raises UsageError where it stands for none, or for several.
+    Raises UsageError if it stands for none or several.
     """
     if name == HERE:
         return CoreCode().digest()
@@ -37,9 +37,9 @@ def find_digest(store: Store, name: str) -> str:
     known |= {digest for _, its_code, here in store.held_runs() for digest in (its_code, here)}
     found = sorted(digest for digest in known if digest.startswith(name.lower()))
     if len(name) < FEWEST_LETTERS or not found:
-        raise UsageError(f"no code '{name}'", "See them: hlbq code list. A run's number names its code too.")
+        raise UsageError(f"no code '{name}'", "See all: hlbq code list. A run's number names its code too.")
     if len(found) > 1:
-        raise UsageError(f"'{name}' begins {len(found)} codes: {', '.join(found)}", "Type more of it.")
+        raise UsageError(f"{len(found)} codes begin with '{name}': {', '.join(found)}", "Type more digits.")
     return found[0]
 
 
@@ -52,7 +52,7 @@ def find_code(store: Store, name: str) -> NamedCode:
 
 
 def known_sources(store: Store, digest: str) -> Mapping[str, bytes] | None:
-    """The sources of a digest, from the database or from the disk; None where neither has them."""
+    """The sources of a digest, from the database or from the disk; None if neither has them."""
     record = store.code(digest)
     if record is not None and record.sources:
         return unpack(record)
@@ -62,11 +62,11 @@ def known_sources(store: Store, digest: str) -> Mapping[str, bytes] | None:
 
 
 def sources_of(code: NamedCode) -> Mapping[str, bytes]:
-    """The sources, which must be there. Raises UsageError where the database does not hold them."""
+    """The sources. Raises UsageError if the database does not hold them."""
     if code.sources is None:
         raise UsageError(
             f"the database does not hold the sources of code {code.digest}",
-            "It computed before hlbq kept sources. `hlbq show RUN` names the git commit.",
+            "It is older than hlbq's record of sources. See the git commit: hlbq show RUN",
         )
     return code.sources
 
@@ -74,7 +74,7 @@ def sources_of(code: NamedCode) -> Mapping[str, bytes]:
 def _digest_of_run(store: Store, name: str) -> str:
     run = store.run(name)
     if run is None:
-        raise UsageError(f"there is no run {name} in {store.location.display}", "hlbq status shows what there is.")
+        raise UsageError(f"there is no run {name} in {store.location.display}", "See the runs: hlbq status --all")
     if not run.code:
-        raise UsageError(f"run {run.id} has no code yet: no worker has begun it", "See them: hlbq code list")
+        raise UsageError(f"run {run.id} has no code yet: no worker has started it", "See all: hlbq code list")
     return run.code[-1].digest

@@ -1,8 +1,8 @@
 """A whole database into another, on the same engine or the other: `hlbq db copy`.
 
-Tables are copied in the order in which they refer to each other, in pages, each page in one transaction with a row
-that says how far the copy has come. So whoever is killed at any moment goes on from the last page. Until all
-tables are there and their digests are the source's, the destination carries no revision that any program works on.
+Tables are copied in the order of their references, in pages. Each page is one transaction with a row that records the
+progress, so a killed copy goes on from the last page. Until all tables have arrived with the source's digests, the
+destination has a schema revision that every program refuses.
 """
 
 import json
@@ -41,7 +41,7 @@ from orchestrator.wording.numbers import counted
 # A copy is a database of its own, with a uid of its own.
 TABLES: Sequence[Table] = [table for table in metadata.sorted_tables if table is not database_identity]
 
-# Only there while a copy is under way.
+# Exists only while a copy is under way.
 _progress_metadata = MetaData()
 copy_progress = Table(
     "copy_progress",
@@ -50,13 +50,13 @@ copy_progress = Table(
     Column("source", Text, nullable=False),
     Column("last_key", Text, nullable=False, doc="JSON of the primary key of the last row copied"),
     Column("rows", BigInteger, nullable=False),
-    Column("digest", Text, nullable=False, doc="of the rows copied, as the source had them"),
+    Column("digest", Text, nullable=False, doc="of the copied rows, as the source had them"),
 )
 
 # How long PostgreSQL keeps the source's snapshot while the other side is busy.
 _SNAPSHOT_IDLE_SECONDS = 900
 
-# Any number of this program's own, as schema.py has another.
+# Any number will do that schema.py does not use.
 _COPY_LOCK = 0x686C6272
 
 Report = Callable[[str, int, int], None]
@@ -81,7 +81,7 @@ class TableCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class CopyReport:
-    """What a copy did: the tables on both sides, and the runs that were given back in the copy."""
+    """What a copy did: the tables on both sides, and the runs that went back into the copy's queue."""
 
     tables: Sequence[TableCheck]
     released_runs: int = 0
@@ -95,9 +95,9 @@ class CopyReport:
 def copy_database(source: Store, destination: Store, *, release: bool = False, report: Report) -> CopyReport:
     """Copy every row of `source` into `destination` (opened to FILL), compare, and make the copy fit for use.
 
-    `release` copies a database that is in use: in the copy its workers have ended and their runs are given back.
-    Raises DatabaseError where the destination holds anything else, the source is in use, or what arrived is not
-    what was sent; DatabaseBusyError where a side stops answering (then it may be called again, and goes on).
+    `release` copies a database that is in use: in the copy its workers have ended and their runs are back in the queue.
+    Raises DatabaseError if the destination holds anything else, the source is in use, or the digests differ;
+    DatabaseBusyError if a side stops answering (call it again to go on).
     """
     with source._read() as reader:
         _hold_snapshot(reader)
@@ -121,13 +121,13 @@ def compare_databases(source: Store, destination: Store, *, report: Report) -> C
 
 
 def refuse_if_in_use(source: Store) -> None:
-    """Raise DatabaseError where workers live on the source: what they write meanwhile would not be in a copy."""
+    """Raise DatabaseError if the source has live workers: a copy would miss what they write meanwhile."""
     with source._read() as reader:
         _refuse_if_in_use(reader, source.location.display)
 
 
 def _hold_snapshot(reader: Connection) -> None:
-    """Have every statement of this transaction see the same moment, as SQLite's do anyway."""
+    """Make every statement of this transaction see the same moment, as SQLite always does."""
     if reader.dialect.name == "postgresql":
         reader.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
         reader.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_SNAPSHOT_IDLE_SECONDS}s'"))
@@ -138,10 +138,10 @@ def _refuse_if_in_use(reader: Connection, name: str) -> None:
     live = reader.execute(select(func.count()).select_from(workers).where(LIVE)).scalar_one()
     if running or live:
         raise DatabaseError(
-            f"'{name}' is in use by {counted(live, 'worker')} ({counted(running, 'run')} running): what they "
-            "write from now on would not be in the copy",
-            "Stop the workers first (Ctrl-C once: they give their runs back); `hlbq status` lists them. Are they gone "
-            "for good? With --release the copy gives their runs back.",
+            f"'{name}' is in use by {counted(live, 'worker')} ({counted(running, 'run')} running): the copy "
+            "would miss what they write from now on",
+            "Stop the workers first (Ctrl-C once: they release their runs). List them: hlbq status. If they are gone "
+            "for good, add --release: their runs go back into the copy's queue.",
         )
 
 
@@ -155,8 +155,8 @@ def _claim_destination(destination: Store, source: str) -> None:
             if filled:
                 raise DatabaseError(
                     f"'{name}' holds data already (in {', '.join(filled)}); a copy needs an empty database",
-                    "It was left as it was. Name a new file, or make a database: createdb NAME. Was it copied before? "
-                    "--verify_only compares.",
+                    "It is unchanged. Name a new file, or make a database: createdb NAME. To check a copy, add "
+                    "--verify_only.",
                 )
             writer.execute(update(alembic_version).values(version_num=UNFINISHED_COPY))
         _progress_metadata.create_all(writer)
@@ -164,12 +164,12 @@ def _claim_destination(destination: Store, source: str) -> None:
         if other is not None:
             raise DatabaseError(
                 f"'{name}' holds an unfinished copy of '{other}', not of '{source}'",
-                "Go on with that one, or name an empty database.",
+                "Finish that copy, or name an empty database.",
             )
 
 
 def _discard_what_changed(reader: Connection, destination: Store) -> None:
-    """Remove from an unfinished copy what the source no longer has so: the first such table, and all after it."""
+    """Remove from an unfinished copy what has changed in the source: the first such table and all after it."""
     with destination._read() as connection:
         progress = {row.table_name: row for row in connection.execute(select(copy_progress))}
     changed = (
@@ -192,7 +192,7 @@ def _same_in_source(reader: Connection, table: Table, row: Row[Any]) -> bool:
 
 
 def _copy_table(reader: Connection, destination: Store, table: Table, source: str, report: Report) -> TableDigest:
-    """Copy what is not copied yet; returns the digest of the whole table as the source has it."""
+    """Copy the rest of a table; returns the digest of the whole table in the source."""
     total = reader.execute(select(func.count()).select_from(table)).scalar_one()
     with destination._read() as connection:
         row = connection.execute(select(copy_progress).where(copy_progress.c.table_name == table.name)).first()
@@ -211,7 +211,7 @@ def _copy_table(reader: Connection, destination: Store, table: Table, source: st
 def _write_page(
     destination: Store, table: Table, page: Sequence[Row[Any]], before: int, sent: TableDigest, source: str
 ) -> None:
-    """One page and the word of how far the copy has come, in one transaction."""
+    """Write one page and the copy's progress in one transaction."""
     names = [column.name for column in table.c]
     here = copy_progress.c.table_name == table.name
     with destination._write() as writer:
@@ -219,7 +219,7 @@ def _write_page(
         unfinished = writer.execute(select(alembic_version.c.version_num)).scalar() == UNFINISHED_COPY
         if not unfinished or before != (writer.execute(select(copy_progress.c.rows).where(here)).scalar() or 0):
             raise DatabaseBusyError(
-                f"another `hlbq db copy` writes to '{destination.location.display}'", "Let that one end."
+                f"another `hlbq db copy` is writing to '{destination.location.display}'", "Wait until it has ended."
             )
         _insert(writer, table, names, page)
         values = {"last_key": _key_text(key_of(table, page[-1])), "rows": sent.rows, "digest": sent.digest}
@@ -230,7 +230,7 @@ def _write_page(
 
 
 def _one_at_a_time(writer: Connection) -> None:
-    """Have copies into one database write in turn, as SQLite's do anyway."""
+    """Make copies into one database write in turn, as SQLite always does."""
     if writer.dialect.name == "postgresql":
         writer.execute(select(func.pg_advisory_xact_lock(_COPY_LOCK)))
 
@@ -239,7 +239,7 @@ def _insert(writer: Connection, table: Table, names: Sequence[str], page: Sequen
     if writer.dialect.name == "sqlite":
         insert_many(writer, table, names, map(tuple, page))
         return
-    # COPY takes a fraction of the time of as many INSERTs.
+    # COPY takes a fraction of the time of the same INSERTs.
     cursor: Any = writer.connection.cursor()
     with cursor, cursor.copy(f"COPY {table.name} ({', '.join(names)}) FROM STDIN") as into:
         for row in page:
@@ -279,7 +279,7 @@ def _compare(sent: dict[str, TableDigest], arrived: dict[str, TableDigest]) -> l
 
 
 def _finish(destination: Store, source: str) -> int:
-    """Make a whole copy fit for use, all in one transaction; returns how many runs were given back."""
+    """Make a complete copy fit for use in one transaction; returns how many runs went back into its queue."""
     with destination._write() as writer:
         if destination.location.path is None:
             _advance_sequences(writer)
@@ -290,7 +290,7 @@ def _finish(destination: Store, source: str) -> int:
 
 
 def _advance_sequences(writer: Connection) -> None:
-    """PostgreSQL numbers rows by sequences of its own, which know nothing of rows that came with their numbers."""
+    """Set PostgreSQL's sequences past the numbers of the copied rows, which the sequences did not assign."""
     for table in TABLES:
         if "id" in table.c:
             top = writer.execute(select(func.max(table.c.id))).scalar()
@@ -300,7 +300,7 @@ def _advance_sequences(writer: Connection) -> None:
 
 
 def _end_workers(writer: Connection, now: float, why: str) -> int:
-    """In the copy no worker lives: none of them works on it."""
+    """Mark every worker in the copy as ended: none of them works on it."""
     author = Author(actor="copy", now=now)
     held = lock_runs(writer, runs.c.state == State.RUNNING.value)
     for run_id in held:

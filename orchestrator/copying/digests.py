@@ -42,14 +42,15 @@ def _canonical(row: Sequence[Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What both engines can hold: SQLite knows no negative zero, PostgreSQL no zero byte in a text."""
+    """The value in a form that both engines can hold: SQLite has no negative zero, PostgreSQL no zero byte in a
+    text."""
     if isinstance(value, float):
         return value + 0.0
     return without_zero_bytes(value)
 
 
 def without_zero_bytes(value: Any) -> Any:
-    """A text with U+FFFD in place of zero bytes; anything else as it is."""
+    """A text with U+FFFD instead of zero bytes; anything else unchanged."""
     return value.replace("\x00", "\ufffd") if isinstance(value, str) and "\x00" in value else value
 
 
@@ -61,7 +62,7 @@ def key_of(table: Table, row: Row[Any]) -> Key:
 def pages(
     connection: Connection, table: Table, *, after: Key | None = None, up_to: Key | None = None
 ) -> Iterator[Sequence[Row[Any]]]:
-    """All rows in the order of the primary key, some thousand at a time: those past `after`, up to `up_to`."""
+    """All rows in the order of the primary key, some thousand at a time, from past `after` up to `up_to`."""
     columns = list(table.primary_key.columns)
     query = select(table).order_by(*columns).limit(PAGE_ROWS)
     if up_to is not None:
@@ -81,7 +82,7 @@ def _literal(columns: Sequence[ColumnElement[Any]], key: Key) -> ColumnElement[A
 
 
 def digest_of(connection: Connection, table: Table, *, up_to: Key | None = None) -> TableDigest:
-    """The digest of a table as it stands, or of its rows up to a key."""
+    """The digest of a table, or of its rows up to a key."""
     found = TableDigest()
     for page in pages(connection, table, up_to=up_to):
         for row in page:

@@ -1,9 +1,9 @@
 """`hlbq dashboard`: sweeps, runs and workers as live pages in a browser, from the database alone.
 
     server.py        binds, prints the link, serves until interrupted
-    app.py           which address answers what
-    security.py      who is answered: Host, Origin, token, and what a page may load
-    database.py      the database, opened to read; and again when it was away
+    app.py           the routes: which address answers what
+    security.py      which requests are answered: Host, Origin, token; what a page may load
+    database.py      the database, opened to read, and reopened after it was away
     feed.py          one refresh a second for all open pages, and the stream that tells them
     sweep_watch.py   a sweep's runs as last seen, and which of them changed since
     answers.py       overview, run and workers as JSON

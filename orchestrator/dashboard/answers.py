@@ -1,4 +1,4 @@
-"""What pages of the overview, of a run and of the workers show, read from the store. Values for JSON, no markup."""
+"""What the pages of the overview, a run and the workers show, read from the store. Values for JSON, no markup."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,7 @@ def overview(store: Store) -> dict[str, Any]:
 
 
 def workers(store: Store, now: float) -> dict[str, Any]:
-    """The live workers, then those of the past, newest first."""
+    """The live workers, then past ones, newest first."""
     everyone = store.workers(ended=True)
     live = [worker for worker in everyone if worker.ended_at is None]
     past = [worker for worker in everyone if worker.ended_at is not None][::-1]
@@ -66,7 +66,7 @@ def _worker_words(worker: WorkerRecord, now: float) -> Mapping[str, Any]:
         "version": who.program_version,
         "started_at": worker.started_at,
         "beat_at": worker.beat_at,
-        "silent": worker.ended_at is None and now - worker.beat_at > worker.lease_seconds,
+        "silent": worker.silent(now),
         "run": worker.run_id,
         "ended_at": worker.ended_at,
         "why": worker.ended_why,
@@ -88,15 +88,15 @@ def event_words(event: EventRecord) -> Mapping[str, Any]:
 
 
 def known_run(store: Store, run_id: int) -> RunRecord:
-    """The run. Raises NotThereError for one that is not there."""
+    """The run. Raises NotThereError if it does not exist."""
     run = store.run(run_id)
     if run is None:
-        raise NotThereError(f"there is no run {run_id}", "hlbq status --all lists the runs.")
+        raise NotThereError(f"there is no run {run_id}", "See the runs: hlbq status --all")
     return run
 
 
 def run_page(store: Store, run_id: int) -> dict[str, Any]:
-    """All that is known of a run but its curves and its log. Raises NotThereError for one that is not there."""
+    """All that is known of a run except its curves and log. Raises NotThereError if the run does not exist."""
     run = known_run(store, run_id)
     sweep = store.sweep(run.sweep_id)
     attempts = store.attempts(run.id)
@@ -179,8 +179,7 @@ def _text(value: Any) -> str:
 def run_curves(store: Store, run_id: int, axis: Axis) -> dict[str, Any]:
     """Every metric of a run over `axis`, by name and split, each thinned to what a screen can show.
 
-    Raises NotThereError for a run that is not there.
-    """
+    Raises NotThereError if the run does not exist."""
     metrics: dict[str, dict[str, Any]] = {}
     most = 0
     for curve in store.curves([known_run(store, run_id).id]):
@@ -194,7 +193,7 @@ def run_curves(store: Store, run_id: int, axis: Axis) -> dict[str, Any]:
 
 
 def _is_counter(name: str) -> bool:
-    """Whether a val point only carries it over from training, so that the train curve has it already."""
+    """Whether val points only repeat it from training, where the train curve has it already."""
     return name in ("lr", "weight_decay", "batch_size", "seq_length", "microbatches") or name.startswith("lr_")
 
 
@@ -220,7 +219,7 @@ def _or_nan(value: float | None) -> float:
 def comparison_words(store: Store, sweep_id: int, metric: str, baseline: Sequence[str]) -> dict[str, Any]:
     """The comparison of a sweep's arms as `hlbq compare` prints it. Nothing is written: see docs/dashboard.md.
 
-    Raises UsageError or ExportError where it can't be made.
+    Raises UsageError or ExportError if no comparison is possible.
     """
     from orchestrator.comparison.rendering import sentences, tables
     from orchestrator.comparison.results import Question, compare
@@ -241,7 +240,7 @@ def comparison_words(store: Store, sweep_id: int, metric: str, baseline: Sequenc
 
 
 def run_progress(store: Store, run_id: int) -> dict[str, Any]:
-    """What moves on a run's page. Raises NotThereError for a run that is not there."""
+    """What changes on a run's page. Raises NotThereError if the run does not exist."""
     run = known_run(store, run_id)
     newest = store.events(run_id=run_id, limit=1)
     return {**_run_words(run, store), "fence": run.fence, "newest_event": newest[0].id if newest else 0}

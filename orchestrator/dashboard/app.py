@@ -1,4 +1,4 @@
-"""Which address answers what. Pages are one file that the browser fills; what it fills it with stands under /api."""
+"""Which address answers what. All pages are one file; the browser fills it with data from /api."""
 
 import asyncio
 import contextlib
@@ -38,7 +38,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, kw_only=True)
 class Dashboard:
-    """What the addresses answer with. `actor` is who changes runs, for the events."""
+    """What the addresses answer with. `actor` is the user who changes runs, for the events."""
 
     database: Database
     feed: Feed
@@ -219,7 +219,7 @@ def _answering(handler: Handler) -> Handler:
     async def answer(request: Request) -> Response:
         try:
             if request.path_params.get("number", 0) > LARGEST_NUMBER:
-                raise NotThereError("no run or sweep has a number as large as that")
+                raise NotThereError("no run or sweep has a number that large")
             return await handler(request)
         except DatabaseError as error:
             return _json({"error": error.message, "hint": error.hint}, status=503)
@@ -245,7 +245,7 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 
 async def _body(request: Request) -> Any:
-    """The JSON that was sent. Raises HTTPException for anything else, and for too much of it."""
+    """The JSON of a request. Raises HTTPException if it is not JSON, or too long."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise HTTPException(415, "send JSON")
     content = b""
@@ -267,7 +267,7 @@ def _number(request: Request, name: str, default: int) -> int:
 
 
 def _arms(request: Request, known: Sequence[int]) -> Sequence[int]:
-    """The arms that were asked for, all of the sweep's where none were named."""
+    """The arms that the request names, else all of the sweep."""
     named = request.query_params.get("arms")
     if named is None:
         return known

@@ -1,7 +1,7 @@
-"""Mean and band of an arm's runs, kept up to date as runs go on and end. Pure.
+"""Mean and band of an arm's runs, kept up to date while runs go on and end. Pure.
 
-Runs that have ended are summed up once, on the arm's own grid of x. Runs that go on are added at every refresh.
-So a refresh costs as much as the runs that move, however many have ended.
+Ended runs are summed up once, on the arm's grid of x. Running ones are added at every refresh, so a refresh costs only
+as much as the runs that are running.
 """
 
 import math
@@ -13,7 +13,7 @@ from orchestrator.plots.curve_sets import CONFIDENCE, LEAST_SEEDS_FOR_INTERVAL
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# A grid is thinned to this many places when it has grown to twice as many.
+# A grid that has grown to twice this many places is thinned to this many.
 GRID_PLACES = 250
 _NEAR_THE_END = 0.9
 
@@ -22,8 +22,8 @@ _NEAR_THE_END = 0.9
 class MeanCurve:
     """An arm's curve: at each `x` the mean over the `runs` that got there, and the band's edges (nan: none).
 
-    `seeds` is how many runs there are in all; `places` counts the points that the longest run has, `uneven` the places
-    at the end that are left out because not all runs that come near it get there.
+    `seeds` is the number of runs; `places` counts the points of the longest run, `uneven` the places left out at the
+    end, where some runs stop just short.
     """
 
     x: "NDArray[Any]"
@@ -53,7 +53,7 @@ class ArmMeans:
         self.places = 0
 
     def settle(self, run_id: int, x: "NDArray[Any]", y: "NDArray[Any]") -> None:
-        """Add a run whose curve will not change any more."""
+        """Add a run whose curve is final."""
         import numpy
 
         self._live.pop(run_id, None)
@@ -71,12 +71,12 @@ class ArmMeans:
         """Replace the curve of a run that goes on."""
         if len(x):
             self._live[run_id] = (x, y)
-            self._row(x, y)  # the grid grows by it
+            self._row(x, y)  # this makes the grid grow
         else:
             self._live.pop(run_id, None)
 
     def curve(self) -> MeanCurve | None:
-        """The arm's curve as it stands; None before the first point."""
+        """The arm's curve so far; None before the first point."""
         import numpy
 
         rows = [self._row(x, y) for x, y in self._live.values()]
@@ -115,7 +115,7 @@ class ArmMeans:
         )
 
     def _row(self, x: "NDArray[Any]", y: "NDArray[Any]") -> "NDArray[Any]":
-        """The curve on the grid, nan outside its own span; the grid grows to hold it first."""
+        """The curve on the grid, nan outside the curve's span. Extends the grid first if needed."""
         import numpy
 
         self.places = max(self.places, len(x))
@@ -140,16 +140,16 @@ class ArmMeans:
         self._least = numpy.pad(self._least, nothing, constant_values=math.nan)
         self._greatest = numpy.pad(self._greatest, nothing, constant_values=math.nan)
         while len(self._grid) > 2 * GRID_PLACES:
-            # Both ends stay: where curves begin, and where they stand.
+            # Keep both ends: where curves begin, and where they are now.
             kept = numpy.unique(numpy.append(numpy.arange(0, len(self._grid), 2), len(self._grid) - 1))
             self._grid, self._sums = self._grid[kept], self._sums[:, kept]
             self._least, self._greatest = self._least[kept], self._greatest[kept]
 
 
 def _uneven_end(grid: "NDArray[Any]", count: "NDArray[Any]") -> int:
-    """How many places at the end fewer runs reach than come near it.
+    """How many places at the end are reached by only some of the runs that come near the end.
 
-    Over tokens and seconds no two seeds end at the same x: there the mean would jump to that of the longest one.
+    Over tokens and seconds no two seeds end at the same x: there the mean would jump to the longest run.
     """
     near = min(int(grid.searchsorted(grid[0] + _NEAR_THE_END * (grid[-1] - grid[0]))), len(grid) - 1)
     reached_by_all = (count >= count[near]).nonzero()[0]

@@ -1,4 +1,5 @@
-"""What a page may change: the same store methods as the commands of the same names, and how many runs they touch."""
+"""What a page may change: by the store methods of the commands of the same names; and how many runs a change
+affects."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ _STATES: Mapping[str, Sequence[State]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A change that was asked for: what is done, and to which runs."""
+    """A requested change: what to do, and to which runs."""
 
     action: str
     wanted: RunFilter
@@ -35,17 +36,17 @@ class Change:
 
 
 def read_change(asked: Any) -> Change:
-    """A change from a page's JSON. Raises UsageError for what can't be read, or names no run at all."""
+    """A change from a page's JSON. Raises UsageError if it cannot be read or names no runs."""
     if not isinstance(asked, dict) or asked.get("action") not in list(_STATES):
-        raise UsageError("what is to be done?", f"The action is one of {', '.join(_STATES)}.")
+        raise UsageError("the request names no known action", f"Use one of {', '.join(_STATES)}.")
     sweeps, runs = _numbers(asked, "sweeps"), _numbers(asked, "runs")
     if not sweeps and not runs:
-        raise UsageError("which runs? None was named", "Name sweeps or runs.")
+        raise UsageError("the request names no runs", "Name sweeps or runs.")
     states = tuple(_STATES[asked["action"]])
     if asked.get("failed"):
         states = tuple(state for state in states if state is State.FAILED)
-        if not states:  # none at all would mean every state
-            raise UsageError("failed runs can be retried, and nothing else")
+        if not states:  # no state would mean every state
+            raise UsageError("failed runs can only be retried")
     priority = asked.get("priority", 0)
     if not isinstance(priority, int) or isinstance(priority, bool) or abs(priority) > LARGEST_PRIORITY:
         raise UsageError(f"a priority is a whole number from -{LARGEST_PRIORITY} to {LARGEST_PRIORITY}")
@@ -57,9 +58,9 @@ def read_change(asked: Any) -> Change:
 def _numbers(asked: Mapping[str, Any], name: str) -> tuple[int, ...]:
     found = asked.get(name, [])
     if not isinstance(found, list) or len(found) > MOST_RUNS_NAMED:
-        raise UsageError(f"'{name}' is a list of numbers", f"No more than {MOST_RUNS_NAMED:,} of them.")
+        raise UsageError(f"'{name}' must be a list of numbers", f"Name at most {MOST_RUNS_NAMED:,}.")
     if not all(isinstance(one, int) and not isinstance(one, bool) and 0 < one < 2**63 for one in found):
-        raise UsageError(f"'{name}' has something that is no number of a run or sweep")
+        raise UsageError(f"'{name}' holds something other than numbers of runs or sweeps")
     return tuple(found)
 
 
@@ -73,7 +74,7 @@ def apply(store: Store, change: Change, actor: str) -> int:
     match change.action:
         case "cancel":
             cancelled = store.cancel(change.wanted, actor)
-            # A sweep may be over with that, and no worker be at work to tell whoever asked to be told.
+            # This may end the sweep, and no worker may be running to notify its user.
             if may_be_told(store):
                 NotifySide(store, lambda text: print(text, file=sys.stderr)).close(TELL_SECONDS)
             return cancelled

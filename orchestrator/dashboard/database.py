@@ -1,4 +1,4 @@
-"""The database of a dashboard: opened to read, and opened again when it was away."""
+"""The database of a dashboard: opened to read, and reopened after it was away."""
 
 import contextlib
 import threading
@@ -16,7 +16,7 @@ class Database:
     """Lends a store that only reads. Safe in several threads."""
 
     def __init__(self, location: str | None, *, read_only: bool = False) -> None:
-        """Open it once, so that a wrong name is told at the start. Raises DatabaseError."""
+        """Open it once, so a wrong name fails at the start. Raises DatabaseError."""
         self._location = location
         self.read_only = read_only
         self._lock = threading.Lock()
@@ -24,7 +24,7 @@ class Database:
         self._file = file_identity(self._store.location.path)
         self.display = self._store.location.display
         self.path, self.names = self._store.location.path, self._store.location.names
-        # Grows whenever another database stands where the first one did: nothing that was read before holds.
+        # Grows whenever another database replaces the first: all that was read before is then void.
         self.generation = 0
 
     def _open(self, mode: OpenMode) -> Store:
@@ -39,7 +39,7 @@ class Database:
         with self._lock:
             found = file_identity(self.path)
             if self.path is not None and found is None:
-                # SQLite would go on reading the file that was deleted.
+                # SQLite would go on reading the deleted file.
                 self._close()
                 raise DatabaseMissingError(f"the database '{self.display}' is gone", "It was moved or deleted.")
             if self._store is not None and found != self._file:
@@ -52,9 +52,11 @@ class Database:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[Store]:
-        """A store of its own that may write, for one control call. Raises DatabaseError with --read_only."""
+        """A separate store that may write, for one control call. Raises DatabaseError with --read_only."""
         if self.read_only:
-            raise DatabaseError("this dashboard was started with --read_only", "Start it without, or use the commands.")
+            raise DatabaseError(
+                "this dashboard was started with --read_only", "Start it without --read_only, or use the commands."
+            )
         self._current()
         with self._open(OpenMode.WRITE) as store:
             yield store

@@ -1,6 +1,6 @@
 """One refresh a second for all open pages together, and the streams that tell each page what changed.
 
-A page subscribes to a topic: `overview`, `workers`, `sweep/3` or `run/12`. While nobody listens nothing is read.
+A page subscribes to a topic: `overview`, `workers`, `sweep/3` or `run/12`. Without listeners, nothing is read.
 """
 
 import asyncio
@@ -26,30 +26,30 @@ from orchestrator.store import Store
 from orchestrator.store.dashboard_reads import MOST_EVENTS
 
 LOOK_EVERY_SECONDS = 1.0
-# A stream that says nothing for longer than a page waits is taken for dead.
+# A page takes a stream for dead that stays silent longer than this.
 QUIET_SECONDS = 10.0
-# A sweep that nobody has opened for longer is read again before it is shown.
+# A sweep that nobody has opened for this long is read again before it is shown.
 STALE_SECONDS = 3.0
-# Browsers hold six connections to a server, over all their tabs: two are left for what pages ask besides.
+# Browsers hold six connections to a server, over all their tabs: leave two for the pages' other requests.
 MOST_STREAMS_A_BROWSER = 4
 MOST_WAITING_MESSAGES = 50
 MOST_WATCHED_SWEEPS = 8
 MOST_CURVES_KEPT = 24
-# PostgreSQL numbers events before they commit: a late one may have a smaller number than one already seen.
+# PostgreSQL numbers events before they commit: a late event may have a smaller number than one already seen.
 EVENTS_LOOKED_BACK = 200
 _REWINDS = ("rewind", "retry")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Subscriber:
-    """One open page: what it wants to hear of, in which browser it is, and what it has not been told yet."""
+    """One open page: its topic, its browser, and the messages not yet sent."""
 
     topic: str
     browser: str = ""
     messages: "asyncio.Queue[bytes | None]" = field(default_factory=lambda: asyncio.Queue(MOST_WAITING_MESSAGES))
 
     def tell(self, message: bytes | None) -> None:
-        """Queue a message; a page that does not keep up is told to read everything anew."""
+        """Queue a message. A page that does not keep up has to read everything again."""
         if self.messages.full():
             while not self.messages.empty():
                 self.messages.get_nowait()
@@ -57,7 +57,7 @@ class Subscriber:
         self.messages.put_nowait(message)
 
     def send_away(self) -> None:
-        """End the stream; the page comes back for what it will have missed."""
+        """End the stream; the page reconnects and asks for what it missed."""
         while not self.messages.empty():
             self.messages.get_nowait()
         self.messages.put_nowait(encoded_event("again", {}))
@@ -79,14 +79,14 @@ class Feed:
         self._newest_event_at: float | None = None
         self._seen: set[int] = set()
         self._told: dict[str, bytes] = {}
-        self._subscribers: dict[Subscriber, None] = {}  # in the order in which they came
+        self._subscribers: dict[Subscriber, None] = {}  # in order of arrival
         self._away = False
         self._closing = False
 
-    # --- what requests ask for, in threads -------------------------------------------------------------------------
+    # --- called by requests, in threads -------------------------------------------------------------------------
 
     def sweep(self, sweep_id: int) -> bytes:
-        """A sweep's page as JSON. Raises NotThereError where there is none of that number."""
+        """A sweep's page as JSON. Raises NotThereError if there is no such sweep."""
         with self._lock, self.database.reading() as store:
             watch = self._watch(store, sweep_id, now=True)
             kept = self._wholes.get(sweep_id)
@@ -100,7 +100,7 @@ class Feed:
         with self._lock, self.database.reading() as store:
             watch = self._watch(store, sweep_id)
             key = (sweep_id, metric.name, axis)
-            # The newest stands last; the oldest goes.
+            # The newest is last; drop the oldest.
             found = self._curves.pop(key, None) or SweepCurves(metric, axis)
             self._curves[key] = found
             while len(self._curves) > MOST_CURVES_KEPT:
@@ -111,7 +111,7 @@ class Feed:
         return any(one.topic == f"sweep/{sweep_id}" for one in list(self._subscribers))
 
     def _watch(self, store: Store, sweep_id: int, *, now: bool = False) -> SweepWatch:
-        """The watch of a sweep. Where no stream refreshes it, it is read again if stale, or if asked for `now`."""
+        """The watch of a sweep. If no stream refreshes it, it is read again when stale or when `now` is true."""
         self._forget_other_database()
         watch, tick = self._watches.pop(sweep_id, None), time.monotonic()
         now = now or watch is None or tick > watch.looked_at + STALE_SECONDS
@@ -150,7 +150,7 @@ class Feed:
             try:
                 return self._messages(store, topics, news)
             except Exception:
-                self._forget()  # what the events told is lost: everything is read anew
+                self._forget()  # events were lost: read everything again
                 raise
 
     def _messages(self, store: Store, topics: set[str], news: Mapping[int, News]) -> dict[str, bytes]:
@@ -163,17 +163,17 @@ class Feed:
                 else:
                     message = self._small_message(store, topic, kind, number)
             except NotThereError:
-                continue  # whoever asks for a run that there is not hears nothing
+                continue  # a listener for an unknown run hears nothing
             if message is not None:
                 found[topic] = message
         for sweep_id, told in news.items():
             watch = self._watches.get(sweep_id)
-            if watch is not None and f"sweep/{sweep_id}" not in topics:  # nobody listens now; somebody may come back
+            if watch is not None and f"sweep/{sweep_id}" not in topics:  # nobody is listening; somebody may come back
                 watch.refresh(store, told, now=self._clock(), tick=time.monotonic())
         return found
 
     def _news(self, store: Store) -> Mapping[int, News]:
-        """What new events tell, by sweep."""
+        """What new events say, by sweep."""
         if self._newest_event is None:
             self._newest_event = store.newest_event()
             return {}
@@ -195,9 +195,10 @@ class Feed:
         return {sweep_id: _news_of(own) for sweep_id, own in found.items()}
 
     def _is_other_database(self, newest: Sequence[EventRecord]) -> bool:
-        """Whether the newest event that was seen is gone or another: a backup was put back, or the place filled anew.
+        """Whether the newest event seen is gone or different: a backup was restored, or another database is in its
+        place.
 
-        `newest` are the events from it on; of very many only the last, among which it need not be.
+        `newest` are the events from it on; of very many only the last ones, so it may be missing.
         """
         if not self._newest_event or len(newest) >= MOST_EVENTS:
             return False
@@ -209,7 +210,7 @@ class Feed:
 
     def _sweep_message(self, store: Store, sweep_id: int, news: News) -> bytes | None:
         watch = self._watches.get(sweep_id)
-        if watch is None:  # another database stands where the first one did
+        if watch is None:  # another database has replaced the first
             return encoded_event("reload", {})
         before, arms = watch.version, len(watch.arms)
         changed = watch.refresh(store, news, now=self._clock(), tick=time.monotonic())
@@ -218,7 +219,7 @@ class Feed:
         return encoded_event("changes", watch.changes(since=before)) if changed else None
 
     def _small_message(self, store: Store, topic: str, kind: str, number: str) -> bytes | None:
-        """The whole of a small page, where it is not what was told last."""
+        """All of a small page, if it differs from the last message."""
         message = self._small_content(store, kind, number)
         if self._told.get(topic) == message:
             return None
@@ -235,7 +236,7 @@ class Feed:
     # --- streams ------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Refresh once a second while anybody listens, and tell them."""
+        """Refresh once a second while anybody listens, and send the changes."""
         while not self._closing:
             await asyncio.sleep(LOOK_EVERY_SECONDS)
             topics = {one.topic for one in self._subscribers}
@@ -250,11 +251,11 @@ class Feed:
             self._away = True
             self._tell_all(encoded_event("trouble", {"error": error.message, "hint": error.hint}))
             return
-        except Exception:  # a fault of the program must not end the refreshes of all pages
+        except Exception:  # a bug must not stop the refreshes of all pages
             self._away = True
             traceback.print_exc()
             self._tell_all(
-                encoded_event("trouble", {"error": "the dashboard failed", "hint": "Its terminal says why."})
+                encoded_event("trouble", {"error": "the dashboard failed", "hint": "See its terminal for the reason."})
             )
             return
         if self._away:
@@ -269,9 +270,9 @@ class Feed:
             one.tell(message)
 
     async def stream(self, topic: str, epoch: str, since: int, browser: str = "") -> AsyncIterator[bytes]:
-        """The messages of `topic`, beginning with what a page at version `since` of a sweep has missed.
+        """The messages of `topic`, starting with what a page at version `since` of a sweep missed.
 
-        `browser` is any name of the browser that the page is in: its pages take turns where there are many.
+        `browser` identifies the page's browser: if it has many pages, they take turns.
         """
         subscriber = Subscriber(topic=topic, browser=browser)
         self._make_room(browser)
@@ -294,14 +295,14 @@ class Feed:
             self._subscribers.pop(subscriber, None)
 
     def _make_room(self, browser: str) -> None:
-        """End the oldest streams of a browser that has as many as it can hold; `again` asks them to come back."""
+        """End the oldest streams of a browser that has reached its limit; `again` asks them to reconnect."""
         own = [one for one in self._subscribers if browser and one.browser == browser]
         for one in own[: max(0, len(own) - MOST_STREAMS_A_BROWSER + 1)]:
             del self._subscribers[one]
             one.send_away()
 
     def _missed(self, topic: str, epoch: str, since: int) -> bytes | None:
-        """What a page that begins to listen cannot know yet: it asked for its content a moment ago."""
+        """What changed between a page's request for its content and the start of its stream."""
         kind, _, number = topic.partition("/")
         with self._lock:
             try:

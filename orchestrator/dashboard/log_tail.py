@@ -22,7 +22,7 @@ class LogTail:
 
 
 def read_log_tail(database_names: Sequence[Path], state_dir: str | None, attempt: AttemptRecord) -> LogTail:
-    """The end of the attempt's log, where it lies on this machine. Paths that leave the state folder are refused."""
+    """The end of the attempt's log, if it is on this machine. Paths that leave the state folder are refused."""
     try:
         folder = state_folder(database_names, state_dir).resolve()
     except HlbqError as error:
@@ -37,7 +37,7 @@ def read_log_tail(database_names: Sequence[Path], state_dir: str | None, attempt
             log.seek(begin)
             content = log.read(MOST_BYTES)
     except OSError:
-        return LogTail(problem="the log is not on this machine: it lies with the worker that wrote it")
+        return LogTail(problem="the log is not on this machine: it is on the host of the worker that wrote it")
     if begin:
         cut = content.find(b"\n") + 1
         begin, content = begin + cut, content[cut:]

@@ -12,7 +12,7 @@ from orchestrator.export.metric_names import Axis, Metric, parse_metric
 from orchestrator.queue.records import ArmRecord
 from orchestrator.store import Store
 
-# In the order in which a page offers them; counters of training say nothing more as val metrics.
+# In the order in which a page offers them; counters of training say nothing new as val metrics.
 _MEASURED = ("loss", "acc", "pplx")
 _OF_TRAINING = ("grad_norm", "lr", "weight_decay", "batch_size", "seq_length", "microbatches")
 _SAMPLED_RUNS = 5
@@ -58,7 +58,7 @@ def _part(settings: Mapping[str, Any]) -> str:
 def read_metric(store: Store, sweep_id: int, name: str) -> Metric:
     """The metric of that name. Raises ExportError, naming the nearest, for an unknown one."""
     try:
-        return parse_metric(name)  # most are standard ones: nothing is read for them
+        return parse_metric(name)  # most are standard ones, which need no reading
     except ExportError:
         return parse_metric(name, store.own_metrics(store.runs_with_points(sweep_id, _SAMPLED_RUNS)))
 

@@ -1,8 +1,8 @@
-"""Who is answered: checks on every request before anything is read, and headers on every answer.
+"""Which requests are answered: checks before anything is read, and headers on every answer.
 
-Three things keep strangers out, each enough by itself against one kind of them:
+Three checks keep strangers out, each against one kind of attack:
 
-- Host: a page of another site whose name was pointed at this machine (DNS rebinding) sends its own name here.
+- Host: a page of another site whose name points to this machine (DNS rebinding) sends its own name here.
 - Origin and Sec-Fetch-Site: a page of another origin that sends requests here says so; its browser does not lie.
 - The token, in a header: other programs and people on this machine do not know it. A cookie would be sent to every
   port of this host's name, so to other people's servers on the same machine too; the browser keeps the token in the
@@ -24,7 +24,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-# Everything comes from this server, scripts and styles as files: a name that slipped through as markup does nothing.
+# Everything comes from this server, scripts and styles as files: markup that slipped through in a name does nothing.
 CONTENT_POLICY = "; ".join(
     [
         "default-src 'none'",
@@ -53,7 +53,7 @@ READING_METHODS = ("GET", "HEAD")
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """Who may come in. `host` is the address that is bound; `names` are further names of this server."""
+    """What is allowed in. `host` is the bound address; `names` are more names of this server."""
 
     token: str = field(repr=False)
     host: str = "127.0.0.1"
@@ -73,21 +73,21 @@ class Access:
             return True
         if self.is_local:
             return False
-        # No site can be pointed elsewhere by an address that has no name.
+        # DNS rebinding needs a name; an address has none.
         return name == socket.gethostname().lower() or name == socket.getfqdn().lower() or _is_address(name)
 
     def refusal(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, str] | None:
-        """The status and the words with which a request is refused; None for one that may go on."""
+        """The status and the message of a refusal; None for a request that is allowed."""
         host = headers.get("host", "")
         if not self.knows_host(host):
-            return 421, "this server does not go by that name; --allow_host adds one"
+            return 421, "this server does not know that name; add it with --allow_host"
         origin = headers.get("origin")
         if origin is not None and not same_origin(origin, host):
             return 403, "requests of other origins are refused"
         if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and path.startswith("/api/"):
             return 403, "requests of other sites are refused"
         if method not in (*READING_METHODS, "POST"):
-            return 405, f"{method} is not answered here"
+            return 405, f"{method} is not allowed here"
         if method == "POST" and origin is None:
             return 403, "a change must come from a page of this server"
         if path.startswith("/api/") and not self._has_token(headers.get("authorization", "")):
@@ -99,7 +99,7 @@ class Access:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address or name to bind to is this machine alone."""
+    """Whether an address or name to bind to is a loopback address."""
     if host == "localhost":
         return True
     try:
@@ -109,10 +109,10 @@ def is_loopback(host: str) -> bool:
 
 
 def host_name(host: str) -> str | None:
-    """The name in a Host header, without the port; None where it can't be read."""
+    """The name in a Host header, without the port; None if it cannot be read."""
     try:
         parts = urlsplit(f"//{host}")
-        _ = parts.port  # raises for what is no port
+        _ = parts.port  # raises if it is not a port
     except ValueError:
         return None
     if not parts.hostname or parts.username is not None or parts.path or parts.query or parts.fragment:
@@ -135,7 +135,7 @@ def _is_address(name: str) -> bool:
 
 
 class Guard:
-    """Lets through what `access` allows, and puts HEADERS on every answer."""
+    """Lets through what `access` allows, and adds HEADERS to every answer."""
 
     def __init__(self, app: App, access: Access) -> None:
         self._app = app
@@ -162,7 +162,7 @@ class Guard:
 
 
 def _single_headers(raw: list[tuple[bytes, bytes]]) -> Mapping[str, str] | None:
-    """Headers by name; None where one that is checked stands twice, and so could mean two things."""
+    """Headers by name; None if a checked one appears twice and so is ambiguous."""
     found: dict[str, str] = {}
     for name, value in raw:
         key = name.decode("latin-1").lower()

@@ -22,7 +22,7 @@ _SHUTDOWN_SECONDS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """Where and how to serve. A `port` of None is DEFAULT_PORT, or any free one where that is taken."""
+    """Where and how to serve. A `port` of None is DEFAULT_PORT, or any free one if that is taken."""
 
     db: str | None
     host: str = "127.0.0.1"
@@ -34,7 +34,7 @@ class Serving:
 
 
 class _Server(uvicorn.Server):
-    """Ends the open streams first: they would keep it from ending until it loses patience."""
+    """Ends the open streams first: they would delay its end until a time-out."""
 
     def __init__(self, config: uvicorn.Config, feed: Feed) -> None:
         super().__init__(config)
@@ -48,8 +48,10 @@ class _Server(uvicorn.Server):
 
 def serve(how: Serving) -> None:
     """Serve until interrupted; the link goes to stdout. Raises DatabaseError and UsageError before that."""
-    if not how.host.strip("[]"):  # which would be every address of this machine
-        raise UsageError("--host is empty", "Leave it out for this machine alone, or name an address: --host 127.0.0.1")
+    if not how.host.strip("[]"):  # an empty one would mean every address of this machine
+        raise UsageError(
+            "--host is empty", "Leave it out to serve this machine alone, or name an address: --host 127.0.0.1"
+        )
     how = replace(how, host=how.host.lower(), names=tuple(map(known_name, how.names)))
     database = Database(how.db, read_only=how.read_only)
     try:
@@ -66,24 +68,22 @@ def serve(how: Serving) -> None:
             ws="none",
             timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         )
-        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again when all is closed
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after closing everything
             _Server(config, dashboard.feed).run(sockets=[listening])
     finally:
         database.close()
 
 
 def known_name(text: str) -> str:
-    """A name that browsers may call the server by, as their Host header has it. Raises UsageError for what is none."""
+    """A name that browsers may call the server by, as in their Host header. Raises UsageError for anything else."""
     name = host_name(text)
     if name is None or re.fullmatch(r"[\w.:-]+", name) is None:
-        raise UsageError(
-            f"--allow_host {text} is no name of a host", "The name alone, for instance: --allow_host mybox"
-        )
+        raise UsageError(f"--allow_host {text} is not a host name", "Give the name alone: --allow_host mybox")
     return name
 
 
 def _bind(host: str, port: int | None) -> socket.socket:
-    """A listening socket. Raises UsageError where the address can't be had."""
+    """A listening socket. Raises UsageError if the address cannot be used."""
     ports = [DEFAULT_PORT, 0] if port is None else [port]
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for wanted in ports:
@@ -91,18 +91,18 @@ def _bind(host: str, port: int | None) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host.strip("[]"), wanted))
-            listening.listen()  # before the link is printed: whoever opens it at once must be heard
+            listening.listen()  # listen before printing the link, which may be opened at once
         except OSError as error:
             listening.close()
             if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
                 raise UsageError(
-                    f"--host {host} is no address of this machine: {error.strerror}",
-                    "Leave it out for this machine alone; `ip address` lists the others.",
+                    f"--host {host} is not an address of this machine: {error.strerror}",
+                    "Leave it out to serve this machine alone. See the others: ip address",
                 ) from None
             if wanted == ports[-1]:
                 raise UsageError(
-                    f"nothing can listen at {host}, port {wanted}: {error.strerror or error}",
-                    "Choose another with --port NUMBER; --port 0 takes any that is free.",
+                    f"cannot listen on {host}, port {wanted}: {error.strerror or error}",
+                    "Choose another with --port NUMBER, or any free one with --port 0.",
                 ) from None
         else:
             return listening
@@ -110,22 +110,22 @@ def _bind(host: str, port: int | None) -> socket.socket:
 
 
 def _link(host: str, port: int, token: str) -> str:
-    # In the fragment, which no browser sends to any server: it is in no log, and in no Referer.
+    # In the fragment: browsers send it to no server, so it is in no log and no Referer.
     shown = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
     shown = f"[{shown}]" if ":" in shown and not shown.startswith("[") else shown
     return f"http://{shown}:{port}/#token={token}"
 
 
 def advice(how: Serving, access: Access) -> str:
-    """What to tell whoever started it, besides the link."""
+    """What to print with the link."""
     lines = [
-        "Open the link in a browser; whoever has it sees"
-        + (" everything." if how.read_only else " and changes everything.")
+        "Open the link in a browser. Anyone who has it can see"
+        + (" everything." if how.read_only else " and change everything.")
     ]
     if not access.is_local:
         lines.append(
-            f"warning: {how.host} can be reached from other machines, and nothing on the way is encrypted: whoever "
-            "reads the traffic has the token. Safer: leave --host out and tunnel: ssh -L 8765:localhost:8765 MACHINE"
+            f"warning: other machines can reach {how.host}, and nothing is encrypted: anyone who "
+            "can read the traffic has the token. Safer: leave --host out and tunnel: ssh -L 8765:localhost:8765 MACHINE"
         )
-    lines.append("Ctrl-C ends it; nothing that trains notices.")
+    lines.append("Ctrl-C ends the dashboard; training goes on.")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The curves of a sweep, for one metric over one axis: each run is read once, then only what is new of it."""
+"""The curves of a sweep, for one metric over one axis: each run is read once, then only its new points."""
 
 import itertools
 import math
@@ -20,7 +20,7 @@ from orchestrator.store.dashboard_reads import MetricPoint, RunLine
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# A call reads for so long at most: what is left is read by the next one, and the page says so.
+# A call reads for this long at most. The next call reads the rest, and the page says so.
 READING_SECONDS = 0.25
 RUNS_AT_A_TIME = 25
 LIVE_EVERY_SECONDS = 1.0
@@ -32,7 +32,7 @@ _DIGITS = 6
 
 @dataclass(kw_only=True)
 class _Reading:
-    """What was read of a run, at which move of it; `diverged` says that its last value is not finite."""
+    """What was read of a run, and at which of its moves. `diverged`: its last value is not finite."""
 
     moved: int
     last_step: int = -1
@@ -41,7 +41,7 @@ class _Reading:
     diverged: bool = False
 
     def add(self, points: Iterable[MetricPoint]) -> None:
-        """Take in points past those that are there. An x that does not rise is left out."""
+        """Add points past the present ones. An x that does not rise is left out."""
         for point in points:
             self.last_step = point.step
             if point.y is None or point.x is None:
@@ -67,7 +67,7 @@ class SweepCurves:
         self._means: dict[int, ArmMeans] = {}
         self._settled: dict[int, int] = {}  # run -> the move after which it was read for good
         self._live: dict[int, _Reading] = {}
-        self._waiting: dict[int, None] = {}  # runs that do not run and are still to be read, in order
+        self._waiting: dict[int, None] = {}  # runs that are not running and still have to be read, in order
         self._sorted_to = -1
         self._read_at = -math.inf
         self._changed: dict[int, int] = {}  # arm -> the version at which its curve last changed
@@ -75,7 +75,7 @@ class SweepCurves:
         self._version = 0
 
     def means(self, store: Store, watch: SweepWatch, *, arms: Sequence[int], since: int) -> dict[str, Any]:
-        """Mean and band of `arms` (no more than MOST_ARMS), of those that changed past version `since`."""
+        """Mean and band of those of `arms` (at most MOST_ARMS) that changed past version `since`."""
         with self._lock:
             left = self._read(store, watch)
             shown = arms[:MOST_ARMS]
@@ -111,9 +111,9 @@ class SweepCurves:
             return {"runs_asked": len(lines), "runs_shown": len(chosen), "curves": curves}
 
     def _read(self, store: Store, watch: SweepWatch) -> int:
-        """Read what is new, for READING_SECONDS at most; returns how many runs are still to be read.
+        """Read what is new, for at most READING_SECONDS; returns how many runs are left to read.
 
-        However many pages ask, running runs are read once in LIVE_EVERY_SECONDS.
+        Running runs are read once in LIVE_EVERY_SECONDS, however many pages ask.
         """
         now = time.monotonic()
         if not self._waiting and now < self._read_at + LIVE_EVERY_SECONDS:
@@ -138,14 +138,14 @@ class SweepCurves:
         if is_over(line):
             self._arm(line).settle(line.id, *reading.arrays())
             self._settled[line.id] = watch.moved.get(line.id, 0)
-        else:  # it waits in the queue with what an earlier attempt left of it
+        else:  # a pending run that has points from an earlier attempt
             self._arm(line).update(line.id, *reading.arrays())
         self._changed[line.arm_id] = self._version
 
     def _sort_out(self, watch: SweepWatch) -> None:
-        """Tell the runs that changed apart: running ones are live, the others wait to be read once.
+        """Sort the changed runs: running ones are live, the others wait to be read once.
 
-        One that had ended and was then moved again (retried) can't be taken out of a sum: its arm is read anew.
+        A run that ended and then moved again (a retry) cannot be taken out of a sum: its arm is read again.
         """
         version = watch.version
         changed = [watch.lines[run_id] for run_id in watch.changed_after(self._sorted_to)]
@@ -177,7 +177,7 @@ class SweepCurves:
         moved = watch.moved.get(line.id, 0)
         reading = self._live[line.id]
         if reading.moved != moved:
-            # Its newest attempt may have gone back to a checkpoint: what was read past that does not hold.
+            # Its newest attempt may have gone back to a checkpoint: what was read past that is void.
             reading = self._live[line.id] = _Reading(moved=moved)
         before = len(reading.x)
         reading.add(self._points(store, [line.id], after_step=reading.last_step))
@@ -234,7 +234,7 @@ def _seed_words(reading: _Reading) -> Mapping[str, Any]:
 
 
 def numbers(values: "NDArray[Any]") -> list[float | None]:
-    """Numbers for JSON: to six digits, which no screen shows more of; None for what is not finite."""
+    """Numbers for JSON: to six digits, the most that a screen shows; None if not finite."""
     import numpy
 
     finite = numpy.isfinite(values)

@@ -1,4 +1,4 @@
-"""A sweep's runs as they were last seen, which of them changed since, and all of it as JSON."""
+"""A sweep's runs as last seen, which of them changed since, and all of it as JSON."""
 
 import itertools
 import math
@@ -27,14 +27,14 @@ COLUMNS = (
     *("train_loss", "val_loss", "error", "code_note"),
 )
 ESTIMATE_EVERY_SECONDS = 5.0
-# Reading everything anew now and then mends whatever a change without an event may have left.
+# Reading everything again now and then catches changes that made no event.
 READ_ANEW_EVERY_SECONDS = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class News:
-    """What events tell of a sweep: runs that were `touched`, of those the ones that lost points (`rewound`) without
-    their state or fence telling, and whether the sweep was `restructured` (submitted or extended)."""
+    """What events say of a sweep: runs that were `touched`, those among them that lost points (`rewound`) without a
+    change of state or fence, and whether the sweep was `restructured` (submitted or extended)."""
 
     touched: Collection[int] = ()
     rewound: Collection[int] = ()
@@ -46,11 +46,11 @@ class SweepWatch:
 
     def __init__(self, sweep_id: int) -> None:
         self.sweep_id = sweep_id
-        # Versions count from here; a page that knows another epoch's starts over.
+        # Versions count from here; a page with another epoch starts over.
         self.epoch = secrets.token_hex(4)
         self.version = 0
         self.lines: dict[int, RunLine] = {}
-        # When a run was last moved by anybody (claimed, ended, rewound): its curve must be read anew.
+        # When a run was last moved by anybody (claimed, ended, rewound): its curve must be read again.
         self.moved: dict[int, int] = {}
         self.arms: dict[int, ArmRecord] = {}
         self.sweep: SweepRecord | None = None
@@ -73,7 +73,7 @@ class SweepWatch:
             self.same = store.same_code()
             lines = store.run_lines(self.sweep_id)
         else:
-            # Those that were running: their last points may have come after the last refresh.
+            # Runs that were running: their last points may have come after the last refresh.
             lines = store.moving_lines(self.sweep_id, sorted({*news.touched, *self._running}))
         changed = [line for line in lines if self.lines.get(line.id) != line]
         if not changed and not news.rewound and not anew:
@@ -101,7 +101,7 @@ class SweepWatch:
             self._changed[run_id] = self.version
 
     def changed_after(self, version: int) -> list[int]:
-        """The runs that changed past `version`, the newest first: it costs as much as there are of them."""
+        """The runs that changed past `version`, the newest first: the cost is in proportion to their number."""
         with self._changed_lock:
             newest_first = reversed(self._changed.items())
             return [run_id for run_id, _ in itertools.takewhile(lambda item: item[1] > version, newest_first)]
@@ -183,7 +183,7 @@ def axes_of(sweep: SweepRecord) -> Mapping[str, Sequence[Any]]:
 
 
 def row_of(line: RunLine, same: SameCode) -> list[Any]:
-    """A run in the order of COLUMNS. Of a pending run, `step` is where its next attempt will start."""
+    """A run in the order of COLUMNS. For a pending run, `step` is where its next attempt will start."""
     waits = line.state == State.PENDING
     step = (line.checkpoint_step if waits else line.step) or 0
     mixed = same.are_mixed(parts_up_to(read_code(line.code), step))

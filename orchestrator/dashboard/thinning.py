@@ -8,10 +8,11 @@ if TYPE_CHECKING:
 
 
 def thinned(y: "NDArray[Any]", most: int) -> "NDArray[Any]":
-    """The places of at most `most` values of `y` that keep its shape, rising; all places where there are no more.
+    """The places of at most `most` values of `y` that keep its shape, rising; all places if there are no more than
+    that.
 
-    Min-max decimation: the least and the greatest value of each of `most // 2 - 1` stretches, and both ends. Nothing
-    that a line would show between them is lost at a width of `most // 2` pixels.
+    Min-max decimation: the least and the greatest value of each of `most // 2 - 1` stretches, and both ends. At a width
+    of `most // 2` pixels the line looks the same.
     """
     import numpy
 

@@ -1,10 +1,10 @@
-"""`hlbq export`: what the database holds as tables, and such tables read again.
+"""`hlbq export`: the database as tables, and reading such tables.
 
-columns.py        the columns of the two tables: a row a run, a row a point
+columns.py        the columns of the two tables: one row per run, or one per point
 blocks.py         from the store to rows, a few runs at a time
 cells.py          a value as a cell of a CSV, and back
 table_formats.py  csv, jsonl, parquet
-file_writing.py   a file that nobody ever reads half of
+file_writing.py   files that appear complete or not at all
 writing.py        the exports themselves, appending, and the CSV that `-c` keeps up to date
 csv_table.py      reading and extending such a CSV
 frames.py         tables as pandas data frames: `orchestrator.load`

@@ -1,4 +1,4 @@
-"""From the store to the rows of a table, a few runs at a time: memory does not grow with the sweep."""
+"""From the store to the rows of a table, a few runs at a time, so memory does not grow with the sweep."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ class Block:
     columns: Sequence[Sequence[Any]]
 
     def plain_columns(self) -> Sequence[Sequence[Any]]:
-        """The columns with numbers and lists of numbers in place of NumberTexts."""
+        """The columns with numbers and lists of numbers instead of NumberTexts."""
         return [
             values.numbers()
             if isinstance(values, NumberTexts)
@@ -41,7 +41,7 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What of the database a table shows. `with_pointless` adds the runs that have no points yet."""
+    """What a table shows of the database. `with_pointless` adds the runs that have no points yet."""
 
     runs: RunFilter
     layout: Layout = Layout.RUNS
@@ -57,18 +57,18 @@ class RunCurves:
 
 
 class NewMetricError(Exception):
-    """A run has a metric that the table has no column for. Never seen by people: the table is begun anew."""
+    """A run has a metric that the table has no column for. Users never see it: the table is started again."""
 
 
 def runs_with_curves(
     store: Store, wanted: RunFilter, split: Split | None = None, names: Sequence[str] | None = None
 ) -> Iterator[RunCurves]:
-    """Every run that `wanted` lets through, by number, with its curves (none of a run without points); of the
-    metrics `names` alone, if given."""
+    """Every run that passes `wanted`, by number, with its curves (empty for a run without points). Only metrics in
+    `names`, if given."""
     after = 0
     while batch := list(store.runs(wanted, limit=RUNS_AT_A_TIME, after_id=after)):
         after = batch[-1].id
-        # A run that was never claimed has no points: it is not asked for.
+        # A run that was never claimed has no points: no need to query it.
         curves = store.curves([run.id for run in batch if run.fence], split, names)
         by_run = itertools.groupby(curves, key=lambda curve: curve.run_id)
         run_id, group = next(by_run, (None, iter(())))
@@ -81,7 +81,7 @@ def runs_with_curves(
 
 
 def columns_of(store: Store, selection: Selection, *, all_runs: bool) -> Sequence[Column]:
-    """The table's columns, users' own metrics included: those of all runs, or those of the first with points."""
+    """The table's columns, users' own metrics included: those of all runs, or of the first with points."""
     names: dict[tuple[Split, str], None] = {}
     for found in runs_with_curves(store, selection.runs):
         names |= dict.fromkeys((split, name) for split, curve in found.curves.items() for name in curve.extra)

@@ -1,8 +1,8 @@
 """Values as the cells of a CSV, and back.
 
-A list is written as `[4.9, 3.1]`, which JSON and Python's `ast.literal_eval` both read. Neither knows a word for
-numbers that are not finite: they are `1e999` or `-1e999` there, which both read as infinity (`nan`, and a value
-that was not recorded, are `1e999` too). Single numbers keep their kind: `nan`, `inf`, `-inf`.
+A list is written as `[4.9, 3.1]`, which JSON and Python's `ast.literal_eval` both read. Neither has a word for numbers
+that are not finite: these are written as `1e999` or `-1e999`, which both read as infinity (`nan`, and a value that was
+not recorded, are `1e999` too). Single numbers are written as `nan`, `inf`, `-inf`.
 
 A text that a spreadsheet could take for a formula gets an apostrophe in front; `csv_table.read_csv_rows` takes it off.
 """
@@ -25,16 +25,16 @@ _LOOKS_LIKE_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _ESCAPED = re.compile(r"'+[=+\-@\t\r]")
 _NEEDS_QUOTES = re.compile(r'[",\r\n]')
 _INFINITE = "1e999"
-# Lists as Python prints them, which the original tool wrote: with words that JSON does not have, or has otherwise.
+# Lists as Python prints them, which the original tool wrote: with words that JSON lacks or spells differently.
 _PYTHON_LIST = re.compile(r"\[(?:[-+\d.e, ]|nan|inf|None)*\]")
 _JSON_WORDS = MappingProxyType({"nan": "NaN", "inf": "Infinity", "None": "null"})
 _PLAIN_TYPES = frozenset({int, float, type(None)})
 
 
 def list_cell(values: Sequence[float | None] | NumberTexts) -> str:
-    """Numbers as a list that JSON and `ast.literal_eval` read; shortest digits that give the same number."""
+    """Numbers as a list that JSON and `ast.literal_eval` read; with the fewest digits that give the same number."""
     text = ", ".join(map(str if isinstance(values, NumberTexts) else repr, values))
-    if "n" in text:  # only nan, inf and None have one
+    if "n" in text:  # only nan, inf and None contain one
         numbers = values.numbers() if isinstance(values, NumberTexts) else values
         text = ", ".join(map(_list_number, numbers))
     return f"[{text}]"
@@ -47,12 +47,12 @@ def _list_number(value: float | None) -> str:
 
 
 def text_cell(text: str) -> str:
-    """A text, with an apostrophe in front where a spreadsheet might run it."""
+    """A text, with an apostrophe in front if a spreadsheet might run it."""
     return f"'{text}" if _LOOKS_LIKE_FORMULA.match(text) else text
 
 
 def read_text_cell(cell: str) -> str:
-    """The text that `text_cell` was given."""
+    """The text that `text_cell` got."""
     return cell[1:] if _ESCAPED.match(cell) else cell
 
 
@@ -70,7 +70,7 @@ def cell(value: Any) -> str:
 
 
 class CsvRows:
-    """Writes rows of cells; what `csv` would leave bare but not read back, it quotes."""
+    """Writes rows of cells; it quotes what `csv` would leave bare but could not read back."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -82,7 +82,7 @@ class CsvRows:
         self._stream.write(",".join(map(_quoted, cells)) + "\n")
 
     def row_of_values(self, values: Iterable[Any]) -> None:
-        """One row of values. Not by `csv`, which looks at every character of the long lists."""
+        """One row of values. Without `csv`, which checks every character of the long lists."""
         texts = (
             f'"{list_cell(value)}"' if isinstance(value, tuple | list) else _quoted(cell(value)) for value in values
         )
@@ -93,7 +93,7 @@ class CsvRows:
         writer = self._plain
         cells: list[Sequence[Any]] = []
         for values in columns:
-            # Plain numbers are left to `csv`: it writes None as nothing and a float by its repr, and is fast.
+            # `csv` writes plain numbers: None as nothing and a float by its repr, and it is fast.
             if not isinstance(values, NumberTexts) and not _PLAIN_TYPES.issuperset(map(type, values)):
                 known = {value: cell(value) for value in set(values)}
                 values = [known[value] for value in values]
@@ -120,7 +120,7 @@ def opened_csv(path: Path) -> Iterator[Iterator[list[str]]]:
 
 
 def read_cell(text: str) -> Any:
-    """The value of one cell that is not known to be text, told by how it is written."""
+    """The value of one cell that may not be text, judged by how it is written."""
     if not text:
         return None
     if text in ("true", "false", "True", "False"):

@@ -1,6 +1,6 @@
-"""The columns of the two tables that hlbq exports: a row a run, and a row a point.
+"""The columns of the two tables that hlbq exports: one row per run, or one per point.
 
-The first columns of a run are those of the original tool's CSV, in its order, so that scripts written for it work.
+The first columns of a run are those of the original tool's CSV, in its order, so scripts written for it still work.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column by its name. `split` and `metric` say of which curve a list is."""
+    """A column by its name. `split` and `metric` say which curve a list holds."""
 
     name: str
     kind: Kind
@@ -87,7 +87,7 @@ _BOOKKEEPING = (
 )
 CODE_OF_POINTS = ("code", "git_commit")
 
-# Facts under names that no setting has.
+# Names that no setting may have.
 _FACTS = (
     ("data_fingerprint", Kind.TEXT, "data_fingerprint"),
     ("evaluation_fingerprint", Kind.TEXT, "evaluation_fingerprint"),
@@ -114,7 +114,7 @@ def csv_columns() -> tuple[str, ...]:
 
 
 def run_columns(extra: Sequence[tuple[Split, str]] = ()) -> tuple[Column, ...]:
-    """The columns of the table with a row a run; `extra` are the metrics that have no column of their own."""
+    """The columns of the table with one row per run; `extra` are users' own metrics."""
     first = [_plain("last_val_loss", Kind.NUMBER)]
     first += [_setting(name) for name in ("model_scale", "depth", "width")]
     first += [_plain("num_params", Kind.INTEGER), _plain("num_non_embedding_params", Kind.INTEGER)]
@@ -159,7 +159,7 @@ def _setting(name: str) -> Column:
 
 
 def point_columns(extra: Sequence[str] = ()) -> tuple[Column, ...]:
-    """The columns of the table with a row a point."""
+    """The columns of the table with one row per point."""
     return (
         _plain("run_id", Kind.INTEGER),
         _plain("split", Kind.TEXT),
@@ -170,8 +170,8 @@ def point_columns(extra: Sequence[str] = ()) -> tuple[Column, ...]:
 
 
 def run_values(run: RunRecord, curves: Mapping[Split, Curve], columns: Sequence[Column], same: SameCode) -> list[Any]:
-    """A run's row under `columns`. A split without points has empty lists, which scripts read as any other; a metric
-    that its points do not have is None."""
+    """A run's row under `columns`. A split without points has empty lists, which scripts read like any other; a metric
+    that its points lack is None."""
     scalars = _scalars(run, curves, same)
     return [_curve_values(column, curves) if column.split else scalars[column.name] for column in columns]
 

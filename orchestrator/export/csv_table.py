@@ -9,7 +9,7 @@ from orchestrator.errors import ExportError
 from orchestrator.export.cells import CsvRows, opened_csv, read_cell, read_text_cell
 from orchestrator.export.columns import Kind, point_columns, run_columns
 
-# What tells a table of hlbq's from any other CSV, and a run from any other run.
+# The column that identifies a table of hlbq's, and each run in it.
 KEY_COLUMN = "uid"
 _SIGNATURE = frozenset({KEY_COLUMN, "last_val_loss", "seed"})
 
@@ -17,7 +17,7 @@ _SIGNATURE = frozenset({KEY_COLUMN, "last_val_loss", "seed"})
 def read_csv_rows(path: str | Path) -> Iterator[Mapping[str, Any]]:
     """The rows of a CSV that hlbq wrote, values as they were: numbers, lists of numbers, truth values, texts.
 
-    An empty cell is None. Raises ExportError for a file that can't be read or is no such table.
+    An empty cell is None. Raises ExportError for a file that cannot be read or is not such a table.
     """
     texts = {column.name for column in (*run_columns(), *point_columns()) if column.kind is Kind.TEXT}
     for row in read_raw_rows(Path(path)):
@@ -25,28 +25,28 @@ def read_csv_rows(path: str | Path) -> Iterator[Mapping[str, Any]]:
 
 
 def read_raw_rows(path: Path) -> Iterator[dict[str, str]]:
-    """The rows of a CSV as cells by column. Raises ExportError for a file that can't be read as one."""
+    """The rows of a CSV as cells by column. Raises ExportError for a file that cannot be read as CSV."""
     try:
         with opened_csv(path) as rows:
             header = next(rows, None)
             if not header:
-                raise ExportError(f"'{path}' is empty", "Name a table that hlbq export wrote.")
+                raise ExportError(f"'{path}' is empty", "Name a table written by hlbq export.")
             for cells in rows:
                 if len(cells) != len(header):
                     raise ExportError(
                         f"'{path}' has a row of {len(cells)} cells under a header of {len(header)}",
-                        "Mend it, or write it anew with hlbq export.",
+                        "Repair it, or write it again with hlbq export.",
                     )
                 yield dict(zip(header, cells, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ExportError(f"'{path}' can't be read as CSV: {reason}", "Name a table that hlbq export wrote.") from None
+        raise ExportError(f"'{path}' can't be read as CSV: {reason}", "Name a table written by hlbq export.") from None
 
 
 def csv_header(path: Path) -> Sequence[str]:
-    """The column names of a table of runs to be extended; none where there is no file yet, or an empty one.
+    """The column names of a table of runs to extend; none if the file is missing or empty.
 
-    Raises ExportError for a file that is no table of hlbq's.
+    Raises ExportError for a file that is not a table of hlbq's.
     """
     if not path.exists() or (path.is_file() and path.stat().st_size == 0):
         return ()
@@ -57,14 +57,14 @@ def csv_header(path: Path) -> Sequence[str]:
         header = []
     if not set(header) >= _SIGNATURE:
         raise ExportError(
-            f"'{path}' is not a table of runs that hlbq wrote, so nothing can be appended to it",
+            f"'{path}' is not a table of runs that hlbq wrote, so hlbq cannot append to it",
             "Name another file, or leave out --append to replace it.",
         )
     return header
 
 
 def copy_rows(path: Path, to: CsvRows, columns: Sequence[str], *, without: Collection[str]) -> None:
-    """Write the rows of the file at `path` under `columns`, but for the runs whose uid is in `without`."""
+    """Write the rows of the file at `path` under `columns`, except runs whose uid is in `without`."""
     if not csv_header(path):
         return
     for row in read_raw_rows(path):

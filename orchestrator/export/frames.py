@@ -15,7 +15,7 @@ from orchestrator.store import OpenMode, Store, open_store
 if TYPE_CHECKING:
     import pandas
 
-# Single numbers that JSON has no word for.
+# Numbers that JSON has no word for.
 _NOT_FINITE = ("nan", "inf", "-inf")
 
 
@@ -28,14 +28,14 @@ def load(
 ) -> "pandas.DataFrame":
     """Runs as a data frame, with the columns of `hlbq export`; cells with several points hold lists.
 
-    `source` is a database (a path or a URL; None: $HLBQ_DB, else hlbq.db here) or a file that `hlbq export`
-    wrote (.csv, .jsonl, .parquet: its layout is then the file's). Of a database the latest sweep is read, the
-    runs that `runs` lets through, or with `all` every run of every sweep, those without points too.
+    `source` is a database (a path or a URL; None: $HLBQ_DB, else hlbq.db here) or a file that `hlbq export` wrote
+    (.csv, .jsonl, .parquet: its layout is then the file's). From a database it reads the latest sweep, the runs that
+    pass `runs`, or with `all` every run of every sweep, those without points too.
 
         frame = orchestrator.load("results.csv")
         frame.groupby(["depth", "num_heads"]).last_val_loss.agg(["mean", "std", "count"])
 
-    Raises DatabaseError or ExportError for what can't be read.
+    Raises DatabaseError or ExportError if it cannot read the source.
     """
     import pandas
 
@@ -76,7 +76,7 @@ def _from_file(path: Path, ending: str) -> "pandas.DataFrame":
             return pandas.DataFrame(list(_json_rows(path)))
         frame = pandas.read_parquet(path)
     except (OSError, ValueError, ImportError) as error:
-        raise ExportError(f"'{path}' can't be read: {error}", "Name a table that hlbq export wrote.") from None
+        raise ExportError(f"'{path}' can't be read: {error}", "Name a table written by hlbq export.") from None
     for name, values in frame.items():
         if values.map(lambda value: hasattr(value, "tolist")).any():
             frame[name] = [value.tolist() if hasattr(value, "tolist") else value for value in values]
@@ -84,13 +84,13 @@ def _from_file(path: Path, ending: str) -> "pandas.DataFrame":
 
 
 def _json_rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Raises ValueError for what is no table. Not by pandas, which rounds numbers and takes some of them for dates."""
+    """Raises ValueError if it is not a table. Does not use pandas, which rounds numbers and takes some for dates."""
     texts = {column.name for column in (*run_columns(), *point_columns()) if column.kind is Kind.TEXT}
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             row = json.loads(line)
             if not isinstance(row, dict):
-                raise ValueError(f"line {number} is no row of a table")
+                raise ValueError(f"line {number} is not a row of a table")
             yield {
                 name: float(value) if value in _NOT_FINITE and name not in texts else value
                 for name, value in row.items()

@@ -1,4 +1,4 @@
-"""Metrics and axes of curves, by the names that people type."""
+"""Metrics and axes of curves, by name."""
 
 import difflib
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from orchestrator.store.curves import CURVE_COLUMNS
 
 
 class Axis(StrEnum):
-    """What a figure's x is."""
+    """A figure's x axis."""
 
     STEPS = "steps"
     EPOCHS = "epochs"
@@ -26,7 +26,7 @@ class Axis(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A metric of one split, by the name that people type: `val_loss`, `grad_norm`, `train_my_metric`."""
+    """A metric of one split, by its name: `val_loss`, `grad_norm`, `train_my_metric`."""
 
     name: str
     split: Split
@@ -37,7 +37,7 @@ def parse_metric(name: str, extra: Sequence[str] = ()) -> Metric:
     """The metric of that name; `extra` are users' own. Raises ExportError with the nearest for an unknown one."""
     columns = [column for column in CURVE_COLUMNS if column != "step"]
     wanted = name.replace("-", "_")
-    # As it is typed first: a metric of one's own may have a dash in its name.
+    # First exactly as typed: users' own metrics may have dashes in their names.
     for typed in (name, wanted):
         for split in Split:
             bare = typed.removeprefix(f"{split.value}_")

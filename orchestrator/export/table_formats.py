@@ -15,7 +15,7 @@ from orchestrator.export.columns import Column, Kind
 
 
 class TableWriter(Protocol):
-    """Writes a table's blocks to a binary stream that it was made with."""
+    """Writes a table's blocks to its binary stream."""
 
     def write(self, block: Block) -> None:
         """Write some rows."""
@@ -25,10 +25,10 @@ class TableWriter(Protocol):
 
 
 class CsvTable:
-    """Comma-separated values; cells.py says how values look."""
+    """Comma-separated values; cells.py formats the values."""
 
     def __init__(self, stream: IO[bytes], columns: Sequence[Column]) -> None:
-        # An error message can hold bytes that are no text; they must not spoil the table.
+        # An error message can hold bytes that are not text; they must not spoil the table.
         self._text = io.TextIOWrapper(
             stream, encoding="utf-8", errors="backslashreplace", newline="", write_through=False
         )
@@ -48,7 +48,7 @@ class CsvTable:
 
 
 class JsonLines:
-    """One JSON object a row. Lists are as in the CSV; single numbers that are not finite are texts: "nan"."""
+    """One JSON object per row. Lists are as in the CSV; single numbers that are not finite are texts: "nan"."""
 
     def __init__(self, stream: IO[bytes], columns: Sequence[Column]) -> None:
         self._stream = stream
@@ -73,9 +73,9 @@ def _json(value: Any) -> str:
 
 
 class ParquetTable:
-    """Parquet through pyarrow. Numbers that are not finite, and missing ones, keep their kind."""
+    """Parquet through pyarrow. Non-finite and missing numbers stay distinct."""
 
-    # Rows are gathered to groups: one a run would make a file of headers.
+    # Rows are gathered into groups: one group per run would make a file of headers.
     VALUES_AT_A_TIME = 500_000
 
     def __init__(self, stream: IO[bytes], columns: Sequence[Column]) -> None:
@@ -99,7 +99,7 @@ class ParquetTable:
         self._values = 0
 
     def write(self, block: Block) -> None:
-        """Write some rows, or keep them until there are enough for a group."""
+        """Write some rows, or hold them until there are enough for a group."""
         for waiting, values in zip(self._waiting, block.plain_columns(), strict=True):
             waiting.extend(values)
             self._values += sum(len(value) if isinstance(value, (list, tuple)) else 1 for value in values)
@@ -132,7 +132,7 @@ def format_of(path: Path) -> Callable[[IO[bytes], Sequence[Column]], TableWriter
     found = FORMATS.get(path.suffix.lower())
     if found is None:
         raise ExportError(
-            f"'{path}': the ending '{path.suffix}' names no table format",
+            f"'{path}': the ending '{path.suffix}' is not a table format",
             f"Use one of {', '.join(FORMATS)}, for instance {path.with_suffix('.csv').name}; - is CSV to stdout.",
         )
     return found

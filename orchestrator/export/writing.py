@@ -25,10 +25,10 @@ from orchestrator.store import Store
 
 
 def export(store: Store, path: str | Path, selection: Selection, *, append: bool = False) -> int:
-    """Write the selected runs or points to `path`, its ending naming the format; returns the number of rows.
+    """Write the selected runs or points to `path`, in the format of its ending; returns the number of rows.
 
-    With `append` the rows of other runs that the CSV holds already stay, and those of the selected runs are
-    replaced. Raises ExportError, and leaves what was there as it was, where that can't be done.
+    With `append` the rows of other runs in the CSV stay, and those of the selected runs are replaced. Raises
+    ExportError, and leaves the old file unchanged, if that fails.
     """
     path = Path(path)
     check_not_a_folder(path)
@@ -38,14 +38,14 @@ def export(store: Store, path: str | Path, selection: Selection, *, append: bool
             return _write_table(store, selection, stream, make_writer)
     if selection.layout is not Layout.RUNS or make_writer is not CsvTable:
         raise ExportError(
-            f"'{path}': only a CSV with a row a run can be appended to", "Leave out --append, or name a .csv file."
+            f"'{path}': --append needs a CSV with one row per run", "Leave out --append, or name a .csv file."
         )
     with locked_file(path):
         return _append(store, selection, path)
 
 
 def export_to_stdout(store: Store, selection: Selection) -> int:
-    """Write the table as CSV to stdout, once it is whole; returns the number of rows."""
+    """Write the table as CSV to stdout once it is complete; returns the number of rows."""
     with tempfile.TemporaryFile() as spool:
         with export_errors(Path(tempfile.gettempdir())):
             count = _write_table(store, selection, spool, CsvTable)
@@ -59,10 +59,10 @@ def export_to_stdout(store: Store, selection: Selection) -> int:
 def rewrite_sweep_csv(store: Store, sweep: SweepRecord, *, lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> int:
     """Bring the CSV of a `-c` sweep up to date; returns the number of its rows.
 
-    For workers on the host that submitted the sweep, after each run that ended. Holds the file's lock while it
-    reads the database, so whoever writes last has seen the newest run. Only runs that have ended are written.
-    Nothing is touched before the first of them: a file of an earlier sweep is replaced (or, with append, added
-    to) then. Raises ExportError where the file can't be written.
+    Workers on the host that submitted the sweep call this after each run. It holds the file's lock while it reads the
+    database, so the last writer has seen the newest run. It writes only runs that have ended, and touches nothing
+    before the first of them: then it replaces a file of an earlier sweep (or, with append, adds to it). Raises
+    ExportError if the file cannot be written.
     """
     if sweep.csv is None:
         return 0
@@ -96,7 +96,7 @@ def _write_table(
 def _with_all_metrics(
     store: Store, selection: Selection, stream: IO[bytes], attempt: Callable[[Sequence[Column]], int]
 ) -> int:
-    """`attempt` with columns for the metrics of the first run, and again for all where a later run has others."""
+    """`attempt` with columns for the metrics of the first run, and again with all metrics if a later run has others."""
     try:
         return attempt(columns_of(store, selection, all_runs=False))
     except NewMetricError:
@@ -133,7 +133,7 @@ def _append(store: Store, selection: Selection, path: Path) -> int:
 
 
 class _Padded:
-    """A CSV whose own rows leave the columns empty that only the rows before them have."""
+    """A CSV whose new rows leave columns empty that only earlier rows have."""
 
     def __init__(self, stream: IO[bytes], names: Sequence[str], own: int) -> None:
         self.table = CsvTable(stream, [Column(name=name, kind=Kind.TEXT) for name in names])

@@ -1,4 +1,4 @@
-"""Locks on files. The kernel drops them with the process that holds them, however that ends."""
+"""Locks on files. The kernel drops them when their process ends, however it ends."""
 
 import contextlib
 import fcntl
@@ -13,9 +13,9 @@ _POLL_SECONDS = 0.05
 
 
 def lock_at_once(descriptor: int) -> bool:
-    """Lock an open file until its descriptor is closed; False where another process holds it.
+    """Lock an open file until its descriptor is closed; False if another process holds it.
 
-    Raises OSError on a disk that knows no locks.
+    Raises OSError on a disk without locks.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -26,9 +26,9 @@ def lock_at_once(descriptor: int) -> bool:
 
 @contextlib.contextmanager
 def try_lock(path: Path, *, mode: int = 0o600) -> Iterator[bool]:
-    """Hold the lock file for the block; False, at once, where another process holds it. Raises OSError.
+    """Hold the lock file for the block; False, at once, if another process holds it. Raises OSError.
 
-    Whoever holds it may remove the file: a lock on a file that is no longer the one by that name counts as none.
+    The holder may remove the file: a lock counts only if its file still has that name.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
@@ -39,7 +39,7 @@ def try_lock(path: Path, *, mode: int = 0o600) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def wait_for_lock(path: Path, *, timeout_seconds: float, too_late: HlbqError, mode: int = 0o600) -> Iterator[None]:
-    """Hold the lock file for the block; raises `too_late` where another process holds it for longer, and OSError."""
+    """Hold the lock file for the block; raises `too_late` if another process holds it for longer, and OSError."""
     give_up_at = time.monotonic() + timeout_seconds
     while True:
         with try_lock(path, mode=mode) as is_held:

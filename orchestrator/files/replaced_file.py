@@ -1,9 +1,10 @@
-"""Writing a file so that nobody ever reads half of it."""
+"""Writing a file so that readers see the old one or the complete new one."""
 
 import contextlib
 import errno
 import glob
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -16,17 +17,18 @@ from orchestrator.files.locks import lock_at_once, wait_for_lock
 LOCK_TIMEOUT_SECONDS = 60.0
 _ORPHANED_AFTER_SECONDS = 60.0
 _BUFFER_BYTES = 1 << 20
+_TEMPORARY = re.compile(r"\.\d+-[0-9a-f]{8}\.tmp$")
 
 
 @contextlib.contextmanager
 def replaced_file(path: Path) -> Iterator[IO[bytes]]:
-    """A new file that takes the place of `path` when the block ends well; else the old one stays whole.
+    """A new file that replaces `path` when the block ends well; else the old one stays.
 
     It is written beside `path` and renamed, with the mode that the umask gives. A pipe or a device is written
     directly. Raises ExportError for a folder, a missing or unwritable folder around it, and a full disk.
     """
     with export_errors(path):
-        target = path.expanduser().resolve()  # what a link points to is replaced, not the link
+        target = path.expanduser().resolve()  # replace what a link points to, not the link
         check_not_a_folder(path)
         if not target.parent.is_dir():
             raise ExportError(f"there is no folder '{target.parent}'", f"Make it first: mkdir -p {target.parent}")
@@ -34,7 +36,7 @@ def replaced_file(path: Path) -> Iterator[IO[bytes]]:
             with target.open("wb") as stream:
                 yield stream
             return
-        # Judged by the mode bits, so that root is told too.
+        # Judged by the mode bits, so that root gets the error too.
         if target.exists() and not target.stat().st_mode & 0o222:
             raise ExportError(f"'{path}' is read-only", f"chmod u+w {path}, or name another file.")
         if not target.parent.stat().st_mode & 0o222:
@@ -44,7 +46,7 @@ def replaced_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def check_not_a_folder(path: Path, example: str = "results.csv") -> None:
-    """Raise ExportError, naming a file in it, where `path` is a folder."""
+    """Raise ExportError if `path` is a folder, with a file in it as example."""
     if path.expanduser().is_dir():
         raise ExportError(f"'{path}' is a folder", f"Name a file in it, for instance {path / example}.")
 
@@ -53,10 +55,10 @@ def check_not_a_folder(path: Path, example: str = "results.csv") -> None:
 def _written_beside(target: Path) -> Iterator[IO[bytes]]:
     _remove_orphans(target)
     beside = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    # os.open and not a temporary file of tempfile's: the umask shall decide on the mode.
+    # os.open and not a temporary file of tempfile's: the umask must decide the mode.
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        with contextlib.suppress(OSError):  # where there are no locks, files of the killed stay
+        with contextlib.suppress(OSError):  # without locks, files of killed processes stay
             lock_at_once(descriptor)
         with os.fdopen(descriptor, "wb", buffering=_BUFFER_BYTES) as stream:
             yield stream
@@ -69,30 +71,43 @@ def _written_beside(target: Path) -> Iterator[IO[bytes]]:
 
 
 def _remove_orphans(target: Path) -> None:
-    """Remove what writers of this file left that were killed: their lock on it is gone with them."""
-    for beside in target.parent.glob(f".{glob.escape(target.name)}.*-????????.tmp"):
+    """Remove files left by killed writers of this file, which no longer hold a lock."""
+    for beside in orphans_in(target.parent, name=glob.escape(target.name)):
         with contextlib.suppress(OSError):
-            descriptor = os.open(beside, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                # A new one may not be locked yet.
-                age_seconds = time.time() - os.fstat(descriptor).st_mtime
-                if age_seconds > _ORPHANED_AFTER_SECONDS and lock_at_once(descriptor):
-                    beside.unlink()
-            finally:
-                os.close(descriptor)
+            beside.unlink()
+
+
+def orphans_in(*folders: Path, name: str = "*") -> Iterator[Path]:
+    """Files left in `folders` by killed writers of files called `name` (a pattern)."""
+    for folder in folders:
+        for beside in sorted(folder.glob(f".{name}.*-????????.tmp")):
+            if _TEMPORARY.search(beside.name) and _is_orphaned(beside):
+                yield beside
+
+
+def _is_orphaned(beside: Path) -> bool:
+    with contextlib.suppress(OSError):
+        descriptor = os.open(beside, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            # A new one may not be locked yet.
+            age_seconds = time.time() - os.fstat(descriptor).st_mtime
+            return age_seconds > _ORPHANED_AFTER_SECONDS and lock_at_once(descriptor)
+        finally:
+            os.close(descriptor)
+    return False
 
 
 @contextlib.contextmanager
 def locked_file(path: Path, *, timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> Iterator[None]:
     """Hold `path`'s lock file (`.NAME.lock` beside it) for the block. The kernel drops it with the process.
 
-    Raises ExportError where another process holds it for longer than `timeout_seconds`.
+    Raises ExportError if another process holds it for longer than `timeout_seconds`.
     """
     target = path.expanduser().resolve()
     beside = target.with_name(f".{target.name}.lock")
     too_late = ExportError(
         f"'{path}' has been locked by another process for {timeout_seconds:g} s",
-        f"`fuser {beside}` names it; the table can be written by hand with hlbq export.",
+        f"Find it with `fuser {beside}`, or write the table yourself: hlbq export",
     )
     with contextlib.ExitStack() as held:
         with export_errors(path):
@@ -111,5 +126,5 @@ def export_errors(path: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         raise ExportError(
             f"'{path}' can't be written: {reason[:1].lower()}{reason[1:]}",
-            "Name a file in a folder that you can write to, on a disk with room; what was there is as it was.",
+            "Name a file in a folder that you can write to, on a disk with room. An existing file is unchanged.",
         ) from None

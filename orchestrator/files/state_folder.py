@@ -1,4 +1,4 @@
-"""Where checkpoints, logs and offline wandb files lie: a folder beside the database."""
+"""Where checkpoints, logs and offline wandb files are kept: a folder beside the database."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,21 +11,21 @@ FOLDER_MODE = 0o700
 def state_folder(database_names: Sequence[Path], state_dir: str | None = None) -> Path:
     """The state folder: `state_dir` if given, else `<db>.state` beside the SQLite file.
 
-    `database_names` are the names of one file, the file itself first and links to it after it: a folder that was made
-    beside a link stays in use. Raises UsageError where there is no file (PostgreSQL) and no folder was named.
+    `database_names` are the names of one file, the file itself first and links to it after it: a folder beside a link
+    stays in use. Raises UsageError if there is no file (PostgreSQL) and no `state_dir`.
     """
     if state_dir:
         return Path(state_dir).expanduser().absolute()
     if not database_names:
         raise UsageError(
-            "with PostgreSQL the state folder must be named", "Add --state_dir FOLDER, the same for all its workers."
+            "with PostgreSQL you must name the state folder", "Add --state_dir FOLDER, the same for all its workers."
         )
     folders = [name.with_name(f"{name.name}.state") for name in database_names]
     return next((folder for folder in folders if folder.is_dir()), folders[0])
 
 
 def make_state_folder(folder: Path) -> Path:
-    """The folder, made for its owner alone where it was not there. Raises DatabaseError where it can't be."""
+    """The folder, created for its owner alone if missing. Raises DatabaseError if it cannot be created."""
     try:
         make_private_folder(folder)
     except OSError as error:
@@ -36,9 +36,9 @@ def make_state_folder(folder: Path) -> Path:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make `folder` and what is missing above it, all for their owner alone. Raises OSError where it can't be."""
+    """Make `folder` and its missing parents, all for their owner alone. Raises OSError if that fails."""
     # mkdir(parents=True) gives its mode to the last folder only.
     for missing in reversed([folder, *folder.parents]):
         if not missing.exists():
             missing.mkdir(mode=FOLDER_MODE, exist_ok=True)
-    folder.mkdir(mode=FOLDER_MODE, exist_ok=True)  # raises where a file stands there
+    folder.mkdir(mode=FOLDER_MODE, exist_ok=True)  # raises if there is a file

@@ -1,4 +1,4 @@
-"""Commands of the core in a process of its own. The queue starts them and never imports torch."""
+"""Commands of the core in a separate process. The queue starts them and never imports torch."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ def core_argv(module: str, arguments: Sequence[str]) -> list[str]:
 
 
 def become_core_command(module: str, arguments: Sequence[str]) -> None:
-    """Put the core's command in this process's place: signals, output and the exit code are its own."""
+    """Replace this process with the core's command, which then gets its signals and sets its exit code."""
     argv = core_argv(module, arguments)
     sys.stdout.flush()
     sys.stderr.flush()

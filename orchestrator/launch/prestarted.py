@@ -1,7 +1,7 @@
-"""Workers that get ready while a sweep is still being planned and stored.
+"""Workers that start up while a sweep is still being planned and stored.
 
-A worker's trainer process takes seconds to load torch, all of which the sweep does not need to be known for. Nothing is
-trained before `go`; what is not told to go leaves with the `with` block, at once.
+A worker's trainer process takes seconds to load torch, and needs no sweep for that. Nothing is trained before `go`.
+Workers that never get it end at once with the `with` block.
 """
 
 import json
@@ -16,12 +16,12 @@ LAST_WORDS_CHARACTERS = 2_000
 
 
 class PrestartedWorkers:
-    """Worker processes by a command that ends in `--prestarted`, as a context manager."""
+    """Worker processes started by a command that ends in `--prestarted`, as a context manager."""
 
     def __init__(self, command: Sequence[str], count: int, *, environment: Mapping[str, str] | None = None) -> None:
         self._early = tempfile.TemporaryFile()  # noqa: SIM115  (closed in __exit__)
         words = self._early
-        # A group of their own: a terminal's Ctrl-C reaches them through this process alone, and so counts once.
+        # In their own process group: a terminal's Ctrl-C reaches them only through this process, and so counts once.
         self.processes = [
             subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=words, stderr=words, env=environment, process_group=0
@@ -44,7 +44,7 @@ class PrestartedWorkers:
         self._early.close()
 
     def go(self, sweep_id: int, log: Path) -> None:
-        """Have them work off a sweep that is stored; their own words go to `log` from now on."""
+        """Make them train a stored sweep; their output goes to `log` from now on."""
         self._log = log
         order = json.dumps({"sweep": sweep_id, "log": str(log)}).encode() + b"\n"
         for process in self.processes:
@@ -52,11 +52,11 @@ class PrestartedWorkers:
             try:
                 process.stdin.write(order)
             except OSError:
-                pass  # it could not work; `broken` tells
+                pass  # it could not work; see `broken`
             self._close_order(process)
 
     def at_work(self, wait_seconds: float) -> bool:
-        """Whether any of them still works, after waiting that long for one to end."""
+        """Whether any is still running, after waiting this long for one to end."""
         until = time.monotonic() + wait_seconds
         for process in self.processes:
             try:
@@ -66,7 +66,7 @@ class PrestartedWorkers:
         return False
 
     def broken(self) -> str:
-        """The last words of workers that could not work (a device that is not there); nothing where all could."""
+        """The last output of workers that could not work (a missing device, for instance); empty if all could."""
         if all(process.poll() in (None, 0, 1, 130) for process in self.processes):
             return ""
         self._early.seek(0)
@@ -81,4 +81,4 @@ class PrestartedWorkers:
         try:
             process.stdin.close()
         except OSError:
-            pass  # what was to be written has no reader any more
+            pass  # the pipe's reader has gone

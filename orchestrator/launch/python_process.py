@@ -1,4 +1,4 @@
-"""How every process of ours starts Python."""
+"""How our processes start Python."""
 
 import sys
 
@@ -6,14 +6,14 @@ import sys
 def python_argv(*arguments: str) -> list[str]:
     """The command line of this interpreter with these arguments.
 
-    -P keeps the folder that the user works in off the module path. Without it, a file there that is named like one of
-    our packages, or like a module of the standard library, would take its place.
+    -P keeps the current folder off the module path. Without it, a file there with the name of one of our packages or of
+    a standard module would be imported instead.
     """
     return [sys.executable, "-P", *arguments]
 
 
 def python_module_argv(module: str, *arguments: str) -> list[str]:
-    """The command line that runs `module` in a process of its own."""
+    """The command line that runs `module` in a separate process."""
     return python_argv("-m", module, *arguments)
 
 

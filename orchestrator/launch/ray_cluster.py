@@ -1,4 +1,4 @@
-"""Finding a Ray cluster, and whether it has room: every way in which that fails is one line with a way out."""
+"""Finding a Ray cluster, and whether it has room. Every failure is one line with a way out."""
 
 import contextlib
 import logging
@@ -41,9 +41,9 @@ class Need:
 
 
 def chosen_address(given: str | None, environment: Mapping[str, str]) -> str:
-    """The cluster's address: `given`, else $RAY_ADDRESS, else the Ray that runs on this machine.
+    """The cluster's address: `given`, else $RAY_ADDRESS, else the Ray running on this machine.
 
-    Raises UsageError for Ray Client's addresses, and for what is no address.
+    Raises UsageError for Ray Client's addresses, and for anything that is not an address.
     """
     address = given or environment.get("RAY_ADDRESS") or AUTO
     if address in (LOCAL, AUTO):
@@ -51,20 +51,22 @@ def chosen_address(given: str | None, environment: Mapping[str, str]) -> str:
     if "://" in address:
         raise UsageError(
             f"'{address}' is not the address of a node",
-            "Start this on a machine of the cluster, with --address auto or HOST:6379.",
+            "Run this on a machine of the cluster, with --address auto or HOST:6379.",
         )
     host, colon, port = address.rpartition(":")
     if not host or not colon or not port.isdecimal() or not 0 < int(port) < 65_536:
-        raise UsageError(f"'{address}' is no address of a Ray cluster", "Use HOST:PORT (6379 by default), or auto.")
+        raise UsageError(
+            f"'{address}' is not the address of a Ray cluster", "Use HOST:PORT (default port 6379), or auto."
+        )
     return address
 
 
 @contextlib.contextmanager
 def joined(address: str, *, most_local_workers: int = 1) -> Iterator[None]:
-    """Be a driver of the cluster at `address`; "local" starts one of its own, for as long.
+    """Join the cluster at `address` as a driver, for the block; "local" starts one for the block.
 
-    Raises LaunchError where Ray is not installed, is not there, or is of another version. Where Ray neither lets
-    this program in nor refuses, the process ends with that line after a limit: Ray itself would wait for minutes.
+    Raises LaunchError if Ray is not installed, not running, or of another version. If Ray neither accepts nor refuses
+    this program, the process ends with a message after a limit: Ray itself would wait for minutes.
     """
     ray = _import_ray()
     if address not in (LOCAL, AUTO):
@@ -93,7 +95,7 @@ def joined(address: str, *, most_local_workers: int = 1) -> Iterator[None]:
 
 
 def living_nodes() -> list[Node]:
-    """The machines of the cluster that was joined."""
+    """The machines of the joined cluster."""
     import ray
 
     return [
@@ -109,43 +111,43 @@ def living_nodes() -> list[Node]:
 
 
 def places(nodes: Sequence[Node], need: Need) -> int:
-    """How many workers the cluster holds at once, if nothing else runs there. A worker fits whole on one node."""
+    """How many workers the cluster holds at once, if nothing else runs there. A worker must fit on one node."""
     return sum(_places_on(node, need) for node in nodes)
 
 
 def _places_on(node: Node, need: Need) -> int:
     by_cpus = node.cpus // need.cpus
-    # Workers share a GPU, but none is spread over two. (1e-9: a third is three times in one.)
+    # Workers may share a GPU, but none spans two. (1e-9: three thirds fit in one.)
     by_gpus = node.gpus // 1 * ((1 + 1e-9) // need.gpus) if need.gpus else by_cpus
     return int(min(by_cpus, by_gpus))
 
 
 def check_room(nodes: Sequence[Node], need: Need, workers: int) -> None:
-    """Raise UsageError where the cluster cannot hold that many workers, with how many it can."""
+    """Raise UsageError, with the largest possible number, if the cluster cannot hold that many workers."""
     room = places(nodes, need)
     if room >= workers:
         return
     gpus, cpus = sum(node.gpus for node in nodes), sum(node.cpus for node in nodes)
     wanted = f"{workers * need.gpus:g} GPUs and {workers * need.cpus:g} CPUs"
     there = f"{counted(len(nodes), 'node')} with {gpus:g} GPUs and {cpus:g} CPUs"
-    grows = "--wait_for_nodes if the cluster grows by itself"
+    grows = "add --wait_for_nodes if the cluster autoscales"
     if room:
         hint = f"Use --workers {room}, or {grows}."
     elif need.gpus and gpus == 0:
         hint = f"Use --gpus_per_worker 0 to train on CPUs, or {grows}."
     else:
-        hint = f"No node holds one of them: ask for less by --gpus_per_worker and --cpus_per_worker, or {grows}."
+        hint = f"No node has room for one: lower --gpus_per_worker or --cpus_per_worker, or {grows}."
     needs = f"{counted(workers, 'worker')} need{'s' if workers == 1 else ''}"
-    raise UsageError(f"{needs} {wanted}, and the cluster has {there}: room for {room}", hint)
+    raise UsageError(f"{needs} {wanted}, but the cluster has {there}: room for {room}", hint)
 
 
 def database_is_elsewhere(host: str | None, nodes: Sequence[Node]) -> bool:
-    """Whether a database at `host` (of a URL) may mean another machine on each node: localhost, or a socket."""
+    """Whether a database at `host` (of a URL) may mean a different machine on each node: localhost, or a socket."""
     return names_this_machine(host) and len({node.address for node in nodes}) > 1
 
 
 def _import_ray() -> Any:
-    # Ray reports its use to its makers unless told not to; nobody asked for that here.
+    # By default Ray reports usage statistics to its makers; our users did not ask for that.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -161,7 +163,7 @@ def _check_that_it_answers(address: str) -> None:
     except OSError as error:
         raise LaunchError(
             f"no Ray cluster answers at {address}: {error.strerror or error}",
-            "`ray status` on its head node tells the address; start one with: ray start --head",
+            "Find the address with `ray status` on its head node, or start one: ray start --head",
         ) from None
 
 
@@ -169,7 +171,8 @@ def _refused(address: str, error: Exception) -> LaunchError:
     words = " ".join(str(error).split())
     if address == AUTO and isinstance(error, ConnectionError):
         return LaunchError(
-            "no Ray runs on this machine", "Name a cluster with --address HOST:PORT, or start one: ray start --head"
+            "Ray is not running on this machine",
+            "Name a cluster with --address HOST:PORT, or start one: ray start --head",
         )
     if "ersion mismatch" in words:
         return LaunchError(f"the Ray cluster at {address} is of another version: {words}", "Use the cluster's version.")
@@ -177,10 +180,10 @@ def _refused(address: str, error: Exception) -> LaunchError:
 
 
 def _give_up(address: str, seconds: float) -> None:
-    # Ray waits inside its own C++ and hears no exception of ours: only ending the process ends that.
+    # Ray waits inside its C++ code and ignores our exceptions: only ending the process stops it.
     print(
         f"error: Ray at {address} did not let this program in within {seconds:.0f} s\n"
-        "Start this on a machine of the cluster; `ray status` tells whether it is one.",
+        "Run this on a machine of the cluster. Check that it is one: ray status",
         file=sys.stderr,
         flush=True,
     )

@@ -1,4 +1,4 @@
-"""The workers of one launch, as their launcher sees them: placed or waiting, at work or ended."""
+"""The workers of one launch, as their launcher sees them: placed or waiting, running or ended."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,13 +9,13 @@ from orchestrator.launch.ray_cluster import Need
 from orchestrator.launch.ray_worker import RayWorker, WorkerOrder, WorkerReport
 
 POLL_SECONDS = 0.5
-# A worker's grace for releasing its run, and some.
+# A worker's time to release its run, and some more.
 STOP_SECONDS = 90.0
 
 
 @dataclass(kw_only=True)
 class Member:
-    """One worker of a launch. `report` is the newest; there is none before Ray has placed it."""
+    """One worker of a launch. `report` is the newest one; None before Ray has placed the worker."""
 
     name: str
     actor: Any
@@ -33,13 +33,14 @@ class Member:
 
 @dataclass(kw_only=True)
 class RayFleet:
-    """Workers as Ray actors. `say` takes what a person should know: moves, crashes, ends."""
+    """Workers as Ray actors. `say` gets messages for people: moves, crashes, ends."""
 
     say: Callable[[str], None]
     members: list[Member] = field(default_factory=list)
 
     def start(self, orders: Sequence[WorkerOrder], need: Need, *, actor: type[RayWorker] = RayWorker) -> None:
-        """Ask Ray for an actor for each order. It makes a lost one anew on another node, as often as that happens."""
+        """Ask Ray for an actor for each order. Ray restarts a lost actor on another node, however often that
+        happens."""
         import ray
 
         for order in orders:
@@ -54,32 +55,32 @@ class RayFleet:
             self.members.append(Member(name=order.name, actor=made.remote(order)))
 
     def adopt(self, names: Sequence[str]) -> None:
-        """Take on actors that another launch made."""
+        """Take over actors of another launch."""
         import ray
 
         for name in names:
             try:
                 self.members.append(Member(name=name, actor=ray.get_actor(name)))
             except ValueError:
-                pass  # it has ended meanwhile
+                pass  # it has ended in the meantime
 
     @property
     def at_work(self) -> list[Member]:
-        """Those that have not ended."""
+        """Workers that have not ended."""
         return [member for member in self.members if not member.ended]
 
     @property
     def waiting(self) -> list[Member]:
-        """Those that Ray has found no place for yet, or none again."""
+        """Workers without a place, at first or again."""
         return [member for member in self.at_work if member.report is None]
 
     @property
     def broken(self) -> list[Member]:
-        """Those that could not work."""
+        """Workers that could not work."""
         return [member for member in self.members if member.broken]
 
     def update(self) -> None:
-        """Hear from every worker that has something to tell. Never waits."""
+        """Collect the news of every worker. Never waits."""
         import ray
 
         for member in self.at_work:
@@ -109,11 +110,11 @@ class RayFleet:
 
     def _note_loss(self, member: Member) -> None:
         if member.report is not None:
-            self.say(f"worker {member.name} on {member.report.hostname} is lost; Ray makes it anew")
+            self.say(f"worker {member.name} on {member.report.hostname} is lost; Ray is starting it again")
         member.report = None
 
     def _note_death(self, member: Member, error: Exception) -> None:
-        """Ray will not make it anew: it left by itself, was ended by somebody, or could never start."""
+        """Ray will not start it again: it left by itself, was killed, or could never start."""
         member.ended = True
         if member.report is None:
             member.failure = _last_line(str(error))
@@ -132,25 +133,25 @@ class RayFleet:
             self._free(member)
 
     def _free(self, member: Member) -> None:
-        """Give the actor's place to others. Its worker has ended: there is nothing to lose."""
+        """Give the actor's place to others. Its worker has ended, so nothing is lost."""
         import ray
 
         ray.kill(member.actor, no_restart=True)
 
     def stop(self) -> None:
-        """Have every worker release its run and end; those not placed are taken back. Again: end at once."""
+        """Make every worker release its run and end; cancel those without a place. The second time: end at once."""
         for member in self.waiting:
             self.abandon(member)
         for member in self.at_work:
             member.actor.stop.remote()
 
     def abandon(self, member: Member) -> None:
-        """Take back a worker that has no place."""
+        """Cancel a worker that has no place."""
         self._free(member)
         member.ended = True
 
     def wait(self, seconds: float) -> bool:
-        """Wait for all to end; False where some have not within the limit."""
+        """Wait for all to end; False if some have not ended in time."""
         until = time.monotonic() + seconds
         while self.at_work and time.monotonic() < until:
             self.update()
@@ -158,13 +159,13 @@ class RayFleet:
         return not self.at_work
 
     def close(self) -> None:
-        """End whatever is left. The kernel then asks those workers to release their runs."""
+        """Kill the actors that are left. The kernel then asks their workers to release their runs."""
         for member in self.at_work:
             self.abandon(member)
 
 
 def launched_names() -> list[str]:
-    """The names of all workers that launches have running on the cluster that was joined."""
+    """The names of all launched workers on the joined cluster."""
     from ray.util import list_named_actors
 
     return sorted(list_named_actors())
@@ -173,4 +174,4 @@ def launched_names() -> list[str]:
 def _last_line(text: str) -> str:
     """The end of a traceback, which says what happened."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "Ray does not say why"
+    return lines[-1] if lines else "Ray gave no reason"

@@ -1,7 +1,7 @@
-"""The Ray actor that keeps one hlbq worker: it starts the process, passes signals on, and tells how it ended.
+"""The Ray actor that keeps one hlbq worker: it starts the process, passes signals on, and reports how it ended.
 
-Ray makes a new actor elsewhere when this one's node dies, and its worker claims what is there to claim: the run that
-died with the node comes back by its lease. Nothing here imports Ray at the top, so that the queue stays light.
+If the node dies, Ray makes a new actor elsewhere. Its worker claims whatever is pending; the dead node's run comes back
+when its lease expires. Nothing here imports Ray at the top, to keep the queue light.
 """
 
 import os
@@ -20,13 +20,13 @@ LAST_LINES = 20
 MOST_CRASHES_IN_A_ROW = 5
 FIRST_PAUSE_SECONDS = 1.0
 STEADY_SECONDS = 600.0
-# What `hlbq worker` ends with by its own will; anything else is a crash.
+# Exit codes that `hlbq worker` chooses; anything else is a crash.
 _OWN_CODES = (0, 1, 2, 130)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOrder:
-    """What one actor is to run. `environment` is the worker's besides the node's own; it may hold a password."""
+    """What one actor has to run. `environment` is added to the node's own; it may hold a password."""
 
     options: WorkerOptions
     gpus: float
@@ -37,7 +37,7 @@ class WorkerOrder:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerReport:
-    """How a worker is. `exit_code` is None while it works; `last_words` are the ends of what it said."""
+    """The state of a worker. `exit_code` is None while it runs; `last_words` is the end of its output."""
 
     hostname: str
     node_id: str
@@ -48,7 +48,7 @@ class WorkerReport:
 
 
 class RayWorker:
-    """One worker process for as long as it works. Every method returns at once."""
+    """One worker process while it runs. Every method returns at once."""
 
     def __init__(self, order: WorkerOrder) -> None:
         self._order = order
@@ -59,12 +59,12 @@ class RayWorker:
         self._exit_code: int | None = None
         self._crashes = 0
         self._stopping = threading.Event()
-        # The worker asks the kernel for a signal when its parent dies, and for the kernel that is the thread which
-        # started it: so one thread starts it, waits for it, and lives as long.
+        # The worker asks the kernel for a signal when its parent dies. The kernel means the thread that started it, so
+        # one thread starts it, waits for it and outlives it.
         threading.Thread(target=self._keep, name="hlbq-worker", daemon=True).start()
 
     def report(self) -> WorkerReport:
-        """How the worker is now."""
+        """The worker's state now."""
         with self._lock:
             pid = self._process.pid if self._process is not None else 0
             return WorkerReport(
@@ -77,7 +77,7 @@ class RayWorker:
             )
 
     def stop(self) -> None:
-        """Have the worker release its run and end; asked again, end at once."""
+        """Make the worker release its run and end; the second time, end at once."""
         with self._lock:
             self._stopping.set()
             if self._process is not None and self._process.poll() is None:
@@ -90,7 +90,7 @@ class RayWorker:
         ray.actor.exit_actor()
 
     def arguments(self) -> list[str]:
-        """The worker's command; a test puts another in its place."""
+        """The worker's command; tests replace it."""
         return self._options.ending_with_this_process().argv()
 
     def _place(self) -> tuple[str, WorkerOptions, str]:
@@ -102,13 +102,13 @@ class RayWorker:
         if self._order.gpus == 0:
             options = replace(options, device="cpu")
         elif str(lent[0]).isdecimal():
-            # By number, so that a GPU which the driver does not list is an error and no silent CPU. Lent by a name of
-            # another kind, Ray has set CUDA_VISIBLE_DEVICES, and the worker takes what that leaves.
+            # By number, so that a GPU unknown to the driver is an error and not a silent fall back to the CPU. If Ray
+            # names GPUs in another way, it has set CUDA_VISIBLE_DEVICES, and the worker uses what that leaves.
             options = replace(options, gpu=int(lent[0]))
         return context.get_node_id(), options, f"ray {self._order.name}"
 
     def _keep(self) -> None:
-        """Run the worker to its end, again after a crash."""
+        """Run the worker to its end, and again after a crash."""
         while True:
             began = time.monotonic()
             code = self._run_once()
@@ -133,7 +133,7 @@ class RayWorker:
             ray.get_runtime_context().current_actor.leave.remote()
 
     def _run_once(self) -> int:
-        """One life of the worker process; what it says goes on to Ray's log of this actor."""
+        """One life of the worker process; its output goes to Ray's log of this actor."""
         with self._lock:
             if self._stopping.is_set():
                 return 130
@@ -145,7 +145,8 @@ class RayWorker:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
-                # A group of its own: who ends this actor's group has not asked the worker to release its run.
+                # In its own process group: ending this actor's group must not stop the worker before it releases its
+                # run.
                 process_group=0,
             )
         assert process.stdout is not None  # asked for above

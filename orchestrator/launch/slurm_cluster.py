@@ -1,4 +1,4 @@
-"""Slurm's commands: submitting through submitit, asking what waits and runs, and ending it."""
+"""Slurm's commands: submitting through submitit, listing waiting and running jobs, and ending them."""
 
 import contextlib
 import getpass
@@ -23,21 +23,21 @@ _INSTALL = "pip install 'hlbq[slurm]'"
 _COMMAND_SECONDS = 120
 # What Slurm says, and what to do about it.
 _WAYS_OUT = {
-    "configuration source": "This machine belongs to no Slurm cluster. Type this on a login node of one; here: hlbq "
-    "worker --gpus all",
+    "configuration source": "This machine belongs to no Slurm cluster. Run this on a login node. For workers here: "
+    "hlbq worker --gpus all",
     "partition": "See `sinfo` for the partitions, and name one with --partition.",
     "account": "See `sacctmgr show associations user=$USER`, and name an account with --account.",
     "time limit": "See `sinfo` for the limits of the partitions, and lower --time.",
     "node configuration": "No node has that much. See `sinfo --Node --long`, and lower --gpus_per_worker, "
     "--cpus_per_worker or --mem.",
-    "gres": "See `sinfo --format '%P %G'` for the GPUs that there are.",
+    "gres": "See `sinfo --format '%P %G'` for the available GPUs.",
     "contact slurm controller": "Slurm's controller does not answer: see `scontrol ping`, and try again.",
     "array": "See MaxArraySize in `scontrol show config`, and lower --workers.",
 }
 
 
 def check_submitit() -> None:
-    """Raise LaunchError where submitit is not installed."""
+    """Raise LaunchError if submitit is not installed."""
     try:
         import submitit  # noqa: F401
     except ImportError:
@@ -45,24 +45,24 @@ def check_submitit() -> None:
 
 
 def check_slurm() -> None:
-    """Raise LaunchError where there is no Slurm here."""
+    """Raise LaunchError if Slurm is not installed here."""
     missing = [program for program in ("sbatch", "srun", "squeue", "scancel") if shutil.which(program) is None]
     if missing:
         raise LaunchError(
             f"Slurm is not on this machine: there is no '{missing[0]}'",
-            "Type this on a login node of the cluster (--dry_run shows the script). Here: hlbq worker --gpus all",
+            "Run this on a login node (--dry_run shows the script). For workers here: hlbq worker --gpus all",
         )
 
 
 def python_command() -> str:
-    """How a job starts this very Python."""
+    """How a job starts this Python."""
     return shlex.join(python_argv())
 
 
 def submit_array(order: ArrayOrder, task: "WorkerTask", folder: Path, secrets: Mapping[str, str]) -> list[str]:
-    """Hand the array to Slurm; returns its jobs' ids. `secrets` go by the environment alone.
+    """Hand the array to Slurm; returns its jobs' ids. `secrets` are passed only through the environment.
 
-    Raises LaunchError with Slurm's own words where it refuses.
+    Raises LaunchError with Slurm's message if it refuses.
     """
     from submitit import SlurmExecutor
     from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -79,7 +79,7 @@ def submit_array(order: ArrayOrder, task: "WorkerTask", folder: Path, secrets: M
 
 
 def submit_locally(order: ArrayOrder, task: "WorkerTask", folder: Path, secrets: Mapping[str, str]) -> list[str]:
-    """Start the array's jobs as processes of this machine, which outlive this one; returns their process ids."""
+    """Start the array's jobs as processes on this machine, which outlive this process; returns their process ids."""
     from submitit import LocalExecutor
 
     executor = LocalExecutor(folder, max_num_timeout=order.max_requeues, python=python_command())
@@ -98,7 +98,7 @@ def jobs_of(name: str) -> dict[str, str]:
 
 
 def stop_jobs(name: str) -> tuple[int, int]:
-    """Take the jobs of this name that wait out of Slurm's queue, and ask those that run to release their runs.
+    """Take waiting jobs of this name out of Slurm's queue, and ask running ones to release their runs.
 
     Returns how many of each there were. Raises LaunchError.
     """
@@ -111,7 +111,7 @@ def stop_jobs(name: str) -> tuple[int, int]:
 
 
 def stop_local_job(pid: int) -> bool:
-    """Ask a job of this machine to release its run; False where there is no such job."""
+    """Ask a job on this machine to release its run; False if there is no such job."""
     import signal
 
     try:
@@ -135,17 +135,17 @@ def _ask(*command: str) -> str:
 
 
 def _refused(words: str) -> LaunchError:
-    """The error in Slurm's own words, with what to do about it."""
+    """The error with Slurm's message, and what to do about it."""
     lines = [line.partition("error: ")[2] or line for line in words.strip().splitlines()]
     reason = "; ".join(line for line in lines if line.strip() and not line.startswith('Try "'))
     ways_out = [hint for said, hint in _WAYS_OUT.items() if said in reason.lower()]
-    hint = ways_out[0] if ways_out else "hlbq launch slurm --dry_run shows the script."
+    hint = ways_out[0] if ways_out else "See the script: hlbq launch slurm --dry_run"
     return LaunchError(f"Slurm refused: {reason or 'it gave no reason'}", hint)
 
 
 @contextlib.contextmanager
 def _nothing_inherited() -> Iterator[None]:
-    """Have what is started in the block read and write nothing: whoever reads our output would wait for its end."""
+    """Give processes started in the block no input or output: a reader of our output would wait for them."""
     kept = [os.dup(number) for number in range(3)]
     nothing = os.open(os.devnull, os.O_RDWR)
     sys.stdout.flush()
@@ -163,7 +163,7 @@ def _nothing_inherited() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set variables for the block: sbatch, and whatever else is started in it, inherit them."""
+    """Set variables for the block: sbatch, and anything else started in it, inherits them."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -1,4 +1,4 @@
-"""What is asked of Slurm: an array of workers, as submitit's parameters and as the script that sbatch gets. Pure."""
+"""What to ask of Slurm: an array of workers, as submitit's parameters and as the script that sbatch gets. Pure."""
 
 import math
 import re
@@ -9,18 +9,18 @@ from typing import Any
 
 from orchestrator.errors import UsageError
 
-# By this signal Slurm says that the job's time is nearly up. submitit's own choice is USR2.
+# Slurm sends this signal when the job's time is nearly up. submitit's default is USR2.
 TIME_SIGNAL = "USR1"
-# Parameters that would take the script apart, were they given twice.
+# Parameters that would break the script if given twice.
 _OWN_PARAMETERS = frozenset({"array", "error", "job_name", "open_mode", "output", "signal", "time"})
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<first>\d+)(?::(?P<second>\d+))?(?::(?P<third>\d+))?")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayOrder:
-    """A job array: so many workers, each with the same share of a node, for so long.
+    """A job array of workers, each with the same share of a node and the same time.
 
-    `seconds_before_end` before its time is up a worker checkpoints, releases its run, and the job is put back into
+    `seconds_before_end` before its time is up, a worker checkpoints and releases its run, and the job goes back into
     Slurm's queue, at most `max_requeues` times.
     """
 
@@ -66,7 +66,7 @@ class ArrayOrder:
 
 
 def script_of(order: ArrayOrder, folder: Path, command: str) -> str:
-    """The script that sbatch gets, `command` being what each task runs."""
+    """The script for sbatch; each task runs `command`."""
     from submitit.slurm.slurm import _make_sbatch_string
 
     count = order.workers if order.workers > 1 else None
@@ -76,7 +76,7 @@ def script_of(order: ArrayOrder, folder: Path, command: str) -> str:
 def minutes_of(text: str) -> int:
     """Whole minutes of a time as Slurm reads it: M, M:S, H:M:S, D-H, D-H:M or D-H:M:S, rounded up.
 
-    Raises UsageError for anything else, and for no time at all.
+    Raises UsageError for anything else, and for zero.
     """
     match = _TIME.fullmatch(text.strip())
     if match is None:
@@ -91,23 +91,23 @@ def minutes_of(text: str) -> int:
         hours, (minutes, seconds) = 0, (*parts, 0)[:2]
     total = math.ceil((3600 * hours + 60 * minutes + seconds) / 60)
     if not total:
-        raise UsageError(f"--time {text} is no time at all", "For instance: --time 4:00:00")
+        raise UsageError(f"--time {text} is zero", "For instance: --time 4:00:00")
     return total
 
 
 def extra_parameters(words: Sequence[str]) -> dict[str, str | bool]:
-    """Further parameters of sbatch from `NAME=VALUE` and `NAME`; dashes before the name may be left out.
+    """More parameters of sbatch from `NAME=VALUE` and `NAME`; leading dashes are optional.
 
-    Raises UsageError for what is no name, and for names that hlbq sets itself.
+    Raises UsageError for anything that is not a name, and for names that hlbq sets itself.
     """
     found: dict[str, str | bool] = {}
     for word in words:
         name, equals, value = word.lstrip("-").partition("=")
-        name = name.replace("-", "_")  # as submitit spells them, so that they take the place of its own
+        name = name.replace("-", "_")  # as submitit spells them, to replace its own
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or not value.isprintable() or (equals and not value):
-            raise UsageError(f"--sbatch {word!r} is no parameter", "For instance: --sbatch qos=high exclusive")
+            raise UsageError(f"--sbatch {word!r} is not a parameter", "For instance: --sbatch qos=high exclusive")
         if name in _OWN_PARAMETERS:
-            raise UsageError(f"--sbatch {word}: hlbq sets {name} itself", "hlbq launch slurm --help")
+            raise UsageError(f"--sbatch {word}: hlbq sets {name} itself", "See its options: hlbq launch slurm --help")
         found[name] = value if equals else True
     return found
 
@@ -115,5 +115,5 @@ def extra_parameters(words: Sequence[str]) -> dict[str, str | bool]:
 def checked_memory(text: str) -> str:
     """Memory as sbatch takes it. Raises UsageError for anything else."""
     if text and not re.fullmatch(r"\d+[KMGT]?B?", text):
-        raise UsageError(f"--mem {text} is no amount of memory", "For instance: --mem 32G")
+        raise UsageError(f"--mem {text} is not an amount of memory", "For instance: --mem 32G")
     return text

@@ -1,7 +1,7 @@
-"""What runs inside a job: one `hlbq worker`, and the signals that a job gets passed on to it in good order.
+"""What runs inside a job: one `hlbq worker`. Passes the job's signals on to it.
 
 submitit stores a `WorkerTask` in a file and calls it on the node. When time is nearly up it calls `checkpoint`, and
-puts the job back into the queue if that gives it something to go on with.
+puts the job back into the queue if that returns something.
 """
 
 import os
@@ -17,13 +17,13 @@ from orchestrator.launch.worker_command import WorkerOptions
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
 
-# How a worker ends that was asked to: by its own doing, or by the signal itself where that came before it listened.
+# How a worker ends on request: by itself, or killed by the signal if it was not listening yet.
 _ENDED_AS_ASKED = frozenset({130, 128 + signal.SIGTERM, 128 + signal.SIGUSR1})
 
 
 @dataclass(kw_only=True)
 class WorkerTask:
-    """A worker to be run in a job. `environment` holds no secrets: it is written to a file."""
+    """A worker to run in a job. `environment` holds no secrets: it is written to a file."""
 
     options: WorkerOptions
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -31,9 +31,10 @@ class WorkerTask:
     _asked: bool = False
 
     def __call__(self) -> int:
-        """Run the worker to its end. Leaves with its exit code, where that is not 0.
+        """Run the worker to its end. Exits with its exit code unless that is 0.
 
-        A worker that was asked to stop (`scancel --signal=TERM`, a preemption) ends well: its run is released.
+        A worker that was asked to stop (`scancel --signal=TERM`, a preemption) ends without an error: its run is
+        released.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._release)
@@ -43,7 +44,7 @@ class WorkerTask:
             stdin=subprocess.DEVNULL,
         )
         self._pid = worker.pid
-        if self._asked:  # before there was anybody to tell
+        if self._asked:  # before the worker was there
             worker.terminate()
         code = _await(worker.pid)
         worker.wait()
@@ -52,9 +53,9 @@ class WorkerTask:
         return code
 
     def checkpoint(self) -> "DelayedSubmission":
-        """Have the worker release its run; what a later job goes on with, for submitit to store.
+        """Make the worker release its run. Returns the task for a later job, which submitit stores.
 
-        Called in a signal's handler, while `__call__` waits. A worker that had nothing left to do ends the job.
+        Called in a signal's handler, while `__call__` waits. If the worker had nothing left to do, the job ends.
         """
         from submitit.helpers import DelayedSubmission
 
@@ -62,30 +63,30 @@ class WorkerTask:
         code = _await(self._pid) if self._pid else None
         if code is not None and code not in _ENDED_AS_ASKED:
             raise SystemExit(code)
-        print("the run is released; the job goes back into the queue", flush=True)
+        print("the run is released, and the job goes back into the queue", flush=True)
         return DelayedSubmission(WorkerTask(options=self.options, environment=self.environment))
 
     def _release(self, number: int, frame: FrameType | None) -> None:
         self._tell(signal.SIGTERM)
 
     def _tell(self, number: int) -> None:
-        """Signal the worker once: a second signal would have it stop without a checkpoint."""
+        """Signal the worker once: a second signal would make it stop without a checkpoint."""
         if not self._asked and self._pid:
             os.kill(self._pid, number)
         self._asked = True
 
 
 def _await(pid: int) -> int:
-    """The exit code of a child once it has ended, 128 and the signal's number where one killed it.
+    """The exit code of a child once it has ended; 128 plus the signal's number if one killed it.
 
-    It is left for others to wait for: subprocess's own wait can't be called anew in a signal's handler.
+    The child is not reaped: a signal handler cannot call subprocess's wait a second time.
     """
     ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    assert ended is not None  # only WNOHANG gives none
+    assert ended is not None  # only WNOHANG returns None
     return ended.si_status if ended.si_code == os.CLD_EXITED else 128 + ended.si_status
 
 
 def _job_name(environment: Mapping[str, str]) -> dict[str, str]:
-    """The job's name for the database where workers don't find it themselves, as they do in Slurm."""
+    """The job's name for the database if workers cannot find it themselves, as they can in Slurm."""
     controller = environment.get("SUBMITIT_LOCAL_JOB_ID")
     return {"HLBQ_JOB": f"local {controller}"} if controller else {}

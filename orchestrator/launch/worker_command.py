@@ -1,8 +1,7 @@
-"""What a worker is asked to do: each option is defined once, and written to and read from a command line here.
+"""A worker's options: each is defined once here, and written to and read from a command line.
 
-From the fields of `WorkerOptions` come the options of `hlbq worker`, `run` and `launch`, what a worker process is
-given, what the parent of several gives each of them, and what a trainer process is given. The queue starts workers
-and never imports them.
+The fields of `WorkerOptions` are the options of `hlbq worker`, `run` and `launch`, of a worker process, of each worker
+that a parent starts, and of a trainer process. This package starts workers and never imports them.
 """
 
 import dataclasses
@@ -25,11 +24,11 @@ COMMANDS = (*HERE, "slurm", "ray")
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOption:
-    """What is known of one option besides its value.
+    """One option apart from its value.
 
-    `flags` spells it where that is not `--name`, as typer reads it: `--on/--off` for a flag with two sides. `commands`
-    are the commands of hlbq that take it (none: only one process of ours tells another). `trainer` has the trainer
-    process take it too.
+    `flags` is its spelling for typer if that is not `--name`: `--on/--off` for a flag with two sides. `commands` are
+    the commands of hlbq that take it (none: only our own processes pass it on). `trainer`: the trainer process takes it
+    too.
     """
 
     name: str
@@ -56,24 +55,24 @@ class WorkerOption:
 
     @property
     def _spellings(self) -> tuple[str, str]:
-        """The option as a word, and what switches a flag off; empty where nothing does."""
+        """The option as a word, and the word that switches a flag off (may be empty)."""
         two_sided = self.value_type is bool and not self.flags
         on, _, off = (self.flags or f"--{self.name}").partition("/")
         return on, f"--no-{self.name}" if two_sided else off
 
     def to_words(self, value: Any) -> list[str]:
-        """The words of a command line that say this value; none for the default."""
+        """The words for this value on a command line; none for the default."""
         on, off = self._spellings
         if value == self.default:
             return []
         if self.value_type is bool:
             return [on if value else off]
         texts = [str(one) for one in (value if self.several else (value,))]
-        # Joined where the value would be taken for an option.
+        # Joined by "=" if the value could be mistaken for an option.
         return [word for text in texts for word in ([f"{on}={text}"] if text.startswith("-") else [on, text])]
 
     def add_to(self, parser: "argparse.ArgumentParser") -> None:
-        """Have `parser` read what `to_words` writes."""
+        """Make `parser` read what `to_words` writes."""
         on, off = self._spellings
         if self.value_type is bool:
             for flag, value in ((on, True), (off, False)):
@@ -91,7 +90,7 @@ def option(default: Any, *, help: str, **known: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions:
-    """What a worker is asked to do. `gpus`, and `slots` above 1, make it the parent of several workers."""
+    """A worker's options. `gpus`, or `slots` above 1, make it the parent of several workers."""
 
     gpu: int | None = option(
         None, minimum=0, commands=HERE, help="Train on this GPU, as the NVIDIA driver numbers them."
@@ -109,34 +108,32 @@ class WorkerOptions:
         maximum=64,
         commands=("worker", "run", "slurm"),
         trainer=True,
-        help="Workers that share the device, or each of the GPUs.",
+        help="Workers that share the device, or each GPU.",
     )
     no_memory_check: bool = option(
         False,
         flags="--no-memory-check",
         commands=HERE,
-        help="Start all --slots, even if the memory seems too small for them.",
+        help="Start all --slots even if memory seems too small.",
     )
-    threads: int = option(
-        1, minimum=1, help="CPU threads of the trainer. The same seed gives the same run at the same count."
-    )
+    threads: int = option(1, minimum=1, help="CPU threads of the trainer. To repeat a run exactly, keep the count.")
     deterministic: bool = option(
         False,
         flags="--deterministic",
         trainer=True,
-        help="On a GPU: the same seed gives the same run bit for bit, more slowly.",
+        help="On a GPU: make the same seed give the same run bit for bit, at lower speed.",
     )
     fast: bool | None = option(
         None,
         flags="--fast/--plain",
         trainer=True,
-        help="The fast path (default on a GPU) or the recipe as written (default on a CPU); they learn the same.",
+        help="The fast path (default on a GPU) or the recipe as written (default on a CPU). Both learn the same.",
     )
     compile_mode: CompileMode = option(  # noqa: RUF009  (it makes a field)
         CompileMode.AUTO,
         flags="--compile",
         trainer=True,
-        help="Compile the model's blocks on the fast path: where it pays within the run, or not.",
+        help="Compile the model's blocks on the fast path: auto (where it pays within the run), always or never.",
     )
     state_dir: str | None = option(
         None,
@@ -146,7 +143,7 @@ class WorkerOptions:
     watch: bool = option(
         False,
         commands=("worker", "ray"),
-        help="Stay when the queue is empty, and wait for more.",
+        help="When the queue is empty, wait for more.",
     )
     count: int = option(0, minimum=0, commands=("worker",), help="End after this many runs (each worker); 0: no limit.")
     sweep: tuple[int, ...] = option(
@@ -154,11 +151,11 @@ class WorkerOptions:
     )
     db: str | None = option(None, commands=(), help="The database; every command of hlbq takes it.")
     with_parent: int = option(
-        0, flags="--with-parent", commands=(), help="Have the kernel send a SIGTERM when this parent process dies."
+        0, flags="--with-parent", commands=(), help="Get a SIGTERM from the kernel when this parent process dies."
     )
-    prestarted: bool = option(False, commands=(), help="Get ready, and wait to be told of the sweep.")
-    slot: int | None = option(None, commands=(), help="Which of the slots this worker is, from 0.")
-    label: str = option("", commands=(), help="What each line of this worker's output begins with.")
+    prestarted: bool = option(False, commands=(), help="Start up, and wait for the sweep's number.")
+    slot: int | None = option(None, commands=(), help="The slot of this worker, from 0.")
+    label: str = option("", commands=(), help="The prefix of each line of this worker's output.")
 
     @classmethod
     def options(cls) -> Sequence[WorkerOption]:
@@ -169,7 +166,7 @@ class WorkerOptions:
         ]
 
     def check(self) -> None:
-        """Raise UsageError for two options that say where to train."""
+        """Raise UsageError if two options say where to train."""
         where = {"--gpu": self.gpu is not None, "--gpus": bool(self.gpus), "--device": self.device is not None}
         given = [flag for flag, is_given in where.items() if is_given]
         if len(given) > 1:
@@ -183,7 +180,7 @@ class WorkerOptions:
     @classmethod
     def from_words(cls, words: Sequence[str] | None, *, for_trainer: bool = False) -> Self:
         """The options that `to_words` wrote; None reads this process's command line. Leaves with code 2 for others."""
-        import argparse  # only a worker reads words: `hlbq --help` need not load it
+        import argparse  # only a worker needs it: keep `hlbq --help` fast
 
         parser = argparse.ArgumentParser(prog="hlbq worker", allow_abbrev=False, argument_default=argparse.SUPPRESS)
         for one in cls.options():
@@ -193,7 +190,7 @@ class WorkerOptions:
 
     @classmethod
     def from_parsed(cls, values: Mapping[str, Any]) -> Self:
-        """The options from what a parser made of their words; several values may come as a list."""
+        """The options from a parser's result; several values may come as a list."""
         made: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in values.items()}
         return cls(**made)
 
@@ -206,8 +203,8 @@ class WorkerOptions:
         return replace(self, with_parent=os.getpid())
 
     def hidden(self) -> tuple[Self, dict[str, str]]:
-        """The options and the environment to start the worker with: a database's URL, which may hold a password, is
-        then in the environment and not in the process list."""
+        """The options and the environment to start the worker with. A database's URL may hold a password, so it goes
+        into the environment, not the process list."""
         if self.db is None or "://" not in self.db:
             return self, dict(os.environ)
         return replace(self, db=None), {**os.environ, "HLBQ_DB": self.db}

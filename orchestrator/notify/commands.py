@@ -1,7 +1,7 @@
 """The commands of `--notify`, in the folder of the user who typed them; the database holds a token that names the file.
 
-Whoever can write to a database can have no command run by that: a worker runs what its own user's folder holds. With
-a home folder that several machines share, each of them can tell; and no webhook's address stands in the database.
+So nobody can run a command by writing to the database: a worker runs only commands from its own user's folder. If
+several machines share a home folder, each of them can deliver. And the database holds no webhook's address.
 """
 
 import getpass
@@ -47,17 +47,17 @@ def commands_folder() -> Path:
 
 
 def check_command(line: str) -> None:
-    """Raise UsageError for a line that is empty or not text."""
+    """Raise UsageError for an empty line, or one that is not text."""
     if not line.strip():
         raise UsageError("--notify: the command is empty", "For instance: --notify 'mail -s hlbq ada@example.org'")
     if "\0" in line or any(0xD800 <= ord(character) <= 0xDFFF for character in line):
-        raise UsageError(f"--notify: {line!r} is not UTF-8", "Use plain text, and an UTF-8 locale.")
+        raise UsageError(f"--notify: {line!r} is not UTF-8", "Use plain text, and a UTF-8 locale.")
 
 
 def keep_command(line: str) -> NotifyMark:
     """Keep a command for a sweep about to be submitted, readable by its user alone.
 
-    Raises UsageError for a line that is no command, and where the folder can't be written.
+    Raises UsageError for a line that is not a command, and if the folder cannot be written.
     """
     check_command(line)
     token = secrets.token_hex(16)
@@ -73,13 +73,13 @@ def keep_command(line: str) -> NotifyMark:
     except OSError as error:
         raise UsageError(
             f"--notify: the command can't be kept in '{folder}': {error.strerror or error}",
-            "Mend the rights there, or name another folder: export XDG_CONFIG_HOME=/path/to/folder",
+            "Make the folder writable, or use another: export XDG_CONFIG_HOME=/path/to/folder",
         ) from None
     return NotifyMark(token=token, by=f"{_user()} on {socket.gethostname()}")
 
 
 def submit_with_command(store: "Store", sweep: NewSweep, line: str) -> SweepRecord:
-    """Submit a sweep whose user is told by the command `line`. Raises UsageError where that can't be kept."""
+    """Submit a sweep whose user gets notices by the command `line`. Raises UsageError if that cannot be kept."""
     mark = keep_command(line)
     try:
         return store.submit(replace(sweep, notify=mark))
@@ -91,7 +91,7 @@ def submit_with_command(store: "Store", sweep: NewSweep, line: str) -> SweepReco
 def find_command(token: str) -> UserCommand | None:
     """The command that a token names, if this user typed it here; None for everybody else's."""
     if not _TOKEN.fullmatch(token):
-        return None  # a token out of a database is a name, never a path
+        return None  # a token from a database is a name, never a path
     path = commands_folder() / f"{token}.json"
     try:
         if path.stat().st_uid != os.geteuid():
@@ -104,5 +104,5 @@ def find_command(token: str) -> UserCommand | None:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number without a name
+    except (KeyError, OSError):  # in a container, the user's number may have no name
         return "unknown"

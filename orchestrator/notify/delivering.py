@@ -1,8 +1,8 @@
-"""Tells what waits: calls the user's command for each notice, and marks it once that has succeeded.
+"""Delivers waiting notices: calls the user's command for each, and marks the notice once that has succeeded.
 
-A notice is told at least once. One teller a host and database is at work, which a lock of the kernel's sees to; so a
-notice that this host holds is a dead teller's and free at once. One that another host holds is free when it has not
-changed for a full lease, by this process's own monotonic clock.
+A notice is delivered at least once. A kernel lock allows one teller per host and database, so a notice that this host
+holds belongs to a dead teller and is free at once. One that another host holds is free when it has not changed for a
+full lease, by this process's monotonic clock.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from orchestrator.queue.records import NOTICE_TRIES, Notice
 from orchestrator.queue.states import NoticeKind
 from orchestrator.store import Store, StoreLocation, public_location
 
-# Longer than a holder goes without a change: the limit of a call, and what ending a command takes.
+# Longer than a holder goes without a change: the limit of a call, plus the time to end a command.
 LEASE_SECONDS = LIMIT_SECONDS + 30.0
 WAITS_SECONDS = (5.0, 30.0)
 POLL_SECONDS = 1.0
@@ -38,7 +38,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryTiming:
-    """Seconds a teller lives by; tests shorten them."""
+    """The teller's time limits in seconds; tests shorten them."""
 
     limit: float = LIMIT_SECONDS
     lease: float = LEASE_SECONDS
@@ -48,7 +48,7 @@ class DeliveryTiming:
 
 @dataclass(kw_only=True)
 class DeliveryCounts:
-    """What a teller did: notices told, and notices that it gave up."""
+    """What a teller did: notices delivered, and notices given up."""
 
     told: int = 0
     given_up: int = 0
@@ -56,7 +56,7 @@ class DeliveryCounts:
 
 @dataclass(kw_only=True)
 class Teller:
-    """Tells the notices whose commands this user keeps here. Raises DatabaseError where the database fails for good."""
+    """Delivers the notices whose commands this user keeps here. Raises DatabaseError if the database fails for good."""
 
     store: Store
     say: Callable[[str], None]
@@ -65,14 +65,14 @@ class Teller:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     tally: DeliveryCounts = field(default_factory=DeliveryCounts)
-    # By sweep: a command that has just failed is left alone for a while. By notice: since when it looks so.
+    # By sweep: when a command that has just failed may be tried again. By notice: since when it has looked as it does.
     _not_before: dict[int, float] = field(default_factory=dict)
     _seen: dict[int, tuple[str, int, float]] = field(default_factory=dict)
 
     def tell_all(self, *, given_up_too: bool = False) -> bool:
-        """Tell until nothing is left that may be told; False, at once, where another teller of this host is at work.
+        """Deliver until nothing is left; False, at once, if another teller is running on this host.
 
-        `given_up_too` tries once more what was given up.
+        `given_up_too` also tries given-up notices once more.
         """
         again = {notice.id for notice in self._mine() if notice.given_up} if given_up_too else set[int]()
         with _teller_lock(self.store.location) as is_alone:
@@ -105,7 +105,7 @@ class Teller:
 
     def _tell(self, seen: Notice) -> None:
         """One try of one notice."""
-        # What was given up, or died with its teller at the last try, begins anew.
+        # A notice that was given up, or whose teller died at the last try, starts over.
         tries = seen.tries + 1 if seen.tries < NOTICE_TRIES else 1
         held = self._insist(lambda: self.store.take_notice(seen, self.host, tries=tries))
         command = find_command(seen.token)
@@ -116,7 +116,7 @@ class Teller:
         if not error:
             self._insist(lambda: self.store.notice_told(held))
             self.tally.told += 1
-            self.say(f"told: {summary(told)}")
+            self.say(f"delivered: {summary(told)}")
             return
         self._insist(lambda: self.store.notice_failed(held, error))
         last = held.tries >= NOTICE_TRIES
@@ -127,7 +127,7 @@ class Teller:
             self._not_before[held.sweep_id] = self.clock() + wait
 
     def _insist(self, ask: Callable[[], Result]) -> Result:
-        """Ask the database until it answers: what was told must not be forgotten because of a moment."""
+        """Ask the database until it answers: a short outage must not lose the record of a delivery."""
         until = self.clock() + self.timing.lease
         while True:
             try:
@@ -139,12 +139,12 @@ class Teller:
 
 
 def may_be_told(store: Store) -> bool:
-    """Whether a notice waits whose command this user keeps here."""
+    """Whether a notice is waiting whose command this user keeps here."""
     return any(not one.given_up and find_command(one.token) is not None for one in store.undelivered())
 
 
 def teller_at_work(location: StoreLocation) -> bool:
-    """Whether a teller of this host and database is at work: it checks once more before it leaves."""
+    """Whether a teller for this database is running on this host: it checks once more before it leaves."""
     with _teller_lock(location) as is_alone:
         return not is_alone
 
@@ -153,7 +153,7 @@ def gather(store: Store, notice: Notice) -> Told:
     """A notice with what the database knows of it."""
     sweep = store.sweep(notice.sweep_id)
     if sweep is None:
-        raise HlbqError(f"the sweep {notice.sweep_id} of a notice is not there", "hlbq db check")
+        raise HlbqError(f"the sweep {notice.sweep_id} of a notice does not exist", "Check the database: hlbq db check")
     run = store.run(notice.run_id) if notice.run_id is not None else None
     attempts = store.attempts(run.id) if run else []
     failed = notice.kind is NoticeKind.RUN_FAILED and run is not None
@@ -189,6 +189,6 @@ def _teller_lock(location: StoreLocation) -> Iterator[bool]:
             folder = commands_folder()
             make_private_folder(folder)
             is_alone = held.enter_context(try_lock(folder / file))
-        except OSError:  # a home on a disk that knows no locks, or can't be written here
+        except OSError:  # a home on a disk without locks, or read-only here
             is_alone = held.enter_context(try_lock(Path(tempfile.gettempdir()) / f"hlbq-notify-{os.geteuid()}-{file}"))
         yield is_alone

@@ -10,7 +10,7 @@ from orchestrator.queue.records import AttemptRecord, Notice, RunRecord, SweepRe
 from orchestrator.queue.states import NoticeKind, State
 from orchestrator.wording.numbers import counted
 
-# Changed where a key changes its name or meaning; further keys may come under the same number.
+# Changes when a key changes its name or meaning; new keys may come under the same number.
 SCHEMA = 1
 _LONGEST_ERROR = 4_000
 _LONGEST_LINE = 300
@@ -18,7 +18,7 @@ _LONGEST_LINE = 300
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """A notice with what the database knows of it. `attempt` is the one that failed, of a run that failed."""
+    """A notice with what the database knows of it. For a failed run, `attempt` is the one that failed."""
 
     notice: Notice
     sweep: SweepRecord

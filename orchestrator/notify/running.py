@@ -28,17 +28,17 @@ class Call:
 
 
 def call(given: Call) -> str:
-    """Call the command in a process group of its own; returns what went wrong, empty where it succeeded.
+    """Call the command in its own process group; returns what went wrong, empty if it succeeded.
 
-    Past the limit the whole group is ended.
+    Past the time limit the whole group is killed.
     """
     try:
-        # A file, not a pipe: a command that does not read it holds nobody up.
+        # A file, not a pipe: a command that does not read it blocks nobody.
         with tempfile.TemporaryFile() as told:
             told.write(given.text.encode())
             told.seek(0)
             process = subprocess.Popen(
-                # Bytes: whatever this machine's locale, names come through as UTF-8.
+                # Bytes, so names come through as UTF-8 in any locale.
                 [b"/bin/sh", b"-c", given.command.line.encode()],
                 cwd=_folder(given.command.folder),
                 env=dict(os.environb) | {name.encode(): value.encode() for name, value in given.environment.items()},
@@ -49,24 +49,24 @@ def call(given: Call) -> str:
             )
     except OSError as error:
         return f"it could not be started: {error.strerror or error}"
-    assert process.stdout is not None  # it was asked for
+    assert process.stdout is not None  # this was requested
     words = _LastWords(process.stdout)
     try:
         code = process.wait(timeout=given.limit_seconds)
     except subprocess.TimeoutExpired:
         _end_group(process)
-        return f"it took longer than {given.limit_seconds:g} s and was ended{words.after_colon()}"
-    except BaseException:  # Ctrl-C: whoever tells it next must not find it still at work
+        return f"it took longer than {given.limit_seconds:g} s and was killed{words.after_colon()}"
+    except BaseException:  # Ctrl-C: the next try must not find it still running
         _end_group(process)
         raise
     if code == 0:
         return ""
-    how = f"exit code {code}" if code > 0 else f"ended by {_signal_name(-code)}"
+    how = f"exit code {code}" if code > 0 else f"killed by {_signal_name(-code)}"
     return f"{how}{words.after_colon()}"
 
 
 class _LastWords:
-    """The end of what a command prints, read so that it never waits for a reader."""
+    """The end of a command's output, read so that the command never waits."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self._pipe = pipe
@@ -75,8 +75,8 @@ class _LastWords:
         self._thread.start()
 
     def after_colon(self) -> str:
-        """`: what it printed last`, in one line; empty where it printed nothing."""
-        self._thread.join(timeout=1.0)  # a process that it left behind may hold the pipe for ever
+        """`: what it printed last`, in one line; empty if it printed nothing."""
+        self._thread.join(timeout=1.0)  # a process that it left behind may hold the pipe forever
         text = b"".join(list(self._kept))[-_LONGEST_TAIL:].decode(errors="replace")
         line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
         return f": {line}" if line else ""
@@ -90,7 +90,7 @@ class _LastWords:
 
 
 def _folder(folder: str) -> str | None:
-    """The folder in which the command was typed; the user's own where this machine has not got it."""
+    """The folder in which the command was typed; the user's home if this machine does not have it."""
     return folder if os.path.isdir(folder) else os.path.expanduser("~")  # noqa: PTH112, PTH111
 
 

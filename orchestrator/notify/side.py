@@ -1,8 +1,8 @@
-"""Has a `hlbq notify` at work beside a worker, a cancel or a run, while there is something to tell.
+"""Runs `hlbq notify` beside a worker, a cancel or a run while notices are waiting.
 
-That is a process of its own that outlives whoever started it: a command that hangs or crashes changes nothing for
-training. A thread checks whether one is wanted, since the user's folder may be on a disk that does not
-answer. What one check misses, the next check of any worker finds.
+It is a separate process that outlives its starter, so a command that hangs or crashes does not affect training. A
+thread checks whether it is needed, since the user's folder may be on a disk that does not answer. If one check misses a
+notice, the next check of any worker finds it.
 """
 
 import os
@@ -15,12 +15,12 @@ from orchestrator.launch.python_process import hlbq_argv
 from orchestrator.notify.delivering import may_be_told, teller_at_work
 from orchestrator.store import Store
 
-# So long does a process that ends anyway wait for the teller: batch systems end what their job leaves behind.
+# How long a process that is ending waits for the teller: batch systems kill what a job leaves behind.
 CLOSE_SECONDS = 10.0
 
 
 class NotifySide:
-    """Starts the teller where one is wanted, as one process sees it."""
+    """Starts the teller when this process sees that one is needed."""
 
     def __init__(self, store: Store, say: Callable[[str], None]) -> None:
         self._store, self._say = store, say
@@ -31,14 +31,14 @@ class NotifySide:
         self._thread: threading.Thread | None = None
 
     def attend(self) -> None:
-        """Something may have happened: have somebody check. Returns at once."""
+        """Something may have happened: start a check. Returns at once."""
         self._wanted.set()
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="notify-side", daemon=True)
             self._thread.start()
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
-        """Check once more, and give a teller that has something to tell some seconds; it goes on by itself after."""
+        """Check once more, and give a busy teller some seconds; after that it goes on by itself."""
         self._closing = True
         self.attend()
         if self._thread is not None:
@@ -56,14 +56,14 @@ class NotifySide:
             self._process.wait()
 
     def _look(self) -> None:
-        """See to it that a teller is at work if there is something to tell."""
+        """Make sure that a teller is running if notices are waiting."""
         try:
             at_work = self._process is not None and self._process.poll() is None
             if not at_work and may_be_told(self._store) and not teller_at_work(self._store.location):
                 self._process = self._start()
         except (HlbqError, OSError) as error:
             if not self._said:
-                self._say(f"nobody is notified: {error}; `hlbq notify` does it later")
+                self._say(f"nobody was notified: {error}. Try again later: hlbq notify")
             self._said = True
 
     def _start(self) -> "subprocess.Popen[bytes]":

@@ -1,4 +1,4 @@
-"""Figures of curves: a line an arm, a band over its seeds; small multiples by a setting; schedules."""
+"""Figures of curves: a line per arm with a band over its seeds; small multiples by a setting; schedules."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -43,8 +43,8 @@ _LOGARITHMIC_SCHEDULE_FROM = 1_000
 class Drawing:
     """What a figure of curves shows. `smooth` is the weight of the past in a moving average, 0 to below 1.
 
-    `facet` is a setting that gets a panel a value; `colour` and `style` are settings that choose those of the
-    lines (empty: chosen for you).
+    `facet` is a setting with a panel for each value. `colour` and `style` are settings that choose the lines' colours
+    and styles (empty: chosen for you).
     """
 
     metric: str = "val_loss"
@@ -89,12 +89,12 @@ def _legend_title(arms: Sequence[ArmCurve]) -> str:
 
 
 def _draw_panels(arms: Sequence[ArmCurve], names: Sequence[str], drawing: Drawing) -> "Figure":
-    """A panel for each value of the facet, on the same axes; the same line means the same arm in all of them."""
+    """A panel for each value of the facet, on the same axes; the same line means the same arm in all panels."""
     values = sorted({arm.settings.get(drawing.facet) for arm in arms}, key=sortable)
     if len(values) > _MOST_PANELS:
         raise ExportError(
             f"--facet {drawing.facet} would make {len(values)} panels",
-            f"{_MOST_PANELS} are the most; choose runs with filters.",
+            f"Choose runs with filters: at most {_MOST_PANELS} panels.",
         )
     columns = min(len(values), 3)
     rows = -(-len(values) // columns)
@@ -116,7 +116,7 @@ def _draw_panels(arms: Sequence[ArmCurve], names: Sequence[str], drawing: Drawin
         labelled |= {str(line.get_label()): line for line in axes.get_lines() if line.get_label() in labels}
     for place in range(len(values), len(panels)):
         panels[place].set_visible(False)
-        # The panel above has nothing under it that tells its x.
+        # The panel above has no panel under it to label its x.
         panels[place - columns].xaxis.set_tick_params(labelbottom=True)
         panels[place - columns].set_xlabel(axis_label(drawing.x))
     add_titles(figure, drawing.title, band_note(arms, drawing))
@@ -155,18 +155,18 @@ def _dress(axes: "Axes", arms: Sequence[ArmCurve], drawing: Drawing) -> None:
 
 
 def band_note(arms: Sequence[ArmCurve], drawing: Drawing) -> str:
-    """What line and band are, in words."""
+    """What the line and band mean, in words."""
     counts = sorted({len(arm.runs) for arm in arms})
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     bands = {resolve_band(drawing.band, count) for count in counts} - {Band.NONE}
     if counts == [1]:
-        words = "one seed an arm: no interval"
+        words = "one seed per arm: no interval"
     elif bands == {Band.RANGE}:
         words = f"mean of {seeds} seeds, band: lowest to highest"
     elif bands == {Band.INTERVAL}:
         words = f"mean of {seeds} seeds, band: 95 % t-interval of the mean"
     elif bands == {Band.RANGE, Band.INTERVAL}:
-        words = f"mean of {seeds} seeds, band: 95 % t-interval (5 seeds and more), else lowest to highest"
+        words = f"mean of {seeds} seeds, band: 95 % t-interval (5 or more seeds), else lowest to highest"
     elif drawing.band is Band.SEEDS:
         words = f"mean of {seeds} seeds, thin: every seed"
     else:
@@ -177,7 +177,7 @@ def band_note(arms: Sequence[ArmCurve], drawing: Drawing) -> str:
 
 
 def draw_schedules(schedules: Mapping[str, Sequence[RunCurve]], drawing: Drawing) -> "Figure":
-    """A panel for each scheduled quantity, by metric, with a line an arm: the mean over its seeds."""
+    """A panel for each scheduled quantity, by metric, with a line per arm: the mean over its seeds."""
     arms = {
         metric: arm_curves(runs, Band.NONE, past_shortest=drawing.past_shortest) for metric, runs in schedules.items()
     }
@@ -211,7 +211,7 @@ def draw_schedules(schedules: Mapping[str, Sequence[RunCurve]], drawing: Drawing
 
 
 def _scale_schedule(axes: "Axes", arms: Sequence[ArmCurve]) -> None:
-    """From zero on, or logarithmic where a schedule spans decades and most of it would lie on the axis."""
+    """From zero, or logarithmic if a schedule spans decades and most of it would hug the axis."""
     values = [float(value) for arm in arms for value in arm.mean]
     if min(values) > 0 and max(values) / min(values) > _LOGARITHMIC_SCHEDULE_FROM:
         plain_logarithmic(axes, "y")

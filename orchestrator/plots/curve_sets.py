@@ -12,7 +12,7 @@ from orchestrator.sweep.arm_labels import differing_settings
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Below so many seeds a t-interval of the mean is wider than anything one would conclude from it.
+# Below this many seeds a t-interval of the mean is too wide to conclude anything.
 LEAST_SEEDS_FOR_INTERVAL = 5
 CONFIDENCE = 0.95
 
@@ -29,7 +29,7 @@ class Band(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ArmCurve:
-    """The runs of an arm on a common x: their mean, and the band's edges (both None where there is no band)."""
+    """The runs of an arm on a common x: their mean, and the band's edges (both None without a band)."""
 
     settings: Mapping[str, Any]
     num_params: int
@@ -63,7 +63,7 @@ def _arm_curve(runs: Sequence[RunCurve], band: Band, *, past_shortest: bool) -> 
     import numpy
 
     x = common_x([run.x for run in runs], past_shortest=past_shortest)
-    # Outside a run's own span there is nothing of it: nan there, and left out of the mean.
+    # Outside a run's span its values are nan, and left out of the mean.
     rows = [numpy.interp(x, run.x, run.y, left=math.nan, right=math.nan) for run in runs]
     values = numpy.array(rows)
     mean = numpy.nanmean(values, axis=0)
@@ -74,7 +74,7 @@ def _arm_curve(runs: Sequence[RunCurve], band: Band, *, past_shortest: bool) -> 
 
 
 def common_x(several: Sequence["NDArray[Any]"], *, past_shortest: bool) -> "NDArray[Any]":
-    """The x at which any of the curves has a point, from where all have begun to where the first one ends.
+    """Every x at which a curve has a point, from where all have begun to where the first one ends.
 
     With `past_shortest`, to where the last one ends.
     """
@@ -88,7 +88,7 @@ def common_x(several: Sequence["NDArray[Any]"], *, past_shortest: bool) -> "NDAr
 
 
 def resolve_band(band: Band, seeds: int) -> Band:
-    """What is drawn for an arm of so many seeds; AUTO is the range for few seeds, else the interval."""
+    """The band for an arm of this many seeds; AUTO is the range for few seeds, else the interval."""
     if seeds < 2:
         return Band.NONE
     if band is Band.AUTO:
@@ -109,7 +109,7 @@ def _edges(
 
     count = numpy.sum(~numpy.isnan(values), axis=0)
     degrees = numpy.maximum(count - 1, 1)
-    with numpy.errstate(over="ignore"):  # a perplexity that ran away
+    with numpy.errstate(over="ignore"):  # a perplexity that diverged
         deviation = numpy.sqrt(numpy.nansum((values - mean) ** 2, axis=0) / degrees)
     half = stdtrit(degrees, (1 + CONFIDENCE) / 2) * deviation / numpy.sqrt(count)
     half[(count < 2) | ~numpy.isfinite(half)] = math.nan

@@ -1,4 +1,4 @@
-"""From runs to a figure in a file: read the curves, say what can't be shown, draw, save."""
+"""From runs to a figure in a file: read the curves, say what cannot be shown, draw, save."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ Choice = TypeVar("Choice", Drawing, FinalDrawing)
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """A figure, how many arms and runs it shows, and what a reader must know of those that it does not."""
+    """A figure, how many arms and runs it shows, and warnings about those it does not show."""
 
     figure: "Figure"
     arms: int
@@ -45,10 +45,11 @@ def plot_curves(
     allow_mixed_data: bool = False,
     allow_mixed_evaluation: bool = False,
 ) -> Drawn:
-    """A metric's curves of `source` (a store, or a CSV that hlbq exported). Of a store, `runs`, or the latest sweep.
+    """A metric's curves from `source` (a store, or a CSV that hlbq exported). From a store: `runs`, or the latest
+    sweep.
 
-    Raises ExportError for a metric that does not exist, and where there is nothing to draw or it can't be
-    compared; SettingsError for an unknown setting.
+    Raises ExportError for an unknown metric, and if there is nothing to draw or the runs cannot be compared;
+    SettingsError for an unknown setting.
     """
     drawing = _with_known_settings(drawing or Drawing())
     read = _read(source, runs, drawing.metric, drawing.x, smooth=drawing.smooth)
@@ -78,28 +79,30 @@ def plot_final(
         drawing = dataclasses.replace(drawing, rows=place_name(drawing.rows), columns=place_name(drawing.columns))
         names = [drawing.rows, drawing.columns]
         if drawing.rows == drawing.columns:
-            raise ExportError(f"a heat map is over two different settings, not {drawing.rows} twice", "Name another.")
+            raise ExportError(
+                f"a heat map needs two different settings, not {drawing.rows} twice", "Name another setting."
+            )
     else:
         drawing = _with_known_settings(dataclasses.replace(drawing, against=place_name(drawing.against)))
         names = [drawing.against]
-    # Over tokens, because tables of the original tool have no steps.
+    # Over tokens, since tables of the original tool have no steps.
     read = _read(source, runs, drawing.metric, Axis.TOKENS)
     found, warnings = _with_values(read, drawing.metric)
     open_runs = [run for run in found if unfinished(run)]
     diverged = [run for run in found if run.diverged and not unfinished(run)]
     early = [run for run in found if ended_early(run) and not run.diverged]
     if open_runs:
-        warnings.append(f"{counted(len(open_runs), 'run')} left out, still to finish")
+        warnings.append(f"{counted(len(open_runs), 'run')} left out: not finished")
     if diverged:
-        warnings.append(f"{counted(len(diverged), 'run')} left out, with a last {drawing.metric} that is not finite")
+        warnings.append(f"{counted(len(diverged), 'run')} left out: the last {drawing.metric} is not finite")
     if early:
-        warnings.append(f"{counted(len(early), 'run')} left out, failed or cancelled before the end")
+        warnings.append(f"{counted(len(early), 'run')} left out: failed or cancelled before the end")
     found = [run for run in found if not (run.diverged or unfinished(run) or ended_early(run))]
     kept = {id(run) for run in found}
     left_out = [run for run in read if id(run) not in kept]
     if not found:
         raise ExportError(
-            f"no run has a final '{drawing.metric}' ({'; '.join(warnings)})", "hlbq status shows how far the runs are."
+            f"no run has a final '{drawing.metric}' ({'; '.join(warnings)})", "See how far the runs are: hlbq status"
         )
     warnings += check_comparable(
         found, drawing.metric, allow_mixed_data=allow_mixed_data, allow_mixed_evaluation=allow_mixed_evaluation
@@ -130,7 +133,7 @@ def plot_schedules(source: Store | str | Path, drawing: Drawing | None = None, r
 
 
 def save(figure: "Figure", path: str | Path) -> None:
-    """Write the figure as a png, svg or pdf file. Raises ExportError for another ending, and where it can't be
+    """Write the figure as a png, svg or pdf file. Raises ExportError for another ending, and if it cannot be
     written."""
     path = Path(path)
     ending = check_ending(path)
@@ -142,16 +145,16 @@ def save(figure: "Figure", path: str | Path) -> None:
 
 
 def check_ending(path: Path) -> str:
-    """The file's ending. Raises ExportError for one that names no figure format."""
+    """The file's ending. Raises ExportError if it is not a figure format."""
     ending = path.suffix.lower()
     check_not_a_folder(path, "val_loss.png")
     if ending not in ENDINGS:
-        raise ExportError(f"'{path}': the ending '{path.suffix}' names no figure format", f"Use {', '.join(ENDINGS)}.")
+        raise ExportError(f"'{path}': the ending '{path.suffix}' is not a figure format", f"Use {', '.join(ENDINGS)}.")
     return ending
 
 
 def _with_known_settings(drawing: Choice) -> Choice:
-    """With the names of settings as they are stored. Raises SettingsError for an unknown one."""
+    """The drawing with the names of settings as stored. Raises SettingsError for an unknown one."""
     given = {name: getattr(drawing, name, "") for name in ("facet", "colour", "style")}
     named: dict[str, Any] = {name: setting_name(value) for name, value in given.items() if value}
     return dataclasses.replace(drawing, **named)
@@ -175,17 +178,17 @@ def _with_values(read: Sequence[RunCurve], metric: str) -> tuple[list[RunCurve],
     found = [run for run in read if len(run.x)]
     recorded = sum(run.recorded for run in read)
     if not recorded:
-        raise ExportError(f"no run has points of '{metric}' yet", "hlbq status shows how far the runs are.")
+        raise ExportError(f"no run has points of '{metric}' yet", "See how far the runs are: hlbq status")
     if not found:
         raise ExportError(
             f"'{metric}' is nan or infinite at every point of {counted(recorded, 'run')}",
-            "hlbq export with --layout points shows them; hlbq show RUN tells how a run ended.",
+            "See the points: hlbq export --layout points. See how a run ended: hlbq show RUN",
         )
     warnings = []
     if recorded > len(found):
-        warnings.append(f"{counted(recorded - len(found), 'run')} left out, without a finite {metric}")
+        warnings.append(f"{counted(recorded - len(found), 'run')} left out: no finite {metric}")
     if len(read) > recorded:
-        warnings.append(f"{counted(len(read) - recorded, 'run')} left out, which ended without any {metric}")
+        warnings.append(f"{counted(len(read) - recorded, 'run')} left out: ended without any {metric}")
     return found, warnings
 
 
@@ -195,8 +198,8 @@ def _said_of_ends(runs: Sequence[RunCurve], metric: str) -> list[str]:
     found = [f"{counted(diverged, 'run')} diverged: the line ends at the last finite {metric}"] if diverged else []
     if early:
         found.append(
-            f"{counted(early, 'run')} failed or cancelled before the end, and an arm's line ends with its first run "
-            "(--past_shortest goes on)"
+            f"{counted(early, 'run')} failed or was cancelled before the end. An arm's line ends with its first run "
+            "(--past_shortest draws on)"
         )
     return found
 
@@ -206,26 +209,28 @@ def _counts_seconds(metric: str) -> bool:
 
 
 def _said_of_seconds(source: Store | str | Path, runs: RunFilter | None, found: Sequence[RunCurve]) -> list[str]:
-    """Where seconds do not mean the same; a table knows nothing of slots."""
+    """Warns if seconds are not comparable; a table does not record slots."""
     if isinstance(source, Store):
         return seconds_warnings(source, list(source.runs(runs or _latest(source))))
     return device_warnings(run.device_name for run in found)
 
 
 def _said_of_code(source: Store | str | Path, runs: RunFilter | None, found: Sequence[RunCurve]) -> list[str]:
-    """Where the runs are not of one code; a table knows digests alone."""
+    """Warns if the runs come from several codes; a table records only digests."""
     codes = sorted({run.code for run in found} - {""})
     if len(codes) < 2 and " " not in "".join(codes):
         return []
     if isinstance(source, Store):
         return code_warnings(source, [run for run in source.runs(runs or _latest(source)) if run.fence])
-    return [f"runs of several codes stand beside each other: {', '.join(codes)}"]
+    return [f"these runs come from different codes: {', '.join(codes)}"]
 
 
 def _said_of_logarithms(option: str, metric: str, values: Sequence[Sequence[float]]) -> list[str]:
-    """Which runs a logarithmic axis shows in part only. Raises ExportError where it would show nothing."""
+    """Which runs a logarithmic axis shows only in part. Raises ExportError if it would show nothing."""
     if not any(value > 0 for own in values for value in own):
-        raise ExportError(f"no value of '{metric}' is above 0, so a logarithmic axis is empty", f"Leave out {option}.")
+        raise ExportError(
+            f"no value of '{metric}' is above 0, so a logarithmic axis would be empty", f"Leave out {option}."
+        )
     cut = sum(any(value <= 0 for value in own) for own in values)
     verb = "has" if cut == 1 else "have"
     told = (

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Sizes of the model, which a figure may have as its x although they are no settings, in words.
+# Model sizes in words; a figure may use them as its x, although they are not settings.
 SIZES = MappingProxyType({"num_params": "parameters", "num_non_embedding_params": "parameters without embeddings"})
-# What such a size follows from: lines are not told apart by it.
+# A size follows from these settings, so lines are not distinguished by them.
 _SETTINGS_OF_SIZE = frozenset({"model_scale", "depth", "width"})
 # Values further apart than this are shown on a logarithmic axis.
 _LOGARITHMIC_FROM = 4.0
@@ -42,7 +42,7 @@ _LONGEST_NAME = 28
 _MOST_LETTERS_ABREAST = 60
 _LONGEST_COLUMN_NAME = 9  # of a heat map, upright
 _MOST_NAMED_INSIDE = 3
-_LEAST_HEIGHT_INCHES = 3.2  # of a heat map: the words beside its bar of colours stand upright
+_LEAST_HEIGHT_INCHES = 3.2  # of a heat map, with the upright words beside its colour bar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class FinalDrawing:
 
 @dataclass(frozen=True, kw_only=True)
 class HeatMap:
-    """The mean last value of a metric over two settings: one a row, one a column."""
+    """The mean last value of a metric over two settings: one per row, one per column."""
 
     rows: str
     columns: str
@@ -77,9 +77,9 @@ def place_name(name: str) -> str:
 
 
 def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequence[RunCurve] = ()) -> "Figure":
-    """A dot a run, a line through the means, with their 95 % t-intervals, and a power law where there is one.
+    """A dot per run, a line through the means with their 95 % t-intervals, and a power law if one fits.
 
-    `left_out` are runs of the same question without a final value: they are counted in the small print.
+    `left_out` are runs without a final value: the small print counts them.
     """
     place = _place_of(drawing.against)
     names = [
@@ -88,7 +88,7 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequen
         if name != drawing.against and not (drawing.against in SIZES and name in _SETTINGS_OF_SIZE)
     ]
     lines = grouped(runs, names)
-    # Error bars are everywhere: only few names find a free place among them.
+    # Error bars are everywhere, and leave room for only a few names.
     beside = len(lines) > _MOST_NAMED_INSIDE
     figure = new_figure()
     axes = figure.add_subplot()
@@ -106,7 +106,7 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequen
         _draw_line(axes, line)
     _dress(axes, drawing, runs, known, are_numbers=are_numbers)
     seeds = {len(own) for own in grouped_by(runs, [*names, drawing.against]).values()}
-    bars = "one seed a value: no interval" if seeds == {1} else "dots: seeds; bars: 95 % t-interval of the mean"
+    bars = "one seed per value: no interval" if seeds == {1} else "dots: seeds; bars: 95 % t-interval of the mean"
     add_titles(figure, drawing.title, bars + _left_out_note(left_out))
     if axes.get_legend_handles_labels()[1]:
         add_legend(figure, axes, beside=beside)
@@ -133,9 +133,9 @@ def _place_of(name: str) -> Callable[[RunCurve], Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Line:
-    """The runs of one line as (x, last value), shifted aside a little so that error bars do not cover each other.
+    """The runs of one line as (x, last value), shifted a little so that error bars do not overlap.
 
-    `law_of` names x in the power law; empty: x is no number and there is none.
+    `law_of` names x in the power law; empty: x is not a number, and there is no law.
     """
 
     dots: Sequence[tuple[float, float]]
@@ -159,12 +159,12 @@ def _draw_line(axes: "Axes", line: _Line) -> None:
     if law and not describes(law, places, means):
         law = None
     halves = [_half_interval(own) for own in values]
-    # What is drawn shifted does not count for the axes' limits: the same unshifted does.
+    # Use the unshifted points for the axes' limits.
     ends = [
         (one, mean + sign * half) for one, mean, half in zip(places, means, halves, strict=True) for sign in (-1, 1)
     ]
     axes.update_datalim([*line.dots, *(end for end in ends if math.isfinite(end[1]))])
-    # Where a law is fitted, it is the line: a second one through the means would only cover it.
+    # If a law is fitted, it is the line: a second one through the means would only cover it.
     text = ", ".join(part for part in (line.label, law_text(law, line.law_of) if law else "") if part)
     axes.errorbar(
         places, means, yerr=halves, color=colour, marker="D", markersize=5,
@@ -180,7 +180,7 @@ def _draw_line(axes: "Axes", line: _Line) -> None:
 
 
 def _half_interval(values: Sequence[float]) -> float:
-    """Half the 95 % t-interval of the mean; nan, which is not drawn, for one value."""
+    """Half the 95 % t-interval of the mean; nan (not drawn) for one value."""
     if len(values) < 2:
         return math.nan
     from scipy.special import stdtrit
@@ -190,7 +190,7 @@ def _half_interval(values: Sequence[float]) -> float:
 
 
 def law_text(law: PowerLaw, name: str) -> str:
-    """`∝ depth^(-0.076 ± 0.004)`: the exponent with the digits that its uncertainty leaves."""
+    """`∝ depth^(-0.076 ± 0.004)`: the exponent, rounded to its uncertainty."""
     digits = 3 if not law.half_width else max(2, min(4, 1 - math.floor(math.log10(law.half_width))))
     return f"∝ {name}^({law.exponent:.{digits}f} ± {law.half_width:.{digits}f})"
 
@@ -218,7 +218,7 @@ def _dress(
 
 
 def _name_places(axes: "Axes", texts: Sequence[str]) -> None:
-    """Ticks for words: long ones without their middle, and slanted where they would stand in each other's way."""
+    """Ticks for words: long ones without their middle, slanted if they would overlap."""
     names = _without_middles(texts)
     axes.set_xticks(range(len(names)), names)
     if sum(map(len, names)) > _MOST_LETTERS_ABREAST:
@@ -233,7 +233,7 @@ def _without_middles(texts: Sequence[str]) -> Sequence[str]:
 
 
 def _crowded(values: Sequence[float]) -> bool:
-    """Whether labels at these values would stand in each other's way, on either kind of axis."""
+    """Whether labels at these values would overlap, on either kind of axis."""
     if len(values) < 2:
         return False
     is_logarithmic = values[0] > 0 and values[-1] / values[0] >= _LOGARITHMIC_FROM
@@ -242,10 +242,9 @@ def _crowded(values: Sequence[float]) -> bool:
 
 
 def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap, left_out: Sequence[RunCurve] = ()) -> "Figure":
-    """A cell a pair of values, its colour and number the mean last value of the runs there.
+    """A cell per pair of values; its colour and number are the mean last value of its runs.
 
-    A cell of which runs are `left_out`, without a final value, says how many there are: those that came through may
-    look good for it.
+    A cell with runs `left_out` (no final value) says how many: the survivors alone may look too good.
     """
     import numpy
 
@@ -254,7 +253,7 @@ def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap, left_out: Sequence
     column_values = sorted({columns(run) for run in (*runs, *left_out)}, key=sortable)
     if len(row_values) * len(column_values) > 1_600:
         raise ExportError(
-            f"a heat map of {len(row_values)} x {len(column_values)} cells can't be read", "Choose runs with filters."
+            f"a heat map of {len(row_values)} x {len(column_values)} cells is unreadable", "Choose runs with filters."
         )
     cells = grouped_by(runs, [drawing.rows, drawing.columns])
     means = numpy.full((len(row_values), len(column_values)), math.nan)
@@ -287,7 +286,7 @@ def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap, left_out: Sequence
         _write_numbers(axes, means, came, lost)
     bar = figure.colorbar(mesh, ax=axes)
     if bar.solids is not None:
-        bar.solids.set(rasterized=False, edgecolor="face")  # shapes, in files of shapes, without seams
+        bar.solids.set(rasterized=False, edgecolor="face")  # vector shapes, without seams
     bar.set_label(f"final {metric_label(drawing.metric, runs)}", fontsize=8.5)
     counts = sorted({len(own) for own in cells.values()})
     shown = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
@@ -298,7 +297,7 @@ def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap, left_out: Sequence
         and not ({drawing.rows, drawing.columns} & set(SIZES) and name in _SETTINGS_OF_SIZE)
     ]
     over = f", over {', '.join(others)} too" if others else ""
-    note = "one run a cell" if counts == [1] else f"mean of {shown} runs a cell{over}"
+    note = "one run per cell" if counts == [1] else f"mean of {shown} runs per cell{over}"
     add_titles(figure, drawing.title, note + _left_out_note(left_out))
     return figure
 
@@ -308,7 +307,7 @@ def _short(name: str, value: Any) -> str:
 
 
 def _write_numbers(axes: "Axes", means: Any, came: Any, lost: Any) -> None:
-    """The cells' means, and how many of their runs came through where some (`lost`) did not."""
+    """The cells' means, and how many of their runs finished if some (`lost`) did not."""
     import numpy
 
     middle = (numpy.nanmin(means) + numpy.nanmax(means)) / 2
@@ -321,7 +320,7 @@ def _write_numbers(axes: "Axes", means: Any, came: Any, lost: Any) -> None:
 
 
 def check_varies(runs: Sequence[RunCurve], names: Sequence[str], left_out: Sequence[RunCurve] = ()) -> None:
-    """Raise ExportError where one of the settings has one value only: there is nothing to draw against."""
+    """Raise ExportError if one of the settings has only one value: there is nothing to draw against."""
     for name in names:
         values = {_place_of(name)(run) for run in runs}
         if len(values) > 1:

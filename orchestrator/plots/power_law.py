@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.plots.curve_sets import CONFIDENCE
 
-# Two values of x are always on a power law.
+# Two values of x always fit a power law.
 LEAST_PLACES = 3
 # Of the variance of the logarithms of the means.
 LEAST_EXPLAINED = 0.5
@@ -28,7 +28,7 @@ class PowerLaw:
 def fit_power_law(x: Sequence[float], y: Sequence[float]) -> PowerLaw | None:
     """The least-squares line through log y over log x; each point counts as one independent measurement.
 
-    None for fewer than three different x, and where anything is not positive and finite.
+    None for fewer than three different x, or if anything is not positive and finite.
     """
     if len(set(x)) < LEAST_PLACES or not all(0 < value < math.inf for value in (*x, *y)):
         return None
@@ -37,15 +37,15 @@ def fit_power_law(x: Sequence[float], y: Sequence[float]) -> PowerLaw | None:
     from scipy.stats import linregress
 
     line = linregress(numpy.log(x), numpy.log(y))
-    # scipy has nan where all y are the same: a law without any error.
+    # scipy returns nan if all y are equal: a law without error.
     error = line.stderr if math.isfinite(line.stderr) else 0.0
     half_width = float(stdtrit(len(x) - 2, (1 + CONFIDENCE) / 2) * error)
     return PowerLaw(factor=math.exp(line.intercept), exponent=float(line.slope), half_width=half_width)
 
 
 def describes(law: PowerLaw, x: Sequence[float], means: Sequence[float]) -> bool:
-    """Whether the law explains most of what the means do: a valley or a jump is no power law, and shall not be drawn
-    as one. `x` has a place for each of the means, both positive."""
+    """Whether the law explains most of the means' variance: a valley or a jump is not a power law and must not be drawn
+    as one. `x` and the means have the same length and are positive."""
     import numpy
 
     logs = numpy.log(means)

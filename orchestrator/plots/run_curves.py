@@ -30,9 +30,9 @@ _ENDED = frozenset(state.value for state in TERMINAL)
 class RunCurve:
     """One run's curve: `x` and `y` have the same length, `x` rises, `y` is finite.
 
-    They are empty where none of the run's points is finite, and where it ended without one: `recorded` is False then.
-    `diverged` says that the last point is not finite. `state` is empty where a table does not tell it.
-    `evaluation_fingerprint` is that of the evaluations that the metric is measured on.
+    They are empty if none of the run's points is finite, or if it ended without one: then `recorded` is False.
+    `diverged` says that the last point is not finite. `state` is empty if a table does not record it.
+    `evaluation_fingerprint` is that of the evaluations that measure the metric.
     """
 
     settings: Mapping[str, Any]
@@ -53,7 +53,7 @@ class RunCurve:
 def read_curves(
     source: Store | Path, wanted: RunFilter, metric: str, axis: Axis, *, smooth: float = 0.0
 ) -> list[RunCurve]:
-    """The curves of a store's runs that match, or of all runs of an exported table, of those that have the metric.
+    """The curves of a store's matching runs, or of all runs of an exported table, if they have the metric.
 
     Raises ExportError for a metric that none of them has, naming the nearest.
     """
@@ -63,7 +63,7 @@ def read_curves(
 
 
 def curves_from_store(store: Store, wanted: RunFilter, metric: str, axis: Axis, *, smooth: float) -> list[RunCurve]:
-    """The curves of the runs that match, of those that have the metric. Raises ExportError for an unknown one."""
+    """The curves of the matching runs that have the metric. Raises ExportError for an unknown one."""
     parsed = find_metric(store, wanted, metric)
     found = []
     read = runs_with_curves(store, wanted, parsed.split, (axis.column, parsed.column))
@@ -95,15 +95,15 @@ def find_metric(store: Store, wanted: RunFilter, name: str) -> Metric:
 
 
 def own_metrics(store: Store, wanted: RunFilter) -> Sequence[str]:
-    """The metrics without a column of their own that any of the runs has."""
+    """Users' own metrics of any of the runs."""
     found = runs_with_curves(store, wanted)
     return sorted({name for pair in found for curve in pair.curves.values() for name in curve.extra})
 
 
 def curves_from_csv(path: Path, metric: str, axis: Axis, *, smooth: float) -> list[RunCurve]:
-    """The curves of an exported table with a row a run; tables of the original tool will do.
+    """The curves of an exported table with one row per run; tables of the original tool work too.
 
-    Raises ExportError for a file that is no such table, and for a metric or an x that it does not have.
+    Raises ExportError for a file that is not such a table, and for a metric or an x that it lacks.
     """
     names = {(column.split, column.metric): column.name for column in run_columns() if column.split}
     found = []
@@ -128,23 +128,23 @@ def curves_from_csv(path: Path, metric: str, axis: Axis, *, smooth: float) -> li
         if len(xs) != len(ys):
             raise ExportError(
                 f"'{path}' has {len(ys)} values of '{y_name}' and {len(xs)} of '{x_name}' in a row",
-                "Write it anew with hlbq export.",
+                "Write it again with hlbq export.",
             )
         found += _run_curve(about, xs, ys, smooth)
     return found
 
 
 def _list_of(path: Path, row: Mapping[str, Any], name: str) -> Sequence[Any]:
-    """The list of a row's cell; none in an empty cell. Raises ExportError where there is no such column or no list."""
+    """The list of a row's cell; empty for an empty cell. Raises ExportError if there is no such column or list."""
     if name not in row:
-        hint = "Write it anew with hlbq export."
+        hint = "Write it again with hlbq export."
         if name.startswith("steps_"):
             hint += " A table of the original tool has no steps: --x tokens, epochs or seconds."
         raise ExportError(f"'{path}' has no column '{name}'", hint)
     values = row[name]
     if not isinstance(values, list | None):
         raise ExportError(
-            f"'{path}' has '{values!s:.40}' under '{name}', and no list", "Write it anew with hlbq export."
+            f"'{path}' has '{values!s:.40}' under '{name}' instead of a list", "Write it again with hlbq export."
         )
     return values or ()
 
@@ -152,12 +152,12 @@ def _list_of(path: Path, row: Mapping[str, Any], name: str) -> Sequence[Any]:
 def _run_curve(
     about: Mapping[str, Any], x: Sequence[float], y: Sequence[float | None], smooth: float
 ) -> list[RunCurve]:
-    """The run's curve; none of a run that has not ended and for which nothing was recorded yet."""
+    """The run's curve; None for an unfinished run without any record."""
     import numpy
 
     xs, ys = numpy.array(x, dtype=float), numpy.array(y, dtype=float)
     recorded = numpy.isfinite(xs)
-    if None in y:  # nothing was recorded there; numpy has nan for it, which may be a value too
+    if None in y:  # nothing was recorded; numpy has nan for that, but nan may also be a value
         recorded &= numpy.array([value is not None for value in y])
     xs, ys = xs[recorded], ys[recorded]
     if not len(xs) and about["state"] not in _ENDED:
@@ -180,7 +180,7 @@ def unfinished(run: RunCurve) -> bool:
 
 
 def ended_early(run: RunCurve) -> bool:
-    """Whether the run failed or was cancelled: its last point is of less training than that of the others."""
+    """Whether the run failed or was cancelled: its last point is from less training than the others'."""
     return run.state in (State.FAILED.value, State.CANCELLED.value)
 
 
@@ -204,12 +204,12 @@ def smoothed(values: "NDArray[Any]", weight: float) -> "NDArray[Any]":
 def check_comparable(
     runs: Sequence[RunCurve], metric: str, *, allow_mixed_data: bool, allow_mixed_evaluation: bool = False
 ) -> list[str]:
-    """Raise ExportError where the runs' numbers mean different things: other tokens, data, or evaluations. Returns what
-    to know of those that are allowed."""
+    """Raise ExportError if the runs' numbers mean different things: other tokens, data, or evaluations. Returns the
+    cautions about those that are allowed."""
     tokenizers = sorted(set(_texts(runs, "tokenizer")))
     if len(tokenizers) > 1 and metric.endswith(("loss", "pplx", "acc")):
         raise ExportError(
-            f"'{metric}' of different tokenizers can't be compared: {', '.join(tokenizers)}",
+            f"'{metric}' cannot be compared across tokenizers: {', '.join(tokenizers)}",
             "Use --metric val_bits_per_byte, or choose one: --where tokenizer=" + tokenizers[0],
         )
     evaluated = (

@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Told apart with every common kind of colour blindness: Okabe and Ito, "Color Universal Design", 2008.
+# Distinct with every common kind of colour blindness: Okabe and Ito, "Color Universal Design", 2008.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINE_STYLES: Sequence[Any] = ("-", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)))
 LINE_WIDTHS = (1.7, 3.0, 0.9)
 SIZE_INCHES = (6.4, 4.0)
-# More lines than this, and longer names, are named beside the axes, where the legend covers none of them.
+# More lines than this, or longer names, get a legend beside the axes, where it covers nothing.
 MOST_IN_LEGEND = 8
 _LONGEST_INSIDE = 40
 _MOST_NAMED = 110
 _MOST_LARGE = 22  # more names are written smaller
 _LEGEND: Mapping[str, Any] = MappingProxyType({"frameon": False, "handlelength": 2.6, "alignment": "left"})
-# Of a legend, in units of its letters' size: a line, a letter on average, and what stands around a name.
+# A legend in units of its font size: a line, an average letter, and the space around a name.
 _LINE_HEIGHT, _LETTER_WIDTH, _HANDLE_WIDTH = 1.7, 0.62, 6.0
 _LETTER_INCHES = 0.095  # of a title, on average
-_LONGEST_PLAIN = 1e9  # larger numbers at an axis stand as powers of ten
+_LONGEST_PLAIN = 1e9  # larger numbers on an axis are shown as powers of ten
 
 _METRIC_WORDS = MappingProxyType(
     {
@@ -46,7 +46,7 @@ _METRIC_WORDS = MappingProxyType(
         "weight_decay": "weight decay",
         "batch_size": "batch size (sequences)",
         "seq_length": "sequence length (tokens)",
-        "microbatches": "microbatches a step",
+        "microbatches": "microbatches per step",
         "cumulative_time": "training time (s)",
         "tokens_seen": "training tokens",
         "epoch": "epochs",
@@ -84,10 +84,10 @@ def line_styles(
 ) -> list[LineStyle]:
     """The line style of each arm.
 
-    Of the settings `names`, `colour` chooses the colour (else the one with the most values that is not `style`), and
-    the others the dashes and, where those run out, the width.
+    Of the settings `names`, `colour` chooses the colour (default: the one with the most values that is not `style`).
+    The others choose the dashes and, when those run out, the width.
 
-    More values than colours that can be told apart are a scale from dark to light.
+    More values than distinct colours get a scale from dark to light.
     """
     values = {name: list(dict.fromkeys(arm.get(name) for arm in settings)) for name in {*names, colour} - {""}}
     if not values:
@@ -116,7 +116,7 @@ def _palette(count: int) -> Sequence[Any]:
 
 
 def arm_labels(arms: Sequence[Mapping[str, Any]], names: Sequence[str], num_params: Sequence[int]) -> list[str]:
-    """`depth 4, width 192 (3.1M)`: the settings `names` of each arm, and its size where sizes differ."""
+    """`depth 4, width 192 (3.1M)`: the settings `names` of each arm, and its size if sizes differ."""
     sizes = [f" ({short_count(size)})" if size and len(set(num_params)) > 1 else "" for size in num_params]
     return [(arm_label(arm, names) or "all runs") + size for arm, size in zip(arms, sizes, strict=True)]
 
@@ -149,7 +149,7 @@ def new_figure(*, size: tuple[float, float] = SIZE_INCHES) -> "Figure":
 
 
 def dress(axes: "Axes") -> None:
-    """A light grid behind the lines, and no frame above and on the right."""
+    """Put a light grid behind the lines, and no frame above and on the right."""
     axes.grid(True, which="major", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
     if axes.get_yscale() == "linear" and 10_000 <= max(map(abs, axes.get_ylim())) < _LONGEST_PLAIN:
@@ -158,9 +158,9 @@ def dress(axes: "Axes") -> None:
 
 
 def add_titles(figure: "Figure", title: str, note: str) -> None:
-    """The title, and in small letters under it what lines and bands are."""
+    """Add the title, and under it in small letters what lines and bands mean."""
     if title:
-        # Not by wrap=True, which reads a dollar as the beginning of a formula whatever it is told.
+        # Not by wrap=True, which always reads a dollar as the start of a formula.
         letters = int(figure.get_figwidth() / _LETTER_INCHES)
         lines = [line for part in title.splitlines() for line in textwrap.wrap(part, letters) or [""]]
         figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=11)
@@ -170,21 +170,21 @@ def add_titles(figure: "Figure", title: str, note: str) -> None:
 
 @contextlib.contextmanager
 def plain_texts(figure: "Figure") -> Iterator[None]:
-    """Within it a figure is to be saved. Its texts are shown as they are: a dollar in a title or in a path begins no
-    formula, and a letter that the font does not have is a box, without a warning for each."""
+    """Save a figure within this block. Its texts are shown as they are: a dollar in a title or path starts no formula,
+    and a letter that the font lacks is a box, without a warning."""
     from matplotlib import rc_context
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
         text.set_parse_math(False)
-    # Those at ticks are made when the figure is drawn.
+    # Tick labels are made when the figure is drawn.
     with rc_context({"text.parse_math": False}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
 def add_legend(figure: "Figure", axes: "Axes", *, title: str = "", beside: bool = False) -> None:
-    """The legend of the labelled lines: in the axes, or beside them where it is large or `beside` is wanted."""
+    """The legend of the labelled lines: in the axes, or beside them if it is large or `beside` is set."""
     handles, labels = axes.get_legend_handles_labels()
     if beside or len(labels) > MOST_IN_LEGEND or max(map(len, labels), default=0) > _LONGEST_INSIDE:
         legend_beside(figure, handles, labels, title=title)
@@ -193,7 +193,7 @@ def add_legend(figure: "Figure", axes: "Axes", *, title: str = "", beside: bool 
 
 
 def legend_beside(figure: "Figure", handles: Sequence[Any], labels: Sequence[str], *, title: str = "") -> None:
-    """A legend on the right of the axes, in as many columns as it needs; the figure gets wider by them."""
+    """A legend on the right of the axes, in as many columns as it needs; the figure gets wider."""
     if len(labels) > _MOST_NAMED:
         title, handles, labels = f"{len(labels)} lines are too\nmany to name", [], []
     points = 8 if len(labels) <= _MOST_LARGE else 7
@@ -209,7 +209,7 @@ def legend_beside(figure: "Figure", handles: Sequence[Any], labels: Sequence[str
 
 
 def add_scale(figure: "Figure", axes: "Axes", name: str, values: Sequence[float], styles: Sequence[LineStyle]) -> None:
-    """In place of a legend of many lines that differ in one number: a bar of their colours."""
+    """A colour bar instead of a legend, for many lines that differ in one number."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
@@ -219,7 +219,7 @@ def add_scale(figure: "Figure", axes: "Axes", name: str, values: Sequence[float]
     shown = range(0, count, -(-count // 10))
     bar = figure.colorbar(mappable, ax=axes, ticks=list(shown), drawedges=False)
     if bar.solids is not None:
-        # Shapes, in files of shapes: a report may show no images. Without edges of their colour there are seams.
+        # Vector shapes, since a report may show no images. Without edges in their colour, seams appear.
         bar.solids.set(rasterized=False, edgecolor="face")
     bar.ax.set_yticklabels([value_text(values[place]) for place in shown])
     bar.ax.tick_params(length=2, labelsize=8)
@@ -228,11 +228,11 @@ def add_scale(figure: "Figure", axes: "Axes", name: str, values: Sequence[float]
 
 
 def plain_logarithmic(axes: "Axes", which: str) -> None:
-    """Make x or y logarithmic, with ticks such as 2, 3, 0.001 and 1M in place of powers of ten."""
+    """Make x or y logarithmic, with ticks such as 2, 3, 0.001 and 1M instead of powers of ten."""
     from matplotlib.ticker import LogFormatter, MaxNLocator, NullLocator, ScalarFormatter
 
     class Plain(LogFormatter):
-        """Chooses the ticks that get a text as LogFormatter does."""
+        """Labels the same ticks as LogFormatter."""
 
         def __call__(self, x: float, pos: int | None = None) -> str:
             return plain_number(x) if super().__call__(x, pos) else ""
@@ -240,7 +240,7 @@ def plain_logarithmic(axes: "Axes", which: str) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
-    if low > 0 and high / low < 5:  # too little of a decade for ticks at its parts
+    if low > 0 and high / low < 5:  # too small a part of a decade for minor ticks
         axis.set_major_locator(MaxNLocator(6))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(ScalarFormatter(useOffset=False))
@@ -258,7 +258,7 @@ def plain_number(number: float) -> str:
 
 
 def count_ticks(axes: "Axes", axis: Axis, largest: float) -> None:
-    """`10M` in place of 10000000 where x counts tokens, or many steps."""
+    """`10M` instead of 10000000 if x counts tokens, or many steps."""
     from matplotlib.ticker import EngFormatter
 
     if axis is Axis.TOKENS or (axis is Axis.STEPS and largest >= 10_000):

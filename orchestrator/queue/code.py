@@ -1,4 +1,4 @@
-"""Which code computed a run's points, and which digests are of the same code. Pure."""
+"""Which code computed a run's points, and which digests mean the same code. Pure."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from hlbgpt_core.same_code import SAME_CODE
 if TYPE_CHECKING:
     from orchestrator.queue.records import RunRecord
 
-# As many letters of a digest as people read.
+# The digits of a digest that people see.
 SHOWN_LETTERS = 8
 MIXED = "mixed code"
 HELD = "held: other code"
@@ -18,8 +18,8 @@ HELD = "held: other code"
 
 @dataclass(frozen=True, kw_only=True)
 class CodePart:
-    """The points past step `after` were computed by this code. `git_commit` ends with `-dirty` where the core was
-    edited since that commit; it is empty where git knew nothing."""
+    """The points past step `after` were computed by this code. `git_commit` ends with `-dirty` if the core was edited
+    since that commit; it is empty if git knew nothing."""
 
     digest: str
     after: int
@@ -27,35 +27,35 @@ class CodePart:
 
 
 def code_part(provenance: Mapping[str, Any], *, after: int) -> CodePart | None:
-    """The part that an attempt makes which goes on from step `after`; None where its code is not known."""
+    """The part of an attempt that goes on from step `after`; None if its code is unknown."""
     digest = str(provenance.get("core_digest") or "")
     return CodePart(digest=digest, after=after, git_commit=commit_text(provenance)) if digest else None
 
 
 def commit_text(provenance: Mapping[str, Any]) -> str:
-    """The git commit of what computed an attempt, with `-dirty` where the core was edited since; empty if unknown."""
+    """The git commit of what computed an attempt, with `-dirty` if the core was edited since; empty if unknown."""
     commit = str(provenance.get("git_commit") or "")
     return f"{commit}-dirty" if commit and provenance.get("git_dirty") else commit
 
 
 def parts_up_to(parts: Iterable[CodePart], step: int) -> tuple[CodePart, ...]:
-    """The parts of a run that stands at `step`: others have no points any more."""
+    """The parts of a run at `step`; later parts no longer have points."""
     return tuple(part for part in parts if part.after < max(step, 1))
 
 
 def part_at(parts: Sequence[CodePart], step: int) -> CodePart | None:
-    """The part that the point at `step` is of; None where its code is not known."""
+    """The part that holds the point at `step`; None if its code is unknown."""
     return next(reversed(parts_up_to(parts, step)), None)
 
 
 def with_part(parts: Sequence[CodePart], new: CodePart) -> tuple[CodePart, ...]:
-    """A run's parts once it goes on by the code of `new` from its step."""
+    """A run's parts once it goes on with the code of `new` from its step."""
     kept = tuple(part for part in parts if part.after < new.after)
     return kept if kept and kept[-1].digest == new.digest else (*kept, new)
 
 
 class SameCode:
-    """Digests by the code that they name: those that replay proved equal, and those that people declared so."""
+    """Digests by the code that they name: equal ones proven by replay, and those that people declared equal."""
 
     def __init__(self, declared: Iterable[tuple[str, str]] = ()) -> None:
         self._next: dict[str, str] = {}
@@ -77,7 +77,7 @@ class SameCode:
         return self.of(first) == self.of(second)
 
     def codes(self, run: "RunRecord") -> tuple[str, ...]:
-        """The different codes that computed the run's points, first to last; empty where none is known."""
+        """The different codes that computed the run's points, first to last; empty if none is known."""
         return tuple(dict.fromkeys(self.of(part.digest) for part in run.code))
 
     def is_mixed(self, run: "RunRecord") -> bool:
@@ -85,11 +85,11 @@ class SameCode:
         return self.are_mixed(run.code)
 
     def are_mixed(self, parts: Sequence[CodePart]) -> bool:
-        """Whether these parts are of more than one code."""
+        """Whether these parts come from more than one code."""
         return len(parts) > 1 and len({self.of(part.digest) for part in parts}) > 1
 
     def as_one(self, parts: Sequence[CodePart]) -> tuple[CodePart, ...]:
-        """The parts with digests of the same code as one part, by the digest that the first of them has here."""
+        """The parts, with adjacent parts of the same code joined under the first part's digest."""
         found: tuple[CodePart, ...] = ()
         for part in parts:
             found = with_part(found, replace(part, digest=self._shown.setdefault(self.of(part.digest), part.digest)))
@@ -102,7 +102,7 @@ class SameCode:
 
 
 def code_note(run: "RunRecord", same: SameCode) -> str:
-    """What a reader must know of a run's code, in two words; empty for most."""
+    """A warning about a run's code in two words; empty for most runs."""
     if run.held:
         return HELD
     return MIXED if same.is_mixed(run) else ""
@@ -114,14 +114,14 @@ def held_lines(run_ids: Sequence[int], its_code: str, here: str) -> list[str]:
     which, were = ("runs", "were") if len(run_ids) > 1 else ("run", "was")
     first, second = its_code[:SHOWN_LETTERS], here[:SHOWN_LETTERS]
     return [
-        f"{which} {numbers} {were} begun by code {first} and would go on by code {second}: held until you choose",
-        f"  what differs: hlbq code diff {first} {second}",
-        f'  they compute the same: hlbq code same {first} {second} --why "..."',
+        f"{which} {numbers} {were} started by code {first} and would resume with code {second}: held until you choose",
+        f"    see what differs: hlbq code diff {first} {second}",
+        f'    declare them the same: hlbq code same {first} {second} --why "..."',
         f"  start again from step 0: hlbq retry --run {numbers} --from_start",
-        f"  go on all the same, as {MIXED}: hlbq retry --run {numbers} --resume_across_code",
+        f"    go on anyway, as {MIXED}: hlbq retry --run {numbers} --resume_across_code",
     ]
 
 
 def joined(texts: Iterable[str]) -> str:
-    """Digests or commits of a run's parts as one text: one where they are all the same."""
+    """Digests or commits of a run's parts as one text: a single one if they are all the same."""
     return " ".join(dict.fromkeys(text for text in texts if text))

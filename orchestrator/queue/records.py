@@ -1,6 +1,6 @@
 """What the store takes and gives: frozen values, no SQL and no logic.
 
-Times are seconds since the epoch (UTC) by the writer's wall clock: for people, never for judging a lease.
+Times are seconds since the epoch (UTC) by the writer's wall clock: for people, never to judge a lease.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from orchestrator.queue.states import Limits, NoticeKind, Reason, Spent, State
 
 @dataclass(frozen=True, kw_only=True)
 class Bookkeeping:
-    """What a run needs besides its settings; fixed at submit, one JSON column of the run."""
+    """What a run needs in addition to its settings; fixed at submit, one JSON column of the run."""
 
     checkpoint_every_seconds: float = 60.0
     keep_checkpoints: bool = False
@@ -45,7 +45,7 @@ class NewRun:
 
 @dataclass(frozen=True, kw_only=True)
 class EverySeed(Sequence[NewRun]):
-    """The runs of `arms` arms with each of `num_runs` seeds, seed by seed: and no value in memory for each.
+    """The runs of `arms` arms with each of `num_runs` seeds, seed by seed, without an object in memory for each.
 
     Run k (from 1) of every arm has seed `first_seed + k - 1`.
     """
@@ -81,7 +81,7 @@ class CsvTarget:
 
 @dataclass(frozen=True, kw_only=True)
 class NotifyMark:
-    """That a sweep's user wants to be told. The command itself stays in that user's own folder, named by `token`.
+    """Says that a sweep's user wants notices. The command itself stays in the user's own folder, under `token`.
 
     `by` names user and host, for people.
     """
@@ -204,9 +204,9 @@ class AttemptRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerIdentity:
-    """Who a worker is. `host` is boot id and pid namespace: pids mean something only within it.
+    """Who a worker is. `host` is boot id and pid namespace: pids are unique only within it.
 
-    `start_ticks` is the process's start time from the kernel, so that a pid used anew is told apart.
+    `start_ticks` is the process's start time from the kernel, so a reused pid is recognised.
     """
 
     host: str
@@ -223,7 +223,7 @@ class WorkerIdentity:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceReading:
-    """What a device's driver tells of it; None where it tells nothing."""
+    """What a device's driver reports; None if it reports nothing."""
 
     temperature_celsius: float | None = None
     use_percent: float | None = None
@@ -243,6 +243,10 @@ class WorkerRecord:
     ended_why: str
     run_id: int | None
     reading: DeviceReading = field(default_factory=DeviceReading)
+
+    def silent(self, now: float) -> bool:
+        """Whether its last beat is older than its lease, by the clock that says `now`: for people, never to judge."""
+        return self.ended_at is None and now - self.beat_at > self.lease_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,7 +281,7 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Live:
-    """What a flush says of the attempt besides its points; the newest replaces the last."""
+    """What a flush says of the attempt, apart from its points; the newest replaces the last."""
 
     phase: Phase
     step: int
@@ -363,8 +367,11 @@ class CodeRecord:
 class DeviceEnding:
     """How one attempt on a device ended, for judging the device."""
 
+    run_id: int
     arm_id: int
     reason: Reason
+    error_type: str = ""
+    error_message: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -378,7 +385,7 @@ class ArmMemory:
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseInfo:
-    """What `hlbq db info` tells of a database. `size_bytes` counts SQLite's log too."""
+    """What `hlbq db info` shows of a database. `size_bytes` counts SQLite's log too."""
 
     location: str
     dialect: str
@@ -393,7 +400,7 @@ class SyncMark:
     """How far a run was sent to W&B. Points are counted in rows: by step, `train` before `val`.
 
     `planned_step` and `planned_fence` name the last point that was ever about to be sent, and the attempt that wrote
-    it; `told` is what W&B knows of the run's end. `leased_at` tells by its change alone that the holder lives.
+    it; `told` is what W&B knows of the run's end. A change of `leased_at` shows that the holder lives.
     """
 
     generation: int = 0
@@ -408,24 +415,24 @@ class SyncMark:
 
 @dataclass(frozen=True, kw_only=True)
 class Sendable:
-    """A run and its points that will not be taken back, by step and split. `ending` is empty until it has ended."""
+    """A run and its final points, by step and split. `ending` is empty until it has ended."""
 
     run: RunRecord
     points: Sequence[StoredPoint]
     ending: str
 
 
-# So often is a notice's command tried by itself; after that a person has to ask for it.
+# How often a notice's command is tried automatically; after that a person has to retry it.
 NOTICE_TRIES = 3
-# Who it is in the events.
+# Its actor in the events.
 NOTIFIER = "notify"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:
-    """Something that a sweep's user is to be told and was not yet.
+    """Something to report to a sweep's user.
 
-    `counts` are the sweep's runs by state when it happened. A notice is its `holder`'s (a host) as long as `tries`
+    `counts` are the sweep's runs by state when it happened. A notice belongs to its `holder` (a host) while `tries`
     keeps changing; `token` names the command.
     """
 
@@ -444,5 +451,5 @@ class Notice:
 
     @property
     def given_up(self) -> bool:
-        """Whether nobody tries it any more unless asked to."""
+        """Whether it is only tried again on request."""
         return not self.holder and self.tries >= NOTICE_TRIES

@@ -1,6 +1,6 @@
 """States of a run, the legal transitions, and what each ending leads to. Pure.
 
-docs/state_machine.md draws this table, and a test holds the two together.
+docs/state_machine.md draws this table, and a test compares the two.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class State(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why an attempt, and with it perhaps the run, came to its end."""
+    """Why an attempt, and perhaps with it the run, ended."""
 
     FINISHED = "finished"
     ERROR = "error"
@@ -33,7 +33,7 @@ class Reason(StrEnum):
 
 
 class NoticeKind(StrEnum):
-    """What `--notify` tells of."""
+    """The events that `--notify` reports."""
 
     SWEEP_ENDED = "sweep_ended"
     RUN_FAILED = "run_failed"
@@ -51,7 +51,7 @@ class Action(StrEnum):
 
 
 class Retry(StrEnum):
-    """How a run goes on that somebody puts back into the queue."""
+    """How a run that is put back into the queue goes on."""
 
     AS_BEFORE = ""
     FROM_START = "from step 0"
@@ -71,7 +71,7 @@ TRANSITIONS: Mapping[tuple[State, Action], State] = MappingProxyType(
     }
 )
 
-# Doublings past this change nothing: the longest wait is reached, and the power stays a number.
+# Doublings past this change nothing: the longest wait is reached. The limit keeps the power finite.
 LONGEST_DOUBLING = 30
 
 TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
@@ -89,7 +89,7 @@ def sources(action: Action) -> tuple[State, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How often a run may end badly before it is failed; fixed at submit.
+    """How often a run may end badly before it counts as failed; fixed at submit.
 
     `max_attempts` counts errors and timeouts; `max_losses` counts losses in a row without a newer
     checkpoint. Waits before the next try double from `backoff_seconds` up to `max_backoff_seconds`.
@@ -103,7 +103,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Spent:
-    """How much of its limits a run has used up, the ending at hand not yet counted."""
+    """How much of its limits a run has used up, not counting the present ending."""
 
     errors: int = 0
     losses: int = 0
@@ -129,9 +129,8 @@ def outcome_of_ending(
 ) -> EndingOutcome:
     """What becomes of a running run whose attempt ended for `reason`.
 
-    `permanent` says that an error would come again (data that can't be had): it is not retried.
-    `shared_device` says that other slots trained on the device: running out of memory there is tried
-    once more alone.
+    `permanent` says that the error would come again (missing data): it is not retried. `shared_device` says that other
+    slots trained on the device: after running out of memory there, the run is tried once more alone.
     """
     if reason is Reason.FINISHED:
         return EndingOutcome(action=Action.FINISH, spent=spent)

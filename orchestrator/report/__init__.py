@@ -1,7 +1,7 @@
 """`hlbq report`: a sweep on one page.
 
 contents.py  what the page says: figures, tables, verdicts, settings, provenance
-page.py      the page itself: HTML with everything inside, nothing to load and nothing that runs
+page.py      the page itself: self-contained HTML that loads and runs nothing
 """
 
 from orchestrator.report.contents import read_report

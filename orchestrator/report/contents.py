@@ -28,17 +28,17 @@ from orchestrator.wording.tables import TextTable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# More runs than anybody reads in a page are counted and not listed.
+# More runs than this are counted, not listed.
 MOST_RUNS_LISTED = 500
 _MOST_VALUES_LISTED = 12
-# More verdicts in words than this stand below the table of them.
+# At most this many verdicts in words are shown below their table.
 _MOST_VERDICTS_FIRST = 8
 _WIDE_FROM_INCHES = 8.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class FigurePart:
-    """A figure as SVG, with what it shows in words, and what to know of it. A wide one needs a row of its own."""
+    """A figure as SVG, with what it shows in words, and notes on it. A wide one needs its own row."""
 
     caption: str
     svg: str
@@ -66,7 +66,7 @@ class _Allowed(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A report's title, one line of what it is of, and its sections; `not_compared` is why there are no verdicts."""
+    """A report's title, a one-line summary, and its sections; `not_compared` says why there are no verdicts."""
 
     title: str
     summary: str
@@ -86,13 +86,13 @@ def read_report(
 ) -> Report:
     """The report of a sweep: `metric` in its figures and tables, verdicts against `baseline`.
 
-    Whoever reads verdicts in it has looked: `recorded` writes the look down and returns the comparison so marked.
-    Raises UsageError for a sweep that does not exist, ExportError for an unknown metric. What can not be drawn or
-    compared is said in its place.
+    Reading its verdicts is a look at the p-values: `recorded` stores it and returns the marked comparison. Raises
+    UsageError for a sweep that does not exist, ExportError for an unknown metric. Where something cannot be drawn or
+    compared, the report says why.
     """
     sweep = store.sweep(sweep_id)
     if sweep is None:
-        raise UsageError(f"there is no sweep {sweep_id}", "hlbq status lists the sweeps.")
+        raise UsageError(f"there is no sweep {sweep_id}", "See the sweeps: hlbq status")
     wanted = RunFilter(sweep_ids=(sweep_id,))
     metric = find_metric(store, wanted, metric).name
     runs = list(store.runs(wanted))
@@ -148,7 +148,7 @@ def _verdicts(
 
 
 def _counts_of_verdicts(comparison: Comparison) -> str:
-    """`59 arms against lr_mult 3: 48 worse, 11 undecided.`, or against so many baselines."""
+    """`59 arms against lr_mult 3: 48 worse, 11 undecided.`, or against several baselines."""
     counts = Counter(contrast.finding.verdict.value for contrast in comparison.contrasts)
     baselines = list(dict.fromkeys(contrast.baseline for contrast in comparison.contrasts))
     against = baselines[0] if len(baselines) == 1 else f"{len(baselines)} baselines"
@@ -198,7 +198,7 @@ def _drawings(
 
 
 def _svg(figure: "Figure") -> str:
-    """The figure as one svg element, its letters as shapes: no font is needed to show it."""
+    """The figure as one svg element, its letters as shapes, so it needs no font."""
     import matplotlib
 
     stream = io.StringIO()
@@ -236,7 +236,7 @@ def _run_table(
 
 def _not_listed(runs: Sequence[RunRecord]) -> list[str]:
     left = len(runs) - MOST_RUNS_LISTED
-    return [f"{counted(left, 'more run')}: hlbq export lists them all."] if left > 0 else []
+    return [f"{counted(left, 'more run')}. For all of them: hlbq export"] if left > 0 else []
 
 
 def _setting_text(settings: Mapping[str, Any], name: str) -> str:
@@ -245,7 +245,7 @@ def _setting_text(settings: Mapping[str, Any], name: str) -> str:
 
 
 def _settings_table(runs: Sequence[RunRecord], names: Sequence[str]) -> TextTable:
-    """The settings of the sweep; what is swept shows all its values."""
+    """The settings of the sweep; swept settings show all their values."""
     rows = []
     for name in specs():
         values = [value or "-" for value in dict.fromkeys(_setting_text(run.settings, name) for run in runs)]

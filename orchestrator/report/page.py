@@ -1,4 +1,4 @@
-"""A report as one HTML page: no scripts, nothing from outside, every text escaped."""
+"""A report as one HTML page: no scripts, no external files, every text escaped."""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from orchestrator.comparison.contrasts import Verdict
 from orchestrator.report.contents import FigurePart, Report, ReportSection
 from orchestrator.wording.tables import TextTable
 
-# The page may load and run nothing at all, whatever a name in it says.
+# The page must load and run nothing, whatever a name in it contains.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 _LONGEST_UNBROKEN = 48
@@ -90,7 +90,7 @@ def _figures(figures: Sequence[FigurePart]) -> str:
     found = []
     for number, figure in enumerate(figures):
         caption = escape(figure.caption)
-        # Every figure numbers its shapes from one, and a page has one set of names.
+        # Every figure numbers its shapes from one, but names must be unique in a page.
         svg = _own_names(figure.svg, f"f{number}-").replace("<svg ", f'<svg role="img" aria-label="{caption}" ', 1)
         notes = "".join(f"<span>{escape(note)}</span>" for note in figure.notes)
         opening = '<figure class="wide">' if figure.is_wide else "<figure>"
@@ -121,7 +121,7 @@ def _are_numbers(column: Sequence[str]) -> bool:
 
 
 def _cell(text: str, is_number: bool) -> str:
-    """A cell; numbers stand on the right, verdicts out, and only long texts are broken into lines."""
+    """A cell; numbers are right-aligned, verdicts highlighted, and only long texts are wrapped."""
     css_class = "number" if is_number else "long" if len(text) > _LONGEST_UNBROKEN else ""
     if text in _VERDICTS:
         css_class = "word"

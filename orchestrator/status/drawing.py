@@ -1,7 +1,6 @@
-"""A status drawn for a terminal of any size: what matters least gives way first.
+"""A status drawn for a terminal of any size: the least important parts are left out first.
 
-Too narrow: columns are left out. Too low: rows are, and a line says how many. The picture is never larger than the
-terminal.
+On a narrow terminal it leaves out columns; on a low one, rows, and a line says how many.
 """
 
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 _STYLES = {"running": "cyan", "completed": "green", "failed": "red", "cancelled": "yellow", "pending": "dim"}
 _COLUMN_STYLES = {"progress": "green", "val curve": "cyan", "error": "red", "note": "red", "val loss": "bold"}
-# What a narrow terminal does without, first to last.
+# What a narrow terminal leaves out, first to last.
 _RUNS_DROP = ("params", "error", "memory", "microbatches", "epoch", "left", "val curve", "tokens/s", "step", "seed")
 _RUNS_DROP_LAST = ("train loss", "state", "done")
 _SWEEPS_DROP = ("cancelled", "pending", "running", "completed", "name", "progress", "failed", "left")
@@ -38,7 +37,7 @@ _EVENTS_DROP = ("who", "why", "when", "of")
 
 @dataclass(frozen=True, kw_only=True)
 class ScreenSection:
-    """A table, the columns that it can do without, and what its rows are called."""
+    """A table, the columns that may be left out, and what its rows are called."""
 
     table: TextTable
     drop: Sequence[str]
@@ -52,10 +51,10 @@ def draw(status: Status, *, width: int, height: int, warning: str = "") -> "Rend
     lines = [_line(headline(status), "bold")]
     lines += [_line(warning, "yellow")] if warning else []
     if not status.total:
-        lines.append(_line("no runs yet. Make some: hlbq submit --help", "yellow"))
+        lines.append(_line("no runs yet. Submit some: hlbq submit --help", "yellow"))
     lines += [_line(note, "yellow") for note in _notes(status)][: max(height // 6, 1)]
     sections = sections_of(status)
-    # The last line stays free: writing into it would make some terminals scroll.
+    # Leave the last line free: writing into it makes some terminals scroll.
     shares = allot(height - 1 - len(lines), [len(section.table.rows) for section in sections])
     parts: list[RenderableType] = lines[: max(height - 1, 1)]
     for section, share in zip(sections, shares, strict=True):
@@ -65,9 +64,9 @@ def draw(status: Status, *, width: int, height: int, warning: str = "") -> "Rend
 
 
 def headline(status: Status) -> str:
-    """Where, how many runs, how fast, how long still."""
+    """Counts of runs, speed, time left, and the database."""
     parts = [counts_text(status.counts)] if status.total else []
-    parts += [f"{status.backing_off:,} to be tried again"] if status.backing_off else []
+    parts += [f"{status.backing_off:,} to retry"] if status.backing_off else []
     parts += [f"{short_count(status.tokens_per_second)} tokens/s"] if status.tokens_per_second else []
     left = [sweep.seconds_left for sweep in status.sweeps if sweep.done < sweep.total]
     known = [seconds for seconds in left if seconds is not None]
@@ -76,7 +75,7 @@ def headline(status: Status) -> str:
 
 
 def sections_of(status: Status) -> list[ScreenSection]:
-    """The tables from what matters most to what matters least; those without rows are left out."""
+    """The tables, most important first; empty ones are left out."""
     found = [
         ScreenSection(table=sweeps_table(status.sweeps, most=6), drop=_SWEEPS_DROP, noun="sweeps"),
         ScreenSection(table=runs_table(sorted(status.runs, key=_urgency)), drop=_runs_drop(status), noun="runs"),
@@ -87,9 +86,9 @@ def sections_of(status: Status) -> list[ScreenSection]:
 
 
 def allot(lines: int, rows: Sequence[int]) -> list[int]:
-    """How many lines each table gets for its rows, so that all of it, with a blank line and a header each, fits.
+    """How many lines each table gets for its rows so that everything fits, with a blank line and a header for each.
 
-    The first in order get a row each before any gets its second; what is left goes to the first.
+    The first ones get a row each before any gets its second; the rest goes to the first.
     """
     shares = [0] * len(rows)
     for place in range(len(rows)):
@@ -118,7 +117,7 @@ def _urgency(run: RunStatus) -> tuple[int, int]:
 def _notes(status: Status) -> list[str]:
     notes = [*sweep_notes(status.sweeps), *slot_speeds(status)]
     if not status.workers and status.counts[State.PENDING] + status.counts[State.RUNNING]:
-        notes.insert(0, f"No worker is at work. Start one: hlbq worker{status.database_option}")
+        notes.insert(0, f"No worker is running. Start one: hlbq worker{status.database_option}")
     return notes
 
 
@@ -129,7 +128,7 @@ def _line(text: str, style: str) -> "RenderableType":
 
 
 def _drawn(section: ScreenSection, share: int, width: int) -> "list[RenderableType]":
-    """A blank line, the table with at most `share` lines of rows, and a word on those left out."""
+    """A blank line, the table with at most `share` lines of rows, and a note on those left out."""
     from rich.text import Text
 
     rows = section.table.rows

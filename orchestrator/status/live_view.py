@@ -22,8 +22,7 @@ GONE = "the database is gone: it was moved or deleted"
 class LiveView:
     """A context manager; call `update` as often as you like, it reads the database once a second.
 
-    `stream` is stderr unless told otherwise. A stream that is closed, or a database that is busy, disturbs
-    nobody: what can't be shown is not shown.
+    `stream` is stderr by default. A closed stream or a busy database is no error: the view skips what it cannot show.
     """
 
     def __init__(self, store: Store, sweep_id: int | None = None, *, stream: TextIO | None = None) -> None:
@@ -44,17 +43,17 @@ class LiveView:
         self._refresher.screen.stop()
 
     def update(self) -> None:
-        """Show how things stand, if the last refresh was a while ago."""
+        """Show the present state, if the last refresh was a while ago."""
         now = time.monotonic()
         if now < self._next_at or self._refresher.screen.closed:
             return
         self._refresher.refresh()
-        # After the refresh: one of a large database that takes long must not become all that happens.
+        # Count from the end of the refresh: on a large database, refreshes must not take all the time.
         self._next_at = time.monotonic() + REFRESH_SECONDS
 
 
 def watch(store: Store, wanted: RunFilter) -> None:
-    """Show the status on stdout until interrupted, or until nobody reads it any more."""
+    """Show the status on stdout until interrupted, or until the reader has gone."""
     refresher = _Refresher(store, wanted, sys.stdout)
     with _signals_that_end():
         refresher.screen.start()
@@ -70,7 +69,7 @@ def watch(store: Store, wanted: RunFilter) -> None:
 
 @contextlib.contextmanager
 def _signals_that_end() -> Iterator[None]:
-    """Have SIGTERM and SIGHUP raise SystemExit: else they would leave the other screen on, without a cursor."""
+    """Make SIGTERM and SIGHUP raise SystemExit: else they would leave the alternate screen on, without a cursor."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -84,7 +83,7 @@ def _signals_that_end() -> Iterator[None]:
 
 
 class _Refresher:
-    """Reads the status and shows it; while the database does not answer or is gone, the last with a word on that."""
+    """Reads the status and shows it. If the database is not answering or gone, shows the last one with a note."""
 
     def __init__(self, store: Store, wanted: RunFilter, stream: TextIO) -> None:
         self._store, self._wanted = store, wanted

@@ -1,11 +1,11 @@
-"""What `hlbq status` shows, computed from the database: values only, no words and no colours.
+"""What `hlbq status` shows, computed from the database: only values, no words or colours.
 
 The fields of these classes are the keys of `--json`.
 """
 
 import dataclasses
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from orchestrator.status.time_left import estimate_sweep_seconds, run_seconds_le
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import differing_settings
 
-# More running runs, or runs of a small sweep, than anybody reads are counted and not listed.
+# More running runs, or runs of a small sweep, than this are counted, not listed.
 MOST_RUNNING_SHOWN = 64
 MOST_RUNS_SHOWN = 40
 MOST_FAILED_SHOWN = 5
@@ -36,10 +36,10 @@ SET_ASIDE = "set aside"
 
 @dataclass(frozen=True, kw_only=True)
 class SweepStatus:
-    """A sweep's counts. `seconds_left` is None where nothing is known of its runs' speed yet.
+    """A sweep's counts. `seconds_left` is None while its runs' speed is unknown.
 
-    `export_command` is set where another host keeps the sweep's CSV up to date, or should. Notices of --notify that
-    were not told yet wait, or were given up after as many tries; `notice_error` is of the last one.
+    `export_command` is set if another host keeps the sweep's CSV up to date, or should. Undelivered notices of --notify
+    are waiting, or were given up after too many tries; `notice_error` is the last error.
     """
 
     id: int
@@ -59,9 +59,9 @@ class SweepStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class RunStatus:
-    """A run. `settings` are those in which the sweep's arms differ; losses are in nats a token.
+    """A run. `settings` are those in which the sweep's arms differ; losses are in nats per token.
 
-    `waits_seconds` is set of a run that backs off after an error.
+    `waits_seconds` is set for a run that waits to be retried after an error.
     """
 
     id: int
@@ -92,7 +92,7 @@ class RunStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldRuns:
-    """Pending runs that are held: their checkpoints are of code `its_code`, and the worker that came had `code`."""
+    """Pending runs that are held: their checkpoints come from code `its_code`, and the worker had `code`."""
 
     runs: Sequence[int]
     its_code: str
@@ -103,7 +103,7 @@ class HeldRuns:
 class WorkerStatus:
     """A worker. `silent` says that its last beat is older than its lease, by this host's clock.
 
-    Temperature and use of its device are of that beat; None where the driver tells none.
+    Temperature and use of its device are from that beat; None if the driver reports none.
     """
 
     id: int
@@ -138,10 +138,10 @@ class EventStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """One moment of a database. `runs` are the running ones and those of the latest sweep: all if they are few,
-    else the first that failed.
+    """One moment of a database. `runs` are the running ones, and of the latest sweep all if they are few, else the
+    first failed ones.
 
-    `tokens_per_second` is what all running runs make together; `database_option` is what a command needs to find this
+    `tokens_per_second` is the total of all running runs; `database_option` is what a command needs to find this
     database again (` --db PATH`, or nothing).
     """
 
@@ -165,16 +165,17 @@ class Status:
 
 
 def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MOST_EVENTS_SHOWN) -> Status:
-    """The status of the runs that `wanted` lets through, with the newest `events`.
+    """The status of the runs that pass `wanted`, with the newest `events`.
 
     `now` is in seconds since the epoch.
     """
     sweeps = [sweep for sweep in store.sweeps() if not wanted.sweep_ids or sweep.id in wanted.sweep_ids]
     counts = _sum(sweeps) if _whole_sweeps(wanted) else store.counts(wanted)
-    running = store.running(wanted) if counts[State.RUNNING] else []
-    shown = _shown_runs(store, wanted, sweeps, running[:MOST_RUNNING_SHOWN])
     all_workers = store.workers(ended=True)
     workers = [worker for worker in all_workers if worker.ended_at is None]
+    silent = {worker.id for worker in workers if worker.silent(now)}
+    running = _without_stale_rates(store.running(wanted) if counts[State.RUNNING] else [], silent)
+    shown = _without_stale_rates(_shown_runs(store, wanted, sweeps, running[:MOST_RUNNING_SHOWN]), silent)
     runs = _run_statuses(store, shown, sweeps, now)
     left = {run.id: run.seconds_left for run in runs if run.seconds_left is not None}
     notices = store.undelivered()
@@ -210,6 +211,11 @@ def _held(store: Store, wanted: RunFilter) -> list[HeldRuns]:
     for run_id, its_code, code in store.held_runs(wanted.sweep_ids):
         groups.setdefault((its_code, code), []).append(run_id)
     return [HeldRuns(runs=runs, its_code=its_code, code=code) for (its_code, code), runs in groups.items()]
+
+
+def _without_stale_rates(runs: Sequence[RunRecord], silent: Collection[int]) -> list[RunRecord]:
+    """The runs; what a worker that is most likely dead said of its speed is no longer so."""
+    return [dataclasses.replace(run, tokens_per_second=0.0) if run.worker_id in silent else run for run in runs]
 
 
 def _whole_sweeps(wanted: RunFilter) -> bool:
@@ -338,7 +344,7 @@ def _sweep_status(
 
 
 def _ended_badly(workers: Sequence[WorkerRecord], sweeps: Sequence[SweepRecord]) -> Sequence[WorkerRecord]:
-    """Workers that were set aside or taken for dead, as long as there is work and nobody took their place."""
+    """Workers that were set aside or taken for dead, if there is work and nobody has replaced them."""
     if not any(sweep.counts[State.PENDING] + sweep.counts[State.RUNNING] for sweep in sweeps):
         return []
     newest = {_place(worker): worker for worker in workers}
@@ -367,7 +373,7 @@ def _worker_status(worker: WorkerRecord, now: float) -> WorkerStatus:
         slots=identity.slots,
         job=identity.job,
         beat_age_seconds=age,
-        silent=worker.ended_at is None and age > worker.lease_seconds,
+        silent=worker.silent(now),
         run=worker.run_id,
         ended=worker.ended_at is not None,
         set_aside=SET_ASIDE in worker.ended_why,

@@ -1,6 +1,6 @@
-"""Where a status that keeps itself up to date is shown: in place on a terminal, as plain lines elsewhere.
+"""Where a live status is shown: in place on a terminal, as plain lines elsewhere.
 
-What can't be shown, because nobody reads any more, is not shown, and disturbs nobody.
+A reader that has gone is no error: output to it is dropped.
 """
 
 import io
@@ -21,7 +21,7 @@ SHOWN_IN_A_LINE = 8
 
 
 class PlainScreen:
-    """One line every few seconds, for logs and pipes; a line that says nothing new is left out."""
+    """One line every few seconds, for logs and pipes; a line without news is left out."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -31,7 +31,7 @@ class PlainScreen:
 
     @property
     def closed(self) -> bool:
-        """Whether nobody reads any more; known even while there is nothing new to print."""
+        """Whether the reader has gone; known even while there is nothing new to print."""
         self._closed = self._closed or _reader_is_gone(self._stream)
         return self._closed
 
@@ -56,7 +56,7 @@ class PlainScreen:
 
 
 class TerminalScreen:
-    """The whole status on a screen of its own, as `top` has it; the last picture stays when it ends."""
+    """The whole status on the alternate screen, like `top`; the last picture stays at the end."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
@@ -72,7 +72,7 @@ class TerminalScreen:
         self._live.start()
 
     def show(self, status: Status, warning: str = "") -> None:
-        """Draw `status` in place of what was there, as large as the terminal is now."""
+        """Draw `status` over the old picture, as large as the terminal is now."""
         self._last = status
         try:
             width, height = self._console.size
@@ -81,7 +81,7 @@ class TerminalScreen:
             self.closed = True
 
     def stop(self) -> None:
-        """Give the screen and the cursor back, and leave the last picture on it."""
+        """Restore the screen and the cursor, and leave the last picture on it."""
         try:
             self._live.stop()
             if self._last is not None and not self.closed:
@@ -92,7 +92,7 @@ class TerminalScreen:
 
 
 def screen_for(stream: TextIO) -> PlainScreen | TerminalScreen:
-    """What suits `stream`."""
+    """The screen that suits `stream`."""
     moves = os.environ.get("TERM", "dumb").lower() not in ("dumb", "unknown")
     return TerminalScreen(stream) if stream.isatty() and moves else PlainScreen(stream)
 

@@ -1,4 +1,4 @@
-"""A status in words: lines and tables of plain text, which the terminal view colours and pipes get as they are."""
+"""A status in words: lines and tables of plain text, which the terminal view colours and pipes get unchanged."""
 
 import itertools
 import math
@@ -21,8 +21,8 @@ _NAME_WIDTH = 30
 def status_lines(status: Status) -> list[str]:
     """The whole status as plain lines."""
     if not status.total:
-        return [f"{status.database}: no runs yet. Make some: hlbq submit --help"]
-    again = f" ({status.backing_off:,} to be tried again)" if status.backing_off else ""
+        return [f"{status.database}: no runs yet. Submit some: hlbq submit --help"]
+    again = f" ({status.backing_off:,} to retry)" if status.backing_off else ""
     speed = f"; {short_count(status.tokens_per_second)} tokens/s" if status.tokens_per_second else ""
     lines = [printable(f"{status.database}: {counts_text(status.counts)}{again}{speed}"), ""]
     lines += sweeps_table(status.sweeps).without_empty_columns().lines()
@@ -37,7 +37,7 @@ def status_lines(status: Status) -> list[str]:
     if status.workers:
         lines += ["", *workers_table(status.workers).without_empty_columns().lines()]
     elif status.counts[State.PENDING] + status.counts[State.RUNNING]:
-        lines += ["", f"No worker is at work. Start one: hlbq worker{status.database_option}"]
+        lines += ["", f"No worker is running. Start one: hlbq worker{status.database_option}"]
     return lines
 
 
@@ -49,7 +49,7 @@ def counts_text(counts: Mapping[str, int]) -> str:
 
 
 def sweeps_table(sweeps: Sequence[SweepStatus], *, most: int = 12) -> TextTable:
-    """The sweeps that are not done, and the latest: a bar, counts by state, and the time left."""
+    """The unfinished sweeps, and the latest: a bar, counts by state, and the time left."""
     shown = [sweep for sweep in sweeps if sweep.done < sweep.total][-most:]
     if sweeps and sweeps[-1] not in shown:
         shown.append(sweeps[-1])
@@ -70,9 +70,9 @@ def sweeps_table(sweeps: Sequence[SweepStatus], *, most: int = 12) -> TextTable:
 
 
 def sweep_notes(sweeps: Sequence[SweepStatus]) -> list[str]:
-    """For sweeps whose CSV another host keeps: the command that writes it here. And of people who were not told."""
+    """For sweeps whose CSV another host keeps: the command that writes it here. Also notices not delivered."""
     notes = [
-        f"sweep {sweep.id}: its CSV {sweep.csv_path} is kept on {sweep.csv_host}; here: {sweep.export_command}"
+        f"sweep {sweep.id}: its CSV {sweep.csv_path} is kept on {sweep.csv_host}. Write it here: {sweep.export_command}"
         for sweep in sweeps
         if sweep.export_command
     ]
@@ -80,21 +80,21 @@ def sweep_notes(sweeps: Sequence[SweepStatus]) -> list[str]:
         error = f" ({sweep.notice_error})" if sweep.notice_error else ""
         if sweep.notices_given_up:
             notices = counted(sweep.notices_given_up, "notice")
-            notes.append(f"sweep {sweep.id}: {notices} of {sweep.notify_by} failed{error}; again: hlbq notify")
+            notes.append(f"sweep {sweep.id}: {notices} of {sweep.notify_by} failed{error}. Try again: hlbq notify")
         elif sweep.notices_waiting:
             notices = counted(sweep.notices_waiting, "notice")
-            wait = f"{notices} not told yet{error}"
-            notes.append(f"sweep {sweep.id}: {wait}; workers of {sweep.notify_by} do that, or there: hlbq notify")
+            wait = f"{notices} not delivered yet{error}"
+            notes.append(f"sweep {sweep.id}: {wait}; workers of {sweep.notify_by} will, or run there: hlbq notify")
     return notes
 
 
 def held_notes(held: Sequence[HeldRuns]) -> list[str]:
-    """Runs that wait for somebody to say by which code they go on, and how to say it."""
+    """Runs that are held until somebody chooses their code, and how to choose."""
     return [line for group in held for line in held_lines(group.runs, group.its_code, group.code)]
 
 
 def slot_speeds(status: Status) -> list[str]:
-    """What the slots of each device that several share train together, in tokens a second."""
+    """The total speed of the slots of each shared device, in tokens a second."""
     speeds = {run.id: run.tokens_per_second for run in status.runs}
     shared: dict[tuple[str, str], list[float]] = {}
     for worker in status.workers:
@@ -107,7 +107,7 @@ def slot_speeds(status: Status) -> list[str]:
 
 
 def runs_table(runs: Sequence[RunStatus]) -> TextTable:
-    """A row a run: what sets it apart, how far it is, how well it does."""
+    """One row per run: what sets it apart, its progress and its losses."""
     names = list(dict.fromkeys(itertools.chain.from_iterable(run.settings for run in runs)))
     headers = ["run", "params", *names, "seed", "state", "done", "step", "epoch", "train loss", "val loss", "val curve"]
     headers += ["tokens/s", "microbatches", "memory", "left", "error"]
@@ -138,7 +138,7 @@ def runs_table(runs: Sequence[RunStatus]) -> TextTable:
 
 
 def state_text(run: RunStatus) -> str:
-    """The state, with what else matters of it: the phase, the reason, a pause, its code."""
+    """The state with its details: the phase, the reason, a pause, its code."""
     text = _state_and_reason(run)
     if run.code_note == HELD and run.state == State.PENDING:
         return HELD
@@ -149,14 +149,14 @@ def _state_and_reason(run: RunStatus) -> str:
     if run.state == State.RUNNING:
         return f"running: {run.phase}" if run.phase and run.phase != "train" else "running"
     if run.state == State.PENDING and run.waits_seconds is not None and not run.paused:
-        return f"pending: again in {duration(run.waits_seconds)}"
+        return f"pending: retry in {duration(run.waits_seconds)}"
     if run.paused and run.state == State.PENDING:
         return "paused"
     return f"{run.state}: {run.reason}" if run.state == State.FAILED and run.reason else run.state
 
 
 def workers_table(workers: Sequence[WorkerStatus]) -> TextTable:
-    """A row a worker: where it is, when it was last heard of, what it holds."""
+    """One row per worker: where it is, its last sign of life, its run."""
     rows = [
         [
             str(worker.id),
@@ -202,14 +202,14 @@ def _worker_note(worker: WorkerStatus) -> str:
 
 
 def bar(fraction: float, width: int = BAR_WIDTH) -> str:
-    """A bar of `width` characters, eighths of a character fine."""
+    """A bar of `width` characters, to an eighth of a character."""
     eighths = round(min(max(fraction, 0.0), 1.0) * width * 8)
     full, rest = divmod(eighths, 8)
     return ("█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")).ljust(width, "·")
 
 
 def sparkline(values: Sequence[float], width: int = SPARK_WIDTH) -> str:
-    """The course of `values` in at most `width` characters; what is not finite is `!`."""
+    """The course of `values` in at most `width` characters; `!` stands for values that are not finite."""
     if len(values) > width:
         values = [values[round(place * (len(values) - 1) / (width - 1))] for place in range(width)]
     finite = [value for value in values if math.isfinite(value)]

@@ -1,4 +1,4 @@
-"""How long a run and a sweep will still take, from how fast they and their like were so far."""
+"""The time left of a run and a sweep, from the speed of them and of similar runs so far."""
 
 import math
 from collections import defaultdict
@@ -13,15 +13,15 @@ from orchestrator.queue.states import State
 from orchestrator.store import Store
 from orchestrator.store.status_reads import ArmSample
 
-# So many runs tell the speed, and stand for the pending ones: a sweep of any size is judged in milliseconds.
+# This many runs are a sample of the speed and of pending runs, so a sweep of any size takes milliseconds.
 SAMPLED_RUNS = 200
 _LEAST_FRACTION = 0.005
 
 
 def run_seconds_left(run: RunRecord, attempt: AttemptRecord, now: float) -> float | None:
-    """Seconds that a running run still takes, if it goes on as its newest attempt did; None while that is unknown.
+    """Seconds that a running run still needs at the speed of its newest attempt; None while unknown.
 
-    An attempt that began at a checkpoint did only the rest of the run's fraction.
+    An attempt that resumed from a checkpoint did only the fraction since then.
     """
     begun_at = run.fraction * attempt.start_step / run.step if run.step else 0.0
     made = run.fraction - begun_at
@@ -33,11 +33,11 @@ def run_seconds_left(run: RunRecord, attempt: AttemptRecord, now: float) -> floa
 def estimate_sweep_seconds(
     store: Store, sweep: SweepRecord, running: Sequence[RunRecord], left: Mapping[int, float], workers: int
 ) -> float | None:
-    """Seconds until the sweep's last run ends, with `workers` at work (at least one); None while unknown.
+    """Seconds until the sweep's last run ends, with this many running `workers` (at least one); None while unknown.
 
-    `left` has the seconds that running runs still take. A pending run takes as long as finished runs of its
+    `left` has the seconds that running runs still need. A pending run takes as long as finished runs of its
     arm did; without such runs, as those of the arm nearest in work, in proportion to the work: parameters times the
-    tokens that the limits allow. Where nothing has finished, running runs tell by how far they are.
+    tokens that the limits allow. If nothing has finished, the progress of running runs counts.
     """
     finished = store.sample(sweep.id, State.COMPLETED, SAMPLED_RUNS) if sweep.counts[State.COMPLETED] else []
     speeds = _speeds(finished, running, left)
@@ -52,13 +52,13 @@ def estimate_sweep_seconds(
     waits = store.sample(sweep.id, State.PENDING, SAMPLED_RUNS) if pending else []
     sampled = sum(arm.runs for arm in waits)
     waiting = sum(_expected(arm, speeds) * _runs_left(arm) for arm in waits) * pending / max(sampled, 1)
-    # The work that is left, shared evenly; but no sooner than the slowest run at hand.
+    # The work that is left, shared evenly; but no less than the slowest running run.
     return max([*known, (sum(known) + waiting) / max(workers, 1)])
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Speed:
-    """What runs of one arm take. `tokens` is at most how many each sees; None where no limit tells."""
+    """What runs of one arm take. `tokens` is the most that each sees; None without a limit."""
 
     seconds: float
     num_params: int
@@ -69,11 +69,11 @@ class _Speed:
 def _speeds(
     finished: Sequence[ArmSample], running: Sequence[RunRecord], left: Mapping[int, float]
 ) -> Mapping[int, _Speed]:
-    """For each arm with runs that tell: the mean seconds of a run, and what there was to do."""
+    """For each arm with a known speed: the mean seconds of a run, and its work."""
     speeds = {arm.arm_id: _speed(arm, arm.worked_seconds / arm.runs) for arm in finished if arm.worked_seconds}
     if speeds:
         return speeds
-    # The first runs of a sweep: what they took so far tells how long they will take.
+    # The first runs of a sweep: estimate from their progress so far.
     seconds: defaultdict[int, list[float]] = defaultdict(list)
     examples: dict[int, RunRecord] = {}
     for run in running:
@@ -103,7 +103,7 @@ def _expected(run: RunRecord | ArmSample, speeds: Mapping[int, _Speed]) -> float
 
 
 def _work_ratio(run: RunRecord | ArmSample, speed: _Speed) -> float:
-    """How many times the work of the arm that `speed` is of."""
+    """The work relative to that of the arm of `speed`."""
     ratio = run.num_params / max(speed.num_params, 1)
     tokens = _tokens_to_do(run, run.facts.get("train_tokens") or speed.train_tokens)
     return ratio * tokens / speed.tokens if tokens and speed.tokens else ratio
@@ -117,6 +117,6 @@ def _tokens_to_do(run: RunRecord | ArmSample, train_tokens: int | None) -> int |
 
 
 def _runs_left(arm: ArmSample) -> float:
-    """How many whole runs are left of pending ones: one with a checkpoint goes on from there."""
+    """How many whole runs are left of pending ones: a run with a checkpoint counts in part."""
     steps = arm.settings.get("max_steps")
     return max(0.0, arm.runs - arm.checkpoint_steps / steps) if steps else arm.runs

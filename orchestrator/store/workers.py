@@ -120,7 +120,7 @@ class WorkerStore(StoreBase):
     def recent_endings(self, host: str, device: str, count: int) -> Sequence[DeviceEnding]:
         """How the last `count` attempts on one device of one host ended, newest first."""
         query = (
-            select(runs.c.arm_id, attempts.c.reason)
+            select(attempts.c.run_id, runs.c.arm_id, attempts.c.reason, attempts.c.error_type, attempts.c.error_message)
             .join(attempts, attempts.c.run_id == runs.c.id)
             .join(workers, workers.c.id == attempts.c.worker_id)
             .where(workers.c.host == host, workers.c.device == device, attempts.c.reason.is_not(None))
@@ -128,4 +128,6 @@ class WorkerStore(StoreBase):
             .limit(count)
         )
         with self._read() as connection:
-            return [DeviceEnding(arm_id=row.arm_id, reason=Reason(row.reason)) for row in connection.execute(query)]
+            return [
+                DeviceEnding(**{**row._asdict(), "reason": Reason(row.reason)}) for row in connection.execute(query)
+            ]

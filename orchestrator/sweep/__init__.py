@@ -1,1 +1,1 @@
-"""From what was typed to runs: options, shapes, plan, sweep file, runs that exist already."""
+"""From typed options to runs: options, shapes, plan, sweep file, existing runs."""

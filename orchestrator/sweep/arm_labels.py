@@ -10,7 +10,7 @@ from orchestrator.sweep.options import value_text
 def differing_settings(arms: Iterable[Mapping[str, Any]]) -> Sequence[str]:
     """The settings that do not have the same value in all `arms`, in the order of the settings.
 
-    The true model_scale follows from other settings; it counts only where nothing else differs.
+    The true model_scale follows from other settings; it counts only if nothing else differs.
     """
     seen: dict[str, set[Any]] = {}
     for settings in arms:

@@ -1,8 +1,8 @@
 """Which runs of a plan were completed before: same settings, seed, data and code.
 
-A run is known by its arm's key (recipe and settings, the dataset and tokenizer by name), its seed, the fingerprint
-of its data and the digest of the code that trained it. This host knows the data's fingerprint where its tokens are
-in the cache; where it does not, the name has to do, and the run counts as unchecked.
+A run is known by its arm's key (recipe and settings, the dataset and tokenizer by name), its seed, the fingerprint of
+its data and the digest of the code that trained it. This host knows the data's fingerprint if its tokens are in the
+cache. If not, the name must do, and the run counts as unchecked.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ CHANGED = "changed"
 
 @dataclass(frozen=True, kw_only=True)
 class Existing:
-    """The runs of a plan that exist, by arm key and seed. Of these, `unchecked` were compared by the data's name only.
+    """The runs of a plan that exist, by arm key and seed. Of these, `unchecked` were compared only by the data's name.
 
     `other_data` and `other_code` count runs that were completed with the same settings and seed, but differently.
     """
@@ -34,10 +34,10 @@ class Existing:
     other_code: int = 0
 
     def lines(self, *, skipped: bool) -> list[str]:
-        """What to tell people, a line each; none where nothing was found."""
+        """Lines for people; empty if nothing was found."""
         found = []
         if self.runs:
-            then = "left out" if skipped else "--skip_existing would leave them out"
+            then = "left out" if skipped else "add --skip_existing to leave them out"
             found.append(f"{counted(len(self.runs), 'run')} completed before with the same data and code: {then}")
         if self.unchecked:
             found.append(
@@ -46,7 +46,7 @@ class Existing:
             )
         for count, what in ((self.other_data, "data"), (self.other_code, "code")):
             if count:
-                found.append(f"{counted(count, 'run')} completed before with other {what}: not the same run")
+                found.append(f"{counted(count, 'run')} completed before with other {what}: these do not count")
         return found
 
 
@@ -57,7 +57,7 @@ def find_existing(
     fingerprint: "Callable[[str, str], str | None] | None" = None,
     digest: Callable[[], str] = core_digest,
 ) -> Existing:
-    """Look the plan's runs up in `store`; `fingerprint` gives that of a dataset and a tokenizer, None if unknown."""
+    """Find the plan's runs in `store`; `fingerprint` returns that of a dataset and a tokenizer, None if unknown."""
     completed = store.completed((arm.key for arm in plan.arms), plan.seeds)
     if not completed:
         return Existing()
@@ -86,10 +86,10 @@ def find_existing(
 
 
 def known_fingerprint(dataset: str, tokenizer: str) -> str | None:
-    """The fingerprint of a dataset's tokens as this host knows it; None where they are not in the cache.
+    """The fingerprint of a dataset's tokens as this host knows it; None if they are not in the cache.
 
-    CHANGED where the cache holds other text than the files on this host. Reads the text only where the files'
-    dates are not those of the cache.
+    CHANGED if the cache holds other text than the files on this host. Reads the text only if the files' dates differ
+    from the cache's.
     """
     try:
         source = DatasetSource.of(dataset, tokenizer, default_cache_dir())
@@ -113,7 +113,7 @@ def _unheard() -> None:
 
 
 class _Fingerprints:
-    """Each dataset and tokenizer is looked up once."""
+    """Looks up each dataset and tokenizer once."""
 
     def __init__(self, look_up: Callable[[str, str], str | None]) -> None:
         self._look_up = look_up

@@ -1,8 +1,8 @@
 """Expressions over settings, for `hlbq submit --where "width / num_heads >= 64"`.
 
-simpleeval evaluates them; what it may see is narrowed further here, before anything is evaluated: numbers, texts,
+simpleeval evaluates them; this module narrows first what it may see: numbers, texts,
 names of settings, arithmetic on numbers, comparisons, `and`, `or`, `not`, `in`. No calls, no attributes, no
-indexing, no comprehensions. Powers are taken in floats, so that none grows without bound.
+indexing, no comprehensions. Powers are taken in floats, so none grows without bound.
 """
 
 import ast
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from simpleeval import SimpleEval
 
 MAX_CHARACTERS = 1_000
-# What an expression may name besides the settings.
+# What an expression may name in addition to settings.
 SIZE_NAMES = ("num_params", "num_non_embedding_params")
 
 _EXAMPLE = 'For instance: --where "width / num_heads >= 64"'
@@ -54,13 +54,14 @@ class Expression:
     text: str
 
     def __post_init__(self) -> None:
-        """Raise PlanError for what is no expression, names no setting, or could do more than compare values."""
+        """Raise PlanError for anything that is not an expression, names no setting, or could do more than compare
+        values."""
         _check_names(self.text, _parsed(self.text))
 
     def holds(self, values: Mapping[str, Any]) -> bool:
         """Whether it is true for an arm's `values` (settings and SIZE_NAMES, by name).
 
-        Raises PlanError where it can't be worked out, or is neither true nor false.
+        Raises PlanError if it cannot be evaluated, or is neither true nor false.
         """
         from simpleeval import InvalidExpression
 
@@ -89,7 +90,7 @@ def _parsed(text: str) -> ast.expr:
         raise PlanError(f"--where: {len(text):,} characters are too many", f"Use at most {MAX_CHARACTERS:,}.")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)  # `width is 3` is refused below, in our own words
+            warnings.simplefilter("ignore", SyntaxWarning)  # `width is 3` is refused below, with our own message
             tree = ast.parse(text.strip(), mode="eval")
         for node in ast.walk(tree):
             _check_node(text, node)
@@ -127,7 +128,7 @@ def _short(text: str) -> str:
 
 
 def _of_numbers(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """`function` for numbers alone: on a text, `*` repeats and `%` pads, as far as memory goes."""
+    """`function` for numbers only: on a text, `*` repeats and `%` pads until memory runs out."""
 
     def applied(left: Any, right: Any) -> Any:
         if not (isinstance(left, int | float) and isinstance(right, int | float)):

@@ -1,7 +1,7 @@
-"""How settings are shown and read: their help texts and panels, and from what was typed to the axes of a sweep.
+"""How settings are shown and read: their help texts and panels, and the axes of a sweep from typed text.
 
-Every value arrives as text and is read by `hlbgpt_core.settings.parse_value`, so that a value is refused in the
-same words wherever it comes from.
+Every value arrives as text and is read by `hlbgpt_core.settings.parse_value`, so a bad value gets the same message
+wherever it comes from.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 from hlbgpt_core.settings import RECIPES, SettingSpec, specs, unknown_setting
 from orchestrator.sweep.shapes import parse_axis
 
-# Panels of `--help`, in their order; settings that no panel names stand under MODEL.
+# Panels of `--help`, in their order; settings that no panel names go under MODEL.
 MODEL = "Settings: model"
 PANELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -52,15 +52,14 @@ PANELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def panel_of(name: str) -> str:
-    """The panel that a setting stands under."""
+    """The panel of a setting."""
     return next((panel for panel, names in PANELS.items() if name in names), MODEL)
 
 
 def axes_of(given: Mapping[str, Sequence[Any]], *, repeated: Collection[str] = ()) -> Mapping[str, tuple[Any, ...]]:
-    """The values of each setting that was given, typed, in the order given: each once but for settings in `repeated`.
-
-    `1e-4..1e-1` becomes a Range. Raises SettingsError for an unknown setting, and SettingsError or PlanError for a
-    value that is refused.
+    """The values of each setting that was given, typed, in the order given: each once except for settings in
+    `repeated`. `1e-4..1e-1` becomes a Range. Raises SettingsError for an unknown setting, and SettingsError or
+    PlanError for an invalid value.
     """
     known = specs()
     axes = {}
@@ -73,7 +72,7 @@ def axes_of(given: Mapping[str, Sequence[Any]], *, repeated: Collection[str] = (
 
 
 def option_help(spec: SettingSpec) -> str:
-    """The help text of a setting's option: what it is, its choices, its default, and which recipe uses it."""
+    """The help text of a setting's option: its meaning, choices and default, and which recipe uses it."""
     notes = [f"choices: {', '.join(spec.choices)}"] if spec.choices else []
     notes.append(f"default: {default_text(spec)}")
     if spec.recipes != RECIPES:
@@ -82,7 +81,7 @@ def option_help(spec: SettingSpec) -> str:
 
 
 def default_text(spec: SettingSpec) -> str:
-    """A setting's default as people read it; by recipe where the recipes differ."""
+    """A setting's default for people; by recipe if the recipes differ."""
     if not spec.default_by_recipe:
         return value_text(spec.default)
     return ", ".join(f"{value_text(value)} for {recipe}" for recipe, value in spec.default_by_recipe.items())

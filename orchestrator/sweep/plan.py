@@ -1,8 +1,8 @@
 """From settings and seeds to runs: what a sweep holds, what was left out, and why. Pure.
 
-A sweep is the product of its axes (each setting's values) or another shape of them (shapes.py), and every arm gets
-the same seeds. Combinations that can't be trained, or that `where` excludes, are left out with the reason;
-combinations that come to the same resolved settings are one arm.
+A sweep is the product of its axes (each setting's values) or another shape of them (shapes.py), and every arm gets the
+same seeds. Combinations that cannot be trained, or that `where` excludes, are left out with the reason. Combinations
+with the same resolved settings are one arm.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,7 +21,7 @@ MAX_RUNS = 5_000_000
 MAX_SEED = 2**63 - 1
 SHOWN_REASONS = 5
 
-# The settings that scale.py reads, by which combinations share their sizes; a test holds the two together.
+# The settings that scale.py reads, which decide a combination's sizes; a test compares the two.
 SIZED_BY = frozenset(
     {
         "recipe",
@@ -46,7 +46,7 @@ __all__ = ["Axes", "LeftOut", "Plan", "PlannedArm", "joined", "make_plan"]
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedArm:
-    """One combination of settings as it is trained, with its sizes and the key that names it."""
+    """One combination of settings as it is trained, with its sizes and its key."""
 
     settings: Settings
     sizes: Sizes
@@ -55,7 +55,7 @@ class PlannedArm:
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """A combination that can't be trained or was excluded: the values that were given, and why."""
+    """A combination that cannot be trained or was excluded: its values, and why."""
 
     given: Mapping[str, Any]
     reason: str
@@ -65,7 +65,7 @@ class LeftOut:
 class Plan:
     """A sweep before it is stored. Run k (from 1) of every arm has seed `first_seed + k - 1`.
 
-    `skipped` are runs, by arm key and seed, that are not made: they exist already.
+    `skipped` are runs, by arm key and seed, that are not made because they exist already.
     """
 
     arms: tuple[PlannedArm, ...]
@@ -100,7 +100,7 @@ class Plan:
         ]
 
     def new_runs(self) -> Sequence[NewRun]:
-        """The runs seed by seed: every arm's first seed stands before any arm's second."""
+        """The runs seed by seed: every arm's first seed comes before any arm's second."""
         if not self.skipped:
             return EverySeed(arms=len(self.arms), first_seed=self.first_seed, num_runs=self.num_runs)
         keys = [arm.key for arm in self._arms_with_runs()]
@@ -134,12 +134,12 @@ class Plan:
 
 
 def make_plan(axes: Axes, *, shape: Shape = PRODUCT, num_runs: int = 1, first_seed: int = 100) -> Plan:
-    """The combinations of `axes` that `shape` makes (typed values by setting; absent ones at the recipe's default),
+    """The combinations of `axes` that `shape` makes (typed values by setting; missing ones at the recipe's default),
     times the seeds.
 
-    Arms stand in the product's order, the last axis changing fastest. Raises PlanError where the shape does not fit
-    the axes, where depth and width contradict each other, where nothing is left, and where there are too many runs;
-    SettingsError for a tokenizer that is not known.
+    Arms are in the product's order; the last axis changes fastest. Raises PlanError if the shape does not fit the axes,
+    depth and width contradict each other, nothing is left, or there are too many runs; SettingsError for an unknown
+    tokenizer.
     """
     ordered = {name: axes[name] for name in specs() if name in axes}
     _check_seeds(num_runs, first_seed)
@@ -187,14 +187,14 @@ def joined(plans: Sequence[Plan]) -> Plan:
 
 
 class _SizesByCombination:
-    """The sizes of combinations, worked out once for all that differ only in settings which do not size a model."""
+    """The sizes of combinations, computed once for all that differ only in settings that do not affect size."""
 
     def __init__(self, axes: Axes) -> None:
         self._names = [name for name in axes if name in SIZED_BY]
         self._found: dict[tuple[Any, ...], Sizes | SettingsError] = {}
 
     def __call__(self, given: Mapping[str, Any]) -> Sizes | SettingsError:
-        """The sizes of `given`, or why it can't be trained."""
+        """The sizes of `given`, or why it cannot be trained."""
         values = tuple(given[name] for name in self._names)
         if values not in self._found:
             self._found[values] = _checked_sizes(given)
@@ -228,7 +228,7 @@ def _arm_or_reason(
 
 
 def _arm(given: Mapping[str, Any], found: Sizes) -> PlannedArm:
-    """The arm of one combination, resolved as scale.resolve does, from sizes that are known already."""
+    """The arm of one combination, resolved as scale.resolve does, from known sizes."""
     base = defaults(given.get("recipe", DEFAULT_RECIPE))
     set_here = {**given, "depth": found.depth, "width": found.width, "model_scale": found.model_scale}
     changed = {name: value for name, value in set_here.items() if value != base[name]}
@@ -253,20 +253,20 @@ def _check_total(total: int) -> None:
 
 
 def _check_depth_and_width(given: Mapping[str, Any]) -> None:
-    """Not a reason to leave an arm out: whoever sets one of the two has forgotten the other."""
+    """An error, not a reason to leave an arm out: setting only one of the two is a mistake."""
     known = specs()
     depth, width = (given.get(name, known[name].default) for name in ("depth", "width"))
     if (depth < 1) != (width < 1):
         raise PlanError(
             f"depth {depth} with width {width}: set both or neither, in every combination",
-            "Give --depth and --width together, all values 1 or more, or size the model by --model_scale.",
+            "Give --depth and --width together, all values 1 or more, or set the size with --model_scale.",
         )
 
 
 def _warnings(axes: Axes, duplicates: int) -> tuple[str, ...]:
     warnings = []
     if "model_scale" in axes and any(depth >= 1 for depth in axes.get("depth", ())):
-        warnings.append("model_scale is ignored where depth and width are set")
+        warnings.append("model_scale has no effect when depth and width are set")
     if duplicates:
         noun = "combination comes" if duplicates == 1 else "combinations come"
         warnings.append(f"{duplicates:,} {noun} to the same settings as another, and count once")

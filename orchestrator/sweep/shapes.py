@@ -1,9 +1,9 @@
-"""How the values of a sweep's axes are combined: the product, or a shape that was asked for. Pure.
+"""How the values of a sweep's axes are combined: the product, or another shape. Pure.
 
     product (default)   every value with every other
-    zips                some axes walk together: first with first, second with second
+    zips                some axes are paired: first with first, second with second
     one_at_a_time       a base (the first value of every axis), and every other value of one axis at a time
-    random_draws        so many draws over the axes; a range is drawn on a logarithmic scale
+    random_draws        this many draws over the axes; a range is drawn on a logarithmic scale
 
 Axes that are zipped count as one axis for all of these. `where` then leaves out arms by an expression over their
 resolved settings; that is plan.py's part.
@@ -20,9 +20,9 @@ from hlbgpt_core.settings import SettingSpec, parse_value, specs, unknown_settin
 from orchestrator.errors import PlanError
 
 RANGE_MARK = ".."
-# A drawn float has so many digits: it is as random, and can be read and typed again.
+# A drawn float gets this many digits: just as random, but easy to read and type.
 DRAWN_DIGITS = 6
-# A draw that came before is drawn again, at most so often: the values of a small range run out.
+# A repeated draw is drawn again, at most this often: a small range runs out of values.
 TRIES_A_DRAW = 1_000
 
 Axes = Mapping[str, tuple[Any, ...]]
@@ -30,7 +30,7 @@ Axes = Mapping[str, tuple[Any, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """`1e-4..1e-1`: the values from low to high, both positive, drawn so that each factor is as likely."""
+    """`1e-4..1e-1`: the values from low to high, both positive, drawn uniformly on a logarithmic scale."""
 
     low: float
     high: float
@@ -39,9 +39,9 @@ class Range:
         return f"{self.low!r}{RANGE_MARK}{self.high!r}"
 
     def at(self, share: float) -> float:
-        """The value at `share` (from 0 up to 1) of the logarithmic scale: a whole number where the ends are."""
+        """The value at `share` (from 0 up to 1) of the logarithmic scale: a whole number if the ends are."""
         if isinstance(self.low, int) and isinstance(self.high, int):
-            low, high = self.low - 0.5, self.high + 0.5  # so that the ends are as likely as their neighbours
+            low, high = self.low - 0.5, self.high + 0.5  # to make the ends as likely as their neighbours
             drawn: float = round(low * (high / low) ** share)
         else:
             drawn = float(f"{self.low * (self.high / self.low) ** share:.{DRAWN_DIGITS}g}")
@@ -77,12 +77,12 @@ class Shape:
         return cls(**known)
 
     def zipped(self) -> frozenset[str]:
-        """The settings that walk with another: their values count by place, repeated ones too."""
+        """The zipped settings: their values count by position, repeated ones too."""
         return frozenset(itertools.chain.from_iterable(self.zips))
 
     def lines(self) -> list[str]:
         """The shape for people, a line each; none for the plain product."""
-        found = [f"zip: {' and '.join(names)} walk together" for names in self.zips]
+        found = [f"zip: {' and '.join(names)} are paired" for names in self.zips]
         if self.one_at_a_time:
             found.append("one at a time: a base arm of every first value, and one change each")
         if self.random_draws is not None:
@@ -95,7 +95,7 @@ PRODUCT = Shape()
 
 @dataclass(frozen=True, kw_only=True)
 class _Track:
-    """Axes that walk together; `choices` are their values place by place, or one Range."""
+    """Zipped axes; `choices` are their values position by position, or one Range."""
 
     names: tuple[str, ...]
     choices: tuple[Any, ...]
@@ -117,10 +117,10 @@ class _Track:
 
 def parse_axis(spec: SettingSpec, values: Sequence[Any], *, keep_repeats: bool = False) -> tuple[Any, ...]:
     """The typed values of one axis, each once unless `keep_repeats`; or one Range. Raises SettingsError or PlanError
-    for what is refused."""
+    for invalid values."""
     parsed = [_parse_range(spec, value) if _names_range(spec, value) else parse_value(spec, value) for value in values]
     if len(parsed) > 1 and any(isinstance(value, Range) for value in parsed):
-        raise PlanError(f"{spec.name}: a range stands beside other values", "Give one range, or a list of values.")
+        raise PlanError(f"{spec.name}: a range was given with other values", "Give one range, or a list of values.")
     return tuple(parsed if keep_repeats else dict.fromkeys(parsed))
 
 
@@ -144,7 +144,7 @@ def combinations(axes: Axes, shape: Shape) -> Iterator[dict[str, Any]]:
 
 
 def count(axes: Axes, shape: Shape) -> int:
-    """At most how many combinations the shape makes. Raises PlanError as `combinations` does."""
+    """The most combinations that the shape can make. Raises PlanError as `combinations` does."""
     tracks = _tracks(axes, shape)
     sizes = [len(track.choices) for track in tracks]
     if shape.random_draws is not None:
@@ -161,8 +161,8 @@ def _one_at_a_time(tracks: Sequence[_Track]) -> Iterator[tuple[Any, ...]]:
 
 
 def _draws(tracks: Sequence[_Track], wanted: int, source: random.Random) -> Iterator[tuple[Any, ...]]:
-    """`wanted` combinations, all different; fewer where there are no more. Only `source.random()` is used: it alone
-    is promised to give the same numbers in every version of Python."""
+    """`wanted` different combinations, or fewer if there are no more. Uses only `source.random()`, the one method that
+    promises the same numbers in every version of Python."""
     there = math.prod(track.count() for track in tracks)
     if wanted >= there and all(track.range is None for track in tracks):
         yield from itertools.product(*(track.choices for track in tracks))
@@ -179,7 +179,7 @@ def _draws(tracks: Sequence[_Track], wanted: int, source: random.Random) -> Iter
 
 def _tracks(axes: Axes, shape: Shape) -> list[_Track]:
     if shape.one_at_a_time and shape.random_draws is not None:
-        raise PlanError("--one_at_a_time and --random exclude each other", "Leave one of them out.")
+        raise PlanError("--one_at_a_time and --random were given together", "Leave one of them out.")
     partners: dict[str, tuple[str, ...]] = {}
     for names in shape.zips:
         _check_zip(names, axes, partners)
@@ -203,15 +203,15 @@ def _check_zip(names: Sequence[str], axes: Axes, partners: Mapping[str, Any]) ->
         if name in partners or list(names).count(name) > 1:
             raise PlanError(f"--zip names {name} twice", example)
         if any(isinstance(value, Range) for value in axes[name]):
-            raise PlanError(f"--zip: {name} is a range, and has no values to walk", "Give a list of values.")
+            raise PlanError(f"--zip: {name} is a range, and has no list of values to pair", "Give a list of values.")
     if len(names) < 2:
-        raise PlanError(f"--zip {' '.join(names)}: one setting walks alone", example)
+        raise PlanError(f"--zip {' '.join(names)}: one setting alone cannot be paired", example)
     first = names[0]
     for name in names[1:]:
         if len(axes[name]) != len(axes[first]):
             raise PlanError(
                 f"--zip {' '.join(names)}: {first} has {len(axes[first])} values and {name} has {len(axes[name])}",
-                "Axes that walk together need as many values each.",
+                "Give all of them the same number of values.",
             )
 
 
@@ -219,7 +219,7 @@ def _check_no_range(axes: Axes) -> None:
     for name, values in axes.items():
         if any(isinstance(value, Range) for value in values):
             raise PlanError(
-                f"{name}: {values[0]} is a range, and a range has to be drawn from", "Add --random N, or list values."
+                f"{name}: {values[0]} is a range, and needs --random to draw from it", "Add --random N, or list values."
             )
 
 
@@ -232,7 +232,7 @@ def _parse_range(spec: SettingSpec, text: str) -> Range:
     low, high = parse_value(spec, low_text.strip()), parse_value(spec, high_text.strip())
     if not 0 < low < high:
         raise PlanError(
-            f"{spec.name}: the range {text} has to rise from a number above 0: it is drawn on a logarithmic scale",
+            f"{spec.name}: the range {text} must rise from a number above 0, since it is drawn on a logarithmic scale",
             f"For instance: --{spec.name} 1e-4..1e-1" if spec.type is float else f"For instance: --{spec.name} 4..32",
         )
     return Range(low=low, high=high)

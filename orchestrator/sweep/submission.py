@@ -1,4 +1,4 @@
-"""What `hlbq submit` and `orchestrator.submit` share: from what was asked for to the sweep that the store takes."""
+"""What `hlbq submit` and `orchestrator.submit` share: from a request to the sweep that the store takes."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedSweep:
-    """A sweep that was checked and is not stored yet, with what people should hear of it."""
+    """A sweep that was checked and is not stored yet, with warnings for people."""
 
     plan: Plan
     sweep: NewSweep
@@ -35,13 +35,13 @@ def prepare_sweep(
     argv: Sequence[str],
     find_existing: "Callable[[Plan], Existing]",
 ) -> PreparedSweep:
-    """All that comes before a sweep is stored in `db`: expand, check, find what exists, describe. Nothing is written.
+    """All steps before a sweep is stored in `db`: expand, check, find existing runs, describe. Writes nothing.
 
-    `settings` are the values of each setting, as text or typed; `argv` is kept in the sweep's record;
-    `find_existing` looks the plan's runs up, and with skip_existing what it finds is left out.
+    `settings` are the values of each setting, as text or typed; `argv` is kept in the sweep's record. `find_existing`
+    looks up the plan's runs; with skip_existing those are left out.
 
-    Raises SettingsError or PlanError for settings and shapes that are refused, DataError for a dataset that training
-    could not use, DatabaseError for a location that makes no sense, and UsageError for a text or a CSV path of no use.
+    Raises SettingsError or PlanError for invalid settings and shapes, DataError for a dataset that training could not
+    use, DatabaseError for an invalid location, and UsageError for an unusable text or CSV path.
     """
     shape = options.shape()
     axes = given_axes(settings, repeated=shape.zipped())
@@ -68,10 +68,10 @@ def prepare_sweep(
 
 
 def given_axes(settings: Mapping[str, Sequence[Any]], *, repeated: Collection[str] = ()) -> Axes:
-    """The typed values of every setting, each once but for settings in `repeated`; paths of `text:` made absolute, so
-    that workers in other folders find them.
+    """The typed values of every setting, each once except for settings in `repeated`. Paths of `text:` become absolute,
+    so workers in other folders find them.
 
-    Raises SettingsError, PlanError or DataError for a value that is refused.
+    Raises SettingsError, PlanError or DataError for an invalid value.
     """
     axes = axes_of(settings, repeated=repeated)
     if "dataset" not in axes:
@@ -87,7 +87,8 @@ def check_datasets(axes: Axes, *, missing_path_is_fine: bool) -> None:
 
 
 def check_lengths(plan: Plan) -> None:
-    """Raise the DataError of the first arm whose `text:` is too short for its sequences, where it is on this host."""
+    """Raise the DataError of the first arm whose `text:` is too short for its sequences, if the text is on this
+    host."""
     needs = {
         (one.dataset, one.max_sequence_length, one.eval_sequence_length, bool(one.test_tokens)): one
         for one in (arm.settings for arm in plan.arms)
@@ -99,8 +100,8 @@ def check_lengths(plan: Plan) -> None:
 def check_place(plan: Plan, axes: Axes, db: str | None) -> str:
     """Check what depends on where the workers are: with SQLite they are on this host, and need the data here.
 
-    Returns a note for the user, or "". Raises DataError for a dataset that training could not use, DatabaseError
-    for a database location that makes no sense.
+    Returns a note for the user, or "". Raises DataError for a dataset that training could not use, DatabaseError for an
+    invalid database location.
     """
     from orchestrator.store.location import parse_location
 
@@ -108,12 +109,12 @@ def check_place(plan: Plan, axes: Axes, db: str | None) -> str:
     check_datasets(axes, missing_path_is_fine=elsewhere)
     check_lengths(plan)
     if elsewhere and any(name.startswith("text:") for name in axes.get("dataset", ())):
-        return "the workers will look for the text: path on their own hosts"
+        return "workers will search for the text: path on their own hosts"
     return ""
 
 
 def definition_of(plan: Plan, axes: Axes, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """How the sweep was asked for, as its record keeps it; `options` are the sweep options that were given."""
+    """The sweep's definition for its record; `options` are the given sweep options."""
     return {
         "axes": {name: [stored_value(value) for value in values] for name, values in axes.items()},
         "shape": plan.shape.to_dict(),

@@ -39,15 +39,15 @@ class SweepFile:
 def read_sweep_file(path: str) -> SweepFile:
     """Read and check a sweep file; the keys of its table [sweep] are the fields of SweepOptions.
 
-    Raises UsageError, naming the file, for one that can't be read, is not TOML, has an unknown table or key (the
-    nearest is suggested) or a value of a wrong type. Values of settings are checked only for their kind.
+    Raises UsageError, naming the file, if it cannot be read, is not TOML, or has an unknown table or key (the nearest
+    is suggested) or a value of a wrong type. It checks only the kind of settings' values.
     """
     document = _document(path)
     for name, table in document.items():
         if name not in TABLES:
             raise _unknown_table(path, name)
         if not isinstance(table, dict):
-            raise UsageError(f"{path}: '{name}' is not a table", f"Write [{name}] on a line of its own.")
+            raise UsageError(f"{path}: '{name}' is not a table", f"Write [{name}] on a separate line.")
     settings = document.get("settings", {})
     for name, value in settings.items():
         if name not in specs():
@@ -93,12 +93,14 @@ def _document(path: str) -> dict[str, Any]:
             "Save it as UTF-8.",
         ) from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UsageError(f"the sweep file '{path}' is not TOML: {error}", "See docs/scripting.md for one.") from None
+        raise UsageError(
+            f"the sweep file '{path}' is not TOML: {error}", "See docs/scripting.md for an example."
+        ) from None
 
 
 def _unknown_table(path: str, name: str) -> UsageError:
     if name in specs():
-        return UsageError(f"{path}: '{name}' stands outside a table", "Put it below a line [settings].")
+        return UsageError(f"{path}: '{name}' is outside a table", "Put it below a line [settings].")
     near = difflib.get_close_matches(name, TABLES, n=1)
     hint = f"Did you mean [{near[0]}]? " if near else ""
     return UsageError(f"{path}: there is no table [{name}]", f"{hint}A sweep file has [settings] and [sweep].")
@@ -132,7 +134,7 @@ def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        # JSON's text is TOML's, but for the one control character that JSON leaves as it is.
+        # JSON's text is valid TOML, except for one control character that JSON does not escape.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, list | tuple):
         return f"[{', '.join(_toml(one) for one in value)}]"

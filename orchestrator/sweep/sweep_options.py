@@ -1,7 +1,7 @@
 """The options of a sweep: one dataclass field is one option.
 
-From the fields of `SweepOptions` alone come the command-line options of `hlbq submit` and `hlbq run`, the keys of a
-sweep file's table [sweep], and the keywords of `orchestrator.submit`. To add an option, add a field.
+The fields of `SweepOptions` define the command-line options of `hlbq submit` and `hlbq run`, the keys of a sweep file's
+table [sweep], and the keywords of `orchestrator.submit`. To add an option, add a field.
 """
 
 import dataclasses
@@ -36,9 +36,9 @@ _WORDS: Mapping[type, str] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class OptionSpec:
-    """What is known of one option besides its value.
+    """One option apart from its value.
 
-    `type` is int, float, bool, str or list: a list holds texts, or lists of texts where `nested`. `short` is the
+    `type` is int, float, bool, str or list: a list holds texts, or lists of texts if `nested`. `short` is the
     option's letter on the command line, `example` a value for a message, as a sweep file has it.
     """
 
@@ -62,7 +62,7 @@ class OptionSpec:
             words = _WORDS[self.type]
             raise UsageError(f"{self.name}: '{shown(value)}' is not {words}", f"Use {words}.")
         if self.type is list and not all(self._fits(one) for one in value):
-            raise UsageError(f"{self.name}: '{shown(value)}' is not a list as wanted", f"Write {self.example}.")
+            raise UsageError(f"{self.name}: '{shown(value)}' is not a list of the right form", f"Write {self.example}.")
 
     def check_range(self, value: Any) -> None:
         """Raise UsageError for a number below the minimum or above the maximum."""
@@ -103,45 +103,45 @@ def option(
 
 @dataclass(frozen=True, kw_only=True)
 class SweepOptions:
-    """What a sweep needs besides its settings."""
+    """The options of a sweep, in addition to its settings."""
 
     zip: Sequence[Sequence[str]] = option(
         (),
         panel=SHAPE,
         example='[["depth", "width"]]',
-        help="Walk these settings together, first value with first; may be given again for others.",
+        help="Pair these settings: first value with first, second with second. May be given again for others.",
     )
     where: Sequence[str] = option(
         (),
         panel=SHAPE,
         metavar="EXPRESSION...",
         example='["width / num_heads >= 64"]',
-        help="Keep only arms for which this is true, for instance 'width / num_heads >= 64'. (The --where "
-        "NAME=VALUE of other commands chooses runs that are stored.)",
+        help="Keep only arms for which this holds, for instance 'width / num_heads >= 64'. (The --where "
+        "NAME=VALUE of other commands chooses stored runs.)",
     )
     one_at_a_time: bool = option(
         False,
         panel=SHAPE,
-        help="A base arm of every setting's first value, and an arm for each other value of one setting.",
+        help="One base arm with every setting's first value, and one arm for each other value.",
     )
     random: int | None = option(
         None,
         panel=SHAPE,
         minimum=1,
-        help="Draw so many combinations: from lists evenly, from a range such as 1e-4..1e-1 on a log scale.",
+        help="Draw this many combinations: evenly from lists, on a log scale from a range such as 1e-4..1e-1.",
     )
-    random_seed: int = option(0, panel=SHAPE, minimum=0, help="The same one draws the same arms.")
+    random_seed: int = option(0, panel=SHAPE, minimum=0, help="The same number draws the same arms.")
 
     num_runs: int = option(1, panel=SWEEP, minimum=1, help="Runs of every arm, each with its own seed.")
     seed: int = option(100, panel=SWEEP, minimum=0, help="The first seed; run k (from 1) has seed + k - 1.")
     name: str = option("", panel=SWEEP, help="A name for the sweep.")
     note: str = option("", panel=SWEEP, help="A note on the sweep.")
-    priority: int = option(0, panel=SWEEP, minimum=-(10**6), maximum=10**6, help="Higher is taken first.")
+    priority: int = option(0, panel=SWEEP, minimum=-(10**6), maximum=10**6, help="Workers take higher ones first.")
 
     log_csv: bool = option(False, panel=OUTPUT, short="c", help="Keep a CSV file up to date as runs finish.")
     logfile: str | None = option(None, panel=OUTPUT, help=f"The CSV file of --log_csv (default: {DEFAULT_LOGFILE}).")
     append: bool = option(False, panel=OUTPUT, help="Add to the CSV file instead of replacing it.")
-    log_wandb: bool = option(False, panel=OUTPUT, short="w", help="Mark the sweep for `hlbq sync` to wandb.")
+    log_wandb: bool = option(False, panel=OUTPUT, short="w", help="Send the sweep to wandb with `hlbq sync`.")
     wandb_project: str | None = option(
         None, panel=OUTPUT, help=f"The wandb project of --log_wandb (default: {DEFAULT_WANDB_PROJECT})."
     )
@@ -152,19 +152,19 @@ class SweepOptions:
     resume_across_code: bool = option(
         False,
         panel=WORKERS,
-        help="Runs go on from a checkpoint even when the code has changed, and are marked as mixed code.",
+        help="Resume runs from a checkpoint even if the code has changed, and mark them as mixed code.",
     )
     stall_timeout: float = option(
         600.0,
         panel=WORKERS,
         minimum=1.0,
-        help="Seconds without a sign of life after which a trainer is stopped.",
+        help="Stop a trainer after this many seconds without a sign of life.",
     )
-    max_attempts: int = option(2, panel=WORKERS, minimum=1, help="Tries before errors fail a run.")
+    max_attempts: int = option(2, panel=WORKERS, minimum=1, help="Number of errors after which a run has failed.")
     skip_existing: bool = option(
         False,
         panel=SWEEP,
-        help="Leave out runs that were completed before, in any sweep, with the same data and code.",
+        help="Leave out runs that any sweep has completed before with the same data and code.",
     )
 
     @classmethod
@@ -181,7 +181,7 @@ class SweepOptions:
         return cls(**values)
 
     def shape(self) -> Shape:
-        """The shape that was asked for."""
+        """The sweep's shape."""
         return Shape(
             zips=tuple(tuple(name.strip().replace("-", "_") for name in names) for names in self.zip),
             where=(self.where,) if isinstance(self.where, str) else tuple(self.where),
@@ -191,14 +191,14 @@ class SweepOptions:
         )
 
     def check_texts(self) -> None:
-        """Raise UsageError for a text that no database can hold: what was typed is not in the terminal's encoding."""
+        """Raise UsageError for a text that no database can hold: it was not typed in the terminal's encoding."""
         for spec in option_specs().values():
             text = getattr(self, spec.name) or ""
             if spec.type is str and any(0xD800 <= ord(character) <= 0xDFFF for character in text):
                 raise UsageError(f"--{spec.name}: {text!r} is not UTF-8", "Use plain text, and a UTF-8 locale.")
 
     def bookkeeping(self) -> Bookkeeping:
-        """What is fixed for all runs of the sweep."""
+        """What is the same for all runs of the sweep."""
         return Bookkeeping(
             checkpoint_every_seconds=self.checkpoint_every,
             keep_checkpoints=self.keep_checkpoints,
@@ -211,7 +211,7 @@ class SweepOptions:
     def csv_target(self) -> CsvTarget | None:
         """The CSV file of --log_csv, by its absolute path on this host; None without it. Nothing is written.
 
-        Raises UsageError for a folder, and for a file in a folder that is not there.
+        Raises UsageError for a folder, and for a file in a folder that does not exist.
         """
         if not self.log_csv:
             return None
@@ -223,12 +223,12 @@ class SweepOptions:
         return CsvTarget(path=str(path), append=self.append, host=socket.gethostname())
 
     def project(self) -> str:
-        """The wandb project; empty for a sweep that is not marked for the sync."""
+        """The wandb project; empty if `hlbq sync` should not send the sweep."""
         return (self.wandb_project or DEFAULT_WANDB_PROJECT) if self.log_wandb else ""
 
     def given(self) -> Mapping[str, Any]:
-        """The options that are not at their default, by name, for the sweep's record; the shape and the seeds are kept
-        beside them."""
+        """The options that are not at their default, by name, for the sweep's definition. Shape and seeds are stored
+        separately."""
         kept = [spec for spec in option_specs().values() if spec.panel != SHAPE and spec.name not in _SEEDS]
         values = {spec.name: getattr(self, spec.name) for spec in kept}
         return {spec.name: values[spec.name] for spec in kept if values[spec.name] != spec.default}
@@ -255,9 +255,9 @@ def option_specs() -> Mapping[str, OptionSpec]:
 
 
 def unknown_option(
-    name: str, *, place_of_settings: str = "Put it into the settings: submit({'depth': 4})."
+    name: str, *, place_of_settings: str = "Put it in the settings: submit({'depth': 4})."
 ) -> UsageError:
-    """The error for an option that there is not: what it may have been, and `place_of_settings` for a setting."""
+    """The error for an unknown option, with the nearest name; for a setting, with `place_of_settings`."""
     if name in specs():
         return UsageError(f"'{name}' is a setting", place_of_settings)
     known = option_specs()
@@ -273,7 +273,7 @@ def shown(value: Any) -> str:
 
 def _spec(field: "dataclasses.Field[Any]", hint: Any) -> OptionSpec:
     is_list = get_origin(hint) is Sequence
-    # `int | None` is an int that may be left out.
+    # `int | None`: an int that may be missing.
     (kind,) = [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
     return OptionSpec(
         name=field.name,

@@ -1,4 +1,4 @@
-"""Presets: sweep files that come with hlbq, to be used as they are or printed and edited."""
+"""Presets: sweep files that come with hlbq, to use as they are, or to print and edit."""
 
 import difflib
 from pathlib import Path
@@ -14,7 +14,7 @@ def preset_names() -> list[str]:
 
 
 def preset_path(name: str) -> Path:
-    """The sweep file of a preset. Raises UsageError, with the names that there are, for an unknown one."""
+    """The sweep file of a preset. Raises UsageError, with the known names, for an unknown one."""
     names = preset_names()
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)

@@ -1,8 +1,8 @@
-"""A folder of one's own for each sync, and its leases on runs.
+"""Each sync's folder, and its leases on runs.
 
-The folder holds a lock file that the kernel unlocks with the process: where a lock can be taken, its owner is dead,
-and its leases are free at once. A holder on another host is judged like a worker: dead once its lease has not
-changed for a full lease, by the reader's own monotonic clock.
+The folder holds a lock file that the kernel unlocks when the process ends. If a lock can be taken, its owner is dead
+and its leases are free at once. A holder on another host is judged like a worker: dead once its lease has not changed
+for a full lease, by the reader's monotonic clock.
 """
 
 import contextlib
@@ -45,19 +45,33 @@ class OwnFolder:
         self._held.close()
 
     def bury_the_dead(self, store: Store) -> None:
-        """Free the leases of syncs that died beside this one, and remove their folders."""
-        for folder in sorted(self._processes.iterdir()):
-            # A sync that has just made its folder has not locked it yet: without a lock file it is left alone.
-            if folder == self.path or not (folder / _LOCK).exists():
-                continue
+        """Free the leases of dead syncs on this host, and remove their folders."""
+        for folder in dead_syncs(self._processes.parent):
+            bury(folder, store)
+
+
+def dead_syncs(wandb_folder: Path) -> list[Path]:
+    """The folders of syncs that died."""
+    processes = wandb_folder / _PROCESSES
+    found = []
+    for folder in sorted(processes.iterdir()) if processes.is_dir() else ():
+        # A sync may have made its folder and not locked it yet: leave a folder without a lock file alone.
+        if (folder / _LOCK).exists():
             with try_lock(folder / _LOCK) as is_dead:
-                if is_dead:
-                    store.release_sync(folder.name)
-                    shutil.rmtree(folder, ignore_errors=True)
+                found += [folder] if is_dead else []
+    return found
+
+
+def bury(folder: Path, store: Store) -> None:
+    """Free the leases of a sync that died, and remove its folder."""
+    with try_lock(folder / _LOCK) as is_dead:
+        if is_dead:
+            store.release_sync(folder.name)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Leases:
-    """Takes runs for one owner, and keeps what it took by renewing."""
+    """Takes leases on runs for one owner, and renews them."""
 
     def __init__(
         self,
@@ -76,10 +90,10 @@ class Leases:
 
     @contextlib.contextmanager
     def hold(self, uid: str) -> Iterator[SyncMark | None]:
-        """The run's mark while the lease on it is renewed; None where another sync holds the run.
+        """The run's mark while the lease on it is renewed; None if another sync holds the run.
 
-        The lease is let go in the end. After `session_seconds` it is no longer renewed, and `on_hang` is called in
-        another thread: a sync that hangs keeps no run for ever.
+        The lease is released at the end. After `session_seconds` it is no longer renewed, and `on_hang` is called in
+        another thread: a hanging sync does not keep a run forever.
         """
         mark = self._store.take_sync(uid, self.owner) or self._take_lapsed(uid)
         if mark is None:
@@ -93,7 +107,7 @@ class Leases:
         finally:
             done.set()
             renewer.join()
-            with contextlib.suppress(HlbqError):  # a database that does not answer now finds the lease lapsed later
+            with contextlib.suppress(HlbqError):  # if the database does not answer, the lease lapses later
                 self._store.release_sync(self.owner, uid)
 
     def _take_lapsed(self, uid: str) -> SyncMark | None:
@@ -114,5 +128,5 @@ class Leases:
             if self._clock() > until:
                 self._on_hang()
                 return
-            with contextlib.suppress(HlbqError):  # tried again; the lease lasts several times as long
+            with contextlib.suppress(HlbqError):  # try again; the lease lasts several times as long
                 self._store.renew_sync(uid, self.owner)

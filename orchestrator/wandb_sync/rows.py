@@ -1,7 +1,7 @@
-"""What W&B is told of a run: pure functions of what the database holds.
+"""What W&B gets of a run: pure functions of the database's content.
 
-A row of W&B's history is one point. Rows stand in one order for good (by step, then `train`, `val`, `test`), and points
-before a run's checkpoint never change: row number n of a run is the same row in every sync, and its line in W&B is n.
+A row of W&B's history is one point. The order of rows never changes (by step, then `train`, `val`, `test`), nor do
+points before a run's checkpoint. So row n of a run is the same row in every sync, and is line n in W&B.
 """
 
 import math
@@ -14,7 +14,7 @@ from hlbgpt_core.points import Point, Split
 from orchestrator.queue.records import RunRecord, Sendable, StoredPoint, SweepRecord, SyncMark
 from orchestrator.queue.states import State
 
-# What curves can be drawn over; the first is W&B's default.
+# The x axes of curves; the first is W&B's default.
 AXES = ("tokens_seen", "step", "epoch", "cumulative_time")
 GROUPS_OF_METRICS = ("train/*", "val/*", "test/*", "lr/*")
 LONGEST_TAG = 64
@@ -24,18 +24,19 @@ _METRICS = {
     Split.VAL: "loss acc pplx bits_per_byte".split(),
     Split.TEST: "loss acc pplx bits_per_byte".split(),
 }
-# By split: how a point's numbers are read, and their names at W&B, in one order. A sync makes a row of every point.
+# By split: how a point's numbers are read, and their names at W&B, in one order. Every point becomes a row.
 _READ = {split: operator.attrgetter(*AXES, *names) for split, names in _METRICS.items()}
 _NAMES = {split: (*AXES, *(f"{split}/{name}" for name in names)) for split, names in _METRICS.items()}
-# Facts whose name a setting has too, as the CSV names them.
+# Facts that share a setting's name, under their names in the CSV.
 _FACT_NAMES = {"precision": "resolved_precision", "path": "trainer_path"}
-# Exit codes as W&B reads them: 255 is that of a run which was interrupted.
+# Exit codes as W&B reads them: 255 means an interrupted run.
 _EXIT_CODES = {State.COMPLETED: 0, State.FAILED: 1, State.CANCELLED: 255}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Upload:
-    """All that one session tells W&B. `rows` are all rows from the first; `exit_code` is None while the run goes on."""
+    """All that one session sends to W&B. `rows` are all rows from the first; `exit_code` is None while the run goes
+    on."""
 
     id: str
     project: str
@@ -50,7 +51,7 @@ class Upload:
 
 
 def upload_of(sendable: Sendable, sweep: SweepRecord, generation: int, *, project: str) -> Upload:
-    """What W&B is to hold of a run after a session."""
+    """What W&B should hold of a run after a session."""
     run = sendable.run
     return Upload(
         id=wandb_id(run.uid, generation),
@@ -67,12 +68,12 @@ def upload_of(sendable: Sendable, sweep: SweepRecord, generation: int, *, projec
 
 
 def wandb_id(uid: str, generation: int) -> str:
-    """The run's id at W&B: its uid, then `<uid>-2` after it was begun anew below the mark."""
+    """The run's id at W&B: its uid, then `<uid>-2` after it restarted below the mark."""
     return uid if generation == 0 else f"{uid}-{generation + 1}"
 
 
 def group_of(sweep: SweepRecord) -> str:
-    """One group a sweep; its uid keeps apart sweeps of other databases that have the same name."""
+    """One group per sweep; its uid separates sweeps of the same name in other databases."""
     return f"{sweep.name or f'sweep-{sweep.id}'}-{sweep.uid[:8]}"
 
 
@@ -85,7 +86,7 @@ def tags_of(sendable: Sendable, sweep: SweepRecord) -> Sequence[str]:
 
 
 def config_of(run: RunRecord, sweep: SweepRecord) -> Mapping[str, Any]:
-    """Settings, the facts logged at the first claim, and what tells the run in the database."""
+    """Settings, the facts logged at the first claim, and what identifies the run in the database."""
     facts = {_FACT_NAMES.get(name, name): value for name, value in run.facts.items() if name != "provenance"}
     return {
         **{name if name not in run.settings else f"fact_{name}": value for name, value in facts.items()},
@@ -137,10 +138,10 @@ def summary_of(sendable: Sendable) -> Mapping[str, Any]:
 
 
 def still_holds(mark: SyncMark, points: Sequence[StoredPoint]) -> bool:
-    """Whether what was ever about to be sent is still part of the run.
+    """Whether everything that may have been sent is still part of the run.
 
-    If the run restarted below the mark, the last point of then is gone, or was written by a later attempt. Of the two
-    points of one step the earlier counts: an evaluation may follow a checkpoint in the next attempt.
+    If the run restarted below the mark, the last planned point is gone, or a later attempt wrote it. Of two points of
+    one step the earlier counts: an evaluation may follow a checkpoint in the next attempt.
     """
     if mark.planned_fence == 0:
         return True

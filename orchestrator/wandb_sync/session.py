@@ -1,7 +1,7 @@
-"""One session with W&B: a run is opened, its new rows are logged, and W&B's own count of them is asked for.
+"""One session with W&B: open a run, log its new rows, and check W&B's own count of them.
 
-W&B numbers the lines of a run's history, and a resumed run goes on after the last: hlbq sends row n as line n, so
-what was sent twice lies on itself. Offline, a session writes a folder of new rows that `wandb sync` appends later.
+W&B numbers the lines of a run's history, and a resumed run goes on after the last: hlbq sends row n as line n, so a row
+sent twice replaces itself. Offline, a session writes a folder of new rows that `wandb sync` appends later.
 """
 
 import contextlib
@@ -22,10 +22,10 @@ JOB_TYPE = "train"
 
 @dataclass(frozen=True, kw_only=True)
 class SyncTiming:
-    """Every time a sync lives by, in seconds; in one frozen value so that tests can shorten them together.
+    """A sync's time limits in seconds, in one value so that tests can shorten them together.
 
-    wandb repeats a request by itself, ever more slowly; `finish_timeout_seconds` ends that. What is then missing is
-    sent by the next pass. A session that takes longer than `session_seconds` in all is taken for hung.
+    wandb repeats a request, ever more slowly; `finish_timeout_seconds` ends that, and the next pass sends what is
+    missing. A session that takes longer than `session_seconds` in all counts as hung.
     """
 
     poll_seconds: float = 10.0
@@ -41,14 +41,14 @@ class SyncTiming:
 
 
 class CurveReplacedError(Exception):
-    """W&B holds more rows than the run has: it restarted. Never seen by people: the curve is sent anew."""
+    """W&B holds more rows than the run has: it restarted. Users never see it: the curve is sent again."""
 
 
 class Wandb:
     """wandb as this process uses it, loaded and logged in.
 
-    Raises UsageError where wandb is not installed, switched off, or has no key. The key stays with wandb: it is
-    neither read nor kept here.
+    Raises UsageError if wandb is not installed, switched off, or has no key. The key stays with wandb: hlbq neither
+    reads nor keeps it.
     """
 
     def __init__(self, timing: SyncTiming) -> None:
@@ -69,13 +69,13 @@ class Wandb:
         self.offline = settings.mode in ("offline", "dryrun")
         if not self.offline:
             _check_log_in(str(settings.base_url))
-        # wandb is large and stays: collections while points are read need not walk through it.
+        # wandb is large and stays in memory: keep the garbage collector from visiting it while points are read.
         gc.freeze()
 
     def send(self, upload: Upload, folder: Path) -> int:
-        """Send what W&B lacks of `upload`, and come back when it has it; returns its number of rows.
+        """Send the rows of `upload` that W&B lacks and wait until it has them; returns its number of rows.
 
-        Raises CurveReplacedError if W&B holds more, SyncError if it did not take everything.
+        Raises CurveReplacedError if W&B holds more, SyncError if it did not accept everything.
         """
         with _plain_errors(self._wandb, upload.id):
             run = self._open(upload, folder)
@@ -128,7 +128,7 @@ class Wandb:
         services = ("file_stream", "file_transfer", "graphql")
         network = {f"x_{service}_{name}": value for service in services for name, value in per_service.items()}
         return self._wandb.Settings(
-            # Only what the database holds is sent: nothing of this machine, its console or its code.
+            # Send only what the database holds: nothing about this machine, its console or its code.
             console="off",
             silent=True,
             program="hlbq sync",
@@ -139,9 +139,9 @@ class Wandb:
             x_disable_stats=True,
             x_disable_machine_info=True,
             x_save_requirements=False,
-            # wandb's file of what it is about to send: the database is that. Offline the file is the point.
+            # wandb's file of rows to send is not needed: we have the database. Offline, the file is the purpose.
             x_skip_transaction_log=not self.offline,
-            # Without an end the run goes on, for W&B too.
+            # Without an end, the run goes on for W&B too.
             x_update_finish_state=upload.exit_code is not None,
             init_timeout=timing.init_timeout_seconds,
             finish_timeout=timing.finish_timeout_seconds,
@@ -150,24 +150,24 @@ class Wandb:
         )
 
     def _confirm(self, path: str, rows: int) -> int:
-        """Ask W&B how many rows it holds. Wandb itself says nothing when it gives up on some."""
+        """Ask W&B how many rows it holds. wandb says nothing when it gives up on some."""
         until = time.monotonic() + self._timing.confirm_seconds
         while True:
             held = self._rows_held(path)
             if held >= rows:
                 return rows
             if time.monotonic() > until:
-                raise SyncError(f"W&B holds {held} of {rows} points of {path}", "It is sent again: hlbq sync")
+                raise SyncError(f"W&B holds {held} of {rows} points of {path}", "Send again: hlbq sync")
             time.sleep(0.2)
 
     def _rows_held(self, path: str) -> int:
-        # An Api object keeps what it was told: a new one asks.
+        # An Api object caches its answers, so ask a new one.
         run = self._wandb.Api(timeout=max(1, round(self._timing.request_timeout_seconds))).run(path)
         return int(run.historyLineCount or 0)
 
 
 def define_axes(run: Any) -> None:
-    """Have W&B draw every metric of a run over tokens, and offer the other axes."""
+    """Make W&B draw every metric of a run over tokens, and offer the other axes."""
     for axis in AXES:
         run.define_metric(axis, hidden=True)
     for group in GROUPS_OF_METRICS:
@@ -175,7 +175,7 @@ def define_axes(run: Any) -> None:
 
 
 def _log(run: Any, upload: Upload, *, first: int) -> None:
-    # Without a step: W&B numbers rows as it numbers lines, on from those it holds, and so does `wandb sync` later.
+    # Without a step, W&B numbers rows like lines, continuing from those it holds; so does `wandb sync` later.
     for row in upload.rows[first:]:
         run.log(row)
     run.summary.update(dict(upload.summary))
@@ -186,10 +186,12 @@ def _check_log_in(server: str) -> None:
 
     try:
         known = wbauth.authenticate_session(host=server, source="hlbq sync", prompt=False)
-    except Exception:  # a malformed key; wandb's words might hold it
-        raise UsageError(f"wandb's key for {server} is malformed", "wandb login --relogin") from None
+    except Exception:  # a malformed key, which wandb's message might contain
+        raise UsageError(f"wandb's key for {server} is malformed", "Log in again: wandb login --relogin") from None
     if known is None:
-        raise UsageError(f"nobody is logged in to wandb at {server}", "wandb login, or for later: WANDB_MODE=offline")
+        raise UsageError(
+            f"you are not logged in to wandb at {server}", "Log in: wandb login. To upload later: WANDB_MODE=offline"
+        )
 
 
 @contextlib.contextmanager
@@ -199,4 +201,4 @@ def _plain_errors(wandb: Any, run: str) -> Iterator[None]:
         yield
     except (wandb.errors.Error, TimeoutError, OSError, ValueError) as error:
         words = " ".join(str(error).split())[:300] or type(error).__name__
-        raise SyncError(f"W&B did not take run {run}: {words}", "Try again: hlbq sync") from None
+        raise SyncError(f"W&B did not accept run {run}: {words}", "Try again: hlbq sync") from None

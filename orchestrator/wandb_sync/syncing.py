@@ -1,7 +1,7 @@
-"""From the runs that have news to W&B, and then to the marks.
+"""Send the runs that have news to W&B, then move their marks.
 
-For each run: take its lease, read what may be sent, write down up to where it will be, send it, see that W&B has it,
-move the mark. Killed anywhere in between, the next sync asks W&B how many rows it holds and goes on from there.
+For each run: take its lease, read what may be sent, record the planned end, send, check that W&B has it, move the mark.
+If a sync is killed in between, the next one asks W&B how many rows it holds and goes on from there.
 """
 
 import re
@@ -31,7 +31,7 @@ class SyncCounts:
 
 
 class Syncer:
-    """Sends runs, one after the other. `project` is for sweeps that are not marked for W&B themselves."""
+    """Sends runs, one after the other. `project` is for sweeps without a project."""
 
     def __init__(
         self,
@@ -56,7 +56,8 @@ class Syncer:
         )
 
     def send_all(self, wanted: RunFilter) -> SyncCounts:
-        """One pass over the runs of `wanted` that have news. What W&B does not take is said, and left for later."""
+        """One pass over the runs of `wanted` that have news. Reports what W&B does not accept, and leaves it for
+        later."""
         self._own.bury_the_dead(self._store)
         tally, after = SyncCounts(), 0
         while numbers := self._store.unsent(wanted, limit=_RUNS_AT_A_TIME, after_id=after):
@@ -99,8 +100,8 @@ class Syncer:
         upload = self._planned(sendable, generation)
         waiting = [folder for folder in self._offline_folders(upload.id) if not _is_uploaded(folder)]
         if waiting:
-            # Sent now as well, these points would be there twice once they are uploaded.
-            raise SyncError(f"points written offline wait to be uploaded first: wandb sync {waiting[0]}")
+            # If sent now too, these points would appear twice after the upload.
+            raise SyncError(f"first upload the points that were written offline: wandb sync {waiting[0]}")
         self._wandb.send(upload, self._own.path)
         return self._commit(sendable, mark, rows=len(upload.rows), told=sendable.ending)
 
@@ -109,7 +110,7 @@ class Syncer:
         upload = self._planned(sendable, generation)
         first, told = mark.rows_sent, _slug(sendable.ending)
         for folder in self._offline_folders(upload.id, first):
-            # Written by a sync that was killed before it could move the mark.
+            # A sync wrote it and was killed before it could move the mark.
             end, ending = _rows_of(folder)
             if end > first or ending == told:
                 self._commit(sendable, mark, rows=end, told=sendable.ending if ending == told else "")
@@ -121,7 +122,7 @@ class Syncer:
         return self._commit(sendable, mark, rows=len(upload.rows), told=sendable.ending)
 
     def _planned(self, sendable: Sendable, generation: int) -> Upload:
-        """What W&B is to hold, after the database was told so."""
+        """What W&B should hold; records that in the database first."""
         run, points = sendable.run, sendable.points
         last = points[-1] if points else None
         held = self._store.plan_sync(
@@ -133,7 +134,7 @@ class Syncer:
         )
         sweep = self._store.sweep(run.sweep_id)
         if not held or sweep is None:
-            raise SyncError("another sync holds the run by now")
+            raise SyncError("another sync holds the run now")
         return upload_of(sendable, sweep, generation, project=sweep.wandb_project or self._project)
 
     def _commit(self, sendable: Sendable, mark: SyncMark, *, rows: int, told: str) -> int:
@@ -147,12 +148,12 @@ class Syncer:
 
 
 def _is_uploaded(folder: Path) -> bool:
-    """Whether `wandb sync` has taken it: it leaves a file that says so."""
+    """Whether `wandb sync` has uploaded it: it leaves a file that says so."""
     return any(folder.glob("*.wandb.synced"))
 
 
 def _rows_of(folder: Path) -> tuple[int, str]:
-    """Up to which row a folder goes, and the ending that it tells."""
+    """The last row of a folder, and the ending in it."""
     found = re.search(r"-rows-\d+-(\d+)(?:-(.+))?$", folder.name)
     assert found is not None, folder
     return int(found[1]), found[2] or ""

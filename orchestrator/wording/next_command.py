@@ -1,4 +1,4 @@
-"""Commands that hlbq suggests, on the database that this command was given."""
+"""Commands that hlbq suggests, with this command's database."""
 
 import re
 
@@ -11,5 +11,5 @@ _COMMAND = re.compile(
 
 
 def naming_database(text: str, database_option: str) -> str:
-    """`text` with `database_option` (` --db PATH`, or nothing) behind each command of hlbq in it."""
+    """`text` with `database_option` (` --db PATH`, or nothing) after each command of hlbq in it."""
     return _COMMAND.sub(lambda command: command[0] + database_option, text) if database_option else text

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers for people."""
 
 _LARGEST_IN_FULL = 1e15
 
@@ -12,12 +12,12 @@ def short_count(number: float) -> str:
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
-    """`1 run`, `1,000 runs`; `plural` for nouns that take more than an s."""
+    """`1 run`, `1,000 runs`; `plural` for nouns with an irregular plural."""
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def duration(seconds: float | None) -> str:
-    """A time as people read it: `45 s`, `12 min`, `3 h 20 min`, `2 d 5 h`."""
+    """A time for people: `45 s`, `12 min`, `3 h 20 min`, `2 d 5 h`."""
     if seconds is None:
         return "?"
     if seconds < 60:
@@ -33,12 +33,12 @@ def duration(seconds: float | None) -> str:
 
 
 def loss_text(loss: float | None) -> str:
-    """A loss to four digits; empty where there is none."""
+    """A loss to four digits; empty for None."""
     return "" if loss is None else f"{loss:.4f}"
 
 
 def measured_text(value: float, *, digits: int = 5, signed: bool = False) -> str:
-    """A measured number to so many digits: `2.6800`, `0.037180`, `226,312`, and `3` where it is a whole number."""
+    """A measured number to the given digits: `2.6800`, `0.037180`, `226,312`, and `3` for a whole number."""
     sign = "+" if signed else ""
     if not abs(value) < _LARGEST_IN_FULL:
         return f"{value:{sign}.{digits}g}"

@@ -1,4 +1,4 @@
-"""Command lines as they may be stored: without credentials, and as text that any database holds."""
+"""Command lines that are safe to store: without credentials, as text that any database can hold."""
 
 import re
 from collections.abc import Sequence

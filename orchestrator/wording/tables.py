@@ -1,4 +1,4 @@
-"""Tables of text. Drawn here and not by rich, which takes 6 s for 2,000 rows of 17 columns where this takes 0.1 s."""
+"""Tables of text. Not drawn by rich, which takes 6 s for 2,000 rows of 17 columns; this takes 0.1 s."""
 
 import itertools
 import textwrap
@@ -11,7 +11,7 @@ _NARROWEST_COLUMN = 8
 
 @dataclass(frozen=True, kw_only=True)
 class TextTable:
-    """A table of texts. Columns named in `right` hold numbers and are set flush right."""
+    """A table of texts. Columns named in `right` hold numbers and are right-aligned."""
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -19,11 +19,11 @@ class TextTable:
     right: frozenset[str] = frozenset()
 
     def without_empty_columns(self) -> "TextTable":
-        """The table without the columns that are empty throughout."""
+        """The table without empty columns."""
         return self._only([place for place in range(len(self.headers)) if any(row[place] for row in self.rows)])
 
     def fitted(self, width: int, drop: Sequence[str]) -> "TextTable":
-        """The table without its empty columns, and without those named in `drop` as far as it takes to fit `width`."""
+        """The table without its empty columns, and without as many of those in `drop` as it takes to fit `width`."""
         shown = self.without_empty_columns()
         for name in drop:
             if _total(shown.widths()) <= width:
@@ -36,7 +36,7 @@ class TextTable:
         return [max(map(cell_width, column)) for column in zip(self.headers, *self.rows, strict=True)]
 
     def lines(self, width: int | None = None) -> list[str]:
-        """The table as aligned lines; in a terminal of that `width`, cells of the widest columns are folded."""
+        """The table as aligned lines; in a terminal of that `width`, the widest columns are wrapped."""
         shown = self._only(range(len(self.headers)))
         widths = shown.widths()
         while width is not None and _total(widths) > width and max(widths) > _NARROWEST_COLUMN:
@@ -57,7 +57,7 @@ class TextTable:
 
 
 def cell_width(text: str) -> int:
-    """How many cells of a terminal a text takes."""
+    """The width of a text in terminal cells."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len
@@ -66,7 +66,7 @@ def cell_width(text: str) -> int:
 
 
 def printable(text: str) -> str:
-    """A text in one line that moves no cursor and changes no colour, whatever somebody called a sweep."""
+    """A text on one line that moves no cursor and changes no colour, whatever a sweep is called."""
     if text.isprintable():
         return text
     shown = (" " if letter.isspace() else letter for letter in text)

@@ -73,7 +73,7 @@ def test_codes_are_listed_and_compared_and_taken_out(hlbq: Hlbq, tmp_path: Path)
     assert hlbq(f"code checkout 2 {tmp_path / 'out'}").code == 0
     assert (tmp_path / "out" / "hlbgpt_core" / "mine.py").read_bytes() == b"A = 1\n"
     again = hlbq(f"code checkout 2 {tmp_path / 'out'}")
-    assert again.code == 2 and "is there already" in again.err
+    assert again.code == 2 and "exists already" in again.err
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_a_short_draw_of_every_command(folder: Path) -> None:
 
 @pytest.mark.long
 def test_the_page_comes_out_again(folder: Path) -> None:
-    printed = {line: typed(line, folder) for line in COMMANDS}
+    printed = [typed(line, folder) for line in COMMANDS]
     with (folder / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     losses = {(row["seed"], row["num_heads"]): float(row["last_val_loss"]) for row in rows}
@@ -78,6 +78,6 @@ def test_the_page_comes_out_again(folder: Path) -> None:
         pytest.skip("ran, but another processor, torch or Python gives other digits")
     for seed, one, two in published:
         assert (f"{losses[seed, '1']:.4f}", f"{losses[seed, '2']:.4f}") == (one, two), seed
-    looks = [line for line in COMMANDS if line.startswith("hlbq compare") and "--markdown" not in line]
-    assert verdicts(PAGE) == [verdict for line in looks for verdict in verdicts(printed[line])] != []
-    assert (folder / "table.md").read_text(encoding="utf-8").strip() in PAGE
+    assert verdicts(PAGE) == [verdict for output in printed for verdict in verdicts(output)] != []
+    rows_of_table = re.findall(r"^\|.*", (folder / "table.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert rows_of_table and [row for row in rows_of_table if row not in PAGE] == []

@@ -214,7 +214,7 @@ def test_a_text_path_becomes_absolute(hlbq: Hlbq, tmp_path: Path) -> None:
 def test_options_without_effect_are_warned_about(hlbq: Hlbq) -> None:
     done = hlbq("submit --logfile x.csv --wandb_project p --depth 8 --width 384 --model_scale 2")
     assert done.code == 0
-    for words in ("without --log_csv", "without --log_wandb", "model_scale is ignored"):
+    for words in ("without --log_csv", "without --log_wandb", "model_scale has no effect"):
         assert words in done.err
 
 
@@ -236,7 +236,7 @@ def test_commands_that_change_runs_want_to_know_which(hlbq: Hlbq, command: str) 
     hlbq("submit")
     done = hlbq(command)
     assert done.code == 2
-    assert "which runs?" in done.err
+    assert "no filter says which runs" in done.err
     assert runs_of()[0].state is State.PENDING
 
 
@@ -272,7 +272,7 @@ def test_extend_adds_seeds_to_every_arm_and_arms_with_every_seed(hlbq: Hlbq) -> 
         ("cancel --where dept=4", "no setting 'dept'"),
         ("cancel --all --sweep 1", "--all"),
         ("cancel --state faild", "'faild'"),
-        ("retry --failed --state completed --yes", "nothing to do"),
+        ("retry --failed --state completed --yes", "does nothing to runs that are completed"),
     ],
 )
 def test_mistakes_of_other_commands(hlbq: Hlbq, line: str, words: str) -> None:
@@ -360,7 +360,7 @@ def test_dry_run_estimates_hours_from_completed_runs(hlbq: Hlbq) -> None:
 def test_with_postgresql_the_workers_look_for_the_text() -> None:
     axes = {"dataset": ("text:/not/on/this/host.txt",)}
     plan = make_plan(axes)
-    assert "workers will look for the text: path" in check_place(plan, axes, "postgresql://me@host/db")
+    assert "workers will search for the text: path" in check_place(plan, axes, "postgresql://me@host/db")
     with pytest.raises(DataError):
         check_place(plan, axes, "hlbq.db")
 
@@ -376,7 +376,7 @@ def test_wait_comes_back_when_all_have_ended(hlbq: Hlbq) -> None:
 def test_db_commands(hlbq: Hlbq, tmp_path: Path) -> None:
     hlbq("submit --num_runs 2")
     assert json.loads(hlbq("db info --json").out)["rows"]["runs"] == 2
-    assert hlbq("db check").out == "hlbq.db is whole\n"
+    assert hlbq("db check").out == "no damage in hlbq.db\n"
     assert hlbq("db backup copy.db").code == 0
     assert len(runs_of(db="copy.db")) == 2
     assert hlbq("db backup copy.db").code == 2

@@ -48,7 +48,7 @@ def complete_all(data: str = "f00d") -> None:
 
 
 SHAPES = {
-    "--depth 4 8 --width 192 384 --zip depth width --num_heads 1 3": (4, "zip: depth and width walk together"),
+    "--depth 4 8 --width 192 384 --zip depth width --num_heads 1 3": (4, "zip: depth and width are paired"),
     "--depth 4 8 --width 192 384 --num_heads 1 3 6 --where 'width / num_heads >= 64'": (10, "where: width / num_heads"),
     "--depth 4 8 --width 192 384 --num_heads 1 3 --one-at-a-time": (4, "one at a time"),
     "--lr_mult 1e-1..1e1 --num_heads 1 3 --random 7": (7, "random: 7 draws (random seed 0)"),
@@ -123,7 +123,7 @@ BAD_LINES = {
     "--lr_mult 0..1 --random 3": ("too small",),
     "--random 0": ("0 is too small",),
     "--random x": ("'x' is not a whole number",),
-    "--random 3 --one_at_a_time": ("exclude each other",),
+    "--random 3 --one_at_a_time": ("given together",),
     "missing.toml": ("there is no sweep file 'missing.toml'",),
     "unknown.toml": ("unknown.toml", "no setting 'dept'", "'depth'"),
     "option.toml": ("option.toml", "no option 'num_run'", "'num_runs'"),
@@ -131,7 +131,7 @@ BAD_LINES = {
     "value.toml": ("value.toml", "depth: 'four' is not a number"),
     "small.toml": ("small.toml", "--num_runs: 0 is too small"),
     "latin.toml": ("latin.toml", "is not UTF-8", "offset"),
-    "type.toml unknown.toml": ("'unknown.toml' is one word too many",),
+    "type.toml unknown.toml": ("'unknown.toml' is one argument too many",),
     "--name a.toml b": ("there is no sweep file 'b'",),
     "--preset huge": ("there is no preset 'huge'", "Use one of: tiny-cpu."),
     "--preset tiny-cpu value.toml": ("--preset tiny-cpu was given with the sweep file 'value.toml'", "> mine.toml"),
@@ -165,7 +165,7 @@ def test_bad_input_is_refused_and_nothing_is_written(hlbq: Hlbq, tmp_path: Path,
         ("statu", "Did you mean 'hlbq status'?"),
         ("frobnicate", "hlbq --help"),
         ("db inf", "Did you mean 'hlbq db info'?"),
-        ("status extra", "'extra' is one word too many"),
+        ("status extra", "'extra' is one argument too many"),
         ("extend", "sweep"),
         ("--versio", "--versio"),
         ("show 1 --toml", "--sweep 3 --toml"),
@@ -205,10 +205,10 @@ def test_submit_says_what_exists_and_skips_it_when_asked(hlbq: Hlbq) -> None:
     assert "completed before" not in hlbq("submit --num_heads 1 3").err, "queued runs do not exist yet"
     complete_all()
     told = hlbq("submit --num_heads 1 3 6 --num_runs 2 --dry-run")
-    assert "2 runs completed before with the same data and code: --skip_existing would leave them out" in told.err
+    assert "2 runs completed before with the same data and code: add --skip_existing to leave them out" in told.err
     assert "2 of them were compared by the dataset's name only" in told.err
     done = hlbq("submit --num_heads 1 3 6 --num_runs 2 --skip_existing")
-    assert done.out.startswith("sweep 3: 4 runs: 3 arms, seeds 100 to 101; 2 runs left out that exist")
+    assert done.out.startswith("sweep 3: 4 runs: 3 arms, seeds 100 to 101; 2 existing runs left out")
     assert [(run.settings["num_heads"], run.seed) for run in runs_of(3)] == [(6, 100), (1, 101), (3, 101), (6, 101)]
 
 
@@ -217,7 +217,7 @@ def test_nothing_is_submitted_where_everything_exists(hlbq: Hlbq) -> None:
     complete_all()
     done = hlbq("submit --skip-existing")
     assert (done.code, done.out) == (0, "")
-    assert "Nothing was submitted: every run exists." in done.err
+    assert "Nothing was submitted: every run exists already." in done.err
     answer = json.loads(hlbq("submit --skip_existing --json").out)
     assert (answer["sweep"], answer["runs"], answer["skipped"], answer["existing_unchecked"]) == (None, 0, 1, 1)
     with open_store("hlbq.db", mode=OpenMode.READ) as store:
@@ -240,7 +240,7 @@ def test_a_text_is_compared_by_its_fingerprint_where_its_tokens_are_cached(hlbq:
     text.write_text("other words\n" * 3000)
     done = hlbq(line)
     assert done.out.startswith("sweep 2: 1 run:")
-    assert "1 run completed before with other data: not the same run" in done.err
+    assert "1 run completed before with other data: these do not count" in done.err
 
 
 def test_extend_keeps_the_shape(hlbq: Hlbq) -> None:
@@ -335,7 +335,7 @@ def test_the_call_shows_the_arguments_it_takes() -> None:
     ("options", "words"),
     [
         ({"num_run": 3}, "there is no option 'num_run'\nDid you mean 'num_runs'?"),
-        ({"depth": 4}, "'depth' is a setting\nPut it into the settings"),
+        ({"depth": 4}, "'depth' is a setting\nPut it in the settings"),
         ({"num_runs": "many"}, "num_runs: 'many' is not a whole number"),
         ({"num_runs": 0}, "num_runs: 0 is too small"),
         ({"log_csv": 1}, "log_csv: '1' is not true or false"),

@@ -92,4 +92,4 @@ def test_without_a_log_in_the_worker_says_where_to_look_once(fleet: Fleet) -> No
     assert fleet.log().count("nothing is sent to wandb") <= 1
     wait_until(lambda: syncs_of(fleet.folder) == [], seconds=120, what="it is gone")
     log = (fleet.folder / "state" / "logs" / "wandb-sync.log").read_text()
-    assert "nobody is logged in to wandb" in log and "Traceback" not in log
+    assert "you are not logged in to wandb" in log and "Traceback" not in log

@@ -100,7 +100,7 @@ def test_a_trainer_that_hangs_is_ended_and_classified(fleet: Fleet) -> None:
         assert run is not None and run.state is State.FAILED and "--stall_timeout" in run.error_message
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_one_signal_releases_with_a_checkpoint_and_nothing_is_lost(fleet: Fleet, number: signal.Signals) -> None:
     submit(fleet.db, new_sweep(1))
     fleet.plan = Plan(steps=200, step_seconds=0.02, checkpoint_every=1000)
@@ -138,6 +138,92 @@ def test_a_second_signal_stops_at_once(fleet: Fleet) -> None:
         assert run is not None
         assert (run.state, run.reason) == (State.PENDING, Reason.RELEASED)
         assert list(store.points(RunFilter())) == []  # no checkpoint: the next attempt starts from step 0
+
+
+def test_sigquit_stops_at_once_and_counts_against_nothing(fleet: Fleet) -> None:
+    submit(fleet.db, new_sweep(1))
+    fleet.plan = Plan(steps=10_000, step_seconds=0.01, checkpoint_every=100_000, on_seed={"100": "deaf"})
+    worker = fleet.start_one()
+    wait_for_step(fleet, 3)
+    for pid in (*children(worker.pid), worker.pid):  # Ctrl-\ goes to a whole group
+        os.kill(pid, signal.SIGQUIT)
+    worker.wait(timeout=60)
+    with reader(fleet) as store:
+        run = store.run(1)
+        assert run is not None and (run.state, run.reason) == (State.PENDING, Reason.RELEASED)
+        assert run.spent.errors == run.spent.losses == 0
+
+
+def test_a_hang_up_that_was_ignored_at_the_start_stays_ignored(fleet: Fleet) -> None:
+    fleet.inside = ("nohup",)
+    submit(fleet.db, new_sweep(1))
+    fleet.plan = Plan(steps=100, step_seconds=0.02)
+    worker = fleet.start_one(watch=False)
+    wait_for_step(fleet, 3)
+    for pid in (*children(worker.pid), worker.pid):
+        os.kill(pid, signal.SIGHUP)
+    assert worker.wait(timeout=60) == 0
+    with reader(fleet) as store:
+        assert reasons(store, 1) == [Reason.FINISHED]
+
+
+def test_hang_ups_never_hurry(fleet: Fleet) -> None:
+    """A terminal that closes sends more than one: the kernel's and the shell's."""
+    submit(fleet.db, new_sweep(1))
+    fleet.plan = Plan(steps=10_000, step_seconds=0.02, checkpoint_every=100_000)
+    worker = fleet.start_one()
+    wait_for_step(fleet, 3)
+    for _ in range(3):
+        worker.send_signal(signal.SIGHUP)
+    worker.wait(timeout=60)
+    with reader(fleet) as store:
+        run = store.run(1)
+        assert run is not None and run.checkpoint is not None and run.checkpoint.step >= 3
+
+
+def test_a_run_that_meets_a_broken_host_goes_back_untouched_and_the_worker_ends(fleet: Fleet) -> None:
+    submit(fleet.db, new_sweep(8, limits=Limits(max_attempts=1)))
+    fleet.plan = Plan(on_seed={str(seed): "host" for seed in range(100, 108)})
+    fleet.start_one().wait(timeout=60)
+    with reader(fleet) as store:
+        run = store.run(1)
+        assert run is not None and run.spent.errors == run.spent.losses == 0
+        assert store.counts(RunFilter())[State.PENDING] == 8
+        assert reasons(store, 1) == [Reason.RELEASED]
+        (worker,) = store.workers(ended=True)
+        assert "HostDataError: the disk is full" in worker.ended_why
+
+
+def test_a_trainer_that_dies_before_it_has_loaded_is_not_the_runs_fault(fleet: Fleet) -> None:
+    submit(fleet.db, new_sweep(1, limits=Limits(max_attempts=1)))
+    fleet.plan = Plan(load_blame="exit")
+    fleet.start_one().wait(timeout=60)
+    with reader(fleet) as store:
+        assert reasons(store, 1) == [Reason.RELEASED]
+        (worker,) = store.workers(ended=True)
+        assert "exit code 127, before it had loaded its libraries" in worker.ended_why
+
+
+def test_code_that_does_not_load_fails_no_run_and_ends_the_worker_after_a_while(fleet: Fleet) -> None:
+    submit(fleet.db, new_sweep(3, limits=Limits(max_attempts=1)))
+    fleet.plan = Plan(load_blame="code")
+    fleet.start_one(watch=False, faults=Faults(timing={"faulty_code_seconds": 0.2})).wait(timeout=60)
+    with reader(fleet) as store:
+        assert store.counts(RunFilter())[State.PENDING] == 3
+        assert reasons(store, 1) == [Reason.RELEASED]
+        (worker,) = store.workers(ended=True)
+        assert worker.ended_why == "hlbgpt_core cannot be imported: SyntaxError: recipe.py:7: invalid syntax"
+    assert fleet.log().count("runs stay pending") == 1
+
+
+def test_one_error_in_three_runs_of_one_arm_sets_a_device_aside_but_not_their_size(fleet: Fleet) -> None:
+    for behaviour, failed in (("error", 3), ("oom", 5)):
+        sweep = submit(fleet.db, new_sweep(5, limits=Limits(max_attempts=1)))
+        fleet.plan = Plan(on_seed={str(seed): behaviour for seed in range(100, 105)})
+        work_off(fleet)
+        with open_store(fleet.db, mode=OpenMode.WRITE) as store:
+            assert store.counts(RunFilter(sweep_ids=(sweep,)))[State.FAILED] == failed
+            store.cancel(RunFilter(states=(State.PENDING,)), "test")
 
 
 def test_in_a_job_of_a_cluster_many_signals_are_as_one_and_the_trainer_is_left_alone(fleet: Fleet) -> None:

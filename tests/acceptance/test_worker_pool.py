@@ -86,7 +86,7 @@ def test_a_killed_worker_is_started_anew_and_a_killed_parent_leaves_nobody_behin
             seconds=120,
             what="a third worker goes on in the place of the first",
         )
-        assert "slot 0 died (SIGKILL); it is started anew in 0.1 s" in crew.log()
+        assert "slot 0 died (SIGKILL); restarting it in 0.1 s" in crew.log()
         workers = {pid: start_ticks(pid) for pid in children(parent.pid)}
         assert len(workers) == 2
         parent.kill()
@@ -138,7 +138,7 @@ def test_all_gpus_get_a_worker_each_with_slots(shell: Shell) -> None:
     assert sorted(found[:2]) == [("gpu0", 0, 1), ("gpu1", 0, 1)]
     assert sorted(found[2:]) == [("gpu1", 0, 2), ("gpu1", 1, 2)]
     assert "2 workers: gpu0, gpu1" in shell.said() and "2 workers ended" in shell.said()
-    assert "no run waits that would tell what a slot needs" in shell.said()
+    assert "no waiting run shows how much memory a slot needs" in shell.said()
 
 
 @pytest.mark.parametrize(

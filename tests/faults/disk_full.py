@@ -23,6 +23,8 @@ from tests.stand_in_trainer import Plan
 WORKERS = 3
 PLAN = Plan(steps=250, checkpoint_every=25, hold_after=10)
 NO_LIMIT = 1_073_741_823
+# A lease that a full disk does not use up: runs that are given away for it would be another fault.
+TIMING = {"lease_seconds": 60.0, "self_fence_seconds": 45.0}
 
 
 def run(scale: float, ground: Ground) -> list[FaultRow]:
@@ -47,7 +49,7 @@ def _pages(ground: Ground) -> FaultRow:
         with open_store(db, mode=OpenMode.READ) as store:
             _replace(limit, ask(store, "SELECT page_count FROM pragma_page_count()") + 2)
 
-    faults, name = Faults(pages_file=str(limit)), "disk full (max_page_count), writing points"
+    faults, name = Faults(pages_file=str(limit), timing=TIMING), "disk full (max_page_count), writing points"
     return _fill_and_free(name, db, folder, faults, lambda: _replace(limit, NO_LIMIT), fill=fill)
 
 
@@ -68,9 +70,11 @@ def _tmpfs_database(ground: Ground) -> FaultRow:
 
         def fill() -> None:
             _cut_log(db)
-            _fill(ballast, leave=8_192)
+            fill_disk(ballast, leave=8_192)
 
-        return _fill_and_free("disk full (tmpfs), writing points", db, folder, Faults(), ballast.unlink, fill=fill)
+        return _fill_and_free(
+            "disk full (tmpfs), writing points", db, folder, Faults(timing=TIMING), ballast.unlink, fill=fill
+        )
 
 
 def _cut_log(db: str) -> None:
@@ -134,7 +138,7 @@ def _tmpfs_checkpoints(ground: Ground) -> FaultRow:
     submit(db, real_sweep(1))
     with _tmpfs(folder / "state", megabytes=8) as disk:
         ballast = disk / "ballast"
-        _fill(ballast, leave=8_192)
+        fill_disk(ballast, leave=8_192)
         with Fleet(db=db, folder=folder, workers=1, faults=Faults(real_trainer=True)) as fleet:
             fleet.keep_up()
             warned = lambda: "no checkpoint at step" in _run_logs(disk)  # noqa: E731
@@ -171,7 +175,7 @@ def _tmpfs_export(ground: Ground) -> FaultRow:
     with _tmpfs(folder / "disk", megabytes=1) as disk, open_store(db, mode=OpenMode.READ) as store:
         table, ballast = disk / "results.csv", disk / "ballast"
         table.write_text("what was there before\n")
-        _fill(ballast, leave=16_384)
+        fill_disk(ballast, leave=16_384)
         try:
             export(store, table, Selection(runs=RunFilter(), layout=Layout.POINTS))
             broken.append("the export did not notice")
@@ -211,13 +215,24 @@ def _tmpfs(folder: Path, *, megabytes: int) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def _fill(ballast: Path, *, leave: int) -> None:
+def fill_disk(ballast: Path, *, leave: int) -> None:
     """Leave no more than `leave` bytes of the disk that `ballast` is on; others write to it meanwhile."""
-    disk = os.statvfs(ballast.parent)
     descriptor = os.open(ballast, os.O_WRONLY | os.O_CREAT, 0o600)
-    with contextlib.suppress(OSError):  # the others were quicker: it is full all the same
-        os.posix_fallocate(descriptor, 0, max(1, disk.f_bavail * disk.f_frsize - leave))
-    os.close(descriptor)
+
+    def is_full() -> bool:
+        disk = os.statvfs(ballast.parent)
+        room = disk.f_bavail * disk.f_frsize - leave
+        if room <= 0:
+            return True
+        # Where the others were quicker, nothing at all is taken: then there is less room to ask for.
+        with contextlib.suppress(OSError):
+            os.posix_fallocate(descriptor, os.fstat(descriptor).st_size, room)
+        return False
+
+    try:
+        wait_until(is_full, seconds=60, what="the disk is full")
+    finally:
+        os.close(descriptor)
 
 
 def _run_logs(state_folder: Path) -> str:

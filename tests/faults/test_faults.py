@@ -1,14 +1,18 @@
 """A short draw of each fault, so that every test run sees the promise held. `make test-long` has a longer one, and
 `make faults` is the whole suite."""
 
+import errno
+import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from tests.faults import disk_full
 from tests.faults.report import FaultRow, table
 from tests.faults.suite import BEGIN, END, FAULTS, QUICK_SCALE, SHORTEST_SCALE, prepared_ground, write_page
 
@@ -46,6 +50,25 @@ def test_a_fault_that_never_landed_proves_nothing() -> None:
 def test_without_the_fence_runs_must_finish_twice() -> None:
     assert not FaultRow(fault="a", database="b", landed=9, proves_sight=True).kept
     assert FaultRow(fault="a", database="b", landed=9, finished_twice=1, proves_sight=True).kept
+
+
+def test_a_disk_is_filled_though_others_write_to_it_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An allocation that no longer fits takes nothing at all: it must be asked for again."""
+    ballast, asked = tmp_path / "ballast", []
+
+    def statvfs(folder: Path) -> SimpleNamespace:
+        return SimpleNamespace(f_bavail=100 - ballast.stat().st_size, f_frsize=1)
+
+    def too_late_at_first(descriptor: int, offset: int, length: int) -> None:
+        asked.append(length)
+        if len(asked) < 3:
+            raise OSError(errno.ENOSPC, "others were quicker")
+        os.truncate(descriptor, offset + length)
+
+    monkeypatch.setattr("os.statvfs", statvfs)
+    monkeypatch.setattr("os.posix_fallocate", too_late_at_first)
+    disk_full.fill_disk(ballast, leave=10)
+    assert asked == [90, 90, 90] and ballast.stat().st_size == 90
 
 
 def test_the_table_goes_between_the_marks_of_the_page(tmp_path: Path) -> None:

@@ -251,10 +251,10 @@ def test_a_missing_database_and_a_taken_port_are_told_before_serving(
     [
         ("--host ''", "--host is empty"),  # to the kernel that means every address of the machine
         ("--host []", "--host is empty"),
-        ("--host nowhere.invalid", "--host nowhere.invalid is no address of this machine"),
-        ("--host 192.0.2.1", "--host 192.0.2.1 is no address of this machine"),
-        ("--allow_host http://box:80", "--allow_host http://box:80 is no name of a host"),
-        ("--allow_host '*'", "--allow_host * is no name of a host"),
+        ("--host nowhere.invalid", "--host nowhere.invalid is not an address of this machine"),
+        ("--host 192.0.2.1", "--host 192.0.2.1 is not an address of this machine"),
+        ("--allow_host http://box:80", "--allow_host http://box:80 is not a host name"),
+        ("--allow_host '*'", "--allow_host * is not a host name"),
     ],
 )
 def test_addresses_that_are_none_are_refused(

@@ -349,5 +349,5 @@ def test_ctrl_c_ends_it_with_a_page_open(tmp_path: Path) -> None:
 def test_an_open_address_is_warned_of() -> None:
     how = Serving(db=None, host="0.0.0.0")
     words = advice(how, Access(token="t", host="0.0.0.0"))
-    assert "warning: 0.0.0.0 can be reached from other machines" in words and "ssh -L" in words
+    assert "warning: other machines can reach 0.0.0.0" in words and "ssh -L" in words
     assert "warning" not in advice(Serving(db=None), Access(token="t"))

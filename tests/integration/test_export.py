@@ -254,7 +254,7 @@ def test_nothing_is_appended_to_a_csv_of_something_else(store: Store, tmp_path: 
     with pytest.raises(ExportError, match="not a table of runs"):
         export(store, path, everything(), append=True)
     assert path.read_text() == "item,price\nbread,3\n"
-    with pytest.raises(ExportError, match="only a CSV"):
+    with pytest.raises(ExportError, match="append needs a CSV"):
         export(store, tmp_path / "points.csv", everything(Layout.POINTS), append=True)
 
 
@@ -270,7 +270,7 @@ def test_a_file_that_can_not_be_written_is_named(store: Store, tmp_path: Path) -
         export(store, tmp_path / "folder", everything())
     with pytest.raises(ExportError, match="there is no folder"):
         export(store, tmp_path / "missing" / "results.csv", everything())
-    with pytest.raises(ExportError, match="names no table format"):
+    with pytest.raises(ExportError, match="is not a table format"):
         export(store, tmp_path / "results.xlsx", everything())
     read_only = tmp_path / "old.csv"
     read_only.write_text("old")

@@ -126,7 +126,7 @@ def test_a_heat_map_has_a_number_a_cell(swept: Store) -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == ["2", "4", "8"]
     numbers = [float(text.get_text()) for text in axes.texts]
     assert len(numbers) == 6 and numbers[0] == max(numbers)
-    assert figure.get_supxlabel() == "mean of 2 runs a cell"
+    assert figure.get_supxlabel() == "mean of 2 runs per cell"
     figure = plot_final(swept, HeatMap(rows="depth", columns="num_heads"), RunFilter(run_ids=(1, 4))).figure
     assert sorted(text.get_text() for text in figure.axes[0].texts).count("no run") == 2
 
@@ -215,7 +215,7 @@ def test_curves_of_nan_end_where_they_are_finite_and_are_told_of(store: Store) -
     drawn = plot_curves(store)
     assert drawn.runs == 3
     assert list(drawn.warnings) == [
-        "1 run left out, without a finite val_loss",
+        "1 run left out: no finite val_loss",
         "1 run diverged: the line ends at the last finite val_loss",
     ]
     assert [len(line.get_xdata()) for line in drawn.figure.axes[0].get_lines()] == [3, 2]
@@ -237,19 +237,19 @@ def test_a_run_that_failed_has_no_final_value_and_its_cell_says_so(store: Store)
         else:
             work(store, worker, sample_points(12))
     said = [
-        "2 runs left out, with a last val_loss that is not finite",
-        "1 run left out, failed or cancelled before the end",
+        "2 runs left out: the last val_loss is not finite",
+        "1 run left out: failed or cancelled before the end",
     ]
     drawn = plot_final(store, HeatMap(rows="depth", columns="num_heads"))
     texts = [text.get_text().split("\n") for text in drawn.figure.axes[0].texts]
     assert [text[1:] for text in texts] == [[], ["1 of 2 runs"], [], ["none of 2 runs"]] and texts[3][0] == ""
     assert list(drawn.warnings) == said and drawn.runs == 5
-    assert drawn.figure.get_supxlabel() == "mean of 1 to 2 runs a cell; 3 runs without a final value left out"
+    assert drawn.figure.get_supxlabel() == "mean of 1 to 2 runs per cell; 3 runs without a final value left out"
     drawn = plot_final(store, FinalDrawing(against="depth"))
     assert drawn.figure.get_supxlabel().endswith("; 3 runs without a final value left out")
     # Curves show it, and say that it cuts its arm's line short.
     drawn = plot_curves(store)
-    assert "1 run failed or cancelled before the end, and an arm's line ends with its first run" in drawn.warnings[1]
+    assert "1 run failed or was cancelled before the end. An arm's line ends with its first run" in drawn.warnings[1]
     assert drawn.figure.get_supxlabel() == "mean of 2 seeds, band: lowest to highest; 2 runs diverged"
 
 
@@ -264,7 +264,7 @@ def test_a_run_that_diverged_before_its_first_evaluation_is_told_of(store: Store
     export(store, path, Selection(runs=RunFilter(), with_pointless=True))
     for source in (store, path):
         drawn = plot_curves(source, runs=RunFilter())
-        assert drawn.runs == 2 and list(drawn.warnings) == ["1 run left out, which ended without any val_loss"]
+        assert drawn.runs == 2 and list(drawn.warnings) == ["1 run left out: ended without any val_loss"]
         drawn = plot_final(source, FinalDrawing(against="lr_mult"), RunFilter())
         assert drawn.figure.get_supxlabel().endswith("; 1 run without a final value left out")
 
@@ -312,7 +312,7 @@ def test_runs_that_are_still_training_have_no_last_value(store: Store) -> None:
     work(store, register(store), sample_points(4), reason=None)
     everything = RunFilter(where={"depth": 2})
     drawn = plot_final(store, FinalDrawing(against="num_heads"), everything)
-    assert drawn.runs == 2 and list(drawn.warnings) == ["1 run left out, still to finish"]
+    assert drawn.runs == 2 and list(drawn.warnings) == ["1 run left out: not finished"]
     with pytest.raises(ExportError, match="no run has a final 'val_loss'"):
         plot_final(store, FinalDrawing(against="num_heads"))
 
@@ -320,8 +320,8 @@ def test_runs_that_are_still_training_have_no_last_value(store: Store) -> None:
 def test_one_seed_is_said_to_be_one(store: Store) -> None:
     fill(store, ARMS[::2], seeds=[1])
     figure = plot_curves(store).figure
-    assert figure.get_supxlabel() == "one seed an arm: no interval" and not figure.axes[0].collections
-    assert plot_final(store, FinalDrawing(against="depth")).figure.get_supxlabel() == "one seed a value: no interval"
+    assert figure.get_supxlabel() == "one seed per arm: no interval" and not figure.axes[0].collections
+    assert plot_final(store, FinalDrawing(against="depth")).figure.get_supxlabel() == "one seed per value: no interval"
 
 
 def test_runs_of_different_data_are_drawn_only_when_that_is_wanted(store: Store) -> None:
@@ -446,7 +446,7 @@ def test_options_without_effect_are_told_of(
         ("a.png", "--final depth --schedules", ["--final and --schedules are different figures"]),
         ("a.png", "--heatmap depth", ["--heatmap takes two settings, not 1"]),
         ("a.png", "--band wide", ["--band wide: no such choice"]),
-        ("a.gif", "", ["the ending '.gif' names no figure format"]),
+        ("a.gif", "", ["the ending '.gif' is not a figure format"]),
         ("missing/a.png", "", ["there is no folder"]),
         ("", "", ["is a folder"]),
         ("locked/a.png", "", ["can't be written"]),

@@ -305,7 +305,7 @@ def test_a_password_in_a_url_goes_nowhere(url: str, tmp_path: Path, hlbq: Hlbq) 
 
         def trains() -> bool:
             lines.update(command_lines_of_children(running.pid))
-            ready = any("worker.trainer_process" in line for line in lines)
+            ready = any("worker.trainer" in line for line in lines)
             return (ready and has_running_run(url)) or running.poll() is not None
 
         wait_until(trains, seconds=60, what="a worker and its trainer run")

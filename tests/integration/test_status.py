@@ -103,7 +103,7 @@ def test_runs_that_wait_after_an_error_and_the_speed_of_all_are_told(store: Stor
     assert [run.waits_seconds for run in status.runs] == [6.0, None, None]
     assert [worker.temperature_celsius for worker in status.workers] == [61.0, None]
     text = "\n".join(status_lines(status))
-    assert "pending: again in 6 s" in text and "(1 to be tried again); 2.5K tokens/s" in text and "98 %" in text
+    assert "pending: retry in 6 s" in text and "(1 to retry); 2.5K tokens/s" in text and "98 %" in text
 
 
 def test_of_a_large_sweep_the_first_failures_are_shown(store: Store, clock: VirtualClock) -> None:
@@ -175,6 +175,22 @@ def test_a_worker_without_beats_is_silent(store: Store, clock: VirtualClock) -> 
     clock.advance(61)
     (worker,) = read_status(store, RunFilter(), now=clock()).workers
     assert worker.silent and worker.beat_age_seconds == 61
+
+
+def test_the_speed_of_a_dead_worker_is_no_longer_shown_after_its_lease(store: Store, clock: VirtualClock) -> None:
+    submit_sweep(store)
+    claim = store.claim(register(store))
+    assert claim is not None
+    store.flush(
+        claim.lease,
+        points=[],
+        live=Live(phase=Phase.TRAIN, step=3, fraction=0.5, tokens_per_second=1e6, tokens_seen=9, memory_bytes=1),
+    )
+    for seconds, wanted in ((60, 1e6), (1, 0.0)):
+        clock.advance(seconds)
+        status = read_status(store, RunFilter(), now=clock())
+        assert status.tokens_per_second == status.runs[0].tokens_per_second == wanted
+    assert ("tokens/s" in "\n".join(status_lines(status))) is False
 
 
 def test_the_csv_of_another_host_is_named_with_the_command_that_writes_it(store: Store, clock: VirtualClock) -> None:
@@ -346,7 +362,7 @@ def test_watch_on_a_terminal_follows_its_size_and_leaves_it_as_it_was(tmp_path: 
     )
     os.close(inner)
     seen = read_until(terminal, "[red]")  # the row of the sweep, which stands below the note on workers
-    assert "\x1b[?1049h" in seen and "No worker is at work" in seen and "num_heads" not in seen
+    assert "\x1b[?1049h" in seen and "No worker is running" in seen and "num_heads" not in seen
     termios.tcsetwinsize(terminal, (6, 24))
     read_until(terminal, "…")
     watching.send_signal(number)

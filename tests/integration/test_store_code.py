@@ -52,7 +52,7 @@ def test_sources_past_the_limit_are_named_and_not_kept(store: Store) -> None:
     store.keep_code(pack(OLD, {"weights.py": b"#" * (LARGEST_BYTES + 1)}, git_commit=""))
     kept = store.code(OLD)
     assert kept is not None
-    with pytest.raises(UsageError, match="10,000,001 bytes, more than the 10,000,000"):
+    with pytest.raises(UsageError, match="10,000,001 bytes, above the limit of 10,000,000"):
         unpack(kept)
 
 

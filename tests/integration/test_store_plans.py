@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import Store
-from orchestrator.store.claims import _LOCK_WORKER, _LOOK, _TAKE_NEXT
+from orchestrator.store.claims import _LOCK_WORKER, _PRECHECK, _TAKE_NEXT
 from orchestrator.store.tables import runs
 from tests.store_examples import register, submit
 
@@ -48,7 +48,7 @@ def test_a_claim_takes_the_first_of_its_index(long_queue: Store) -> None:
 
 
 def test_an_idle_look_reads_indexes_only(long_queue: Store) -> None:
-    found = plan(long_queue, _LOOK)
+    found = plan(long_queue, _PRECHECK)
     assert {"runs_claimable", "runs_backing_off", "runs_held"} <= set(re.findall(r"runs_\w+", found)), found
 
 

@@ -131,7 +131,7 @@ def test_more_gpus_than_there_are(ray_cluster: RayCluster, database: str, tmp_pa
     submit(database, new_sweep(1))
     code, said = finished(launch(ray_cluster, database, tmp_path, "--workers", "8", gpus=1))
     assert code == 2
-    assert "8 workers need 8 GPUs and 8 CPUs, and the cluster has 4 nodes with 3 GPUs and 6 CPUs: room for 3" in said
+    assert "8 workers need 8 GPUs and 8 CPUs, but the cluster has 4 nodes with 3 GPUs and 6 CPUs: room for 3" in said
     assert "Use --workers 3" in said
 
 

@@ -68,8 +68,8 @@ def test_a_cache_that_cannot_be_there_is_no_crash(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("driver", "level", "found"),
     [
-        ("raise NVMLError_LibraryNotFound", Level.NOTE, "none (libnvidia-ml is not there)"),
-        ("raise NVMLError", Level.PROBLEM, "it fails, or does not answer"),
+        ("raise NVMLError_LibraryNotFound", Level.NOTE, "none (no libnvidia-ml)"),
+        ("raise NVMLError", Level.PROBLEM, "it failed or did not answer"),
         ("", Level.FINE, "550.54: H100, 1024 MiB; H100, 1024 MiB"),
     ],
 )

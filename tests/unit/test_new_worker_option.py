@@ -59,10 +59,10 @@ command = trainer_command("cpu", parsed[1])
 trained = []
 trainer_process.Surroundings = lambda **given: trained.append(given["options"]) or 1 / 0
 read, write = os.pipe()
-trainer_process.die_with_parent = trainer_process.load_trainer = lambda *given: None
+trainer_process.load_trainer = lambda *given: None
 pipes = ["--read-fd", str(read), "--write-fd", str(os.dup(write)), "--parent-pid", "1"]
 with contextlib.suppress(ZeroDivisionError):
-    trainer_process.main([*command[command.index("worker.trainer_process") + 1:], *pipes])
+    trainer_process.main([*command[command.index("worker.trainer") + 1:], *pipes])
 
 print(json.dumps({
     "help": {name: help_of(*name.split()) for name in ("worker", "run", "launch slurm", "launch ray")},

@@ -147,7 +147,7 @@ def test_duplicates_are_merged_and_said() -> None:
     assert len(plan.arms) == 1
     assert plan.duplicates == 5
     assert plan.warnings == (
-        "model_scale is ignored where depth and width are set",
+        "model_scale has no effect when depth and width are set",
         "5 combinations come to the same settings as another, and count once",
     )
 

@@ -118,17 +118,17 @@ def test_a_range_is_drawn_on_a_logarithmic_scale() -> None:
         ({"depth": (4, 8), "width": (64,)}, {"zips": (("depth", "width"),)}, "depth has 2 values and width has 1"),
         ({"depth": (4, 8)}, {"zips": (("depth", "width"),)}, "no values of width"),
         ({"depth": (4, 8)}, {"zips": (("depth", "widht"),)}, "Did you mean 'width'?"),
-        ({"depth": (4, 8)}, {"zips": (("depth",),)}, "walks alone"),
+        ({"depth": (4, 8)}, {"zips": (("depth",),)}, "alone cannot be paired"),
         ({"depth": (4, 8)}, {"zips": (("depth", "depth"),)}, "names depth twice"),
         (SIZES, {"zips": (("depth", "width"), ("width", "num_heads"))}, "names width twice"),
         (
             {"depth": (4,), "lr_mult": (Range(low=1.0, high=2.0),)},
             {"zips": (("depth", "lr_mult"),), "random_draws": 2},
-            "no values to walk",
+            "no list of values to pair",
         ),
         ({"lr_mult": (Range(low=1.0, high=2.0),)}, {}, "Add --random N"),
         ({"lr_mult": (Range(low=1.0, high=2.0),)}, {"one_at_a_time": True}, "1.0..2.0 is a range"),
-        (SIZES, {"one_at_a_time": True, "random_draws": 3}, "exclude each other"),
+        (SIZES, {"one_at_a_time": True, "random_draws": 3}, "given together"),
     ],
 )
 def test_what_does_not_fit(axes: Axes, shape: dict[str, Any], words: str) -> None:
@@ -142,13 +142,13 @@ def test_what_does_not_fit(axes: Axes, shape: dict[str, Any], words: str) -> Non
     [
         ("lr_mult", ["0..1"], "too small"),
         ("weight_decay", ["0..1"], "above 0"),
-        ("lr_mult", ["2..1"], "has to rise"),
-        ("lr_mult", ["1..1"], "has to rise"),
+        ("lr_mult", ["2..1"], "must rise"),
+        ("lr_mult", ["1..1"], "must rise"),
         ("lr_mult", ["1.."], "'' is not a number"),
         ("lr_mult", ["1..x"], "'x' is not a number"),
         ("depth", ["-4..4"], "above 0"),
         ("depth", ["1.5..4"], "not a whole number"),
-        ("lr_mult", ["1..2", "3"], "beside other values"),
+        ("lr_mult", ["1..2", "3"], "with other values"),
     ],
 )
 def test_ranges_that_are_refused(name: str, texts: list[str], words: str) -> None:

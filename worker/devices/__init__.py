@@ -1,1 +1,1 @@
-"""Devices: which there are, what their drivers report, and how many slots their memory holds."""
+"""Devices: which ones exist, what their drivers report, and how many slots fit their memory."""

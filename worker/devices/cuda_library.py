@@ -1,7 +1,7 @@
 """The GPUs of this host as CUDA's own library lists them: `python -m worker.devices.cuda_library`.
 
-A line a GPU on stdout: number, name and UUID, a tab between them. Nothing, and exit code 1, where there is no driver.
-For where NVML, which is asked first, is not installed.
+Prints a line per GPU: number, name and UUID, separated by tabs. Without a driver it prints nothing and exits with 1. It
+is the fallback if NVML is not installed.
 """
 
 import ctypes

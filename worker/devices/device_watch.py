@@ -1,6 +1,6 @@
-"""Temperature and use of a GPU, as its driver tells them, for people who watch.
+"""Temperature and use of a GPU, as its driver reports them, for people who watch.
 
-Asked in a thread of its own every few seconds: a driver that hangs costs a number on a screen, and no beat.
+A separate thread asks every few seconds: if a driver hangs, a number is missing on a screen, but no beat is late.
 """
 
 import threading

@@ -1,4 +1,4 @@
-"""Which devices workers drive, told without torch: the trainer process is the only one to load that."""
+"""Which devices workers use, found without torch: only the trainer process loads that."""
 
 import os
 from collections.abc import Sequence
@@ -57,19 +57,19 @@ def choose_gpus(asked: str) -> tuple[Gpu, ...]:
         if not found:
             hidden = f"; CUDA_VISIBLE_DEVICES hides {len(gpus)}" if gpus else ""
             raise DeviceError(
-                f"--gpus all: there is no GPU on this machine that the NVIDIA driver lists{hidden}",
-                "Use --device cpu, or see `hlbq doctor`.",
+                f"--gpus all: the NVIDIA driver lists no GPU on this machine{hidden}",
+                "Use --device cpu, or find out why: hlbq doctor",
             )
         return found
     words = asked.replace(",", " ").split()
     wrong = [word for word in words if not word.isdecimal()]
     if wrong or not words:
         raise DeviceError(
-            f"--gpus {asked}: '{' '.join(wrong)}' is no GPU's number", "For instance: --gpus 0,2 or --gpus all"
+            f"--gpus {asked}: '{' '.join(wrong)}' is not a GPU's number", "For instance: --gpus 0,2 or --gpus all"
         )
     numbers = [int(word) for word in words]
     if len(set(numbers)) < len(numbers):
-        raise DeviceError(f"--gpus {asked} names a GPU twice", "Several workers on each GPU: --slots 2")
+        raise DeviceError(f"--gpus {asked} names a GPU twice", "For several workers on each GPU: --slots 2")
     return tuple(_gpu_numbered(number, gpus) for number in numbers)
 
 

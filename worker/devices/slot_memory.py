@@ -1,8 +1,8 @@
-"""Whether so many slots fit a device's memory, told before the first of them starts.
+"""Whether the slots fit a device's memory, judged before the first of them starts.
 
-What one slot needs is measured where runs of an arm were trained on such a device before, and estimated from the
-settings elsewhere. The recipes size a microbatch so that a run at gpu_capacity_scalar 1 fills a card of 40 GB in
-numbers of two bytes (hlb-gpt by Fern, tysam-code, 2024); the optimizer's state comes on top.
+A slot's need is the peak of earlier runs of the arm on such a device; without those, it is estimated from the settings.
+The recipes size a microbatch so that a run at gpu_capacity_scalar 1 fills a card of 40 GB in numbers of two bytes
+(hlb-gpt by Fern, tysam-code, 2024); the optimizer's state comes on top.
 """
 
 from collections.abc import Sequence
@@ -56,9 +56,11 @@ def plan_slots(asked: int, arms: Sequence[ArmMemory], free_bytes: int | None, de
     if asked <= 1:
         return SlotPlan(slots=asked)
     if free_bytes is None:
-        return SlotPlan(slots=asked, note=f"the free memory of {device.name} cannot be told: {asked} slots, unchecked")
+        return SlotPlan(slots=asked, note=f"the free memory of {device.name} is unknown: {asked} slots, unchecked")
     if not arms:
-        return SlotPlan(slots=asked, note=f"no run waits that would tell what a slot needs: {asked} slots, unchecked")
+        return SlotPlan(
+            slots=asked, note=f"no waiting run shows how much memory a slot needs: {asked} slots, unchecked"
+        )
     on_gpu = device.gpu is not None
     largest = max(arms, key=lambda arm: need_bytes(arm, on_gpu=on_gpu))
     need = need_bytes(largest, on_gpu=on_gpu)
@@ -69,8 +71,8 @@ def plan_slots(asked: int, arms: Sequence[ArmMemory], free_bytes: int | None, de
     source = "measured" if largest.measured_bytes else "estimated from its settings"
     return SlotPlan(
         slots=slots,
-        note=f"{slots} instead of {asked} slots on {device.name}: the largest run that waits needs {need / 1e9:.1f} GB "
-        f"({source}) and {free_bytes / 1e9:.1f} GB are free. Smaller runs: --gpu_capacity_scalar; if you know better: "
+        note=f"{slots} instead of {asked} slots on {device.name}: the largest waiting run needs {need / 1e9:.1f} GB "
+        f"({source}), but {free_bytes / 1e9:.1f} GB are free. For smaller runs: --gpu_capacity_scalar. To start all: "
         "--no-memory-check",
     )
 

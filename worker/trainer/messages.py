@@ -1,10 +1,10 @@
-"""The protocol between supervisor and trainer process: one JSON object a line, over two pipes.
+"""The protocol between supervisor and trainer process: one JSON object per line, over two pipes.
 
-Whoever speaks it can stand in for the trainer (the fault suite does). Every message about a run carries its
-run id and fence, so that a late message of an earlier run is told apart.
+Any program that speaks it can replace the trainer (the fault suite does). Every message about a run carries its run id
+and fence, so a late message of an earlier run is recognised.
 
     supervisor -> trainer:  start, direct, pause, resume, shut down
-    trainer -> supervisor:  ready, resumed, facts, point, progress, checkpoint, ended
+    trainer -> supervisor:  ready or load failed, resumed, facts, point, progress, checkpoint, ended
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any
 
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Directive, Facts, Phase, Point, Progress, SavedCheckpoint, Split
+from worker.trainer.blame import Blame
 
 PROTOCOL_VERSION = 1
 
@@ -74,6 +75,17 @@ class Ready:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoadFailed:
+    """The trainer process could not load its code, and ends. `blame` is a value of worker.trainer.blame.Blame."""
+
+    pid: int
+    blame: str
+    error_type: str
+    error_message: str
+    error_traceback: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resumed:
     """The checkpoint that the run goes on from; None for step 0."""
 
@@ -122,7 +134,8 @@ class CheckpointMade:
 class Ended:
     """The run's end, last of its messages. `reason` is a value of orchestrator.queue.states.Reason.
 
-    `permanent` says that another try would end the same way (data or settings that are of no use).
+    `permanent` says that another try would end the same way (data or settings that are of no use). `blame` is a value
+    of worker.trainer.blame.Blame: a run that is not to blame is released.
     """
 
     run_id: int
@@ -132,6 +145,7 @@ class Ended:
     error_message: str = ""
     error_traceback: str = ""
     permanent: bool = False
+    blame: str = Blame.RUN.value
 
 
 Message = (
@@ -141,6 +155,7 @@ Message = (
     | Resume
     | ShutDown
     | Ready
+    | LoadFailed
     | Resumed
     | FactsFound
     | PointMade
@@ -156,6 +171,7 @@ _KINDS: Mapping[str, type[Message]] = {
     "resume": Resume,
     "shut_down": ShutDown,
     "ready": Ready,
+    "load_failed": LoadFailed,
     "resumed": Resumed,
     "facts": FactsFound,
     "point": PointMade,

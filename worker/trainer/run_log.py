@@ -1,23 +1,11 @@
-"""The log of a run: all that its trainer prints. A log that cannot be written (a full disk) harms no run."""
+"""The log of a run: everything that its trainer prints. If it cannot be written (a full disk), the run goes on."""
 
-import io
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
+from orchestrator.files.standard_streams import unfailing_text
 from orchestrator.files.state_folder import make_private_folder
-
-
-class UnfailingFile(io.FileIO):
-    """A file whose writes are dropped where the disk refuses them: whoever prints is not to fail for it."""
-
-    def write(self, content: Any, /) -> int:
-        """Write, or pretend to."""
-        try:
-            return super().write(content) or 0
-        except OSError:
-            return len(content)
 
 
 def open_log(path: Path) -> int:
@@ -37,9 +25,4 @@ def log_to(path: Path) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
-    sys.stdout, sys.stderr = _unfailing_text(1), _unfailing_text(2)
-
-
-def _unfailing_text(descriptor: int) -> io.TextIOWrapper:
-    file = io.BufferedWriter(UnfailingFile(descriptor, "wb", closefd=False))
-    return io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    sys.stdout, sys.stderr = unfailing_text(1), unfailing_text(2)

@@ -1,4 +1,4 @@
-"""The supervisor's hold on its trainer process: start it, speak to it, hear from it, end it."""
+"""The supervisor's hold on its trainer process: start it, send to it, receive from it, end it."""
 
 import os
 import queue
@@ -11,16 +11,20 @@ from pathlib import Path
 
 from orchestrator.launch.python_process import python_module_argv
 from orchestrator.launch.worker_command import WorkerOptions
-from worker.trainer.messages import Message, ProtocolError, Ready, ShutDown, decode, encode
+from worker.trainer.messages import LoadFailed, Message, ProtocolError, Ready, ShutDown, decode, encode
 from worker.trainer.run_log import open_log
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerDied:
-    """The trainer process is gone; `returncode` is negative for a signal, as in subprocess."""
+    """The trainer process is gone; `returncode` is negative for a signal, as in subprocess.
+
+    `loaded` says that it was ready for runs before.
+    """
 
     pid: int
     returncode: int
+    loaded: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +38,7 @@ Inbox = queue.SimpleQueue[Arrival]
 
 def trainer_command(device: str, options: WorkerOptions) -> Sequence[str]:
     """The command of the real trainer process, on torch's `device`; its start adds the pipes' options."""
-    return python_module_argv("worker.trainer_process", "--device", device, *options.to_words(for_trainer=True))
+    return python_module_argv("worker.trainer", "--device", device, *options.to_words(for_trainer=True))
 
 
 class TrainerHandle:
@@ -62,6 +66,7 @@ class TrainerHandle:
             for descriptor in (read_down, write_up, log):
                 os.close(descriptor)
         self.ready: Ready | None = None
+        self.load_failed = False
         self._down = os.fdopen(write_down, "wb", buffering=0)
         self._up = os.fdopen(read_up, "rb")
         self._inbox = inbox
@@ -117,5 +122,7 @@ class TrainerHandle:
                     continue  # a line cut off by the process's death; its death follows
                 if isinstance(message, Ready):
                     self.ready = message
+                self.load_failed |= isinstance(message, LoadFailed)
                 self._inbox.put(message)
-        self._inbox.put(TrainerDied(pid=self.pid, returncode=self._process.wait()))
+        returncode = self._process.wait()
+        self._inbox.put(TrainerDied(pid=self.pid, returncode=returncode, loaded=self.ready is not None))

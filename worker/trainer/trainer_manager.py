@@ -1,7 +1,7 @@
-"""Keeps one trainer process warm from run to run, and starts it anew when its code is no longer what lies on disk.
+"""Keeps one trainer process warm from run to run, and restarts it when the code on disk has changed.
 
-The first one is started before there is a run (`EarlyTrainer`): loading torch takes longer than everything else on the
-way to a first step, so that it begins while the worker itself still loads, registers and claims.
+It starts the first one before there is a run (`EarlyTrainer`): loading torch takes longest before a first step, so it
+begins while the worker itself still loads, registers and claims.
 """
 
 import queue
@@ -121,12 +121,12 @@ class TrainerManager:
 
     def _is_current(self) -> bool:
         """Whether there is a living trainer that runs the code on disk."""
-        if self._handle is None or not self._handle.alive:
+        if self._handle is None or not self._handle.alive or self._handle.load_failed:
             return False
         loaded = self._handle.ready.core_digest if self._handle.ready is not None else self._digest
         if loaded == self.code():
             return True
-        self._say("hlbgpt_core has changed on disk: the trainer starts anew")
+        self._say("hlbgpt_core has changed on disk: restarting the trainer")
         return False
 
 

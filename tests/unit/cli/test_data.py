@@ -89,7 +89,7 @@ def test_info_goes_by_name_or_by_dataset(hlbq: Hlbq, text: Path) -> None:
     text.write_text("something else\n" * 100)
     assert "changed since" in hlbq("info", listed["name"]).out
     text.unlink()
-    assert "not here any more" in hlbq("info", listed["name"]).out
+    assert "no longer here" in hlbq("info", listed["name"]).out
 
 
 def test_verify_finds_altered_tokens(hlbq: Hlbq, text: Path, cache: Path) -> None:

@@ -1,6 +1,8 @@
 """Waiting looks again until the runs have ended, at an interval that is given to it."""
 
 from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
 
 from orchestrator.cli.wait import wait_until_ended
 from orchestrator.queue.records import RunFilter
@@ -10,11 +12,16 @@ from orchestrator.queue.states import State
 class CountingStore:
     """Gives one set of counts after the other."""
 
-    def __init__(self, *looks: Mapping[State, int]) -> None:
-        self.left = list(looks)
+    location = SimpleNamespace(option=" --db x.db")
+
+    def __init__(self, *looks: Mapping[State, int], workers: int = 1) -> None:
+        self.left, self._workers = list(looks), workers
 
     def counts(self, runs: RunFilter) -> Mapping[State, int]:
         return self.left.pop(0)
+
+    def workers(self) -> list[Any]:
+        return [SimpleNamespace(silent=lambda now: False)] * self._workers
 
 
 def test_it_looks_until_nothing_is_pending_or_running_and_tells_of_changes() -> None:
@@ -30,3 +37,11 @@ def test_it_looks_until_nothing_is_pending_or_running_and_tells_of_changes() -> 
 
 def test_no_runs_at_all_are_not_waited_for() -> None:
     assert wait_until_ended(CountingStore({}), RunFilter(), sleep=lambda: None, progress=lambda text: None) == {}
+
+
+def test_that_nobody_works_is_said_once_with_the_command_that_helps() -> None:
+    pending = {State.PENDING: 1}
+    told: list[str] = []
+    store = CountingStore(pending, pending, {State.COMPLETED: 1}, workers=0)
+    wait_until_ended(store, RunFilter(), sleep=lambda: None, progress=told.append)
+    assert told == ["1 pending", "No worker is at work. Start one: hlbq worker --db x.db", "1 completed"]

@@ -18,7 +18,7 @@ from hlbgpt_core.training import trainer as trainer_module
 from hlbgpt_core.training.trainer import train
 from tests.small_runs import Recorder, small_data, small_settings
 
-KERNEL = Path(hlbgpt_core.__file__).with_name("output_loss_kernel.py")
+KERNEL = Path(hlbgpt_core.__file__).parent / "fast_path" / "output_loss_kernel.py"
 # Besides its parameters and what it assigns, all that Triton lets a kernel name.
 NAMES_OF_TRITON = {"tl", "range", "float"}
 

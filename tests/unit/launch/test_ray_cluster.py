@@ -47,7 +47,7 @@ def test_more_gpus_than_there_are_is_refused_with_what_there_is() -> None:
         check_room(nodes, Need(cpus=1, gpus=1), 9)
     assert "9 workers need 9 GPUs" in refusal.value.message
     assert "2 nodes with 8 GPUs and 16 CPUs: room for 8" in refusal.value.message
-    assert refusal.value.hint.startswith("Use --workers 8, or --wait_for_nodes")
+    assert refusal.value.hint.startswith("Use --workers 8, or add --wait_for_nodes")
 
 
 def test_a_cluster_without_gpus_is_told_of_the_cpu() -> None:

@@ -1,4 +1,4 @@
-"""What is asked of Slurm: times, further parameters, the script, and a database's name without its password."""
+"""What to ask of Slurm: times, further parameters, the script, and a database's name without its password."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def test_times_are_read_as_slurm_reads_them(text: str, minutes: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "4h", "1:2:3:4", "-5", "0", "0:00:00"])
 def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match=r"no time|not a time"):
+    with pytest.raises(UsageError, match=r"is zero|not a time"):
         minutes_of(text)
 
 

@@ -34,7 +34,7 @@ def test_a_folder_that_is_gone_is_the_users_own(tmp_path: Path, monkeypatch: pyt
     [
         ("echo no such topic >&2; exit 7", "exit code 7: no such topic"),
         ("no-such-program-of-hlbq", "exit code 127"),
-        ("kill -9 $$", "ended by SIGKILL"),
+        ("kill -9 $$", "killed by SIGKILL"),
         (r"printf '\377\033[31m\000red\n'; exit 1", "red"),
     ],
 )
@@ -55,6 +55,6 @@ def test_what_it_leaves_behind_holds_nobody_up(tmp_path: Path) -> None:
 def test_past_the_limit_the_whole_group_is_ended(tmp_path: Path) -> None:
     line = "sh -c 'trap \"\" TERM; echo $$ > deaf; while :; do sleep 0.1; done' & wait"
     error = run(line, tmp_path, limit_seconds=1.0)
-    assert error.startswith("it took longer than 1 s and was ended")
+    assert error.startswith("it took longer than 1 s and was killed")
     deaf = int((tmp_path / "deaf").read_text())
     wait_until(lambda: process_state(deaf, 0) is ProcessState.DEAD, seconds=5, what="the deaf one is ended")

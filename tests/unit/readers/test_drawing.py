@@ -107,7 +107,7 @@ def test_a_name_is_shown_as_it_is_and_changes_no_colour() -> None:
 @pytest.mark.parametrize(
     ("changed", "shown"),
     [
-        ({"state": State.PENDING, "waits_seconds": 12.0}, "pending: again in 12 s"),
+        ({"state": State.PENDING, "waits_seconds": 12.0}, "pending: retry in 12 s"),
         ({"state": State.FAILED, "reason": "oom", "error": "OutOfMemoryError: too large"}, "failed: oom"),
         ({"phase": "compile"}, "running: compile"),
     ],

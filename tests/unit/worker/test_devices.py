@@ -76,8 +76,8 @@ def test_all_gpus_are_those_that_the_environment_allows(monkeypatch: pytest.Monk
     [
         ("0,7", r"no GPU 7 .*0 \(NVIDIA"),
         ("0,0", "names a GPU twice"),
-        ("0,x", "'x' is no GPU's number"),
-        ("", "no GPU"),
+        ("0,x", "'x' is not a GPU's number"),
+        ("", "not a GPU"),
     ],
 )
 def test_gpus_that_make_no_sense_are_refused(asked: str, says: str) -> None:

@@ -40,7 +40,7 @@ def test_a_worker_that_died_is_started_anew(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     script = f"if [ -e {mark} ]; then exit 0; fi; touch {mark}; kill -9 $$"
     assert crew_of(script, "exit 0", said=said).run() == 0
-    assert any("gpu0 died (SIGKILL); it is started anew in 0.01 s" in line for line in said)
+    assert any("gpu0 died (SIGKILL); restarting it in 0.01 s" in line for line in said)
 
 
 def test_a_worker_with_a_fault_of_its_own_is_started_anew_and_given_up_in_the_end(tmp_path: Path) -> None:
@@ -63,10 +63,10 @@ def test_a_long_life_begins_a_new_row(tmp_path: Path) -> None:
     lives = tmp_path / "lives"
     crew = crew_of(f"echo >> {lives}; [ $(wc -l < {lives}) = 4 ] || exit 70", said=said, policy=policy)
     assert crew.run() == 0
-    assert sum("started anew in 0.01 s" in line for line in said) == 3
+    assert sum("restarting it in 0.01 s" in line for line in said) == 3
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
 def test_signals_are_passed_on_each_time(tmp_path: Path, number: signal.Signals) -> None:
     name = number.name.removeprefix("SIG")
     heard = [tmp_path / "0", tmp_path / "1"]
@@ -98,7 +98,7 @@ def test_a_signal_between_a_death_and_the_restart_ends_the_wait(tmp_path: Path) 
     crew = crew_of("kill -9 $$", said=said, policy=RestartPolicy(first_wait_seconds=1000))
 
     def send() -> None:
-        wait_until(lambda: any("started anew" in line for line in said), seconds=10, what="the death is noted")
+        wait_until(lambda: any("restarting it" in line for line in said), seconds=10, what="the death is noted")
         os.kill(os.getpid(), signal.SIGTERM)
 
     sender = threading.Thread(target=send)

@@ -1,0 +1,13 @@
+"""The signals that ask workers to stop, for all that pass them on or obey them."""
+
+import signal
+from collections.abc import Sequence
+
+# Ctrl-C, a service manager, a terminal or connection that closes, Ctrl-\.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+def heeded_stop_signals() -> Sequence[signal.Signals]:
+    """Those that this process is to obey: all but a SIGHUP that was ignored when it started, as nohup has it."""
+    nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in STOP_SIGNALS if not (nohup and number is signal.SIGHUP)]

@@ -1,0 +1,72 @@
+"""What killed processes left behind is found and removed; what somebody holds or wants to keep is not."""
+
+import fcntl
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hlbgpt_core.points import SavedCheckpoint
+from orchestrator.files.locks import try_lock
+from orchestrator.leftovers import find_leftovers, remove_leftovers
+from orchestrator.queue.states import Reason
+from orchestrator.store import Store
+from tests import store_examples
+
+
+def clean(store: Store, state: Path) -> list[str]:
+    found = find_leftovers(store, state)
+    remove_leftovers(store, found)
+    return [one.path.name for one in found]
+
+
+@pytest.mark.parametrize(
+    ("kept", "left"), [({}, []), ({"keep_checkpoints": True}, ["1-9"]), ({"keep_best": True}, ["best"])]
+)
+def test_checkpoints_of_a_completed_run_go_but_for_those_to_keep(
+    store: Store, tmp_path: Path, kept: dict[str, bool], left: list[str]
+) -> None:
+    sweep = store_examples.new_sweep()
+    store.submit(replace(sweep, bookkeeping=replace(sweep.bookkeeping, **kept)))
+    worker = store_examples.register(store)
+    claim = store_examples.claim(store, worker)
+    folder = tmp_path / "checkpoints" / claim.run.uid
+    for name in ("1-5", "1-9", "best", ".1-10.partial-77"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "model").write_bytes(b"x" * 100)
+    saved = SavedCheckpoint(path=f"checkpoints/{claim.run.uid}/1-9", sha256="0" * 64, step=9)
+    store.commit_checkpoint(claim.lease, saved)
+    assert clean(store, tmp_path) == []  # it is still at work
+    store.finish(claim.lease, store_examples.ending(Reason.FINISHED))
+    assert clean(store, tmp_path)
+    assert (sorted(one.name for one in folder.iterdir()) if folder.exists() else []) == left
+    assert clean(store, tmp_path) == []
+
+
+def test_exports_that_were_killed_go_and_those_at_work_stay(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    dead, alive, new, other = (
+        tmp_path / name
+        for name in (".r.csv.12-0a1b2c3d.tmp", ".r.csv.13-0a1b2c3d.tmp", ".r.csv.14-0a1b2c3d.tmp", ".a-somebody.tmp")
+    )
+    for path in (dead, alive, new, other):
+        path.write_text("x")
+    for path in (dead, alive, other):
+        os.utime(path, (1, 1))
+    with alive.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert clean(store, tmp_path) == [dead.name]
+    assert [path.exists() for path in (dead, alive, new, other)] == [False, True, True, True]
+
+
+def test_folders_of_dead_syncs_go_and_their_leases_with_them(store: Store, tmp_path: Path) -> None:
+    processes = tmp_path / "wandb" / "processes"
+    for name in ("dead", "alive", "beginning"):
+        (processes / name).mkdir(parents=True)
+    (processes / "dead" / "lock").touch()
+    with try_lock(processes / "alive" / "lock"):
+        assert clean(store, tmp_path) == ["dead"]
+    assert sorted(one.name for one in processes.iterdir()) == ["alive", "beginning"]
