@@ -13,10 +13,11 @@ BEST_CHECKPOINT = "best"
 
 
 class Split(StrEnum):
-    """Which tokens a point was measured on."""
+    """Which tokens a point was measured on. A run has one point of the test split at most, at its end."""
 
     TRAIN = "train"
     VAL = "val"
+    TEST = "test"
 
 
 class Phase(StrEnum):
@@ -66,7 +67,10 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known only where a run starts; fixed at its first claim for the run's life."""
+    """What is known only where a run starts; fixed at its first claim for the run's life.
+
+    What evaluations read has a fingerprint (see evaluation.py); those of the test text are empty without one.
+    """
 
     data_fingerprint: str
     train_tokens: int
@@ -78,6 +82,9 @@ class Facts:
     path: str
     threads: int
     deterministic: bool
+    evaluation_fingerprint: str = ""
+    test_fingerprint: str = ""
+    test_evaluation_fingerprint: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 

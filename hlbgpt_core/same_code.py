@@ -12,5 +12,6 @@ SAME_CODE = (
         "3c3b34348d03c2c2",  # commit 832bbf9, by the digest that counted every byte of every file
         "6d2944df0b452a1f",
         "00ae7a1342589f3a",
+        "a37ec9a29cc0bbda",
     ),
 )

@@ -185,10 +185,23 @@ def check(settings: Settings) -> Sizes:
             f"max_sequence_length {settings.max_sequence_length}",
             "Start with sequences no longer than the longest.",
         )
-    if settings.num_eval_tokens < settings.max_sequence_length:
+    if settings.eval_sequence_length > settings.max_sequence_length:
         raise SettingsError(
-            f"num_eval_tokens {settings.num_eval_tokens} is below max_sequence_length {settings.max_sequence_length}",
+            f"eval_sequence_length {settings.eval_sequence_length} is above "
+            f"max_sequence_length {settings.max_sequence_length}",
+            "Evaluate at no more than the longest sequence that is trained on.",
+        )
+    evaluation = "eval_sequence_length" if settings.eval_sequence_length else "max_sequence_length"
+    length = settings.eval_sequence_length or settings.max_sequence_length
+    if settings.num_eval_tokens < length:
+        raise SettingsError(
+            f"num_eval_tokens {settings.num_eval_tokens} is below {evaluation} {length}",
             "An evaluation needs at least one sequence: raise --num_eval_tokens.",
+        )
+    if 0 < settings.test_tokens < length:
+        raise SettingsError(
+            f"test_tokens {settings.test_tokens} is below {evaluation} {length}",
+            "An evaluation needs at least one sequence: raise --test_tokens, or use 0 for none.",
         )
     # 0.3.0 sets its batch size itself (64 sequences at full length); only 0.4.1 cuts its batches from C.
     if settings.recipe == "0.4.1" and found.microbatch_tokens <= settings.max_sequence_length:

@@ -123,7 +123,7 @@ class Settings:
         minimum=1,
         unit="tokens",
         default_by_recipe={"0.4.1": 1024, "0.3.0": 512},
-        help="Length of the longest training sequences and of evaluation.",
+        help="Length of the longest training sequences, and of evaluation where eval_sequence_length is 0.",
     )
     initial_sequence_length: int = setting(32, minimum=1, unit="tokens", help="Length of the first sequences.")
     sequence_growth_steps: int = setting(
@@ -215,6 +215,20 @@ class Settings:
         default_by_recipe={"0.4.1": 153_600, "0.3.0": 1_048_576},
         help="Tokens of each evaluation.",
     )
+    eval_sequence_length: int = setting(
+        0,
+        minimum=0,
+        unit="tokens",
+        help="Length of the sequences of evaluations; 0: max_sequence_length. Arms of several max_sequence_length can "
+        "be compared where this is the same.",
+    )
+    test_tokens: int = setting(
+        0,
+        minimum=0,
+        unit="tokens",
+        help="Tokens of one more evaluation at the end, on text that no other reads: the dataset's own test split, "
+        "else the second half of the validation text; 0: none.",
+    )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Settings":
@@ -240,6 +254,11 @@ class Settings:
         made = object.__new__(cls)
         vars(made).update(values)
         return made
+
+    @property
+    def evaluation_length(self) -> int:
+        """Tokens of a sequence of an evaluation."""
+        return self.eval_sequence_length or self.max_sequence_length
 
     def to_dict(self) -> dict[str, Any]:
         """Every setting by name, as JSON can hold it."""

@@ -204,12 +204,13 @@ class WarmData:
 
     def __init__(self) -> None:
         self._device: ProcessCache | None = None
-        self._name: tuple[str, str] | None = None
+        self._name: tuple[str, str, bool] | None = None
         self._data: TokenData | None = None
 
     def get(self, settings: Settings, reporter: PipeReporter) -> TokenData:
         """The settings' data; a `text:` source is opened anew each time, since its files may have changed."""
-        name = (settings.dataset, settings.tokenizer)
+        # Without a test text runs need none: a hub's is asked for only where it is wanted.
+        name = (settings.dataset, settings.tokenizer, bool(settings.test_tokens))
         if self._data is None or name != self._name or settings.dataset.startswith("text:"):
 
             def on_progress(what: str, fraction: float) -> None:
@@ -217,7 +218,8 @@ class WarmData:
                 if directive in (Directive.RELEASE, Directive.CANCEL):
                     raise Abandoned(directive)
 
-            self._data, self._name = load_data(*name, on_progress=on_progress), name
+            self._data = load_data(*name[:2], on_progress=on_progress, with_test=name[2])
+            self._name = name
         return self._data
 
     @property

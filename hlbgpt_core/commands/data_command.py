@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         with progress_on_stderr() as on_progress:
-            data = load_data(given.dataset, given.tokenizer, on_progress=on_progress)
+            data = load_data(given.dataset, given.tokenizer, on_progress=on_progress, with_test=True)
     except HlbqError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "train_tokens": len(data.train),
         "val_tokens": len(data.val),
         "fingerprint": data.fingerprint,
+        "test_tokens": 0 if data.test is None else len(data.test),
+        "test_fingerprint": data.test_fingerprint,
     }
     if given.json:
         print(json.dumps(facts))

@@ -35,7 +35,7 @@ NOT_IN_BLOCKS = frozenset(
     "lr_mult lr_mult_position_bias lr_mult_non_dot_products lr_mult_output_layer learning_rate total_train_steps "
     "warmup_percent weight_decay warmup_steps microbatch_sample_every microbatch_scale_lr max_microbatches "
     "block_optimizer output_precision precision max_epochs max_steps max_tokens max_time_seconds log_every eval_every "
-    "max_epochs_between_evals num_eval_tokens".split()
+    "max_epochs_between_evals num_eval_tokens eval_sequence_length test_tokens".split()
 )
 
 

@@ -150,7 +150,7 @@ class Recipe(ABC):
 
     @abstractmethod
     def evaluation_batch_size(self) -> int:
-        """Longest sequences an evaluation batch."""
+        """Sequences an evaluation batch."""
 
     @staticmethod
     @abstractmethod

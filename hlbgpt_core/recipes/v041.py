@@ -175,8 +175,8 @@ class Recipe041(Recipe):
         return BatchShape(batch_size=self.tokens_per_microbatch // length, sequence_length=length)
 
     def evaluation_batch_size(self) -> int:
-        """max(floor(C / max length) // 16, 1)."""
-        return max(self.tokens_per_microbatch // self.settings.max_sequence_length // EVALUATION_BATCH_DIVISOR, 1)
+        """max(floor(C / evaluation length) // 16, 1)."""
+        return max(self.tokens_per_microbatch // self.settings.evaluation_length // EVALUATION_BATCH_DIVISOR, 1)
 
     @staticmethod
     def least_capacity(settings: Settings) -> float:

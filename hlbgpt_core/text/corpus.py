@@ -26,10 +26,11 @@ class SplitText:
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """What a tokenizer reads to make a dataset."""
+    """What a tokenizer reads to make a dataset. `test` is None where the dataset has no test split of its own."""
 
     train: SplitText
     val: SplitText
+    test: SplitText | None = None
 
 
 class TextDigest:

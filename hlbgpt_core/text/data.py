@@ -28,14 +28,18 @@ from hlbgpt_core.text.encoding import EncodedSplit, Heart, encode_split, pieces
 from hlbgpt_core.text.hub import hub_corpus
 from hlbgpt_core.text.token_cache import (
     FORMAT_VERSION,
+    TEST_TOKENS,
     Manifest,
+    OwnTestSplit,
     building,
     default_cache_dir,
     locked,
     now,
     read_manifest,
+    read_test_manifest,
     token_type,
     write_manifest,
+    write_test_manifest,
 )
 from hlbgpt_core.text.tokenizer import TokenArray, Tokenizer, load_tokenizer
 
@@ -46,7 +50,8 @@ class TokenData:
 
     `vocab_size` is not padded. `train_bytes` and `val_bytes` are the UTF-8 bytes of the tokens' text, not counting
     separators. `fingerprint` depends only on the tokens and the tokenizer: the same text gives the same fingerprint on
-    every host.
+    every host. `test` is the dataset's own test split, with a fingerprint of its own; None if it has none, or if nobody
+    asked for it.
     """
 
     train: TokenArray
@@ -55,6 +60,9 @@ class TokenData:
     train_bytes: int
     val_bytes: int
     fingerprint: str
+    test: TokenArray | None = None
+    test_bytes: int = 0
+    test_fingerprint: str = ""
 
 
 def load_data(
@@ -63,22 +71,27 @@ def load_data(
     *,
     cache_dir: Path | None = None,
     on_progress: Callable[[str, float], None] | None = None,
+    with_test: bool = False,
 ) -> TokenData:
     """The tokens of `dataset` under `tokenizer`, from the cache or newly encoded into it.
 
+    `with_test` gives its own test split too; a cache that was made before there were any gains it.
     `on_progress(what, fraction)` is called about twice a second while there is work. Raises DataError for a
     dataset, a tokenizer or a cache that is unavailable; without a network, within ten seconds.
     """
     source = DatasetSource.of(dataset, tokenizer, cache_dir or default_cache_dir())
-    found = _open_unchanged(source)
+    found = _open_unchanged(source, with_test=with_test)
     if found is not None:
         return found
     heart = Heart(on_progress)
     with locked(source.entry, lambda: heart.beat("waiting for another process to encode the data", 0.0)):
-        found = _open_unchanged(source)  # another process may have built it in the meantime
+        found = _open_unchanged(source, with_test=with_test)  # another process may have built it in the meantime
         if found is None:
-            _rebuild(source, heart)
-            found = _open_unchanged(source)
+            if source.manifest_if_unchanged() is None:
+                _rebuild(source, heart)
+            if with_test:
+                _add_test(source, heart)
+            found = _open_unchanged(source, with_test=with_test)
     if found is None:
         raise DataError(f"the cache '{source.entry.folder}' was altered while it was opened", "Start again.")
     return found
@@ -96,14 +109,18 @@ def dataset_tokenizer(dataset: str, tokenizer: str, *, cache_dir: Path | None = 
     return BytePairTokenizer(cache_dir / manifest.bpe_file, manifest.vocab_size)
 
 
-def _open_unchanged(source: DatasetSource) -> TokenData | None:
-    """The cached tokens, if they are complete and the text's files are unchanged."""
+def _open_unchanged(source: DatasetSource, *, with_test: bool = False) -> TokenData | None:
+    """The cached tokens, if they are complete and the text's files are unchanged. Text files have no test split."""
     manifest = source.manifest_if_unchanged()
     if manifest is None:
         return None
     folder, dtype = source.entry.folder, np.dtype(manifest.dtype)
+    test_manifest = read_test_manifest(folder, manifest.dtype) if with_test and source.local is None else OwnTestSplit()
+    if test_manifest is None:
+        return None
     try:
         train, val = (np.memmap(folder / f"{split}.bin", dtype=dtype, mode="r") for split in ("train", "val"))
+        test = np.memmap(folder / TEST_TOKENS, dtype=dtype, mode="r") if test_manifest.tokens else None
     except (OSError, ValueError):
         return None
     if read_manifest(folder) != manifest:  # replaced between reading and mapping
@@ -115,6 +132,9 @@ def _open_unchanged(source: DatasetSource) -> TokenData | None:
         train_bytes=manifest.train_bytes,
         val_bytes=manifest.val_bytes,
         fingerprint=manifest.fingerprint,
+        test=test,
+        test_bytes=test_manifest.text_bytes,
+        test_fingerprint=test_manifest.fingerprint,
     )
 
 
@@ -126,12 +146,71 @@ def _rebuild(source: DatasetSource, heart: Heart) -> None:
         if old == tuple(_digest(split, heart) for split in (source.local.train, source.local.val)):
             write_manifest(source.entry.folder, replace(manifest, source_state=source.state))
             return
-    corpus = source.local or _in_background(
-        partial(hub_corpus, source.name), heart, f"getting the dataset {source.dataset}"
-    )
+    corpus = _corpus_of(source, heart)
     tokenizer, bpe_file = _tokenizer_for(source, corpus, heart)
     with building(source.entry) as folder:
         _encode(source, corpus, tokenizer, bpe_file, folder, heart)
+
+
+def _corpus_of(source: DatasetSource, heart: Heart) -> Corpus:
+    if source.local is not None:
+        return source.local
+    get = partial(hub_corpus, source.name)
+    found: Corpus = _in_background(get, heart, f"getting the dataset {source.dataset}")
+    return found
+
+
+def _add_test(source: DatasetSource, heart: Heart) -> None:
+    """Put the test split of a hub's dataset beside the tokens that the cache has of it, or the word that it has none.
+
+    To be called with the lock held.
+    """
+    folder = source.entry.folder
+    manifest = read_manifest(folder)
+    if manifest is None or source.local is not None or read_test_manifest(folder, manifest.dtype) is not None:
+        return
+    corpus = _corpus_of(source, heart)
+    if corpus.test is None:
+        write_test_manifest(folder, OwnTestSplit())
+        return
+    tokenizer, _ = _tokenizer_for(source, corpus, heart)
+    partial_file = folder / f".{TEST_TOKENS}.partial"
+    try:
+        partial_file.unlink(missing_ok=True)  # what a killed one left
+        found = encode_split(
+            corpus.test,
+            tokenizer,
+            partial_file,
+            np.dtype(manifest.dtype),
+            _encoding_beats(heart, corpus.test.size_bytes),
+        )
+        partial_file.replace(folder / TEST_TOKENS)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    if not found.tokens:
+        write_test_manifest(folder, OwnTestSplit())
+        return
+    told = [source.tokenizer, tokenizer.vocab_size, found.token_sha256, found.text_sha256]
+    write_test_manifest(
+        folder,
+        OwnTestSplit(
+            tokens=found.tokens,
+            text_bytes=found.text_bytes,
+            token_sha256=found.token_sha256,
+            fingerprint=hashlib.sha256(json.dumps(told).encode()).hexdigest(),
+        ),
+    )
+
+
+def _encoding_beats(heart: Heart, total_bytes: int, bytes_before: int = 0) -> Callable[[int, "Future[Any]"], None]:
+    """What `encode_split` calls: a beat with how far it is of `total_bytes`."""
+
+    def on_bytes(done: int, work: "Future[Any]") -> None:
+        fraction = (bytes_before + done) / max(1, total_bytes)
+        heart.beat("encoding", fraction)
+        heart.wait(work, "encoding", fraction)
+
+    return on_bytes
 
 
 def _encode(
@@ -139,14 +218,10 @@ def _encode(
 ) -> None:
     """Write both splits and their manifest into `folder`."""
     dtype = np.dtype(token_type(tokenizer.vocab_size))
-    total_bytes = max(1, corpus.train.size_bytes + corpus.val.size_bytes)
+    total_bytes = corpus.train.size_bytes + corpus.val.size_bytes
 
     def encoded(split: SplitText, file_name: str, bytes_before: int) -> EncodedSplit:
-        def on_bytes(done: int, work: "Future[Any]") -> None:
-            fraction = (bytes_before + done) / total_bytes
-            heart.beat("encoding", fraction)
-            heart.wait(work, "encoding", fraction)
-
+        on_bytes = _encoding_beats(heart, total_bytes, bytes_before)
         try:
             found = encode_split(split, tokenizer, folder / file_name, dtype, on_bytes)
         except OSError as error:

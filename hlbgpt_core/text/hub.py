@@ -4,7 +4,7 @@ What the library has in its own cache needs no network. Without a network it wou
 hub once, briefly; if it does not answer, the library stays offline.
 
 The train split trains. The split named validation, valid, val or dev validates; without one the last 5 % of
-the train split's rows do. Every row is a document; an empty one is left out.
+the train split's rows do. A split named test is the test text. Every row is a document; an empty one is left out.
 """
 
 import threading
@@ -22,6 +22,7 @@ REACH_SECONDS_IN_ALL = 4.0
 ROWS_AT_ONCE = 1000
 REASON_CHARACTERS = 300
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
+TEST_NAME = "test"
 _WIKITEXT_ON_HUB = DatasetName(kind="hf", target="Salesforce/wikitext", config="wikitext-103-raw-v1")
 # The text in wikitext's raw file for empty rows of the hub.
 _WIKITEXT_EMPTY_LINE = " \n"
@@ -45,8 +46,11 @@ def hub_corpus(name: DatasetName) -> Corpus:
     else:
         val = splits[val_name]
     column = _text_column(train, _full_name(on_hub))
+    has_test = TEST_NAME in splits and train_name != TEST_NAME and column in splits[TEST_NAME].features
     return Corpus(
-        train=_split_of_rows(train, column, one_text=is_wikitext), val=_split_of_rows(val, column, one_text=is_wikitext)
+        train=_split_of_rows(train, column, one_text=is_wikitext),
+        val=_split_of_rows(val, column, one_text=is_wikitext),
+        test=_split_of_rows(splits[TEST_NAME], column, one_text=is_wikitext) if has_test else None,
     )
 
 

@@ -26,6 +26,7 @@ from types import MappingProxyType
 
 from hlbgpt_core.errors import DataError
 from hlbgpt_core.private_files import cannot_read
+from hlbgpt_core.settings import Settings
 
 VALIDATION_SHARE = 0.05
 TEXT_ENDINGS = (".md", ".text", ".txt")
@@ -132,28 +133,38 @@ def check_dataset(dataset: str, *, missing_path_is_fine: bool = False, byte_limi
                 return
 
 
-def check_text_length(dataset: str, max_sequence_length: int) -> None:
+def check_text_length(settings: Settings) -> None:
     """Raise the DataError of a text that is too short for its sequences, as far as file sizes show that.
 
     No tokenizer makes more tokens than there are bytes (and an end of text per file), so a text with fewer bytes is too
     short for every tokenizer. Checks only `text:`, and only if its path is on this host.
+    With a test text, validation and test have half of the validation text each.
     """
-    name = parse_dataset(dataset)
+    name = parse_dataset(settings.dataset)
     if name.kind != "text" or not _matches(name.target):
         return
     splits = local_splits(name)
-    for what, spans in (("training", splits.train), ("validation", splits.val)):
-        most = sum(span.end - span.start for span in spans) + len(spans)
-        if most < max_sequence_length + 1:
-            raise too_short(what, most, max_sequence_length, at_most=True)
+    train, val = (sum(span.end - span.start + 1 for span in spans) for spans in (splits.train, splits.val))
+    if train < settings.max_sequence_length + 1:
+        raise too_short("training", train, settings.max_sequence_length, at_most=True)
+    half = val // 2 if settings.test_tokens else val
+    if half < settings.evaluation_length + 1:
+        only = bool(settings.eval_sequence_length)
+        raise too_short("validation", half, settings.evaluation_length, at_most=True, evaluation_only=only)
 
 
-def too_short(what: str, tokens: int, max_sequence_length: int, *, at_most: bool = False) -> DataError:
-    """The error for a training or validation text without room for one sequence and the token after it."""
+def too_short(
+    what: str, tokens: int, length: int, *, at_most: bool = False, evaluation_only: bool = False
+) -> DataError:
+    """The error for a text without room for one sequence of `length` and the token after it.
+
+    `evaluation_only` says that the length is that of eval_sequence_length, else it is that of max_sequence_length.
+    """
+    setting = "eval_sequence_length" if evaluation_only else "max_sequence_length"
     return DataError(
-        f"the {what} text has {'at most ' if at_most else ''}{tokens} tokens, but a sequence of max_sequence_length "
-        f"{max_sequence_length} needs {max_sequence_length + 1}",
-        f"Use a longer text, or --max_sequence_length {max(tokens - 1, 1)} or less.",
+        f"the {what} text has {'at most ' if at_most else ''}{tokens} tokens, but a sequence of {setting} "
+        f"{length} needs {length + 1}",
+        f"Use a longer text, or --{setting} {max(tokens - 1, 1)} or less.",
     )
 
 

@@ -2,6 +2,7 @@
 
     CACHE/tokens/NAME/train.bin, val.bin    token values, little-endian uint16 or uint32
                       manifest.json         what they are, and their sizes
+                      test.bin, test.json   likewise of a test split of its own; caches of before have none
     CACHE/tokens/.NAME.building-*           a build in progress, or what a killed one left
     CACHE/locks/NAME                        held (flock) while building; the system frees it with its process
 
@@ -36,6 +37,7 @@ ITEM_BYTES: Mapping[str, int] = MappingProxyType({"<u2": 2, "<u4": 4})
 LARGEST_UINT16 = 65_535
 SLUG_CHARACTERS = 60
 MANIFEST = "manifest.json"
+TEST_MANIFEST, TEST_TOKENS = "test.json", "test.bin"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,16 @@ class Manifest:
     source_state: str
     made_at: str
     bpe_file: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnTestSplit:
+    """What a cache holds of its dataset's own test split; `tokens` is 0 where the dataset has none."""
+
+    tokens: int = 0
+    text_bytes: int = 0
+    token_sha256: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +146,21 @@ def read_manifest(folder: Path) -> Manifest | None:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Put `manifest` into `folder`, replacing an older one."""
     write_private_file(folder / MANIFEST, (json.dumps(dataclasses.asdict(manifest), indent=1) + "\n").encode())
+
+
+def read_test_manifest(folder: Path, dtype: str) -> OwnTestSplit | None:
+    """What the cache in `folder` has of a test split; None where nobody has asked yet, or where it is not whole."""
+    try:
+        manifest = OwnTestSplit(**json.loads((folder / TEST_MANIFEST).read_text(encoding="utf-8")))
+        size = (folder / TEST_TOKENS).stat().st_size if manifest.tokens else 0
+        return manifest if size == ITEM_BYTES[dtype] * manifest.tokens else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def write_test_manifest(folder: Path, manifest: OwnTestSplit) -> None:
+    """Put `manifest` into `folder`, once the tokens of the test split are there."""
+    write_private_file(folder / TEST_MANIFEST, (json.dumps(dataclasses.asdict(manifest), indent=1) + "\n").encode())
 
 
 @contextmanager
@@ -222,10 +249,13 @@ def verify_cache(cache_dir: Path, name: str) -> bool:
     """Whether the tokens of the cache `name` are still those that were written (reads them all)."""
     folder = CacheEntry(cache_dir=cache_dir, name=name).folder
     manifest = read_manifest(folder)
-    return manifest is not None and all(
-        _sha256(folder / f"{split}.bin") == wanted
-        for split, wanted in (("train", manifest.train_sha256), ("val", manifest.val_sha256))
-    )
+    if manifest is None:
+        return False
+    written = {"train.bin": manifest.train_sha256, "val.bin": manifest.val_sha256}
+    test = read_test_manifest(folder, manifest.dtype)
+    if test is not None and test.tokens:
+        written[TEST_TOKENS] = test.token_sha256
+    return all(_sha256(folder / name) == wanted for name, wanted in written.items())
 
 
 def now() -> str:

@@ -8,13 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hlbgpt_core.evaluation import EVALUATION_SEED
 from hlbgpt_core.fast_path.device_transfer import on_device
 from hlbgpt_core.recipes.protocol import BatchShape
 from hlbgpt_core.text.sources import too_short
 from hlbgpt_core.training.random_streams import Stream, stream
-
-# Of the evaluation alone: every run with the same text and maximum length is measured on the same sequences.
-EVALUATION_SEED = 20_240_304
 
 
 class Batches(Protocol):
@@ -25,6 +23,9 @@ class Batches(Protocol):
 
     def validation(self) -> Iterator[NDArray[np.int64] | Tensor]:
         """The batches of an evaluation: the same at every call."""
+
+    def test(self) -> Iterator[NDArray[np.int64] | Tensor]:
+        """The batches of the evaluation on the test text; none without one."""
 
 
 class RandomBatches:
@@ -39,22 +40,28 @@ class RandomBatches:
         max_length: int,
         num_eval_tokens: int,
         evaluation_batch_size: int,
+        evaluation_length: int = 0,
+        test: NDArray[np.unsignedinteger] | Tensor | None = None,
+        test_tokens: int = 0,
     ) -> None:
-        """`train` and `val` are one-dimensional, and may be memory-mapped, or tensors in the device's memory.
+        """The texts are one-dimensional, and may be memory-mapped, or tensors in the device's memory.
 
-        Raises DataError where either is too short for a sequence of `max_length` and the token after it.
+        Sequences of evaluations have `evaluation_length` tokens, 0: `max_length`. Raises DataError where a text is too
+        short for one of its sequences and the token after it.
         """
-        for what, tokens in (("training", train), ("validation", val)):
-            if len(tokens) < max_length + 1:
-                raise too_short(what, len(tokens), max_length)
+        length = evaluation_length or max_length
+        if len(train) < max_length + 1:
+            raise too_short("training", len(train), max_length)
+        for what, tokens in (("validation", val), ("test", test)):
+            if tokens is not None and len(tokens) < length + 1:
+                raise too_short(what, len(tokens), length, evaluation_only=bool(evaluation_length))
         # A plain view: indexing a memmap object makes a memmap object each time, which costs more than the read.
         self._train, self._val = (one if isinstance(one, Tensor) else np.asarray(one) for one in (train, val))
+        self._test = test if test is None or isinstance(test, Tensor) else np.asarray(test)
         self._seed = seed
-        self._length = max_length
+        self._length = length
         self._batch_size = evaluation_batch_size
-        self._val_starts = stream(EVALUATION_SEED, Stream.EVALUATION).integers(
-            0, len(val) - max_length, size=num_eval_tokens // max_length
-        )
+        self._val_sequences, self._test_sequences = num_eval_tokens // length, test_tokens // length
 
     def training(self, microbatch: int, shape: BatchShape) -> NDArray[np.int64] | Tensor:
         """Tokens (batch, length + 1) of microbatch number `microbatch`, drawn from the seed and that number."""
@@ -64,9 +71,20 @@ class RandomBatches:
         return taken_at(self._train, starts, shape.sequence_length)
 
     def validation(self) -> Iterator[NDArray[np.int64] | Tensor]:
-        """num_eval_tokens // max_length sequences, cut into batches; the last may be smaller."""
-        for first in range(0, len(self._val_starts), self._batch_size):
-            yield taken_at(self._val, self._val_starts[first : first + self._batch_size], self._length)
+        """num_eval_tokens // length sequences, cut into batches; the last may be smaller."""
+        return self._evaluation(self._val, self._val_sequences)
+
+    def test(self) -> Iterator[NDArray[np.int64] | Tensor]:
+        """test_tokens // length sequences of the test text, likewise."""
+        return iter(()) if self._test is None else self._evaluation(self._test, self._test_sequences)
+
+    def _evaluation(
+        self, tokens: NDArray[np.unsignedinteger] | Tensor, sequences: int
+    ) -> Iterator[NDArray[np.int64] | Tensor]:
+        # A seed of its own: every run that reads the same text at the same length reads the same sequences.
+        starts = stream(EVALUATION_SEED, Stream.EVALUATION).integers(0, len(tokens) - self._length, size=sequences)
+        for first in range(0, len(starts), self._batch_size):
+            yield taken_at(tokens, starts[first : first + self._batch_size], self._length)
 
 
 def sequences_at(tokens: NDArray[np.integer], starts: NDArray[np.integer], length: int) -> NDArray[np.int64]:

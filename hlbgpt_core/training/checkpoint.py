@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from hlbgpt_core.errors import CheckpointError
 from hlbgpt_core.points import SavedCheckpoint
 from hlbgpt_core.private_files import FILE_MODE, FOLDER_MODE, sync_folder
+from hlbgpt_core.settings import DEFAULT_RECIPE, defaults
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -128,8 +129,13 @@ def read_checkpoint(state_folder: Path, saved: SavedCheckpoint) -> Checkpoint:
 
 
 def check_identity(checkpoint: Checkpoint, expected: Mapping[str, Any]) -> None:
-    """Raise CheckpointError, naming what differs, unless `checkpoint` was made of the `expected` run."""
-    found = checkpoint.identity
+    """Raise CheckpointError, naming what differs, unless `checkpoint` was made of the `expected` run.
+
+    A setting that was added since is at its default in it.
+    """
+    found = dict(checkpoint.identity)
+    if isinstance(settings := found.get("settings"), Mapping):
+        found["settings"] = {**defaults(settings.get("recipe", DEFAULT_RECIPE)), **settings}
     for name in sorted({*found, *expected}):
         if found.get(name) != expected.get(name):
             raise CheckpointError(

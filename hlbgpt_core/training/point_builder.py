@@ -24,14 +24,15 @@ class PointMaker:
         trainer: Trainer,
         *,
         train_tokens: int,
-        val_tokens_per_byte: float,
+        tokens_per_byte: Mapping[Split, float],
         metrics: Callable[[Moment], Mapping[str, float]],
         compile_seconds: Callable[[], float] | None,
     ) -> None:
-        """`metrics` are the user's own; `compile_seconds` so far, where blocks may be compiled."""
+        """`tokens_per_byte` of the texts that are evaluated; `metrics` are the user's own; `compile_seconds` so far,
+        where blocks may be compiled."""
         self._trainer = trainer
         self._train_tokens = train_tokens
-        self._val_tokens_per_byte = val_tokens_per_byte
+        self._tokens_per_byte = tokens_per_byte
         self._metrics = metrics
         self._compile_seconds = compile_seconds
 
@@ -50,24 +51,27 @@ class PointMaker:
             microbatches=len(record.microbatches),
         )
 
-    def val(self, evaluation: Evaluation) -> Point:
+    def evaluated(self, split: Split, evaluation: Evaluation) -> Point:
         """The point of an evaluation."""
         counters = self._trainer.counters
         return self._at_this_moment(
-            Split.VAL,
+            split,
             evaluation.loss,
             evaluation.accuracy,
             batch_size=counters.used_shape.batch_size,
             seq_length=counters.used_shape.sequence_length,
             weight_decay=counters.used_weight_decay,
             learning_rates=self._trainer.learning_rates(),
-            bits_per_byte=evaluation.loss / math.log(2) * self._val_tokens_per_byte,
+            bits_per_byte=evaluation.loss / math.log(2) * self._tokens_per_byte[split],
         )
 
     def _at_this_moment(
         self, split: Split, loss: float, acc: float, *, learning_rates: Mapping[str, float], **more: Any
     ) -> Point:
-        """A point of this moment, with every group's learning rate and the user's metrics beside it."""
+        """A point of this moment, with every group's learning rate and the user's metrics beside it.
+
+        The one of the test split stands beside a validation point, which has the rates already.
+        """
         counters = self._trainer.counters
         moment = Moment(
             split=split,
@@ -80,6 +84,7 @@ class PointMaker:
             users = {name: float(value) for name, value in self._metrics(moment).items()}
         rates = {f"lr_{group}": rate for group, rate in learning_rates.items()}
         compiling = {} if self._compile_seconds is None else {"compile_seconds": self._compile_seconds()}
+        beside = {} if split is Split.TEST else {**rates, **compiling}
         for name in users:
             if name in _TAKEN or name in rates or name in compiling:
                 raise HlbqError(
@@ -96,7 +101,7 @@ class PointMaker:
             tokens_seen=counters.tokens_seen,
             epoch=counters.tokens_seen / self._train_tokens,
             lr=self._trainer.decay_learning_rate(learning_rates),
-            extra={**rates, **compiling, **users},
+            extra={**beside, **users},
             **more,
         )
 

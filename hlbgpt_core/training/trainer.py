@@ -8,7 +8,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from hlbgpt_core import scale
 from hlbgpt_core.device import (
@@ -22,12 +25,13 @@ from hlbgpt_core.device import (
     resolve_precision,
 )
 from hlbgpt_core.errors import CheckpointError, DataError
+from hlbgpt_core.evaluation import FIRST_HALF, WHOLE_TEXT, fingerprint_of, second_half_fingerprint
 from hlbgpt_core.fast_path.compile_mode import CompileMode
 from hlbgpt_core.fast_path.compiling import BlockCompiler
 from hlbgpt_core.fast_path.memory import is_out_of_memory, out_of_memory
 from hlbgpt_core.fast_path.process_cache import ProcessCache
 from hlbgpt_core.metrics import Moment, extra_metrics
-from hlbgpt_core.points import Facts, Reporter, SavedCheckpoint, TrainingResult
+from hlbgpt_core.points import Facts, Reporter, SavedCheckpoint, Split, TrainingResult
 from hlbgpt_core.recipes import get_recipe
 from hlbgpt_core.settings import Settings
 from hlbgpt_core.text.data import TokenData
@@ -39,6 +43,7 @@ from hlbgpt_core.training.training_step import Trainer
 
 __all__ = ["Checkpointing", "train"]
 
+Tokens = NDArray[np.unsignedinteger] | Tensor
 # Two ways to the same learning: what the recipes say as they say it, or rearranged for a GPU.
 PLAIN_PATH, FAST_PATH = "plain", "fast"
 
@@ -78,6 +83,7 @@ def train(
     fast = taken == FAST_PATH
     resident = warm.tokens(data, torch_device) if warm is not None and fast and torch_device.type == "cuda" else None
     train_tokens, val_tokens = resident or (data.train, data.val)
+    val_tokens, test_tokens = evaluated_texts(data, val_tokens, with_test=resolved.test_tokens > 0)
 
     def build() -> Trainer:
         recipe = get_recipe(resolved.recipe)(
@@ -93,6 +99,9 @@ def train(
                 max_length=resolved.max_sequence_length,
                 num_eval_tokens=resolved.num_eval_tokens,
                 evaluation_batch_size=recipe.evaluation_batch_size(),
+                evaluation_length=resolved.eval_sequence_length,
+                test=test_tokens,
+                test_tokens=resolved.test_tokens,
             ),
             dither=SeededDither(seed),
             normals=SeededNormals(seed),
@@ -118,7 +127,7 @@ def train(
             compiler=compiler,
             reporter=reporter,
             train_tokens=len(data.train),
-            val_tokens_per_byte=len(data.val) / max(data.val_bytes, 1),
+            tokens_per_byte=tokens_per_byte(data),
             checkpointing=checkpointing,
             identity={
                 "settings": resolved.to_dict(),
@@ -138,7 +147,7 @@ def train(
         ):
             run = take_up(start, resume, checkpointing, reporter)
             reporter.facts(
-                facts_of(data, torch_device, precision=precision, path=taken, deterministic=deterministic),
+                facts_of(resolved, data, torch_device, precision=precision, path=taken, deterministic=deterministic),
             )
             return run.run()
     except Exception as error:
@@ -175,18 +184,44 @@ def take_up(
 
 
 def check_data(data: TokenData, vocab_size: int, fixed: Mapping[str, object]) -> None:
-    """Raise DataError unless `data` is the run's: its fingerprint, and a vocabulary that the model has."""
+    """Raise DataError unless `data` is the run's: its fingerprints, and a vocabulary that the model has."""
     expected = fixed.get("data_fingerprint")
     if expected is not None and expected != data.fingerprint:
-        raise DataError(
-            f"the data has changed since the run began: its fingerprint is {data.fingerprint}, not {expected}",
-            "Bring the old text back, or submit the run again to train it on the new one.",
-        )
+        raise data_changed("data", data.fingerprint, expected)
+    expected = fixed.get("test_fingerprint")
+    if expected and data.test is not None and expected != data.test_fingerprint:
+        raise data_changed("test text", data.test_fingerprint, expected)
     if data.vocab_size > vocab_size:
         raise DataError(
             f"the data was encoded with {data.vocab_size} token values, but the model has only {vocab_size}",
             "Prepare the data with the run's own tokenizer.",
         )
+
+
+def data_changed(what: str, found: str, expected: object) -> DataError:
+    """The error of a text that is not the one that the run's first attempt had."""
+    return DataError(
+        f"the {what} has changed since the run began: its fingerprint is {found}, not {expected}",
+        "Bring the old text back, or submit the run again to train it on the new one.",
+    )
+
+
+def evaluated_texts(data: TokenData, val: Tokens, *, with_test: bool) -> tuple[Tokens, Tokens | None]:
+    """What validation and the test read of `data`, whose validation tokens are `val` (on the host or on the device).
+
+    Without a test split of its own, a test takes the second half of the validation text, and validation the first.
+    """
+    if not with_test:
+        return val, None
+    if data.test is not None:
+        return val, data.test
+    return val[: len(val) // 2], val[len(val) // 2 :]
+
+
+def tokens_per_byte(data: TokenData) -> dict[Split, float]:
+    """Tokens a byte of the texts that are evaluated; of halves of the validation text, those of the whole."""
+    val = len(data.val) / max(data.val_bytes, 1)
+    return {Split.VAL: val, Split.TEST: val if data.test is None else len(data.test) / max(data.test_bytes, 1)}
 
 
 def resolve_path(wanted: str | None, device: torch.device, *, fixed: Mapping[str, object], deterministic: bool) -> str:
@@ -201,7 +236,9 @@ def resolve_path(wanted: str | None, device: torch.device, *, fixed: Mapping[str
     return PLAIN_PATH if device.type == "cpu" or deterministic else FAST_PATH
 
 
-def facts_of(data: TokenData, device: torch.device, *, precision: str, path: str, deterministic: bool) -> Facts:
+def facts_of(
+    settings: Settings, data: TokenData, device: torch.device, *, precision: str, path: str, deterministic: bool
+) -> Facts:
     """What is now known of the run and stays fixed for its life."""
     known: dict[str, Any] = {**provenance(device), "data_fingerprint": data.fingerprint}
     return Facts(
@@ -215,5 +252,19 @@ def facts_of(data: TokenData, device: torch.device, *, precision: str, path: str
         path=path,
         threads=torch.get_num_threads(),
         deterministic=deterministic,
+        **evaluation_facts(settings, data),
         provenance=known,
     )
+
+
+def evaluation_facts(settings: Settings, data: TokenData) -> dict[str, str]:
+    """The fingerprints of what evaluations read."""
+    values = settings.to_dict()
+    halved = settings.test_tokens > 0 and data.test is None
+    part = FIRST_HALF if halved else WHOLE_TEXT
+    found = {"evaluation_fingerprint": fingerprint_of(Split.VAL, values, text=data.fingerprint, part=part)}
+    if settings.test_tokens:
+        text = data.test_fingerprint or second_half_fingerprint(data.fingerprint)
+        found["test_fingerprint"] = text
+        found["test_evaluation_fingerprint"] = fingerprint_of(Split.TEST, values, text=text)
+    return found

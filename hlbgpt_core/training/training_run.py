@@ -20,6 +20,7 @@ from hlbgpt_core.points import (
     Progress,
     Reporter,
     SavedCheckpoint,
+    Split,
     TrainingResult,
 )
 from hlbgpt_core.recipes.protocol import BatchShape
@@ -53,14 +54,14 @@ class TrainingRun:
         *,
         reporter: Reporter,
         train_tokens: int,
-        val_tokens_per_byte: float,
+        tokens_per_byte: Mapping[Split, float],
         checkpointing: Checkpointing | None,
         identity: Mapping[str, Any],
         metrics: Callable[[Moment], Mapping[str, float]],
         compiler: BlockCompiler | None = None,
     ) -> None:
-        """`identity` is what a checkpoint of this run must agree with to be taken up; without a `compiler` blocks
-        are run as they are."""
+        """`tokens_per_byte` are of the texts that are evaluated. `identity` is what a checkpoint of this run must agree
+        with to be taken up; without a `compiler` blocks are run as they are."""
         self.trainer = trainer
         self.identity = identity
         self._settings = trainer.recipe.settings
@@ -71,7 +72,7 @@ class TrainingRun:
         self._points = PointMaker(
             trainer,
             train_tokens=train_tokens,
-            val_tokens_per_byte=val_tokens_per_byte,
+            tokens_per_byte=tokens_per_byte,
             metrics=metrics,
             compile_seconds=None if compiler is None else lambda: compiler.seconds,
         )
@@ -88,7 +89,7 @@ class TrainingRun:
         trainer.before_evaluation_batch = lambda number: self._ask(Phase.EVALUATE, number)
 
     def run(self) -> TrainingResult:
-        """Train to the first limit, evaluate once more, and return; or as the reporter directs."""
+        """Train to the first limit, evaluate once more, run the test, and return; or as the reporter directs."""
         try:
             return self._run()
         except Interrupted as interrupted:
@@ -110,6 +111,7 @@ class TrainingRun:
             if self._evaluation_due(final=bool(limit), **self._progress_made()):
                 self._evaluate()
             if limit:
+                self._test()
                 if self._checkpointing is not None and self._checkpointing.keep_last:
                     self._save_checkpoint()
                 return self._result(Outcome.FINISHED, stopped_by=limit)
@@ -171,12 +173,22 @@ class TrainingRun:
     def _evaluate(self) -> None:
         counters = self.trainer.counters
         evaluation = self.trainer.evaluate()
-        self._reporter.point(self._points.val(evaluation))
+        self._reporter.point(self._points.evaluated(Split.VAL, evaluation))
         self._evaluated_step, self._evaluated_tokens = counters.step, counters.tokens_seen
         if not math.isfinite(evaluation.loss):
             raise diverged(evaluation.loss, counters.step, "validation")
         if self._checkpointing is not None and self._checkpointing.keep_best:
             self._keep_if_best(self._checkpointing, evaluation.loss)
+
+    def _test(self) -> None:
+        """Evaluate on the test text, if that is wanted. A run that is stopped within it, and one that is resumed after
+        it, does it again: the point is the same one."""
+        if not self._settings.test_tokens:
+            return
+        evaluation = self.trainer.evaluate(Split.TEST)
+        self._reporter.point(self._points.evaluated(Split.TEST, evaluation))
+        if not math.isfinite(evaluation.loss):
+            raise diverged(evaluation.loss, self.trainer.counters.step, "test")
 
     def _evaluation_due(self, *, step: int, tokens_seen: int, final: bool = False) -> bool:
         if step == self._evaluated_step:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hlbgpt_core.errors import CheckpointError
 from hlbgpt_core.fast_path.device_transfer import Fetched, on_device
+from hlbgpt_core.points import Split
 from hlbgpt_core.recipes.protocol import Accumulation, BatchShape, Dither, ParameterGroup, Recipe, initialise
 from hlbgpt_core.training.batches import Batches
 from hlbgpt_core.training.loss import TokenLoss, next_token_loss
@@ -251,13 +252,14 @@ class Trainer:
             accumulation=accumulation or self._next_accumulation(record.grad_norm),
         )
 
-    def evaluate(self) -> Evaluation:
-        """Mean loss and accuracy over the validation batches, every token weighing the same."""
+    def evaluate(self, split: Split = Split.VAL) -> Evaluation:
+        """Mean loss and accuracy over the batches of the validation or test text, every token weighing the same."""
+        batches = self._batches.test() if split is Split.TEST else self._batches.validation()
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         accuracy = torch.zeros_like(loss)
         tokens_total = 0
         with torch.no_grad():
-            for number, batch in enumerate(self._batches.validation()):
+            for number, batch in enumerate(batches):
                 self.before_evaluation_batch(number)
                 tokens = on_device(batch, self.device)
                 result = next_token_loss(self.model, tokens, with_accuracy=True)

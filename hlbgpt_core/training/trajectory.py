@@ -152,6 +152,10 @@ class RecordedBatches:
         for number in range(self._eval_steps):
             yield self._draw(self._val, 50_000 + number, shape)
 
+    def test(self) -> Iterator[NDArray[np.int64]]:
+        """None: a record has no test text."""
+        return iter(())
+
     @staticmethod
     def _draw(tokens: NDArray[np.int64], seed: int, shape: BatchShape) -> NDArray[np.int64]:
         starts = np.random.RandomState(seed).randint(0, len(tokens) - shape.sequence_length - 1, size=shape.batch_size)

@@ -76,6 +76,9 @@ class CompareOptions(OptionGroup):
     allow_mixed_data: Annotated[
         bool, typer.Option("--allow_mixed_data", help="Compare runs of different data all the same.")
     ] = False
+    allow_mixed_evaluation: Annotated[
+        bool, typer.Option("--allow_mixed_evaluation", help="Compare losses of different evaluations all the same.")
+    ] = False
     allow_mixed_code: Annotated[
         bool, typer.Option("--allow_mixed_code", help="Take runs too that more than one code computed.")
     ] = False
@@ -175,5 +178,6 @@ def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":
         baseline=parse_baseline(how.baseline),
         target=measure.target,
         allow_mixed_data=how.allow_mixed_data,
+        allow_mixed_evaluation=how.allow_mixed_evaluation,
         allow_mixed_code=how.allow_mixed_code,
     )

@@ -24,7 +24,16 @@ _WITHOUT_EFFECT = MappingProxyType(
     {
         "final": ("x", "band", "smooth", "past_shortest", "facet"),
         "heatmap": ("x", "band", "smooth", "past_shortest", "facet", "log_x", "log_y", "colour", "style"),
-        "schedules": ("metric", "band", "smooth", "facet", "log_x", "log_y", "allow_mixed_data"),
+        "schedules": (
+            "metric",
+            "band",
+            "smooth",
+            "facet",
+            "log_x",
+            "log_y",
+            "allow_mixed_data",
+            "allow_mixed_evaluation",
+        ),
     }
 )
 Choice = TypeVar("Choice")
@@ -59,6 +68,9 @@ class PlotOptions(OptionGroup):
     ] = False
     allow_mixed_data: Annotated[
         bool, typer.Option("--allow_mixed_data", help="Draw runs together even if their data differ.")
+    ] = False
+    allow_mixed_evaluation: Annotated[
+        bool, typer.Option("--allow_mixed_evaluation", help="Draw losses of different evaluations together.")
     ] = False
     facet: Annotated[str, typer.Option("--facet", help="One panel per value of this setting.", metavar="NAME")] = ""
     colour: Annotated[
@@ -161,10 +173,14 @@ def _drawn(how: PlotOptions, kind: KindOptions, source: "Store | Path", runs: Ru
     from orchestrator.export.metric_names import Axis
     from orchestrator.plots.curve_sets import Band
 
+    mixed = {
+        "allow_mixed_data": how.allow_mixed_data,
+        "allow_mixed_evaluation": how.allow_mixed_evaluation,
+    }
     if kind.name() == "heatmap":
         rows, columns = kind.heatmap
         heat_map = plots.HeatMap(rows=rows, columns=columns, metric=how.metric, title=how.title)
-        return plots.plot_final(source, heat_map, runs, allow_mixed_data=how.allow_mixed_data)
+        return plots.plot_final(source, heat_map, runs, **mixed)
     given: dict[str, Any] = {
         "log_x": how.log_x,
         "log_y": how.log_y,
@@ -174,7 +190,7 @@ def _drawn(how: PlotOptions, kind: KindOptions, source: "Store | Path", runs: Ru
     }
     if kind.name() == "final":
         final = plots.FinalDrawing(against=kind.final, metric=how.metric, **given)
-        return plots.plot_final(source, final, runs, allow_mixed_data=how.allow_mixed_data)
+        return plots.plot_final(source, final, runs, **mixed)
     drawing = plots.Drawing(
         metric=how.metric,
         x=_choice("--x", how.x, Axis),
@@ -186,7 +202,7 @@ def _drawn(how: PlotOptions, kind: KindOptions, source: "Store | Path", runs: Ru
     )
     if kind.name() == "schedules":
         return plots.plot_schedules(source, drawing, runs)
-    return plots.plot_curves(source, drawing, runs, allow_mixed_data=how.allow_mixed_data)
+    return plots.plot_curves(source, drawing, runs, **mixed)
 
 
 def _choice(option: str, text: str, choices: type[Choice]) -> Choice:

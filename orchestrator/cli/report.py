@@ -28,6 +28,10 @@ class ReportOptions(OptionGroup):
     allow_mixed_data: Annotated[
         bool, typer.Option("--allow_mixed_data", help="Compare and draw runs even if their data differ.")
     ] = False
+    allow_mixed_evaluation: Annotated[
+        bool,
+        typer.Option("--allow_mixed_evaluation", help="Compare and draw losses of different evaluations all the same."),
+    ] = False
 
 
 def register(app: typer.Typer) -> None:
@@ -60,6 +64,7 @@ def report(
             metric=how.metric,
             baseline=parse_baseline(how.baseline),
             allow_mixed_data=how.allow_mixed_data,
+            allow_mixed_evaluation=how.allow_mixed_evaluation,
             recorded=partial(recorded, database),
         )
     with replaced_file(file) as stream:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
 from orchestrator.cli.code import print_diff
 from orchestrator.cli.common import (
@@ -42,9 +43,11 @@ SHOWN_NOTICES = 6
 
 @dataclass(frozen=True, kw_only=True)
 class RunStory:
-    """A run with its attempts and events, oldest first; `repeat` is the command that submits it again."""
+    """A run with its attempts and events, oldest first; `repeat` is the command that submits it again. `test_loss` is
+    None without a test."""
 
     run: RunRecord
+    test_loss: float | None
     repeat: str
     attempts: Sequence[AttemptRecord]
     events: Sequence[EventRecord]
@@ -101,8 +104,10 @@ def read_story(store: "Store", run: RunRecord) -> RunStory:
     """What the database knows of `run`."""
     attempts = sorted(store.attempts(run.id), key=lambda one: one.fence)
     events = sorted(store.events(run_id=run.id, limit=SHOWN_EVENTS), key=lambda one: one.id)
+    tested = store.losses([run.id], Split.TEST).get(run.id)
     return RunStory(
         run=run,
+        test_loss=tested[-1] if tested else None,
         repeat=repeat_command(run.settings, run.seed),
         attempts=attempts,
         events=events,
@@ -124,7 +129,7 @@ def _print_story(story: RunStory, database_option: str) -> None:
         _print_values(run.facts)
     for line in code_lines(run, mixed=story.mixed_code):
         print(line)
-    _print_times(run)
+    _print_times(run, story.test_loss)
     if story.attempts and story.attempts[-1].provenance:
         print("the newest attempt was computed by:")
         _print_values(story.attempts[-1].provenance)
@@ -162,11 +167,11 @@ def state_text(run: RunRecord) -> str:
     return f"{run.state} ({', '.join(notes)})" if notes else str(run.state)
 
 
-def _print_times(run: RunRecord) -> None:
+def _print_times(run: RunRecord, test_loss: float | None) -> None:
     print(f"submitted {when(run.created_at)}  started {when(run.started_at)}  ended {when(run.ended_at)}")
     losses = [
         f"{name} loss {value:.4f}"
-        for name, value in (("train", run.last_train_loss), ("val", run.last_val_loss))
+        for name, value in (("train", run.last_train_loss), ("val", run.last_val_loss), ("test", test_loss))
         if value is not None
     ]
     print(", ".join([f"step {run.step}", *losses]))

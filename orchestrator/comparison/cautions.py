@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.code.differences import diff_size
 from orchestrator.code.names import known_sources
 from orchestrator.comparison.contrasts import Contrast
-from orchestrator.comparison.groups import Grouping, RunResult
+from orchestrator.comparison.groups import Grouping, RunResult, evaluations_of
 from orchestrator.comparison.measures import Measure, Standing
 from orchestrator.export.metric_names import Axis
 from orchestrator.queue.code import MIXED, SHOWN_LETTERS
@@ -42,8 +42,9 @@ def grouping_warnings(grouping: Grouping, contrasts: Sequence[Contrast], baselin
 
 
 def unit_warnings(store: Store, results: Sequence[RunResult], measure: Measure, *, timed: bool) -> list[str]:
-    """Where seconds or tokens do not mean the same in all runs."""
-    found = []
+    """Where evaluations, seconds or tokens do not mean the same in all runs."""
+    mixed = evaluations_of(results, measure.metric.name)
+    found = [] if mixed is None else [mixed.caution]
     if measure.axis is Axis.TOKENS and len({result.run.settings.get("tokenizer") for result in results}) > 1:
         found.append("runs of different tokenizers are compared at the same number of tokens, not of bytes")
     if timed or measure.counts_seconds:

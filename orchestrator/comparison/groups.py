@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from hlbgpt_core.evaluation import known_fingerprint
+from hlbgpt_core.points import Split
 from hlbgpt_core.settings import DEFAULT_RECIPE, parse_value, specs, unknown_setting
+from orchestrator.comparison.evaluations import (
+    EvaluatedRun,
+    MixedEvaluations,
+    evaluated_split,
+    mixed_evaluations,
+)
 from orchestrator.comparison.measures import Measured, Reached, Standing
 from orchestrator.errors import UsageError
 from orchestrator.queue.code import joined
@@ -17,6 +25,7 @@ from orchestrator.sweep.options import value_text
 FACTS = MappingProxyType(
     {
         "data_fingerprint": "data_fingerprint",
+        "evaluation_fingerprint": "evaluation_fingerprint",
         "device": "device",
         "device_name": "device_name",
         "resolved_precision": "precision",
@@ -124,7 +133,9 @@ def values_of(run: RunRecord) -> Mapping[str, Any]:
     recipe = run.settings.get("recipe", DEFAULT_RECIPE)
     code = joined(part.digest for part in run.code) or None
     settings = {name: run.settings.get(name, spec.default_for(recipe)) for name, spec in specs().items()}
-    return {**settings, **{name: run.facts.get(fact) for name, fact in FACTS.items()}, SWEEP: run.sweep_id, CODE: code}
+    evaluation = known_fingerprint(Split.VAL, run.settings, run.facts) or None
+    facts = {**run.facts, "evaluation_fingerprint": evaluation}
+    return {**settings, **{name: facts.get(fact) for name, fact in FACTS.items()}, SWEEP: run.sweep_id, CODE: code}
 
 
 def group_runs(results: Sequence[RunResult], by: Sequence[str]) -> Grouping:
@@ -165,8 +176,26 @@ def _sortable(value: Any) -> tuple[int, float, str]:
     return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
 
 
-def check_comparable(results: Sequence[RunResult], metric: str, *, allow_mixed_data: bool) -> None:
-    """Raise UsageError where the runs' numbers mean different things: other tokens, or other data.
+def evaluations_of(results: Sequence[RunResult], metric: str) -> MixedEvaluations | None:
+    """What the runs' evaluations differ in, where `metric` is measured on them; None if they are the same."""
+    split = evaluated_split(metric)
+    if split is None:
+        return None
+    evaluated = (
+        EvaluatedRun(
+            settings=values_of(run),
+            data_fingerprint=str(run.facts.get("data_fingerprint") or ""),
+            evaluation_fingerprint=known_fingerprint(split, run.settings, run.facts),
+        )
+        for run in (result.run for result in results)
+    )
+    return mixed_evaluations(evaluated, metric)
+
+
+def check_comparable(
+    results: Sequence[RunResult], metric: str, *, allow_mixed_data: bool, allow_mixed_evaluation: bool
+) -> None:
+    """Raise UsageError where the runs' numbers mean different things: other tokens, data, or evaluations.
 
     `val_bits_per_byte` may be compared across tokenizers: it counts bytes of the same text.
     """
@@ -177,6 +206,8 @@ def check_comparable(results: Sequence[RunResult], metric: str, *, allow_mixed_d
             f"'{metric}' counts tokens, and can't be compared across tokenizers: {', '.join(tokenizers)}",
             f"Use --metric val_bits_per_byte, or choose one: --where tokenizer={tokenizers[0]}",
         )
+    if not allow_mixed_evaluation and (mixed := evaluations_of(results, metric)) is not None:
+        raise UsageError(mixed.refusal, mixed.hint)
     if allow_mixed_data:
         return
     datasets = sorted({str(one["dataset"]) for one in values})

@@ -37,6 +37,7 @@ class Question:
     baseline: Mapping[str, Any] = field(default_factory=dict)
     target: float | None = None
     allow_mixed_data: bool = False
+    allow_mixed_evaluation: bool = False
     allow_mixed_code: bool = False
 
 
@@ -120,7 +121,12 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
     if not everything:
         raise UsageError("no run matches", "hlbq status shows what there is.")
     results, left_out = _of_one_code(store, everything, allow_mixed_code=question.allow_mixed_code)
-    check_comparable(results, measure.metric.name, allow_mixed_data=question.allow_mixed_data)
+    check_comparable(
+        results,
+        measure.metric.name,
+        allow_mixed_data=question.allow_mixed_data,
+        allow_mixed_evaluation=question.allow_mixed_evaluation,
+    )
     _check_any_number(results, measure)
     grouping = group_runs(results, by)
     contrasts = contrasts_of(grouping, question.baseline, measure.goal) if question.baseline else ()

@@ -104,6 +104,7 @@ def run_page(store: Store, run_id: int) -> dict[str, Any]:
     return {
         **_run_words(run, store),
         "sweep_name": sweep.name if sweep else "",
+        "test_loss": plain_number(_test_loss(store, run_id)),
         "changed": {name: _text(value) for name, value in changed.items()},
         "settings": {name: _text(value) for name, value in run.settings.items() if name not in changed},
         "facts": {name: _text(value) for name, value in run.facts.items()},
@@ -111,6 +112,11 @@ def run_page(store: Store, run_id: int) -> dict[str, Any]:
         "attempts": [_attempt_words(number, one) for number, one in enumerate(attempts, start=1)],
         "events": [event_words(event) for event in store.events(run_id=run.id, limit=MOST_EVENTS)],
     }
+
+
+def _test_loss(store: Store, run_id: int) -> float | None:
+    found = store.losses([run_id], Split.TEST).get(run_id)
+    return found[-1] if found else None
 
 
 def _run_words(run: RunRecord, store: Store) -> dict[str, Any]:

@@ -1,8 +1,15 @@
 """The metrics and axes that a page may ask for, by name."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hlbgpt_core.evaluation import FIRST_HALF, WHOLE_TEXT, fingerprint_of
 from hlbgpt_core.points import Split
+from hlbgpt_core.text.sources import WIKITEXT
+from orchestrator.comparison.evaluations import EvaluatedRun, mixed_evaluations
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.export.metric_names import Axis, Metric, parse_metric
+from orchestrator.queue.records import ArmRecord
 from orchestrator.store import Store
 
 # In the order in which a page offers them; counters of training say nothing new as val metrics.
@@ -11,12 +18,41 @@ _OF_TRAINING = ("grad_norm", "lr", "weight_decay", "batch_size", "seq_length", "
 _SAMPLED_RUNS = 5
 
 
-def sweep_metrics(store: Store, sweep_id: int) -> list[str]:
+def sweep_metrics(store: Store, sweep_id: int, arms: Sequence[ArmRecord]) -> list[str]:
     """The names of the metrics of a sweep, users' own last."""
     own = store.own_metrics(store.runs_with_points(sweep_id, _SAMPLED_RUNS))
     standard = [f"val_{name}" for name in _MEASURED] + ["val_bits_per_byte"]
+    splits = [Split.VAL, Split.TRAIN]
+    if any(arm.settings.get("test_tokens") for arm in arms):
+        standard += [f"test_{name}" for name in (*_MEASURED, "bits_per_byte")]
+        splits.append(Split.TEST)
     standard += [f"train_{name}" for name in (*_MEASURED, *_OF_TRAINING)]
-    return [*standard, *(f"{split.value}_{name}" for name in own for split in (Split.VAL, Split.TRAIN))]
+    return [*standard, *(f"{split.value}_{name}" for name in own for split in splits)]
+
+
+def mixed_evaluations_of(arms: Sequence[ArmRecord]) -> Mapping[str, str]:
+    """By split, what the evaluations of a sweep's arms differ in, as far as their settings tell it."""
+    found = {}
+    for split in (Split.VAL, Split.TEST):
+        evaluated = [
+            EvaluatedRun(
+                settings=arm.settings,
+                data_fingerprint=f"{arm.settings.get('dataset')} {arm.settings.get('tokenizer')}",
+                evaluation_fingerprint=fingerprint_of(split, arm.settings, text="the same", part=_part(arm.settings)),
+            )
+            for arm in arms
+            if split is Split.VAL or arm.settings.get("test_tokens")
+        ]
+        mixed = mixed_evaluations(evaluated, f"{split}_loss")
+        if mixed is not None:
+            found[split.value] = mixed.differ_in
+    return found
+
+
+def _part(settings: Mapping[str, Any]) -> str:
+    """What validation reads of its text; whether a hub's dataset has a test split of its own is not known here."""
+    is_local = not str(settings.get("dataset")).startswith(("hf:", WIKITEXT))
+    return FIRST_HALF if settings.get("test_tokens") and is_local else WHOLE_TEXT
 
 
 def read_metric(store: Store, sweep_id: int, name: str) -> Metric:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.dashboard.metric_names import sweep_metrics
+from orchestrator.dashboard.metric_names import mixed_evaluations_of, sweep_metrics
 from orchestrator.queue.code import HELD, MIXED, SameCode, parts_up_to
 from orchestrator.queue.records import ArmRecord, RunFilter, SweepRecord
 from orchestrator.queue.states import TERMINAL, State
@@ -144,7 +144,8 @@ class SweepWatch:
                 for arm in arms
             ],
             "columns": COLUMNS,
-            "metrics": sweep_metrics(store, self.sweep_id),
+            "metrics": sweep_metrics(store, self.sweep_id, arms),
+            "mixed_evaluations": mixed_evaluations_of(arms),
             **self.changes(since=-1),
         }
 

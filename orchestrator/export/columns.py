@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hlbgpt_core import settings
+from hlbgpt_core.evaluation import known_fingerprint
 from hlbgpt_core.points import Split
 from orchestrator.queue.code import SameCode, joined
 from orchestrator.queue.records import RunRecord
@@ -53,6 +54,12 @@ _CURVES_OF_ORIGINAL = (
     ("lrs_{}", "lr"),
     ("weight_decays_{}", "weight_decay"),
 )
+# Of the one point of the test split: what it measures, and where it stands.
+_CURVES_OF_TEST = (
+    *(("{}_" + name, name) for name in ("loss", "acc", "pplx", "bits_per_byte")),
+    *(("steps_{}", "step"), ("cumulative_time_{}", "cumulative_time")),
+    *(("tokens_seen_{}", "tokens_seen"), ("epochs_{}", "epoch")),
+)
 _CURVES_BESIDES = (("steps_{}", "step"), ("microbatches_{}", "microbatches"), ("{}_bits_per_byte", "bits_per_byte"))
 _ONLY_SPLIT = MappingProxyType({"grad_norm": Split.TRAIN, "microbatches": Split.TRAIN, "bits_per_byte": Split.VAL})
 
@@ -83,6 +90,9 @@ CODE_OF_POINTS = ("code", "git_commit")
 # Names that no setting may have.
 _FACTS = (
     ("data_fingerprint", Kind.TEXT, "data_fingerprint"),
+    ("evaluation_fingerprint", Kind.TEXT, "evaluation_fingerprint"),
+    ("test_fingerprint", Kind.TEXT, "test_fingerprint"),
+    ("test_evaluation_fingerprint", Kind.TEXT, "test_evaluation_fingerprint"),
     ("train_tokens", Kind.INTEGER, "train_tokens"),
     ("val_tokens", Kind.INTEGER, "val_tokens"),
     ("val_bytes", Kind.INTEGER, "val_bytes"),
@@ -99,7 +109,7 @@ _KINDS = MappingProxyType({int: Kind.INTEGER, float: Kind.NUMBER, bool: Kind.TRU
 
 
 def csv_columns() -> tuple[str, ...]:
-    """The names of a run's columns, in order; users' own metrics follow them as `train_NAME` and `val_NAME`."""
+    """The names of a run's columns, in order; users' own metrics follow, as `train_NAME`, `val_NAME`, `test_NAME`."""
     return tuple(column.name for column in run_columns())
 
 
@@ -118,6 +128,7 @@ def run_columns(extra: Sequence[tuple[Split, str]] = ()) -> tuple[Column, ...]:
         *others,
         *_bookkeeping_columns(),
         *_curve_columns(_CURVES_BESIDES),
+        *(_curve_column(name, metric, Split.TEST) for name, metric in _CURVES_OF_TEST),
         *own,
     )
 
@@ -129,10 +140,14 @@ def _bookkeeping_columns() -> list[Column]:
 def _curve_columns(named: Sequence[tuple[str, str]]) -> list[Column]:
     columns = []
     for name, metric in named:
-        for split in [_ONLY_SPLIT[metric]] if metric in _ONLY_SPLIT else list(Split):
-            kind = Kind.INTEGERS if metric in INTEGER_METRICS else Kind.NUMBERS
-            columns.append(Column(name=name.format(split.value), kind=kind, split=split, metric=metric))
+        for split in [_ONLY_SPLIT[metric]] if metric in _ONLY_SPLIT else [Split.TRAIN, Split.VAL]:
+            columns.append(_curve_column(name, metric, split))
     return columns
+
+
+def _curve_column(name: str, metric: str, split: Split) -> Column:
+    kind = Kind.INTEGERS if metric in INTEGER_METRICS else Kind.NUMBERS
+    return Column(name=name.format(split.value), kind=kind, split=split, metric=metric)
 
 
 def _plain(name: str, kind: Kind) -> Column:
@@ -180,7 +195,9 @@ def _scalars(run: RunRecord, curves: Mapping[Split, Curve], same: SameCode) -> d
     return {
         **values,
         **{name: getattr(run, name) for name in plain.split()},
-        **{name: run.facts.get(fact) for name, _, fact in _FACTS},
+        # An empty text is a cell without a value in every format.
+        **{name: None if run.facts.get(fact) == "" else run.facts.get(fact) for name, _, fact in _FACTS},
+        "evaluation_fingerprint": known_fingerprint(Split.VAL, run.settings, run.facts) or None,
         "last_val_loss": val["loss"][-1] if val else None,
         "run_id": run.id,
         "sweep": run.sweep_id,

@@ -43,6 +43,7 @@ def plot_curves(
     runs: RunFilter | None = None,
     *,
     allow_mixed_data: bool = False,
+    allow_mixed_evaluation: bool = False,
 ) -> Drawn:
     """A metric's curves from `source` (a store, or a CSV that hlbq exported). From a store: `runs`, or the latest
     sweep.
@@ -53,7 +54,9 @@ def plot_curves(
     drawing = _with_known_settings(drawing or Drawing())
     read = _read(source, runs, drawing.metric, drawing.x, smooth=drawing.smooth)
     found, warnings = _with_values(read, drawing.metric)
-    check_comparable(found, drawing.metric, allow_mixed_data=allow_mixed_data)
+    warnings += check_comparable(
+        found, drawing.metric, allow_mixed_data=allow_mixed_data, allow_mixed_evaluation=allow_mixed_evaluation
+    )
     warnings += _said_of_code(source, runs, found)
     warnings += _said_of_ends(found, drawing.metric)
     if drawing.log_y:
@@ -69,6 +72,7 @@ def plot_final(
     runs: RunFilter | None = None,
     *,
     allow_mixed_data: bool = False,
+    allow_mixed_evaluation: bool = False,
 ) -> Drawn:
     """The last values of the runs that have ended, against one setting or over two. Raises as `plot_curves`."""
     if isinstance(drawing, HeatMap):
@@ -100,7 +104,9 @@ def plot_final(
         raise ExportError(
             f"no run has a final '{drawing.metric}' ({'; '.join(warnings)})", "See how far the runs are: hlbq status"
         )
-    check_comparable(found, drawing.metric, allow_mixed_data=allow_mixed_data)
+    warnings += check_comparable(
+        found, drawing.metric, allow_mixed_data=allow_mixed_data, allow_mixed_evaluation=allow_mixed_evaluation
+    )
     check_varies(found, names, left_out)
     warnings += _said_of_code(source, runs, found)
     if _counts_seconds(drawing.metric):

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hlbgpt_core.evaluation import known_fingerprint
+from hlbgpt_core.points import Split
 from hlbgpt_core.settings import specs
+from orchestrator.comparison.evaluations import EvaluatedRun, mixed_evaluations
 from orchestrator.errors import ExportError
 from orchestrator.export.blocks import runs_with_curves
 from orchestrator.export.columns import run_columns
@@ -19,6 +22,7 @@ from orchestrator.store import Store
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_SPLIT_PREFIXES = tuple(f"{split}_" for split in Split)
 _ENDED = frozenset(state.value for state in TERMINAL)
 
 
@@ -28,6 +32,7 @@ class RunCurve:
 
     They are empty if none of the run's points is finite, or if it ended without one: then `recorded` is False.
     `diverged` says that the last point is not finite. `state` is empty if a table does not record it.
+    `evaluation_fingerprint` is that of the evaluations that measure the metric.
     """
 
     settings: Mapping[str, Any]
@@ -36,6 +41,7 @@ class RunCurve:
     data_fingerprint: str
     x: "NDArray[Any]"
     y: "NDArray[Any]"
+    evaluation_fingerprint: str = ""
     num_non_embedding_params: int = 0
     device_name: str = ""
     state: str = ""
@@ -70,6 +76,7 @@ def curves_from_store(store: Store, wanted: RunFilter, metric: str, axis: Axis, 
             "num_non_embedding_params": run.num_non_embedding_params,
             "seed": run.seed,
             "data_fingerprint": str(run.facts.get("data_fingerprint", "")),
+            "evaluation_fingerprint": known_fingerprint(parsed.split, run.settings, run.facts),
             "device_name": str(run.facts.get("device_name") or ""),
             "state": run.state.value,
             "code": joined(part.digest for part in run.code),
@@ -101,16 +108,18 @@ def curves_from_csv(path: Path, metric: str, axis: Axis, *, smooth: float) -> li
     names = {(column.split, column.metric): column.name for column in run_columns() if column.split}
     found = []
     for row in read_csv_rows(path):
-        parsed = parse_metric(metric, [name.partition("_")[2] for name in row if name.startswith(("train_", "val_"))])
+        parsed = parse_metric(metric, [name.partition("_")[2] for name in row if name.startswith(_SPLIT_PREFIXES)])
         y_name = names.get((parsed.split, parsed.column), parsed.name)
         x_name = names[parsed.split, axis.column]
         x, y = (_list_of(path, row, name) for name in (x_name, y_name))
+        settings = {name: row[name] for name in specs() if name in row}
         about = {
-            "settings": {name: row[name] for name in specs() if name in row},
+            "settings": settings,
             "num_params": row.get("num_params") or 0,
             "num_non_embedding_params": row.get("num_non_embedding_params") or 0,
             "seed": row.get("seed") or 0,
             "data_fingerprint": str(row.get("data_fingerprint") or ""),
+            "evaluation_fingerprint": known_fingerprint(parsed.split, settings, row),
             "device_name": str(row.get("device_name") or ""),
             "state": str(row.get("state") or ""),
             "code": str(row.get("code") or ""),
@@ -192,16 +201,31 @@ def smoothed(values: "NDArray[Any]", weight: float) -> "NDArray[Any]":
     return averaged
 
 
-def check_comparable(runs: Sequence[RunCurve], metric: str, *, allow_mixed_data: bool) -> None:
-    """Raise ExportError if the runs' numbers mean different things: other tokens, or other data."""
+def check_comparable(
+    runs: Sequence[RunCurve], metric: str, *, allow_mixed_data: bool, allow_mixed_evaluation: bool = False
+) -> list[str]:
+    """Raise ExportError if the runs' numbers mean different things: other tokens, data, or evaluations. Returns the
+    cautions about those that are allowed."""
     tokenizers = sorted(set(_texts(runs, "tokenizer")))
     if len(tokenizers) > 1 and metric.endswith(("loss", "pplx", "acc")):
         raise ExportError(
             f"'{metric}' cannot be compared across tokenizers: {', '.join(tokenizers)}",
             "Use --metric val_bits_per_byte, or choose one: --where tokenizer=" + tokenizers[0],
         )
+    evaluated = (
+        EvaluatedRun(
+            settings=run.settings,
+            data_fingerprint=run.data_fingerprint,
+            evaluation_fingerprint=run.evaluation_fingerprint,
+        )
+        for run in runs
+    )
+    mixed = mixed_evaluations(evaluated, metric)
+    if mixed is not None and not allow_mixed_evaluation:
+        raise ExportError(mixed.refusal, mixed.hint)
+    cautions = [] if mixed is None else [mixed.caution]
     if allow_mixed_data:
-        return
+        return cautions
     datasets = sorted(set(_texts(runs, "dataset")))
     if len(datasets) > 1:
         raise ExportError(
@@ -214,6 +238,7 @@ def check_comparable(runs: Sequence[RunCurve], metric: str, *, allow_mixed_data:
             f"the runs were trained on {len(fingerprints)} different versions of their data",
             "Choose runs with filters, or add --allow_mixed_data.",
         )
+    return cautions
 
 
 def _texts(runs: Sequence[RunCurve], name: str) -> Iterator[str]:

@@ -129,7 +129,7 @@ def axis_label(axis: Axis) -> str:
 def metric_label(metric: str, runs: Iterable[RunCurve]) -> str:
     """The y axis in words, with units: `validation loss (nats per byte)`."""
     metric = metric.replace("-", "_")
-    split = {"val": "validation ", "train": "training "}.get(metric.partition("_")[0], "")
+    split = {"val": "validation ", "train": "training ", "test": "test "}.get(metric.partition("_")[0], "")
     column = metric.partition("_")[2] if split else metric
     words = split + _METRIC_WORDS.get(column, column)
     if column != "loss":

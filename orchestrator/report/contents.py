@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from hlbgpt_core.errors import HlbqError
+from hlbgpt_core.points import Split
 from hlbgpt_core.settings import specs
 from orchestrator.comparison.rendering import other_sentences, tables, verdict_sentences
 from orchestrator.comparison.results import Comparison, Question, compare
@@ -56,6 +57,13 @@ class ReportSection:
     details: Sequence[str] = ()
 
 
+class _Allowed(TypedDict):
+    """Which runs may stand together all the same."""
+
+    allow_mixed_data: bool
+    allow_mixed_evaluation: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """A report's title, a one-line summary, and its sections; `not_compared` says why there are no verdicts."""
@@ -73,6 +81,7 @@ def read_report(
     metric: str = "val_loss",
     baseline: Mapping[str, Any] | None = None,
     allow_mixed_data: bool = False,
+    allow_mixed_evaluation: bool = False,
     recorded: Callable[[Comparison], Comparison] = lambda comparison: comparison,
 ) -> Report:
     """The report of a sweep: `metric` in its figures and tables, verdicts against `baseline`.
@@ -91,17 +100,24 @@ def read_report(
     states = Counter(run.state.value for run in runs)
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
     arms = len({run.arm_id for run in runs})
-    question = Question(metric=metric, baseline=baseline or {}, allow_mixed_data=allow_mixed_data)
+    allowed: _Allowed = {
+        "allow_mixed_data": allow_mixed_data,
+        "allow_mixed_evaluation": allow_mixed_evaluation,
+    }
+    question = Question(metric=metric, baseline=baseline or {}, **allowed)
     verdicts, not_compared = _verdicts(store, wanted, question, recorded)
+    tested = store.losses([run.id for run in runs if run.settings.get("test_tokens")], Split.TEST)
     return Report(
         title=sweep.name or f"Sweep {sweep.id}",
         summary=f"sweep {sweep.id}, {counted(arms, 'arm')}, {counted(len(runs), 'run')}: {counts}",
         sections=[
             *([ReportSection(heading="Note", paragraphs=[sweep.note])] if sweep.note else []),
             verdicts,
-            _figures(_drawings(store, wanted, metric, names, allow_mixed_data=allow_mixed_data)),
+            _figures(_drawings(store, wanted, metric, names, allowed)),
             ReportSection(
-                heading="Runs", tables=[_run_table(runs, names, store.same_code())], paragraphs=_not_listed(runs)
+                heading="Runs",
+                tables=[_run_table(runs, names, store.same_code(), tested)],
+                paragraphs=_not_listed(runs),
             ),
             ReportSection(heading="Settings", tables=[_settings_table(runs, names)]),
             _provenance(store, sweep, runs),
@@ -160,11 +176,11 @@ def _figures(drawings: Sequence[tuple[str, Callable[[], Drawn]]]) -> ReportSecti
 
 
 def _drawings(
-    store: Store, wanted: RunFilter, metric: str, names: Sequence[str], *, allow_mixed_data: bool
+    store: Store, wanted: RunFilter, metric: str, names: Sequence[str], allowed: "_Allowed"
 ) -> list[tuple[str, Callable[[], Drawn]]]:
     """The figures of a report, by caption: what each shows depends on how many settings are swept."""
-    curves = partial(plot_curves, store, runs=wanted, allow_mixed_data=allow_mixed_data)
-    last = partial(plot_final, store, runs=wanted, allow_mixed_data=allow_mixed_data)
+    curves = partial(plot_curves, store, runs=wanted, **allowed)
+    last = partial(plot_final, store, runs=wanted, **allowed)
     found: list[tuple[str, Callable[[], Drawn]]] = [
         (f"{metric} over training tokens", partial(curves, Drawing(metric=metric)))
     ]
@@ -193,8 +209,12 @@ def _svg(figure: "Figure") -> str:
     return text[text.index("<svg") :]
 
 
-def _run_table(runs: Sequence[RunRecord], names: Sequence[str], same: SameCode) -> TextTable:
-    headers = ["run", *names, "parameters", "seed", "state", "reason", "step", "train loss", "val loss", "time"]
+def _run_table(
+    runs: Sequence[RunRecord], names: Sequence[str], same: SameCode, tested: Mapping[int, Sequence[float]]
+) -> TextTable:
+    """The runs; `tested` are the losses of those that were tested."""
+    headers = ["run", *names, "parameters", "seed", "state", "reason", "step", "train loss", "val loss"]
+    headers += [*(["test loss"] if tested else []), "time"]
     rows = [
         [
             str(run.id),
@@ -206,6 +226,7 @@ def _run_table(runs: Sequence[RunRecord], names: Sequence[str], same: SameCode) 
             f"{run.step:,}",
             loss_text(run.last_train_loss),
             loss_text(run.last_val_loss),
+            *([loss_text(tested[run.id][-1] if run.id in tested else None)] if tested else []),
             duration(run.ended_at - run.started_at) if run.ended_at and run.started_at else "",
         ]
         for run in runs[:MOST_RUNS_LISTED]

@@ -169,7 +169,7 @@ def _write_progress(
     if points:
         upsert_points(connection, lease, points)
         told["step"] = max(point.step for point in points)
-        for split in Split:
+        for split in (Split.TRAIN, Split.VAL):
             losses = [point.loss for point in points if point.split is split]
             if losses:
                 told[f"last_{split.value}_loss"] = write_number(losses[-1])

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Text, and_, case, cast, func, or_, select, text, update
 
+from hlbgpt_core.points import Split
 from orchestrator.queue.records import RunFilter, Sendable, StoredPoint, SyncMark
 from orchestrator.queue.states import TERMINAL
 from orchestrator.store.base import StoreBase
@@ -20,7 +21,8 @@ _NEW_MARK = text("INSERT INTO sync_marks (run_uid) VALUES (:uid) ON CONFLICT (ru
 _ENDED = runs.c.state.in_([state.value for state in TERMINAL])
 # What W&B is told of a run's end: another end of the same run (after a retry) reads otherwise.
 _ENDING = runs.c.state + " " + func.coalesce(runs.c.reason, "") + " " + cast(runs.c.fence, Text)
-_SPLITS = ("train", "val")
+# Within a step, for good: train, val, test. A run that was stopped before its test gets that point after the others.
+_IN_A_STEP = (points.c.split == Split.TEST.value, points.c.split)
 
 
 class SyncStore(StoreBase):
@@ -47,7 +49,7 @@ class SyncStore(StoreBase):
                 select(points, case((_ENDED, _ENDING), else_="").label("ending"))
                 .join(runs, runs.c.id == points.c.run_id)
                 .where(runs.c.id == run_id, or_(_ENDED, points.c.step <= func.coalesce(runs.c.checkpoint_step, -1)))
-                .order_by(points.c.step, points.c.split)
+                .order_by(points.c.step, *_IN_A_STEP)
             )
             rows = connection.execute(query).all()
             ending = rows[-1].ending if rows else connection.execute(_ending_of(run_id)).scalar_one()
@@ -132,7 +134,7 @@ def _something_to_send() -> ColumnElement[bool]:
     last_step = func.coalesce(sync_marks.c.last_step, 0)
     newer = select(points.c.step).where(
         points.c.run_id == runs.c.id,
-        points.c.split.in_(_SPLITS),
+        points.c.split.in_([split.value for split in Split]),
         points.c.step > last_step,
         points.c.step <= runs.c.checkpoint_step,
     )

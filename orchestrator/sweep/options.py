@@ -39,7 +39,14 @@ PANELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "max_microbatches",
         ),
         "Settings: stopping": ("max_epochs", "max_steps", "max_tokens", "max_time_seconds"),
-        "Settings: recording": ("log_every", "eval_every", "max_epochs_between_evals", "num_eval_tokens"),
+        "Settings: recording": (
+            "log_every",
+            "eval_every",
+            "max_epochs_between_evals",
+            "num_eval_tokens",
+            "eval_sequence_length",
+            "test_tokens",
+        ),
     }
 )
 

@@ -36,6 +36,8 @@ SIZED_BY = frozenset(
         "initial_sequence_length",
         "gpu_capacity_scalar",
         "num_eval_tokens",
+        "eval_sequence_length",
+        "test_tokens",
     }
 )
 

@@ -89,9 +89,12 @@ def check_datasets(axes: Axes, *, missing_path_is_fine: bool) -> None:
 def check_lengths(plan: Plan) -> None:
     """Raise the DataError of the first arm whose `text:` is too short for its sequences, if the text is on this
     host."""
-    needs = {(arm.settings.dataset, arm.settings.max_sequence_length) for arm in plan.arms}
-    for dataset, max_sequence_length in sorted(needs):
-        check_text_length(dataset, max_sequence_length)
+    needs = {
+        (one.dataset, one.max_sequence_length, one.eval_sequence_length, bool(one.test_tokens)): one
+        for one in (arm.settings for arm in plan.arms)
+    }
+    for _, settings in sorted(needs.items(), key=lambda item: item[0]):
+        check_text_length(settings)
 
 
 def check_place(plan: Plan, axes: Axes, db: str | None) -> str:

@@ -1,7 +1,7 @@
 """What W&B gets of a run: pure functions of the database's content.
 
-A row of W&B's history is one point. The order of rows never changes (by step, `train` before `val`), nor do points
-before a run's checkpoint. So row n of a run is the same row in every sync, and is line n in W&B.
+A row of W&B's history is one point. The order of rows never changes (by step, then `train`, `val`, `test`), nor do
+points before a run's checkpoint. So row n of a run is the same row in every sync, and is line n in W&B.
 """
 
 import math
@@ -16,12 +16,13 @@ from orchestrator.queue.states import State
 
 # The x axes of curves; the first is W&B's default.
 AXES = ("tokens_seen", "step", "epoch", "cumulative_time")
-GROUPS_OF_METRICS = ("train/*", "val/*", "lr/*")
+GROUPS_OF_METRICS = ("train/*", "val/*", "test/*", "lr/*")
 LONGEST_TAG = 64
 
 _METRICS = {
     Split.TRAIN: ("loss acc pplx grad_norm lr weight_decay batch_size seq_length microbatches".split()),
     Split.VAL: "loss acc pplx bits_per_byte".split(),
+    Split.TEST: "loss acc pplx bits_per_byte".split(),
 }
 # By split: how a point's numbers are read, and their names at W&B, in one order. Every point becomes a row.
 _READ = {split: operator.attrgetter(*AXES, *names) for split, names in _METRICS.items()}
@@ -117,7 +118,7 @@ def row_of(point: Point) -> dict[str, float | int]:
 
 
 def summary_of(sendable: Sendable) -> Mapping[str, Any]:
-    """The run's state, and its last and best validation loss."""
+    """The run's state, its last and best validation loss, and its test loss."""
     run = sendable.run
     summary: dict[str, Any] = {"state": run.state.value if sendable.ending else State.RUNNING.value}
     if sendable.ending:
@@ -126,6 +127,9 @@ def summary_of(sendable: Sendable) -> Mapping[str, Any]:
     evaluations = [one.point for one in sendable.points if one.point.split is Split.VAL]
     if evaluations:
         summary["last_val_loss"] = evaluations[-1].loss
+    tested = [one.point for one in sendable.points if one.point.split is Split.TEST]
+    if tested:
+        summary["test_loss"] = tested[-1].loss
     finite = [point for point in evaluations if math.isfinite(point.loss)]
     if finite:
         best = min(finite, key=lambda point: point.loss)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hlbgpt_core.errors import HlbqError
+from hlbgpt_core.evaluation import fingerprint_of
 from hlbgpt_core.points import Facts, Point, Split
 from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.compare import extend_options
@@ -23,7 +24,7 @@ from orchestrator.export.metric_names import Axis
 from orchestrator.queue.records import Claim, Ending, NewArm, NewRun, RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
-from tests.sample_sweep import register, sample_facts, sample_point, submit_sweep, work
+from tests.sample_sweep import register, sample_facts, sample_point, sample_points, submit_sweep, work
 
 EVERYTHING = RunFilter()
 DEPTHS = ({"depth": 2}, {"depth": 3}, {"depth": 4})
@@ -498,3 +499,55 @@ def test_markdown_keeps_its_columns_whatever_a_setting_is_called(store: Store) -
     found = compare(store, EVERYTHING, Question())
     odd = replace(found, groups=[replace(group, values={"depth": "a|b"}) for group in found.groups])
     assert "| a\\|b |" in markdown(odd)
+
+
+def test_different_evaluations_are_refused_unless_allowed(store: Store) -> None:
+    submit_sweep(store, [{"num_eval_tokens": 2048}, {"num_eval_tokens": 8192}], seeds=[100, 101])
+    train_all(store, lambda claim: 4.0)
+    said = refusal(store, against("num_eval_tokens=2048"))
+    assert "'val_loss' of different evaluations can't be compared" in said and "num_eval_tokens 2048, 8192" in said
+    assert "--where num_eval_tokens=2048" in said and "--allow_mixed_evaluation" in said
+    assert "different evaluations" in refusal(store, Question(allow_mixed_data=True))
+    assert "different evaluations" in refusal(store, Question(metric="val_bits_per_byte"))
+    insisted = compare(store, EVERYTHING, against("num_eval_tokens=2048", allow_mixed_evaluation=True))
+    assert "'val_loss' is of different evaluations" in insisted.warnings[-1]
+    counted = Question(metric="val_tokens_seen", by=("evaluation_fingerprint",))  # no evaluation measures it
+    assert len(compare(store, EVERYTHING, counted).groups) == 2
+
+
+def test_sequence_length_is_an_axis_where_evaluations_have_one_of_their_own(store: Store) -> None:
+    submit_sweep(store, [{"max_sequence_length": 512}, {"max_sequence_length": 1024}], seeds=[100, 101])
+    train_all(store, lambda claim: 4.0)
+    said = refusal(store, Question())
+    assert "max_sequence_length 512, 1024" in said and "one --eval_sequence_length can be compared" in said
+    arms = [{"max_sequence_length": length, "eval_sequence_length": 512} for length in (512, 1024)]
+    second = submit_sweep(store, arms, seeds=[100, 101])
+    train_all(store, lambda claim: 4.0)
+    found = compare(store, RunFilter(sweep_ids=(second.id,)), against("max_sequence_length=512"))
+    assert len(found.contrasts) == 1
+
+
+def test_a_run_of_before_fingerprints_compares_with_one_that_has_one(store: Store) -> None:
+    submit_sweep(store, DEPTHS[:2], seeds=[100, 101])
+
+    def facts(claim: Claim) -> Facts:
+        settings = claim.run.settings
+        known = fingerprint_of(Split.VAL, settings, text="f00d") if settings["depth"] == 2 else ""
+        return sample_facts(evaluation_fingerprint=known)
+
+    train_all(store, lambda claim: 4.0, facts=facts)
+    assert len(compare(store, EVERYTHING, against("depth=2")).contrasts) == 1
+
+
+def test_choosing_on_validation_and_reporting_on_the_test(store: Store) -> None:
+    submit_sweep(store, [{"depth": 2, "test_tokens": 2048}, {"depth": 3, "test_tokens": 2048}], seeds=[100, 101, 102])
+    worker = register(store)
+    while (claim := store.claim(worker)) is not None:
+        loss = 4.0 + claim.run.settings["depth"] / 10 + claim.run.seed / 10_000
+        test = sample_point(Split.TEST, 30, loss=loss)
+        facts = sample_facts(test_fingerprint="t", test_evaluation_fingerprint="the same")
+        store.flush(claim.lease, points=[*sample_points(4), test], facts=facts)
+        store.finish(claim.lease, Ending(reason=Reason.FINISHED))
+    found = compare(store, EVERYTHING, against("depth=2", metric="test_loss"))
+    assert found.measure == "last test_loss" and len(found.contrasts) == 1
+    assert found.contrasts[0].finding.difference.summary.mean == pytest.approx(0.1)

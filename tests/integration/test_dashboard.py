@@ -273,3 +273,26 @@ def test_names_are_known_as_browsers_send_them() -> None:
         "::2",
         "a.b-c",
     ]
+
+
+def test_a_test_loss_is_on_the_page_of_its_run_and_among_the_metrics(client: Client, store: Store) -> None:
+    submit_sweep(store, [{"test_tokens": 2048}, {"test_tokens": 2048, "depth": 3}], seeds=[1])
+    worker = register(store)
+    for _ in range(2):
+        work(store, worker, [*sample_points(4), sample_point(Split.TEST, 30, loss=2.5)])
+    sweep = client.get("sweeps/1")
+    assert "test_loss" in sweep["metrics"] and sweep["mixed_evaluations"] == {}
+    assert client.get("sweeps/1/finals?metric=test_loss")["values"] == [[1, 2.5], [2, 2.5]]
+    assert client.get("runs/1")["test_loss"] == 2.5
+    assert client.get("runs/1/curves")["metrics"]["loss"]["test"]["y"] == [2.5]
+
+
+def test_arms_of_different_evaluations_are_said_to_be_so_and_not_compared(client: Client, store: Store) -> None:
+    submit_sweep(store, [{"num_eval_tokens": 2048}, {"num_eval_tokens": 8192, "test_tokens": 2048}], seeds=[1])
+    worker = register(store)
+    for _ in range(2):
+        work(store, worker, sample_points(4))
+    mixed = client.get("sweeps/1")["mixed_evaluations"]
+    assert mixed == {"val": "num_eval_tokens 2048, 8192; test_tokens 0, 2048"}
+    assert "different evaluations" in client.get("sweeps/1/comparison", status=400)["error"]
+    assert "test_loss" not in client.get("runs/1/curves")["metrics"]

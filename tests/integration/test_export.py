@@ -458,3 +458,20 @@ def test_the_store_gives_curves_by_run_and_split(store: Store) -> None:
     ]
     assert math.isnan(curves[2]["loss"][0]) and list(curves[2]["own"]) == [1.0]
     assert [curve.split for curve in store.curves(ids, Split.VAL)] == [Split.VAL, Split.VAL]
+
+
+@pytest.mark.parametrize("layout", list(Layout))
+def test_the_point_of_the_test_is_in_both_layouts(store: Store, tmp_path: Path, layout: Layout) -> None:
+    submit_sweep(store, [{"test_tokens": 2048}], seeds=[7])
+    work(store, register(store), [*sample_points(4), sample_point(Split.TEST, 30, loss=2.5, extra={"own": 1.5})])
+    path = tmp_path / "results.csv"
+    export(store, path, everything(layout))
+    rows = raw_rows(path)
+    if layout is Layout.RUNS:
+        (row,) = rows
+        assert (row["test_loss"], row["test_acc"], row["steps_test"]) == ("[2.5]", "[0.3]", "[30]")
+        assert row["test_own"] == "[1.5]" and row["tokens_seen_test"] == "[30000]"
+        assert list(row)[: len(ORIGINAL_COLUMNS)] == ORIGINAL_COLUMNS
+        assert row["evaluation_fingerprint"] and not row["test_fingerprint"]
+    else:
+        assert [(row["step"], row["loss"]) for row in rows if row["split"] == "test"] == [("30", "2.5")]

@@ -622,3 +622,33 @@ def test_many_and_long_names_leave_the_figure_its_room(
     for axes in figure.axes:
         inside = axes.get_legend()
         assert inside is None or inside.get_window_extent(renderer).width < axes.bbox.width * 0.7
+
+
+def test_losses_of_different_evaluations_are_drawn_only_when_that_is_wanted(store: Store, tmp_path: Path) -> None:
+    submit_sweep(store, [{"num_eval_tokens": 2048}, {"num_eval_tokens": 8192}], seeds=[1])
+    finish_with(store, sample_facts(), sample_facts())
+    export(store, tmp_path / "runs.csv", Selection(runs=RunFilter()))
+    final, heat = FinalDrawing(against="num_eval_tokens"), HeatMap(rows="num_eval_tokens", columns="num_params")
+    for source in (store, tmp_path / "runs.csv"):
+        for drawing in (final, heat):
+            with pytest.raises(ExportError, match="different evaluations") as refused:
+                plot_final(source, drawing)
+            assert "--allow_mixed_evaluation" in refused.value.hint
+        with pytest.raises(ExportError, match="num_eval_tokens 2048, 8192"):
+            plot_curves(source)
+        drawn = plot_curves(source, allow_mixed_evaluation=True)
+        assert drawn.runs == 2 and "is of different evaluations" in drawn.warnings[0]
+        assert plot_curves(source, Drawing(metric="train_loss")).runs == 2
+
+
+def test_the_test_loss_is_drawn_from_a_database_and_from_its_table(store: Store, tmp_path: Path) -> None:
+    submit_sweep(store, [{"depth": 2, "test_tokens": 2048}, {"depth": 4, "test_tokens": 2048}], seeds=[1])
+    worker = register(store)
+    for loss in (3.0, 2.5):
+        work(store, worker, [*sample_points(4), sample_point(Split.TEST, 30, loss=loss)])
+    export(store, tmp_path / "runs.csv", Selection(runs=RunFilter()))
+    for source in (store, tmp_path / "runs.csv"):
+        drawn = plot_final(source, FinalDrawing(metric="test_loss", against="depth"))
+        assert drawn.runs == 2
+        (axes, *_) = drawn.figure.axes
+        assert "test loss" in axes.get_ylabel()

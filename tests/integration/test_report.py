@@ -227,3 +227,23 @@ def test_the_command_writes_the_page(
     ):
         assert run_program(shlex.split(line)) == 2, line
         assert said in capsys.readouterr().err
+
+
+def test_a_report_holds_test_losses_and_refuses_different_evaluations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with open_store("hlbq.db", mode=OpenMode.CREATE) as store:
+        arms = [{"num_eval_tokens": number, "test_tokens": 2048} for number in (2048, 8192)]
+        submit_sweep(store, arms, seeds=[1, 2])
+        worker = register(store)
+        for _ in range(4):
+            work(store, worker, [*sample_points(4), sample_point(Split.TEST, 30, loss=2.125)])
+    line = ["report", "1", "page.html", "--baseline", "num_eval_tokens=2048"]
+    assert run_program(line) == 0
+    said = capsys.readouterr().err
+    assert "not compared: 'val_loss' of different evaluations" in said and "--allow_mixed_evaluation" in said
+    text = Page((tmp_path / "page.html").read_text(encoding="utf-8")).text
+    assert "test loss" in text and text.count("2.1250") == 4
+    assert run_program([*line, "--allow_mixed_evaluation"]) == 0
+    assert "not compared" not in capsys.readouterr().err

@@ -436,3 +436,17 @@ def test_what_waiting_arms_need_is_what_their_runs_held_on_such_a_device(store: 
     assert [arm.measured_bytes for arm in store.memory_of_waiting_arms("A100", sweep_ids=(1,))] == [0, 0]
     store.pause(ALL, "user")
     assert store.memory_of_waiting_arms("H100") == []
+
+
+def test_a_run_that_does_its_test_again_has_one_point_of_it(store: Store) -> None:
+    submit(store)
+    worker = register(store)
+    lease = claim(store, worker).lease
+    store.commit_checkpoint(lease, saved(3), points=[point(3), point(3, Split.VAL), point(3, Split.TEST)])
+    store.finish(lease, ending(Reason.LOST))
+    second = claim(store, worker).lease
+    store.finish(second, ending(Reason.FINISHED, points=[point(3, Split.TEST)]))
+    assert steps(store, 1, Split.TEST) == [3] and steps(store, 1, Split.VAL) == [3]
+    run = store.run(1)
+    assert run is not None and run.last_val_loss == point(3).loss
+    assert store.losses([1], Split.TEST) == {1: [point(3).loss]}

@@ -123,3 +123,14 @@ def test_sweeps_are_marked_for_wandb_by_their_project(store: Store, project: str
 def _claimed(store: Store) -> str:
     submit(store)
     return claim(store, register(store)).run.uid
+
+
+def test_the_point_of_the_test_stands_last_in_its_step(store: Store) -> None:
+    submit(store)
+    lease = claim(store, register(store)).lease
+    # Stopped within the test: the checkpoint is of the last step, and its points were sent.
+    store.commit_checkpoint(lease, saved(2), points=[point(2), point(2, Split.VAL)])
+    before = send(store, 1)
+    assert before == [("train", 2), ("val", 2)]
+    store.finish(lease, ending(Reason.FINISHED, points=[point(2, Split.TEST)]))
+    assert send(store, 1) == [*before, ("test", 2)]

@@ -125,3 +125,8 @@ def test_a_restart_below_the_mark_is_seen_by_who_wrote_its_last_point(sendable: 
     assert not still_holds(mark, sendable.points[:2]), "the last point is gone"
     assert not still_holds(mark, again), "the last point was made again"
     assert still_holds(mark, [*sendable.points[:3], again[3]]), "an evaluation that the next attempt came to"
+
+
+def test_a_test_point_has_names_of_its_own() -> None:
+    row = row_of(point(30, Split.TEST, loss=3.0, bits_per_byte=4.0))
+    assert row["test/loss"] == 3.0 and "test/bits_per_byte" in row and "val/loss" not in row

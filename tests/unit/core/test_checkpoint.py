@@ -10,8 +10,8 @@ import torch
 
 from hlbgpt_core.errors import CheckpointError
 from hlbgpt_core.points import SavedCheckpoint
-from hlbgpt_core.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from tests.small_runs import checkpointing_in
+from hlbgpt_core.training.checkpoint import Checkpoint, check_identity, read_checkpoint, write_checkpoint
+from tests.small_runs import checkpointing_in, small_settings
 
 CHECKPOINT = Checkpoint(
     step=7,
@@ -90,3 +90,12 @@ def test_a_second_write_of_the_same_step_replaces_the_first(saved: SavedCheckpoi
     assert again == saved
     assert read_checkpoint(tmp_path, again).step == 7
     assert [folder.name for folder in (tmp_path / "checkpoints" / "a1b2").iterdir()] == ["1-7"]
+
+
+def test_a_setting_that_was_added_since_is_at_its_default() -> None:
+    expected = {"settings": small_settings().to_dict()}
+    older = {name: value for name, value in expected["settings"].items() if name != "test_tokens"}
+    check_identity(replace(CHECKPOINT, identity={"settings": older}), expected)
+    with pytest.raises(CheckpointError, match="its settings is"):
+        changed = {"settings": small_settings(test_tokens=64).to_dict()}
+        check_identity(replace(CHECKPOINT, identity={"settings": older}), changed)

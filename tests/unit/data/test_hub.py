@@ -13,6 +13,7 @@ from hlbgpt_core.text import hub
 from hlbgpt_core.text.data import load_data
 from hlbgpt_core.text.hub import hub_corpus
 from hlbgpt_core.text.sources import parse_dataset
+from hlbgpt_core.text.token_cache import verify_cache
 
 Rows = dict[str, list[dict[str, object]]]
 
@@ -62,6 +63,39 @@ def test_a_cached_dataset_needs_no_network(library_cache: Path, cache_dir: Path,
     assert data.train.tolist() == [97, 98, 256, 99]
     assert data.val.tolist() == [100, 256, 101]
     assert (data.train_bytes, data.val_bytes) == (3, 2)
+
+
+def test_an_old_cache_gains_the_test_split_and_keeps_its_tokens(
+    library_cache: Path, cache_dir: Path, no_network: None
+) -> None:
+    splits = {"train": texts("ab", "", "c"), "validation": texts("d", "e"), "test": texts("f", "gh")}
+    put_into_library_cache(library_cache, "owner", "tiny", "default", splits)
+    before = load_data("hf:owner/tiny", "bytes", cache_dir=cache_dir)
+    (folder,) = (cache_dir / "tokens").iterdir()
+    old = (folder / "train.bin").stat().st_ino
+    data = load_data("hf:owner/tiny", "bytes", cache_dir=cache_dir, with_test=True)
+    assert data.test is not None and data.test.tolist() == [102, 256, 103, 104]
+    assert data.test_bytes == 3 and data.test_fingerprint
+    assert before.test is None and data.fingerprint == before.fingerprint != data.test_fingerprint
+    assert (folder / "train.bin").stat().st_ino == old
+    assert verify_cache(cache_dir, folder.name)
+    shutil.rmtree(library_cache)  # the second time nothing of the library is needed
+    again = load_data("hf:owner/tiny", "bytes", cache_dir=cache_dir, with_test=True)
+    assert again.test_fingerprint == data.test_fingerprint
+    (folder / "test.bin").write_bytes(b"\0" * 8)
+    assert not verify_cache(cache_dir, folder.name)
+
+
+@pytest.mark.parametrize("rest", [{}, {"test": texts("")}])
+def test_a_dataset_without_a_test_text_is_asked_for_it_once(
+    rest: Rows, library_cache: Path, cache_dir: Path, no_network: None
+) -> None:
+    splits: Rows = {"train": texts("ab", "c"), "validation": texts("d"), **rest}
+    put_into_library_cache(library_cache, "owner", "tiny", "default", splits)
+    data = load_data("hf:owner/tiny", "bytes", cache_dir=cache_dir, with_test=True)
+    assert (data.test, data.test_fingerprint) == (None, "")
+    shutil.rmtree(library_cache)
+    assert load_data("hf:owner/tiny", "bytes", cache_dir=cache_dir, with_test=True).test is None
 
 
 def test_wikitexts_rows_are_joined_as_its_raw_file_has_them(

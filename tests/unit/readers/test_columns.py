@@ -15,6 +15,13 @@ def test_every_setting_has_one_column() -> None:
     assert set(settings.specs()) <= set(columns)
 
 
+def test_columns_of_the_test_follow_all_others() -> None:
+    columns = csv_columns()
+    tested = ("test_loss", "test_acc", "test_pplx", "test_bits_per_byte")
+    assert columns[-8:-4] == tested
+    assert not [name for name in columns[:31] if "test" in name]
+
+
 def test_a_new_setting_becomes_a_column(monkeypatch: pytest.MonkeyPatch) -> None:
     made_up = dataclasses.make_dataclass(
         "MadeUp",
@@ -30,4 +37,4 @@ def test_a_new_setting_becomes_a_column(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_users_metrics_come_last() -> None:
     names = [column.name for column in run_columns([(split, "z_loss") for split in Split])]
-    assert names[-2:] == ["train_z_loss", "val_z_loss"]
+    assert names[-3:] == ["train_z_loss", "val_z_loss", "test_z_loss"]

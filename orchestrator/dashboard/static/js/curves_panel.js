@@ -215,6 +215,8 @@ export class CurvesPanel {
   notes(showsSeeds) {
     const found = [];
     const curves = [...this.curves.values()];
+    const mixed = /_(loss|acc|pplx|bits_per_byte)$/.test(this.metric) && this.data.mixedEvaluations[this.metric.split("_")[0]];
+    if (mixed) found.push(`The arms' evaluations read different text (${mixed}): their values can't be compared.`);
     if (this.answer?.left)
       found.push(
         `Reading: ${counted(this.answer.left, "run")} of ${this.answer.started.toLocaleString("en-US")} still to come.`,

@@ -148,6 +148,7 @@ export class RunPage {
       ["step", number(run.step)],
       ["train loss", loss(run.train_loss)],
       ["val loss", loss(run.val_loss)],
+      ["test loss", run.test_loss === null ? null : loss(run.test_loss)],
       ["epoch", run.epoch === null ? null : number(run.epoch, 3)],
       ["tokens", shortCount(run.tokens_seen)],
       ["tokens/s", run.state === "running" ? shortCount(run.tokens_per_second) : null],
@@ -268,15 +269,15 @@ export class RunPage {
 
   content(name, splits) {
     const weight = view.readWeight("smooth");
-    const lines = ["train", "val"]
+    const lines = ["train", "val", "test"]
       .filter((split) => splits[split])
       .map((split) => ({
         key: split,
         label: split,
         x: splits[split].x,
         y: smoothed(splits[split].y, weight),
-        width: split === "val" ? 2.5 : 1.5,
-        colour: lineStyle(split === "val" ? 1 : 0).colour,
+        width: split === "train" ? 1.5 : 2.5,
+        colour: lineStyle(["train", "val", "test"].indexOf(split)).colour,
         dash: [],
       }));
     const xLabel = AXES.find(([key]) => key === view.read("x", "steps"))?.[1] ?? "steps";

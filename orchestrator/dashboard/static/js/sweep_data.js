@@ -78,6 +78,7 @@ export class SweepData {
     this.settings = whole.settings;
     this.common = whole.common;
     this.metrics = whole.metrics;
+    this.mixedEvaluations = whole.mixed_evaluations;
     this.arms = new Map(whole.arms.map((arm) => [arm.id, arm]));
     this.place = Object.fromEntries(whole.columns.map((name, place) => [name, place]));
     this.runs = new Map();
