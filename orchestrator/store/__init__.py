@@ -41,7 +41,7 @@ from orchestrator.store.curves import CurveStore
 from orchestrator.store.dashboard_reads import DashboardReadStore
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode, has_wal_fault, make_engine, plain_errors
 from orchestrator.store.held_run import HeldRunStore
-from orchestrator.store.identity import UID, guard_connections
+from orchestrator.store.identity import FIRST_WITH_UID, UID, guard_connections
 from orchestrator.store.location import StoreLocation, check_file, parse_location, public_location
 from orchestrator.store.maintenance import MaintenanceStore
 from orchestrator.store.memory_needs import MemoryNeedStore
@@ -129,10 +129,12 @@ def _prepare(engine: Engine, place: StoreLocation, mode: OpenMode, schema: Schem
     """Make the tables ready, and have no connection from now on meet another database; returns this one's uid."""
     with plain_errors(place):
         prepare(engine, place, mode, schema)
+        if schema.head < FIRST_WITH_UID:
+            return ""
         with engine.connect() as connection:
-            uid = connection.execute(UID).scalar_one()
+            uid = str(connection.execute(UID).scalar_one())
     guard_connections(engine, place, uid)
-    return str(uid)
+    return uid
 
 
 def _make_file(path: Path) -> None:

@@ -11,6 +11,8 @@ from orchestrator.store.location import StoreLocation, file_identity
 from orchestrator.store.tables import database_identity
 
 UID = select(database_identity.c.uid)
+# The first schema whose databases have one; older ones are brought up to date before they are used.
+FIRST_WITH_UID = "0006"
 
 
 def make_uid(connection: Connection) -> None:

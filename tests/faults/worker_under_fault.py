@@ -20,6 +20,7 @@ from typing import Any
 from sqlalchemy import Connection, event
 
 from hlbgpt_core.errors import HlbqError
+from orchestrator.files.standard_streams import open_closed_streams, unfailing_text
 from orchestrator.launch.worker_command import WorkerOptions
 from orchestrator.store import OpenMode, Store, open_store
 from tests.stand_in_trainer import command as stand_in_command
@@ -120,6 +121,8 @@ def take_the_fence_out() -> None:
 
 
 def main() -> int:
+    open_closed_streams()
+    sys.stderr = unfailing_text(2)  # as a real worker's: nobody may listen any more
     parser = argparse.ArgumentParser()
     parser.add_argument("--db", required=True)
     parser.add_argument("--state_dir", required=True)

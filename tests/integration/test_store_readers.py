@@ -98,7 +98,7 @@ def test_points_come_by_run_split_and_step_whatever_the_page(
     written = []
     for number, length in enumerate((3, 0, 1, 9, 0, 2, 1), start=1):
         lease = claim(store, register(store, number)).lease
-        new = [point(step, split) for split in Split for step in range(length)]
+        new = [point(step, split) for split in sorted(Split) for step in range(length)]
         store.flush(lease, points=new) if new else None
         written += [(lease.run_id, one) for one in new]
     assert [(one.run_id, one.point) for one in store.points(ALL)] == written
