@@ -112,29 +112,16 @@ _REFUSED_STATES = ("28", "3D", "25006")
 _NO_RIGHT = "42501"
 
 _WRONG_OPTION = re.compile(r"invalid .*(value|port number)|could not parse network address|definition of service")
-# A refused connection has no SQLSTATE, only the server's words: what to do by their kind.
-_BUSY_REFUSALS = (
-    ("too many connections for", "Its CONNECTION LIMIT is reached: end some workers, or ALTER it."),
-    (
-        "too many connections for database",
-        "Its limit is reached: end some workers, or ALTER DATABASE ... CONNECTION LIMIT.",
-    ),
-    ("slots are reserved", "All connections are taken: end some workers, or raise max_connections."),
-    ("too many clients", "All connections are taken: end some workers, or raise max_connections."),
-    ("starting up", "The server starts or stops at the moment: try again."),
-    ("shutting down", "The server starts or stops at the moment: try again."),
-    ("in recovery", "The server starts or stops at the moment: try again."),
-)
-_REFUSALS = (
-    (
-        "pg_hba.conf",
-        "The server's administrator adds a line to pg_hba.conf for this user, database and address.",
-    ),
-    ("password authentication failed", "Check the password: in the URL, in $PGPASSWORD or in ~/.pgpass."),
-    ("no password", "Give the password in the URL, in $PGPASSWORD or in ~/.pgpass."),
-    ("database", "Make the database (createdb NAME), or check its name."),
-    ("role", "Make the role (createuser NAME), or check the user in the URL."),
-    ("", "Check the user, the password and the name."),
+# A refused connection has no SQLSTATE, only the server's words. What is not listed as final may pass: a server that
+# starts, stops or recovers says so in many ways.
+_LIMIT_REACHED = re.compile(r"too many connections for|slots are reserved|too many clients")
+_FINAL_REFUSALS = (
+    (r"pg_hba\.conf", "The server's administrator adds a line to pg_hba.conf for this user, database and address."),
+    (r"no password", "Give the password in the URL, in $PGPASSWORD or in ~/.pgpass."),
+    (r"authentication failed", "Check the password: in the URL, in $PGPASSWORD or in ~/.pgpass."),
+    (r'database ".*" does not exist', "Make the database (createdb NAME), or check its name."),
+    (r'role ".*" does not exist', "Make the role (createuser NAME), or check the user in the URL."),
+    (r"not permitted to log in|permission denied for database", "Its administrator grants LOGIN, or CONNECT."),
 )
 
 
@@ -148,7 +135,8 @@ def plain_postgresql_error(error: Any, location: StoreLocation, *, dropped: bool
         hint = "The role lacks a right: GRANT it, or name another user (docs/postgresql.md)."
         return DatabaseError(f"PostgreSQL refused {location.display}: {words}", hint)
     if state.startswith(_REFUSED_STATES):
-        return DatabaseError(f"PostgreSQL refused {location.display}: {words}", _way_out(words))
+        way_out = _way_out(words) or "Check the user, the password and the name."
+        return DatabaseError(f"PostgreSQL refused {location.display}: {words}", way_out)
     if dropped or state.startswith(_BUSY_STATES):
         return DatabaseBusyError(f"PostgreSQL at {location.display} did not do it: {words}", "Try again.")
     # No SQLSTATE: the connection was never made, or broke.
@@ -167,16 +155,17 @@ def _unconnected(words: str, location: StoreLocation) -> DatabaseError:
             f"no trusted connection to {location.display}: {words}",
             "Check the host's name, ?sslmode= and ?sslrootcert= in the URL (docs/postgresql.md).",
         )
-    if "FATAL" in words or "no password" in words:  # the server is there, and says why not
-        for sign, way_out in _BUSY_REFUSALS:
-            if sign in words:
-                return DatabaseBusyError(f"PostgreSQL at {location.display} takes no connection: {words}", way_out)
-        return DatabaseError(f"PostgreSQL refused {location.display}: {words}", _way_out(words))
+    way_out = _way_out(words)
+    if way_out:
+        return DatabaseError(f"PostgreSQL refused {location.display}: {words}", way_out)
+    if "FATAL" in words:  # the server is there, and says why not now
+        wait = "End some workers, or raise that limit." if _LIMIT_REACHED.search(words) else "Try again."
+        return DatabaseBusyError(f"PostgreSQL at {location.display} takes no connection: {words}", wait)
     return DatabaseBusyError(
         f"PostgreSQL at {location.display} cannot be reached: {words}", "Is the server running? Try again."
     )
 
 
 def _way_out(words: str) -> str:
-    said = words.rpartition("FATAL:")[2]
-    return next(way_out for sign, way_out in _REFUSALS if sign in said)
+    """What to do about a refusal that stays; nothing for one that may pass."""
+    return next((way_out for sign, way_out in _FINAL_REFUSALS if re.search(sign, words)), "")

@@ -16,7 +16,7 @@ import pytest
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import Reason, State
-from orchestrator.store import OpenMode, open_store, postgresql
+from orchestrator.store import OpenMode, open_store, parse_location, postgresql
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS
 from tests.command_line import Hlbq, hlbq_in
 from tests.faults.harness import Fleet, drained, new_sweep, read_ledger, wait_until
@@ -436,7 +436,7 @@ def test_a_servers_refusal_has_its_reason_and_a_way_out(url: str) -> None:
     ask(url, f"CREATE ROLE many_{name} LOGIN CONNECTION LIMIT 0")
     place = url.partition("@")[2]
     try:
-        with pytest.raises(DatabaseBusyError, match=r"too many connections(.|\n)*CONNECTION LIMIT"):
+        with pytest.raises(DatabaseBusyError, match=r"too many connections(.|\n)*raise that limit"):
             open_store(f"postgresql://many_{name}@{place}", mode=OpenMode.READ)
         with pytest.raises(DatabaseError, match=r"does not exist(.|\n)*createuser"):
             open_store(f"postgresql://nobody@{place}", mode=OpenMode.READ)
@@ -444,6 +444,21 @@ def test_a_servers_refusal_has_its_reason_and_a_way_out(url: str) -> None:
             open_store(f"{url}x", mode=OpenMode.READ)
     finally:
         ask(url, f"DROP ROLE many_{name}")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "the database system is not yet accepting connections",
+        "the database system is starting up",
+        "the database system is in recovery mode",
+        "terminating connection due to administrator command",
+    ],
+)
+def test_a_server_that_is_not_ready_yet_is_waited_for(words: str) -> None:
+    error = psycopg.OperationalError(f'connection failed: connection to server at "127.0.0.1" failed: FATAL:  {words}')
+    found = postgresql.plain_postgresql_error(error, parse_location("postgresql://db/q"), dropped=False)
+    assert isinstance(found, DatabaseBusyError) and words in found.message
 
 
 def test_another_programs_revisions_are_not_ours(url: str) -> None:
