@@ -9,6 +9,7 @@ from sqlalchemy import Connection, inspect, text
 from orchestrator.errors import DatabaseError
 from orchestrator.store.engine import sqlite_module
 from orchestrator.store.location import StoreLocation
+from orchestrator.store.tables import metadata
 
 VERSION_TABLE = "alembic_version"
 # Of every schema that ever was.
@@ -23,7 +24,7 @@ def stored_revision(connection: Connection, location: StoreLocation) -> str | No
     tables = inspect(connection).get_table_names()
     revisions = _revisions(connection) if VERSION_TABLE in tables else ()
     # On a server others may have tables beside ours, as long as their names are not ours.
-    check_ours(tables if location.path is not None else OUR_TABLES & set(tables), revisions, location.display)
+    check_ours(tables if location.path is not None else set(metadata.tables) & set(tables), revisions, location.display)
     return revisions[0] if revisions else None
 
 

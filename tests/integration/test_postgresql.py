@@ -461,6 +461,12 @@ def test_a_server_that_is_not_ready_yet_is_waited_for(words: str) -> None:
     assert isinstance(found, DatabaseBusyError) and words in found.message
 
 
+def test_a_table_of_another_program_with_a_name_of_ours_is_left_alone(url: str) -> None:
+    ask(url, "CREATE TABLE notices (words TEXT)")
+    with pytest.raises(DatabaseError, match=r"another program's database .it holds the table 'notices'"):
+        open_store(url, mode=OpenMode.CREATE)
+
+
 def test_another_programs_revisions_are_not_ours(url: str) -> None:
     ask(url, "CREATE TABLE alembic_version (version_num TEXT)")
     for revisions in ("('0004')", "('0004'), ('0003')", "('8b1c2d3e4f50')"):
