@@ -150,7 +150,7 @@ def extend_options(database: DatabaseOption) -> str:
 
 
 def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":
-    from orchestrator.comparison.groups import parse_baseline
+    from orchestrator.comparison.groups import read_baseline
     from orchestrator.comparison.measures import Goal, PointChoice
     from orchestrator.comparison.results import Question
     from orchestrator.export.metric_names import Axis
@@ -175,7 +175,7 @@ def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":
         place=place,
         goal=Goal(measure.goal) if measure.goal else None,
         by=tuple(how.by),
-        baseline=parse_baseline(how.baseline),
+        baseline=read_baseline(how.baseline),
         target=measure.target,
         allow_mixed_data=how.allow_mixed_data,
         allow_mixed_evaluation=how.allow_mixed_evaluation,

@@ -14,9 +14,11 @@ from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.cli.sweep_options import GivenSettings
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import RunFilter, SweepRecord
+from orchestrator.sweep.baseline import base_arm_of
+from orchestrator.sweep.definition import stored_axes, stored_shape, stored_value
 from orchestrator.sweep.plan import Axes, Plan, PlannedArm, joined, make_plan
 from orchestrator.sweep.shapes import Shape
-from orchestrator.sweep.submission import check_datasets, stored_axes, stored_shape, stored_value
+from orchestrator.sweep.submission import check_datasets
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -83,11 +85,11 @@ def other_code(store: "Store", sweep: SweepRecord) -> list[str]:
 
 
 def stored_arms(store: "Store", sweep: SweepRecord) -> Plan:
-    """The sweep's arms, each with as many seeds as the longest arm."""
+    """The sweep's arms, its members' among them, each with as many seeds as the longest arm."""
     arms: dict[str, PlannedArm] = {}
     longest = 1
-    for run in store.runs(RunFilter(sweep_ids=(sweep.id,))):
-        longest = max(longest, run.run_num)
+    for run in store.runs(RunFilter(sweep_ids=(sweep.id,), with_members=True)):
+        longest = max(longest, run.seed - sweep.definition["seed"] + 1)
         if run.arm_key not in arms:
             settings = Settings.from_dict(run.settings)
             arms[run.arm_key] = PlannedArm(settings=settings, sizes=sizes(settings), key=run.arm_key)
@@ -122,6 +124,7 @@ def extended_definition(sweep: SweepRecord, given: Axes, plan: Plan) -> Mapping[
     axes = _added(stored_axes(sweep.definition), given, stored_shape(sweep.definition))
     return {
         **sweep.definition,
+        "base_arm": base_arm_of(sweep.definition),
         "axes": {name: [stored_value(value) for value in values] for name, values in axes.items()},
         "num_runs": plan.num_runs,
     }

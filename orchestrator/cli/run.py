@@ -148,7 +148,7 @@ def export_table(store: "Store", sweep: SweepRecord, path: str) -> None:
     """Write the sweep's table and say where."""
     from orchestrator import export
 
-    selection = export.Selection(runs=RunFilter(sweep_ids=(sweep.id,)))
+    selection = export.Selection(runs=RunFilter(sweep_ids=(sweep.id,), with_members=True))
     rows = export.export(store, Path(path).expanduser(), selection)
     note(f"wrote {path} ({counted(rows, 'run')})")
 

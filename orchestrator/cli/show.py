@@ -27,10 +27,10 @@ from orchestrator.errors import UsageError
 from orchestrator.queue.code import HELD, MIXED, held_lines
 from orchestrator.queue.records import NOTIFIER, AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord
 from orchestrator.queue.states import State
+from orchestrator.sweep.definition import stored_shape, sweep_file_of
 from orchestrator.sweep.options import value_text
 from orchestrator.sweep.rerun_command import repeat_command
 from orchestrator.sweep.shapes import RANGE_MARK
-from orchestrator.sweep.submission import stored_shape, sweep_file_of
 from orchestrator.sweep.sweep_file import write_sweep_file
 
 if TYPE_CHECKING:

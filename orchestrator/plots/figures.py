@@ -170,7 +170,7 @@ def _read(
 
 def _latest(store: Store) -> RunFilter:
     latest = store.latest_sweep()
-    return RunFilter(sweep_ids=(latest.id,) if latest else ())
+    return RunFilter(sweep_ids=(latest.id,) if latest else (), with_members=True)
 
 
 def _with_values(read: Sequence[RunCurve], metric: str) -> tuple[list[RunCurve], list[str]]:

@@ -172,6 +172,17 @@ def make_plan(axes: Axes, *, shape: Shape = PRODUCT, num_runs: int = 1, first_se
     )
 
 
+def first_arm(axes: Axes, shape: Shape) -> PlannedArm | None:
+    """The first arm of the plan that `make_plan` makes, without making the others; None if the arms are drawn at
+    random, or none can be trained."""
+    if shape.random_draws is not None:
+        return None
+    ordered = {name: axes[name] for name in specs() if name in axes}
+    wheres = [Expression(text) for text in shape.where]
+    found = (_arm_or_reason(given, _checked_sizes(given), wheres) for given in combinations(ordered, shape))
+    return next((arm for arm in found if isinstance(arm, PlannedArm)), None)
+
+
 def joined(plans: Sequence[Plan]) -> Plan:
     """One plan with the arms of all, each once; seeds are those of the first, as many as the longest has."""
     arms: dict[str, PlannedArm] = {}

@@ -16,7 +16,7 @@ from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.compare import extend_options
 from orchestrator.cli.main import run_program
 from orchestrator.comparison.contrasts import Verdict
-from orchestrator.comparison.groups import parse_baseline
+from orchestrator.comparison.groups import read_baseline
 from orchestrator.comparison.measures import Goal, PointChoice
 from orchestrator.comparison.rendering import markdown, sentences
 from orchestrator.comparison.results import Comparison, Extension, Question, compare, record
@@ -36,7 +36,7 @@ LossOf = Callable[[Claim], float]
 
 
 def against(*texts: str, **rest: Any) -> Question:
-    return Question(baseline=parse_baseline(texts), **rest)
+    return Question(baseline=read_baseline(texts), **rest)
 
 
 def curve(last: float, *, steps: Sequence[int] = (10, 20, 40)) -> list[Point]:
@@ -423,7 +423,7 @@ def test_no_runs_match(store: Store) -> None:
 @pytest.mark.parametrize("text", ["depth", "depth=", "foo=1", "depth=deep"])
 def test_a_baseline_that_can_t_be_read(text: str) -> None:
     with pytest.raises(HlbqError):
-        parse_baseline([text])
+        read_baseline([text])
 
 
 @pytest.fixture
