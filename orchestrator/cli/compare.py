@@ -1,12 +1,13 @@
 """`hlbq compare`: does a change help, and how sure is that?"""
 
 import shlex
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, print_json, print_table, warn
+from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, print_json, print_table, say, warn
 from orchestrator.cli.export import chosen_or_latest
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
@@ -123,7 +124,7 @@ def compare(
         for table in rendering.tables(comparison):
             print_table(table.headers, table.rows, title=table.title)
         for sentence in rendering.sentences(comparison, extend_options=more):
-            print(sentence)
+            say(sentence, sys.stdout)
 
 
 def recorded(database: DatabaseOption, comparison: "Comparison") -> "Comparison":

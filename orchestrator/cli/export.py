@@ -58,10 +58,12 @@ def export(
             count = exports.export_to_stdout(store, selection)
         else:
             count = exports.export(store, file, selection, append=how.append)
+    if not count:
+        nothing = "Nothing was written: none of these runs has points yet."
+        suggest(f"{nothing} See how far they are: hlbq status. Write pending runs too: hlbq export --all", store)
+        return
     rows = counted(count, "run" if how.layout == exports.Layout.RUNS else "point")
     note(f"{rows} written" + ("" if to_stdout else f" to {file}"))
-    if not count:
-        suggest("None of these runs has points yet: hlbq status. To write pending runs too: hlbq export --all", store)
 
 
 def chosen_or_latest(runs: RunFilterOptions, store: "Store") -> RunFilter:

@@ -8,9 +8,10 @@ import typer
 
 from hlbgpt_core.scale import sizes
 from hlbgpt_core.settings import Settings
-from orchestrator.cli.common import DatabaseOption, JsonOption, counted, print_json, warn
+from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, warn
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.review import print_review, read_history
 from orchestrator.cli.sweep_options import GivenSettings
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import RunFilter, SweepRecord
@@ -36,6 +37,9 @@ def extend(
     num_runs: Annotated[
         int | None, typer.Option("--num_runs", min=1, help="Runs that every arm should have (default: as many as now).")
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry_run", "--dry-run", help="Print what would be added, and stop.")] = (
+        False
+    ),
     as_json: JsonOption = False,
 ) -> None:
     """Add what is missing to a sweep: seeds up to --num_runs, and arms for more values of settings.
@@ -46,7 +50,7 @@ def extend(
     """
     if not settings.texts and num_runs is None:
         raise UsageError("nothing to add", f"For instance: hlbq extend {sweep} --num_runs 10")
-    with database.write() as store:
+    with database.read() if dry_run else database.write() as store:
         found = store.sweep(sweep)
         if found is None:
             raise UsageError(f"there is no sweep {sweep} in {store.location.display}", "See them: hlbq status")
@@ -58,9 +62,15 @@ def extend(
             warn(warning)
         for warning in other_code(store, found):
             warn(warning)
+        new_arms = len(plan.arms) - len(present.arms)
+        if dry_run:
+            lacking = plan.without(store.runs_by_seed(sweep))
+            print_review(lacking, read_history(database, plan))
+            more = f"{counted(lacking.total_runs, 'run')} ({counted(new_arms, 'new arm')})"
+            note(f"Nothing was added (--dry-run). Without it: {more}.")
+            return
         definition = extended_definition(found, given, plan)
         added = store.extend(found.id, arms=plan.new_arms(), runs=plan.new_runs(), definition=definition)
-    new_arms = len(plan.arms) - len(present.arms)
     if as_json:
         print_json({"sweep": sweep, "added": added, "new_arms": new_arms, "left_out": len(plan.left_out)})
     else:

@@ -74,6 +74,11 @@ class SweepStore(StoreBase):
             record_event(connection, author, "extend", sweep_id=sweep_id, why=f"{len(missing)} runs")
             return len(missing)
 
+    def runs_by_seed(self, sweep_id: int) -> set[tuple[str, int]]:
+        """The sweep's runs by arm key and seed, its members among them."""
+        with self._read() as connection:
+            return _arms_and_seeds(connection, sweep_id)
+
     def sweeps(self) -> list[SweepRecord]:
         """All sweeps, oldest first."""
         with self._read() as connection:

@@ -449,15 +449,23 @@ def test_the_command_prints_tables_json_and_markdown(database: str, capsys: pyte
 
 
 def test_the_command_to_type_next_is_whole(database: str, capsys: pytest.CaptureFixture[str]) -> None:
-    few = ["--baseline", "depth=2", "--where", "seed=100", "seed=101", "depth=2", "depth=3"]
-    assert run_program(["compare", "--db", database, *few]) == 0
+    with open_store(database, mode=OpenMode.CREATE) as store:
+        three_depths(store, seeds=2)
+    assert run_program(["compare", "--db", database, "--baseline", "depth=2"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("next: hlbq extend 1 --num_runs ") and last.endswith(f" --db {database}")
-    assert int(last.split()[5]) > 6
+    assert last.startswith("next: hlbq extend 2 --num_runs ") and last.endswith(f" --db {database}")
+    assert int(last.split()[5]) > 2
     command = last.removeprefix("next: hlbq ").split()
     assert run_program(command) == 0
     with open_store(database, mode=OpenMode.READ) as store:
-        assert max(run.run_num for run in store.runs(EVERYTHING)) == int(last.split()[5])
+        assert max(run.run_num for run in store.runs(RunFilter(sweep_ids=(2,)))) == int(last.split()[5])
+
+
+def test_seeds_that_filters_hide_come_before_more_seeds(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--baseline", "depth=2", "--where", "seed=100", "seed=101", "depth=2", "depth=3"]
+    assert run_program(["compare", "--db", database, *few]) == 0
+    shown = capsys.readouterr().out
+    assert "undecided after 2 pairs" in shown and "hlbq extend" not in shown
 
 
 def test_the_command_to_type_next_holds_no_password() -> None:
