@@ -71,7 +71,9 @@ class CompareOptions(OptionGroup):
     baseline: Annotated[
         list[str],
         typer.Option(
-            "--baseline", help="The group that others are held against, seed by seed.", metavar="NAME=VALUE..."
+            "--baseline",
+            help="The group that others are compared with, seed by seed (default: the sweep's).",
+            metavar="NAME=VALUE...",
         ),
     ] = field(default_factory=list)
     allow_mixed_data: Annotated[
@@ -102,7 +104,8 @@ def compare(
 
     hlbq compare --baseline depth=8
 
-    tells of every other group whether it is better or worse, or how many further seeds would likely decide it.
+    tells of every other group whether it is better or worse, or how many further seeds would likely decide it. Without
+    --baseline it takes the sweep's own.
     Looking again after `hlbq extend` does not make the verdicts less sure: docs/comparison.md.
     """
     from orchestrator.comparison import rendering, results

@@ -23,7 +23,9 @@ class ReportOptions(OptionGroup):
     )
     baseline: Annotated[
         list[str],
-        typer.Option("--baseline", help="The group to compare the others with.", metavar="NAME=VALUE..."),
+        typer.Option(
+            "--baseline", help="The group to compare the others with (default: the sweep's).", metavar="NAME=VALUE..."
+        ),
     ] = field(default_factory=list)
     allow_mixed_data: Annotated[
         bool, typer.Option("--allow_mixed_data", help="Compare and draw runs even if their data differ.")

@@ -152,7 +152,11 @@ def seed_lines(plan: Plan, seeds: "SeedPlan | None", history: History) -> list[s
         found.append(f"{counted(plan.num_runs, 'seed')}: no verdict is possible below {seeds.fewest}")
     if seeds.effect is None or seeds.noise is None:
         return found
-    learned = f", learned from {counted(seeds.noise.pairs, 'pair')}" if seeds.noise.pairs else ""
+    learned = " at most, learned from earlier runs" if seeds.noise.degrees else ""
+        f", learned from earlier runs with {counted(seeds.noise.degrees, 'degree')} of freedom"
+        if seeds.noise.degrees
+        else ""
+    )
     compared = f"{counted(seeds.contrasts, 'arm')} against the baseline"
     given = f"(noise {seeds.noise.deviation:.2g}{learned}; {compared})"
     if seeds.needed is None:

@@ -20,10 +20,10 @@ HISTORY_RUNS = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """The standard deviation of a paired difference; `pairs` are those that it was learned from (None: given)."""
+    """The standard deviation of a paired difference; `degrees` of freedom, if it was learned from pairs."""
 
     deviation: float
-    pairs: int | None = None
+    degrees: int | None = None
 
 
 def contrasts_in(plan: Plan, baseline: Mapping[str, object]) -> int:
@@ -97,7 +97,7 @@ def learned_noise(groups: Iterable[Mapping[str, Mapping[int, float]]]) -> Noise 
                 degrees += summary.count - 1
     if not degrees:
         return None
-    return Noise(deviation=math.sqrt(squares / float(chdtri(degrees, NOISE_CONFIDENCE))), pairs=degrees)
+    return Noise(deviation=math.sqrt(squares / float(chdtri(degrees, NOISE_CONFIDENCE))), degrees=degrees)
 
 
 def read_noise(store: Store, plan: Plan) -> Noise | None:
