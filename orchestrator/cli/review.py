@@ -1,7 +1,6 @@
 """A sweep for people to check before it is stored: arms, sizes, what was left out, and roughly what it costs."""
 
 import contextlib
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
@@ -125,7 +124,7 @@ def seeds_of(
     from orchestrator.comparison.planning import Noise, contrasts_in, read_noise, seed_plan
 
     for name, value in (("--plan_for", effect), ("--noise", noise)):
-        if value is not None and not 0 < value < math.inf:
+        if value is not None and value <= 0:
             raise UsageError(f"{name} {value:g}: not a size", f"Use a number above 0: {name} 0.01")
     contrasts = contrasts_in(plan, parse_baseline(baseline))
     if not contrasts:
@@ -153,10 +152,6 @@ def seed_lines(plan: Plan, seeds: "SeedPlan | None", history: History) -> list[s
     if seeds.effect is None or seeds.noise is None:
         return found
     learned = " at most, learned from earlier runs" if seeds.noise.degrees else ""
-        f", learned from earlier runs with {counted(seeds.noise.degrees, 'degree')} of freedom"
-        if seeds.noise.degrees
-        else ""
-    )
     compared = f"{counted(seeds.contrasts, 'arm')} against the baseline"
     given = f"(noise {seeds.noise.deviation:.2g}{learned}; {compared})"
     if seeds.needed is None:

@@ -110,7 +110,7 @@ def test_command_line_file_and_python_store_the_same(hlbq: Hlbq) -> None:
 
 def test_bad_baselines_exit_with_2_and_write_nothing(hlbq: Hlbq) -> None:
     for line, words in (
-        ("--baseline num_heads=2", ("no arm", "--baseline num_heads=1")),
+        ("--baseline num_heads=2", ("no arm", "--baseline num_heads=3")),
         ("--baseline num_haeds=3", ("num_haeds", "Did you mean 'num_heads'?")),
         ("--baseline num_heads", ("no value", "--baseline num_heads=VALUE")),
         ("--baseline num_heads=1 num_heads=3", ("twice",)),
