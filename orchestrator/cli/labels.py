@@ -57,8 +57,10 @@ def rename(
 
 
 def note(
-    words: Annotated[list[str], typer.Argument(metavar="[RUN] TEXT", help="The run's number or uid; its new note.")],
     database: DatabaseOption,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN] TEXT", help="The run's number or uid; its new note.")
+    ] = None,
     sweep: SweepOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -77,11 +79,11 @@ def note(
 
 
 def tag(
-    words: Annotated[
-        list[str],
-        typer.Argument(metavar="[RUN] +TAG... -TAG...", help="The run's number or uid; tags to add, to remove."),
-    ],
     database: DatabaseOption,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN] +TAG... -TAG...", help="The run's number or uid; tags to add, to remove."),
+    ] = None,
     sweep: SweepOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -92,9 +94,9 @@ def tag(
     example = "hlbq tag 12 +good -todo   or: hlbq tag --sweep 3 +paper"
     with database.write() as store:
         of, texts = _target(store, words, sweep, example)
-        unmarked = next((text for text in texts if text[0] not in "+-"), None) if all(texts) else ""
-        if unmarked is not None or not texts:
-            raise UsageError(f"'{unmarked or ''}' neither adds nor removes a tag", f"For instance: {example}")
+        unmarked = next((text for text in texts if not text.startswith(("+", "-"))), None if texts else "")
+        if unmarked is not None:
+            raise UsageError(f"{unmarked!r} neither adds nor removes a tag", f"For instance: {example}")
         add = [checked_tag(text[1:]) for text in texts if text[0] == "+"]
         remove = [checked_tag(text[1:]) for text in texts if text[0] == "-"]
         both = sorted(set(add) & set(remove))
@@ -108,14 +110,14 @@ def tag(
 
 
 def _target(
-    store: "Store", words: Sequence[str], sweep: int | None, example: str
+    store: "Store", words: Sequence[str] | None, sweep: int | None, example: str
 ) -> tuple[SweepRecord | RunRecord, Sequence[str]]:
     """The sweep, or the run that the first word names, and the other words."""
     from orchestrator.store.known import known_sweep
 
     if sweep is not None:
-        return known_sweep(store, sweep), words
-    if words[0].startswith(("+", "-")):
+        return known_sweep(store, sweep), words or ()
+    if not words or words[0].startswith(("+", "-")):
         raise UsageError("which run or sweep?", f"For instance: {example}")
     return find_run(store, words[0]), words[1:]
 
