@@ -44,9 +44,13 @@ UNHURRIED = asdict(Timing())
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """Where a fault is tried: a folder for everything, and a PostgreSQL server if there is one."""
+    """Where a fault is tried: a folder for everything, and a PostgreSQL server if there is one.
+
+    `seed` is what dice are thrown by: a long fault is tried in several parts.
+    """
 
     folder: Path
+    seed: int = 0
     postgresql: PostgresqlServer | None = None
     no_postgresql: str = ""
 
@@ -54,7 +58,7 @@ class Ground:
         """A new folder."""
         for number in range(1, 1000):
             made = self.folder / f"{name}-{number}"
-            if not made.exists():
+            with contextlib.suppress(FileExistsError):
                 made.mkdir(mode=0o700, parents=True)
                 return made
         raise AssertionError(f"too many folders for {name}")
