@@ -1,7 +1,8 @@
 """hlbgpt_core edited while workers train for real: comments, editors' files, code, code that does not even parse.
 
 The workers run from a copy of this repository. Runs that would go on with other code are held until it is declared the
-same, which it is: what is added is used by nothing. So every run must end with the points of an undisturbed one.
+same, which it is (what is added is used by nothing), or until their code is back. So every run must end with the points
+of an undisturbed one.
 """
 
 import random
@@ -30,9 +31,10 @@ from tests.faults.sigkill import real_sweep, undisturbed_curves
 from tests.faults.worker_under_fault import Faults
 
 EDITS = 24
-RUNS, WORKERS = 4, 2
+RUNS, WORKERS = 2, 2
 KINDS = ("code", "syntax error", "comment", "editor's files")
 EDITED = "hlbgpt_core/training/loss.py"
+_SAID = "cannot be imported"
 
 
 def run(scale: float, ground: Ground) -> list[FaultRow]:
@@ -79,21 +81,23 @@ class _Editor:
         self._wait_for_training()
         time.sleep(self._dice.uniform(0, 0.5))
         self.landed += len(self._store.running(RunFilter()))
-        before = self._fleet.log().count("cannot be imported")
         self._write(kind)
         if restart:
             self._fleet.stop()
+        new = core_digest(self._core)
         if kind == "syntax error":
-            self._wait(lambda: self._fleet.log().count("cannot be imported") > before, "a worker says it")
+            before = self._fleet.log().count(_SAID)
+            # Runs that begin meet it; those with a checkpoint are held, until their code is back.
+            self._wait(lambda: self._fleet.log().count(_SAID) > before or self._holds(new), "a worker meets it")
         elif kind == "code":
-            new = core_digest(self._core)
             self._wait(lambda: self._store.knows_code(new), "a run is trained or held by the new code")
-            self.freed += self._store.declare_same(
-                self._digest, new, why="what was added is not used", actor="the suite"
-            )
+            self.freed += self._store.declare_same(self._digest, new, why="not used", actor="the suite")
         else:
             self._wait_for_training()
         self._write("")
+
+    def _holds(self, digest: str) -> bool:
+        return any(here == digest for _, _, here in self._store.held_runs())
 
     def _write(self, kind: str) -> None:
         added = {

@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if rows := future.result():
                     results.add(tried[future], commit, rows)
         except KeyboardInterrupt:
-            print("stopped; the same command goes on", file=sys.stderr)
+            print("stopped: what is being tried ends and is not kept; the same command goes on", file=sys.stderr)
             lanes.shutdown(cancel_futures=True)
     rows = results.rows(EVERY, commit)
     page = published(rows, commit)
