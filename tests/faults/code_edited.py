@@ -49,7 +49,8 @@ def run(scale: float, ground: Ground) -> list[FaultRow]:
     here = {
         "inside": ("env", "-C", str(checkout)),  # the first place where Python looks for modules
         "environment": {"PYTHONPATH": str(checkout)},
-        "faults": Faults(real_trainer=True),
+        # A lease that a busy machine does not use up by itself: that would be another fault.
+        "faults": Faults(real_trainer=True, timing={"lease_seconds": 20.0, "self_fence_seconds": 15.0}),
     }
     with Fleet(db=db, folder=folder, workers=WORKERS, **here) as fleet, open_store(db, mode=OpenMode.WRITE) as store:  # type: ignore[arg-type]
         editor = _Editor(fleet, store, checkout, random.Random(ground.seed))
