@@ -65,7 +65,7 @@ def run(scale: float, ground: Ground) -> list[FaultRow]:
             broken.append(f"{errors} attempts failed")
         counts = {"runs held, declared the same": editor.freed, "runs": ledger.runs}
         fault = "hlbgpt_core edited under workers, real trainer"
-        return judged(fault, "SQLite", ledger, fleet, began, landed=editor.landed, broken=broken, counts=counts)
+        return [judged(fault, "SQLite", ledger, fleet, began, landed=editor.landed, broken=broken, counts=counts)]
 
 
 class _Editor:
