@@ -76,7 +76,7 @@ test-ray: $(VENV)/.installed-dev ## the tests on a small Ray cluster (as root: i
 test-slurm: $(VENV)/.installed-dev ## the tests on a Slurm cluster of one node (as root, with Slurm's and munge's daemons installed)
 	$(BIN)/python -m pytest tests/slurm
 
-faults: $(VENV)/.installed-dev ## the long fault suite (under an hour)
+faults: $(VENV)/.installed-dev ## the long fault suite (hours; stopped and started again, it goes on)
 	$(BIN)/python -m tests.faults.suite
 
 # What the benchmarks compare with: the extra `bench`, which does not fit beside what constraints.txt pins.

@@ -101,7 +101,8 @@ def test_stop_has_jobs_release_their_runs(jobs: Jobs, hlbq: Hlbq) -> None:
     jobs.launch(Plan(steps=1_000_000, step_seconds=0.05, checkpoint_every=1_000_000))
     with open_store(jobs.db, mode=OpenMode.READ) as store:
         wait_until(lambda: is_training(store), seconds=120, what="the job trains")
-        assert "end: 1 job of this machine" in hlbq(f"{LOCAL} --stop").err
+        # As the launch prints it: without the options of the jobs.
+        assert "end: 1 job of this machine" in hlbq("launch slurm --stop --cluster local").err
         wait_until(jobs.over, seconds=120, what="the job ends")
         run = store.run(1)
         assert run is not None and (run.state, run.reason) == (State.PENDING, Reason.RELEASED)

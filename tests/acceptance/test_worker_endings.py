@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hlbgpt_core.code_digest import core_digest
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import Limits, Reason, State
 from orchestrator.store import OpenMode, Store, open_store
@@ -23,6 +24,7 @@ from tests.faults.harness import (
 )
 from tests.faults.worker_under_fault import Faults
 from tests.stand_in_trainer import Plan
+from tests.store_examples import claim, ending, facts, register, saved
 from worker.processes import ProcessState, process_state, start_ticks
 
 QUICK = Limits(max_attempts=2, max_losses=3, backoff_seconds=0.05)
@@ -225,6 +227,19 @@ def test_code_that_does_not_load_fails_no_run_and_ends_the_worker_after_a_while(
         (worker,) = store.workers(ended=True)
         assert worker.ended_why == "hlbgpt_core cannot be imported: SyntaxError: recipe.py:7: invalid syntax"
     assert fleet.log().count("runs stay pending") == 1
+
+
+def test_a_run_that_was_held_for_an_edit_goes_on_once_the_edit_is_undone(fleet: Fleet) -> None:
+    submit(fleet.db, new_sweep(1))
+    here = core_digest()
+    with open_store(fleet.db, mode=OpenMode.WRITE) as store:
+        taken = claim(store, register(store), code=here)
+        store.flush(taken.lease, points=(), facts=facts(provenance={"core_digest": here}))
+        store.commit_checkpoint(taken.lease, saved(6), points=[])
+        store.finish(taken.lease, ending(Reason.RELEASED))
+        assert store.claim(register(store, 2), code="0" * 16) is None and len(store.held_runs()) == 1
+    assert work_off(fleet) == 0 and "free again" in fleet.log()
+    assert read_ledger(fleet.db, fleet.plan).lost == 0
 
 
 def test_one_error_in_three_runs_of_one_arm_sets_a_device_aside_but_not_their_size(fleet: Fleet) -> None:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import text
 
@@ -21,6 +22,7 @@ from orchestrator.errors import DatabaseBusyError
 from orchestrator.queue.records import Bookkeeping, NewArm, NewRun, NewSweep, RunFilter
 from orchestrator.queue.states import Limits, Reason, State
 from orchestrator.store import OpenMode, Store, open_store
+from tests.faults.report import FaultRow
 from tests.faults.worker_under_fault import Faults
 from tests.postgresql_server import PostgresqlServer
 from tests.stand_in_trainer import Plan, point_at
@@ -44,9 +46,13 @@ UNHURRIED = asdict(Timing())
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """Where a fault is tried: a folder for everything, and a PostgreSQL server if there is one."""
+    """Where a fault is tried: a folder for everything, and a PostgreSQL server if there is one.
+
+    `seed` is what dice are thrown by: a long fault is tried in several parts.
+    """
 
     folder: Path
+    seed: int = 0
     postgresql: PostgresqlServer | None = None
     no_postgresql: str = ""
 
@@ -54,7 +60,7 @@ class Ground:
         """A new folder."""
         for number in range(1, 1000):
             made = self.folder / f"{name}-{number}"
-            if not made.exists():
+            with contextlib.suppress(FileExistsError):
                 made.mkdir(mode=0o700, parents=True)
                 return made
         raise AssertionError(f"too many folders for {name}")
@@ -392,6 +398,31 @@ def read_ledger(db: str, plan: Plan | None, *, curves: Curves | None = None) -> 
             lost_trainers=ask(store, f"{_LOST} AND error_type = 'TrainerKilled'"),
             problems=(*store.integrity_check(), *([f"{still_open} attempts never ended"] if still_open else [])),
         )
+
+
+def judged(
+    fault: str,
+    kind: str,
+    ledger: Ledger,
+    fleet: Fleet,
+    began: float,
+    *,
+    landed: int,
+    broken: Sequence[str] = (),
+    **words: Any,
+) -> FaultRow:
+    """The row of a fault that `landed`, after its ledger; `words` are besides and counts."""
+    return FaultRow(
+        fault=fault,
+        database=kind,
+        landed=landed,
+        lost=ledger.lost + ledger.wrong_points,
+        finished_twice=ledger.finished_twice,
+        stale_rows=ledger.stale_rows,
+        seconds=time.monotonic() - began,
+        broken=(*ledger.problems, *fleet.complaints(), *broken),
+        **words,
+    )
 
 
 def curves_of(db: str) -> Curves:
