@@ -30,8 +30,12 @@ class ServingOptions(OptionGroup):
         typer.Option("--allow_host", help="More host names that browsers may use for this server.", metavar="NAME..."),
     ] = field(default_factory=list)
     read_only: Annotated[bool, typer.Option("--read_only", help="Show everything, change nothing.")] = False
+    new_token: Annotated[
+        bool, typer.Option("--new_token", help="Make a new token: links from before open nothing more.")
+    ] = False
     state_dir: Annotated[
-        str | None, typer.Option("--state_dir", help="The workers' folder, for logs (default: <db>.state).")
+        str | None,
+        typer.Option("--state_dir", help="The workers' folder, for logs and the token (default: <db>.state)."),
     ] = None
 
 
@@ -43,7 +47,7 @@ def register(app: typer.Typer) -> None:
 def dashboard(how: ServingOptions, database: DatabaseOption) -> None:
     """Show sweeps, runs and workers as live pages in a browser, until Ctrl-C.
 
-    Prints a link with a new token each time.
+    Prints a link with a token, which is kept in the state folder: open pages and bookmarks outlive a restart.
     """
     try:
         from orchestrator.dashboard.server import Serving, serve
@@ -60,6 +64,7 @@ def dashboard(how: ServingOptions, database: DatabaseOption) -> None:
             port=how.port,
             names=tuple(how.allow_host),
             read_only=how.read_only,
+            new_token=how.new_token,
             state_dir=how.state_dir,
             actor=actor(),
         )

@@ -3,6 +3,8 @@
     server.py        binds, prints the link, serves until interrupted
     app.py           the routes: which address answers what
     security.py      which requests are answered: Host, Origin, token; what a page may load
+    patience.py      closes the connections of clients that are too slow
+    token_file.py    the link's token, kept between starts
     database.py      the database, opened to read, and reopened after it was away
     feed.py          one refresh a second for all open pages, and the stream that tells them
     sweep_watch.py   a sweep's runs as last seen, and which of them changed since

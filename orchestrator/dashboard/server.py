@@ -13,8 +13,11 @@ import uvicorn
 from orchestrator.dashboard.app import Dashboard
 from orchestrator.dashboard.database import Database
 from orchestrator.dashboard.feed import Feed
+from orchestrator.dashboard.patience import PatientProtocol
 from orchestrator.dashboard.security import Access, host_name
+from orchestrator.dashboard.token_file import kept_token
 from orchestrator.errors import UsageError
+from orchestrator.files.state_folder import state_folder
 
 DEFAULT_PORT = 8765
 _SHUTDOWN_SECONDS = 2
@@ -29,6 +32,7 @@ class Serving:
     port: int | None = None
     names: tuple[str, ...] = ()
     read_only: bool = False
+    new_token: bool = False
     state_dir: str | None = None
     actor: str = "dashboard"
 
@@ -55,13 +59,14 @@ def serve(how: Serving) -> None:
     how = replace(how, host=how.host.lower(), names=tuple(map(known_name, how.names)))
     database = Database(how.db, read_only=how.read_only)
     try:
-        access = Access(token=secrets.token_urlsafe(24), host=how.host, names=how.names)
+        access = Access(token=_token(how, database), host=how.host, names=how.names)
         listening = _bind(how.host, how.port)
         dashboard = Dashboard(database=database, feed=Feed(database), actor=how.actor, state_dir=how.state_dir)
         print(_link(how.host, listening.getsockname()[1], access.token), flush=True)
         print(advice(how, access), file=sys.stderr, flush=True)
         config = uvicorn.Config(
             dashboard.app(access),
+            http=PatientProtocol,
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -72,6 +77,14 @@ def serve(how: Serving) -> None:
             _Server(config, dashboard.feed).run(sockets=[listening])
     finally:
         database.close()
+
+
+def _token(how: Serving, database: Database) -> str:
+    try:
+        folder = state_folder(database.names, how.state_dir)
+    except UsageError:  # PostgreSQL without --state_dir
+        return secrets.token_urlsafe(24)
+    return kept_token(folder, read_only=how.read_only, new=how.new_token)
 
 
 def known_name(text: str) -> str:

@@ -1,5 +1,6 @@
 """The dashboard's server: what its addresses answer, over SQLite and PostgreSQL."""
 
+import gzip
 import math
 import os
 import re
@@ -7,11 +8,12 @@ import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 
 from hlbgpt_core.points import Split
-from orchestrator.dashboard.app import STATIC
+from orchestrator.dashboard.app import COMPRESSION_LEVEL, STATIC
 from orchestrator.dashboard.log_tail import MOST_BYTES, read_log_tail
 from orchestrator.dashboard.server import known_name
 from orchestrator.queue.states import Reason
@@ -32,18 +34,45 @@ def test_pages_come_without_a_token_and_hold_nothing_but_themselves(plain: tuple
         assert answer.status_code == 200 and "text/html" in answer.headers["content-type"]
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert answer.headers["x-frame-options"] == "DENY" and answer.headers["referrer-policy"] == "no-referrer"
-    assert client.http.get("/nowhere").status_code == 404
     page = answer.text
-    assert not re.search(r"(?:src|href)=\"(?!/)", page.replace('href="#main"', ""))  # nothing from elsewhere
     assert not re.search(r"<script(?![^>]*src=)|<style|\sstyle=|\son\w+=", page)  # nothing inline
-    for linked in re.findall(r"(?:src|href)=\"(/static/[^\"]+)\"", page):
-        assert client.http.get(linked).status_code == 200, linked
+    for path in ("/nowhere", "/no/where", "/workers/"):
+        answer = client.http.get(path)
+        assert answer.status_code == 404 and "text/html" in answer.headers["content-type"]
+    assert client.http.get("/api/nowhere", headers=client.headers).json() == {"error": "Not Found"}
+
+
+@pytest.mark.parametrize("path", ["/", "/workers", "/sweeps/1", "/no/such/page"])
+def test_every_address_of_a_page_is_relative_for_proxies_that_take_a_prefix_away(
+    plain: tuple[Client, Store], path: str
+) -> None:
+    client, _ = plain
+    links = re.findall(r"(?:src|href)=\"([^\"#]+)\"", client.http.get(path).text)
+    assert len(links) > 25
+    for link in links:
+        found = urljoin(f"http://proxy/user/ada{path}", link)
+        assert found.startswith("http://proxy/user/ada/"), link
+        assert client.http.get(found.removeprefix("http://proxy/user/ada")).status_code == 200, link
+
+
+def test_answers_are_compressed_where_they_may_be(plain: tuple[Client, Store]) -> None:
+    client, _ = plain
+    answer = client.http.get("/api/sweeps/1", headers=client.headers)
+    assert answer.headers["content-encoding"] == "gzip" and "Accept-Encoding" in answer.headers["vary"]
+    assert client.http.get("/static/js/app.js").headers["content-encoding"] == "gzip"
+    unpacked = client.http.get("/api/sweeps/1", headers={**client.headers, "accept-encoding": "identity"})
+    assert "content-encoding" not in unpacked.headers and unpacked.json()["sweep"] == answer.json()["sweep"]
+
+
+def test_a_first_visit_is_light() -> None:
+    files = [path for path in STATIC.rglob("*") if path.is_file() and path.name != "LICENSE"]
+    assert sum(len(gzip.compress(path.read_bytes(), COMPRESSION_LEVEL)) for path in files) < 250_000
 
 
 def test_every_module_of_the_page_is_linked_and_sets_text_as_text() -> None:
     page = (STATIC / "index.html").read_text()
     for path in (STATIC / "js").glob("*.js"):
-        assert f"/static/js/{path.name}" in page, path
+        assert f"{{up}}static/js/{path.name}" in page, path
         words = path.read_text(encoding="utf-8")
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", words), path
         assert "http://" not in words and "https://" not in words, path

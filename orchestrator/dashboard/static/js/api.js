@@ -1,6 +1,10 @@
 // Asking the server. The token came in the link's fragment; it is kept in this origin's storage and sent as a header.
 
-const KEY = "hlbq-token";
+/** Where the dashboard stands on its host: "/", or a longer path behind a proxy that takes a prefix away. */
+export const BASE = new URL("../../", import.meta.url).pathname;
+
+// Another dashboard may stand under another prefix of the same host.
+const KEY = BASE === "/" ? "hlbq-token" : `hlbq-token ${BASE}`;
 
 /** An answer that is not the one hoped for: `status` 0 where there was no answer. */
 export class ApiError extends Error {
@@ -36,13 +40,13 @@ export function headers() {
 
 /** GET /api/... as JSON. Throws ApiError. */
 export async function get(path, signal) {
-  return answered(fetch(`/api/${path}`, { headers: headers(), signal }));
+  return answered(fetch(`${BASE}api/${path}`, { headers: headers(), signal }));
 }
 
 /** POST /api/... as JSON. Throws ApiError. */
 export async function post(path, body) {
   const options = { method: "POST", headers: { ...headers(), "Content-Type": "application/json" } };
-  return answered(fetch(`/api/${path}`, { ...options, body: JSON.stringify(body) }));
+  return answered(fetch(`${BASE}api/${path}`, { ...options, body: JSON.stringify(body) }));
 }
 
 async function answered(request) {

@@ -1,6 +1,6 @@
 // The pages' common frame: which page stands at which address, the token, the theme, keys, and how the server stands.
 
-import { get, hasToken, setToken, takeToken } from "./api.js";
+import { BASE, get, hasToken, setToken, takeToken } from "./api.js";
 import { showHelp } from "./dialogs.js";
 import { el, fill, setText } from "./dom.js";
 import { OverviewPage } from "./overview_page.js";
@@ -9,10 +9,10 @@ import { SweepPage } from "./sweep_page.js";
 import { WorkersPage } from "./workers_page.js";
 
 const PAGES = [
-  [/^\/$/, OverviewPage, "overview"],
-  [/^\/sweeps\/(\d+)$/, SweepPage, "overview"],
-  [/^\/runs\/(\d+)$/, RunPage, "overview"],
-  [/^\/workers$/, WorkersPage, "workers"],
+  [/^$/, OverviewPage, "overview"],
+  [/^sweeps\/(\d+)$/, SweepPage, "overview"],
+  [/^runs\/(\d+)$/, RunPage, "overview"],
+  [/^workers$/, WorkersPage, "workers"],
 ];
 const THEMES = ["auto", "light", "dark"];
 
@@ -56,7 +56,7 @@ async function open() {
   page?.destroy();
   page = null;
   show("");
-  const found = PAGES.map(([pattern, kind, name]) => [pattern.exec(location.pathname), kind, name]).find(
+  const found = PAGES.map(([pattern, kind, name]) => [pattern.exec(location.pathname.slice(BASE.length)), kind, name]).find(
     ([match]) => match,
   );
   const [match, Kind, name] = found ?? [[], null, ""];
@@ -65,7 +65,7 @@ async function open() {
     else link.removeAttribute("aria-current");
   }
   if (!Kind) {
-    fill(main, el("h1", {}, "There is no such page"), el("p", {}, el("a", { href: "/" }, "To the sweeps")));
+    fill(main, el("h1", {}, "There is no such page"), el("p", {}, el("a", { href: BASE }, "To the sweeps")));
     return;
   }
   try {
@@ -133,7 +133,7 @@ function askForLink() {
       el(
         "p",
         { class: "problem", role: "alert" },
-        "The token at hand is not this server's: each start makes a new one.",
+        "The token at hand is not this server's: another database's dashboard, or a new token.",
       ),
     el(
       "form",
@@ -153,7 +153,7 @@ function onClick(event) {
   const address = link.getAttribute("href");
   // A jump within the page is no other page: the address, which keeps the view, stays as it is.
   if (address.startsWith("#")) document.getElementById(address.slice(1))?.focus();
-  else go(address);
+  else go(link.href);
 }
 
 async function go(address) {
@@ -185,8 +185,8 @@ function onKey(event) {
   if (isTyping || event.metaKey || event.ctrlKey || event.altKey) return;
   const actions = {
     "/": () => document.getElementById("filter")?.focus(),
-    s: () => go("/"),
-    w: () => go("/workers"),
+    s: () => go(BASE),
+    w: () => go(`${BASE}workers`),
     t: nextTheme,
     "?": showHelp,
   };

@@ -1,6 +1,6 @@
 // The overview: all sweeps, newest first, and what happened last.
 
-import { get } from "./api.js";
+import { BASE, get } from "./api.js";
 import { el, fill, plainTable } from "./dom.js";
 import { ago, counted, moment, STATES } from "./format.js";
 import { listen } from "./stream.js";
@@ -90,7 +90,7 @@ function sweepCard(sweep) {
     {},
     el(
       "a",
-      { href: `/sweeps/${sweep.id}` },
+      { href: `${BASE}sweeps/${sweep.id}` },
       el("span", { class: "number" }, `${sweep.id}`),
       el("span", { class: "name" }, sweep.name || `Sweep ${sweep.id}`),
     ),
@@ -111,9 +111,9 @@ export function eventsTable(events) {
     event.action,
     [
       event.run
-        ? el("a", { href: `/runs/${event.run}` }, `run ${event.run}`)
+        ? el("a", { href: `${BASE}runs/${event.run}` }, `run ${event.run}`)
         : event.sweep
-          ? el("a", { href: `/sweeps/${event.sweep}` }, `sweep ${event.sweep}`)
+          ? el("a", { href: `${BASE}sweeps/${event.sweep}` }, `sweep ${event.sweep}`)
           : "",
     ],
     event.why,

@@ -1,6 +1,6 @@
 // A run: curves of all its metrics, settings, attempts, events, log, error, and the command that repeats it.
 
-import { get } from "./api.js";
+import { BASE, get } from "./api.js";
 import { Chart, smoothed } from "./chart.js";
 import { lineStyle, onThemeChange } from "./colours.js";
 import { controlButtons } from "./controls.js";
@@ -88,7 +88,7 @@ export class RunPage {
     const weight = view.readWeight("smooth");
     fill(
       this.root,
-      el("p", { class: "crumbs" }, el("a", { href: `/sweeps/${run.sweep}` }, run.sweep_name || `Sweep ${run.sweep}`)),
+      el("p", { class: "crumbs" }, el("a", { href: `${BASE}sweeps/${run.sweep}` }, run.sweep_name || `Sweep ${run.sweep}`)),
       el("h1", {}, `Run ${run.id}`),
       this.head,
       this.server.read_only
@@ -159,7 +159,7 @@ export class RunPage {
       ["tags", run.tags.join(" ") || null],
       ["note", run.note || null],
       ["priority", String(run.priority)],
-      ["worker", run.worker ? el("a", { href: "/workers" }, String(run.worker)) : null],
+      ["worker", run.worker ? el("a", { href: `${BASE}workers` }, String(run.worker)) : null],
       ["started", moment(run.started_at)],
       ["took", run.started_at && ended ? duration(ended - run.started_at) : null],
       ["uid", run.uid],

@@ -1,5 +1,6 @@
 // The table of a sweep's runs: filtered, sorted, a page at a time, kept up to date in place.
 
+import { BASE } from "./api.js";
 import { el, fill, setText } from "./dom.js";
 import { counted } from "./format.js";
 import * as view from "./view_state.js";
@@ -178,7 +179,7 @@ export class RunsTable {
       const cell = row.children[at + 1];
       if (column.key === "run") {
         setText(cell.firstChild, String(id));
-        cell.firstChild.setAttribute("href", `/runs/${id}`);
+        cell.firstChild.setAttribute("href", `${BASE}runs/${id}`);
       } else if (column.key === "state") {
         setText(cell, this.data.stateText(run));
         cell.className = `state ${run[place.state]}`;

@@ -1,6 +1,6 @@
 // Server-sent events, read with fetch: EventSource can't send the token's header, and gives up on some errors.
 
-import { headers } from "./api.js";
+import { BASE, headers } from "./api.js";
 
 const BROWSER_KEY = "hlbq-browser";
 const SILENCE_MS = 25_000;
@@ -87,7 +87,7 @@ async function listenOnce(topic, parameters, onEvent, connected, signal) {
   let silence = setTimeout(drop, SILENCE_MS);
   try {
     const query = new URLSearchParams(parameters);
-    const response = await fetch(`/api/stream/${topic}?${query}`, { headers: headers(), signal: dropped.signal });
+    const response = await fetch(`${BASE}api/stream/${topic}?${query}`, { headers: headers(), signal: dropped.signal });
     if (!response.ok) return response.status;
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";

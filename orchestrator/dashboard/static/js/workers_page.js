@@ -1,6 +1,6 @@
 // Workers: those that live, and those of the past.
 
-import { get } from "./api.js";
+import { BASE, get } from "./api.js";
 import { el, fill, plainTable } from "./dom.js";
 import { ago, counted, moment } from "./format.js";
 import { listen } from "./stream.js";
@@ -86,7 +86,7 @@ function liveRow(worker) {
     `${worker.hostname}, pid ${worker.pid}`,
     device(worker),
     `${worker.slot + 1} of ${worker.slots}`,
-    worker.run ? el("a", { href: `/runs/${worker.run}` }, `run ${worker.run}`) : "none",
+    worker.run ? el("a", { href: `${BASE}runs/${worker.run}` }, `run ${worker.run}`) : "none",
     el(
       "span",
       { class: worker.silent ? "state failed" : "" },
