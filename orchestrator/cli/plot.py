@@ -61,7 +61,10 @@ class PlotOptions(OptionGroup):
     smooth: Annotated[
         float,
         typer.Option(
-            "--smooth", help="Weight of the past in a moving average, from 0 to below 1.", min=0.0, max=0.9999
+            "--smooth",
+            help="Weight of the past a hundredth of a run later, in a moving average; below 1.",
+            min=0.0,
+            max=0.9999,
         ),
     ] = 0.0
     past_shortest: Annotated[

@@ -10,6 +10,7 @@ from orchestrator.dashboard.sweep_curves import numbers
 from orchestrator.dashboard.sweep_watch import plain_number, sweep_words
 from orchestrator.dashboard.thinning import thinned
 from orchestrator.export.metric_names import Axis
+from orchestrator.plots.run_curves import smoothed
 from orchestrator.queue.code import code_note
 from orchestrator.queue.records import AttemptRecord, EventRecord, RunRecord, WorkerRecord
 from orchestrator.store import Store
@@ -170,8 +171,8 @@ def _text(value: Any) -> str:
     return "none" if value is None else value_text(value)
 
 
-def run_curves(store: Store, run_id: int, axis: Axis) -> dict[str, Any]:
-    """Every metric of a run over `axis`, by name and split, each thinned to what a screen can show.
+def run_curves(store: Store, run_id: int, axis: Axis, smooth: float = 0.0) -> dict[str, Any]:
+    """Every metric of a run over `axis`, by name and split, smoothed, and thinned to what a screen can show.
 
     Raises NotThereError if the run does not exist."""
     metrics: dict[str, dict[str, Any]] = {}
@@ -180,7 +181,7 @@ def run_curves(store: Store, run_id: int, axis: Axis) -> dict[str, Any]:
         most = max(most, len(curve))
         for name in (*CURVE_COLUMNS, *curve.extra):
             if name not in _NO_METRICS and (curve.split is Split.TRAIN or not _is_counter(name)):
-                found = _curve_words(curve, axis, name)
+                found = _curve_words(curve, axis, name, smooth)
                 if found is not None:
                     metrics.setdefault(name, {})[curve.split.value] = found
     return {"metrics": metrics, "points": most, "most_shown": MOST_RUN_POINTS}
@@ -191,7 +192,7 @@ def _is_counter(name: str) -> bool:
     return name in ("lr", "weight_decay", "batch_size", "seq_length", "microbatches") or name.startswith("lr_")
 
 
-def _curve_words(curve: Curve, axis: Axis, name: str) -> Mapping[str, Any] | None:
+def _curve_words(curve: Curve, axis: Axis, name: str, smooth: float) -> Mapping[str, Any] | None:
     import numpy
 
     x = numpy.array([_or_nan(one) for one in curve[axis.column]])
@@ -200,7 +201,7 @@ def _curve_words(curve: Curve, axis: Axis, name: str) -> Mapping[str, Any] | Non
         return None
     good = numpy.isfinite(x) & numpy.isfinite(y)
     bad = int((~numpy.isfinite(y)).sum() - sum(one is None for one in curve[name]))
-    x, y = x[good], y[good]
+    x, y = x[good], smoothed(x[good], y[good], smooth)
     kept: NDArray[Any] = thinned(y, MOST_RUN_POINTS)
     return {"x": numbers(x[kept]), "y": numbers(y[kept]), "points": len(x), "not_finite": bad}
 

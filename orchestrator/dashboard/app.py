@@ -5,7 +5,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,12 @@ from orchestrator.dashboard import answers, control
 from orchestrator.dashboard.database import Database
 from orchestrator.dashboard.feed import Feed, encoded
 from orchestrator.dashboard.log_tail import LogTail, read_log_tail
-from orchestrator.dashboard.metric_names import read_axis, read_metric
+from orchestrator.dashboard.metric_names import read_axis, read_metric, read_weight
 from orchestrator.dashboard.security import Access, Guard
-from orchestrator.dashboard.sweep_watch import plain_number
+from orchestrator.dashboard.sweep_curves import MOST_ARMS, Question, SweepCurves
+from orchestrator.dashboard.sweep_watch import SweepWatch, plain_number
 from orchestrator.errors import DatabaseError, NotThereError, UsageError
+from orchestrator.plots.style import setting_name
 from orchestrator.store import Store
 from orchestrator.store.known import known_run
 
@@ -109,13 +111,14 @@ class Dashboard:
         return Response(content, media_type="application/json")
 
     async def sweep_curves(self, request: Request) -> Response:
-        """Mean and band by arm."""
-        since = _number(request, "since", 0)
+        """Mean and band by line."""
+        since, best = _number(request, "since", 0), _number(request, "best", MOST_ARMS)
 
         def read() -> Any:
             with self.database.reading() as store:
                 watch, curves = self._curves(store, request)
-                return curves.means(store, watch, arms=_arms(request, list(watch.arms)), since=since)
+                arms = _arms(request, list(watch.arms))
+                return curves.means(store, watch, arms=arms, since=since, best=min(max(best, 0), MOST_ARMS))
 
         return _json(await run_in_threadpool(read))
 
@@ -125,14 +128,22 @@ class Dashboard:
         def read() -> Any:
             with self.database.reading() as store:
                 watch, curves = self._curves(store, request)
-                return curves.seeds(store, watch, arms=_arms(request, list(watch.arms)))
+                return curves.seeds(store, watch, arms=_arms(request, list(watch.arms))[:MOST_ARMS])
 
         return _json(await run_in_threadpool(read))
 
-    def _curves(self, store: Store, request: Request) -> Any:
-        number = request.path_params["number"]
-        metric = read_metric(store, number, request.query_params.get("metric", "val_loss"))
-        return self.feed.curves(number, metric, read_axis(request.query_params.get("x", "steps")))
+    def _curves(self, store: Store, request: Request) -> tuple[SweepWatch, SweepCurves]:
+        asked, number = request.query_params, request.path_params["number"]
+        by = asked.get("by", "")
+        question = Question(
+            metric=read_metric(store, number, asked.get("metric", "val_loss")),
+            axis=read_axis(asked.get("x", "steps")),
+            smooth=read_weight(asked.get("smooth", "0")),
+            by=setting_name(by) if by else "",
+        )
+        if by and "arms" in asked:  # lines over several arms are other lines where some of these are left out
+            question = replace(question, arms=tuple(_arms(request, [arm.id for arm in store.arms(number)])))
+        return self.feed.curves(number, question)
 
     async def sweep_finals(self, request: Request) -> Response:
         """The newest value of any metric, by run."""
@@ -162,8 +173,9 @@ class Dashboard:
 
     async def run_curves(self, request: Request) -> Response:
         """All metrics of a run."""
-        number, axis = request.path_params["number"], read_axis(request.query_params.get("x", "steps"))
-        return await self._read(lambda store: answers.run_curves(store, number, axis))
+        asked, number = request.query_params, request.path_params["number"]
+        axis, smooth = read_axis(asked.get("x", "steps")), read_weight(asked.get("smooth", "0"))
+        return await self._read(lambda store: answers.run_curves(store, number, axis, smooth))
 
     async def run_log(self, request: Request) -> Response:
         """The end of an attempt's log."""

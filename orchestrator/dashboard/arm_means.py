@@ -1,29 +1,30 @@
 """Mean and band of an arm's runs, kept up to date while runs go on and end. Pure.
 
-Ended runs are summed up once, on the arm's grid of x. Running ones are added at every refresh, so a refresh costs only
-as much as the runs that are running.
+The first runs that end are kept as they are; from HELD_RUNS on, ended runs are summed up, on the arm's grid of x.
+Running ones are added at every refresh, so a refresh costs only as much as the runs that are running.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.plots.curve_sets import CONFIDENCE, LEAST_SEEDS_FOR_INTERVAL
+from orchestrator.plots.curve_sets import LEAST_SEEDS_FOR_INTERVAL, Span, common_span, half_width, within
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # A grid that has grown to twice this many places is thinned to this many.
 GRID_PLACES = 250
-_NEAR_THE_END = 0.9
+HELD_RUNS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeanCurve:
     """An arm's curve: at each `x` the mean over the `runs` that got there, and the band's edges (nan: none).
 
-    `seeds` is the number of runs; `places` counts the points of the longest run, `uneven` the places left out at the
-    end, where some runs stop just short.
+    `seeds` is the number of runs; `places` counts the points of the longest run. `is_cut`: some runs go on past its
+    end, which is where the first one ends (`common_span`).
     """
 
     x: "NDArray[Any]"
@@ -34,44 +35,70 @@ class MeanCurve:
     seeds: int
     places: int
     is_interval: bool
-    uneven: int
+    is_cut: bool
+
+
+class _Sums:
+    """Count, sum and sum of squares of values past `shift`, their least and greatest, at each place of a grid."""
+
+    def __init__(self, grid: "NDArray[Any]", shift: float) -> None:
+        import numpy
+
+        self.grid, self.shift = grid, shift  # near the values, so that their squares keep their digits
+        self.sums = numpy.zeros((3, len(grid)))
+        self.least = numpy.full(len(grid), math.nan)
+        self.greatest = numpy.full(len(grid), math.nan)
+
+    def add(self, x: "NDArray[Any]", y: "NDArray[Any]") -> None:
+        """Add a curve, where it has points."""
+        import numpy
+
+        row = numpy.interp(self.grid, x, y, left=math.nan, right=math.nan)
+        there = ~numpy.isnan(row)
+        past = numpy.where(there, row - self.shift, 0.0)
+        self.sums += numpy.stack([there, past, past**2])
+        self.least, self.greatest = numpy.fmin(self.least, row), numpy.fmax(self.greatest, row)
+
+    def on(self, grid: "NDArray[Any]") -> "_Sums":
+        """The sums on another grid, whose places within the present one are among its own."""
+        import numpy
+
+        found = _Sums(grid, self.shift)
+        if len(self.grid):
+            at = numpy.searchsorted(self.grid, grid).clip(0, len(self.grid) - 1)
+            known = self.grid[at] == grid
+            found.sums[:, known] = self.sums[:, at[known]]
+            found.least[known], found.greatest[known] = self.least[at[known]], self.greatest[at[known]]
+        return found
 
 
 class ArmMeans:
     """One arm's sums. Curves are given as arrays of rising, finite x and finite y."""
 
     def __init__(self) -> None:
-        import numpy
-
-        self._grid = numpy.empty(0)
-        self._sums = numpy.zeros((3, 0))  # count, sum and sum of squares of what is past `_shift`
-        self._least = numpy.empty(0)
-        self._greatest = numpy.empty(0)
-        self._shift: float | None = None  # near the values, so that their squares keep their digits
+        self._held: list[tuple[NDArray[Any], NDArray[Any]]] = []
+        self._summed: _Sums | None = None
         self._live: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}
-        self._settled = 0
-        self.places = 0
+        self._spans: list[Span] = []  # of runs that are over
+        self._places = 0
 
     def settle(self, run_id: int, x: "NDArray[Any]", y: "NDArray[Any]") -> None:
         """Add a run whose curve is final."""
-        import numpy
-
         self._live.pop(run_id, None)
         if not len(x):
             return
-        row = self._row(x, y)
-        there = ~numpy.isnan(row)
-        past = numpy.where(there, row - (self._shift or 0.0), 0.0)
-        self._sums += numpy.stack([there, past, past**2])
-        self._least = numpy.fmin(self._least, row)
-        self._greatest = numpy.fmax(self._greatest, row)
-        self._settled += 1
+        self._places = max(self._places, len(x))
+        self._spans.append(Span(begin=x[0], end=x[-1]))
+        self._held.append((x, y))
+        if self._summed is not None or len(self._held) >= HELD_RUNS:
+            self._summed = self._with(self._held)
+            self._held = []
 
     def update(self, run_id: int, x: "NDArray[Any]", y: "NDArray[Any]") -> None:
         """Replace the curve of a run that goes on."""
         if len(x):
             self._live[run_id] = (x, y)
-            self._row(x, y)  # this makes the grid grow
+            self._places = max(self._places, len(x))
         else:
             self._live.pop(run_id, None)
 
@@ -79,90 +106,58 @@ class ArmMeans:
         """The arm's curve so far; None before the first point."""
         import numpy
 
-        rows = [self._row(x, y) for x, y in self._live.values()]
-        count, past, squares = self._sums.copy()
-        least, greatest, shift = self._least, self._greatest, self._shift or 0.0
-        for row in rows:
-            there = ~numpy.isnan(row)
-            moved = numpy.where(there, row - shift, 0.0)
-            count, past, squares = count + there, past + moved, squares + moved**2
-            least, greatest = numpy.fmin(least, row), numpy.fmax(greatest, row)
-        seeds = self._settled + len(rows)
-        kept = count > 0
-        if not kept.any():
+        live = [Span(begin=x[0], end=x[-1], goes_on=True) for x, _ in self._live.values()]
+        spans = [*self._spans, *live]
+        if not spans:
             return None
-        uneven = _uneven_end(self._grid, count)
-        kept[len(kept) - uneven :] = False
-        count, past, squares = count[kept], past[kept], squares[kept]
+        begin, end = common_span(spans)
+        every = self._with([*self._held, *self._live.values()], ends=(begin, end))
+        kept = numpy.isin(every.grid, within(every.grid, begin, end)) & (every.sums[0] > 0)
+        count, past, squares = every.sums[:, kept]
         mean = past / count
-        is_interval = seeds >= LEAST_SEEDS_FOR_INTERVAL
+        is_interval = len(spans) >= LEAST_SEEDS_FOR_INTERVAL
         if is_interval:
-            half = _half_width(count, squares - count * mean**2)
-            low, high = mean + shift - half, mean + shift + half
+            half = half_width(count, squares - count * mean**2)
+            low, high = mean + every.shift - half, mean + every.shift + half
         else:
-            alone = count < 2
-            low, high = (numpy.where(alone, math.nan, edge[kept]) for edge in (least, greatest))
+            low, high = (numpy.where(count < 2, math.nan, edge[kept]) for edge in (every.least, every.greatest))
         return MeanCurve(
-            x=self._grid[kept],
-            mean=mean + shift,
+            x=every.grid[kept],
+            mean=mean + every.shift,
             low=low,
             high=high,
             runs=count.astype(int),
-            seeds=seeds,
-            places=self.places,
+            seeds=len(spans),
+            places=self._places,
             is_interval=is_interval,
-            uneven=uneven,
+            is_cut=any(span.end > end for span in spans),
         )
 
-    def _row(self, x: "NDArray[Any]", y: "NDArray[Any]") -> "NDArray[Any]":
-        """The curve on the grid, nan outside the curve's span. Extends the grid first if needed."""
+    def _with(self, curves: "Iterable[tuple[NDArray[Any], NDArray[Any]]]", ends: tuple[float, ...] = ()) -> _Sums:
+        """The sums with these curves added, on a grid that reaches as far as they do.
+
+        Sums stay on the places of their grid. Before there are any, all places of all curves are the grid, `ends` too.
+        """
         import numpy
 
-        self.places = max(self.places, len(x))
-        if self._shift is None:
-            self._shift = float(y[0])
-        self._grow(x)
-        row: NDArray[Any] = numpy.interp(self._grid, x, y, left=math.nan, right=math.nan)
-        return row
-
-    def _grow(self, x: "NDArray[Any]") -> None:
-        import numpy
-
-        if not len(self._grid):
-            before, after = x[:0], x
+        curves = list(curves)
+        if self._summed is None:
+            found = _Sums(_thinned(numpy.concatenate([x for x, _ in curves]), *ends), float(curves[0][1][0]))
         else:
-            before, after = x[x < self._grid[0]], x[x > self._grid[-1]]
-        if not len(before) and not len(after):
-            return
-        self._grid = numpy.concatenate([before, self._grid, after])
-        nothing = [(len(before), len(after))]
-        self._sums = numpy.pad(self._sums, [(0, 0), *nothing])
-        self._least = numpy.pad(self._least, nothing, constant_values=math.nan)
-        self._greatest = numpy.pad(self._greatest, nothing, constant_values=math.nan)
-        while len(self._grid) > 2 * GRID_PLACES:
-            # Keep both ends: where curves begin, and where they are now.
-            kept = numpy.unique(numpy.append(numpy.arange(0, len(self._grid), 2), len(self._grid) - 1))
-            self._grid, self._sums = self._grid[kept], self._sums[:, kept]
-            self._least, self._greatest = self._least[kept], self._greatest[kept]
+            grid = self._summed.grid
+            parts = [part for x, _ in curves for part in (x[x < grid[0]], x[x > grid[-1]])]
+            beyond = numpy.concatenate([*parts, grid])
+            found = self._summed.on(_thinned(beyond))
+        for x, y in curves:
+            found.add(x, y)
+        return found
 
 
-def _uneven_end(grid: "NDArray[Any]", count: "NDArray[Any]") -> int:
-    """How many places at the end are reached by only some of the runs that come near the end.
-
-    Over tokens and seconds no two seeds end at the same x: there the mean would jump to the longest run.
-    """
-    near = min(int(grid.searchsorted(grid[0] + _NEAR_THE_END * (grid[-1] - grid[0]))), len(grid) - 1)
-    reached_by_all = (count >= count[near]).nonzero()[0]
-    return int(len(grid) - 1 - reached_by_all[-1]) if len(reached_by_all) else 0
-
-
-def _half_width(count: "NDArray[Any]", squares: "NDArray[Any]") -> "NDArray[Any]":
-    """Half of the t-interval of the mean, from the number of runs and their summed squared deviations."""
+def _thinned(places: "NDArray[Any]", *ends: float) -> "NDArray[Any]":
+    """A grid of these places, halved until it is small enough. Both its ends stay, and `ends`."""
     import numpy
-    from scipy.special import stdtrit
 
-    degrees = numpy.maximum(count - 1, 1)
-    deviation = numpy.sqrt(numpy.maximum(squares, 0.0) / degrees)
-    half: NDArray[Any] = numpy.asarray(stdtrit(degrees, (1 + CONFIDENCE) / 2)) * deviation / numpy.sqrt(count)
-    half[count < 2] = math.nan
-    return half
+    grid = numpy.unique(places)
+    while len(grid) > 2 * GRID_PLACES:
+        grid = numpy.append(grid[:-1:2], grid[-1])
+    return numpy.union1d(grid, ends) if ends else grid

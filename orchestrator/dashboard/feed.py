@@ -17,10 +17,9 @@ from starlette.concurrency import run_in_threadpool
 
 from orchestrator.dashboard import answers
 from orchestrator.dashboard.database import Database
-from orchestrator.dashboard.sweep_curves import SweepCurves
+from orchestrator.dashboard.sweep_curves import Question, SweepCurves
 from orchestrator.dashboard.sweep_watch import News, SweepWatch
 from orchestrator.errors import DatabaseError, NotThereError
-from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.queue.records import DELETE, EventRecord
 from orchestrator.store import Store
 from orchestrator.store.dashboard_reads import MOST_EVENTS
@@ -35,7 +34,7 @@ STALE_SECONDS = 3.0
 MOST_STREAMS_A_BROWSER = 4
 MOST_WAITING_MESSAGES = 50
 MOST_WATCHED_SWEEPS = 8
-MOST_CURVES_KEPT = 24
+MOST_CURVES_KEPT = 16
 # PostgreSQL numbers events before they commit: a late event may have a smaller number than one already seen.
 EVENTS_LOOKED_BACK = 200
 _REWINDS = ("rewind", "retry")
@@ -74,7 +73,7 @@ class Feed:
         self._lock = threading.RLock()
         self._generation = database.generation
         self._watches: dict[int, SweepWatch] = {}
-        self._curves: dict[tuple[int, str, Axis], SweepCurves] = {}
+        self._curves: dict[tuple[int, Question], SweepCurves] = {}
         self._wholes: dict[int, tuple[str, int, bytes]] = {}
         self._newest_event: int | None = None
         self._newest_event_at: float | None = None
@@ -96,13 +95,13 @@ class Feed:
                 self._wholes[sweep_id] = kept
             return kept[2]
 
-    def curves(self, sweep_id: int, metric: Metric, axis: Axis) -> tuple[SweepWatch, SweepCurves]:
-        """The sweep and its curves of `metric` over `axis`, which are kept for the next call."""
+    def curves(self, sweep_id: int, question: Question) -> tuple[SweepWatch, SweepCurves]:
+        """The sweep and its curves, which are kept for the next call."""
         with self._lock, self.database.reading() as store:
             watch = self._watch(store, sweep_id)
-            key = (sweep_id, metric.name, axis)
+            key = (sweep_id, question)
             # The newest is last; drop the oldest.
-            found = self._curves.pop(key, None) or SweepCurves(metric, axis)
+            found = self._curves.pop(key, None) or SweepCurves(question)
             self._curves[key] = found
             while len(self._curves) > MOST_CURVES_KEPT:
                 del self._curves[next(iter(self._curves))]

@@ -68,3 +68,14 @@ def read_axis(name: str) -> Axis:
     if name not in list(Axis):
         raise UsageError(f"there is no axis '{name}'", f"There are {', '.join(Axis)}.")
     return Axis(name)
+
+
+def read_weight(text: str) -> float:
+    """A weight of the past for smoothing, from 0 to below 1. Raises UsageError for anything else."""
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = -1.0
+    if not 0 <= weight < 1:
+        raise UsageError(f"smooth '{text}' is not a number from 0 to below 1")
+    return weight

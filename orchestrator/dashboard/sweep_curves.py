@@ -1,4 +1,4 @@
-"""The curves of a sweep, for one metric over one axis: each run is read once, then only its new points."""
+"""The curves of a sweep, for one question: each run is read once, then only its new points."""
 
 import itertools
 import math
@@ -9,11 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.comparison.measures import Goal, goal_of
 from orchestrator.dashboard.arm_means import ArmMeans, MeanCurve
 from orchestrator.dashboard.sweep_watch import SweepWatch, is_over
 from orchestrator.dashboard.thinning import thinned
 from orchestrator.export.metric_names import Axis, Metric
-from orchestrator.queue.states import State
+from orchestrator.plots.run_curves import smoothed
+from orchestrator.queue.records import ArmRecord
+from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from orchestrator.store.dashboard_reads import MetricPoint, RunLine
 
@@ -28,6 +31,21 @@ MOST_ARMS = 40
 MOST_SEED_CURVES = 150
 MOST_SEED_POINTS = 300
 _DIGITS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a page wants to see: a metric over an axis, smoothed as `hlbq plot --smooth` does.
+
+    The runs of arms with the same value of the setting `by` form one line; without it, those of an arm do. Only runs of
+    `arms` count, if given.
+    """
+
+    metric: Metric
+    axis: Axis
+    smooth: float = 0.0
+    by: str = ""
+    arms: tuple[int, ...] | None = None
 
 
 @dataclass(kw_only=True)
@@ -51,53 +69,73 @@ class _Reading:
                 self.x.append(point.x)
                 self.y.append(point.y)
 
-    def arrays(self) -> tuple["NDArray[Any]", "NDArray[Any]"]:
-        """The curve so far."""
-        import numpy
-
-        return numpy.array(self.x, dtype=float), numpy.array(self.y, dtype=float)
-
 
 class SweepCurves:
-    """Means by arm and curves by seed of one metric. Calls wait for each other."""
+    """Means by line (an arm, or several that share a setting) and curves by seed of one question.
 
-    def __init__(self, metric: Metric, axis: Axis) -> None:
-        self._metric, self._axis = metric, axis
+    A line's number is that of its first arm. Calls wait for each other.
+    """
+
+    def __init__(self, question: Question) -> None:
+        self._question = question
         self._lock = threading.Lock()
+        self._lines: dict[int, int] = {}  # arm -> line
         self._means: dict[int, ArmMeans] = {}
+        self._curves: dict[int, MeanCurve | None] = {}
+        self._lost: dict[int, dict[int, Sequence[Any]]] = {}  # line -> run -> how and where it was lost
         self._settled: dict[int, int] = {}  # run -> the move after which it was read for good
         self._live: dict[int, _Reading] = {}
         self._waiting: dict[int, None] = {}  # runs that are not running and still have to be read, in order
         self._sorted_to = -1
         self._read_at = -math.inf
-        self._changed: dict[int, int] = {}  # arm -> the version at which its curve last changed
+        self._changed: dict[int, int] = {}  # line -> the version at which its curve last changed
         self._seeds: dict[int, tuple[int, Mapping[str, Any]]] = {}
         self._version = 0
 
-    def means(self, store: Store, watch: SweepWatch, *, arms: Sequence[int], since: int) -> dict[str, Any]:
-        """Mean and band of those of `arms` (at most MOST_ARMS) that changed past version `since`."""
+    def means(
+        self, store: Store, watch: SweepWatch, *, arms: Sequence[int], since: int, best: int = MOST_ARMS
+    ) -> dict[str, Any]:
+        """Mean and band of the lines of `arms` that changed past version `since`, and which lines to draw.
+
+        Of more than `best` lines those are drawn that end best; with a `best` of 0 the first MOST_ARMS.
+        """
         with self._lock:
             left = self._read(store, watch)
-            shown = arms[:MOST_ARMS]
-            curves = {
-                arm: self._means[arm].curve()
-                for arm in shown
-                if arm in self._means and self._changed.get(arm, 0) > since
-            }
-            started = sum(1 for line in list(watch.lines.values()) if line.fence)
+            for line in [line for line, at in self._changed.items() if at == self._version and line in self._means]:
+                self._curves[line] = self._means[line].curve()
+            asked = list(dict.fromkeys(self._lines.get(arm, arm) for arm in arms))
+            shown = self._shown(asked, best)
             return {
                 "version": self._version,
                 "left": left,
-                "started": started,
-                "arms_asked": len(arms),
-                "arms_shown": len(shown),
-                "curves": [_mean_words(arm, curve) for arm, curve in curves.items() if curve is not None],
+                "started": sum(1 for line in list(watch.lines.values()) if line.fence),
+                "lines_asked": len(asked),
+                "lines": shown,
+                "curves": [
+                    _mean_words(line, self._curves.get(line), list(self._lost.get(line, {}).values()))
+                    for line in shown
+                    if self._changed.get(line, 0) > since
+                ],
             }
+
+    def _shown(self, lines: Sequence[int], best: int) -> list[int]:
+        """The lines to draw, in their order; of two that end alike the first, and those without a curve last."""
+        most = best or MOST_ARMS
+        if len(lines) <= most or not best:
+            return list(lines[:most])
+        sign = -1.0 if goal_of(self._question.metric) is Goal.HIGHER else 1.0
+
+        def rank(line: int) -> tuple[bool, float]:
+            curve = self._curves.get(line)
+            return curve is None or bool(self._lost.get(line)), sign * float(curve.mean[-1]) if curve else 0.0
+
+        chosen = set(sorted(lines, key=rank)[:most])
+        return [line for line in lines if line in chosen]
 
     def seeds(self, store: Store, watch: SweepWatch, *, arms: Sequence[int]) -> dict[str, Any]:
         """The single runs of `arms`, thinned; of very many runs the first seeds of each arm."""
         with self._lock:
-            own: dict[int, list[RunLine]] = {arm: [] for arm in arms[:MOST_ARMS]}
+            own: dict[int, list[RunLine]] = {arm: [] for arm in arms}
             for line in list(watch.lines.values()):
                 if line.fence and line.arm_id in own:
                     own[line.arm_id].append(line)
@@ -106,7 +144,8 @@ class SweepCurves:
             chosen = lines[:MOST_SEED_CURVES]
             self._read_seeds(store, watch, chosen)
             curves = [
-                {"run": line.id, "arm": line.arm_id, "seed": line.seed, **self._seeds[line.id][1]} for line in chosen
+                {"run": line.id, "line": self._line(line), "seed": line.seed, **self._seeds[line.id][1]}
+                for line in chosen
             ]
             return {"runs_asked": len(lines), "runs_shown": len(chosen), "curves": curves}
 
@@ -136,35 +175,49 @@ class SweepCurves:
 
     def _settle(self, watch: SweepWatch, line: RunLine, reading: _Reading) -> None:
         if is_over(line):
-            self._arm(line).settle(line.id, *reading.arrays())
+            self._line_means(line).settle(line.id, *self._arrays(reading))
             self._settled[line.id] = watch.moved.get(line.id, 0)
         else:  # a pending run that has points from an earlier attempt
-            self._arm(line).update(line.id, *reading.arrays())
-        self._changed[line.arm_id] = self._version
+            self._line_means(line).update(line.id, *self._arrays(reading))
+        self._note(line, reading)
+
+    def _note(self, line: RunLine, reading: _Reading) -> None:
+        """Note that a line has changed, and where a run of it was lost to it: it diverged, or ended without a value."""
+        lost = self._lost.setdefault(self._line(line), {})
+        has_diverged = reading.diverged or line.reason == Reason.DIVERGED
+        if has_diverged or (is_over(line) and not reading.x):
+            x, y = (array[-1:] for array in self._arrays(reading))
+            lost[line.id] = [line.id, line.seed, has_diverged, *(numbers(x) or [None]), *(numbers(y) or [None])]
+        else:
+            lost.pop(line.id, None)
+        self._changed[self._line(line)] = self._version
 
     def _sort_out(self, watch: SweepWatch) -> None:
         """Sort the changed runs: running ones are live, the others wait to be read once.
 
-        A run that ended and then moved again (a retry) cannot be taken out of a sum: its arm is read again.
+        A run that ended and then moved again (a retry) cannot be taken out of a sum: its line is read again.
         """
+        if len(self._lines) != len(watch.arms):
+            self._lines = _lines_by(list(watch.arms.values()), self._question.by)
         version = watch.version
         changed = [watch.lines[run_id] for run_id in watch.changed_after(self._sorted_to)]
         self._sorted_to = version
         stale = {
-            line.arm_id
+            self._line(line)
             for line in changed
             if line.id in self._settled and watch.moved.get(line.id, 0) > self._settled[line.id]
         }
         if stale:
-            changed = [*changed, *(line for line in list(watch.lines.values()) if line.arm_id in stale)]
-        for arm in stale:
-            self._means.pop(arm, None)
-            self._changed[arm] = self._version
+            changed = [*changed, *(line for line in list(watch.lines.values()) if self._line(line) in stale)]
+        for place in stale:
+            for kept in (self._means, self._curves, self._lost):
+                kept.pop(place, None)
+            self._changed[place] = self._version
         for line in changed:
-            if line.arm_id in stale:
+            if self._line(line) in stale:
                 self._settled.pop(line.id, None)
                 self._live.pop(line.id, None)
-            if not line.fence or line.id in self._settled:
+            if not line.fence or line.id in self._settled or not self._counts(line):
                 continue
             if line.state == State.RUNNING:
                 self._waiting.pop(line.id, None)
@@ -172,6 +225,9 @@ class SweepCurves:
             else:
                 self._live.pop(line.id, None)
                 self._waiting[line.id] = None
+
+    def _counts(self, line: RunLine) -> bool:
+        return self._question.arms is None or line.arm_id in self._question.arms
 
     def _read_live(self, store: Store, watch: SweepWatch, line: RunLine) -> None:
         moved = watch.moved.get(line.id, 0)
@@ -182,8 +238,8 @@ class SweepCurves:
         before = len(reading.x)
         reading.add(self._points(store, [line.id], after_step=reading.last_step))
         if len(reading.x) != before or not before:
-            self._arm(line).update(line.id, *reading.arrays())
-            self._changed[line.arm_id] = self._version
+            self._line_means(line).update(line.id, *self._arrays(reading))
+            self._note(line, reading)
 
     def _read_whole(self, store: Store, run_ids: Sequence[int]) -> dict[int, _Reading]:
         found: dict[int, _Reading] = {}
@@ -201,36 +257,55 @@ class SweepCurves:
         missing = [line for line in lines if not held(line)]
         readings = self._read_whole(store, [line.id for line in missing])
         for line in missing:
-            words = _seed_words(readings.get(line.id, _Reading(moved=0)))
+            words = self._seed_words(readings.get(line.id, _Reading(moved=0)))
             self._seeds[line.id] = (watch.moved.get(line.id, 0), words)
 
     def _points(self, store: Store, run_ids: Sequence[int], *, after_step: int = -1) -> Iterable[MetricPoint]:
-        metric, axis = self._metric, self._axis.column
+        metric, axis = self._question.metric, self._question.axis.column
         return store.metric_points(run_ids, metric.split, metric.column, axis, after_step=after_step)
 
-    def _arm(self, line: RunLine) -> ArmMeans:
-        return self._means.setdefault(line.arm_id, ArmMeans())
+    def _line(self, line: RunLine) -> int:
+        return self._lines.get(line.arm_id, line.arm_id)
+
+    def _line_means(self, line: RunLine) -> ArmMeans:
+        return self._means.setdefault(self._line(line), ArmMeans())
+
+    def _arrays(self, reading: _Reading) -> tuple["NDArray[Any]", "NDArray[Any]"]:
+        """The curve so far, smoothed."""
+        import numpy
+
+        x, y = numpy.array(reading.x, dtype=float), numpy.array(reading.y, dtype=float)
+        return x, smoothed(x, y, self._question.smooth)
+
+    def _seed_words(self, reading: _Reading) -> Mapping[str, Any]:
+        x, y = self._arrays(reading)
+        kept = thinned(y, MOST_SEED_POINTS)
+        return {"places": len(x), "diverged": reading.diverged, "x": numbers(x[kept]), "y": numbers(y[kept])}
 
 
-def _mean_words(arm: int, curve: MeanCurve) -> Mapping[str, Any]:
+def _lines_by(arms: Sequence[ArmRecord], name: str) -> dict[int, int]:
+    """The line of each arm: the first arm that has the same value of the setting."""
+    first: dict[Any, int] = {}
+    return {arm.id: first.setdefault(str(arm.settings.get(name)), arm.id) if name else arm.id for arm in arms}
+
+
+def _mean_words(line: int, curve: MeanCurve | None, lost: Sequence[Any]) -> Mapping[str, Any]:
+    """A line; `lost` has for each run that was lost to it its number, seed, whether it diverged, and its last point."""
+    if curve is None:
+        return {"line": line, "seeds": 0, "lost": lost, "x": [], "mean": [], "low": [], "high": [], "runs": []}
     return {
-        "arm": arm,
+        "line": line,
         "seeds": curve.seeds,
+        "lost": lost,
         "places": curve.places,
         "interval": curve.is_interval,
-        "uneven": curve.uneven,
+        "cut": curve.is_cut,
         "x": numbers(curve.x),
         "mean": numbers(curve.mean),
         "low": numbers(curve.low),
         "high": numbers(curve.high),
         "runs": curve.runs.tolist(),
     }
-
-
-def _seed_words(reading: _Reading) -> Mapping[str, Any]:
-    x, y = reading.arrays()
-    kept = thinned(y, MOST_SEED_POINTS)
-    return {"places": len(x), "diverged": reading.diverged, "x": numbers(x[kept]), "y": numbers(y[kept])}
 
 
 def numbers(values: "NDArray[Any]") -> list[float | None]:

@@ -42,7 +42,8 @@ _LOGARITHMIC_SCHEDULE_FROM = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """What a figure of curves shows. `smooth` is the weight of the past in a moving average, 0 to below 1.
+    """What a figure of curves shows. `smooth` is the weight that the past keeps over a hundredth of a
+    run in a moving average, 0 to below 1.
 
     `facet` is a setting with a panel for each value. `colour` and `style` are settings that choose the lines' colours
     and styles (empty: chosen for you).

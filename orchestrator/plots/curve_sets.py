@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.plots.run_curves import RunCurve
+from orchestrator.plots.run_curves import RunCurve, unfinished
 from orchestrator.sweep.arm_labels import differing_settings
 
 if TYPE_CHECKING:
@@ -62,7 +62,10 @@ def sortable(value: Any) -> tuple[int, float, str]:
 def _arm_curve(runs: Sequence[RunCurve], band: Band, *, past_shortest: bool) -> ArmCurve:
     import numpy
 
-    x = common_x([run.x for run in runs], past_shortest=past_shortest)
+    spans = [Span(begin=run.x[0], end=run.x[-1], goes_on=unfinished(run)) for run in runs]
+    begin, end = common_span(spans, past_shortest=past_shortest)
+    joined = numpy.unique(numpy.concatenate([run.x for run in runs]))
+    x = within(joined, begin, end)
     # Outside a run's span its values are nan, and left out of the mean.
     rows = [numpy.interp(x, run.x, run.y, left=math.nan, right=math.nan) for run in runs]
     values = numpy.array(rows)
@@ -73,18 +76,29 @@ def _arm_curve(runs: Sequence[RunCurve], band: Band, *, past_shortest: bool) -> 
     )
 
 
-def common_x(several: Sequence["NDArray[Any]"], *, past_shortest: bool) -> "NDArray[Any]":
-    """Every x at which a curve has a point, from where all have begun to where the first one ends.
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """Where a run's curve begins and ends, and whether it may still go on."""
 
-    With `past_shortest`, to where the last one ends.
+    begin: float
+    end: float
+    goes_on: bool = False
+
+
+def common_span(spans: Sequence[Span], *, past_shortest: bool = False) -> tuple[float, float]:
+    """From where all curves have begun to where the first one ends that is over.
+
+    One that goes on counts as far as it has got, and holds back no other. With `past_shortest`, and where none is over,
+    the span goes to where the last one ends.
     """
-    import numpy
+    over = [] if past_shortest else [span.end for span in spans if not span.goes_on]
+    return max(span.begin for span in spans), min(over, default=max(span.end for span in spans))
 
-    begin = max(x[0] for x in several)
-    end = (max if past_shortest else min)(x[-1] for x in several)
-    joined = numpy.unique(numpy.concatenate(several))
-    inside = joined[(joined >= begin) & (joined <= end)]
-    return inside if len(inside) else joined[:1]
+
+def within(x: "NDArray[Any]", begin: float, end: float) -> "NDArray[Any]":
+    """The part of rising `x` from `begin` to `end`; its first one if none is there."""
+    inside = x[(x >= begin) & (x <= end)]
+    return inside if len(inside) else x[:1]
 
 
 def resolve_band(band: Band, seeds: int) -> Band:
@@ -105,12 +119,21 @@ def _edges(
         return numpy.nanmin(values, axis=0), numpy.nanmax(values, axis=0)
     if band is not Band.INTERVAL:
         return None, None
+    count = numpy.sum(~numpy.isnan(values), axis=0)
+    with numpy.errstate(over="ignore"):  # a perplexity that diverged
+        half = half_width(count, numpy.nansum((values - mean) ** 2, axis=0))
+    return mean - half, mean + half
+
+
+def half_width(count: "NDArray[Any]", squares: "NDArray[Any]") -> "NDArray[Any]":
+    """Half of the t-interval of the mean, from the number of runs and their summed squared deviations.
+
+    It is nan below two runs."""
+    import numpy
     from scipy.special import stdtrit
 
-    count = numpy.sum(~numpy.isnan(values), axis=0)
     degrees = numpy.maximum(count - 1, 1)
-    with numpy.errstate(over="ignore"):  # a perplexity that diverged
-        deviation = numpy.sqrt(numpy.nansum((values - mean) ** 2, axis=0) / degrees)
-    half = stdtrit(degrees, (1 + CONFIDENCE) / 2) * deviation / numpy.sqrt(count)
+    deviation = numpy.sqrt(numpy.maximum(squares, 0.0) / degrees)
+    half: NDArray[Any] = numpy.asarray(stdtrit(degrees, (1 + CONFIDENCE) / 2)) * deviation / numpy.sqrt(count)
     half[(count < 2) | ~numpy.isfinite(half)] = math.nan
-    return mean - half, mean + half
+    return half

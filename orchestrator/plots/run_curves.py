@@ -1,5 +1,6 @@
 """One curve of a metric for each run, read from the database or from an exported table."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SPLIT_PREFIXES = tuple(f"{split}_" for split in Split)
+_HUNDREDTHS = 100
+_FASTEST_DECAY = 6.5  # a hundredth; as good as none is left of the past
 _ENDED = frozenset(state.value for state in TERMINAL)
 
 
@@ -167,7 +170,7 @@ def _run_curve(
         RunCurve(
             **about,
             x=xs[finite],
-            y=smoothed(ys[finite], smooth),
+            y=smoothed(xs[finite], ys[finite], smooth),
             diverged=bool(len(ys)) and not finite[-1],
             recorded=bool(len(ys)),
         )
@@ -184,20 +187,23 @@ def ended_early(run: RunCurve) -> bool:
     return run.state in (State.FAILED.value, State.CANCELLED.value)
 
 
-def smoothed(values: "NDArray[Any]", weight: float) -> "NDArray[Any]":
-    """The exponential moving average with `weight` on the past (0: the values), corrected for its start.
+def smoothed(x: "NDArray[Any]", y: "NDArray[Any]", weight: float) -> "NDArray[Any]":
+    """The moving average of `y` over rising `x`: over a hundredth of the curve's span, the past keeps `weight` of its
+    say (0: the values as they are).
 
-    Correction as in Adam (Kingma and Ba, 2015): divided by 1 - weight**t.
+    So it does not depend on how many points there are. Each point counts for the stretch of x that it ends, and the
+    average is corrected for its start as in Adam (Kingma and Ba, 2015). It never leaves the range of the values so far.
     """
     import numpy
 
-    if not weight:
-        return values
-    averaged = numpy.empty_like(values)
-    average = 0.0
-    for place, value in enumerate(values):
-        average = weight * average + (1 - weight) * value
-        averaged[place] = average / (1 - weight ** (place + 1))
+    if not weight or len(x) < 2 or x[-1] <= x[0]:
+        return y
+    stretches = numpy.diff(x, prepend=x[0] - (x[-1] - x[0]) / (len(x) - 1)) / (x[-1] - x[0])
+    rates = min(-math.log(weight), _FASTEST_DECAY) * _HUNDREDTHS * stretches
+    shares = -numpy.expm1(-rates)
+    # All is relative to the end: within the limits of a float, since decay is at most _FASTEST_DECAY.
+    growth = numpy.exp(numpy.cumsum(rates) - rates[0])
+    averaged: NDArray[Any] = numpy.cumsum(shares * growth * y) / numpy.cumsum(shares * growth)
     return averaged
 
 

@@ -148,6 +148,53 @@ def test_curves_are_means_over_seeds_and_follow_running_runs(client: Client, sto
     assert seconds["x"][:2] == [0.25, 2.5]
 
 
+def test_runs_that_diverged_or_have_no_value_are_named_where_they_ended(client: Client, store: Store) -> None:
+    submit_sweep(store, ARMS[:3], seeds=[100])
+    worker = register(store)
+    nan = sample_point(Split.VAL, 40, loss=math.nan)
+    work(store, worker, [*sample_points(4), nan], reason=Reason.DIVERGED)
+    work(store, worker, [], reason=Reason.ERROR, permanent=True)
+    work(store, worker, sample_points(4))
+    curves = client.get("sweeps/1/curves?metric=val_loss")["curves"]
+    last = [point for point in sample_points(4) if point.split is Split.VAL][-1]
+    assert [curve["lost"] for curve in curves] == [
+        [[1, 100, True, last.step, pytest.approx(last.loss, rel=1e-5)]],
+        [[2, 100, False, None, None]],
+        [],
+    ]
+    assert curves[1]["x"] == []
+    # Its training loss is finite to the end, and yet it diverged.
+    assert client.get("sweeps/1/curves?metric=grad_norm")["curves"][0]["lost"][0][:3] == [1, 100, True]
+
+
+def test_of_many_lines_the_best_are_drawn(client: Client, store: Store) -> None:
+    submit_sweep(store, ARMS, seeds=[100])
+    worker = register(store)
+    for start in (5.0, 7.0, 4.0, 6.0):
+        work(store, worker, sample_points(4, start=start))
+    arms = [arm["id"] for arm in client.get("sweeps/1")["arms"]]
+    answer = client.get("sweeps/1/curves?metric=val_loss&best=2")
+    assert answer["lines"] == [arms[0], arms[2]] and answer["lines_asked"] == 4
+    assert client.get("sweeps/1/curves?metric=val_loss&best=0")["lines"] == arms
+    assert client.get("sweeps/1/curves?metric=val_loss&best=1000")["lines"] == arms
+
+
+def test_arms_that_share_a_setting_are_one_line(client: Client, store: Store) -> None:
+    submit_sweep(store, ARMS, seeds=[100])
+    worker = register(store)
+    for start in (5.0, 7.0, 4.0, 6.0):
+        work(store, worker, sample_points(4, start=start))
+    arms = [arm["id"] for arm in client.get("sweeps/1")["arms"]]
+    answer = client.get("sweeps/1/curves?metric=val_loss&by=depth")
+    losses = [[p.loss for p in sample_points(4, start=s) if p.split is Split.VAL] for s in (5.0, 7.0, 4.0, 6.0)]
+    assert [(curve["line"], curve["seeds"]) for curve in answer["curves"]] == [(arms[0], 2), (arms[2], 2)]
+    assert answer["curves"][0]["mean"][0] == pytest.approx((losses[0][0] + losses[1][0]) / 2, rel=1e-5)
+    narrowed = client.get(f"sweeps/1/curves?metric=val_loss&by=depth&arms={arms[0]},{arms[2]},{arms[3]}")
+    assert [curve["seeds"] for curve in narrowed["curves"]] == [1, 2]
+    seeds = client.get("sweeps/1/seeds?metric=val_loss&by=depth")["curves"]
+    assert {seed["run"]: seed["line"] for seed in seeds} == {1: arms[0], 2: arms[0], 3: arms[2], 4: arms[2]}
+
+
 def test_single_seeds_are_thinned_and_say_so(client: Client, store: Store) -> None:
     submit_sweep(store, ARMS[:2], seeds=[100])
     worker = register(store)
@@ -159,7 +206,7 @@ def test_single_seeds_are_thinned_and_say_so(client: Client, store: Store) -> No
     assert (first["places"], first["diverged"]) == (1000, True) and 100 < len(first["x"]) <= 300
     assert first["x"][0] == 1 and first["x"][-1] == 1000
     assert (second["places"], second["diverged"]) == (4, False)
-    assert client.get(f"sweeps/1/seeds?metric=train_loss&arms={second['arm']}")["curves"] == [second]
+    assert client.get(f"sweeps/1/seeds?metric=train_loss&arms={second['line']}")["curves"] == [second]
 
 
 def test_own_metrics_are_offered_drawn_and_have_newest_values(client: Client, store: Store) -> None:
@@ -216,7 +263,11 @@ def test_the_comparison_is_that_of_the_command(client: Client, store: Store) -> 
 
 
 @pytest.mark.parametrize(
-    "path", ["curves?metric=val_los", "curves?x=miles", "curves?since=x", "curves?since=--1", "finals?metric=nothing"]
+    "path",
+    [
+        *("curves?metric=val_los", "curves?x=miles", "curves?since=x", "curves?since=--1", "finals?metric=nothing"),
+        *("curves?smooth=1", "curves?smooth=x", "curves?smooth=nan", "curves?by=nothing"),
+    ],
 )
 def test_wrong_questions_are_answered_in_words(plain: tuple[Client, Store], path: str) -> None:
     client, _ = plain

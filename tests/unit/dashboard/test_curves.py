@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.dashboard.arm_means import GRID_PLACES, ArmMeans, MeanCurve
+from orchestrator.dashboard.arm_means import GRID_PLACES, HELD_RUNS, ArmMeans, MeanCurve
 from orchestrator.dashboard.sweep_curves import numbers
 from orchestrator.dashboard.thinning import thinned
 from orchestrator.plots.curve_sets import Band, arm_curves
@@ -63,17 +63,37 @@ def test_each_place_is_the_mean_of_those_that_got_there() -> None:
     found = curve_of(means)
     np.testing.assert_allclose(found.mean[:10], (first[:10] + second[:10]) / 2)
     np.testing.assert_allclose(found.mean[10:], first[10:])
-    assert list(found.runs) == [2] * 10 + [1] * 30
+    assert list(found.runs) == [2] * 10 + [1] * 30 and not found.is_cut
     assert np.isnan(found.low[10:]).all()  # one run has no band
 
 
-def test_an_uneven_end_is_left_out_and_a_run_that_lags_is_not_waited_for() -> None:
+@pytest.mark.parametrize("seeds", [2, 3, 12])
+def test_over_seconds_the_mean_is_that_of_the_plots_and_ends_with_the_first_seed(seeds: int) -> None:
+    rng = np.random.default_rng(seeds)
+    curves = [(np.sort([0.5, *rng.uniform(1, 5 + run, 5)]), rng.standard_normal(6)) for run in range(seeds)]
+    means = ArmMeans()
+    for run, (x, y) in enumerate(curves):
+        means.settle(run, x, y)
+    runs = [
+        RunCurve(settings={}, num_params=1, seed=seed, data_fingerprint="", x=x, y=y)
+        for seed, (x, y) in enumerate(curves)
+    ]
+    (expected,) = arm_curves(runs, Band.AUTO, past_shortest=False)
+    found = curve_of(means)
+    assert found.is_cut and set(found.runs) == {seeds}
+    if seeds < HELD_RUNS:
+        np.testing.assert_allclose(found.x, expected.x)
+        np.testing.assert_allclose(found.mean, expected.mean)
+    assert found.x[-1] == pytest.approx(expected.x[-1], abs=1.0)
+
+
+def test_a_run_that_lags_is_not_waited_for() -> None:
     means = ArmMeans()
     for run, end in enumerate((100, 98, 95)):  # three that are over, and end unevenly
         x = np.arange(1.0, end + 1)
         means.settle(run, x, np.full(end, float(run)))
     found = curve_of(means)
-    assert (found.x[-1], found.runs[-1], found.uneven) == (95, 3, 5)
+    assert (found.x[-1], found.runs[-1], found.is_cut) == (95, 3, True)
     means.update(3, np.arange(1.0, 31), np.zeros(30))  # one that has only begun
     found = curve_of(means)
     assert (found.x[-1], found.runs[-1], found.runs[0]) == (95, 3, 4)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hlbgpt_core.points import Split
 from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import parse_metric
-from orchestrator.plots.curve_sets import Band, arm_curves, common_x
+from orchestrator.plots.curve_sets import Band, Span, arm_curves, common_span
 from orchestrator.plots.run_curves import RunCurve, check_comparable, smoothed
 
 
@@ -60,13 +60,47 @@ def test_arms_are_what_differs_in_settings_not_in_seeds() -> None:
 
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=30), st.floats(0, 0.99))
 def test_smoothing_stays_within_the_values(values: list[float], weight: float) -> None:
-    averaged = smoothed(numpy.array(values), weight)
+    averaged = smoothed(numpy.arange(len(values)) * 10.0, numpy.array(values), weight)
     assert averaged[0] == pytest.approx(values[0])
     assert min(values) - 1e-9 <= averaged.min() and averaged.max() <= max(values) + 1e-9
 
 
+def test_smoothing_at_even_places_is_the_corrected_moving_average() -> None:
+    x, y, weight = numpy.arange(101.0), numpy.random.default_rng(1).standard_normal(101), 0.6
+    average, expected = 0.0, []
+    for place, value in enumerate(y, start=1):
+        average = weight * average + (1 - weight) * value
+        expected.append(average / (1 - weight**place))
+    numpy.testing.assert_allclose(smoothed(x, y, weight), expected)
+
+
+@pytest.mark.parametrize("weight", [1e-300, 0.6, 0.9, 0.9999])
+def test_smoothing_goes_by_x_not_by_the_number_of_points(weight: float) -> None:
+    few, many = numpy.linspace(0, 1000, 201), numpy.linspace(0, 1000, 4001)
+    rough, fine = (smoothed(x, 3 + numpy.exp(-x / 300), weight) for x in (few, many))
+    numpy.testing.assert_allclose(rough[10:], fine[200::20], atol=0.01)
+
+
+def test_smoothed_means_stay_within_their_own_seeds() -> None:
+    rng = numpy.random.default_rng(2)
+    xs = [numpy.sort(rng.uniform(0, 100, places)) for places in (30, 300, 3000)]
+    runs = [curve(x, smoothed(x, 5 * numpy.exp(-x / 20), 0.9), seed=seed) for seed, x in enumerate(xs)]
+    (arm,) = arm_curves(runs, Band.RANGE, past_shortest=False)
+    assert arm.low is not None and arm.high is not None
+    assert (arm.low <= arm.mean).all() and (arm.mean <= arm.high).all()
+
+
+def test_a_mean_ends_where_the_first_run_ends_and_waits_for_none_that_goes_on() -> None:
+    over = [Span(begin=1, end=2.55), Span(begin=2, end=5.66)]
+    assert common_span(over) == (2, 2.55) and common_span(over, past_shortest=True) == (2, 5.66)
+    going_on = Span(begin=1, end=1.5, goes_on=True)
+    assert common_span([*over, going_on]) == (2, 2.55)
+    assert common_span([going_on, Span(begin=1, end=9, goes_on=True)]) == (1, 9)
+
+
 def test_curves_that_do_not_overlap_give_a_single_x() -> None:
-    assert len(common_x([numpy.array([1.0, 2.0]), numpy.array([5.0, 6.0])], past_shortest=False)) == 1
+    (arm,) = arm_curves([curve([1, 2], [1, 1]), curve([5, 6], [1, 1], seed=2)], Band.AUTO, past_shortest=False)
+    assert len(arm.x) == 1
 
 
 def test_metrics_by_name() -> None:
