@@ -11,6 +11,7 @@ from orchestrator.dashboard.sweep_watch import plain_number, sweep_words
 from orchestrator.dashboard.thinning import thinned
 from orchestrator.export.metric_names import Axis
 from orchestrator.plots.run_curves import smoothed
+from orchestrator.plots.style import metric_label
 from orchestrator.queue.code import code_note
 from orchestrator.queue.records import AttemptRecord, EventRecord, RunRecord, WorkerRecord
 from orchestrator.store import Store
@@ -176,15 +177,16 @@ def run_curves(store: Store, run_id: int, axis: Axis, smooth: float = 0.0) -> di
 
     Raises NotThereError if the run does not exist."""
     metrics: dict[str, dict[str, Any]] = {}
-    most = 0
-    for curve in store.curves([known_run(store, run_id).id]):
+    most, run = 0, known_run(store, run_id)
+    for curve in store.curves([run.id]):
         most = max(most, len(curve))
         for name in (*CURVE_COLUMNS, *curve.extra):
             if name not in _NO_METRICS and (curve.split is Split.TRAIN or not _is_counter(name)):
                 found = _curve_words(curve, axis, name, smooth)
                 if found is not None:
                     metrics.setdefault(name, {})[curve.split.value] = found
-    return {"metrics": metrics, "points": most, "most_shown": MOST_RUN_POINTS}
+    labels = {name: metric_label(name, [run.settings.get("tokenizer")]) for name in metrics}
+    return {"metrics": metrics, "labels": labels, "points": most, "most_shown": MOST_RUN_POINTS}
 
 
 def _is_counter(name: str) -> bool:

@@ -29,7 +29,8 @@ from orchestrator.dashboard.security import Access, Guard
 from orchestrator.dashboard.sweep_curves import MOST_ARMS, Question, SweepCurves
 from orchestrator.dashboard.sweep_watch import SweepWatch, plain_number
 from orchestrator.errors import DatabaseError, NotThereError, UsageError
-from orchestrator.plots.style import setting_name
+from orchestrator.export.metric_names import Axis
+from orchestrator.plots.style import axis_label, setting_name
 from orchestrator.store import Store
 from orchestrator.store.known import known_run
 
@@ -95,7 +96,8 @@ class Dashboard:
 
     async def about(self, request: Request) -> Response:
         """What a page needs to know of the server."""
-        return _json({"database": self.database.display, "read_only": self.database.read_only})
+        axes = {axis: axis_label(axis) for axis in (Axis.STEPS, Axis.TOKENS, Axis.EPOCHS, Axis.SECONDS)}
+        return _json({"database": self.database.display, "read_only": self.database.read_only, "axes": axes})
 
     async def overview(self, request: Request) -> Response:
         """Sweeps and events."""

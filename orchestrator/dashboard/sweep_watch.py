@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.dashboard.metric_names import mixed_evaluations_of, sweep_metrics
+from orchestrator.plots.style import metric_label
 from orchestrator.queue.code import HELD, MIXED, SameCode, parts_up_to
 from orchestrator.queue.records import ArmRecord, RunFilter, SweepRecord
 from orchestrator.queue.states import TERMINAL, State
@@ -139,6 +140,8 @@ class SweepWatch:
         assert self.sweep is not None
         arms = list(self.arms.values())
         names = list(differing_settings(arm.settings for arm in arms))
+        metrics = sweep_metrics(store, self.sweep_id, arms)
+        tokenizers = [arm.settings.get("tokenizer") for arm in arms]
         common = {name: value for name, value in (arms[0].settings if arms else {}).items() if name not in names}
         return {
             "sweep": sweep_words(self.sweep),
@@ -155,7 +158,7 @@ class SweepWatch:
                 for arm in arms
             ],
             "columns": COLUMNS,
-            "metrics": sweep_metrics(store, self.sweep_id, arms),
+            "metrics": {name: metric_label(name, tokenizers) for name in metrics},
             "mixed_evaluations": mixed_evaluations_of(arms),
             **self.changes(since=-1),
         }
@@ -220,7 +223,7 @@ def row_of(line: RunLine, same: SameCode) -> list[Any]:
         line.ended_at,
         step,
         1.0 if line.state == State.COMPLETED else 0.0 if waits else line.fraction or 0.0,
-        line.tokens_per_second if line.state == State.RUNNING else 0.0,
+        line.tokens_per_second if line.state in (State.RUNNING, State.COMPLETED) else 0.0,
         line.memory_bytes or 0,
         plain_number(line.last_train_loss),
         plain_number(line.last_val_loss),

@@ -25,6 +25,7 @@ from orchestrator.plots.style import (
     metric_label,
     new_figure,
     plain_logarithmic,
+    tokenizers_of,
 )
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.baseline import restricted
@@ -155,7 +156,7 @@ def _draw_arms(
 
 def _dress(axes: "Axes", arms: Sequence[ArmCurve], drawing: Drawing) -> None:
     axes.set_xlabel(axis_label(drawing.x))
-    axes.set_ylabel(metric_label(drawing.metric, [run for arm in arms for run in arm.runs]))
+    axes.set_ylabel(metric_label(drawing.metric, tokenizers_of(run for arm in arms for run in arm.runs)))
     if drawing.log_x:
         plain_logarithmic(axes, "x")
     else:

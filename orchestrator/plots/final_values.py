@@ -22,6 +22,7 @@ from orchestrator.plots.style import (
     metric_label,
     new_figure,
     plain_logarithmic,
+    tokenizers_of,
 )
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.options import value_text
@@ -199,7 +200,7 @@ def _dress(
     axes: "Axes", drawing: FinalDrawing, runs: Sequence[RunCurve], known: Sequence[Any], *, are_numbers: bool
 ) -> None:
     axes.set_xlabel(SIZES.get(drawing.against, drawing.against))
-    axes.set_ylabel(f"final {metric_label(drawing.metric, runs)}")
+    axes.set_ylabel(f"final {metric_label(drawing.metric, tokenizers_of(runs))}")
     spread = are_numbers and known[0] > 0 and known[-1] / known[0] >= _LOGARITHMIC_FROM
     if are_numbers and (drawing.log_x or spread):
         plain_logarithmic(axes, "x")
@@ -287,7 +288,7 @@ def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap, left_out: Sequence
     bar = figure.colorbar(mesh, ax=axes)
     if bar.solids is not None:
         bar.solids.set(rasterized=False, edgecolor="face")  # vector shapes, without seams
-    bar.set_label(f"final {metric_label(drawing.metric, runs)}", fontsize=8.5)
+    bar.set_label(f"final {metric_label(drawing.metric, tokenizers_of(runs))}", fontsize=8.5)
     counts = sorted({len(own) for own in cells.values()})
     shown = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     others = [

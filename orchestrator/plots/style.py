@@ -126,15 +126,20 @@ def axis_label(axis: Axis) -> str:
     return _AXIS_WORDS[axis]
 
 
-def metric_label(metric: str, runs: Iterable[RunCurve]) -> str:
-    """The y axis in words, with units: `validation loss (nats per byte)`."""
+def tokenizers_of(runs: Iterable[RunCurve]) -> set[Any]:
+    """The tokenizers of these runs, which decide what a loss is in."""
+    return {run.settings.get("tokenizer") for run in runs}
+
+
+def metric_label(metric: str, tokenizers: Iterable[Any]) -> str:
+    """The y axis in words, with units: `validation loss (nats per byte)`, for runs with these tokenizers."""
     metric = metric.replace("-", "_")
     split = {"val": "validation ", "train": "training ", "test": "test "}.get(metric.partition("_")[0], "")
     column = metric.partition("_")[2] if split else metric
     words = split + _METRIC_WORDS.get(column, column)
     if column != "loss":
         return words
-    in_bytes = {run.settings.get("tokenizer") for run in runs} == {"bytes"}
+    in_bytes = set(tokenizers) == {"bytes"}
     return f"{words} (nats per {'byte' if in_bytes else 'token'})"
 
 

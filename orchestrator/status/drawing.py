@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.queue.states import State
-from orchestrator.status.reading import RunStatus, Status
+from orchestrator.status.reading import MOST_EVENTS_SHOWN, RunStatus, Status
 from orchestrator.status.text import (
     counts_text,
     events_table,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _STYLES = {"running": "cyan", "completed": "green", "failed": "red", "cancelled": "yellow", "pending": "dim"}
 _COLUMN_STYLES = {"progress": "green", "val curve": "cyan", "error": "red", "note": "red", "val loss": "bold"}
+_HEIGHT_TO_WRAP = 20  # a lower terminal cuts its headline
 # What a narrow terminal leaves out, first to last.
 _RUNS_DROP = ("params", "error", "memory", "microbatches", "epoch", "left", "val curve", "tokens/s", "step", "seed")
 _RUNS_DROP_LAST = ("train loss", "state", "done")
@@ -48,22 +49,38 @@ def draw(status: Status, *, width: int, height: int, warning: str = "") -> "Rend
     """The status in at most `width` columns and `height` lines."""
     from rich.console import Group
 
-    lines = [_line(headline(status), "bold")]
+    parts = headline(status)
+    whole = " · ".join(parts)
+    lines = [_line(line, "bold") for line in (_wrapped(parts, width) if height >= _HEIGHT_TO_WRAP else [whole])]
     lines += [_line(warning, "yellow")] if warning else []
     if not status.total:
         lines.append(_line("no runs yet. Submit some: hlbq submit --help", "yellow"))
     lines += [_line(note, "yellow") for note in _notes(status)][: max(height // 6, 1)]
     sections = sections_of(status)
     # Leave the last line free: writing into it makes some terminals scroll.
-    shares = allot(height - 1 - len(lines), [len(section.table.rows) for section in sections])
-    parts: list[RenderableType] = lines[: max(height - 1, 1)]
+    free, wanted = height - 1 - len(lines), [len(section.table.rows) for section in sections]
+    events = len(sections) - 1 if sections and sections[-1].noun == "events" else None
+    shares = allot(free, [min(rows, MOST_EVENTS_SHOWN) if at == events else rows for at, rows in enumerate(wanted)])
+    if events is not None and shares[events]:  # older events fill what is left of a high terminal
+        left = free - sum(share + 2 for share in shares if share)
+        shares[events] += max(0, min(left, wanted[events] - shares[events]))
+    drawn: list[RenderableType] = lines[: max(height - 1, 1)]
     for section, share in zip(sections, shares, strict=True):
         if share:
-            parts += _drawn(section, share, width)
-    return Group(*parts)
+            drawn += _drawn(section, share, width)
+    return Group(*drawn)
 
 
-def headline(status: Status) -> str:
+def _wrapped(parts: Sequence[str], width: int) -> list[str]:
+    """The parts in lines of at most `width` columns, where a single part is not longer."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        longer = f"{lines[-1]} · {part}"
+        lines[-1:] = [longer] if len(longer) <= width else [lines[-1], part]
+    return lines
+
+
+def headline(status: Status) -> list[str]:
     """Counts of runs, speed, time left, and the database."""
     parts = [counts_text(status.counts)] if status.total else []
     parts += [f"{status.backing_off:,} to retry"] if status.backing_off else []
@@ -71,7 +88,7 @@ def headline(status: Status) -> str:
     left = [sweep.seconds_left for sweep in status.sweeps if sweep.is_open]
     known = [seconds for seconds in left if seconds is not None]
     parts += [f"about {duration(sum(known))} left"] if known else []
-    return " · ".join([*parts, status.database])
+    return [*parts, status.database]
 
 
 def sections_of(status: Status) -> list[ScreenSection]:

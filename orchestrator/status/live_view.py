@@ -94,7 +94,7 @@ class _Refresher:
     def refresh(self) -> None:
         warning = ""
         try:
-            self._last = read_status(self._store, self._wanted, now=time.time())
+            self._last = read_status(self._store, self._wanted, now=time.time(), events=self.screen.height)
             check_named(self._store, self._wanted)
         except NotThereError as error:
             warning = error.message

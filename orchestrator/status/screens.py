@@ -23,6 +23,8 @@ SHOWN_IN_A_LINE = 8
 class PlainScreen:
     """One line every few seconds, for logs and pipes; a line without news is left out."""
 
+    height = 0  # it shows no events
+
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._last = ""
@@ -66,6 +68,11 @@ class TerminalScreen:
         self._live = Live(console=self._console, auto_refresh=False, screen=True)
         self._last: Status | None = None
         self.closed = False
+
+    @property
+    def height(self) -> int:
+        """The terminal's lines."""
+        return self._console.size.height
 
     def start(self) -> None:
         """Switch to the other screen and hide the cursor."""

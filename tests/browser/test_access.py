@@ -104,7 +104,7 @@ def test_everything_is_reached_by_keyboard(demo: Served, open_tab: OpenTab) -> N
     page.locator(".chart").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    expect(page.locator(".sr-only[aria-live]")).to_contain_text("steps 30: depth 2 3.95")
+    expect(page.locator(".sr-only[aria-live]")).to_contain_text("optimizer steps 30: depth 2 3.95")
 
 
 def test_the_first_link_skips_to_the_page_and_leaves_it_as_it_is(demo: Served, open_tab: OpenTab) -> None:

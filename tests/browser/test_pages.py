@@ -1,5 +1,6 @@
 """Every page and what is on it, in a real browser."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def test_curves_are_drawn_and_the_view_stands_in_the_address(demo: Served, open_
     page.get_by_label("log x").check()
     page.get_by_label("log y").check()
     page.get_by_label("every seed").check()
-    page.get_by_label("Smoothing").fill("0.6")
+    page.get_by_label("Smoothing").select_option("0.6")
     page.locator(".legend button").first.click()
     expect(page.locator(".legend button").first).to_have_attribute("aria-pressed", "false")
     expect(page.locator(".note")).to_contain_text("thin lines single runs")
@@ -182,6 +183,8 @@ def test_the_table_sorts_filters_and_says_what_it_did_not_understand(demo: Serve
     expect(page.locator("table.runs tbody tr")).to_have_count(2)
     expect(page.locator(".legend button")).to_have_count(1)  # the curves follow the filter
     assert "filter=depth" in query(page) and "sort=-val_loss" in query(page)
+    page.get_by_label("Filter runs").fill("depth=44")
+    expect(page.locator(".chart")).to_contain_text("No run passes the filter.")
     page.get_by_label("Filter runs").fill("dept=4")
     expect(page.get_by_text("there is no column 'dept'")).to_be_visible()
 
@@ -189,18 +192,20 @@ def test_the_table_sorts_filters_and_says_what_it_did_not_understand(demo: Serve
 def test_parallel_coordinates_and_final_values(demo: Served, open_tab: OpenTab) -> None:
     page = open_tab(demo).visit("/sweeps/1?tab=parallel")
     canvas = page.locator(".parallel canvas")
-    expect(canvas).to_have_attribute("aria-label", "12 runs over depth, val_loss")
+    expect(canvas).to_have_attribute("aria-label", "12 runs over depth, validation loss (nats per byte)")
     assert pixels(page, ".parallel canvas") > 1000
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + 56, box["y"] + 30)
     page.mouse.down()
     page.mouse.move(box["x"] + 56, box["y"] + 60)
     page.mouse.up()
-    expect(page.get_by_text("6 of 12 runs with a val_loss")).to_be_visible()
+    expect(page.get_by_text("6 of 12 runs with a validation loss")).to_be_visible()
     page.get_by_role("tab", name="Final values").click()
-    expect(page.locator("figure canvas")).to_have_attribute("aria-label", "Mean val_loss by depth: 2: 2.483; 4: 2.96")
+    expect(page.locator("figure canvas")).to_have_attribute(
+        "aria-label", "Mean validation loss (nats per byte) by depth: 2: 2.483; 4: 2.96"
+    )
     page.get_by_role("combobox", name="Metric").select_option("val_acc")
-    expect(page.locator("figcaption")).to_have_text("val_acc against depth")
+    expect(page.locator("figcaption")).to_have_text("validation accuracy against depth")
     assert pixels(page, "figure canvas") > 200
     assert "tab=final" in query(page)
 
@@ -219,7 +224,7 @@ def test_the_comparison_has_verdicts(demo: Served, open_tab: OpenTab) -> None:
 def test_a_run_has_curves_of_all_metrics_and_its_whole_story(demo: Served, open_tab: OpenTab) -> None:
     page = open_tab(demo).visit("/runs/1")
     expect(page.locator("figure")).to_have_count(10)
-    assert page.locator("figure figcaption").all_inner_texts()[:3] == ["loss", "acc", "pplx"]
+    assert page.locator("figure figcaption").all_inner_texts()[:3] == ["loss (nats per byte)", "accuracy", "perplexity"]
     assert pixels(page, "figure .uplot canvas") > 300
     expect(page.locator(".command pre")).to_contain_text("hlbq submit --depth 2 --width 128")
     expect(page.get_by_role("region", name="Attempts")).to_contain_text("finished")
@@ -329,7 +334,7 @@ def test_an_empty_database_says_what_to_type(empty: Served, open_tab: OpenTab) -
     expect(tab.visit("/workers").get_by_text("hlbq worker")).to_be_visible()
     expect(tab.visit("/sweeps/1").get_by_text("there is no sweep 1")).to_be_visible()
     expect(tab.visit("/runs/1").get_by_text("there is no run 1")).to_be_visible()
-    expect(tab.visit("/nothing").get_by_text("Not Found")).to_be_visible()
+    expect(tab.visit("/nothing").get_by_text("There is no such page")).to_be_visible()
 
 
 def test_ten_thousand_runs_are_usable(big: Served, open_tab: OpenTab) -> None:
@@ -349,7 +354,9 @@ def test_ten_thousand_runs_are_usable(big: Served, open_tab: OpenTab) -> None:
     page.get_by_label("Filter runs").fill("depth=4 width=192 seed>=1090")
     expect(page.get_by_text("10 of 10,000 runs")).to_be_visible()
     page.get_by_role("tab", name="Parallel coordinates").click()
-    expect(page.locator(".parallel canvas")).to_have_attribute("aria-label", "10 runs over depth, width, val_loss")
+    expect(page.locator(".parallel canvas")).to_have_attribute(
+        "aria-label", "10 runs over depth, width, validation loss (nats per token)"
+    )
     page.get_by_role("tab", name="Final values").click()
     expect(page.locator("figure")).to_have_count(2)
 
@@ -363,12 +370,12 @@ def test_of_many_arms_some_are_drawn_and_the_page_says_so(tmp_path: Path, open_t
             work(store, worker, sample_points(4))
     with serving(db) as served:
         page = open_tab(served).visit("/sweeps/1")
-        expect(page.locator(".note")).to_contain_text("40 of 150 arms are drawn")
+        expect(page.locator(".note")).to_contain_text("40 of 150 lines are drawn")
         page.get_by_label("Filter runs").fill("lr_mult>0.01")
-        expect(page.locator(".note")).to_contain_text("40 of 140 arms are drawn")
+        expect(page.locator(".note")).to_contain_text("40 of 140 lines are drawn")
         page.get_by_label("Filter runs").fill("lr_mult>0.14")
         expect(page.locator(".legend button")).to_have_count(10)
-        expect(page.locator(".note")).not_to_contain_text("are drawn, the first")
+        expect(page.locator(".note")).not_to_contain_text("are drawn")
 
 
 def test_failed_runs_show_their_errors(strange: Served, open_tab: OpenTab) -> None:
@@ -380,6 +387,47 @@ def test_failed_runs_show_their_errors(strange: Served, open_tab: OpenTab) -> No
     expect(page.locator(".error-box")).to_contain_text(f"Boom: {EVIL}")
     expect(page.locator(".error-box pre")).to_contain_text("Traceback")
     expect(page.locator(".log")).to_contain_text(f"the trainer said {EVIL}")
+
+
+def test_runs_that_diverged_are_named_counted_and_marked_on_every_view(strange: Served, open_tab: OpenTab) -> None:
+    page = open_tab(strange).visit("/sweeps/1")
+    expect(page.locator(".note")).to_contain_text(
+        "1 run diverged (× where they ended): run 2 (depth 4, seed 1, at 30)."
+    )
+    expect(page.get_by_role("button", name="depth 4 · diverged")).to_be_visible()
+    page.get_by_role("tab", name="Parallel coordinates").click()
+    expect(page.locator("#panel")).to_contain_text("1 diverged (dashed, above the axis): run 2.")
+    page.get_by_role("tab", name="Final values").click()
+    expect(page.locator("#panel")).to_contain_text("1 diverged (× at the top): run 2.")
+    expect(page.locator("figure canvas")).to_have_attribute("aria-label", re.compile("4: diverged"))
+
+
+def test_words_are_whole_and_numbers_right_aligned(strange: Served, open_tab: OpenTab) -> None:
+    page = open_tab(strange, viewport={"width": 390, "height": 800}).visit("/")
+    cell = page.get_by_role("region", name="Events").get_by_role("cell", name="worker 1").first
+    # "worker" on one line, "1" perhaps on the next.
+    wide = cell.evaluate("c => [c.getBoundingClientRect().height, parseFloat(getComputedStyle(c).lineHeight)]")
+    assert wide[0] <= 2 * wide[1] + 12
+    attempts = open_tab(strange).visit("/runs/2").get_by_role("region", name="Attempts")
+    assert attempts.locator("td").first.evaluate("c => getComputedStyle(c).textAlign") == "right"
+
+
+def test_what_can_not_be_done_can_not_be_pressed(demo: Served, open_tab: OpenTab) -> None:
+    page = open_tab(demo).visit("/runs/1")
+    for name in ("Pause", "Unpause", "Retry", "Raise priority", "Cancel"):
+        expect(page.get_by_role("button", name=name, exact=True)).to_be_disabled()
+
+
+def test_lines_may_take_all_arms_that_share_a_setting(big: Served, open_tab: OpenTab) -> None:
+    page = open_tab(big).visit("/sweeps/1?colour=width")
+    expect(page.locator(".legend button")).to_have_count(10)
+    colours = page.locator(".legend .swatch").evaluate_all("all => new Set(all.map(s => s.style.borderTopColor)).size")
+    assert colours == 2
+    page.get_by_role("combobox", name="A line for each").select_option("depth")
+    expect(page.locator(".legend button")).to_have_count(5)
+    until(lambda: "Reading" not in page.locator(".note").inner_text(), "all curves are read")
+    expect(page.locator(".legend .value").first).to_contain_text("n 2000")
+    assert "by=depth" in query(page) and "colour=width" in query(page)
 
 
 def test_names_are_text_wherever_they_stand(strange: Served, open_tab: OpenTab) -> None:

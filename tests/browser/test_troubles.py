@@ -1,6 +1,7 @@
 """What a page says when its database or its server goes away, and that it comes back by itself."""
 
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import expect
 
@@ -51,7 +52,7 @@ def test_another_database_in_its_place_is_shown(tmp_path: Path, open_tab: OpenTa
         expect(page.locator("#banner")).to_be_hidden()
 
 
-def test_a_server_that_ends_is_told_and_another_asks_for_its_link(tmp_path: Path, open_tab: OpenTab) -> None:
+def test_a_server_that_ends_is_told_and_the_next_one_goes_on(tmp_path: Path, open_tab: OpenTab) -> None:
     db = tmp_path / "hlbq.db"
     make(db, "demo")
     with serving(db) as served:
@@ -63,9 +64,43 @@ def test_a_server_that_ends_is_told_and_another_asks_for_its_link(tmp_path: Path
         expect(page.locator("#live")).to_have_text("not connected")
         expect(page.locator("#banner")).to_contain_text("does not answer")
         expect(page.locator("table.runs tbody tr")).to_have_count(4)  # what was read stays
-        with serving(db, port=int(served.base.rpartition(":")[2])) as second:
-            expect(page.get_by_text("The token at hand is not this server's")).to_be_visible()
-            page.evaluate("token => { location.hash = `token=${token}`; }", second.token)
-            expect(page.locator("table.runs tbody tr")).to_have_count(4)
+        port = int(served.base.rpartition(":")[2])
+        with serving(db, port=port) as second:
+            assert second.token == served.token
             expect(page.locator("#live")).to_have_text("live")
             expect(page.locator("#banner")).to_be_hidden()
+        with serving(db, "--new_token", port=port) as third:
+            expect(page.get_by_text("The token at hand is not this server's")).to_be_visible()
+            page.evaluate("token => { location.hash = `token=${token}`; }", third.token)
+            expect(page.locator("table.runs tbody tr")).to_have_count(4)
+            expect(page.locator("#live")).to_have_text("live")
+
+
+def test_behind_a_proxy_that_takes_a_prefix_away_every_page_works(tmp_path: Path, open_tab: OpenTab) -> None:
+    db = tmp_path / "hlbq.db"
+    make(db, "demo")
+    with serving(db) as served:
+        tab = open_tab(served)
+        page = tab.page
+
+        def pass_on(route: Any) -> None:
+            """What JupyterHub and code-server do: the same request, without the prefix."""
+            route.fulfill(response=route.fetch(url=route.request.url.replace("/user/ada/proxy", "")))
+
+        page.route("**/user/ada/proxy/**", pass_on)
+        page.route("**/stream/**", lambda route: route.abort())  # `fetch` would wait for its end
+        tab.expected = ("ERR_FAILED",)
+        tab.visit("/user/ada/proxy/")
+        expect(page.locator(".sweeps")).to_contain_text("demo")
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.get_by_role("link", name="1 demo").click()
+        expect(page.locator("table.runs tbody tr")).to_have_count(4)
+        page.get_by_role("link", name="1", exact=True).click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Run 1")
+        assert page.url == f"{served.base}/user/ada/proxy/runs/1"
+        page.reload()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Run 1")
+        page.get_by_role("link", name="Workers").click()
+        expect(page.get_by_role("heading", name="Workers")).to_be_visible()
+        assert asked and all("/user/ada/proxy/" in url for url in asked)

@@ -511,7 +511,7 @@ def test_ticks_are_plain_numbers(number: float, text: str) -> None:
 
 
 def test_units_of_y() -> None:
-    assert metric_label("val_acc", []) == metric_label("val-acc", []) == "validation accuracy"
+    assert metric_label("val_acc", ()) == metric_label("val-acc", []) == "validation accuracy"
     assert metric_label("train_my_metric", []) == "training my_metric"
 
 

@@ -123,3 +123,22 @@ def test_runs_that_run_come_first_and_the_others_are_counted() -> None:
     at = next(place for place, line in enumerate(lines) if line.startswith("run "))
     assert [line.split()[0] for line in lines[at + 1 : at + 4]] == ["20", "21", "1"]
     assert any(line.startswith("and ") and line.endswith("more runs") for line in lines)
+
+
+def test_a_long_headline_takes_a_second_line_rather_than_being_cut() -> None:
+    status = a_status([a_run(1)], text="a-folder-with-a-name-that-is-quite-long/and-another-one")
+    lines = drawn(status, 80, 24)
+    assert lines[1].endswith("and-another-one.db") and "about 10 min left" in lines[0]
+    assert "…" in drawn(status, 80, 10)[0]  # a low terminal needs its lines
+
+
+@pytest.mark.parametrize(("height", "shown"), [(50, 30), (24, 8)])
+def test_a_high_terminal_shows_more_events(height: int, shown: int) -> None:
+    lines = drawn(a_status([a_run(1)], workers=1, events=40), 200, height)
+    assert sum("claim" in line for line in lines) >= shown and len(lines) == height - 1
+
+
+def test_events_take_no_line_from_the_runs() -> None:
+    runs = [a_run(number) for number in range(20)]
+    few, many = (drawn(a_status(runs, events=events), 120, 30) for events in (5, 30))
+    assert sum("running" in line for line in few) == sum("running" in line for line in many)

@@ -5,12 +5,14 @@ import { el, fill, setText } from "./dom.js";
 import { number, shortCount } from "./format.js";
 import { logTicks } from "./ticks.js";
 
+const WHOLE_STEPS = [...Array(13).keys()].flatMap((power) => [1, 2, 5].map((times) => times * 10 ** power));
+
 /**
  * A chart in `root`. `draw(content)` shows
  *
- *     { title, xLabel, logX, logY, lines: [{ key, label, x, y, low, high, colour, dash, width, quiet }] }
+ *     { title, xLabel, wholeX, logX, logY, empty, lines: [{ key, label, x, y, low, high, colour, dash, width, quiet, marks }] }
  *
- * where `low` and `high` are the edges of a band, and `quiet` lines stand in no legend. `onHide(keys)` hears which
+ * where `low` and `high` are the edges of a band, `marks` are points with a ×, and `quiet` lines stand in no legend. `onHide(keys)` hears which
  * lines the legend hides; `hidden` is which are hidden at first. After a change of theme it must be drawn again, with
  * lines in the new colours.
  */
@@ -69,10 +71,10 @@ export class Chart {
     this.showValues(this.pointedAt());
   }
 
-  /** The x under the mouse; null where it is elsewhere. */
+  /** The x nearest to the mouse at which a line has a point; null where the mouse is elsewhere. */
   pointedAt() {
-    const left = this.plot?.cursor.left ?? -1;
-    return left >= 0 ? this.plot.posToVal(left, "x") : null;
+    const { left, idx } = this.plot?.cursor ?? {};
+    return left >= 0 ? (this.plot.data[0][idx] ?? null) : null;
   }
 
   build(data, shown) {
@@ -89,7 +91,7 @@ export class Chart {
   }
 
   options(shown) {
-    const { logX, logY, xLabel, title } = this.content;
+    const { logX, logY, wholeX, xLabel, title } = this.content;
     const series = [{ label: xLabel }];
     const bands = [];
     for (const line of shown) {
@@ -124,7 +126,7 @@ export class Chart {
       legend: { show: false },
       scales: { x: { time: false, ...(logX ? exact : {}) }, y: logY ? exact : {} },
       axes: [
-        { ...axis, label: xLabel, size: 30, values, ...(logX ? logarithmic : {}) },
+        { ...axis, label: xLabel, size: 30, values, ...(logX ? logarithmic : wholeX ? { incrs: WHOLE_STEPS } : {}) },
         {
           ...axis,
           label: title,
@@ -139,8 +141,32 @@ export class Chart {
       hooks: {
         setCursor: [(plot) => plot === this.plot && this.showValues(this.pointedAt())],
         setSelect: [() => (this.zoom = true)],
+        draw: [(plot) => this.drawMarks(plot)],
       },
     };
+  }
+
+  /** A × where a run was lost; one that is above or below what is shown stands at the edge. */
+  drawMarks(plot) {
+    const { ctx: pen, bbox } = plot;
+    const size = 5 * window.devicePixelRatio;
+    pen.save();
+    pen.lineWidth = 2 * window.devicePixelRatio;
+    for (const { key, colour, marks } of this.content.lines) {
+      for (const [atX, atY] of this.hidden.has(key) ? [] : (marks ?? [])) {
+        const x = plot.valToPos(atX, "x", true);
+        const y = Math.min(Math.max(plot.valToPos(atY, "y", true), bbox.top + size), bbox.top + bbox.height - size);
+        if (!(x >= bbox.left - 1 && x <= bbox.left + bbox.width + 1) || Number.isNaN(y)) continue;
+        pen.strokeStyle = colour;
+        pen.beginPath();
+        for (const side of [-1, 1]) {
+          pen.moveTo(x - size, y - side * size);
+          pen.lineTo(x + size, y + side * size);
+        }
+        pen.stroke();
+      }
+    }
+    pen.restore();
   }
 
   zoomed() {
@@ -287,17 +313,4 @@ function edge(xs, x) {
   const slack = (xs.at(-1) - xs[0]) / 50;
   if (x > xs.at(-1) && x - xs.at(-1) <= slack) return xs.length - 1;
   return x < xs[0] && xs[0] - x <= slack ? 0 : -1;
-}
-
-/** The exponential moving average with `weight` on the past, corrected for its start; gaps stay gaps. */
-export function smoothed(values, weight) {
-  if (!weight) return values;
-  let average = 0;
-  let correction = 1;
-  return values.map((value) => {
-    if (value === null) return null;
-    average = weight * average + (1 - weight) * value;
-    correction *= weight;
-    return average / (1 - correction);
-  });
 }

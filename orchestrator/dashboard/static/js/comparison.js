@@ -4,6 +4,8 @@ import { get } from "./api.js";
 import { el, fill, labelledSelect, plainTable } from "./dom.js";
 import * as view from "./view_state.js";
 
+const MOST_SENTENCES = 20;
+
 /** Shows into `root`; `show(data, metric)` asks anew. */
 export class ComparisonPanel {
   constructor(root, sweepId) {
@@ -59,11 +61,14 @@ export class ComparisonPanel {
           table.rows.map((row) => row.map(verdictCell)),
         ),
       ]),
-      el(
-        "ul",
-        { class: "sentences" },
-        sentences.map((sentence) => el("li", {}, sentence)),
-      ),
+      sentenceList(sentences.slice(0, MOST_SENTENCES)),
+      sentences.length > MOST_SENTENCES &&
+        el(
+          "details",
+          {},
+          el("summary", {}, `${sentences.length - MOST_SENTENCES} more`),
+          sentenceList(sentences.slice(MOST_SENTENCES)),
+        ),
       tables.length > 1 &&
         el(
           "p",
@@ -76,6 +81,14 @@ export class ComparisonPanel {
   destroy() {
     this.number = -1;
   }
+}
+
+function sentenceList(sentences) {
+  return el(
+    "ul",
+    { class: "sentences" },
+    sentences.map((sentence) => el("li", {}, sentence)),
+  );
 }
 
 const VERDICTS = new Set(["better", "worse", "undecided", "higher", "lower"]);

@@ -39,8 +39,9 @@ const ACTIONS = [
 ];
 
 /**
- * The buttons. `target()` gives what they act on: { sweeps, runs, words, priority }, where `words` says it to people and
- * `priority` is the highest that any of the runs has.
+ * The buttons. `target()` gives what they act on: { sweeps, runs, words, priority, states, paused }, where `words` says it
+ * to people, `priority` is the highest that any of the runs has, `states` are those they are in, and `paused` is whether
+ * any is. `update()` lets those be pressed that have something to do.
  */
 export function controlButtons(target, onChanged = () => {}) {
   const buttons = ACTIONS.map((action) =>
@@ -55,7 +56,15 @@ export function controlButtons(target, onChanged = () => {}) {
       action.text,
     ),
   );
-  return el("div", { class: "controls", role: "group", "aria-label": "Change runs" }, buttons);
+  const update = () => {
+    const { states, paused } = target();
+    const isOpen = states.includes("pending") || states.includes("running");
+    const hasEnded = states.includes("failed") || states.includes("cancelled");
+    const useful = { unpause: paused, retry: hasEnded };
+    for (const button of buttons) button.disabled = !(useful[button.dataset.action] ?? isOpen);
+  };
+  update();
+  return { root: el("div", { class: "controls", role: "group", "aria-label": "Change runs" }, buttons), update };
 }
 
 async function act(action, target, onChanged) {

@@ -1,30 +1,29 @@
-// The curves of a sweep: mean and band by arm, every seed on demand, live.
+// The curves of a sweep: mean and band by line (an arm, or all that share a setting), every seed on demand, live.
 
 import { get } from "./api.js";
-import { Chart, smoothed } from "./chart.js";
-import { faded, lineStyle, onThemeChange } from "./colours.js";
-import { el, fill, labelledCheck, labelledSelect, setOptions, setText, throttled } from "./dom.js";
-import { counted, percent } from "./format.js";
+import { Chart } from "./chart.js";
+import { faded, lineStyle, onThemeChange, valueColours } from "./colours.js";
+import { el, fill, labelledCheck, labelledSelect, setOptions, setText, smoothingSelect, throttled } from "./dom.js";
+import { counted, number, setting } from "./format.js";
 import * as view from "./view_state.js";
 
-const AXES = [
-  ["steps", "steps"],
-  ["tokens", "tokens"],
-  ["epochs", "epochs"],
-  ["seconds", "training seconds"],
+const DEFAULTS = { metric: "val_loss", x: "steps", best: "40" };
+const BEST = [
+  ["10", "the best 10"],
+  ["20", "the best 20"],
+  ["40", "the best 40"],
+  ["0", "the first 40"],
 ];
-const DEFAULTS = { metric: "val_loss", x: "steps", smooth: 0 };
-const MOST_ARMS_ASKED = 100;
+const MOST_ARMS_ASKED = 600;
+const MOST_NAMED = 6;
 const REFRESH_MS = 1_500;
 const SEEDS_REFRESH_MS = 3_000;
 
 export class CurvesPanel {
-  constructor(root, sweepId, { onMetric }) {
+  constructor(root, sweepId, { axes, onMetric }) {
     this.sweepId = sweepId;
+    this.axes = axes;
     this.onMetric = onMetric;
-    this.metric = view.read("metric", DEFAULTS.metric);
-    this.axis = view.read("x", DEFAULTS.x);
-    this.smooth = view.readWeight("smooth");
     this.curves = new Map();
     this.seeds = null;
     this.arms = null;
@@ -32,82 +31,69 @@ export class CurvesPanel {
     this.refreshSeeds = throttled(SEEDS_REFRESH_MS, () => this.loadSeeds());
     this.redraw = throttled(60, () => this.draw());
     this.note = el("p", { class: "faint note", role: "status" });
+    this.bar = el("div", { class: "row chart-controls" });
     const plot = el("div");
-    fill(root, this.controls(), plot, this.note);
+    fill(root, this.bar, plot, this.note);
     const hidden = view.read("hide").split(",").filter(Boolean);
     this.chart = new Chart(plot, { hidden, onHide: (keys) => view.write({ hide: keys.join(",") }) });
     this.unTheme = onThemeChange(() => this.draw());
     this.reset();
   }
 
-  controls() {
-    this.metricField = labelledSelect("Metric", [[this.metric, this.metric]], this.metric, (value) => {
-      this.metric = value;
-      view.write({ metric: value }, DEFAULTS);
-      this.reset();
-      this.load();
-      this.onMetric(value);
-    });
-    const axis = labelledSelect("Over", AXES, this.axis, (value) => {
-      this.axis = value;
-      view.write({ x: value }, DEFAULTS);
-      this.reset();
-      this.load();
-    });
-    // Not an <output>: that could be what the label is of.
-    const shownWeight = el("span", {}, percent(this.smooth));
-    const slider = el("input", {
-      type: "range",
-      min: "0",
-      max: "0.98",
-      step: "0.02",
-      value: this.smooth,
-      "aria-valuetext": percent(this.smooth),
-      on: {
-        input: () => {
-          this.smooth = Number(slider.value);
-          setText(shownWeight, percent(this.smooth));
-          slider.setAttribute("aria-valuetext", percent(this.smooth));
-          view.write({ smooth: this.smooth }, DEFAULTS);
-          this.redraw();
-        },
-      },
-    });
-    const check = (label, name, action) =>
+  get metric() {
+    return this.chosen("metric");
+  }
+
+  chosen(name) {
+    return view.read(name, DEFAULTS[name] ?? "");
+  }
+
+  /** The controls; built once the settings are known. */
+  drawControls() {
+    const { settings, metrics } = this.data;
+    const ask = (label, name, options, action = () => this.askAnew()) =>
+      labelledSelect(label, options, this.chosen(name), (value) => {
+        view.write({ [name]: value }, DEFAULTS);
+        action();
+      });
+    const check = (label, name, action = () => this.redraw()) =>
       labelledCheck(label, view.isOn(name), (isOn) => {
         view.write({ [name]: isOn });
         action();
       }).root;
-    return el(
-      "div",
-      { class: "row chart-controls" },
+    const named = settings.map((name) => [name, name]);
+    this.metricField = ask("Metric", "metric", named, () => {
+      this.askAnew();
+      this.onMetric();
+    });
+    this.offer(metrics);
+    fill(
+      this.bar,
       this.metricField.root,
-      axis.root,
-      el("label", { class: "field" }, el("span", {}, "Smoothing ", shownWeight), slider),
-      check("log x", "logx", () => this.redraw()),
-      check("log y", "logy", () => this.redraw()),
+      ask("Over", "x", Object.entries(this.axes)).root,
+      smoothingSelect(() => this.askAnew()),
+      this.data.arms.size > 10 ? ask("Lines", "best", BEST).root : null,
+      settings.length > 1 ? ask("A line for each", "by", [["", "arm"], ...named]).root : null,
+      settings.length ? ask("Colour by", "colour", [["", "line"], ...named], () => this.redraw()).root : null,
+      check("log x", "logx"),
+      check("log y", "logy"),
       check("every seed", "seeds", () => (view.isOn("seeds") ? this.loadSeeds() : this.redraw())),
     );
   }
 
   /** Show the arms of `data`; `arms` narrows them (null: all). */
   show(data, arms) {
-    this.data = data;
-    this.offer(data.metrics);
-    const key = arms && arms.join(",");
-    const isOther = key !== this.armsKey;
-    this.arms = arms;
-    this.armsKey = key;
+    const isOther = arms?.join(",") !== this.arms?.join(",");
+    const isNew = this.data !== data;
+    [this.data, this.arms] = [data, arms];
+    if (isNew) this.drawControls();
     if (isOther) this.reset();
     this.refresh();
     if (view.isOn("seeds")) this.refreshSeeds();
   }
 
-  /** Offer metrics; a list that is open is left alone where nothing is new. */
   offer(metrics) {
-    const names = metrics.includes(this.metric) ? metrics : [this.metric, ...metrics];
-    const offered = [...this.metricField.select.options].map((option) => option.value);
-    if (names.length === offered.length && names.every((name, at) => name === offered[at])) return;
+    const names = [...new Set([...Object.keys(metrics), this.metric])];
     setOptions(
       this.metricField.select,
       names.map((name) => [name, name]),
@@ -123,9 +109,15 @@ export class CurvesPanel {
     this.answer = null;
   }
 
+  askAnew() {
+    this.reset();
+    this.load();
+  }
+
   query(extra = {}) {
-    const asked = new URLSearchParams({ metric: this.metric, x: this.axis, ...extra });
-    // No more than are drawn, and then some: an address has its limits.
+    const [metric, x, by, best] = ["metric", "x", "by", "best"].map((name) => this.chosen(name));
+    const asked = new URLSearchParams({ metric, x, by, best, smooth: view.readWeight("smooth"), ...extra });
+    // An address has its limits.
     if (this.arms) asked.set("arms", this.arms.slice(0, MOST_ARMS_ASKED).join(","));
     return asked;
   }
@@ -140,7 +132,9 @@ export class CurvesPanel {
       if (question !== this.question) return;
       this.answer = answer;
       this.since = answer.version;
-      for (const curve of answer.curves) this.curves.set(curve.arm, curve);
+      for (const curve of answer.curves) this.curves.set(curve.line, curve);
+      // One that has come among the best may have changed before: it is asked for next time.
+      if (this.answer.lines.some((line) => !this.curves.has(line))) this.since = 0;
       this.draw();
       if (view.isOn("seeds") && !this.seeds) this.loadSeeds();
     } catch (error) {
@@ -164,89 +158,111 @@ export class CurvesPanel {
     }
   }
 
+  /** The curves to draw, in order, each with its colour and dash. */
+  styled() {
+    const shown = (this.answer?.lines ?? []).map((line) => this.curves.get(line)).filter(Boolean);
+    const every = [...this.data.arms.keys()];
+    const colour = this.data.settings.indexOf(this.chosen("colour"));
+    const value = (line) => this.data.arms.get(line)?.values[colour];
+    const colourOf = colour < 0 ? null : valueColours(shown.map((curve) => value(curve.line)));
+    return shown.map((curve, at) => {
+      // Few arms keep their colours, whatever the filter.
+      const style = lineStyle(every.length > 40 || this.chosen("by") ? at : every.indexOf(curve.line));
+      return { curve, ...style, ...(colourOf && { colour: colourOf(value(curve.line)), dash: [] }) };
+    });
+  }
+
+  label({ line, lost, seeds }) {
+    const arm = this.data.arms.get(line);
+    const by = this.data.settings.indexOf(this.chosen("by"));
+    const name = by < 0 ? (arm?.label ?? `arm ${line}`) : `${this.data.settings[by]} ${setting(arm?.values[by])}`;
+    const diverged = lost.filter(([, , hasDiverged]) => hasDiverged).length;
+    const all = Math.max(seeds, lost.length);
+    return diverged ? `${name} · ${all > 1 ? `${diverged} of ${all} ` : ""}diverged` : name;
+  }
+
   draw() {
     if (!this.data) return;
     const showsSeeds = view.isOn("seeds") && this.seeds;
-    const order = [...this.data.arms.keys()];
+    const styled = this.styled();
     const lines = [];
-    const styles = new Map(order.map((arm, place) => [arm, lineStyle(place)]));
-    if (showsSeeds) {
-      for (const curve of this.seeds.curves) {
-        if (this.chart.hidden.has(String(curve.arm))) continue;
-        const colour = faded(styles.get(curve.arm).colour, 0.45);
-        lines.push({
-          key: `run ${curve.run}`,
-          label: `run ${curve.run}`,
-          quiet: true,
-          x: curve.x,
-          y: smoothed(curve.y, this.smooth),
-          colour,
-          width: 1,
-        });
+    const seedsOf = showsSeeds ? Map.groupBy(this.seeds.curves, (seed) => seed.line) : new Map();
+    for (const { curve, colour } of styled) {
+      if (this.chart.hidden.has(String(curve.line))) continue;
+      for (const { run, x, y } of seedsOf.get(curve.line) ?? []) {
+        const words = { key: `run ${run}`, label: `run ${run}`, quiet: true };
+        lines.push({ ...words, x, y, colour: faded(colour, 0.45), width: 1 });
       }
     }
-    for (const arm of order) {
-      const curve = this.curves.get(arm);
-      if (!curve) continue;
-      const { colour, dash } = styles.get(arm);
-      const hasBand = !showsSeeds && curve.low.some((value) => value !== null);
+    for (const { curve, colour, dash } of styled) {
+      const hasBand = curve.seeds > 1 && !showsSeeds && curve.low.some((value) => value !== null);
       lines.push({
-        key: String(arm),
-        label: this.data.arms.get(arm).label,
+        key: String(curve.line),
+        label: this.label(curve),
         x: curve.x,
+        y: curve.mean,
+        low: hasBand ? curve.low : null,
+        high: hasBand ? curve.high : null,
+        runs: curve.runs,
         colour,
         dash,
         width: 2,
-        y: smoothed(curve.mean, this.smooth),
-        low: hasBand ? smoothed(curve.low, this.smooth) : null,
-        high: hasBand ? smoothed(curve.high, this.smooth) : null,
-        runs: curve.runs,
+        marks: curve.lost.filter(([, , hasDiverged, x]) => hasDiverged && x !== null).map(([, , , x, y]) => [x, y]),
       });
     }
-    const xLabel = AXES.find(([key]) => key === this.axis)?.[1] ?? this.axis;
-    const content = { title: this.metric, xLabel, logX: view.isOn("logx"), logY: view.isOn("logy"), lines };
-    if (this.answer?.started === 0) content.empty = "No run has been started yet.";
-    else if (this.answer?.left) content.empty = "Reading curves …";
-    this.chart.draw(content);
-    setText(this.note, this.notes(showsSeeds).join(" "));
+    this.chart.draw({
+      title: this.data.metrics[this.metric] ?? this.metric,
+      xLabel: this.axes[this.chosen("x")] ?? this.chosen("x"),
+      wholeX: this.chosen("x") === "steps",
+      logX: view.isOn("logx"),
+      logY: view.isOn("logy"),
+      lines,
+      empty: this.whyEmpty(styled),
+    });
+    setText(this.note, this.notes(styled, showsSeeds).join(" "));
+  }
+
+  whyEmpty(styled) {
+    if (this.arms && !this.arms.length) return "No run passes the filter.";
+    if (this.answer?.started === 0) return "No run has been started yet.";
+    if (!this.answer || this.answer.left) return "Reading curves …";
+    return lostNotes(styled, this.metric, this.data).join(" ") || "No points yet.";
   }
 
   /** What a reader must know of what is drawn: what a band means, and whatever is not shown in full. */
-  notes(showsSeeds) {
+  notes(styled, showsSeeds) {
     const found = [];
-    const curves = [...this.curves.values()];
+    const curves = styled.map((one) => one.curve);
     const mixed = /_(loss|acc|pplx|bits_per_byte)$/.test(this.metric) && this.data.mixedEvaluations[this.metric.split("_")[0]];
     if (mixed) found.push(`The arms' evaluations read different text (${mixed}): their values can't be compared.`);
     if (this.answer?.left)
       found.push(
         `Reading: ${counted(this.answer.left, "run")} of ${this.answer.started.toLocaleString("en-US")} still to come.`,
       );
-    if (curves.some((curve) => curve.seeds > 1)) {
-      const intervals = curves.filter((curve) => curve.interval).length;
+    const several = curves.filter((curve) => curve.seeds > 1);
+    if (several.length) {
+      const intervals = several.filter((curve) => curve.interval).length;
       const band =
-        intervals === curves.length
+        intervals === several.length
           ? "95 % interval of the mean"
           : intervals
-            ? "95 % interval of the mean from 5 seeds on, else the range"
-            : "range of the seeds";
+            ? "95 % interval of the mean from 5 runs on, else their range"
+            : "range of the runs";
+      found.push(`Lines are means over runs${showsSeeds ? ", thin lines single runs" : `, bands the ${band}`}.`);
+    }
+    if (several.some((curve) => curve.cut)) found.push("A line ends where its first run ended.");
+    if (this.answer && this.answer.lines.length < this.answer.lines_asked) {
+      const which = this.chosen("best") === "0" ? "first by number" : `best at their ends`;
       found.push(
-        `Lines are means over the seeds that got there${showsSeeds ? ", thin lines single runs" : `, bands the ${band}`}.`,
+        `${this.answer.lines.length} of ${counted(this.answer.lines_asked, "line")} are drawn, the ${which}: filter the runs to see others.`,
       );
     }
-    if (curves.some((curve) => curve.uneven)) {
-      found.push("Seeds end at different places here: the last stretch, which not all of them reach, is left out.");
-    }
-    const armsAsked = this.arms?.length ?? this.answer?.arms_asked;
-    if (this.answer && this.answer.arms_shown < armsAsked) {
-      found.push(
-        `${this.answer.arms_shown} of ${counted(armsAsked, "arm")} are drawn, the first by number: filter the runs to see others.`,
-      );
-    }
-    const thinned = curves.filter((curve) => curve.places > curve.x.length);
+    const thinned = curves.filter((curve) => curve.places > curve.x.length && !curve.cut);
     if (thinned.length) {
       const most = thinned.reduce((a, b) => (a.places > b.places ? a : b));
       found.push(`Thinned: means are drawn at ${most.x.length} of ${counted(most.places, "point")}.`);
     }
+    if (curves.some((curve) => curve.x.length)) found.push(...lostNotes(styled, this.metric, this.data));
     if (showsSeeds) found.push(...this.seedNotes());
     return found;
   }
@@ -260,8 +276,6 @@ export class CurvesPanel {
       found.push(
         `Thinned: ${counted(thinned.length, "run")} to the least and greatest value of each stretch, ${thinned[0].x.length} of ${thinned[0].places} points.`,
       );
-    const diverged = curves.filter((curve) => curve.diverged).length;
-    if (diverged) found.push(`${counted(diverged, "run")} ended in nan or infinity, which is not drawn.`);
     return found;
   }
 
@@ -273,4 +287,30 @@ export class CurvesPanel {
     this.unTheme();
     this.chart.destroy();
   }
+}
+
+/** Which runs diverged or have no value, by name, and where. */
+function lostNotes(styled, metric, data) {
+  const lost = styled.flatMap(({ curve }) => curve.lost).sort(([a], [b]) => a - b);
+  const name = ([id, seed, , x]) => {
+    const run = data.runs.get(id);
+    const arm = run && data.arm(run)?.label;
+    return `run ${id} (${[arm, `seed ${seed}`].filter(Boolean).join(", ")}${x === null ? "" : `, at ${number(x)}`})`;
+  };
+  const tell = (runs, what) =>
+    runs.length
+      ? [
+          `${counted(runs.length, "run")} ${what}: ${runs.slice(0, MOST_NAMED).map(name).join(", ")}${runs.length > MOST_NAMED ? ` and ${runs.length - MOST_NAMED} more` : ""}.`,
+        ]
+      : [];
+  return [
+    ...tell(
+      lost.filter(([, , hasDiverged]) => hasDiverged),
+      "diverged (× where they ended)",
+    ),
+    ...tell(
+      lost.filter(([, , hasDiverged]) => !hasDiverged),
+      `ended without a finite ${metric}`,
+    ),
+  ];
 }

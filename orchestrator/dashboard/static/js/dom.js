@@ -1,5 +1,10 @@
 // Elements from plain values. Text is only ever set as text: no name of a sweep, setting or error becomes markup.
 
+import { percent } from "./format.js";
+import * as view from "./view_state.js";
+
+const ROWS_A_PAGE = 50;
+
 /** An element: `el("a", { href: "/", class: "x", on: { click } }, "text", child)`. Children that are null are left out. */
 export function el(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -51,37 +56,99 @@ export function labelledCheck(label, checked, onChange) {
   return { root: el("label", { class: "check" }, input, el("span", {}, label)), input };
 }
 
-/** A table from headers and rows of cells (texts or elements). */
+/** How much curves are smoothed, kept in the address; the server does it, over x. */
+export function smoothingSelect(onChange) {
+  const weight = view.readWeight("smooth");
+  const options = [...new Set([0, 0.6, 0.9, 0.98, weight])].map((one) => [String(one), one ? percent(one) : "none"]);
+  return labelledSelect("Smoothing", options, String(weight), (value) => {
+    view.write({ smooth: value }, { smooth: "0" });
+    onChange();
+  }).root;
+}
+
+const NUMBER = /^[-+<>≤≥~ ]*[\d.,]+(e[-+]?\d+)?( ?(%|s|min|h|d|K|M|B|T|KiB|MiB|GiB))*$/;
+
+/**
+ * A table from headers and rows of cells (texts or elements), a page at a time if there are very many. Columns of
+ * numbers are aligned right.
+ */
 export function plainTable(caption, headers, rows, attributes = {}) {
-  return el(
-    "div",
-    { class: "table-scroll", tabindex: "0", role: "region", "aria-label": caption },
-    el(
-      "table",
-      attributes,
-      el("caption", { class: "sr-only" }, caption),
-      el(
-        "thead",
-        {},
+  const isNumeric = headers.map((_, at) => {
+    const cells = rows.map((row) => row[at]).filter((cell) => cell !== "" && cell !== null && cell !== undefined);
+    return cells.length > 0 && cells.every((cell) => NUMBER.test(cell.textContent ?? cell));
+  });
+  const css = (at) => (isNumeric[at] ? "numeric" : null);
+  const body = el("tbody");
+  const pages = pager(caption, ROWS_A_PAGE, (begin, end) =>
+    fill(
+      body,
+      rows.slice(begin, end).map((row) =>
         el(
           "tr",
           {},
-          headers.map((header) => el("th", { scope: "col" }, header)),
-        ),
-      ),
-      el(
-        "tbody",
-        {},
-        rows.map((row) =>
-          el(
-            "tr",
-            {},
-            row.map((cell) => el("td", {}, cell)),
-          ),
+          row.map((cell, at) => el("td", { class: css(at) }, cell)),
         ),
       ),
     ),
   );
+  pages.show(rows.length);
+  return [
+    el(
+      "div",
+      { class: `table-scroll${rows.length > 15 ? " tall" : ""}`, tabindex: "0", role: "region", "aria-label": caption },
+      el(
+        "table",
+        attributes,
+        el("caption", { class: "sr-only" }, caption),
+        el(
+          "thead",
+          {},
+          el(
+            "tr",
+            {},
+            headers.map((header, at) => el("th", { scope: "col", class: css(at) }, header)),
+          ),
+        ),
+        body,
+      ),
+    ),
+    pages.root,
+  ];
+}
+
+/** Buttons through pages of `most` rows; `onPage(begin, end, page)` shows those of a page. */
+export function pager(caption, most, onPage, page = 1) {
+  const root = el("nav", { class: "pager", "aria-label": `Pages: ${caption}` });
+  let drawn = "";
+  const show = (total, wanted = page) => {
+    const pages = Math.max(1, Math.ceil(total / most));
+    page = Math.min(Math.max(wanted, 1), pages);
+    onPage((page - 1) * most, page * most, page);
+    if (drawn === `${page}/${pages}`) return;
+    drawn = `${page}/${pages}`;
+    const button = (text, to, label) =>
+      el(
+        "button",
+        {
+          type: "button",
+          disabled: to < 1 || to > pages || to === page,
+          "aria-label": label,
+          on: { click: () => show(total, to) },
+        },
+        text,
+      );
+    fill(
+      root,
+      pages > 1 && [
+        button("«", 1, "First page"),
+        button("‹", page - 1, "Page before"),
+        el("span", {}, `page ${page} of ${pages}`),
+        button("›", page + 1, "Next page"),
+        button("»", pages, "Last page"),
+      ],
+    );
+  };
+  return { root, show };
 }
 
 /** At most one call each `milliseconds`, the last one never lost. */

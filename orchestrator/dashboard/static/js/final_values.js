@@ -24,10 +24,10 @@ export class FinalValues {
     this.unTheme();
   }
 
-  /** `axes` as parallel coordinates have them: settings, then the metric. */
-  show(axes) {
-    this.settings = axes.slice(0, -1);
-    this.metric = axes.at(-1);
+  /** `settings` and `metric` as parallel coordinates have them. */
+  show({ settings, metric, runs }) {
+    [this.settings, this.metric] = [settings, metric];
+    this.lost = runs.filter((_, at) => metric.values[at] === null);
     const names = JSON.stringify(this.settings.map((axis) => axis.title));
     if (names !== this.names) {
       this.names = names;
@@ -45,11 +45,15 @@ export class FinalValues {
   draw() {
     if (!this.metric) return;
     const total = this.metric.values.length;
+    const named = this.lost.slice(0, 10).map((id) => `run ${id}`);
+    const diverged = this.lost.length
+      ? ` ${this.lost.length} diverged (× at the top): ${named.join(", ")}${this.lost.length > 10 ? " …" : ""}.`
+      : "";
     const none = total ? "" : `No run has a ${this.metric.title} yet.`;
     setText(
       this.told,
       this.settings.length
-        ? none || "Dots are runs (of running ones, their newest value), the line goes through the means."
+        ? none || `Dots are runs (of running ones, their newest value), the line goes through the means.${diverged}`
         : "All runs have the same settings: there is nothing to hold the value against.",
     );
     this.settings.forEach((axis, at) => this.drawOne(this.canvases[at], axis));
@@ -73,7 +77,7 @@ export class FinalValues {
       groups.map((group) => group.value),
       width,
     );
-    const values = this.metric.values;
+    const values = this.metric.values.filter((value) => value !== null);
     const [low, high] = values.length ? [least(values), greatest(values)] : [0, 1];
     const room = (high - low || Math.abs(high) || 1) * 0.06;
     const y = (value) =>
@@ -91,8 +95,18 @@ export class FinalValues {
     pen.strokeStyle = lineStyle(1).colour;
     pen.lineWidth = 2;
     pen.beginPath();
-    groups.forEach((group, at) => pen[at ? "lineTo" : "moveTo"](xs[at], y(group.mean)));
+    let isDrawing = false;
+    groups.forEach((group, at) => {
+      if (!group.values.length) return;
+      pen[isDrawing ? "lineTo" : "moveTo"](xs[at], y(group.mean));
+      isDrawing = true;
+    });
     pen.stroke();
+    pen.fillStyle = themed("--bad");
+    pen.font = "600 12px system-ui, sans-serif";
+    groups.forEach((group, at) => {
+      if (group.lost) pen.fillText(group.lost > 1 ? `×${group.lost}` : "×", xs[at], EDGE.top);
+    });
   }
 }
 
@@ -124,11 +138,10 @@ function grouped(settings, values) {
     if (!found.has(value)) found.set(value, []);
     found.get(value).push(values[run]);
   });
-  const groups = [...found].map(([value, own]) => ({
-    value,
-    values: own,
-    mean: own.reduce((a, b) => a + b, 0) / own.length,
-  }));
+  const groups = [...found].map(([value, every]) => {
+    const own = every.filter((one) => one !== null);
+    return { value, values: own, lost: every.length - own.length, mean: own.reduce((a, b) => a + b, 0) / own.length };
+  });
   return groups.sort((a, b) =>
     typeof a.value === "number" && typeof b.value === "number"
       ? a.value - b.value
@@ -154,7 +167,9 @@ function jitter(which, of) {
 }
 
 function spoken(title, metric, groups) {
-  const means = groups.slice(0, 12).map((group) => `${setting(group.value)}: ${number(group.mean, 4)}`);
+  const means = groups
+    .slice(0, 12)
+    .map((group) => `${setting(group.value)}: ${group.values.length ? number(group.mean, 4) : "diverged"}`);
   return `Mean ${metric} by ${title}: ${means.join("; ")}`;
 }
 

@@ -26,7 +26,7 @@ export function shortCount(value) {
   ]) {
     if (Math.abs(value) >= size) return `${(value / size).toFixed(1)}${letter}`;
   }
-  return Number.isInteger(value) ? String(value) : value.toPrecision(3);
+  return String(Number(value.toPrecision(3)));
 }
 
 /** Bytes as KiB, MiB or GiB. */
@@ -72,7 +72,7 @@ export function counted(count, noun) {
 /** A setting's value as it is typed. */
 export function setting(value) {
   if (value === null || value === undefined) return "";
-  return typeof value === "number" ? String(value) : String(value);
+  return String(value);
 }
 
 /** A percentage. */

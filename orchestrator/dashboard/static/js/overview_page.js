@@ -6,6 +6,8 @@ import { ago, counted, moment, STATES } from "./format.js";
 import { listen } from "./stream.js";
 import { drawStates } from "./sweep_page.js";
 
+const MOST_VALUES = 12;
+
 export class OverviewPage {
   constructor(root, { connection }) {
     this.root = root;
@@ -84,7 +86,7 @@ function sweepCard(sweep) {
   const parts = STATES.filter((state) => sweep.counts[state]).map(
     (state) => `${sweep.counts[state].toLocaleString("en-US")} ${state}`,
   );
-  const axes = Object.entries(sweep.axes).map(([name, values]) => `${name} ${values.join(" ")}`);
+  const axes = Object.entries(sweep.axes).map(([name, values]) => `${name} ${shortened(values)}`);
   return el(
     "li",
     {},
@@ -101,6 +103,12 @@ function sweepCard(sweep) {
     sweep.note && el("p", { class: "faint" }, sweep.note),
     el("p", { class: "faint", title: moment(sweep.created_at) }, `submitted ${ago(sweep.created_at)}`),
   );
+}
+
+/** The values, or of many the first, the last, and how many there are. */
+function shortened(values) {
+  if (values.length <= MOST_VALUES) return values.join(" ");
+  return `${values.slice(0, 3).join(" ")} … ${values.at(-1)} (${values.length} values)`;
 }
 
 /** Events with links to what they are about. */

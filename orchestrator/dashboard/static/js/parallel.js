@@ -42,9 +42,15 @@ export class ParallelCoordinates {
     this.unTheme();
   }
 
-  /** `axes` are [{ title, values }] with a value a run; the last one is the metric, which gives the colour. */
-  show(axes) {
-    this.axes = axes.map(scaled);
+  /** `settings` and `metric` are { title, values } with a value a run; the metric, which gives the colour, is null for
+   * runs that diverged. */
+  show({ settings, metric, runs }) {
+    this.runs = runs;
+    const { share, ticks } = scaled({ title: metric.title, values: metric.values.filter((value) => value !== null) });
+    this.axes = [...settings.map((axis) => ({ ...scaled(axis), hasNone: true })), { ...metric, share, ticks }];
+    // By rank: a single bad run would leave one hue to all others.
+    const order = [...new Set(metric.values)].filter((value) => value !== null).sort((a, b) => a - b);
+    this.rank = new Map(order.map((value, at) => [value, order.length > 1 ? at / (order.length - 1) : 0]));
     this.draw();
   }
 
@@ -63,14 +69,20 @@ export class ParallelCoordinates {
     const chosen = this.drawRuns(pen);
     this.axes.forEach((axis, at) => this.drawAxis(pen, axis, at));
     const metric = this.axes.at(-1);
+    const lost = this.runs.filter((_, at) => metric.values[at] === null);
     const total = metric.values.length;
     this.canvas.setAttribute("aria-label", `${total} runs over ${this.axes.map((axis) => axis.title).join(", ")}`);
+    const measured = (total - lost.length).toLocaleString("en-US");
     const drawn = total
-      ? `${this.brushes.size ? `${chosen} of ` : ""}${total.toLocaleString("en-US")} runs with a ${metric.title}.`
+      ? `${this.brushes.size ? `${chosen} of ${total}` : measured} runs with a ${metric.title}.`
       : `No run has a ${metric.title} yet.`;
+    const named = lost.slice(0, 10).map((id) => `run ${id}`);
+    const diverged = lost.length
+      ? ` ${lost.length} diverged (dashed, above the axis): ${named.join(", ")}${lost.length > 10 ? " …" : ""}.`
+      : "";
     setText(
       this.told,
-      `${drawn} Drag along an axis to pick runs out, double-click to let go; the table's filter picks too.`,
+      `${drawn}${diverged} Drag along an axis to pick runs out, double-click to let go; the table's filter picks too.`,
     );
   }
 
@@ -93,9 +105,12 @@ export class ParallelCoordinates {
     pen.globalAlpha = this.brushes.size ? Math.min(0.85, Math.max(opacity, 40 / Math.max(chosen.length, 1))) : opacity;
     pen.lineWidth = 1.4;
     for (const run of chosen) {
-      pen.strokeStyle = scaleColour(metric.share(metric.values[run]));
+      const value = metric.values[run];
+      pen.strokeStyle = value === null ? themed("--bad") : scaleColour(this.rank.get(value));
+      pen.setLineDash(value === null ? [4, 4] : []);
       line(run);
     }
+    pen.setLineDash([]);
     pen.globalAlpha = 1;
     return chosen.length;
   }
@@ -111,7 +126,8 @@ export class ParallelCoordinates {
     pen.stroke();
     pen.font = "600 12px system-ui, sans-serif";
     pen.textAlign = "center";
-    pen.fillText(axis.title, x, 14, 110);
+    pen.textAlign = at === this.axes.length - 1 ? "right" : "center";
+    pen.fillText(axis.title, at === this.axes.length - 1 ? x + SIDE - 4 : x, 14);
     pen.font = "11px system-ui, sans-serif";
     const isLast = at === this.axes.length - 1;
     pen.textAlign = isLast ? "right" : "left";
@@ -161,6 +177,7 @@ export class ParallelCoordinates {
 }
 
 function height(axis, run) {
+  if (axis.values[run] === null && !axis.hasNone) return TOP - 12;
   return HEIGHT - BOTTOM - axis.share(axis.values[run]) * (HEIGHT - TOP - BOTTOM);
 }
 

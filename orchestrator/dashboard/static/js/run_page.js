@@ -1,23 +1,18 @@
 // A run: curves of all its metrics, settings, attempts, events, log, error, and the command that repeats it.
 
 import { BASE, get } from "./api.js";
-import { Chart, smoothed } from "./chart.js";
+import { Chart } from "./chart.js";
 import { lineStyle, onThemeChange } from "./colours.js";
 import { controlButtons } from "./controls.js";
 import { tell } from "./dialogs.js";
-import { el, fill, labelledCheck, labelledSelect, plainTable, setText, throttled } from "./dom.js";
+import { el, fill, labelledCheck, labelledSelect, plainTable, setText, smoothingSelect, throttled } from "./dom.js";
 import { bytes, counted, duration, loss, moment, number, percent, shortCount } from "./format.js";
 import { eventsTable } from "./overview_page.js";
 import { listen } from "./stream.js";
 import * as view from "./view_state.js";
 
-const AXES = [
-  ["steps", "steps"],
-  ["tokens", "tokens"],
-  ["epochs", "epochs"],
-  ["seconds", "training seconds"],
-];
 const CURVES_EVERY_MS = 2_000;
+const TRACEBACK_COMPARED = 300;
 const LOG_EVERY_MS = 4_000;
 const FIRST = ["loss", "acc", "pplx", "bits_per_byte", "grad_norm", "lr"];
 
@@ -84,37 +79,29 @@ export class RunPage {
     this.details = el("div");
     this.logText = el("pre", { class: "log", tabindex: "0", role: "region", "aria-label": "Log" });
     this.logNote = el("p", { class: "faint" });
+    this.traceback = el("pre", { tabindex: "0", role: "region", "aria-label": "Traceback" });
     const redraw = () => this.drawCurves();
-    const weight = view.readWeight("smooth");
+    const target = () => {
+      const { id, run } = this;
+      return { sweeps: [], runs: [id], words: `run ${id}`, priority: run.priority, states: [run.state], paused: run.paused && /ing$/.test(run.state) };
+    };
+    if (!this.server.read_only) this.controls = controlButtons(target, () => this.reload());
     fill(
       this.root,
       el("p", { class: "crumbs" }, el("a", { href: `${BASE}sweeps/${run.sweep}` }, run.sweep_name || `Sweep ${run.sweep}`)),
       el("h1", {}, `Run ${run.id}`),
       this.head,
-      this.server.read_only
-        ? el("p", { class: "faint" }, "Read-only: nothing can be changed from here.")
-        : controlButtons(
-            () => ({ sweeps: [], runs: [this.id], words: `run ${this.id}`, priority: this.run.priority }),
-            () => this.reload(),
-          ),
+      this.controls?.root ?? el("p", { class: "faint" }, "Read-only: nothing can be changed from here."),
       this.errorBox,
       el("h2", {}, "Curves"),
       el(
         "div",
         { class: "row chart-controls" },
-        labelledSelect("Over", AXES, view.read("x", "steps"), (value) => {
+        labelledSelect("Over", Object.entries(this.server.axes), view.read("x", "steps"), (value) => {
           view.write({ x: value }, { x: "steps" });
           this.readCurves();
         }).root,
-        labelledSelect(
-          "Smoothing",
-          [...new Set([0, 0.6, 0.9, 0.98, weight])].map((one) => [String(one), one ? percent(one) : "none"]),
-          String(weight),
-          (value) => {
-            view.write({ smooth: value }, { smooth: "0" });
-            redraw();
-          },
-        ).root,
+        smoothingSelect(() => this.readCurves()),
         ["logx", "logy"].map(
           (name) =>
             labelledCheck(name === "logx" ? "log x" : "log y", view.isOn(name), (isOn) => {
@@ -170,12 +157,14 @@ export class RunPage {
       this.head,
       facts.filter(([, value]) => value).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))),
     );
+    this.controls?.update();
     if (hadFocus) this.head.querySelector("a")?.focus();
   }
 
   drawDetails() {
     const { run } = this;
     const failed = run.attempts.filter((attempt) => attempt.error || attempt.error_type).at(-1);
+    setText(this.traceback, failed?.traceback ?? "");
     fill(
       this.errorBox,
       failed &&
@@ -183,8 +172,8 @@ export class RunPage {
           "div",
           { class: "error-box" },
           el("h2", {}, `Error of attempt ${failed.number}`),
-          el("p", {}, [failed.error_type, failed.error].filter(Boolean).join(": ")),
-          failed.traceback && el("pre", { tabindex: "0", role: "region", "aria-label": "Traceback" }, failed.traceback),
+          el("p", { class: "note-text" }, [failed.error_type, failed.error].filter(Boolean).join(": ")),
+          failed.traceback && this.traceback,
         ),
     );
     const copy = el("button", { type: "button", on: { click: () => this.copy(run.repeat) } }, "Copy");
@@ -230,8 +219,9 @@ export class RunPage {
   }
 
   async readCurves() {
+    const asked = new URLSearchParams({ x: view.read("x", "steps"), smooth: view.readWeight("smooth") });
     try {
-      this.answer = await get(`runs/${this.id}/curves?${new URLSearchParams({ x: view.read("x", "steps") })}`);
+      this.answer = await get(`runs/${this.id}/curves?${asked}`);
       if (this.isOver) return;
       this.drawCurves();
     } catch (error) {
@@ -262,7 +252,7 @@ export class RunPage {
     if (!this.charts.has(name)) {
       const box = el("div");
       const before = [...this.charts.keys()].find((other) => rank(other) > rank(name));
-      const figure = el("figure", { "data-metric": name }, el("figcaption", {}, name), box);
+      const figure = el("figure", { "data-metric": name }, el("figcaption", { title: name }, this.answer.labels[name]), box);
       this.grid.insertBefore(figure, before ? this.grid.querySelector(`[data-metric="${CSS.escape(before)}"]`) : null);
       this.charts.set(name, new Chart(box, { height: 220 }));
     }
@@ -270,20 +260,20 @@ export class RunPage {
   }
 
   content(name, splits) {
-    const weight = view.readWeight("smooth");
     const lines = ["train", "val", "test"]
       .filter((split) => splits[split])
       .map((split) => ({
         key: split,
         label: split,
         x: splits[split].x,
-        y: smoothed(splits[split].y, weight),
+        y: splits[split].y,
         width: split === "train" ? 1.5 : 2.5,
         colour: lineStyle(["train", "val", "test"].indexOf(split)).colour,
         dash: [],
       }));
-    const xLabel = AXES.find(([key]) => key === view.read("x", "steps"))?.[1] ?? "steps";
-    return { title: name, xLabel, logX: view.isOn("logx"), logY: view.isOn("logy"), lines };
+    const x = view.read("x", "steps");
+    const words = { title: this.answer.labels[name], xLabel: this.server.axes[x] ?? x, wholeX: x === "steps" };
+    return { ...words, logX: view.isOn("logx"), logY: view.isOn("logy"), lines };
   }
 
   async readLog() {
@@ -300,6 +290,9 @@ export class RunPage {
               : "Nothing was printed."),
       );
       setText(this.logText, text);
+      // A trainer prints its traceback: it need not stand there twice.
+      const end = this.traceback.textContent.trim().slice(-TRACEBACK_COMPARED);
+      this.traceback.hidden = Boolean(end) && text.includes(end);
       this.logText.hidden = !text;
       if (atEnd) this.logText.scrollTop = this.logText.scrollHeight;
     } catch (error) {

@@ -1,7 +1,7 @@
 // The table of a sweep's runs: filtered, sorted, a page at a time, kept up to date in place.
 
 import { BASE } from "./api.js";
-import { el, fill, setText } from "./dom.js";
+import { el, fill, pager, setText } from "./dom.js";
 import { counted } from "./format.js";
 import * as view from "./view_state.js";
 
@@ -15,7 +15,6 @@ export class RunsTable {
     this.onSelect = onSelect;
     this.selected = new Set();
     this.sort = view.read("sort", DEFAULTS.sort);
-    this.page = Math.max(1, Math.floor(Number(view.read("page", "1"))) || 1);
     this.data = null;
     this.filterBox = el("input", {
       type: "search",
@@ -29,7 +28,8 @@ export class RunsTable {
     this.told = el("p", { class: "faint", role: "status" });
     this.head = el("tr");
     this.body = el("tbody");
-    this.pager = el("nav", { class: "pager", "aria-label": "Pages of runs" });
+    const page = Math.floor(Number(view.read("page", "1"))) || 1;
+    this.pager = pager("runs", RUNS_A_PAGE, (begin, end, at) => this.drawPage(begin, end, at), page);
     const table = el(
       "table",
       { class: "runs" },
@@ -46,8 +46,8 @@ export class RunsTable {
         this.told,
       ),
       this.problem,
-      el("div", { class: "table-scroll", tabindex: "0", role: "region", "aria-label": "Runs" }, table),
-      this.pager,
+      el("div", { class: "table-scroll tall", tabindex: "0", role: "region", "aria-label": "Runs" }, table),
+      this.pager.root,
     );
   }
 
@@ -66,18 +66,16 @@ export class RunsTable {
   }
 
   setFilter(text) {
-    view.write({ filter: text, page: "" });
-    this.page = 1;
-    this.update();
+    view.write({ filter: text });
+    this.update(1);
     this.onFilter(this.found.runs, Boolean(text.trim()));
   }
 
   sortBy(key) {
     this.sort = this.sort === key ? `-${key}` : key;
-    this.page = 1;
-    view.write({ sort: this.sort, page: "" }, DEFAULTS);
+    view.write({ sort: this.sort }, DEFAULTS);
     this.drawHead();
-    this.update();
+    this.update(1);
     this.head.querySelector(`button[data-key="${CSS.escape(key)}"]`)?.focus();
   }
 
@@ -116,13 +114,12 @@ export class RunsTable {
     );
   }
 
-  update() {
+  /** Draw the runs again, those of `page` or of the present one. */
+  update(page) {
     this.found = this.data.filtered(this.filterBox.value);
-    const runs = this.sorted(this.found.runs);
-    const pages = Math.max(1, Math.ceil(runs.length / RUNS_A_PAGE));
-    this.page = Math.min(this.page, pages);
-    const begin = (this.page - 1) * RUNS_A_PAGE;
-    this.drawRows(runs.slice(begin, begin + RUNS_A_PAGE));
+    this.shown = this.sorted(this.found.runs);
+    const runs = this.shown;
+    this.pager.show(runs.length, page);
     const total = this.data.runs.size;
     setText(
       this.told,
@@ -131,7 +128,6 @@ export class RunsTable {
         : `${runs.length.toLocaleString("en-US")} of ${counted(total, "run")}`,
     );
     setText(this.problem, this.found.problems.join("; "));
-    this.drawPager(pages);
     this.allBox.checked = runs.length > 0 && runs.every((run) => this.selected.has(run[this.data.place.id]));
   }
 
@@ -144,7 +140,9 @@ export class RunsTable {
       .map(([, run]) => run);
   }
 
-  drawRows(runs) {
+  drawPage(begin, end, page) {
+    const runs = this.shown.slice(begin, end);
+    view.write({ page }, DEFAULTS);
     while (this.body.children.length > runs.length) this.body.lastChild.remove();
     runs.forEach((run, place) => {
       const row = this.body.children[place] ?? this.body.appendChild(this.newRow());
@@ -189,37 +187,6 @@ export class RunsTable {
         if (column.key === "error" && cell.title !== cell.textContent) cell.title = cell.textContent;
       }
     });
-  }
-
-  drawPager(pages) {
-    if (this.pagerKey === `${this.page}/${pages}`) return;
-    this.pagerKey = `${this.page}/${pages}`;
-    const go = (page) => {
-      this.page = page;
-      view.write({ page }, DEFAULTS);
-      this.update();
-    };
-    const button = (text, page, label) =>
-      el(
-        "button",
-        {
-          type: "button",
-          disabled: page < 1 || page > pages || page === this.page,
-          "aria-label": label,
-          on: { click: () => go(page) },
-        },
-        text,
-      );
-    fill(
-      this.pager,
-      pages > 1 && [
-        button("«", 1, "First page"),
-        button("‹", this.page - 1, "Page before"),
-        el("span", {}, `page ${this.page} of ${pages}`),
-        button("›", this.page + 1, "Next page"),
-        button("»", pages, "Last page"),
-      ],
-    );
   }
 
   select(id, isOn) {

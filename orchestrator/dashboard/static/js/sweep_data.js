@@ -6,69 +6,27 @@ import * as format from "./format.js";
 /** Columns that are always there, after the settings that differ. `read` gives a value to sort and filter by. */
 function ownColumns(data) {
   const of = (name) => (run) => run[data.place[name]];
+  const words = (key) => ({ key, title: key, read: of(key) });
   return [
-    { key: "seed", title: "seed", read: of("seed"), numeric: true },
-    { key: "state", title: "state", read: of("state") },
-    { key: "step", title: "step", read: of("step"), numeric: true },
-    {
-      key: "done",
-      title: "done",
-      read: of("fraction"),
-      show: (run) => format.percent(run[data.place.fraction]),
-      numeric: true,
-    },
-    {
-      key: "val_loss",
-      title: "val loss",
-      read: of("val_loss"),
-      show: (run) => format.loss(run[data.place.val_loss]),
-      numeric: true,
-    },
-    {
-      key: "train_loss",
-      title: "train loss",
-      read: of("train_loss"),
-      show: (run) => format.loss(run[data.place.train_loss]),
-      numeric: true,
-    },
-    {
-      key: "tokens_s",
-      title: "tokens/s",
-      read: of("tokens_per_second"),
-      numeric: true,
-      show: (run) => (run[data.place.tokens_per_second] ? format.shortCount(run[data.place.tokens_per_second]) : ""),
-    },
-    {
-      key: "params",
-      title: "parameters",
-      read: (run) => data.arm(run)?.params,
-      numeric: true,
-      show: (run) => format.shortCount(data.arm(run)?.params),
-    },
-    {
-      key: "memory",
-      title: "memory",
-      read: of("memory_bytes"),
-      numeric: true,
-      show: (run) => format.bytes(run[data.place.memory_bytes]),
-    },
-    {
-      key: "started",
-      title: "started",
-      read: of("started_at"),
-      numeric: true,
-      show: (run) => format.moment(run[data.place.started_at]),
-    },
-    {
-      key: "took",
-      title: "took",
-      read: (run) => data.seconds(run),
-      numeric: true,
-      show: (run) => format.duration(data.seconds(run)),
-    },
-    { key: "priority", title: "priority", read: of("priority"), numeric: true },
-    { key: "error", title: "error", read: of("error") },
+    numeric("seed", "seed", of("seed")),
+    words("state"),
+    numeric("step", "step", of("step")),
+    numeric("done", "done", of("fraction"), format.percent),
+    numeric("val_loss", "val loss", of("val_loss"), format.loss),
+    numeric("train_loss", "train loss", of("train_loss"), format.loss),
+    numeric("tokens_s", "tokens/s", of("tokens_per_second"), (value) => (value ? format.shortCount(value) : "")),
+    numeric("params", "parameters", (run) => data.arm(run)?.params, format.shortCount),
+    numeric("memory", "memory", of("memory_bytes"), format.bytes),
+    numeric("started", "started", of("started_at"), format.moment),
+    numeric("took", "took", (run) => data.seconds(run), format.duration),
+    numeric("priority", "priority", of("priority")),
+    words("error"),
   ];
+}
+
+/** A column of numbers; `show` makes a text of one. */
+function numeric(key, title, read, show = null) {
+  return { key, title, read, numeric: true, ...(show && { show: (run) => show(read(run)) }) };
 }
 
 /** A sweep's arms and runs. A run is an array in the order of the server's columns; `place` names their places. */

@@ -80,13 +80,19 @@ export class SweepPage {
     const curves = el("section", { "aria-label": "Curves" });
     const table = el("div");
     const area = tabs("Views of the runs", TABS, view.read("tab", "runs"), (key) => this.choose(key));
+    this.tableBox = table;
+    this.panelBox = area.panel;
+    this.table = new RunsTable(table, {
+      onFilter: (runs, isNarrowed) => this.onFilter(runs, isNarrowed),
+      onSelect: () => this.tellAim(),
+    });
     this.controls = this.server.read_only
       ? el("p", { class: "faint" }, "Read-only: nothing can be changed from here.")
       : el(
           "div",
           { class: "row act" },
           (this.aim = el("span", { class: "faint" })),
-          controlButtons(() => this.target()),
+          (this.buttons = controlButtons(() => this.target())).root,
         );
     fill(
       this.root,
@@ -108,13 +114,7 @@ export class SweepPage {
       table,
       area.panel,
     );
-    this.tableBox = table;
-    this.panelBox = area.panel;
-    this.table = new RunsTable(table, {
-      onFilter: (runs, isNarrowed) => this.onFilter(runs, isNarrowed),
-      onSelect: () => this.tellAim(),
-    });
-    this.curves = new CurvesPanel(curves, this.id, { onMetric: () => this.onMetric() });
+    this.curves = new CurvesPanel(curves, this.id, { axes: this.server.axes, onMetric: () => this.onMetric() });
     this.showing = null;
     area.start();
   }
@@ -171,17 +171,20 @@ export class SweepPage {
     this.showing.show(this.axes());
   }
 
-  /** Settings and metric by run, of the filtered runs that have a finite newest value. */
+  /** Settings and metric by run, of the filtered runs that have a newest value; of those that diverged, it is null. */
   axes() {
     const { place, settings } = this.data;
     const own = rowMetric(this.curves.metric);
     const newest = own ? (run) => run[place[own]] : (run) => this.finals?.get(run[place.id]);
-    const runs = this.filtered.filter((run) => typeof newest(run) === "number");
+    const hasDiverged = (run) => run[place.reason] === "diverged" || typeof newest(run) === "string";
+    const runs = this.filtered.filter((run) => typeof newest(run) === "number" || hasDiverged(run));
     const axes = settings.map((name, which) => ({
       title: name,
       values: runs.map((run) => this.data.arm(run).values[which]),
     }));
-    return [...axes, { title: this.curves.metric, values: runs.map(newest) }];
+    const title = this.data.metrics[this.curves.metric] ?? this.curves.metric;
+    const values = runs.map((run) => (hasDiverged(run) ? null : newest(run)));
+    return { settings: axes, metric: { title, values }, runs: runs.map((run) => run[place.id]) };
   }
 
   async readFinals() {
@@ -202,11 +205,14 @@ export class SweepPage {
     const selected = [...this.table.selected];
     const meant = selected.length ? selected.map((id) => runs.get(id)) : [...runs.values()];
     const priority = meant.reduce((most, run) => Math.max(most, run[place.priority]), 0);
-    if (!selected.length) return { sweeps: [this.id], runs: [], words: `sweep ${this.id}`, priority };
-    return { sweeps: [this.id], runs: selected, words: `the ${counted(selected.length, "selected run")}`, priority };
+    const states = [...new Set(meant.map((run) => run[place.state]))];
+    const about = { sweeps: [this.id], runs: selected, priority, states, paused: meant.some((run) => run[place.paused] && /ing$/.test(run[place.state])) };
+    const words = selected.length ? `the ${counted(selected.length, "selected run")}` : `sweep ${this.id}`;
+    return { ...about, words };
   }
 
   tellAim() {
+    this.buttons?.update();
     if (this.aim)
       setText(
         this.aim,
