@@ -54,6 +54,17 @@ def wait_for_step(fleet: Fleet, step: int, run_id: int = 1) -> None:
         wait_until(lambda: store.run(run_id).step >= step, seconds=120, what=f"step {step}")  # type: ignore[union-attr]
 
 
+def wait_for_checkpoint(fleet: Fleet, step: int) -> None:
+    """Wait until the first run's checkpoint of this step is stored: the step itself may be there before."""
+
+    def stored() -> bool:
+        run = store.run(1)
+        return run is not None and run.checkpoint is not None and run.checkpoint.step >= step
+
+    with reader(fleet) as store:
+        wait_until(stored, seconds=120, what=f"the checkpoint of step {step}")
+
+
 def held(fleet: Fleet, step: int, **plan: Any) -> Path:
     """Have the runs of the fleet hold after `step`; returns the file that lets them go on."""
     go = fleet.folder / "go"
@@ -267,7 +278,7 @@ def test_a_killed_supervisor_takes_its_trainer_with_it_and_the_next_worker_goes_
     submit(fleet.db, new_sweep(1))
     go = held(fleet, 12)
     worker = fleet.start_one()
-    wait_for_step(fleet, 12)
+    wait_for_checkpoint(fleet, 10)
     (trainer,) = children(worker.pid)
     ticks = start_ticks(trainer)
     worker.kill()
@@ -312,7 +323,7 @@ def test_checkpoints_are_bounded_and_go_when_the_run_completes(fleet: Fleet) -> 
     go = held(fleet, 51, steps=60)
     fleet.start_one(watch=False)
     checkpoints = fleet.folder / "state" / "checkpoints"
-    wait_for_step(fleet, 51)
+    wait_for_checkpoint(fleet, 50)
     assert len([one for one in checkpoints.glob("*/*") if not one.name.endswith(".tmp")]) <= 3
     go.touch()
     with reader(fleet) as store:
@@ -324,7 +335,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(fleet: Fleet) 
     submit(fleet.db, new_sweep(1))
     go = held(fleet, 22, steps=30)
     worker = fleet.start_one()
-    wait_for_step(fleet, 22)
+    wait_for_checkpoint(fleet, 20)
     worker.kill()
     worker.wait()
     go.touch()
