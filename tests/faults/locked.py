@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import OpenMode, open_store
-from tests.faults.harness import UNHURRIED, Fleet, Ground, new_sweep, read_ledger, submit, wait_until
+from tests.faults.harness import UNHURRIED, Fleet, Ground, is_shortest, new_sweep, read_ledger, submit, wait_until
 from tests.faults.report import FaultRow
 from tests.faults.worker_under_fault import Faults
 from tests.stand_in_trainer import Plan
@@ -20,7 +20,8 @@ WORKERS = 4
 def run(scale: float, ground: Ground) -> list[FaultRow]:
     """With the real intervals; a short draw shortens the lock and all intervals alike."""
     shorter = 1.0 if scale >= 0.5 else 0.06
-    return [_locked(shorter, kind, db, folder) for kind, db, folder in ground.databases("locked")]
+    databases = ground.databases("locked", sqlite_alone=is_shortest(scale))
+    return [_locked(shorter, kind, db, folder) for kind, db, folder in databases]
 
 
 def _locked(shorter: float, kind: str, db: str, folder: Path) -> FaultRow:

@@ -21,7 +21,7 @@ from importlib import import_module
 from pathlib import Path
 
 from orchestrator.store.engine import sqlite_module
-from tests.faults.harness import ROOT, Ground
+from tests.faults.harness import QUICK_SCALE, ROOT, Ground
 from tests.faults.report import FaultRow, table
 from tests.postgresql_server import NoServerError, private_server
 from worker.devices.devices import cpu_device
@@ -41,8 +41,6 @@ FAULTS = (
     "postgres_restart",
     "wandb_faults",
 )
-# What `make test-long` and --quick draw, and what `make test` has time for.
-QUICK_SCALE, SHORTEST_SCALE = 0.02, 0.008
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

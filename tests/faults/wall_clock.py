@@ -8,7 +8,17 @@ from pathlib import Path
 
 from orchestrator.queue.records import RunFilter, WorkerRecord
 from orchestrator.store import OpenMode, open_store
-from tests.faults.harness import Fleet, Ground, is_short, new_sweep, read_ledger, scaled, submit, wait_until
+from tests.faults.harness import (
+    Fleet,
+    Ground,
+    is_short,
+    is_shortest,
+    new_sweep,
+    read_ledger,
+    scaled,
+    submit,
+    wait_until,
+)
 from tests.faults.report import FaultRow
 from tests.faults.worker_under_fault import Faults
 from tests.stand_in_trainer import Plan
@@ -28,7 +38,7 @@ def run(scale: float, ground: Ground) -> list[FaultRow]:
     return [
         _moved(moves, kind, db, folder, library, elsewhere=elsewhere)
         for elsewhere in ((True,) if is_short(scale) else (False, True))
-        for kind, db, folder in ground.databases("wall-clock")
+        for kind, db, folder in ground.databases("wall-clock", sqlite_alone=is_shortest(scale))
     ]
 
 
