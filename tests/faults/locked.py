@@ -27,8 +27,9 @@ def run(scale: float, ground: Ground) -> list[FaultRow]:
 def _locked(shorter: float, kind: str, db: str, folder: Path) -> FaultRow:
     began = time.monotonic()
     timing = {name: value * shorter for name, value in UNHURRIED.items() if name.endswith("seconds")}
-    # Each run outlasts the lock, so that points are made while nobody can write.
-    plan = Plan(steps=80 if shorter == 1 else 200, step_seconds=0.6 * shorter, checkpoint_every=5)
+    go = folder / "go"
+    # Each run goes on in the lock and outlasts it, so that points are made while nobody can write.
+    plan = Plan(steps=80, step_seconds=0.6 * shorter, checkpoint_every=5, hold_after=3, go=str(go))
     submit(db, new_sweep(WORKERS))
     with Fleet(db=db, folder=folder, workers=WORKERS, plan=plan, faults=Faults(timing=timing)) as fleet:
         fleet.keep_up()
@@ -40,6 +41,7 @@ def _locked(shorter: float, kind: str, db: str, folder: Path) -> FaultRow:
             )
             with _nobody_else_writes(db, kind):
                 before = [run.step for run in store.running(RunFilter())]
+                go.touch()
                 time.sleep(LOCK_SECONDS * shorter)
                 during = [run.step for run in store.running(RunFilter())]
             wait_until(
