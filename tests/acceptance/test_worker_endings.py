@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -333,15 +334,16 @@ def test_checkpoints_are_bounded_and_go_when_the_run_completes(fleet: Fleet) -> 
 
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(fleet: Fleet) -> None:
     submit(fleet.db, new_sweep(1))
-    go = held(fleet, 22, steps=30)
+    go = held(fleet, 95, steps=100, step_seconds=0.05)  # slowly, as two checkpoints at once are stored as one
     worker = fleet.start_one()
-    wait_for_checkpoint(fleet, 20)
-    worker.kill()
-    worker.wait()
-    go.touch()
     with reader(fleet) as store:
+        wait_until(lambda: store.run(1).previous_checkpoint is not None, seconds=120, what="two checkpoints")  # type: ignore[union-attr]
+        worker.kill()
+        worker.wait()
         run = store.run(1)
-        assert run is not None and run.checkpoint is not None and run.previous_checkpoint is not None
+    assert run is not None and run.checkpoint is not None and run.previous_checkpoint is not None
+    go.touch()
+    fleet.plan = replace(fleet.plan, step_seconds=0.0)
     state = fleet.folder / "state" / run.checkpoint.path / "state.json"
     state.write_bytes(state.read_bytes()[:100])
     work_off(fleet)

@@ -21,7 +21,8 @@ from tests.faults.sigkill import real_sweep, undisturbed_curves
 from tests.faults.worker_under_fault import Faults
 from tests.stand_in_trainer import Plan
 
-PLAN = Plan(steps=40, checkpoint_every=5, hold_after=12)
+# At first slowly: two checkpoints at once are stored as one.
+PLAN = Plan(steps=100, step_seconds=0.05, checkpoint_every=5, hold_after=95)
 
 
 def truncate(path: Path) -> None:
@@ -111,6 +112,7 @@ def _damaged(
             os.kill(worker.pid, signal.SIGKILL)
             worker.wait()
             go.touch()
+            fleet.plan = replace(plan, step_seconds=0.0)
             run = store.run(1)
         assert run is not None and run.checkpoint is not None and run.previous_checkpoint is not None
         hurt = (run.checkpoint, run.previous_checkpoint) if both else (run.checkpoint,)
