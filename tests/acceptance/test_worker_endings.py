@@ -109,6 +109,17 @@ def test_a_run_that_ends_badly_fails_after_its_budget(ended_badly: Store, behavi
     assert other.state is State.COMPLETED
 
 
+def test_a_worker_leaves_when_its_sweeps_were_deleted(fleet: Fleet) -> None:
+    submit(fleet.db, new_sweep(1))
+    with open_store(fleet.db, mode=OpenMode.WRITE) as store:
+        store.cancel(RunFilter(), "ada")
+        worker = fleet.start_one(watch=True, options=["--sweep", "1", "7"])
+        wait_until(lambda: bool(store.workers()), seconds=120, what="a worker")
+        store.delete([1], "ada")
+        assert worker.wait(timeout=120) == 0
+        assert store.workers(ended=True)[0].ended_why == "its sweeps were deleted"
+
+
 def test_the_end_of_the_log_is_kept_of_a_trainer_that_died_without_a_word(fleet: Fleet) -> None:
     submit(fleet.db, new_sweep(1, limits=QUICK))
     fleet.plan = Plan(on_seed={"100": "exit 3"})

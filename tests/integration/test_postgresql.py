@@ -251,7 +251,7 @@ def test_a_worker_keeps_one_connection_and_readers_leave_none(url: str, tmp_path
         wait_until(lambda: ask(url, count) == [(3,)], seconds=120, what="one connection a worker is left")
     for line in ("status", "status --json", "show 1", "db info", "export out.csv"):
         assert hlbq(f"{line} --db {url}").code == 0
-        wait_until(lambda: ask(url, count) == [(0,)], seconds=120, what=f"no connection of '{line}' is left")  # noqa: B023
+        wait_until(lambda: ask(url, count) == [(0,)], seconds=120, what=f"no connection of '{line}' is left")
     assert read_ledger(url, plan).clean
 
 
