@@ -197,7 +197,10 @@ class Supervisor:
                 return why
             try:
                 claim = self._claim()
-                if claim is None and not self._options.watch and not self._more_to_come():
+                leaves = claim is None and not self._options.watch and not self._more_to_come()
+                if claim is None:
+                    self._csv.catch_up(at_once=leaves)
+                if leaves:
                     return "the queue is empty"
             except DatabaseBusyError as error:
                 self._wait_for_database(error)
@@ -213,8 +216,9 @@ class Supervisor:
                 return self._aside
 
     def _tidy_up(self) -> None:
-        """Remove what killed processes left behind."""
+        """Write and remove what killed processes left behind."""
         with contextlib.suppress(HlbqError, OSError):  # the next worker tries again
+            self._csv.catch_up()
             remove_leftovers(self._store, find_leftovers(self._store, self._state_folder))
 
     def _register(self) -> bool:

@@ -88,6 +88,7 @@ sweeps = Table(
     Column("definition", Text, nullable=False, doc="JSON: how the sweep was asked for"),
     Column("notify_token", Text, nullable=False, server_default="", doc="names the command in its user's own folder"),
     Column("notify_by", Text, nullable=False, server_default="", doc="that user and host, for people"),
+    Column("csv_written", Text, nullable=False, server_default="", doc="the ended runs that the CSV was last given"),
 )
 
 arms = Table(
