@@ -39,7 +39,7 @@ from worker.sync_launcher import SyncLauncher
 from worker.timing import Timing
 from worker.trainer.blame import Blame
 from worker.trainer.messages import Direct, LoadFailed, Resume
-from worker.trainer.trainer_handle import Arrival, Inbox, TrainerDied, TrainerHandle, WakeUp
+from worker.trainer.trainer_handle import Arrival, Inbox, TrainerDied, TrainerHandle, TrainerStartError, WakeUp
 from worker.trainer.trainer_manager import EarlyTrainer, TrainerManager
 
 
@@ -300,7 +300,11 @@ class Supervisor:
         )
         self._say(f"run {run.id} (arm {run.arm_number}, seed {run.seed}) starts, attempt {claim.lease.fence}")
         self._faulty_code.before_start()
-        trainer = self._trainers.start(claim)
+        try:
+            trainer = self._trainers.start(claim)
+        except TrainerStartError as error:
+            self._give_back(attempt, error)
+            return
         self._wandb.attend(run.sweep_id)
         self._stopping.asked_trainer = False
         while not attempt.over:
@@ -308,6 +312,18 @@ class Supervisor:
             self._do_duties(attempt, trainer)
         self._settle(attempt, trainer)
         self._notify.attend()
+
+    def _give_back(self, attempt: Attempt, error: TrainerStartError) -> None:
+        """The run goes back untouched: this host cannot start its trainer, so it will not start another's."""
+        self._could_not_work = f"no run can be trained on {host_name()}: {error.message}"
+        attempt.end_from_outside(Reason.RELEASED, type(error).__name__, str(error))
+        while not attempt.over and self._stopping.requests <= 1:
+            try:
+                if self._heartbeat.due_in() == 0:
+                    self._beat()
+                attempt.write()
+            except DatabaseBusyError as busy:
+                self._wait_for_database(busy)
 
     def _take(self, attempt: Attempt, arrival: Arrival | None) -> None:
         """Hand what came to the attempt, and whatever else has come with it."""
