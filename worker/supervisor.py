@@ -18,7 +18,7 @@ from hlbgpt_core.code_digest import CoreCode, core_folder
 from hlbgpt_core.code_version import version_of
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Directive
-from orchestrator.errors import DatabaseBusyError, DatabaseVersionError, WorkerGoneError
+from orchestrator.errors import CodeNotLoadedError, DatabaseBusyError, DatabaseVersionError, WorkerGoneError
 from orchestrator.launch.stop_signals import heeded_stop_signals
 from orchestrator.launch.worker_command import WorkerOptions
 from orchestrator.leftovers import find_leftovers, remove_leftovers
@@ -120,6 +120,7 @@ class Supervisor:
         self._database_answers = True
         self._aside = ""
         self._could_not_work = ""
+        self._loading: int | None = None
         self._faulty_code = FaultyCode(code=CoreCode().sources, clock=clock, say=say)
         self._outdated: DatabaseVersionError | None = None
 
@@ -207,8 +208,8 @@ class Supervisor:
                 continue
             if claim is None:
                 self._idle()
-                continue
-            self._attend(claim)
+            else:
+                self._attend(claim)
             if self._could_not_work:
                 return self._could_not_work
             if self._aside:
@@ -244,13 +245,38 @@ class Supervisor:
                 self._heartbeat.worker_id,
                 sweep_ids=self._options.sweep,
                 code=self._code,
+                code_loads=self._trainers.has_loaded(self._code),
                 on_hold=self._note_held,
             )
+        except CodeNotLoadedError:
+            self._load_code()
+            return None
         except WorkerGoneError:
             self._heartbeat.register()
             return None
         self._database_answers = True
         return claim
+
+    def _load_code(self) -> None:
+        """Have a trainer load the code on disk, so that no run is held for code that cannot be imported."""
+        self._faulty_code.before_start()
+        try:
+            self._loading = self._trainers.load().pid
+        except TrainerStartError as error:
+            self._could_not_work = f"no run can be trained on {host_name()}: {error.message}"
+
+    def _note_loading(self, arrival: Arrival | None) -> None:
+        """What a trainer that was started without a run says of its code."""
+        if not isinstance(arrival, LoadFailed | TrainerDied) or arrival.pid != self._loading:
+            return
+        self._loading = None
+        if isinstance(arrival, TrainerDied):
+            self._could_not_work = f"no run can be trained on {host_name()}: the trainer process ended while it loaded"
+        elif arrival.blame == Blame.CODE:
+            self._faulty_code.note(f"{arrival.error_type}: {arrival.error_message}")
+        else:
+            what = " ".join(arrival.error_message.splitlines())
+            self._could_not_work = f"no run can be trained on {host_name()}: {arrival.error_type}: {what}"
 
     def _note_held(self, run_ids: Sequence[int]) -> None:
         """Runs were begun by other code: say so, and keep this one too, for whoever wants to see what differs."""
@@ -274,7 +300,7 @@ class Supervisor:
     def _idle(self) -> None:
         """Wait a moment for work, a signal or the next beat."""
         poll_seconds = self._timing.idle_poll_seconds * self._heartbeat.crowding
-        self._next_arrival(min(poll_seconds, max(self._heartbeat.due_in(), 0.01)))
+        self._note_loading(self._next_arrival(min(poll_seconds, max(self._heartbeat.due_in(), 0.01))))
 
     def _wait_for_database(self, error: DatabaseBusyError) -> Arrival | None:
         """Say once that the database does not answer, and wait a moment; what arrives meanwhile is returned."""

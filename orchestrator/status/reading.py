@@ -199,7 +199,7 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
         backing_off=store.backing_off(wanted.sweep_ids) if counts[State.PENDING] else 0,
         tokens_per_second=sum(run.tokens_per_second for run in running),
         runs=runs,
-        held=_held(store, wanted) if counts[State.PENDING] else (),
+        held=held_runs(store, wanted) if counts[State.PENDING] else (),
         workers=[_worker_status(worker, now) for worker in [*workers, *_ended_badly(all_workers, sweeps)]],
         events=[
             EventStatus(
@@ -215,7 +215,8 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
     )
 
 
-def _held(store: Store, wanted: RunFilter) -> list[HeldRuns]:
+def held_runs(store: Store, wanted: RunFilter) -> list[HeldRuns]:
+    """The runs of the wanted sweeps that are held, by their code."""
     groups: dict[tuple[str, str], list[int]] = {}
     for run_id, its_code, code in store.held_runs(wanted.sweep_ids):
         groups.setdefault((its_code, code), []).append(run_id)
