@@ -49,8 +49,11 @@ def wait_until_ended(
 ) -> Mapping[State, int]:
     """The counts by state once no run of `runs` is pending or running, but for runs that are held for their code.
 
-    Calls `progress` with every change, and once when nobody works.
+    Calls `progress` with every change, and once when nobody works. Raises NotThereError for a sweep or run that is
+    named and not there.
     """
+    from orchestrator.store.known import check_named
+
     shown, said_that_nobody_works = "", False
     while True:
         counts = store.counts(runs)
@@ -61,6 +64,7 @@ def wait_until_ended(
         unfinished = sum(count for state, count in counts.items() if state not in TERMINAL)
         held = held_among(store, runs) if unfinished else 0
         if unfinished == held:
+            check_named(store, runs)  # they may have been deleted meanwhile
             for line in held_text(store, runs) if held else ():
                 progress(line)
             return counts

@@ -73,8 +73,8 @@ def rewrite_sweep_csv(store: Store, sweep: SweepRecord, *, lock_timeout_seconds:
     path = Path(sweep.csv.path)
     ended = Selection(runs=RunFilter(sweep_ids=(sweep.id,), states=tuple(sorted(TERMINAL))))
     with locked_file(path, timeout_seconds=lock_timeout_seconds):
-        state = next(one for one in store.csv_states(sweep.csv.host) if one.sweep_id == sweep.id)
-        if state.taken_by is not None or not _has_rows(store, ended):
+        state = next((one for one in store.csv_states(sweep.csv.host) if one.sweep_id == sweep.id), None)
+        if state is None or state.taken_by is not None or not _has_rows(store, ended):
             return 0
         own = _uids(store, RunFilter(sweep_ids=(sweep.id,)))
         if state.written or sweep.csv.append:
