@@ -21,7 +21,12 @@ class ExportOptions(OptionGroup):
     """What the table looks like."""
 
     layout: Annotated[
-        str, typer.Option("--layout", help="runs: one row a run. points: one row a point.", metavar="runs|points")
+        str,
+        typer.Option(
+            "--layout",
+            help="runs: one row a run. points: one row a point. original: the newest CSV of hlb-gpt-cli.",
+            metavar="runs|points|original",
+        ),
     ] = "runs"
     append: Annotated[bool, typer.Option("--append", help="Keep the rows of other runs in the CSV.")] = False
 
@@ -45,7 +50,7 @@ def export(
     from orchestrator import export as exports
 
     if how.layout not in list(exports.Layout):
-        raise UsageError(f"--layout {how.layout}: no such layout", "Use runs or points.")
+        raise UsageError(f"--layout {how.layout}: no such layout", f"Use {', '.join(exports.Layout)}.")
     to_stdout = str(file) == "-"
     if to_stdout and how.append:
         raise UsageError("--append needs a file, not stdout", "Name a CSV file instead of -.")
@@ -59,10 +64,11 @@ def export(
         else:
             count = exports.export(store, file, selection, append=how.append)
     if not count:
-        nothing = "Nothing was written: none of these runs has points yet."
+        wanted = "evaluations" if how.layout == exports.Layout.ORIGINAL else "points"
+        nothing = f"Nothing was written: none of these runs has {wanted} yet."
         suggest(f"{nothing} See how far they are: hlbq status. Write pending runs too: hlbq export --all", store)
         return
-    rows = counted(count, "run" if how.layout == exports.Layout.RUNS else "point")
+    rows = counted(count, "point" if how.layout == exports.Layout.POINTS else "run")
     note(f"{rows} written" + ("" if to_stdout else f" to {file}"))
 
 
