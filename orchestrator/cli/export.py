@@ -44,8 +44,8 @@ def export(
 ) -> None:
     """Write the runs that have points as a table (without filters: of the latest sweep).
 
-    --all writes every run of every sweep, pending ones too. In lists, 1e999 stands for numbers that are not finite;
-    --layout points keeps nan, inf and -inf.
+    --all writes every run of every sweep, pending ones too; --layout original only those that were evaluated. In lists,
+    1e999 stands for numbers that are not finite; --layout points keeps nan, inf and -inf.
     """
     from orchestrator import export as exports
 
@@ -64,9 +64,10 @@ def export(
         else:
             count = exports.export(store, file, selection, append=how.append)
     if not count:
-        wanted = "evaluations" if how.layout == exports.Layout.ORIGINAL else "points"
-        nothing = f"Nothing was written: none of these runs has {wanted} yet."
-        suggest(f"{nothing} See how far they are: hlbq status. Write pending runs too: hlbq export --all", store)
+        original = how.layout == exports.Layout.ORIGINAL
+        nothing = f"Nothing was written: none of these runs has {'evaluations' if original else 'points'} yet."
+        pending_too = "" if original else ". Write pending runs too: hlbq export --all"
+        suggest(f"{nothing} See how far they are: hlbq status{pending_too}", store)
         return
     rows = counted(count, "point" if how.layout == exports.Layout.POINTS else "run")
     note(f"{rows} written" + ("" if to_stdout else f" to {file}"))

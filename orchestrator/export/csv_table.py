@@ -17,7 +17,8 @@ _SIGNATURE = frozenset({"last_val_loss", "seed"})
 def read_csv_rows(path: str | Path) -> Iterator[Mapping[str, Any]]:
     """The rows of a CSV that hlbq wrote, values as they were: numbers, lists of numbers, truth values, texts.
 
-    Those of the original tool's newest form come under hlbq's names: one list stands for both splits. An empty cell is None. Raises ExportError for a file that cannot be read or is not such a table.
+    Those of the original tool's newest form come under hlbq's names: one list stands for both splits. An empty cell is
+    None. Raises ExportError for a file that cannot be read or is not such a table.
     """
     texts = {column.name for column in (*run_columns(), *point_columns()) if column.kind is Kind.TEXT}
     for row in read_raw_rows(Path(path)):
