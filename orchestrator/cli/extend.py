@@ -1,6 +1,6 @@
 """`hlbq extend SWEEP`: more seeds, or more values of settings, for an existing sweep."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,29 +34,38 @@ def extend(
     num_runs: Annotated[
         int | None, typer.Option("--num_runs", min=1, help="Runs that every arm should have (default: as many as now).")
     ] = None,
+    undecided: Annotated[
+        bool, typer.Option("--undecided", help="Add seeds only to arms without a verdict yet, and to their baselines.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Add what is missing to a sweep: seeds up to --num_runs, and arms for more values of settings.
 
     hlbq extend 3 --num_runs 10
 
+    hlbq extend 3 --undecided --num_runs 10
+
     hlbq extend 3 --depth 32
     """
     if not settings.texts and num_runs is None:
         raise UsageError("nothing to add", f"For instance: hlbq extend {sweep} --num_runs 10")
+    if undecided and (settings.texts or num_runs is None):
+        raise UsageError(
+            "--undecided adds seeds, to arms that are there", f"hlbq extend {sweep} --undecided --num_runs 10"
+        )
     with database.write() as store:
         found = store.sweep(sweep)
         if found is None:
             raise UsageError(f"there is no sweep {sweep} in {store.location.display}", "See them: hlbq status")
         given = settings.axes(repeated=stored_shape(found.definition).zipped())
         check_datasets(given, missing_path_is_fine=store.location.dialect != "sqlite")
-        present = stored_arms(store, found)
+        present = stored_arms(store, found, undecided_arms(store, sweep) if undecided else None)
         plan = extended_plan(found, present, given, num_runs)
         for warning in plan.warnings:
             warn(warning)
         for warning in other_code(store, found):
             warn(warning)
-        definition = extended_definition(found, given, plan)
+        definition = None if undecided else extended_definition(found, given, plan)
         added = store.extend(found.id, arms=plan.new_arms(), runs=plan.new_runs(), definition=definition)
     new_arms = len(plan.arms) - len(present.arms)
     if as_json:
@@ -82,11 +91,27 @@ def other_code(store: "Store", sweep: SweepRecord) -> list[str]:
     ]
 
 
-def stored_arms(store: "Store", sweep: SweepRecord) -> Plan:
-    """The sweep's arms, each with as many seeds as the longest arm."""
+def undecided_arms(store: "Store", sweep: int) -> Collection[int]:
+    """The numbers of the arms that `hlbq compare --sweep N` has no verdict on yet, and of their baselines.
+
+    Raises UsageError where there is none.
+    """
+    from orchestrator.comparison.results import Question, compare
+
+    found = compare(store, RunFilter(sweep_ids=(sweep,)), Question())
+    if not found.undecided_arms:
+        why = "no arm of it is undecided" if found.has_verdicts else "nothing of it is held against a baseline"
+        raise UsageError(f"sweep {sweep}: {why}", f"See: hlbq compare --sweep {sweep}")
+    return found.undecided_arms
+
+
+def stored_arms(store: "Store", sweep: SweepRecord, numbers: Collection[int] | None = None) -> Plan:
+    """The sweep's arms (those of `numbers`, None: all), each with as many seeds as the longest of them."""
     arms: dict[str, PlannedArm] = {}
     longest = 1
     for run in store.runs(RunFilter(sweep_ids=(sweep.id,))):
+        if numbers is not None and run.arm_number not in numbers:
+            continue
         longest = max(longest, run.run_num)
         if run.arm_key not in arms:
             settings = Settings.from_dict(run.settings)

@@ -5,11 +5,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.comparison.cautions import code_warnings, grouping_warnings, unit_warnings
-from orchestrator.comparison.contrasts import PAIRS_TO_BEGIN_WITH, Contrast, contrasts_of
-from orchestrator.comparison.groups import Group, Grouping, RunResult, check_comparable, check_name, group_runs
+from orchestrator.comparison.cautions import code_warnings, grouping_warnings, noise_warnings, unit_warnings
+from orchestrator.comparison.contrasts import Contrast, Rules, check_margin, is_open
+from orchestrator.comparison.design import design_of
+from orchestrator.comparison.effects import Shares
+from orchestrator.comparison.extension import Extension, extension_of
+from orchestrator.comparison.families import Asked, Families, families_of
+from orchestrator.comparison.groups import (
+    Group,
+    Grouping,
+    RunResult,
+    check_best,
+    check_comparable,
+    check_name,
+    group_runs,
+)
 from orchestrator.comparison.measures import Goal, Measure, PointChoice, Standing, goal_of, measure_run, reached
 from orchestrator.comparison.statistics import Summary, summarise
+from orchestrator.comparison.tune import Tuned
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.export.blocks import runs_with_curves
 from orchestrator.export.metric_names import Axis, parse_metric
@@ -23,9 +36,11 @@ from orchestrator.wording.numbers import counted
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What is asked: the number of a run, the groups, and the baseline (empty: none).
+    """What is asked: the number of a run, the groups, and the baseline (empty: the sweep's own).
 
-    An empty `by` stands for the settings that differ; a `goal` of None for what is usual for the metric.
+    An empty `by` stands for the settings that differ; a `goal` of None for what is usual for the metric. Of a factorial
+    sweep main effects are told, with `arms` each arm too, with `effects` two-way interactions. `tune` names the setting
+    of which every group has its best value.
     """
 
     metric: str = "val_loss"
@@ -39,6 +54,11 @@ class Question:
     allow_mixed_data: bool = False
     allow_mixed_evaluation: bool = False
     allow_mixed_code: bool = False
+    arms: bool = False
+    effects: bool = False
+    tune: str = ""
+    margin: float | None = None
+    robust: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,14 +91,6 @@ class GroupResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Extension:
-    """What `hlbq extend` is to be told."""
-
-    sweep: int
-    num_runs: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Look:
     """An earlier look at the same question, when (seconds since the epoch), and what was seen."""
 
@@ -90,6 +102,7 @@ class Look:
 class Comparison:
     """The answer.
 
+    `contrasts` are of arms or groups; `undecided_arms` are the numbers of all that take part in undecided ones.
     `earlier_looks` are those at the same question with other numbers; `is_recorded` says that this very look is
     written down. Only comparisons with a baseline are looks.
     """
@@ -102,12 +115,31 @@ class Comparison:
     averaged_over: Sequence[str]
     target: float | None
     groups: Sequence[GroupResult]
+    baseline: Mapping[str, Any]
+    main_effects: Sequence[Contrast]
+    interactions: Sequence[Contrast]
+    shares: Shares | None
     contrasts: Sequence[Contrast]
+    tune: str
+    tuned: Sequence[Tuned]
+    margin: float | None
+    is_robust: bool
+    undecided_arms: Sequence[int]
     earlier_looks: Sequence[Look]
     is_recorded: bool
     waiting: int
     extension: Extension | None
     warnings: Sequence[str]
+
+    @property
+    def all_contrasts(self) -> Sequence[Contrast]:
+        """Those of every family, in the order in which they are shown."""
+        return [*self.main_effects, *self.interactions, *self.contrasts]
+
+    @property
+    def has_verdicts(self) -> bool:
+        """Whether anything is held against a baseline, so that reading it is a look."""
+        return bool(self.all_contrasts or self.tuned)
 
 
 def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
@@ -116,6 +148,8 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
     Raises UsageError or ExportError where no run matches, no run has the metric, or the runs can't be compared.
     """
     by = list(dict.fromkeys(check_name(name) for name in question.by))
+    tune = check_name(question.tune) if question.tune else ""
+    check_margin(question.margin)
     measure = _measure(store, wanted, question)
     everything = _read(store, wanted, measure, question.target)
     if not everything:
@@ -128,12 +162,20 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
         allow_mixed_evaluation=question.allow_mixed_evaluation,
     )
     _check_any_number(results, measure)
-    grouping = group_runs(results, by)
-    contrasts = contrasts_of(grouping, question.baseline, measure.goal) if question.baseline else ()
+    check_best(results, measure)
+    grouping = group_runs(results, [*by, tune] if by and tune and tune not in by else by)
     sweeps = sorted({result.run.sweep_id for result in results})
-    text = _question_text(measure, grouping, question.baseline)
-    looks = _looks(store, sweeps[-1], text) if contrasts else []
-    is_recorded = bool(looks) and looks[-1].seen == seen(contrasts)
+    rules = Rules(goal=measure.goal, margin=question.margin, robust=question.robust)
+    asked = Asked(
+        by=by, baseline=question.baseline, rules=rules, arms=question.arms, effects=question.effects, tune=tune
+    )
+    families = families_of(results, grouping, design_of(store, sweeps), asked)
+    contrasts = [*families.main_effects, *families.interactions, *families.arms]
+    undecided = sorted({arm for one in contrasts if is_open(one) for arm in one.arms})
+    text = _question_text(measure, grouping, families, question)
+    has_verdicts = bool(contrasts or families.tuned)
+    looks = _looks(store, sweeps[-1], text) if has_verdicts else []
+    is_recorded = bool(looks) and looks[-1].seen == seen(contrasts, families.tuned)
     return Comparison(
         measure=measure.text,
         question=text,
@@ -143,15 +185,26 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
         averaged_over=grouping.averaged_over,
         target=question.target,
         groups=[_group_result(group, question.target) for group in grouping.groups],
-        contrasts=contrasts,
+        baseline=families.baseline,
+        main_effects=families.main_effects,
+        interactions=families.interactions,
+        shares=families.shares,
+        contrasts=families.arms,
+        tune=tune,
+        tuned=families.tuned,
+        margin=question.margin,
+        is_robust=question.robust,
+        undecided_arms=undecided,
         earlier_looks=looks[:-1] if is_recorded else looks,
         is_recorded=is_recorded,
         waiting=sum(result.measured.standing is Standing.WAITING for result in results),
-        extension=_extension(store, results, contrasts),
+        extension=extension_of(store, results, contrasts, undecided, is_usual=_is_usual(store, wanted, question)),
         warnings=[
             *left_out,
+            *families.warnings,
             *code_warnings(store, [result.run for result in results]),
-            *grouping_warnings(grouping, contrasts, question.baseline),
+            *grouping_warnings(grouping, families.arms, families.baseline if families.arms else {}),
+            *noise_warnings(() if question.robust else contrasts),
             *unit_warnings(store, results, measure, timed=question.target is not None),
         ],
     )
@@ -159,15 +212,17 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
 
 def record(store: Store, comparison: Comparison) -> Comparison:
     """Write the look down, unless it is there already; returns the comparison as a recorded one."""
-    if not comparison.contrasts or comparison.is_recorded:
+    if not comparison.has_verdicts or comparison.is_recorded:
         return comparison
-    store.record_look(comparison.sweeps, f"{comparison.question}: {seen(comparison.contrasts)}")
+    told = seen(comparison.all_contrasts, comparison.tuned)
+    store.record_look(comparison.sweeps, f"{comparison.question}: {told}")
     return replace(comparison, is_recorded=True)
 
 
-def seen(contrasts: Sequence[Contrast]) -> str:
+def seen(contrasts: Sequence[Contrast], tuned: Sequence[Tuned]) -> str:
     """What the record of a look says: every verdict, with its pairs and difference."""
-    return "; ".join(_seen(contrast) for contrast in contrasts)
+    found = [f"{one.label} {one.verdict} ({counted(one.seeds, 'seed')})" for one in tuned if one.verdict]
+    return "; ".join([*map(_seen, contrasts), *found])
 
 
 def _check_any_number(results: Sequence[RunResult], measure: Measure) -> None:
@@ -270,28 +325,29 @@ def _has_run_out(result: RunResult) -> bool:
     return result.run.state is State.COMPLETED or result.measured.standing is Standing.DIVERGED
 
 
-def _extension(store: Store, results: Sequence[RunResult], contrasts: Sequence[Contrast]) -> Extension | None:
-    """The seeds that undecided contrasts want, besides those that are under way. None across several sweeps."""
-    sweeps = {result.run.sweep_id for result in results}
-    asked = [
-        one.finding.further_seeds - one.pairs.waiting for one in contrasts if one.finding.further_seeds is not None
-    ]
-    if not contrasts and all(result.run.run_num == 1 for result in results):
-        asked = [PAIRS_TO_BEGIN_WITH - 1]
-    if len(sweeps) > 1 or max(asked, default=0) <= 0:
-        return None
-    sweep = sweeps.pop()
-    # Filters may hide some of the sweep's seeds.
-    longest = max(run.run_num for run in store.runs(RunFilter(sweep_ids=(sweep,))))
-    return Extension(sweep=sweep, num_runs=longest + max(asked))
+def _is_usual(store: Store, wanted: RunFilter, question: Question) -> bool:
+    """Whether the question is the one that `hlbq extend --undecided` asks: of one whole sweep, with nothing named."""
+    plain = Question(allow_mixed_code=question.allow_mixed_code, arms=question.arms)
+    return question == plain and wanted == RunFilter(sweep_ids=wanted.sweep_ids)
 
 
-def _question_text(measure: Measure, grouping: Grouping, baseline: Mapping[str, Any]) -> str:
-    against = ", ".join(f"{name} {value_text(value)}" for name, value in baseline.items())
-    return f"{measure.text} by {', '.join(grouping.by)}" + (f" against {against}" if against else "")
+def _question_text(measure: Measure, grouping: Grouping, families: Families, question: Question) -> str:
+    against = ", ".join(f"{name} {value_text(value)}" for name, value in families.baseline.items())
+    kinds = {
+        "main effects": families.main_effects,
+        "interactions": families.interactions,
+        "arms": families.arms if families.main_effects else (),
+        f"each at its best {question.tune}": families.tuned,
+        f"margin {question.margin}": question.margin is not None,
+        "by signs": question.robust,
+    }
+    told = "".join(f", {kind}" for kind, there in kinds.items() if there)
+    return f"{measure.text} by {', '.join(grouping.by)}" + (f" against {against}" if against else "") + told
 
 
 def _seen(contrast: Contrast) -> str:
+    if contrast.wins is not None:
+        return f"{contrast.label} {contrast.wins.verdict} ({contrast.wins.won} of {contrast.wins.seeds} seeds)"
     mean = contrast.finding.difference.summary.mean
     difference = "" if mean is None else f", difference {mean:+.4g}"
     return f"{contrast.label} {contrast.finding.verdict} ({len(contrast.pairs.differences)} pairs{difference})"
