@@ -47,12 +47,12 @@ def extend(
 
     hlbq extend 3 --depth 32
     """
-    if not settings.texts and num_runs is None:
-        raise UsageError("nothing to add", f"For instance: hlbq extend {sweep} --num_runs 10")
     if undecided and (settings.texts or num_runs is None):
         raise UsageError(
             "--undecided adds seeds, to arms that are there", f"hlbq extend {sweep} --undecided --num_runs 10"
         )
+    if not settings.texts and num_runs is None:
+        raise UsageError("nothing to add", f"For instance: hlbq extend {sweep} --num_runs 10")
     with database.write() as store:
         found = store.sweep(sweep)
         if found is None:

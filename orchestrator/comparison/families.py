@@ -6,7 +6,7 @@ A family's size is fixed by the sweep's definition (design.py): filters do not s
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.comparison.contrasts import Contrast, Rules, against_baseline, check_baseline, judged
@@ -106,7 +106,7 @@ def _arms(grouping: Grouping, design: Design, asked: Asked) -> Families:
             raise
         where = ", ".join(f"{name} {value_text(value)}" for name, value in baseline.items())
         return Families(warnings=[f"no verdicts: no run here is of the baseline ({where}); --baseline names another"])
-    size = design.contrasts(asked.by, baseline)
+    size = design.contrasts(asked.by, asked.baseline or design.baseline)
     return Families(baseline=baseline, arms=judged(comparands, asked.rules, size))
 
 
@@ -116,11 +116,13 @@ def _effects(results: Sequence[RunResult], grouping: Grouping, design: Design, a
     cells = {cell_of(group.values, factors): Side.of(group, group.rests) for group in whole.groups}
     main = main_effects(cells, factors)
     crossed = interactions(cells, factors) if asked.effects else []
+    # Neither sign of an interaction is the better one.
+    signed = asked.rules if asked.rules.robust else replace(asked.rules, goal=None)
     levels = {name: value for factor in factors for name, value in zip(factor.names, factor.baseline, strict=True)}
     return Families(
         baseline=levels,
         main_effects=judged(main, asked.rules, design.effects(factors, 1)) if main else (),
-        interactions=judged(crossed, asked.rules, design.effects(factors, 2)) if crossed else (),
+        interactions=judged(crossed, signed, design.effects(factors, 2)) if crossed else (),
         shares=shares_of(cells, factors),
         warnings=_incomplete(cells, factors),
     )

@@ -5,8 +5,9 @@ from datetime import datetime
 
 from orchestrator.comparison.contrasts import Contrast
 from orchestrator.comparison.extension import Extension
+from orchestrator.comparison.group_results import TargetTimes
 from orchestrator.comparison.measures import number_text
-from orchestrator.comparison.results import Comparison, TargetTimes
+from orchestrator.comparison.results import Comparison
 from orchestrator.comparison.statistics import Interval
 from orchestrator.comparison.verdict_words import (
     lost_pairs,

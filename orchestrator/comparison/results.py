@@ -1,6 +1,5 @@
 """The whole answer of `hlbq compare`, read from the store. The fields of Comparison are the keys of `--json`."""
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,8 +10,8 @@ from orchestrator.comparison.design import design_of
 from orchestrator.comparison.effects import Shares
 from orchestrator.comparison.extension import Extension, extension_of
 from orchestrator.comparison.families import Asked, Families, families_of
+from orchestrator.comparison.group_results import GroupResult, group_result
 from orchestrator.comparison.groups import (
-    Group,
     Grouping,
     RunResult,
     check_best,
@@ -21,14 +20,12 @@ from orchestrator.comparison.groups import (
     group_runs,
 )
 from orchestrator.comparison.measures import Goal, Measure, PointChoice, Standing, goal_of, measure_run, reached
-from orchestrator.comparison.statistics import Summary, summarise
 from orchestrator.comparison.tune import Tuned
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.export.blocks import runs_with_curves
 from orchestrator.export.metric_names import Axis, parse_metric
 from orchestrator.queue.code import MIXED
 from orchestrator.queue.records import RunFilter
-from orchestrator.queue.states import State
 from orchestrator.store import Store
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted
@@ -59,35 +56,6 @@ class Question:
     tune: str = ""
     margin: float | None = None
     robust: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class TargetTimes:
-    """When a group's runs reached the target. `never` did not by their end; `open` are not through, or failed early.
-
-    The medians are over the runs that reached it and those that never did, which count as later than all others;
-    None where half of them or more never did.
-    """
-
-    reached: int
-    never: int
-    open: int
-    median_seconds: float | None
-    median_tokens: float | None
-    median_steps: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class GroupResult:
-    """A group's number over its seeds, and how many seeds have none because of what."""
-
-    values: Mapping[str, Any]
-    label: str
-    summary: Summary
-    diverged: int
-    waiting: int
-    missing: int
-    target: TargetTimes | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +152,7 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
         by=grouping.by,
         averaged_over=grouping.averaged_over,
         target=question.target,
-        groups=[_group_result(group, question.target) for group in grouping.groups],
+        groups=[group_result(group, question.target) for group in grouping.groups],
         baseline=families.baseline,
         main_effects=families.main_effects,
         interactions=families.interactions,
@@ -286,43 +254,6 @@ def _of_one_code(
     if not kept:
         raise UsageError(f"nothing is left to compare: {told}", "Add --allow_mixed_code to compare them all the same.")
     return kept, [f"{told}; --allow_mixed_code takes them"]
-
-
-def _group_result(group: Group, target: float | None) -> GroupResult:
-    seeds = [group.of_seed(seed, group.rests) for seed in group.cells]
-    standings = [seed.standing for seed in seeds]
-    return GroupResult(
-        values=group.values,
-        label=group.label,
-        summary=summarise([seed.value for seed in seeds if seed.value is not None]),
-        diverged=standings.count(Standing.DIVERGED),
-        waiting=standings.count(Standing.WAITING),
-        missing=standings.count(Standing.MISSING),
-        target=None if target is None else _target_times(group.results),
-    )
-
-
-def _target_times(results: Sequence[RunResult]) -> TargetTimes:
-    times = [result.reached for result in results if result.reached is not None]
-    never = sum(result.reached is None and _has_run_out(result) for result in results)
-
-    def median(values: list[float]) -> float | None:
-        if 2 * len(values) <= len(values) + never:
-            return None
-        return statistics.median(values + [float("inf")] * never)
-
-    return TargetTimes(
-        reached=len(times),
-        never=never,
-        open=len(results) - len(times) - never,
-        median_seconds=median([time.seconds for time in times]),
-        median_tokens=median([time.tokens for time in times]),
-        median_steps=median([time.steps for time in times]),
-    )
-
-
-def _has_run_out(result: RunResult) -> bool:
-    return result.run.state is State.COMPLETED or result.measured.standing is Standing.DIVERGED
 
 
 def _is_usual(store: Store, wanted: RunFilter, question: Question) -> bool:

@@ -42,8 +42,8 @@ def verdict_sentence(contrast: Contrast, margin: float | None) -> str:
     if finding.verdict is Verdict.NO_DIFFERENCE:
         return f"{who}: {words}, over {pairs}."
     if finding.verdict is not Verdict.UNDECIDED:
-        by = "" if finding.is_within_margin else "by "
-        return f"{who}: {words}, {by}{measured_text(abs(finding.difference.summary.mean or 0.0))} over {pairs}."
+        size = f"{measured_text(abs(finding.difference.summary.mean or 0.0))} over {pairs}"
+        return f"{who}: {words} ({size})." if finding.is_within_margin else f"{who}: {words}, by {size}."
     return f"{who}: {_undecided(contrast, pairs)}"
 
 
@@ -72,14 +72,15 @@ def _undecided(contrast: Contrast, pairs: str) -> str:
     more = f"more than {MOST_FURTHER_PAIRS}" if advice.likely is None else f"{advice.likely}"
     seeds = counted(advice.soon, "more seed")
     cost = _cost(contrast, advice.likely or advice.soon)
-    return f"undecided after {pairs}; decided by {seeds} in 1 of 3 cases, by {more} in 2 of 3{waiting}: {cost}."
+    return f"undecided after {pairs}; decided by {seeds} in 1 of 3 cases, by {more} in 2 of 3{waiting} ({cost})."
 
 
 def _cost(contrast: Contrast, seeds: int) -> str:
-    """`40 runs, 3 h 20 min of one device`: what so many seeds of all its arms take."""
+    """`20 seeds are 40 runs, 3 h 20 min of one device`: those of all its arms."""
     seconds = 0.0 if contrast.seconds_a_seed is None else seeds * contrast.seconds_a_seed
     time = f", {duration(seconds)} of one device" if seconds >= 1 else ""
-    return f"{counted(seeds * len(contrast.arms), 'run')}{time}"
+    are = "is" if seeds == 1 else "are"
+    return f"{counted(seeds, 'seed')} {are} {counted(seeds * len(contrast.arms), 'run')}{time}"
 
 
 def _wins_words(wins: Wins) -> str:
