@@ -60,6 +60,8 @@ def families_of(results: Sequence[RunResult], grouping: Grouping, design: Design
     """
     check_baseline(grouping, asked.baseline)
     if asked.tune:
+        if asked.arms or asked.effects or asked.rules.robust or asked.rules.margin is not None:
+            raise UsageError("--tune is a question of its own", "Leave --arms, --effects, --margin and --robust out.")
         return _tuned(grouping, design, asked)
     if asked.effects:
         _check_factorial(design, asked)

@@ -173,13 +173,23 @@ def _wins(contrasts: Sequence[Contrast], title: str) -> TextTable:
 def _tuned(comparison: Comparison) -> TextTable:
     return TextTable(
         title=f"each at its best {comparison.tune}, chosen by these seeds (p always valid, corrected by Holm)",
-        headers=["group", f"best {comparison.tune}", "mean there", "seeds", "baseline", "p", "verdict"],
+        headers=[
+            "group",
+            f"best {comparison.tune}",
+            "mean there",
+            "seeds",
+            "all diverged at",
+            "baseline",
+            "p",
+            "verdict",
+        ],
         rows=[
             [
                 one.label,
                 "" if one.value is None else value_text(one.value),
                 _number(one.mean),
                 str(one.seeds),
+                ", ".join(map(value_text, one.unusable)),
                 one.baseline if one.verdict is not None else "",
                 _p_value(one.p_value),
                 one.verdict.value if one.verdict is not None else "",

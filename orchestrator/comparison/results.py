@@ -258,8 +258,7 @@ def _of_one_code(
 
 def _is_usual(store: Store, wanted: RunFilter, question: Question) -> bool:
     """Whether the question is the one that `hlbq extend --undecided` asks: of one whole sweep, with nothing named."""
-    plain = Question(allow_mixed_code=question.allow_mixed_code, arms=question.arms)
-    return question == plain and wanted == RunFilter(sweep_ids=wanted.sweep_ids)
+    return question == Question() and wanted == RunFilter(sweep_ids=wanted.sweep_ids)
 
 
 def _question_text(measure: Measure, grouping: Grouping, families: Families, question: Question) -> str:

@@ -6,7 +6,6 @@ from orchestrator.comparison.effects import Shares
 from orchestrator.comparison.measures import Standing
 from orchestrator.comparison.robust import FEWEST_SEEDS, Wins, WinVerdict
 from orchestrator.comparison.tune import Tuned
-from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted, duration, measured_text
 
 # More seeds without a pair than this are counted and not named.
@@ -107,13 +106,11 @@ def lost_pairs(contrast: Contrast) -> list[str]:
 def tuned_sentence(name: str, tuned: Tuned) -> str:
     """Whether a group is better at its best value of the setting `name`."""
     who = f"{tuned.label} against {tuned.baseline}, each at its best {name}"
-    left = f" Values that only diverged are left out: {', '.join(map(value_text, tuned.unusable))}."
-    more = left if tuned.unusable else ""
     if tuned.verdict is Verdict.BETTER:
-        return f"{who}: better. Some {name} of it beats every {name} of {tuned.baseline}.{more}"
+        return f"{who}: better. Some {name} of it beats every {name} of {tuned.baseline}."
     if tuned.verdict is Verdict.WORSE:
-        return f"{who}: worse. Some {name} of {tuned.baseline} beats every {name} of it.{more}"
-    return f"{who}: undecided.{more}"
+        return f"{who}: worse. Some {name} of {tuned.baseline} beats every {name} of it."
+    return f"{who}: undecided."
 
 
 def shares_sentence(shares: Shares) -> str:
