@@ -1,12 +1,13 @@
 """`hlbq compare`: does a change help, and how sure is that?"""
 
 import shlex
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, print_json, print_table, warn
+from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, print_json, print_table, say, warn
 from orchestrator.cli.export import chosen_or_latest
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
@@ -71,7 +72,7 @@ class CompareOptions(OptionGroup):
         list[str],
         typer.Option(
             "--baseline",
-            help="What others are held against, seed by seed (default: the first value of each setting).",
+            help="The group that others are compared with, seed by seed (default: the sweep's).",
             metavar="NAME=VALUE...",
         ),
     ] = field(default_factory=list)
@@ -119,8 +120,9 @@ def compare(
 
     hlbq compare --baseline depth=8
 
-    tells whether others are better or worse, or how many further seeds would decide it. Of a factorial sweep it opens
-    with main effects. Looks are recorded with the sweep; they do not make the verdicts less sure: docs/comparison.md.
+    tells whether others are better or worse, or how many further seeds would decide it. Without --baseline it takes
+    the sweep's own. Of a factorial sweep it opens with main effects. Looks are recorded with the sweep; they do not
+    make the verdicts less sure: docs/comparison.md.
     """
     from orchestrator.comparison import rendering, results
 
@@ -141,7 +143,7 @@ def compare(
         for table in rendering.tables(comparison):
             print_table(table.headers, table.rows, title=table.title)
         for sentence in rendering.sentences(comparison, extend_options=more):
-            print(sentence)
+            say(sentence, sys.stdout)
 
 
 def recorded(database: DatabaseOption, comparison: "Comparison") -> "Comparison":
@@ -168,7 +170,7 @@ def extend_options(database: DatabaseOption) -> str:
 
 
 def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":
-    from orchestrator.comparison.groups import parse_baseline
+    from orchestrator.comparison.groups import read_baseline
     from orchestrator.comparison.measures import Goal, PointChoice
     from orchestrator.comparison.results import Question
     from orchestrator.export.metric_names import Axis
@@ -193,7 +195,7 @@ def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":
         place=place,
         goal=Goal(measure.goal) if measure.goal else None,
         by=tuple(how.by),
-        baseline=parse_baseline(how.baseline),
+        baseline=read_baseline(how.baseline),
         target=measure.target,
         allow_mixed_data=how.allow_mixed_data,
         allow_mixed_evaluation=how.allow_mixed_evaluation,

@@ -50,7 +50,7 @@ class Finding:
 class Contrast:
     """One side against its baseline.
 
-    `wins` is what signs alone say, where that was asked. `arms` are the numbers of all arms that it reads, and
+    `wins` is what signs alone say, where that was asked. `arms` are the keys of all arms that it reads, and
     `seconds_a_seed` is what one more seed of all of them takes on one device; None where that is not known.
     """
 
@@ -60,7 +60,7 @@ class Contrast:
     pairs: Pairs
     finding: Finding
     wins: Wins | None
-    arms: Sequence[int]
+    arms: Sequence[str]
     seconds_a_seed: float | None
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from hlbgpt_core.settings import DEFAULT_RECIPE, specs
 from orchestrator.comparison.effects import Factor, cell_of, cells_of_effects, factors_of
-from orchestrator.queue.records import SweepRecord
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import differing_settings
+from orchestrator.sweep.baseline import baseline_of, restricted
+from orchestrator.sweep.definition import stored_shape
 from orchestrator.sweep.shapes import PRODUCT, Shape
-from orchestrator.sweep.submission import stored_axes, stored_shape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ def design_of(store: Store, sweep_ids: Sequence[int]) -> Design:
         sweeps=tuple(sweep_ids),
         arms=arms,
         names=names,
-        baseline={} if sweep is None else default_baseline(sweep, arms[0], names),
+        baseline={} if sweep is None else restricted(baseline_of(sweep.definition), names),
         shape=PRODUCT if sweep is None else stored_shape(sweep.definition),
     )
 
@@ -92,14 +92,3 @@ def design_of(store: Store, sweep_ids: Sequence[int]) -> Design:
 def _settings(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     recipe = settings.get("recipe", DEFAULT_RECIPE)
     return {name: settings.get(name, spec.default_for(recipe)) for name, spec in specs().items()}
-
-
-def default_baseline(sweep: SweepRecord, first_arm: Mapping[str, Any], names: Sequence[str]) -> Mapping[str, Any]:
-    """The sweep's baseline: of each setting in which its arms differ the first value given, else that of its first arm.
-
-    Empty for arms that were drawn at random.
-    """
-    if stored_shape(sweep.definition).random_draws is not None:
-        return {}
-    axes = stored_axes(sweep.definition)
-    return {name: axes[name][0] if len(axes.get(name, ())) > 1 else first_arm[name] for name in names}

@@ -30,10 +30,10 @@ from orchestrator.wording.numbers import counted
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What is to be tested: `baseline` as given (empty: the sweep's own), and which families besides the usual ones."""
+    """What is to be tested: `baseline` as given (None: the sweep's own), and which families besides the usual ones."""
 
     by: Sequence[str]
-    baseline: Mapping[str, Any]
+    baseline: Mapping[str, Any] | None
     rules: Rules
     arms: bool = False
     effects: bool = False
@@ -58,7 +58,7 @@ def families_of(results: Sequence[RunResult], grouping: Grouping, design: Design
 
     Raises UsageError for what the sweep can't answer, with what to do instead.
     """
-    check_baseline(grouping, asked.baseline)
+    check_baseline(grouping, asked.baseline or {})
     if asked.tune:
         if asked.arms or asked.effects or asked.rules.robust or asked.rules.margin is not None:
             raise UsageError("--tune is a question of its own", "Leave --arms, --effects, --margin and --robust out.")
@@ -113,7 +113,7 @@ def _arms(grouping: Grouping, design: Design, asked: Asked) -> Families:
 
 
 def _effects(results: Sequence[RunResult], grouping: Grouping, design: Design, asked: Asked) -> Families:
-    factors = design.factors(asked.baseline)
+    factors = design.factors(asked.baseline or {})
     whole = grouping if set(design.names) <= set(grouping.by) else group_runs(results, design.names)
     cells = {cell_of(group.values, factors): Side.of(group, group.rests) for group in whole.groups}
     main = main_effects(cells, factors)

@@ -53,24 +53,24 @@ class Pairs:
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One part of a side: a group's number at each seed, and the arms (by number) that they come from.
+    """One part of a side: a group's number at each seed, and the arms (by key) that they come from.
 
     `seconds` is what one more seed takes, by the medians of each arm's completed runs; None where an arm has none.
     """
 
     label: str
     numbers: Mapping[int, Measured]
-    arms: frozenset[int]
+    arms: frozenset[str]
     seconds: float | None = None
 
     @classmethod
     def of(cls, group: Group, rests: Iterable[Rest]) -> "Side":
         """The group's numbers, each the mean over `rests`."""
         rests = frozenset(rests)
-        times: dict[int, list[float]] = {}
+        times: dict[str, list[float]] = {}
         for cells in group.cells.values():
             for run in (cell.run for rest, cell in cells.items() if rest in rests):
-                own = times.setdefault(run.arm_number, [])
+                own = times.setdefault(run.arm_key, [])
                 if run.state is State.COMPLETED and run.started_at is not None and run.ended_at is not None:
                     own.append(run.ended_at - run.started_at)
         return cls(

@@ -1,7 +1,9 @@
 """The whole answer of `hlbq compare`, read from the store. The fields of Comparison are the keys of `--json`."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from orchestrator.comparison.cautions import code_warnings, grouping_warnings, noise_warnings, unit_warnings
@@ -12,6 +14,7 @@ from orchestrator.comparison.extension import Extension, extension_of
 from orchestrator.comparison.families import Asked, Families, families_of
 from orchestrator.comparison.group_results import GroupResult, group_result
 from orchestrator.comparison.groups import (
+    SWEEP,
     Grouping,
     RunResult,
     check_best,
@@ -33,7 +36,7 @@ from orchestrator.wording.numbers import counted
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What is asked: the number of a run, the groups, and the baseline (empty: the sweep's own).
+    """What is asked: the number of a run, the groups, and the baseline (None: the sweep's own, if it has one).
 
     An empty `by` stands for the settings that differ; a `goal` of None for what is usual for the metric. Of a factorial
     sweep main effects are told, with `arms` each arm too, with `effects` two-way interactions. `tune` names the setting
@@ -46,7 +49,7 @@ class Question:
     place: float | None = None
     goal: Goal | None = None
     by: Sequence[str] = ()
-    baseline: Mapping[str, Any] = field(default_factory=dict)
+    baseline: Mapping[str, Any] | None = None
     target: float | None = None
     allow_mixed_data: bool = False
     allow_mixed_evaluation: bool = False
@@ -70,7 +73,8 @@ class Look:
 class Comparison:
     """The answer.
 
-    `contrasts` are of arms or groups; `undecided_arms` are the numbers of all that take part in undecided ones.
+    Of the `runs`, `lent` ones are of other sweeps than `sweeps` (sweep, count): --skip_existing left them out.
+    `contrasts` are of arms or groups; `undecided_arms` are the keys of all that take part in undecided ones.
     `earlier_looks` are those at the same question with other numbers; `is_recorded` says that this very look is
     written down. Only comparisons with a baseline are looks.
     """
@@ -79,6 +83,7 @@ class Comparison:
     question: str
     sweeps: Sequence[int]
     runs: int
+    lent: Sequence[tuple[int, int]]
     by: Sequence[str]
     averaged_over: Sequence[str]
     target: float | None
@@ -92,7 +97,7 @@ class Comparison:
     tuned: Sequence[Tuned]
     margin: float | None
     is_robust: bool
-    undecided_arms: Sequence[int]
+    undecided_arms: Sequence[str]
     earlier_looks: Sequence[Look]
     is_recorded: bool
     waiting: int
@@ -123,21 +128,18 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
     if not everything:
         raise UsageError("no run matches", "hlbq status shows what there is.")
     results, left_out = _of_one_code(store, everything, allow_mixed_code=question.allow_mixed_code)
-    check_comparable(
-        results,
-        measure.metric.name,
-        allow_mixed_data=question.allow_mixed_data,
-        allow_mixed_evaluation=question.allow_mixed_evaluation,
-    )
+    sweeps = sorted(wanted.sweep_ids or {result.run.sweep_id for result in results})
+    unlike = _unlike(results, sweeps, measure, question)
     _check_any_number(results, measure)
     check_best(results, measure)
-    grouping = group_runs(results, [*by, tune] if by and tune and tune not in by else by)
-    sweeps = sorted({result.run.sweep_id for result in results})
+    by = [*by, tune] if by and tune and tune not in by else by
+    # Numbers that mean different things stand in rows of their own.
+    grouping = group_runs(results, by, apart=(SWEEP,) if unlike else ())
     rules = Rules(goal=measure.goal, margin=question.margin, robust=question.robust)
     asked = Asked(
         by=by, baseline=question.baseline, rules=rules, arms=question.arms, effects=question.effects, tune=tune
     )
-    families = families_of(results, grouping, design_of(store, sweeps), asked)
+    families = Families() if unlike else families_of(results, grouping, design_of(store, sweeps), asked)
     contrasts = [*families.main_effects, *families.interactions, *families.arms]
     undecided = sorted({arm for one in contrasts if is_open(one) for arm in one.arms})
     text = _question_text(measure, grouping, families, question)
@@ -149,6 +151,7 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
         question=text,
         sweeps=sweeps,
         runs=len(results),
+        lent=sorted(Counter(one.run.sweep_id for one in results if one.run.sweep_id not in sweeps).items()),
         by=grouping.by,
         averaged_over=grouping.averaged_over,
         target=question.target,
@@ -166,8 +169,11 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
         earlier_looks=looks[:-1] if is_recorded else looks,
         is_recorded=is_recorded,
         waiting=sum(result.measured.standing is Standing.WAITING for result in results),
-        extension=extension_of(store, results, contrasts, undecided, is_usual=_is_usual(store, wanted, question)),
+        extension=extension_of(
+            store, wanted, sweeps, results, contrasts, undecided, is_usual=_is_usual(wanted, question)
+        ),
         warnings=[
+            *([unlike] if unlike else []),
             *left_out,
             *families.warnings,
             *code_warnings(store, [result.run for result in results]),
@@ -176,6 +182,28 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
             *unit_warnings(store, results, measure, timed=question.target is not None),
         ],
     )
+
+
+def _unlike(results: Sequence[RunResult], sweeps: Sequence[int], measure: Measure, question: Question) -> str:
+    """Why the runs lent by other sweeps can't be compared with the sweep's own; empty if they can.
+
+    Raises UsageError where its own can't be compared with each other.
+    """
+    check = partial(
+        check_comparable,
+        metric=measure.metric.name,
+        allow_mixed_data=question.allow_mixed_data,
+        allow_mixed_evaluation=question.allow_mixed_evaluation,
+    )
+    try:
+        check(results)
+    except UsageError as error:
+        own = [result for result in results if result.run.sweep_id in sweeps]
+        if len(own) in (0, len(results)):
+            raise
+        check(own)
+        return f"no differences: with those of other sweeps, {error.message}. {error.hint}"
+    return ""
 
 
 def record(store: Store, comparison: Comparison) -> Comparison:
@@ -256,9 +284,9 @@ def _of_one_code(
     return kept, [f"{told}; --allow_mixed_code takes them"]
 
 
-def _is_usual(store: Store, wanted: RunFilter, question: Question) -> bool:
+def _is_usual(wanted: RunFilter, question: Question) -> bool:
     """Whether the question is the one that `hlbq extend --undecided` asks: of one whole sweep, with nothing named."""
-    return question == Question() and wanted == RunFilter(sweep_ids=wanted.sweep_ids)
+    return question == Question() and replace(wanted, sweep_ids=(), with_members=False) == RunFilter()
 
 
 def _question_text(measure: Measure, grouping: Grouping, families: Families, question: Question) -> str:
@@ -277,10 +305,12 @@ def _question_text(measure: Measure, grouping: Grouping, families: Families, que
 
 def _seen(contrast: Contrast) -> str:
     if contrast.wins is not None:
-        return f"{contrast.label} {contrast.wins.verdict} ({contrast.wins.won} of {contrast.wins.seeds} seeds)"
+        seeds = counted(contrast.wins.seeds, "seed")
+        return f"{contrast.label} {contrast.wins.verdict} ({contrast.wins.won} of {seeds})"
     mean = contrast.finding.difference.summary.mean
     difference = "" if mean is None else f", difference {mean:+.4g}"
-    return f"{contrast.label} {contrast.finding.verdict} ({len(contrast.pairs.differences)} pairs{difference})"
+    pairs = counted(len(contrast.pairs.differences), "pair")
+    return f"{contrast.label} {contrast.finding.verdict} ({pairs}{difference})"
 
 
 def _looks(store: Store, sweep_id: int, question: str) -> list[Look]:

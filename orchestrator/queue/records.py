@@ -92,13 +92,15 @@ class NotifyMark:
 
 @dataclass(frozen=True, kw_only=True)
 class NewSweep:
-    """What one submit makes. `runs` are in the order of their future numbers."""
+    """What one submit makes. `runs` are in the order of their future numbers; `members` are the numbers of runs of
+    other sweeps that stand for runs left out."""
 
     name: str = ""
     note: str = ""
     argv: Sequence[str] = ()
     arms: Sequence[NewArm] = ()
     runs: Sequence[NewRun] = ()
+    members: Sequence[int] = ()
     priority: int = 0
     bookkeeping: Bookkeeping = field(default_factory=Bookkeeping)
     csv: CsvTarget | None = None
@@ -337,7 +339,11 @@ class EventRecord:
 @dataclass(frozen=True, kw_only=True)
 class RunFilter:
     """Which runs a command means. Empty fields do not restrict; all that are set must hold. Of several `tags` one is
-    enough, on the run or on its sweep."""
+    enough, on the run or on its sweep.
+
+    `with_members`, which readers set, takes the members of `sweep_ids` for runs of theirs: runs of other sweeps that
+    --skip_existing left out.
+    """
 
     sweep_ids: tuple[int, ...] = ()
     run_ids: tuple[int, ...] = ()
@@ -345,6 +351,7 @@ class RunFilter:
     reasons: tuple[Reason, ...] = ()
     where: Mapping[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    with_members: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -362,6 +369,7 @@ class Deletion:
 class CompletedRun:
     """A completed run of some sweep, by what makes it the same as another. Texts are empty where nothing is known."""
 
+    id: int
     arm_key: str
     seed: int
     data_fingerprint: str

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, literal, select, update
 
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import CsvTarget, EverySeed, NewArm, NewRun, NewSweep, SweepRecord
@@ -15,7 +15,7 @@ from orchestrator.store.endings import Author, record_event
 from orchestrator.store.filters import one_of
 from orchestrator.store.numbers import highest_number
 from orchestrator.store.rows import bookkeeping_json
-from orchestrator.store.tables import arms, runs, sweeps
+from orchestrator.store.tables import arms, members, runs, sweeps
 
 _ARM_COLUMNS = ("sweep_id", "number", "key", "settings", "num_params", "num_non_embedding_params")
 _RUN_COLUMNS = ("uid", "sweep_id", "arm_id", "run_num", "seed", "priority", "created_at")
@@ -36,6 +36,7 @@ class SweepStore(StoreBase):
                 numbers = _arm_ids(connection, sweep_id)
                 ids = [numbers[arm.key] for arm in new.arms]
                 _insert_runs(connection, sweep_id, ((ids[run.arm], run) for run in new.runs), new.priority, now)
+            _insert_members(connection, sweep_id, new.members)
             author = Author(actor="user", now=now)
             record_event(connection, author, "submit", sweep_id=sweep_id, why=f"{len(new.runs)} runs")
             return _sweep_records(connection, sweep_id)[0]
@@ -68,11 +69,16 @@ class SweepStore(StoreBase):
             known = _arm_ids(connection, sweep_id)
             ids = [known[arm.key] for arm in arms]
             there = _arms_and_seeds(connection, sweep_id)
-            missing = [(ids[run.arm], run) for run in runs if (ids[run.arm], run.seed) not in there]
+            missing = [(ids[run.arm], run) for run in runs if (arms[run.arm].key, run.seed) not in there]
             _insert_runs(connection, sweep_id, missing, priority, now)
             author = Author(actor="user", now=now)
             record_event(connection, author, "extend", sweep_id=sweep_id, why=f"{len(missing)} runs")
             return len(missing)
+
+    def runs_by_seed(self, sweep_id: int) -> set[tuple[str, int]]:
+        """The sweep's runs by arm key and seed, its members among them."""
+        with self._read() as connection:
+            return _arms_and_seeds(connection, sweep_id)
 
     def sweeps(self) -> list[SweepRecord]:
         """All sweeps, oldest first."""
@@ -182,14 +188,24 @@ def _is_sqlite(connection: Connection) -> bool:
     return connection.dialect.name == "sqlite"
 
 
+def _insert_members(connection: Connection, sweep_id: int, run_ids: Sequence[int]) -> None:
+    if run_ids:
+        # Those that were not deleted meanwhile.
+        there = select(literal(sweep_id), runs.c.id).where(one_of(connection, runs.c.id, run_ids))
+        connection.execute(insert(members).from_select(["sweep_id", "run_id"], there))
+
+
 def _arm_ids(connection: Connection, sweep_id: int) -> dict[str, int]:
     rows = connection.execute(select(arms.c.key, arms.c.id).where(arms.c.sweep_id == sweep_id))
     return {row.key: row.id for row in rows}
 
 
-def _arms_and_seeds(connection: Connection, sweep_id: int) -> set[tuple[int, int]]:
-    rows = connection.execute(select(runs.c.arm_id, runs.c.seed).where(runs.c.sweep_id == sweep_id))
-    return {(row.arm_id, row.seed) for row in rows}
+def _arms_and_seeds(connection: Connection, sweep_id: int) -> set[tuple[str, int]]:
+    """The sweep's runs by arm key and seed, its members among them."""
+    of_run = select(arms.c.key, runs.c.seed).join(arms, arms.c.id == runs.c.arm_id)
+    own = of_run.where(runs.c.sweep_id == sweep_id)
+    lent = of_run.join(members, members.c.run_id == runs.c.id).where(members.c.sweep_id == sweep_id)
+    return {(row.key, row.seed) for query in (own, lent) for row in connection.execute(query)}
 
 
 def _sweep_records(connection: Connection, sweep_id: int | None = None) -> list[SweepRecord]:

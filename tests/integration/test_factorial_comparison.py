@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,28 @@ from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Split
 from orchestrator.cli.main import run_program
 from orchestrator.comparison.contrasts import Verdict
-from orchestrator.comparison.groups import parse_baseline
+from orchestrator.comparison.groups import read_baseline
 from orchestrator.comparison.measures import PointChoice
 from orchestrator.comparison.rendering import markdown, sentences, tables
 from orchestrator.comparison.results import Comparison, Question, compare, record
 from orchestrator.comparison.robust import WinVerdict
-from orchestrator.queue.records import Claim, Ending, RunFilter
+from orchestrator.queue.records import Claim, Ending, RunFilter, SweepRecord
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
+from tests import sample_sweep
 from tests.integration.test_compare import RUN_NOISE, train_all
-from tests.sample_sweep import register, sample_facts, sample_point, submit_sweep
+from tests.sample_sweep import register, sample_facts, sample_point
 
 EVERYTHING = RunFilter()
 GRID = [{"depth": depth, "num_heads": heads} for depth in (2, 3) for heads in (1, 2)]
+
+
+def submit_sweep(store: Store, arms: Sequence[Mapping[str, Any]], *, seeds: Sequence[int]) -> SweepRecord:
+    """A sweep of `arms`, of which the first is the baseline."""
+    sweep = sample_sweep.submit_sweep(store, arms, seeds=seeds)
+    definition = {**sweep.definition, "base_arm": {**sample_sweep.BASE, **arms[0]}}
+    store.extend(sweep.id, arms=[], runs=[], definition=definition)
+    return replace(sweep, definition=definition)
 
 
 def noise(claim: Claim) -> float:
@@ -64,7 +74,7 @@ def test_a_factorial_sweep_opens_with_main_effects(store: Store) -> None:
     assert found.baseline == {"depth": 2, "num_heads": 1} and found.contrasts == ()
     depth, heads = found.main_effects
     assert (depth.label, depth.baseline) == ("depth 3", "depth 2") and depth.finding.verdict is Verdict.BETTER
-    assert depth.finding.difference.summary.mean == pytest.approx(-0.2, abs=0.01) and depth.arms == [1, 2, 3, 4]
+    assert depth.finding.difference.summary.mean == pytest.approx(-0.2, abs=0.01) and len(depth.arms) == 4
     assert heads.label == "num_heads 2" and heads.finding.verdict is Verdict.UNDECIDED
     assert tables(found)[0].title.startswith("main effects")
     assert "depth 3 against depth 2: better, by" in text_of(found)
@@ -111,8 +121,8 @@ def test_the_sizes_of_families_do_not_shrink_with_filters(store: Store) -> None:
 def test_arms_without_a_counterpart_are_named_and_main_effects_are_over_the_others(store: Store) -> None:
     grid(store, loss_by({("depth", 3): -0.2}), arms=GRID[:3])
     found = compare(store, EVERYTHING, Question())
-    assert found.main_effects[0].arms == [1, 3] and found.shares is None
-    lost = compare(store, EVERYTHING, Question(baseline=parse_baseline(["num_heads=2"])))
+    assert len(found.main_effects[0].arms) == 2 and found.shares is None
+    lost = compare(store, EVERYTHING, Question(baseline=read_baseline(["num_heads=2"])))
     assert "cells are missing" in text_of(lost) and "1 arm of num_heads 1" in text_of(lost)
 
 
@@ -147,7 +157,7 @@ def test_one_at_a_time_is_not_factorial(store: Store) -> None:
     assert [one.baseline for one in found.contrasts] == ["depth 2, num_heads 1"] * 2
     said = refusal(store, Question(effects=True))
     assert "changes one setting at a time, and is not factorial | hlbq compare --sweep 1 holds each arm" in said
-    store.extend(sweep.id, arms=[], runs=[], definition={**definition, "shape": {"random_draws": 3}})
+    store.extend(sweep.id, arms=[], runs=[], definition={**definition, "base_arm": None, "shape": {"random_draws": 3}})
     assert "drawn at random" in refusal(store, Question(effects=True))
     assert compare(store, EVERYTHING, Question()).contrasts == ()
 
@@ -186,7 +196,7 @@ def test_each_group_at_its_own_best(store: Store) -> None:
     assert "Some lr_mult of it beats every lr_mult of depth 2." in text_of(found)
     assert tables(found)[-1].rows[1][4] == "2"
     assert "a question of its own" in refusal(store, Question(tune="lr_mult", margin=0.1))
-    other = compare(store, EVERYTHING, Question(tune="lr_mult", baseline=parse_baseline(["depth=3"])))
+    other = compare(store, EVERYTHING, Question(tune="lr_mult", baseline=read_baseline(["depth=3"])))
     assert other.tuned[0].verdict is Verdict.WORSE
     assert any("chosen by these seeds" in table.title for table in tables(found))
     record(store, found)

@@ -64,7 +64,7 @@ export class ComparisonPanel {
         { class: "sentences" },
         sentences.map((sentence) => el("li", {}, sentence)),
       ),
-      view.read("baseline") &&
+      tables.length > 1 &&
         el(
           "p",
           { class: "faint" },
