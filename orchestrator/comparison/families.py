@@ -107,7 +107,11 @@ def _arms(grouping: Grouping, design: Design, asked: Asked) -> Families:
         if asked.baseline:
             raise
         where = ", ".join(f"{name} {value_text(value)}" for name, value in baseline.items())
-        return Families(warnings=[f"no verdicts: no run here is of the baseline ({where}); --baseline names another"])
+        return Families(
+            warnings=[
+                f"no differences from the sweep's baseline: no run here has {where}. Name another one: --baseline"
+            ]
+        )
     size = design.contrasts(asked.by, asked.baseline or design.baseline)
     return Families(baseline=baseline, arms=judged(comparands, asked.rules, size))
 

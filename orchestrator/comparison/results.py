@@ -215,7 +215,7 @@ def record(store: Store, comparison: Comparison) -> Comparison:
     return replace(comparison, is_recorded=True)
 
 
-def seen(contrasts: Sequence[Contrast], tuned: Sequence[Tuned]) -> str:
+def seen(contrasts: Sequence[Contrast], tuned: Sequence[Tuned] = ()) -> str:
     """What the record of a look says: every verdict, with its pairs and difference."""
     found = [f"{one.label} {one.verdict} ({counted(one.seeds, 'seed')})" for one in tuned if one.verdict]
     return "; ".join([*map(_seen, contrasts), *found])
