@@ -1,5 +1,6 @@
 """The whole answer of `hlbq compare`, read from the store. The fields of Comparison are the keys of `--json`."""
 
+import functools
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,9 +11,8 @@ from orchestrator.comparison.contrasts import PAIRS_TO_BEGIN_WITH, Contrast, con
 from orchestrator.comparison.groups import Group, Grouping, RunResult, check_comparable, check_name, group_runs
 from orchestrator.comparison.measures import Goal, Measure, PointChoice, Standing, goal_of, measure_run, reached
 from orchestrator.comparison.statistics import Summary, summarise
-from orchestrator.errors import ExportError, UsageError
-from orchestrator.export.blocks import runs_with_curves
-from orchestrator.export.metric_names import Axis, parse_metric
+from orchestrator.errors import UsageError
+from orchestrator.export.metric_names import Axis, find_metric
 from orchestrator.queue.code import MIXED
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import State
@@ -182,10 +182,7 @@ def _check_any_number(results: Sequence[RunResult], measure: Measure) -> None:
 
 
 def _measure(store: Store, wanted: RunFilter, question: Question) -> Measure:
-    try:
-        metric = parse_metric(question.metric)
-    except ExportError:
-        metric = parse_metric(question.metric, _extra_names(store, wanted))
+    metric = find_metric(store, wanted, question.metric)
     goal = question.goal or goal_of(metric)
     if question.target is not None and goal is None:
         raise UsageError(
@@ -194,14 +191,12 @@ def _measure(store: Store, wanted: RunFilter, question: Question) -> Measure:
     return Measure(metric=metric, moment=question.moment, axis=question.axis, place=question.place, goal=goal)
 
 
-def _extra_names(store: Store, wanted: RunFilter) -> Sequence[str]:
-    found = runs_with_curves(store, wanted)
-    return sorted({name for pair in found for curve in pair.curves.values() for name in curve.extra})
-
-
 def _read(store: Store, wanted: RunFilter, measure: Measure, target: float | None) -> list[RunResult]:
     results = []
-    for found in runs_with_curves(store, wanted, measure.metric.split):
+    last = target is None and measure.moment is PointChoice.LAST
+    axes = [measure.axis or Axis.STEPS] if target is None else [*Axis]
+    names = [*(axis.column for axis in axes), measure.metric.column]
+    for found in store.runs_with_curves(wanted, measure.metric.split, names, last=last):
         curve = found.curves.get(measure.metric.split)
         results.append(
             RunResult(
@@ -221,7 +216,13 @@ def _of_one_code(
     Raises UsageError where no run is left.
     """
     same = store.same_code()
-    named = [replace(result, run=replace(result.run, code=same.as_one(result.run.code))) for result in results]
+    as_one = functools.cache(same.as_one)
+    named = [
+        result
+        if (code := as_one(tuple(result.run.code))) == result.run.code
+        else replace(result, run=replace(result.run, code=code))
+        for result in results
+    ]
     mixed = [result for result in named if len(result.run.code) > 1]
     if not mixed or allow_mixed_code:
         return named, []
@@ -282,8 +283,7 @@ def _extension(store: Store, results: Sequence[RunResult], contrasts: Sequence[C
         return None
     sweep = sweeps.pop()
     # Filters may hide some of the sweep's seeds.
-    longest = max(run.run_num for run in store.runs(RunFilter(sweep_ids=(sweep,))))
-    return Extension(sweep=sweep, num_runs=longest + max(asked))
+    return Extension(sweep=sweep, num_runs=store.seeds_of(sweep) + max(asked))
 
 
 def _question_text(measure: Measure, grouping: Grouping, baseline: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from orchestrator.errors import ExportError
-from orchestrator.export.blocks import Block, Layout, NewMetricError, Selection, blocks, columns_of, runs_with_curves
+from orchestrator.export.blocks import Block, Layout, NewMetricError, Selection, blocks, columns_of
 from orchestrator.export.columns import Column, Kind
 from orchestrator.export.csv_table import copy_rows, csv_header
 from orchestrator.export.table_formats import CsvTable, TableWriter, format_of
@@ -78,7 +78,7 @@ def rewrite_sweep_csv(store: Store, sweep: SweepRecord, *, lock_timeout_seconds:
 
 
 def _has_rows(store: Store, selection: Selection) -> bool:
-    return any(found.curves for found in runs_with_curves(store, selection.runs))
+    return any(found.curves for found in store.runs_with_curves(selection.runs))
 
 
 def _write_table(

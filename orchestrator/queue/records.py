@@ -124,7 +124,7 @@ class SweepRecord:
     notify_by: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ArmRecord:
     """An arm as stored: `number` counts from 1 within its sweep."""
 
@@ -135,9 +135,13 @@ class ArmRecord:
     num_non_embedding_params: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunRecord:
-    """A run as stored, its arm's settings and its newest attempt's progress with it."""
+    """A run as stored, its arm's settings and its newest attempt's progress with it.
+
+    Readers hold a hundred thousand of them: the runs of an arm share their settings, and equal facts, bookkeeping and
+    code are one object too.
+    """
 
     id: int
     uid: str

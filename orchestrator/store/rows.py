@@ -4,11 +4,14 @@ import functools
 import json
 import math
 import operator
-from collections.abc import Sequence
+import sys
+import weakref
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, select
+from sqlalchemy import Connection, Row, Select, and_, select
 
 from hlbgpt_core.points import Phase, Point, SavedCheckpoint, Split
 from orchestrator.queue.code import CodePart, parts_up_to
@@ -23,6 +26,7 @@ from orchestrator.queue.records import (
 )
 from orchestrator.queue.states import Limits, Reason, Spent, State
 from orchestrator.store.base import to_json
+from orchestrator.store.filters import one_of
 from orchestrator.store.tables import arms, attempts, points, runs, sweeps
 
 NAN, PLUS_INFINITY, MINUS_INFINITY = "nan", "+inf", "-inf"
@@ -32,6 +36,8 @@ _NUMBERS = (*_METRICS, *_COUNTERS)
 # By place and all at once: a sync reads tens of thousands of points, and a row's names are slow to look up.
 _POINT_COLUMNS = ("run_id", "split", "step", "fence", "extra", "nonfinite", *_NUMBERS)
 _point_of = operator.itemgetter(*(points.c.keys().index(name) for name in _POINT_COLUMNS))
+_NEWEST_ARMS = 4_096
+_MOST_VALUES = 100_000
 _IDENTITY = [
     "host",
     "hostname",
@@ -45,13 +51,12 @@ _IDENTITY = [
     "job",
 ]
 
-# The run with all that a RunRecord holds: its arm, its sweep's bookkeeping, its newest attempt.
-RUN_ROWS: Select[Any] = (
+# The run with all that a RunRecord holds but its settings: its arm, its sweep's bookkeeping, its newest attempt.
+RUNS_OF_ARMS: Select[Any] = (
     select(
         *runs.c,
         arms.c.number.label("arm_number"),
         arms.c.key.label("arm_key"),
-        arms.c.settings,
         arms.c.num_params,
         arms.c.num_non_embedding_params,
         sweeps.c.bookkeeping,
@@ -70,10 +75,48 @@ RUN_ROWS: Select[Any] = (
     .join(sweeps, sweeps.c.id == runs.c.sweep_id)
     .outerjoin(attempts, and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence))
 )
+RUN_ROWS: Select[Any] = RUNS_OF_ARMS.add_columns(arms.c.settings)
 
 
-def run_record(row: Row[Any]) -> RunRecord:
-    """A row of RUN_ROWS. Of a pending run, `step` is where its next attempt will start."""
+class ArmSettings(dict[str, Any]):
+    """An arm's settings, which its runs share; can be referred to weakly."""
+
+
+class ArmReader:
+    """Settings by arm, read and parsed once for all runs that are read together.
+
+    The newest arms are kept, and those of runs that anybody still holds: memory does not grow with what is only
+    streamed. Equal values are one object in all arms.
+    """
+
+    def __init__(self) -> None:
+        self._held: weakref.WeakValueDictionary[int, ArmSettings] = weakref.WeakValueDictionary()
+        self._newest: deque[ArmSettings] = deque(maxlen=_NEWEST_ARMS)
+        self._values: dict[tuple[type, Any], Any] = {}
+
+    def records(self, connection: Connection, query: Select[Any]) -> list[RunRecord]:
+        """The runs of a query of RUNS_OF_ARMS."""
+        rows = connection.execute(query).all()
+        arm_ids = {row.arm_id for row in rows}
+        settings = {arm_id: known for arm_id in arm_ids if (known := self._held.get(arm_id)) is not None}
+        if missing := arm_ids - settings.keys():
+            asked = select(arms.c.id, arms.c.settings).where(one_of(connection, arms.c.id, missing))
+            for arm_id, text in connection.execute(asked):
+                settings[arm_id] = self._held[arm_id] = json.loads(text, object_pairs_hook=self._shared)
+            self._newest.extend(settings[arm_id] for arm_id in missing)
+        return [run_record(row, settings[row.arm_id]) for row in rows]
+
+    def _shared(self, pairs: Sequence[tuple[str, Any]]) -> ArmSettings:
+        if len(self._values) > _MOST_VALUES:
+            self._values.clear()
+        return ArmSettings(
+            (sys.intern(name), self._values.setdefault((type(value), value), value)) for name, value in pairs
+        )
+
+
+def run_record(row: Row[Any], settings: Mapping[str, Any] | None = None) -> RunRecord:
+    """A row of RUNS_OF_ARMS with its arm's settings, or of RUN_ROWS. Of a pending run, `step` is where its next attempt
+    will start."""
     state = State(row.state)
     waits = state is State.PENDING
     checkpoint = _checkpoint(row.checkpoint_path, row.checkpoint_sha256, row.checkpoint_step)
@@ -86,7 +129,7 @@ def run_record(row: Row[Any]) -> RunRecord:
         arm_id=row.arm_id,
         arm_number=row.arm_number,
         arm_key=row.arm_key,
-        settings=json.loads(row.settings),
+        settings=json.loads(row.settings) if settings is None else settings,
         num_params=row.num_params,
         num_non_embedding_params=row.num_non_embedding_params,
         run_num=row.run_num,
@@ -98,9 +141,9 @@ def run_record(row: Row[Any]) -> RunRecord:
         alone=row.alone,
         backoff_until=row.backoff_until,
         fence=row.fence,
-        spent=Spent(errors=row.errors, losses=row.losses),
+        spent=_spent(row.errors, row.losses),
         bookkeeping=read_bookkeeping(row.bookkeeping),
-        facts=json.loads(row.facts) if row.facts else {},
+        facts=read_facts(row.facts),
         checkpoint=checkpoint,
         previous_checkpoint=_checkpoint(row.previous_path, row.previous_sha256, row.previous_step),
         created_at=row.created_at,
@@ -135,6 +178,18 @@ def code_json(parts: Sequence[CodePart]) -> str:
     return to_json([[part.digest, part.after, part.git_commit] for part in parts])
 
 
+@functools.lru_cache(maxsize=64)
+def _spent(errors: int, losses: int) -> Spent:
+    return Spent(errors=errors, losses=losses)
+
+
+@functools.lru_cache(maxsize=64)
+def read_facts(text: str | None) -> Mapping[str, Any]:
+    """A run's facts from their JSON column. The runs of a sweep share most of these texts."""
+    facts: Mapping[str, Any] = json.loads(text or "{}")
+    return facts
+
+
 def _checkpoint(path: str | None, sha256: str | None, step: int | None) -> SavedCheckpoint | None:
     if path is None or sha256 is None or step is None:
         return None
@@ -152,6 +207,7 @@ def bookkeeping_json(bookkeeping: Bookkeeping) -> str:
     return to_json(asdict(bookkeeping))
 
 
+@functools.lru_cache(maxsize=64)
 def read_bookkeeping(text: str) -> Bookkeeping:
     """Bookkeeping from its JSON column; fields that a newer program added take their defaults."""
     values = json.loads(text)
