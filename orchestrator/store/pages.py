@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Select, Text, and_, cast, func, literal, or_, select
+from sqlalchemy import Connection, Select, Text, and_, cast, func, or_, select
 
 from hlbgpt_core.points import Split
 from orchestrator.queue.records import RunFilter
@@ -48,7 +48,7 @@ PAGED: Mapping[str, Select[Any]] = MappingProxyType(
 def page(connection: Connection, name: str, wanted: RunFilter, *, after_id: int, size: int) -> Select[Any]:
     """The next `size` rows of a statement of PAGED, of the runs that match; `wanted` names one sweep at most."""
     where = conditions(connection, wanted, by_number=True)
-    return PAGED[name].where(*where, runs.c.id > literal(after_id)).order_by(runs.c.id).limit(size)
+    return PAGED[name].where(*where, runs.c.id > after_id).order_by(runs.c.id).limit(size)
 
 
 def by_sweep(wanted: RunFilter) -> Sequence[RunFilter]:
