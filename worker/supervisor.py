@@ -197,6 +197,8 @@ class Supervisor:
                 return why
             try:
                 claim = self._claim()
+                if claim is None and self._options.sweep and not self._store.any_sweep(self._options.sweep):
+                    return "its sweeps were deleted"
                 if claim is None and not self._options.watch and not self._more_to_come():
                     return "the queue is empty"
             except DatabaseBusyError as error:
@@ -235,7 +237,10 @@ class Supervisor:
         if self._heartbeat.fenced or self._faulty_code.stands():
             return None
         try:
-            self._code = self._trainers.code()
+            code = self._trainers.code()
+            if code != self._code and (freed := self._store.code_is_back(code, f"worker {self._heartbeat.worker_id}")):
+                self._say(f"free again, because their code is back: {freed} of the runs that were held")
+            self._code = code
             claim = self._store.claim(
                 self._heartbeat.worker_id,
                 sweep_ids=self._options.sweep,

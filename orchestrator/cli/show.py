@@ -27,10 +27,11 @@ from orchestrator.errors import UsageError
 from orchestrator.queue.code import HELD, MIXED, held_lines
 from orchestrator.queue.records import NOTIFIER, AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord
 from orchestrator.queue.states import State
+from orchestrator.sweep.baseline import baseline_of, baseline_text, restricted
+from orchestrator.sweep.definition import stored_shape, sweep_file_of
 from orchestrator.sweep.options import value_text
 from orchestrator.sweep.rerun_command import repeat_command
 from orchestrator.sweep.shapes import RANGE_MARK
-from orchestrator.sweep.submission import stored_shape, sweep_file_of
 from orchestrator.sweep.sweep_file import write_sweep_file
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def show(
         raise UsageError("--diff prints how a run's code differs", "For instance: hlbq show 12 --diff")
     if (run is None) == (sweep is None):
         raise UsageError("which run or sweep?", "For instance: hlbq show 12   or: hlbq show --sweep 3")
+    from orchestrator.store.known import known_sweep
+
     with database.read() as store:
         if run is not None and diff:
             from orchestrator.code.names import find_code
@@ -86,13 +89,12 @@ def show(
             story = read_story(store, find_run(store, run))
             print_json(story) if as_json else _print_story(story, store.location.option)
             return
-        found = store.sweep(sweep or 0)
-        if found is None:
-            raise UsageError(f"there is no sweep {sweep} in {store.location.display}", "See them: hlbq status")
+        found = known_sweep(store, sweep or 0)
         if toml:
             print(write_sweep_file(sweep_file_of(found.definition)), end="")
             return
-        runs = list(store.runs(RunFilter(sweep_ids=(found.id,)), limit=None if as_json else SHOWN_RUNS))
+        wanted = RunFilter(sweep_ids=(found.id,), with_members=True)
+        runs = list(store.runs(wanted, limit=None if as_json else SHOWN_RUNS))
         if as_json:
             print_json({"sweep": found, "runs": runs})
             return
@@ -127,6 +129,10 @@ def _print_story(story: RunStory, database_option: str) -> None:
     if run.facts:
         print("known since its first claim:")
         _print_values(run.facts)
+    if run.tags:
+        print(f"tags: {' '.join(run.tags)}")
+    if run.note:
+        print(f"note: {run.note}")
     for line in code_lines(run, mixed=story.mixed_code):
         print(line)
     _print_times(run, story.test_loss)
@@ -208,6 +214,8 @@ def _print_error(run: RunRecord, attempts: Sequence[AttemptRecord], database_opt
 def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord]) -> None:
     title = f" '{sweep.name}'" if sweep.name else ""
     print(f"sweep {sweep.id}{title} ({sweep.uid}), submitted {when(sweep.created_at)}: {counts_text(sweep.counts)}")
+    if sweep.tags:
+        print(f"tags: {' '.join(sweep.tags)}")
     if sweep.note:
         print(f"note: {sweep.note}")
     print(f"made by: {shlex.join(sweep.argv)}")
@@ -223,13 +231,15 @@ def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord]) -> None:
     for name, values in axes.items():
         print(f"  {name}: {' '.join(value_text(value) for value in values)}")
     swept = [name for name, values in axes.items() if len(values) > 1 or RANGE_MARK in str(values[0])]
+    if baseline := restricted(baseline_of(sweep.definition), swept):
+        print(f"baseline: {baseline_text(baseline)}")
     print_table(
         ["run", *swept, "seed", "state", "step", "val loss"],
-        [_run_row(run, swept) for run in runs],
+        [_run_row(run, swept, sweep) for run in runs],
     )
-    total = sum(sweep.counts.values())
-    if total > len(runs):
-        print(f"and {counted(total - len(runs), 'more run')}")
+    more = sum(sweep.counts.values()) - sum(run.sweep_id == sweep.id for run in runs)
+    if more:
+        print(f"and {counted(more, 'more run')}")
 
 
 def _print_notices(store: "Store", sweep: SweepRecord) -> None:
@@ -243,10 +253,11 @@ def _print_notices(store: "Store", sweep: SweepRecord) -> None:
         print_table(["when", "of", "what", "why"], rows[::-1])
 
 
-def _run_row(run: RunRecord, swept: Sequence[str]) -> list[str]:
+def _run_row(run: RunRecord, swept: Sequence[str], sweep: SweepRecord) -> list[str]:
     loss = "" if run.last_val_loss is None else f"{run.last_val_loss:.4f}"
     values = [value_text(run.settings.get(name, "")) for name in swept]
-    return [str(run.id), *values, str(run.seed), state_text(run), str(run.step), loss]
+    state = state_text(run) + ("" if run.sweep_id == sweep.id else f", of sweep {run.sweep_id}")
+    return [str(run.id), *values, str(run.seed), state, str(run.step), loss]
 
 
 def _print_values(values: Mapping[str, Any]) -> None:

@@ -92,13 +92,15 @@ class NotifyMark:
 
 @dataclass(frozen=True, kw_only=True)
 class NewSweep:
-    """What one submit makes. `runs` are in the order of their future numbers."""
+    """What one submit makes. `runs` are in the order of their future numbers; `members` are the numbers of runs of
+    other sweeps that stand for runs left out."""
 
     name: str = ""
     note: str = ""
     argv: Sequence[str] = ()
     arms: Sequence[NewArm] = ()
     runs: Sequence[NewRun] = ()
+    members: Sequence[int] = ()
     priority: int = 0
     bookkeeping: Bookkeeping = field(default_factory=Bookkeeping)
     csv: CsvTarget | None = None
@@ -122,6 +124,7 @@ class SweepRecord:
     definition: Mapping[str, Any]
     counts: Mapping[State, int]
     notify_by: str = ""
+    tags: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,7 +140,8 @@ class ArmRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunRecord:
-    """A run as stored, its arm's settings and its newest attempt's progress with it.
+    """A run as stored, its arm's settings and its newest attempt's progress with it. `tags` are its own and its
+    sweep's.
 
     Readers hold a hundred thousand of them: the runs of an arm share their settings, and equal facts, bookkeeping and
     code are one object too.
@@ -183,6 +187,8 @@ class RunRecord:
     code: Sequence[CodePart] = ()
     held: str = ""
     across_code: bool = False
+    note: str = ""
+    tags: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,19 +342,38 @@ class EventRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFilter:
-    """Which runs a command means. Empty fields do not restrict; all that are set must hold."""
+    """Which runs a command means. Empty fields do not restrict; all that are set must hold. Of several `tags` one is
+    enough, on the run or on its sweep.
+
+    `with_members`, which readers set, takes the members of `sweep_ids` for runs of theirs: runs of other sweeps that
+    --skip_existing left out.
+    """
 
     sweep_ids: tuple[int, ...] = ()
     run_ids: tuple[int, ...] = ()
     states: tuple[State, ...] = ()
     reasons: tuple[Reason, ...] = ()
     where: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    with_members: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deletion:
+    """What `delete` removes, or removed. `sweeps` are those that go with their last run; `on_wandb` counts the runs of
+    which W&B holds points."""
+
+    run_ids: Sequence[int]
+    sweeps: Sequence[int]
+    points: int
+    on_wandb: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompletedRun:
     """A completed run of some sweep, by what makes it the same as another. Texts are empty where nothing is known."""
 
+    id: int
     arm_key: str
     seed: int
     data_fingerprint: str
@@ -430,6 +455,8 @@ class Sendable:
 NOTICE_TRIES = 3
 # Its actor in the events.
 NOTIFIER = "notify"
+# The action in the events that outlive what was deleted.
+DELETE = "delete"
 
 
 @dataclass(frozen=True, kw_only=True)

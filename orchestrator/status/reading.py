@@ -38,8 +38,8 @@ SET_ASIDE = "set aside"
 
 @dataclass(frozen=True, kw_only=True)
 class SweepStatus:
-    """A sweep's counts. `seconds_left` is None while its runs' speed is unknown, and for an unfinished sweep that is
-    not listed.
+    """A sweep's counts: `done` runs have completed or failed. `seconds_left` is None while its runs' speed is unknown,
+    and for an unfinished sweep that is not listed.
 
     `export_command` is set if another host keeps the sweep's CSV up to date, or should. Undelivered notices of --notify
     are waiting, or were given up after too many tries; `notice_error` is the last error.
@@ -58,6 +58,12 @@ class SweepStatus:
     notices_waiting: int
     notices_given_up: int
     notice_error: str
+    tags: Sequence[str] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether runs are pending or running."""
+        return bool(self.counts[State.PENDING] + self.counts[State.RUNNING])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +97,7 @@ class RunStatus:
     worker: int | None
     error: str
     code_note: str = ""
+    tags: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +234,7 @@ def _without_stale_rates(runs: Sequence[RunRecord], silent: Collection[int]) -> 
 
 
 def _whole_sweeps(wanted: RunFilter) -> bool:
-    return not (wanted.run_ids or wanted.states or wanted.reasons or wanted.where)
+    return not (wanted.run_ids or wanted.states or wanted.reasons or wanted.where or wanted.tags)
 
 
 def _sum(sweeps: Sequence[SweepRecord]) -> dict[State, int]:
@@ -318,11 +325,11 @@ def _run_status(
         worker=run.worker_id,
         error=f"{run.error_type}: {run.error_message}" if run.error_type else run.error_message,
         code_note=note,
+        tags=run.tags,
     )
 
 
 def _sweep_status(sweep: SweepRecord, seconds_left: float | None, notices: Sequence[Notice]) -> SweepStatus:
-    open_runs = sweep.counts[State.PENDING] + sweep.counts[State.RUNNING]
     elsewhere = sweep.csv is not None and sweep.csv.host != socket.gethostname()
     total = sum(sweep.counts.values())
     given_up = sum(notice.given_up for notice in notices)
@@ -331,7 +338,7 @@ def _sweep_status(sweep: SweepRecord, seconds_left: float | None, notices: Seque
         name=sweep.name,
         counts={state.value: sweep.counts[state] for state in State},
         total=total,
-        done=total - open_runs,
+        done=sweep.counts[State.COMPLETED] + sweep.counts[State.FAILED],
         seconds_left=seconds_left,
         export_command=f"hlbq export results.csv --sweep {sweep.id}" if elsewhere else None,
         csv_path=sweep.csv.path if sweep.csv else None,
@@ -340,6 +347,7 @@ def _sweep_status(sweep: SweepRecord, seconds_left: float | None, notices: Seque
         notices_waiting=len(notices) - given_up,
         notices_given_up=given_up,
         notice_error=next((notice.error for notice in reversed(notices) if notice.error), ""),
+        tags=sweep.tags,
     )
 
 
@@ -357,7 +365,12 @@ def _place(worker: WorkerRecord) -> tuple[str, str, int]:
 
 
 def _ordinary_end(why: str) -> bool:
-    return why in ("asked to stop", "its time is nearly up", "the queue is empty") or why.endswith("runs are done")
+    return why in (
+        "asked to stop",
+        "its time is nearly up",
+        "the queue is empty",
+        "its sweeps were deleted",
+    ) or why.endswith("runs are done")
 
 
 def _worker_status(worker: WorkerRecord, now: float) -> WorkerStatus:

@@ -65,7 +65,7 @@ def left_text(status: Status) -> list[str]:
 
 def sweeps_table(sweeps: Sequence[SweepStatus], *, most: int = MOST_SWEEPS_LISTED) -> TextTable:
     """The unfinished sweeps, and the latest: a bar, counts by state, and the time left."""
-    shown = [sweep for sweep in sweeps if sweep.done < sweep.total][-most:]
+    shown = [sweep for sweep in sweeps if sweep.is_open][-most:]
     if sweeps and sweeps[-1] not in shown:
         shown.append(sweeps[-1])
     states = [state.value for state in State]
@@ -73,14 +73,15 @@ def sweeps_table(sweeps: Sequence[SweepStatus], *, most: int = MOST_SWEEPS_LISTE
         [
             str(sweep.id),
             _short(sweep.name, _NAME_WIDTH),
+            _short(" ".join(sweep.tags), _NAME_WIDTH),
             bar(sweep.done / sweep.total if sweep.total else 0.0),
             f"{sweep.done:,}/{sweep.total:,}",
             *(f"{sweep.counts[state]:,}" if sweep.counts[state] else "" for state in states),
-            duration(sweep.seconds_left) if sweep.done < sweep.total else "",
+            duration(sweep.seconds_left) if sweep.is_open else "",
         ]
         for sweep in shown
     ]
-    headers = ["sweep", "name", "progress", "done", *states, "left"]
+    headers = ["sweep", "name", "tags", "progress", "done", *states, "left"]
     return TextTable(headers=headers, rows=rows, right=frozenset({"sweep", "done", *states, "left"}))
 
 

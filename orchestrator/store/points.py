@@ -9,7 +9,7 @@ from hlbgpt_core.points import Point, Split
 from orchestrator.queue.records import Lease, RunFilter, StoredPoint
 from orchestrator.store.base import StoreBase, insert_many
 from orchestrator.store.filters import one_of
-from orchestrator.store.pages import by_sweep, page
+from orchestrator.store.pages import by_sweep, chosen, next_page
 from orchestrator.store.rows import point_row, read_point
 from orchestrator.store.tables import points
 
@@ -36,7 +36,8 @@ class PointStore(StoreBase):
             last_run = 0
             while True:
                 with self._read() as connection:
-                    query = page(connection, "numbers", one, after_id=last_run, size=_RUNS_A_PAGE)
+                    query = chosen(connection, "numbers", one)
+                    query = next_page("numbers", query, after_id=last_run, size=_RUNS_A_PAGE)
                     run_ids = list(connection.execute(query).scalars())
                 if not run_ids:
                     break

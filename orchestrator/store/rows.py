@@ -4,14 +4,11 @@ import functools
 import json
 import math
 import operator
-import sys
-import weakref
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, select
+from sqlalchemy import Row, Select, and_, select
 
 from hlbgpt_core.points import Phase, Point, SavedCheckpoint, Split
 from orchestrator.queue.code import CodePart, parts_up_to
@@ -26,7 +23,6 @@ from orchestrator.queue.records import (
 )
 from orchestrator.queue.states import Limits, Reason, Spent, State
 from orchestrator.store.base import to_json
-from orchestrator.store.filters import one_of
 from orchestrator.store.tables import arms, attempts, points, runs, sweeps
 
 NAN, PLUS_INFINITY, MINUS_INFINITY = "nan", "+inf", "-inf"
@@ -36,8 +32,6 @@ _NUMBERS = (*_METRICS, *_COUNTERS)
 # By place and all at once: a sync reads tens of thousands of points, and a row's names are slow to look up.
 _POINT_COLUMNS = ("run_id", "split", "step", "fence", "extra", "nonfinite", *_NUMBERS)
 _point_of = operator.itemgetter(*(points.c.keys().index(name) for name in _POINT_COLUMNS))
-_NEWEST_ARMS = 4_096
-_MOST_VALUES = 100_000
 _IDENTITY = [
     "host",
     "hostname",
@@ -60,6 +54,7 @@ RUNS_OF_ARMS: Select[Any] = (
         arms.c.num_params,
         arms.c.num_non_embedding_params,
         sweeps.c.bookkeeping,
+        sweeps.c.tags.label("sweep_tags"),
         attempts.c.step,
         attempts.c.phase,
         attempts.c.fraction,
@@ -76,42 +71,6 @@ RUNS_OF_ARMS: Select[Any] = (
     .outerjoin(attempts, and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence))
 )
 RUN_ROWS: Select[Any] = RUNS_OF_ARMS.add_columns(arms.c.settings)
-
-
-class ArmSettings(dict[str, Any]):
-    """An arm's settings, which its runs share; can be referred to weakly."""
-
-
-class ArmReader:
-    """Settings by arm, read and parsed once for all runs that are read together.
-
-    The newest arms are kept, and those of runs that anybody still holds: memory does not grow with what is only
-    streamed. Equal values are one object in all arms.
-    """
-
-    def __init__(self) -> None:
-        self._held: weakref.WeakValueDictionary[int, ArmSettings] = weakref.WeakValueDictionary()
-        self._newest: deque[ArmSettings] = deque(maxlen=_NEWEST_ARMS)
-        self._values: dict[tuple[type, Any], Any] = {}
-
-    def records(self, connection: Connection, query: Select[Any]) -> list[RunRecord]:
-        """The runs of a query of RUNS_OF_ARMS."""
-        rows = connection.execute(query).all()
-        arm_ids = {row.arm_id for row in rows}
-        settings = {arm_id: known for arm_id in arm_ids if (known := self._held.get(arm_id)) is not None}
-        if missing := arm_ids - settings.keys():
-            asked = select(arms.c.id, arms.c.settings).where(one_of(connection, arms.c.id, missing))
-            for arm_id, text in connection.execute(asked):
-                settings[arm_id] = self._held[arm_id] = json.loads(text, object_pairs_hook=self._shared)
-            self._newest.extend(settings[arm_id] for arm_id in missing)
-        return [run_record(row, settings[row.arm_id]) for row in rows]
-
-    def _shared(self, pairs: Sequence[tuple[str, Any]]) -> ArmSettings:
-        if len(self._values) > _MOST_VALUES:
-            self._values.clear()
-        return ArmSettings(
-            (sys.intern(name), self._values.setdefault((type(value), value), value)) for name, value in pairs
-        )
 
 
 def run_record(row: Row[Any], settings: Mapping[str, Any] | None = None) -> RunRecord:
@@ -163,6 +122,8 @@ def run_record(row: Row[Any], settings: Mapping[str, Any] | None = None) -> RunR
         code=parts_up_to(read_code(row.code), step),
         held=row.held,
         across_code=row.across_code,
+        note=row.note,
+        tags=tuple(sorted({*row.tags.split(), *row.sweep_tags.split()})),
     )
 
 

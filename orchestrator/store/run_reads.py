@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import operator
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,11 +12,10 @@ from orchestrator.queue.records import AttemptRecord, CompletedRun, EventRecord,
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import conditions, one_of, one_of_texts
-from orchestrator.store.pages import by_sweep, page
+from orchestrator.store.pages import ArmReader, by_sweep, chosen, next_page
 from orchestrator.store.rows import (
     RUN_ROWS,
     RUNS_OF_ARMS,
-    ArmReader,
     attempt_record,
     read_code,
     read_facts,
@@ -24,6 +24,7 @@ from orchestrator.store.rows import (
 from orchestrator.store.tables import arms, attempts, events, runs
 
 _RUNS_A_PAGE = 1_000
+_NUMBER = operator.attrgetter("id")
 
 
 class RunReadStore(StoreBase):
@@ -44,20 +45,24 @@ class RunReadStore(StoreBase):
         size = _RUNS_A_PAGE if limit is None else max(1, min(limit, _RUNS_A_PAGE))
         return itertools.islice(itertools.chain.from_iterable(self.pages_of_runs(wanted, size)), limit)
 
-    def pages_of_runs(self, wanted: RunFilter, size: int) -> Iterator[list[RunRecord]]:
-        """The same, page by page: each is of one moment of the database, and read when it is asked for."""
+    def pages_of_runs(self, wanted: RunFilter, size: int) -> Iterator[Sequence[RunRecord]]:
+        """The same, page by page, each read when it is asked for."""
         reader = ArmReader()
-        streams = [self._pages_of_runs(one, size, reader) for one in by_sweep(wanted)]
+        names = ["runs", "members"] if wanted.with_members and wanted.sweep_ids else ["runs"]
+        streams = [self._pages(name, one, size, reader) for one in by_sweep(wanted) for name in names]
         if len(streams) == 1:
             return streams[0]
-        merged = heapq.merge(*map(itertools.chain.from_iterable, streams), key=lambda run: run.id)
-        return iter(lambda: list(itertools.islice(merged, size)), [])
+        by_number = heapq.merge(*map(itertools.chain.from_iterable, streams), key=_NUMBER)
+        # A run may be one sweep's own and lent to another.
+        found = (next(same) for _, same in itertools.groupby(by_number, _NUMBER))
+        return iter(lambda: list(itertools.islice(found, size)), [])
 
-    def _pages_of_runs(self, wanted: RunFilter, size: int, reader: ArmReader) -> Iterator[list[RunRecord]]:
-        after_id = 0
+    def _pages(self, name: str, wanted: RunFilter, size: int, reader: ArmReader) -> Iterator[Sequence[RunRecord]]:
+        query, after_id = None, 0
         while True:
             with self._read() as connection:
-                found = reader.records(connection, page(connection, "runs", wanted, after_id=after_id, size=size))
+                query = chosen(connection, name, wanted) if query is None else query
+                found = reader.records(connection, next_page(name, query, after_id=after_id, size=size))
             if found:
                 yield found
             if len(found) < size:
@@ -86,7 +91,7 @@ class RunReadStore(StoreBase):
         """The completed runs of all sweeps that have one of these arm keys and one of these seeds."""
         with self._read() as connection:
             query = (
-                select(arms.c.key, runs.c.seed, runs.c.facts, runs.c.code)
+                select(runs.c.id, arms.c.key, runs.c.seed, runs.c.facts, runs.c.code)
                 .select_from(arms)
                 .join(runs, runs.c.arm_id == arms.c.id)
                 .where(
@@ -133,10 +138,11 @@ class RunReadStore(StoreBase):
 def _completed_runs(rows: Iterable[Any]) -> list[CompletedRun]:
     return [
         CompletedRun(
+            id=run_id,
             arm_key=key,
             seed=seed,
             data_fingerprint=str(read_facts(facts).get("data_fingerprint") or ""),
             code=read_code(code),
         )
-        for key, seed, facts, code in rows
+        for run_id, key, seed, facts, code in rows
     ]

@@ -5,15 +5,17 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, literal, select, update
 
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import CsvTarget, EverySeed, NewArm, NewRun, NewSweep, SweepRecord
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase, insert_many, to_json
 from orchestrator.store.endings import Author, record_event
+from orchestrator.store.filters import one_of
+from orchestrator.store.numbers import highest_number
 from orchestrator.store.rows import bookkeeping_json
-from orchestrator.store.tables import arms, runs, sweeps
+from orchestrator.store.tables import arms, members, runs, sweeps
 
 _ARM_COLUMNS = ("sweep_id", "number", "key", "settings", "num_params", "num_non_embedding_params")
 _RUN_COLUMNS = ("uid", "sweep_id", "arm_id", "run_num", "seed", "priority", "created_at")
@@ -34,6 +36,7 @@ class SweepStore(StoreBase):
                 numbers = _arm_ids(connection, sweep_id)
                 ids = [numbers[arm.key] for arm in new.arms]
                 _insert_runs(connection, sweep_id, ((ids[run.arm], run) for run in new.runs), new.priority, now)
+            _insert_members(connection, sweep_id, new.members)
             author = Author(actor="user", now=now)
             record_event(connection, author, "submit", sweep_id=sweep_id, why=f"{len(new.runs)} runs")
             return _sweep_records(connection, sweep_id)[0]
@@ -66,11 +69,16 @@ class SweepStore(StoreBase):
             known = _arm_ids(connection, sweep_id)
             ids = [known[arm.key] for arm in arms]
             there = _arms_and_seeds(connection, sweep_id)
-            missing = [(ids[run.arm], run) for run in runs if (ids[run.arm], run.seed) not in there]
+            missing = [(ids[run.arm], run) for run in runs if (arms[run.arm].key, run.seed) not in there]
             _insert_runs(connection, sweep_id, missing, priority, now)
             author = Author(actor="user", now=now)
             record_event(connection, author, "extend", sweep_id=sweep_id, why=f"{len(missing)} runs")
             return len(missing)
+
+    def runs_by_seed(self, sweep_id: int) -> set[tuple[str, int]]:
+        """The sweep's runs by arm key and seed, its members among them."""
+        with self._read() as connection:
+            return _arms_and_seeds(connection, sweep_id)
 
     def sweeps(self) -> list[SweepRecord]:
         """All sweeps, oldest first."""
@@ -82,6 +90,12 @@ class SweepStore(StoreBase):
         with self._read() as connection:
             return next(iter(_sweep_records(connection, sweep_id)), None)
 
+    def any_sweep(self, sweep_ids: Iterable[int]) -> bool:
+        """Whether one of these sweeps is there."""
+        with self._read() as connection:
+            found = select(sweeps.c.id).where(one_of(connection, sweeps.c.id, sweep_ids)).limit(1)
+            return connection.execute(found).first() is not None
+
     def latest_sweep(self) -> SweepRecord | None:
         """The sweep submitted last, or None where there is none."""
         with self._read() as connection:
@@ -91,6 +105,7 @@ class SweepStore(StoreBase):
 
 def _insert_sweep(connection: Connection, new: NewSweep, now: float) -> int:
     row = insert(sweeps).values(
+        **({"id": highest_number(connection, sweeps) + 1} if _is_sqlite(connection) else {}),
         uid=f"s{os.urandom(8).hex()}",
         name=new.name,
         note=new.note,
@@ -142,22 +157,42 @@ def _insert_runs(
 ) -> None:
     # A letter in front, so that no uid reads as a run's number.
     rows = ((f"r{os.urandom(8).hex()}", sweep_id, arm_id, run.run_num, run.seed, priority, now) for arm_id, run in new)
-    insert_many(connection, runs, _RUN_COLUMNS, rows)
+    if _is_sqlite(connection):
+        first = highest_number(connection, runs) + 1
+        insert_many(connection, runs, ("id", *_RUN_COLUMNS), ((id_, *row) for id_, row in enumerate(rows, first)))
+    else:
+        insert_many(connection, runs, _RUN_COLUMNS, rows)
 
 
 def _insert_every_seed(connection: Connection, sweep_id: int, new: EverySeed, priority: int, now: float) -> None:
     """All arms of the sweep with every seed. The database makes the rows: half the time of handing it each."""
-    sqlite = connection.dialect.name == "sqlite"
-    mark = "?" if sqlite else "%s"
-    # As random as os.urandom; PostgreSQL's uuid has a few bits that are fixed, which the digest spreads.
-    uid = "'r' || lower(hex(randomblob(8)))" if sqlite else "'r' || substr(md5(gen_random_uuid()::text), 1, 16)"
-    statement = (
-        f"INSERT INTO runs ({', '.join(_RUN_COLUMNS)}) SELECT {uid}, sweep_id, id, {mark}, {mark}, {mark}, {mark} "
-        f"FROM arms WHERE sweep_id = {mark} ORDER BY number"
-    )
-    seeds = range(new.num_runs)
-    rows = [(seed + 1, new.first_seed + seed, priority, now, sweep_id) for seed in seeds]
-    connection.exec_driver_sql(statement, rows)
+    columns = ", ".join(_RUN_COLUMNS)
+    rows = [(seed + 1, new.first_seed + seed, priority, now, sweep_id) for seed in range(new.num_runs)]
+    if _is_sqlite(connection):
+        before = highest_number(connection, runs)
+        connection.exec_driver_sql(
+            f"INSERT INTO runs (id, {columns}) SELECT ? + number, 'r' || lower(hex(randomblob(8))), sweep_id, id, "
+            "?, ?, ?, ? FROM arms WHERE sweep_id = ? ORDER BY number",
+            [(before + seed * new.arms, *row) for seed, row in enumerate(rows)],
+        )
+    else:
+        # As random as os.urandom: its uuid has a few bits that are fixed, which the digest spreads.
+        connection.exec_driver_sql(
+            f"INSERT INTO runs ({columns}) SELECT 'r' || substr(md5(gen_random_uuid()::text), 1, 16), sweep_id, id, "
+            "%s, %s, %s, %s FROM arms WHERE sweep_id = %s ORDER BY number",
+            rows,
+        )
+
+
+def _is_sqlite(connection: Connection) -> bool:
+    return connection.dialect.name == "sqlite"
+
+
+def _insert_members(connection: Connection, sweep_id: int, run_ids: Sequence[int]) -> None:
+    if run_ids:
+        # Those that were not deleted meanwhile.
+        there = select(literal(sweep_id), runs.c.id).where(one_of(connection, runs.c.id, run_ids))
+        connection.execute(insert(members).from_select(["sweep_id", "run_id"], there))
 
 
 def _arm_ids(connection: Connection, sweep_id: int) -> dict[str, int]:
@@ -165,9 +200,12 @@ def _arm_ids(connection: Connection, sweep_id: int) -> dict[str, int]:
     return {row.key: row.id for row in rows}
 
 
-def _arms_and_seeds(connection: Connection, sweep_id: int) -> set[tuple[int, int]]:
-    rows = connection.execute(select(runs.c.arm_id, runs.c.seed).where(runs.c.sweep_id == sweep_id))
-    return {(row.arm_id, row.seed) for row in rows}
+def _arms_and_seeds(connection: Connection, sweep_id: int) -> set[tuple[str, int]]:
+    """The sweep's runs by arm key and seed, its members among them."""
+    of_run = select(arms.c.key, runs.c.seed).join(arms, arms.c.id == runs.c.arm_id)
+    own = of_run.where(runs.c.sweep_id == sweep_id)
+    lent = of_run.join(members, members.c.run_id == runs.c.id).where(members.c.sweep_id == sweep_id)
+    return {(row.key, row.seed) for query in (own, lent) for row in connection.execute(query)}
 
 
 def _sweep_records(connection: Connection, sweep_id: int | None = None) -> list[SweepRecord]:
@@ -199,4 +237,5 @@ def _sweep_record(row: Row[Any], counts: Mapping[State, int]) -> SweepRecord:
         definition=json.loads(row.definition),
         counts=counts,
         notify_by=row.notify_by,
+        tags=row.tags.split(),
     )

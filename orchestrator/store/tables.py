@@ -2,9 +2,10 @@
 
     sweeps 1 ── n arms 1 ── n runs 1 ── n attempts        workers 1 ── n attempts
                               runs 1 ── n points           sync_marks 1 ── 1 runs (by uid)
-    sweeps 1 ── n notices
+    sweeps 1 ── n notices          sweeps n ── n runs (members)
     code and same_code name digests, as runs do
-    events name sweeps, runs and workers, and hold none of them back; database_identity has one row.
+    events name sweeps, runs and workers, and hold none of them back: they outlive deleted ones, and keep their numbers
+    from being given again (see store/numbers.py). database_identity has one row.
 
 Times are seconds since the epoch. JSON is kept as compact text: SQLite has no JSON type, and nothing is
 searched in it. Any change here needs a migration in migrations/versions; a test holds the two equal.
@@ -88,6 +89,7 @@ sweeps = Table(
     Column("definition", Text, nullable=False, doc="JSON: how the sweep was asked for"),
     Column("notify_token", Text, nullable=False, server_default="", doc="names the command in its user's own folder"),
     Column("notify_by", Text, nullable=False, server_default="", doc="that user and host, for people"),
+    Column("tags", Text, nullable=False, server_default="", doc="with a space before and after each"),
 )
 
 arms = Table(
@@ -162,6 +164,8 @@ runs = Table(
     Column("code", Text, doc="JSON: [digest, step after which its points come, git commit] of each code"),
     Column("held", Text, nullable=False, server_default="", doc="the digest under which it would have gone on"),
     Column("across_code", Boolean, nullable=False, server_default=text("false"), doc="it may go on under any code"),
+    Column("note", Text, nullable=False, server_default=""),
+    Column("tags", Text, nullable=False, server_default="", doc="its own, not its sweep's"),
     UniqueConstraint("arm_id", "seed"),
     _one_of("state", State),
     _one_of("reason", Reason),
@@ -175,6 +179,16 @@ _partial_index("runs_claimable", CLAIMABLE, runs.c.priority.desc(), runs.c.id, r
 _partial_index("runs_held", RUNNING, runs.c.worker_id)
 _partial_index("runs_backing_off", BACKING_OFF, runs.c.backoff_until)
 _partial_index("runs_of_other_code", OTHER_CODE, runs.c.sweep_id)
+
+# Runs that a sweep left out because another one had completed them. Readers count them in; nothing else does.
+members = Table(
+    "members",
+    metadata,
+    Column("sweep_id", BIG, ForeignKey("sweeps.id"), primary_key=True, autoincrement=False),
+    Column("run_id", BIG, ForeignKey("runs.id"), primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+Index("members_by_run", members.c.run_id)
 
 attempts = Table(
     "attempts",

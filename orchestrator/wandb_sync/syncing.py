@@ -13,6 +13,7 @@ from pathlib import Path
 from orchestrator.errors import SyncError
 from orchestrator.queue.records import RunFilter, RunRecord, Sendable, SyncMark
 from orchestrator.store import Store
+from orchestrator.sweep.arm_labels import differing_settings
 from orchestrator.wandb_sync.leases import Leases, OwnFolder
 from orchestrator.wandb_sync.rows import Upload, still_holds, upload_of
 from orchestrator.wandb_sync.session import CurveReplacedError, SyncTiming, Wandb
@@ -72,16 +73,25 @@ class Syncer:
         try:
             with self._leases.hold(run.uid) as mark:
                 if mark is None:
-                    tally.held += 1
+                    if not self._deleted(run):
+                        tally.held += 1
                     return
                 points = self._send(run, mark)
         except SyncError as error:
-            tally.failed += 1
-            self._say(f"run {run.id}: {error.message}")
+            if not self._deleted(run):
+                tally.failed += 1
+                self._say(f"run {run.id}: {error.message}")
             return
         tally.runs += 1
         tally.points += points
         self._say(f"run {run.id}: {points} points sent")
+
+    def _deleted(self, run: RunRecord) -> bool:
+        """Whether the run was deleted while it was being sent; says so."""
+        if self._store.run(run.uid) is not None:
+            return False
+        self._say(f"run {run.id} was deleted; what W&B holds of it stays there")
+        return True
 
     def _send(self, run: RunRecord, mark: SyncMark) -> int:
         """Send the run's news under the lease; returns how many points are new since the mark."""
@@ -135,7 +145,9 @@ class Syncer:
         sweep = self._store.sweep(run.sweep_id)
         if not held or sweep is None:
             raise SyncError("another sync holds the run now")
-        return upload_of(sendable, sweep, generation, project=sweep.wandb_project or self._project)
+        varying = differing_settings(arm.settings for arm in self._store.arms(sweep.id))
+        project = sweep.wandb_project or self._project
+        return upload_of(sendable, sweep, generation, project=project, varying=varying)
 
     def _commit(self, sendable: Sendable, mark: SyncMark, *, rows: int, told: str) -> int:
         last_step = sendable.points[rows - 1].point.step if rows else 0

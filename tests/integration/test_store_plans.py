@@ -12,7 +12,7 @@ from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from orchestrator.store.claims import _LOCK_WORKER, _PRECHECK, _TAKE_NEXT
-from orchestrator.store.pages import PAGED, page
+from orchestrator.store.pages import PAGED, chosen, next_page
 from orchestrator.store.tables import runs
 from tests.store_examples import register, submit
 
@@ -104,7 +104,7 @@ def many_runs(long_queue: Store) -> Store:
     """The long queue, and what the planner needs to know of the tables beside it."""
     if long_queue.location.dialect == "postgresql":
         with long_queue._write() as connection:
-            for table in ("arms", "sweeps", "attempts", "sync_marks", "points"):
+            for table in ("arms", "sweeps", "attempts", "sync_marks", "points", "members"):
                 connection.execute(text(f"ANALYZE {table}"))
     return long_queue
 
@@ -117,8 +117,11 @@ def test_no_page_of_runs_is_sorted(many_runs: Store) -> None:
     sorted_pages = []
     for name in PAGED:
         for which, filters in FILTERS.items():
+            if name == "members" and "sweep_ids" not in filters:
+                continue
             with many_runs._read() as connection:
-                statement = page(connection, name, RunFilter(**filters), after_id=10, size=PAGE)
+                query = chosen(connection, name, RunFilter(**filters))
+            statement = next_page(name, query, after_id=10, size=PAGE)
             found = plan(many_runs, statement)
             sizes = [int(rows) for rows in re.findall(r"\bSort  .*rows=(\d+)", found)]
             if "TEMP B-TREE" in found or any(size > PAGE for size in sizes):
