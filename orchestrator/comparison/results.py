@@ -1,5 +1,6 @@
 """The whole answer of `hlbq compare`, read from the store. The fields of Comparison are the keys of `--json`."""
 
+import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,9 +25,8 @@ from orchestrator.comparison.groups import (
 )
 from orchestrator.comparison.measures import Goal, Measure, PointChoice, Standing, goal_of, measure_run, reached
 from orchestrator.comparison.tune import Tuned
-from orchestrator.errors import ExportError, UsageError
-from orchestrator.export.blocks import runs_with_curves
-from orchestrator.export.metric_names import Axis, parse_metric
+from orchestrator.errors import UsageError
+from orchestrator.export.metric_names import Axis, find_metric
 from orchestrator.queue.code import MIXED
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import Store
@@ -233,10 +233,7 @@ def _check_any_number(results: Sequence[RunResult], measure: Measure) -> None:
 
 
 def _measure(store: Store, wanted: RunFilter, question: Question) -> Measure:
-    try:
-        metric = parse_metric(question.metric)
-    except ExportError:
-        metric = parse_metric(question.metric, _extra_names(store, wanted))
+    metric = find_metric(store, wanted, question.metric)
     goal = question.goal or goal_of(metric)
     if question.target is not None and goal is None:
         raise UsageError(
@@ -245,14 +242,12 @@ def _measure(store: Store, wanted: RunFilter, question: Question) -> Measure:
     return Measure(metric=metric, moment=question.moment, axis=question.axis, place=question.place, goal=goal)
 
 
-def _extra_names(store: Store, wanted: RunFilter) -> Sequence[str]:
-    found = runs_with_curves(store, wanted)
-    return sorted({name for pair in found for curve in pair.curves.values() for name in curve.extra})
-
-
 def _read(store: Store, wanted: RunFilter, measure: Measure, target: float | None) -> list[RunResult]:
     results = []
-    for found in runs_with_curves(store, wanted, measure.metric.split):
+    last = target is None and measure.moment is PointChoice.LAST
+    axes = [measure.axis or Axis.STEPS] if target is None else [*Axis]
+    names = [*(axis.column for axis in axes), measure.metric.column]
+    for found in store.runs_with_curves(wanted, measure.metric.split, names, last=last):
         curve = found.curves.get(measure.metric.split)
         results.append(
             RunResult(
@@ -272,7 +267,13 @@ def _of_one_code(
     Raises UsageError where no run is left.
     """
     same = store.same_code()
-    named = [replace(result, run=replace(result.run, code=same.as_one(result.run.code))) for result in results]
+    as_one = functools.cache(same.as_one)
+    named = [
+        result
+        if (code := as_one(tuple(result.run.code))) == result.run.code
+        else replace(result, run=replace(result.run, code=code))
+        for result in results
+    ]
     mixed = [result for result in named if len(result.run.code) > 1]
     if not mixed or allow_mixed_code:
         return named, []
