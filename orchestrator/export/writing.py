@@ -10,7 +10,7 @@ from typing import IO
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.errors import ExportError
-from orchestrator.export.blocks import Block, Layout, NewMetricError, Selection, blocks, columns_of, runs_with_curves
+from orchestrator.export.blocks import Block, Layout, NewMetricError, Selection, blocks, columns_of
 from orchestrator.export.cells import read_text_cell
 from orchestrator.export.columns import Column, Kind
 from orchestrator.export.csv_table import KEY_COLUMN, csv_header, holds_runs, read_raw_rows
@@ -108,7 +108,7 @@ def catch_up(store: Store, sweep_id: int, *, host: str, lock_timeout_seconds: fl
 
 
 def _has_rows(store: Store, selection: Selection) -> bool:
-    return any(map(selection.shows, runs_with_curves(store, selection.runs)))
+    return any(map(selection.shows, store.runs_with_curves(selection.runs)))
 
 
 def _write_table(

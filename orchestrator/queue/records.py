@@ -149,7 +149,7 @@ class SweepRecord:
     tags: Sequence[str] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ArmRecord:
     """An arm as stored: `number` counts from 1 within its sweep."""
 
@@ -160,10 +160,14 @@ class ArmRecord:
     num_non_embedding_params: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunRecord:
     """A run as stored, its arm's settings and its newest attempt's progress with it. `tags` are its own and its
-    sweep's."""
+    sweep's.
+
+    Readers hold a hundred thousand of them: the runs of an arm share their settings, and equal facts, bookkeeping and
+    code are one object too.
+    """
 
     id: int
     uid: str
