@@ -15,6 +15,22 @@ from tests.browser.conftest import BIG_RUNS, EVIL, OpenTab, Served, Tab, serving
 from tests.sample_sweep import register, sample_points, submit_sweep, work
 
 LIVE_SWEEP = 2
+# Words of tables that stand on more than one line.
+BROKEN_WORDS = """() => {
+    const broken = [];
+    for (const cell of document.querySelectorAll("td")) {
+        const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+        while (texts.nextNode()) {
+            for (const word of texts.currentNode.data.matchAll(/[a-z]+/g)) {
+                const range = document.createRange();
+                range.setStart(texts.currentNode, word.index);
+                range.setEnd(texts.currentNode, word.index + word[0].length);
+                if (range.getClientRects().length > 1) broken.push(word[0]);
+            }
+        }
+    }
+    return broken;
+}"""
 
 
 def pixels(page: Any, selector: str) -> int:
@@ -160,12 +176,14 @@ def test_values_are_read_on_while_a_zoomed_chart_moves(demo: Served, open_tab: O
     page.mouse.up()
     page.mouse.move(box["x"] + 200, box["y"] + 60)
     expect(page.locator(".readout")).to_contain_text("steps")
-    read = page.locator(".readout").inner_text()
+    readout = page.locator(".readout")
+    read = int(readout.inner_text().split()[-1])
     for _ in range(2):
         with page.expect_response("**/curves?**"):
             pass
     page.evaluate("new Promise(requestAnimationFrame)")
-    assert page.locator(".readout").inner_text() == read
+    # The nearest step that has a point: means are drawn at fewer places as runs grow.
+    assert abs(int(readout.inner_text().split()[-1]) - read) <= read / 10
 
 
 def test_the_table_sorts_filters_and_says_what_it_did_not_understand(demo: Served, open_tab: OpenTab) -> None:
@@ -404,10 +422,8 @@ def test_runs_that_diverged_are_named_counted_and_marked_on_every_view(strange: 
 
 def test_words_are_whole_and_numbers_right_aligned(strange: Served, open_tab: OpenTab) -> None:
     page = open_tab(strange, viewport={"width": 390, "height": 800}).visit("/")
-    cell = page.get_by_role("region", name="Events").get_by_role("cell", name="worker 1").first
-    # "worker" on one line, "1" perhaps on the next.
-    wide = cell.evaluate("c => [c.getBoundingClientRect().height, parseFloat(getComputedStyle(c).lineHeight)]")
-    assert wide[0] <= 2 * wide[1] + 12
+    expect(page.get_by_role("region", name="Events")).to_contain_text("worker 1")
+    assert page.evaluate(BROKEN_WORDS) == []
     attempts = open_tab(strange).visit("/runs/2").get_by_role("region", name="Attempts")
     assert attempts.locator("td").first.evaluate("c => getComputedStyle(c).textAlign") == "right"
 

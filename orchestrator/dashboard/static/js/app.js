@@ -148,7 +148,7 @@ function askForLink() {
 function onClick(event) {
   const link = event.target.closest?.("a[href]");
   const isPlain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
-  if (!link || !isPlain || link.origin !== location.origin) return;
+  if (!link || !isPlain || link.hasAttribute("download") || link.origin !== location.origin) return;
   event.preventDefault();
   const address = link.getAttribute("href");
   // A jump within the page is no other page: the address, which keeps the view, stays as it is.
@@ -195,6 +195,8 @@ function onKey(event) {
   actions[event.key]();
 }
 
+// Their relative addresses would mean others once the page's own address is another.
+for (const link of document.querySelectorAll('a[href]:not([href^="#"]), link[rel=icon]')) link.setAttribute("href", link.href);
 takeToken();
 setText(document.getElementById("theme"), `Theme: ${document.documentElement.dataset.theme ?? "auto"}`);
 document.getElementById("theme").addEventListener("click", nextTheme);

@@ -73,8 +73,10 @@ export class Chart {
 
   /** The x nearest to the mouse at which a line has a point; null where the mouse is elsewhere. */
   pointedAt() {
-    const { left, idx } = this.plot?.cursor ?? {};
-    return left >= 0 ? (this.plot.data[0][idx] ?? null) : null;
+    const left = this.plot?.cursor.left ?? -1;
+    if (left < 0) return null;
+    const xs = this.plot.data[0];
+    return xs[nearest(xs, this.plot.posToVal(left, "x"))] ?? null;
   }
 
   build(data, shown) {
