@@ -95,7 +95,7 @@ def measure_run(run: RunRecord, curve: Curve | None, measure: Measure) -> Measur
     diverged = run.state is State.FAILED and run.reason is Reason.DIVERGED
     xs, ys = _points_of(curve, measure)
     if measure.place is not None and xs and measure.place <= xs[-1]:
-        return _at(xs, ys, measure.place)
+        return value_at(xs, ys, measure.place)
     if diverged or (run.state is State.COMPLETED and ys and not math.isfinite(ys[-1])):
         return Measured(standing=Standing.DIVERGED, why="diverged")
     if run.state in (State.PENDING, State.RUNNING):
@@ -131,7 +131,7 @@ def _best(ys: Sequence[float], measure: Measure) -> Measured:
     return Measured(standing=Standing.MEASURED, value=min(finite) if measure.goal is Goal.LOWER else max(finite))
 
 
-def _at(xs: Sequence[float], ys: Sequence[float], place: float) -> Measured:
+def value_at(xs: Sequence[float], ys: Sequence[float], place: float) -> Measured:
     """The metric at `place`, no further than the last x, on the line between the points around it."""
     after = bisect.bisect_left(xs, place)
     if after == 0 and place < xs[0]:

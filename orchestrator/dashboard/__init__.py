@@ -12,6 +12,7 @@
     control.py       cancel, retry, pause, priority: the store's own methods
     sweep_curves.py  curves of a sweep: read once, then only what is new
     arm_means.py     mean and band of an arm's runs, kept up to date
+    run_values.py    a metric's value by run: last, best, at a step
     thinning.py      fewer points that look the same
     metric_names.py  the metrics and axes that a page may ask for
     log_tail.py      the end of a run's log

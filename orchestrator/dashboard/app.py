@@ -25,6 +25,7 @@ from orchestrator.dashboard.database import Database
 from orchestrator.dashboard.feed import Feed, encoded
 from orchestrator.dashboard.log_tail import LogTail, read_log_tail
 from orchestrator.dashboard.metric_names import read_axis, read_metric, read_weight
+from orchestrator.dashboard.run_values import run_values
 from orchestrator.dashboard.security import Access, Guard
 from orchestrator.dashboard.sweep_curves import MOST_ARMS, Question, SweepCurves
 from orchestrator.dashboard.sweep_watch import SweepWatch, plain_number
@@ -148,12 +149,13 @@ class Dashboard:
         return self.feed.curves(number, question)
 
     async def sweep_finals(self, request: Request) -> Response:
-        """The newest value of any metric, by run."""
-        number = request.path_params["number"]
+        """The value of any metric, by run: the newest, or at another moment."""
+        number, asked = request.path_params["number"], request.query_params
+        step = _number(request, "step", 0)
 
         def read(store: Store) -> Any:
-            metric = read_metric(store, number, request.query_params.get("metric", "val_loss"))
-            found = store.last_values(number, metric.split, metric.column)
+            metric = read_metric(store, number, asked.get("metric", "val_loss"))
+            found = run_values(store, number, metric, asked.get("moment", "last"), step)
             return {"values": [[run, plain_number(value)] for run, value in found.items()]}
 
         return await self._read(read)

@@ -1,5 +1,6 @@
 """Every page and what is on it, in a real browser."""
 
+import csv
 import re
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,7 @@ def test_the_table_sorts_filters_and_says_what_it_did_not_understand(demo: Serve
     first = page.locator("table.runs tbody tr").first
     headers = page.locator("table.runs th").all_inner_texts()
     assert [text.strip(" ▲▼") for text in headers[:4]] == ["", "run", "depth", "seed"]  # what differs stands first
+    expect(page.locator("#live")).to_have_text("live")
     page.get_by_role("button", name="val loss").click()
     ascending = first.locator("td").nth(7).inner_text()
     page.get_by_role("button", name="val loss").click()
@@ -205,6 +207,29 @@ def test_the_table_sorts_filters_and_says_what_it_did_not_understand(demo: Serve
     expect(page.locator(".chart")).to_contain_text("No run passes the filter.")
     page.get_by_label("Filter runs").fill("dept=4")
     expect(page.get_by_text("there is no column 'dept'")).to_be_visible()
+
+
+def test_columns_are_chosen_kept_and_downloaded_and_a_row_opens_its_run(demo: Served, open_tab: OpenTab) -> None:
+    page = open_tab(demo).visit("/sweeps/1?sort=-val_loss")
+    expect(page.locator("table.runs tbody tr")).to_have_count(12)
+    page.get_by_text("Columns", exact=True).click()
+    page.get_by_label("train loss").uncheck()
+    page.get_by_label("Value", exact=True).select_option("at step")
+    page.get_by_label("Step", exact=True).fill("20")
+    page.get_by_role("button", name="Add column").click()
+    expect(page.get_by_role("columnheader", name="val_loss at step 20")).to_be_visible()
+    expect(page.get_by_role("columnheader", name="train loss")).to_have_count(0)
+    cell = page.locator("table.runs tbody tr").first.locator("td").last
+    expect(cell).to_have_text(re.compile(r"\d\.\d{4}"))
+    again = open_tab(demo).visit(f"/sweeps/1{query(page)}")
+    expect(again.locator("table.runs tbody tr").first.locator("td").last).to_have_text(cell.inner_text())
+    with page.expect_download() as downloading:
+        page.get_by_role("button", name="Download CSV").click()
+    rows = list(csv.reader(downloading.value.path().read_text().splitlines()))
+    assert rows[0][:3] == ["run", "depth", "seed"] and rows[0][-1] == "val_loss at step 20" and len(rows) == 13
+    assert f"{float(rows[1][-1]):.4f}" == cell.inner_text()
+    page.locator("table.runs tbody tr").first.locator("td").nth(4).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Run {rows[1][0]}")
 
 
 def test_parallel_coordinates_and_final_values(demo: Served, open_tab: OpenTab) -> None:

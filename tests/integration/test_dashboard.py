@@ -222,6 +222,22 @@ def test_own_metrics_are_offered_drawn_and_have_newest_values(client: Client, st
     assert client.get("runs/1/curves")["metrics"]["top5"]["val"]["y"] == [0.1, 0.2, 0.3]
 
 
+def test_a_column_has_the_last_best_least_or_greatest_value_or_that_at_a_step(client: Client, store: Store) -> None:
+    submit_sweep(store, ARMS[:1], seeds=[100, 101])
+    worker = register(store)
+    losses = (4.0, 2.0, math.nan, 3.0)
+    work(store, worker, [sample_point(Split.VAL, 10 * at, loss=loss) for at, loss in enumerate(losses, start=1)])
+    work(store, worker, [])
+    asked = "sweeps/1/finals?metric=val_loss&moment="
+    for moment, value in (("last", 3.0), ("best", 2.0), ("min", 2.0), ("max", 4.0), ("at&step=15", 3.0)):
+        assert client.get(asked + moment)["values"] == [[1, value]], moment
+    assert client.get("sweeps/1/finals?metric=val_acc&moment=best")["values"] == [[1, 0.3]]
+    assert client.get(f"{asked}at&step=25")["values"] == [[1, None]]  # beside a nan
+    assert client.get(f"{asked}at&step=50")["values"] == []
+    assert "max or min" in client.get("sweeps/1/finals?metric=grad_norm&moment=best", status=400)["hint"]
+    assert client.get(f"{asked}never", status=400)["error"] == "there is no moment 'never'"
+
+
 def test_a_run_has_all_its_metrics_its_story_and_its_command(client: Client, store: Store) -> None:
     submit_sweep(store, ARMS, seeds=[100], name="demo")
     worker = register(store)

@@ -99,6 +99,7 @@ export class Chart {
     for (const line of shown) {
       series.push({
         label: line.label,
+        named: line.label,
         stroke: line.colour,
         width: line.width ?? 2,
         dash: line.dash,
@@ -140,10 +141,12 @@ export class Chart {
       series,
       bands,
       cursor: { drag: { x: true, y: false }, points: { show: false }, focus: { prox: 24 } },
+      focus: { alpha: 1 },
       hooks: {
         setCursor: [(plot) => plot === this.plot && this.showValues(this.pointedAt())],
         setSelect: [() => (this.zoom = true)],
         draw: [(plot) => this.drawMarks(plot)],
+        setSeries: [(plot, at) => (this.nearby = plot.series[at]?.named ?? "")],
       },
     };
   }
@@ -237,7 +240,7 @@ export class Chart {
   showValues(x) {
     if (!this.content) return;
     const { lines, xLabel } = this.content;
-    setText(this.readout, x === null ? "" : `${xLabel} ${number(x, 6)}`);
+    setText(this.readout, x === null ? "" : [this.nearby, `${xLabel} ${number(x, 6)}`].filter(Boolean).join(" · "));
     for (const line of lines) {
       const cell = this.valueCells?.get(line.key);
       if (!cell) continue;

@@ -26,12 +26,15 @@ export class FinalValues {
 
   /** `settings` and `metric` as parallel coordinates have them. */
   show({ settings, metric, runs }) {
-    [this.settings, this.metric] = [settings, metric];
+    [this.settings, this.metric, this.runs] = [settings, metric, runs];
     this.lost = runs.filter((_, at) => metric.values[at] === null);
     const names = JSON.stringify(this.settings.map((axis) => axis.title));
     if (names !== this.names) {
       this.names = names;
-      this.canvases = this.settings.map(() => el("canvas", { role: "img" }));
+      this.canvases = this.settings.map((_, at) =>
+        el("canvas", { role: "img", on: { pointermove: (event) => this.point(this.canvases[at], event) } }),
+      );
+      this.dots = new Map();
       fill(
         this.grid,
         this.settings.map((axis, at) =>
@@ -62,6 +65,13 @@ export class FinalValues {
     }
   }
 
+  /** Name the run of the dot under the mouse. */
+  point(canvas, { offsetX, offsetY }) {
+    const near = ([x, y]) => Math.hypot(x - offsetX, y - offsetY);
+    const dot = this.dots.get(canvas)?.reduce((a, b) => (near(a) <= near(b) ? a : b), [Infinity, Infinity]);
+    canvas.title = dot && near(dot) < 8 ? `run ${dot[2]}: ${number(dot[3], 6)}` : "";
+  }
+
   drawOne(canvas, axis) {
     const width = Math.max(canvas.parentElement.clientWidth - 2, 200);
     const ratio = window.devicePixelRatio || 1;
@@ -71,7 +81,7 @@ export class FinalValues {
     canvas.style.height = `${HEIGHT}px`;
     const pen = canvas.getContext("2d");
     pen.scale(ratio, ratio);
-    const groups = grouped(axis.values, this.metric.values);
+    const groups = grouped(axis.values, this.metric.values, this.runs);
     canvas.setAttribute("aria-label", spoken(axis.title, this.metric.title, groups));
     const xs = places(
       groups.map((group) => group.value),
@@ -85,10 +95,14 @@ export class FinalValues {
     drawFrame(pen, { width, low, high, y, axis, groups, xs });
     const { colour } = lineStyle(0);
     pen.fillStyle = faded(colour, values.length > 500 ? 0.2 : 0.5);
+    const dots = [];
+    this.dots.set(canvas, dots);
     groups.forEach((group, at) => {
       group.values.forEach((value, which) => {
         pen.beginPath();
-        pen.arc(xs[at] + jitter(which, group.values.length), y(value), 3, 0, 7);
+        const dot = [xs[at] + jitter(which, group.values.length), y(value), group.runs[which], value];
+        dots.push(dot);
+        pen.arc(dot[0], dot[1], 3, 0, 7);
         pen.fill();
       });
     });
@@ -132,15 +146,17 @@ function drawFrame(pen, { width, low, high, y, axis, groups, xs }) {
 }
 
 /** Runs by value of the setting, in order, with the mean of each. */
-function grouped(settings, values) {
+function grouped(settings, values, runs) {
   const found = new Map();
   settings.forEach((value, run) => {
     if (!found.has(value)) found.set(value, []);
-    found.get(value).push(values[run]);
+    found.get(value).push([values[run], runs[run]]);
   });
   const groups = [...found].map(([value, every]) => {
-    const own = every.filter((one) => one !== null);
-    return { value, values: own, lost: every.length - own.length, mean: own.reduce((a, b) => a + b, 0) / own.length };
+    const own = every.filter(([one]) => one !== null);
+    const [numbers, names] = [own.map(([one]) => one), own.map(([, name]) => name)];
+    const mean = numbers.reduce((a, b) => a + b, 0) / own.length;
+    return { value, values: numbers, runs: names, lost: every.length - own.length, mean };
   });
   return groups.sort((a, b) =>
     typeof a.value === "number" && typeof b.value === "number"

@@ -1,16 +1,22 @@
-// The table of a sweep's runs: filtered, sorted, a page at a time, kept up to date in place.
+// The table of a sweep's runs: filtered, sorted, a page at a time, kept up to date in place; its columns are chosen.
 
-import { BASE } from "./api.js";
-import { el, fill, pager, setText } from "./dom.js";
+import { BASE, get } from "./api.js";
+import { tell } from "./dialogs.js";
+import { el, fill, labelledCheck, labelledSelect, pager, setText, throttled } from "./dom.js";
 import { counted } from "./format.js";
 import * as view from "./view_state.js";
 
 const RUNS_A_PAGE = 50;
+const VALUES_EVERY_MS = 5_000;
+const MOMENTS = ["last", "best", "min", "max", "at"].map((moment) => [moment, moment === "at" ? "at step" : moment]);
 const DEFAULTS = { sort: "run", page: 1 };
 
 /** `onFilter(runs)` hears the runs that pass the filter; `onSelect()` that others are selected. */
 export class RunsTable {
-  constructor(root, { onFilter, onSelect }) {
+  constructor(root, sweepId, { onFilter, onSelect }) {
+    this.sweepId = sweepId;
+    this.values = new Map();
+    this.loadValues = throttled(VALUES_EVERY_MS, () => this.readValues());
     this.onFilter = onFilter;
     this.onSelect = onSelect;
     this.selected = new Set();
@@ -27,6 +33,7 @@ export class RunsTable {
     this.problem = el("p", { class: "problem", role: "status" });
     this.told = el("p", { class: "faint", role: "status" });
     this.head = el("tr");
+    this.chooser = el("div", { class: "row" });
     this.body = el("tbody");
     const page = Math.floor(Number(view.read("page", "1"))) || 1;
     this.pager = pager("runs", RUNS_A_PAGE, (begin, end, at) => this.drawPage(begin, end, at), page);
@@ -44,8 +51,10 @@ export class RunsTable {
         { class: "row" },
         el("label", { class: "field grow" }, el("span", {}, "Filter runs"), this.filterBox),
         this.told,
+        el("button", { type: "button", on: { click: () => this.download() } }, "Download CSV"),
       ),
       this.problem,
+      el("details", {}, el("summary", {}, "Columns"), this.chooser),
       el("div", { class: "table-scroll tall", tabindex: "0", role: "region", "aria-label": "Runs" }, table),
       this.pager.root,
     );
@@ -55,14 +64,77 @@ export class RunsTable {
   show(data) {
     const isNew = this.data !== data;
     this.data = data;
+    data.values = this.values;
     if (isNew) {
-      this.drawHead();
-      fill(this.body);
+      this.choose();
       // Another database may stand where the first one did, with fewer runs.
       this.selected = new Set([...this.selected].filter((id) => data.runs.has(id)));
     }
     this.update();
+    this.loadValues();
     this.onFilter(this.found.runs, Boolean(this.filterBox.value.trim()));
+  }
+
+  /** Take the columns that the address names. */
+  choose() {
+    this.columns = this.data.chosen(view.read("cols").split(",").filter(Boolean));
+    this.drawHead();
+    fill(this.body);
+    const keys = this.columns.map((column) => column.key);
+    const set = (chosen) => {
+      view.write({ cols: chosen.join(",") });
+      this.choose();
+      this.update();
+      this.loadValues();
+    };
+    const metric = labelledSelect("Metric", Object.keys(this.data.metrics).map((name) => [name, name]), "val_loss", () => {});
+    const moment = labelledSelect("Value", MOMENTS, "best", (value) => (step.hidden = value !== "at"));
+    const number = el("input", { type: "number", min: "0", value: "100" });
+    const step = el("label", { class: "field", hidden: true }, el("span", {}, "Step"), number);
+    const add = () => {
+      const at = moment.select.value === "at" ? `~${Math.max(0, Math.floor(number.value))}` : "";
+      set([...new Set([...keys, `${metric.select.value}~${moment.select.value}${at}`])]);
+    };
+    const offered = [...this.data.columns, ...this.columns.filter((column) => column.key.includes("~"))];
+    fill(
+      this.chooser,
+      offered.slice(1).map(({ key, title }) =>
+        labelledCheck(title, keys.includes(key), (isOn) =>
+          set(offered.map((one) => one.key).filter((one) => (one === key ? isOn : keys.includes(one)))),
+        ).root,
+      ),
+      metric.root,
+      moment.root,
+      step,
+      el("button", { type: "button", on: { click: add } }, "Add column"),
+      el("button", { type: "button", on: { click: () => set([]) } }, "Usual columns"),
+    );
+  }
+
+  /** Ask for the values of the metrics' columns. */
+  async readValues() {
+    for (const { key } of this.columns.filter((column) => column.key.includes("~"))) {
+      const [metric, moment, step] = key.split("~");
+      try {
+        const asked = new URLSearchParams({ metric, moment, step: step ?? 0 });
+        const { values } = await get(`sweeps/${this.sweepId}/finals?${asked}`);
+        this.values.set(key, new Map(values));
+      } catch (error) {
+        if (!this.values.has(key)) tell(`${error.message} ${error.hint ?? ""}`, true);
+        this.values.set(key, this.values.get(key) ?? new Map());
+      }
+      this.update();
+    }
+  }
+
+  /** The filtered runs as they stand, with whole numbers, as a file. */
+  download() {
+    const quoted = (value) => `"${String(value ?? "").replaceAll('"', '""')}"`;
+    const lines = this.shown.map((run) => this.columns.map((column) => quoted(column.read(run))).join(","));
+    const text = [this.columns.map((column) => quoted(column.title)).join(","), ...lines, ""].join("\r\n");
+    const href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+    el("a", { href, download: `sweep-${this.sweepId}.csv` }).click();
+    setTimeout(() => URL.revokeObjectURL(href), 10_000);
   }
 
   setFilter(text) {
@@ -91,7 +163,7 @@ export class RunsTable {
     fill(
       this.head,
       el("th", { scope: "col", class: "tick" }, all),
-      this.data.columns.map((column) =>
+      this.columns.map((column) =>
         el(
           "th",
           {
@@ -132,7 +204,7 @@ export class RunsTable {
   }
 
   sorted(runs) {
-    const column = this.data.columns.find((one) => one.key === this.sort.replace(/^-/, "")) ?? this.data.columns[0];
+    const column = this.columns.find((one) => one.key === this.sort.replace(/^-/, "")) ?? this.columns[0];
     const sign = this.sort.startsWith("-") ? -1 : 1;
     return runs
       .map((run) => [column.read(run), run])
@@ -152,11 +224,16 @@ export class RunsTable {
 
   newRow() {
     const box = el("input", { type: "checkbox", on: { change: () => this.select(Number(box.value), box.checked) } });
+    // A row opens its run; its boxes and links are left alone, and so is text that is being marked.
+    const open = (event) => {
+      const isMarking = String(document.getSelection()).length > 0;
+      if (!isMarking && !event.target.closest("a, input, label")) event.currentTarget.querySelector("a.run").click();
+    };
     return el(
       "tr",
-      {},
+      { on: { click: open } },
       el("td", { class: "tick" }, box),
-      this.data.columns.map((column, place) =>
+      this.columns.map((column, place) =>
         el(
           "td",
           { class: column.numeric ? "numeric" : column.key === "error" ? "error-cell" : "" },
@@ -167,13 +244,13 @@ export class RunsTable {
   }
 
   fillRow(row, run) {
-    const { place, columns } = this.data;
+    const { place } = this.data;
     const id = run[place.id];
     const box = row.firstChild.firstChild;
     box.value = id;
     box.checked = this.selected.has(id);
     box.setAttribute("aria-label", `Select run ${id}`);
-    columns.forEach((column, at) => {
+    this.columns.forEach((column, at) => {
       const cell = row.children[at + 1];
       if (column.key === "run") {
         setText(cell.firstChild, String(id));

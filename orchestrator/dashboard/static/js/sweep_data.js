@@ -41,6 +41,7 @@ export class SweepData {
     this.place = Object.fromEntries(whole.columns.map((name, place) => [name, place]));
     this.runs = new Map();
     this.words = new Map();
+    this.values = new Map();
     this.columns = [
       { key: "run", title: "run", read: (run) => run[this.place.id], numeric: true },
       ...this.settings.map((name, which) => ({
@@ -56,6 +57,21 @@ export class SweepData {
     this.readers.set("reason", (run) => run[this.place.reason]);
     this.readers.set("paused", (run) => String(run[this.place.paused]));
     this.apply(whole);
+  }
+
+  /** The columns with these keys; without any, those that are always there. The run's number stands first. */
+  chosen(keys) {
+    const known = new Map(this.columns.map((column) => [column.key, column]));
+    const named = keys.filter((key) => key !== "run").map((key) => known.get(key) ?? this.metricColumn(key));
+    return keys.length ? [this.columns[0], ...named.filter(Boolean)] : this.columns;
+  }
+
+  /** `val_acc~best`, `train_loss~at~1000`: a metric's value at a moment, which the server is asked for. */
+  metricColumn(key) {
+    const [metric, moment, step] = key.split("~");
+    if (!moment) return null;
+    const title = moment === "at" ? `${metric} at step ${step}` : `${moment} ${metric}`;
+    return numeric(key, title, (run) => this.values.get(key)?.get(run[this.place.id]), format.loss);
   }
 
   /** Take in what changed; returns the runs that did. */

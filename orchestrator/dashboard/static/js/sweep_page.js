@@ -82,7 +82,7 @@ export class SweepPage {
     const area = tabs("Views of the runs", TABS, view.read("tab", "runs"), (key) => this.choose(key));
     this.tableBox = table;
     this.panelBox = area.panel;
-    this.table = new RunsTable(table, {
+    this.table = new RunsTable(table, this.id, {
       onFilter: (runs, isNarrowed) => this.onFilter(runs, isNarrowed),
       onSelect: () => this.tellAim(),
     });
@@ -225,6 +225,7 @@ export class SweepPage {
     this.stream?.close();
     this.loadFinals.stop();
     this.curves?.destroy();
+    this.table?.loadValues.stop();
     this.showing?.destroy();
   }
 }
