@@ -95,13 +95,17 @@ def run_page(store: Store, run_id: int) -> dict[str, Any]:
     sweep = store.sweep(run.sweep_id)
     attempts = store.attempts(run.id)
     changed = Settings.from_dict(run.settings).changed()
+    around = store.neighbours(run.id, run.sweep_id)
     return {
         **_run_words(run, store),
         "sweep_name": sweep.name if sweep else "",
+        "sisters": around.sisters,
+        "before": around.before,
+        "after": around.after,
         "test_loss": plain_number(_test_loss(store, run_id)),
-        "changed": {name: _text(value) for name, value in changed.items()},
-        "settings": {name: _text(value) for name, value in run.settings.items() if name not in changed},
-        "facts": {name: _text(value) for name, value in run.facts.items()},
+        "changed": {name: setting_text(value) for name, value in changed.items()},
+        "settings": {name: setting_text(value) for name, value in run.settings.items() if name not in changed},
+        "facts": {name: setting_text(value) for name, value in run.facts.items()},
         "repeat": repeat_command(run.settings, run.seed),
         "attempts": [_attempt_words(number, one) for number, one in enumerate(attempts, start=1)],
         "events": [event_words(event) for event in store.events(run_id=run.id, limit=MOST_EVENTS)],
@@ -158,7 +162,7 @@ def _attempt_words(number: int, attempt: AttemptRecord) -> Mapping[str, Any]:
         "start_step": attempt.start_step,
         "step": attempt.step,
         "shared_slots": attempt.shared_slots,
-        "provenance": {name: _text(value) for name, value in attempt.provenance.items()},
+        "provenance": {name: setting_text(value) for name, value in attempt.provenance.items()},
         "error_type": attempt.error_type,
         "error": attempt.error_message,
         "traceback": attempt.error_traceback,
@@ -166,7 +170,8 @@ def _attempt_words(number: int, attempt: AttemptRecord) -> Mapping[str, Any]:
     }
 
 
-def _text(value: Any) -> str:
+def setting_text(value: Any) -> str:
+    """A setting or a fact as pages show it."""
     if isinstance(value, list | tuple):
         return " ".join(str(one) for one in value)
     return "none" if value is None else value_text(value)
@@ -232,7 +237,7 @@ def comparison_words(store: Store, sweep_id: int, metric: str, baseline: Sequenc
         ],
         "sentences": sentences(found),
         "by": list(found.by),
-        "groups": [{name: _text(value) for name, value in group.values.items()} for group in found.groups],
+        "groups": [{name: setting_text(value) for name, value in group.values.items()} for group in found.groups],
     }
 
 

@@ -27,6 +27,7 @@ from orchestrator.dashboard.log_tail import LogTail, read_log_tail
 from orchestrator.dashboard.metric_names import read_axis, read_metric, read_weight
 from orchestrator.dashboard.run_values import run_values
 from orchestrator.dashboard.security import Access, Guard
+from orchestrator.dashboard.side_by_side import side_by_side
 from orchestrator.dashboard.sweep_curves import MOST_ARMS, Question, SweepCurves
 from orchestrator.dashboard.sweep_watch import SweepWatch, plain_number
 from orchestrator.errors import DatabaseError, NotThereError, UsageError
@@ -36,7 +37,7 @@ from orchestrator.store import Store
 from orchestrator.store.known import known_run
 
 STATIC = Path(__file__).with_name("static")
-PAGES = ("/", "/sweeps/{number:int}", "/runs/{number:int}", "/workers")
+PAGES = ("/", "/sweeps/{number:int}", "/runs/{number:int}", "/workers", "/compare")
 MOST_BODY_BYTES = 1_000_000
 LARGEST_NUMBER = 2**63 - 1  # of a row, in either database
 LONGEST_BROWSER_NAME = 64
@@ -81,6 +82,7 @@ class Dashboard:
             ("sweeps/{number:int}/seeds", self.sweep_seeds),
             ("sweeps/{number:int}/finals", self.sweep_finals),
             ("sweeps/{number:int}/comparison", self.comparison),
+            ("compare", self.compare),
             ("runs/{number:int}", self.run),
             ("runs/{number:int}/curves", self.run_curves),
             ("runs/{number:int}/log", self.run_log),
@@ -169,6 +171,11 @@ class Dashboard:
             asked.getlist("baseline"),
         )
         return await self._read(lambda store: answers.comparison_words(store, number, metric, baseline))
+
+    async def compare(self, request: Request) -> Response:
+        """Runs side by side."""
+        wanted = _numbers(request.query_params.get("runs", ""))
+        return await self._read(lambda store: side_by_side(store, list(dict.fromkeys(wanted))))
 
     async def run(self, request: Request) -> Response:
         """One run."""
@@ -302,5 +309,10 @@ def _arms(request: Request, known: Sequence[int]) -> Sequence[int]:
     named = request.query_params.get("arms")
     if named is None:
         return known
-    wanted = {int(one) for one in named.split(",") if one.isdecimal() and len(one) < 19}
+    wanted = set(_numbers(named))
     return [arm for arm in known if arm in wanted]
+
+
+def _numbers(text: str) -> list[int]:
+    """The numbers of a list such as `3,12`; what is none is left out."""
+    return [int(one) for one in text.split(",") if one.isdecimal() and len(one) < 19]

@@ -66,6 +66,14 @@ class MetricPoint(NamedTuple):
     y: float | None
 
 
+class Neighbours(NamedTuple):
+    """The runs of a run's arm (number, seed, state; itself too), and those before and after it in its sweep."""
+
+    sisters: Sequence[tuple[int, int, str]]
+    before: int | None
+    after: int | None
+
+
 class DashboardReadStore(StoreBase):
     """The store's part for watchers."""
 
@@ -145,6 +153,19 @@ class DashboardReadStore(StoreBase):
         with self._read() as connection:
             rows = [row for one in (lent, query.where(runs.c.sweep_id == sweep_id)) for row in connection.execute(one)]
         return {row[0]: _value(metric, row[1], row[2], own=own) for row in rows}
+
+    def neighbours(self, run_id: int, sweep_id: int) -> Neighbours:
+        """The runs around a run of a sweep."""
+        arm = select(runs.c.arm_id).where(runs.c.id == run_id).scalar_subquery()
+        sisters = select(runs.c.id, runs.c.seed, runs.c.state).where(runs.c.sweep_id == sweep_id, runs.c.arm_id == arm)
+        before = select(func.max(runs.c.id)).where(runs.c.sweep_id == sweep_id, runs.c.id < run_id)
+        after = select(func.min(runs.c.id)).where(runs.c.sweep_id == sweep_id, runs.c.id > run_id)
+        with self._read() as connection:
+            return Neighbours(
+                sisters=[(row.id, row.seed, row.state) for row in connection.execute(sisters.order_by(runs.c.id))],
+                before=connection.execute(before).scalar(),
+                after=connection.execute(after).scalar(),
+            )
 
     def own_metrics(self, run_ids: Sequence[int]) -> list[str]:
         """The metrics without a column of their own in the newest points of these runs."""

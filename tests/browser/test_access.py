@@ -12,6 +12,7 @@ VIEWS = {
     "/": ".sweeps",
     "/workers": "table",
     "/runs/1": "figure .uplot",
+    "/compare?runs=1,2": "figure .uplot",
     "/sweeps/1?seeds=1": ".legend button",
     "/sweeps/1?tab=parallel": ".parallel canvas",
     "/sweeps/1?tab=final": "figure canvas",

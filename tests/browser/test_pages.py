@@ -214,7 +214,7 @@ def test_columns_are_chosen_kept_and_downloaded_and_a_row_opens_its_run(demo: Se
     expect(page.locator("table.runs tbody tr")).to_have_count(12)
     page.get_by_text("Columns", exact=True).click()
     page.get_by_label("train loss").uncheck()
-    page.get_by_label("Value", exact=True).select_option("at step")
+    page.get_by_role("combobox", name="Value", exact=True).select_option("at step")
     page.get_by_label("Step", exact=True).fill("20")
     page.get_by_role("button", name="Add column").click()
     expect(page.get_by_role("columnheader", name="val_loss at step 20")).to_be_visible()
@@ -279,6 +279,22 @@ def test_a_run_has_curves_of_all_metrics_and_its_whole_story(demo: Served, open_
     assert query(page) == "?x=tokens&logy=1"
     page.get_by_role("link", name="finished").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("finished")
+
+
+def test_runs_stand_side_by_side(demo: Served, open_tab: OpenTab) -> None:
+    page = open_tab(demo).visit("/sweeps/1")
+    for run in (1, 2):
+        page.get_by_label(f"Select run {run}", exact=True).check()
+    page.get_by_role("link", name="Show the selected runs side by side").click()
+    table = page.get_by_role("region", name="What differs")
+    expect(table.locator("tr", has=page.get_by_role("cell", name="depth", exact=True))).to_have_text("depth24")
+    expect(page.locator("figure")).to_have_count(10)
+    expect(page.locator("figure").first.locator(".legend button")).to_have_count(4)
+    assert query(page) == "?runs=1,2" and pixels(page, "figure .uplot canvas") > 300
+    table.get_by_role("link", name="run 2").click()
+    expect(page.get_by_role("link", name="run 4 (seed 2)")).to_be_visible()
+    page.get_by_role("link", name="‹ run 1").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Run 1")
 
 
 def test_a_running_run_moves_by_itself(demo: Served, open_tab: OpenTab) -> None:

@@ -29,7 +29,7 @@ EVIL = "<script>alert('x')</script>\"'& 🦊"
 
 def test_pages_come_without_a_token_and_hold_nothing_but_themselves(plain: tuple[Client, Store]) -> None:
     client, _ = plain
-    for path in ("/", "/sweeps/1", "/runs/3", "/workers"):
+    for path in ("/", "/sweeps/1", "/runs/3", "/workers", "/compare"):
         answer = client.http.get(path)
         assert answer.status_code == 200 and "text/html" in answer.headers["content-type"]
         assert "default-src 'none'" in answer.headers["content-security-policy"]
@@ -253,6 +253,25 @@ def test_a_run_has_all_its_metrics_its_story_and_its_command(client: Client, sto
     assert metrics["loss"]["train"]["x"] == [1000, 10000, 20000, 30000]
     assert set(metrics["loss"]) == {"train", "val"} and set(metrics["lr"]) == {"train"}
     assert client.get("runs/1/curves?x=parsecs", status=400)["hint"].startswith("There are steps")
+
+
+def test_runs_side_by_side_show_what_differs(client: Client, store: Store) -> None:
+    submit_sweep(store, ARMS, seeds=[100, 101])
+    worker = register(store)
+    work(store, worker, sample_points(4))
+    work(store, worker, [])
+    found = client.get("compare?runs=1,2,6")
+    assert [run["id"] for run in found["runs"]] == [1, 2, 6] and found["runs"][0]["state"] == "completed"
+    rows = {row[0]: row[1:] for row in found["rows"]}
+    assert rows["num_heads"] == ["1", "2", "2"] and rows["seed"] == ["100", "100", "101"] and "depth" not in rows
+    assert "sweep" not in rows and found["diffs"] == []
+    run = client.get("runs/2")
+    assert (run["before"], run["after"], [one[0] for one in run["sisters"]]) == (1, 3, [2, 6])
+    assert client.get("runs/1")["before"] is None
+    for runs in ("", "1", "1,1", "1,2,3,4,5,6,7,8,9", "x,y"):
+        assert "side by side" in client.get(f"compare?runs={runs}", status=400)["error"], runs
+    assert client.get("compare?runs=1,999", status=404)["error"]
+    assert client.http.get("/api/compare?runs=1,2").status_code == 401
 
 
 def test_workers_live_and_past(client: Client, store: Store) -> None:

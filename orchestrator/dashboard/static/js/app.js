@@ -1,6 +1,7 @@
 // The pages' common frame: which page stands at which address, the token, the theme, keys, and how the server stands.
 
 import { BASE, get, hasToken, setToken, takeToken } from "./api.js";
+import { ComparePage } from "./compare_page.js";
 import { showHelp } from "./dialogs.js";
 import { el, fill, setText } from "./dom.js";
 import { OverviewPage } from "./overview_page.js";
@@ -13,6 +14,7 @@ const PAGES = [
   [/^sweeps\/(\d+)$/, SweepPage, "overview"],
   [/^runs\/(\d+)$/, RunPage, "overview"],
   [/^workers$/, WorkersPage, "workers"],
+  [/^compare$/, ComparePage, "overview"],
 ];
 const THEMES = ["auto", "light", "dark"];
 

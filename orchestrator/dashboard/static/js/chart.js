@@ -196,10 +196,7 @@ export class Chart {
     if (this.legendKeys === keys) return;
     this.legendKeys = keys;
     this.valueCells = new Map();
-    fill(
-      this.legend,
-      lines.map((line) => this.legendItem(line)),
-    );
+    fill(this.legend, lines.map((line) => this.legendItem(line)));
   }
 
   legendItem(line) {

@@ -55,11 +55,7 @@ export class ComparisonPanel {
       warnings.map((warning) => el("p", { class: "warning" }, warning)),
       tables.map((table) => [
         el("h2", {}, table.title),
-        plainTable(
-          table.title,
-          table.headers,
-          table.rows.map((row) => row.map(verdictCell)),
-        ),
+        plainTable(table.title, table.headers, table.rows.map((row) => row.map(verdictCell))),
       ]),
       sentenceList(sentences.slice(0, MOST_SENTENCES)),
       sentences.length > MOST_SENTENCES &&
@@ -84,11 +80,7 @@ export class ComparisonPanel {
 }
 
 function sentenceList(sentences) {
-  return el(
-    "ul",
-    { class: "sentences" },
-    sentences.map((sentence) => el("li", {}, sentence)),
-  );
+  return el("ul", { class: "sentences" }, sentences.map((sentence) => el("li", {}, sentence)));
 }
 
 const VERDICTS = new Set(["better", "worse", "undecided", "higher", "lower"]);

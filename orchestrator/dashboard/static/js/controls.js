@@ -6,37 +6,16 @@ import { el } from "./dom.js";
 import { counted } from "./format.js";
 
 const ACTIONS = [
-  {
-    name: "pause",
-    text: "Pause",
-    verb: "Pause",
-    done: "paused",
-    detail: "Workers take no paused run; those that are running go on.",
-  },
-  { name: "unpause", text: "Unpause", verb: "Let workers take", done: "unpaused", detail: "" },
-  {
-    name: "retry",
-    text: "Retry",
-    verb: "Put back into the queue",
-    done: "back in the queue",
-    detail: "They go on from their newest checkpoint.",
-  },
-  {
-    name: "priority",
-    text: "Raise priority",
-    verb: "Set the priority of",
-    done: "given their new priority",
-    detail: "Higher is taken first.",
-  },
-  {
-    name: "cancel",
-    text: "Cancel",
-    verb: "Cancel",
-    done: "cancelled",
-    danger: true,
-    detail: "It holds at once; Retry brings them back.",
-  },
+  action("pause", "Pause", "Pause", "paused", "Workers take no paused run; those that are running go on."),
+  action("unpause", "Unpause", "Let workers take", "unpaused", ""),
+  action("retry", "Retry", "Put back into the queue", "back in the queue", "They go on from their newest checkpoint."),
+  action("priority", "Raise priority", "Set the priority of", "given their new priority", "Higher is taken first."),
+  action("cancel", "Cancel", "Cancel", "cancelled", "It holds at once; Retry brings them back."),
 ];
+
+function action(name, text, verb, done, detail) {
+  return { name, text, verb, done, detail, danger: name === "cancel" };
+}
 
 /**
  * The buttons. `target()` gives what they act on: { sweeps, runs, words, priority, states, paused }, where `words` says it

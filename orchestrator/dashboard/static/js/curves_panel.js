@@ -8,12 +8,7 @@ import { counted, number, setting } from "./format.js";
 import * as view from "./view_state.js";
 
 const DEFAULTS = { metric: "val_loss", x: "steps", best: "40" };
-const BEST = [
-  ["10", "the best 10"],
-  ["20", "the best 20"],
-  ["40", "the best 40"],
-  ["0", "the first 40"],
-];
+const BEST = [["10", "the best 10"], ["20", "the best 20"], ["40", "the best 40"], ["0", "the first 40"]];
 const MOST_ARMS_ASKED = 600;
 const MOST_NAMED = 6;
 const REFRESH_MS = 1_500;
@@ -94,11 +89,7 @@ export class CurvesPanel {
 
   offer(metrics) {
     const names = [...new Set([...Object.keys(metrics), this.metric])];
-    setOptions(
-      this.metricField.select,
-      names.map((name) => [name, name]),
-      this.metric,
-    );
+    setOptions(this.metricField.select, names.map((name) => [name, name]), this.metric);
   }
 
   reset() {
@@ -304,13 +295,7 @@ function lostNotes(styled, metric, data) {
         ]
       : [];
   return [
-    ...tell(
-      lost.filter(([, , hasDiverged]) => hasDiverged),
-      "diverged (× where they ended)",
-    ),
-    ...tell(
-      lost.filter(([, , hasDiverged]) => !hasDiverged),
-      `ended without a finite ${metric}`,
-    ),
+    ...tell(lost.filter(([, , hasDiverged]) => hasDiverged), "diverged (× where they ended)"),
+    ...tell(lost.filter(([, , hasDiverged]) => !hasDiverged), `ended without a finite ${metric}`),
   ];
 }

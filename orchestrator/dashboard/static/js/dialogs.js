@@ -56,11 +56,7 @@ export function showHelp() {
     "dialog",
     { "aria-labelledby": "help-title", on: { close: () => dialog.remove() } },
     el("h2", { id: "help-title" }, "Keys and hints"),
-    el(
-      "dl",
-      { class: "keys" },
-      KEYS.map(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)]),
-    ),
+    el("dl", { class: "keys" }, KEYS.map(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)])),
     el(
       "p",
       {},

@@ -44,10 +44,7 @@ export function labelledSelect(label, options, chosen, onChange) {
 
 /** The options of a select, and which is chosen. */
 export function setOptions(select, options, chosen) {
-  fill(
-    select,
-    options.map(([value, text]) => el("option", { value, selected: value === chosen }, text)),
-  );
+  fill(select, options.map(([value, text]) => el("option", { value, selected: value === chosen }, text)));
 }
 
 /** A checkbox with its label. */
@@ -77,43 +74,16 @@ export function plainTable(caption, headers, rows, attributes = {}) {
     const cells = rows.map((row) => row[at]).filter((cell) => cell !== "" && cell !== null && cell !== undefined);
     return cells.length > 0 && cells.every((cell) => NUMBER.test(cell.textContent ?? cell));
   });
-  const css = (at) => (isNumeric[at] ? "numeric" : null);
+  const row = (tag, cells, extra = {}) =>
+    el("tr", {}, cells.map((cell, at) => el(tag, { ...extra, class: isNumeric[at] ? "numeric" : null }, cell)));
   const body = el("tbody");
-  const pages = pager(caption, ROWS_A_PAGE, (begin, end) =>
-    fill(
-      body,
-      rows.slice(begin, end).map((row) =>
-        el(
-          "tr",
-          {},
-          row.map((cell, at) => el("td", { class: css(at) }, cell)),
-        ),
-      ),
-    ),
-  );
+  const show = (begin, end) => fill(body, rows.slice(begin, end).map((cells) => row("td", cells)));
+  const pages = pager(caption, ROWS_A_PAGE, show);
   pages.show(rows.length);
-  return [
-    el(
-      "div",
-      { class: `table-scroll${rows.length > 15 ? " tall" : ""}`, tabindex: "0", role: "region", "aria-label": caption },
-      el(
-        "table",
-        attributes,
-        el("caption", { class: "sr-only" }, caption),
-        el(
-          "thead",
-          {},
-          el(
-            "tr",
-            {},
-            headers.map((header, at) => el("th", { scope: "col", class: css(at) }, header)),
-          ),
-        ),
-        body,
-      ),
-    ),
-    pages.root,
-  ];
+  const head = el("thead", {}, row("th", headers, { scope: "col" }));
+  const table = el("table", attributes, el("caption", { class: "sr-only" }, caption), head, body);
+  const css = `table-scroll${rows.length > 15 ? " tall" : ""}`;
+  return [el("div", { class: css, tabindex: "0", role: "region", "aria-label": caption }, table), pages.root];
 }
 
 /** Buttons through pages of `most` rows; `onPage(begin, end, page)` shows those of a page. */
@@ -126,17 +96,10 @@ export function pager(caption, most, onPage, page = 1) {
     onPage((page - 1) * most, page * most, page);
     if (drawn === `${page}/${pages}`) return;
     drawn = `${page}/${pages}`;
-    const button = (text, to, label) =>
-      el(
-        "button",
-        {
-          type: "button",
-          disabled: to < 1 || to > pages || to === page,
-          "aria-label": label,
-          on: { click: () => show(total, to) },
-        },
-        text,
-      );
+    const button = (text, to, label) => {
+      const disabled = to < 1 || to > pages || to === page;
+      return el("button", { type: "button", disabled, "aria-label": label, on: { click: () => show(total, to) } }, text);
+    };
     fill(
       root,
       pages > 1 && [

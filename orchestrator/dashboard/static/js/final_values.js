@@ -83,10 +83,7 @@ export class FinalValues {
     pen.scale(ratio, ratio);
     const groups = grouped(axis.values, this.metric.values, this.runs);
     canvas.setAttribute("aria-label", spoken(axis.title, this.metric.title, groups));
-    const xs = places(
-      groups.map((group) => group.value),
-      width,
-    );
+    const xs = places(groups.map((group) => group.value), width);
     const values = this.metric.values.filter((value) => value !== null);
     const [low, high] = values.length ? [least(values), greatest(values)] : [0, 1];
     const room = (high - low || Math.abs(high) || 1) * 0.06;

@@ -1,20 +1,19 @@
 // A run: curves of all its metrics, settings, attempts, events, log, error, and the command that repeats it.
 
 import { BASE, get } from "./api.js";
-import { Chart } from "./chart.js";
-import { lineStyle, onThemeChange } from "./colours.js";
+import { onThemeChange } from "./colours.js";
 import { controlButtons } from "./controls.js";
 import { tell } from "./dialogs.js";
-import { el, fill, labelledCheck, labelledSelect, plainTable, setText, smoothingSelect, throttled } from "./dom.js";
+import { el, fill, plainTable, setText, throttled } from "./dom.js";
 import { bytes, counted, duration, loss, moment, number, percent, shortCount } from "./format.js";
+import { curvesQuery, MetricCharts } from "./metric_charts.js";
 import { eventsTable } from "./overview_page.js";
 import { listen } from "./stream.js";
-import * as view from "./view_state.js";
 
+const MOST_SISTERS = 20;
 const CURVES_EVERY_MS = 2_000;
 const TRACEBACK_COMPARED = 300;
 const LOG_EVERY_MS = 4_000;
-const FIRST = ["loss", "acc", "pplx", "bits_per_byte", "grad_norm", "lr"];
 
 export class RunPage {
   constructor(root, { id, server, connection }) {
@@ -22,7 +21,6 @@ export class RunPage {
     this.id = id;
     this.server = server;
     this.connection = connection;
-    this.charts = new Map();
     this.loadCurves = throttled(CURVES_EVERY_MS, () => this.readCurves());
     this.loadLog = throttled(LOG_EVERY_MS, () => this.readLog());
   }
@@ -74,13 +72,12 @@ export class RunPage {
     document.title = `Run ${run.id} · hlbq`;
     this.head = el("dl", { class: "facts" });
     this.errorBox = el("section", { "aria-label": "Error" });
-    this.grid = el("div", { class: "figures" });
     this.note = el("p", { class: "faint note", role: "status" });
     this.details = el("div");
     this.logText = el("pre", { class: "log", tabindex: "0", role: "region", "aria-label": "Log" });
     this.logNote = el("p", { class: "faint" });
     this.traceback = el("pre", { tabindex: "0", role: "region", "aria-label": "Traceback" });
-    const redraw = () => this.drawCurves();
+    this.charts = new MetricCharts(this.server.axes, () => this.readCurves());
     const target = () => {
       const { id, run } = this;
       return { sweeps: [], runs: [id], words: `run ${id}`, priority: run.priority, states: [run.state], paused: run.paused && /ing$/.test(run.state) };
@@ -90,27 +87,12 @@ export class RunPage {
       this.root,
       el("p", { class: "crumbs" }, el("a", { href: `${BASE}sweeps/${run.sweep}` }, run.sweep_name || `Sweep ${run.sweep}`)),
       el("h1", {}, `Run ${run.id}`),
+      aroundRun(run),
       this.head,
       this.controls?.root ?? el("p", { class: "faint" }, "Read-only: nothing can be changed from here."),
       this.errorBox,
       el("h2", {}, "Curves"),
-      el(
-        "div",
-        { class: "row chart-controls" },
-        labelledSelect("Over", Object.entries(this.server.axes), view.read("x", "steps"), (value) => {
-          view.write({ x: value }, { x: "steps" });
-          this.readCurves();
-        }).root,
-        smoothingSelect(() => this.readCurves()),
-        ["logx", "logy"].map(
-          (name) =>
-            labelledCheck(name === "logx" ? "log x" : "log y", view.isOn(name), (isOn) => {
-              view.write({ [name]: isOn });
-              redraw();
-            }).root,
-        ),
-      ),
-      this.grid,
+      this.charts.root,
       this.note,
       this.details,
       el("h2", {}, "Log"),
@@ -219,9 +201,8 @@ export class RunPage {
   }
 
   async readCurves() {
-    const asked = new URLSearchParams({ x: view.read("x", "steps"), smooth: view.readWeight("smooth") });
     try {
-      this.answer = await get(`runs/${this.id}/curves?${asked}`);
+      this.answer = await get(`runs/${this.id}/curves?${curvesQuery()}`);
       if (this.isOver) return;
       this.drawCurves();
     } catch (error) {
@@ -232,8 +213,8 @@ export class RunPage {
   drawCurves() {
     if (!this.answer) return;
     const { metrics, points, most_shown: most } = this.answer;
-    const names = Object.keys(metrics).sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
-    for (const name of names) this.chart(name).draw(this.content(name, metrics[name]));
+    this.charts.draw([{ name: "", ...this.answer }]);
+    const names = Object.keys(metrics);
     const notes = names.length ? [] : ["No points yet."];
     if (points > most)
       notes.push(
@@ -246,34 +227,6 @@ export class RunPage {
     );
     if (bad.length) notes.push(`Values that are nan or infinite are not drawn (${bad.join(", ")}).`);
     setText(this.note, notes.join(" "));
-  }
-
-  chart(name) {
-    if (!this.charts.has(name)) {
-      const box = el("div");
-      const before = [...this.charts.keys()].find((other) => rank(other) > rank(name));
-      const figure = el("figure", { "data-metric": name }, el("figcaption", { title: name }, this.answer.labels[name]), box);
-      this.grid.insertBefore(figure, before ? this.grid.querySelector(`[data-metric="${CSS.escape(before)}"]`) : null);
-      this.charts.set(name, new Chart(box, { height: 220 }));
-    }
-    return this.charts.get(name);
-  }
-
-  content(name, splits) {
-    const lines = ["train", "val", "test"]
-      .filter((split) => splits[split])
-      .map((split) => ({
-        key: split,
-        label: split,
-        x: splits[split].x,
-        y: splits[split].y,
-        width: split === "train" ? 1.5 : 2.5,
-        colour: lineStyle(["train", "val", "test"].indexOf(split)).colour,
-        dash: [],
-      }));
-    const x = view.read("x", "steps");
-    const words = { title: this.answer.labels[name], xLabel: this.server.axes[x] ?? x, wholeX: x === "steps" };
-    return { ...words, logX: view.isOn("logx"), logY: view.isOn("logy"), lines };
   }
 
   async readLog() {
@@ -315,13 +268,8 @@ export class RunPage {
     this.loadCurves.stop();
     this.loadLog.stop();
     this.unTheme?.();
-    for (const chart of this.charts.values()) chart.destroy();
+    this.charts?.destroy();
   }
-}
-
-function rank(name) {
-  const place = FIRST.indexOf(name);
-  return place < 0 ? FIRST.length : place;
 }
 
 function settingsList(values) {
@@ -331,5 +279,21 @@ function settingsList(values) {
     "dl",
     { class: "settings" },
     names.map((name) => el("div", {}, el("dt", {}, name), el("dd", {}, values[name]))),
+  );
+}
+
+/** Links to the runs of the same arm, side by side with them, and to those before and after. */
+function aroundRun({ id, before, after, sisters }) {
+  const link = (to, text) => to && el("a", { href: `${BASE}runs/${to}`, class: "around" }, text);
+  const seeds = sisters.filter(([other]) => other !== id).slice(0, MOST_SISTERS);
+  const all = [id, ...seeds.map(([other]) => other)].slice(0, 8);
+  return el(
+    "p",
+    {},
+    link(before, `‹ run ${before}`),
+    link(after, `run ${after} ›`),
+    seeds.length ? " Same settings: " : null,
+    seeds.map(([other, seed, state]) => link(other, `run ${other} (seed ${seed}${state === "completed" ? "" : `, ${state}`})`)),
+    seeds.length ? el("a", { href: `${BASE}compare?runs=${all.join(",")}` }, "side by side") : null,
   );
 }

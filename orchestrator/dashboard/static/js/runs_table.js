@@ -87,7 +87,7 @@ export class RunsTable {
       this.update();
       this.loadValues();
     };
-    const metric = labelledSelect("Metric", Object.keys(this.data.metrics).map((name) => [name, name]), "val_loss", () => {});
+    const metric = labelledSelect("Column of", Object.keys(this.data.metrics).map((name) => [name, name]), "val_loss", () => {});
     const moment = labelledSelect("Value", MOMENTS, "best", (value) => (step.hidden = value !== "at"));
     const number = el("input", { type: "number", min: "0", value: "100" });
     const step = el("label", { class: "field", hidden: true }, el("span", {}, "Step"), number);

@@ -1,6 +1,6 @@
 // A sweep: curves, runs, settings against the outcome, comparison; all live.
 
-import { get } from "./api.js";
+import { BASE, get } from "./api.js";
 import { ComparisonPanel } from "./comparison.js";
 import { controlButtons } from "./controls.js";
 import { CurvesPanel } from "./curves_panel.js";
@@ -20,6 +20,7 @@ const TABS = [
   ["final", "Final values"],
   ["comparison", "Comparison"],
 ];
+const MOST_BESIDE = 8;
 const FINALS_EVERY_MS = 5_000;
 
 export class SweepPage {
@@ -86,6 +87,7 @@ export class SweepPage {
       onFilter: (runs, isNarrowed) => this.onFilter(runs, isNarrowed),
       onSelect: () => this.tellAim(),
     });
+    this.beside = el("a", { hidden: true }, "Show the selected runs side by side");
     this.controls = this.server.read_only
       ? el("p", { class: "faint" }, "Read-only: nothing can be changed from here.")
       : el(
@@ -111,6 +113,7 @@ export class SweepPage {
       curves,
       area.list,
       this.controls,
+      this.beside,
       table,
       area.panel,
     );
@@ -213,6 +216,9 @@ export class SweepPage {
 
   tellAim() {
     this.buttons?.update();
+    const selected = [...this.table.selected];
+    this.beside.hidden = selected.length < 2 || selected.length > MOST_BESIDE;
+    this.beside.setAttribute("href", `${BASE}compare?runs=${selected.join(",")}`);
     if (this.aim)
       setText(
         this.aim,
