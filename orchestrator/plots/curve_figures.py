@@ -46,6 +46,7 @@ class Drawing:
     """What a figure of curves shows. `smooth` is the weight that the past keeps over a hundredth of a
     run in a moving average, 0 to below 1.
 
+    Of more than `most_arms` (0: all) those are drawn that end best, or the first of a metric without a better way.
     `facet` is a setting with a panel for each value. `colour` and `style` are settings that choose the lines' colours
     and styles (empty: chosen for you).
     """
@@ -57,6 +58,7 @@ class Drawing:
     log_y: bool = False
     smooth: float = 0.0
     past_shortest: bool = False
+    most_arms: int = 0
     facet: str = ""
     colour: str = ""
     style: str = ""

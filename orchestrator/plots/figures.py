@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.comparison.cautions import code_warnings, device_warnings, seconds_warnings
+from orchestrator.comparison.measures import Goal, goal_of
 from orchestrator.errors import ExportError
-from orchestrator.export.metric_names import Axis
+from orchestrator.export.metric_names import Axis, parse_metric
 from orchestrator.files.replaced_file import check_not_a_folder, replaced_file
 from orchestrator.plots.curve_figures import SCHEDULES, Drawing, draw_curves, draw_schedules
 from orchestrator.plots.curve_sets import grouped
@@ -59,7 +60,8 @@ def plot_curves(
         found, drawing.metric, allow_mixed_data=allow_mixed_data, allow_mixed_evaluation=allow_mixed_evaluation
     )
     warnings += _said_of_code(source, runs, found)
-    warnings += _said_of_ends(found, drawing.metric)
+    found, said = _best_arms(found, drawing)
+    warnings += [*said, *_said_of_ends(found, drawing.metric)]
     if drawing.log_y:
         warnings += _said_of_logarithms("--log_y", drawing.metric, [run.y.tolist() for run in found])
     if drawing.x is Axis.SECONDS or _counts_seconds(drawing.metric):
@@ -125,12 +127,13 @@ def plot_schedules(source: Store | str | Path, drawing: Drawing | None = None, r
     """Learning rate, weight decay, batch size and sequence length over the run. Raises as `plot_curves`."""
     drawing = _with_known_settings(drawing or Drawing())
     found: dict[str, Sequence[RunCurve]] = {}
+    said: Sequence[str] = ()
     for metric in SCHEDULES:
         read = [run for run in _read(source, runs, metric, drawing.x) if len(run.x)]
         if read:
-            found[metric] = read
+            found[metric], said = _best_arms(read, dataclasses.replace(drawing, metric=metric))
     first = _with_values(next(iter(found.values()), ()), SCHEDULES[0])[0]
-    return Drawn(figure=draw_schedules(found, drawing), arms=_arms(first), runs=len(first))
+    return Drawn(figure=draw_schedules(found, drawing), arms=_arms(first), runs=len(first), warnings=said)
 
 
 def save(figure: "Figure", path: str | Path) -> None:
@@ -206,6 +209,23 @@ def _with_values(read: Sequence[RunCurve], metric: str) -> tuple[list[RunCurve],
     if len(read) > recorded:
         warnings.append(f"{counted(len(read) - recorded, 'run')} left out: ended without any {metric}")
     return found, warnings
+
+
+def _best_arms(runs: list[RunCurve], drawing: Drawing) -> tuple[list[RunCurve], list[str]]:
+    """The runs of at most `drawing.most_arms` arms, and a word on that."""
+    arms = list(grouped(runs, differing_settings(settings_of(runs))).values())
+    if not drawing.most_arms or len(arms) <= drawing.most_arms:
+        return runs, []
+    name = drawing.metric  # which was read: as one's own metric it is known, too
+    goal = goal_of(parse_metric(name, [name, name.partition("_")[2]]))
+    sign = 0.0 if goal is None else -1.0 if goal is Goal.HIGHER else 1.0
+
+    def rank(arm: list[RunCurve]) -> tuple[bool, float]:
+        return any(run.diverged for run in arm), sign * sum(float(run.y[-1]) for run in arm) / len(arm)
+
+    kept = sorted(arms, key=rank)[: drawing.most_arms]
+    which = "those that end best" if sign else "the first"
+    return [run for arm in kept for run in arm], [f"{len(kept)} of {len(arms)} arms are drawn: {which}"]
 
 
 def _said_of_ends(runs: Sequence[RunCurve], metric: str) -> list[str]:

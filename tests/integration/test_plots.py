@@ -660,3 +660,18 @@ def test_the_test_loss_is_drawn_from_a_database_and_from_its_table(store: Store,
         assert drawn.runs == 2
         (axes, *_) = drawn.figure.axes
         assert "test loss" in axes.get_ylabel()
+
+
+def test_of_very_many_arms_the_best_are_drawn_and_it_is_said(store: Store) -> None:
+    submit_sweep(store, [{"depth": depth} for depth in range(1, 7)], seeds=[1])
+    worker = register(store)
+    for start in (5.0, 3.0, 9.0, 4.0, 8.0):
+        work(store, worker, sample_points(4, start=start))
+    nan = sample_point(Split.VAL, 40, loss=math.nan)
+    work(store, worker, [*sample_points(4, start=1.0), nan], reason=Reason.DIVERGED)
+    drawn = plot_curves(store, Drawing(most_arms=3))
+    assert drawn.arms == 3 and "3 of 6 arms are drawn: those that end best" in drawn.warnings
+    legend = [text.get_text() for text in drawn.figure.axes[0].get_legend().get_texts()]
+    assert [text.split(" (")[0] for text in legend] == ["depth 1", "depth 2", "depth 4"]
+    of_no_goal = plot_curves(store, Drawing(metric="grad_norm", most_arms=2))
+    assert "2 of 6 arms are drawn: the first" in of_no_goal.warnings
