@@ -46,10 +46,10 @@ export class ComparePage {
     try {
       const answers = await Promise.all(names.map((id) => get(`runs/${id}/curves?${curvesQuery()}`)));
       if (this.isOver) return;
-      this.connection.fine();
+      this.connection.state("live");
       this.charts.draw(answers.map((answer, at) => ({ name: `run ${names[at]}`, ...answer })));
     } catch (error) {
-      this.connection.trouble({ error: error.message, hint: error.hint });
+      this.connection.state(error.status === 401 ? "refused" : "lost");
     }
   }
 
