@@ -118,6 +118,7 @@ def _be_a_parent(options: WorkerOptions) -> int:
 
 def _work(options: WorkerOptions, device: Device, command: Sequence[str], early: EarlyTrainer) -> "WorkerSummary":
     from orchestrator.files.state_folder import make_state_folder, state_folder
+    from orchestrator.queue.records import RunFilter
     from orchestrator.store import OpenMode, open_store
     from worker.supervisor import Supervisor
     from worker.timing import Timing
@@ -128,6 +129,7 @@ def _work(options: WorkerOptions, device: Device, command: Sequence[str], early:
         _say(f"{options.label}{text}")
 
     with open_store(options.db, mode=OpenMode.WRITE) as store:
+        store.check_there(RunFilter(sweep_ids=options.sweep))
         folder = make_state_folder(state_folder(store.location.names, options.state_dir))
         supervisor = Supervisor(
             store=store,

@@ -69,10 +69,7 @@ def chosen_or_latest(runs: RunFilterOptions, store: "Store") -> RunFilter:
 
     Raises UsageError if there is no such sweep.
     """
-    wanted = runs.to_filter()
-    for sweep_id in wanted.sweep_ids:
-        if store.sweep(sweep_id) is None:
-            raise UsageError(f"there is no sweep {sweep_id}", "See the sweeps: hlbq status")
+    wanted = store.check_there(runs.to_filter())
     if runs.given():
         return wanted
     latest = store.latest_sweep()

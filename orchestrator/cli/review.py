@@ -7,7 +7,7 @@ from typing import Any
 
 from hlbgpt_core.scale import token_limit
 from hlbgpt_core.settings import Settings
-from orchestrator.cli.common import DatabaseOption, counted, print_table, short_count
+from orchestrator.cli.common import DatabaseOption, counted, print_table, say, short_count
 from orchestrator.errors import DatabaseError
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import State
@@ -27,14 +27,14 @@ def print_review(plan: Plan, speeds: Mapping[int, float] = MappingProxyType({}))
     """
     names = list(dict.fromkeys([*plan.varying(), *SIZE_SETTINGS]))
     for line in plan.shape.lines():
-        print(line)
+        say(line)
     print_table(
         ["arm", *names, "N", "tokens a microbatch", "at most"],
         [_arm_row(number, arm, names) for number, arm in enumerate(plan.arms[:SHOWN_ARMS], start=1)],
         title=f"{counted(len(plan.arms), 'arm')} x {counted(plan.num_runs, 'seed')}",
     )
     if len(plan.arms) > SHOWN_ARMS:
-        print(f"and {len(plan.arms) - SHOWN_ARMS:,} more arms")
+        say(f"and {len(plan.arms) - SHOWN_ARMS:,} more arms")
     if plan.left_out:
         print_table(
             ["left out", "why"],
@@ -42,12 +42,12 @@ def print_review(plan: Plan, speeds: Mapping[int, float] = MappingProxyType({}))
             title=f"{counted(len(plan.left_out), 'combination')} left out",
         )
     if len(plan.left_out) > SHOWN_LEFT_OUT:
-        print(f"and {len(plan.left_out) - SHOWN_LEFT_OUT:,} more left out")
-    print(plan_summary(plan))
-    print(estimate(plan))
+        say(f"and {len(plan.left_out) - SHOWN_LEFT_OUT:,} more left out")
+    say(plan_summary(plan))
+    say(estimate(plan))
     hours = estimated_hours(plan, speeds)
     if hours is not None:
-        print(f"time: at most about {hours:.1f} hours of one device, by the speed of completed runs of these sizes")
+        say(f"time: at most about {hours:.1f} hours of one device, by the speed of completed runs of these sizes")
 
 
 def plan_summary(plan: Plan) -> str:

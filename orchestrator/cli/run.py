@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -101,12 +100,12 @@ def run(
 
 
 def check_output(path: str) -> None:
-    """Raise UsageError for a table that could not be written when the runs have ended."""
-    target = Path(path).expanduser()
-    if target.is_dir():
-        raise UsageError(f"the table '{path}' is a folder", "Name a file: --output results.csv")
-    if not target.absolute().parent.is_dir():
-        raise UsageError(f"the folder of the table '{path}' does not exist", f"mkdir -p {target.parent}")
+    """Raise ExportError or UsageError for a table that could not be written when the runs have ended."""
+    from orchestrator.export.table_formats import format_of
+    from orchestrator.files.replaced_file import checked_target
+
+    checked_target(Path(path))
+    format_of(Path(path))
 
 
 def work_off(store: "Store", sweep: SweepRecord, workers: PrestartedWorkers, state_dir: str | None = None) -> bool:
@@ -121,7 +120,7 @@ def work_off(store: "Store", sweep: SweepRecord, workers: PrestartedWorkers, sta
             view.update()
     broken = workers.broken()
     if broken:
-        print(broken, file=sys.stderr)
+        note(broken)
     return bool(signals)
 
 
@@ -149,7 +148,7 @@ def export_table(store: "Store", sweep: SweepRecord, path: str) -> None:
     from orchestrator import export
 
     selection = export.Selection(runs=RunFilter(sweep_ids=(sweep.id,)))
-    rows = export.export(store, Path(path).expanduser(), selection)
+    rows = export.export(store, Path(path), selection)
     note(f"wrote {path} ({counted(rows, 'run')})")
 
 

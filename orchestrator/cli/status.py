@@ -1,14 +1,19 @@
 """`hlbq status`: the progress of everything."""
 
 import gc
-import io
-import sys
 import time
 from typing import Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, print_json, without_garbage_collection
+from orchestrator.cli.common import (
+    DatabaseOption,
+    JsonOption,
+    RunFilterOptions,
+    print_json,
+    say,
+    without_garbage_collection,
+)
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
@@ -33,17 +38,13 @@ def status(
     if watch and as_json:
         raise UsageError("--watch keeps going, but --json prints once", "Leave one of them out.")
     wanted = runs.to_filter()
-    if isinstance(sys.stdout, io.TextIOWrapper) and not as_json:
-        sys.stdout.reconfigure(errors="replace")  # for bars and names that the locale cannot print
     with without_garbage_collection():
         _show(wanted, database, as_json=as_json, watch=watch)
 
 
 def _show(wanted: RunFilter, database: DatabaseOption, *, as_json: bool, watch: bool) -> None:
     with database.read() as store:
-        for sweep_id in wanted.sweep_ids:
-            if store.sweep(sweep_id) is None:
-                raise UsageError(f"there is no sweep {sweep_id}", "See the sweeps: hlbq status")
+        store.check_there(wanted)
         if watch:
             from orchestrator.status import live_view
 
@@ -58,4 +59,4 @@ def _show(wanted: RunFilter, database: DatabaseOption, *, as_json: bool, watch: 
         return
     from orchestrator.status.text import status_lines
 
-    print("\n".join(status_lines(found)))
+    say("\n".join(status_lines(found)))

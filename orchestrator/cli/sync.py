@@ -19,6 +19,7 @@ from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import DatabaseBusyError, UsageError
 from orchestrator.files.state_folder import make_state_folder, state_folder
 from orchestrator.queue.records import RunFilter
+from orchestrator.sweep.sweep_options import check_project
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -78,6 +79,7 @@ def run_sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption,
     """`hlbq sync` with given times."""
     from orchestrator.files.locks import try_lock
 
+    check_project(how.wandb_project)
     with database.write() as store, contextlib.ExitStack() as held:
         folder = make_state_folder(make_state_folder(state_folder(store.location.names, how.state_dir)) / "wandb")
         if how.by_workers:

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, counted, note, print_json, suggest
+from orchestrator.cli.common import (
+    DatabaseOption,
+    JsonOption,
+    RunFilterOptions,
+    counted,
+    note,
+    print_json,
+    say,
+    suggest,
+)
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.queue.records import RunFilter
@@ -33,7 +42,7 @@ def wait(
     if as_json:
         print_json(counts)
     else:
-        print(counts_text(counts))
+        say(counts_text(counts))
     if counts.get(State.FAILED, 0):
         suggest("see why: hlbq status, hlbq show RUN; try again: hlbq retry --failed", store)
         raise typer.Exit(1)
@@ -64,7 +73,7 @@ def wait_until_ended(
 def latest_if_none(store: "Store", runs: RunFilterOptions) -> RunFilter:
     """The filter of `runs`; without any, the runs of the latest sweep."""
     latest = None if runs.given() else store.latest_sweep()
-    return runs.to_filter() if latest is None else RunFilter(sweep_ids=(latest.id,))
+    return store.check_there(runs.to_filter()) if latest is None else RunFilter(sweep_ids=(latest.id,))
 
 
 def counts_text(counts: Mapping[State, int]) -> str:

@@ -3,16 +3,12 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import typer
 
 from orchestrator.cli.option_groups import OptionGroup
-from orchestrator.errors import UsageError
 from orchestrator.launch.worker_command import WorkerOption, WorkerOptions
-
-if TYPE_CHECKING:
-    from orchestrator.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +27,6 @@ class GivenWorkerOptions(OptionGroup):
     def from_options(cls, values: Mapping[str, Any]) -> Self:
         """The options that were typed; the others are at their defaults."""
         return cls(options=WorkerOptions.from_parsed(values))
-
-    def check_sweeps(self, store: "Store") -> None:
-        """Raise UsageError for a sweep that does not exist."""
-        for sweep_id in self.options.sweep:
-            if store.sweep(sweep_id) is None:
-                raise UsageError(f"there is no sweep {sweep_id}", "See the sweeps: hlbq status")
 
 
 def _parameter(option: WorkerOption) -> inspect.Parameter:

@@ -14,7 +14,7 @@ from orchestrator.export.csv_table import copy_rows, csv_header
 from orchestrator.export.table_formats import CsvTable, TableWriter, format_of
 from orchestrator.files.replaced_file import (
     LOCK_TIMEOUT_SECONDS,
-    check_not_a_folder,
+    checked_target,
     export_errors,
     locked_file,
     replaced_file,
@@ -31,7 +31,7 @@ def export(store: Store, path: str | Path, selection: Selection, *, append: bool
     ExportError, and leaves the old file unchanged, if that fails.
     """
     path = Path(path)
-    check_not_a_folder(path)
+    checked_target(path)
     make_writer = format_of(path)
     if not append:
         with replaced_file(path) as stream:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.errors import DatabaseError, UsageError
+from orchestrator.files.given_path import expanded
 
 FOLDER_MODE = 0o700
 
@@ -15,7 +16,7 @@ def state_folder(database_names: Sequence[Path], state_dir: str | None = None) -
     stays in use. Raises UsageError if there is no file (PostgreSQL) and no `state_dir`.
     """
     if state_dir:
-        return Path(state_dir).expanduser().absolute()
+        return expanded(state_dir).absolute()
     if not database_names:
         raise UsageError(
             "with PostgreSQL you must name the state folder", "Add --state_dir FOLDER, the same for all its workers."

@@ -11,6 +11,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from orchestrator.errors import DatabaseCorruptError, DatabaseError, DatabaseMissingError
+from orchestrator.files.given_path import expanded
 
 DEFAULT_FILE = "hlbq.db"
 _NAME_A_FILE = "Name a file with --db PATH."
@@ -108,19 +109,12 @@ def _parsed(location: str | None) -> StoreLocation:
 
 
 def _file_location(path: Path) -> StoreLocation:
-    given = Path(os.path.abspath(_expanded(path)))  # noqa: PTH100 (no symlink is followed)
+    given = Path(os.path.abspath(expanded(path)))  # noqa: PTH100 (no symlink is followed)
     file = Path(os.path.realpath(given))  # one that is no database is refused once it is opened, not here
     url = URL.create("sqlite", database=str(file))
     return StoreLocation(
         dialect="sqlite", path=file, names=tuple(dict.fromkeys((file, given))), display=str(path), url=url
     )
-
-
-def _expanded(path: Path) -> Path:
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        raise DatabaseError(f"the database '{path}' names an unknown user", _NAME_A_FILE) from None
 
 
 def _server_location(text: str) -> StoreLocation:

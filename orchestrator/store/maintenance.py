@@ -1,5 +1,6 @@
 """Care of the database: what it holds, whether it is whole, copies of it."""
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -59,7 +60,7 @@ class MaintenanceStore(StoreBase):
             raise DatabaseError(
                 "hlbq backs up SQLite only", f"pg_dump --format=custom --file={path} {self.location.display}"
             )
-        if path.exists():
+        if os.path.lexists(path):
             raise DatabaseError(f"'{path}' is there already", "Name a file that is not.")
         with self._read() as connection:
             copy_sqlite(connection, path)

@@ -166,7 +166,7 @@ def make_plan(axes: Axes, *, shape: Shape = PRODUCT, num_runs: int = 1, first_se
         left_out=tuple(left_out),
         shape=shape,
         duplicates=duplicates,
-        warnings=_warnings(ordered, duplicates),
+        warnings=_warnings(ordered, shape, duplicates),
         first_seed=first_seed,
         num_runs=num_runs,
     )
@@ -263,8 +263,11 @@ def _check_depth_and_width(given: Mapping[str, Any]) -> None:
         )
 
 
-def _warnings(axes: Axes, duplicates: int) -> tuple[str, ...]:
+def _warnings(axes: Axes, shape: Shape, duplicates: int) -> tuple[str, ...]:
     warnings = []
+    drawn = count(axes, shape)
+    if shape.random_draws is not None and drawn < shape.random_draws:
+        warnings.append(f"--random {shape.random_draws:,} draws more than there is: {drawn:,} different combinations")
     if "model_scale" in axes and any(depth >= 1 for depth in axes.get("depth", ())):
         warnings.append("model_scale has no effect when depth and width are set")
     if duplicates:

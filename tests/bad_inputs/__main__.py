@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", type=int)
     parser.add_argument("--whole", action="store_true")
+    parser.add_argument("--limit", type=float, default=10.0, help="seconds; more on a machine that is busy")
     parser.add_argument("--accepted", action="store_true", help="list what was not refused, too")
     given = parser.parse_args(arguments)
     cases = list(itertools.islice(draws(given.seed), given.count if given.only is None else given.only + 1))
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         database.parent.mkdir()
         make_database(database)
         _import_everything(whole=given.whole)
-        runner = Runner(Path(made, "places"), database, whole=given.whole)
+        runner = Runner(Path(made, "places"), database, whole=given.whole, limit_seconds=given.limit)
         faulty, codes, seconds = 0, Counter[str](), 0.0
         for number, case in chosen:
             done = runner.run(case)
@@ -47,14 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _print(number, done, whole=given.only is not None)
     cpu = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     counts = ", ".join(f"exit {code}: {count}" for code, count in sorted(codes.items()))
-    print(f"{len(chosen)} inputs, seed {given.seed}: {faulty} faulty; {counts}; longest {seconds:.1f} s; {cpu:.0f} s CPU")
+    print(f"{len(chosen)} inputs, seed {given.seed}: {faulty} faulty; {counts}")
+    print(f"the longest took {seconds:.1f} s; {cpu:.0f} s of CPU in all")
     return int(bool(faulty))
 
 
 def _print(number: int, done: Outcome, *, whole: bool) -> None:
     print(f"#{number} {done.code} {'; '.join(done.faults) or 'fine'}: {line_of(done.case)}")
-    shown = done.out + done.err if whole else done.err[-600:]
-    print("".join(f"    {json.dumps(line, ensure_ascii=False)}\n" for line in shown.splitlines()[-400 if whole else -4 :]))
+    shown = (done.out + done.err).splitlines() if whole else done.err[-600:].splitlines()[-4:]
+    print("".join(f"    {json.dumps(line)}\n" for line in shown))
     sys.stdout.flush()
 
 

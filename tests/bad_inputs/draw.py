@@ -26,8 +26,17 @@ SWEEP_FILE = "drawn.toml"
 # What stands in for an argument or option that a command cannot do without, by the name of its parameter.
 _GOOD: Mapping[str, str] = MappingProxyType(
     {
-        **{"sweep": "1", "run": "1", "value": "5", "first": "here", "second": "1", "name": "here", "why": "replay"},
-        **{"folder": "new", "dataset": "text:text.txt", "source": "hlbq.db", "destination": "copy.db"},
+        "sweep": "1",
+        "run": "1",
+        "value": "5",
+        "first": "here",
+        "second": "1",
+        "name": "here",
+        "why": "replay",
+        "folder": "new",
+        "dataset": "text:text.txt",
+        "source": "hlbq.db",
+        "destination": "copy.db",
     }
 )
 _GOOD_FILES = MappingProxyType({"export": "out.csv", "plot": "out.png", "report": "out.html"})
@@ -52,7 +61,7 @@ _SWEEP_COMMANDS = ("submit", "run")
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One command line and its surroundings. `wrong` is what was drawn, by name; `plain_words` is the line without it."""
+    """One command line and its surroundings. `wrong` is what was drawn, by name; `plain_words` the line without it."""
 
     words: Sequence[str]
     wrong: Sequence[tuple[str, str]]

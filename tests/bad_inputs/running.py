@@ -19,7 +19,6 @@ from typing import Any, NoReturn
 from tests.bad_inputs.draw import SWEEP_FILE, Case
 from tests.bad_inputs.places import changes, digest, make_places
 
-LIMIT_SECONDS = 10.0
 # A command that goes on until it is stopped has passed its checks by then.
 GOES_ON_SECONDS = 4.0
 _LIMITS = {"n": resource.RLIMIT_NOFILE, "f": resource.RLIMIT_FSIZE, "v": resource.RLIMIT_AS}
@@ -48,10 +47,9 @@ class Runner:
     `whole`: what a command becomes (a worker, a command of the core) is run too, not only reached.
     """
 
-    def __init__(self, folder: Path, database: Path, *, whole: bool) -> None:
+    def __init__(self, folder: Path, database: Path, *, whole: bool, limit_seconds: float) -> None:
         self._folder, self._database, self._whole = folder, database, whole
-        self._printed = folder.with_name("printed")
-        self._printed.mkdir(exist_ok=True)
+        self._limit_seconds = limit_seconds
         make_places(folder, database)
         self._before = digest(folder)
 
@@ -67,8 +65,8 @@ class Runner:
         written = changes(self._before, digest(self._folder))
         faults = list(_faults(case, code, out, err, written, stopped=stopped))
         if code == 2 and not any(_is_named(name, value, err) for name, value in case.wrong):
-            # Unless it is refused for something else.
-            if err != self._run(replace(case, words=case.plain_words, environment={}, limits={}, encoding="utf-8"))[3]:
+            plain = replace(case, words=case.plain_words, environment={}, limits={}, encoding="utf-8")
+            if self._run(plain)[3] != err:  # it is refused for nothing else
                 faults.append("the value is not named")
         if written or case.sweep_file:
             make_places(self._folder, self._database)
@@ -76,18 +74,24 @@ class Runner:
         return Outcome(case=case, code=code, seconds=seconds, out=out, err=err, faults=faults)
 
     def _run(self, case: Case) -> tuple[int | None, bool, str, str]:
+        pipes = os.pipe(), os.pipe()  # not files: `ulimit -f` would silence it
         child = os.fork()
         if child == 0:
-            self._be_the_command(case, self._folder / "work")
-        code, stopped = _wait(child, GOES_ON_SECONDS if _goes_on(case) else LIMIT_SECONDS)
-        out, err = ((self._printed / name).read_text(encoding="utf-8", errors="replace") for name in ("out", "err"))
+            self._be_the_command(case, self._folder / "work", [writing for _, writing in pipes])
+        for _, writing in pipes:
+            os.close(writing)
+        code, stopped, printed = _wait(child, [reading for reading, _ in pipes], self._limit_of(case))
+        out, err = (text.decode("utf-8", errors="replace") for text in printed)
         return code, stopped, out, err
 
-    def _be_the_command(self, case: Case, work: Path) -> NoReturn:
+    def _limit_of(self, case: Case) -> float:
+        return min(GOES_ON_SECONDS, self._limit_seconds) if _goes_on(case) else self._limit_seconds
+
+    def _be_the_command(self, case: Case, work: Path, streams: Sequence[int]) -> NoReturn:
         code = 70
         try:
             os.setsid()
-            self._set_the_scene(case, work)
+            self._set_the_scene(case, work, streams)
             from orchestrator.cli.main import main
 
             main()
@@ -104,17 +108,14 @@ class Runner:
                     code = 120
             os._exit(code)
 
-    def _set_the_scene(self, case: Case, work: Path) -> None:
+    def _set_the_scene(self, case: Case, work: Path, streams: Sequence[int]) -> None:
         os.chdir(work)
-        for number, name in ((1, "out"), (2, "err")):
-            opened = os.open(self._printed / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(opened, number)
-            os.close(opened)
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, 0)
+        for number, stream in enumerate([os.open(os.devnull, os.O_RDONLY), *streams]):
+            os.dup2(stream, number)
+        os.closerange(3, 256)
         os.environ.update(_environment(self._folder), **case.environment)
         time.tzset()
-        sys.stdin = open(0, closefd=False)  # noqa: PTH123, SIM115
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
         sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), case.encoding)
         sys.stderr = io.TextIOWrapper(
             io.BufferedWriter(io.FileIO(2, "w", closefd=False)), case.encoding, "backslashreplace", line_buffering=True
@@ -171,21 +172,34 @@ def _goes_on(case: Case) -> bool:
     return case.command in (*_ENDLESS, *_RESTING) or "--watch" in case.words
 
 
-def _wait(child: int, limit_seconds: float) -> tuple[int | None, bool]:
-    """The exit code, and whether the child had to be stopped; all of its group is gone afterwards."""
-    watched = os.pidfd_open(child)
+def _wait(child: int, pipes: Sequence[int], limit_seconds: float) -> tuple[int | None, bool, Sequence[bytes]]:
+    """The exit code, whether the child had to be stopped, and what it printed; all of its group is gone afterwards."""
+    watched, until = os.pidfd_open(child), time.monotonic() + limit_seconds
+    printed = dict.fromkeys(pipes, b"")
+    waiting, code = {watched, *pipes}, None
+    while waiting and time.monotonic() < until:
+        for ready in select.select(waiting, [], [], until - time.monotonic())[0]:
+            part = os.read(ready, 1 << 16) if ready != watched else b""
+            if part:
+                printed[ready] += part
+                continue
+            waiting.remove(ready)
+            if ready == watched:
+                code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+                _end_group(child)  # what it left at work may hold the pipes
+    if code is None:
+        _end_group(child)
+        os.waitpid(child, 0)
+    for descriptor in (watched, *pipes):
+        os.close(descriptor)
+    return code, code is None, list(printed.values())
+
+
+def _end_group(leader: int) -> None:
     try:
-        ended = bool(select.select([watched], [], [], limit_seconds)[0])
-        if not ended:
-            os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-    finally:
-        os.close(watched)
-        try:
-            os.killpg(child, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-    return (os.waitstatus_to_exitcode(status), False) if ended else (None, True)
+        os.killpg(leader, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
 
 
 def _faults(case: Case, code: int | None, out: str, err: str, written: Sequence[str], *, stopped: bool) -> Any:

@@ -14,11 +14,31 @@ TEXTS: Sequence[str] = (
     *("é", "日本語", "🙂", "e\u0301", "caf\udce9", "\ud800", "\udcff\udcfe", "../../x", "$HOME", "`id`", "*", "\\"),
     *("depth", "depth=", "=4", "depth=nan", "depth==4", "dept=4", "seed=-1", f"seed={2**63}", f"seed={'9' * 400}"),
     *("run_num=0", f"run_num={2**63}", f"depth={2**64}", "seed=²", "lr_mult=inf", "tokenizer=", "width<<9", "1/0 > 1"),
-    *("depth ** 9**9 > 1", "(" * 200, "'a' * 9**9 == ''", "depth and", "__import__('os')", "depth.real", "width > \x00"),
+    *(
+        "depth ** 9**9 > 1",
+        "(" * 200,
+        "'a' * 9**9 == ''",
+        "depth and",
+        "__import__('os')",
+        "depth.real",
+        "width > \x00",
+    ),
     *("num_params", "val_loss", "train_", "test_loss", "loss", "here", "0" * 16, "f" * 64, "latest"),
 )
 PLACES: Sequence[str] = (
-    *("", ".", "..", "/", "~", "~nobody_of_that_name/x", "loop/x", "folder/", "n" * 300, "p/" * 2_500, "missing/deep/x"),
+    *(
+        "",
+        ".",
+        "..",
+        "/",
+        "~",
+        "~nobody_of_that_name/x",
+        "loop/x",
+        "folder/",
+        "n" * 300,
+        "p/" * 2_500,
+        "missing/deep/x",
+    ),
     *("text.txt/x", "locked/x", "/dev/zero", "/dev/null", "/dev/full", "/dev/stdin", "/proc/self/mem", "a\nb", "-x"),
     *("caf\udce9", "\x1b[31mx", "日本語", "sqlite://", "sqlite:///", "file:x?mode=rw", "http://[::1", "s3://x/y"),
     *("postgresql://", "postgresql://h:x/d", "postgresql://127.0.0.1:1/x", "postgresql://127.0.0.1:1/x?sslmod=x"),
@@ -34,7 +54,7 @@ ENVIRONMENT: Mapping[str, Sequence[str]] = MappingProxyType(
     {
         "HLBQ_DB": PLACES,
         "HLBQ_CACHE": PLACES,
-        "HOME": ("", "/", "missing", "text.txt", "n" * 300),
+        "HOME": ("", "missing", "text.txt", "n" * 300),
         "TMPDIR": ("missing", "text.txt"),
         "COLUMNS": ("0", "-1", "x", "1", str(2**63)),
         "TERM": ("", "dumb", "\x1b"),
@@ -55,10 +75,8 @@ ENVIRONMENT: Mapping[str, Sequence[str]] = MappingProxyType(
     }
 )
 # Bytes of address space, files or bytes of one file that a process may have, by the letter of `ulimit`.
-LIMITS: Mapping[str, Sequence[int]] = MappingProxyType(
-    {"n": (3, 4, 8, 16), "f": (0, 512, 4096), "v": (1 << 20, 1 << 28)}
-)
-ENCODINGS: Sequence[str] = ("utf-8", "ascii", "latin-1", "utf-16")
+LIMITS: Mapping[str, Sequence[int]] = MappingProxyType({"n": (8, 16), "f": (0, 512, 4096), "v": (1 << 28, 1 << 31)})
+ENCODINGS: Sequence[str] = ("utf-8", "ascii", "latin-1")
 SWEEP_FILES: Sequence[str] = (
     "settings = 1",
     "[settings]\ndepth = {}\nwidth = 128",
@@ -78,8 +96,31 @@ SWEEP_FILES: Sequence[str] = (
     "{}",
 )
 TOML_VALUES: Sequence[str] = (
-    *('""', '" "', '"a\\u0000b"', '"\\u001b[31mred"', '"a\\nb"', '"\\u009b31m"', '"日本"', '"[red]"', "true", "-1", "0"),
+    *(
+        '""',
+        '" "',
+        '"a\\u0000b"',
+        '"\\u001b[31mred"',
+        '"a\\nb"',
+        '"\\u009b31m"',
+        '"日本"',
+        '"[red]"',
+        "true",
+        "-1",
+        "0",
+    ),
     *("nan", "inf", "-inf", "1e999", str(2**63), str(2**64), "9" * 5_000, "1979-05-27", "07:32:00", "{}", "{ a = 1 }"),
-    *("[]", "[[]]", "[[[]]]", '[""]', '["depth", "width"]', '[["depth"]]', '[["depth", "width"]]', "[1, 'a']", "x", "["),
+    *(
+        "[]",
+        "[[]]",
+        "[[[]]]",
+        '[""]',
+        '["depth", "width"]',
+        '[["depth"]]',
+        '[["depth", "width"]]',
+        "[1, 'a']",
+        "x",
+        "[",
+    ),
     *('"4..8"', '"8..4"', '"..', '"~nobody_of_that_name/x"', '"loop"', '"fifo.csv"', '"folder"', "0x10", "'depth > 3'"),
 )

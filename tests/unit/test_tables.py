@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.wording.tables import TextTable, cell_width, printable
+from orchestrator.wording.plain import printable
+from orchestrator.wording.tables import TextTable, cell_width
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
 

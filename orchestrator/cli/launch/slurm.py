@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, warn
+from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, say, warn
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import UsageError
 from orchestrator.launch.worker_command import WorkerOptions
+from orchestrator.queue.records import RunFilter
 
 if TYPE_CHECKING:
     from orchestrator.launch.slurm_order import ArrayOrder
@@ -184,7 +185,7 @@ def _show_script(order: "ArrayOrder", folder: Path, options: WorkerOptions, *, a
     if as_json:
         print_json({"script": script, "worker": worker})
     else:
-        print(script)
+        say(script)
         note(f"each task runs: {worker}")
 
 
@@ -192,7 +193,7 @@ def _check_queue(store: "Store", job: JobOptions, what: SlurmWorkers) -> None:
     """Warn about likely mistakes before nodes are reserved. Raises UsageError for an unknown sweep."""
     from orchestrator.launch.reachable_database import is_this_machine_alone
 
-    what.check_sweeps(store)
+    store.check_there(RunFilter(sweep_ids=what.options.sweep))
     if not store.waiting(what.options.sweep):
         warn("no run is waiting: the workers will end as soon as they start. Queue some: hlbq submit")
     if job.cluster == SLURM and is_this_machine_alone(store.location):
