@@ -41,7 +41,7 @@ from orchestrator.store.curves import CurveStore
 from orchestrator.store.dashboard_reads import DashboardReadStore
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode, has_wal_fault, make_engine, plain_errors
 from orchestrator.store.held_run import HeldRunStore
-from orchestrator.store.identity import FIRST_WITH_UID, UID, guard_connections
+from orchestrator.store.identity import guard_connections
 from orchestrator.store.location import StoreLocation, check_file, parse_location, public_location
 from orchestrator.store.maintenance import MaintenanceStore
 from orchestrator.store.memory_needs import MemoryNeedStore
@@ -128,12 +128,9 @@ def open_store(
 def _prepare(engine: Engine, place: StoreLocation, mode: OpenMode, schema: Schema) -> str:
     """Make the tables ready, and have no connection from now on meet another database; returns this one's uid."""
     with plain_errors(place):
-        prepare(engine, place, mode, schema)
-        if schema.head < FIRST_WITH_UID:
-            return ""
-        with engine.connect() as connection:
-            uid = str(connection.execute(UID).scalar_one())
-    guard_connections(engine, place, uid)
+        uid = prepare(engine, place, mode, schema)
+    if uid:
+        guard_connections(engine, place, uid)
     return uid
 
 

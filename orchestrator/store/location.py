@@ -235,16 +235,25 @@ def _missing(display: str) -> DatabaseMissingError:
     )
 
 
-def _check_file_is_writable(path: Path, display: str) -> None:
+def is_writable(path: Path) -> bool:
+    """Whether SQLite can write the file, and its log beside it."""
+    return _may_be_written(path, os.W_OK) and _may_be_written(path.parent, os.W_OK | os.X_OK)
+
+
+def _may_be_written(path: Path, rights: int) -> bool:
     # The mode bits count for root too: whoever took them away meant it.
-    if not path.stat().st_mode & 0o222 or not os.access(path, os.W_OK):
+    return bool(path.stat().st_mode & 0o222) and os.access(path, rights)
+
+
+def _check_file_is_writable(path: Path, display: str) -> None:
+    if not _may_be_written(path, os.W_OK):
         raise DatabaseError(f"the database '{display}' is read-only", f"chmod u+w {path}, or name another with --db.")
     _check_folder_is_writable(path, display)
 
 
 def _check_folder_is_writable(path: Path, display: str) -> None:
     folder = path.parent
-    if not folder.stat().st_mode & 0o222 or not os.access(folder, os.W_OK | os.X_OK):
+    if not _may_be_written(folder, os.W_OK | os.X_OK):
         raise DatabaseError(
             f"the folder '{folder}' of the database '{display}' is read-only",
             f"chmod u+w {folder}, or name a file elsewhere with --db: SQLite keeps its log beside the file.",

@@ -44,14 +44,18 @@ def postgresql_engine(location: StoreLocation, busy_timeout_seconds: float, *, r
     }
     given = {name: value for name, value in options.items() if name not in location.url.query}
     url = location.url.difference_update_query(["prepare_threshold"])
-    engine = create_engine(url, connect_args=given | _statements(location), pool_pre_ping=True, **POOL)
+    # The look-up of a type that we do not use would be four more round trips of every command.
+    engine = create_engine(
+        url, connect_args=given | _statements(location), pool_pre_ping=True, use_native_hstore=False, **POOL
+    )
     limits = _session_limits(busy_timeout_seconds, patience, read_only=read_only)
 
     @event.listens_for(engine, "connect")
     def limit_waits(connection: Any, _record: Any) -> None:
+        connection.autocommit = True  # one round trip, not three
         with connection.cursor() as cursor:
             cursor.execute(limits)
-        connection.commit()
+        connection.autocommit = False
 
     return engine
 

@@ -82,7 +82,7 @@ def draws(seed: int) -> Iterator[Case]:
     source = random.Random(seed)
     known = list(commands())
     while True:
-        yield _draw(source, *source.choice(known))
+        yield _draw(source, *source.choices(known, [min(len(params), 12) for _, params in known])[0])
 
 
 def commands() -> Iterator[tuple[str, Sequence[Any]]]:

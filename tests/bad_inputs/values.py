@@ -30,7 +30,6 @@ PLACES: Sequence[str] = (
         "",
         ".",
         "..",
-        "/",
         "~",
         "~nobody_of_that_name/x",
         "loop/x",
