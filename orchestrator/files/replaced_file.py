@@ -54,7 +54,9 @@ def checked_target(path: Path, example: str = "results.csv") -> Path:
         if stat.S_ISDIR(mode):
             raise ExportError(f"'{path}' is a folder", f"Name a file in it, for instance {path / example}.")
         if not target.parent.is_dir():
-            raise ExportError(f"there is no folder '{target.parent}'", f"Make it first: mkdir -p {target.parent}")
+            raise ExportError(
+                f"there is no folder '{target.parent}' for '{path}'", f"Make it first: mkdir -p {target.parent}"
+            )
         # Judged by the mode bits, so that root gets the error too.
         if stat.S_ISREG(mode) and not mode & 0o222:
             raise ExportError(f"'{path}' is read-only", f"chmod u+w {path}, or name another file.")

@@ -1,6 +1,6 @@
 """`python -m tests.bad_inputs --count 2000 --seed 1`: draw bad inputs, run each, and print what broke a promise.
 
-Exit code 1 if any did. `--whole` also runs what commands become: workers and commands of the core, with torch loaded.
+Exit code 1 if any did. What commands become (workers, commands of the core) is run too, unless `--light` is given.
 `--only 17` runs one case again, and prints all of it.
 """
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", type=int)
-    parser.add_argument("--whole", action="store_true")
+    parser.add_argument("--light", action="store_true", help="stop where a command becomes another program")
     parser.add_argument("--limit", type=float, default=10.0, help="seconds; more on a machine that is busy")
     parser.add_argument("--accepted", action="store_true", help="list what was not refused, too")
     given = parser.parse_args(arguments)
@@ -36,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         database = Path(made, "made", "hlbq.db")
         database.parent.mkdir()
         make_database(database)
-        _import_everything(whole=given.whole)
-        runner = Runner(Path(made, "places"), database, whole=given.whole, limit_seconds=given.limit)
+        _import_everything(whole=not given.light)
+        runner = Runner(Path(made, "places"), database, whole=not given.light, limit_seconds=given.limit)
         faulty, codes, seconds = 0, Counter[str](), 0.0
         for number, case in chosen:
             done = runner.run(case)

@@ -92,7 +92,7 @@ def commands() -> Iterator[tuple[str, Sequence[Any]]]:
         for child_name, child in getattr(command, "commands", {}).items():
             yield from below(child, f"{name} {child_name}".strip())
         if not hasattr(command, "commands"):
-            yield name, [param for param in command.params if param.name != "help"]
+            yield name, [param for param in command.params if not getattr(param, "hidden", False)]
 
     yield from below(typer.main.get_command(build_app()), "")
 

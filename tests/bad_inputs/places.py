@@ -22,7 +22,12 @@ def make_database(path: Path) -> None:
     from orchestrator.queue.states import Reason
 
     with open_store(str(path), mode=OpenMode.CREATE) as store:
-        submit_sweep(store, [{"depth": 2}, {"depth": 4}], seeds=(100, 101, 102), name="\x1b[31mred\x07\nsecond line")
+        submit_sweep(
+            store,
+            [{"depth": 2, "width": 128}, {"depth": 4, "width": 128}],
+            seeds=(100, 101, 102),
+            name="\x1b[31mred\x07\nsecond line",
+        )
         worker = register(store, hostname="host\x1b[2J")
         work(store, worker, sample_points())
         failed = {"error_type": "Error", "error_message": "\x1b[31mbad\x07", "error_traceback": "tb \x9b31m"}

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from orchestrator.wording.plain import printable
 from tests.bad_inputs.draw import SWEEP_FILE, Case
 from tests.bad_inputs.places import changes, digest, make_places
 
@@ -85,6 +86,8 @@ class Runner:
         return code, stopped, out, err
 
     def _limit_of(self, case: Case) -> float:
+        if case.command == "doctor":  # it loads torch in a process of its own
+            return 6 * self._limit_seconds
         return min(GOES_ON_SECONDS, self._limit_seconds) if _goes_on(case) else self._limit_seconds
 
     def _be_the_command(self, case: Case, work: Path, streams: Sequence[int]) -> NoReturn:
@@ -231,9 +234,9 @@ def _faults_of_a_refusal(case: Case, err: str, written: Sequence[str]) -> Any:
 def _is_named(name: str, value: str, err: str) -> bool:
     if "://" in value or value.startswith(("postgres", "host=")):
         return True  # not repeated: it may hold a password
-    shown = value.removeprefix("text:").encode("utf-8", "backslashreplace").decode()[:20]
-    bare = name.lstrip("-").replace("_", " ")
-    return name.startswith("ulimit") or bare.lower() in err.lower().replace("_", " ") or (shown.strip() in err)
+    bare = name.lstrip("-").replace("_", " ").lower()
+    parts = [printable(part)[:20].strip() for part in (value.removeprefix("text:"), *value.split("="))]
+    return name.startswith("ulimit") or bare in err.lower().replace("_", " ") or any(map(err.__contains__, parts))
 
 
 def _is_json(text: str) -> bool:
