@@ -33,7 +33,9 @@ def register(app: typer.Typer) -> None:
 def wait(
     runs: RunFilterOptions,
     database: DatabaseOption,
-    every: Annotated[float, typer.Option("--every", min=0.05, help="Seconds between checks of the database.")] = 2.0,
+    every: Annotated[
+        float, typer.Option("--every", min=0.05, max=86_400.0, help="Seconds between checks of the database.")
+    ] = 2.0,
     as_json: JsonOption = False,
 ) -> None:
     """Wait until the runs (without filters: of the latest sweep) have ended; exit code 1 if any failed."""
