@@ -120,6 +120,7 @@ def _work(options: WorkerOptions, device: Device, command: Sequence[str], early:
     from orchestrator.files.state_folder import make_state_folder, state_folder
     from orchestrator.queue.records import RunFilter
     from orchestrator.store import OpenMode, open_store
+    from orchestrator.store.known import check_named
     from worker.supervisor import Supervisor
     from worker.timing import Timing
 
@@ -129,7 +130,7 @@ def _work(options: WorkerOptions, device: Device, command: Sequence[str], early:
         _say(f"{options.label}{text}")
 
     with open_store(options.db, mode=OpenMode.WRITE) as store:
-        store.check_there(RunFilter(sweep_ids=options.sweep))
+        check_named(store, RunFilter(sweep_ids=options.sweep))
         folder = make_state_folder(state_folder(store.location.names, options.state_dir))
         supervisor = Supervisor(
             store=store,

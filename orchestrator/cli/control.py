@@ -135,7 +135,9 @@ def _change(
     count: int | None = None,
 ) -> None:
     """Say how many runs will change (`count`, else all that are chosen), ask, change, and print how many changed."""
-    store.check_there(chosen)
+    from orchestrator.store.known import check_named
+
+    check_named(store, chosen)
     confirm_change(store.matching(chosen) if count is None else count, verb, yes=yes)
     changed = change(chosen, actor())
     if as_json:

@@ -67,9 +67,12 @@ def export(
 def chosen_or_latest(runs: RunFilterOptions, store: "Store") -> RunFilter:
     """The runs that the filters choose; without filters those of the latest sweep.
 
-    Raises UsageError if there is no such sweep.
+    Raises UsageError if there is no such sweep, or no such run.
     """
-    wanted = store.check_there(runs.to_filter())
+    from orchestrator.store.known import check_named
+
+    wanted = runs.to_filter()
+    check_named(store, wanted)
     if runs.given():
         return wanted
     latest = store.latest_sweep()

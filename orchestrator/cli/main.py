@@ -34,6 +34,8 @@ COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "logs": ("logs",),
         "wait": ("wait",),
         "control": ("cancel", "pause", "unpause", "retry", "priority"),
+        "delete": ("delete",),
+        "labels": ("rename", "note", "tag"),
         "extend": ("extend",),
         "export": ("export",),
         "plot": ("plot",),

@@ -43,8 +43,10 @@ def status(
 
 
 def _show(wanted: RunFilter, database: DatabaseOption, *, as_json: bool, watch: bool) -> None:
+    from orchestrator.store.known import check_named
+
     with database.read() as store:
-        store.check_there(wanted)
+        check_named(store, wanted)
         if watch:
             from orchestrator.status import live_view
 

@@ -55,8 +55,12 @@ def wait_until_ended(
 ) -> Mapping[State, int]:
     """The counts by state once no run of `runs` is pending or running.
 
-    Calls `progress` with every change, and once when nobody works.
+    Calls `progress` with every change, and once when nobody works. Raises NotThereError for a sweep or run that is
+    named and not there.
     """
+    from orchestrator.store.known import check_named
+
+    check_named(store, runs)
     shown, said_that_nobody_works = "", False
     while True:
         counts = store.counts(runs)
@@ -65,6 +69,7 @@ def wait_until_ended(
             progress(text)
             shown = text
         if not any(count for state, count in counts.items() if state not in TERMINAL):
+            check_named(store, runs)  # they may have been deleted meanwhile
             return counts
         if not said_that_nobody_works and all(worker.silent(time.time()) for worker in store.workers()):
             said_that_nobody_works = True
@@ -75,7 +80,7 @@ def wait_until_ended(
 def latest_if_none(store: "Store", runs: RunFilterOptions) -> RunFilter:
     """The filter of `runs`; without any, the runs of the latest sweep."""
     latest = None if runs.given() else store.latest_sweep()
-    return store.check_there(runs.to_filter()) if latest is None else RunFilter(sweep_ids=(latest.id,))
+    return runs.to_filter() if latest is None else RunFilter(sweep_ids=(latest.id,))
 
 
 def counts_text(counts: Mapping[State, int]) -> str:

@@ -3,12 +3,15 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import typer
 
 from orchestrator.cli.option_groups import OptionGroup
 from orchestrator.launch.worker_command import WorkerOption, WorkerOptions
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,13 @@ class GivenWorkerOptions(OptionGroup):
     def from_options(cls, values: Mapping[str, Any]) -> Self:
         """The options that were typed; the others are at their defaults."""
         return cls(options=WorkerOptions.from_parsed(values))
+
+    def check_sweeps(self, store: "Store") -> None:
+        """Raise NotThereError for a sweep that does not exist."""
+        from orchestrator.store.known import known_sweep
+
+        for sweep_id in self.options.sweep:
+            known_sweep(store, sweep_id)
 
 
 def _parameter(option: WorkerOption) -> inspect.Parameter:

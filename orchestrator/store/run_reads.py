@@ -7,13 +7,12 @@ from typing import Any
 
 from sqlalchemy import func, literal_column, select
 
-from orchestrator.errors import NotThereError
 from orchestrator.queue.records import AttemptRecord, CompletedRun, EventRecord, RunFilter, RunRecord
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
-from orchestrator.store.filters import conditions, one_of, one_of_texts
+from orchestrator.store.filters import conditions, one_of_texts
 from orchestrator.store.rows import RUN_ROWS, attempt_record, read_code, run_record
-from orchestrator.store.tables import arms, attempts, events, runs, sweeps
+from orchestrator.store.tables import arms, attempts, events, runs
 
 _RUNS_A_PAGE = 1_000
 
@@ -30,17 +29,6 @@ class RunReadStore(StoreBase):
         with self._read() as connection:
             row = connection.execute(RUN_ROWS.where(which)).first()
             return None if row is None else run_record(row)
-
-    def check_there(self, wanted: RunFilter) -> RunFilter:
-        """`wanted`. Raises NotThereError if it names a sweep or a run that there is not: a slip, and no wish for
-        nothing."""
-        with self._read() as connection:
-            for column, names, noun in ((sweeps.c.id, wanted.sweep_ids, "sweep"), (runs.c.id, wanted.run_ids, "run")):
-                there = connection.scalars(select(column).where(one_of(connection, column, names))) if names else ()
-                missing = sorted(set(names).difference(there))
-                if missing:
-                    raise NotThereError(f"there is no {noun} {missing[0]}", "See what there is: hlbq status --all")
-        return wanted
 
     def runs(self, wanted: RunFilter, *, limit: int | None = None, after_id: int = 0) -> Iterator[RunRecord]:
         """The runs that match, by number, beginning after `after_id`; read page by page, in constant memory."""

@@ -136,7 +136,7 @@ def _orders(
     if not local:
         check_shared(store.location)
     path = store.location.path
-    store.check_there(RunFilter(sweep_ids=what.options.sweep))
+    what.check_sweeps(store)
     folder = make_state_folder(state_folder(store.location.names, what.options.state_dir))
     options = replace(what.options, state_dir=str(folder))
     url = str(path) if path is not None else store.location.url.render_as_string(hide_password=False)

@@ -15,7 +15,6 @@ from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import UsageError
 from orchestrator.launch.worker_command import WorkerOptions
-from orchestrator.queue.records import RunFilter
 
 if TYPE_CHECKING:
     from orchestrator.launch.slurm_order import ArrayOrder
@@ -193,7 +192,7 @@ def _check_queue(store: "Store", job: JobOptions, what: SlurmWorkers) -> None:
     """Warn about likely mistakes before nodes are reserved. Raises UsageError for an unknown sweep."""
     from orchestrator.launch.reachable_database import is_this_machine_alone
 
-    store.check_there(RunFilter(sweep_ids=what.options.sweep))
+    what.check_sweeps(store)
     if not store.waiting(what.options.sweep):
         warn("no run is waiting: the workers will end as soon as they start. Queue some: hlbq submit")
     if job.cluster == SLURM and is_this_machine_alone(store.location):
