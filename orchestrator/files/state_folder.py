@@ -38,8 +38,8 @@ def make_state_folder(folder: Path) -> Path:
 
 def make_private_folder(folder: Path) -> None:
     """Make `folder` and its missing parents, all for their owner alone. Raises OSError if that fails."""
-    # mkdir(parents=True) gives its mode to the last folder only.
-    for missing in reversed([folder, *folder.parents]):
-        if not missing.exists():
-            missing.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    # mkdir(parents=True) gives its mode to the last folder only. The longest path is looked up first: one that is too
+    # long makes nothing.
+    for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+        missing.mkdir(mode=FOLDER_MODE, exist_ok=True)
     folder.mkdir(mode=FOLDER_MODE, exist_ok=True)  # raises if there is a file

@@ -179,7 +179,7 @@ def check_file(path: Path, *, display: str, may_create: bool, writes: bool) -> b
     """
     is_there = _is_a_file(path, display)
     if not path.parent.is_dir():
-        raise DatabaseError(f"the folder '{path.parent}' of the database does not exist", f"mkdir -p {path.parent}")
+        raise DatabaseError(f"the folder '{path.parent}' of '{display}' does not exist", f"mkdir -p {path.parent}")
     kind = network_file_system(path)
     if kind:
         raise DatabaseError(
@@ -270,7 +270,7 @@ def network_file_system(path: Path, mountinfo: str | None = None) -> str:
             mountinfo = Path("/proc/self/mountinfo").read_text(errors="replace")
         except OSError:
             return ""
-    real = path.resolve()
+    real = Path(os.path.realpath(path))  # a ring of links is no error here
     kind, longest = "", -1
     for line in mountinfo.splitlines():
         fields, _, rest = line.partition(" - ")

@@ -107,13 +107,13 @@ def _databases(database: Path) -> Mapping[str, Path]:
 
 def digest(folder: Path) -> Mapping[str, str]:
     """What is in `folder`, by path: kind, rights, and content. Not SQLite's index of its log, nor a log without
-    content: a reader that is stopped leaves them."""
+    content (a reader that is stopped leaves them), nor what wandb's own process logs, even after its end."""
     found = {}
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):
             path = Path(parent, name)
             state = path.lstat()
-            if name.endswith("-shm") or (name.endswith("-wal") and not state.st_size):
+            if "wandb" in path.parts or name.endswith("-shm") or (name.endswith("-wal") and not state.st_size):
                 continue
             content = ""
             if stat.S_ISLNK(state.st_mode):

@@ -69,6 +69,7 @@ class Runner:
             plain = replace(case, words=case.plain_words, environment={}, limits={}, encoding="utf-8")
             if self._run(plain)[3] != err:  # it is refused for nothing else
                 faults.append("the value is not named")
+            written = ["what the plain line made"]
         if written or case.sweep_file:
             make_places(self._folder, self._database)
             self._before = digest(self._folder)
@@ -236,7 +237,8 @@ def _is_named(name: str, value: str, err: str) -> bool:
         return True  # not repeated: it may hold a password
     bare = name.lstrip("-").replace("_", " ").lower()
     parts = [printable(part)[:20].strip() for part in (value.removeprefix("text:"), *value.split("="))]
-    return name.startswith("ulimit") or bare in err.lower().replace("_", " ") or any(map(err.__contains__, parts))
+    said = err + err.replace("_", "-")  # names are read with either
+    return name.startswith("ulimit") or bare in err.lower().replace("_", " ") or any(map(said.__contains__, parts))
 
 
 def _is_json(text: str) -> bool:
