@@ -20,7 +20,7 @@ from hlbgpt_core.errors import HlbqError
 from orchestrator.cli.parsing import LightGroup, same_spelling
 from orchestrator.files.standard_streams import open_closed_streams, unfailing_text
 from orchestrator.wording.next_command import naming_database
-from orchestrator.wording.plain import printable_lines
+from orchestrator.wording.plain import printable, printable_lines
 
 # Every module of commands with the names of its commands, in the order of `hlbq --help`. Each has `register(app)`.
 COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -174,7 +174,7 @@ def _came_of_an_interrupt(error: BaseException) -> bool:
 
 def print_error(error: HlbqError, arguments: Sequence[str] = ()) -> None:
     """Print `error: what is wrong`, and on the next line what to do, with the database that `arguments` name."""
-    print(f"error: {printable_lines(error.message)}", file=sys.stderr)
+    print(f"error: {printable(error.message)}", file=sys.stderr)
     if error.hint:
         print(printable_lines(naming_database(error.hint, _database_option(arguments))), file=sys.stderr)
 

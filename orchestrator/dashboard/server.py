@@ -99,11 +99,11 @@ def _bind(host: str, port: int | None) -> socket.socket:
         try:
             listening.bind((host.strip("[]"), wanted))
             listening.listen()  # listen before printing the link, which may be opened at once
-        except OSError as error:
+        except (OSError, TypeError, UnicodeError) as error:  # not only OSError: for a host that is no text
             listening.close()
-            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            if not isinstance(error, OSError) or error.errno == errno.EADDRNOTAVAIL or type(error) is socket.gaierror:
                 raise UsageError(
-                    f"--host {host} is not an address of this machine: {error.strerror}",
+                    f"--host {host} is not an address of this machine: {getattr(error, 'strerror', error)}",
                     "Leave it out to serve this machine alone. See the others: ip address",
                 ) from None
             if wanted == ports[-1]:

@@ -111,16 +111,16 @@ def open_store(
     `clock` gives seconds since the epoch, for what people read. Raises the subclasses of DatabaseError: for a
     place that can't hold a database, one that is missing, damaged, newer, or can't be reached.
     """
-    place = parse_location(location)
+    place, may_create = parse_location(location), mode in (OpenMode.CREATE, OpenMode.FILL)
     if place.path is not None:
         there = check_file(
             place.path,
             display=place.display,
-            may_create=mode in (OpenMode.CREATE, OpenMode.FILL),
+            may_create=may_create,
             writes=mode is not OpenMode.READ,
         )
         if there:
-            check_file_is_ours(place.path, place.display)
+            check_file_is_ours(place.path, place.display, must_hold_tables=not may_create)
         else:
             _make_file(place.path)
     engine = make_engine(place, mode=mode, busy_timeout_seconds=busy_timeout_seconds)

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, text
 
-from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseMissingError, DatabaseVersionError
+from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError
 from orchestrator.files.locks import wait_for_lock
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode
 from orchestrator.store.identity import make_uid, stored_uid
 from orchestrator.store.location import StoreLocation
-from orchestrator.store.ownership import VERSION_TABLE, stored_revision
+from orchestrator.store.ownership import VERSION_TABLE, no_tables, stored_revision
 from orchestrator.store.tables import metadata
 
 # As Alembic makes it, so that creating one needs no Alembic.
@@ -92,10 +92,7 @@ def is_newer(found: str, schema: Schema = CURRENT) -> bool:
 def _refuse(found: str | None, location: StoreLocation, mode: OpenMode, schema: Schema) -> None:
     if found is None:
         if mode not in (OpenMode.CREATE, OpenMode.FILL):
-            raise DatabaseMissingError(
-                f"'{location.display}' holds no tables of hlbq",
-                "`hlbq submit` makes them; --db PATH or $HLBQ_DB names another database.",
-            )
+            raise no_tables(location.display)
         return
     if found == UNFINISHED_COPY:
         raise DatabaseError(

@@ -176,7 +176,7 @@ def _value(source: random.Random, param: Any) -> str:
     if kind == "numbers":
         return source.choice(NUMBERS)
     if kind == "texts":
-        return source.choice(TEXTS).replace("\x00", "")  # no command line holds one
+        return source.choice(TEXTS).translate({0: None, 0xD800: None})  # no command line holds them
     # Names that fit the option come first: what is refused for its ending alone tries nothing.
     found = _place(source)
     return f"text:{found}" if param.name == "dataset" else found

@@ -319,7 +319,7 @@ def test_where_no_run_matches_nothing_is_written(
     assert "no run matches" in capfd.readouterr().err and path.read_text() == before
     assert run_program(["export", "-", "--db", database, "--run", "9"]) == 2
     shown = capfd.readouterr()
-    assert "no run matches" in shown.err and shown.out == ""
+    assert "there is no run 9" in shown.err and shown.out == ""
 
 
 def test_what_killed_exports_left_is_removed_by_the_next(store: Store, tmp_path: Path) -> None:
