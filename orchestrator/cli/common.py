@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -25,7 +25,7 @@ from orchestrator.wording.next_command import naming_database
 from orchestrator.wording.numbers import counted as counted
 from orchestrator.wording.numbers import short_count as short_count
 from orchestrator.wording.plain import json_text, printable, printable_lines
-from orchestrator.wording.tables import TextTable
+from orchestrator.wording.tables import TextTable, wrapped
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -219,7 +219,16 @@ def say(text: str = "", *, end: str = "\n") -> None:
 
 def note(text: str) -> None:
     """A line for people on stderr."""
-    print(printable_lines(text), file=sys.stderr)
+    say_wrapped(text, sys.stderr)
+
+
+def say_wrapped(text: str, stream: TextIO) -> None:
+    """Print a sentence: on a terminal wrapped between words, except for a command to type next."""
+    text = printable_lines(text)
+    if stream.isatty() and not text.startswith("next: "):
+        width = shutil.get_terminal_size().columns
+        text = "\n".join(wrapped(line, width) for line in text.split("\n"))
+    print(text, file=stream)
 
 
 def suggest(text: str, store: "Store") -> None:

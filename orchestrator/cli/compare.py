@@ -1,12 +1,22 @@
 """`hlbq compare`: does a change help, and how sure is that?"""
 
 import shlex
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, print_json, print_table, say, warn
+from orchestrator.cli.common import (
+    DatabaseOption,
+    JsonOption,
+    RunFilterOptions,
+    print_json,
+    print_table,
+    say,
+    say_wrapped,
+    warn,
+)
 from orchestrator.cli.export import chosen_or_latest
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
@@ -70,9 +80,27 @@ class CompareOptions(OptionGroup):
     baseline: Annotated[
         list[str],
         typer.Option(
-            "--baseline", help="The group that others are held against, seed by seed.", metavar="NAME=VALUE..."
+            "--baseline",
+            help="The group that others are compared with, seed by seed (default: the sweep's).",
+            metavar="NAME=VALUE...",
         ),
     ] = field(default_factory=list)
+    arms: Annotated[
+        bool, typer.Option("--arms", help="Of a factorial sweep every arm's verdict too, not only main effects.")
+    ] = False
+    effects: Annotated[bool, typer.Option("--effects", help="Of a factorial sweep two-way interactions too.")] = False
+    tune: Annotated[
+        str | None,
+        typer.Option("--tune", help="Compare groups, each at its own best value of this setting.", metavar="NAME"),
+    ] = None
+    margin: Annotated[
+        float | None,
+        typer.Option("--margin", help="The largest difference that does not matter: a verdict of its own."),
+    ] = None
+    robust: Annotated[
+        bool,
+        typer.Option("--robust", help="Judge by the seeds won alone, whatever the noise. Choose it before the sweep."),
+    ] = False
     allow_mixed_data: Annotated[
         bool, typer.Option("--allow_mixed_data", help="Compare runs of different data all the same.")
     ] = False
@@ -101,8 +129,9 @@ def compare(
 
     hlbq compare --baseline depth=8
 
-    tells of every other group whether it is better or worse, or how many further seeds would likely decide it.
-    Looking again after `hlbq extend` does not make the verdicts less sure: docs/comparison.md.
+    tells whether others are better or worse, or how many further seeds would decide it. Without --baseline it takes
+    the sweep's own. Of a factorial sweep it opens with main effects. Looks are recorded with the sweep; they do not
+    make the verdicts less sure: docs/comparison.md.
     """
     from orchestrator.comparison import rendering, results
 
@@ -123,7 +152,7 @@ def compare(
         for table in rendering.tables(comparison):
             print_table(table.headers, table.rows, title=table.title)
         for sentence in rendering.sentences(comparison, extend_options=more):
-            say(sentence)
+            say_wrapped(sentence, sys.stdout)
 
 
 def recorded(database: DatabaseOption, comparison: "Comparison") -> "Comparison":
@@ -131,7 +160,7 @@ def recorded(database: DatabaseOption, comparison: "Comparison") -> "Comparison"
     the same."""
     from orchestrator.comparison.results import record
 
-    if not comparison.contrasts or comparison.is_recorded:
+    if not comparison.has_verdicts or comparison.is_recorded:
         return comparison
     try:
         with database.write() as store:
@@ -150,7 +179,7 @@ def extend_options(database: DatabaseOption) -> str:
 
 
 def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":
-    from orchestrator.comparison.groups import parse_baseline
+    from orchestrator.comparison.groups import read_baseline
     from orchestrator.comparison.measures import Goal, PointChoice
     from orchestrator.comparison.results import Question
     from orchestrator.export.metric_names import Axis
@@ -175,9 +204,14 @@ def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":
         place=place,
         goal=Goal(measure.goal) if measure.goal else None,
         by=tuple(how.by),
-        baseline=parse_baseline(how.baseline),
+        baseline=read_baseline(how.baseline),
         target=measure.target,
         allow_mixed_data=how.allow_mixed_data,
         allow_mixed_evaluation=how.allow_mixed_evaluation,
         allow_mixed_code=how.allow_mixed_code,
+        arms=how.arms,
+        effects=how.effects,
+        tune=how.tune or "",
+        margin=how.margin,
+        robust=how.robust,
     )

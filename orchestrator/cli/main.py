@@ -174,7 +174,9 @@ def _came_of_an_interrupt(error: BaseException) -> bool:
 
 def print_error(error: HlbqError, arguments: Sequence[str] = ()) -> None:
     """Print `error: what is wrong`, and on the next line what to do, with the database that `arguments` name."""
-    print(f"error: {printable(error.message)}", file=sys.stderr)
+    from orchestrator.cli.common import say_wrapped
+
+    say_wrapped(f"error: {printable(error.message)}", sys.stderr)
     if error.hint:
         print(printable_lines(naming_database(error.hint, _database_option(arguments))), file=sys.stderr)
 

@@ -1,6 +1,7 @@
 """`hlbq show RUN` and `hlbq show --sweep N`: everything that is known of one run, or of one sweep."""
 
 import shlex
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,10 +20,11 @@ from orchestrator.errors import UsageError
 from orchestrator.queue.code import HELD, MIXED, held_lines
 from orchestrator.queue.records import NOTIFIER, AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord
 from orchestrator.queue.states import State
+from orchestrator.sweep.baseline import baseline_of, baseline_text, restricted
+from orchestrator.sweep.definition import stored_shape, sweep_file_of
 from orchestrator.sweep.options import value_text
 from orchestrator.sweep.rerun_command import repeat_command
 from orchestrator.sweep.shapes import RANGE_MARK
-from orchestrator.sweep.submission import stored_shape, sweep_file_of
 from orchestrator.sweep.sweep_file import write_sweep_file
 
 if TYPE_CHECKING:
@@ -84,11 +86,12 @@ def show(
         if toml:
             say(write_sweep_file(sweep_file_of(found.definition)), end="")
             return
-        runs = list(store.runs(RunFilter(sweep_ids=(found.id,)), limit=None if as_json else SHOWN_RUNS))
+        wanted = RunFilter(sweep_ids=(found.id,), with_members=True)
+        runs = list(store.runs(wanted, limit=None if as_json else SHOWN_RUNS))
         if as_json:
             print_json({"sweep": found, "runs": runs})
             return
-        _print_sweep(found, runs)
+        _print_sweep(found, runs, _csv_taken_by(store, found))
         _print_notices(store, found)
 
 
@@ -201,7 +204,7 @@ def _print_error(run: RunRecord, attempts: Sequence[AttemptRecord], database_opt
         say(f"again: hlbq retry{database_option} --run {run.id}")
 
 
-def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord]) -> None:
+def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord], taken_by: int | None) -> None:
     title = f" '{sweep.name}'" if sweep.name else ""
     say(f"sweep {sweep.id}{title} ({sweep.uid}), submitted {when(sweep.created_at)}: {counts_text(sweep.counts)}")
     if sweep.tags:
@@ -210,7 +213,7 @@ def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord]) -> None:
         say(f"note: {sweep.note}")
     say(f"made by: {shlex.join(sweep.argv)}")
     if sweep.csv:
-        say(f"CSV: {sweep.csv.path} on {sweep.csv.host}")
+        say(f"CSV: {sweep.csv.path} on {sweep.csv.host}" + (f", of sweep {taken_by} now" if taken_by else ""))
     if sweep.wandb_project:
         say(f"wandb project: {sweep.wandb_project}")
     if sweep.notify_by:
@@ -221,13 +224,22 @@ def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord]) -> None:
     for name, values in axes.items():
         say(f"  {name}: {' '.join(value_text(value) for value in values)}")
     swept = [name for name, values in axes.items() if len(values) > 1 or RANGE_MARK in str(values[0])]
+    if baseline := restricted(baseline_of(sweep.definition), swept):
+        say(f"baseline: {baseline_text(baseline)}")
     print_table(
         ["run", *swept, "seed", "state", "step", "val loss"],
-        [_run_row(run, swept) for run in runs],
+        [_run_row(run, swept, sweep) for run in runs],
     )
-    total = sum(sweep.counts.values())
-    if total > len(runs):
-        say(f"and {counted(total - len(runs), 'more run')}")
+    more = sum(sweep.counts.values()) - sum(run.sweep_id == sweep.id for run in runs)
+    if more:
+        say(f"and {counted(more, 'more run')}")
+
+
+def _csv_taken_by(store: "Store", sweep: SweepRecord) -> int | None:
+    """The later sweep that the CSV of a sweep of this host belongs to."""
+    if sweep.csv is None or sweep.csv.host != socket.gethostname():
+        return None
+    return next((one.taken_by for one in store.csv_states(sweep.csv.host) if one.sweep_id == sweep.id), None)
 
 
 def _print_notices(store: "Store", sweep: SweepRecord) -> None:
@@ -241,10 +253,11 @@ def _print_notices(store: "Store", sweep: SweepRecord) -> None:
         print_table(["when", "of", "what", "why"], rows[::-1])
 
 
-def _run_row(run: RunRecord, swept: Sequence[str]) -> list[str]:
+def _run_row(run: RunRecord, swept: Sequence[str], sweep: SweepRecord) -> list[str]:
     loss = "" if run.last_val_loss is None else f"{run.last_val_loss:.4f}"
     values = [value_text(run.settings.get(name, "")) for name in swept]
-    return [str(run.id), *values, str(run.seed), state_text(run), str(run.step), loss]
+    state = state_text(run) + ("" if run.sweep_id == sweep.id else f", of sweep {run.sweep_id}")
+    return [str(run.id), *values, str(run.seed), state, str(run.step), loss]
 
 
 def _print_values(values: Mapping[str, Any]) -> None:

@@ -1,8 +1,9 @@
 """`hlbq status`: the progress of everything."""
 
 import gc
+import socket
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,14 +11,18 @@ from orchestrator.cli.common import (
     DatabaseOption,
     JsonOption,
     RunFilterOptions,
+    note,
     print_json,
     say,
     without_garbage_collection,
 )
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
-from orchestrator.errors import UsageError
+from orchestrator.errors import DatabaseError, UsageError
 from orchestrator.queue.records import RunFilter
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
 
 
 def register(app: typer.Typer) -> None:
@@ -47,6 +52,7 @@ def _show(wanted: RunFilter, database: DatabaseOption, *, as_json: bool, watch: 
 
     with database.read() as store:
         check_named(store, wanted)
+        _catch_up(store, database)
         if watch:
             from orchestrator.status import live_view
 
@@ -62,3 +68,21 @@ def _show(wanted: RunFilter, database: DatabaseOption, *, as_json: bool, watch: 
     from orchestrator.status.text import status_lines
 
     say("\n".join(status_lines(found)))
+
+
+def _catch_up(store: "Store", database: DatabaseOption) -> None:
+    """Write what killed workers of this host did not write into the CSV files of their sweeps."""
+    host = socket.gethostname()
+    behind = [state.sweep_id for state in store.csv_states(host) if state.behind]
+    if not behind:
+        return
+    from orchestrator.export import catch_up
+
+    try:
+        with database.write() as writing:
+            # Whoever holds a file's lock just now writes the same rows.
+            wrong = [catch_up(writing, sweep_id, host=host, lock_timeout_seconds=0.0) for sweep_id in behind]
+    except DatabaseError as error:
+        wrong = [f"the CSV of sweep {', '.join(map(str, behind))} was not written: {error.message}"]
+    for line in filter(None, wrong):
+        note(line)

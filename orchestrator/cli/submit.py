@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,11 +21,11 @@ from orchestrator.cli.common import (
 )
 from orchestrator.cli.notify import NotifyOptions
 from orchestrator.cli.option_groups import OptionGroup, grouped
-from orchestrator.cli.review import measured_speeds, plan_json, plan_summary, print_review
+from orchestrator.cli.review import UNKNOWN, plan_json, plan_summary, print_review, read_history, seed_lines, seeds_of
 from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
 from orchestrator.errors import DatabaseError, DatabaseMissingError
-from orchestrator.queue.records import SweepRecord
+from orchestrator.queue.records import CsvTarget, SweepRecord
 from orchestrator.sweep.plan import Plan
 from orchestrator.sweep.submission import PreparedSweep, prepare_sweep
 from orchestrator.wording.secrets import without_credentials, without_value
@@ -45,6 +46,20 @@ class ReviewOptions(OptionGroup):
     dry_run: Annotated[bool, typer.Option("--dry_run", "--dry-run", help="Print what submit would do, and stop.")] = (
         False
     )
+    plan_for: Annotated[
+        float | None,
+        typer.Option(
+            "--plan_for",
+            metavar="EFFECT",
+            help="Print how many seeds an effect of this size needs, by the noise of earlier runs of like arms.",
+        ),
+    ] = None
+    noise: Annotated[
+        float | None,
+        typer.Option(
+            "--noise", help="For --plan_for: the standard deviation of a paired difference, if you know it better."
+        ),
+    ] = None
 
 
 def register(app: typer.Typer) -> None:
@@ -139,14 +154,19 @@ def reviewed_sweep(
     plan = prepared.plan
     for warning in prepared.warnings:
         warn(warning)
-    if prepared.note:
-        note(f"note: {prepared.note}")
+    if review.noise is not None and review.plan_for is None:
+        warn("--noise has no effect without --plan_for")
+    seeds = seeds_of(plan, sweep.options.baseline, database, effect=review.plan_for, noise=review.noise)
+    for line in filter(None, (prepared.note, _whose_rows_go(prepared.sweep.csv, database))):
+        note(f"note: {line}")
     if review.dry_run and as_json:
-        print_json(plan_json(plan, measured_speeds(database)))
+        print_json(plan_json(plan, read_history(database, plan), seeds))
     elif review.dry_run or (review.review_settings and not as_json):
-        print_review(plan, measured_speeds(database))
+        print_review(plan, read_history(database, plan))
     else:
         _note_left_out(plan)
+    for line in seed_lines(plan, seeds, read_history(database, plan) if review.plan_for else UNKNOWN):
+        note(line)
     for line in prepared.existing.lines(skipped=skip_existing):
         note(line)
     if review.dry_run:
@@ -174,6 +194,28 @@ def existing_runs(plan: Plan, database: DatabaseOption, *, needed: bool) -> "Exi
         if needed:
             raise
         return Existing()
+
+
+def _whose_rows_go(target: CsvTarget | None, database: DatabaseOption) -> str:
+    """What a sweep that doesn't append does to a file that is there, or that other sweeps write to; empty for none."""
+    if target is None or target.append:
+        return ""
+    from orchestrator.store.csv_files import replaced_by
+
+    try:
+        with database.read() as store:
+            before = [one.sweep_id for one in replaced_by(target, store.csv_states(target.host))]
+    except DatabaseError:  # there is none yet, or submit itself says what is wrong with it
+        before = []
+    if not before and not Path(target.path).exists():
+        return ""
+    sweeps = f"sweep{'s' if len(before) > 1 else ''} {', '.join(map(str, before))}"
+    rows = (
+        f"{sweeps} will write no more to '{target.path}', and its rows go"
+        if before
+        else f"the rows of '{target.path}' go"
+    )
+    return f"{rows} when the first run of this sweep ends (--append keeps them)"
 
 
 def _counts_json(prepared: PreparedSweep) -> dict[str, Any]:

@@ -80,6 +80,28 @@ class CsvTarget:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CsvState:
+    """How the CSV of a `-c` sweep stands. `ended` names its ended runs, `written` those that the file was last given;
+    both are empty for none.
+
+    `taken_by` is the later sweep that the file belongs to, None while this one may write. `later` are the numbers of
+    all later sweeps on the file.
+    """
+
+    sweep_id: int
+    target: CsvTarget
+    ended: str
+    written: str
+    taken_by: int | None = None
+    later: Sequence[int] = ()
+
+    @property
+    def behind(self) -> bool:
+        """Whether the file lacks rows that it should hold."""
+        return self.taken_by is None and self.ended not in ("", self.written)
+
+
+@dataclass(frozen=True, kw_only=True)
 class NotifyMark:
     """Says that a sweep's user wants notices. The command itself stays in the user's own folder, under `token`.
 
@@ -92,13 +114,15 @@ class NotifyMark:
 
 @dataclass(frozen=True, kw_only=True)
 class NewSweep:
-    """What one submit makes. `runs` are in the order of their future numbers."""
+    """What one submit makes. `runs` are in the order of their future numbers; `members` are the numbers of runs of
+    other sweeps that stand for runs left out."""
 
     name: str = ""
     note: str = ""
     argv: Sequence[str] = ()
     arms: Sequence[NewArm] = ()
     runs: Sequence[NewRun] = ()
+    members: Sequence[int] = ()
     priority: int = 0
     bookkeeping: Bookkeeping = field(default_factory=Bookkeeping)
     csv: CsvTarget | None = None
@@ -125,7 +149,7 @@ class SweepRecord:
     tags: Sequence[str] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ArmRecord:
     """An arm as stored: `number` counts from 1 within its sweep."""
 
@@ -136,10 +160,14 @@ class ArmRecord:
     num_non_embedding_params: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunRecord:
     """A run as stored, its arm's settings and its newest attempt's progress with it. `tags` are its own and its
-    sweep's."""
+    sweep's.
+
+    Readers hold a hundred thousand of them: the runs of an arm share their settings, and equal facts, bookkeeping and
+    code are one object too.
+    """
 
     id: int
     uid: str
@@ -337,7 +365,11 @@ class EventRecord:
 @dataclass(frozen=True, kw_only=True)
 class RunFilter:
     """Which runs a command means. Empty fields do not restrict; all that are set must hold. Of several `tags` one is
-    enough, on the run or on its sweep."""
+    enough, on the run or on its sweep.
+
+    `with_members`, which readers set, takes the members of `sweep_ids` for runs of theirs: runs of other sweeps that
+    --skip_existing left out.
+    """
 
     sweep_ids: tuple[int, ...] = ()
     run_ids: tuple[int, ...] = ()
@@ -345,6 +377,7 @@ class RunFilter:
     reasons: tuple[Reason, ...] = ()
     where: Mapping[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    with_members: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -362,6 +395,7 @@ class Deletion:
 class CompletedRun:
     """A completed run of some sweep, by what makes it the same as another. Texts are empty where nothing is known."""
 
+    id: int
     arm_key: str
     seed: int
     data_fingerprint: str

@@ -5,17 +5,18 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, literal, select, update
 
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import CsvTarget, EverySeed, NewArm, NewRun, NewSweep, SweepRecord
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase, insert_many, to_json
+from orchestrator.store.csv_files import read_csv_states, replaced_by
 from orchestrator.store.endings import Author, record_event
 from orchestrator.store.filters import one_of
 from orchestrator.store.numbers import highest_number
 from orchestrator.store.rows import bookkeeping_json
-from orchestrator.store.tables import arms, runs, sweeps
+from orchestrator.store.tables import arms, members, runs, sweeps
 
 _ARM_COLUMNS = ("sweep_id", "number", "key", "settings", "num_params", "num_non_embedding_params")
 _RUN_COLUMNS = ("uid", "sweep_id", "arm_id", "run_num", "seed", "priority", "created_at")
@@ -28,6 +29,7 @@ class SweepStore(StoreBase):
         """Store a sweep with its arms and runs, all or nothing. Runs are numbered in the order given."""
         now = self._clock()
         with self._write() as connection:
+            before = replaced_by(new.csv, read_csv_states(connection, new.csv.host)) if new.csv else ()
             sweep_id = _insert_sweep(connection, new, now)
             _insert_arms(connection, sweep_id, new.arms, first_number=1)
             if isinstance(new.runs, EverySeed) and new.runs.arms == len(new.arms):
@@ -36,8 +38,12 @@ class SweepStore(StoreBase):
                 numbers = _arm_ids(connection, sweep_id)
                 ids = [numbers[arm.key] for arm in new.arms]
                 _insert_runs(connection, sweep_id, ((ids[run.arm], run) for run in new.runs), new.priority, now)
+            _insert_members(connection, sweep_id, new.members)
             author = Author(actor="user", now=now)
             record_event(connection, author, "submit", sweep_id=sweep_id, why=f"{len(new.runs)} runs")
+            for other in before:
+                why = f"'{other.target.path}' belongs to sweep {sweep_id} from now on: no more rows are written there"
+                record_event(connection, author, "CSV taken", sweep_id=other.sweep_id, why=why)
             return _sweep_records(connection, sweep_id)[0]
 
     def extend(
@@ -68,11 +74,16 @@ class SweepStore(StoreBase):
             known = _arm_ids(connection, sweep_id)
             ids = [known[arm.key] for arm in arms]
             there = _arms_and_seeds(connection, sweep_id)
-            missing = [(ids[run.arm], run) for run in runs if (ids[run.arm], run.seed) not in there]
+            missing = [(ids[run.arm], run) for run in runs if (arms[run.arm].key, run.seed) not in there]
             _insert_runs(connection, sweep_id, missing, priority, now)
             author = Author(actor="user", now=now)
             record_event(connection, author, "extend", sweep_id=sweep_id, why=f"{len(missing)} runs")
             return len(missing)
+
+    def runs_by_seed(self, sweep_id: int) -> set[tuple[str, int]]:
+        """The sweep's runs by arm key and seed, its members among them."""
+        with self._read() as connection:
+            return _arms_and_seeds(connection, sweep_id)
 
     def sweeps(self) -> list[SweepRecord]:
         """All sweeps, oldest first."""
@@ -182,14 +193,24 @@ def _is_sqlite(connection: Connection) -> bool:
     return connection.dialect.name == "sqlite"
 
 
+def _insert_members(connection: Connection, sweep_id: int, run_ids: Sequence[int]) -> None:
+    if run_ids:
+        # Those that were not deleted meanwhile.
+        there = select(literal(sweep_id), runs.c.id).where(one_of(connection, runs.c.id, run_ids))
+        connection.execute(insert(members).from_select(["sweep_id", "run_id"], there))
+
+
 def _arm_ids(connection: Connection, sweep_id: int) -> dict[str, int]:
     rows = connection.execute(select(arms.c.key, arms.c.id).where(arms.c.sweep_id == sweep_id))
     return {row.key: row.id for row in rows}
 
 
-def _arms_and_seeds(connection: Connection, sweep_id: int) -> set[tuple[int, int]]:
-    rows = connection.execute(select(runs.c.arm_id, runs.c.seed).where(runs.c.sweep_id == sweep_id))
-    return {(row.arm_id, row.seed) for row in rows}
+def _arms_and_seeds(connection: Connection, sweep_id: int) -> set[tuple[str, int]]:
+    """The sweep's runs by arm key and seed, its members among them."""
+    of_run = select(arms.c.key, runs.c.seed).join(arms, arms.c.id == runs.c.arm_id)
+    own = of_run.where(runs.c.sweep_id == sweep_id)
+    lent = of_run.join(members, members.c.run_id == runs.c.id).where(members.c.sweep_id == sweep_id)
+    return {(row.key, row.seed) for query in (own, lent) for row in connection.execute(query)}
 
 
 def _sweep_records(connection: Connection, sweep_id: int | None = None) -> list[SweepRecord]:

@@ -2,7 +2,7 @@
 
     sweeps 1 ── n arms 1 ── n runs 1 ── n attempts        workers 1 ── n attempts
                               runs 1 ── n points           sync_marks 1 ── 1 runs (by uid)
-    sweeps 1 ── n notices
+    sweeps 1 ── n notices          sweeps n ── n runs (members)
     code and same_code name digests, as runs do
     events name sweeps, runs and workers, and hold none of them back: they outlive deleted ones, and keep their numbers
     from being given again (see store/numbers.py). database_identity has one row.
@@ -90,6 +90,7 @@ sweeps = Table(
     Column("notify_token", Text, nullable=False, server_default="", doc="names the command in its user's own folder"),
     Column("notify_by", Text, nullable=False, server_default="", doc="that user and host, for people"),
     Column("tags", Text, nullable=False, server_default="", doc="with a space before and after each"),
+    Column("csv_written", Text, nullable=False, server_default="", doc="the ended runs that the CSV was last given"),
 )
 
 arms = Table(
@@ -171,13 +172,24 @@ runs = Table(
     _one_of("reason", Reason),
     CheckConstraint("(state = 'running') = (worker_id IS NOT NULL)", name="held_while_running"),
 )
-# Counting by sweep and state reads this index alone.
-Index("runs_by_state", runs.c.sweep_id, runs.c.state)
+# Counting by sweep and state reads this index alone; id stands last so that pages of one state come in order.
+Index("runs_by_state", runs.c.sweep_id, runs.c.state, runs.c.id)
+Index("runs_by_sweep", runs.c.sweep_id, runs.c.id)
 # sweep_id and alone stand last so that a claim that asks for them still reads only the index.
 _partial_index("runs_claimable", CLAIMABLE, runs.c.priority.desc(), runs.c.id, runs.c.sweep_id, runs.c.alone)
 _partial_index("runs_held", RUNNING, runs.c.worker_id)
 _partial_index("runs_backing_off", BACKING_OFF, runs.c.backoff_until)
 _partial_index("runs_of_other_code", OTHER_CODE, runs.c.sweep_id)
+
+# Runs that a sweep left out because another one had completed them. Readers count them in; nothing else does.
+members = Table(
+    "members",
+    metadata,
+    Column("sweep_id", BIG, ForeignKey("sweeps.id"), primary_key=True, autoincrement=False),
+    Column("run_id", BIG, ForeignKey("runs.id"), primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+Index("members_by_run", members.c.run_id)
 
 attempts = Table(
     "attempts",

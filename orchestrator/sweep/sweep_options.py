@@ -138,6 +138,13 @@ class SweepOptions:
     seed: int = option(100, panel=SWEEP, minimum=0, help="The first seed; run k (from 1) has seed + k - 1.")
     name: str = option("", panel=SWEEP, help="A name for the sweep.")
     note: str = option("", panel=SWEEP, help="A note on the sweep.")
+    baseline: Sequence[str] = option(
+        (),
+        panel=SWEEP,
+        metavar="NAME=VALUE...",
+        example='["depth=4"]',
+        help="The arm that the others are compared with (default: the first value of each setting).",
+    )
     priority: int = option(0, panel=SWEEP, minimum=-(10**6), maximum=10**6, help="Workers take higher ones first.")
 
     log_csv: bool = option(False, panel=OUTPUT, short="c", help="Keep a CSV file up to date as runs finish.")
@@ -169,6 +176,12 @@ class SweepOptions:
         help="Leave out runs that any sweep has completed before with the same data and code.",
     )
 
+    def __post_init__(self) -> None:
+        # The command line, a file and Python give a list as lists, tuples or a single text.
+        for name in ("where", "baseline"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
+
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """The options of these values by name. Raises UsageError for an unknown name (the nearest is suggested) and
@@ -186,7 +199,7 @@ class SweepOptions:
         """The sweep's shape."""
         return Shape(
             zips=tuple(tuple(name.strip().replace("-", "_") for name in names) for names in self.zip),
-            where=(self.where,) if isinstance(self.where, str) else tuple(self.where),
+            where=tuple(self.where),
             one_at_a_time=self.one_at_a_time,
             random_draws=self.random,
             random_seed=self.random_seed if self.random is not None else 0,
@@ -218,12 +231,15 @@ class SweepOptions:
     def csv_target(self) -> CsvTarget | None:
         """The CSV file of --log_csv, by its absolute path on this host; None without it. Nothing is written.
 
-        Raises ExportError and UsageError for a file that could not be written.
+        Raises ExportError and UsageError for a file that could not be written, and for one of another program.
         """
         if not self.log_csv:
             return None
         path = Path(os.path.abspath(expanded(self.logfile or DEFAULT_LOGFILE)))  # noqa: PTH100 (keeps links)
-        checked_target(path)
+        if checked_target(path).exists():
+            from orchestrator.export.csv_table import check_replaceable, csv_header
+
+            (csv_header if self.append else check_replaceable)(path)
         return CsvTarget(path=str(path), append=self.append, host=socket.gethostname())
 
     def project(self) -> str:

@@ -16,7 +16,7 @@ from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.compare import extend_options
 from orchestrator.cli.main import run_program
 from orchestrator.comparison.contrasts import Verdict
-from orchestrator.comparison.groups import parse_baseline
+from orchestrator.comparison.groups import read_baseline
 from orchestrator.comparison.measures import Goal, PointChoice
 from orchestrator.comparison.rendering import markdown, sentences
 from orchestrator.comparison.results import Comparison, Extension, Question, compare, record
@@ -36,7 +36,7 @@ LossOf = Callable[[Claim], float]
 
 
 def against(*texts: str, **rest: Any) -> Question:
-    return Question(baseline=parse_baseline(texts), **rest)
+    return Question(baseline=read_baseline(texts), **rest)
 
 
 def curve(last: float, *, steps: Sequence[int] = (10, 20, 40)) -> list[Point]:
@@ -180,9 +180,8 @@ def test_runs_on_their_way_are_not_asked_for_twice(store: Store) -> None:
     found = compare(store, EVERYTHING, against("depth=2"))
     (only,) = found.contrasts
     assert only.finding.verdict is Verdict.UNDECIDED and only.pairs.waiting == 27
-    asked = only.finding.further_seeds
-    wanted = None if asked is None or asked <= 27 else Extension(sweep=1, num_runs=30 + asked - 27)
-    assert found.extension == wanted
+    advice = only.finding.advice
+    assert advice is not None and advice.is_early and advice.likely == 2 and found.extension is None
 
 
 def test_one_seed_has_no_interval_and_it_is_said(store: Store) -> None:
@@ -192,8 +191,10 @@ def test_one_seed_has_no_interval_and_it_is_said(store: Store) -> None:
     assert all(one.finding.p_value is None for one in found.contrasts)
     assert found.extension is not None and found.extension.num_runs == 5
     assert "one seed only, so no deviation and no interval: depth 2; depth 3; depth 4" in found.warnings
-    assert "undecided, with 1 pair and so no interval; begin with 4 more." in text_of(found)
-    assert compare(store, EVERYTHING, Question()).extension == Extension(sweep=1, num_runs=5)
+    assert "undecided after 1 pair, with no interval; too early to say how many seeds it needs. Begin with 4 more." in (
+        text_of(found)
+    )
+    assert found.extension == Extension(sweep=1, num_runs=5, only_undecided=False, runs=12)
 
 
 def test_a_missing_pair_is_named_with_its_reason(store: Store) -> None:
@@ -310,7 +311,7 @@ def test_a_partial_baseline_holds_each_group_against_its_own(store: Store) -> No
     arms = [{"depth": depth, "num_heads": heads} for depth in (2, 3) for heads in (1, 2)]
     submit_sweep(store, arms, seeds=range(100, 106))
     train_all(store, loss_with({3: -0.2}))
-    found = compare(store, EVERYTHING, against("depth=2"))
+    found = compare(store, EVERYTHING, against("depth=2", arms=True))
     assert [(one.label, one.baseline) for one in found.contrasts] == [
         ("depth 3, num_heads 1", "depth 2, num_heads 1"),
         ("depth 3, num_heads 2", "depth 2, num_heads 2"),
@@ -423,7 +424,7 @@ def test_no_runs_match(store: Store) -> None:
 @pytest.mark.parametrize("text", ["depth", "depth=", "foo=1", "depth=deep"])
 def test_a_baseline_that_can_t_be_read(text: str) -> None:
     with pytest.raises(HlbqError):
-        parse_baseline([text])
+        read_baseline([text])
 
 
 @pytest.fixture
@@ -449,15 +450,23 @@ def test_the_command_prints_tables_json_and_markdown(database: str, capsys: pyte
 
 
 def test_the_command_to_type_next_is_whole(database: str, capsys: pytest.CaptureFixture[str]) -> None:
-    few = ["--baseline", "depth=2", "--where", "seed=100", "seed=101", "depth=2", "depth=3"]
-    assert run_program(["compare", "--db", database, *few]) == 0
+    with open_store(database, mode=OpenMode.CREATE) as store:
+        three_depths(store, seeds=2)
+    assert run_program(["compare", "--db", database, "--baseline", "depth=2"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("next: hlbq extend 1 --num_runs ") and last.endswith(f" --db {database}")
-    assert int(last.split()[5]) > 6
+    assert last.startswith("next: hlbq extend 2 --num_runs ") and last.endswith(f" --db {database}")
+    assert int(last.split()[5]) > 2
     command = last.removeprefix("next: hlbq ").split()
     assert run_program(command) == 0
     with open_store(database, mode=OpenMode.READ) as store:
-        assert max(run.run_num for run in store.runs(EVERYTHING)) == int(last.split()[5])
+        assert max(run.run_num for run in store.runs(RunFilter(sweep_ids=(2,)))) == int(last.split()[5])
+
+
+def test_seeds_that_filters_hide_come_before_more_seeds(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--baseline", "depth=2", "--where", "seed=100", "seed=101", "depth=2", "depth=3"]
+    assert run_program(["compare", "--db", database, *few]) == 0
+    shown = capsys.readouterr().out
+    assert "undecided after 2 pairs" in shown and "hlbq extend" not in shown
 
 
 def test_the_command_to_type_next_holds_no_password() -> None:
