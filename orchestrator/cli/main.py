@@ -10,6 +10,7 @@ import io
 import itertools
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -155,15 +156,24 @@ def _code_of(error: Exception, arguments: list[str]) -> int:
 def _fault_of_the_system(error: Exception) -> HlbqError | None:
     """A path, a limit or a lack of memory in words; None for what is no fault of the system."""
     if isinstance(error, MemoryError) or (isinstance(error, ImportError) and "failed to map segment" in str(error)):
+        _say_nothing_more()
         return HlbqError("there is not enough memory", "Free some, or raise the limit: ulimit -v unlimited")
     if not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
         return None
     if error.filename is None and error.errno in _OUTPUT_FAILED:
         return None
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        _say_nothing_more()
     place = "" if error.filename is None else f"'{os.fsdecode(error.filename)}': "
     return HlbqError(
         f"{place}{error.strerror or error}", "Check the path and its rights (ls -ld), and the limits (ulimit -a)."
     )
+
+
+def _say_nothing_more() -> None:
+    """Keep Python from telling how what was half made falls apart."""
+    sys.unraisablehook = lambda _: None
+    warnings.simplefilter("ignore")
 
 
 def _came_of_an_interrupt(error: BaseException) -> bool:

@@ -63,7 +63,7 @@ def test_a_number_past_the_end_is_refused(hlbq, line: str, number: str) -> None:
         ("submit ~nobody_of_that_name/x.toml", "unknown user"),
         ("plot --csv fifo", "'fifo' is empty"),
         ("plot --csv /dev/zero", "can't be read"),
-        ("export fifo.csv", "a pipe or a socket that nobody reads"),
+        ("export fifo.csv --all", "a pipe or a socket that nobody reads"),
         ("export loop.csv", "symbolic links"),
         (f"export {'n' * 300}.csv", "name too long"),
         ("run --output dangling.csv --depth 2 --width 128", "there is no folder"),
