@@ -21,6 +21,7 @@ from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
 from orchestrator.cli.wait import held_among, held_text
 from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import UsageError
+from orchestrator.files.state_folder import check_state_dir
 from orchestrator.launch.prestarted import PrestartedWorkers
 from orchestrator.launch.stop_signals import heeded_stop_signals
 from orchestrator.queue.records import RunFilter, SweepRecord
@@ -72,6 +73,7 @@ def run(
     Ctrl-C releases the running runs after a checkpoint; `hlbq worker` resumes them later. Exit code 1 if a run failed.
     """
     check_output(local.output)
+    check_state_dir(where.options.state_dir)
     where.options.check()
     if local.workers > 1 and (where.options.gpus or where.options.slots > 1):
         raise UsageError(

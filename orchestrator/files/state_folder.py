@@ -25,14 +25,24 @@ def state_folder(database_names: Sequence[Path], state_dir: str | None = None) -
     return next((folder for folder in folders if folder.is_dir()), folders[0])
 
 
+def check_state_dir(state_dir: str | None) -> None:
+    """Raise DatabaseError where the folder that --state_dir names could not be made: a file stands in its way."""
+    folder = state_folder((), state_dir) if state_dir else Path()
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    if not there.is_dir():
+        raise _cannot_be_made(folder, f"'{there}' is no folder")
+
+
+def _cannot_be_made(folder: Path, why: str) -> DatabaseError:
+    return DatabaseError(f"the state folder '{folder}' cannot be made: {why}", "Name another with --state_dir PATH.")
+
+
 def make_state_folder(folder: Path) -> Path:
     """The folder, created for its owner alone if missing. Raises DatabaseError if it cannot be created."""
     try:
         make_private_folder(folder)
     except OSError as error:
-        raise DatabaseError(
-            f"the state folder '{folder}' cannot be made: {error.strerror}", "Name another with --state_dir PATH."
-        ) from None
+        raise _cannot_be_made(folder, error.strerror or str(error)) from None
     return folder
 
 

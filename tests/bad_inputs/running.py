@@ -173,7 +173,7 @@ def _replace_starts(*, whole: bool) -> None:
 
 
 def _goes_on(case: Case) -> bool:
-    return case.command in (*_ENDLESS, *_RESTING) or "--watch" in case.words
+    return case.command in (*_ENDLESS, *_RESTING) or any(word.startswith("--watch") for word in case.words)
 
 
 def _wait(child: int, pipes: Sequence[int], limit_seconds: float) -> tuple[int | None, bool, Sequence[bytes]]:

@@ -70,6 +70,7 @@ def test_a_number_past_the_end_is_refused(hlbq, line: str, number: str) -> None:
         ("run --output table.txt --depth 2 --width 128", "is not a table format"),
         ("submit --depth 2 --width 128 -c --logfile loop.csv", "symbolic links"),
         ("db backup loop.csv", "is there already"),
+        ("run --state_dir hlbq.db --depth 2 --width 128", "is no folder"),
         ("status --db loop.csv", "symbolic links"),
         (f"db check --repair --state_dir {'p/' * 2_500}", "name too long"),
         ("wait --every 9223372036854775808", "is too large"),
