@@ -175,7 +175,7 @@ BAD_LINES = {
     "-c --logfile nowhere/results.csv": ("there is no folder", "mkdir"),
     "--db folder": ("is a folder", "--db"),
     "--db text.txt": ("is not a database", "--db"),
-    "--db nowhere/hlbq.db": ("there is no folder", "mkdir"),
+    "--db nowhere/hlbq.db": ("does not exist", "mkdir"),
     "--db mysql://host/db": ("mysql", "postgresql"),
     "extra": ("extra", ""),
 }
