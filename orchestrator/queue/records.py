@@ -453,3 +453,42 @@ class Notice:
     def given_up(self) -> bool:
         """Whether it is only tried again on request."""
         return not self.holder and self.tries >= NOTICE_TRIES
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyRecord:
+    """How a sweep grows, as stored: what was declared, what its steps wrote, and whether one is due.
+
+    `version` counts steps; `results` counts endings of the sweep's runs and what people did to them. `ended_why` is
+    empty while the policy may still add runs.
+    """
+
+    id: int
+    sweep_id: int
+    kind: str
+    declared_at: float
+    definition: Mapping[str, Any]
+    version: int
+    state: Mapping[str, Any]
+    results: int
+    is_due: bool
+    ended_at: float | None
+    ended_why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyStep:
+    """What one step of a policy writes, if the policy still is at `version`.
+
+    `results` is the policy's number when the results were read. `runs` are arm keys and seeds that the sweep should
+    have; `arms` are those that it may lack. `events` are sentences for people. `ended_why` ends the policy.
+    """
+
+    policy_id: int
+    version: int
+    results: int
+    state: Mapping[str, Any]
+    arms: Sequence[NewArm] = ()
+    runs: Sequence[tuple[str, int]] = ()
+    events: Sequence[str] = ()
+    ended_why: str = ""

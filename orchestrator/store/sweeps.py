@@ -53,24 +53,14 @@ class SweepStore(StoreBase):
         """
         now = self._clock()
         with self._write() as connection:
-            priority = connection.execute(
-                select(sweeps.c.priority).where(sweeps.c.id == sweep_id).with_for_update(key_share=True)
-            ).scalar_one_or_none()
-            if priority is None:
-                raise UsageError(f"there is no sweep {sweep_id}", "`hlbq status` lists them.")
+            wanted = [(arms[run.arm].key, run.run_num, run.seed) for run in runs]
+            added = add_runs(connection, sweep_id, arms, wanted, now)
             if definition is not None:
                 changed = update(sweeps).where(sweeps.c.id == sweep_id)
                 connection.execute(changed.values(definition=to_json(dict(definition))))
-            known = _arm_ids(connection, sweep_id)
-            _insert_arms(connection, sweep_id, [arm for arm in arms if arm.key not in known], len(known) + 1)
-            known = _arm_ids(connection, sweep_id)
-            ids = [known[arm.key] for arm in arms]
-            there = _arms_and_seeds(connection, sweep_id)
-            missing = [(ids[run.arm], run) for run in runs if (ids[run.arm], run.seed) not in there]
-            _insert_runs(connection, sweep_id, missing, priority, now)
             author = Author(actor="user", now=now)
-            record_event(connection, author, "extend", sweep_id=sweep_id, why=f"{len(missing)} runs")
-            return len(missing)
+            record_event(connection, author, "extend", sweep_id=sweep_id, why=f"{added} runs")
+            return added
 
     def sweeps(self) -> list[SweepRecord]:
         """All sweeps, oldest first."""
@@ -87,6 +77,31 @@ class SweepStore(StoreBase):
         with self._read() as connection:
             newest = connection.execute(select(func.max(sweeps.c.id))).scalar_one()
             return None if newest is None else _sweep_records(connection, newest)[0]
+
+
+def add_runs(
+    connection: Connection, sweep_id: int, arms: Sequence[NewArm], wanted: Sequence[tuple[str, int, int]], now: float
+) -> int:
+    """Add what a sweep lacks of `arms`, and of `wanted` runs by arm key, run number and seed; returns how many runs.
+
+    Raises UsageError where there is no such sweep.
+    """
+    priority = connection.execute(
+        select(sweeps.c.priority).where(sweeps.c.id == sweep_id).with_for_update(key_share=True)
+    ).scalar_one_or_none()
+    if priority is None:
+        raise UsageError(f"there is no sweep {sweep_id}", "`hlbq status` lists them.")
+    ids = _arm_ids(connection, sweep_id)
+    _insert_arms(connection, sweep_id, [arm for arm in arms if arm.key not in ids], len(ids) + 1)
+    ids = _arm_ids(connection, sweep_id)
+    there = _arms_and_seeds(connection, sweep_id)
+    missing = [
+        (ids[key], NewRun(arm=0, run_num=number, seed=seed))
+        for key, number, seed in wanted
+        if (ids[key], seed) not in there
+    ]
+    _insert_runs(connection, sweep_id, missing, priority, now)
+    return len(missing)
 
 
 def _insert_sweep(connection: Connection, new: NewSweep, now: float) -> int:

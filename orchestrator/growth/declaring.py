@@ -1,0 +1,146 @@
+"""From what was typed to a declared policy, with everything checked that can be before anything is trained. Pure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator.comparison.bounds import fewest_pairs
+from orchestrator.comparison.measures import goal_of
+from orchestrator.errors import ExportError, UsageError
+from orchestrator.export.metric_names import Metric, parse_metric
+from orchestrator.growth.policy import DecidePolicy
+from orchestrator.sweep.baseline import baseline_text
+from orchestrator.sweep.sweep_options import SweepOptions
+from orchestrator.wording.numbers import counted
+
+Arms = Mapping[str, Mapping[str, Any]]
+
+
+def declared(
+    options: SweepOptions, arms: Arms, baseline: Mapping[str, Any], *, is_capped: bool, metric: Metric | None = None
+) -> tuple[DecidePolicy, Sequence[str]]:
+    """The policy of these arms (settings by key), and the keys of arms that have no counterpart with the baseline.
+
+    `is_capped` says that none of their runs has a result yet; `metric` is one of users' own that the runs have.
+
+    Raises UsageError for options that contradict each other, a sweep of one arm or without a baseline, and a metric
+    that nobody knows or of which nobody knows which way is better.
+    """
+    metric = metric or _metric(options.metric, arms)
+    _check(options, metric)
+    goal = goal_of(metric)
+    if options.best_arm:
+        if len(arms) < 2:
+            raise UsageError("--best_arm: the sweep has one arm", "Give a setting several values: --depth 4 8")
+        if goal is None:
+            raise UsageError(f"--best_arm: is higher or lower better for '{metric.name}'?", "Use --metric val_loss.")
+        return (
+            DecidePolicy(
+                metric=metric.name,
+                goal=goal,
+                arms=list(arms),
+                max_seeds=options.max_seeds,
+                first_look=options.first_look,
+                futility=None,
+                best_arm=True,
+                is_capped=False,
+            ),
+            (),
+        )
+    pairs, alone = _with_counterparts(arms, baseline)
+    policy = DecidePolicy(
+        metric=metric.name,
+        goal=goal,
+        arms=list(pairs),
+        baselines=list(pairs.values()),
+        max_seeds=options.max_seeds,
+        first_look=options.first_look,
+        margin=options.margin,
+        futility=futility_of(options.futility),
+        is_capped=is_capped,
+    )
+    _check_cap(policy)
+    return policy, alone
+
+
+def futility_of(text: str) -> float | None:
+    """`0.10` as a number, `off` as None. Raises UsageError for anything else."""
+    if text == "off":
+        return None
+    try:
+        chance = float(text)
+    except ValueError:
+        chance = math.nan
+    if not 0 < chance < 1:
+        raise UsageError(f"--futility {text}: no chance between 0 and 1", "Use for instance 0.1, or off.")
+    return chance
+
+
+def _check(options: SweepOptions, metric: Metric) -> None:
+    if options.max_seeds < options.first_look:
+        raise UsageError(
+            f"--max_seeds {options.max_seeds} is less than --first_look {options.first_look}",
+            f"Use --max_seeds {max(options.first_look, 20)}.",
+        )
+    margin = options.margin
+    if margin is not None and not 0 < margin < math.inf:
+        raise UsageError(f"--margin {margin:g}: no difference is that small", "Use a number above 0, such as 0.01.")
+    if margin is not None and metric.column == "acc" and margin >= 1:
+        raise UsageError(f"--margin {margin:g}: {metric.name} is a share, from 0 to 1", "Use for instance 0.01.")
+    if margin is not None and options.best_arm:
+        raise UsageError("--margin has no effect with --best_arm", "Leave one of them out.")
+
+
+def _check_cap(policy: DecidePolicy) -> None:
+    """Raise UsageError where no evidence can ever reach the bound."""
+    needed = fewest_pairs(policy.bound.evidence(len(policy.arms)))
+    if policy.max_seeds < needed:
+        raise UsageError(
+            f"--max_seeds {policy.max_seeds}: no verdict on {counted(len(policy.arms), 'arm')} is possible below "
+            f"{needed} seeds",
+            f"Use --max_seeds {max(needed, 20)}.",
+        )
+
+
+def _metric(name: str, arms: Arms) -> Metric:
+    try:
+        metric = parse_metric(name)
+    except ExportError as error:
+        raise UsageError(error.message, error.hint) from None
+    if metric.name.startswith("test_") and not all(arm.get("test_tokens") for arm in arms.values()):
+        raise UsageError(
+            f"--metric {metric.name}: not every arm is evaluated on test text", "Add --test_tokens 1000000."
+        )
+    return metric
+
+
+def _with_counterparts(arms: Arms, baseline: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
+    """Each arm that is no baseline with the key of its baseline, and the arms for which there is none."""
+    if len(arms) < 2:
+        raise UsageError("--decide: the sweep has one arm", "Give a setting several values: --depth 4 8")
+    if not baseline:
+        raise UsageError(
+            "--decide: the sweep has no baseline",
+            "Name one: --baseline NAME=VALUE. Or look for the best of all arms: --best_arm.",
+        )
+    keys = {_frozen(settings): key for key, settings in arms.items()}
+    pairs: dict[str, str] = {}
+    alone: list[str] = []
+    for key, settings in arms.items():
+        other = keys.get(_frozen({**settings, **baseline}))
+        if other is None:
+            alone.append(key)
+        elif other != key:
+            pairs[key] = other
+    if not pairs:
+        raise UsageError(
+            f"no arm has a counterpart with --baseline {baseline_text(baseline)}",
+            "Name fewer settings in --baseline, or look for the best of all arms: --best_arm.",
+        )
+    return pairs, alone
+
+
+def _frozen(settings: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(settings.items()))
+
+

@@ -1,0 +1,135 @@
+"""Takes the steps that are due: reads results, asks the pure step, and writes what it says in one transaction.
+
+Reading and computing happen outside any transaction. If somebody else took the step meanwhile, the policy's version no
+longer matches: nothing is written, and the results are read again. So each step is taken once, whoever dies.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy
+
+from orchestrator.comparison.measures import Goal, Measure, Standing, measure_run
+from orchestrator.export.metric_names import Metric, find_metric
+from orchestrator.growth import decide, race
+from orchestrator.growth.policy import Closure, DecidePolicy, Reason, Results, State
+from orchestrator.growth.sentences import closure_text
+from orchestrator.queue.records import PolicyRecord, PolicyStep, RunFilter, RunRecord
+from orchestrator.queue.states import Reason as EndReason
+from orchestrator.queue.states import State as RunState
+from orchestrator.store import Store
+
+DECIDE = "decide"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StepTaken:
+    """What one step did, for people."""
+
+    sweep_id: int
+    added: int
+    sentences: Sequence[str]
+    ends: bool
+
+
+def take_due_steps(store: Store, *, sweep_ids: Sequence[int] = (), actor: str) -> Iterator[StepTaken]:
+    """Take every step that is due, of these sweeps or of all, until none is."""
+    while due := store.due_policies(sweep_ids):
+        for record in due:
+            taken = _take_step(store, record, actor)
+            if taken is not None:
+                yield taken
+
+
+def _take_step(store: Store, record: PolicyRecord, actor: str) -> StepTaken | None:
+    policy, state = policy_of(record), state_of(record)
+    sweep = store.sweep(record.sweep_id)
+    if sweep is None:
+        return None
+    first_seed = int(sweep.definition["seed"])
+    results = read_results(store, policy, record.sweep_id, first_seed)
+    next_step = race.next_step if policy.best_arm else decide.next_step
+    step = next_step(policy, results, state, workers=len(store.workers()))
+    new = step.state.closures[len(state.closures) :]
+    labels = _labels(store, record.sweep_id) if new else {}
+    sentences = [f"{labels.get(one.arm, one.arm)}: {closure_text(one, policy)}" for one in new]
+    runs = [(arm, first_seed + place) for arm, seeds in step.seeds.items() for place in range(seeds)]
+    added = store.take_step(
+        PolicyStep(
+            policy_id=record.id,
+            version=record.version,
+            results=record.results,
+            state=dataclasses.asdict(step.state),
+            runs=sorted(runs, key=lambda run: run[1]),  # every arm's next seed before any arm's second next
+            events=sentences,
+            ended_why="every arm is closed" if step.ends else "",
+        ),
+        actor,
+    )
+    if added is None:
+        return None
+    return StepTaken(sweep_id=record.sweep_id, added=added, sentences=sentences, ends=step.ends)
+
+
+def policy_of(record: PolicyRecord) -> DecidePolicy:
+    """The declaration as a value."""
+    goal = record.definition["goal"]
+    return DecidePolicy(**{**record.definition, "goal": None if goal is None else Goal(goal)})
+
+
+def state_of(record: PolicyRecord) -> State:
+    """What the steps wrote, as a value."""
+    written: Mapping[str, Any] = record.state
+    closures = tuple(
+        Closure(**{**closure, "reason": Reason(closure["reason"])}) for closure in written.get("closures", ())
+    )
+    return State(round=written.get("round", 0), closures=closures, skipped=written.get("skipped", {}))
+
+
+def read_results(store: Store, policy: DecidePolicy, sweep_id: int, first_seed: int) -> Results:
+    """What became of the seeds of the policy's arms. Runs that --skip_existing left out count too."""
+    wanted = RunFilter(sweep_ids=(sweep_id,), with_members=True)
+    metric = find_metric(store, wanted, policy.metric)
+    rows = {arm: row for row, arm in enumerate(policy.everyone)}
+    shape = len(rows), policy.max_seeds
+    values, ended, diverged = numpy.full(shape, numpy.nan), numpy.zeros(shape, bool), numpy.zeros(shape, bool)
+    stopped: dict[int, list[tuple[int, RunRecord]]] = {}
+    for run, measured in _measured(store, wanted, metric, policy.goal):
+        place = run.seed - first_seed
+        if run.arm_key not in rows or not 0 <= place < policy.max_seeds:
+            continue
+        row = rows[run.arm_key]
+        ended[row, place] = measured.standing is not Standing.WAITING
+        diverged[row, place] = measured.standing is Standing.DIVERGED
+        if measured.value is not None:
+            values[row, place] = measured.value
+        stopped.setdefault(row, []).append((place, run))
+    paused = numpy.array([_is_stopped(stopped.get(row, [])) for row in rows.values()], bool)
+    return Results(values=values, ended=ended, diverged=diverged, paused=paused)
+
+
+def _measured(store: Store, wanted: RunFilter, metric: Metric, goal: Goal | None) -> Iterator[tuple[RunRecord, Any]]:
+    measure = Measure(metric=metric, goal=goal)
+    for found in store.runs_with_curves(wanted, metric.split, ("step", metric.column), last=True):
+        yield found.run, measure_run(found.run, found.curves.get(metric.split), measure)
+
+
+def _is_stopped(runs: Sequence[tuple[int, RunRecord]]) -> bool:
+    """Whether an arm waits for a person: a run is paused, the newest was cancelled, or the two newest failed."""
+    if any(run.paused and run.state is RunState.PENDING for _, run in runs):
+        return True
+    newest = [run for _, run in sorted(runs, key=lambda pair: pair[0], reverse=True)][:2]
+    if newest and newest[0].state is RunState.CANCELLED:
+        return True
+    failed = [run.state is RunState.FAILED and run.reason is not EndReason.DIVERGED for run in newest]
+    return len(failed) == 2 and all(failed)
+
+
+def _labels(store: Store, sweep_id: int) -> Mapping[str, str]:
+    """The arms of a sweep by what sets them apart."""
+    from orchestrator.sweep.arm_labels import arm_label, differing_settings
+
+    arms = {run.arm_key: run.settings for run in store.runs(RunFilter(sweep_ids=(sweep_id,), with_members=True))}
+    names = differing_settings(arms.values())
+    return {key: arm_label(settings, names) for key, settings in arms.items()}
