@@ -7,7 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable, Sequence
 
-from hlbgpt_core.errors import HlbqError
+from orchestrator.errors import DatabaseBusyError
 from orchestrator.launch.python_process import hlbq_argv
 from orchestrator.store import Store
 
@@ -25,17 +25,20 @@ class GrowthSteps:
 
     def attend(self) -> None:
         """Start a step if one is due and none is being taken here. Never waits."""
-        if self._gave_up or self._at_work() or not self._store.due_policies():
+        if self._gave_up or self._at_work():
             return
         try:
+            if not self._store.due_policies():
+                return
             self._process = subprocess.Popen(
                 hlbq_argv("decide"),
-                # The location may hold a password: not on a command line, which everyone can read.
                 env={**os.environ, "HLBQ_DB": self._store.location.private},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             )
-        except (HlbqError, OSError) as error:
+        except DatabaseBusyError:
+            return  # asked again soon
+        except OSError as error:
             self._note_failure(str(error))
 
     def may_add(self) -> bool:
