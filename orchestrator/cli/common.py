@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, is_dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -23,7 +23,7 @@ from orchestrator.queue.states import Reason, State
 from orchestrator.wording.next_command import naming_database
 from orchestrator.wording.numbers import counted as counted
 from orchestrator.wording.numbers import short_count as short_count
-from orchestrator.wording.tables import TextTable
+from orchestrator.wording.tables import TextTable, wrapped
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -199,7 +199,14 @@ def without_garbage_collection() -> Iterator[None]:
 
 def note(text: str) -> None:
     """A line for people on stderr."""
-    print(text, file=sys.stderr)
+    say(text, sys.stderr)
+
+
+def say(text: str, stream: TextIO) -> None:
+    """Print a sentence: on a terminal wrapped between words, except for a command to type next."""
+    if stream.isatty() and not text.startswith("next: "):
+        text = wrapped(text, shutil.get_terminal_size().columns)
+    print(text, file=stream)
 
 
 def suggest(text: str, store: "Store") -> None:

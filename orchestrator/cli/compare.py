@@ -1,12 +1,13 @@
 """`hlbq compare`: does a change help, and how sure is that?"""
 
 import shlex
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, print_json, print_table, warn
+from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, print_json, print_table, say, warn
 from orchestrator.cli.export import chosen_or_latest
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
@@ -70,7 +71,9 @@ class CompareOptions(OptionGroup):
     baseline: Annotated[
         list[str],
         typer.Option(
-            "--baseline", help="The group that others are held against, seed by seed.", metavar="NAME=VALUE..."
+            "--baseline",
+            help="The group that others are compared with, seed by seed (default: the sweep's).",
+            metavar="NAME=VALUE...",
         ),
     ] = field(default_factory=list)
     allow_mixed_data: Annotated[
@@ -101,7 +104,8 @@ def compare(
 
     hlbq compare --baseline depth=8
 
-    tells of every other group whether it is better or worse, or how many further seeds would likely decide it.
+    tells of every other group whether it is better or worse, or how many further seeds would likely decide it. Without
+    --baseline it takes the sweep's own.
     Looking again after `hlbq extend` does not make the verdicts less sure: docs/comparison.md.
     """
     from orchestrator.comparison import rendering, results
@@ -123,7 +127,7 @@ def compare(
         for table in rendering.tables(comparison):
             print_table(table.headers, table.rows, title=table.title)
         for sentence in rendering.sentences(comparison, extend_options=more):
-            print(sentence)
+            say(sentence, sys.stdout)
 
 
 def recorded(database: DatabaseOption, comparison: "Comparison") -> "Comparison":
@@ -150,7 +154,7 @@ def extend_options(database: DatabaseOption) -> str:
 
 
 def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":
-    from orchestrator.comparison.groups import parse_baseline
+    from orchestrator.comparison.groups import read_baseline
     from orchestrator.comparison.measures import Goal, PointChoice
     from orchestrator.comparison.results import Question
     from orchestrator.export.metric_names import Axis
@@ -175,7 +179,7 @@ def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":
         place=place,
         goal=Goal(measure.goal) if measure.goal else None,
         by=tuple(how.by),
-        baseline=parse_baseline(how.baseline),
+        baseline=read_baseline(how.baseline),
         target=measure.target,
         allow_mixed_data=how.allow_mixed_data,
         allow_mixed_evaluation=how.allow_mixed_evaluation,

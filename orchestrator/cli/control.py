@@ -48,21 +48,27 @@ def cancel(
 
 
 def pause(
-    runs: RunFilterOptions, database: DatabaseOption, as_json: JsonOption = False, yes: YesOption = False
+    runs: RunFilterOptions,
+    database: DatabaseOption,
+    as_json: JsonOption = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", hidden=True, help="For older scripts.")] = False,
 ) -> None:
-    """Stop workers from taking these runs. Those that are running go on."""
+    """Stop workers from taking these runs, until hlbq unpause. Those that are running go on."""
     chosen = narrowed(runs.to_chosen("hlbq pause --sweep 3"), PAUSABLE)
     with database.write() as store:
-        _change(store, chosen, "pause", "paused", store.pause, yes=yes, as_json=as_json)
+        _change(store, chosen, "pause", "paused", store.pause, yes=True, as_json=as_json)
 
 
 def unpause(
-    runs: RunFilterOptions, database: DatabaseOption, as_json: JsonOption = False, yes: YesOption = False
+    runs: RunFilterOptions,
+    database: DatabaseOption,
+    as_json: JsonOption = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", hidden=True, help="For older scripts.")] = False,
 ) -> None:
     """Let workers take runs that were paused."""
     chosen = narrowed(runs.to_chosen("hlbq unpause --sweep 3"), PAUSABLE)
     with database.write() as store:
-        _change(store, chosen, "unpause", "unpaused", store.unpause, yes=yes, as_json=as_json)
+        _change(store, chosen, "unpause", "unpaused", store.unpause, yes=True, as_json=as_json)
 
 
 def retry(

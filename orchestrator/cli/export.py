@@ -1,6 +1,6 @@
 """`hlbq export`: runs and points as a table."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,14 +58,16 @@ def export(
             count = exports.export_to_stdout(store, selection)
         else:
             count = exports.export(store, file, selection, append=how.append)
+    if not count:
+        nothing = "Nothing was written: none of these runs has points yet."
+        suggest(f"{nothing} See how far they are: hlbq status. Write pending runs too: hlbq export --all", store)
+        return
     rows = counted(count, "run" if how.layout == exports.Layout.RUNS else "point")
     note(f"{rows} written" + ("" if to_stdout else f" to {file}"))
-    if not count:
-        suggest("None of these runs has points yet: hlbq status. To write pending runs too: hlbq export --all", store)
 
 
 def chosen_or_latest(runs: RunFilterOptions, store: "Store") -> RunFilter:
-    """The runs that the filters choose; without filters those of the latest sweep.
+    """The runs that the filters choose, the members of sweeps among them; without filters those of the latest sweep.
 
     Raises UsageError if there is no such sweep.
     """
@@ -74,11 +76,11 @@ def chosen_or_latest(runs: RunFilterOptions, store: "Store") -> RunFilter:
         if store.sweep(sweep_id) is None:
             raise UsageError(f"there is no sweep {sweep_id}", "See the sweeps: hlbq status")
     if runs.given():
-        return wanted
+        return replace(wanted, with_members=True)
     latest = store.latest_sweep()
     if latest is None:
         raise UsageError(f"'{store.location.display}' holds no sweep yet", "Make one: hlbq submit --help")
-    return RunFilter(sweep_ids=(latest.id,))
+    return RunFilter(sweep_ids=(latest.id,), with_members=True)
 
 
 def check_any(store: "Store", wanted: RunFilter) -> None:

@@ -8,15 +8,18 @@ import typer
 
 from hlbgpt_core.scale import sizes
 from hlbgpt_core.settings import Settings
-from orchestrator.cli.common import DatabaseOption, JsonOption, counted, print_json, warn
+from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, warn
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.review import print_review, read_history
 from orchestrator.cli.sweep_options import GivenSettings
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import RunFilter, SweepRecord
+from orchestrator.sweep.baseline import base_arm_of
+from orchestrator.sweep.definition import stored_axes, stored_shape, stored_value
 from orchestrator.sweep.plan import Axes, Plan, PlannedArm, joined, make_plan
 from orchestrator.sweep.shapes import Shape
-from orchestrator.sweep.submission import check_datasets, stored_axes, stored_shape, stored_value
+from orchestrator.sweep.submission import check_datasets
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -34,6 +37,9 @@ def extend(
     num_runs: Annotated[
         int | None, typer.Option("--num_runs", min=1, help="Runs that every arm should have (default: as many as now).")
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry_run", "--dry-run", help="Print what would be added, and stop.")] = (
+        False
+    ),
     as_json: JsonOption = False,
 ) -> None:
     """Add what is missing to a sweep: seeds up to --num_runs, and arms for more values of settings.
@@ -44,7 +50,7 @@ def extend(
     """
     if not settings.texts and num_runs is None:
         raise UsageError("nothing to add", f"For instance: hlbq extend {sweep} --num_runs 10")
-    with database.write() as store:
+    with database.read() if dry_run else database.write() as store:
         found = store.sweep(sweep)
         if found is None:
             raise UsageError(f"there is no sweep {sweep} in {store.location.display}", "See them: hlbq status")
@@ -56,9 +62,15 @@ def extend(
             warn(warning)
         for warning in other_code(store, found):
             warn(warning)
+        new_arms = len(plan.arms) - len(present.arms)
+        if dry_run:
+            lacking = plan.without(store.runs_by_seed(sweep))
+            print_review(lacking, read_history(database, plan))
+            more = f"{counted(lacking.total_runs, 'run')} ({counted(new_arms, 'new arm')})"
+            note(f"Nothing was added (--dry-run). Without it: {more}.")
+            return
         definition = extended_definition(found, given, plan)
         added = store.extend(found.id, arms=plan.new_arms(), runs=plan.new_runs(), definition=definition)
-    new_arms = len(plan.arms) - len(present.arms)
     if as_json:
         print_json({"sweep": sweep, "added": added, "new_arms": new_arms, "left_out": len(plan.left_out)})
     else:
@@ -83,11 +95,11 @@ def other_code(store: "Store", sweep: SweepRecord) -> list[str]:
 
 
 def stored_arms(store: "Store", sweep: SweepRecord) -> Plan:
-    """The sweep's arms, each with as many seeds as the longest arm."""
+    """The sweep's arms, its members' among them, each with as many seeds as the longest arm."""
     arms: dict[str, PlannedArm] = {}
     longest = 1
-    for run in store.runs(RunFilter(sweep_ids=(sweep.id,))):
-        longest = max(longest, run.run_num)
+    for run in store.runs(RunFilter(sweep_ids=(sweep.id,), with_members=True)):
+        longest = max(longest, run.seed - sweep.definition["seed"] + 1)
         if run.arm_key not in arms:
             settings = Settings.from_dict(run.settings)
             arms[run.arm_key] = PlannedArm(settings=settings, sizes=sizes(settings), key=run.arm_key)
@@ -122,6 +134,7 @@ def extended_definition(sweep: SweepRecord, given: Axes, plan: Plan) -> Mapping[
     axes = _added(stored_axes(sweep.definition), given, stored_shape(sweep.definition))
     return {
         **sweep.definition,
+        "base_arm": base_arm_of(sweep.definition),
         "axes": {name: [stored_value(value) for value in values] for name, values in axes.items()},
         "num_runs": plan.num_runs,
     }

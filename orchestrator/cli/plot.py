@@ -22,13 +22,14 @@ KINDS = "Other figures"
 # For each kind of figure, the options that only other kinds use.
 _WITHOUT_EFFECT = MappingProxyType(
     {
-        "final": ("x", "band", "smooth", "past_shortest", "facet"),
-        "heatmap": ("x", "band", "smooth", "past_shortest", "facet", "log_x", "log_y", "colour", "style"),
+        "final": ("x", "band", "smooth", "past_shortest", "facet", "baseline"),
+        "heatmap": ("x", "band", "smooth", "past_shortest", "facet", "log_x", "log_y", "colour", "style", "baseline"),
         "schedules": (
             "metric",
             "band",
             "smooth",
             "facet",
+            "baseline",
             "log_x",
             "log_y",
             "allow_mixed_data",
@@ -77,6 +78,12 @@ class PlotOptions(OptionGroup):
         str, typer.Option("--colour", "--color", help="The setting that chooses the colour.", metavar="NAME")
     ] = ""
     style: Annotated[str, typer.Option("--style", help="The setting that chooses the line style.", metavar="NAME")] = ""
+    baseline: Annotated[
+        list[str],
+        typer.Option(
+            "--baseline", help="The arm to mark as the baseline (default: the sweep's).", metavar="NAME=VALUE..."
+        ),
+    ] = field(default_factory=list)
     title: Annotated[str, typer.Option("--title", help="A title above the figure.")] = ""
     csv: Annotated[
         Path | None, typer.Option("--csv", help="Read this table from hlbq export instead of a database.")
@@ -172,6 +179,7 @@ def _drawn(how: PlotOptions, kind: KindOptions, source: "Store | Path", runs: Ru
     from orchestrator import plots
     from orchestrator.export.metric_names import Axis
     from orchestrator.plots.curve_sets import Band
+    from orchestrator.sweep.baseline import parse_baseline
 
     mixed = {
         "allow_mixed_data": how.allow_mixed_data,
@@ -198,6 +206,7 @@ def _drawn(how: PlotOptions, kind: KindOptions, source: "Store | Path", runs: Ru
         smooth=how.smooth,
         past_shortest=how.past_shortest,
         facet=how.facet,
+        baseline=parse_baseline(how.baseline) or None,
         **given,
     )
     if kind.name() == "schedules":

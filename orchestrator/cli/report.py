@@ -23,7 +23,9 @@ class ReportOptions(OptionGroup):
     )
     baseline: Annotated[
         list[str],
-        typer.Option("--baseline", help="The group to compare the others with.", metavar="NAME=VALUE..."),
+        typer.Option(
+            "--baseline", help="The group to compare the others with (default: the sweep's).", metavar="NAME=VALUE..."
+        ),
     ] = field(default_factory=list)
     allow_mixed_data: Annotated[
         bool, typer.Option("--allow_mixed_data", help="Compare and draw runs even if their data differ.")
@@ -50,7 +52,7 @@ def report(
     The page loads nothing and runs nothing, so you can mail it or put it anywhere. Its verdicts (--baseline) count as a
     look at the p-values, as those of hlbq compare do.
     """
-    from orchestrator.comparison.groups import parse_baseline
+    from orchestrator.comparison.groups import read_baseline
     from orchestrator.files.replaced_file import check_not_a_folder, replaced_file
     from orchestrator.report import page, read_report
 
@@ -62,7 +64,7 @@ def report(
             store,
             sweep,
             metric=how.metric,
-            baseline=parse_baseline(how.baseline),
+            baseline=read_baseline(how.baseline),
             allow_mixed_data=how.allow_mixed_data,
             allow_mixed_evaluation=how.allow_mixed_evaluation,
             recorded=partial(recorded, database),

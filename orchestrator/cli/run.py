@@ -148,9 +148,9 @@ def export_table(store: "Store", sweep: SweepRecord, path: str) -> None:
     """Write the sweep's table and say where."""
     from orchestrator import export
 
-    selection = export.Selection(runs=RunFilter(sweep_ids=(sweep.id,)))
+    selection = export.Selection(runs=RunFilter(sweep_ids=(sweep.id,), with_members=True))
     rows = export.export(store, Path(path).expanduser(), selection)
-    note(f"wrote {path} ({counted(rows, 'run')})")
+    note(f"wrote {path} ({counted(rows, 'run')})" if rows else f"{path} was not written: no run has points")
 
 
 def _worker_log(store: "Store", sweep: SweepRecord, state_dir: str | None) -> Path:

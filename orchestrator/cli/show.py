@@ -27,10 +27,11 @@ from orchestrator.errors import UsageError
 from orchestrator.queue.code import HELD, MIXED, held_lines
 from orchestrator.queue.records import NOTIFIER, AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord
 from orchestrator.queue.states import State
+from orchestrator.sweep.baseline import baseline_of, baseline_text, restricted
+from orchestrator.sweep.definition import stored_shape, sweep_file_of
 from orchestrator.sweep.options import value_text
 from orchestrator.sweep.rerun_command import repeat_command
 from orchestrator.sweep.shapes import RANGE_MARK
-from orchestrator.sweep.submission import stored_shape, sweep_file_of
 from orchestrator.sweep.sweep_file import write_sweep_file
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ def show(
         if toml:
             print(write_sweep_file(sweep_file_of(found.definition)), end="")
             return
-        runs = list(store.runs(RunFilter(sweep_ids=(found.id,)), limit=None if as_json else SHOWN_RUNS))
+        wanted = RunFilter(sweep_ids=(found.id,), with_members=True)
+        runs = list(store.runs(wanted, limit=None if as_json else SHOWN_RUNS))
         if as_json:
             print_json({"sweep": found, "runs": runs})
             return
@@ -223,13 +225,15 @@ def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord]) -> None:
     for name, values in axes.items():
         print(f"  {name}: {' '.join(value_text(value) for value in values)}")
     swept = [name for name, values in axes.items() if len(values) > 1 or RANGE_MARK in str(values[0])]
+    if baseline := restricted(baseline_of(sweep.definition), swept):
+        print(f"baseline: {baseline_text(baseline)}")
     print_table(
         ["run", *swept, "seed", "state", "step", "val loss"],
-        [_run_row(run, swept) for run in runs],
+        [_run_row(run, swept, sweep) for run in runs],
     )
-    total = sum(sweep.counts.values())
-    if total > len(runs):
-        print(f"and {counted(total - len(runs), 'more run')}")
+    more = sum(sweep.counts.values()) - sum(run.sweep_id == sweep.id for run in runs)
+    if more:
+        print(f"and {counted(more, 'more run')}")
 
 
 def _print_notices(store: "Store", sweep: SweepRecord) -> None:
@@ -243,10 +247,11 @@ def _print_notices(store: "Store", sweep: SweepRecord) -> None:
         print_table(["when", "of", "what", "why"], rows[::-1])
 
 
-def _run_row(run: RunRecord, swept: Sequence[str]) -> list[str]:
+def _run_row(run: RunRecord, swept: Sequence[str], sweep: SweepRecord) -> list[str]:
     loss = "" if run.last_val_loss is None else f"{run.last_val_loss:.4f}"
     values = [value_text(run.settings.get(name, "")) for name in swept]
-    return [str(run.id), *values, str(run.seed), state_text(run), str(run.step), loss]
+    state = state_text(run) + ("" if run.sweep_id == sweep.id else f", of sweep {run.sweep_id}")
+    return [str(run.id), *values, str(run.seed), state, str(run.step), loss]
 
 
 def _print_values(values: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from orchestrator.cli.common import (
 )
 from orchestrator.cli.notify import NotifyOptions
 from orchestrator.cli.option_groups import OptionGroup, grouped
-from orchestrator.cli.review import measured_speeds, plan_json, plan_summary, print_review
+from orchestrator.cli.review import UNKNOWN, plan_json, plan_summary, print_review, read_history, seed_lines, seeds_of
 from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
 from orchestrator.errors import DatabaseError, DatabaseMissingError
@@ -44,6 +44,20 @@ class ReviewOptions(OptionGroup):
     dry_run: Annotated[bool, typer.Option("--dry_run", "--dry-run", help="Print what submit would do, and stop.")] = (
         False
     )
+    plan_for: Annotated[
+        float | None,
+        typer.Option(
+            "--plan_for",
+            metavar="EFFECT",
+            help="Print how many seeds an effect of this size needs, by the noise of earlier runs of like arms.",
+        ),
+    ] = None
+    noise: Annotated[
+        float | None,
+        typer.Option(
+            "--noise", help="For --plan_for: the standard deviation of a paired difference, if you know it better."
+        ),
+    ] = None
 
 
 def register(app: typer.Typer) -> None:
@@ -77,7 +91,7 @@ def submit(
         prepared = reviewed_sweep(settings, sweep, review, database, as_json=as_json, yes=yes)
         if prepared is None:
             return
-        if not prepared.plan.total_runs:
+        if not prepared.has_work:
             _say_nothing_to_do(prepared, as_json=as_json)
             return
         with database.create() as store:
@@ -108,7 +122,7 @@ def submit_sweep(
         prepared = reviewed_sweep(settings, sweep, review, database, yes=yes)
         if prepared is None:
             return None
-        if not prepared.plan.total_runs:
+        if not prepared.has_work:
             _say_nothing_to_do(prepared, as_json=False)
             return None
         with database.create() as store:
@@ -135,17 +149,26 @@ def reviewed_sweep(
         argv=without_credentials(without_value("--notify", ["hlbq", *sys.argv[1:]])),
         find_existing=lambda plan: existing_runs(plan, database, needed=skip_existing),
     )
+    if sweep.options.decide:  # loads numpy
+        from orchestrator.growth.declaring import with_policy
+
+        prepared = with_policy(prepared, sweep.options)
     plan = prepared.plan
     for warning in prepared.warnings:
         warn(warning)
+    if review.noise is not None and review.plan_for is None:
+        warn("--noise has no effect without --plan_for")
+    seeds = seeds_of(plan, sweep.options.baseline, database, effect=review.plan_for, noise=review.noise)
     if prepared.note:
         note(f"note: {prepared.note}")
     if review.dry_run and as_json:
-        print_json(plan_json(plan, measured_speeds(database)))
+        print_json(plan_json(plan, read_history(database, plan), seeds))
     elif review.dry_run or (review.review_settings and not as_json):
-        print_review(plan, measured_speeds(database))
+        print_review(plan, read_history(database, plan))
     else:
         _note_left_out(plan)
+    for line in seed_lines(plan, seeds, read_history(database, plan) if review.plan_for else UNKNOWN):
+        note(line)
     for line in prepared.existing.lines(skipped=skip_existing):
         note(line)
     if review.dry_run:

@@ -38,6 +38,10 @@ def grouping_warnings(grouping: Grouping, contrasts: Sequence[Contrast], baselin
         none = [group.label for group in left if any(group.values[name] != value for name, value in baseline.items())]
         if none:
             found.append(f"no baseline with the same other settings: {'; '.join(none)}")
+        used = {contrast.baseline for contrast in contrasts}
+        alone = [group.label for group in left if group.label not in (*none, *used)]
+        if alone:
+            found.append(f"nothing to compare with that baseline at the same other settings: {'; '.join(alone)}")
     return found
 
 

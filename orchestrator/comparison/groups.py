@@ -7,7 +7,7 @@ from typing import Any
 
 from hlbgpt_core.evaluation import known_fingerprint
 from hlbgpt_core.points import Split
-from hlbgpt_core.settings import DEFAULT_RECIPE, parse_value, specs, unknown_setting
+from hlbgpt_core.settings import DEFAULT_RECIPE, specs, unknown_setting
 from orchestrator.comparison.evaluations import (
     EvaluatedRun,
     MixedEvaluations,
@@ -19,7 +19,7 @@ from orchestrator.errors import UsageError
 from orchestrator.queue.code import joined
 from orchestrator.queue.records import RunRecord
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
-from orchestrator.sweep.options import value_text
+from orchestrator.sweep.baseline import parse_baseline
 
 # What runs can be grouped by besides settings: facts, by the name that they have in exports.
 FACTS = MappingProxyType(
@@ -107,25 +107,11 @@ def check_name(name: str) -> str:
     return wanted
 
 
-def parse_baseline(texts: Sequence[str]) -> Mapping[str, Any]:
-    """`["depth=8"]` as values by name. Raises UsageError without a value, SettingsError for a value out of range."""
-    found: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"--baseline {text}: no value", f"Write --baseline {name or 'depth'}=VALUE.")
-        name = check_name(name)
-        wanted: Any = value.strip()
-        if name in specs():
-            wanted = parse_value(specs()[name], wanted)
-        elif name == SWEEP and wanted.isdecimal():
-            wanted = int(wanted)
-        if found.setdefault(name, wanted) != wanted:
-            raise UsageError(
-                f"--baseline names {name} twice: {value_text(found[name])} and {value_text(wanted)}",
-                "There is one baseline: keep one of them.",
-            )
-    return found
+def read_baseline(texts: Sequence[str]) -> Mapping[str, Any] | None:
+    """`["depth=8"]` as values by name, facts among them; None where nothing was named. Raises as `parse_baseline`."""
+    found = parse_baseline(texts, check_name)
+    number = str(found.get(SWEEP, ""))
+    return ({**found, SWEEP: int(number)} if number.isdecimal() else found) or None
 
 
 def values_of(run: RunRecord) -> Mapping[str, Any]:
@@ -138,11 +124,12 @@ def values_of(run: RunRecord) -> Mapping[str, Any]:
     return {**settings, **{name: facts.get(fact) for name, fact in FACTS.items()}, SWEEP: run.sweep_id, CODE: code}
 
 
-def group_runs(results: Sequence[RunResult], by: Sequence[str]) -> Grouping:
-    """`results` by the values of `by`, in order; of an empty `by`, by the settings in which they differ."""
+def group_runs(results: Sequence[RunResult], by: Sequence[str], apart: Sequence[str] = ()) -> Grouping:
+    """`results` by the values of `by`, in order; of an empty `by`, by the settings in which they differ. In any case by
+    those of `apart` too."""
     values = {result.run.id: values_of(result.run) for result in results}
     differing = differing_settings(values.values())
-    by = tuple(by) or tuple(differing)
+    by = tuple(dict.fromkeys([*(by or differing), *apart]))
     members: dict[tuple[Any, ...], list[RunResult]] = {}
     for result in results:
         members.setdefault(tuple(values[result.run.id][name] for name in by), []).append(result)

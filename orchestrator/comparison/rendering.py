@@ -84,6 +84,7 @@ def _groups(comparison: Comparison) -> TextTable:
     kept = [place for place in range(len(headers)) if place < 4 or any(row[place] for row in numbers)]
     sweeps = ", ".join(str(sweep) for sweep in comparison.sweeps)
     of = f"sweep{'' if len(comparison.sweeps) == 1 else 's'} {sweeps}, {counted(comparison.runs, 'run')}"
+    of += "".join(f", {count} of them of sweep {sweep}" for sweep, count in comparison.lent)
     return TextTable(
         title=f"{comparison.measure} over seeds ({of})",
         headers=[*comparison.by, *(headers[place] for place in kept)],

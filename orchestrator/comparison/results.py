@@ -1,13 +1,15 @@
 """The whole answer of `hlbq compare`, read from the store. The fields of Comparison are the keys of `--json`."""
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from orchestrator.comparison.cautions import code_warnings, grouping_warnings, unit_warnings
 from orchestrator.comparison.contrasts import PAIRS_TO_BEGIN_WITH, Contrast, contrasts_of
-from orchestrator.comparison.groups import Group, Grouping, RunResult, check_comparable, check_name, group_runs
+from orchestrator.comparison.groups import SWEEP, Group, Grouping, RunResult, check_comparable, check_name, group_runs
 from orchestrator.comparison.measures import Goal, Measure, PointChoice, Standing, goal_of, measure_run, reached
 from orchestrator.comparison.statistics import Summary, summarise
 from orchestrator.errors import ExportError, UsageError
@@ -17,13 +19,14 @@ from orchestrator.queue.code import MIXED
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import Store
+from orchestrator.sweep.baseline import baseline_of, restricted
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What is asked: the number of a run, the groups, and the baseline (empty: none).
+    """What is asked: the number of a run, the groups, and the baseline (None: the sweep's own, if it has one).
 
     An empty `by` stands for the settings that differ; a `goal` of None for what is usual for the metric.
     """
@@ -34,7 +37,7 @@ class Question:
     place: float | None = None
     goal: Goal | None = None
     by: Sequence[str] = ()
-    baseline: Mapping[str, Any] = field(default_factory=dict)
+    baseline: Mapping[str, Any] | None = None
     target: float | None = None
     allow_mixed_data: bool = False
     allow_mixed_evaluation: bool = False
@@ -90,6 +93,7 @@ class Look:
 class Comparison:
     """The answer.
 
+    Of the `runs`, `lent` ones are of other sweeps than `sweeps` (sweep, count): --skip_existing left them out.
     `earlier_looks` are those at the same question with other numbers; `is_recorded` says that this very look is
     written down. Only comparisons with a baseline are looks.
     """
@@ -98,6 +102,7 @@ class Comparison:
     question: str
     sweeps: Sequence[int]
     runs: int
+    lent: Sequence[tuple[int, int]]
     by: Sequence[str]
     averaged_over: Sequence[str]
     target: float | None
@@ -121,17 +126,14 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
     if not everything:
         raise UsageError("no run matches", "hlbq status shows what there is.")
     results, left_out = _of_one_code(store, everything, allow_mixed_code=question.allow_mixed_code)
-    check_comparable(
-        results,
-        measure.metric.name,
-        allow_mixed_data=question.allow_mixed_data,
-        allow_mixed_evaluation=question.allow_mixed_evaluation,
-    )
+    sweeps = sorted(wanted.sweep_ids or {result.run.sweep_id for result in results})
+    unlike = _unlike(results, sweeps, measure, question)
     _check_any_number(results, measure)
-    grouping = group_runs(results, by)
-    contrasts = contrasts_of(grouping, question.baseline, measure.goal) if question.baseline else ()
-    sweeps = sorted({result.run.sweep_id for result in results})
-    text = _question_text(measure, grouping, question.baseline)
+    # Numbers that mean different things stand in rows of their own.
+    grouping = group_runs(results, by, apart=(SWEEP,) if unlike else ())
+    found = _NONE_AGAINST if unlike else _contrasts(store, sweeps, grouping, question, measure.goal)
+    contrasts, baseline, told = found
+    text = _question_text(measure, grouping, baseline)
     looks = _looks(store, sweeps[-1], text) if contrasts else []
     is_recorded = bool(looks) and looks[-1].seen == seen(contrasts)
     return Comparison(
@@ -139,6 +141,7 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
         question=text,
         sweeps=sweeps,
         runs=len(results),
+        lent=sorted(Counter(one.run.sweep_id for one in results if one.run.sweep_id not in sweeps).items()),
         by=grouping.by,
         averaged_over=grouping.averaged_over,
         target=question.target,
@@ -147,14 +150,60 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
         earlier_looks=looks[:-1] if is_recorded else looks,
         is_recorded=is_recorded,
         waiting=sum(result.measured.standing is Standing.WAITING for result in results),
-        extension=_extension(store, results, contrasts),
+        extension=_extension(store, wanted, sweeps, results, contrasts),
         warnings=[
+            *(text for text in (unlike, told) if text),
             *left_out,
             *code_warnings(store, [result.run for result in results]),
-            *grouping_warnings(grouping, contrasts, question.baseline),
+            *grouping_warnings(grouping, contrasts, baseline),
             *unit_warnings(store, results, measure, timed=question.target is not None),
         ],
     )
+
+
+def _unlike(results: Sequence[RunResult], sweeps: Sequence[int], measure: Measure, question: Question) -> str:
+    """Why the runs lent by other sweeps can't be compared with the sweep's own; empty if they can.
+
+    Raises UsageError where its own can't be compared with each other.
+    """
+    check = partial(
+        check_comparable,
+        metric=measure.metric.name,
+        allow_mixed_data=question.allow_mixed_data,
+        allow_mixed_evaluation=question.allow_mixed_evaluation,
+    )
+    try:
+        check(results)
+    except UsageError as error:
+        own = [result for result in results if result.run.sweep_id in sweeps]
+        if len(own) in (0, len(results)):
+            raise
+        check(own)
+        return f"no differences: with those of other sweeps, {error.message}. {error.hint}"
+    return ""
+
+
+_Against = tuple[Sequence[Contrast], Mapping[str, Any], str]
+_NONE_AGAINST: _Against = (), {}, ""
+
+
+def _contrasts(
+    store: Store, sweeps: Sequence[int], grouping: Grouping, question: Question, goal: Goal | None
+) -> _Against:
+    """The contrasts, the baseline that they are with, and why there are none if the sweep's own baseline fits no group.
+
+    Raises UsageError for a baseline in the question that fits none.
+    """
+    if question.baseline is not None:
+        return contrasts_of(grouping, question.baseline, goal), question.baseline, ""
+    stored = store.sweep(sweeps[0]) if len(sweeps) == 1 else None
+    baseline = restricted(baseline_of(stored.definition), grouping.by) if stored else {}
+    if not baseline or len(grouping.groups) < 2:
+        return _NONE_AGAINST
+    try:
+        return contrasts_of(grouping, baseline, goal), baseline, ""
+    except UsageError as error:
+        return (), {}, f"no differences from the sweep's baseline: {error.message}. Name another one: --baseline"
 
 
 def record(store: Store, comparison: Comparison) -> Comparison:
@@ -270,20 +319,27 @@ def _has_run_out(result: RunResult) -> bool:
     return result.run.state is State.COMPLETED or result.measured.standing is Standing.DIVERGED
 
 
-def _extension(store: Store, results: Sequence[RunResult], contrasts: Sequence[Contrast]) -> Extension | None:
-    """The seeds that undecided contrasts want, besides those that are under way. None across several sweeps."""
-    sweeps = {result.run.sweep_id for result in results}
+def _extension(
+    store: Store,
+    wanted: RunFilter,
+    sweeps: Sequence[int],
+    results: Sequence[RunResult],
+    contrasts: Sequence[Contrast],
+) -> Extension | None:
+    """The seeds that undecided contrasts want, besides those that are under way.
+
+    None across several sweeps, and where filters may hide seeds that the sweep has: those come first.
+    """
     asked = [
         one.finding.further_seeds - one.pairs.waiting for one in contrasts if one.finding.further_seeds is not None
     ]
     if not contrasts and all(result.run.run_num == 1 for result in results):
         asked = [PAIRS_TO_BEGIN_WITH - 1]
-    if len(sweeps) > 1 or max(asked, default=0) <= 0:
+    hides_seeds = wanted.run_ids or wanted.states or wanted.reasons or {"seed", "run_num"} & set(wanted.where)
+    if len(sweeps) > 1 or hides_seeds or max(asked, default=0) <= 0:
         return None
-    sweep = sweeps.pop()
-    # Filters may hide some of the sweep's seeds.
-    longest = max(run.run_num for run in store.runs(RunFilter(sweep_ids=(sweep,))))
-    return Extension(sweep=sweep, num_runs=longest + max(asked))
+    longest = max(run.run_num for run in store.runs(RunFilter(sweep_ids=(sweeps[0],))))
+    return Extension(sweep=sweeps[0], num_runs=longest + max(asked))
 
 
 def _question_text(measure: Measure, grouping: Grouping, baseline: Mapping[str, Any]) -> str:
@@ -294,7 +350,8 @@ def _question_text(measure: Measure, grouping: Grouping, baseline: Mapping[str, 
 def _seen(contrast: Contrast) -> str:
     mean = contrast.finding.difference.summary.mean
     difference = "" if mean is None else f", difference {mean:+.4g}"
-    return f"{contrast.label} {contrast.finding.verdict} ({len(contrast.pairs.differences)} pairs{difference})"
+    pairs = counted(len(contrast.pairs.differences), "pair")
+    return f"{contrast.label} {contrast.finding.verdict} ({pairs}{difference})"
 
 
 def _looks(store: Store, sweep_id: int, question: str) -> list[Look]:

@@ -195,9 +195,12 @@ def further_pairs(difference: Summary, alpha: float) -> int | None:
 
 
 def fewest_pairs(alpha: float) -> int:
-    """The smallest number of pairs at which the always-valid test of level `alpha` can reject at all."""
+    """The smallest number of pairs at which the always-valid test of level `alpha` can reject at all.
+
+    The evidence of n pairs is at most (1 + n EFFECT_SCALE**2)**((n - 1) / 2), that of differences without any spread.
+    """
     count = 2
-    while not math.isfinite(always_valid_critical_t(count, alpha)):
+    while (count - 1) / 2 * math.log(1 + count * EFFECT_SCALE**2) <= -math.log(alpha):
         count += 1
     return count
 

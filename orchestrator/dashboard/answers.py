@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
-from orchestrator.comparison.groups import parse_baseline
+from orchestrator.comparison.groups import read_baseline
 from orchestrator.dashboard.sweep_curves import numbers
 from orchestrator.dashboard.sweep_watch import plain_number, sweep_words
 from orchestrator.dashboard.thinning import thinned
@@ -225,8 +225,8 @@ def comparison_words(store: Store, sweep_id: int, metric: str, baseline: Sequenc
     from orchestrator.comparison.results import Question, compare
     from orchestrator.queue.records import RunFilter
 
-    question = Question(metric=metric, baseline=parse_baseline(baseline))
-    found = compare(store, RunFilter(sweep_ids=(sweep_id,)), question)
+    question = Question(metric=metric, baseline=read_baseline(baseline))
+    found = compare(store, RunFilter(sweep_ids=(sweep_id,), with_members=True), question)
     return {
         "warnings": list(found.warnings),
         "tables": [

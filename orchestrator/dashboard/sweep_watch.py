@@ -157,8 +157,14 @@ class SweepWatch:
             "version": self.version,
             "counts": {state.value: count for state, count in self.sweep.counts.items()},
             "seconds_left": self._seconds_left,
-            "rows": [row_of(self.lines[run_id], self.same) for run_id in reversed(self.changed_after(since))],
+            "rows": [self._row(self.lines[run_id]) for run_id in reversed(self.changed_after(since))],
         }
+
+    def _row(self, line: RunLine) -> list[Any]:
+        row = row_of(line, self.same)
+        if line.sweep_id != self.sweep_id:
+            row[-1] = ", ".join(note for note in (row[-1], f"of sweep {line.sweep_id}") if note)
+        return row
 
 
 def sweep_words(sweep: SweepRecord) -> Mapping[str, Any]:

@@ -27,13 +27,15 @@ from orchestrator.store import Store
 def export(store: Store, path: str | Path, selection: Selection, *, append: bool = False) -> int:
     """Write the selected runs or points to `path`, in the format of its ending; returns the number of rows.
 
-    With `append` the rows of other runs in the CSV stay, and those of the selected runs are replaced. Raises
-    ExportError, and leaves the old file unchanged, if that fails.
+    With `append` the rows of other runs in the CSV stay, and those of the selected runs are replaced. Without any row
+    to write, no file is written. Raises ExportError, and leaves the old file unchanged, if that fails.
     """
     path = Path(path)
     check_not_a_folder(path)
     make_writer = format_of(path)
     if not append:
+        if not _has_rows(store, selection):
+            return 0
         with replaced_file(path) as stream:
             return _write_table(store, selection, stream, make_writer)
     if selection.layout is not Layout.RUNS or make_writer is not CsvTable:
@@ -78,7 +80,7 @@ def rewrite_sweep_csv(store: Store, sweep: SweepRecord, *, lock_timeout_seconds:
 
 
 def _has_rows(store: Store, selection: Selection) -> bool:
-    return any(found.curves for found in runs_with_curves(store, selection.runs))
+    return any(found.curves or selection.with_pointless for found in runs_with_curves(store, selection.runs))
 
 
 def _write_table(
@@ -118,7 +120,7 @@ def _write_blocks(writer: TableWriter, store: Store, selection: Selection, colum
 
 def _append(store: Store, selection: Selection, path: Path) -> int:
     header = csv_header(path)
-    if not _has_rows(store, selection) and not selection.with_pointless:
+    if not _has_rows(store, selection):
         return 0
     with replaced_file(path) as stream:
 

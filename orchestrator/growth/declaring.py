@@ -1,18 +1,27 @@
-"""From what was typed to a declared policy, with everything checked that can be before anything is trained. Pure."""
+"""From what was typed to a declared policy, with everything checked that can be before anything is trained."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.comparison.bounds import fewest_pairs
+from orchestrator.comparison.bounds import VILLE, fewest_pairs
 from orchestrator.comparison.measures import goal_of
 from orchestrator.errors import ExportError, UsageError
-from orchestrator.export.metric_names import Metric, parse_metric
+from orchestrator.export.metric_names import Metric, find_metric, parse_metric
 from orchestrator.growth.policy import DecidePolicy
-from orchestrator.sweep.baseline import baseline_text
+from orchestrator.queue.records import NewPolicy, RunFilter, SweepRecord
+from orchestrator.queue.states import TERMINAL
+from orchestrator.sweep.arm_labels import arm_label, differing_settings
+from orchestrator.sweep.baseline import baseline_of, baseline_text, parse_baseline
+from orchestrator.sweep.submission import PreparedSweep
 from orchestrator.sweep.sweep_options import SweepOptions
 from orchestrator.wording.numbers import counted
 
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+
+DECIDE = "decide"
 Arms = Mapping[str, Mapping[str, Any]]
 
 
@@ -61,6 +70,45 @@ def declared(
     )
     _check_cap(policy)
     return policy, alone
+
+
+def with_policy(prepared: PreparedSweep, options: SweepOptions) -> PreparedSweep:
+    """The prepared sweep with the policy that its options declare, if they do. Raises as `declared` does."""
+    if not options.decide:
+        return prepared
+    plan, definition = prepared.plan, prepared.sweep.definition
+    arms = {arm.key: arm.settings.to_dict() for arm in plan.arms}
+    policy, alone = declared(options, arms, baseline_of(definition), is_capped=not plan.skipped)
+    sweep = replace(prepared.sweep, policy=NewPolicy(kind=DECIDE, definition=asdict(policy)))
+    return replace(prepared, sweep=sweep, warnings=[*prepared.warnings, *_warnings(policy, arms, alone)])
+
+
+def declared_for_sweep(store: "Store", sweep: SweepRecord, options: SweepOptions) -> tuple[NewPolicy, Sequence[str]]:
+    """The policy of these options for a stored sweep, and warnings. Raises as `declared` does."""
+    wanted = RunFilter(sweep_ids=(sweep.id,), with_members=True)
+    arms: dict[str, Mapping[str, Any]] = {}
+    is_capped = True
+    for run in store.runs(wanted):
+        arms[run.arm_key] = run.settings
+        is_capped &= run.state not in TERMINAL
+    try:
+        metric = find_metric(store, wanted, options.metric)
+    except ExportError as error:
+        raise UsageError(f"--metric {options.metric}: no run of sweep {sweep.id} has it", error.hint) from None
+    baseline = parse_baseline(options.baseline) or baseline_of(sweep.definition)
+    policy, alone = declared(options, arms, baseline, is_capped=is_capped, metric=metric)
+    return NewPolicy(kind=DECIDE, definition=asdict(policy)), _warnings(policy, arms, alone)
+
+
+def _warnings(policy: DecidePolicy, arms: Arms, alone: Sequence[str]) -> list[str]:
+    found = []
+    if alone:
+        names = differing_settings(arms.values())
+        which = "; ".join(arm_label(arms[key], names) for key in alone)
+        found.append(f"without a counterpart among the baselines, and so left out of the verdicts: {which}")
+    if not policy.is_capped and not policy.best_arm:
+        found.append(f"some runs have results already: the verdicts need {VILLE.text}, which takes more seeds")
+    return found
 
 
 def futility_of(text: str) -> float | None:
@@ -142,5 +190,3 @@ def _with_counterparts(arms: Arms, baseline: Mapping[str, Any]) -> tuple[dict[st
 
 def _frozen(settings: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted(settings.items()))
-
-

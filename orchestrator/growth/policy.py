@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.comparison.bounds import VILLE, Bound
 from orchestrator.comparison.measures import Goal
+from orchestrator.queue.records import PolicyRecord
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -119,3 +120,18 @@ class Step:
 def seeds_ahead(policy: DecidePolicy, round: int, arms: Sequence[str], ahead: int) -> dict[str, int]:
     """How many seeds each of these arms should have after this round: `ahead` more, up to the cap."""
     return dict.fromkeys(arms, min(policy.max_seeds, max(policy.first_look, round + max(1, ahead))))
+
+
+def policy_of(record: PolicyRecord) -> DecidePolicy:
+    """The declaration as a value."""
+    goal = record.definition["goal"]
+    return DecidePolicy(**{**record.definition, "goal": None if goal is None else Goal(goal)})
+
+
+def state_of(record: PolicyRecord) -> State:
+    """What the steps wrote, as a value."""
+    written: Mapping[str, Any] = record.state
+    closures = tuple(
+        Closure(**{**closure, "reason": Reason(closure["reason"])}) for closure in written.get("closures", ())
+    )
+    return State(round=written.get("round", 0), closures=closures, skipped=written.get("skipped", {}))

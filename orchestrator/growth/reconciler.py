@@ -5,7 +5,7 @@ longer matches: nothing is written, and the results are read again. So each step
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy
@@ -13,14 +13,12 @@ import numpy
 from orchestrator.comparison.measures import Goal, Measure, Standing, measure_run
 from orchestrator.export.metric_names import Metric, find_metric
 from orchestrator.growth import decide, race
-from orchestrator.growth.policy import Closure, DecidePolicy, Reason, Results, State
-from orchestrator.growth.sentences import closure_text
-from orchestrator.queue.records import PolicyRecord, PolicyStep, RunFilter, RunRecord
+from orchestrator.growth.policy import DecidePolicy, Results, policy_of, state_of
+from orchestrator.growth.standing import arm_labels, closure_text
+from orchestrator.queue.records import NewArm, PolicyRecord, PolicyStep, RunFilter, RunRecord
 from orchestrator.queue.states import Reason as EndReason
 from orchestrator.queue.states import State as RunState
 from orchestrator.store import Store
-
-DECIDE = "decide"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,7 +50,7 @@ def _take_step(store: Store, record: PolicyRecord, actor: str) -> StepTaken | No
     next_step = race.next_step if policy.best_arm else decide.next_step
     step = next_step(policy, results, state, workers=len(store.workers()))
     new = step.state.closures[len(state.closures) :]
-    labels = _labels(store, record.sweep_id) if new else {}
+    labels = arm_labels(store, record.sweep_id) if new else {}
     sentences = [f"{labels.get(one.arm, one.arm)}: {closure_text(one, policy)}" for one in new]
     runs = [(arm, first_seed + place) for arm, seeds in step.seeds.items() for place in range(seeds)]
     added = store.take_step(
@@ -61,6 +59,7 @@ def _take_step(store: Store, record: PolicyRecord, actor: str) -> StepTaken | No
             version=record.version,
             results=record.results,
             state=dataclasses.asdict(step.state),
+            arms=_lent_arms(store, record.sweep_id) if not policy.is_capped else (),
             runs=sorted(runs, key=lambda run: run[1]),  # every arm's next seed before any arm's second next
             events=sentences,
             ended_why="every arm is closed" if step.ends else "",
@@ -70,21 +69,6 @@ def _take_step(store: Store, record: PolicyRecord, actor: str) -> StepTaken | No
     if added is None:
         return None
     return StepTaken(sweep_id=record.sweep_id, added=added, sentences=sentences, ends=step.ends)
-
-
-def policy_of(record: PolicyRecord) -> DecidePolicy:
-    """The declaration as a value."""
-    goal = record.definition["goal"]
-    return DecidePolicy(**{**record.definition, "goal": None if goal is None else Goal(goal)})
-
-
-def state_of(record: PolicyRecord) -> State:
-    """What the steps wrote, as a value."""
-    written: Mapping[str, Any] = record.state
-    closures = tuple(
-        Closure(**{**closure, "reason": Reason(closure["reason"])}) for closure in written.get("closures", ())
-    )
-    return State(round=written.get("round", 0), closures=closures, skipped=written.get("skipped", {}))
 
 
 def read_results(store: Store, policy: DecidePolicy, sweep_id: int, first_seed: int) -> Results:
@@ -126,10 +110,14 @@ def _is_stopped(runs: Sequence[tuple[int, RunRecord]]) -> bool:
     return len(failed) == 2 and all(failed)
 
 
-def _labels(store: Store, sweep_id: int) -> Mapping[str, str]:
-    """The arms of a sweep by what sets them apart."""
-    from orchestrator.sweep.arm_labels import arm_label, differing_settings
-
-    arms = {run.arm_key: run.settings for run in store.runs(RunFilter(sweep_ids=(sweep_id,), with_members=True))}
-    names = differing_settings(arms.values())
-    return {key: arm_label(settings, names) for key, settings in arms.items()}
+def _lent_arms(store: Store, sweep_id: int) -> list[NewArm]:
+    """All arms: to grow, a sweep must have those for itself too of which it has only runs of other sweeps."""
+    return [
+        NewArm(
+            key=arm.key,
+            settings=arm.settings,
+            num_params=arm.num_params,
+            num_non_embedding_params=arm.num_non_embedding_params,
+        )
+        for arm in store.arms(sweep_id)
+    ]

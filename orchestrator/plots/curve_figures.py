@@ -27,6 +27,7 @@ from orchestrator.plots.style import (
     plain_logarithmic,
 )
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
+from orchestrator.sweep.baseline import restricted
 from orchestrator.wording.numbers import counted
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Drawing:
     colour: str = ""
     style: str = ""
     title: str = ""
+    baseline: Mapping[str, Any] | None = None
 
 
 def draw_curves(runs: Sequence[RunCurve], drawing: Drawing) -> "Figure":
@@ -69,7 +71,7 @@ def draw_curves(runs: Sequence[RunCurve], drawing: Drawing) -> "Figure":
     figure = new_figure()
     axes = figure.add_subplot()
     styles = line_styles([arm.settings for arm in arms], names, colour=drawing.colour, style=drawing.style)
-    _draw_arms(axes, arms, styles, _labels(arms, names), drawing)
+    _draw_arms(axes, arms, styles, _marked(_labels(arms, names), arms, names, drawing.baseline or {}), drawing)
     _dress(axes, arms, drawing)
     add_titles(figure, drawing.title, band_note(arms, drawing))
     values: list[Any] = [arm.settings.get(names[0]) for arm in arms] if len(names) == 1 else []
@@ -82,6 +84,15 @@ def draw_curves(runs: Sequence[RunCurve], drawing: Drawing) -> "Figure":
 
 def _labels(arms: Sequence[ArmCurve], names: Sequence[str]) -> list[str]:
     return arm_labels([arm.settings for arm in arms], names, [arm.num_params for arm in arms])
+
+
+def _marked(
+    labels: Sequence[str], arms: Sequence[ArmCurve], names: Sequence[str], baseline: Mapping[str, Any]
+) -> list[str]:
+    """The labels, with a note at the baseline."""
+    wanted = restricted(baseline, names)
+    are_it = [bool(wanted) and restricted(arm.settings, wanted) == wanted for arm in arms]
+    return [f"{label}, baseline" if is_it else label for label, is_it in zip(labels, are_it, strict=True)]
 
 
 def _legend_title(arms: Sequence[ArmCurve]) -> str:

@@ -18,6 +18,7 @@ from orchestrator.plots.style import plain_texts, setting_name
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import differing_settings
+from orchestrator.sweep.baseline import baseline_of
 from orchestrator.wording.numbers import counted
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def plot_curves(
     Raises ExportError for an unknown metric, and if there is nothing to draw or the runs cannot be compared;
     SettingsError for an unknown setting.
     """
-    drawing = _with_known_settings(drawing or Drawing())
+    drawing = _with_baseline(_with_known_settings(drawing or Drawing()), source, runs)
     read = _read(source, runs, drawing.metric, drawing.x, smooth=drawing.smooth)
     found, warnings = _with_values(read, drawing.metric)
     warnings += check_comparable(
@@ -160,6 +161,15 @@ def _with_known_settings(drawing: Choice) -> Choice:
     return dataclasses.replace(drawing, **named)
 
 
+def _with_baseline(drawing: Drawing, source: Store | str | Path, runs: RunFilter | None) -> Drawing:
+    """The drawing with the baseline of the one sweep that it shows, unless it has one."""
+    if drawing.baseline is not None or not isinstance(source, Store):
+        return drawing
+    sweeps = (runs or _latest(source)).sweep_ids
+    sweep = source.sweep(sweeps[0]) if len(sweeps) == 1 else None
+    return dataclasses.replace(drawing, baseline=baseline_of(sweep.definition)) if sweep else drawing
+
+
 def _read(
     source: Store | str | Path, runs: RunFilter | None, metric: str, axis: Axis, *, smooth: float = 0.0
 ) -> list[RunCurve]:
@@ -170,7 +180,7 @@ def _read(
 
 def _latest(store: Store) -> RunFilter:
     latest = store.latest_sweep()
-    return RunFilter(sweep_ids=(latest.id,) if latest else ())
+    return RunFilter(sweep_ids=(latest.id,) if latest else (), with_members=True)
 
 
 def _with_values(read: Sequence[RunCurve], metric: str) -> tuple[list[RunCurve], list[str]]:

@@ -91,20 +91,31 @@ class NotifyMark:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NewPolicy:
+    """How a sweep is to grow by itself: what kind of policy, and what is declared (JSON)."""
+
+    kind: str
+    definition: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class NewSweep:
-    """What one submit makes. `runs` are in the order of their future numbers."""
+    """What one submit makes. `runs` are in the order of their future numbers; `members` are the numbers of runs of
+    other sweeps that stand for runs left out."""
 
     name: str = ""
     note: str = ""
     argv: Sequence[str] = ()
     arms: Sequence[NewArm] = ()
     runs: Sequence[NewRun] = ()
+    members: Sequence[int] = ()
     priority: int = 0
     bookkeeping: Bookkeeping = field(default_factory=Bookkeeping)
     csv: CsvTarget | None = None
     wandb_project: str = ""
     definition: Mapping[str, Any] = field(default_factory=dict)
     notify: NotifyMark | None = None
+    policy: NewPolicy | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +141,7 @@ class ArmRecord:
 
     id: int
     number: int
+    key: str
     settings: Mapping[str, Any]
     num_params: int
     num_non_embedding_params: int
@@ -332,19 +344,25 @@ class EventRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFilter:
-    """Which runs a command means. Empty fields do not restrict; all that are set must hold."""
+    """Which runs a command means. Empty fields do not restrict; all that are set must hold.
+
+    `with_members`, which readers set, takes the members of `sweep_ids` for runs of theirs: runs of other sweeps that
+    --skip_existing left out.
+    """
 
     sweep_ids: tuple[int, ...] = ()
     run_ids: tuple[int, ...] = ()
     states: tuple[State, ...] = ()
     reasons: tuple[Reason, ...] = ()
     where: Mapping[str, Any] = field(default_factory=dict)
+    with_members: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompletedRun:
     """A completed run of some sweep, by what makes it the same as another. Texts are empty where nothing is known."""
 
+    id: int
     arm_key: str
     seed: int
     data_fingerprint: str

@@ -84,7 +84,7 @@ def read_report(
     allow_mixed_evaluation: bool = False,
     recorded: Callable[[Comparison], Comparison] = lambda comparison: comparison,
 ) -> Report:
-    """The report of a sweep: `metric` in its figures and tables, verdicts against `baseline`.
+    """The report of a sweep: `metric` in its figures and tables, verdicts against `baseline` (None: the sweep's own).
 
     Reading its verdicts is a look at the p-values: `recorded` stores it and returns the marked comparison. Raises
     UsageError for a sweep that does not exist, ExportError for an unknown metric. Where something cannot be drawn or
@@ -93,18 +93,18 @@ def read_report(
     sweep = store.sweep(sweep_id)
     if sweep is None:
         raise UsageError(f"there is no sweep {sweep_id}", "See the sweeps: hlbq status")
-    wanted = RunFilter(sweep_ids=(sweep_id,))
+    wanted = RunFilter(sweep_ids=(sweep_id,), with_members=True)
     metric = find_metric(store, wanted, metric).name
     runs = list(store.runs(wanted))
     names = differing_settings(run.settings for run in runs)
     states = Counter(run.state.value for run in runs)
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
-    arms = len({run.arm_id for run in runs})
+    arms = len({run.arm_key for run in runs})
     allowed: _Allowed = {
         "allow_mixed_data": allow_mixed_data,
         "allow_mixed_evaluation": allow_mixed_evaluation,
     }
-    question = Question(metric=metric, baseline=baseline or {}, **allowed)
+    question = Question(metric=metric, baseline=baseline, **allowed)
     verdicts, not_compared = _verdicts(store, wanted, question, recorded)
     tested = store.losses([run.id for run in runs if run.settings.get("test_tokens")], Split.TEST)
     return Report(

@@ -68,7 +68,7 @@ def headline(status: Status) -> str:
     parts = [counts_text(status.counts)] if status.total else []
     parts += [f"{status.backing_off:,} to retry"] if status.backing_off else []
     parts += [f"{short_count(status.tokens_per_second)} tokens/s"] if status.tokens_per_second else []
-    left = [sweep.seconds_left for sweep in status.sweeps if sweep.done < sweep.total]
+    left = [sweep.seconds_left for sweep in status.sweeps if sweep.is_open]
     known = [seconds for seconds in left if seconds is not None]
     parts += [f"about {duration(sum(known))} left"] if known else []
     return " · ".join([*parts, status.database])

@@ -36,7 +36,7 @@ SET_ASIDE = "set aside"
 
 @dataclass(frozen=True, kw_only=True)
 class SweepStatus:
-    """A sweep's counts. `seconds_left` is None while its runs' speed is unknown.
+    """A sweep's counts: `done` runs have completed or failed. `seconds_left` is None while its runs' speed is unknown.
 
     `export_command` is set if another host keeps the sweep's CSV up to date, or should. Undelivered notices of --notify
     are waiting, or were given up after too many tries; `notice_error` is the last error.
@@ -55,6 +55,11 @@ class SweepStatus:
     notices_waiting: int
     notices_given_up: int
     notice_error: str
+
+    @property
+    def is_open(self) -> bool:
+        """Whether runs are pending or running."""
+        return bool(self.counts[State.PENDING] + self.counts[State.RUNNING])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,7 +336,7 @@ def _sweep_status(
         name=sweep.name,
         counts={state.value: sweep.counts[state] for state in State},
         total=total,
-        done=total - open_runs,
+        done=sweep.counts[State.COMPLETED] + sweep.counts[State.FAILED],
         seconds_left=estimate_sweep_seconds(store, sweep, own, left, workers) if open_runs else 0.0,
         export_command=f"hlbq export results.csv --sweep {sweep.id}" if elsewhere else None,
         csv_path=sweep.csv.path if sweep.csv else None,

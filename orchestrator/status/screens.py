@@ -100,7 +100,7 @@ def screen_for(stream: TextIO) -> PlainScreen | TerminalScreen:
 def progress_line(status: Status) -> str:
     """The status in one line: counts, time left, and the newest losses of each running run."""
     parts = [counts_text(status.counts)]
-    left = [sweep.seconds_left for sweep in status.sweeps if sweep.done < sweep.total]
+    left = [sweep.seconds_left for sweep in status.sweeps if sweep.is_open]
     known = [seconds for seconds in left if seconds is not None]
     if known:
         parts.append(f"about {duration(sum(known))} left")

@@ -50,7 +50,7 @@ def counts_text(counts: Mapping[str, int]) -> str:
 
 def sweeps_table(sweeps: Sequence[SweepStatus], *, most: int = 12) -> TextTable:
     """The unfinished sweeps, and the latest: a bar, counts by state, and the time left."""
-    shown = [sweep for sweep in sweeps if sweep.done < sweep.total][-most:]
+    shown = [sweep for sweep in sweeps if sweep.is_open][-most:]
     if sweeps and sweeps[-1] not in shown:
         shown.append(sweeps[-1])
     states = [state.value for state in State]
@@ -61,7 +61,7 @@ def sweeps_table(sweeps: Sequence[SweepStatus], *, most: int = 12) -> TextTable:
             bar(sweep.done / sweep.total if sweep.total else 0.0),
             f"{sweep.done:,}/{sweep.total:,}",
             *(f"{sweep.counts[state]:,}" if sweep.counts[state] else "" for state in states),
-            duration(sweep.seconds_left) if sweep.done < sweep.total else "",
+            duration(sweep.seconds_left) if sweep.is_open else "",
         ]
         for sweep in shown
     ]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import Connection, Row, Select, and_, func, select
 
 from hlbgpt_core.points import Split
 from orchestrator.queue.records import ArmRecord, EventRecord
@@ -12,7 +12,7 @@ from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.curves import CURVE_COLUMNS
 from orchestrator.store.filters import one_of
-from orchestrator.store.tables import arms, attempts, events, points, runs
+from orchestrator.store.tables import arms, attempts, events, members, points, runs
 
 MOST_EVENTS = 20_000
 _LONGEST_ERROR = 300
@@ -25,6 +25,7 @@ class RunLine(NamedTuple):
     """
 
     id: int
+    sweep_id: int
     arm_id: int
     run_num: int
     seed: int
@@ -50,8 +51,8 @@ class RunLine(NamedTuple):
 
 
 _LINES: Select[Any] = select(
-    *(runs.c[name] for name in RunLine._fields[:15]),
-    *(attempts.c[name] for name in RunLine._fields[15:22]),
+    *(runs.c[name] for name in RunLine._fields[:16]),
+    *(attempts.c[name] for name in RunLine._fields[16:23]),
     func.substr(attempts.c.error_message, 1, _LONGEST_ERROR).label("error_message"),
 ).outerjoin(attempts, and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence))
 
@@ -80,25 +81,31 @@ class DashboardReadStore(StoreBase):
             return [EventRecord(**row._asdict()) for row in connection.execute(query)][::-1]
 
     def arms(self, sweep_id: int) -> list[ArmRecord]:
-        """The arms of a sweep, by number."""
-        query = select(arms).where(arms.c.sweep_id == sweep_id).order_by(arms.c.number)
+        """The arms of a sweep, by number, then those that only its members have."""
         with self._read() as connection:
+            kept = _arm_rows(connection, sweep_id).values()
             return [
                 ArmRecord(
                     id=row.id,
                     number=row.number,
+                    key=row.key,
                     settings=json.loads(row.settings),
                     num_params=row.num_params,
                     num_non_embedding_params=row.num_non_embedding_params,
                 )
-                for row in connection.execute(query)
+                for row in dict.fromkeys(kept)
             ]
 
     def run_lines(self, sweep_id: int) -> list[RunLine]:
-        """All runs of a sweep, by number."""
+        """All runs of a sweep, its members first; these stand under the sweep's own arm of their settings."""
+        lent = _LINES.join(members, members.c.run_id == runs.c.id).where(members.c.sweep_id == sweep_id)
         with self._read() as connection:
-            found = connection.execute(_LINES.where(runs.c.sweep_id == sweep_id).order_by(runs.c.id))
-            return list(map(RunLine._make, found))
+            found = list(map(RunLine._make, connection.execute(lent.order_by(members.c.run_id))))
+            if found:
+                kept = _arm_rows(connection, sweep_id)
+                found = [line._replace(arm_id=kept[line.arm_id].id) for line in found]
+            own = connection.execute(_LINES.where(runs.c.sweep_id == sweep_id).order_by(runs.c.id))
+            return [*found, *map(RunLine._make, own)]
 
     def moving_lines(self, sweep_id: int, run_ids: Sequence[int]) -> list[RunLine]:
         """The runs of a sweep that are running, and those of `run_ids` besides."""
@@ -128,7 +135,7 @@ class DashboardReadStore(StoreBase):
                 yield MetricPoint(row[0], row[1], row[2], _value(metric, row[3], row[4], own=own))
 
     def last_values(self, sweep_id: int, split: Split, metric: str) -> dict[int, float | None]:
-        """The newest value of a metric by run, of the runs of a sweep that have points of that split."""
+        """The newest value of a metric by run, of the runs of a sweep, members too, that have points of that split."""
         own = metric not in CURVE_COLUMNS
         newest = points.alias("newest")
         last_step = (
@@ -140,10 +147,11 @@ class DashboardReadStore(StoreBase):
             select(runs.c.id, points.c.extra if own else points.c[metric], points.c.nonfinite)
             .select_from(runs)
             .join(points, and_(points.c.run_id == runs.c.id, points.c.split == split.value, points.c.step == last_step))
-            .where(runs.c.sweep_id == sweep_id)
         )
+        lent = query.join(members, members.c.run_id == runs.c.id).where(members.c.sweep_id == sweep_id)
         with self._read() as connection:
-            return {row[0]: _value(metric, row[1], row[2], own=own) for row in connection.execute(query)}
+            rows = [row for one in (lent, query.where(runs.c.sweep_id == sweep_id)) for row in connection.execute(one)]
+        return {row[0]: _value(metric, row[1], row[2], own=own) for row in rows}
 
     def own_metrics(self, run_ids: Sequence[int]) -> list[str]:
         """The metrics without a column of their own in the newest points of these runs."""
@@ -165,6 +173,16 @@ class DashboardReadStore(StoreBase):
             first = connection.execute(started.order_by(runs.c.id).limit(most)).scalars().all()
             last = connection.execute(started.order_by(runs.c.id.desc()).limit(most)).scalars().all()
         return sorted({*first, *last})
+
+
+def _arm_rows(connection: Connection, sweep_id: int) -> dict[int, Row[Any]]:
+    """The arms of a sweep and its members by number of the row; of several with the same settings, the first."""
+    own = select(arms).where(arms.c.sweep_id == sweep_id).order_by(arms.c.number)
+    lenders = select(runs.c.arm_id).join(members, members.c.run_id == runs.c.id).where(members.c.sweep_id == sweep_id)
+    lent = select(arms).where(arms.c.id.in_(lenders)).order_by(arms.c.id)
+    rows = [row for query in (own, lent) for row in connection.execute(query)]
+    first: dict[str, Row[Any]] = {}
+    return {row.id: first.setdefault(row.key, row) for row in rows}
 
 
 def _value(metric: str, stored: Any, nonfinite: str | None, *, own: bool) -> float | None:

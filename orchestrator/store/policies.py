@@ -1,27 +1,25 @@
 """Policies: how sweeps grow by themselves. The store does not know what a step decides; it writes each step once."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, or_, select, update
+from sqlalchemy import Row, or_, select, update
 
 from orchestrator.errors import UsageError
-from orchestrator.queue.records import PolicyRecord, PolicyStep
+from orchestrator.queue.records import NewPolicy, PolicyRecord, PolicyStep
 from orchestrator.store.base import StoreBase, to_json
 from orchestrator.store.endings import Author, record_event
 from orchestrator.store.filters import one_of
 from orchestrator.store.outbox import note_if_over
-from orchestrator.store.sweeps import add_runs
+from orchestrator.store.sweeps import add_runs, insert_policy
 from orchestrator.store.tables import OPEN_POLICY, RUNNING, policies, runs, sweeps
 
 
 class PolicyStore(StoreBase):
     """Declares policies, lists them, and writes their steps."""
 
-    def declare(
-        self, sweep_id: int, kind: str, definition: Mapping[str, Any], *, replace: bool = False
-    ) -> PolicyRecord:
+    def declare(self, sweep_id: int, new: NewPolicy, *, replace: bool = False) -> PolicyRecord:
         """Make a policy of a sweep; its first step is due at once.
 
         Raises UsageError where the sweep has an open one already, unless that is to be replaced.
@@ -39,8 +37,8 @@ class PolicyStore(StoreBase):
             if earlier is not None:
                 ended = {"ended_at": author.now, "ended_why": "declared again"}
                 connection.execute(update(policies).where(policies.c.id == earlier).values(**ended))
-            row = insert_policy(connection, sweep_id, kind, definition, author.now)
-            record_event(connection, author, kind, sweep_id=sweep_id, why="declared")
+            row = insert_policy(connection, sweep_id, new, author.now)
+            record_event(connection, author, new.kind, sweep_id=sweep_id, why="declared")
             return _record(row)
 
     def policies(self, sweep_ids: Sequence[int] = ()) -> list[PolicyRecord]:
@@ -107,14 +105,6 @@ class PolicyStore(StoreBase):
             if not added:
                 note_if_over(connection, row.sweep_id, author.now)
             return added
-
-
-def insert_policy(
-    connection: Connection, sweep_id: int, kind: str, definition: Mapping[str, Any], now: float
-) -> Row[Any]:
-    """The row of a new policy, in a transaction of the caller's."""
-    row = insert(policies).values(sweep_id=sweep_id, kind=kind, declared_at=now, definition=to_json(dict(definition)))
-    return connection.execute(row.returning(*policies.c)).one()
 
 
 def _record(row: Row[Any]) -> PolicyRecord:

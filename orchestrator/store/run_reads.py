@@ -1,8 +1,12 @@
 """What people and programs read. Nothing here writes; every read is short."""
 
 import functools
+import heapq
+import itertools
 import json
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import func, literal_column, select
@@ -12,9 +16,10 @@ from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import conditions, one_of_texts
 from orchestrator.store.rows import RUN_ROWS, attempt_record, read_code, run_record
-from orchestrator.store.tables import arms, attempts, events, runs
+from orchestrator.store.tables import arms, attempts, events, members, runs
 
 _RUNS_A_PAGE = 1_000
+_NUMBER = operator.attrgetter("id")
 
 
 class RunReadStore(StoreBase):
@@ -32,17 +37,31 @@ class RunReadStore(StoreBase):
 
     def runs(self, wanted: RunFilter, *, limit: int | None = None, after_id: int = 0) -> Iterator[RunRecord]:
         """The runs that match, by number, beginning after `after_id`; read page by page, in constant memory."""
-        left = limit
-        while left is None or left > 0:
-            size = _RUNS_A_PAGE if left is None else min(left, _RUNS_A_PAGE)
+        size = _RUNS_A_PAGE if limit is None else min(limit, _RUNS_A_PAGE)
+        found = self._pages(wanted, size, after_id)
+        if wanted.with_members:
+            lent = [self._pages(wanted, size, after_id, lent_to=sweep_id) for sweep_id in wanted.sweep_ids]
+            by_number = heapq.merge(found, *lent, key=_NUMBER)
+            # A run may be one sweep's own and lent to another.
+            found = (next(same) for _, same in itertools.groupby(by_number, _NUMBER))
+        yield from itertools.islice(found, limit)
+
+    def _pages(self, wanted: RunFilter, size: int, after_id: int, *, lent_to: int | None = None) -> Iterator[RunRecord]:
+        """The sweeps' own runs, or those lent to one of them; either way in the order of an index."""
+        rows, number = RUN_ROWS, runs.c.id
+        if lent_to is not None:
+            wanted = replace(wanted, sweep_ids=())
+            rows = rows.join(members, members.c.run_id == runs.c.id).where(members.c.sweep_id == lent_to)
+            number = members.c.run_id
+        page: list[RunRecord] = []
+        while size and (not page or len(page) == size):
             with self._read() as connection:
-                query = RUN_ROWS.where(*conditions(connection, wanted), runs.c.id > after_id)
-                page = [run_record(row) for row in connection.execute(query.order_by(runs.c.id).limit(size))]
-            yield from page
-            if len(page) < size:
+                query = rows.where(*conditions(connection, wanted), number > after_id).order_by(number).limit(size)
+                page = [run_record(row) for row in connection.execute(query)]
+            if not page:
                 return
+            yield from page
             after_id = page[-1].id
-            left = None if left is None else left - size
 
     def running(self, wanted: RunFilter) -> list[RunRecord]:
         """The runs that match and are running, by number."""
@@ -66,7 +85,7 @@ class RunReadStore(StoreBase):
         """The completed runs of all sweeps that have one of these arm keys and one of these seeds."""
         with self._read() as connection:
             query = (
-                select(arms.c.key, runs.c.seed, runs.c.facts, runs.c.code)
+                select(runs.c.id, arms.c.key, runs.c.seed, runs.c.facts, runs.c.code)
                 .select_from(arms)
                 .join(runs, runs.c.arm_id == arms.c.id)
                 .where(
@@ -106,6 +125,6 @@ def _completed_runs(rows: Iterable[Any]) -> list[CompletedRun]:
         return str(json.loads(facts or "{}").get("data_fingerprint") or "")
 
     return [
-        CompletedRun(arm_key=key, seed=seed, data_fingerprint=fingerprint(facts), code=read_code(code))
-        for key, seed, facts, code in rows
+        CompletedRun(id=run_id, arm_key=key, seed=seed, data_fingerprint=fingerprint(facts), code=read_code(code))
+        for run_id, key, seed, facts, code in rows
     ]

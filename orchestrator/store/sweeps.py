@@ -5,15 +5,16 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, literal, select, update
 
 from orchestrator.errors import UsageError
-from orchestrator.queue.records import CsvTarget, EverySeed, NewArm, NewRun, NewSweep, SweepRecord
+from orchestrator.queue.records import CsvTarget, EverySeed, NewArm, NewPolicy, NewRun, NewSweep, SweepRecord
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase, insert_many, to_json
 from orchestrator.store.endings import Author, record_event
+from orchestrator.store.filters import one_of
 from orchestrator.store.rows import bookkeeping_json
-from orchestrator.store.tables import arms, runs, sweeps
+from orchestrator.store.tables import arms, members, policies, runs, sweeps
 
 _ARM_COLUMNS = ("sweep_id", "number", "key", "settings", "num_params", "num_non_embedding_params")
 _RUN_COLUMNS = ("uid", "sweep_id", "arm_id", "run_num", "seed", "priority", "created_at")
@@ -34,6 +35,9 @@ class SweepStore(StoreBase):
                 numbers = _arm_ids(connection, sweep_id)
                 ids = [numbers[arm.key] for arm in new.arms]
                 _insert_runs(connection, sweep_id, ((ids[run.arm], run) for run in new.runs), new.priority, now)
+            _insert_members(connection, sweep_id, new.members)
+            if new.policy is not None:
+                insert_policy(connection, sweep_id, new.policy, now)
             author = Author(actor="user", now=now)
             record_event(connection, author, "submit", sweep_id=sweep_id, why=f"{len(new.runs)} runs")
             return _sweep_records(connection, sweep_id)[0]
@@ -61,6 +65,11 @@ class SweepStore(StoreBase):
             author = Author(actor="user", now=now)
             record_event(connection, author, "extend", sweep_id=sweep_id, why=f"{added} runs")
             return added
+
+    def runs_by_seed(self, sweep_id: int) -> set[tuple[str, int]]:
+        """The sweep's runs by arm key and seed, its members among them."""
+        with self._read() as connection:
+            return _arms_and_seeds(connection, sweep_id)
 
     def sweeps(self) -> list[SweepRecord]:
         """All sweeps, oldest first."""
@@ -96,12 +105,17 @@ def add_runs(
     ids = _arm_ids(connection, sweep_id)
     there = _arms_and_seeds(connection, sweep_id)
     missing = [
-        (ids[key], NewRun(arm=0, run_num=number, seed=seed))
-        for key, number, seed in wanted
-        if (ids[key], seed) not in there
+        (ids[key], NewRun(arm=0, run_num=number, seed=seed)) for key, number, seed in wanted if (key, seed) not in there
     ]
     _insert_runs(connection, sweep_id, missing, priority, now)
     return len(missing)
+
+
+def insert_policy(connection: Connection, sweep_id: int, new: NewPolicy, now: float) -> Row[Any]:
+    """The row of a new policy; its first step is due at once."""
+    declared = {"kind": new.kind, "declared_at": now, "definition": to_json(dict(new.definition))}
+    row = insert(policies).values(sweep_id=sweep_id, **declared)
+    return connection.execute(row.returning(*policies.c)).one()
 
 
 def _insert_sweep(connection: Connection, new: NewSweep, now: float) -> int:
@@ -175,14 +189,24 @@ def _insert_every_seed(connection: Connection, sweep_id: int, new: EverySeed, pr
     connection.exec_driver_sql(statement, rows)
 
 
+def _insert_members(connection: Connection, sweep_id: int, run_ids: Sequence[int]) -> None:
+    if run_ids:
+        # Those that were not deleted meanwhile.
+        there = select(literal(sweep_id), runs.c.id).where(one_of(connection, runs.c.id, run_ids))
+        connection.execute(insert(members).from_select(["sweep_id", "run_id"], there))
+
+
 def _arm_ids(connection: Connection, sweep_id: int) -> dict[str, int]:
     rows = connection.execute(select(arms.c.key, arms.c.id).where(arms.c.sweep_id == sweep_id))
     return {row.key: row.id for row in rows}
 
 
-def _arms_and_seeds(connection: Connection, sweep_id: int) -> set[tuple[int, int]]:
-    rows = connection.execute(select(runs.c.arm_id, runs.c.seed).where(runs.c.sweep_id == sweep_id))
-    return {(row.arm_id, row.seed) for row in rows}
+def _arms_and_seeds(connection: Connection, sweep_id: int) -> set[tuple[str, int]]:
+    """The sweep's runs by arm key and seed, its members among them."""
+    of_run = select(arms.c.key, runs.c.seed).join(arms, arms.c.id == runs.c.arm_id)
+    own = of_run.where(runs.c.sweep_id == sweep_id)
+    lent = of_run.join(members, members.c.run_id == runs.c.id).where(members.c.sweep_id == sweep_id)
+    return {(row.key, row.seed) for query in (own, lent) for row in connection.execute(query)}
 
 
 def _sweep_records(connection: Connection, sweep_id: int | None = None) -> list[SweepRecord]:

@@ -2,7 +2,7 @@
 
     sweeps 1 ── n arms 1 ── n runs 1 ── n attempts        workers 1 ── n attempts
                               runs 1 ── n points           sync_marks 1 ── 1 runs (by uid)
-    sweeps 1 ── n notices                                 sweeps 1 ── n policies, one of them open
+    sweeps 1 ── n notices          sweeps n ── n runs (members)          sweeps 1 ── n policies, one of them open
     code and same_code name digests, as runs do
     events name sweeps, runs and workers, and hold none of them back; database_identity has one row.
 
@@ -175,6 +175,16 @@ _partial_index("runs_claimable", CLAIMABLE, runs.c.priority.desc(), runs.c.id, r
 _partial_index("runs_held", RUNNING, runs.c.worker_id)
 _partial_index("runs_backing_off", BACKING_OFF, runs.c.backoff_until)
 _partial_index("runs_of_other_code", OTHER_CODE, runs.c.sweep_id)
+
+# Runs that a sweep left out because another one had completed them. Readers count them in; nothing else does.
+members = Table(
+    "members",
+    metadata,
+    Column("sweep_id", BIG, ForeignKey("sweeps.id"), primary_key=True, autoincrement=False),
+    Column("run_id", BIG, ForeignKey("runs.id"), primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+Index("members_by_run", members.c.run_id)
 
 attempts = Table(
     "attempts",

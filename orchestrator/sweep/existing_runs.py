@@ -5,8 +5,8 @@ its data and the digest of the code that trained it. This host knows the data's 
 cache. If not, the name must do, and the run counts as unchecked.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from hlbgpt_core.code_digest import core_digest
 from hlbgpt_core.errors import DataError
@@ -23,12 +23,13 @@ CHANGED = "changed"
 
 @dataclass(frozen=True, kw_only=True)
 class Existing:
-    """The runs of a plan that exist, by arm key and seed. Of these, `unchecked` were compared only by the data's name.
+    """The numbers of a plan's runs that exist, by arm key and seed. Of these, `unchecked` were compared only by the
+    data's name.
 
     `other_data` and `other_code` count runs that were completed with the same settings and seed, but differently.
     """
 
-    runs: frozenset[tuple[str, int]] = frozenset()
+    runs: Mapping[tuple[str, int], int] = field(default_factory=dict)
     unchecked: int = 0
     other_data: int = 0
     other_code: int = 0
@@ -64,8 +65,8 @@ def find_existing(
     known = _Fingerprints(fingerprint or known_fingerprint)
     data = {arm.key: (arm.settings.dataset, arm.settings.tokenizer) for arm in plan.arms}
     code, same = digest(), store.same_code()
-    # The best match of each run: it may have been completed in several sweeps.
-    best: dict[tuple[str, int], str] = {}
+    # The best match of each run, and of those the newest: it may have been completed in several sweeps.
+    best: dict[tuple[str, int], tuple[int, int]] = {}
     for run in completed:
         expected = known(*data[run.arm_key])
         if {same.of(part.digest) for part in run.code} != {same.of(code)}:
@@ -75,10 +76,11 @@ def find_existing(
         else:
             found = "same" if run.data_fingerprint == expected else "data"
         key = (run.arm_key, run.seed)
-        best[key] = min(best.get(key, found), found, key=_BEST_FIRST.index)
-    kinds = list(best.values())
+        match = (-_BEST_FIRST.index(found), run.id)
+        best[key] = max(best.get(key, match), match)
+    kinds = [_BEST_FIRST[-place] for place, _ in best.values()]
     return Existing(
-        runs=frozenset(key for key, found in best.items() if found in ("same", "unchecked")),
+        runs={key: run_id for (key, (_, run_id)), kind in zip(best.items(), kinds, strict=True) if kind in _THE_SAME},
         unchecked=kinds.count("unchecked"),
         other_data=kinds.count("data"),
         other_code=kinds.count("code"),
@@ -106,6 +108,7 @@ def known_fingerprint(dataset: str, tokenizer: str) -> str | None:
 
 
 _BEST_FIRST = ("same", "unchecked", "data", "code")
+_THE_SAME = ("same", "unchecked")
 
 
 def _unheard() -> None:

@@ -7,6 +7,7 @@ with the same resolved settings are one arm.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from hlbgpt_core.errors import SettingsError
@@ -20,6 +21,8 @@ from orchestrator.sweep.shapes import PRODUCT, Axes, Shape, combinations, count
 MAX_RUNS = 5_000_000
 MAX_SEED = 2**63 - 1
 SHOWN_REASONS = 5
+# What another recipe has in the place of a setting.
+_COUNTERPARTS = MappingProxyType({"learning_rate": "lr_mult", "lr_mult": "learning_rate"})
 
 # The settings that scale.py reads, which decide a combination's sizes; a test compares the two.
 SIZED_BY = frozenset(
@@ -82,6 +85,10 @@ class Plan:
         """How many runs the sweep holds."""
         return len(self.arms) * self.num_runs - len(self.skipped)
 
+    def runs_of(self, arm: PlannedArm) -> int:
+        """How many runs of the arm the sweep holds."""
+        return sum((arm.key, seed) not in self.skipped for seed in self.seeds) if self.skipped else self.num_runs
+
     @property
     def seeds(self) -> range:
         """The seeds of every arm."""
@@ -112,18 +119,27 @@ class Plan:
         ]
 
     def without(self, runs: Collection[tuple[str, int]]) -> "Plan":
-        """The plan without these runs of it, by arm key and seed."""
-        return replace(self, skipped=frozenset(runs))
+        """The plan without those of these runs that are its own, by arm key and seed."""
+        keys = {arm.key for arm in self.arms}
+        return replace(self, skipped=frozenset(run for run in runs if run[0] in keys and run[1] in self.seeds))
 
     def _arms_with_runs(self) -> Sequence[PlannedArm]:
         if not self.skipped:
             return self.arms
-        return [arm for arm in self.arms if any((arm.key, seed) not in self.skipped for seed in self.seeds)]
+        return [arm for arm in self.arms if self.runs_of(arm)]
 
     def varying(self) -> tuple[str, ...]:
         """The settings that differ between arms, in the order of the fields."""
         values = [arm.settings.to_dict() for arm in self.arms]
         return tuple(name for name in specs() if len({row[name] for row in values}) > 1)
+
+    def varying_given(self) -> frozenset[str]:
+        """The settings that differ between the combinations, those left out among them."""
+        trained = [arm.settings.to_dict() for arm in self.arms]
+        given = [left.given for left in self.left_out]
+        return frozenset(
+            name for one in given[:1] for name in one if len({row[name] for row in (*given, *trained)}) > 1
+        )
 
     def reasons(self) -> Mapping[str, int]:
         """Every reason for leaving combinations out, with how many it left out."""
@@ -151,12 +167,15 @@ def make_plan(axes: Axes, *, shape: Shape = PRODUCT, num_runs: int = 1, first_se
     arms: dict[str, PlannedArm] = {}
     left_out: list[LeftOut] = []
     duplicates = 0
+    rounded: dict[int, int] = {}
     sizes_of = _SizesByCombination(ordered)
     for given in combinations(ordered, shape):
         arm = _arm_or_reason(given, sizes_of(given), wheres)
         if isinstance(arm, str):
             left_out.append(LeftOut(given=given, reason=arm))
             continue
+        if given.get("width", 0) >= 1 and given["width"] != arm.settings.width:
+            rounded[given["width"]] = arm.settings.width
         duplicates += arm.key in arms
         arms.setdefault(arm.key, arm)
     if not arms:
@@ -166,10 +185,21 @@ def make_plan(axes: Axes, *, shape: Shape = PRODUCT, num_runs: int = 1, first_se
         left_out=tuple(left_out),
         shape=shape,
         duplicates=duplicates,
-        warnings=_warnings(ordered, duplicates),
+        warnings=_warnings(ordered, duplicates, rounded),
         first_seed=first_seed,
         num_runs=num_runs,
     )
+
+
+def first_arm(axes: Axes, shape: Shape) -> PlannedArm | None:
+    """The first arm of the plan that `make_plan` makes, without making the others; None if the arms are drawn at
+    random, or none can be trained."""
+    if shape.random_draws is not None:
+        return None
+    ordered = {name: axes[name] for name in specs() if name in axes}
+    wheres = [Expression(text) for text in shape.where]
+    found = (_arm_or_reason(given, _checked_sizes(given), wheres) for given in combinations(ordered, shape))
+    return next((arm for arm in found if isinstance(arm, PlannedArm)), None)
 
 
 def joined(plans: Sequence[Plan]) -> Plan:
@@ -207,7 +237,8 @@ def _checked_sizes(given: Mapping[str, Any]) -> Sizes | SettingsError:
     unused = [name for name in given if recipe not in known[name].recipes]
     if unused:
         verb = "is not a setting" if len(unused) == 1 else "are not settings"
-        return SettingsError(f"{', '.join(unused)} {verb} of recipe {recipe}")
+        instead = "".join(f"; use {_COUNTERPARTS[name]}" for name in unused if name in _COUNTERPARTS)
+        return SettingsError(f"{', '.join(unused)} {verb} of recipe {recipe}{instead}")
     try:
         return check(resolve(Settings(**{**defaults(recipe), **given})))
     except SettingsError as error:
@@ -263,8 +294,8 @@ def _check_depth_and_width(given: Mapping[str, Any]) -> None:
         )
 
 
-def _warnings(axes: Axes, duplicates: int) -> tuple[str, ...]:
-    warnings = []
+def _warnings(axes: Axes, duplicates: int, rounded: Mapping[int, int]) -> tuple[str, ...]:
+    warnings = [f"width {given} becomes {width}: widths are multiples of 64" for given, width in rounded.items()]
     if "model_scale" in axes and any(depth >= 1 for depth in axes.get("depth", ())):
         warnings.append("model_scale has no effect when depth and width are set")
     if duplicates:

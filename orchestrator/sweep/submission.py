@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from hlbgpt_core.text.sources import absolute_dataset, check_dataset, check_text_length
 from orchestrator.queue.records import NewSweep
+from orchestrator.sweep.baseline import check_baseline, parse_baseline
+from orchestrator.sweep.definition import definition_of
 from orchestrator.sweep.options import axes_of
 from orchestrator.sweep.plan import Plan, make_plan
-from orchestrator.sweep.shapes import Axes, Range, Shape
-from orchestrator.sweep.sweep_file import SweepFile
+from orchestrator.sweep.shapes import Axes
 from orchestrator.sweep.sweep_options import SweepOptions
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ class PreparedSweep:
     warnings: Sequence[str]
     note: str
 
+    @property
+    def has_work(self) -> bool:
+        """Whether there is anything to store: runs, or a policy that may add some."""
+        return self.plan.total_runs > 0 or self.sweep.policy is not None
+
 
 def prepare_sweep(
     settings: Mapping[str, Sequence[Any]],
@@ -41,11 +47,13 @@ def prepare_sweep(
     looks up the plan's runs; with skip_existing those are left out.
 
     Raises SettingsError or PlanError for invalid settings and shapes, DataError for a dataset that training could not
-    use, DatabaseError for an invalid location, and UsageError for an unusable text or CSV path.
+    use, DatabaseError for an invalid location, and UsageError for an unusable text or CSV path, or for
+    a baseline that no arm has.
     """
     shape = options.shape()
     axes = given_axes(settings, repeated=shape.zipped())
-    plan = make_plan(axes, shape=shape, num_runs=options.num_runs, first_seed=options.seed)
+    plan = make_plan(axes, shape=shape, num_runs=options.first_runs, first_seed=options.seed)
+    check_baseline(parse_baseline(options.baseline), plan)
     note = check_place(plan, axes, db)
     existing = find_existing(plan)
     if options.skip_existing:
@@ -57,6 +65,7 @@ def prepare_sweep(
         argv=argv,
         arms=plan.new_arms(),
         runs=plan.new_runs(),
+        members=sorted(existing.runs.values()) if options.skip_existing else (),
         priority=options.priority,
         bookkeeping=options.bookkeeping(),
         csv=options.csv_target(),
@@ -111,50 +120,3 @@ def check_place(plan: Plan, axes: Axes, db: str | None) -> str:
     if elsewhere and any(name.startswith("text:") for name in axes.get("dataset", ())):
         return "workers will search for the text: path on their own hosts"
     return ""
-
-
-def definition_of(plan: Plan, axes: Axes, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The sweep's definition for its record; `options` are the given sweep options."""
-    return {
-        "axes": {name: [stored_value(value) for value in values] for name, values in axes.items()},
-        "shape": plan.shape.to_dict(),
-        "num_runs": plan.num_runs,
-        "seed": plan.first_seed,
-        "options": dict(options),
-    }
-
-
-def stored_shape(definition: Mapping[str, Any]) -> Shape:
-    """The shape in a sweep's record."""
-    return Shape.from_dict(definition.get("shape", {}))
-
-
-def stored_axes(definition: Mapping[str, Any]) -> Axes:
-    """The axes in a sweep's record."""
-    return axes_of(definition.get("axes", {}), repeated=stored_shape(definition).zipped())
-
-
-def sweep_file_of(definition: Mapping[str, Any]) -> SweepFile:
-    """The sweep file that makes a sweep of this record again."""
-    shape = stored_shape(definition)
-    drawn = {"random": shape.random_draws, "random_seed": shape.random_seed} if shape.random_draws is not None else {}
-    shaped = {
-        "zip": [list(names) for names in shape.zips],
-        "where": list(shape.where),
-        "one_at_a_time": shape.one_at_a_time,
-    }
-    return SweepFile(
-        settings=definition.get("axes", {}),
-        options={
-            "num_runs": definition.get("num_runs", 1),
-            "seed": definition.get("seed", 100),
-            **{name: value for name, value in shaped.items() if value},
-            **drawn,
-            **definition.get("options", {}),
-        },
-    )
-
-
-def stored_value(value: Any) -> Any:
-    """A value of an axis as JSON and TOML hold it."""
-    return str(value) if isinstance(value, Range) else value

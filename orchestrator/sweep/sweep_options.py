@@ -137,6 +137,13 @@ class SweepOptions:
     seed: int = option(100, panel=SWEEP, minimum=0, help="The first seed; run k (from 1) has seed + k - 1.")
     name: str = option("", panel=SWEEP, help="A name for the sweep.")
     note: str = option("", panel=SWEEP, help="A note on the sweep.")
+    baseline: Sequence[str] = option(
+        (),
+        panel=SWEEP,
+        metavar="NAME=VALUE...",
+        example='["depth=4"]',
+        help="The arm that the others are compared with (default: the first value of each setting).",
+    )
     priority: int = option(0, panel=SWEEP, minimum=-(10**6), maximum=10**6, help="Workers take higher ones first.")
 
     log_csv: bool = option(False, panel=OUTPUT, short="c", help="Keep a CSV file up to date as runs finish.")
@@ -189,6 +196,12 @@ class SweepOptions:
         False, panel=GROWTH, help="Race all arms instead: those that are surely not the best get no more seeds."
     )
 
+    def __post_init__(self) -> None:
+        # The command line, a file and Python give a list as lists, tuples or a single text.
+        for name in ("where", "baseline"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
+
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """The options of these values by name. Raises UsageError for an unknown name (the nearest is suggested) and
@@ -202,11 +215,16 @@ class SweepOptions:
                 known[name].check_range(value)
         return cls(**values)
 
+    @property
+    def first_runs(self) -> int:
+        """How many runs every arm has from the start."""
+        return max(self.num_runs, self.first_look) if self.decide else self.num_runs
+
     def shape(self) -> Shape:
         """The sweep's shape."""
         return Shape(
             zips=tuple(tuple(name.strip().replace("-", "_") for name in names) for names in self.zip),
-            where=(self.where,) if isinstance(self.where, str) else tuple(self.where),
+            where=tuple(self.where),
             one_at_a_time=self.one_at_a_time,
             random_draws=self.random,
             random_seed=self.random_seed if self.random is not None else 0,

@@ -36,11 +36,19 @@ class TextTable:
         return [max(map(cell_width, column)) for column in zip(self.headers, *self.rows, strict=True)]
 
     def lines(self, width: int | None = None) -> list[str]:
-        """The table as aligned lines; in a terminal of that `width`, the widest columns are wrapped."""
+        """The table as aligned lines; in a terminal of that `width`, the widest columns are wrapped between words.
+
+        Where even that is too wide, each row becomes a list of its cells.
+        """
         shown = self._only(range(len(self.headers)))
         widths = shown.widths()
-        while width is not None and _total(widths) > width and max(widths) > _NARROWEST_COLUMN:
-            widths[widths.index(max(widths))] -= 1
+        if width is not None and _total(widths) > width:
+            least = [max(map(_longest_word, column)) for column in zip(shown.headers, *shown.rows, strict=True)]
+            if _total(least) > width:
+                return shown._listed(width)
+            while _total(widths) > width:
+                wide = [place for place, room in enumerate(widths) if room > least[place]]
+                widths[max(wide, key=widths.__getitem__)] -= 1
         flush = [header in self.right for header in shown.headers]
         lines = [printable(self.title)] if self.title else []
         for row in (shown.headers, *shown.rows):
@@ -50,6 +58,19 @@ class TextTable:
                 for cells in itertools.zip_longest(*folded, fillvalue="")
             ]
         return lines
+
+    def _listed(self, width: int) -> list[str]:
+        """Each row as lines of a header and its cell."""
+        label = min(max(map(cell_width, self.headers)), width // 2)
+        lines = [printable(self.title)] if self.title else []
+        for row in self.rows:
+            for header, cell in zip(self.headers, row, strict=True):
+                folded = itertools.zip_longest(
+                    _folded(header, label), _folded(cell, width - label - len(_GAP)), fillvalue=""
+                )
+                lines += [f"{_padded(name, label, False)}{_GAP}{text}".rstrip() for name, text in folded]
+            lines.append("")
+        return lines[:-1]
 
     def _only(self, places: Sequence[int]) -> "TextTable":
         rows = [[printable(row[place]) for place in places] for row in self.rows]
@@ -73,6 +94,17 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in shown)
 
 
+def wrapped(text: str, width: int) -> str:
+    """A sentence in lines of at most `width` letters, broken between words."""
+    return "\n".join(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)) or text
+
+
+def _longest_word(cell: str) -> int:
+    words = [(cell_width(word), len(word)) for word in cell.split()]
+    # Scripts with letters of two cells are broken anywhere.
+    return max((room if room == letters else min(room, _NARROWEST_COLUMN) for room, letters in words), default=0)
+
+
 def _total(widths: Sequence[int]) -> int:
     return sum(widths) + len(_GAP) * (len(widths) - 1)
 
@@ -81,7 +113,7 @@ def _folded(cell: str, width: int) -> Sequence[str]:
     if cell_width(cell) <= width:
         return (cell,)
     # Letters of other scripts may take two cells each.
-    letters = width if cell.isascii() else max(width // 2, 1)
+    letters = width if cell_width(cell) == len(cell) else max(width // 2, 1)
     return textwrap.wrap(cell, letters, break_on_hyphens=False) or ("",)
 
 

@@ -345,14 +345,14 @@ def test_a_failed_run_shows_its_error_and_its_log(hlbq: Hlbq) -> None:
 
 def test_dry_run_estimates_hours_from_completed_runs(hlbq: Hlbq) -> None:
     line = "submit --max_tokens 36e5 --num_runs 2"
-    assert "hours" not in hlbq(f"{line} --dry-run").out
+    assert "time:" not in hlbq(f"{line} --dry-run").out
     hlbq(line)
     ending = Ending(reason=Reason.FINISHED, live=Live(phase=Phase.TRAIN, step=9, tokens_per_second=1000.0))
     with open_store("hlbq.db", mode=OpenMode.WRITE) as store:
         claim = store.claim(store.register_worker(WORKER, lease_seconds=60))
         assert claim is not None
         store.finish(claim.lease, ending)
-    assert "at most about 2.0 hours" in hlbq(f"{line} --dry-run").out
+    assert "at most about 2 h 00 min of one device" in hlbq(f"{line} --dry-run").out
     assert json.loads(hlbq(f"{line} --dry-run --json").out)["max_hours"] == 2.0
     assert json.loads(hlbq(f"{line} --depth 4 --width 192 --dry-run --json").out)["max_hours"] is None
 

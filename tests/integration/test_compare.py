@@ -16,7 +16,7 @@ from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.compare import extend_options
 from orchestrator.cli.main import run_program
 from orchestrator.comparison.contrasts import Verdict
-from orchestrator.comparison.groups import parse_baseline
+from orchestrator.comparison.groups import read_baseline
 from orchestrator.comparison.measures import Goal, PointChoice
 from orchestrator.comparison.rendering import markdown, sentences
 from orchestrator.comparison.results import Comparison, Extension, Question, compare, record
@@ -36,7 +36,7 @@ LossOf = Callable[[Claim], float]
 
 
 def against(*texts: str, **rest: Any) -> Question:
-    return Question(baseline=parse_baseline(texts), **rest)
+    return Question(baseline=read_baseline(texts), **rest)
 
 
 def curve(last: float, *, steps: Sequence[int] = (10, 20, 40)) -> list[Point]:
@@ -423,7 +423,7 @@ def test_no_runs_match(store: Store) -> None:
 @pytest.mark.parametrize("text", ["depth", "depth=", "foo=1", "depth=deep"])
 def test_a_baseline_that_can_t_be_read(text: str) -> None:
     with pytest.raises(HlbqError):
-        parse_baseline([text])
+        read_baseline([text])
 
 
 @pytest.fixture
@@ -449,15 +449,23 @@ def test_the_command_prints_tables_json_and_markdown(database: str, capsys: pyte
 
 
 def test_the_command_to_type_next_is_whole(database: str, capsys: pytest.CaptureFixture[str]) -> None:
-    few = ["--baseline", "depth=2", "--where", "seed=100", "seed=101", "depth=2", "depth=3"]
-    assert run_program(["compare", "--db", database, *few]) == 0
+    with open_store(database, mode=OpenMode.CREATE) as store:
+        three_depths(store, seeds=2)
+    assert run_program(["compare", "--db", database, "--baseline", "depth=2"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("next: hlbq extend 1 --num_runs ") and last.endswith(f" --db {database}")
-    assert int(last.split()[5]) > 6
+    assert last.startswith("next: hlbq extend 2 --num_runs ") and last.endswith(f" --db {database}")
+    assert int(last.split()[5]) > 2
     command = last.removeprefix("next: hlbq ").split()
     assert run_program(command) == 0
     with open_store(database, mode=OpenMode.READ) as store:
-        assert max(run.run_num for run in store.runs(EVERYTHING)) == int(last.split()[5])
+        assert max(run.run_num for run in store.runs(RunFilter(sweep_ids=(2,)))) == int(last.split()[5])
+
+
+def test_seeds_that_filters_hide_come_before_more_seeds(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--baseline", "depth=2", "--where", "seed=100", "seed=101", "depth=2", "depth=3"]
+    assert run_program(["compare", "--db", database, *few]) == 0
+    shown = capsys.readouterr().out
+    assert "undecided after 2 pairs" in shown and "hlbq extend" not in shown
 
 
 def test_the_command_to_type_next_holds_no_password() -> None:

@@ -51,9 +51,9 @@ def test_completed_runs_of_any_sweep_are_found_by_arm_and_seed(store: Store) -> 
     keys = {arm.settings.num_heads: arm.key for arm in plan_of(1, 3).arms}
     asked = store.completed([keys[1], keys[3], "no such key"], range(100, 102))
     assert sorted(asked, key=lambda run: (run.arm_key != keys[1], run.seed)) == [
-        CompletedRun(arm_key=keys[1], seed=100, data_fingerprint=DATA, code=BY_CODE),
-        CompletedRun(arm_key=keys[1], seed=101, data_fingerprint=DATA, code=BY_CODE),
-        CompletedRun(arm_key=keys[3], seed=100, data_fingerprint=DATA, code=BY_CODE),
+        CompletedRun(id=1, arm_key=keys[1], seed=100, data_fingerprint=DATA, code=BY_CODE),
+        CompletedRun(id=2, arm_key=keys[1], seed=101, data_fingerprint=DATA, code=BY_CODE),
+        CompletedRun(id=3, arm_key=keys[3], seed=100, data_fingerprint=DATA, code=BY_CODE),
     ]
     assert [run.seed for run in store.completed([keys[1]], range(101, 500))] == [101]
     assert store.completed([], range(100, 200)) == []
@@ -113,7 +113,7 @@ def test_of_several_completed_runs_the_one_that_matches_counts(store: Store) -> 
         submit(store, plan_of(1))
         work(store, runs=1, code=code)
     existing = found(store, plan_of(1))
-    assert (len(existing.runs), existing.other_code) == (1, 0)
+    assert (list(existing.runs.values()), existing.other_code) == ([2], 0)
 
 
 def test_each_dataset_is_looked_up_once(store: Store) -> None:

@@ -1,9 +1,10 @@
 """Tables of text: aligned, folded where the terminal is narrow, and harmless whatever is in them."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.wording.tables import TextTable, cell_width, printable
+from orchestrator.wording.tables import TextTable, cell_width, printable, wrapped
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
 
@@ -34,3 +35,31 @@ def test_no_line_is_wider_than_the_terminal_nor_moves_its_cursor(rows: list[tupl
 
 def test_what_breaks_a_line_is_a_space_and_what_moves_the_cursor_is_shown() -> None:
     assert printable("one\ntwo\tthree\x1b[31m") == "one two three\N{REPLACEMENT CHARACTER}[31m"
+
+
+COMPARED = TextTable(
+    title="difference from the baseline",
+    headers=["arm", "baseline", "pairs", "difference", "95 % (one look)", "p (one look)", "95 % (always valid)", "p"],
+    rows=[
+        ["num_heads 16, lr_mult 2.62", "num_heads 8, lr_mult 2.62", "12", "-0.037180", "-0.041230 to -0.033130",
+         "<0.001", "-0.051230 to -0.023130", "undecided"],
+    ],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
+def test_no_word_and_no_number_is_broken(width: int) -> None:
+    words = {word for row in (COMPARED.headers, *COMPARED.rows) for cell in row for word in cell.split()}
+    lines = COMPARED.lines(width)
+    assert words <= {word for line in lines for word in line.split()}
+    assert all(len(line) <= width for line in lines)
+
+
+def test_where_columns_do_not_fit_a_row_is_a_list() -> None:
+    table = TextTable(title="two", headers=["name", "x"], rows=[["0123456789abcdef", "1"], ["b", "0123456789"]])
+    assert table.lines(24) == ["two", "name  0123456789abcdef", "x     1", "", "name  b", "x     0123456789"]
+
+
+def test_sentences_wrap_between_words() -> None:
+    assert wrapped("one two-three four", 9) == "one\ntwo-three\nfour"
+    assert wrapped("", 9) == ""

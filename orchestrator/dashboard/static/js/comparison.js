@@ -22,7 +22,7 @@ export class ComparisonPanel {
   }
 
   drawBar() {
-    const options = [["", "none: no verdicts"], ...baselines(this.data)];
+    const options = [["", "the sweep's own"], ...baselines(this.data)];
     const field = labelledSelect("Baseline", options, view.read("baseline"), (value) => {
       view.write({ baseline: value });
       this.load();
@@ -64,7 +64,7 @@ export class ComparisonPanel {
         { class: "sentences" },
         sentences.map((sentence) => el("li", {}, sentence)),
       ),
-      view.read("baseline") &&
+      tables.length > 1 &&
         el(
           "p",
           { class: "faint" },

@@ -1,0 +1,115 @@
+"""Before anything is trained: how many seeds a verdict needs, by the rule that `hlbq compare` will use."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hlbgpt_core.points import Split
+from orchestrator.comparison.statistics import ALPHA, always_valid_critical_t, fewest_pairs, summarise
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import State
+from orchestrator.store import Store
+from orchestrator.sweep.plan import Plan
+
+POWER = 0.8
+# The limit that the true deviation is below with this confidence, if the noise is learned from few pairs.
+NOISE_CONFIDENCE = 0.8
+MOST_SEEDS = 1_000
+HISTORY_RUNS = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """The standard deviation of a paired difference; `degrees` of freedom, if it was learned from pairs."""
+
+    deviation: float
+    degrees: int | None = None
+
+
+def contrasts_in(plan: Plan, baseline: Mapping[str, object]) -> int:
+    """How many arms of the plan will be compared with a baseline: the size of Holm's family.
+
+    0 for one arm, and for random draws without a named baseline.
+    """
+    if not baseline:
+        return 0 if plan.shape.random_draws is not None else len(plan.arms) - 1
+    values = [arm.settings.to_dict() for arm in plan.arms]
+    names = plan.varying()
+    keys = {tuple(row[name] for name in names) for row in values}
+    counterparts = [tuple(baseline.get(name, row[name]) for name in names) for row in values]
+    own = [tuple(row[name] for name in names) for row in values]
+    return sum(other in keys and other != key for key, other in zip(own, counterparts, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedPlan:
+    """What the seeds of a sweep allow: below `fewest` none of its `contrasts` can get a verdict.
+
+    `needed` are those that find an effect of size `effect` with 80 % probability; None if that was not asked, or is
+    over MOST_SEEDS.
+    """
+
+    contrasts: int
+    fewest: int
+    effect: float | None = None
+    noise: Noise | None = None
+    needed: int | None = None
+
+
+def seed_plan(contrasts: int, effect: float | None = None, noise: Noise | None = None) -> SeedPlan:
+    """The seed plan at Holm's level for the first verdict."""
+    level = ALPHA / contrasts
+    needed = None if effect is None or noise is None else seeds_needed(effect, noise.deviation, level)
+    return SeedPlan(contrasts=contrasts, fewest=fewest_pairs(level), effect=effect, noise=noise, needed=needed)
+
+
+def seeds_needed(effect: float, deviation: float, level: float) -> int | None:
+    """Seeds at which the always-valid test of `level` finds a mean paired difference of `effect` with 80 % probability
+    (t from the noncentral t-distribution), however noisy the pairs (`deviation`). None if over MOST_SEEDS."""
+    import numpy
+    from scipy.special import nctdtr
+
+    fewest = fewest_pairs(level)
+    if deviation == 0:
+        return fewest
+    count = numpy.arange(fewest, MOST_SEEDS + 1)
+    limit = always_valid_critical_t(count, level)
+    power = 1 - nctdtr(count - 1, effect / deviation * numpy.sqrt(count), limit)
+    enough = numpy.flatnonzero(power >= POWER)
+    return int(count[enough[0]]) if len(enough) else None
+
+
+def learned_noise(groups: Iterable[Mapping[str, Mapping[int, float]]]) -> Noise | None:
+    """The noise in groups of comparable arms (each with its numbers by seed), at its upper 80 % limit.
+
+    In each group the arms are paired with the one that has most seeds, and the variances of the differences are pooled.
+    None where no two arms have two seeds in common.
+    """
+    from scipy.special import chdtri
+
+    squares, degrees = 0.0, 0
+    for arms in groups:
+        ordered = sorted(arms.values(), key=len, reverse=True)
+        for own in ordered[1:]:
+            summary = summarise([own[seed] - ordered[0][seed] for seed in own if seed in ordered[0]])
+            if summary.deviation is not None:
+                squares += (summary.count - 1) * summary.deviation**2
+                degrees += summary.count - 1
+    if not degrees:
+        return None
+    return Noise(deviation=math.sqrt(squares / float(chdtri(degrees, NOISE_CONFIDENCE))), degrees=degrees)
+
+
+def read_noise(store: Store, plan: Plan) -> Noise | None:
+    """The noise of the last val loss in completed runs of arms like the plan's: equal in all that the plan does not
+    vary, on the same data and by the same code."""
+    varying = {*plan.varying(), "model_scale"}
+    fixed = {name: value for name, value in plan.arms[0].settings.to_dict().items() if name not in varying}
+    runs = list(store.runs(RunFilter(states=(State.COMPLETED,), where=fixed), limit=HISTORY_RUNS))
+    losses = store.losses([run.id for run in runs], Split.VAL)
+    groups: dict[Sequence[str], dict[str, dict[int, float]]] = {}
+    for run in runs:
+        if run.id in losses and math.isfinite(losses[run.id][-1]):
+            alike = (str(run.facts.get("data_fingerprint")), *(part.digest for part in run.code))
+            groups.setdefault(alike, {}).setdefault(run.arm_key, {})[run.seed] = losses[run.id][-1]
+    return learned_noise(groups.values())

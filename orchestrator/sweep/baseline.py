@@ -1,0 +1,102 @@
+"""The baseline of a sweep: the arm, or the values of some settings, that the other arms are compared with. Pure."""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from hlbgpt_core.errors import HlbqError
+from hlbgpt_core.settings import Settings, parse_value, specs, unknown_setting
+from orchestrator.errors import UsageError
+from orchestrator.sweep.definition import stored_axes, stored_shape
+from orchestrator.sweep.options import value_text
+from orchestrator.sweep.plan import Plan, first_arm
+
+
+def baseline_of(definition: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The baseline of a sweep by its stored definition, as values by setting; empty if it has none.
+
+    What --baseline named, else all settings of the base arm: the first value of each axis (or the first arm that can
+    be trained). A sweep of random draws has no base arm. Readers use the settings by which they tell arms apart.
+    """
+    named = definition.get("options", {}).get("baseline", ())
+    if named:
+        return parse_baseline(named)
+    return Settings.from_dict(base).to_dict() if (base := base_arm_of(definition)) else {}
+
+
+def base_arm_of(definition: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The settings of the base arm that are not at their default, for the record; None if there is no such arm.
+
+    A sweep that was stored before it was recorded gets it from its axes, if this program still reads them.
+    """
+    if "base_arm" in definition:
+        return definition["base_arm"]  # type: ignore[no-any-return]  # from JSON
+    try:
+        arm = first_arm(stored_axes(definition), stored_shape(definition)) if "axes" in definition else None
+    except HlbqError:
+        return None
+    return arm.settings.changed() if arm else None
+
+
+def setting_name(name: str) -> str:
+    """The setting of that name, with dashes as underscores. Raises SettingsError, naming the nearest, for others."""
+    wanted = name.strip().replace("-", "_")
+    if wanted not in specs():
+        raise unknown_setting(wanted)
+    return wanted
+
+
+def parse_baseline(texts: Sequence[str], known: Callable[[str], str] = setting_name) -> Mapping[str, Any]:
+    """`["depth=8"]` as values by name; what is not a setting stays text. `known` checks a name.
+
+    Raises UsageError without a value, SettingsError for a value out of range.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--baseline {text}: no value", f"Write --baseline {name or 'depth'}=VALUE.")
+        name, wanted = known(name), value.strip()
+        if name in specs():
+            wanted = parse_value(specs()[name], wanted)
+        if found.setdefault(name, wanted) != wanted:
+            raise UsageError(
+                f"--baseline names {name} twice: {value_text(found[name])} and {value_text(wanted)}",
+                "There is one baseline: keep one of them.",
+            )
+    return found
+
+
+def check_baseline(baseline: Mapping[str, Any], plan: Plan) -> None:
+    """Raise UsageError, naming the nearest arm's values, for a baseline that no arm of the plan has."""
+    arms = [{name: getattr(arm.settings, name) for name in baseline} for arm in plan.arms]
+    if baseline in arms:
+        return
+    nearest = min(arms, key=lambda arm: _distance(arm, baseline))
+    raise UsageError(
+        f"--baseline {baseline_text(baseline)}: no arm of the sweep has that",
+        f"The nearest is --baseline {baseline_text(nearest)}",
+    )
+
+
+def baseline_text(baseline: Mapping[str, Any]) -> str:
+    """`depth=8 width=192`, as it is typed."""
+    return " ".join(f"{name}={value_text(value)}" for name, value in baseline.items())
+
+
+def _distance(arm: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[int, float]:
+    """How many values differ, then by how much."""
+    differing = [name for name, value in wanted.items() if arm[name] != value]
+    return len(differing), sum(_apart(arm[name], wanted[name]) for name in differing)
+
+
+def _apart(one: Any, other: Any) -> float:
+    """From 0 (the same) to 1."""
+    if isinstance(one, str) or isinstance(other, str):
+        return 1 - difflib.SequenceMatcher(None, str(one), str(other)).ratio()
+    return float(abs(one - other) / max(abs(one), abs(other), 1e-12))
+
+
+def restricted(baseline: Mapping[str, Any], names: Iterable[str]) -> Mapping[str, Any]:
+    """The baseline's values of these settings."""
+    return {name: baseline[name] for name in names if name in baseline}

@@ -1,0 +1,58 @@
+"""How a sweep was asked for, as its record in the database keeps it. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.sweep.options import axes_of
+from orchestrator.sweep.plan import Plan
+from orchestrator.sweep.shapes import Axes, Range, Shape
+from orchestrator.sweep.sweep_file import SweepFile
+
+
+def definition_of(plan: Plan, axes: Axes, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The sweep's definition for its record; `options` are the given sweep options."""
+    is_drawn = plan.shape.random_draws is not None
+    return {
+        "axes": {name: [stored_value(value) for value in values] for name, values in axes.items()},
+        "base_arm": None if is_drawn else plan.arms[0].settings.changed(),
+        "shape": plan.shape.to_dict(),
+        "num_runs": plan.num_runs,
+        "seed": plan.first_seed,
+        "options": dict(options),
+    }
+
+
+def stored_shape(definition: Mapping[str, Any]) -> Shape:
+    """The shape in a sweep's record."""
+    return Shape.from_dict(definition.get("shape", {}))
+
+
+def stored_axes(definition: Mapping[str, Any]) -> Axes:
+    """The axes in a sweep's record."""
+    return axes_of(definition.get("axes", {}), repeated=stored_shape(definition).zipped())
+
+
+def sweep_file_of(definition: Mapping[str, Any]) -> SweepFile:
+    """The sweep file that makes a sweep of this record again."""
+    shape = stored_shape(definition)
+    drawn = {"random": shape.random_draws, "random_seed": shape.random_seed} if shape.random_draws is not None else {}
+    shaped = {
+        "zip": [list(names) for names in shape.zips],
+        "where": list(shape.where),
+        "one_at_a_time": shape.one_at_a_time,
+    }
+    return SweepFile(
+        settings=definition.get("axes", {}),
+        options={
+            "num_runs": definition.get("num_runs", 1),
+            "seed": definition.get("seed", 100),
+            **{name: value for name, value in shaped.items() if value},
+            **drawn,
+            **definition.get("options", {}),
+        },
+    )
+
+
+def stored_value(value: Any) -> Any:
+    """A value of an axis as JSON and TOML hold it."""
+    return str(value) if isinstance(value, Range) else value
