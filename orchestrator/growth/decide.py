@@ -38,10 +38,10 @@ def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: 
         closures=(*state.closures, *rounds.new),
         skipped={arm: seeds for arm, seeds in skipped.items() if seeds},
     )
-    open_rows = numpy.flatnonzero(rounds.is_open)
+    open_rows = numpy.flatnonzero(rounds.is_open & ~rounds.paused)
     growing = [pair[row] for pair in (policy.baselines, policy.arms) for row in map(int, open_rows)]
     wanted = seeds_ahead(policy, after.round, list(dict.fromkeys(growing)), -(-workers // max(1, len(open_rows))))
-    return Step(state=after, seeds=wanted, ends=not len(open_rows))
+    return Step(state=after, seeds=wanted, ends=not rounds.is_open.any())
 
 
 def _rows(policy: DecidePolicy) -> tuple[list[int], list[int]]:

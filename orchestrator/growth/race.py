@@ -38,8 +38,8 @@ def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: 
         arm: tuple(map(int, numpy.flatnonzero(numpy.isnan(losses[row, : min(last, int(counted[row]))]))))
         for row, arm in enumerate(policy.everyone)
     }
-    after = State(round=last, closures=closures, skipped={arm: seeds for arm, seeds in skipped.items() if seeds})
-    open_arms = [policy.everyone[row] for row in racing]
+    after = State(round=last, closures=tuple(closures), skipped={arm: seeds for arm, seeds in skipped.items() if seeds})
+    open_arms = [policy.everyone[row] for row in racing if not results.paused[row]]
     return Step(
         state=after, seeds=seeds_ahead(policy, last, open_arms, -(-workers // max(1, len(open_arms)))), ends=not racing
     )

@@ -72,7 +72,7 @@ def standing_lines(standing: Standing) -> list[str]:
     ]
     if standing.waits:
         lines.append(
-            f"  the open arms wait for runs that are paused, cancelled or failed: hlbq status --sweep {standing.sweep}, "
+            f"  open arms wait for runs that are paused, cancelled or failed: hlbq status --sweep {standing.sweep}, "
             "then hlbq unpause or hlbq retry"
         )
     return lines
