@@ -41,6 +41,7 @@ def find_leftovers(store: Store, state_folder: Path | None) -> Sequence[Leftover
         found += [
             Leftover(path=path, what="checkpoint of a completed run") for path in _checkpoints(store, state_folder)
         ]
+        found += of_deleted_runs(store, state_folder)
         syncs = dead_syncs(state_folder / "wandb")
         found += [Leftover(path=path, what="folder of a dead sync", is_sync=True) for path in syncs]
     return found
@@ -71,10 +72,23 @@ def unneeded_checkpoints(state_folder: Path, run: RunRecord) -> Sequence[Path]:
     return [path for path in folder.iterdir() if path not in kept] if kept else (folder,)
 
 
+def of_deleted_runs(store: Store, state_folder: Path) -> Iterator[Leftover]:
+    """The checkpoints and logs of runs that were deleted. Folders of other databases' runs are none of ours."""
+    folders = [folder for kind in ("checkpoints", "logs") for folder in _folders_in(state_folder / kind)]
+    unknown = {folder.name for folder in folders if store.run(folder.name) is None}
+    deleted = store.deleted_among(unknown) if unknown else set()
+    for folder in folders:
+        if folder.name in deleted:
+            yield Leftover(path=folder, what=f"{folder.parent.name} of a deleted run")
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return sorted(one for one in folder.iterdir() if one.is_dir()) if folder.is_dir() else []
+
+
 def _checkpoints(store: Store, state_folder: Path) -> Iterator[Path]:
-    folder = state_folder / "checkpoints"
-    for uid in sorted(one.name for one in folder.iterdir()) if folder.is_dir() else ():
-        run = store.run(uid)
+    for folder in _folders_in(state_folder / "checkpoints"):
+        run = store.run(folder.name)
         if run is not None and run.state is State.COMPLETED:
             yield from unneeded_checkpoints(state_folder, run)
 

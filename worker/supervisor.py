@@ -201,6 +201,8 @@ class Supervisor:
                 return why
             try:
                 claim = self._claim()
+                if claim is None and self._options.sweep and not self._store.any_sweep(self._options.sweep):
+                    return "its sweeps were deleted"
                 if claim is None and not self._options.watch and not self._more_to_come():
                     return "the queue is empty"
             except DatabaseBusyError as error:

@@ -10,7 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
@@ -18,6 +18,7 @@ import typer
 from hlbgpt_core.settings import parse_value, specs, unknown_setting
 from orchestrator.cli.option_groups import OptionGroup
 from orchestrator.errors import UsageError
+from orchestrator.queue.labels import checked_tag
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.wording.next_command import naming_database
@@ -97,20 +98,28 @@ class RunFilterOptions(OptionGroup):
             rich_help_panel=FILTERS,
         ),
     ] = field(default_factory=list)
+    tag: Annotated[
+        list[str],
+        typer.Option(
+            "--tag",
+            help="Runs with one of these tags, or whose sweep has it.",
+            metavar="TAG...",
+            rich_help_panel=FILTERS,
+        ),
+    ] = field(default_factory=list)
     all: Annotated[bool, typer.Option("--all", help="Every run of every sweep.", rich_help_panel=FILTERS)] = False
 
     def given(self) -> bool:
         """Whether any filter, or --all, was given."""
-        return bool(self.sweep or self.run or self.state or self.reason or self.where or self.all)
+        return self._restricts() or self.all
 
     def to_filter(self) -> RunFilter:
         """The filter of what was given; with nothing given, every run.
 
-        Raises UsageError for --all with another filter and for a --where without a value; SettingsError for an unknown
-        setting or an invalid value.
+        Raises UsageError for --all with another filter, a --where without a value and what is no tag; SettingsError for
+        an unknown setting or an invalid value.
         """
-        restricted = self.sweep or self.run or self.state or self.reason or self.where
-        if self.all and restricted:
+        if self.all and self._restricts():
             raise UsageError("--all means every run, but another filter was given", "Leave one of them out.")
         return RunFilter(
             sweep_ids=tuple(self.sweep),
@@ -118,7 +127,11 @@ class RunFilterOptions(OptionGroup):
             states=tuple(self.state),
             reasons=tuple(self.reason),
             where=_where(self.where),
+            tags=tuple(map(checked_tag, self.tag)),
         )
+
+    def _restricts(self) -> bool:
+        return bool(self.sweep or self.run or self.state or self.reason or self.where or self.tag)
 
     def to_chosen(self, example: str) -> RunFilter:
         """The filter for a command that changes runs. Raises UsageError if none was given; `example` is a command to
@@ -158,9 +171,7 @@ def narrowed(runs: RunFilter, states: Sequence[State]) -> RunFilter:
         raise UsageError(
             f"this command does nothing to runs that are {wanted}", f"It changes runs that are {' or '.join(states)}."
         )
-    return RunFilter(
-        sweep_ids=runs.sweep_ids, run_ids=runs.run_ids, states=kept, reasons=runs.reasons, where=runs.where
-    )
+    return replace(runs, states=kept)
 
 
 def confirm_change(count: int, verb: str, *, yes: bool) -> None:

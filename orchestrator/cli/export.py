@@ -69,12 +69,12 @@ def export(
 def chosen_or_latest(runs: RunFilterOptions, store: "Store") -> RunFilter:
     """The runs that the filters choose, the members of sweeps among them; without filters those of the latest sweep.
 
-    Raises UsageError if there is no such sweep.
+    Raises UsageError if there is no such sweep, or no such run.
     """
+    from orchestrator.store.known import check_named
+
     wanted = runs.to_filter()
-    for sweep_id in wanted.sweep_ids:
-        if store.sweep(sweep_id) is None:
-            raise UsageError(f"there is no sweep {sweep_id}", "See the sweeps: hlbq status")
+    check_named(store, wanted)
     if runs.given():
         return replace(wanted, with_members=True)
     latest = store.latest_sweep()

@@ -50,10 +50,10 @@ def extend(
     """
     if not settings.texts and num_runs is None:
         raise UsageError("nothing to add", f"For instance: hlbq extend {sweep} --num_runs 10")
+    from orchestrator.store.known import known_sweep
+
     with database.read() if dry_run else database.write() as store:
-        found = store.sweep(sweep)
-        if found is None:
-            raise UsageError(f"there is no sweep {sweep} in {store.location.display}", "See them: hlbq status")
+        found = known_sweep(store, sweep)
         given = settings.axes(repeated=stored_shape(found.definition).zipped())
         check_datasets(given, missing_path_is_fine=store.location.dialect != "sqlite")
         present = stored_arms(store, found)

@@ -46,8 +46,12 @@ def logs(
 
 def find_run(store: "Store", run: str) -> RunRecord:
     """The run by its number or uid. Raises UsageError if there is none."""
+    from orchestrator.store.known import known_run
+
     is_number = run.isascii() and run.isdecimal() and len(run) < 19
-    found = store.run(int(run) if is_number else run) if run.isascii() else None
+    if is_number:
+        return known_run(store, int(run))
+    found = store.run(run) if run.isascii() else None
     if found is None:
         raise UsageError(f"there is no run '{run}' in {store.location.display}", "See the runs: hlbq status --all")
     return found

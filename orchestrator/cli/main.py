@@ -32,6 +32,8 @@ COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "logs": ("logs",),
         "wait": ("wait",),
         "control": ("cancel", "pause", "unpause", "retry", "priority"),
+        "delete": ("delete",),
+        "labels": ("rename", "note", "tag"),
         "extend": ("extend",),
         "export": ("export",),
         "plot": ("plot",),
@@ -151,7 +153,9 @@ def _came_of_an_interrupt(error: BaseException) -> bool:
 
 def print_error(error: HlbqError, arguments: Sequence[str] = ()) -> None:
     """Print `error: what is wrong`, and on the next line what to do, with the database that `arguments` name."""
-    print(f"error: {error.message}", file=sys.stderr)
+    from orchestrator.cli.common import say
+
+    say(f"error: {error.message}", sys.stderr)
     if error.hint:
         print(naming_database(error.hint, _database_option(arguments)), file=sys.stderr)
 

@@ -77,6 +77,8 @@ def show(
         raise UsageError("--diff prints how a run's code differs", "For instance: hlbq show 12 --diff")
     if (run is None) == (sweep is None):
         raise UsageError("which run or sweep?", "For instance: hlbq show 12   or: hlbq show --sweep 3")
+    from orchestrator.store.known import known_sweep
+
     with database.read() as store:
         if run is not None and diff:
             from orchestrator.code.names import find_code
@@ -87,9 +89,7 @@ def show(
             story = read_story(store, find_run(store, run))
             print_json(story) if as_json else _print_story(story, store.location.option)
             return
-        found = store.sweep(sweep or 0)
-        if found is None:
-            raise UsageError(f"there is no sweep {sweep} in {store.location.display}", "See them: hlbq status")
+        found = known_sweep(store, sweep or 0)
         if toml:
             print(write_sweep_file(sweep_file_of(found.definition)), end="")
             return
@@ -129,6 +129,10 @@ def _print_story(story: RunStory, database_option: str) -> None:
     if run.facts:
         print("known since its first claim:")
         _print_values(run.facts)
+    if run.tags:
+        print(f"tags: {' '.join(run.tags)}")
+    if run.note:
+        print(f"note: {run.note}")
     for line in code_lines(run, mixed=story.mixed_code):
         print(line)
     _print_times(run, story.test_loss)
@@ -210,6 +214,8 @@ def _print_error(run: RunRecord, attempts: Sequence[AttemptRecord], database_opt
 def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord]) -> None:
     title = f" '{sweep.name}'" if sweep.name else ""
     print(f"sweep {sweep.id}{title} ({sweep.uid}), submitted {when(sweep.created_at)}: {counts_text(sweep.counts)}")
+    if sweep.tags:
+        print(f"tags: {' '.join(sweep.tags)}")
     if sweep.note:
         print(f"note: {sweep.note}")
     print(f"made by: {shlex.join(sweep.argv)}")

@@ -40,10 +40,10 @@ def status(
 
 
 def _show(wanted: RunFilter, database: DatabaseOption, *, as_json: bool, watch: bool) -> None:
+    from orchestrator.store.known import check_named
+
     with database.read() as store:
-        for sweep_id in wanted.sweep_ids:
-            if store.sweep(sweep_id) is None:
-                raise UsageError(f"there is no sweep {sweep_id}", "See the sweeps: hlbq status")
+        check_named(store, wanted)
         if watch:
             from orchestrator.status import live_view
 

@@ -122,11 +122,15 @@ def _sync(task: _Task) -> None:
 
 def _watch(task: _Task, syncer: "Syncer") -> None:
     """Repeat passes; for workers, until nothing is left to send and no run of these sweeps is running."""
+    from orchestrator.store.known import check_named
+
     store, answers, wanted = task.store, True, task.wanted
     while True:
         try:
             if task.follow_new:
                 wanted = RunFilter(sweep_ids=tuple(store.wandb_sweeps()))
+            else:
+                check_named(store, wanted)
             running = bool(store.running(wanted))
             tally = syncer.send_all(wanted)
             answers = True

@@ -44,8 +44,11 @@ def wait_until_ended(
 ) -> Mapping[State, int]:
     """The counts by state once no run of `runs` is pending or running.
 
-    Calls `progress` with every change, and once when nobody works.
+    Calls `progress` with every change, and once when nobody works. Raises NotThereError for a sweep or run that is
+    named and not there.
     """
+    from orchestrator.store.known import check_named
+
     shown, said_that_nobody_works = "", False
     while True:
         counts = store.counts(runs)
@@ -54,6 +57,7 @@ def wait_until_ended(
             progress(text)
             shown = text
         if not any(count for state, count in counts.items() if state not in TERMINAL):
+            check_named(store, runs)  # they may have been deleted meanwhile
             return counts
         if not said_that_nobody_works and all(worker.silent(time.time()) for worker in store.workers()):
             said_that_nobody_works = True

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 import typer
 
 from orchestrator.cli.option_groups import OptionGroup
-from orchestrator.errors import UsageError
 from orchestrator.launch.worker_command import WorkerOption, WorkerOptions
 
 if TYPE_CHECKING:
@@ -33,10 +32,11 @@ class GivenWorkerOptions(OptionGroup):
         return cls(options=WorkerOptions.from_parsed(values))
 
     def check_sweeps(self, store: "Store") -> None:
-        """Raise UsageError for a sweep that does not exist."""
+        """Raise NotThereError for a sweep that does not exist."""
+        from orchestrator.store.known import known_sweep
+
         for sweep_id in self.options.sweep:
-            if store.sweep(sweep_id) is None:
-                raise UsageError(f"there is no sweep {sweep_id}", "See the sweeps: hlbq status")
+            known_sweep(store, sweep_id)
 
 
 def _parameter(option: WorkerOption) -> inspect.Parameter:

@@ -335,7 +335,8 @@ def _extension(
     ]
     if not contrasts and all(result.run.run_num == 1 for result in results):
         asked = [PAIRS_TO_BEGIN_WITH - 1]
-    hides_seeds = wanted.run_ids or wanted.states or wanted.reasons or {"seed", "run_num"} & set(wanted.where)
+    by_run = wanted.run_ids or wanted.states or wanted.reasons or wanted.tags
+    hides_seeds = by_run or {"seed", "run_num"} & set(wanted.where)
     if len(sweeps) > 1 or hides_seeds or max(asked, default=0) <= 0:
         return None
     longest = max(run.run_num for run in store.runs(RunFilter(sweep_ids=(sweeps[0],))))

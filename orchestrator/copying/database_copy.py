@@ -33,6 +33,7 @@ from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from orchestrator.store.base import insert_many
 from orchestrator.store.endings import Author, end_attempt, lock_runs
+from orchestrator.store.numbers import highest_number
 from orchestrator.store.ownership import stored_revision
 from orchestrator.store.schema import CURRENT, UNFINISHED_COPY, alembic_version
 from orchestrator.store.tables import LIVE, RUNNING, database_identity, metadata, runs, workers
@@ -290,11 +291,11 @@ def _finish(destination: Store, source: str) -> int:
 
 
 def _advance_sequences(writer: Connection) -> None:
-    """Set PostgreSQL's sequences past the numbers of the copied rows, which the sequences did not assign."""
+    """Set PostgreSQL's sequences past the numbers of the copied rows, deleted ones too, which they did not assign."""
     for table in TABLES:
         if "id" in table.c:
-            top = writer.execute(select(func.max(table.c.id))).scalar()
-            if top is not None:
+            top = highest_number(writer, table)
+            if top:
                 sequence = func.pg_get_serial_sequence(table.name, "id")
                 writer.execute(select(func.setval(sequence, top)))
 

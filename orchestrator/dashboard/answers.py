@@ -9,12 +9,12 @@ from orchestrator.comparison.groups import read_baseline
 from orchestrator.dashboard.sweep_curves import numbers
 from orchestrator.dashboard.sweep_watch import plain_number, sweep_words
 from orchestrator.dashboard.thinning import thinned
-from orchestrator.errors import NotThereError
 from orchestrator.export.metric_names import Axis
 from orchestrator.queue.code import code_note
 from orchestrator.queue.records import AttemptRecord, EventRecord, RunRecord, WorkerRecord
 from orchestrator.store import Store
 from orchestrator.store.curves import CURVE_COLUMNS, Curve
+from orchestrator.store.known import known_run
 from orchestrator.sweep.options import value_text
 from orchestrator.sweep.rerun_command import repeat_command
 
@@ -87,14 +87,6 @@ def event_words(event: EventRecord) -> Mapping[str, Any]:
     }
 
 
-def known_run(store: Store, run_id: int) -> RunRecord:
-    """The run. Raises NotThereError if it does not exist."""
-    run = store.run(run_id)
-    if run is None:
-        raise NotThereError(f"there is no run {run_id}", "See the runs: hlbq status --all")
-    return run
-
-
 def run_page(store: Store, run_id: int) -> dict[str, Any]:
     """All that is known of a run except its curves and log. Raises NotThereError if the run does not exist."""
     run = known_run(store, run_id)
@@ -132,6 +124,8 @@ def _run_words(run: RunRecord, store: Store) -> dict[str, Any]:
         "reason": run.reason.value if run.reason else None,
         "paused": run.paused,
         "code_note": code_note(run, store.same_code()),
+        "tags": run.tags,
+        "note": run.note,
         "priority": run.priority,
         "waits_until": run.backoff_until,
         "worker": run.worker_id,

@@ -27,6 +27,7 @@ from orchestrator.dashboard.security import Access, Guard
 from orchestrator.dashboard.sweep_watch import plain_number
 from orchestrator.errors import DatabaseError, NotThereError, UsageError
 from orchestrator.store import Store
+from orchestrator.store.known import known_run
 
 STATIC = Path(__file__).with_name("static")
 PAGES = ("/", "/sweeps/{number:int}", "/runs/{number:int}", "/workers")
@@ -167,7 +168,7 @@ class Dashboard:
         number, wanted = request.path_params["number"], _number(request, "attempt", 0)
 
         def read(store: Store) -> Any:
-            attempts = store.attempts(answers.known_run(store, number).id)
+            attempts = store.attempts(known_run(store, number).id)
             if not 0 <= wanted <= len(attempts):
                 raise UsageError(f"run {number} has no attempt {wanted}")
             if not attempts:

@@ -21,9 +21,10 @@ from orchestrator.dashboard.sweep_curves import SweepCurves
 from orchestrator.dashboard.sweep_watch import News, SweepWatch
 from orchestrator.errors import DatabaseError, NotThereError
 from orchestrator.export.metric_names import Axis, Metric
-from orchestrator.queue.records import EventRecord
+from orchestrator.queue.records import DELETE, EventRecord
 from orchestrator.store import Store
 from orchestrator.store.dashboard_reads import MOST_EVENTS
+from orchestrator.store.known import known_sweep
 
 LOOK_EVERY_SECONDS = 1.0
 # A page takes a stream for dead that stays silent longer than this.
@@ -116,8 +117,7 @@ class Feed:
         watch, tick = self._watches.pop(sweep_id, None), time.monotonic()
         now = now or watch is None or tick > watch.looked_at + STALE_SECONDS
         if watch is None:
-            if store.sweep(sweep_id) is None:
-                raise NotThereError(f"there is no sweep {sweep_id}", "The overview lists the sweeps.")
+            known_sweep(store, sweep_id)
             if self._newest_event is None:
                 self._newest_event = store.newest_event()
             watch = SweepWatch(sweep_id)
@@ -140,6 +140,12 @@ class Feed:
         self._watches, self._curves, self._wholes = {}, {}, {}
         self._newest_event, self._newest_event_at, self._seen, self._told = None, None, set(), {}
 
+    def _forget_sweep(self, sweep_id: int) -> None:
+        """Have a sweep read again as a whole: deleted runs leave no trace in what is kept."""
+        self._watches.pop(sweep_id, None)
+        self._wholes.pop(sweep_id, None)
+        self._curves = {key: kept for key, kept in self._curves.items() if key[0] != sweep_id}
+
     # --- the refresh --------------------------------------------------------------------------------------------------
 
     def refresh(self, topics: set[str]) -> dict[str, bytes]:
@@ -155,6 +161,9 @@ class Feed:
 
     def _messages(self, store: Store, topics: set[str], news: Mapping[int, News]) -> dict[str, bytes]:
         found = {}
+        for sweep_id, told in news.items():
+            if told.reduced:
+                self._forget_sweep(sweep_id)
         for topic in sorted(topics):
             kind, _, number = topic.partition("/")
             try:
@@ -162,14 +171,15 @@ class Feed:
                     message = self._sweep_message(store, int(number), news.get(int(number), News()))
                 else:
                     message = self._small_message(store, topic, kind, number)
-            except NotThereError:
-                continue  # a listener for an unknown run hears nothing
+            except NotThereError as error:  # most likely deleted while its page was open
+                message = self._once(topic, encoded_event("trouble", {"error": error.message, "hint": error.hint}))
             if message is not None:
                 found[topic] = message
         for sweep_id, told in news.items():
             watch = self._watches.get(sweep_id)
             if watch is not None and f"sweep/{sweep_id}" not in topics:  # nobody is listening; somebody may come back
-                watch.refresh(store, told, now=self._clock(), tick=time.monotonic())
+                with contextlib.suppress(NotThereError):
+                    watch.refresh(store, told, now=self._clock(), tick=time.monotonic())
         return found
 
     def _news(self, store: Store) -> Mapping[int, News]:
@@ -210,17 +220,21 @@ class Feed:
 
     def _sweep_message(self, store: Store, sweep_id: int, news: News) -> bytes | None:
         watch = self._watches.get(sweep_id)
-        if watch is None:  # another database has replaced the first
+        if watch is None:  # another database has replaced the first, or runs were deleted
+            known_sweep(store, sweep_id)
             return encoded_event("reload", {})
-        before, arms = watch.version, len(watch.arms)
+        before, outline = watch.version, watch.outline
         changed = watch.refresh(store, news, now=self._clock(), tick=time.monotonic())
-        if len(watch.arms) != arms:
+        if watch.outline != outline:
             return encoded_event("reload", {})
         return encoded_event("changes", watch.changes(since=before)) if changed else None
 
     def _small_message(self, store: Store, topic: str, kind: str, number: str) -> bytes | None:
         """All of a small page, if it differs from the last message."""
-        message = self._small_content(store, kind, number)
+        return self._once(topic, self._small_content(store, kind, number))
+
+    def _once(self, topic: str, message: bytes) -> bytes | None:
+        """The message, if it differs from the topic's last one."""
         if self._told.get(topic) == message:
             return None
         self._told[topic] = message
@@ -331,6 +345,7 @@ def _news_of(events: Sequence[EventRecord]) -> News:
         touched={event.run_id for event in events if event.run_id is not None},
         rewound={event.run_id for event in events if event.run_id is not None and event.action in _REWINDS},
         restructured=any(event.run_id is None for event in events),
+        reduced=any(event.action == DELETE for event in events),
     )
 
 

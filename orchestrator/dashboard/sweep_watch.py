@@ -16,6 +16,7 @@ from orchestrator.queue.states import TERMINAL, State
 from orchestrator.status.time_left import estimate_sweep_seconds, run_seconds_left
 from orchestrator.store import Store
 from orchestrator.store.dashboard_reads import RunLine
+from orchestrator.store.known import known_sweep
 from orchestrator.store.rows import read_code
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.options import value_text
@@ -34,11 +35,13 @@ READ_ANEW_EVERY_SECONDS = 120.0
 @dataclass(frozen=True, kw_only=True)
 class News:
     """What events say of a sweep: runs that were `touched`, those among them that lost points (`rewound`) without a
-    change of state or fence, and whether the sweep was `restructured` (submitted or extended)."""
+    change of state or fence, whether the sweep was `restructured` (submitted, extended or renamed), and whether it
+    was `reduced` (runs were deleted)."""
 
     touched: Collection[int] = ()
     rewound: Collection[int] = ()
     restructured: bool = False
+    reduced: bool = False
 
 
 class SweepWatch:
@@ -64,7 +67,9 @@ class SweepWatch:
         self._seconds_left: float | None = None
 
     def refresh(self, store: Store, news: "News", *, now: float, tick: float) -> bool:
-        """See what changed; returns whether anything did. `now` is in seconds since the epoch, `tick` is monotonic."""
+        """See what changed; returns whether anything did. `now` is in seconds since the epoch, `tick` is monotonic.
+
+        Raises NotThereError if the sweep is gone."""
         self.looked_at = tick
         anew = news.restructured or not self.lines or tick - self._read_at > READ_ANEW_EVERY_SECONDS
         if anew:
@@ -90,10 +95,16 @@ class SweepWatch:
         self.lines |= {line.id: line for line in changed}
         running = [line.id for line in lines if line.state == State.RUNNING]
         self._running = set(running)
-        if changed or self.sweep is None:
-            self.sweep = store.sweep(self.sweep_id)
+        if changed or anew:
+            self.sweep = known_sweep(store, self.sweep_id)
         self._estimate(store, now, tick)
         return bool(changed)
+
+    @property
+    def outline(self) -> tuple[Any, ...]:
+        """What a page shows of the sweep besides its runs."""
+        sweep = self.sweep
+        return (len(self.arms), *((sweep.name, sweep.note, *sweep.tags) if sweep else ()))
 
     def _note(self, run_id: int) -> None:
         with self._changed_lock:
@@ -174,6 +185,7 @@ def sweep_words(sweep: SweepRecord) -> Mapping[str, Any]:
         "uid": sweep.uid,
         "name": sweep.name,
         "note": sweep.note,
+        "tags": sweep.tags,
         "created_at": sweep.created_at,
         "command": shlex.join(sweep.argv),
         "counts": {state.value: count for state, count in sweep.counts.items()},

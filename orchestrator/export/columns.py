@@ -84,6 +84,7 @@ _BOOKKEEPING = (
     ("code", Kind.TEXT),
     ("git_commit", Kind.TEXT),
     ("mixed_code", Kind.TRUTH),
+    ("tags", Kind.TEXT),
 )
 CODE_OF_POINTS = ("code", "git_commit")
 
@@ -211,4 +212,5 @@ def _scalars(run: RunRecord, curves: Mapping[Split, Curve], same: SameCode) -> d
         "code": joined(part.digest for part in run.code) or None,
         "git_commit": joined(part.git_commit for part in run.code) or None,
         "mixed_code": same.is_mixed(run),
+        "tags": " ".join(run.tags) or None,
     }

@@ -17,8 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from hlbgpt_core.errors import HlbqError
-from orchestrator.errors import DatabaseBusyError
+from orchestrator.errors import DatabaseBusyError, NotThereError
 from orchestrator.files.locks import try_lock
 from orchestrator.files.state_folder import make_private_folder
 from orchestrator.notify.commands import UserCommand, commands_folder, find_command
@@ -27,6 +26,7 @@ from orchestrator.notify.running import LIMIT_SECONDS, Call, call
 from orchestrator.queue.records import NOTICE_TRIES, Notice
 from orchestrator.queue.states import NoticeKind
 from orchestrator.store import Store, StoreLocation, public_location
+from orchestrator.store.known import known_run, known_sweep
 
 # Longer than a holder goes without a change: the limit of a call, plus the time to end a command.
 LEASE_SECONDS = LIMIT_SECONDS + 30.0
@@ -111,7 +111,10 @@ class Teller:
         command = find_command(seen.token)
         if held is None or command is None:
             return
-        told = self._insist(lambda: gather(self.store, held))
+        try:
+            told = self._insist(lambda: gather(self.store, held))
+        except NotThereError:  # deleted just now, and the notice with it
+            return
         error = call(_call(command, told, self.store.location, self.timing.limit))
         if not error:
             self._insist(lambda: self.store.notice_told(held))
@@ -150,11 +153,9 @@ def teller_at_work(location: StoreLocation) -> bool:
 
 
 def gather(store: Store, notice: Notice) -> Told:
-    """A notice with what the database knows of it."""
-    sweep = store.sweep(notice.sweep_id)
-    if sweep is None:
-        raise HlbqError(f"the sweep {notice.sweep_id} of a notice does not exist", "Check the database: hlbq db check")
-    run = store.run(notice.run_id) if notice.run_id is not None else None
+    """A notice with what the database knows of it. Raises NotThereError if its sweep or run was deleted."""
+    sweep = known_sweep(store, notice.sweep_id)
+    run = known_run(store, notice.run_id) if notice.run_id is not None else None
     attempts = store.attempts(run.id) if run else []
     failed = notice.kind is NoticeKind.RUN_FAILED and run is not None
     what = f"show {notice.run_id}" if failed else f"status --sweep {sweep.id}"

@@ -133,6 +133,7 @@ class SweepRecord:
     definition: Mapping[str, Any]
     counts: Mapping[State, int]
     notify_by: str = ""
+    tags: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +150,8 @@ class ArmRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """A run as stored, its arm's settings and its newest attempt's progress with it."""
+    """A run as stored, its arm's settings and its newest attempt's progress with it. `tags` are its own and its
+    sweep's."""
 
     id: int
     uid: str
@@ -191,6 +193,8 @@ class RunRecord:
     code: Sequence[CodePart] = ()
     held: str = ""
     across_code: bool = False
+    note: str = ""
+    tags: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -344,7 +348,8 @@ class EventRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFilter:
-    """Which runs a command means. Empty fields do not restrict; all that are set must hold.
+    """Which runs a command means. Empty fields do not restrict; all that are set must hold. Of several `tags` one is
+    enough, on the run or on its sweep.
 
     `with_members`, which readers set, takes the members of `sweep_ids` for runs of theirs: runs of other sweeps that
     --skip_existing left out.
@@ -355,7 +360,19 @@ class RunFilter:
     states: tuple[State, ...] = ()
     reasons: tuple[Reason, ...] = ()
     where: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
     with_members: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deletion:
+    """What `delete` removes, or removed. `sweeps` are those that go with their last run; `on_wandb` counts the runs of
+    which W&B holds points."""
+
+    run_ids: Sequence[int]
+    sweeps: Sequence[int]
+    points: int
+    on_wandb: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -444,6 +461,8 @@ class Sendable:
 NOTICE_TRIES = 3
 # Its actor in the events.
 NOTIFIER = "notify"
+# The action in the events that outlive what was deleted.
+DELETE = "delete"
 
 
 @dataclass(frozen=True, kw_only=True)

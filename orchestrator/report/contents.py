@@ -20,6 +20,7 @@ from orchestrator.plots.style import plain_texts
 from orchestrator.queue.code import SameCode, code_note
 from orchestrator.queue.records import RunFilter, RunRecord, SweepRecord
 from orchestrator.store import Store
+from orchestrator.store.known import known_sweep
 from orchestrator.sweep.arm_labels import differing_settings
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted, duration, loss_text, short_count
@@ -90,9 +91,7 @@ def read_report(
     UsageError for a sweep that does not exist, ExportError for an unknown metric. Where something cannot be drawn or
     compared, the report says why.
     """
-    sweep = store.sweep(sweep_id)
-    if sweep is None:
-        raise UsageError(f"there is no sweep {sweep_id}", "See the sweeps: hlbq status")
+    sweep = known_sweep(store, sweep_id)
     wanted = RunFilter(sweep_ids=(sweep_id,), with_members=True)
     metric = find_metric(store, wanted, metric).name
     runs = list(store.runs(wanted))

@@ -30,7 +30,7 @@ _COLUMN_STYLES = {"progress": "green", "val curve": "cyan", "error": "red", "not
 # What a narrow terminal leaves out, first to last.
 _RUNS_DROP = ("params", "error", "memory", "microbatches", "epoch", "left", "val curve", "tokens/s", "step", "seed")
 _RUNS_DROP_LAST = ("train loss", "state", "done")
-_SWEEPS_DROP = ("cancelled", "pending", "running", "completed", "name", "progress", "failed", "left")
+_SWEEPS_DROP = ("cancelled", "pending", "running", "completed", "tags", "name", "progress", "failed", "left")
 _WORKERS_DROP = ("device name", "use", "temperature", "host", "note", "holds run", "device")
 _EVENTS_DROP = ("who", "why", "when", "of")
 

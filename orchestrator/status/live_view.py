@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import TextIO
 
-from orchestrator.errors import DatabaseBusyError, DatabaseMissingError
+from orchestrator.errors import DatabaseBusyError, DatabaseMissingError, NotThereError
 from orchestrator.queue.records import RunFilter
 from orchestrator.status.reading import Status, read_status
 from orchestrator.status.screens import screen_for
 from orchestrator.store import Store
+from orchestrator.store.known import check_named
 
 REFRESH_SECONDS = 1.0
 NO_ANSWER = "the database does not answer"
@@ -94,6 +95,9 @@ class _Refresher:
         warning = ""
         try:
             self._last = read_status(self._store, self._wanted, now=time.time())
+            check_named(self._store, self._wanted)
+        except NotThereError as error:
+            warning = error.message
         except DatabaseBusyError:
             warning = NO_ANSWER
         except DatabaseMissingError:

@@ -55,6 +55,7 @@ class SweepStatus:
     notices_waiting: int
     notices_given_up: int
     notice_error: str
+    tags: Sequence[str] = ()
 
     @property
     def is_open(self) -> bool:
@@ -93,6 +94,7 @@ class RunStatus:
     worker: int | None
     error: str
     code_note: str = ""
+    tags: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,7 +226,7 @@ def _without_stale_rates(runs: Sequence[RunRecord], silent: Collection[int]) -> 
 
 
 def _whole_sweeps(wanted: RunFilter) -> bool:
-    return not (wanted.run_ids or wanted.states or wanted.reasons or wanted.where)
+    return not (wanted.run_ids or wanted.states or wanted.reasons or wanted.where or wanted.tags)
 
 
 def _sum(sweeps: Sequence[SweepRecord]) -> dict[State, int]:
@@ -314,6 +316,7 @@ def _run_status(
         worker=run.worker_id,
         error=f"{run.error_type}: {run.error_message}" if run.error_type else run.error_message,
         code_note=note,
+        tags=run.tags,
     )
 
 
@@ -345,6 +348,7 @@ def _sweep_status(
         notices_waiting=len(untold) - given_up,
         notices_given_up=given_up,
         notice_error=next((notice.error for notice in reversed(untold) if notice.error), ""),
+        tags=sweep.tags,
     )
 
 
@@ -362,7 +366,12 @@ def _place(worker: WorkerRecord) -> tuple[str, str, int]:
 
 
 def _ordinary_end(why: str) -> bool:
-    return why in ("asked to stop", "its time is nearly up", "the queue is empty") or why.endswith("runs are done")
+    return why in (
+        "asked to stop",
+        "its time is nearly up",
+        "the queue is empty",
+        "its sweeps were deleted",
+    ) or why.endswith("runs are done")
 
 
 def _worker_status(worker: WorkerRecord, now: float) -> WorkerStatus:

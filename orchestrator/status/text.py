@@ -58,6 +58,7 @@ def sweeps_table(sweeps: Sequence[SweepStatus], *, most: int = 12) -> TextTable:
         [
             str(sweep.id),
             _short(sweep.name, _NAME_WIDTH),
+            _short(" ".join(sweep.tags), _NAME_WIDTH),
             bar(sweep.done / sweep.total if sweep.total else 0.0),
             f"{sweep.done:,}/{sweep.total:,}",
             *(f"{sweep.counts[state]:,}" if sweep.counts[state] else "" for state in states),
@@ -65,7 +66,7 @@ def sweeps_table(sweeps: Sequence[SweepStatus], *, most: int = 12) -> TextTable:
         ]
         for sweep in shown
     ]
-    headers = ["sweep", "name", "progress", "done", *states, "left"]
+    headers = ["sweep", "name", "tags", "progress", "done", *states, "left"]
     return TextTable(headers=headers, rows=rows, right=frozenset({"sweep", "done", *states, "left"}))
 
 

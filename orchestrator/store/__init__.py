@@ -4,6 +4,8 @@
 
     sweeps.py            submit, extend, sweeps
     control.py           cancel, pause, retry, set_priority
+    deletion.py          delete
+    labels.py            rename, set_note, change_tags
     claims.py            claim
     held_run.py          flush, checkpoint, finish
     workers.py           register, beat, reap
@@ -21,7 +23,8 @@
     maintenance.py       info, integrity_check, backup
 
 and beneath them: location.py and engine.py (opening), schema.py (tables and migrations), rows.py and
-filters.py (records to SQL and back), endings.py (what all endings share), outbox.py (notices as things happen).
+filters.py (records to SQL and back), endings.py (what all endings share), outbox.py (notices as things happen),
+numbers.py (numbers are given once), known.py (sweeps and runs that must be there).
 
 A Store may be used by several threads; each of its methods is one short transaction.
 """
@@ -40,9 +43,11 @@ from orchestrator.store.comparison_looks import LookStore
 from orchestrator.store.control import ControlStore
 from orchestrator.store.curves import CurveStore
 from orchestrator.store.dashboard_reads import DashboardReadStore
+from orchestrator.store.deletion import DeletionStore
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode, has_wal_fault, make_engine, plain_errors
 from orchestrator.store.held_run import HeldRunStore
 from orchestrator.store.identity import FIRST_WITH_UID, UID, guard_connections
+from orchestrator.store.labels import LabelStore
 from orchestrator.store.location import StoreLocation, check_file, parse_location, public_location
 from orchestrator.store.maintenance import MaintenanceStore
 from orchestrator.store.memory_needs import MemoryNeedStore
@@ -66,6 +71,8 @@ class Store(
     HeldRunStore,
     WorkerStore,
     ControlStore,
+    DeletionStore,
+    LabelStore,
     PointStore,
     CurveStore,
     RunReadStore,

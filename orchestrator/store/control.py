@@ -3,16 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, exists, func, or_, select, update
 
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import TERMINAL, Action, Reason, Retry, State, sources
 from orchestrator.store.base import StoreBase
-from orchestrator.store.endings import lock_runs
+from orchestrator.store.endings import Author, lock_runs, record_events_of_runs
 from orchestrator.store.filters import conditions, one_of
 from orchestrator.store.outbox import note_ends, note_results
 from orchestrator.store.rows import checkpoint_columns
-from orchestrator.store.tables import attempts, events, points, policies, runs
+from orchestrator.store.tables import attempts, points, policies, runs
 
 _UNFINISHED = runs.c.state.in_([state.value for state in State if state not in TERMINAL])
 
@@ -105,25 +105,10 @@ class ControlStore(StoreBase):
             ids = lock_runs(connection, legal, *conditions(connection, wanted))
             if ids:
                 chosen = one_of(connection, runs.c.id, ids)
-                self._record_events(connection, chosen, action, actor, why)
+                record_events_of_runs(connection, chosen, Author(actor=actor, now=self._clock()), action, why)
                 change(connection, chosen)
                 note_results(connection, policies.c.sweep_id.in_(select(runs.c.sweep_id).where(chosen)))
             return len(ids)
-
-    def _record_events(
-        self, connection: Connection, chosen: ColumnElement[bool], action: str, actor: str, why: str
-    ) -> None:
-        row = select(
-            literal(self._clock()),
-            literal(actor),
-            literal(action),
-            runs.c.sweep_id,
-            runs.c.id,
-            runs.c.worker_id,
-            literal(why),
-        ).where(chosen)
-        names = ["at", "actor", "action", "sweep_id", "run_id", "worker_id", "why"]
-        connection.execute(insert(events).from_select(names, row.order_by(runs.c.id)))
 
 
 def _retriable(how: Retry) -> ColumnElement[bool]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, delete, func, insert, literal, select, update
 
 from orchestrator.queue.records import Ending, Lease, RunRecord
 from orchestrator.queue.states import EndingOutcome, Reason, Spent, State, outcome_of_ending
@@ -163,6 +163,23 @@ def record_event(
         "why": storable(why),
     }
     insert_one(connection, events, row)
+
+
+def record_events_of_runs(
+    connection: Connection, chosen: ColumnElement[bool], author: Author, action: str, why: str | ColumnElement[str]
+) -> None:
+    """Write down the same of many runs; `why` may be a column of theirs."""
+    row = select(
+        literal(author.now),
+        literal(author.actor),
+        literal(action),
+        runs.c.sweep_id,
+        runs.c.id,
+        runs.c.worker_id,
+        literal(why) if isinstance(why, str) else why,
+    ).where(chosen)
+    names = ["at", "actor", "action", "sweep_id", "run_id", "worker_id", "why"]
+    connection.execute(insert(events).from_select(names, row.order_by(runs.c.id)))
 
 
 def lose_held_runs(connection: Connection, worker_id: int, author: Author, why: str) -> list[RunRecord]:

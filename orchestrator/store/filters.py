@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, Text, bindparam, func, select
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, Text, bindparam, func, or_, select
 from sqlalchemy import any_ as sql_any
 
 from hlbgpt_core.settings import Settings, parse_value, specs, unknown_setting
 from orchestrator.queue.records import RunFilter
+from orchestrator.store.labels import carries
 from orchestrator.store.tables import arms, runs
 
 # Columns of the run that a filter may name besides the settings.
@@ -44,6 +45,8 @@ def conditions(connection: Connection, wanted: RunFilter) -> list[ColumnElement[
         found.append(runs.c.state.in_([state.value for state in wanted.states]))
     if wanted.reasons:
         found.append(runs.c.reason.in_([reason.value for reason in wanted.reasons]))
+    if wanted.tags:
+        found.append(or_(*map(carries, wanted.tags)))
     for name, value in wanted.where.items():
         if name in _RUN_NUMBERS:
             found.append(_few(connection, _RUN_NUMBERS[name], [int(one) for one in _several(value)]))

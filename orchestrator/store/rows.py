@@ -55,6 +55,7 @@ RUN_ROWS: Select[Any] = (
         arms.c.num_params,
         arms.c.num_non_embedding_params,
         sweeps.c.bookkeeping,
+        sweeps.c.tags.label("sweep_tags"),
         attempts.c.step,
         attempts.c.phase,
         attempts.c.fraction,
@@ -120,6 +121,8 @@ def run_record(row: Row[Any]) -> RunRecord:
         code=parts_up_to(read_code(row.code), step),
         held=row.held,
         across_code=row.across_code,
+        note=row.note,
+        tags=tuple(sorted({*row.tags.split(), *row.sweep_tags.split()})),
     )
 
 

@@ -13,6 +13,7 @@ from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase, insert_many, to_json
 from orchestrator.store.endings import Author, record_event
 from orchestrator.store.filters import one_of
+from orchestrator.store.numbers import highest_number
 from orchestrator.store.rows import bookkeeping_json
 from orchestrator.store.tables import arms, members, policies, runs, sweeps
 
@@ -81,6 +82,12 @@ class SweepStore(StoreBase):
         with self._read() as connection:
             return next(iter(_sweep_records(connection, sweep_id)), None)
 
+    def any_sweep(self, sweep_ids: Iterable[int]) -> bool:
+        """Whether one of these sweeps is there."""
+        with self._read() as connection:
+            found = select(sweeps.c.id).where(one_of(connection, sweeps.c.id, sweep_ids)).limit(1)
+            return connection.execute(found).first() is not None
+
     def latest_sweep(self) -> SweepRecord | None:
         """The sweep submitted last, or None where there is none."""
         with self._read() as connection:
@@ -120,6 +127,7 @@ def insert_policy(connection: Connection, sweep_id: int, new: NewPolicy, now: fl
 
 def _insert_sweep(connection: Connection, new: NewSweep, now: float) -> int:
     row = insert(sweeps).values(
+        **({"id": highest_number(connection, sweeps) + 1} if _is_sqlite(connection) else {}),
         uid=f"s{os.urandom(8).hex()}",
         name=new.name,
         note=new.note,
@@ -171,22 +179,35 @@ def _insert_runs(
 ) -> None:
     # A letter in front, so that no uid reads as a run's number.
     rows = ((f"r{os.urandom(8).hex()}", sweep_id, arm_id, run.run_num, run.seed, priority, now) for arm_id, run in new)
-    insert_many(connection, runs, _RUN_COLUMNS, rows)
+    if _is_sqlite(connection):
+        first = highest_number(connection, runs) + 1
+        insert_many(connection, runs, ("id", *_RUN_COLUMNS), ((id_, *row) for id_, row in enumerate(rows, first)))
+    else:
+        insert_many(connection, runs, _RUN_COLUMNS, rows)
 
 
 def _insert_every_seed(connection: Connection, sweep_id: int, new: EverySeed, priority: int, now: float) -> None:
     """All arms of the sweep with every seed. The database makes the rows: half the time of handing it each."""
-    sqlite = connection.dialect.name == "sqlite"
-    mark = "?" if sqlite else "%s"
-    # As random as os.urandom; PostgreSQL's uuid has a few bits that are fixed, which the digest spreads.
-    uid = "'r' || lower(hex(randomblob(8)))" if sqlite else "'r' || substr(md5(gen_random_uuid()::text), 1, 16)"
-    statement = (
-        f"INSERT INTO runs ({', '.join(_RUN_COLUMNS)}) SELECT {uid}, sweep_id, id, {mark}, {mark}, {mark}, {mark} "
-        f"FROM arms WHERE sweep_id = {mark} ORDER BY number"
-    )
-    seeds = range(new.num_runs)
-    rows = [(seed + 1, new.first_seed + seed, priority, now, sweep_id) for seed in seeds]
-    connection.exec_driver_sql(statement, rows)
+    columns = ", ".join(_RUN_COLUMNS)
+    rows = [(seed + 1, new.first_seed + seed, priority, now, sweep_id) for seed in range(new.num_runs)]
+    if _is_sqlite(connection):
+        before = highest_number(connection, runs)
+        connection.exec_driver_sql(
+            f"INSERT INTO runs (id, {columns}) SELECT ? + number, 'r' || lower(hex(randomblob(8))), sweep_id, id, "
+            "?, ?, ?, ? FROM arms WHERE sweep_id = ? ORDER BY number",
+            [(before + seed * new.arms, *row) for seed, row in enumerate(rows)],
+        )
+    else:
+        # As random as os.urandom: its uuid has a few bits that are fixed, which the digest spreads.
+        connection.exec_driver_sql(
+            f"INSERT INTO runs ({columns}) SELECT 'r' || substr(md5(gen_random_uuid()::text), 1, 16), sweep_id, id, "
+            "%s, %s, %s, %s FROM arms WHERE sweep_id = %s ORDER BY number",
+            rows,
+        )
+
+
+def _is_sqlite(connection: Connection) -> bool:
+    return connection.dialect.name == "sqlite"
 
 
 def _insert_members(connection: Connection, sweep_id: int, run_ids: Sequence[int]) -> None:
@@ -238,4 +259,5 @@ def _sweep_record(row: Row[Any], counts: Mapping[State, int]) -> SweepRecord:
         definition=json.loads(row.definition),
         counts=counts,
         notify_by=row.notify_by,
+        tags=row.tags.split(),
     )

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, Text, and_, case, cast, func, or_, select, text, update
 
 from hlbgpt_core.points import Split
+from orchestrator.errors import SyncError
 from orchestrator.queue.records import RunFilter, Sendable, StoredPoint, SyncMark
 from orchestrator.queue.states import TERMINAL
 from orchestrator.store.base import StoreBase
@@ -41,9 +42,14 @@ class SyncStore(StoreBase):
             return list(connection.execute(query).scalars())
 
     def sendable(self, run_id: int) -> Sendable:
-        """What W&B may be sent of a run by now: all of one that ended, else up to its newest checkpoint."""
+        """What W&B may be sent of a run by now: all of one that ended, else up to its newest checkpoint.
+
+        Raises SyncError if the run was deleted."""
         with self._read() as connection:
-            run = run_record(connection.execute(RUN_ROWS.where(runs.c.id == run_id)).one())
+            row = connection.execute(RUN_ROWS.where(runs.c.id == run_id)).first()
+            if row is None:
+                raise SyncError(f"run {run_id} was deleted")
+            run = run_record(row)
             # One statement, so that points and checkpoint are of one moment on PostgreSQL too.
             query = (
                 select(points, case((_ENDED, _ENDING), else_="").label("ending"))
@@ -52,7 +58,7 @@ class SyncStore(StoreBase):
                 .order_by(points.c.step, *_IN_A_STEP)
             )
             rows = connection.execute(query).all()
-            ending = rows[-1].ending if rows else connection.execute(_ending_of(run_id)).scalar_one()
+            ending = rows[-1].ending if rows else str(connection.execute(_ending_of(run_id)).scalar() or "")
             stored: Sequence[StoredPoint] = [read_point(row) for row in rows]
             return Sendable(run=run, points=stored, ending=ending)
 
@@ -63,14 +69,18 @@ class SyncStore(StoreBase):
             return None if row is None else _mark(row)
 
     def take_sync(self, uid: str, owner: str, *, lapsed: SyncMark | None = None) -> SyncMark | None:
-        """Hold a run for `owner`; None where another sync does. `lapsed` is a mark whose holder was judged dead: it
-        counts only if the row is still as it was seen."""
+        """Hold a run for `owner`; None where another sync does, or the run was deleted.
+
+        `lapsed` is a mark whose holder was judged dead: it counts only if the row is still as it was seen."""
         free: list[ColumnElement[bool]] = [sync_marks.c.lease_owner.in_(["", owner])]
         if lapsed is not None:
             free.append(
                 and_(sync_marks.c.lease_owner == lapsed.lease_owner, sync_marks.c.leased_at == lapsed.leased_at)
             )
         with self._write() as connection:
+            there = select(runs.c.id).where(runs.c.uid == uid).with_for_update(read=True, key_share=True)
+            if connection.execute(there).first() is None:
+                return None
             connection.execute(_NEW_MARK, {"uid": uid})
             row = connection.execute(
                 update(sync_marks)

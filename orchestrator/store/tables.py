@@ -4,7 +4,8 @@
                               runs 1 ── n points           sync_marks 1 ── 1 runs (by uid)
     sweeps 1 ── n notices          sweeps n ── n runs (members)          sweeps 1 ── n policies, one of them open
     code and same_code name digests, as runs do
-    events name sweeps, runs and workers, and hold none of them back; database_identity has one row.
+    events name sweeps, runs and workers, and hold none of them back: they outlive deleted ones, and keep their numbers
+    from being given again (see store/numbers.py). database_identity has one row.
 
 Times are seconds since the epoch. JSON is kept as compact text: SQLite has no JSON type, and nothing is
 searched in it. Any change here needs a migration in migrations/versions; a test holds the two equal.
@@ -89,6 +90,7 @@ sweeps = Table(
     Column("definition", Text, nullable=False, doc="JSON: how the sweep was asked for"),
     Column("notify_token", Text, nullable=False, server_default="", doc="names the command in its user's own folder"),
     Column("notify_by", Text, nullable=False, server_default="", doc="that user and host, for people"),
+    Column("tags", Text, nullable=False, server_default="", doc="with a space before and after each"),
 )
 
 arms = Table(
@@ -163,6 +165,8 @@ runs = Table(
     Column("code", Text, doc="JSON: [digest, step after which its points come, git commit] of each code"),
     Column("held", Text, nullable=False, server_default="", doc="the digest under which it would have gone on"),
     Column("across_code", Boolean, nullable=False, server_default=text("false"), doc="it may go on under any code"),
+    Column("note", Text, nullable=False, server_default=""),
+    Column("tags", Text, nullable=False, server_default="", doc="its own, not its sweep's"),
     UniqueConstraint("arm_id", "seed"),
     _one_of("state", State),
     _one_of("reason", Reason),

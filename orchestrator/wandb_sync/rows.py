@@ -78,10 +78,10 @@ def group_of(sweep: SweepRecord) -> str:
 
 
 def tags_of(sendable: Sendable, sweep: SweepRecord) -> Sequence[str]:
-    """`hlbq`, the sweep's name, and how the run ended unless it was completed."""
+    """`hlbq`, the sweep's name, the tags of both, and how the run ended unless it was completed."""
     run = sendable.run
     ending = [run.state.value, *([run.reason.value] if run.reason else [])] if sendable.ending else []
-    wanted = ["hlbq", sweep.name, *(ending if run.state is not State.COMPLETED else [])]
+    wanted = ["hlbq", sweep.name, *run.tags, *(ending if run.state is not State.COMPLETED else [])]
     return tuple(dict.fromkeys(tag[:LONGEST_TAG] for tag in wanted if tag))
 
 

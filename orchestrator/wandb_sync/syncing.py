@@ -72,16 +72,25 @@ class Syncer:
         try:
             with self._leases.hold(run.uid) as mark:
                 if mark is None:
-                    tally.held += 1
+                    if not self._deleted(run):
+                        tally.held += 1
                     return
                 points = self._send(run, mark)
         except SyncError as error:
-            tally.failed += 1
-            self._say(f"run {run.id}: {error.message}")
+            if not self._deleted(run):
+                tally.failed += 1
+                self._say(f"run {run.id}: {error.message}")
             return
         tally.runs += 1
         tally.points += points
         self._say(f"run {run.id}: {points} points sent")
+
+    def _deleted(self, run: RunRecord) -> bool:
+        """Whether the run was deleted while it was being sent; says so."""
+        if self._store.run(run.uid) is not None:
+            return False
+        self._say(f"run {run.id} was deleted; what W&B holds of it stays there")
+        return True
 
     def _send(self, run: RunRecord, mark: SyncMark) -> int:
         """Send the run's news under the lease; returns how many points are new since the mark."""

@@ -50,7 +50,7 @@ class TextTable:
                 wide = [place for place, room in enumerate(widths) if room > least[place]]
                 widths[max(wide, key=widths.__getitem__)] -= 1
         flush = [header in self.right for header in shown.headers]
-        lines = [printable(self.title)] if self.title else []
+        lines = self._title_lines(width)
         for row in (shown.headers, *shown.rows):
             folded = map(_folded, row, widths)
             lines += [
@@ -59,10 +59,14 @@ class TextTable:
             ]
         return lines
 
+    def _title_lines(self, width: int | None) -> list[str]:
+        title = printable(self.title)
+        return (title if width is None else wrapped(title, width)).splitlines()
+
     def _listed(self, width: int) -> list[str]:
         """Each row as lines of a header and its cell."""
         label = min(max(map(cell_width, self.headers)), width // 2)
-        lines = [printable(self.title)] if self.title else []
+        lines = self._title_lines(width)
         for row in self.rows:
             for header, cell in zip(self.headers, row, strict=True):
                 folded = itertools.zip_longest(

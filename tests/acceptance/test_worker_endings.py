@@ -53,6 +53,17 @@ def wait_for_step(fleet: Fleet, step: int, run_id: int = 1) -> None:
         wait_until(lambda: store.run(run_id).step >= step, seconds=120, what=f"step {step}")  # type: ignore[union-attr]
 
 
+def test_a_worker_leaves_when_its_sweeps_were_deleted(fleet: Fleet) -> None:
+    submit(fleet.db, new_sweep(1))
+    with open_store(fleet.db, mode=OpenMode.WRITE) as store:
+        store.cancel(RunFilter(), "ada")
+        worker = fleet.start_one(watch=True, options=["--sweep", "1", "7"])
+        wait_until(lambda: bool(store.workers()), seconds=120, what="a worker")
+        store.delete([1], "ada")
+        assert worker.wait(timeout=120) == 0
+        assert store.workers(ended=True)[0].ended_why == "its sweeps were deleted"
+
+
 @pytest.mark.parametrize(
     ("behaviour", "wanted", "message"),
     [

@@ -127,6 +127,7 @@ def main() -> int:
     parser.add_argument("--db", required=True)
     parser.add_argument("--state_dir", required=True)
     parser.add_argument("--watch", action="store_true")
+    parser.add_argument("--sweep", type=int, nargs="*", default=[])
     parser.add_argument("--faults", default="{}")
     parser.add_argument("--slot", type=int, default=0)
     parser.add_argument("--slots", type=int, default=1)
@@ -135,7 +136,7 @@ def main() -> int:
     if given.with_parent:
         die_with_parent(given.with_parent, signal.SIGTERM)
     faults = Faults(**json.loads(given.faults))
-    device, options = cpu_device(), WorkerOptions(watch=given.watch)
+    device, options = cpu_device(), WorkerOptions(watch=given.watch, sweep=given.sweep)
     identity = identity_of(device, slot=given.slot, slots=given.slots)
     if faults.host:
         identity = replace(identity, host=faults.host)

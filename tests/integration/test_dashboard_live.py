@@ -25,6 +25,7 @@ from orchestrator.queue.records import NewArm, NewRun, RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store, open_store
 from orchestrator.store.engine import OpenMode
+from orchestrator.store.known import known_sweep
 from orchestrator.store.tables import metadata
 from tests.dashboard_client import ARMS, HOST, TOKEN, Client, client, dashboard_at, plain
 from tests.sample_sweep import register, sample_points, submit_sweep, work
@@ -320,7 +321,51 @@ def test_a_stream_of_what_is_not_there_harms_nobody(plain: tuple[Client, Store])
     client.get("sweeps/1")
     work(store, register(store), sample_points(2), reason=None)
     found = client.feed.refresh({"run/999", "sweep/1", "run/1"})
-    assert set(found) == {"sweep/1", "run/1"}
+    assert set(found) == {"sweep/1", "run/1", "run/999"}
+    assert changes(found, "run/999")[0] == "trouble"
+
+
+def test_deleted_runs_and_sweeps_leave_their_pages(client: Client, store: Store) -> None:
+    submit_sweep(store, ARMS[:2], seeds=[100, 101])
+    worker = register(store)
+    for _ in range(4):
+        work(store, worker, sample_points(4))
+    client.rows()
+    assert client.get("sweeps/1/curves")["curves"][0]["runs"] == [2] * 2
+    store.delete([1], "ada")
+    assert set(client.rows()) == {2, 3, 4}
+    assert client.get("sweeps/1/curves")["curves"][0]["runs"] == [1] * 2
+    store.rename(known_sweep(store, 1), "new", "ada")
+    client.rows()
+    assert client.get("sweeps/1")["sweep"]["name"] == "new"
+    store.delete([3], "ada")  # an arm without runs
+    assert set(client.rows()) == {2, 4} and client.get("sweeps/1/curves")["curves"]
+    store.delete([2, 4], "ada")
+    client.feed.refresh({"sweep/1"})
+    for path, status in (("sweeps/1", 404), ("sweeps/1/curves", 404), ("runs/1", 404), ("sweeps/1/comparison", 400)):
+        assert client.get(path, status)["error"]
+    assert client.get("overview")["sweeps"] == []
+
+
+def test_what_is_deleted_while_its_page_is_open_is_said_once(store: Store, location: str) -> None:
+    submit_sweep(store, ARMS[:2])
+    topics = {"sweep/1", "run/1", "overview"}
+    dashboard, database = dashboard_at(location)
+    feed = dashboard.feed
+    feed.sweep(1)
+    feed.refresh(topics)
+    store.delete([1], "ada")
+    found = feed.refresh(topics)
+    assert changes(found)[0] == "reload" and "run 1 was deleted by ada" in changes(found, "run/1")[1]["error"]
+    feed.sweep(1)
+    assert feed.refresh(topics) == {}
+    store.change_tags(known_sweep(store, 1), "ada", add=["new"], remove=[])
+    assert changes(feed.refresh(topics))[0] == "reload"
+    store.delete([2], "ada")
+    name, told = changes(feed.refresh(topics))
+    assert name == "trouble" and "sweep 1 was deleted by ada" in told["error"]
+    assert feed.refresh(topics) == {}
+    database.close()
 
 
 def test_ctrl_c_ends_it_with_a_page_open(tmp_path: Path) -> None:

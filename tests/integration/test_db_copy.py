@@ -113,6 +113,18 @@ def test_everything_arrives_and_the_copy_goes_on_numbering(both: tuple[str, str]
         assert new.integrity_check() == []
 
 
+def test_numbers_of_deleted_runs_are_not_given_again_in_the_copy(both: tuple[str, str], clock: VirtualClock) -> None:
+    source, destination = both
+    with open_store(source, mode=OpenMode.CREATE, clock=clock) as store:
+        submit(store, seeds=3)
+        store.delete([3], "ada")
+        submit(store, seeds=2)
+        store.delete([4, 5], "ada")
+    copy(source, destination)
+    with open_store(destination, mode=OpenMode.WRITE) as new:
+        assert (submit(new).id, [run.id for run in new.runs(ALL)]) == (3, [1, 2, 6])
+
+
 def test_a_round_trip_changes_nothing(tmp_path: Path, clock: VirtualClock, postgresql_server: PostgresqlServer) -> None:
     first, last = str(tmp_path / "first.db"), str(tmp_path / "last.db")
     make(first, clock)

@@ -97,6 +97,14 @@ def test_small_multiples_have_a_panel_a_value_on_the_same_axes(swept: Store) -> 
     assert [text.get_text() for text in legend.get_texts()] == ["num_heads 1", "num_heads 2"]
 
 
+def test_the_baseline_is_named_in_the_legend(store: Store) -> None:
+    fill(store, [{"num_heads": heads} for heads in (2, 1)])
+    for baseline, place in ((None, 1), ({"num_heads": 1}, 0)):
+        (axes,) = plot_curves(store, Drawing(baseline=baseline)).figure.axes
+        marked = [text.get_text().endswith(", baseline") for text in axes.get_legend().get_texts()]
+        assert [at for at, is_marked in enumerate(marked) if is_marked] == [place]
+
+
 def test_last_values_over_a_setting_with_a_power_law(swept: Store) -> None:
     only = RunFilter(where={"num_heads": 2})
     (axes,) = plot_final(swept, FinalDrawing(against="depth"), only).figure.axes

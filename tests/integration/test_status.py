@@ -259,6 +259,21 @@ def test_a_database_that_does_not_answer_is_said_beside_the_last_look(
     assert second.endswith("the database does not answer") and "1 running" in first and "1 running" in second
 
 
+def test_a_sweep_that_is_deleted_meanwhile_is_said(
+    store: Store, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit_sweep(store)
+    monkeypatch.setattr("orchestrator.status.live_view.REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr("orchestrator.status.screens.PLAIN_EVERY_SECONDS", 0.0)
+    stream = io.StringIO()
+    view = LiveView(store, 1, stream=stream)
+    view.update()
+    store.delete([1], "ada")
+    view.update()
+    first, second = stream.getvalue().splitlines()
+    assert "1 pending" in first and "sweep 1 was deleted by ada" in second
+
+
 def test_a_closed_stream_does_not_disturb_whoever_trains(store: Store, clock: VirtualClock) -> None:
     half_done(store, clock)
     reader, writer = os.pipe()

@@ -97,3 +97,11 @@ def test_pages_with_members_sort_nothing(lent: Store) -> None:
             rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
             found = "\n".join(str(row[-1]) for row in rows)
             assert "TEMP B-TREE" not in found and "SCAN" not in found, found
+
+
+def test_a_member_that_is_deleted_and_a_sweep_that_is_are_members_no_more(lent: Store) -> None:
+    lent.delete([3], "user")
+    assert ids(lent, WITH_MEMBERS) == [1, 2, 5, 6]
+    assert lent.deletable(WITH_MEMBERS).run_ids == [5, 6]
+    lent.delete([5, 6], "user")
+    assert lent.sweep(2) is None and ids(lent, WITH_MEMBERS) == []

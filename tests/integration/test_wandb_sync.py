@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -292,5 +293,25 @@ def test_sweeps_that_are_not_marked_need_a_project(tmp_path: Path, scene: Scene)
 
 def test_runs_that_do_not_exist_are_told_of(scene: Scene) -> None:
     said = scene.sync("--sweep", "9", "--wandb_project", "other", code=2)
-    assert said.startswith("error: there is no sweep 9\n")
-    assert scene.sync("--run", "99", code=2).startswith("error: no run matches\n")
+    assert said.startswith("error: there is no sweep 9 in ")
+    assert scene.sync("--run", "99", code=2).startswith("error: there is no run 99 in ")
+
+
+def test_a_run_that_is_deleted_while_it_is_sent_is_said(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(2):
+        scene.store.finish(scene.claim().lease, ending(Reason.FINISHED, points=[point(1)]))
+    take, plan = scene.store.take_sync, scene.store.plan_sync
+
+    def too_late(uid: str, owner: str, **rest: Any) -> Any:
+        scene.store.delete([1], "ada")
+        return take(uid, owner, **rest)
+
+    def later_still(uid: str, owner: str, **rest: Any) -> bool:
+        scene.store.delete([2], "ada")
+        return plan(uid, owner, **rest)
+
+    monkeypatch.setattr(scene.store, "take_sync", too_late)
+    monkeypatch.setattr(scene.store, "plan_sync", later_still)
+    counts = scene.sync_here()
+    assert (counts.runs, counts.held, counts.failed) == (0, 0, 0)
+    assert scene.said == [f"run {number} was deleted; what W&B holds of it stays there" for number in (1, 2)]

@@ -2,7 +2,7 @@
 
 Run it once when a schema is released, and keep the file for good. It holds a run in every state, points with
 numbers that are not finite, checkpoints, two attempts at one run, a worker that was taken for dead, a run that
-was sent to W&B, a notice that could not be told, and the sources of the code.
+was sent to W&B, a notice that could not be told, the sources of the code, notes and tags.
 """
 
 import math
@@ -50,6 +50,13 @@ def fill(store: Store, clock: VirtualClock) -> None:
     store.cancel(RunFilter(run_ids=(4,)), "user")
     store.pause(RunFilter(run_ids=(5,)), "user")
     store.set_priority(RunFilter(run_ids=(6,)), 7, "user")
+
+    [sweep] = store.sweeps()
+    store.set_note(sweep, "a first try", "ada")
+    store.change_tags(sweep, "ada", add=["paper"], remove=[])
+    for run in store.runs(RunFilter(run_ids=(1,))):
+        store.set_note(run, "as it should be", "ada")
+        store.change_tags(run, "ada", add=["good", "shown"], remove=[])
 
     store.beat(first, DeviceReading(temperature_celsius=61.0, use_percent=98.0))
     [notice] = store.undelivered()

@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from orchestrator.cli.wait import wait_until_ended
-from orchestrator.queue.records import RunFilter
+from orchestrator.errors import NotThereError
+from orchestrator.queue.records import DELETE, RunFilter
 from orchestrator.queue.states import State
 
 
@@ -19,6 +22,12 @@ class CountingStore:
 
     def counts(self, runs: RunFilter) -> Mapping[State, int]:
         return self.left.pop(0)
+
+    def sweep(self, number: int) -> None:
+        return None
+
+    def events(self, run: int | None, sweep: int | None, limit: int) -> list[Any]:
+        return [SimpleNamespace(action=DELETE, actor="ada", at=0.0)]
 
     def workers(self) -> list[Any]:
         return [SimpleNamespace(silent=lambda now: False)] * self._workers
@@ -37,6 +46,12 @@ def test_it_looks_until_nothing_is_pending_or_running_and_tells_of_changes() -> 
 
 def test_no_runs_at_all_are_not_waited_for() -> None:
     assert wait_until_ended(CountingStore({}), RunFilter(), sleep=lambda: None, progress=lambda text: None) == {}
+
+
+def test_a_sweep_that_is_deleted_meanwhile_is_said() -> None:
+    store = CountingStore({State.PENDING: 1}, {State.PENDING: 0})
+    with pytest.raises(NotThereError, match="sweep 3 was deleted by ada"):
+        wait_until_ended(store, RunFilter(sweep_ids=(3,)), sleep=lambda: None, progress=lambda text: None)
 
 
 def test_that_nobody_works_is_said_once_with_the_command_that_helps() -> None:

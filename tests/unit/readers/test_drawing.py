@@ -30,7 +30,7 @@ def a_run(number: int, state: State = State.RUNNING, text: str = "", **changed: 
 def a_status(runs: list[RunStatus], *, workers: int = 2, events: int = 3, text: str = "demo") -> Status:
     counts = {state.value: sum(run.state == state for run in runs) for state in State}
     sweep = {"id": 1, "name": text, "counts": counts, "total": len(runs), "done": counts["completed"]}
-    sweep |= {"seconds_left": 600.0, "notify_by": text, "notices_waiting": 0, "notices_given_up": 1}
+    sweep |= {"seconds_left": 600.0, "tags": [text], "notify_by": text, "notices_waiting": 0, "notices_given_up": 1}
     nothing: dict[str, Any] = dict.fromkeys(SweepStatus.__dataclass_fields__)
     worker: dict[str, Any] = dict.fromkeys(WorkerStatus.__dataclass_fields__)
     worker |= {"hostname": text, "device": "gpu0", "device_name": "a GPU", "slot": 0, "slots": 1, "silent": False}

@@ -97,6 +97,7 @@ function sweepCard(sweep) {
     bar,
     el("p", {}, parts.join(", ") || "no runs"),
     axes.length ? el("p", { class: "faint" }, axes.join(" · ")) : null,
+    sweep.tags.length ? el("p", { class: "faint" }, sweep.tags.join(" · ")) : null,
     sweep.note && el("p", { class: "faint" }, sweep.note),
     el("p", { class: "faint", title: moment(sweep.created_at) }, `submitted ${ago(sweep.created_at)}`),
   );

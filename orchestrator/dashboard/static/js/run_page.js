@@ -156,6 +156,8 @@ export class RunPage {
       ["parameters", shortCount(run.params)],
       ["seed", String(run.seed)],
       ["arm", String(run.arm)],
+      ["tags", run.tags.join(" ") || null],
+      ["note", run.note || null],
       ["priority", String(run.priority)],
       ["worker", run.worker ? el("a", { href: "/workers" }, String(run.worker)) : null],
       ["started", moment(run.started_at)],

@@ -93,6 +93,7 @@ export class SweepPage {
       el("h1", {}, sweep.name || `Sweep ${sweep.id}`),
       this.bar,
       this.summary,
+      sweep.tags.length ? el("p", { class: "faint" }, sweep.tags.join(" · ")) : null,
       sweep.note && el("p", { class: "note-text" }, sweep.note),
       el(
         "details",

@@ -6,8 +6,8 @@ This file is history: it is never changed, and imports nothing of the program th
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,130 @@
+"""`hlbq rename`, `note` and `tag`: what people call sweeps and runs."""
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.cli.common import DatabaseOption, JsonOption, print_json
+from orchestrator.cli.control import actor
+from orchestrator.cli.logs import find_run
+from orchestrator.cli.option_groups import grouped
+from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.errors import UsageError
+from orchestrator.queue.labels import checked_name, checked_note, checked_tag
+from orchestrator.queue.records import RunRecord, SweepRecord
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+
+SweepOption = Annotated[int | None, typer.Option("--sweep", min=1, help="A sweep instead of a run.")]
+
+
+class TagCommand(VariadicCommand):
+    """A command in which `-good` is no bundle of options but a tag to remove."""
+
+    def rewritten(self, args: Sequence[str], params: Sequence[Any]) -> list[str]:
+        """The arguments with the tags to remove after `--`."""
+        removed = [word for word in args if re.match(r"-[^-]", word) and word != "-h"]
+        others = [word for word in args if word not in removed and word != "--"]
+        return [*super().rewritten(others, params), "--", *removed]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the three commands."""
+    for command in (rename, note):
+        app.command(cls=VariadicCommand)(grouped(command))
+    app.command(cls=TagCommand)(grouped(tag))
+
+
+def rename(
+    sweep: Annotated[int, typer.Argument(metavar="SWEEP", help="The sweep's number.", min=1)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its new name; '' for none.")],
+    database: DatabaseOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a sweep another name."""
+    from orchestrator.store.known import known_sweep
+
+    name = checked_name(name)
+    with database.write() as store:
+        store.rename(known_sweep(store, sweep), name, actor())
+    if as_json:
+        print_json({"sweep": sweep, "name": name})
+    else:
+        print(f"sweep {sweep} is now called '{name}'" if name else f"sweep {sweep} has no name now")
+
+
+def note(
+    database: DatabaseOption,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN] TEXT", help="The run's number or uid; its new note.")
+    ] = None,
+    sweep: SweepOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a note on a run, or on a sweep (--sweep 3 TEXT). It replaces the note before; '' removes it."""
+    example = 'hlbq note 12 "the loss jumps at step 400"   or: hlbq note --sweep 3 "for the paper"'
+    with database.write() as store:
+        of, texts = _target(store, words, sweep, example)
+        if len(texts) != 1:
+            raise UsageError(f"a note is one text, but got {len(texts)}", f"For instance: {example}")
+        text = checked_note(texts[0])
+        store.set_note(of, text, actor())
+    if as_json:
+        print_json({**_words(of), "note": text})
+    else:
+        print(f"{_called(of)}: {'noted' if text else 'the note is removed'}")
+
+
+def tag(
+    database: DatabaseOption,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN] +TAG... -TAG...", help="The run's number or uid; tags to add, to remove."),
+    ] = None,
+    sweep: SweepOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add tags to a run or a sweep (--sweep 3), and remove tags: hlbq tag 12 +good -todo
+
+    Filters take them: --tag good means the runs with that tag, and those whose sweep has it.
+    """
+    example = "hlbq tag 12 +good -todo   or: hlbq tag --sweep 3 +paper"
+    with database.write() as store:
+        of, texts = _target(store, words, sweep, example)
+        unmarked = next((text for text in texts if not text.startswith(("+", "-"))), None if texts else "")
+        if unmarked is not None:
+            raise UsageError(f"{unmarked!r} neither adds nor removes a tag", f"For instance: {example}")
+        add = [checked_tag(text[1:]) for text in texts if text[0] == "+"]
+        remove = [checked_tag(text[1:]) for text in texts if text[0] == "-"]
+        both = sorted(set(add) & set(remove))
+        if both:
+            raise UsageError(f"'{both[0]}' is both added and removed", "Leave one of them out.")
+        tags = store.change_tags(of, actor(), add=add, remove=remove)
+    if as_json:
+        print_json({**_words(of), "tags": tags})
+    else:
+        print(f"{_called(of)}: {' '.join(tags) or 'no tags'}")
+
+
+def _target(
+    store: "Store", words: Sequence[str] | None, sweep: int | None, example: str
+) -> tuple[SweepRecord | RunRecord, Sequence[str]]:
+    """The sweep, or the run that the first word names, and the other words."""
+    from orchestrator.store.known import known_sweep
+
+    if sweep is not None:
+        return known_sweep(store, sweep), words or ()
+    if not words or words[0].startswith(("+", "-")):
+        raise UsageError("which run or sweep?", f"For instance: {example}")
+    return find_run(store, words[0]), words[1:]
+
+
+def _called(of: SweepRecord | RunRecord) -> str:
+    return f"run {of.id}" if isinstance(of, RunRecord) else f"sweep {of.id}"
+
+
+def _words(of: SweepRecord | RunRecord) -> dict[str, int]:
+    return {"run" if isinstance(of, RunRecord) else "sweep": of.id}
