@@ -8,19 +8,22 @@ advice, train, compare; it stops where nothing is undecided, nothing is advised,
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy
 
+from orchestrator.comparison.bounds import VILLE, Bound
 from orchestrator.comparison.contrasts import Pairs, Verdict, findings
 from orchestrator.comparison.measures import Goal
 from orchestrator.growth import decide as decisions
 from orchestrator.growth import race
+from orchestrator.growth.evidence import running_evidence
 from orchestrator.growth.policy import REJECTED, DecidePolicy, Reason, Results, State
 
-Noise = Callable[[numpy.random.Generator, tuple[int, int]], Any]
+Noise = Callable[[numpy.random.Generator, tuple[int, ...]], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +128,46 @@ def measure_race(arms: int, *, spread: float, sweeps: int, cap: int, first: int,
     print(f"race of {arms:2} arms, spread {spread}: runs {numpy.mean(runs):5.2f}  best lost {numpy.mean(lost):7.4f}")
 
 
+NOISES: Mapping[str, Noise] = MappingProxyType(
+    {
+        "normal": lambda generator, size: generator.standard_normal(size),
+        "normal, arm twice as noisy": lambda generator, size: _scaled(generator.standard_normal(size), 2.0),
+        "t with 4 degrees": lambda generator, size: generator.standard_t(4, size),
+        "Gumbel": lambda generator, size: generator.gumbel(size=size),
+        "exponential": lambda generator, size: generator.exponential(size=size) - 1,
+        "exponential, arm twice as noisy": lambda generator, size: _scaled(generator.exponential(size=size) - 1, 2.0),
+        "exponential, arm ten times": lambda generator, size: _scaled(generator.exponential(size=size) - 1, 10.0),
+    }
+)
+
+
+def false_verdicts(noise: Noise, bound: Bound, arms: int, *, cap: int, first: int, sweeps: int, seed: int) -> float:
+    """The share of sweeps of equal arms with any verdict by the cap: each arm against one baseline, at Holm's first
+    level. With arms that are rejected besides, those that are left are judged so: their number is `arms`."""
+    generator = numpy.random.default_rng(seed)
+    false = 0
+    for done in range(0, sweeps, 10_000):
+        size = min(10_000, sweeps - done)
+        values = noise(generator, (size, arms + 1, cap))
+        found = running_evidence(values[:, 1:] - values[:, :1])
+        largest = found.log_evidence[:, :, first - 1 :].max(axis=2)
+        false += int((largest >= numpy.log(bound.evidence(arms))).any(axis=1).sum())
+    return false / sweeps
+
+
+def _scaled(values: Any, factor: float) -> Any:
+    values[:, 1:] *= factor
+    return values
+
+
+def margin_errors(*, shift: float, margin: float, cap: int, first: int, sweeps: int, seed: int) -> float:
+    """The share of arms that differ by exactly the margin and are said not to differ by more."""
+    generator = numpy.random.default_rng(seed)
+    found = running_evidence(generator.standard_normal((sweeps, cap)) + shift)
+    half = found.half_width(Bound(cap=cap, first_look=first).evidence(1))
+    return float((abs(found.mean) + half <= margin)[:, first - 1 :].any(axis=1).mean())
+
+
 def step_seconds(arms: int, seeds: int) -> float:
     """The processor time of one step of a sweep with every seed there, in seconds."""
     policy = policy_of(arms, max_seeds=seeds)
@@ -146,6 +189,16 @@ def main() -> None:
         measure(effects, sweeps=wanted.sweeps, cap=20, first=3, seed=1)
     for arms in (8, 30):
         measure_race(arms, spread=1.0, sweeps=wanted.sweeps, cap=20, first=3, seed=2)
+    for name, noise in NOISES.items():
+        for bound in (Bound(cap=20, first_look=3), VILLE):
+            shares = [
+                false_verdicts(noise, bound, arms, cap=20, first=3, sweeps=wanted.sweeps * 20, seed=3)
+                for arms in (1, 3, 8)
+            ]
+            print(f"false verdicts, {name}, {bound.text}: " + "  ".join(f"{100 * one:.1f} %" for one in shares))
+    for margin in (0.5, 1.0, 2.0):
+        share = margin_errors(shift=margin, margin=margin, cap=20, first=3, sweeps=wanted.sweeps * 20, seed=4)
+        print(f"arms that differ by the margin of {margin} and are called equal: {100 * share:.1f} %")
     print(f"one step of 1,000 arms x 20 seeds: {step_seconds(1000, 20) * 1000:.0f} ms")
 
 
