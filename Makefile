@@ -6,6 +6,9 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 
+# Tests start hundreds of programs. Where Python may not keep what it compiled, each of them compiles its libraries again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # The targets for people: each has `## what it does` beside it, and so is phony and a line of `make help`.
 MARK := \#\#
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*$(MARK) .*/\1/p' Makefile)
@@ -76,7 +79,7 @@ test-ray: $(VENV)/.installed-dev ## the tests on a small Ray cluster (as root: i
 test-slurm: $(VENV)/.installed-dev ## the tests on a Slurm cluster of one node (as root, with Slurm's and munge's daemons installed)
 	$(BIN)/python -m pytest tests/slurm
 
-faults: $(VENV)/.installed-dev ## the long fault suite (under an hour)
+faults: $(VENV)/.installed-dev ## the long fault suite (hours; stopped and started again, it goes on)
 	$(BIN)/python -m tests.faults.suite
 
 # What the benchmarks compare with: the extra `bench`, which does not fit beside what constraints.txt pins.

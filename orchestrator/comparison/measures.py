@@ -63,7 +63,7 @@ class Measure:
         return self.metric.column == "cumulative_time" or self.axis is Axis.SECONDS
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
     """A run's number, or why it has none."""
 
@@ -72,7 +72,7 @@ class Measured:
     why: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Reached:
     """When a run first reached the target: training seconds, tokens and steps, between points by interpolation."""
 

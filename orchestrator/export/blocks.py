@@ -1,7 +1,6 @@
 """From the store to the rows of a table, a few runs at a time, so memory does not grow with the sweep."""
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -12,8 +11,6 @@ from orchestrator.queue.code import part_at
 from orchestrator.queue.records import RunFilter, RunRecord
 from orchestrator.store import Store
 from orchestrator.store.curves import CURVE_COLUMNS, Curve, NumberTexts
-
-RUNS_AT_A_TIME = 50
 
 
 class Layout(StrEnum):
@@ -48,42 +45,14 @@ class Selection:
     with_pointless: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunCurves:
-    """A run with its curves."""
-
-    run: RunRecord
-    curves: Mapping[Split, Curve]
-
-
 class NewMetricError(Exception):
     """A run has a metric that the table has no column for. Users never see it: the table is started again."""
-
-
-def runs_with_curves(
-    store: Store, wanted: RunFilter, split: Split | None = None, names: Sequence[str] | None = None
-) -> Iterator[RunCurves]:
-    """Every run that passes `wanted`, by number, with its curves (empty for a run without points). Only metrics in
-    `names`, if given."""
-    after = 0
-    while batch := list(store.runs(wanted, limit=RUNS_AT_A_TIME, after_id=after)):
-        after = batch[-1].id
-        # A run that was never claimed has no points: no need to query it.
-        curves = store.curves([run.id for run in batch if run.fence], split, names)
-        by_run = itertools.groupby(curves, key=lambda curve: curve.run_id)
-        run_id, group = next(by_run, (None, iter(())))
-        for run in batch:
-            own: dict[Split, Curve] = {}
-            if run.id == run_id:
-                own = {curve.split: curve for curve in group}
-                run_id, group = next(by_run, (None, iter(())))
-            yield RunCurves(run=run, curves=own)
 
 
 def columns_of(store: Store, selection: Selection, *, all_runs: bool) -> Sequence[Column]:
     """The table's columns, users' own metrics included: those of all runs, or of the first with points."""
     names: dict[tuple[Split, str], None] = {}
-    for found in runs_with_curves(store, selection.runs):
+    for found in store.runs_with_curves(selection.runs):
         names |= dict.fromkeys((split, name) for split, curve in found.curves.items() for name in curve.extra)
         if found.curves and not all_runs:
             break
@@ -97,7 +66,7 @@ def blocks(store: Store, selection: Selection, columns: Sequence[Column]) -> Ite
     """The table's rows. Raises NewMetricError at a metric that `columns` lacks."""
     names = {(column.split, column.metric) if column.split else column.name for column in columns}
     same = store.same_code()
-    for found in runs_with_curves(store, selection.runs):
+    for found in store.runs_with_curves(selection.runs):
         if not found.curves and not selection.with_pointless:
             continue
         for split, curve in found.curves.items():

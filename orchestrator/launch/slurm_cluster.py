@@ -30,6 +30,7 @@ _WAYS_OUT = {
     "time limit": "See `sinfo` for the limits of the partitions, and lower --time.",
     "node configuration": "No node has that much. See `sinfo --Node --long`, and lower --gpus_per_worker, "
     "--cpus_per_worker or --mem.",
+    "feature": "See `sinfo --format '%P %f'` for the features of the nodes.",
     "gres": "See `sinfo --format '%P %G'` for the available GPUs.",
     "contact slurm controller": "Slurm's controller does not answer: see `scontrol ping`, and try again.",
     "array": "See MaxArraySize in `scontrol show config`, and lower --workers.",
@@ -67,7 +68,7 @@ def submit_array(order: ArrayOrder, task: "WorkerTask", folder: Path, secrets: M
     from submitit import SlurmExecutor
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-    executor = SlurmExecutor(folder, max_num_timeout=order.max_requeues, python=python_command())
+    executor = SlurmExecutor(folder, max_num_timeout=order.max_requeues, python=order.python)
     executor.update_parameters(**order.parameters())
     said = io.StringIO()
     try:
@@ -82,7 +83,7 @@ def submit_locally(order: ArrayOrder, task: "WorkerTask", folder: Path, secrets:
     """Start the array's jobs as processes on this machine, which outlive this process; returns their process ids."""
     from submitit import LocalExecutor
 
-    executor = LocalExecutor(folder, max_num_timeout=order.max_requeues, python=python_command())
+    executor = LocalExecutor(folder, max_num_timeout=order.max_requeues, python=order.python)
     executor.update_parameters(
         timeout_min=order.minutes, signal_delay_s=order.seconds_before_end, gpus_per_node=0, setup=list(order.setup)
     )

@@ -14,14 +14,14 @@ from hlbgpt_core.settings import specs
 from orchestrator.comparison.rendering import other_sentences, tables, verdict_sentences
 from orchestrator.comparison.results import Comparison, Question, compare
 from orchestrator.errors import UsageError
+from orchestrator.export.metric_names import find_metric
 from orchestrator.plots import Drawing, Drawn, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
-from orchestrator.plots.run_curves import find_metric
 from orchestrator.plots.style import plain_texts
 from orchestrator.queue.code import SameCode, code_note
 from orchestrator.queue.records import RunFilter, RunRecord, SweepRecord
 from orchestrator.store import Store
 from orchestrator.store.known import known_sweep
-from orchestrator.sweep.arm_labels import differing_settings
+from orchestrator.sweep.arm_labels import differing_settings, settings_of
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted, duration, loss_text, short_count
 from orchestrator.wording.tables import TextTable
@@ -95,7 +95,7 @@ def read_report(
     wanted = RunFilter(sweep_ids=(sweep_id,), with_members=True)
     metric = find_metric(store, wanted, metric).name
     runs = list(store.runs(wanted))
-    names = differing_settings(run.settings for run in runs)
+    names = differing_settings(settings_of(runs))
     states = Counter(run.state.value for run in runs)
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
     arms = len({run.arm_key for run in runs})
@@ -148,11 +148,13 @@ def _verdicts(
 
 def _counts_of_verdicts(comparison: Comparison) -> str:
     """`59 arms against lr_mult 3: 48 worse, 11 undecided.`, or against several baselines."""
-    counts = Counter(contrast.finding.verdict.value for contrast in comparison.contrasts)
-    baselines = list(dict.fromkeys(contrast.baseline for contrast in comparison.contrasts))
+    contrasts = comparison.all_contrasts
+    counts = Counter(contrast.finding.verdict.value for contrast in contrasts)
+    baselines = list(dict.fromkeys(contrast.baseline for contrast in contrasts))
     against = baselines[0] if len(baselines) == 1 else f"{len(baselines)} baselines"
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
-    return f"{counted(len(comparison.contrasts), 'arm')} against {against}: {told}."
+    noun = "main effect" if comparison.main_effects else "arm"
+    return f"{counted(len(contrasts), noun)} against {against}: {told}."
 
 
 def _figures(drawings: Sequence[tuple[str, Callable[[], Drawn]]]) -> ReportSection:

@@ -21,12 +21,15 @@ from orchestrator.queue.records import (
     WorkerRecord,
 )
 from orchestrator.queue.states import State
-from orchestrator.status.time_left import estimate_sweep_seconds, run_seconds_left
+from orchestrator.status.time_left import estimate_sweeps, run_seconds_left
 from orchestrator.store import Store
+from orchestrator.store.csv_files import takers
 from orchestrator.sweep.arm_labels import differing_settings
 
 # More running runs, or runs of a small sweep, than this are counted, not listed.
 MOST_RUNNING_SHOWN = 64
+# Of more unfinished sweeps than this, only the newest are listed, and only their time left is estimated.
+MOST_SWEEPS_LISTED = 12
 MOST_RUNS_SHOWN = 40
 MOST_FAILED_SHOWN = 5
 MOST_ENDED_WORKERS_SHOWN = 5
@@ -36,10 +39,12 @@ SET_ASIDE = "set aside"
 
 @dataclass(frozen=True, kw_only=True)
 class SweepStatus:
-    """A sweep's counts: `done` runs have completed or failed. `seconds_left` is None while its runs' speed is unknown.
+    """A sweep's counts: `done` runs have completed or failed. `seconds_left` is None while its runs' speed is unknown,
+    and for an unfinished sweep that is not listed.
 
-    `export_command` is set if another host keeps the sweep's CSV up to date, or should. Undelivered notices of --notify
-    are waiting, or were given up after too many tries; `notice_error` is the last error.
+    `export_command` is set if another host keeps the sweep's CSV up to date, or should. `csv_taken_by` is the later
+    sweep that its CSV belongs to now. Undelivered notices of --notify are waiting, or were given up after too many
+    tries; `notice_error` is the last error.
     """
 
     id: int
@@ -51,6 +56,7 @@ class SweepStatus:
     export_command: str | None
     csv_path: str | None
     csv_host: str | None
+    csv_taken_by: int | None
     notify_by: str
     notices_waiting: int
     notices_given_up: int
@@ -176,7 +182,8 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
 
     `now` is in seconds since the epoch.
     """
-    sweeps = [sweep for sweep in store.sweeps() if not wanted.sweep_ids or sweep.id in wanted.sweep_ids]
+    everything = store.sweeps()
+    sweeps = [sweep for sweep in everything if not wanted.sweep_ids or sweep.id in wanted.sweep_ids]
     counts = _sum(sweeps) if _whole_sweeps(wanted) else store.counts(wanted)
     all_workers = store.workers(ended=True)
     workers = [worker for worker in all_workers if worker.ended_at is None]
@@ -185,19 +192,30 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
     shown = _without_stale_rates(_shown_runs(store, wanted, sweeps, running[:MOST_RUNNING_SHOWN]), silent)
     runs = _run_statuses(store, shown, sweeps, now)
     left = {run.id: run.seconds_left for run in runs if run.seconds_left is not None}
-    notices = store.undelivered()
+    is_open = [sweep for sweep in sweeps if sweep.counts[State.PENDING] + sweep.counts[State.RUNNING]]
+    seconds = estimate_sweeps(store, is_open[-MOST_SWEEPS_LISTED:], running, left, len(workers))
+    seconds = {**dict.fromkeys(sweep.id for sweep in is_open), **seconds}
+    notices: dict[int, list[Notice]] = {}
+    for notice in store.undelivered():
+        notices.setdefault(notice.sweep_id, []).append(notice)
+    taken = takers(
+        {sweep.id: sweep.csv for sweep in everything if sweep.csv and sweep.csv.host == socket.gethostname()}
+    )
     return Status(
         database=store.location.display,
         database_option=store.location.option,
         at=now,
         counts={state.value: counts[state] for state in State},
         total=sum(counts.values()),
-        sweeps=[_sweep_status(store, sweep, running, left, len(workers), notices) for sweep in sweeps],
+        sweeps=[
+            _sweep_status(sweep, seconds.get(sweep.id, 0.0), notices.get(sweep.id, ()), taken.get(sweep.id))
+            for sweep in sweeps
+        ],
         running_total=len(running),
         backing_off=store.backing_off(wanted.sweep_ids) if counts[State.PENDING] else 0,
         tokens_per_second=sum(run.tokens_per_second for run in running),
         runs=runs,
-        held=_held(store, wanted) if counts[State.PENDING] else (),
+        held=held_runs(store, wanted) if counts[State.PENDING] else (),
         workers=[_worker_status(worker, now) for worker in [*workers, *_ended_badly(all_workers, sweeps)]],
         events=[
             EventStatus(
@@ -213,7 +231,8 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
     )
 
 
-def _held(store: Store, wanted: RunFilter) -> list[HeldRuns]:
+def held_runs(store: Store, wanted: RunFilter) -> list[HeldRuns]:
+    """The runs of the wanted sweeps that are held, by their code."""
     groups: dict[tuple[str, str], list[int]] = {}
     for run_id, its_code, code in store.held_runs(wanted.sweep_ids):
         groups.setdefault((its_code, code), []).append(run_id)
@@ -255,7 +274,8 @@ def _shown_runs(
 def _run_statuses(
     store: Store, runs: Sequence[RunRecord], sweeps: Sequence[SweepRecord], now: float
 ) -> list[RunStatus]:
-    swept = {sweep.id: _swept_settings(sweep, runs) for sweep in sweeps}
+    shown = {run.sweep_id for run in runs}
+    swept = {sweep.id: _swept_settings(sweep, runs) for sweep in sweeps if sweep.id in shown}
     losses = store.losses([run.id for run in runs if run.fence], Split.VAL)
     running = [run.id for run in runs if run.state is State.RUNNING]
     same = store.same_code()
@@ -321,33 +341,26 @@ def _run_status(
 
 
 def _sweep_status(
-    store: Store,
-    sweep: SweepRecord,
-    running: Sequence[RunRecord],
-    left: Mapping[int, float],
-    workers: int,
-    notices: Sequence[Notice],
+    sweep: SweepRecord, seconds_left: float | None, notices: Sequence[Notice], csv_taken_by: int | None
 ) -> SweepStatus:
-    open_runs = sweep.counts[State.PENDING] + sweep.counts[State.RUNNING]
-    own = [run for run in running if run.sweep_id == sweep.id]
     elsewhere = sweep.csv is not None and sweep.csv.host != socket.gethostname()
     total = sum(sweep.counts.values())
-    untold = [notice for notice in notices if notice.sweep_id == sweep.id]
-    given_up = sum(notice.given_up for notice in untold)
+    given_up = sum(notice.given_up for notice in notices)
     return SweepStatus(
         id=sweep.id,
         name=sweep.name,
         counts={state.value: sweep.counts[state] for state in State},
         total=total,
         done=sweep.counts[State.COMPLETED] + sweep.counts[State.FAILED],
-        seconds_left=estimate_sweep_seconds(store, sweep, own, left, workers) if open_runs else 0.0,
+        seconds_left=seconds_left,
         export_command=f"hlbq export results.csv --sweep {sweep.id}" if elsewhere else None,
         csv_path=sweep.csv.path if sweep.csv else None,
         csv_host=sweep.csv.host if sweep.csv else None,
+        csv_taken_by=csv_taken_by,
         notify_by=sweep.notify_by,
-        notices_waiting=len(untold) - given_up,
+        notices_waiting=len(notices) - given_up,
         notices_given_up=given_up,
-        notice_error=next((notice.error for notice in reversed(untold) if notice.error), ""),
+        notice_error=next((notice.error for notice in reversed(notices) if notice.error), ""),
         tags=sweep.tags,
     )
 

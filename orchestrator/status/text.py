@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.queue.code import HELD, MIXED, held_lines
 from orchestrator.queue.states import State
-from orchestrator.status.reading import EventStatus, HeldRuns, RunStatus, Status, SweepStatus, WorkerStatus
+from orchestrator.status.reading import (
+    MOST_SWEEPS_LISTED,
+    EventStatus,
+    HeldRuns,
+    RunStatus,
+    Status,
+    SweepStatus,
+    WorkerStatus,
+)
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted, duration, loss_text, short_count
 from orchestrator.wording.tables import TextTable, printable
@@ -48,7 +56,14 @@ def counts_text(counts: Mapping[str, int]) -> str:
     return f"{total:,} run{'' if total == 1 else 's'}: {named}"
 
 
-def sweeps_table(sweeps: Sequence[SweepStatus], *, most: int = 12) -> TextTable:
+def left_text(status: Status) -> list[str]:
+    """`about 3 h left` for all unfinished sweeps; nothing while it is unknown, or not estimated for all of them."""
+    left = [sweep.seconds_left for sweep in status.sweeps if sweep.done < sweep.total]
+    known = [seconds for seconds in left if seconds is not None]
+    return [f"about {duration(sum(known))} left"] if known and len(left) <= MOST_SWEEPS_LISTED else []
+
+
+def sweeps_table(sweeps: Sequence[SweepStatus], *, most: int = MOST_SWEEPS_LISTED) -> TextTable:
     """The unfinished sweeps, and the latest: a bar, counts by state, and the time left."""
     shown = [sweep for sweep in sweeps if sweep.is_open][-most:]
     if sweeps and sweeps[-1] not in shown:
@@ -76,6 +91,12 @@ def sweep_notes(sweeps: Sequence[SweepStatus]) -> list[str]:
         f"sweep {sweep.id}: its CSV {sweep.csv_path} is kept on {sweep.csv_host}. Write it here: {sweep.export_command}"
         for sweep in sweeps
         if sweep.export_command
+    ]
+    notes += [
+        f"sweep {sweep.id}: its CSV {sweep.csv_path} belongs to sweep {sweep.csv_taken_by} now, and gets no more of "
+        f"its rows. Write them elsewhere: hlbq export FILE.csv --sweep {sweep.id}"
+        for sweep in sweeps
+        if sweep.csv_taken_by is not None and (sweep.done < sweep.total or len(sweeps) == 1)
     ]
     for sweep in sweeps:
         error = f" ({sweep.notice_error})" if sweep.notice_error else ""

@@ -3,6 +3,7 @@
 `open_store` opens a database; `Store` joins the parts, by subject:
 
     sweeps.py            submit, extend, sweeps
+    csv_files.py         whose a CSV is, and whose rows it lacks
     control.py           cancel, pause, retry, set_priority
     deletion.py          delete
     labels.py            rename, set_note, change_tags
@@ -10,8 +11,9 @@
     held_run.py          flush, checkpoint, finish
     workers.py           register, beat, reap
     run_reads.py         run, runs, counts, attempts, events
+    pages.py             the statements that read many runs by number
     points.py            points one by one
-    curves.py            points as columns
+    curves.py            runs with their points as columns, or with their last values
     status_reads.py      what `status` asks for each second
     dashboard_reads.py   light rows for pages that stay open
     comparison_looks.py  looks at comparisons
@@ -41,6 +43,7 @@ from orchestrator.store.claims import ClaimStore
 from orchestrator.store.code import CodeStore
 from orchestrator.store.comparison_looks import LookStore
 from orchestrator.store.control import ControlStore
+from orchestrator.store.csv_files import CsvStore
 from orchestrator.store.curves import CurveStore
 from orchestrator.store.dashboard_reads import DashboardReadStore
 from orchestrator.store.deletion import DeletionStore
@@ -55,7 +58,6 @@ from orchestrator.store.notices import NoticeStore
 from orchestrator.store.ownership import check_file_is_ours
 from orchestrator.store.points import PointStore
 from orchestrator.store.policies import PolicyStore
-from orchestrator.store.run_reads import RunReadStore
 from orchestrator.store.schema import CURRENT, Schema, prepare
 from orchestrator.store.status_reads import StatusReadStore
 from orchestrator.store.sweeps import SweepStore
@@ -67,6 +69,7 @@ __all__ = ["OpenMode", "Store", "StoreLocation", "has_wal_fault", "open_store", 
 
 class Store(
     SweepStore,
+    CsvStore,
     ClaimStore,
     HeldRunStore,
     WorkerStore,
@@ -75,7 +78,6 @@ class Store(
     LabelStore,
     PointStore,
     CurveStore,
-    RunReadStore,
     StatusReadStore,
     LookStore,
     MemoryNeedStore,

@@ -1,6 +1,6 @@
 """The code that computed runs: its sources, which digests are the same, and runs held because theirs has changed."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from sqlalchemy import Connection, and_, exists, insert, select, update
 
@@ -18,6 +18,17 @@ def read_same_code(connection: Connection) -> SameCode:
     """Which digests are of the same code, as far as the transaction sees."""
     declared = connection.execute(select(same_code.c.first, same_code.c.second).order_by(same_code.c.at))
     return SameCode((row.first, row.second) for row in declared)
+
+
+def _free(connection: Connection, is_free: Callable[[str, str], bool], author: Author, why: str) -> int:
+    """Free the held runs of which `is_free(their digest, the digest they are held for)`; returns how many."""
+    query = select(runs.c.id, runs.c.sweep_id, runs.c.held, runs.c.code).where(OTHER_CODE)
+    held = connection.execute(query.with_for_update(key_share=True)).all()
+    freed = [row for row in held if is_free(read_code(row.code)[-1].digest, row.held)]
+    for row in freed:
+        connection.execute(update(runs).where(runs.c.id == row.id).values(held="", paused=False))
+        record_event(connection, author, "unpause", sweep_id=row.sweep_id, run_id=row.id, why=why.format(row.held))
+    return len(freed)
 
 
 class CodeStore(StoreBase):
@@ -45,18 +56,17 @@ class CodeStore(StoreBase):
                 connection.execute(insert(same_code).values(**values))
             record_event(connection, Author(actor=actor, now=now), "same code", why=f"{first} {second}: {why}")
             same = read_same_code(connection)
-            query = select(runs.c.id, runs.c.sweep_id, runs.c.held, runs.c.code).where(OTHER_CODE)
-            freed = [
-                row
-                for row in connection.execute(query.with_for_update(key_share=True))
-                if same.equal(read_code(row.code)[-1].digest, row.held)
-            ]
-            for row in freed:
-                connection.execute(update(runs).where(runs.c.id == row.id).values(held="", paused=False))
-                author = Author(actor=actor, now=now)
-                why_freed = f"its code is now the same as {row.held}"
-                record_event(connection, author, "unpause", sweep_id=row.sweep_id, run_id=row.id, why=why_freed)
-            return len(freed)
+            why_freed = "its code is now the same as {}"
+            return _free(connection, same.equal, Author(actor=actor, now=now), why_freed)
+
+    def code_is_back(self, digest: str, actor: str) -> int:
+        """Free runs that are held though a worker's code, `digest`, is theirs: an edit was undone. Returns how many."""
+        if not self.held_runs():
+            return 0
+        with self._write() as connection:
+            same = read_same_code(connection)
+            author = Author(actor=actor, now=self._clock())
+            return _free(connection, lambda its, _: same.equal(its, digest), author, "its code is back, {} is gone")
 
     def knows_code(self, digest: str) -> bool:
         """Whether the sources of a digest are kept."""

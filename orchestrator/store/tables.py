@@ -91,6 +91,7 @@ sweeps = Table(
     Column("notify_token", Text, nullable=False, server_default="", doc="names the command in its user's own folder"),
     Column("notify_by", Text, nullable=False, server_default="", doc="that user and host, for people"),
     Column("tags", Text, nullable=False, server_default="", doc="with a space before and after each"),
+    Column("csv_written", Text, nullable=False, server_default="", doc="the ended runs that the CSV was last given"),
 )
 
 arms = Table(
@@ -172,8 +173,9 @@ runs = Table(
     _one_of("reason", Reason),
     CheckConstraint("(state = 'running') = (worker_id IS NOT NULL)", name="held_while_running"),
 )
-# Counting by sweep and state reads this index alone.
-Index("runs_by_state", runs.c.sweep_id, runs.c.state)
+# Counting by sweep and state reads this index alone; id stands last so that pages of one state come in order.
+Index("runs_by_state", runs.c.sweep_id, runs.c.state, runs.c.id)
+Index("runs_by_sweep", runs.c.sweep_id, runs.c.id)
 # sweep_id and alone stand last so that a claim that asks for them still reads only the index.
 _partial_index("runs_claimable", CLAIMABLE, runs.c.priority.desc(), runs.c.id, runs.c.sweep_id, runs.c.alone)
 _partial_index("runs_held", RUNNING, runs.c.worker_id)

@@ -13,10 +13,18 @@ from typing import Any
 from hlbgpt_core.points import Point, Split
 from orchestrator.queue.records import RunRecord, Sendable, StoredPoint, SweepRecord, SyncMark
 from orchestrator.queue.states import State
+from orchestrator.sweep.arm_labels import arm_label
 
 # The x axes of curves; the first is W&B's default.
 AXES = ("tokens_seen", "step", "epoch", "cumulative_time")
-GROUPS_OF_METRICS = ("train/*", "val/*", "test/*", "lr/*")
+# What the original tool logs with each evaluation under names of its own: a point's value, and that name.
+_ORIGINAL_NAMES = {
+    "batch_size": "batch_size",
+    "seq_length": "sequence_length",
+    "lr": "learning_rate",
+    "weight_decay": "weight_decay",
+}
+GROUPS_OF_METRICS = ("train/*", "val/*", "test/*", "lr/*", *_ORIGINAL_NAMES.values())
 LONGEST_TAG = 64
 
 _METRICS = {
@@ -27,6 +35,8 @@ _METRICS = {
 # By split: how a point's numbers are read, and their names at W&B, in one order. Every point becomes a row.
 _READ = {split: operator.attrgetter(*AXES, *names) for split, names in _METRICS.items()}
 _NAMES = {split: (*AXES, *(f"{split}/{name}" for name in names)) for split, names in _METRICS.items()}
+_READ[Split.VAL] = operator.attrgetter(*AXES, *_METRICS[Split.VAL], *_ORIGINAL_NAMES)
+_NAMES[Split.VAL] += tuple(_ORIGINAL_NAMES.values())
 # Facts that share a setting's name, under their names in the CSV.
 _FACT_NAMES = {"precision": "resolved_precision", "path": "trainer_path"}
 # Exit codes as W&B reads them: 255 means an interrupted run.
@@ -50,14 +60,16 @@ class Upload:
     exit_code: int | None
 
 
-def upload_of(sendable: Sendable, sweep: SweepRecord, generation: int, *, project: str) -> Upload:
-    """What W&B should hold of a run after a session."""
+def upload_of(
+    sendable: Sendable, sweep: SweepRecord, generation: int, *, project: str, varying: Sequence[str]
+) -> Upload:
+    """What W&B should hold of a run after a session. `varying` are the settings in which the sweep's arms differ."""
     run = sendable.run
     return Upload(
         id=wandb_id(run.uid, generation),
         project=project,
         group=group_of(sweep),
-        name=f"{sweep.name or f'sweep-{sweep.id}'}-arm-{run.arm_number}-seed-{run.seed}",
+        name=", ".join(filter(None, [arm_label(run.settings, varying), f"seed {run.seed}"])),
         notes=sweep.note,
         tags=tags_of(sendable, sweep),
         config=config_of(run, sweep),
@@ -105,7 +117,10 @@ def config_of(run: RunRecord, sweep: SweepRecord) -> Mapping[str, Any]:
 
 
 def row_of(point: Point) -> dict[str, float | int]:
-    """A point under W&B's names: `train/loss`, `val/loss`, `lr/<group>`, and users' metrics as `train/NAME`."""
+    """A point under W&B's names: `train/loss`, `val/loss`, `lr/<group>`, and users' metrics as `train/NAME`.
+
+    An evaluation carries the four values that the original tool logs beside it.
+    """
     values = zip(_NAMES[point.split], _READ[point.split](point), strict=True)
     row: dict[str, float | int] = {name: value for name, value in values if value is not None}
     for name, value in point.extra.items():

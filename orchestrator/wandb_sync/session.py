@@ -95,6 +95,8 @@ class Wandb:
             run = self._open(upload, folder)
             _log(run, upload, first=first)
             written = Path(run.settings.sync_dir)
+            if upload.exit_code is None:
+                _leave_running(run)
             run.finish(exit_code=upload.exit_code or 0)
             return written
 
@@ -179,6 +181,18 @@ def _log(run: Any, upload: Upload, *, first: int) -> None:
     for row in upload.rows[first:]:
         run.log(row)
     run.summary.update(dict(upload.summary))
+
+
+def _leave_running(run: Any) -> None:
+    """Have `wandb sync` leave the run running: the file keeps no settings, but its exit record may be no end."""
+    exit_record = run._interface._make_exit
+
+    def no_end(exit_code: int) -> Any:
+        record = exit_record(exit_code)
+        record.not_complete = True
+        return record
+
+    run._interface._make_exit = no_end
 
 
 def _check_log_in(server: str) -> None:

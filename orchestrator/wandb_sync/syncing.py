@@ -13,6 +13,7 @@ from pathlib import Path
 from orchestrator.errors import SyncError
 from orchestrator.queue.records import RunFilter, RunRecord, Sendable, SyncMark
 from orchestrator.store import Store
+from orchestrator.sweep.arm_labels import differing_settings
 from orchestrator.wandb_sync.leases import Leases, OwnFolder
 from orchestrator.wandb_sync.rows import Upload, still_holds, upload_of
 from orchestrator.wandb_sync.session import CurveReplacedError, SyncTiming, Wandb
@@ -144,7 +145,9 @@ class Syncer:
         sweep = self._store.sweep(run.sweep_id)
         if not held or sweep is None:
             raise SyncError("another sync holds the run now")
-        return upload_of(sendable, sweep, generation, project=sweep.wandb_project or self._project)
+        varying = differing_settings(arm.settings for arm in self._store.arms(sweep.id))
+        project = sweep.wandb_project or self._project
+        return upload_of(sendable, sweep, generation, project=project, varying=varying)
 
     def _commit(self, sendable: Sendable, mark: SyncMark, *, rows: int, told: str) -> int:
         last_step = sendable.points[rows - 1].point.step if rows else 0

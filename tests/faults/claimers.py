@@ -1,4 +1,4 @@
-"""Sixteen processes claim and finish 10,000 runs, some die holding one, two reapers take those back."""
+"""Sixteen processes claim and finish 10,000 runs a part, some die holding one, two reapers take those back."""
 
 import multiprocessing
 import os
@@ -27,16 +27,19 @@ def run(scale: float, ground: Ground) -> list[FaultRow]:
     """Both databases. The shortest draw has fewer claimers: to start them is most of its work."""
     runs = scaled(RUNS, scale, least=100)
     claimers = min(CLAIMERS, scaled(CLAIMERS, 50 * scale))
-    return [_contest(claimers, runs, kind, db, folder) for kind, db, folder in ground.databases("claimers")]
+    return [
+        _contest(claimers, runs, kind, db, folder, ground.seed) for kind, db, folder in ground.databases("claimers")
+    ]
 
 
-def _contest(count: int, runs: int, kind: str, db: str, folder: Path) -> FaultRow:
+def _contest(count: int, runs: int, kind: str, db: str, folder: Path, seed: int) -> FaultRow:
     began = time.monotonic()
     submit(db, new_sweep(runs))
     # A fresh interpreter for each: threads and connections of this process are not inherited.
     context = multiprocessing.get_context("spawn")
     over = context.Event()
-    claimers = [context.Process(target=claim_until_done, args=(db, str(folder), k)) for k in range(count)]
+    numbers = range(100 * seed, 100 * seed + count)
+    claimers = [context.Process(target=claim_until_done, args=(db, str(folder), k)) for k in numbers]
     reapers = [context.Process(target=reap_until_over, args=(db, str(folder), k, over)) for k in range(REAPERS)]
     for process in (*claimers, *reapers):
         process.start()
@@ -48,7 +51,7 @@ def _contest(count: int, runs: int, kind: str, db: str, folder: Path) -> FaultRo
     crashed = sum(process.exitcode != 0 for process in (*claimers, *reapers))
     for process in (*claimers, *reapers):
         process.kill()
-    return _judged(f"{count} claimers x {runs:,} runs, {REAPERS} reapers", runs, kind, db, folder, crashed, began)
+    return _judged(f"{count} claimers, {REAPERS} reapers", runs, kind, db, folder, crashed, began)
 
 
 def _judged(fault: str, runs: int, kind: str, db: str, folder: Path, crashed: int, began: float) -> FaultRow:
@@ -80,7 +83,7 @@ def _judged(fault: str, runs: int, kind: str, db: str, folder: Path, crashed: in
         landed=len(claims),
         lost=runs - counts[State.COMPLETED],
         finished_twice=twice,
-        besides=f"{double} double claims of {len(claims):,}; {len(deserted)} holders died, each taken from once",
+        counts={"runs": runs, "double claims": double, "holders died, each taken from once": len(deserted)},
         seconds=time.monotonic() - began,
         broken=tuple(broken),
     )

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import text
 
@@ -21,12 +22,15 @@ from orchestrator.errors import DatabaseBusyError
 from orchestrator.queue.records import Bookkeeping, NewArm, NewRun, NewSweep, RunFilter
 from orchestrator.queue.states import Limits, Reason, State
 from orchestrator.store import OpenMode, Store, open_store
+from tests.faults.report import FaultRow
 from tests.faults.worker_under_fault import Faults
 from tests.postgresql_server import PostgresqlServer
 from tests.stand_in_trainer import Plan, point_at
 from worker.timing import Timing
 
 ROOT = Path(__file__).parents[2]
+# What `make test-long` and the suite's --quick draw, and what `make test` has time for.
+QUICK_SCALE, SHORTEST_SCALE = 0.02, 0.008
 # Losses and errors are what the suite makes: budgets must not end its runs.
 PATIENT = Limits(max_attempts=10_000, max_losses=10_000, backoff_seconds=0.01, max_backoff_seconds=0.05)
 SHORT = {
@@ -44,9 +48,13 @@ UNHURRIED = asdict(Timing())
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """Where a fault is tried: a folder for everything, and a PostgreSQL server if there is one."""
+    """Where a fault is tried: a folder for everything, and a PostgreSQL server if there is one.
+
+    `seed` is what dice are thrown by: a long fault is tried in several parts.
+    """
 
     folder: Path
+    seed: int = 0
     postgresql: PostgresqlServer | None = None
     no_postgresql: str = ""
 
@@ -54,16 +62,16 @@ class Ground:
         """A new folder."""
         for number in range(1, 1000):
             made = self.folder / f"{name}-{number}"
-            if not made.exists():
+            with contextlib.suppress(FileExistsError):
                 made.mkdir(mode=0o700, parents=True)
                 return made
         raise AssertionError(f"too many folders for {name}")
 
-    def databases(self, name: str) -> Iterator[tuple[str, str, Path]]:
+    def databases(self, name: str, *, sqlite_alone: bool = False) -> Iterator[tuple[str, str, Path]]:
         """(kind, location, folder) of a database not yet made: on SQLite, then on PostgreSQL where there is one."""
         folder = self.place(name)
         yield "SQLite", str(folder / "hlbq.db"), folder
-        if self.postgresql is not None:
+        if self.postgresql is not None and not sqlite_alone:
             yield "PostgreSQL", self.postgresql.create_database(), self.place(name)
 
 
@@ -394,6 +402,31 @@ def read_ledger(db: str, plan: Plan | None, *, curves: Curves | None = None) -> 
         )
 
 
+def judged(
+    fault: str,
+    kind: str,
+    ledger: Ledger,
+    fleet: Fleet,
+    began: float,
+    *,
+    landed: int,
+    broken: Sequence[str] = (),
+    **words: Any,
+) -> FaultRow:
+    """The row of a fault that `landed`, after its ledger; `words` are besides and counts."""
+    return FaultRow(
+        fault=fault,
+        database=kind,
+        landed=landed,
+        lost=ledger.lost + ledger.wrong_points,
+        finished_twice=ledger.finished_twice,
+        stale_rows=ledger.stale_rows,
+        seconds=time.monotonic() - began,
+        broken=(*ledger.problems, *fleet.complaints(), *broken),
+        **words,
+    )
+
+
 def curves_of(db: str) -> Curves:
     """The points of every run by its seed, for comparison with runs that were disturbed."""
     found: Curves = {}
@@ -419,6 +452,11 @@ def expected_points(seed: int, plan: Plan) -> Sequence[tuple[Split, int, float]]
 def is_short(scale: float) -> bool:
     """Whether only a short draw is wanted: then scenes that take long, and second databases, may be left out."""
     return scale < 0.05
+
+
+def is_shortest(scale: float) -> bool:
+    """Whether `make test` draws: what `make test-long` draws besides may be left out."""
+    return scale < QUICK_SCALE
 
 
 def scaled(full: int, scale: float, *, least: int = 1) -> int:

@@ -24,7 +24,7 @@ from tests.faults.report import FaultRow
 from tests.faults.worker_under_fault import Faults
 from tests.stand_in_trainer import Plan
 
-ZOMBIES = 12
+ZOMBIES, CONTROLS = 12, 4
 AT_ONCE = 4
 # Held early on, so that all of a batch train at the same time.
 PLAN = Plan(steps=120, step_seconds=0.01, checkpoint_every=20, hold_after=2)
@@ -36,10 +36,9 @@ def run(scale: float, ground: Ground) -> list[FaultRow]:
     """The same zombies twice on each database: as hlbq is, and with the fence taken out."""
     rows = []
     for no_fence in (False, True):
-        for kind, db, folder in ground.databases("no-fence"):
-            if is_short(scale) and kind != "SQLite":
-                continue
-            rows.append(_with_zombies(scaled(ZOMBIES, scale, least=2), kind, db, folder, no_fence=no_fence))
+        for kind, db, folder in ground.databases("no-fence", sqlite_alone=is_short(scale)):
+            zombies = CONTROLS if no_fence else ZOMBIES
+            rows.append(_with_zombies(scaled(zombies, scale, least=2), kind, db, folder, no_fence=no_fence))
     return rows
 
 

@@ -1,9 +1,9 @@
 """The figures of the fault suite, and the table that is published."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-HEAD = ("fault", "database", "landed", "runs lost", "finished twice", "stale rows", "besides", "seconds")
+HEAD = ("fault", "database", "landed", "runs lost", "finished twice", "stale rows", "besides", "seconds", "code")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,7 +12,8 @@ class FaultRow:
 
     `landed` counts faults that struck a worker while it held a run (or what stands in its place, see `besides`),
     `lost` runs that were not completed or whose points are not those of a run that was never disturbed. `broken`
-    says in words what broke the promise besides; `proves_sight` marks the row that must finish runs twice.
+    says in words what broke the promise besides; `proves_sight` marks the row that must finish runs twice. `counts`
+    are told after `besides`; those of several parts of one fault are added. `code` is the commit that was hurt.
     """
 
     fault: str
@@ -26,6 +27,8 @@ class FaultRow:
     broken: tuple[str, ...] = ()
     skipped: str = ""
     proves_sight: bool = False
+    counts: Mapping[str, int] = field(default_factory=dict)
+    code: str = ""
 
     @property
     def kept(self) -> bool:
@@ -47,10 +50,37 @@ class FaultRow:
     def cells(self) -> tuple[str, ...]:
         """The row of the published table."""
         if self.skipped:
-            return (self.fault, self.database, "skipped", "", "", "", self.skipped, "")
-        besides = "; ".join(part for part in (self.besides, *(f"**{each}**" for each in self.broken)) if part)
+            return (self.fault, self.database, "skipped", "", "", "", self.skipped, "", self.code)
+        counted = ", ".join(f"{count:,} {what}" for what, count in self.counts.items())
+        parts = (self.besides, counted, *(f"**{each}**" for each in self.broken))
         counts = (self.landed, self.lost, self.finished_twice, self.stale_rows)
-        return (self.fault, self.database, *(f"{count:,}" for count in counts), besides, f"{self.seconds:.0f}")
+        numbers = (f"{count:,}" for count in counts)
+        return (self.fault, self.database, *numbers, "; ".join(filter(None, parts)), f"{self.seconds:.0f}", self.code)
+
+    def __add__(self, other: "FaultRow") -> "FaultRow":
+        """Two parts of one fault."""
+        return replace(
+            self,
+            landed=self.landed + other.landed,
+            lost=self.lost + other.lost,
+            finished_twice=self.finished_twice + other.finished_twice,
+            stale_rows=self.stale_rows + other.stale_rows,
+            seconds=self.seconds + other.seconds,
+            broken=(*self.broken, *other.broken),
+            counts={
+                name: self.counts.get(name, 0) + other.counts.get(name, 0) for name in {**self.counts, **other.counts}
+            },
+            code=", ".join(sorted({*self.code.split(", "), *other.code.split(", ")})),
+        )
+
+
+def together(rows: Sequence[FaultRow]) -> list[FaultRow]:
+    """One row for each fault and database: parts of one are added, in the order in which each comes first."""
+    found: dict[tuple[str, ...], FaultRow] = {}
+    for row in rows:
+        key = (row.fault, row.database, row.besides, row.skipped)
+        found[key] = found[key] + row if key in found else row
+    return list(found.values())
 
 
 def table(rows: Sequence[FaultRow]) -> str:

@@ -54,7 +54,7 @@ SUPERVISORS_SHARE = 0.4
 def run(scale: float, ground: Ground) -> list[FaultRow]:
     """The stand-in on both databases, then the real trainer."""
     rows = [
-        _with_stand_in(scaled(STAND_IN_FAULTS[kind], scale, least=4), kind, db, folder)
+        _with_stand_in(scaled(STAND_IN_FAULTS[kind], scale, least=4), kind, db, folder, ground.seed)
         for kind, db, folder in ground.databases("sigkill")
     ]
     if is_short(scale):  # torch takes longer to load than a short draw may last
@@ -62,12 +62,12 @@ def run(scale: float, ground: Ground) -> list[FaultRow]:
     return [*rows, _with_real_trainer(scaled(REAL_FAULTS, scale), ground)]
 
 
-def _with_stand_in(wanted: int, kind: str, db: str, folder: Path) -> FaultRow:
+def _with_stand_in(wanted: int, kind: str, db: str, folder: Path, seed: int) -> FaultRow:
     began = time.monotonic()
     submit(db, new_sweep(20))
     workers = min(8, max(2, wanted // 2))
     with Fleet(db=db, folder=folder, workers=workers, plan=PLAN, faults=Faults(kill=SUPERVISOR_POINTS)) as fleet:
-        at_random = _hurt(fleet, wanted, new_runs=20)
+        at_random = _hurt(fleet, wanted, new_runs=20, seed=seed)
         fleet.faults, fleet.plan = Faults(), replace(PLAN, kill={})
         fleet.drain(seconds=120)
         fleet.stop()
@@ -85,7 +85,7 @@ def _with_real_trainer(wanted: int, ground: Ground) -> FaultRow:
     submit(db, real_sweep(len(curves)))
     points = {point: chance / 2 for point, chance in SUPERVISOR_POINTS.items()}
     with Fleet(db=db, folder=folder, workers=2, faults=Faults(kill=points, real_trainer=True)) as fleet:
-        at_random = _hurt(fleet, wanted, new_runs=len(curves), pause_seconds=2.0)
+        at_random = _hurt(fleet, wanted, new_runs=len(curves), seed=ground.seed, pause_seconds=2.0)
         fleet.faults = Faults(real_trainer=True)
         fleet.drain(seconds=300)
         fleet.stop()
@@ -108,9 +108,9 @@ def undisturbed_curves(folder: Path, *, runs: int) -> Curves:
     return curves_of(db)
 
 
-def _hurt(fleet: Fleet, wanted: int, *, new_runs: int, pause_seconds: float = PAUSE_SECONDS) -> Counter[str]:
+def _hurt(fleet: Fleet, wanted: int, *, new_runs: int, seed: int, pause_seconds: float = PAUSE_SECONDS) -> Counter[str]:
     """Kill until `wanted` runs were lost, with work for all; returns how often it was at random, by kind."""
-    dice = random.Random(wanted)
+    dice = random.Random(1000 * seed + wanted)
     at_random: Counter[str] = Counter()
     next_at = time.monotonic() + pause_seconds
     patience = time.monotonic() + 120 + 5.0 * wanted
@@ -140,20 +140,22 @@ def _kill_a_holder(store: Store, dice: random.Random) -> str:
         return ""
     holder = dice.choice(holders)
     if dice.random() < SUPERVISORS_SHARE:
-        return "supervisor at random" if kill_exactly(holder.pid, holder.start_ticks) else ""
+        return "random, supervisor" if kill_exactly(holder.pid, holder.start_ticks) else ""
     trainers = children(holder.pid)
     if not trainers:
         return ""
-    return "trainer at random" if kill_exactly(trainers[0], start_ticks(trainers[0])) else ""
+    return "random, trainer" if kill_exactly(trainers[0], start_ticks(trainers[0])) else ""
 
 
 def _row(fault: str, kind: str, ledger: Ledger, noted: Counter[str], fleet: Fleet, began: float) -> FaultRow:
     wait_until(lambda: not trainers_of(fleet.started), seconds=120, what="no trainer outlives its supervisor")
-    by_point = ", ".join(f"{point} {count}" for point, count in sorted(noted.items()))
-    besides = (
-        f"{ledger.lost_supervisors} supervisors and {ledger.lost_trainers} trainers killed while they held a run; "
-        f"{ledger.runs} runs, {ledger.attempts} attempts; signals sent: {by_point}"
-    )
+    counts = {
+        "supervisors killed while they held a run": ledger.lost_supervisors,
+        "trainers killed so": ledger.lost_trainers,
+        "runs": ledger.runs,
+        "attempts": ledger.attempts,
+        **{f"at {point}": count for point, count in sorted(noted.items())},
+    }
     return FaultRow(
         fault=fault,
         database=kind,
@@ -161,7 +163,7 @@ def _row(fault: str, kind: str, ledger: Ledger, noted: Counter[str], fleet: Flee
         lost=ledger.lost + ledger.wrong_points,
         finished_twice=ledger.finished_twice,
         stale_rows=ledger.stale_rows,
-        besides=besides,
+        counts=counts,
         seconds=time.monotonic() - began,
         broken=(*ledger.problems, *fleet.complaints()),
     )

@@ -1,28 +1,31 @@
-"""The fault suite: `python -m tests.faults.suite [--quick] [--only NAME] [--scale SHARE]`.
+"""The fault suite: `python -m tests.faults.suite [--quick] [--only NAME] [--minutes N]`.
 
-Hurts real workers in every way that docs/reliability.md lists, prints the figures, writes them there, and exits with
-1 if any of them breaks the promise.
+Hurts real workers in every way that docs/reliability.md lists, prints the figures, and exits with 1 if any of them
+breaks the promise. What was found is kept: stopped and started again, it goes on where it was. Once all was tried, it
+writes the figures into the page.
 """
 
 import argparse
 import contextlib
+import math
 import os
 import platform
-import shlex
 import shutil
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 
 from orchestrator.store.engine import sqlite_module
-from tests.faults.harness import ROOT, Ground
+from tests.faults.harness import QUICK_SCALE, ROOT, Ground
 from tests.faults.report import FaultRow, table
+from tests.faults.results import MARK, Part, Results, product_commit
 from tests.postgresql_server import NoServerError, private_server
 from worker.devices.devices import cpu_device
 
@@ -41,26 +44,47 @@ FAULTS = (
     "postgres_restart",
     "wandb_faults",
 )
-# What `make test-long` and --quick draw, and what `make test` has time for.
-QUICK_SCALE, SHORTEST_SCALE = 0.02, 0.008
+# How workers die in the field; `make test` has tests of its own for these.
+FIELD = ("file_replaced", "code_edited", "closed_streams", "hang_up", "broken_host")
+EVERY = (*FAULTS, *FIELD)
+# Long faults are tried in parts: how many, and the share of a fault's own count in each. Together: 2,500 landed
+# SIGKILLs, 216 zombies with the fence, 100,000 claims.
+PARTS = {"sigkill": (10, 0.2), "no_fence": (9, 1.0), "claimers": (5, 1.0)}
+RESULTS = ROOT / "fault-results.jsonl"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the suite; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.suite")
-    parser.add_argument("--quick", action="store_true", help="a short draw of each fault; writes no page")
-    parser.add_argument("--only", choices=FAULTS, action="append", help="this fault alone; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="a short draw of each fault; nothing is kept")
+    parser.add_argument("--only", choices=EVERY, action="append", help="this fault alone; may be repeated")
     parser.add_argument("--lanes", type=int, default=3, help="how many faults are tried at the same time")
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of faults")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin nothing new after this long")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the file that keeps what was found")
     given = parser.parse_args(arguments)
-    scale = QUICK_SCALE if given.quick else given.scale
-    began = time.monotonic()
+    commit, results = product_commit(), Results(Path(os.devnull) if given.quick else given.results)
+    names = given.only or EVERY
+    parts = [(name, seed) for name in names for seed in range(1 if given.quick else PARTS.get(name, (1, 1.0))[0])]
+    until = time.monotonic() + 60 * given.minutes
     with prepared_ground() as ground, ThreadPoolExecutor(given.lanes) as lanes:
-        tried = lanes.map(lambda name: _try(name, scale, ground), given.only or FAULTS)
-        rows = [row for found in tried for row in found]
-    page = published(rows, given.only, scale, time.monotonic() - began)
+        scales = {name: QUICK_SCALE if given.quick else PARTS.get(name, (1, 1.0))[1] for name in names}
+        tried = {
+            lanes.submit(_try, part, scales[part[0]], ground, until): part for part in parts if part not in results.done
+        }
+        try:
+            for future in as_completed(tried):
+                if rows := future.result():
+                    results.add(tried[future], commit, rows)
+        except KeyboardInterrupt:
+            print("stopped: what is being tried ends and is not kept; the same command goes on", file=sys.stderr)
+            lanes.shutdown(cancel_futures=True)
+    rows = results.rows(EVERY, commit)
+    page = published(rows, commit)
     print(page)
-    if not given.quick and not given.only:
+    left = [part for part in parts if part not in results.done]
+    if left:
+        print(f"{len(left)} of {len(parts)} parts are left; the same command goes on", file=sys.stderr)
+    elif not given.quick and not given.only:
         write_page(PAGE, page)
     complaints = [row.complaint for row in rows if not row.kept]
     for complaint in complaints:
@@ -83,12 +107,15 @@ def prepared_ground() -> Iterator[Ground]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _try(name: str, scale: float, ground: Ground) -> list[FaultRow]:
-    """One fault's rows; what goes wrong in the suite itself counts as broken."""
-    print(f"{datetime.now(UTC):%H:%M:%S} {name} ...", file=sys.stderr, flush=True)
+def _try(part: Part, scale: float, ground: Ground, until: float) -> list[FaultRow]:
+    """A part's rows; none once the time is up. What goes wrong in the suite itself counts as broken."""
+    name, seed = part
+    if time.monotonic() > until:
+        return []
+    print(f"{datetime.now(UTC):%H:%M:%S} {name} {seed} ...", file=sys.stderr, flush=True)
     run: Callable[[float, Ground], list[FaultRow]] = import_module(f"tests.faults.{name}").run
     try:
-        rows = run(scale, ground)
+        rows = run(scale, replace(ground, seed=seed))
     except Exception as error:  # whatever it is, the other faults are still tried
         traceback.print_exc()
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -98,17 +125,15 @@ def _try(name: str, scale: float, ground: Ground) -> list[FaultRow]:
     return rows
 
 
-def published(rows: Sequence[FaultRow], only: Sequence[str] | None, scale: float, seconds: float) -> str:
+def published(rows: Sequence[FaultRow], commit: str) -> str:
     """The table with what one must know to judge it. The host's name is nobody's business."""
-    command = ["python", "-m", "tests.faults.suite"]
-    command += [word for name in only or () for word in ("--only", name)]
-    command += ["--scale", f"{scale:g}"] if scale != 1 else []
-    machine = f"{cpu_device().description}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
+    system = f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}"
+    machine = f"{cpu_device().description}, {os.cpu_count()} cores, {system}"
     libraries = f"Python {platform.python_version()}, SQLite {sqlite_module().sqlite_version}"
-    return (
-        f"Made with `{shlex.join(command)}` on {datetime.now(UTC):%Y-%m-%d}, in {seconds / 60:.0f} minutes, "
-        f"on: {machine}; {libraries}.\n\n{table(rows)}\n"
-    )
+    when = f"up to {datetime.now(UTC):%Y-%m-%d}, in {sum(row.seconds for row in rows) / 60:.0f} minutes of work"
+    marked = any(row.code.endswith(MARK) for row in rows)
+    note = f" Rows with{MARK} were made, in part or whole, with other code than the newest, {commit}." if marked else ""
+    return f"Made with `python -m tests.faults.suite`, {when}, on: {machine}; {libraries}.{note}\n\n{table(rows)}\n"
 
 
 def write_page(page: Path, figures: str) -> None:

@@ -129,6 +129,21 @@ def test_declaring_codes_the_same_frees_what_was_held_for_them(store: Store) -> 
     assert not store.same_code().is_mixed(the_run(store))
 
 
+def test_a_run_is_free_again_once_a_worker_has_its_code(store: Store) -> None:
+    """An edit was undone: nobody has to choose between a code and itself."""
+    submit(store, depths=(2, 4))
+    worker = register(store)
+    stop_at_6(store, worker)
+    claim(store, worker, code=NEW)
+    assert store.code_is_back(OTHER, "worker 2") == store.code_is_back(NEW, "worker 2") == 0
+    assert store.code_is_back(OLD, "worker 2") == 1
+    freed = the_run(store)
+    assert (freed.paused, freed.held, freed.checkpoint, store.held_runs()) == (False, "", saved(6), [])
+    event = store.events(run_id=1)[0]
+    assert (event.action, event.actor, event.why) == ("unpause", "worker 2", f"its code is back, {NEW} is gone")
+    assert claim(store, register(store, 2), code=OLD).run.id == 1
+
+
 def test_a_held_run_may_start_again(store: Store) -> None:
     submit(store, depths=(2, 4))
     worker = register(store)

@@ -60,7 +60,7 @@ class Scene:
     def sync(self, *options: str, code: int = 0, **environment: str) -> str:
         """Run `hlbq sync`, which must end with `code`; returns what it said."""
         process = self.start(*options, **environment)
-        said = process.communicate(timeout=60)[0]
+        said = process.communicate(timeout=120)[0]
         assert process.returncode == code, said
         return said
 
@@ -209,7 +209,7 @@ def test_two_syncs_at_once_send_each_point_once(scene: Scene) -> None:
     for one in taken:
         scene.store.finish(one.lease, ending(Reason.FINISHED, points=[point(step) for step in range(1, 60)]))
     both = [scene.start(), scene.start()]
-    said = [process.communicate(timeout=60)[0] for process in both]
+    said = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     for one in taken:
         held = scene.held(one.run.uid)
@@ -227,11 +227,24 @@ def test_what_a_server_refuses_stays_unsent_and_is_said(scene: Scene) -> None:
     assert mark is not None and (mark.rows_sent, mark.lease_owner, mark.told) == (0, "", "")
 
 
+def upload(scene: Scene) -> None:
+    """What a user types later: `wandb sync`."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    command = [str(Path(sys.executable).with_name("wandb")), "sync", "--yes"]
+    environment = {**own, **scene.server.environment(), "HOME": str(scene.folder)}
+    subprocess.run(command, cwd=scene.state, env=environment, timeout=240, capture_output=True, check=True)
+
+
 def test_offline_files_hold_each_point_once_and_wandb_sync_sends_them(scene: Scene) -> None:
     taken, asked = scene.claim(), scene.server.requests.total()
     uid = taken.run.uid
     scene.store.commit_checkpoint(taken.lease, saved(2), points=[point(1), point(2)])
     assert "upload them with: wandb sync" in scene.sync(**OFFLINE)
+    assert scene.server.requests.total() == asked
+    upload(scene)
+    held = scene.held(uid)
+    assert (steps(held), held.complete, held.exit_codes) == ([("train", 1), ("train", 2)], False, []), "it goes on"
+    asked = scene.server.requests.total()
     # Killed between the folder and the mark: the folder is found, and no second one is made.
     scene.store.take_sync(uid, "gone")
     scene.store.commit_sync(uid, "gone", rows_sent=0, last_step=0, told="")
@@ -246,12 +259,9 @@ def test_offline_files_hold_each_point_once_and_wandb_sync_sends_them(scene: Sce
 
     said = scene.sync("--run", "1", code=0)
     assert "0 points of 0 runs" in said, "what is in the folders is not sent as well"
-    own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-    upload = [str(Path(sys.executable).with_name("wandb")), "sync", "--yes"]
-    environment = {**own, **scene.server.environment(), "HOME": str(scene.folder)}
     for _ in range(2):
-        subprocess.run(upload, cwd=scene.state, env=environment, timeout=60, capture_output=True, check=True)
-    held = scene.held(uid)
+        upload(scene)
+    assert (held.complete, held.exit_codes) == (True, [0])
     assert steps(held) == [("train", 1), ("train", 2), ("train", 3), ("val", 3)]
     assert [line["_step"] for line in held.history] == [0, 1, 2, 3] and held.summary["state"] == "completed"
 
@@ -269,7 +279,7 @@ def test_folders_that_wait_are_uploaded_before_more_is_sent(scene: Scene) -> Non
 
 def test_nobody_logged_in_is_one_clear_line(scene: Scene) -> None:
     process = scene.start(WANDB_API_KEY="")
-    said = process.communicate(timeout=60)[0]
+    said = process.communicate(timeout=120)[0]
     assert process.returncode == 2
     assert said.splitlines()[0] == f"error: you are not logged in to wandb at {scene.server.url}"
     assert "wandb login" in said.splitlines()[1] and len(said.splitlines()) == 2

@@ -49,7 +49,7 @@ EnforcePartLimits=ALL
 ReturnToService=2
 KillWait=20
 MinJobAge=300
-NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs=8 Gres=gpu:2 State=UNKNOWN
+NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs=8 Gres=gpu:2 Features=a100,nvlink State=UNKNOWN
 PartitionName=main Nodes={node} Default=YES MaxTime=60 State=UP
 PartitionName=short Nodes={node} MaxTime=10 State=UP
 """

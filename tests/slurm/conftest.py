@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -49,7 +50,7 @@ class Login:
     def hlbq(self, line: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         """Type a line of `hlbq`, with the database in the environment. Jobs inherit that."""
         return subprocess.run(
-            [sys.executable, "-P", "-m", "orchestrator.cli.main", *line.split()],
+            [sys.executable, "-P", "-m", "orchestrator.cli.main", *shlex.split(line)],
             cwd=self.folder,
             env={**os.environ, **self.cluster.environment, "HLBQ_DB": self.db, **environment},
             capture_output=True,

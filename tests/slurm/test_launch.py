@@ -1,15 +1,17 @@
 """`hlbq launch slurm` on a real Slurm of one node: arrays run and end, time is up, cancelling, killing, refusing."""
 
 import os
+import re
 import signal
 import subprocess
+import sys
 
 import pytest
 
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
-from tests.faults.harness import drained, new_sweep, read_ledger, submit
+from tests.faults.harness import drained, new_sweep, read_ledger, submit, with_stand_in
 from tests.slurm.conftest import PASSWORD, Login
 from tests.stand_in_trainer import Plan
 
@@ -65,6 +67,23 @@ def test_each_job_drives_the_gpu_that_slurm_gave_it(login: Login) -> None:
     assert read_ledger(login.db, plan).clean
 
 
+def test_sites_that_know_only_gres_throttle_and_start_python_in_a_container(login: Login) -> None:
+    submit(login.db, new_sweep(2))
+    container = login.folder / "container"
+    container.write_text(f'#!/bin/sh\ntouch {login.folder}/entered\nexec {sys.executable} "$@"\n')
+    container.chmod(0o755)
+    sbatch = "gres=gpu:1 constraint=a100|nvlink mail-type=END,FAIL mail-user=me@here.org wckey=mine requeue"
+    plan = Plan(steps=100, step_seconds=0.05)
+    line = f"--workers 2 --at_once 1 --time 10 --python {container} --sbatch {sbatch}"
+    job = login.launch(line, plan, gpus=1)
+    told = login.cluster.run("scontrol", "show", "job", job)
+    assert "ArrayTaskThrottle=1" in told and "Features=a100|nvlink" in told and "gpu:1" in told, told
+    with login.store() as store:
+        login.wait(lambda: drained(store) and not login.active(), "both runs are finished")
+        assert {worker.identity.device for worker in store.workers(ended=True)} <= {"gpu0-aaaa", "gpu1-bbbb"}
+    assert (login.folder / "entered").exists() and read_ledger(login.db, plan).clean
+
+
 def test_cancelling_a_run_ends_its_job(login: Login) -> None:
     submit(login.db, new_sweep(1))
     job = login.launch("--time 10", ENDLESS)
@@ -92,11 +111,16 @@ def assert_released_with_all_its_points(login: Login, run_id: int) -> None:
 
 def test_stop_takes_jobs_that_wait_out_and_has_running_ones_release_their_runs(login: Login) -> None:
     submit(login.db, new_sweep(2))
-    login.launch("--workers 2 --time 10 --sbatch cpus-per-task=8", ENDLESS)  # the node holds one of them at a time
+    line = "--workers 2 --time 10 --sbatch cpus-per-task=8"  # the node holds one of them at a time
+    with_option = login.hlbq(
+        f"launch slurm --db {login.db} --gpus_per_worker 0 --state_dir {login.state} {line}", **with_stand_in(ENDLESS)
+    )
+    [stop] = re.findall(r"end them: hlbq (.+)", with_option.stderr)
+    assert "--db" in stop and PASSWORD not in stop
     with login.store() as store:
         login.wait(lambda: is_training(store), "one trains")
         assert sorted(login.active().values()) == ["PENDING", "RUNNING"]
-        done = login.hlbq("launch slurm --stop")
+        done = login.hlbq(stop, HLBQ_DB="")  # exactly as printed
         assert "Slurm's queue: 1 job; asked to release their runs and end: 1" in done.stderr
         login.wait(lambda: not login.active(), "both end")
     assert_released_with_all_its_points(login, 1)
@@ -133,6 +157,7 @@ def test_a_worker_killed_on_its_node_loses_no_run(login: Login) -> None:
         ("--partition short --time 30", "time limit"),
         ("--gpus_per_worker 3", "lower --gpus_per_worker"),
         ("--sbatch nosuchparameter=1", "nosuchparameter"),
+        ("--sbatch constraint=h100", "sinfo --format '%p %f'"),
     ],
 )
 def test_what_slurm_refuses_is_told_in_its_words(login: Login, line: str, says: str) -> None:

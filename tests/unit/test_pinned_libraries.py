@@ -116,7 +116,8 @@ def test_typer_describes_parameters_as_our_parsing_reads_them() -> None:
 
 def test_wandb_has_the_settings_and_the_log_in_that_the_sync_uses() -> None:
     import wandb
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto.wandb_internal_pb2 import Record, RunExitRecord
+    from wandb.sdk.interface.interface import InterfaceBase
     from wandb.sdk.lib import wbauth
 
     assert lacking(wandb.Settings(), WANDB_SETTINGS) == [], WANDB.advice("lacks settings")
@@ -125,5 +126,8 @@ def test_wandb_has_the_settings_and_the_log_in_that_the_sync_uses() -> None:
     )
     assert {"id", "resume", "reinit", "dir", "allow_val_change"} <= set(inspect.signature(wandb.init).parameters)
     assert lacking(wandb.Run, ("starting_step", "path", "define_metric", "finish")) == [], WANDB.advice("changed Run")
+    # By these an offline part of a running run is no end.
+    assert "not_complete" in RunExitRecord.DESCRIPTOR.fields_by_name, WANDB.advice("changed the exit record")
+    assert lacking(InterfaceBase, ("_make_exit",)) == [], WANDB.advice("changed the interface")
     # What tests/wandb_files.py reads of the files that are written offline.
     assert {"history", "run", "summary"} <= set(Record.DESCRIPTOR.fields_by_name), WANDB.advice("changed its records")

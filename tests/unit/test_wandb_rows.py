@@ -89,17 +89,29 @@ def test_the_end_of_a_run_is_carried_over(
     sendable: Sendable, state: State, reason: Reason, exit_code: int, tags: list[str], sweep: SweepRecord
 ) -> None:
     ended = replace(sendable, run=replace(sendable.run, state=state, reason=reason), ending="some end")
-    upload = upload_of(ended, sweep, 0, project="p")
+    upload = upload_of(ended, sweep, 0, project="p", varying=[])
     assert (upload.exit_code, upload.summary["state"], upload.summary["reason"]) == (exit_code, state, reason)
     assert list(upload.tags) == ["hlbq", "heads", *tags]
 
 
 def test_a_run_that_goes_on_has_no_exit_code(sendable: Sendable, sweep: SweepRecord) -> None:
-    assert upload_of(sendable, sweep, 0, project="p").exit_code is None
+    assert upload_of(sendable, sweep, 0, project="p", varying=[]).exit_code is None
+
+
+def test_a_run_is_named_by_what_varies_in_its_sweep(sendable: Sendable, sweep: SweepRecord) -> None:
+    names = [upload_of(sendable, sweep, 0, project="p", varying=varying).name for varying in (["depth"], [])]
+    assert names == ["depth 2, seed 100", "seed 100"]
+
+
+def test_an_evaluation_has_the_original_tool_s_names_too() -> None:
+    one = point(3, Split.VAL)
+    original = {"batch_size": one.batch_size, "sequence_length": one.seq_length, "learning_rate": one.lr}
+    assert row_of(one).items() >= {**original, "weight_decay": one.weight_decay}.items()
+    assert "learning_rate" not in row_of(point(3))
 
 
 def test_the_configuration_is_settings_and_facts(sendable: Sendable, sweep: SweepRecord) -> None:
-    config = upload_of(sendable, sweep, 0, project="p").config
+    config = upload_of(sendable, sweep, 0, project="p", varying=[]).config
     assert config.items() >= sendable.run.settings.items()
     assert (config["data_fingerprint"], config["resolved_precision"], config["trainer_path"]) == (
         "abc",

@@ -96,7 +96,7 @@ def launch_ray(
         with ray_cluster.joined(address, most_local_workers=cluster.workers * cluster.cpus_per_worker):
             _check_cluster(store, cluster, need)
             if detach:
-                _detach(orders, need, store)
+                _detach(orders, need, store, f" --address {cluster.address}" if cluster.address else "")
             else:
                 _attend(store, orders, need, what)
 
@@ -166,12 +166,13 @@ def _check_cluster(store: "Store", cluster: ClusterOptions, need: "Need") -> Non
         )
 
 
-def _detach(orders: "Sequence[WorkerOrder]", need: "Need", store: "Store") -> None:
+def _detach(orders: "Sequence[WorkerOrder]", need: "Need", store: "Store", address_option: str) -> None:
     from orchestrator.launch.ray_fleet import RayFleet
 
     RayFleet(say=note).start(orders, need)
     note(f"{counted(len(orders), 'worker')} left to Ray: {orders[0].name} to {orders[-1].name.rpartition('-')[2]}")
-    suggest("They end when the queue is empty. Status: hlbq status   End them: hlbq launch ray --stop", store)
+    stop = f"hlbq launch ray --stop{address_option}"
+    suggest(f"They end when the queue is empty. Status: hlbq status   End them: {stop}", store)
 
 
 def _attend(store: "Store", orders: "Sequence[WorkerOrder]", need: "Need", what: RayWorkers) -> None:

@@ -28,6 +28,9 @@ class JobOptions(OptionGroup):
     """What to ask of Slurm for each worker."""
 
     workers: Annotated[int, typer.Option(help="How many workers: the size of the job array.", min=1, max=10_000)] = 1
+    at_once: Annotated[
+        int, typer.Option(help="At most this many of them at the same time; 0: as many as Slurm starts.", min=0)
+    ] = 0
     gpus_per_worker: Annotated[int, typer.Option(help="GPUs for each worker; 0: train on the CPU.", min=0, max=64)] = 1
     gpu_type: Annotated[str, typer.Option(help="The GPU model, as the cluster names it (a100).")] = ""
     cpus_per_worker: Annotated[int, typer.Option(help="CPUs for each worker.", min=1)] = 2
@@ -43,6 +46,12 @@ class JobOptions(OptionGroup):
         list[str],
         typer.Option(help="Shell lines that a job runs first, each in quotes: 'module load cuda'.", metavar="LINE..."),
     ] = field(default_factory=list)
+    python: Annotated[
+        str,
+        typer.Option(
+            help="Command that runs Python in a job, such as 'apptainer exec --nv hlbq.sif python' (default: this one)."
+        ),
+    ] = ""
     seconds_before_end: Annotated[
         int, typer.Option(help="Checkpoint and release the run this long before the job's time is up.", min=10)
     ] = 120
@@ -93,6 +102,11 @@ def launch_slurm(
     _check_cluster_name(job)
     if job.cluster == SLURM:
         check_shared(location)
+    elif job.gpus_per_worker and not stop:
+        raise UsageError(
+            "--cluster local trains on the CPU",
+            "Add --gpus_per_worker 0; for this machine's GPUs: hlbq worker --gpus all",
+        )
     if stop:
         _stop(database, job, location, as_json=as_json)
         return
@@ -119,16 +133,12 @@ def _check_cluster_name(job: JobOptions) -> None:
         )
     if job.cluster not in (SLURM, LOCAL):
         raise UsageError(f"--cluster {job.cluster} is not known", f"Use {SLURM}, or {LOCAL} to try it on this machine.")
-    if job.cluster == LOCAL and job.gpus_per_worker:
-        raise UsageError(
-            "--cluster local trains on the CPU",
-            "Add --gpus_per_worker 0; for this machine's GPUs: hlbq worker --gpus all",
-        )
 
 
 def _order(job: JobOptions, location: "StoreLocation") -> "ArrayOrder":
     """What to ask of Slurm. Raises UsageError for values that Slurm would not understand."""
-    from orchestrator.launch.slurm_order import ArrayOrder, checked_memory, extra_parameters, minutes_of
+    from orchestrator.launch.slurm_cluster import python_command
+    from orchestrator.launch.slurm_order import ArrayOrder, check_clashes, checked_memory, extra_parameters, minutes_of
 
     minutes = minutes_of(job.time)
     if job.seconds_before_end >= 60 * minutes:
@@ -136,9 +146,11 @@ def _order(job: JobOptions, location: "StoreLocation") -> "ArrayOrder":
             f"--seconds_before_end {job.seconds_before_end} leaves nothing of --time {job.time}",
             "Give the jobs more time, or lower --seconds_before_end.",
         )
-    return ArrayOrder(
+    order = ArrayOrder(
         name=job_name(location),
+        python=job.python or python_command(),
         workers=job.workers,
+        at_once=job.at_once,
         minutes=minutes,
         seconds_before_end=job.seconds_before_end,
         max_requeues=job.max_requeues,
@@ -151,6 +163,8 @@ def _order(job: JobOptions, location: "StoreLocation") -> "ArrayOrder":
         extra=extra_parameters(job.sbatch),
         setup=tuple(job.setup),
     )
+    check_clashes(order)
+    return order
 
 
 def job_name(location: "StoreLocation") -> str:
@@ -174,12 +188,9 @@ def _worker(job: JobOptions, what: SlurmWorkers, folder: Path) -> WorkerOptions:
 
 
 def _show_script(order: "ArrayOrder", folder: Path, options: WorkerOptions, *, as_json: bool) -> None:
-    from orchestrator.launch.slurm_cluster import python_command
     from orchestrator.launch.slurm_order import script_of
 
-    launch = folder / "launch"
-    start = f"{python_command()} -u -m submitit.core._submit {shlex.quote(str(launch))}"
-    script = script_of(order, launch, start).rstrip()
+    script = script_of(order, folder / "launch").rstrip()
     worker = f"hlbq worker {shlex.join(options.to_words())}"
     if as_json:
         print_json({"script": script, "worker": worker})

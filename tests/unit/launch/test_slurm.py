@@ -7,7 +7,14 @@ import pytest
 from orchestrator.errors import UsageError
 from orchestrator.launch.reachable_database import check_shared, database_for_jobs, is_this_machine_alone
 from orchestrator.launch.slurm_cluster import _refused
-from orchestrator.launch.slurm_order import ArrayOrder, checked_memory, extra_parameters, minutes_of, script_of
+from orchestrator.launch.slurm_order import (
+    ArrayOrder,
+    check_clashes,
+    checked_memory,
+    extra_parameters,
+    minutes_of,
+    script_of,
+)
 from orchestrator.store import parse_location
 
 
@@ -33,7 +40,7 @@ def test_further_parameters() -> None:
     }
 
 
-@pytest.mark.parametrize("word", ["", "a b", "qos=", "qos=a\nrm -rf", "=x", "time=5", "--array=1", "job_name=x"])
+@pytest.mark.parametrize("word", ["", "a b", "qos=", "qos=a\nrm -rf", "=x", "time=5", "--array=1", "job_name=x", "p=x"])
 def test_further_parameters_that_would_break_the_script_are_refused(word: str) -> None:
     with pytest.raises(UsageError, match="--sbatch"):
         extra_parameters([word])
@@ -46,7 +53,14 @@ def test_memory() -> None:
 
 
 def order(**changes: object) -> ArrayOrder:
-    given = {"name": "hlbq-1", "workers": 8, "minutes": 240, "seconds_before_end": 120, "max_requeues": 9}
+    given = {
+        "name": "hlbq-1",
+        "python": "python",
+        "workers": 8,
+        "minutes": 240,
+        "seconds_before_end": 120,
+        "max_requeues": 9,
+    }
     return ArrayOrder(**{**given, **changes})  # type: ignore[arg-type]
 
 
@@ -58,7 +72,7 @@ def test_the_script_asks_for_an_array_with_a_signal_before_its_end() -> None:
         extra={"qos": "high", "cpus_per_task": "7"},
         setup=("module load cuda",),
     )
-    lines = script_of(made, Path("/shared/launch"), "python work").splitlines()
+    lines = script_of(made, Path("/shared/launch")).splitlines()
     for line in (
         "#SBATCH --array=0-7%8",
         "#SBATCH --gpus-per-node=a100:2",
@@ -77,8 +91,55 @@ def test_the_script_asks_for_an_array_with_a_signal_before_its_end() -> None:
 
 
 def test_one_worker_is_no_array_and_without_gpus_none_is_asked_for() -> None:
-    script = script_of(order(workers=1), Path("/shared/launch"), "python work")
+    script = script_of(order(workers=1), Path("/shared/launch"))
     assert "--array" not in script and "gpu" not in script
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("array=0-3", "hlbq sets array itself.*--at_once"),
+        ("no-requeue", "hlbq sets requeue itself.*--max_requeues 0"),
+        ("ntasks=4", "hlbq sets ntasks itself.*one worker"),
+    ],
+)
+def test_what_hlbq_sets_itself_is_refused_with_the_option_to_use(word: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=f"(?s){reason}"):
+        extra_parameters([word])
+
+
+@pytest.mark.parametrize(
+    ("changes", "both"),
+    [
+        ({"mem": "4G", "extra": {"mem_per_cpu": "1G"}}, "--mem 4G and --sbatch mem_per_cpu=1G"),
+        ({"mem": "4G", "extra": {"mem": "1G"}}, "--mem 4G and --sbatch mem=1G"),
+        ({"partition": "a", "extra": {"partition": "b"}}, "--partition a and --sbatch partition=b"),
+        ({"gpu_type": "a100", "extra": {"gres": "gpu:1"}, "gpus_per_worker": 1}, "--gpu_type a100 and --sbatch gres"),
+        ({"gpus_per_worker": 0, "extra": {"gpus": "1"}}, "--gpus_per_worker 0 and --sbatch gpus=1"),
+        ({"gpus_per_worker": 2, "extra": {"gres": "x:1,gpu:1"}}, "--gpus_per_worker 2 and --sbatch gres"),
+    ],
+)
+def test_what_is_asked_for_twice_is_refused(changes: dict[str, object], both: str) -> None:
+    with pytest.raises(UsageError, match=both):
+        check_clashes(order(**changes))
+
+
+def test_what_sbatch_is_asked_for_replaces_our_own() -> None:
+    extra = extra_parameters(["gres=gpu:a100:2", "requeue", "wckey=mine", "cpus-per-gpu=4", "mem=8G"])
+    made = order(gpus_per_worker=1, extra=extra)
+    check_clashes(made)
+    lines = [line for line in script_of(made, Path("/shared/launch")).splitlines() if line.startswith("#SBATCH")]
+    asked = [line for line in lines if any(word in line for word in ("gpu", "requeue", "wckey", "cpus", "mem"))]
+    assert asked == [f"#SBATCH --{words}" for words in (
+        "cpus-per-gpu=4", "gres=gpu:a100:2", "mem=8G", "requeue", "wckey=mine"
+    )]  # fmt: skip
+
+
+def test_an_array_may_be_throttled_and_run_in_a_container() -> None:
+    inside = "apptainer exec --nv hlbq.sif python"
+    script = script_of(order(at_once=3, python=inside), Path("/shared/launch"))
+    assert "#SBATCH --array=0-7%3" in script and f" {inside} -u -m submitit" in script and "wckey" not in script
+    assert "#SBATCH --array=0-7%8" in script_of(order(at_once=9), Path("/shared/launch"))
 
 
 @pytest.mark.parametrize(
