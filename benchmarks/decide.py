@@ -18,10 +18,11 @@ import numpy
 from orchestrator.comparison.bounds import VILLE, Bound
 from orchestrator.comparison.contrasts import Pairs, Verdict, findings
 from orchestrator.comparison.measures import Goal
+from orchestrator.comparison.policy import REJECTED, DecidePolicy, Reason, State
 from orchestrator.growth import decide as decisions
 from orchestrator.growth import race
 from orchestrator.growth.evidence import running_evidence
-from orchestrator.growth.policy import REJECTED, DecidePolicy, Reason, Results, State
+from orchestrator.growth.steps import Results
 
 Noise = Callable[[numpy.random.Generator, tuple[int, ...]], Any]
 

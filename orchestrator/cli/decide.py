@@ -46,9 +46,10 @@ def decide(
         if sweep is not None:
             _declare(store, sweep, policy.options, redeclare=redeclare)
         for step in take_due_steps(store, sweep_ids=() if sweep is None else (sweep,), actor="user"):
-            note(f"sweep {step.sweep_id}: {counted(step.added, 'run')} added")
+            if step.added:
+                note(f"sweep {step.sweep_id}: {counted(step.added, 'run')} added")
             for sentence in step.sentences:
-                note(f"  {sentence}")
+                note(f"sweep {step.sweep_id}: {sentence}")
         shown = [record for record in store.policies(() if sweep is None else (sweep,)) if record.ended_why != AGAIN]
         standings = [standing_of(store, record) for record in shown]
         if as_json:
@@ -57,7 +58,7 @@ def decide(
         for standing in standings:
             for line in standing_lines(standing):
                 print(line)
-        if any(standing.is_open for standing in standings):
+        if sweep is not None and standings[-1].is_open:
             suggest("train what was added: hlbq worker", store)
 
 

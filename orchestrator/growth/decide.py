@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.comparison.measures import Goal
+from orchestrator.comparison.policy import REJECTED, Closure, DecidePolicy, Reason, State
 from orchestrator.growth.evidence import RunningEvidence, chance_of_verdict, counted_seeds, running_evidence
-from orchestrator.growth.policy import REJECTED, Closure, DecidePolicy, Reason, Results, State, Step, seeds_ahead
+from orchestrator.growth.steps import Results, Step, seeds_ahead
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,15 +27,17 @@ def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: 
         for seed in state.skipped.get(arm, ()):
             differences[row, seed], ended[row, seed] = numpy.nan, True
     rounds = _Rounds.of(policy, results, running_evidence(differences), counted_seeds(ended), state)
-    last = rounds.last_complete(state.round)
-    for seeds in range(max(state.round + 1, policy.first_look), last + 1):
-        rounds.judge(seeds)
+    last = max(state.round, min(policy.first_look - 1, rounds.last_complete()))
+    # An arm that a round closes is not waited for in the next one.
+    while rounds.last_complete() > last:
+        last += 1
+        rounds.judge(last)
     skipped = {
         arm: tuple(map(int, numpy.flatnonzero(numpy.isnan(row[:number]))))
         for arm, row, number in zip(policy.arms, differences, numpy.minimum(rounds.counted, last), strict=True)
     }
     after = State(
-        round=max(last, state.round),
+        round=last,
         closures=(*state.closures, *rounds.new),
         skipped={arm: seeds for arm, seeds in skipped.items() if seeds},
     )
@@ -93,10 +96,10 @@ class _Rounds:
             rejected=sum(closure.reason in REJECTED for closure in state.closures),
         )
 
-    def last_complete(self, judged: int) -> int:
-        """The last round that all open arms have ended. An arm that somebody paused is not waited for."""
+    def last_complete(self) -> int:
+        """The last round that all open arms have ended; 0 if none is open. One that somebody paused is not awaited."""
         awaited = self.counted[self.is_open & ~self.paused]
-        return int(awaited.min()) if len(awaited) else judged
+        return int(awaited.min()) if len(awaited) else 0
 
     def judge(self, seeds: int) -> None:
         """One round: rejections until there are no more, then margin, the cap, and arms with too little chance."""

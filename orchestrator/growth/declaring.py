@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.comparison.bounds import VILLE, fewest_pairs
 from orchestrator.comparison.measures import goal_of
+from orchestrator.comparison.policy import DecidePolicy
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.export.metric_names import Metric, find_metric, parse_metric
-from orchestrator.growth.policy import DecidePolicy
-from orchestrator.queue.records import NewPolicy, RunFilter, SweepRecord
+from orchestrator.queue.records import DECIDE, NewPolicy, RunFilter, SweepRecord
 from orchestrator.queue.states import TERMINAL
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.baseline import baseline_of, baseline_text, parse_baseline
@@ -21,7 +21,6 @@ from orchestrator.wording.numbers import counted
 if TYPE_CHECKING:
     from orchestrator.store import Store
 
-DECIDE = "decide"
 Arms = Mapping[str, Mapping[str, Any]]
 
 

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.comparison.measures import Goal
+from orchestrator.comparison.policy import Closure, DecidePolicy, Reason, State
 from orchestrator.comparison.statistics import ALPHA
 from orchestrator.growth.evidence import counted_seeds, running_evidence
-from orchestrator.growth.policy import Closure, DecidePolicy, Reason, Results, State, Step, seeds_ahead
+from orchestrator.growth.steps import Results, Step, seeds_ahead
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,11 +30,16 @@ def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: 
     counted = counted_seeds(ended)
     closures = list(state.closures)
     racing = _racing(policy, closures)
-    awaited = [int(counted[row]) for row in racing if not results.paused[row]]
-    last = max(state.round, min(awaited, default=0))
-    for seeds in range(max(state.round + 1, policy.first_look), last + 1):
-        closures += _round(policy, losses, results.diverged, counted, _racing(policy, closures), seeds)
-    racing = _racing(policy, closures)
+
+    def complete() -> int:
+        return min((int(counted[row]) for row in racing if not results.paused[row]), default=0)
+
+    last = max(state.round, min(policy.first_look - 1, complete()))
+    # An arm that a round closes is not waited for in the next one.
+    while complete() > last:
+        last += 1
+        closures += _round(policy, losses, results.diverged, counted, racing, last)
+        racing = _racing(policy, closures)
     skipped = {
         arm: tuple(map(int, numpy.flatnonzero(numpy.isnan(losses[row, : min(last, int(counted[row]))]))))
         for row, arm in enumerate(policy.everyone)

@@ -11,10 +11,11 @@ from typing import Any
 import numpy
 
 from orchestrator.comparison.measures import Goal, Measure, Standing, measure_run
+from orchestrator.comparison.policy import DecidePolicy, State, closure_text, policy_of
 from orchestrator.export.metric_names import Metric, find_metric
 from orchestrator.growth import decide, race
-from orchestrator.growth.policy import DecidePolicy, Results, policy_of, state_of
-from orchestrator.growth.standing import arm_labels, closure_text
+from orchestrator.growth.standing import arm_labels
+from orchestrator.growth.steps import Results
 from orchestrator.queue.records import NewArm, PolicyRecord, PolicyStep, RunFilter, RunRecord
 from orchestrator.queue.states import Reason as EndReason
 from orchestrator.queue.states import State as RunState
@@ -41,7 +42,7 @@ def take_due_steps(store: Store, *, sweep_ids: Sequence[int] = (), actor: str) -
 
 
 def _take_step(store: Store, record: PolicyRecord, actor: str) -> StepTaken | None:
-    policy, state = policy_of(record), state_of(record)
+    policy, state = policy_of(record), State.of(record)
     sweep = store.sweep(record.sweep_id)
     if sweep is None:
         return None

@@ -1,10 +1,11 @@
 """How a policy stands, for people: arms open and closed and why, runs spent of at most so many. Loads nothing heavy."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.growth.policy import REJECTED, Closure, DecidePolicy, Reason, policy_of, state_of
+from orchestrator.comparison.policy import Closure, DecidePolicy, Reason, State, closure_text, policy_of
 from orchestrator.queue.records import PolicyRecord, RunFilter
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.wording.numbers import counted
@@ -42,11 +43,10 @@ class Standing:
 
 def standing_of(store: "Store", record: PolicyRecord) -> Standing:
     """How the policy stands."""
-    policy, state = policy_of(record), state_of(record)
+    policy, state = policy_of(record), State.of(record)
     labels = arm_labels(store, record.sweep_id)
     closed = {closure.arm: closure for closure in state.closures}
     counts = store.counts(RunFilter(sweep_ids=(record.sweep_id,)))
-    is_open = record.ended_at is None
     return Standing(
         sweep=record.sweep_id,
         metric=policy.metric,
@@ -55,9 +55,40 @@ def standing_of(store: "Store", record: PolicyRecord) -> Standing:
         arms=[_arm_standing(arm, labels.get(arm, arm), closed.get(arm), policy) for arm in policy.arms],
         runs=sum(counts.values()),
         most_runs=len(policy.everyone) * policy.max_seeds,
-        is_open=is_open,
-        waits=is_open and not store.waiting([record.sweep_id]) and not store.may_grow([record.sweep_id]),
+        is_open=record.ended_at is None,
+        waits=_waits(store, record),
     )
+
+
+def summary_lines(store: "Store", sweep_ids: Sequence[int], latest: int | None) -> list[str]:
+    """A line for each policy that may still add runs to these sweeps (none: to any), and for that of the latest one."""
+    records = {record.sweep_id: record for record in store.policies(sweep_ids, only_open=True)}
+    newest = None if latest is None or latest in records else store.policy(latest)
+    return [_summary(store, record) for record in [*records.values(), *([newest] if newest else [])]]
+
+
+def _summary(store: "Store", record: PolicyRecord) -> str:
+    """`sweep 1 decides by val_loss: 2 of 3 arms open after 4 seeds (1 worse); at most 40 runs`."""
+    policy, state = policy_of(record), State.of(record)
+    counts = Counter(closure.reason.value for closure in state.closures)
+    closed = ", ".join(f"{number} {reason}" for reason, number in counts.items())
+    open_arms = len(policy.arms) - len(state.closures)
+    after = f"after {counted(state.round, 'seed')}" + (f" ({closed})" if closed else "")
+    if record.ended_at is not None:
+        return f"sweep {record.sweep_id} is decided {after}: hlbq compare --sweep {record.sweep_id}"
+    wait = _waits(store, record)
+    told = "; what is missing is paused, cancelled or failed: hlbq unpause or hlbq retry lets it go on" if wait else ""
+    most = len(policy.everyone) * policy.max_seeds
+    return (
+        f"sweep {record.sweep_id} decides by {policy.metric}: {open_arms} of {counted(len(policy.arms), 'arm')} open "
+        f"{after}; at most {most:,} runs{told}"
+    )
+
+
+def _waits(store: "Store", record: PolicyRecord) -> bool:
+    """Whether an open policy can go on only if a person does something."""
+    sweep = [record.sweep_id]
+    return record.ended_at is None and not store.waiting(sweep) and not store.may_grow(sweep)
 
 
 def standing_lines(standing: Standing) -> list[str]:
@@ -89,37 +120,3 @@ def arm_labels(store: "Store", sweep_id: int) -> Mapping[str, str]:
     arms = store.arms(sweep_id)
     names = differing_settings(arm.settings for arm in arms)
     return {arm.key: arm_label(arm.settings, names) for arm in arms}
-
-
-def closure_text(closure: Closure, policy: DecidePolicy) -> str:
-    """Why an arm is closed: `better by 0.021 after 6 seeds`, `closed: 8 % chance of a verdict by 20 seeds; ...`."""
-    after = f"after {counted(closure.seeds, 'seed')}"
-    interval = _interval(closure)
-    if closure.reason in REJECTED:
-        less = f", by less than {policy.margin:g}" if closure.within_margin else ""
-        return f"{closure.reason}{less} {after}: difference {_signed(closure.mean)}{interval}"
-    if closure.reason is Reason.NO_DIFFERENCE:
-        return f"no difference larger than {policy.margin:g} {after}{interval}"
-    if closure.reason is Reason.FUTILE:
-        chance = f"{100 * (closure.chance or 0):.0f} % chance of a verdict by {counted(policy.max_seeds, 'seed')}"
-        return f"closed {after}: {chance}{interval}"
-    if closure.reason is Reason.CAP:
-        word = "not surely worse than the best" if policy.best_arm else "undecided"
-        return f"{word} at the cap of {counted(policy.max_seeds, 'seed')}{interval}"
-    if closure.reason is Reason.NO_PAIRS:
-        return f"closed {after}: none of them gave a pair with a number of {policy.metric}"
-    if closure.reason is Reason.HELD_BACK:
-        return f"closed {after}: it would look decided, but one side diverged more often{interval}"
-    if closure.reason is Reason.BEST:
-        return f"the best {after}"
-    return f"surely not the best {after}"
-
-
-def _interval(closure: Closure) -> str:
-    if closure.low is None or closure.high is None:
-        return ""
-    return f"; interval {_signed(closure.low)} to {_signed(closure.high)}"
-
-
-def _signed(value: float | None) -> str:
-    return "" if value is None else f"{value:+.4g}"

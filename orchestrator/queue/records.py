@@ -112,6 +112,10 @@ class NotifyMark:
     by: str
 
 
+# The kinds of policies.
+DECIDE = "decide"
+
+
 @dataclass(frozen=True, kw_only=True)
 class NewPolicy:
     """How a sweep is to grow by itself: what kind of policy, and what is declared (JSON)."""

@@ -41,9 +41,11 @@ class PolicyStore(StoreBase):
             record_event(connection, author, new.kind, sweep_id=sweep_id, why="declared")
             return _record(row)
 
-    def policies(self, sweep_ids: Sequence[int] = ()) -> list[PolicyRecord]:
+    def policies(self, sweep_ids: Sequence[int] = (), *, only_open: bool = False) -> list[PolicyRecord]:
         """The policies of these sweeps (or of all), oldest first."""
         query = select(policies).order_by(policies.c.id)
+        if only_open:
+            query = query.where(OPEN_POLICY)
         with self._read() as connection:
             if sweep_ids:
                 query = query.where(one_of(connection, policies.c.sweep_id, sweep_ids))
@@ -58,11 +60,7 @@ class PolicyStore(StoreBase):
 
     def due_policies(self, sweep_ids: Sequence[int] = ()) -> list[PolicyRecord]:
         """The open policies of these sweeps (or of all) with results that no step has seen."""
-        query = select(policies).where(OPEN_POLICY, policies.c.results != policies.c.seen).order_by(policies.c.id)
-        with self._read() as connection:
-            if sweep_ids:
-                query = query.where(one_of(connection, policies.c.sweep_id, sweep_ids))
-            return [_record(row) for row in connection.execute(query)]
+        return [record for record in self.policies(sweep_ids, only_open=True) if record.is_due]
 
     def may_grow(self, sweep_ids: Sequence[int] = ()) -> bool:
         """Whether a policy of these sweeps (or of any) may add runs: a step is due, or runs that it awaits are running.

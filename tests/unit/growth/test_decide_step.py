@@ -9,15 +9,18 @@ from hypothesis import strategies as st
 
 from benchmarks.decide import policy_of, results_of
 from orchestrator.comparison.measures import Goal
+from orchestrator.comparison.policy import Closure, DecidePolicy, Reason, State
 from orchestrator.comparison.statistics import paired_difference
 from orchestrator.growth import decide, race
 from orchestrator.growth.evidence import running_evidence
-from orchestrator.growth.policy import Closure, DecidePolicy, Reason, Results, State
+from orchestrator.growth.steps import Results
 
 CAP = 12
 
 
-def swept(policy: DecidePolicy, values: Any, order: list[int], diverged: Any = None, failed: Any = None) -> State:
+def swept(
+    policy: DecidePolicy, values: Any, order: list[int], diverged: Any = None, failed: Any = None, workers: int = 1
+) -> State:
     """Train until the end: of the runs that wait, the next in `order` ends, and the due step is taken after each."""
     step = race.next_step if policy.best_arm else decide.next_step
     shape = len(policy.everyone), policy.max_seeds
@@ -27,7 +30,7 @@ def swept(policy: DecidePolicy, values: Any, order: list[int], diverged: Any = N
     wanted = dict.fromkeys(policy.everyone, policy.first_look)
     state = State()
     for turn in range(shape[0] * shape[1] + 1):
-        taken = step(policy, _seen(values, ended, lost, diverged), state)
+        taken = step(policy, _seen(values, ended, lost, diverged), state, workers=workers)
         assert taken.state.closures[: len(state.closures)] == tuple(state.closures)
         state = taken.state
         closed = [closure.arm for closure in state.closures]
@@ -65,20 +68,20 @@ def drawn(seed: int, arms: int, effects: list[float]) -> tuple[Any, Any, Any]:
 @given(
     seed=st.integers(0, 2**31),
     effects=st.lists(st.sampled_from([0.0, 1.0, 3.0]), min_size=1, max_size=4),
-    orders=st.lists(st.lists(st.integers(0, 50), min_size=1, max_size=30), min_size=2, max_size=3),
+    orders=st.lists(st.lists(st.integers(0, 50), min_size=1, max_size=30), min_size=2, max_size=6),
     margin=st.sampled_from([None, 0.5]),
     best_arm=st.booleans(),
 )
 def test_the_verdict_does_not_depend_on_who_ended_first(
     seed: int, effects: list[float], orders: list[list[int]], margin: float | None, best_arm: bool
 ) -> None:
-    """Also where runs diverge and fail."""
+    """Nor on how many workers train ahead; also where runs diverge and fail."""
     values, diverged, failed = drawn(seed, len(effects), effects)
     if best_arm:
         policy = policy_of(len(effects) + 1, baselines=(), max_seeds=CAP, best_arm=True, futility=None)
     else:
         policy = policy_of(len(effects), max_seeds=CAP, margin=margin)
-    ends = [swept(policy, values, order, diverged, failed) for order in orders]
+    ends = [swept(policy, values, order, diverged, failed, workers) for workers, order in enumerate(orders, start=1)]
     assert all(end == ends[0] for end in ends)
 
 

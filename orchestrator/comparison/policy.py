@@ -1,16 +1,16 @@
-"""What is declared before anything is looked at, and what a step says. Pure."""
+"""A rule that was declared before anything was looked at, and what it has said of each arm. Pure.
+
+`growth` takes its steps; every reader of the sweep takes its verdicts from here.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
 
 from orchestrator.comparison.bounds import VILLE, Bound
 from orchestrator.comparison.measures import Goal
 from orchestrator.queue.records import PolicyRecord
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from orchestrator.wording.numbers import counted
 
 
 class Reason(StrEnum):
@@ -80,20 +80,6 @@ class Closure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Results:
-    """What became of every arm's seeds: a row for each of `policy.everyone`, a column for each seed up to the cap.
-
-    `values` are NaN where there is no number. A seed has `ended` if its run has ended (with a number or without);
-    `diverged` says that it diverged. `paused` arms (a row each) have a seed that waits for a person.
-    """
-
-    values: "NDArray[Any]"
-    ended: "NDArray[Any]"
-    diverged: "NDArray[Any]"
-    paused: "NDArray[Any]"
-
-
-@dataclass(frozen=True, kw_only=True)
 class State:
     """What earlier steps wrote: the last round that was judged, and what came of it.
 
@@ -104,22 +90,14 @@ class State:
     closures: Sequence[Closure] = ()
     skipped: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """What is to be written: the state after it, and how many seeds each open arm and its baseline should have.
-
-    `ends` says that no arm is open.
-    """
-
-    state: State
-    seeds: Mapping[str, int]
-    ends: bool
-
-
-def seeds_ahead(policy: DecidePolicy, round: int, arms: Sequence[str], ahead: int) -> dict[str, int]:
-    """How many seeds each of these arms should have after this round: `ahead` more, up to the cap."""
-    return dict.fromkeys(arms, min(policy.max_seeds, max(policy.first_look, round + max(1, ahead))))
+    @classmethod
+    def of(cls, record: PolicyRecord) -> "State":
+        """What the steps of a stored policy wrote."""
+        written = record.state
+        closures = tuple(
+            Closure(**{**closure, "reason": Reason(closure["reason"])}) for closure in written.get("closures", ())
+        )
+        return cls(round=written.get("round", 0), closures=closures, skipped=written.get("skipped", {}))
 
 
 def policy_of(record: PolicyRecord) -> DecidePolicy:
@@ -128,10 +106,35 @@ def policy_of(record: PolicyRecord) -> DecidePolicy:
     return DecidePolicy(**{**record.definition, "goal": None if goal is None else Goal(goal)})
 
 
-def state_of(record: PolicyRecord) -> State:
-    """What the steps wrote, as a value."""
-    written: Mapping[str, Any] = record.state
-    closures = tuple(
-        Closure(**{**closure, "reason": Reason(closure["reason"])}) for closure in written.get("closures", ())
-    )
-    return State(round=written.get("round", 0), closures=closures, skipped=written.get("skipped", {}))
+def closure_text(closure: Closure, policy: DecidePolicy) -> str:
+    """Why an arm is closed: `better by 0.021 after 6 seeds`, `closed: 8 % chance of a verdict by 20 seeds; ...`."""
+    after = f"after {counted(closure.seeds, 'seed')}"
+    interval = _interval(closure)
+    if closure.reason in REJECTED:
+        less = f", by less than {policy.margin:g}" if closure.within_margin else ""
+        return f"{closure.reason}{less} {after}: difference {_signed(closure.mean)}{interval}"
+    if closure.reason is Reason.NO_DIFFERENCE:
+        return f"no difference larger than {policy.margin:g} {after}{interval}"
+    if closure.reason is Reason.FUTILE:
+        chance = f"{100 * (closure.chance or 0):.0f} % chance of a verdict by {counted(policy.max_seeds, 'seed')}"
+        return f"closed {after}: {chance}{interval}"
+    if closure.reason is Reason.CAP:
+        word = "not surely worse than the best" if policy.best_arm else "undecided"
+        return f"{word} at the cap of {counted(policy.max_seeds, 'seed')}{interval}"
+    if closure.reason is Reason.NO_PAIRS:
+        return f"closed {after}: none of them gave a pair with a number of {policy.metric}"
+    if closure.reason is Reason.HELD_BACK:
+        return f"closed {after}: it would look decided, but one side diverged more often{interval}"
+    if closure.reason is Reason.BEST:
+        return f"the best {after}"
+    return f"surely not the best {after}"
+
+
+def _interval(closure: Closure) -> str:
+    if closure.low is None or closure.high is None:
+        return ""
+    return f"; interval {_signed(closure.low)} to {_signed(closure.high)}"
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.4g}"
