@@ -33,8 +33,9 @@ def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: 
         last += 1
         rounds.judge(last)
     skipped = {
-        arm: tuple(map(int, numpy.flatnonzero(numpy.isnan(row[:number]))))
-        for arm, row, number in zip(policy.arms, differences, numpy.minimum(rounds.counted, last), strict=True)
+        arm: tuple(map(int, numpy.flatnonzero(numpy.isnan(differences[row, : min(last, rounds.counted[row])]))))
+        for row, arm in enumerate(policy.arms)
+        if rounds.is_open[row]
     }
     after = State(
         round=last,

@@ -41,8 +41,10 @@ def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: 
         closures += _round(policy, losses, results.diverged, counted, racing, last)
         racing = _racing(policy, closures)
     skipped = {
-        arm: tuple(map(int, numpy.flatnonzero(numpy.isnan(losses[row, : min(last, int(counted[row]))]))))
-        for row, arm in enumerate(policy.everyone)
+        policy.everyone[row]: tuple(
+            map(int, numpy.flatnonzero(numpy.isnan(losses[row, : min(last, int(counted[row]))])))
+        )
+        for row in racing
     }
     after = State(round=last, closures=tuple(closures), skipped={arm: seeds for arm, seeds in skipped.items() if seeds})
     open_arms = [policy.everyone[row] for row in racing if not results.paused[row]]

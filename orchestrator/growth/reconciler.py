@@ -8,8 +8,6 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy
-
 from orchestrator.comparison.measures import Goal, Measure, Standing, measure_run
 from orchestrator.comparison.policy import DecidePolicy, State, closure_text, policy_of
 from orchestrator.export.metric_names import Metric, find_metric
@@ -74,6 +72,8 @@ def _take_step(store: Store, record: PolicyRecord, actor: str) -> StepTaken | No
 
 def read_results(store: Store, policy: DecidePolicy, sweep_id: int, first_seed: int) -> Results:
     """What became of the seeds of the policy's arms. Runs that --skip_existing left out count too."""
+    import numpy
+
     wanted = RunFilter(sweep_ids=(sweep_id,), with_members=True)
     metric = find_metric(store, wanted, policy.metric)
     rows = {arm: row for row, arm in enumerate(policy.everyone)}
