@@ -168,8 +168,9 @@ def reviewed_sweep(
         print_review(plan, read_history(database, plan))
     else:
         _note_left_out(plan)
-    for line in seed_lines(plan, seeds, read_history(database, plan) if review.plan_for else UNKNOWN):
-        note(line)
+    if review.plan_for is not None or not sweep.options.decide:  # which adds the seeds that a verdict needs
+        for line in seed_lines(plan, seeds, read_history(database, plan) if review.plan_for else UNKNOWN):
+            note(line)
     for line in prepared.existing.lines(skipped=skip_existing):
         note(line)
     if review.dry_run:
