@@ -192,6 +192,6 @@ def _end_at_once_on_signals() -> None:
 
 
 def _end_hung() -> None:
-    print("error: W&B did not answer in time. To send the rest: hlbq sync", file=sys.stderr)
+    note("error: W&B did not answer in time. To send the rest: hlbq sync")
     sys.stderr.flush()
     os._exit(1)

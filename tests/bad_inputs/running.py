@@ -237,6 +237,10 @@ def _is_named(name: str, value: str, err: str) -> bool:
         return True  # not repeated: it may hold a password
     bare = name.lstrip("-").replace("_", " ").lower()
     parts = [printable(part)[:20].strip() for part in (value.removeprefix("text:"), *value.split("="))]
+    try:  # `007` and `٣` are numbers, and shown as such
+        parts.append(f"{int(value):,}")
+    except ValueError:
+        pass
     said = err + err.replace("_", "-")  # names are read with either
     return name.startswith("ulimit") or bare in err.lower().replace("_", " ") or any(map(said.__contains__, parts))
 
