@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.bad_inputs.draw import Case, draws
 from tests.bad_inputs.places import make_database
-from tests.bad_inputs.running import Outcome, Runner
+from tests.bad_inputs.running import UNNAMED, Outcome, Runner
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             codes[str(done.code)] += 1
             seconds = max(seconds, done.seconds if done.code is not None else 0.0)
             if done.faults or given.only is not None or (given.accepted and done.code != 2):
-                faulty += bool(done.faults)
+                faulty += any(fault != UNNAMED for fault in done.faults)
                 _print(number, done, whole=given.only is not None)
     cpu = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     counts = ", ".join(f"exit {code}: {count}" for code, count in sorted(codes.items()))

@@ -23,6 +23,8 @@ from tests.bad_inputs.places import changes, digest, make_places
 # A command that goes on until it is stopped has passed its checks by then.
 GOES_ON_SECONDS = 3.0
 _LIMITS = {"n": resource.RLIMIT_NOFILE, "f": resource.RLIMIT_FSIZE, "v": resource.RLIMIT_AS}
+# For people to judge, and no broken promise by itself: a line may be wrong in another way too.
+UNNAMED = "the value is not named"
 _ENDLESS = ("dashboard", "worker", "run", "launch ray")
 _RESTING = ("wait",)
 # What moves a cursor, changes a colour, or reorders what is read.
@@ -68,7 +70,7 @@ class Runner:
         if code == 2 and not any(_is_named(name, value, err) for name, value in case.wrong):
             plain = replace(case, words=case.plain_words, environment={}, limits={}, encoding="utf-8")
             if self._run(plain)[3] != err:  # it is refused for nothing else
-                faults.append("the value is not named")
+                faults.append(UNNAMED)
             written = ["what the plain line made"]
         if written or case.sweep_file:
             make_places(self._folder, self._database)
