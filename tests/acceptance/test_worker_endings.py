@@ -26,7 +26,7 @@ from tests.faults.harness import (
 )
 from tests.faults.worker_under_fault import Faults
 from tests.stand_in_trainer import Plan
-from tests.store_examples import claim, ending, facts, register, saved
+from tests.store_examples import claim, ending, facts, point, register, saved
 from worker.processes import ProcessState, process_state, start_ticks
 
 QUICK = Limits(max_attempts=2, max_losses=3, backoff_seconds=0.05)
@@ -399,3 +399,59 @@ def test_a_worker_cut_off_past_its_lease_writes_nothing_more(fleet: Fleet) -> No
     with reader(fleet) as store:
         assert reasons(store, 1) == [Reason.LOST, Reason.FINISHED]
     assert expected_points(100, fleet.plan)
+
+
+def begin_by_other_code(fleet: Fleet) -> None:
+    """A run with a checkpoint that code computed which is not the one on disk."""
+    submit(fleet.db, new_sweep(1))
+    with open_store(fleet.db, mode=OpenMode.WRITE) as store:
+        worker = register(store)
+        taken = claim(store, worker, code="aaaa000000000000")
+        store.flush(taken.lease, points=(), facts=facts(provenance={"core_digest": "aaaa000000000000"}))
+        store.commit_checkpoint(taken.lease, saved(6), points=[point(6)])
+        store.finish(taken.lease, ending(Reason.RELEASED))
+        store.end_worker(worker, "asked to stop")
+
+
+def test_no_run_is_held_for_code_that_cannot_be_imported(fleet: Fleet) -> None:
+    begin_by_other_code(fleet)
+    fleet.plan = Plan(load_blame="code")
+    fleet.start_one(watch=False, faults=Faults(timing={"faulty_code_seconds": 0.2})).wait(timeout=60)
+    assert fleet.log().count("recipe.py:7: invalid syntax\nruns stay pending") == 1
+    with reader(fleet) as store:
+        run = store.run(1)
+        assert run is not None and (run.state, run.paused, run.held, run.fence) == (State.PENDING, False, "", 1)
+        worker = store.workers(ended=True)[-1]
+        assert worker.ended_why == "hlbgpt_core cannot be imported: SyntaxError: recipe.py:7: invalid syntax"
+
+
+def test_code_that_loads_holds_the_run_of_another_and_the_worker_leaves(fleet: Fleet) -> None:
+    begin_by_other_code(fleet)
+    assert work_off(fleet) == 0
+    with reader(fleet) as store:
+        run = store.run(1)
+        assert run is not None and (run.state, run.paused, bool(run.held), run.fence) == (State.PENDING, True, True, 1)
+        assert len(store.attempts(1)) == 1
+
+
+@pytest.mark.parametrize("blame", ["host", "exit"])
+def test_a_host_at_fault_is_seen_before_a_run_is_held(fleet: Fleet, blame: str) -> None:
+    begin_by_other_code(fleet)
+    fleet.plan = Plan(load_blame=blame)
+    fleet.start_one().wait(timeout=60)
+    with reader(fleet) as store:
+        run = store.run(1)
+        assert run is not None and (run.paused, run.fence) == (False, 1)
+        assert "no run can be trained on" in store.workers(ended=True)[-1].ended_why
+
+
+def test_a_trainer_that_the_system_cannot_start_is_not_the_runs_fault(fleet: Fleet) -> None:
+    submit(fleet.db, new_sweep(2, limits=Limits(max_attempts=1)))
+    fleet.start_one(faults=Faults(no_trainer=True)).wait(timeout=60)
+    with reader(fleet) as store:
+        assert reasons(store, 1) == [Reason.RELEASED]
+        run = store.run(1)
+        assert run is not None and run.spent.errors == run.spent.losses == 0
+        assert store.counts(RunFilter())[State.PENDING] == 2
+        (worker,) = store.workers(ended=True)
+        assert "the trainer process cannot be started: No such file" in worker.ended_why

@@ -232,7 +232,7 @@ def upload(scene: Scene) -> None:
     own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
     command = [str(Path(sys.executable).with_name("wandb")), "sync", "--yes"]
     environment = {**own, **scene.server.environment(), "HOME": str(scene.folder)}
-    subprocess.run(command, cwd=scene.state, env=environment, timeout=60, capture_output=True, check=True)
+    subprocess.run(command, cwd=scene.state, env=environment, timeout=240, capture_output=True, check=True)
 
 
 def test_offline_files_hold_each_point_once_and_wandb_sync_sends_them(scene: Scene) -> None:

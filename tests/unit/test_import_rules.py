@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 STANDARD_LIBRARY_ROOMS = frozenset(
     {"errors", "settings", "points", "evaluation", "scale", "private_files", "code_digest", "same_code"}
     | {"fast_path.compile_mode"}
-    | {"text.sources", "text.corpus", "text.dataset_source", "text.token_cache"}
+    | {"text.sources", "text.corpus", "text.dataset_source", "text.token_cache", "text.content_checks"}
 )
 HEAVY = frozenset(
     {"torch", "numpy", "pandas", "matplotlib", "scipy", "wandb", "datasets", "tiktoken", "tokenizers"}

@@ -5,8 +5,8 @@ This file is history: it is never changed, and imports nothing of the program th
 
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
