@@ -113,7 +113,7 @@ def _urgency(run: RunStatus) -> tuple[int, int]:
 
 
 def _notes(status: Status) -> list[str]:
-    notes = [*sweep_notes(status.sweeps), *slot_speeds(status)]
+    notes = [*sweep_notes(status.sweeps), *status.growing, *slot_speeds(status)]
     if not status.workers and status.counts[State.PENDING] + status.counts[State.RUNNING]:
         notes.insert(0, f"No worker is running. Start one: hlbq worker{status.database_option}")
     return notes

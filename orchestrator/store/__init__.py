@@ -18,6 +18,7 @@
     dashboard_reads.py   light rows for pages that stay open
     comparison_looks.py  looks at comparisons
     memory_needs.py      what waiting runs need of a device
+    policies.py          how sweeps grow by themselves
     code.py              the code that computed runs
     notices.py           what --notify is to report
     sync.py              how far W&B was sent each run
@@ -56,6 +57,7 @@ from orchestrator.store.memory_needs import MemoryNeedStore
 from orchestrator.store.notices import NoticeStore
 from orchestrator.store.ownership import check_file_is_ours
 from orchestrator.store.points import PointStore
+from orchestrator.store.policies import PolicyStore
 from orchestrator.store.schema import CURRENT, Schema, prepare
 from orchestrator.store.status_reads import StatusReadStore
 from orchestrator.store.sweeps import SweepStore
@@ -81,6 +83,7 @@ class Store(
     MemoryNeedStore,
     SyncStore,
     NoticeStore,
+    PolicyStore,
     DashboardReadStore,
     CodeStore,
     MaintenanceStore,
