@@ -1,8 +1,8 @@
 """`hlbq data`: what is in the cache, by name or by dataset, and out of it again."""
 
-import re
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
