@@ -43,6 +43,10 @@ class MeasureOptions(OptionGroup):
     at_step: Annotated[
         float | None, typer.Option("--at_step", help="At this step, interpolated.", rich_help_panel=MEASURE)
     ] = None
+    at_flops: Annotated[
+        float | None,
+        typer.Option("--at_flops", help="After so many operations of training, interpolated.", rich_help_panel=MEASURE),
+    ] = None
     goal: Annotated[
         str | None,
         typer.Option(
@@ -164,6 +168,7 @@ def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":
         Axis.EPOCHS: measure.at_epoch,
         Axis.SECONDS: measure.at_seconds,
         Axis.STEPS: measure.at_step,
+        Axis.FLOPS: measure.at_flops,
     }
     given = [(axis, float(place)) for axis, place in places.items() if place is not None]
     if len(given) + measure.best > 1:

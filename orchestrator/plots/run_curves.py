@@ -1,8 +1,9 @@
 """One curve of a metric for each run, read from the database or from an exported table."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from hlbgpt_core.evaluation import known_fingerprint
@@ -32,7 +33,7 @@ class RunCurve:
 
     They are empty if none of the run's points is finite, or if it ended without one: then `recorded` is False.
     `diverged` says that the last point is not finite. `state` is empty if a table does not record it.
-    `evaluation_fingerprint` is that of the evaluations that measure the metric.
+    `evaluation_fingerprint` is that of the evaluations that measure the metric; `flops` are set by `with_flops`.
     """
 
     settings: Mapping[str, Any]
@@ -48,6 +49,7 @@ class RunCurve:
     diverged: bool = False
     recorded: bool = True
     code: str = ""
+    flops: float = 0.0
 
 
 def read_curves(
@@ -81,8 +83,11 @@ def curves_from_store(store: Store, wanted: RunFilter, metric: str, axis: Axis, 
             "state": run.state.value,
             "code": joined(part.digest for part in run.code),
         }
-        xs, ys = (curve[axis.column], curve[parsed.column]) if curve is not None and is_there else ((), ())
-        found += _run_curve(about, xs, ys, smooth)
+        if curve is None or not is_there:
+            found += _run_curve(about, (), (), smooth)
+            continue
+        xs = axis.places(curve["step"], curve[axis.column], run.settings)
+        found += _run_curve(about, xs, curve[parsed.column], smooth)
     return found
 
 
@@ -113,6 +118,9 @@ def curves_from_csv(path: Path, metric: str, axis: Axis, *, smooth: float) -> li
         x_name = names[parsed.split, axis.column]
         x, y = (_list_of(path, row, name) for name in (x_name, y_name))
         settings = {name: row[name] for name in specs() if name in row}
+        if axis is Axis.FLOPS:
+            steps = _list_of(path, row, names[parsed.split, "step"])
+            x = axis.places(steps, x, settings)
         about = {
             "settings": settings,
             "num_params": row.get("num_params") or 0,
@@ -150,7 +158,7 @@ def _list_of(path: Path, row: Mapping[str, Any], name: str) -> Sequence[Any]:
 
 
 def _run_curve(
-    about: Mapping[str, Any], x: Sequence[float], y: Sequence[float | None], smooth: float
+    about: Mapping[str, Any], x: Sequence[float | None], y: Sequence[float | None], smooth: float
 ) -> list[RunCurve]:
     """The run's curve; None for an unfinished run without any record."""
     import numpy
@@ -172,6 +180,17 @@ def _run_curve(
             recorded=bool(len(ys)),
         )
     ]
+
+
+def with_flops(runs: Sequence[RunCurve]) -> list[RunCurve]:
+    """The runs, read over Axis.FLOPS, with the mean of their arm's operations at the last point.
+
+    The mean, so that an arm's seeds stand at one place: they took different numbers of microbatches.
+    """
+    arms: dict[Any, list[float]] = {}
+    for run in runs:
+        arms.setdefault(tuple(run.settings.items()), []).append(float(run.x[-1]))
+    return [replace(run, flops=fmean(arms[tuple(run.settings.items())])) for run in runs]
 
 
 def unfinished(run: RunCurve) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 STANDARD_LIBRARY_ROOMS = frozenset(
-    {"errors", "settings", "points", "evaluation", "scale", "private_files", "code_digest", "same_code"}
+    {"errors", "settings", "points", "evaluation", "scale", "flops", "private_files", "code_digest", "same_code"}
     | {"fast_path.compile_mode"}
     | {"text.sources", "text.corpus", "text.dataset_source", "text.token_cache"}
 )
