@@ -6,6 +6,9 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 
+# Tests start hundreds of programs. Where Python may not keep what it compiled, each of them compiles its libraries again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # The targets for people: each has `## what it does` beside it, and so is phony and a line of `make help`.
 MARK := \#\#
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*$(MARK) .*/\1/p' Makefile)

@@ -11,6 +11,7 @@ HlbqError
 │   ├── DatabaseBusyError        locked, full or unreachable for now: trying again may help
 │   └── DatabaseCorruptError     not a database, or a damaged one
 ├── FencedError            a write from a worker that no longer holds the run
+├── CodeNotLoadedError     a worker has not loaded the code for which it would hold a run
 ├── WorkerGoneError        a beat from a worker that was taken for dead
 ├── ExportError            a table or figure that can't be written
 ├── LaunchError            a cluster that is missing, or refuses
@@ -58,6 +59,10 @@ class DatabaseCorruptError(DatabaseError):
 
 class FencedError(HlbqError):
     """A write from a worker that no longer holds the run: nothing was written."""
+
+
+class CodeNotLoadedError(HlbqError):
+    """A worker would hold a run for code that it has not loaded."""
 
 
 class WorkerGoneError(HlbqError):

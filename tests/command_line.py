@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,3 +40,26 @@ def hlbq_in(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         return Done(code=code, out=printed.out, err=printed.err)
 
     return run
+
+
+def hlbq_and_workers_in(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """As `hlbq_in`, with the line in words; a `worker` and a `run`, which become other programs, are child processes.
+
+    A call checks the exit code, 0 unless `code` is given, and that nothing was printed in a traceback.
+    """
+    here = hlbq_in(folder, monkeypatch, capsys)
+
+    def call(*words: str, code: int = 0) -> Done:
+        if words[0] in ("worker", "run"):
+            line = [sys.executable, "-P", "-m", "orchestrator.cli.main", *words]
+            ended = subprocess.run(line, cwd=folder, capture_output=True, text=True)
+            done = Done(code=ended.returncode, out=ended.stdout, err=ended.stderr)
+        else:
+            done = here(shlex.join(words))
+        assert done.code == code, f"{done.code}\n{done.out}\n{done.err}"
+        assert "Traceback" not in done.err
+        return done
+
+    return call

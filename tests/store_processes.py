@@ -40,7 +40,7 @@ def claim_until_empty(number: int, barrier: Any, location: str) -> Sequence[tupl
     Every fifth run is released instead, and every seventh attempt ends because the worker is taken for dead.
     """
     claims: list[tuple[int, int]] = []
-    with open_store(location, mode=OpenMode.WRITE) as store:
+    with open_store(location, mode=OpenMode.WRITE, busy_timeout_seconds=TIMEOUT_SECONDS) as store:
         worker = register(store, number)
         barrier.wait(TIMEOUT_SECONDS)
         while (taken := store.claim(worker)) is not None:

@@ -27,6 +27,7 @@ from worker.trainer.messages import (
     FactsFound,
     LoadFailed,
     Message,
+    Noted,
     PointMade,
     ProgressMade,
     Resumed,
@@ -77,6 +78,7 @@ class Attempt:
         self._resumed: SavedCheckpoint | None = None
         self._rewind: tuple[SavedCheckpoint | None, str] | None = None
         self._facts: Facts | None = None
+        self._notes: list[Noted] = []
         self._live: Live | None = None
         self._alive_at = clock()
         # Workers that begin together must not write together ever after: they would wait for each other each time.
@@ -119,6 +121,9 @@ class Attempt:
                 self._live = live_of(progress)
             case FactsFound(facts=facts):
                 self._note_facts(facts)
+            case Noted() as noted:
+                self._say(f"warning: run {self.lease.run_id}: {noted.text}")
+                self._notes.append(noted)
             case CheckpointMade(checkpoint=checkpoint):
                 self._replace_checkpoint(checkpoint)
             case Resumed(checkpoint=checkpoint):
@@ -175,6 +180,9 @@ class Attempt:
         self._checkpoint = None
 
     def _write_in_order(self) -> None:
+        while self._notes:
+            self._store.note(self.lease, self._notes[0].action, self._notes[0].text)
+            del self._notes[0]
         if self._rewind is not None:
             checkpoint, why = self._rewind
             self._store.rewind(self.lease, checkpoint, why=why)

@@ -1,22 +1,28 @@
 """Keeps the CSV of `-c` sweeps up to date after each finished run, on the host that submitted them.
 
 It has its own thread: writing the table of a large sweep takes seconds, and beats must not wait for it. One more write
-covers runs that end meanwhile.
+covers runs that end meanwhile. What a killed worker of this host did not write is written by the next one.
 """
 
 import threading
+import time
 from collections.abc import Callable
 
-from hlbgpt_core.errors import HlbqError
-from orchestrator.export import rewrite_sweep_csv
+from orchestrator.export import catch_up
 from orchestrator.store import Store
+
+CATCH_UP_SECONDS = 30.0
 
 
 class CsvUpkeep:
     """Writes what `changed` names, soon; `close` waits until all of it is written."""
 
-    def __init__(self, store: Store, *, hostname: str, say: Callable[[str], None]) -> None:
-        self._store, self._hostname, self._say = store, hostname, say
+    def __init__(
+        self, store: Store, *, hostname: str, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store, self._hostname, self._say, self._clock = store, hostname, say, clock
+        self._caught_up_at = float("-inf")
+        self._said: dict[int, str] = {}
         self._condition = threading.Condition()
         self._changed: set[int] = set()
         self._closing = False
@@ -30,6 +36,14 @@ class CsvUpkeep:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="csv-upkeep", daemon=True)
                 self._thread.start()
+
+    def catch_up(self, *, at_once: bool = False) -> None:
+        """Have what others left unwritten written; asked again and again, it looks only now and then."""
+        if at_once or self._clock() - self._caught_up_at >= CATCH_UP_SECONDS:
+            self._caught_up_at = self._clock()
+            for state in self._store.csv_states(self._hostname):
+                if state.behind:
+                    self.changed(state.sweep_id)
 
     def close(self) -> None:
         """Write what is left, then stop."""
@@ -49,10 +63,8 @@ class CsvUpkeep:
             self._write(sweep_id)
 
     def _write(self, sweep_id: int) -> None:
-        """Rewrite the sweep's rows where this host is to. What goes wrong is said and harms no run."""
-        try:
-            sweep = self._store.sweep(sweep_id)
-            if sweep is not None and sweep.csv is not None and sweep.csv.host == self._hostname:
-                rewrite_sweep_csv(self._store, sweep)
-        except (HlbqError, OSError) as error:
-            self._say(f"the CSV of sweep {sweep_id} was not written: {error}. Write it from the database: hlbq export")
+        """Rewrite the sweep's rows where this host is to. What goes wrong is said, once, and harms no run."""
+        wrong = catch_up(self._store, sweep_id, host=self._hostname)
+        if wrong and wrong != self._said.get(sweep_id):
+            self._say(wrong)
+        self._said[sweep_id] = wrong

@@ -18,7 +18,7 @@ from hlbgpt_core.code_digest import CoreCode, core_folder
 from hlbgpt_core.code_version import version_of
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Directive
-from orchestrator.errors import DatabaseBusyError, DatabaseVersionError, WorkerGoneError
+from orchestrator.errors import CodeNotLoadedError, DatabaseBusyError, DatabaseVersionError, WorkerGoneError
 from orchestrator.launch.stop_signals import heeded_stop_signals
 from orchestrator.launch.worker_command import WorkerOptions
 from orchestrator.leftovers import find_leftovers, remove_leftovers
@@ -39,7 +39,7 @@ from worker.sync_launcher import SyncLauncher
 from worker.timing import Timing
 from worker.trainer.blame import Blame
 from worker.trainer.messages import Direct, LoadFailed, Resume
-from worker.trainer.trainer_handle import Arrival, Inbox, TrainerDied, TrainerHandle, WakeUp
+from worker.trainer.trainer_handle import Arrival, Inbox, TrainerDied, TrainerHandle, TrainerStartError, WakeUp
 from worker.trainer.trainer_manager import EarlyTrainer, TrainerManager
 
 
@@ -120,6 +120,7 @@ class Supervisor:
         self._database_answers = True
         self._aside = ""
         self._could_not_work = ""
+        self._loading: int | None = None
         self._faulty_code = FaultyCode(code=CoreCode().sources, clock=clock, say=say)
         self._outdated: DatabaseVersionError | None = None
 
@@ -199,15 +200,18 @@ class Supervisor:
                 claim = self._claim()
                 if claim is None and self._options.sweep and not self._store.any_sweep(self._options.sweep):
                     return "its sweeps were deleted"
-                if claim is None and not self._options.watch and not self._more_to_come():
+                leaves = claim is None and not self._options.watch and not self._more_to_come()
+                if claim is None:
+                    self._csv.catch_up(at_once=leaves)
+                if leaves:
                     return "the queue is empty"
             except DatabaseBusyError as error:
                 self._wait_for_database(error)
                 continue
             if claim is None:
                 self._idle()
-                continue
-            self._attend(claim)
+            else:
+                self._attend(claim)
             if self._could_not_work:
                 return self._could_not_work
             if self._aside:
@@ -215,8 +219,9 @@ class Supervisor:
                 return self._aside
 
     def _tidy_up(self) -> None:
-        """Remove what killed processes left behind."""
+        """Write and remove what killed processes left behind."""
         with contextlib.suppress(HlbqError, OSError):  # the next worker tries again
+            self._csv.catch_up()
             remove_leftovers(self._store, find_leftovers(self._store, self._state_folder))
 
     def _register(self) -> bool:
@@ -245,13 +250,38 @@ class Supervisor:
                 self._heartbeat.worker_id,
                 sweep_ids=self._options.sweep,
                 code=self._code,
+                code_loads=self._trainers.has_loaded(self._code),
                 on_hold=self._note_held,
             )
+        except CodeNotLoadedError:
+            self._load_code()
+            return None
         except WorkerGoneError:
             self._heartbeat.register()
             return None
         self._database_answers = True
         return claim
+
+    def _load_code(self) -> None:
+        """Have a trainer load the code on disk, so that no run is held for code that cannot be imported."""
+        self._faulty_code.before_start()
+        try:
+            self._loading = self._trainers.load().pid
+        except TrainerStartError as error:
+            self._could_not_work = f"no run can be trained on {host_name()}: {error.message}"
+
+    def _note_loading(self, arrival: Arrival | None) -> None:
+        """What a trainer that was started without a run says of its code."""
+        if not isinstance(arrival, LoadFailed | TrainerDied) or arrival.pid != self._loading:
+            return
+        self._loading = None
+        if isinstance(arrival, TrainerDied):
+            self._could_not_work = f"no run can be trained on {host_name()}: the trainer process ended while it loaded"
+        elif arrival.blame == Blame.CODE:
+            self._faulty_code.note(f"{arrival.error_type}: {arrival.error_message}")
+        else:
+            what = " ".join(arrival.error_message.splitlines())
+            self._could_not_work = f"no run can be trained on {host_name()}: {arrival.error_type}: {what}"
 
     def _note_held(self, run_ids: Sequence[int]) -> None:
         """Runs were begun by other code: say so, and keep this one too, for whoever wants to see what differs."""
@@ -275,7 +305,7 @@ class Supervisor:
     def _idle(self) -> None:
         """Wait a moment for work, a signal or the next beat."""
         poll_seconds = self._timing.idle_poll_seconds * self._heartbeat.crowding
-        self._next_arrival(min(poll_seconds, max(self._heartbeat.due_in(), 0.01)))
+        self._note_loading(self._next_arrival(min(poll_seconds, max(self._heartbeat.due_in(), 0.01))))
 
     def _wait_for_database(self, error: DatabaseBusyError) -> Arrival | None:
         """Say once that the database does not answer, and wait a moment; what arrives meanwhile is returned."""
@@ -301,7 +331,11 @@ class Supervisor:
         )
         self._say(f"run {run.id} (arm {run.arm_number}, seed {run.seed}) starts, attempt {claim.lease.fence}")
         self._faulty_code.before_start()
-        trainer = self._trainers.start(claim)
+        try:
+            trainer = self._trainers.start(claim)
+        except TrainerStartError as error:
+            self._give_back(attempt, error)
+            return
         self._wandb.attend(run.sweep_id)
         self._stopping.asked_trainer = False
         while not attempt.over:
@@ -309,6 +343,18 @@ class Supervisor:
             self._do_duties(attempt, trainer)
         self._settle(attempt, trainer)
         self._notify.attend()
+
+    def _give_back(self, attempt: Attempt, error: TrainerStartError) -> None:
+        """The run goes back untouched: this host cannot start its trainer, so it will not start another's."""
+        self._could_not_work = f"no run can be trained on {host_name()}: {error.message}"
+        attempt.end_from_outside(Reason.RELEASED, type(error).__name__, str(error))
+        while not attempt.over and self._stopping.requests <= 1:
+            try:
+                if self._heartbeat.due_in() == 0:
+                    self._beat()
+                attempt.write()
+            except DatabaseBusyError as busy:
+                self._wait_for_database(busy)
 
     def _take(self, attempt: Attempt, arrival: Arrival | None) -> None:
         """Hand what came to the attempt, and whatever else has come with it."""

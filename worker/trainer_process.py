@@ -14,16 +14,17 @@ import threading
 import time
 import traceback
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hlbgpt_core.code_digest import CoreCode
 from hlbgpt_core.code_version import core_version
 from hlbgpt_core.errors import DataError, DeviceError, DivergedError, HostDataError, OutOfMemoryError, SettingsError
 from hlbgpt_core.points import Directive, Facts, Outcome, Phase, Point, Progress, SavedCheckpoint, TrainingResult
 from hlbgpt_core.settings import Settings
-from hlbgpt_core.text.data import TokenData, load_data
+from hlbgpt_core.text.data import CacheWatch, TokenData, load_data
 from orchestrator.launch.worker_command import WorkerOptions
 from orchestrator.queue.states import Reason
 from worker.trainer.blame import Blame, blame_of, load_failure
@@ -34,6 +35,7 @@ from worker.trainer.messages import (
     FactsFound,
     LoadFailed,
     Message,
+    Noted,
     Pause,
     PointMade,
     ProgressMade,
@@ -177,6 +179,10 @@ class PipeReporter:
         known = Facts(**{**vars(facts), "provenance": {**facts.provenance, **self._provenance}})
         self._outbox.put(FactsFound(run_id=self._start.run_id, fence=self._start.fence, facts=known))
 
+    def note(self, action: str, text: str) -> None:
+        """Tell people of something; it becomes an event of the run."""
+        self._outbox.put(Noted(run_id=self._start.run_id, fence=self._start.fence, action=action, text=text))
+
     def point(self, point: Point) -> None:
         self._outbox.put_point(self._start.run_id, self._start.fence, point)
 
@@ -206,6 +212,12 @@ class WarmData:
         self._device: ProcessCache | None = None
         self._name: tuple[str, str, bool] | None = None
         self._data: TokenData | None = None
+        self._watch = CacheWatch()
+
+    def begin_check(self, settings: Mapping[str, Any]) -> None:
+        """Begin to read the cache of the first run, while torch is still being loaded; returns at once."""
+        names = (str(settings.get("dataset")), str(settings.get("tokenizer")))
+        threading.Thread(target=self._watch.begin, args=names, name="cache-check", daemon=True).start()
 
     def get(self, settings: Settings, reporter: PipeReporter) -> TokenData:
         """The settings' data; a `text:` source is opened anew each time, since its files may have changed."""
@@ -218,7 +230,8 @@ class WarmData:
                 if directive in (Directive.RELEASE, Directive.CANCEL):
                     raise Abandoned(directive)
 
-            self._data = load_data(*name[:2], on_progress=on_progress, with_test=name[2])
+            watch = replace(self._watch, on_damage=lambda text: reporter.note("cache damaged", text))
+            self._data = load_data(*name[:2], on_progress=on_progress, with_test=name[2], watch=watch)
             self._name = name
         return self._data
 
@@ -330,14 +343,18 @@ def attend(start: Start, outbox: Outbox, control: Control, data: WarmData, aroun
     outbox.put(last)
 
 
-def read_messages(pipe: BinaryIO, control: Control, starts: "queue.SimpleQueue[Start | None]") -> None:
+def read_messages(pipe: BinaryIO, control: Control, starts: "queue.SimpleQueue[Start | None]", data: WarmData) -> None:
     """Take the supervisor's messages until its end of the pipe closes, which ends this process at once."""
+    is_first = True
     for line in pipe:
         match decode(line):
             case Start() as start:
                 # Here and not where the run begins: a wish may come while torch is still being loaded.
                 control.begin(start.run_id, start.fence)
                 starts.put(start)
+                if is_first:
+                    data.begin_check(start.settings)
+                is_first = False
             case Direct() as direct:
                 control.direct(direct)
             case Pause():
@@ -363,9 +380,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = WorkerOptions.from_words(words, for_trainer=True)
     control = Control()
     starts: queue.SimpleQueue[Start | None] = queue.SimpleQueue()
-    outbox = Outbox(os.fdopen(process.write_fd, "wb"))
+    outbox, data = Outbox(os.fdopen(process.write_fd, "wb")), WarmData()
     reader = threading.Thread(
-        target=read_messages, args=(os.fdopen(process.read_fd, "rb"), control, starts), name="inbox", daemon=True
+        target=read_messages, args=(os.fdopen(process.read_fd, "rb"), control, starts, data), name="inbox", daemon=True
     )
     reader.start()
     # Read before the import: code that changes in between is then taken for changed, never for loaded.
@@ -378,7 +395,6 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     digest = core.digest_of(sources)
     outbox.put(Ready(pid=os.getpid(), core_digest=digest))
-    data = WarmData()
     around = Surroundings(device=process.device, core_digest=digest, options=options)
     while (start := starts.get()) is not None:
         attend(start, outbox, control, data, around)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from hlbgpt_core.errors import HlbqError
-from hlbgpt_core.text.data import load_data
+from hlbgpt_core.text.data import CacheWatch, load_data
 
 EXIT_FINE, EXIT_USAGE, EXIT_INTERRUPTED = 0, 2, 130
 PLAIN_STEP = 0.1  # plain lines come at each tenth
@@ -26,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         with progress_on_stderr() as on_progress:
-            data = load_data(given.dataset, given.tokenizer, on_progress=on_progress, with_test=True)
+            watch = CacheWatch(on_damage=lambda text: print(f"warning: {text}", file=sys.stderr))
+            data = load_data(given.dataset, given.tokenizer, on_progress=on_progress, with_test=True, watch=watch)
     except HlbqError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE

@@ -4,24 +4,27 @@
     data.train[:10]
 
 The first call encodes the text into a cache (token_cache.py); later ones open it. Unchanged text files are recognised
-by path, size and time of change, else by their content. A hub's dataset stays as it was first cached.
+by path, size and time of change, else by their content. A hub's dataset stays as it was first cached. A damaged cache
+is made again, beside the old one and then in its place: who has that open keeps it.
 """
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hlbgpt_core.errors import DataError
+from hlbgpt_core.errors import DataError, HostDataError
 from hlbgpt_core.private_files import cannot_write
 from hlbgpt_core.scale import unpadded_vocabulary_size
 from hlbgpt_core.text.byte_pairs import BytePairTokenizer, train_byte_pairs
+from hlbgpt_core.text.content_checks import ContentChecks
 from hlbgpt_core.text.corpus import Corpus, SplitText, digest_split
 from hlbgpt_core.text.dataset_source import DatasetSource
 from hlbgpt_core.text.encoding import EncodedSplit, Heart, encode_split, pieces
@@ -33,10 +36,12 @@ from hlbgpt_core.text.token_cache import (
     OwnTestSplit,
     building,
     default_cache_dir,
+    examine,
+    examine_test,
+    fingerprint_of,
     locked,
     now,
     read_manifest,
-    read_test_manifest,
     token_type,
     write_manifest,
     write_test_manifest,
@@ -65,6 +70,22 @@ class TokenData:
     test_fingerprint: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class CacheWatch:
+    """How a process makes sure of the caches that it opens. `on_damage` hears of a cache that is to be made again."""
+
+    checks: ContentChecks = field(default_factory=ContentChecks)
+    on_damage: Callable[[str], None] = lambda text: None
+
+    def begin(self, dataset: str, tokenizer: str, *, cache_dir: Path | None = None) -> None:
+        """Begin to read the dataset's cache, if there is one; returns at once."""
+        with contextlib.suppress(DataError):
+            source = DatasetSource.of(dataset, tokenizer, cache_dir or default_cache_dir())
+            manifest = source.manifest_if_unchanged()
+            for file, sha256 in _contents(manifest).items() if manifest is not None else ():
+                self.checks.is_whole(source.entry.folder / file, sha256)
+
+
 def load_data(
     dataset: str,
     tokenizer: str,
@@ -72,28 +93,30 @@ def load_data(
     cache_dir: Path | None = None,
     on_progress: Callable[[str, float], None] | None = None,
     with_test: bool = False,
+    watch: CacheWatch | None = None,
 ) -> TokenData:
     """The tokens of `dataset` under `tokenizer`, from the cache or newly encoded into it.
 
     `with_test` gives its own test split too; a cache that was made before there were any gains it.
-    `on_progress(what, fraction)` is called about twice a second while there is work. Raises DataError for a
-    dataset, a tokenizer or a cache that is unavailable; without a network, within ten seconds.
+    `on_progress(what, fraction)` is called about twice a second while there is work. A cache whose files have another
+    size than they should is made again; with a `watch`, one of another content too.
+
+    Raises DataError for a dataset, a tokenizer or a cache that is unavailable; without a network, within ten seconds.
     """
     source = DatasetSource.of(dataset, tokenizer, cache_dir or default_cache_dir())
-    found = _open_unchanged(source, with_test=with_test)
+    heart = Heart(on_progress)
+    found = _open_whole(source, heart, watch, with_test=with_test)
     if found is not None:
         return found
-    heart = Heart(on_progress)
     with locked(source.entry, lambda: heart.beat("waiting for another process to encode the data", 0.0)):
-        found = _open_unchanged(source, with_test=with_test)  # another process may have built it in the meantime
-        if found is None:
-            if source.manifest_if_unchanged() is None:
-                _rebuild(source, heart)
-            if with_test:
-                _add_test(source, heart)
-            found = _open_unchanged(source, with_test=with_test)
+        _bring_up_to_date(source, heart, watch)  # unless another process has done so in the meantime
+        if with_test:
+            _add_test(source, heart, watch)
+        found = _open_whole(source, heart, watch, with_test=with_test)
     if found is None:
-        raise DataError(f"the cache '{source.entry.folder}' was altered while it was opened", "Start again.")
+        raise HostDataError(
+            f"the cache '{source.entry.folder}' was altered while it was opened", "Check the disk: hlbq data list"
+        )
     return found
 
 
@@ -109,13 +132,16 @@ def dataset_tokenizer(dataset: str, tokenizer: str, *, cache_dir: Path | None = 
     return BytePairTokenizer(cache_dir / manifest.bpe_file, manifest.vocab_size)
 
 
-def _open_unchanged(source: DatasetSource, *, with_test: bool = False) -> TokenData | None:
-    """The cached tokens, if they are complete and the text's files are unchanged. Text files have no test split."""
-    manifest = source.manifest_if_unchanged()
+def _open_whole(
+    source: DatasetSource, heart: Heart, watch: CacheWatch | None, *, with_test: bool = False
+) -> TokenData | None:
+    """The cached tokens, if they are whole and the text's files are unchanged. Text files have no test split."""
+    manifest, _ = _whole(source, heart, watch)
     if manifest is None:
         return None
     folder, dtype = source.entry.folder, np.dtype(manifest.dtype)
-    test_manifest = read_test_manifest(folder, manifest.dtype) if with_test and source.local is None else OwnTestSplit()
+    wanted = with_test and source.local is None
+    test_manifest = _whole_test(source, manifest, heart, watch)[0] if wanted else OwnTestSplit()
     if test_manifest is None:
         return None
     try:
@@ -138,18 +164,67 @@ def _open_unchanged(source: DatasetSource, *, with_test: bool = False) -> TokenD
     )
 
 
-def _rebuild(source: DatasetSource, heart: Heart) -> None:
-    """Bring the entry up to date: touched files with the same text keep their tokens; everything else is encoded."""
-    manifest = read_manifest(source.entry.folder)
-    if source.local is not None and manifest is not None:
-        old = (manifest.train_text_sha256, manifest.val_text_sha256)
-        if old == tuple(_digest(split, heart) for split in (source.local.train, source.local.val)):
-            write_manifest(source.entry.folder, replace(manifest, source_state=source.state))
-            return
+def _whole(source: DatasetSource, heart: Heart, watch: CacheWatch | None) -> tuple[Manifest | None, str]:
+    """The manifest of tokens that are whole and whose text is unchanged, else None, with the damage if there is any."""
+    manifest, wrong = examine(source.entry.folder)
+    if manifest is None or manifest.source_state != source.state:
+        return None, wrong
+    wrong = _changed_file(source.entry.folder, _contents(manifest), heart, watch)
+    return (None, wrong) if wrong else (manifest, "")
+
+
+def _whole_test(
+    source: DatasetSource, manifest: Manifest, heart: Heart, watch: CacheWatch | None
+) -> tuple[OwnTestSplit | None, str]:
+    """Likewise of the dataset's own test split."""
+    test, wrong = examine_test(source.entry.folder, manifest.dtype)
+    if test is not None and test.tokens:
+        wrong = _changed_file(source.entry.folder, {TEST_TOKENS: test.token_sha256}, heart, watch)
+    return (None, wrong) if wrong else (test, "")
+
+
+def _contents(manifest: Manifest) -> Mapping[str, str]:
+    return {"train.bin": manifest.train_sha256, "val.bin": manifest.val_sha256}
+
+
+def _changed_file(folder: Path, contents: Mapping[str, str], heart: Heart, watch: CacheWatch | None) -> str:
+    """Which of the files has another content than it should, in words; empty for none, and without a watch."""
+    checks = {name: watch.checks.is_whole(folder / name, sha256) for name, sha256 in contents.items()} if watch else {}
+    for number, (name, check) in enumerate(checks.items()):
+        if not heart.wait(check, "checking the cache", number / len(checks)):
+            return f"{name} was changed"
+    return ""
+
+
+def _bring_up_to_date(source: DatasetSource, heart: Heart, watch: CacheWatch | None) -> None:
+    """Make the entry whole: touched files with the same text keep their tokens; everything else is encoded."""
+    manifest, wrong = _whole(source, heart, watch)
+    if manifest is None and not wrong and _note_same_text(source, heart):
+        manifest, wrong = _whole(source, heart, watch)
+    if manifest is not None:
+        return
+    if wrong and watch is not None:
+        watch.on_damage(_damaged(source, wrong))
     corpus = _corpus_of(source, heart)
     tokenizer, bpe_file = _tokenizer_for(source, corpus, heart)
     with building(source.entry) as folder:
         _encode(source, corpus, tokenizer, bpe_file, folder, heart)
+
+
+def _note_same_text(source: DatasetSource, heart: Heart) -> bool:
+    """Whether the text's files were touched and hold the same text as before; the manifest then says so."""
+    manifest = read_manifest(source.entry.folder)
+    if source.local is None or manifest is None:
+        return False
+    old = (manifest.train_text_sha256, manifest.val_text_sha256)
+    if old != tuple(_digest(split, heart) for split in (source.local.train, source.local.val)):
+        return False
+    write_manifest(source.entry.folder, replace(manifest, source_state=source.state))
+    return True
+
+
+def _damaged(source: DatasetSource, wrong: str) -> str:
+    return f"the cache of {source.dataset} at '{source.entry.folder}' is damaged ({wrong}): it is made again"
 
 
 def _corpus_of(source: DatasetSource, heart: Heart) -> Corpus:
@@ -160,15 +235,20 @@ def _corpus_of(source: DatasetSource, heart: Heart) -> Corpus:
     return found
 
 
-def _add_test(source: DatasetSource, heart: Heart) -> None:
+def _add_test(source: DatasetSource, heart: Heart, watch: CacheWatch | None) -> None:
     """Put the test split of a hub's dataset beside the tokens that the cache has of it, or the word that it has none.
 
     To be called with the lock held.
     """
     folder = source.entry.folder
     manifest = read_manifest(folder)
-    if manifest is None or source.local is not None or read_test_manifest(folder, manifest.dtype) is not None:
+    if manifest is None or source.local is not None:
         return
+    there, wrong = _whole_test(source, manifest, heart, watch)
+    if there is not None:
+        return
+    if wrong and watch is not None:
+        watch.on_damage(_damaged(source, wrong))
     corpus = _corpus_of(source, heart)
     if corpus.test is None:
         write_test_manifest(folder, OwnTestSplit())
@@ -246,17 +326,13 @@ def _encode(
         val_sha256=val.token_sha256,
         train_text_sha256=train.text_sha256,
         val_text_sha256=val.text_sha256,
-        fingerprint=_fingerprint(source.tokenizer, tokenizer.vocab_size, train, val),
+        fingerprint="",
         source_state=source.state,
         made_at=now(),
         bpe_file=bpe_file,
+        entry=source.entry.name,
     )
-    write_manifest(folder, manifest)
-
-
-def _fingerprint(tokenizer: str, vocab_size: int, train: EncodedSplit, val: EncodedSplit) -> str:
-    digests = [train.token_sha256, val.token_sha256, train.text_sha256, val.text_sha256]
-    return hashlib.sha256(json.dumps([tokenizer, vocab_size, *digests]).encode()).hexdigest()
+    write_manifest(folder, replace(manifest, fingerprint=fingerprint_of(manifest)))
 
 
 def _tokenizer_for(source: DatasetSource, corpus: Corpus, heart: Heart) -> tuple[Tokenizer, str]:

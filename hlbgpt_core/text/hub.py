@@ -27,12 +27,15 @@ _WIKITEXT_ON_HUB = DatasetName(kind="hf", target="Salesforce/wikitext", config="
 # The text in wikitext's raw file for empty rows of the hub.
 _WIKITEXT_EMPTY_LINE = " \n"
 _SERVER_ERROR = 500
+_TOO_MANY_REQUESTS = 429
+# Libraries all of whose errors without an answer are the network's.
+_NETWORK = frozenset({"aiohttp", "httpcore", "httpx", "requests", "urllib3"})
 
 
 def hub_corpus(name: DatasetName) -> Corpus:
     """The corpus of `wikitext-103` or `hf:`; blocks while the library downloads.
 
-    Raises DataError if it is unavailable: in under ten seconds if the hub does not answer.
+    Raises DataError if it is unavailable: in under ten seconds, and as HostDataError, if the hub does not answer.
     """
     is_wikitext = name.kind == WIKITEXT
     on_hub = _WIKITEXT_ON_HUB if is_wikitext else name
@@ -65,13 +68,29 @@ def _load(name: DatasetName, asked_for: str) -> Any:
     except Exception as error:  # the library passes on any error of its readers and the network
         reason = " ".join(str(error).split())[:REASON_CHARACTERS] or type(error).__name__
         where = "cannot be reached" if offline else "refuses it"
-        kind = HostDataError if isinstance(error, OSError) and is_fault_of_host(error) else DataError
+        kind = HostDataError if offline or _is_of_host(error) else DataError
         raise kind(
             f"dataset '{asked_for}' is not in the local cache '{datasets.config.HF_DATASETS_CACHE}', "
             f"and the hub at {constants.ENDPOINT} {where} ({reason})",
             "Offline, --dataset pystdlib and --dataset text:PATH work. Else check the name, "
             "or load the dataset once on this machine while it has a network.",
         ) from None
+
+
+def _is_of_host(error: BaseException) -> bool:
+    """Whether the disk or the network is to blame, or a hub that is down or busy, and not the dataset's name."""
+    while True:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status is not None:
+            return bool(status >= _SERVER_ERROR or status == _TOO_MANY_REQUESTS)
+        if isinstance(error, ConnectionError | TimeoutError) or type(error).__module__.split(".")[0] in _NETWORK:
+            return True
+        if isinstance(error, OSError) and is_fault_of_host(error):
+            return True
+        before = error.__cause__ or error.__context__
+        if before is None:
+            return False
+        error = before
 
 
 def _hub_answers() -> bool:

@@ -6,9 +6,9 @@
     CACHE/tokens/.NAME.building-*           a build in progress, or what a killed one left
     CACHE/locks/NAME                        held (flock) while building; the system frees it with its process
 
-A folder is renamed into place when everything in it is on disk. Opening one checks its files' sizes against the
-manifest. Only `verify_cache` checks the content, so opening takes the same time at any size. Only the standard library
-is imported here: commands that list and remove caches load nothing more.
+A folder is renamed into place when everything in it is on disk. Reading a manifest checks its seal and the sizes of the
+files; their content is checked with `content_checks.py`. Only the standard library is imported here: commands that list
+and remove caches load nothing more.
 """
 
 import dataclasses
@@ -26,9 +26,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from hlbgpt_core.errors import DataError
 from hlbgpt_core.private_files import FILE_MODE, cannot_write, make_private_folder, sync_folder, write_private_file
+from hlbgpt_core.text.content_checks import sha256_of
 
 FORMAT_VERSION = 1
 LOCK_POLL_SECONDS = 0.2
@@ -44,7 +46,8 @@ TEST_MANIFEST, TEST_TOKENS = "test.json", "test.bin"
 class Manifest:
     """What a cache holds. `source_state` shows whether the text's files are unchanged; times are UTC.
 
-    `bpe_file` is the trained tokenizer, relative to the cache folder ("" for other tokenizers).
+    `bpe_file` is the trained tokenizer, relative to the cache folder ("" for other tokenizers). `entry` is the name of
+    the folder, and `seal` a digest of all the rest; both are empty in caches of before there were any.
     """
 
     version: int
@@ -64,6 +67,8 @@ class Manifest:
     source_state: str
     made_at: str
     bpe_file: str = ""
+    entry: str = ""
+    seal: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +79,7 @@ class OwnTestSplit:
     text_bytes: int = 0
     token_sha256: str = ""
     fingerprint: str = ""
+    seal: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,37 +136,77 @@ def token_type(vocab_size: int) -> str:
 
 def read_manifest(folder: Path) -> Manifest | None:
     """The manifest of a complete cache, else None: missing, cut short, altered, or of another version."""
+    return examine(folder)[0]
+
+
+def examine(folder: Path) -> tuple[Manifest | None, str]:
+    """The manifest of a complete cache, else None, with what is damaged: empty for none, or one of another version."""
+    if not folder.is_dir():
+        return None, ""
     try:
         values = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if not isinstance(values, dict) or values.get("version") != FORMAT_VERSION:
-            return None
+        if isinstance(values, dict) and values.get("version", FORMAT_VERSION) != FORMAT_VERSION:
+            return None, ""
         manifest = Manifest(**values)
-        width = ITEM_BYTES[manifest.dtype]
-        sizes = {"train": manifest.train_tokens, "val": manifest.val_tokens}
-        whole = all((folder / f"{split}.bin").stat().st_size == width * count for split, count in sizes.items())
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-    return manifest if whole and min(sizes.values()) > 0 else None
+        sealed = manifest.seal == _seal(values) if manifest.seal else manifest.fingerprint == fingerprint_of(manifest)
+        if not sealed or manifest.entry not in ("", folder.name) or manifest.dtype != token_type(manifest.vocab_size):
+            return None, f"{MANIFEST} was changed"
+        wrong = _wrong_size(folder, "train.bin", manifest.dtype, manifest.train_tokens)
+        wrong = wrong or _wrong_size(folder, "val.bin", manifest.dtype, manifest.val_tokens)
+    except FileNotFoundError:
+        return None, f"{MANIFEST} is missing"
+    except (OSError, ValueError, TypeError):
+        return None, f"{MANIFEST} cannot be read"
+    return (None, wrong) if wrong else (manifest, "")
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Put `manifest` into `folder`, replacing an older one."""
-    write_private_file(folder / MANIFEST, (json.dumps(dataclasses.asdict(manifest), indent=1) + "\n").encode())
+    _write_sealed(folder / MANIFEST, dataclasses.asdict(manifest))
 
 
-def read_test_manifest(folder: Path, dtype: str) -> OwnTestSplit | None:
-    """What the cache in `folder` has of a test split; None where nobody has asked yet, or where it is not whole."""
+def examine_test(folder: Path, dtype: str) -> tuple[OwnTestSplit | None, str]:
+    """What the cache in `folder` has of a test split, None where nobody has asked yet; else None with the damage."""
     try:
-        manifest = OwnTestSplit(**json.loads((folder / TEST_MANIFEST).read_text(encoding="utf-8")))
-        size = (folder / TEST_TOKENS).stat().st_size if manifest.tokens else 0
-        return manifest if size == ITEM_BYTES[dtype] * manifest.tokens else None
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
+        values = json.loads((folder / TEST_MANIFEST).read_text(encoding="utf-8"))
+        manifest = OwnTestSplit(**values)
+        if manifest.seal and manifest.seal != _seal(values):
+            return None, f"{TEST_MANIFEST} was changed"
+        wrong = _wrong_size(folder, TEST_TOKENS, dtype, manifest.tokens) if manifest.tokens else ""
+    except FileNotFoundError:
+        return None, ""
+    except (OSError, ValueError, TypeError):
+        return None, f"{TEST_MANIFEST} cannot be read"
+    return (None, wrong) if wrong else (manifest, "")
 
 
 def write_test_manifest(folder: Path, manifest: OwnTestSplit) -> None:
     """Put `manifest` into `folder`, once the tokens of the test split are there."""
-    write_private_file(folder / TEST_MANIFEST, (json.dumps(dataclasses.asdict(manifest), indent=1) + "\n").encode())
+    _write_sealed(folder / TEST_MANIFEST, dataclasses.asdict(manifest))
+
+
+def fingerprint_of(manifest: Manifest) -> str:
+    """The fingerprint of the tokens and the tokenizer that a manifest tells of."""
+    digests = [manifest.train_sha256, manifest.val_sha256, manifest.train_text_sha256, manifest.val_text_sha256]
+    return hashlib.sha256(json.dumps([manifest.tokenizer, manifest.vocab_size, *digests]).encode()).hexdigest()
+
+
+def _wrong_size(folder: Path, name: str, dtype: str, tokens: int) -> str:
+    try:
+        size, wanted = (folder / name).stat().st_size, ITEM_BYTES[dtype] * tokens
+    except OSError:
+        return f"{name} is missing"
+    return "" if size == wanted > 0 else f"{name} has {size:,} bytes instead of {wanted:,}"
+
+
+def _seal(values: Mapping[str, Any]) -> str:
+    sealed = {name: value for name, value in values.items() if name != "seal"}
+    return hashlib.sha256(json.dumps(sealed, sort_keys=True).encode()).hexdigest()
+
+
+def _write_sealed(path: Path, values: Mapping[str, Any]) -> None:
+    content = json.dumps({**values, "seal": _seal(values)}, indent=1) + "\n"
+    write_private_file(path, content.encode())
 
 
 @contextmanager
@@ -252,10 +298,10 @@ def verify_cache(cache_dir: Path, name: str) -> bool:
     if manifest is None:
         return False
     written = {"train.bin": manifest.train_sha256, "val.bin": manifest.val_sha256}
-    test = read_test_manifest(folder, manifest.dtype)
+    test, wrong = examine_test(folder, manifest.dtype)
     if test is not None and test.tokens:
         written[TEST_TOKENS] = test.token_sha256
-    return all(_sha256(folder / name) == wanted for name, wanted in written.items())
+    return not wrong and all(sha256_of(folder / name) == wanted for name, wanted in written.items())
 
 
 def now() -> str:
@@ -279,8 +325,3 @@ def _record(folder: Path) -> CacheRecord:
         made_at=manifest.made_at,
         fingerprint=manifest.fingerprint,
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

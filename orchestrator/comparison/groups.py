@@ -14,12 +14,13 @@ from orchestrator.comparison.evaluations import (
     evaluated_split,
     mixed_evaluations,
 )
-from orchestrator.comparison.measures import Measured, Reached, Standing
+from orchestrator.comparison.measures import Measure, Measured, PointChoice, Reached, Standing
 from orchestrator.errors import UsageError
 from orchestrator.queue.code import joined
 from orchestrator.queue.records import RunRecord
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.baseline import parse_baseline
+from orchestrator.sweep.options import value_text
 
 # What runs can be grouped by besides settings: facts, by the name that they have in exports.
 FACTS = MappingProxyType(
@@ -177,6 +178,21 @@ def evaluations_of(results: Sequence[RunResult], metric: str) -> MixedEvaluation
         for run in (result.run for result in results)
     )
     return mixed_evaluations(evaluated, metric)
+
+
+def check_best(results: Sequence[RunResult], measure: Measure) -> None:
+    """Raise UsageError for the best points of runs that were evaluated at different intervals: the best of more
+    evaluations is better by luck."""
+    if measure.moment is not PointChoice.BEST:
+        return
+    for name in ("eval_every", "max_epochs_between_evals"):
+        found = sorted({values_of(result.run)[name] for result in results})
+        if len(found) > 1:
+            raise UsageError(
+                f"--best: the runs were evaluated at different intervals ({name} {', '.join(map(value_text, found))}), "
+                "and the best of more evaluations is better by luck",
+                f"Leave --best out, or choose one: --where {name}={value_text(found[0])}",
+            )
 
 
 def check_comparable(

@@ -3,23 +3,37 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from orchestrator.comparison.contrasts import Contrast, Verdict
-from orchestrator.comparison.measures import Standing, number_text
-from orchestrator.comparison.results import Comparison, TargetTimes
-from orchestrator.comparison.statistics import MOST_FURTHER_PAIRS, Interval
+from orchestrator.comparison.contrasts import Contrast
+from orchestrator.comparison.extension import Extension
+from orchestrator.comparison.group_results import TargetTimes
+from orchestrator.comparison.measures import number_text
+from orchestrator.comparison.results import Comparison
+from orchestrator.comparison.statistics import Interval
+from orchestrator.comparison.verdict_words import (
+    lost_pairs,
+    shares_sentence,
+    tuned_sentence,
+    verdict_sentence,
+    verdict_words,
+)
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted, duration, measured_text, short_count
 from orchestrator.wording.tables import TextTable
 
-# More seeds without a pair than this are counted and not named.
-MOST_SEEDS_NAMED = 10
-
 
 def tables(comparison: Comparison) -> list[TextTable]:
-    """The groups, the differences from the baseline where there is one, and the times to a target if one is set."""
-    found = [_groups(comparison)]
-    if comparison.contrasts:
-        found.append(_differences(comparison))
+    """The main effects and interactions of a factorial sweep, the groups, the differences from the baseline where
+    there is one, groups at their best value of a setting, and the times to a target if one is set."""
+    factors = "each factor against its baseline, averaged over the others"
+    crossed = "interactions: the effect of a setting at a level of another, minus that at the other's baseline"
+    found = [
+        *_differences(comparison, comparison.main_effects, f"main effects, {factors}"),
+        *_differences(comparison, comparison.interactions, crossed),
+        _groups(comparison),
+        *_differences(comparison, comparison.contrasts, "difference from the baseline"),
+    ]
+    if comparison.tuned:
+        found.append(_tuned(comparison))
     if comparison.target is not None:
         found.append(_times(comparison))
     return found
@@ -35,21 +49,29 @@ def sentences(comparison: Comparison, *, extend_options: str = "") -> list[str]:
 
 def verdict_sentences(comparison: Comparison) -> list[str]:
     """The verdicts in words, and the seeds without a pair."""
-    verdicts = [_verdict(contrast) for contrast in comparison.contrasts]
-    return verdicts + [text for contrast in comparison.contrasts for text in _lost_pairs(contrast)]
+    contrasts = comparison.all_contrasts
+    verdicts = [verdict_sentence(contrast, comparison.margin) for contrast in contrasts]
+    tuned = [tuned_sentence(comparison.tune, one) for one in comparison.tuned if one.verdict is not None]
+    shares = [] if comparison.shares is None else [shares_sentence(comparison.shares)]
+    lost = dict.fromkeys(text for contrast in contrasts for text in lost_pairs(contrast))
+    return [*shares, *verdicts, *tuned, *lost]
 
 
 def other_sentences(comparison: Comparison, *, extend_options: str = "") -> list[str]:
     """Earlier looks, runs to finish, and the next command."""
     found = []
-    if comparison.contrasts:
+    if comparison.has_verdicts:
         found.append(_looks(comparison))
     if comparison.waiting:
         found.append(f"{counted(comparison.waiting, 'run')} still to finish.")
     if comparison.extension:
-        extension = comparison.extension
-        found.append(f"next: hlbq extend {extension.sweep} --num_runs {extension.num_runs}{extend_options}")
+        found.append(_next(comparison.extension, extend_options))
     return found
+
+
+def _next(extension: Extension, extend_options: str) -> str:
+    undecided = " --undecided" if extension.only_undecided else ""
+    return f"next: hlbq extend {extension.sweep}{undecided} --num_runs {extension.num_runs}{extend_options}"
 
 
 def markdown(comparison: Comparison, *, extend_options: str = "") -> str:
@@ -97,9 +119,14 @@ def _values(comparison: Comparison, place: int) -> list[str]:
     return ["?" if values[name] is None else value_text(values[name]) for name in comparison.by]
 
 
-def _differences(comparison: Comparison) -> TextTable:
+def _differences(comparison: Comparison, contrasts: Sequence[Contrast], title: str) -> list[TextTable]:
+    """The table of a family; none for an empty one."""
+    if not contrasts:
+        return []
+    if comparison.is_robust:
+        return [_wins(contrasts, title)]
     rows = []
-    for contrast in comparison.contrasts:
+    for contrast in contrasts:
         finding, difference = contrast.finding, contrast.finding.difference
         rows.append(
             [
@@ -111,16 +138,65 @@ def _differences(comparison: Comparison) -> TextTable:
                 _p_value(finding.p_value),
                 _always_valid(difference.always_valid_interval, difference.summary.count),
                 _p_value(finding.always_valid_p_value),
-                finding.verdict.value,
+                verdict_words(contrast, comparison.margin),
             ]
         )
-    return TextTable(
-        title="difference from the baseline, paired by seed (p corrected by Holm; verdicts by the always-valid p)",
+    table = TextTable(
+        title=f"{title}, paired by seed (p corrected by Holm; verdicts by the always-valid p)",
         headers=[
             *("arm", "baseline", "pairs", "difference", "95 % (one look)", "p (one look)"),
             *("95 % (always valid)", "p (always valid)", "verdict"),
         ],
         rows=rows,
+    )
+    return [table]
+
+
+def _wins(contrasts: Sequence[Contrast], title: str) -> TextTable:
+    rows = [
+        [
+            contrast.label,
+            contrast.baseline,
+            *(str(number) for number in (wins.won, wins.lost, wins.left_out)),
+            _p_value(wins.p_value),
+            wins.verdict.value,
+        ]
+        for contrast in contrasts
+        if (wins := contrast.wins) is not None
+    ]
+    return TextTable(
+        title=f"{title}, seeds won (a diverged run loses its seed; p always valid, corrected by Holm)",
+        headers=["arm", "baseline", "won", "lost", "left out", "p (always valid)", "verdict"],
+        rows=rows,
+    )
+
+
+def _tuned(comparison: Comparison) -> TextTable:
+    return TextTable(
+        title=f"each at its best {comparison.tune}, chosen by these seeds (p always valid, corrected by Holm)",
+        headers=[
+            "group",
+            f"best {comparison.tune}",
+            "mean there",
+            "seeds",
+            "all diverged at",
+            "baseline",
+            "p",
+            "verdict",
+        ],
+        rows=[
+            [
+                one.label,
+                "" if one.value is None else value_text(one.value),
+                _number(one.mean),
+                str(one.seeds),
+                ", ".join(map(value_text, one.unusable)),
+                one.baseline if one.verdict is not None else "",
+                _p_value(one.p_value),
+                one.verdict.value if one.verdict is not None else "",
+            ]
+            for one in comparison.tuned
+        ],
     )
 
 
@@ -149,49 +225,6 @@ def _time_cells(times: TargetTimes) -> list[str]:
         time = f"{times.median_seconds:.2g} s" if times.median_seconds < 10 else f"{times.median_seconds:.0f} s"
     medians = [time, short_count(times.median_tokens), number_text(round(times.median_steps))]
     return [str(times.reached), str(times.never), str(times.open), *medians]
-
-
-def _verdict(contrast: Contrast) -> str:
-    finding, pairs = contrast.finding, counted(len(contrast.pairs.differences), "pair")
-    summary, further = finding.difference.summary, finding.further_seeds
-    who = f"{contrast.label} against {contrast.baseline}"
-    if finding.held_back is not None:
-        return (
-            f"{who}: undecided. It looks {finding.held_back} in the {pairs} that came through, but runs diverged "
-            f"at {counted(contrast.pairs.diverged, 'seed')} of it and {contrast.pairs.baseline_diverged} of the "
-            "baseline, and more seeds do not mend that."
-        )
-    if contrast.pairs.lost_to_divergence:
-        return (
-            f"{who}: undecided, with {pairs} and so no interval: runs diverged at "
-            f"{counted(contrast.pairs.diverged, 'seed')} of it and {contrast.pairs.baseline_diverged} of the baseline, "
-            "and more seeds do not mend that."
-        )
-    if finding.verdict is not Verdict.UNDECIDED:
-        return f"{who}: {finding.verdict}, by {_number(abs(summary.mean or 0.0))} over {pairs}."
-    if further is None:
-        return (
-            f"{who}: undecided after {pairs}, and more than {MOST_FURTHER_PAIRS} further seeds would be needed: "
-            "if there is an effect, it is small against the noise between seeds."
-        )
-    under_way = contrast.pairs.waiting
-    waiting = f", of which {under_way} {'is' if under_way == 1 else 'are'} under way" if under_way else ""
-    if summary.count < 2:
-        return f"{who}: undecided, with {pairs} and so no interval; begin with {further} more{waiting}."
-    return f"{who}: undecided after {pairs}; {counted(further, 'further seed')} would likely decide it{waiting}."
-
-
-def _lost_pairs(contrast: Contrast) -> list[str]:
-    """The seeds that are no pair, by why."""
-    seeds: dict[tuple[Standing, str], list[int]] = {}
-    for lost in contrast.pairs.lost:
-        seeds.setdefault((lost.standing, lost.why), []).append(lost.seed)
-    found = []
-    for (_, why), own in seeds.items():
-        named = ", ".join(str(seed) for seed in own[:MOST_SEEDS_NAMED])
-        more = f" and {len(own) - MOST_SEEDS_NAMED} more" if len(own) > MOST_SEEDS_NAMED else ""
-        found.append(f"{contrast.label}: no pair of seed {named}{more} ({why})")
-    return found
 
 
 def _looks(comparison: Comparison) -> str:

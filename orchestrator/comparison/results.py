@@ -1,25 +1,35 @@
 """The whole answer of `hlbq compare`, read from the store. The fields of Comparison are the keys of `--json`."""
 
-import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from orchestrator.comparison.cautions import code_warnings, grouping_warnings, unit_warnings
-from orchestrator.comparison.contrasts import PAIRS_TO_BEGIN_WITH, Contrast, contrasts_of
-from orchestrator.comparison.groups import SWEEP, Group, Grouping, RunResult, check_comparable, check_name, group_runs
+from orchestrator.comparison.cautions import code_warnings, grouping_warnings, noise_warnings, unit_warnings
+from orchestrator.comparison.contrasts import Contrast, Rules, check_margin, is_open
+from orchestrator.comparison.design import design_of
+from orchestrator.comparison.effects import Shares
+from orchestrator.comparison.extension import Extension, extension_of
+from orchestrator.comparison.families import Asked, Families, families_of
+from orchestrator.comparison.group_results import GroupResult, group_result
+from orchestrator.comparison.groups import (
+    SWEEP,
+    Grouping,
+    RunResult,
+    check_best,
+    check_comparable,
+    check_name,
+    group_runs,
+)
 from orchestrator.comparison.measures import Goal, Measure, PointChoice, Standing, goal_of, measure_run, reached
-from orchestrator.comparison.statistics import Summary, summarise
+from orchestrator.comparison.tune import Tuned
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.export.blocks import runs_with_curves
 from orchestrator.export.metric_names import Axis, parse_metric
 from orchestrator.queue.code import MIXED
 from orchestrator.queue.records import RunFilter
-from orchestrator.queue.states import State
 from orchestrator.store import Store
-from orchestrator.sweep.baseline import baseline_of, restricted
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted
 
@@ -28,7 +38,9 @@ from orchestrator.wording.numbers import counted
 class Question:
     """What is asked: the number of a run, the groups, and the baseline (None: the sweep's own, if it has one).
 
-    An empty `by` stands for the settings that differ; a `goal` of None for what is usual for the metric.
+    An empty `by` stands for the settings that differ; a `goal` of None for what is usual for the metric. Of a factorial
+    sweep main effects are told, with `arms` each arm too, with `effects` two-way interactions. `tune` names the setting
+    of which every group has its best value.
     """
 
     metric: str = "val_loss"
@@ -42,43 +54,11 @@ class Question:
     allow_mixed_data: bool = False
     allow_mixed_evaluation: bool = False
     allow_mixed_code: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class TargetTimes:
-    """When a group's runs reached the target. `never` did not by their end; `open` are not through, or failed early.
-
-    The medians are over the runs that reached it and those that never did, which count as later than all others;
-    None where half of them or more never did.
-    """
-
-    reached: int
-    never: int
-    open: int
-    median_seconds: float | None
-    median_tokens: float | None
-    median_steps: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class GroupResult:
-    """A group's number over its seeds, and how many seeds have none because of what."""
-
-    values: Mapping[str, Any]
-    label: str
-    summary: Summary
-    diverged: int
-    waiting: int
-    missing: int
-    target: TargetTimes | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Extension:
-    """What `hlbq extend` is to be told."""
-
-    sweep: int
-    num_runs: int
+    arms: bool = False
+    effects: bool = False
+    tune: str = ""
+    margin: float | None = None
+    robust: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +74,7 @@ class Comparison:
     """The answer.
 
     Of the `runs`, `lent` ones are of other sweeps than `sweeps` (sweep, count): --skip_existing left them out.
+    `contrasts` are of arms or groups; `undecided_arms` are the keys of all that take part in undecided ones.
     `earlier_looks` are those at the same question with other numbers; `is_recorded` says that this very look is
     written down. Only comparisons with a baseline are looks.
     """
@@ -107,12 +88,31 @@ class Comparison:
     averaged_over: Sequence[str]
     target: float | None
     groups: Sequence[GroupResult]
+    baseline: Mapping[str, Any]
+    main_effects: Sequence[Contrast]
+    interactions: Sequence[Contrast]
+    shares: Shares | None
     contrasts: Sequence[Contrast]
+    tune: str
+    tuned: Sequence[Tuned]
+    margin: float | None
+    is_robust: bool
+    undecided_arms: Sequence[str]
     earlier_looks: Sequence[Look]
     is_recorded: bool
     waiting: int
     extension: Extension | None
     warnings: Sequence[str]
+
+    @property
+    def all_contrasts(self) -> Sequence[Contrast]:
+        """Those of every family, in the order in which they are shown."""
+        return [*self.main_effects, *self.interactions, *self.contrasts]
+
+    @property
+    def has_verdicts(self) -> bool:
+        """Whether anything is held against a baseline, so that reading it is a look."""
+        return bool(self.all_contrasts or self.tuned)
 
 
 def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
@@ -121,6 +121,8 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
     Raises UsageError or ExportError where no run matches, no run has the metric, or the runs can't be compared.
     """
     by = list(dict.fromkeys(check_name(name) for name in question.by))
+    tune = check_name(question.tune) if question.tune else ""
+    check_margin(question.margin)
     measure = _measure(store, wanted, question)
     everything = _read(store, wanted, measure, question.target)
     if not everything:
@@ -129,13 +131,21 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
     sweeps = sorted(wanted.sweep_ids or {result.run.sweep_id for result in results})
     unlike = _unlike(results, sweeps, measure, question)
     _check_any_number(results, measure)
+    check_best(results, measure)
+    by = [*by, tune] if by and tune and tune not in by else by
     # Numbers that mean different things stand in rows of their own.
     grouping = group_runs(results, by, apart=(SWEEP,) if unlike else ())
-    found = _NONE_AGAINST if unlike else _contrasts(store, sweeps, grouping, question, measure.goal)
-    contrasts, baseline, told = found
-    text = _question_text(measure, grouping, baseline)
-    looks = _looks(store, sweeps[-1], text) if contrasts else []
-    is_recorded = bool(looks) and looks[-1].seen == seen(contrasts)
+    rules = Rules(goal=measure.goal, margin=question.margin, robust=question.robust)
+    asked = Asked(
+        by=by, baseline=question.baseline, rules=rules, arms=question.arms, effects=question.effects, tune=tune
+    )
+    families = Families() if unlike else families_of(results, grouping, design_of(store, sweeps), asked)
+    contrasts = [*families.main_effects, *families.interactions, *families.arms]
+    undecided = sorted({arm for one in contrasts if is_open(one) for arm in one.arms})
+    text = _question_text(measure, grouping, families, question)
+    has_verdicts = bool(contrasts or families.tuned)
+    looks = _looks(store, sweeps[-1], text) if has_verdicts else []
+    is_recorded = bool(looks) and looks[-1].seen == seen(contrasts, families.tuned)
     return Comparison(
         measure=measure.text,
         question=text,
@@ -145,17 +155,30 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
         by=grouping.by,
         averaged_over=grouping.averaged_over,
         target=question.target,
-        groups=[_group_result(group, question.target) for group in grouping.groups],
-        contrasts=contrasts,
+        groups=[group_result(group, question.target) for group in grouping.groups],
+        baseline=families.baseline,
+        main_effects=families.main_effects,
+        interactions=families.interactions,
+        shares=families.shares,
+        contrasts=families.arms,
+        tune=tune,
+        tuned=families.tuned,
+        margin=question.margin,
+        is_robust=question.robust,
+        undecided_arms=undecided,
         earlier_looks=looks[:-1] if is_recorded else looks,
         is_recorded=is_recorded,
         waiting=sum(result.measured.standing is Standing.WAITING for result in results),
-        extension=_extension(store, wanted, sweeps, results, contrasts),
+        extension=extension_of(
+            store, wanted, sweeps, results, contrasts, undecided, is_usual=_is_usual(wanted, question)
+        ),
         warnings=[
-            *(text for text in (unlike, told) if text),
+            *([unlike] if unlike else []),
             *left_out,
+            *families.warnings,
             *code_warnings(store, [result.run for result in results]),
-            *grouping_warnings(grouping, contrasts, baseline),
+            *grouping_warnings(grouping, families.arms, families.baseline if families.arms else {}),
+            *noise_warnings(() if question.robust else contrasts),
             *unit_warnings(store, results, measure, timed=question.target is not None),
         ],
     )
@@ -183,40 +206,19 @@ def _unlike(results: Sequence[RunResult], sweeps: Sequence[int], measure: Measur
     return ""
 
 
-_Against = tuple[Sequence[Contrast], Mapping[str, Any], str]
-_NONE_AGAINST: _Against = (), {}, ""
-
-
-def _contrasts(
-    store: Store, sweeps: Sequence[int], grouping: Grouping, question: Question, goal: Goal | None
-) -> _Against:
-    """The contrasts, the baseline that they are with, and why there are none if the sweep's own baseline fits no group.
-
-    Raises UsageError for a baseline in the question that fits none.
-    """
-    if question.baseline is not None:
-        return contrasts_of(grouping, question.baseline, goal), question.baseline, ""
-    stored = store.sweep(sweeps[0]) if len(sweeps) == 1 else None
-    baseline = restricted(baseline_of(stored.definition), grouping.by) if stored else {}
-    if not baseline or len(grouping.groups) < 2:
-        return _NONE_AGAINST
-    try:
-        return contrasts_of(grouping, baseline, goal), baseline, ""
-    except UsageError as error:
-        return (), {}, f"no differences from the sweep's baseline: {error.message}. Name another one: --baseline"
-
-
 def record(store: Store, comparison: Comparison) -> Comparison:
     """Write the look down, unless it is there already; returns the comparison as a recorded one."""
-    if not comparison.contrasts or comparison.is_recorded:
+    if not comparison.has_verdicts or comparison.is_recorded:
         return comparison
-    store.record_look(comparison.sweeps, f"{comparison.question}: {seen(comparison.contrasts)}")
+    told = seen(comparison.all_contrasts, comparison.tuned)
+    store.record_look(comparison.sweeps, f"{comparison.question}: {told}")
     return replace(comparison, is_recorded=True)
 
 
-def seen(contrasts: Sequence[Contrast]) -> str:
+def seen(contrasts: Sequence[Contrast], tuned: Sequence[Tuned] = ()) -> str:
     """What the record of a look says: every verdict, with its pairs and difference."""
-    return "; ".join(_seen(contrast) for contrast in contrasts)
+    found = [f"{one.label} {one.verdict} ({counted(one.seeds, 'seed')})" for one in tuned if one.verdict]
+    return "; ".join([*map(_seen, contrasts), *found])
 
 
 def _check_any_number(results: Sequence[RunResult], measure: Measure) -> None:
@@ -282,73 +284,29 @@ def _of_one_code(
     return kept, [f"{told}; --allow_mixed_code takes them"]
 
 
-def _group_result(group: Group, target: float | None) -> GroupResult:
-    seeds = [group.of_seed(seed, group.rests) for seed in group.cells]
-    standings = [seed.standing for seed in seeds]
-    return GroupResult(
-        values=group.values,
-        label=group.label,
-        summary=summarise([seed.value for seed in seeds if seed.value is not None]),
-        diverged=standings.count(Standing.DIVERGED),
-        waiting=standings.count(Standing.WAITING),
-        missing=standings.count(Standing.MISSING),
-        target=None if target is None else _target_times(group.results),
-    )
+def _is_usual(wanted: RunFilter, question: Question) -> bool:
+    """Whether the question is the one that `hlbq extend --undecided` asks: of one whole sweep, with nothing named."""
+    return question == Question() and replace(wanted, sweep_ids=(), with_members=False) == RunFilter()
 
 
-def _target_times(results: Sequence[RunResult]) -> TargetTimes:
-    times = [result.reached for result in results if result.reached is not None]
-    never = sum(result.reached is None and _has_run_out(result) for result in results)
-
-    def median(values: list[float]) -> float | None:
-        if 2 * len(values) <= len(values) + never:
-            return None
-        return statistics.median(values + [float("inf")] * never)
-
-    return TargetTimes(
-        reached=len(times),
-        never=never,
-        open=len(results) - len(times) - never,
-        median_seconds=median([time.seconds for time in times]),
-        median_tokens=median([time.tokens for time in times]),
-        median_steps=median([time.steps for time in times]),
-    )
-
-
-def _has_run_out(result: RunResult) -> bool:
-    return result.run.state is State.COMPLETED or result.measured.standing is Standing.DIVERGED
-
-
-def _extension(
-    store: Store,
-    wanted: RunFilter,
-    sweeps: Sequence[int],
-    results: Sequence[RunResult],
-    contrasts: Sequence[Contrast],
-) -> Extension | None:
-    """The seeds that undecided contrasts want, besides those that are under way.
-
-    None across several sweeps, and where filters may hide seeds that the sweep has: those come first.
-    """
-    asked = [
-        one.finding.further_seeds - one.pairs.waiting for one in contrasts if one.finding.further_seeds is not None
-    ]
-    if not contrasts and all(result.run.run_num == 1 for result in results):
-        asked = [PAIRS_TO_BEGIN_WITH - 1]
-    by_run = wanted.run_ids or wanted.states or wanted.reasons or wanted.tags
-    hides_seeds = by_run or {"seed", "run_num"} & set(wanted.where)
-    if len(sweeps) > 1 or hides_seeds or max(asked, default=0) <= 0:
-        return None
-    longest = max(run.run_num for run in store.runs(RunFilter(sweep_ids=(sweeps[0],))))
-    return Extension(sweep=sweeps[0], num_runs=longest + max(asked))
-
-
-def _question_text(measure: Measure, grouping: Grouping, baseline: Mapping[str, Any]) -> str:
-    against = ", ".join(f"{name} {value_text(value)}" for name, value in baseline.items())
-    return f"{measure.text} by {', '.join(grouping.by)}" + (f" against {against}" if against else "")
+def _question_text(measure: Measure, grouping: Grouping, families: Families, question: Question) -> str:
+    against = ", ".join(f"{name} {value_text(value)}" for name, value in families.baseline.items())
+    kinds = {
+        "main effects": families.main_effects,
+        "interactions": families.interactions,
+        "arms": families.arms if families.main_effects else (),
+        f"each at its best {question.tune}": families.tuned,
+        f"margin {question.margin}": question.margin is not None,
+        "by signs": question.robust,
+    }
+    told = "".join(f", {kind}" for kind, there in kinds.items() if there)
+    return f"{measure.text} by {', '.join(grouping.by)}" + (f" against {against}" if against else "") + told
 
 
 def _seen(contrast: Contrast) -> str:
+    if contrast.wins is not None:
+        seeds = counted(contrast.wins.seeds, "seed")
+        return f"{contrast.label} {contrast.wins.verdict} ({contrast.wins.won} of {seeds})"
     mean = contrast.finding.difference.summary.mean
     difference = "" if mean is None else f", difference {mean:+.4g}"
     pairs = counted(len(contrast.pairs.differences), "pair")

@@ -20,11 +20,6 @@ ALPHA = 1 - CONFIDENCE
 # deviations at 5 seeds, and costs small effects hardly anything (docs/comparison.md has the table).
 EFFECT_SCALE = 2.0
 
-# "Likely" in "would likely decide it".
-LIKELY = 2 / 3
-# More further seeds than this are not asked for: an effect so small against its noise needs another approach.
-MOST_FURTHER_PAIRS = 100
-
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
@@ -166,34 +161,6 @@ def holm(p_values: "NDArray[Any]") -> "NDArray[Any]":
     return numpy.take_along_axis(corrected, numpy.argsort(order, axis=-1), axis=-1)
 
 
-def further_pairs(difference: Summary, alpha: float) -> int | None:
-    """How many more pairs will likely bring the always-valid p-value to `alpha`.
-
-    None where that is over MOST_FURTHER_PAIRS, or the differences average 0.
-
-    The smallest number for which the predictive probability (Spiegelhalter, Freedman and Blackburn, 1986) is at
-    least LIKELY: given n pairs of mean m and deviation s, the mean of n + k is m + s sqrt(k / (n (n + k))) T with
-    T from Student's distribution of n - 1 degrees; s is taken as it is. Raises ValueError below two pairs.
-    """
-    import numpy
-    from scipy.special import stdtr
-
-    if difference.mean is None or difference.deviation is None:
-        raise ValueError("the deviation of fewer than two pairs is not known")
-    if difference.mean == 0:
-        return None
-    count = difference.count
-    further = numpy.arange(1, MOST_FURTHER_PAIRS + 1)
-    total = count + further
-    limits = always_valid_critical_t(total, alpha) / numpy.sqrt(total)
-    # Differences that are all the same have no spread to speak of.
-    effect = abs(difference.mean) / max(difference.deviation, 1e-12 * abs(difference.mean))
-    spread = numpy.sqrt(further / (count * total))
-    probability = stdtr(count - 1, (effect - limits) / spread) + stdtr(count - 1, (-effect - limits) / spread)
-    enough = numpy.flatnonzero(probability >= LIKELY)
-    return int(further[enough[0]]) if len(enough) else None
-
-
 def fewest_pairs(alpha: float) -> int:
     """The smallest number of pairs at which the always-valid test of level `alpha` can reject at all.
 
@@ -208,3 +175,19 @@ def fewest_pairs(alpha: float) -> int:
 def _around(mean: float, deviation: float, count: int, limit: float) -> Interval:
     half = limit * deviation / math.sqrt(count)
     return Interval(low=mean - half, high=mean + half)
+
+
+def paired_t(differences: "NDArray[Any]") -> "tuple[NDArray[Any], NDArray[Any]]":
+    """The t-statistics of the finite differences along the last axis, and how many those are; 0 below two."""
+    import numpy
+
+    finite = numpy.isfinite(differences)
+    count = finite.sum(axis=-1)
+    number = numpy.maximum(count, 1)
+    kept = numpy.where(finite, differences, 0.0)
+    mean = kept.sum(axis=-1) / number
+    squares = numpy.where(finite, (kept - mean[..., None]) ** 2, 0.0).sum(axis=-1)
+    error = numpy.sqrt(squares / numpy.maximum(count - 1, 1) / number)
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        t = numpy.where(mean == 0, 0.0, mean / error)
+    return numpy.where(count >= 2, t, 0.0), count

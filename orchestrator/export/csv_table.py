@@ -1,17 +1,17 @@
 """Reading and extending the CSV files that hlbq writes."""
 
 import csv
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ExportError
-from orchestrator.export.cells import CsvRows, opened_csv, read_cell, read_text_cell
+from orchestrator.export.cells import opened_csv, read_cell, read_text_cell
 from orchestrator.export.columns import Kind, point_columns, run_columns
 
 # The column that identifies a table of hlbq's, and each run in it.
 KEY_COLUMN = "uid"
-_SIGNATURE = frozenset({KEY_COLUMN, "last_val_loss", "seed"})
+_SIGNATURE = frozenset({"last_val_loss", "seed"})
 
 
 def read_csv_rows(path: str | Path) -> Iterator[Mapping[str, Any]]:
@@ -48,14 +48,8 @@ def csv_header(path: Path) -> Sequence[str]:
 
     Raises ExportError for a file that is not a table of hlbq's.
     """
-    if not path.exists() or (path.is_file() and path.stat().st_size == 0):
-        return ()
-    try:
-        with opened_csv(path) as rows:
-            header = next(rows, [])
-    except (OSError, UnicodeDecodeError, csv.Error):
-        header = []
-    if not set(header) >= _SIGNATURE:
+    header = _first_row(path)
+    if header and not set(header) >= _SIGNATURE | {KEY_COLUMN}:
         raise ExportError(
             f"'{path}' is not a table of runs that hlbq wrote, so hlbq cannot append to it",
             "Name another file, or leave out --append to replace it.",
@@ -63,10 +57,29 @@ def csv_header(path: Path) -> Sequence[str]:
     return header
 
 
-def copy_rows(path: Path, to: CsvRows, columns: Sequence[str], *, without: Collection[str]) -> None:
-    """Write the rows of the file at `path` under `columns`, except runs whose uid is in `without`."""
-    if not csv_header(path):
-        return
-    for row in read_raw_rows(path):
-        if read_text_cell(row[KEY_COLUMN]) not in without:
-            to.row([row.get(name, "") for name in columns])
+def holds_runs(path: Path) -> bool:
+    """Whether the file is a table of hlbq's."""
+    return set(_first_row(path)) >= _SIGNATURE | {KEY_COLUMN}
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise ExportError for a file that is there and no table of runs; those of the tool before hlbq count as such."""
+    header = _first_row(path)
+    if header and not set(header) >= _SIGNATURE:
+        raise ExportError(
+            f"'{path}' is there already and is not a table of runs: it is left as it is",
+            "Name another file (--logfile results.csv), or move that one away.",
+        )
+
+
+def _first_row(path: Path) -> Sequence[str]:
+    """The first row of a CSV; none of a file that is missing or empty. One that is no CSV has a row without a name."""
+    if not path.exists() or (path.is_file() and path.stat().st_size == 0):
+        return ()
+    try:
+        if path.is_file():
+            with opened_csv(path) as rows:
+                return next(rows, []) or [""]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        pass
+    return [""]

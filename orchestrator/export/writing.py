@@ -1,16 +1,19 @@
 """`hlbq export`: runs and their points as a table in a file, and the CSV that `-c` keeps up to date."""
 
+import contextlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import IO
 
+from hlbgpt_core.errors import HlbqError
 from orchestrator.errors import ExportError
 from orchestrator.export.blocks import Block, Layout, NewMetricError, Selection, blocks, columns_of, runs_with_curves
+from orchestrator.export.cells import read_text_cell
 from orchestrator.export.columns import Column, Kind
-from orchestrator.export.csv_table import copy_rows, csv_header
+from orchestrator.export.csv_table import KEY_COLUMN, csv_header, holds_runs, read_raw_rows
 from orchestrator.export.table_formats import CsvTable, TableWriter, format_of
 from orchestrator.files.replaced_file import (
     LOCK_TIMEOUT_SECONDS,
@@ -59,24 +62,46 @@ def export_to_stdout(store: Store, selection: Selection) -> int:
 
 
 def rewrite_sweep_csv(store: Store, sweep: SweepRecord, *, lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> int:
-    """Bring the CSV of a `-c` sweep up to date; returns the number of its rows.
+    """Bring the CSV of a `-c` sweep up to date; returns the number of its rows, 0 where the file is a later sweep's.
 
     Workers on the host that submitted the sweep call this after each run. It holds the file's lock while it reads the
     database, so the last writer has seen the newest run. It writes only runs that have ended, and touches nothing
-    before the first of them: then it replaces a file of an earlier sweep (or, with append, adds to it). Raises
-    ExportError if the file cannot be written.
+    before the first of them. That one replaces a file of before, but for rows of later sweeps (with append it replaces
+    nothing); from then on all rows of others stay. Raises ExportError if the file cannot be written, and leaves one
+    that no longer holds this sweep's rows: somebody else replaced it.
     """
     if sweep.csv is None:
         return 0
     path = Path(sweep.csv.path)
-    selection = Selection(runs=RunFilter(sweep_ids=(sweep.id,), states=tuple(sorted(TERMINAL))))
+    ended = Selection(runs=RunFilter(sweep_ids=(sweep.id,), states=tuple(sorted(TERMINAL))))
     with locked_file(path, timeout_seconds=lock_timeout_seconds):
-        if sweep.csv.append:
-            return _append(store, selection, path)
-        if not _has_rows(store, selection):
+        state = next((one for one in store.csv_states(sweep.csv.host) if one.sweep_id == sweep.id), None)
+        if state is None or state.taken_by is not None or not _has_rows(store, ended):
             return 0
-        with replaced_file(path) as stream:
-            return _write_table(store, selection, stream, CsvTable)
+        own = _uids(store, RunFilter(sweep_ids=(sweep.id,)))
+        if state.written or sweep.csv.append:
+            has_rows = bool(state.written)
+            count = _merge(store, ended, path, own, keep=lambda uid: uid not in own, must_hold_own=has_rows)
+        elif state.later and holds_runs(path):
+            later = _uids(store, RunFilter(sweep_ids=tuple(state.later)))
+            count = _merge(store, ended, path, own, keep=later.__contains__)
+        else:
+            with replaced_file(path) as stream:
+                count = _write_table(store, ended, stream, CsvTable)
+        store.note_csv_written(state)
+    return count
+
+
+def catch_up(store: Store, sweep_id: int, *, host: str, lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> str:
+    """Write what the CSV of a sweep of `host`, which is this one, lacks; returns what went wrong, in words."""
+    try:
+        behind = any(one.sweep_id == sweep_id and one.behind for one in store.csv_states(host))
+        sweep = store.sweep(sweep_id) if behind else None
+        if sweep is not None:
+            rewrite_sweep_csv(store, sweep, lock_timeout_seconds=lock_timeout_seconds)
+    except (HlbqError, OSError) as error:
+        return f"the CSV of sweep {sweep_id} was not written: {error}. Write it from the database: hlbq export"
+    return ""
 
 
 def _has_rows(store: Store, selection: Selection) -> bool:
@@ -90,7 +115,8 @@ def _write_table(
     make_writer: Callable[[IO[bytes], Sequence[Column]], TableWriter],
 ) -> int:
     def attempt(columns: Sequence[Column]) -> int:
-        return _write_blocks(make_writer(stream, columns), store, selection, columns)
+        with contextlib.closing(make_writer(stream, columns)) as writer:
+            return _write_blocks(writer, store, selection, columns)
 
     return _with_all_metrics(store, selection, stream, attempt)
 
@@ -109,27 +135,53 @@ def _with_all_metrics(
 
 def _write_blocks(writer: TableWriter, store: Store, selection: Selection, columns: Sequence[Column]) -> int:
     count = 0
-    try:
-        for block in blocks(store, selection, columns):
-            writer.write(block)
-            count += len(block.columns[0])
-    finally:
-        writer.close()
+    for block in blocks(store, selection, columns):
+        writer.write(block)
+        count += len(block.columns[0])
     return count
 
 
 def _append(store: Store, selection: Selection, path: Path) -> int:
-    header = csv_header(path)
+    csv_header(path)  # refuses other tables, even where there is nothing to add
     if not _has_rows(store, selection):
         return 0
+    own = _uids(store, selection.runs)
+    return _merge(store, selection, path, own, keep=lambda uid: uid not in own)
+
+
+def _merge(
+    store: Store,
+    selection: Selection,
+    path: Path,
+    own: Collection[str],
+    *,
+    keep: Callable[[str], bool],
+    must_hold_own: bool = False,
+) -> int:
+    """Write the selected runs to the CSV where the rows of `own` (uids) were, or at its end. Others stay if `keep`."""
+    header = csv_header(path)
     with replaced_file(path) as stream:
 
         def attempt(columns: Sequence[Column]) -> int:
-            own = [column.name for column in columns]
-            names = [*own, *(name for name in header if name not in own)]
-            writer = _Padded(stream, names, len(own))
-            copy_rows(path, writer.table.rows, names, without=_uids(store, selection))
-            return _write_blocks(writer, store, selection, columns)
+            names = [column.name for column in columns]
+            names += [name for name in header if name not in set(names)]
+            writer = _Padded(stream, names, len(columns))
+            count, kept = None, 0
+            try:
+                for row in read_raw_rows(path) if header else ():
+                    uid = read_text_cell(row[KEY_COLUMN])
+                    if uid in own and count is None:
+                        count = _write_blocks(writer, store, selection, columns)
+                    elif keep(uid):
+                        writer.table.rows.row([row.get(name, "") for name in names])
+                        kept += 1
+                if count is None and kept and must_hold_own:
+                    raise ExportError(
+                        f"another program or database has replaced '{path}' meanwhile", "It was left as it is."
+                    )
+                return _write_blocks(writer, store, selection, columns) if count is None else count
+            finally:
+                writer.close()
 
         return _with_all_metrics(store, selection, stream, attempt)
 
@@ -149,5 +201,5 @@ class _Padded:
         self.table.close()
 
 
-def _uids(store: Store, selection: Selection) -> frozenset[str]:
-    return frozenset(run.uid for run in store.runs(selection.runs))
+def _uids(store: Store, wanted: RunFilter) -> frozenset[str]:
+    return frozenset(run.uid for run in store.runs(wanted))

@@ -17,7 +17,7 @@ from orchestrator.files.locks import lock_at_once, wait_for_lock
 LOCK_TIMEOUT_SECONDS = 60.0
 _ORPHANED_AFTER_SECONDS = 60.0
 _BUFFER_BYTES = 1 << 20
-_TEMPORARY = re.compile(r"\.\d+-[0-9a-f]{8}\.tmp$")
+_TEMPORARY = re.compile(r"\.(\d+-[0-9a-f]{8}\.tmp|\d+\.partial)$")
 
 
 @contextlib.contextmanager
@@ -78,9 +78,9 @@ def _remove_orphans(target: Path) -> None:
 
 
 def orphans_in(*folders: Path, name: str = "*") -> Iterator[Path]:
-    """Files left in `folders` by killed writers of files called `name` (a pattern)."""
+    """Files left in `folders` by killed writers of files called `name` (a pattern), and by killed backups."""
     for folder in folders:
-        for beside in sorted(folder.glob(f".{name}.*-????????.tmp")):
+        for beside in sorted({*folder.glob(f".{name}.*-????????.tmp"), *folder.glob(f".{name}.*.partial")}):
             if _TEMPORARY.search(beside.name) and _is_orphaned(beside):
                 yield beside
 

@@ -80,6 +80,28 @@ class CsvTarget:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CsvState:
+    """How the CSV of a `-c` sweep stands. `ended` names its ended runs, `written` those that the file was last given;
+    both are empty for none.
+
+    `taken_by` is the later sweep that the file belongs to, None while this one may write. `later` are the numbers of
+    all later sweeps on the file.
+    """
+
+    sweep_id: int
+    target: CsvTarget
+    ended: str
+    written: str
+    taken_by: int | None = None
+    later: Sequence[int] = ()
+
+    @property
+    def behind(self) -> bool:
+        """Whether the file lacks rows that it should hold."""
+        return self.taken_by is None and self.ended not in ("", self.written)
+
+
+@dataclass(frozen=True, kw_only=True)
 class NotifyMark:
     """Says that a sweep's user wants notices. The command itself stays in the user's own folder, under `token`.
 

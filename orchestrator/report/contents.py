@@ -148,11 +148,13 @@ def _verdicts(
 
 def _counts_of_verdicts(comparison: Comparison) -> str:
     """`59 arms against lr_mult 3: 48 worse, 11 undecided.`, or against several baselines."""
-    counts = Counter(contrast.finding.verdict.value for contrast in comparison.contrasts)
-    baselines = list(dict.fromkeys(contrast.baseline for contrast in comparison.contrasts))
+    contrasts = comparison.all_contrasts
+    counts = Counter(contrast.finding.verdict.value for contrast in contrasts)
+    baselines = list(dict.fromkeys(contrast.baseline for contrast in contrasts))
     against = baselines[0] if len(baselines) == 1 else f"{len(baselines)} baselines"
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
-    return f"{counted(len(comparison.contrasts), 'arm')} against {against}: {told}."
+    noun = "main effect" if comparison.main_effects else "arm"
+    return f"{counted(len(contrasts), noun)} against {against}: {told}."
 
 
 def _figures(drawings: Sequence[tuple[str, Callable[[], Drawn]]]) -> ReportSection:

@@ -25,6 +25,7 @@ from orchestrator.queue.records import (
 from orchestrator.queue.states import State
 from orchestrator.status.time_left import estimate_sweep_seconds, run_seconds_left
 from orchestrator.store import Store
+from orchestrator.store.csv_files import takers
 from orchestrator.sweep.arm_labels import differing_settings
 
 # More running runs, or runs of a small sweep, than this are counted, not listed.
@@ -40,8 +41,9 @@ SET_ASIDE = "set aside"
 class SweepStatus:
     """A sweep's counts: `done` runs have completed or failed. `seconds_left` is None while its runs' speed is unknown.
 
-    `export_command` is set if another host keeps the sweep's CSV up to date, or should. Undelivered notices of --notify
-    are waiting, or were given up after too many tries; `notice_error` is the last error.
+    `export_command` is set if another host keeps the sweep's CSV up to date, or should. `csv_taken_by` is the later
+    sweep that its CSV belongs to now. Undelivered notices of --notify are waiting, or were given up after too many
+    tries; `notice_error` is the last error.
     """
 
     id: int
@@ -53,6 +55,7 @@ class SweepStatus:
     export_command: str | None
     csv_path: str | None
     csv_host: str | None
+    csv_taken_by: int | None
     notify_by: str
     notices_waiting: int
     notices_given_up: int
@@ -179,7 +182,8 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
 
     `now` is in seconds since the epoch.
     """
-    sweeps = [sweep for sweep in store.sweeps() if not wanted.sweep_ids or sweep.id in wanted.sweep_ids]
+    everything = store.sweeps()
+    sweeps = [sweep for sweep in everything if not wanted.sweep_ids or sweep.id in wanted.sweep_ids]
     counts = _sum(sweeps) if _whole_sweeps(wanted) else store.counts(wanted)
     all_workers = store.workers(ended=True)
     workers = [worker for worker in all_workers if worker.ended_at is None]
@@ -189,18 +193,23 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
     runs = _run_statuses(store, shown, sweeps, now)
     left = {run.id: run.seconds_left for run in runs if run.seconds_left is not None}
     notices = store.undelivered()
+    taken = takers(
+        {sweep.id: sweep.csv for sweep in everything if sweep.csv and sweep.csv.host == socket.gethostname()}
+    )
     return Status(
         database=store.location.display,
         database_option=store.location.option,
         at=now,
         counts={state.value: counts[state] for state in State},
         total=sum(counts.values()),
-        sweeps=[_sweep_status(store, sweep, running, left, len(workers), notices) for sweep in sweeps],
+        sweeps=[
+            _sweep_status(store, sweep, running, left, len(workers), notices, taken.get(sweep.id)) for sweep in sweeps
+        ],
         running_total=len(running),
         backing_off=store.backing_off(wanted.sweep_ids) if counts[State.PENDING] else 0,
         tokens_per_second=sum(run.tokens_per_second for run in running),
         runs=runs,
-        held=_held(store, wanted) if counts[State.PENDING] else (),
+        held=held_runs(store, wanted) if counts[State.PENDING] else (),
         workers=[_worker_status(worker, now) for worker in [*workers, *_ended_badly(all_workers, sweeps)]],
         events=[
             EventStatus(
@@ -216,7 +225,8 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
     )
 
 
-def _held(store: Store, wanted: RunFilter) -> list[HeldRuns]:
+def held_runs(store: Store, wanted: RunFilter) -> list[HeldRuns]:
+    """The runs of the wanted sweeps that are held, by their code."""
     groups: dict[tuple[str, str], list[int]] = {}
     for run_id, its_code, code in store.held_runs(wanted.sweep_ids):
         groups.setdefault((its_code, code), []).append(run_id)
@@ -342,6 +352,7 @@ def _sweep_status(
     left: Mapping[int, float],
     workers: int,
     notices: Sequence[Notice],
+    csv_taken_by: int | None,
 ) -> SweepStatus:
     open_runs = sweep.counts[State.PENDING] + sweep.counts[State.RUNNING]
     own = [run for run in running if run.sweep_id == sweep.id]
@@ -359,6 +370,7 @@ def _sweep_status(
         export_command=f"hlbq export results.csv --sweep {sweep.id}" if elsewhere else None,
         csv_path=sweep.csv.path if sweep.csv else None,
         csv_host=sweep.csv.host if sweep.csv else None,
+        csv_taken_by=csv_taken_by,
         notify_by=sweep.notify_by,
         notices_waiting=len(untold) - given_up,
         notices_given_up=given_up,

@@ -77,6 +77,12 @@ def sweep_notes(sweeps: Sequence[SweepStatus]) -> list[str]:
         for sweep in sweeps
         if sweep.export_command
     ]
+    notes += [
+        f"sweep {sweep.id}: its CSV {sweep.csv_path} belongs to sweep {sweep.csv_taken_by} now, and gets no more of "
+        f"its rows. Write them elsewhere: hlbq export FILE.csv --sweep {sweep.id}"
+        for sweep in sweeps
+        if sweep.csv_taken_by is not None and (sweep.done < sweep.total or len(sweeps) == 1)
+    ]
     for sweep in sweeps:
         error = f" ({sweep.notice_error})" if sweep.notice_error else ""
         if sweep.notices_given_up:

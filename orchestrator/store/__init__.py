@@ -3,6 +3,7 @@
 `open_store` opens a database; `Store` joins the parts, by subject:
 
     sweeps.py            submit, extend, sweeps
+    csv_files.py         whose a CSV is, and whose rows it lacks
     control.py           cancel, pause, retry, set_priority
     deletion.py          delete
     labels.py            rename, set_note, change_tags
@@ -40,6 +41,7 @@ from orchestrator.store.claims import ClaimStore
 from orchestrator.store.code import CodeStore
 from orchestrator.store.comparison_looks import LookStore
 from orchestrator.store.control import ControlStore
+from orchestrator.store.csv_files import CsvStore
 from orchestrator.store.curves import CurveStore
 from orchestrator.store.dashboard_reads import DashboardReadStore
 from orchestrator.store.deletion import DeletionStore
@@ -65,6 +67,7 @@ __all__ = ["OpenMode", "Store", "StoreLocation", "has_wal_fault", "open_store", 
 
 class Store(
     SweepStore,
+    CsvStore,
     ClaimStore,
     HeldRunStore,
     WorkerStore,

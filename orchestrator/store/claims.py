@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Update, and_, bindparam, case, func, or_, select, update
 
-from orchestrator.errors import WorkerGoneError
+from orchestrator.errors import CodeNotLoadedError, WorkerGoneError
 from orchestrator.queue.code import parts_up_to
 from orchestrator.queue.records import Claim, Lease
 from orchestrator.queue.states import Action, State
@@ -122,6 +122,7 @@ class ClaimStore(StoreBase):
         *,
         sweep_ids: Sequence[int] = (),
         code: str = "",
+        code_loads: bool = True,
         on_hold: Callable[[Sequence[int]], None] = lambda run_ids: None,
     ) -> Claim | None:
         """Take the next run by priority, then number; None where there is none to take.
@@ -132,8 +133,9 @@ class ClaimStore(StoreBase):
         worker's (`code`, a digest; empty: not asked) is held as paused instead, and the next is taken;
         `on_hold` hears of those afterwards.
 
-        Raises WorkerGoneError if others took the worker for dead, DatabaseVersionError if the database was upgraded
-        meanwhile.
+        Raises CodeNotLoadedError where a run would be held and `code` is not known to load (it may be mended, and
+        nothing would be left to choose), WorkerGoneError if others took the worker for dead, DatabaseVersionError if
+        the database was upgraded meanwhile.
         """
         now = self._clock()
         asked = {"worker_id": worker_id, "now": now}
@@ -167,6 +169,8 @@ class ClaimStore(StoreBase):
                 alone_ok = not beside.training
             author = Author(actor=f"worker {worker_id}", now=now, worker_id=worker_id)
             taken, held = _take(connection, _take_next(connection, sweep_ids, alone_ok), author, code)
+            if held and not code_loads:
+                raise CodeNotLoadedError(f"code {code} is not loaded, so no run is held for it")
             row = None
             if taken is not None:
                 shared_slots = 1 if taken.alone else max(worker.slots, worker.neighbours)

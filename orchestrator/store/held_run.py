@@ -114,6 +114,13 @@ class HeldRunStore(StoreBase):
             why = why or f"the newest checkpoint cannot be used; goes on from step {step}"
             record_event(connection, self._holder(run), "rewind", sweep_id=run.sweep_id, run_id=run.id, why=why)
 
+    def note(self, lease: Lease, action: str, why: str) -> None:
+        """Write down what happened to the run besides its training. Raises FencedError where the lease is over."""
+        with self._write() as connection:
+            _check_fence(connection, lease)
+            run = one_run(connection, lease.run_id)
+            record_event(connection, self._holder(run), action, sweep_id=run.sweep_id, run_id=run.id, why=why)
+
     def finish(self, lease: Lease, ending: Ending) -> RunRecord:
         """End the attempt: last points, verdict, run, attempt and event in one transaction.
 

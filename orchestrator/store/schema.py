@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, text
 
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseMissingError, DatabaseVersionError
-from orchestrator.files.locks import wait_for_lock
+from orchestrator.files.locks import lock_at_once, wait_for_lock
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode
 from orchestrator.store.identity import make_uid
 from orchestrator.store.location import StoreLocation
@@ -47,7 +47,7 @@ class Schema:
     scripts: Path | None = None
 
 
-CURRENT = Schema(head="0008")
+CURRENT = Schema(head="0009")
 
 # Stands in place of the revision while `hlbq db copy` fills a database: no program of any version works on half of one.
 UNFINISHED_COPY = "unfinished copy"
@@ -174,12 +174,15 @@ def copy_sqlite(connection: Connection, target: Path) -> None:
     source = connection.connection.driver_connection
     assert source is not None
     try:
-        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        copy = type(source)(str(partial))
-        try:
-            source.backup(copy)
-        finally:
-            copy.close()
+        # Held open and locked, so that nobody takes it for one that a killed process left.
+        with os.fdopen(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), "wb") as held:
+            with contextlib.suppress(OSError):
+                lock_at_once(held.fileno())
+            copy = type(source)(str(partial))
+            try:
+                source.backup(copy)
+            finally:
+                copy.close()
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(target)

@@ -11,6 +11,7 @@ from orchestrator.errors import UsageError
 from orchestrator.queue.records import CsvTarget, EverySeed, NewArm, NewRun, NewSweep, SweepRecord
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase, insert_many, to_json
+from orchestrator.store.csv_files import read_csv_states, replaced_by
 from orchestrator.store.endings import Author, record_event
 from orchestrator.store.filters import one_of
 from orchestrator.store.numbers import highest_number
@@ -28,6 +29,7 @@ class SweepStore(StoreBase):
         """Store a sweep with its arms and runs, all or nothing. Runs are numbered in the order given."""
         now = self._clock()
         with self._write() as connection:
+            before = replaced_by(new.csv, read_csv_states(connection, new.csv.host)) if new.csv else ()
             sweep_id = _insert_sweep(connection, new, now)
             _insert_arms(connection, sweep_id, new.arms, first_number=1)
             if isinstance(new.runs, EverySeed) and new.runs.arms == len(new.arms):
@@ -39,6 +41,9 @@ class SweepStore(StoreBase):
             _insert_members(connection, sweep_id, new.members)
             author = Author(actor="user", now=now)
             record_event(connection, author, "submit", sweep_id=sweep_id, why=f"{len(new.runs)} runs")
+            for other in before:
+                why = f"'{other.target.path}' belongs to sweep {sweep_id} from now on: no more rows are written there"
+                record_event(connection, author, "CSV taken", sweep_id=other.sweep_id, why=why)
             return _sweep_records(connection, sweep_id)[0]
 
     def extend(

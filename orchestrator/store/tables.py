@@ -90,6 +90,7 @@ sweeps = Table(
     Column("notify_token", Text, nullable=False, server_default="", doc="names the command in its user's own folder"),
     Column("notify_by", Text, nullable=False, server_default="", doc="that user and host, for people"),
     Column("tags", Text, nullable=False, server_default="", doc="with a space before and after each"),
+    Column("csv_written", Text, nullable=False, server_default="", doc="the ended runs that the CSV was last given"),
 )
 
 arms = Table(

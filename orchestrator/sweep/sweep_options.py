@@ -224,7 +224,8 @@ class SweepOptions:
     def csv_target(self) -> CsvTarget | None:
         """The CSV file of --log_csv, by its absolute path on this host; None without it. Nothing is written.
 
-        Raises UsageError for a folder, and for a file in a folder that does not exist.
+        Raises UsageError for a folder, and for a file in a folder that does not exist; ExportError for a file that is
+        there and is of another program.
         """
         if not self.log_csv:
             return None
@@ -233,6 +234,10 @@ class SweepOptions:
             raise UsageError(f"the CSV file '{path}' is a folder", "Name a file: --logfile results.csv")
         if not path.parent.is_dir():
             raise UsageError(f"the folder '{path.parent}' of the CSV file does not exist", f"mkdir -p {path.parent}")
+        if path.exists():
+            from orchestrator.export.csv_table import check_replaceable, csv_header
+
+            (csv_header if self.append else check_replaceable)(path)
         return CsvTarget(path=str(path), append=self.append, host=socket.gethostname())
 
     def project(self) -> str:

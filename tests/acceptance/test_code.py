@@ -9,7 +9,7 @@ import pytest
 from hlbgpt_core.code_digest import CoreCode
 from hlbgpt_core.points import Split
 from orchestrator.code.archive import pack
-from orchestrator.queue.records import Claim
+from orchestrator.queue.records import Claim, RunFilter, SweepRecord
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
 from tests.command_line import Done, hlbq_in
@@ -152,3 +152,43 @@ def test_comparing_across_codes_is_told_with_the_size_of_the_difference(hlbq: Hl
     assert "computed by other code" in extended.err and extended.code == 0
     hlbq('code same aaaa bbbb --why "a comment"')
     assert "codes" not in hlbq("compare").err
+
+
+def test_wait_does_not_wait_for_what_somebody_must_choose(hlbq: Hlbq) -> None:
+    hold_one()
+    with open_store("hlbq.db", mode=OpenMode.WRITE) as store:
+        store.cancel(RunFilter(run_ids=(2, 3, 4)), "user")
+    for line in ("wait --every 0.05", "wait --every 0.05 --run 1", "wait --every 0.05 --sweep 1 --json"):
+        done = hlbq(line)
+        assert done.code == 1 and "1 pending" in done.err
+        assert "held until you choose" in done.err and "hlbq retry --run 1 --from_start" in done.err
+    assert hlbq("wait --every 0.05 --run 2").code == 0
+    hlbq("retry --run 1 --from_start")
+    hlbq("cancel --run 1 --yes")
+    assert hlbq("wait --every 0.05").code == 0
+
+
+def test_run_ends_with_the_choices_of_its_held_runs(hlbq: Hlbq, monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoWorkers:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def __enter__(self) -> "NoWorkers":
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+    def held(store: Store, sweep: SweepRecord, *_: object) -> bool:
+        with open_store("hlbq.db", mode=OpenMode.WRITE) as writing:
+            writing.cancel(RunFilter(run_ids=(1, 2, 3, 4)), "user")
+            worker = register(writing)
+            taken = begin(writing, worker, OLD)
+            writing.commit_checkpoint(taken.lease, saved(6), points=[point(6)])
+            writing.finish(taken.lease, ending(Reason.RELEASED))
+            end(writing, claim(writing, worker, code=NEW), 4.0)
+        return False
+
+    monkeypatch.setattr("orchestrator.cli.run.PrestartedWorkers", NoWorkers)
+    monkeypatch.setattr("orchestrator.cli.run.work_off", held)
+    done = hlbq("run --depth 2 --width 64 --num_runs 2 --tokenizer bytes")
+    assert done.code == 1 and "run 5 was started by code aaaa0000" in done.err
+    assert "hlbq retry --run 5 --resume_across_code" in done.err and "left; resume" not in done.err

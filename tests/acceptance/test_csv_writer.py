@@ -7,7 +7,9 @@ import pytest
 
 from orchestrator.export.csv_table import read_csv_rows
 from orchestrator.queue.records import CsvTarget
+from orchestrator.store import OpenMode, open_store
 from tests.faults.harness import Fleet, new_sweep, submit
+from tests.sample_sweep import register, sample_points, work
 from tests.stand_in_trainer import Plan
 from worker.processes import host_name
 
@@ -66,3 +68,14 @@ def test_a_file_that_cannot_be_written_harms_no_run(fleet: Fleet) -> None:
     path.mkdir()
     work_off(fleet)
     assert "the CSV of sweep 1 was not written" in fleet.log()
+
+
+def test_the_next_worker_writes_what_a_killed_one_did_not(fleet: Fleet) -> None:
+    path = submit_with_csv(fleet)
+    with open_store(fleet.db, mode=OpenMode.WRITE) as store:
+        worker = register(store)
+        for _ in range(3):
+            work(store, worker, sample_points(2))
+        store.end_worker(worker, "killed")
+    work_off(fleet)
+    assert [row["seed"] for row in read_csv_rows(path)] == [100, 101, 102]

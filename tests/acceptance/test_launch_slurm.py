@@ -46,7 +46,7 @@ class Jobs:
             env={**os.environ, **with_stand_in(plan)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
         )
         assert done.returncode == 0, done.stderr
         self.controllers = [int(job) for job in json.loads(done.stdout)["jobs"]]
@@ -78,16 +78,20 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def test_jobs_work_the_queue_off_and_end_and_one_whose_time_is_up_goes_on(jobs: Jobs) -> None:
+def test_jobs_work_the_queue_off_and_end_and_one_whose_time_is_up_goes_on(jobs: Jobs, tmp_path: Path) -> None:
     submit(jobs.db, new_sweep(2))
-    plan = Plan(steps=100, step_seconds=0.05, checkpoint_every=1000)
+    go = tmp_path / "go"
+    plan = Plan(checkpoint_every=1000, hold_after=3, go=str(go))
     jobs.launch(plan, workers=2)
     with open_store(jobs.db, mode=OpenMode.READ) as store:
         wait_until(lambda: is_training(store), seconds=120, what="a job trains")
         [worker, *_] = [one for one in store.live_workers() if one.run_id is not None]
         os.kill(parent_of(worker.identity.pid), signal.SIGUSR1)
+        run_id = worker.run_id or 0
+        wait_until(lambda: store.attempts(run_id)[0].reason is not None, seconds=120, what="the job gives its run back")
+        go.touch()
         wait_until(lambda: drained(store) and jobs.over(), seconds=120, what="all jobs end")
-        first, *later = store.attempts(worker.run_id or 0)
+        first, *later = store.attempts(run_id)
         assert first.reason is Reason.RELEASED and later[-1].reason is Reason.FINISHED
         assert later[-1].start_step > 0
         names = {one.identity.job for one in store.workers(ended=True)}

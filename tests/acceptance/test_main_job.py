@@ -18,25 +18,18 @@ from hlbgpt_core.code_digest import core_digest
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import OpenMode, open_store
+from tests.command_line import Done, hlbq_and_workers_in
 from tests.faults.harness import wait_until
 from tests.tiny_model import TINY_OPTIONS
 
 PYSTDLIB = ("--dataset", "pystdlib")
 HLBQ = [sys.executable, "-P", "-m", "orchestrator.cli.main"]
-Done = subprocess.CompletedProcess[str]
 Hlbq = Callable[..., Done]
 
 
 @pytest.fixture
-def hlbq(tmp_path: Path) -> Hlbq:
-    def call(*arguments: str, code: int = 0, **environment: str) -> Done:
-        done = subprocess.run(
-            [*HLBQ, *arguments], cwd=tmp_path, env={**os.environ, **environment}, capture_output=True, text=True
-        )
-        assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    return call
+def hlbq(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Hlbq:
+    return hlbq_and_workers_in(tmp_path, monkeypatch, capsys)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -60,11 +53,11 @@ def test_from_settings_to_a_table(hlbq: Hlbq, tmp_path: Path) -> None:
             *TINY_OPTIONS,
             *PYSTDLIB,
             *"--num_heads 1 2 --num_runs 2 --max_steps 12 --log_every 1 --json".split(),
-        ).stdout
+        ).out
     )
     assert told["runs"] == 4
     hlbq("worker", "--device", "cpu")
-    status = json.loads(hlbq("status", "--json").stdout)
+    status = json.loads(hlbq("status", "--json").out)
     assert json.dumps(status).count("completed") >= 1
     hlbq("export", "results.csv")
     rows = read_csv(tmp_path / "results.csv")
@@ -79,12 +72,12 @@ def test_from_settings_to_a_table(hlbq: Hlbq, tmp_path: Path) -> None:
         assert len(curve) == 12 and curve == json.loads(row["train_loss"])
         assert float(row["last_val_loss"]) == ast.literal_eval(row["val_loss"])[-1]
         assert row["linear_value"] == "false" and row["state"] == "completed"
-    assert "seed 101" in hlbq("show", "4").stdout
+    assert "seed 101" in hlbq("show", "4").out
 
 
 def test_runs_that_were_stopped_come_to_the_very_points_of_one_that_was_not(hlbq: Hlbq, tmp_path: Path) -> None:
     """Three runs of one seed: the first is killed, the second asked to stop, the third left alone."""
-    long = "--max_steps 120 --log_every 1 --eval_every 25 --checkpoint_every 0.2".split()
+    long = "--max_steps 160 --log_every 1 --eval_every 25 --checkpoint_every 0.2".split()
     for _ in range(3):
         hlbq("submit", *TINY_OPTIONS, *PYSTDLIB, *long)
     with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.READ) as store:
@@ -93,15 +86,15 @@ def test_runs_that_were_stopped_come_to_the_very_points_of_one_that_was_not(hlbq
 
             def has_a_checkpoint() -> bool:
                 run = store.run(run_id)  # noqa: B023
-                return run is not None and run.checkpoint is not None and 15 < run.checkpoint.step < 100
+                return run is not None and run.checkpoint is not None and 15 < run.checkpoint.step < 150
 
-            wait_until(has_a_checkpoint, seconds=120, what=f"a checkpoint of run {run_id}")
+            wait_until(has_a_checkpoint, seconds=240, what=f"a checkpoint of run {run_id}")
             worker.send_signal(fault)
             worker.wait(timeout=120)
             assert store.run(run_id).state in (State.PENDING, State.RUNNING)  # type: ignore[union-attr]
     hlbq("worker", "--device", "cpu")
     undisturbed = losses(tmp_path, 3)
-    assert len(undisturbed) == 120 + 5
+    assert len(undisturbed) == 160 + 7
     with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.READ) as store:
         digests = {one.provenance["core_digest"] for run_id in (1, 2, 3) for one in store.attempts(run_id)}
         assert digests == {core_digest()}
@@ -115,7 +108,9 @@ def test_runs_that_were_stopped_come_to_the_very_points_of_one_that_was_not(hlbq
             assert times == sorted(times)
 
 
-def test_what_a_run_lacks_is_told_in_words_that_help(hlbq: Hlbq, tmp_path: Path) -> None:
+def test_what_a_run_lacks_is_told_in_words_that_help(
+    hlbq: Hlbq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One worker, and two runs that it cannot train: no text of this name offline, and a file that went away."""
     text = tmp_path / "words.txt"
     text.write_text("to be or not to be " * 5000)
@@ -123,14 +118,15 @@ def test_what_a_run_lacks_is_told_in_words_that_help(hlbq: Hlbq, tmp_path: Path)
     hlbq("submit", "--num_runs", "1")  # needs no data, waits for no network
     hlbq(*submit)
     text.unlink()
-    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub"), "HLBQ_CACHE": str(tmp_path)}
-    hlbq("worker", "--device", "cpu", code=1, **offline)
-    shown = hlbq("show", "1").stdout
+    for name, value in {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub"), "HLBQ_CACHE": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    hlbq("worker", "--device", "cpu", code=1)
+    shown = hlbq("show", "1").out
     assert "failed" in shown and "pystdlib" in shown and "text:" in shown
     assert "Traceback" in shown  # the whole error is kept with the run
-    refused = hlbq(*submit, code=2).stderr
+    refused = hlbq(*submit, code=2).err
     said = refused.removeprefix("error: ").splitlines()[0]
-    assert str(text) in said and said in hlbq("show", "2").stdout
+    assert str(text) in said and said in hlbq("show", "2").out
 
 
 def test_the_trainer_is_started_anew_when_the_core_changes(tmp_path: Path) -> None:
@@ -141,7 +137,7 @@ def test_the_trainer_is_started_anew_when_the_core_changes(tmp_path: Path) -> No
         shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
 
-    def hlbq(*arguments: str) -> Done:
+    def hlbq(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*HLBQ, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
         )
@@ -165,7 +161,9 @@ def test_the_trainer_is_started_anew_when_the_core_changes(tmp_path: Path) -> No
     assert "changed on disk" in said
 
 
-def test_a_run_that_other_code_began_is_held_until_somebody_chooses(tmp_path: Path) -> None:
+def test_a_run_that_other_code_began_is_held_until_somebody_chooses(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     import shutil
 
     root = Path(__file__).parents[2]
@@ -173,17 +171,22 @@ def test_a_run_that_other_code_began_is_held_until_somebody_chooses(tmp_path: Pa
         shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
 
-    def hlbq(*arguments: str) -> Done:
+    def hlbq(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*HLBQ, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
         )
 
+    def start_worker() -> "subprocess.Popen[bytes]":
+        started = subprocess.Popen([*HLBQ, "worker", "--device", "cpu"], cwd=tmp_path, env=environment)
+        request.addfinalizer(started.kill)
+        return started
+
     hlbq("submit", *TINY_OPTIONS, *PYSTDLIB, "--max_steps", "1000000", "--log_every", "1")
-    worker = subprocess.Popen([*HLBQ, "worker", "--device", "cpu"], cwd=tmp_path, env=environment)
+    worker = start_worker()
     with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.READ) as store:
-        wait_until(lambda: bool(losses(tmp_path, 1)), seconds=90, what="the first points")
+        wait_until(lambda: any(store.points(RunFilter())), seconds=120, what="the first points")
         worker.terminate()
-        worker.wait(60)
+        worker.wait(120)
         recipe = tmp_path / "hlbgpt_core" / "recipes" / "v041.py"
         recipe.write_text("# a comment\n" + recipe.read_text() + "\nEDITED = 1\n")
         before = losses(tmp_path, 1)
@@ -198,15 +201,16 @@ def test_a_run_that_other_code_began_is_held_until_somebody_chooses(tmp_path: Pa
         checked_out = tmp_path / "edited" / "hlbgpt_core" / "recipes" / "v041.py"
         assert checked_out.read_bytes() == recipe.read_bytes()
         hlbq("retry", "--run", "1", "--resume_across_code")
-        worker = subprocess.Popen([*HLBQ, "worker", "--device", "cpu"], cwd=tmp_path, env=environment)
-        wait_until(lambda: len(losses(tmp_path, 1)) > len(before), seconds=90, what="points of the edited code")
+        worker = start_worker()
+        last = max(step for _, step, *_ in before)
+        wait_until(lambda: store.run(1).step > last + 1, seconds=120, what="steps of the edited code")  # type: ignore[union-attr]
         worker.terminate()
-        worker.wait(60)
+        worker.wait(120)
         assert "mixed code" in hlbq("show", "1").stdout
         assert set(before) <= set(losses(tmp_path, 1))
 
 
 def test_a_gpu_that_is_not_there_is_a_clear_refusal(hlbq: Hlbq) -> None:
     hlbq("submit", *TINY_OPTIONS, *PYSTDLIB)
-    refused = hlbq("worker", "--gpu", "99", code=2).stderr
+    refused = hlbq("worker", "--gpu", "99", code=2).err
     assert "no GPU 99" in refused and "--device cpu" in refused and "Traceback" not in refused

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store import OpenMode, open_store
+from tests.command_line import hlbq_in
 from tests.tiny_model import TINY_OPTIONS
 
 HLBQ = [sys.executable, "-P", "-m", "orchestrator.cli.main"]
@@ -71,7 +71,11 @@ def test_the_best_evaluation_writes_too(hlbq: Hlbq) -> None:
     assert len(told["tokens"]) <= 3 and told["prompt"] == "" and told["origin"]["seed"] == 100
 
 
-def test_what_cannot_be_had_says_why_and_what_to_type(hlbq: Hlbq) -> None:
+def test_what_cannot_be_had_says_why_and_what_to_type(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hlbq_here = hlbq_in(folder, monkeypatch, capsys)
+    monkeypatch.setattr("os.execv", lambda program, argv: pytest.fail(f"not refused: {argv}"))
     for typed, said in {
         "generate": "which model",
         "generate 1 --model x": "which model",
@@ -88,19 +92,23 @@ def test_what_cannot_be_had_says_why_and_what_to_type(hlbq: Hlbq) -> None:
         "generate 1 --device tpu": "tpu",
         "export-model 3 out": "--keep_checkpoints",
     }.items():
-        refused = hlbq(*shlex.split(typed), code=2).stderr
-        assert refused.startswith("error: ") and said in refused, typed
+        refused = hlbq_here(typed)
+        assert (refused.code, refused.out) == (2, ""), typed
+        assert refused.err.startswith("error: ") and said in refused.err, typed
 
 
-def test_a_run_tells_what_computed_it_and_how_to_repeat_it(hlbq: Hlbq, folder: Path) -> None:
-    shown = json.loads(hlbq("show", "1", "--json").stdout)
+def test_a_run_tells_what_computed_it_and_how_to_repeat_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hlbq_here = hlbq_in(folder, monkeypatch, capsys)
+    shown = json.loads(hlbq_here("show 1 --json").out)
     facts = shown["attempts"][0]["provenance"]
     wanted = "package_version git_commit git_dirty python torch cuda driver device_name device_memory_bytes host argv"
     assert set(wanted.split()) <= set(facts)
     assert facts["argv"][:2] == ["hlbq", "submit"] and "--keep_checkpoints" in facts["argv"]
     assert facts["data_fingerprint"] == shown["run"]["facts"]["data_fingerprint"] and facts["host"]
     assert facts["git_commit"] is None or re.fullmatch("[0-9a-f]{40}", facts["git_commit"])
-    assert shown["repeat"] in hlbq("show", "1").stdout
-    planned = json.loads(hlbq(*shlex.split(shown["repeat"])[1:], "--dry-run", "--json").stdout)
+    assert shown["repeat"] in hlbq_here("show 1").out
+    planned = json.loads(hlbq_here(f"{shown['repeat'].removeprefix('hlbq ')} --dry-run --json").out)
     assert [arm["key"] for arm in planned["arms"]] == [shown["run"]["arm_key"]]
     assert (planned["runs"], planned["seed"]) == (1, shown["run"]["seed"])

@@ -410,7 +410,7 @@ def test_module_and_version_run_as_processes(tmp_path: Path) -> None:
         text=True,
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-        timeout=60,
+        timeout=240,
     )
     assert done.returncode == 0
     assert done.stdout.startswith("hlbq ")

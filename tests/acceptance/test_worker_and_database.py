@@ -68,7 +68,7 @@ def test_a_worker_that_waits_for_the_database_can_be_stopped(fleet: Fleet) -> No
         worker = fleet.start_one(watch=False)
         wait_until(lambda: "waiting for the database" in fleet.log(), seconds=120, what="the worker says that it waits")
         worker.terminate()
-        assert worker.wait(timeout=20) == 0
+        assert worker.wait(timeout=120) == 0
     assert "Traceback" not in fleet.log()
 
 

@@ -3,7 +3,9 @@
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +26,7 @@ from tests.faults.harness import (
 )
 from tests.faults.worker_under_fault import Faults
 from tests.stand_in_trainer import Plan
-from tests.store_examples import claim, ending, facts, register, saved
+from tests.store_examples import claim, ending, facts, point, register, saved
 from worker.processes import ProcessState, process_state, start_ticks
 
 QUICK = Limits(max_attempts=2, max_losses=3, backoff_seconds=0.05)
@@ -55,6 +57,60 @@ def wait_for_step(fleet: Fleet, step: int, run_id: int = 1) -> None:
         wait_until(lambda: store.run(run_id).step >= step, seconds=120, what=f"step {step}")  # type: ignore[union-attr]
 
 
+def wait_for_checkpoint(fleet: Fleet, step: int) -> None:
+    """Wait until the first run's checkpoint of this step is stored: the step itself may be there before."""
+
+    def stored() -> bool:
+        run = store.run(1)
+        return run is not None and run.checkpoint is not None and run.checkpoint.step >= step
+
+    with reader(fleet) as store:
+        wait_until(stored, seconds=120, what=f"the checkpoint of step {step}")
+
+
+def held(fleet: Fleet, step: int, **plan: Any) -> Path:
+    """Have the runs of the fleet hold after `step`; returns the file that lets them go on."""
+    go = fleet.folder / "go"
+    fleet.plan = Plan(hold_after=step, go=str(go), **plan)
+    return go
+
+
+ENDS_BADLY = {
+    "error": ([Reason.ERROR, Reason.ERROR], "a made-up error"),
+    "oom": ([Reason.OOM], "a made-up oom"),
+    "diverged": ([Reason.DIVERGED], "a made-up diverged"),
+    "exit 3": ([Reason.ERROR, Reason.ERROR], "exit code 3"),
+    "crash": ([Reason.ERROR, Reason.ERROR], "SIGSEGV"),
+    "killed": ([Reason.LOST, Reason.LOST, Reason.LOST], "SIGKILL"),
+}
+
+
+@pytest.fixture(scope="module")
+def ended_badly(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """What one worker left of a run for each bad end, in order, and of one that ends well."""
+    folder = tmp_path_factory.mktemp("ends-badly")
+    with Fleet(db=str(folder / "hlbq.db"), folder=folder, workers=1) as fleet:
+        # Runs of one arm with an error each: otherwise the device would be set aside.
+        submit(fleet.db, new_sweep(1 + len(ENDS_BADLY), limits=QUICK))
+        behaviours = {str(100 + place): behaviour for place, behaviour in enumerate(ENDS_BADLY)}
+        fleet.plan = Plan(on_seed=behaviours, checkpoint_every=100)
+        work_off(fleet)
+        with reader(fleet) as store:
+            yield store
+
+
+@pytest.mark.parametrize("behaviour", ENDS_BADLY)
+def test_a_run_that_ends_badly_fails_after_its_budget(ended_badly: Store, behaviour: str) -> None:
+    wanted, message = ENDS_BADLY[behaviour]
+    run_id = 1 + list(ENDS_BADLY).index(behaviour)
+    run, other = ended_badly.run(run_id), ended_badly.run(1 + len(ENDS_BADLY))
+    assert run is not None and other is not None
+    assert (run.state, run.reason) == (State.FAILED, wanted[-1])
+    assert reasons(ended_badly, run_id) == wanted
+    assert message in run.error_message
+    assert other.state is State.COMPLETED
+
+
 def test_a_worker_leaves_when_its_sweeps_were_deleted(fleet: Fleet) -> None:
     submit(fleet.db, new_sweep(1))
     with open_store(fleet.db, mode=OpenMode.WRITE) as store:
@@ -64,33 +120,6 @@ def test_a_worker_leaves_when_its_sweeps_were_deleted(fleet: Fleet) -> None:
         store.delete([1], "ada")
         assert worker.wait(timeout=120) == 0
         assert store.workers(ended=True)[0].ended_why == "its sweeps were deleted"
-
-
-@pytest.mark.parametrize(
-    ("behaviour", "wanted", "message"),
-    [
-        ("error", [Reason.ERROR, Reason.ERROR], "a made-up error"),
-        ("oom", [Reason.OOM], "a made-up oom"),
-        ("diverged", [Reason.DIVERGED], "a made-up diverged"),
-        ("exit 3", [Reason.ERROR, Reason.ERROR], "exit code 3"),
-        ("crash", [Reason.ERROR, Reason.ERROR], "SIGSEGV"),
-        ("killed", [Reason.LOST, Reason.LOST, Reason.LOST], "SIGKILL"),
-    ],
-)
-def test_a_run_that_ends_badly_fails_after_its_budget(
-    fleet: Fleet, behaviour: str, wanted: list[Reason], message: str
-) -> None:
-    submit(fleet.db, new_sweep(2, limits=QUICK))
-    fleet.plan = Plan(on_seed={"100": behaviour}, checkpoint_every=100)
-    work_off(fleet)
-    with reader(fleet) as store:
-        run = store.run(1)
-        assert run is not None
-        assert (run.state, run.reason) == (State.FAILED, wanted[-1])
-        assert reasons(store, 1) == wanted
-        assert message in run.error_message
-        other = store.run(2)
-        assert other is not None and other.state is State.COMPLETED
 
 
 def test_the_end_of_the_log_is_kept_of_a_trainer_that_died_without_a_word(fleet: Fleet) -> None:
@@ -116,7 +145,7 @@ def test_a_trainer_that_hangs_is_ended_and_classified(fleet: Fleet) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_one_signal_releases_with_a_checkpoint_and_nothing_is_lost(fleet: Fleet, number: signal.Signals) -> None:
     submit(fleet.db, new_sweep(1))
-    fleet.plan = Plan(steps=200, step_seconds=0.02, checkpoint_every=1000)
+    go = held(fleet, 10, checkpoint_every=1000)
     worker = fleet.start_one()
     wait_for_step(fleet, 10)
     worker.send_signal(number)
@@ -129,6 +158,7 @@ def test_one_signal_releases_with_a_checkpoint_and_nothing_is_lost(fleet: Fleet,
         assert run.spent.errors == run.spent.losses == 0
         steps = [one.point.step for one in store.points(RunFilter())]
         assert steps == list(range(1, run.checkpoint.step + 1))
+    go.touch()
     work_off(fleet)
     assert read_ledger(fleet.db, fleet.plan).clean
     with reader(fleet) as store:
@@ -160,7 +190,7 @@ def test_sigquit_stops_at_once_and_counts_against_nothing(fleet: Fleet) -> None:
     wait_for_step(fleet, 3)
     for pid in (*children(worker.pid), worker.pid):  # Ctrl-\ goes to a whole group
         os.kill(pid, signal.SIGQUIT)
-    worker.wait(timeout=60)
+    worker.wait(timeout=120)
     with reader(fleet) as store:
         run = store.run(1)
         assert run is not None and (run.state, run.reason) == (State.PENDING, Reason.RELEASED)
@@ -170,12 +200,13 @@ def test_sigquit_stops_at_once_and_counts_against_nothing(fleet: Fleet) -> None:
 def test_a_hang_up_that_was_ignored_at_the_start_stays_ignored(fleet: Fleet) -> None:
     fleet.inside = ("nohup",)
     submit(fleet.db, new_sweep(1))
-    fleet.plan = Plan(steps=100, step_seconds=0.02)
+    go = held(fleet, 3)
     worker = fleet.start_one(watch=False)
     wait_for_step(fleet, 3)
     for pid in (*children(worker.pid), worker.pid):
         os.kill(pid, signal.SIGHUP)
-    assert worker.wait(timeout=60) == 0
+    go.touch()
+    assert worker.wait(timeout=120) == 0
     with reader(fleet) as store:
         assert reasons(store, 1) == [Reason.FINISHED]
 
@@ -188,7 +219,7 @@ def test_hang_ups_never_hurry(fleet: Fleet) -> None:
     wait_for_step(fleet, 3)
     for _ in range(3):
         worker.send_signal(signal.SIGHUP)
-    worker.wait(timeout=60)
+    worker.wait(timeout=120)
     with reader(fleet) as store:
         run = store.run(1)
         assert run is not None and run.checkpoint is not None and run.checkpoint.step >= 3
@@ -197,7 +228,7 @@ def test_hang_ups_never_hurry(fleet: Fleet) -> None:
 def test_a_run_that_meets_a_broken_host_goes_back_untouched_and_the_worker_ends(fleet: Fleet) -> None:
     submit(fleet.db, new_sweep(8, limits=Limits(max_attempts=1)))
     fleet.plan = Plan(on_seed={str(seed): "host" for seed in range(100, 108)})
-    fleet.start_one().wait(timeout=60)
+    fleet.start_one().wait(timeout=120)
     with reader(fleet) as store:
         run = store.run(1)
         assert run is not None and run.spent.errors == run.spent.losses == 0
@@ -210,7 +241,7 @@ def test_a_run_that_meets_a_broken_host_goes_back_untouched_and_the_worker_ends(
 def test_a_trainer_that_dies_before_it_has_loaded_is_not_the_runs_fault(fleet: Fleet) -> None:
     submit(fleet.db, new_sweep(1, limits=Limits(max_attempts=1)))
     fleet.plan = Plan(load_blame="exit")
-    fleet.start_one().wait(timeout=60)
+    fleet.start_one().wait(timeout=120)
     with reader(fleet) as store:
         assert reasons(store, 1) == [Reason.RELEASED]
         (worker,) = store.workers(ended=True)
@@ -220,7 +251,7 @@ def test_a_trainer_that_dies_before_it_has_loaded_is_not_the_runs_fault(fleet: F
 def test_code_that_does_not_load_fails_no_run_and_ends_the_worker_after_a_while(fleet: Fleet) -> None:
     submit(fleet.db, new_sweep(3, limits=Limits(max_attempts=1)))
     fleet.plan = Plan(load_blame="code")
-    fleet.start_one(watch=False, faults=Faults(timing={"faulty_code_seconds": 0.2})).wait(timeout=60)
+    fleet.start_one(watch=False, faults=Faults(timing={"faulty_code_seconds": 0.2})).wait(timeout=120)
     with reader(fleet) as store:
         assert store.counts(RunFilter())[State.PENDING] == 3
         assert reasons(store, 1) == [Reason.RELEASED]
@@ -272,14 +303,15 @@ def test_in_a_job_of_a_cluster_many_signals_are_as_one_and_the_trainer_is_left_a
 
 def test_a_killed_supervisor_takes_its_trainer_with_it_and_the_next_worker_goes_on_at_once(fleet: Fleet) -> None:
     submit(fleet.db, new_sweep(1))
-    fleet.plan = Plan(steps=150, step_seconds=0.02, checkpoint_every=5)
+    go = held(fleet, 12)
     worker = fleet.start_one()
-    wait_for_step(fleet, 12)
+    wait_for_checkpoint(fleet, 10)
     (trainer,) = children(worker.pid)
     ticks = start_ticks(trainer)
     worker.kill()
     worker.wait()
     wait_until(lambda: process_state(trainer, ticks) is ProcessState.DEAD, seconds=120, what="the trainer dies too")
+    go.touch()
     work_off(fleet)
     assert read_ledger(fleet.db, fleet.plan).clean
     with reader(fleet) as store:
@@ -289,11 +321,13 @@ def test_a_killed_supervisor_takes_its_trainer_with_it_and_the_next_worker_goes_
 
 def test_cancelling_stops_the_trainer_and_the_worker_goes_on(fleet: Fleet) -> None:
     submit(fleet.db, new_sweep(2))
-    fleet.plan = Plan(steps=150, step_seconds=0.02, checkpoint_every=1000)
+    go = held(fleet, 3, checkpoint_every=1000)
     fleet.start_one(watch=False)
     wait_for_step(fleet, 3)
     with open_store(fleet.db, mode=OpenMode.WRITE) as store:
         assert store.cancel(RunFilter(run_ids=(1,)), "test") == 1
+        wait_for_step(fleet, 3, run_id=2)
+        go.touch()
         wait_until(lambda: drained(store), seconds=120, what="the other run ends")
         first, second = store.run(1), store.run(2)
     assert first is not None and (first.state, first.reason) == (State.CANCELLED, Reason.CANCELLED)
@@ -313,11 +347,12 @@ def test_a_device_that_fails_three_arms_in_a_row_is_set_aside(fleet: Fleet) -> N
 
 def test_checkpoints_are_bounded_and_go_when_the_run_completes(fleet: Fleet) -> None:
     submit(fleet.db, new_sweep(1))
-    fleet.plan = Plan(steps=100, step_seconds=0.02, checkpoint_every=5)
+    go = held(fleet, 51, steps=60)
     fleet.start_one(watch=False)
     checkpoints = fleet.folder / "state" / "checkpoints"
-    wait_for_step(fleet, 50)
+    wait_for_checkpoint(fleet, 50)
     assert len([one for one in checkpoints.glob("*/*") if not one.name.endswith(".tmp")]) <= 3
+    go.touch()
     with reader(fleet) as store:
         wait_until(lambda: drained(store), seconds=120, what="the run ends")
     wait_until(lambda: not list(checkpoints.glob("*")), seconds=120, what="the checkpoints are removed")
@@ -325,14 +360,16 @@ def test_checkpoints_are_bounded_and_go_when_the_run_completes(fleet: Fleet) -> 
 
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(fleet: Fleet) -> None:
     submit(fleet.db, new_sweep(1))
-    fleet.plan = Plan(steps=150, step_seconds=0.02, checkpoint_every=5)
+    go = held(fleet, 95, steps=100, step_seconds=0.05)  # slowly, as two checkpoints at once are stored as one
     worker = fleet.start_one()
-    wait_for_step(fleet, 22)
-    worker.kill()
-    worker.wait()
     with reader(fleet) as store:
+        wait_until(lambda: store.run(1).previous_checkpoint is not None, seconds=120, what="two checkpoints")  # type: ignore[union-attr]
+        worker.kill()
+        worker.wait()
         run = store.run(1)
-        assert run is not None and run.checkpoint is not None and run.previous_checkpoint is not None
+    assert run is not None and run.checkpoint is not None and run.previous_checkpoint is not None
+    go.touch()
+    fleet.plan = replace(fleet.plan, step_seconds=0.0)
     state = fleet.folder / "state" / run.checkpoint.path / "state.json"
     state.write_bytes(state.read_bytes()[:100])
     work_off(fleet)
@@ -344,13 +381,14 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(fleet: Fleet) 
 def test_a_worker_cut_off_past_its_lease_writes_nothing_more(fleet: Fleet) -> None:
     """The zombie: stopped past its lease, its run finished elsewhere, then let go on."""
     submit(fleet.db, new_sweep(1))
-    fleet.plan = Plan(steps=150, step_seconds=0.02, checkpoint_every=5)
+    go = held(fleet, 8, steps=150)
     far = Faults(host="another-host/1")
     zombie = fleet.start_one(faults=far, watch=False)
     wait_for_step(fleet, 8)
     # Not inside a write transaction: on SQLite that would keep everybody from writing until it goes on.
     with open_store(fleet.db, mode=OpenMode.WRITE, busy_timeout_seconds=2) as store:
         stop_between_transactions(store, [zombie.pid])
+    go.touch()
     fleet.start_one(watch=True)
     with reader(fleet) as store:
         wait_until(lambda: drained(store), seconds=120, what="the run is finished elsewhere")
@@ -361,3 +399,59 @@ def test_a_worker_cut_off_past_its_lease_writes_nothing_more(fleet: Fleet) -> No
     with reader(fleet) as store:
         assert reasons(store, 1) == [Reason.LOST, Reason.FINISHED]
     assert expected_points(100, fleet.plan)
+
+
+def begin_by_other_code(fleet: Fleet) -> None:
+    """A run with a checkpoint that code computed which is not the one on disk."""
+    submit(fleet.db, new_sweep(1))
+    with open_store(fleet.db, mode=OpenMode.WRITE) as store:
+        worker = register(store)
+        taken = claim(store, worker, code="aaaa000000000000")
+        store.flush(taken.lease, points=(), facts=facts(provenance={"core_digest": "aaaa000000000000"}))
+        store.commit_checkpoint(taken.lease, saved(6), points=[point(6)])
+        store.finish(taken.lease, ending(Reason.RELEASED))
+        store.end_worker(worker, "asked to stop")
+
+
+def test_no_run_is_held_for_code_that_cannot_be_imported(fleet: Fleet) -> None:
+    begin_by_other_code(fleet)
+    fleet.plan = Plan(load_blame="code")
+    fleet.start_one(watch=False, faults=Faults(timing={"faulty_code_seconds": 0.2})).wait(timeout=60)
+    assert fleet.log().count("recipe.py:7: invalid syntax\nruns stay pending") == 1
+    with reader(fleet) as store:
+        run = store.run(1)
+        assert run is not None and (run.state, run.paused, run.held, run.fence) == (State.PENDING, False, "", 1)
+        worker = store.workers(ended=True)[-1]
+        assert worker.ended_why == "hlbgpt_core cannot be imported: SyntaxError: recipe.py:7: invalid syntax"
+
+
+def test_code_that_loads_holds_the_run_of_another_and_the_worker_leaves(fleet: Fleet) -> None:
+    begin_by_other_code(fleet)
+    assert work_off(fleet) == 0
+    with reader(fleet) as store:
+        run = store.run(1)
+        assert run is not None and (run.state, run.paused, bool(run.held), run.fence) == (State.PENDING, True, True, 1)
+        assert len(store.attempts(1)) == 1
+
+
+@pytest.mark.parametrize("blame", ["host", "exit"])
+def test_a_host_at_fault_is_seen_before_a_run_is_held(fleet: Fleet, blame: str) -> None:
+    begin_by_other_code(fleet)
+    fleet.plan = Plan(load_blame=blame)
+    fleet.start_one().wait(timeout=60)
+    with reader(fleet) as store:
+        run = store.run(1)
+        assert run is not None and (run.paused, run.fence) == (False, 1)
+        assert "no run can be trained on" in store.workers(ended=True)[-1].ended_why
+
+
+def test_a_trainer_that_the_system_cannot_start_is_not_the_runs_fault(fleet: Fleet) -> None:
+    submit(fleet.db, new_sweep(2, limits=Limits(max_attempts=1)))
+    fleet.start_one(faults=Faults(no_trainer=True)).wait(timeout=60)
+    with reader(fleet) as store:
+        assert reasons(store, 1) == [Reason.RELEASED]
+        run = store.run(1)
+        assert run is not None and run.spent.errors == run.spent.losses == 0
+        assert store.counts(RunFilter())[State.PENDING] == 2
+        (worker,) = store.workers(ended=True)
+        assert "the trainer process cannot be started: No such file" in worker.ended_why

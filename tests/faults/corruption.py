@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from hlbgpt_core.errors import HlbqError
@@ -20,7 +21,8 @@ from tests.faults.sigkill import real_sweep, undisturbed_curves
 from tests.faults.worker_under_fault import Faults
 from tests.stand_in_trainer import Plan
 
-PLAN = Plan(steps=80, step_seconds=0.015, checkpoint_every=5)
+# At first slowly: two checkpoints at once are stored as one.
+PLAN = Plan(steps=100, step_seconds=0.05, checkpoint_every=5, hold_after=95)
 
 
 def truncate(path: Path) -> None:
@@ -96,8 +98,10 @@ def _damaged(
     db = str(folder / "hlbq.db")
     curves = undisturbed_curves(folder, runs=1) if real else None
     submit(db, real_sweep(1) if real else new_sweep(1))
-    with Fleet(db=db, folder=folder, workers=1, plan=PLAN, faults=Faults(real_trainer=real)) as fleet:
-        (worker,) = [fleet.start_one()]
+    go = folder / "go"
+    plan = replace(PLAN, go=str(go))
+    with Fleet(db=db, folder=folder, workers=1, plan=plan, faults=Faults(real_trainer=real)) as fleet:
+        worker = fleet.start_one()
         with open_store(db, mode=OpenMode.READ) as store:
 
             def has_two() -> bool:
@@ -107,6 +111,8 @@ def _damaged(
             wait_until(has_two, seconds=120, what="the run has two checkpoints")
             os.kill(worker.pid, signal.SIGKILL)
             worker.wait()
+            go.touch()
+            fleet.plan = replace(plan, step_seconds=0.0)
             run = store.run(1)
         assert run is not None and run.checkpoint is not None and run.previous_checkpoint is not None
         hurt = (run.checkpoint, run.previous_checkpoint) if both else (run.checkpoint,)

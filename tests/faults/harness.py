@@ -29,6 +29,8 @@ from tests.stand_in_trainer import Plan, point_at
 from worker.timing import Timing
 
 ROOT = Path(__file__).parents[2]
+# What `make test-long` and the suite's --quick draw, and what `make test` has time for.
+QUICK_SCALE, SHORTEST_SCALE = 0.02, 0.008
 # Losses and errors are what the suite makes: budgets must not end its runs.
 PATIENT = Limits(max_attempts=10_000, max_losses=10_000, backoff_seconds=0.01, max_backoff_seconds=0.05)
 SHORT = {
@@ -65,11 +67,11 @@ class Ground:
                 return made
         raise AssertionError(f"too many folders for {name}")
 
-    def databases(self, name: str) -> Iterator[tuple[str, str, Path]]:
+    def databases(self, name: str, *, sqlite_alone: bool = False) -> Iterator[tuple[str, str, Path]]:
         """(kind, location, folder) of a database not yet made: on SQLite, then on PostgreSQL where there is one."""
         folder = self.place(name)
         yield "SQLite", str(folder / "hlbq.db"), folder
-        if self.postgresql is not None:
+        if self.postgresql is not None and not sqlite_alone:
             yield "PostgreSQL", self.postgresql.create_database(), self.place(name)
 
 
@@ -450,6 +452,11 @@ def expected_points(seed: int, plan: Plan) -> Sequence[tuple[Split, int, float]]
 def is_short(scale: float) -> bool:
     """Whether only a short draw is wanted: then scenes that take long, and second databases, may be left out."""
     return scale < 0.05
+
+
+def is_shortest(scale: float) -> bool:
+    """Whether `make test` draws: what `make test-long` draws besides may be left out."""
+    return scale < QUICK_SCALE
 
 
 def scaled(full: int, scale: float, *, least: int = 1) -> int:

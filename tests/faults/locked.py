@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import OpenMode, open_store
-from tests.faults.harness import UNHURRIED, Fleet, Ground, new_sweep, read_ledger, submit, wait_until
+from tests.faults.harness import UNHURRIED, Fleet, Ground, is_shortest, new_sweep, read_ledger, submit, wait_until
 from tests.faults.report import FaultRow
 from tests.faults.worker_under_fault import Faults
 from tests.stand_in_trainer import Plan
@@ -20,14 +20,16 @@ WORKERS = 4
 def run(scale: float, ground: Ground) -> list[FaultRow]:
     """With the real intervals; a short draw shortens the lock and all intervals alike."""
     shorter = 1.0 if scale >= 0.5 else 0.06
-    return [_locked(shorter, kind, db, folder) for kind, db, folder in ground.databases("locked")]
+    databases = ground.databases("locked", sqlite_alone=is_shortest(scale))
+    return [_locked(shorter, kind, db, folder) for kind, db, folder in databases]
 
 
 def _locked(shorter: float, kind: str, db: str, folder: Path) -> FaultRow:
     began = time.monotonic()
     timing = {name: value * shorter for name, value in UNHURRIED.items() if name.endswith("seconds")}
-    # Each run outlasts the lock, so that points are made while nobody can write.
-    plan = Plan(steps=80 if shorter == 1 else 200, step_seconds=0.6 * shorter, checkpoint_every=5)
+    go = folder / "go"
+    # Each run goes on in the lock and outlasts it, so that points are made while nobody can write.
+    plan = Plan(steps=80, step_seconds=0.6 * shorter, checkpoint_every=5, hold_after=3, go=str(go))
     submit(db, new_sweep(WORKERS))
     with Fleet(db=db, folder=folder, workers=WORKERS, plan=plan, faults=Faults(timing=timing)) as fleet:
         fleet.keep_up()
@@ -39,6 +41,7 @@ def _locked(shorter: float, kind: str, db: str, folder: Path) -> FaultRow:
             )
             with _nobody_else_writes(db, kind):
                 before = [run.step for run in store.running(RunFilter())]
+                go.touch()
                 time.sleep(LOCK_SECONDS * shorter)
                 during = [run.step for run in store.running(RunFilter())]
             wait_until(

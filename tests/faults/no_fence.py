@@ -36,9 +36,7 @@ def run(scale: float, ground: Ground) -> list[FaultRow]:
     """The same zombies twice on each database: as hlbq is, and with the fence taken out."""
     rows = []
     for no_fence in (False, True):
-        for kind, db, folder in ground.databases("no-fence"):
-            if is_short(scale) and kind != "SQLite":
-                continue
+        for kind, db, folder in ground.databases("no-fence", sqlite_alone=is_short(scale)):
             zombies = CONTROLS if no_fence else ZOMBIES
             rows.append(_with_zombies(scaled(zombies, scale, least=2), kind, db, folder, no_fence=no_fence))
     return rows

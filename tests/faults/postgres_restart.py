@@ -70,15 +70,13 @@ def run(scale: float, ground: Ground) -> list[FaultRow]:
 def _wait_for_load(db: str) -> int:
     """Wait until the workers train and write (with work for all); returns how many hold a run."""
     with open_store(db, mode=OpenMode.WRITE) as store:
-        if store.counts(RunFilter())[State.PENDING] < 2 * WORKERS:
-            store.submit(new_sweep(2 * WORKERS))
         before = sum(run.step for run in store.running(RunFilter()))
-        wait_until(
-            lambda: (
-                len(store.running(RunFilter())) == WORKERS
-                and sum(run.step for run in store.running(RunFilter())) not in (0, before)
-            ),
-            seconds=120,
-            what="every worker trains",
-        )
+
+        def all_train() -> bool:
+            if store.counts(RunFilter())[State.PENDING] < 2 * WORKERS:
+                store.submit(new_sweep(2 * WORKERS))
+            running = store.running(RunFilter())
+            return len(running) == WORKERS and sum(run.step for run in running) not in (0, before)
+
+        wait_until(all_train, seconds=120, what="every worker trains")
         return len(store.running(RunFilter()))

@@ -43,12 +43,11 @@ def run(scale: float, ground: Ground) -> list[FaultRow]:
     rows = []
     for kind, db, folder in ground.databases("sigstop-elsewhere"):
         rows.append(_elsewhere(scaled(ELSEWHERE[kind], scale, least=2), kind, db, folder))
-    if is_short(scale):
-        ground = replace(ground, postgresql=None)
-    for kind, db, folder in ground.databases("sigstop-here"):
+    short = is_short(scale)
+    for kind, db, folder in ground.databases("sigstop-here", sqlite_alone=short):
         rows.append(_here(scaled(HERE[kind], scale, least=2), kind, db, folder))
-    for here in (True,) if is_short(scale) else (True, False):
-        for kind, db, folder in ground.databases("sigstop-inside"):
+    for here in (True,) if short else (True, False):
+        for kind, db, folder in ground.databases("sigstop-inside", sqlite_alone=short):
             rows.append(_inside(scaled(INSIDE, scale), kind, db, folder, here=here))
     return rows
 

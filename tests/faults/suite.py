@@ -23,7 +23,7 @@ from importlib import import_module
 from pathlib import Path
 
 from orchestrator.store.engine import sqlite_module
-from tests.faults.harness import ROOT, Ground
+from tests.faults.harness import QUICK_SCALE, ROOT, Ground
 from tests.faults.report import FaultRow, table
 from tests.faults.results import MARK, Part, Results, product_commit
 from tests.postgresql_server import NoServerError, private_server
@@ -51,8 +51,6 @@ EVERY = (*FAULTS, *FIELD)
 # SIGKILLs, 216 zombies with the fence, 100,000 claims.
 PARTS = {"sigkill": (10, 0.2), "no_fence": (9, 1.0), "claimers": (5, 1.0)}
 RESULTS = ROOT / "fault-results.jsonl"
-# What `make test-long` and --quick draw, and what `make test` has time for.
-QUICK_SCALE, SHORTEST_SCALE = 0.02, 0.008
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,8 +13,9 @@ from types import SimpleNamespace
 import pytest
 
 from tests.faults import disk_full
+from tests.faults.harness import QUICK_SCALE, SHORTEST_SCALE
 from tests.faults.report import FaultRow, table
-from tests.faults.suite import BEGIN, END, FAULTS, QUICK_SCALE, SHORTEST_SCALE, prepared_ground, write_page
+from tests.faults.suite import BEGIN, END, FAULTS, prepared_ground, write_page
 
 LANES = 3
 # The scenes have limits of their own; the first test that asks waits for most of them together.

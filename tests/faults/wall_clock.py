@@ -7,8 +7,18 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from orchestrator.queue.records import RunFilter, WorkerRecord
-from orchestrator.store import OpenMode, open_store
-from tests.faults.harness import Fleet, Ground, is_short, new_sweep, read_ledger, scaled, submit, wait_until
+from orchestrator.store import OpenMode, Store, open_store
+from tests.faults.harness import (
+    Fleet,
+    Ground,
+    is_short,
+    is_shortest,
+    new_sweep,
+    read_ledger,
+    scaled,
+    submit,
+    wait_until,
+)
 from tests.faults.report import FaultRow
 from tests.faults.worker_under_fault import Faults
 from tests.stand_in_trainer import Plan
@@ -28,7 +38,7 @@ def run(scale: float, ground: Ground) -> list[FaultRow]:
     return [
         _moved(moves, kind, db, folder, library, elsewhere=elsewhere)
         for elsewhere in ((True,) if is_short(scale) else (False, True))
-        for kind, db, folder in ground.databases("wall-clock")
+        for kind, db, folder in ground.databases("wall-clock", sqlite_alone=is_shortest(scale))
     ]
 
 
@@ -62,9 +72,7 @@ def _moved(moves: int, kind: str, db: str, folder: Path, library: Path, *, elsew
             fleet.start_one()
         with open_store(db, mode=OpenMode.WRITE) as store:
             for move in range(moves):
-                if not store.waiting():
-                    store.submit(new_sweep(2 * WORKERS))
-                wait_until(lambda: len(store.running(RunFilter())) >= WORKERS - 1, seconds=120, what="workers train")
+                wait_until(lambda: _many_train(store), seconds=120, what="workers train")
                 day = days[move % len(days)]
                 landed += sum(one.run_id is not None for one in store.live_workers())
                 _set_clock(stamp, day)
@@ -95,6 +103,13 @@ def _moved(moves: int, kind: str, db: str, folder: Path, library: Path, *, elsew
             seconds=time.monotonic() - began,
             broken=tuple(broken),
         )
+
+
+def _many_train(store: Store) -> bool:
+    """Whether nearly all workers hold a run; sees to it that there is work for them."""
+    if not store.waiting():
+        store.submit(new_sweep(2 * WORKERS))
+    return len(store.running(RunFilter())) >= WORKERS - 1
 
 
 def _set_clock(stamp: Path, days: int) -> None:

@@ -12,7 +12,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,14 +39,16 @@ class Faults:
     """What goes wrong in a worker.
 
     `kill` and `stop` give the probability of a SIGKILL and of a SIGSTOP by point ("flush.before"); `host` pretends
-    another host, so that only the lease tells; `real_trainer` trains for real; `no_fence` takes the check of the
-    fence out of this process; `pages_file` names a file with the greatest size of the database in pages.
+    another host, so that only the lease tells; `real_trainer` trains for real, `no_trainer` has none that the system
+    can start; `no_fence` takes the check of the fence out of this process; `pages_file` names a file with the greatest
+    size of the database in pages.
     """
 
     kill: dict[str, float] = field(default_factory=dict)
     stop: dict[str, float] = field(default_factory=dict)
     host: str = ""
     real_trainer: bool = False
+    no_trainer: bool = False
     no_fence: bool = False
     pages_file: str = ""
     landed: str = ""
@@ -120,6 +122,12 @@ def take_the_fence_out() -> None:
     Store.still_holds = lambda self, lease: True  # type: ignore[method-assign]
 
 
+def _trainer(faults: Faults, options: WorkerOptions) -> Sequence[str]:
+    if faults.no_trainer:
+        return ["/not/there"]
+    return trainer_command("cpu", options) if faults.real_trainer else stand_in_command()
+
+
 def main() -> int:
     open_closed_streams()
     sys.stderr = unfailing_text(2)  # as a real worker's: nobody may listen any more
@@ -152,7 +160,7 @@ def main() -> int:
                 state_folder=state_folder,
                 identity=identity,
                 device=device,
-                command=trainer_command("cpu", options) if faults.real_trainer else stand_in_command(),
+                command=_trainer(faults, options),
                 options=options,
                 timing=timing,
             )

@@ -182,9 +182,8 @@ def test_runs_on_their_way_are_not_asked_for_twice(store: Store) -> None:
     found = compare(store, EVERYTHING, against("depth=2"))
     (only,) = found.contrasts
     assert only.finding.verdict is Verdict.UNDECIDED and only.pairs.waiting == 27
-    asked = only.finding.further_seeds
-    wanted = None if asked is None or asked <= 27 else Extension(sweep=1, num_runs=30 + asked - 27)
-    assert found.extension == wanted
+    advice = only.finding.advice
+    assert advice is not None and advice.is_early and advice.likely == 2 and found.extension is None
 
 
 def test_one_seed_has_no_interval_and_it_is_said(store: Store) -> None:
@@ -194,8 +193,10 @@ def test_one_seed_has_no_interval_and_it_is_said(store: Store) -> None:
     assert all(one.finding.p_value is None for one in found.contrasts)
     assert found.extension is not None and found.extension.num_runs == 5
     assert "one seed only, so no deviation and no interval: depth 2; depth 3; depth 4" in found.warnings
-    assert "undecided, with 1 pair and so no interval; begin with 4 more." in text_of(found)
-    assert compare(store, EVERYTHING, Question()).extension == Extension(sweep=1, num_runs=5)
+    assert "undecided after 1 pair, with no interval; too early to say how many seeds it needs. Begin with 4 more." in (
+        text_of(found)
+    )
+    assert found.extension == Extension(sweep=1, num_runs=5, only_undecided=False, runs=12)
 
 
 def test_a_missing_pair_is_named_with_its_reason(store: Store) -> None:
@@ -320,7 +321,7 @@ def test_a_partial_baseline_holds_each_group_against_its_own(store: Store) -> No
     arms = [{"depth": depth, "num_heads": heads} for depth in (2, 3) for heads in (1, 2)]
     submit_sweep(store, arms, seeds=range(100, 106))
     train_all(store, loss_with({3: -0.2}))
-    found = compare(store, EVERYTHING, against("depth=2"))
+    found = compare(store, EVERYTHING, against("depth=2", arms=True))
     assert [(one.label, one.baseline) for one in found.contrasts] == [
         ("depth 3, num_heads 1", "depth 2, num_heads 1"),
         ("depth 3, num_heads 2", "depth 2, num_heads 2"),

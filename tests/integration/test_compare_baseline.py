@@ -67,7 +67,8 @@ def test_a_named_baseline_is_the_sweeps_and_one_at_a_time_drops_no_arm(store: St
     submit(store, values, baseline=["num_heads=1"])
     submit(store, values, shape=Shape(one_at_a_time=True))
     train(store)
-    assert [one[1] for one in verdicts(found(store))] == ["num_heads 1, lr_mult 1", "num_heads 1, lr_mult 2"]
+    armwise = compare(store, RunFilter(sweep_ids=(1,), with_members=True), Question(arms=True))
+    assert [one[1] for one in verdicts(armwise)] == ["num_heads 1, lr_mult 1", "num_heads 1, lr_mult 2"]
     assert [one[0] for one in verdicts(found(store, 2))] == ["num_heads 1, lr_mult 1", "num_heads 2, lr_mult 2"]
     partly = found(store, 2, baseline={"num_heads": 2})
     assert any("num_heads 2, lr_mult 2" in warning for warning in partly.warnings)

@@ -184,8 +184,8 @@ def test_the_comparison_is_that_of_the_command(client: Client, store: Store) -> 
     for number in range(12):
         work(store, worker, sample_points(12, start=5 + (number % 4) / 10 + number / 1000))
     found = client.get("sweeps/1/comparison?metric=val_loss&baseline=depth%3D2")
-    assert [table["headers"][-1] for table in found["tables"]] == ["95 % interval", "verdict"]
-    assert any("depth 4, num_heads 1 against depth 2, num_heads 1" in text for text in found["sentences"])
+    assert [table["headers"][-1] for table in found["tables"]] == ["verdict", "95 % interval"]
+    assert any("depth 4 against depth 2" in text for text in found["sentences"])
     assert store.looks(1) == []  # the page only reads
     assert "no run has that" in client.get("sweeps/1/comparison?baseline=depth%3D9", status=400)["error"]
 

@@ -378,7 +378,7 @@ def test_ctrl_c_ends_it_with_a_page_open(tmp_path: Path) -> None:
     assert process.stdout is not None
     base, _, token = process.stdout.readline().strip().partition("/#token=")
     headers = {"authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=base, headers=headers, timeout=60) as http:
+    with httpx.Client(base_url=base, headers=headers, timeout=240) as http:
         assert http.get("/api/sweeps/1").json()["sweep"]["id"] == 1
         assert "uvicorn" not in http.get("/").headers.get("server", "")
         with http.stream("GET", "/api/stream/overview") as stream:
@@ -387,7 +387,7 @@ def test_ctrl_c_ends_it_with_a_page_open(tmp_path: Path) -> None:
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(httpx.HTTPError):
                 list(parts)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 0 and errors.count("\n") == 2, errors  # the two lines of advice
 
 

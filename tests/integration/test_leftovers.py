@@ -2,16 +2,20 @@
 
 import fcntl
 import os
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
 
 from hlbgpt_core.points import SavedCheckpoint
-from orchestrator.files.locks import try_lock
+from orchestrator.files.locks import lock_at_once, try_lock
 from orchestrator.leftovers import find_leftovers, remove_leftovers
 from orchestrator.queue.states import Reason
 from orchestrator.store import Store
+from orchestrator.store.schema import copy_sqlite
 from tests import store_examples
 
 
@@ -60,6 +64,40 @@ def test_exports_that_were_killed_go_and_those_at_work_stay(
         fcntl.flock(held, fcntl.LOCK_EX)
         assert clean(store, tmp_path) == [dead.name]
     assert [path.exists() for path in (dead, alive, new, other)] == [False, True, True, True]
+
+
+def test_backups_that_were_killed_go_and_those_at_work_stay(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    dead, alive, other = (tmp_path / name for name in (".hlbq.db.12.partial", ".b.db.13.partial", ".mine.partial"))
+    for path in (dead, alive, other):
+        path.write_text("x")
+        os.utime(path, (1, 1))
+    with alive.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert clean(store, tmp_path) == [dead.name]
+    assert [path.exists() for path in (dead, alive, other)] == [False, True, True]
+
+
+def test_a_backup_at_work_is_locked(tmp_path: Path) -> None:
+    """The copy is asked about while it is written: after it every lock is gone."""
+    source = sqlite3.connect(tmp_path / "a.db")
+    source.execute("CREATE TABLE t (x)")
+    seen: list[bool] = []
+
+    class Copied(sqlite3.Connection):
+        def backup(self, target: sqlite3.Connection, **more: Any) -> None:  # type: ignore[override]
+            [partial] = tmp_path.glob(".b.db.*.partial")
+            with partial.open() as file:
+                seen.append(lock_at_once(file.fileno()))
+            source.backup(target)
+
+    engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(tmp_path / "a.db", factory=Copied))
+    with engine.connect() as connection:
+        copy_sqlite(connection, tmp_path / "b.db")
+    assert seen == [False] and (tmp_path / "b.db").stat().st_size > 0
+    source.close()
 
 
 def test_folders_of_dead_syncs_go_and_their_leases_with_them(store: Store, tmp_path: Path) -> None:

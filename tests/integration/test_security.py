@@ -84,7 +84,7 @@ def worked(tmp_path_factory: pytest.TempPathFactory) -> Path:
             }
     finally:
         worker.send_signal(signal.SIGTERM)
-        worker.wait(timeout=60)
+        worker.wait(timeout=120)
     return folder
 
 
@@ -123,7 +123,7 @@ def test_credentials_of_the_command_line_are_not_stored(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     with open_store(str(db), mode=OpenMode.READ) as store:
@@ -147,7 +147,7 @@ def test_a_password_of_the_database_is_neither_shown_nor_stored(tmp_path: Path) 
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert done.returncode != 0
     assert SECRET not in done.stdout + done.stderr and "postgresql://me" in done.stderr
@@ -193,7 +193,7 @@ def test_an_exported_name_is_harmless(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=240,
     )
     with table.open(newline="") as file:
         cells = [text for row in csv.reader(file) for text in row]

@@ -60,7 +60,7 @@ class Scene:
     def sync(self, *options: str, code: int = 0, **environment: str) -> str:
         """Run `hlbq sync`, which must end with `code`; returns what it said."""
         process = self.start(*options, **environment)
-        said = process.communicate(timeout=60)[0]
+        said = process.communicate(timeout=120)[0]
         assert process.returncode == code, said
         return said
 
@@ -209,7 +209,7 @@ def test_two_syncs_at_once_send_each_point_once(scene: Scene) -> None:
     for one in taken:
         scene.store.finish(one.lease, ending(Reason.FINISHED, points=[point(step) for step in range(1, 60)]))
     both = [scene.start(), scene.start()]
-    said = [process.communicate(timeout=60)[0] for process in both]
+    said = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     for one in taken:
         held = scene.held(one.run.uid)
@@ -232,7 +232,7 @@ def upload(scene: Scene) -> None:
     own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
     command = [str(Path(sys.executable).with_name("wandb")), "sync", "--yes"]
     environment = {**own, **scene.server.environment(), "HOME": str(scene.folder)}
-    subprocess.run(command, cwd=scene.state, env=environment, timeout=60, capture_output=True, check=True)
+    subprocess.run(command, cwd=scene.state, env=environment, timeout=240, capture_output=True, check=True)
 
 
 def test_offline_files_hold_each_point_once_and_wandb_sync_sends_them(scene: Scene) -> None:
@@ -279,7 +279,7 @@ def test_folders_that_wait_are_uploaded_before_more_is_sent(scene: Scene) -> Non
 
 def test_nobody_logged_in_is_one_clear_line(scene: Scene) -> None:
     process = scene.start(WANDB_API_KEY="")
-    said = process.communicate(timeout=60)[0]
+    said = process.communicate(timeout=120)[0]
     assert process.returncode == 2
     assert said.splitlines()[0] == f"error: you are not logged in to wandb at {scene.server.url}"
     assert "wandb login" in said.splitlines()[1] and len(said.splitlines()) == 2

@@ -265,7 +265,7 @@ def test_an_upgrade_killed_midway_is_undone_and_can_be_done_again(location: str,
     )
     command = [sys.executable, "-c", program, location, deadly.head, str(deadly.scripts)]
     root = {**os.environ, "PYTHONPATH": str(MIGRATIONS.parent)}
-    assert subprocess.run(command, env=root, timeout=60, check=False).returncode == -signal.SIGKILL
+    assert subprocess.run(command, env=root, timeout=240, check=False).returncode == -signal.SIGKILL
     with open_store(location, mode=OpenMode.WRITE) as store:
         assert shape(store) == before and store.matching(ALL) == 3
     schema = next_schema(tmp_path / "good")

@@ -1,7 +1,7 @@
 """Which room may import which, read from the source; and that a light command loads nothing heavy."""
 
 import ast
-import subprocess
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.child_program import run_child
+
 ROOT = Path(__file__).parents[2]
 STANDARD_LIBRARY_ROOMS = frozenset(
     {"errors", "settings", "points", "evaluation", "scale", "flops", "private_files", "code_digest", "same_code"}
     | {"fast_path.compile_mode"}
-    | {"text.sources", "text.corpus", "text.dataset_source", "text.token_cache"}
+    | {"text.sources", "text.corpus", "text.dataset_source", "text.token_cache", "text.content_checks"}
 )
 HEAVY = frozenset(
     {"torch", "numpy", "pandas", "matplotlib", "scipy", "wandb", "datasets", "tiktoken", "tokenizers"}
@@ -148,33 +150,33 @@ def test_the_core_loads_data_libraries_inside_functions(room: str) -> None:
     assert _described(heavy) == []
 
 
-def loaded_by(*arguments: str, folder: Path) -> set[str]:
-    """The packages that `hlbq` with these arguments has loaded when it ends."""
-    program = (
-        "import sys; from orchestrator.cli.main import run_program; code = run_program(sys.argv[1:]);"
-        "print('\\nloaded', *sorted({name.split('.')[0] for name in sys.modules})); sys.exit(code)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=folder,
-        env={"PATH": "", "PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 0, done.stderr
-    return set(done.stdout.splitlines()[-1].split()[1:])
+LOADED = """
+import json, sys
+from orchestrator.cli.main import run_program
+
+for line in sys.argv[1:]:
+    code = run_program(line.split())
+    print(json.dumps({"loaded": sorted({name.split(".")[0] for name in sys.modules})}))
+    if code:
+        sys.exit(code)
+"""
+
+
+def loaded_by(*lines: str, folder: Path) -> list[set[str]]:
+    """The packages that one process has loaded after each of these lines of `hlbq`."""
+    printed = run_child(LOADED, *lines, folder=folder).splitlines()
+    return [set(json.loads(line)["loaded"]) for line in printed if line.startswith('{"loaded": ')]
 
 
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
-    loaded = loaded_by("--help", folder=tmp_path)
+    (loaded,) = loaded_by("--help", folder=tmp_path)
     assert "typer" in loaded
     assert loaded & (HEAVY | {"sqlalchemy"}) == set()
 
 
 def test_light_commands_load_nothing_heavy(tmp_path: Path) -> None:
-    for line in ("submit --num_heads 1 3", "status", "show 1", "show --sweep 1", "pause --run 1"):
-        loaded = loaded_by(*line.split(), folder=tmp_path)
+    lines = ("submit --num_heads 1 3", "status", "show 1", "show --sweep 1", "pause --run 1")
+    for line, loaded in zip(lines, loaded_by(*lines, folder=tmp_path), strict=True):
         assert "sqlalchemy" in loaded
         assert loaded & (HEAVY | {"pydantic"}) == set(), line
 

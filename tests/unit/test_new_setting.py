@@ -3,15 +3,11 @@
 The made-up field lives in a child process, so that nothing of it reaches the other tests.
 """
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.child_program import answer_of_child
 
 CHILD = """
 import dataclasses, json, sys
@@ -59,16 +55,7 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Where the made-up setting `warmth` turned up."""
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=tmp_path_factory.mktemp("made_up"),
-        env={"PATH": "", "PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return answer_of_child(CHILD, folder=tmp_path_factory.mktemp("made_up"))
 
 
 def test_it_is_an_option_and_an_axis(seen: dict[str, Any]) -> None:

@@ -3,15 +3,11 @@
 The made-up option lives in a child process, so that nothing of it reaches the other tests.
 """
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.child_program import answer_of_child
 
 CHILD = """
 import dataclasses, inspect, json
@@ -55,16 +51,7 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Where the option `made_up_option` turned up."""
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=tmp_path_factory.mktemp("made_up"),
-        env={"PATH": "", "PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return answer_of_child(CHILD, folder=tmp_path_factory.mktemp("made_up"))
 
 
 def test_it_is_an_option_a_key_of_sweep_files_and_a_keyword(seen: dict[str, Any]) -> None:

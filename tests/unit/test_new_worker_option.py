@@ -3,15 +3,11 @@
 The made-up fields live in a child process, so that nothing of them reaches the other tests.
 """
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.child_program import answer_of_child
 
 CHILD = """
 import contextlib, dataclasses, io, json, os, sys
@@ -79,16 +75,7 @@ os._exit(0)
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Where the made-up options `warmth` (for all) and `nicknames` (for `hlbq worker` alone) turned up."""
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=tmp_path_factory.mktemp("made_up"),
-        env={"PATH": "", "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
-    )
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return answer_of_child(CHILD, folder=tmp_path_factory.mktemp("made_up"), COLUMNS="200")
 
 
 def test_it_is_an_option_of_the_commands_that_take_it(seen: dict[str, Any]) -> None:

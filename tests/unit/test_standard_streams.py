@@ -27,6 +27,6 @@ def test_nothing_fails_for_a_stream(tmp_path: Path, streams: str) -> None:
     file = tmp_path / "file"
     script = f'"{sys.executable}" -c "$1" "$2" {streams}; '
     script += 'exit "${PIPESTATUS[0]}"' if "|" in streams else 'exit "$?"'
-    done = subprocess.run(["bash", "-c", script, "bash", CHILD, str(file)], stdin=subprocess.DEVNULL, timeout=60)
+    done = subprocess.run(["bash", "-c", script, "bash", CHILD, str(file)], stdin=subprocess.DEVNULL, timeout=240)
     assert done.returncode == 0
     assert file.read_text() == "child 0"

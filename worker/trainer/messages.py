@@ -4,7 +4,7 @@ Any program that speaks it can replace the trainer (the fault suite does). Every
 and fence, so a late message of an earlier run is recognised.
 
     supervisor -> trainer:  start, direct, pause, resume, shut down
-    trainer -> supervisor:  ready or load failed, resumed, facts, point, progress, checkpoint, ended
+    trainer -> supervisor:  ready or load failed, noted, resumed, facts, point, progress, checkpoint, ended
 """
 
 import json
@@ -86,6 +86,16 @@ class LoadFailed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Noted:
+    """Something that people should know of: what happened in two words, and all of it."""
+
+    run_id: int
+    fence: int
+    action: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resumed:
     """The checkpoint that the run goes on from; None for step 0."""
 
@@ -156,6 +166,7 @@ Message = (
     | ShutDown
     | Ready
     | LoadFailed
+    | Noted
     | Resumed
     | FactsFound
     | PointMade
@@ -172,6 +183,7 @@ _KINDS: Mapping[str, type[Message]] = {
     "shut_down": ShutDown,
     "ready": Ready,
     "load_failed": LoadFailed,
+    "noted": Noted,
     "resumed": Resumed,
     "facts": FactsFound,
     "point": PointMade,

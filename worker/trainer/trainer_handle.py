@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hlbgpt_core.errors import HlbqError
 from orchestrator.launch.python_process import python_module_argv
 from orchestrator.launch.worker_command import WorkerOptions
 from worker.trainer.messages import LoadFailed, Message, ProtocolError, Ready, ShutDown, decode, encode
@@ -32,6 +33,10 @@ class WakeUp:
     """Nothing came from the trainer; a signal wants the supervisor's attention."""
 
 
+class TrainerStartError(HlbqError):
+    """The system cannot start a trainer process."""
+
+
 Arrival = Message | TrainerDied | WakeUp
 Inbox = queue.SimpleQueue[Arrival]
 
@@ -47,32 +52,50 @@ class TrainerHandle:
     def __init__(
         self, command: Sequence[str], environment: Mapping[str, str], log_path: Path | None, inbox: Inbox
     ) -> None:
-        """Start the process. What it prints before its first run goes to `log_path`; None is our own stderr."""
-        read_down, write_down = os.pipe()
-        read_up, write_up = os.pipe()
-        pipes = ("--read-fd", str(read_down), "--write-fd", str(write_up), "--parent-pid", str(os.getpid()))
-        log = open_log(log_path) if log_path is not None else os.dup(2)
+        """Start the process. What it prints before its first run goes to `log_path`; None is our own stderr.
+
+        Raises TrainerStartError where the system has no room for another process.
+        """
+        self.ready: Ready | None = None
+        self.load_failed = False
+        self._inbox = inbox
+        self._lock = threading.Lock()
+        ours: list[int] = []
+        theirs: list[int] = []
         try:
+            for down in (True, False):
+                read, write = os.pipe()
+                ours.append(write if down else read)
+                theirs.append(read if down else write)
+            theirs.append(open_log(log_path) if log_path is not None else os.dup(2))
+            pipes = ("--read-fd", str(theirs[0]), "--write-fd", str(theirs[1]), "--parent-pid", str(os.getpid()))
             self._process = subprocess.Popen(
                 [*command, *pipes],
-                pass_fds=(read_down, write_up),
+                pass_fds=theirs[:2],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=theirs[2],
+                stderr=theirs[2],
                 env={**os.environ, **environment},
                 process_group=0,
             )
-        finally:
-            for descriptor in (read_down, write_up, log):
+        except OSError as error:
+            for descriptor in ours:
                 os.close(descriptor)
-        self.ready: Ready | None = None
-        self.load_failed = False
-        self._down = os.fdopen(write_down, "wb", buffering=0)
-        self._up = os.fdopen(read_up, "rb")
-        self._inbox = inbox
-        self._lock = threading.Lock()
+            raise _cannot_start(error) from None
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+        self._down = os.fdopen(ours[0], "wb", buffering=0)
+        self._up = os.fdopen(ours[1], "rb")
         self._reader = threading.Thread(target=self._read, name=f"trainer-{self.pid}", daemon=True)
-        self._reader.start()
+        try:
+            self._reader.start()
+        except RuntimeError as error:  # a thread counts as a process
+            self.kill()
+            self._process.wait()
+            self._down.close()
+            self._up.close()
+            raise _cannot_start(error) from None
 
     @property
     def pid(self) -> int:
@@ -126,3 +149,11 @@ class TrainerHandle:
                 self._inbox.put(message)
         returncode = self._process.wait()
         self._inbox.put(TrainerDied(pid=self.pid, returncode=returncode, loaded=self.ready is not None))
+
+
+def _cannot_start(error: OSError | RuntimeError) -> TrainerStartError:
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return TrainerStartError(
+        f"the trainer process cannot be started: {reason}",
+        "Look for what uses up memory, processes or files (ulimit -a), then start the worker again.",
+    )

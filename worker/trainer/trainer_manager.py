@@ -87,14 +87,22 @@ class TrainerManager:
     def start(self, claim: Claim) -> TrainerHandle:
         """The trainer at work on the claimed run: the warm one, or a new one."""
         log_path = self._state_folder / claim.log_path
-        if not self._is_current():
+        handle = self.load(log_path)
+        handle.send(start_message(claim, self._state_folder, log_path))
+        return handle
+
+    def load(self, log_path: Path | None = None) -> TrainerHandle:
+        """A trainer that has loaded the code on disk, or does so now: the warm one, or a new one."""
+        if self._handle is None or not self._is_current():
             self.close()
             self._digest = self.code()
             self._handle = TrainerHandle(self._command, self._environment, log_path, self._inbox)
-        handle = self._handle
-        assert handle is not None  # made above
-        handle.send(start_message(claim, self._state_folder, log_path))
-        return handle
+        return self._handle
+
+    def has_loaded(self, digest: str) -> bool:
+        """Whether the trainer at hand has loaded the code of that digest."""
+        ready = self._handle.ready if self._handle is not None else None
+        return ready is not None and ready.core_digest == digest
 
     def pause(self) -> None:
         """Have the trainer stop before its next step. Called from the self-fence's thread."""

@@ -152,7 +152,7 @@ def test_a_long_compile_is_not_taken_for_a_hung_run(tmp_path: Path, monkeypatch:
         return Directive.CONTINUE
 
     def wait_until_heard(self: BlockCompiler, shape: BatchShape, try_out: Callable[[], None]) -> None:
-        assert heard.wait(timeout=60)
+        assert heard.wait(timeout=120)
         self._mode = CompileMode.NEVER
 
     monkeypatch.setattr(BlockCompiler, "compile", wait_until_heard)

@@ -39,7 +39,7 @@ class ActorAlone(RayWorker):
 
     def end(self) -> WorkerReport:
         """The report once the worker has ended."""
-        wait_until(lambda: self.report().exit_code is not None, seconds=30, what="the worker ends")
+        wait_until(lambda: self.report().exit_code is not None, seconds=120, what="the worker ends")
         return self.report()
 
 
@@ -80,7 +80,7 @@ sys.exit(130)
 """
     actor = ActorAlone(tmp_path, then=waits)
     for word in ("ready", "asked 1"):
-        wait_until(lambda: word in actor.report().last_words, seconds=30, what=word)  # noqa: B023
+        wait_until(lambda: word in actor.report().last_words, seconds=120, what=word)  # noqa: B023
         actor.stop()
     assert actor.end().exit_code == 130
 
@@ -88,7 +88,7 @@ sys.exit(130)
 def test_a_stop_between_two_lives_is_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_worker, "FIRST_PAUSE_SECONDS", 1000.0)
     actor = ActorAlone(tmp_path, crashes=1)
-    wait_until(lambda: actor.report().crashes == 1, seconds=30, what="the crash is noticed")
+    wait_until(lambda: actor.report().crashes == 1, seconds=120, what="the crash is noticed")
     actor.stop()
     report = actor.end()
     assert (report.exit_code, report.last_words) == (130, ("life 1",))

@@ -34,9 +34,9 @@ def test_a_gpu_or_a_driver_that_is_not_there_reports_nothing(driver: StandInDriv
 
 def test_the_watch_keeps_the_newest_reading(driver: StandInDriver) -> None:
     watch = DeviceWatch("GPU-bbbb", every_seconds=0.01)
-    wait_until(lambda: watch.reading().temperature_celsius == 61.0, seconds=10, what="a reading")
+    wait_until(lambda: watch.reading().temperature_celsius == 61.0, seconds=120, what="a reading")
     driver.gpus[1].temperature = 56
-    wait_until(lambda: watch.reading().temperature_celsius == 56.0, seconds=10, what="the next reading")
+    wait_until(lambda: watch.reading().temperature_celsius == 56.0, seconds=120, what="the next reading")
     watch.close()
 
 

@@ -81,9 +81,9 @@ def test_signals_are_passed_on_each_time(tmp_path: Path, number: signal.Signals)
         return path.read_text().split() if path.exists() else []
 
     def send() -> None:
-        wait_until(lambda: all(lines(path) == ["up"] for path in heard), seconds=10, what="both are up")
+        wait_until(lambda: all(lines(path) == ["up"] for path in heard), seconds=120, what="both are up")
         os.kill(os.getpid(), number)
-        wait_until(lambda: all(lines(path) == ["up", "1"] for path in heard), seconds=10, what="both heard it")
+        wait_until(lambda: all(lines(path) == ["up", "1"] for path in heard), seconds=120, what="both heard it")
         os.kill(os.getpid(), number)
 
     sender = threading.Thread(target=send)
@@ -98,7 +98,7 @@ def test_a_signal_between_a_death_and_the_restart_ends_the_wait(tmp_path: Path) 
     crew = crew_of("kill -9 $$", said=said, policy=RestartPolicy(first_wait_seconds=1000))
 
     def send() -> None:
-        wait_until(lambda: any("restarting it" in line for line in said), seconds=10, what="the death is noted")
+        wait_until(lambda: any("restarting it" in line for line in said), seconds=120, what="the death is noted")
         os.kill(os.getpid(), signal.SIGTERM)
 
     sender = threading.Thread(target=send)

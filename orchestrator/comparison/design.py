@@ -1,0 +1,94 @@
+"""What a sweep's definition fixes before any run: its arms, its baseline, and how many members each family of tests
+has."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hlbgpt_core.settings import DEFAULT_RECIPE, specs
+from orchestrator.comparison.effects import Factor, cell_of, cells_of_effects, factors_of
+from orchestrator.store import Store
+from orchestrator.sweep.arm_labels import differing_settings
+from orchestrator.sweep.baseline import baseline_of, restricted
+from orchestrator.sweep.definition import stored_shape
+from orchestrator.sweep.shapes import PRODUCT, Shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """The arms of the sweeps compared, as stored: `arms` are their values of the settings `names`, in which they
+    differ.
+
+    `baseline` is the sweep's own, empty where there is none: of several sweeps, and of one that was drawn at random.
+    """
+
+    sweeps: Sequence[int]
+    arms: Sequence[Mapping[str, Any]]
+    names: Sequence[str]
+    baseline: Mapping[str, Any]
+    shape: Shape
+
+    def factors(self, baseline: Mapping[str, Any]) -> Sequence[Factor]:
+        """The factors, with their levels at `baseline`."""
+        return factors_of(self.arms, self.names, {**self.baseline, **baseline})
+
+    @property
+    def is_factorial(self) -> bool:
+        """Whether main effects can be told: one sweep, two factors or more, combined with each other."""
+        return not self.why_not_factorial
+
+    @property
+    def why_not_factorial(self) -> str:
+        """What the arms are instead, in words; empty for a factorial sweep."""
+        if len(self.sweeps) != 1:
+            return "runs of several sweeps are no factorial sweep"
+        if self.shape.one_at_a_time:
+            return f"sweep {self.sweeps[0]} changes one setting at a time, and is not factorial"
+        if self.shape.random_draws is not None:
+            return f"sweep {self.sweeps[0]} was drawn at random, and is not factorial"
+        factors = self.factors({})
+        if len(factors) < 2:
+            differ = f"differ in {factors[0].label} alone" if factors else "do not differ"
+            return f"the arms of sweep {self.sweeps[0]} {differ}, so it is not factorial"
+        cells = [cell_of(arm, factors) for arm in self.arms]
+        return (
+            ""
+            if cells_of_effects(cells, factors, 1)
+            else f"no two arms of sweep {self.sweeps[0]} differ in one setting"
+        )
+
+    def effects(self, factors: Sequence[Factor], order: int) -> int:
+        """How many main effects (`order` 1) or interactions (2) the sweep has."""
+        return len(cells_of_effects({cell_of(arm, factors) for arm in self.arms}, factors, order))
+
+    def contrasts(self, by: Sequence[str], baseline: Mapping[str, Any], *, but: str = "") -> int:
+        """How many groups of the sweep have a baseline: by the settings `by` (empty: those that differ), but not `but`.
+
+        0 where groups are told apart by more than settings.
+        """
+        names = [name for name in by or self.names if name != but]
+        if any(name not in specs() for name in names):
+            return 0
+        groups = {tuple(arm.get(name) for name in names) for arm in self.arms}
+        changed = {names.index(name): value for name, value in baseline.items() if name in names}
+        others = (tuple(changed.get(at, value) for at, value in enumerate(group)) for group in groups)
+        return sum(other in groups and other != group for group, other in zip(groups, others, strict=True))
+
+
+def design_of(store: Store, sweep_ids: Sequence[int]) -> Design:
+    """The design of sweeps that are stored."""
+    arms = [_settings(arm.settings) for sweep_id in sweep_ids for arm in store.arms(sweep_id)]
+    names = differing_settings(arms)
+    sweep = store.sweep(sweep_ids[0]) if len(sweep_ids) == 1 else None
+    return Design(
+        sweeps=tuple(sweep_ids),
+        arms=arms,
+        names=names,
+        baseline={} if sweep is None else restricted(baseline_of(sweep.definition), names),
+        shape=PRODUCT if sweep is None else stored_shape(sweep.definition),
+    )
+
+
+def _settings(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    recipe = settings.get("recipe", DEFAULT_RECIPE)
+    return {name: settings.get(name, spec.default_for(recipe)) for name, spec in specs().items()}

@@ -1,0 +1,149 @@
+"""The families of tests that a comparison consists of, each corrected for its own size by Holm.
+
+main effects, interactions (a factorial sweep); arms; groups at their best value of a setting (--tune)
+
+A family's size is fixed by the sweep's definition (design.py): filters do not shrink it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from orchestrator.comparison.contrasts import Contrast, Rules, against_baseline, check_baseline, judged
+from orchestrator.comparison.design import Design
+from orchestrator.comparison.effects import (
+    Factor,
+    Shares,
+    cell_of,
+    interactions,
+    main_effects,
+    shares_of,
+    without_counterpart,
+)
+from orchestrator.comparison.groups import Grouping, RunResult, group_runs
+from orchestrator.comparison.pairs import Side
+from orchestrator.comparison.tune import Tuned, tuned_groups
+from orchestrator.errors import UsageError
+from orchestrator.sweep.options import value_text
+from orchestrator.wording.numbers import counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is to be tested: `baseline` as given (None: the sweep's own), and which families besides the usual ones."""
+
+    by: Sequence[str]
+    baseline: Mapping[str, Any] | None
+    rules: Rules
+    arms: bool = False
+    effects: bool = False
+    tune: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Families:
+    """The answers, and against which values."""
+
+    baseline: Mapping[str, Any] = field(default_factory=dict)
+    main_effects: Sequence[Contrast] = ()
+    interactions: Sequence[Contrast] = ()
+    shares: Shares | None = None
+    arms: Sequence[Contrast] = ()
+    tuned: Sequence[Tuned] = ()
+    warnings: Sequence[str] = ()
+
+
+def families_of(results: Sequence[RunResult], grouping: Grouping, design: Design, asked: Asked) -> Families:
+    """The families that are asked for: of a factorial sweep main effects, else the arms.
+
+    Raises UsageError for what the sweep can't answer, with what to do instead.
+    """
+    check_baseline(grouping, asked.baseline or {})
+    if asked.tune:
+        if asked.arms or asked.effects or asked.rules.robust or asked.rules.margin is not None:
+            raise UsageError("--tune is a question of its own", "Leave --arms, --effects, --margin and --robust out.")
+        return _tuned(grouping, design, asked)
+    if asked.effects:
+        _check_factorial(design, asked)
+    if asked.by or not design.is_factorial:
+        return _arms(grouping, design, asked)
+    effects = _effects(results, grouping, design, asked)
+    if not asked.arms:
+        return effects
+    arms = _arms(grouping, design, asked)
+    return Families(
+        baseline=arms.baseline,
+        main_effects=effects.main_effects,
+        interactions=effects.interactions,
+        shares=effects.shares,
+        arms=arms.arms,
+        warnings=[*effects.warnings, *arms.warnings],
+    )
+
+
+def _check_factorial(design: Design, asked: Asked) -> None:
+    if asked.by:
+        raise UsageError("--effects and --by are two ways to group", "Leave one of them out.")
+    if not design.is_factorial:
+        sweep = f" --sweep {design.sweeps[0]}" if len(design.sweeps) == 1 else ""
+        raise UsageError(
+            f"--effects: {design.why_not_factorial}",
+            f"hlbq compare{sweep} holds each arm against the baseline. An interaction needs every value of a setting "
+            "with every value of another: hlbq submit --depth 4 8 --num_heads 1 2",
+        )
+
+
+def _baseline(grouping: Grouping, design: Design, asked: Asked) -> Mapping[str, Any]:
+    return asked.baseline or {name: value for name, value in design.baseline.items() if name in grouping.by}
+
+
+def _arms(grouping: Grouping, design: Design, asked: Asked) -> Families:
+    baseline = _baseline(grouping, design, asked)
+    if not baseline:
+        return Families()
+    try:
+        comparands = against_baseline(grouping, baseline)
+    except UsageError:
+        if asked.baseline:
+            raise
+        where = ", ".join(f"{name} {value_text(value)}" for name, value in baseline.items())
+        return Families(
+            warnings=[
+                f"no differences from the sweep's baseline: no run here has {where}. Name another one: --baseline"
+            ]
+        )
+    size = design.contrasts(asked.by, asked.baseline or design.baseline)
+    return Families(baseline=baseline, arms=judged(comparands, asked.rules, size))
+
+
+def _effects(results: Sequence[RunResult], grouping: Grouping, design: Design, asked: Asked) -> Families:
+    factors = design.factors(asked.baseline or {})
+    whole = grouping if set(design.names) <= set(grouping.by) else group_runs(results, design.names)
+    cells = {cell_of(group.values, factors): Side.of(group, group.rests) for group in whole.groups}
+    main = main_effects(cells, factors)
+    crossed = interactions(cells, factors) if asked.effects else []
+    # Neither sign of an interaction is the better one.
+    signed = asked.rules if asked.rules.robust else replace(asked.rules, goal=None)
+    levels = {name: value for factor in factors for name, value in zip(factor.names, factor.baseline, strict=True)}
+    return Families(
+        baseline=levels,
+        main_effects=judged(main, asked.rules, design.effects(factors, 1)) if main else (),
+        interactions=judged(crossed, signed, design.effects(factors, 2)) if crossed else (),
+        shares=shares_of(cells, factors),
+        warnings=_incomplete(cells, factors),
+    )
+
+
+def _incomplete(cells: Mapping[Any, Side], factors: Sequence[Factor]) -> list[str]:
+    missing = without_counterpart(cells, factors)
+    if not missing:
+        return []
+    told = "; ".join(f"{counted(number, 'arm')} of {label}" for label, number in missing.items())
+    return [f"cells are missing, and main effects leave out the arms that have no counterpart at the baseline: {told}"]
+
+
+def _tuned(grouping: Grouping, design: Design, asked: Asked) -> Families:
+    baseline = {name: value for name, value in _baseline(grouping, design, asked).items() if name != asked.tune}
+    size = design.contrasts(asked.by, baseline, but=asked.tune)
+    tuned = tuned_groups(grouping, asked.tune, baseline, asked.rules.goal, size)
+    return Families(baseline=baseline, tuned=tuned)

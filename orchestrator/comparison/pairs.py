@@ -1,0 +1,127 @@
+"""Two sides of a comparison, seed by seed: the differences, and the seeds that are no pair. Pure."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator.comparison.groups import Group, Rest
+from orchestrator.comparison.measures import Measured, Standing
+from orchestrator.queue.states import State
+
+
+@dataclass(frozen=True, kw_only=True)
+class LostPair:
+    """A seed that is no pair, and why; `standing` is of the side that is told of in `why`."""
+
+    seed: int
+    standing: Standing
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """The differences (one side minus its baseline) over common seeds, and the seeds that gave none.
+
+    `baseline_values` are the baseline's numbers of the same seeds, in the differences' scale. `diverged` counts the
+    seeds at which the side diverged; `diverged_alone` those of them at which the baseline has a number.
+    """
+
+    differences: Mapping[int, float]
+    baseline_values: Mapping[int, float]
+    lost: Sequence[LostPair] = ()
+    diverged: int = 0
+    baseline_diverged: int = 0
+    diverged_alone: int = 0
+    baseline_diverged_alone: int = 0
+    both_diverged: int = 0
+
+    @property
+    def lost_to_divergence(self) -> bool:
+        """Whether one side diverged at so many more seeds that not even two pairs are left: seeds do not mend that."""
+        return len(self.differences) < 2 and not self.waiting and self.diverged != self.baseline_diverged
+
+    @property
+    def waiting(self) -> int:
+        """Seeds that may become pairs yet."""
+        return sum(lost.standing is Standing.WAITING for lost in self.lost)
+
+    @property
+    def are_identical(self) -> bool:
+        """Whether both sides gave the same numbers at every pair, to the last bit."""
+        return bool(self.differences) and not any(self.differences.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One part of a side: a group's number at each seed, and the arms (by key) that they come from.
+
+    `seconds` is what one more seed takes, by the medians of each arm's completed runs; None where an arm has none.
+    """
+
+    label: str
+    numbers: Mapping[int, Measured]
+    arms: frozenset[str]
+    seconds: float | None = None
+
+    @classmethod
+    def of(cls, group: Group, rests: Iterable[Rest]) -> "Side":
+        """The group's numbers, each the mean over `rests`."""
+        rests = frozenset(rests)
+        times: dict[str, list[float]] = {}
+        for cells in group.cells.values():
+            for run in (cell.run for rest, cell in cells.items() if rest in rests):
+                own = times.setdefault(run.arm_key, [])
+                if run.state is State.COMPLETED and run.started_at is not None and run.ended_at is not None:
+                    own.append(run.ended_at - run.started_at)
+        return cls(
+            label=group.label,
+            numbers={seed: group.of_seed(seed, rests) for seed in group.cells},
+            arms=frozenset(times),
+            seconds=sum(map(statistics.median, times.values())) if all(times.values()) else None,
+        )
+
+
+def pair_up(own: Sequence[Side], baseline: Sequence[Side], *, scale: float = 1.0) -> Pairs:
+    """The pairs of two sides: the seeds at which all their parts have a number; a side's number is its parts' mean.
+
+    Differences are multiplied by `scale`. A seed that only some parts have is named as lost too, and so is one with a
+    diverged run: it counts on both sides.
+    """
+    differences: dict[int, float] = {}
+    baseline_values: dict[int, float] = {}
+    lost: list[LostPair] = []
+    standings: list[tuple[Standing, Standing]] = []
+    for seed in sorted({seed for side in (*own, *baseline) for seed in side.numbers}):
+        first, second = _at(own, seed), _at(baseline, seed)
+        standings.append((first.standing, second.standing))
+        if first.value is not None and second.value is not None:
+            differences[seed] = scale * (first.value - second.value)
+            baseline_values[seed] = scale * second.value
+            continue
+        # The side that keeps the pair from ever being one is the one to tell of.
+        gravest = min(first, second, key=lambda side: _GRAVITY.index(side.standing))
+        lost.append(LostPair(seed=seed, standing=gravest.standing, why=gravest.why))
+    return Pairs(
+        differences=differences,
+        baseline_values=baseline_values,
+        lost=lost,
+        diverged=sum(one is Standing.DIVERGED for one, _ in standings),
+        baseline_diverged=sum(other is Standing.DIVERGED for _, other in standings),
+        diverged_alone=standings.count((Standing.DIVERGED, Standing.MEASURED)),
+        baseline_diverged_alone=standings.count((Standing.MEASURED, Standing.DIVERGED)),
+        both_diverged=standings.count((Standing.DIVERGED, Standing.DIVERGED)),
+    )
+
+
+_GRAVITY = (Standing.DIVERGED, Standing.MISSING, Standing.WAITING, Standing.MEASURED)
+_NO_RUN = Measured(standing=Standing.MISSING, why="no run of this seed")
+
+
+def _at(sides: Sequence[Side], seed: int) -> Measured:
+    """The mean of the parts at a seed, or the gravest reason why there is none, with its label."""
+    found = [(side.numbers.get(seed, _NO_RUN), side.label) for side in sides]
+    values = [measured.value for measured, _ in found if measured.value is not None]
+    if len(values) == len(found):
+        return Measured(standing=Standing.MEASURED, value=sum(values) / len(values))
+    gravest, label = min(found, key=lambda part: _GRAVITY.index(part[0].standing))
+    return Measured(standing=gravest.standing, why=f"{label}: {gravest.why}")

@@ -1,0 +1,199 @@
+"""`--tune lr_mult`: is one group at its best value better than another at its best, whichever these are? Pure.
+
+A group is better when some value of it beats every value of the baseline group, each pair by the always-valid test at
+the evidence 20 K in that direction (K values of the setting). If the baseline's best value is as good as all of the
+group's, then beating it takes one of K false rejections, so the error is at most 1/20 (Bonferroni over the group's
+values; over the baseline's values it is an intersection-union test: Berger, 1982). No seed is set apart, and nothing
+that was chosen is judged, so any look is allowed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.comparison.contrasts import Verdict
+from orchestrator.comparison.groups import Grouping
+from orchestrator.comparison.measures import Goal, Standing
+from orchestrator.comparison.pairs import Side
+from orchestrator.comparison.statistics import ALPHA, always_valid_p_value, holm, paired_t
+from orchestrator.errors import UsageError
+from orchestrator.sweep.arm_labels import arm_label
+from orchestrator.sweep.options import value_text
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """A group at its value of best mean, which its seeds chose (`seeds` of them), and whether it is better at its best
+    than the baseline group; that has itself as `baseline`, no p-value and no verdict."""
+
+    label: str
+    value: Any
+    mean: float | None
+    seeds: int
+    unusable: Sequence[Any]
+    baseline: str
+    p_value: float | None
+    verdict: Verdict | None
+
+
+def tuned_groups(
+    grouping: Grouping, name: str, baseline: Mapping[str, Any], goal: Goal | None, size: int
+) -> Sequence[Tuned]:
+    """Every group of the same settings but `name`, at its best. `size` is how many groups have a baseline in the sweep.
+
+    Raises UsageError where `name` has one value, there is one seed, one group, or no known goal.
+    """
+    values = list(dict.fromkeys(group.values[name] for group in grouping.groups)) if name in grouping.by else []
+    seeds = sorted({seed for group in grouping.groups for seed in group.cells})
+    _check(name, values, seeds, goal)
+    groups: dict[tuple[Any, ...], dict[Any, Side]] = {}
+    rest = tuple(one for one in grouping.by if one != name)
+    for group in grouping.groups:
+        key = tuple(group.values[one] for one in rest)
+        groups.setdefault(key, {})[group.values[name]] = Side.of(group, group.rests)
+    against = {key: tuple({**dict(zip(rest, key, strict=True)), **_without(baseline, name)}.values()) for key in groups}
+    compared = [key for key, other in against.items() if other in groups and other != key]
+    if not compared:
+        raise UsageError(
+            f"--tune {name}: there is one group, or none that has a baseline",
+            f"It compares groups that differ in other settings than {name}: sweep one of those too, or name another "
+            "--baseline.",
+        )
+    sign = 1.0 if goal is Goal.LOWER else -1.0
+    tables = {key: sign * _table(own, values, seeds) for key, own in groups.items()}
+    usable = {key: ~_is_unusable(own, values) for key, own in groups.items()}
+    found = [_p_values(tables[key], tables[against[key]], usable[key], usable[against[key]]) for key in compared]
+    p_values = dict(zip(compared, _corrected(found, len(values), size), strict=True))
+    return [
+        _tuned(
+            arm_label(dict(zip(rest, key, strict=True)), rest),
+            values,
+            sign * tables[key],
+            usable[key],
+            goal,
+            arm_label(dict(zip(rest, against[key], strict=True)), rest),
+            p_values.get(key),
+        )
+        for key in groups
+    ]
+
+
+def _check(name: str, values: Sequence[Any], seeds: Sequence[int], goal: Goal | None) -> None:
+    if len(values) < 2:
+        only = f"the one value {value_text(values[0])}" if values else "one value"
+        raise UsageError(
+            f"--tune {name}: these runs have {only} of it", f"Sweep several values of {name}, or leave --tune out."
+        )
+    if len(seeds) < 2:
+        raise UsageError(
+            f"--tune {name}: there is one seed ({', '.join(map(str, seeds))}), and a choice by one seed is luck",
+            "Add seeds: hlbq extend SWEEP --num_runs 5",
+        )
+    if goal is None:
+        raise UsageError(
+            "is higher or lower better? The best value needs to know", "Add --goal higher or --goal lower."
+        )
+
+
+def _without(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return {one: value for one, value in values.items() if one != name}
+
+
+def _table(sides: Mapping[Any, Side], values: Sequence[Any], seeds: Sequence[int]) -> "NDArray[Any]":
+    """The numbers (values, seeds), nan where there is none."""
+    import numpy
+
+    table = numpy.full((len(values), len(seeds)), numpy.nan)
+    for row, value in enumerate(values):
+        numbers = sides[value].numbers if value in sides else {}
+        for column, seed in enumerate(seeds):
+            if seed in numbers and numbers[seed].value is not None:
+                table[row, column] = numbers[seed].value
+            elif seed in numbers and numbers[seed].standing is Standing.DIVERGED:
+                table[row, column] = numpy.inf
+    return table
+
+
+def _is_unusable(sides: Mapping[Any, Side], values: Sequence[Any]) -> "NDArray[Any]":
+    """Whether a value is not there, or nothing but diverged: no best value, and not one to beat."""
+    import numpy
+
+    def is_unusable(value: Any) -> bool:
+        standings = {one.standing for one in sides[value].numbers.values()} if value in sides else set()
+        return standings <= {Standing.DIVERGED}
+
+    return numpy.array([is_unusable(value) for value in values])
+
+
+def best_against_best(own: "NDArray[Any]", baseline: "NDArray[Any]") -> "tuple[NDArray[Any], NDArray[Any]]":
+    """For lower-is-better numbers (..., values, seeds), nan where missing and infinite where diverged: the p-values,
+    for one value of the setting and one group, that some value of `own` beats all of `baseline`, and the other way
+    round."""
+    import numpy
+
+    first, second = own[..., :, None, :], baseline[..., None, :, :]
+    with numpy.errstate(invalid="ignore"):
+        t, count = paired_t(first - second)
+    p = numpy.where(count >= 2, always_valid_p_value(t, numpy.maximum(count, 2)), 1.0)
+    # Over the seeds that are left, a value that diverged more often may look better for that.
+    more = numpy.isinf(first).sum(axis=-1) - numpy.isinf(second).sum(axis=-1)
+    better = numpy.where((t < 0) & (more <= 0), p, 1.0).max(axis=-1).min(axis=-1)
+    worse = numpy.where((t > 0) & (more >= 0), p, 1.0).max(axis=-2).min(axis=-1)
+    return better, worse
+
+
+def _p_values(
+    own: "NDArray[Any]", baseline: "NDArray[Any]", own_usable: "NDArray[Any]", baseline_usable: "NDArray[Any]"
+) -> tuple[float, float]:
+    """As `best_against_best`, of the usable values."""
+    own, baseline = own[own_usable], baseline[baseline_usable]
+    if not (len(own) and len(baseline)):
+        return 1.0, 1.0
+    better, worse = best_against_best(own, baseline)
+    return float(better), float(worse)
+
+
+def _corrected(found: Sequence[tuple[float, float]], values: int, size: int) -> list[tuple[float, Verdict]]:
+    """Each group's p-value, times the number of values and corrected by Holm over `size` groups, and its verdict."""
+    import numpy
+
+    smaller = [min(1.0, values * min(both)) for both in found]
+    corrected = holm(numpy.array(smaller + [1.0] * max(0, size - len(found))))
+    verdicts = []
+    for (better, worse), p in zip(found, corrected, strict=False):
+        leaning = Verdict.BETTER if better < worse else Verdict.WORSE
+        verdicts.append((float(p), leaning if p <= ALPHA else Verdict.UNDECIDED))
+    return verdicts
+
+
+def _tuned(
+    label: str,
+    values: Sequence[Any],
+    table: "NDArray[Any]",
+    usable: "NDArray[Any]",
+    goal: Goal | None,
+    baseline: str,
+    judged: tuple[float, Verdict] | None,
+) -> Tuned:
+    import numpy
+
+    finite = numpy.isfinite(table)
+    counts = finite.sum(axis=1)
+    means = numpy.where(finite, table, 0.0).sum(axis=1) / numpy.maximum(counts, 1)
+    worst = numpy.inf if goal is Goal.LOWER else -numpy.inf
+    ranked = numpy.where(usable & (counts > 0), means, worst)
+    best = int(ranked.argmin() if goal is Goal.LOWER else ranked.argmax())
+    is_known = bool(counts[best])
+    return Tuned(
+        label=label,
+        value=values[best] if is_known else None,
+        mean=float(means[best]) if is_known else None,
+        seeds=int(counts[best]),
+        unusable=[value for value, fine in zip(values, usable, strict=True) if not fine],
+        baseline=baseline,
+        p_value=judged[0] if judged else None,
+        verdict=judged[1] if judged else None,
+    )
