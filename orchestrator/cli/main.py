@@ -39,6 +39,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "plot": ("plot",),
         "report": ("report",),
         "compare": ("compare",),
+        "decide": ("decide",),
         "dashboard": ("dashboard",),
         "code": ("code",),
         "sync": ("sync",),

@@ -47,7 +47,8 @@ def wait(
 def wait_until_ended(
     store: "Store", runs: RunFilter, *, sleep: Callable[[], None], progress: Callable[[str], None]
 ) -> Mapping[State, int]:
-    """The counts by state once no run of `runs` is pending or running, but for runs that are held for their code.
+    """The counts by state once no run of `runs` is pending or running, but for runs that are held for their code, and
+    no policy of their sweeps may add some.
 
     Calls `progress` with every change, and once when nobody works. Raises NotThereError for a sweep or run that is
     named and not there.
@@ -63,7 +64,7 @@ def wait_until_ended(
             shown = text
         unfinished = sum(count for state, count in counts.items() if state not in TERMINAL)
         held = held_among(store, runs) if unfinished else 0
-        if unfinished == held:
+        if unfinished == held and not (runs.sweep_ids and store.may_grow(runs.sweep_ids)):
             check_named(store, runs)  # they may have been deleted meanwhile
             for line in held_text(store, runs) if held else ():
                 progress(line)

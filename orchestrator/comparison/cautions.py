@@ -130,7 +130,7 @@ def seconds_warnings(store: Store, runs: Sequence[RunRecord]) -> list[str]:
     """Where the runs' seconds do not mean the same: other devices, or more neighbours on them."""
     ran = [run for run in runs if run.fence]
     found = device_warnings(str(run.facts.get("device_name") or "") for run in ran)
-    slots = sorted({attempt.shared_slots for run in ran for attempt in store.attempts(run.id)})
+    slots = store.shared_slots([run.id for run in ran])
     if len(slots) > 1:
         shared = ", ".join(str(number) for number in slots)
         found.append(

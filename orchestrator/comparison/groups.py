@@ -1,11 +1,12 @@
 """The runs of the database by group: what is compared with what, and what must not be compared."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from hlbgpt_core.evaluation import known_fingerprint
+from hlbgpt_core.evaluation import EVALUATION_SETTINGS, known_fingerprint
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import DEFAULT_RECIPE, specs, unknown_setting
 from orchestrator.comparison.evaluations import (
@@ -14,7 +15,7 @@ from orchestrator.comparison.evaluations import (
     evaluated_split,
     mixed_evaluations,
 )
-from orchestrator.comparison.measures import Measure, Measured, PointChoice, Reached, Standing
+from orchestrator.comparison.measures import NO_RUN, Measure, Measured, PointChoice, Reached, Standing
 from orchestrator.errors import UsageError
 from orchestrator.queue.code import joined
 from orchestrator.queue.records import RunRecord
@@ -39,7 +40,7 @@ SWEEP, CODE = "sweep", "code"
 Rest = tuple[Any, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunResult:
     """A run with the number that is compared, and when it reached the target (None: never, or none was asked)."""
 
@@ -73,7 +74,7 @@ class Group:
     def of_seed(self, seed: int, rests: Iterable[Rest]) -> Measured:
         """The seed's number: the mean over `rests`, or the gravest reason why there is none."""
         cells = self.cells.get(seed, {})
-        found = [cells[rest].measured if rest in cells else _NO_RUN for rest in rests]
+        found = [cells[rest].measured if rest in cells else NO_RUN for rest in rests]
         for standing in (Standing.DIVERGED, Standing.MISSING, Standing.WAITING):
             for measured in found:
                 if measured.standing is standing:
@@ -82,9 +83,6 @@ class Group:
         if not values:
             return Measured(standing=Standing.MISSING, why="no arm in common")
         return Measured(standing=Standing.MEASURED, value=sum(values) / len(values))
-
-
-_NO_RUN = Measured(standing=Standing.MISSING, why="no run of this seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,29 +123,46 @@ def values_of(run: RunRecord) -> Mapping[str, Any]:
     return {**settings, **{name: facts.get(fact) for name, fact in FACTS.items()}, SWEEP: run.sweep_id, CODE: code}
 
 
+def _kind(run: RunRecord) -> tuple[Any, ...]:
+    """What `values_of` depends on. Runs of an arm share it, and by far not every run has a value of its own."""
+    return id(run.settings), id(run.facts), run.sweep_id, run.code
+
+
+def _examples(results: Iterable[RunResult]) -> dict[tuple[Any, ...], RunRecord]:
+    """A run of each kind."""
+    return {_kind(result.run): result.run for result in results}
+
+
 def group_runs(results: Sequence[RunResult], by: Sequence[str], apart: Sequence[str] = ()) -> Grouping:
     """`results` by the values of `by`, in order; of an empty `by`, by the settings in which they differ. In any case by
     those of `apart` too."""
-    values = {result.run.id: values_of(result.run) for result in results}
-    differing = differing_settings(values.values())
+    examples = _examples(results)
+    differing = differing_settings(values_of(run) for run in examples.values())
     by = tuple(dict.fromkeys([*(by or differing), *apart]))
+    others = [name for name in differing if name not in by]
+    keys: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    rests: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    for kind, run in examples.items():
+        values = values_of(run)
+        keys[kind], rests[kind] = tuple(values[name] for name in by), tuple(values[name] for name in others)
+    found: dict[tuple[Any, ...], set[Rest]] = {}
+    for kind, key in keys.items():
+        found.setdefault(key, set()).add(rests[kind])
+    varies = [any(len({rest[place] for rest in own}) > 1 for own in found.values()) for place in range(len(others))]
+    varying = list(itertools.compress(others, varies))
+    rests = {kind: tuple(itertools.compress(rest, varies)) for kind, rest in rests.items()}
     members: dict[tuple[Any, ...], list[RunResult]] = {}
     for result in results:
-        members.setdefault(tuple(values[result.run.id][name] for name in by), []).append(result)
-    varying = [
-        name
-        for name in differing
-        if name not in by and any(len({values[one.run.id][name] for one in own}) > 1 for own in members.values())
-    ]
+        members.setdefault(keys[_kind(result.run)], []).append(result)
     groups = []
     for key, own in sorted(members.items(), key=lambda item: tuple(_sortable(value) for value in item[0])):
         cells: dict[int, dict[Rest, RunResult]] = {}
         for result in own:
-            rest = tuple(values[result.run.id][name] for name in varying)
+            rest = rests[_kind(result.run)]
             seed = cells.setdefault(result.run.seed, {})
             seed[rest] = _preferred(seed.get(rest), result)
-        rests = frozenset(rest for seed in cells.values() for rest in seed)
-        groups.append(Group(values=dict(zip(by, key, strict=True)), cells=cells, rests=rests))
+        of_group = frozenset(rest for seed in cells.values() for rest in seed)
+        groups.append(Group(values=dict(zip(by, key, strict=True)), cells=cells, rests=of_group))
     kept = sum(len(group.results) for group in groups)
     return Grouping(by=by, averaged_over=varying, groups=groups, left_out=len(results) - kept)
 
@@ -171,11 +186,11 @@ def evaluations_of(results: Sequence[RunResult], metric: str) -> MixedEvaluation
         return None
     evaluated = (
         EvaluatedRun(
-            settings=values_of(run),
+            settings={name: values_of(run)[name] for name in EVALUATION_SETTINGS},
             data_fingerprint=str(run.facts.get("data_fingerprint") or ""),
             evaluation_fingerprint=known_fingerprint(split, run.settings, run.facts),
         )
-        for run in (result.run for result in results)
+        for run in _examples(results).values()
     )
     return mixed_evaluations(evaluated, metric)
 
@@ -186,7 +201,7 @@ def check_best(results: Sequence[RunResult], measure: Measure) -> None:
     if measure.moment is not PointChoice.BEST:
         return
     for name in ("eval_every", "max_epochs_between_evals"):
-        found = sorted({values_of(result.run)[name] for result in results})
+        found = sorted({values_of(run)[name] for run in _examples(results).values()})
         if len(found) > 1:
             raise UsageError(
                 f"--best: the runs were evaluated at different intervals ({name} {', '.join(map(value_text, found))}), "
@@ -202,8 +217,9 @@ def check_comparable(
 
     `val_bits_per_byte` may be compared across tokenizers: it counts bytes of the same text.
     """
-    values = [values_of(result.run) for result in results]
-    tokenizers = sorted({str(one["tokenizer"]) for one in values})
+    named = ("tokenizer", "dataset", "data_fingerprint")
+    data = {tuple(str(values_of(run)[name] or "") for name in named) for run in _examples(results).values()}
+    tokenizers = sorted({tokenizer for tokenizer, _, _ in data})
     if len(tokenizers) > 1 and metric.endswith(("loss", "pplx", "acc")):
         raise UsageError(
             f"'{metric}' counts tokens, and can't be compared across tokenizers: {', '.join(tokenizers)}",
@@ -213,15 +229,14 @@ def check_comparable(
         raise UsageError(mixed.refusal, mixed.hint)
     if allow_mixed_data:
         return
-    datasets = sorted({str(one["dataset"]) for one in values})
+    datasets = sorted({dataset for _, dataset, _ in data})
     if len(datasets) > 1:
         raise UsageError(
             f"the runs were trained on different data: {', '.join(datasets)}",
             f"Choose one: --where dataset={datasets[0]}   Or add --allow_mixed_data.",
         )
     for tokenizer in tokenizers:
-        found = {str(one["data_fingerprint"]) for one in values if one["tokenizer"] == tokenizer}
-        fingerprints = sorted(found - {"None", ""})
+        fingerprints = sorted({one for other, _, one in data if other == tokenizer and one})
         if len(fingerprints) > 1:
             raise UsageError(
                 f"the runs were trained on {len(fingerprints)} versions of their data, with the fingerprints "

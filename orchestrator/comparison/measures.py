@@ -64,7 +64,7 @@ class Measure:
         return self.metric.column == "cumulative_time" or self.axis is Axis.SECONDS
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
     """A run's number, or why it has none."""
 
@@ -73,7 +73,11 @@ class Measured:
     why: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+# A seed that one side lacks.
+NO_RUN = Measured(standing=Standing.MISSING, why="no run of this seed")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Reached:
     """When a run first reached the target: training seconds, tokens and steps, between points by interpolation."""
 

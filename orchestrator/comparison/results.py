@@ -1,5 +1,6 @@
 """The whole answer of `hlbq compare`, read from the store. The fields of Comparison are the keys of `--json`."""
 
+import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,6 +9,7 @@ from typing import Any
 
 from orchestrator.comparison.cautions import code_warnings, grouping_warnings, noise_warnings, unit_warnings
 from orchestrator.comparison.contrasts import Contrast, Rules, check_margin, is_open
+from orchestrator.comparison.declared import Declared
 from orchestrator.comparison.design import design_of
 from orchestrator.comparison.effects import Shares
 from orchestrator.comparison.extension import Extension, extension_of
@@ -24,11 +26,10 @@ from orchestrator.comparison.groups import (
 )
 from orchestrator.comparison.measures import Goal, Measure, PointChoice, Standing, goal_of, measure_run, reached
 from orchestrator.comparison.tune import Tuned
-from orchestrator.errors import ExportError, UsageError
-from orchestrator.export.blocks import runs_with_curves
-from orchestrator.export.metric_names import Axis, parse_metric
+from orchestrator.errors import UsageError
+from orchestrator.export.metric_names import Axis, find_metric
 from orchestrator.queue.code import MIXED
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.records import DECIDE, RunFilter
 from orchestrator.store import Store
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted
@@ -75,6 +76,7 @@ class Comparison:
 
     Of the `runs`, `lent` ones are of other sweeps than `sweeps` (sweep, count): --skip_existing left them out.
     `contrasts` are of arms or groups; `undecided_arms` are the keys of all that take part in undecided ones.
+    `rule` names the bound of the sweep's policy, where the verdicts on arms are the policy's.
     `earlier_looks` are those at the same question with other numbers; `is_recorded` says that this very look is
     written down. Only comparisons with a baseline are looks.
     """
@@ -97,6 +99,7 @@ class Comparison:
     tuned: Sequence[Tuned]
     margin: float | None
     is_robust: bool
+    rule: str
     undecided_arms: Sequence[str]
     earlier_looks: Sequence[Look]
     is_recorded: bool
@@ -135,11 +138,14 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
     by = [*by, tune] if by and tune and tune not in by else by
     # Numbers that mean different things stand in rows of their own.
     grouping = group_runs(results, by, apart=(SWEEP,) if unlike else ())
-    rules = Rules(goal=measure.goal, margin=question.margin, robust=question.robust)
-    asked = Asked(
-        by=by, baseline=question.baseline, rules=rules, arms=question.arms, effects=question.effects, tune=tune
-    )
+    declared = _declared(store, wanted, question, sweeps, measure)
+    margin = question.margin if declared is None else declared.policy.margin
+    rules = Rules(goal=measure.goal, margin=margin, robust=question.robust)
+    arms = question.arms or declared is not None
+    asked = Asked(by=by, baseline=question.baseline, rules=rules, arms=arms, effects=question.effects, tune=tune)
     families = Families() if unlike else families_of(results, grouping, design_of(store, sweeps), asked)
+    if declared is not None:
+        families = replace(families, arms=declared.judged(families.arms))
     contrasts = [*families.main_effects, *families.interactions, *families.arms]
     undecided = sorted({arm for one in contrasts if is_open(one) for arm in one.arms})
     text = _question_text(measure, grouping, families, question)
@@ -163,7 +169,8 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
         contrasts=families.arms,
         tune=tune,
         tuned=families.tuned,
-        margin=question.margin,
+        margin=margin,
+        rule="" if declared is None else declared.policy.bound.text,
         is_robust=question.robust,
         undecided_arms=undecided,
         earlier_looks=looks[:-1] if is_recorded else looks,
@@ -182,6 +189,22 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
             *unit_warnings(store, results, measure, timed=question.target is not None),
         ],
     )
+
+
+def _declared(
+    store: Store, wanted: RunFilter, question: Question, sweeps: Sequence[int], measure: Measure
+) -> Declared | None:
+    """The policy of the sweep, if the question is the one that it answers: of the whole sweep, nothing else named."""
+    if len(sweeps) != 1 or replace(wanted, sweep_ids=(), with_members=False) != RunFilter():
+        return None
+    record = store.policy(sweeps[0])
+    if record is None or record.kind != DECIDE:
+        return None
+    declared = Declared.of(record)
+    policy = declared.policy
+    usual = replace(question, metric="val_loss", margin=None, arms=False, effects=False) == Question()
+    same = measure.metric.name == policy.metric and question.margin in (None, policy.margin)
+    return declared if usual and same and not policy.best_arm else None
 
 
 def _unlike(results: Sequence[RunResult], sweeps: Sequence[int], measure: Measure, question: Question) -> str:
@@ -233,10 +256,7 @@ def _check_any_number(results: Sequence[RunResult], measure: Measure) -> None:
 
 
 def _measure(store: Store, wanted: RunFilter, question: Question) -> Measure:
-    try:
-        metric = parse_metric(question.metric)
-    except ExportError:
-        metric = parse_metric(question.metric, _extra_names(store, wanted))
+    metric = find_metric(store, wanted, question.metric)
     goal = question.goal or goal_of(metric)
     if question.target is not None and goal is None:
         raise UsageError(
@@ -245,14 +265,12 @@ def _measure(store: Store, wanted: RunFilter, question: Question) -> Measure:
     return Measure(metric=metric, moment=question.moment, axis=question.axis, place=question.place, goal=goal)
 
 
-def _extra_names(store: Store, wanted: RunFilter) -> Sequence[str]:
-    found = runs_with_curves(store, wanted)
-    return sorted({name for pair in found for curve in pair.curves.values() for name in curve.extra})
-
-
 def _read(store: Store, wanted: RunFilter, measure: Measure, target: float | None) -> list[RunResult]:
     results = []
-    for found in runs_with_curves(store, wanted, measure.metric.split):
+    last = target is None and measure.moment is PointChoice.LAST
+    axes = [measure.axis or Axis.STEPS] if target is None else [*Axis]
+    names = [*(axis.column for axis in axes), measure.metric.column]
+    for found in store.runs_with_curves(wanted, measure.metric.split, names, last=last):
         curve = found.curves.get(measure.metric.split)
         results.append(
             RunResult(
@@ -272,7 +290,13 @@ def _of_one_code(
     Raises UsageError where no run is left.
     """
     same = store.same_code()
-    named = [replace(result, run=replace(result.run, code=same.as_one(result.run.code))) for result in results]
+    as_one = functools.cache(same.as_one)
+    named = [
+        result
+        if (code := as_one(tuple(result.run.code))) == result.run.code
+        else replace(result, run=replace(result.run, code=code))
+        for result in results
+    ]
     mixed = [result for result in named if len(result.run.code) > 1]
     if not mixed or allow_mixed_code:
         return named, []

@@ -13,7 +13,7 @@ from orchestrator.dashboard.metric_names import mixed_evaluations_of, sweep_metr
 from orchestrator.queue.code import HELD, MIXED, SameCode, parts_up_to
 from orchestrator.queue.records import ArmRecord, RunFilter, SweepRecord
 from orchestrator.queue.states import TERMINAL, State
-from orchestrator.status.time_left import estimate_sweep_seconds, run_seconds_left
+from orchestrator.status.time_left import estimate_sweeps, run_seconds_left
 from orchestrator.store import Store
 from orchestrator.store.dashboard_reads import RunLine
 from orchestrator.store.known import known_sweep
@@ -125,14 +125,14 @@ class SweepWatch:
             self._seconds_left = 0.0
             return
         running = store.running(RunFilter(sweep_ids=(self.sweep_id,)))
+        attempts = store.newest_attempts([run.id for run in running])
         left = {}
         for run in running:
-            attempts = store.attempts(run.id)
-            seconds = run_seconds_left(run, attempts[-1], now) if attempts else None
+            seconds = run_seconds_left(run, attempts[run.id], now) if run.id in attempts else None
             if seconds is not None:
                 left[run.id] = seconds
         workers = len(store.workers())
-        self._seconds_left = estimate_sweep_seconds(store, self.sweep, running, left, workers)
+        self._seconds_left = estimate_sweeps(store, [self.sweep], running, left, workers)[self.sweep_id]
 
     def whole(self, store: Store) -> Mapping[str, Any]:
         """Everything that a page of the sweep shows first."""

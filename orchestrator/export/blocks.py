@@ -1,26 +1,33 @@
 """From the store to the rows of a table, a few runs at a time, so memory does not grow with the sweep."""
 
-import itertools
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import isnan
 from typing import Any
 
 from hlbgpt_core.points import Split
-from orchestrator.export.columns import CODE_OF_POINTS, Column, point_columns, run_columns, run_values
+from orchestrator.export.columns import (
+    CODE_OF_POINTS,
+    Column,
+    original_columns,
+    point_columns,
+    run_columns,
+    run_values,
+)
 from orchestrator.queue.code import part_at
 from orchestrator.queue.records import RunFilter, RunRecord
 from orchestrator.store import Store
-from orchestrator.store.curves import CURVE_COLUMNS, Curve, NumberTexts
-
-RUNS_AT_A_TIME = 50
+from orchestrator.store.curves import CURVE_COLUMNS, Curve, NumberTexts, RunCurves
 
 
 class Layout(StrEnum):
-    """What a row of the table is."""
+    """What a row of the table is: a run, a point, or a run as the original tool's newest form has it."""
 
     RUNS = "runs"
     POINTS = "points"
+    ORIGINAL = "original"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,43 +54,23 @@ class Selection:
     layout: Layout = Layout.RUNS
     with_pointless: bool = False
 
-
-@dataclass(frozen=True, kw_only=True)
-class RunCurves:
-    """A run with its curves."""
-
-    run: RunRecord
-    curves: Mapping[Split, Curve]
+    def shows(self, found: RunCurves) -> bool:
+        """Whether the table has rows of this run. Scripts for the original tool expect a validation loss of each."""
+        if self.layout is Layout.ORIGINAL:
+            return Split.VAL in found.curves
+        return bool(found.curves) or self.with_pointless
 
 
 class NewMetricError(Exception):
     """A run has a metric that the table has no column for. Users never see it: the table is started again."""
 
 
-def runs_with_curves(
-    store: Store, wanted: RunFilter, split: Split | None = None, names: Sequence[str] | None = None
-) -> Iterator[RunCurves]:
-    """Every run that passes `wanted`, by number, with its curves (empty for a run without points). Only metrics in
-    `names`, if given."""
-    after = 0
-    while batch := list(store.runs(wanted, limit=RUNS_AT_A_TIME, after_id=after)):
-        after = batch[-1].id
-        # A run that was never claimed has no points: no need to query it.
-        curves = store.curves([run.id for run in batch if run.fence], split, names)
-        by_run = itertools.groupby(curves, key=lambda curve: curve.run_id)
-        run_id, group = next(by_run, (None, iter(())))
-        for run in batch:
-            own: dict[Split, Curve] = {}
-            if run.id == run_id:
-                own = {curve.split: curve for curve in group}
-                run_id, group = next(by_run, (None, iter(())))
-            yield RunCurves(run=run, curves=own)
-
-
 def columns_of(store: Store, selection: Selection, *, all_runs: bool) -> Sequence[Column]:
     """The table's columns, users' own metrics included: those of all runs, or of the first with points."""
+    if selection.layout is Layout.ORIGINAL:
+        return original_columns()
     names: dict[tuple[Split, str], None] = {}
-    for found in runs_with_curves(store, selection.runs):
+    for found in store.runs_with_curves(selection.runs):
         names |= dict.fromkeys((split, name) for split, curve in found.curves.items() for name in curve.extra)
         if found.curves and not all_runs:
             break
@@ -97,8 +84,13 @@ def blocks(store: Store, selection: Selection, columns: Sequence[Column]) -> Ite
     """The table's rows. Raises NewMetricError at a metric that `columns` lacks."""
     names = {(column.split, column.metric) if column.split else column.name for column in columns}
     same = store.same_code()
-    for found in runs_with_curves(store, selection.runs):
-        if not found.curves and not selection.with_pointless:
+    for found in store.runs_with_curves(selection.runs):
+        if not selection.shows(found):
+            continue
+        if selection.layout is Layout.ORIGINAL:
+            values = run_values(found.run, _aligned(found.curves), columns, same)
+            # As polars writes it, and as alone it reads it: the original tool's scripts read with polars.
+            yield Block(columns=[["NaN" if isinstance(value, float) and isnan(value) else value] for value in values])
             continue
         for split, curve in found.curves.items():
             for name in curve.extra:
@@ -108,6 +100,18 @@ def blocks(store: Store, selection: Selection, columns: Sequence[Column]) -> Ite
             yield Block(columns=[[value] for value in run_values(found.run, found.curves, columns, same)])
         else:
             yield from (_point_block(found.run, curve, columns) for curve in found.curves.values())
+
+
+def _aligned(curves: Mapping[Split, Curve]) -> Mapping[Split, Curve]:
+    """The curves with one train point for each evaluation: that of the same step, else the last one before it."""
+    train, val = curves.get(Split.TRAIN), curves[Split.VAL]
+    if train is None:
+        return curves
+    places = [bisect_right(train["step"], step) - 1 for step in val["step"]]
+    columns = {
+        name: [values[place] if place >= 0 else None for place in places] for name, values in train.columns.items()
+    }
+    return {**curves, Split.TRAIN: replace(train, columns=columns)}
 
 
 def _point_block(run: RunRecord, curve: Curve, columns: Sequence[Column]) -> Block:

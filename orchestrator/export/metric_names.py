@@ -10,6 +10,8 @@ from hlbgpt_core.flops import TrainingFlops
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
 from orchestrator.errors import ExportError
+from orchestrator.queue.records import RunFilter
+from orchestrator.store import Store
 from orchestrator.store.curves import CURVE_COLUMNS
 
 
@@ -47,6 +49,18 @@ class Metric:
     name: str
     split: Split
     column: str
+
+
+def find_metric(store: Store, wanted: RunFilter, name: str) -> Metric:
+    """The metric of that name, users' own of the runs that match included. Raises ExportError with the nearest for an
+    unknown one."""
+    try:
+        return parse_metric(name)  # most are standard ones, which need no reading
+    except ExportError:
+        found = store.runs_with_curves(wanted, names=("extra",))  # no column: only what is in none
+        return parse_metric(
+            name, sorted({name for one in found for curve in one.curves.values() for name in curve.extra})
+        )
 
 
 def parse_metric(name: str, extra: Sequence[str] = ()) -> Metric:

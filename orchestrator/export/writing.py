@@ -10,7 +10,7 @@ from typing import IO
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.errors import ExportError
-from orchestrator.export.blocks import Block, Layout, NewMetricError, Selection, blocks, columns_of, runs_with_curves
+from orchestrator.export.blocks import Block, Layout, NewMetricError, Selection, blocks, columns_of
 from orchestrator.export.cells import read_text_cell
 from orchestrator.export.columns import Column, Kind
 from orchestrator.export.csv_table import KEY_COLUMN, csv_header, holds_runs, read_raw_rows
@@ -36,6 +36,8 @@ def export(store: Store, path: str | Path, selection: Selection, *, append: bool
     path = Path(path)
     check_not_a_folder(path)
     make_writer = format_of(path)
+    if selection.layout is Layout.ORIGINAL and make_writer is not CsvTable:
+        raise ExportError(f"'{path}': --layout original is a CSV", f"Name a .csv file: {path.with_suffix('.csv').name}")
     if not append:
         if not _has_rows(store, selection):
             return 0
@@ -43,7 +45,8 @@ def export(store: Store, path: str | Path, selection: Selection, *, append: bool
             return _write_table(store, selection, stream, make_writer)
     if selection.layout is not Layout.RUNS or make_writer is not CsvTable:
         raise ExportError(
-            f"'{path}': --append needs a CSV with one row per run", "Leave out --append, or name a .csv file."
+            f"'{path}': --append needs a CSV with one row per run, of --layout runs",
+            "Leave out --append, or name a .csv file.",
         )
     with locked_file(path):
         return _append(store, selection, path)
@@ -105,7 +108,7 @@ def catch_up(store: Store, sweep_id: int, *, host: str, lock_timeout_seconds: fl
 
 
 def _has_rows(store: Store, selection: Selection) -> bool:
-    return any(found.curves or selection.with_pointless for found in runs_with_curves(store, selection.runs))
+    return any(map(selection.shows, store.runs_with_curves(selection.runs)))
 
 
 def _write_table(

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.plots.run_curves import RunCurve
-from orchestrator.sweep.arm_labels import differing_settings
+from orchestrator.sweep.arm_labels import differing_settings, settings_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +42,7 @@ class ArmCurve:
 
 def arm_curves(runs: Sequence[RunCurve], band: Band, *, past_shortest: bool) -> list[ArmCurve]:
     """The runs joined by arm, in the order of the settings in which they differ."""
-    names = differing_settings(run.settings for run in runs)
+    names = differing_settings(settings_of(runs))
     return [_arm_curve(own, band, past_shortest=past_shortest) for own in grouped(runs, names).values()]
 
 

@@ -17,7 +17,7 @@ from orchestrator.plots.run_curves import RunCurve, check_comparable, ended_earl
 from orchestrator.plots.style import plain_texts, setting_name
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import Store
-from orchestrator.sweep.arm_labels import differing_settings
+from orchestrator.sweep.arm_labels import differing_settings, settings_of
 from orchestrator.sweep.baseline import baseline_of
 from orchestrator.wording.numbers import counted
 
@@ -88,9 +88,9 @@ def plot_final(
     else:
         drawing = _with_known_settings(dataclasses.replace(drawing, against=place_name(drawing.against)))
         names = [drawing.against]
-    # Over tokens where x does not matter, since tables of the original tool have no steps.
+    # Over tokens where x does not matter, since tables of the original tool have no steps. FLOPs add up over points.
     axis = Axis.FLOPS if "flops" in names else Axis.TOKENS
-    read = _read(source, runs, drawing.metric, axis)
+    read = _read(source, runs, drawing.metric, axis, last=axis is Axis.TOKENS)
     found, warnings = _with_values(read, drawing.metric)
     open_runs = [run for run in found if unfinished(run)]
     diverged = [run for run in found if run.diverged and not unfinished(run)]
@@ -176,10 +176,16 @@ def _with_baseline(drawing: Drawing, source: Store | str | Path, runs: RunFilter
 
 
 def _read(
-    source: Store | str | Path, runs: RunFilter | None, metric: str, axis: Axis, *, smooth: float = 0.0
+    source: Store | str | Path,
+    runs: RunFilter | None,
+    metric: str,
+    axis: Axis,
+    *,
+    smooth: float = 0.0,
+    last: bool = False,
 ) -> list[RunCurve]:
     if isinstance(source, Store):
-        return read_curves(source, runs or _latest(source), metric, axis, smooth=smooth)
+        return read_curves(source, runs or _latest(source), metric, axis, smooth=smooth, last=last)
     return read_curves(Path(source), RunFilter(), metric, axis, smooth=smooth)
 
 
@@ -255,4 +261,4 @@ def _said_of_logarithms(option: str, metric: str, values: Sequence[Sequence[floa
 
 
 def _arms(runs: Sequence[RunCurve]) -> int:
-    return len(grouped(runs, differing_settings(run.settings for run in runs)))
+    return len(grouped(runs, differing_settings(settings_of(runs))))

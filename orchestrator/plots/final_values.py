@@ -23,7 +23,7 @@ from orchestrator.plots.style import (
     new_figure,
     plain_logarithmic,
 )
-from orchestrator.sweep.arm_labels import arm_label, differing_settings
+from orchestrator.sweep.arm_labels import arm_label, differing_settings, settings_of
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted, measured_text, short_count
 
@@ -96,7 +96,7 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequen
     followed = followed if drawing.against in SIZES else frozenset()
     names = [
         name
-        for name in differing_settings(run.settings for run in runs)
+        for name in differing_settings(settings_of(runs))
         if name != drawing.against and (name not in followed or name in (drawing.colour, drawing.style))
     ]
     lines = grouped(runs, names)
@@ -304,7 +304,7 @@ def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap, left_out: Sequence
     shown = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     others = [
         name
-        for name in differing_settings(run.settings for run in runs)
+        for name in differing_settings(settings_of(runs))
         if name not in (drawing.rows, drawing.columns)
         and not ({drawing.rows, drawing.columns} & set(SIZES) and name in _SETTINGS_OF_SIZE)
     ]
@@ -337,7 +337,7 @@ def check_varies(runs: Sequence[RunCurve], names: Sequence[str], left_out: Seque
         values = {_place_of(name)(run) for run in runs}
         if len(values) > 1:
             continue
-        swept = list(differing_settings(run.settings for run in runs))
+        swept = list(differing_settings(settings_of(runs)))
         hint = f"These differ: {', '.join(swept)}." if swept else "All runs have the same settings."
         only = value_text(next(iter(values)))
         among = " with a final value" if left_out else ""

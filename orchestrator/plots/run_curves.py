@@ -1,5 +1,6 @@
 """One curve of a metric for each run, read from the database or from an exported table."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,10 +12,9 @@ from hlbgpt_core.points import Split
 from hlbgpt_core.settings import specs
 from orchestrator.comparison.evaluations import EvaluatedRun, mixed_evaluations
 from orchestrator.errors import ExportError
-from orchestrator.export.blocks import runs_with_curves
 from orchestrator.export.columns import run_columns
 from orchestrator.export.csv_table import read_csv_rows
-from orchestrator.export.metric_names import Axis, Metric, parse_metric
+from orchestrator.export.metric_names import Axis, find_metric, parse_metric
 from orchestrator.queue.code import joined
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import TERMINAL, State
@@ -27,11 +27,12 @@ _SPLIT_PREFIXES = tuple(f"{split}_" for split in Split)
 _ENDED = frozenset(state.value for state in TERMINAL)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunCurve:
     """One run's curve: `x` and `y` have the same length, `x` rises, `y` is finite.
 
-    They are empty if none of the run's points is finite, or if it ended without one: then `recorded` is False.
+    They are empty if none of the run's points is finite, or if it ended without one: then `recorded` is False. Where
+    only the last point was read, it is there even if it is not finite.
     `diverged` says that the last point is not finite. `state` is empty if a table does not record it.
     `evaluation_fingerprint` is that of the evaluations that measure the metric; `flops` are set by `with_flops`.
     """
@@ -53,22 +54,25 @@ class RunCurve:
 
 
 def read_curves(
-    source: Store | Path, wanted: RunFilter, metric: str, axis: Axis, *, smooth: float = 0.0
+    source: Store | Path, wanted: RunFilter, metric: str, axis: Axis, *, smooth: float = 0.0, last: bool = False
 ) -> list[RunCurve]:
-    """The curves of a store's matching runs, or of all runs of an exported table, if they have the metric.
+    """The curves of a store's matching runs, or of all runs of an exported table, if they have the metric. With `last`,
+    a store reads only their last points.
 
     Raises ExportError for a metric that none of them has, naming the nearest.
     """
     if isinstance(source, Store):
-        return curves_from_store(source, wanted, metric, axis, smooth=smooth)
+        return curves_from_store(source, wanted, metric, axis, smooth=smooth, last=last)
     return curves_from_csv(source, metric, axis, smooth=smooth)
 
 
-def curves_from_store(store: Store, wanted: RunFilter, metric: str, axis: Axis, *, smooth: float) -> list[RunCurve]:
+def curves_from_store(
+    store: Store, wanted: RunFilter, metric: str, axis: Axis, *, smooth: float = 0.0, last: bool = False
+) -> list[RunCurve]:
     """The curves of the matching runs that have the metric. Raises ExportError for an unknown one."""
     parsed = find_metric(store, wanted, metric)
     found = []
-    read = runs_with_curves(store, wanted, parsed.split, (axis.column, parsed.column))
+    read = store.runs_with_curves(wanted, parsed.split, (axis.column, parsed.column), last=last)
     for run, curves in ((pair.run, pair.curves) for pair in read):
         curve = curves.get(parsed.split)
         is_there = curve is not None and (parsed.column in curve.columns or parsed.column in curve.extra)
@@ -78,31 +82,18 @@ def curves_from_store(store: Store, wanted: RunFilter, metric: str, axis: Axis, 
             "num_non_embedding_params": run.num_non_embedding_params,
             "seed": run.seed,
             "data_fingerprint": str(run.facts.get("data_fingerprint", "")),
-            "evaluation_fingerprint": known_fingerprint(parsed.split, run.settings, run.facts),
+            # Interned, as few runs have one of their own.
+            "evaluation_fingerprint": sys.intern(known_fingerprint(parsed.split, run.settings, run.facts)),
             "device_name": str(run.facts.get("device_name") or ""),
             "state": run.state.value,
-            "code": joined(part.digest for part in run.code),
+            "code": sys.intern(joined(part.digest for part in run.code)),
         }
-        if curve is None or not is_there:
-            found += _run_curve(about, (), (), smooth)
-            continue
-        xs = axis.places(curve["step"], curve[axis.column], run.settings)
-        found += _run_curve(about, xs, curve[parsed.column], smooth)
+        xs: Sequence[float | None] = ()
+        ys: Sequence[float | None] = ()
+        if curve is not None and is_there:
+            xs, ys = axis.places(curve["step"], curve[axis.column], run.settings), curve[parsed.column]
+        found += _run_curve(about, xs, ys, smooth, keep_all=last)
     return found
-
-
-def find_metric(store: Store, wanted: RunFilter, name: str) -> Metric:
-    """The metric of that name, users' own included. Raises ExportError with the nearest for an unknown one."""
-    try:
-        return parse_metric(name)
-    except ExportError:
-        return parse_metric(name, own_metrics(store, wanted))
-
-
-def own_metrics(store: Store, wanted: RunFilter) -> Sequence[str]:
-    """Users' own metrics of any of the runs."""
-    found = runs_with_curves(store, wanted)
-    return sorted({name for pair in found for curve in pair.curves.values() for name in curve.extra})
 
 
 def curves_from_csv(path: Path, metric: str, axis: Axis, *, smooth: float) -> list[RunCurve]:
@@ -158,7 +149,12 @@ def _list_of(path: Path, row: Mapping[str, Any], name: str) -> Sequence[Any]:
 
 
 def _run_curve(
-    about: Mapping[str, Any], x: Sequence[float | None], y: Sequence[float | None], smooth: float
+    about: Mapping[str, Any],
+    x: Sequence[float | None],
+    y: Sequence[float | None],
+    smooth: float,
+    *,
+    keep_all: bool = False,
 ) -> list[RunCurve]:
     """The run's curve; None for an unfinished run without any record."""
     import numpy
@@ -174,8 +170,8 @@ def _run_curve(
     return [
         RunCurve(
             **about,
-            x=xs[finite],
-            y=smoothed(ys[finite], smooth),
+            x=xs if keep_all else xs[finite],
+            y=ys if keep_all else smoothed(ys[finite], smooth),
             diverged=bool(len(ys)) and not finite[-1],
             recorded=bool(len(ys)),
         )

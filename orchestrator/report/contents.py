@@ -14,14 +14,14 @@ from hlbgpt_core.settings import specs
 from orchestrator.comparison.rendering import other_sentences, tables, verdict_sentences
 from orchestrator.comparison.results import Comparison, Question, compare
 from orchestrator.errors import UsageError
+from orchestrator.export.metric_names import find_metric
 from orchestrator.plots import Drawing, Drawn, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
-from orchestrator.plots.run_curves import find_metric
 from orchestrator.plots.style import plain_texts
 from orchestrator.queue.code import SameCode, code_note
 from orchestrator.queue.records import RunFilter, RunRecord, SweepRecord
 from orchestrator.store import Store
 from orchestrator.store.known import known_sweep
-from orchestrator.sweep.arm_labels import differing_settings
+from orchestrator.sweep.arm_labels import differing_settings, settings_of
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted, duration, loss_text, short_count
 from orchestrator.wording.tables import TextTable
@@ -95,7 +95,7 @@ def read_report(
     wanted = RunFilter(sweep_ids=(sweep_id,), with_members=True)
     metric = find_metric(store, wanted, metric).name
     runs = list(store.runs(wanted))
-    names = differing_settings(run.settings for run in runs)
+    names = differing_settings(settings_of(runs))
     states = Counter(run.state.value for run in runs)
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
     arms = len({run.arm_key for run in runs})

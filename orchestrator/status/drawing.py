@@ -12,13 +12,14 @@ from orchestrator.status.reading import RunStatus, Status
 from orchestrator.status.text import (
     counts_text,
     events_table,
+    left_text,
     runs_table,
     slot_speeds,
     sweep_notes,
     sweeps_table,
     workers_table,
 )
-from orchestrator.wording.numbers import duration, short_count
+from orchestrator.wording.numbers import short_count
 from orchestrator.wording.tables import TextTable, printable
 
 if TYPE_CHECKING:
@@ -80,10 +81,7 @@ def headline(status: Status) -> str:
     parts = [counts_text(status.counts)] if status.total else []
     parts += [f"{status.backing_off:,} to retry"] if status.backing_off else []
     parts += [f"{short_count(status.tokens_per_second)} tokens/s"] if status.tokens_per_second else []
-    left = [sweep.seconds_left for sweep in status.sweeps if sweep.is_open]
-    known = [seconds for seconds in left if seconds is not None]
-    parts += [f"about {duration(sum(known))} left"] if known else []
-    return " · ".join([*parts, status.database])
+    return " · ".join([*parts, *left_text(status), status.database])
 
 
 def sections_of(status: Status) -> list[ScreenSection]:
@@ -127,7 +125,7 @@ def _urgency(run: RunStatus) -> tuple[int, int]:
 
 
 def _notes(status: Status) -> list[str]:
-    notes = [*sweep_notes(status.sweeps), *slot_speeds(status)]
+    notes = [*sweep_notes(status.sweeps), *status.growing, *slot_speeds(status)]
     if not status.workers and status.counts[State.PENDING] + status.counts[State.RUNNING]:
         notes.insert(0, f"No worker is running. Start one: hlbq worker{status.database_option}")
     return notes

@@ -12,6 +12,7 @@ from typing import Any
 from hlbgpt_core.flops import model_flops_utilisation
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
+from orchestrator.growth.standing import summary_lines
 from orchestrator.queue.code import code_note
 from orchestrator.queue.records import (
     AttemptRecord,
@@ -23,13 +24,15 @@ from orchestrator.queue.records import (
     WorkerRecord,
 )
 from orchestrator.queue.states import State
-from orchestrator.status.time_left import estimate_sweep_seconds, run_seconds_left
+from orchestrator.status.time_left import estimate_sweeps, run_seconds_left
 from orchestrator.store import Store
 from orchestrator.store.csv_files import takers
 from orchestrator.sweep.arm_labels import differing_settings
 
 # More running runs, or runs of a small sweep, than this are counted, not listed.
 MOST_RUNNING_SHOWN = 64
+# Of more unfinished sweeps than this, only the newest are listed, and only their time left is estimated.
+MOST_SWEEPS_LISTED = 12
 MOST_RUNS_SHOWN = 40
 MOST_FAILED_SHOWN = 5
 MOST_ENDED_WORKERS_SHOWN = 5
@@ -39,7 +42,8 @@ SET_ASIDE = "set aside"
 
 @dataclass(frozen=True, kw_only=True)
 class SweepStatus:
-    """A sweep's counts: `done` runs have completed or failed. `seconds_left` is None while its runs' speed is unknown.
+    """A sweep's counts: `done` runs have completed or failed. `seconds_left` is None while its runs' speed is unknown,
+    and for an unfinished sweep that is not listed.
 
     `export_command` is set if another host keeps the sweep's CSV up to date, or should. `csv_taken_by` is the later
     sweep that its CSV belongs to now. Undelivered notices of --notify are waiting, or were given up after too many
@@ -155,7 +159,7 @@ class Status:
     first failed ones.
 
     `tokens_per_second` is the total of all running runs; `database_option` is what a command needs to find this
-    database again (` --db PATH`, or nothing).
+    database again (` --db PATH`, or nothing). `growing` says how sweeps with a policy stand.
     """
 
     database: str
@@ -171,6 +175,7 @@ class Status:
     workers: Sequence[WorkerStatus]
     events: Sequence[EventStatus]
     held: Sequence[HeldRuns] = ()
+    growing: Sequence[str] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as JSON can hold it."""
@@ -192,7 +197,12 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
     shown = _without_stale_rates(_shown_runs(store, wanted, sweeps, running[:MOST_RUNNING_SHOWN]), silent)
     runs = _run_statuses(store, shown, sweeps, now)
     left = {run.id: run.seconds_left for run in runs if run.seconds_left is not None}
-    notices = store.undelivered()
+    is_open = [sweep for sweep in sweeps if sweep.counts[State.PENDING] + sweep.counts[State.RUNNING]]
+    seconds = estimate_sweeps(store, is_open[-MOST_SWEEPS_LISTED:], running, left, len(workers))
+    seconds = {**dict.fromkeys(sweep.id for sweep in is_open), **seconds}
+    notices: dict[int, list[Notice]] = {}
+    for notice in store.undelivered():
+        notices.setdefault(notice.sweep_id, []).append(notice)
     taken = takers(
         {sweep.id: sweep.csv for sweep in everything if sweep.csv and sweep.csv.host == socket.gethostname()}
     )
@@ -203,13 +213,15 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
         counts={state.value: counts[state] for state in State},
         total=sum(counts.values()),
         sweeps=[
-            _sweep_status(store, sweep, running, left, len(workers), notices, taken.get(sweep.id)) for sweep in sweeps
+            _sweep_status(sweep, seconds.get(sweep.id, 0.0), notices.get(sweep.id, ()), taken.get(sweep.id))
+            for sweep in sweeps
         ],
         running_total=len(running),
         backing_off=store.backing_off(wanted.sweep_ids) if counts[State.PENDING] else 0,
         tokens_per_second=sum(run.tokens_per_second for run in running),
         runs=runs,
         held=held_runs(store, wanted) if counts[State.PENDING] else (),
+        growing=summary_lines(store, wanted.sweep_ids, sweeps[-1].id if sweeps else None),
         workers=[_worker_status(worker, now) for worker in [*workers, *_ended_badly(all_workers, sweeps)]],
         events=[
             EventStatus(
@@ -268,7 +280,8 @@ def _shown_runs(
 def _run_statuses(
     store: Store, runs: Sequence[RunRecord], sweeps: Sequence[SweepRecord], now: float
 ) -> list[RunStatus]:
-    swept = {sweep.id: _swept_settings(sweep, runs) for sweep in sweeps}
+    shown = {run.sweep_id for run in runs}
+    swept = {sweep.id: _swept_settings(sweep, runs) for sweep in sweeps if sweep.id in shown}
     losses = store.losses([run.id for run in runs if run.fence], Split.VAL)
     running = [run.id for run in runs if run.state is State.RUNNING]
     same = store.same_code()
@@ -346,35 +359,26 @@ def utilisation(run: RunRecord) -> float | None:
 
 
 def _sweep_status(
-    store: Store,
-    sweep: SweepRecord,
-    running: Sequence[RunRecord],
-    left: Mapping[int, float],
-    workers: int,
-    notices: Sequence[Notice],
-    csv_taken_by: int | None,
+    sweep: SweepRecord, seconds_left: float | None, notices: Sequence[Notice], csv_taken_by: int | None
 ) -> SweepStatus:
-    open_runs = sweep.counts[State.PENDING] + sweep.counts[State.RUNNING]
-    own = [run for run in running if run.sweep_id == sweep.id]
     elsewhere = sweep.csv is not None and sweep.csv.host != socket.gethostname()
     total = sum(sweep.counts.values())
-    untold = [notice for notice in notices if notice.sweep_id == sweep.id]
-    given_up = sum(notice.given_up for notice in untold)
+    given_up = sum(notice.given_up for notice in notices)
     return SweepStatus(
         id=sweep.id,
         name=sweep.name,
         counts={state.value: sweep.counts[state] for state in State},
         total=total,
         done=sweep.counts[State.COMPLETED] + sweep.counts[State.FAILED],
-        seconds_left=estimate_sweep_seconds(store, sweep, own, left, workers) if open_runs else 0.0,
+        seconds_left=seconds_left,
         export_command=f"hlbq export results.csv --sweep {sweep.id}" if elsewhere else None,
         csv_path=sweep.csv.path if sweep.csv else None,
         csv_host=sweep.csv.host if sweep.csv else None,
         csv_taken_by=csv_taken_by,
         notify_by=sweep.notify_by,
-        notices_waiting=len(untold) - given_up,
+        notices_waiting=len(notices) - given_up,
         notices_given_up=given_up,
-        notice_error=next((notice.error for notice in reversed(untold) if notice.error), ""),
+        notice_error=next((notice.error for notice in reversed(notices) if notice.error), ""),
         tags=sweep.tags,
     )
 

@@ -12,8 +12,8 @@ from typing import TextIO
 from orchestrator.queue.states import State
 from orchestrator.status.drawing import draw
 from orchestrator.status.reading import Status
-from orchestrator.status.text import counts_text
-from orchestrator.wording.numbers import duration, loss_text, short_count
+from orchestrator.status.text import counts_text, left_text
+from orchestrator.wording.numbers import loss_text, short_count
 from orchestrator.wording.tables import printable
 
 PLAIN_EVERY_SECONDS = 10.0
@@ -99,11 +99,7 @@ def screen_for(stream: TextIO) -> PlainScreen | TerminalScreen:
 
 def progress_line(status: Status) -> str:
     """The status in one line: counts, time left, and the newest losses of each running run."""
-    parts = [counts_text(status.counts)]
-    left = [sweep.seconds_left for sweep in status.sweeps if sweep.is_open]
-    known = [seconds for seconds in left if seconds is not None]
-    if known:
-        parts.append(f"about {duration(sum(known))} left")
+    parts = [counts_text(status.counts), *left_text(status)]
     if status.tokens_per_second:
         parts.append(f"{short_count(status.tokens_per_second)} tokens/s")
     running = [run for run in status.runs if run.state == State.RUNNING]

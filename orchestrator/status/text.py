@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.queue.code import HELD, MIXED, held_lines
 from orchestrator.queue.states import State
-from orchestrator.status.reading import EventStatus, HeldRuns, RunStatus, Status, SweepStatus, WorkerStatus
+from orchestrator.status.reading import (
+    MOST_SWEEPS_LISTED,
+    EventStatus,
+    HeldRuns,
+    RunStatus,
+    Status,
+    SweepStatus,
+    WorkerStatus,
+)
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted, duration, loss_text, short_count
 from orchestrator.wording.tables import TextTable, printable
@@ -26,7 +34,7 @@ def status_lines(status: Status) -> list[str]:
     speed = f"; {short_count(status.tokens_per_second)} tokens/s" if status.tokens_per_second else ""
     lines = [printable(f"{status.database}: {counts_text(status.counts)}{again}{speed}"), ""]
     lines += sweeps_table(status.sweeps).without_empty_columns().lines()
-    lines += map(printable, sweep_notes(status.sweeps))
+    lines += map(printable, [*sweep_notes(status.sweeps), *status.growing])
     lines += held_notes(status.held)
     if status.runs:
         lines += ["", *runs_table(status.runs).without_empty_columns().lines()]
@@ -48,7 +56,14 @@ def counts_text(counts: Mapping[str, int]) -> str:
     return f"{total:,} run{'' if total == 1 else 's'}: {named}"
 
 
-def sweeps_table(sweeps: Sequence[SweepStatus], *, most: int = 12) -> TextTable:
+def left_text(status: Status) -> list[str]:
+    """`about 3 h left` for all unfinished sweeps; nothing while it is unknown, or not estimated for all of them."""
+    left = [sweep.seconds_left for sweep in status.sweeps if sweep.done < sweep.total]
+    known = [seconds for seconds in left if seconds is not None]
+    return [f"about {duration(sum(known))} left"] if known and len(left) <= MOST_SWEEPS_LISTED else []
+
+
+def sweeps_table(sweeps: Sequence[SweepStatus], *, most: int = MOST_SWEEPS_LISTED) -> TextTable:
     """The unfinished sweeps, and the latest: a bar, counts by state, and the time left."""
     shown = [sweep for sweep in sweeps if sweep.is_open][-most:]
     if sweeps and sweeps[-1] not in shown:

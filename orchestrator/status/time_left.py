@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hlbgpt_core.errors import HlbqError
@@ -30,16 +30,46 @@ def run_seconds_left(run: RunRecord, attempt: AttemptRecord, now: float) -> floa
     return max(now - attempt.started_at, 0.0) * (1 - run.fraction) / made
 
 
-def estimate_sweep_seconds(
-    store: Store, sweep: SweepRecord, running: Sequence[RunRecord], left: Mapping[int, float], workers: int
-) -> float | None:
-    """Seconds until the sweep's last run ends, with this many running `workers` (at least one); None while unknown.
+def estimate_sweeps(
+    store: Store,
+    sweeps: Sequence[SweepRecord],
+    running: Iterable[RunRecord],
+    left: Mapping[int, float],
+    workers: int,
+) -> Mapping[int, float | None]:
+    """By sweep, the seconds until its last run ends, with this many running `workers` (at least one); None while
+    unknown.
 
     `left` has the seconds that running runs still need. A pending run takes as long as finished runs of its
     arm did; without such runs, as those of the arm nearest in work, in proportion to the work: parameters times the
     tokens that the limits allow. If nothing has finished, the progress of running runs counts.
     """
-    finished = store.sample(sweep.id, State.COMPLETED, SAMPLED_RUNS) if sweep.counts[State.COMPLETED] else []
+    finished = _samples(store, sweeps, State.COMPLETED)
+    waits = _samples(store, sweeps, State.PENDING)
+    own: defaultdict[int, list[RunRecord]] = defaultdict(list)
+    for run in running:
+        own[run.sweep_id].append(run)
+    return {
+        sweep.id: _estimate(sweep, own[sweep.id], finished.get(sweep.id, ()), waits.get(sweep.id, ()), left, workers)
+        for sweep in sweeps
+    }
+
+
+def _samples(store: Store, sweeps: Sequence[SweepRecord], state: State) -> Mapping[int, Sequence[ArmSample]]:
+    wanted = [sweep.id for sweep in sweeps if sweep.counts[state]]
+    return store.samples(wanted, state, SAMPLED_RUNS) if wanted else {}
+
+
+def _estimate(
+    sweep: SweepRecord,
+    running: Sequence[RunRecord],
+    finished: Sequence[ArmSample],
+    waits: Sequence[ArmSample],
+    left: Mapping[int, float],
+    workers: int,
+) -> float | None:
+    if not sweep.counts[State.PENDING] + sweep.counts[State.RUNNING]:
+        return 0.0
     speeds = _speeds(finished, running, left)
     pending = sweep.counts[State.PENDING]
     if not speeds and (pending or len(left) < len(running)):
@@ -49,7 +79,6 @@ def estimate_sweep_seconds(
         found if found is not None else (1 - run.fraction) * _expected(run, speeds)
         for run, found in zip(running, seconds, strict=True)
     ]
-    waits = store.sample(sweep.id, State.PENDING, SAMPLED_RUNS) if pending else []
     sampled = sum(arm.runs for arm in waits)
     waiting = sum(_expected(arm, speeds) * _runs_left(arm) for arm in waits) * pending / max(sampled, 1)
     # The work that is left, shared evenly; but no less than the slowest running run.

@@ -11,12 +11,14 @@
     held_run.py          flush, checkpoint, finish
     workers.py           register, beat, reap
     run_reads.py         run, runs, counts, attempts, events
+    pages.py             the statements that read many runs by number
     points.py            points one by one
-    curves.py            points as columns
+    curves.py            runs with their points as columns, or with their last values
     status_reads.py      what `status` asks for each second
     dashboard_reads.py   light rows for pages that stay open
     comparison_looks.py  looks at comparisons
     memory_needs.py      what waiting runs need of a device
+    policies.py          how sweeps grow by themselves
     code.py              the code that computed runs
     notices.py           what --notify is to report
     sync.py              how far W&B was sent each run
@@ -55,7 +57,7 @@ from orchestrator.store.memory_needs import MemoryNeedStore
 from orchestrator.store.notices import NoticeStore
 from orchestrator.store.ownership import check_file_is_ours
 from orchestrator.store.points import PointStore
-from orchestrator.store.run_reads import RunReadStore
+from orchestrator.store.policies import PolicyStore
 from orchestrator.store.schema import CURRENT, Schema, prepare
 from orchestrator.store.status_reads import StatusReadStore
 from orchestrator.store.sweeps import SweepStore
@@ -76,12 +78,12 @@ class Store(
     LabelStore,
     PointStore,
     CurveStore,
-    RunReadStore,
     StatusReadStore,
     LookStore,
     MemoryNeedStore,
     SyncStore,
     NoticeStore,
+    PolicyStore,
     DashboardReadStore,
     CodeStore,
     MaintenanceStore,

@@ -1,4 +1,13 @@
-"""Reading points a column at a time: what exports and figures need, without an object for each point."""
+"""Reading points a column at a time: what all readers need, without an object for each point.
+
+`runs_with_curves` is the one way to the runs of a filter with their points. Name the columns that you want, and ask for
+the `last` points alone where the last value of a metric is all that you need: that reads one row a run.
+
+    for found in store.runs_with_curves(wanted, Split.VAL, ("loss",), last=True):
+        found.run, found.curves[Split.VAL]["loss"][-1]
+
+It streams: keep what you need of a run, and let the run go.
+"""
 
 import contextlib
 import itertools
@@ -8,13 +17,15 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Select, null, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, null, or_, select
 
 from hlbgpt_core.points import Split
-from orchestrator.store.base import StoreBase
+from orchestrator.queue.records import RunFilter, RunRecord
+from orchestrator.store.base import to_json
 from orchestrator.store.filters import one_of
 from orchestrator.store.rows import PLUS_INFINITY
-from orchestrator.store.tables import points
+from orchestrator.store.run_reads import RunReadStore
+from orchestrator.store.tables import points, runs
 
 # The columns of a curve, in the order in which exports show them.
 CURVE_COLUMNS = (
@@ -35,6 +46,8 @@ CURVE_COLUMNS = (
 )
 _KNOWN = frozenset(CURVE_COLUMNS)
 _ROWS_AT_A_TIME = 2000
+_RUNS_A_PAGE = 50
+_RUNS_A_PAGE_OF_LAST = 500
 
 
 class NumberTexts(tuple[str | None, ...]):
@@ -71,16 +84,51 @@ class Curve:
         return self.columns[name] if name in self.columns else self.extra[name].numbers()
 
 
-class CurveStore(StoreBase):
+@dataclass(frozen=True, kw_only=True)
+class RunCurves:
+    """A run with its curves."""
+
+    run: RunRecord
+    curves: Mapping[Split, Curve]
+
+
+class CurveStore(RunReadStore):
     """The store's part that reads curves."""
 
+    def runs_with_curves(
+        self,
+        wanted: RunFilter,
+        split: Split | None = None,
+        names: Sequence[str] | None = None,
+        *,
+        last: bool = False,
+    ) -> Iterator[RunCurves]:
+        """Every run that passes `wanted`, by number, with its `curves` (empty for a run without points)."""
+        for batch in self.pages_of_runs(wanted, _RUNS_A_PAGE_OF_LAST if last else _RUNS_A_PAGE):
+            # A run that was never claimed has no points: no need to query it.
+            curves = self.curves([run.id for run in batch if run.fence], split, names, last=last)
+            by_run = itertools.groupby(curves, key=lambda curve: curve.run_id)
+            run_id, group = next(by_run, (None, iter(())))
+            for run in batch:
+                own: dict[Split, Curve] = {}
+                if run.id == run_id:
+                    own = {curve.split: curve for curve in group}
+                    run_id, group = next(by_run, (None, iter(())))
+                yield RunCurves(run=run, curves=own)
+
     def curves(
-        self, run_ids: Sequence[int], split: Split | None = None, names: Sequence[str] | None = None
+        self,
+        run_ids: Sequence[int],
+        split: Split | None = None,
+        names: Sequence[str] | None = None,
+        *,
+        last: bool = False,
     ) -> Iterator[Curve]:
         """The curves of these runs, by run and then split. Splits without points are left out.
 
         `names` are the metrics that are wanted, if not all: a figure of two columns need not read fourteen, nor
-        parse what users added.
+        parse what users added. With `last`, a curve is one point: the last one of `split` that has a value of the last
+        of `names`, finite or not; name both.
 
         One read transaction serves them all, so ask for a few dozen runs at a time; one curve is in memory
         at a time.
@@ -94,8 +142,10 @@ class CurveStore(StoreBase):
         query = select(points.c.run_id, points.c.split, *wanted, extra, points.c.nonfinite)
         if split is not None:
             query = query.where(points.c.split == split.value)
+        if last and split is not None and names is not None:
+            query = query.select_from(runs).join(points, is_last_point(split, names[-1]))
         with self._read() as connection:
-            query = query.where(one_of(connection, points.c.run_id, run_ids))
+            query = query.where(one_of(connection, runs.c.id if last else points.c.run_id, run_ids))
             query = query.order_by(points.c.run_id, points.c.split, points.c.step)
             with contextlib.closing(self._streamed(connection, query)) as rows:
                 for (run_id, name), group in itertools.groupby(rows, key=operator.itemgetter(0, 1)):
@@ -113,6 +163,24 @@ class CurveStore(StoreBase):
         with contextlib.closing(connection.execution_options(yield_per=_ROWS_AT_A_TIME).execute(query)) as result:
             for partition in result.partitions():
                 yield from partition
+
+
+def is_last_point(split: Split, metric: str) -> ColumnElement[bool]:
+    """Whether a row of `points` is the last one of its run (a row of `runs`) that has a value of the metric."""
+    newest = points.alias("newest")
+    named = f"{to_json(metric)}:"
+    if metric in _KNOWN:
+        recorded = or_(newest.c[metric].is_not(None), newest.c.nonfinite.contains(named, autoescape=True))
+    else:
+        recorded = newest.c.extra.contains(named, autoescape=True)
+    step = (
+        select(newest.c.step)
+        .where(newest.c.run_id == runs.c.id, newest.c.split == split.value, recorded)
+        .order_by(newest.c.step.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    return and_(points.c.run_id == runs.c.id, points.c.split == split.value, points.c.step == step)
 
 
 def _curve(run_id: int, split: Split, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Curve:

@@ -10,7 +10,7 @@ from hlbgpt_core.points import Split
 from orchestrator.queue.records import ArmRecord, EventRecord
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
-from orchestrator.store.curves import CURVE_COLUMNS
+from orchestrator.store.curves import CURVE_COLUMNS, is_last_point
 from orchestrator.store.filters import one_of
 from orchestrator.store.tables import arms, attempts, events, members, points, runs
 
@@ -88,6 +88,7 @@ class DashboardReadStore(StoreBase):
                 ArmRecord(
                     id=row.id,
                     number=row.number,
+                    key=row.key,
                     settings=json.loads(row.settings),
                     num_params=row.num_params,
                     num_non_embedding_params=row.num_non_embedding_params,
@@ -134,18 +135,12 @@ class DashboardReadStore(StoreBase):
                 yield MetricPoint(row[0], row[1], row[2], _value(metric, row[3], row[4], own=own))
 
     def last_values(self, sweep_id: int, split: Split, metric: str) -> dict[int, float | None]:
-        """The newest value of a metric by run, of the runs of a sweep, members too, that have points of that split."""
+        """The newest value of a metric by run, of the runs of a sweep, members too, that have one."""
         own = metric not in CURVE_COLUMNS
-        newest = points.alias("newest")
-        last_step = (
-            select(func.max(newest.c.step))
-            .where(newest.c.run_id == runs.c.id, newest.c.split == split.value)
-            .scalar_subquery()
-        )
         query = (
             select(runs.c.id, points.c.extra if own else points.c[metric], points.c.nonfinite)
             .select_from(runs)
-            .join(points, and_(points.c.run_id == runs.c.id, points.c.split == split.value, points.c.step == last_step))
+            .join(points, is_last_point(split, metric))
         )
         lent = query.join(members, members.c.run_id == runs.c.id).where(members.c.sweep_id == sweep_id)
         with self._read() as connection:

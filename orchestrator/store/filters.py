@@ -34,15 +34,21 @@ def one_of_texts(connection: Connection, column: ColumnElement[Any], texts: Iter
     return column == sql_any(bindparam(None, values, type_=ARRAY(Text)))
 
 
-def conditions(connection: Connection, wanted: RunFilter) -> list[ColumnElement[bool]]:
-    """What must hold of a row of `runs`. Raises SettingsError for an unknown setting or a value it can't have."""
+def conditions(connection: Connection, wanted: RunFilter, *, by_number: bool = False) -> list[ColumnElement[bool]]:
+    """What must hold of a row of `runs`. Raises SettingsError for an unknown setting or a value it can't have.
+
+    `by_number` is for statements that give the runs by number: it hides columns whose indexes give another order.
+    """
+    state, arm_id = (runs.c.state + "", runs.c.arm_id + 0) if by_number else (runs.c.state, runs.c.arm_id)
     found: list[ColumnElement[bool]] = []
     if wanted.sweep_ids:
         found.append(_few(connection, runs.c.sweep_id, wanted.sweep_ids))
     if wanted.run_ids:
         found.append(_few(connection, runs.c.id, wanted.run_ids))
-    if wanted.states:
-        found.append(runs.c.state.in_([state.value for state in wanted.states]))
+    if len(wanted.states) == 1:
+        found.append(runs.c.state == wanted.states[0].value)
+    elif wanted.states:
+        found.append(state.in_([one.value for one in wanted.states]))
     if wanted.reasons:
         found.append(runs.c.reason.in_([reason.value for reason in wanted.reasons]))
     if wanted.tags:
@@ -52,7 +58,7 @@ def conditions(connection: Connection, wanted: RunFilter) -> list[ColumnElement[
             found.append(_few(connection, _RUN_NUMBERS[name], [int(one) for one in _several(value)]))
     settings = {name: value for name, value in wanted.where.items() if name not in _RUN_NUMBERS}
     if settings:
-        found.append(one_of(connection, runs.c.arm_id, _matching_arms(connection, wanted.sweep_ids, settings)))
+        found.append(one_of(connection, arm_id, _matching_arms(connection, wanted.sweep_ids, settings)))
     return found
 
 

@@ -73,6 +73,12 @@ class StoreLocation:
     display: str
     url: URL = field(repr=False)
 
+    @property
+    def private(self) -> str:
+        """The place as a child process takes it in $HLBQ_DB: with its password, so never on a command line, which
+        everyone can read."""
+        return str(self.path) if self.path is not None else self.url.render_as_string(hide_password=False)
+
 
 def parse_location(location: str | None) -> StoreLocation:
     """Read a path, `sqlite:///PATH` or `postgresql://...`; None is $HLBQ_DB, else hlbq.db here.

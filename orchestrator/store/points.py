@@ -8,9 +8,10 @@ from sqlalchemy import Connection, select
 from hlbgpt_core.points import Point, Split
 from orchestrator.queue.records import Lease, RunFilter, StoredPoint
 from orchestrator.store.base import StoreBase, insert_many
-from orchestrator.store.filters import conditions, one_of
+from orchestrator.store.filters import one_of
+from orchestrator.store.pages import by_sweep, chosen, next_page
 from orchestrator.store.rows import point_row, read_point
-from orchestrator.store.tables import points, runs
+from orchestrator.store.tables import points
 
 _RUNS_A_PAGE = 500
 _POINTS_A_PAGE = 5_000
@@ -31,15 +32,17 @@ class PointStore(StoreBase):
         Each run's points are read in one read, so that a curve never mixes two attempts; besides, no more
         than a page is held in memory, and no transaction stays open between pages.
         """
-        last_run = 0
-        while True:
-            with self._read() as connection:
-                query = select(runs.c.id).where(*conditions(connection, wanted), runs.c.id > last_run)
-                page = list(connection.execute(query.order_by(runs.c.id).limit(_RUNS_A_PAGE)).scalars())
-            if not page:
-                return
-            yield from self._points_of(page, split)
-            last_run = page[-1]
+        for one in by_sweep(wanted):
+            last_run = 0
+            while True:
+                with self._read() as connection:
+                    query = chosen(connection, "numbers", one)
+                    query = next_page("numbers", query, after_id=last_run, size=_RUNS_A_PAGE)
+                    run_ids = list(connection.execute(query).scalars())
+                if not run_ids:
+                    break
+                last_run = run_ids[-1]
+                yield from self._points_of(run_ids, split)
 
     def _points_of(self, run_ids: list[int], split: Split | None) -> Iterator[StoredPoint]:
         at_once = 1

@@ -4,7 +4,7 @@ import functools
 import json
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -45,13 +45,12 @@ _IDENTITY = [
     "job",
 ]
 
-# The run with all that a RunRecord holds: its arm, its sweep's bookkeeping, its newest attempt.
-RUN_ROWS: Select[Any] = (
+# The run with all that a RunRecord holds but its settings: its arm, its sweep's bookkeeping, its newest attempt.
+RUNS_OF_ARMS: Select[Any] = (
     select(
         *runs.c,
         arms.c.number.label("arm_number"),
         arms.c.key.label("arm_key"),
-        arms.c.settings,
         arms.c.num_params,
         arms.c.num_non_embedding_params,
         sweeps.c.bookkeeping,
@@ -71,10 +70,12 @@ RUN_ROWS: Select[Any] = (
     .join(sweeps, sweeps.c.id == runs.c.sweep_id)
     .outerjoin(attempts, and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence))
 )
+RUN_ROWS: Select[Any] = RUNS_OF_ARMS.add_columns(arms.c.settings)
 
 
-def run_record(row: Row[Any]) -> RunRecord:
-    """A row of RUN_ROWS. Of a pending run, `step` is where its next attempt will start."""
+def run_record(row: Row[Any], settings: Mapping[str, Any] | None = None) -> RunRecord:
+    """A row of RUNS_OF_ARMS with its arm's settings, or of RUN_ROWS. Of a pending run, `step` is where its next attempt
+    will start."""
     state = State(row.state)
     waits = state is State.PENDING
     checkpoint = _checkpoint(row.checkpoint_path, row.checkpoint_sha256, row.checkpoint_step)
@@ -87,7 +88,7 @@ def run_record(row: Row[Any]) -> RunRecord:
         arm_id=row.arm_id,
         arm_number=row.arm_number,
         arm_key=row.arm_key,
-        settings=json.loads(row.settings),
+        settings=json.loads(row.settings) if settings is None else settings,
         num_params=row.num_params,
         num_non_embedding_params=row.num_non_embedding_params,
         run_num=row.run_num,
@@ -99,9 +100,9 @@ def run_record(row: Row[Any]) -> RunRecord:
         alone=row.alone,
         backoff_until=row.backoff_until,
         fence=row.fence,
-        spent=Spent(errors=row.errors, losses=row.losses),
+        spent=_spent(row.errors, row.losses),
         bookkeeping=read_bookkeeping(row.bookkeeping),
-        facts=json.loads(row.facts) if row.facts else {},
+        facts=read_facts(row.facts),
         checkpoint=checkpoint,
         previous_checkpoint=_checkpoint(row.previous_path, row.previous_sha256, row.previous_step),
         created_at=row.created_at,
@@ -138,6 +139,18 @@ def code_json(parts: Sequence[CodePart]) -> str:
     return to_json([[part.digest, part.after, part.git_commit] for part in parts])
 
 
+@functools.lru_cache(maxsize=64)
+def _spent(errors: int, losses: int) -> Spent:
+    return Spent(errors=errors, losses=losses)
+
+
+@functools.lru_cache(maxsize=64)
+def read_facts(text: str | None) -> Mapping[str, Any]:
+    """A run's facts from their JSON column. The runs of a sweep share most of these texts."""
+    facts: Mapping[str, Any] = json.loads(text or "{}")
+    return facts
+
+
 def _checkpoint(path: str | None, sha256: str | None, step: int | None) -> SavedCheckpoint | None:
     if path is None or sha256 is None or step is None:
         return None
@@ -155,6 +168,7 @@ def bookkeeping_json(bookkeeping: Bookkeeping) -> str:
     return to_json(asdict(bookkeeping))
 
 
+@functools.lru_cache(maxsize=64)
 def read_bookkeeping(text: str) -> Bookkeeping:
     """Bookkeeping from its JSON column; fields that a newer program added take their defaults."""
     values = json.loads(text)

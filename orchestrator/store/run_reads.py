@@ -1,12 +1,9 @@
 """What people and programs read. Nothing here writes; every read is short."""
 
-import functools
 import heapq
 import itertools
-import json
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import func, literal_column, select
@@ -14,9 +11,17 @@ from sqlalchemy import func, literal_column, select
 from orchestrator.queue.records import AttemptRecord, CompletedRun, EventRecord, RunFilter, RunRecord
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
-from orchestrator.store.filters import conditions, one_of_texts
-from orchestrator.store.rows import RUN_ROWS, attempt_record, read_code, run_record
-from orchestrator.store.tables import arms, attempts, events, members, runs
+from orchestrator.store.filters import conditions, one_of, one_of_texts
+from orchestrator.store.pages import ArmReader, by_sweep, chosen, next_page
+from orchestrator.store.rows import (
+    RUN_ROWS,
+    RUNS_OF_ARMS,
+    attempt_record,
+    read_code,
+    read_facts,
+    run_record,
+)
+from orchestrator.store.tables import arms, attempts, events, runs
 
 _RUNS_A_PAGE = 1_000
 _NUMBER = operator.attrgetter("id")
@@ -35,41 +40,42 @@ class RunReadStore(StoreBase):
             row = connection.execute(RUN_ROWS.where(which)).first()
             return None if row is None else run_record(row)
 
-    def runs(self, wanted: RunFilter, *, limit: int | None = None, after_id: int = 0) -> Iterator[RunRecord]:
-        """The runs that match, by number, beginning after `after_id`; read page by page, in constant memory."""
-        size = _RUNS_A_PAGE if limit is None else min(limit, _RUNS_A_PAGE)
-        found = self._pages(wanted, size, after_id)
-        if wanted.with_members:
-            lent = [self._pages(wanted, size, after_id, lent_to=sweep_id) for sweep_id in wanted.sweep_ids]
-            by_number = heapq.merge(found, *lent, key=_NUMBER)
-            # A run may be one sweep's own and lent to another.
-            found = (next(same) for _, same in itertools.groupby(by_number, _NUMBER))
-        yield from itertools.islice(found, limit)
+    def runs(self, wanted: RunFilter, *, limit: int | None = None) -> Iterator[RunRecord]:
+        """The runs that match, by number; read page by page, in constant memory."""
+        size = _RUNS_A_PAGE if limit is None else max(1, min(limit, _RUNS_A_PAGE))
+        return itertools.islice(itertools.chain.from_iterable(self.pages_of_runs(wanted, size)), limit)
 
-    def _pages(self, wanted: RunFilter, size: int, after_id: int, *, lent_to: int | None = None) -> Iterator[RunRecord]:
-        """The sweeps' own runs, or those lent to one of them; either way in the order of an index."""
-        rows, number = RUN_ROWS, runs.c.id
-        if lent_to is not None:
-            wanted = replace(wanted, sweep_ids=())
-            rows = rows.join(members, members.c.run_id == runs.c.id).where(members.c.sweep_id == lent_to)
-            number = members.c.run_id
-        page: list[RunRecord] = []
-        while size and (not page or len(page) == size):
+    def pages_of_runs(self, wanted: RunFilter, size: int) -> Iterator[Sequence[RunRecord]]:
+        """The same, page by page, each read when it is asked for."""
+        reader = ArmReader()
+        names = ["runs", "members"] if wanted.with_members and wanted.sweep_ids else ["runs"]
+        streams = [self._pages(name, one, size, reader) for one in by_sweep(wanted) for name in names]
+        if len(streams) == 1:
+            return streams[0]
+        by_number = heapq.merge(*map(itertools.chain.from_iterable, streams), key=_NUMBER)
+        # A run may be one sweep's own and lent to another.
+        found = (next(same) for _, same in itertools.groupby(by_number, _NUMBER))
+        return iter(lambda: list(itertools.islice(found, size)), [])
+
+    def _pages(self, name: str, wanted: RunFilter, size: int, reader: ArmReader) -> Iterator[Sequence[RunRecord]]:
+        query, after_id = None, 0
+        while True:
             with self._read() as connection:
-                query = rows.where(*conditions(connection, wanted), number > after_id).order_by(number).limit(size)
-                page = [run_record(row) for row in connection.execute(query)]
-            if not page:
+                query = chosen(connection, name, wanted) if query is None else query
+                found = reader.records(connection, next_page(name, query, after_id=after_id, size=size))
+            if found:
+                yield found
+            if len(found) < size:
                 return
-            yield from page
-            after_id = page[-1].id
+            after_id = found[-1].id
 
     def running(self, wanted: RunFilter) -> list[RunRecord]:
         """The runs that match and are running, by number."""
         with self._read() as connection:
-            query = RUN_ROWS.where(
+            query = RUNS_OF_ARMS.where(
                 runs.c.state == literal_column("'running'"), *conditions(connection, wanted)
             ).order_by(runs.c.id)
-            return [run_record(row) for row in connection.execute(query)]
+            return ArmReader().records(connection, query)
 
     def counts(self, wanted: RunFilter) -> Mapping[State, int]:
         """How many runs match, by state; every state is named. Without filters it reads one index alone."""
@@ -102,6 +108,18 @@ class RunReadStore(StoreBase):
             query = select(attempts).where(attempts.c.run_id == run_id).order_by(attempts.c.fence)
             return [attempt_record(row) for row in connection.execute(query)]
 
+    def shared_slots(self, run_ids: Collection[int]) -> list[int]:
+        """On how many workers a device the attempts of these runs were, rising."""
+        with self._read() as connection:
+            query = select(attempts.c.shared_slots).distinct().where(one_of(connection, attempts.c.run_id, run_ids))
+            return sorted(connection.execute(query).scalars())
+
+    def seeds_of(self, sweep_id: int) -> int:
+        """How many seeds the longest arm of a sweep has."""
+        with self._read() as connection:
+            query = select(func.max(runs.c.run_num)).where(runs.c.sweep_id == sweep_id)
+            return int(connection.execute(query).scalar() or 0)
+
     def events(
         self, run_id: int | None = None, sweep_id: int | None = None, limit: int = 100, actor: str = ""
     ) -> Sequence[EventRecord]:
@@ -118,13 +136,13 @@ class RunReadStore(StoreBase):
 
 
 def _completed_runs(rows: Iterable[Any]) -> list[CompletedRun]:
-    """The rows as records. The runs of a sweep share most of their JSON, so that each text is read once."""
-
-    @functools.cache
-    def fingerprint(facts: str | None) -> str:
-        return str(json.loads(facts or "{}").get("data_fingerprint") or "")
-
     return [
-        CompletedRun(id=run_id, arm_key=key, seed=seed, data_fingerprint=fingerprint(facts), code=read_code(code))
+        CompletedRun(
+            id=run_id,
+            arm_key=key,
+            seed=seed,
+            data_fingerprint=str(read_facts(facts).get("data_fingerprint") or ""),
+            code=read_code(code),
+        )
         for run_id, key, seed, facts, code in rows
     ]

@@ -1,10 +1,10 @@
 """What `status` asks for every second: of each run a little, of all runs in one statement."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, func, literal_column, select
+from sqlalchemy import ColumnElement, Select, Subquery, and_, func, literal_column, select
 
 from hlbgpt_core.points import Split
 from orchestrator.queue.records import AttemptRecord
@@ -12,7 +12,9 @@ from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import one_of
 from orchestrator.store.rows import attempt_record
-from orchestrator.store.tables import BACKING_OFF, arms, attempts, points, runs
+from orchestrator.store.tables import BACKING_OFF, arms, attempts, points, runs, sweeps
+
+_LAST = 2**63 - 1
 
 
 class ArmSample(NamedTuple):
@@ -70,37 +72,37 @@ class StatusReadStore(StoreBase):
                     found.setdefault(run_id, []).append(value)
         return found
 
-    def sample(self, sweep_id: int, state: State, limit: int) -> list[ArmSample]:
-        """What the first `limit` runs of a sweep in this state tell of their arms."""
-        chosen = (
-            select(runs.c.id, runs.c.arm_id, runs.c.facts, runs.c.checkpoint_step)
-            .where(runs.c.sweep_id == sweep_id, runs.c.state == literal_column(f"'{state.value}'"))
-            .order_by(runs.c.id)
-            .limit(limit)
-            .subquery()
+    def samples(self, sweep_ids: Collection[int], state: State, limit: int) -> Mapping[int, Sequence[ArmSample]]:
+        """By sweep, what its first `limit` runs in this state tell of their arms."""
+        in_state: ColumnElement[str] = literal_column(f"'{state.value}'")
+        # By the sweep's own row, so that an index is read up to here and no further.
+        first = runs.alias("first")
+        up_to = (
+            select(first.c.id)
+            .where(first.c.sweep_id == sweeps.c.id, first.c.state == in_state)
+            .order_by(first.c.id)
+            .limit(1)
+            .offset(limit - 1)
+            .scalar_subquery()
         )
-        ended = attempts.c.ended_at - attempts.c.started_at
-        spent = select(func.sum(ended)).where(attempts.c.run_id == chosen.c.id).scalar_subquery()
-        query = (
-            select(
-                arms.c.id,
-                arms.c.num_params,
-                arms.c.settings,
-                func.max(chosen.c.facts),
-                func.count(),
-                func.sum(func.coalesce(chosen.c.checkpoint_step, 0)),
-                func.sum(func.coalesce(spent, 0.0)),
-            )
-            .select_from(chosen)
-            .join(arms, arms.c.id == chosen.c.arm_id)
-            .group_by(arms.c.id)
-        )
+        of_sweep = and_(runs.c.sweep_id == sweeps.c.id, runs.c.state == in_state)
+        columns = (runs.c.id, runs.c.sweep_id, runs.c.arm_id, runs.c.facts, runs.c.checkpoint_step)
+        some = select(*columns).select_from(sweeps).join(runs, and_(of_sweep, runs.c.id <= func.coalesce(up_to, _LAST)))
         with self._read() as connection:
-            return [
-                # PostgreSQL adds up big integers as decimals.
-                ArmSample(arm, num_params, json.loads(settings), json.loads(facts or "{}"), count, int(steps), worked)
-                for arm, num_params, settings, facts, count, steps, worked in connection.execute(query)
-            ]
+            chosen = some.where(one_of(connection, sweeps.c.id, sweep_ids)).subquery()
+            found: dict[int, list[ArmSample]] = {}
+            for sweep_id, arm, num_params, settings, facts, count, steps, worked in connection.execute(_sums(chosen)):
+                sample = ArmSample(
+                    arm_id=arm,
+                    num_params=num_params,
+                    settings=json.loads(settings),
+                    facts=json.loads(facts or "{}"),
+                    runs=count,
+                    checkpoint_steps=int(steps),  # PostgreSQL adds up big integers as decimals
+                    worked_seconds=worked,
+                )
+                found.setdefault(sweep_id, []).append(sample)
+            return found
 
     def backing_off(self, sweep_ids: Sequence[int] = ()) -> int:
         """How many runs wait to be tried again after an error."""
@@ -109,3 +111,24 @@ class StatusReadStore(StoreBase):
             if sweep_ids:
                 query = query.where(one_of(connection, runs.c.sweep_id, sweep_ids))
             return int(connection.execute(query).scalar_one())
+
+
+def _sums(chosen: Subquery) -> Select[Any]:
+    """The chosen runs added up by arm."""
+    ended = attempts.c.ended_at - attempts.c.started_at
+    spent = select(func.sum(ended)).where(attempts.c.run_id == chosen.c.id).scalar_subquery()
+    return (
+        select(
+            chosen.c.sweep_id,
+            arms.c.id,
+            arms.c.num_params,
+            arms.c.settings,
+            func.max(chosen.c.facts),
+            func.count(),
+            func.sum(func.coalesce(chosen.c.checkpoint_step, 0)),
+            func.sum(func.coalesce(spent, 0.0)),
+        )
+        .select_from(chosen)
+        .join(arms, arms.c.id == chosen.c.arm_id)
+        .group_by(chosen.c.sweep_id, arms.c.id)
+    )

@@ -7,21 +7,17 @@ before with what they see now, and never two clocks.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, and_, case, cast, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, text, update
 
 from hlbgpt_core.points import Split
 from orchestrator.errors import SyncError
 from orchestrator.queue.records import RunFilter, Sendable, StoredPoint, SyncMark
-from orchestrator.queue.states import TERMINAL
 from orchestrator.store.base import StoreBase
-from orchestrator.store.filters import conditions
+from orchestrator.store.pages import ENDED, ENDING, by_sweep, chosen, next_page
 from orchestrator.store.rows import RUN_ROWS, read_point, run_record
 from orchestrator.store.tables import points, runs, sweeps, sync_marks
 
 _NEW_MARK = text("INSERT INTO sync_marks (run_uid) VALUES (:uid) ON CONFLICT (run_uid) DO NOTHING")
-_ENDED = runs.c.state.in_([state.value for state in TERMINAL])
-# What W&B is told of a run's end: another end of the same run (after a retry) reads otherwise.
-_ENDING = runs.c.state + " " + func.coalesce(runs.c.reason, "") + " " + cast(runs.c.fence, Text)
 # Within a step, for good: train, val, test. A run that was stopped before its test gets that point after the others.
 _IN_A_STEP = (points.c.split == Split.TEST.value, points.c.split)
 
@@ -32,14 +28,11 @@ class SyncStore(StoreBase):
     def unsent(self, wanted: RunFilter, *, limit: int, after_id: int = 0) -> list[int]:
         """Numbers of runs with something to send, after `after_id`: points up to their checkpoint, or their end."""
         with self._read() as connection:
-            query = (
-                select(runs.c.id)
-                .outerjoin(sync_marks, sync_marks.c.run_uid == runs.c.uid)
-                .where(runs.c.id > after_id, runs.c.fence > 0, _something_to_send(), *conditions(connection, wanted))
-                .order_by(runs.c.id)
-                .limit(limit)
-            )
-            return list(connection.execute(query).scalars())
+            found: list[int] = []
+            for one in by_sweep(wanted):
+                query = next_page("unsent", chosen(connection, "unsent", one), after_id=after_id, size=limit)
+                found += connection.execute(query).scalars()
+            return sorted(found)[:limit]
 
     def sendable(self, run_id: int) -> Sendable:
         """What W&B may be sent of a run by now: all of one that ended, else up to its newest checkpoint.
@@ -52,9 +45,9 @@ class SyncStore(StoreBase):
             run = run_record(row)
             # One statement, so that points and checkpoint are of one moment on PostgreSQL too.
             query = (
-                select(points, case((_ENDED, _ENDING), else_="").label("ending"))
+                select(points, case((ENDED, ENDING), else_="").label("ending"))
                 .join(runs, runs.c.id == points.c.run_id)
-                .where(runs.c.id == run_id, or_(_ENDED, points.c.step <= func.coalesce(runs.c.checkpoint_step, -1)))
+                .where(runs.c.id == run_id, or_(ENDED, points.c.step <= func.coalesce(runs.c.checkpoint_step, -1)))
                 .order_by(points.c.step, *_IN_A_STEP)
             )
             rows = connection.execute(query).all()
@@ -140,20 +133,8 @@ class SyncStore(StoreBase):
             return connection.execute(update(sync_marks).where(mine).values(**values)).rowcount > 0
 
 
-def _something_to_send() -> ColumnElement[bool]:
-    last_step = func.coalesce(sync_marks.c.last_step, 0)
-    newer = select(points.c.step).where(
-        points.c.run_id == runs.c.id,
-        points.c.split.in_([split.value for split in Split]),
-        points.c.step > last_step,
-        points.c.step <= runs.c.checkpoint_step,
-    )
-    untold = func.coalesce(sync_marks.c.told, "") != _ENDING
-    return or_(and_(_ENDED, untold), and_(~_ENDED, runs.c.checkpoint_step > last_step, newer.exists()))
-
-
 def _ending_of(run_id: int) -> Select[Any]:
-    return select(case((_ENDED, _ENDING), else_="")).where(runs.c.id == run_id)
+    return select(case((ENDED, ENDING), else_="")).where(runs.c.id == run_id)
 
 
 def _mark(row: Any) -> SyncMark:

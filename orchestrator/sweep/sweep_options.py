@@ -28,6 +28,7 @@ SHAPE = "Sweep: shape"
 SWEEP = "Sweep"
 OUTPUT = "Output"
 WORKERS = "Workers"
+GROWTH = "Seeds until the verdict is in"
 
 _WORDS: Mapping[type, str] = MappingProxyType(
     {int: "a whole number", float: "a number", bool: "true or false", str: "text", list: "a list"}
@@ -174,6 +175,27 @@ class SweepOptions:
         help="Leave out runs that any sweep has completed before with the same data and code.",
     )
 
+    decide: bool = option(
+        False,
+        panel=GROWTH,
+        help="Add seeds to undecided arms and their baseline until the verdict is in, and stop: docs/decide.md.",
+    )
+    max_seeds: int = option(20, panel=GROWTH, minimum=2, maximum=1000, help="The most seeds an arm gets.")
+    first_look: int = option(3, panel=GROWTH, minimum=2, help="Seeds before the first verdict.")
+    margin: float | None = option(
+        None, panel=GROWTH, help="Stop too where an arm surely differs by less than this, in the metric's unit."
+    )
+    futility: str = option(
+        "0.10",
+        panel=GROWTH,
+        metavar="CHANCE|off",
+        help="Close an arm whose chance of a verdict by --max_seeds is less than this.",
+    )
+    metric: str = option("val_loss", panel=GROWTH, help="What is decided by: val_loss, test_loss, ...")
+    best_arm: bool = option(
+        False, panel=GROWTH, help="Race all arms instead: those that are surely not the best get no more seeds."
+    )
+
     def __post_init__(self) -> None:
         # The command line, a file and Python give a list as lists, tuples or a single text.
         for name in ("where", "baseline"):
@@ -192,6 +214,11 @@ class SweepOptions:
                 known[name].check_type(value)
                 known[name].check_range(value)
         return cls(**values)
+
+    @property
+    def first_runs(self) -> int:
+        """How many runs every arm has from the start."""
+        return max(self.num_runs, self.first_look) if self.decide else self.num_runs
 
     def shape(self) -> Shape:
         """The sweep's shape."""
@@ -260,6 +287,10 @@ class SweepOptions:
             found.append("--logfile and --append have no effect without --log_csv (-c)")
         if self.wandb_project is not None and not self.log_wandb:
             found.append("--wandb_project has no effect without --log_wandb (-w)")
+        growth = [spec for spec in option_specs().values() if spec.panel == GROWTH and spec.name != "decide"]
+        unused = [f"--{spec.name}" for spec in growth if getattr(self, spec.name) != spec.default]
+        if unused and not self.decide:
+            found.append(f"{', '.join(unused)}: no effect without --decide")
         return found
 
 

@@ -129,7 +129,7 @@ def test_the_keys_of_json_are_stable(store: Store, clock: VirtualClock) -> None:
     found = json.loads(json.dumps(read_status(store, RunFilter(), now=clock()).to_dict()))
     assert sorted(found) == sorted(
         "database database_option at counts total sweeps running_total backing_off tokens_per_second runs workers "
-        "events held".split()
+        "events held growing".split()
     )
     assert {"id", "sweep", "settings", "seed", "state", "step", "epoch", "fraction", "seconds_left"} <= set(
         found["runs"][0]

@@ -80,11 +80,23 @@ def test_extend_adds_only_what_is_missing(store: Store) -> None:
         store.extend(77, arms=[], runs=[])
 
 
+def test_runs_of_several_sweeps_come_by_number_and_share_their_arms_settings(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.store.run_reads._RUNS_A_PAGE", 2)
+    first, second = submit(store, depths=(2, 4), seeds=2), submit(store, depths=(2, 8), seeds=2)
+    store.extend(first.id, arms=[arm(2)], runs=[NewRun(arm=0, run_num=3, seed=102)])
+    found = list(store.runs(RunFilter(sweep_ids=(second.id, first.id))))
+    assert [run.id for run in found] == list(range(1, 10))
+    assert len({id(run.settings) for run in found}) == 4
+    assert [run.id for run in store.runs(RunFilter(sweep_ids=(second.id, first.id)), limit=6)] == list(range(1, 7))
+
+
 def test_runs_come_page_by_page(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.store.run_reads._RUNS_A_PAGE", 3)
     submit(store, seeds=10)
     assert [run.id for run in store.runs(ALL)] == list(range(1, 11))
-    assert [run.id for run in store.runs(ALL, limit=7, after_id=2)] == list(range(3, 10))
+    assert [run.id for run in store.runs(ALL, limit=7)] == list(range(1, 8))
     assert list(store.runs(ALL, limit=0)) == []
 
 
