@@ -1,7 +1,7 @@
 """The queue and its readers: plan, store, command line, exports, plots. Never imports torch.
 
-For scripts and notebooks: `submit`, `extend` and `wait` run sweeps; `load`, `curves`, `compare` and `plot` read them. Each
-is loaded at its first use, so a command pays only for what it uses.
+For scripts and notebooks: `submit`, `extend` and `wait` run sweeps; `load`, `curves`, `compare` and `plot` read them.
+Each is loaded at its first use, so a command pays only for what it uses.
 """
 
 from importlib import import_module

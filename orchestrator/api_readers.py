@@ -15,10 +15,9 @@ from orchestrator.comparison import results
 from orchestrator.comparison.measures import Goal
 from orchestrator.comparison.results import Comparison, Question, place_of
 from orchestrator.errors import DatabaseError, UsageError
-from orchestrator.export.metric_names import Axis
+from orchestrator.export.metric_names import Axis, find_metric
 from orchestrator.plots import Drawing, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
 from orchestrator.plots.curve_sets import Band
-from orchestrator.plots.run_curves import find_metric
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import OpenMode, open_store
 from orchestrator.sweep.arm_labels import differing_settings

@@ -68,4 +68,5 @@ def _difference(contrast: Contrast) -> Mapping[str, Any]:
 
 
 def _ends(name: str, interval: Interval | None) -> Mapping[str, float | None]:
-    return {f"{name}_low": interval and interval.low, f"{name}_high": interval and interval.high}
+    low, high = (None, None) if interval is None else (interval.low, interval.high)
+    return {f"{name}_low": low, f"{name}_high": high}
