@@ -9,6 +9,7 @@ HlbqErrors.
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.comparison import results
@@ -18,6 +19,7 @@ from orchestrator.errors import DatabaseError, UsageError
 from orchestrator.export.metric_names import Axis, find_metric
 from orchestrator.plots import Drawing, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
 from orchestrator.plots.curve_sets import Band
+from orchestrator.plots.figures import as_png
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import OpenMode, open_store
 from orchestrator.sweep.arm_labels import differing_settings
@@ -162,6 +164,8 @@ def plot(
             drawn = plot_curves(store, drawing, chosen, **mixed)
     for text in drawn.warnings:
         warnings.warn(text, stacklevel=2)
+    # A notebook asks for this method. Without pyplot and its global figures, matplotlib offers it none.
+    drawn.figure._repr_png_ = partial(as_png, drawn.figure)  # type: ignore[attr-defined]
     return drawn.figure
 
 

@@ -1,6 +1,7 @@
 """From runs to a figure in a file: read the curves, say what cannot be shown, draw, save."""
 
 import dataclasses
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,6 +149,14 @@ def save(figure: "Figure", path: str | Path) -> None:
         metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(ending)
         with plain_texts(figure):
             figure.savefig(stream, format=ending[1:], dpi=160, metadata=metadata)
+
+
+def as_png(figure: "Figure") -> bytes:
+    """The figure as a notebook shows it."""
+    stream = io.BytesIO()
+    with plain_texts(figure):
+        figure.savefig(stream, format="png", dpi=100)
+    return stream.getvalue()
 
 
 def check_ending(path: Path) -> str:

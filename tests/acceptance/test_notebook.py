@@ -20,7 +20,7 @@ for cell in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))["cells"]:
     exec(compile(tree, "cell", "exec"), names)
     if last is not None:
         shown = eval(compile(ast.Expression(last.value), "cell", "eval"), names)
-        print(shown._repr_html_() if hasattr(shown, "_repr_html_") else repr(shown))
+        print((getattr(shown, "_repr_html_", None) or shown.__repr__)() or repr(shown))
 """
 
 
