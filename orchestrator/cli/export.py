@@ -86,4 +86,5 @@ def chosen_or_latest(runs: RunFilterOptions, store: "Store") -> RunFilter:
 def check_any(store: "Store", wanted: RunFilter) -> None:
     """Raise UsageError if no run is chosen: an empty table or sync means a mistake in a filter."""
     if next(store.runs(wanted, limit=1), None) is None:
-        raise UsageError("no run matches", "See the runs: hlbq status --all")
+        asked = [*(f"{name}={value}" for name, value in wanted.where.items()), *wanted.tags]
+        raise UsageError(f"no run matches {' '.join(asked)}".rstrip(), "See the runs: hlbq status --all")

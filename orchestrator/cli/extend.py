@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, warn
+from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, say, warn
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.cli.review import print_review, read_history
@@ -59,4 +59,4 @@ def extend(
             {"sweep": sweep, "added": added, "new_arms": addition.new_arms, "left_out": len(addition.plan.left_out)}
         )
     else:
-        print(f"sweep {sweep}: {counted(added, 'run')} added ({arms})")
+        say(f"sweep {sweep}: {counted(added, 'run')} added ({arms})")

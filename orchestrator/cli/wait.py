@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, note, print_json, suggest
+from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, note, print_json, say, suggest
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.queue.records import RunFilter
@@ -21,7 +21,9 @@ def register(app: typer.Typer) -> None:
 def wait(
     runs: RunFilterOptions,
     database: DatabaseOption,
-    every: Annotated[float, typer.Option("--every", min=0.05, help="Seconds between checks of the database.")] = 2.0,
+    every: Annotated[
+        float, typer.Option("--every", min=0.05, max=86_400.0, help="Seconds between checks of the database.")
+    ] = 2.0,
     as_json: JsonOption = False,
 ) -> None:
     """Wait until the runs (without filters: of the latest sweep) have ended; exit code 1 if any failed.
@@ -35,7 +37,7 @@ def wait(
     if as_json:
         print_json(counts)
     else:
-        print(counts_text(counts))
+        say(counts_text(counts))
     if counts.get(State.FAILED, 0):
         suggest("see why: hlbq status, hlbq show RUN; try again: hlbq retry --failed", store)
     if any(counts.get(state, 0) for state in (State.FAILED, State.PENDING)):

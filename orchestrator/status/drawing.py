@@ -20,7 +20,8 @@ from orchestrator.status.text import (
     workers_table,
 )
 from orchestrator.wording.numbers import short_count
-from orchestrator.wording.tables import TextTable, printable
+from orchestrator.wording.plain import printable
+from orchestrator.wording.tables import TextTable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -17,7 +17,8 @@ from orchestrator.status.reading import (
 )
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted, duration, loss_text, short_count
-from orchestrator.wording.tables import TextTable, printable
+from orchestrator.wording.plain import printable
+from orchestrator.wording.tables import TextTable
 
 BAR_WIDTH = 28
 SPARK_WIDTH = 14

@@ -24,6 +24,7 @@ def wait_until_ended(
     """
     from orchestrator.store.known import check_named
 
+    check_named(store, runs)
     shown, said_that_nobody_works = "", False
     while True:
         counts = store.counts(runs)

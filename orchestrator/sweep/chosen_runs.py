@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 
 # Names that filters take in addition to settings.
 _RUN_NUMBERS = ("seed", "run_num")
+_TOO_LARGE = 2**63  # for a database
 
 
 def filter_value(name: str, text: str) -> Any:
     """The value of a setting, or of a seed or run_num, that runs must have. Raises UsageError or SettingsError."""
     if name in _RUN_NUMBERS:
-        if not text.isdecimal():
+        if not (text.isascii() and text.isdecimal()):
             raise UsageError(f"--where {name}={text}: '{text}' is not a whole number", f"For instance: {name}=100")
+        if len(text) > 19 or int(text) >= _TOO_LARGE:
+            raise UsageError(f"--where {name}={text}: it is too large", "Use a value below 2**63.")
         return int(text)
     if name not in specs():
         raise unknown_setting(name)
