@@ -1,7 +1,7 @@
 """The options of `hlbq submit` and `hlbq run`: settings, and the options of a sweep."""
 
 import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
@@ -11,9 +11,7 @@ from hlbgpt_core.settings import SettingSpec, specs
 from orchestrator.cli.option_groups import OptionGroup
 from orchestrator.cli.parsing import TOGETHER, TOGETHER_MARK
 from orchestrator.sweep.options import option_help, panel_of
-from orchestrator.sweep.shapes import Axes
-from orchestrator.sweep.submission import given_axes
-from orchestrator.sweep.sweep_options import SWEEP, OptionSpec, SweepOptions, option_specs
+from orchestrator.sweep.sweep_options import GROWTH, SWEEP, OptionSpec, SweepOptions, option_specs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +29,6 @@ class GivenSettings(OptionGroup):
     def from_options(cls, values: Mapping[str, Any]) -> Self:
         """The settings among `values` that were given."""
         return cls(texts={name: tuple(texts) for name, texts in values.items() if texts})
-
-    def axes(self, *, repeated: Collection[str] = ()) -> Axes:
-        """The typed values of every setting that was given, as `given_axes` reads them."""
-        return given_axes(self.texts, repeated=repeated)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +50,30 @@ class GivenOptions(OptionGroup):
     def from_options(cls, values: Mapping[str, Any]) -> Self:
         """The options that typer parsed."""
         return cls(options=SweepOptions(**{spec.name: _value(spec, values[spec.name]) for spec in _specs()}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenPolicy(OptionGroup):
+    """The options of a sweep that say how it grows, for `hlbq decide`."""
+
+    options: SweepOptions
+
+    @classmethod
+    def option_parameters(cls) -> Sequence[inspect.Parameter]:
+        """One option for each field of SweepOptions that says how a sweep grows, and the baseline."""
+        return [
+            _parameter(spec.name, _annotation(spec), _sweep_option(spec), _default(spec)) for spec in _policy_specs()
+        ]
+
+    @classmethod
+    def from_options(cls, values: Mapping[str, Any]) -> Self:
+        """The options that typer parsed."""
+        given = {spec.name: _value(spec, values[spec.name]) for spec in _policy_specs()}
+        return cls(options=SweepOptions(**given, decide=True))
+
+
+def _policy_specs() -> Sequence[OptionSpec]:
+    return [spec for spec in _specs() if spec.name == "baseline" or (spec.panel == GROWTH and spec.name != "decide")]
 
 
 _FILE = typer.Argument(metavar="SWEEP.toml", help="A sweep file; options on the command line replace its own.")

@@ -14,6 +14,7 @@ from orchestrator.plots.run_curves import smoothed
 from orchestrator.plots.style import metric_label
 from orchestrator.queue.code import code_note
 from orchestrator.queue.records import AttemptRecord, EventRecord, RunRecord, WorkerRecord
+from orchestrator.status.reading import utilisation
 from orchestrator.store import Store
 from orchestrator.store.curves import CURVE_COLUMNS, Curve
 from orchestrator.store.known import known_run
@@ -141,6 +142,7 @@ def _run_words(run: RunRecord, store: Store) -> dict[str, Any]:
         "epoch": run.tokens_seen / train_tokens if train_tokens else None,
         "tokens_seen": run.tokens_seen,
         "tokens_per_second": run.tokens_per_second,
+        "mfu": utilisation(run),
         "memory_bytes": run.memory_bytes,
         "params": run.num_params,
         "train_loss": plain_number(run.last_train_loss),
@@ -185,9 +187,10 @@ def run_curves(store: Store, run_id: int, axis: Axis, smooth: float = 0.0) -> di
     most, run = 0, known_run(store, run_id)
     for curve in store.curves([run.id]):
         most = max(most, len(curve))
+        x = axis.places(curve["step"], curve[axis.column], run.settings)
         for name in (*CURVE_COLUMNS, *curve.extra):
             if name not in _NO_METRICS and (curve.split is Split.TRAIN or not _is_counter(name)):
-                found = _curve_words(curve, axis, name, smooth)
+                found = _curve_words(curve, x, name, smooth)
                 if found is not None:
                     metrics.setdefault(name, {})[curve.split.value] = found
     labels = {name: metric_label(name, [run.settings.get("tokenizer")]) for name in metrics}
@@ -199,10 +202,10 @@ def _is_counter(name: str) -> bool:
     return name in ("lr", "weight_decay", "batch_size", "seq_length", "microbatches") or name.startswith("lr_")
 
 
-def _curve_words(curve: Curve, axis: Axis, name: str, smooth: float) -> Mapping[str, Any] | None:
+def _curve_words(curve: Curve, places: Sequence[float | None], name: str, smooth: float) -> Mapping[str, Any] | None:
     import numpy
 
-    x = numpy.array([_or_nan(one) for one in curve[axis.column]])
+    x = numpy.array([_or_nan(one) for one in places])
     y = numpy.array([_or_nan(one) for one in curve[name]])
     if numpy.isnan(y).all():
         return None

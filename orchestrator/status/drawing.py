@@ -20,7 +20,8 @@ from orchestrator.status.text import (
     workers_table,
 )
 from orchestrator.wording.numbers import short_count
-from orchestrator.wording.tables import TextTable, printable
+from orchestrator.wording.plain import printable
+from orchestrator.wording.tables import TextTable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -30,7 +31,19 @@ _STYLES = {"running": "cyan", "completed": "green", "failed": "red", "cancelled"
 _COLUMN_STYLES = {"progress": "green", "val curve": "cyan", "error": "red", "note": "red", "val loss": "bold"}
 _HEIGHT_TO_WRAP = 20  # a lower terminal cuts its headline
 # What a narrow terminal leaves out, first to last.
-_RUNS_DROP = ("params", "error", "memory", "microbatches", "epoch", "left", "val curve", "tokens/s", "step", "seed")
+_RUNS_DROP = (
+    "params",
+    "error",
+    "memory",
+    "microbatches",
+    "epoch",
+    "left",
+    "val curve",
+    "mfu",
+    "tokens/s",
+    "step",
+    "seed",
+)
 _RUNS_DROP_LAST = ("train loss", "state", "done")
 _SWEEPS_DROP = ("cancelled", "pending", "running", "completed", "tags", "name", "progress", "failed", "left")
 _WORKERS_DROP = ("device name", "use", "temperature", "host", "note", "holds run", "device")
@@ -130,7 +143,7 @@ def _urgency(run: RunStatus) -> tuple[int, int]:
 
 
 def _notes(status: Status) -> list[str]:
-    notes = [*sweep_notes(status.sweeps), *slot_speeds(status)]
+    notes = [*sweep_notes(status.sweeps), *status.growing, *slot_speeds(status)]
     if not status.workers and status.counts[State.PENDING] + status.counts[State.RUNNING]:
         notes.insert(0, f"No worker is running. Start one: hlbq worker{status.database_option}")
     return notes

@@ -9,7 +9,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hlbgpt_core.flops import model_flops_utilisation
 from hlbgpt_core.points import Split
+from hlbgpt_core.settings import Settings
+from orchestrator.growth.standing import summary_lines
 from orchestrator.queue.code import code_note
 from orchestrator.queue.records import (
     AttemptRecord,
@@ -73,7 +76,7 @@ class SweepStatus:
 class RunStatus:
     """A run. `settings` are those in which the sweep's arms differ; losses are in nats per token.
 
-    `waits_seconds` is set for a run that waits to be retried after an error.
+    `waits_seconds` is set for a run that waits to be retried after an error. `mfu` is model_flops_utilisation.
     """
 
     id: int
@@ -92,6 +95,7 @@ class RunStatus:
     fraction: float
     seconds_left: float | None
     tokens_per_second: float
+    mfu: float | None
     microbatches: int | None
     memory_bytes: int
     last_train_loss: float | None
@@ -155,7 +159,7 @@ class Status:
     first failed ones.
 
     `tokens_per_second` is the total of all running runs; `database_option` is what a command needs to find this
-    database again (` --db PATH`, or nothing).
+    database again (` --db PATH`, or nothing). `growing` says how sweeps with a policy stand.
     """
 
     database: str
@@ -171,6 +175,7 @@ class Status:
     workers: Sequence[WorkerStatus]
     events: Sequence[EventStatus]
     held: Sequence[HeldRuns] = ()
+    growing: Sequence[str] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as JSON can hold it."""
@@ -216,6 +221,7 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
         tokens_per_second=sum(run.tokens_per_second for run in running),
         runs=runs,
         held=held_runs(store, wanted) if counts[State.PENDING] else (),
+        growing=summary_lines(store, wanted.sweep_ids, sweeps[-1].id if sweeps else None),
         workers=[_worker_status(worker, now) for worker in [*workers, *_ended_badly(all_workers, sweeps)]],
         events=[
             EventStatus(
@@ -328,6 +334,7 @@ def _run_status(
         fraction=1.0 if run.state is State.COMPLETED else run.fraction,
         seconds_left=run_seconds_left(run, attempt, now) if attempt else None,
         tokens_per_second=run.tokens_per_second,
+        mfu=utilisation(run),
         microbatches=microbatches,
         memory_bytes=run.memory_bytes,
         last_train_loss=run.last_train_loss,
@@ -337,6 +344,17 @@ def _run_status(
         error=f"{run.error_type}: {run.error_message}" if run.error_type else run.error_message,
         code_note=note,
         tags=run.tags,
+    )
+
+
+def utilisation(run: RunRecord) -> float | None:
+    """The share of its device's peak that a run uses; None if it is not known, or the run is not training."""
+    return model_flops_utilisation(
+        Settings.from_dict(run.settings),
+        step=run.step,
+        tokens_per_second=run.tokens_per_second,
+        device_name=str(run.facts.get("device_name") or ""),
+        precision=str(run.facts.get("precision") or ""),
     )
 
 

@@ -18,7 +18,7 @@ export function loss(value) {
 /** `812`, `30.8K`, `46.0M`. */
 export function shortCount(value) {
   if (value === null || value === undefined) return "";
-  for (const [size, letter] of [[1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "K"]]) {
+  for (const [size, letter] of [[1e18, "E"], [1e15, "P"], [1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "K"]]) {
     if (Math.abs(value) >= size) return `${(value / size).toFixed(1)}${letter}`;
   }
   return String(Number(value.toPrecision(3)));
