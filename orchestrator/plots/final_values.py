@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, Any
 from hlbgpt_core.settings import specs, unknown_setting
 from orchestrator.errors import ExportError
 from orchestrator.plots.curve_sets import CONFIDENCE, grouped, sortable
+from orchestrator.plots.legends import add_legend
 from orchestrator.plots.power_law import PowerLaw, describes, fit_power_law
 from orchestrator.plots.run_curves import RunCurve
 from orchestrator.plots.style import (
+    LINE_WIDTH,
     LineStyle,
-    add_legend,
+    Size,
     add_titles,
     dress,
     line_styles,
     metric_label,
     new_figure,
     plain_logarithmic,
+    points,
 )
 from orchestrator.sweep.arm_labels import arm_label, differing_settings, settings_of
 from orchestrator.sweep.options import value_text
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 # Model sizes in words; a figure may use them as its x, although they are not settings.
 SIZES = MappingProxyType({"num_params": "parameters", "num_non_embedding_params": "parameters without embeddings"})
 # A size follows from these settings, so lines are not distinguished by them.
-_SETTINGS_OF_SIZE = frozenset({"model_scale", "depth", "width"})
+SETTINGS_OF_SIZE = frozenset({"model_scale", "depth", "width"})
 # Values further apart than this are shown on a logarithmic axis.
 _LOGARITHMIC_FROM = 4.0
 _SHIFT_POINTS = 6.0
@@ -47,7 +50,8 @@ _LEAST_HEIGHT_INCHES = 3.2  # of a heat map, with the upright words beside its c
 
 @dataclass(frozen=True, kw_only=True)
 class FinalDrawing:
-    """The last value of a metric against a setting, or against `num_params`."""
+    """The last value of a metric against a setting, or against `num_params`, grouped `by` settings (empty: those that
+    differ)."""
 
     against: str
     metric: str = "val_loss"
@@ -56,6 +60,8 @@ class FinalDrawing:
     colour: str = ""
     style: str = ""
     title: str = ""
+    by: Sequence[str] = ()
+    size: Size | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +72,7 @@ class HeatMap:
     columns: str
     metric: str = "val_loss"
     title: str = ""
+    size: Size | None = None
 
 
 def place_name(name: str) -> str:
@@ -85,12 +92,12 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequen
     names = [
         name
         for name in differing_settings(settings_of(runs))
-        if name != drawing.against and not (drawing.against in SIZES and name in _SETTINGS_OF_SIZE)
+        if name != drawing.against and not (drawing.against in SIZES and name in SETTINGS_OF_SIZE)
     ]
     lines = grouped(runs, names)
     # Error bars are everywhere, and leave room for only a few names.
     beside = len(lines) > _MOST_NAMED_INSIDE
-    figure = new_figure()
+    figure = new_figure(size=drawing.size)
     axes = figure.add_subplot()
     known = sorted({place(run) for run in runs}, key=sortable)
     are_numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known)
@@ -109,7 +116,7 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequen
     bars = "one seed per value: no interval" if seeds == {1} else "dots: seeds; bars: 95 % t-interval of the mean"
     add_titles(figure, drawing.title, bars + _left_out_note(left_out))
     if axes.get_legend_handles_labels()[1]:
-        add_legend(figure, axes, beside=beside)
+        add_legend(figure, axes, beside=beside, size=drawing.size)
     return figure
 
 
@@ -156,7 +163,7 @@ def _draw_line(axes: "Axes", line: _Line) -> None:
     places = sorted(set(x))
     values = [[b for a, b in line.dots if a == one] for one in places]
     means = [statistics.fmean(own) for own in values]
-    if law and not describes(law, places, means):
+    if law and not (law.is_sure and describes(law, places, means)):
         law = None
     halves = [_half_interval(own) for own in values]
     # Use the unshifted points for the axes' limits.
@@ -167,16 +174,22 @@ def _draw_line(axes: "Axes", line: _Line) -> None:
     # If a law is fitted, it is the line: a second one through the means would only cover it.
     text = ", ".join(part for part in (line.label, law_text(law, line.law_of) if law else "") if part)
     axes.errorbar(
-        places, means, yerr=halves, color=colour, marker="D", markersize=5,
-        linestyle="none" if law else line_style.dashes, linewidth=line_style.width, capsize=3, elinewidth=1.2,
-        label=None if law else text or None, transform=aside,
+        places, means, yerr=halves, color=colour, marker=line_style.marker or "D", markersize=5,
+        linestyle="none" if law else line_style.dashes, linewidth=LINE_WIDTH, capsize=3, elinewidth=1.2,
+        transform=aside,
     )  # fmt: skip
+    if text:
+        # A line of its own for the legend, whose dashes no error bar covers.
+        axes.plot(
+            [], [], color=colour, linestyle=line_style.dashes, linewidth=LINE_WIDTH, label=text,
+            marker=line_style.marker or "D", markersize=4,
+        )  # fmt: skip
     if law:
         import numpy
 
         fine = numpy.geomspace(places[0], places[-1], 60)
         drawn = [law.at(float(one)) for one in fine]
-        axes.plot(fine, drawn, color=colour, linestyle=line_style.dashes, linewidth=line_style.width, label=text)
+        axes.plot(fine, drawn, color=colour, linestyle=line_style.dashes, linewidth=LINE_WIDTH)
 
 
 def _half_interval(values: Sequence[float]) -> float:
@@ -260,7 +273,7 @@ def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap, left_out: Sequence
     for (row, column), own in cells.items():
         means[row_values.index(row), column_values.index(column)] = statistics.fmean(run.y[-1] for run in own)
     height = max(_LEAST_HEIGHT_INCHES, 1.5 + 0.55 * len(row_values))
-    figure = new_figure(size=(max(4.6, 2.6 + 0.85 * len(column_values)), height))
+    figure = new_figure((max(4.6, 2.6 + 0.85 * len(column_values)), height), drawing.size, keeps_height=True)
     axes = figure.add_subplot()
     edges = [numpy.arange(count + 1) - 0.5 for count in (len(column_values), len(row_values))]
     mesh = axes.pcolormesh(*edges, means, cmap="viridis")
@@ -276,6 +289,8 @@ def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap, left_out: Sequence
     axes.set_xlabel(SIZES.get(drawing.columns, drawing.columns))
     axes.set_ylabel(SIZES.get(drawing.rows, drawing.rows))
     axes.spines[:].set_visible(False)
+    axes.tick_params(labelsize=points(10))
+    deviations = {cell: _deviation(own) for cell, own in cells.items()}
     if means.size <= 150:
         lost = numpy.zeros(means.shape, dtype=int)
         for (row, column), own in grouped_by(left_out, [drawing.rows, drawing.columns]).items():
@@ -283,21 +298,25 @@ def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap, left_out: Sequence
         came = numpy.zeros(means.shape, dtype=int)
         for (row, column), own in cells.items():
             came[row_values.index(row), column_values.index(column)] = len(own)
-        _write_numbers(axes, means, came, lost)
+        spreads = numpy.full(means.shape, math.nan)
+        for (row, column), deviation in deviations.items():
+            spreads[row_values.index(row), column_values.index(column)] = deviation
+        _write_numbers(axes, means, spreads, (came, lost))
     bar = figure.colorbar(mesh, ax=axes)
     if bar.solids is not None:
         bar.solids.set(rasterized=False, edgecolor="face")  # vector shapes, without seams
-    bar.set_label(f"final {metric_label(drawing.metric, runs)}", fontsize=8.5)
+    bar.set_label(f"final {metric_label(drawing.metric, runs)}", fontsize=points(8.5))
     counts = sorted({len(own) for own in cells.values()})
     shown = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     others = [
         name
         for name in differing_settings(settings_of(runs))
         if name not in (drawing.rows, drawing.columns)
-        and not ({drawing.rows, drawing.columns} & set(SIZES) and name in _SETTINGS_OF_SIZE)
+        and not ({drawing.rows, drawing.columns} & set(SIZES) and name in SETTINGS_OF_SIZE)
     ]
     over = f", over {', '.join(others)} too" if others else ""
-    note = "one run per cell" if counts == [1] else f"mean of {shown} runs per cell{over}"
+    spread = " ± standard deviation over seeds" if any(map(math.isfinite, deviations.values())) else ""
+    note = "one run per cell" if counts == [1] else f"mean{spread} of {shown} runs per cell{over}"
     add_titles(figure, drawing.title, note + _left_out_note(left_out))
     return figure
 
@@ -306,17 +325,31 @@ def _short(name: str, value: Any) -> str:
     return short_count(value) if name in SIZES else value_text(value)
 
 
-def _write_numbers(axes: "Axes", means: Any, came: Any, lost: Any) -> None:
-    """The cells' means, and how many of their runs finished if some (`lost`) did not."""
+def _deviation(runs: Sequence[RunCurve]) -> float:
+    """The standard deviation over seeds, each the mean of its runs; nan for one seed."""
+    seeds: dict[int, list[float]] = {}
+    for run in runs:
+        seeds.setdefault(run.seed, []).append(float(run.y[-1]))
+    means = [statistics.fmean(own) for own in seeds.values()]
+    return statistics.stdev(means) if len(means) > 1 else math.nan
+
+
+def _write_numbers(axes: "Axes", means: Any, spreads: Any, counts: tuple[Any, Any]) -> None:
+    """The cells' means with their deviations, and how many of their runs finished if some did not: `counts` are of
+    those that did and did not."""
     import numpy
+
+    came, lost = counts
 
     middle = (numpy.nanmin(means) + numpy.nanmax(means)) / 2
     for (row, column), value in numpy.ndenumerate(means):
         text = measured_text(value, digits=4) if math.isfinite(value) else "" if lost[row, column] else "no run"
+        if math.isfinite(spreads[row, column]):
+            text += f"\n± {measured_text(spreads[row, column], digits=2)}"
         if lost[row, column]:
             text += f"\n{came[row, column] or 'none'} of {came[row, column] + lost[row, column]} runs"
         colour = "white" if value <= middle else "black"
-        axes.text(column, row, text, ha="center", va="center", fontsize=8.5, color=colour)
+        axes.text(column, row, text, ha="center", va="center", fontsize=points(8), color=colour)
 
 
 def check_varies(runs: Sequence[RunCurve], names: Sequence[str], left_out: Sequence[RunCurve] = ()) -> None:
