@@ -202,9 +202,7 @@ def plot(
         comparison = recorded(database, differences.comparison)
         for warning in (*_without_effect(how, kind.name()), *comparison.warnings):
             warn(warning)
-        note(
-            f"wrote {path} ({counted(len(comparison.all_contrasts), 'difference')}, {counted(comparison.runs, 'run')})"
-        )
+        note(f"wrote {path} ({counted(differences.differences, 'difference')}, {counted(comparison.runs, 'run')})")
         return
     if how.csv is not None:
         if runs.given() or database.db:

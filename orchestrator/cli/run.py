@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, YesOption, counted, note
+from orchestrator.cli.common import DatabaseOption, YesOption, counted, note, say, warn
+from orchestrator.cli.compare import extend_options, recorded
 from orchestrator.cli.notify import NotifyOptions, tell
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.submit import ReviewOptions, submit_sweep
@@ -21,7 +22,7 @@ from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
 from orchestrator.cli.wait import held_among, held_text
 from orchestrator.cli.worker_options import GivenWorkerOptions
-from orchestrator.errors import UsageError
+from orchestrator.errors import HlbqError, UsageError
 from orchestrator.launch.prestarted import PrestartedWorkers
 from orchestrator.launch.stop_signals import heeded_stop_signals
 from orchestrator.queue.records import RunFilter, SweepRecord
@@ -68,9 +69,10 @@ def run(
     database: DatabaseOption,
     yes: YesOption = False,
 ) -> None:
-    """Submit a sweep, train it here with a live view, and export its table.
+    """Submit a sweep, train it here with a live view, export its table, and say what it shows.
 
-    Ctrl-C releases the running runs after a checkpoint; `hlbq worker` resumes them later. Exit code 1 if a run failed.
+    The verdicts are those of hlbq compare, against the sweep's baseline. Ctrl-C releases the running runs after a
+    checkpoint; `hlbq worker` resumes them later. Exit code 1 if a run failed.
     """
     check_output(local.output)
     where.options.check()
@@ -102,6 +104,7 @@ def run(
         )
     if interrupted:
         raise typer.Exit(130)
+    say_verdicts(database, stored)
     if counts[State.FAILED] or unfinished:
         raise typer.Exit(1)
 
@@ -157,6 +160,25 @@ def export_table(store: "Store", sweep: SweepRecord, path: str) -> None:
     selection = export.Selection(runs=RunFilter(sweep_ids=(sweep.id,), with_members=True))
     rows = export.export(store, Path(path).expanduser(), selection)
     note(f"wrote {path} ({counted(rows, 'run')})" if rows else f"{path} was not written: no run has points")
+
+
+def say_verdicts(database: DatabaseOption, sweep: SweepRecord) -> None:
+    """Print the verdicts of the sweep's arms against its baseline, if it has several; they are recorded as a look."""
+    from orchestrator.comparison.rendering import sentences
+    from orchestrator.comparison.results import Question, compare
+
+    try:
+        with database.read() as store:
+            comparison = compare(store, RunFilter(sweep_ids=(sweep.id,), with_members=True), Question())
+    except HlbqError as error:
+        note(f"no verdict: {error.message}. {error.hint}")
+        return
+    if not comparison.has_verdicts:
+        return
+    for warning in comparison.warnings:
+        warn(warning)
+    for sentence in sentences(recorded(database, comparison), extend_options=extend_options(database)):
+        say(sentence, sys.stdout)
 
 
 def _worker_log(store: "Store", sweep: SweepRecord, state_dir: str | None) -> Path:

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.comparison.contrasts import Contrast, Verdict
 from orchestrator.comparison.results import Comparison
@@ -11,7 +11,7 @@ from orchestrator.comparison.statistics import Interval
 from orchestrator.comparison.verdict_words import verdict_words
 from orchestrator.plots.curve_figures import Drawing, band_opacity, draw_arms, dress_curves, marked_labels
 from orchestrator.plots.curve_sets import ArmCurve
-from orchestrator.plots.legends import legend_outside
+from orchestrator.plots.legends import add_legend
 from orchestrator.plots.style import (
     COLOURS,
     LINE_WIDTH,
@@ -42,12 +42,13 @@ _COLOURS: Mapping[Verdict, str] = {
     Verdict.IDENTICAL: COLOURS[2],
     Verdict.UNDECIDED: "#666666",
 }
-_ROW_INCHES, _MARGIN_INCHES = 0.3, 0.9
+_ROW_INCHES, _LINE_INCHES, _MARGIN_INCHES = 0.3, 0.13, 0.9
 _FULL_ROWS = 24  # more get less room each
 _NARROW_INCHES = 5.0  # below it the verdict stands under the arm's name
-_LONGEST_LINE, _LONGEST_LINE_NARROW = 34, 20
+_LONGEST_LINE, _LONGEST_LINE_NARROW = 46, 22
 # How much of the room an interval may take on either side of what was measured.
 _OUTSIDE = 0.6
+_DOTS_ABOVE = 0.22  # of a row, so that no bar hides them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,37 +73,44 @@ class Moment:
 def draw_forest(comparison: Comparison, drawing: DifferenceDrawing) -> "Figure":
     """A row for each contrast: its paired differences as dots, their mean, the always-valid interval, the verdict."""
     families = {
-        "main effects, averaged over the other settings": comparison.main_effects,
+        "main effects": comparison.main_effects,
         "interactions": comparison.interactions,
         "arms": comparison.contrasts,
     }
     shown = {name: contrasts for name, contrasts in families.items() if contrasts}
     rows = sum(map(len, shown.values()))
     is_narrow = drawing.size is not None and drawing.size.width < _NARROW_INCHES
-    row_inches = _ROW_INCHES * (1.4 if is_narrow else 1.0) * (min(1.0, max(0.62, _FULL_ROWS / rows)))
+    every = comparison.all_contrasts
+    names = {id(contrast): _name(contrast, comparison, is_narrow=is_narrow) for contrast in every}
+    lines = max(name.count("\n") + 1 for name in names.values())
+    row_inches = max(_ROW_INCHES if rows <= _FULL_ROWS else 0.0, _LINE_INCHES * lines + 0.06)
     figure = new_figure(
         (8.0, _MARGIN_INCHES + 0.35 * len(shown) + row_inches * max(rows, 3)), drawing.size, keeps_height=True
     )
     panels = figure.subplots(
         len(shown), 1, sharex=True, squeeze=False, height_ratios=[len(own) + 0.6 for own in shown.values()]
     )[:, 0]
-    every = comparison.all_contrasts
     window = _window(every, comparison.margin)
-    baselines = {contrast.baseline for contrast in every}
     for axes, (name, contrasts) in zip(panels, shown.items(), strict=True):
         for place, contrast in enumerate(contrasts):
             _draw_row(axes, -place, contrast, window)
-        _name_rows(axes, contrasts, comparison.margin, are_alike=len(baselines) == 1, is_narrow=is_narrow)
+        axes.set_yticks([-place for place in range(len(contrasts))], [names[id(contrast)] for contrast in contrasts])
+        letters = points(9 if rows <= _FULL_ROWS else 7.5)
+        for place, contrast in enumerate(() if is_narrow else contrasts):
+            axes.text(
+                1.015, -place, _verdict(contrast, comparison.margin), transform=axes.get_yaxis_transform(),
+                va="center", fontsize=letters,
+            )  # fmt: skip
         _zero(axes, comparison.margin, "x")
         axes.set_ylim(-len(contrasts) + 0.4, 0.6)
         dress(axes)
         axes.grid(visible=False, axis="y")
-        axes.tick_params(axis="y", length=0, labelsize=points(9 if rows <= _FULL_ROWS else 7.5))
+        axes.tick_params(axis="y", length=0, labelsize=letters)
         if len(shown) > 1:
             axes.set_title(name, fontsize=points(9.5), loc="left")
     panels[-1].set_xlim(window.low, window.high)
-    against = f" from {next(iter(baselines))}" if len(baselines) == 1 else ""
-    panels[-1].set_xlabel(f"difference in {comparison.measure}{against}")
+    panels[-1].set_xlabel(f"difference in {comparison.measure}{_against(comparison)}")
+    dress(panels[-1])
     add_titles(figure, drawing.title, _note(every, comparison.margin))
     return figure
 
@@ -127,7 +135,7 @@ def _draw_row(axes: "Axes", y: float, contrast: Contrast, window: Interval) -> N
     difference, verdict = contrast.finding.difference, contrast.finding.verdict
     colour = _COLOURS[verdict]
     dots = list(contrast.pairs.differences.values())
-    axes.plot(dots, [y] * len(dots), "o", color="#999999", markersize=3, alpha=0.6, markeredgewidth=0)
+    axes.plot(dots, [y + _DOTS_ABOVE] * len(dots), "o", color="#999999", markersize=3, alpha=0.6, markeredgewidth=0)
     interval = difference.always_valid_interval
     if interval is not None:
         low, high = max(interval.low, window.low), min(interval.high, window.high)
@@ -139,25 +147,25 @@ def _draw_row(axes: "Axes", y: float, contrast: Contrast, window: Interval) -> N
         axes.plot([difference.summary.mean], [y], "D", color=colour, markerfacecolor=inside, markersize=5)
 
 
-def _name_rows(
-    axes: "Axes", contrasts: Sequence[Contrast], margin: float | None, *, are_alike: bool, is_narrow: bool
-) -> None:
-    """The contrasts' names on the left, and their verdicts on the right, or below the names in a narrow figure."""
-    longest = _LONGEST_LINE_NARROW if is_narrow else _LONGEST_LINE
-    names = []
-    for place, contrast in enumerate(contrasts):
-        name = contrast.label if are_alike else f"{contrast.label} against {contrast.baseline}"
-        verdict = verdict_words(contrast, margin)
-        mean = contrast.finding.difference.summary.mean
-        size = "" if mean is None else f" {measured_text(mean, digits=3, signed=True)}"
-        told = f"{verdict}{size} ({counted(len(contrast.pairs.differences), 'pair')})"
-        names.append(textwrap.fill(name, longest) + (f"\n{verdict}" if is_narrow else ""))
-        if not is_narrow:
-            axes.text(
-                1.015, -place, told, transform=axes.get_yaxis_transform(), va="center",
-                fontsize=points(8.5 if len(contrasts) <= _FULL_ROWS else 7.5),
-            )  # fmt: skip
-    axes.set_yticks([-place for place in range(len(contrasts))], names)
+def _name(contrast: Contrast, comparison: Comparison, *, is_narrow: bool) -> str:
+    """What a row is of; in a narrow figure with the verdict below."""
+    name = contrast.label if _against(comparison) else f"{contrast.label} against {contrast.baseline}"
+    if not is_narrow:
+        return textwrap.fill(name, _LONGEST_LINE)
+    return f"{textwrap.fill(name, _LONGEST_LINE_NARROW)}\n{verdict_words(contrast, comparison.margin)}"
+
+
+def _against(comparison: Comparison) -> str:
+    """` from depth 2`; empty if there are several baselines."""
+    baselines = {contrast.baseline for contrast in comparison.all_contrasts}
+    return f" from {baselines.pop()}" if len(baselines) == 1 else ""
+
+
+def _verdict(contrast: Contrast, margin: float | None) -> str:
+    """`better -0.0312 (12 pairs)`."""
+    mean = contrast.finding.difference.summary.mean
+    size = "" if mean is None else f" {measured_text(mean, digits=3, signed=True)}"
+    return f"{verdict_words(contrast, margin)}{size} ({counted(len(contrast.pairs.differences), 'pair')})"
 
 
 def _zero(axes: "Axes", margin: float | None, which: str) -> None:
@@ -190,11 +198,9 @@ def draw_difference_curves(
     inches = (5.2, 6.4) if is_stacked and arms else (9.6, 3.8) if arms else (6.4, 4.0)
     figure = new_figure(inches, drawing.size)
     panels = list(figure.subplots(*shape, squeeze=False).flat)
-    handles: dict[str, Any] = {}
     if arms:
         draw_arms(panels[0], arms, styles, marked_labels(arms, names, comparison.baseline), drawing)
         dress_curves(panels[0], arms, drawing)
-        handles = {str(line.get_label()): line for line in panels[0].get_lines()}
     axes = panels[-1]
     opacity = band_opacity(len(contrasts))
     for contrast, line_style in zip(contrasts, own, strict=True):
@@ -204,14 +210,10 @@ def draw_difference_curves(
         x, means, lows, highs = (list(column) for column in zip(*lines, strict=True))
         axes.fill_between(x, lows, highs, color=line_style.colour, alpha=opacity, linewidth=0)
         label = contrast.label if arms else f"{contrast.label} against {contrast.baseline}"
-        (line,) = axes.plot(x, means, linewidth=LINE_WIDTH, label=label, **line_style.of(len(x)))
-        if not arms:
-            handles[label] = line
+        axes.plot(x, means, linewidth=LINE_WIDTH, label=label, **line_style.of(len(x)))
     _zero(axes, comparison.margin, "y")
     axes.set_xlabel(axis_label(drawing.x))
-    baselines = {contrast.baseline for contrast in contrasts}
-    against = f" from {next(iter(baselines))}" if len(baselines) == 1 else ""
-    axes.set_ylabel(f"difference in {drawing.metric}{against}")
+    axes.set_ylabel(f"difference in {drawing.metric}{_against(comparison)}")
     _scale_differences(axes, moments, comparison.margin)
     if drawing.log_x:
         plain_logarithmic(axes, "x")
@@ -224,7 +226,7 @@ def draw_difference_curves(
     counts = sorted({len(one.pairs.differences) for moment in moments for one in moment.contrasts} - {0})
     pairs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     add_titles(figure, drawing.title, f"difference: mean of {pairs} pairs, band: always-valid 95 % interval at each x")
-    legend_outside(figure, list(handles.values()), list(handles), size=drawing.size)
+    add_legend(figure, panels[0], size=drawing.size)
     return figure
 
 

@@ -25,9 +25,10 @@ _MOST_MOMENTS = 24
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnDifferences:
-    """A figure, and the comparison whose verdicts it shows."""
+    """A figure, how many differences it shows, and the whole comparison that they are of."""
 
     figure: "Figure"
+    differences: int
     comparison: Comparison
 
 
@@ -37,15 +38,18 @@ def plot_differences(store: Store, question: Question, drawing: DifferenceDrawin
     Raises as `compare`, and ExportError where nothing is held against a baseline.
     """
     question = replace(question, arms=not drawing.effects, effects=drawing.effects)
-    comparison = _of_one_kind(compare(store, runs, question))
-    if not comparison.all_contrasts:
+    comparison = compare(store, runs, question)
+    shown = _of_one_kind(comparison)
+    if not shown.all_contrasts:
         why = f" ({'; '.join(comparison.warnings)})" if comparison.warnings else ""
         raise ExportError(f"there is no difference from a baseline to draw{why}", "Name one: --baseline depth=4")
     with lettering(drawing.size):
-        if drawing.along is None:
-            return DrawnDifferences(figure=draw_forest(comparison, drawing), comparison=comparison)
-        figure = _along(store, question, comparison, drawing.along, runs)
-    return DrawnDifferences(figure=figure, comparison=comparison)
+        figure = (
+            draw_forest(shown, drawing)
+            if drawing.along is None
+            else _along(store, question, shown, drawing.along, runs)
+        )
+    return DrawnDifferences(figure=figure, differences=len(shown.all_contrasts), comparison=comparison)
 
 
 def _along(store: Store, question: Question, comparison: Comparison, drawing: Drawing, runs: RunFilter) -> "Figure":

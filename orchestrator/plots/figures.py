@@ -16,12 +16,11 @@ from orchestrator.plots.final_values import (
     SETTINGS_OF_SIZE,
     SIZES,
     FinalDrawing,
-    HeatMap,
     check_varies,
     draw_final,
-    draw_heat_map,
     place_name,
 )
+from orchestrator.plots.heat_maps import HeatMap, draw_heat_map
 from orchestrator.plots.run_curves import RunCurve, check_comparable, ended_early, read_curves, unfinished
 from orchestrator.plots.style import Size, add_titles, lettering, plain_texts, setting_name
 from orchestrator.queue.records import RunFilter

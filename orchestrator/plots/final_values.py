@@ -1,4 +1,4 @@
-"""Figures of the runs' last values: against a setting (scaling plots), and over two settings (heat maps)."""
+"""Figures of the runs' last values against a setting: scaling plots."""
 
 import math
 import statistics
@@ -24,11 +24,10 @@ from orchestrator.plots.style import (
     metric_label,
     new_figure,
     plain_logarithmic,
-    points,
 )
 from orchestrator.sweep.arm_labels import arm_label, differing_settings, settings_of
 from orchestrator.sweep.options import value_text
-from orchestrator.wording.numbers import counted, measured_text, short_count
+from orchestrator.wording.numbers import counted, short_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,9 +42,7 @@ _LOGARITHMIC_FROM = 4.0
 _SHIFT_POINTS = 6.0
 _LONGEST_NAME = 28
 _MOST_LETTERS_ABREAST = 60
-_LONGEST_COLUMN_NAME = 9  # of a heat map, upright
 _MOST_NAMED_INSIDE = 3
-_LEAST_HEIGHT_INCHES = 3.2  # of a heat map, with the upright words beside its colour bar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,17 +61,6 @@ class FinalDrawing:
     size: Size | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class HeatMap:
-    """The mean last value of a metric over two settings: one per row, one per column."""
-
-    rows: str
-    columns: str
-    metric: str = "val_loss"
-    title: str = ""
-    size: Size | None = None
-
-
 def place_name(name: str) -> str:
     """A setting or size to draw against. Raises SettingsError, naming the nearest, for an unknown one."""
     wanted = name.strip().replace("-", "_")
@@ -88,7 +74,7 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequen
 
     `left_out` are runs without a final value: the small print counts them.
     """
-    place = _place_of(drawing.against)
+    place = place_of(drawing.against)
     names = [
         name
         for name in differing_settings(settings_of(runs))
@@ -114,13 +100,14 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequen
     _dress(axes, drawing, runs, known, are_numbers=are_numbers)
     seeds = {len(own) for own in grouped_by(runs, [*names, drawing.against]).values()}
     bars = "one seed per value: no interval" if seeds == {1} else "dots: seeds; bars: 95 % t-interval of the mean"
-    add_titles(figure, drawing.title, bars + _left_out_note(left_out))
+    add_titles(figure, drawing.title, bars + left_out_note(left_out))
     if axes.get_legend_handles_labels()[1]:
         add_legend(figure, axes, beside=beside, size=drawing.size)
     return figure
 
 
-def _left_out_note(left_out: Sequence[RunCurve]) -> str:
+def left_out_note(left_out: Sequence[RunCurve]) -> str:
+    """What the small print says of runs without a final value."""
     return f"; {counted(len(left_out), 'run')} without a final value left out" if left_out else ""
 
 
@@ -128,11 +115,12 @@ def grouped_by(runs: Sequence[RunCurve], names: Sequence[str]) -> dict[tuple[Any
     """The runs by their values of settings and sizes."""
     found: dict[tuple[Any, ...], list[RunCurve]] = {}
     for run in runs:
-        found.setdefault(tuple(_place_of(name)(run) for name in names), []).append(run)
+        found.setdefault(tuple(place_of(name)(run) for name in names), []).append(run)
     return found
 
 
-def _place_of(name: str) -> Callable[[RunCurve], Any]:
+def place_of(name: str) -> Callable[[RunCurve], Any]:
+    """What reads a run's value of a setting or size."""
     if name in SIZES:
         return lambda run: getattr(run, name)
     return lambda run: run.settings.get(name)
@@ -232,14 +220,14 @@ def _dress(
 
 def _name_places(axes: "Axes", texts: Sequence[str]) -> None:
     """Ticks for words: long ones without their middle, slanted if they would overlap."""
-    names = _without_middles(texts)
+    names = without_middles(texts)
     axes.set_xticks(range(len(names)), names)
     if sum(map(len, names)) > _MOST_LETTERS_ABREAST:
         for label in axes.get_xticklabels():
             label.set(rotation=25, ha="right", rotation_mode="anchor")
 
 
-def _without_middles(texts: Sequence[str]) -> Sequence[str]:
+def without_middles(texts: Sequence[str]) -> Sequence[str]:
     """The texts, long ones cut in the middle, unless some of them would then be the same."""
     cut = [text if len(text) <= _LONGEST_NAME else f"{text[:9]}…{text[10 - _LONGEST_NAME :]}" for text in texts]
     return cut if len(set(cut)) == len(set(texts)) else texts
@@ -254,108 +242,10 @@ def _crowded(values: Sequence[float]) -> bool:
     return min(b - a for a, b in pairwise(places)) < (places[-1] - places[0]) / 12
 
 
-def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap, left_out: Sequence[RunCurve] = ()) -> "Figure":
-    """A cell per pair of values; its colour and number are the mean last value of its runs.
-
-    A cell with runs `left_out` (no final value) says how many: the survivors alone may look too good.
-    """
-    import numpy
-
-    rows, columns = _place_of(drawing.rows), _place_of(drawing.columns)
-    row_values = sorted({rows(run) for run in (*runs, *left_out)}, key=sortable)
-    column_values = sorted({columns(run) for run in (*runs, *left_out)}, key=sortable)
-    if len(row_values) * len(column_values) > 1_600:
-        raise ExportError(
-            f"a heat map of {len(row_values)} x {len(column_values)} cells is unreadable", "Choose runs with filters."
-        )
-    cells = grouped_by(runs, [drawing.rows, drawing.columns])
-    means = numpy.full((len(row_values), len(column_values)), math.nan)
-    for (row, column), own in cells.items():
-        means[row_values.index(row), column_values.index(column)] = statistics.fmean(run.y[-1] for run in own)
-    height = max(_LEAST_HEIGHT_INCHES, 1.5 + 0.55 * len(row_values))
-    figure = new_figure((max(4.6, 2.6 + 0.85 * len(column_values)), height), drawing.size, keeps_height=True)
-    axes = figure.add_subplot()
-    edges = [numpy.arange(count + 1) - 0.5 for count in (len(column_values), len(row_values))]
-    mesh = axes.pcolormesh(*edges, means, cmap="viridis")
-    axes.set_facecolor("#EEEEEE")
-    names = [
-        _without_middles([_short(name, value) for value in values])
-        for name, values in ((drawing.columns, column_values), (drawing.rows, row_values))
-    ]
-    axes.set_xticks(range(len(column_values)), names[0])
-    axes.set_yticks(range(len(row_values)), names[1])
-    if max(map(len, names[0])) > _LONGEST_COLUMN_NAME:
-        axes.tick_params(axis="x", rotation=25)
-    axes.set_xlabel(SIZES.get(drawing.columns, drawing.columns))
-    axes.set_ylabel(SIZES.get(drawing.rows, drawing.rows))
-    axes.spines[:].set_visible(False)
-    axes.tick_params(labelsize=points(10))
-    deviations = {cell: _deviation(own) for cell, own in cells.items()}
-    if means.size <= 150:
-        lost = numpy.zeros(means.shape, dtype=int)
-        for (row, column), own in grouped_by(left_out, [drawing.rows, drawing.columns]).items():
-            lost[row_values.index(row), column_values.index(column)] = len(own)
-        came = numpy.zeros(means.shape, dtype=int)
-        for (row, column), own in cells.items():
-            came[row_values.index(row), column_values.index(column)] = len(own)
-        spreads = numpy.full(means.shape, math.nan)
-        for (row, column), deviation in deviations.items():
-            spreads[row_values.index(row), column_values.index(column)] = deviation
-        _write_numbers(axes, means, spreads, (came, lost))
-    bar = figure.colorbar(mesh, ax=axes)
-    if bar.solids is not None:
-        bar.solids.set(rasterized=False, edgecolor="face")  # vector shapes, without seams
-    bar.set_label(f"final {metric_label(drawing.metric, runs)}", fontsize=points(8.5))
-    counts = sorted({len(own) for own in cells.values()})
-    shown = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    others = [
-        name
-        for name in differing_settings(settings_of(runs))
-        if name not in (drawing.rows, drawing.columns)
-        and not ({drawing.rows, drawing.columns} & set(SIZES) and name in SETTINGS_OF_SIZE)
-    ]
-    over = f", over {', '.join(others)} too" if others else ""
-    spread = " ± standard deviation over seeds" if any(map(math.isfinite, deviations.values())) else ""
-    note = "one run per cell" if counts == [1] else f"mean{spread} of {shown} runs per cell{over}"
-    add_titles(figure, drawing.title, note + _left_out_note(left_out))
-    return figure
-
-
-def _short(name: str, value: Any) -> str:
-    return short_count(value) if name in SIZES else value_text(value)
-
-
-def _deviation(runs: Sequence[RunCurve]) -> float:
-    """The standard deviation over seeds, each the mean of its runs; nan for one seed."""
-    seeds: dict[int, list[float]] = {}
-    for run in runs:
-        seeds.setdefault(run.seed, []).append(float(run.y[-1]))
-    means = [statistics.fmean(own) for own in seeds.values()]
-    return statistics.stdev(means) if len(means) > 1 else math.nan
-
-
-def _write_numbers(axes: "Axes", means: Any, spreads: Any, counts: tuple[Any, Any]) -> None:
-    """The cells' means with their deviations, and how many of their runs finished if some did not: `counts` are of
-    those that did and did not."""
-    import numpy
-
-    came, lost = counts
-
-    middle = (numpy.nanmin(means) + numpy.nanmax(means)) / 2
-    for (row, column), value in numpy.ndenumerate(means):
-        text = measured_text(value, digits=4) if math.isfinite(value) else "" if lost[row, column] else "no run"
-        if math.isfinite(spreads[row, column]):
-            text += f"\n± {measured_text(spreads[row, column], digits=2)}"
-        if lost[row, column]:
-            text += f"\n{came[row, column] or 'none'} of {came[row, column] + lost[row, column]} runs"
-        colour = "white" if value <= middle else "black"
-        axes.text(column, row, text, ha="center", va="center", fontsize=points(8), color=colour)
-
-
 def check_varies(runs: Sequence[RunCurve], names: Sequence[str], left_out: Sequence[RunCurve] = ()) -> None:
     """Raise ExportError if one of the settings has only one value: there is nothing to draw against."""
     for name in names:
-        values = {_place_of(name)(run) for run in runs}
+        values = {place_of(name)(run) for run in runs}
         if len(values) > 1:
             continue
         swept = list(differing_settings(settings_of(runs)))

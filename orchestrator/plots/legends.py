@@ -52,7 +52,7 @@ def legend_outside(
 
 def _legend_above(figure: "Figure", handles: Sequence[Any], labels: Sequence[str], title: str, size: Size) -> None:
     """Between the figure's title and its axes; without a fixed height the figure gets higher."""
-    letters = points(8)
+    letters = points(8) if len(labels) <= _MOST_LARGE else points(6.5)
     widest = max(map(len, (*labels, title.replace("\n", " "))), default=0)
     columns = max(1, int(72 * size.width / (letters * (_LETTER_WIDTH * widest + _HANDLE_WIDTH))))
     height = ((-(-len(labels) // columns) + bool(title)) * _LINE_HEIGHT * letters + 6) / 72

@@ -26,6 +26,8 @@ MARKERS = ("", "o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h")
 LINE_WIDTH = 1.7
 SIZE_INCHES = (6.4, 4.0)
 _ORDINARY_POINTS, _LEAST_POINTS = 10.0, 6.0  # of letters
+_FLATTEST = 0.6  # height to width
+_NARROW_INCHES = 5.0  # the names of axes get two lines
 _DOTS_AN_INCH, _DOTS_AN_INCH_IN_PRINT = 160, 300
 _LETTER_INCHES = 0.095  # of a title, on average
 _LONGEST_PLAIN = 1e9  # larger numbers on an axis are shown as powers of ten
@@ -190,7 +192,7 @@ def new_figure(
     from matplotlib.figure import Figure
 
     if size is not None:
-        height = inches[1] if keeps_height else inches[1] * size.width / inches[0]
+        height = inches[1] if keeps_height else size.width * max(inches[1] / inches[0], _FLATTEST)
         inches = size.width, size.height or height
     dots = _DOTS_AN_INCH if size is None else _DOTS_AN_INCH_IN_PRINT
     figure = Figure(figsize=inches, layout="constrained", dpi=dots)
@@ -216,7 +218,13 @@ def points(ordinary: float) -> float:
 
 
 def dress(axes: "Axes") -> None:
-    """Put a light grid behind the lines, and no frame above and on the right."""
+    """Put a light grid behind the lines, and no frame above and on the right; make room in a narrow figure."""
+    if axes.figure.get_figwidth() < _NARROW_INCHES:  # type: ignore[union-attr]  # of a figure, not of a part
+        for axis in (axes.xaxis, axes.yaxis):
+            label = axis.get_label()
+            label.set_text(label.get_text().replace(" (", "\n(").replace(" from ", "\nfrom "))
+        if axes.get_xscale() == "linear" and axes.xaxis.get_units() is None:
+            axes.locator_params(axis="x", nbins=5)
     axes.grid(True, which="major", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
     if axes.get_yscale() == "linear" and 10_000 <= max(map(abs, axes.get_ylim())) < _LONGEST_PLAIN:
