@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hlbgpt_core.errors import HlbqError
 from orchestrator.cli.common import DatabaseOption, YesOption, counted, note, say, warn
 from orchestrator.cli.compare import extend_options, recorded
 from orchestrator.cli.notify import NotifyOptions, tell
@@ -22,7 +23,7 @@ from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
 from orchestrator.cli.wait import held_among, held_text
 from orchestrator.cli.worker_options import GivenWorkerOptions
-from orchestrator.errors import HlbqError, UsageError
+from orchestrator.errors import UsageError
 from orchestrator.launch.prestarted import PrestartedWorkers
 from orchestrator.launch.stop_signals import heeded_stop_signals
 from orchestrator.queue.records import RunFilter, SweepRecord

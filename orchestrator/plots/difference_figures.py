@@ -9,7 +9,7 @@ from orchestrator.comparison.contrasts import Contrast, Verdict
 from orchestrator.comparison.results import Comparison
 from orchestrator.comparison.statistics import Interval
 from orchestrator.comparison.verdict_words import verdict_words
-from orchestrator.plots.curve_figures import Drawing, band_opacity, draw_arms, dress_curves, marked_labels
+from orchestrator.plots.curve_figures import Drawing, band_note, band_opacity, draw_arms, dress_curves, marked_labels
 from orchestrator.plots.curve_sets import ArmCurve
 from orchestrator.plots.legends import add_legend
 from orchestrator.plots.style import (
@@ -46,6 +46,7 @@ _ROW_INCHES, _LINE_INCHES, _MARGIN_INCHES = 0.3, 0.13, 0.9
 _FULL_ROWS = 24  # more get less room each
 _NARROW_INCHES = 5.0  # below it the verdict stands under the arm's name
 _LONGEST_LINE, _LONGEST_LINE_NARROW = 46, 22
+_LONGEST_BASELINE, _LONGEST_BASELINE_NARROW, _LONGEST_BASELINE_UPRIGHT = 50, 30, 20
 # How much of the room an interval may take on either side of what was measured.
 _OUTSIDE = 0.6
 _DOTS_ABOVE = 0.22  # of a row, so that no bar hides them
@@ -90,6 +91,8 @@ def draw_forest(comparison: Comparison, drawing: DifferenceDrawing) -> "Figure":
     panels = figure.subplots(
         len(shown), 1, sharex=True, squeeze=False, height_ratios=[len(own) + 0.6 for own in shown.values()]
     )[:, 0]
+    most = _LONGEST_BASELINE_NARROW if is_narrow else _LONGEST_BASELINE
+    panels[-1].set_xlabel(f"difference in {comparison.measure}{_against(comparison, most)}")
     window = _window(every, comparison.margin)
     for axes, (name, contrasts) in zip(panels, shown.items(), strict=True):
         for place, contrast in enumerate(contrasts):
@@ -109,8 +112,6 @@ def draw_forest(comparison: Comparison, drawing: DifferenceDrawing) -> "Figure":
         if len(shown) > 1:
             axes.set_title(name, fontsize=points(9.5), loc="left")
     panels[-1].set_xlim(window.low, window.high)
-    panels[-1].set_xlabel(f"difference in {comparison.measure}{_against(comparison)}")
-    dress(panels[-1])
     add_titles(figure, drawing.title, _note(every, comparison.margin))
     return figure
 
@@ -155,10 +156,13 @@ def _name(contrast: Contrast, comparison: Comparison, *, is_narrow: bool) -> str
     return f"{textwrap.fill(name, _LONGEST_LINE_NARROW)}\n{verdict_words(contrast, comparison.margin)}"
 
 
-def _against(comparison: Comparison) -> str:
-    """` from depth 2`; empty if there are several baselines."""
+def _against(comparison: Comparison, most: int = 0) -> str:
+    """` from depth 2`, or ` from the baseline` if that has more letters than `most`; empty if there are several."""
     baselines = {contrast.baseline for contrast in comparison.all_contrasts}
-    return f" from {baselines.pop()}" if len(baselines) == 1 else ""
+    if len(baselines) != 1:
+        return ""
+    (label,) = baselines
+    return f" from {label if len(label) <= most else 'the baseline'}"
 
 
 def _verdict(contrast: Contrast, margin: float | None) -> str:
@@ -213,7 +217,7 @@ def draw_difference_curves(
         axes.plot(x, means, linewidth=LINE_WIDTH, label=label, **line_style.of(len(x)))
     _zero(axes, comparison.margin, "y")
     axes.set_xlabel(axis_label(drawing.x))
-    axes.set_ylabel(f"difference in {drawing.metric}{_against(comparison)}")
+    axes.set_ylabel(f"difference in {drawing.metric}{_against(comparison, _LONGEST_BASELINE_UPRIGHT)}")
     _scale_differences(axes, moments, comparison.margin)
     if drawing.log_x:
         plain_logarithmic(axes, "x")
@@ -225,7 +229,8 @@ def draw_difference_curves(
         axes.set_title(f"{contrasts[0].label}: {verdict_words(contrasts[0], comparison.margin)}", fontsize=points(9.5))
     counts = sorted({len(one.pairs.differences) for moment in moments for one in moment.contrasts} - {0})
     pairs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    add_titles(figure, drawing.title, f"difference: mean of {pairs} pairs, band: always-valid 95 % interval at each x")
+    told = f"difference: mean of {pairs} pairs, band: always-valid 95 % interval at each x"
+    add_titles(figure, drawing.title, f"curves: {band_note(arms, drawing)}; {told}" if arms else told)
     add_legend(figure, panels[0], size=drawing.size)
     return figure
 

@@ -41,6 +41,8 @@ def plot_differences(store: Store, question: Question, drawing: DifferenceDrawin
     comparison = compare(store, runs, question)
     shown = _of_one_kind(comparison)
     if not shown.all_contrasts:
+        if len(comparison.groups) < 2:
+            raise ExportError("there is no difference to draw: there is one arm", "hlbq plot draws its curves.")
         why = f" ({'; '.join(comparison.warnings)})" if comparison.warnings else ""
         raise ExportError(f"there is no difference from a baseline to draw{why}", "Name one: --baseline depth=4")
     with lettering(drawing.size):

@@ -63,7 +63,7 @@ def _legend_above(figure: "Figure", handles: Sequence[Any], labels: Sequence[str
     whole = figure.get_figheight()
     heading = figure.get_suptitle()
     below = points(11) * 1.25 / 72 * (heading.count("\n") + 1) / whole if heading else 0.0
-    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - height / whole))  # type: ignore[union-attr]
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - height / whole))  # type: ignore[union-attr,call-arg]
     figure.legend(
         handles, labels, loc="upper left", bbox_to_anchor=(0, 1 - below), ncols=columns, fontsize=letters,
         title_fontsize=letters, title=title.replace("\n", " ") or None, **_LEGEND,

@@ -219,12 +219,14 @@ def points(ordinary: float) -> float:
 
 def dress(axes: "Axes") -> None:
     """Put a light grid behind the lines, and no frame above and on the right; make room in a narrow figure."""
+    from matplotlib.ticker import AutoLocator
+
     if axes.figure.get_figwidth() < _NARROW_INCHES:  # type: ignore[union-attr]  # of a figure, not of a part
         for axis in (axes.xaxis, axes.yaxis):
             label = axis.get_label()
             label.set_text(label.get_text().replace(" (", "\n(").replace(" from ", "\nfrom "))
-        if axes.get_xscale() == "linear" and axes.xaxis.get_units() is None:
-            axes.locator_params(axis="x", nbins=5)
+        if isinstance(locator := axes.xaxis.get_major_locator(), AutoLocator):
+            locator.set_params(nbins=5)
     axes.grid(True, which="major", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
     if axes.get_yscale() == "linear" and 10_000 <= max(map(abs, axes.get_ylim())) < _LONGEST_PLAIN:

@@ -103,7 +103,7 @@ def test_groups_are_compared_as_hlbq_compare_does(swept: Store) -> None:
 @pytest.mark.parametrize(
     ("arms", "drawing", "said"),
     [
-        ([{}], DifferenceDrawing(), "no difference from a baseline"),
+        ([{}], DifferenceDrawing(), "there is one arm"),
         (HEADS, EFFECTS, "--effects"),
         (HEADS, DifferenceDrawing(along=Drawing(metric="val_los")), "no metric 'val_los'"),
     ],
@@ -151,7 +151,7 @@ def test_the_command_draws_them_and_records_the_look(
     assert run_program(["compare", "--arms"]) == 0
     assert "look 1 at this question" in capsys.readouterr().out
     with open_store("hlbq.db", mode=OpenMode.READ) as store:
-        assert len(store.looks(1)) == 3
+        assert len(store.looks(1)) == 2  # one of arms, one of effects
     assert run_program(["plot", "figure.png", "--difference", "--csv", "results.csv"]) == 2
     assert "Leave --csv out" in capsys.readouterr().err
     assert run_program(["plot", "figure.png", "--difference", "--facet", "depth"]) == 0
