@@ -1,5 +1,5 @@
 """Sizes: depth and width from a scale, parameter counts without building a model, tokens per microbatch. Only the
-standard library is imported here. Formulas: hlb-gpt by Fern (tysam-code), 2024, versions 0.4.1 and 0.3.0.
+standard library is imported here. Formulas: hlb-gpt by Fern (tysam-code), 0.4.1 (2024) and 0.3.0 (2023).
 """
 
 import math

@@ -80,9 +80,13 @@ def submit(
         argv=without_credentials(["orchestrator.submit", *sys.argv]),
         find_existing=lambda plan: _existing(plan, db) if chosen.skip_existing else Existing(),
     )
+    if chosen.decide:
+        from orchestrator.growth.declaring import with_policy
+
+        prepared = with_policy(prepared, chosen)
     for warning in (*prepared.warnings, *_left_out(prepared.plan)):
         warnings.warn(warning, stacklevel=2)
-    if not prepared.plan.total_runs:
+    if not prepared.has_work:
         raise PlanError("nothing to submit: every run exists already", "Leave out skip_existing to run them again.")
     with open_store(db, mode=OpenMode.CREATE) as store:
         if notify is None:

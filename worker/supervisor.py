@@ -33,6 +33,7 @@ from worker.devices.device_watch import DeviceWatch
 from worker.devices.devices import Device
 from worker.devices.set_aside import FAILURES, SET_ASIDE_AFTER, why_to_set_aside
 from worker.faulty_code import FaultyCode
+from worker.growth_steps import GrowthSteps
 from worker.heartbeat import Heartbeat
 from worker.processes import host_name
 from worker.sync_launcher import SyncLauncher
@@ -113,6 +114,7 @@ class Supervisor:
         self._csv = CsvUpkeep(store, hostname=identity.hostname, say=say)
         self._wandb = SyncLauncher(store, state_folder, say)
         self._notify = NotifySide(store, say)
+        self._growth = GrowthSteps(store, options.sweep, say)
         self._device_watch = DeviceWatch(device.uuid)
         self._stopping = _Stopping()
         self._tally = _Tally()
@@ -146,6 +148,7 @@ class Supervisor:
             self._heartbeat.end(why)
             self._device_watch.close()
             self._csv.close()
+            self._growth.close()
             # Asked to stop, it does not stay for that: the teller goes on by itself.
             self._notify.close(0.0 if self._stopping.requests else CLOSE_SECONDS)
         return WorkerSummary(
@@ -186,6 +189,7 @@ class Supervisor:
             return self._stopping.why
         self._heartbeat.judge(own_beats_commit=True)
         self._tidy_up()
+        self._growth.attend()
         while True:
             if self._outdated is not None:
                 raise self._outdated
@@ -296,10 +300,12 @@ class Supervisor:
     def _more_to_come(self) -> bool:
         """Whether runs wait that can't be claimed just now, or a worker that holds one may turn out lost."""
         freed = self._heartbeat.judge(own_beats_commit=True)
+        self._growth.attend()
         return (
             any(run.state is State.PENDING for run in freed)
             or bool(self._heartbeat.suspects)
             or self._store.waiting(self._options.sweep)
+            or self._growth.may_add()
         )
 
     def _idle(self) -> None:
@@ -343,6 +349,7 @@ class Supervisor:
             self._do_duties(attempt, trainer)
         self._settle(attempt, trainer)
         self._notify.attend()
+        self._growth.attend()
 
     def _give_back(self, attempt: Attempt, error: TrainerStartError) -> None:
         """The run goes back untouched: this host cannot start its trainer, so it will not start another's."""

@@ -56,8 +56,7 @@ class SyncLauncher:
         try:
             return subprocess.Popen(
                 hlbq_argv("sync", "--by_workers", "--state_dir", str(self._state_folder)),
-                # The location may hold a password: not on a command line, which everyone can read.
-                env={**os.environ, "HLBQ_DB": self._location()},
+                env={**os.environ, "HLBQ_DB": self._store.location.private},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -65,10 +64,6 @@ class SyncLauncher:
             )
         finally:
             os.close(log)
-
-    def _location(self) -> str:
-        place = self._store.location
-        return str(place.path) if place.path is not None else place.url.render_as_string(hide_password=False)
 
     def _log(self) -> Path:
         return self._state_folder / "logs" / LOG

@@ -146,14 +146,15 @@ class Recipe030(Recipe):
     def _one_cycle(self, step: int) -> float:
         """From 0.01 up to 1 over the warm-up, down to 0.01/0.02 at the end, both linear; then it stays.
 
-        As torch's OneCycleLR(div_factor=100, final_div_factor=0.02, anneal_strategy="linear").
+        As torch's OneCycleLR(div_factor=100, final_div_factor=0.02, anneal_strategy="linear"). Its peak lies before
+        step 0 where the warm-up is shorter than a step. Where the peak is step 0 itself, torch fails and this starts
+        at 1.
         """
         start, end = 0.01, 0.01 / 0.02
         last = self.settings.total_train_steps - 1
         peak = min(self.settings.warmup_percent * self.settings.total_train_steps - 1, last)
         if step < peak:
             return start + (1 - start) * step / peak
-        peak = max(peak, 0)
         if last <= peak:
             return 1.0
         return 1 + (end - 1) * min((step - peak) / (last - peak), 1)

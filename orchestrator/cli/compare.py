@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, print_json, print_table, say, warn
+from orchestrator.cli.common import (
+    DatabaseOption,
+    JsonOption,
+    RunFilterOptions,
+    print_json,
+    print_table,
+    say,
+    say_wrapped,
+    warn,
+)
 from orchestrator.cli.export import chosen_or_latest
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
@@ -136,14 +145,14 @@ def compare(
     if as_json:
         print_json(comparison)
     elif how.markdown:
-        print(rendering.markdown(comparison, extend_options=more))
+        say(rendering.markdown(comparison, extend_options=more))
     else:
         for warning in comparison.warnings:
             warn(warning)
         for table in rendering.tables(comparison):
             print_table(table.headers, table.rows, title=table.title)
         for sentence in rendering.sentences(comparison, extend_options=more):
-            say(sentence, sys.stdout)
+            say_wrapped(sentence, sys.stdout)
 
 
 def recorded(database: DatabaseOption, comparison: "Comparison") -> "Comparison":

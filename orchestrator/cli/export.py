@@ -21,7 +21,12 @@ class ExportOptions(OptionGroup):
     """What the table looks like."""
 
     layout: Annotated[
-        str, typer.Option("--layout", help="runs: one row a run. points: one row a point.", metavar="runs|points")
+        str,
+        typer.Option(
+            "--layout",
+            help="runs: one row a run. points: one row a point. original: the newest CSV of hlb-gpt-cli.",
+            metavar="runs|points|original",
+        ),
     ] = "runs"
     append: Annotated[bool, typer.Option("--append", help="Keep the rows of other runs in the CSV.")] = False
 
@@ -39,13 +44,13 @@ def export(
 ) -> None:
     """Write the runs that have points as a table (without filters: of the latest sweep).
 
-    --all writes every run of every sweep, pending ones too. In lists, 1e999 stands for numbers that are not finite;
-    --layout points keeps nan, inf and -inf.
+    --all writes every run of every sweep, pending ones too; --layout original only those that were evaluated. In lists,
+    1e999 stands for numbers that are not finite; --layout points keeps nan, inf and -inf.
     """
     from orchestrator import export as exports
 
     if how.layout not in list(exports.Layout):
-        raise UsageError(f"--layout {how.layout}: no such layout", "Use runs or points.")
+        raise UsageError(f"--layout {how.layout}: no such layout", f"Use {', '.join(exports.Layout)}.")
     to_stdout = str(file) == "-"
     if to_stdout and how.append:
         raise UsageError("--append needs a file, not stdout", "Name a CSV file instead of -.")
@@ -59,10 +64,12 @@ def export(
         else:
             count = exports.export(store, file, selection, append=how.append)
     if not count:
-        nothing = "Nothing was written: none of these runs has points yet."
-        suggest(f"{nothing} See how far they are: hlbq status. Write pending runs too: hlbq export --all", store)
+        original = how.layout == exports.Layout.ORIGINAL
+        nothing = f"Nothing was written: none of these runs has {'evaluations' if original else 'points'} yet."
+        pending_too = "" if original else ". Write pending runs too: hlbq export --all"
+        suggest(f"{nothing} See how far they are: hlbq status{pending_too}", store)
         return
-    rows = counted(count, "run" if how.layout == exports.Layout.RUNS else "point")
+    rows = counted(count, "point" if how.layout == exports.Layout.POINTS else "run")
     note(f"{rows} written" + ("" if to_stdout else f" to {file}"))
 
 
@@ -86,4 +93,5 @@ def chosen_or_latest(runs: RunFilterOptions, store: "Store") -> RunFilter:
 def check_any(store: "Store", wanted: RunFilter) -> None:
     """Raise UsageError if no run is chosen: an empty table or sync means a mistake in a filter."""
     if next(store.runs(wanted, limit=1), None) is None:
-        raise UsageError("no run matches", "See the runs: hlbq status --all")
+        asked = [*(f"{name}={value}" for name, value in wanted.where.items()), *wanted.tags]
+        raise UsageError(f"no run matches {' '.join(asked)}".rstrip(), "See the runs: hlbq status --all")

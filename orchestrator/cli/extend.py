@@ -8,7 +8,7 @@ import typer
 
 from hlbgpt_core.scale import sizes
 from hlbgpt_core.settings import Settings
-from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, warn
+from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, say, warn
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.cli.review import print_review, read_history
@@ -83,7 +83,7 @@ def extend(
     if as_json:
         print_json({"sweep": sweep, "added": added, "new_arms": new_arms, "left_out": len(plan.left_out)})
     else:
-        print(f"sweep {sweep}: {counted(added, 'run')} added ({counted(new_arms, 'new arm')})")
+        say(f"sweep {sweep}: {counted(added, 'run')} added ({counted(new_arms, 'new arm')})")
 
 
 def other_code(store: "Store", sweep: SweepRecord) -> list[str]:

@@ -15,6 +15,7 @@ from orchestrator.cli.common import (
     counted,
     note,
     print_json,
+    say,
     warn,
     without_garbage_collection,
 )
@@ -92,7 +93,7 @@ def submit(
         prepared = reviewed_sweep(settings, sweep, review, database, as_json=as_json, yes=yes)
         if prepared is None:
             return
-        if not prepared.plan.total_runs:
+        if not prepared.has_work:
             _say_nothing_to_do(prepared, as_json=as_json)
             return
         with database.create() as store:
@@ -104,8 +105,8 @@ def submit(
             _counts_json(prepared) | {"sweep": stored.id, "uid": stored.uid} | {"database": where, "next": next_command}
         )
         return
-    print(f"sweep {stored.id}: {plan_summary(prepared.plan)}")
-    print(f"next: {next_command}")
+    say(f"sweep {stored.id}: {plan_summary(prepared.plan)}")
+    say(f"next: {next_command}")
 
 
 def submit_sweep(
@@ -123,7 +124,7 @@ def submit_sweep(
         prepared = reviewed_sweep(settings, sweep, review, database, yes=yes)
         if prepared is None:
             return None
-        if not prepared.plan.total_runs:
+        if not prepared.has_work:
             _say_nothing_to_do(prepared, as_json=False)
             return None
         with database.create() as store:
@@ -150,6 +151,10 @@ def reviewed_sweep(
         argv=without_credentials(without_value("--notify", ["hlbq", *sys.argv[1:]])),
         find_existing=lambda plan: existing_runs(plan, database, needed=skip_existing),
     )
+    if sweep.options.decide:  # loads numpy
+        from orchestrator.growth.declaring import with_policy
+
+        prepared = with_policy(prepared, sweep.options)
     plan = prepared.plan
     for warning in prepared.warnings:
         warn(warning)
@@ -164,8 +169,9 @@ def reviewed_sweep(
         print_review(plan, read_history(database, plan))
     else:
         _note_left_out(plan)
-    for line in seed_lines(plan, seeds, read_history(database, plan) if review.plan_for else UNKNOWN):
-        note(line)
+    if review.plan_for is not None or not sweep.options.decide:  # which adds the seeds that a verdict needs
+        for line in seed_lines(plan, seeds, read_history(database, plan) if review.plan_for else UNKNOWN):
+            note(line)
     for line in prepared.existing.lines(skipped=skip_existing):
         note(line)
     if review.dry_run:

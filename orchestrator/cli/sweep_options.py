@@ -13,7 +13,7 @@ from orchestrator.cli.parsing import TOGETHER, TOGETHER_MARK
 from orchestrator.sweep.options import option_help, panel_of
 from orchestrator.sweep.shapes import Axes
 from orchestrator.sweep.submission import given_axes
-from orchestrator.sweep.sweep_options import SWEEP, OptionSpec, SweepOptions, option_specs
+from orchestrator.sweep.sweep_options import GROWTH, SWEEP, OptionSpec, SweepOptions, option_specs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,30 @@ class GivenOptions(OptionGroup):
     def from_options(cls, values: Mapping[str, Any]) -> Self:
         """The options that typer parsed."""
         return cls(options=SweepOptions(**{spec.name: _value(spec, values[spec.name]) for spec in _specs()}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenPolicy(OptionGroup):
+    """The options of a sweep that say how it grows, for `hlbq decide`."""
+
+    options: SweepOptions
+
+    @classmethod
+    def option_parameters(cls) -> Sequence[inspect.Parameter]:
+        """One option for each field of SweepOptions that says how a sweep grows, and the baseline."""
+        return [
+            _parameter(spec.name, _annotation(spec), _sweep_option(spec), _default(spec)) for spec in _policy_specs()
+        ]
+
+    @classmethod
+    def from_options(cls, values: Mapping[str, Any]) -> Self:
+        """The options that typer parsed."""
+        given = {spec.name: _value(spec, values[spec.name]) for spec in _policy_specs()}
+        return cls(options=SweepOptions(**given, decide=True))
+
+
+def _policy_specs() -> Sequence[OptionSpec]:
+    return [spec for spec in _specs() if spec.name == "baseline" or (spec.panel == GROWTH and spec.name != "decide")]
 
 
 _FILE = typer.Argument(metavar="SWEEP.toml", help="A sweep file; options on the command line replace its own.")

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, counted, note, print_json, suggest
+from orchestrator.cli.common import (
+    DatabaseOption,
+    JsonOption,
+    RunFilterOptions,
+    counted,
+    note,
+    print_json,
+    say,
+    suggest,
+)
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.queue.records import RunFilter
@@ -25,7 +34,9 @@ def register(app: typer.Typer) -> None:
 def wait(
     runs: RunFilterOptions,
     database: DatabaseOption,
-    every: Annotated[float, typer.Option("--every", min=0.05, help="Seconds between checks of the database.")] = 2.0,
+    every: Annotated[
+        float, typer.Option("--every", min=0.05, max=86_400.0, help="Seconds between checks of the database.")
+    ] = 2.0,
     as_json: JsonOption = False,
 ) -> None:
     """Wait until the runs (without filters: of the latest sweep) have ended; exit code 1 if any failed.
@@ -37,7 +48,7 @@ def wait(
     if as_json:
         print_json(counts)
     else:
-        print(counts_text(counts))
+        say(counts_text(counts))
     if counts.get(State.FAILED, 0):
         suggest("see why: hlbq status, hlbq show RUN; try again: hlbq retry --failed", store)
     if any(counts.get(state, 0) for state in (State.FAILED, State.PENDING)):
@@ -47,13 +58,15 @@ def wait(
 def wait_until_ended(
     store: "Store", runs: RunFilter, *, sleep: Callable[[], None], progress: Callable[[str], None]
 ) -> Mapping[State, int]:
-    """The counts by state once no run of `runs` is pending or running, but for runs that are held for their code.
+    """The counts by state once no run of `runs` is pending or running, but for runs that are held for their code, and
+    no policy of their sweeps may add some.
 
     Calls `progress` with every change, and once when nobody works. Raises NotThereError for a sweep or run that is
     named and not there.
     """
     from orchestrator.store.known import check_named
 
+    check_named(store, runs)
     shown, said_that_nobody_works = "", False
     while True:
         counts = store.counts(runs)
@@ -63,7 +76,7 @@ def wait_until_ended(
             shown = text
         unfinished = sum(count for state, count in counts.items() if state not in TERMINAL)
         held = held_among(store, runs) if unfinished else 0
-        if unfinished == held:
+        if unfinished == held and not (runs.sweep_ids and store.may_grow(runs.sweep_ids)):
             check_named(store, runs)  # they may have been deleted meanwhile
             for line in held_text(store, runs) if held else ():
                 progress(line)

@@ -51,7 +51,8 @@ class Contrast:
     """One side against its baseline.
 
     `wins` is what signs alone say, where that was asked. `arms` are the keys of all arms that it reads, and
-    `seconds_a_seed` is what one more seed of all of them takes on one device; None where that is not known.
+    `seconds_a_seed` is what one more seed of all of them takes on one device; None where that is not known. `declared`
+    is what the sweep's policy says of the arm.
     """
 
     values: Mapping[str, Any]
@@ -62,6 +63,7 @@ class Contrast:
     wins: Wins | None
     arms: Sequence[str]
     seconds_a_seed: float | None
+    declared: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from orchestrator.comparison.evaluations import (
     evaluated_split,
     mixed_evaluations,
 )
-from orchestrator.comparison.measures import Measure, Measured, PointChoice, Reached, Standing
+from orchestrator.comparison.measures import NO_RUN, Measure, Measured, PointChoice, Reached, Standing
 from orchestrator.errors import UsageError
 from orchestrator.queue.code import joined
 from orchestrator.queue.records import RunRecord
@@ -74,7 +74,7 @@ class Group:
     def of_seed(self, seed: int, rests: Iterable[Rest]) -> Measured:
         """The seed's number: the mean over `rests`, or the gravest reason why there is none."""
         cells = self.cells.get(seed, {})
-        found = [cells[rest].measured if rest in cells else _NO_RUN for rest in rests]
+        found = [cells[rest].measured if rest in cells else NO_RUN for rest in rests]
         for standing in (Standing.DIVERGED, Standing.MISSING, Standing.WAITING):
             for measured in found:
                 if measured.standing is standing:
@@ -83,9 +83,6 @@ class Group:
         if not values:
             return Measured(standing=Standing.MISSING, why="no arm in common")
         return Measured(standing=Standing.MEASURED, value=sum(values) / len(values))
-
-
-_NO_RUN = Measured(standing=Standing.MISSING, why="no run of this seed")
 
 
 @dataclass(frozen=True, kw_only=True)

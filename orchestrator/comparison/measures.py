@@ -72,6 +72,10 @@ class Measured:
     why: str = ""
 
 
+# A seed that one side lacks.
+NO_RUN = Measured(standing=Standing.MISSING, why="no run of this seed")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reached:
     """When a run first reached the target: training seconds, tokens and steps, between points by interpolation."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.comparison.groups import Group, Rest
-from orchestrator.comparison.measures import Measured, Standing
+from orchestrator.comparison.measures import NO_RUN, Measured, Standing
 from orchestrator.queue.states import State
 
 
@@ -114,12 +114,11 @@ def pair_up(own: Sequence[Side], baseline: Sequence[Side], *, scale: float = 1.0
 
 
 _GRAVITY = (Standing.DIVERGED, Standing.MISSING, Standing.WAITING, Standing.MEASURED)
-_NO_RUN = Measured(standing=Standing.MISSING, why="no run of this seed")
 
 
 def _at(sides: Sequence[Side], seed: int) -> Measured:
     """The mean of the parts at a seed, or the gravest reason why there is none, with its label."""
-    found = [(side.numbers.get(seed, _NO_RUN), side.label) for side in sides]
+    found = [(side.numbers.get(seed, NO_RUN), side.label) for side in sides]
     values = [measured.value for measured, _ in found if measured.value is not None]
     if len(values) == len(found):
         return Measured(standing=Standing.MEASURED, value=sum(values) / len(values))

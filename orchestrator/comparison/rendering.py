@@ -60,7 +60,11 @@ def verdict_sentences(comparison: Comparison) -> list[str]:
 def other_sentences(comparison: Comparison, *, extend_options: str = "") -> list[str]:
     """Earlier looks, runs to finish, and the next command."""
     found = []
-    if comparison.has_verdicts:
+    if comparison.rule:
+        found.append(
+            f"the arms' verdicts and always-valid intervals are those of the sweep's policy: {comparison.rule}."
+        )
+    elif comparison.has_verdicts:
         found.append(_looks(comparison))
     if comparison.waiting:
         found.append(f"{counted(comparison.waiting, 'run')} still to finish.")

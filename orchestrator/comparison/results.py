@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.comparison.cautions import code_warnings, grouping_warnings, noise_warnings, unit_warnings
 from orchestrator.comparison.contrasts import Contrast, Rules, check_margin, is_open
+from orchestrator.comparison.declared import Declared
 from orchestrator.comparison.design import design_of
 from orchestrator.comparison.effects import Shares
 from orchestrator.comparison.extension import Extension, extension_of
@@ -28,7 +29,7 @@ from orchestrator.comparison.tune import Tuned
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis, find_metric
 from orchestrator.queue.code import MIXED
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.records import DECIDE, RunFilter
 from orchestrator.store import Store
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted
@@ -75,6 +76,7 @@ class Comparison:
 
     Of the `runs`, `lent` ones are of other sweeps than `sweeps` (sweep, count): --skip_existing left them out.
     `contrasts` are of arms or groups; `undecided_arms` are the keys of all that take part in undecided ones.
+    `rule` names the bound of the sweep's policy, where the verdicts on arms are the policy's.
     `earlier_looks` are those at the same question with other numbers; `is_recorded` says that this very look is
     written down. Only comparisons with a baseline are looks.
     """
@@ -97,6 +99,7 @@ class Comparison:
     tuned: Sequence[Tuned]
     margin: float | None
     is_robust: bool
+    rule: str
     undecided_arms: Sequence[str]
     earlier_looks: Sequence[Look]
     is_recorded: bool
@@ -135,11 +138,14 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
     by = [*by, tune] if by and tune and tune not in by else by
     # Numbers that mean different things stand in rows of their own.
     grouping = group_runs(results, by, apart=(SWEEP,) if unlike else ())
-    rules = Rules(goal=measure.goal, margin=question.margin, robust=question.robust)
-    asked = Asked(
-        by=by, baseline=question.baseline, rules=rules, arms=question.arms, effects=question.effects, tune=tune
-    )
+    declared = _declared(store, wanted, question, sweeps, measure)
+    margin = question.margin if declared is None else declared.policy.margin
+    rules = Rules(goal=measure.goal, margin=margin, robust=question.robust)
+    arms = question.arms or declared is not None
+    asked = Asked(by=by, baseline=question.baseline, rules=rules, arms=arms, effects=question.effects, tune=tune)
     families = Families() if unlike else families_of(results, grouping, design_of(store, sweeps), asked)
+    if declared is not None:
+        families = replace(families, arms=declared.judged(families.arms))
     contrasts = [*families.main_effects, *families.interactions, *families.arms]
     undecided = sorted({arm for one in contrasts if is_open(one) for arm in one.arms})
     text = _question_text(measure, grouping, families, question)
@@ -163,7 +169,8 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
         contrasts=families.arms,
         tune=tune,
         tuned=families.tuned,
-        margin=question.margin,
+        margin=margin,
+        rule="" if declared is None else declared.policy.bound.text,
         is_robust=question.robust,
         undecided_arms=undecided,
         earlier_looks=looks[:-1] if is_recorded else looks,
@@ -182,6 +189,22 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
             *unit_warnings(store, results, measure, timed=question.target is not None),
         ],
     )
+
+
+def _declared(
+    store: Store, wanted: RunFilter, question: Question, sweeps: Sequence[int], measure: Measure
+) -> Declared | None:
+    """The policy of the sweep, if the question is the one that it answers: of the whole sweep, nothing else named."""
+    if len(sweeps) != 1 or replace(wanted, sweep_ids=(), with_members=False) != RunFilter():
+        return None
+    record = store.policy(sweeps[0])
+    if record is None or record.kind != DECIDE:
+        return None
+    declared = Declared.of(record)
+    policy = declared.policy
+    usual = replace(question, metric="val_loss", margin=None, arms=False, effects=False) == Question()
+    same = measure.metric.name == policy.metric and question.margin in (None, policy.margin)
+    return declared if usual and same and not policy.best_arm else None
 
 
 def _unlike(results: Sequence[RunResult], sweeps: Sequence[int], measure: Measure, question: Question) -> str:

@@ -71,14 +71,17 @@ def summarise(values: Sequence[float]) -> Summary:
     )
 
 
-def paired_difference(differences: Sequence[float]) -> PairedDifference:
-    """The plain and the always-valid t-test of the mean of `differences`, one for each seed."""
+def paired_difference(differences: Sequence[float], *, evidence: float = 1 / ALPHA) -> PairedDifference:
+    """The plain and the always-valid t-test of the mean of `differences`, one for each seed.
+
+    `evidence` is what decides: the always-valid interval holds the means against which there is less.
+    """
     summary = summarise(differences)
     if summary.mean is None or summary.deviation is None:
         return PairedDifference(summary=summary, p_value=None, always_valid_p_value=None, always_valid_interval=None)
     count = summary.count
     t = t_statistic(summary.mean, summary.deviation, count)
-    limit = float(always_valid_critical_t(count, ALPHA))
+    limit = float(always_valid_critical_t(count, 1 / evidence))
     interval = _around(summary.mean, summary.deviation, count, limit) if math.isfinite(limit) else None
     return PairedDifference(
         summary=summary,

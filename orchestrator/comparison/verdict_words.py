@@ -3,7 +3,7 @@
 from orchestrator.comparison.advice import MOST_FURTHER_PAIRS
 from orchestrator.comparison.contrasts import Contrast, Verdict
 from orchestrator.comparison.effects import Shares
-from orchestrator.comparison.measures import Standing
+from orchestrator.comparison.measures import NO_RUN, Standing
 from orchestrator.comparison.robust import FEWEST_SEEDS, Wins, WinVerdict
 from orchestrator.comparison.tune import Tuned
 from orchestrator.wording.numbers import counted, duration, measured_text
@@ -27,6 +27,8 @@ def verdict_sentence(contrast: Contrast, margin: float | None) -> str:
     who = f"{contrast.label} against {contrast.baseline}"
     if contrast.wins is not None:
         return f"{who}: {_wins_words(contrast.wins)}."
+    if contrast.declared:
+        return f"{who}: {contrast.declared}."
     finding, pairs = contrast.finding, counted(len(contrast.pairs.differences), "pair")
     if finding.verdict is Verdict.IDENTICAL:
         number = len(contrast.pairs.differences)
@@ -94,6 +96,8 @@ def lost_pairs(contrast: Contrast) -> list[str]:
     """The seeds that are no pair, by why."""
     seeds: dict[tuple[Standing, str], list[int]] = {}
     for lost in contrast.pairs.lost:
+        if contrast.declared and lost.why.endswith(NO_RUN.why):  # an arm that is closed gets no more seeds
+            continue
         seeds.setdefault((lost.standing, lost.why), []).append(lost.seed)
     found = []
     for (_, why), own in seeds.items():

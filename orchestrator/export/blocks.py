@@ -1,23 +1,33 @@
 """From the store to the rows of a table, a few runs at a time, so memory does not grow with the sweep."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import isnan
 from typing import Any
 
 from hlbgpt_core.points import Split
-from orchestrator.export.columns import CODE_OF_POINTS, Column, point_columns, run_columns, run_values
+from orchestrator.export.columns import (
+    CODE_OF_POINTS,
+    Column,
+    original_columns,
+    point_columns,
+    run_columns,
+    run_values,
+)
 from orchestrator.queue.code import part_at
 from orchestrator.queue.records import RunFilter, RunRecord
 from orchestrator.store import Store
-from orchestrator.store.curves import CURVE_COLUMNS, Curve, NumberTexts
+from orchestrator.store.curves import CURVE_COLUMNS, Curve, NumberTexts, RunCurves
 
 
 class Layout(StrEnum):
-    """What a row of the table is."""
+    """What a row of the table is: a run, a point, or a run as the original tool's newest form has it."""
 
     RUNS = "runs"
     POINTS = "points"
+    ORIGINAL = "original"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +54,12 @@ class Selection:
     layout: Layout = Layout.RUNS
     with_pointless: bool = False
 
+    def shows(self, found: RunCurves) -> bool:
+        """Whether the table has rows of this run. Scripts for the original tool expect a validation loss of each."""
+        if self.layout is Layout.ORIGINAL:
+            return Split.VAL in found.curves
+        return bool(found.curves) or self.with_pointless
+
 
 class NewMetricError(Exception):
     """A run has a metric that the table has no column for. Users never see it: the table is started again."""
@@ -51,6 +67,8 @@ class NewMetricError(Exception):
 
 def columns_of(store: Store, selection: Selection, *, all_runs: bool) -> Sequence[Column]:
     """The table's columns, users' own metrics included: those of all runs, or of the first with points."""
+    if selection.layout is Layout.ORIGINAL:
+        return original_columns()
     names: dict[tuple[Split, str], None] = {}
     for found in store.runs_with_curves(selection.runs):
         names |= dict.fromkeys((split, name) for split, curve in found.curves.items() for name in curve.extra)
@@ -67,7 +85,12 @@ def blocks(store: Store, selection: Selection, columns: Sequence[Column]) -> Ite
     names = {(column.split, column.metric) if column.split else column.name for column in columns}
     same = store.same_code()
     for found in store.runs_with_curves(selection.runs):
-        if not found.curves and not selection.with_pointless:
+        if not selection.shows(found):
+            continue
+        if selection.layout is Layout.ORIGINAL:
+            values = run_values(found.run, _aligned(found.curves), columns, same)
+            # As polars writes it, and as alone it reads it: the original tool's scripts read with polars.
+            yield Block(columns=[["NaN" if isinstance(value, float) and isnan(value) else value] for value in values])
             continue
         for split, curve in found.curves.items():
             for name in curve.extra:
@@ -77,6 +100,18 @@ def blocks(store: Store, selection: Selection, columns: Sequence[Column]) -> Ite
             yield Block(columns=[[value] for value in run_values(found.run, found.curves, columns, same)])
         else:
             yield from (_point_block(found.run, curve, columns) for curve in found.curves.values())
+
+
+def _aligned(curves: Mapping[Split, Curve]) -> Mapping[Split, Curve]:
+    """The curves with one train point for each evaluation: that of the same step, else the last one before it."""
+    train, val = curves.get(Split.TRAIN), curves[Split.VAL]
+    if train is None:
+        return curves
+    places = [bisect_right(train["step"], step) - 1 for step in val["step"]]
+    columns = {
+        name: [values[place] if place >= 0 else None for place in places] for name, values in train.columns.items()
+    }
+    return {**curves, Split.TRAIN: replace(train, columns=columns)}
 
 
 def _point_block(run: RunRecord, curve: Curve, columns: Sequence[Column]) -> Block:

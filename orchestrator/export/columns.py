@@ -1,6 +1,8 @@
-"""The columns of the two tables that hlbq exports: one row per run, or one per point.
+"""The columns of the tables that hlbq exports: one row per run, or one per point.
 
-The first columns of a run are those of the original tool's CSV, in its order, so scripts written for it still work.
+The original tool's CSV had two forms. The first columns of a run are those of its first form, in its order, so scripts
+written for that still work. Since June 2024 it has one list for both splits (`tokens_seen` instead of
+`tokens_seen_train` and `tokens_seen_val`): `--layout original` writes that form, and `in_own_columns` reads it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,19 +43,18 @@ class Column:
 INTEGER_METRICS = frozenset({"step", "tokens_seen", "batch_size", "seq_length", "microbatches"})
 
 # Columns of curves: (name with {} for the split, metric), those of the original tool first.
-_CURVES_OF_ORIGINAL = (
-    ("{}_loss", "loss"),
-    ("{}_acc", "acc"),
-    ("{}_pplx", "pplx"),
-    ("grad_norm", "grad_norm"),
-    ("cumulative_time_{}", "cumulative_time"),
-    ("tokens_seen_{}", "tokens_seen"),
-    ("epochs_{}", "epoch"),
-    ("batch_sizes_{}", "batch_size"),
-    ("seq_lengths_{}", "seq_length"),
-    ("lrs_{}", "lr"),
-    ("weight_decays_{}", "weight_decay"),
+_MEASURED = (("{}_loss", "loss"), ("{}_acc", "acc"), ("{}_pplx", "pplx"), ("grad_norm", "grad_norm"))
+# (Name with {} for the split, the one name for both splits in the original tool's newest form, metric.)
+_PLACES = (
+    ("cumulative_time_{}", "cumulative_time", "cumulative_time"),
+    ("tokens_seen_{}", "tokens_seen", "tokens_seen"),
+    ("epochs_{}", "epoch", "epoch"),
+    ("batch_sizes_{}", "batch_size", "batch_size"),
+    ("seq_lengths_{}", "seq_length", "seq_length"),
+    ("lrs_{}", "learning_rate", "lr"),
+    ("weight_decays_{}", "weight_decay", "weight_decay"),
 )
+_SETTINGS_OF_ORIGINAL = ("max_epochs", "max_steps", "max_tokens", "max_time_seconds", "gpu_capacity_scalar")
 # Of the one point of the test split: what it measures, and where it stands.
 _CURVES_OF_TEST = (
     *(("{}_" + name, name) for name in ("loss", "acc", "pplx", "bits_per_byte")),
@@ -116,22 +117,47 @@ def csv_columns() -> tuple[str, ...]:
 
 def run_columns(extra: Sequence[tuple[Split, str]] = ()) -> tuple[Column, ...]:
     """The columns of the table with one row per run; `extra` are users' own metrics."""
-    first = [_plain("last_val_loss", Kind.NUMBER)]
-    first += [_setting(name) for name in ("model_scale", "depth", "width")]
-    first += [_plain("num_params", Kind.INTEGER), _plain("num_non_embedding_params", Kind.INTEGER)]
-    first += [_setting(name) for name in ("num_heads", "linear_value")]
-    first += [_plain("seed", Kind.INTEGER), _plain("run_num", Kind.INTEGER)]
     others = [_setting(name) for name in settings.specs() if name not in _SETTINGS_FIRST]
     own = [Column(name=f"{split}_{name}", kind=Kind.NUMBERS, split=split, metric=name) for split, name in extra]
     return (
-        *first,
-        *_curve_columns(_CURVES_OF_ORIGINAL),
+        *_first_columns(),
+        *_curve_columns((*_MEASURED, *((name, metric) for name, _, metric in _PLACES))),
         *others,
         *_bookkeeping_columns(),
         *_curve_columns(_CURVES_BESIDES),
         *(_curve_column(name, metric, Split.TEST) for name, metric in _CURVES_OF_TEST),
         *own,
     )
+
+
+def original_columns() -> tuple[Column, ...]:
+    """The columns of the original tool's newest form: those, and no others, since its --append writes no header."""
+    return (
+        *_first_columns(),
+        *(_setting(name) for name in _SETTINGS_OF_ORIGINAL),
+        *_curve_columns(_MEASURED),
+        *(_curve_column(shared, metric, Split.VAL) for _, shared, metric in _PLACES),
+    )
+
+
+def in_own_columns(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row of the original tool's newest form under the names of `run_columns`; any other row as it is."""
+    if not {"last_val_loss", "cumulative_time"} <= row.keys():
+        return row
+    shared = {name: own for own, name, _ in _PLACES}
+    return {
+        own: value
+        for name, value in row.items()
+        for own in ([shared[name].format(split) for split in ("train", "val")] if name in shared else [name])
+    }
+
+
+def _first_columns() -> list[Column]:
+    first = [_plain("last_val_loss", Kind.NUMBER)]
+    first += [_setting(name) for name in ("model_scale", "depth", "width")]
+    first += [_plain("num_params", Kind.INTEGER), _plain("num_non_embedding_params", Kind.INTEGER)]
+    first += [_setting(name) for name in ("num_heads", "linear_value")]
+    return [*first, _plain("seed", Kind.INTEGER), _plain("run_num", Kind.INTEGER)]
 
 
 def _bookkeeping_columns() -> list[Column]:

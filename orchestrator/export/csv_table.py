@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.errors import ExportError
 from orchestrator.export.cells import opened_csv, read_cell, read_text_cell
-from orchestrator.export.columns import Kind, point_columns, run_columns
+from orchestrator.export.columns import Kind, in_own_columns, point_columns, run_columns
 
 # The column that identifies a table of hlbq's, and each run in it.
 KEY_COLUMN = "uid"
@@ -17,11 +17,13 @@ _SIGNATURE = frozenset({"last_val_loss", "seed"})
 def read_csv_rows(path: str | Path) -> Iterator[Mapping[str, Any]]:
     """The rows of a CSV that hlbq wrote, values as they were: numbers, lists of numbers, truth values, texts.
 
-    An empty cell is None. Raises ExportError for a file that cannot be read or is not such a table.
+    Those of the original tool's newest form come under hlbq's names: one list stands for both splits. An empty cell is
+    None. Raises ExportError for a file that cannot be read or is not such a table.
     """
     texts = {column.name for column in (*run_columns(), *point_columns()) if column.kind is Kind.TEXT}
     for row in read_raw_rows(Path(path)):
-        yield {name: (read_text_cell(cell) or None) if name in texts else read_cell(cell) for name, cell in row.items()}
+        cells = in_own_columns(row).items()
+        yield {name: (read_text_cell(cell) or None) if name in texts else read_cell(cell) for name, cell in cells}
 
 
 def read_raw_rows(path: Path) -> Iterator[dict[str, str]]:
@@ -51,8 +53,8 @@ def csv_header(path: Path) -> Sequence[str]:
     header = _first_row(path)
     if header and not set(header) >= _SIGNATURE | {KEY_COLUMN}:
         raise ExportError(
-            f"'{path}' is not a table of runs that hlbq wrote, so hlbq cannot append to it",
-            "Name another file, or leave out --append to replace it.",
+            f"'{path}' is not a table of runs that hlbq wrote with a uid for each, so hlbq cannot append to it",
+            "Name another file, or leave out --append to replace it. (CSVs of the original tool have no uid.)",
         )
     return header
 

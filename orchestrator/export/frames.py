@@ -29,8 +29,9 @@ def load(
     """Runs as a data frame, with the columns of `hlbq export`; cells with several points hold lists.
 
     `source` is a database (a path or a URL; None: $HLBQ_DB, else hlbq.db here) or a file that `hlbq export` wrote
-    (.csv, .jsonl, .parquet: its layout is then the file's). From a database it reads the latest sweep, the runs that
-    pass `runs`, or with `all` every run of every sweep, those without points too.
+    (.csv, .jsonl, .parquet: its layout is then the file's). CSVs of the original tool come under hlbq's names. From a
+    database it reads the latest sweep, the runs that pass `runs`, or with `all` every run of every sweep, those without
+    points too.
 
         frame = orchestrator.load("results.csv")
         frame.groupby(["depth", "num_heads"]).last_val_loss.agg(["mean", "std", "count"])
@@ -39,7 +40,7 @@ def load(
     """
     import pandas
 
-    if layout not in list(Layout):
+    if layout not in (Layout.RUNS, Layout.POINTS):
         raise ExportError(f"there is no layout '{layout}'", "Use runs or points.")
     ending = Path(source).suffix.lower() if source is not None and "://" not in str(source) else ""
     if ending == ".csv":

@@ -17,7 +17,7 @@ from orchestrator.export.csv_table import KEY_COLUMN, csv_header, holds_runs, re
 from orchestrator.export.table_formats import CsvTable, TableWriter, format_of
 from orchestrator.files.replaced_file import (
     LOCK_TIMEOUT_SECONDS,
-    check_not_a_folder,
+    checked_target,
     export_errors,
     locked_file,
     replaced_file,
@@ -34,8 +34,10 @@ def export(store: Store, path: str | Path, selection: Selection, *, append: bool
     to write, no file is written. Raises ExportError, and leaves the old file unchanged, if that fails.
     """
     path = Path(path)
-    check_not_a_folder(path)
+    checked_target(path)
     make_writer = format_of(path)
+    if selection.layout is Layout.ORIGINAL and make_writer is not CsvTable:
+        raise ExportError(f"'{path}': --layout original is a CSV", f"Name a .csv file: {path.with_suffix('.csv').name}")
     if not append:
         if not _has_rows(store, selection):
             return 0
@@ -43,7 +45,8 @@ def export(store: Store, path: str | Path, selection: Selection, *, append: bool
             return _write_table(store, selection, stream, make_writer)
     if selection.layout is not Layout.RUNS or make_writer is not CsvTable:
         raise ExportError(
-            f"'{path}': --append needs a CSV with one row per run", "Leave out --append, or name a .csv file."
+            f"'{path}': --append needs a CSV with one row per run, of --layout runs",
+            "Leave out --append, or name a .csv file.",
         )
     with locked_file(path):
         return _append(store, selection, path)
@@ -105,7 +108,7 @@ def catch_up(store: Store, sweep_id: int, *, host: str, lock_timeout_seconds: fl
 
 
 def _has_rows(store: Store, selection: Selection) -> bool:
-    return any(found.curves or selection.with_pointless for found in store.runs_with_curves(selection.runs))
+    return any(map(selection.shows, store.runs_with_curves(selection.runs)))
 
 
 def _write_table(

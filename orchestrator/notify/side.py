@@ -67,12 +67,9 @@ class NotifySide:
             self._said = True
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        # The location may hold a password: not on a command line, which everyone can read.
-        place = self._store.location
-        location = str(place.path) if place.path is not None else place.url.render_as_string(hide_password=False)
         return subprocess.Popen(
             hlbq_argv("notify", "--by_workers"),
-            env={**os.environ, "HLBQ_DB": location},
+            env={**os.environ, "HLBQ_DB": self._store.location.private},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from orchestrator.comparison.cautions import code_warnings, device_warnings, seconds_warnings
 from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import Axis
-from orchestrator.files.replaced_file import check_not_a_folder, replaced_file
+from orchestrator.files.replaced_file import checked_target, replaced_file
 from orchestrator.plots.curve_figures import SCHEDULES, Drawing, draw_curves, draw_schedules
 from orchestrator.plots.curve_sets import Averaged, averaged, grouped
 from orchestrator.plots.final_values import (
@@ -193,7 +193,7 @@ def save(figure: "Figure", path: str | Path) -> None:
 def check_ending(path: Path) -> str:
     """The file's ending. Raises ExportError if it is not a figure format."""
     ending = path.suffix.lower()
-    check_not_a_folder(path, "val_loss.png")
+    checked_target(path, "val_loss.png")
     if ending not in ENDINGS:
         raise ExportError(f"'{path}': the ending '{path.suffix}' is not a figure format", f"Use {', '.join(ENDINGS)}.")
     return ending

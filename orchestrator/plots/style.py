@@ -101,7 +101,7 @@ def setting_name(name: str) -> str:
     """A setting's name as people type it, with dashes as underscores. Raises SettingsError for an unknown one."""
     wanted = name.strip().replace("-", "_")
     if wanted not in specs():
-        raise unknown_setting(wanted)
+        raise unknown_setting(name)
     return wanted
 
 

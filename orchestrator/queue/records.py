@@ -112,6 +112,18 @@ class NotifyMark:
     by: str
 
 
+# The kinds of policies.
+DECIDE = "decide"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewPolicy:
+    """How a sweep is to grow by itself: what kind of policy, and what is declared (JSON)."""
+
+    kind: str
+    definition: Mapping[str, Any]
+
+
 @dataclass(frozen=True, kw_only=True)
 class NewSweep:
     """What one submit makes. `runs` are in the order of their future numbers; `members` are the numbers of runs of
@@ -129,6 +141,7 @@ class NewSweep:
     wandb_project: str = ""
     definition: Mapping[str, Any] = field(default_factory=dict)
     notify: NotifyMark | None = None
+    policy: NewPolicy | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +168,7 @@ class ArmRecord:
 
     id: int
     number: int
+    key: str
     settings: Mapping[str, Any]
     num_params: int
     num_non_embedding_params: int
@@ -506,3 +520,42 @@ class Notice:
     def given_up(self) -> bool:
         """Whether it is only tried again on request."""
         return not self.holder and self.tries >= NOTICE_TRIES
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyRecord:
+    """How a sweep grows, as stored: what was declared, what its steps wrote, and whether one is due.
+
+    `version` counts steps; `results` counts endings of the sweep's runs and what people did to them. `ended_why` is
+    empty while the policy may still add runs.
+    """
+
+    id: int
+    sweep_id: int
+    kind: str
+    declared_at: float
+    definition: Mapping[str, Any]
+    version: int
+    state: Mapping[str, Any]
+    results: int
+    is_due: bool
+    ended_at: float | None
+    ended_why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyStep:
+    """What one step of a policy writes, if the policy still is at `version`.
+
+    `results` is the policy's number when the results were read. `runs` are arm keys and seeds that the sweep should
+    have; `arms` are those that it may lack. `events` are sentences for people. `ended_why` ends the policy.
+    """
+
+    policy_id: int
+    version: int
+    results: int
+    state: Mapping[str, Any]
+    arms: Sequence[NewArm] = ()
+    runs: Sequence[tuple[str, int]] = ()
+    events: Sequence[str] = ()
+    ended_why: str = ""

@@ -20,7 +20,8 @@ from orchestrator.status.text import (
     workers_table,
 )
 from orchestrator.wording.numbers import short_count
-from orchestrator.wording.tables import TextTable, printable
+from orchestrator.wording.plain import printable
+from orchestrator.wording.tables import TextTable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -113,7 +114,7 @@ def _urgency(run: RunStatus) -> tuple[int, int]:
 
 
 def _notes(status: Status) -> list[str]:
-    notes = [*sweep_notes(status.sweeps), *slot_speeds(status)]
+    notes = [*sweep_notes(status.sweeps), *status.growing, *slot_speeds(status)]
     if not status.workers and status.counts[State.PENDING] + status.counts[State.RUNNING]:
         notes.insert(0, f"No worker is running. Start one: hlbq worker{status.database_option}")
     return notes

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hlbgpt_core.points import Split
+from orchestrator.growth.standing import summary_lines
 from orchestrator.queue.code import code_note
 from orchestrator.queue.records import (
     AttemptRecord,
@@ -155,7 +156,7 @@ class Status:
     first failed ones.
 
     `tokens_per_second` is the total of all running runs; `database_option` is what a command needs to find this
-    database again (` --db PATH`, or nothing).
+    database again (` --db PATH`, or nothing). `growing` says how sweeps with a policy stand.
     """
 
     database: str
@@ -171,6 +172,7 @@ class Status:
     workers: Sequence[WorkerStatus]
     events: Sequence[EventStatus]
     held: Sequence[HeldRuns] = ()
+    growing: Sequence[str] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as JSON can hold it."""
@@ -216,6 +218,7 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
         tokens_per_second=sum(run.tokens_per_second for run in running),
         runs=runs,
         held=held_runs(store, wanted) if counts[State.PENDING] else (),
+        growing=summary_lines(store, wanted.sweep_ids, sweeps[-1].id if sweeps else None),
         workers=[_worker_status(worker, now) for worker in [*workers, *_ended_badly(all_workers, sweeps)]],
         events=[
             EventStatus(

@@ -17,7 +17,8 @@ from orchestrator.status.reading import (
 )
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted, duration, loss_text, short_count
-from orchestrator.wording.tables import TextTable, printable
+from orchestrator.wording.plain import printable
+from orchestrator.wording.tables import TextTable
 
 BAR_WIDTH = 28
 SPARK_WIDTH = 14
@@ -34,7 +35,7 @@ def status_lines(status: Status) -> list[str]:
     speed = f"; {short_count(status.tokens_per_second)} tokens/s" if status.tokens_per_second else ""
     lines = [printable(f"{status.database}: {counts_text(status.counts)}{again}{speed}"), ""]
     lines += sweeps_table(status.sweeps).without_empty_columns().lines()
-    lines += map(printable, sweep_notes(status.sweeps))
+    lines += map(printable, [*sweep_notes(status.sweeps), *status.growing])
     lines += held_notes(status.held)
     if status.runs:
         lines += ["", *runs_table(status.runs).without_empty_columns().lines()]

@@ -17,9 +17,10 @@ from orchestrator.store.code import read_same_code
 from orchestrator.store.endings import Author, attempt_of, last_losses_from_points, one_run_row, record_event
 from orchestrator.store.filters import one_of
 from orchestrator.store.identity import UID, check_uid
+from orchestrator.store.outbox import note_results
 from orchestrator.store.rows import read_bookkeeping, read_code, run_record
 from orchestrator.store.schema import alembic_version, check_unchanged
-from orchestrator.store.tables import CLAIMABLE, RUNNING, attempts, runs, sweeps, workers
+from orchestrator.store.tables import CLAIMABLE, RUNNING, attempts, policies, runs, sweeps, workers
 
 HOLD = "hold"
 
@@ -241,6 +242,7 @@ def _hold(connection: Connection, run: Any, author: Author, its_code: str, code:
     connection.execute(update(runs).where(runs.c.id == run.id).values(**values, reason=before))
     why = f"it would go on from step {run.checkpoint_step} by code {code}; until there it was computed by {its_code}"
     record_event(connection, author, HOLD, sweep_id=run.sweep_id, run_id=run.id, why=why)
+    note_results(connection, policies.c.sweep_id == run.sweep_id)
 
 
 def _take(connection: Connection, take: Update, author: Author, code: str) -> tuple[Row[Any] | None, list[int]]:

@@ -10,9 +10,9 @@ from orchestrator.queue.states import TERMINAL, Action, Reason, Retry, State, so
 from orchestrator.store.base import StoreBase
 from orchestrator.store.endings import Author, lock_runs, record_events_of_runs
 from orchestrator.store.filters import conditions, one_of
-from orchestrator.store.outbox import note_ends
+from orchestrator.store.outbox import note_ends, note_results
 from orchestrator.store.rows import checkpoint_columns
-from orchestrator.store.tables import attempts, points, runs
+from orchestrator.store.tables import attempts, points, policies, runs
 
 _UNFINISHED = runs.c.state.in_([state.value for state in State if state not in TERMINAL])
 
@@ -107,6 +107,7 @@ class ControlStore(StoreBase):
                 chosen = one_of(connection, runs.c.id, ids)
                 record_events_of_runs(connection, chosen, Author(actor=actor, now=self._clock()), action, why)
                 change(connection, chosen)
+                note_results(connection, policies.c.sweep_id.in_(select(runs.c.sweep_id).where(chosen)))
             return len(ids)
 
 

@@ -88,6 +88,7 @@ class DashboardReadStore(StoreBase):
                 ArmRecord(
                     id=row.id,
                     number=row.number,
+                    key=row.key,
                     settings=json.loads(row.settings),
                     num_params=row.num_params,
                     num_non_embedding_params=row.num_non_embedding_params,

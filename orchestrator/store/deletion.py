@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import ColumnElement, Connection, Table, case, delete, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Table, case, delete, exists, func, literal, select
 
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import DELETE, Deletion, RunFilter
@@ -11,7 +11,7 @@ from orchestrator.store.base import StoreBase
 from orchestrator.store.endings import Author, lock_runs, record_event, record_events_of_runs
 from orchestrator.store.filters import conditions, one_of, one_of_texts
 from orchestrator.store.outbox import note_end
-from orchestrator.store.tables import RUNNING, events, metadata, points, runs, sweeps, sync_marks
+from orchestrator.store.tables import RUNNING, events, members, metadata, points, policies, runs, sweeps, sync_marks
 from orchestrator.wording.numbers import counted
 
 _MOST_NAMED = 10
@@ -70,6 +70,7 @@ def _deletion(connection: Connection, run_ids: Sequence[int]) -> Deletion:
         raise UsageError(f"{what} running; nothing was deleted", f"Cancel first: hlbq cancel --run {named}")
     stays = exists().where(runs.c.sweep_id == sweeps.c.id, ~chosen)
     emptied = select(sweeps.c.id).where(sweeps.c.id.in_(select(runs.c.sweep_id).where(chosen)), ~stays)
+    _check_not_counted(connection, chosen, list(connection.execute(emptied).scalars()))
     sent = select(func.count()).select_from(sync_marks).join(runs, runs.c.uid == sync_marks.c.run_uid)
     held = select(func.count()).select_from(points).where(one_of(connection, points.c.run_id, run_ids))
     return Deletion(
@@ -78,6 +79,27 @@ def _deletion(connection: Connection, run_ids: Sequence[int]) -> Deletion:
         points=connection.execute(held).scalar_one(),
         on_wandb=connection.execute(sent.where(chosen, sync_marks.c.planned_step > 0)).scalar_one(),
     )
+
+
+def _check_not_counted(connection: Connection, chosen: ColumnElement[bool], emptied: Sequence[int]) -> None:
+    """Raise UsageError for a run that a sweep which stays counts: by its policy, or as a member."""
+    of_policy = (
+        select(runs.c.id, runs.c.sweep_id, literal("its policy").label("how"))
+        .join(policies, policies.c.sweep_id == runs.c.sweep_id)
+        .where(chosen)
+    )
+    lent = (
+        select(runs.c.id, members.c.sweep_id, literal("--skip_existing").label("how"))
+        .join(members, members.c.run_id == runs.c.id)
+        .where(chosen)
+    )
+    for query in (of_policy, lent):
+        for row in connection.execute(query.order_by(runs.c.id)):
+            if row.sweep_id not in emptied:
+                raise UsageError(
+                    f"run {row.id} is counted by sweep {row.sweep_id} ({row.how}); nothing was deleted",
+                    f"Delete that sweep as a whole, with this one: hlbq delete --sweep {row.sweep_id} ...",
+                )
 
 
 def _by_sweep(connection: Connection, chosen: ColumnElement[bool]) -> list[tuple[int, int, bool]]:

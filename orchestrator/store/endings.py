@@ -10,9 +10,9 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, delete, 
 from orchestrator.queue.records import Ending, Lease, RunRecord
 from orchestrator.queue.states import EndingOutcome, Reason, Spent, State, outcome_of_ending
 from orchestrator.store.base import insert_one
-from orchestrator.store.outbox import note_end
+from orchestrator.store.outbox import note_end, note_results
 from orchestrator.store.rows import RUN_ROWS, read_bookkeeping, run_record, write_number
-from orchestrator.store.tables import attempts, events, points, runs, sweeps
+from orchestrator.store.tables import attempts, events, points, policies, runs, sweeps
 
 _ONE_RUN = RUN_ROWS.where(runs.c.id == bindparam("run_id"))
 
@@ -56,6 +56,8 @@ def end_attempt(connection: Connection, run_id: int, ending: Ending, author: Aut
     connection.execute(update(runs).where(runs.c.id == run_id).values(**_moved(outcome, ending.reason, author.now)))
     why = ": ".join(part for part in (ending.reason.value, ending.error_type, ending.error_message[:500]) if part)
     record_event(connection, author, outcome.action.value, sweep_id=row.sweep_id, run_id=run_id, why=why)
+    if not goes_back:
+        note_results(connection, policies.c.sweep_id == row.sweep_id)
     if row.notify_token and not goes_back:
         failed = (run_id, row.fence) if outcome.state is State.FAILED else None
         note_end(connection, row.sweep_id, author.now, failed=failed)

@@ -1,23 +1,31 @@
-"""Writing down what `--notify` is to tell, in the very transaction in which it happens: none is lost with a process.
+"""What follows from an ending, in the very transaction in which it happens: notices, and due steps of policies.
 
 Whoever ends a run of such a sweep locks the sweep's row before counting what is left: of two transactions that end the
 last two runs at once, the later one sees the end of both, and exactly one notices that the sweep is over.
 """
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from orchestrator.queue.states import TERMINAL, NoticeKind, State
 from orchestrator.store.base import to_json
-from orchestrator.store.tables import notices, runs, sweeps
+from orchestrator.store.tables import OPEN_POLICY, notices, policies, runs, sweeps
 
 _OPEN = runs.c.state.in_([state.value for state in State if state not in TERMINAL])
 
 
+def note_results(connection: Connection, of_sweeps: ColumnElement[bool]) -> None:
+    """Runs of these sweeps have ended, or people did something to them: their policies have a step due."""
+    connection.execute(update(policies).where(of_sweeps, OPEN_POLICY).values(results=policies.c.results + 1))
+
+
 def note_end(connection: Connection, sweep_id: int, now: float, *, failed: tuple[int, int] | None = None) -> None:
-    """A run of a sweep that wants notices has reached a final state; `failed` is its number and fence if it failed."""
+    """A run of a sweep that wants notices has reached a final state; `failed` is its number and fence if it failed.
+
+    A sweep with an open policy may grow: the policy's next step notes its end.
+    """
     connection.execute(select(sweeps.c.id).where(sweeps.c.id == sweep_id).with_for_update(key_share=True))
-    still_open = select(runs.c.id).where(runs.c.sweep_id == sweep_id, _OPEN).limit(1)
-    is_over = connection.execute(still_open).first() is None
+    may_grow = select(policies.c.id).where(policies.c.sweep_id == sweep_id, OPEN_POLICY)
+    is_over = connection.execute(may_grow).first() is None and not _has_open_runs(connection, sweep_id)
     if failed is None and not is_over:
         return
     row = {"sweep_id": sweep_id, "at": now, "counts": to_json(_counts(connection, sweep_id))}
@@ -27,6 +35,20 @@ def note_end(connection: Connection, sweep_id: int, now: float, *, failed: tuple
         connection.execute(insert(notices).values(**row, **failure))
     if is_over:
         connection.execute(insert(notices).values(**row, happening=NoticeKind.SWEEP_ENDED.value))
+
+
+def note_if_over(connection: Connection, sweep_id: int, now: float) -> None:
+    """A step of the sweep's policy added nothing: if the sweep wants notices and no run is open, it is over."""
+    wants = select(sweeps.c.id).where(sweeps.c.id == sweep_id, sweeps.c.notify_token != "")
+    if connection.execute(wants).first() is None or _has_open_runs(connection, sweep_id):
+        return
+    row = {"sweep_id": sweep_id, "at": now, "counts": to_json(_counts(connection, sweep_id))}
+    connection.execute(insert(notices).values(**row, happening=NoticeKind.SWEEP_ENDED.value))
+
+
+def _has_open_runs(connection: Connection, sweep_id: int) -> bool:
+    still_open = select(runs.c.id).where(runs.c.sweep_id == sweep_id, _OPEN).limit(1)
+    return connection.execute(still_open).first() is not None
 
 
 def note_ends(connection: Connection, chosen: ColumnElement[bool], now: float) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, literal, select, update
 
 from orchestrator.errors import UsageError
-from orchestrator.queue.records import CsvTarget, EverySeed, NewArm, NewRun, NewSweep, SweepRecord
+from orchestrator.queue.records import CsvTarget, EverySeed, NewArm, NewPolicy, NewRun, NewSweep, SweepRecord
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase, insert_many, to_json
 from orchestrator.store.csv_files import read_csv_states, replaced_by
@@ -16,7 +16,7 @@ from orchestrator.store.endings import Author, record_event
 from orchestrator.store.filters import one_of
 from orchestrator.store.numbers import highest_number
 from orchestrator.store.rows import bookkeeping_json
-from orchestrator.store.tables import arms, members, runs, sweeps
+from orchestrator.store.tables import arms, members, policies, runs, sweeps
 
 _ARM_COLUMNS = ("sweep_id", "number", "key", "settings", "num_params", "num_non_embedding_params")
 _RUN_COLUMNS = ("uid", "sweep_id", "arm_id", "run_num", "seed", "priority", "created_at")
@@ -39,6 +39,8 @@ class SweepStore(StoreBase):
                 ids = [numbers[arm.key] for arm in new.arms]
                 _insert_runs(connection, sweep_id, ((ids[run.arm], run) for run in new.runs), new.priority, now)
             _insert_members(connection, sweep_id, new.members)
+            if new.policy is not None:
+                insert_policy(connection, sweep_id, new.policy, now)
             author = Author(actor="user", now=now)
             record_event(connection, author, "submit", sweep_id=sweep_id, why=f"{len(new.runs)} runs")
             for other in before:
@@ -61,24 +63,14 @@ class SweepStore(StoreBase):
         """
         now = self._clock()
         with self._write() as connection:
-            priority = connection.execute(
-                select(sweeps.c.priority).where(sweeps.c.id == sweep_id).with_for_update(key_share=True)
-            ).scalar_one_or_none()
-            if priority is None:
-                raise UsageError(f"there is no sweep {sweep_id}", "`hlbq status` lists them.")
+            wanted = [(arms[run.arm].key, run.run_num, run.seed) for run in runs]
+            added = add_runs(connection, sweep_id, arms, wanted, now)
             if definition is not None:
                 changed = update(sweeps).where(sweeps.c.id == sweep_id)
                 connection.execute(changed.values(definition=to_json(dict(definition))))
-            known = _arm_ids(connection, sweep_id)
-            _insert_arms(connection, sweep_id, [arm for arm in arms if arm.key not in known], len(known) + 1)
-            known = _arm_ids(connection, sweep_id)
-            ids = [known[arm.key] for arm in arms]
-            there = _arms_and_seeds(connection, sweep_id)
-            missing = [(ids[run.arm], run) for run in runs if (arms[run.arm].key, run.seed) not in there]
-            _insert_runs(connection, sweep_id, missing, priority, now)
             author = Author(actor="user", now=now)
-            record_event(connection, author, "extend", sweep_id=sweep_id, why=f"{len(missing)} runs")
-            return len(missing)
+            record_event(connection, author, "extend", sweep_id=sweep_id, why=f"{added} runs")
+            return added
 
     def runs_by_seed(self, sweep_id: int) -> set[tuple[str, int]]:
         """The sweep's runs by arm key and seed, its members among them."""
@@ -106,6 +98,36 @@ class SweepStore(StoreBase):
         with self._read() as connection:
             newest = connection.execute(select(func.max(sweeps.c.id))).scalar_one()
             return None if newest is None else _sweep_records(connection, newest)[0]
+
+
+def add_runs(
+    connection: Connection, sweep_id: int, arms: Sequence[NewArm], wanted: Sequence[tuple[str, int, int]], now: float
+) -> int:
+    """Add what a sweep lacks of `arms`, and of `wanted` runs by arm key, run number and seed; returns how many runs.
+
+    Raises UsageError where there is no such sweep.
+    """
+    priority = connection.execute(
+        select(sweeps.c.priority).where(sweeps.c.id == sweep_id).with_for_update(key_share=True)
+    ).scalar_one_or_none()
+    if priority is None:
+        raise UsageError(f"there is no sweep {sweep_id}", "`hlbq status` lists them.")
+    ids = _arm_ids(connection, sweep_id)
+    _insert_arms(connection, sweep_id, [arm for arm in arms if arm.key not in ids], len(ids) + 1)
+    ids = _arm_ids(connection, sweep_id)
+    there = _arms_and_seeds(connection, sweep_id)
+    missing = [
+        (ids[key], NewRun(arm=0, run_num=number, seed=seed)) for key, number, seed in wanted if (key, seed) not in there
+    ]
+    _insert_runs(connection, sweep_id, missing, priority, now)
+    return len(missing)
+
+
+def insert_policy(connection: Connection, sweep_id: int, new: NewPolicy, now: float) -> Row[Any]:
+    """The row of a new policy; its first step is due at once."""
+    declared = {"kind": new.kind, "declared_at": now, "definition": to_json(dict(new.definition))}
+    row = insert(policies).values(sweep_id=sweep_id, **declared)
+    return connection.execute(row.returning(*policies.c)).one()
 
 
 def _insert_sweep(connection: Connection, new: NewSweep, now: float) -> int:

@@ -2,7 +2,7 @@
 
     sweeps 1 ── n arms 1 ── n runs 1 ── n attempts        workers 1 ── n attempts
                               runs 1 ── n points           sync_marks 1 ── 1 runs (by uid)
-    sweeps 1 ── n notices          sweeps n ── n runs (members)
+    sweeps 1 ── n notices          sweeps n ── n runs (members)          sweeps 1 ── n policies, one of them open
     code and same_code name digests, as runs do
     events name sweeps, runs and workers, and hold none of them back: they outlive deleted ones, and keep their numbers
     from being given again (see store/numbers.py). database_identity has one row.
@@ -46,6 +46,7 @@ BACKING_OFF = text("backoff_until IS NOT NULL")
 LIVE = text("ended_at IS NULL")
 UNDELIVERED = text("delivered_at IS NULL")
 OTHER_CODE = text("held <> ''")
+OPEN_POLICY = text("ended_at IS NULL")
 
 
 def _partial_index(name: str, where: TextClause, *columns: Any) -> Index:
@@ -298,6 +299,24 @@ same_code = Table(
     Column("actor", Text, nullable=False),
     Column("why", Text, nullable=False),
 )
+
+# How a sweep grows by itself. Each ending of one of its runs adds to `results`; a step is due while `seen` is another.
+policies = Table(
+    "policies",
+    metadata,
+    Column("id", BIG, primary_key=True),
+    Column("sweep_id", BIG, ForeignKey("sweeps.id"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("declared_at", Float(53), nullable=False),
+    Column("definition", Text, nullable=False, doc="JSON: what was declared before anything was looked at"),
+    Column("version", BigInteger, nullable=False, server_default="0", doc="steps so far"),
+    Column("state", Text, nullable=False, server_default="{}", doc="JSON: what the steps wrote"),
+    Column("results", BigInteger, nullable=False, server_default="0"),
+    Column("seen", BigInteger, nullable=False, server_default="-1", doc="`results` as the last step read it"),
+    Column("ended_at", Float(53)),
+    Column("ended_why", Text, nullable=False, server_default=""),
+)
+Index("policies_open", policies.c.sweep_id, unique=True, sqlite_where=OPEN_POLICY, info={"where": OPEN_POLICY.text})
 
 # What `--notify` is to tell, written in the transaction in which it happens.
 notices = Table(

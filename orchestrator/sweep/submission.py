@@ -27,6 +27,11 @@ class PreparedSweep:
     warnings: Sequence[str]
     note: str
 
+    @property
+    def has_work(self) -> bool:
+        """Whether there is anything to store: runs, or a policy that may add some."""
+        return self.plan.total_runs > 0 or self.sweep.policy is not None
+
 
 def prepare_sweep(
     settings: Mapping[str, Sequence[Any]],
@@ -47,7 +52,7 @@ def prepare_sweep(
     """
     shape = options.shape()
     axes = given_axes(settings, repeated=shape.zipped())
-    plan = make_plan(axes, shape=shape, num_runs=options.num_runs, first_seed=options.seed)
+    plan = make_plan(axes, shape=shape, num_runs=options.first_runs, first_seed=options.seed)
     check_baseline(parse_baseline(options.baseline), plan)
     note = check_place(plan, axes, db)
     existing = find_existing(plan)

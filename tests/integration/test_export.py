@@ -141,7 +141,7 @@ def test_the_points_layout_has_a_row_a_point_with_users_metrics(store: Store, tm
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
-@pytest.mark.parametrize("layout", list(Layout))
+@pytest.mark.parametrize("layout", [Layout.RUNS, Layout.POINTS])
 def test_every_format_holds_the_same_numbers(store: Store, tmp_path: Path, ending: str, layout: Layout) -> None:
     submit_sweep(store, [{}, {"num_heads": 2}])
     worker = register(store)
@@ -177,7 +177,7 @@ def test_load_reads_a_database_as_it_reads_its_csv(tmp_path: Path) -> None:
     assert len(load(database, layout="points")) == 4 * 6
 
 
-@pytest.mark.parametrize("layout", list(Layout))
+@pytest.mark.parametrize("layout", [Layout.RUNS, Layout.POINTS])
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 def test_load_reads_every_format_to_the_last_digit(tmp_path: Path, layout: Layout, ending: str) -> None:
     database, path = tmp_path / "hlbq.db", tmp_path / f"table.{ending}"
@@ -319,7 +319,7 @@ def test_where_no_run_matches_nothing_is_written(
     assert "no run matches" in capfd.readouterr().err and path.read_text() == before
     assert run_program(["export", "-", "--db", database, "--run", "9"]) == 2
     shown = capfd.readouterr()
-    assert "no run matches" in shown.err and shown.out == ""
+    assert "there is no run 9" in shown.err and shown.out == ""
 
 
 def test_what_killed_exports_left_is_removed_by_the_next(store: Store, tmp_path: Path) -> None:
@@ -460,7 +460,7 @@ def test_the_store_gives_curves_by_run_and_split(store: Store) -> None:
     assert [curve.split for curve in store.curves(ids, Split.VAL)] == [Split.VAL, Split.VAL]
 
 
-@pytest.mark.parametrize("layout", list(Layout))
+@pytest.mark.parametrize("layout", [Layout.RUNS, Layout.POINTS])
 def test_the_point_of_the_test_is_in_both_layouts(store: Store, tmp_path: Path, layout: Layout) -> None:
     submit_sweep(store, [{"test_tokens": 2048}], seeds=[7])
     work(store, register(store), [*sample_points(4), sample_point(Split.TEST, 30, loss=2.5, extra={"own": 1.5})])

@@ -14,7 +14,18 @@ from orchestrator.queue.records import DELETE, NotifyMark, RunFilter
 from orchestrator.queue.states import NoticeKind, Reason, State
 from orchestrator.store import OpenMode, Store, deletion, open_store
 from orchestrator.store.known import check_named, known_run, known_sweep
-from orchestrator.store.tables import arms, attempts, metadata, notices, points, runs, sweeps, sync_marks
+from orchestrator.store.tables import (
+    arms,
+    attempts,
+    members,
+    metadata,
+    notices,
+    points,
+    policies,
+    runs,
+    sweeps,
+    sync_marks,
+)
 from tests.store_examples import ALL, claim, ending, point, register, saved, submit
 
 MARK = NotifyMark(token="0123456789abcdef", by="ada on here")
@@ -163,7 +174,7 @@ def test_every_table_that_refers_to_runs_or_sweeps_is_known_here() -> None:
         for key in table.foreign_keys
         if key.column.table in (runs, sweeps)
     }
-    assert found == {table.name for table in (arms, runs, attempts, points, sync_marks, notices)}
+    assert found == {table.name for table in (arms, runs, attempts, points, sync_marks, notices, members, policies)}
 
 
 def test_tags_and_notes_of_runs_and_sweeps(store: Store) -> None:

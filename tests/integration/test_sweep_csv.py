@@ -131,7 +131,7 @@ def test_a_file_that_another_program_put_there_is_left(queue: Store, tmp_path: P
         path.write_text(foreign)
         if foreign.startswith("name"):
             end_a_run(queue, worker, sweep)
-        assert "not a table of runs that hlbq wrote" in "".join(catch_up_all(queue))
+        assert "not a table of runs that hlbq wrote with a uid" in "".join(catch_up_all(queue))
         assert path.read_text() == foreign
 
 

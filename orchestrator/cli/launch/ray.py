@@ -212,7 +212,9 @@ def _nothing_left_for_those_who_wait(store: "Store", fleet: "RayFleet", sweeps: 
     if not waiting or len(fleet.at_work) > len(waiting) or len(waiting) == len(fleet.members):
         return False
     try:
-        return not store.waiting(sweeps) and not store.running(RunFilter(sweep_ids=tuple(sweeps)))
+        return not (
+            store.waiting(sweeps) or store.may_grow(sweeps) or store.running(RunFilter(sweep_ids=tuple(sweeps)))
+        )
     except DatabaseBusyError:
         return False  # asked again next time
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, warn
+from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, say, warn
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.cli.worker_options import GivenWorkerOptions
@@ -195,7 +195,7 @@ def _show_script(order: "ArrayOrder", folder: Path, options: WorkerOptions, *, a
     if as_json:
         print_json({"script": script, "worker": worker})
     else:
-        print(script)
+        say(script)
         note(f"each task runs: {worker}")
 
 
@@ -204,7 +204,7 @@ def _check_queue(store: "Store", job: JobOptions, what: SlurmWorkers) -> None:
     from orchestrator.launch.reachable_database import is_this_machine_alone
 
     what.check_sweeps(store)
-    if not store.waiting(what.options.sweep):
+    if not store.waiting(what.options.sweep) and not store.may_grow(what.options.sweep):
         warn("no run is waiting: the workers will end as soon as they start. Queue some: hlbq submit")
     if job.cluster == SLURM and is_this_machine_alone(store.location):
         warn(

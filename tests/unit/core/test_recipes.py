@@ -97,16 +97,17 @@ def test_041_batches_are_cut_from_the_capacity() -> None:
     assert made("0.4.1", tokens=320_000, max_sequence_length=1000).evaluation_batch_size() == 20
 
 
-def test_030_schedule_is_torchs_one_cycle_and_then_stays() -> None:
-    total = 40
-    recipe = made("0.3.0", total_train_steps=total, warmup_percent=0.2, learning_rate=0.5)
+# Warm-ups of a fifth, of all steps, and of less than one step: torch's peak then lies before step 0.
+@pytest.mark.parametrize(("total", "percent"), [(40, 0.2), (10, 1.0), (20, 0.001), (999, 0.001), (1, 0.001)])
+def test_030_schedule_is_torchs_one_cycle_and_then_stays(total: int, percent: float) -> None:
+    recipe = made("0.3.0", total_train_steps=total, warmup_percent=percent, learning_rate=0.5)
     schedule = recipe.parameter_groups()[0].schedule
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.5)
     reference = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
         max_lr=0.5,
         total_steps=total,
-        pct_start=0.2,
+        pct_start=percent,
         anneal_strategy="linear",
         cycle_momentum=False,
         div_factor=100,
@@ -125,6 +126,12 @@ def test_030_schedule_has_no_step_that_fails(total: int, percent: float) -> None
     recipe = made("0.3.0", total_train_steps=total, warmup_percent=percent)
     schedule = recipe.parameter_groups()[0].schedule
     assert all(0 < schedule(step) <= 1 for step in range(total + 3))
+
+
+def test_030_schedule_starts_at_its_peak_where_the_warm_up_is_one_step() -> None:
+    recipe = made("0.3.0", total_train_steps=1000)
+    schedule = recipe.parameter_groups()[0].schedule
+    assert [schedule(0), schedule(999), schedule(5000)] == [1.0, 0.5, 0.5]
 
 
 @pytest.mark.parametrize("recipe", ["0.4.1", "0.3.0"])

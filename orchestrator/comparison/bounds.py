@@ -1,0 +1,72 @@
+"""How much evidence decides: Ville's bound, and the smaller one of a cap that was declared before any look.
+
+Evidence is the Bayes factor of `statistics.log_evidence`. Between equal arms it ever reaches 1 / level with probability
+at most `level` (Ville, 1939). With at most `cap` pairs it gets less far: benchmarks/capped_bounds.py simulates how far,
+and capped_bounds.json holds what it found.
+"""
+
+import functools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.comparison.statistics import ALPHA, always_valid_critical_t
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """The evidence that decides. A `cap` of None stands for any number of looks, without a cap on seeds."""
+
+    cap: int | None = None
+    first_look: int = 2
+
+    def evidence(self, open_arms: int) -> float:
+        """The evidence at which one of `open_arms` arms is decided: Holm's level for it is ALPHA / open_arms.
+
+        A cap, first look or number of arms that the table lacks takes the next stricter one that it has.
+        """
+        ville = open_arms / ALPHA
+        if self.cap is None:
+            return ville
+        table = _capped()
+        first_looks = [first for first in table.evidence if first <= self.first_look]
+        caps = table.evidence[max(first_looks)] if first_looks else {}
+        enough = [cap for cap in caps if cap >= self.cap]
+        places = [place for place, arms in enumerate(table.open_arms) if arms >= open_arms]
+        return min(ville, caps[min(enough)][places[0]]) if enough and places else ville
+
+    @property
+    def text(self) -> str:
+        """`evidence of 10.2, for at most 20 seeds`."""
+        seeds = "any number of seeds" if self.cap is None else f"at most {self.cap} seeds"
+        return f"evidence of {self.evidence(1):.3g}, for {seeds}"
+
+
+VILLE = Bound()
+
+
+def fewest_pairs(evidence: float) -> int:
+    """The smallest number of pairs at which the test can reach this evidence at all."""
+    count = 2
+    while not math.isfinite(always_valid_critical_t(count, 1 / evidence)):
+        count += 1
+    return count
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """The evidence by first look and cap, one number for each of `open_arms`."""
+
+    open_arms: Sequence[int]
+    evidence: Mapping[int, Mapping[int, Sequence[float]]]
+
+
+@functools.cache
+def _capped() -> _Table:
+    found = json.loads(Path(__file__).with_name("capped_bounds.json").read_text(encoding="utf-8"))
+    by_first_look = {
+        int(first): {int(cap): row for cap, row in caps.items()} for first, caps in found["evidence"].items()
+    }
+    return _Table(open_arms=found["open_arms"], evidence=by_first_look)

@@ -1,0 +1,140 @@
+"""A rule that was declared before anything was looked at, and what it has said of each arm. Pure.
+
+`growth` takes its steps; every reader of the sweep takes its verdicts from here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from orchestrator.comparison.bounds import VILLE, Bound
+from orchestrator.comparison.measures import Goal
+from orchestrator.queue.records import PolicyRecord
+from orchestrator.wording.numbers import counted
+
+
+class Reason(StrEnum):
+    """Why an arm gets no more seeds."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    HIGHER = "higher"
+    LOWER = "lower"
+    NO_DIFFERENCE = "no difference"
+    BEST = "best"
+    NOT_BEST = "not the best"
+    FUTILE = "closed"
+    CAP = "cap"
+    NO_PAIRS = "no pairs"
+    HELD_BACK = "held back"
+
+
+# Reasons that leave Holm's count: the arm differs from its baseline.
+REJECTED = frozenset({Reason.BETTER, Reason.WORSE, Reason.HIGHER, Reason.LOWER})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecidePolicy:
+    """A declaration: which arms (by key) are held against which, by what, and when to stop.
+
+    Each of `arms` has its own of `baselines`, often the same one; with `best_arm` all arms race, and there are none.
+    `margin` is in the metric's unit; an arm with less than a chance of `futility` of a verdict by the cap is closed.
+    `is_capped` says that no result was there when this was declared, so that the smaller bound of the cap holds.
+    """
+
+    metric: str
+    goal: Goal | None
+    arms: Sequence[str]
+    baselines: Sequence[str] = ()
+    max_seeds: int = 20
+    first_look: int = 3
+    margin: float | None = None
+    futility: float | None = 0.10
+    best_arm: bool = False
+    is_capped: bool = True
+
+    @property
+    def bound(self) -> Bound:
+        """How much evidence decides."""
+        return Bound(cap=self.max_seeds, first_look=self.first_look) if self.is_capped and not self.best_arm else VILLE
+
+    @property
+    def everyone(self) -> Sequence[str]:
+        """The keys of all arms, baselines first, each once."""
+        return tuple(dict.fromkeys((*self.baselines, *self.arms)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Closure:
+    """An arm that gets no more seeds: after how many seeds, why, and what its pairs said then."""
+
+    arm: str
+    seeds: int
+    reason: Reason
+    pairs: int
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    chance: float | None = None
+    within_margin: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What earlier steps wrote: the last round that was judged, and what came of it.
+
+    Round n is seed n of every open arm. A seed that was `skipped` once stays so, whatever a later retry brings.
+    """
+
+    round: int = 0
+    closures: Sequence[Closure] = ()
+    skipped: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, record: PolicyRecord) -> "State":
+        """What the steps of a stored policy wrote."""
+        written = record.state
+        closures = tuple(
+            Closure(**{**closure, "reason": Reason(closure["reason"])}) for closure in written.get("closures", ())
+        )
+        return cls(round=written.get("round", 0), closures=closures, skipped=written.get("skipped", {}))
+
+
+def policy_of(record: PolicyRecord) -> DecidePolicy:
+    """The declaration as a value."""
+    goal = record.definition["goal"]
+    return DecidePolicy(**{**record.definition, "goal": None if goal is None else Goal(goal)})
+
+
+def closure_text(closure: Closure, policy: DecidePolicy) -> str:
+    """Why an arm is closed: `better by 0.021 after 6 seeds`, `closed: 8 % chance of a verdict by 20 seeds; ...`."""
+    after = f"after {counted(closure.seeds, 'seed')}"
+    interval = _interval(closure)
+    if closure.reason in REJECTED:
+        less = f", by less than {policy.margin:g}" if closure.within_margin else ""
+        return f"{closure.reason}{less} {after}: difference {_signed(closure.mean)}{interval}"
+    if closure.reason is Reason.NO_DIFFERENCE:
+        return f"no difference larger than {policy.margin:g} {after}{interval}"
+    if closure.reason is Reason.FUTILE:
+        chance = f"{100 * (closure.chance or 0):.0f} % chance of a verdict by {counted(policy.max_seeds, 'seed')}"
+        return f"closed {after}: {chance}{interval}"
+    if closure.reason is Reason.CAP:
+        word = "not surely worse than the best" if policy.best_arm else "undecided"
+        return f"{word} at the cap of {counted(policy.max_seeds, 'seed')}{interval}"
+    if closure.reason is Reason.NO_PAIRS:
+        return f"closed {after}: none of them gave a pair with a number of {policy.metric}"
+    if closure.reason is Reason.HELD_BACK:
+        return f"closed {after}: it would look decided, but one side diverged more often{interval}"
+    if closure.reason is Reason.BEST:
+        return f"the best {after}"
+    return f"surely not the best {after}"
+
+
+def _interval(closure: Closure) -> str:
+    if closure.low is None or closure.high is None:
+        return ""
+    return f"; interval {_signed(closure.low)} to {_signed(closure.high)}"
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.4g}"

@@ -1,0 +1,192 @@
+"""`decide`: seeds for undecided arms and their baseline until the verdict is in. One step, a pure function of results.
+
+Seeds count in the order of their numbers, and all arms are judged together, round by round: round n is seed n of every
+open arm, and it is judged once all of these have ended. So it does not matter which run ended first.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.comparison.measures import Goal
+from orchestrator.comparison.policy import REJECTED, Closure, DecidePolicy, Reason, State
+from orchestrator.growth.evidence import RunningEvidence, chance_of_verdict, counted_seeds, running_evidence
+from orchestrator.growth.steps import Results, Step, seeds_ahead
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: int = 1) -> Step:
+    """Judge the rounds that are complete since `state`. `workers` is how many should find runs to train."""
+    import numpy
+
+    own, others = _rows(policy)
+    differences = results.values[own] - results.values[others]
+    ended = results.ended[own] & results.ended[others]
+    for row, arm in enumerate(policy.arms):
+        for seed in state.skipped.get(arm, ()):
+            differences[row, seed], ended[row, seed] = numpy.nan, True
+    rounds = _Rounds.of(policy, results, running_evidence(differences), counted_seeds(ended), state)
+    last = max(state.round, min(policy.first_look - 1, rounds.last_complete()))
+    # An arm that a round closes is not waited for in the next one.
+    while rounds.last_complete() > last:
+        last += 1
+        rounds.judge(last)
+    skipped = {
+        arm: tuple(map(int, numpy.flatnonzero(numpy.isnan(differences[row, : min(last, rounds.counted[row])]))))
+        for row, arm in enumerate(policy.arms)
+        if rounds.is_open[row]
+    }
+    after = State(
+        round=last,
+        closures=(*state.closures, *rounds.new),
+        skipped={arm: seeds for arm, seeds in skipped.items() if seeds},
+    )
+    open_rows = numpy.flatnonzero(rounds.is_open & ~rounds.paused)
+    growing = [pair[row] for pair in (policy.baselines, policy.arms) for row in map(int, open_rows)]
+    wanted = seeds_ahead(policy, after.round, list(dict.fromkeys(growing)), -(-workers // max(1, len(open_rows))))
+    return Step(state=after, seeds=wanted, ends=not rounds.is_open.any())
+
+
+def _rows(policy: DecidePolicy) -> tuple[list[int], list[int]]:
+    """The rows of the results that are the policy's arms, and those of their baselines."""
+    places = {arm: row for row, arm in enumerate(policy.everyone)}
+    return [places[arm] for arm in policy.arms], [places[arm] for arm in policy.baselines]
+
+
+@dataclass(kw_only=True)
+class _Rounds:
+    """The arms (rows) as they are judged, round by round."""
+
+    policy: DecidePolicy
+    evidence: RunningEvidence
+    largest: "NDArray[Any]"
+    half: "NDArray[Any]"
+    diverged: "NDArray[Any]"
+    counted: "NDArray[Any]"
+    paused: "NDArray[Any]"
+    is_open: "NDArray[Any]"
+    rejected: int
+    new: list[Closure] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls,
+        policy: DecidePolicy,
+        results: Results,
+        evidence: RunningEvidence,
+        counted: "NDArray[Any]",
+        state: State,
+    ) -> "_Rounds":
+        """All arms as `state` left them."""
+        import numpy
+
+        # What counts begins with the first look: the bound is simulated so.
+        looked_at = numpy.where(evidence.pairs >= policy.first_look, evidence.log_evidence, -numpy.inf)
+        closed = {closure.arm for closure in state.closures}
+        own, others = _rows(policy)
+        return cls(
+            policy=policy,
+            evidence=evidence,
+            largest=numpy.maximum.accumulate(looked_at, axis=1),
+            half=evidence.half_width(policy.bound.evidence(1)),
+            diverged=(results.diverged[own].astype(int) - results.diverged[others]).cumsum(axis=1),
+            counted=counted,
+            paused=results.paused[own] | results.paused[others],
+            is_open=numpy.array([arm not in closed for arm in policy.arms], dtype=bool),
+            rejected=sum(closure.reason in REJECTED for closure in state.closures),
+        )
+
+    def last_complete(self) -> int:
+        """The last round that all open arms have ended; 0 if none is open. One that somebody paused is not awaited."""
+        awaited = self.counted[self.is_open & ~self.paused]
+        return int(awaited.min()) if len(awaited) else 0
+
+    def judge(self, seeds: int) -> None:
+        """One round: rejections until there are no more, then margin, the cap, and arms with too little chance."""
+        import numpy
+
+        ready = self.counted >= seeds
+        within = ready & self._within_margin(seeds)
+        rejecting = True
+        while rejecting:
+            # Each rejection leaves a lower bound for the others (Holm, 1979).
+            needed = numpy.log(self._evidence_needed())
+            hits = numpy.flatnonzero(ready & self.is_open & (self.largest[:, seeds - 1] >= needed))
+            for row in hits:
+                crossing = 1 + int(numpy.argmax(self.largest[row] >= needed))
+                self._reject(int(row), crossing, within_margin=bool(within[row]))
+            rejecting = bool(len(hits))
+        self._close_all(within, seeds, Reason.NO_DIFFERENCE)
+        self._close_all(ready & (self.evidence.pairs[:, seeds - 1] == 0), seeds, Reason.NO_PAIRS)
+        if seeds == self.policy.max_seeds:
+            self._close_all(ready, seeds, Reason.CAP)
+        elif self.policy.futility is not None:
+            self._close_futile(ready, seeds)
+
+    def _evidence_needed(self) -> float:
+        """At Holm's level: closed arms stay in the count, only rejected ones leave it."""
+        return self.policy.bound.evidence(max(1, len(self.policy.arms) - self.rejected))
+
+    def _close_futile(self, ready: "NDArray[Any]", seeds: int) -> None:
+        import numpy
+
+        chances = chance_of_verdict(
+            self.evidence,
+            seeds - 1,
+            remaining=self.policy.max_seeds - seeds,
+            evidence=self._evidence_needed(),
+            margin=self.policy.margin,
+            margin_evidence=self.policy.bound.evidence(1),
+        )
+        for row in numpy.flatnonzero(ready & self.is_open & (chances < self.policy.futility)):
+            self._close(int(row), seeds, Reason.FUTILE, chance=float(chances[row]))
+
+    def _within_margin(self, seeds: int) -> "NDArray[Any]":
+        import numpy
+
+        place, margin = seeds - 1, self.policy.margin
+        if margin is None:
+            return self.is_open & False
+        reach = abs(self.evidence.mean[:, place]) + self.half[:, place]
+        return numpy.asarray((self.evidence.pairs[:, place] >= self.policy.first_look) & (reach <= margin))
+
+    def _reject(self, row: int, seeds: int, *, within_margin: bool) -> None:
+        """The verdict of the first crossing; held back where the side that looks better diverged more often."""
+        is_lower = bool(self.evidence.mean[row, seeds - 1] < 0)
+        more = int(self.diverged[row, seeds - 1])
+        if self.policy.goal is None:
+            reason, is_forbidden = (Reason.LOWER if is_lower else Reason.HIGHER), more != 0
+        else:
+            is_better = is_lower is (self.policy.goal is Goal.LOWER)
+            reason = Reason.BETTER if is_better else Reason.WORSE
+            is_forbidden = more > 0 if is_better else more < 0
+        self.rejected += not is_forbidden
+        self._close(row, seeds, Reason.HELD_BACK if is_forbidden else reason, within_margin=within_margin)
+
+    def _close_all(self, rows: "NDArray[Any]", seeds: int, reason: Reason) -> None:
+        import numpy
+
+        for row in numpy.flatnonzero(rows & self.is_open):
+            self._close(int(row), seeds, reason)
+
+    def _close(
+        self, row: int, seeds: int, reason: Reason, *, chance: float | None = None, within_margin: bool = False
+    ) -> None:
+        place, half = seeds - 1, float(self.half[row, seeds - 1])
+        mean, pairs = float(self.evidence.mean[row, place]), int(self.evidence.pairs[row, place])
+        is_finite = half < float("inf")
+        self.is_open[row] = False
+        self.new.append(
+            Closure(
+                arm=self.policy.arms[row],
+                seeds=seeds,
+                reason=reason,
+                pairs=pairs,
+                mean=mean if pairs else None,
+                low=mean - half if is_finite else None,
+                high=mean + half if is_finite else None,
+                chance=chance,
+                within_margin=within_margin,
+            )
+        )

@@ -1,0 +1,191 @@
+"""From what was typed to a declared policy, with everything checked that can be before anything is trained."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.comparison.bounds import VILLE, fewest_pairs
+from orchestrator.comparison.measures import goal_of
+from orchestrator.comparison.policy import DecidePolicy
+from orchestrator.errors import ExportError, UsageError
+from orchestrator.export.metric_names import Metric, find_metric, parse_metric
+from orchestrator.queue.records import DECIDE, NewPolicy, RunFilter, SweepRecord
+from orchestrator.queue.states import TERMINAL
+from orchestrator.sweep.arm_labels import arm_label, differing_settings
+from orchestrator.sweep.baseline import baseline_of, baseline_text, parse_baseline
+from orchestrator.sweep.submission import PreparedSweep
+from orchestrator.sweep.sweep_options import SweepOptions
+from orchestrator.wording.numbers import counted
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+
+Arms = Mapping[str, Mapping[str, Any]]
+
+
+def declared(
+    options: SweepOptions, arms: Arms, baseline: Mapping[str, Any], *, is_capped: bool, metric: Metric | None = None
+) -> tuple[DecidePolicy, Sequence[str]]:
+    """The policy of these arms (settings by key), and the keys of arms that have no counterpart with the baseline.
+
+    `is_capped` says that none of their runs has a result yet; `metric` is one of users' own that the runs have.
+
+    Raises UsageError for options that contradict each other, a sweep of one arm or without a baseline, and a metric
+    that nobody knows or of which nobody knows which way is better.
+    """
+    metric = metric or _metric(options.metric, arms)
+    _check(options, metric)
+    goal = goal_of(metric)
+    if options.best_arm:
+        if len(arms) < 2:
+            raise UsageError("--best_arm: the sweep has one arm", "Give a setting several values: --depth 4 8")
+        if goal is None:
+            raise UsageError(f"--best_arm: is higher or lower better for '{metric.name}'?", "Use --metric val_loss.")
+        return (
+            DecidePolicy(
+                metric=metric.name,
+                goal=goal,
+                arms=list(arms),
+                max_seeds=options.max_seeds,
+                first_look=options.first_look,
+                futility=None,
+                best_arm=True,
+                is_capped=False,
+            ),
+            (),
+        )
+    pairs, alone = _with_counterparts(arms, baseline)
+    policy = DecidePolicy(
+        metric=metric.name,
+        goal=goal,
+        arms=list(pairs),
+        baselines=list(pairs.values()),
+        max_seeds=options.max_seeds,
+        first_look=options.first_look,
+        margin=options.margin,
+        futility=futility_of(options.futility),
+        is_capped=is_capped,
+    )
+    _check_cap(policy)
+    return policy, alone
+
+
+def with_policy(prepared: PreparedSweep, options: SweepOptions) -> PreparedSweep:
+    """The prepared sweep with the policy that its options declare, if they do. Raises as `declared` does."""
+    if not options.decide:
+        return prepared
+    plan, definition = prepared.plan, prepared.sweep.definition
+    arms = {arm.key: arm.settings.to_dict() for arm in plan.arms}
+    policy, alone = declared(options, arms, baseline_of(definition), is_capped=not plan.skipped)
+    sweep = replace(prepared.sweep, policy=NewPolicy(kind=DECIDE, definition=asdict(policy)))
+    return replace(prepared, sweep=sweep, warnings=[*prepared.warnings, *_warnings(policy, arms, alone)])
+
+
+def declared_for_sweep(store: "Store", sweep: SweepRecord, options: SweepOptions) -> tuple[NewPolicy, Sequence[str]]:
+    """The policy of these options for a stored sweep, and warnings. Raises as `declared` does."""
+    wanted = RunFilter(sweep_ids=(sweep.id,), with_members=True)
+    arms: dict[str, Mapping[str, Any]] = {}
+    is_capped = True
+    for run in store.runs(wanted):
+        arms[run.arm_key] = run.settings
+        is_capped &= run.state not in TERMINAL
+    try:
+        metric = find_metric(store, wanted, options.metric)
+    except ExportError as error:
+        raise UsageError(f"--metric {options.metric}: no run of sweep {sweep.id} has it", error.hint) from None
+    baseline = parse_baseline(options.baseline) or baseline_of(sweep.definition)
+    policy, alone = declared(options, arms, baseline, is_capped=is_capped, metric=metric)
+    return NewPolicy(kind=DECIDE, definition=asdict(policy)), _warnings(policy, arms, alone)
+
+
+def _warnings(policy: DecidePolicy, arms: Arms, alone: Sequence[str]) -> list[str]:
+    found = []
+    if alone:
+        names = differing_settings(arms.values())
+        which = "; ".join(arm_label(arms[key], names) for key in alone)
+        found.append(f"without a counterpart among the baselines, and so left out of the verdicts: {which}")
+    if not policy.is_capped and not policy.best_arm:
+        found.append(f"some runs have results already: the verdicts need {VILLE.text}, which takes more seeds")
+    return found
+
+
+def futility_of(text: str) -> float | None:
+    """`0.10` as a number, `off` as None. Raises UsageError for anything else."""
+    if text == "off":
+        return None
+    try:
+        chance = float(text)
+    except ValueError:
+        chance = math.nan
+    if not 0 < chance < 1:
+        raise UsageError(f"--futility {text}: no chance between 0 and 1", "Use for instance 0.1, or off.")
+    return chance
+
+
+def _check(options: SweepOptions, metric: Metric) -> None:
+    if options.max_seeds < options.first_look:
+        raise UsageError(
+            f"--max_seeds {options.max_seeds} is less than --first_look {options.first_look}",
+            f"Use --max_seeds {max(options.first_look, 20)}.",
+        )
+    margin = options.margin
+    if margin is not None and not 0 < margin < math.inf:
+        raise UsageError(f"--margin {margin:g}: no difference is that small", "Use a number above 0, such as 0.01.")
+    if margin is not None and metric.column == "acc" and margin >= 1:
+        raise UsageError(f"--margin {margin:g}: {metric.name} is a share, from 0 to 1", "Use for instance 0.01.")
+    if margin is not None and options.best_arm:
+        raise UsageError("--margin has no effect with --best_arm", "Leave one of them out.")
+
+
+def _check_cap(policy: DecidePolicy) -> None:
+    """Raise UsageError where no evidence can ever reach the bound."""
+    needed = fewest_pairs(policy.bound.evidence(len(policy.arms)))
+    if policy.max_seeds < needed:
+        raise UsageError(
+            f"--max_seeds {policy.max_seeds}: no verdict on {counted(len(policy.arms), 'arm')} is possible below "
+            f"{needed} seeds",
+            f"Use --max_seeds {max(needed, 20)}.",
+        )
+
+
+def _metric(name: str, arms: Arms) -> Metric:
+    try:
+        metric = parse_metric(name)
+    except ExportError as error:
+        raise UsageError(error.message, error.hint) from None
+    if metric.name.startswith("test_") and not all(arm.get("test_tokens") for arm in arms.values()):
+        raise UsageError(
+            f"--metric {metric.name}: not every arm is evaluated on test text", "Add --test_tokens 1000000."
+        )
+    return metric
+
+
+def _with_counterparts(arms: Arms, baseline: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
+    """Each arm that is no baseline with the key of its baseline, and the arms for which there is none."""
+    if len(arms) < 2:
+        raise UsageError("--decide: the sweep has one arm", "Give a setting several values: --depth 4 8")
+    if not baseline:
+        raise UsageError(
+            "--decide: the sweep has no baseline",
+            "Name one: --baseline NAME=VALUE. Or look for the best of all arms: --best_arm.",
+        )
+    keys = {_frozen(settings): key for key, settings in arms.items()}
+    pairs: dict[str, str] = {}
+    alone: list[str] = []
+    for key, settings in arms.items():
+        other = keys.get(_frozen({**settings, **baseline}))
+        if other is None:
+            alone.append(key)
+        elif other != key:
+            pairs[key] = other
+    if not pairs:
+        raise UsageError(
+            f"no arm has a counterpart with --baseline {baseline_text(baseline)}",
+            "Name fewer settings in --baseline, or look for the best of all arms: --best_arm.",
+        )
+    return pairs, alone
+
+
+def _frozen(settings: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(settings.items()))

@@ -1,0 +1,104 @@
+"""The best of many arms: those that are surely not the best get no more seeds. One step, a pure function of results.
+
+An arm is out once another is better with evidence of (k - 1) / ALPHA, where k is the number of arms. The best arm meets
+k - 1 others, each of which beats it by chance at most once in (k - 1) / ALPHA cases (Ville, 1939), so it is lost in at
+most a share ALPHA of all races, however often one looks. Rounds are those of `decide`.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.comparison.measures import Goal
+from orchestrator.comparison.policy import Closure, DecidePolicy, Reason, State
+from orchestrator.comparison.statistics import ALPHA
+from orchestrator.growth.evidence import counted_seeds, running_evidence
+from orchestrator.growth.steps import Results, Step, seeds_ahead
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: int = 1) -> Step:
+    """Judge the rounds that are complete since `state`. `workers` is how many should find runs to train."""
+    import numpy
+
+    sign = -1.0 if policy.goal is Goal.HIGHER else 1.0
+    losses, ended = sign * results.values, results.ended.copy()
+    for row, arm in enumerate(policy.everyone):
+        for seed in state.skipped.get(arm, ()):
+            losses[row, seed], ended[row, seed] = numpy.nan, True
+    counted = counted_seeds(ended)
+    closures = list(state.closures)
+    racing = _racing(policy, closures)
+
+    def complete() -> int:
+        return min((int(counted[row]) for row in racing if not results.paused[row]), default=0)
+
+    last = max(state.round, min(policy.first_look - 1, complete()))
+    # An arm that a round closes is not waited for in the next one.
+    while complete() > last:
+        last += 1
+        closures += _round(policy, losses, results.diverged, counted, racing, last)
+        racing = _racing(policy, closures)
+    skipped = {
+        policy.everyone[row]: tuple(
+            map(int, numpy.flatnonzero(numpy.isnan(losses[row, : min(last, int(counted[row]))])))
+        )
+        for row in racing
+    }
+    after = State(round=last, closures=tuple(closures), skipped={arm: seeds for arm, seeds in skipped.items() if seeds})
+    open_arms = [policy.everyone[row] for row in racing if not results.paused[row]]
+    return Step(
+        state=after, seeds=seeds_ahead(policy, last, open_arms, -(-workers // max(1, len(open_arms)))), ends=not racing
+    )
+
+
+def _racing(policy: DecidePolicy, closures: Sequence[Closure]) -> list[int]:
+    closed = {closure.arm for closure in closures}
+    return [row for row, arm in enumerate(policy.everyone) if arm not in closed]
+
+
+def _round(
+    policy: DecidePolicy,
+    losses: "NDArray[Any]",
+    diverged: "NDArray[Any]",
+    counted: "NDArray[Any]",
+    racing: Sequence[int],
+    seeds: int,
+) -> list[Closure]:
+    """Who is out after this round; all are where one is left, or the cap is reached."""
+    import numpy
+
+    ready = [row for row in racing if counted[row] >= seeds]
+    numbers = {row: int((~numpy.isnan(losses[row, :seeds])).sum()) for row in ready}
+    found = [_closure(policy, row, seeds, Reason.NO_PAIRS, numbers[row]) for row in ready if not numbers[row]]
+    runners = [row for row in ready if numbers[row]]
+    times = diverged[:, :seeds].sum(axis=1)
+    out = [row for row in runners if _is_beaten(policy, losses[:, :seeds], times, row, runners)]
+    found += [_closure(policy, row, seeds, Reason.NOT_BEST, numbers[row]) for row in out]
+    left = [row for row in runners if row not in out]
+    is_over = seeds == policy.max_seeds or len(racing) - len(found) == 1
+    if left and is_over:
+        best = min(left, key=lambda row: float(numpy.nanmean(losses[row, :seeds])))
+        reasons = {row: Reason.BEST if row == best else Reason.CAP for row in left}
+        found += [_closure(policy, row, seeds, reason, numbers[row]) for row, reason in reasons.items()]
+    return found
+
+
+def _is_beaten(
+    policy: DecidePolicy, losses: "NDArray[Any]", diverged: "NDArray[Any]", row: int, runners: Sequence[int]
+) -> bool:
+    """Whether another runner that did not diverge more often is surely better than `row`."""
+    import numpy
+
+    others = [other for other in runners if other != row and diverged[other] <= diverged[row]]
+    if not others:
+        return False
+    found = running_evidence(losses[row] - losses[others])
+    needed = numpy.log((len(policy.everyone) - 1) / ALPHA)
+    counts = (found.pairs[:, -1] >= policy.first_look) & (found.mean[:, -1] > 0)
+    return bool((counts & (found.log_evidence[:, -1] >= needed)).any())
+
+
+def _closure(policy: DecidePolicy, row: int, seeds: int, reason: Reason, pairs: int) -> Closure:
+    return Closure(arm=policy.everyone[row], seeds=seeds, reason=reason, pairs=pairs)

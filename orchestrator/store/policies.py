@@ -1,0 +1,121 @@
+"""Policies: how sweeps grow by themselves. The store does not know what a step decides; it writes each step once."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, or_, select, update
+
+from orchestrator.errors import UsageError
+from orchestrator.queue.records import NewPolicy, PolicyRecord, PolicyStep
+from orchestrator.store.base import StoreBase, to_json
+from orchestrator.store.endings import Author, record_event
+from orchestrator.store.filters import one_of
+from orchestrator.store.outbox import note_if_over
+from orchestrator.store.sweeps import add_runs, insert_policy
+from orchestrator.store.tables import OPEN_POLICY, RUNNING, policies, runs, sweeps
+
+
+class PolicyStore(StoreBase):
+    """Declares policies, lists them, and writes their steps."""
+
+    def declare(self, sweep_id: int, new: NewPolicy, *, replace: bool = False) -> PolicyRecord:
+        """Make a policy of a sweep; its first step is due at once.
+
+        Raises UsageError where the sweep has an open one already, unless that is to be replaced.
+        """
+        author = Author(actor="user", now=self._clock())
+        with self._write() as connection:
+            earlier = connection.execute(
+                select(policies.c.id).where(policies.c.sweep_id == sweep_id, OPEN_POLICY)
+            ).scalar_one_or_none()
+            if earlier is not None and not replace:
+                raise UsageError(
+                    f"sweep {sweep_id} has a policy already",
+                    f"See it: hlbq status --sweep {sweep_id}. To declare another in its place: --redeclare.",
+                )
+            if earlier is not None:
+                ended = {"ended_at": author.now, "ended_why": "declared again"}
+                connection.execute(update(policies).where(policies.c.id == earlier).values(**ended))
+            row = insert_policy(connection, sweep_id, new, author.now)
+            record_event(connection, author, new.kind, sweep_id=sweep_id, why="declared")
+            return _record(row)
+
+    def policies(self, sweep_ids: Sequence[int] = (), *, only_open: bool = False) -> list[PolicyRecord]:
+        """The policies of these sweeps (or of all), oldest first."""
+        query = select(policies).order_by(policies.c.id)
+        if only_open:
+            query = query.where(OPEN_POLICY)
+        with self._read() as connection:
+            if sweep_ids:
+                query = query.where(one_of(connection, policies.c.sweep_id, sweep_ids))
+            return [_record(row) for row in connection.execute(query)]
+
+    def policy(self, sweep_id: int) -> PolicyRecord | None:
+        """The newest policy of a sweep, open or ended; None where it has none."""
+        query = select(policies).where(policies.c.sweep_id == sweep_id).order_by(policies.c.id.desc()).limit(1)
+        with self._read() as connection:
+            row = connection.execute(query).first()
+            return None if row is None else _record(row)
+
+    def due_policies(self, sweep_ids: Sequence[int] = ()) -> list[PolicyRecord]:
+        """The open policies of these sweeps (or of all) with results that no step has seen."""
+        return [record for record in self.policies(sweep_ids, only_open=True) if record.is_due]
+
+    def may_grow(self, sweep_ids: Sequence[int] = ()) -> bool:
+        """Whether a policy of these sweeps (or of any) may add runs: a step is due, or runs that it awaits are running.
+
+        One whose missing runs are all paused, cancelled or failed waits for a person, and adds nothing by itself.
+        """
+        running = select(runs.c.id).where(RUNNING, runs.c.sweep_id == policies.c.sweep_id).exists()
+        query = select(policies.c.id).where(OPEN_POLICY, or_(policies.c.results != policies.c.seen, running)).limit(1)
+        with self._read() as connection:
+            if sweep_ids:
+                query = query.where(one_of(connection, policies.c.sweep_id, sweep_ids))
+            return connection.execute(query).first() is not None
+
+    def take_step(self, step: PolicyStep, actor: str) -> int | None:
+        """Write a step, all or nothing; returns how many runs it added.
+
+        None, and nothing is written, where the policy has moved on or ended meanwhile: somebody else took the step.
+        """
+        author = Author(actor=actor, now=self._clock())
+        values: dict[str, Any] = {
+            "version": step.version + 1,
+            "state": to_json(dict(step.state)),
+            "seen": step.results,
+        }
+        if step.ended_why:
+            values |= {"ended_at": author.now, "ended_why": step.ended_why}
+        matching = policies.c.id == step.policy_id, policies.c.version == step.version, OPEN_POLICY
+        with self._write() as connection:
+            moved = update(policies).where(*matching).values(**values)
+            row = connection.execute(moved.returning(policies.c.sweep_id, policies.c.kind)).first()
+            if row is None:
+                return None
+            first_seed = json.loads(
+                connection.execute(select(sweeps.c.definition).where(sweeps.c.id == row.sweep_id)).scalar_one()
+            )["seed"]
+            wanted = [(key, seed - first_seed + 1, seed) for key, seed in step.runs]
+            added = add_runs(connection, row.sweep_id, step.arms, wanted, author.now)
+            for sentence in step.events:
+                record_event(connection, author, row.kind, sweep_id=row.sweep_id, why=sentence)
+            if not added:
+                note_if_over(connection, row.sweep_id, author.now)
+            return added
+
+
+def _record(row: Row[Any]) -> PolicyRecord:
+    return PolicyRecord(
+        id=row.id,
+        sweep_id=row.sweep_id,
+        kind=row.kind,
+        declared_at=row.declared_at,
+        definition=json.loads(row.definition),
+        version=row.version,
+        state=json.loads(row.state),
+        results=row.results,
+        is_due=row.ended_at is None and row.results != row.seen,
+        ended_at=row.ended_at,
+        ended_why=row.ended_why,
+    )

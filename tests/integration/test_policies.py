@@ -1,0 +1,267 @@
+"""Policies in the store and the steps that the reconciler takes, on both databases."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy
+import pytest
+
+from hlbgpt_core.points import Split
+from orchestrator.comparison.measures import Goal
+from orchestrator.comparison.policy import DecidePolicy, Reason, State
+from orchestrator.comparison.results import Question, compare
+from orchestrator.errors import UsageError
+from orchestrator.growth.declaring import declared_for_sweep
+from orchestrator.growth.reconciler import take_due_steps
+from orchestrator.growth.standing import standing_of, summary_lines
+from orchestrator.queue import states
+from orchestrator.queue.records import NewPolicy, NotifyMark, PolicyStep, RunFilter
+from orchestrator.store import Store
+from orchestrator.sweep.sweep_options import SweepOptions
+from tests.store_examples import ALL, arm, ending, facts, new_sweep, point, register
+
+DEPTHS = (2, 4, 8)
+# The loss of each depth; seeds and runs add noise.
+LOSSES = {2: 3.0, 4: 2.8, 8: 3.0}
+
+
+def declaration(**changed: Any) -> DecidePolicy:
+    """Depths 4 and 8 against 2."""
+    keys = [arm(depth).key for depth in DEPTHS]
+    values: dict[str, Any] = {"metric": "val_loss", "goal": Goal.LOWER, "arms": keys[1:], "baselines": [keys[0]] * 2}
+    return DecidePolicy(**(values | changed))
+
+
+def submitted(store: Store, policy: DecidePolicy | None = None, *, seeds: int = 3, **rest: Any) -> int:
+    """A sweep with this policy; returns its number."""
+    new = None if policy is None else NewPolicy(kind="decide", definition=asdict(policy))
+    definition = {"seed": 100, "num_runs": seeds, "base_arm": {"depth": 2, "width": 64}}
+    sweep = new_sweep(depths=DEPTHS, seeds=seeds, policy=new, definition=definition, **rest)
+    return store.submit(sweep).id
+
+
+def loss_of(depth: int, seed: int) -> float:
+    """A run's loss, whoever trains it."""
+    return LOSSES[depth] + numpy.random.default_rng([1, depth, seed]).normal(0, 0.01)
+
+
+def train_one(store: Store, worker: int, losses: Mapping[int, float] | None = None) -> int | None:
+    """Claim a run and finish it; returns its number, None where there is none to claim."""
+    taken = store.claim(worker)
+    if taken is None:
+        return None
+    run = taken.run
+    loss = loss_of(int(run.settings["depth"]), run.seed)
+    store.flush(taken.lease, points=[point(1), point(1, Split.VAL, loss=loss)], facts=facts())
+    store.finish(taken.lease, ending(states.Reason.FINISHED))
+    return run.id
+
+
+def steps(store: Store) -> list[Any]:
+    """Take what is due."""
+    return list(take_due_steps(store, actor="me"))
+
+
+def decided(store: Store, sweep_id: int) -> dict[str, tuple[Reason, int]]:
+    """What was said of each arm, after how many seeds."""
+    record = store.policy(sweep_id)
+    assert record is not None
+    return {closure.arm: (closure.reason, closure.seeds) for closure in State.of(record).closures}
+
+
+def test_a_sweep_grows_until_the_verdict_is_in(store: Store) -> None:
+    sweep, worker = submitted(store, declaration()), register(store)
+    assert store.may_grow() and [record.sweep_id for record in store.due_policies()] == [sweep]
+    while True:
+        while train_one(store, worker) is not None:
+            pass
+        if not any(step.added for step in steps(store)):
+            break
+    record = store.policy(sweep)
+    assert record is not None and record.ended_why == "every arm is closed" and not store.may_grow()
+    said = decided(store, sweep)
+    assert said[arm(4).key][0] is Reason.BETTER and said[arm(8).key][0] is Reason.FUTILE
+    runs = list(store.runs(ALL))
+    own = {depth: [run.seed for run in runs if run.settings["depth"] == depth] for depth in DEPTHS}
+    assert own[4] == list(range(100, 100 + said[arm(4).key][1])), "no seed after the verdict"
+    assert own[2] == own[8] and [run.run_num for run in runs] == [run.seed - 99 for run in runs]
+    told = [event.why for event in store.events(sweep_id=sweep) if event.action == "decide"]
+    assert any("better after" in why for why in told) and any("chance of a verdict" in why for why in told)
+
+
+def test_compare_gives_the_policys_verdicts(store: Store) -> None:
+    """With fewer seeds than its own rule needs; other questions are judged by its own."""
+    sweep, worker = submitted(store, declaration(margin=0.05)), register(store)
+    while train_one(store, worker) is not None:
+        steps(store)
+    comparison = compare(store, RunFilter(sweep_ids=(sweep,), with_members=True), Question())
+    said = decided(store, sweep)
+    found = {one.label: one.finding.verdict.value for one in comparison.contrasts}
+    assert said[arm(8).key][0] is Reason.NO_DIFFERENCE and found["depth 8"] == "no difference"
+    assert found["depth 4"] == "better" and comparison.rule.startswith("evidence of 10")
+    assert comparison.extension is None and comparison.margin == 0.05
+    alone = compare(store, RunFilter(sweep_ids=(sweep,), with_members=True), Question(arms=True, robust=True))
+    assert not alone.rule
+
+
+def test_a_step_is_written_once(store: Store) -> None:
+    """Of two who computed it, the later one writes nothing."""
+    sweep = submitted(store, declaration())
+    record = store.policy(sweep)
+    assert record is not None
+    key = arm(4).key
+    step = PolicyStep(
+        policy_id=record.id, version=record.version, results=record.results, state={"round": 0}, runs=[(key, 103)]
+    )
+    assert store.take_step(step, "one") == 1
+    assert store.take_step(step, "two") is None
+    assert store.counts(ALL)[states.State.PENDING] == 10
+    (added,) = [run for run in store.runs(ALL) if run.seed == 103]
+    assert (added.arm_key, added.run_num) == (key, 4)
+    after = store.policy(sweep)
+    assert after is not None and (after.version, after.is_due) == (1, False)
+
+
+def test_results_that_come_during_a_step_make_the_next_one_due(store: Store) -> None:
+    sweep, worker = submitted(store, declaration()), register(store)
+    read = store.policy(sweep)
+    assert read is not None
+    train_one(store, worker)
+    step = PolicyStep(policy_id=read.id, version=read.version, results=read.results, state={})
+    assert store.take_step(step, "me") == 0 and [record.id for record in store.due_policies()] == [read.id]
+    assert steps(store) and not store.due_policies()
+    store.cancel(RunFilter(run_ids=(5,)), "ada")
+    assert store.due_policies()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whoever_ends_first_and_whoever_dies_the_verdict_is_the_same(store: Store, seed: int) -> None:
+    """Workers end runs in any order, steps are taken by any of them, late, or by one that dies before it wrote."""
+    draw = random.Random(seed)
+    sweep = submitted(store, declaration())
+    workers = [register(store, number, device=f"cuda:{number}") for number in range(3)]
+    held: dict[int, Any] = {}
+    for _ in range(2000):
+        worker = draw.choice(workers)
+        if worker in held:
+            taken = held.pop(worker)
+            run = taken.run
+            if draw.random() < 0.2:
+                store.finish(taken.lease, ending(states.Reason.RELEASED))
+                continue
+            value = loss_of(int(run.settings["depth"]), run.seed)
+            store.flush(taken.lease, points=[point(1, Split.VAL, loss=value)], facts=facts())
+            store.finish(taken.lease, ending(states.Reason.FINISHED))
+        elif (claimed := store.claim(worker)) is not None:
+            held[worker] = claimed
+        elif not held and not store.may_grow():
+            break
+        if draw.random() < 0.4:
+            steps(store)
+    undisturbed = submitted(store, declaration())
+    while train_one(store, workers[0]) is not None:
+        steps(store)
+    assert decided(store, sweep) == decided(store, undisturbed) != {}
+    runs = [(run.arm_key, run.seed) for run in store.runs(RunFilter(sweep_ids=(sweep,)))]
+    assert len(set(runs)) == len(runs)
+
+
+def test_what_is_cancelled_or_paused_waits_for_a_person(store: Store) -> None:
+    """Nothing grows behind their back, and workers do not stay for it."""
+    sweep, worker = submitted(store, declaration(futility=None)), register(store)
+    store.cancel(ALL, "ada")
+    steps(store)
+    assert not store.may_grow() and not store.waiting() and store.counts(ALL)[states.State.PENDING] == 0
+    (line,) = summary_lines(store, (), sweep)
+    assert "paused, cancelled or failed: hlbq unpause or hlbq retry" in line
+    record = store.policy(sweep)
+    assert record is not None and standing_of(store, record).waits
+    store.retry(ALL, "ada")
+    assert store.due_policies()
+    while train_one(store, worker) is not None:
+        steps(store)
+    assert decided(store, sweep)[arm(4).key][0] is Reason.BETTER
+
+
+def test_a_sweep_that_grows_is_over_once_its_policy_is(store: Store) -> None:
+    """`--notify` tells of the end once, not of every round's."""
+    mark = NotifyMark(token="0123456789abcdef", by="ada on here")
+    sweep, worker = submitted(store, declaration(), notify=mark), register(store)
+    while train_one(store, worker) is not None:
+        if not store.waiting():
+            assert not store.undelivered()
+            steps(store)
+    assert [notice.sweep_id for notice in store.undelivered()] == [sweep]
+
+
+def test_declaring_later_takes_the_bound_without_a_cap(store: Store) -> None:
+    """The runs have results by then; a second policy is refused unless it replaces the first."""
+    sweep, worker = submitted(store), register(store)
+    options = SweepOptions(decide=True, max_seeds=8)
+    stored = store.sweep(sweep)
+    assert stored is not None
+    new, warnings = declared_for_sweep(store, stored, options)
+    assert new.definition["is_capped"] and not warnings
+    train_one(store, worker)
+    new, warnings = declared_for_sweep(store, stored, options)
+    assert not new.definition["is_capped"] and "evidence of 20" in warnings[0]
+    first = store.declare(sweep, new)
+    with pytest.raises(UsageError, match="has a policy already"):
+        store.declare(sweep, new)
+    second = store.declare(sweep, new, replace=True)
+    assert [(one.id, one.ended_why) for one in store.policies((sweep,))] == [
+        (first.id, "declared again"),
+        (second.id, ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_seeds": 2}, "--max_seeds 2 is less than --first_look 3"),
+        ({"margin": -1.0}, "--margin -1"),
+        ({"margin": float("nan")}, "--margin nan"),
+        ({"margin": 2.0, "metric": "val_acc"}, "is a share"),
+        ({"futility": "often"}, "--futility often"),
+        ({"metric": "val_los"}, "no run of sweep 1 has it"),
+        ({"best_arm": True, "metric": "lr"}, "is higher or lower better"),
+        ({"max_seeds": 2, "first_look": 2}, "no verdict on 2 arms is possible below 3 seeds"),
+    ],
+)
+def test_a_policy_that_cannot_be_is_refused(store: Store, options: Mapping[str, Any], message: str) -> None:
+    stored = store.sweep(submitted(store))
+    assert stored is not None
+    with pytest.raises(UsageError, match=message):
+        declared_for_sweep(store, stored, SweepOptions(decide=True, **options))
+
+
+def test_one_arm_or_no_baseline_is_refused(store: Store) -> None:
+    one = store.submit(new_sweep(definition={"seed": 100}))
+    with pytest.raises(UsageError, match="the sweep has one arm"):
+        declared_for_sweep(store, one, SweepOptions(decide=True))
+    without = store.submit(new_sweep(depths=DEPTHS, definition={"seed": 100, "base_arm": None}))
+    with pytest.raises(UsageError, match="no baseline"):
+        declared_for_sweep(store, without, SweepOptions(decide=True))
+    assert declared_for_sweep(store, without, SweepOptions(decide=True, best_arm=True))[0].definition["best_arm"]
+
+
+def test_runs_that_a_policy_counts_are_not_deleted(store: Store) -> None:
+    """But the whole sweep may go, its policy with it."""
+    sweep = submitted(store, declaration())
+    with pytest.raises(UsageError, match=f"run 2 is counted by sweep {sweep}"):
+        store.deletable(RunFilter(run_ids=(2,)))
+    everything = store.deletable(RunFilter(sweep_ids=(sweep,)))
+    store.delete(everything.run_ids, "ada")
+    assert store.policy(sweep) is None and store.sweep(sweep) is None
+
+
+def test_a_race_ends_with_the_best_arm(store: Store) -> None:
+    keys = [arm(depth).key for depth in DEPTHS]
+    policy = declaration(arms=keys, baselines=[], best_arm=True, futility=None, is_capped=False, max_seeds=12)
+    sweep, worker = submitted(store, policy), register(store)
+    while train_one(store, worker) is not None:
+        steps(store)
+    said = decided(store, sweep)
+    assert said[arm(4).key][0] is Reason.BEST and {said[key][0] for key in (keys[0], keys[2])} == {Reason.NOT_BEST}

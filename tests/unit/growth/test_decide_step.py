@@ -1,0 +1,195 @@
+"""The step of `decide`: never past a cap, never a closed arm, and the same verdict in any order of endings."""
+
+from typing import Any
+
+import numpy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.decide import policy_of, results_of
+from orchestrator.comparison.measures import Goal
+from orchestrator.comparison.policy import Closure, DecidePolicy, Reason, State
+from orchestrator.comparison.statistics import paired_difference
+from orchestrator.growth import decide, race
+from orchestrator.growth.evidence import running_evidence
+from orchestrator.growth.steps import Results
+
+CAP = 12
+
+
+def swept(
+    policy: DecidePolicy, values: Any, order: list[int], diverged: Any = None, failed: Any = None, workers: int = 1
+) -> State:
+    """Train until the end: of the runs that wait, the next in `order` ends, and the due step is taken after each."""
+    step = race.next_step if policy.best_arm else decide.next_step
+    shape = len(policy.everyone), policy.max_seeds
+    diverged = numpy.zeros(shape, bool) if diverged is None else diverged
+    lost = diverged if failed is None else diverged | failed
+    ended = numpy.zeros(shape, bool)
+    wanted = dict.fromkeys(policy.everyone, policy.first_look)
+    state = State()
+    for turn in range(shape[0] * shape[1] + 1):
+        taken = step(policy, _seen(values, ended, lost, diverged), state, workers=workers)
+        assert taken.state.closures[: len(state.closures)] == tuple(state.closures)
+        state = taken.state
+        closed = [closure.arm for closure in state.closures]
+        assert len(set(closed)) == len(closed)
+        assert not (set(taken.seeds) - set(policy.baselines)) & set(closed)
+        assert all(seeds <= policy.max_seeds for seeds in taken.seeds.values())
+        if taken.ends:
+            return state
+        for arm, seeds in taken.seeds.items():
+            wanted[arm] = max(wanted[arm], seeds)
+        waiting = [
+            (row, seed)
+            for row, arm in enumerate(policy.everyone)
+            for seed in range(wanted[arm])
+            if not ended[row, seed]
+        ]
+        assert waiting, "the policy is open, and nothing is under way"
+        ended[waiting[order[turn % len(order)] % len(waiting)]] = True
+    raise AssertionError("the sweep never ends")
+
+
+def _seen(values: Any, ended: Any, lost: Any, diverged: Any) -> Results:
+    shown = numpy.where(ended & ~lost, values, numpy.nan)
+    return Results(values=shown, ended=ended.copy(), diverged=diverged & ended, paused=numpy.zeros(len(values), bool))
+
+
+def drawn(seed: int, arms: int, effects: list[float]) -> tuple[Any, Any, Any]:
+    """Runs' numbers, and which of them diverge or fail."""
+    generator = numpy.random.default_rng(seed)
+    values = generator.standard_normal((arms + 1, CAP)) / 1.4 + numpy.array([0.0, *effects])[:, None]
+    return values, generator.random(values.shape) < 0.05, generator.random(values.shape) < 0.05
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    effects=st.lists(st.sampled_from([0.0, 1.0, 3.0]), min_size=1, max_size=4),
+    orders=st.lists(st.lists(st.integers(0, 50), min_size=1, max_size=30), min_size=2, max_size=6),
+    margin=st.sampled_from([None, 0.5]),
+    best_arm=st.booleans(),
+)
+def test_the_verdict_does_not_depend_on_who_ended_first(
+    seed: int, effects: list[float], orders: list[list[int]], margin: float | None, best_arm: bool
+) -> None:
+    """Nor on how many workers train ahead; also where runs diverge and fail."""
+    values, diverged, failed = drawn(seed, len(effects), effects)
+    if best_arm:
+        policy = policy_of(len(effects) + 1, baselines=(), max_seeds=CAP, best_arm=True, futility=None)
+    else:
+        policy = policy_of(len(effects), max_seeds=CAP, margin=margin)
+    ends = [swept(policy, values, order, diverged, failed, workers) for workers, order in enumerate(orders, start=1)]
+    assert all(end == ends[0] for end in ends)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**31), gaps=st.floats(0.0, 0.5))
+def test_running_evidence_is_that_of_compare(seed: int, gaps: float) -> None:
+    """After every seed: the pairs, their mean, and the always-valid p-value and interval."""
+    generator = numpy.random.default_rng(seed)
+    differences = generator.standard_normal((3, 8))
+    differences[generator.random(differences.shape) < gaps] = numpy.nan
+    found = running_evidence(differences)
+    half = found.half_width(20.0)
+    for row, seeds in ((row, seeds) for row in range(3) for seeds in range(1, 9)):
+        own = differences[row, :seeds]
+        known = paired_difference([float(value) for value in own[~numpy.isnan(own)]])
+        place = row, seeds - 1
+        assert found.pairs[place] == known.summary.count
+        if known.always_valid_p_value is not None:
+            assert found.mean[place] == pytest.approx(known.summary.mean, abs=1e-12)
+            p_value = min(1.0, float(numpy.exp(-found.log_evidence[place])))
+            assert p_value == pytest.approx(known.always_valid_p_value, rel=1e-9)
+        if known.always_valid_interval is not None and known.summary.mean is not None:
+            width = known.always_valid_interval.high - known.summary.mean
+            assert half[place] == pytest.approx(width, rel=1e-9)
+
+
+def test_a_verdict_that_is_in_is_not_undone_by_what_comes_later() -> None:
+    """A seed that failed and was retried after it was skipped changes nothing."""
+    policy = policy_of(1, max_seeds=6)
+    values = numpy.array([[0.0] * 6, [-1.0, -1.01, -0.99, -1.02, -1.0, -1.0]])
+    first = decide.next_step(policy, results_of(policy, values, {"b": 5, "a0": 5}), State())
+    assert [closure.reason for closure in first.state.closures] == [Reason.BETTER] and first.ends
+    values[1] = 5.0
+    again = decide.next_step(policy, results_of(policy, values, {"b": 6, "a0": 6}), first.state)
+    assert again.state.closures == first.state.closures and again.seeds == {}
+
+
+def test_a_skipped_seed_stays_skipped() -> None:
+    """Otherwise people could look at the verdict with the seed and without it."""
+    policy = policy_of(1, max_seeds=6, futility=None)
+    values = numpy.array([[0.0] * 6, [0.1, numpy.nan, -0.2, 0.1, -0.1, 0.2]])
+    skipped = decide.next_step(policy, results_of(policy, values, {"b": 4, "a0": 4}), State()).state
+    assert skipped.skipped == {"a0": (1,)} and skipped.round == 4
+    values[1, 1] = -9.0
+    kept = decide.next_step(policy, results_of(policy, values, {"b": 5, "a0": 5}), skipped).state
+    assert kept.skipped == {"a0": (1,)} and kept.round == 5 and not kept.closures
+
+
+@pytest.mark.parametrize(
+    ("shift", "margin", "reason", "within"),
+    [
+        (0.0, 0.5, Reason.NO_DIFFERENCE, False),
+        (0.2, 0.5, Reason.WORSE, True),
+        (5.0, 0.5, Reason.WORSE, False),
+        (-5.0, None, Reason.BETTER, False),
+    ],
+)
+def test_reasons(shift: float, margin: float | None, reason: Reason, within: bool) -> None:
+    """Equal within the margin, worse by less than it, worse, better."""
+    policy = policy_of(1, max_seeds=10, margin=margin, futility=None)
+    noise = 0.01 * numpy.array([1, -1, 0.5, -0.5, 1, -1, 0.7, -0.7, 0.2, -0.2])
+    values = numpy.array([numpy.zeros(10), noise + shift])
+    (closure,) = swept(policy, values, [0]).closures
+    assert (closure.reason, closure.within_margin) == (reason, within)
+
+
+def test_higher_is_better_where_the_goal_says_so() -> None:
+    """And without a goal it is only higher."""
+    values = numpy.array([[0.0] * 6, [1.0, 1.01, 0.99, 1.02, 1.0, 1.0]])
+    for goal, reason in ((Goal.HIGHER, Reason.BETTER), (Goal.LOWER, Reason.WORSE), (None, Reason.HIGHER)):
+        policy = policy_of(1, max_seeds=6, goal=goal)
+        (closure,) = swept(policy, values, [0]).closures
+        assert closure.reason is reason
+
+
+def test_an_arm_that_diverged_more_often_is_never_called_better() -> None:
+    """Over the seeds that are left it may look better only for that."""
+    policy = policy_of(1, max_seeds=8)
+    values = numpy.array([[0.0] * 8, [-1.0, -1.01, -0.99, -1.02, -1.0, -1.01, -1.0, -1.0]])
+    diverged = numpy.zeros(values.shape, bool)
+    diverged[1, 1] = True
+    (closure,) = swept(policy, values, [0], diverged).closures
+    assert closure.reason is Reason.HELD_BACK
+
+
+def test_arms_without_any_number_are_closed_at_the_first_look() -> None:
+    """Each of their seeds costs a run, and none of them brings a pair."""
+    policy = policy_of(2)
+    values = numpy.random.default_rng(0).standard_normal((3, 20))
+    failed = numpy.zeros(values.shape, bool)
+    failed[1] = True
+    state = swept(policy, values, [0], failed=failed)
+    assert state.closures[0] == Closure(arm="a0", seeds=3, reason=Reason.NO_PAIRS, pairs=0)
+
+
+def test_workers_find_runs() -> None:
+    """Eight workers and two open arms: four seeds ahead, up to the cap."""
+    policy = policy_of(2, futility=None)
+    values = numpy.random.default_rng(0).standard_normal((3, 20))
+    present = dict.fromkeys(policy.everyone, 3)
+    assert decide.next_step(policy, results_of(policy, values, present), State(), workers=1).seeds["a0"] == 4
+    assert decide.next_step(policy, results_of(policy, values, present), State(), workers=8).seeds["a0"] == 7
+
+
+def test_a_paused_arm_is_not_waited_for() -> None:
+    """The other arm goes on; nothing is queued for the one that somebody paused."""
+    policy = policy_of(2, futility=None)
+    values = numpy.random.default_rng(0).standard_normal((3, 20))
+    seen = results_of(policy, values, {"b": 5, "a0": 3, "a1": 5})
+    step = decide.next_step(policy, Results(**{**vars(seen), "paused": numpy.array([False, True, False])}), State())
+    assert step.state.round == 5 and step.seeds == {"b": 6, "a1": 6}
