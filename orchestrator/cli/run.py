@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hlbgpt_core.errors import HlbqError
-from orchestrator.cli.common import DatabaseOption, YesOption, counted, note, say, warn
+from orchestrator.cli.common import DatabaseOption, YesOption, counted, note, say_wrapped, warn
 from orchestrator.cli.compare import extend_options, recorded
 from orchestrator.cli.notify import NotifyOptions, tell
 from orchestrator.cli.option_groups import OptionGroup, grouped
@@ -180,7 +181,7 @@ def say_verdicts(database: DatabaseOption, sweep: SweepRecord) -> None:
     for warning in comparison.warnings:
         warn(warning)
     for sentence in sentences(recorded(database, comparison), extend_options=extend_options(database)):
-        say(sentence, sys.stdout)
+        say_wrapped(sentence, sys.stdout)
 
 
 def _worker_log(store: "Store", sweep: SweepRecord, state_dir: str | None) -> Path:

@@ -112,7 +112,7 @@ def draw_forest(comparison: Comparison, drawing: DifferenceDrawing) -> "Figure":
         if len(shown) > 1:
             axes.set_title(name, fontsize=points(9.5), loc="left")
     panels[-1].set_xlim(window.low, window.high)
-    add_titles(figure, drawing.title, _note(every, comparison.margin))
+    add_titles(figure, drawing.title, _note(comparison))
     return figure
 
 
@@ -179,12 +179,14 @@ def _zero(axes: "Axes", margin: float | None, which: str) -> None:
         span(-margin, margin, color="#E4E4E4", linewidth=0, zorder=0)
 
 
-def _note(contrasts: Sequence[Contrast], margin: float | None) -> str:
+def _note(comparison: Comparison) -> str:
     told = ["dots: seeds; diamonds: means (filled: decided); bars: always-valid 95 % intervals"]
-    if any(one.finding.difference.always_valid_interval is None for one in contrasts):
+    if any(one.finding.difference.always_valid_interval is None for one in comparison.all_contrasts):
         told.append("no bar: too few pairs for an interval")
-    if margin is not None:
-        told.append(f"grey: no more than the margin of {margin:g}")
+    if comparison.margin is not None:
+        told.append(f"grey: no more than the margin of {comparison.margin:g}")
+    if comparison.rule:
+        told.append(f"verdicts and intervals by the sweep's policy: {comparison.rule}")
     return "; ".join(told)
 
 

@@ -39,7 +39,7 @@ def plot_differences(store: Store, question: Question, drawing: DifferenceDrawin
     """
     question = replace(question, arms=not drawing.effects, effects=drawing.effects)
     comparison = compare(store, runs, question)
-    shown = _of_one_kind(comparison)
+    shown = _of_one_kind(comparison, effects=drawing.effects)
     if not shown.all_contrasts:
         if len(comparison.groups) < 2:
             raise ExportError("there is no difference to draw: there is one arm", "hlbq plot draws its curves.")
@@ -59,13 +59,13 @@ def _along(store: Store, question: Question, comparison: Comparison, drawing: Dr
     moments = []
     for x in _places(found):
         at = compare(store, runs, replace(question, moment=PointChoice.AT, axis=drawing.x, place=x))
-        moments.append(Moment(x=x, contrasts=_of_one_kind(at).all_contrasts))
+        moments.append(Moment(x=x, contrasts=_of_one_kind(at, effects=question.effects).all_contrasts))
     return draw_difference_curves(comparison, moments, _arms(found, comparison, drawing), drawing)
 
 
-def _of_one_kind(comparison: Comparison) -> Comparison:
-    """Of arms alone where these were asked for: then main effects are another figure."""
-    return replace(comparison, main_effects=(), interactions=()) if comparison.contrasts else comparison
+def _of_one_kind(comparison: Comparison, *, effects: bool) -> Comparison:
+    """Of effects alone or of arms alone: a comparison may hold both."""
+    return replace(comparison, contrasts=()) if effects else replace(comparison, main_effects=(), interactions=())
 
 
 def _places(runs: Sequence[RunCurve]) -> list[float]:
