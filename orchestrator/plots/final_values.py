@@ -39,7 +39,7 @@ SIZES = MappingProxyType({"num_params": "parameters", "num_non_embedding_params"
 SETTINGS_OF_SIZE = frozenset({"model_scale", "depth", "width"})
 # Values further apart than this are shown on a logarithmic axis.
 _LOGARITHMIC_FROM = 4.0
-_SHIFT_POINTS = 6.0
+_SHIFT_POINTS, _MOST_ASIDE = 6.0, 0.25
 _LONGEST_NAME = 28
 _MOST_LETTERS_ABREAST = 60
 _MOST_NAMED_INSIDE = 3
@@ -88,12 +88,16 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequen
     known = sorted({place(run) for run in runs}, key=sortable)
     are_numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known)
     styles = line_styles([own[0].settings for own in lines.values()], names, colour=drawing.colour, style=drawing.style)
+    # Lines stand aside of each other, but no further than a part of the way to the next value.
+    room = _MOST_ASIDE * 72 * figure.get_figwidth() / len(known)
+    shift = min(_SHIFT_POINTS, room / max(1, len(lines) - 1))
+    axes.margins(x=0.05 + shift * (len(lines) - 1) / (72 * figure.get_figwidth()))
     for number, (own, line_style) in enumerate(zip(lines.values(), styles, strict=True)):
         line = _Line(
             dots=[(float(place(run) if are_numbers else known.index(place(run))), float(run.y[-1])) for run in own],
             line_style=line_style,
             label=arm_label(own[0].settings, names),
-            shift_points=_SHIFT_POINTS * (number - (len(lines) - 1) / 2),
+            shift_points=shift * (number - (len(lines) - 1) / 2),
             law_of=SIZES.get(drawing.against, drawing.against) if are_numbers else "",
         )
         _draw_line(axes, line)

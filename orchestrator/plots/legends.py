@@ -18,7 +18,10 @@ _MOST_INSIDE_SMALL, _LONGEST_INSIDE_SMALL = 4, 24  # in a figure for a paper
 MOST_IN_LEGEND = 16
 _MOST_NAMED = 110
 _MOST_LARGE = 22  # more names are written smaller
-_LEGEND: Mapping[str, Any] = MappingProxyType({"frameon": False, "handlelength": 3.6, "alignment": "left"})
+# Markers stand at both ends of a line: in its middle one would hide the gap between two dashes.
+_LEGEND: Mapping[str, Any] = MappingProxyType(
+    {"frameon": False, "handlelength": 3.6, "numpoints": 2, "alignment": "left"}
+)
 # A legend in units of its font size: a line, an average letter, and the space around a name.
 _LINE_HEIGHT, _LETTER_WIDTH, _HANDLE_WIDTH = 1.7, 0.62, 7.0
 

@@ -14,8 +14,10 @@ from orchestrator.plots import DifferenceDrawing, Drawing, plot_differences, sav
 from orchestrator.plots.style import parse_size
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import OpenMode, Store, open_store
+from tests.integration import test_policies
 from tests.integration.test_compare import train_all
 from tests.integration.test_factorial_comparison import EVERYTHING, grid, loss_by, submit_sweep
+from tests.store_examples import register as register_worker
 
 ALONG = DifferenceDrawing(along=Drawing(x=Axis.TOKENS))
 EFFECTS = DifferenceDrawing(effects=True)
@@ -156,3 +158,15 @@ def test_the_command_draws_them_and_records_the_look(
     assert "Leave --csv out" in capsys.readouterr().err
     assert run_program(["plot", "figure.png", "--difference", "--facet", "depth"]) == 0
     assert "--facet has no effect with --difference" in capsys.readouterr().err
+
+
+def test_what_a_policy_decided_is_drawn(store: Store) -> None:
+    """By its bound, with fewer seeds than hlbq compare would need, and against its margin."""
+    sweep, worker = test_policies.submitted(store, test_policies.declaration(margin=0.05)), register_worker(store)
+    while test_policies.train_one(store, worker) is not None:
+        test_policies.steps(store)
+    drawn = plot_differences(store, Question(), DifferenceDrawing(), RunFilter(sweep_ids=(sweep,)))
+    (axes,) = drawn.figure.axes
+    first, second = texts(axes)
+    assert first.startswith("better") and second.startswith("no difference larger than 0.05")
+    assert len(axes.patches) == 1 and "by the sweep's policy: evidence of 10" in drawn.figure.get_supxlabel()

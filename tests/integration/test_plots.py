@@ -136,6 +136,22 @@ def test_dashes_are_seen_in_the_legend_of_last_values(swept: Store) -> None:
     (axes,) = plot_final(swept, FinalDrawing(against="depth")).figure.axes
     first, second = axes.get_legend().legend_handles
     assert first.get_linestyle() != second.get_linestyle() and first.get_label() != second.get_label()
+    # No marker stands over the gap between two dashes.
+    middle = sum(second.get_xdata()) / len(second.get_xdata())
+    assert all(abs(x - middle) > 5 for x in second.get_xdata()[[0, -1]])
+
+
+def test_many_lines_stay_at_their_value(store: Store) -> None:
+    arms = [{"num_heads": heads, "warmup_steps": steps} for heads in (1, 2) for steps in range(1, 31)]
+    fill(store, arms, seeds=[1])
+    figure = plot_final(store, FinalDrawing(against="num_heads")).figure
+    (axes,) = figure.axes
+    figure.canvas.draw()
+    one, two = (axes.transData.transform((x, 2))[0] for x in (1, 2))
+    for line in (container.lines[0] for container in axes.containers):
+        drawn = line.get_transform().transform(line.get_xydata())[:, 0]
+        assert abs(drawn[0] - one) < (two - one) / 4 and abs(drawn[1] - two) < (two - one) / 4
+        assert axes.bbox.x0 < drawn[0] and drawn[1] < axes.bbox.x1
 
 
 def test_bands_thin_out_past_four_arms(swept: Store) -> None:
