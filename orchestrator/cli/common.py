@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from hlbgpt_core.settings import parse_value, specs, unknown_setting
 from orchestrator.cli.option_groups import OptionGroup
-from orchestrator.cli.parsing import LARGEST_WHOLE_NUMBER
 from orchestrator.errors import UsageError
 from orchestrator.queue.labels import checked_tag
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import Reason, State
+from orchestrator.sweep.chosen_runs import filter_value
 from orchestrator.wording.next_command import naming_database
 from orchestrator.wording.numbers import counted as counted
 from orchestrator.wording.numbers import short_count as short_count
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from orchestrator.store import Store
 
 FILTERS = "Which runs"
-# Names that --where takes in addition to settings.
-RUN_NUMBERS = ("seed", "run_num")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for programs.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -151,20 +148,8 @@ def _where(texts: Sequence[str]) -> Mapping[str, Any]:
         name = name.strip().replace("-", "_")
         if not equals:
             raise UsageError(f"--where {text}: no value", f"Write --where {name or 'depth'}=VALUE.")
-        wanted.setdefault(name, []).append(_value_of(name, value.strip()))
+        wanted.setdefault(name, []).append(filter_value(name, value.strip()))
     return wanted
-
-
-def _value_of(name: str, text: str) -> Any:
-    if name in RUN_NUMBERS:
-        if not (text.isascii() and text.isdecimal()):
-            raise UsageError(f"--where {name}={text}: '{text}' is not a whole number", f"For instance: {name}=100")
-        if len(text) > 19 or int(text) >= LARGEST_WHOLE_NUMBER:
-            raise UsageError(f"--where {name}={text}: it is too large", "Use a value below 2**63.")
-        return int(text)
-    if name not in specs():
-        raise unknown_setting(name)
-    return parse_value(specs()[name], text)
 
 
 def narrowed(runs: RunFilter, states: Sequence[State]) -> RunFilter:

@@ -48,7 +48,7 @@ class PlotOptions(OptionGroup):
         "val_loss"
     )
     x: Annotated[
-        str, typer.Option("--x", help="Over what (default: tokens).", metavar="steps|epochs|tokens|seconds")
+        str, typer.Option("--x", help="Over what (default: tokens).", metavar="steps|epochs|tokens|seconds|flops")
     ] = ""
     band: Annotated[
         str,
@@ -134,7 +134,7 @@ class KindOptions(OptionGroup):
         str,
         typer.Option(
             "--final",
-            help="The runs' last values against this setting, or against num_params, with a power-law fit.",
+            help="The runs' last values against this setting, num_params or flops, with a power-law fit.",
             metavar="NAME",
             rich_help_panel=KINDS,
         ),

@@ -21,7 +21,6 @@ from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.submit import ReviewOptions, submit_sweep
 from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
-from orchestrator.cli.wait import held_among, held_text
 from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import UsageError
 from orchestrator.files.state_folder import check_state_dir
@@ -29,6 +28,7 @@ from orchestrator.launch.prestarted import PrestartedWorkers
 from orchestrator.launch.stop_signals import heeded_stop_signals
 from orchestrator.queue.records import RunFilter, SweepRecord
 from orchestrator.queue.states import State
+from orchestrator.status.waiting import held_among, held_text
 
 if TYPE_CHECKING:
     from orchestrator.store import Store

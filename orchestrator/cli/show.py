@@ -15,11 +15,11 @@ from orchestrator.cli.common import DatabaseOption, JsonOption, counted, print_j
 from orchestrator.cli.logs import find_run
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
-from orchestrator.cli.wait import counts_text
 from orchestrator.errors import UsageError
 from orchestrator.queue.code import HELD, MIXED, held_lines
 from orchestrator.queue.records import NOTIFIER, AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord
 from orchestrator.queue.states import State
+from orchestrator.status.waiting import counts_text
 from orchestrator.sweep.baseline import baseline_of, baseline_text, restricted
 from orchestrator.sweep.definition import stored_shape, sweep_file_of
 from orchestrator.sweep.options import value_text

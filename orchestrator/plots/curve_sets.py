@@ -115,6 +115,7 @@ def _mean_curve(runs: Sequence[RunCurve], without: Sequence[str]) -> RunCurve:
         x=x,
         y=y,
         diverged=diverged,
+        flops=float(numpy.mean([run.flops for run in runs])),
     )
 
 

@@ -31,6 +31,11 @@ class DrawnDifferences:
     differences: int
     comparison: Comparison
 
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Those of the comparison."""
+        return self.comparison.warnings
+
 
 def plot_differences(store: Store, question: Question, drawing: DifferenceDrawing, runs: RunFilter) -> DrawnDifferences:
     """The differences that answer `question`, drawn. Nothing is written: who shows the figure records the look.

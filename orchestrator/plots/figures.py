@@ -1,6 +1,7 @@
 """From runs to a figure in a file: read the curves, say what cannot be shown, draw, save."""
 
 import dataclasses
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,14 @@ from orchestrator.files.replaced_file import checked_target, replaced_file
 from orchestrator.plots.curve_figures import SCHEDULES, Drawing, draw_curves, draw_schedules
 from orchestrator.plots.curve_sets import Averaged, averaged, grouped
 from orchestrator.plots.final_values import (
-    SETTINGS_OF_SIZE,
-    SIZES,
     FinalDrawing,
     check_varies,
     draw_final,
     place_name,
+    settings_followed,
 )
 from orchestrator.plots.heat_maps import HeatMap, draw_heat_map
-from orchestrator.plots.run_curves import RunCurve, check_comparable, ended_early, read_curves, unfinished
+from orchestrator.plots.run_curves import RunCurve, check_comparable, ended_early, read_curves, unfinished, with_flops
 from orchestrator.plots.style import Size, add_titles, lettering, plain_texts, setting_name
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import Store
@@ -92,11 +92,14 @@ def plot_final(
             raise ExportError(
                 f"a heat map needs two different settings, not {drawing.rows} twice", "Name another setting."
             )
+        if "flops" in names:
+            raise ExportError("a heat map over flops would have a cell for each arm", "Draw them: --final flops")
     else:
         drawing = _with_known_settings(dataclasses.replace(drawing, against=place_name(drawing.against)))
         names = [drawing.against]
-    # Over tokens, since tables of the original tool have no steps.
-    read = _read(source, runs, drawing.metric, Axis.TOKENS, last=True)
+    # Over tokens where x does not matter, since tables of the original tool have no steps. FLOPs add up over points.
+    axis = Axis.FLOPS if "flops" in names else Axis.TOKENS
+    read = _read(source, runs, drawing.metric, axis, last=axis is Axis.TOKENS)
     found, warnings = _with_values(read, drawing.metric)
     open_runs = [run for run in found if unfinished(run)]
     diverged = [run for run in found if run.diverged and not unfinished(run)]
@@ -117,6 +120,8 @@ def plot_final(
     warnings += check_comparable(
         found, drawing.metric, allow_mixed_data=allow_mixed_data, allow_mixed_evaluation=allow_mixed_evaluation
     )
+    if axis is Axis.FLOPS:
+        found = with_flops(found)
     check_varies(found, names, left_out)
     warnings += _said_of_code(source, runs, found)
     if _counts_seconds(drawing.metric):
@@ -127,9 +132,7 @@ def plot_final(
     if drawing.log_y:
         warnings += _said_of_logarithms("--log_y", drawing.metric, [[float(run.y[-1])] for run in found])
     final = drawing
-    sizes = SETTINGS_OF_SIZE if drawing.against in SIZES else ()
-    by = _grouping(drawing.by, *([] if drawing.against in SIZES else names), drawing.colour, drawing.style)
-    by = tuple(dict.fromkeys([*by, *sizes])) if by else ()
+    by = _grouping(drawing.by, *(settings_followed(drawing.against) or names), drawing.colour, drawing.style)
     return _drawn(found, by, drawing.size, lambda last: draw_final(last, final, left_out), warnings)
 
 
@@ -188,6 +191,14 @@ def save(figure: "Figure", path: str | Path) -> None:
         metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(ending)
         with plain_texts(figure):
             figure.savefig(stream, format=ending[1:], metadata=metadata)
+
+
+def as_png(figure: "Figure") -> bytes:
+    """The figure as a notebook shows it."""
+    stream = io.BytesIO()
+    with plain_texts(figure):
+        figure.savefig(stream, format="png", dpi=100)
+    return stream.getvalue()
 
 
 def check_ending(path: Path) -> str:

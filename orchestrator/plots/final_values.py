@@ -34,9 +34,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Model sizes in words; a figure may use them as its x, although they are not settings.
-SIZES = MappingProxyType({"num_params": "parameters", "num_non_embedding_params": "parameters without embeddings"})
+SIZES = MappingProxyType(
+    {
+        "num_params": "parameters",
+        "num_non_embedding_params": "parameters without embeddings",
+        "flops": "training FLOPs",
+    }
+)
 # A size follows from these settings, so lines are not distinguished by them.
-SETTINGS_OF_SIZE = frozenset({"model_scale", "depth", "width"})
+_SETTINGS_OF_SIZE = frozenset({"model_scale", "depth", "width"})
+_SETTINGS_OF_FLOPS = _SETTINGS_OF_SIZE | {"max_steps", "max_tokens", "max_epochs", "max_time_seconds"}
 # Values further apart than this are shown on a logarithmic axis.
 _LOGARITHMIC_FROM = 4.0
 _SHIFT_POINTS, _MOST_ASIDE = 6.0, 0.25
@@ -47,8 +54,11 @@ _MOST_NAMED_INSIDE = 3
 
 @dataclass(frozen=True, kw_only=True)
 class FinalDrawing:
-    """The last value of a metric against a setting, or against `num_params`, grouped `by` settings (empty: those that
-    differ)."""
+    """The last value of a metric against a setting, `num_params` or `flops`, grouped `by` settings (empty: those that
+    differ).
+
+    Sizes and budgets tell lines apart only if they choose the colour or the style, where x follows from them.
+    """
 
     against: str
     metric: str = "val_loss"
@@ -69,16 +79,24 @@ def place_name(name: str) -> str:
     return wanted
 
 
+def settings_followed(against: str) -> frozenset[str]:
+    """The settings from which x follows."""
+    if against not in SIZES:
+        return frozenset()
+    return _SETTINGS_OF_FLOPS if against == "flops" else _SETTINGS_OF_SIZE
+
+
 def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequence[RunCurve] = ()) -> "Figure":
     """A dot per run, a line through the means with their 95 % t-intervals, and a power law if one fits.
 
     `left_out` are runs without a final value: the small print counts them.
     """
     place = place_of(drawing.against)
+    followed = settings_followed(drawing.against)
     names = [
         name
         for name in differing_settings(settings_of(runs))
-        if name != drawing.against and not (drawing.against in SIZES and name in SETTINGS_OF_SIZE)
+        if name != drawing.against and (name not in followed or name in (drawing.colour, drawing.style))
     ]
     lines = grouped(runs, names)
     # Error bars are everywhere, and leave room for only a few names.

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import ExportError
 from orchestrator.plots.curve_sets import sortable
 from orchestrator.plots.final_values import (
-    SETTINGS_OF_SIZE,
     SIZES,
     grouped_by,
     left_out_note,
     place_of,
+    settings_followed,
     without_middles,
 )
 from orchestrator.plots.run_curves import RunCurve
@@ -99,7 +99,7 @@ def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap, left_out: Sequence
         name
         for name in differing_settings(settings_of(runs))
         if name not in (drawing.rows, drawing.columns)
-        and not ({drawing.rows, drawing.columns} & set(SIZES) and name in SETTINGS_OF_SIZE)
+        and name not in settings_followed(drawing.rows) | settings_followed(drawing.columns)
     ]
     over = f", over {', '.join(others)} too" if others else ""
     spread = " ± standard deviation over seeds" if any(map(math.isfinite, deviations.values())) else ""

@@ -13,7 +13,7 @@ from tests.child_program import run_child
 
 ROOT = Path(__file__).parents[2]
 STANDARD_LIBRARY_ROOMS = frozenset(
-    {"errors", "settings", "points", "evaluation", "scale", "private_files", "code_digest", "same_code"}
+    {"errors", "settings", "points", "evaluation", "scale", "flops", "private_files", "code_digest", "same_code"}
     | {"fast_path.compile_mode"}
     | {"text.sources", "text.corpus", "text.dataset_source", "text.token_cache", "text.content_checks"}
 )

@@ -1,8 +1,8 @@
 """`hlbq data`: what is in the cache, by name or by dataset, and out of it again."""
 
-import re
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -137,7 +137,7 @@ def test_prepare_encodes_and_says_so(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["train_tokens"] == 1805
     again = prepare("text:words.txt", "--tokenizer", "bytes")
     assert "1,805 tokens" in again.stdout
-        assert re.fullmatch(r"(checking the cache(: \d+%)?\n)*", again.stderr), "there was nothing else to do"
+    assert re.fullmatch(r"(checking the cache(: \d+%)?\n)*", again.stderr), "there was nothing else to do"
 
 
 @pytest.mark.parametrize(
