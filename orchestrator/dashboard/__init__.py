@@ -19,5 +19,6 @@
     log_tail.py      the end of a run's log
     static/          the pages; static/vendor has uPlot, which draws the curves
 
-Starlette and uvicorn are the extra `dashboard`; they are imported by app.py, feed.py and server.py alone.
+Starlette and uvicorn are the extra `dashboard`; they are imported by app.py, feed.py,
+patience.py and server.py alone.
 """

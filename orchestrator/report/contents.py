@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 # More runs than this are counted, not listed.
 MOST_RUNS_LISTED = 500
-MOST_ARMS_DRAWN = 40
 _MOST_VALUES_LISTED = 12
 # At most this many verdicts in words are shown below their table.
 _MOST_VERDICTS_FIRST = 8
@@ -184,7 +183,7 @@ def _drawings(
     curves = partial(plot_curves, store, runs=wanted, **allowed)
     last = partial(plot_final, store, runs=wanted, **allowed)
     found: list[tuple[str, Callable[[], Drawn]]] = [
-        (f"{metric} over training tokens", partial(curves, Drawing(metric=metric, most_arms=MOST_ARMS_DRAWN)))
+        (f"{metric} over training tokens", partial(curves, Drawing(metric=metric)))
     ]
     for name in names:
         final = FinalDrawing(metric=metric, against=name)
@@ -193,9 +192,9 @@ def _drawings(
         heat_map = HeatMap(metric=metric, rows=names[0], columns=names[1])
         found.append((f"last {metric} over {names[0]} and {names[1]}", partial(last, heat_map)))
     if metric == "val_loss":
-        training = Drawing(metric="train_loss", smooth=0.6, most_arms=MOST_ARMS_DRAWN)
+        training = Drawing(metric="train_loss", smooth=0.6)
         found.append(("training loss", partial(curves, training)))
-    found.append(("schedules", partial(plot_schedules, store, Drawing(most_arms=MOST_ARMS_DRAWN), wanted)))
+    found.append(("schedules", partial(plot_schedules, store, None, wanted)))
     return found
 
 
