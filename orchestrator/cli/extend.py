@@ -145,6 +145,11 @@ def extended_plan(sweep: SweepRecord, present: Plan, given: Axes, num_runs: int 
         )
     if not given:
         return replace(present, num_runs=seeds)
+    if sweep.definition.get("options", {}).get("trials"):
+        raise UsageError(
+            f"the arms of sweep {sweep.id} are chosen by a search",
+            "Start another search, or add seeds with --num_runs.",
+        )
     shape = stored_shape(sweep.definition)
     if shape.random_draws is not None:
         raise UsageError(

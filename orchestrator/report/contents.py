@@ -15,10 +15,11 @@ from orchestrator.comparison.rendering import other_sentences, tables, verdict_s
 from orchestrator.comparison.results import Comparison, Question, compare
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import find_metric
+from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.plots import Drawing, Drawn, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
 from orchestrator.plots.style import plain_texts
 from orchestrator.queue.code import SameCode, code_note
-from orchestrator.queue.records import RunFilter, RunRecord, SweepRecord
+from orchestrator.queue.records import AGAIN, RunFilter, RunRecord, SweepRecord
 from orchestrator.store import Store
 from orchestrator.store.known import known_sweep
 from orchestrator.sweep.arm_labels import differing_settings, settings_of
@@ -111,6 +112,7 @@ def read_report(
         summary=f"sweep {sweep.id}, {counted(arms, 'arm')}, {counted(len(runs), 'run')}: {counts}",
         sections=[
             *([ReportSection(heading="Note", paragraphs=[sweep.note])] if sweep.note else []),
+            *_growth(store, sweep_id),
             verdicts,
             _figures(_drawings(store, wanted, metric, names, allowed)),
             ReportSection(
@@ -123,6 +125,13 @@ def read_report(
         ],
         not_compared=not_compared,
     )
+
+
+def _growth(store: Store, sweep_id: int) -> list[ReportSection]:
+    """How a sweep that grows by itself stands: empty for others."""
+    standings = [standing_of(store, record) for record in store.policies((sweep_id,)) if record.ended_why != AGAIN]
+    lines = [line.strip() for standing in standings for line in standing_lines(standing)]
+    return [ReportSection(heading="Growth", details=lines)] if lines else []
 
 
 def _verdicts(
