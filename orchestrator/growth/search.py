@@ -192,11 +192,19 @@ def _choices_of(track: Track) -> range:
     return range(int(track.range.low), int(track.range.high) + 1)
 
 
+def begun(policy: SearchPolicy, space: Space, state: SearchState) -> SearchState:
+    """The state with the baseline, which submit checked, as the first trial: its run is there before any step."""
+    arm = space.arm(policy.first)
+    if state.trials or isinstance(arm, str):
+        return state
+    return replace(state, trials=(Trial(arm=arm.key, choices=policy.first),))
+
+
 def next_step(
     policy: SearchPolicy, space: Space, results: SearchResults, state: SearchState, *, workers: int = 1
 ) -> SearchStep:
     """Propose as many arms as `workers` (none: somebody stopped the search) need, and end where nothing can follow."""
-    trials = [*state.trials] or [_first_trial(policy, space)]
+    trials = [*begun(policy, space, state).trials]
     left_out = Counter(state.left_out)
     new: list[PlannedArm] = []
     is_used_up = state.is_used_up
@@ -319,12 +327,6 @@ def _propose(
         if isinstance(arm, PlannedArm) and arm.key not in known:
             return (Trial(arm=arm.key, choices=listed), arm), invalid
     return None, invalid
-
-
-def _first_trial(policy: SearchPolicy, space: Space) -> Trial:
-    """The baseline, which submit checked."""
-    arm = space.arm(policy.first)
-    return Trial(arm=arm if isinstance(arm, str) else arm.key, choices=policy.first)
 
 
 def _frozen(choices: Choices) -> tuple[tuple[str, Any], ...]:

@@ -16,6 +16,7 @@ from orchestrator.growth.search import (
     SearchState,
     SearchStep,
     Space,
+    begun,
     confirmation_of,
     next_step,
 )
@@ -38,10 +39,11 @@ _OUTCOMES = {
 
 def search_step(store: "Store", record: PolicyRecord, sweep: SweepRecord) -> PolicyStep:
     """What the next step of a search writes. An arm whose runs are all there with the same data and code costs none."""
-    policy, before = SearchPolicy.of(record), SearchState.of(record)
+    policy, space = SearchPolicy.of(record), Space.of(sweep.definition)
+    before = begun(policy, space, SearchState.of(record))
     results, is_held = read_search(store, policy, before, sweep)
     workers = 0 if is_held else max(1, len(store.workers()))
-    step = next_step(policy, Space.of(sweep.definition), results, before, workers=workers)
+    step = next_step(policy, space, results, before, workers=workers)
     plan = Plan(arms=tuple(step.arms), first_seed=int(sweep.definition["seed"]), num_runs=policy.num_runs)
     existing = find_existing(plan, store) if step.arms else Existing()
     missing = plan.without(existing.runs)

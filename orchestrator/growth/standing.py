@@ -47,7 +47,8 @@ class Standing:
 class SearchStanding:
     """A search as of its last step: how many of its `most_arms` had which outcome, and which arm has the best number.
 
-    `best_value` was chosen for being the best: it is too good on average, by luck. `left_out` counts combinations that
+    `best_value` was chosen for being the best: it is too good on average, by luck. `baseline_value` is set for another
+    best than the baseline. `left_out` counts combinations that
     can't be trained, by reason.
     """
 
@@ -148,7 +149,8 @@ def standing_lines(standing: Standing | SearchStanding) -> list[str]:
 def _search_standing(store: "Store", record: PolicyRecord) -> SearchStanding:
     policy, state = SearchPolicy.of(record), SearchState.of(record)
     label = arm_labels(store, record.sweep_id).get(state.best, "")
-    if state.best and state.best == state.arms[0]:
+    is_baseline = state.best in state.arms[:1]
+    if is_baseline:
         label = f"the baseline{f' ({label})' if label else ''}"
     return SearchStanding(
         sweep=record.sweep_id,
@@ -159,7 +161,7 @@ def _search_standing(store: "Store", record: PolicyRecord) -> SearchStanding:
         left_out=state.left_out,
         best=label,
         best_value=state.best_value,
-        baseline_value=state.baseline_value,
+        baseline_value=None if is_baseline else state.baseline_value,
         is_open=record.ended_at is None,
         ended_why=record.ended_why,
         waits=_waits(store, record),
