@@ -5,11 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.decide import results_of
 from orchestrator.comparison.measures import Goal
+from orchestrator.comparison.policy import REJECTED, State
+from orchestrator.growth import decide
 from orchestrator.growth.search import (
     OPEN,
     Outcome,
@@ -205,3 +209,24 @@ def test_the_best_are_confirmed_on_seeds_of_their_own() -> None:
     assert step.state.best == min(step.state.arms, key=lambda arm: results[arm].value or 0.0)
     nothing = {baseline: results[baseline]}
     assert confirmation_of(policy, nothing, step.state.arms, first_seed=103) is None
+
+
+def test_the_luckiest_of_equal_arms_is_not_confirmed() -> None:
+    """Its number is too good; on fresh seeds at most one search of twenty has any verdict."""
+    generator = numpy.random.default_rng(0)
+    space = space_of(WIDE)
+    policy = policy_of(space, 30, confirm=3, confirmation={"max_seeds": 20, "first_look": 3})
+    arms = [str(number) for number in range(30)]
+    luck, verdicts, searches = [], 0, 400
+    for _ in range(searches):
+        values = dict(zip(arms, generator.standard_normal(30), strict=True))
+        results = {arm: Result(outcome=Outcome.MEASURED, value=value) for arm, value in values.items()}
+        luck.append(min(values.values()) - values["0"])
+        chosen = confirmation_of(policy, results, arms, first_seed=101)
+        assert chosen is not None
+        fresh = generator.standard_normal((len(chosen.everyone), 20))
+        seen = results_of(chosen, fresh, dict.fromkeys(chosen.everyone, 20))
+        closures = decide.next_step(chosen, seen, State()).state.closures
+        verdicts += any(closure.reason in REJECTED for closure in closures)
+    assert numpy.mean(luck) < -1.5
+    assert verdicts <= 0.05 * searches + 3 * math.sqrt(0.05 * 0.95 * searches)
