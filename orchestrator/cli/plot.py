@@ -47,7 +47,7 @@ class PlotOptions(OptionGroup):
     metric: Annotated[str, typer.Option("--metric", help="What to draw: val_loss, train_acc, grad_norm, ...")] = (
         "val_loss"
     )
-    x: Annotated[str, typer.Option("--x", help="Over what.", metavar="steps|epochs|tokens|seconds")] = "tokens"
+    x: Annotated[str, typer.Option("--x", help="Over what.", metavar="steps|epochs|tokens|seconds|flops")] = "tokens"
     band: Annotated[
         str,
         typer.Option(
@@ -98,7 +98,7 @@ class KindOptions(OptionGroup):
         str,
         typer.Option(
             "--final",
-            help="The runs' last values against this setting, or against num_params, with a power-law fit.",
+            help="The runs' last values against this setting, num_params or flops, with a power-law fit.",
             metavar="NAME",
             rich_help_panel=KINDS,
         ),

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,13 +18,14 @@ from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.submit import ReviewOptions, submit_sweep
 from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
-from orchestrator.cli.wait import held_among, held_text
 from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import UsageError
+from orchestrator.files.state_folder import check_state_dir
 from orchestrator.launch.prestarted import PrestartedWorkers
 from orchestrator.launch.stop_signals import heeded_stop_signals
 from orchestrator.queue.records import RunFilter, SweepRecord
 from orchestrator.queue.states import State
+from orchestrator.status.waiting import held_among, held_text
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -73,6 +73,7 @@ def run(
     Ctrl-C releases the running runs after a checkpoint; `hlbq worker` resumes them later. Exit code 1 if a run failed.
     """
     check_output(local.output)
+    check_state_dir(where.options.state_dir)
     where.options.check()
     if local.workers > 1 and (where.options.gpus or where.options.slots > 1):
         raise UsageError(
@@ -107,12 +108,12 @@ def run(
 
 
 def check_output(path: str) -> None:
-    """Raise UsageError for a table that could not be written when the runs have ended."""
-    target = Path(path).expanduser()
-    if target.is_dir():
-        raise UsageError(f"the table '{path}' is a folder", "Name a file: --output results.csv")
-    if not target.absolute().parent.is_dir():
-        raise UsageError(f"the folder of the table '{path}' does not exist", f"mkdir -p {target.parent}")
+    """Raise ExportError or UsageError for a table that could not be written when the runs have ended."""
+    from orchestrator.export.table_formats import format_of
+    from orchestrator.files.replaced_file import checked_target
+
+    checked_target(Path(path))
+    format_of(Path(path))
 
 
 def work_off(store: "Store", sweep: SweepRecord, workers: PrestartedWorkers, state_dir: str | None = None) -> bool:
@@ -127,7 +128,7 @@ def work_off(store: "Store", sweep: SweepRecord, workers: PrestartedWorkers, sta
             view.update()
     broken = workers.broken()
     if broken:
-        print(broken, file=sys.stderr)
+        note(broken)
     return bool(signals)
 
 
@@ -155,7 +156,7 @@ def export_table(store: "Store", sweep: SweepRecord, path: str) -> None:
     from orchestrator import export
 
     selection = export.Selection(runs=RunFilter(sweep_ids=(sweep.id,), with_members=True))
-    rows = export.export(store, Path(path).expanduser(), selection)
+    rows = export.export(store, Path(path), selection)
     note(f"wrote {path} ({counted(rows, 'run')})" if rows else f"{path} was not written: no run has points")
 
 

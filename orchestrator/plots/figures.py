@@ -1,6 +1,7 @@
 """From runs to a figure in a file: read the curves, say what cannot be shown, draw, save."""
 
 import dataclasses
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from orchestrator.comparison.cautions import code_warnings, device_warnings, seconds_warnings
 from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import Axis
-from orchestrator.files.replaced_file import check_not_a_folder, replaced_file
+from orchestrator.files.replaced_file import checked_target, replaced_file
 from orchestrator.plots.curve_figures import SCHEDULES, Drawing, draw_curves, draw_schedules
 from orchestrator.plots.curve_sets import grouped
 from orchestrator.plots.final_values import FinalDrawing, HeatMap, check_varies, draw_final, draw_heat_map, place_name
-from orchestrator.plots.run_curves import RunCurve, check_comparable, ended_early, read_curves, unfinished
+from orchestrator.plots.run_curves import RunCurve, check_comparable, ended_early, read_curves, unfinished, with_flops
 from orchestrator.plots.style import plain_texts, setting_name
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import Store
@@ -83,11 +84,14 @@ def plot_final(
             raise ExportError(
                 f"a heat map needs two different settings, not {drawing.rows} twice", "Name another setting."
             )
+        if "flops" in names:
+            raise ExportError("a heat map over flops would have a cell for each arm", "Draw them: --final flops")
     else:
         drawing = _with_known_settings(dataclasses.replace(drawing, against=place_name(drawing.against)))
         names = [drawing.against]
-    # Over tokens, since tables of the original tool have no steps.
-    read = _read(source, runs, drawing.metric, Axis.TOKENS, last=True)
+    # Over tokens where x does not matter, since tables of the original tool have no steps. FLOPs add up over points.
+    axis = Axis.FLOPS if "flops" in names else Axis.TOKENS
+    read = _read(source, runs, drawing.metric, axis, last=axis is Axis.TOKENS)
     found, warnings = _with_values(read, drawing.metric)
     open_runs = [run for run in found if unfinished(run)]
     diverged = [run for run in found if run.diverged and not unfinished(run)]
@@ -108,6 +112,8 @@ def plot_final(
     warnings += check_comparable(
         found, drawing.metric, allow_mixed_data=allow_mixed_data, allow_mixed_evaluation=allow_mixed_evaluation
     )
+    if axis is Axis.FLOPS:
+        found = with_flops(found)
     check_varies(found, names, left_out)
     warnings += _said_of_code(source, runs, found)
     if _counts_seconds(drawing.metric):
@@ -145,10 +151,18 @@ def save(figure: "Figure", path: str | Path) -> None:
             figure.savefig(stream, format=ending[1:], dpi=160, metadata=metadata)
 
 
+def as_png(figure: "Figure") -> bytes:
+    """The figure as a notebook shows it."""
+    stream = io.BytesIO()
+    with plain_texts(figure):
+        figure.savefig(stream, format="png", dpi=100)
+    return stream.getvalue()
+
+
 def check_ending(path: Path) -> str:
     """The file's ending. Raises ExportError if it is not a figure format."""
     ending = path.suffix.lower()
-    check_not_a_folder(path, "val_loss.png")
+    checked_target(path, "val_loss.png")
     if ending not in ENDINGS:
         raise ExportError(f"'{path}': the ending '{path.suffix}' is not a figure format", f"Use {', '.join(ENDINGS)}.")
     return ending

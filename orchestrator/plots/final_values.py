@@ -32,9 +32,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Model sizes in words; a figure may use them as its x, although they are not settings.
-SIZES = MappingProxyType({"num_params": "parameters", "num_non_embedding_params": "parameters without embeddings"})
+SIZES = MappingProxyType(
+    {
+        "num_params": "parameters",
+        "num_non_embedding_params": "parameters without embeddings",
+        "flops": "training FLOPs",
+    }
+)
 # A size follows from these settings, so lines are not distinguished by them.
 _SETTINGS_OF_SIZE = frozenset({"model_scale", "depth", "width"})
+_SETTINGS_OF_FLOPS = _SETTINGS_OF_SIZE | {"max_steps", "max_tokens", "max_epochs", "max_time_seconds"}
 # Values further apart than this are shown on a logarithmic axis.
 _LOGARITHMIC_FROM = 4.0
 _SHIFT_POINTS = 6.0
@@ -47,7 +54,10 @@ _LEAST_HEIGHT_INCHES = 3.2  # of a heat map, with the upright words beside its c
 
 @dataclass(frozen=True, kw_only=True)
 class FinalDrawing:
-    """The last value of a metric against a setting, or against `num_params`."""
+    """The last value of a metric against a setting, `num_params` or `flops`.
+
+    Sizes and budgets tell lines apart only if they choose the colour or the style, where x follows from them.
+    """
 
     against: str
     metric: str = "val_loss"
@@ -82,10 +92,12 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequen
     `left_out` are runs without a final value: the small print counts them.
     """
     place = _place_of(drawing.against)
+    followed = _SETTINGS_OF_FLOPS if drawing.against == "flops" else _SETTINGS_OF_SIZE
+    followed = followed if drawing.against in SIZES else frozenset()
     names = [
         name
         for name in differing_settings(settings_of(runs))
-        if name != drawing.against and not (drawing.against in SIZES and name in _SETTINGS_OF_SIZE)
+        if name != drawing.against and (name not in followed or name in (drawing.colour, drawing.style))
     ]
     lines = grouped(runs, names)
     # Error bars are everywhere, and leave room for only a few names.

@@ -58,6 +58,7 @@ _AXIS_WORDS = MappingProxyType(
         Axis.EPOCHS: "epochs",
         Axis.TOKENS: "training tokens",
         Axis.SECONDS: "training time (s)",
+        Axis.FLOPS: "training FLOPs",
     }
 )
 
@@ -75,7 +76,7 @@ def setting_name(name: str) -> str:
     """A setting's name as people type it, with dashes as underscores. Raises SettingsError for an unknown one."""
     wanted = name.strip().replace("-", "_")
     if wanted not in specs():
-        raise unknown_setting(wanted)
+        raise unknown_setting(name)
     return wanted
 
 
@@ -258,8 +259,8 @@ def plain_number(number: float) -> str:
 
 
 def count_ticks(axes: "Axes", axis: Axis, largest: float) -> None:
-    """`10M` instead of 10000000 if x counts tokens, or many steps."""
+    """`10M` instead of 10000000 if x counts tokens, operations, or many steps."""
     from matplotlib.ticker import EngFormatter
 
-    if axis is Axis.TOKENS or (axis is Axis.STEPS and largest >= 10_000):
+    if axis in (Axis.TOKENS, Axis.FLOPS) or (axis is Axis.STEPS and largest >= 10_000):
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))

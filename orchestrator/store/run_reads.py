@@ -114,12 +114,6 @@ class RunReadStore(StoreBase):
             query = select(attempts.c.shared_slots).distinct().where(one_of(connection, attempts.c.run_id, run_ids))
             return sorted(connection.execute(query).scalars())
 
-    def seeds_of(self, sweep_id: int) -> int:
-        """How many seeds the longest arm of a sweep has."""
-        with self._read() as connection:
-            query = select(func.max(runs.c.run_num)).where(runs.c.sweep_id == sweep_id)
-            return int(connection.execute(query).scalar() or 0)
-
     def events(
         self, run_id: int | None = None, sweep_id: int | None = None, limit: int = 100, actor: str = ""
     ) -> Sequence[EventRecord]:

@@ -154,7 +154,12 @@ def test_schedules_have_a_panel_each(swept: Store) -> None:
 def test_a_figure_from_a_csv_is_that_of_the_database(swept: Store, tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     export(swept, path, Selection(runs=RunFilter()))
-    for metric, axis in (("val_loss", Axis.TOKENS), ("grad_norm", Axis.STEPS), ("train_lr", Axis.SECONDS)):
+    for metric, axis in (
+        ("val_loss", Axis.TOKENS),
+        ("grad_norm", Axis.STEPS),
+        ("train_lr", Axis.SECONDS),
+        ("val_loss", Axis.FLOPS),
+    ):
         from_store = curves_from_store(swept, RunFilter(), metric, axis, smooth=0.0)
         from_csv = curves_from_csv(path, metric, axis, smooth=0.0)
         assert len(from_csv) == len(from_store) == 12
@@ -164,6 +169,25 @@ def test_a_figure_from_a_csv_is_that_of_the_database(swept: Store, tmp_path: Pat
             assert (one.state, one.diverged) == (other.state, other.diverged)
     assert plot_curves(path).arms == 6
     assert plot_final(path, FinalDrawing(against="depth")).runs == 12
+
+
+def test_final_values_over_operations(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line through all arms: sizes and budgets make x, unless one of them is the colour."""
+    arms = [{"depth": depth, "max_steps": steps} for depth in (2, 4) for steps in (100, 200)]
+    submit_sweep(store, arms, seeds=(1, 2))
+    worker = register(store)
+    for seed in (1, 2):
+        for arm in arms:
+            lengths = [arm["max_steps"] // 2 + seed, arm["max_steps"] + seed]
+            work(store, worker, [sample_point(Split.VAL, step, loss=5 - step / 200) for step in lengths])
+    (axes,) = plot_final(store, FinalDrawing(against="flops")).figure.axes
+    assert axes.get_xlabel() == "training FLOPs"
+    dots = axes.get_lines()[0]
+    assert len(dots.get_xdata()) == 8 and len(set(dots.get_xdata())) == 4
+    (axes,) = plot_final(store, FinalDrawing(against="flops", colour="depth")).figure.axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["depth 2", "depth 4"]
+    with pytest.raises(ExportError, match="heat map over flops"):
+        plot_final(store, HeatMap(rows="depth", columns="flops"))
 
 
 def test_every_figure_is_drawn_from_the_csv_of_the_original_tool(tmp_path: Path) -> None:
