@@ -15,6 +15,7 @@ from hlbgpt_core.points import Split
 from orchestrator.comparison.policy import Reason, State, policy_of
 from orchestrator.comparison.results import Question, compare
 from orchestrator.growth import declaring_search, searching
+from orchestrator.growth.by_hand import addition_to
 from orchestrator.growth.declaring import with_policy
 from orchestrator.growth.reconciler import take_due_steps
 from orchestrator.growth.search import SearchState
@@ -300,3 +301,11 @@ def test_a_search_from_python_is_the_one_of_the_command_line(location: str) -> N
         assert stored is not None and typed is not None
         assert {**stored.definition} == {**typed.definition} and stored.kind == typed.kind == SEARCH
     assert sweep.definition["axes"]["lr_mult"] == ["0.5..8.0"] and sweep.definition["options"]["trials"] == 5
+
+
+def test_a_search_takes_no_more_values_by_hand(store: Store) -> None:
+    sweep = store.sweep(submitted(store))
+    assert sweep is not None
+    with pytest.raises(HlbqError, match="chosen by a search"):
+        addition_to(store, sweep, {"num_heads": ["6"]}, None)
+    assert addition_to(store, sweep, {}, 2).plan.num_runs == 2
