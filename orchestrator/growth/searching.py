@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from importlib.util import find_spec
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from orchestrator.growth.search import (
     begun,
     confirmation_of,
     next_step,
+    study_of,
 )
 from orchestrator.growth.standing import arm_labels
 from orchestrator.queue.records import DECIDE, NewPolicy, PolicyRecord, PolicyStep, RunFilter, RunRecord, SweepRecord
@@ -30,6 +32,8 @@ from orchestrator.wording.numbers import counted
 if TYPE_CHECKING:
     from orchestrator.store import Store
 
+# Of fewer arms, the best 10 % are one.
+FEWEST_FOR_IMPORTANCE = 20
 _OUTCOMES = {
     Standing.WAITING: Outcome.OPEN,
     Standing.DIVERGED: Outcome.DIVERGED,
@@ -81,6 +85,21 @@ def read_search(
     if any(run.state is State.CANCELLED for run in newest):
         results[newest[0].arm_key] = OPEN  # nothing follows behind the back of whoever cancelled it
     return results, is_stopped(placed)
+
+
+def what_mattered(store: "Store", record: PolicyRecord, sweep: SweepRecord) -> str:
+    """How much each setting had to do with an arm being among the best, in a sentence; empty while too little is known,
+    and where Optuna is missing."""
+    policy, state = SearchPolicy.of(record), SearchState.of(record)
+    if state.outcomes.get(Outcome.MEASURED, 0) < FEWEST_FOR_IMPORTANCE or find_spec("optuna") is None:
+        return ""
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+    results, _ = read_search(store, policy, state, sweep)
+    study = study_of(policy, Space.of(sweep.definition), results, state.trials)
+    shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+    told = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
+    return f"what mattered for being among the best 10 % of arms (PED-ANOVA): {told}"
 
 
 def _result(seeds: Sequence[tuple[Standing, float | None]], num_runs: int) -> Result:

@@ -15,11 +15,12 @@ from orchestrator.comparison.rendering import other_sentences, tables, verdict_s
 from orchestrator.comparison.results import Comparison, Question, compare
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import find_metric
+from orchestrator.growth.searching import what_mattered
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.plots import Drawing, Drawn, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
 from orchestrator.plots.style import plain_texts
 from orchestrator.queue.code import SameCode, code_note
-from orchestrator.queue.records import AGAIN, RunFilter, RunRecord, SweepRecord
+from orchestrator.queue.records import AGAIN, SEARCH, RunFilter, RunRecord, SweepRecord
 from orchestrator.store import Store
 from orchestrator.store.known import known_sweep
 from orchestrator.sweep.arm_labels import differing_settings, settings_of
@@ -112,7 +113,7 @@ def read_report(
         summary=f"sweep {sweep.id}, {counted(arms, 'arm')}, {counted(len(runs), 'run')}: {counts}",
         sections=[
             *([ReportSection(heading="Note", paragraphs=[sweep.note])] if sweep.note else []),
-            *_growth(store, sweep_id),
+            *_growth(store, sweep),
             verdicts,
             _figures(_drawings(store, wanted, metric, names, allowed)),
             ReportSection(
@@ -127,10 +128,14 @@ def read_report(
     )
 
 
-def _growth(store: Store, sweep_id: int) -> list[ReportSection]:
+def _growth(store: Store, sweep: SweepRecord) -> list[ReportSection]:
     """How a sweep that grows by itself stands: empty for others."""
-    standings = [standing_of(store, record) for record in store.policies((sweep_id,)) if record.ended_why != AGAIN]
-    lines = [line.strip() for standing in standings for line in standing_lines(standing)]
+    lines: list[str] = []
+    for record in store.policies((sweep.id,)):
+        if record.ended_why != AGAIN:
+            lines += [line.strip() for line in standing_lines(standing_of(store, record))]
+        if record.kind == SEARCH:
+            lines += filter(None, [what_mattered(store, record, sweep)])
     return [ReportSection(heading="Growth", details=lines)] if lines else []
 
 

@@ -303,6 +303,15 @@ def test_a_search_from_python_is_the_one_of_the_command_line(location: str) -> N
     assert sweep.definition["axes"]["lr_mult"] == ["0.5..8.0"] and sweep.definition["options"]["trials"] == 5
 
 
+def test_a_report_says_what_mattered(store: Store) -> None:
+    """Of a search that is long enough; of two noisy settings the one that makes the loss."""
+    sweep, worker = submitted(store, trials=25, sampler="random"), register(store)
+    train_all(store, worker)
+    growth = next(part for part in read_report(store, sweep).sections if part.heading == "Growth")
+    (line,) = [text for text in growth.details if "PED-ANOVA" in text]
+    assert "best 10 % of arms (PED-ANOVA): lr_mult 0." in line
+
+
 def test_a_search_takes_no_more_values_by_hand(store: Store) -> None:
     sweep = store.sweep(submitted(store))
     assert sweep is not None
