@@ -17,9 +17,21 @@ from orchestrator.comparison.measures import Goal
 from orchestrator.comparison.results import Comparison, Question, place_of
 from orchestrator.errors import DatabaseError, UsageError
 from orchestrator.export.metric_names import Axis, find_metric
-from orchestrator.plots import Drawing, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
+from orchestrator.plots import (
+    DifferenceDrawing,
+    Drawing,
+    Drawn,
+    FinalDrawing,
+    HeatMap,
+    plot_curves,
+    plot_differences,
+    plot_final,
+    plot_schedules,
+)
 from orchestrator.plots.curve_sets import Band
+from orchestrator.plots.differences import DrawnDifferences
 from orchestrator.plots.figures import as_png
+from orchestrator.plots.style import parse_size
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import OpenMode, open_store
 from orchestrator.sweep.arm_labels import differing_settings
@@ -98,7 +110,12 @@ def compare(
         found = results.compare(store, chosen, question)
     for text in found.warnings:
         warnings.warn(text, stacklevel=2)
-    if no_record or not found.has_verdicts or found.is_recorded:
+    return found if no_record else _recorded(found, db)
+
+
+def _recorded(found: Comparison, db: str | None) -> Comparison:
+    """The comparison, with its verdicts written down as a look."""
+    if not found.has_verdicts or found.is_recorded:
         return found
     try:
         with open_store(db, mode=OpenMode.WRITE) as store:
@@ -116,10 +133,13 @@ def plot(
     where: Mapping[str, Any] | None = None,
     runs: RunFilter | None = None,
     all: bool = False,
+    difference: bool = False,
+    effects: bool = False,
+    margin: float | None = None,
     final: str = "",
     heatmap: tuple[str, str] | None = None,
     schedules: bool = False,
-    x: str = "tokens",
+    x: str = "",
     band: str = "auto",
     log_x: bool = False,
     log_y: bool = False,
@@ -129,7 +149,9 @@ def plot(
     colour: str = "",
     style: str = "",
     baseline: Mapping[str, Any] | None = None,
+    by: Sequence[str] = (),
     title: str = "",
+    size: str = "",
     allow_mixed_data: bool = False,
     allow_mixed_evaluation: bool = False,
 ) -> "Figure":
@@ -137,13 +159,17 @@ def plot(
 
     Raises UsageError, ExportError or SettingsError where nothing can be drawn, DatabaseError without a database.
     """
-    if bool(final) + bool(heatmap) + schedules > 1:
-        raise UsageError("final, heatmap and schedules are different figures", "Draw one at a time.")
-    mixed = {"allow_mixed_data": allow_mixed_data, "allow_mixed_evaluation": allow_mixed_evaluation}
+    if bool(final) + bool(heatmap) + schedules + difference + effects > 1:
+        raise UsageError(
+            "difference, effects, final, heatmap and schedules are different figures", "Draw one at a time."
+        )
+    mixed: dict[str, Any] = {"allow_mixed_data": allow_mixed_data, "allow_mixed_evaluation": allow_mixed_evaluation}
+    inches = parse_size(size) if size else None
     given: dict[str, Any] = {"log_x": log_x, "log_y": log_y, "colour": colour, "style": style, "title": title}
+    given |= {"by": tuple(by), "size": inches}
     drawing = Drawing(
         metric=metric,
-        x=_choice("x", x, Axis),
+        x=_choice("x", x or "tokens", Axis),
         band=_choice("band", band, Band),
         smooth=smooth,
         past_shortest=past_shortest,
@@ -153,9 +179,15 @@ def plot(
     )
     with open_store(db, mode=OpenMode.READ) as store:
         chosen = readable_runs(store, python_filter(sweep, where, runs, everything=all))
-        if heatmap:
+        if difference or effects:
+            question = Question(metric=metric, by=tuple(by), baseline=baseline, margin=margin, **mixed)
+            wanted = DifferenceDrawing(effects=effects, along=drawing if x else None, title=title, size=inches)
+            drawn: Drawn | DrawnDifferences = plot_differences(store, question, wanted, chosen)
+        elif heatmap:
             rows, columns = heatmap
-            drawn = plot_final(store, HeatMap(rows=rows, columns=columns, metric=metric, title=title), chosen, **mixed)
+            drawn = plot_final(
+                store, HeatMap(rows=rows, columns=columns, metric=metric, title=title, size=inches), chosen, **mixed
+            )
         elif final:
             drawn = plot_final(store, FinalDrawing(against=final, metric=metric, **given), chosen, **mixed)
         elif schedules:
@@ -164,6 +196,8 @@ def plot(
             drawn = plot_curves(store, drawing, chosen, **mixed)
     for text in drawn.warnings:
         warnings.warn(text, stacklevel=2)
+    if isinstance(drawn, DrawnDifferences):
+        _recorded(drawn.comparison, db)
     # A notebook asks for this method. Without pyplot and its global figures, matplotlib offers it none.
     drawn.figure._repr_png_ = partial(as_png, drawn.figure)  # type: ignore[attr-defined]
     return drawn.figure

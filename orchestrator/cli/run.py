@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, YesOption, counted, note
+from hlbgpt_core.errors import HlbqError
+from orchestrator.cli.common import DatabaseOption, YesOption, counted, note, say_wrapped, warn
+from orchestrator.cli.compare import extend_options, recorded
 from orchestrator.cli.notify import NotifyOptions, tell
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.submit import ReviewOptions, submit_sweep
@@ -68,9 +71,10 @@ def run(
     database: DatabaseOption,
     yes: YesOption = False,
 ) -> None:
-    """Submit a sweep, train it here with a live view, and export its table.
+    """Submit a sweep, train it here with a live view, export its table, and say what it shows.
 
-    Ctrl-C releases the running runs after a checkpoint; `hlbq worker` resumes them later. Exit code 1 if a run failed.
+    The verdicts are those of hlbq compare, against the sweep's baseline. Ctrl-C releases the running runs after a
+    checkpoint; `hlbq worker` resumes them later. Exit code 1 if a run failed.
     """
     check_output(local.output)
     check_state_dir(where.options.state_dir)
@@ -103,6 +107,7 @@ def run(
         )
     if interrupted:
         raise typer.Exit(130)
+    say_verdicts(database, stored)
     if counts[State.FAILED] or unfinished:
         raise typer.Exit(1)
 
@@ -158,6 +163,25 @@ def export_table(store: "Store", sweep: SweepRecord, path: str) -> None:
     selection = export.Selection(runs=RunFilter(sweep_ids=(sweep.id,), with_members=True))
     rows = export.export(store, Path(path), selection)
     note(f"wrote {path} ({counted(rows, 'run')})" if rows else f"{path} was not written: no run has points")
+
+
+def say_verdicts(database: DatabaseOption, sweep: SweepRecord) -> None:
+    """Print the verdicts of the sweep's arms against its baseline, if it has several; they are recorded as a look."""
+    from orchestrator.comparison.rendering import sentences
+    from orchestrator.comparison.results import Question, compare
+
+    try:
+        with database.read() as store:
+            comparison = compare(store, RunFilter(sweep_ids=(sweep.id,), with_members=True), Question())
+    except HlbqError as error:
+        note(f"no verdict: {error.message}. {error.hint}")
+        return
+    if not comparison.has_verdicts:
+        return
+    for warning in comparison.warnings:
+        warn(warning)
+    for sentence in sentences(recorded(database, comparison), extend_options=extend_options(database)):
+        say_wrapped(sentence, sys.stdout)
 
 
 def _worker_log(store: "Store", sweep: SweepRecord, state_dir: str | None) -> Path:
