@@ -31,6 +31,19 @@ def arms(store: Store) -> Sequence[str]:
     return SearchState.of(record).arms
 
 
+def test_run_ends_with_what_the_search_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hlbq = hlbq_and_workers_in(tmp_path, monkeypatch, capsys)
+    (tmp_path / "text.txt").write_text("A search tries one arm after another. " * 3000)
+    (tmp_path / "search.toml").write_text(
+        '[settings]\ndataset = "text:text.txt"\nlr_mult = "0.1..2"\n[sweep]\ntrials = 2\nconfirm = 1\nmax_seeds = 4\n'
+    )
+    said = hlbq("run", "search.toml", *TINY, "--device", "cpu", "--max_steps", "3").out
+    assert "has searched by val_loss (tpe): 2 of 2 arms ended" in said and "the luckiest so far" in said
+    assert "confirmed" in said and "hlbq extend" not in said
+
+
 @pytest.mark.parametrize("trials", [5, pytest.param(20, marks=pytest.mark.long)])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_search_outlives_a_killed_worker(
