@@ -9,7 +9,8 @@ from orchestrator.comparison.measures import goal_of
 from orchestrator.comparison.policy import DecidePolicy
 from orchestrator.errors import UsageError
 from orchestrator.growth.checks import check_cap, check_looks, checked_metric, futility_of
-from orchestrator.growth.search import SAMPLERS, SearchPolicy, Space, parameter
+from orchestrator.growth.search import SAMPLERS, SearchPolicy
+from orchestrator.growth.search_space import Space, parameter
 from orchestrator.queue.records import SEARCH, NewPolicy
 from orchestrator.sweep.baseline import parse_baseline, search_start
 from orchestrator.sweep.definition import stored_axes, stored_shape

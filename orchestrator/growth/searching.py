@@ -16,12 +16,12 @@ from orchestrator.growth.search import (
     SearchPolicy,
     SearchState,
     SearchStep,
-    Space,
     begun,
     confirmation_of,
     next_step,
     study_of,
 )
+from orchestrator.growth.search_space import Space
 from orchestrator.growth.standing import arm_labels
 from orchestrator.queue.records import DECIDE, NewPolicy, PolicyRecord, PolicyStep, RunFilter, RunRecord, SweepRecord
 from orchestrator.queue.states import State

@@ -21,11 +21,11 @@ from orchestrator.growth.search import (
     SearchPolicy,
     SearchState,
     SearchStep,
-    Space,
     confirmation_of,
     next_step,
     sampler_of,
 )
+from orchestrator.growth.search_space import Space
 from orchestrator.sweep.expressions import Expression
 from orchestrator.sweep.options import axes_of
 from orchestrator.sweep.shapes import Shape, tracks_of
