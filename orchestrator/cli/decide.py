@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, suggest, warn
+from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, say, suggest, warn
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.cli.sweep_options import GivenPolicy
@@ -57,7 +57,7 @@ def decide(
             return
         for standing in standings:
             for line in standing_lines(standing):
-                print(line)
+                say(line)
         if sweep is not None and standings[-1].is_open:
             suggest("train what was added: hlbq worker", store)
 

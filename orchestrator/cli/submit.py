@@ -15,6 +15,7 @@ from orchestrator.cli.common import (
     counted,
     note,
     print_json,
+    say,
     warn,
     without_garbage_collection,
 )
@@ -104,8 +105,8 @@ def submit(
             _counts_json(prepared) | {"sweep": stored.id, "uid": stored.uid} | {"database": where, "next": next_command}
         )
         return
-    print(f"sweep {stored.id}: {plan_summary(prepared.plan)}")
-    print(f"next: {next_command}")
+    say(f"sweep {stored.id}: {plan_summary(prepared.plan)}")
+    say(f"next: {next_command}")
 
 
 def submit_sweep(

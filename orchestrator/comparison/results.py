@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.comparison.cautions import code_warnings, grouping_warnings, noise_warnings, unit_warnings
 from orchestrator.comparison.contrasts import Contrast, Rules, check_margin, is_open
@@ -34,6 +34,9 @@ from orchestrator.store import Store
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted
 
+if TYPE_CHECKING:
+    import pandas
+
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
@@ -60,6 +63,19 @@ class Question:
     tune: str = ""
     margin: float | None = None
     robust: bool = False
+
+
+def place_of(*, best: bool, places: Mapping[Axis, float | None]) -> Mapping[str, Any]:
+    """The fields of a Question that say at which point: the best, at one of `places`, or else the last.
+
+    Raises UsageError for more than one of them.
+    """
+    given = [(axis, float(place)) for axis, place in places.items() if place is not None]
+    if len(given) + best > 1:
+        raise UsageError("--best and the --at_... options are one choice", "Keep one of them.")
+    if given:
+        return {"moment": PointChoice.AT, "axis": given[0][0], "place": given[0][1]}
+    return {"moment": PointChoice.BEST if best else PointChoice.LAST}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +132,19 @@ class Comparison:
     def has_verdicts(self) -> bool:
         """Whether anything is held against a baseline, so that reading it is a look."""
         return bool(self.all_contrasts or self.tuned)
+
+    def to_frame(self, table: str = "differences") -> "pandas.DataFrame":
+        """The `differences` from the baseline, a row a contrast (`family` says of which table), or the `groups` with
+        their means over seeds. Numbers are not rounded."""
+        from orchestrator.comparison.frames import frame_of
+
+        return frame_of(self, table)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from orchestrator.comparison.frames import html
+
+        return html(self)
 
 
 def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:

@@ -185,7 +185,7 @@ def make_plan(axes: Axes, *, shape: Shape = PRODUCT, num_runs: int = 1, first_se
         left_out=tuple(left_out),
         shape=shape,
         duplicates=duplicates,
-        warnings=_warnings(ordered, duplicates, rounded),
+        warnings=_warnings(ordered, shape, duplicates, rounded),
         first_seed=first_seed,
         num_runs=num_runs,
     )
@@ -294,8 +294,11 @@ def _check_depth_and_width(given: Mapping[str, Any]) -> None:
         )
 
 
-def _warnings(axes: Axes, duplicates: int, rounded: Mapping[int, int]) -> tuple[str, ...]:
+def _warnings(axes: Axes, shape: Shape, duplicates: int, rounded: Mapping[int, int]) -> tuple[str, ...]:
     warnings = [f"width {given} becomes {width}: widths are multiples of 64" for given, width in rounded.items()]
+    drawn = count(axes, shape)
+    if shape.random_draws is not None and drawn < shape.random_draws:
+        warnings.append(f"--random {shape.random_draws:,} draws more than there is: {drawn:,} different combinations")
     if "model_scale" in axes and any(depth >= 1 for depth in axes.get("depth", ())):
         warnings.append("model_scale has no effect when depth and width are set")
     if duplicates:

@@ -17,6 +17,8 @@ from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from hlbgpt_core.settings import specs
 from orchestrator.errors import UsageError
+from orchestrator.files.given_path import expanded
+from orchestrator.files.replaced_file import checked_target
 from orchestrator.queue.records import Bookkeeping, CsvTarget
 from orchestrator.queue.states import Limits
 from orchestrator.sweep.shapes import Shape
@@ -231,11 +233,16 @@ class SweepOptions:
         )
 
     def check_texts(self) -> None:
-        """Raise UsageError for a text that no database can hold: it was not typed in the terminal's encoding."""
+        """Raise UsageError for a text that no database can hold: it was not typed in the terminal's encoding, or has a
+        zero byte."""
         for spec in option_specs().values():
             text = getattr(self, spec.name) or ""
-            if spec.type is str and any(0xD800 <= ord(character) <= 0xDFFF for character in text):
-                raise UsageError(f"--{spec.name}: {text!r} is not UTF-8", "Use plain text, and a UTF-8 locale.")
+            if spec.name == "wandb_project" and text:
+                check_project(text)
+            if spec.type is str and any(one == "\0" or 0xD800 <= ord(one) <= 0xDFFF for one in text):
+                raise UsageError(
+                    f"--{spec.name}: {text!r} is not UTF-8, or has a zero byte", "Use plain text, and a UTF-8 locale."
+                )
 
     def bookkeeping(self) -> Bookkeeping:
         """What is the same for all runs of the sweep."""
@@ -251,17 +258,12 @@ class SweepOptions:
     def csv_target(self) -> CsvTarget | None:
         """The CSV file of --log_csv, by its absolute path on this host; None without it. Nothing is written.
 
-        Raises UsageError for a folder, and for a file in a folder that does not exist; ExportError for a file that is
-        there and is of another program.
+        Raises ExportError and UsageError for a file that could not be written, and for one of another program.
         """
         if not self.log_csv:
             return None
-        path = Path(os.path.abspath(Path(self.logfile or DEFAULT_LOGFILE).expanduser()))  # noqa: PTH100 (keeps links)
-        if path.is_dir():
-            raise UsageError(f"the CSV file '{path}' is a folder", "Name a file: --logfile results.csv")
-        if not path.parent.is_dir():
-            raise UsageError(f"the folder '{path.parent}' of the CSV file does not exist", f"mkdir -p {path.parent}")
-        if path.exists():
+        path = Path(os.path.abspath(expanded(self.logfile or DEFAULT_LOGFILE)))  # noqa: PTH100 (keeps links)
+        if checked_target(path).exists():
             from orchestrator.export.csv_table import check_replaceable, csv_header
 
             (csv_header if self.append else check_replaceable)(path)
@@ -295,6 +297,17 @@ class SweepOptions:
 
 
 _SEEDS = ("num_runs", "seed")
+_LONGEST_PROJECT = 128
+
+
+def check_project(name: str) -> None:
+    """Raise UsageError for a name that W&B takes for no project."""
+    wrong = next((one for one in name if one in "/\\#?%:" or not one.isprintable()), "")
+    if wrong or len(name) > _LONGEST_PROJECT:
+        why = f"it holds {wrong!r}" if wrong else f"it has more than {_LONGEST_PROJECT} characters"
+        raise UsageError(
+            f"--wandb_project '{name}' is no name of a W&B project: {why}", "Use letters, digits, - and _."
+        )
 
 
 def option_specs() -> Mapping[str, OptionSpec]:

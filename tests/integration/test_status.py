@@ -345,7 +345,7 @@ def test_a_closed_stdout_is_no_traceback(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["status", "export - --all", "show 1", "status --json"])
-def test_a_full_disk_under_stdout_is_one_line(tmp_path: Path, command: str) -> None:
+def test_a_full_disk_under_stdout_is_one_message(tmp_path: Path, command: str) -> None:
     location = str(tmp_path / "hlbq.db")
     with open_store(location, mode=OpenMode.CREATE) as store:
         submit_sweep(store)
@@ -355,7 +355,7 @@ def test_a_full_disk_under_stdout_is_one_line(tmp_path: Path, command: str) -> N
         )
     assert (done.returncode, done.stderr) == (
         1,
-        "error: the output could not be written: No space left on device\n",
+        "error: the output could not be written: No space left on device\nFree some space (df), or: ulimit -a\n",
     )
 
 

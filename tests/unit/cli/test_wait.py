@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli.wait import wait_until_ended
 from orchestrator.errors import NotThereError
 from orchestrator.queue.records import DELETE, RunFilter
 from orchestrator.queue.states import State
+from orchestrator.status.waiting import wait_until_ended
 
 
 class CountingStore:
