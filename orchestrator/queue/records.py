@@ -252,6 +252,15 @@ class AttemptRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What is recorded of where and with what attempts ran, and of how many runs these are the newest."""
+
+    provenance: Mapping[str, Any]
+    shared_slots: int
+    runs: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkerIdentity:
     """Who a worker is. `host` is boot id and pid namespace: pids are unique only within it.
 
