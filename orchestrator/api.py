@@ -84,9 +84,9 @@ def submit(
         chosen,
         db=db,
         argv=without_credentials(["orchestrator.submit", *sys.argv]),
-        find_existing=lambda plan: _existing(plan, db) if chosen.skip_existing else Existing(),
+        find_existing=lambda plan: _existing(plan, db) if chosen.takes_existing else Existing(),
     )
-    if chosen.decide:
+    if chosen.grows:
         from orchestrator.growth.declaring import with_policy
 
         prepared = with_policy(prepared, chosen)

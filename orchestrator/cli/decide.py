@@ -10,6 +10,7 @@ from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.cli.sweep_options import GivenPolicy
 from orchestrator.errors import UsageError
+from orchestrator.queue.records import AGAIN
 from orchestrator.sweep.sweep_options import SweepOptions
 
 if TYPE_CHECKING:
@@ -60,9 +61,6 @@ def decide(
                 say(line)
         if sweep is not None and standings[-1].is_open:
             suggest("train what was added: hlbq worker", store)
-
-
-AGAIN = "declared again"
 
 
 def _declare(store: "Store", sweep_id: int, options: SweepOptions, *, redeclare: bool) -> None:

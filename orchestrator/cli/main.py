@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "report": ("report",),
         "compare": ("compare",),
         "decide": ("decide",),
+        "search": ("search",),
         "dashboard": ("dashboard",),
         "code": ("code",),
         "sync": ("sync",),

@@ -29,6 +29,7 @@ from orchestrator.launch.stop_signals import heeded_stop_signals
 from orchestrator.queue.records import RunFilter, SweepRecord
 from orchestrator.queue.states import State
 from orchestrator.status.waiting import held_among, held_text
+from orchestrator.sweep.definition import is_search
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -166,7 +167,18 @@ def export_table(store: "Store", sweep: SweepRecord, path: str) -> None:
 
 
 def say_verdicts(database: DatabaseOption, sweep: SweepRecord) -> None:
-    """Print the verdicts of the sweep's arms against its baseline, if it has several; they are recorded as a look."""
+    """Print the verdicts of the sweep's arms against its baseline, if it has several; they are recorded as a look.
+
+    Of a search: what it found, and what came of confirming it. Its other arms have no verdict.
+    """
+    if is_search(sweep.definition):
+        from orchestrator.growth.standing import standing_lines, standing_of
+
+        with database.read() as store:
+            standings = [standing_of(store, record) for record in store.policies((sweep.id,))]
+        for line in (line for standing in standings for line in standing_lines(standing)):
+            say_wrapped(line, sys.stdout)
+        return
     from orchestrator.comparison.rendering import sentences
     from orchestrator.comparison.results import Question, compare
 

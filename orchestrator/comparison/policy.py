@@ -40,6 +40,7 @@ class DecidePolicy:
     Each of `arms` has its own of `baselines`, often the same one; with `best_arm` all arms race, and there are none.
     `margin` is in the metric's unit; an arm with less than a chance of `futility` of a verdict by the cap is closed.
     `is_capped` says that no result was there when this was declared, so that the smaller bound of the cap holds.
+    Seeds count from `first_seed` on (None: the sweep's own first); earlier ones were seen before, and are no evidence.
     """
 
     metric: str
@@ -52,11 +53,18 @@ class DecidePolicy:
     futility: float | None = 0.10
     best_arm: bool = False
     is_capped: bool = True
+    first_seed: int | None = None
 
     @property
     def bound(self) -> Bound:
         """How much evidence decides."""
         return Bound(cap=self.max_seeds, first_look=self.first_look) if self.is_capped and not self.best_arm else VILLE
+
+    @property
+    def rule(self) -> str:
+        """The bound in words, and which seeds count."""
+        fresh = "" if self.first_seed is None else f"; on seeds from {self.first_seed} on, which no choice was made by"
+        return self.bound.text + fresh
 
     @property
     def everyone(self) -> Sequence[str]:

@@ -199,7 +199,7 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
         tune=tune,
         tuned=families.tuned,
         margin=margin,
-        rule="" if declared is None else declared.policy.bound.text,
+        rule="" if declared is None else declared.policy.rule,
         is_robust=question.robust,
         undecided_arms=undecided,
         earlier_looks=looks[:-1] if is_recorded else looks,

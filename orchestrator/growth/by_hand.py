@@ -9,7 +9,7 @@ from hlbgpt_core.settings import Settings
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import RunFilter, SweepRecord
 from orchestrator.sweep.baseline import base_arm_of
-from orchestrator.sweep.definition import stored_axes, stored_shape, stored_value
+from orchestrator.sweep.definition import is_search, stored_axes, stored_shape, stored_value
 from orchestrator.sweep.plan import Axes, Plan, PlannedArm, joined, make_plan
 from orchestrator.sweep.shapes import Shape
 from orchestrator.sweep.submission import check_datasets, given_axes
@@ -120,6 +120,11 @@ def extended_plan(sweep: SweepRecord, present: Plan, given: Axes, num_runs: int 
         )
     if not given:
         return replace(present, num_runs=seeds)
+    if is_search(sweep.definition):
+        raise UsageError(
+            f"the arms of sweep {sweep.id} are chosen by a search",
+            "Start another search, or add seeds with --num_runs.",
+        )
     shape = stored_shape(sweep.definition)
     if shape.random_draws is not None:
         raise UsageError(

@@ -198,8 +198,13 @@ def first_arm(axes: Axes, shape: Shape) -> PlannedArm | None:
         return None
     ordered = {name: axes[name] for name in specs() if name in axes}
     wheres = [Expression(text) for text in shape.where]
-    found = (_arm_or_reason(given, _checked_sizes(given), wheres) for given in combinations(ordered, shape))
+    found = (arm_of(given, wheres) for given in combinations(ordered, shape))
     return next((arm for arm in found if isinstance(arm, PlannedArm)), None)
+
+
+def arm_of(given: Mapping[str, Any], wheres: Sequence[Expression]) -> PlannedArm | str:
+    """The arm of one combination of values by setting, or why it is left out. Raises PlanError as `make_plan` does."""
+    return _arm_or_reason(given, _checked_sizes(given), wheres)
 
 
 def joined(plans: Sequence[Plan]) -> Plan:

@@ -31,6 +31,7 @@ SWEEP = "Sweep"
 OUTPUT = "Output"
 WORKERS = "Workers"
 GROWTH = "Seeds until the verdict is in"
+SEARCH = "Search for good arms"
 
 _WORDS: Mapping[type, str] = MappingProxyType(
     {int: "a whole number", float: "a number", bool: "true or false", str: "text", list: "a list"}
@@ -198,6 +199,25 @@ class SweepOptions:
         False, panel=GROWTH, help="Race all arms instead: those that are surely not the best get no more seeds."
     )
 
+    trials: int | None = option(
+        None,
+        panel=SEARCH,
+        minimum=2,
+        maximum=100_000,
+        help="Search: try this many arms, the baseline first, each chosen by the results so far: docs/search.md.",
+    )
+    sampler: str = option("tpe", panel=SEARCH, metavar="tpe|random", help="Optuna's sampler that proposes the arms.")
+    search_seed: int = option(
+        0, panel=SEARCH, minimum=0, help="The same number and the same results give the same arms."
+    )
+    confirm: int = option(
+        0,
+        panel=SEARCH,
+        minimum=0,
+        maximum=100,
+        help="Then decide this many of the best arms against the baseline, on seeds that the search never saw.",
+    )
+
     def __post_init__(self) -> None:
         # The command line, a file and Python give a list as lists, tuples or a single text.
         for name in ("where", "baseline"):
@@ -221,6 +241,16 @@ class SweepOptions:
     def first_runs(self) -> int:
         """How many runs every arm has from the start."""
         return max(self.num_runs, self.first_look) if self.decide else self.num_runs
+
+    @property
+    def grows(self) -> bool:
+        """Whether the sweep has a policy."""
+        return self.decide or self.trials is not None
+
+    @property
+    def takes_existing(self) -> bool:
+        """Whether runs that exist stand for runs of the sweep: a search learns from them for nothing."""
+        return self.skip_existing or self.trials is not None
 
     def shape(self) -> Shape:
         """The sweep's shape."""
@@ -289,11 +319,18 @@ class SweepOptions:
             found.append("--logfile and --append have no effect without --log_csv (-c)")
         if self.wandb_project is not None and not self.log_wandb:
             found.append("--wandb_project has no effect without --log_wandb (-w)")
-        growth = [spec for spec in option_specs().values() if spec.panel == GROWTH and spec.name != "decide"]
-        unused = [f"--{spec.name}" for spec in growth if getattr(self, spec.name) != spec.default]
-        if unused and not self.decide:
-            found.append(f"{', '.join(unused)}: no effect without --decide")
+        growth = self._changed(GROWTH, "decide" if self.trials is None else "metric")
+        if growth and not self.decide and not (self.trials and self.confirm):
+            found.append(f"{', '.join(growth)}: no effect without --decide, or --trials with --confirm")
+        search = self._changed(SEARCH, "trials")
+        if search and self.trials is None:
+            found.append(f"{', '.join(search)}: no effect without --trials")
         return found
+
+    def _changed(self, panel: str, but: str) -> list[str]:
+        """The options of a panel that are not at their default, as they are typed, without the one called `but`."""
+        specs_of_panel = [spec for spec in option_specs().values() if spec.panel == panel and spec.name != but]
+        return [f"--{spec.name}" for spec in specs_of_panel if getattr(self, spec.name) != spec.default]
 
 
 _SEEDS = ("num_runs", "seed")

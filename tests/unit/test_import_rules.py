@@ -19,7 +19,7 @@ STANDARD_LIBRARY_ROOMS = frozenset(
 )
 HEAVY = frozenset(
     {"torch", "numpy", "pandas", "matplotlib", "scipy", "wandb", "datasets", "tiktoken", "tokenizers"}
-    | {"safetensors", "pyarrow", "alembic", "transformers", "ray", "submitit", "pynvml"}
+    | {"safetensors", "pyarrow", "alembic", "transformers", "ray", "submitit", "pynvml", "optuna"}
 )
 # Where a heavy library is what the file is for.
 HEAVY_AT_THE_TOP = {"numpy", "torch"}
