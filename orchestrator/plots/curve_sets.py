@@ -101,7 +101,7 @@ def _mean_curve(runs: Sequence[RunCurve], without: Sequence[str]) -> RunCurve:
         x = numpy.array([numpy.mean([run.x[0] for run in runs])])
         y = numpy.array([numpy.mean([run.y[0] for run in runs])])
     else:
-        x = common_x(runs, past_shortest=False)
+        x = common_x([run.x for run in runs], past_shortest=False)
         y = numpy.mean([numpy.interp(x, run.x, run.y) for run in runs], axis=0)
     sizes = {(run.num_params, run.num_non_embedding_params) for run in runs}
     params, others = sizes.pop() if len(sizes) == 1 else (0, 0)
@@ -122,7 +122,7 @@ def _mean_curve(runs: Sequence[RunCurve], without: Sequence[str]) -> RunCurve:
 def _arm_curve(runs: Sequence[RunCurve], band: Band, *, past_shortest: bool) -> ArmCurve:
     import numpy
 
-    x = common_x(runs, past_shortest=past_shortest)
+    x = common_x([run.x for run in runs], past_shortest=past_shortest, going_on=[unfinished(run) for run in runs])
     # Outside a run's span its values are nan, and left out of the mean.
     rows = [numpy.interp(x, run.x, run.y, left=math.nan, right=math.nan) for run in runs]
     values = numpy.array(rows)
@@ -152,14 +152,16 @@ def common_span(spans: Sequence[Span], *, past_shortest: bool = False) -> tuple[
     return max(span.begin for span in spans), min(over, default=max(span.end for span in spans))
 
 
-def common_x(runs: Sequence[RunCurve], *, past_shortest: bool) -> "NDArray[Any]":
-    """Every x of the common span at which a run has a point."""
+def common_x(
+    several: Sequence["NDArray[Any]"], *, past_shortest: bool, going_on: Sequence[bool] = ()
+) -> "NDArray[Any]":
+    """Every x of the common span at which a curve has a point; `going_on` says which may still go on (none)."""
     import numpy
 
-    spans = [Span(begin=run.x[0], end=run.x[-1], goes_on=unfinished(run)) for run in runs]
-    return within(
-        numpy.unique(numpy.concatenate([run.x for run in runs])), *common_span(spans, past_shortest=past_shortest)
-    )
+    marks = going_on or [False] * len(several)
+    spans = [Span(begin=x[0], end=x[-1], goes_on=mark) for x, mark in zip(several, marks, strict=True)]
+    joined = numpy.unique(numpy.concatenate(several))
+    return within(joined, *common_span(spans, past_shortest=past_shortest))
 
 
 def within(x: "NDArray[Any]", begin: float, end: float) -> "NDArray[Any]":
