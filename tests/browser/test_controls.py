@@ -63,6 +63,7 @@ def test_a_sweep_is_paused_unpaused_cancelled_and_retried(queue: Served, open_ta
 
 def test_selected_runs_alone_are_changed(queue: Served, open_tab: OpenTab) -> None:
     page = open_tab(queue).visit("/sweeps/1")
+    expect(page.locator(".legend button")).to_have_count(2)  # from here on nothing moves the buttons
     page.get_by_label("Select run 3").check()
     page.get_by_label("Select run 5").check()
     expect(page.get_by_text("2 selected runs:")).to_be_visible()

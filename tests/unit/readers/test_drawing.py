@@ -80,6 +80,7 @@ def test_the_picture_is_never_larger_than_the_terminal(
     assert all(line.isprintable() for line in lines)
 
 
+@settings(deadline=None)
 @given(lines=st.integers(-5, 100), rows=st.lists(st.integers(1, 50), max_size=5))
 def test_lines_are_shared_out_to_the_first_in_order(lines: int, rows: list[int]) -> None:
     shares = allot(lines, rows)

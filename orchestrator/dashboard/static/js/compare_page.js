@@ -28,7 +28,7 @@ export class ComparePage {
     fill(
       this.root,
       el("h1", {}, "Runs side by side"),
-      plainTable("What differs", ["", ...links], [...rows, ...own]),
+      plainTable("What differs", ["what", ...links], [...rows, ...own]),
       el("h2", {}, "Curves"),
       this.charts.root,
       diffs.map(({ title, lines, problem }) => [
