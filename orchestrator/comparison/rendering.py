@@ -59,12 +59,8 @@ def verdict_sentences(comparison: Comparison) -> list[str]:
 
 def other_sentences(comparison: Comparison, *, extend_options: str = "") -> list[str]:
     """Earlier looks, runs to finish, and the next command."""
-    found = []
-    if comparison.rule:
-        found.append(
-            f"the arms' verdicts and always-valid intervals are those of the sweep's policy: {comparison.rule}."
-        )
-    elif comparison.has_verdicts:
+    found = [*comparison.policy]
+    if comparison.has_verdicts and not any(contrast.declared for contrast in comparison.contrasts):
         found.append(_looks(comparison))
     if comparison.waiting:
         found.append(f"{counted(comparison.waiting, 'run')} still to finish.")

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from hlbgpt_core.errors import HlbqError
 from orchestrator.comparison.measures import Goal, Measure, Standing, measure_run
 from orchestrator.comparison.policy import DecidePolicy, State, closure_text, policy_of
 from orchestrator.export.metric_names import Metric, find_metric
@@ -31,12 +32,22 @@ class StepTaken:
 
 
 def take_due_steps(store: Store, *, sweep_ids: Sequence[int] = (), actor: str) -> Iterator[StepTaken]:
-    """Take every step that is due, of these sweeps or of all, until none is."""
-    while due := store.due_policies(sweep_ids):
+    """Take every step that is due, of these sweeps or of all, until none is.
+
+    A step that fails keeps no other sweep from growing: its error is raised at the end.
+    """
+    failed: dict[int, HlbqError] = {}
+    while due := [record for record in store.due_policies(sweep_ids) if record.id not in failed]:
         for record in due:
-            taken = _take_step(store, record, actor)
+            try:
+                taken = _take_step(store, record, actor)
+            except HlbqError as error:
+                failed[record.id] = error
+                continue
             if taken is not None:
                 yield taken
+    if failed:
+        raise next(iter(failed.values()))
 
 
 def _take_step(store: Store, record: PolicyRecord, actor: str) -> StepTaken | None:

@@ -50,7 +50,7 @@ def standing_of(store: "Store", record: PolicyRecord) -> Standing:
     return Standing(
         sweep=record.sweep_id,
         metric=policy.metric,
-        rule=policy.bound.text,
+        rule=policy.rule,
         round=state.round,
         arms=[_arm_standing(arm, labels.get(arm, arm), closed.get(arm), policy) for arm in policy.arms],
         runs=sum(counts.values()),
@@ -87,20 +87,23 @@ def _summary(store: "Store", record: PolicyRecord) -> str:
 
 def _waits(store: "Store", record: PolicyRecord) -> bool:
     """Whether an open policy can go on only if a person does something."""
-    sweep = [record.sweep_id]
-    return record.ended_at is None and not store.waiting(sweep) and not store.may_grow(sweep)
+    return record.ended_at is None and not store.may_grow([record.sweep_id])
 
 
-def standing_lines(standing: Standing) -> list[str]:
+def standing_lines(standing: Standing, *, with_arms: bool = True) -> list[str]:
     """The standing in sentences, an arm a line."""
     closed = [arm for arm in standing.arms if arm.reason is not None]
     open_arms = len(standing.arms) - len(closed)
     state = f"{counted(open_arms, 'arm')} open after {counted(standing.round, 'seed')}" if standing.is_open else "done"
     lines = [
-        f"sweep {standing.sweep}: {standing.metric} decides ({standing.rule}); {state}, "
+        f"sweep {standing.sweep}: {standing.metric} decides, verdicts and intervals by {standing.rule}; {state}, "
         f"{counted(standing.runs, 'run')} of at most {standing.most_runs:,}",
-        *(f"  {arm.label}: {arm.text}" for arm in standing.arms),
+        *(f"  {arm.label}: {arm.text}" for arm in standing.arms if with_arms),
     ]
+    best = [arm.label for arm in standing.arms if arm.reason is Reason.BEST]
+    if best:
+        others = [arm.label for arm in standing.arms if arm.reason is Reason.CAP]
+        lines.append(f"best: {best[0]}" + (f"; not surely worse: {', '.join(others)}" if others else ""))
     if standing.waits:
         lines.append(
             f"  open arms wait for runs that are paused, cancelled or failed: hlbq status --sweep {standing.sweep}, "
