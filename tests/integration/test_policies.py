@@ -20,12 +20,16 @@ from orchestrator.growth.reconciler import take_due_steps
 from orchestrator.growth.standing import standing_lines, standing_of, summary_lines
 from orchestrator.queue import states
 from orchestrator.queue.records import NewPolicy, NotifyMark, PolicyStep, RunFilter
+from orchestrator.report.contents import read_report
+from orchestrator.status.reading import read_status
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.store.tables import policies, sweeps
 from orchestrator.sweep.sweep_options import SweepOptions
+from tests.dashboard_client import Client, client
 from tests.faults.harness import ask, wait_until
 from tests.store_examples import ALL, arm, ending, facts, new_sweep, point, register
 
+__all__ = ["client"]  # a fixture
 DEPTHS = (2, 4, 8)
 # The loss of each depth; seeds and runs add noise.
 LOSSES = {2: 3.0, 4: 2.8, 8: 3.0}
@@ -333,3 +337,26 @@ def test_locks_are_taken_in_one_order(store: Store, what: str) -> None:
         connection.execute(select(sweeps.c.id).with_for_update(nowait=True, key_share=True))
     changing.join(60)
     assert not changing.is_alive()
+
+
+@pytest.mark.parametrize("best_arm", [False, True])
+def test_every_reader_says_how_the_policy_stands(store: Store, client: Client, best_arm: bool) -> None:
+    keys = [arm(depth).key for depth in DEPTHS]
+    race: dict[str, Any] = {"arms": keys, "baselines": [], "best_arm": True, "futility": None, "is_capped": False}
+    sweep, worker = submitted(store, declaration(**(race if best_arm else {}))), register(store)
+    client.feed.refresh({f"sweep/{sweep}"})
+    assert f"{2 + best_arm} arms open after 0 seeds" in client.get(f"sweeps/{sweep}")["growth"][0]
+    while train_one(store, worker) is not None:
+        steps(store)
+    record = store.policy(sweep)
+    assert record is not None
+    head, *arms = standing_lines(standing_of(store, record))
+    client.feed.refresh({f"sweep/{sweep}"})
+    assert client.get(f"sweeps/{sweep}")["growth"] == [head, *arms]
+    sentences = client.get(f"sweeps/{sweep}/comparison?metric=val_loss")["sentences"]
+    (section,) = [one for one in read_report(store, sweep).sections if one.heading == "Comparison"]
+    for lines in (sentences, section.paragraphs):
+        assert head in lines and "; done, " in head
+        assert not best_arm or set(arms) <= set(lines)
+    status = read_status(store, RunFilter(), now=0.0).to_dict()
+    assert [line for line in status["growing"] if f"sweep {sweep} is decided after" in line]
