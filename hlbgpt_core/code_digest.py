@@ -18,10 +18,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
-# Packages (ending in a slash) and files that change no number: what other commands run, names of errors, file modes,
-# recorded trajectories, and code about the code itself.
+# Packages (ending in a slash) and files that change no number of a run: what other commands run, names of errors, file
+# modes, recorded trajectories, what readers work out, and code about the code itself.
 LEFT_OUT = (
-    *("commands/", "replay.py", "training/trajectory.py"),
+    *("commands/", "replay.py", "training/trajectory.py", "flops.py"),
     *("errors.py", "private_files.py", "code_digest.py", "code_version.py", "same_code.py"),
 )
 # Files that Python cannot parse count byte by byte.

@@ -18,9 +18,9 @@ _FAULTS_OF_HOST = frozenset(
 def make_private_folder(folder: Path) -> None:
     """Make `folder` and its missing parents, for its owner alone. Raises DataError if that fails."""
     try:
-        for missing in reversed([folder, *folder.parents]):
-            if not missing.exists():
-                missing.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        # The longest path is looked up first: one that is too long makes nothing.
+        for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+            missing.mkdir(mode=FOLDER_MODE, exist_ok=True)
         if not folder.is_dir():
             raise NotADirectoryError(0, "a file stands there", str(folder))
     except OSError as error:

@@ -1,16 +1,22 @@
-"""`orchestrator.submit`: what `hlbq submit` does, as a call from Python."""
+"""`orchestrator.submit`, `extend` and `wait`: what these commands do, as calls from Python."""
 
 import inspect
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, TypeVar, cast
 
 from orchestrator.errors import PlanError
+from orchestrator.growth.by_hand import addition_to, other_code
 from orchestrator.notify.commands import submit_with_command
-from orchestrator.queue.records import SweepRecord
+from orchestrator.queue.records import RunFilter, SweepRecord
+from orchestrator.queue.states import State
+from orchestrator.status.waiting import wait_until_ended
 from orchestrator.store import OpenMode, open_store
+from orchestrator.store.known import known_sweep
+from orchestrator.sweep.chosen_runs import python_filter, readable_runs
 from orchestrator.sweep.existing_runs import Existing, find_existing
 from orchestrator.sweep.plan import Plan
 from orchestrator.sweep.submission import prepare_sweep
@@ -78,9 +84,9 @@ def submit(
         chosen,
         db=db,
         argv=without_credentials(["orchestrator.submit", *sys.argv]),
-        find_existing=lambda plan: _existing(plan, db) if chosen.skip_existing else Existing(),
+        find_existing=lambda plan: _existing(plan, db) if chosen.takes_existing else Existing(),
     )
-    if chosen.decide:
+    if chosen.grows:
         from orchestrator.growth.declaring import with_policy
 
         prepared = with_policy(prepared, chosen)
@@ -92,6 +98,54 @@ def submit(
         if notify is None:
             return store.submit(prepared.sweep)
         return submit_with_command(store, prepared.sweep, notify)
+
+
+def extend(
+    sweep: int,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    num_runs: int | None = None,
+    undecided: bool = False,
+    db: str | None = None,
+) -> SweepRecord:
+    """Add seeds up to `num_runs`, or more values of `settings`, to a sweep as `hlbq extend` does; returns the sweep.
+
+    With `undecided` only the arms without a verdict get more seeds, and their baselines.
+
+        orchestrator.extend(3, num_runs=10)
+        orchestrator.extend(3, {"depth": 32})
+
+    Raises NotThereError without the sweep, UsageError where nothing is added, SettingsError, PlanError or DataError.
+    """
+    given = {name: _values(values) for name, values in (settings or {}).items()}
+    with open_store(db, mode=OpenMode.WRITE) as store:
+        found = known_sweep(store, sweep)
+        addition = addition_to(store, found, given, num_runs, undecided=undecided)
+        for warning in (*addition.plan.warnings, *other_code(store, found)):
+            warnings.warn(warning, stacklevel=2)
+        addition.apply(store, sweep)
+        return known_sweep(store, sweep)
+
+
+def wait(
+    *,
+    db: str | None = None,
+    sweep: int | Iterable[int] | None = None,
+    where: Mapping[str, Any] | None = None,
+    runs: RunFilter | None = None,
+    all: bool = False,
+    every: float = 2.0,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Mapping[State, int]:
+    """Wait until the runs (by default of the latest sweep) have ended; returns how many ended in which state.
+
+    It asks the database every so many seconds, and does not wait for runs that are held until somebody chooses their
+    code. Every change in the counts, and that nobody works, goes to `progress`: `progress=print` shows them.
+    """
+    with open_store(db, mode=OpenMode.READ) as store:
+        chosen = readable_runs(store, python_filter(sweep, where, runs, everything=all))
+        own = replace(chosen, with_members=False)
+        return wait_until_ended(store, own, sleep=lambda: time.sleep(every), progress=progress)
 
 
 def _values(values: Any) -> list[Any]:

@@ -16,7 +16,7 @@ from netrc import NetrcParseError, netrc
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from hlbgpt_core.errors import HlbqError
+from hlbgpt_core.errors import DataError, HlbqError
 from hlbgpt_core.text.token_cache import default_cache_dir
 from orchestrator.launch.python_process import python_argv
 from orchestrator.store.location import StoreLocation, network_file_system, parse_location
@@ -219,7 +219,10 @@ def check_sqlite() -> CheckResult:
 
 def check_token_cache() -> CheckResult:
     """What the token caches hold, and whether they are writable."""
-    folder = default_cache_dir()
+    try:
+        folder = default_cache_dir()
+    except DataError as error:
+        return CheckResult(check="token caches", level=Level.PROBLEM, found=error.message, fix=error.hint)
     if not folder.exists():
         return CheckResult(check="token caches", level=Level.FINE, found=f"none yet at {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -6,6 +6,7 @@ stdin, a JSON object with the sweep to train and the log to write to: `hlbq run`
 stored the sweep. If stdin ends instead, it exits silently.
 """
 
+import errno
 import json
 import os
 import signal
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from worker.supervisor import WorkerSummary
 
 
+# Files, processes and memory that this user may have.
+_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one worker, or several under this process, to the end; returns the exit code."""
     options = WorkerOptions.from_words(arguments)
@@ -44,6 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     except KeyboardInterrupt:  # before the worker was ready to hear of it
         return EXIT_INTERRUPTED
+    except OSError as error:
+        if error.errno not in _LIMITS:
+            traceback.print_exc()
+            return EXIT_FAULT
+        _say(
+            f"{options.label}error: the worker cannot start its processes: {error.strerror}\nSee the limits: ulimit -a"
+        )
+        return EXIT_USAGE
     # A fault of the program itself: printed in full, with an exit code that says that no run is to blame.
     except Exception:
         traceback.print_exc()
@@ -118,7 +131,9 @@ def _be_a_parent(options: WorkerOptions) -> int:
 
 def _work(options: WorkerOptions, device: Device, command: Sequence[str], early: EarlyTrainer) -> "WorkerSummary":
     from orchestrator.files.state_folder import make_state_folder, state_folder
+    from orchestrator.queue.records import RunFilter
     from orchestrator.store import OpenMode, open_store
+    from orchestrator.store.known import check_named
     from worker.supervisor import Supervisor
     from worker.timing import Timing
 
@@ -128,6 +143,7 @@ def _work(options: WorkerOptions, device: Device, command: Sequence[str], early:
         _say(f"{options.label}{text}")
 
     with open_store(options.db, mode=OpenMode.WRITE) as store:
+        check_named(store, RunFilter(sweep_ids=options.sweep))
         folder = make_state_folder(state_folder(store.location.names, options.state_dir))
         supervisor = Supervisor(
             store=store,

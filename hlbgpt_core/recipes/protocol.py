@@ -4,7 +4,7 @@ A recipe is one file with a subclass of `Recipe`: the model, its parameter group
 weight-decay rule, the batch-shape rule and the accumulation rule. To write your own:
 
 1. write the file here, with a subclass of `Recipe`;
-2. give it a name in `RECIPES` of settings.py, and its sizes in scale.py;
+2. give it a name in `RECIPES` of settings.py, its sizes in scale.py, its operations in flops.py;
 3. add the name and the class to `RECIPE_CLASSES` in __init__.py.
 """
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from hlbgpt_core.errors import DataError
+from hlbgpt_core.errors import DataError, HostDataError
 from hlbgpt_core.private_files import FILE_MODE, cannot_write, make_private_folder, sync_folder, write_private_file
 from hlbgpt_core.text.content_checks import sha256_of
 
@@ -110,9 +110,17 @@ class CacheEntry:
 
 
 def default_cache_dir(environment: Mapping[str, str] = os.environ) -> Path:
-    """`$HLBQ_CACHE`, else `hlbq` in the user's cache folder: `$XDG_CACHE_HOME`, or the platform's own."""
+    """`$HLBQ_CACHE`, else `hlbq` in the user's cache folder: `$XDG_CACHE_HOME`, or the platform's own.
+
+    Raises HostDataError for the folder of a user that there is not.
+    """
     if named := environment.get("HLBQ_CACHE"):
-        return Path(named).expanduser().absolute()
+        try:
+            return Path(named).expanduser().absolute()
+        except RuntimeError:
+            raise HostDataError(
+                f"HLBQ_CACHE='{named}' names an unknown user", "Write it in full: export HLBQ_CACHE=/path/to/folder."
+            ) from None
     xdg = environment.get("XDG_CACHE_HOME", "")
     if Path(xdg).is_absolute():
         return Path(xdg) / "hlbq"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, print_table, when
+from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, print_table, say, when
 from orchestrator.cli.control import actor
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import LightGroup, VariadicCommand
@@ -63,9 +63,9 @@ def list_code(database: DatabaseOption, as_json: JsonOption = False) -> None:
         rows.append([digest, mark, first, commit, size, str(runs.get(digest, 0)), " ".join(same_as[digest])])
     print_table(["code", "", "first used", "git commit", "sources", "runs", "the same as"], rows)
     if here not in digests:
-        print(f"the code here is {here}: no run of this database has it")
+        say(f"the code here is {here}: no run of this database has it")
     for first, second, why in declared:
-        print(f"declared the same: {first} and {second}: {why}")
+        say(f"declared the same: {first} and {second}: {why}")
 
 
 def diff(
@@ -92,7 +92,7 @@ def print_diff(before: "NamedCode", after: "NamedCode") -> None:
 
     old, new = sources_of(before), sources_of(after)
     for line in diff_lines(old, new):
-        print(line)
+        say(line)
     sys.stdout.flush()
     note(f"{before.digest} to {after.digest}: {diff_size(old, new)}")
     if before.digest == after.digest:
@@ -114,7 +114,7 @@ def checkout(
         code = find_code(store, name)
     sources = sources_of(code)
     package = write_sources(sources, folder)
-    print(f"{package}: {counted(len(sources), 'file')} of code {code.digest}")
+    say(f"{package}: {counted(len(sources), 'file')} of code {code.digest}")
     note(f"To train with it: PYTHONPATH={folder.absolute()} hlbq worker")
 
 
@@ -138,6 +138,6 @@ def same(
         if digests[0] == digests[1]:
             raise UsageError(f"both are code {digests[0]}", "Nothing was declared.")
         freed = store.declare_same(*digests, why=why, actor=actor())
-    print(f"declared the same: {digests[0]} and {digests[1]}")
+    say(f"declared the same: {digests[0]} and {digests[1]}")
     if freed:
-        print(f"{counted(freed, 'run')} no longer held")
+        say(f"{counted(freed, 'run')} no longer held")

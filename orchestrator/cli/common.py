@@ -1,11 +1,10 @@
 """What commands share: the database option, the filters that choose runs, questions, and where output goes.
 
-Output for pipes goes to stdout (`print_table`, `print_json`, `print`); notes, warnings and questions go to
-stderr (`note`, `warn`, `ask`).
+Output for pipes goes to stdout (`print_table`, `print_json`, `say`); notes, warnings and questions go to
+stderr (`note`, `warn`, `ask`). None of them prints a control character, whatever a sweep is called.
 """
 
 import gc
-import json
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,23 +14,22 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from hlbgpt_core.settings import parse_value, specs, unknown_setting
 from orchestrator.cli.option_groups import OptionGroup
 from orchestrator.errors import UsageError
 from orchestrator.queue.labels import checked_tag
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import Reason, State
+from orchestrator.sweep.chosen_runs import filter_value
 from orchestrator.wording.next_command import naming_database
 from orchestrator.wording.numbers import counted as counted
 from orchestrator.wording.numbers import short_count as short_count
+from orchestrator.wording.plain import json_text, printable, printable_lines
 from orchestrator.wording.tables import TextTable, wrapped
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
 
 FILTERS = "Which runs"
-# Names that --where takes in addition to settings.
-RUN_NUMBERS = ("seed", "run_num")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for programs.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -76,10 +74,11 @@ class RunFilterOptions(OptionGroup):
     """The filters that choose runs, the same for every command. A run must pass all of them."""
 
     sweep: Annotated[
-        list[int], typer.Option("--sweep", help="Runs of these sweeps.", metavar="INT...", rich_help_panel=FILTERS)
+        list[int],
+        typer.Option("--sweep", min=1, help="Runs of these sweeps.", metavar="INT...", rich_help_panel=FILTERS),
     ] = field(default_factory=list)
     run: Annotated[
-        list[int], typer.Option("--run", help="Runs by number.", metavar="INT...", rich_help_panel=FILTERS)
+        list[int], typer.Option("--run", min=1, help="Runs by number.", metavar="INT...", rich_help_panel=FILTERS)
     ] = field(default_factory=list)
     state: Annotated[list[State], typer.Option("--state", help="Runs in these states.", rich_help_panel=FILTERS)] = (
         field(default_factory=list)
@@ -149,18 +148,8 @@ def _where(texts: Sequence[str]) -> Mapping[str, Any]:
         name = name.strip().replace("-", "_")
         if not equals:
             raise UsageError(f"--where {text}: no value", f"Write --where {name or 'depth'}=VALUE.")
-        wanted.setdefault(name, []).append(_value_of(name, value.strip()))
+        wanted.setdefault(name, []).append(filter_value(name, value.strip()))
     return wanted
-
-
-def _value_of(name: str, text: str) -> Any:
-    if name in RUN_NUMBERS:
-        if not text.isdecimal():
-            raise UsageError(f"--where {name}={text}: '{text}' is not a whole number", f"For instance: {name}=100")
-        return int(text)
-    if name not in specs():
-        raise unknown_setting(name)
-    return parse_value(specs()[name], text)
 
 
 def narrowed(runs: RunFilter, states: Sequence[State]) -> RunFilter:
@@ -191,7 +180,7 @@ def ask(question: str, *, otherwise: str) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(f"no terminal to ask on: {question}", "Add --yes to go on without asking.")
     # Not typer.confirm, which treats Ctrl-C as a no and exits with 1.
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         note(otherwise)
         raise typer.Exit(1)
@@ -208,15 +197,22 @@ def without_garbage_collection() -> Iterator[None]:
         gc.enable()
 
 
+def say(text: str = "", *, end: str = "\n") -> None:
+    """Text on stdout, without letters that a terminal would obey."""
+    print(printable_lines(text), end=end)
+
+
 def note(text: str) -> None:
     """A line for people on stderr."""
-    say(text, sys.stderr)
+    say_wrapped(text, sys.stderr)
 
 
-def say(text: str, stream: TextIO) -> None:
+def say_wrapped(text: str, stream: TextIO) -> None:
     """Print a sentence: on a terminal wrapped between words, except for a command to type next."""
+    text = printable_lines(text)
     if stream.isatty() and not text.startswith("next: "):
-        text = wrapped(text, shutil.get_terminal_size().columns)
+        width = shutil.get_terminal_size().columns
+        text = "\n".join(wrapped(line, width) for line in text.split("\n"))
     print(text, file=stream)
 
 
@@ -232,7 +228,8 @@ def warn(text: str) -> None:
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout; records become objects. Non-finite numbers become null, as JSON has none."""
-    print(json.dumps(_plain(value), ensure_ascii=False, indent=2))
+    # A stdout in another encoding than UTF-8 would lose letters.
+    print(json_text(_plain(value), indent=2, ascii_only=not (sys.stdout.encoding or "").lower().startswith("utf")))
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, print_json, print_table, say, warn
+from orchestrator.cli.common import (
+    DatabaseOption,
+    JsonOption,
+    RunFilterOptions,
+    print_json,
+    print_table,
+    say,
+    say_wrapped,
+    warn,
+)
 from orchestrator.cli.export import chosen_or_latest
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
@@ -42,6 +51,10 @@ class MeasureOptions(OptionGroup):
     ] = None
     at_step: Annotated[
         float | None, typer.Option("--at_step", help="At this step, interpolated.", rich_help_panel=MEASURE)
+    ] = None
+    at_flops: Annotated[
+        float | None,
+        typer.Option("--at_flops", help="After so many operations of training, interpolated.", rich_help_panel=MEASURE),
     ] = None
     goal: Annotated[
         str | None,
@@ -101,6 +114,9 @@ class CompareOptions(OptionGroup):
     allow_mixed_code: Annotated[
         bool, typer.Option("--allow_mixed_code", help="Take runs too that more than one code computed.")
     ] = False
+    no_record: Annotated[
+        bool, typer.Option("--no_record", help="Do not write down with the sweep that its verdicts were looked at.")
+    ] = False
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False
 
 
@@ -131,19 +147,20 @@ def compare(
     question = _question(how, measure)
     with database.read() as store:
         comparison = results.compare(store, chosen_or_latest(runs, store), question)
-    comparison = recorded(database, comparison)
+    if not how.no_record:
+        comparison = recorded(database, comparison)
     more = extend_options(database)
     if as_json:
         print_json(comparison)
     elif how.markdown:
-        print(rendering.markdown(comparison, extend_options=more))
+        say(rendering.markdown(comparison, extend_options=more))
     else:
         for warning in comparison.warnings:
             warn(warning)
         for table in rendering.tables(comparison):
             print_table(table.headers, table.rows, title=table.title)
         for sentence in rendering.sentences(comparison, extend_options=more):
-            say(sentence, sys.stdout)
+            say_wrapped(sentence, sys.stdout)
 
 
 def recorded(database: DatabaseOption, comparison: "Comparison") -> "Comparison":
@@ -171,8 +188,8 @@ def extend_options(database: DatabaseOption) -> str:
 
 def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":
     from orchestrator.comparison.groups import read_baseline
-    from orchestrator.comparison.measures import Goal, PointChoice
-    from orchestrator.comparison.results import Question
+    from orchestrator.comparison.measures import Goal
+    from orchestrator.comparison.results import Question, place_of
     from orchestrator.export.metric_names import Axis
 
     places: dict[Axis, Any] = {
@@ -180,19 +197,13 @@ def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":
         Axis.EPOCHS: measure.at_epoch,
         Axis.SECONDS: measure.at_seconds,
         Axis.STEPS: measure.at_step,
+        Axis.FLOPS: measure.at_flops,
     }
-    given = [(axis, float(place)) for axis, place in places.items() if place is not None]
-    if len(given) + measure.best > 1:
-        raise UsageError("--best and the --at_... options are one choice", "Keep one of them.")
     if measure.goal is not None and measure.goal not in list(Goal):
         raise UsageError(f"--goal {measure.goal}: no such choice", "Use lower or higher.")
-    axis, place = given[0] if given else (None, None)
-    moment = PointChoice.AT if given else PointChoice.BEST if measure.best else PointChoice.LAST
     return Question(
         metric=measure.metric,
-        moment=moment,
-        axis=axis,
-        place=place,
+        **place_of(best=measure.best, places=places),
         goal=Goal(measure.goal) if measure.goal else None,
         by=tuple(how.by),
         baseline=read_baseline(how.baseline),

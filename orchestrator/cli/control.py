@@ -15,6 +15,7 @@ from orchestrator.cli.common import (
     counted,
     narrowed,
     print_json,
+    say,
 )
 from orchestrator.cli.notify import tell
 from orchestrator.cli.option_groups import grouped
@@ -140,12 +141,15 @@ def _change(
     count: int | None = None,
 ) -> None:
     """Say how many runs will change (`count`, else all that are chosen), ask, change, and print how many changed."""
+    from orchestrator.store.known import check_named
+
+    check_named(store, chosen)
     confirm_change(store.matching(chosen) if count is None else count, verb, yes=yes)
     changed = change(chosen, actor())
     if as_json:
         print_json({"changed": changed})
     else:
-        print(f"{counted(changed, 'run')} {done}")
+        say(f"{counted(changed, 'run')} {done}")
 
 
 def actor() -> str:

@@ -22,7 +22,7 @@ from hlbgpt_core.text.token_cache import (
     remove_cache,
     verify_cache,
 )
-from orchestrator.cli.common import JsonOption, YesOption, ask, counted, note, print_json, print_table, short_count
+from orchestrator.cli.common import JsonOption, YesOption, ask, counted, note, print_json, print_table, say, short_count
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import LightGroup, VariadicCommand
 from orchestrator.errors import UsageError
@@ -59,7 +59,7 @@ def list_data(as_json: JsonOption = False) -> None:
     print_table(
         ["name", "dataset", "tokenizer", "train tokens", "val tokens", "on disk", "made (UTC)"], map(_row, records)
     )
-    print(f"{size_text(sum(record.bytes_on_disk for record in records))} in {folder}")
+    say(f"{size_text(sum(record.bytes_on_disk for record in records))} in {folder}")
 
 
 def prepare(
@@ -91,9 +91,9 @@ def info(
         print_json(described)
     else:
         for number, facts in enumerate(described):
-            print("\n" * bool(number), end="")
+            say("\n" * bool(number), end="")
             for label, value in facts.items():
-                print(f"{label.replace('_', ' '):<13} {_value_text(value)}")
+                say(f"{label.replace('_', ' '):<13} {_value_text(value)}")
     if any(facts.get("verified") == "altered" for facts in described):
         note("Remove it and the next use encodes it again: hlbq data remove NAME")
         raise typer.Exit(1)
@@ -115,7 +115,7 @@ def remove(
     if as_json:
         print_json({"removed": removed})
     else:
-        print(f"removed {counted(len(removed), 'dataset')}, {size}")
+        say(f"removed {counted(len(removed), 'dataset')}, {size}")
 
 
 def find_caches(folder: Path, name: str, tokenizer: str | None) -> Sequence[CacheRecord]:

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, print_json, print_table, suggest
+from orchestrator.cli.common import DatabaseOption, JsonOption, print_json, print_table, say, suggest
 from orchestrator.cli.db_copy import copy
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import LightGroup, VariadicCommand
+from orchestrator.files.given_path import expanded
 
 
 def register(app: typer.Typer) -> None:
@@ -29,10 +30,10 @@ def info(database: DatabaseOption, as_json: JsonOption = False) -> None:
     if as_json:
         print_json(found)
         return
-    print(f"database  {found.location}")
-    print(f"engine    {found.dialect} {found.engine_version}")
-    print(f"schema    {found.schema_version}")
-    print(f"size      {found.size_bytes:,} bytes")
+    say(f"database  {found.location}")
+    say(f"engine    {found.dialect} {found.engine_version}")
+    say(f"schema    {found.schema_version}")
+    say(f"size      {found.size_bytes:,} bytes")
     print_table(["table", "rows"], [[name, f"{count:,}"] for name, count in found.rows.items()])
 
 
@@ -61,13 +62,13 @@ def check(
         print_json({"database": where, "problems": problems, "leftovers": leftovers, "removed": repair})
     else:
         for one, size in found:
-            print(f"{'removed' if repair else 'left over'}: {one.path} ({one.what}, {size:,} bytes)")
+            say(f"{'removed' if repair else 'left over'}: {one.path} ({one.what}, {size:,} bytes)")
         if found and not repair:
             suggest("Remove it: hlbq db check --repair", store)
         for problem in problems:
-            print(problem)
+            say(problem)
         if not problems:
-            print(f"no damage in {where}")
+            say(f"no damage in {where}")
     if problems:
         suggest("Keep the file as it is, and work on a copy: hlbq db backup; or try sqlite3's .recover.", store)
         raise typer.Exit(1)
@@ -83,11 +84,11 @@ def backup(
     """Copy the database, even while it is in use. The copy appears complete or not at all."""
     with database.read() as store:
         target = path or _default_target(store.location.path)
-        store.backup(target.expanduser().absolute())
+        store.backup(expanded(target).absolute())
     if as_json:
         print_json({"backup": str(target)})
     else:
-        print(f"copied to {target}")
+        say(f"copied to {target}")
 
 
 def upgrade(database: DatabaseOption, as_json: JsonOption = False) -> None:
@@ -97,7 +98,7 @@ def upgrade(database: DatabaseOption, as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"database": found.location, "schema_version": found.schema_version})
     else:
-        print(f"{found.location} is at schema {found.schema_version}")
+        say(f"{found.location} is at schema {found.schema_version}")
 
 
 def _default_target(database: Path | None) -> Path:

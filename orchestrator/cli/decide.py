@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, suggest, warn
+from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, say, suggest, warn
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.cli.sweep_options import GivenPolicy
 from orchestrator.errors import UsageError
+from orchestrator.queue.records import AGAIN
 from orchestrator.sweep.sweep_options import SweepOptions
 
 if TYPE_CHECKING:
@@ -57,12 +58,9 @@ def decide(
             return
         for standing in standings:
             for line in standing_lines(standing):
-                print(line)
+                say(line)
         if sweep is not None and standings[-1].is_open:
             suggest("train what was added: hlbq worker", store)
-
-
-AGAIN = "declared again"
 
 
 def _declare(store: "Store", sweep_id: int, options: SweepOptions, *, redeclare: bool) -> None:

@@ -13,6 +13,7 @@ from orchestrator.cli.common import (
     counted,
     note,
     print_json,
+    say,
     suggest,
 )
 from orchestrator.cli.control import actor
@@ -56,7 +57,7 @@ def delete(
             counts = {"runs": len(done.run_ids), "sweeps": done.sweeps, "points": done.points}
             print_json({**counts, "runs_on_wandb": done.on_wandb})
         else:
-            print(f"deleted: {_what(done)}")
+            say(f"deleted: {_what(done)}")
         if done.on_wandb:
             note(f"{counted(done.on_wandb, 'run')} of these were sent to W&B: what it holds stays there")
         if done.run_ids:

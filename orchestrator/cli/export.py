@@ -1,6 +1,6 @@
 """`hlbq export`: runs and points as a table."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,19 +78,13 @@ def chosen_or_latest(runs: RunFilterOptions, store: "Store") -> RunFilter:
 
     Raises UsageError if there is no such sweep, or no such run.
     """
-    from orchestrator.store.known import check_named
+    from orchestrator.sweep.chosen_runs import readable_runs
 
-    wanted = runs.to_filter()
-    check_named(store, wanted)
-    if runs.given():
-        return replace(wanted, with_members=True)
-    latest = store.latest_sweep()
-    if latest is None:
-        raise UsageError(f"'{store.location.display}' holds no sweep yet", "Make one: hlbq submit --help")
-    return RunFilter(sweep_ids=(latest.id,), with_members=True)
+    return readable_runs(store, runs.to_filter() if runs.given() else None)
 
 
 def check_any(store: "Store", wanted: RunFilter) -> None:
     """Raise UsageError if no run is chosen: an empty table or sync means a mistake in a filter."""
     if next(store.runs(wanted, limit=1), None) is None:
-        raise UsageError("no run matches", "See the runs: hlbq status --all")
+        asked = [*(f"{name}={value}" for name, value in wanted.where.items()), *wanted.tags]
+        raise UsageError(f"no run matches {' '.join(asked)}".rstrip(), "See the runs: hlbq status --all")

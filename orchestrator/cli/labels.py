@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, print_json
+from orchestrator.cli.common import DatabaseOption, JsonOption, print_json, say
 from orchestrator.cli.control import actor
 from orchestrator.cli.logs import find_run
 from orchestrator.cli.option_groups import grouped
@@ -53,7 +53,7 @@ def rename(
     if as_json:
         print_json({"sweep": sweep, "name": name})
     else:
-        print(f"sweep {sweep} is now called '{name}'" if name else f"sweep {sweep} has no name now")
+        say(f"sweep {sweep} is now called '{name}'" if name else f"sweep {sweep} has no name now")
 
 
 def note(
@@ -75,7 +75,7 @@ def note(
     if as_json:
         print_json({**_words(of), "note": text})
     else:
-        print(f"{_called(of)}: {'noted' if text else 'the note is removed'}")
+        say(f"{_called(of)}: {'noted' if text else 'the note is removed'}")
 
 
 def tag(
@@ -106,7 +106,7 @@ def tag(
     if as_json:
         print_json({**_words(of), "tags": tags})
     else:
-        print(f"{_called(of)}: {' '.join(tags) or 'no tags'}")
+        say(f"{_called(of)}: {' '.join(tags) or 'no tags'}")
 
 
 def _target(

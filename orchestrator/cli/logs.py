@@ -1,5 +1,6 @@
 """`hlbq logs RUN`: what the trainer of a run printed."""
 
+import io
 import shutil
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
+from orchestrator.files.given_path import open_to_read
 from orchestrator.files.state_folder import state_folder
 from orchestrator.queue.records import AttemptRecord, RunRecord
 
@@ -74,12 +76,14 @@ def choose_attempt(run: RunRecord, attempts: Sequence[AttemptRecord], number: in
 def copy_to_stdout(path: Path, run: RunRecord) -> None:
     """Print the log at `path`. Raises UsageError if it is not on this host."""
     try:
-        with path.open(encoding="utf-8", errors="replace") as log:
+        with io.TextIOWrapper(open_to_read(path), encoding="utf-8", errors="replace") as log:
             shutil.copyfileobj(log, sys.stdout)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"the log of run {run.id} is not here: {path}",
             "It is on the host that ran it. Use --state_dir for its folder, or run this there.",
         ) from None
-    except IsADirectoryError:
-        raise UsageError(f"the log of run {run.id} is a folder: {path}") from None
+    except OSError as error:
+        if error.filename is None:  # it is stdout that takes no more
+            raise
+        raise UsageError(f"the log of run {run.id} can't be read: {path}: {error.strerror}", "ls -l it.") from None

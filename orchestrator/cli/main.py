@@ -6,9 +6,11 @@ Exit codes: 0 fine, 1 a run or a check failed, 2 wrong usage, 130 interrupted.
 import errno
 import gc
 import importlib
+import io
 import itertools
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -19,6 +21,7 @@ from hlbgpt_core.errors import HlbqError
 from orchestrator.cli.parsing import LightGroup, same_spelling
 from orchestrator.files.standard_streams import open_closed_streams, unfailing_text
 from orchestrator.wording.next_command import naming_database
+from orchestrator.wording.plain import printable, printable_lines
 
 # Every module of commands with the names of its commands, in the order of `hlbq --help`. Each has `register(app)`.
 COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -40,6 +43,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "report": ("report",),
         "compare": ("compare",),
         "decide": ("decide",),
+        "search": ("search",),
         "dashboard": ("dashboard",),
         "code": ("code",),
         "sync": ("sync",),
@@ -52,8 +56,8 @@ COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
-# A full disk, a quota, and a terminal or disk that has gone.
-_OUTPUT_FAILED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+# A full disk, a quota, a limit on files, and a terminal or disk that has gone.
+_OUTPUT_FAILED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 def build_app(command: str | None = None) -> typer.Typer:
@@ -99,6 +103,9 @@ def _program(
 def main() -> None:
     """Run `hlbq` with the process's arguments, and exit with its code."""
     open_closed_streams()
+    # What this stdout has no letter for becomes `?`; JSON has escapes.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     # Messages that nobody can read any more end no command: a sweep is worked off all the same.
     sys.stderr = unfailing_text(2, sys.stderr.encoding)
     try:
@@ -111,7 +118,9 @@ def main() -> None:
     except OSError as error:
         if error.filename is not None or error.errno not in _OUTPUT_FAILED:
             raise
-        print(f"error: the output could not be written: {error.strerror}", file=sys.stderr)
+        print_error(
+            HlbqError(f"the output could not be written: {error.strerror}", "Free some space (df), or: ulimit -a")
+        )
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     # The interpreter's last garbage collection visits everything imported: a tenth of a short command's time.
@@ -134,16 +143,39 @@ def run_program(arguments: list[str]) -> int:
 
 
 def _code_of(error: Exception, arguments: list[str]) -> int:
-    """Print an error, and return its exit code. Our own bugs are raised again."""
+    """Print an error, and return its exit code. Our own bugs, and a stdout that takes no more, are raised again."""
     if isinstance(error, typer.Abort) or _came_of_an_interrupt(error):
         return 130
-    if isinstance(error, HlbqError):
-        print_error(error, arguments)
-    elif isinstance(error, typer.TyperException):
-        print(f"error: {error}", file=sys.stderr)
-    else:
+    if isinstance(error, typer.TyperException):
+        error = HlbqError(str(error), "Add --help to see what it takes.")
+    told = error if isinstance(error, HlbqError) else _fault_of_the_system(error)
+    if told is None:
         raise error
+    print_error(told, arguments)
     return 2
+
+
+def _fault_of_the_system(error: Exception) -> HlbqError | None:
+    """A path, a limit or a lack of memory in words; None for what is no fault of the system."""
+    if isinstance(error, MemoryError) or (isinstance(error, ImportError) and "failed to map segment" in str(error)):
+        _say_nothing_more()
+        return HlbqError("there is not enough memory", "Free some, or raise the limit: ulimit -v unlimited")
+    if not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
+        return None
+    if error.filename is None and error.errno in _OUTPUT_FAILED:
+        return None
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        _say_nothing_more()
+    place = "" if error.filename is None else f"'{os.fsdecode(error.filename)}': "
+    return HlbqError(
+        f"{place}{error.strerror or error}", "Check the path and its rights (ls -ld), and the limits (ulimit -a)."
+    )
+
+
+def _say_nothing_more() -> None:
+    """Keep Python from telling how what was half made falls apart."""
+    sys.unraisablehook = lambda _: None
+    warnings.simplefilter("ignore")
 
 
 def _came_of_an_interrupt(error: BaseException) -> bool:
@@ -154,11 +186,11 @@ def _came_of_an_interrupt(error: BaseException) -> bool:
 
 def print_error(error: HlbqError, arguments: Sequence[str] = ()) -> None:
     """Print `error: what is wrong`, and on the next line what to do, with the database that `arguments` name."""
-    from orchestrator.cli.common import say
+    from orchestrator.cli.common import say_wrapped
 
-    say(f"error: {error.message}", sys.stderr)
+    say_wrapped(f"error: {printable(error.message)}", sys.stderr)
     if error.hint:
-        print(naming_database(error.hint, _database_option(arguments)), file=sys.stderr)
+        print(printable_lines(naming_database(error.hint, _database_option(arguments))), file=sys.stderr)
 
 
 def _database_option(arguments: Sequence[str]) -> str:

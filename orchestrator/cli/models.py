@@ -14,6 +14,7 @@ from orchestrator.cli.logs import find_run
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
+from orchestrator.files.given_path import expanded
 from orchestrator.files.state_folder import state_folder
 from orchestrator.launch.core_command import become_core_command
 from orchestrator.queue.records import RunRecord
@@ -97,13 +98,13 @@ def export_model(
 ) -> None:
     """Write a run's model to a folder: model.safetensors and settings.json."""
     found = run_model(database, run, place)
-    become_core_command("model_command", ["export", f"--model={found}", f"--to={Path(folder).expanduser()}"])
+    become_core_command("model_command", ["export", f"--model={found}", f"--to={expanded(folder)}"])
 
 
 def model_path(name: str) -> Path:
     """The folder or file of --model. Raises UsageError if there is none."""
-    path = Path(name).expanduser()
-    if not path.exists():
+    path = expanded(name)
+    if not (path.is_dir() or path.is_file()):  # a pipe or a device might never end
         raise UsageError(f"there is no model at '{name}'", "Name a folder from hlbq export-model, or a file.")
     return path
 

@@ -93,12 +93,12 @@ class _LightConversion:
 def convert_lightly(params: Sequence[Any]) -> None:
     """Convert text, numbers and choices here: typer would load pydantic, a third of the time of `hlbq status`.
 
-    Left to typer: paths and other types, values from the environment, and arguments that are not text.
+    Left to typer: paths and other types, and values from the environment.
     """
     for param in params:
         element = _element_type(param)
         is_text = element in (str, bool)
-        is_checked = isinstance(param, TyperOption) and (element in (int, float) or _is_enum(element))
+        is_checked = element in (int, float) or _is_enum(element)
         if (is_text or is_checked) and not param.envvar:
             param.get_runtime_param = partial(_LightConversion, element=element)
 
@@ -112,7 +112,7 @@ class Rewriter:
     """Rewrites one command line. `seen` collects options with their values, `arguments` the other words."""
 
     options: Mapping[str, TyperOption]
-    max_arguments: float
+    places: Sequence[TyperArgument]
     file_ending: str
     seen: dict[str, Sequence[str]] = field(default_factory=dict)
     arguments: list[str] = field(default_factory=list)
@@ -123,33 +123,53 @@ class Rewriter:
         named = [param for param in params if not isinstance(param, TyperArgument)]
         return cls(
             options={same_spelling(name): param for param in named for name in (*param.opts, *param.secondary_opts)},
-            max_arguments=sum(
-                math.inf if param.nargs < 0 else param.nargs for param in params if isinstance(param, TyperArgument)
-            ),
+            places=[param for param in params if isinstance(param, TyperArgument)],
             file_ending=file_ending,
         )
 
     def rewrite(self, args: Sequence[str]) -> Iterator[str]:
-        """The arguments as typer takes them: one option, one value."""
+        """The arguments as typer takes them: one option, one value; what is no option stands last.
+
+        Raises UsageError for what a command does not take, and for what it lacks.
+        """
         left = list(reversed(args))
         while left:
             word = left.pop()
             if word == "--":
-                yield word
-                yield from (self._argument(one) for one in reversed(left))
-                return
-            if word.startswith("--"):
+                while left:
+                    self._argument(left.pop())
+            elif word.startswith("--"):
                 yield from self._long(word, left)
-            elif word.startswith("-") and len(word) > 1:
+            elif word.startswith("-") and len(word) > 1 and not self._is_a_negative_argument(word):
                 yield from self._bundle(word, left)
             else:
-                yield self._argument(word)
+                self._argument(word)
+        if "help" not in self.seen:
+            self._check_nothing_is_missing()
+        yield from ("--", *self.arguments) if self.arguments else ()
 
-    def _argument(self, word: str) -> str:
-        if len(self.arguments) >= self.max_arguments:
+    def _argument(self, word: str) -> None:
+        place = self._place()
+        if place is None:
             raise UsageError(f"'{word}' is one argument too many", "Options begin with --; add --help to see all.")
+        _value_check(place, _name_of(place))(word)
         self.arguments.append(word)
-        return word
+
+    def _place(self) -> TyperArgument | None:
+        """The positional argument that the next word is."""
+        several = [place for place in self.places if place.nargs < 0]
+        return next(iter([*self.places[len(self.arguments) :], *several]), None)
+
+    def _is_a_negative_argument(self, word: str) -> bool:
+        """Whether it is the next argument: `hlbq priority -3`, not the letter of an option."""
+        place = self._place()
+        return _is_number(word) and word[:2] not in self.options and _element_type(place) in (int, float)
+
+    def _check_nothing_is_missing(self) -> None:
+        needed: list[Any] = [place for place in self.places[len(self.arguments) :] if place.required]
+        needed += [one for one in self.options.values() if one.required and one.name not in self.seen]
+        if needed:
+            raise UsageError(f"{_name_of(needed[0])} is missing", str(getattr(needed[0], "help", "")))
 
     def _long(self, word: str, left: list[str]) -> Iterator[str]:
         name, equals, value = word.partition("=")
@@ -214,7 +234,7 @@ class Rewriter:
         kind, choices, ending = _element_type(option), _choices(option), self.file_ending
         if ending:
             return lambda word: not word.endswith(ending) or ":" in word
-        if not self.max_arguments or (kind not in (int, float) and not choices):
+        if not self.places or (kind not in (int, float) and not choices):
             return lambda word: True
         return _is_number if kind in (int, float) else lambda word: word in choices
 
@@ -237,6 +257,11 @@ def _is_number(word: str) -> bool:
     return True
 
 
+def _name_of(param: Any) -> str:
+    """An option or a positional argument, as the help names it."""
+    return str(param.opts[0]) if isinstance(param, TyperOption) else param.metavar or param.name.upper()
+
+
 def _element_type(option: Any) -> Any:
     """The type of one value: int for `list[int]` and for `int | None`."""
     annotation = option.type_descriptor.annotation
@@ -248,16 +273,18 @@ def _element_type(option: Any) -> Any:
 LARGEST_WHOLE_NUMBER = 2**63
 
 
-def _choices(option: TyperOption) -> Sequence[str]:
+def _choices(option: Any) -> Sequence[str]:
     found = option.type_descriptor.choices if option.type_descriptor.is_choice else None
     return [str(getattr(choice, "value", choice)) for choice in found or ()]
 
 
-def _value_check(option: TyperOption, name: str) -> Callable[[str], None]:
+def _value_check(option: Any, name: str) -> Callable[[str], None]:
     """A function that raises UsageError, with the value, for what the option's type can't read."""
     kind, choices, low, high = _element_type(option), _choices(option), option.min, option.max
 
     def check(value: str) -> None:
+        if "\0" in value:
+            raise UsageError(f"{name}: {value!r} has a zero byte", "Leave it out.")
         if choices and value not in choices:
             near = difflib.get_close_matches(value, choices, n=1)
             hint = f"Did you mean '{near[0]}'? " if near else ""
@@ -277,7 +304,7 @@ def _value_check(option: TyperOption, name: str) -> Callable[[str], None]:
     return check
 
 
-def _example(option: TyperOption) -> str:
+def _example(option: Any) -> str:
     """A value that the option takes, for a message."""
     choices = _choices(option)
     if choices:

@@ -1,6 +1,6 @@
 """`hlbq plot`: curves and last values as figures."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from orchestrator.cli.common import DatabaseOption, RunFilterOptions, counted, note, warn
+from orchestrator.cli.compare import recorded
 from orchestrator.cli.export import chosen_or_latest
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
@@ -16,25 +17,24 @@ from orchestrator.queue.records import RunFilter
 
 if TYPE_CHECKING:
     from orchestrator.plots import Drawn
+    from orchestrator.plots.curve_figures import Drawing
+    from orchestrator.plots.differences import DrawnDifferences
+    from orchestrator.plots.style import Size
     from orchestrator.store import Store
 
 KINDS = "Other figures"
 # For each kind of figure, the options that only other kinds use.
+_OF_CURVES = ("band", "smooth", "facet")
 _WITHOUT_EFFECT = MappingProxyType(
     {
-        "final": ("x", "band", "smooth", "past_shortest", "facet", "baseline"),
-        "heatmap": ("x", "band", "smooth", "past_shortest", "facet", "log_x", "log_y", "colour", "style", "baseline"),
+        "final": ("x", *_OF_CURVES, "past_shortest", "baseline"),
+        "heatmap": ("x", *_OF_CURVES, "past_shortest", "log_x", "log_y", "colour", "style", "baseline", "by"),
         "schedules": (
-            "metric",
-            "band",
-            "smooth",
-            "facet",
-            "baseline",
-            "log_x",
-            "log_y",
-            "allow_mixed_data",
-            "allow_mixed_evaluation",
+            *("metric", *_OF_CURVES, "baseline", "log_x", "log_y"),
+            *("allow_mixed_data", "allow_mixed_evaluation"),
         ),
+        "difference": (*_OF_CURVES, "log_y", "colour", "style"),
+        "effects": (*_OF_CURVES, "log_y", "colour", "style"),
     }
 )
 Choice = TypeVar("Choice")
@@ -47,7 +47,9 @@ class PlotOptions(OptionGroup):
     metric: Annotated[str, typer.Option("--metric", help="What to draw: val_loss, train_acc, grad_norm, ...")] = (
         "val_loss"
     )
-    x: Annotated[str, typer.Option("--x", help="Over what.", metavar="steps|epochs|tokens|seconds")] = "tokens"
+    x: Annotated[
+        str, typer.Option("--x", help="Over what (default: tokens).", metavar="steps|epochs|tokens|seconds|flops")
+    ] = ""
     band: Annotated[
         str,
         typer.Option(
@@ -84,7 +86,19 @@ class PlotOptions(OptionGroup):
             "--baseline", help="The arm to mark as the baseline (default: the sweep's).", metavar="NAME=VALUE..."
         ),
     ] = field(default_factory=list)
+    by: Annotated[
+        list[str],
+        typer.Option(
+            "--by",
+            help="Settings to group by (default: those that differ). Each seed is averaged over the others.",
+            metavar="NAME...",
+        ),
+    ] = field(default_factory=list)
     title: Annotated[str, typer.Option("--title", help="A title above the figure.")] = ""
+    size: Annotated[
+        str,
+        typer.Option("--size", help="For a paper's column or page, or in inches: 5x3.", metavar="column|page|WxH"),
+    ] = ""
     csv: Annotated[
         Path | None, typer.Option("--csv", help="Read this table from hlbq export instead of a database.")
     ] = None
@@ -94,11 +108,33 @@ class PlotOptions(OptionGroup):
 class KindOptions(OptionGroup):
     """Figures other than curves."""
 
+    difference: Annotated[
+        bool,
+        typer.Option(
+            "--difference",
+            help="Each arm's difference from the baseline with its interval and verdict; with --x, along training.",
+            rich_help_panel=KINDS,
+        ),
+    ] = False
+    effects: Annotated[
+        bool,
+        typer.Option(
+            "--effects",
+            help="The same for the main effects and interactions of a factorial sweep.",
+            rich_help_panel=KINDS,
+        ),
+    ] = False
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            "--margin", help="The largest difference that does not matter, as in hlbq compare.", rich_help_panel=KINDS
+        ),
+    ] = None
     final: Annotated[
         str,
         typer.Option(
             "--final",
-            help="The runs' last values against this setting, or against num_params, with a power-law fit.",
+            help="The runs' last values against this setting, num_params or flops, with a power-law fit.",
             metavar="NAME",
             rich_help_panel=KINDS,
         ),
@@ -123,13 +159,16 @@ class KindOptions(OptionGroup):
 
     def name(self) -> str:
         """The option that was given; empty for curves. Raises UsageError for several, or a heat map of one setting."""
-        given = [name for name in ("final", "heatmap", "schedules") if getattr(self, name)]
+        kinds = ("difference", "effects", "final", "heatmap", "schedules")
+        given = [name for name in kinds if getattr(self, name)]
         if len(given) > 1:
             raise UsageError(f"--{' and --'.join(given)} are different figures", "Draw one at a time.")
         if self.heatmap and len(self.heatmap) != 2:
             raise UsageError(
                 f"--heatmap takes two settings, not {len(self.heatmap)}", "For instance: --heatmap depth width"
             )
+        if self.margin is not None and not (self.difference or self.effects):
+            raise UsageError("--margin is of differences", "Add --difference or --effects.")
         return given[0] if given else ""
 
 
@@ -147,12 +186,24 @@ def plot(
 ) -> None:
     """Draw a metric's curves: one line per arm, with a band over its seeds.
 
-    Without filters it draws the latest sweep. --final, --heatmap and --schedules draw other figures.
+    Without filters it draws the latest sweep. --difference, --effects, --final, --heatmap and --schedules draw other
+    figures. Verdicts in a figure are a look, which is recorded as by hlbq compare.
     """
     from orchestrator.plots.figures import check_ending, save
 
     path = file or Path(f"{kind.name() or how.metric}.png")
     check_ending(path)
+    if kind.difference or kind.effects:
+        if how.csv is not None:
+            raise UsageError("differences are read from a database, and --csv is a table", "Leave --csv out.")
+        with database.read() as store:
+            differences = _differences(how, kind, store, chosen_or_latest(runs, store))
+        save(differences.figure, path)
+        comparison = recorded(database, differences.comparison)
+        for warning in (*_without_effect(how, kind.name()), *comparison.warnings):
+            warn(warning)
+        note(f"wrote {path} ({counted(differences.differences, 'difference')}, {counted(comparison.runs, 'run')})")
+        return
     if how.csv is not None:
         if runs.given() or database.db:
             raise UsageError("--csv reads a table, but filters and --db choose from a database", "Use one of them.")
@@ -175,11 +226,56 @@ def _without_effect(how: PlotOptions, kind: str) -> list[str]:
     return [f"{named} {'has' if len(idle) == 1 else 'have'} no effect with --{kind}"]
 
 
-def _drawn(how: PlotOptions, kind: KindOptions, source: "Store | Path", runs: RunFilter | None) -> "Drawn":
+def _differences(how: PlotOptions, kind: KindOptions, store: "Store", runs: RunFilter) -> "DrawnDifferences":
+    from orchestrator import plots
+    from orchestrator.comparison.groups import read_baseline
+    from orchestrator.comparison.results import Question
+
+    question = Question(
+        metric=how.metric,
+        by=tuple(how.by),
+        baseline=read_baseline(how.baseline),
+        margin=kind.margin,
+        allow_mixed_data=how.allow_mixed_data,
+        allow_mixed_evaluation=how.allow_mixed_evaluation,
+    )
+    along = replace(_curves(how), facet="", smooth=0.0, log_y=False) if how.x else None
+    drawing = plots.DifferenceDrawing(effects=kind.effects, along=along, title=how.title, size=_size(how))
+    return plots.plot_differences(store, question, drawing, runs)
+
+
+def _size(how: PlotOptions) -> "Size | None":
+    from orchestrator.plots.style import parse_size
+
+    return parse_size(how.size) if how.size else None
+
+
+def _curves(how: PlotOptions) -> "Drawing":
     from orchestrator import plots
     from orchestrator.export.metric_names import Axis
     from orchestrator.plots.curve_sets import Band
     from orchestrator.sweep.baseline import parse_baseline
+
+    return plots.Drawing(
+        metric=how.metric,
+        x=_choice("--x", how.x or "tokens", Axis),
+        band=_choice("--band", how.band, Band),
+        log_x=how.log_x,
+        log_y=how.log_y,
+        smooth=how.smooth,
+        past_shortest=how.past_shortest,
+        facet=how.facet,
+        colour=how.colour,
+        style=how.style,
+        title=how.title,
+        baseline=parse_baseline(how.baseline) or None,
+        by=tuple(how.by),
+        size=_size(how),
+    )
+
+
+def _drawn(how: PlotOptions, kind: KindOptions, source: "Store | Path", runs: RunFilter | None) -> "Drawn":
+    from orchestrator import plots
 
     mixed = {
         "allow_mixed_data": how.allow_mixed_data,
@@ -187,31 +283,16 @@ def _drawn(how: PlotOptions, kind: KindOptions, source: "Store | Path", runs: Ru
     }
     if kind.name() == "heatmap":
         rows, columns = kind.heatmap
-        heat_map = plots.HeatMap(rows=rows, columns=columns, metric=how.metric, title=how.title)
+        heat_map = plots.HeatMap(rows=rows, columns=columns, metric=how.metric, title=how.title, size=_size(how))
         return plots.plot_final(source, heat_map, runs, **mixed)
-    given: dict[str, Any] = {
-        "log_x": how.log_x,
-        "log_y": how.log_y,
-        "colour": how.colour,
-        "style": how.style,
-        "title": how.title,
-    }
     if kind.name() == "final":
-        final = plots.FinalDrawing(against=kind.final, metric=how.metric, **given)
+        names = ("metric", "log_x", "log_y", "colour", "style", "title")
+        given: dict[str, Any] = {name: getattr(how, name) for name in names}
+        final = plots.FinalDrawing(against=kind.final, by=tuple(how.by), size=_size(how), **given)
         return plots.plot_final(source, final, runs, **mixed)
-    drawing = plots.Drawing(
-        metric=how.metric,
-        x=_choice("--x", how.x, Axis),
-        band=_choice("--band", how.band, Band),
-        smooth=how.smooth,
-        past_shortest=how.past_shortest,
-        facet=how.facet,
-        baseline=parse_baseline(how.baseline) or None,
-        **given,
-    )
     if kind.name() == "schedules":
-        return plots.plot_schedules(source, drawing, runs)
-    return plots.plot_curves(source, drawing, runs, **mixed)
+        return plots.plot_schedules(source, _curves(how), runs)
+    return plots.plot_curves(source, _curves(how), runs, **mixed)
 
 
 def _choice(option: str, text: str, choices: type[Choice]) -> Choice:

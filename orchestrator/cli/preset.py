@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli.common import say
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.sweep.sweep_presets import preset_names, preset_summary, preset_text
 
@@ -23,8 +24,8 @@ def preset(
     hlbq submit mine.toml
     """
     if name is not None:
-        print(preset_text(name), end="")
+        say(preset_text(name), end="")
         return
     names = preset_names()
     for one in names:
-        print(f"{one:{max(map(len, names))}}  {preset_summary(one)}")
+        say(f"{one:{max(map(len, names))}}  {preset_summary(one)}")

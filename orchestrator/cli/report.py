@@ -53,10 +53,10 @@ def report(
     look at the p-values, as those of hlbq compare do.
     """
     from orchestrator.comparison.groups import read_baseline
-    from orchestrator.files.replaced_file import check_not_a_folder, replaced_file
+    from orchestrator.files.replaced_file import checked_target, replaced_file
     from orchestrator.report import page, read_report
 
-    check_not_a_folder(file, "report.html")
+    checked_target(file, "report.html")
     if file.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"'{file}': a report is an HTML page", f"For instance: {file.with_suffix('.html')}")
     with database.read() as store:

@@ -11,7 +11,7 @@ from hlbgpt_core.scale import token_limit
 from hlbgpt_core.settings import Settings
 from hlbgpt_core.text.dataset_source import DatasetSource
 from hlbgpt_core.text.token_cache import default_cache_dir
-from orchestrator.cli.common import DatabaseOption, counted, print_table, short_count
+from orchestrator.cli.common import DatabaseOption, counted, print_table, say, short_count
 from orchestrator.errors import DatabaseError, UsageError
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import State
@@ -52,14 +52,14 @@ def print_review(plan: Plan, history: History = UNKNOWN) -> None:
     """
     names = list(dict.fromkeys([*plan.varying(), *SIZE_SETTINGS]))
     for line in plan.shape.lines():
-        print(line)
+        say(line)
     print_table(
         ["arm", *names, "N", "tokens a microbatch", "at most"],
         [_arm_row(number, arm, names, history) for number, arm in enumerate(plan.arms[:SHOWN_ARMS], start=1)],
         title=f"{counted(len(plan.arms), 'arm')} x {counted(plan.num_runs, 'seed')}",
     )
     if len(plan.arms) > SHOWN_ARMS:
-        print(f"and {len(plan.arms) - SHOWN_ARMS:,} more arms")
+        say(f"and {len(plan.arms) - SHOWN_ARMS:,} more arms")
     if plan.left_out:
         differing = plan.varying_given()
         print_table(
@@ -68,11 +68,11 @@ def print_review(plan: Plan, history: History = UNKNOWN) -> None:
             title=f"{counted(len(plan.left_out), 'combination')} left out",
         )
     if len(plan.left_out) > SHOWN_LEFT_OUT:
-        print(f"and {len(plan.left_out) - SHOWN_LEFT_OUT:,} more left out")
-    print(plan_summary(plan))
-    print(estimate(plan, history))
+        say(f"and {len(plan.left_out) - SHOWN_LEFT_OUT:,} more left out")
+    say(plan_summary(plan))
+    say(estimate(plan, history))
     if seconds := estimated_seconds(plan, history):
-        print(f"time: at most about {_device_time(seconds)}, by the speed of completed runs of these sizes")
+        say(f"time: at most about {_device_time(seconds)}, by the speed of completed runs of these sizes")
 
 
 def plan_summary(plan: Plan) -> str:

@@ -13,19 +13,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, YesOption, counted, note
+from hlbgpt_core.errors import HlbqError
+from orchestrator.cli.common import DatabaseOption, YesOption, counted, note, say_wrapped, warn
+from orchestrator.cli.compare import extend_options, recorded
 from orchestrator.cli.notify import NotifyOptions, tell
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.submit import ReviewOptions, submit_sweep
 from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
-from orchestrator.cli.wait import held_among, held_text
 from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import UsageError
+from orchestrator.files.state_folder import check_state_dir
 from orchestrator.launch.prestarted import PrestartedWorkers
 from orchestrator.launch.stop_signals import heeded_stop_signals
 from orchestrator.queue.records import RunFilter, SweepRecord
 from orchestrator.queue.states import State
+from orchestrator.status.waiting import held_among, held_text
+from orchestrator.sweep.definition import is_search
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -68,11 +72,13 @@ def run(
     database: DatabaseOption,
     yes: YesOption = False,
 ) -> None:
-    """Submit a sweep, train it here with a live view, and export its table.
+    """Submit a sweep, train it here with a live view, export its table, and say what it shows.
 
-    Ctrl-C releases the running runs after a checkpoint; `hlbq worker` resumes them later. Exit code 1 if a run failed.
+    The verdicts are those of hlbq compare, against the sweep's baseline. Ctrl-C releases the running runs after a
+    checkpoint; `hlbq worker` resumes them later. Exit code 1 if a run failed.
     """
     check_output(local.output)
+    check_state_dir(where.options.state_dir)
     where.options.check()
     if local.workers > 1 and (where.options.gpus or where.options.slots > 1):
         raise UsageError(
@@ -102,17 +108,18 @@ def run(
         )
     if interrupted:
         raise typer.Exit(130)
+    say_verdicts(database, stored)
     if counts[State.FAILED] or unfinished:
         raise typer.Exit(1)
 
 
 def check_output(path: str) -> None:
-    """Raise UsageError for a table that could not be written when the runs have ended."""
-    target = Path(path).expanduser()
-    if target.is_dir():
-        raise UsageError(f"the table '{path}' is a folder", "Name a file: --output results.csv")
-    if not target.absolute().parent.is_dir():
-        raise UsageError(f"the folder of the table '{path}' does not exist", f"mkdir -p {target.parent}")
+    """Raise ExportError or UsageError for a table that could not be written when the runs have ended."""
+    from orchestrator.export.table_formats import format_of
+    from orchestrator.files.replaced_file import checked_target
+
+    checked_target(Path(path))
+    format_of(Path(path))
 
 
 def work_off(store: "Store", sweep: SweepRecord, workers: PrestartedWorkers, state_dir: str | None = None) -> bool:
@@ -127,7 +134,7 @@ def work_off(store: "Store", sweep: SweepRecord, workers: PrestartedWorkers, sta
             view.update()
     broken = workers.broken()
     if broken:
-        print(broken, file=sys.stderr)
+        note(broken)
     return bool(signals)
 
 
@@ -155,8 +162,38 @@ def export_table(store: "Store", sweep: SweepRecord, path: str) -> None:
     from orchestrator import export
 
     selection = export.Selection(runs=RunFilter(sweep_ids=(sweep.id,), with_members=True))
-    rows = export.export(store, Path(path).expanduser(), selection)
+    rows = export.export(store, Path(path), selection)
     note(f"wrote {path} ({counted(rows, 'run')})" if rows else f"{path} was not written: no run has points")
+
+
+def say_verdicts(database: DatabaseOption, sweep: SweepRecord) -> None:
+    """Print the verdicts of the sweep's arms against its baseline, if it has several; they are recorded as a look.
+
+    Of a search: what it found, and what came of confirming it. Its other arms have no verdict.
+    """
+    if is_search(sweep.definition):
+        from orchestrator.growth.standing import standing_lines, standing_of
+
+        with database.read() as store:
+            standings = [standing_of(store, record) for record in store.policies((sweep.id,))]
+        for line in (line for standing in standings for line in standing_lines(standing)):
+            say_wrapped(line, sys.stdout)
+        return
+    from orchestrator.comparison.rendering import sentences
+    from orchestrator.comparison.results import Question, compare
+
+    try:
+        with database.read() as store:
+            comparison = compare(store, RunFilter(sweep_ids=(sweep.id,), with_members=True), Question())
+    except HlbqError as error:
+        note(f"no verdict: {error.message}. {error.hint}")
+        return
+    if not comparison.has_verdicts:
+        return
+    for warning in comparison.warnings:
+        warn(warning)
+    for sentence in sentences(recorded(database, comparison), extend_options=extend_options(database)):
+        say_wrapped(sentence, sys.stdout)
 
 
 def _worker_log(store: "Store", sweep: SweepRecord, state_dir: str | None) -> Path:

@@ -11,23 +11,15 @@ import typer
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
 from orchestrator.cli.code import print_diff
-from orchestrator.cli.common import (
-    DatabaseOption,
-    JsonOption,
-    counted,
-    print_json,
-    print_table,
-    short_count,
-    when,
-)
+from orchestrator.cli.common import DatabaseOption, JsonOption, counted, print_json, print_table, say, short_count, when
 from orchestrator.cli.logs import find_run
 from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
-from orchestrator.cli.wait import counts_text
 from orchestrator.errors import UsageError
 from orchestrator.queue.code import HELD, MIXED, held_lines
 from orchestrator.queue.records import NOTIFIER, AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord
 from orchestrator.queue.states import State
+from orchestrator.status.waiting import counts_text
 from orchestrator.sweep.baseline import baseline_of, baseline_text, restricted
 from orchestrator.sweep.definition import stored_shape, sweep_file_of
 from orchestrator.sweep.options import value_text
@@ -92,7 +84,7 @@ def show(
             return
         found = known_sweep(store, sweep or 0)
         if toml:
-            print(write_sweep_file(sweep_file_of(found.definition)), end="")
+            say(write_sweep_file(sweep_file_of(found.definition)), end="")
             return
         wanted = RunFilter(sweep_ids=(found.id,), with_members=True)
         runs = list(store.runs(wanted, limit=None if as_json else SHOWN_RUNS))
@@ -120,27 +112,27 @@ def read_story(store: "Store", run: RunRecord) -> RunStory:
 
 def _print_story(story: RunStory, database_option: str) -> None:
     run = story.run
-    print(f"run {run.id} ({run.uid}) of sweep {run.sweep_id}: {state_text(run)}")
-    print(f"arm {run.arm_number}, run {run.run_num} of it, seed {run.seed}, N {short_count(run.num_params)}")
+    say(f"run {run.id} ({run.uid}) of sweep {run.sweep_id}: {state_text(run)}")
+    say(f"arm {run.arm_number}, run {run.run_num} of it, seed {run.seed}, N {short_count(run.num_params)}")
     changed = Settings.from_dict(run.settings).changed()
-    print("settings changed from the recipe's defaults:")
+    say("settings changed from the recipe's defaults:")
     _print_values(changed)
-    print("all other settings:")
+    say("all other settings:")
     _print_values({name: value for name, value in run.settings.items() if name not in changed})
     if run.facts:
-        print("known since its first claim:")
+        say("known since its first claim:")
         _print_values(run.facts)
     if run.tags:
-        print(f"tags: {' '.join(run.tags)}")
+        say(f"tags: {' '.join(run.tags)}")
     if run.note:
-        print(f"note: {run.note}")
+        say(f"note: {run.note}")
     for line in code_lines(run, mixed=story.mixed_code):
-        print(line)
+        say(line)
     _print_times(run, story.test_loss)
     if story.attempts and story.attempts[-1].provenance:
-        print("the newest attempt was computed by:")
+        say("the newest attempt was computed by:")
         _print_values(story.attempts[-1].provenance)
-    print(f"the same run again: {story.repeat}")
+    say(f"the same run again: {story.repeat}")
     if story.attempts:
         print_table(
             ["attempt", "started", "ended", "steps", "ended because", "worker", "log"],
@@ -175,13 +167,13 @@ def state_text(run: RunRecord) -> str:
 
 
 def _print_times(run: RunRecord, test_loss: float | None) -> None:
-    print(f"submitted {when(run.created_at)}  started {when(run.started_at)}  ended {when(run.ended_at)}")
+    say(f"submitted {when(run.created_at)}  started {when(run.started_at)}  ended {when(run.ended_at)}")
     losses = [
         f"{name} loss {value:.4f}"
         for name, value in (("train", run.last_train_loss), ("val", run.last_val_loss), ("test", test_loss))
         if value is not None
     ]
-    print(", ".join([f"step {run.step}", *losses]))
+    say(", ".join([f"step {run.step}", *losses]))
 
 
 def _attempt_row(number: int, attempt: AttemptRecord) -> list[str]:
@@ -204,43 +196,43 @@ def _print_error(run: RunRecord, attempts: Sequence[AttemptRecord], database_opt
     if not failed:
         return
     error = failed[-1]
-    print(f"error of attempt {attempts.index(error) + 1}: {error.error_type}: {error.error_message}")
+    say(f"error of attempt {attempts.index(error) + 1}: {error.error_type}: {error.error_message}")
     if error.error_traceback:
-        print(error.error_traceback.rstrip())
-    print(f"what the trainer printed: hlbq logs{database_option} {run.id}")
+        say(error.error_traceback.rstrip())
+    say(f"what the trainer printed: hlbq logs{database_option} {run.id}")
     if run.state is State.FAILED:
-        print(f"again: hlbq retry{database_option} --run {run.id}")
+        say(f"again: hlbq retry{database_option} --run {run.id}")
 
 
 def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord], taken_by: int | None) -> None:
     title = f" '{sweep.name}'" if sweep.name else ""
-    print(f"sweep {sweep.id}{title} ({sweep.uid}), submitted {when(sweep.created_at)}: {counts_text(sweep.counts)}")
+    say(f"sweep {sweep.id}{title} ({sweep.uid}), submitted {when(sweep.created_at)}: {counts_text(sweep.counts)}")
     if sweep.tags:
-        print(f"tags: {' '.join(sweep.tags)}")
+        say(f"tags: {' '.join(sweep.tags)}")
     if sweep.note:
-        print(f"note: {sweep.note}")
-    print(f"made by: {shlex.join(sweep.argv)}")
+        say(f"note: {sweep.note}")
+    say(f"made by: {shlex.join(sweep.argv)}")
     if sweep.csv:
-        print(f"CSV: {sweep.csv.path} on {sweep.csv.host}" + (f", of sweep {taken_by} now" if taken_by else ""))
+        say(f"CSV: {sweep.csv.path} on {sweep.csv.host}" + (f", of sweep {taken_by} now" if taken_by else ""))
     if sweep.wandb_project:
-        print(f"wandb project: {sweep.wandb_project}")
+        say(f"wandb project: {sweep.wandb_project}")
     if sweep.notify_by:
-        print(f"notifies: {sweep.notify_by}")
+        say(f"notifies: {sweep.notify_by}")
     for line in stored_shape(sweep.definition).lines():
-        print(line)
+        say(line)
     axes: Mapping[str, list[Any]] = sweep.definition.get("axes", {})
     for name, values in axes.items():
-        print(f"  {name}: {' '.join(value_text(value) for value in values)}")
+        say(f"  {name}: {' '.join(value_text(value) for value in values)}")
     swept = [name for name, values in axes.items() if len(values) > 1 or RANGE_MARK in str(values[0])]
     if baseline := restricted(baseline_of(sweep.definition), swept):
-        print(f"baseline: {baseline_text(baseline)}")
+        say(f"baseline: {baseline_text(baseline)}")
     print_table(
         ["run", *swept, "seed", "state", "step", "val loss"],
         [_run_row(run, swept, sweep) for run in runs],
     )
     more = sum(sweep.counts.values()) - sum(run.sweep_id == sweep.id for run in runs)
     if more:
-        print(f"and {counted(more, 'more run')}")
+        say(f"and {counted(more, 'more run')}")
 
 
 def _csv_taken_by(store: "Store", sweep: SweepRecord) -> int | None:
@@ -270,8 +262,8 @@ def _run_row(run: RunRecord, swept: Sequence[str], sweep: SweepRecord) -> list[s
 
 def _print_values(values: Mapping[str, Any]) -> None:
     if not values:
-        print("  (none)")
+        say("  (none)")
     width = max((len(name) for name in values), default=0)
     for name, value in values.items():
         text = shlex.join(value) if isinstance(value, list) else "none" if value is None else value_text(value)
-        print(f"  {name:<{width}}  {text}")
+        say(f"  {name:<{width}}  {text}")

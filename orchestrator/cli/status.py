@@ -1,9 +1,7 @@
 """`hlbq status`: the progress of everything."""
 
 import gc
-import io
 import socket
-import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +13,7 @@ from orchestrator.cli.common import (
     RunFilterOptions,
     note,
     print_json,
+    say,
     without_garbage_collection,
 )
 from orchestrator.cli.option_groups import grouped
@@ -44,8 +43,6 @@ def status(
     if watch and as_json:
         raise UsageError("--watch keeps going, but --json prints once", "Leave one of them out.")
     wanted = runs.to_filter()
-    if isinstance(sys.stdout, io.TextIOWrapper) and not as_json:
-        sys.stdout.reconfigure(errors="replace")  # for bars and names that the locale cannot print
     with without_garbage_collection():
         _show(wanted, database, as_json=as_json, watch=watch)
 
@@ -70,7 +67,7 @@ def _show(wanted: RunFilter, database: DatabaseOption, *, as_json: bool, watch: 
         return
     from orchestrator.status.text import status_lines
 
-    print("\n".join(status_lines(found)))
+    say("\n".join(status_lines(found)))
 
 
 def _catch_up(store: "Store", database: DatabaseOption) -> None:

@@ -15,6 +15,7 @@ from orchestrator.cli.common import (
     counted,
     note,
     print_json,
+    say,
     warn,
     without_garbage_collection,
 )
@@ -104,8 +105,8 @@ def submit(
             _counts_json(prepared) | {"sweep": stored.id, "uid": stored.uid} | {"database": where, "next": next_command}
         )
         return
-    print(f"sweep {stored.id}: {plan_summary(prepared.plan)}")
-    print(f"next: {next_command}")
+    say(f"sweep {stored.id}: {plan_summary(prepared.plan)}")
+    say(f"next: {next_command}")
 
 
 def submit_sweep(
@@ -142,7 +143,7 @@ def reviewed_sweep(
     yes: bool = False,
 ) -> PreparedSweep | None:
     """Everything that submit does before it writes: prepare, warn, show, ask. None after --dry-run."""
-    skip_existing = sweep.options.skip_existing
+    skip_existing = sweep.options.takes_existing
     prepared = prepare_sweep(
         settings.texts,
         sweep.options,
@@ -150,7 +151,7 @@ def reviewed_sweep(
         argv=without_credentials(without_value("--notify", ["hlbq", *sys.argv[1:]])),
         find_existing=lambda plan: existing_runs(plan, database, needed=skip_existing),
     )
-    if sweep.options.decide:  # loads numpy
+    if sweep.options.grows:  # loads numpy
         from orchestrator.growth.declaring import with_policy
 
         prepared = with_policy(prepared, sweep.options)
@@ -168,7 +169,7 @@ def reviewed_sweep(
         print_review(plan, read_history(database, plan))
     else:
         _note_left_out(plan)
-    if review.plan_for is not None or not sweep.options.decide:  # which adds the seeds that a verdict needs
+    if review.plan_for is not None or not sweep.options.grows:  # which adds the seeds that a verdict needs
         for line in seed_lines(plan, seeds, read_history(database, plan) if review.plan_for else UNKNOWN):
             note(line)
     for line in prepared.existing.lines(skipped=skip_existing):

@@ -1,7 +1,7 @@
 """The options of `hlbq submit` and `hlbq run`: settings, and the options of a sweep."""
 
 import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
@@ -11,8 +11,6 @@ from hlbgpt_core.settings import SettingSpec, specs
 from orchestrator.cli.option_groups import OptionGroup
 from orchestrator.cli.parsing import TOGETHER, TOGETHER_MARK
 from orchestrator.sweep.options import option_help, panel_of
-from orchestrator.sweep.shapes import Axes
-from orchestrator.sweep.submission import given_axes
 from orchestrator.sweep.sweep_options import GROWTH, SWEEP, OptionSpec, SweepOptions, option_specs
 
 
@@ -31,10 +29,6 @@ class GivenSettings(OptionGroup):
     def from_options(cls, values: Mapping[str, Any]) -> Self:
         """The settings among `values` that were given."""
         return cls(texts={name: tuple(texts) for name, texts in values.items() if texts})
-
-    def axes(self, *, repeated: Collection[str] = ()) -> Axes:
-        """The typed values of every setting that was given, as `given_axes` reads them."""
-        return given_axes(self.texts, repeated=repeated)
 
 
 @dataclass(frozen=True, kw_only=True)

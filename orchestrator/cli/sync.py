@@ -19,10 +19,11 @@ from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import DatabaseBusyError, UsageError
 from orchestrator.files.state_folder import make_state_folder, state_folder
 from orchestrator.queue.records import RunFilter
+from orchestrator.sweep.sweep_options import check_project
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
-    from orchestrator.wandb_sync.session import SyncTiming
+    from orchestrator.wandb_sync.session import SyncTiming, Wandb
     from orchestrator.wandb_sync.syncing import SyncCounts, Syncer
 
 SIDE_LOCK = "side.lock"
@@ -77,11 +78,13 @@ class _Task:
 def run_sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption, timing: "SyncTiming") -> None:
     """`hlbq sync` with given times."""
     from orchestrator.files.locks import try_lock
+    from orchestrator.wandb_sync.session import Wandb
 
+    check_project(how.wandb_project)
     with database.write() as store, contextlib.ExitStack() as held:
-        folder = make_state_folder(make_state_folder(state_folder(store.location.names, how.state_dir)) / "wandb")
+        state = state_folder(store.location.names, how.state_dir)
         if how.by_workers:
-            if not held.enter_context(try_lock(folder / SIDE_LOCK)):
+            if not held.enter_context(try_lock(_make_folder(state) / SIDE_LOCK)):
                 return
             os.nice(19)  # do not slow the workers that started it
         os.umask(0o077)  # keep wandb's files private too
@@ -92,15 +95,20 @@ def run_sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption,
                 store,
             )
             return
-        _sync(_Task(store=store, folder=folder, how=how, wanted=wanted, follow_new=not runs.given(), timing=timing))
+        wandb = Wandb(timing)  # before anything is made, should it refuse
+        folder = _make_folder(state)
+        task = _Task(store=store, folder=folder, how=how, wanted=wanted, follow_new=not runs.given(), timing=timing)
+        _sync(task, wandb)
 
 
-def _sync(task: _Task) -> None:
+def _make_folder(state: Path) -> Path:
+    return make_state_folder(make_state_folder(state) / "wandb")
+
+
+def _sync(task: _Task, wandb: "Wandb") -> None:
     from orchestrator.wandb_sync.leases import OwnFolder
-    from orchestrator.wandb_sync.session import Wandb
     from orchestrator.wandb_sync.syncing import Syncer
 
-    wandb = Wandb(task.timing)
     with OwnFolder(task.folder) as own:
         _end_at_once_on_signals()
         syncer = Syncer(
@@ -184,6 +192,6 @@ def _end_at_once_on_signals() -> None:
 
 
 def _end_hung() -> None:
-    print("error: W&B did not answer in time. To send the rest: hlbq sync", file=sys.stderr)
+    note("error: W&B did not answer in time. To send the rest: hlbq sync")
     sys.stderr.flush()
     os._exit(1)

@@ -30,7 +30,7 @@ def find_digest(store: Store, name: str) -> str:
     """
     if name == HERE:
         return CoreCode().digest()
-    if (name.isdecimal() and len(name) < _DIGEST_LETTERS) or name.startswith("r"):
+    if (name.isascii() and name.isdecimal() and len(name) < _DIGEST_LETTERS) or name.startswith("r"):
         return _digest_of_run(store, name)
     known = {record.digest for record in store.codes()} | set(store.runs_by_code()) | {CoreCode().digest()}
     known |= {digest for first, second, _ in store.declared_same() for digest in (first, second)}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.comparison.contrasts import Contrast, Finding, Verdict
+from orchestrator.comparison.pairs import Pairs
 from orchestrator.comparison.policy import REJECTED, Closure, DecidePolicy, Reason, State, closure_text, policy_of
 from orchestrator.comparison.statistics import paired_difference
 from orchestrator.queue.records import PolicyRecord
@@ -30,12 +31,19 @@ class Declared:
         found = []
         for contrast in contrasts:
             arm = keys.get(frozenset(contrast.arms))
-            found.append(contrast if arm is None else self._judged(contrast, closures.get(arm)))
+            if arm is not None:
+                found.append(self._judged(contrast, closures.get(arm)))
+            elif self.policy.first_seed is not None:
+                unadvised = replace(contrast.finding, advice=None)
+                found.append(replace(contrast, finding=unadvised, declared="tried by the search, and not confirmed"))
+            else:
+                found.append(contrast)
         return found
 
     def _judged(self, contrast: Contrast, closure: Closure | None) -> Contrast:
+        pairs = _since(contrast.pairs, self.policy.first_seed)
         evidence = self.policy.bound.evidence(1)
-        difference = paired_difference(tuple(contrast.pairs.differences.values()), evidence=evidence)
+        difference = paired_difference(tuple(pairs.differences.values()), evidence=evidence)
         finding = replace(
             contrast.finding,
             difference=difference,
@@ -44,12 +52,24 @@ class Declared:
             held_back=None,
             advice=None,
         )
-        return replace(contrast, finding=finding, declared=self._told(closure))
+        return replace(contrast, pairs=pairs, finding=finding, declared=self._told(closure))
 
     def _told(self, closure: Closure | None) -> str:
         if closure is not None:
             return closure_text(closure, self.policy)
         return f"open after {counted(self.state.round, 'seed')}; the sweep's policy goes on"
+
+
+def _since(pairs: Pairs, first_seed: int | None) -> Pairs:
+    """The pairs without those of earlier seeds."""
+    if first_seed is None:
+        return pairs
+    return replace(
+        pairs,
+        differences={seed: value for seed, value in pairs.differences.items() if seed >= first_seed},
+        baseline_values={seed: value for seed, value in pairs.baseline_values.items() if seed >= first_seed},
+        lost=[lost for lost in pairs.lost if lost.seed >= first_seed],
+    )
 
 
 def _verdict(closure: Closure | None, finding: Finding) -> Verdict:

@@ -10,7 +10,7 @@ from orchestrator.comparison.effects import Factor, cell_of, cells_of_effects, f
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import differing_settings
 from orchestrator.sweep.baseline import baseline_of, restricted
-from orchestrator.sweep.definition import stored_shape
+from orchestrator.sweep.definition import is_search, stored_shape
 from orchestrator.sweep.shapes import PRODUCT, Shape
 
 
@@ -27,6 +27,7 @@ class Design:
     names: Sequence[str]
     baseline: Mapping[str, Any]
     shape: Shape
+    is_search: bool = False
 
     def factors(self, baseline: Mapping[str, Any]) -> Sequence[Factor]:
         """The factors, with their levels at `baseline`."""
@@ -46,6 +47,8 @@ class Design:
             return f"sweep {self.sweeps[0]} changes one setting at a time, and is not factorial"
         if self.shape.random_draws is not None:
             return f"sweep {self.sweeps[0]} was drawn at random, and is not factorial"
+        if self.is_search:
+            return f"a search chose the arms of sweep {self.sweeps[0]}, and it is not factorial"
         factors = self.factors({})
         if len(factors) < 2:
             differ = f"differ in {factors[0].label} alone" if factors else "do not differ"
@@ -86,6 +89,7 @@ def design_of(store: Store, sweep_ids: Sequence[int]) -> Design:
         names=names,
         baseline={} if sweep is None else restricted(baseline_of(sweep.definition), names),
         shape=PRODUCT if sweep is None else stored_shape(sweep.definition),
+        is_search=sweep is not None and is_search(sweep.definition),
     )
 
 

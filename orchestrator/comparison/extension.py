@@ -46,14 +46,18 @@ def extension_of(
     hides_seeds = by_run or {"seed", "run_num"} & set(wanted.where)
     if len(sweeps) > 1 or hides_seeds or max(asked, default=0) <= 0:
         return None
-    runs = list(store.runs(RunFilter(sweep_ids=(sweeps[0],), with_members=True)))
-    arms = {run.arm_key for run in runs}
+    seeds: dict[str, set[int]] = {}
+    longest = 0
+    for run in store.runs(RunFilter(sweep_ids=(sweeps[0],), with_members=True)):
+        seeds.setdefault(run.arm_key, set()).add(run.seed)
+        longest = max(longest, run.run_num)
+    arms = set(seeds)
     only_undecided = is_usual and bool(contrasts) and set(undecided) < arms
     chosen = set(undecided) if only_undecided else arms
-    num_runs = max(run.run_num for run in runs) + max(asked)
+    num_runs = longest + max(asked)
     return Extension(
         sweep=sweeps[0],
         num_runs=num_runs,
         only_undecided=only_undecided,
-        runs=num_runs * len(chosen) - len({(run.arm_key, run.seed) for run in runs if run.arm_key in chosen}),
+        runs=num_runs * len(chosen) - sum(len(seeds[arm]) for arm in chosen),
     )

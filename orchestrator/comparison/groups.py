@@ -186,11 +186,12 @@ def evaluations_of(results: Sequence[RunResult], metric: str) -> MixedEvaluation
         return None
     evaluated = (
         EvaluatedRun(
-            settings={name: values_of(run)[name] for name in EVALUATION_SETTINGS},
+            settings={name: values[name] for name in EVALUATION_SETTINGS},
             data_fingerprint=str(run.facts.get("data_fingerprint") or ""),
             evaluation_fingerprint=known_fingerprint(split, run.settings, run.facts),
         )
         for run in _examples(results).values()
+        for values in (values_of(run),)
     )
     return mixed_evaluations(evaluated, metric)
 
@@ -218,7 +219,7 @@ def check_comparable(
     `val_bits_per_byte` may be compared across tokenizers: it counts bytes of the same text.
     """
     named = ("tokenizer", "dataset", "data_fingerprint")
-    data = {tuple(str(values_of(run)[name] or "") for name in named) for run in _examples(results).values()}
+    data = {tuple(str(values[name] or "") for name in named) for values in map(values_of, _examples(results).values())}
     tokenizers = sorted({tokenizer for tokenizer, _, _ in data})
     if len(tokenizers) > 1 and metric.endswith(("loss", "pplx", "acc")):
         raise UsageError(

@@ -42,6 +42,7 @@ class DecidePolicy:
     `margin` is in the metric's unit; an arm with less than a chance of `futility` of a verdict by the cap is closed.
     `is_capped` says that no result was there when this was declared, so that the smaller bound of the cap holds.
     `baseline` is one that was named instead of the sweep's own (settings by name).
+    Seeds count from `first_seed` on (None: the sweep's own first); earlier ones were seen before, and are no evidence.
     """
 
     metric: str
@@ -55,6 +56,7 @@ class DecidePolicy:
     best_arm: bool = False
     is_capped: bool = True
     baseline: Mapping[str, Any] = field(default_factory=dict)
+    first_seed: int | None = None
 
     @property
     def bound(self) -> Bound:
@@ -63,10 +65,12 @@ class DecidePolicy:
 
     @property
     def rule(self) -> str:
-        """`evidence of 10, for at most 20 seeds`."""
-        if not self.best_arm:
-            return self.bound.text
-        return f"evidence of {self.bound.evidence(len(self.arms) - 1):.3g} for each pair of arms"
+        """The bound in words, and which seeds count."""
+        bound = self.bound.text
+        if self.best_arm:
+            bound = f"evidence of {self.bound.evidence(len(self.arms) - 1):.3g} for each pair of arms"
+        fresh = "" if self.first_seed is None else f"; on seeds from {self.first_seed} on, which no choice was made by"
+        return bound + fresh
 
     @property
     def everyone(self) -> Sequence[str]:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.comparison.cautions import code_warnings, grouping_warnings, noise_warnings, unit_warnings
 from orchestrator.comparison.contrasts import Contrast, Rules, check_margin, is_open
@@ -37,6 +37,9 @@ from orchestrator.sweep.baseline import restricted
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted
 
+if TYPE_CHECKING:
+    import pandas
+
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
@@ -65,6 +68,19 @@ class Question:
     robust: bool = False
 
 
+def place_of(*, best: bool, places: Mapping[Axis, float | None]) -> Mapping[str, Any]:
+    """The fields of a Question that say at which point: the best, at one of `places`, or else the last.
+
+    Raises UsageError for more than one of them.
+    """
+    given = [(axis, float(place)) for axis, place in places.items() if place is not None]
+    if len(given) + best > 1:
+        raise UsageError("--best and the --at_... options are one choice", "Keep one of them.")
+    if given:
+        return {"moment": PointChoice.AT, "axis": given[0][0], "place": given[0][1]}
+    return {"moment": PointChoice.BEST if best else PointChoice.LAST}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Look:
     """An earlier look at the same question, when (seconds since the epoch), and what was seen."""
@@ -79,7 +95,7 @@ class Comparison:
 
     Of the `runs`, `lent` ones are of other sweeps than `sweeps` (sweep, count): --skip_existing left them out.
     `contrasts` are of arms or groups; `undecided_arms` are the keys of all that take part in undecided ones.
-    `policy` says how the sweep's policy stands and names its bound, where the verdicts on arms are the policy's.
+    `policy` says how the sweep's policy stands; `rule` names its bound, where the verdicts on arms are the policy's.
     `earlier_looks` are those at the same question with other numbers; `is_recorded` says that this very look is
     written down. Only comparisons with a baseline are looks.
     """
@@ -103,6 +119,7 @@ class Comparison:
     margin: float | None
     is_robust: bool
     policy: Sequence[str]
+    rule: str
     undecided_arms: Sequence[str]
     earlier_looks: Sequence[Look]
     is_recorded: bool
@@ -119,6 +136,19 @@ class Comparison:
     def has_verdicts(self) -> bool:
         """Whether anything is held against a baseline, so that reading it is a look."""
         return bool(self.all_contrasts or self.tuned)
+
+    def to_frame(self, table: str = "differences") -> "pandas.DataFrame":
+        """The `differences` from the baseline, a row a contrast (`family` says of which table), or the `groups` with
+        their means over seeds. Numbers are not rounded."""
+        from orchestrator.comparison.frames import frame_of
+
+        return frame_of(self, table)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from orchestrator.comparison.frames import html
+
+        return html(self)
 
 
 def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
@@ -177,6 +207,7 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
         tuned=families.tuned,
         margin=margin,
         policy=[] if record is None else standing_lines(standing_of(store, record), with_arms=races),
+        rule="" if declared is None else declared.policy.rule,
         is_robust=question.robust,
         undecided_arms=undecided,
         earlier_looks=looks[:-1] if is_recorded else looks,

@@ -12,6 +12,7 @@ from orchestrator.dashboard.thinning import thinned
 from orchestrator.export.metric_names import Axis
 from orchestrator.queue.code import code_note
 from orchestrator.queue.records import AttemptRecord, EventRecord, RunRecord, WorkerRecord
+from orchestrator.status.reading import utilisation
 from orchestrator.store import Store
 from orchestrator.store.curves import CURVE_COLUMNS, Curve
 from orchestrator.store.known import known_run
@@ -135,6 +136,7 @@ def _run_words(run: RunRecord, store: Store) -> dict[str, Any]:
         "epoch": run.tokens_seen / train_tokens if train_tokens else None,
         "tokens_seen": run.tokens_seen,
         "tokens_per_second": run.tokens_per_second,
+        "mfu": utilisation(run),
         "memory_bytes": run.memory_bytes,
         "params": run.num_params,
         "train_loss": plain_number(run.last_train_loss),
@@ -176,11 +178,13 @@ def run_curves(store: Store, run_id: int, axis: Axis) -> dict[str, Any]:
     Raises NotThereError if the run does not exist."""
     metrics: dict[str, dict[str, Any]] = {}
     most = 0
-    for curve in store.curves([known_run(store, run_id).id]):
+    run = known_run(store, run_id)
+    for curve in store.curves([run.id]):
         most = max(most, len(curve))
+        x = axis.places(curve["step"], curve[axis.column], run.settings)
         for name in (*CURVE_COLUMNS, *curve.extra):
             if name not in _NO_METRICS and (curve.split is Split.TRAIN or not _is_counter(name)):
-                found = _curve_words(curve, axis, name)
+                found = _curve_words(curve, x, name)
                 if found is not None:
                     metrics.setdefault(name, {})[curve.split.value] = found
     return {"metrics": metrics, "points": most, "most_shown": MOST_RUN_POINTS}
@@ -191,10 +195,10 @@ def _is_counter(name: str) -> bool:
     return name in ("lr", "weight_decay", "batch_size", "seq_length", "microbatches") or name.startswith("lr_")
 
 
-def _curve_words(curve: Curve, axis: Axis, name: str) -> Mapping[str, Any] | None:
+def _curve_words(curve: Curve, places: Sequence[float | None], name: str) -> Mapping[str, Any] | None:
     import numpy
 
-    x = numpy.array([_or_nan(one) for one in curve[axis.column]])
+    x = numpy.array([_or_nan(one) for one in places])
     y = numpy.array([_or_nan(one) for one in curve[name]])
     if numpy.isnan(y).all():
         return None

@@ -91,7 +91,7 @@ class Dashboard:
 
     async def about(self, request: Request) -> Response:
         """What a page needs to know of the server."""
-        return _json({"database": self.database.display, "read_only": self.database.read_only})
+        return _json({"database": self.database.display, "read_only": bool(self.database.why_read_only)})
 
     async def overview(self, request: Request) -> Response:
         """Sweeps and events."""
@@ -196,8 +196,8 @@ class Dashboard:
 
     async def change(self, request: Request) -> Response:
         """Change runs, by the same methods as the commands."""
-        if self.database.read_only:
-            raise HTTPException(403, "this dashboard was started with --read_only: nothing can be changed from here")
+        if self.database.why_read_only:
+            raise HTTPException(403, f"this dashboard is read-only: {self.database.why_read_only}")
         change = control.read_change(await _body(request))
 
         def apply() -> Any:

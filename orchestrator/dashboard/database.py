@@ -4,8 +4,9 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from orchestrator.errors import DatabaseError, DatabaseMissingError
+from orchestrator.errors import DatabaseMissingError, DatabaseReplacedError
 from orchestrator.store import OpenMode, Store, open_store
+from orchestrator.store.identity import replaced
 from orchestrator.store.location import file_identity
 
 # A page asks again in a second; it must not hang for as long as a worker would wait.
@@ -18,13 +19,19 @@ class Database:
     def __init__(self, location: str | None, *, read_only: bool = False) -> None:
         """Open it once, so a wrong name fails at the start. Raises DatabaseError."""
         self._location = location
-        self.read_only = read_only
         self._lock = threading.Lock()
-        self._store: Store | None = self._open(OpenMode.READ)
+        opened = self._open(OpenMode.READ)
+        self._store: Store | None = opened
+        self._uid = opened.uid
+        # Why nothing can be changed; empty where it can.
+        self.why_read_only = "it was started with --read_only" if read_only else ""
+        if not read_only and not opened.may_write():
+            self.why_read_only = "you may only read this database"
+        self.replaced: DatabaseReplacedError | None = None
         self._file = file_identity(self._store.location.path)
         self.display = self._store.location.display
         self.path, self.names = self._store.location.path, self._store.location.names
-        # Grows whenever another database replaces the first: all that was read before is then void.
+        # Grows with every file that takes the place of the first: all that was read before is then void.
         self.generation = 0
 
     def _open(self, mode: OpenMode) -> Store:
@@ -32,8 +39,12 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Store]:
-        """The store. Raises DatabaseError while the database is away."""
-        yield self._current()
+        """The store. Raises DatabaseError while the database is away, and for good once another took its place."""
+        try:
+            yield self._current()
+        except DatabaseReplacedError as error:
+            self.replaced = error
+            raise
 
     def _current(self) -> Store:
         with self._lock:
@@ -45,20 +56,19 @@ class Database:
             if self._store is not None and found != self._file:
                 self._close()
             if self._store is None:
-                self._store = self._open(OpenMode.READ)
+                opened = self._open(OpenMode.READ)
+                if opened.uid != self._uid:
+                    opened.close()
+                    raise replaced(opened.location)
+                self._store = opened
                 self._file = file_identity(self.path)
                 self.generation += 1
             return self._store
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[Store]:
-        """A separate store that may write, for one control call. Raises DatabaseError with --read_only."""
-        if self.read_only:
-            raise DatabaseError(
-                "this dashboard was started with --read_only", "Start it without --read_only, or use the commands."
-            )
-        self._current()
-        with self._open(OpenMode.WRITE) as store:
+        """A separate store that may write, for one control call."""
+        with self.reading(), self._open(OpenMode.WRITE) as store:
             yield store
 
     def close(self) -> None:

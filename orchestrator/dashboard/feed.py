@@ -257,6 +257,9 @@ class Feed:
             self._told = {topic: told for topic, told in self._told.items() if topic in topics}
             if topics:
                 await self._look_and_tell(topics)
+            else:
+                with contextlib.suppress(DatabaseError), self.database.reading():
+                    pass  # notices a database that was replaced
 
     async def _look_and_tell(self, topics: set[str]) -> None:
         try:

@@ -40,6 +40,10 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._feed = feed
 
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to end: another database took the place of this one."""
+        return await super().on_tick(counter) or self._feed.database.replaced is not None
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close everything."""
         self._feed.close()
@@ -47,7 +51,8 @@ class _Server(uvicorn.Server):
 
 
 def serve(how: Serving) -> None:
-    """Serve until interrupted; the link goes to stdout. Raises DatabaseError and UsageError before that."""
+    """Serve until interrupted; the link goes to stdout. Raises DatabaseError and UsageError before that, and
+    DatabaseReplacedError once another database took the place of this one."""
     if not how.host.strip("[]"):  # an empty one would mean every address of this machine
         raise UsageError(
             "--host is empty", "Leave it out to serve this machine alone, or name an address: --host 127.0.0.1"
@@ -59,7 +64,7 @@ def serve(how: Serving) -> None:
         listening = _bind(how.host, how.port)
         dashboard = Dashboard(database=database, feed=Feed(database), actor=how.actor, state_dir=how.state_dir)
         print(_link(how.host, listening.getsockname()[1], access.token), flush=True)
-        print(advice(how, access), file=sys.stderr, flush=True)
+        print(advice(how, access, database.why_read_only), file=sys.stderr, flush=True)
         config = uvicorn.Config(
             dashboard.app(access),
             log_level="warning",
@@ -70,6 +75,8 @@ def serve(how: Serving) -> None:
         )
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after closing everything
             _Server(config, dashboard.feed).run(sockets=[listening])
+        if database.replaced is not None:
+            raise database.replaced
     finally:
         database.close()
 
@@ -92,11 +99,11 @@ def _bind(host: str, port: int | None) -> socket.socket:
         try:
             listening.bind((host.strip("[]"), wanted))
             listening.listen()  # listen before printing the link, which may be opened at once
-        except OSError as error:
+        except (OSError, TypeError, UnicodeError) as error:  # not only OSError: for a host that is no text
             listening.close()
-            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            if not isinstance(error, OSError) or error.errno == errno.EADDRNOTAVAIL or type(error) is socket.gaierror:
                 raise UsageError(
-                    f"--host {host} is not an address of this machine: {error.strerror}",
+                    f"--host {host} is not an address of this machine: {getattr(error, 'strerror', error)}",
                     "Leave it out to serve this machine alone. See the others: ip address",
                 ) from None
             if wanted == ports[-1]:
@@ -116,11 +123,11 @@ def _link(host: str, port: int, token: str) -> str:
     return f"http://{shown}:{port}/#token={token}"
 
 
-def advice(how: Serving, access: Access) -> str:
+def advice(how: Serving, access: Access, why_read_only: str = "") -> str:
     """What to print with the link."""
     lines = [
         "Open the link in a browser. Anyone who has it can see"
-        + (" everything." if how.read_only else " and change everything.")
+        + (f" everything. Nothing can be changed: {why_read_only}." if why_read_only else " and change everything.")
     ]
     if not access.is_local:
         lines.append(

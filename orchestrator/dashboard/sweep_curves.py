@@ -5,7 +5,7 @@ import math
 import operator
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ class _Reading:
     """What was read of a run, and at which of its moves. `diverged`: its last value is not finite."""
 
     moved: int
+    read_x: Callable[[int, float | None], float | None] = lambda step, x: x
     last_step: int = -1
     x: list[float] = field(default_factory=list)
     y: list[float] = field(default_factory=list)
@@ -44,11 +45,12 @@ class _Reading:
         """Add points past the present ones. An x that does not rise is left out."""
         for point in points:
             self.last_step = point.step
-            if point.y is None or point.x is None:
+            x = self.read_x(point.step, point.x)
+            if point.y is None or x is None:
                 continue
             self.diverged = not math.isfinite(point.y)
-            if not self.diverged and math.isfinite(point.x) and (not self.x or point.x > self.x[-1]):
-                self.x.append(point.x)
+            if not self.diverged and math.isfinite(x) and (not self.x or x > self.x[-1]):
+                self.x.append(x)
                 self.y.append(point.y)
 
     def arrays(self) -> tuple["NDArray[Any]", "NDArray[Any]"]:
@@ -126,7 +128,7 @@ class SweepCurves:
                 self._read_live(store, watch, watch.lines[run_id])
         while self._waiting:
             batch = [watch.lines[run_id] for run_id in itertools.islice(self._waiting, RUNS_AT_A_TIME)]
-            readings = self._read_whole(store, [line.id for line in batch])
+            readings = self._read_whole(store, watch, batch)
             for line in batch:
                 del self._waiting[line.id]
                 self._settle(watch, line, readings.get(line.id, _Reading(moved=0)))
@@ -168,7 +170,7 @@ class SweepCurves:
                 continue
             if line.state == State.RUNNING:
                 self._waiting.pop(line.id, None)
-                self._live.setdefault(line.id, _Reading(moved=-1))
+                self._live.setdefault(line.id, self._reading(watch, line, moved=-1))
             else:
                 self._live.pop(line.id, None)
                 self._waiting[line.id] = None
@@ -178,19 +180,23 @@ class SweepCurves:
         reading = self._live[line.id]
         if reading.moved != moved:
             # Its newest attempt may have gone back to a checkpoint: what was read past that is void.
-            reading = self._live[line.id] = _Reading(moved=moved)
+            reading = self._live[line.id] = self._reading(watch, line, moved=moved)
         before = len(reading.x)
         reading.add(self._points(store, [line.id], after_step=reading.last_step))
         if len(reading.x) != before or not before:
             self._arm(line).update(line.id, *reading.arrays())
             self._changed[line.arm_id] = self._version
 
-    def _read_whole(self, store: Store, run_ids: Sequence[int]) -> dict[int, _Reading]:
+    def _read_whole(self, store: Store, watch: SweepWatch, lines: Sequence[RunLine]) -> dict[int, _Reading]:
         found: dict[int, _Reading] = {}
-        for run_id, points in itertools.groupby(self._points(store, run_ids), key=operator.itemgetter(0)):
-            found[run_id] = _Reading(moved=0)
+        by_id = {line.id: line for line in lines}
+        for run_id, points in itertools.groupby(self._points(store, list(by_id)), key=operator.itemgetter(0)):
+            found[run_id] = self._reading(watch, by_id[run_id], moved=0)
             found[run_id].add(points)
         return found
+
+    def _reading(self, watch: SweepWatch, line: RunLine, *, moved: int) -> _Reading:
+        return _Reading(moved=moved, read_x=self._axis.reader(watch.arms[line.arm_id].settings))
 
     def _read_seeds(self, store: Store, watch: SweepWatch, lines: Sequence[RunLine]) -> None:
         """Bring the kept curves of these runs up to date: those that ended are read once."""
@@ -199,7 +205,7 @@ class SweepCurves:
             return line.id in self._seeds and is_over(line) and self._seeds[line.id][0] == watch.moved.get(line.id, 0)
 
         missing = [line for line in lines if not held(line)]
-        readings = self._read_whole(store, [line.id for line in missing])
+        readings = self._read_whole(store, watch, missing)
         for line in missing:
             words = _seed_words(readings.get(line.id, _Reading(moved=0)))
             self._seeds[line.id] = (watch.moved.get(line.id, 0), words)

@@ -9,6 +9,7 @@ A text that a spreadsheet could take for a formula gets an apostrophe in front; 
 
 import contextlib
 import csv
+import io
 import json
 import math
 import re
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
 
+from orchestrator.files.given_path import open_to_read
 from orchestrator.store.curves import NumberTexts
 
 # Any number of apostrophes may stand before the formula's first character, so that escaping can be undone.
@@ -113,7 +115,7 @@ def opened_csv(path: Path) -> Iterator[Iterator[list[str]]]:
     """The rows of a CSV as raw cells, one at a time, however long a cell is."""
     before = csv.field_size_limit(sys.maxsize)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
+        with io.TextIOWrapper(open_to_read(path), encoding="utf-8-sig", newline="") as stream:
             yield csv.reader(stream)
     finally:
         csv.field_size_limit(before)

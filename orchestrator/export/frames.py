@@ -1,7 +1,7 @@
 """Tables of runs and points as pandas data frames."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from orchestrator.export.columns import Kind, point_columns, run_columns
 from orchestrator.export.csv_table import read_csv_rows
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import OpenMode, Store, open_store
+from orchestrator.sweep.chosen_runs import python_filter, readable_runs
 
 if TYPE_CHECKING:
     import pandas
@@ -23,20 +24,24 @@ def load(
     source: str | Path | None = None,
     *,
     layout: Layout | str = Layout.RUNS,
+    sweep: int | Iterable[int] | None = None,
+    where: Mapping[str, Any] | None = None,
     runs: RunFilter | None = None,
     all: bool = False,
 ) -> "pandas.DataFrame":
     """Runs as a data frame, with the columns of `hlbq export`; cells with several points hold lists.
 
     `source` is a database (a path or a URL; None: $HLBQ_DB, else hlbq.db here) or a file that `hlbq export` wrote
-    (.csv, .jsonl, .parquet: its layout is then the file's). CSVs of the original tool come under hlbq's names. From a
-    database it reads the latest sweep, the runs that pass `runs`, or with `all` every run of every sweep, those without
-    points too.
+    (.csv, .jsonl, .parquet: its layout is then the file's). CSVs of the original tool come under hlbq's names.
+
+    From a database it reads the latest sweep. `sweep` names another one, or several; `where` are values of settings,
+    seed or run_num, each one value or a list. `runs` is a filter of every kind; `all` reads every run of every sweep,
+    those without points too.
 
         frame = orchestrator.load("results.csv")
         frame.groupby(["depth", "num_heads"]).last_val_loss.agg(["mean", "std", "count"])
 
-    Raises DatabaseError or ExportError if it cannot read the source.
+    Raises DatabaseError or ExportError if it cannot read the source, UsageError if there is no sweep yet.
     """
     import pandas
 
@@ -48,14 +53,8 @@ def load(
     if ending in (".jsonl", ".parquet"):
         return _from_file(Path(str(source)), ending)
     with open_store(None if source is None else str(source), mode=OpenMode.READ) as store:
-        return _from_store(
-            store, Selection(runs=runs or _default(store, all), layout=Layout(layout), with_pointless=all)
-        )
-
-
-def _default(store: Store, everything: bool) -> RunFilter:
-    latest = None if everything else store.latest_sweep()
-    return RunFilter(sweep_ids=(latest.id,) if latest else ())
+        chosen = readable_runs(store, python_filter(sweep, where, runs, everything=all))
+        return _from_store(store, Selection(runs=chosen, layout=Layout(layout), with_pointless=all))
 
 
 def _from_store(store: Store, selection: Selection) -> "pandas.DataFrame":

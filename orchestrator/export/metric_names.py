@@ -1,11 +1,14 @@
 """Metrics and axes of curves, by name."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
+from hlbgpt_core.flops import TrainingFlops
 from hlbgpt_core.points import Split
+from hlbgpt_core.settings import Settings
 from orchestrator.errors import ExportError
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import Store
@@ -19,11 +22,24 @@ class Axis(StrEnum):
     EPOCHS = "epochs"
     TOKENS = "tokens"
     SECONDS = "seconds"
+    FLOPS = "flops"
 
     @property
     def column(self) -> str:
-        """The column of a curve that holds it."""
-        return {"steps": "step", "epochs": "epoch", "tokens": "tokens_seen", "seconds": "cumulative_time"}[self.value]
+        """The column of a curve that it is read from."""
+        return {"steps": "step", "epochs": "epoch", "seconds": "cumulative_time"}.get(self.value, "tokens_seen")
+
+    def reader(self, settings: Mapping[str, Any]) -> Callable[[int, float | None], float | None]:
+        """What makes x of a step and its value of `column`. Call it on all points of a split, by rising step."""
+        if self is Axis.FLOPS:
+            return TrainingFlops(settings=Settings.from_dict(settings)).at
+        return lambda step, value: value
+
+    def places(
+        self, steps: Sequence[int], values: Sequence[float | None], settings: Mapping[str, Any]
+    ) -> Sequence[float | None]:
+        """x of all points of a split, from their steps and their values of `column`."""
+        return list(map(self.reader(settings), steps, values)) if self is Axis.FLOPS else values
 
 
 @dataclass(frozen=True, kw_only=True)

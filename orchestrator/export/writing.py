@@ -17,7 +17,7 @@ from orchestrator.export.csv_table import KEY_COLUMN, csv_header, holds_runs, re
 from orchestrator.export.table_formats import CsvTable, TableWriter, format_of
 from orchestrator.files.replaced_file import (
     LOCK_TIMEOUT_SECONDS,
-    check_not_a_folder,
+    checked_target,
     export_errors,
     locked_file,
     replaced_file,
@@ -34,7 +34,7 @@ def export(store: Store, path: str | Path, selection: Selection, *, append: bool
     to write, no file is written. Raises ExportError, and leaves the old file unchanged, if that fails.
     """
     path = Path(path)
-    check_not_a_folder(path)
+    checked_target(path)
     make_writer = format_of(path)
     if selection.layout is Layout.ORIGINAL and make_writer is not CsvTable:
         raise ExportError(f"'{path}': --layout original is a CSV", f"Name a .csv file: {path.with_suffix('.csv').name}")

@@ -6,12 +6,14 @@ import glob
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from orchestrator.errors import ExportError
+from orchestrator.files.given_path import expanded, open_to_write
 from orchestrator.files.locks import lock_at_once, wait_for_lock
 
 LOCK_TIMEOUT_SECONDS = 60.0
@@ -24,31 +26,43 @@ _TEMPORARY = re.compile(r"\.(\d+-[0-9a-f]{8}\.tmp|\d+\.partial)$")
 def replaced_file(path: Path) -> Iterator[IO[bytes]]:
     """A new file that replaces `path` when the block ends well; else the old one stays.
 
-    It is written beside `path` and renamed, with the mode that the umask gives. A pipe or a device is written
-    directly. Raises ExportError for a folder, a missing or unwritable folder around it, and a full disk.
+    It is written beside `path` and renamed, with the mode that the umask gives. A device, or a pipe that somebody
+    reads, is written directly. Raises ExportError as `checked_target` does, and for a full disk.
     """
+    target = checked_target(path)
     with export_errors(path):
-        target = path.expanduser().resolve()  # replace what a link points to, not the link
-        check_not_a_folder(path)
-        if not target.parent.is_dir():
-            raise ExportError(f"there is no folder '{target.parent}'", f"Make it first: mkdir -p {target.parent}")
         if target.exists() and not target.is_file():
-            with target.open("wb") as stream:
+            with open_to_write(target) as stream:
                 yield stream
             return
-        # Judged by the mode bits, so that root gets the error too.
-        if target.exists() and not target.stat().st_mode & 0o222:
-            raise ExportError(f"'{path}' is read-only", f"chmod u+w {path}, or name another file.")
-        if not target.parent.stat().st_mode & 0o222:
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         with _written_beside(target) as stream:
             yield stream
 
 
-def check_not_a_folder(path: Path, example: str = "results.csv") -> None:
-    """Raise ExportError if `path` is a folder, with a file in it as example."""
-    if path.expanduser().is_dir():
-        raise ExportError(f"'{path}' is a folder", f"Name a file in it, for instance {path / example}.")
+def checked_target(path: Path, example: str = "results.csv") -> Path:
+    """What writing `path` replaces or writes into: the file that a link points to, not the link. Nothing is written.
+
+    Raises ExportError for a folder (with a file in it as example), a missing or unwritable folder around it, and a file
+    that is read-only; UsageError for an unknown user.
+    """
+    target = Path(os.path.realpath(expanded(path)))
+    with export_errors(path):
+        try:
+            mode = target.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            mode = 0
+        if stat.S_ISDIR(mode):
+            raise ExportError(f"'{path}' is a folder", f"Name a file in it, for instance {path / example}.")
+        if not target.parent.is_dir():
+            raise ExportError(
+                f"there is no folder '{target.parent}' for '{path}'", f"Make it first: mkdir -p {target.parent}"
+            )
+        # Judged by the mode bits, so that root gets the error too.
+        if stat.S_ISREG(mode) and not mode & 0o222:
+            raise ExportError(f"'{path}' is read-only", f"chmod u+w {path}, or name another file.")
+        if not (mode and not stat.S_ISREG(mode)) and not target.parent.stat().st_mode & 0o222:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    return target
 
 
 @contextlib.contextmanager
@@ -103,7 +117,7 @@ def locked_file(path: Path, *, timeout_seconds: float = LOCK_TIMEOUT_SECONDS) ->
 
     Raises ExportError if another process holds it for longer than `timeout_seconds`.
     """
-    target = path.expanduser().resolve()
+    target = checked_target(path)
     beside = target.with_name(f".{target.name}.lock")
     too_late = ExportError(
         f"'{path}' has been locked by another process for {timeout_seconds:g} s",

@@ -4,7 +4,13 @@ steps.py        what a step reads and says
 evidence.py     results in the order of seeds, and the evidence after each
 decide.py       seeds until the verdict is in: one step
 race.py         the same where the best of many arms is sought
-declaring.py    from what was typed to a declared policy
-reconciler.py   reads results, takes the steps that are due, writes them
+search.py       arms that a sampler proposes: one step; search_space.py what it may try
+checks.py       what is checked of a policy's options
+declaring.py    from what was typed to a declared policy; declaring_search.py to a declared search
+reading.py      what became of a policy's arms
+searching.py    what one step of a search reads and writes
+reconciler.py   takes the steps that are due, and writes them
+confirmation.py what a search believed, beside what fresh seeds say
 standing.py     how a policy stands, for people
+by_hand.py      what a person adds to a sweep
 """

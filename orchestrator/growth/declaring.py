@@ -1,27 +1,25 @@
 """From what was typed to a declared policy, with everything checked that can be before anything is trained."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.comparison.bounds import VILLE, fewest_pairs
+from orchestrator.comparison.bounds import VILLE
 from orchestrator.comparison.measures import goal_of
 from orchestrator.comparison.policy import DecidePolicy
 from orchestrator.errors import ExportError, UsageError
-from orchestrator.export.metric_names import Metric, find_metric, parse_metric
+from orchestrator.export.metric_names import Metric, find_metric
+from orchestrator.growth.checks import Arms, check_cap, check_looks, checked_metric, futility_of
+from orchestrator.growth.declaring_search import with_search
 from orchestrator.queue.records import DECIDE, NewPolicy, RunFilter, SweepRecord
 from orchestrator.queue.states import TERMINAL
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.baseline import baseline_of, baseline_text, parse_baseline
 from orchestrator.sweep.submission import PreparedSweep
 from orchestrator.sweep.sweep_options import SweepOptions
-from orchestrator.wording.numbers import counted
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
-
-Arms = Mapping[str, Mapping[str, Any]]
 
 
 def declared(
@@ -34,7 +32,7 @@ def declared(
     Raises UsageError for options that contradict each other, a sweep of one arm or without a baseline, and a metric
     that nobody knows or of which nobody knows which way is better.
     """
-    metric = metric or _metric(options.metric, arms)
+    metric = metric or checked_metric(options.metric, arms)
     _check(options, metric)
     goal = goal_of(metric)
     if options.best_arm:
@@ -67,12 +65,14 @@ def declared(
         futility=futility_of(options.futility),
         is_capped=is_capped,
     )
-    _check_cap(policy)
+    check_cap(policy)
     return policy, alone
 
 
 def with_policy(prepared: PreparedSweep, options: SweepOptions) -> PreparedSweep:
     """The prepared sweep with the policy that its options declare, if they do. Raises as `declared` does."""
+    if options.trials is not None:
+        return with_search(prepared, options)
     if not options.decide:
         return prepared
     plan, definition = prepared.plan, prepared.sweep.definition
@@ -112,55 +112,10 @@ def _warnings(policy: DecidePolicy, arms: Arms, alone: Sequence[str]) -> list[st
     return found
 
 
-def futility_of(text: str) -> float | None:
-    """`0.10` as a number, `off` as None. Raises UsageError for anything else."""
-    if text == "off":
-        return None
-    try:
-        chance = float(text)
-    except ValueError:
-        chance = math.nan
-    if not 0 < chance < 1:
-        raise UsageError(f"--futility {text}: no chance between 0 and 1", "Use for instance 0.1, or off.")
-    return chance
-
-
 def _check(options: SweepOptions, metric: Metric) -> None:
-    if options.max_seeds < options.first_look:
-        raise UsageError(
-            f"--max_seeds {options.max_seeds} is less than --first_look {options.first_look}",
-            f"Use --max_seeds {max(options.first_look, 20)}.",
-        )
-    margin = options.margin
-    if margin is not None and not 0 < margin < math.inf:
-        raise UsageError(f"--margin {margin:g}: no difference is that small", "Use a number above 0, such as 0.01.")
-    if margin is not None and metric.column == "acc" and margin >= 1:
-        raise UsageError(f"--margin {margin:g}: {metric.name} is a share, from 0 to 1", "Use for instance 0.01.")
-    if margin is not None and options.best_arm:
+    check_looks(options, metric)
+    if options.margin is not None and options.best_arm:
         raise UsageError("--margin has no effect with --best_arm", "Leave one of them out.")
-
-
-def _check_cap(policy: DecidePolicy) -> None:
-    """Raise UsageError where no evidence can ever reach the bound."""
-    needed = fewest_pairs(policy.bound.evidence(len(policy.arms)))
-    if policy.max_seeds < needed:
-        raise UsageError(
-            f"--max_seeds {policy.max_seeds}: no verdict on {counted(len(policy.arms), 'arm')} is possible below "
-            f"{needed} seeds",
-            f"Use --max_seeds {max(needed, 20)}.",
-        )
-
-
-def _metric(name: str, arms: Arms) -> Metric:
-    try:
-        metric = parse_metric(name)
-    except ExportError as error:
-        raise UsageError(error.message, error.hint) from None
-    if metric.name.startswith("test_") and not all(arm.get("test_tokens") for arm in arms.values()):
-        raise UsageError(
-            f"--metric {metric.name}: not every arm is evaluated on test text", "Add --test_tokens 1000000."
-        )
-    return metric
 
 
 def _with_counterparts(arms: Arms, baseline: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:

@@ -6,18 +6,14 @@ longer matches: nothing is written, and the results are read again. So each step
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from hlbgpt_core.errors import HlbqError
-from orchestrator.comparison.measures import Goal, Measure, Standing, measure_run
-from orchestrator.comparison.policy import DecidePolicy, State, closure_text, policy_of
-from orchestrator.export.metric_names import Metric, find_metric
+from orchestrator.comparison.policy import State, closure_text, policy_of
 from orchestrator.growth import decide, race
+from orchestrator.growth.reading import read_results
+from orchestrator.growth.searching import search_step
 from orchestrator.growth.standing import arm_labels
-from orchestrator.growth.steps import Results
-from orchestrator.queue.records import NewArm, PolicyRecord, PolicyStep, RunFilter, RunRecord
-from orchestrator.queue.states import Reason as EndReason
-from orchestrator.queue.states import State as RunState
+from orchestrator.queue.records import SEARCH, NewArm, PolicyRecord, PolicyStep, SweepRecord
 from orchestrator.store import Store
 
 
@@ -51,75 +47,35 @@ def take_due_steps(store: Store, *, sweep_ids: Sequence[int] = (), actor: str) -
 
 
 def _take_step(store: Store, record: PolicyRecord, actor: str) -> StepTaken | None:
-    policy, state = policy_of(record), State.of(record)
     sweep = store.sweep(record.sweep_id)
     if sweep is None:
         return None
-    first_seed = int(sweep.definition["seed"])
-    results = read_results(store, policy, record.sweep_id, first_seed)
+    step = (search_step if record.kind == SEARCH else _decide_step)(store, record, sweep)
+    added = store.take_step(step, actor)
+    if added is None:
+        return None
+    return StepTaken(sweep_id=record.sweep_id, added=added, sentences=step.events, ends=bool(step.ended_why))
+
+
+def _decide_step(store: Store, record: PolicyRecord, sweep: SweepRecord) -> PolicyStep:
+    policy, state = policy_of(record), State.of(record)
+    first_seed = policy.first_seed if policy.first_seed is not None else int(sweep.definition["seed"])
+    results = read_results(store, policy, sweep.id, first_seed)
     next_step = race.next_step if policy.best_arm else decide.next_step
     step = next_step(policy, results, state, workers=len(store.workers()))
     new = step.state.closures[len(state.closures) :]
-    labels = arm_labels(store, record.sweep_id) if new else {}
-    sentences = [f"{labels.get(one.arm, one.arm)}: {closure_text(one, policy)}" for one in new]
+    labels = arm_labels(store, sweep.id) if new else {}
     runs = [(arm, first_seed + place) for arm, seeds in step.seeds.items() for place in range(seeds)]
-    added = store.take_step(
-        PolicyStep(
-            policy_id=record.id,
-            version=record.version,
-            results=record.results,
-            state=dataclasses.asdict(step.state),
-            arms=_lent_arms(store, record.sweep_id) if not policy.is_capped else (),
-            runs=sorted(runs, key=lambda run: run[1]),  # every arm's next seed before any arm's second next
-            events=sentences,
-            ended_why="every arm is closed" if step.ends else "",
-        ),
-        actor,
+    return PolicyStep(
+        policy_id=record.id,
+        version=record.version,
+        results=record.results,
+        state=dataclasses.asdict(step.state),
+        arms=_lent_arms(store, sweep.id) if runs else (),
+        runs=sorted(runs, key=lambda run: run[1]),  # every arm's next seed before any arm's second next
+        events=[f"{labels.get(one.arm, one.arm)}: {closure_text(one, policy)}" for one in new],
+        ended_why="every arm is closed" if step.ends else "",
     )
-    if added is None:
-        return None
-    return StepTaken(sweep_id=record.sweep_id, added=added, sentences=sentences, ends=step.ends)
-
-
-def read_results(store: Store, policy: DecidePolicy, sweep_id: int, first_seed: int) -> Results:
-    """What became of the seeds of the policy's arms. Runs that --skip_existing left out count too."""
-    import numpy
-
-    wanted = RunFilter(sweep_ids=(sweep_id,), with_members=True)
-    metric = find_metric(store, wanted, policy.metric)
-    rows = {arm: row for row, arm in enumerate(policy.everyone)}
-    shape = len(rows), policy.max_seeds
-    values, ended, diverged = numpy.full(shape, numpy.nan), numpy.zeros(shape, bool), numpy.zeros(shape, bool)
-    stopped: dict[int, list[tuple[int, RunRecord]]] = {}
-    for run, measured in _measured(store, wanted, metric, policy.goal):
-        place = run.seed - first_seed
-        if run.arm_key not in rows or not 0 <= place < policy.max_seeds:
-            continue
-        row = rows[run.arm_key]
-        ended[row, place] = measured.standing is not Standing.WAITING
-        diverged[row, place] = measured.standing is Standing.DIVERGED
-        if measured.value is not None:
-            values[row, place] = measured.value
-        stopped.setdefault(row, []).append((place, run))
-    paused = numpy.array([_is_stopped(stopped.get(row, [])) for row in rows.values()], bool)
-    return Results(values=values, ended=ended, diverged=diverged, paused=paused)
-
-
-def _measured(store: Store, wanted: RunFilter, metric: Metric, goal: Goal | None) -> Iterator[tuple[RunRecord, Any]]:
-    measure = Measure(metric=metric, goal=goal)
-    for found in store.runs_with_curves(wanted, metric.split, ("step", metric.column), last=True):
-        yield found.run, measure_run(found.run, found.curves.get(metric.split), measure)
-
-
-def _is_stopped(runs: Sequence[tuple[int, RunRecord]]) -> bool:
-    """Whether an arm waits for a person: a run is paused, the newest was cancelled, or the two newest failed."""
-    if any(run.paused and run.state is RunState.PENDING for _, run in runs):
-        return True
-    newest = [run for _, run in sorted(runs, key=lambda pair: pair[0], reverse=True)][:2]
-    if newest and newest[0].state is RunState.CANCELLED:
-        return True
-    failed = [run.state is RunState.FAILED and run.reason is not EndReason.DIVERGED for run in newest]
-    return len(failed) == 2 and all(failed)
 
 
 def _lent_arms(store: Store, sweep_id: int) -> list[NewArm]:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.comparison.policy import Closure, DecidePolicy, Reason, State, closure_text, policy_of
-from orchestrator.queue.records import PolicyRecord, RunFilter
+from orchestrator.growth.confirmation import confirmed_texts
+from orchestrator.growth.search import Outcome, SearchPolicy, SearchState
+from orchestrator.queue.records import SEARCH, PolicyRecord
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.wording.numbers import counted
 
@@ -41,19 +43,45 @@ class Standing:
     waits: bool
 
 
-def standing_of(store: "Store", record: PolicyRecord) -> Standing:
+@dataclass(frozen=True, kw_only=True)
+class SearchStanding:
+    """A search as of its last step: how many of its `most_arms` had which outcome, and which arm has the best number.
+
+    `best_value` was chosen for being the best: it is too good on average, by luck. `baseline_value` is set for another
+    best than the baseline. `left_out` counts combinations that
+    can't be trained, by reason.
+    """
+
+    sweep: int
+    metric: str
+    sampler: str
+    outcomes: Mapping[str, int]
+    most_arms: int
+    left_out: Mapping[str, int]
+    best: str
+    best_value: float | None
+    baseline_value: float | None
+    is_open: bool
+    ended_why: str
+    waits: bool
+
+
+def standing_of(store: "Store", record: PolicyRecord) -> Standing | SearchStanding:
     """How the policy stands."""
+    if record.kind == SEARCH:
+        return _search_standing(store, record)
     policy, state = policy_of(record), State.of(record)
     labels = arm_labels(store, record.sweep_id)
     closed = {closure.arm: closure for closure in state.closures}
-    counts = store.counts(RunFilter(sweep_ids=(record.sweep_id,)))
+    beside = {} if policy.first_seed is None else confirmed_texts(store, record.sweep_id, policy)
+    runs = [seed for key, seed in store.runs_by_seed(record.sweep_id) if key in policy.everyone]
     return Standing(
         sweep=record.sweep_id,
         metric=policy.metric,
         rule=policy.rule,
         round=state.round,
-        arms=[_arm_standing(arm, labels.get(arm, arm), closed.get(arm), policy) for arm in policy.arms],
-        runs=sum(counts.values()),
+        arms=[_arm_standing(labels.get(arm, arm), closed.get(arm), policy, beside.get(arm, "")) for arm in policy.arms],
+        runs=sum(seed >= (policy.first_seed or 0) for seed in runs),
         most_runs=len(policy.everyone) * policy.max_seeds,
         is_open=record.ended_at is None,
         waits=_waits(store, record),
@@ -69,6 +97,8 @@ def summary_lines(store: "Store", sweep_ids: Sequence[int], latest: int | None) 
 
 def _summary(store: "Store", record: PolicyRecord) -> str:
     """`sweep 1 decides by val_loss: 2 of 3 arms open after 4 seeds (1 worse); at most 40 runs`."""
+    if record.kind == SEARCH:
+        return "; ".join(_search_sentences(_search_standing(store, record)))
     policy, state = policy_of(record), State.of(record)
     counts = Counter(closure.reason.value for closure in state.closures)
     closed = ", ".join(f"{number} {reason}" for reason, number in counts.items())
@@ -77,7 +107,7 @@ def _summary(store: "Store", record: PolicyRecord) -> str:
     if record.ended_at is not None:
         return f"sweep {record.sweep_id} is decided {after}: hlbq compare --sweep {record.sweep_id}"
     wait = _waits(store, record)
-    told = "; what is missing is paused, cancelled or failed: hlbq unpause or hlbq retry lets it go on" if wait else ""
+    told = f"; {_WAITS}" if wait else ""
     most = len(policy.everyone) * policy.max_seeds
     return (
         f"sweep {record.sweep_id} decides by {policy.metric}: {open_arms} of {counted(len(policy.arms), 'arm')} open "
@@ -85,13 +115,20 @@ def _summary(store: "Store", record: PolicyRecord) -> str:
     )
 
 
+_WAITS = "what is missing is paused, cancelled or failed: hlbq unpause or hlbq retry lets it go on"
+
+
 def _waits(store: "Store", record: PolicyRecord) -> bool:
     """Whether an open policy can go on only if a person does something."""
     return record.ended_at is None and not store.may_grow([record.sweep_id])
 
 
-def standing_lines(standing: Standing, *, with_arms: bool = True) -> list[str]:
+def standing_lines(standing: Standing | SearchStanding, *, with_arms: bool = True) -> list[str]:
     """The standing in sentences, an arm a line."""
+    if isinstance(standing, SearchStanding):
+        first, *others = _search_sentences(standing)
+        reasons = [f"left out: {why} ({counted(number, 'combination')})" for why, number in standing.left_out.items()]
+        return [first, *(f"  {line}" for line in (*others, *reasons))]
     closed = [arm for arm in standing.arms if arm.reason is not None]
     open_arms = len(standing.arms) - len(closed)
     state = f"{counted(open_arms, 'arm')} open after {counted(standing.round, 'seed')}" if standing.is_open else "done"
@@ -112,10 +149,50 @@ def standing_lines(standing: Standing, *, with_arms: bool = True) -> list[str]:
     return lines
 
 
-def _arm_standing(arm: str, label: str, closure: Closure | None, policy: DecidePolicy) -> ArmStanding:
-    if closure is None:
-        return ArmStanding(label=label, reason=None, text="open")
-    return ArmStanding(label=label, reason=closure.reason, text=closure_text(closure, policy))
+def _search_standing(store: "Store", record: PolicyRecord) -> SearchStanding:
+    policy, state = SearchPolicy.of(record), SearchState.of(record)
+    label = arm_labels(store, record.sweep_id).get(state.best, "")
+    is_baseline = state.best in state.arms[:1]
+    if is_baseline:
+        label = f"the baseline{f' ({label})' if label else ''}"
+    return SearchStanding(
+        sweep=record.sweep_id,
+        metric=policy.metric,
+        sampler=policy.sampler,
+        outcomes=state.outcomes,
+        most_arms=policy.trials,
+        left_out=state.left_out,
+        best=label,
+        best_value=state.best_value,
+        baseline_value=None if is_baseline else state.baseline_value,
+        is_open=record.ended_at is None,
+        ended_why=record.ended_why,
+        waits=_waits(store, record),
+    )
+
+
+def _search_sentences(standing: SearchStanding) -> list[str]:
+    """`sweep 1 searches by val_loss (tpe): 12 of 60 arms ended, 1 diverged`, and what it found."""
+    outcomes = dict(standing.outcomes)
+    ended = sum(outcomes.values()) - outcomes.get(Outcome.OPEN, 0)
+    lost = [f"{outcomes[one]} {one}" for one in (Outcome.DIVERGED, Outcome.FAILED) if outcomes.get(one)]
+    left_out = sum(standing.left_out.values())
+    lost += [f"{counted(left_out, 'combination')} left out"] if left_out else []
+    told = ", ".join([f"{ended} of {counted(standing.most_arms, 'arm')} ended", *lost])
+    verb = "searches" if standing.is_open else "has searched"
+    lines = [f"sweep {standing.sweep} {verb} by {standing.metric} ({standing.sampler}): {told}"]
+    if standing.best_value is not None:
+        beside = "" if standing.baseline_value is None else f" (the baseline: {standing.baseline_value:.4g})"
+        lines.append(f"the luckiest so far: {standing.best}: {standing.metric} {standing.best_value:.4g}{beside}")
+    if not standing.is_open:
+        lines.append(standing.ended_why)
+    return [*lines, _WAITS] if standing.waits else lines
+
+
+def _arm_standing(label: str, closure: Closure | None, policy: DecidePolicy, beside: str) -> ArmStanding:
+    told = "open" if closure is None else closure_text(closure, policy)
+    text = "; ".join(filter(None, (beside, told)))
+    return ArmStanding(label=label, reason=None if closure is None else closure.reason, text=text)
 
 
 def arm_labels(store: "Store", sweep_id: int) -> Mapping[str, str]:

@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import Axis
 from orchestrator.plots.curve_sets import ArmCurve, Band, arm_curves, resolve_band, sortable
+from orchestrator.plots.legends import MOST_IN_LEGEND, add_legend, add_scale, legend_outside
 from orchestrator.plots.run_curves import RunCurve
 from orchestrator.plots.style import (
-    MOST_IN_LEGEND,
+    LINE_WIDTH,
     SIZE_INCHES,
     LineStyle,
-    add_legend,
-    add_scale,
+    Size,
     add_titles,
     arm_labels,
     axis_label,
     count_ticks,
     dress,
-    legend_beside,
     line_styles,
     metric_label,
     new_figure,
     plain_logarithmic,
+    points,
 )
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.baseline import restricted
@@ -38,6 +38,9 @@ SCHEDULES = ("train_lr", "train_weight_decay", "train_batch_size", "train_seq_le
 _MOST_PANELS = 24
 _LONGEST_PANEL_TITLE = 36
 _LOGARITHMIC_SCHEDULE_FROM = 1_000
+_PANEL_INCHES = 1.6  # at least, where the figure has a size
+_BAND_OPACITY = 0.22
+_MOST_FULL_BANDS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,7 @@ class Drawing:
     """What a figure of curves shows. `smooth` is the weight of the past in a moving average, 0 to below 1.
 
     `facet` is a setting with a panel for each value. `colour` and `style` are settings that choose the lines' colours
-    and styles (empty: chosen for you).
+    and styles (empty: chosen for you). Runs are grouped `by` settings (empty: those that differ).
     """
 
     metric: str = "val_loss"
@@ -60,6 +63,8 @@ class Drawing:
     style: str = ""
     title: str = ""
     baseline: Mapping[str, Any] | None = None
+    by: Sequence[str] = ()
+    size: Size | None = None
 
 
 def draw_curves(runs: Sequence[RunCurve], drawing: Drawing) -> "Figure":
@@ -68,17 +73,17 @@ def draw_curves(runs: Sequence[RunCurve], drawing: Drawing) -> "Figure":
     names = differing_settings(arm.settings for arm in arms)
     if drawing.facet:
         return _draw_panels(arms, [name for name in names if name != drawing.facet], drawing)
-    figure = new_figure()
+    figure = new_figure(size=drawing.size)
     axes = figure.add_subplot()
     styles = line_styles([arm.settings for arm in arms], names, colour=drawing.colour, style=drawing.style)
-    _draw_arms(axes, arms, styles, _marked(_labels(arms, names), arms, names, drawing.baseline or {}), drawing)
-    _dress(axes, arms, drawing)
+    draw_arms(axes, arms, styles, marked_labels(arms, names, drawing.baseline or {}), drawing)
+    dress_curves(axes, arms, drawing)
     add_titles(figure, drawing.title, band_note(arms, drawing))
     values: list[Any] = [arm.settings.get(names[0]) for arm in arms] if len(names) == 1 else []
-    if len(values) > 2 * MOST_IN_LEGEND and all(isinstance(value, int | float) for value in values):
+    if len(values) > MOST_IN_LEGEND and all(isinstance(value, int | float) for value in values):
         add_scale(figure, axes, names[0], values, styles)
     elif len(arms) > 1 or names:
-        add_legend(figure, axes, title=_legend_title(arms))
+        add_legend(figure, axes, title=_legend_title(arms), size=drawing.size)
     return figure
 
 
@@ -86,13 +91,11 @@ def _labels(arms: Sequence[ArmCurve], names: Sequence[str]) -> list[str]:
     return arm_labels([arm.settings for arm in arms], names, [arm.num_params for arm in arms])
 
 
-def _marked(
-    labels: Sequence[str], arms: Sequence[ArmCurve], names: Sequence[str], baseline: Mapping[str, Any]
-) -> list[str]:
-    """The labels, with a note at the baseline."""
+def marked_labels(arms: Sequence[ArmCurve], names: Sequence[str], baseline: Mapping[str, Any]) -> list[str]:
+    """The arms' labels, with a note at the baseline."""
     wanted = restricted(baseline, names)
     are_it = [bool(wanted) and restricted(arm.settings, wanted) == wanted for arm in arms]
-    return [f"{label}, baseline" if is_it else label for label, is_it in zip(labels, are_it, strict=True)]
+    return [f"{label}, baseline" if is_it else label for label, is_it in zip(_labels(arms, names), are_it, strict=True)]
 
 
 def _legend_title(arms: Sequence[ArmCurve]) -> str:
@@ -107,9 +110,9 @@ def _draw_panels(arms: Sequence[ArmCurve], names: Sequence[str], drawing: Drawin
             f"--facet {drawing.facet} would make {len(values)} panels",
             f"Choose runs with filters: at most {_MOST_PANELS} panels.",
         )
-    columns = min(len(values), 3)
+    columns = min(len(values), 3 if drawing.size is None else int(drawing.size.width / _PANEL_INCHES))
     rows = -(-len(values) // columns)
-    figure = new_figure(size=(3.1 * columns + 0.3, 2.6 * rows + 0.6))
+    figure = new_figure((3.1 * columns + 0.3, 2.6 * rows + 0.6), drawing.size)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     panels = list(grid.flat)
     styles = line_styles([arm.settings for arm in arms], names, colour=drawing.colour, style=drawing.style)
@@ -119,10 +122,10 @@ def _draw_panels(arms: Sequence[ArmCurve], names: Sequence[str], drawing: Drawin
     for axes, value in zip(panels, values, strict=False):
         own = [place for place, arm in enumerate(arms) if arm.settings.get(drawing.facet) == value]
         inside = [arms[place] for place in own]
-        _draw_arms(axes, inside, [styles[place] for place in own], [labels[place] for place in own], drawing)
-        _dress(axes, inside, drawing)
+        draw_arms(axes, inside, [styles[place] for place in own], [labels[place] for place in own], drawing)
+        dress_curves(axes, inside, drawing)
         title = arm_label({drawing.facet: value}, [drawing.facet]) or f"{drawing.facet} -"
-        axes.set_title(textwrap.fill(title, _LONGEST_PANEL_TITLE), fontsize=9.5)
+        axes.set_title(textwrap.fill(title, _LONGEST_PANEL_TITLE), fontsize=points(9.5))
         axes.label_outer()
         labelled |= {str(line.get_label()): line for line in axes.get_lines() if line.get_label() in labels}
     for place in range(len(values), len(panels)):
@@ -132,27 +135,33 @@ def _draw_panels(arms: Sequence[ArmCurve], names: Sequence[str], drawing: Drawin
         panels[place - columns].set_xlabel(axis_label(drawing.x))
     add_titles(figure, drawing.title, band_note(arms, drawing))
     if names:
-        legend_beside(figure, list(labelled.values()), list(labelled))
+        legend_outside(figure, list(labelled.values()), list(labelled), size=drawing.size)
     return figure
 
 
-def _draw_arms(
+def draw_arms(
     axes: "Axes", arms: Sequence[ArmCurve], styles: Sequence[LineStyle], labels: Sequence[str], drawing: Drawing
 ) -> None:
+    """Draw each arm's band and line, labelled for a legend."""
+    opacity = band_opacity(len(arms))
     for arm, line_style, label in zip(arms, styles, labels, strict=True):
-        line = {"color": line_style.colour, "linestyle": line_style.dashes}
         if drawing.band is Band.SEEDS:
             for run in arm.runs:
-                axes.plot(run.x, run.y, linewidth=0.7, alpha=0.45, **line)
+                axes.plot(run.x, run.y, color=line_style.colour, linestyle=line_style.dashes, linewidth=0.7, alpha=0.45)
         if arm.low is not None and arm.high is not None:
-            axes.fill_between(arm.x, arm.low, arm.high, color=line_style.colour, alpha=0.22, linewidth=0)
+            axes.fill_between(arm.x, arm.low, arm.high, color=line_style.colour, alpha=opacity, linewidth=0)
             if len(arm.x) == 1:  # a band without width shows nothing
                 axes.vlines(arm.x, arm.low, arm.high, color=line_style.colour, linewidth=1.2)
-        marker = "o" if len(arm.x) == 1 else None
-        axes.plot(arm.x, arm.mean, linewidth=line_style.width, label=label, marker=marker, markersize=4, **line)
+        axes.plot(arm.x, arm.mean, linewidth=LINE_WIDTH, label=label, **line_style.of(len(arm.x)))
 
 
-def _dress(axes: "Axes", arms: Sequence[ArmCurve], drawing: Drawing) -> None:
+def band_opacity(bands: int) -> float:
+    """Of each of so many bands: past four they thin out, so that lines stay seen."""
+    return _BAND_OPACITY * min(1.0, _MOST_FULL_BANDS / max(1, bands))
+
+
+def dress_curves(axes: "Axes", arms: Sequence[ArmCurve], drawing: Drawing) -> None:
+    """Label and scale the axes of curves."""
     axes.set_xlabel(axis_label(drawing.x))
     axes.set_ylabel(metric_label(drawing.metric, [run for arm in arms for run in arm.runs]))
     if drawing.log_x:
@@ -195,14 +204,13 @@ def draw_schedules(schedules: Mapping[str, Sequence[RunCurve]], drawing: Drawing
     every = [arm for own in arms.values() for arm in own]
     names = differing_settings(arm.settings for arm in every)
     rows = -(-len(arms) // 2)
-    figure = new_figure(size=(SIZE_INCHES[0] + 1.6, 2.4 * rows + 0.5))
+    figure = new_figure((SIZE_INCHES[0] + 1.6, 2.4 * rows + 0.5), drawing.size)
     panels = list(figure.subplots(rows, min(len(arms), 2), sharex=True, squeeze=False).flat)
     for axes, (metric, own) in zip(panels, arms.items(), strict=False):
         styles = line_styles([arm.settings for arm in own], names, colour=drawing.colour, style=drawing.style)
         for arm, line_style, label in zip(own, styles, _labels(own, names), strict=True):
             axes.plot(
-                arm.x, arm.mean, color=line_style.colour, linestyle=line_style.dashes, linewidth=line_style.width,
-                label=label,
+                arm.x, arm.mean, linewidth=LINE_WIDTH, label=label, **line_style.of(len(arm.x)),
                 drawstyle="default" if metric in ("train_lr", "train_weight_decay") else "steps-post",
             )  # fmt: skip
         axes.set_xlabel(axis_label(drawing.x))
@@ -217,7 +225,7 @@ def draw_schedules(schedules: Mapping[str, Sequence[RunCurve]], drawing: Drawing
         axes.set_xlabel("")
     add_titles(figure, drawing.title, "mean over seeds")
     if names:
-        add_legend(figure, panels[0], title=_legend_title(every), beside=True)
+        add_legend(figure, panels[0], title=_legend_title(every), beside=True, size=drawing.size)
     return figure
 
 

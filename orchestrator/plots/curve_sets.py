@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,66 @@ def grouped(runs: Iterable[RunCurve], names: Sequence[str]) -> dict[tuple[Any, .
 def sortable(value: Any) -> tuple[int, float, str]:
     """A key by which numbers come before texts."""
     return (0, float(value), "") if isinstance(value, (int, float)) else (1, 0.0, str(value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Averaged:
+    """One curve for each seed of each group, the settings that each is a mean `over`, and how many runs it leaves
+    out."""
+
+    curves: Sequence[RunCurve]
+    over: Sequence[str]
+    left_out: int
+
+
+def averaged(runs: Sequence[RunCurve], by: Sequence[str]) -> Averaged:
+    """The runs grouped `by` settings: within each group and seed, the mean over the settings that vary in a group.
+
+    Only what all groups have in common counts, and of a seed all of it: groups must differ by nothing but `by`.
+    """
+    differing = differing_settings(settings_of(runs))
+    others = [name for name in differing if name not in by]
+    groups = grouped(runs, by)
+    over = [name for name in others if any(len({run.settings.get(name) for run in own}) > 1 for own in groups.values())]
+    rests = {key: grouped(own, over) for key, own in groups.items()}
+    common = set.intersection(*(set(own) for own in rests.values())) if rests else set()
+    found, kept = [], 0
+    for own in rests.values():
+        seeds: dict[int, list[RunCurve]] = {}
+        for run in (run for rest in common for run in own[rest]):
+            seeds.setdefault(run.seed, []).append(run)
+        for inside in seeds.values():
+            if {tuple(run.settings.get(name) for name in over) for run in inside} == common:
+                found.append(_mean_curve(inside, others))
+                kept += len(inside)
+    return Averaged(curves=found, over=over, left_out=len(runs) - kept)
+
+
+def _mean_curve(runs: Sequence[RunCurve], without: Sequence[str]) -> RunCurve:
+    """The mean of the curves; of curves of one point each, that of the points."""
+    import numpy
+
+    first = runs[0]
+    if all(len(run.x) == 1 for run in runs):
+        x = numpy.array([numpy.mean([run.x[0] for run in runs])])
+        y = numpy.array([numpy.mean([run.y[0] for run in runs])])
+    else:
+        x = common_x([run.x for run in runs], past_shortest=False)
+        y = numpy.mean([numpy.interp(x, run.x, run.y) for run in runs], axis=0)
+    sizes = {(run.num_params, run.num_non_embedding_params) for run in runs}
+    params, others = sizes.pop() if len(sizes) == 1 else (0, 0)
+    settings = {name: value for name, value in first.settings.items() if name not in without}
+    diverged = any(run.diverged for run in runs)
+    return replace(
+        first,
+        settings=settings,
+        num_params=params,
+        num_non_embedding_params=others,
+        x=x,
+        y=y,
+        diverged=diverged,
+        flops=float(numpy.mean([run.flops for run in runs])),
+    )
 
 
 def _arm_curve(runs: Sequence[RunCurve], band: Band, *, past_shortest: bool) -> ArmCurve:

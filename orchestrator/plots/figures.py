@@ -1,7 +1,8 @@
 """From runs to a figure in a file: read the curves, say what cannot be shown, draw, save."""
 
 import dataclasses
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -9,12 +10,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from orchestrator.comparison.cautions import code_warnings, device_warnings, seconds_warnings
 from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import Axis
-from orchestrator.files.replaced_file import check_not_a_folder, replaced_file
+from orchestrator.files.replaced_file import checked_target, replaced_file
 from orchestrator.plots.curve_figures import SCHEDULES, Drawing, draw_curves, draw_schedules
-from orchestrator.plots.curve_sets import grouped
-from orchestrator.plots.final_values import FinalDrawing, HeatMap, check_varies, draw_final, draw_heat_map, place_name
-from orchestrator.plots.run_curves import RunCurve, check_comparable, ended_early, read_curves, unfinished
-from orchestrator.plots.style import plain_texts, setting_name
+from orchestrator.plots.curve_sets import Averaged, averaged, grouped
+from orchestrator.plots.final_values import (
+    FinalDrawing,
+    check_varies,
+    draw_final,
+    place_name,
+    settings_followed,
+)
+from orchestrator.plots.heat_maps import HeatMap, draw_heat_map
+from orchestrator.plots.run_curves import RunCurve, check_comparable, ended_early, read_curves, unfinished, with_flops
+from orchestrator.plots.style import Size, add_titles, lettering, plain_texts, setting_name
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import differing_settings, settings_of
@@ -53,6 +61,7 @@ def plot_curves(
     SettingsError for an unknown setting.
     """
     drawing = _with_baseline(_with_known_settings(drawing or Drawing()), source, runs)
+    by = _grouping(drawing.by, drawing.facet, drawing.colour, drawing.style)
     read = _read(source, runs, drawing.metric, drawing.x, smooth=drawing.smooth)
     found, warnings = _with_values(read, drawing.metric)
     warnings += check_comparable(
@@ -64,7 +73,7 @@ def plot_curves(
         warnings += _said_of_logarithms("--log_y", drawing.metric, [run.y.tolist() for run in found])
     if drawing.x is Axis.SECONDS or _counts_seconds(drawing.metric):
         warnings += _said_of_seconds(source, runs, found)
-    return Drawn(figure=draw_curves(found, drawing), arms=_arms(found), runs=len(found), warnings=warnings)
+    return _drawn(found, by, drawing.size, lambda curves: draw_curves(curves, drawing), warnings)
 
 
 def plot_final(
@@ -83,11 +92,14 @@ def plot_final(
             raise ExportError(
                 f"a heat map needs two different settings, not {drawing.rows} twice", "Name another setting."
             )
+        if "flops" in names:
+            raise ExportError("a heat map over flops would have a cell for each arm", "Draw them: --final flops")
     else:
         drawing = _with_known_settings(dataclasses.replace(drawing, against=place_name(drawing.against)))
         names = [drawing.against]
-    # Over tokens, since tables of the original tool have no steps.
-    read = _read(source, runs, drawing.metric, Axis.TOKENS, last=True)
+    # Over tokens where x does not matter, since tables of the original tool have no steps. FLOPs add up over points.
+    axis = Axis.FLOPS if "flops" in names else Axis.TOKENS
+    read = _read(source, runs, drawing.metric, axis, last=axis is Axis.TOKENS)
     found, warnings = _with_values(read, drawing.metric)
     open_runs = [run for run in found if unfinished(run)]
     diverged = [run for run in found if run.diverged and not unfinished(run)]
@@ -108,17 +120,20 @@ def plot_final(
     warnings += check_comparable(
         found, drawing.metric, allow_mixed_data=allow_mixed_data, allow_mixed_evaluation=allow_mixed_evaluation
     )
+    if axis is Axis.FLOPS:
+        found = with_flops(found)
     check_varies(found, names, left_out)
     warnings += _said_of_code(source, runs, found)
     if _counts_seconds(drawing.metric):
         warnings += _said_of_seconds(source, runs, found)
     if isinstance(drawing, HeatMap):
-        figure = draw_heat_map(found, drawing, left_out)
-    else:
-        if drawing.log_y:
-            warnings += _said_of_logarithms("--log_y", drawing.metric, [[float(run.y[-1])] for run in found])
-        figure = draw_final(found, drawing, left_out)
-    return Drawn(figure=figure, arms=_arms(found), runs=len(found), warnings=warnings)
+        heat_map = drawing
+        return _drawn(found, (), drawing.size, lambda last: draw_heat_map(last, heat_map, left_out), warnings)
+    if drawing.log_y:
+        warnings += _said_of_logarithms("--log_y", drawing.metric, [[float(run.y[-1])] for run in found])
+    final = drawing
+    by = _grouping(drawing.by, *(settings_followed(drawing.against) or names), drawing.colour, drawing.style)
+    return _drawn(found, by, drawing.size, lambda last: draw_final(last, final, left_out), warnings)
 
 
 def plot_schedules(source: Store | str | Path, drawing: Drawing | None = None, runs: RunFilter | None = None) -> Drawn:
@@ -130,7 +145,40 @@ def plot_schedules(source: Store | str | Path, drawing: Drawing | None = None, r
         if read:
             found[metric] = read
     first = _with_values(next(iter(found.values()), ()), SCHEDULES[0])[0]
-    return Drawn(figure=draw_schedules(found, drawing), arms=_arms(first), runs=len(first))
+    if by := _grouping(drawing.by, drawing.colour, drawing.style):
+        found = {metric: averaged(own, by).curves for metric, own in found.items()}
+    return _drawn(first, by, drawing.size, lambda curves: draw_schedules(found, drawing), [])
+
+
+def _grouping(by: Sequence[str], *others: str) -> tuple[str, ...]:
+    """The settings to group by: those asked for, and all that the figure tells apart besides; empty for the usual."""
+    return tuple(dict.fromkeys(map(setting_name, filter(None, (*by, *others))))) if by else ()
+
+
+def _drawn(
+    runs: Sequence[RunCurve],
+    by: Sequence[str],
+    size: Size | None,
+    draw: Callable[[Sequence[RunCurve]], "Figure"],
+    warnings: list[str],
+) -> Drawn:
+    """The figure of the runs, averaged over other settings where they are grouped `by` some."""
+    found = averaged(runs, by) if by else Averaged(curves=runs, over=(), left_out=0)
+    others = ", ".join(found.over)
+    if not found.curves:
+        raise ExportError(
+            f"the groups by {', '.join(by)} have no {others} in common", "Group by more: --by, or choose runs."
+        )
+    if found.left_out:
+        warnings = [
+            *warnings,
+            f"{counted(found.left_out, 'run')} left out: not every group has their {others} at their seed",
+        ]
+    with lettering(size):
+        figure = draw(found.curves)
+        if found.over:
+            add_titles(figure, "", f"{figure.get_supxlabel()}; each seed averaged over {others}")
+    return Drawn(figure=figure, arms=_arms(found.curves), runs=len(runs) - found.left_out, warnings=warnings)
 
 
 def save(figure: "Figure", path: str | Path) -> None:
@@ -142,13 +190,21 @@ def save(figure: "Figure", path: str | Path) -> None:
         # No date inside: the same runs give the same file.
         metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(ending)
         with plain_texts(figure):
-            figure.savefig(stream, format=ending[1:], dpi=160, metadata=metadata)
+            figure.savefig(stream, format=ending[1:], metadata=metadata)
+
+
+def as_png(figure: "Figure") -> bytes:
+    """The figure as a notebook shows it."""
+    stream = io.BytesIO()
+    with plain_texts(figure):
+        figure.savefig(stream, format="png", dpi=100)
+    return stream.getvalue()
 
 
 def check_ending(path: Path) -> str:
     """The file's ending. Raises ExportError if it is not a figure format."""
     ending = path.suffix.lower()
-    check_not_a_folder(path, "val_loss.png")
+    checked_target(path, "val_loss.png")
     if ending not in ENDINGS:
         raise ExportError(f"'{path}': the ending '{path.suffix}' is not a figure format", f"Use {', '.join(ENDINGS)}.")
     return ending

@@ -1,4 +1,4 @@
-"""Figures of the runs' last values: against a setting (scaling plots), and over two settings (heat maps)."""
+"""Figures of the runs' last values against a setting: scaling plots."""
 
 import math
 import statistics
@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from hlbgpt_core.settings import specs, unknown_setting
 from orchestrator.errors import ExportError
 from orchestrator.plots.curve_sets import CONFIDENCE, grouped, sortable
+from orchestrator.plots.legends import add_legend
 from orchestrator.plots.power_law import PowerLaw, describes, fit_power_law
 from orchestrator.plots.run_curves import RunCurve
 from orchestrator.plots.style import (
+    LINE_WIDTH,
     LineStyle,
-    add_legend,
+    Size,
     add_titles,
     dress,
     line_styles,
@@ -25,29 +27,38 @@ from orchestrator.plots.style import (
 )
 from orchestrator.sweep.arm_labels import arm_label, differing_settings, settings_of
 from orchestrator.sweep.options import value_text
-from orchestrator.wording.numbers import counted, measured_text, short_count
+from orchestrator.wording.numbers import counted, short_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Model sizes in words; a figure may use them as its x, although they are not settings.
-SIZES = MappingProxyType({"num_params": "parameters", "num_non_embedding_params": "parameters without embeddings"})
+SIZES = MappingProxyType(
+    {
+        "num_params": "parameters",
+        "num_non_embedding_params": "parameters without embeddings",
+        "flops": "training FLOPs",
+    }
+)
 # A size follows from these settings, so lines are not distinguished by them.
 _SETTINGS_OF_SIZE = frozenset({"model_scale", "depth", "width"})
+_SETTINGS_OF_FLOPS = _SETTINGS_OF_SIZE | {"max_steps", "max_tokens", "max_epochs", "max_time_seconds"}
 # Values further apart than this are shown on a logarithmic axis.
 _LOGARITHMIC_FROM = 4.0
-_SHIFT_POINTS = 6.0
+_SHIFT_POINTS, _MOST_ASIDE = 6.0, 0.25
 _LONGEST_NAME = 28
 _MOST_LETTERS_ABREAST = 60
-_LONGEST_COLUMN_NAME = 9  # of a heat map, upright
 _MOST_NAMED_INSIDE = 3
-_LEAST_HEIGHT_INCHES = 3.2  # of a heat map, with the upright words beside its colour bar
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinalDrawing:
-    """The last value of a metric against a setting, or against `num_params`."""
+    """The last value of a metric against a setting, `num_params` or `flops`, grouped `by` settings (empty: those that
+    differ).
+
+    Sizes and budgets tell lines apart only if they choose the colour or the style, where x follows from them.
+    """
 
     against: str
     metric: str = "val_loss"
@@ -56,16 +67,8 @@ class FinalDrawing:
     colour: str = ""
     style: str = ""
     title: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeatMap:
-    """The mean last value of a metric over two settings: one per row, one per column."""
-
-    rows: str
-    columns: str
-    metric: str = "val_loss"
-    title: str = ""
+    by: Sequence[str] = ()
+    size: Size | None = None
 
 
 def place_name(name: str) -> str:
@@ -76,44 +79,57 @@ def place_name(name: str) -> str:
     return wanted
 
 
+def settings_followed(against: str) -> frozenset[str]:
+    """The settings from which x follows."""
+    if against not in SIZES:
+        return frozenset()
+    return _SETTINGS_OF_FLOPS if against == "flops" else _SETTINGS_OF_SIZE
+
+
 def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequence[RunCurve] = ()) -> "Figure":
     """A dot per run, a line through the means with their 95 % t-intervals, and a power law if one fits.
 
     `left_out` are runs without a final value: the small print counts them.
     """
-    place = _place_of(drawing.against)
+    place = place_of(drawing.against)
+    followed = settings_followed(drawing.against)
     names = [
         name
         for name in differing_settings(settings_of(runs))
-        if name != drawing.against and not (drawing.against in SIZES and name in _SETTINGS_OF_SIZE)
+        if name != drawing.against and (name not in followed or name in (drawing.colour, drawing.style))
     ]
     lines = grouped(runs, names)
     # Error bars are everywhere, and leave room for only a few names.
     beside = len(lines) > _MOST_NAMED_INSIDE
-    figure = new_figure()
+    figure = new_figure(size=drawing.size)
     axes = figure.add_subplot()
     known = sorted({place(run) for run in runs}, key=sortable)
     are_numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known)
     styles = line_styles([own[0].settings for own in lines.values()], names, colour=drawing.colour, style=drawing.style)
+    # Lines stand aside of each other, but no further than a part of the way to the next value.
+    room = _MOST_ASIDE * 72 * figure.get_figwidth() / len(known)
+    shift = min(_SHIFT_POINTS, room / max(1, len(lines) - 1))
+    axes.margins(x=0.05 + shift * (len(lines) - 1) / (72 * figure.get_figwidth()))
     for number, (own, line_style) in enumerate(zip(lines.values(), styles, strict=True)):
         line = _Line(
             dots=[(float(place(run) if are_numbers else known.index(place(run))), float(run.y[-1])) for run in own],
             line_style=line_style,
             label=arm_label(own[0].settings, names),
-            shift_points=_SHIFT_POINTS * (number - (len(lines) - 1) / 2),
+            shift_points=shift * (number - (len(lines) - 1) / 2),
             law_of=SIZES.get(drawing.against, drawing.against) if are_numbers else "",
         )
         _draw_line(axes, line)
     _dress(axes, drawing, runs, known, are_numbers=are_numbers)
     seeds = {len(own) for own in grouped_by(runs, [*names, drawing.against]).values()}
     bars = "one seed per value: no interval" if seeds == {1} else "dots: seeds; bars: 95 % t-interval of the mean"
-    add_titles(figure, drawing.title, bars + _left_out_note(left_out))
+    add_titles(figure, drawing.title, bars + left_out_note(left_out))
     if axes.get_legend_handles_labels()[1]:
-        add_legend(figure, axes, beside=beside)
+        add_legend(figure, axes, beside=beside, size=drawing.size)
     return figure
 
 
-def _left_out_note(left_out: Sequence[RunCurve]) -> str:
+def left_out_note(left_out: Sequence[RunCurve]) -> str:
+    """What the small print says of runs without a final value."""
     return f"; {counted(len(left_out), 'run')} without a final value left out" if left_out else ""
 
 
@@ -121,11 +137,12 @@ def grouped_by(runs: Sequence[RunCurve], names: Sequence[str]) -> dict[tuple[Any
     """The runs by their values of settings and sizes."""
     found: dict[tuple[Any, ...], list[RunCurve]] = {}
     for run in runs:
-        found.setdefault(tuple(_place_of(name)(run) for name in names), []).append(run)
+        found.setdefault(tuple(place_of(name)(run) for name in names), []).append(run)
     return found
 
 
-def _place_of(name: str) -> Callable[[RunCurve], Any]:
+def place_of(name: str) -> Callable[[RunCurve], Any]:
+    """What reads a run's value of a setting or size."""
     if name in SIZES:
         return lambda run: getattr(run, name)
     return lambda run: run.settings.get(name)
@@ -156,7 +173,7 @@ def _draw_line(axes: "Axes", line: _Line) -> None:
     places = sorted(set(x))
     values = [[b for a, b in line.dots if a == one] for one in places]
     means = [statistics.fmean(own) for own in values]
-    if law and not describes(law, places, means):
+    if law and not (law.is_sure and describes(law, places, means)):
         law = None
     halves = [_half_interval(own) for own in values]
     # Use the unshifted points for the axes' limits.
@@ -167,16 +184,22 @@ def _draw_line(axes: "Axes", line: _Line) -> None:
     # If a law is fitted, it is the line: a second one through the means would only cover it.
     text = ", ".join(part for part in (line.label, law_text(law, line.law_of) if law else "") if part)
     axes.errorbar(
-        places, means, yerr=halves, color=colour, marker="D", markersize=5,
-        linestyle="none" if law else line_style.dashes, linewidth=line_style.width, capsize=3, elinewidth=1.2,
-        label=None if law else text or None, transform=aside,
+        places, means, yerr=halves, color=colour, marker=line_style.marker or "D", markersize=5,
+        linestyle="none" if law else line_style.dashes, linewidth=LINE_WIDTH, capsize=3, elinewidth=1.2,
+        transform=aside,
     )  # fmt: skip
+    if text:
+        # A line of its own for the legend, whose dashes no error bar covers.
+        axes.plot(
+            [], [], color=colour, linestyle=line_style.dashes, linewidth=LINE_WIDTH, label=text,
+            marker=line_style.marker or "D", markersize=4,
+        )  # fmt: skip
     if law:
         import numpy
 
         fine = numpy.geomspace(places[0], places[-1], 60)
         drawn = [law.at(float(one)) for one in fine]
-        axes.plot(fine, drawn, color=colour, linestyle=line_style.dashes, linewidth=line_style.width, label=text)
+        axes.plot(fine, drawn, color=colour, linestyle=line_style.dashes, linewidth=LINE_WIDTH)
 
 
 def _half_interval(values: Sequence[float]) -> float:
@@ -219,14 +242,14 @@ def _dress(
 
 def _name_places(axes: "Axes", texts: Sequence[str]) -> None:
     """Ticks for words: long ones without their middle, slanted if they would overlap."""
-    names = _without_middles(texts)
+    names = without_middles(texts)
     axes.set_xticks(range(len(names)), names)
     if sum(map(len, names)) > _MOST_LETTERS_ABREAST:
         for label in axes.get_xticklabels():
             label.set(rotation=25, ha="right", rotation_mode="anchor")
 
 
-def _without_middles(texts: Sequence[str]) -> Sequence[str]:
+def without_middles(texts: Sequence[str]) -> Sequence[str]:
     """The texts, long ones cut in the middle, unless some of them would then be the same."""
     cut = [text if len(text) <= _LONGEST_NAME else f"{text[:9]}…{text[10 - _LONGEST_NAME :]}" for text in texts]
     return cut if len(set(cut)) == len(set(texts)) else texts
@@ -241,88 +264,10 @@ def _crowded(values: Sequence[float]) -> bool:
     return min(b - a for a, b in pairwise(places)) < (places[-1] - places[0]) / 12
 
 
-def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap, left_out: Sequence[RunCurve] = ()) -> "Figure":
-    """A cell per pair of values; its colour and number are the mean last value of its runs.
-
-    A cell with runs `left_out` (no final value) says how many: the survivors alone may look too good.
-    """
-    import numpy
-
-    rows, columns = _place_of(drawing.rows), _place_of(drawing.columns)
-    row_values = sorted({rows(run) for run in (*runs, *left_out)}, key=sortable)
-    column_values = sorted({columns(run) for run in (*runs, *left_out)}, key=sortable)
-    if len(row_values) * len(column_values) > 1_600:
-        raise ExportError(
-            f"a heat map of {len(row_values)} x {len(column_values)} cells is unreadable", "Choose runs with filters."
-        )
-    cells = grouped_by(runs, [drawing.rows, drawing.columns])
-    means = numpy.full((len(row_values), len(column_values)), math.nan)
-    for (row, column), own in cells.items():
-        means[row_values.index(row), column_values.index(column)] = statistics.fmean(run.y[-1] for run in own)
-    height = max(_LEAST_HEIGHT_INCHES, 1.5 + 0.55 * len(row_values))
-    figure = new_figure(size=(max(4.6, 2.6 + 0.85 * len(column_values)), height))
-    axes = figure.add_subplot()
-    edges = [numpy.arange(count + 1) - 0.5 for count in (len(column_values), len(row_values))]
-    mesh = axes.pcolormesh(*edges, means, cmap="viridis")
-    axes.set_facecolor("#EEEEEE")
-    names = [
-        _without_middles([_short(name, value) for value in values])
-        for name, values in ((drawing.columns, column_values), (drawing.rows, row_values))
-    ]
-    axes.set_xticks(range(len(column_values)), names[0])
-    axes.set_yticks(range(len(row_values)), names[1])
-    if max(map(len, names[0])) > _LONGEST_COLUMN_NAME:
-        axes.tick_params(axis="x", rotation=25)
-    axes.set_xlabel(SIZES.get(drawing.columns, drawing.columns))
-    axes.set_ylabel(SIZES.get(drawing.rows, drawing.rows))
-    axes.spines[:].set_visible(False)
-    if means.size <= 150:
-        lost = numpy.zeros(means.shape, dtype=int)
-        for (row, column), own in grouped_by(left_out, [drawing.rows, drawing.columns]).items():
-            lost[row_values.index(row), column_values.index(column)] = len(own)
-        came = numpy.zeros(means.shape, dtype=int)
-        for (row, column), own in cells.items():
-            came[row_values.index(row), column_values.index(column)] = len(own)
-        _write_numbers(axes, means, came, lost)
-    bar = figure.colorbar(mesh, ax=axes)
-    if bar.solids is not None:
-        bar.solids.set(rasterized=False, edgecolor="face")  # vector shapes, without seams
-    bar.set_label(f"final {metric_label(drawing.metric, runs)}", fontsize=8.5)
-    counts = sorted({len(own) for own in cells.values()})
-    shown = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    others = [
-        name
-        for name in differing_settings(settings_of(runs))
-        if name not in (drawing.rows, drawing.columns)
-        and not ({drawing.rows, drawing.columns} & set(SIZES) and name in _SETTINGS_OF_SIZE)
-    ]
-    over = f", over {', '.join(others)} too" if others else ""
-    note = "one run per cell" if counts == [1] else f"mean of {shown} runs per cell{over}"
-    add_titles(figure, drawing.title, note + _left_out_note(left_out))
-    return figure
-
-
-def _short(name: str, value: Any) -> str:
-    return short_count(value) if name in SIZES else value_text(value)
-
-
-def _write_numbers(axes: "Axes", means: Any, came: Any, lost: Any) -> None:
-    """The cells' means, and how many of their runs finished if some (`lost`) did not."""
-    import numpy
-
-    middle = (numpy.nanmin(means) + numpy.nanmax(means)) / 2
-    for (row, column), value in numpy.ndenumerate(means):
-        text = measured_text(value, digits=4) if math.isfinite(value) else "" if lost[row, column] else "no run"
-        if lost[row, column]:
-            text += f"\n{came[row, column] or 'none'} of {came[row, column] + lost[row, column]} runs"
-        colour = "white" if value <= middle else "black"
-        axes.text(column, row, text, ha="center", va="center", fontsize=8.5, color=colour)
-
-
 def check_varies(runs: Sequence[RunCurve], names: Sequence[str], left_out: Sequence[RunCurve] = ()) -> None:
     """Raise ExportError if one of the settings has only one value: there is nothing to draw against."""
     for name in names:
-        values = {_place_of(name)(run) for run in runs}
+        values = {place_of(name)(run) for run in runs}
         if len(values) > 1:
             continue
         swept = list(differing_settings(settings_of(runs)))

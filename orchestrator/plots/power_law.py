@@ -20,6 +20,11 @@ class PowerLaw:
     exponent: float
     half_width: float
 
+    @property
+    def is_sure(self) -> bool:
+        """Whether the exponent's interval leaves out 0, which would be no law."""
+        return abs(self.exponent) > self.half_width
+
     def at(self, x: float) -> float:
         """The law's y at `x`."""
         return float(self.factor * x**self.exponent)

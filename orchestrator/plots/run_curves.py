@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from hlbgpt_core.evaluation import known_fingerprint
@@ -33,7 +34,7 @@ class RunCurve:
     They are empty if none of the run's points is finite, or if it ended without one: then `recorded` is False. Where
     only the last point was read, it is there even if it is not finite.
     `diverged` says that the last point is not finite. `state` is empty if a table does not record it.
-    `evaluation_fingerprint` is that of the evaluations that measure the metric.
+    `evaluation_fingerprint` is that of the evaluations that measure the metric; `flops` are set by `with_flops`.
     """
 
     settings: Mapping[str, Any]
@@ -49,6 +50,7 @@ class RunCurve:
     diverged: bool = False
     recorded: bool = True
     code: str = ""
+    flops: float = 0.0
 
 
 def read_curves(
@@ -86,7 +88,10 @@ def curves_from_store(
             "state": run.state.value,
             "code": sys.intern(joined(part.digest for part in run.code)),
         }
-        xs, ys = (curve[axis.column], curve[parsed.column]) if curve is not None and is_there else ((), ())
+        xs: Sequence[float | None] = ()
+        ys: Sequence[float | None] = ()
+        if curve is not None and is_there:
+            xs, ys = axis.places(curve["step"], curve[axis.column], run.settings), curve[parsed.column]
         found += _run_curve(about, xs, ys, smooth, keep_all=last)
     return found
 
@@ -104,6 +109,9 @@ def curves_from_csv(path: Path, metric: str, axis: Axis, *, smooth: float) -> li
         x_name = names[parsed.split, axis.column]
         x, y = (_list_of(path, row, name) for name in (x_name, y_name))
         settings = {name: row[name] for name in specs() if name in row}
+        if axis is Axis.FLOPS:
+            steps = _list_of(path, row, names[parsed.split, "step"])
+            x = axis.places(steps, x, settings)
         about = {
             "settings": settings,
             "num_params": row.get("num_params") or 0,
@@ -141,7 +149,12 @@ def _list_of(path: Path, row: Mapping[str, Any], name: str) -> Sequence[Any]:
 
 
 def _run_curve(
-    about: Mapping[str, Any], x: Sequence[float], y: Sequence[float | None], smooth: float, *, keep_all: bool = False
+    about: Mapping[str, Any],
+    x: Sequence[float | None],
+    y: Sequence[float | None],
+    smooth: float,
+    *,
+    keep_all: bool = False,
 ) -> list[RunCurve]:
     """The run's curve; None for an unfinished run without any record."""
     import numpy
@@ -163,6 +176,17 @@ def _run_curve(
             recorded=bool(len(ys)),
         )
     ]
+
+
+def with_flops(runs: Sequence[RunCurve]) -> list[RunCurve]:
+    """The runs, read over Axis.FLOPS, with the mean of their arm's operations at the last point.
+
+    The mean, so that an arm's seeds stand at one place: they took different numbers of microbatches.
+    """
+    arms: dict[Any, list[float]] = {}
+    for run in runs:
+        arms.setdefault(tuple(run.settings.items()), []).append(float(run.x[-1]))
+    return [replace(run, flops=fmean(arms[tuple(run.settings.items())])) for run in runs]
 
 
 def unfinished(run: RunCurve) -> bool:

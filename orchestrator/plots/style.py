@@ -1,4 +1,4 @@
-"""How figures look: colours, line styles, labels with units, ticks and legends."""
+"""How figures look: sizes, colours, line styles, labels with units, and ticks."""
 
 import contextlib
 import textwrap
@@ -9,10 +9,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hlbgpt_core.settings import specs, unknown_setting
+from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis
 from orchestrator.plots.run_curves import RunCurve
 from orchestrator.sweep.arm_labels import arm_label
-from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import short_count
 
 if TYPE_CHECKING:
@@ -22,16 +22,13 @@ if TYPE_CHECKING:
 # Distinct with every common kind of colour blindness: Okabe and Ito, "Color Universal Design", 2008.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINE_STYLES: Sequence[Any] = ("-", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)))
-LINE_WIDTHS = (1.7, 3.0, 0.9)
+MARKERS = ("", "o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h")
+LINE_WIDTH = 1.7
 SIZE_INCHES = (6.4, 4.0)
-# More lines than this, or longer names, get a legend beside the axes, where it covers nothing.
-MOST_IN_LEGEND = 8
-_LONGEST_INSIDE = 40
-_MOST_NAMED = 110
-_MOST_LARGE = 22  # more names are written smaller
-_LEGEND: Mapping[str, Any] = MappingProxyType({"frameon": False, "handlelength": 2.6, "alignment": "left"})
-# A legend in units of its font size: a line, an average letter, and the space around a name.
-_LINE_HEIGHT, _LETTER_WIDTH, _HANDLE_WIDTH = 1.7, 0.62, 6.0
+_ORDINARY_POINTS, _LEAST_POINTS = 10.0, 6.0  # of letters
+_FLATTEST = 0.6  # height to width
+_NARROW_INCHES = 5.0  # the names of axes get two lines
+_DOTS_AN_INCH, _DOTS_AN_INCH_IN_PRINT = 160, 300
 _LETTER_INCHES = 0.095  # of a title, on average
 _LONGEST_PLAIN = 1e9  # larger numbers on an axis are shown as powers of ten
 
@@ -58,24 +55,54 @@ _AXIS_WORDS = MappingProxyType(
         Axis.EPOCHS: "epochs",
         Axis.TOKENS: "training tokens",
         Axis.SECONDS: "training time (s)",
+        Axis.FLOPS: "training FLOPs",
     }
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class LineStyle:
-    """How an arm's line looks."""
+    """How an arm's line looks. No two arms have the same dashes and marker while those suffice: grey is enough."""
 
     colour: Any
     dashes: Any
-    width: float = LINE_WIDTHS[0]
+    marker: str = ""
+
+    def of(self, points: int) -> Mapping[str, Any]:
+        """What matplotlib's `plot` is given for a line of so many points, with a marker at some of them."""
+        every = {"markevery": (0.03, 0.15)} if self.marker and points > 1 else {}
+        marker = self.marker or ("o" if points == 1 else None)
+        return {"color": self.colour, "linestyle": self.dashes, "marker": marker, "markersize": 4, **every}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How large a figure is wanted, in inches; without a `height`, what is in it decides."""
+
+    width: float
+    height: float | None = None
+
+
+# A column and a page of the usual templates of papers.
+_SIZES = MappingProxyType({"column": Size(width=3.4), "page": Size(width=7.0)})
+
+
+def parse_size(text: str) -> Size:
+    """`column`, `page`, or inches such as `5x3`. Raises UsageError for anything else."""
+    if text in _SIZES:
+        return _SIZES[text]
+    width, _, height = text.partition("x")
+    with contextlib.suppress(ValueError):
+        if 2 <= float(width) <= 60 and 1.5 <= float(height) <= 60:
+            return Size(width=float(width), height=float(height))
+    raise UsageError(f"--size {text}: no such size", "Use column, page, or inches from 2x1.5 to 60x60: --size 5x3")
 
 
 def setting_name(name: str) -> str:
     """A setting's name as people type it, with dashes as underscores. Raises SettingsError for an unknown one."""
     wanted = name.strip().replace("-", "_")
     if wanted not in specs():
-        raise unknown_setting(wanted)
+        raise unknown_setting(name)
     return wanted
 
 
@@ -84,8 +111,8 @@ def line_styles(
 ) -> list[LineStyle]:
     """The line style of each arm.
 
-    Of the settings `names`, `colour` chooses the colour (default: the one with the most values that is not `style`).
-    The others choose the dashes and, when those run out, the width.
+    Of the settings `names`, `colour` chooses the colour (default: the one with the most values that is not `style`),
+    and `style` the dashes (default: all others). Markers tell apart what dashes do not.
 
     More values than distinct colours get a scale from dark to light.
     """
@@ -94,16 +121,33 @@ def line_styles(
         return [LineStyle(colour=COLOURS[0], dashes=LINE_STYLES[0]) for _ in settings]
     free = [name for name in names if name != style] or list(names)
     coloured = colour or max(free, key=lambda name: len(values[name]))
+    others = [name for name in names if name != coloured]
+    colours = _places(settings, [coloured])
+    dashes = _places(settings, [style] if style else others)
+    rests = _places(settings, [name for name in others if name != style] if style else [])
+    if not any(dashes) and not any(rests):
+        dashes = colours
+    further = [(place // len(LINE_STYLES), rest) for place, rest in zip(dashes, rests, strict=True)]
+    whole = list(zip(colours, further, strict=True)) if dashes is not colours else further
+    # A marker for each colour too, while there are enough of them.
+    marked: Sequence[Any] = whole if len(set(whole)) <= len(MARKERS) else further
+    known = list(dict.fromkeys(marked))
     palette = _palette(len(values[coloured]))
-    others = [style] if style else [name for name in names if name != coloured]
-    combinations = list(dict.fromkeys(tuple(arm.get(name) for name in others) for arm in settings))
-    styles = []
-    for arm in settings:
-        place = combinations.index(tuple(arm.get(name) for name in others))
-        width = LINE_WIDTHS[place // len(LINE_STYLES) % len(LINE_WIDTHS)]
-        chosen = palette[values[coloured].index(arm.get(coloured))]
-        styles.append(LineStyle(colour=chosen, dashes=LINE_STYLES[place % len(LINE_STYLES)], width=width))
-    return styles
+    return [
+        LineStyle(
+            colour=palette[colours[at]],
+            dashes=LINE_STYLES[dashes[at] % len(LINE_STYLES)],
+            marker=MARKERS[known.index(marked[at]) % len(MARKERS)],
+        )
+        for at in range(len(settings))
+    ]
+
+
+def _places(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[int]:
+    """For each arm, the place of its values of `names` among those of all."""
+    own = [tuple(arm.get(name) for name in names) for arm in settings]
+    known = {values: place for place, values in enumerate(dict.fromkeys(own))}
+    return [known[values] for values in own]
 
 
 def _palette(count: int) -> Sequence[Any]:
@@ -138,93 +182,84 @@ def metric_label(metric: str, runs: Iterable[RunCurve]) -> str:
     return f"{words} (nats per {'byte' if in_bytes else 'token'})"
 
 
-def new_figure(*, size: tuple[float, float] = SIZE_INCHES) -> "Figure":
-    """An empty figure that is drawn without a display. A legend beside its axes makes it wider."""
+def new_figure(
+    inches: tuple[float, float] = SIZE_INCHES, size: Size | None = None, *, keeps_height: bool = False
+) -> "Figure":
+    """An empty figure that is drawn without a display, of `inches` unless a `size` is wanted.
+
+    Where that has no height, it follows from the width, or is that of `inches` if the figure `keeps_height`.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, layout="constrained")
+    if size is not None:
+        height = inches[1] if keeps_height else size.width * max(inches[1] / inches[0], _FLATTEST)
+        inches = size.width, size.height or height
+    dots = _DOTS_AN_INCH if size is None else _DOTS_AN_INCH_IN_PRINT
+    figure = Figure(figsize=inches, layout="constrained", dpi=dots)
     FigureCanvasAgg(figure)
     return figure
 
 
+@contextlib.contextmanager
+def lettering(size: Size | None) -> Iterator[None]:
+    """Draw a figure of that size within this block: a narrow one has smaller letters."""
+    from matplotlib import rc_context
+
+    share = 1.0 if size is None else min(1.0, 0.55 + 0.06 * size.width)
+    with rc_context({"font.size": _ORDINARY_POINTS * share}):
+        yield
+
+
+def points(ordinary: float) -> float:
+    """A size of letters, in points, that is `ordinary` in a figure of ordinary size."""
+    from matplotlib import rcParams
+
+    return max(_LEAST_POINTS, ordinary * float(rcParams["font.size"]) / _ORDINARY_POINTS)
+
+
 def dress(axes: "Axes") -> None:
-    """Put a light grid behind the lines, and no frame above and on the right."""
+    """Put a light grid behind the lines, and no frame above and on the right; make room in a narrow figure."""
+    from matplotlib.ticker import AutoLocator
+
+    if axes.figure.get_figwidth() < _NARROW_INCHES:  # type: ignore[union-attr]  # of a figure, not of a part
+        for axis in (axes.xaxis, axes.yaxis):
+            label = axis.get_label()
+            label.set_text(label.get_text().replace(" (", "\n(").replace(" from ", "\nfrom "))
+        if isinstance(locator := axes.xaxis.get_major_locator(), AutoLocator):
+            locator.set_params(nbins=5)
     axes.grid(True, which="major", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
     if axes.get_yscale() == "linear" and 10_000 <= max(map(abs, axes.get_ylim())) < _LONGEST_PLAIN:
         axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=points(_ORDINARY_POINTS))
 
 
 def add_titles(figure: "Figure", title: str, note: str) -> None:
     """Add the title, and under it in small letters what lines and bands mean."""
     if title:
         # Not by wrap=True, which always reads a dollar as the start of a formula.
-        letters = int(figure.get_figwidth() / _LETTER_INCHES)
+        letters = int(figure.get_figwidth() / _LETTER_INCHES / points(11) * 11)
         lines = [line for part in title.splitlines() for line in textwrap.wrap(part, letters) or [""]]
-        figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=11)
+        figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=points(11))
     if note:
-        figure.supxlabel(note, x=0.99, ha="right", fontsize=7.5, color="#555555", wrap=True)
+        figure.supxlabel(note, x=0.99, ha="right", fontsize=points(7.5), color="#555555", wrap=True)
 
 
 @contextlib.contextmanager
 def plain_texts(figure: "Figure") -> Iterator[None]:
     """Save a figure within this block. Its texts are shown as they are: a dollar in a title or path starts no formula,
-    and a letter that the font lacks is a box, without a warning."""
+    and a letter that the font lacks is a box, without a warning. A PDF holds its fonts as TrueType."""
     from matplotlib import rc_context
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
         text.set_parse_math(False)
     # Tick labels are made when the figure is drawn.
-    with rc_context({"text.parse_math": False}), warnings.catch_warnings():
+    with rc_context({"text.parse_math": False, "pdf.fonttype": 42}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
-
-
-def add_legend(figure: "Figure", axes: "Axes", *, title: str = "", beside: bool = False) -> None:
-    """The legend of the labelled lines: in the axes, or beside them if it is large or `beside` is set."""
-    handles, labels = axes.get_legend_handles_labels()
-    if beside or len(labels) > MOST_IN_LEGEND or max(map(len, labels), default=0) > _LONGEST_INSIDE:
-        legend_beside(figure, handles, labels, title=title)
-    else:
-        axes.legend(handles, labels, fontsize=8.5, title_fontsize=8.5, loc="best", title=title or None, **_LEGEND)
-
-
-def legend_beside(figure: "Figure", handles: Sequence[Any], labels: Sequence[str], *, title: str = "") -> None:
-    """A legend on the right of the axes, in as many columns as it needs; the figure gets wider."""
-    if len(labels) > _MOST_NAMED:
-        title, handles, labels = f"{len(labels)} lines are too\nmany to name", [], []
-    points = 8 if len(labels) <= _MOST_LARGE else 7
-    in_column = max(1, int((figure.get_figheight() - 0.5) * 72 / (_LINE_HEIGHT * points)))
-    columns = max(1, -(-len(labels) // in_column))
-    letters = max(map(len, (*labels, *title.splitlines())), default=0)
-    column_inches = (_LETTER_WIDTH * letters + _HANDLE_WIDTH) * points / 72
-    figure.set_figwidth(figure.get_figwidth() + columns * column_inches)
-    figure.legend(
-        handles, labels, loc="outside right upper", ncols=columns, fontsize=points, title_fontsize=8,
-        title=title or None, **_LEGEND,
-    )  # fmt: skip
-
-
-def add_scale(figure: "Figure", axes: "Axes", name: str, values: Sequence[float], styles: Sequence[LineStyle]) -> None:
-    """A colour bar instead of a legend, for many lines that differ in one number."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import BoundaryNorm, ListedColormap
-
-    count = len(values)
-    norm = BoundaryNorm([place - 0.5 for place in range(count + 1)], count)
-    mappable = ScalarMappable(norm, ListedColormap([line_style.colour for line_style in styles]))
-    shown = range(0, count, -(-count // 10))
-    bar = figure.colorbar(mappable, ax=axes, ticks=list(shown), drawedges=False)
-    if bar.solids is not None:
-        # Vector shapes, since a report may show no images. Without edges in their colour, seams appear.
-        bar.solids.set(rasterized=False, edgecolor="face")
-    bar.ax.set_yticklabels([value_text(values[place]) for place in shown])
-    bar.ax.tick_params(length=2, labelsize=8)
-    bar.minorticks_off()
-    bar.set_label(name, fontsize=8.5)
 
 
 def plain_logarithmic(axes: "Axes", which: str) -> None:
@@ -258,8 +293,8 @@ def plain_number(number: float) -> str:
 
 
 def count_ticks(axes: "Axes", axis: Axis, largest: float) -> None:
-    """`10M` instead of 10000000 if x counts tokens, or many steps."""
+    """`10M` instead of 10000000 if x counts tokens, operations, or many steps."""
     from matplotlib.ticker import EngFormatter
 
-    if axis is Axis.TOKENS or (axis is Axis.STEPS and largest >= 10_000):
+    if axis in (Axis.TOKENS, Axis.FLOPS) or (axis is Axis.STEPS and largest >= 10_000):
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -114,6 +114,9 @@ class NotifyMark:
 
 # The kinds of policies.
 DECIDE = "decide"
+SEARCH = "search"
+# Why a policy ended that was replaced by another.
+AGAIN = "declared again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,6 +249,15 @@ class AttemptRecord:
     error_message: str
     error_traceback: str
     log_path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What is recorded of where and with what attempts ran, and of how many runs these are the newest."""
+
+    provenance: Mapping[str, Any]
+    shared_slots: int
+    runs: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -548,7 +560,8 @@ class PolicyStep:
     """What one step of a policy writes, if the policy still is at `version`.
 
     `results` is the policy's number when the results were read. `runs` are arm keys and seeds that the sweep should
-    have; `arms` are those that it may lack. `events` are sentences for people. `ended_why` ends the policy.
+    have; `arms` are those that it may lack, and `members` are completed runs of other sweeps that it takes as they are.
+    `events` are sentences for people. `ended_why` ends the policy, and `successor` is declared in its place.
     """
 
     policy_id: int
@@ -557,5 +570,7 @@ class PolicyStep:
     state: Mapping[str, Any]
     arms: Sequence[NewArm] = ()
     runs: Sequence[tuple[str, int]] = ()
+    members: Sequence[int] = ()
     events: Sequence[str] = ()
     ended_why: str = ""
+    successor: NewPolicy | None = None

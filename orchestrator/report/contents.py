@@ -4,7 +4,7 @@ import io
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -15,10 +15,12 @@ from orchestrator.comparison.rendering import other_sentences, tables, verdict_s
 from orchestrator.comparison.results import Comparison, Question, compare
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import find_metric
+from orchestrator.growth.searching import what_mattered
+from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.plots import Drawing, Drawn, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
 from orchestrator.plots.style import plain_texts
 from orchestrator.queue.code import SameCode, code_note
-from orchestrator.queue.records import RunFilter, RunRecord, SweepRecord
+from orchestrator.queue.records import AGAIN, SEARCH, RunFilter, RunRecord, SweepRecord
 from orchestrator.store import Store
 from orchestrator.store.known import known_sweep
 from orchestrator.sweep.arm_labels import differing_settings, settings_of
@@ -29,8 +31,9 @@ from orchestrator.wording.tables import TextTable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# More runs than this are counted, not listed.
+# More runs than this are counted, not listed; of more arms, figures draw these.
 MOST_RUNS_LISTED = 500
+MOST_ARMS_DRAWN = 40
 _MOST_VALUES_LISTED = 12
 # At most this many verdicts in words are shown below their table.
 _MOST_VERDICTS_FIRST = 8
@@ -111,8 +114,9 @@ def read_report(
         summary=f"sweep {sweep.id}, {counted(arms, 'arm')}, {counted(len(runs), 'run')}: {counts}",
         sections=[
             *([ReportSection(heading="Note", paragraphs=[sweep.note])] if sweep.note else []),
+            *_growth(store, sweep),
             verdicts,
-            _figures(_drawings(store, wanted, metric, names, allowed)),
+            _drawn_section(store, wanted, metric, runs, allowed),
             ReportSection(
                 heading="Runs",
                 tables=[_run_table(runs, names, store.same_code(), tested)],
@@ -123,6 +127,17 @@ def read_report(
         ],
         not_compared=not_compared,
     )
+
+
+def _growth(store: Store, sweep: SweepRecord) -> list[ReportSection]:
+    """How a sweep that grows by itself stands: empty for others."""
+    lines: list[str] = []
+    for record in store.policies((sweep.id,)):
+        if record.ended_why != AGAIN:
+            lines += [line.strip() for line in standing_lines(standing_of(store, record))]
+        if record.kind == SEARCH:
+            lines += filter(None, [what_mattered(store, record, sweep)])
+    return [ReportSection(heading="Growth", details=lines)] if lines else []
 
 
 def _verdicts(
@@ -155,6 +170,23 @@ def _counts_of_verdicts(comparison: Comparison) -> str:
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
     noun = "main effect" if comparison.main_effects else "arm"
     return f"{counted(len(contrasts), noun)} against {against}: {told}."
+
+
+def _drawn_section(
+    store: Store, wanted: RunFilter, metric: str, runs: Sequence[RunRecord], allowed: "_Allowed"
+) -> ReportSection:
+    """The figures, of all arms or of as many as can be told apart; the page says so."""
+    keys = {run.arm_key for run in runs}
+    if len(keys) > MOST_ARMS_DRAWN:
+        # Keys are digests: their order is a lot that falls the same each time, and knows no outcome.
+        drawn = frozenset(sorted(keys)[:MOST_ARMS_DRAWN])
+        runs = [run for run in runs if run.arm_key in drawn]
+        wanted = replace(wanted, run_ids=tuple(run.id for run in runs))
+    section = _figures(_drawings(store, wanted, metric, differing_settings(settings_of(runs)), allowed))
+    if len(keys) == len({run.arm_key for run in runs}):
+        return section
+    told = f"Figures show {MOST_ARMS_DRAWN} of the {len(keys):,} arms, drawn by lot. For all or others: hlbq plot"
+    return replace(section, paragraphs=[told, *section.paragraphs])
 
 
 def _figures(drawings: Sequence[tuple[str, Callable[[], Drawn]]]) -> ReportSection:
@@ -248,8 +280,9 @@ def _setting_text(settings: Mapping[str, Any], name: str) -> str:
 def _settings_table(runs: Sequence[RunRecord], names: Sequence[str]) -> TextTable:
     """The settings of the sweep; swept settings show all their values."""
     rows = []
+    arms = settings_of(runs)
     for name in specs():
-        values = [value or "-" for value in dict.fromkeys(_setting_text(run.settings, name) for run in runs)]
+        values = [value or "-" for value in dict.fromkeys(_setting_text(settings, name) for settings in arms)]
         more = f", ... ({len(values)} values)" if len(values) > _MOST_VALUES_LISTED else ""
         rows.append([name, ", ".join(values[:_MOST_VALUES_LISTED]) + more, "swept" if name in names else ""])
     rows.sort(key=lambda row: not row[2])
@@ -257,13 +290,14 @@ def _settings_table(runs: Sequence[RunRecord], names: Sequence[str]) -> TextTabl
 
 
 def _provenance(store: Store, sweep: SweepRecord, runs: Sequence[RunRecord]) -> ReportSection:
-    newest = [attempts[-1] for run in runs if run.fence and (attempts := store.attempts(run.id))]
+    newest = store.provenances([run.id for run in runs])
     rows = [["command", shlex.join(sweep.argv)], ["sweep uid", sweep.uid]]
-    facts = dict.fromkeys(name for run in runs for name in run.facts)
-    rows += [[name, _distinct(run.facts.get(name) for run in runs if run.facts)] for name in facts]
-    recorded = dict.fromkeys(name for attempt in newest for name in attempt.provenance)
-    rows += [[name, _distinct(attempt.provenance.get(name) for attempt in newest)] for name in recorded]
-    rows.append(["runs that shared their device", str(sum(attempt.shared_slots > 1 for attempt in newest))])
+    facts = [*{id(run.facts): run.facts for run in runs if run.facts}.values()]
+    for found in (facts, [one.provenance for one in newest]):
+        names = dict.fromkeys(name for one in found for name in one)
+        rows += [[name, _distinct(one.get(name) for one in found)] for name in names]
+    shared = sum(one.runs for one in newest if one.shared_slots > 1)
+    rows.append(["runs that shared their device", str(shared)])
     return ReportSection(heading="Provenance", tables=[TextTable(headers=["what", "value"], rows=rows)])
 
 

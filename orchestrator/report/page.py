@@ -80,7 +80,7 @@ def _section(section: ReportSection) -> str:
     parts += [f"<p>{escape(text)}</p>" for text in section.paragraphs]
     if section.figures:
         parts.append(f'<div class="figures">{_figures(section.figures)}</div>')
-    parts += [_table(table) for table in section.tables]
+    parts += [html_table(table) for table in section.tables]
     if section.details:
         parts.append(f'<ul class="details">{"".join(f"<li>{escape(text)}</li>" for text in section.details)}</ul>')
     return "\n".join([*parts, "</section>"])
@@ -104,7 +104,8 @@ def _own_names(svg: str, prefix: str) -> str:
     return svg
 
 
-def _table(table: TextTable) -> str:
+def html_table(table: TextTable) -> str:
+    """A table as HTML, every text escaped."""
     caption = f"<caption>{escape(table.title)}</caption>" if table.title else ""
     columns = list(zip(*table.rows, strict=True)) or [()] * len(table.headers)
     are_numbers = [_are_numbers(column) for column in columns]

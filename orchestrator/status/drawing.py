@@ -20,7 +20,8 @@ from orchestrator.status.text import (
     workers_table,
 )
 from orchestrator.wording.numbers import short_count
-from orchestrator.wording.tables import TextTable, printable
+from orchestrator.wording.plain import printable
+from orchestrator.wording.tables import TextTable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,7 +30,19 @@ if TYPE_CHECKING:
 _STYLES = {"running": "cyan", "completed": "green", "failed": "red", "cancelled": "yellow", "pending": "dim"}
 _COLUMN_STYLES = {"progress": "green", "val curve": "cyan", "error": "red", "note": "red", "val loss": "bold"}
 # What a narrow terminal leaves out, first to last.
-_RUNS_DROP = ("params", "error", "memory", "microbatches", "epoch", "left", "val curve", "tokens/s", "step", "seed")
+_RUNS_DROP = (
+    "params",
+    "error",
+    "memory",
+    "microbatches",
+    "epoch",
+    "left",
+    "val curve",
+    "mfu",
+    "tokens/s",
+    "step",
+    "seed",
+)
 _RUNS_DROP_LAST = ("train loss", "state", "done")
 _SWEEPS_DROP = ("cancelled", "pending", "running", "completed", "tags", "name", "progress", "failed", "left")
 _WORKERS_DROP = ("device name", "use", "temperature", "host", "note", "holds run", "device")

@@ -9,7 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hlbgpt_core.flops import model_flops_utilisation
 from hlbgpt_core.points import Split
+from hlbgpt_core.settings import Settings
 from orchestrator.growth.standing import summary_lines
 from orchestrator.queue.code import code_note
 from orchestrator.queue.records import (
@@ -74,7 +76,7 @@ class SweepStatus:
 class RunStatus:
     """A run. `settings` are those in which the sweep's arms differ; losses are in nats per token.
 
-    `waits_seconds` is set for a run that waits to be retried after an error.
+    `waits_seconds` is set for a run that waits to be retried after an error. `mfu` is model_flops_utilisation.
     """
 
     id: int
@@ -93,6 +95,7 @@ class RunStatus:
     fraction: float
     seconds_left: float | None
     tokens_per_second: float
+    mfu: float | None
     microbatches: int | None
     memory_bytes: int
     last_train_loss: float | None
@@ -331,6 +334,7 @@ def _run_status(
         fraction=1.0 if run.state is State.COMPLETED else run.fraction,
         seconds_left=run_seconds_left(run, attempt, now) if attempt else None,
         tokens_per_second=run.tokens_per_second,
+        mfu=utilisation(run),
         microbatches=microbatches,
         memory_bytes=run.memory_bytes,
         last_train_loss=run.last_train_loss,
@@ -340,6 +344,17 @@ def _run_status(
         error=f"{run.error_type}: {run.error_message}" if run.error_type else run.error_message,
         code_note=note,
         tags=run.tags,
+    )
+
+
+def utilisation(run: RunRecord) -> float | None:
+    """The share of its device's peak that a run uses; None if it is not known, or the run is not training."""
+    return model_flops_utilisation(
+        Settings.from_dict(run.settings),
+        step=run.step,
+        tokens_per_second=run.tokens_per_second,
+        device_name=str(run.facts.get("device_name") or ""),
+        precision=str(run.facts.get("precision") or ""),
     )
 
 

@@ -14,7 +14,7 @@ from orchestrator.status.drawing import draw
 from orchestrator.status.reading import Status
 from orchestrator.status.text import counts_text, left_text
 from orchestrator.wording.numbers import loss_text, short_count
-from orchestrator.wording.tables import printable
+from orchestrator.wording.plain import printable
 
 PLAIN_EVERY_SECONDS = 10.0
 SHOWN_IN_A_LINE = 8

@@ -17,7 +17,8 @@ from orchestrator.status.reading import (
 )
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted, duration, loss_text, short_count
-from orchestrator.wording.tables import TextTable, printable
+from orchestrator.wording.plain import printable
+from orchestrator.wording.tables import TextTable
 
 BAR_WIDTH = 28
 SPARK_WIDTH = 14
@@ -132,7 +133,8 @@ def runs_table(runs: Sequence[RunStatus]) -> TextTable:
     """One row per run: what sets it apart, its progress and its losses."""
     names = list(dict.fromkeys(itertools.chain.from_iterable(run.settings for run in runs)))
     headers = ["run", "params", *names, "seed", "state", "done", "step", "epoch", "train loss", "val loss", "val curve"]
-    headers += ["tokens/s", "microbatches", "memory", "left", "error"]
+    with_mfu = any(run.mfu for run in runs)
+    headers += ["tokens/s", *(["mfu"] if with_mfu else []), "microbatches", "memory", "left", "error"]
     rows = []
     for run in runs:
         running = run.state == State.RUNNING
@@ -150,6 +152,7 @@ def runs_table(runs: Sequence[RunStatus]) -> TextTable:
                 loss_text(run.last_val_loss),
                 sparkline(run.val_losses),
                 short_count(run.tokens_per_second) if run.tokens_per_second else "",
+                *([f"{run.mfu:.0%}" if run.mfu else ""] if with_mfu else []),
                 f"{run.microbatches:,}" if running and run.microbatches else "",
                 f"{run.memory_bytes / 2**30:.1f} GiB" if running and run.memory_bytes else "",
                 duration(run.seconds_left) if running else "",

@@ -49,7 +49,7 @@ from orchestrator.store.dashboard_reads import DashboardReadStore
 from orchestrator.store.deletion import DeletionStore
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode, has_wal_fault, make_engine, plain_errors
 from orchestrator.store.held_run import HeldRunStore
-from orchestrator.store.identity import FIRST_WITH_UID, UID, guard_connections
+from orchestrator.store.identity import guard_connections
 from orchestrator.store.labels import LabelStore
 from orchestrator.store.location import StoreLocation, check_file, parse_location, public_location
 from orchestrator.store.maintenance import MaintenanceStore
@@ -116,16 +116,16 @@ def open_store(
     `clock` gives seconds since the epoch, for what people read. Raises the subclasses of DatabaseError: for a
     place that can't hold a database, one that is missing, damaged, newer, or can't be reached.
     """
-    place = parse_location(location)
+    place, may_create = parse_location(location), mode in (OpenMode.CREATE, OpenMode.FILL)
     if place.path is not None:
         there = check_file(
             place.path,
             display=place.display,
-            may_create=mode in (OpenMode.CREATE, OpenMode.FILL),
+            may_create=may_create,
             writes=mode is not OpenMode.READ,
         )
         if there:
-            check_file_is_ours(place.path, place.display)
+            check_file_is_ours(place.path, place.display, must_hold_tables=not may_create)
         else:
             _make_file(place.path)
     engine = make_engine(place, mode=mode, busy_timeout_seconds=busy_timeout_seconds)
@@ -140,12 +140,9 @@ def open_store(
 def _prepare(engine: Engine, place: StoreLocation, mode: OpenMode, schema: Schema) -> str:
     """Make the tables ready, and have no connection from now on meet another database; returns this one's uid."""
     with plain_errors(place):
-        prepare(engine, place, mode, schema)
-        if schema.head < FIRST_WITH_UID:
-            return ""
-        with engine.connect() as connection:
-            uid = str(connection.execute(UID).scalar_one())
-    guard_connections(engine, place, uid)
+        uid = prepare(engine, place, mode, schema)
+    if uid:
+        guard_connections(engine, place, uid)
     return uid
 
 

@@ -132,9 +132,14 @@ def plain_errors(location: StoreLocation) -> Iterator[None]:
     """Turn the drivers' errors into DatabaseBusyError, DatabaseCorruptError and DatabaseError.
 
     A constraint that was broken, or SQL that is wrong, is a fault in the program and goes through as it is.
+    A number or a text that no column can hold is a DatabaseError.
     """
     try:
         yield
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise DatabaseError(
+            f"a value does not fit the database: {error}", "Use numbers below 2**63, and UTF-8."
+        ) from None
     except DBAPIError as error:
         translated = _translate(error.orig, location, dropped=error.connection_invalidated)
         if translated is None:

@@ -12,12 +12,17 @@ from orchestrator.store.tables import database_identity
 
 UID = select(database_identity.c.uid)
 # The first schema whose databases have one; older ones are brought up to date before they are used.
-FIRST_WITH_UID = "0006"
+_FIRST_WITH_UID = "0006"
 
 
 def make_uid(connection: Connection) -> None:
     """Give a database that is being made its uid."""
     connection.execute(insert(database_identity).values(uid=uuid.uuid4().hex))
+
+
+def stored_uid(connection: Connection, revision: str) -> str:
+    """The uid of the database of this revision; "" where its schema has none."""
+    return "" if revision < _FIRST_WITH_UID else str(connection.execute(UID).scalar_one())
 
 
 def guard_connections(engine: Engine, location: StoreLocation, uid: str) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from orchestrator.errors import DatabaseCorruptError, DatabaseError, DatabaseMissingError
+from orchestrator.files.given_path import expanded
 
 DEFAULT_FILE = "hlbq.db"
 _NAME_A_FILE = "Name a file with --db PATH."
@@ -114,19 +115,12 @@ def _parsed(location: str | None) -> StoreLocation:
 
 
 def _file_location(path: Path) -> StoreLocation:
-    given = Path(os.path.abspath(_expanded(path)))  # noqa: PTH100 (no symlink is followed)
+    given = Path(os.path.abspath(expanded(path)))  # noqa: PTH100 (no symlink is followed)
     file = Path(os.path.realpath(given))  # one that is no database is refused once it is opened, not here
     url = URL.create("sqlite", database=str(file))
     return StoreLocation(
         dialect="sqlite", path=file, names=tuple(dict.fromkeys((file, given))), display=str(path), url=url
     )
-
-
-def _expanded(path: Path) -> Path:
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        raise DatabaseError(f"the database '{path}' names an unknown user", _NAME_A_FILE) from None
 
 
 def _server_location(text: str) -> StoreLocation:
@@ -191,7 +185,7 @@ def check_file(path: Path, *, display: str, may_create: bool, writes: bool) -> b
     """
     is_there = _is_a_file(path, display)
     if not path.parent.is_dir():
-        raise DatabaseError(f"the folder '{path.parent}' of the database does not exist", f"mkdir -p {path.parent}")
+        raise DatabaseError(f"the folder '{path.parent}' of '{display}' does not exist", f"mkdir -p {path.parent}")
     kind = network_file_system(path)
     if kind:
         raise DatabaseError(
@@ -247,16 +241,25 @@ def _missing(display: str) -> DatabaseMissingError:
     )
 
 
-def _check_file_is_writable(path: Path, display: str) -> None:
+def is_writable(path: Path) -> bool:
+    """Whether SQLite can write the file, and its log beside it."""
+    return _may_be_written(path, os.W_OK) and _may_be_written(path.parent, os.W_OK | os.X_OK)
+
+
+def _may_be_written(path: Path, rights: int) -> bool:
     # The mode bits count for root too: whoever took them away meant it.
-    if not path.stat().st_mode & 0o222 or not os.access(path, os.W_OK):
+    return bool(path.stat().st_mode & 0o222) and os.access(path, rights)
+
+
+def _check_file_is_writable(path: Path, display: str) -> None:
+    if not _may_be_written(path, os.W_OK):
         raise DatabaseError(f"the database '{display}' is read-only", f"chmod u+w {path}, or name another with --db.")
     _check_folder_is_writable(path, display)
 
 
 def _check_folder_is_writable(path: Path, display: str) -> None:
     folder = path.parent
-    if not folder.stat().st_mode & 0o222 or not os.access(folder, os.W_OK | os.X_OK):
+    if not _may_be_written(folder, os.W_OK | os.X_OK):
         raise DatabaseError(
             f"the folder '{folder}' of the database '{display}' is read-only",
             f"chmod u+w {folder}, or name a file elsewhere with --db: SQLite keeps its log beside the file.",
@@ -273,7 +276,7 @@ def network_file_system(path: Path, mountinfo: str | None = None) -> str:
             mountinfo = Path("/proc/self/mountinfo").read_text(errors="replace")
         except OSError:
             return ""
-    real = path.resolve()
+    real = Path(os.path.realpath(path))  # a ring of links is no error here
     kind, longest = "", -1
     for line in mountinfo.splitlines():
         fields, _, rest = line.partition(" - ")

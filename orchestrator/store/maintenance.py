@@ -1,5 +1,6 @@
 """Care of the database: what it holds, whether it is whole, copies of it."""
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from sqlalchemy import Connection, func, select, text
 from orchestrator.errors import DatabaseError
 from orchestrator.queue.records import DatabaseInfo
 from orchestrator.store.base import StoreBase
+from orchestrator.store.location import is_writable
 from orchestrator.store.ownership import stored_revision
 from orchestrator.store.schema import copy_sqlite
 from orchestrator.store.tables import metadata
@@ -49,6 +51,14 @@ class MaintenanceStore(StoreBase):
         problems = [] if found == ["ok"] else found
         return problems + [f"row {row[1]} of {row[0]} refers to a row of {row[2]} that is not there" for row in broken]
 
+    def may_write(self) -> bool:
+        """Whether this user could change the database: by the file's rights, or by those of the server's role."""
+        if self.location.path is not None:
+            return is_writable(self.location.path)
+        query = text("SELECT has_table_privilege('runs', 'UPDATE') AND NOT pg_is_in_recovery()")
+        with self._read() as connection:
+            return bool(connection.execute(query).scalar_one())
+
     def backup(self, path: Path) -> None:
         """Copy an SQLite database to `path` (0600) while it is in use; the copy appears whole or not at all.
 
@@ -59,7 +69,7 @@ class MaintenanceStore(StoreBase):
             raise DatabaseError(
                 "hlbq backs up SQLite only", f"pg_dump --format=custom --file={path} {self.location.display}"
             )
-        if path.exists():
+        if os.path.lexists(path):
             raise DatabaseError(f"'{path}' is there already", "Name a file that is not.")
         with self._read() as connection:
             copy_sqlite(connection, path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-from orchestrator.errors import DatabaseError
+from orchestrator.errors import DatabaseError, DatabaseMissingError
 from orchestrator.store.engine import sqlite_module
 from orchestrator.store.location import StoreLocation
 from orchestrator.store.tables import metadata
@@ -52,8 +52,17 @@ def _not_ours(display: str, why: str) -> DatabaseError:
     )
 
 
-def check_file_is_ours(path: Path, display: str) -> None:
-    """Raise DatabaseError for another program's SQLite file, before a connection changes a byte of it.
+def no_tables(display: str) -> DatabaseMissingError:
+    """The error of a database that holds nothing."""
+    return DatabaseMissingError(
+        f"'{display}' holds no tables of hlbq",
+        "`hlbq submit` makes them; --db PATH or $HLBQ_DB names another database.",
+    )
+
+
+def check_file_is_ours(path: Path, display: str, *, must_hold_tables: bool) -> None:
+    """Raise DatabaseError for another program's SQLite file, before a connection changes a byte of it; where it
+    `must_hold_tables`, DatabaseMissingError for one without any.
 
     SQLite reads the file alone here: no lock, no log, nothing written. A file of ours that others write meanwhile may
     read as damaged; that is left to the connection that follows, as is a file whose tables are still in its log.
@@ -63,6 +72,8 @@ def check_file_is_ours(path: Path, display: str) -> None:
         connection = driver.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
         try:
             tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            if must_hold_tables and not tables and not path.with_name(f"{path.name}-wal").exists():
+                raise no_tables(display)
             own = VERSION_TABLE in tables
             revisions = [row[0] for row in connection.execute(f"SELECT * FROM {VERSION_TABLE}")] if own else []
         finally:

@@ -7,13 +7,13 @@ from typing import Any
 from sqlalchemy import Row, and_, or_, select, update
 
 from orchestrator.errors import UsageError
-from orchestrator.queue.records import NewPolicy, PolicyRecord, PolicyStep
+from orchestrator.queue.records import AGAIN, NewPolicy, PolicyRecord, PolicyStep
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase, to_json
 from orchestrator.store.endings import Author, record_event
 from orchestrator.store.filters import one_of
 from orchestrator.store.outbox import note_if_over
-from orchestrator.store.sweeps import add_runs, insert_policy
+from orchestrator.store.sweeps import add_runs, insert_members, insert_policy
 from orchestrator.store.tables import OPEN_POLICY, RUNNING, policies, runs, sweeps
 
 
@@ -36,7 +36,7 @@ class PolicyStore(StoreBase):
                     f"See it: hlbq status --sweep {sweep_id}. To declare another in its place: --redeclare.",
                 )
             if earlier is not None:
-                ended = {"ended_at": author.now, "ended_why": "declared again"}
+                ended = {"ended_at": author.now, "ended_why": AGAIN}
                 connection.execute(update(policies).where(policies.c.id == earlier).values(**ended))
             row = insert_policy(connection, sweep_id, new, author.now)
             record_event(connection, author, new.kind, sweep_id=sweep_id, why="declared")
@@ -92,6 +92,8 @@ class PolicyStore(StoreBase):
         }
         if step.ended_why:
             values |= {"ended_at": author.now, "ended_why": step.ended_why}
+        if step.members:  # results that no step has seen
+            values["results"] = policies.c.results + 1
         matching = policies.c.id == step.policy_id, policies.c.version == step.version, OPEN_POLICY
         with self._write() as connection:
             moved = update(policies).where(*matching).values(**values)
@@ -101,11 +103,14 @@ class PolicyStore(StoreBase):
             first_seed = json.loads(
                 connection.execute(select(sweeps.c.definition).where(sweeps.c.id == row.sweep_id)).scalar_one()
             )["seed"]
+            insert_members(connection, row.sweep_id, step.members)
             wanted = [(key, seed - first_seed + 1, seed) for key, seed in step.runs]
             added = add_runs(connection, row.sweep_id, step.arms, wanted, author.now)
             for sentence in step.events:
                 record_event(connection, author, row.kind, sweep_id=row.sweep_id, why=sentence)
-            if not added:
+            if step.successor is not None:
+                insert_policy(connection, row.sweep_id, step.successor, author.now)
+            elif not added and not step.members:
                 note_if_over(connection, row.sweep_id, author.now)
             return added
 

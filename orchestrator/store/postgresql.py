@@ -44,14 +44,18 @@ def postgresql_engine(location: StoreLocation, busy_timeout_seconds: float, *, r
     }
     given = {name: value for name, value in options.items() if name not in location.url.query}
     url = location.url.difference_update_query(["prepare_threshold"])
-    engine = create_engine(url, connect_args=given | _statements(location), pool_pre_ping=True, **POOL)
+    # The look-up of a type that we do not use would be four more round trips of every command.
+    engine = create_engine(
+        url, connect_args=given | _statements(location), pool_pre_ping=True, use_native_hstore=False, **POOL
+    )
     limits = _session_limits(busy_timeout_seconds, patience, read_only=read_only)
 
     @event.listens_for(engine, "connect")
     def limit_waits(connection: Any, _record: Any) -> None:
+        connection.autocommit = True  # one round trip, not three
         with connection.cursor() as cursor:
             cursor.execute(limits)
-        connection.commit()
+        connection.autocommit = False
 
     return engine
 
@@ -110,6 +114,8 @@ def _statements(location: StoreLocation) -> dict[str, int | None]:
 _BUSY_STATES = ("08", "53", "57", "55P03", "40001", "40P01", "25P03")
 _REFUSED_STATES = ("28", "3D", "25006")
 _NO_RIGHT = "42501"
+# A number that is out of range, and a text that is not UTF-8 or has a zero byte.
+_UNFIT = ("22003", "22021")
 
 _WRONG_OPTION = re.compile(r"invalid .*(value|port number)|could not parse network address|definition of service")
 # A refused connection has no SQLSTATE, only the server's words. What is not listed as final may pass: a server that
@@ -131,6 +137,8 @@ def plain_postgresql_error(error: Any, location: StoreLocation, *, dropped: bool
 
     state = getattr(error, "sqlstate", None) or ""
     words = without_secrets(" ".join(str(error).split()), location)
+    if state in _UNFIT or (not state and isinstance(error, psycopg.DataError)):
+        return DatabaseError(f"a value does not fit the database: {words}", "Use numbers below 2**63, and UTF-8.")
     if state == _NO_RIGHT:
         hint = "The role lacks a right: GRANT it, or name another user (docs/postgresql.md)."
         return DatabaseError(f"PostgreSQL refused {location.display}: {words}", hint)

@@ -2,13 +2,14 @@
 
 import heapq
 import itertools
+import json
 import operator
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, literal_column, select
+from sqlalchemy import and_, func, literal_column, select
 
-from orchestrator.queue.records import AttemptRecord, CompletedRun, EventRecord, RunFilter, RunRecord
+from orchestrator.queue.records import AttemptRecord, CompletedRun, EventRecord, Provenance, RunFilter, RunRecord
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import conditions, one_of, one_of_texts
@@ -108,17 +109,23 @@ class RunReadStore(StoreBase):
             query = select(attempts).where(attempts.c.run_id == run_id).order_by(attempts.c.fence)
             return [attempt_record(row) for row in connection.execute(query)]
 
+    def provenances(self, run_ids: Collection[int]) -> list[Provenance]:
+        """What is recorded of these runs' newest attempts, once for all that share it, by their first run."""
+        of_newest = and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence)
+        same = (attempts.c.provenance, attempts.c.shared_slots)
+        query = select(*same, func.count()).select_from(runs).join(attempts, of_newest)
+        with self._read() as connection:
+            query = query.where(one_of(connection, runs.c.id, run_ids)).group_by(*same).order_by(func.min(runs.c.id))
+            return [
+                Provenance(provenance=json.loads(text), shared_slots=slots, runs=count)
+                for text, slots, count in connection.execute(query)
+            ]
+
     def shared_slots(self, run_ids: Collection[int]) -> list[int]:
         """On how many workers a device the attempts of these runs were, rising."""
         with self._read() as connection:
             query = select(attempts.c.shared_slots).distinct().where(one_of(connection, attempts.c.run_id, run_ids))
             return sorted(connection.execute(query).scalars())
-
-    def seeds_of(self, sweep_id: int) -> int:
-        """How many seeds the longest arm of a sweep has."""
-        with self._read() as connection:
-            query = select(func.max(runs.c.run_num)).where(runs.c.sweep_id == sweep_id)
-            return int(connection.execute(query).scalar() or 0)
 
     def events(
         self, run_id: int | None = None, sweep_id: int | None = None, limit: int = 100, actor: str = ""

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, text
 
-from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseMissingError, DatabaseVersionError
+from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError
 from orchestrator.files.locks import lock_at_once, wait_for_lock
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode
-from orchestrator.store.identity import make_uid
+from orchestrator.store.identity import make_uid, stored_uid
 from orchestrator.store.location import StoreLocation
-from orchestrator.store.ownership import VERSION_TABLE, stored_revision
+from orchestrator.store.ownership import VERSION_TABLE, no_tables, stored_revision
 from orchestrator.store.tables import metadata
 
 # As Alembic makes it, so that creating one needs no Alembic.
@@ -53,25 +53,26 @@ CURRENT = Schema(head="0011")
 UNFINISHED_COPY = "unfinished copy"
 
 
-def prepare(engine: Engine, location: StoreLocation, mode: OpenMode, schema: Schema = CURRENT) -> None:
-    """Make the tables or migrate them, as `mode` allows.
+def prepare(engine: Engine, location: StoreLocation, mode: OpenMode, schema: Schema = CURRENT) -> str:
+    """Make the tables or migrate them, as `mode` allows; returns the database's uid, "" before there were any.
 
     Raises DatabaseMissingError where there are no tables and `mode` may not make them, DatabaseVersionError
     for a newer database, and for an older one where `mode` is READ.
     """
     with engine.connect() as connection:
         found = stored_revision(connection, location)
-        connection.rollback()
-    if found == schema.head or (found == UNFINISHED_COPY and mode is OpenMode.FILL):
-        return
+        if found == schema.head or (found == UNFINISHED_COPY and mode is OpenMode.FILL):
+            return stored_uid(connection, schema.head)
     _refuse(found, location, mode, schema)
     if location.path is None:
         with engine.execution_options(hlbq_writes=True).begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRESQL_LOCK})
             _bring_up_to_date(connection, location, mode, schema)
-        return
-    with _lock_file(location.path), engine.execution_options(hlbq_writes=True).connect() as connection:
-        _migrate_sqlite(connection, location, mode, schema)
+    else:
+        with _lock_file(location.path), engine.execution_options(hlbq_writes=True).connect() as connection:
+            _migrate_sqlite(connection, location, mode, schema)
+    with engine.connect() as connection:
+        return stored_uid(connection, schema.head)
 
 
 def check_unchanged(found: str | None, location: StoreLocation, schema: Schema) -> None:
@@ -91,10 +92,7 @@ def is_newer(found: str, schema: Schema = CURRENT) -> bool:
 def _refuse(found: str | None, location: StoreLocation, mode: OpenMode, schema: Schema) -> None:
     if found is None:
         if mode not in (OpenMode.CREATE, OpenMode.FILL):
-            raise DatabaseMissingError(
-                f"'{location.display}' holds no tables of hlbq",
-                "`hlbq submit` makes them; --db PATH or $HLBQ_DB names another database.",
-            )
+            raise no_tables(location.display)
         return
     if found == UNFINISHED_COPY:
         raise DatabaseError(

@@ -38,7 +38,7 @@ class SweepStore(StoreBase):
                 numbers = _arm_ids(connection, sweep_id)
                 ids = [numbers[arm.key] for arm in new.arms]
                 _insert_runs(connection, sweep_id, ((ids[run.arm], run) for run in new.runs), new.priority, now)
-            _insert_members(connection, sweep_id, new.members)
+            insert_members(connection, sweep_id, new.members)
             if new.policy is not None:
                 insert_policy(connection, sweep_id, new.policy, now)
             author = Author(actor="user", now=now)
@@ -215,7 +215,8 @@ def _is_sqlite(connection: Connection) -> bool:
     return connection.dialect.name == "sqlite"
 
 
-def _insert_members(connection: Connection, sweep_id: int, run_ids: Sequence[int]) -> None:
+def insert_members(connection: Connection, sweep_id: int, run_ids: Sequence[int]) -> None:
+    """Make runs of other sweeps stand for runs that this one leaves out."""
     if run_ids:
         # Those that were not deleted meanwhile.
         there = select(literal(sweep_id), runs.c.id).where(one_of(connection, runs.c.id, run_ids))

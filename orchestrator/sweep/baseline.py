@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from hlbgpt_core.errors import HlbqError
-from hlbgpt_core.settings import Settings, parse_value, specs, unknown_setting
+from hlbgpt_core.settings import DEFAULT_RECIPE, Settings, defaults, parse_value, specs, unknown_setting
 from orchestrator.errors import UsageError
 from orchestrator.sweep.definition import stored_axes, stored_shape
 from orchestrator.sweep.options import value_text
 from orchestrator.sweep.plan import Plan, first_arm
+from orchestrator.sweep.shapes import Axes, Range, Shape, tracks_of
 
 
 def baseline_of(definition: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -76,6 +77,46 @@ def check_baseline(baseline: Mapping[str, Any], plan: Plan) -> None:
     raise UsageError(
         f"--baseline {baseline_text(baseline)}: no arm of the sweep has that",
         f"The nearest is --baseline {baseline_text(nearest)}",
+    )
+
+
+def search_start(axes: Axes, shape: Shape, baseline: Mapping[str, Any]) -> Axes:
+    """The one value of each axis with which a search begins: its baseline.
+
+    That is what `baseline` names; else a list's first value, and of a range the default, or its middle where the range
+    does not hold that. Raises UsageError for a baseline that the search does not reach, and for nothing to search.
+    """
+    tracks = tracks_of(axes, shape)
+    if all(track.count() == 1 for track in tracks):
+        raise UsageError("--trials: there is nothing to search", "Give a setting a range or values: --lr_mult 0.5..8")
+    found: dict[str, Any] = {}
+    for track in sorted(tracks, key=lambda one: one.range is not None):  # the recipe before defaults of its settings
+        if track.range is None:
+            fitting = [
+                choice
+                for choice in track.choices
+                if all(baseline.get(name, value) == value for name, value in zip(track.names, choice, strict=True))
+            ]
+            if not fitting:
+                raise _unreached(baseline, track.names)
+            found |= zip(track.names, fitting[0], strict=True)
+        else:
+            name = track.names[0]
+            default = _default_within(track.range, defaults(found.get("recipe", DEFAULT_RECIPE))[name])
+            found[name] = baseline.get(name, default)
+            if not track.range.low <= found[name] <= track.range.high:
+                raise _unreached(baseline, track.names)
+    return {name: (found[name],) for name in axes}
+
+
+def _default_within(values: Range, default: float) -> float:
+    return default if values.low <= default <= values.high else values.at(0.5)
+
+
+def _unreached(baseline: Mapping[str, Any], names: Iterable[str]) -> UsageError:
+    return UsageError(
+        f"--baseline {baseline_text(restricted(baseline, names))}: the search does not reach that",
+        "Name a value that it may try, or have it try more.",
     )
 
 

@@ -27,6 +27,11 @@ def stored_shape(definition: Mapping[str, Any]) -> Shape:
     return Shape.from_dict(definition.get("shape", {}))
 
 
+def is_search(definition: Mapping[str, Any]) -> bool:
+    """Whether a search chooses the sweep's arms."""
+    return definition.get("options", {}).get("trials") is not None
+
+
 def stored_axes(definition: Mapping[str, Any]) -> Axes:
     """The axes in a sweep's record."""
     return axes_of(definition.get("axes", {}), repeated=stored_shape(definition).zipped())

@@ -185,7 +185,7 @@ def make_plan(axes: Axes, *, shape: Shape = PRODUCT, num_runs: int = 1, first_se
         left_out=tuple(left_out),
         shape=shape,
         duplicates=duplicates,
-        warnings=_warnings(ordered, duplicates, rounded),
+        warnings=_warnings(ordered, shape, duplicates, rounded),
         first_seed=first_seed,
         num_runs=num_runs,
     )
@@ -198,8 +198,13 @@ def first_arm(axes: Axes, shape: Shape) -> PlannedArm | None:
         return None
     ordered = {name: axes[name] for name in specs() if name in axes}
     wheres = [Expression(text) for text in shape.where]
-    found = (_arm_or_reason(given, _checked_sizes(given), wheres) for given in combinations(ordered, shape))
+    found = (arm_of(given, wheres) for given in combinations(ordered, shape))
     return next((arm for arm in found if isinstance(arm, PlannedArm)), None)
+
+
+def arm_of(given: Mapping[str, Any], wheres: Sequence[Expression]) -> PlannedArm | str:
+    """The arm of one combination of values by setting, or why it is left out. Raises PlanError as `make_plan` does."""
+    return _arm_or_reason(given, _checked_sizes(given), wheres)
 
 
 def joined(plans: Sequence[Plan]) -> Plan:
@@ -294,8 +299,11 @@ def _check_depth_and_width(given: Mapping[str, Any]) -> None:
         )
 
 
-def _warnings(axes: Axes, duplicates: int, rounded: Mapping[int, int]) -> tuple[str, ...]:
+def _warnings(axes: Axes, shape: Shape, duplicates: int, rounded: Mapping[int, int]) -> tuple[str, ...]:
     warnings = [f"width {given} becomes {width}: widths are multiples of 64" for given, width in rounded.items()]
+    drawn = count(axes, shape)
+    if shape.random_draws is not None and drawn < shape.random_draws:
+        warnings.append(f"--random {shape.random_draws:,} draws more than there is: {drawn:,} different combinations")
     if "model_scale" in axes and any(depth >= 1 for depth in axes.get("depth", ())):
         warnings.append("model_scale has no effect when depth and width are set")
     if duplicates:

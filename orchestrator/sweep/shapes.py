@@ -20,6 +20,7 @@ from hlbgpt_core.settings import SettingSpec, parse_value, specs, unknown_settin
 from orchestrator.errors import PlanError
 
 RANGE_MARK = ".."
+LINEAR_MARK = ":linear"
 # A drawn float gets this many digits: just as random, but easy to read and type.
 DRAWN_DIGITS = 6
 # A repeated draw is drawn again, at most this often: a small range runs out of values.
@@ -30,27 +31,36 @@ Axes = Mapping[str, tuple[Any, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """`1e-4..1e-1`: the values from low to high, both positive, drawn uniformly on a logarithmic scale."""
+    """`1e-4..1e-1`: the values from low to high, both positive, drawn uniformly on a logarithmic scale; `0..1:linear`:
+    on a linear one.
+    """
 
     low: float
     high: float
+    is_linear: bool = False
 
     def __str__(self) -> str:
-        return f"{self.low!r}{RANGE_MARK}{self.high!r}"
+        return f"{self.low!r}{RANGE_MARK}{self.high!r}{LINEAR_MARK if self.is_linear else ''}"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its values are whole numbers, as its ends are."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
 
     def at(self, share: float) -> float:
-        """The value at `share` (from 0 up to 1) of the logarithmic scale: a whole number if the ends are."""
-        if isinstance(self.low, int) and isinstance(self.high, int):
-            low, high = self.low - 0.5, self.high + 0.5  # to make the ends as likely as their neighbours
-            drawn: float = round(low * (high / low) ** share)
-        else:
-            drawn = float(f"{self.low * (self.high / self.low) ** share:.{DRAWN_DIGITS}g}")
-        return min(max(drawn, self.low), self.high)
+        """The value at `share` (from 0 up to 1) of the scale."""
+        # To make whole ends as likely as their neighbours.
+        low, high = (self.low - 0.5, self.high + 0.5) if self.is_whole else (self.low, self.high)
+        return self.nearest(low + (high - low) * share if self.is_linear else low * (high / low) ** share)
+
+    def nearest(self, drawn: float) -> float:
+        """What a drawn number becomes: whole if the ends are, else of few digits; never outside."""
+        value = round(drawn) if self.is_whole else float(f"{drawn:.{DRAWN_DIGITS}g}")
+        return min(max(value, self.low), self.high)
 
     def count(self) -> float:
         """How many values it has."""
-        is_whole = isinstance(self.low, int) and isinstance(self.high, int)
-        return self.high - self.low + 1 if is_whole else math.inf
+        return self.high - self.low + 1 if self.is_whole else math.inf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,24 +104,24 @@ PRODUCT = Shape()
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Track:
+class Track:
     """Zipped axes; `choices` are their values position by position, or one Range."""
 
     names: tuple[str, ...]
     choices: tuple[Any, ...]
 
-    def given(self, choice: Any) -> dict[str, Any]:
-        return dict(zip(self.names, choice, strict=True))
-
     @property
     def range(self) -> Range | None:
+        """The range, if it has no list of values."""
         first = self.choices[0][0]
         return first if isinstance(first, Range) else None
 
     def count(self) -> float:
+        """How many choices there are."""
         return self.range.count() if self.range else len(self.choices)
 
     def drawn(self, share: float) -> tuple[Any, ...]:
+        """The choice at `share` (from 0 up to 1)."""
         return (self.range.at(share),) if self.range else self.choices[int(share * len(self.choices))]
 
 
@@ -152,7 +162,7 @@ def count(axes: Axes, shape: Shape) -> int:
     return 1 + sum(size - 1 for size in sizes) if shape.one_at_a_time else math.prod(sizes)
 
 
-def _one_at_a_time(tracks: Sequence[_Track]) -> Iterator[tuple[Any, ...]]:
+def _one_at_a_time(tracks: Sequence[Track]) -> Iterator[tuple[Any, ...]]:
     base = tuple(track.choices[0] for track in tracks)
     yield base
     for place, track in enumerate(tracks):
@@ -160,7 +170,7 @@ def _one_at_a_time(tracks: Sequence[_Track]) -> Iterator[tuple[Any, ...]]:
             yield (*base[:place], choice, *base[place + 1 :])
 
 
-def _draws(tracks: Sequence[_Track], wanted: int, source: random.Random) -> Iterator[tuple[Any, ...]]:
+def _draws(tracks: Sequence[Track], wanted: int, source: random.Random) -> Iterator[tuple[Any, ...]]:
     """`wanted` different combinations, or fewer if there are no more. Uses only `source.random()`, the one method that
     promises the same numbers in every version of Python."""
     there = math.prod(track.count() for track in tracks)
@@ -177,20 +187,26 @@ def _draws(tracks: Sequence[_Track], wanted: int, source: random.Random) -> Iter
                 break
 
 
-def _tracks(axes: Axes, shape: Shape) -> list[_Track]:
+def tracks_of(axes: Axes, shape: Shape) -> list[Track]:
+    """The axes, zipped ones together, in their order. Raises PlanError for a shape that does not fit them."""
     if shape.one_at_a_time and shape.random_draws is not None:
         raise PlanError("--one_at_a_time and --random were given together", "Leave one of them out.")
     partners: dict[str, tuple[str, ...]] = {}
     for names in shape.zips:
         _check_zip(names, axes, partners)
         partners |= dict.fromkeys(names, names)
-    tracks: dict[tuple[str, ...], _Track] = {}
+    tracks: dict[tuple[str, ...], Track] = {}
     for name in axes:
         names = partners.get(name, (name,))
-        tracks.setdefault(names, _Track(names=names, choices=tuple(zip(*(axes[one] for one in names), strict=True))))
+        tracks.setdefault(names, Track(names=names, choices=tuple(zip(*(axes[one] for one in names), strict=True))))
+    return list(tracks.values())
+
+
+def _tracks(axes: Axes, shape: Shape) -> list[Track]:
+    tracks = tracks_of(axes, shape)
     if shape.random_draws is None:
         _check_no_range(axes)
-    return list(tracks.values())
+    return tracks
 
 
 def _check_zip(names: Sequence[str], axes: Axes, partners: Mapping[str, Any]) -> None:
@@ -219,7 +235,8 @@ def _check_no_range(axes: Axes) -> None:
     for name, values in axes.items():
         if any(isinstance(value, Range) for value in values):
             raise PlanError(
-                f"{name}: {values[0]} is a range, and needs --random to draw from it", "Add --random N, or list values."
+                f"{name}: {values[0]} is a range, and needs --random to draw from it",
+                "Add --random N, or --trials N for a search, or list values.",
             )
 
 
@@ -228,11 +245,13 @@ def _names_range(spec: SettingSpec, value: Any) -> bool:
 
 
 def _parse_range(spec: SettingSpec, text: str) -> Range:
-    low_text, _, high_text = text.partition(RANGE_MARK)
+    is_linear = text.endswith(LINEAR_MARK)
+    low_text, _, high_text = text.removesuffix(LINEAR_MARK).partition(RANGE_MARK)
     low, high = parse_value(spec, low_text.strip()), parse_value(spec, high_text.strip())
-    if not 0 < low < high:
+    if not low < high or not (is_linear or low > 0):
+        why = "" if is_linear else " from a number above 0, since it is drawn on a logarithmic scale"
         raise PlanError(
-            f"{spec.name}: the range {text} must rise from a number above 0, since it is drawn on a logarithmic scale",
-            f"For instance: --{spec.name} 1e-4..1e-1" if spec.type is float else f"For instance: --{spec.name} 4..32",
+            f"{spec.name}: the range {text} must rise{why}",
+            f"For instance: --{spec.name} {'1e-4..1e-1' if spec.type is float else '4..32'}, or 0..1{LINEAR_MARK}",
         )
-    return Range(low=low, high=high)
+    return Range(low=low, high=high, is_linear=is_linear)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hlbgpt_core.text.sources import absolute_dataset, check_dataset, check_text_length
+from orchestrator.errors import PlanError, UsageError
 from orchestrator.queue.records import NewSweep
-from orchestrator.sweep.baseline import check_baseline, parse_baseline
+from orchestrator.sweep.baseline import check_baseline, parse_baseline, search_start
 from orchestrator.sweep.definition import definition_of
 from orchestrator.sweep.options import axes_of
 from orchestrator.sweep.plan import Plan, make_plan
@@ -44,7 +45,7 @@ def prepare_sweep(
     """All steps before a sweep is stored in `db`: expand, check, find existing runs, describe. Writes nothing.
 
     `settings` are the values of each setting, as text or typed; `argv` is kept in the sweep's record. `find_existing`
-    looks up the plan's runs; with skip_existing those are left out.
+    looks up the plan's runs; with skip_existing those are left out. A search's plan is its baseline.
 
     Raises SettingsError or PlanError for invalid settings and shapes, DataError for a dataset that training could not
     use, DatabaseError for an invalid location, and UsageError for an unusable text or CSV path, or for
@@ -52,11 +53,18 @@ def prepare_sweep(
     """
     shape = options.shape()
     axes = given_axes(settings, repeated=shape.zipped())
-    plan = make_plan(axes, shape=shape, num_runs=options.first_runs, first_seed=options.seed)
-    check_baseline(parse_baseline(options.baseline), plan)
+    baseline = parse_baseline(options.baseline)
+    planned = axes if options.trials is None else _search_start(axes, options, baseline)
+    try:
+        plan = make_plan(planned, shape=shape, num_runs=options.first_runs, first_seed=options.seed)
+    except PlanError as error:
+        if options.trials is None:
+            raise
+        raise PlanError(f"the baseline, with which the search begins: {error.message}", error.hint) from None
+    check_baseline(baseline, plan)
     note = check_place(plan, axes, db)
     existing = find_existing(plan)
-    if options.skip_existing:
+    if options.takes_existing:
         plan = plan.without(existing.runs)
     options.check_texts()
     sweep = NewSweep(
@@ -65,7 +73,7 @@ def prepare_sweep(
         argv=argv,
         arms=plan.new_arms(),
         runs=plan.new_runs(),
-        members=sorted(existing.runs.values()) if options.skip_existing else (),
+        members=sorted(existing.runs.values()) if options.takes_existing else (),
         priority=options.priority,
         bookkeeping=options.bookkeeping(),
         csv=options.csv_target(),
@@ -74,6 +82,14 @@ def prepare_sweep(
     )
     warnings = [*plan.warnings, *options.warnings()]
     return PreparedSweep(plan=plan, sweep=sweep, existing=existing, warnings=warnings, note=note)
+
+
+def _search_start(axes: Axes, options: SweepOptions, baseline: Mapping[str, Any]) -> Axes:
+    """The values with which a search begins; all its other arms come later."""
+    for name in ("random", "one_at_a_time", "decide", "best_arm"):
+        if getattr(options, name):
+            raise UsageError(f"--{name} was given with --trials", "A search chooses its arms: leave one of them out.")
+    return search_start(axes, options.shape(), baseline)
 
 
 def given_axes(settings: Mapping[str, Sequence[Any]], *, repeated: Collection[str] = ()) -> Axes:

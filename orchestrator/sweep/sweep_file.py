@@ -17,11 +17,11 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from hlbgpt_core.settings import specs, unknown_setting
 from orchestrator.errors import UsageError
+from orchestrator.files.given_path import expanded, open_to_read
 from orchestrator.sweep.sweep_options import option_specs, shown, unknown_option
 
 TABLES = ("settings", "sweep")
@@ -76,13 +76,15 @@ def write_sweep_file(file: SweepFile) -> str:
 
 def _document(path: str) -> dict[str, Any]:
     try:
-        with Path(path).open("rb") as file:
+        with open_to_read(expanded(path)) as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise UsageError(f"there is no sweep file '{path}'", "Options begin with --: hlbq submit --help") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"the sweep file '{path}' can't be read: {reason}", "Name a TOML file.") from None
+    if not content:
+        raise UsageError(f"the sweep file '{path}' is empty", "See docs/scripting.md for an example.")
     if len(content) > MAX_BYTES:
         raise UsageError(f"the sweep file '{path}' is larger than {MAX_BYTES:,} bytes", "Name a TOML file.")
     try:
@@ -134,8 +136,9 @@ def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        # JSON's text is valid TOML, except for one control character that JSON does not escape.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        # JSON's text is valid TOML, once the control characters that JSON leaves are escaped too.
+        text = json.dumps(value, ensure_ascii=False)
+        return "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in text)
     if isinstance(value, list | tuple):
         return f"[{', '.join(_toml(one) for one in value)}]"
     return repr(value) if isinstance(value, int | float) else str(value)

@@ -17,6 +17,8 @@ from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from hlbgpt_core.settings import specs
 from orchestrator.errors import UsageError
+from orchestrator.files.given_path import expanded
+from orchestrator.files.replaced_file import checked_target
 from orchestrator.queue.records import Bookkeeping, CsvTarget
 from orchestrator.queue.states import Limits
 from orchestrator.sweep.shapes import Shape
@@ -29,6 +31,7 @@ SWEEP = "Sweep"
 OUTPUT = "Output"
 WORKERS = "Workers"
 GROWTH = "Seeds until the verdict is in"
+SEARCH = "Search for good arms"
 
 _WORDS: Mapping[type, str] = MappingProxyType(
     {int: "a whole number", float: "a number", bool: "true or false", str: "text", list: "a list"}
@@ -196,6 +199,25 @@ class SweepOptions:
         False, panel=GROWTH, help="Race all arms instead: those that are surely not the best get no more seeds."
     )
 
+    trials: int | None = option(
+        None,
+        panel=SEARCH,
+        minimum=2,
+        maximum=100_000,
+        help="Search: try this many arms, the baseline first, each chosen by the results so far: docs/search.md.",
+    )
+    sampler: str = option("tpe", panel=SEARCH, metavar="tpe|random", help="Optuna's sampler that proposes the arms.")
+    search_seed: int = option(
+        0, panel=SEARCH, minimum=0, help="The same number and the same results give the same arms."
+    )
+    confirm: int = option(
+        0,
+        panel=SEARCH,
+        minimum=0,
+        maximum=100,
+        help="Then decide this many of the best arms against the baseline, on seeds that the search never saw.",
+    )
+
     def __post_init__(self) -> None:
         # The command line, a file and Python give a list as lists, tuples or a single text.
         for name in ("where", "baseline"):
@@ -220,6 +242,16 @@ class SweepOptions:
         """How many runs every arm has from the start."""
         return max(self.num_runs, self.first_look) if self.decide else self.num_runs
 
+    @property
+    def grows(self) -> bool:
+        """Whether the sweep has a policy."""
+        return self.decide or self.trials is not None
+
+    @property
+    def takes_existing(self) -> bool:
+        """Whether runs that exist stand for runs of the sweep: a search learns from them for nothing."""
+        return self.skip_existing or self.trials is not None
+
     def shape(self) -> Shape:
         """The sweep's shape."""
         return Shape(
@@ -231,11 +263,16 @@ class SweepOptions:
         )
 
     def check_texts(self) -> None:
-        """Raise UsageError for a text that no database can hold: it was not typed in the terminal's encoding."""
+        """Raise UsageError for a text that no database can hold: it was not typed in the terminal's encoding, or has a
+        zero byte."""
         for spec in option_specs().values():
             text = getattr(self, spec.name) or ""
-            if spec.type is str and any(0xD800 <= ord(character) <= 0xDFFF for character in text):
-                raise UsageError(f"--{spec.name}: {text!r} is not UTF-8", "Use plain text, and a UTF-8 locale.")
+            if spec.name == "wandb_project" and text:
+                check_project(text)
+            if spec.type is str and any(one == "\0" or 0xD800 <= ord(one) <= 0xDFFF for one in text):
+                raise UsageError(
+                    f"--{spec.name}: {text!r} is not UTF-8, or has a zero byte", "Use plain text, and a UTF-8 locale."
+                )
 
     def bookkeeping(self) -> Bookkeeping:
         """What is the same for all runs of the sweep."""
@@ -251,17 +288,12 @@ class SweepOptions:
     def csv_target(self) -> CsvTarget | None:
         """The CSV file of --log_csv, by its absolute path on this host; None without it. Nothing is written.
 
-        Raises UsageError for a folder, and for a file in a folder that does not exist; ExportError for a file that is
-        there and is of another program.
+        Raises ExportError and UsageError for a file that could not be written, and for one of another program.
         """
         if not self.log_csv:
             return None
-        path = Path(os.path.abspath(Path(self.logfile or DEFAULT_LOGFILE).expanduser()))  # noqa: PTH100 (keeps links)
-        if path.is_dir():
-            raise UsageError(f"the CSV file '{path}' is a folder", "Name a file: --logfile results.csv")
-        if not path.parent.is_dir():
-            raise UsageError(f"the folder '{path.parent}' of the CSV file does not exist", f"mkdir -p {path.parent}")
-        if path.exists():
+        path = Path(os.path.abspath(expanded(self.logfile or DEFAULT_LOGFILE)))  # noqa: PTH100 (keeps links)
+        if checked_target(path).exists():
             from orchestrator.export.csv_table import check_replaceable, csv_header
 
             (csv_header if self.append else check_replaceable)(path)
@@ -287,14 +319,32 @@ class SweepOptions:
             found.append("--logfile and --append have no effect without --log_csv (-c)")
         if self.wandb_project is not None and not self.log_wandb:
             found.append("--wandb_project has no effect without --log_wandb (-w)")
-        growth = [spec for spec in option_specs().values() if spec.panel == GROWTH and spec.name != "decide"]
-        unused = [f"--{spec.name}" for spec in growth if getattr(self, spec.name) != spec.default]
-        if unused and not self.decide:
-            found.append(f"{', '.join(unused)}: no effect without --decide")
+        growth = self._changed(GROWTH, "decide" if self.trials is None else "metric")
+        if growth and not self.decide and not (self.trials and self.confirm):
+            found.append(f"{', '.join(growth)}: no effect without --decide, or --trials with --confirm")
+        search = self._changed(SEARCH, "trials")
+        if search and self.trials is None:
+            found.append(f"{', '.join(search)}: no effect without --trials")
         return found
+
+    def _changed(self, panel: str, but: str) -> list[str]:
+        """The options of a panel that are not at their default, as they are typed, without the one called `but`."""
+        specs_of_panel = [spec for spec in option_specs().values() if spec.panel == panel and spec.name != but]
+        return [f"--{spec.name}" for spec in specs_of_panel if getattr(self, spec.name) != spec.default]
 
 
 _SEEDS = ("num_runs", "seed")
+_LONGEST_PROJECT = 128
+
+
+def check_project(name: str) -> None:
+    """Raise UsageError for a name that W&B takes for no project."""
+    wrong = next((one for one in name if one in "/\\#?%:" or not one.isprintable()), "")
+    if wrong or len(name) > _LONGEST_PROJECT:
+        why = f"it holds {wrong!r}" if wrong else f"it has more than {_LONGEST_PROJECT} characters"
+        raise UsageError(
+            f"--wandb_project '{name}' is no name of a W&B project: {why}", "Use letters, digits, - and _."
+        )
 
 
 def option_specs() -> Mapping[str, OptionSpec]:

@@ -63,7 +63,10 @@ class Wandb:
 
         self._wandb, self._timing = wandb, timing
         logging.getLogger("wandb").setLevel(logging.CRITICAL)
-        settings = wandb.setup(settings=wandb.Settings(silent=True)).settings
+        try:
+            settings = wandb.setup(settings=wandb.Settings(silent=True)).settings
+        except (ValueError, wandb.errors.UsageError) as error:  # of a variable or of a settings file
+            raise _refused_setting(error) from None
         if settings.mode == "disabled":
             raise UsageError("wandb is switched off (WANDB_MODE=disabled)", "unset WANDB_MODE, or: wandb enabled")
         self.offline = settings.mode in ("offline", "dryrun")
@@ -193,6 +196,15 @@ def _leave_running(run: Any) -> None:
         return record
 
     run._interface._make_exit = no_end
+
+
+def _refused_setting(error: Exception) -> UsageError:
+    """What wandb refuses of its variables and settings files. A key is not repeated."""
+    words = str(error)
+    if isinstance(error, ValueError) and hasattr(error, "errors"):
+        found = [("_".join(map(str, one["loc"])), one["input"], one["msg"]) for one in error.errors()]
+        words = "; ".join(f"{name}{'' if 'key' in name else f' {given!r}'}: {why}" for name, given, why in found)
+    return UsageError(f"wandb refuses a setting: {words}", "Mend or unset it: env | grep ^WANDB; wandb status")
 
 
 def _check_log_in(server: str) -> None:

@@ -4,8 +4,8 @@ _LARGEST_IN_FULL = 1e15
 
 
 def short_count(number: float) -> str:
-    """A count: `812`, `30.8K`, `46.0M`, `1.2B`."""
-    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+    """A count: `812`, `30.8K`, `46.0M`, `1.2B`, then T, P and E."""
+    for size, letter in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
         if number >= size:
             return f"{number / size:.1f}{letter}"
     return f"{number:.0f}"

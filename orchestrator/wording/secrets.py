@@ -4,7 +4,10 @@ import re
 from collections.abc import Sequence
 
 # user:password@ of a URL of any kind; the user's name stays. A password may hold a slash that should be escaped.
-_PASSWORD = re.compile(r"(?P<front>[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@?#]*):(?:[^\s/?#]*|[^\s@]*)@")
+# Of limited length: a long note would take the square of its length.
+_PASSWORD = re.compile(
+    r"(?P<front>[A-Za-z][A-Za-z0-9+.-]{0,40}://[^\s/:@?#]{0,256}):(?:[^\s/?#]{0,4096}|[^\s@]{0,4096})@"
+)
 _QUERY = re.compile(
     r"(?P<front>[?&](?:password|passwd|token|api_key|sslpassword|access_token)=)[^\s&#]*", re.IGNORECASE
 )

@@ -5,6 +5,8 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from orchestrator.wording.plain import printable
+
 _GAP = "  "
 _NARROWEST_COLUMN = 8
 
@@ -88,14 +90,6 @@ def cell_width(text: str) -> int:
     from rich.cells import cell_len
 
     return cell_len(text)
-
-
-def printable(text: str) -> str:
-    """A text on one line that moves no cursor and changes no colour, whatever a sweep is called."""
-    if text.isprintable():
-        return text
-    shown = (" " if letter.isspace() else letter for letter in text)
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in shown)
 
 
 def wrapped(text: str, width: int) -> str:

@@ -341,7 +341,7 @@ def test_the_call_shows_the_arguments_it_takes() -> None:
         ({"log_csv": 1}, "log_csv: '1' is not true or false"),
         ({"name": None}, "name: 'null' is not text"),
         ({"zip": ["depth", "width"]}, 'Write [["depth", "width"]].'),
-        ({"log_csv": True, "logfile": "missing/my.csv"}, "of the CSV file does not exist"),
+        ({"log_csv": True, "logfile": "missing/my.csv"}, "Make it first: mkdir -p"),
         ({"note": "\ud800"}, "is not UTF-8"),
         ({"preset": "tiny-cup"}, "Did you mean 'tiny-cpu'?"),
     ],

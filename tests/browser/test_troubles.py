@@ -34,21 +34,21 @@ def test_a_database_that_disappears_is_told_on_every_page_and_comes_back(tmp_pat
             expect(page.locator("#banner")).to_be_hidden()
 
 
-def test_another_database_in_its_place_is_shown(tmp_path: Path, open_tab: OpenTab) -> None:
+def test_another_database_in_its_place_ends_the_server(tmp_path: Path, open_tab: OpenTab) -> None:
     db = tmp_path / "hlbq.db"
     make(db, "before")
     make(tmp_path / "other.db", "after")
     with serving(db) as served:
         tab = open_tab(served)
-        tab.expected = ("503",)
+        tab.expected = ("503", "ERR_")
         page = tab.visit("/")
         expect(page.locator(".sweeps")).to_contain_text("before")
         for ending in ("", "-wal", "-shm"):
             (tmp_path / f"hlbq.db{ending}").unlink(missing_ok=True)
         expect(page.locator("#banner")).to_contain_text("is gone")
         (tmp_path / "other.db").rename(db)
-        expect(page.locator(".sweeps")).to_contain_text("after")
-        expect(page.locator("#banner")).to_be_hidden()
+        expect(page.locator("#banner")).to_contain_text("does not answer")
+        expect(page.locator(".sweeps")).to_contain_text("before")  # what was read stays
 
 
 def test_a_server_that_ends_is_told_and_another_asks_for_its_link(tmp_path: Path, open_tab: OpenTab) -> None:

@@ -11,7 +11,9 @@ import pytest
 
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.evaluation import fingerprint_of
+from hlbgpt_core.flops import flops_per_token
 from hlbgpt_core.points import Facts, Point, Split
+from hlbgpt_core.settings import Settings
 from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.compare import extend_options
 from orchestrator.cli.main import run_program
@@ -24,7 +26,7 @@ from orchestrator.export.metric_names import Axis
 from orchestrator.queue.records import Claim, Ending, NewArm, NewRun, RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
-from tests.sample_sweep import register, sample_facts, sample_point, sample_points, submit_sweep, work
+from tests.sample_sweep import BASE, register, sample_facts, sample_point, sample_points, submit_sweep, work
 
 EVERYTHING = RunFilter()
 DEPTHS = ({"depth": 2}, {"depth": 3}, {"depth": 4})
@@ -261,7 +263,15 @@ def test_a_run_that_diverged_later_has_a_number_before(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("axis", "place"), [(Axis.STEPS, 15), (Axis.TOKENS, 15_000), (Axis.EPOCHS, 0.015), (Axis.SECONDS, 3.75)]
+    ("axis", "place"),
+    [
+        (Axis.STEPS, 15),
+        (Axis.TOKENS, 15_000),
+        (Axis.EPOCHS, 0.015),
+        (Axis.SECONDS, 3.75),
+        # Within the steps of the first length: 32 tokens, up to step 81.
+        (Axis.FLOPS, 15_000 * flops_per_token(Settings.from_dict({**BASE, **DEPTHS[0]}), 32)),
+    ],
 )
 def test_numbers_between_points_are_interpolated(store: Store, axis: Axis, place: float) -> None:
     submit_sweep(store, DEPTHS[:1], seeds=[100])

@@ -112,11 +112,15 @@ def test_curves_are_means_over_seeds_and_follow_running_runs(client: Client, sto
     assert curve["low"][0] == pytest.approx(first[0], rel=1e-5) and curve["low"][3] is None
     since = answer["version"]
     assert client.get(f"sweeps/1/curves?metric=val_loss&x=steps&since={since}")["curves"] == []
+    assert client.get("sweeps/1/curves?metric=val_loss&x=flops")["curves"][0]["runs"] == [2, 2, 1, 1]
     store.flush(claim.lease, points=sample_points(8, start=6.0))
     (curve,) = client.get(f"sweeps/1/curves?metric=val_loss&x=steps&since={since}")["curves"]
     assert curve["runs"] == [2, 2, 2, 2]
     seconds = client.get("sweeps/1/curves?metric=train_loss&x=seconds")["curves"][0]
     assert seconds["x"][:2] == [0.25, 2.5]
+    # A running run is read in parts; its operations add up as in one that is read at once.
+    flops = client.get("sweeps/1/curves?metric=val_loss&x=flops")["curves"][0]["x"]
+    assert flops == client.get("runs/1/curves?x=flops")["metrics"]["loss"]["val"]["x"] and flops[-1] > flops[0] > 1e6
 
 
 def test_single_seeds_are_thinned_and_say_so(client: Client, store: Store) -> None:

@@ -202,7 +202,7 @@ def test_a_stream_says_hello_then_what_changed_and_how_the_database_stands(
     database.close()
 
 
-def test_a_database_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
+def test_a_database_that_was_replaced_is_read_no_more(tmp_path: Path) -> None:
     path, other = tmp_path / "hlbq.db", tmp_path / "other.db"
     for place, name in ((path, "first"), (other, "second")):
         with open_store(str(place), mode=OpenMode.CREATE) as store:
@@ -215,8 +215,60 @@ def test_a_database_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
         assert "is gone" in client.get("sweeps/1", status=503)["error"]
         assert "is gone" in client.post("control", {"action": "cancel", "sweeps": [1]}, status=503)["error"]
         other.rename(path)
-        assert client.get("sweeps/1")["sweep"]["name"] == "second"
+        assert "another database now stands" in client.get("sweeps/1", status=503)["error"]
+    assert database.replaced is not None  # which ends the server
     database.close()
+
+
+def test_a_restored_backup_of_the_same_database_is_read_on(tmp_path: Path) -> None:
+    path, backup = tmp_path / "hlbq.db", tmp_path / "backup.db"
+    with open_store(str(path), mode=OpenMode.CREATE) as store:
+        submit_sweep(store, ARMS, name="first")
+        store.backup(backup)
+    database = Database(str(path))
+    backup.replace(path)
+    with database.reading() as again:
+        assert again.sweep(1) is not None
+    assert database.replaced is None and database.generation == 1
+    database.close()
+
+
+def test_the_server_of_a_replaced_database_ends_with_a_word(tmp_path: Path) -> None:
+    path, other = tmp_path / "hlbq.db", tmp_path / "other.db"
+    for place in (path, other):
+        open_store(str(place), mode=OpenMode.CREATE).close()
+    command = [sys.executable, "-m", "orchestrator.cli.main", "dashboard", "--db", str(path), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline().startswith("http://")
+    other.replace(path)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2 and "error: another database now stands at" in errors, errors
+
+
+def test_who_may_only_read_gets_a_read_only_dashboard(store: Store, location: str) -> None:
+    submit_sweep(store, ARMS)
+    if store.location.path is not None:
+        reader = location
+        store.location.path.chmod(0o444)
+    else:
+        reader = location.replace("hlbq@", "reader@")
+        with store._write() as connection:
+            connection.execute(text("DROP ROLE IF EXISTS reader"))
+            connection.execute(text("CREATE ROLE reader LOGIN"))
+            connection.execute(text("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader"))
+            connection.execute(text("GRANT USAGE ON SCHEMA public TO reader"))
+    dashboard, database = dashboard_at(reader)
+    with TestClient(dashboard.app(Access(token=TOKEN)), base_url=f"http://{HOST}") as http:
+        client = Client(http, dashboard.feed)
+        assert client.get("about")["read_only"] is True and len(client.get("sweeps/1")["rows"]) == len(ARMS)
+        said = client.post("control", {"action": "cancel", "sweeps": [1]}, status=403)["error"]
+        assert said == "this dashboard is read-only: you may only read this database"
+    assert "Nothing can be changed" in advice(Serving(db=reader), Access(token="t"), database.why_read_only)
+    database.close()
+    if store.location.path is None:
+        with store._write() as connection:
+            connection.execute(text("DROP OWNED BY reader"))
+            connection.execute(text("DROP ROLE reader"))
 
 
 def test_a_sweep_that_nobody_looked_at_meanwhile_is_shown_as_it_is(client: Client, store: Store) -> None:

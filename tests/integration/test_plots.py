@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.text import Text
 
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Facts, Phase, Point, Split
@@ -19,7 +20,7 @@ from orchestrator.export import Selection, export
 from orchestrator.export.metric_names import Axis
 from orchestrator.plots import Drawing, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules, save
 from orchestrator.plots.run_curves import curves_from_csv, curves_from_store
-from orchestrator.plots.style import COLOURS, line_styles, metric_label, plain_number
+from orchestrator.plots.style import COLOURS, line_styles, metric_label, parse_size, plain_number
 from orchestrator.queue.records import Ending, Live, RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
@@ -121,6 +122,100 @@ def test_last_values_over_a_setting_with_a_power_law(swept: Store) -> None:
     assert len(axes.get_legend().get_texts()) == 1
 
 
+def test_a_law_whose_exponent_may_be_zero_is_not_drawn(store: Store) -> None:
+    # The means fall steadily, but the noise of the seeds is larger than that.
+    submit_sweep(store, [{"depth": depth} for depth in (2, 4, 8)], seeds=[1, 2])
+    worker = register(store)
+    for start in (5.2, 5.19, 5.18, 4.8, 4.79, 4.78):
+        work(store, worker, sample_points(12, start=start))
+    (axes,) = plot_final(store, FinalDrawing(against="depth")).figure.axes
+    assert axes.get_legend() is None and axes.containers[0].lines[0].get_linestyle() == "-"
+
+
+def test_dashes_are_seen_in_the_legend_of_last_values(swept: Store) -> None:
+    (axes,) = plot_final(swept, FinalDrawing(against="depth")).figure.axes
+    first, second = axes.get_legend().legend_handles
+    assert first.get_linestyle() != second.get_linestyle() and first.get_label() != second.get_label()
+    # No marker stands over the gap between two dashes.
+    middle = sum(second.get_xdata()) / len(second.get_xdata())
+    assert all(abs(x - middle) > 5 for x in second.get_xdata()[[0, -1]])
+
+
+def test_many_lines_stay_at_their_value(store: Store) -> None:
+    arms = [{"num_heads": heads, "warmup_steps": steps} for heads in (1, 2) for steps in range(1, 31)]
+    fill(store, arms, seeds=[1])
+    figure = plot_final(store, FinalDrawing(against="num_heads")).figure
+    (axes,) = figure.axes
+    figure.canvas.draw()
+    one, two = (axes.transData.transform((x, 2))[0] for x in (1, 2))
+    for line in (container.lines[0] for container in axes.containers):
+        drawn = line.get_transform().transform(line.get_xydata())[:, 0]
+        assert abs(drawn[0] - one) < (two - one) / 4 and abs(drawn[1] - two) < (two - one) / 4
+        assert axes.bbox.x0 < drawn[0] and drawn[1] < axes.bbox.x1
+
+
+def test_bands_thin_out_past_four_arms(swept: Store) -> None:
+    (axes,) = plot_curves(swept, runs=RunFilter(where={"depth": [2, 4]})).figure.axes
+    assert {band.get_alpha() for band in axes.collections} == {0.22}
+    (axes,) = plot_curves(swept).figure.axes
+    assert {round(band.get_alpha(), 6) for band in axes.collections} == {round(0.22 * 4 / 6, 6)}
+
+
+def test_grouped_figures_average_each_seed_over_the_other_settings(swept: Store) -> None:
+    drawn = plot_curves(swept, Drawing(by=["depth"]))
+    (axes,) = drawn.figure.axes
+    assert (drawn.arms, drawn.runs) == (3, 12)
+    assert [line.get_label() for line in axes.get_lines()][1] == "depth 4 (492.2K)"
+    alone = [plot_curves(swept, runs=RunFilter(where={"num_heads": heads})).figure.axes[0] for heads in (1, 2)]
+    one, other = (axes.get_lines()[1].get_ydata() for axes in alone)
+    assert list(axes.get_lines()[1].get_ydata()) == pytest.approx(list((one + other) / 2))
+    assert drawn.figure.get_supxlabel().endswith("; each seed averaged over num_heads")
+    figure = plot_final(swept, FinalDrawing(against="depth", by=["depth"])).figure
+    assert len(figure.axes[0].get_lines()[0].get_xdata()) == 6  # dots: three depths of two seeds
+    assert plot_schedules(swept, Drawing(by=["num-heads"])).arms == 2
+
+
+def test_grouped_figures_leave_out_what_not_every_group_has(store: Store) -> None:
+    fill(store, [{"depth": 2, "num_heads": 1}, {"depth": 2, "num_heads": 2}, {"depth": 4, "num_heads": 1}])
+    drawn = plot_curves(store, Drawing(by=["depth"]))
+    assert drawn.runs == 4
+    assert list(drawn.warnings) == ["2 runs left out: not every group has their num_heads at their seed"]
+    fill(store, [{"depth": 2, "num_heads": 1}, {"depth": 2, "num_heads": 2}, {"depth": 4, "num_heads": 4}])
+    with pytest.raises(ExportError, match="groups by depth have no num_heads in common"):
+        plot_curves(store, Drawing(by=["depth"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "inches"), [("column", (3.4, None)), ("page", (7.0, None)), ("5x3", (5, 3)), ("2.5x2", (2.5, 2))]
+)
+def test_a_figure_has_the_size_that_is_asked_for(swept: Store, text: str, inches: tuple[float, Any]) -> None:
+    size = parse_size(text)
+    heat_map = HeatMap(rows="depth", columns="num_heads", size=size)
+    for figure in (
+        plot_curves(swept, Drawing(size=size)).figure,
+        plot_curves(swept, Drawing(size=size, facet="depth")).figure,
+        plot_final(swept, FinalDrawing(against="depth", size=size)).figure,
+        plot_final(swept, heat_map).figure,
+        plot_schedules(swept, Drawing(size=size)).figure,
+    ):
+        width, height = figure.get_size_inches()
+        assert width == inches[0] and (inches[1] is None or height == inches[1])
+        assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= 6
+
+
+@pytest.mark.parametrize("text", ["", "wide", "3", "x3", "3x", "0x3", "nanx3", "3xinf", "3x4x5", "-3x4", "1000x1000"])
+def test_a_size_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(HlbqError, match="no such size") as caught:
+        parse_size(text)
+    assert "--size 5x3" in caught.value.hint
+
+
+def test_a_pdf_holds_its_fonts(swept: Store, tmp_path: Path) -> None:
+    save(plot_curves(swept).figure, tmp_path / "figure.pdf")
+    content = (tmp_path / "figure.pdf").read_bytes()
+    assert b"/FontFile2" in content and b"/Type3" not in content
+
+
 def test_last_values_over_two_values_or_over_words_have_no_law(store: Store) -> None:
     fill(store, [{"linear_value": value} for value in (False, True)])
     (axes,) = plot_final(store, FinalDrawing(against="linear_value")).figure.axes
@@ -132,9 +227,12 @@ def test_a_heat_map_has_a_number_a_cell(swept: Store) -> None:
     figure = plot_final(swept, HeatMap(rows="depth", columns="num_heads")).figure
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["2", "4", "8"]
-    numbers = [float(text.get_text()) for text in axes.texts]
+    cells = [text.get_text().split("\n± ") for text in axes.texts]
+    numbers = [float(mean) for mean, _ in cells]
     assert len(numbers) == 6 and numbers[0] == max(numbers)
-    assert figure.get_supxlabel() == "mean of 2 runs per cell"
+    # Of two seeds whose curves begin 0.01 apart and are divided by 2.1 at their end.
+    assert all(float(deviation) == pytest.approx(0.01 / 2.1 / math.sqrt(2), abs=1e-4) for _, deviation in cells)
+    assert figure.get_supxlabel() == "mean ± standard deviation over seeds of 2 runs per cell"
     figure = plot_final(swept, HeatMap(rows="depth", columns="num_heads"), RunFilter(run_ids=(1, 4))).figure
     assert sorted(text.get_text() for text in figure.axes[0].texts).count("no run") == 2
 
@@ -154,7 +252,12 @@ def test_schedules_have_a_panel_each(swept: Store) -> None:
 def test_a_figure_from_a_csv_is_that_of_the_database(swept: Store, tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     export(swept, path, Selection(runs=RunFilter()))
-    for metric, axis in (("val_loss", Axis.TOKENS), ("grad_norm", Axis.STEPS), ("train_lr", Axis.SECONDS)):
+    for metric, axis in (
+        ("val_loss", Axis.TOKENS),
+        ("grad_norm", Axis.STEPS),
+        ("train_lr", Axis.SECONDS),
+        ("val_loss", Axis.FLOPS),
+    ):
         from_store = curves_from_store(swept, RunFilter(), metric, axis, smooth=0.0)
         from_csv = curves_from_csv(path, metric, axis, smooth=0.0)
         assert len(from_csv) == len(from_store) == 12
@@ -164,6 +267,25 @@ def test_a_figure_from_a_csv_is_that_of_the_database(swept: Store, tmp_path: Pat
             assert (one.state, one.diverged) == (other.state, other.diverged)
     assert plot_curves(path).arms == 6
     assert plot_final(path, FinalDrawing(against="depth")).runs == 12
+
+
+def test_final_values_over_operations(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line through all arms: sizes and budgets make x, unless one of them is the colour."""
+    arms = [{"depth": depth, "max_steps": steps} for depth in (2, 4) for steps in (100, 200)]
+    submit_sweep(store, arms, seeds=(1, 2))
+    worker = register(store)
+    for seed in (1, 2):
+        for arm in arms:
+            lengths = [arm["max_steps"] // 2 + seed, arm["max_steps"] + seed]
+            work(store, worker, [sample_point(Split.VAL, step, loss=5 - step / 200) for step in lengths])
+    (axes,) = plot_final(store, FinalDrawing(against="flops")).figure.axes
+    assert axes.get_xlabel() == "training FLOPs"
+    dots = axes.get_lines()[0]
+    assert len(dots.get_xdata()) == 8 and len(set(dots.get_xdata())) == 4
+    (axes,) = plot_final(store, FinalDrawing(against="flops", colour="depth")).figure.axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["depth 2", "depth 4"]
+    with pytest.raises(ExportError, match="heat map over flops"):
+        plot_final(store, HeatMap(rows="depth", columns="flops"))
 
 
 def test_every_figure_is_drawn_from_the_csv_of_the_original_tool(tmp_path: Path) -> None:
@@ -250,9 +372,11 @@ def test_a_run_that_failed_has_no_final_value_and_its_cell_says_so(store: Store)
     ]
     drawn = plot_final(store, HeatMap(rows="depth", columns="num_heads"))
     texts = [text.get_text().split("\n") for text in drawn.figure.axes[0].texts]
-    assert [text[1:] for text in texts] == [[], ["1 of 2 runs"], [], ["none of 2 runs"]] and texts[3][0] == ""
+    assert [text[1:] for text in texts] == [["± 0"], ["1 of 2 runs"], ["± 0"], ["none of 2 runs"]]
+    assert texts[3][0] == ""
     assert list(drawn.warnings) == said and drawn.runs == 5
-    assert drawn.figure.get_supxlabel() == "mean of 1 to 2 runs per cell; 3 runs without a final value left out"
+    words = "mean ± standard deviation over seeds of 1 to 2 runs per cell"
+    assert drawn.figure.get_supxlabel() == f"{words}; 3 runs without a final value left out"
     drawn = plot_final(store, FinalDrawing(against="depth"))
     assert drawn.figure.get_supxlabel().endswith("; 3 runs without a final value left out")
     # Curves show it, and say that it cuts its arm's line short.
@@ -420,6 +544,7 @@ def hlbq(database: Path, folder: Path, *arguments: str) -> int:
         "--final num-params",
         "--heatmap depth num_heads --metric val_bits_per_byte",
         "--schedules --x steps",
+        "--size column --by depth num_heads",
     ],
 )
 def test_the_command_draws_every_kind(
@@ -453,6 +578,9 @@ def test_options_without_effect_are_told_of(
         ("a.png", "--where depth=3", ["no run has points of 'val_loss'"]),
         ("a.png", "--final depth --schedules", ["--final and --schedules are different figures"]),
         ("a.png", "--heatmap depth", ["--heatmap takes two settings, not 1"]),
+        ("a.png", "--margin 0.1", ["--margin is of differences"]),
+        ("a.png", "--size wide", ["--size wide: no such size"]),
+        ("a.png", "--by dpth", ["no setting 'dpth'"]),
         ("a.png", "--band wide", ["--band wide: no such choice"]),
         ("a.gif", "", ["the ending '.gif' is not a figure format"]),
         ("missing/a.png", "", ["there is no folder"]),
@@ -485,10 +613,19 @@ def test_a_folder_that_may_not_be_written_to_is_named(database: Path, tmp_path: 
     assert "can't be written: permission denied" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_many_arms_are_told_apart() -> None:
+@pytest.mark.parametrize("chosen", [{}, {"style": "depth"}, {"colour": "num_heads"}])
+@pytest.mark.parametrize("both", [True, False])
+def test_many_arms_are_told_apart_in_grey_too(chosen: dict[str, str], both: bool) -> None:
     settings = [{"depth": d, "num_heads": h, "linear_value": v} for d in (2, 4) for h in (1, 2, 3) for v in (0, 1)]
-    styles = line_styles(settings, ["depth", "num_heads", "linear_value"])
-    assert len({(one.colour, str(one.dashes), one.width) for one in styles}) == len(settings)
+    chosen = {"colour": "num_heads", "style": "depth"} if both else chosen  # the third setting is left
+    styles = line_styles(settings, ["depth", "num_heads", "linear_value"], **chosen)
+    assert len({(str(one.dashes), one.marker) for one in styles}) == len(settings)
+
+
+def test_sixty_arms_are_told_apart() -> None:
+    settings = [{"depth": d, "num_heads": h, "warmup_steps": w} for d in (2, 4, 8) for h in (1, 2) for w in range(10)]
+    styles = line_styles(settings, ["depth", "num_heads", "warmup_steps"])
+    assert len({(one.colour, str(one.dashes), one.marker) for one in styles}) == 60
     many = line_styles([{"depth": depth} for depth in range(20)], ["depth"])
     assert len({one.colour for one in many}) == 20
 

@@ -35,11 +35,11 @@ def test_every_command_makes_its_file(folder: Path) -> None:
     lines = [
         line for block in blocks("bash") for line in block.splitlines() if line.startswith(("hlbq plot", "hlbq rep"))
     ]
-    assert len(lines) == 8
+    assert len(lines) == 14
     for line in lines:
         arguments = shlex.split(line)[1:]
         assert run_program(arguments) == 0, line
-        made = next(argument for argument in arguments if argument.endswith((".png", ".html")))
+        made = next(argument for argument in arguments if argument.endswith((".png", ".pdf", ".html")))
         assert (folder / made).stat().st_size > 5_000
 
 
@@ -55,7 +55,7 @@ def test_the_python_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_every_figure_that_is_shown_exists_and_is_small() -> None:
     shown = re.findall(r"\]\((figures/[^)]+)\)", PAGE.read_text(encoding="utf-8"))
-    assert {f"figures/{path.name}" for path in (DOCS / "figures").glob("*.png")} >= set(shown) and len(shown) == 7
+    assert {f"figures/{path.name}" for path in (DOCS / "figures").glob("*.png")} >= set(shown) and len(shown) == 10
     for name in shown:
         assert (DOCS / name).read_bytes().startswith(b"\x89PNG")
         assert (DOCS / name).stat().st_size < 150_000

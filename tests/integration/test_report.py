@@ -11,6 +11,7 @@ import pytest
 from hlbgpt_core.points import Split
 from orchestrator.cli.main import run_program
 from orchestrator.errors import ExportError, UsageError
+from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.report import page, read_report
 from orchestrator.store import OpenMode, Store, open_store
@@ -115,6 +116,26 @@ def test_many_arms_are_counted_first_and_no_picture_is_needed(store: Store) -> N
     # The policy of the page forbids images, data: ones too, and browsers complain of each.
     assert "<image" not in text and "data:" not in text
     assert any(attributes.get("class") == "wide" for tag, attributes in found.tags if tag == "figure")
+
+
+def test_figures_of_many_arms_show_some_of_them_and_say_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(store)
+    monkeypatch.setattr("orchestrator.report.contents.MOST_ARMS_DRAWN", 2)
+    found = Page(page(read_report(store, 1)))
+    assert any(text.startswith("Figures show 2 of the 4 arms, drawn by lot.") for text in found.text)
+    captions = [str(attributes["aria-label"]) for tag, attributes in found.tags if tag == "svg"]
+    assert captions and all("(6 runs)" in caption for caption in captions)
+    assert "sweep 1, 4 arms, 12 runs: 12 completed" in found.text
+
+
+def test_what_runs_newest_attempts_record_is_read_once(store: Store) -> None:
+    submit_sweep(store, seeds=[1, 2, 3])
+    worker = register(store)
+    for _ in (1, 2):
+        work(store, worker, sample_points(2))
+    [found] = store.provenances([run.id for run in store.runs(RunFilter())])
+    assert (found.runs, found.shared_slots) == (2, 1)
+    assert found.provenance == store.attempts(1)[-1].provenance
 
 
 def test_names_are_text_and_never_markup(store: Store) -> None:

@@ -129,7 +129,7 @@ def test_the_keys_of_json_are_stable(store: Store, clock: VirtualClock) -> None:
     found = json.loads(json.dumps(read_status(store, RunFilter(), now=clock()).to_dict()))
     assert sorted(found) == sorted(
         "database database_option at counts total sweeps running_total backing_off tokens_per_second runs workers "
-        "events held".split()
+        "events held growing".split()
     )
     assert {"id", "sweep", "settings", "seed", "state", "step", "epoch", "fraction", "seconds_left"} <= set(
         found["runs"][0]
@@ -345,7 +345,7 @@ def test_a_closed_stdout_is_no_traceback(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["status", "export - --all", "show 1", "status --json"])
-def test_a_full_disk_under_stdout_is_one_line(tmp_path: Path, command: str) -> None:
+def test_a_full_disk_under_stdout_is_one_message(tmp_path: Path, command: str) -> None:
     location = str(tmp_path / "hlbq.db")
     with open_store(location, mode=OpenMode.CREATE) as store:
         submit_sweep(store)
@@ -355,7 +355,7 @@ def test_a_full_disk_under_stdout_is_one_line(tmp_path: Path, command: str) -> N
         )
     assert (done.returncode, done.stderr) == (
         1,
-        "error: the output could not be written: No space left on device\n",
+        "error: the output could not be written: No space left on device\nFree some space (df), or: ulimit -a\n",
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import event
 
+from orchestrator.errors import UsageError
 from orchestrator.queue.records import NewArm, NewRun, NewSweep, RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
@@ -99,9 +100,11 @@ def test_pages_with_members_sort_nothing(lent: Store) -> None:
             assert "TEMP B-TREE" not in found and "SCAN" not in found, found
 
 
-def test_a_member_that_is_deleted_and_a_sweep_that_is_are_members_no_more(lent: Store) -> None:
-    lent.delete([3], "user")
-    assert ids(lent, WITH_MEMBERS) == [1, 2, 5, 6]
+def test_a_member_is_not_deleted_while_a_sweep_counts_it(lent: Store) -> None:
+    """Together with that sweep it is; the sweep alone may go."""
+    with pytest.raises(UsageError, match="run 3 is counted by sweep 2"):
+        lent.deletable(RunFilter(run_ids=(3,)))
     assert lent.deletable(WITH_MEMBERS).run_ids == [5, 6]
-    lent.delete([5, 6], "user")
+    lent.delete([3, 5, 6], "user")
     assert lent.sweep(2) is None and ids(lent, WITH_MEMBERS) == []
+    assert ids(lent, RunFilter()) == [1, 2, 4]

@@ -13,13 +13,13 @@ from tests.child_program import run_child
 
 ROOT = Path(__file__).parents[2]
 STANDARD_LIBRARY_ROOMS = frozenset(
-    {"errors", "settings", "points", "evaluation", "scale", "private_files", "code_digest", "same_code"}
+    {"errors", "settings", "points", "evaluation", "scale", "flops", "private_files", "code_digest", "same_code"}
     | {"fast_path.compile_mode"}
     | {"text.sources", "text.corpus", "text.dataset_source", "text.token_cache", "text.content_checks"}
 )
 HEAVY = frozenset(
     {"torch", "numpy", "pandas", "matplotlib", "scipy", "wandb", "datasets", "tiktoken", "tokenizers"}
-    | {"safetensors", "pyarrow", "alembic", "transformers", "ray", "submitit", "pynvml"}
+    | {"safetensors", "pyarrow", "alembic", "transformers", "ray", "submitit", "pynvml", "optuna"}
 )
 # Where a heavy library is what the file is for.
 HEAVY_AT_THE_TOP = {"numpy", "torch"}
@@ -189,3 +189,12 @@ def test_files_are_locked_in_one_room_of_the_queue_and_in_one_file_of_the_core()
         if one.package == "fcntl"
     }
     assert found == {"orchestrator/files/locks.py", "hlbgpt_core/text/token_cache.py"}
+
+
+def test_commands_print_through_the_one_rule_for_letters() -> None:
+    """`say`, `note` and `print_json` show no letter that a terminal would obey; `print` would."""
+    own = {"common.py", "main.py", "parsing.py", "db_copy.py"}  # the rule itself, the help, and a line that is redrawn
+    for path in sorted((ROOT / "orchestrator" / "cli").rglob("*.py")):
+        calls = [node.func for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+        printing = any(isinstance(called, ast.Name) and called.id == "print" for called in calls)
+        assert not printing or path.name in own, path

@@ -147,6 +147,8 @@ def test_duplicates_are_merged_and_said() -> None:
     assert len(plan.arms) == 1
     assert plan.duplicates == 5
     assert plan.warnings == (
+        "width 370 becomes 384: widths are multiples of 64",
+        "width 390 becomes 384: widths are multiples of 64",
         "model_scale has no effect when depth and width are set",
         "5 combinations come to the same settings as another, and count once",
     )

@@ -23,6 +23,11 @@ def test_passwords_of_urls_are_left_out(typed: str, stored: str) -> None:
     assert without_credentials([typed]) == (stored,)
 
 
+@pytest.mark.parametrize("text", ["b" * 200_000, "a://b:" * 20_000, "a1" * 100_000])
+def test_a_long_note_is_no_long_search(text: str) -> None:
+    assert without_credentials([text]) == (text,)  # the square of its length would take minutes
+
+
 def test_bytes_that_are_not_text_are_escaped() -> None:
     (stored,) = without_credentials(["a\udcffb"])
     assert stored.encode() == b"a\\udcffb"

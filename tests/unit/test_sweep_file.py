@@ -73,7 +73,7 @@ def test_bad_files(path: Path, kind: str) -> None:
 
 
 def test_missing_files_and_folders(path: Path) -> None:
-    for wrong, words in ((path, "there is no sweep file"), (path.parent, "Is a directory"), ("a\0b", "can't be read")):
+    for wrong, words in ((path, "there is no sweep file"), (path.parent, "it is a folder"), ("a\0b", "can't be read")):
         with pytest.raises(UsageError, match=words):
             read_sweep_file(str(wrong))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, warn
+from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, say, warn
 from orchestrator.cli.option_groups import OptionGroup, grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.cli.worker_options import GivenWorkerOptions
@@ -195,7 +195,7 @@ def _show_script(order: "ArrayOrder", folder: Path, options: WorkerOptions, *, a
     if as_json:
         print_json({"script": script, "worker": worker})
     else:
-        print(script)
+        say(script)
         note(f"each task runs: {worker}")
 
 

@@ -1,15 +1,15 @@
 """Waiting looks again until the runs have ended, at an interval that is given to it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from orchestrator.cli.wait import wait_until_ended
 from orchestrator.errors import NotThereError
 from orchestrator.queue.records import DELETE, RunFilter
 from orchestrator.queue.states import State
+from orchestrator.status.waiting import wait_until_ended
 
 
 class CountingStore:
@@ -17,14 +17,17 @@ class CountingStore:
 
     location = SimpleNamespace(option=" --db x.db")
 
-    def __init__(self, *looks: Mapping[State, int], workers: int = 1) -> None:
-        self.left, self._workers = list(looks), workers
+    def __init__(self, *looks: Mapping[State, int], workers: int = 1, grows: Sequence[bool] = ()) -> None:
+        self.left, self._workers, self._grows = list(looks), workers, list(grows)
 
     def counts(self, runs: RunFilter) -> Mapping[State, int]:
         return self.left.pop(0)
 
     def held_runs(self, sweep_ids: object) -> list[Any]:
         return []
+
+    def may_grow(self, sweep_ids: object) -> bool:
+        return self._grows.pop(0) if self._grows else False
 
     def sweep(self, number: int) -> None:
         return None
@@ -49,6 +52,14 @@ def test_it_looks_until_nothing_is_pending_or_running_and_tells_of_changes() -> 
 
 def test_no_runs_at_all_are_not_waited_for() -> None:
     assert wait_until_ended(CountingStore({}), RunFilter(), sleep=lambda: None, progress=lambda text: None) == {}
+
+
+def test_a_sweep_that_may_grow_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two rounds of a policy no run is open."""
+    monkeypatch.setattr("orchestrator.store.known.check_named", lambda store, runs: None)
+    store = CountingStore({State.COMPLETED: 3}, {State.COMPLETED: 3}, {State.COMPLETED: 5}, grows=[True, True])
+    found = wait_until_ended(store, RunFilter(sweep_ids=(3,)), sleep=lambda: None, progress=lambda text: None)
+    assert found == {State.COMPLETED: 5}
 
 
 def test_a_sweep_that_is_deleted_meanwhile_is_said() -> None:

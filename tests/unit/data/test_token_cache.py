@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hlbgpt_core.errors import DataError
+from hlbgpt_core.errors import DataError, HostDataError
 from hlbgpt_core.text.data import load_data
 from hlbgpt_core.text.token_cache import (
     CacheEntry,
@@ -241,5 +241,7 @@ def test_the_cache_is_where_the_environment_says(tmp_path: Path) -> None:
     assert default_cache_dir({"HLBQ_CACHE": "/a", "XDG_CACHE_HOME": "/b"}) == Path("/a")
     assert default_cache_dir({"XDG_CACHE_HOME": "/b"}) == Path("/b/hlbq")
     assert default_cache_dir({"XDG_CACHE_HOME": "relative"}) == default_cache_dir({})
+    with pytest.raises(HostDataError, match="'~nobody_of_that_name/x' names an unknown user"):
+        default_cache_dir({"HLBQ_CACHE": "~nobody_of_that_name/x"})
     assert default_cache_dir({}).is_relative_to(Path.home())
     assert default_cache_dir({"HLBQ_CACHE": "relative"}).is_absolute()

@@ -12,6 +12,7 @@ const AXES = [
   ["tokens", "tokens"],
   ["epochs", "epochs"],
   ["seconds", "training seconds"],
+  ["flops", "training FLOPs"],
 ];
 const DEFAULTS = { metric: "val_loss", x: "steps", smooth: 0 };
 const MOST_ARMS_ASKED = 100;

@@ -19,6 +19,8 @@ export function loss(value) {
 export function shortCount(value) {
   if (value === null || value === undefined) return "";
   for (const [size, letter] of [
+    [1e18, "E"],
+    [1e15, "P"],
     [1e12, "T"],
     [1e9, "B"],
     [1e6, "M"],

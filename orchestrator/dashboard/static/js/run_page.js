@@ -16,6 +16,7 @@ const AXES = [
   ["tokens", "tokens"],
   ["epochs", "epochs"],
   ["seconds", "training seconds"],
+  ["flops", "training FLOPs"],
 ];
 const CURVES_EVERY_MS = 2_000;
 const LOG_EVERY_MS = 4_000;
@@ -152,6 +153,7 @@ export class RunPage {
       ["epoch", run.epoch === null ? null : number(run.epoch, 3)],
       ["tokens", shortCount(run.tokens_seen)],
       ["tokens/s", run.state === "running" ? shortCount(run.tokens_per_second) : null],
+      ["mfu", run.state === "running" && run.mfu ? percent(run.mfu) : null],
       ["memory", bytes(run.memory_bytes)],
       ["parameters", shortCount(run.params)],
       ["seed", String(run.seed)],

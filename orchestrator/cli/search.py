@@ -1,0 +1,36 @@
+"""`hlbq search`: queue a sweep whose arms a sampler chooses from the results so far."""
+
+import typer
+
+from orchestrator.cli.common import DatabaseOption, JsonOption, YesOption
+from orchestrator.cli.notify import NotifyOptions
+from orchestrator.cli.option_groups import grouped
+from orchestrator.cli.submit import ReviewOptions, submit
+from orchestrator.cli.sweep_command import SweepCommand
+from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
+from orchestrator.errors import UsageError
+
+
+def register(app: typer.Typer) -> None:
+    """Add `search`."""
+    app.command(cls=SweepCommand)(grouped(search))
+
+
+def search(
+    settings: GivenSettings,
+    sweep: GivenOptions,
+    notify: NotifyOptions,
+    review: ReviewOptions,
+    database: DatabaseOption,
+    as_json: JsonOption = False,
+    yes: YesOption = False,
+) -> None:
+    """Search for good arms: `hlbq submit` with --trials.
+
+    hlbq search --lr_mult 0.5..8 --depth 4 8 --width 192 --trials 60 --confirm 3
+
+    Workers ask a sampler for the next arm whenever one has ended. `hlbq status` says how the search stands.
+    """
+    if sweep.options.trials is None:
+        raise UsageError("how many arms may the search try?", "For instance: hlbq search --lr_mult 0.5..8 --trials 60")
+    submit(settings, sweep, notify, review, database, as_json=as_json, yes=yes)

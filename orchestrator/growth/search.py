@@ -1,0 +1,274 @@
+"""`search`: arms that a sampler proposes from the results so far. One step, a pure function of results.
+
+The sampler is Optuna's. Its study is rebuilt in memory for every proposal, from the trials in the order in which they
+were proposed, and its seed is made of the search's own and the number of arms proposed so far. So a proposal depends on
+nothing but the declaration, the trials before it and what is known of them.
+"""
+
+import hashlib
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.comparison.measures import Goal
+from orchestrator.comparison.policy import DecidePolicy
+from orchestrator.growth.search_space import Choices, Space
+from orchestrator.queue.records import PolicyRecord
+from orchestrator.sweep.plan import PlannedArm
+from orchestrator.wording.numbers import counted
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+    from optuna.study import Study
+
+SAMPLERS = ("tpe", "random")
+# The sampler sees the newest trials: its time grows with them.
+MOST_SEEN = 1_000
+# Proposals that are invalid or there already, before the rest of the space is gone through.
+TRIES = 200
+MOST_LISTED = 100_000
+
+
+class Outcome(StrEnum):
+    """What is known of an arm's runs."""
+
+    OPEN = "open"
+    MEASURED = "measured"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What became of an arm; `value` is the mean of its seeds where it was measured."""
+
+    outcome: Outcome
+    value: float | None = None
+
+
+OPEN = Result(outcome=Outcome.OPEN)
+# By arm key; an arm that is not there is open.
+SearchResults = Mapping[str, Result]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchPolicy:
+    """A declaration: how many arms are tried, by what, from where on (`first`), and how the best are confirmed.
+
+    `confirmation` are fields of a DecidePolicy; `confirm` is how many arms it is declared for, 0 for none.
+    """
+
+    metric: str
+    goal: Goal
+    trials: int
+    sampler: str
+    seed: int
+    num_runs: int
+    first: Choices
+    confirm: int = 0
+    confirmation: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, record: PolicyRecord) -> "SearchPolicy":
+        """The declaration of a stored policy."""
+        return cls(**{**record.definition, "goal": Goal(record.definition["goal"])})
+
+    def is_better(self, value: float, other: float) -> bool:
+        """Whether `value` is the better one."""
+        return value < other if self.goal is Goal.LOWER else value > other
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A proposal; `arm` is its key, empty for a combination that can't be trained."""
+
+    arm: str
+    choices: Choices
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchState:
+    """What earlier steps wrote: the trials in their order, why some were left out, and how the others stood."""
+
+    trials: Sequence[Trial] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    best: str = ""
+    best_value: float | None = None
+    baseline_value: float | None = None
+    is_used_up: bool = False
+
+    @classmethod
+    def of(cls, record: PolicyRecord) -> "SearchState":
+        """What the steps of a stored policy wrote."""
+        trials = tuple(Trial(**trial) for trial in record.state.get("trials", ()))
+        return cls(**{**record.state, "trials": trials})
+
+    @property
+    def arms(self) -> Sequence[str]:
+        """The keys of the arms proposed so far, the baseline first."""
+        return [trial.arm for trial in self.trials if trial.arm]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchStep:
+    """What is to be written: the state after it, and the arms that the sweep should get. `ends` says why it is over."""
+
+    state: SearchState
+    arms: Sequence[PlannedArm] = ()
+    ends: str = ""
+
+
+def begun(policy: SearchPolicy, space: Space, state: SearchState) -> SearchState:
+    """The state with the baseline, which submit checked, as the first trial: its run is there before any step."""
+    arm = space.arm(policy.first)
+    if state.trials or isinstance(arm, str):
+        return state
+    return replace(state, trials=(Trial(arm=arm.key, choices=policy.first),))
+
+
+def next_step(
+    policy: SearchPolicy, space: Space, results: SearchResults, state: SearchState, *, workers: int = 1
+) -> SearchStep:
+    """Propose as many arms as `workers` (none: somebody stopped the search) need, and end where nothing can follow."""
+    trials = [*begun(policy, space, state).trials]
+    left_out = Counter(state.left_out)
+    new: list[PlannedArm] = []
+    is_used_up = state.is_used_up
+    arms = [trial.arm for trial in trials if trial.arm]
+    open_arms = sum(results.get(arm, OPEN).outcome is Outcome.OPEN for arm in arms)
+    wanted = -(-workers // policy.num_runs)
+    while open_arms < wanted and len(arms) < policy.trials and not is_used_up:
+        arm, invalid = _propose(policy, space, results, trials)
+        for trial, why in invalid:
+            trials.append(trial)
+            left_out[why] += 1
+        if arm is None:
+            is_used_up = True
+            break
+        trials.append(arm[0])
+        new.append(arm[1])
+        arms.append(arm[1].key)
+        open_arms += 1
+    after = replace(
+        _tallied(policy, results, arms), trials=tuple(trials), left_out=dict(left_out), is_used_up=is_used_up
+    )
+    why = ""
+    if not open_arms and len(arms) >= policy.trials:
+        why = f"all {counted(len(arms), 'arm')} were tried"
+    elif not open_arms and is_used_up:
+        why = f"no further arm can be trained: {counted(len(arms), 'arm')} were tried"
+    return SearchStep(state=after, arms=new, ends=why)
+
+
+def best_arms(policy: SearchPolicy, results: SearchResults, arms: Sequence[str]) -> list[str]:
+    """Those of the arms that were measured, the best first; of equals the earlier one."""
+    sign = 1 if policy.goal is Goal.LOWER else -1
+    measured = [arm for arm in arms if results.get(arm, OPEN).outcome is Outcome.MEASURED]
+    return sorted(measured, key=lambda arm: sign * (results[arm].value or 0.0))
+
+
+def confirmation_of(
+    policy: SearchPolicy, results: SearchResults, arms: Sequence[str], *, first_seed: int
+) -> DecidePolicy | None:
+    """What decides the best arms against the baseline, on seeds from `first_seed` on, which the search must not have
+    seen. None where nothing is to be confirmed."""
+    baseline, *others = arms
+    best = best_arms(policy, results, others)[: policy.confirm]
+    if not best:
+        return None
+    return DecidePolicy(
+        metric=policy.metric,
+        goal=policy.goal,
+        arms=best,
+        baselines=[baseline] * len(best),
+        first_seed=first_seed,
+        **policy.confirmation,
+    )
+
+
+def study_of(policy: SearchPolicy, space: Space, results: SearchResults, trials: Sequence[Trial]) -> "Study":
+    """Optuna's study of these trials, with the sampler for the next one.
+
+    An arm that diverged is infinitely bad; a combination that can't be trained counts as pruned. A run that failed says
+    nothing of its arm.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    number = sum(bool(trial.arm) for trial in trials)
+    direction = "minimize" if policy.goal is Goal.LOWER else "maximize"
+    study = optuna.create_study(direction=direction, sampler=sampler_of(policy, number))
+    distributions = space.distributions()
+    states = optuna.trial.TrialState
+    worst = float("inf") if policy.goal is Goal.LOWER else float("-inf")
+    for trial in trials[-MOST_SEEN:]:
+        result = results.get(trial.arm, OPEN)
+        if result.outcome is Outcome.FAILED:
+            continue
+        is_over = result.outcome is not Outcome.OPEN
+        study.add_trial(
+            optuna.create_trial(
+                state=states.PRUNED if not trial.arm else states.COMPLETE if is_over else states.RUNNING,
+                value=(worst if result.outcome is Outcome.DIVERGED else result.value) if is_over else None,
+                params=dict(trial.choices),
+                distributions=distributions,
+            )
+        )
+    return study
+
+
+def sampler_of(policy: SearchPolicy, number: int) -> "BaseSampler":
+    """The sampler for the next arm after `number` of them: a seed that was used before would repeat its point."""
+    from optuna.samplers import RandomSampler, TPESampler
+
+    digest = hashlib.sha256(f"{policy.seed} {number}".encode()).digest()
+    seed = int.from_bytes(digest[:4], "big")
+    return TPESampler(seed=seed) if policy.sampler == "tpe" else RandomSampler(seed=seed)
+
+
+def _propose(
+    policy: SearchPolicy, space: Space, results: SearchResults, trials: Sequence[Trial]
+) -> tuple[tuple[Trial, PlannedArm] | None, list[tuple[Trial, str]]]:
+    """The next trial with its arm, None where there is none; and those before it that can't be trained, with why."""
+    from optuna.trial import TrialState
+
+    known = {trial.arm for trial in trials}
+    refused = {_frozen(trial.choices) for trial in trials if not trial.arm}
+    study, distributions = study_of(policy, space, results, trials), space.distributions()
+    invalid: list[tuple[Trial, str]] = []
+    for _ in range(TRIES):
+        asked = study.ask(distributions)
+        choices = space.kept(asked.params)
+        arm = space.arm(choices)
+        if isinstance(arm, PlannedArm):
+            if arm.key not in known:
+                return (Trial(arm=arm.key, choices=choices), arm), invalid
+            continue  # stays in this study as one that is running, so that the sampler goes elsewhere
+        study.tell(asked, state=TrialState.PRUNED)
+        if _frozen(choices) not in refused:
+            refused.add(_frozen(choices))
+            invalid.append((Trial(arm="", choices=choices), arm))
+    for listed in itertools.islice(space.every(), MOST_LISTED):
+        arm = space.arm(listed)
+        if isinstance(arm, PlannedArm) and arm.key not in known:
+            return (Trial(arm=arm.key, choices=listed), arm), invalid
+    return None, invalid
+
+
+def _frozen(choices: Choices) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(choices.items()))
+
+
+def _tallied(policy: SearchPolicy, results: SearchResults, arms: Sequence[str]) -> SearchState:
+    outcomes = Counter(results.get(arm, OPEN).outcome.value for arm in arms)
+    best = next(iter(best_arms(policy, results, arms)), "")
+    return SearchState(
+        outcomes=dict(outcomes),
+        best=best,
+        best_value=results[best].value if best else None,
+        baseline_value=results.get(arms[0], OPEN).value,
+    )

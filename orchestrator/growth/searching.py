@@ -1,0 +1,136 @@
+"""One step of a search: what became of its arms, what the sampler proposes, and what of that exists already."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.util import find_spec
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from orchestrator.comparison.measures import Standing
+from orchestrator.export.metric_names import find_metric
+from orchestrator.growth.reading import is_stopped, measured_runs
+from orchestrator.growth.search import (
+    OPEN,
+    Outcome,
+    Result,
+    SearchPolicy,
+    SearchState,
+    SearchStep,
+    begun,
+    confirmation_of,
+    next_step,
+    study_of,
+)
+from orchestrator.growth.search_space import Space
+from orchestrator.growth.standing import arm_labels
+from orchestrator.queue.records import DECIDE, NewPolicy, PolicyRecord, PolicyStep, RunFilter, RunRecord, SweepRecord
+from orchestrator.queue.states import State
+from orchestrator.sweep.existing_runs import Existing, find_existing
+from orchestrator.sweep.plan import Plan
+from orchestrator.wording.numbers import counted
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+
+# Of fewer arms, the best 10 % are one.
+FEWEST_FOR_IMPORTANCE = 20
+_OUTCOMES = {
+    Standing.WAITING: Outcome.OPEN,
+    Standing.DIVERGED: Outcome.DIVERGED,
+    Standing.MISSING: Outcome.FAILED,
+}
+
+
+def search_step(store: "Store", record: PolicyRecord, sweep: SweepRecord) -> PolicyStep:
+    """What the next step of a search writes. An arm whose runs are all there with the same data and code costs none."""
+    policy, space = SearchPolicy.of(record), Space.of(sweep.definition)
+    before = begun(policy, space, SearchState.of(record))
+    results, is_held = read_search(store, policy, before, sweep)
+    workers = 0 if is_held else max(1, len(store.workers()))
+    step = next_step(policy, space, results, before, workers=workers)
+    plan = Plan(arms=tuple(step.arms), first_seed=int(sweep.definition["seed"]), num_runs=policy.num_runs)
+    existing = find_existing(plan, store) if step.arms else Existing()
+    missing = plan.without(existing.runs)
+    successor = _confirmation(store, policy, results, step, sweep) if step.ends else None
+    return PolicyStep(
+        policy_id=record.id,
+        version=record.version,
+        results=record.results,
+        state=asdict(step.state),
+        arms=missing.new_arms(),
+        runs=[(arm.key, seed) for seed in plan.seeds for arm in plan.arms if (arm.key, seed) not in missing.skipped],
+        members=sorted(existing.runs.values()),
+        events=_sentences(store, policy, before, step, existing, sweep.id),
+        ended_why=step.ends,
+        successor=successor,
+    )
+
+
+def read_search(
+    store: "Store", policy: SearchPolicy, state: SearchState, sweep: SweepRecord
+) -> tuple[Mapping[str, Result], bool]:
+    """What became of a search's arms, and whether the search waits for a person: a run is paused, the newest arm was
+    cancelled, or the two newest failed."""
+    wanted = RunFilter(sweep_ids=(sweep.id,), with_members=True)
+    first_seed = int(sweep.definition["seed"])
+    places = {arm: place for place, arm in enumerate(state.arms)}
+    found: dict[str, list[tuple[Standing, float | None]]] = {}
+    placed: list[tuple[int, RunRecord]] = []
+    for run, measured in measured_runs(store, wanted, find_metric(store, wanted, policy.metric), policy.goal):
+        if run.arm_key in places and first_seed <= run.seed < first_seed + policy.num_runs:
+            placed.append((places[run.arm_key], run))
+            found.setdefault(run.arm_key, []).append((measured.standing, measured.value))
+    results = {arm: _result(seeds, policy.num_runs) for arm, seeds in found.items()}
+    newest = [run for place, run in placed if place == len(places) - 1]
+    if any(run.state is State.CANCELLED for run in newest):
+        results[newest[0].arm_key] = OPEN  # nothing follows behind the back of whoever cancelled it
+    return results, is_stopped(placed)
+
+
+def what_mattered(store: "Store", record: PolicyRecord, sweep: SweepRecord) -> str:
+    """How much each setting had to do with an arm being among the best, in a sentence; empty while too little is known,
+    and where Optuna is missing."""
+    policy, state = SearchPolicy.of(record), SearchState.of(record)
+    if state.outcomes.get(Outcome.MEASURED, 0) < FEWEST_FOR_IMPORTANCE or find_spec("optuna") is None:
+        return ""
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+    results, _ = read_search(store, policy, state, sweep)
+    study = study_of(policy, Space.of(sweep.definition), results, state.trials)
+    shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+    told = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
+    return f"what mattered for being among the best 10 % of arms (PED-ANOVA): {told}"
+
+
+def _result(seeds: Sequence[tuple[Standing, float | None]], num_runs: int) -> Result:
+    standings = {standing for standing, _ in seeds}
+    if len(seeds) < num_runs:
+        return OPEN
+    for standing, outcome in _OUTCOMES.items():
+        if standing in standings:
+            return Result(outcome=outcome)
+    return Result(outcome=Outcome.MEASURED, value=fmean(value for _, value in seeds if value is not None))
+
+
+def _confirmation(
+    store: "Store", policy: SearchPolicy, results: Mapping[str, Result], step: SearchStep, sweep: SweepRecord
+) -> NewPolicy | None:
+    """The policy that follows the search: on seeds past all that the sweep has."""
+    if not policy.confirm:
+        return None
+    last = max(seed for _, seed in store.runs_by_seed(sweep.id))
+    following = confirmation_of(policy, results, step.state.arms, first_seed=last + 1)
+    return None if following is None else NewPolicy(kind=DECIDE, definition=asdict(following))
+
+
+def _sentences(
+    store: "Store", policy: SearchPolicy, before: SearchState, step: SearchStep, existing: Existing, sweep_id: int
+) -> list[str]:
+    """What is new, for people."""
+    found = []
+    if step.state.best and step.state.best != before.best:
+        label = arm_labels(store, sweep_id).get(step.state.best, step.state.best)
+        found.append(f"the luckiest so far is {label or 'the baseline'}: {policy.metric} {step.state.best_value:.4g}")
+    if existing.runs:
+        found.append(f"{counted(len(existing.runs), 'run')} completed before with the same data and code: taken as is")
+    return found + ([step.ends] if step.ends else [])

@@ -1,0 +1,90 @@
+"""From a question to its figure: the comparison is made, along training too if that is to be shown, and drawn."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from orchestrator.comparison.measures import PointChoice
+from orchestrator.comparison.results import Comparison, Question, compare
+from orchestrator.errors import ExportError
+from orchestrator.plots.curve_figures import Drawing
+from orchestrator.plots.curve_sets import ArmCurve, arm_curves, averaged, common_x
+from orchestrator.plots.difference_figures import DifferenceDrawing, Moment, draw_difference_curves, draw_forest
+from orchestrator.plots.run_curves import RunCurve, read_curves
+from orchestrator.plots.style import lettering
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import State
+from orchestrator.store import Store
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# At most so many places along training: each is a comparison of its own.
+_MOST_MOMENTS = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnDifferences:
+    """A figure, how many differences it shows, and the whole comparison that they are of."""
+
+    figure: "Figure"
+    differences: int
+    comparison: Comparison
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Those of the comparison."""
+        return self.comparison.warnings
+
+
+def plot_differences(store: Store, question: Question, drawing: DifferenceDrawing, runs: RunFilter) -> DrawnDifferences:
+    """The differences that answer `question`, drawn. Nothing is written: who shows the figure records the look.
+
+    Raises as `compare`, and ExportError where nothing is held against a baseline.
+    """
+    question = replace(question, arms=not drawing.effects, effects=drawing.effects)
+    comparison = compare(store, runs, question)
+    shown = _of_one_kind(comparison, effects=drawing.effects)
+    if not shown.all_contrasts:
+        if len(comparison.groups) < 2:
+            raise ExportError("there is no difference to draw: there is one arm", "hlbq plot draws its curves.")
+        why = f" ({'; '.join(comparison.warnings)})" if comparison.warnings else ""
+        raise ExportError(f"there is no difference from a baseline to draw{why}", "Name one: --baseline depth=4")
+    with lettering(drawing.size):
+        figure = (
+            draw_forest(shown, drawing)
+            if drawing.along is None
+            else _along(store, question, shown, drawing.along, runs)
+        )
+    return DrawnDifferences(figure=figure, differences=len(shown.all_contrasts), comparison=comparison)
+
+
+def _along(store: Store, question: Question, comparison: Comparison, drawing: Drawing, runs: RunFilter) -> "Figure":
+    found = [run for run in read_curves(store, runs, drawing.metric, drawing.x) if len(run.x)]
+    moments = []
+    for x in _places(found):
+        at = compare(store, runs, replace(question, moment=PointChoice.AT, axis=drawing.x, place=x))
+        moments.append(Moment(x=x, contrasts=_of_one_kind(at, effects=question.effects).all_contrasts))
+    return draw_difference_curves(comparison, moments, _arms(found, comparison, drawing), drawing)
+
+
+def _of_one_kind(comparison: Comparison, *, effects: bool) -> Comparison:
+    """Of effects alone or of arms alone: a comparison may hold both."""
+    return replace(comparison, contrasts=()) if effects else replace(comparison, main_effects=(), interactions=())
+
+
+def _places(runs: Sequence[RunCurve]) -> list[float]:
+    """Where completed runs have points, all of them; of many places some, the first and last among them."""
+    import numpy
+
+    completed = [run.x for run in runs if run.state == State.COMPLETED and not run.diverged]
+    every = common_x(completed or [run.x for run in runs], past_shortest=False)
+    kept = numpy.linspace(0, len(every) - 1, min(len(every), _MOST_MOMENTS)).round().astype(int)
+    return [float(x) for x in every[kept]]
+
+
+def _arms(runs: Sequence[RunCurve], comparison: Comparison, drawing: Drawing) -> list[ArmCurve]:
+    """The arms' curves; none where contrasts are not of arms, or of arms that are told apart by more than settings."""
+    if not comparison.contrasts or any(name not in runs[0].settings for name in comparison.by):
+        return []
+    return arm_curves(averaged(runs, comparison.by).curves, drawing.band, past_shortest=drawing.past_shortest)

@@ -1,0 +1,66 @@
+"""Which runs a reader means: the same for commands and for calls from Python."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from hlbgpt_core.settings import parse_value, specs, unknown_setting
+from orchestrator.errors import UsageError
+from orchestrator.queue.records import RunFilter
+from orchestrator.sweep.options import value_text
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+
+# Names that filters take in addition to settings.
+_RUN_NUMBERS = ("seed", "run_num")
+_TOO_LARGE = 2**63  # for a database
+
+
+def filter_value(name: str, text: str) -> Any:
+    """The value of a setting, or of a seed or run_num, that runs must have. Raises UsageError or SettingsError."""
+    if name in _RUN_NUMBERS:
+        if not (text.isascii() and text.isdecimal()):
+            raise UsageError(f"--where {name}={text}: '{text}' is not a whole number", f"For instance: {name}=100")
+        if len(text) > 19 or int(text) >= _TOO_LARGE:
+            raise UsageError(f"--where {name}={text}: it is too large", "Use a value below 2**63.")
+        return int(text)
+    if name not in specs():
+        raise unknown_setting(name)
+    return parse_value(specs()[name], text)
+
+
+def python_filter(
+    sweep: int | Iterable[int] | None, where: Mapping[str, Any] | None, runs: RunFilter | None, *, everything: bool
+) -> RunFilter | None:
+    """The filter of what a caller gave, None for nothing. A list in `where` lets any of its values through.
+
+    Raises UsageError for `runs` or `all` beside another filter, and as `filter_value`.
+    """
+    given = sweep is not None or bool(where)
+    if given + (runs is not None) + everything > 1:
+        raise UsageError("sweep and where, runs, and all are three ways to choose runs", "Use one of them.")
+    if not given:
+        return RunFilter() if everything else runs
+    wanted = {}
+    for name, value in (where or {}).items():
+        values = value if isinstance(value, list | tuple | set | range) else [value]
+        wanted[name] = [filter_value(name, value_text(one)) for one in values]
+    sweeps = () if sweep is None else (sweep,) if isinstance(sweep, int) else tuple(sweep)
+    return RunFilter(sweep_ids=sweeps, where=wanted)
+
+
+def readable_runs(store: "Store", wanted: RunFilter | None) -> RunFilter:
+    """The runs that the filter chooses, the members of sweeps among them; None: those of the latest sweep.
+
+    Raises UsageError if there is no sweep yet, NotThereError for a sweep or run that is named and not there.
+    """
+    from orchestrator.store.known import check_named
+
+    if wanted is not None:
+        check_named(store, wanted)
+        return replace(wanted, with_members=True)
+    latest = store.latest_sweep()
+    if latest is None:
+        raise UsageError(f"'{store.location.display}' holds no sweep yet", "Make one: hlbq submit --help")
+    return RunFilter(sweep_ids=(latest.id,), with_members=True)

@@ -1,0 +1,172 @@
+"""Figures of differences from the baseline: forest plots, and the difference along training."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hlbgpt_core.errors import HlbqError
+from orchestrator.cli.main import run_program
+from orchestrator.comparison.results import Question, compare
+from orchestrator.export.metric_names import Axis
+from orchestrator.plots import DifferenceDrawing, Drawing, plot_differences, save
+from orchestrator.plots.style import parse_size
+from orchestrator.queue.records import RunFilter
+from orchestrator.store import OpenMode, Store, open_store
+from tests.integration import test_policies
+from tests.integration.test_compare import train_all
+from tests.integration.test_factorial_comparison import EVERYTHING, grid, loss_by, submit_sweep
+from tests.store_examples import register as register_worker
+
+ALONG = DifferenceDrawing(along=Drawing(x=Axis.TOKENS))
+EFFECTS = DifferenceDrawing(effects=True)
+HEADS = [{"num_heads": heads} for heads in (1, 2, 4)]
+
+
+@pytest.fixture
+def swept(store: Store) -> Store:
+    """A factorial sweep in which depth alone helps."""
+    grid(store, loss_by({("depth", 3): -0.2}))
+    return store
+
+
+def texts(axes: Any) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def test_a_row_for_each_arm_with_its_pairs_interval_and_verdict(swept: Store) -> None:
+    drawn = plot_differences(swept, Question(margin=0.05), DifferenceDrawing(), EVERYTHING)
+    (axes,) = drawn.figure.axes
+    found = compare(swept, EVERYTHING, Question(arms=True, margin=0.05)).contrasts
+    assert drawn.comparison.contrasts == found and drawn.differences == 3
+    assert [label.get_text() for label in axes.get_yticklabels()] == [one.label for one in found]
+    for one, text in zip(found, texts(axes), strict=True):
+        assert text.startswith(one.finding.verdict) and text.endswith("(6 pairs)")
+    assert axes.get_xlabel() == "difference in last val_loss from depth 2, num_heads 1"
+    lines = [list(line.get_xdata()) for line in axes.get_lines()]
+    for one in found:
+        interval = one.finding.difference.always_valid_interval
+        assert interval is not None and [interval.low, interval.high] in lines
+        assert list(one.pairs.differences.values()) in lines and [one.finding.difference.summary.mean] in lines
+    (margin,) = axes.patches
+    assert (margin.get_x(), margin.get_width()) == (-0.05, 0.1)
+    assert "grey: no more than the margin of 0.05" in drawn.figure.get_supxlabel()
+
+
+def test_main_effects_and_interactions_are_panels_of_the_same_x(swept: Store) -> None:
+    drawn = plot_differences(swept, Question(), EFFECTS, EVERYTHING)
+    main, crossed = drawn.figure.axes
+    assert [main.get_title(loc="left"), crossed.get_title(loc="left")] == ["main effects", "interactions"]
+    assert [label.get_text() for label in main.get_yticklabels()] == [
+        "depth 3 against depth 2",
+        "num_heads 2 against num_heads 1",
+    ]
+    assert texts(main)[0].startswith("better -0.20") and len(texts(crossed)) == 1
+    assert main.get_xlim() == crossed.get_xlim()
+
+
+def test_the_difference_along_training_stands_beside_the_curves(swept: Store) -> None:
+    drawn = plot_differences(swept, Question(), ALONG, EVERYTHING)
+    curves, difference = drawn.figure.axes
+    assert len(curves.get_lines()) == 4
+    lines = difference.get_lines()[:3]
+    assert [line.get_label() for line in lines] == [one.label for one in drawn.comparison.contrasts]
+    # The same arm, the same line.
+    looks = {line.get_color() + str(line.get_linestyle()) + str(line.get_marker()) for line in lines}
+    assert looks < {
+        line.get_color() + str(line.get_linestyle()) + str(line.get_marker()) for line in curves.get_lines()
+    }
+    for line, one in zip(lines, drawn.comparison.contrasts, strict=True):
+        assert line.get_ydata()[-1] == pytest.approx(one.finding.difference.summary.mean)
+    assert difference.get_xlabel() == "training tokens" and len(difference.collections) == 3
+    effects = DifferenceDrawing(effects=True, along=Drawing(x=Axis.STEPS))
+    (axes,) = plot_differences(swept, Question(), effects, EVERYTHING).figure.axes
+    assert len(axes.collections) == 3 and axes.get_xlabel() == "optimizer steps"
+
+
+def test_few_pairs_have_dots_and_no_bar(store: Store) -> None:
+    submit_sweep(store, HEADS, seeds=[1, 2])
+    train_all(store, loss_by({}))
+    for drawing in (DifferenceDrawing(), ALONG):
+        figure = plot_differences(store, Question(), drawing, EVERYTHING).figure
+        assert all(axes.get_xlim()[1] < 1e7 for axes in figure.axes)
+    drawn = plot_differences(store, Question(), DifferenceDrawing(), EVERYTHING)
+    assert texts(drawn.figure.axes[0])[0].startswith("undecided")
+    assert "no bar: too few pairs for an interval" in drawn.figure.get_supxlabel()
+
+
+def test_groups_are_compared_as_hlbq_compare_does(swept: Store) -> None:
+    drawn = plot_differences(swept, Question(by=["depth"]), ALONG, EVERYTHING)
+    curves, difference = drawn.figure.axes
+    assert len(curves.get_lines()) == 2 and difference.get_title() == "depth 3: better"
+
+
+@pytest.mark.parametrize(
+    ("arms", "drawing", "said"),
+    [
+        ([{}], DifferenceDrawing(), "there is one arm"),
+        (HEADS, EFFECTS, "--effects"),
+        (HEADS, DifferenceDrawing(along=Drawing(metric="val_los")), "no metric 'val_los'"),
+    ],
+)
+def test_where_there_is_nothing_to_draw_it_is_said(
+    store: Store, arms: list[dict[str, int]], drawing: DifferenceDrawing, said: str
+) -> None:
+    submit_sweep(store, arms, seeds=range(4))
+    train_all(store, loss_by({}))
+    with pytest.raises(HlbqError) as caught:
+        plot_differences(store, Question(), drawing, EVERYTHING)
+    assert said in caught.value.message and caught.value.hint
+
+
+@pytest.mark.parametrize("number", [1, 12, 60])
+@pytest.mark.parametrize("size", ["", "column", "page"])
+def test_many_rows_have_their_room(tmp_path: Path, number: int, size: str, recwarn: pytest.WarningsRecorder) -> None:
+    with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.CREATE) as store:
+        submit_sweep(store, [{"warmup_steps": 1000 + steps} for steps in range(number + 1)], seeds=range(4))
+        train_all(store, loss_by({}))
+        drawing = DifferenceDrawing(size=parse_size(size) if size else None)
+        figure = plot_differences(store, Question(), drawing, RunFilter()).figure
+    save(figure, tmp_path / "figure.png")
+    assert [str(warning.message) for warning in recwarn] == []
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    (axes,) = figure.axes
+    assert axes.get_window_extent(renderer).width > 0.3 * figure.bbox.width
+    rows = [label.get_window_extent(renderer) for label in axes.get_yticklabels()]
+    assert len(rows) == number and all(box.x0 >= 0 for box in rows)
+    assert not any(one.overlaps(other) for one, other in pairwise(rows))
+    verdicts = [text.get_window_extent(renderer) for text in axes.texts]
+    assert all(box.x1 <= figure.bbox.x1 for box in verdicts) and bool(verdicts) is (size != "column")
+
+
+def test_the_command_draws_them_and_records_the_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with open_store("hlbq.db", mode=OpenMode.CREATE) as store:
+        grid(store, loss_by({("depth", 3): -0.2}))
+    for options in ("--difference", "--difference --x tokens --size column", "--effects --margin 0.01"):
+        assert run_program(["plot", "figure.png", *options.split()]) == 0
+        assert "wrote figure.png (3 differences, 24 runs)" in capsys.readouterr().err
+        assert (tmp_path / "figure.png").stat().st_size > 10_000
+    assert run_program(["compare", "--arms"]) == 0
+    assert "look 1 at this question" in capsys.readouterr().out
+    with open_store("hlbq.db", mode=OpenMode.READ) as store:
+        assert len(store.looks(1)) == 2  # one of arms, one of effects
+    assert run_program(["plot", "figure.png", "--difference", "--csv", "results.csv"]) == 2
+    assert "Leave --csv out" in capsys.readouterr().err
+    assert run_program(["plot", "figure.png", "--difference", "--facet", "depth"]) == 0
+    assert "--facet has no effect with --difference" in capsys.readouterr().err
+
+
+def test_what_a_policy_decided_is_drawn(store: Store) -> None:
+    """By its bound, with fewer seeds than hlbq compare would need, and against its margin."""
+    sweep, worker = test_policies.submitted(store, test_policies.declaration(margin=0.05)), register_worker(store)
+    while test_policies.train_one(store, worker) is not None:
+        test_policies.steps(store)
+    drawn = plot_differences(store, Question(), DifferenceDrawing(), RunFilter(sweep_ids=(sweep,)))
+    (axes,) = drawn.figure.axes
+    first, second = texts(axes)
+    assert first.startswith("better") and second.startswith("no difference larger than 0.05")
+    assert len(axes.patches) == 1 and "by the sweep's policy: evidence of 10" in drawn.figure.get_supxlabel()

@@ -1,0 +1,138 @@
+"""What `orchestrator` offers to scripts and notebooks, beside `submit`."""
+
+import inspect
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import orchestrator
+from hlbgpt_core.errors import HlbqError
+from orchestrator.cli.compare import CompareOptions, MeasureOptions
+from orchestrator.cli.main import run_program
+from orchestrator.cli.plot import KindOptions, PlotOptions
+from orchestrator.queue.records import RunFilter
+from orchestrator.queue.states import State
+from orchestrator.store import OpenMode, open_store
+from tests.sample_sweep import register, sample_points, submit_sweep, work
+
+ARMS = ({"depth": 2, "width": 128}, {"depth": 4, "width": 128})
+NOISE = (0.010, -0.012, 0.004, 0.007, -0.009, 0.003, -0.005, 0.011)
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A sweep of two arms with eight seeds, in the folder's hlbq.db: depth 4 is better by 0.2."""
+    monkeypatch.chdir(tmp_path)
+    with open_store("hlbq.db", mode=OpenMode.CREATE) as store:
+        submit_sweep(store, ARMS, seeds=range(100, 108))
+        worker = register(store)
+        for noise in NOISE:
+            for start in (5.0 - noise / 2, 4.8 + noise / 2):
+                work(store, worker, sample_points(start=start))
+    return tmp_path / "hlbq.db"
+
+
+def looks() -> int:
+    with open_store("hlbq.db", mode=OpenMode.READ) as store:
+        return len(store.looks(1))
+
+
+def test_a_comparison_shows_itself_and_becomes_frames(database: Path) -> None:
+    found = orchestrator.compare(sweep=1, baseline={"depth": 2})
+    differences = found.to_frame()
+    assert list(differences.arm) == ["depth 4"] and list(differences.verdict) == ["better"]
+    assert list(differences.family) == ["arm"] and differences.pairs[0] == 8
+    assert differences.always_valid_high[0] < 0 and -0.3 < differences.difference[0] < -0.1
+    groups = found.to_frame("groups")
+    assert list(groups.depth) == [2, 4] and list(groups.n) == [8, 8] and groups["mean"][0] > groups["mean"][1]
+    page = found._repr_html_()
+    assert "<table>" in page and "depth 4 against depth 2: better" in page
+    with pytest.raises(HlbqError, match="no table 'arms'"):
+        found.to_frame("arms")
+
+
+def test_a_look_is_recorded_unless_asked_not_to(database: Path) -> None:
+    assert not orchestrator.compare(baseline={"depth": 2}, no_record=True).is_recorded
+    assert run_program(["compare", "--baseline", "depth=2", "--no_record"]) == 0
+    assert looks() == 0
+    assert orchestrator.compare(baseline={"depth": 2}).is_recorded
+    assert looks() == 1
+
+
+def test_without_a_baseline_the_frame_of_differences_is_empty(database: Path) -> None:
+    alone = orchestrator.compare(where={"depth": 4})
+    assert alone.to_frame().empty and list(alone.to_frame("groups").n) == [8]
+
+
+def test_runs_are_chosen_in_the_same_way_everywhere(database: Path) -> None:
+    both: dict[str, Any] = {"sweep": 1, "where": {"depth": [2, 4], "seed": range(100, 103)}}
+    assert len(orchestrator.load(**both)) == 6
+    assert orchestrator.curves(**both).run_id.nunique() == 6
+    assert orchestrator.compare(**both).runs == 6
+    assert {state: count for state, count in orchestrator.wait(**both).items() if count} == {State.COMPLETED: 6}
+    assert len(orchestrator.load(runs=RunFilter(run_ids=(1,)))) == 1
+    assert len(orchestrator.load(str(database), where={"depth": "4"})) == 8
+    refused: list[dict[str, Any]] = [
+        {"sweep": 7}, {"where": {"dept": 4}}, {"where": {"seed": "x"}}, {"sweep": 1, "all": True},
+        {"runs": RunFilter(), "where": {"depth": 2}},
+    ]  # fmt: skip
+    for wrong in refused:
+        for call in (orchestrator.load, orchestrator.curves, orchestrator.compare, orchestrator.wait):
+            with pytest.raises(HlbqError):
+                call(**wrong)
+
+
+def test_curves_are_a_frame_with_every_x(database: Path) -> None:
+    points = orchestrator.curves("val_loss", where={"depth": 2})
+    assert list(points) == ["run_id", "seed", "steps", "epochs", "tokens", "seconds", "flops", "val_loss"]
+    assert list(points.steps[:2]) == [10, 30] and list(points.tokens[:2]) == [10_000, 30_000]
+    assert (points.flops > 1e6 * points.tokens).all()
+    assert "depth" in orchestrator.curves("grad_norm") and orchestrator.curves("test_loss").empty
+    with pytest.raises(HlbqError, match="no metric 'val_los'"):
+        orchestrator.curves("val_los")
+
+
+def test_plot_returns_figures_of_every_kind(database: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        figure = orchestrator.plot(x="flops")
+        assert figure.axes[0].get_xlabel() == "training FLOPs"
+        assert figure._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
+        assert orchestrator.plot(final="depth").axes[0].get_xlabel() == "depth"
+        assert orchestrator.plot(schedules=True, x="steps").axes
+        forest = orchestrator.plot(difference=True, margin=0.01, size="page")
+        assert forest.axes[0].get_xlabel().startswith("difference in last val_loss") and forest.get_figwidth() == 7
+        assert len(orchestrator.plot(difference=True, x="flops").axes) == 2 and looks() == 2
+    for wrong in ({"x": "miles"}, {"band": "wide"}, {"final": "depth", "schedules": True}, {"size": "wide"}):
+        with pytest.raises(HlbqError):
+            orchestrator.plot(**wrong)  # type: ignore[arg-type]
+
+
+def test_extend_adds_seeds_and_values_and_wait_names_what_is_left(database: Path) -> None:
+    with pytest.raises(HlbqError, match="sweep 1: no"):
+        orchestrator.extend(1, num_runs=12, undecided=True)
+    sweep = orchestrator.extend(1, num_runs=9)
+    assert sweep.counts[State.PENDING] == 2
+    sweep = orchestrator.extend(1, {"depth": 8})
+    assert sweep.counts[State.PENDING] > 2 and sweep.definition["axes"]["depth"] == [2, 4, 8]
+    with pytest.raises(HlbqError, match="nothing to add"):
+        orchestrator.extend(1)
+    with pytest.raises(HlbqError):
+        orchestrator.extend(2, num_runs=3)
+
+
+@pytest.mark.parametrize(
+    ("call", "options"), [("compare", (CompareOptions, MeasureOptions)), ("plot", (PlotOptions, KindOptions))]
+)
+def test_the_arguments_are_the_options_of_the_command(call: str, options: tuple[type, ...]) -> None:
+    chosen = {"db", "sweep", "where", "runs", "all"}
+    arguments = set(inspect.signature(getattr(orchestrator, call)).parameters) - chosen
+    known = {name for group in options for name in group.__dataclass_fields__}  # type: ignore[attr-defined]
+    assert arguments == known - {"markdown", "csv"}
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'compar'"):
+        orchestrator.compar  # noqa: B018

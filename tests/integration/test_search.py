@@ -1,0 +1,320 @@
+"""A search in the store: the reconciler's steps, what exists, who stops it, and confirmation, on both databases."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy
+import pytest
+
+import orchestrator
+from hlbgpt_core.code_digest import core_digest
+from hlbgpt_core.errors import HlbqError
+from hlbgpt_core.points import Split
+from orchestrator.comparison.policy import Reason, State, policy_of
+from orchestrator.comparison.results import Question, compare
+from orchestrator.growth import declaring_search, searching
+from orchestrator.growth.by_hand import addition_to
+from orchestrator.growth.declaring import with_policy
+from orchestrator.growth.reconciler import take_due_steps
+from orchestrator.growth.search import SearchState
+from orchestrator.growth.standing import standing_lines, standing_of, summary_lines
+from orchestrator.queue import states
+from orchestrator.queue.records import DECIDE, SEARCH, NotifyMark, PolicyRecord, RunFilter, RunRecord
+from orchestrator.report.contents import read_report
+from orchestrator.store import OpenMode, Store, open_store
+from orchestrator.sweep.existing_runs import Existing, find_existing
+from orchestrator.sweep.submission import PreparedSweep, prepare_sweep
+from orchestrator.sweep.sweep_options import SweepOptions
+from tests.store_examples import ALL, ending, facts, point, register
+
+pytest.importorskip("optuna")
+
+AXES: dict[str, list[Any]] = {
+    "depth": [2],
+    "width": [192],
+    "lr_mult": ["0.5..8"],
+    "warmup_steps": ["20..400"],
+    "num_heads": [1, 2, 3],
+}
+
+
+# What a trainer of the code here tells: its runs exist for later searches.
+FACTS = facts(provenance={"core_digest": core_digest()})
+
+
+def prepared(
+    axes: Mapping[str, list[Any]] = AXES, *, store: Store | None = None, trials: int = 8, **options: Any
+) -> PreparedSweep:
+    chosen = SweepOptions(trials=trials, where=["num_heads != 2"], **options)
+    found = prepare_sweep(
+        axes,
+        chosen,
+        db="unused.db",
+        argv=[],
+        find_existing=lambda plan: Existing() if store is None else find_existing(plan, store),
+    )
+    return with_policy(found, chosen)
+
+
+def submitted(store: Store, **options: Any) -> int:
+    """A search; returns its sweep's number."""
+    notify = options.pop("notify", None)
+    return store.submit(replace(prepared(store=store, **options).sweep, notify=notify)).id
+
+
+def loss_of(run: RunRecord) -> float:
+    """A bowl with noise that is the same whoever trains the run."""
+    lr, warmup = math.log(run.settings["lr_mult"]), math.log(run.settings["warmup_steps"])
+    noise = numpy.random.default_rng([run.seed, int(run.arm_key[:8], 16)]).normal(0, 0.01)
+    return float(2 + (lr - 0.3) ** 2 + 0.1 * (warmup - 4) ** 2 + noise)
+
+
+def finish(store: Store, taken: Any, reason: states.Reason = states.Reason.FINISHED) -> None:
+    """End a claimed run, with its loss if it finishes."""
+    if reason is states.Reason.FINISHED:
+        store.flush(taken.lease, points=[point(1), point(1, Split.VAL, loss=loss_of(taken.run))], facts=FACTS)
+    store.finish(taken.lease, ending(reason, permanent=True))
+
+
+def train_one(store: Store, worker: int) -> bool:
+    """Claim a run and finish it; False where there is none."""
+    taken = store.claim(worker)
+    if taken is not None:
+        finish(store, taken)
+    return taken is not None
+
+
+def steps(store: Store) -> list[Any]:
+    return list(take_due_steps(store, actor="me"))
+
+
+def train_all(store: Store, worker: int) -> None:
+    steps(store)
+    while train_one(store, worker):
+        steps(store)
+
+
+def policy(store: Store, sweep: int, kind: str = SEARCH) -> PolicyRecord:
+    (found,) = [record for record in store.policies((sweep,)) if record.kind == kind]
+    return found
+
+
+def arms_of(store: Store, sweep: int) -> list[str]:
+    return list(SearchState.of(policy(store, sweep)).arms)
+
+
+def test_a_search_runs_to_its_end(store: Store) -> None:
+    sweep, worker = submitted(store), register(store)
+    assert store.counts(ALL)[states.State.PENDING] == 1, "the baseline, before anything was proposed"
+    train_all(store, worker)
+    record, runs = policy(store, sweep), list(store.runs(ALL))
+    assert record.ended_why == "all 8 arms were tried" and not store.may_grow()
+    state = SearchState.of(record)
+    assert [run.arm_key for run in runs] == list(state.arms) and {run.seed for run in runs} == {100}
+    assert state.best_value == min(loss_of(run) for run in runs) and state.left_out
+    baseline = runs[0].settings
+    assert (baseline["lr_mult"], baseline["num_heads"]) == (2.62, 1)
+    (line,) = summary_lines(store, (), sweep)
+    assert (
+        "has searched by val_loss (tpe): 8 of 8 arms ended" in line
+        and "the luckiest so far: num_heads 3, lr_mult" in line
+    )
+    growth = next(part for part in read_report(store, sweep).sections if part.heading == "Growth")
+    assert any("the luckiest so far" in text for text in growth.details)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_worker_gets_the_same_arms_whatever_was_killed(
+    store: Store, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Runs are released or lost, and steps computed by somebody who dies before writing."""
+    draw = numpy.random.default_rng(seed)
+    undisturbed, worker = submitted(store), register(store)
+    train_all(store, worker)
+    # Like any other host's code, so that the runs do not stand for those of the second search.
+    monkeypatch.setattr(searching, "find_existing", lambda plan, store: Existing())
+    disturbed = store.submit(prepared().sweep).id
+    while True:
+        if draw.random() < 0.5:
+            steps(store)
+        taken = store.claim(worker)
+        if taken is None:
+            if not any(step.added for step in steps(store)) and not store.waiting():
+                break
+            continue
+        finish(store, taken, states.Reason.FINISHED if draw.random() < 0.6 else states.Reason.RELEASED)
+    assert arms_of(store, disturbed) == arms_of(store, undisturbed)
+
+
+def test_two_workers_get_an_arm_each_and_none_twice(store: Store) -> None:
+    """Whoever ends first; one of them dies and is reaped."""
+    sweep, workers = submitted(store, trials=10), [register(store, number) for number in (1, 2)]
+    steps(store)
+    assert store.counts(ALL)[states.State.PENDING] == 2
+    first, second = (store.claim(worker) for worker in workers)
+    assert first is not None and second is not None
+    finish(store, second)
+    steps(store)
+    (dead,) = [worker for worker in store.workers() if worker.id == workers[0]]
+    store.reap(workers[0], seen_beat=dead.beat, why="a test")
+    train_all(store, workers[1])
+    runs = list(store.runs(ALL))
+    assert len({run.arm_key for run in runs}) == len(runs) == 10 and policy(store, sweep).ended_why
+
+
+def test_the_best_are_confirmed_on_fresh_seeds(store: Store) -> None:
+    sweep, worker = submitted(store, confirm=2, max_seeds=8, num_runs=2), register(store)
+    while train_one(store, worker) or steps(store):
+        steps(store)
+    search, decided = SearchState.of(policy(store, sweep)), policy(store, sweep, DECIDE)
+    chosen = policy_of(decided)
+    assert chosen.first_seed == 102 and len(chosen.arms) == 2 and chosen.arms[0] == search.best
+    assert set(chosen.baselines) == {search.arms[0]} and chosen.is_capped
+    closed = State.of(decided).closures
+    assert {closure.arm for closure in closed} == set(chosen.arms) and decided.ended_why
+    fresh = {run.arm_key for run in store.runs(ALL) if run.seed >= 102}
+    assert fresh == set(chosen.everyone), "no other arm got one"
+    lines = standing_lines(standing_of(store, decided))
+    assert "on seeds from 102 on" in lines[0] and "searched 2.1" in lines[1] and "confirmed 2.1" in lines[1]
+    comparison = compare(store, RunFilter(sweep_ids=(sweep,), with_members=True), Question())
+    assert "on seeds from 102 on" in comparison.rule and comparison.extension is None
+    for contrast in comparison.contrasts:
+        if set(contrast.arms) & set(chosen.arms):
+            assert min(contrast.pairs.differences) >= 102
+        else:
+            assert contrast.declared == "tried by the search, and not confirmed"
+    best = next(one for one in comparison.contrasts if search.best in one.arms)
+    (closure,) = [one for one in closed if one.arm == search.best]
+    assert (closure.reason is Reason.BETTER) == (best.finding.verdict.value == "better")
+
+
+def test_runs_that_exist_cost_nothing(store: Store) -> None:
+    """A longer search takes the arms of a shorter one with the same seed as they are, then goes on."""
+    short, worker = submitted(store, trials=6), register(store)
+    train_all(store, worker)
+    longer = submitted(store, trials=9, confirm=1, max_seeds=4)
+    train_all(store, worker)
+    assert arms_of(store, longer)[:6] == arms_of(store, short)
+    own = [run for run in store.runs(RunFilter(sweep_ids=(longer,))) if run.seed == 100]
+    assert len(own) == 3
+    everything = list(store.runs(RunFilter(sweep_ids=(longer,), with_members=True)))
+    assert len({run.arm_key for run in everything}) == 9
+    told = [event.why for event in store.events(sweep_id=longer) if event.action == SEARCH]
+    assert any("completed before with the same data and code" in why for why in told)
+    assert policy(store, longer, DECIDE).ended_why, "a lent arm is confirmed too"
+
+
+def test_what_is_cancelled_or_paused_waits_for_a_person(store: Store) -> None:
+    sweep, worker = submitted(store, confirm=1, max_seeds=4), register(store)
+    train_one(store, worker)
+    steps(store)
+    for stop, go_on in ((store.cancel, store.retry), (store.pause, store.unpause)):
+        stop(RunFilter(sweep_ids=(sweep,)), "ada")
+        steps(store)
+        assert not store.may_grow() and store.claim(worker) is None
+        (line,) = summary_lines(store, (), sweep)
+        assert "paused, cancelled or failed: hlbq unpause or hlbq retry" in line
+        go_on(RunFilter(sweep_ids=(sweep,)), "ada")
+        steps(store)
+    train_all(store, worker)
+    assert policy(store, sweep).ended_why
+
+
+def test_an_arm_that_fails_or_diverges_is_tried_once(store: Store) -> None:
+    """Two failures in a row hold the search: something else may be wrong."""
+    sweep, worker = submitted(store, trials=6), register(store)
+    reasons = [states.Reason.DIVERGED, states.Reason.DIVERGED, states.Reason.OOM, states.Reason.FINISHED]
+    reasons += [states.Reason.OOM, states.Reason.OOM]
+    for reason in reasons:
+        steps(store)
+        taken = store.claim(worker)
+        assert taken is not None
+        finish(store, taken, reason)
+    steps(store)
+    state = SearchState.of(policy(store, sweep))
+    assert state.outcomes == {"diverged": 2, "failed": 3, "measured": 1} and len(set(state.arms)) == 6
+    assert policy(store, sweep).ended_why, "nothing is left that a person could help with"
+
+
+def test_a_search_is_over_once_its_confirmation_is(store: Store) -> None:
+    """`--notify` tells of the end once."""
+    mark = NotifyMark(token="0123456789abcdef", by="ada on here")
+    sweep, worker = submitted(store, trials=3, confirm=1, max_seeds=4, notify=mark), register(store)
+    steps(store)
+    while train_one(store, worker):
+        if not store.waiting():
+            assert not store.undelivered()
+            steps(store)
+    assert policy(store, sweep, DECIDE).ended_why
+    assert [notice.sweep_id for notice in store.undelivered()] == [sweep]
+
+
+@pytest.mark.parametrize(
+    ("axes", "options", "message"),
+    [
+        ({}, {"trials": 0}, "trials: 0 is too small"),
+        ({}, {"sampler": "tpi"}, "--sampler tpi: there is no such sampler"),
+        ({"lr_mult": ["8..0.5"]}, {}, "the range 8..0.5 must rise"),
+        ({"lr_mult": ["2..2"]}, {}, "the range 2..2 must rise"),
+        ({"weight_decay": ["0..2"]}, {}, "from a number above 0"),
+        ({"weight_decay": ["0..0:linear"]}, {}, "the range 0..0:linear must rise"),
+        ({"lr_mult": [".."]}, {}, "'' is not a number"),
+        ({"lr_mult": ["0.5..8", "9"]}, {}, "a range was given with other values"),
+        ({"lr_mult": [1], "warmup_steps": [50], "num_heads": [1]}, {}, "there is nothing to search"),
+        ({"tokenizer": ["a..b"]}, {}, "a..b"),
+        ({}, {"baseline": ["lr_mult=9"]}, "--baseline lr_mult=9: the search does not reach that"),
+        ({}, {"baseline": ["num_heads=4"]}, "--baseline num_heads=4: the search does not reach that"),
+        ({}, {"baseline": ["num_heads=2"]}, "the baseline, with which the search begins"),
+        ({}, {"random": 3}, "--random was given with --trials"),
+        ({}, {"decide": True}, "--decide was given with --trials"),
+        ({}, {"one_at_a_time": True}, "--one_at_a_time was given with --trials"),
+        ({}, {"metric": "val_los"}, "val_los"),
+        ({}, {"metric": "lr"}, "is higher or lower better"),
+        ({}, {"metric": "test_loss"}, "not every arm is evaluated on test text"),
+        ({}, {"confirm": 2, "max_seeds": 2, "first_look": 2}, "no verdict on 2 arms is possible below"),
+        ({}, {"max_seeds": 2}, "--max_seeds 2 is less than --first_look 3"),
+        ({}, {"margin": -1.0}, "--margin -1"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(
+    axes: Mapping[str, list[Any]], options: Mapping[str, Any], message: str
+) -> None:
+    with pytest.raises(HlbqError, match=message):
+        SweepOptions.of(options)
+        prepared({**AXES, **axes}, **options)
+
+
+def test_optuna_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(declaring_search, "find_spec", lambda name: None)
+    with pytest.raises(HlbqError, match="needs optuna") as raised:
+        prepared()
+    assert raised.value.hint == "pip install 'hlbq[search]'"
+
+
+def test_a_search_from_python_is_the_one_of_the_command_line(location: str) -> None:
+    sweep = orchestrator.submit(AXES, db=location, trials=5, where=["num_heads != 2"], search_seed=4, confirm=1)
+    with open_store(location, mode=OpenMode.READ) as store:
+        typed = prepared(trials=5, search_seed=4, confirm=1).sweep.policy
+        stored = store.policy(sweep.id)
+        assert stored is not None and typed is not None
+        assert {**stored.definition} == {**typed.definition} and stored.kind == typed.kind == SEARCH
+    assert sweep.definition["axes"]["lr_mult"] == ["0.5..8.0"] and sweep.definition["options"]["trials"] == 5
+
+
+def test_a_report_says_what_mattered(store: Store) -> None:
+    """Of a search that is long enough; of two noisy settings the one that makes the loss."""
+    sweep, worker = submitted(store, trials=25, sampler="random"), register(store)
+    train_all(store, worker)
+    growth = next(part for part in read_report(store, sweep).sections if part.heading == "Growth")
+    (line,) = [text for text in growth.details if "PED-ANOVA" in text]
+    assert "best 10 % of arms (PED-ANOVA): lr_mult 0." in line
+
+
+def test_a_search_takes_no_more_values_by_hand(store: Store) -> None:
+    sweep = store.sweep(submitted(store))
+    assert sweep is not None
+    with pytest.raises(HlbqError, match="chosen by a search"):
+        addition_to(store, sweep, {"num_heads": ["6"]}, None)
+    assert addition_to(store, sweep, {}, 2).plan.num_runs == 2
