@@ -141,8 +141,12 @@ def _differences(comparison: Comparison, contrasts: Sequence[Contrast], title: s
                 verdict_words(contrast, comparison.margin),
             ]
         )
+    is_declared = any(contrast.declared for contrast in contrasts)
+    by = (
+        "verdicts and always-valid intervals by the sweep's policy" if is_declared else "verdicts by the always-valid p"
+    )
     table = TextTable(
-        title=f"{title}, paired by seed (p corrected by Holm; verdicts by the always-valid p)",
+        title=f"{title}, paired by seed (p corrected by Holm; {by})",
         headers=[
             *("arm", "baseline", "pairs", "difference", "95 % (one look)", "p (one look)"),
             *("95 % (always valid)", "p (always valid)", "verdict"),
