@@ -230,11 +230,17 @@ def draw_difference_curves(
 
 def draw_by_seed(comparison: Comparison, moments: Sequence[Moment], drawing: DifferenceDrawing) -> "Figure":
     """Each contrast's mean difference after each pair, with the interval that it had then."""
+    from matplotlib.ticker import MaxNLocator
+
     figure = new_figure((6.4, 4.0), drawing.size)
     axes = figure.subplots()
-    _draw_courses(axes, comparison, moments, _styles_of(comparison.all_contrasts, (), ()), is_named=False)
+    styles = _styles_of(comparison.all_contrasts, (), ())
+    _draw_courses(axes, comparison, moments, styles, is_named=False)
+    for contrast, style in zip(comparison.all_contrasts, styles, strict=True):
+        for x, _, low, high in _course(contrast, moments):  # a band of one place has no area
+            axes.plot([x, x], [low, high], color=style.colour, linewidth=1.0, alpha=0.6)
     axes.set_xlabel("pairs of seeds")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(f"difference in {comparison.measure}{_against(comparison, _LONGEST_BASELINE_UPRIGHT)}")
     dress(axes)
     by = f", by {comparison.rule}" if comparison.rule else ""
