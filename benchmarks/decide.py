@@ -60,6 +60,14 @@ def decide(policy: DecidePolicy, values: Any, *, workers: int = 1) -> Outcome:
     return Outcome(runs=sum(present.values()), said=[reasons[arm] for arm in policy.arms])
 
 
+def at_once(policy: DecidePolicy, values: Any) -> Sequence[str]:
+    """What one step says of each arm that sees every seed up to the cap: the same as seed by seed."""
+    next_step = race.next_step if policy.best_arm else decisions.next_step
+    step = next_step(policy, results_of(policy, values, dict.fromkeys(policy.everyone, policy.max_seeds)), State())
+    reasons = {closure.arm: closure.reason for closure in step.state.closures}
+    return [reasons[arm] for arm in policy.arms]
+
+
 def results_of(policy: DecidePolicy, values: Any, present: dict[str, int]) -> Results:
     """The results where each arm has completed its first so many seeds."""
     seeds = numpy.arange(policy.max_seeds)
@@ -156,6 +164,20 @@ def false_verdicts(noise: Noise, bound: Bound, arms: int, *, cap: int, first: in
     return false / sweeps
 
 
+def family_errors(noise: Noise, policy: DecidePolicy, *, equal: int, effect: float, sweeps: int, seed: int) -> float:
+    """The share of sweeps with a false verdict where `equal` arms are equal to their baseline, and the others differ.
+
+    `effect` is in standard deviations of a paired difference. So each of Holm's steps is met.
+    """
+    generator, arms = numpy.random.default_rng(seed), len(policy.arms)
+    shifts = numpy.array([0.0] * (equal + 1) + [effect] * (arms - equal))[:, None]
+    false = 0
+    for _ in range(sweeps):
+        values = noise(generator, (1, arms + 1, policy.max_seeds))[0] / numpy.sqrt(2) + shifts
+        false += any(reason in REJECTED for reason in at_once(policy, values)[:equal])
+    return false / sweeps
+
+
 def _scaled(values: Any, factor: float) -> Any:
     values[:, 1:] *= factor
     return values
@@ -197,6 +219,11 @@ def main() -> None:
                 for arms in (1, 3, 8)
             ]
             print(f"false verdicts, {name}, {bound.text}: " + "  ".join(f"{100 * one:.1f} %" for one in shares))
+    for equal in range(1, 9):
+        share = family_errors(
+            NOISES["normal"], policy_of(8, futility=None), equal=equal, effect=5.0, sweeps=wanted.sweeps, seed=5
+        )
+        print(f"false verdicts, {equal} of 8 arms equal, the others 5 deviations off: {100 * share:.1f} %")
     for margin in (0.5, 1.0, 2.0):
         share = margin_errors(shift=margin, margin=margin, cap=20, first=3, sweeps=wanted.sweeps * 20, seed=4)
         print(f"arms that differ by the margin of {margin} and are called equal: {100 * share:.1f} %")

@@ -46,7 +46,8 @@ class Plan:
     """How long the runs are, and what goes wrong. `on_seed` names a behaviour by seed; `load_blame` says who is to
     blame that its code does not load (`exit`: it leaves without a word); `kill` gives the probability of a SIGKILL at
     a named point (step, before_rename, after_rename), noted in the file `landed`. Runs hold after step `hold_after`
-    until the file `go` is there, so that a test needs no luck to find them training."""
+    until the file `go` is there, so that a test needs no luck to find them training. `shifts` are what arms add to the
+    loss, by lr_mult, besides noise of their own."""
 
     steps: int = 20
     step_seconds: float = 0.0
@@ -57,17 +58,28 @@ class Plan:
     landed: str = ""
     hold_after: int = 0
     go: str = ""
+    shifts: dict[str, float] = field(default_factory=dict)
 
 
 def loss_at(seed: int, step: int) -> float:
     """The loss that run `seed` has at `step`, in every attempt."""
-    noise = int(hashlib.sha256(f"{seed} {step}".encode()).hexdigest()[:8], 16) / 2**32
-    return 5.0 * math.exp(-step / 50) + 0.1 * noise
+    return 5.0 * math.exp(-step / 50) + 0.1 * _uniform(seed, step)
 
 
-def point_at(seed: int, step: int, split: Split = Split.TRAIN) -> Point:
-    """The point of run `seed` at `step`."""
-    loss = loss_at(seed, step)
+def shift_of(plan: Plan, lr_mult: float, seed: int) -> float:
+    """What the arm of this lr_mult adds to the loss of run `seed`: 0 unless the plan shifts it."""
+    shift = plan.shifts.get(str(lr_mult))
+    return 0.0 if shift is None else shift + 0.1 * _uniform(seed, lr_mult)
+
+
+def _uniform(*words: float) -> float:
+    """A number from 0 to 1 that these words fix."""
+    return int(hashlib.sha256(" ".join(map(str, words)).encode()).hexdigest()[:8], 16) / 2**32
+
+
+def point_at(seed: int, step: int, split: Split = Split.TRAIN, *, shift: float = 0.0) -> Point:
+    """The point of run `seed` at `step`, its loss shifted by that of its arm."""
+    loss = loss_at(seed, step) + shift
     return Point(
         split=split,
         step=step,
@@ -123,7 +135,7 @@ class Trainer:
     def _train(self, start: Start) -> None:
         lease = {"run_id": start.run_id, "fence": start.fence}
         behaviour = self._plan.on_seed.get(str(start.seed), "")
-        step = self._resume(start)
+        step, shift = self._resume(start), shift_of(self._plan, start.settings["lr_mult"], start.seed)
         self._send(FactsFound(**lease, facts=_facts()))
         while step < self._plan.steps:
             directive = self._wanted()
@@ -139,13 +151,13 @@ class Trainer:
             step += 1
             time.sleep(self._plan.step_seconds)
             self._send(ProgressMade(**lease, progress=Progress(phase=Phase.TRAIN, step=step, tokens_per_second=1e3)))
-            self._send(PointMade(**lease, point=point_at(start.seed, step)))
+            self._send(PointMade(**lease, point=point_at(start.seed, step, shift=shift)))
             self._perhaps_die("step")
             if step == self._plan.steps // 2 and self._misbehave(behaviour, lease):
                 return
             if step % self._plan.checkpoint_every == 0:
                 self._save(start, step)
-        self._send(PointMade(**lease, point=point_at(start.seed, step, Split.VAL)))
+        self._send(PointMade(**lease, point=point_at(start.seed, step, Split.VAL, shift=shift)))
         self._send(Ended(**lease, reason="finished"))
 
     def _holds(self, step: int) -> bool:

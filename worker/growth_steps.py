@@ -3,6 +3,7 @@
 Any worker takes any due step. If two start one at the same time, the store lets one of them write.
 """
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Callable, Sequence
@@ -11,21 +12,24 @@ from orchestrator.errors import DatabaseBusyError
 from orchestrator.launch.python_process import hlbq_argv
 from orchestrator.store import Store
 
-# A step that fails so often in a row has a fault of its own, which waiting does not mend.
+# A step that fails so often in a row has a fault of its own: nobody stays for it. Who stays anyway tries again.
 MOST_FAILURES = 3
+LONGEST_WAIT_SECONDS = 300.0
 
 
 class GrowthSteps:
     """Starts a step where one is due, as one worker sees it."""
 
-    def __init__(self, store: Store, sweep_ids: Sequence[int], say: Callable[[str], None]) -> None:
-        self._store, self._sweep_ids, self._say = store, sweep_ids, say
+    def __init__(
+        self, store: Store, sweep_ids: Sequence[int], say: Callable[[str], None], clock: Callable[[], float]
+    ) -> None:
+        self._store, self._sweep_ids, self._say, self._clock = store, sweep_ids, say, clock
         self._process: subprocess.Popen[bytes] | None = None
-        self._failures = 0
+        self._failures, self._not_before = 0, 0.0
 
     def attend(self) -> None:
         """Start a step if one is due and none is being taken here. Never waits."""
-        if self._gave_up or self._at_work():
+        if self._at_work() or self._clock() < self._not_before:
             return
         try:
             if not self._store.due_policies():
@@ -43,16 +47,13 @@ class GrowthSteps:
 
     def may_add(self) -> bool:
         """Whether a step may add runs that this worker could claim."""
-        return not self._gave_up and (self._at_work() or self._store.may_grow(self._sweep_ids))
+        return self._at_work() or (self._failures < MOST_FAILURES and self._store.may_grow(self._sweep_ids))
 
-    def close(self) -> None:
-        """Wait for a step that is under way: it takes a second or two."""
+    def close(self, patience_seconds: float) -> None:
+        """Wait for a step that is under way: it takes a second or two. After `patience_seconds` it goes on alone."""
         if self._process is not None:
-            self._process.wait()
-
-    @property
-    def _gave_up(self) -> bool:
-        return self._failures >= MOST_FAILURES
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(patience_seconds)
 
     def _at_work(self) -> bool:
         if self._process is None:
@@ -69,4 +70,5 @@ class GrowthSteps:
 
     def _note_failure(self, what: str) -> None:
         self._failures += 1
+        self._not_before = self._clock() + min(2.0**self._failures, LONGEST_WAIT_SECONDS)
         self._say(f"a step of a growing sweep failed: {what}. To take it by hand: hlbq decide")

@@ -114,7 +114,7 @@ class Supervisor:
         self._csv = CsvUpkeep(store, hostname=identity.hostname, say=say)
         self._wandb = SyncLauncher(store, state_folder, say)
         self._notify = NotifySide(store, say)
-        self._growth = GrowthSteps(store, options.sweep, say)
+        self._growth = GrowthSteps(store, options.sweep, say, clock)
         self._device_watch = DeviceWatch(device.uuid)
         self._stopping = _Stopping()
         self._tally = _Tally()
@@ -148,9 +148,10 @@ class Supervisor:
             self._heartbeat.end(why)
             self._device_watch.close()
             self._csv.close()
-            self._growth.close()
-            # Asked to stop, it does not stay for that: the teller goes on by itself.
-            self._notify.close(0.0 if self._stopping.requests else CLOSE_SECONDS)
+            # Asked to stop, it does not stay for these: a step and the teller go on by themselves.
+            patience_seconds = 0.0 if self._stopping.requests else CLOSE_SECONDS
+            self._growth.close(patience_seconds)
+            self._notify.close(patience_seconds)
         return WorkerSummary(
             completed=self._tally.completed,
             failed=self._tally.failed,
@@ -304,8 +305,8 @@ class Supervisor:
         return (
             any(run.state is State.PENDING for run in freed)
             or bool(self._heartbeat.suspects)
-            or self._store.waiting(self._options.sweep)
             or self._growth.may_add()
+            or self._store.waiting(self._options.sweep)
         )
 
     def _idle(self) -> None:

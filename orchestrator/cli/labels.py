@@ -28,7 +28,7 @@ class TagCommand(VariadicCommand):
         """The arguments with the tags to remove after `--`."""
         removed = [word for word in args if re.match(r"-[^-]", word) and word != "-h"]
         others = [word for word in args if word not in removed and word != "--"]
-        return [*super().rewritten(others, params), "--", *removed]
+        return super().rewritten([*others, "--", *removed], params)
 
 
 def register(app: typer.Typer) -> None:

@@ -115,7 +115,8 @@ class KindOptions(OptionGroup):
         bool,
         typer.Option(
             "--difference",
-            help="Each arm's difference from the baseline with its interval and verdict; with --x, along training.",
+            help="Each arm's difference from the baseline with its interval and verdict; with --x, along training; "
+            "with --x seeds, after each seed.",
             rich_help_panel=KINDS,
         ),
     ] = False
@@ -242,8 +243,11 @@ def _differences(how: PlotOptions, kind: KindOptions, store: "Store", runs: RunF
         allow_mixed_data=how.allow_mixed_data,
         allow_mixed_evaluation=how.allow_mixed_evaluation,
     )
-    along = replace(_curves(how), facet="", smooth=0.0, log_y=False) if how.x else None
-    drawing = plots.DifferenceDrawing(effects=kind.effects, along=along, title=how.title, size=_size(how))
+    by_seed = how.x == "seeds"
+    along = replace(_curves(how), facet="", smooth=0.0, log_y=False) if how.x and not by_seed else None
+    drawing = plots.DifferenceDrawing(
+        effects=kind.effects, along=along, by_seed=by_seed, title=how.title, size=_size(how)
+    )
     return plots.plot_differences(store, question, drawing, runs)
 
 

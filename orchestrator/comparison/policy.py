@@ -6,6 +6,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from orchestrator.comparison.bounds import VILLE, Bound
 from orchestrator.comparison.measures import Goal
@@ -40,6 +41,7 @@ class DecidePolicy:
     Each of `arms` has its own of `baselines`, often the same one; with `best_arm` all arms race, and there are none.
     `margin` is in the metric's unit; an arm with less than a chance of `futility` of a verdict by the cap is closed.
     `is_capped` says that no result was there when this was declared, so that the smaller bound of the cap holds.
+    `baseline` is one that was named instead of the sweep's own (settings by name).
     Seeds count from `first_seed` on (None: the sweep's own first); earlier ones were seen before, and are no evidence.
     """
 
@@ -53,6 +55,7 @@ class DecidePolicy:
     futility: float | None = 0.10
     best_arm: bool = False
     is_capped: bool = True
+    baseline: Mapping[str, Any] = field(default_factory=dict)
     first_seed: int | None = None
 
     @property
@@ -63,8 +66,11 @@ class DecidePolicy:
     @property
     def rule(self) -> str:
         """The bound in words, and which seeds count."""
+        bound = self.bound.text
+        if self.best_arm:
+            bound = f"evidence of {self.bound.evidence(len(self.arms) - 1):.3g} for each pair of arms"
         fresh = "" if self.first_seed is None else f"; on seeds from {self.first_seed} on, which no choice was made by"
-        return self.bound.text + fresh
+        return bound + fresh
 
     @property
     def everyone(self) -> Sequence[str]:
@@ -91,12 +97,13 @@ class Closure:
 class State:
     """What earlier steps wrote: the last round that was judged, and what came of it.
 
-    Round n is seed n of every open arm. A seed that was `skipped` once stays so, whatever a later retry brings.
+    Round n is seed n of every open arm. A seed that was `skipped` once stays so, whatever a later retry brings, with
+    how much more often the arm diverged at it than its baseline: (seed, 1), (seed, 0) or (seed, -1).
     """
 
     round: int = 0
     closures: Sequence[Closure] = ()
-    skipped: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    skipped: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, record: PolicyRecord) -> "State":

@@ -59,12 +59,8 @@ def verdict_sentences(comparison: Comparison) -> list[str]:
 
 def other_sentences(comparison: Comparison, *, extend_options: str = "") -> list[str]:
     """Earlier looks, runs to finish, and the next command."""
-    found = []
-    if comparison.rule:
-        found.append(
-            f"the arms' verdicts and always-valid intervals are those of the sweep's policy: {comparison.rule}."
-        )
-    elif comparison.has_verdicts:
+    found = [*comparison.policy]
+    if comparison.has_verdicts and not any(contrast.declared for contrast in comparison.contrasts):
         found.append(_looks(comparison))
     if comparison.waiting:
         found.append(f"{counted(comparison.waiting, 'run')} still to finish.")
@@ -145,8 +141,12 @@ def _differences(comparison: Comparison, contrasts: Sequence[Contrast], title: s
                 verdict_words(contrast, comparison.margin),
             ]
         )
+    is_declared = any(contrast.declared for contrast in contrasts)
+    by = (
+        "verdicts and always-valid intervals by the sweep's policy" if is_declared else "verdicts by the always-valid p"
+    )
     table = TextTable(
-        title=f"{title}, paired by seed (p corrected by Holm; verdicts by the always-valid p)",
+        title=f"{title}, paired by seed (p corrected by Holm; {by})",
         headers=[
             *("arm", "baseline", "pairs", "difference", "95 % (one look)", "p (one look)"),
             *("95 % (always valid)", "p (always valid)", "verdict"),

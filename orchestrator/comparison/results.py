@@ -25,12 +25,15 @@ from orchestrator.comparison.groups import (
     group_runs,
 )
 from orchestrator.comparison.measures import Goal, Measure, PointChoice, Standing, goal_of, measure_run, reached
+from orchestrator.comparison.policy import policy_of
 from orchestrator.comparison.tune import Tuned
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis, find_metric
+from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.queue.code import MIXED
-from orchestrator.queue.records import DECIDE, RunFilter
+from orchestrator.queue.records import DECIDE, PolicyRecord, RunFilter
 from orchestrator.store import Store
+from orchestrator.sweep.baseline import restricted
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted
 
@@ -92,7 +95,7 @@ class Comparison:
 
     Of the `runs`, `lent` ones are of other sweeps than `sweeps` (sweep, count): --skip_existing left them out.
     `contrasts` are of arms or groups; `undecided_arms` are the keys of all that take part in undecided ones.
-    `rule` names the bound of the sweep's policy, where the verdicts on arms are the policy's.
+    `policy` says how the sweep's policy stands; `rule` names its bound, where the verdicts on arms are the policy's.
     `earlier_looks` are those at the same question with other numbers; `is_recorded` says that this very look is
     written down. Only comparisons with a baseline are looks.
     """
@@ -115,6 +118,7 @@ class Comparison:
     tuned: Sequence[Tuned]
     margin: float | None
     is_robust: bool
+    policy: Sequence[str]
     rule: str
     undecided_arms: Sequence[str]
     earlier_looks: Sequence[Look]
@@ -167,11 +171,14 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
     by = [*by, tune] if by and tune and tune not in by else by
     # Numbers that mean different things stand in rows of their own.
     grouping = group_runs(results, by, apart=(SWEEP,) if unlike else ())
-    declared = _declared(store, wanted, question, sweeps, measure)
+    record = _policy(store, wanted, question, sweeps, measure)
+    races = record is not None and policy_of(record).best_arm
+    declared = None if record is None or races else Declared.of(record)
     margin = question.margin if declared is None else declared.policy.margin
     rules = Rules(goal=measure.goal, margin=margin, robust=question.robust)
     arms = question.arms or declared is not None
-    asked = Asked(by=by, baseline=question.baseline, rules=rules, arms=arms, effects=question.effects, tune=tune)
+    baseline = question.baseline if declared is None else restricted(declared.policy.baseline, grouping.by)
+    asked = Asked(by=by, baseline=baseline, rules=rules, arms=arms, effects=question.effects, tune=tune)
     families = Families() if unlike else families_of(results, grouping, design_of(store, sweeps), asked)
     if declared is not None:
         families = replace(families, arms=declared.judged(families.arms))
@@ -199,6 +206,7 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
         tune=tune,
         tuned=families.tuned,
         margin=margin,
+        policy=[] if record is None else standing_lines(standing_of(store, record), with_arms=races),
         rule="" if declared is None else declared.policy.rule,
         is_robust=question.robust,
         undecided_arms=undecided,
@@ -220,20 +228,19 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
     )
 
 
-def _declared(
+def _policy(
     store: Store, wanted: RunFilter, question: Question, sweeps: Sequence[int], measure: Measure
-) -> Declared | None:
+) -> PolicyRecord | None:
     """The policy of the sweep, if the question is the one that it answers: of the whole sweep, nothing else named."""
     if len(sweeps) != 1 or replace(wanted, sweep_ids=(), with_members=False) != RunFilter():
         return None
     record = store.policy(sweeps[0])
     if record is None or record.kind != DECIDE:
         return None
-    declared = Declared.of(record)
-    policy = declared.policy
+    policy = policy_of(record)
     usual = replace(question, metric="val_loss", margin=None, arms=False, effects=False) == Question()
     same = measure.metric.name == policy.metric and question.margin in (None, policy.margin)
-    return declared if usual and same and not policy.best_arm else None
+    return record if usual and same else None
 
 
 def _unlike(results: Sequence[RunResult], sweeps: Sequence[int], measure: Measure, question: Question) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.dashboard.metric_names import mixed_evaluations_of, sweep_metrics
+from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.plots.style import metric_label
 from orchestrator.queue.code import HELD, MIXED, SameCode, parts_up_to
 from orchestrator.queue.records import ArmRecord, RunFilter, SweepRecord
@@ -66,6 +67,8 @@ class SweepWatch:
         self._read_at = -math.inf
         self._estimated_at = -math.inf
         self._seconds_left: float | None = None
+        self._policy: tuple[int, int] | None = None  # its number and version
+        self._growth: Sequence[str] = ()
 
     def refresh(self, store: Store, news: "News", *, now: float, tick: float) -> bool:
         """See what changed; returns whether anything did. `now` is in seconds since the epoch, `tick` is monotonic.
@@ -82,7 +85,8 @@ class SweepWatch:
             # Runs that were running: their last points may have come after the last refresh.
             lines = store.moving_lines(self.sweep_id, sorted({*news.touched, *self._running}))
         changed = [line for line in lines if self.lines.get(line.id) != line]
-        if not changed and not news.rewound and not anew:
+        has_grown = self._see_growth(store)
+        if not changed and not news.rewound and not anew and not has_grown:
             return False
         self.version += 1
         for line in changed:
@@ -99,7 +103,16 @@ class SweepWatch:
         if changed or anew:
             self.sweep = known_sweep(store, self.sweep_id)
         self._estimate(store, now, tick)
-        return bool(changed)
+        return bool(changed) or has_grown
+
+    def _see_growth(self, store: Store) -> bool:
+        """See how the sweep's policy stands; returns whether it has gone on."""
+        record = store.policy(self.sweep_id)
+        if record is None or (record.id, record.version) == self._policy:
+            return False
+        self._policy = record.id, record.version
+        self._growth = standing_lines(standing_of(store, record))
+        return True
 
     @property
     def outline(self) -> tuple[Any, ...]:
@@ -171,6 +184,7 @@ class SweepWatch:
             "version": self.version,
             "counts": {state.value: count for state, count in self.sweep.counts.items()},
             "seconds_left": self._seconds_left,
+            "growth": self._growth,
             "rows": [self._row(self.lines[run_id]) for run_id in reversed(self.changed_after(since))],
         }
 

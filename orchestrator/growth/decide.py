@@ -23,17 +23,34 @@ def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: 
     own, others = _rows(policy)
     differences = results.values[own] - results.values[others]
     ended = results.ended[own] & results.ended[others]
+    diverged = results.diverged[own].astype(int) - results.diverged[others]
     for row, arm in enumerate(policy.arms):
-        for seed in state.skipped.get(arm, ()):
-            differences[row, seed], ended[row, seed] = numpy.nan, True
-    rounds = _Rounds.of(policy, results, running_evidence(differences), counted_seeds(ended), state)
+        for seed, more in state.skipped.get(arm, ()):
+            differences[row, seed], ended[row, seed], diverged[row, seed] = numpy.nan, True, more
+    evidence, closed = running_evidence(differences), {closure.arm for closure in state.closures}
+    rounds = _Rounds(
+        policy=policy,
+        evidence=evidence,
+        largest=_largest(policy, evidence),
+        half=evidence.half_width(policy.bound.evidence(1)),
+        diverged=diverged.cumsum(axis=1),
+        counted=counted_seeds(ended),
+        paused=results.paused[own] | results.paused[others],
+        is_open=numpy.array([arm not in closed for arm in policy.arms], bool),
+        rejected=sum(closure.reason in REJECTED for closure in state.closures),
+    )
     last = max(state.round, min(policy.first_look - 1, rounds.last_complete()))
+    if last >= policy.first_look:
+        rounds.judge(last)  # for arms that were paused while the others went on
     # An arm that a round closes is not waited for in the next one.
     while rounds.last_complete() > last:
         last += 1
         rounds.judge(last)
     skipped = {
-        arm: tuple(map(int, numpy.flatnonzero(numpy.isnan(differences[row, : min(last, rounds.counted[row])]))))
+        arm: tuple(
+            (int(seed), int(diverged[row, seed]))
+            for seed in numpy.flatnonzero(numpy.isnan(differences[row, : min(last, rounds.counted[row])]))
+        )
         for row, arm in enumerate(policy.arms)
         if rounds.is_open[row]
     }
@@ -54,6 +71,14 @@ def _rows(policy: DecidePolicy) -> tuple[list[int], list[int]]:
     return [places[arm] for arm in policy.arms], [places[arm] for arm in policy.baselines]
 
 
+def _largest(policy: DecidePolicy, evidence: RunningEvidence) -> "NDArray[Any]":
+    """The largest evidence so far. What counts begins with the first look: the bound is simulated so."""
+    import numpy
+
+    looked_at = numpy.where(evidence.pairs >= policy.first_look, evidence.log_evidence, -numpy.inf)
+    return numpy.asarray(numpy.maximum.accumulate(looked_at, axis=1))
+
+
 @dataclass(kw_only=True)
 class _Rounds:
     """The arms (rows) as they are judged, round by round."""
@@ -68,34 +93,6 @@ class _Rounds:
     is_open: "NDArray[Any]"
     rejected: int
     new: list[Closure] = field(default_factory=list)
-
-    @classmethod
-    def of(
-        cls,
-        policy: DecidePolicy,
-        results: Results,
-        evidence: RunningEvidence,
-        counted: "NDArray[Any]",
-        state: State,
-    ) -> "_Rounds":
-        """All arms as `state` left them."""
-        import numpy
-
-        # What counts begins with the first look: the bound is simulated so.
-        looked_at = numpy.where(evidence.pairs >= policy.first_look, evidence.log_evidence, -numpy.inf)
-        closed = {closure.arm for closure in state.closures}
-        own, others = _rows(policy)
-        return cls(
-            policy=policy,
-            evidence=evidence,
-            largest=numpy.maximum.accumulate(looked_at, axis=1),
-            half=evidence.half_width(policy.bound.evidence(1)),
-            diverged=(results.diverged[own].astype(int) - results.diverged[others]).cumsum(axis=1),
-            counted=counted,
-            paused=results.paused[own] | results.paused[others],
-            is_open=numpy.array([arm not in closed for arm in policy.arms], dtype=bool),
-            rejected=sum(closure.reason in REJECTED for closure in state.closures),
-        )
 
     def last_complete(self) -> int:
         """The last round that all open arms have ended; 0 if none is open. One that somebody paused is not awaited."""

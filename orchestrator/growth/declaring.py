@@ -94,9 +94,11 @@ def declared_for_sweep(store: "Store", sweep: SweepRecord, options: SweepOptions
         metric = find_metric(store, wanted, options.metric)
     except ExportError as error:
         raise UsageError(f"--metric {options.metric}: no run of sweep {sweep.id} has it", error.hint) from None
-    baseline = parse_baseline(options.baseline) or baseline_of(sweep.definition)
+    named = parse_baseline(options.baseline)
+    baseline = named or baseline_of(sweep.definition)
     policy, alone = declared(options, arms, baseline, is_capped=is_capped, metric=metric)
-    return NewPolicy(kind=DECIDE, definition=asdict(policy)), _warnings(policy, arms, alone)
+    definition = asdict(replace(policy, baseline=named))
+    return NewPolicy(kind=DECIDE, definition=definition), _warnings(policy, arms, alone)
 
 
 def _warnings(policy: DecidePolicy, arms: Arms, alone: Sequence[str]) -> list[str]:

@@ -23,10 +23,10 @@ def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: 
     import numpy
 
     sign = -1.0 if policy.goal is Goal.HIGHER else 1.0
-    losses, ended = sign * results.values, results.ended.copy()
+    losses, ended, diverged = sign * results.values, results.ended.copy(), results.diverged.copy()
     for row, arm in enumerate(policy.everyone):
-        for seed in state.skipped.get(arm, ()):
-            losses[row, seed], ended[row, seed] = numpy.nan, True
+        for seed, more in state.skipped.get(arm, ()):
+            losses[row, seed], ended[row, seed], diverged[row, seed] = numpy.nan, True, more
     counted = counted_seeds(ended)
     closures = list(state.closures)
     racing = _racing(policy, closures)
@@ -35,14 +35,18 @@ def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: 
         return min((int(counted[row]) for row in racing if not results.paused[row]), default=0)
 
     last = max(state.round, min(policy.first_look - 1, complete()))
+    if last >= policy.first_look:  # for arms that were paused while the others went on
+        closures += _round(policy, losses, diverged, counted, racing, last)
+        racing = _racing(policy, closures)
     # An arm that a round closes is not waited for in the next one.
     while complete() > last:
         last += 1
-        closures += _round(policy, losses, results.diverged, counted, racing, last)
+        closures += _round(policy, losses, diverged, counted, racing, last)
         racing = _racing(policy, closures)
     skipped = {
         policy.everyone[row]: tuple(
-            map(int, numpy.flatnonzero(numpy.isnan(losses[row, : min(last, int(counted[row]))])))
+            (int(seed), int(diverged[row, seed]))
+            for seed in numpy.flatnonzero(numpy.isnan(losses[row, : min(last, int(counted[row]))]))
         )
         for row in racing
     }
@@ -66,7 +70,7 @@ def _round(
     racing: Sequence[int],
     seeds: int,
 ) -> list[Closure]:
-    """Who is out after this round; all are where one is left, or the cap is reached."""
+    """Who is out after this round; all are where one is left, or all have reached the cap."""
     import numpy
 
     ready = [row for row in racing if counted[row] >= seeds]
@@ -77,7 +81,7 @@ def _round(
     out = [row for row in runners if _is_beaten(policy, losses[:, :seeds], times, row, runners)]
     found += [_closure(policy, row, seeds, Reason.NOT_BEST, numbers[row]) for row in out]
     left = [row for row in runners if row not in out]
-    is_over = seeds == policy.max_seeds or len(racing) - len(found) == 1
+    is_over = (seeds == policy.max_seeds and len(ready) == len(racing)) or len(racing) - len(found) == 1
     if left and is_over:
         best = min(left, key=lambda row: float(numpy.nanmean(losses[row, :seeds])))
         reasons = {row: Reason.BEST if row == best else Reason.CAP for row in left}

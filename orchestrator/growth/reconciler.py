@@ -7,6 +7,7 @@ longer matches: nothing is written, and the results are read again. So each step
 import dataclasses
 from collections.abc import Iterator, Sequence
 
+from hlbgpt_core.errors import HlbqError
 from orchestrator.comparison.policy import State, closure_text, policy_of
 from orchestrator.growth import decide, race
 from orchestrator.growth.reading import read_results
@@ -27,12 +28,22 @@ class StepTaken:
 
 
 def take_due_steps(store: Store, *, sweep_ids: Sequence[int] = (), actor: str) -> Iterator[StepTaken]:
-    """Take every step that is due, of these sweeps or of all, until none is."""
-    while due := store.due_policies(sweep_ids):
+    """Take every step that is due, of these sweeps or of all, until none is.
+
+    A step that fails keeps no other sweep from growing: its error is raised at the end.
+    """
+    failed: dict[int, HlbqError] = {}
+    while due := [record for record in store.due_policies(sweep_ids) if record.id not in failed]:
         for record in due:
-            taken = _take_step(store, record, actor)
+            try:
+                taken = _take_step(store, record, actor)
+            except HlbqError as error:
+                failed[record.id] = error
+                continue
             if taken is not None:
                 yield taken
+    if failed:
+        raise next(iter(failed.values()))
 
 
 def _take_step(store: Store, record: PolicyRecord, actor: str) -> StepTaken | None:

@@ -120,11 +120,10 @@ _WAITS = "what is missing is paused, cancelled or failed: hlbq unpause or hlbq r
 
 def _waits(store: "Store", record: PolicyRecord) -> bool:
     """Whether an open policy can go on only if a person does something."""
-    sweep = [record.sweep_id]
-    return record.ended_at is None and not store.waiting(sweep) and not store.may_grow(sweep)
+    return record.ended_at is None and not store.may_grow([record.sweep_id])
 
 
-def standing_lines(standing: Standing | SearchStanding) -> list[str]:
+def standing_lines(standing: Standing | SearchStanding, *, with_arms: bool = True) -> list[str]:
     """The standing in sentences, an arm a line."""
     if isinstance(standing, SearchStanding):
         first, *others = _search_sentences(standing)
@@ -134,10 +133,14 @@ def standing_lines(standing: Standing | SearchStanding) -> list[str]:
     open_arms = len(standing.arms) - len(closed)
     state = f"{counted(open_arms, 'arm')} open after {counted(standing.round, 'seed')}" if standing.is_open else "done"
     lines = [
-        f"sweep {standing.sweep}: {standing.metric} decides ({standing.rule}); {state}, "
+        f"sweep {standing.sweep}: {standing.metric} decides, verdicts and intervals by {standing.rule}; {state}, "
         f"{counted(standing.runs, 'run')} of at most {standing.most_runs:,}",
-        *(f"  {arm.label}: {arm.text}" for arm in standing.arms),
+        *(f"  {arm.label}: {arm.text}" for arm in standing.arms if with_arms),
     ]
+    best = [arm.label for arm in standing.arms if arm.reason is Reason.BEST]
+    if best:
+        others = [arm.label for arm in standing.arms if arm.reason is Reason.CAP]
+        lines.append(f"best: {best[0]}" + (f"; not surely worse: {', '.join(others)}" if others else ""))
     if standing.waits:
         lines.append(
             f"  open arms wait for runs that are paused, cancelled or failed: hlbq status --sweep {standing.sweep}, "

@@ -55,17 +55,18 @@ _DOTS_ABOVE = 0.22  # of a row, so that no bar hides them
 @dataclass(frozen=True, kw_only=True)
 class DifferenceDrawing:
     """How differences are shown: of arms, or of main effects and interactions (`effects`); as a forest plot of the
-    number compared, or `along` training, on the x of that drawing."""
+    number compared, `along` training on the x of that drawing, or `by_seed`: after each seed."""
 
     effects: bool = False
     along: Drawing | None = None
+    by_seed: bool = False
     title: str = ""
     size: Size | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """The contrasts at a place of training."""
+    """The contrasts at a place of training, or after so many pairs."""
 
     x: float
     contrasts: Sequence[Contrast]
@@ -208,19 +209,9 @@ def draw_difference_curves(
         draw_arms(panels[0], arms, styles, marked_labels(arms, names, comparison.baseline), drawing)
         dress_curves(panels[0], arms, drawing)
     axes = panels[-1]
-    opacity = band_opacity(len(contrasts))
-    for contrast, line_style in zip(contrasts, own, strict=True):
-        lines = _course(contrast, moments)
-        if not lines:
-            continue
-        x, means, lows, highs = (list(column) for column in zip(*lines, strict=True))
-        axes.fill_between(x, lows, highs, color=line_style.colour, alpha=opacity, linewidth=0)
-        label = contrast.label if arms else f"{contrast.label} against {contrast.baseline}"
-        axes.plot(x, means, linewidth=LINE_WIDTH, label=label, **line_style.of(len(x)))
-    _zero(axes, comparison.margin, "y")
+    _draw_courses(axes, comparison, moments, own, is_named=bool(arms))
     axes.set_xlabel(axis_label(drawing.x))
     axes.set_ylabel(f"difference in {drawing.metric}{_against(comparison, _LONGEST_BASELINE_UPRIGHT)}")
-    _scale_differences(axes, moments, comparison.margin)
     if drawing.log_x:
         plain_logarithmic(axes, "x")
     else:
@@ -235,6 +226,45 @@ def draw_difference_curves(
     add_titles(figure, drawing.title, f"curves: {band_note(arms, drawing)}; {told}" if arms else told)
     add_legend(figure, panels[0], size=drawing.size)
     return figure
+
+
+def draw_by_seed(comparison: Comparison, moments: Sequence[Moment], drawing: DifferenceDrawing) -> "Figure":
+    """Each contrast's mean difference after each pair, with the interval that it had then."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure = new_figure((6.4, 4.0), drawing.size)
+    axes = figure.subplots()
+    styles = _styles_of(comparison.all_contrasts, (), ())
+    _draw_courses(axes, comparison, moments, styles, is_named=False)
+    for contrast, style in zip(comparison.all_contrasts, styles, strict=True):
+        for x, _, low, high in _course(contrast, moments):  # a band of one place has no area
+            axes.plot([x, x], [low, high], color=style.colour, linewidth=1.0, alpha=0.6)
+    axes.set_xlabel("pairs of seeds")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylabel(f"difference in {comparison.measure}{_against(comparison, _LONGEST_BASELINE_UPRIGHT)}")
+    dress(axes)
+    by = f", by {comparison.rule}" if comparison.rule else ""
+    add_titles(figure, drawing.title, f"lines: means; bands: always-valid 95 % intervals after so many pairs{by}")
+    add_legend(figure, axes, size=drawing.size)
+    return figure
+
+
+def _draw_courses(
+    axes: "Axes", comparison: Comparison, moments: Sequence[Moment], styles: Sequence[LineStyle], *, is_named: bool
+) -> None:
+    """A line and a band for each contrast; `is_named` says that the baseline is named elsewhere."""
+    contrasts = comparison.all_contrasts
+    opacity = band_opacity(len(contrasts))
+    for contrast, line_style in zip(contrasts, styles, strict=True):
+        lines = _course(contrast, moments)
+        if not lines:
+            continue
+        x, means, lows, highs = (list(column) for column in zip(*lines, strict=True))
+        axes.fill_between(x, lows, highs, color=line_style.colour, alpha=opacity, linewidth=0)
+        label = contrast.label if is_named else f"{contrast.label} against {contrast.baseline}"
+        axes.plot(x, means, linewidth=LINE_WIDTH, label=label, **line_style.of(len(x)))
+    _zero(axes, comparison.margin, "y")
+    _scale_differences(axes, moments, comparison.margin)
 
 
 def _styles_of(

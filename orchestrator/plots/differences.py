@@ -4,12 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from orchestrator.comparison.bounds import VILLE
 from orchestrator.comparison.measures import PointChoice
+from orchestrator.comparison.policy import policy_of
 from orchestrator.comparison.results import Comparison, Question, compare
+from orchestrator.comparison.statistics import paired_difference
 from orchestrator.errors import ExportError
 from orchestrator.plots.curve_figures import Drawing
 from orchestrator.plots.curve_sets import ArmCurve, arm_curves, averaged, common_x
-from orchestrator.plots.difference_figures import DifferenceDrawing, Moment, draw_difference_curves, draw_forest
+from orchestrator.plots.difference_figures import (
+    DifferenceDrawing,
+    Moment,
+    draw_by_seed,
+    draw_difference_curves,
+    draw_forest,
+)
 from orchestrator.plots.run_curves import RunCurve, read_curves
 from orchestrator.plots.style import lettering
 from orchestrator.queue.records import RunFilter
@@ -50,13 +59,39 @@ def plot_differences(store: Store, question: Question, drawing: DifferenceDrawin
             raise ExportError("there is no difference to draw: there is one arm", "hlbq plot draws its curves.")
         why = f" ({'; '.join(comparison.warnings)})" if comparison.warnings else ""
         raise ExportError(f"there is no difference from a baseline to draw{why}", "Name one: --baseline depth=4")
+    if drawing.by_seed and max(len(one.pairs.differences) for one in shown.all_contrasts) < 2:
+        raise ExportError("--x seeds: no arm has two pairs yet", "See what there is: hlbq compare")
     with lettering(drawing.size):
-        figure = (
-            draw_forest(shown, drawing)
-            if drawing.along is None
-            else _along(store, question, shown, drawing.along, runs)
-        )
+        if drawing.by_seed:
+            figure = draw_by_seed(shown, _after_each_pair(shown, _evidence(store, comparison)), drawing)
+        elif drawing.along is not None:
+            figure = _along(store, question, shown, drawing.along, runs)
+        else:
+            figure = draw_forest(shown, drawing)
     return DrawnDifferences(figure=figure, differences=len(shown.all_contrasts), comparison=comparison)
+
+
+def _evidence(store: Store, comparison: Comparison) -> float:
+    """That by which the intervals are: of the sweep's policy, if the verdicts are its."""
+    record = store.policy(comparison.sweeps[0]) if comparison.rule else None
+    return (VILLE if record is None else policy_of(record).bound).evidence(1)
+
+
+def _after_each_pair(comparison: Comparison, evidence: float) -> list[Moment]:
+    """The contrasts as they were after each pair, in the order of seeds."""
+    contrasts = comparison.all_contrasts
+    values = [[value for _, value in sorted(one.pairs.differences.items())] for one in contrasts]
+    return [
+        Moment(
+            x=pairs,
+            contrasts=[
+                replace(one, finding=replace(one.finding, difference=paired_difference(own[:pairs], evidence=evidence)))
+                for one, own in zip(contrasts, values, strict=True)
+                if len(own) >= pairs
+            ],
+        )
+        for pairs in range(2, max(map(len, values)) + 1)
+    ]
 
 
 def _along(store: Store, question: Question, comparison: Comparison, drawing: Drawing, runs: RunFilter) -> "Figure":

@@ -27,6 +27,7 @@ def wait_until_ended(
     check_named(store, runs)
     shown, said_that_nobody_works = "", False
     while True:
+        may_grow = bool(runs.sweep_ids) and store.may_grow(runs.sweep_ids)  # before the counts: a step adds runs
         counts = store.counts(runs)
         text = counts_text(counts)
         if text != shown:
@@ -34,7 +35,7 @@ def wait_until_ended(
             shown = text
         unfinished = sum(count for state, count in counts.items() if state not in TERMINAL)
         held = held_among(store, runs) if unfinished else 0
-        if unfinished == held and not (runs.sweep_ids and store.may_grow(runs.sweep_ids)):
+        if unfinished == held and not may_grow:
             check_named(store, runs)  # they may have been deleted meanwhile
             for line in held_text(store, runs) if held else ():
                 progress(line)

@@ -106,8 +106,8 @@ class ControlStore(StoreBase):
             if ids:
                 chosen = one_of(connection, runs.c.id, ids)
                 record_events_of_runs(connection, chosen, Author(actor=actor, now=self._clock()), action, why)
-                change(connection, chosen)
                 note_results(connection, policies.c.sweep_id.in_(select(runs.c.sweep_id).where(chosen)))
+                change(connection, chosen)
             return len(ids)
 
 

@@ -10,7 +10,7 @@ from orchestrator.queue.states import TERMINAL
 from orchestrator.store.base import StoreBase
 from orchestrator.store.endings import Author, lock_runs, record_event, record_events_of_runs
 from orchestrator.store.filters import conditions, one_of, one_of_texts
-from orchestrator.store.outbox import note_end
+from orchestrator.store.outbox import lock_policies, note_end
 from orchestrator.store.tables import RUNNING, events, members, metadata, points, policies, runs, sweeps, sync_marks
 from orchestrator.wording.numbers import counted
 
@@ -36,6 +36,7 @@ class DeletionStore(StoreBase):
             chosen = one_of(connection, runs.c.id, ids)
             # The uid lets leftovers tell the files of a deleted run from those of a run that is none of ours.
             record_events_of_runs(connection, chosen, author, DELETE, runs.c.uid)
+            lock_policies(connection, policies.c.sweep_id.in_(select(runs.c.sweep_id).where(chosen)))
             for sweep_id, count, was_open in _by_sweep(connection, chosen):
                 mine = sweeps.c.id == sweep_id
                 # The lock that keeps `extend` from adding runs meanwhile.

@@ -1,10 +1,12 @@
 """What follows from an ending, in the very transaction in which it happens: notices, and due steps of policies.
 
+Everybody locks runs first, then policies, then sweeps, each by number: no deadlocks.
+
 Whoever ends a run of such a sweep locks the sweep's row before counting what is left: of two transactions that end the
 last two runs at once, the later one sees the end of both, and exactly one notices that the sweep is over.
 """
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
 from orchestrator.queue.states import TERMINAL, NoticeKind, State
 from orchestrator.store.base import to_json
@@ -15,7 +17,15 @@ _OPEN = runs.c.state.in_([state.value for state in State if state not in TERMINA
 
 def note_results(connection: Connection, of_sweeps: ColumnElement[bool]) -> None:
     """Runs of these sweeps have ended, or people did something to them: their policies have a step due."""
-    connection.execute(update(policies).where(of_sweeps, OPEN_POLICY).values(results=policies.c.results + 1))
+    mine = and_(of_sweeps, OPEN_POLICY)
+    if lock_policies(connection, mine):
+        connection.execute(update(policies).where(mine).values(results=policies.c.results + 1))
+
+
+def lock_policies(connection: Connection, where: ColumnElement[bool]) -> list[int]:
+    """The numbers of the policies that match, locked until the transaction ends."""
+    query = select(policies.c.id).where(where).order_by(policies.c.id).with_for_update()
+    return list(connection.execute(query).scalars())
 
 
 def note_end(connection: Connection, sweep_id: int, now: float, *, failed: tuple[int, int] | None = None) -> None:

@@ -4,10 +4,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, or_, select, update
+from sqlalchemy import Row, and_, or_, select, update
 
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import AGAIN, NewPolicy, PolicyRecord, PolicyStep
+from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase, to_json
 from orchestrator.store.endings import Author, record_event
 from orchestrator.store.filters import one_of
@@ -63,16 +64,20 @@ class PolicyStore(StoreBase):
         return [record for record in self.policies(sweep_ids, only_open=True) if record.is_due]
 
     def may_grow(self, sweep_ids: Sequence[int] = ()) -> bool:
-        """Whether a policy of these sweeps (or of any) may add runs: a step is due, or runs that it awaits are running.
+        """Whether a policy of these sweeps (or of any) may add runs: a step is due, or runs are under way.
 
-        One whose missing runs are all paused, cancelled or failed waits for a person, and adds nothing by itself.
+        One whose missing runs are all paused, cancelled or failed waits for a person, and adds nothing by itself. One
+        statement: between two, a step could make runs of what was due.
         """
-        running = select(runs.c.id).where(RUNNING, runs.c.sweep_id == policies.c.sweep_id).exists()
-        query = select(policies.c.id).where(OPEN_POLICY, or_(policies.c.results != policies.c.seen, running)).limit(1)
+        awaited = select(runs.c.id).where(
+            runs.c.sweep_id == policies.c.sweep_id,
+            or_(RUNNING, and_(runs.c.state == State.PENDING.value, ~runs.c.paused)),
+        )
+        query = select(policies.c.id).where(OPEN_POLICY, or_(policies.c.results != policies.c.seen, awaited.exists()))
         with self._read() as connection:
             if sweep_ids:
                 query = query.where(one_of(connection, policies.c.sweep_id, sweep_ids))
-            return connection.execute(query).first() is not None
+            return connection.execute(query.limit(1)).first() is not None
 
     def take_step(self, step: PolicyStep, actor: str) -> int | None:
         """Write a step, all or nothing; returns how many runs it added.

@@ -111,22 +111,22 @@ def test_runs_that_were_stopped_come_to_the_very_points_of_one_that_was_not(hlbq
 def test_what_a_run_lacks_is_told_in_words_that_help(
     hlbq: Hlbq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One worker, and two runs that it cannot train: no text of this name offline, and a file that went away."""
+    """A file that went away fails its run; a hub that cannot be reached is the host's fault, and fails none."""
     text = tmp_path / "words.txt"
     text.write_text("to be or not to be " * 5000)
     submit = ("submit", *TINY_OPTIONS, "--dataset", f"text:{text}", "--max_steps", "2")
-    hlbq("submit", "--num_runs", "1")  # needs no data, waits for no network
     hlbq(*submit)
+    hlbq("submit", "--num_runs", "1")  # needs no data, waits for no network
     text.unlink()
     for name, value in {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub"), "HLBQ_CACHE": str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
-    hlbq("worker", "--device", "cpu", code=1)
+    worked = hlbq("worker", "--device", "cpu", code=2)
+    assert "pystdlib" in worked.err and "text:" in worked.err and "pending" in hlbq("show", "2").out
     shown = hlbq("show", "1").out
-    assert "failed" in shown and "pystdlib" in shown and "text:" in shown
-    assert "Traceback" in shown  # the whole error is kept with the run
+    assert "failed" in shown and "Traceback" in shown  # the whole error is kept with the run
     refused = hlbq(*submit, code=2).err
     said = refused.removeprefix("error: ").splitlines()[0]
-    assert str(text) in said and said in hlbq("show", "2").out
+    assert str(text) in said and said in shown
 
 
 def test_the_trainer_is_started_anew_when_the_core_changes(tmp_path: Path) -> None:

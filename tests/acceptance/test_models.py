@@ -79,7 +79,7 @@ def test_what_cannot_be_had_says_why_and_what_to_type(
     for typed, said in {
         "generate": "which model",
         "generate 1 --model x": "which model",
-        "generate 99": "no run '99'",
+        "generate 99": "no run 99",
         "generate 3": "--keep_checkpoints",
         "generate 2 --checkpoint newest": "--keep_checkpoints",
         "generate 3 --checkpoint best": "--keep_best",

@@ -20,6 +20,7 @@ from orchestrator.copying import database_copy as copying
 from orchestrator.copying import digests
 from orchestrator.copying.database_copy import TABLES, CopyReport, compare_databases, copy_database
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError
+from orchestrator.queue.records import NewPolicy
 from orchestrator.queue.states import NoticeKind, Reason, State
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.store.tables import points, runs, sweeps
@@ -66,7 +67,7 @@ def make(location: str, clock: VirtualClock) -> None:
     """A database that has seen everything once; nothing in it is in use."""
     with open_store(location, mode=OpenMode.CREATE, clock=clock) as store:
         fill(store, clock)
-        submit(store, depths=(2, 3), seeds=4)
+        submit(store, depths=(2, 3), seeds=4, members=[1], policy=NewPolicy(kind="decide", definition={"arms": []}))
         store.record_look([1], "depth 2 against 4")
         lease = claim(store, 1).lease
         store.finish(lease, ending(Reason.ERROR, error_message="π: a\tmessage\nwith 'quotes'", error_traceback="\\x"))

@@ -170,3 +170,32 @@ def test_what_a_policy_decided_is_drawn(store: Store) -> None:
     first, second = texts(axes)
     assert first.startswith("better") and second.startswith("no difference larger than 0.05")
     assert len(axes.patches) == 1 and "by the sweep's policy: evidence of 10" in drawn.figure.get_supxlabel()
+
+
+def test_intervals_narrow_seed_by_seed(swept: Store) -> None:
+    drawn = plot_differences(swept, Question(margin=0.05), DifferenceDrawing(by_seed=True), EVERYTHING)
+    (axes,) = drawn.figure.axes
+    lines = {line.get_label(): line for line in axes.get_lines()}
+    for one in drawn.comparison.contrasts:
+        line = lines[f"{one.label} against {one.baseline}"]
+        assert list(line.get_xdata()) == [2, 3, 4, 5, 6]
+        assert list(line.get_ydata())[-1] == one.finding.difference.summary.mean
+    assert "always-valid 95 % intervals after so many pairs" in drawn.figure.get_supxlabel()
+
+
+def test_a_growing_sweep_is_drawn_by_its_policys_bound(store: Store) -> None:
+    sweep = test_policies.submitted(store, test_policies.declaration(margin=0.05))
+    worker = register_worker(store)
+    while test_policies.train_one(store, worker) is not None:
+        test_policies.steps(store)
+    runs = RunFilter(sweep_ids=(sweep,), with_members=True)
+    drawn = plot_differences(store, Question(), DifferenceDrawing(by_seed=True), runs)
+    (axes,) = drawn.figure.axes
+    one = drawn.comparison.contrasts[0]
+    interval = one.finding.difference.always_valid_interval
+    assert interval is not None
+    (band, *_) = axes.collections
+    pairs = len(one.pairs.differences)
+    ends = [y for x, y in band.get_paths()[0].vertices if x == pairs]
+    assert min(ends) == pytest.approx(interval.low) and max(ends) == pytest.approx(interval.high)
+    assert "by evidence of 10" in drawn.figure.get_supxlabel().replace("\n", " ")

@@ -3,25 +3,33 @@
 import random
 from collections.abc import Mapping
 from dataclasses import asdict
+from threading import Thread
 from typing import Any
 
 import numpy
 import pytest
+from sqlalchemy import select, update
 
 from hlbgpt_core.points import Split
 from orchestrator.comparison.measures import Goal
 from orchestrator.comparison.policy import DecidePolicy, Reason, State
 from orchestrator.comparison.results import Question, compare
-from orchestrator.errors import UsageError
+from orchestrator.errors import ExportError, UsageError
 from orchestrator.growth.declaring import declared_for_sweep
 from orchestrator.growth.reconciler import take_due_steps
-from orchestrator.growth.standing import standing_of, summary_lines
+from orchestrator.growth.standing import standing_lines, standing_of, summary_lines
 from orchestrator.queue import states
 from orchestrator.queue.records import NewPolicy, NotifyMark, PolicyStep, RunFilter
-from orchestrator.store import Store
+from orchestrator.report.contents import read_report
+from orchestrator.status.reading import read_status
+from orchestrator.store import OpenMode, Store, open_store
+from orchestrator.store.tables import policies, sweeps
 from orchestrator.sweep.sweep_options import SweepOptions
+from tests.dashboard_client import Client, client
+from tests.faults.harness import ask, wait_until
 from tests.store_examples import ALL, arm, ending, facts, new_sweep, point, register
 
+__all__ = ["client"]  # a fixture
 DEPTHS = (2, 4, 8)
 # The loss of each depth; seeds and runs add noise.
 LOSSES = {2: 3.0, 4: 2.8, 8: 3.0}
@@ -100,10 +108,10 @@ def test_compare_gives_the_policys_verdicts(store: Store) -> None:
     said = decided(store, sweep)
     found = {one.label: one.finding.verdict.value for one in comparison.contrasts}
     assert said[arm(8).key][0] is Reason.NO_DIFFERENCE and found["depth 8"] == "no difference"
-    assert found["depth 4"] == "better" and comparison.rule.startswith("evidence of 10")
+    assert found["depth 4"] == "better" and "by evidence of 10, for at most 20 seeds; done" in comparison.policy[0]
     assert comparison.extension is None and comparison.margin == 0.05
     alone = compare(store, RunFilter(sweep_ids=(sweep,), with_members=True), Question(arms=True, robust=True))
-    assert not alone.rule
+    assert not alone.policy
 
 
 def test_a_step_is_written_once(store: Store) -> None:
@@ -265,3 +273,90 @@ def test_a_race_ends_with_the_best_arm(store: Store) -> None:
         steps(store)
     said = decided(store, sweep)
     assert said[arm(4).key][0] is Reason.BEST and {said[key][0] for key in (keys[0], keys[2])} == {Reason.NOT_BEST}
+    comparison = compare(store, RunFilter(sweep_ids=(sweep,), with_members=True), Question())
+    assert "done" in comparison.policy[0] and comparison.policy[-1] == "best: depth 4"
+    record = store.policy(sweep)
+    assert record is not None and comparison.policy == standing_lines(standing_of(store, record))
+    assert "evidence of 40 for each pair of arms" in comparison.policy[0]
+
+
+def test_a_policy_grows_from_runs_that_wait_as_from_those_that_run(store: Store) -> None:
+    """Workers ask once: what a step has just queued must not be missed between two questions."""
+    sweep, worker = submitted(store, declaration()), register(store)
+    steps(store)
+    assert not store.due_policies() and store.may_grow() and store.may_grow([sweep])
+    store.pause(ALL, "ada")
+    steps(store)
+    assert not store.may_grow()
+    store.unpause(ALL, "ada")
+    steps(store)
+    assert store.claim(worker) is not None and store.may_grow()
+
+
+def test_a_step_that_fails_keeps_no_other_sweep_from_growing(store: Store) -> None:
+    submitted(store, declaration(metric="quality"))
+    sweep, worker = submitted(store, declaration()), register(store)
+    while train_one(store, worker) is not None:
+        with pytest.raises(ExportError, match="quality"):
+            steps(store)
+    assert decided(store, sweep)[arm(4).key][0] is Reason.BETTER
+
+
+def test_the_baseline_that_decide_was_told_is_the_one_that_compare_shows(store: Store) -> None:
+    """Not the sweep's own, against which the verdict would read the other way round."""
+    sweep, worker = submitted(store), register(store)
+    stored = store.sweep(sweep)
+    assert stored is not None
+    new, _ = declared_for_sweep(store, stored, SweepOptions(decide=True, baseline=("depth=4",)))
+    store.declare(sweep, new)
+    while train_one(store, worker) is not None:
+        steps(store)
+    assert decided(store, sweep)[arm(2).key][0] is Reason.WORSE
+    comparison = compare(store, RunFilter(sweep_ids=(sweep,), with_members=True), Question())
+    found = {(one.label, one.baseline): one.finding.verdict.value for one in comparison.contrasts}
+    assert found == {("depth 2", "depth 4"): "worse", ("depth 8", "depth 4"): "worse"}
+
+
+@pytest.mark.parametrize("what", ["cancel", "delete"])
+def test_locks_are_taken_in_one_order(store: Store, what: str) -> None:
+    """A step locks the policy, then the sweep: who did it the other way round would end in a deadlock."""
+    if store.location.path is not None:
+        pytest.skip("SQLite lets one write at a time")
+    submitted(store, declaration(), notify=NotifyMark(token="0123456789abcdef", by="ada on here"))
+
+    def change() -> None:
+        with open_store(store.location.private, mode=OpenMode.WRITE) as other:
+            other.cancel(ALL, "ada") if what == "cancel" else other.delete(range(1, 10), "ada")
+
+    changing = Thread(target=change)
+    with open_store(store.location.private, mode=OpenMode.READ) as reader, store._write() as connection:
+        connection.execute(update(policies).values(version=policies.c.version))
+        changing.start()
+        waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        wait_until(lambda: ask(reader, waits) > 0, seconds=60, what="the change waits")
+        connection.execute(select(sweeps.c.id).with_for_update(nowait=True, key_share=True))
+    changing.join(60)
+    assert not changing.is_alive()
+
+
+@pytest.mark.parametrize("best_arm", [False, True])
+def test_every_reader_says_how_the_policy_stands(store: Store, client: Client, best_arm: bool) -> None:
+    keys = [arm(depth).key for depth in DEPTHS]
+    race: dict[str, Any] = {"arms": keys, "baselines": [], "best_arm": True, "futility": None, "is_capped": False}
+    sweep, worker = submitted(store, declaration(**(race if best_arm else {}))), register(store)
+    client.feed.refresh({f"sweep/{sweep}"})
+    assert f"{2 + best_arm} arms open after 0 seeds" in client.get(f"sweeps/{sweep}")["growth"][0]
+    while train_one(store, worker) is not None:
+        steps(store)
+    record = store.policy(sweep)
+    assert record is not None
+    head, *arms = standing_lines(standing_of(store, record))
+    client.feed.refresh({f"sweep/{sweep}"})
+    assert client.get(f"sweeps/{sweep}")["growth"] == [head, *arms]
+    sentences = client.get(f"sweeps/{sweep}/comparison?metric=val_loss")["sentences"]
+    (section,) = [one for one in read_report(store, sweep).sections if one.heading == "Comparison"]
+    for lines in (sentences, section.paragraphs):
+        assert head in lines and "; done, " in head
+        assert not best_arm or set(arms) <= set(lines)
+    status = read_status(store, RunFilter(), now=0.0).to_dict()
+    assert [line for line in status["growing"] if f"sweep {sweep} is decided after" in line]

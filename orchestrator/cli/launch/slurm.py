@@ -204,7 +204,7 @@ def _check_queue(store: "Store", job: JobOptions, what: SlurmWorkers) -> None:
     from orchestrator.launch.reachable_database import is_this_machine_alone
 
     what.check_sweeps(store)
-    if not store.waiting(what.options.sweep) and not store.may_grow(what.options.sweep):
+    if not store.may_grow(what.options.sweep) and not store.waiting(what.options.sweep):
         warn("no run is waiting: the workers will end as soon as they start. Queue some: hlbq submit")
     if job.cluster == SLURM and is_this_machine_alone(store.location):
         warn(

@@ -124,10 +124,10 @@ def test_a_skipped_seed_stays_skipped() -> None:
     policy = policy_of(1, max_seeds=6, futility=None)
     values = numpy.array([[0.0] * 6, [0.1, numpy.nan, -0.2, 0.1, -0.1, 0.2]])
     skipped = decide.next_step(policy, results_of(policy, values, {"b": 4, "a0": 4}), State()).state
-    assert skipped.skipped == {"a0": (1,)} and skipped.round == 4
+    assert skipped.skipped == {"a0": ((1, 0),)} and skipped.round == 4
     values[1, 1] = -9.0
     kept = decide.next_step(policy, results_of(policy, values, {"b": 5, "a0": 5}), skipped).state
-    assert kept.skipped == {"a0": (1,)} and kept.round == 5 and not kept.closures
+    assert kept.skipped == {"a0": ((1, 0),)} and kept.round == 5 and not kept.closures
 
 
 @pytest.mark.parametrize(
@@ -193,3 +193,37 @@ def test_a_paused_arm_is_not_waited_for() -> None:
     seen = results_of(policy, values, {"b": 5, "a0": 3, "a1": 5})
     step = decide.next_step(policy, Results(**{**vars(seen), "paused": numpy.array([False, True, False])}), State())
     assert step.state.round == 5 and step.seeds == {"b": 6, "a1": 6}
+
+
+@pytest.mark.parametrize("best_arm", [False, True])
+def test_an_arm_that_was_paused_is_judged_where_the_others_wait_at_the_cap(best_arm: bool) -> None:
+    """The others have had all their rounds by then. A race has no best arm before."""
+    given: dict[str, Any] = {"max_seeds": 6, "futility": None, "best_arm": best_arm}
+    policy = policy_of(3, baselines=(), **given) if best_arm else policy_of(2, **given)
+    step = race.next_step if best_arm else decide.next_step
+    values = 0.1 * numpy.random.default_rng(0).standard_normal((3, 6))
+    first, paused_arm, last = policy.everyone
+    seen = results_of(policy, values, {first: 6, paused_arm: 3, last: 6})
+    paused = step(policy, Results(**{**vars(seen), "paused": numpy.array([False, True, False])}), State())
+    assert paused.state.round == 6 and not paused.ends
+    assert [closure.arm for closure in paused.state.closures] == ([] if best_arm else [last])
+    end = step(policy, results_of(policy, values, dict.fromkeys(policy.everyone, 6)), paused.state)
+    assert end.ends and sum(closure.reason is Reason.BEST for closure in end.state.closures) == best_arm
+    assert {closure.reason for closure in end.state.closures} == {Reason.CAP} | ({Reason.BEST} if best_arm else set())
+
+
+@pytest.mark.parametrize("best_arm", [False, True])
+def test_a_seed_that_diverged_counts_as_such_while_it_is_tried_again(best_arm: bool) -> None:
+    """Else a retry at the right time would make an arm better than its baseline."""
+    values = numpy.array([[0.0, 0.01] * 4, [-1.0, -1.01, -0.99, -1.02, -1.0, -1.01, -1.0, -1.0]])
+    given: dict[str, Any] = {"max_seeds": 8, "futility": None, "best_arm": best_arm}
+    policy = policy_of(2, baselines=(), **given) if best_arm else policy_of(1, **given)
+    step = race.next_step if best_arm else decide.next_step
+    seen = results_of(policy, values, dict.fromkeys(policy.everyone, 3))
+    diverged = numpy.zeros(values.shape, bool)
+    diverged[1, 1] = True
+    lost = Results(**{**vars(seen), "values": numpy.where(diverged, numpy.nan, seen.values), "diverged": diverged})
+    state = step(policy, lost, State()).state
+    again = step(policy, results_of(policy, values, dict.fromkeys(policy.everyone, 8)), state)
+    reasons = {closure.reason for closure in again.state.closures}
+    assert reasons == ({Reason.BEST, Reason.CAP} if best_arm else {Reason.HELD_BACK})

@@ -160,30 +160,16 @@ export class RunsTable {
       on: { change: () => this.selectAll(all.checked) },
     });
     this.allBox = all;
-    fill(
-      this.head,
-      el("th", { scope: "col", class: "tick" }, all),
-      this.columns.map((column) =>
-        el(
-          "th",
-          {
-            scope: "col",
-            class: column.numeric ? "numeric" : "",
-            "aria-sort": column.key === key ? direction : "none",
-          },
-          el(
-            "button",
-            { type: "button", "data-key": column.key, on: { click: () => this.sortBy(column.key) } },
-            column.title,
-            el(
-              "span",
-              { class: "arrow", "aria-hidden": "true" },
-              column.key === key ? (direction === "ascending" ? " ▲" : " ▼") : "",
-            ),
-          ),
-        ),
-      ),
-    );
+    const header = (column) => {
+      const arrow = column.key !== key ? "" : direction === "ascending" ? " ▲" : " ▼";
+      const sort = { type: "button", "data-key": column.key, on: { click: () => this.sortBy(column.key) } };
+      return el(
+        "th",
+        { scope: "col", class: column.numeric ? "numeric" : "", "aria-sort": column.key === key ? direction : "none" },
+        el("button", sort, column.title, el("span", { class: "arrow", "aria-hidden": "true" }, arrow)),
+      );
+    };
+    fill(this.head, el("th", { scope: "col", class: "tick" }, all), this.columns.map(header));
   }
 
   /** Draw the runs again, those of `page` or of the present one. */

@@ -103,6 +103,7 @@ export class SweepPage {
       this.summary,
       sweep.tags.length ? el("p", { class: "faint" }, sweep.tags.join(" · ")) : null,
       sweep.note && el("p", { class: "note-text" }, sweep.note),
+      (this.growth = el("p", { class: "note-text" })),
       el(
         "details",
         { class: "about" },
@@ -150,6 +151,7 @@ export class SweepPage {
       this.summary,
       `Sweep ${sweep.id} · ${counted(arms.size, "arm")}, ${counted(total, "run")}: ${parts.join(", ")}${left} · submitted ${moment(sweep.created_at)}`,
     );
+    setText(this.growth, this.data.growth.join("\n"));
     drawStates(this.bar, counts, total);
     this.table.show(this.data);
     this.tellAim();
