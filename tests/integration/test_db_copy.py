@@ -182,6 +182,12 @@ def databases(draw: Callable[..., Any]) -> Mapping[str, list[dict[str, Any]]]:
     for number, row in enumerate(found["sync_marks"], 1):
         row["run_uid"] = f"{number:04x}"
     del found["sync_marks"][counts["runs"] :]
+    for table in TABLES:  # one row a key
+        keys = [column.name for column in table.primary_key]
+        by_key = {tuple(row.get(key, number) for key in keys): row for number, row in enumerate(found[table.name])}
+        found[table.name] = list(by_key.values())
+    for row in found["policies"]:
+        row["ended_at"] = 1.0  # a sweep has one that is open at most
     return found
 
 
