@@ -115,7 +115,7 @@ def compare(
 
 def _recorded(found: Comparison, db: str | None) -> Comparison:
     """The comparison, with its verdicts written down as a look."""
-    if not found.has_verdicts or found.is_recorded:
+    if not found.is_new_look:
         return found
     try:
         with open_store(db, mode=OpenMode.WRITE) as store:

@@ -168,7 +168,7 @@ def recorded(database: DatabaseOption, comparison: "Comparison") -> "Comparison"
     the same."""
     from orchestrator.comparison.results import record
 
-    if not comparison.has_verdicts or comparison.is_recorded:
+    if not comparison.is_new_look:
         return comparison
     try:
         with database.write() as store:

@@ -7,12 +7,11 @@ and capped_bounds.json holds what it found.
 
 import functools
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.comparison.statistics import ALPHA, always_valid_critical_t
+from orchestrator.comparison.statistics import ALPHA
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +44,6 @@ class Bound:
 
 
 VILLE = Bound()
-
-
-def fewest_pairs(evidence: float) -> int:
-    """The smallest number of pairs at which the test can reach this evidence at all."""
-    count = 2
-    while not math.isfinite(always_valid_critical_t(count, 1 / evidence)):
-        count += 1
-    return count
 
 
 @dataclass(frozen=True, kw_only=True)

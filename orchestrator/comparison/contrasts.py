@@ -200,13 +200,13 @@ def _finding(
     margin: float | None,
 ) -> Finding:
     known = difference.p_value is not None
-    verdict = leaning = _leaning(difference, goal) if known else Verdict.UNDECIDED
+    verdict = leaning = leaning_of(difference.summary.mean, goal) if known else Verdict.UNDECIDED
     is_within = _is_within(difference, margin)
     if pairs.are_identical:
         leaning, verdict = Verdict.UNDECIDED, Verdict.IDENTICAL
     elif p_values[1] > ALPHA:
         verdict = Verdict.NO_DIFFERENCE if is_within else Verdict.UNDECIDED
-    held_back = leaning if _diverged_more(leaning, pairs, goal) else None
+    held_back = leaning if diverged_more(leaning, pairs.diverged - pairs.baseline_diverged, goal) else None
     if verdict is Verdict.NO_DIFFERENCE and pairs.diverged != pairs.baseline_diverged:
         held_back = verdict
     if held_back is not None:
@@ -229,21 +229,22 @@ def _is_within(difference: PairedDifference, margin: float | None) -> bool:
     return margin is not None and interval is not None and -margin <= interval.low and interval.high <= margin
 
 
-def _leaning(difference: PairedDifference, goal: Goal | None) -> Verdict:
-    """The verdict that the mean difference speaks for, sure or not."""
-    if not difference.summary.mean:
+def leaning_of(mean: float | None, goal: Goal | None) -> Verdict:
+    """The verdict that a mean difference speaks for, sure or not."""
+    if not mean:
         return Verdict.UNDECIDED
-    is_lower = difference.summary.mean < 0
+    is_lower = mean < 0
     if goal is None:
         return Verdict.LOWER if is_lower else Verdict.HIGHER
     return Verdict.BETTER if is_lower is (goal is Goal.LOWER) else Verdict.WORSE
 
 
-def _diverged_more(leaning: Verdict, pairs: Pairs, goal: Goal | None) -> bool:
+def diverged_more(leaning: Verdict, more: int, goal: Goal | None) -> bool:
     """Whether the side that looks better diverged more often: over the pairs that are left it may look so for that.
 
-    Without a goal neither side is the better one, and any difference counts.
+    `more` is at how many more seeds the side diverged than its baseline. Without a goal neither side is the better one,
+    and any difference counts.
     """
-    if leaning is Verdict.UNDECIDED or pairs.diverged == pairs.baseline_diverged:
+    if leaning is Verdict.UNDECIDED or not more:
         return False
-    return goal is None or (pairs.diverged > pairs.baseline_diverged) is (leaning is Verdict.BETTER)
+    return goal is None or (more > 0) is (leaning is Verdict.BETTER)

@@ -137,6 +137,11 @@ class Comparison:
         """Whether anything is held against a baseline, so that reading it is a look."""
         return bool(self.all_contrasts or self.tuned)
 
+    @property
+    def is_new_look(self) -> bool:
+        """Whether reading it is a look that is not written down yet."""
+        return self.has_verdicts and not self.is_recorded
+
     def to_frame(self, table: str = "differences") -> "pandas.DataFrame":
         """The `differences` from the baseline, a row a contrast (`family` says of which table), or the `groups` with
         their means over seeds. Numbers are not rounded."""
@@ -267,7 +272,7 @@ def _unlike(results: Sequence[RunResult], sweeps: Sequence[int], measure: Measur
 
 def record(store: Store, comparison: Comparison) -> Comparison:
     """Write the look down, unless it is there already; returns the comparison as a recorded one."""
-    if not comparison.has_verdicts or comparison.is_recorded:
+    if not comparison.is_new_look:
         return comparison
     told = seen(comparison.all_contrasts, comparison.tuned)
     store.record_look(comparison.sweeps, f"{comparison.question}: {told}")

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.comparison.bounds import fewest_pairs
 from orchestrator.comparison.policy import DecidePolicy
+from orchestrator.comparison.statistics import fewest_pairs
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.export.metric_names import Metric, parse_metric
 from orchestrator.sweep.sweep_options import SweepOptions
@@ -43,7 +43,7 @@ def check_looks(options: SweepOptions, metric: Metric) -> None:
 
 def check_cap(policy: DecidePolicy) -> None:
     """Raise UsageError where no evidence can ever reach the bound."""
-    needed = fewest_pairs(policy.bound.evidence(len(policy.arms)))
+    needed = fewest_pairs(1 / policy.bound.evidence(len(policy.arms)))
     if policy.max_seeds < needed:
         raise UsageError(
             f"--max_seeds {policy.max_seeds}: no verdict on {counted(len(policy.arms), 'arm')} is possible below "

@@ -7,10 +7,10 @@ open arm, and it is judged once all of these have ended. So it does not matter w
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.comparison.measures import Goal
+from orchestrator.comparison.contrasts import diverged_more, leaning_of
 from orchestrator.comparison.policy import REJECTED, Closure, DecidePolicy, Reason, State
 from orchestrator.growth.evidence import RunningEvidence, chance_of_verdict, counted_seeds, running_evidence
-from orchestrator.growth.steps import Results, Step, seeds_ahead
+from orchestrator.growth.steps import Results, Step, seeds_ahead, skip, skipped_seeds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,9 +24,7 @@ def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: 
     differences = results.values[own] - results.values[others]
     ended = results.ended[own] & results.ended[others]
     diverged = results.diverged[own].astype(int) - results.diverged[others]
-    for row, arm in enumerate(policy.arms):
-        for seed, more in state.skipped.get(arm, ()):
-            differences[row, seed], ended[row, seed], diverged[row, seed] = numpy.nan, True, more
+    skip(state, policy.arms, differences, ended, diverged)
     evidence, closed = running_evidence(differences), {closure.arm for closure in state.closures}
     rounds = _Rounds(
         policy=policy,
@@ -47,10 +45,7 @@ def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: 
         last += 1
         rounds.judge(last)
     skipped = {
-        arm: tuple(
-            (int(seed), int(diverged[row, seed]))
-            for seed in numpy.flatnonzero(numpy.isnan(differences[row, : min(last, rounds.counted[row])]))
-        )
+        arm: skipped_seeds(differences[row], diverged[row], rounds.counted[row], last)
         for row, arm in enumerate(policy.arms)
         if rounds.is_open[row]
     }
@@ -61,7 +56,7 @@ def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: 
     )
     open_rows = numpy.flatnonzero(rounds.is_open & ~rounds.paused)
     growing = [pair[row] for pair in (policy.baselines, policy.arms) for row in map(int, open_rows)]
-    wanted = seeds_ahead(policy, after.round, list(dict.fromkeys(growing)), -(-workers // max(1, len(open_rows))))
+    wanted = seeds_ahead(policy, last, list(dict.fromkeys(growing)), open_arms=len(open_rows), workers=workers)
     return Step(state=after, seeds=wanted, ends=not rounds.is_open.any())
 
 
@@ -150,16 +145,12 @@ class _Rounds:
 
     def _reject(self, row: int, seeds: int, *, within_margin: bool) -> None:
         """The verdict of the first crossing; held back where the side that looks better diverged more often."""
-        is_lower = bool(self.evidence.mean[row, seeds - 1] < 0)
-        more = int(self.diverged[row, seeds - 1])
-        if self.policy.goal is None:
-            reason, is_forbidden = (Reason.LOWER if is_lower else Reason.HIGHER), more != 0
-        else:
-            is_better = is_lower is (self.policy.goal is Goal.LOWER)
-            reason = Reason.BETTER if is_better else Reason.WORSE
-            is_forbidden = more > 0 if is_better else more < 0
+        leaning = leaning_of(float(self.evidence.mean[row, seeds - 1]), self.policy.goal)
+        is_forbidden = diverged_more(leaning, int(self.diverged[row, seeds - 1]), self.policy.goal)
         self.rejected += not is_forbidden
-        self._close(row, seeds, Reason.HELD_BACK if is_forbidden else reason, within_margin=within_margin)
+        self._close(
+            row, seeds, Reason.HELD_BACK if is_forbidden else Reason(leaning.value), within_margin=within_margin
+        )
 
     def _close_all(self, rows: "NDArray[Any]", seeds: int, reason: Reason) -> None:
         import numpy

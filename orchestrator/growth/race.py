@@ -12,7 +12,7 @@ from orchestrator.comparison.measures import Goal
 from orchestrator.comparison.policy import Closure, DecidePolicy, Reason, State
 from orchestrator.comparison.statistics import ALPHA
 from orchestrator.growth.evidence import counted_seeds, running_evidence
-from orchestrator.growth.steps import Results, Step, seeds_ahead
+from orchestrator.growth.steps import Results, Step, seeds_ahead, skip, skipped_seeds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,13 +20,9 @@ if TYPE_CHECKING:
 
 def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: int = 1) -> Step:
     """Judge the rounds that are complete since `state`. `workers` is how many should find runs to train."""
-    import numpy
-
     sign = -1.0 if policy.goal is Goal.HIGHER else 1.0
     losses, ended, diverged = sign * results.values, results.ended.copy(), results.diverged.copy()
-    for row, arm in enumerate(policy.everyone):
-        for seed, more in state.skipped.get(arm, ()):
-            losses[row, seed], ended[row, seed], diverged[row, seed] = numpy.nan, True, more
+    skip(state, policy.everyone, losses, ended, diverged)
     counted = counted_seeds(ended)
     closures = list(state.closures)
     racing = _racing(policy, closures)
@@ -43,18 +39,18 @@ def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: 
         last += 1
         closures += _round(policy, losses, diverged, counted, racing, last)
         racing = _racing(policy, closures)
-    skipped = {
-        policy.everyone[row]: tuple(
-            (int(seed), int(diverged[row, seed]))
-            for seed in numpy.flatnonzero(numpy.isnan(losses[row, : min(last, int(counted[row]))]))
-        )
-        for row in racing
-    }
-    after = State(round=last, closures=tuple(closures), skipped={arm: seeds for arm, seeds in skipped.items() if seeds})
-    open_arms = [policy.everyone[row] for row in racing if not results.paused[row]]
-    return Step(
-        state=after, seeds=seeds_ahead(policy, last, open_arms, -(-workers // max(1, len(open_arms)))), ends=not racing
+    after = State(
+        round=last,
+        closures=tuple(closures),
+        skipped={
+            policy.everyone[row]: seeds
+            for row in racing
+            if (seeds := skipped_seeds(losses[row], diverged[row], counted[row], last))
+        },
     )
+    open_arms = [policy.everyone[row] for row in racing if not results.paused[row]]
+    wanted = seeds_ahead(policy, last, open_arms, open_arms=len(open_arms), workers=workers)
+    return Step(state=after, seeds=wanted, ends=not racing)
 
 
 def _racing(policy: DecidePolicy, closures: Sequence[Closure]) -> list[int]:

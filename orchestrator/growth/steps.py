@@ -36,6 +36,29 @@ class Step:
     ends: bool
 
 
-def seeds_ahead(policy: DecidePolicy, round: int, arms: Sequence[str], ahead: int) -> dict[str, int]:
-    """How many seeds each of these arms should have after this round: `ahead` more, up to the cap."""
-    return dict.fromkeys(arms, min(policy.max_seeds, max(policy.first_look, round + max(1, ahead))))
+def seeds_ahead(
+    policy: DecidePolicy, round: int, arms: Sequence[str], *, open_arms: int, workers: int
+) -> dict[str, int]:
+    """How many seeds each of these arms should have after this round: so many more, up to the cap, that the workers
+    find runs of the open arms."""
+    ahead = max(1, -(-workers // max(1, open_arms)))
+    return dict.fromkeys(arms, min(policy.max_seeds, max(policy.first_look, round + ahead)))
+
+
+def skip(
+    state: State, arms: Sequence[str], numbers: "NDArray[Any]", ended: "NDArray[Any]", diverged: "NDArray[Any]"
+) -> None:
+    """Write into the arms' rows what an earlier step made of the seeds that it skipped."""
+    for row, arm in enumerate(arms):
+        for seed, more in state.skipped.get(arm, ()):
+            numbers[row, seed], ended[row, seed], diverged[row, seed] = float("nan"), True, more
+
+
+def skipped_seeds(
+    numbers: "NDArray[Any]", diverged: "NDArray[Any]", counted: int, last: int
+) -> tuple[tuple[int, int], ...]:
+    """The seeds of one arm up to the `last` round that count and have no number, each with what diverged of it."""
+    import numpy
+
+    lost = numpy.flatnonzero(numpy.isnan(numbers[: min(last, int(counted))]))
+    return tuple((int(seed), int(diverged[seed])) for seed in lost)
