@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 from orchestrator.comparison.policy import Closure, DecidePolicy, Reason, State, closure_text, policy_of
 from orchestrator.growth.confirmation import confirmed_texts
 from orchestrator.growth.search import Outcome, SearchPolicy, SearchState
+from orchestrator.queue import states
 from orchestrator.queue.records import SEARCH, PolicyRecord
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
-from orchestrator.wording.numbers import counted
+from orchestrator.wording.numbers import counted, duration
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
+
+_RUNS_FOR_SPEED = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,8 @@ class ArmStanding:
 class Standing:
     """A policy as of its last step. `runs` exist now; `most_runs` are those of all arms at the cap.
 
-    `waits` says that open arms wait for a person: what they lack is paused, cancelled or failed.
+    `waits` says that open arms wait for a person: what they lack is paused, cancelled or failed. `seconds_left` is the
+    most that it may still take; None where that is not known.
     """
 
     sweep: int
@@ -41,6 +45,7 @@ class Standing:
     most_runs: int
     is_open: bool
     waits: bool
+    seconds_left: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +90,26 @@ def standing_of(store: "Store", record: PolicyRecord) -> Standing | SearchStandi
         most_runs=len(policy.everyone) * policy.max_seeds,
         is_open=record.ended_at is None,
         waits=_waits(store, record),
+        seconds_left=_seconds_left(store, record, policy, state),
     )
+
+
+def _seconds_left(store: "Store", record: PolicyRecord, policy: DecidePolicy, state: State) -> float | None:
+    """The most that an open policy may still take: all seeds up to the cap, each as long as runs of this sweep took so
+    far, shared by the live workers. None where nothing of that is known."""
+    workers = 0 if record.ended_at is not None else len(store.workers())
+    if not workers:
+        return None
+    ended = store.samples([record.sweep_id], states.State.COMPLETED, _RUNS_FOR_SPEED).get(record.sweep_id, ())
+    if not ended:
+        return None
+    still_open = len(policy.everyone) - len(state.closures)
+    seconds = sum(sample.worked_seconds for sample in ended) / sum(sample.runs for sample in ended)
+    return seconds * still_open * (policy.max_seeds - state.round) / workers
+
+
+def _latest_end(seconds_left: float | None) -> str:
+    return "" if seconds_left is None else f", ends in {duration(seconds_left)} at the latest"
 
 
 def summary_lines(store: "Store", sweep_ids: Sequence[int], latest: int | None) -> list[str]:
@@ -107,7 +131,7 @@ def _summary(store: "Store", record: PolicyRecord) -> str:
     if record.ended_at is not None:
         return f"sweep {record.sweep_id} is decided {after}: hlbq compare --sweep {record.sweep_id}"
     wait = _waits(store, record)
-    told = f"; {_WAITS}" if wait else ""
+    told = f"; {_WAITS}" if wait else _latest_end(_seconds_left(store, record, policy, state))
     most = len(policy.everyone) * policy.max_seeds
     return (
         f"sweep {record.sweep_id} decides by {policy.metric}: {open_arms} of {counted(len(policy.arms), 'arm')} open "
@@ -134,7 +158,8 @@ def standing_lines(standing: Standing | SearchStanding, *, with_arms: bool = Tru
     state = f"{counted(open_arms, 'arm')} open after {counted(standing.round, 'seed')}" if standing.is_open else "done"
     lines = [
         f"sweep {standing.sweep}: {standing.metric} decides, verdicts and intervals by {standing.rule}; {state}, "
-        f"{counted(standing.runs, 'run')} of at most {standing.most_runs:,}",
+        f"{counted(standing.runs, 'run')} of at most {standing.most_runs:,}"
+        + _latest_end(None if standing.waits else standing.seconds_left),
         *(f"  {arm.label}: {arm.text}" for arm in standing.arms if with_arms),
     ]
     best = [arm.label for arm in standing.arms if arm.reason is Reason.BEST]

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from orchestrator.errors import DatabaseCorruptError, DatabaseError, DatabaseMissingError
+from orchestrator.errors import DatabaseCorruptError, DatabaseError, DatabaseMissingError, UsageError
 from orchestrator.files.given_path import expanded
 
 DEFAULT_FILE = "hlbq.db"
@@ -115,7 +115,10 @@ def _parsed(location: str | None) -> StoreLocation:
 
 
 def _file_location(path: Path) -> StoreLocation:
-    given = Path(os.path.abspath(expanded(path)))  # noqa: PTH100 (no symlink is followed)
+    try:
+        given = Path(os.path.abspath(expanded(path)))  # noqa: PTH100 (no symlink is followed)
+    except UsageError as error:
+        raise DatabaseError(error.message, "Write the path in full: --db PATH.") from None
     file = Path(os.path.realpath(given))  # one that is no database is refused once it is opened, not here
     url = URL.create("sqlite", database=str(file))
     return StoreLocation(

@@ -23,8 +23,9 @@ from orchestrator.queue.records import NewPolicy, NotifyMark, PolicyStep, RunFil
 from orchestrator.report.contents import read_report
 from orchestrator.status.reading import read_status
 from orchestrator.store import OpenMode, Store, open_store
-from orchestrator.store.tables import policies, sweeps
+from orchestrator.store.tables import attempts, policies, sweeps
 from orchestrator.sweep.sweep_options import SweepOptions
+from orchestrator.wording.numbers import duration
 from tests.dashboard_client import Client, client
 from tests.faults.harness import ask, wait_until
 from tests.store_examples import ALL, arm, ending, facts, new_sweep, point, register
@@ -346,6 +347,11 @@ def test_every_reader_says_how_the_policy_stands(store: Store, client: Client, b
     sweep, worker = submitted(store, declaration(**(race if best_arm else {}))), register(store)
     client.feed.refresh({f"sweep/{sweep}"})
     assert f"{2 + best_arm} arms open after 0 seeds" in client.get(f"sweeps/{sweep}")["growth"][0]
+    assert "at the latest" not in summary_lines(store, (), sweep)[0], "no run has ended yet"
+    train_one(store, worker)
+    with store._write() as connection:
+        connection.execute(update(attempts).values(started_at=attempts.c.ended_at - 60))
+    assert summary_lines(store, (), sweep)[0].endswith(f", ends in {duration(len(DEPTHS) * 20 * 60)} at the latest")
     while train_one(store, worker) is not None:
         steps(store)
     record = store.policy(sweep)

@@ -132,6 +132,11 @@ def test_each_role_does_what_it_is_for(
     with Fleet(db=roles["hlbq_worker"], folder=tmp_path, workers=0, plan=Plan(steps=10)) as fleet:
         assert fleet.start_one(watch=False).wait(timeout=120) == 0, fleet.log()
     assert "denied" not in fleet.log() and "Traceback" not in fleet.log()
+    grown = hlbq(f"submit --db {user} {small} --num_runs 1 --decide --max_seeds 4 --first_look 2 --yes")
+    assert grown.code == 0, grown.err
+    with Fleet(db=roles["hlbq_worker"], folder=tmp_path, workers=0, plan=Plan(steps=10)) as fleet:
+        assert fleet.start_one(watch=False).wait(timeout=120) == 0, fleet.log()
+    assert "denied" not in fleet.log() and "Traceback" not in fleet.log()
     with open_store(reader, mode=OpenMode.READ) as store:
         wait_until(lambda: not store.undelivered(), seconds=120, what="the end of the sweep is told")
         assert store.counts(RunFilter())[State.COMPLETED] == 4
@@ -152,6 +157,11 @@ def test_each_role_does_what_it_is_for(
         "unpause --all --yes",
         "cancel --all --yes",
         "retry --all --yes",
+        "rename 1 widths",
+        "note 1 tried",
+        "tag 1 +small",
+        "decide 1 --yes",
+        f"submit {small} --skip_existing",
     ):
         done = hlbq(f"{line} --db {user}")
         assert done.code in (0, 1) and "denied" not in done.err, (line, done.err)
