@@ -196,11 +196,14 @@ def _search_standing(store: "Store", record: PolicyRecord) -> SearchStanding:
     )
 
 
+_NOT_MEASURED = {Outcome.PRUNED: "stopped early", Outcome.DIVERGED: "diverged", Outcome.FAILED: "failed"}
+
+
 def _search_sentences(standing: SearchStanding) -> list[str]:
     """`sweep 1 searches by val_loss (tpe): 12 of 60 arms ended, 1 diverged`, and what it found."""
     outcomes = dict(standing.outcomes)
     ended = sum(outcomes.values()) - outcomes.get(Outcome.OPEN, 0)
-    lost = [f"{outcomes[one]} {one}" for one in (Outcome.DIVERGED, Outcome.FAILED) if outcomes.get(one)]
+    lost = [f"{outcomes[one]} {words}" for one, words in _NOT_MEASURED.items() if outcomes.get(one)]
     left_out = sum(standing.left_out.values())
     lost += [f"{counted(left_out, 'combination')} left out"] if left_out else []
     told = ", ".join([f"{ended} of {counted(standing.most_arms, 'arm')} ended", *lost])
