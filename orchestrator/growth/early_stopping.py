@@ -94,18 +94,19 @@ def judge(store: "Store", run: RunRecord, halving: Halving, rung: int) -> Verdic
     policy, metric = halving.policy, parse_metric(halving.policy.metric)
     lines = store.run_lines(run.sweep_id)
     others = [line.id for line in lines if line.seed == halving.seed and line.id != run.id and line.fence]
-    at_rung = {
-        run_id: found[rung] for run_id, found in values_at(store, [*others[-MOST_SEEN:], run.id], metric, [rung])
-    }
+    at_rungs = values_at(store, [*others[-MOST_SEEN:], run.id], metric, [rung])
+    at_rung = {run_id: found[rung] for run_id, found in at_rungs}
     value = at_rung.pop(run.id, None)
     place = f"{policy.metric} after {rung:,} tokens"
     if value is None:
-        return Verdict(goes_on=True, text=f"no {place}: no evaluation came before")
+        return Verdict(goes_on=True, text=f"no {place}: no evaluation came before; goes on")
     sign = 1 if policy.goal is Goal.LOWER else -1
     rank = 1 + sum(sign * other < sign * value for other in at_rung.values())
     promoted = goes_on(policy, rung, value, list(at_rung.values()))
-    told = f"{place}: {value:.4g}, place {rank} of {1 + len(at_rung)}"
-    return Verdict(goes_on=promoted, text=f"{told}: {'goes on' if promoted else 'stopped early'}")
+    reached = 1 + len(at_rung)
+    reached = 1 + len(at_rung)
+    told = f"{place}: {value:.4g}, place {rank} of {reached}; the best {max(1, reached // policy.reduction)} go on"
+    return Verdict(goes_on=promoted, text=told)
 
 
 def values_at(
