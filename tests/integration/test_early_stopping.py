@@ -9,10 +9,11 @@ import numpy
 import pytest
 
 from hlbgpt_core.errors import HlbqError
-from hlbgpt_core.points import Split
+from hlbgpt_core.points import Directive, Split
 from orchestrator import export
 from orchestrator.comparison.measures import PointChoice
 from orchestrator.comparison.results import Question, compare
+from orchestrator.errors import DatabaseBusyError
 from orchestrator.export.metric_names import Axis
 from orchestrator.growth import searching
 from orchestrator.growth.early_stopping import RUNG, halving_of, judge
@@ -31,6 +32,9 @@ from orchestrator.sweep.sweep_options import SweepOptions
 from orchestrator.wandb_sync.rows import summary_of
 from tests.integration.test_search import AXES, FACTS, loss_of, policy, prepared, steps, submitted, train_one
 from tests.store_examples import ALL, ending, point, register
+from worker.attempt import Attempt
+from worker.timing import Timing
+from worker.trainer.messages import Ended, PointMade
 
 optuna = pytest.importorskip("optuna")
 
@@ -195,6 +199,68 @@ def test_a_run_without_an_evaluation_before_the_rung_goes_on(store: Store) -> No
     store.flush(taken.lease, points=[point(5, Split.VAL, loss=99.0)])
     verdict = judge(store, taken.run, halving, 2048)
     assert verdict.goes_on and "no evaluation came before" in verdict.text
+
+
+def attempt_at_a_rung(store: Store, folder: Path) -> Attempt:
+    """A worker's attempt at the third arm, which is at the first rung and worse than the others there."""
+    submitted(store, **STOP_EARLY)
+    worker = register(store)
+    for _ in range(2):
+        steps(store)
+        assert train_until_stopped(store, worker)
+    steps(store)
+    taken = store.claim(worker)
+    assert taken is not None
+    halving = halving_of(store, taken.run)
+    timing = Timing(flush_seconds=100.0)
+    attempt = Attempt(taken, store=store, state_folder=folder, timing=timing, clock=lambda: 0.0, halving=halving)
+    assert attempt.directive_at_rung() is None and attempt.flush_due_in() > 0
+    for step in (1, 2):
+        lease = {"run_id": taken.lease.run_id, "fence": taken.lease.fence}
+        attempt.take(PointMade(**lease, point=point(step, Split.VAL, loss=99.0)))
+    return attempt
+
+
+def test_a_worker_that_is_cut_off_goes_on_and_judges_later(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trainer waits for a moment alone; the word stops the run whenever it comes."""
+    attempt = attempt_at_a_rung(store, tmp_path)
+    assert attempt.flush_due_in() == 0, "a rung does not wait for the next flush"
+    assert attempt.directive_at_rung() is None, "its points are not stored yet"
+    attempt.write()
+    with monkeypatch.context() as cut_off:
+        cut_off.setattr(store, "run_lines", lambda sweep_id: _raise(DatabaseBusyError("no answer")))
+        with pytest.raises(DatabaseBusyError):
+            attempt.directive_at_rung()
+    assert attempt.flush_due_in() == 0, "asked again at once"
+    assert attempt.directive_at_rung() is Directive.RELEASE
+    assert attempt.directive_at_rung() is None
+    lease = attempt.lease
+    attempt.take(Ended(run_id=lease.run_id, fence=lease.fence, reason=Reason.RELEASED))
+    attempt.write()
+    assert attempt.after is not None and attempt.after.reason is Reason.PRUNED
+    assert "place 3 of 3; the best 1 go on" in attempt.after.error_message
+
+
+def test_a_run_that_ends_before_the_word_is_completed(store: Store, tmp_path: Path) -> None:
+    attempt = attempt_at_a_rung(store, tmp_path)
+    attempt.write()
+    assert attempt.directive_at_rung() is Directive.RELEASE
+    attempt.take(Ended(run_id=attempt.lease.run_id, fence=attempt.lease.fence, reason=Reason.FINISHED))
+    attempt.write()
+    assert attempt.after is not None and attempt.after.state is State.COMPLETED
+
+
+def test_a_run_that_somebody_cancelled_at_a_rung_is_left_alone(store: Store, tmp_path: Path) -> None:
+    attempt = attempt_at_a_rung(store, tmp_path)
+    store.cancel(RunFilter(run_ids=(attempt.lease.run_id,)), "ada")
+    attempt.write()
+    assert attempt.fenced and attempt.directive_at_rung() is None
+
+
+def _raise(error: Exception) -> Any:
+    raise error
 
 
 def test_arms_that_diverge_are_no_failure_of_a_search(store: Store) -> None:
