@@ -10,7 +10,7 @@ import pytest
 from orchestrator.comparison.policy import State as Decided
 from orchestrator.growth.search import SearchState
 from orchestrator.queue.records import DECIDE, SEARCH, RunFilter
-from orchestrator.queue.states import State
+from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, Store, open_store
 from tests.command_line import hlbq_and_workers_in
 from tests.faults.harness import wait_until
@@ -54,6 +54,7 @@ def test_a_search_outlives_a_killed_worker(
     hlbq = hlbq_and_workers_in(tmp_path, monkeypatch, capsys)
     line = ["search", "--dataset", "text:text.txt", *TINY, "--lr_mult", "0.1..2", "--warmup_steps", "2..40"]
     line += ["--max_steps", "6", "--trials", str(trials), "--confirm", "1", "--max_seeds", "4"]
+    line += ["--stop_early", "asha", "--eval_every", "1"]
     for name in ("undisturbed", "disturbed") if workers == 1 else ("disturbed",):
         hlbq(*line, "--db", f"{name}.db")
     with open_store(str(tmp_path / "disturbed.db"), mode=OpenMode.WRITE) as store:
@@ -75,3 +76,4 @@ def test_a_search_outlives_a_killed_worker(
         hlbq("worker", "--device", "cpu", "--deterministic", "--db", "undisturbed.db")
         with open_store(str(tmp_path / "undisturbed.db"), mode=OpenMode.READ) as store:
             assert arms(store) == found
+            assert trials < 20 or store.matching(RunFilter(reasons=(Reason.PRUNED,)))
