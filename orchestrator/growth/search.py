@@ -53,6 +53,11 @@ class Result:
     value: float | None = None
     rung: int | None = None
 
+    @property
+    def final(self) -> float | None:
+        """The value of an arm that was measured to its end."""
+        return self.value if self.outcome is Outcome.MEASURED else None
+
 
 OPEN = Result(outcome=Outcome.OPEN)
 # By arm key; an arm that is not there is open.
@@ -106,7 +111,8 @@ class Trial:
 class SearchState:
     """What earlier steps wrote: the trials in their order, why some were left out, and how the others stood.
 
-    `rungs` are in tokens seen; there are none before an arm has ended.
+    `rungs` are in tokens seen; there are none before an arm has ended. `improvements` are the arms, by number from 1,
+    that are better than all before them, with their values.
     """
 
     trials: Sequence[Trial] = ()
@@ -117,6 +123,7 @@ class SearchState:
     baseline_value: float | None = None
     is_used_up: bool = False
     rungs: Sequence[int] = ()
+    improvements: Sequence[tuple[int, float]] = ()
 
     @classmethod
     def of(cls, record: PolicyRecord) -> "SearchState":
@@ -290,9 +297,15 @@ def _frozen(choices: Choices) -> tuple[tuple[str, Any], ...]:
 def _tallied(policy: SearchPolicy, results: SearchResults, arms: Sequence[str]) -> SearchState:
     outcomes = Counter(results.get(arm, OPEN).outcome.value for arm in arms)
     best = next(iter(best_arms(policy, results, arms)), "")
+    improvements: list[tuple[int, float]] = []
+    for number, arm in enumerate(arms, start=1):
+        value = results.get(arm, OPEN).final
+        if value is not None and (not improvements or policy.is_better(value, improvements[-1][1])):
+            improvements.append((number, value))
     return SearchState(
         outcomes=dict(outcomes),
         best=best,
         best_value=results[best].value if best else None,
         baseline_value=results.get(arms[0], OPEN).value,  # it is never stopped early
+        improvements=improvements,
     )

@@ -20,6 +20,7 @@ from orchestrator.growth.early_stopping import RUNG, halving_of, judge
 from orchestrator.growth.search import SearchState
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.plots import FinalDrawing, plot_final
+from orchestrator.plots.search_figures import search_drawings
 from orchestrator.queue.records import RunFilter, RunRecord
 from orchestrator.queue.states import Reason, Retry, State
 from orchestrator.report.contents import read_report
@@ -147,11 +148,33 @@ def test_no_reader_takes_a_stopped_run_for_one_that_ended(store: Store, tmp_path
     assert f"12 of 12 arms ended, {len(pruned)} stopped early" in lines[0]
     growth = next(part for part in read_report(store, sweep).sections if part.heading == "Growth")
     assert f"{len(pruned)} stopped early" in growth.details[0]
+    assert [figure.caption for figure in growth.figures] == [
+        "best val_loss so far (12 runs)",
+        "what the search tried (12 runs)",
+    ]
+    assert any(line.startswith("best so far, arm by arm: ") and "(arm 1)" in line for line in growth.details)
     told = {run.id: state_text(run) for run in read_status(store, wanted, now=0.0).runs}
     assert {run_id for run_id, text in told.items() if text == "cancelled: pruned"} == pruned
     assert failed_among(store, wanted) == 0
     for run in store.runs(ALL):
         assert ("last_val_loss" in summary_of(store.sendable(run.id))) == (run.id not in pruned)
+
+
+def test_stopped_arms_have_no_place_on_the_scale_of_the_metric(store: Store) -> None:
+    sweep, worker = submitted(store, **STOP_EARLY), register(store)
+    search_all(store, worker)
+    stored = store.sweep(sweep)
+    assert stored is not None
+    number = store.matching(PRUNED)
+    (_, best), (_, coordinates) = search_drawings(store, policy(store, sweep), stored)
+    dots, line, crosses = best().figure.axes[0].lines
+    assert (len(dots.get_xdata()), len(line.get_xdata()), len(crosses.get_xdata())) == (12 - number, 12, number)
+    assert list(line.get_ydata()) == sorted(line.get_ydata(), reverse=True)
+    assert crosses.get_label() == f"stopped early ({number})"
+    drawn = [line for line in coordinates().figure.axes[0].lines if line.get_color() != "#333333"]
+    ends = [len(line.get_xdata()) for line in drawn]
+    assert sorted(set(ends)) == [3, 4] and ends.count(3) == number
+    assert all((line.get_linestyle() == "--") == (len(line.get_xdata()) == 3) for line in drawn)
 
 
 def test_a_stopped_run_goes_on_only_if_somebody_says_so(store: Store) -> None:
