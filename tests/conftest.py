@@ -6,8 +6,10 @@ The store is imported where it is used: tests of the trainer alone run where the
 import contextlib
 import os
 import signal
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,6 +56,15 @@ def postgresql_server() -> "Iterator[PostgresqlServer]":
                 pytest.fail(f"{error}, and with CI=true that is a failure")
             pytest.skip(str(error))
         yield server
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of the readers' tests on PostgreSQL, `make test` runs one in four; `make test-long` runs the others."""
+    for item in items:
+        on_postgresql = "postgresql" in getattr(item, "callspec", SimpleNamespace(params={})).params.values()
+        if on_postgresql and item.get_closest_marker("reader") and zlib.crc32(item.nodeid.encode()) % 4:
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(params=DATABASES)

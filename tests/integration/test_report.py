@@ -17,6 +17,8 @@ from orchestrator.report import page, read_report
 from orchestrator.store import OpenMode, Store, open_store
 from tests.sample_sweep import register, sample_point, sample_points, submit_sweep, work
 
+pytestmark = pytest.mark.reader
+
 ARMS = [{"depth": depth, "num_heads": heads} for depth in (2, 4) for heads in (1, 2)]
 EVIL = "<script>alert('x')</script>\"'&"
 VOID = {"meta", "br", "img", "link"}
