@@ -17,6 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from orchestrator.store import Store
     from tests.postgresql_server import PostgresqlServer
+    from tests.ready_databases import ReadyDatabases
 
 DATABASES = ("sqlite", "postgresql")
 
@@ -67,14 +68,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.long)
 
 
+@pytest.fixture(scope="session")
+def ready_databases(tmp_path_factory: pytest.TempPathFactory) -> "ReadyDatabases":
+    """For tests that take a `store`."""
+    from tests.ready_databases import ReadyDatabases
+
+    return ReadyDatabases(template=tmp_path_factory.mktemp("ready") / "hlbq.db")
+
+
 @pytest.fixture(params=DATABASES)
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Where a database of its own may be made: once as an SQLite file, once on PostgreSQL."""
+    """Where a database of its own may be made, once as an SQLite file, once on PostgreSQL; or is, for a `store`."""
+    is_ready = "store" in request.fixturenames
+    ready: ReadyDatabases = request.getfixturevalue("ready_databases")
     if request.param == "sqlite":
+        if is_ready:
+            ready.copy_to(tmp_path / "hlbq.db")
         yield str(tmp_path / "hlbq.db")
         return
     server: PostgresqlServer = request.getfixturevalue("postgresql_server")
-    with server.lend_database() as url:
+    with ready.lend(server) if is_ready else server.lend_database() as url:
         yield url
 
 
