@@ -1,12 +1,15 @@
 """What a search delivers for equal device-hours, how far its word is from the truth, and what stopping early risks.
 
     python -m benchmarks.search                     # on the surfaces that are kept
-    python -m benchmarks.search --fit FOLDER        # fits them to the databases of real runs in FOLDER, and keeps them
+    python -m benchmarks.search --fit FILE          # fits them to the real runs of a database, and keeps them
+    python -m benchmarks.search --rungs             # by the first rung of early stopping
     python -m benchmarks.search --step              # a step of a search with 5,000 finished arms
 
-Each surface is fitted to one database of two sweeps: arms drawn at random with one seed, and a few with several. Loss
-at each share of a run is a Gaussian process over the settings, with the noise of the seeds, which keeps its correlation
-from share to share. The fitted surface is the truth: every method sees it through that noise alone.
+The database holds two sweeps: arms drawn at random with one seed, and a few with several. There is a surface for the
+whole runs, and for the same runs ended earlier: their schedules do not know how long a run is. The logarithm of the
+loss at each share of a run is a Gaussian process over the settings, with the noise of the seeds of the quieter half of
+arms, which keeps its correlation from share to share. The fitted surface is the truth: every method sees it through
+that noise alone. A difference of 0.01 is 1 % of the loss.
 """
 
 import argparse
@@ -21,6 +24,7 @@ from typing import Any
 import numpy
 
 from benchmarks.decide import results_of
+from hlbgpt_core.points import Split
 from orchestrator.comparison.measures import Goal
 from orchestrator.comparison.policy import DecidePolicy, State
 from orchestrator.comparison.policy import Reason as Closed
@@ -33,6 +37,7 @@ from orchestrator.growth.search import (
     Result,
     SearchPolicy,
     SearchState,
+    Trial,
     confirmation_of,
     next_step,
 )
@@ -41,18 +46,22 @@ from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import State as RunState
 from orchestrator.store import OpenMode, open_store
 from orchestrator.sweep.definition import stored_axes, stored_shape
+from orchestrator.sweep.plan import PlannedArm
 from orchestrator.sweep.shapes import tracks_of
 
 KEPT = Path(__file__).parent / "results" / "search_surfaces.json"
 # A run's length in thousandths: a rung's place is a share of it.
 LENGTH = 1000
 FIRST_RUNGS = (0.1, 0.25, 0.5)
+ENDS = (0.3, 0.6, 1.0)
+# Losses further above the lowest count as this much above it: how bad a bad arm is does not matter.
+_HIGHEST = math.log(2)
 _REACH = 0.7  # of the Gaussian process, where each setting spans -1 to 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Surface:
-    """The true loss at each share of a run over the settings `axes` (JSON of a sweep's axes), and the seeds' noise.
+    """The true log loss at each share of a run over the settings `axes` (JSON of a sweep's axes), and the seeds' noise.
 
     `places` are the arms that it was fitted to, `weights` theirs at each share, `means` the level; `explained` is the
     share of the final losses' variance that it explains of arms left out.
@@ -208,40 +217,62 @@ def measure(surface: Surface, *, trials: int, searches: int) -> None:
 
 
 def measure_rungs(surface: Surface, *, budget: float, searches: int) -> None:
-    """True loss above the surface's best, by the first rung, for so many runs."""
+    """By the first rung: true loss above the surface's best for so many runs; and of arms drawn at random, as many, how
+    often the truly best one is stopped early, and what share of their training is left."""
     lowest = _lowest(surface)
     for first in (*FIRST_RUNGS, None):
-        found = []
-        for seed in range(searches):
-            policy = replace(_policy(_first(surface)), trials=100_000, seed=seed)
-            if first is not None:
-                policy = replace(policy, stop_early="asha", first_rung=first)
-            found.append(deliver_best(surface, policy, numpy.random.default_rng([seed, 3]), budget=budget))
-        regret = numpy.array([one.true for one in found]) - lowest
-        error = regret.std(ddof=1) / math.sqrt(searches)
-        rank = "" if first is None else f", rank correlation with the end {surface.ranks[_place(surface, first)]:.2f}"
-        print(f"  {surface.name}, first rung {first}: {regret.mean():.4f} +- {2 * error:.4f}{rank}", flush=True)
+        policy = replace(_policy(_first(surface)), trials=100_000)
+        if first is not None:
+            policy = replace(policy, stop_early="asha", first_rung=first)
+        found = [
+            deliver_best(surface, replace(policy, seed=seed), numpy.random.default_rng([seed, 3]), budget=budget).true
+            for seed in range(searches)
+        ]
+        regret = numpy.array(found) - lowest
+        line = f"{regret.mean():.4f} +- {2 * regret.std(ddof=1) / math.sqrt(searches):.4f}"
+        if first is not None:
+            risks = [
+                _risk(surface, policy, int(budget), numpy.random.default_rng(seed)) for seed in range(2 * searches)
+            ]
+            stopped, spent = numpy.mean(risks, axis=0)
+            line += f"; the best of {budget:.0f} arms is stopped in {stopped:.0%}, {spent:.0%} of the training is done"
+            line += f"; rank correlation with the end {surface.ranks[_place(surface, first)]:.2f}"
+        print(f"  {surface.name}, first rung {first}: {line}", flush=True)
 
 
-def fit(name: str, db: Path) -> Surface:
-    """The surface of a database's runs."""
+def _risk(surface: Surface, policy: SearchPolicy, arms: int, generator: numpy.random.Generator) -> tuple[bool, float]:
+    """Whether the truly best of arms drawn at random is stopped early, and the share of their training that is done."""
+    at_rungs: dict[int, list[float]] = {rung: [] for rung in rungs_of(policy, LENGTH)}
+    stopped, truths, cost = [], [], 0.0
+    for number in range(arms):
+        choices = {parameter(track): track.range.at(generator.random()) for track in _varying(surface.space)}
+        truths.append(surface.truth(choices)[-1])
+        measured = dict(zip(surface.shares, surface.run(choices, generator), strict=True))
+        result, spent = _trained(policy, measured, at_rungs, is_baseline=number == 0)
+        stopped.append(result.outcome is Outcome.PRUNED)
+        cost += spent
+    return stopped[int(numpy.argmin(truths))], cost / arms
+
+
+def fit(db: Path, end: float) -> Surface:
+    """The surface of a database's runs, ended at that share of their tokens."""
     shares = shares_needed()
     with open_store(str(db), mode=OpenMode.READ) as store:
         drawn, repeated = sorted(store.sweeps(), key=lambda sweep: sweep.id)
         definition = {"axes": drawn.definition["axes"]}
         tracks = _varying(Space(tracks=tracks_of(stored_axes(definition), stored_shape(definition))))
         curves: dict[int, list[tuple[Any, int, Any]]] = {}
-        for found in store.runs_with_curves(RunFilter(states=(RunState.COMPLETED,)), names=("tokens_seen", "loss")):
-            curve = next((one for split, one in found.curves.items() if split == "val"), None)
-            if curve is None:
-                continue
-            tokens = numpy.array(curve["tokens_seen"], float) / curve["tokens_seen"][-1]
+        wanted = RunFilter(states=(RunState.COMPLETED,))
+        for found in store.runs_with_curves(wanted, Split.VAL, ("tokens_seen", "loss")):
+            curve = found.curves[Split.VAL]
+            tokens = numpy.array(curve["tokens_seen"], float) / curve["tokens_seen"][-1] / end
             place = [_scaled(track.range, found.run.settings[track.names[0]]) for track in tracks]
-            losses = numpy.interp(shares, tokens, curve["loss"])
+            losses = numpy.interp(shares, tokens, numpy.log(curve["loss"]))
             curves.setdefault(found.run.sweep_id, []).append((place, found.run.arm_number, losses))
     noise = _pooled_covariance([(arm, losses) for _, arm, losses in curves[repeated.id]])
     places = numpy.array([place for place, _, _ in curves[drawn.id]])
     losses = numpy.array([losses for _, _, losses in curves[drawn.id]])
+    losses = numpy.minimum(losses, losses.min(axis=0) + _HIGHEST)
     means = losses.mean(axis=0)
     weights = numpy.empty_like(losses)
     for at in range(len(shares)):
@@ -251,7 +282,7 @@ def fit(name: str, db: Path) -> Surface:
     inverse = numpy.linalg.inv(covariance)
     left_out = weights[:, -1] / inverse.diagonal()
     return Surface(
-        name=name,
+        name=f"{end:.0%} of {len(places)} runs",
         axes=definition["axes"],
         shares=shares,
         places=places,
@@ -267,13 +298,17 @@ def measure_step(arms: int = 5_000) -> None:
     """Wall seconds of one step with so many finished arms."""
     surface = load()[0]
     policy, space = replace(_policy(_first(surface)), trials=arms + 1, stop_early="asha"), surface.space
-    generator, state, results = numpy.random.default_rng(0), SearchState(), dict[str, Result]()
-    blind = replace(policy, sampler="random", trials=arms)
-    state = next_step(blind, space, results, state, workers=arms).state
-    for trial in state.trials:
-        is_kept, value = generator.random() < 0.4, float(surface.truth(trial.choices)[-1])
+    generator, trials, results = numpy.random.default_rng(0), list[Trial](), dict[str, Result]()
+    while len(trials) < arms:
+        choices = {parameter(track): track.range.at(generator.random()) for track in _varying(space)}
+        arm = space.arm(choices)
+        if not isinstance(arm, PlannedArm) or arm.key in results:
+            continue
+        is_kept, value = generator.random() < 0.4, float(surface.truth(choices)[-1])
         outcome = Outcome.MEASURED if is_kept else Outcome.PRUNED
-        results[trial.arm] = Result(outcome=outcome, value=value, rung=None if is_kept else 250)
+        results[arm.key] = Result(outcome=outcome, value=value, rung=None if is_kept else 250)
+        trials.append(Trial(arm=arm.key, choices=choices))
+    state = SearchState(trials=tuple(trials))
     start = time.perf_counter()
     step = next_step(policy, space, results, state)
     print(f"a step with {len(results):,} finished arms: {time.perf_counter() - start:.2f} s, {len(step.arms)} proposed")
@@ -355,18 +390,21 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--fit", type=Path)
     parser.add_argument("--step", action="store_true")
+    parser.add_argument("--rungs", action="store_true")
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--searches", type=int, default=100)
     given = parser.parse_args()
     if given.fit:
-        found = [vars(fit(db.stem, db)) for db in sorted(given.fit.glob("*.db"))]
-        KEPT.write_text(json.dumps(found, default=lambda array: numpy.round(array, 6).tolist()), encoding="utf-8")
+        found = [vars(fit(given.fit, end)) for end in ENDS]
+        KEPT.write_text(json.dumps(found, default=lambda array: numpy.round(array, 9).tolist()), encoding="utf-8")
     elif given.step:
         measure_step()
     else:
         for surface in load():
-            measure(surface, trials=given.trials, searches=given.searches)
-            measure_rungs(surface, budget=given.trials, searches=given.searches)
+            if given.rungs:
+                measure_rungs(surface, budget=given.trials, searches=given.searches)
+            else:
+                measure(surface, trials=given.trials, searches=given.searches)
 
 
 if __name__ == "__main__":

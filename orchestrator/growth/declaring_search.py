@@ -75,7 +75,7 @@ def _check_early_stopping(options: SweepOptions, metric: Metric, settings: Setti
         raise UsageError(f"--stop_early {options.stop_early}: there is no such rule", f"Use {' or '.join(STOPPERS)}.")
     if not 0 < options.first_rung < 1:
         raise UsageError(
-            f"--first_rung {options.first_rung:g}: no share of a run", "Use a number between 0 and 1, such as 0.25."
+            f"--first_rung {options.first_rung:g}: no share of a run", "Use a number between 0 and 1, such as 0.5."
         )
     if options.stop_early == NEVER:
         return

@@ -82,7 +82,7 @@ class SearchPolicy:
     confirmation: Mapping[str, Any] = field(default_factory=dict)
     stop_early: str = NEVER
     reduction: int = 3
-    first_rung: float = 0.25
+    first_rung: float = 0.5
 
     @classmethod
     def of(cls, record: PolicyRecord) -> "SearchPolicy":

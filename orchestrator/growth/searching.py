@@ -58,6 +58,8 @@ def search_step(store: "Store", record: PolicyRecord, sweep: SweepRecord) -> Pol
     existing = find_existing(plan, store) if step.arms else Existing()
     missing = plan.without(existing.runs)
     successor = _confirmation(store, policy, results, step, sweep) if step.ends else None
+    if step.ends and policy.confirm and successor is None:
+        step = replace(step, ends=f"{step.ends}; nothing to confirm: no arm but the baseline was measured")
     return PolicyStep(
         policy_id=record.id,
         version=record.version,

@@ -219,7 +219,7 @@ class SweepOptions:
     reduction: int = option(
         3, panel=SEARCH, minimum=2, maximum=100, help="One in so many goes on from a rung; the next is so much later."
     )
-    first_rung: float = option(0.25, panel=SEARCH, help="The first rung, as a share of a run's tokens.")
+    first_rung: float = option(0.5, panel=SEARCH, help="The first rung, as a share of a run's tokens.")
     confirm: int = option(
         0,
         panel=SEARCH,

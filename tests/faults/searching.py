@@ -41,7 +41,7 @@ def run(scale: float, ground: Ground) -> list[FaultRow]:
 def searching_sweep(first_seed: int) -> NewSweep:
     """A search of eight arms that stops two of three at each rung, all of one seed."""
     settings = {name: [value] for name, value in small_settings(max_steps=8, eval_every=1).changed().items()}
-    options = SweepOptions(trials=TRIALS, seed=first_seed, stop_early="asha", search_seed=first_seed)
+    options = SweepOptions(trials=TRIALS, seed=first_seed, stop_early="asha", first_rung=0.25, search_seed=first_seed)
     axes = {**settings, "lr_mult": ["0.1..8"]}
     prepared = prepare_sweep(axes, options, db="unused.db", argv=[], find_existing=lambda plan: Existing())
     sweep = with_policy(prepared, options).sweep

@@ -39,7 +39,7 @@ from worker.trainer.messages import Ended, PointMade
 
 optuna = pytest.importorskip("optuna")
 
-LENGTH, STOP_EARLY = 8, {"stop_early": "asha", "trials": 12}
+LENGTH, STOP_EARLY = 8, {"stop_early": "asha", "first_rung": 0.25, "trials": 12}
 PRUNED = RunFilter(reasons=(Reason.PRUNED,))
 
 
@@ -312,7 +312,7 @@ def test_arms_that_diverge_are_no_failure_of_a_search(store: Store) -> None:
         ({}, {"first_rung": 0.0}, "--first_rung 0: no share of a run"),
         ({}, {"first_rung": 1.0}, "--first_rung 1: no share of a run"),
         ({}, {"first_rung": float("nan")}, "--first_rung nan: no share of a run"),
-        ({"max_steps": [100]}, {}, "no evaluation before the first rung, which is at step 25 of 100"),
+        ({"max_steps": [100]}, {"first_rung": 0.25}, "no evaluation before the first rung, which is at step 25 of 100"),
         ({}, {"num_runs": 2}, "it is for arms of one seed"),
         ({"test_tokens": [2048]}, {"metric": "test_loss"}, "test_loss is not of the evaluations in a run"),
     ],
