@@ -27,10 +27,11 @@ from orchestrator.report.contents import read_report
 from orchestrator.status.reading import read_status
 from orchestrator.status.text import state_text
 from orchestrator.status.waiting import failed_among
-from orchestrator.store import Store
+from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.sweep.existing_runs import Existing
 from orchestrator.sweep.sweep_options import SweepOptions
 from orchestrator.wandb_sync.rows import summary_of
+from tests.command_line import hlbq_in
 from tests.integration.test_search import AXES, FACTS, loss_of, policy, prepared, steps, submitted, train_one
 from tests.store_examples import ALL, ending, point, register
 from worker.attempt import Attempt
@@ -189,6 +190,25 @@ def test_a_stopped_run_goes_on_only_if_somebody_says_so(store: Store) -> None:
     assert train_until_stopped(store, worker)
     (run,) = store.runs(RunFilter(run_ids=(stopped[0],)))
     assert run.state is State.COMPLETED and run.step == LENGTH
+
+
+def test_the_command_line_says_what_was_stopped_and_how_it_goes_on(
+    location: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_store(location, mode=OpenMode.CREATE) as store:
+        submitted(store, **STOP_EARLY)
+        search_all(store, register(store))
+        stopped = next(run.id for run in store.runs(PRUNED))
+    hlbq = hlbq_in(tmp_path, monkeypatch, capsys)
+    monkeypatch.setenv("HLBQ_DB", location)
+    shown = hlbq(f"show {stopped}").out
+    assert "cancelled (pruned)" in shown and "tokens: " in shown and "the best 1 go on" in shown
+    assert f"hlbq retry --run {stopped} --reason pruned" in shown and "error of attempt" not in shown
+    refused = hlbq(f"retry --run {stopped} --json")
+    assert '"changed": 0' in refused.out and "1 run stopped early by a search: only with --reason pruned" in refused.err
+    assert hlbq("wait").code == 0
+    again = hlbq(f"retry --run {stopped} --reason pruned --json")
+    assert '"changed": 1' in again.out and "only with" not in again.err
 
 
 def test_a_stopped_arm_does_not_hold_the_search_and_a_cancelled_one_does(store: Store) -> None:
