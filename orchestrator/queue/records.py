@@ -419,13 +419,21 @@ class Deletion:
 
 @dataclass(frozen=True, kw_only=True)
 class CompletedRun:
-    """A completed run of some sweep, by what makes it the same as another. Texts are empty where nothing is known."""
+    """What makes a completed run the same as another. Texts are empty where nothing is known."""
 
-    id: int
     arm_key: str
     seed: int
     data_fingerprint: str
-    code: Sequence[CodePart]
+    code: tuple[CodePart, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredArm:
+    """An arm of a sweep, and the greatest seed of its runs there."""
+
+    key: str
+    settings: Mapping[str, Any]
+    last_seed: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,6 +107,7 @@ arms = Table(
     UniqueConstraint("sweep_id", "number"),
     UniqueConstraint("sweep_id", "key"),
 )
+Index("arms_by_key", arms.c.key)
 
 workers = Table(
     "workers",
