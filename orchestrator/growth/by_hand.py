@@ -93,14 +93,15 @@ def undecided_arms(store: "Store", sweep: int) -> Collection[str]:
 def stored_arms(store: "Store", sweep: SweepRecord, keys: Collection[str] | None = None) -> Plan:
     """The sweep's arms (those of `keys`, None: all), its members' among them, each with as many seeds as the
     longest."""
-    arms: dict[str, PlannedArm] = {}
-    first = last = sweep.definition["seed"]
-    for arm in store.arms_with_runs(sweep.id):
-        if keys is None or arm.key in keys:
-            last = max(last, arm.last_seed)
-            settings = Settings.from_dict(arm.settings)
-            arms.setdefault(arm.key, PlannedArm(settings=settings, sizes=sizes(settings), key=arm.key))
-    return Plan(arms=tuple(arms.values()), first_seed=first, num_runs=last - first + 1)
+    there = store.runs_by_seed(sweep.id)
+    own = {key for key, _ in there}
+    if keys is not None:
+        own &= set(keys)
+    first = sweep.definition["seed"]
+    last = max((seed for key, seed in there if key in own), default=first)
+    stored = {arm.key: Settings.from_dict(arm.settings) for arm in store.arms(sweep.id) if arm.key in own}
+    arms = [PlannedArm(settings=settings, sizes=sizes(settings), key=key) for key, settings in stored.items()]
+    return Plan(arms=tuple(arms), first_seed=first, num_runs=max(1, last - first + 1))
 
 
 def extended_plan(sweep: SweepRecord, present: Plan, given: Axes, num_runs: int | None) -> Plan:

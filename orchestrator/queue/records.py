@@ -428,15 +428,6 @@ class CompletedRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredArm:
-    """An arm of a sweep, and the greatest seed of its runs there."""
-
-    key: str
-    settings: Mapping[str, Any]
-    last_seed: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class CodeRecord:
     """The core of one digest, as kept. `sources` is empty where they were too large."""
 

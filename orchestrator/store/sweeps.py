@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, literal, select, update
 
 from orchestrator.errors import UsageError
-from orchestrator.queue.records import CsvTarget, EverySeed, NewArm, NewPolicy, NewRun, NewSweep, StoredArm, SweepRecord
+from orchestrator.queue.records import CsvTarget, EverySeed, NewArm, NewPolicy, NewRun, NewSweep, SweepRecord
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase, insert_many, to_json
 from orchestrator.store.csv_files import read_csv_states, replaced_by
@@ -76,23 +76,6 @@ class SweepStore(StoreBase):
         """The sweep's runs by arm key and seed, its members among them."""
         with self._read() as connection:
             return _arms_and_seeds(connection, sweep_id)
-
-    def arms_with_runs(self, sweep_id: int) -> list[StoredArm]:
-        """The sweep's arms that have runs, and then those of its members; one may be among both."""
-        of_arm = select(func.max(runs.c.seed)).where(runs.c.arm_id == arms.c.id)
-        lent = of_arm.where(runs.c.id == members.c.run_id, members.c.sweep_id == sweep_id)
-        its_members = select(runs.c.arm_id).join(members, members.c.run_id == runs.c.id)
-        queries = (
-            (of_arm, arms.c.sweep_id == sweep_id),
-            (lent, arms.c.id.in_(its_members.where(members.c.sweep_id == sweep_id))),
-        )
-        found = []
-        with self._read() as connection:
-            for seed, which in queries:
-                last = seed.correlate(arms).scalar_subquery()
-                query = select(arms.c.key, arms.c.settings, last).where(which).order_by(arms.c.sweep_id, arms.c.number)
-                found += [row for row in connection.execute(query) if row[-1] is not None]
-        return [StoredArm(key=key, settings=json.loads(text), last_seed=seed) for key, text, seed in found]
 
     def sweeps(self) -> list[SweepRecord]:
         """All sweeps, oldest first."""
