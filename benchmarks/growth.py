@@ -88,6 +88,7 @@ def exponent(sizes: Sequence[int], costs: Sequence[Cost | None], start: float) -
 
 def measure(databases: dict[int, str], names: Sequence[str], environment: dict[str, str], folder: Path) -> list[str]:
     """The table's rows, each printed as soon as it is known."""
+    cost(START.split(), environment)  # Python's files are compiled
     first = cost(START.split(), environment)
     start = first.cpu if first else 0.0
     rows = [f"| command | {' | '.join(f'{size:,} runs' for size in databases)} | exponent |"]
