@@ -47,6 +47,7 @@ CURVE_COLUMNS = (
 _KNOWN = frozenset(CURVE_COLUMNS)
 _ROWS_AT_A_TIME = 2000
 _RUNS_A_PAGE = 50
+_RUNS_A_PAGE_OF_POINTS = 200
 _RUNS_A_PAGE_OF_LAST = 500
 
 
@@ -110,7 +111,7 @@ class CurveStore(RunReadStore):
         their curves."""
         names = ("run_id", "split", *CURVE_COLUMNS)
         query = select(*(points.c[name] for name in names), points.c.extra, points.c.nonfinite)
-        for batch in self.pages_of_runs(wanted, _RUNS_A_PAGE):
+        for batch in self.pages_of_runs(wanted, _RUNS_A_PAGE_OF_POINTS):
             by_number = {run.id: run for run in batch}
             with self._read() as connection:
                 theirs = query.where(one_of(connection, points.c.run_id, by_number)).order_by(*points.primary_key)
