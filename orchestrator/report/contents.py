@@ -20,12 +20,12 @@ from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.plots import Drawing, Drawn, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
 from orchestrator.plots.style import plain_texts
 from orchestrator.queue.code import SameCode, code_note
-from orchestrator.queue.records import AGAIN, SEARCH, RunFilter, RunRecord, SweepRecord
+from orchestrator.queue.records import AGAIN, SEARCH, DeviceHours, RunFilter, RunRecord, SweepRecord
 from orchestrator.store import Store
 from orchestrator.store.known import known_sweep
 from orchestrator.sweep.arm_labels import differing_settings, settings_of
 from orchestrator.sweep.options import value_text
-from orchestrator.wording.numbers import counted, duration, loss_text, short_count
+from orchestrator.wording.numbers import counted, device_hours_text, duration, loss_text, short_count
 from orchestrator.wording.tables import TextTable
 
 if TYPE_CHECKING:
@@ -298,6 +298,8 @@ def _provenance(store: Store, sweep: SweepRecord, runs: Sequence[RunRecord]) -> 
         rows += [[name, _distinct(one.get(name) for one in found)] for name in names]
     shared = sum(one.runs for one in newest if one.shared_slots > 1)
     rows.append(["runs that shared their device", str(shared)])
+    hours = store.device_hours([sweep.id]).get(sweep.id, DeviceHours())
+    rows.append(["spent", device_hours_text(hours.gpu, hours.other) or "-"])
     return ReportSection(heading="Provenance", tables=[TextTable(headers=["what", "value"], rows=rows)])
 
 
