@@ -1,4 +1,4 @@
-"""What the pages of the overview, a run and the workers show, read from the store. Values for JSON, no markup."""
+"""What the pages of a run and the workers show, read from the store. Values for JSON, no markup."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -7,7 +7,7 @@ from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
 from orchestrator.comparison.groups import read_baseline
 from orchestrator.dashboard.sweep_curves import numbers
-from orchestrator.dashboard.sweep_watch import plain_number, sweep_words
+from orchestrator.dashboard.sweep_watch import plain_number
 from orchestrator.dashboard.thinning import thinned
 from orchestrator.export.metric_names import Axis
 from orchestrator.plots.run_curves import smoothed
@@ -24,23 +24,10 @@ from orchestrator.sweep.rerun_command import repeat_command
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MOST_SWEEPS = 500
 MOST_EVENTS = 200
 MOST_ENDED_WORKERS = 100
 MOST_RUN_POINTS = 800
 _NO_METRICS = ("step", "cumulative_time", "tokens_seen", "epoch")
-
-
-def overview(store: Store) -> dict[str, Any]:
-    """All sweeps, newest first, the live workers, the newest events."""
-    sweeps = store.sweeps()[::-1]
-    return {
-        "database": store.location.display,
-        "sweeps": [sweep_words(sweep) for sweep in sweeps[:MOST_SWEEPS]],
-        "sweeps_left_out": max(0, len(sweeps) - MOST_SWEEPS),
-        "workers": len(store.workers()),
-        "events": [event_words(event) for event in store.events(limit=15)],
-    }
 
 
 def workers(store: Store, now: float) -> dict[str, Any]:
@@ -100,6 +87,7 @@ def run_page(store: Store, run_id: int) -> dict[str, Any]:
     return {
         **_run_words(run, store),
         "sweep_name": sweep.name if sweep else "",
+        "sweep_tags": sweep.tags if sweep else [],
         "sisters": around.sisters,
         "before": around.before,
         "after": around.after,

@@ -22,7 +22,9 @@ from starlette.staticfiles import StaticFiles
 from hlbgpt_core.errors import HlbqError
 from orchestrator.dashboard import answers, control
 from orchestrator.dashboard.database import Database
+from orchestrator.dashboard.devices import devices_over_time
 from orchestrator.dashboard.feed import Feed, encoded
+from orchestrator.dashboard.labelling import read_labels, write_labels
 from orchestrator.dashboard.log_tail import LogTail, read_log_tail
 from orchestrator.dashboard.metric_names import read_axis, read_metric, read_weight
 from orchestrator.dashboard.run_values import run_values
@@ -61,6 +63,7 @@ class Dashboard:
         routes.append(Route("/api/stream/{topic:path}", _answering(self.stream), methods=["GET"]))
         routes.append(Route("/api/control", _answering(self.change), methods=["POST"]))
         routes.append(Route("/api/control/count", _answering(self.count), methods=["POST"]))
+        routes.append(Route("/api/labels", _answering(self.label), methods=["POST"]))
         app = Starlette(
             routes=[*routes, Mount("/static", StaticFiles(directory=STATIC))],
             lifespan=self._lifespan,
@@ -77,6 +80,7 @@ class Dashboard:
             ("about", self.about),
             ("overview", self.overview),
             ("workers", self.workers),
+            ("devices", self.devices),
             ("sweeps/{number:int}", self.sweep),
             ("sweeps/{number:int}/curves", self.sweep_curves),
             ("sweeps/{number:int}/seeds", self.sweep_seeds),
@@ -86,6 +90,7 @@ class Dashboard:
             ("runs/{number:int}", self.run),
             ("runs/{number:int}/curves", self.run_curves),
             ("runs/{number:int}/log", self.run_log),
+            ("runs/{number:int}/devices", self.devices),
         ]
 
     @contextlib.asynccontextmanager
@@ -105,7 +110,7 @@ class Dashboard:
 
     async def overview(self, request: Request) -> Response:
         """Sweeps and events."""
-        return await self._read(answers.overview)
+        return _json(await run_in_threadpool(self.feed.overview))
 
     async def workers(self, request: Request) -> Response:
         """Workers, live and past."""
@@ -189,6 +194,11 @@ class Dashboard:
         axis, smooth = read_axis(asked.get("x", "steps")), read_weight(asked.get("smooth", "0"))
         return await self._read(lambda store: answers.run_curves(store, number, axis, smooth))
 
+    async def devices(self, request: Request) -> Response:
+        """Devices over time: those of live workers, or of a run."""
+        number = request.path_params.get("number")
+        return await self._read(lambda store: devices_over_time(store, number))
+
     async def run_log(self, request: Request) -> Response:
         """The end of an attempt's log."""
         number, wanted = request.path_params["number"], _number(request, "attempt", 0)
@@ -222,13 +232,24 @@ class Dashboard:
 
     async def change(self, request: Request) -> Response:
         """Change runs, by the same methods as the commands."""
+        self._check_may_change()
+        change = control.read_change(await _body(request))
+        return await self._change(lambda store: {"changed": control.apply(store, change, self.actor)})
+
+    async def label(self, request: Request) -> Response:
+        """Write names, tags and notes, by the rules of the commands."""
+        self._check_may_change()
+        labels = read_labels(await _body(request))
+        return await self._change(lambda store: write_labels(store, labels, self.actor))
+
+    def _check_may_change(self) -> None:
         if self.database.why_read_only:
             raise HTTPException(403, f"this dashboard is read-only: {self.database.why_read_only}")
-        change = control.read_change(await _body(request))
 
+    async def _change(self, change: Callable[[Store], Any]) -> Response:
         def apply() -> Any:
             with self.database.changing() as store:
-                return {"changed": control.apply(store, change, self.actor)}
+                return change(store)
 
         return _json(await run_in_threadpool(apply))
 

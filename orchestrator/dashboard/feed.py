@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from orchestrator.dashboard import answers
 from orchestrator.dashboard.database import Database
+from orchestrator.dashboard.overview_watch import OverviewWatch
 from orchestrator.dashboard.sweep_curves import Question, SweepCurves
 from orchestrator.dashboard.sweep_watch import News, SweepWatch
 from orchestrator.errors import DatabaseError, NotThereError
@@ -75,6 +76,7 @@ class Feed:
         self._watches: dict[int, SweepWatch] = {}
         self._curves: dict[tuple[int, Question], SweepCurves] = {}
         self._wholes: dict[int, tuple[str, int, bytes]] = {}
+        self._overview = OverviewWatch()
         self._newest_event: int | None = None
         self._newest_event_at: float | None = None
         self._seen: set[int] = set()
@@ -107,6 +109,15 @@ class Feed:
                 del self._curves[next(iter(self._curves))]
             return watch, found
 
+    def overview(self) -> dict[str, Any]:
+        """The overview's page."""
+        with self._lock, self.database.reading() as store:
+            self._forget_other_database()
+            return self._overview_words(store)
+
+    def _overview_words(self, store: Store) -> dict[str, Any]:
+        return self._overview.words(store, now=self._clock(), tick=time.monotonic())
+
     def _is_looked_at(self, sweep_id: int) -> bool:
         return any(one.topic == f"sweep/{sweep_id}" for one in list(self._subscribers))
 
@@ -136,7 +147,7 @@ class Feed:
             self._forget()
 
     def _forget(self) -> None:
-        self._watches, self._curves, self._wholes = {}, {}, {}
+        self._watches, self._curves, self._wholes, self._overview = {}, {}, {}, OverviewWatch()
         self._newest_event, self._newest_event_at, self._seen, self._told = None, None, set(), {}
 
     def _forget_sweep(self, sweep_id: int) -> None:
@@ -241,7 +252,7 @@ class Feed:
 
     def _small_content(self, store: Store, kind: str, number: str) -> bytes:
         if kind == "overview":
-            return encoded_event(kind, answers.overview(store))
+            return encoded_event(kind, self._overview_words(store))
         if kind == "workers":
             return encoded_event(kind, answers.workers(store, self._clock()))
         return encoded_event(kind, answers.run_progress(store, int(number)))

@@ -9,13 +9,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.dashboard.devices import spent
 from orchestrator.dashboard.metric_names import mixed_evaluations_of, sweep_metrics
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.plots.style import metric_label
 from orchestrator.queue.code import HELD, MIXED, SameCode, parts_up_to
-from orchestrator.queue.records import ArmRecord, RunFilter, SweepRecord
+from orchestrator.queue.records import ArmRecord, SweepRecord
 from orchestrator.queue.states import TERMINAL, State
-from orchestrator.status.time_left import estimate_sweeps, run_seconds_left
+from orchestrator.status.time_left import seconds_left
 from orchestrator.store import Store
 from orchestrator.store.dashboard_reads import RunLine
 from orchestrator.store.known import known_sweep
@@ -67,6 +68,7 @@ class SweepWatch:
         self._read_at = -math.inf
         self._estimated_at = -math.inf
         self._seconds_left: float | None = None
+        self._spent = ""
         self._policy: tuple[int, int] | None = None  # its number and version
         self._growth: Sequence[str] = ()
 
@@ -135,18 +137,11 @@ class SweepWatch:
         if tick - self._estimated_at < ESTIMATE_EVERY_SECONDS or self.sweep is None:
             return
         self._estimated_at = tick
+        self._spent = spent(store, self.sweep_id)
         if not self.sweep.counts[State.PENDING] + self.sweep.counts[State.RUNNING]:
             self._seconds_left = 0.0
             return
-        running = store.running(RunFilter(sweep_ids=(self.sweep_id,)))
-        attempts = store.newest_attempts([run.id for run in running])
-        left = {}
-        for run in running:
-            seconds = run_seconds_left(run, attempts[run.id], now) if run.id in attempts else None
-            if seconds is not None:
-                left[run.id] = seconds
-        workers = len(store.workers())
-        self._seconds_left = estimate_sweeps(store, [self.sweep], running, left, workers)[self.sweep_id]
+        self._seconds_left = seconds_left(store, [self.sweep], now)[self.sweep_id]
 
     def whole(self, store: Store) -> Mapping[str, Any]:
         """Everything that a page of the sweep shows first."""
@@ -184,6 +179,7 @@ class SweepWatch:
             "version": self.version,
             "counts": {state.value: count for state, count in self.sweep.counts.items()},
             "seconds_left": self._seconds_left,
+            "spent": self._spent,
             "growth": self._growth,
             "rows": [self._row(self.lines[run_id]) for run_id in reversed(self.changed_after(since))],
         }

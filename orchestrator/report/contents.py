@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import specs
-from orchestrator.comparison.rendering import other_sentences, tables, verdict_sentences
+from orchestrator.comparison.rendering import counts_of_verdicts, other_sentences, tables, verdict_sentences
 from orchestrator.comparison.results import Comparison, Question, compare
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import find_metric
@@ -151,7 +151,7 @@ def _verdicts(
         return ReportSection(heading="Comparison", paragraphs=[f"Not compared: {why}"]), why
     verdicts, others = verdict_sentences(comparison), other_sentences(comparison)
     are_many = len(verdicts) > _MOST_VERDICTS_FIRST
-    told = [_counts_of_verdicts(comparison)] if are_many else verdicts
+    told = [counts_of_verdicts(comparison)] if are_many else verdicts
     section = ReportSection(
         heading="Comparison",
         paragraphs=[*comparison.warnings, *told, *others],
@@ -159,17 +159,6 @@ def _verdicts(
         details=verdicts if are_many else (),
     )
     return section, ""
-
-
-def _counts_of_verdicts(comparison: Comparison) -> str:
-    """`59 arms against lr_mult 3: 48 worse, 11 undecided.`, or against several baselines."""
-    contrasts = comparison.all_contrasts
-    counts = Counter(contrast.finding.verdict.value for contrast in contrasts)
-    baselines = list(dict.fromkeys(contrast.baseline for contrast in contrasts))
-    against = baselines[0] if len(baselines) == 1 else f"{len(baselines)} baselines"
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
-    noun = "main effect" if comparison.main_effects else "arm"
-    return f"{counted(len(contrasts), noun)} against {against}: {told}."
 
 
 def _drawn_section(

@@ -1,8 +1,9 @@
 """How devices were over time, thinned with age, and what sweeps took of them.
 
-A worker's samples are numbered from 1. Those with an odd number share PLACES_A_LEVEL places, each new one taking that of
-the oldest; numbers divisible by 2 and not by 4 share as many, and so on. So the last PLACES_A_LEVEL * 2**n samples are
-there at every 2**(n - 1)-th at least, and a worker has PLACES_A_LEVEL * LEVELS rows at most, in one statement a sample.
+A worker's samples are numbered from 1. Those with an odd number share PLACES_A_LEVEL places, each new one taking that
+of the oldest; numbers divisible by 2 and not by 4 share as many, and so on. So of the last
+PLACES_A_LEVEL * 2**n samples at least every 2**(n - 1)-th is there, and a worker has at
+most PLACES_A_LEVEL * LEVELS rows. A sample is one statement.
 """
 
 from collections.abc import Sequence
@@ -47,8 +48,8 @@ class DeviceSampleStore(StoreBase):
     """Reads of devices over time."""
 
     def device_samples(self, *, run_id: int | None = None) -> list[DeviceSample]:
-        """The samples of all workers on the devices of those that live, or those during the attempts of a run; by device
-        and time."""
+        """By device and time, the samples of all workers on the devices of those that live, or those during a run's
+        attempts."""
         who = (workers.c.hostname, workers.c.device, workers.c.device_name)
         query = select(*who, device_samples).join(workers, workers.c.id == device_samples.c.worker_id)
         if run_id is None:

@@ -194,7 +194,9 @@ def test_a_stream_says_hello_then_what_changed_and_how_the_database_stands(
         if count == 3:
             (tmp_path / "away.db").rename(path)
 
-    found = asyncio.run(_first_messages(Feed(database), "overview", 4, between))
+    feed = Feed(database)
+    feed.overview()  # what the first one loads would take longer than a look
+    found = asyncio.run(_first_messages(feed, "overview", 4, between))
     names = [message.split("\n")[0] for message in found]
     assert names[:2] == ["event: hello", "event: overview"]
     assert names[2] == "event: trouble" and "is gone" in found[2]
@@ -319,14 +321,14 @@ def test_looks_that_fail_lose_nothing(client: Client, store: Store, monkeypatch:
     client.feed.refresh({"sweep/1"})
     store.cancel(RunFilter(run_ids=(1,)), "ada")
     with monkeypatch.context() as patched:
-        patched.setattr(feed_module.answers, "overview", _busy)
+        patched.setattr(feed_module.OverviewWatch, "words", _busy)
         with pytest.raises(DatabaseBusyError):
             client.feed.refresh({"overview", "sweep/1"})
     assert changes(client.feed.refresh({"sweep/1"}))[0] == "reload"
     assert client.get("sweeps/1")["counts"]["cancelled"] == 1
 
 
-def _busy(_: Store) -> Any:
+def _busy(*_: Any, **__: Any) -> Any:
     raise DatabaseBusyError("no answer", "Try again.")
 
 

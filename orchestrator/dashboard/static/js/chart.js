@@ -2,7 +2,7 @@
 
 import { faded, isDark, themed } from "./colours.js";
 import { el, fill, setText } from "./dom.js";
-import { number, shortCount } from "./format.js";
+import { moment, number, shortCount } from "./format.js";
 import { logTicks } from "./ticks.js";
 
 const WHOLE_STEPS = [...Array(13).keys()].flatMap((power) => [1, 2, 5].map((times) => times * 10 ** power));
@@ -10,7 +10,7 @@ const WHOLE_STEPS = [...Array(13).keys()].flatMap((power) => [1, 2, 5].map((time
 /**
  * A chart in `root`. `draw(content)` shows
  *
- *     { title, xLabel, wholeX, logX, logY, empty, lines: [{ key, label, x, y, low, high, colour, dash, width, quiet, marks }] }
+ *     { title, xLabel, wholeX, timeX, logX, logY, empty, lines: [{ key, label, x, y, low, high, colour, dash, width, quiet, marks }] }
  *
  * where `low` and `high` are the edges of a band, `marks` are points with a ×, and `quiet` lines stand in no legend. `onHide(keys)` hears which
  * lines the legend hides; `hidden` is which are hidden at first. After a change of theme it must be drawn again, with
@@ -93,7 +93,7 @@ export class Chart {
   }
 
   options(shown) {
-    const { logX, logY, wholeX, xLabel, title } = this.content;
+    const { logX, logY, wholeX, timeX, xLabel, title } = this.content;
     const series = [{ label: xLabel }];
     const bands = [];
     for (const line of shown) {
@@ -127,9 +127,9 @@ export class Chart {
       width: this.width(),
       height: this.height,
       legend: { show: false },
-      scales: { x: { time: false, ...(logX ? exact : {}) }, y: logY ? exact : {} },
+      scales: { x: { time: Boolean(timeX), ...(logX ? exact : {}) }, y: logY ? exact : {} },
       axes: [
-        { ...axis, label: xLabel, size: 30, values, ...(logX ? logarithmic : wholeX ? { incrs: WHOLE_STEPS } : {}) },
+        { ...axis, label: xLabel, size: timeX ? 42 : 30, values: timeX ? clockTimes : values, ...(logX ? logarithmic : wholeX ? { incrs: WHOLE_STEPS } : {}) },
         {
           ...axis,
           label: title,
@@ -237,7 +237,7 @@ export class Chart {
   showValues(x) {
     if (!this.content) return;
     const { lines, xLabel } = this.content;
-    setText(this.readout, x === null ? "" : [this.nearby, `${xLabel} ${number(x, 6)}`].filter(Boolean).join(" · "));
+    setText(this.readout, x === null ? "" : [this.nearby, `${xLabel} ${this.xText(x, 6)}`].filter(Boolean).join(" · "));
     for (const line of lines) {
       const cell = this.valueCells?.get(line.key);
       if (!cell) continue;
@@ -245,6 +245,11 @@ export class Chart {
       const runs = line.runs?.[place];
       setText(cell, place < 0 ? "" : `${number(line.y[place], 5)}${runs ? ` · n ${runs}` : ""}`);
     }
+  }
+
+  /** x as people read it. */
+  xText(x, digits) {
+    return this.content.timeX ? moment(x) : number(x, digits);
   }
 
   onKey(event) {
@@ -258,12 +263,19 @@ export class Chart {
       this.plot.setCursor({ left: this.plot.valToPos(xs[place], "x"), top: this.plot.bbox.height / 4 });
       const spoken = this.content.lines.filter((line) => !line.quiet && !this.hidden.has(line.key)).slice(0, 6);
       const values = spoken.map((line) => `${line.label} ${number(line.y[nearest(line.x, xs[place])], 4)}`);
-      setText(this.spoken, `${this.content.xLabel} ${number(xs[place], 5)}: ${values.join(", ")}`);
+      setText(this.spoken, `${this.content.xLabel} ${this.xText(xs[place], 5)}: ${values.join(", ")}`);
     } else if (event.key === "Escape") {
       this.zoom = null;
       this.plot.setData(this.plot.data, true);
     }
   }
+}
+
+/** Times of day; the first of each day with its date. */
+function clockTimes(_, ticks) {
+  const texts = ticks.map((tick) => moment(tick).split(" "));
+  const digits = ticks[1] - ticks[0] < 60 ? 8 : 5;
+  return texts.map(([day, time], at) => `${time.slice(0, digits)}${day === texts[at - 1]?.[0] ? "" : `\n${day}`}`);
 }
 
 function description({ title, xLabel, lines }, shown) {

@@ -80,6 +80,7 @@ export class SweepData {
     this.version = changes.version;
     this.counts = changes.counts;
     this.secondsLeft = changes.seconds_left;
+    this.spent = changes.spent;
     this.growth = changes.growth;
     for (const run of changes.rows) {
       this.runs.set(run[this.place.id], run);

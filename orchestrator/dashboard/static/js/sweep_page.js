@@ -7,9 +7,10 @@ import { CurvesPanel } from "./curves_panel.js";
 import { el, fill, setText, throttled } from "./dom.js";
 import { FinalValues } from "./final_values.js";
 import { counted, duration, moment, STATES } from "./format.js";
+import { labelButton } from "./labels.js";
+import { LivePage } from "./live_page.js";
 import { ParallelCoordinates } from "./parallel.js";
 import { RunsTable } from "./runs_table.js";
-import { listen } from "./stream.js";
 import { SweepData, rowMetric } from "./sweep_data.js";
 import { tabs } from "./tabs.js";
 import * as view from "./view_state.js";
@@ -23,59 +24,36 @@ const TABS = [
 const MOST_BESIDE = 8;
 const FINALS_EVERY_MS = 5_000;
 
-export class SweepPage {
-  constructor(root, { id, server, connection }) {
-    this.root = root;
-    this.id = id;
-    this.server = server;
-    this.connection = connection;
-    this.filtered = null;
-    this.finals = null;
+export class SweepPage extends LivePage {
+  async start() {
     this.loadFinals = throttled(FINALS_EVERY_MS, () => this.readFinals());
+    const query = () => ({ epoch: this.data.epoch, since: this.data.version });
+    await this.follow(`sweeps/${this.id}`, `sweep/${this.id}`, query);
   }
 
-  async start() {
-    const whole = await get(`sweeps/${this.id}`);
-    if (this.isOver) return;
+  open(whole) {
     this.data = new SweepData(whole);
     this.build();
     this.update();
-    this.stream = listen(
-      `sweep/${this.id}`,
-      () => ({ epoch: this.data.epoch, since: this.data.version }),
-      (name, content) => this.hear(name, content),
-      (state) => this.connection.state(state),
-    );
   }
 
-  hear(name, content) {
-    if (name === "trouble") this.connection.trouble(content);
-    else if (name === "reload") this.reload();
-    else if (name === "changes") {
-      this.connection.fine();
-      if (content.rows.length || content.version !== this.data.version) {
-        this.data.apply(content);
-        this.update();
-      }
-    }
+  news(content) {
+    if (!content.rows.length && content.version === this.data.version) return;
+    this.data.apply(content);
+    this.update();
   }
 
-  async reload() {
-    try {
-      const whole = await get(`sweeps/${this.id}`);
-      if (this.isOver) return;
-      this.data = new SweepData(whole);
-      this.curves.reset();
-      this.connection.fine();
-      this.update();
-    } catch (error) {
-      this.connection.trouble({ error: error.message, hint: error.hint });
-    }
+  renew(whole) {
+    this.data = new SweepData(whole);
+    this.curves.reset();
+    this.drawLabels();
+    this.update();
   }
 
   build() {
     const { sweep } = this.data;
-    document.title = `${sweep.name || `Sweep ${sweep.id}`} · hlbq`;
+    this.labels = el("div");
+    this.drawLabels();
     this.summary = el("p", { class: "faint" });
     this.bar = el("div", { class: "statebar", "aria-hidden": "true" });
     const curves = el("section", { "aria-label": "Curves" });
@@ -95,14 +73,13 @@ export class SweepPage {
           { class: "row act" },
           (this.aim = el("span", { class: "faint" })),
           (this.buttons = controlButtons(() => this.target())).root,
+          labelButton(() => ({ ...this.data.sweep, sweep: this.id }), () => this.reload()),
         );
     fill(
       this.root,
-      el("h1", {}, sweep.name || `Sweep ${sweep.id}`),
+      this.labels,
       this.bar,
       this.summary,
-      sweep.tags.length ? el("p", { class: "faint" }, sweep.tags.join(" · ")) : null,
-      sweep.note && el("p", { class: "note-text" }, sweep.note),
       (this.growth = el("p", { class: "note-text" })),
       el(
         "details",
@@ -123,6 +100,18 @@ export class SweepPage {
     area.start();
   }
 
+  /** What people call the sweep. */
+  drawLabels() {
+    const { name, id, tags, note } = this.data.sweep;
+    document.title = `${name || `Sweep ${id}`} · hlbq`;
+    fill(
+      this.labels,
+      el("h1", {}, name || `Sweep ${id}`),
+      tags.length ? el("p", { class: "faint" }, tags.join(" · ")) : null,
+      note && el("p", { class: "note-text" }, note),
+    );
+  }
+
   choose(key) {
     view.write({ tab: key }, { tab: "runs" });
     this.tab = key;
@@ -141,7 +130,7 @@ export class SweepPage {
   }
 
   update() {
-    const { sweep, counts, secondsLeft, arms } = this.data;
+    const { sweep, counts, secondsLeft, spent, arms } = this.data;
     const total = Object.values(counts).reduce((a, b) => a + b, 0);
     const parts = STATES.filter((state) => counts[state]).map(
       (state) => `${counts[state].toLocaleString("en-US")} ${state}`,
@@ -149,7 +138,7 @@ export class SweepPage {
     const left = counts.pending + counts.running && secondsLeft ? ` · about ${duration(secondsLeft)} left` : "";
     setText(
       this.summary,
-      `Sweep ${sweep.id} · ${counted(arms.size, "arm")}, ${counted(total, "run")}: ${parts.join(", ")}${left} · submitted ${moment(sweep.created_at)}`,
+      `Sweep ${sweep.id} · ${counted(arms.size, "arm")}, ${counted(total, "run")}: ${parts.join(", ")}${left}${spent && ` · ${spent}`} · submitted ${moment(sweep.created_at)}`,
     );
     setText(this.growth, this.data.growth.join("\n"));
     drawStates(this.bar, counts, total);
@@ -229,8 +218,7 @@ export class SweepPage {
   }
 
   destroy() {
-    this.isOver = true;
-    this.stream?.close();
+    super.destroy();
     this.loadFinals.stop();
     this.curves?.destroy();
     this.table?.loadValues.stop();
