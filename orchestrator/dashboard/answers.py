@@ -209,8 +209,10 @@ def _or_nan(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
-def comparison_words(store: Store, sweep_id: int, metric: str, baseline: Sequence[str]) -> dict[str, Any]:
-    """The comparison of a sweep's arms as `hlbq compare` prints it. Nothing is written: see docs/dashboard.md.
+def comparison_words(
+    store: Store, sweep_ids: Sequence[int], metric: str, baseline: Sequence[str], by: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The comparison of the arms of sweeps as `hlbq compare` prints it. Nothing is written: see docs/dashboard.md.
 
     Raises UsageError or ExportError if no comparison is possible.
     """
@@ -218,8 +220,8 @@ def comparison_words(store: Store, sweep_id: int, metric: str, baseline: Sequenc
     from orchestrator.comparison.results import Question, compare
     from orchestrator.queue.records import RunFilter
 
-    question = Question(metric=metric, baseline=read_baseline(baseline))
-    found = compare(store, RunFilter(sweep_ids=(sweep_id,), with_members=True), question)
+    question = Question(metric=metric, baseline=read_baseline(baseline), by=by)
+    found = compare(store, RunFilter(sweep_ids=tuple(sweep_ids), with_members=True), question)
     return {
         "warnings": list(found.warnings),
         "tables": [

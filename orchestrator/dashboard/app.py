@@ -20,17 +20,18 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from hlbgpt_core.errors import HlbqError
+from orchestrator.comparison.groups import SWEEP
 from orchestrator.dashboard import answers, control
 from orchestrator.dashboard.database import Database
 from orchestrator.dashboard.devices import devices_over_time
-from orchestrator.dashboard.feed import Feed, encoded
+from orchestrator.dashboard.feed import LONGEST_NUMBER, Feed, Sweeps, encoded, read_sweeps, topic_of
 from orchestrator.dashboard.labelling import read_labels, write_labels
 from orchestrator.dashboard.log_tail import LogTail, read_log_tail
 from orchestrator.dashboard.metric_names import read_axis, read_metric, read_weight
 from orchestrator.dashboard.run_values import run_values
 from orchestrator.dashboard.security import Access, Guard
 from orchestrator.dashboard.side_by_side import side_by_side
-from orchestrator.dashboard.sweep_curves import MOST_ARMS, Question, SweepCurves
+from orchestrator.dashboard.sweep_curves import MOST_ARMS, SAME_SETTINGS, Question, SweepCurves
 from orchestrator.dashboard.sweep_watch import SweepWatch, plain_number
 from orchestrator.errors import DatabaseError, NotThereError, UsageError
 from orchestrator.export.metric_names import Axis
@@ -39,7 +40,7 @@ from orchestrator.store import Store
 from orchestrator.store.known import known_run
 
 STATIC = Path(__file__).with_name("static")
-PAGES = ("/", "/sweeps/{number:int}", "/runs/{number:int}", "/workers", "/compare")
+PAGES = ("/", "/runs/{number:int}", "/workers", "/compare")
 MOST_BODY_BYTES = 1_000_000
 LARGEST_NUMBER = 2**63 - 1  # of a row, in either database
 LONGEST_BROWSER_NAME = 64
@@ -59,6 +60,7 @@ class Dashboard:
     def app(self, access: Access) -> Starlette:
         """The application, guarded by `access`."""
         routes = [Route(path, page, methods=["GET"]) for path in PAGES]
+        routes.append(Route("/sweeps/{numbers}", sweeps_page, methods=["GET"]))
         routes += [Route(f"/api/{path}", _answering(handler), methods=["GET"]) for path, handler in self._reads()]
         routes.append(Route("/api/stream/{topic:path}", _answering(self.stream), methods=["GET"]))
         routes.append(Route("/api/control", _answering(self.change), methods=["POST"]))
@@ -81,11 +83,11 @@ class Dashboard:
             ("overview", self.overview),
             ("workers", self.workers),
             ("devices", self.devices),
-            ("sweeps/{number:int}", self.sweep),
-            ("sweeps/{number:int}/curves", self.sweep_curves),
-            ("sweeps/{number:int}/seeds", self.sweep_seeds),
-            ("sweeps/{number:int}/finals", self.sweep_finals),
-            ("sweeps/{number:int}/comparison", self.comparison),
+            ("sweeps/{numbers}", self.sweep),
+            ("sweeps/{numbers}/curves", self.sweep_curves),
+            ("sweeps/{numbers}/seeds", self.sweep_seeds),
+            ("sweeps/{numbers}/finals", self.sweep_finals),
+            ("sweeps/{numbers}/comparison", self.comparison),
             ("compare", self.compare),
             ("runs/{number:int}", self.run),
             ("runs/{number:int}/curves", self.run_curves),
@@ -117,8 +119,8 @@ class Dashboard:
         return await self._read(lambda store: answers.workers(store, time.time()))
 
     async def sweep(self, request: Request) -> Response:
-        """A sweep with all its runs."""
-        content = await run_in_threadpool(self.feed.sweep, request.path_params["number"])
+        """A sweep with all its runs, or several together."""
+        content = await run_in_threadpool(self.feed.sweep, _sweeps(request))
         return Response(content, media_type="application/json")
 
     async def sweep_curves(self, request: Request) -> Response:
@@ -144,26 +146,27 @@ class Dashboard:
         return _json(await run_in_threadpool(read))
 
     def _curves(self, store: Store, request: Request) -> tuple[SweepWatch, SweepCurves]:
-        asked, number = request.query_params, request.path_params["number"]
+        asked, sweeps = request.query_params, _sweeps(request)
         by = asked.get("by", "")
         question = Question(
-            metric=read_metric(store, number, asked.get("metric", "val_loss")),
+            metric=read_metric(store, sweeps, asked.get("metric", "val_loss")),
             axis=read_axis(asked.get("x", "steps")),
             smooth=read_weight(asked.get("smooth", "0")),
-            by=setting_name(by) if by else "",
+            by=by if by in ("", SWEEP, SAME_SETTINGS) else setting_name(by),
         )
         if by and "arms" in asked:  # lines over several arms are other lines where some of these are left out
-            question = replace(question, arms=tuple(_arms(request, [arm.id for arm in store.arms(number)])))
-        return self.feed.curves(number, question)
+            known = [arm.id for sweep_id in sweeps for arm in store.arms(sweep_id)]
+            question = replace(question, arms=tuple(_arms(request, known)))
+        return self.feed.curves(sweeps, question)
 
     async def sweep_finals(self, request: Request) -> Response:
         """The value of any metric, by run: the newest, or at another moment."""
-        number, asked = request.path_params["number"], request.query_params
+        sweeps, asked = _sweeps(request), request.query_params
         step = _number(request, "step", 0)
 
         def read(store: Store) -> Any:
-            metric = read_metric(store, number, asked.get("metric", "val_loss"))
-            found = run_values(store, number, metric, asked.get("moment", "last"), step)
+            metric = read_metric(store, sweeps, asked.get("metric", "val_loss"))
+            found = run_values(store, sweeps, metric, asked.get("moment", "last"), step)
             return {"values": [[run, plain_number(value)] for run, value in found.items()]}
 
         return await self._read(read)
@@ -171,12 +174,9 @@ class Dashboard:
     async def comparison(self, request: Request) -> Response:
         """Verdicts."""
         asked = request.query_params
-        number, metric, baseline = (
-            request.path_params["number"],
-            asked.get("metric", "val_loss"),
-            asked.getlist("baseline"),
-        )
-        return await self._read(lambda store: answers.comparison_words(store, number, metric, baseline))
+        sweeps, metric = _sweeps(request), asked.get("metric", "val_loss")
+        baseline, by = asked.getlist("baseline"), asked.getlist("by")
+        return await self._read(lambda store: answers.comparison_words(store, sweeps, metric, baseline, by))
 
     async def compare(self, request: Request) -> Response:
         """Runs side by side."""
@@ -217,8 +217,10 @@ class Dashboard:
         """Server-sent events of one topic."""
         topic = request.path_params["topic"]
         kind, _, number = topic.partition("/")
-        numbered = kind in ("sweep", "run") and number.isdecimal() and len(number) < 19
-        if not numbered and topic not in ("overview", "workers"):
+        numbered = kind == "run" and number.isdecimal() and len(number) < LONGEST_NUMBER
+        if kind == "sweep":
+            topic = topic_of(read_sweeps(number))
+        elif not numbered and topic not in ("overview", "workers"):
             raise HTTPException(404, "there is no such stream")
         asked = request.query_params
         since, browser = _number(request, "since", 0), asked.get("browser", "")[:LONGEST_BROWSER_NAME]
@@ -292,6 +294,12 @@ async def page(request: Request, status: int = 200) -> Response:
     return HTMLResponse((STATIC / "index.html").read_text(encoding="utf-8").replace("{up}", up), status)
 
 
+async def sweeps_page(request: Request) -> Response:
+    """The page of a sweep, or of several such as `3,5`."""
+    numbers = request.path_params["numbers"].split(",")
+    return await page(request, HTTPStatus.OK if all(map(str.isdecimal, numbers)) else HTTPStatus.NOT_FOUND)
+
+
 async def _refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     is_for_people = request.method == "GET" and not request.url.path.startswith(("/api/", "/static/"))
@@ -324,6 +332,10 @@ def _number(request: Request, name: str, default: int) -> int:
     if not (text.removeprefix("-").isdecimal() and len(text) < 19):
         raise UsageError(f"{name} '{text}' is not a whole number")
     return int(text)
+
+
+def _sweeps(request: Request) -> Sweeps:
+    return read_sweeps(request.path_params["numbers"])
 
 
 def _arms(request: Request, known: Sequence[int]) -> Sequence[int]:

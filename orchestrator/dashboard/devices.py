@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.queue.records import DeviceHours, DeviceSample
+from orchestrator.queue.records import DeviceSample
 from orchestrator.store import Store
 from orchestrator.store.known import known_run
 from orchestrator.wording.numbers import device_hours_text
@@ -35,7 +35,7 @@ def _words(title: str, samples: Sequence[DeviceSample]) -> dict[str, Any]:
     }
 
 
-def spent(store: Store, sweep_id: int) -> str:
-    """The hours of devices that a sweep took so far; empty before it took any."""
-    hours = store.device_hours([sweep_id]).get(sweep_id, DeviceHours())
-    return device_hours_text(hours.gpu, hours.other)
+def spent(store: Store, sweep_ids: Sequence[int]) -> str:
+    """The hours of devices that sweeps took so far; empty before they took any."""
+    hours = store.device_hours(sweep_ids).values()
+    return device_hours_text(sum(one.gpu for one in hours), sum(one.other for one in hours))

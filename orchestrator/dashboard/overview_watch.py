@@ -79,7 +79,7 @@ class OverviewWatch:
             began = time.monotonic()
             if began > end:
                 return
-            words = {"spent": spent(store, sweep.id), "best": _best(store, sweep), "verdict": _verdict(store, sweep)}
+            words = {"spent": spent(store, [sweep.id]), "best": _best(store, sweep), "verdict": _verdict(store, sweep)}
             due = tick + AGAIN_SECONDS + TIMES_ITS_COST * (time.monotonic() - began)
             self._readings[sweep.id] = _Reading(sweep.counts, due, words)
 

@@ -212,7 +212,7 @@ def test_a_database_that_was_replaced_is_read_no_more(tmp_path: Path) -> None:
     dashboard, database = dashboard_at(str(path))
     with TestClient(dashboard.app(Access(token=TOKEN)), base_url=f"http://{HOST}") as http:
         client = Client(http, dashboard.feed)
-        assert client.get("sweeps/1")["sweep"]["name"] == "first"
+        assert client.get("sweeps/1")["sweeps"][0]["name"] == "first"
         path.unlink()
         assert "is gone" in client.get("sweeps/1", status=503)["error"]
         assert "is gone" in client.post("control", {"action": "cancel", "sweeps": [1]}, status=503)["error"]
@@ -300,7 +300,7 @@ def test_what_a_page_missed_before_it_listened_is_told(client: Client, store: St
 
 def test_a_database_that_was_filled_anew_in_its_place_is_read_anew(client: Client, store: Store, clock: Any) -> None:
     submit_sweep(store, ARMS, seeds=[100, 101], name="first")
-    assert client.get("sweeps/1")["sweep"]["name"] == "first"
+    assert client.get("sweeps/1")["sweeps"][0]["name"] == "first"
     client.feed.refresh({"sweep/1"})
     client.feed.refresh({"sweep/1"})
     with store._write() as writer:  # as a restored backup, or dropdb, createdb and a copy: the place is the same
@@ -312,7 +312,7 @@ def test_a_database_that_was_filled_anew_in_its_place_is_read_anew(client: Clien
     submit_sweep(store, ARMS[:1], seeds=[100], name="second")
     assert changes(client.feed.refresh({"sweep/1"}))[0] == "reload"
     whole = client.get("sweeps/1")
-    assert whole["sweep"]["name"] == "second" and len(whole["rows"]) == 1
+    assert whole["sweeps"][0]["name"] == "second" and len(whole["rows"]) == 1
 
 
 def test_looks_that_fail_lose_nothing(client: Client, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -391,7 +391,7 @@ def test_deleted_runs_and_sweeps_leave_their_pages(client: Client, store: Store)
     assert client.get("sweeps/1/curves")["curves"][0]["runs"] == [1] * 2
     store.rename(known_sweep(store, 1), "new", "ada")
     client.rows()
-    assert client.get("sweeps/1")["sweep"]["name"] == "new"
+    assert client.get("sweeps/1")["sweeps"][0]["name"] == "new"
     store.delete([3], "ada")  # an arm without runs
     assert set(client.rows()) == {2, 4} and client.get("sweeps/1/curves")["curves"]
     store.delete([2, 4], "ada")
@@ -406,12 +406,12 @@ def test_what_is_deleted_while_its_page_is_open_is_said_once(store: Store, locat
     topics = {"sweep/1", "run/1", "overview"}
     dashboard, database = dashboard_at(location)
     feed = dashboard.feed
-    feed.sweep(1)
+    feed.sweep((1,))
     feed.refresh(topics)
     store.delete([1], "ada")
     found = feed.refresh(topics)
     assert changes(found)[0] == "reload" and "run 1 was deleted by ada" in changes(found, "run/1")[1]["error"]
-    feed.sweep(1)
+    feed.sweep((1,))
     assert feed.refresh(topics) == {}
     store.change_tags(known_sweep(store, 1), "ada", add=["new"], remove=[])
     assert changes(feed.refresh(topics))[0] == "reload"
@@ -433,7 +433,7 @@ def test_ctrl_c_ends_it_with_a_page_open(tmp_path: Path) -> None:
     base, _, token = process.stdout.readline().strip().partition("/#token=")
     headers = {"authorization": f"Bearer {token}"}
     with httpx.Client(base_url=base, headers=headers, timeout=240) as http:
-        assert http.get("/api/sweeps/1").json()["sweep"]["id"] == 1
+        assert http.get("/api/sweeps/1").json()["sweeps"][0]["id"] == 1
         assert "uvicorn" not in http.get("/").headers.get("server", "")
         with http.stream("GET", "/api/stream/overview") as stream:
             parts = stream.iter_text()

@@ -57,6 +57,7 @@ export class CurvesPanel {
         action();
       }).root;
     const named = settings.map((name) => [name, name]);
+    const joint = settings[0] === "sweep" ? [["settings", "arm, over sweeps"]] : [];
     this.metricField = ask("Metric", "metric", named, () => {
       this.askAnew();
       this.onMetric();
@@ -68,7 +69,7 @@ export class CurvesPanel {
       ask("Over", "x", Object.entries(this.axes)).root,
       smoothingSelect(() => this.askAnew()),
       this.data.arms.size > 10 ? ask("Lines", "best", BEST).root : null,
-      settings.length > 1 ? ask("A line for each", "by", [["", "arm"], ...named]).root : null,
+      settings.length > 1 ? ask("A line for each", "by", [["", "arm"], ...joint, ...named]).root : null,
       settings.length ? ask("Colour by", "colour", [["", "line"], ...named], () => this.redraw()).root : null,
       check("log x", "logx"),
       check("log y", "logy"),
@@ -166,7 +167,8 @@ export class CurvesPanel {
   label({ line, lost, seeds }) {
     const arm = this.data.arms.get(line);
     const by = this.data.settings.indexOf(this.chosen("by"));
-    const name = by < 0 ? (arm?.label ?? `arm ${line}`) : `${this.data.settings[by]} ${setting(arm?.values[by])}`;
+    const own = this.chosen("by") === "settings" ? arm?.label.replace(/^sweep \d+(, )?/, "") || "the one arm" : arm?.label;
+    const name = by < 0 ? (own ?? `arm ${line}`) : `${this.data.settings[by]} ${setting(arm?.values[by])}`;
     const diverged = lost.filter(([, , hasDiverged]) => hasDiverged).length;
     const all = Math.max(seeds, lost.length);
     return diverged ? `${name} · ${all > 1 ? `${diverged} of ${all} ` : ""}diverged` : name;

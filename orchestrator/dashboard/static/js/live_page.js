@@ -45,9 +45,10 @@ export class LivePage {
   }
 }
 
-/** Draw a part of a page anew; a link in it that has the focus keeps it. */
+/** Draw a part of a page anew; a link in it, or what has an id, keeps the focus. */
 export function redrawn(root, draw) {
-  const focused = root.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+  const { id, href } = root.contains(document.activeElement) ? document.activeElement : {};
   draw();
-  if (focused) root.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+  if (id) document.getElementById(id)?.focus();
+  else if (href) [...root.querySelectorAll("a[href]")].find((link) => link.href === href)?.focus();
 }

@@ -8,6 +8,7 @@ import { drawStates } from "./sweep_page.js";
 import * as view from "./view_state.js";
 
 const MOST_VALUES = 12;
+const MOST_TOGETHER = 20;
 const least = (read) => (a, b) => (read(a) ?? Infinity) - (read(b) ?? Infinity) || b.id - a.id;
 const ORDERS = {
   newest: ["the newest first", (a, b) => b.id - a.id],
@@ -23,7 +24,34 @@ export class OverviewPage extends LivePage {
     await this.follow("overview");
   }
 
+  /** The box that chooses a sweep. */
+  tick(id) {
+    const input = el("input", {
+      type: "checkbox",
+      id: `choose-${id}`,
+      "aria-label": `Choose sweep ${id}`,
+      checked: this.chosen.has(id),
+      on: {
+        change: () => {
+          this.chosen[input.checked ? "add" : "delete"](id);
+          this.news(this.found);
+        },
+      },
+    });
+    return input;
+  }
+
+  /** The link to the chosen sweeps, or else to those that were found, together. */
+  together(shown) {
+    const isFound = !this.chosen.size && view.read("filter").trim();
+    const ids = isFound ? shown.map(({ id }) => id) : [...this.chosen];
+    if (ids.length < 2 || ids.length > MOST_TOGETHER) return null;
+    const href = `${BASE}sweeps/${ids.sort((a, b) => a - b).join(",")}`;
+    return el("p", {}, el("a", { href }, `Show the ${ids.length} ${isFound ? "found" : "chosen"} sweeps together`));
+  }
+
   open(found) {
+    this.chosen = new Set();
     const keep = (name, value) => {
       view.write({ [name]: value }, { sort: "newest" });
       this.news(this.found);
@@ -75,7 +103,8 @@ export class OverviewPage extends LivePage {
         leftOut ? `The newest ${sweeps.length} are known here. ` : null,
         shown.length < sweeps.length ? `${shown.length} pass the filter.` : null,
       ),
-      el("ul", { class: "sweeps" }, shown.map(sweepCard)),
+      this.together(shown),
+      el("ul", { class: "sweeps" }, shown.map((sweep) => sweepCard(sweep, this.tick(sweep.id)))),
       el("h2", {}, "Last events"),
       eventsTable(events),
     );
@@ -83,12 +112,12 @@ export class OverviewPage extends LivePage {
 }
 
 /** What is searched of a sweep. */
-function text({ id, name, tags, note, axes }) {
+function text({ id, name, tags, note, axes, command }) {
   const settings = Object.entries(axes).map(([setting, values]) => `${setting} ${values.join(" ")}`);
-  return ["sweep", id, name, ...tags, note, ...settings].join(" ").toLowerCase();
+  return ["sweep", id, name, ...tags, note, ...settings, command].join(" ").toLowerCase();
 }
 
-function sweepCard(sweep) {
+function sweepCard(sweep, tick) {
   const bar = el("div", { class: "statebar", "aria-hidden": "true" });
   drawStates(bar, sweep.counts, sweep.total);
   const parts = STATES.filter((state) => sweep.counts[state]).map(
@@ -108,6 +137,7 @@ function sweepCard(sweep) {
       el("span", { class: "number" }, `${sweep.id}`),
       el("span", { class: "name" }, sweep.name || `Sweep ${sweep.id}`),
     ),
+    tick,
     bar,
     el("p", {}, parts.join(", ") || "no runs"),
     told && el("p", {}, told, best && [" (", el("a", { class: "plain", href: `${BASE}runs/${best.run}` }, `run ${best.run}`), ")"]),

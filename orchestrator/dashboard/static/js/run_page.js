@@ -61,11 +61,11 @@ export class RunPage extends LivePage {
     this.charts = new MetricCharts(this.server.axes, () => this.readCurves());
     const target = () => {
       const { id, run } = this;
-      return { sweeps: [], runs: [id], words: `run ${id}`, priority: run.priority, states: [run.state], paused: run.paused && /ing$/.test(run.state) };
+      return { sweeps: [], runs: [Number(id)], words: `run ${id}`, priority: run.priority, states: [run.state], paused: run.paused && /ing$/.test(run.state) };
     };
     if (!this.server.read_only) this.controls = controlButtons(target, () => this.reload());
     const ownTags = ({ tags, sweep_tags: others }) => tags.filter((tag) => !others.includes(tag));
-    const labels = () => ({ run: this.id, tags: ownTags(this.run), note: this.run.note });
+    const labels = () => ({ run: Number(this.id), tags: ownTags(this.run), note: this.run.note });
     this.devices = new DeviceCharts(`runs/${this.id}/devices`, {
       isLive: () => this.run.state === "running",
       none: "Nothing was reported: drivers of GPUs do so twice a minute, a CPU has none.",

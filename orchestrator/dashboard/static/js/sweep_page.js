@@ -51,7 +51,7 @@ export class SweepPage extends LivePage {
   }
 
   build() {
-    const { sweep } = this.data;
+    const { sweeps } = this.data;
     this.labels = el("div");
     this.drawLabels();
     this.summary = el("p", { class: "faint" });
@@ -73,7 +73,7 @@ export class SweepPage extends LivePage {
           { class: "row act" },
           (this.aim = el("span", { class: "faint" })),
           (this.buttons = controlButtons(() => this.target())).root,
-          labelButton(() => ({ ...this.data.sweep, sweep: this.id }), () => this.reload()),
+          sweeps.length === 1 && labelButton(() => ({ ...this.data.sweeps[0], sweep: Number(this.id) }), () => this.reload()),
         );
     fill(
       this.root,
@@ -85,7 +85,7 @@ export class SweepPage extends LivePage {
         "details",
         { class: "about" },
         el("summary", {}, "How it was made"),
-        el("pre", { class: "wrap", tabindex: "0" }, sweep.command),
+        sweeps.map(({ command }) => el("pre", { class: "wrap", tabindex: "0" }, command)),
         commonSettings(this.data),
       ),
       curves,
@@ -102,13 +102,20 @@ export class SweepPage extends LivePage {
 
   /** What people call the sweep. */
   drawLabels() {
-    const { name, id, tags, note } = this.data.sweep;
-    document.title = `${name || `Sweep ${id}`} · hlbq`;
+    const { sweeps, cautions } = this.data;
+    const title = ({ name, id }) => name || `Sweep ${id}`;
+    const link = (sweep) => el("a", { href: `${BASE}sweeps/${sweep.id}` }, title(sweep));
+    const heading = sweeps.length > 1 ? `${sweeps.length} sweeps together` : title(sweeps[0]);
+    document.title = `${heading} · hlbq`;
     fill(
       this.labels,
-      el("h1", {}, name || `Sweep ${id}`),
-      tags.length ? el("p", { class: "faint" }, tags.join(" · ")) : null,
-      note && el("p", { class: "note-text" }, note),
+      el("h1", {}, heading),
+      sweeps.map((sweep) => [
+        sweeps.length > 1 && el("p", {}, `Sweep ${sweep.id}: `, link(sweep)),
+        sweep.tags.length ? el("p", { class: "faint" }, sweep.tags.join(" · ")) : null,
+        sweep.note && el("p", { class: "note-text" }, sweep.note),
+      ]),
+      cautions.map((caution) => el("p", { class: "warning" }, `${caution}.`)),
     );
   }
 
@@ -130,7 +137,7 @@ export class SweepPage extends LivePage {
   }
 
   update() {
-    const { sweep, counts, secondsLeft, spent, arms } = this.data;
+    const { sweeps, counts, secondsLeft, spent, arms } = this.data;
     const total = Object.values(counts).reduce((a, b) => a + b, 0);
     const parts = STATES.filter((state) => counts[state]).map(
       (state) => `${counts[state].toLocaleString("en-US")} ${state}`,
@@ -138,7 +145,7 @@ export class SweepPage extends LivePage {
     const left = counts.pending + counts.running && secondsLeft ? ` · about ${duration(secondsLeft)} left` : "";
     setText(
       this.summary,
-      `Sweep ${sweep.id} · ${counted(arms.size, "arm")}, ${counted(total, "run")}: ${parts.join(", ")}${left}${spent && ` · ${spent}`} · submitted ${moment(sweep.created_at)}`,
+      `${sweeps.length > 1 ? "" : `Sweep ${this.id} · `}${counted(arms.size, "arm")}, ${counted(total, "run")}: ${parts.join(", ")}${left}${spent && ` · ${spent}`} · submitted ${moment(sweeps.at(-1).created_at)}`,
     );
     setText(this.growth, this.data.growth.join("\n"));
     drawStates(this.bar, counts, total);
@@ -200,8 +207,8 @@ export class SweepPage extends LivePage {
     const meant = selected.length ? selected.map((id) => runs.get(id)) : [...runs.values()];
     const priority = meant.reduce((most, run) => Math.max(most, run[place.priority]), 0);
     const states = [...new Set(meant.map((run) => run[place.state]))];
-    const about = { sweeps: [this.id], runs: selected, priority, states, paused: meant.some((run) => run[place.paused] && /ing$/.test(run[place.state])) };
-    const words = selected.length ? `the ${counted(selected.length, "selected run")}` : `sweep ${this.id}`;
+    const about = { sweeps: this.data.sweeps.map(({ id }) => id), runs: selected, priority, states, paused: meant.some((run) => run[place.paused] && /ing$/.test(run[place.state])) };
+    const words = selected.length ? `the ${counted(selected.length, "selected run")}` : `sweep${runs.size && this.data.sweeps.length > 1 ? "s" : ""} ${this.id.replaceAll(",", ", ")}`;
     return { ...about, words };
   }
 
@@ -213,7 +220,7 @@ export class SweepPage extends LivePage {
     if (this.aim)
       setText(
         this.aim,
-        this.table.selected.size ? `${counted(this.table.selected.size, "selected run")}:` : "All runs of the sweep:",
+        this.table.selected.size ? `${counted(this.table.selected.size, "selected run")}:` : "All runs:",
       );
   }
 
