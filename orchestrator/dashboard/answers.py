@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
 from orchestrator.comparison.groups import read_baseline
+from orchestrator.dashboard.metric_names import read_axis
 from orchestrator.dashboard.sweep_curves import numbers
 from orchestrator.dashboard.sweep_watch import plain_number
 from orchestrator.dashboard.thinning import thinned
@@ -167,22 +168,30 @@ def setting_text(value: Any) -> str:
     return "none" if value is None else value_text(value)
 
 
-def run_curves(store: Store, run_id: int, axis: Axis, smooth: float = 0.0) -> dict[str, Any]:
-    """Every metric of a run over `axis`, by name and split, smoothed, and thinned to what a screen can show.
+def run_curves(store: Store, run_id: int, over: str, smooth: float = 0.0) -> dict[str, Any]:
+    """Every metric of a run over an axis, by name and split, smoothed, and thinned to what a screen can show; or over
+    another metric of the same points: then by its size, and of points that share it the last.
 
-    Raises NotThereError if the run does not exist."""
+    Raises NotThereError if the run does not exist, UsageError for an axis or metric that it has not."""
     metrics: dict[str, dict[str, Any]] = {}
     most, run = 0, known_run(store, run_id)
     for curve in store.curves([run.id]):
         most = max(most, len(curve))
-        x = axis.places(curve["step"], curve[axis.column], run.settings)
+        x = _places(curve, over, run)
         for name in (*CURVE_COLUMNS, *curve.extra):
             if name not in _NO_METRICS and (curve.split is Split.TRAIN or not _is_counter(name)):
-                found = _curve_words(curve, x, name, smooth)
+                found = _curve_words(curve, x, name, smooth, over_metric=over not in list(Axis))
                 if found is not None:
                     metrics.setdefault(name, {})[curve.split.value] = found
     labels = {name: metric_label(name, [run.settings.get("tokenizer")]) for name in metrics}
     return {"metrics": metrics, "labels": labels, "points": most, "most_shown": MOST_RUN_POINTS}
+
+
+def _places(curve: Curve, over: str, run: RunRecord) -> Sequence[float | None]:
+    if over in (*CURVE_COLUMNS, *curve.extra):
+        return curve[over]
+    axis = read_axis(over)
+    return axis.places(curve["step"], curve[axis.column], run.settings)
 
 
 def _is_counter(name: str) -> bool:
@@ -190,7 +199,9 @@ def _is_counter(name: str) -> bool:
     return name in ("lr", "weight_decay", "batch_size", "seq_length", "microbatches") or name.startswith("lr_")
 
 
-def _curve_words(curve: Curve, places: Sequence[float | None], name: str, smooth: float) -> Mapping[str, Any] | None:
+def _curve_words(
+    curve: Curve, places: Sequence[float | None], name: str, smooth: float, *, over_metric: bool
+) -> Mapping[str, Any] | None:
     import numpy
 
     x = numpy.array([_or_nan(one) for one in places])
@@ -199,7 +210,13 @@ def _curve_words(curve: Curve, places: Sequence[float | None], name: str, smooth
         return None
     good = numpy.isfinite(x) & numpy.isfinite(y)
     bad = int((~numpy.isfinite(y)).sum() - sum(one is None for one in curve[name]))
-    x, y = x[good], smoothed(x[good], y[good], smooth)
+    x, y = x[good], y[good]
+    if over_metric:
+        order = numpy.argsort(x, kind="stable")
+        last = numpy.append(numpy.diff(x[order]) > 0, True)[: len(x)]
+        x, y = x[order][last], y[order][last]
+    else:
+        y = smoothed(x, y, smooth)
     kept: NDArray[Any] = thinned(y, MOST_RUN_POINTS)
     return {"x": numbers(x[kept]), "y": numbers(y[kept]), "points": len(x), "not_finite": bad}
 

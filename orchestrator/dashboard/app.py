@@ -191,8 +191,8 @@ class Dashboard:
     async def run_curves(self, request: Request) -> Response:
         """All metrics of a run."""
         asked, number = request.query_params, request.path_params["number"]
-        axis, smooth = read_axis(asked.get("x", "steps")), read_weight(asked.get("smooth", "0"))
-        return await self._read(lambda store: answers.run_curves(store, number, axis, smooth))
+        over, smooth = asked.get("x", "steps"), read_weight(asked.get("smooth", "0"))
+        return await self._read(lambda store: answers.run_curves(store, number, over, smooth))
 
     async def devices(self, request: Request) -> Response:
         """Devices over time: those of live workers, or of a run."""

@@ -1,8 +1,10 @@
 // Line charts with bands, drawn by uPlot (a plain script, so it stands on `window`), with a legend of our own.
 
+import { chartFigure, drawMarks } from "./chart_figure.js";
 import { faded, isDark, themed } from "./colours.js";
 import { el, fill, setText } from "./dom.js";
 import { moment, number, shortCount } from "./format.js";
+import { saveMenu } from "./saving.js";
 import { logTicks } from "./ticks.js";
 
 const WHOLE_STEPS = [...Array(13).keys()].flatMap((power) => [1, 2, 5].map((times) => times * 10 ** power));
@@ -10,14 +12,16 @@ const WHOLE_STEPS = [...Array(13).keys()].flatMap((power) => [1, 2, 5].map((time
 /**
  * A chart in `root`. `draw(content)` shows
  *
- *     { title, xLabel, wholeX, timeX, logX, logY, empty, lines: [{ key, label, x, y, low, high, colour, dash, width, quiet, marks }] }
+ *     { title, xLabel, wholeX, timeX, scatter, logX, logY, empty, lines: [{ key, label, x, y, low, high, colour, dash, width, quiet, marks }] }
  *
  * where `low` and `high` are the edges of a band, `marks` are points with a ×, and `quiet` lines stand in no legend. `onHide(keys)` hears which
- * lines the legend hides; `hidden` is which are hidden at first. After a change of theme it must be drawn again, with
+ * lines the legend hides; `hidden` is which are hidden at first; `zoom` is the stretch of x at first, and `onZoom(range)` hears
+ * of another (null: all). After a change of theme it must be drawn again, with
  * lines in the new colours.
  */
 export class Chart {
-  constructor(root, { height = 320, hidden = [], onHide = () => {}, legend = true } = {}) {
+  constructor(root, { height = 320, hidden = [], onHide = () => {}, legend = true, zoom = null, onZoom = () => {} } = {}) {
+    Object.assign(this, { zoom, onZoom });
     this.height = height;
     this.hidden = new Set(hidden);
     this.onHide = onHide;
@@ -28,14 +32,15 @@ export class Chart {
       class: "chart",
       tabindex: "0",
       role: "group",
-      on: { keydown: (event) => this.onKey(event) },
+      on: { keydown: (event) => this.onKey(event), dblclick: () => this.setZoom(null) },
     });
     // The place is kept before the first points come: nothing below it jumps.
     this.box.style.minHeight = `${height}px`;
     this.readout = el("p", { class: "readout" });
     this.spoken = el("p", { class: "sr-only", "aria-live": "polite" });
     this.legend = legend ? el("ul", { class: "legend" }) : null;
-    fill(root, this.box, this.readout, this.spoken, this.legend);
+    const below = el("div", { class: "below" }, this.readout, saveMenu(() => this.figure()));
+    fill(root, this.box, below, this.spoken, this.legend);
     this.resizing = new ResizeObserver(() => this.resize());
     this.resizing.observe(this.box);
   }
@@ -49,7 +54,7 @@ export class Chart {
   draw(content) {
     this.content = content;
     const { lines } = content;
-    const shown = lines.filter((line) => !this.hidden.has(line.key));
+    const shown = this.shown();
     this.box.setAttribute("aria-label", description(content, shown));
     this.drawLegend();
     const signature = JSON.stringify([
@@ -82,7 +87,6 @@ export class Chart {
   build(data, shown) {
     this.plot?.destroy();
     fill(this.box);
-    this.zoom = null;
     if (!data[0].length) {
       fill(this.box, el("p", { class: "empty" }, this.content.empty ?? "No points yet."));
       this.plot = null;
@@ -90,10 +94,11 @@ export class Chart {
       return;
     }
     this.plot = new window.uPlot(this.options(shown), data, this.box);
+    if (this.zoom) this.showZoom(this.zoom);
   }
 
   options(shown) {
-    const { logX, logY, wholeX, timeX, xLabel, title } = this.content;
+    const { logX, logY, wholeX, timeX, scatter, xLabel, title } = this.content;
     const series = [{ label: xLabel }];
     const bands = [];
     for (const line of shown) {
@@ -103,7 +108,8 @@ export class Chart {
         stroke: line.colour,
         width: line.width ?? 2,
         dash: line.dash,
-        points: { show: line.x.length < 2, size: 6 },
+        points: { show: scatter || line.x.length < 2, size: scatter ? 4 : 6 },
+        ...(scatter ? { paths: () => null } : {}),
       });
       if (!line.low) continue;
       const edge = { stroke: "transparent", width: 0, points: { show: false } };
@@ -144,33 +150,40 @@ export class Chart {
       focus: { alpha: 1 },
       hooks: {
         setCursor: [(plot) => plot === this.plot && this.showValues(this.pointedAt())],
-        setSelect: [() => (this.zoom = true)],
-        draw: [(plot) => this.drawMarks(plot)],
+        setSelect: [({ select: { left, width }, posToVal }) => this.setZoom([posToVal(left, "x"), posToVal(left + width, "x")])],
+        draw: [(plot) => this.mark(plot)],
         setSeries: [(plot, at) => (this.nearby = plot.series[at]?.named ?? "")],
       },
     };
   }
 
-  /** A × where a run was lost; one that is above or below what is shown stands at the edge. */
-  drawMarks(plot) {
+  /** Lines that are not hidden. */
+  shown() {
+    return this.content.lines.filter((line) => !this.hidden.has(line.key));
+  }
+
+  figure() {
+    return this.plot && chartFigure(this.plot, this.content, this.shown());
+  }
+
+  /** Show this stretch of x; null: all of it. */
+  showZoom(range) {
+    this.zoom = range;
+    if (range) this.plot?.setScale("x", { min: range[0], max: range[1] });
+    else this.plot?.setData(this.plot.data, true);
+  }
+
+  setZoom(range) {
+    this.zoom = range;
+    this.onZoom(range);
+  }
+
+  mark(plot) {
     const { ctx: pen, bbox } = plot;
-    const size = 5 * window.devicePixelRatio;
     pen.save();
-    pen.lineWidth = 2 * window.devicePixelRatio;
-    for (const { key, colour, marks } of this.content.lines) {
-      for (const [atX, atY] of this.hidden.has(key) ? [] : (marks ?? [])) {
-        const x = plot.valToPos(atX, "x", true);
-        const y = Math.min(Math.max(plot.valToPos(atY, "y", true), bbox.top + size), bbox.top + bbox.height - size);
-        if (!(x >= bbox.left - 1 && x <= bbox.left + bbox.width + 1) || Number.isNaN(y)) continue;
-        pen.strokeStyle = colour;
-        pen.beginPath();
-        for (const side of [-1, 1]) {
-          pen.moveTo(x - size, y - side * size);
-          pen.lineTo(x + size, y + side * size);
-        }
-        pen.stroke();
-      }
-    }
+    const place = (x, y) => [plot.valToPos(x, "x", true), plot.valToPos(y, "y", true)];
+    const edges = [bbox.left, bbox.left + bbox.width, bbox.top, bbox.top + bbox.height];
+    drawMarks(pen, this.shown(), place, edges, window.devicePixelRatio);
     pen.restore();
   }
 
@@ -265,8 +278,8 @@ export class Chart {
       const values = spoken.map((line) => `${line.label} ${number(line.y[nearest(line.x, xs[place])], 4)}`);
       setText(this.spoken, `${this.content.xLabel} ${this.xText(xs[place], 5)}: ${values.join(", ")}`);
     } else if (event.key === "Escape") {
-      this.zoom = null;
-      this.plot.setData(this.plot.data, true);
+      this.showZoom(null);
+      this.onZoom(null);
     }
   }
 }

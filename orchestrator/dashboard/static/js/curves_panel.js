@@ -30,7 +30,12 @@ export class CurvesPanel {
     const plot = el("div");
     fill(root, this.bar, plot, this.note);
     const hidden = view.read("hide").split(",").filter(Boolean);
-    this.chart = new Chart(plot, { hidden, onHide: (keys) => view.write({ hide: keys.join(",") }) });
+    this.chart = new Chart(plot, {
+      hidden,
+      onHide: (keys) => view.write({ hide: keys.join(",") }),
+      zoom: view.readRange("zoom"),
+      onZoom: (range) => view.writeRange("zoom", range),
+    });
     this.unTheme = onThemeChange(() => this.draw());
     this.reset();
   }
@@ -66,7 +71,10 @@ export class CurvesPanel {
     fill(
       this.bar,
       this.metricField.root,
-      ask("Over", "x", Object.entries(this.axes)).root,
+      ask("Over", "x", Object.entries(this.axes), () => {
+        this.chart.setZoom(null); // a stretch of another x
+        this.askAnew();
+      }).root,
       smoothingSelect(() => this.askAnew()),
       this.data.arms.size > 10 ? ask("Lines", "best", BEST).root : null,
       settings.length > 1 ? ask("A line for each", "by", [["", "arm"], ...joint, ...named]).root : null,

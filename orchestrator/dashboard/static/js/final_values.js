@@ -3,6 +3,7 @@
 import { onThemeChange, lineStyle, themed, faded } from "./colours.js";
 import { el, fill, setText } from "./dom.js";
 import { number, setting } from "./format.js";
+import { saveMenu } from "./saving.js";
 import { niceTicks } from "./ticks.js";
 
 const HEIGHT = 240;
@@ -38,7 +39,13 @@ export class FinalValues {
       fill(
         this.grid,
         this.settings.map((axis, at) =>
-          el("figure", {}, el("figcaption", {}, `${this.metric.title} against ${axis.title}`), this.canvases[at]),
+          el(
+            "figure",
+            {},
+            el("figcaption", {}, `${this.metric.title} against ${axis.title}`),
+            this.canvases[at],
+            saveMenu(() => this.figure(at)),
+          ),
         ),
       );
     }
@@ -81,6 +88,20 @@ export class FinalValues {
     canvas.style.height = `${HEIGHT}px`;
     const pen = canvas.getContext("2d");
     pen.scale(ratio, ratio);
+    this.dots.set(canvas, this.paint(pen, canvas, axis, width));
+  }
+
+  figure(at) {
+    const [axis, canvas] = [this.settings[at], this.canvases[at]];
+    const width = parseFloat(canvas.style.width);
+    const { title, values } = this.metric;
+    const rows = this.runs.map((run, which) => [run, axis.values[which], values[which]]);
+    const draw = (pen) => this.paint(pen, canvas, axis, width);
+    return { name: `${title} against ${axis.title}`, width, height: HEIGHT, draw, rows: [["run", axis.title, title], ...rows] };
+  }
+
+  /** Returns where the dots are, with their runs and values. */
+  paint(pen, canvas, axis, width) {
     const groups = grouped(axis.values, this.metric.values, this.runs);
     canvas.setAttribute("aria-label", spoken(axis.title, this.metric.title, groups));
     const xs = places(groups.map((group) => group.value), width);
@@ -93,7 +114,6 @@ export class FinalValues {
     const { colour } = lineStyle(0);
     pen.fillStyle = faded(colour, values.length > 500 ? 0.2 : 0.5);
     const dots = [];
-    this.dots.set(canvas, dots);
     groups.forEach((group, at) => {
       group.values.forEach((value, which) => {
         pen.beginPath();
@@ -118,6 +138,7 @@ export class FinalValues {
     groups.forEach((group, at) => {
       if (group.lost) pen.fillText(group.lost > 1 ? `×${group.lost}` : "×", xs[at], EDGE.top);
     });
+    return dots;
   }
 }
 

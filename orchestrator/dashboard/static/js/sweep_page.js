@@ -9,6 +9,7 @@ import { FinalValues } from "./final_values.js";
 import { counted, duration, moment, STATES } from "./format.js";
 import { labelButton } from "./labels.js";
 import { LivePage } from "./live_page.js";
+import { filterTerms } from "./filter.js";
 import { ParallelCoordinates } from "./parallel.js";
 import { RunsTable } from "./runs_table.js";
 import { SweepData, rowMetric } from "./sweep_data.js";
@@ -127,7 +128,7 @@ export class SweepPage extends LivePage {
     // The table is the panel of the first tab; its filter and selection outlive the others.
     this.tableBox.hidden = key !== "runs";
     const kinds = {
-      parallel: () => new ParallelCoordinates(this.panelBox),
+      parallel: () => new ParallelCoordinates(this.panelBox, (at, wanted) => this.brush(at, wanted)),
       final: () => new FinalValues(this.panelBox),
       comparison: () => new ComparisonPanel(this.panelBox, this.id),
     };
@@ -188,12 +189,29 @@ export class SweepPage extends LivePage {
     return { settings: axes, metric: { title, values }, runs: runs.map((run) => run[place.id]) };
   }
 
+  /** What was picked along an axis of parallel coordinates is a condition of the filter; null takes such conditions away. */
+  brush(at, wanted) {
+    const names = [...this.data.settings, rowMetric(this.curves.metric) ?? this.curves.metric];
+    const isOf = (term, name) => term.startsWith(`${name}>=`) || term.startsWith(`${name}<=`) || term.startsWith(`${name}=`);
+    const gone = wanted ? [names[at]] : names;
+    const kept = filterTerms(this.table.filterBox.value).filter((term) => !gone.some((name) => isOf(term, name)));
+    const added = !wanted
+      ? []
+      : wanted.words
+        ? [`${names[at]}=${wanted.words.join("|")}`]
+        : [`${names[at]}>=${wanted.low}`, `${names[at]}<=${wanted.high}`];
+    const text = [...kept, ...added].map((term) => (/\s/.test(term) ? `"${term}"` : term)).join(" ");
+    this.table.filterBox.value = text;
+    this.table.setFilter(text);
+  }
+
   async readFinals() {
     const { metric } = this.curves;
     try {
       const { values } = await get(`sweeps/${this.id}/finals?metric=${encodeURIComponent(metric)}`);
       if (this.isOver || metric !== this.curves.metric) return;
       this.finals = new Map(values);
+      this.data.readers.set(metric, (run) => this.finals?.get(run[this.data.place.id]));
       if (this.tab === "parallel" || this.tab === "final") this.showing.show(this.axes());
     } catch {
       // The curves panel tells of a metric that can't be had.
