@@ -167,5 +167,6 @@ def test_any_metric_is_an_x_of_a_run(figures: Served, open_tab: OpenTab) -> None
     expect(loss.get_by_role("group")).to_have_attribute("aria-label", re.compile("over learning rate"))
     page.reload()
     expect(page.get_by_role("combobox", name="Over")).to_have_value("lr")
+    assert "0.05" in texts(saved(page, "svg")[1])
     rows = list(csv.reader(saved(page, "csv")[1].decode().splitlines()))
     assert rows[0][1] == "learning rate" and float(rows[1][1]) == pytest.approx(0.001)

@@ -62,7 +62,7 @@ def test_the_overview_lists_sweeps_and_leads_to_them(demo: Served, open_tab: Ope
     expect(cards.nth(0)).to_contain_text("running")
     expect(page.locator("#live")).to_have_text("live")
     expect(page.get_by_role("region", name="Events")).to_contain_text("claim")
-    cards.nth(1).get_by_role("link").click()
+    cards.nth(1).get_by_role("link", name="finished").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("finished")
     assert page.evaluate("location.pathname") == "/sweeps/1"
     page.go_back()
@@ -242,7 +242,10 @@ def test_parallel_coordinates_and_final_values(demo: Served, open_tab: OpenTab) 
     page.mouse.down()
     page.mouse.move(box["x"] + 56, box["y"] + 60)
     page.mouse.up()
-    expect(page.get_by_text("6 of 12 runs with a validation loss")).to_be_visible()
+    expect(page.locator("#filter")).to_have_value("depth=4")
+    expect(page.get_by_text("6 runs with a validation loss")).to_be_visible()
+    canvas.dblclick()
+    expect(page.locator("#filter")).to_have_value("")
     page.get_by_role("tab", name="Final values").click()
     expect(page.locator("figure canvas")).to_have_attribute(
         "aria-label", "Mean validation loss (nats per byte) by depth: 2: 2.483; 4: 2.96"

@@ -128,7 +128,7 @@ export class Chart {
     const exact = { distr: 3, range: (_, min, max) => (min < max ? [min, max] : [min / 2, max * 2]) };
     const logarithmic = { splits: (_, which, min, max) => logTicks(min, max), filter: (_, ticks) => ticks };
     const values = (_, ticks) =>
-      ticks.map((tick) => (tick === null ? "" : shortCount(Number(tick.toPrecision(6))).replace(".0", "")));
+      ticks.map((tick) => (tick === null ? "" : shortCount(Number(tick.toPrecision(6))).replace(/\.0(?=[A-Z])/, "")));
     return {
       width: this.width(),
       height: this.height,

@@ -96,8 +96,13 @@ export class FinalValues {
     const width = parseFloat(canvas.style.width);
     const { title, values } = this.metric;
     const rows = this.runs.map((run, which) => [run, axis.values[which], values[which]]);
-    const draw = (pen) => this.paint(pen, canvas, axis, width);
-    return { name: `${title} against ${axis.title}`, width, height: HEIGHT, draw, rows: [["run", axis.title, title], ...rows] };
+    const name = `${title} against ${axis.title}`;
+    const draw = (pen) => {
+      this.paint(pen, canvas, axis, width);
+      [pen.fillStyle, pen.textAlign] = [themed("--text"), "left"];
+      pen.fillText(name, EDGE.left, HEIGHT + 14);
+    };
+    return { name, width, height: HEIGHT + 24, draw, rows: [["run", axis.title, title], ...rows] };
   }
 
   /** Returns where the dots are, with their runs and values. */

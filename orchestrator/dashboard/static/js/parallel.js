@@ -86,10 +86,7 @@ export class ParallelCoordinates {
     const diverged = lost.length
       ? ` ${lost.length} diverged (dashed, above the axis): ${named.join(", ")}${lost.length > 10 ? " …" : ""}.`
       : "";
-    setText(
-      this.told,
-      `${drawn}${diverged} Drag along an axis to filter by it, double-click to let go of that.`,
-    );
+    setText(this.told, `${drawn}${diverged} Drag along an axis to filter by it, double-click to let go of that.`);
   }
 
   paint(pen) {

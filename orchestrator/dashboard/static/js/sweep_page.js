@@ -189,20 +189,16 @@ export class SweepPage extends LivePage {
     return { settings: axes, metric: { title, values }, runs: runs.map((run) => run[place.id]) };
   }
 
-  /** What was picked along an axis of parallel coordinates is a condition of the filter; null takes such conditions away. */
+  /** What was picked along an axis of parallel coordinates is a condition of the filter; null takes such away. */
   brush(at, wanted) {
     const names = [...this.data.settings, rowMetric(this.curves.metric) ?? this.curves.metric];
-    const isOf = (term, name) => term.startsWith(`${name}>=`) || term.startsWith(`${name}<=`) || term.startsWith(`${name}=`);
     const gone = wanted ? [names[at]] : names;
-    const kept = filterTerms(this.table.filterBox.value).filter((term) => !gone.some((name) => isOf(term, name)));
-    const added = !wanted
-      ? []
-      : wanted.words
-        ? [`${names[at]}=${wanted.words.join("|")}`]
-        : [`${names[at]}>=${wanted.low}`, `${names[at]}<=${wanted.high}`];
-    const text = [...kept, ...added].map((term) => (/\s/.test(term) ? `"${term}"` : term)).join(" ");
-    this.table.filterBox.value = text;
-    this.table.setFilter(text);
+    const isGone = (term) => gone.some((name) => term.startsWith(name) && /^[<>]?=/.test(term.slice(name.length)));
+    const terms = filterTerms(this.table.filterBox.value).filter((term) => !isGone(term));
+    const { low, high, words = low === high ? [low] : null } = wanted ?? {};
+    if (wanted) terms.push(...(words ? [`${names[at]}=${words.join("|")}`] : [`${names[at]}>=${low}`, `${names[at]}<=${high}`]));
+    this.table.filterBox.value = terms.map((term) => (/\s/.test(term) ? `"${term}"` : term)).join(" ");
+    this.table.setFilter(this.table.filterBox.value);
   }
 
   async readFinals() {
