@@ -83,7 +83,9 @@ def test_every_kind_of_figure_is_saved_and_names_are_text(figures: Served, open_
     page.get_by_role("tab", name="Final values").click()
     expect(page.get_by_label("Save the figure as")).to_have_count(3)
     _, content = saved(page, "svg", 2)
-    assert "linear_value" in texts(content)
+    assert {"linear_value", "true", "false"} <= set(texts(content))
+    _, content = saved(page, "csv", 1)
+    assert {"run 1", "run 17", "mean"} <= {row[0] for row in csv.reader(content.decode().splitlines())}
     page.goto(f"{figures.base}/runs/1")
     own = page.locator("figure").filter(has_text=EVIL)
     expect(own.locator(".uplot")).to_be_visible()

@@ -247,7 +247,7 @@ def test_parallel_coordinates_and_final_values(demo: Served, open_tab: OpenTab) 
     canvas.dblclick()
     expect(page.locator("#filter")).to_have_value("")
     page.get_by_role("tab", name="Final values").click()
-    expect(page.locator("figure canvas")).to_have_attribute(
+    expect(page.locator("figure .chart")).to_have_attribute(
         "aria-label", "Mean validation loss (nats per byte) by depth: 2: 2.483; 4: 2.96"
     )
     page.get_by_role("combobox", name="Metric").select_option("val_acc")
@@ -461,7 +461,7 @@ def test_runs_that_diverged_are_named_counted_and_marked_on_every_view(strange: 
     expect(page.locator("#panel")).to_contain_text("1 diverged (dashed, above the axis): run 2.")
     page.get_by_role("tab", name="Final values").click()
     expect(page.locator("#panel")).to_contain_text("1 diverged (× at the top): run 2.")
-    expect(page.locator("figure canvas")).to_have_attribute("aria-label", re.compile("4: diverged"))
+    expect(page.locator("figure .chart")).to_have_attribute("aria-label", re.compile("4: diverged"))
 
 
 def test_words_are_whole_and_numbers_right_aligned(strange: Served, open_tab: OpenTab) -> None:

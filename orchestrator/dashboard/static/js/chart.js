@@ -12,9 +12,11 @@ const WHOLE_STEPS = [...Array(13).keys()].flatMap((power) => [1, 2, 5].map((time
 /**
  * A chart in `root`. `draw(content)` shows
  *
- *     { title, xLabel, wholeX, timeX, scatter, logX, logY, empty, lines: [{ key, label, x, y, low, high, colour, dash, width, quiet, marks }] }
+ *     { title, xLabel, wholeX, timeX, xTicks, spoken, logX, logY, empty, lines: [{ key, label, x, y, ... }] }
  *
- * where `low` and `high` are the edges of a band, `marks` are points with a ×, and `quiet` lines stand in no legend. `onHide(keys)` hears which
+ * where a line has { low, high, colour, dash, width, quiet, marks, scatter, names }: `low` and `high` are the edges of a
+ * band, `marks` are points with a ×, `quiet` lines stand in no legend, and `scatter` ones are dots, which `names` tell of.
+ * `xTicks` are [x, text], and `spoken` is what the chart is to those who do not see it. `onHide(keys)` hears which
  * lines the legend hides; `hidden` is which are hidden at first; `zoom` is the stretch of x at first, and `onZoom(range)` hears
  * of another (null: all). After a change of theme it must be drawn again, with
  * lines in the new colours.
@@ -55,7 +57,7 @@ export class Chart {
     this.content = content;
     const { lines } = content;
     const shown = this.shown();
-    this.box.setAttribute("aria-label", description(content, shown));
+    this.box.setAttribute("aria-label", content.spoken ?? description(content, shown));
     this.drawLegend();
     const signature = JSON.stringify([
       isDark(),
@@ -98,7 +100,7 @@ export class Chart {
   }
 
   options(shown) {
-    const { logX, logY, wholeX, timeX, scatter, xLabel, title } = this.content;
+    const { logX, logY, wholeX, timeX, xTicks, xLabel, title } = this.content;
     const series = [{ label: xLabel }];
     const bands = [];
     for (const line of shown) {
@@ -108,8 +110,8 @@ export class Chart {
         stroke: line.colour,
         width: line.width ?? 2,
         dash: line.dash,
-        points: { show: scatter || line.x.length < 2, size: scatter ? 4 : 6 },
-        ...(scatter ? { paths: () => null } : {}),
+        points: { show: line.scatter || line.x.length < 2, size: line.scatter ? 5 : 6, fill: line.scatter && line.colour },
+        ...(line.scatter ? { paths: () => null } : {}),
       });
       if (!line.low) continue;
       const edge = { stroke: "transparent", width: 0, points: { show: false } };
@@ -129,13 +131,16 @@ export class Chart {
     const logarithmic = { splits: (_, which, min, max) => logTicks(min, max), filter: (_, ticks) => ticks };
     const values = (_, ticks) =>
       ticks.map((tick) => (tick === null ? "" : shortCount(Number(tick.toPrecision(6))).replace(/\.0(?=[A-Z])/, "")));
+    const chosen = xTicks && chosenTicks(() => this.content.xTicks);
+    const ownTicks = chosen ?? (logX ? logarithmic : wholeX ? { incrs: WHOLE_STEPS } : {});
+    const select = ({ select: { left, width }, posToVal: at }) => this.setZoom([at(left, "x"), at(left + width, "x")]);
     return {
       width: this.width(),
       height: this.height,
       legend: { show: false },
       scales: { x: { time: Boolean(timeX), ...(logX ? exact : {}) }, y: logY ? exact : {} },
       axes: [
-        { ...axis, label: xLabel, size: timeX ? 42 : 30, values: timeX ? clockTimes : values, ...(logX ? logarithmic : wholeX ? { incrs: WHOLE_STEPS } : {}) },
+        { ...axis, label: xLabel, size: timeX ? 42 : 30, values: timeX ? clockTimes : values, ...ownTicks },
         {
           ...axis,
           label: title,
@@ -150,7 +155,7 @@ export class Chart {
       focus: { alpha: 1 },
       hooks: {
         setCursor: [(plot) => plot === this.plot && this.showValues(this.pointedAt())],
-        setSelect: [({ select: { left, width }, posToVal }) => this.setZoom([posToVal(left, "x"), posToVal(left + width, "x")])],
+        setSelect: [select],
         draw: [(plot) => this.mark(plot)],
         setSeries: [(plot, at) => (this.nearby = plot.series[at]?.named ?? "")],
       },
@@ -250,7 +255,10 @@ export class Chart {
   showValues(x) {
     if (!this.content) return;
     const { lines, xLabel } = this.content;
-    setText(this.readout, x === null ? "" : [this.nearby, `${xLabel} ${this.xText(x, 6)}`].filter(Boolean).join(" · "));
+    const dots = x === null ? null : lines.find(({ names, label }) => names && label === this.nearby);
+    const at = dots ? nearest(dots.x, x) : -1;
+    const told = at < 0 ? [this.nearby, `${xLabel} ${this.xText(x, 6)}`] : [`run ${dots.names[at]}`, number(dots.y[at], 6)];
+    setText(this.readout, x === null ? "" : told.filter(Boolean).join(" · "));
     for (const line of lines) {
       const cell = this.valueCells?.get(line.key);
       if (!cell) continue;
@@ -282,6 +290,16 @@ export class Chart {
       this.onZoom(null);
     }
   }
+}
+
+/** The ticks that a chart names, as many as have room. */
+function chosenTicks(read) {
+  const shown = (plot) => read().filter((_, at) => at % Math.ceil((read().length * 64) / plot.width) === 0);
+  return {
+    splits: (plot) => shown(plot).map(([x]) => x),
+    values: (plot) => shown(plot).map(([, text]) => text),
+    filter: (_, ticks) => ticks,
+  };
 }
 
 /** Times of day; the first of each day with its date. */

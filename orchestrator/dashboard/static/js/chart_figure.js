@@ -15,7 +15,7 @@ export function chartFigure(plot, content, lines) {
   const place = (x, y) => [left + plot.valToPos(x, "x"), TOP + plot.valToPos(y, "y")];
   const draw = (pen) => {
     drawAxes(pen, plot, content, { left, width, height });
-    for (const line of lines) drawLine(pen, line, plot.scales.x, place, content.scatter);
+    for (const line of lines) drawLine(pen, line, plot.scales.x, place);
     drawMarks(pen, lines, place, [left, left + width, TOP, TOP + height], 1);
     pen.textAlign = "left";
     named.forEach((line, at) => drawName(pen, line, legend[at][0], bottom + legend[at][1] * ROW));
@@ -27,8 +27,8 @@ export function chartFigure(plot, content, lines) {
     draw,
     rows: [
       ["line", content.xLabel, content.title, "low", "high", "runs"],
-      ...lines.flatMap(({ label, x, y, low, high, runs }) =>
-        x.map((at, which) => [label, at, y[which], low?.[which], high?.[which], runs?.[which]]),
+      ...lines.flatMap(({ label, names, x, y, low, high, runs }) =>
+        x.map((at, n) => [names ? `run ${names[n]}` : label, at, y[n], low?.[n], high?.[n], runs?.[n]]),
       ),
     ],
   };
@@ -66,7 +66,7 @@ function drawAxes(pen, plot, { title, xLabel }, { left, width, height }) {
   pen.font = "12px system-ui, sans-serif";
 }
 
-function drawLine(pen, { x, y, low, high, colour, dash, width = 2 }, { min, max }, place, isScatter) {
+function drawLine(pen, { x, y, low, high, colour, dash, scatter, width = 2 }, { min, max }, place) {
   const within = [...x.keys()].filter((at) => x[at] >= min && x[at] <= max);
   const band = low ? within.filter((at) => low[at] !== null && high[at] !== null) : [];
   if (band.length > 1) {
@@ -78,11 +78,11 @@ function drawLine(pen, { x, y, low, high, colour, dash, width = 2 }, { min, max 
   }
   const drawn = within.filter((at) => y[at] !== null);
   pen.beginPath();
-  if (isScatter) for (const at of drawn) pen.arc(...place(x[at], y[at]), 2, 0, 7);
+  if (scatter) for (const at of drawn) pen.arc(...place(x[at], y[at]), 2, 0, 7);
   else drawn.forEach((at, which) => pen[which ? "lineTo" : "moveTo"](...place(x[at], y[at])));
-  [pen.strokeStyle, pen.lineWidth] = [colour, width];
+  Object.assign(pen, { strokeStyle: colour, fillStyle: colour, lineWidth: width });
   pen.setLineDash(dash ?? []);
-  pen.stroke();
+  pen[scatter ? "fill" : "stroke"]();
 }
 
 /** A × where a run was lost; one that is above or below what is shown stands at the edge. */

@@ -75,6 +75,7 @@ export class MetricCharts {
         label: `${run.name} ${split}`.trim(),
         ...run.metrics[name][split],
         width: split === "train" ? 1.5 : 2.5,
+        scatter: !this.axes[view.read("x", "steps")],
         // Of several runs each has its colour, and training is dotted; a single run has a colour for each split.
         colour: lineStyle(isAlone ? SPLITS.indexOf(split) : at).colour,
         dash: !isAlone && split === "train" ? [2, 3] : [],
@@ -83,7 +84,7 @@ export class MetricCharts {
     const x = view.read("x", "steps");
     const isMetric = !this.axes[x];
     const xLabel = isMetric ? (this.label(x) ?? x) : this.axes[x];
-    const words = { title: this.label(name), xLabel, wholeX: x === "steps", scatter: isMetric };
+    const words = { title: this.label(name), xLabel, wholeX: x === "steps" };
     return { ...words, logX: view.isOn("logx"), logY: view.isOn("logy"), lines };
   }
 
