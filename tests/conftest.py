@@ -6,8 +6,10 @@ The store is imported where it is used: tests of the trainer alone run where the
 import contextlib
 import os
 import signal
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from orchestrator.store import Store
     from tests.postgresql_server import PostgresqlServer
+    from tests.ready_databases import ReadyDatabases
 
 DATABASES = ("sqlite", "postgresql")
 
@@ -56,14 +59,35 @@ def postgresql_server() -> "Iterator[PostgresqlServer]":
         yield server
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of the readers' tests on PostgreSQL, `make test` runs one in four; `make test-long` runs the others."""
+    for item in items:
+        on_postgresql = "postgresql" in getattr(item, "callspec", SimpleNamespace(params={})).params.values()
+        if on_postgresql and item.get_closest_marker("reader") and zlib.crc32(item.nodeid.encode()) % 4:
+            item.add_marker(pytest.mark.long)
+
+
+@pytest.fixture(scope="session")
+def ready_databases(tmp_path_factory: pytest.TempPathFactory) -> "ReadyDatabases":
+    """For tests that take a `store`."""
+    from tests.ready_databases import ReadyDatabases
+
+    return ReadyDatabases(template=tmp_path_factory.mktemp("ready") / "hlbq.db")
+
+
 @pytest.fixture(params=DATABASES)
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Where a database of its own may be made: once as an SQLite file, once on PostgreSQL."""
+    """Where a database of its own may be made, once as an SQLite file, once on PostgreSQL; or is, for a `store`."""
+    is_ready = "store" in request.fixturenames
+    ready: ReadyDatabases = request.getfixturevalue("ready_databases")
     if request.param == "sqlite":
+        if is_ready:
+            ready.copy_to(tmp_path / "hlbq.db")
         yield str(tmp_path / "hlbq.db")
         return
     server: PostgresqlServer = request.getfixturevalue("postgresql_server")
-    with server.lend_database() as url:
+    with ready.lend(server) if is_ready else server.lend_database() as url:
         yield url
 
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def read_results(store: "Store", policy: DecidePolicy, sweep_id: int, first_seed: int) -> Results:
-    """What became of the seeds of the policy's arms. Runs that --skip_existing left out count too."""
+    """What became of the seeds of the policy's arms. Runs that --skip_existing left out count too; a run that more than
+    one code computed is no evidence, as in `compare`."""
     import numpy
 
     wanted = RunFilter(sweep_ids=(sweep_id,), with_members=True)
@@ -23,6 +24,7 @@ def read_results(store: "Store", policy: DecidePolicy, sweep_id: int, first_seed
     rows = {arm: row for row, arm in enumerate(policy.everyone)}
     shape = len(rows), policy.max_seeds
     values, ended, diverged = numpy.full(shape, numpy.nan), numpy.zeros(shape, bool), numpy.zeros(shape, bool)
+    same = store.same_code()
     stopped: dict[int, list[tuple[int, RunRecord]]] = {}
     for run, measured in measured_runs(store, wanted, metric, policy.goal):
         place = run.seed - first_seed
@@ -31,7 +33,7 @@ def read_results(store: "Store", policy: DecidePolicy, sweep_id: int, first_seed
         row = rows[run.arm_key]
         ended[row, place] = measured.standing is not Standing.WAITING
         diverged[row, place] = measured.standing is Standing.DIVERGED
-        if measured.value is not None:
+        if measured.value is not None and not same.is_mixed(run):
             values[row, place] = measured.value
         stopped.setdefault(row, []).append((place, run))
     paused = numpy.array([is_stopped(stopped.get(row, [])) for row in rows.values()], bool)

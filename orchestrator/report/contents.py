@@ -18,6 +18,7 @@ from orchestrator.export.metric_names import find_metric
 from orchestrator.growth.searching import what_mattered
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.plots import Drawing, Drawn, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
+from orchestrator.plots.difference_figures import DifferenceDrawing, draw_forest
 from orchestrator.plots.style import plain_texts
 from orchestrator.queue.code import SameCode, code_note
 from orchestrator.queue.records import AGAIN, SEARCH, DeviceHours, RunFilter, RunRecord, SweepRecord
@@ -107,7 +108,10 @@ def read_report(
         "allow_mixed_evaluation": allow_mixed_evaluation,
     }
     question = Question(metric=metric, baseline=baseline, **allowed)
-    verdicts, not_compared = _verdicts(store, wanted, question, recorded)
+    try:
+        comparison, not_compared = recorded(compare(store, wanted, question)), ""
+    except UsageError as error:
+        comparison, not_compared = None, f"{error.message}. {error.hint}"
     tested = store.losses([run.id for run in runs if run.settings.get("test_tokens")], Split.TEST)
     return Report(
         title=sweep.name or f"Sweep {sweep.id}",
@@ -115,8 +119,8 @@ def read_report(
         sections=[
             *([ReportSection(heading="Note", paragraphs=[sweep.note])] if sweep.note else []),
             *_growth(store, sweep),
-            verdicts,
-            _drawn_section(store, wanted, metric, runs, allowed),
+            _verdicts(comparison, not_compared),
+            _drawn_section(store, wanted, metric, runs, allowed, comparison),
             ReportSection(
                 heading="Runs",
                 tables=[_run_table(runs, names, store.same_code(), tested)],
@@ -140,29 +144,27 @@ def _growth(store: Store, sweep: SweepRecord) -> list[ReportSection]:
     return [ReportSection(heading="Growth", details=lines)] if lines else []
 
 
-def _verdicts(
-    store: Store, wanted: RunFilter, question: Question, recorded: Callable[[Comparison], Comparison]
-) -> tuple[ReportSection, str]:
-    """The section, and why nothing was compared in it (empty: it was)."""
-    try:
-        comparison = recorded(compare(store, wanted, question))
-    except UsageError as error:
-        why = f"{error.message}. {error.hint}"
-        return ReportSection(heading="Comparison", paragraphs=[f"Not compared: {why}"]), why
+def _verdicts(comparison: Comparison | None, not_compared: str) -> ReportSection:
+    if comparison is None:
+        return ReportSection(heading="Comparison", paragraphs=[f"Not compared: {not_compared}"])
     verdicts, others = verdict_sentences(comparison), other_sentences(comparison)
     are_many = len(verdicts) > _MOST_VERDICTS_FIRST
     told = [counts_of_verdicts(comparison)] if are_many else verdicts
-    section = ReportSection(
+    return ReportSection(
         heading="Comparison",
         paragraphs=[*comparison.warnings, *told, *others],
         tables=tables(comparison),
         details=verdicts if are_many else (),
     )
-    return section, ""
 
 
 def _drawn_section(
-    store: Store, wanted: RunFilter, metric: str, runs: Sequence[RunRecord], allowed: "_Allowed"
+    store: Store,
+    wanted: RunFilter,
+    metric: str,
+    runs: Sequence[RunRecord],
+    allowed: "_Allowed",
+    comparison: Comparison | None,
 ) -> ReportSection:
     """The figures, of all arms or of as many as can be told apart; the page says so."""
     keys = {run.arm_key for run in runs}
@@ -171,11 +173,24 @@ def _drawn_section(
         drawn = frozenset(sorted(keys)[:MOST_ARMS_DRAWN])
         runs = [run for run in runs if run.arm_key in drawn]
         wanted = replace(wanted, run_ids=tuple(run.id for run in runs))
-    section = _figures(_drawings(store, wanted, metric, differing_settings(settings_of(runs)), allowed))
+    drawings = _drawings(store, wanted, metric, differing_settings(settings_of(runs)), allowed)
+    section = _figures([*_forest(comparison), *drawings])
     if len(keys) == len({run.arm_key for run in runs}):
         return section
     told = f"Figures show {MOST_ARMS_DRAWN} of the {len(keys):,} arms, drawn by lot. For all or others: hlbq plot"
     return replace(section, paragraphs=[told, *section.paragraphs])
+
+
+def _forest(comparison: Comparison | None) -> list[tuple[str, Callable[[], Drawn]]]:
+    """The differences with their intervals, where there are some, and not too many."""
+    if comparison is None or not 0 < len(comparison.all_contrasts) <= MOST_ARMS_DRAWN:
+        return []
+
+    def draw() -> Drawn:
+        forest = draw_forest(comparison, DifferenceDrawing())
+        return Drawn(figure=forest, arms=len(comparison.groups), runs=comparison.runs)
+
+    return [(f"difference in {comparison.measure}", draw)]
 
 
 def _figures(drawings: Sequence[tuple[str, Callable[[], Drawn]]]) -> ReportSection:

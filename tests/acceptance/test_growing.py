@@ -47,7 +47,7 @@ def test_workers_stay_until_the_verdict_is_in_and_then_leave(fleet: Fleet) -> No
 def test_workers_that_are_killed_at_random_reach_the_verdict_of_an_undisturbed_sweep(fleet: Fleet) -> None:
     sweep = growing_sweep(200)
     submit(fleet.db, sweep)
-    fleet.faults = Faults(kill={"finish.before": 0.05, "finish.after": 0.2, "claim.after": 0.05})
+    fleet.faults = Faults(kill={"finish.before": 0.03, "finish.after": 0.1, "claim.after": 0.03})
     fleet.environment = step_faults(fleet, dict.fromkeys(STEP_POINTS, 0.05))
     leave(fleet)
     with open_store(fleet.db, mode=OpenMode.READ) as store:

@@ -44,10 +44,11 @@ def test_run_ends_with_what_the_search_found(
     assert "confirmed" in said and "hlbq extend" not in said
 
 
-@pytest.mark.parametrize("trials", [5, pytest.param(20, marks=pytest.mark.long)])
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("workers", "trials"), [(1, 3), *(pytest.param(workers, 20, marks=pytest.mark.long) for workers in (1, 2))]
+)
 def test_a_search_outlives_a_killed_worker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], trials: int, workers: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], workers: int, trials: int
 ) -> None:
     """And with one worker at a time, its arms are those of a search that nobody disturbed."""
     (tmp_path / "text.txt").write_text("A search tries one arm after another. " * 3000)

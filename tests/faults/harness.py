@@ -30,7 +30,7 @@ from worker.timing import Timing
 
 ROOT = Path(__file__).parents[2]
 # What `make test-long` and the suite's --quick draw, and what `make test` has time for.
-QUICK_SCALE, SHORTEST_SCALE = 0.02, 0.008
+QUICK_SCALE, SHORTEST_SCALE = 0.02, 0.004
 # Losses and errors are what the suite makes: budgets must not end its runs.
 PATIENT = Limits(max_attempts=10_000, max_losses=10_000, backoff_seconds=0.01, max_backoff_seconds=0.05)
 SHORT = {

@@ -28,6 +28,8 @@ from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
 from tests.sample_sweep import BASE, register, sample_facts, sample_point, sample_points, submit_sweep, work
 
+pytestmark = pytest.mark.reader
+
 EVERYTHING = RunFilter()
 DEPTHS = ({"depth": 2}, {"depth": 3}, {"depth": 4})
 # Noise of seeds that all arms have in common, and of single runs: fixed, so that verdicts are.

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from hlbgpt_core.points import Split
 from orchestrator.comparison.rendering import tables
 from orchestrator.comparison.results import Comparison, Question, compare
@@ -14,6 +16,8 @@ from orchestrator.sweep.options import axes_of
 from orchestrator.sweep.plan import Plan, make_plan
 from orchestrator.sweep.shapes import Shape
 from tests.sample_sweep import register, sample_facts, sample_point
+
+pytestmark = pytest.mark.reader
 
 FIXED = {"depth": [2], "width": [128], "tokenizer": ["bytes"], "dataset": ["pystdlib"]}
 NOISE = (0.01, -0.012, 0.004, 0.007, -0.009, 0.003)

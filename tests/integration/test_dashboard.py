@@ -23,6 +23,8 @@ from tests.command_line import hlbq_in
 from tests.dashboard_client import ARMS, Client, client, plain
 from tests.sample_sweep import register, sample_point, sample_points, submit_sweep, work
 
+pytestmark = pytest.mark.reader
+
 __all__ = ["client", "plain"]  # fixtures
 EVIL = "<script>alert('x')</script>\"'& 🦊"
 

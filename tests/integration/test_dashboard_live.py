@@ -30,6 +30,8 @@ from orchestrator.store.tables import metadata
 from tests.dashboard_client import ARMS, HOST, TOKEN, Client, client, dashboard_at, plain
 from tests.sample_sweep import register, sample_points, submit_sweep, work
 
+pytestmark = pytest.mark.reader
+
 __all__ = ["client", "plain"]  # fixtures
 
 

@@ -19,6 +19,8 @@ from tests.integration.test_compare import train_all
 from tests.integration.test_factorial_comparison import EVERYTHING, grid, loss_by, submit_sweep
 from tests.store_examples import register as register_worker
 
+pytestmark = pytest.mark.reader
+
 ALONG = DifferenceDrawing(along=Drawing(x=Axis.TOKENS))
 EFFECTS = DifferenceDrawing(effects=True)
 HEADS = [{"num_heads": heads} for heads in (1, 2, 4)]

@@ -29,6 +29,8 @@ from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
 from tests.sample_sweep import register, sample_point, sample_points, submit_sweep, work
 
+pytestmark = pytest.mark.reader
+
 # As the original tool's README names them.
 ORIGINAL_COLUMNS = """last_val_loss model_scale depth width num_params num_non_embedding_params num_heads linear_value
 seed run_num train_loss val_loss train_acc val_acc train_pplx val_pplx grad_norm cumulative_time_train

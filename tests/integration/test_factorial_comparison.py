@@ -24,6 +24,8 @@ from tests import sample_sweep
 from tests.integration.test_compare import RUN_NOISE, train_all
 from tests.sample_sweep import register, sample_facts, sample_point
 
+pytestmark = pytest.mark.reader
+
 EVERYTHING = RunFilter()
 GRID = [{"depth": depth, "num_heads": heads} for depth in (2, 3) for heads in (1, 2)]
 

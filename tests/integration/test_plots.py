@@ -26,6 +26,8 @@ from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
 from tests.sample_sweep import register, sample_facts, sample_point, sample_points, submit_sweep, work
 
+pytestmark = pytest.mark.reader
+
 ARMS = [{"depth": depth, "num_heads": heads} for depth in (2, 4, 8) for heads in (1, 2)]
 
 

@@ -12,18 +12,21 @@ from sqlalchemy import select, update
 
 from hlbgpt_core.points import Split
 from orchestrator.comparison.measures import Goal
-from orchestrator.comparison.policy import DecidePolicy, Reason, State
+from orchestrator.comparison.policy import DecidePolicy, Reason, State, policy_of
 from orchestrator.comparison.results import Question, compare
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.growth.declaring import declared_for_sweep
+from orchestrator.growth.reading import read_results
 from orchestrator.growth.reconciler import take_due_steps
 from orchestrator.growth.standing import standing_lines, standing_of, summary_lines
 from orchestrator.queue import states
+from orchestrator.queue.code import CodePart
 from orchestrator.queue.records import NewPolicy, NotifyMark, PolicyStep, RunFilter
 from orchestrator.report.contents import read_report
 from orchestrator.status.reading import read_status
 from orchestrator.store import OpenMode, Store, open_store
-from orchestrator.store.tables import attempts, policies, sweeps
+from orchestrator.store.rows import code_json
+from orchestrator.store.tables import attempts, policies, runs, sweeps
 from orchestrator.sweep.sweep_options import SweepOptions
 from orchestrator.wording.numbers import duration
 from tests.dashboard_client import Client, client
@@ -338,6 +341,20 @@ def test_locks_are_taken_in_one_order(store: Store, what: str) -> None:
         connection.execute(select(sweeps.c.id).with_for_update(nowait=True, key_share=True))
     changing.join(60)
     assert not changing.is_alive()
+
+
+def test_a_run_of_two_codes_is_no_evidence(store: Store) -> None:
+    sweep, worker = submitted(store, declaration()), register(store)
+    while train_one(store, worker) is not None:
+        pass
+    with store._write() as connection:
+        two = code_json([CodePart(digest="aa", after=0), CodePart(digest="bb", after=0)])
+        connection.execute(update(runs).where(runs.c.seed == 101).values(code=two))
+    record = store.policy(sweep)
+    assert record is not None
+    results = read_results(store, policy_of(record), sweep, 100)
+    assert results.ended[:, :3].all() and numpy.isnan(results.values[:, 1]).all()
+    assert not numpy.isnan(results.values[:, (0, 2)]).any()
 
 
 @pytest.mark.parametrize("best_arm", [False, True])

@@ -29,6 +29,8 @@ from orchestrator.sweep.submission import PreparedSweep, prepare_sweep
 from orchestrator.sweep.sweep_options import SweepOptions
 from tests.store_examples import ALL, ending, facts, point, register
 
+pytestmark = pytest.mark.reader
+
 pytest.importorskip("optuna")
 
 AXES: dict[str, list[Any]] = {

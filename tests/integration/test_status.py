@@ -28,6 +28,8 @@ from orchestrator.store import OpenMode, Store, open_store
 from tests.conftest import VirtualClock
 from tests.sample_sweep import register, sample_point, sample_points, submit_sweep, work
 
+pytestmark = pytest.mark.reader
+
 HLBQ = [sys.executable, "-P", "-m", "orchestrator.cli.main"]
 ARMS = [{"depth": depth, "num_heads": heads} for depth in (2, 4) for heads in (1, 2)]
 

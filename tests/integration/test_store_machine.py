@@ -337,7 +337,7 @@ def run_machine(store: Store, clock: VirtualClock, *, examples: int, phases: Seq
     )
 
 
-@pytest.mark.parametrize("share", [0.4, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("share", [0.2, pytest.param(1, marks=pytest.mark.long)])
 def test_any_order(store: Store, clock: VirtualClock, share: float) -> None:
     examples = round(share * (50 if store.location.dialect == "sqlite" else 20))
     phases = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)

@@ -7,7 +7,7 @@ from orchestrator.store import OpenMode, open_store
 from tests.store_examples import ALL, submit
 from tests.store_processes import claim_until_empty, run_at_once
 
-RUNS, CLAIMERS = 400, 8
+RUNS, CLAIMERS = 160, 8
 
 
 def test_eight_claimers_share_a_queue_without_a_double_claim(location: str) -> None:

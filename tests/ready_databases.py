@@ -1,0 +1,52 @@
+"""Empty databases that have hlbq's tables already: making the tables takes longer than most tests that want them."""
+
+import contextlib
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.store import OpenMode, open_store
+from orchestrator.store.tables import metadata
+from tests.postgresql_server import PostgresqlServer
+
+
+@dataclass(kw_only=True)
+class ReadyDatabases:
+    """Lends them: copies of one SQLite file, and databases of a server that are emptied and lent again."""
+
+    template: Path
+    returned: list[str] = field(default_factory=list)
+
+    def copy_to(self, path: Path) -> None:
+        """An SQLite database of its own at `path`."""
+        if not self.template.exists():
+            open_store(str(self.template), mode=OpenMode.CREATE).close()
+        path.write_bytes(self.template.read_bytes())
+        connection = sqlite3.connect(path)
+        with connection:
+            connection.execute("UPDATE database_identity SET uid = ?", [uuid.uuid4().hex])
+        connection.close()
+
+    @contextlib.contextmanager
+    def lend(self, server: PostgresqlServer) -> Iterator[str]:
+        """A database of the server, for one test."""
+        import psycopg
+
+        if self.returned:
+            url = self.returned.pop()
+        else:
+            open_store(url := server.create_database(), mode=OpenMode.CREATE).close()
+        yield url
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(f"DELETE FROM {table.name}".encode())
+            for (sequence,) in connection.execute("SELECT relname FROM pg_class WHERE relkind = 'S'").fetchall():
+                connection.execute(f"ALTER SEQUENCE {sequence} RESTART".encode())
+            connection.execute("INSERT INTO database_identity VALUES (%s)", [uuid.uuid4().hex])
+        self.returned.append(url)
