@@ -173,6 +173,8 @@ async def _first_messages(feed: Feed, topic: str, count: int, between: Any) -> l
     looking = asyncio.create_task(feed.run())
     found: list[str] = []
     async for message in feed.stream(topic, "", 0):
+        if found and message.decode() == found[-1]:
+            continue  # the first look came before `between` did
         found.append(message.decode())
         if len(found) == count:
             break
@@ -196,9 +198,7 @@ def test_a_stream_says_hello_then_what_changed_and_how_the_database_stands(
         if count == 3:
             (tmp_path / "away.db").rename(path)
 
-    feed = Feed(database)
-    feed.overview()  # what the first one loads would take longer than a look
-    found = asyncio.run(_first_messages(feed, "overview", 4, between))
+    found = asyncio.run(_first_messages(Feed(database), "overview", 4, between))
     names = [message.split("\n")[0] for message in found]
     assert names[:2] == ["event: hello", "event: overview"]
     assert names[2] == "event: trouble" and "is gone" in found[2]
