@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from orchestrator.queue.records import DeviceReading
 from orchestrator.store import OpenMode, open_store
 from tests.browser.conftest import EVIL, OpenTab, Served, serving, until
+from tests.browser.test_access import violations
 from tests.sample_sweep import register, sample_points, submit_sweep, work
 
 SAMPLES = 90
@@ -87,6 +88,7 @@ def test_a_runs_note_is_text_and_what_is_refused_is_not_lost(devices: Served, op
     edit(page, "Edit tags and note", Tags="good -bad", Note=EVIL)
     expect(page.get_by_text("Nothing was changed: '-bad' can't be a tag")).to_be_visible()
     expect(page.get_by_role("dialog").get_by_label("Note")).to_have_value(EVIL)  # typed once
+    assert violations(page) == []
     page.get_by_role("dialog").get_by_label("Tags").fill("good")
     page.get_by_role("dialog").get_by_role("button", name="Save").click()
     expect(page.locator(".facts")).to_contain_text(EVIL)
