@@ -143,6 +143,18 @@ def test_devices_are_drawn_over_time(devices: Served, open_tab: OpenTab) -> None
     expect(page.get_by_text("Nothing was reported")).to_be_visible()
 
 
+def test_a_device_without_a_live_worker_leaves_the_page(devices: Served, open_tab: OpenTab) -> None:
+    tab = open_tab(devices)
+    tab.page.clock.install()
+    page = tab.visit("/workers")
+    expect(page.locator("figure")).to_have_count(3)
+    with devices.store() as store:
+        store.end_worker(1, "asked to stop")
+    page.clock.run_for(40_000)
+    expect(page.get_by_text("No device of a live worker has reported anything yet")).to_be_visible()
+    expect(page.locator("figure")).to_have_count(0)
+
+
 def test_a_read_only_page_edits_nothing(devices: Served, open_tab: OpenTab) -> None:
     with serving(devices.db, "--read_only") as served:
         page = open_tab(served).visit("/sweeps/1")

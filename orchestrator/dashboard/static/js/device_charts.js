@@ -27,8 +27,12 @@ export class DeviceCharts {
 
   draw() {
     if (!this.devices) return;
-    if (!this.devices.length) fill(this.root, el("p", { class: "faint" }, this.none));
-    else if (!this.charts.size) fill(this.root);
+    const titles = JSON.stringify(this.devices.map(({ title }) => title));
+    if (titles !== this.titles) {
+      this.titles = titles;
+      this.clear();
+      fill(this.root, this.devices.length ? null : el("p", { class: "faint" }, this.none));
+    }
     for (const { title, at, ...measured } of this.devices) {
       for (const [name, y] of Object.entries(measured)) {
         if (y.some((value) => value !== null)) this.chart(title, name).draw(content(name, at, y));
@@ -51,11 +55,16 @@ export class DeviceCharts {
     return this.charts.get(key);
   }
 
+  clear() {
+    for (const chart of this.charts.values()) chart.destroy();
+    this.charts.clear();
+  }
+
   destroy() {
     this.isOver = true;
     clearInterval(this.timer);
     this.unTheme();
-    for (const chart of this.charts.values()) chart.destroy();
+    this.clear();
   }
 }
 
