@@ -5,7 +5,7 @@ import json
 import math
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from sqlalchemy import Row, Select, and_, select
@@ -198,8 +198,12 @@ def worker_record(row: Row[Any]) -> WorkerRecord:
     """A row of `workers` with the `run_id` that it holds."""
     names = ["id", "started_at", "beat", "beat_at", "lease_seconds", "ended_at", "ended_why", "run_id"]
     identity = WorkerIdentity(**{name: getattr(row, name) for name in _IDENTITY})
-    reading = DeviceReading(temperature_celsius=row.temperature_celsius, use_percent=row.use_percent)
-    return WorkerRecord(identity=identity, reading=reading, **{name: getattr(row, name) for name in names})
+    return WorkerRecord(identity=identity, reading=read_reading(row), **{name: getattr(row, name) for name in names})
+
+
+def read_reading(row: Row[Any]) -> DeviceReading:
+    """A row's columns of a device's state."""
+    return DeviceReading(**{field.name: getattr(row, field.name) for field in fields(DeviceReading)})
 
 
 def write_number(value: float | None) -> str | None:
