@@ -40,6 +40,8 @@ from worker.trainer.messages import (
     encode,
 )
 
+RUNG_SECONDS = 30.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -47,7 +49,8 @@ class Plan:
     blame that its code does not load (`exit`: it leaves without a word); `kill` gives the probability of a SIGKILL at
     a named point (step, before_rename, after_rename), noted in the file `landed`. Runs hold after step `hold_after`
     until the file `go` is there, so that a test needs no luck to find them training. `shifts` are what arms add to the
-    loss, by lr_mult, besides noise of their own."""
+    loss, by lr_mult, besides noise of their own; on a `bowl` every arm adds what its lr_mult is off. Runs are evaluated
+    every `evaluate_every` steps (0: at the end alone), and wait for a word after the rungs."""
 
     steps: int = 20
     step_seconds: float = 0.0
@@ -59,6 +62,8 @@ class Plan:
     hold_after: int = 0
     go: str = ""
     shifts: dict[str, float] = field(default_factory=dict)
+    bowl: bool = False
+    evaluate_every: int = 0
 
 
 def loss_at(seed: int, step: int) -> float:
@@ -68,7 +73,7 @@ def loss_at(seed: int, step: int) -> float:
 
 def shift_of(plan: Plan, lr_mult: float, seed: int) -> float:
     """What the arm of this lr_mult adds to the loss of run `seed`: 0 unless the plan shifts it."""
-    shift = plan.shifts.get(str(lr_mult))
+    shift = math.log(lr_mult) ** 2 if plan.bowl else plan.shifts.get(str(lr_mult))
     return 0.0 if shift is None else shift + 0.1 * _uniform(seed, lr_mult)
 
 
@@ -105,7 +110,7 @@ class Trainer:
         self._plan, self._random = plan, random.Random(os.urandom(8))
         self._condition = threading.Condition()
         self._starts: list[Start | None] = []
-        self._paused, self._directive = False, Directive.CONTINUE
+        self._paused, self._directive, self._told = False, Directive.CONTINUE, False
         threading.Thread(target=self._listen, daemon=True).start()
 
     def serve(self) -> None:
@@ -137,6 +142,7 @@ class Trainer:
         behaviour = self._plan.on_seed.get(str(start.seed), "")
         step, shift = self._resume(start), shift_of(self._plan, start.settings["lr_mult"], start.seed)
         self._send(FactsFound(**lease, facts=_facts()))
+        rungs = list(start.rungs)
         while step < self._plan.steps:
             directive = self._wanted()
             if directive is Directive.CANCEL:
@@ -153,12 +159,25 @@ class Trainer:
             self._send(ProgressMade(**lease, progress=Progress(phase=Phase.TRAIN, step=step, tokens_per_second=1e3)))
             self._send(PointMade(**lease, point=point_at(start.seed, step, shift=shift)))
             self._perhaps_die("step")
+            if self._plan.evaluate_every and step % self._plan.evaluate_every == 0 and step < self._plan.steps:
+                self._evaluate(start, step, shift, rungs)
             if step == self._plan.steps // 2 and self._misbehave(behaviour, lease):
                 return
             if step % self._plan.checkpoint_every == 0:
                 self._save(start, step)
         self._send(PointMade(**lease, point=point_at(start.seed, step, Split.VAL, shift=shift)))
         self._send(Ended(**lease, reason="finished"))
+
+    def _evaluate(self, start: Start, step: int, shift: float, rungs: list[int]) -> None:
+        """Tell a val point; past a rung, wait for the next word on the run."""
+        point = point_at(start.seed, step, Split.VAL, shift=shift)
+        with self._condition:
+            self._told = False
+        self._send(PointMade(run_id=start.run_id, fence=start.fence, point=point))
+        if rungs and point.tokens_seen >= rungs[0]:
+            del rungs[: sum(rung <= point.tokens_seen for rung in rungs)]
+            with self._condition:
+                self._condition.wait_for(lambda: self._told, RUNG_SECONDS)
 
     def _holds(self, step: int) -> bool:
         """Whether the run waits at this step for the file `go`; then a moment has passed."""
@@ -235,7 +254,7 @@ class Trainer:
                         self._starts.append(message)
                         self._directive = Directive.CONTINUE
                     case Direct(directive=directive):
-                        self._directive = directive
+                        self._directive, self._told = directive, True
                     case Pause() | Resume():
                         self._paused = isinstance(message, Pause)
                     case ShutDown():

@@ -12,8 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hlbgpt_core.points import Facts, Point, Progress, SavedCheckpoint
+from hlbgpt_core.points import Directive, Facts, Point, Progress, SavedCheckpoint, Split
 from orchestrator.errors import FencedError
+from orchestrator.growth.early_stopping import RUNG, Halving, judge
 from orchestrator.leftovers import unneeded_checkpoints
 from orchestrator.queue.records import Claim, Ending, Live, RunRecord
 from orchestrator.queue.states import Reason, State
@@ -58,11 +59,16 @@ class Attempt:
         say: Callable[[str], None] = lambda text: None,
         code: str = "",
         keep_code: Callable[[Mapping[str, Any]], None] = lambda provenance: None,
+        halving: Halving | None = None,
     ) -> None:
         self.claim = claim
         self.trainer_is_of_other_code = False
         self._code, self._keep_code = code, keep_code
         self.lease = claim.lease
+        self._halving = halving
+        self._rungs = list(halving.rungs) if halving else []
+        self._tokens_evaluated = 0
+        self._stopped_early = ""
         self.ending: Ending | None = None
         self.after: RunRecord | None = None
         self.fenced = False
@@ -91,7 +97,8 @@ class Attempt:
 
     def flush_due_in(self) -> float:
         """Seconds until the next flush; 0 where enough points wait, or what can't wait."""
-        if self.ending is not None or self._checkpoint is not None or len(self._points) >= self._timing.flush_points:
+        waits = self.ending is not None or self._checkpoint is not None or self._at_rung()
+        if waits or len(self._points) >= self._timing.flush_points:
             return 0.0
         return max(0.0, self._flushed_at + self._timing.flush_seconds - self._clock())
 
@@ -117,6 +124,8 @@ class Attempt:
         match message:
             case PointMade(point=point):
                 self._points.append(point)
+                if point.split is Split.VAL:
+                    self._tokens_evaluated = point.tokens_seen
             case ProgressMade(progress=progress):
                 self._live = live_of(progress)
             case FactsFound(facts=facts):
@@ -132,6 +141,32 @@ class Attempt:
                 self._note_end(end)
             case _:
                 pass
+
+    def _at_rung(self) -> bool:
+        return bool(self._rungs) and self._tokens_evaluated >= self._rungs[0]
+
+    def directive_at_rung(self) -> Directive | None:
+        """Whether the run goes on, once its points up to a rung are stored; None where it is at no new rung.
+
+        Each rung is judged once in the life of a run. Raises DatabaseBusyError where the database does not answer: call
+        again.
+        """
+        if self._halving is None or self._points or self.over or self.ending is not None or not self._at_rung():
+            return None
+        while self._at_rung():
+            verdict = judge(self._store, self.claim.run, self._halving, self._rungs[0])
+            if not verdict.goes_on:
+                self._rungs.clear()
+                self._stopped_early = verdict.text
+                return Directive.RELEASE
+            try:
+                self._store.note(self.lease, RUNG, verdict.text)
+            except FencedError:
+                self.drop()
+                return None
+            del self._rungs[0]
+        self.restart_silence()
+        return Directive.CONTINUE
 
     def end_from_outside(self, reason: Reason, error_type: str, error_message: str) -> None:
         """The trainer can no longer say how it ended: the supervisor does, with the end of its log."""
@@ -257,10 +292,12 @@ class Attempt:
 
     def _note_end(self, end: Ended) -> None:
         self.blame = Blame(end.blame)
+        reason = Reason(end.reason)
+        is_pruned = bool(self._stopped_early) and reason is Reason.RELEASED and self.blame is Blame.RUN
         self.ending = Ending(
-            reason=Reason(end.reason),
+            reason=Reason.PRUNED if is_pruned else reason,
             error_type=end.error_type,
-            error_message=end.error_message,
+            error_message=self._stopped_early if is_pruned else end.error_message,
             error_traceback=end.error_traceback,
             permanent=end.permanent,
         )

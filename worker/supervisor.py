@@ -19,12 +19,13 @@ from hlbgpt_core.code_version import version_of
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Directive
 from orchestrator.errors import CodeNotLoadedError, DatabaseBusyError, DatabaseVersionError, WorkerGoneError
+from orchestrator.growth.early_stopping import Halving, halving_of
 from orchestrator.launch.stop_signals import heeded_stop_signals
 from orchestrator.launch.worker_command import WorkerOptions
 from orchestrator.leftovers import find_leftovers, remove_leftovers
 from orchestrator.notify.side import CLOSE_SECONDS, NotifySide
-from orchestrator.queue.records import Claim, WorkerIdentity
-from orchestrator.queue.states import Reason, State
+from orchestrator.queue.records import Claim, RunRecord, WorkerIdentity
+from orchestrator.queue.states import TERMINAL, Reason, State
 from orchestrator.store import Store
 from worker.attempt import Attempt
 from worker.code_keeper import CodeKeeper
@@ -326,6 +327,7 @@ class Supervisor:
     def _attend(self, claim: Claim) -> None:
         """Train one claimed run to its end, or until it is no longer ours."""
         run = claim.run
+        halving = self._halving(run)
         attempt = Attempt(
             claim,
             store=self._store,
@@ -335,11 +337,12 @@ class Supervisor:
             say=self._say,
             code=self._code,
             keep_code=self._code_keeper.keep,
+            halving=halving,
         )
         self._say(f"run {run.id} (arm {run.arm_number}, seed {run.seed}) starts, attempt {claim.lease.fence}")
         self._faulty_code.before_start()
         try:
-            trainer = self._trainers.start(claim)
+            trainer = self._trainers.start(claim, halving.rungs if halving else ())
         except TrainerStartError as error:
             self._give_back(attempt, error)
             return
@@ -351,6 +354,13 @@ class Supervisor:
         self._settle(attempt, trainer)
         self._notify.attend()
         self._growth.attend()
+
+    def _halving(self, run: RunRecord) -> Halving | None:
+        """What the run is judged by at rungs; nothing where the database does not answer."""
+        try:
+            return halving_of(self._store, run)
+        except DatabaseBusyError:
+            return None
 
     def _give_back(self, attempt: Attempt, error: TrainerStartError) -> None:
         """The run goes back untouched: this host cannot start its trainer, so it will not start another's."""
@@ -380,6 +390,9 @@ class Supervisor:
             if attempt.flush_due_in() == 0 and not self._heartbeat.fenced:
                 attempt.write()
                 self._database_answers = True
+                if (directive := attempt.directive_at_rung()) is not None:
+                    lease = attempt.lease
+                    trainer.send(Direct(run_id=lease.run_id, fence=lease.fence, directive=directive))
         except DatabaseBusyError as error:
             self._take(attempt, self._wait_for_database(error))
             if self._stopping.requests > 1:
@@ -450,17 +463,18 @@ class Supervisor:
         if attempt.ending is None or attempt.after is None:
             return
         after, ending = attempt.after, attempt.ending
-        unwell = ending.reason not in (Reason.FINISHED, Reason.RELEASED) or not trainer.alive
+        unwell = ending.reason not in (Reason.FINISHED, Reason.RELEASED, Reason.PRUNED) or not trainer.alive
         if unwell or attempt.trainer_is_of_other_code:
             self._trainers.close()
         loss = "" if after.last_val_loss is None else f", validation loss {after.last_val_loss:.4f}"
-        what = f": {ending.error_type}: {ending.error_message.splitlines()[0]}" if ending.error_message else ""
+        why = ending.error_message.splitlines()[:1]
+        what = ": ".join(["", *filter(None, (ending.error_type, *why))]) if why else ""
         self._say(f"run {run.id} ends ({ending.reason}){loss}{what}; it is {after.state} at step {after.step}")
         self._wandb.attend(run.sweep_id)
         self._tally.ended += ending.reason is not Reason.RELEASED
         self._tally.completed += after.state is State.COMPLETED
         self._tally.failed += after.state is State.FAILED
-        if after.state in (State.COMPLETED, State.FAILED):
+        if after.state in TERMINAL:
             self._csv.changed(run.sweep_id)
         if attempt.blame is Blame.CODE:
             self._faulty_code.note(f"{ending.error_type}: {ending.error_message}")

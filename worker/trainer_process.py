@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from hlbgpt_core.code_digest import CoreCode
 from hlbgpt_core.code_version import core_version
 from hlbgpt_core.errors import DataError, DeviceError, DivergedError, HostDataError, OutOfMemoryError, SettingsError
-from hlbgpt_core.points import Directive, Facts, Outcome, Phase, Point, Progress, SavedCheckpoint, TrainingResult
+from hlbgpt_core.points import Directive, Facts, Outcome, Phase, Point, Progress, SavedCheckpoint, Split, TrainingResult
 from hlbgpt_core.settings import Settings
 from hlbgpt_core.text.data import CacheWatch, TokenData, load_data
 from orchestrator.launch.worker_command import WorkerOptions
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 
 PROGRESS_SECONDS = 0.5
 GATHER_SECONDS = 0.05
+# How long a run waits at a rung for the word on it. A worker that is cut off from the database goes on training.
+RUNG_SECONDS = 10.0
 
 _REASONS = {
     Outcome.FINISHED: Reason.FINISHED,
@@ -134,6 +136,7 @@ class Control:
         self._directive = Directive.CONTINUE
         self._paused = False
         self._lease: tuple[int, int] | None = None
+        self._heard = threading.Event()
 
     def begin(self, run_id: int, fence: int) -> None:
         """A new run: wishes for an earlier one no longer count."""
@@ -145,6 +148,7 @@ class Control:
         with self._condition:
             if self._lease == (message.run_id, message.fence):
                 self._directive = message.directive
+                self._heard.set()
                 self._condition.notify_all()
 
     def pause(self, paused: bool) -> None:
@@ -152,6 +156,12 @@ class Control:
         with self._condition:
             self._paused = paused
             self._condition.notify_all()
+
+    def await_word(self, ask: Callable[[], None]) -> None:
+        """Ask, and wait until the next directive comes, or for RUNG_SECONDS."""
+        self._heard.clear()
+        ask()
+        self._heard.wait(RUNG_SECONDS)
 
     def wanted(self) -> Directive:
         """The directive in force; waits as long as the run is paused. A checkpoint is asked for once."""
@@ -171,6 +181,7 @@ class PipeReporter:
         self._start, self._outbox, self._control = start, outbox, control
         self._provenance = provenance
         self._last_sent, self._last_phase = float("-inf"), Phase.DATA
+        self._rungs = list(start.rungs)
 
     def resumed(self, checkpoint: SavedCheckpoint | None) -> None:
         self._outbox.put(Resumed(run_id=self._start.run_id, fence=self._start.fence, checkpoint=checkpoint))
@@ -184,7 +195,14 @@ class PipeReporter:
         self._outbox.put(Noted(run_id=self._start.run_id, fence=self._start.fence, action=action, text=text))
 
     def point(self, point: Point) -> None:
-        self._outbox.put_point(self._start.run_id, self._start.fence, point)
+        def put() -> None:
+            self._outbox.put_point(self._start.run_id, self._start.fence, point)
+
+        if point.split is Split.VAL and self._rungs and point.tokens_seen >= self._rungs[0]:
+            self._rungs = [rung for rung in self._rungs if rung > point.tokens_seen]
+            self._control.await_word(put)
+        else:
+            put()
 
     def progress(self, progress: Progress) -> Directive:
         now = time.monotonic()

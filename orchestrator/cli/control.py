@@ -2,6 +2,7 @@
 
 import getpass
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,7 @@ from orchestrator.cli.common import (
     confirm_change,
     counted,
     narrowed,
+    note,
     print_json,
     say,
 )
@@ -22,7 +24,7 @@ from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import RunFilter
-from orchestrator.queue.states import Action, Retry, State, sources
+from orchestrator.queue.states import Action, Reason, Retry, State, sources
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -91,7 +93,10 @@ def retry(
     as_json: JsonOption = False,
     yes: YesOption = False,
 ) -> None:
-    """Put failed or cancelled runs back into the queue. They go on from their last checkpoint."""
+    """Put failed or cancelled runs back into the queue. They go on from their last checkpoint.
+
+    Those that a search stopped early only with --reason pruned; they are not stopped again.
+    """
     if from_start and resume_across_code:
         raise UsageError("--from_start and --resume_across_code contradict each other", "Leave one of them out.")
     how = Retry.FROM_START if from_start else Retry.ACROSS_CODE if resume_across_code else Retry.AS_BEFORE
@@ -105,6 +110,9 @@ def retry(
             return store.retry(wanted, actor, how)
 
         count = store.retriable(chosen, how)
+        pruned = 0 if chosen.reasons else store.matching(replace(chosen, reasons=(Reason.PRUNED,)))
+        if pruned:
+            note(f"{counted(pruned, 'run')} stopped early by a search: only with --reason {Reason.PRUNED}")
         _change(store, chosen, "retry", "back in the queue", change, yes=yes, as_json=as_json, count=count)
 
 

@@ -28,7 +28,7 @@ from orchestrator.launch.prestarted import PrestartedWorkers
 from orchestrator.launch.stop_signals import heeded_stop_signals
 from orchestrator.queue.records import RunFilter, SweepRecord
 from orchestrator.queue.states import State
-from orchestrator.status.waiting import held_among, held_text
+from orchestrator.status.waiting import failed_among, held_among, held_text
 from orchestrator.sweep.definition import is_search
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def run(
     """Submit a sweep, train it here with a live view, export its table, and say what it shows.
 
     The verdicts are those of hlbq compare, against the sweep's baseline. Ctrl-C releases the running runs after a
-    checkpoint; `hlbq worker` resumes them later. Exit code 1 if a run failed.
+    checkpoint; `hlbq worker` resumes them later. Exit code 1 if a run failed; arms of a search may diverge.
     """
     check_output(local.output)
     check_state_dir(where.options.state_dir)
@@ -96,6 +96,7 @@ def run(
             interrupted = work_off(store, stored, workers, options.state_dir)
             wanted = RunFilter(sweep_ids=(stored.id,))
             counts, held = store.counts(wanted), held_among(store, wanted)
+            failures = failed_among(store, wanted)
             export_table(store, stored, local.output)
             for line in held_text(store, wanted) if held else ():
                 note(line)
@@ -109,7 +110,7 @@ def run(
     if interrupted:
         raise typer.Exit(130)
     say_verdicts(database, stored)
-    if counts[State.FAILED] or unfinished:
+    if failures or unfinished:
         raise typer.Exit(1)
 
 

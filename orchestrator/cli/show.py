@@ -18,7 +18,7 @@ from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
 from orchestrator.queue.code import HELD, MIXED, held_lines
 from orchestrator.queue.records import NOTIFIER, AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord
-from orchestrator.queue.states import State
+from orchestrator.queue.states import Reason, State
 from orchestrator.status.waiting import counts_text
 from orchestrator.sweep.baseline import baseline_of, baseline_text, restricted
 from orchestrator.sweep.definition import stored_shape, sweep_file_of
@@ -191,11 +191,15 @@ def _attempt_row(number: int, attempt: AttemptRecord) -> list[str]:
 
 
 def _print_error(run: RunRecord, attempts: Sequence[AttemptRecord], database_option: str) -> None:
-    """The newest error, with its traceback."""
+    """The newest error, with its traceback; of a run that was stopped early, why."""
     failed = [attempt for attempt in attempts if attempt.error_type or attempt.error_message]
     if not failed:
         return
     error = failed[-1]
+    if error.reason is Reason.PRUNED:
+        say(error.error_message)
+        say(f"to its end all the same: hlbq retry{database_option} --run {run.id} --reason {Reason.PRUNED}")
+        return
     say(f"error of attempt {attempts.index(error) + 1}: {error.error_type}: {error.error_message}")
     if error.error_traceback:
         say(error.error_traceback.rstrip())

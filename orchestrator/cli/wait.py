@@ -10,7 +10,7 @@ from orchestrator.cli.option_groups import grouped
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import State
-from orchestrator.status.waiting import counts_text, wait_until_ended
+from orchestrator.status.waiting import counts_text, failed_among, wait_until_ended
 
 
 def register(app: typer.Typer) -> None:
@@ -28,17 +28,19 @@ def wait(
 ) -> None:
     """Wait until the runs (without filters: of the latest sweep) have ended; exit code 1 if any failed.
 
+    Arms of a search may diverge: that is no failure, unless no arm was measured.
     It does not wait for runs that are held until somebody chooses their code: exit code 1, with the choices.
     """
     with database.read() as store:
         latest = None if runs.given() else store.latest_sweep()
         wanted = runs.to_filter() if latest is None else RunFilter(sweep_ids=(latest.id,))
         counts = wait_until_ended(store, wanted, sleep=lambda: time.sleep(every), progress=note)
+        failures = failed_among(store, wanted)
     if as_json:
         print_json(counts)
     else:
         say(counts_text(counts))
-    if counts.get(State.FAILED, 0):
+    if failures:
         suggest("see why: hlbq status, hlbq show RUN; try again: hlbq retry --failed", store)
-    if any(counts.get(state, 0) for state in (State.FAILED, State.PENDING)):
+    if failures or counts.get(State.PENDING, 0):
         raise typer.Exit(1)

@@ -106,7 +106,8 @@ def measure_run(run: RunRecord, curve: Curve | None, measure: Measure) -> Measur
     if run.state in (State.PENDING, State.RUNNING):
         return Measured(standing=Standing.WAITING, why=run.state.value)
     if run.state is not State.COMPLETED:
-        why = run.state.value + (f": {run.reason}" if run.state is State.FAILED and run.reason else "")
+        says_why = run.reason is not None and run.reason.value != run.state
+        why = run.state.value + (f": {run.reason}" if says_why else "")
         return Measured(standing=Standing.MISSING, why=why)
     if not ys:
         return Measured(standing=Standing.MISSING, why=f"has no {measure.metric.name}")

@@ -66,7 +66,7 @@ def _numbers(asked: Mapping[str, Any], name: str) -> tuple[int, ...]:
 
 def count(store: Store, change: Change) -> int:
     """How many runs the change may touch."""
-    return store.matching(change.wanted)
+    return store.retriable(change.wanted) if change.action == "retry" else store.matching(change.wanted)
 
 
 def apply(store: Store, change: Change, actor: str) -> int:

@@ -108,7 +108,7 @@ class SweepCurves:
             for line in [line for line, at in self._changed.items() if at == self._version and line in self._means]:
                 self._curves[line] = self._means[line].curve()
             asked = list(dict.fromkeys(self._lines.get(arm, arm) for arm in arms))
-            shown = self._shown(asked, best)
+            shown = self._shown(watch, asked, best)
             return {
                 "version": self._version,
                 "left": left,
@@ -122,16 +122,20 @@ class SweepCurves:
                 ],
             }
 
-    def _shown(self, lines: Sequence[int], best: int) -> list[int]:
-        """The lines to draw, in their order; of two that end alike the first, and those without a curve last."""
+    def _shown(self, watch: SweepWatch, lines: Sequence[int], best: int) -> list[int]:
+        """The lines to draw, in their order; of two that end alike the first. Those without a curve or a run's true end
+        come last."""
         most = best or MOST_ARMS
         if len(lines) <= most or not best:
             return list(lines[:most])
         sign = -1.0 if goal_of(self._question.metric) is Goal.HIGHER else 1.0
 
+        pruned = {self._line(line) for line in list(watch.lines.values()) if line.reason == Reason.PRUNED}
+
         def rank(line: int) -> tuple[bool, float]:
             curve = self._curves.get(line)
-            return curve is None or bool(self._lost.get(line)), sign * float(curve.mean[-1]) if curve else 0.0
+            is_last = curve is None or bool(self._lost.get(line)) or line in pruned
+            return is_last, sign * float(curve.mean[-1]) if curve else 0.0
 
         chosen = set(sorted(lines, key=rank)[:most])
         return [line for line in lines if line in chosen]

@@ -16,6 +16,7 @@ from hlbgpt_core.evaluation import known_fingerprint
 from hlbgpt_core.points import Split
 from orchestrator.queue.code import SameCode, joined
 from orchestrator.queue.records import RunRecord
+from orchestrator.queue.states import Reason
 from orchestrator.store.curves import CURVE_COLUMNS, Curve
 
 
@@ -226,7 +227,7 @@ def _scalars(run: RunRecord, curves: Mapping[Split, Curve], same: SameCode) -> d
         # An empty text is a cell without a value in every format.
         **{name: None if run.facts.get(fact) == "" else run.facts.get(fact) for name, _, fact in _FACTS},
         "evaluation_fingerprint": known_fingerprint(Split.VAL, run.settings, run.facts) or None,
-        "last_val_loss": val["loss"][-1] if val else None,
+        "last_val_loss": val["loss"][-1] if val and run.reason is not Reason.PRUNED else None,
         "run_id": run.id,
         "sweep": run.sweep_id,
         "state": run.state.value,

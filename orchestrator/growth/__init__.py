@@ -6,6 +6,7 @@ decide.py       seeds until the verdict is in: one step
 race.py         the same where the best of many arms is sought
 search.py       arms that a sampler proposes: one step; search_space.py what it may try
 checks.py       what is checked of a policy's options
+early_stopping.py  which arms of a search are stopped at a rung
 declaring.py    from what was typed to a declared policy; declaring_search.py to a declared search
 reading.py      what became of a policy's arms
 searching.py    what one step of a search reads and writes

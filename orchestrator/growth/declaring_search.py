@@ -5,11 +5,14 @@ from dataclasses import asdict, replace
 from importlib.util import find_spec
 from typing import Any
 
+from hlbgpt_core.points import Split
+from hlbgpt_core.settings import Settings
 from orchestrator.comparison.measures import goal_of
 from orchestrator.comparison.policy import DecidePolicy
 from orchestrator.errors import UsageError
+from orchestrator.export.metric_names import Metric
 from orchestrator.growth.checks import check_cap, check_looks, checked_metric, futility_of
-from orchestrator.growth.search import SAMPLERS, SearchPolicy
+from orchestrator.growth.search import NEVER, SAMPLERS, STOPPERS, SearchPolicy
 from orchestrator.growth.search_space import Space, parameter
 from orchestrator.queue.records import SEARCH, NewPolicy
 from orchestrator.sweep.baseline import parse_baseline, search_start
@@ -34,6 +37,7 @@ def with_search(prepared: PreparedSweep, options: SweepOptions) -> PreparedSweep
     if goal is None:
         raise UsageError(f"--trials: is higher or lower better for '{metric.name}'?", "Use --metric val_loss.")
     check_looks(options, metric)
+    _check_early_stopping(options, metric, prepared.plan.arms[0].settings)
     confirmation: dict[str, Any] = {
         "max_seeds": options.max_seeds,
         "first_look": options.first_look,
@@ -54,11 +58,40 @@ def with_search(prepared: PreparedSweep, options: SweepOptions) -> PreparedSweep
         first=_first(definition, options),
         confirm=options.confirm,
         confirmation=confirmation,
+        stop_early=options.stop_early,
+        reduction=options.reduction,
+        first_rung=options.first_rung,
     )
+    stops = f", all but the best 1 in {policy.reduction} stopped at each rung" if policy.stops_early else ""
     then = f", then confirms {counted(policy.confirm, 'arm')} on seeds of their own" if policy.confirm else ""
-    told = f"a search: up to {counted(policy.trials, 'arm')} by {policy.metric}, the baseline first{then}"
+    told = f"a search: up to {counted(policy.trials, 'arm')} by {policy.metric}, the baseline first{stops}{then}"
     sweep = replace(prepared.sweep, policy=NewPolicy(kind=SEARCH, definition=asdict(policy)))
     return replace(prepared, sweep=sweep, note="; ".join(filter(None, (prepared.note, told))))
+
+
+def _check_early_stopping(options: SweepOptions, metric: Metric, settings: Settings) -> None:
+    """Raise UsageError for early stopping by nothing, of nothing, or before anything is known."""
+    if options.stop_early not in STOPPERS:
+        raise UsageError(f"--stop_early {options.stop_early}: there is no such rule", f"Use {' or '.join(STOPPERS)}.")
+    if not 0 < options.first_rung < 1:
+        raise UsageError(
+            f"--first_rung {options.first_rung:g}: no share of a run", "Use a number between 0 and 1, such as 0.5."
+        )
+    if options.stop_early == NEVER:
+        return
+    if options.num_runs > 1:
+        raise UsageError(
+            f"--stop_early was given with --num_runs {options.num_runs}: it is for arms of one seed",
+            "Leave --num_runs out; --confirm 3 gives the best arms more seeds.",
+        )
+    if metric.split is not Split.VAL:
+        raise UsageError(f"--stop_early: {metric.name} is not of the evaluations in a run", "Use --metric val_loss.")
+    steps, epochs = options.first_rung * settings.max_steps, options.first_rung * settings.max_epochs
+    if settings.eval_every > steps and settings.max_epochs_between_evals >= epochs:
+        raise UsageError(
+            f"--stop_early: no evaluation before the first rung, which is at step {steps:g} of {settings.max_steps:,}",
+            f"Use --eval_every {max(1, int(steps))}, or a later --first_rung.",
+        )
 
 
 def _first(definition: Mapping[str, Any], options: SweepOptions) -> Mapping[str, Any]:

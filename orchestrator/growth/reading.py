@@ -54,7 +54,12 @@ def is_stopped(runs: Sequence[tuple[int, RunRecord]]) -> bool:
     if any(run.paused and run.state is State.PENDING for _, run in runs):
         return True
     newest = [run for _, run in sorted(runs, key=lambda pair: pair[0], reverse=True)][:2]
-    if newest and newest[0].state is State.CANCELLED:
+    if newest and was_cancelled(newest[0]):
         return True
     failed = [run.state is State.FAILED and run.reason is not Reason.DIVERGED for run in newest]
     return len(failed) == 2 and all(failed)
+
+
+def was_cancelled(run: RunRecord) -> bool:
+    """Whether somebody cancelled the run: one that a search stopped early is in the same state."""
+    return run.state is State.CANCELLED and run.reason is not Reason.PRUNED

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from optuna.study import Study
 
 SAMPLERS = ("tpe", "random")
+NEVER = "off"
+STOPPERS = ("asha", NEVER)
 # The sampler sees the newest trials: its time grows with them.
 MOST_SEEN = 1_000
 # Proposals that are invalid or there already, before the rest of the space is gone through.
@@ -37,16 +39,24 @@ class Outcome(StrEnum):
 
     OPEN = "open"
     MEASURED = "measured"
+    PRUNED = "pruned"
     DIVERGED = "diverged"
     FAILED = "failed"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What became of an arm; `value` is the mean of its seeds where it was measured."""
+    """What became of an arm; `value` is the mean of its seeds where it was measured. Of one that was stopped early it
+    is the value at the `rung`, in tokens seen, at which it was."""
 
     outcome: Outcome
     value: float | None = None
+    rung: int | None = None
+
+    @property
+    def final(self) -> float | None:
+        """The value of an arm that was measured to its end."""
+        return self.value if self.outcome is Outcome.MEASURED else None
 
 
 OPEN = Result(outcome=Outcome.OPEN)
@@ -70,11 +80,19 @@ class SearchPolicy:
     first: Choices
     confirm: int = 0
     confirmation: Mapping[str, Any] = field(default_factory=dict)
+    stop_early: str = NEVER
+    reduction: int = 3
+    first_rung: float = 0.5
 
     @classmethod
     def of(cls, record: PolicyRecord) -> "SearchPolicy":
         """The declaration of a stored policy."""
         return cls(**{**record.definition, "goal": Goal(record.definition["goal"])})
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether arms are stopped at rungs."""
+        return self.stop_early != NEVER
 
     def is_better(self, value: float, other: float) -> bool:
         """Whether `value` is the better one."""
@@ -91,7 +109,11 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchState:
-    """What earlier steps wrote: the trials in their order, why some were left out, and how the others stood."""
+    """What earlier steps wrote: the trials in their order, why some were left out, and how the others stood.
+
+    `rungs` are in tokens seen; there are none before an arm has ended. `improvements` are the arms, by number from 1,
+    that are better than all before them, with their values.
+    """
 
     trials: Sequence[Trial] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
@@ -100,6 +122,8 @@ class SearchState:
     best_value: float | None = None
     baseline_value: float | None = None
     is_used_up: bool = False
+    rungs: Sequence[int] = ()
+    improvements: Sequence[tuple[int, float]] = ()
 
     @classmethod
     def of(cls, record: PolicyRecord) -> "SearchState":
@@ -154,7 +178,11 @@ def next_step(
         arms.append(arm[1].key)
         open_arms += 1
     after = replace(
-        _tallied(policy, results, arms), trials=tuple(trials), left_out=dict(left_out), is_used_up=is_used_up
+        _tallied(policy, results, arms),
+        trials=tuple(trials),
+        left_out=dict(left_out),
+        is_used_up=is_used_up,
+        rungs=state.rungs,
     )
     why = ""
     if not open_arms and len(arms) >= policy.trials:
@@ -193,8 +221,8 @@ def confirmation_of(
 def study_of(policy: SearchPolicy, space: Space, results: SearchResults, trials: Sequence[Trial]) -> "Study":
     """Optuna's study of these trials, with the sampler for the next one.
 
-    An arm that diverged is infinitely bad; a combination that can't be trained counts as pruned. A run that failed says
-    nothing of its arm.
+    An arm that diverged is infinitely bad; a combination that can't be trained counts as pruned, without a value. A run
+    that failed says nothing of its arm.
     """
     import optuna
 
@@ -209,13 +237,16 @@ def study_of(policy: SearchPolicy, space: Space, results: SearchResults, trials:
         result = results.get(trial.arm, OPEN)
         if result.outcome is Outcome.FAILED:
             continue
-        is_over = result.outcome is not Outcome.OPEN
+        is_pruned = not trial.arm or result.outcome is Outcome.PRUNED
+        is_over = not is_pruned and result.outcome is not Outcome.OPEN
+        at_rung = {} if result.rung is None or result.value is None else {result.rung: result.value}
         study.add_trial(
             optuna.create_trial(
-                state=states.PRUNED if not trial.arm else states.COMPLETE if is_over else states.RUNNING,
+                state=states.PRUNED if is_pruned else states.COMPLETE if is_over else states.RUNNING,
                 value=(worst if result.outcome is Outcome.DIVERGED else result.value) if is_over else None,
                 params=dict(trial.choices),
                 distributions=distributions,
+                intermediate_values=at_rung,
             )
         )
     return study
@@ -266,9 +297,15 @@ def _frozen(choices: Choices) -> tuple[tuple[str, Any], ...]:
 def _tallied(policy: SearchPolicy, results: SearchResults, arms: Sequence[str]) -> SearchState:
     outcomes = Counter(results.get(arm, OPEN).outcome.value for arm in arms)
     best = next(iter(best_arms(policy, results, arms)), "")
+    improvements: list[tuple[int, float]] = []
+    for number, arm in enumerate(arms, start=1):
+        value = results.get(arm, OPEN).final
+        if value is not None and (not improvements or policy.is_better(value, improvements[-1][1])):
+            improvements.append((number, value))
     return SearchState(
         outcomes=dict(outcomes),
         best=best,
         best_value=results[best].value if best else None,
-        baseline_value=results.get(arms[0], OPEN).value,
+        baseline_value=results.get(arms[0], OPEN).value,  # it is never stopped early
+        improvements=improvements,
     )

@@ -1,15 +1,19 @@
 """One step of a search: what became of its arms, what the sampler proposes, and what of that exists already."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.util import find_spec
+from operator import itemgetter
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from hlbgpt_core.points import Split
 from orchestrator.comparison.measures import Standing
-from orchestrator.export.metric_names import find_metric
-from orchestrator.growth.reading import is_stopped, measured_runs
+from orchestrator.export.metric_names import find_metric, parse_metric
+from orchestrator.growth.early_stopping import rungs_of, values_at
+from orchestrator.growth.reading import is_stopped, measured_runs, was_cancelled
 from orchestrator.growth.search import (
+    MOST_SEEN,
     OPEN,
     Outcome,
     Result,
@@ -24,7 +28,7 @@ from orchestrator.growth.search import (
 from orchestrator.growth.search_space import Space
 from orchestrator.growth.standing import arm_labels
 from orchestrator.queue.records import DECIDE, NewPolicy, PolicyRecord, PolicyStep, RunFilter, RunRecord, SweepRecord
-from orchestrator.queue.states import State
+from orchestrator.queue.states import Reason, State
 from orchestrator.sweep.existing_runs import Existing, find_existing
 from orchestrator.sweep.plan import Plan
 from orchestrator.wording.numbers import counted
@@ -46,12 +50,16 @@ def search_step(store: "Store", record: PolicyRecord, sweep: SweepRecord) -> Pol
     policy, space = SearchPolicy.of(record), Space.of(sweep.definition)
     before = begun(policy, space, SearchState.of(record))
     results, is_held = read_search(store, policy, before, sweep)
+    if policy.stops_early and not before.rungs:
+        before = replace(before, rungs=_rungs(store, policy, before, results, sweep))
     workers = 0 if is_held else max(1, len(store.workers()))
     step = next_step(policy, space, results, before, workers=workers)
     plan = Plan(arms=tuple(step.arms), first_seed=int(sweep.definition["seed"]), num_runs=policy.num_runs)
     existing = find_existing(plan, store) if step.arms else Existing()
     missing = plan.without(existing.runs)
     successor = _confirmation(store, policy, results, step, sweep) if step.ends else None
+    if step.ends and policy.confirm and successor is None:
+        step = replace(step, ends=f"{step.ends}; nothing to confirm: no arm but the baseline was measured")
     return PolicyStep(
         policy_id=record.id,
         version=record.version,
@@ -81,8 +89,9 @@ def read_search(
             placed.append((places[run.arm_key], run))
             found.setdefault(run.arm_key, []).append((measured.standing, measured.value))
     results = {arm: _result(seeds, policy.num_runs) for arm, seeds in found.items()}
+    results |= _pruned(store, policy, state, placed)
     newest = [run for place, run in placed if place == len(places) - 1]
-    if any(run.state is State.CANCELLED for run in newest):
+    if any(was_cancelled(run) for run in newest):
         results[newest[0].arm_key] = OPEN  # nothing follows behind the back of whoever cancelled it
     return results, is_stopped(placed)
 
@@ -100,6 +109,32 @@ def what_mattered(store: "Store", record: PolicyRecord, sweep: SweepRecord) -> s
     shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
     told = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
     return f"what mattered for being among the best 10 % of arms (PED-ANOVA): {told}"
+
+
+def _pruned(
+    store: "Store", policy: SearchPolicy, state: SearchState, placed: Sequence[tuple[int, RunRecord]]
+) -> Mapping[str, Result]:
+    """The arms that were stopped early, with the value at the last rung that each has reached, where the sampler may
+    see it."""
+    pruned = {run.id: run.arm_key for _, run in sorted(placed, key=itemgetter(0)) if run.reason is Reason.PRUNED}
+    results = dict.fromkeys(pruned.values(), Result(outcome=Outcome.PRUNED))
+    seen = list(pruned)[-MOST_SEEN:]
+    for run_id, values in values_at(store, seen, parse_metric(policy.metric), state.rungs) if seen else ():
+        rung = max(values)
+        results[pruned[run_id]] = Result(outcome=Outcome.PRUNED, value=values[rung], rung=rung)
+    return results
+
+
+def _rungs(
+    store: "Store", policy: SearchPolicy, state: SearchState, results: Mapping[str, Result], sweep: SweepRecord
+) -> Sequence[int]:
+    """The rungs, by the tokens of the first arm that was measured; none before."""
+    measured = next((arm for arm in state.arms if results.get(arm, OPEN).outcome is Outcome.MEASURED), None)
+    wanted = RunFilter(sweep_ids=(sweep.id,), states=(State.COMPLETED,), with_members=True)
+    run_ids = [run.id for run in store.runs(wanted) if run.arm_key == measured] if measured else []
+    for curve in store.curves(run_ids[:1], Split.VAL, ("tokens_seen",)):
+        return rungs_of(policy, int(curve["tokens_seen"][-1]))
+    return ()
 
 
 def _result(seeds: Sequence[tuple[Standing, float | None]], num_runs: int) -> Result:

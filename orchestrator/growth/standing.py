@@ -66,6 +66,7 @@ class SearchStanding:
     best: str
     best_value: float | None
     baseline_value: float | None
+    improvements: Sequence[tuple[int, float]]
     is_open: bool
     ended_why: str
     waits: bool
@@ -151,6 +152,9 @@ def standing_lines(standing: Standing | SearchStanding, *, with_arms: bool = Tru
     """The standing in sentences, an arm a line."""
     if isinstance(standing, SearchStanding):
         first, *others = _search_sentences(standing)
+        if len(standing.improvements) > 1:
+            newest = [f"{value:.4g} (arm {number})" for number, value in standing.improvements[-_IMPROVEMENTS:]]
+            others.append(f"best so far, arm by arm: {', '.join(newest)}")
         reasons = [f"left out: {why} ({counted(number, 'combination')})" for why, number in standing.left_out.items()]
         return [first, *(f"  {line}" for line in (*others, *reasons))]
     closed = [arm for arm in standing.arms if arm.reason is not None]
@@ -190,17 +194,23 @@ def _search_standing(store: "Store", record: PolicyRecord) -> SearchStanding:
         best=label,
         best_value=state.best_value,
         baseline_value=None if is_baseline else state.baseline_value,
+        improvements=state.improvements,
         is_open=record.ended_at is None,
         ended_why=record.ended_why,
         waits=_waits(store, record),
     )
 
 
+# In the line of what was best so far, the newest.
+_IMPROVEMENTS = 6
+_NOT_MEASURED = {Outcome.PRUNED: "stopped early", Outcome.DIVERGED: "diverged", Outcome.FAILED: "failed"}
+
+
 def _search_sentences(standing: SearchStanding) -> list[str]:
     """`sweep 1 searches by val_loss (tpe): 12 of 60 arms ended, 1 diverged`, and what it found."""
     outcomes = dict(standing.outcomes)
     ended = sum(outcomes.values()) - outcomes.get(Outcome.OPEN, 0)
-    lost = [f"{outcomes[one]} {one}" for one in (Outcome.DIVERGED, Outcome.FAILED) if outcomes.get(one)]
+    lost = [f"{outcomes[one]} {words}" for one, words in _NOT_MEASURED.items() if outcomes.get(one)]
     left_out = sum(standing.left_out.values())
     lost += [f"{counted(left_out, 'combination')} left out"] if left_out else []
     told = ", ".join([f"{ended} of {counted(standing.most_arms, 'arm')} ended", *lost])

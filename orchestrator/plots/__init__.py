@@ -6,6 +6,7 @@ curve_figures.py       a line per arm; small multiples; schedules
 final_values.py        last values against a setting (scaling plots)
 heat_maps.py           last values over two settings
 power_law.py           the fit of a scaling plot
+search_figures.py      the best so far of a search, and what it tried
 difference_figures.py  forest plots, and differences along training
 style.py               sizes, colours, styles, labels with units, ticks
 legends.py             legends

@@ -109,7 +109,7 @@ def plot_final(
     if diverged:
         warnings.append(f"{counted(len(diverged), 'run')} left out: the last {drawing.metric} is not finite")
     if early:
-        warnings.append(f"{counted(len(early), 'run')} left out: failed or cancelled before the end")
+        warnings.append(f"{counted(len(early), 'run')} left out: failed, cancelled or stopped early")
     found = [run for run in found if not (run.diverged or unfinished(run) or ended_early(run))]
     kept = {id(run) for run in found}
     left_out = [run for run in read if id(run) not in kept]
@@ -270,7 +270,7 @@ def _said_of_ends(runs: Sequence[RunCurve], metric: str) -> list[str]:
     found = [f"{counted(diverged, 'run')} diverged: the line ends at the last finite {metric}"] if diverged else []
     if early:
         found.append(
-            f"{counted(early, 'run')} failed or was cancelled before the end. An arm's line ends with its first run "
+            f"{counted(early, 'run')} failed, was cancelled or stopped early. An arm's line ends with its first run "
             "(--past_shortest draws on)"
         )
     return found

@@ -198,7 +198,7 @@ def unfinished(run: RunCurve) -> bool:
 
 
 def ended_early(run: RunCurve) -> bool:
-    """Whether the run failed or was cancelled: its last point is from less training than the others'."""
+    """Whether the run failed, was cancelled or was stopped early: its end is from less training than others'."""
     return run.state in (State.FAILED.value, State.CANCELLED.value)
 
 

@@ -30,6 +30,7 @@ class Reason(StrEnum):
     LOST = "lost"
     RELEASED = "released"
     CANCELLED = "cancelled"
+    PRUNED = "pruned"
 
 
 class NoticeKind(StrEnum):
@@ -47,6 +48,7 @@ class Action(StrEnum):
     FAIL = "fail"
     GIVE_BACK = "give back"
     CANCEL = "cancel"
+    PRUNE = "prune"
     RETRY = "retry"
 
 
@@ -66,6 +68,7 @@ TRANSITIONS: Mapping[tuple[State, Action], State] = MappingProxyType(
         (State.RUNNING, Action.FAIL): State.FAILED,
         (State.RUNNING, Action.GIVE_BACK): State.PENDING,
         (State.RUNNING, Action.CANCEL): State.CANCELLED,
+        (State.RUNNING, Action.PRUNE): State.CANCELLED,
         (State.FAILED, Action.RETRY): State.PENDING,
         (State.CANCELLED, Action.RETRY): State.PENDING,
     }
@@ -75,6 +78,15 @@ TRANSITIONS: Mapping[tuple[State, Action], State] = MappingProxyType(
 LONGEST_DOUBLING = 30
 
 TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
+
+_SPENDS_NOTHING: Mapping[Reason, Action] = MappingProxyType(
+    {
+        Reason.FINISHED: Action.FINISH,
+        Reason.CANCELLED: Action.CANCEL,
+        Reason.PRUNED: Action.PRUNE,
+        Reason.RELEASED: Action.GIVE_BACK,
+    }
+)
 
 
 def next_state(state: State, action: Action) -> State | None:
@@ -132,12 +144,8 @@ def outcome_of_ending(
     `permanent` says that the error would come again (missing data): it is not retried. `shared_device` says that other
     slots trained on the device: after running out of memory there, the run is tried once more alone.
     """
-    if reason is Reason.FINISHED:
-        return EndingOutcome(action=Action.FINISH, spent=spent)
-    if reason is Reason.CANCELLED:
-        return EndingOutcome(action=Action.CANCEL, spent=spent)
-    if reason is Reason.RELEASED:
-        return EndingOutcome(action=Action.GIVE_BACK, spent=spent)
+    if reason in _SPENDS_NOTHING:
+        return EndingOutcome(action=_SPENDS_NOTHING[reason], spent=spent)
     if reason is Reason.LOST:
         after = Spent(errors=spent.errors, losses=spent.losses + 1)
         return EndingOutcome(action=Action.FAIL if after.losses >= limits.max_losses else Action.GIVE_BACK, spent=after)

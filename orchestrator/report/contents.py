@@ -19,6 +19,7 @@ from orchestrator.growth.searching import what_mattered
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.plots import Drawing, Drawn, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
 from orchestrator.plots.difference_figures import DifferenceDrawing, draw_forest
+from orchestrator.plots.search_figures import search_drawings
 from orchestrator.plots.style import plain_texts
 from orchestrator.queue.code import SameCode, code_note
 from orchestrator.queue.records import AGAIN, SEARCH, DeviceHours, RunFilter, RunRecord, SweepRecord
@@ -136,12 +137,14 @@ def read_report(
 def _growth(store: Store, sweep: SweepRecord) -> list[ReportSection]:
     """How a sweep that grows by itself stands: empty for others."""
     lines: list[str] = []
+    figures: list[FigurePart] = []
     for record in store.policies((sweep.id,)):
         if record.ended_why != AGAIN:
             lines += [line.strip() for line in standing_lines(standing_of(store, record))]
         if record.kind == SEARCH:
             lines += filter(None, [what_mattered(store, record, sweep)])
-    return [ReportSection(heading="Growth", details=lines)] if lines else []
+            figures += _figures(search_drawings(store, record, sweep)).figures
+    return [ReportSection(heading="Growth", figures=figures, details=lines)] if lines else []
 
 
 def _verdicts(comparison: Comparison | None, not_compared: str) -> ReportSection:

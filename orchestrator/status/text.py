@@ -180,7 +180,8 @@ def _state_and_reason(run: RunStatus) -> str:
         return f"pending: retry in {duration(run.waits_seconds)}"
     if run.paused and run.state == State.PENDING:
         return "paused"
-    return f"{run.state}: {run.reason}" if run.state == State.FAILED and run.reason else run.state
+    ended_otherwise = run.state in (State.FAILED, State.CANCELLED) and run.reason not in (None, run.state)
+    return f"{run.state}: {run.reason}" if ended_otherwise else run.state
 
 
 def workers_table(workers: Sequence[WorkerStatus]) -> TextTable:

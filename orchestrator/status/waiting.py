@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.queue.records import RunFilter
-from orchestrator.queue.states import TERMINAL, State
+from orchestrator.queue.records import SEARCH, RunFilter
+from orchestrator.queue.states import TERMINAL, Reason, State
 from orchestrator.wording.numbers import counted
 
 if TYPE_CHECKING:
@@ -51,6 +51,20 @@ def held_among(store: "Store", runs: RunFilter) -> int:
     held = {run_id for run_id, _, _ in store.held_runs(runs.sweep_ids)}
     chosen = held & set(runs.run_ids) if runs.run_ids else held
     return sum(store.counts(replace(runs, run_ids=tuple(chosen))).values()) if chosen else 0
+
+
+def failed_among(store: "Store", runs: RunFilter) -> int:
+    """How many of the runs failed. A search expects arms that diverge: these count only where it completed no run."""
+    failed = store.matching(replace(runs, states=(State.FAILED,)))
+    if not failed:
+        return 0
+    completed = RunFilter(states=(State.COMPLETED,), with_members=True)
+    searches = {record.sweep_id for record in store.policies(runs.sweep_ids) if record.kind == SEARCH}
+    fruitful = tuple(one for one in searches if store.matching(replace(completed, sweep_ids=(one,))))
+    if not fruitful or (runs.reasons and Reason.DIVERGED not in runs.reasons):
+        return failed
+    diverged = replace(runs, sweep_ids=fruitful, states=(State.FAILED,), reasons=(Reason.DIVERGED,))
+    return failed - store.matching(diverged)
 
 
 def held_text(store: "Store", runs: RunFilter) -> list[str]:

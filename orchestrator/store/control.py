@@ -43,12 +43,15 @@ class ControlStore(StoreBase):
     def retriable(self, wanted: RunFilter, how: Retry = Retry.AS_BEFORE) -> int:
         """How many runs `retry` would put back."""
         with self._read() as connection:
-            query = select(func.count()).select_from(runs).where(_retriable(how), *conditions(connection, wanted))
+            query = (
+                select(func.count()).select_from(runs).where(_retriable(wanted, how), *conditions(connection, wanted))
+            )
             return connection.execute(query).scalar_one()
 
     def retry(self, wanted: RunFilter, actor: str, how: Retry = Retry.AS_BEFORE) -> int:
         """Put failed and cancelled runs back into the queue, their limits afresh, from their checkpoints on; or from
-        step 0, or by any code: then runs too that are held because their code has changed."""
+        step 0, or by any code: then runs too that are held because their code has changed. Pruned ones only where
+        `wanted` names that reason."""
 
         def change(connection: Connection, chosen: ColumnElement[bool]) -> None:
             if how is Retry.FROM_START:
@@ -68,7 +71,7 @@ class ControlStore(StoreBase):
                 afresh["across_code"] = True
             connection.execute(update(runs).where(chosen).values(state=State.PENDING.value, **afresh))
 
-        return self._change(wanted, _retriable(how), Action.RETRY.value, actor, change, how.value)
+        return self._change(wanted, _retriable(wanted, how), Action.RETRY.value, actor, change, how.value)
 
     def pause(self, wanted: RunFilter, actor: str) -> int:
         """Keep unfinished runs from being claimed; those that run go on."""
@@ -111,8 +114,11 @@ class ControlStore(StoreBase):
             return len(ids)
 
 
-def _retriable(how: Retry) -> ColumnElement[bool]:
+def _retriable(wanted: RunFilter, how: Retry) -> ColumnElement[bool]:
+    """What `retry` may take; what a search stopped only where it is asked for by that reason."""
     legal = _legal(Action.RETRY)
+    if Reason.PRUNED not in wanted.reasons:
+        legal = and_(legal, func.coalesce(runs.c.reason, "") != Reason.PRUNED.value)
     if how is Retry.AS_BEFORE:
         return legal
     return or_(legal, and_(runs.c.state == State.PENDING.value, runs.c.held != ""))

@@ -210,6 +210,16 @@ class SweepOptions:
     search_seed: int = option(
         0, panel=SEARCH, minimum=0, help="The same number and the same results give the same arms."
     )
+    stop_early: str = option(
+        "off",
+        panel=SEARCH,
+        metavar="asha|off",
+        help="Stop arms that are not among the best at a rung: Optuna's successive halving.",
+    )
+    reduction: int = option(
+        3, panel=SEARCH, minimum=2, maximum=100, help="One in so many goes on from a rung; the next is so much later."
+    )
+    first_rung: float = option(0.5, panel=SEARCH, help="The first rung, as a share of a run's tokens.")
     confirm: int = option(
         0,
         panel=SEARCH,
@@ -325,6 +335,9 @@ class SweepOptions:
         search = self._changed(SEARCH, "trials")
         if search and self.trials is None:
             found.append(f"{', '.join(search)}: no effect without --trials")
+        halving = [name for name in search if name in ("--reduction", "--first_rung")]
+        if halving and self.trials is not None and self.stop_early == "off":
+            found.append(f"{', '.join(halving)}: no effect without --stop_early asha")
         return found
 
     def _changed(self, panel: str, but: str) -> list[str]:

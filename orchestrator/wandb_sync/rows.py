@@ -12,7 +12,7 @@ from typing import Any
 
 from hlbgpt_core.points import Point, Split
 from orchestrator.queue.records import RunRecord, Sendable, StoredPoint, SweepRecord, SyncMark
-from orchestrator.queue.states import State
+from orchestrator.queue.states import Reason, State
 from orchestrator.sweep.arm_labels import arm_label
 
 # The x axes of curves; the first is W&B's default.
@@ -140,7 +140,7 @@ def summary_of(sendable: Sendable) -> Mapping[str, Any]:
         summary["reason"] = run.reason.value if run.reason else ""
         summary["error_type"] = run.error_type
     evaluations = [one.point for one in sendable.points if one.point.split is Split.VAL]
-    if evaluations:
+    if evaluations and run.reason is not Reason.PRUNED:
         summary["last_val_loss"] = evaluations[-1].loss
     tested = [one.point for one in sendable.points if one.point.split is Split.TEST]
     if tested:

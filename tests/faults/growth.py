@@ -8,6 +8,7 @@ import json
 import random
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -119,7 +120,7 @@ def _grow(wanted: int, kind: str, db: str, folder: Path, seed: int) -> FaultRow:
         open_store(db, mode=OpenMode.WRITE) as store,
     ):
         fleet.environment = step_faults(fleet, STEP_POINTS)
-        landed = _hurt(fleet, store, sweeps, wanted, random.Random(1000 * seed + wanted))
+        landed = hurt(fleet, store, sweeps, wanted, random.Random(1000 * seed + wanted), more=growing_sweep)
         fleet.stop()
         fleet.faults, fleet.environment = Faults(), {}
         fleet.processes = [fleet.start_one(watch=False) for _ in range(WORKERS)]
@@ -142,7 +143,15 @@ def _grow(wanted: int, kind: str, db: str, folder: Path, seed: int) -> FaultRow:
         )
 
 
-def _hurt(fleet: Fleet, store: Store, sweeps: list[NewSweep], wanted: int, dice: random.Random) -> Counter[str]:
+def hurt(
+    fleet: Fleet,
+    store: Store,
+    sweeps: list[NewSweep],
+    wanted: int,
+    dice: random.Random,
+    *,
+    more: Callable[[int], NewSweep],
+) -> Counter[str]:
     """Kill until `wanted` have landed, with sweeps that grow for all; returns how often, by point."""
     at_random: Counter[str] = Counter()
     next_at = time.monotonic() + PAUSE_SECONDS
@@ -150,7 +159,7 @@ def _hurt(fleet: Fleet, store: Store, sweeps: list[NewSweep], wanted: int, dice:
     while len(fleet.landed()) + at_random.total() < wanted:
         fleet.keep_up()
         if not store.waiting():
-            sweeps.append(growing_sweep(sweeps[-1].definition["seed"] + 50))
+            sweeps.append(more(sweeps[-1].definition["seed"] + 50))
             store.submit(sweeps[-1])
         if time.monotonic() >= next_at:
             at_random += _kill_at_a_step(fleet, dice)

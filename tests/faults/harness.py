@@ -370,7 +370,7 @@ Curves = dict[int, list[tuple[Split, int, float]]]
 
 
 def read_ledger(db: str, plan: Plan | None, *, curves: Curves | None = None) -> Ledger:
-    """Check every run: completed, finished exactly once, and exactly the points that it must have.
+    """Check every run: completed or stopped early, finished exactly once, and exactly the points that it must have.
 
     Those are a stand-in's by its `plan`, or those of `curves` by seed; with neither, no place may be taken twice.
     """
@@ -391,7 +391,7 @@ def read_ledger(db: str, plan: Plan | None, *, curves: Curves | None = None) -> 
         still_open = ask(store, _OPEN)
         return Ledger(
             runs=len(runs),
-            lost=sum(run.state is not State.COMPLETED for run in runs),
+            lost=sum(run.state is not State.COMPLETED and run.reason is not Reason.PRUNED for run in runs),
             finished_twice=ask(store, _FINISHED_TWICE),
             wrong_points=wrong,
             stale_rows=ask(store, _STALE),

@@ -45,7 +45,7 @@ FAULTS = (
     "wandb_faults",
 )
 # How workers die in the field; `make test` has tests of its own for these.
-FIELD = ("file_replaced", "code_edited", "closed_streams", "hang_up", "broken_host", "growth")
+FIELD = ("file_replaced", "code_edited", "closed_streams", "hang_up", "broken_host", "growth", "searching")
 EVERY = (*FAULTS, *FIELD)
 # Long faults are tried in parts: how many, and the share of a fault's own count in each. Together: 2,500 landed
 # SIGKILLs, 216 zombies with the fence, 100,000 claims.

@@ -370,7 +370,7 @@ def test_a_run_that_failed_has_no_final_value_and_its_cell_says_so(store: Store)
             work(store, worker, sample_points(12))
     said = [
         "2 runs left out: the last val_loss is not finite",
-        "1 run left out: failed or cancelled before the end",
+        "1 run left out: failed, cancelled or stopped early",
     ]
     drawn = plot_final(store, HeatMap(rows="depth", columns="num_heads"))
     texts = [text.get_text().split("\n") for text in drawn.figure.axes[0].texts]
@@ -383,7 +383,7 @@ def test_a_run_that_failed_has_no_final_value_and_its_cell_says_so(store: Store)
     assert drawn.figure.get_supxlabel().endswith("; 3 runs without a final value left out")
     # Curves show it, and say that it cuts its arm's line short.
     drawn = plot_curves(store)
-    assert "1 run failed or was cancelled before the end. An arm's line ends with its first run" in drawn.warnings[1]
+    assert "1 run failed, was cancelled or stopped early. An arm's line ends with its first run" in drawn.warnings[1]
     assert drawn.figure.get_supxlabel() == "mean of 2 seeds, band: lowest to highest; 2 runs diverged"
 
 

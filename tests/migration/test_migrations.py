@@ -24,7 +24,7 @@ from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.store.schema import CURRENT, Schema
 from orchestrator.store.tables import metadata
-from tests.store_examples import ALL, point, saved, submit
+from tests.store_examples import ALL, claim, ending, point, register, saved, submit
 from tests.store_processes import open_schema_at_once, run_at_once
 
 HERE = Path(__file__).parent
@@ -183,6 +183,18 @@ def test_every_released_database_reads_as_it_was_written(old_database: Path, mod
         assert [one.point.step for one in store.points(RunFilter(run_ids=(3,)))] == [5, 9]
         assert [attempt.reason for attempt in store.attempts(3)] == [Reason.LOST, None]
         assert store.integrity_check() == []
+
+
+def test_runs_of_an_older_database_may_be_stopped_early(old_database: Path) -> None:
+    """The check of the reasons was widened in place: the file stays whole, and refuses others as before."""
+    with open_store(str(old_database), mode=OpenMode.WRITE) as store:
+        taken = claim(store, register(store, 9))
+        assert store.finish(taken.lease, ending(Reason.PRUNED)).state is State.CANCELLED
+        assert store.integrity_check() == []
+    raw = sqlite3.connect(old_database)
+    with pytest.raises(sqlite3.IntegrityError):
+        raw.execute("UPDATE runs SET reason = 'made up'")
+    raw.close()
 
 
 def test_runs_keep_the_code_that_their_attempts_told_of(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ LEGAL = {
     ("running", "fail", "failed"),
     ("running", "give back", "pending"),
     ("running", "cancel", "cancelled"),
+    ("running", "prune", "cancelled"),
     ("failed", "retry", "pending"),
     ("cancelled", "retry", "pending"),
 }
@@ -55,6 +56,7 @@ def test_sources_are_where_the_action_is_legal(action: Action) -> None:
     [
         (Reason.FINISHED, State.COMPLETED),
         (Reason.CANCELLED, State.CANCELLED),
+        (Reason.PRUNED, State.CANCELLED),
         (Reason.RELEASED, State.PENDING),
         (Reason.OOM, State.FAILED),
         (Reason.DIVERGED, State.FAILED),

@@ -25,7 +25,8 @@ class ProtocolError(HlbqError):
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """Train a run. `settings` are resolved; `resume` lists checkpoints to try, newest first."""
+    """Train a run. `settings` are resolved; `resume` lists checkpoints to try, newest first. After an evaluation at or
+    past one of `rungs` (tokens seen) the trainer waits a moment for a directive: the run may be stopped there."""
 
     run_id: int
     fence: int
@@ -39,6 +40,7 @@ class Start:
     fixed_facts: Mapping[str, Any] = field(default_factory=dict)
     keep_checkpoints: bool = False
     keep_best: bool = False
+    rungs: Sequence[int] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,11 +84,11 @@ class TrainerManager:
         """The sources of a digest that was on disk when this worker last read it; None of others."""
         return self._sources.get(digest)
 
-    def start(self, claim: Claim) -> TrainerHandle:
-        """The trainer at work on the claimed run: the warm one, or a new one."""
+    def start(self, claim: Claim, rungs: Sequence[int] = ()) -> TrainerHandle:
+        """The trainer at work on the claimed run, which may be stopped at `rungs`: the warm one, or a new one."""
         log_path = self._state_folder / claim.log_path
         handle = self.load(log_path)
-        handle.send(start_message(claim, self._state_folder, log_path))
+        handle.send(start_message(claim, self._state_folder, log_path, rungs))
         return handle
 
     def load(self, log_path: Path | None = None) -> TrainerHandle:
@@ -138,7 +138,7 @@ class TrainerManager:
         return False
 
 
-def start_message(claim: Claim, state_folder: Path, log_path: Path) -> Start:
+def start_message(claim: Claim, state_folder: Path, log_path: Path, rungs: Sequence[int] = ()) -> Start:
     """What the trainer is told of a claimed run."""
     run = claim.run
     return Start(
@@ -154,4 +154,5 @@ def start_message(claim: Claim, state_folder: Path, log_path: Path) -> Start:
         fixed_facts=run.facts,
         keep_checkpoints=run.bookkeeping.keep_checkpoints,
         keep_best=run.bookkeeping.keep_best,
+        rungs=tuple(rungs),
     )

@@ -86,8 +86,9 @@ def searched(
         assert open_arms, "the search is open, and nothing is under way"
         arm = open_arms[order[turn % len(order)] % len(open_arms)]
         kind = faults[turn % len(faults)] if faults else 0
-        outcome = (Outcome.MEASURED, Outcome.DIVERGED, Outcome.FAILED)[kind]
-        results[arm] = Result(outcome=outcome, value=loss_of(settings_of[arm]) if kind == 0 else None)
+        outcome = (Outcome.MEASURED, Outcome.DIVERGED, Outcome.FAILED, Outcome.PRUNED)[kind]
+        value = loss_of(settings_of[arm]) if kind in (0, 3) else None
+        results[arm] = Result(outcome=outcome, value=value, rung=1000 if kind == 3 else None)
     raise AssertionError("the search never ends")
 
 
@@ -96,7 +97,7 @@ def searched(
     seed=st.integers(0, 2**40),
     workers=st.integers(1, 4),
     order=st.lists(st.integers(0, 9), min_size=1, max_size=6),
-    faults=st.lists(st.integers(0, 2), max_size=5),
+    faults=st.lists(st.integers(0, 3), max_size=5),
     sampler=st.sampled_from(["tpe", "random"]),
     trials=st.integers(2, 16),
     goal=st.sampled_from(list(Goal)),
@@ -118,10 +119,11 @@ def test_no_arm_twice_none_invalid_and_never_too_many(
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 @pytest.mark.parametrize("goal", list(Goal))
-def test_the_proposals_are_those_of_optuna_used_directly(sampler: str, goal: Goal) -> None:
+@pytest.mark.parametrize("faults", [(), (0, 3, 3)], ids=["all to the end", "two of three stopped early"])
+def test_the_proposals_are_those_of_optuna_used_directly(sampler: str, goal: Goal, faults: Sequence[int]) -> None:
     space = space_of({"lr_mult": ["0.5..8"], "warmup_steps": ["20..400:linear"], "num_heads": [1, 3]})
     policy = policy_of(space, 25, sampler=sampler, goal=goal, seed=7)
-    step, results, _ = searched(policy, space)
+    step, results, _ = searched(policy, space, faults=faults)
     distributions = {
         "num_heads": optuna.distributions.CategoricalDistribution((0, 1)),
         "lr_mult": optuna.distributions.FloatDistribution(0.5, 8, log=True),
@@ -135,8 +137,11 @@ def test_the_proposals_are_those_of_optuna_used_directly(sampler: str, goal: Goa
             asked = study.ask({name: distributions[name] for name in space.distributions()})
             assert choices == {**asked.params, "lr_mult": pytest.approx(asked.params["lr_mult"], rel=1e-5)}
             study.tell(asked, state=optuna.trial.TrialState.FAIL)
-        value = results[trial.arm].value
-        study.add_trial(optuna.create_trial(params=choices, distributions=distributions, value=value))
+        result = results[trial.arm]
+        kind: dict[str, Any] = {"value": result.value}
+        if result.rung is not None:
+            kind = {"intermediate_values": {result.rung: result.value}, "state": optuna.trial.TrialState.PRUNED}
+        study.add_trial(optuna.create_trial(params=choices, distributions=distributions, **kind))
 
 
 def test_a_batch_is_what_single_steps_would_propose() -> None:

@@ -69,5 +69,5 @@ async function act(action, target, onChanged) {
 }
 
 function nothing(action) {
-  return action === "retry" ? "failed or cancelled" : "pending or running";
+  return action === "retry" ? "failed or cancelled (stopped early: hlbq retry --reason pruned)" : "pending or running";
 }

@@ -1,0 +1,129 @@
+"""Early stopping of a search's arms: Optuna's successive halving over our points.
+
+A rung is a number of tokens seen. Whoever trains a run that has reached one asks here whether it goes on: it does if it
+is among the best 1 / reduction of the runs that have reached the rung by then. The rungs are shares of the tokens of
+the first arm that ended, as a rule of the baseline; before that nothing is stopped. The baseline never is.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from hlbgpt_core.points import Split
+from orchestrator.comparison.measures import Goal, value_at
+from orchestrator.export.metric_names import Metric, parse_metric
+from orchestrator.growth.search import MOST_SEEN, SearchPolicy, SearchState
+from orchestrator.queue.records import SEARCH, RunRecord
+from orchestrator.queue.states import Reason
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+    from orchestrator.store.curves import Curve
+
+# The action of the events that say how a run stood at a rung from which it goes on.
+RUNG = "rung"
+_RUNS_AT_A_TIME = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Halving:
+    """What one run is judged by: its search, and the rungs in tokens seen at which it was not judged yet."""
+
+    policy: SearchPolicy
+    seed: int
+    rungs: Sequence[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether a run goes on from a rung, and why, in a sentence."""
+
+    goes_on: bool
+    text: str
+
+
+def rungs_of(policy: SearchPolicy, length_tokens: int) -> Sequence[int]:
+    """The rungs of runs of this length: the first one, then each `reduction` times as far."""
+    places = (
+        max(1, round(policy.first_rung * length_tokens)) * policy.reduction**number for number in itertools.count()
+    )
+    return tuple(itertools.takewhile(lambda place: place < length_tokens, places))
+
+
+def goes_on(policy: SearchPolicy, rung: int, value: float, others: Sequence[float]) -> bool:
+    """Optuna's word on a run with this value at a rung that others have reached with theirs."""
+    import optuna
+    from optuna.pruners import SuccessiveHalvingPruner
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    direction = "minimize" if policy.goal is Goal.LOWER else "maximize"
+    study = optuna.create_study(direction=direction)
+    states = optuna.trial.TrialState
+    for other in others:
+        # What Optuna itself notes of a trial that has passed its first rung: here each rung is one of its own.
+        study.add_trial(optuna.create_trial(state=states.RUNNING, system_attrs={"completed_rung_0": other}))
+    study.add_trial(optuna.create_trial(state=states.RUNNING, intermediate_values={rung: value}))
+    pruner = SuccessiveHalvingPruner(min_resource=rung, reduction_factor=policy.reduction)
+    return not pruner.prune(study, study.get_trials(deepcopy=False)[-1])
+
+
+def halving_of(store: "Store", run: RunRecord) -> Halving | None:
+    """What a claimed run is judged by; None for one that is never stopped.
+
+    Those are the baseline, seeds past the search's own, and a run that somebody has put back although it was stopped.
+    """
+    record = store.policy(run.sweep_id)
+    if record is None or record.kind != SEARCH or record.ended_at is not None:
+        return None
+    policy, state = SearchPolicy.of(record), SearchState.of(record)
+    sweep = store.sweep(run.sweep_id)
+    if not policy.stops_early or not state.rungs or sweep is None or run.arm_key not in state.arms[1:]:
+        return None
+    seed = int(sweep.definition["seed"])
+    was_stopped = any(attempt.reason is Reason.PRUNED for attempt in store.attempts(run.id))
+    if run.seed != seed or was_stopped or find_spec("optuna") is None:
+        return None
+    passed = sum(event.action == RUNG for event in store.events(run_id=run.id, limit=1000))
+    return Halving(policy=policy, seed=seed, rungs=tuple(state.rungs[passed:]))
+
+
+def judge(store: "Store", run: RunRecord, halving: Halving, rung: int) -> Verdict:
+    """Whether a run whose points up to the rung are stored goes on, by what all runs had there that are stored now."""
+    policy, metric = halving.policy, parse_metric(halving.policy.metric)
+    lines = store.run_lines(run.sweep_id)
+    others = [line.id for line in lines if line.seed == halving.seed and line.id != run.id and line.fence]
+    at_rungs = values_at(store, [*others[-MOST_SEEN:], run.id], metric, [rung])
+    at_rung = {run_id: found[rung] for run_id, found in at_rungs}
+    value = at_rung.pop(run.id, None)
+    place = f"{policy.metric} after {rung:,} tokens"
+    if value is None:
+        return Verdict(goes_on=True, text=f"no {place}: no evaluation came before; goes on")
+    sign = 1 if policy.goal is Goal.LOWER else -1
+    rank = 1 + sum(sign * other < sign * value for other in at_rung.values())
+    promoted = goes_on(policy, rung, value, list(at_rung.values()))
+    reached = 1 + len(at_rung)
+    reached = 1 + len(at_rung)
+    told = f"{place}: {value:.4g}, place {rank} of {reached}; the best {max(1, reached // policy.reduction)} go on"
+    return Verdict(goes_on=promoted, text=told)
+
+
+def values_at(
+    store: "Store", run_ids: Sequence[int], metric: Metric, rungs: Sequence[int]
+) -> Iterator[tuple[int, Mapping[int, float]]]:
+    """Each run that has reached a rung, with the metric at each that it has reached."""
+    for first in range(0, len(run_ids), _RUNS_AT_A_TIME):
+        for curve in store.curves(run_ids[first : first + _RUNS_AT_A_TIME], Split.VAL, ("tokens_seen", metric.column)):
+            if found := dict(_at_rungs(curve, metric.column, rungs)):
+                yield curve.run_id, found
+
+
+def _at_rungs(curve: "Curve", column: str, rungs: Sequence[int]) -> Iterator[tuple[int, float]]:
+    """The rungs that a curve has reached, with the metric on the line between the points around each."""
+    pairs = [pair for pair in zip(curve["tokens_seen"], curve[column], strict=True) if None not in pair]
+    xs, ys = [float(x) for x, _ in pairs], [float(y) for _, y in pairs]
+    for rung in rungs:
+        value = value_at(xs, ys, rung).value if xs and rung <= xs[-1] else None
+        if value is not None:
+            yield rung, value

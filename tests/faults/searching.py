@@ -1,0 +1,107 @@
+"""SIGKILL while a search stops arms early: of workers around their flushes and ends, and of the steps that they start.
+
+Whoever dies, every search tries all its arms, none twice; each run is judged once at a rung, and completes or is
+stopped there, never both.
+"""
+
+import random
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from orchestrator.growth.declaring import with_policy
+from orchestrator.growth.early_stopping import RUNG
+from orchestrator.growth.search import SearchState
+from orchestrator.queue.records import NewSweep, RunFilter
+from orchestrator.queue.states import Reason, State
+from orchestrator.store import OpenMode, Store, open_store
+from orchestrator.sweep.existing_runs import Existing
+from orchestrator.sweep.submission import prepare_sweep
+from orchestrator.sweep.sweep_options import SweepOptions
+from tests.faults.growth import STEP_POINTS, WORKER_POINTS, WORKERS, hurt, step_faults, twice
+from tests.faults.harness import PATIENT, Fleet, Ground, judged, read_ledger, scaled, small_settings, submit, wait_until
+from tests.faults.report import FaultRow
+from tests.faults.worker_under_fault import Faults
+from tests.stand_in_trainer import Plan
+
+KILLS, TRIALS = 200, 8
+POINTS = WORKER_POINTS | {"flush.before": 0.02, "flush.after": 0.02}
+PLAN = Plan(steps=8, bowl=True, evaluate_every=1)
+
+
+def run(scale: float, ground: Ground) -> list[FaultRow]:
+    """On both databases."""
+    return [
+        _search(scaled(KILLS, scale, least=4), kind, db, folder, ground.seed)
+        for kind, db, folder in ground.databases("searching")
+    ]
+
+
+def searching_sweep(first_seed: int) -> NewSweep:
+    """A search of eight arms that stops two of three at each rung, all of one seed."""
+    settings = {name: [value] for name, value in small_settings(max_steps=8, eval_every=1).changed().items()}
+    options = SweepOptions(trials=TRIALS, seed=first_seed, stop_early="asha", first_rung=0.25, search_seed=first_seed)
+    axes = {**settings, "lr_mult": ["0.1..8"]}
+    prepared = prepare_sweep(axes, options, db="unused.db", argv=[], find_existing=lambda plan: Existing())
+    sweep = with_policy(prepared, options).sweep
+    return replace(sweep, bookkeeping=replace(sweep.bookkeeping, limits=PATIENT))
+
+
+def outcomes(store: Store, sweep_id: int) -> list[tuple[str, Reason | None, int]]:
+    """What became of each arm of a search, and at how many rungs it was found good enough, in their order."""
+    runs = list(store.runs(RunFilter(sweep_ids=(sweep_id,))))
+    return [(run.arm_key, run.reason, len(_words(store, run.id))) for run in runs]
+
+
+def broken_searches(store: Store) -> list[str]:
+    """What is wrong with the searches of a database, all of which must have ended."""
+    found = []
+    for record in store.policies():
+        arms = SearchState.of(record).arms
+        if record.ended_at is None or len(set(arms)) != len(arms) or len(arms) != TRIALS:
+            found.append(f"search {record.sweep_id}: {len(arms)} arms, {record.ended_why or 'open'}")
+    for run in store.runs(RunFilter()):
+        words, moves = _words(store, run.id), Counter(event.action for event in store.events(run_id=run.id))
+        rightly = (State.CANCELLED, Reason.PRUNED) if moves["prune"] else (State.COMPLETED, Reason.FINISHED)
+        if (run.state, run.reason) != rightly or moves["prune"] + moves["finish"] != 1 or len(words) != len(set(words)):
+            found.append(f"run {run.id} is {run.state} ({run.reason}) after {dict(moves)}")
+        if run.reason is Reason.PRUNED and (run.checkpoint is None or run.step < 2):
+            found.append(f"run {run.id} was stopped at step {run.step} with checkpoint {run.checkpoint}")
+    return found
+
+
+def _words(store: Store, run_id: int) -> list[str]:
+    return [event.why.split(":")[0] for event in store.events(run_id=run_id) if event.action == RUNG]
+
+
+def _search(wanted: int, kind: str, db: str, folder: Path, seed: int) -> FaultRow:
+    began, sweeps = time.monotonic(), [searching_sweep(1000 * (seed + 1))]
+    submit(db, sweeps[0])
+    with (
+        Fleet(db=db, folder=folder, workers=WORKERS, plan=PLAN, faults=Faults(kill=POINTS)) as fleet,
+        open_store(db, mode=OpenMode.WRITE) as store,
+    ):
+        fleet.environment = step_faults(fleet, STEP_POINTS)
+        landed = hurt(fleet, store, sweeps, wanted, random.Random(1000 * seed + wanted), more=searching_sweep)
+        fleet.stop()
+        fleet.faults, fleet.environment = Faults(), {}
+        fleet.processes = [fleet.start_one(watch=False) for _ in range(WORKERS)]
+        wait_until(lambda: fleet.dead() == WORKERS, seconds=600, what="workers leave once every search has ended")
+        ledger = read_ledger(db, None)
+        counts = {
+            "searches": len(sweeps),
+            "steps": sum(record.version for record in store.policies()),
+            "runs": ledger.runs,
+            "stopped early": store.matching(RunFilter(reasons=(Reason.PRUNED,))),
+        }
+        return judged(
+            "killed in a search that stops arms early",
+            kind,
+            ledger,
+            fleet,
+            began,
+            landed=sum(landed.values()),
+            broken=[*broken_searches(store), *twice(store)],
+            counts=counts | {f"at {point}": count for point, count in sorted(landed.items())},
+        )
