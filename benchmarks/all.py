@@ -19,7 +19,7 @@ from pathlib import Path
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS = (
     *("cold_start", "submit", "status", "claims", "log_overhead", "log_fleet", "fleet", "watching"),
-    *("export", "plots", "points", "train_step_cpu", "tokenise", "sync", "dashboard"),
+    *("export", "plots", "points", "train_step_cpu", "tokenise", "sync", "dashboard", "growth"),
 )
 LIBRARIES = ("hlbq", "torch", "numpy", "sqlalchemy", "typer", "pysqlite3", "tiktoken")
 

@@ -1,12 +1,15 @@
 """Claims a second from a queue of 100,000 runs: `python -m benchmarks.claims [--claimers 1 4 16]`.
 
 Against raw SQL by the driver alone (the same schema, run, attempt and event in one transaction, synchronous FULL), Huey
-and Optuna (see peer_queues.py for their set-up). Processes claim at the same time, the sides take turns; medians count.
+and Optuna (see peer_queues.py for their set-up). One claimer of hlbq and one of the raw side claim in turns, claim by
+claim: a disk whose speed changes from second to second then slows both. The median ratio of such pairs counts, with its
+quartiles. Several processes that claim at the same time take turns by rounds; medians count.
 A worker holds one run at a time, so each claim of hlbq and of the raw side uses a separate worker row, made before the
 clock starts. A run taken twice counts as a double.
 """
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -56,10 +59,18 @@ def claim_with_hlbq(path: str, worker_ids: list[int], barrier: Any, answers: Any
 
 def claim_raw(path: str, worker_ids: list[int], barrier: Any, answers: Any) -> None:
     """One claimer by the driver alone."""
+    with contextlib.closing(_raw_connection(path)) as connection:
+        _race(_raw_claim(connection), worker_ids, barrier, answers)
+
+
+def _raw_connection(path: str) -> Any:
     connection = sqlite_module().connect(path, isolation_level=None, timeout=20)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
+    return connection
 
+
+def _raw_claim(connection: Any) -> Callable[[int], int]:
     def claim(worker_id: int) -> int:
         now = time.time()
         connection.execute("BEGIN IMMEDIATE")
@@ -69,10 +80,28 @@ def claim_raw(path: str, worker_ids: list[int], barrier: Any, answers: Any) -> N
         row = connection.execute(RUN, (run_id,)).fetchone()
         connection.execute("COMMIT")
         json.loads(row[-1])
-        return run_id
+        return int(run_id)
 
-    _race(claim, worker_ids, barrier, answers)
-    connection.close()
+    return claim
+
+
+def one_by_one(path: Path, claims: int) -> dict[str, Any]:
+    """Seconds of single claims of both sides in turns, and the quartiles of the ratios of their rates."""
+    worker_ids = iter(register(path, 2 * claims + 2))
+    seconds: dict[str, list[float]] = {"hlbq": [], "raw": []}
+    with open_store(str(path), mode=OpenMode.WRITE) as store, contextlib.closing(_raw_connection(str(path))) as raw:
+        sides: list[tuple[str, Callable[[int], object]]] = [("hlbq", store.claim), ("raw", _raw_claim(raw))]
+        for number in range(claims + 1):
+            for name, claim in sides if number % 2 else reversed(sides):
+                worker_id, start = next(worker_ids), time.perf_counter()
+                claim(worker_id)
+                seconds[name].append(time.perf_counter() - start)
+    end_all(path)
+    # The first pair prepares statements.
+    ratios = [raw / own for own, raw in zip(seconds["hlbq"][1:], seconds["raw"][1:], strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    medians = {name: statistics.median(one[1:]) for name, one in seconds.items()}
+    return {"median_seconds": medians, "ratio_to_raw": middle, "quartiles": [low, high]}
 
 
 def _race(claim: Callable[[int], int | None], worker_ids: list[int], barrier: Any, answers: Any) -> None:
@@ -181,6 +210,14 @@ def main() -> None:
         peers, missing = fill(folder, asked.queue)
         for peer, why in missing.items():
             print(f"{peer} is missing: {why}")
+        figures["one_by_one"] = found = one_by_one(folder / "hlbq.db", 5 * asked.claims)
+        own, raw = (1_000 * found["median_seconds"][side] for side in ("hlbq", "raw"))
+        low, high = found["quartiles"]
+        print(
+            f"claim by claim: {own:.2f} ms, raw {raw:.2f} ms; {found['ratio_to_raw']:.2f}x raw's rate "
+            f"(quartiles {low:.2f} to {high:.2f})",
+            flush=True,
+        )
         for claimers in asked.claimers:
             load = os.getloadavg()[0]
             found = measure(folder, claimers, asked.claims, asked.rounds, peers)

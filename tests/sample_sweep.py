@@ -31,8 +31,9 @@ def submit_sweep(
     seeds: Sequence[int] = (100,),
     name: str = "",
     csv: CsvTarget | None = None,
+    with_baseline: bool = False,
 ) -> SweepRecord:
-    """A sweep of `arms` (settings besides BASE), numbered seed by seed."""
+    """A sweep of `arms` (settings besides BASE), numbered seed by seed; the first may be its baseline."""
     new_arms = []
     for values in arms:
         settings = resolve(Settings.from_dict({**BASE, **values}))
@@ -52,7 +53,9 @@ def submit_sweep(
     ]
     names = dict.fromkeys(name for values in arms for name in values)
     axes = {name: list(dict.fromkeys(values[name] for values in arms if name in values)) for name in names}
-    definition = {"axes": axes, "num_runs": len(seeds), "seed": seeds[0]}
+    definition: dict[str, Any] = {"axes": axes, "num_runs": len(seeds), "seed": seeds[0]}
+    if with_baseline:
+        definition["base_arm"] = {**BASE, **arms[0]}
     return store.submit(NewSweep(name=name, arms=new_arms, runs=runs, csv=csv, definition=definition))
 
 

@@ -6,7 +6,7 @@ This file is history: it is never changed, and imports nothing of the program th
 from alembic import op
 
 revision = "0014"
-down_revision = "0011"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 

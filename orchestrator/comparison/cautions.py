@@ -33,7 +33,7 @@ def grouping_warnings(grouping: Grouping, contrasts: Sequence[Contrast], baselin
         found.append(f"{diverged} of the runs diverged: means are over the seeds that came through")
     alone = [group.label for group in grouping.groups if len(group.cells) == 1]
     if alone:
-        found.append(f"one seed only, so no deviation and no interval: {'; '.join(alone)}")
+        found.append(f"one seed only, so no deviation and no interval: {_few(alone, '; ')}")
     if contrasts and len({group.rests for group in grouping.groups}) > 1:
         found.append(
             "the groups do not hold the same arms: each difference is over the arms that both of its groups have, and "
@@ -44,11 +44,11 @@ def grouping_warnings(grouping: Grouping, contrasts: Sequence[Contrast], baselin
         left = [group for group in grouping.groups if group.label not in told]
         none = [group.label for group in left if any(group.values[name] != value for name, value in baseline.items())]
         if none:
-            found.append(f"no baseline with the same other settings: {'; '.join(none)}")
-        used = {contrast.baseline for contrast in contrasts}
-        alone = [group.label for group in left if group.label not in (*none, *used)]
+            found.append(f"no baseline with the same other settings: {_few(none, '; ')}")
+        named = {*none, *(contrast.baseline for contrast in contrasts)}
+        alone = [group.label for group in left if group.label not in named]
         if alone:
-            found.append(f"nothing to compare with that baseline at the same other settings: {'; '.join(alone)}")
+            found.append(f"nothing to compare with that baseline at the same other settings: {_few(alone, '; ')}")
     return found
 
 
@@ -78,9 +78,9 @@ def noise_warnings(contrasts: Sequence[Contrast]) -> list[str]:
     return [f"{'; '.join(found)}: verdicts may be false more often than 1 in 20; --robust counts seeds won instead"]
 
 
-def _few(labels: Sequence[str]) -> str:
+def _few(labels: Sequence[str], between: str = ", ") -> str:
     more = f" and {len(labels) - MOST_NAMED} more" if len(labels) > MOST_NAMED else ""
-    return ", ".join(labels[:MOST_NAMED]) + more
+    return between.join(labels[:MOST_NAMED]) + more
 
 
 def unit_warnings(store: Store, results: Sequence[RunResult], measure: Measure, *, timed: bool) -> list[str]:

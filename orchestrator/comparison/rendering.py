@@ -1,5 +1,6 @@
 """A comparison as text: tables and sentences, for a terminal or as Markdown."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -55,6 +56,17 @@ def verdict_sentences(comparison: Comparison) -> list[str]:
     shares = [] if comparison.shares is None else [shares_sentence(comparison.shares)]
     lost = dict.fromkeys(text for contrast in contrasts for text in lost_pairs(contrast))
     return [*shares, *verdicts, *tuned, *lost]
+
+
+def counts_of_verdicts(comparison: Comparison) -> str:
+    """`59 arms against lr_mult 3: 48 worse, 11 undecided.`, or against several baselines."""
+    contrasts = comparison.all_contrasts
+    counts = Counter(contrast.finding.verdict.value for contrast in contrasts)
+    baselines = list(dict.fromkeys(contrast.baseline for contrast in contrasts))
+    against = baselines[0] if len(baselines) == 1 else f"{len(baselines)} baselines"
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    noun = "main effect" if comparison.main_effects else "arm"
+    return f"{counted(len(contrasts), noun)} against {against}: {told}."
 
 
 def other_sentences(comparison: Comparison, *, extend_options: str = "") -> list[str]:

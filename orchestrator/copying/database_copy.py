@@ -202,15 +202,14 @@ def _copy_table(reader: Connection, destination: Store, table: Table, source: st
     report(f"copying {table.name}", sent.rows, total)
     for page in pages(reader, table, after=last):
         before = sent.rows
-        for one in page:
-            sent.add(one)
+        sent.add(page)
         _write_page(destination, table, page, before, sent, source)
         report(f"copying {table.name}", sent.rows, total)
     return sent
 
 
 def _write_page(
-    destination: Store, table: Table, page: Sequence[Row[Any]], before: int, sent: TableDigest, source: str
+    destination: Store, table: Table, page: Sequence[Sequence[Any]], before: int, sent: TableDigest, source: str
 ) -> None:
     """Write one page and the copy's progress in one transaction."""
     names = [column.name for column in table.c]
@@ -236,7 +235,7 @@ def _one_at_a_time(writer: Connection) -> None:
         writer.execute(select(func.pg_advisory_xact_lock(_COPY_LOCK)))
 
 
-def _insert(writer: Connection, table: Table, names: Sequence[str], page: Sequence[Row[Any]]) -> None:
+def _insert(writer: Connection, table: Table, names: Sequence[str], page: Sequence[Sequence[Any]]) -> None:
     if writer.dialect.name == "sqlite":
         insert_many(writer, table, names, map(tuple, page))
         return
@@ -259,8 +258,7 @@ def _digests(store: Store, report: Report) -> dict[str, TableDigest]:
             total = connection.execute(select(func.count()).select_from(table)).scalar_one()
             digest = TableDigest()
             for page in pages(connection, table):
-                for row in page:
-                    digest.add(row)
+                digest.add(page)
                 report(f"reading {table.name} of {store.location.display}", digest.rows, total)
         found[table.name] = digest
     return found

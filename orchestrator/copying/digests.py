@@ -1,15 +1,20 @@
 """Reading whole tables in pages, and digests of their rows that are the same on SQLite and PostgreSQL."""
 
+import contextlib
 import hashlib
+import marshal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, literal, select, tuple_
+from sqlalchemy import Boolean, ColumnElement, Connection, Select, Table, literal, select, tuple_
 
 PAGE_ROWS = 2_000
 Key = tuple[Any, ...]
 
 _BITS = 256
+# A form that knows no references writes equal values as equal bytes, floats by their bits.
+_FORMAT = 2
+_NEGATIVE_ZERO = marshal.dumps(-0.0, _FORMAT)
 
 
 class TableDigest:
@@ -21,11 +26,14 @@ class TableDigest:
     def __init__(self, rows: int = 0, digest: str = "0") -> None:
         self.rows, self._sum = rows, int(digest, 16)
 
-    def add(self, row: Sequence[Any]) -> None:
-        """Count a row in."""
-        self.rows += 1
-        hashed = hashlib.sha256(_canonical(row).encode("ascii")).digest()
-        self._sum = (self._sum + int.from_bytes(hashed, "big")) % (1 << _BITS)
+    def add(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Count some rows in."""
+        self.rows += len(rows)
+        texts = (values for values in zip(*rows, strict=True) if str in set(map(type, values)))
+        if any("\x00" in "".join(map(str, values)) for values in texts):
+            rows = [[without_zero_bytes(value) for value in row] for row in rows]
+        hashed = (int.from_bytes(hashlib.sha256(_canonical(row)).digest(), "big") for row in rows)
+        self._sum = (self._sum + sum(hashed)) % (1 << _BITS)
 
     @property
     def digest(self) -> str:
@@ -33,48 +41,49 @@ class TableDigest:
         return f"{self._sum:0{_BITS // 4}x}"
 
 
-def _canonical(row: Sequence[Any]) -> str:
-    # repr of a float reads back as the same number, and ascii() is the same whatever the version of Python.
-    text = ascii(tuple(row))
-    if "-0.0" in text or "\\x00" in text:
-        text = ascii(tuple(_plain(value) for value in row))
-    return text
-
-
-def _plain(value: Any) -> Any:
-    """The value in a form that both engines can hold: SQLite has no negative zero, PostgreSQL no zero byte in a
-    text."""
-    if isinstance(value, float):
-        return value + 0.0
-    return without_zero_bytes(value)
+def _canonical(row: Sequence[Any]) -> bytes:
+    written = marshal.dumps(tuple(row), _FORMAT)
+    if _NEGATIVE_ZERO in written:  # SQLite has none
+        written = marshal.dumps(tuple(value + 0.0 if type(value) is float else value for value in row), _FORMAT)
+    return written
 
 
 def without_zero_bytes(value: Any) -> Any:
-    """A text with U+FFFD instead of zero bytes; anything else unchanged."""
+    """A text with U+FFFD instead of zero bytes, which PostgreSQL can't hold; anything else unchanged."""
     return value.replace("\x00", "\ufffd") if isinstance(value, str) and "\x00" in value else value
 
 
-def key_of(table: Table, row: Row[Any]) -> Key:
+def key_of(table: Table, row: Sequence[Any]) -> Key:
     """The row's primary key."""
-    return tuple(row._mapping[column] for column in table.primary_key.columns)
+    names = table.c.keys()
+    return tuple(row[names.index(column.name)] for column in table.primary_key.columns)
 
 
 def pages(
     connection: Connection, table: Table, *, after: Key | None = None, up_to: Key | None = None
-) -> Iterator[Sequence[Row[Any]]]:
+) -> Iterator[Sequence[Sequence[Any]]]:
     """All rows in the order of the primary key, some thousand at a time, from past `after` up to `up_to`."""
     columns = list(table.primary_key.columns)
     query = select(table).order_by(*columns).limit(PAGE_ROWS)
     if up_to is not None:
         query = query.where(tuple_(*columns) <= _literal(columns, up_to))
     while True:
-        page = connection.execute(query if after is None else query.where(tuple_(*columns) > _literal(columns, after)))
-        rows = page.all()
+        rows = _rows(
+            connection, table, query if after is None else query.where(tuple_(*columns) > _literal(columns, after))
+        )
         if rows:
             yield rows
         if len(rows) < PAGE_ROWS:
             return
         after = key_of(table, rows[-1])
+
+
+def _rows(connection: Connection, table: Table, query: Select[Any]) -> Sequence[Sequence[Any]]:
+    with contextlib.closing(connection.execute(query)) as result:
+        # SQLite's driver gives all but truths as they are, and plain tuples spare the making of a Row for each.
+        if connection.dialect.name == "sqlite" and not any(isinstance(column.type, Boolean) for column in table.c):
+            return result.cursor.fetchall() if result.cursor is not None else ()
+        return result.all()
 
 
 def _literal(columns: Sequence[ColumnElement[Any]], key: Key) -> ColumnElement[Any]:
@@ -85,6 +94,5 @@ def digest_of(connection: Connection, table: Table, *, up_to: Key | None = None)
     """The digest of a table, or of its rows up to a key."""
     found = TableDigest()
     for page in pages(connection, table, up_to=up_to):
-        for row in page:
-            found.add(row)
+        found.add(page)
     return found

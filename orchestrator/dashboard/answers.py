@@ -1,4 +1,4 @@
-"""What the pages of the overview, a run and the workers show, read from the store. Values for JSON, no markup."""
+"""What the pages of a run and the workers show, read from the store. Values for JSON, no markup."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
 from orchestrator.comparison.groups import read_baseline
+from orchestrator.dashboard.metric_names import read_axis
 from orchestrator.dashboard.sweep_curves import numbers
-from orchestrator.dashboard.sweep_watch import plain_number, sweep_words
+from orchestrator.dashboard.sweep_watch import plain_number
 from orchestrator.dashboard.thinning import thinned
 from orchestrator.export.metric_names import Axis
 from orchestrator.plots.run_curves import smoothed
@@ -24,23 +25,10 @@ from orchestrator.sweep.rerun_command import repeat_command
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MOST_SWEEPS = 500
 MOST_EVENTS = 200
 MOST_ENDED_WORKERS = 100
 MOST_RUN_POINTS = 800
 _NO_METRICS = ("step", "cumulative_time", "tokens_seen", "epoch")
-
-
-def overview(store: Store) -> dict[str, Any]:
-    """All sweeps, newest first, the live workers, the newest events."""
-    sweeps = store.sweeps()[::-1]
-    return {
-        "database": store.location.display,
-        "sweeps": [sweep_words(sweep) for sweep in sweeps[:MOST_SWEEPS]],
-        "sweeps_left_out": max(0, len(sweeps) - MOST_SWEEPS),
-        "workers": len(store.workers()),
-        "events": [event_words(event) for event in store.events(limit=15)],
-    }
 
 
 def workers(store: Store, now: float) -> dict[str, Any]:
@@ -100,6 +88,7 @@ def run_page(store: Store, run_id: int) -> dict[str, Any]:
     return {
         **_run_words(run, store),
         "sweep_name": sweep.name if sweep else "",
+        "sweep_tags": sweep.tags if sweep else [],
         "sisters": around.sisters,
         "before": around.before,
         "after": around.after,
@@ -179,22 +168,30 @@ def setting_text(value: Any) -> str:
     return "none" if value is None else value_text(value)
 
 
-def run_curves(store: Store, run_id: int, axis: Axis, smooth: float = 0.0) -> dict[str, Any]:
-    """Every metric of a run over `axis`, by name and split, smoothed, and thinned to what a screen can show.
+def run_curves(store: Store, run_id: int, over: str, smooth: float = 0.0) -> dict[str, Any]:
+    """Every metric of a run over an axis, by name and split, smoothed, and thinned to what a screen can show; or over
+    another metric of the same points: then by its size, and of points that share it the last.
 
-    Raises NotThereError if the run does not exist."""
+    Raises NotThereError if the run does not exist, UsageError for an axis or metric that it has not."""
     metrics: dict[str, dict[str, Any]] = {}
     most, run = 0, known_run(store, run_id)
     for curve in store.curves([run.id]):
         most = max(most, len(curve))
-        x = axis.places(curve["step"], curve[axis.column], run.settings)
+        x = _places(curve, over, run)
         for name in (*CURVE_COLUMNS, *curve.extra):
             if name not in _NO_METRICS and (curve.split is Split.TRAIN or not _is_counter(name)):
-                found = _curve_words(curve, x, name, smooth)
+                found = _curve_words(curve, x, name, smooth, over_metric=over not in list(Axis))
                 if found is not None:
                     metrics.setdefault(name, {})[curve.split.value] = found
     labels = {name: metric_label(name, [run.settings.get("tokenizer")]) for name in metrics}
     return {"metrics": metrics, "labels": labels, "points": most, "most_shown": MOST_RUN_POINTS}
+
+
+def _places(curve: Curve, over: str, run: RunRecord) -> Sequence[float | None]:
+    if over in (*CURVE_COLUMNS, *curve.extra):
+        return curve[over]
+    axis = read_axis(over)
+    return axis.places(curve["step"], curve[axis.column], run.settings)
 
 
 def _is_counter(name: str) -> bool:
@@ -202,7 +199,9 @@ def _is_counter(name: str) -> bool:
     return name in ("lr", "weight_decay", "batch_size", "seq_length", "microbatches") or name.startswith("lr_")
 
 
-def _curve_words(curve: Curve, places: Sequence[float | None], name: str, smooth: float) -> Mapping[str, Any] | None:
+def _curve_words(
+    curve: Curve, places: Sequence[float | None], name: str, smooth: float, *, over_metric: bool
+) -> Mapping[str, Any] | None:
     import numpy
 
     x = numpy.array([_or_nan(one) for one in places])
@@ -211,7 +210,13 @@ def _curve_words(curve: Curve, places: Sequence[float | None], name: str, smooth
         return None
     good = numpy.isfinite(x) & numpy.isfinite(y)
     bad = int((~numpy.isfinite(y)).sum() - sum(one is None for one in curve[name]))
-    x, y = x[good], smoothed(x[good], y[good], smooth)
+    x, y = x[good], y[good]
+    if over_metric:
+        order = numpy.argsort(x, kind="stable")
+        last = numpy.append(numpy.diff(x[order]) > 0, True)[: len(x)]
+        x, y = x[order][last], y[order][last]
+    else:
+        y = smoothed(x, y, smooth)
     kept: NDArray[Any] = thinned(y, MOST_RUN_POINTS)
     return {"x": numbers(x[kept]), "y": numbers(y[kept]), "points": len(x), "not_finite": bad}
 
@@ -221,8 +226,10 @@ def _or_nan(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
-def comparison_words(store: Store, sweep_id: int, metric: str, baseline: Sequence[str]) -> dict[str, Any]:
-    """The comparison of a sweep's arms as `hlbq compare` prints it. Nothing is written: see docs/dashboard.md.
+def comparison_words(
+    store: Store, sweep_ids: Sequence[int], metric: str, baseline: Sequence[str], by: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The comparison of the arms of sweeps as `hlbq compare` prints it. Nothing is written: see docs/dashboard.md.
 
     Raises UsageError or ExportError if no comparison is possible.
     """
@@ -230,8 +237,8 @@ def comparison_words(store: Store, sweep_id: int, metric: str, baseline: Sequenc
     from orchestrator.comparison.results import Question, compare
     from orchestrator.queue.records import RunFilter
 
-    question = Question(metric=metric, baseline=read_baseline(baseline))
-    found = compare(store, RunFilter(sweep_ids=(sweep_id,), with_members=True), question)
+    question = Question(metric=metric, baseline=read_baseline(baseline), by=by)
+    found = compare(store, RunFilter(sweep_ids=tuple(sweep_ids), with_members=True), question)
     return {
         "warnings": list(found.warnings),
         "tables": [

@@ -20,15 +20,18 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from hlbgpt_core.errors import HlbqError
+from orchestrator.comparison.groups import SWEEP
 from orchestrator.dashboard import answers, control
 from orchestrator.dashboard.database import Database
-from orchestrator.dashboard.feed import Feed, encoded
+from orchestrator.dashboard.devices import devices_over_time
+from orchestrator.dashboard.feed import LONGEST_NUMBER, Feed, Sweeps, encoded, read_sweeps, topic_of
+from orchestrator.dashboard.labelling import read_labels, write_labels
 from orchestrator.dashboard.log_tail import LogTail, read_log_tail
 from orchestrator.dashboard.metric_names import read_axis, read_metric, read_weight
 from orchestrator.dashboard.run_values import run_values
 from orchestrator.dashboard.security import Access, Guard
 from orchestrator.dashboard.side_by_side import side_by_side
-from orchestrator.dashboard.sweep_curves import MOST_ARMS, Question, SweepCurves
+from orchestrator.dashboard.sweep_curves import MOST_ARMS, SAME_SETTINGS, Question, SweepCurves
 from orchestrator.dashboard.sweep_watch import SweepWatch, plain_number
 from orchestrator.errors import DatabaseError, NotThereError, UsageError
 from orchestrator.export.metric_names import Axis
@@ -37,7 +40,7 @@ from orchestrator.store import Store
 from orchestrator.store.known import known_run
 
 STATIC = Path(__file__).with_name("static")
-PAGES = ("/", "/sweeps/{number:int}", "/runs/{number:int}", "/workers", "/compare")
+PAGES = ("/", "/runs/{number:int}", "/workers", "/compare")
 MOST_BODY_BYTES = 1_000_000
 LARGEST_NUMBER = 2**63 - 1  # of a row, in either database
 LONGEST_BROWSER_NAME = 64
@@ -57,10 +60,12 @@ class Dashboard:
     def app(self, access: Access) -> Starlette:
         """The application, guarded by `access`."""
         routes = [Route(path, page, methods=["GET"]) for path in PAGES]
+        routes.append(Route("/sweeps/{numbers}", sweeps_page, methods=["GET"]))
         routes += [Route(f"/api/{path}", _answering(handler), methods=["GET"]) for path, handler in self._reads()]
         routes.append(Route("/api/stream/{topic:path}", _answering(self.stream), methods=["GET"]))
         routes.append(Route("/api/control", _answering(self.change), methods=["POST"]))
         routes.append(Route("/api/control/count", _answering(self.count), methods=["POST"]))
+        routes.append(Route("/api/labels", _answering(self.label), methods=["POST"]))
         app = Starlette(
             routes=[*routes, Mount("/static", StaticFiles(directory=STATIC))],
             lifespan=self._lifespan,
@@ -77,15 +82,17 @@ class Dashboard:
             ("about", self.about),
             ("overview", self.overview),
             ("workers", self.workers),
-            ("sweeps/{number:int}", self.sweep),
-            ("sweeps/{number:int}/curves", self.sweep_curves),
-            ("sweeps/{number:int}/seeds", self.sweep_seeds),
-            ("sweeps/{number:int}/finals", self.sweep_finals),
-            ("sweeps/{number:int}/comparison", self.comparison),
+            ("devices", self.devices),
+            ("sweeps/{numbers}", self.sweep),
+            ("sweeps/{numbers}/curves", self.sweep_curves),
+            ("sweeps/{numbers}/seeds", self.sweep_seeds),
+            ("sweeps/{numbers}/finals", self.sweep_finals),
+            ("sweeps/{numbers}/comparison", self.comparison),
             ("compare", self.compare),
             ("runs/{number:int}", self.run),
             ("runs/{number:int}/curves", self.run_curves),
             ("runs/{number:int}/log", self.run_log),
+            ("runs/{number:int}/devices", self.devices),
         ]
 
     @contextlib.asynccontextmanager
@@ -105,15 +112,15 @@ class Dashboard:
 
     async def overview(self, request: Request) -> Response:
         """Sweeps and events."""
-        return await self._read(answers.overview)
+        return _json(await run_in_threadpool(self.feed.overview))
 
     async def workers(self, request: Request) -> Response:
         """Workers, live and past."""
         return await self._read(lambda store: answers.workers(store, time.time()))
 
     async def sweep(self, request: Request) -> Response:
-        """A sweep with all its runs."""
-        content = await run_in_threadpool(self.feed.sweep, request.path_params["number"])
+        """A sweep with all its runs, or several together."""
+        content = await run_in_threadpool(self.feed.sweep, _sweeps(request))
         return Response(content, media_type="application/json")
 
     async def sweep_curves(self, request: Request) -> Response:
@@ -139,26 +146,27 @@ class Dashboard:
         return _json(await run_in_threadpool(read))
 
     def _curves(self, store: Store, request: Request) -> tuple[SweepWatch, SweepCurves]:
-        asked, number = request.query_params, request.path_params["number"]
+        asked, sweeps = request.query_params, _sweeps(request)
         by = asked.get("by", "")
         question = Question(
-            metric=read_metric(store, number, asked.get("metric", "val_loss")),
+            metric=read_metric(store, sweeps, asked.get("metric", "val_loss")),
             axis=read_axis(asked.get("x", "steps")),
             smooth=read_weight(asked.get("smooth", "0")),
-            by=setting_name(by) if by else "",
+            by=by if by in ("", SWEEP, SAME_SETTINGS) else setting_name(by),
         )
         if by and "arms" in asked:  # lines over several arms are other lines where some of these are left out
-            question = replace(question, arms=tuple(_arms(request, [arm.id for arm in store.arms(number)])))
-        return self.feed.curves(number, question)
+            known = [arm.id for sweep_id in sweeps for arm in store.arms(sweep_id)]
+            question = replace(question, arms=tuple(_arms(request, known)))
+        return self.feed.curves(sweeps, question)
 
     async def sweep_finals(self, request: Request) -> Response:
         """The value of any metric, by run: the newest, or at another moment."""
-        number, asked = request.path_params["number"], request.query_params
+        sweeps, asked = _sweeps(request), request.query_params
         step = _number(request, "step", 0)
 
         def read(store: Store) -> Any:
-            metric = read_metric(store, number, asked.get("metric", "val_loss"))
-            found = run_values(store, number, metric, asked.get("moment", "last"), step)
+            metric = read_metric(store, sweeps, asked.get("metric", "val_loss"))
+            found = run_values(store, sweeps, metric, asked.get("moment", "last"), step)
             return {"values": [[run, plain_number(value)] for run, value in found.items()]}
 
         return await self._read(read)
@@ -166,12 +174,9 @@ class Dashboard:
     async def comparison(self, request: Request) -> Response:
         """Verdicts."""
         asked = request.query_params
-        number, metric, baseline = (
-            request.path_params["number"],
-            asked.get("metric", "val_loss"),
-            asked.getlist("baseline"),
-        )
-        return await self._read(lambda store: answers.comparison_words(store, number, metric, baseline))
+        sweeps, metric = _sweeps(request), asked.get("metric", "val_loss")
+        baseline, by = asked.getlist("baseline"), asked.getlist("by")
+        return await self._read(lambda store: answers.comparison_words(store, sweeps, metric, baseline, by))
 
     async def compare(self, request: Request) -> Response:
         """Runs side by side."""
@@ -186,8 +191,13 @@ class Dashboard:
     async def run_curves(self, request: Request) -> Response:
         """All metrics of a run."""
         asked, number = request.query_params, request.path_params["number"]
-        axis, smooth = read_axis(asked.get("x", "steps")), read_weight(asked.get("smooth", "0"))
-        return await self._read(lambda store: answers.run_curves(store, number, axis, smooth))
+        over, smooth = asked.get("x", "steps"), read_weight(asked.get("smooth", "0"))
+        return await self._read(lambda store: answers.run_curves(store, number, over, smooth))
+
+    async def devices(self, request: Request) -> Response:
+        """Devices over time: those of live workers, or of a run."""
+        number = request.path_params.get("number")
+        return await self._read(lambda store: devices_over_time(store, number))
 
     async def run_log(self, request: Request) -> Response:
         """The end of an attempt's log."""
@@ -207,8 +217,10 @@ class Dashboard:
         """Server-sent events of one topic."""
         topic = request.path_params["topic"]
         kind, _, number = topic.partition("/")
-        numbered = kind in ("sweep", "run") and number.isdecimal() and len(number) < 19
-        if not numbered and topic not in ("overview", "workers"):
+        numbered = kind == "run" and number.isdecimal() and len(number) < LONGEST_NUMBER
+        if kind == "sweep":
+            topic = topic_of(read_sweeps(number))
+        elif not numbered and topic not in ("overview", "workers"):
             raise HTTPException(404, "there is no such stream")
         asked = request.query_params
         since, browser = _number(request, "since", 0), asked.get("browser", "")[:LONGEST_BROWSER_NAME]
@@ -222,13 +234,24 @@ class Dashboard:
 
     async def change(self, request: Request) -> Response:
         """Change runs, by the same methods as the commands."""
+        self._check_may_change()
+        change = control.read_change(await _body(request))
+        return await self._change(lambda store: {"changed": control.apply(store, change, self.actor)})
+
+    async def label(self, request: Request) -> Response:
+        """Write names, tags and notes, by the rules of the commands."""
+        self._check_may_change()
+        labels = read_labels(await _body(request))
+        return await self._change(lambda store: write_labels(store, labels, self.actor))
+
+    def _check_may_change(self) -> None:
         if self.database.why_read_only:
             raise HTTPException(403, f"this dashboard is read-only: {self.database.why_read_only}")
-        change = control.read_change(await _body(request))
 
+    async def _change(self, change: Callable[[Store], Any]) -> Response:
         def apply() -> Any:
             with self.database.changing() as store:
-                return {"changed": control.apply(store, change, self.actor)}
+                return change(store)
 
         return _json(await run_in_threadpool(apply))
 
@@ -271,6 +294,12 @@ async def page(request: Request, status: int = 200) -> Response:
     return HTMLResponse((STATIC / "index.html").read_text(encoding="utf-8").replace("{up}", up), status)
 
 
+async def sweeps_page(request: Request) -> Response:
+    """The page of a sweep, or of several such as `3,5`."""
+    numbers = request.path_params["numbers"].split(",")
+    return await page(request, HTTPStatus.OK if all(map(str.isdecimal, numbers)) else HTTPStatus.NOT_FOUND)
+
+
 async def _refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     is_for_people = request.method == "GET" and not request.url.path.startswith(("/api/", "/static/"))
@@ -303,6 +332,10 @@ def _number(request: Request, name: str, default: int) -> int:
     if not (text.removeprefix("-").isdecimal() and len(text) < 19):
         raise UsageError(f"{name} '{text}' is not a whole number")
     return int(text)
+
+
+def _sweeps(request: Request) -> Sweeps:
+    return read_sweeps(request.path_params["numbers"])
 
 
 def _arms(request: Request, known: Sequence[int]) -> Sequence[int]:

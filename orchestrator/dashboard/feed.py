@@ -1,6 +1,7 @@
 """One refresh a second for all open pages together, and the streams that tell each page what changed.
 
-A page subscribes to a topic: `overview`, `workers`, `sweep/3` or `run/12`. Without listeners, nothing is read.
+A page subscribes to a topic: `overview`, `workers`, `run/12`, `sweep/3`, or `sweep/3,5` for sweeps together. Without
+listeners, nothing is read.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 
 from orchestrator.dashboard import answers
 from orchestrator.dashboard.database import Database
+from orchestrator.dashboard.overview_watch import OverviewWatch
 from orchestrator.dashboard.sweep_curves import Question, SweepCurves
 from orchestrator.dashboard.sweep_watch import News, SweepWatch
 from orchestrator.errors import DatabaseError, NotThereError
@@ -38,6 +40,9 @@ MOST_CURVES_KEPT = 16
 # PostgreSQL numbers events before they commit: a late event may have a smaller number than one already seen.
 EVENTS_LOOKED_BACK = 200
 _REWINDS = ("rewind", "retry")
+MOST_SWEEPS_TOGETHER = 20
+LONGEST_NUMBER = 19  # of a row, in either database
+Sweeps = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,9 +77,10 @@ class Feed:
         self._clock = clock
         self._lock = threading.RLock()
         self._generation = database.generation
-        self._watches: dict[int, SweepWatch] = {}
-        self._curves: dict[tuple[int, Question], SweepCurves] = {}
-        self._wholes: dict[int, tuple[str, int, bytes]] = {}
+        self._watches: dict[Sweeps, SweepWatch] = {}
+        self._curves: dict[tuple[Sweeps, Question], SweepCurves] = {}
+        self._wholes: dict[Sweeps, tuple[str, int, bytes]] = {}
+        self._overview = OverviewWatch()
         self._newest_event: int | None = None
         self._newest_event_at: float | None = None
         self._seen: set[int] = set()
@@ -85,21 +91,21 @@ class Feed:
 
     # --- called by requests, in threads -------------------------------------------------------------------------
 
-    def sweep(self, sweep_id: int) -> bytes:
-        """A sweep's page as JSON. Raises NotThereError if there is no such sweep."""
+    def sweep(self, sweeps: Sweeps) -> bytes:
+        """The page of a sweep, or of several together, as JSON. Raises NotThereError if one does not exist."""
         with self._lock, self.database.reading() as store:
-            watch = self._watch(store, sweep_id, now=True)
-            kept = self._wholes.get(sweep_id)
+            watch = self._watch(store, sweeps, now=True)
+            kept = self._wholes.get(sweeps)
             if kept is None or kept[:2] != (watch.epoch, watch.version):
                 kept = (watch.epoch, watch.version, encoded(watch.whole(store)))
-                self._wholes[sweep_id] = kept
+                self._wholes[sweeps] = kept
             return kept[2]
 
-    def curves(self, sweep_id: int, question: Question) -> tuple[SweepWatch, SweepCurves]:
-        """The sweep and its curves, which are kept for the next call."""
+    def curves(self, sweeps: Sweeps, question: Question) -> tuple[SweepWatch, SweepCurves]:
+        """The sweeps and their curves, which are kept for the next call."""
         with self._lock, self.database.reading() as store:
-            watch = self._watch(store, sweep_id)
-            key = (sweep_id, question)
+            watch = self._watch(store, sweeps)
+            key = (sweeps, question)
             # The newest is last; drop the oldest.
             found = self._curves.pop(key, None) or SweepCurves(question)
             self._curves[key] = found
@@ -107,25 +113,34 @@ class Feed:
                 del self._curves[next(iter(self._curves))]
             return watch, found
 
-    def _is_looked_at(self, sweep_id: int) -> bool:
-        return any(one.topic == f"sweep/{sweep_id}" for one in list(self._subscribers))
+    def overview(self) -> dict[str, Any]:
+        """The overview's page."""
+        with self._lock, self.database.reading() as store:
+            self._forget_other_database()
+            return self._overview_words(store)
 
-    def _watch(self, store: Store, sweep_id: int, *, now: bool = False) -> SweepWatch:
-        """The watch of a sweep. If no stream refreshes it, it is read again when stale or when `now` is true."""
+    def _overview_words(self, store: Store) -> dict[str, Any]:
+        return self._overview.words(store, now=self._clock(), tick=time.monotonic())
+
+    def _is_looked_at(self, sweeps: Sweeps) -> bool:
+        return any(one.topic == topic_of(sweeps) for one in list(self._subscribers))
+
+    def _watch(self, store: Store, sweeps: Sweeps, *, now: bool = False) -> SweepWatch:
+        """The watch of sweeps. If no stream refreshes it, it is read again when stale or when `now` is true."""
         self._forget_other_database()
-        watch, tick = self._watches.pop(sweep_id, None), time.monotonic()
+        watch, tick = self._watches.pop(sweeps, None), time.monotonic()
         now = now or watch is None or tick > watch.looked_at + STALE_SECONDS
         if watch is None:
-            known_sweep(store, sweep_id)
+            for sweep_id in sweeps:
+                known_sweep(store, sweep_id)
             if self._newest_event is None:
                 self._newest_event = store.newest_event()
-            watch = SweepWatch(sweep_id)
-        if not watch.lines or (now and not self._is_looked_at(sweep_id)):
+            watch = SweepWatch(sweeps)
+        if not watch.lines or (now and not self._is_looked_at(sweeps)):
             watch.refresh(store, News(restructured=True), now=self._clock(), tick=tick)
-        self._watches[sweep_id] = watch
-        wanted = {int(one.topic[6:]) for one in list(self._subscribers) if one.topic.startswith("sweep/")}
+        self._watches[sweeps] = watch
         for old in list(self._watches)[:-MOST_WATCHED_SWEEPS]:
-            if old not in wanted:
+            if not self._is_looked_at(old):
                 del self._watches[old]
                 self._wholes.pop(old, None)
         return watch
@@ -136,14 +151,15 @@ class Feed:
             self._forget()
 
     def _forget(self) -> None:
-        self._watches, self._curves, self._wholes = {}, {}, {}
+        self._watches, self._curves, self._wholes, self._overview = {}, {}, {}, OverviewWatch()
         self._newest_event, self._newest_event_at, self._seen, self._told = None, None, set(), {}
 
     def _forget_sweep(self, sweep_id: int) -> None:
         """Have a sweep read again as a whole: deleted runs leave no trace in what is kept."""
-        self._watches.pop(sweep_id, None)
-        self._wholes.pop(sweep_id, None)
-        self._curves = {key: kept for key, kept in self._curves.items() if key[0] != sweep_id}
+        for sweeps in [one for one in self._watches if sweep_id in one]:
+            del self._watches[sweeps]
+            self._wholes.pop(sweeps, None)
+        self._curves = {key: kept for key, kept in self._curves.items() if sweep_id not in key[0]}
 
     # --- the refresh --------------------------------------------------------------------------------------------------
 
@@ -167,18 +183,18 @@ class Feed:
             kind, _, number = topic.partition("/")
             try:
                 if kind == "sweep":
-                    message = self._sweep_message(store, int(number), news.get(int(number), News()))
+                    message = self._sweep_message(store, read_sweeps(number), news)
                 else:
                     message = self._small_message(store, topic, kind, number)
             except NotThereError as error:  # most likely deleted while its page was open
                 message = self._once(topic, encoded_event("trouble", {"error": error.message, "hint": error.hint}))
             if message is not None:
                 found[topic] = message
-        for sweep_id, told in news.items():
-            watch = self._watches.get(sweep_id)
-            if watch is not None and f"sweep/{sweep_id}" not in topics:  # nobody is listening; somebody may come back
+        for sweeps, watch in list(self._watches.items()):
+            # Nobody is listening; somebody may come back.
+            if topic_of(sweeps) not in topics and not news.keys().isdisjoint(sweeps):
                 with contextlib.suppress(NotThereError):
-                    watch.refresh(store, told, now=self._clock(), tick=time.monotonic())
+                    watch.refresh(store, _joined(news, sweeps), now=self._clock(), tick=time.monotonic())
         return found
 
     def _news(self, store: Store) -> Mapping[int, News]:
@@ -217,13 +233,14 @@ class Feed:
         before, self._newest_event_at = self._newest_event_at, known.at
         return before is not None and before != known.at
 
-    def _sweep_message(self, store: Store, sweep_id: int, news: News) -> bytes | None:
-        watch = self._watches.get(sweep_id)
+    def _sweep_message(self, store: Store, sweeps: Sweeps, news: Mapping[int, News]) -> bytes | None:
+        watch = self._watches.get(sweeps)
         if watch is None:  # another database has replaced the first, or runs were deleted
-            known_sweep(store, sweep_id)
+            for sweep_id in sweeps:
+                known_sweep(store, sweep_id)
             return encoded_event("reload", {})
         before, outline = watch.version, watch.outline
-        changed = watch.refresh(store, news, now=self._clock(), tick=time.monotonic())
+        changed = watch.refresh(store, _joined(news, sweeps), now=self._clock(), tick=time.monotonic())
         if watch.outline != outline:
             return encoded_event("reload", {})
         return encoded_event("changes", watch.changes(since=before)) if changed else None
@@ -241,7 +258,7 @@ class Feed:
 
     def _small_content(self, store: Store, kind: str, number: str) -> bytes:
         if kind == "overview":
-            return encoded_event(kind, answers.overview(store))
+            return encoded_event(kind, self._overview_words(store))
         if kind == "workers":
             return encoded_event(kind, answers.workers(store, self._clock()))
         return encoded_event(kind, answers.run_progress(store, int(number)))
@@ -329,7 +346,7 @@ class Feed:
                 return None
             except DatabaseError as error:
                 return encoded_event("trouble", {"error": error.message, "hint": error.hint})
-            watch = self._watches.get(int(number))
+            watch = self._watches.get(read_sweeps(number))
             if watch is None or watch.epoch != epoch:
                 return encoded_event("reload", {})
             return encoded_event("changes", watch.changes(since=since))
@@ -340,6 +357,32 @@ class Feed:
         for one in list(self._subscribers):
             with contextlib.suppress(asyncio.QueueFull):
                 one.tell(None)
+
+
+def topic_of(sweeps: Sweeps) -> str:
+    """The topic of the page of these sweeps."""
+    return f"sweep/{','.join(map(str, sweeps))}"
+
+
+def read_sweeps(text: str) -> Sweeps:
+    """The sweeps of an address, such as `3` or `3,5`. Raises NotThereError for what names none, or too many."""
+    numbers = text.split(",")
+    if not all(number.isdecimal() and len(number) < LONGEST_NUMBER for number in numbers):
+        raise NotThereError(f"there is no sweep '{text}'")
+    if len(numbers) > MOST_SWEEPS_TOGETHER:
+        raise NotThereError(
+            f"{len(numbers)} sweeps cannot be shown together", f"Choose {MOST_SWEEPS_TOGETHER} or fewer."
+        )
+    return tuple(dict.fromkeys(map(int, numbers)))
+
+
+def _joined(news: Mapping[int, News], sweeps: Sweeps) -> News:
+    told = [news[one] for one in sweeps if one in news]
+    return News(
+        touched={run for one in told for run in one.touched},
+        rewound={run for one in told for run in one.rewound},
+        restructured=any(one.restructured for one in told),
+    )
 
 
 def _news_of(events: Sequence[EventRecord]) -> News:

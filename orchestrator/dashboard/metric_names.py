@@ -18,9 +18,9 @@ _OF_TRAINING = ("grad_norm", "lr", "weight_decay", "batch_size", "seq_length", "
 _SAMPLED_RUNS = 5
 
 
-def sweep_metrics(store: Store, sweep_id: int, arms: Sequence[ArmRecord]) -> list[str]:
-    """The names of the metrics of a sweep, users' own last."""
-    own = store.own_metrics(store.runs_with_points(sweep_id, _SAMPLED_RUNS))
+def sweep_metrics(store: Store, sweep_ids: Sequence[int], arms: Sequence[ArmRecord]) -> list[str]:
+    """The names of the metrics of sweeps, users' own last."""
+    own = _own_metrics(store, sweep_ids)
     standard = [f"val_{name}" for name in _MEASURED] + ["val_bits_per_byte"]
     splits = [Split.VAL, Split.TRAIN]
     if any(arm.settings.get("test_tokens") for arm in arms):
@@ -55,12 +55,16 @@ def _part(settings: Mapping[str, Any]) -> str:
     return FIRST_HALF if settings.get("test_tokens") and is_local else WHOLE_TEXT
 
 
-def read_metric(store: Store, sweep_id: int, name: str) -> Metric:
+def _own_metrics(store: Store, sweep_ids: Sequence[int]) -> list[str]:
+    return store.own_metrics([run for one in sweep_ids for run in store.runs_with_points(one, _SAMPLED_RUNS)])
+
+
+def read_metric(store: Store, sweep_ids: Sequence[int], name: str) -> Metric:
     """The metric of that name. Raises ExportError, naming the nearest, for an unknown one."""
     try:
         return parse_metric(name)  # most are standard ones, which need no reading
     except ExportError:
-        return parse_metric(name, store.own_metrics(store.runs_with_points(sweep_id, _SAMPLED_RUNS)))
+        return parse_metric(name, _own_metrics(store, sweep_ids))
 
 
 def read_axis(name: str) -> Axis:

@@ -3,7 +3,7 @@
 import itertools
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from orchestrator.comparison.measures import Goal, goal_of, value_at
 from orchestrator.errors import UsageError
@@ -13,8 +13,10 @@ from orchestrator.store import Store
 MOMENTS = ("last", "best", "min", "max", "at")
 
 
-def run_values(store: Store, sweep_id: int, metric: Metric, moment: str, step: int) -> Mapping[int, float | None]:
-    """The value of the runs of a sweep that have one: the newest, the best, the least, the greatest finite one, or the
+def run_values(
+    store: Store, sweep_ids: Sequence[int], metric: Metric, moment: str, step: int
+) -> Mapping[int, float | None]:
+    """The value of the runs of sweeps that have one: the newest, the best, the least, the greatest finite one, or the
     one at `step`, as `hlbq compare` takes it.
 
     Raises UsageError for another moment, and for the best of a metric of which nobody said which way is better.
@@ -25,9 +27,10 @@ def run_values(store: Store, sweep_id: int, metric: Metric, moment: str, step: i
     if moment == "best" and goal is None:
         raise UsageError(f"is higher or lower better for '{metric.name}'?", "Choose max or min.")
     if moment == "last":
-        return store.last_values(sweep_id, metric.split, metric.column)
-    started = [line.id for line in store.run_lines(sweep_id) if line.fence]
-    points = store.metric_points(started, metric.split, metric.column, Axis.STEPS.column)
+        last = (store.last_values(sweep_id, metric.split, metric.column) for sweep_id in sweep_ids)
+        return {run: value for values in last for run, value in values.items()}
+    started = [line.id for sweep_id in sweep_ids for line in store.run_lines(sweep_id) if line.fence]
+    points = store.metric_points(sorted({*started}), metric.split, metric.column, Axis.STEPS.column)
     found: dict[int, float | None] = {}
     for run_id, own in itertools.groupby(points, key=operator.attrgetter("run_id")):
         pairs = [(float(point.step), point.y) for point in own if point.y is not None]

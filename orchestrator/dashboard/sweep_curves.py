@@ -31,14 +31,16 @@ MOST_ARMS = 40
 MOST_SEED_CURVES = 150
 MOST_SEED_POINTS = 300
 _DIGITS = 6
+# As a setting to make lines by: arms of several sweeps with the same settings are one.
+SAME_SETTINGS = "settings"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
     """What a page wants to see: a metric over an axis, smoothed as `hlbq plot --smooth` does.
 
-    The runs of arms with the same value of the setting `by` form one line; without it, those of an arm do. Only runs of
-    `arms` count, if given.
+    The runs of arms with the same value of the setting `by` (or SAME_SETTINGS) form one line; without it, those of an
+    arm do. Only runs of `arms` count, if given.
     """
 
     metric: Metric
@@ -256,7 +258,7 @@ class SweepCurves:
         return found
 
     def _reading(self, watch: SweepWatch, line: RunLine, *, moved: int) -> _Reading:
-        return _Reading(moved=moved, read_x=self._question.axis.reader(watch.arms[line.arm_id].settings))
+        return _Reading(moved=moved, read_x=self._question.axis.reader(watch.settings(line.arm_id)))
 
     def _read_seeds(self, store: Store, watch: SweepWatch, lines: Sequence[RunLine]) -> None:
         """Bring the kept curves of these runs up to date: those that ended are read once."""
@@ -294,9 +296,13 @@ class SweepCurves:
 
 
 def _lines_by(arms: Sequence[ArmRecord], name: str) -> dict[int, int]:
-    """The line of each arm: the first arm that has the same value of the setting."""
+    """The line of each arm: the first arm that has the same value of the setting, or all the same settings."""
     first: dict[Any, int] = {}
-    return {arm.id: first.setdefault(str(arm.settings.get(name)), arm.id) if name else arm.id for arm in arms}
+
+    def value(arm: ArmRecord) -> str:
+        return arm.key if name == SAME_SETTINGS else str(arm.settings.get(name))
+
+    return {arm.id: first.setdefault(value(arm), arm.id) if name else arm.id for arm in arms}
 
 
 def _mean_words(line: int, curve: MeanCurve | None, lost: Sequence[Any]) -> Mapping[str, Any]:

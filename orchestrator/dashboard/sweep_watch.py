@@ -1,4 +1,4 @@
-"""A sweep's runs as last seen, which of them changed since, and all of it as JSON."""
+"""The runs of a sweep, or of several, as last seen, which of them changed since, and all of it as JSON."""
 
 import itertools
 import math
@@ -6,16 +6,19 @@ import secrets
 import shlex
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from orchestrator.comparison.groups import SWEEP
+from orchestrator.dashboard.cautions import cautions_of
+from orchestrator.dashboard.devices import spent
 from orchestrator.dashboard.metric_names import mixed_evaluations_of, sweep_metrics
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.plots.style import metric_label
 from orchestrator.queue.code import HELD, MIXED, SameCode, parts_up_to
-from orchestrator.queue.records import ArmRecord, RunFilter, SweepRecord
+from orchestrator.queue.records import ArmRecord, SweepRecord
 from orchestrator.queue.states import TERMINAL, State
-from orchestrator.status.time_left import estimate_sweeps, run_seconds_left
+from orchestrator.status.time_left import seconds_left
 from orchestrator.store import Store
 from orchestrator.store.dashboard_reads import RunLine
 from orchestrator.store.known import known_sweep
@@ -27,7 +30,7 @@ from orchestrator.sweep.options import value_text
 COLUMNS = (
     *("id", "arm", "run_num", "seed", "state", "reason", "paused", "priority", "waits_until"),
     *("started_at", "ended_at", "step", "fraction", "tokens_per_second", "memory_bytes"),
-    *("train_loss", "val_loss", "error", "code_note"),
+    *("train_loss", "val_loss", "error", "tags", "code_note"),
 )
 ESTIMATE_EVERY_SECONDS = 5.0
 # Reading everything again now and then catches changes that made no event.
@@ -47,10 +50,11 @@ class News:
 
 
 class SweepWatch:
-    """What the open pages of one sweep share. Not safe in several threads: the feed guards it."""
+    """What the open pages of one sweep share, or of several that are shown together: then each arm belongs to its
+    sweep, which counts as one of its settings. Not safe in several threads: the feed guards it."""
 
-    def __init__(self, sweep_id: int) -> None:
-        self.sweep_id = sweep_id
+    def __init__(self, sweep_ids: Sequence[int]) -> None:
+        self.sweep_ids = tuple(sweep_ids)
         # Versions count from here; a page with another epoch starts over.
         self.epoch = secrets.token_hex(4)
         self.version = 0
@@ -58,7 +62,7 @@ class SweepWatch:
         # When a run was last moved by anybody (claimed, ended, rewound): its curve must be read again.
         self.moved: dict[int, int] = {}
         self.arms: dict[int, ArmRecord] = {}
-        self.sweep: SweepRecord | None = None
+        self.sweeps: Sequence[SweepRecord] = ()
         self.same = SameCode()
         self._changed: dict[int, int] = {}  # run -> version, by rising version
         self._changed_lock = threading.Lock()  # curves read it while a refresh adds to it
@@ -67,8 +71,10 @@ class SweepWatch:
         self._read_at = -math.inf
         self._estimated_at = -math.inf
         self._seconds_left: float | None = None
-        self._policy: tuple[int, int] | None = None  # its number and version
+        self._spent = ""
+        self._policies: Sequence[tuple[int, int]] = ()  # their numbers and versions
         self._growth: Sequence[str] = ()
+        self._cautions: Sequence[str] = ()
 
     def refresh(self, store: Store, news: "News", *, now: float, tick: float) -> bool:
         """See what changed; returns whether anything did. `now` is in seconds since the epoch, `tick` is monotonic.
@@ -78,12 +84,14 @@ class SweepWatch:
         anew = news.restructured or not self.lines or tick - self._read_at > READ_ANEW_EVERY_SECONDS
         if anew:
             self._read_at = tick
-            self.arms = {arm.id: arm for arm in store.arms(self.sweep_id)}
+            self.arms = self._read_arms(store)
             self.same = store.same_code()
-            lines = store.run_lines(self.sweep_id)
+            lines = self._read_lines(store)
+            self._cautions = cautions_of(store, self.sweep_ids) if len(self.sweep_ids) > 1 else ()
         else:
             # Runs that were running: their last points may have come after the last refresh.
-            lines = store.moving_lines(self.sweep_id, sorted({*news.touched, *self._running}))
+            moved = sorted({*news.touched, *self._running})
+            lines = [line for sweep_id in self.sweep_ids for line in store.moving_lines(sweep_id, moved)]
         changed = [line for line in lines if self.lines.get(line.id) != line]
         has_grown = self._see_growth(store)
         if not changed and not news.rewound and not anew and not has_grown:
@@ -101,24 +109,45 @@ class SweepWatch:
         running = [line.id for line in lines if line.state == State.RUNNING]
         self._running = set(running)
         if changed or anew:
-            self.sweep = known_sweep(store, self.sweep_id)
+            self.sweeps = [known_sweep(store, sweep_id) for sweep_id in self.sweep_ids]
         self._estimate(store, now, tick)
         return bool(changed) or has_grown
 
+    def _read_arms(self, store: Store) -> dict[int, ArmRecord]:
+        found: dict[int, ArmRecord] = {}
+        for sweep_id in self.sweep_ids:
+            for arm in store.arms(sweep_id):
+                settings = {SWEEP: sweep_id, **arm.settings} if len(self.sweep_ids) > 1 else arm.settings
+                found.setdefault(arm.id, replace(arm, settings=settings))
+        return found
+
+    def _read_lines(self, store: Store) -> list[RunLine]:
+        """All runs once: one that a sweep lends to another of them stands under its own."""
+        found: dict[int, RunLine] = {}
+        for sweep_id in self.sweep_ids:
+            for line in store.run_lines(sweep_id):
+                if line.sweep_id == sweep_id or line.id not in found:
+                    found[line.id] = line
+        return list(found.values())
+
+    def settings(self, arm_id: int) -> Mapping[str, Any]:
+        """The settings of an arm, its sweep not among them."""
+        found = self.arms[arm_id].settings
+        return {name: value for name, value in found.items() if name != SWEEP} if SWEEP in found else found
+
     def _see_growth(self, store: Store) -> bool:
-        """See how the sweep's policy stands; returns whether it has gone on."""
-        record = store.policy(self.sweep_id)
-        if record is None or (record.id, record.version) == self._policy:
+        """See how the sweeps' policies stand; returns whether one has gone on."""
+        records = [record for record in map(store.policy, self.sweep_ids) if record is not None]
+        if [(record.id, record.version) for record in records] == self._policies:
             return False
-        self._policy = record.id, record.version
-        self._growth = standing_lines(standing_of(store, record))
+        self._policies = [(record.id, record.version) for record in records]
+        self._growth = [line for record in records for line in standing_lines(standing_of(store, record))]
         return True
 
     @property
     def outline(self) -> tuple[Any, ...]:
-        """What a page shows of the sweep besides its runs."""
-        sweep = self.sweep
-        return (len(self.arms), *((sweep.name, sweep.note, *sweep.tags) if sweep else ()))
+        """What a page shows of the sweeps besides their runs."""
+        return (len(self.arms), *((sweep.name, sweep.note, *sweep.tags) for sweep in self.sweeps))
 
     def _note(self, run_id: int) -> None:
         with self._changed_lock:
@@ -132,32 +161,26 @@ class SweepWatch:
             return [run_id for run_id, _ in itertools.takewhile(lambda item: item[1] > version, newest_first)]
 
     def _estimate(self, store: Store, now: float, tick: float) -> None:
-        if tick - self._estimated_at < ESTIMATE_EVERY_SECONDS or self.sweep is None:
+        if tick - self._estimated_at < ESTIMATE_EVERY_SECONDS:
             return
         self._estimated_at = tick
-        if not self.sweep.counts[State.PENDING] + self.sweep.counts[State.RUNNING]:
-            self._seconds_left = 0.0
-            return
-        running = store.running(RunFilter(sweep_ids=(self.sweep_id,)))
-        attempts = store.newest_attempts([run.id for run in running])
-        left = {}
-        for run in running:
-            seconds = run_seconds_left(run, attempts[run.id], now) if run.id in attempts else None
-            if seconds is not None:
-                left[run.id] = seconds
-        workers = len(store.workers())
-        self._seconds_left = estimate_sweeps(store, [self.sweep], running, left, workers)[self.sweep_id]
+        self._spent = spent(store, self.sweep_ids)
+        is_open = [sweep for sweep in self.sweeps if sweep.counts[State.PENDING] + sweep.counts[State.RUNNING]]
+        left = [seconds for seconds in seconds_left(store, is_open, now).values() if seconds is not None]
+        self._seconds_left = sum(left) if left or not is_open else None
 
     def whole(self, store: Store) -> Mapping[str, Any]:
         """Everything that a page of the sweep shows first."""
-        assert self.sweep is not None
         arms = list(self.arms.values())
         names = list(differing_settings(arm.settings for arm in arms))
-        metrics = sweep_metrics(store, self.sweep_id, arms)
+        if len(self.sweep_ids) > 1:
+            names.insert(0, SWEEP)
+        metrics = sweep_metrics(store, self.sweep_ids, arms)
         tokenizers = [arm.settings.get("tokenizer") for arm in arms]
         common = {name: value for name, value in (arms[0].settings if arms else {}).items() if name not in names}
         return {
-            "sweep": sweep_words(self.sweep),
+            "sweeps": [sweep_words(sweep) for sweep in self.sweeps],
+            "cautions": self._cautions,
             "settings": names,
             "common": {name: None if value is None else value_text(value) for name, value in common.items()},
             "arms": [
@@ -178,19 +201,19 @@ class SweepWatch:
 
     def changes(self, *, since: int) -> dict[str, Any]:
         """The rows that changed past version `since`, with the counts."""
-        assert self.sweep is not None
         return {
             "epoch": self.epoch,
             "version": self.version,
-            "counts": {state.value: count for state, count in self.sweep.counts.items()},
+            "counts": {state.value: sum(sweep.counts[state] for sweep in self.sweeps) for state in State},
             "seconds_left": self._seconds_left,
+            "spent": self._spent,
             "growth": self._growth,
             "rows": [self._row(self.lines[run_id]) for run_id in reversed(self.changed_after(since))],
         }
 
     def _row(self, line: RunLine) -> list[Any]:
         row = row_of(line, self.same)
-        if line.sweep_id != self.sweep_id:
+        if line.sweep_id not in self.sweep_ids:
             row[-1] = ", ".join(note for note in (row[-1], f"of sweep {line.sweep_id}") if note)
         return row
 
@@ -242,6 +265,7 @@ def row_of(line: RunLine, same: SameCode) -> list[Any]:
         plain_number(line.last_train_loss),
         plain_number(line.last_val_loss),
         error if line.state not in (State.COMPLETED, State.RUNNING) else "",
+        line.tags.strip(),
         HELD if line.held else MIXED if mixed else "",
     ]
 

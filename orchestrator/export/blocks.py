@@ -16,10 +16,10 @@ from orchestrator.export.columns import (
     run_columns,
     run_values,
 )
-from orchestrator.queue.code import part_at
-from orchestrator.queue.records import RunFilter, RunRecord
+from orchestrator.queue.code import CodePart, part_at
+from orchestrator.queue.records import RunFilter
 from orchestrator.store import Store
-from orchestrator.store.curves import CURVE_COLUMNS, Curve, NumberTexts, RunCurves
+from orchestrator.store.curves import CURVE_COLUMNS, Curve, NumberTexts, PointPage, RunCurves
 
 
 class Layout(StrEnum):
@@ -32,7 +32,8 @@ class Layout(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Some rows of a table, as columns of the same length. Users' own metrics are NumberTexts."""
+    """Some rows of a table, as columns of the same length. Users' own metrics are NumberTexts; only a block of one row
+    has lists of numbers."""
 
     columns: Sequence[Sequence[Any]]
 
@@ -41,6 +42,8 @@ class Block:
         return [
             values.numbers()
             if isinstance(values, NumberTexts)
+            else values
+            if len(values) > 1
             else [value.numbers() if isinstance(value, NumberTexts) else value for value in values]
             for values in self.columns
         ]
@@ -82,7 +85,10 @@ def columns_of(store: Store, selection: Selection, *, all_runs: bool) -> Sequenc
 
 def blocks(store: Store, selection: Selection, columns: Sequence[Column]) -> Iterator[Block]:
     """The table's rows. Raises NewMetricError at a metric that `columns` lacks."""
-    names = {(column.split, column.metric) if column.split else column.name for column in columns}
+    if selection.layout is Layout.POINTS:
+        yield from (_point_block(page, columns) for page in store.pages_of_points(selection.runs))
+        return
+    names = {(column.split, column.metric) for column in columns}
     same = store.same_code()
     for found in store.runs_with_curves(selection.runs):
         if not selection.shows(found):
@@ -94,12 +100,9 @@ def blocks(store: Store, selection: Selection, columns: Sequence[Column]) -> Ite
             continue
         for split, curve in found.curves.items():
             for name in curve.extra:
-                if ((split, name) if selection.layout is Layout.RUNS else name) not in names:
+                if (split, name) not in names:
                     raise NewMetricError(name)
-        if selection.layout is Layout.RUNS:
-            yield Block(columns=[[value] for value in run_values(found.run, found.curves, columns, same)])
-        else:
-            yield from (_point_block(found.run, curve, columns) for curve in found.curves.values())
+        yield Block(columns=[[value] for value in run_values(found.run, found.curves, columns, same)])
 
 
 def _aligned(curves: Mapping[Split, Curve]) -> Mapping[Split, Curve]:
@@ -114,16 +117,27 @@ def _aligned(curves: Mapping[Split, Curve]) -> Mapping[Split, Curve]:
     return {**curves, Split.TRAIN: replace(train, columns=columns)}
 
 
-def _point_block(run: RunRecord, curve: Curve, columns: Sequence[Column]) -> Block:
-    own = columns[2 + len(CURVE_COLUMNS) + len(CODE_OF_POINTS) :]
-    codes = [part_at(run.code, step) for step in curve["step"]]
+def _point_block(page: PointPage, columns: Sequence[Column]) -> Block:
+    numbers = page.columns["run_id"]
+    own = [column.name for column in columns[2 + len(CURVE_COLUMNS) + len(CODE_OF_POINTS) :]]
+    if not page.extra.keys() <= set(own):
+        raise NewMetricError
+    codes = {number: _code_cells(next(iter(run.code), None)) for number, run in page.runs.items()}
+    cells = [codes[number] for number in numbers]
+    several = {number for number, run in page.runs.items() if any(part.after for part in run.code)}
+    if several:
+        cells = [
+            _code_cells(part_at(page.runs[number].code, step)) if number in several else known
+            for number, step, known in zip(numbers, page.columns["step"], cells, strict=True)
+        ]
     return Block(
         columns=[
-            [curve.run_id] * len(curve),
-            [curve.split.value] * len(curve),
-            *(curve.columns[name] for name in CURVE_COLUMNS),
-            [None if part is None else part.digest for part in codes],
-            [None if part is None else part.git_commit or None for part in codes],
-            *(curve.extra.get(column.name) or [None] * len(curve) for column in own),
+            *page.columns.values(),
+            *zip(*cells, strict=True),
+            *(page.extra.get(name) or [None] * len(numbers) for name in own),
         ]
     )
+
+
+def _code_cells(part: CodePart | None) -> tuple[str | None, str | None]:
+    return (None, None) if part is None else (part.digest, part.git_commit or None)

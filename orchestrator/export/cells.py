@@ -30,7 +30,6 @@ _INFINITE = "1e999"
 # Lists as Python prints them, which the original tool wrote: with words that JSON lacks or spells differently.
 _PYTHON_LIST = re.compile(r"\[(?:[-+\d.e, ]|nan|inf|None)*\]")
 _JSON_WORDS = MappingProxyType({"nan": "NaN", "inf": "Infinity", "None": "null"})
-_PLAIN_TYPES = frozenset({int, float, type(None)})
 
 
 def list_cell(values: Sequence[float | None] | NumberTexts) -> str:
@@ -90,13 +89,13 @@ class CsvRows:
         )
         self._stream.write(",".join(texts) + "\n")
 
-    def columns(self, columns: Sequence[Sequence[Any]]) -> None:
-        """Many rows at once, given as columns of single values."""
+    def columns(self, columns: Sequence[Sequence[Any]], are_texts: Sequence[bool]) -> None:
+        """Many rows at once, given as columns of single values: texts, or numbers and NumberTexts."""
         writer = self._plain
         cells: list[Sequence[Any]] = []
-        for values in columns:
+        for values, is_text in zip(columns, are_texts, strict=True):
             # `csv` writes plain numbers: None as nothing and a float by its repr, and it is fast.
-            if not isinstance(values, NumberTexts) and not _PLAIN_TYPES.issuperset(map(type, values)):
+            if is_text:
                 known = {value: cell(value) for value in set(values)}
                 values = [known[value] for value in values]
                 # Python 3.11 leaves a lone carriage return unquoted, and then refuses to read it.

@@ -41,6 +41,7 @@ class Column:
     metric: str = ""
 
 
+LISTS = frozenset({Kind.INTEGERS, Kind.NUMBERS})
 INTEGER_METRICS = frozenset({"step", "tokens_seen", "batch_size", "seq_length", "microbatches"})
 
 # Columns of curves: (name with {} for the split, metric), those of the original tool first.

@@ -11,7 +11,7 @@ from typing import IO, Any, Protocol
 from orchestrator.errors import ExportError
 from orchestrator.export.blocks import Block
 from orchestrator.export.cells import CsvRows, list_cell
-from orchestrator.export.columns import Column, Kind
+from orchestrator.export.columns import LISTS, Column, Kind
 
 
 class TableWriter(Protocol):
@@ -34,13 +34,15 @@ class CsvTable:
         )
         self.rows = CsvRows(self._text)
         self.rows.row([column.name for column in columns])
+        self._holds_lists = any(column.kind in LISTS for column in columns)
+        self._texts = [column.kind is Kind.TEXT for column in columns]
 
     def write(self, block: Block) -> None:
         """Write some rows."""
-        if len(block.columns[0]) == 1:
+        if self._holds_lists:
             self.rows.row_of_values(values[0] for values in block.columns)
         else:
-            self.rows.columns(block.columns)
+            self.rows.columns(block.columns, self._texts)
 
     def close(self) -> None:
         """Write what is left; the stream stays open."""
@@ -92,17 +94,17 @@ class ParquetTable:
             Kind.INTEGERS: pyarrow.list_(pyarrow.int64()),
             Kind.NUMBERS: pyarrow.list_(pyarrow.float64()),
         }
-        self._table = pyarrow.table
         self._schema = pyarrow.schema([(column.name, types[column.kind]) for column in columns])
+        self._lists = [column.kind in LISTS for column in columns]
         self._writer = parquet.ParquetWriter(stream, self._schema)
         self._waiting: list[list[Any]] = [[] for _ in columns]
         self._values = 0
 
     def write(self, block: Block) -> None:
         """Write some rows, or hold them until there are enough for a group."""
-        for waiting, values in zip(self._waiting, block.plain_columns(), strict=True):
+        for waiting, values, are_lists in zip(self._waiting, block.plain_columns(), self._lists, strict=True):
             waiting.extend(values)
-            self._values += sum(len(value) if isinstance(value, (list, tuple)) else 1 for value in values)
+            self._values += sum(len(value or ()) for value in values) if are_lists else len(values)
         if self._values >= self.VALUES_AT_A_TIME:
             self._flush()
 
@@ -117,7 +119,7 @@ class ParquetTable:
         arrays = [
             pyarrow.array(values, type=field.type) for values, field in zip(self._waiting, self._schema, strict=True)
         ]
-        self._writer.write_table(pyarrow.Table.from_arrays(arrays, schema=self._schema))
+        self._writer.write_batch(pyarrow.RecordBatch.from_arrays(arrays, schema=self._schema))
         self._waiting = [[] for _ in self._waiting]
         self._values = 0
 

@@ -168,7 +168,7 @@ def _merge(
         def attempt(columns: Sequence[Column]) -> int:
             names = [column.name for column in columns]
             names += [name for name in header if name not in set(names)]
-            writer = _Padded(stream, names, len(columns))
+            writer = _Padded(stream, columns, names[len(columns) :])
             count, kept = None, 0
             try:
                 for row in read_raw_rows(path) if header else ():
@@ -192,9 +192,9 @@ def _merge(
 class _Padded:
     """A CSV whose new rows leave columns empty that only earlier rows have."""
 
-    def __init__(self, stream: IO[bytes], names: Sequence[str], own: int) -> None:
-        self.table = CsvTable(stream, [Column(name=name, kind=Kind.TEXT) for name in names])
-        self._missing = len(names) - own
+    def __init__(self, stream: IO[bytes], own: Sequence[Column], others: Sequence[str]) -> None:
+        self.table = CsvTable(stream, [*own, *(Column(name=name, kind=Kind.TEXT) for name in others)])
+        self._missing = len(others)
 
     def write(self, block: Block) -> None:
         rows = len(block.columns[0])

@@ -67,9 +67,7 @@ def other_code(store: "Store", sweep: SweepRecord) -> list[str]:
     from orchestrator.comparison.cautions import difference_text
 
     here, same = find_digest(store, HERE), store.same_code()
-    newest = ""
-    for run in store.runs(RunFilter(sweep_ids=(sweep.id,))):
-        newest = run.code[-1].digest if run.code else newest
+    newest = store.newest_code(sweep.id)
     if not newest or same.equal(newest, here):
         return []
     return [
@@ -95,16 +93,15 @@ def undecided_arms(store: "Store", sweep: int) -> Collection[str]:
 def stored_arms(store: "Store", sweep: SweepRecord, keys: Collection[str] | None = None) -> Plan:
     """The sweep's arms (those of `keys`, None: all), its members' among them, each with as many seeds as the
     longest."""
-    arms: dict[str, PlannedArm] = {}
-    longest = 1
-    for run in store.runs(RunFilter(sweep_ids=(sweep.id,), with_members=True)):
-        if keys is not None and run.arm_key not in keys:
-            continue
-        longest = max(longest, run.seed - sweep.definition["seed"] + 1)
-        if run.arm_key not in arms:
-            settings = Settings.from_dict(run.settings)
-            arms[run.arm_key] = PlannedArm(settings=settings, sizes=sizes(settings), key=run.arm_key)
-    return Plan(arms=tuple(arms.values()), first_seed=sweep.definition["seed"], num_runs=longest)
+    there = store.runs_by_seed(sweep.id)
+    own = {key for key, _ in there}
+    if keys is not None:
+        own &= set(keys)
+    first = sweep.definition["seed"]
+    last = max((seed for key, seed in there if key in own), default=first)
+    stored = {arm.key: Settings.from_dict(arm.settings) for arm in store.arms(sweep.id) if arm.key in own}
+    arms = [PlannedArm(settings=settings, sizes=sizes(settings), key=key) for key, settings in stored.items()]
+    return Plan(arms=tuple(arms), first_seed=first, num_runs=max(1, last - first + 1))
 
 
 def extended_plan(sweep: SweepRecord, present: Plan, given: Axes, num_runs: int | None) -> Plan:

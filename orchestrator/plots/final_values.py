@@ -1,6 +1,7 @@
 """Figures of the runs' last values against a setting: scaling plots."""
 
 import math
+import operator
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -105,6 +106,7 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequen
     figure = new_figure(size=drawing.size)
     axes = figure.add_subplot()
     known = sorted({place(run) for run in runs}, key=sortable)
+    number_of = {value: number for number, value in enumerate(known)}
     are_numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known)
     styles = line_styles([own[0].settings for own in lines.values()], names, colour=drawing.colour, style=drawing.style)
     # Lines stand aside of each other, but no further than a part of the way to the next value.
@@ -113,7 +115,7 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequen
     axes.margins(x=0.05 + shift * (len(lines) - 1) / (72 * figure.get_figwidth()))
     for number, (own, line_style) in enumerate(zip(lines.values(), styles, strict=True)):
         line = _Line(
-            dots=[(float(place(run) if are_numbers else known.index(place(run))), float(run.y[-1])) for run in own],
+            dots=[(float(place(run) if are_numbers else number_of[place(run)]), float(run.y[-1])) for run in own],
             line_style=line_style,
             label=arm_label(own[0].settings, names),
             shift_points=shift * (number - (len(lines) - 1) / 2),
@@ -171,8 +173,10 @@ def _draw_line(axes: "Axes", line: _Line) -> None:
     aside = axes.transData + ScaledTranslation(line.shift_points / 72, 0, axes.figure.dpi_scale_trans)
     colour, line_style = line.line_style.colour, line.line_style
     axes.plot(x, y, "o", color=colour, markersize=3.5, alpha=0.5, markeredgewidth=0, transform=aside)
-    places = sorted(set(x))
-    values = [[b for a, b in line.dots if a == one] for one in places]
+    at: dict[float, list[float]] = {}
+    for one, value in sorted(line.dots, key=operator.itemgetter(0)):
+        at.setdefault(one, []).append(value)
+    places, values = [*at], [*at.values()]
     means = [statistics.fmean(own) for own in values]
     if law and not (law.is_sure and describes(law, places, means)):
         law = None

@@ -285,6 +285,26 @@ class DeviceReading:
 
     temperature_celsius: float | None = None
     use_percent: float | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceSample:
+    """How a device was at a moment (seconds since the epoch), as a worker on it saw it."""
+
+    hostname: str
+    device: str
+    device_name: str
+    at: float
+    reading: DeviceReading
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceHours:
+    """What attempts took of devices, in hours; of a device with several slots, each has its part. `other`: no GPUs."""
+
+    gpu: float = 0.0
+    other: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -419,13 +439,12 @@ class Deletion:
 
 @dataclass(frozen=True, kw_only=True)
 class CompletedRun:
-    """A completed run of some sweep, by what makes it the same as another. Texts are empty where nothing is known."""
+    """What makes a completed run the same as another. Texts are empty where nothing is known."""
 
-    id: int
     arm_key: str
     seed: int
     data_fingerprint: str
-    code: Sequence[CodePart]
+    code: tuple[CodePart, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

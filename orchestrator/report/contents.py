@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import specs
-from orchestrator.comparison.rendering import other_sentences, tables, verdict_sentences
+from orchestrator.comparison.rendering import counts_of_verdicts, other_sentences, tables, verdict_sentences
 from orchestrator.comparison.results import Comparison, Question, compare
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import find_metric
@@ -22,12 +22,12 @@ from orchestrator.plots.difference_figures import DifferenceDrawing, draw_forest
 from orchestrator.plots.search_figures import search_drawings
 from orchestrator.plots.style import plain_texts
 from orchestrator.queue.code import SameCode, code_note
-from orchestrator.queue.records import AGAIN, SEARCH, RunFilter, RunRecord, SweepRecord
+from orchestrator.queue.records import AGAIN, SEARCH, DeviceHours, RunFilter, RunRecord, SweepRecord
 from orchestrator.store import Store
 from orchestrator.store.known import known_sweep
 from orchestrator.sweep.arm_labels import differing_settings, settings_of
 from orchestrator.sweep.options import value_text
-from orchestrator.wording.numbers import counted, duration, loss_text, short_count
+from orchestrator.wording.numbers import counted, device_hours_text, duration, loss_text, short_count
 from orchestrator.wording.tables import TextTable
 
 if TYPE_CHECKING:
@@ -152,24 +152,13 @@ def _verdicts(comparison: Comparison | None, not_compared: str) -> ReportSection
         return ReportSection(heading="Comparison", paragraphs=[f"Not compared: {not_compared}"])
     verdicts, others = verdict_sentences(comparison), other_sentences(comparison)
     are_many = len(verdicts) > _MOST_VERDICTS_FIRST
-    told = [_counts_of_verdicts(comparison)] if are_many else verdicts
+    told = [counts_of_verdicts(comparison)] if are_many else verdicts
     return ReportSection(
         heading="Comparison",
         paragraphs=[*comparison.warnings, *told, *others],
         tables=tables(comparison),
         details=verdicts if are_many else (),
     )
-
-
-def _counts_of_verdicts(comparison: Comparison) -> str:
-    """`59 arms against lr_mult 3: 48 worse, 11 undecided.`, or against several baselines."""
-    contrasts = comparison.all_contrasts
-    counts = Counter(contrast.finding.verdict.value for contrast in contrasts)
-    baselines = list(dict.fromkeys(contrast.baseline for contrast in contrasts))
-    against = baselines[0] if len(baselines) == 1 else f"{len(baselines)} baselines"
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
-    noun = "main effect" if comparison.main_effects else "arm"
-    return f"{counted(len(contrasts), noun)} against {against}: {told}."
 
 
 def _drawn_section(
@@ -316,6 +305,8 @@ def _provenance(store: Store, sweep: SweepRecord, runs: Sequence[RunRecord]) -> 
         rows += [[name, _distinct(one.get(name) for one in found)] for name in names]
     shared = sum(one.runs for one in newest if one.shared_slots > 1)
     rows.append(["runs that shared their device", str(shared)])
+    hours = store.device_hours([sweep.id]).get(sweep.id, DeviceHours())
+    rows.append(["spent", device_hours_text(hours.gpu, hours.other) or "-"])
     return ReportSection(heading="Provenance", tables=[TextTable(headers=["what", "value"], rows=rows)])
 
 

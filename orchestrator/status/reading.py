@@ -16,6 +16,7 @@ from orchestrator.growth.standing import summary_lines
 from orchestrator.queue.code import code_note
 from orchestrator.queue.records import (
     AttemptRecord,
+    DeviceHours,
     EventRecord,
     Notice,
     RunFilter,
@@ -46,7 +47,8 @@ class SweepStatus:
     and for an unfinished sweep that is not listed.
 
     `export_command` is set if another host keeps the sweep's CSV up to date, or should. `csv_taken_by` is the later
-    sweep that its CSV belongs to now. Undelivered notices of --notify are waiting, or were given up after too many
+    sweep that its CSV belongs to now. Hours are what its attempts took of GPUs, and of other devices: of the
+    sweeps that are listed. Undelivered notices of --notify are waiting, or were given up after too many
     tries; `notice_error` is the last error.
     """
 
@@ -65,6 +67,8 @@ class SweepStatus:
     notices_given_up: int
     notice_error: str
     tags: Sequence[str] = ()
+    gpu_hours: float | None = None
+    device_hours: float | None = None
 
     @property
     def is_open(self) -> bool:
@@ -200,6 +204,7 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
     is_open = [sweep for sweep in sweeps if sweep.counts[State.PENDING] + sweep.counts[State.RUNNING]]
     seconds = estimate_sweeps(store, is_open[-MOST_SWEEPS_LISTED:], running, left, len(workers))
     seconds = {**dict.fromkeys(sweep.id for sweep in is_open), **seconds}
+    hours = store.device_hours([sweep.id for sweep in [*is_open[-MOST_SWEEPS_LISTED:], *sweeps[-1:]]])
     notices: dict[int, list[Notice]] = {}
     for notice in store.undelivered():
         notices.setdefault(notice.sweep_id, []).append(notice)
@@ -213,7 +218,9 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
         counts={state.value: counts[state] for state in State},
         total=sum(counts.values()),
         sweeps=[
-            _sweep_status(sweep, seconds.get(sweep.id, 0.0), notices.get(sweep.id, ()), taken.get(sweep.id))
+            _sweep_status(
+                sweep, seconds.get(sweep.id, 0.0), notices.get(sweep.id, ()), taken.get(sweep.id), hours.get(sweep.id)
+            )
             for sweep in sweeps
         ],
         running_total=len(running),
@@ -359,7 +366,11 @@ def utilisation(run: RunRecord) -> float | None:
 
 
 def _sweep_status(
-    sweep: SweepRecord, seconds_left: float | None, notices: Sequence[Notice], csv_taken_by: int | None
+    sweep: SweepRecord,
+    seconds_left: float | None,
+    notices: Sequence[Notice],
+    csv_taken_by: int | None,
+    hours: DeviceHours | None,
 ) -> SweepStatus:
     elsewhere = sweep.csv is not None and sweep.csv.host != socket.gethostname()
     total = sum(sweep.counts.values())
@@ -380,6 +391,8 @@ def _sweep_status(
         notices_given_up=given_up,
         notice_error=next((notice.error for notice in reversed(notices) if notice.error), ""),
         tags=sweep.tags,
+        gpu_hours=hours.gpu if hours else None,
+        device_hours=hours.other if hours else None,
     )
 
 

@@ -16,7 +16,7 @@ from orchestrator.status.reading import (
     WorkerStatus,
 )
 from orchestrator.sweep.options import value_text
-from orchestrator.wording.numbers import counted, duration, loss_text, short_count
+from orchestrator.wording.numbers import counted, duration, hours_text, loss_text, short_count
 from orchestrator.wording.plain import printable
 from orchestrator.wording.tables import TextTable
 
@@ -65,7 +65,7 @@ def left_text(status: Status) -> list[str]:
 
 
 def sweeps_table(sweeps: Sequence[SweepStatus], *, most: int = MOST_SWEEPS_LISTED) -> TextTable:
-    """The unfinished sweeps, and the latest: a bar, counts by state, and the time left."""
+    """The unfinished sweeps, and the latest: a bar, counts by state, device-hours, and the time left."""
     shown = [sweep for sweep in sweeps if sweep.is_open][-most:]
     if sweeps and sweeps[-1] not in shown:
         shown.append(sweeps[-1])
@@ -78,12 +78,15 @@ def sweeps_table(sweeps: Sequence[SweepStatus], *, most: int = MOST_SWEEPS_LISTE
             bar(sweep.done / sweep.total if sweep.total else 0.0),
             f"{sweep.done:,}/{sweep.total:,}",
             *(f"{sweep.counts[state]:,}" if sweep.counts[state] else "" for state in states),
+            hours_text(sweep.gpu_hours or 0.0),
+            hours_text(sweep.device_hours or 0.0),
             duration(sweep.seconds_left) if sweep.is_open else "",
         ]
         for sweep in shown
     ]
-    headers = ["sweep", "name", "tags", "progress", "done", *states, "left"]
-    return TextTable(headers=headers, rows=rows, right=frozenset({"sweep", "done", *states, "left"}))
+    numbers = ["done", *states, "GPU-hours", "device-hours", "left"]
+    headers = ["sweep", "name", "tags", "progress", *numbers]
+    return TextTable(headers=headers, rows=rows, right=frozenset({"sweep", *numbers}))
 
 
 def sweep_notes(sweeps: Sequence[SweepStatus]) -> list[str]:

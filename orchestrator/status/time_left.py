@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.scale import token_limit
 from hlbgpt_core.settings import Settings
-from orchestrator.queue.records import AttemptRecord, RunRecord, SweepRecord
+from orchestrator.queue.records import AttemptRecord, RunFilter, RunRecord, SweepRecord
 from orchestrator.queue.states import State
 from orchestrator.store import Store
 from orchestrator.store.status_reads import ArmSample
@@ -28,6 +28,17 @@ def run_seconds_left(run: RunRecord, attempt: AttemptRecord, now: float) -> floa
     if made < _LEAST_FRACTION:
         return None
     return max(now - attempt.started_at, 0.0) * (1 - run.fraction) / made
+
+
+def seconds_left(store: Store, sweeps: Sequence[SweepRecord], now: float) -> Mapping[int, float | None]:
+    """By sweep, what `estimate_sweeps` says with the workers that live now."""
+    if not sweeps:
+        return {}
+    running = store.running(RunFilter(sweep_ids=tuple(sweep.id for sweep in sweeps)))
+    attempts = store.newest_attempts([run.id for run in running])
+    found = {run.id: run_seconds_left(run, attempts[run.id], now) for run in running if run.id in attempts}
+    left = {run: seconds for run, seconds in found.items() if seconds is not None}
+    return estimate_sweeps(store, sweeps, running, left, len(store.workers()))
 
 
 def estimate_sweeps(

@@ -10,6 +10,7 @@
     claims.py            claim
     held_run.py          flush, checkpoint, finish
     workers.py           register, beat, reap
+    device_samples.py    devices over time, and what sweeps took of them
     run_reads.py         run, runs, counts, attempts, events
     pages.py             the statements that read many runs by number
     points.py            points one by one
@@ -47,6 +48,7 @@ from orchestrator.store.csv_files import CsvStore
 from orchestrator.store.curves import CurveStore
 from orchestrator.store.dashboard_reads import DashboardReadStore
 from orchestrator.store.deletion import DeletionStore
+from orchestrator.store.device_samples import DeviceSampleStore
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode, has_wal_fault, make_engine, plain_errors
 from orchestrator.store.held_run import HeldRunStore
 from orchestrator.store.identity import guard_connections
@@ -85,6 +87,7 @@ class Store(
     NoticeStore,
     PolicyStore,
     DashboardReadStore,
+    DeviceSampleStore,
     CodeStore,
     MaintenanceStore,
 ):

@@ -93,6 +93,13 @@ class CodeStore(StoreBase):
             row = connection.execute(select(code).where(code.c.digest == digest)).first()
             return None if row is None else CodeRecord(**row._asdict())
 
+    def newest_code(self, sweep_id: int) -> str:
+        """The digest that computed the newest points of the sweep's last run that has any; empty without."""
+        known = select(runs.c.code).where(runs.c.sweep_id == sweep_id, runs.c.code.is_not(None))
+        with self._read() as connection:
+            parts = read_code(connection.execute(known.order_by(runs.c.id.desc()).limit(1)).scalar())
+            return parts[-1].digest if parts else ""
+
     def runs_by_code(self) -> dict[str, int]:
         """How many runs have points of each digest."""
         found: dict[str, int] = {}

@@ -40,6 +40,7 @@ class RunLine(NamedTuple):
     checkpoint_step: int | None
     code: str | None
     held: str
+    tags: str
     step: int | None
     fraction: float | None
     tokens_per_second: float | None
@@ -51,8 +52,8 @@ class RunLine(NamedTuple):
 
 
 _LINES: Select[Any] = select(
-    *(runs.c[name] for name in RunLine._fields[:16]),
-    *(attempts.c[name] for name in RunLine._fields[16:23]),
+    *(runs.c[name] for name in RunLine._fields[:17]),
+    *(attempts.c[name] for name in RunLine._fields[17:24]),
     func.substr(attempts.c.error_message, 1, _LONGEST_ERROR).label("error_message"),
 ).outerjoin(attempts, and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence))
 

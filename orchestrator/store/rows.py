@@ -5,7 +5,7 @@ import json
 import math
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from sqlalchemy import Row, Select, and_, select
@@ -71,60 +71,53 @@ RUNS_OF_ARMS: Select[Any] = (
     .outerjoin(attempts, and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence))
 )
 RUN_ROWS: Select[Any] = RUNS_OF_ARMS.add_columns(arms.c.settings)
+_RUN_ROW = tuple(RUN_ROWS.selected_columns.keys())
+# What a RunRecord holds as it stands in the row.
+_AS_STORED = tuple(
+    "id uid sweep_id arm_id arm_number arm_key num_params num_non_embedding_params run_num seed priority paused alone "
+    "backoff_until fence created_at started_at ended_at worker_id held across_code note".split()
+)
 
 
 def run_record(row: Row[Any], settings: Mapping[str, Any] | None = None) -> RunRecord:
     """A row of RUNS_OF_ARMS with its arm's settings, or of RUN_ROWS. Of a pending run, `step` is where its next attempt
     will start."""
-    state = State(row.state)
+    # By place and all at once: a row's names are slow to look up, and there are a hundred thousand runs.
+    found = dict(zip(_RUN_ROW, row, strict=False))
+    state = State(found["state"])
     waits = state is State.PENDING
-    checkpoint = _checkpoint(row.checkpoint_path, row.checkpoint_sha256, row.checkpoint_step)
+    checkpoint = _checkpoint(found, "checkpoint")
     resume_step = checkpoint.step if checkpoint else 0
-    step = resume_step if waits else row.step or 0
+    step = resume_step if waits else found["step"] or 0
     return RunRecord(
-        id=row.id,
-        uid=row.uid,
-        sweep_id=row.sweep_id,
-        arm_id=row.arm_id,
-        arm_number=row.arm_number,
-        arm_key=row.arm_key,
-        settings=json.loads(row.settings) if settings is None else settings,
-        num_params=row.num_params,
-        num_non_embedding_params=row.num_non_embedding_params,
-        run_num=row.run_num,
-        seed=row.seed,
+        **{name: found[name] for name in _AS_STORED},
+        settings=json.loads(found["settings"]) if settings is None else settings,
         state=state,
-        reason=Reason(row.reason) if row.reason else None,
-        priority=row.priority,
-        paused=row.paused,
-        alone=row.alone,
-        backoff_until=row.backoff_until,
-        fence=row.fence,
-        spent=_spent(row.errors, row.losses),
-        bookkeeping=read_bookkeeping(row.bookkeeping),
-        facts=read_facts(row.facts),
+        reason=Reason(found["reason"]) if found["reason"] else None,
+        spent=_spent(found["errors"], found["losses"]),
+        bookkeeping=read_bookkeeping(found["bookkeeping"]),
+        facts=read_facts(found["facts"]),
         checkpoint=checkpoint,
-        previous_checkpoint=_checkpoint(row.previous_path, row.previous_sha256, row.previous_step),
-        created_at=row.created_at,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        worker_id=row.worker_id,
+        previous_checkpoint=_checkpoint(found, "previous"),
         step=step,
-        last_train_loss=read_number(row.last_train_loss),
-        last_val_loss=read_number(row.last_val_loss),
-        tokens_per_second=0.0 if waits else row.tokens_per_second or 0.0,
-        fraction=0.0 if waits else row.fraction or 0.0,
-        phase=Phase(row.phase) if row.phase and state is State.RUNNING else None,
-        error_type=row.error_type or "",
-        error_message=row.error_message or "",
-        tokens_seen=row.tokens_seen or 0,
-        memory_bytes=row.memory_bytes or 0,
-        code=parts_up_to(read_code(row.code), step),
-        held=row.held,
-        across_code=row.across_code,
-        note=row.note,
-        tags=tuple(sorted({*row.tags.split(), *row.sweep_tags.split()})),
+        last_train_loss=read_number(found["last_train_loss"]),
+        last_val_loss=read_number(found["last_val_loss"]),
+        tokens_per_second=0.0 if waits else found["tokens_per_second"] or 0.0,
+        fraction=0.0 if waits else found["fraction"] or 0.0,
+        phase=Phase(found["phase"]) if found["phase"] and state is State.RUNNING else None,
+        error_type=found["error_type"] or "",
+        error_message=found["error_message"] or "",
+        tokens_seen=found["tokens_seen"] or 0,
+        memory_bytes=found["memory_bytes"] or 0,
+        code=parts_up_to(read_code(found["code"]), step),
+        tags=read_tags(found["tags"], found["sweep_tags"]),
     )
+
+
+@functools.lru_cache(maxsize=64)
+def read_tags(own: str, of_sweep: str) -> tuple[str, ...]:
+    """A run's tags and its sweep's, each once."""
+    return tuple(sorted({*own.split(), *of_sweep.split()}))
 
 
 @functools.lru_cache(maxsize=64)
@@ -151,7 +144,8 @@ def read_facts(text: str | None) -> Mapping[str, Any]:
     return facts
 
 
-def _checkpoint(path: str | None, sha256: str | None, step: int | None) -> SavedCheckpoint | None:
+def _checkpoint(row: Mapping[str, Any], prefix: str) -> SavedCheckpoint | None:
+    path, sha256, step = row[f"{prefix}_path"], row[f"{prefix}_sha256"], row[f"{prefix}_step"]
     if path is None or sha256 is None or step is None:
         return None
     return SavedCheckpoint(path=path, sha256=sha256, step=step)
@@ -204,8 +198,12 @@ def worker_record(row: Row[Any]) -> WorkerRecord:
     """A row of `workers` with the `run_id` that it holds."""
     names = ["id", "started_at", "beat", "beat_at", "lease_seconds", "ended_at", "ended_why", "run_id"]
     identity = WorkerIdentity(**{name: getattr(row, name) for name in _IDENTITY})
-    reading = DeviceReading(temperature_celsius=row.temperature_celsius, use_percent=row.use_percent)
-    return WorkerRecord(identity=identity, reading=reading, **{name: getattr(row, name) for name in names})
+    return WorkerRecord(identity=identity, reading=read_reading(row), **{name: getattr(row, name) for name in names})
+
+
+def read_reading(row: Row[Any]) -> DeviceReading:
+    """A row's columns of a device's state."""
+    return DeviceReading(**{field.name: getattr(row, field.name) for field in fields(DeviceReading)})
 
 
 def write_number(value: float | None) -> str | None:

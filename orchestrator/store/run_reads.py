@@ -7,7 +7,7 @@ import operator
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, func, literal_column, select
+from sqlalchemy import Connection, Select, and_, func, literal_column, select
 
 from orchestrator.queue.records import AttemptRecord, CompletedRun, EventRecord, Provenance, RunFilter, RunRecord
 from orchestrator.queue.states import State
@@ -88,20 +88,30 @@ class RunReadStore(StoreBase):
                 found[State(row.state)] += row.number
         return found
 
-    def completed(self, arm_keys: Iterable[str], seeds: range) -> list[CompletedRun]:
-        """The completed runs of all sweeps that have one of these arm keys and one of these seeds."""
+    def completed(self, arm_keys: Iterable[str], seeds: range) -> set[CompletedRun]:
+        """The completed runs of all sweeps that have one of these arm keys and one of these seeds; those that are equal
+        count once."""
         with self._read() as connection:
-            query = (
-                select(runs.c.id, arms.c.key, runs.c.seed, runs.c.facts, runs.c.code)
-                .select_from(arms)
-                .join(runs, runs.c.arm_id == arms.c.id)
-                .where(
-                    one_of_texts(connection, arms.c.key, arm_keys),
-                    runs.c.state == State.COMPLETED.value,
-                    runs.c.seed.between(seeds.start, seeds.stop - 1),
-                )
-            )
-            return _completed_runs(connection.execute(query))
+            query = _completed(connection, arm_keys, seeds)
+            rows = connection.execute(query.add_columns(runs.c.facts, runs.c.code).distinct())
+            return {_completed_run(*row) for row in rows}
+
+    def newest_completed(self, wanted: Collection[CompletedRun]) -> dict[tuple[str, int], int]:
+        """The number of the newest run that is equal to one of `wanted`, by arm key and seed."""
+        if not wanted:
+            return {}
+        seeds = [run.seed for run in wanted]
+        equal = set(wanted)
+        with self._read() as connection:
+            query = _completed(connection, {run.arm_key for run in wanted}, range(min(seeds), max(seeds) + 1))
+            same = (runs.c.facts, runs.c.code)
+            grouped = query.add_columns(*same, func.max(runs.c.id)).group_by(*query.selected_columns, *same)
+            found: dict[tuple[str, int], int] = {}
+            for *row, number in connection.execute(grouped):
+                if (run := _completed_run(*row)) in equal:
+                    key = (run.arm_key, run.seed)
+                    found[key] = max(found.get(key, 0), number)
+            return found
 
     def attempts(self, run_id: int) -> list[AttemptRecord]:
         """All attempts of a run, first to last."""
@@ -142,14 +152,19 @@ class RunReadStore(StoreBase):
             return [EventRecord(**row._asdict()) for row in connection.execute(query)]
 
 
-def _completed_runs(rows: Iterable[Any]) -> list[CompletedRun]:
-    return [
-        CompletedRun(
-            id=run_id,
-            arm_key=key,
-            seed=seed,
-            data_fingerprint=str(read_facts(facts).get("data_fingerprint") or ""),
-            code=read_code(code),
-        )
-        for run_id, key, seed, facts, code in rows
-    ]
+def _completed(connection: Connection, arm_keys: Iterable[str], seeds: range) -> Select[Any]:
+    """Arm key and seed of completed runs."""
+    # Arms by number, which the limit keeps so: their runs then lie beside each other in the file. By key, each run of a
+    # long history would be a page of its own.
+    those = select(arms.c.id, arms.c.key).where(one_of_texts(connection, arms.c.key, arm_keys))
+    listed = those.order_by(arms.c.id).limit(2**62).cte("listed")
+    return (
+        select(listed.c.key, runs.c.seed)
+        .join(runs, runs.c.arm_id == listed.c.id)
+        .where(runs.c.state == State.COMPLETED.value, runs.c.seed.between(seeds.start, seeds.stop - 1))
+    )
+
+
+def _completed_run(key: str, seed: int, facts: str | None, code: str | None) -> CompletedRun:
+    fingerprint = str(read_facts(facts).get("data_fingerprint") or "")
+    return CompletedRun(arm_key=key, seed=seed, data_fingerprint=fingerprint, code=read_code(code))

@@ -230,10 +230,15 @@ def _arm_ids(connection: Connection, sweep_id: int) -> dict[str, int]:
 
 def _arms_and_seeds(connection: Connection, sweep_id: int) -> set[tuple[str, int]]:
     """The sweep's runs by arm key and seed, its members among them."""
-    of_run = select(arms.c.key, runs.c.seed).join(arms, arms.c.id == runs.c.arm_id)
-    own = of_run.where(runs.c.sweep_id == sweep_id)
-    lent = of_run.join(members, members.c.run_id == runs.c.id).where(members.c.sweep_id == sweep_id)
-    return {(row.key, row.seed) for query in (own, lent) for row in connection.execute(query)}
+    keys = {number: key for key, number in _arm_ids(connection, sweep_id).items()}
+    # From the index of arm and seed alone: by sweep each run would be read.
+    own = select(runs.c.arm_id, runs.c.seed).where(
+        runs.c.arm_id.in_(select(arms.c.id).where(arms.c.sweep_id == sweep_id))
+    )
+    lent = select(arms.c.key, runs.c.seed).join(arms, arms.c.id == runs.c.arm_id)
+    lent = lent.join(members, members.c.run_id == runs.c.id).where(members.c.sweep_id == sweep_id)
+    its_own = {(keys[arm_id], seed) for arm_id, seed in connection.execute(own)}
+    return its_own | {(key, seed) for key, seed in connection.execute(lent)}
 
 
 def _sweep_records(connection: Connection, sweep_id: int | None = None) -> list[SweepRecord]:

@@ -107,6 +107,7 @@ arms = Table(
     UniqueConstraint("sweep_id", "number"),
     UniqueConstraint("sweep_id", "key"),
 )
+Index("arms_by_key", arms.c.key)
 
 workers = Table(
     "workers",
@@ -130,8 +131,22 @@ workers = Table(
     Column("ended_why", Text, nullable=False, server_default=""),
     Column("temperature_celsius", Float(53), doc="of the device at the last beat, where its driver tells"),
     Column("use_percent", Float(53), doc="likewise"),
+    Column("memory_bytes", BigInteger, doc="likewise"),
 )
 _partial_index("workers_live", LIVE, workers.c.host, workers.c.device)
+
+# How devices were over time. A sample takes the place of an older one: see store.device_samples.
+device_samples = Table(
+    "device_samples",
+    metadata,
+    Column("worker_id", BIG, ForeignKey("workers.id"), primary_key=True, autoincrement=False),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("at", Float(53), nullable=False),
+    Column("temperature_celsius", Float(53)),
+    Column("use_percent", Float(53)),
+    Column("memory_bytes", BigInteger),
+    sqlite_with_rowid=False,
+)
 
 runs = Table(
     "runs",
@@ -221,6 +236,8 @@ attempts = Table(
     _one_of("reason", Reason),
 )
 Index("attempts_by_worker", attempts.c.worker_id)
+# All that hours are summed from: without reading the rows, which are long.
+Index("attempts_spent", *(attempts.c[name] for name in "run_id worker_id started_at ended_at shared_slots".split()))
 
 points = Table(
     "points",

@@ -10,6 +10,7 @@ from orchestrator.errors import WorkerGoneError
 from orchestrator.queue.records import DeviceEnding, DeviceReading, RunRecord, Watch, WorkerIdentity, WorkerRecord
 from orchestrator.queue.states import Reason
 from orchestrator.store.base import StoreBase
+from orchestrator.store.device_samples import keep_sample
 from orchestrator.store.endings import Author, lose_held_runs, record_event
 from orchestrator.store.identity import UID, check_uid
 from orchestrator.store.rows import worker_record
@@ -53,13 +54,16 @@ class WorkerStore(StoreBase):
         Raises WorkerGoneError if its row was ended, DatabaseReplacedError in another database, and
         DatabaseVersionError (the beat counts all the same) if the database was upgraded meanwhile.
         """
+        now = self._clock()
         with self._write() as connection:
             count = connection.execute(
                 update(workers)
                 .where(workers.c.id == worker_id, workers.c.ended_at.is_(None))
-                .values(beat=workers.c.beat + 1, beat_at=self._clock(), **asdict(reading))
+                .values(beat=workers.c.beat + 1, beat_at=now, **asdict(reading))
                 .returning(workers.c.beat)
             ).scalar_one_or_none()
+            if count is not None:
+                keep_sample(connection, worker_id, count, now, reading)
             database = connection.execute(_REVISION).one()
             check_uid(database.uid, self.location, self.uid)
         if count is None:

@@ -5,6 +5,7 @@ its data and the digest of the code that trained it. This host knows the data's 
 cache. If not, the name must do, and the run counts as unchecked.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from hlbgpt_core.errors import DataError
 from hlbgpt_core.text.corpus import digest_split
 from hlbgpt_core.text.dataset_source import DatasetSource
 from hlbgpt_core.text.token_cache import default_cache_dir, read_manifest
+from orchestrator.queue.records import CompletedRun
 from orchestrator.store import Store
 from orchestrator.sweep.plan import Plan
 from orchestrator.wording.numbers import counted
@@ -65,8 +67,9 @@ def find_existing(
     known = _Fingerprints(fingerprint or known_fingerprint)
     data = {arm.key: (arm.settings.dataset, arm.settings.tokenizer) for arm in plan.arms}
     code, same = digest(), store.same_code()
-    # The best match of each run, and of those the newest: it may have been completed in several sweeps.
-    best: dict[tuple[str, int], tuple[int, int]] = {}
+    # The best match of each run: it may have been completed in several sweeps.
+    best: dict[tuple[str, int], int] = {}
+    wanted: list[CompletedRun] = []
     for run in completed:
         expected = known(*data[run.arm_key])
         if {same.of(part.digest) for part in run.code} != {same.of(code)}:
@@ -75,15 +78,17 @@ def find_existing(
             found = "unchecked"
         else:
             found = "same" if run.data_fingerprint == expected else "data"
+        if found in _THE_SAME:
+            wanted.append(run)
+        place = _BEST_FIRST.index(found)
         key = (run.arm_key, run.seed)
-        match = (-_BEST_FIRST.index(found), run.id)
-        best[key] = max(best.get(key, match), match)
-    kinds = [_BEST_FIRST[-place] for place, _ in best.values()]
+        best[key] = min(best.get(key, place), place)
+    kinds = Counter(_BEST_FIRST[place] for place in best.values())
     return Existing(
-        runs={key: run_id for (key, (_, run_id)), kind in zip(best.items(), kinds, strict=True) if kind in _THE_SAME},
-        unchecked=kinds.count("unchecked"),
-        other_data=kinds.count("data"),
-        other_code=kinds.count("code"),
+        runs=store.newest_completed(wanted),
+        unchecked=kinds["unchecked"],
+        other_data=kinds["data"],
+        other_code=kinds["code"],
     )
 
 

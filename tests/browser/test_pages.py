@@ -62,7 +62,7 @@ def test_the_overview_lists_sweeps_and_leads_to_them(demo: Served, open_tab: Ope
     expect(cards.nth(0)).to_contain_text("running")
     expect(page.locator("#live")).to_have_text("live")
     expect(page.get_by_role("region", name="Events")).to_contain_text("claim")
-    cards.nth(1).get_by_role("link").click()
+    cards.nth(1).get_by_role("link", name="finished").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("finished")
     assert page.evaluate("location.pathname") == "/sweeps/1"
     page.go_back()
@@ -242,9 +242,12 @@ def test_parallel_coordinates_and_final_values(demo: Served, open_tab: OpenTab) 
     page.mouse.down()
     page.mouse.move(box["x"] + 56, box["y"] + 60)
     page.mouse.up()
-    expect(page.get_by_text("6 of 12 runs with a validation loss")).to_be_visible()
+    expect(page.locator("#filter")).to_have_value("depth=4")
+    expect(page.get_by_text("6 runs with a validation loss")).to_be_visible()
+    canvas.dblclick()
+    expect(page.locator("#filter")).to_have_value("")
     page.get_by_role("tab", name="Final values").click()
-    expect(page.locator("figure canvas")).to_have_attribute(
+    expect(page.locator("figure .chart")).to_have_attribute(
         "aria-label", "Mean validation loss (nats per byte) by depth: 2: 2.483; 4: 2.96"
     )
     page.get_by_role("combobox", name="Metric").select_option("val_acc")
@@ -458,7 +461,7 @@ def test_runs_that_diverged_are_named_counted_and_marked_on_every_view(strange: 
     expect(page.locator("#panel")).to_contain_text("1 diverged (dashed, above the axis): run 2.")
     page.get_by_role("tab", name="Final values").click()
     expect(page.locator("#panel")).to_contain_text("1 diverged (× at the top): run 2.")
-    expect(page.locator("figure canvas")).to_have_attribute("aria-label", re.compile("4: diverged"))
+    expect(page.locator("figure .chart")).to_have_attribute("aria-label", re.compile("4: diverged"))
 
 
 def test_words_are_whole_and_numbers_right_aligned(strange: Served, open_tab: OpenTab) -> None:

@@ -63,7 +63,7 @@ def test_answers_are_compressed_where_they_may_be(plain: tuple[Client, Store]) -
     assert answer.headers["content-encoding"] == "gzip" and "Accept-Encoding" in answer.headers["vary"]
     assert client.http.get("/static/js/app.js").headers["content-encoding"] == "gzip"
     unpacked = client.http.get("/api/sweeps/1", headers={**client.headers, "accept-encoding": "identity"})
-    assert "content-encoding" not in unpacked.headers and unpacked.json()["sweep"] == answer.json()["sweep"]
+    assert "content-encoding" not in unpacked.headers and unpacked.json()["sweeps"] == answer.json()["sweeps"]
 
 
 def test_a_first_visit_is_light() -> None:
@@ -104,7 +104,7 @@ def test_names_come_as_they_are(client: Client, store: Store) -> None:
     submit_sweep(store, ARMS, seeds=[1], name=EVIL)
     work(store, register(store, hostname=EVIL), [], reason=Reason.OOM, error_type=EVIL, error_message=EVIL)
     assert client.get("overview")["sweeps"][0]["name"] == EVIL
-    assert client.get("sweeps/1")["sweep"]["name"] == EVIL
+    assert client.get("sweeps/1")["sweeps"][0]["name"] == EVIL
     assert client.rows()[1]["error"] == f"{EVIL}: {EVIL}"
     assert client.get("runs/1")["attempts"][0]["error"] == EVIL
     assert client.get("workers")["live"][0]["hostname"] == EVIL

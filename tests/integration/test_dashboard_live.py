@@ -173,6 +173,8 @@ async def _first_messages(feed: Feed, topic: str, count: int, between: Any) -> l
     looking = asyncio.create_task(feed.run())
     found: list[str] = []
     async for message in feed.stream(topic, "", 0):
+        if found and message.decode() == found[-1]:
+            continue  # the first look came before `between` did
         found.append(message.decode())
         if len(found) == count:
             break
@@ -212,7 +214,7 @@ def test_a_database_that_was_replaced_is_read_no_more(tmp_path: Path) -> None:
     dashboard, database = dashboard_at(str(path))
     with TestClient(dashboard.app(Access(token=TOKEN)), base_url=f"http://{HOST}") as http:
         client = Client(http, dashboard.feed)
-        assert client.get("sweeps/1")["sweep"]["name"] == "first"
+        assert client.get("sweeps/1")["sweeps"][0]["name"] == "first"
         path.unlink()
         assert "is gone" in client.get("sweeps/1", status=503)["error"]
         assert "is gone" in client.post("control", {"action": "cancel", "sweeps": [1]}, status=503)["error"]
@@ -300,7 +302,7 @@ def test_what_a_page_missed_before_it_listened_is_told(client: Client, store: St
 
 def test_a_database_that_was_filled_anew_in_its_place_is_read_anew(client: Client, store: Store, clock: Any) -> None:
     submit_sweep(store, ARMS, seeds=[100, 101], name="first")
-    assert client.get("sweeps/1")["sweep"]["name"] == "first"
+    assert client.get("sweeps/1")["sweeps"][0]["name"] == "first"
     client.feed.refresh({"sweep/1"})
     client.feed.refresh({"sweep/1"})
     with store._write() as writer:  # as a restored backup, or dropdb, createdb and a copy: the place is the same
@@ -312,7 +314,7 @@ def test_a_database_that_was_filled_anew_in_its_place_is_read_anew(client: Clien
     submit_sweep(store, ARMS[:1], seeds=[100], name="second")
     assert changes(client.feed.refresh({"sweep/1"}))[0] == "reload"
     whole = client.get("sweeps/1")
-    assert whole["sweep"]["name"] == "second" and len(whole["rows"]) == 1
+    assert whole["sweeps"][0]["name"] == "second" and len(whole["rows"]) == 1
 
 
 def test_looks_that_fail_lose_nothing(client: Client, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,14 +323,14 @@ def test_looks_that_fail_lose_nothing(client: Client, store: Store, monkeypatch:
     client.feed.refresh({"sweep/1"})
     store.cancel(RunFilter(run_ids=(1,)), "ada")
     with monkeypatch.context() as patched:
-        patched.setattr(feed_module.answers, "overview", _busy)
+        patched.setattr(feed_module.OverviewWatch, "words", _busy)
         with pytest.raises(DatabaseBusyError):
             client.feed.refresh({"overview", "sweep/1"})
     assert changes(client.feed.refresh({"sweep/1"}))[0] == "reload"
     assert client.get("sweeps/1")["counts"]["cancelled"] == 1
 
 
-def _busy(_: Store) -> Any:
+def _busy(*_: Any, **__: Any) -> Any:
     raise DatabaseBusyError("no answer", "Try again.")
 
 
@@ -391,7 +393,7 @@ def test_deleted_runs_and_sweeps_leave_their_pages(client: Client, store: Store)
     assert client.get("sweeps/1/curves")["curves"][0]["runs"] == [1] * 2
     store.rename(known_sweep(store, 1), "new", "ada")
     client.rows()
-    assert client.get("sweeps/1")["sweep"]["name"] == "new"
+    assert client.get("sweeps/1")["sweeps"][0]["name"] == "new"
     store.delete([3], "ada")  # an arm without runs
     assert set(client.rows()) == {2, 4} and client.get("sweeps/1/curves")["curves"]
     store.delete([2, 4], "ada")
@@ -406,12 +408,12 @@ def test_what_is_deleted_while_its_page_is_open_is_said_once(store: Store, locat
     topics = {"sweep/1", "run/1", "overview"}
     dashboard, database = dashboard_at(location)
     feed = dashboard.feed
-    feed.sweep(1)
+    feed.sweep((1,))
     feed.refresh(topics)
     store.delete([1], "ada")
     found = feed.refresh(topics)
     assert changes(found)[0] == "reload" and "run 1 was deleted by ada" in changes(found, "run/1")[1]["error"]
-    feed.sweep(1)
+    feed.sweep((1,))
     assert feed.refresh(topics) == {}
     store.change_tags(known_sweep(store, 1), "ada", add=["new"], remove=[])
     assert changes(feed.refresh(topics))[0] == "reload"
@@ -433,7 +435,7 @@ def test_ctrl_c_ends_it_with_a_page_open(tmp_path: Path) -> None:
     base, _, token = process.stdout.readline().strip().partition("/#token=")
     headers = {"authorization": f"Bearer {token}"}
     with httpx.Client(base_url=base, headers=headers, timeout=240) as http:
-        assert http.get("/api/sweeps/1").json()["sweep"]["id"] == 1
+        assert http.get("/api/sweeps/1").json()["sweeps"][0]["id"] == 1
         assert "uvicorn" not in http.get("/").headers.get("server", "")
         with http.stream("GET", "/api/stream/overview") as stream:
             parts = stream.iter_text()

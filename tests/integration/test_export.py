@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas
 import pytest
+from sqlalchemy import update
 
 from hlbgpt_core.points import Split
 from orchestrator.cli.main import run_program
@@ -27,6 +28,7 @@ from orchestrator.export.frames import load
 from orchestrator.queue.records import CsvTarget, Ending, RunFilter, SweepRecord
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
+from orchestrator.store.tables import runs
 from tests.sample_sweep import register, sample_point, sample_points, submit_sweep, work
 
 pytestmark = pytest.mark.reader
@@ -140,6 +142,30 @@ def test_the_points_layout_has_a_row_a_point_with_users_metrics(store: Store, tm
     first, second = raw_rows(path)
     assert (first["train_lr_norms"], first["val_z_loss"]) == ("[0.5]", "[]")
     assert (second["train_lr_norms"], second["val_z_loss"]) == ("[]", "[1e999]")
+
+
+def test_the_only_point_of_a_table_is_no_text(store: Store, tmp_path: Path) -> None:
+    submit_sweep(store, [{"num_heads": 1}], seeds=[7])
+    work(store, register(store), [sample_point(Split.VAL, 1, loss=-5.0, extra={"own": -0.5})])
+    export(store, tmp_path / "points.csv", everything(Layout.POINTS))
+    [row] = raw_rows(tmp_path / "points.csv")
+    assert (row["loss"], row["own"]) == ("-5.0", "-0.5")
+
+
+def test_points_of_several_codes_each_name_their_own(store: Store, tmp_path: Path) -> None:
+    submit_sweep(store, [{"num_heads": 1}, {"num_heads": 2}], seeds=[7])
+    worker = register(store)
+    work(store, worker, sample_points(4))
+    [run] = store.runs(RunFilter(run_ids=(1,)))
+    with store._write() as connection:
+        connection.execute(update(runs).where(runs.c.id == run.id).values(code='[["aaaa",0,"1234"],["bbbb",20,""]]'))
+    work(store, worker, sample_points(4))
+    export(store, tmp_path / "points.csv", everything(Layout.POINTS))
+    rows = [row for row in raw_rows(tmp_path / "points.csv") if row["run_id"] == "1"]
+    assert {(int(row["step"]) > 20, row["code"], row["git_commit"]) for row in rows} == {
+        (False, "aaaa", "1234"),
+        (True, "bbbb", ""),
+    }
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.records import DeviceReading, RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, open_store, parse_location, postgresql
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS
@@ -139,7 +139,13 @@ def test_each_role_does_what_it_is_for(
     assert "denied" not in fleet.log() and "Traceback" not in fleet.log()
     with open_store(reader, mode=OpenMode.READ) as store:
         wait_until(lambda: not store.undelivered(), seconds=120, what="the end of the sweep is told")
-        assert store.counts(RunFilter())[State.COMPLETED] == 4
+        assert store.counts(RunFilter(sweep_ids=(1,)))[State.COMPLETED] == 4
+    with open_store(roles["hlbq_worker"], mode=OpenMode.WRITE) as store:  # as a worker on a GPU does
+        worker = register(store)
+        for _ in range(4):
+            store.beat(worker, DeviceReading(use_percent=98.0))
+        assert len(store.device_samples()) == 2
+        store.end_worker(worker, "asked to stop")
     for line in ("status", "show 1", "export out.csv", "db info", "db check", "plot out.png", "status --json"):
         done = hlbq(f"{line} --db {reader}")
         assert done.code == 0, (line, done.err)
@@ -160,7 +166,7 @@ def test_each_role_does_what_it_is_for(
         "rename 1 widths",
         "note 1 tried",
         "tag 1 +small",
-        "decide 1 --yes",
+        "decide 2",
         f"submit {small} --skip_existing",
     ):
         done = hlbq(f"{line} --db {user}")

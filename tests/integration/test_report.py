@@ -64,10 +64,13 @@ def fill(store: Store, name: str = "heads") -> None:
 
 def test_a_page_holds_figures_tables_verdicts_settings_and_provenance(store: Store) -> None:
     fill(store)
+    with store._write() as connection:
+        connection.exec_driver_sql("UPDATE attempts SET ended_at = started_at + 3600")
     found = Page(page(read_report(store, 1, baseline={"num_heads": 1})))
     assert found.headings == ["heads", "Comparison", "Figures", "Runs", "Settings", "Provenance"]
     text = " ".join(found.text)
     assert "sweep 1, 4 arms, 12 runs: 12 completed" in text
+    assert "12.0 device-hours" in text
     assert "depth 2, num_heads 2 against depth 2, num_heads 1: worse" in text or "undecided" in text
     captions = [attributes["aria-label"] for tag, attributes in found.tags if tag == "svg"]
     assert captions == [

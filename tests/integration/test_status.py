@@ -108,6 +108,17 @@ def test_runs_that_wait_after_an_error_and_the_speed_of_all_are_told(store: Stor
     assert "pending: retry in 6 s" in text and "(1 to retry); 2.5K tokens/s" in text and "98 %" in text
 
 
+def test_hours_of_devices_are_told_by_sweep(store: Store, clock: VirtualClock) -> None:
+    submit_sweep(store, seeds=[1, 2])
+    work(store, register(store, device="cuda:0"), sample_points(2), reason=None)
+    work(store, register(store, pid=4243), sample_points(2), reason=None)
+    clock.advance(5400)
+    status = read_status(store, RunFilter(), now=clock())
+    assert (status.sweeps[0].gpu_hours, status.sweeps[0].device_hours) == (1.5, 1.5)
+    header, row = status_lines(status)[2:4]
+    assert header.split()[-3:] == ["GPU-hours", "device-hours", "left"] and row.split().count("1.50") == 2
+
+
 def test_of_a_large_sweep_the_first_failures_are_shown(store: Store, clock: VirtualClock) -> None:
     submit_sweep(store, seeds=range(100, 150))
     worker = register(store)

@@ -51,12 +51,13 @@ def test_completed_runs_of_any_sweep_are_found_by_arm_and_seed(store: Store) -> 
     keys = {arm.settings.num_heads: arm.key for arm in plan_of(1, 3).arms}
     asked = store.completed([keys[1], keys[3], "no such key"], range(100, 102))
     assert sorted(asked, key=lambda run: (run.arm_key != keys[1], run.seed)) == [
-        CompletedRun(id=1, arm_key=keys[1], seed=100, data_fingerprint=DATA, code=BY_CODE),
-        CompletedRun(id=2, arm_key=keys[1], seed=101, data_fingerprint=DATA, code=BY_CODE),
-        CompletedRun(id=3, arm_key=keys[3], seed=100, data_fingerprint=DATA, code=BY_CODE),
+        CompletedRun(arm_key=keys[1], seed=100, data_fingerprint=DATA, code=BY_CODE),
+        CompletedRun(arm_key=keys[1], seed=101, data_fingerprint=DATA, code=BY_CODE),
+        CompletedRun(arm_key=keys[3], seed=100, data_fingerprint=DATA, code=BY_CODE),
     ]
     assert [run.seed for run in store.completed([keys[1]], range(101, 500))] == [101]
-    assert store.completed([], range(100, 200)) == []
+    assert store.completed([], range(100, 200)) == set()
+    assert store.newest_completed(asked) == {(keys[1], 100): 1, (keys[1], 101): 2, (keys[3], 100): 3}
 
 
 @pytest.mark.parametrize("reason", [Reason.ERROR, Reason.DIVERGED])

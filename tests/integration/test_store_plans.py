@@ -13,6 +13,7 @@ from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from orchestrator.store.claims import _LOCK_WORKER, _PRECHECK, _TAKE_NEXT
 from orchestrator.store.pages import PAGED, chosen, next_page
+from orchestrator.store.run_reads import _completed
 from orchestrator.store.tables import runs
 from tests.store_examples import register, submit
 
@@ -82,6 +83,14 @@ def test_a_claim_reads_its_neighbours_and_not_all_workers(store: Store) -> None:
 def test_counting_reads_one_index_and_never_the_table(long_queue: Store, counted: Select[tuple[str, int]]) -> None:
     found = plan(long_queue, counted)
     assert "COVERING INDEX runs_by_state" in found, found
+
+
+@pytest.mark.parametrize("location", ["sqlite"], indirect=True)
+def test_what_is_completed_is_found_by_the_arms_keys(long_queue: Store) -> None:
+    with long_queue._read() as connection:
+        found = plan(long_queue, _completed(connection, ["one key", "another"], range(100, 102)))
+    assert "arms_by_key" in found
+    assert re.search(r"SEARCH runs USING INDEX \S+ \(arm_id=\? AND seed>\? AND seed<\?\)", found), found
 
 
 PAGE = 50

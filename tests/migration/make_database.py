@@ -2,7 +2,7 @@
 
 Run it once when a schema is released, and keep the file for good. It holds a run in every state, points with
 numbers that are not finite, checkpoints, two attempts at one run, a worker that was taken for dead, a run that
-was sent to W&B, a notice that could not be told, the sources of the code, notes and tags.
+was sent to W&B, a notice that could not be told, the sources of the code, notes and tags, a sample of a device.
 """
 
 import math
@@ -58,7 +58,7 @@ def fill(store: Store, clock: VirtualClock) -> None:
         store.set_note(run, "as it should be", "ada")
         store.change_tags(run, "ada", add=["good", "shown"], remove=[])
 
-    store.beat(first, DeviceReading(temperature_celsius=61.0, use_percent=98.0))
+    store.beat(first, DeviceReading(temperature_celsius=61.0, use_percent=98.0, memory_bytes=2**31))
     [notice] = store.undelivered()
     held = store.take_notice(notice, "here", tries=1)
     assert held is not None

@@ -19,6 +19,7 @@ class StandInGpu:
 
     uuid: str
     free_bytes: int | None = None
+    used_bytes: int | None = None
     temperature: int | None = None
     use: int | None = None
     lost: bool = False
@@ -40,6 +41,21 @@ driver = StandInDriver(
         StandInGpu(uuid="GPU-bbbb", free_bytes=40_000 * 2**20, temperature=61, use=98),
     ]
 )
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """What of a GPU's memory is free and in use; what is not known is not answered."""
+
+    gpu: StandInGpu
+
+    @property
+    def free(self) -> int:
+        return _answer(self.gpu.free_bytes)
+
+    @property
+    def used(self) -> int:
+        return _answer(self.gpu.used_bytes)
 
 
 def nvmlInit() -> None:
@@ -81,7 +97,8 @@ def nvmlDeviceGetUUID(gpu: StandInGpu) -> str:
 
 
 def nvmlDeviceGetMemoryInfo(gpu: StandInGpu) -> SimpleNamespace:
-    return SimpleNamespace(free=_answer(gpu.free_bytes))
+    _check_started()
+    return _Memory(gpu)
 
 
 def nvmlDeviceGetTemperature(gpu: StandInGpu, sensor: int) -> int:

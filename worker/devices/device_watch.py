@@ -1,4 +1,4 @@
-"""Temperature and use of a GPU, as its driver reports them, for people who watch.
+"""Temperature, use and memory of a GPU, as its driver reports them, for people who watch.
 
 A separate thread asks every few seconds: if a driver hangs, a number is missing on a screen, but no beat is late.
 """

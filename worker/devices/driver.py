@@ -38,7 +38,7 @@ def free_memory_bytes(gpu_uuid: str) -> int | None:
 
 
 def read_gpu(gpu_uuid: str) -> DeviceReading:
-    """The GPU's temperature and use now; None for what the driver does not say."""
+    """The GPU's temperature, use and memory now; None for what the driver does not say."""
 
     def gpu(nvml: Any) -> Any:
         return nvml.nvmlDeviceGetHandleByUUID(gpu_uuid)
@@ -48,6 +48,7 @@ def read_gpu(gpu_uuid: str) -> DeviceReading:
             lambda nvml: float(nvml.nvmlDeviceGetTemperature(gpu(nvml), nvml.NVML_TEMPERATURE_GPU))
         ),
         use_percent=_ask(lambda nvml: float(nvml.nvmlDeviceGetUtilizationRates(gpu(nvml)).gpu)),
+        memory_bytes=_ask(lambda nvml: int(nvml.nvmlDeviceGetMemoryInfo(gpu(nvml)).used)),
     )
 
 

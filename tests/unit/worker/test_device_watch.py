@@ -42,3 +42,8 @@ def test_the_watch_keeps_the_newest_reading(driver: StandInDriver) -> None:
 
 def test_of_a_cpu_there_is_nothing_to_report(driver: StandInDriver) -> None:
     assert DeviceWatch("").reading() == DeviceReading()
+
+
+def test_memory_in_use_is_reported(driver: StandInDriver) -> None:
+    driver.gpus[0].used_bytes = 3 * 2**30
+    assert read_gpu("GPU-aaaa") == DeviceReading(temperature_celsius=40.0, use_percent=0.0, memory_bytes=3 * 2**30)

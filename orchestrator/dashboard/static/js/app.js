@@ -11,7 +11,7 @@ import { WorkersPage } from "./workers_page.js";
 
 const PAGES = [
   [/^$/, OverviewPage, "overview"],
-  [/^sweeps\/(\d+)$/, SweepPage, "overview"],
+  [/^sweeps\/([\d,]+)$/, SweepPage, "overview"],
   [/^runs\/(\d+)$/, RunPage, "overview"],
   [/^workers$/, WorkersPage, "workers"],
   [/^compare$/, ComparePage, "overview"],
@@ -78,7 +78,7 @@ async function open() {
     // Each page has a root of its own: one that was left while it was being read shows nothing any more.
     const root = el("div", {}, el("p", { class: "faint" }, "Reading …"));
     fill(main, root);
-    const own = new Kind(root, { id: Number(match[1]), server, connection: connectionWhile(() => number === opened) });
+    const own = new Kind(root, { id: match[1], server, connection: connectionWhile(() => number === opened) });
     page = own; // `destroy` may come before `start` is done
     await own.start();
   } catch (error) {

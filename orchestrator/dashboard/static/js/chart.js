@@ -1,8 +1,10 @@
 // Line charts with bands, drawn by uPlot (a plain script, so it stands on `window`), with a legend of our own.
 
+import { chartFigure, drawMarks } from "./chart_figure.js";
 import { faded, isDark, themed } from "./colours.js";
 import { el, fill, setText } from "./dom.js";
-import { number, shortCount } from "./format.js";
+import { moment, number, shortCount } from "./format.js";
+import { saveMenu } from "./saving.js";
 import { logTicks } from "./ticks.js";
 
 const WHOLE_STEPS = [...Array(13).keys()].flatMap((power) => [1, 2, 5].map((times) => times * 10 ** power));
@@ -10,14 +12,18 @@ const WHOLE_STEPS = [...Array(13).keys()].flatMap((power) => [1, 2, 5].map((time
 /**
  * A chart in `root`. `draw(content)` shows
  *
- *     { title, xLabel, wholeX, logX, logY, empty, lines: [{ key, label, x, y, low, high, colour, dash, width, quiet, marks }] }
+ *     { title, xLabel, wholeX, timeX, xTicks, spoken, logX, logY, empty, lines: [{ key, label, x, y, ... }] }
  *
- * where `low` and `high` are the edges of a band, `marks` are points with a ×, and `quiet` lines stand in no legend. `onHide(keys)` hears which
- * lines the legend hides; `hidden` is which are hidden at first. After a change of theme it must be drawn again, with
+ * where a line has { low, high, colour, dash, width, quiet, marks, scatter, names }: `low` and `high` are the edges of a
+ * band, `marks` are points with a ×, `quiet` lines stand in no legend, and `scatter` ones are dots, which `names` tell of.
+ * `xTicks` are [x, text], and `spoken` is what the chart is to those who do not see it. `onHide(keys)` hears which
+ * lines the legend hides; `hidden` is which are hidden at first; `zoom` is the stretch of x at first, and `onZoom(range)` hears
+ * of another (null: all). After a change of theme it must be drawn again, with
  * lines in the new colours.
  */
 export class Chart {
-  constructor(root, { height = 320, hidden = [], onHide = () => {}, legend = true } = {}) {
+  constructor(root, { height = 320, hidden = [], onHide = () => {}, legend = true, zoom = null, onZoom = () => {} } = {}) {
+    Object.assign(this, { zoom, onZoom });
     this.height = height;
     this.hidden = new Set(hidden);
     this.onHide = onHide;
@@ -28,14 +34,15 @@ export class Chart {
       class: "chart",
       tabindex: "0",
       role: "group",
-      on: { keydown: (event) => this.onKey(event) },
+      on: { keydown: (event) => this.onKey(event), dblclick: () => this.setZoom(null) },
     });
     // The place is kept before the first points come: nothing below it jumps.
     this.box.style.minHeight = `${height}px`;
     this.readout = el("p", { class: "readout" });
     this.spoken = el("p", { class: "sr-only", "aria-live": "polite" });
     this.legend = legend ? el("ul", { class: "legend" }) : null;
-    fill(root, this.box, this.readout, this.spoken, this.legend);
+    const below = el("div", { class: "below" }, this.readout, saveMenu(() => this.figure()));
+    fill(root, this.box, below, this.spoken, this.legend);
     this.resizing = new ResizeObserver(() => this.resize());
     this.resizing.observe(this.box);
   }
@@ -49,8 +56,8 @@ export class Chart {
   draw(content) {
     this.content = content;
     const { lines } = content;
-    const shown = lines.filter((line) => !this.hidden.has(line.key));
-    this.box.setAttribute("aria-label", description(content, shown));
+    const shown = this.shown();
+    this.box.setAttribute("aria-label", content.spoken ?? description(content, shown));
     this.drawLegend();
     const signature = JSON.stringify([
       isDark(),
@@ -82,7 +89,6 @@ export class Chart {
   build(data, shown) {
     this.plot?.destroy();
     fill(this.box);
-    this.zoom = null;
     if (!data[0].length) {
       fill(this.box, el("p", { class: "empty" }, this.content.empty ?? "No points yet."));
       this.plot = null;
@@ -90,10 +96,11 @@ export class Chart {
       return;
     }
     this.plot = new window.uPlot(this.options(shown), data, this.box);
+    if (this.zoom) this.showZoom(this.zoom);
   }
 
   options(shown) {
-    const { logX, logY, wholeX, xLabel, title } = this.content;
+    const { logX, logY, wholeX, timeX, xTicks, xLabel, title } = this.content;
     const series = [{ label: xLabel }];
     const bands = [];
     for (const line of shown) {
@@ -103,7 +110,8 @@ export class Chart {
         stroke: line.colour,
         width: line.width ?? 2,
         dash: line.dash,
-        points: { show: line.x.length < 2, size: 6 },
+        points: { show: line.scatter || line.x.length < 2, size: line.scatter ? 5 : 6, fill: line.scatter && line.colour },
+        ...(line.scatter ? { paths: () => null } : {}),
       });
       if (!line.low) continue;
       const edge = { stroke: "transparent", width: 0, points: { show: false } };
@@ -122,14 +130,17 @@ export class Chart {
     const exact = { distr: 3, range: (_, min, max) => (min < max ? [min, max] : [min / 2, max * 2]) };
     const logarithmic = { splits: (_, which, min, max) => logTicks(min, max), filter: (_, ticks) => ticks };
     const values = (_, ticks) =>
-      ticks.map((tick) => (tick === null ? "" : shortCount(Number(tick.toPrecision(6))).replace(".0", "")));
+      ticks.map((tick) => (tick === null ? "" : shortCount(Number(tick.toPrecision(6))).replace(/\.0(?=[A-Z])/, "")));
+    const chosen = xTicks && chosenTicks(() => this.content.xTicks);
+    const ownTicks = chosen ?? (logX ? logarithmic : wholeX ? { incrs: WHOLE_STEPS } : {});
+    const select = ({ select: { left, width }, posToVal: at }) => this.setZoom([at(left, "x"), at(left + width, "x")]);
     return {
       width: this.width(),
       height: this.height,
       legend: { show: false },
-      scales: { x: { time: false, ...(logX ? exact : {}) }, y: logY ? exact : {} },
+      scales: { x: { time: Boolean(timeX), ...(logX ? exact : {}) }, y: logY ? exact : {} },
       axes: [
-        { ...axis, label: xLabel, size: 30, values, ...(logX ? logarithmic : wholeX ? { incrs: WHOLE_STEPS } : {}) },
+        { ...axis, label: xLabel, size: timeX ? 42 : 30, values: timeX ? clockTimes : values, ...ownTicks },
         {
           ...axis,
           label: title,
@@ -144,33 +155,40 @@ export class Chart {
       focus: { alpha: 1 },
       hooks: {
         setCursor: [(plot) => plot === this.plot && this.showValues(this.pointedAt())],
-        setSelect: [() => (this.zoom = true)],
-        draw: [(plot) => this.drawMarks(plot)],
+        setSelect: [select],
+        draw: [(plot) => this.mark(plot)],
         setSeries: [(plot, at) => (this.nearby = plot.series[at]?.named ?? "")],
       },
     };
   }
 
-  /** A × where a run was lost; one that is above or below what is shown stands at the edge. */
-  drawMarks(plot) {
+  /** Lines that are not hidden. */
+  shown() {
+    return this.content.lines.filter((line) => !this.hidden.has(line.key));
+  }
+
+  figure() {
+    return this.plot && chartFigure(this.plot, this.content, this.shown());
+  }
+
+  /** Show this stretch of x; null: all of it. */
+  showZoom(range) {
+    this.zoom = range;
+    if (range) this.plot?.setScale("x", { min: range[0], max: range[1] });
+    else this.plot?.setData(this.plot.data, true);
+  }
+
+  setZoom(range) {
+    this.zoom = range;
+    this.onZoom(range);
+  }
+
+  mark(plot) {
     const { ctx: pen, bbox } = plot;
-    const size = 5 * window.devicePixelRatio;
     pen.save();
-    pen.lineWidth = 2 * window.devicePixelRatio;
-    for (const { key, colour, marks } of this.content.lines) {
-      for (const [atX, atY] of this.hidden.has(key) ? [] : (marks ?? [])) {
-        const x = plot.valToPos(atX, "x", true);
-        const y = Math.min(Math.max(plot.valToPos(atY, "y", true), bbox.top + size), bbox.top + bbox.height - size);
-        if (!(x >= bbox.left - 1 && x <= bbox.left + bbox.width + 1) || Number.isNaN(y)) continue;
-        pen.strokeStyle = colour;
-        pen.beginPath();
-        for (const side of [-1, 1]) {
-          pen.moveTo(x - size, y - side * size);
-          pen.lineTo(x + size, y + side * size);
-        }
-        pen.stroke();
-      }
-    }
+    const place = (x, y) => [plot.valToPos(x, "x", true), plot.valToPos(y, "y", true)];
+    const edges = [bbox.left, bbox.left + bbox.width, bbox.top, bbox.top + bbox.height];
+    drawMarks(pen, this.shown(), place, edges, window.devicePixelRatio);
     pen.restore();
   }
 
@@ -237,7 +255,10 @@ export class Chart {
   showValues(x) {
     if (!this.content) return;
     const { lines, xLabel } = this.content;
-    setText(this.readout, x === null ? "" : [this.nearby, `${xLabel} ${number(x, 6)}`].filter(Boolean).join(" · "));
+    const dots = x === null ? null : lines.find(({ names, label }) => names && label === this.nearby);
+    const at = dots ? nearest(dots.x, x) : -1;
+    const told = at < 0 ? [this.nearby, `${xLabel} ${this.xText(x, 6)}`] : [`run ${dots.names[at]}`, number(dots.y[at], 6)];
+    setText(this.readout, x === null ? "" : told.filter(Boolean).join(" · "));
     for (const line of lines) {
       const cell = this.valueCells?.get(line.key);
       if (!cell) continue;
@@ -245,6 +266,11 @@ export class Chart {
       const runs = line.runs?.[place];
       setText(cell, place < 0 ? "" : `${number(line.y[place], 5)}${runs ? ` · n ${runs}` : ""}`);
     }
+  }
+
+  /** x as people read it. */
+  xText(x, digits) {
+    return this.content.timeX ? moment(x) : number(x, digits);
   }
 
   onKey(event) {
@@ -258,12 +284,29 @@ export class Chart {
       this.plot.setCursor({ left: this.plot.valToPos(xs[place], "x"), top: this.plot.bbox.height / 4 });
       const spoken = this.content.lines.filter((line) => !line.quiet && !this.hidden.has(line.key)).slice(0, 6);
       const values = spoken.map((line) => `${line.label} ${number(line.y[nearest(line.x, xs[place])], 4)}`);
-      setText(this.spoken, `${this.content.xLabel} ${number(xs[place], 5)}: ${values.join(", ")}`);
+      setText(this.spoken, `${this.content.xLabel} ${this.xText(xs[place], 5)}: ${values.join(", ")}`);
     } else if (event.key === "Escape") {
-      this.zoom = null;
-      this.plot.setData(this.plot.data, true);
+      this.showZoom(null);
+      this.onZoom(null);
     }
   }
+}
+
+/** The ticks that a chart names, as many as have room. */
+function chosenTicks(read) {
+  const shown = (plot) => read().filter((_, at) => at % Math.ceil((read().length * 64) / plot.width) === 0);
+  return {
+    splits: (plot) => shown(plot).map(([x]) => x),
+    values: (plot) => shown(plot).map(([, text]) => text),
+    filter: (_, ticks) => ticks,
+  };
+}
+
+/** Times of day; the first of each day with its date. */
+function clockTimes(_, ticks) {
+  const texts = ticks.map((tick) => moment(tick).split(" "));
+  const digits = ticks[1] - ticks[0] < 60 ? 8 : 5;
+  return texts.map(([day, time], at) => `${time.slice(0, digits)}${day === texts[at - 1]?.[0] ? "" : `\n${day}`}`);
 }
 
 function description({ title, xLabel, lines }, shown) {

@@ -29,14 +29,20 @@ export class ComparisonPanel {
       view.write({ baseline: value });
       this.load();
     });
+    const groupings = [["", "all settings that differ"], ...this.data.settings.map((name) => [name, name])];
+    const by = labelledSelect("Groups", groupings, view.read("group"), (value) => {
+      view.write({ group: value });
+      this.load();
+    });
     const again = el("button", { type: "button", on: { click: () => this.load() } }, "Compare again");
-    fill(this.bar, field.root, again);
+    fill(this.bar, field.root, groupings.length > 2 ? by.root : null, again);
   }
 
   async load() {
     const number = (this.number = (this.number ?? 0) + 1);
     fill(this.content, el("p", { class: "faint" }, "Comparing …"));
     const query = new URLSearchParams({ metric: this.asked });
+    if (view.read("group")) query.set("by", view.read("group"));
     try {
       for (const part of view.read("baseline").split("&").filter(Boolean))
         query.append("baseline", decodeURIComponent(part));

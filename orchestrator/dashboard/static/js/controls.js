@@ -55,11 +55,12 @@ async function act(action, target, onChanged) {
       return;
     }
     const question = `${action.verb} ${counted(count, "run")} of ${target.words}?`;
-    const input = action.name === "priority" ? { label: "New priority", value: target.priority + 1 } : null;
+    const priority = { name: "priority", label: "New priority", value: target.priority + 1, kind: "number" };
+    const fields = action.name === "priority" ? [priority] : [];
     const yes = `${action.text}: ${counted(count, "run")}`;
-    const answer = await ask(question, { detail: action.detail, yes, danger: action.danger, input });
+    const answer = await ask(question, { detail: action.detail, yes, danger: action.danger, fields });
     if (answer === null) return;
-    const { changed } = await post("control", input ? { ...asked, priority: answer } : asked);
+    const { changed } = await post("control", fields.length ? { ...asked, priority: Number(answer.priority) } : asked);
     tell(`${counted(changed, "run")} ${action.done}.`);
     onChanged();
   } catch (error) {

@@ -30,7 +30,12 @@ export class CurvesPanel {
     const plot = el("div");
     fill(root, this.bar, plot, this.note);
     const hidden = view.read("hide").split(",").filter(Boolean);
-    this.chart = new Chart(plot, { hidden, onHide: (keys) => view.write({ hide: keys.join(",") }) });
+    this.chart = new Chart(plot, {
+      hidden,
+      onHide: (keys) => view.write({ hide: keys.join(",") }),
+      zoom: view.readRange("zoom"),
+      onZoom: (range) => view.writeRange("zoom", range),
+    });
     this.unTheme = onThemeChange(() => this.draw());
     this.reset();
   }
@@ -57,6 +62,7 @@ export class CurvesPanel {
         action();
       }).root;
     const named = settings.map((name) => [name, name]);
+    const joint = settings[0] === "sweep" ? [["settings", "arm, over sweeps"]] : [];
     this.metricField = ask("Metric", "metric", named, () => {
       this.askAnew();
       this.onMetric();
@@ -65,10 +71,13 @@ export class CurvesPanel {
     fill(
       this.bar,
       this.metricField.root,
-      ask("Over", "x", Object.entries(this.axes)).root,
+      ask("Over", "x", Object.entries(this.axes), () => {
+        this.chart.setZoom(null); // a stretch of another x
+        this.askAnew();
+      }).root,
       smoothingSelect(() => this.askAnew()),
       this.data.arms.size > 10 ? ask("Lines", "best", BEST).root : null,
-      settings.length > 1 ? ask("A line for each", "by", [["", "arm"], ...named]).root : null,
+      settings.length > 1 ? ask("A line for each", "by", [["", "arm"], ...joint, ...named]).root : null,
       settings.length ? ask("Colour by", "colour", [["", "line"], ...named], () => this.redraw()).root : null,
       check("log x", "logx"),
       check("log y", "logy"),
@@ -166,7 +175,8 @@ export class CurvesPanel {
   label({ line, lost, seeds }) {
     const arm = this.data.arms.get(line);
     const by = this.data.settings.indexOf(this.chosen("by"));
-    const name = by < 0 ? (arm?.label ?? `arm ${line}`) : `${this.data.settings[by]} ${setting(arm?.values[by])}`;
+    const own = this.chosen("by") === "settings" ? arm?.label.replace(/^sweep \d+(, )?/, "") || "the one arm" : arm?.label;
+    const name = by < 0 ? (own ?? `arm ${line}`) : `${this.data.settings[by]} ${setting(arm?.values[by])}`;
     const diverged = lost.filter(([, , hasDiverged]) => hasDiverged).length;
     const all = Math.max(seeds, lost.length);
     return diverged ? `${name} · ${all > 1 ? `${diverged} of ${all} ` : ""}diverged` : name;

@@ -2,12 +2,17 @@
 
 import { el } from "./dom.js";
 
-/** Ask; resolves to null for no, else to the form's value (true where there is no `input`). */
-export function ask(question, { detail = "", yes, danger = false, input = null }) {
+/**
+ * Ask; resolves to null for no, else to the values of the form by the names of its `fields`: { name, label, value, kind },
+ * where `kind` is "number" or "area", else a line of text.
+ */
+export function ask(question, { detail = "", yes, danger = false, fields = [] }) {
   return new Promise((resolve) => {
     let answer = null;
-    const field =
-      input && el("input", { type: "number", step: "1", name: "value", value: input.value, required: true });
+    const inputs = fields.map(({ name, value, kind }) => {
+      if (kind === "area") return el("textarea", { name, rows: 5 }, value);
+      return el("input", kind === "number" ? { type: kind, step: 1, name, value, required: true } : { name, value });
+    });
     const dialog = el(
       "dialog",
       { "aria-labelledby": "question", on: { close: () => (dialog.remove(), resolve(answer)) } },
@@ -17,13 +22,13 @@ export function ask(question, { detail = "", yes, danger = false, input = null }
           method: "dialog",
           on: {
             submit: () => {
-              answer = field ? Number(field.value) : true;
+              answer = Object.fromEntries(inputs.map(({ name, value }) => [name, value]));
             },
           },
         },
         el("h2", { id: "question" }, question),
         detail && el("p", {}, detail),
-        field && el("label", { class: "field" }, el("span", {}, input.label), field),
+        inputs.map((input, at) => el("label", { class: "field" }, el("span", {}, fields[at].label), input)),
         el(
           "div",
           { class: "buttons" },
@@ -34,7 +39,7 @@ export function ask(question, { detail = "", yes, danger = false, input = null }
     );
     document.body.append(dialog);
     dialog.showModal();
-    field?.select();
+    inputs[0]?.select();
   });
 }
 

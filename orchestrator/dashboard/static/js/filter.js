@@ -1,9 +1,9 @@
-// The filter of the runs: words that must occur, and conditions such as `depth=4 val_loss<3.5 error~memory`.
+// The filter of the runs: words that must occur, and conditions such as `depth=4 val_loss<3.5 error~memory dataset=a|b`.
 
 const CONDITION = /^([\w.]+)(<=|>=|!=|=|<|>|~)(.*)$/;
 
 /** Words and conditions; quotes keep blanks together. */
-function terms(text) {
+export function filterTerms(text) {
   return [...text.matchAll(/(?:[^\s"]+|"[^"]*")+/g)].map((match) => match[0].replaceAll('"', ""));
 }
 
@@ -14,7 +14,7 @@ function terms(text) {
 export function parseFilter(text, columns, words) {
   const tests = [];
   const problems = [];
-  for (const term of terms(text)) {
+  for (const term of filterTerms(text)) {
     const condition = CONDITION.exec(term);
     if (!condition) {
       const wanted = term.toLowerCase();
@@ -34,7 +34,7 @@ function comparison(read, sign, wanted) {
   const same = (value) =>
     typeof value === "number" && !Number.isNaN(asNumber)
       ? value === asNumber
-      : String(value ?? "").toLowerCase() === lower;
+      : lower.split("|").includes(String(value ?? "").toLowerCase());
   const tests = {
     "=": same,
     "!=": (value) => !same(value),

@@ -1,145 +1,91 @@
 // The newest value of a metric against each setting that differs: a dot a run, a line through the means.
 
-import { onThemeChange, lineStyle, themed, faded } from "./colours.js";
+import { Chart } from "./chart.js";
+import { faded, lineStyle, onThemeChange } from "./colours.js";
 import { el, fill, setText } from "./dom.js";
 import { number, setting } from "./format.js";
-import { niceTicks } from "./ticks.js";
 
-const HEIGHT = 240;
-const EDGE = { left: 58, right: 16, top: 12, bottom: 40 };
+const SPREAD = 0.04; // of the distance between values: dots of the same value stand beside each other
 
-/** Draws one figure for each of `settings` into `root`. */
+/** Draws one chart for each of `settings` into `root`. */
 export class FinalValues {
   constructor(root) {
     this.grid = el("div", { class: "figures" });
     this.told = el("p", { class: "faint" });
+    this.charts = [];
     fill(root, this.grid, this.told);
-    this.resizing = new ResizeObserver(() => this.draw());
-    this.resizing.observe(this.grid);
     this.unTheme = onThemeChange(() => this.draw());
   }
 
   destroy() {
-    this.resizing.disconnect();
+    for (const chart of this.charts) chart.destroy();
     this.unTheme();
   }
 
   /** `settings` and `metric` as parallel coordinates have them. */
   show({ settings, metric, runs }) {
-    [this.settings, this.metric, this.runs] = [settings, metric, runs];
-    this.lost = runs.filter((_, at) => metric.values[at] === null);
-    const names = JSON.stringify(this.settings.map((axis) => axis.title));
+    Object.assign(this, { settings, metric, runs });
+    const names = JSON.stringify(settings.map((axis) => axis.title));
     if (names !== this.names) {
       this.names = names;
-      this.canvases = this.settings.map((_, at) =>
-        el("canvas", { role: "img", on: { pointermove: (event) => this.point(this.canvases[at], event) } }),
-      );
-      this.dots = new Map();
-      fill(
-        this.grid,
-        this.settings.map((axis, at) =>
-          el("figure", {}, el("figcaption", {}, `${this.metric.title} against ${axis.title}`), this.canvases[at]),
-        ),
-      );
+      for (const chart of this.charts) chart.destroy();
+      const boxes = settings.map(() => el("div"));
+      this.charts = boxes.map((box) => new Chart(box, { height: 240, legend: false }));
+      fill(this.grid, boxes.map((box) => el("figure", {}, el("figcaption"), box)));
     }
     this.draw();
   }
 
   draw() {
     if (!this.metric) return;
-    const total = this.metric.values.length;
-    const named = this.lost.slice(0, 10).map((id) => `run ${id}`);
-    const diverged = this.lost.length
-      ? ` ${this.lost.length} diverged (× at the top): ${named.join(", ")}${this.lost.length > 10 ? " …" : ""}.`
+    const { title, values } = this.metric;
+    const lost = this.runs.filter((_, at) => values[at] === null);
+    const named = lost.slice(0, 10).map((id) => `run ${id}`);
+    const diverged = lost.length
+      ? ` ${lost.length} diverged (× at the top): ${named.join(", ")}${lost.length > 10 ? " …" : ""}.`
       : "";
-    const none = total ? "" : `No run has a ${this.metric.title} yet.`;
+    const none = values.length ? "" : `No run has a ${title} yet.`;
     setText(
       this.told,
       this.settings.length
         ? none || `Dots are runs (of running ones, their newest value), the line goes through the means.${diverged}`
         : "All runs have the same settings: there is nothing to hold the value against.",
     );
-    this.settings.forEach((axis, at) => this.drawOne(this.canvases[at], axis));
-    for (const [at, caption] of [...this.grid.querySelectorAll("figcaption")].entries()) {
-      setText(caption, `${this.metric.title} against ${this.settings[at].title}`);
-    }
-  }
-
-  /** Name the run of the dot under the mouse. */
-  point(canvas, { offsetX, offsetY }) {
-    const near = ([x, y]) => Math.hypot(x - offsetX, y - offsetY);
-    const dot = this.dots.get(canvas)?.reduce((a, b) => (near(a) <= near(b) ? a : b), [Infinity, Infinity]);
-    canvas.title = dot && near(dot) < 8 ? `run ${dot[2]}: ${number(dot[3], 6)}` : "";
-  }
-
-  drawOne(canvas, axis) {
-    const width = Math.max(canvas.parentElement.clientWidth - 2, 200);
-    const ratio = window.devicePixelRatio || 1;
-    canvas.width = width * ratio;
-    canvas.height = HEIGHT * ratio;
-    canvas.style.width = `${width}px`;
-    canvas.style.height = `${HEIGHT}px`;
-    const pen = canvas.getContext("2d");
-    pen.scale(ratio, ratio);
-    const groups = grouped(axis.values, this.metric.values, this.runs);
-    canvas.setAttribute("aria-label", spoken(axis.title, this.metric.title, groups));
-    const xs = places(groups.map((group) => group.value), width);
-    const values = this.metric.values.filter((value) => value !== null);
-    const [low, high] = values.length ? [least(values), greatest(values)] : [0, 1];
-    const room = (high - low || Math.abs(high) || 1) * 0.06;
-    const y = (value) =>
-      HEIGHT - EDGE.bottom - ((value - low + room) / (high - low + 2 * room)) * (HEIGHT - EDGE.top - EDGE.bottom);
-    drawFrame(pen, { width, low, high, y, axis, groups, xs });
-    const { colour } = lineStyle(0);
-    pen.fillStyle = faded(colour, values.length > 500 ? 0.2 : 0.5);
-    const dots = [];
-    this.dots.set(canvas, dots);
-    groups.forEach((group, at) => {
-      group.values.forEach((value, which) => {
-        pen.beginPath();
-        const dot = [xs[at] + jitter(which, group.values.length), y(value), group.runs[which], value];
-        dots.push(dot);
-        pen.arc(dot[0], dot[1], 3, 0, 7);
-        pen.fill();
-      });
-    });
-    pen.strokeStyle = lineStyle(1).colour;
-    pen.lineWidth = 2;
-    pen.beginPath();
-    let isDrawing = false;
-    groups.forEach((group, at) => {
-      if (!group.values.length) return;
-      pen[isDrawing ? "lineTo" : "moveTo"](xs[at], y(group.mean));
-      isDrawing = true;
-    });
-    pen.stroke();
-    pen.fillStyle = themed("--bad");
-    pen.font = "600 12px system-ui, sans-serif";
-    groups.forEach((group, at) => {
-      if (group.lost) pen.fillText(group.lost > 1 ? `×${group.lost}` : "×", xs[at], EDGE.top);
+    this.settings.forEach((axis, at) => {
+      setText(this.grid.children[at].firstChild, `${title} against ${axis.title}`);
+      this.charts[at].draw(content(axis, this.metric, this.runs));
     });
   }
 }
 
-function drawFrame(pen, { width, low, high, y, axis, groups, xs }) {
-  pen.font = "11px system-ui, sans-serif";
-  pen.lineWidth = 1;
-  pen.textAlign = "right";
-  for (const value of niceTicks(low, high)) {
-    pen.strokeStyle = themed("--grid");
-    pen.beginPath();
-    pen.moveTo(EDGE.left, y(value));
-    pen.lineTo(width - EDGE.right, y(value));
-    pen.stroke();
-    pen.fillStyle = themed("--faint");
-    pen.fillText(number(value, 4), EDGE.left - 6, y(value) + 4);
-  }
-  pen.textAlign = "center";
-  const every = Math.ceil(groups.length / Math.max(1, Math.floor((width - EDGE.left) / 64)));
-  groups.forEach((group, at) => {
-    if (at % every === 0) pen.fillText(number(setting(group.value), 4), xs[at], HEIGHT - EDGE.bottom + 16, 80);
-  });
-  pen.fillText(axis.title, (EDGE.left + width - EDGE.right) / 2, HEIGHT - 6);
+function content(axis, metric, runs) {
+  const groups = grouped(axis.values, metric.values, runs);
+  const isNumeric = groups.every(({ value }) => typeof value === "number");
+  const xs = groups.map(({ value }, at) => (isNumeric ? value : at));
+  const logX = isNumeric && xs[0] > 0 && xs.at(-1) / xs[0] >= 4;
+  const gap = logX ? Math.log(xs.at(-1) / xs[0]) : xs.at(-1) - xs[0] || 1;
+  const beside = (x, share) => (logX ? x * Math.exp(share * gap) : x + share * gap);
+  const dots = groups.flatMap(({ values, runs: names }, at) =>
+    values.map((value, which) => [beside(xs[at], jitter(which, values.length) * SPREAD), value, names[which]]),
+  );
+  dots.sort(([a], [b]) => a - b);
+  const column = (which) => dots.map((dot) => dot[which]);
+  const { colour } = lineStyle(0);
+  const means = groups.map((group, at) => [xs[at], group.mean]).filter(([, mean]) => !Number.isNaN(mean));
+  const run = { key: "runs", label: "runs", x: column(0), y: column(1), names: column(2), scatter: true };
+  const mean = { key: "mean", label: "mean", x: means.map(([x]) => x), y: means.map(([, y]) => y) };
+  const marks = groups.flatMap((group, at) => (group.lost ? [[xs[at], Infinity]] : []));
+  return {
+    title: metric.title,
+    xLabel: axis.title,
+    logX,
+    spoken: spoken(axis.title, metric.title, groups),
+    xTicks: groups.map(({ value }, at) => [xs[at], number(setting(value), 4)]),
+    lines: [
+      { ...run, colour: dots.length > 500 ? faded(colour, 0.3) : colour },
+      { ...mean, colour: lineStyle(1).colour, marks },
+    ],
+  };
 }
 
 /** Runs by value of the setting, in order, with the mean of each. */
@@ -162,21 +108,9 @@ function grouped(settings, values, runs) {
   );
 }
 
-/** Where the groups stand: numbers by their size (by the logarithm where they span much), words evenly. */
-function places(values, width) {
-  const [begin, end] = [EDGE.left + 18, width - EDGE.right - 18];
-  if (values.length < 2) return [(begin + end) / 2];
-  if (!values.every((value) => typeof value === "number")) {
-    return values.map((_, at) => begin + ((end - begin) * at) / (values.length - 1));
-  }
-  const [low, high] = [values[0], values.at(-1)];
-  const isLog = low > 0 && high / low >= 4;
-  const at = isLog ? Math.log : (value) => value;
-  return values.map((value) => begin + ((end - begin) * (at(value) - at(low))) / (at(high) - at(low)));
-}
-
+/** From -1 to 1, another for each, so that no two dots share an x. */
 function jitter(which, of) {
-  return of < 4 ? 0 : (((which * 7919) % 17) - 8) * 0.9;
+  return of < 2 ? 0 : ((((which * 7919) % 17) - 8) / 8) * Math.min(1, of / 8) + which * 1e-6;
 }
 
 function spoken(title, metric, groups) {
@@ -184,12 +118,4 @@ function spoken(title, metric, groups) {
     .slice(0, 12)
     .map((group) => `${setting(group.value)}: ${group.values.length ? number(group.mean, 4) : "diverged"}`);
   return `Mean ${metric} by ${title}: ${means.join("; ")}`;
-}
-
-function least(values) {
-  return values.reduce((a, b) => Math.min(a, b), Infinity);
-}
-
-function greatest(values) {
-  return values.reduce((a, b) => Math.max(a, b), -Infinity);
 }

@@ -2,7 +2,7 @@
 
 import { Chart } from "./chart.js";
 import { lineStyle } from "./colours.js";
-import { el, fill, labelledCheck, labelledSelect, smoothingSelect } from "./dom.js";
+import { el, fill, labelledCheck, labelledSelect, setOptions, smoothingSelect } from "./dom.js";
 import * as view from "./view_state.js";
 
 const FIRST = ["loss", "acc", "pplx", "bits_per_byte", "grad_norm", "lr"];
@@ -20,8 +20,9 @@ export class MetricCharts {
     this.charts = new Map();
     this.runs = [];
     this.grid = el("div", { class: "figures" });
-    const over = labelledSelect("Over", Object.entries(axes), view.read("x", "steps"), (value) => {
+    this.over = labelledSelect("Over", Object.entries(axes), view.read("x", "steps"), (value) => {
       view.write({ x: value }, { x: "steps" });
+      this.zoom(null); // a stretch of another x
       onAsk();
     });
     const checks = ["log x", "log y"].map((label) => {
@@ -32,7 +33,7 @@ export class MetricCharts {
       }).root;
     });
     this.root = el("div");
-    fill(this.root, el("div", { class: "row chart-controls" }, over.root, smoothingSelect(onAsk), checks), this.grid);
+    fill(this.root, el("div", { class: "row chart-controls" }, this.over.root, smoothingSelect(onAsk), checks), this.grid);
   }
 
   /** `runs` are answers for the curves of runs, each with a `name`; a single run's is empty. */
@@ -40,7 +41,15 @@ export class MetricCharts {
     this.runs = runs;
     const names = [...new Set(runs.flatMap((run) => Object.keys(run.metrics)))];
     names.sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
+    const options = [...Object.entries(this.axes), ...names.map((name) => [name, this.label(name)])];
+    if (this.over.select.length !== options.length) setOptions(this.over.select, options, view.read("x", "steps"));
     for (const name of names) this.chart(name).draw(this.content(name));
+  }
+
+  /** All charts show the same stretch of x. */
+  zoom(range) {
+    view.writeRange("zoom", range);
+    for (const chart of this.charts.values()) chart.showZoom(range);
   }
 
   label(name) {
@@ -53,7 +62,7 @@ export class MetricCharts {
       const before = [...this.charts.keys()].find((other) => rank(other) > rank(name));
       const figure = el("figure", { "data-metric": name }, el("figcaption", { title: name }, this.label(name)), box);
       this.grid.insertBefore(figure, before ? this.grid.querySelector(`[data-metric="${CSS.escape(before)}"]`) : null);
-      this.charts.set(name, new Chart(box, { height: 220 }));
+      this.charts.set(name, new Chart(box, { height: 220, zoom: view.readRange("zoom"), onZoom: (range) => this.zoom(range) }));
     }
     return this.charts.get(name);
   }
@@ -66,13 +75,16 @@ export class MetricCharts {
         label: `${run.name} ${split}`.trim(),
         ...run.metrics[name][split],
         width: split === "train" ? 1.5 : 2.5,
+        scatter: !this.axes[view.read("x", "steps")],
         // Of several runs each has its colour, and training is dotted; a single run has a colour for each split.
         colour: lineStyle(isAlone ? SPLITS.indexOf(split) : at).colour,
         dash: !isAlone && split === "train" ? [2, 3] : [],
       })),
     );
     const x = view.read("x", "steps");
-    const words = { title: this.label(name), xLabel: this.axes[x] ?? x, wholeX: x === "steps" };
+    const isMetric = !this.axes[x];
+    const xLabel = isMetric ? (this.label(x) ?? x) : this.axes[x];
+    const words = { title: this.label(name), xLabel, wholeX: x === "steps" };
     return { ...words, logX: view.isOn("logx"), logY: view.isOn("logy"), lines };
   }
 

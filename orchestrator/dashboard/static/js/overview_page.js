@@ -1,92 +1,133 @@
-// The overview: all sweeps, newest first, and what happened last.
+// The overview: all sweeps, found and sorted, and what happened last.
 
-import { BASE, get } from "./api.js";
-import { el, fill, plainTable } from "./dom.js";
-import { ago, counted, moment, STATES } from "./format.js";
-import { listen } from "./stream.js";
+import { BASE } from "./api.js";
+import { el, fill, labelledSelect, plainTable } from "./dom.js";
+import { ago, counted, duration, loss, moment, STATES } from "./format.js";
+import { LivePage, redrawn } from "./live_page.js";
 import { drawStates } from "./sweep_page.js";
+import * as view from "./view_state.js";
 
 const MOST_VALUES = 12;
+const MOST_TOGETHER = 20;
+const least = (read) => (a, b) => (read(a) ?? Infinity) - (read(b) ?? Infinity) || b.id - a.id;
+const ORDERS = {
+  newest: ["the newest first", (a, b) => b.id - a.id],
+  name: ["by name", (a, b) => a.name.localeCompare(b.name, "en", { numeric: true }) || b.id - a.id],
+  best: ["the best value first", least((sweep) => sweep.best?.val_loss)],
+  left: ["the first to end first", least((sweep) => sweep.seconds_left)],
+  runs: ["the most runs first", (a, b) => b.total - a.total],
+};
 
-export class OverviewPage {
-  constructor(root, { connection }) {
-    this.root = root;
-    this.connection = connection;
-  }
-
+export class OverviewPage extends LivePage {
   async start() {
     document.title = "Sweeps · hlbq";
-    this.content = el("div");
-    fill(this.root, el("h1", {}, "Sweeps"), this.content);
-    const found = await get("overview");
-    if (this.isOver) return;
-    this.draw(found);
-    this.stream = listen(
-      "overview",
-      () => ({}),
-      (name, content) => this.hear(name, content),
-      (state) => this.connection.state(state),
+    await this.follow("overview");
+  }
+
+  /** The box that chooses a sweep. */
+  tick(id) {
+    const input = el("input", {
+      type: "checkbox",
+      id: `choose-${id}`,
+      "aria-label": `Choose sweep ${id}`,
+      checked: this.chosen.has(id),
+      on: {
+        change: () => {
+          this.chosen[input.checked ? "add" : "delete"](id);
+          this.news(this.found);
+        },
+      },
+    });
+    return input;
+  }
+
+  /** The link to the chosen sweeps, or else to those that were found, together. */
+  together(shown) {
+    const isFound = !this.chosen.size && view.read("filter").trim();
+    const ids = isFound ? shown.map(({ id }) => id) : [...this.chosen];
+    if (ids.length < 2 || ids.length > MOST_TOGETHER) return null;
+    const href = `${BASE}sweeps/${ids.sort((a, b) => a - b).join(",")}`;
+    return el("p", {}, el("a", { href }, `Show the ${ids.length} ${isFound ? "found" : "chosen"} sweeps together`));
+  }
+
+  open(found) {
+    this.chosen = new Set();
+    const keep = (name, value) => {
+      view.write({ [name]: value }, { sort: "newest" });
+      this.news(this.found);
+    };
+    const search = el("input", {
+      type: "search",
+      id: "filter",
+      placeholder: "words in names, tags, notes, settings",
+      value: view.read("filter"),
+      on: { input: () => keep("filter", search.value) },
+    });
+    const orders = Object.entries(ORDERS).map(([key, [text]]) => [key, text]);
+    this.bar = el(
+      "div",
+      { class: "row" },
+      el("label", { class: "field grow" }, el("span", {}, "Find sweeps"), search),
+      labelledSelect("Order", orders, view.read("sort", "newest"), (value) => keep("sort", value)).root,
     );
+    this.content = el("div");
+    fill(this.root, el("h1", {}, "Sweeps"), this.bar, this.content);
+    this.news(found);
   }
 
-  hear(name, content) {
-    if (name === "trouble") this.connection.trouble(content);
-    else if (name === "reload") this.reload();
-    else if (name === "overview") this.draw(content);
+  renew(found) {
+    this.news(found);
   }
 
-  async reload() {
-    try {
-      this.draw(await get("overview"));
-    } catch (error) {
-      this.connection.trouble({ error: error.message, hint: error.hint });
-    }
+  news(found) {
+    this.found = found;
+    this.bar.hidden = !found.sweeps.length;
+    redrawn(this.content, () => this.draw(found));
   }
 
   draw({ sweeps, sweeps_left_out: leftOut, workers, events }) {
-    this.connection.fine();
     if (!sweeps.length) {
-      fill(
-        this.content,
-        el(
-          "p",
-          { class: "empty" },
-          "No sweeps yet. Submit one: ",
-          el("code", {}, "hlbq submit --depth 4 8 --num_runs 3"),
-        ),
-      );
+      const command = el("code", {}, "hlbq submit --depth 4 8 --num_runs 3");
+      fill(this.content, el("p", { class: "empty" }, "No sweeps yet. Submit one: ", command));
       return;
     }
-    // What has the focus is drawn anew too: find it again by its address.
-    const focused = document.activeElement?.closest?.(".sweeps a")?.getAttribute("href");
+    const wanted = view.read("filter").toLowerCase().split(/\s+/);
+    const shown = sweeps.filter((sweep) => wanted.every((word) => text(sweep).includes(word)));
+    shown.sort((ORDERS[view.read("sort")] ?? ORDERS.newest)[1]);
     fill(
       this.content,
       el(
         "p",
-        { class: "faint" },
+        { class: "faint", role: "status" },
         `${counted(sweeps.length + leftOut, "sweep")}, ${counted(workers, "worker")} at work. `,
-        leftOut ? `The newest ${sweeps.length} are shown.` : null,
+        leftOut ? `The newest ${sweeps.length} are known here. ` : null,
+        shown.length < sweeps.length ? `${shown.length} pass the filter.` : null,
       ),
-      el("ul", { class: "sweeps" }, sweeps.map(sweepCard)),
+      this.together(shown),
+      el("ul", { class: "sweeps" }, shown.map((sweep) => sweepCard(sweep, this.tick(sweep.id)))),
       el("h2", {}, "Last events"),
       eventsTable(events),
     );
-    if (focused) this.content.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
-  }
-
-  destroy() {
-    this.isOver = true;
-    this.stream?.close();
   }
 }
 
-function sweepCard(sweep) {
+/** What is searched of a sweep. */
+function text({ id, name, tags, note, axes, command }) {
+  const settings = Object.entries(axes).map(([setting, values]) => `${setting} ${values.join(" ")}`);
+  return ["sweep", id, name, ...tags, note, ...settings, command].join(" ").toLowerCase();
+}
+
+function sweepCard(sweep, tick) {
   const bar = el("div", { class: "statebar", "aria-hidden": "true" });
   drawStates(bar, sweep.counts, sweep.total);
   const parts = STATES.filter((state) => sweep.counts[state]).map(
     (state) => `${sweep.counts[state].toLocaleString("en-US")} ${state}`,
   );
   const axes = Object.entries(sweep.axes).map(([name, values]) => `${name} ${shortened(values)}`);
+  const { best, verdict, spent, seconds_left: left } = sweep;
+  const facts = [left && `about ${duration(left)} left`, spent, best && `best val loss ${loss(best.val_loss)}`];
+  const faint = (...words) => el("p", { class: "faint" }, words);
+  const told = facts.filter(Boolean).join(" · ");
   return el(
     "li",
     {},
@@ -96,11 +137,14 @@ function sweepCard(sweep) {
       el("span", { class: "number" }, `${sweep.id}`),
       el("span", { class: "name" }, sweep.name || `Sweep ${sweep.id}`),
     ),
+    tick,
     bar,
     el("p", {}, parts.join(", ") || "no runs"),
-    axes.length ? el("p", { class: "faint" }, axes.join(" · ")) : null,
-    sweep.tags.length ? el("p", { class: "faint" }, sweep.tags.join(" · ")) : null,
-    sweep.note && el("p", { class: "faint" }, sweep.note),
+    told && el("p", {}, told, best && [" (", el("a", { class: "plain", href: `${BASE}runs/${best.run}` }, `run ${best.run}`), ")"]),
+    verdict && el("p", {}, verdict),
+    axes.length ? faint(axes.join(" · ")) : null,
+    sweep.tags.length ? faint(sweep.tags.join(" · ")) : null,
+    sweep.note && el("p", { class: "faint note-text" }, sweep.note),
     el("p", { class: "faint", title: moment(sweep.created_at) }, `submitted ${ago(sweep.created_at)}`),
   );
 }

@@ -3,6 +3,7 @@
 import { onThemeChange, scaleColour, themed } from "./colours.js";
 import { el, fill, setText } from "./dom.js";
 import { number, setting } from "./format.js";
+import { saveMenu } from "./saving.js";
 import { logTicks, niceTicks } from "./ticks.js";
 
 const HEIGHT = 300;
@@ -13,13 +14,15 @@ const MOST_LABELS = 9;
 
 /** Draws into `root`; a stretch dragged along an axis keeps the runs within it coloured. */
 export class ParallelCoordinates {
-  constructor(root) {
+  /** `onBrush(axis, wanted)` hears what was picked along an axis: { low, high }, or { words }; null after a double click. */
+  constructor(root, onBrush) {
+    this.onBrush = onBrush;
     this.canvas = el("canvas", {
       role: "img",
       on: {
         pointerdown: (event) => this.begin(event),
         pointermove: (event) => this.drag(event),
-        pointerup: () => (this.dragged = null),
+        pointerup: () => this.pick(),
         pointercancel: () => (this.dragged = null),
         dblclick: () => this.clear(),
       },
@@ -30,7 +33,7 @@ export class ParallelCoordinates {
       { class: "parallel", tabindex: "0", role: "region", "aria-label": "Parallel coordinates" },
       this.canvas,
     );
-    fill(root, this.box, this.told);
+    fill(root, this.box, saveMenu(() => this.figure()), this.told);
     this.brushes = new Map();
     this.resizing = new ResizeObserver(() => this.draw());
     this.resizing.observe(this.box);
@@ -47,7 +50,10 @@ export class ParallelCoordinates {
   show({ settings, metric, runs }) {
     this.runs = runs;
     const { share, ticks } = scaled({ title: metric.title, values: metric.values.filter((value) => value !== null) });
-    this.axes = [...settings.map((axis) => ({ ...scaled(axis), hasNone: true })), { ...metric, share, ticks }];
+    this.axes = [
+      ...settings.map((axis) => ({ ...scaled(axis), hasNone: true })),
+      { ...metric, share, ticks, isNumeric: true },
+    ];
     // By rank: a single bad run would leave one hue to all others.
     const order = [...new Set(metric.values)].filter((value) => value !== null).sort((a, b) => a - b);
     this.rank = new Map(order.map((value, at) => [value, order.length > 1 ? at / (order.length - 1) : 0]));
@@ -64,10 +70,10 @@ export class ParallelCoordinates {
     this.canvas.style.height = `${HEIGHT}px`;
     const pen = this.canvas.getContext("2d");
     pen.scale(ratio, ratio);
+    this.width = width;
     this.place = (at) =>
       this.axes.length === 1 ? width / 2 : SIDE + (at * (width - 2 * SIDE)) / (this.axes.length - 1);
-    const chosen = this.drawRuns(pen);
-    this.axes.forEach((axis, at) => this.drawAxis(pen, axis, at));
+    const chosen = this.paint(pen);
     const metric = this.axes.at(-1);
     const lost = this.runs.filter((_, at) => metric.values[at] === null);
     const total = metric.values.length;
@@ -80,10 +86,21 @@ export class ParallelCoordinates {
     const diverged = lost.length
       ? ` ${lost.length} diverged (dashed, above the axis): ${named.join(", ")}${lost.length > 10 ? " …" : ""}.`
       : "";
-    setText(
-      this.told,
-      `${drawn}${diverged} Drag along an axis to pick runs out, double-click to let go; the table's filter picks too.`,
-    );
+    setText(this.told, `${drawn}${diverged} Drag along an axis to filter by it, double-click to let go of that.`);
+  }
+
+  paint(pen) {
+    const chosen = this.drawRuns(pen);
+    this.axes.forEach((axis, at) => this.drawAxis(pen, axis, at));
+    return chosen;
+  }
+
+  figure() {
+    if (!this.axes) return null;
+    const titles = this.axes.map((axis) => axis.title);
+    const rows = this.runs.map((run, at) => [run, ...this.axes.map((axis) => axis.values[at])]);
+    const size = { width: this.width, height: HEIGHT };
+    return { name: `Parallel coordinates ${titles.at(-1)}`, ...size, draw: (pen) => this.paint(pen), rows: [["run", ...titles], ...rows] };
   }
 
   drawRuns(pen) {
@@ -125,11 +142,12 @@ export class ParallelCoordinates {
     pen.lineTo(x, HEIGHT - BOTTOM);
     pen.stroke();
     pen.font = "600 12px system-ui, sans-serif";
-    pen.textAlign = "center";
-    pen.textAlign = at === this.axes.length - 1 ? "right" : "center";
-    pen.fillText(axis.title, at === this.axes.length - 1 ? x + SIDE - 4 : x, 14);
-    pen.font = "11px system-ui, sans-serif";
     const isLast = at === this.axes.length - 1;
+    pen.textAlign = isLast ? "right" : "center";
+    // The metric's name is long: others make room for it.
+    const isNarrow = this.width / this.axes.length < 220;
+    pen.fillText(axis.title, isLast ? x + SIDE - 4 : x, isNarrow && !isLast ? 28 : 14);
+    pen.font = "11px system-ui, sans-serif";
     pen.textAlign = isLast ? "right" : "left";
     let before = Infinity;
     for (const tick of axis.ticks) {
@@ -170,9 +188,22 @@ export class ParallelCoordinates {
     this.draw();
   }
 
+  /** What was picked becomes a condition: the table and the curves follow. */
+  pick() {
+    const at = this.dragged;
+    this.dragged = null;
+    if (at === null || at === undefined) return;
+    const axis = this.axes[at];
+    const picked = axis.values.filter((value, run) => value !== null && this.isChosen(run));
+    this.brushes.clear();
+    if (!picked.length) this.draw();
+    else if (axis.isNumeric) this.onBrush(at, { low: Math.min(...picked), high: Math.max(...picked) });
+    else this.onBrush(at, { words: [...new Set(picked.map(setting))] });
+  }
+
   clear() {
     this.brushes.clear();
-    this.draw();
+    this.onBrush(null);
   }
 }
 
@@ -192,7 +223,7 @@ function scaled({ title, values }) {
     const span = at(high) - at(low);
     const share = (value) => (span ? (at(value) - at(low)) / span : 0.5);
     const few = sorted.length <= MOST_LABELS ? sorted : evenly(low, high, isLog);
-    return { title, values, share, ticks: few.map((value) => ({ value, text: number(value, 4) })) };
+    return { title, values, share, isNumeric: true, ticks: few.map((value) => ({ value, text: number(value, 4) })) };
   }
   const order = distinct.map((value) => setting(value)).sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
   const share = (value) => (order.length > 1 ? order.indexOf(setting(value)) / (order.length - 1) : 0.5);

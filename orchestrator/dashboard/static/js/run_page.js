@@ -3,68 +3,49 @@
 import { BASE, get } from "./api.js";
 import { onThemeChange } from "./colours.js";
 import { controlButtons } from "./controls.js";
+import { DeviceCharts } from "./device_charts.js";
 import { tell } from "./dialogs.js";
 import { el, fill, plainTable, setText, throttled } from "./dom.js";
 import { bytes, counted, duration, loss, moment, number, percent, shortCount } from "./format.js";
+import { labelButton } from "./labels.js";
 import { curvesQuery, MetricCharts } from "./metric_charts.js";
 import { eventsTable } from "./overview_page.js";
-import { listen } from "./stream.js";
+import { LivePage, redrawn } from "./live_page.js";
 
 const MOST_SISTERS = 20;
 const CURVES_EVERY_MS = 2_000;
 const TRACEBACK_COMPARED = 300;
 const LOG_EVERY_MS = 4_000;
 
-export class RunPage {
-  constructor(root, { id, server, connection }) {
-    this.root = root;
-    this.id = id;
-    this.server = server;
-    this.connection = connection;
+export class RunPage extends LivePage {
+  async start() {
     this.loadCurves = throttled(CURVES_EVERY_MS, () => this.readCurves());
     this.loadLog = throttled(LOG_EVERY_MS, () => this.readLog());
+    this.unTheme = onThemeChange(() => this.drawCurves());
+    await this.follow(`runs/${this.id}`, `run/${this.id}`);
   }
 
-  async start() {
-    this.unTheme = onThemeChange(() => this.drawCurves());
-    this.run = await get(`runs/${this.id}`);
-    if (this.isOver) return;
+  open(run) {
+    this.run = run;
     this.build();
-    this.stream = listen(
-      `run/${this.id}`,
-      () => ({}),
-      (name, content) => this.hear(name, content),
-      (state) => this.connection.state(state),
-    );
     this.loadCurves();
     this.loadLog();
   }
 
-  async hear(name, content) {
-    if (name === "trouble") this.connection.trouble(content);
-    else if (name === "reload") await this.reload();
-    else if (name === "run") {
-      this.connection.fine();
-      const isOther = content.newest_event !== (this.run.events[0]?.id ?? 0);
-      Object.assign(this.run, content);
-      this.drawHead();
-      this.loadCurves();
-      this.loadLog();
-      if (isOther) await this.reload();
-    }
+  news(content) {
+    const isOther = content.newest_event !== (this.run.events[0]?.id ?? 0);
+    Object.assign(this.run, content);
+    this.drawHead();
+    this.loadCurves();
+    this.loadLog();
+    if (isOther) this.reload();
   }
 
-  async reload() {
-    try {
-      this.run = await get(`runs/${this.id}`);
-      if (this.isOver) return;
-      this.connection.fine();
-      this.drawHead();
-      this.drawDetails();
-      this.loadCurves();
-    } catch (error) {
-      this.connection.trouble({ error: error.message, hint: error.hint });
-    }
+  renew(run) {
+    this.run = run;
+    this.drawHead();
+    this.drawDetails();
+    this.loadCurves();
   }
 
   build() {
@@ -80,20 +61,29 @@ export class RunPage {
     this.charts = new MetricCharts(this.server.axes, () => this.readCurves());
     const target = () => {
       const { id, run } = this;
-      return { sweeps: [], runs: [id], words: `run ${id}`, priority: run.priority, states: [run.state], paused: run.paused && /ing$/.test(run.state) };
+      return { sweeps: [], runs: [Number(id)], words: `run ${id}`, priority: run.priority, states: [run.state], paused: run.paused && /ing$/.test(run.state) };
     };
     if (!this.server.read_only) this.controls = controlButtons(target, () => this.reload());
+    const ownTags = ({ tags, sweep_tags: others }) => tags.filter((tag) => !others.includes(tag));
+    const labels = () => ({ run: Number(this.id), tags: ownTags(this.run), note: this.run.note });
+    this.devices = new DeviceCharts(`runs/${this.id}/devices`, {
+      isLive: () => this.run.state === "running",
+      none: "Nothing was reported: drivers of GPUs do so twice a minute, a CPU has none.",
+    });
     fill(
       this.root,
       el("p", { class: "crumbs" }, el("a", { href: `${BASE}sweeps/${run.sweep}` }, run.sweep_name || `Sweep ${run.sweep}`)),
       el("h1", {}, `Run ${run.id}`),
       aroundRun(run),
       this.head,
-      this.controls?.root ?? el("p", { class: "faint" }, "Read-only: nothing can be changed from here."),
+      this.controls
+        ? el("div", { class: "row act" }, this.controls.root, labelButton(labels, () => this.reload()))
+        : el("p", { class: "faint" }, "Read-only: nothing can be changed from here."),
       this.errorBox,
       el("h2", {}, "Curves"),
       this.charts.root,
       this.note,
+      el("details", { open: this.run.state === "running" }, el("summary", {}, "Devices while it trained"), this.devices.root),
       this.details,
       el("h2", {}, "Log"),
       this.logNote,
@@ -134,14 +124,11 @@ export class RunPage {
       ["took", run.started_at && ended ? duration(ended - run.started_at) : null],
       ["uid", run.uid],
     ];
-    // A link that has the focus keeps it: the workers' link is the only one here.
-    const hadFocus = this.head.contains(document.activeElement);
-    fill(
-      this.head,
-      facts.filter(([, value]) => value).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))),
+    const kept = facts.filter(([, value]) => value);
+    redrawn(this.head, () =>
+      fill(this.head, kept.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
     );
     this.controls?.update();
-    if (hadFocus) this.head.querySelector("a")?.focus();
   }
 
   drawDetails() {
@@ -264,8 +251,8 @@ export class RunPage {
   }
 
   destroy() {
-    this.isOver = true;
-    this.stream?.close();
+    super.destroy();
+    this.devices?.destroy();
     this.loadCurves.stop();
     this.loadLog.stop();
     this.unTheme?.();

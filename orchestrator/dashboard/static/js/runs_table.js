@@ -4,6 +4,7 @@ import { BASE, get } from "./api.js";
 import { tell } from "./dialogs.js";
 import { el, fill, labelledCheck, labelledSelect, pager, setText, throttled } from "./dom.js";
 import { counted } from "./format.js";
+import { csv, download } from "./saving.js";
 import * as view from "./view_state.js";
 
 const RUNS_A_PAGE = 50;
@@ -129,12 +130,9 @@ export class RunsTable {
 
   /** The filtered runs as they stand, with whole numbers, as a file. */
   download() {
-    const quoted = (value) => `"${String(value ?? "").replaceAll('"', '""')}"`;
-    const lines = this.shown.map((run) => this.columns.map((column) => quoted(column.read(run))).join(","));
-    const text = [this.columns.map((column) => quoted(column.title)).join(","), ...lines, ""].join("\r\n");
-    const href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
-    el("a", { href, download: `sweep-${this.sweepId}.csv` }).click();
-    setTimeout(() => URL.revokeObjectURL(href), 10_000);
+    const rows = this.shown.map((run) => this.columns.map((column) => column.read(run)));
+    const text = csv([this.columns.map((column) => column.title), ...rows]);
+    download(`sweep-${this.sweepId}.csv`, text, "text/csv");
   }
 
   setFilter(text) {

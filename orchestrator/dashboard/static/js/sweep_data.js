@@ -20,6 +20,7 @@ function ownColumns(data) {
     numeric("started", "started", of("started_at"), format.moment),
     numeric("took", "took", (run) => data.seconds(run), format.duration),
     numeric("priority", "priority", of("priority")),
+    words("tags"),
     words("error"),
   ];
 }
@@ -32,7 +33,8 @@ function numeric(key, title, read, show = null) {
 /** A sweep's arms and runs. A run is an array in the order of the server's columns; `place` names their places. */
 export class SweepData {
   constructor(whole) {
-    this.sweep = whole.sweep;
+    this.sweeps = whole.sweeps;
+    this.cautions = whole.cautions;
     this.settings = whole.settings;
     this.common = whole.common;
     this.metrics = whole.metrics;
@@ -80,6 +82,7 @@ export class SweepData {
     this.version = changes.version;
     this.counts = changes.counts;
     this.secondsLeft = changes.seconds_left;
+    this.spent = changes.spent;
     this.growth = changes.growth;
     for (const run of changes.rows) {
       this.runs.set(run[this.place.id], run);
@@ -116,7 +119,7 @@ export class SweepData {
     let found = this.words.get(id);
     if (found === undefined) {
       found =
-        `${id} ${this.arm(run)?.label} ${this.stateText(run)} ${run[this.place.error]} seed ${run[this.place.seed]}`.toLowerCase();
+        `${id} ${this.arm(run)?.label} ${this.stateText(run)} ${run[this.place.error]} ${run[this.place.tags]} seed ${run[this.place.seed]}`.toLowerCase();
       this.words.set(id, found);
     }
     return found;

@@ -7,9 +7,11 @@ import { CurvesPanel } from "./curves_panel.js";
 import { el, fill, setText, throttled } from "./dom.js";
 import { FinalValues } from "./final_values.js";
 import { counted, duration, moment, STATES } from "./format.js";
+import { labelButton } from "./labels.js";
+import { LivePage } from "./live_page.js";
+import { filterTerms } from "./filter.js";
 import { ParallelCoordinates } from "./parallel.js";
 import { RunsTable } from "./runs_table.js";
-import { listen } from "./stream.js";
 import { SweepData, rowMetric } from "./sweep_data.js";
 import { tabs } from "./tabs.js";
 import * as view from "./view_state.js";
@@ -23,59 +25,36 @@ const TABS = [
 const MOST_BESIDE = 8;
 const FINALS_EVERY_MS = 5_000;
 
-export class SweepPage {
-  constructor(root, { id, server, connection }) {
-    this.root = root;
-    this.id = id;
-    this.server = server;
-    this.connection = connection;
-    this.filtered = null;
-    this.finals = null;
+export class SweepPage extends LivePage {
+  async start() {
     this.loadFinals = throttled(FINALS_EVERY_MS, () => this.readFinals());
+    const query = () => ({ epoch: this.data.epoch, since: this.data.version });
+    await this.follow(`sweeps/${this.id}`, `sweep/${this.id}`, query);
   }
 
-  async start() {
-    const whole = await get(`sweeps/${this.id}`);
-    if (this.isOver) return;
+  open(whole) {
     this.data = new SweepData(whole);
     this.build();
     this.update();
-    this.stream = listen(
-      `sweep/${this.id}`,
-      () => ({ epoch: this.data.epoch, since: this.data.version }),
-      (name, content) => this.hear(name, content),
-      (state) => this.connection.state(state),
-    );
   }
 
-  hear(name, content) {
-    if (name === "trouble") this.connection.trouble(content);
-    else if (name === "reload") this.reload();
-    else if (name === "changes") {
-      this.connection.fine();
-      if (content.rows.length || content.version !== this.data.version) {
-        this.data.apply(content);
-        this.update();
-      }
-    }
+  news(content) {
+    if (!content.rows.length && content.version === this.data.version) return;
+    this.data.apply(content);
+    this.update();
   }
 
-  async reload() {
-    try {
-      const whole = await get(`sweeps/${this.id}`);
-      if (this.isOver) return;
-      this.data = new SweepData(whole);
-      this.curves.reset();
-      this.connection.fine();
-      this.update();
-    } catch (error) {
-      this.connection.trouble({ error: error.message, hint: error.hint });
-    }
+  renew(whole) {
+    this.data = new SweepData(whole);
+    this.curves.reset();
+    this.drawLabels();
+    this.update();
   }
 
   build() {
-    const { sweep } = this.data;
-    document.title = `${sweep.name || `Sweep ${sweep.id}`} · hlbq`;
+    const { sweeps } = this.data;
+    this.labels = el("div");
+    this.drawLabels();
     this.summary = el("p", { class: "faint" });
     this.bar = el("div", { class: "statebar", "aria-hidden": "true" });
     const curves = el("section", { "aria-label": "Curves" });
@@ -95,20 +74,19 @@ export class SweepPage {
           { class: "row act" },
           (this.aim = el("span", { class: "faint" })),
           (this.buttons = controlButtons(() => this.target())).root,
+          sweeps.length === 1 && labelButton(() => ({ ...this.data.sweeps[0], sweep: Number(this.id) }), () => this.reload()),
         );
     fill(
       this.root,
-      el("h1", {}, sweep.name || `Sweep ${sweep.id}`),
+      this.labels,
       this.bar,
       this.summary,
-      sweep.tags.length ? el("p", { class: "faint" }, sweep.tags.join(" · ")) : null,
-      sweep.note && el("p", { class: "note-text" }, sweep.note),
       (this.growth = el("p", { class: "note-text" })),
       el(
         "details",
         { class: "about" },
         el("summary", {}, "How it was made"),
-        el("pre", { class: "wrap", tabindex: "0" }, sweep.command),
+        sweeps.map(({ command }) => el("pre", { class: "wrap", tabindex: "0" }, command)),
         commonSettings(this.data),
       ),
       curves,
@@ -123,6 +101,25 @@ export class SweepPage {
     area.start();
   }
 
+  /** What people call the sweep. */
+  drawLabels() {
+    const { sweeps, cautions } = this.data;
+    const title = ({ name, id }) => name || `Sweep ${id}`;
+    const link = (sweep) => el("a", { href: `${BASE}sweeps/${sweep.id}` }, title(sweep));
+    const heading = sweeps.length > 1 ? `${sweeps.length} sweeps together` : title(sweeps[0]);
+    document.title = `${heading} · hlbq`;
+    fill(
+      this.labels,
+      el("h1", {}, heading),
+      sweeps.map((sweep) => [
+        sweeps.length > 1 && el("p", {}, `Sweep ${sweep.id}: `, link(sweep)),
+        sweep.tags.length ? el("p", { class: "faint" }, sweep.tags.join(" · ")) : null,
+        sweep.note && el("p", { class: "note-text" }, sweep.note),
+      ]),
+      cautions.map((caution) => el("p", { class: "warning" }, `${caution}.`)),
+    );
+  }
+
   choose(key) {
     view.write({ tab: key }, { tab: "runs" });
     this.tab = key;
@@ -131,7 +128,7 @@ export class SweepPage {
     // The table is the panel of the first tab; its filter and selection outlive the others.
     this.tableBox.hidden = key !== "runs";
     const kinds = {
-      parallel: () => new ParallelCoordinates(this.panelBox),
+      parallel: () => new ParallelCoordinates(this.panelBox, (at, wanted) => this.brush(at, wanted)),
       final: () => new FinalValues(this.panelBox),
       comparison: () => new ComparisonPanel(this.panelBox, this.id),
     };
@@ -141,7 +138,7 @@ export class SweepPage {
   }
 
   update() {
-    const { sweep, counts, secondsLeft, arms } = this.data;
+    const { sweeps, counts, secondsLeft, spent, arms } = this.data;
     const total = Object.values(counts).reduce((a, b) => a + b, 0);
     const parts = STATES.filter((state) => counts[state]).map(
       (state) => `${counts[state].toLocaleString("en-US")} ${state}`,
@@ -149,7 +146,7 @@ export class SweepPage {
     const left = counts.pending + counts.running && secondsLeft ? ` · about ${duration(secondsLeft)} left` : "";
     setText(
       this.summary,
-      `Sweep ${sweep.id} · ${counted(arms.size, "arm")}, ${counted(total, "run")}: ${parts.join(", ")}${left} · submitted ${moment(sweep.created_at)}`,
+      `${sweeps.length > 1 ? "" : `Sweep ${this.id} · `}${counted(arms.size, "arm")}, ${counted(total, "run")}: ${parts.join(", ")}${left}${spent && ` · ${spent}`} · submitted ${moment(sweeps.at(-1).created_at)}`,
     );
     setText(this.growth, this.data.growth.join("\n"));
     drawStates(this.bar, counts, total);
@@ -192,12 +189,25 @@ export class SweepPage {
     return { settings: axes, metric: { title, values }, runs: runs.map((run) => run[place.id]) };
   }
 
+  /** What was picked along an axis of parallel coordinates is a condition of the filter; null takes such away. */
+  brush(at, wanted) {
+    const names = [...this.data.settings, rowMetric(this.curves.metric) ?? this.curves.metric];
+    const gone = wanted ? [names[at]] : names;
+    const isGone = (term) => gone.some((name) => term.startsWith(name) && /^[<>]?=/.test(term.slice(name.length)));
+    const terms = filterTerms(this.table.filterBox.value).filter((term) => !isGone(term));
+    const { low, high, words = low === high ? [low] : null } = wanted ?? {};
+    if (wanted) terms.push(...(words ? [`${names[at]}=${words.join("|")}`] : [`${names[at]}>=${low}`, `${names[at]}<=${high}`]));
+    this.table.filterBox.value = terms.map((term) => (/\s/.test(term) ? `"${term}"` : term)).join(" ");
+    this.table.setFilter(this.table.filterBox.value);
+  }
+
   async readFinals() {
     const { metric } = this.curves;
     try {
       const { values } = await get(`sweeps/${this.id}/finals?metric=${encodeURIComponent(metric)}`);
       if (this.isOver || metric !== this.curves.metric) return;
       this.finals = new Map(values);
+      this.data.readers.set(metric, (run) => this.finals?.get(run[this.data.place.id]));
       if (this.tab === "parallel" || this.tab === "final") this.showing.show(this.axes());
     } catch {
       // The curves panel tells of a metric that can't be had.
@@ -211,8 +221,8 @@ export class SweepPage {
     const meant = selected.length ? selected.map((id) => runs.get(id)) : [...runs.values()];
     const priority = meant.reduce((most, run) => Math.max(most, run[place.priority]), 0);
     const states = [...new Set(meant.map((run) => run[place.state]))];
-    const about = { sweeps: [this.id], runs: selected, priority, states, paused: meant.some((run) => run[place.paused] && /ing$/.test(run[place.state])) };
-    const words = selected.length ? `the ${counted(selected.length, "selected run")}` : `sweep ${this.id}`;
+    const about = { sweeps: this.data.sweeps.map(({ id }) => id), runs: selected, priority, states, paused: meant.some((run) => run[place.paused] && /ing$/.test(run[place.state])) };
+    const words = selected.length ? `the ${counted(selected.length, "selected run")}` : `sweep${runs.size && this.data.sweeps.length > 1 ? "s" : ""} ${this.id.replaceAll(",", ", ")}`;
     return { ...about, words };
   }
 
@@ -224,13 +234,12 @@ export class SweepPage {
     if (this.aim)
       setText(
         this.aim,
-        this.table.selected.size ? `${counted(this.table.selected.size, "selected run")}:` : "All runs of the sweep:",
+        this.table.selected.size ? `${counted(this.table.selected.size, "selected run")}:` : "All runs:",
       );
   }
 
   destroy() {
-    this.isOver = true;
-    this.stream?.close();
+    super.destroy();
     this.loadFinals.stop();
     this.curves?.destroy();
     this.table?.loadValues.stop();

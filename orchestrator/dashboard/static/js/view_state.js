@@ -11,6 +11,18 @@ export function readWeight(name) {
   return weight > 0 && weight < 1 ? weight : 0;
 }
 
+/** Two rising numbers, as a stretch of x; null for whatever is none. */
+export function readRange(name) {
+  const [low, high] = read(name).split(",").map(Number);
+  return low < high ? [low, high] : null;
+}
+
+/** Keep a stretch of x, to five digits of its width. */
+export function writeRange(name, range) {
+  const digits = range && Math.max(0, 5 - Math.ceil(Math.log10(range[1] - range[0])));
+  write({ [name]: range ? range.map((edge) => Number(edge.toFixed(Math.min(digits, 20)))).join(",") : "" });
+}
+
 /** Whether a switch is on. */
 export function isOn(name) {
   return read(name) === "1";

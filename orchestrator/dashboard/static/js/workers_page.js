@@ -1,62 +1,42 @@
-// Workers: those that live, and those of the past.
+// Workers: those that live, and those of the past; their devices over time.
 
-import { BASE, get } from "./api.js";
+import { BASE } from "./api.js";
+import { DeviceCharts } from "./device_charts.js";
 import { el, fill, plainTable } from "./dom.js";
 import { ago, counted, moment } from "./format.js";
-import { listen } from "./stream.js";
+import { LivePage, redrawn } from "./live_page.js";
 
-export class WorkersPage {
-  constructor(root, { connection }) {
-    this.root = root;
-    this.connection = connection;
-  }
+const NONE = "No device of a live worker has reported anything yet: drivers of GPUs do, a CPU has none.";
 
+export class WorkersPage extends LivePage {
   async start() {
     document.title = "Workers · hlbq";
+    await this.follow("workers");
+  }
+
+  open(found) {
     this.content = el("div");
-    fill(this.root, el("h1", {}, "Workers"), this.content);
-    const found = await get("workers");
-    if (this.isOver) return;
-    this.draw(found);
-    this.timer = setInterval(() => this.draw(this.found), 5_000);
-    this.stream = listen(
-      "workers",
-      () => ({}),
-      (name, content) => this.hear(name, content),
-      (state) => this.connection.state(state),
-    );
+    this.devices = new DeviceCharts("devices", { isLive: () => true, none: NONE });
+    fill(this.root, el("h1", {}, "Workers"), this.content, el("h2", {}, "Devices over time"), this.devices.root);
+    this.timer = setInterval(() => this.news(this.found), 5_000);
+    this.news(found);
   }
 
-  hear(name, content) {
-    if (name === "trouble") this.connection.trouble(content);
-    else if (name === "reload") this.reload();
-    else if (name === "workers") {
-      this.connection.fine();
-      this.draw(content);
-    }
+  renew(found) {
+    this.news(found);
   }
 
-  async reload() {
-    try {
-      this.draw(await get("workers"));
-      this.connection.fine();
-    } catch (error) {
-      this.connection.trouble({ error: error.message, hint: error.hint });
-    }
-  }
-
-  draw(found) {
+  news(found) {
     this.found = found;
-    const { live, past, past_left_out: leftOut } = found;
-    const focused = this.content.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    redrawn(this.content, () => this.draw(found));
+  }
+
+  draw({ live, past, past_left_out: leftOut }) {
+    const headers = ["worker", "host", "device", "slot", "run", "last beat", "started", "job"];
     fill(
       this.content,
       live.length
-        ? plainTable(
-            "Live workers",
-            ["worker", "host", "device", "slot", "run", "last beat", "started", "job"],
-            live.map(liveRow),
-          )
+        ? plainTable("Live workers", headers, live.map(liveRow))
         : el("p", { class: "empty" }, "No worker is running. Start one: ", el("code", {}, "hlbq worker --gpu 0")),
       past.length ? el("h2", {}, "Ended") : null,
       past.length
@@ -64,13 +44,12 @@ export class WorkersPage {
         : null,
       leftOut ? el("p", { class: "faint" }, `${counted(leftOut, "older worker")} not shown.`) : null,
     );
-    if (focused) this.content.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
   }
 
   destroy() {
-    this.isOver = true;
+    super.destroy();
     clearInterval(this.timer);
-    this.stream?.close();
+    this.devices?.destroy();
   }
 }
 
@@ -81,29 +60,20 @@ function device(worker) {
 }
 
 function liveRow(worker) {
+  const beat = `${ago(worker.beat_at)}${worker.silent ? ": silent for longer than its lease" : ""}`;
   return [
     String(worker.id),
     `${worker.hostname}, pid ${worker.pid}`,
     device(worker),
     `${worker.slot + 1} of ${worker.slots}`,
     worker.run ? el("a", { href: `${BASE}runs/${worker.run}` }, `run ${worker.run}`) : "none",
-    el(
-      "span",
-      { class: worker.silent ? "state failed" : "" },
-      `${ago(worker.beat_at)}${worker.silent ? ": silent for longer than its lease" : ""}`,
-    ),
+    el("span", { class: worker.silent ? "state failed" : "" }, beat),
     moment(worker.started_at),
     worker.job,
   ];
 }
 
 function pastRow(worker) {
-  return [
-    String(worker.id),
-    worker.hostname,
-    device(worker),
-    moment(worker.started_at),
-    moment(worker.ended_at),
-    worker.why,
-  ];
+  const times = [moment(worker.started_at), moment(worker.ended_at)];
+  return [String(worker.id), worker.hostname, device(worker), ...times, worker.why];
 }

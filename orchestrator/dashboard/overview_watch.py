@@ -1,0 +1,119 @@
+"""The overview: all sweeps, and what takes reading to say of each: its best value, verdicts, hours, the time left."""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from hlbgpt_core.errors import HlbqError
+from orchestrator.comparison.rendering import counts_of_verdicts
+from orchestrator.comparison.results import Question, compare
+from orchestrator.dashboard.answers import event_words
+from orchestrator.dashboard.devices import spent
+from orchestrator.dashboard.metric_names import mixed_evaluations_of
+from orchestrator.dashboard.sweep_watch import sweep_words
+from orchestrator.growth.standing import standing_lines, standing_of
+from orchestrator.queue.records import RunFilter, SweepRecord
+from orchestrator.queue.states import State
+from orchestrator.status.reading import MOST_SWEEPS_LISTED
+from orchestrator.status.time_left import seconds_left
+from orchestrator.store import Store
+
+MOST_SWEEPS = 500
+NEWEST_EVENTS = 15
+# A refresh reads for this long; the next one goes on. A sweep is read again no sooner than AGAIN_SECONDS, and the later
+# the longer it took.
+READING_SECONDS = 0.2
+AGAIN_SECONDS = 10.0
+TIMES_ITS_COST = 100.0
+# Verdicts of more runs take seconds: their sweep's own page has them.
+MOST_RUNS_COMPARED = 2_000
+LEFT_EVERY_SECONDS = 5.0
+
+
+class _Reading(NamedTuple):
+    """What was read of a sweep when its runs stood so, and from when on (monotonic) it may be read again."""
+
+    counts: Mapping[State, int]
+    due: float
+    words: Mapping[str, Any]
+
+
+class OverviewWatch:
+    """What all pages of the overview share. Not safe in several threads: the feed guards it."""
+
+    def __init__(self) -> None:
+        self._readings: dict[int, _Reading] = {}
+        self._left: Mapping[int, float | None] = {}
+        self._left_at = -math.inf
+
+    def words(self, store: Store, *, now: float, tick: float) -> dict[str, Any]:
+        """All sweeps, newest first, the number of live workers, the newest events. `tick` is monotonic."""
+        sweeps = store.sweeps()[::-1]
+        shown, workers = sweeps[:MOST_SWEEPS], len(store.workers())
+        self._read(store, shown, tick)
+        if tick >= self._left_at + LEFT_EVERY_SECONDS:
+            self._left_at = tick
+            self._left = seconds_left(store, [sweep for sweep in shown if _is_open(sweep)][:MOST_SWEEPS_LISTED], now)
+        return {
+            "database": store.location.display,
+            "sweeps": [
+                {
+                    **sweep_words(sweep),
+                    "seconds_left": self._left.get(sweep.id) if _is_open(sweep) else None,
+                    **(self._readings[sweep.id].words if sweep.id in self._readings else {}),
+                }
+                for sweep in shown
+            ],
+            "sweeps_left_out": len(sweeps) - len(shown),
+            "workers": workers,
+            "events": [event_words(event) for event in store.events(limit=NEWEST_EVENTS)],
+        }
+
+    def _read(self, store: Store, sweeps: list[SweepRecord], tick: float) -> None:
+        """Read the sweeps whose runs have moved, those that were never read first."""
+        self._readings = {sweep.id: self._readings[sweep.id] for sweep in sweeps if sweep.id in self._readings}
+        stale = [sweep for sweep in sweeps if self._is_due(sweep, tick)]
+        end = time.monotonic() + READING_SECONDS
+        for sweep in sorted(stale, key=lambda one: one.id in self._readings):
+            began = time.monotonic()
+            if began > end:
+                return
+            words = {"spent": spent(store, [sweep.id]), "best": _best(store, sweep), "verdict": _verdict(store, sweep)}
+            due = tick + AGAIN_SECONDS + TIMES_ITS_COST * (time.monotonic() - began)
+            self._readings[sweep.id] = _Reading(sweep.counts, due, words)
+
+    def _is_due(self, sweep: SweepRecord, tick: float) -> bool:
+        found = self._readings.get(sweep.id)
+        moves = bool(sweep.counts[State.RUNNING])
+        return found is None or (tick >= found.due and (moves or found.counts != sweep.counts))
+
+
+def _is_open(sweep: SweepRecord) -> bool:
+    return bool(sweep.counts[State.PENDING] + sweep.counts[State.RUNNING])
+
+
+def _best(store: Store, sweep: SweepRecord) -> Mapping[str, Any] | None:
+    """The lowest last val loss of a sweep's completed runs, and whose; None where losses can't be compared."""
+    found = store.best_run(sweep.id) if sweep.counts[State.COMPLETED] else None
+    if found is None:
+        return None
+    arms = store.arms(sweep.id)
+    if mixed_evaluations_of(arms) or len({arm.settings.get("tokenizer") for arm in arms}) > 1:
+        return None
+    return {"run": found.id, "val_loss": found.last_val_loss}
+
+
+def _verdict(store: Store, sweep: SweepRecord) -> str:
+    """How the sweep's policy stands, or how its arms compare with its baseline so far; empty where nothing does."""
+    record = store.policy(sweep.id)
+    if record is not None:
+        lines = standing_lines(standing_of(store, record), with_arms=False)
+        return "; ".join(line.strip().removeprefix(f"sweep {sweep.id}: ") for line in lines)
+    if not 0 < sum(sweep.counts.values()) <= MOST_RUNS_COMPARED or not sweep.counts[State.COMPLETED]:
+        return ""
+    try:
+        comparison = compare(store, RunFilter(sweep_ids=(sweep.id,), with_members=True), Question())
+    except HlbqError:
+        return ""
+    return counts_of_verdicts(comparison) if comparison.all_contrasts else ""
