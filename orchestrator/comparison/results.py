@@ -161,6 +161,7 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
 
     Raises UsageError or ExportError where no run matches, no run has the metric, or the runs can't be compared.
     """
+    question = replace(question, by=tuple(question.by))  # a list would be another question
     by = list(dict.fromkeys(check_name(name) for name in question.by))
     tune = check_name(question.tune) if question.tune else ""
     check_margin(question.margin)
