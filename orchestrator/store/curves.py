@@ -13,7 +13,7 @@ import contextlib
 import itertools
 import json
 import operator
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,7 +117,7 @@ class CurveStore(RunReadStore):
                 theirs = query.where(one_of(connection, points.c.run_id, by_number)).order_by(*points.primary_key)
                 with contextlib.closing(self._streamed(connection, theirs)) as pages:
                     for page in pages:
-                        columns, extra = _columns(names, page)
+                        columns, extra = _columns(names, list(zip(*page, strict=True)))
                         yield PointPage(runs=by_number, columns=columns, extra=extra)
 
     def runs_with_curves(
@@ -175,7 +175,8 @@ class CurveStore(RunReadStore):
             with contextlib.closing(self._streamed(connection, query)) as pages:
                 rows = itertools.chain.from_iterable(pages)
                 for (run_id, name), group in itertools.groupby(rows, key=operator.itemgetter(0, 1)):
-                    found, more = _columns(("run_id", "split", *columns), group)
+                    _, _, *values = zip(*group, strict=True)
+                    found, more = _columns(columns, values)
                     yield Curve(run_id=run_id, split=Split(name), columns=found, extra=more)
 
     def _streamed(self, connection: Connection, query: Select[Any]) -> Generator[Sequence[Sequence[Any]]]:
@@ -210,10 +211,10 @@ def is_last_point(split: Split, metric: str) -> ColumnElement[bool]:
 
 
 def _columns(
-    names: Sequence[str], rows: Iterable[Sequence[Any]]
+    names: Sequence[str], read: Sequence[Sequence[Any]]
 ) -> tuple[Mapping[str, Sequence[Any]], Mapping[str, NumberTexts]]:
-    """The columns of rows of these names and the two after them: those, and users' own."""
-    *values, extra, nonfinite = zip(*rows, strict=True)
+    """The columns of these names, of the values that were read and the two texts after them; and users' own."""
+    *values, extra, nonfinite = read
     columns: dict[str, Sequence[Any]] = dict(zip(names, values, strict=True))
     if any(nonfinite):
         columns = _with_nonfinite(columns, nonfinite)

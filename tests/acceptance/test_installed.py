@@ -116,7 +116,7 @@ def lend_libraries(python: Path) -> None:
     (own / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
 
-@pytest.fixture(scope="module", params=["wheel", "editable"])
+@pytest.fixture(scope="module", params=["wheel", pytest.param("editable", marks=pytest.mark.long)])
 def python(request: pytest.FixtureRequest, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment in which hlbq is installed in one of the two ways."""
     built = request.getfixturevalue("wheel") if request.param == "wheel" else build(source, "editable")

@@ -77,7 +77,7 @@ def test_from_settings_to_a_table(hlbq: Hlbq, tmp_path: Path) -> None:
 
 def test_runs_that_were_stopped_come_to_the_very_points_of_one_that_was_not(hlbq: Hlbq, tmp_path: Path) -> None:
     """Three runs of one seed: the first is killed, the second asked to stop, the third left alone."""
-    long = "--max_steps 160 --log_every 1 --eval_every 25 --checkpoint_every 0.2".split()
+    long = "--max_steps 80 --log_every 1 --eval_every 25 --checkpoint_every 0.2".split()
     for _ in range(3):
         hlbq("submit", *TINY_OPTIONS, *PYSTDLIB, *long)
     with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.READ) as store:
@@ -86,7 +86,7 @@ def test_runs_that_were_stopped_come_to_the_very_points_of_one_that_was_not(hlbq
 
             def has_a_checkpoint() -> bool:
                 run = store.run(run_id)  # noqa: B023
-                return run is not None and run.checkpoint is not None and 15 < run.checkpoint.step < 150
+                return run is not None and run.checkpoint is not None and 15 < run.checkpoint.step < 75
 
             wait_until(has_a_checkpoint, seconds=240, what=f"a checkpoint of run {run_id}")
             worker.send_signal(fault)
@@ -94,7 +94,7 @@ def test_runs_that_were_stopped_come_to_the_very_points_of_one_that_was_not(hlbq
             assert store.run(run_id).state in (State.PENDING, State.RUNNING)  # type: ignore[union-attr]
     hlbq("worker", "--device", "cpu")
     undisturbed = losses(tmp_path, 3)
-    assert len(undisturbed) == 160 + 7
+    assert len(undisturbed) == 80 + 4
     with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.READ) as store:
         digests = {one.provenance["core_digest"] for run_id in (1, 2, 3) for one in store.attempts(run_id)}
         assert digests == {core_digest()}

@@ -23,6 +23,7 @@ def fleet_in(folder: Path, workers: int) -> Fleet:
     return made
 
 
+@pytest.mark.long
 def test_one_worker_stops_the_same_arms_whoever_is_killed(tmp_path: Path) -> None:
     found = []
     for name in ("undisturbed", "disturbed"):

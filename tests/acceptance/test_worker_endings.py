@@ -142,7 +142,9 @@ def test_a_trainer_that_hangs_is_ended_and_classified(fleet: Fleet) -> None:
         assert run is not None and run.state is State.FAILED and "--stall_timeout" in run.error_message
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(one, marks=pytest.mark.long) for one in (signal.SIGINT, signal.SIGHUP))]
+)
 def test_one_signal_releases_with_a_checkpoint_and_nothing_is_lost(fleet: Fleet, number: signal.Signals) -> None:
     submit(fleet.db, new_sweep(1))
     go = held(fleet, 10, checkpoint_every=1000)

@@ -64,10 +64,11 @@ def run(scale: float, ground: Ground) -> list[FaultRow]:
 
 def _with_stand_in(wanted: int, kind: str, db: str, folder: Path, seed: int) -> FaultRow:
     began = time.monotonic()
-    submit(db, new_sweep(20))
+    runs = min(20, 2 + wanted)
+    submit(db, new_sweep(runs))
     workers = min(8, max(2, wanted // 2))
     with Fleet(db=db, folder=folder, workers=workers, plan=PLAN, faults=Faults(kill=SUPERVISOR_POINTS)) as fleet:
-        at_random = _hurt(fleet, wanted, new_runs=20, seed=seed)
+        at_random = _hurt(fleet, wanted, new_runs=runs, seed=seed)
         fleet.faults, fleet.plan = Faults(), replace(PLAN, kill={})
         fleet.drain(seconds=120)
         fleet.stop()

@@ -17,6 +17,7 @@ from tests.faults.harness import (
     Ground,
     Ledger,
     is_short,
+    is_shortest,
     losses,
     new_sweep,
     read_ledger,
@@ -41,7 +42,7 @@ HASTY = {"busy_timeout_seconds": 0.5}
 def run(scale: float, ground: Ground) -> list[FaultRow]:
     """Every scene on both databases."""
     rows = []
-    for kind, db, folder in ground.databases("sigstop-elsewhere"):
+    for kind, db, folder in ground.databases("sigstop-elsewhere", sqlite_alone=is_shortest(scale)):
         rows.append(_elsewhere(scaled(ELSEWHERE[kind], scale, least=2), kind, db, folder))
     short = is_short(scale)
     for kind, db, folder in ground.databases("sigstop-here", sqlite_alone=short):

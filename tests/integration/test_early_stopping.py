@@ -106,7 +106,7 @@ def test_arms_are_stopped_where_optuna_would_stop_them(store: Store) -> None:
     assert f"val_loss after 2,048 tokens: {value_at(pruned[0], 2):.4g}, place" in pruned[0].error_message
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 2))])
 def test_one_worker_stops_the_same_arms_whatever_was_killed(
     store: Store, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

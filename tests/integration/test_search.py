@@ -127,7 +127,7 @@ def test_a_search_runs_to_its_end(store: Store) -> None:
     assert any("the luckiest so far" in text for text in growth.details)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 3))])
 def test_one_worker_gets_the_same_arms_whatever_was_killed(
     store: Store, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

@@ -46,8 +46,8 @@ def test_the_first_case_to_its_end(file: str, tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize("file", FILES)
 def test_the_first_steps_of_every_case(file: str, precision: str, path: tuple[str, ...]) -> None:
     for case in json.loads((GOLDEN / file).read_text()).values():
-        case["config"]["steps"] = 12
-        case["optimizer_steps"] = case["optimizer_steps"][:12]
+        case["config"]["steps"] = 8
+        case["optimizer_steps"] = case["optimizer_steps"][:8]
         found = without_final(case, precision, fast=bool(path))
         assert found and all(one.within for one in found)
 
