@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -95,12 +95,16 @@ def test_shares_add_up_to_the_sum_of_squares_between_arms_but_for_noise() -> Non
     assert only is not None and only.of["depth"] == pytest.approx(1.0) and only.of["num_heads"] == 0.0
 
 
+@example([0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0])
 @given(st.lists(st.floats(-5, 5).map(lambda one: round(one, 4)), min_size=8, max_size=30))
 def test_skewness_and_unequal_deviations_are_scipy_s(values: list[float]) -> None:
     own = numpy.array(values)
     if numpy.std(own) < 1e-2:
         return
-    assert skewness(own) == pytest.approx(stats.skewtest(own).statistic, rel=1e-6, abs=1e-6)
+    if stats.skew(own) == 0:  # where SciPy's statistic, continuous elsewhere, jumps to that of another skewness
+        assert skewness(own) == 0
+    else:
+        assert skewness(own) == pytest.approx(stats.skewtest(own).statistic, rel=1e-6, abs=1e-6)
     other = numpy.random.default_rng(len(values)).standard_normal(len(values))
     expected = stats.pearsonr(own + other, own - other).pvalue
     assert deviations_differ(own, other) == pytest.approx(expected, rel=1e-6, abs=1e-9)
