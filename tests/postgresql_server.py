@@ -15,6 +15,12 @@ from pathlib import Path
 # Nothing of these outlives the server: tests kill its clients, never the server or the machine.
 _HASTY = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"
 
+# Run in a database, it cuts off everybody else there.
+END_OTHERS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
 
 class NoServerError(Exception):
     """There is no private server here; the text says why."""
@@ -59,10 +65,7 @@ class PostgresqlServer:
         url = self.returned.pop() if self.returned else self.create_database()
         yield url
         with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
+            connection.execute(END_OTHERS)
             connection.execute("DROP SCHEMA public CASCADE")
             connection.execute("CREATE SCHEMA public")
         self.returned.append(url)

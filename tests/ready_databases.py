@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator.store import OpenMode, open_store
 from orchestrator.store.tables import metadata
-from tests.postgresql_server import PostgresqlServer
+from tests.postgresql_server import END_OTHERS, PostgresqlServer
 
 
 @dataclass(kw_only=True)
@@ -40,10 +40,7 @@ class ReadyDatabases:
             open_store(url := server.create_database(), mode=OpenMode.CREATE).close()
         yield url
         with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
+            connection.execute(END_OTHERS)
             for table in reversed(metadata.sorted_tables):
                 connection.execute(f"DELETE FROM {table.name}".encode())
             for (sequence,) in connection.execute("SELECT relname FROM pg_class WHERE relkind = 'S'").fetchall():

@@ -10,11 +10,10 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hlbgpt_core.points import Directive, Facts, Point, Progress, SavedCheckpoint, Split
 from orchestrator.errors import FencedError
-from orchestrator.growth.early_stopping import RUNG, Halving, judge
 from orchestrator.leftovers import unneeded_checkpoints
 from orchestrator.queue.records import Claim, Ending, Live, RunRecord
 from orchestrator.queue.states import Reason, State
@@ -33,6 +32,9 @@ from worker.trainer.messages import (
     ProgressMade,
     Resumed,
 )
+
+if TYPE_CHECKING:
+    from orchestrator.growth.early_stopping import Halving
 from worker.trainer.trainer_handle import TrainerDied
 
 LOG_TAIL_CHARACTERS = 8_000
@@ -59,7 +61,7 @@ class Attempt:
         say: Callable[[str], None] = lambda text: None,
         code: str = "",
         keep_code: Callable[[Mapping[str, Any]], None] = lambda provenance: None,
-        halving: Halving | None = None,
+        halving: "Halving | None" = None,
     ) -> None:
         self.claim = claim
         self.trainer_is_of_other_code = False
@@ -153,6 +155,8 @@ class Attempt:
         """
         if self._halving is None or self._points or self.over or self.ending is not None or not self._at_rung():
             return None
+        from orchestrator.growth.early_stopping import RUNG, judge
+
         while self._at_rung():
             verdict = judge(self._store, self.claim.run, self._halving, self._rungs[0])
             if not verdict.goes_on:

@@ -13,18 +13,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from hlbgpt_core.code_digest import CoreCode, core_folder
 from hlbgpt_core.code_version import version_of
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Directive
 from orchestrator.errors import CodeNotLoadedError, DatabaseBusyError, DatabaseVersionError, WorkerGoneError
-from orchestrator.growth.early_stopping import Halving, halving_of
 from orchestrator.launch.stop_signals import heeded_stop_signals
 from orchestrator.launch.worker_command import WorkerOptions
 from orchestrator.leftovers import find_leftovers, remove_leftovers
 from orchestrator.notify.side import CLOSE_SECONDS, NotifySide
-from orchestrator.queue.records import Claim, RunRecord, WorkerIdentity
+from orchestrator.queue.records import SEARCH, Claim, RunRecord, WorkerIdentity
 from orchestrator.queue.states import TERMINAL, Reason, State
 from orchestrator.store import Store
 from worker.attempt import Attempt
@@ -43,6 +43,9 @@ from worker.trainer.blame import Blame
 from worker.trainer.messages import Direct, LoadFailed, Resume
 from worker.trainer.trainer_handle import Arrival, Inbox, TrainerDied, TrainerHandle, TrainerStartError, WakeUp
 from worker.trainer.trainer_manager import EarlyTrainer, TrainerManager
+
+if TYPE_CHECKING:
+    from orchestrator.growth.early_stopping import Halving
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -355,10 +358,15 @@ class Supervisor:
         self._notify.attend()
         self._growth.attend()
 
-    def _halving(self, run: RunRecord) -> Halving | None:
+    def _halving(self, run: RunRecord) -> "Halving | None":
         """What the run is judged by at rungs; nothing where the database does not answer."""
         try:
-            return halving_of(self._store, run)
+            record = self._store.policy(run.sweep_id)
+            if record is None or record.kind != SEARCH:
+                return None
+            from orchestrator.growth.early_stopping import halving_of  # most workers never need it
+
+            return halving_of(self._store, record, run)
         except DatabaseBusyError:
             return None
 

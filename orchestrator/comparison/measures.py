@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.queue.records import RunRecord
-from orchestrator.queue.states import Reason, State
+from orchestrator.queue.states import Reason, State, state_and_reason
 from orchestrator.store.curves import Curve
 
 
@@ -106,9 +106,7 @@ def measure_run(run: RunRecord, curve: Curve | None, measure: Measure) -> Measur
     if run.state in (State.PENDING, State.RUNNING):
         return Measured(standing=Standing.WAITING, why=run.state.value)
     if run.state is not State.COMPLETED:
-        says_why = run.reason is not None and run.reason.value != run.state
-        why = run.state.value + (f": {run.reason}" if says_why else "")
-        return Measured(standing=Standing.MISSING, why=why)
+        return Measured(standing=Standing.MISSING, why=state_and_reason(run.state.value, run.reason))
     if not ys:
         return Measured(standing=Standing.MISSING, why=f"has no {measure.metric.name}")
     if measure.place is not None:

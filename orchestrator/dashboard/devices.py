@@ -7,7 +7,6 @@ from typing import Any
 from orchestrator.queue.records import DeviceSample
 from orchestrator.store import Store
 from orchestrator.store.known import known_run
-from orchestrator.wording.numbers import device_hours_text
 
 MOST_SAMPLES = 1_000
 
@@ -33,9 +32,3 @@ def _words(title: str, samples: Sequence[DeviceSample]) -> dict[str, Any]:
         "temperature (°C)": [one.temperature_celsius for one in readings],
         "memory (GiB)": memory,
     }
-
-
-def spent(store: Store, sweep_ids: Sequence[int]) -> str:
-    """The hours of devices that sweeps took so far; empty before they took any."""
-    hours = store.device_hours(sweep_ids).values()
-    return device_hours_text(sum(one.gpu for one in hours), sum(one.other for one in hours))

@@ -9,14 +9,13 @@ from hlbgpt_core.errors import HlbqError
 from orchestrator.comparison.rendering import counts_of_verdicts
 from orchestrator.comparison.results import Question, compare
 from orchestrator.dashboard.answers import event_words
-from orchestrator.dashboard.devices import spent
 from orchestrator.dashboard.metric_names import mixed_evaluations_of
 from orchestrator.dashboard.sweep_watch import sweep_words
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.queue.records import RunFilter, SweepRecord
 from orchestrator.queue.states import State
 from orchestrator.status.reading import MOST_SWEEPS_LISTED
-from orchestrator.status.time_left import seconds_left
+from orchestrator.status.time_left import hours_spent, seconds_left
 from orchestrator.store import Store
 
 MOST_SWEEPS = 500
@@ -54,13 +53,13 @@ class OverviewWatch:
         self._read(store, shown, tick)
         if tick >= self._left_at + LEFT_EVERY_SECONDS:
             self._left_at = tick
-            self._left = seconds_left(store, [sweep for sweep in shown if _is_open(sweep)][:MOST_SWEEPS_LISTED], now)
+            self._left = seconds_left(store, [sweep for sweep in shown if sweep.is_open][:MOST_SWEEPS_LISTED], now)
         return {
             "database": store.location.display,
             "sweeps": [
                 {
                     **sweep_words(sweep),
-                    "seconds_left": self._left.get(sweep.id) if _is_open(sweep) else None,
+                    "seconds_left": self._left.get(sweep.id) if sweep.is_open else None,
                     **(self._readings[sweep.id].words if sweep.id in self._readings else {}),
                 }
                 for sweep in shown
@@ -79,7 +78,11 @@ class OverviewWatch:
             began = time.monotonic()
             if began > end:
                 return
-            words = {"spent": spent(store, [sweep.id]), "best": _best(store, sweep), "verdict": _verdict(store, sweep)}
+            words = {
+                "spent": hours_spent(store, [sweep.id]),
+                "best": _best(store, sweep),
+                "verdict": _verdict(store, sweep),
+            }
             due = tick + AGAIN_SECONDS + TIMES_ITS_COST * (time.monotonic() - began)
             self._readings[sweep.id] = _Reading(sweep.counts, due, words)
 
@@ -87,10 +90,6 @@ class OverviewWatch:
         found = self._readings.get(sweep.id)
         moves = bool(sweep.counts[State.RUNNING])
         return found is None or (tick >= found.due and (moves or found.counts != sweep.counts))
-
-
-def _is_open(sweep: SweepRecord) -> bool:
-    return bool(sweep.counts[State.PENDING] + sweep.counts[State.RUNNING])
 
 
 def _best(store: Store, sweep: SweepRecord) -> Mapping[str, Any] | None:

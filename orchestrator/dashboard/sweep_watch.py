@@ -11,14 +11,13 @@ from typing import Any
 
 from orchestrator.comparison.groups import SWEEP
 from orchestrator.dashboard.cautions import cautions_of
-from orchestrator.dashboard.devices import spent
 from orchestrator.dashboard.metric_names import mixed_evaluations_of, sweep_metrics
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.plots.style import metric_label
 from orchestrator.queue.code import HELD, MIXED, SameCode, parts_up_to
 from orchestrator.queue.records import ArmRecord, SweepRecord
 from orchestrator.queue.states import TERMINAL, State
-from orchestrator.status.time_left import seconds_left
+from orchestrator.status.time_left import hours_spent, seconds_left
 from orchestrator.store import Store
 from orchestrator.store.dashboard_reads import RunLine
 from orchestrator.store.known import known_sweep
@@ -164,8 +163,8 @@ class SweepWatch:
         if tick - self._estimated_at < ESTIMATE_EVERY_SECONDS:
             return
         self._estimated_at = tick
-        self._spent = spent(store, self.sweep_ids)
-        is_open = [sweep for sweep in self.sweeps if sweep.counts[State.PENDING] + sweep.counts[State.RUNNING]]
+        self._spent = hours_spent(store, self.sweep_ids)
+        is_open = [sweep for sweep in self.sweeps if sweep.is_open]
         left = [seconds for seconds in seconds_left(store, is_open, now).values() if seconds is not None]
         self._seconds_left = sum(left) if left or not is_open else None
 

@@ -15,7 +15,7 @@ from hlbgpt_core.points import Split
 from orchestrator.comparison.measures import Goal, value_at
 from orchestrator.export.metric_names import Metric, parse_metric
 from orchestrator.growth.search import MOST_SEEN, SearchPolicy, SearchState
-from orchestrator.queue.records import SEARCH, RunRecord
+from orchestrator.queue.records import PolicyRecord, RunRecord
 from orchestrator.queue.states import Reason
 
 if TYPE_CHECKING:
@@ -69,13 +69,12 @@ def goes_on(policy: SearchPolicy, rung: int, value: float, others: Sequence[floa
     return not pruner.prune(study, study.get_trials(deepcopy=False)[-1])
 
 
-def halving_of(store: "Store", run: RunRecord) -> Halving | None:
-    """What a claimed run is judged by; None for one that is never stopped.
+def halving_of(store: "Store", record: PolicyRecord, run: RunRecord) -> Halving | None:
+    """What a claimed run of a search is judged by; None for one that is never stopped.
 
     Those are the baseline, seeds past the search's own, and a run that somebody has put back although it was stopped.
     """
-    record = store.policy(run.sweep_id)
-    if record is None or record.kind != SEARCH or record.ended_at is not None:
+    if record.ended_at is not None:
         return None
     policy, state = SearchPolicy.of(record), SearchState.of(record)
     sweep = store.sweep(run.sweep_id)
@@ -103,7 +102,6 @@ def judge(store: "Store", run: RunRecord, halving: Halving, rung: int) -> Verdic
     sign = 1 if policy.goal is Goal.LOWER else -1
     rank = 1 + sum(sign * other < sign * value for other in at_rung.values())
     promoted = goes_on(policy, rung, value, list(at_rung.values()))
-    reached = 1 + len(at_rung)
     reached = 1 + len(at_rung)
     told = f"{place}: {value:.4g}, place {rank} of {reached}; the best {max(1, reached // policy.reduction)} go on"
     return Verdict(goes_on=promoted, text=told)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.comparison.measures import Goal
@@ -42,6 +43,12 @@ class Outcome(StrEnum):
     PRUNED = "pruned"
     DIVERGED = "diverged"
     FAILED = "failed"
+
+
+# What became of arms that ended without a number, in words.
+WITHOUT_A_NUMBER = MappingProxyType(
+    {Outcome.PRUNED: "stopped early", Outcome.DIVERGED: "diverged", Outcome.FAILED: "failed"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,15 +304,20 @@ def _frozen(choices: Choices) -> tuple[tuple[str, Any], ...]:
 def _tallied(policy: SearchPolicy, results: SearchResults, arms: Sequence[str]) -> SearchState:
     outcomes = Counter(results.get(arm, OPEN).outcome.value for arm in arms)
     best = next(iter(best_arms(policy, results, arms)), "")
-    improvements: list[tuple[int, float]] = []
-    for number, arm in enumerate(arms, start=1):
-        value = results.get(arm, OPEN).final
-        if value is not None and (not improvements or policy.is_better(value, improvements[-1][1])):
-            improvements.append((number, value))
     return SearchState(
         outcomes=dict(outcomes),
         best=best,
         best_value=results[best].value if best else None,
         baseline_value=results.get(arms[0], OPEN).value,  # it is never stopped early
-        improvements=improvements,
+        improvements=improvements_of(policy, [results.get(arm, OPEN) for arm in arms]),
     )
+
+
+def improvements_of(policy: SearchPolicy, results: Sequence[Result]) -> Sequence[tuple[int, float]]:
+    """The arms, by number from 1, that are better than all before them, with their values."""
+    found: list[tuple[int, float]] = []
+    for number, result in enumerate(results, start=1):
+        value = result.final
+        if value is not None and (not found or policy.is_better(value, found[-1][1])):
+            found.append((number, value))
+    return found

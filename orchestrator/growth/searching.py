@@ -1,7 +1,7 @@
 """One step of a search: what became of its arms, what the sampler proposes, and what of that exists already."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from operator import itemgetter
 from statistics import fmean
@@ -96,16 +96,32 @@ def read_search(
     return results, is_stopped(placed)
 
 
-def what_mattered(store: "Store", record: PolicyRecord, sweep: SweepRecord) -> str:
+@dataclass(frozen=True, kw_only=True)
+class SearchReading:
+    """A stored search, and what became of its arms by now."""
+
+    policy: SearchPolicy
+    state: SearchState
+    space: Space
+    results: Mapping[str, Result]
+
+    @classmethod
+    def of(cls, store: "Store", record: PolicyRecord, sweep: SweepRecord) -> "SearchReading":
+        """Read it."""
+        policy, state = SearchPolicy.of(record), SearchState.of(record)
+        results, _ = read_search(store, policy, state, sweep)
+        return cls(policy=policy, state=state, space=Space.of(sweep.definition), results=results)
+
+
+def what_mattered(search: SearchReading) -> str:
     """How much each setting had to do with an arm being among the best, in a sentence; empty while too little is known,
     and where Optuna is missing."""
-    policy, state = SearchPolicy.of(record), SearchState.of(record)
+    state = search.state
     if state.outcomes.get(Outcome.MEASURED, 0) < FEWEST_FOR_IMPORTANCE or find_spec("optuna") is None:
         return ""
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
-    results, _ = read_search(store, policy, state, sweep)
-    study = study_of(policy, Space.of(sweep.definition), results, state.trials)
+    study = study_of(search.policy, search.space, search.results, state.trials)
     shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
     told = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
     return f"what mattered for being among the best 10 % of arms (PED-ANOVA): {told}"

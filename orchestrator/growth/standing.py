@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.comparison.policy import Closure, DecidePolicy, Reason, State, closure_text, policy_of
 from orchestrator.growth.confirmation import confirmed_texts
-from orchestrator.growth.search import Outcome, SearchPolicy, SearchState
+from orchestrator.growth.search import WITHOUT_A_NUMBER, Outcome, SearchPolicy, SearchState
 from orchestrator.queue import states
 from orchestrator.queue.records import SEARCH, PolicyRecord
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
@@ -203,14 +203,13 @@ def _search_standing(store: "Store", record: PolicyRecord) -> SearchStanding:
 
 # In the line of what was best so far, the newest.
 _IMPROVEMENTS = 6
-_NOT_MEASURED = {Outcome.PRUNED: "stopped early", Outcome.DIVERGED: "diverged", Outcome.FAILED: "failed"}
 
 
 def _search_sentences(standing: SearchStanding) -> list[str]:
     """`sweep 1 searches by val_loss (tpe): 12 of 60 arms ended, 1 diverged`, and what it found."""
     outcomes = dict(standing.outcomes)
     ended = sum(outcomes.values()) - outcomes.get(Outcome.OPEN, 0)
-    lost = [f"{outcomes[one]} {words}" for one, words in _NOT_MEASURED.items() if outcomes.get(one)]
+    lost = [f"{outcomes[one]} {words}" for one, words in WITHOUT_A_NUMBER.items() if outcomes.get(one)]
     left_out = sum(standing.left_out.values())
     lost += [f"{counted(left_out, 'combination')} left out"] if left_out else []
     told = ", ".join([f"{ended} of {counted(standing.most_arms, 'arm')} ended", *lost])

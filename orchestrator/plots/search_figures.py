@@ -5,16 +5,15 @@ line ends before the metric.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.growth.search import OPEN, Outcome, Result, SearchPolicy, SearchState
+from orchestrator.growth.search import OPEN, WITHOUT_A_NUMBER, Outcome, Result, SearchPolicy, improvements_of
 from orchestrator.growth.search_space import Choices, Space, parameter
-from orchestrator.growth.searching import read_search
+from orchestrator.growth.searching import SearchReading
 from orchestrator.plots.figures import Drawn
 from orchestrator.plots.style import COLOURS, LINE_WIDTH, add_titles, dress, metric_label, new_figure, points
-from orchestrator.queue.records import PolicyRecord, SweepRecord
 from orchestrator.sweep.options import value_text
 from orchestrator.sweep.shapes import Track
 from orchestrator.wording.numbers import counted, measured_text
@@ -23,12 +22,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from orchestrator.store import Store
-
 # Of more arms the newest are drawn.
 MOST_LINES = 500
 _MARKERS = {Outcome.PRUNED: "x", Outcome.DIVERGED: "^", Outcome.FAILED: "s"}
-_WORDS = {Outcome.PRUNED: "stopped early", Outcome.DIVERGED: "diverged", Outcome.FAILED: "failed"}
 _FADED = "#999999"
 
 
@@ -41,18 +37,16 @@ class _Tried:
     result: Result
 
 
-def search_drawings(store: "Store", record: PolicyRecord, sweep: SweepRecord) -> list[tuple[str, Callable[[], Drawn]]]:
-    """The figures of a search by caption; none before two arms were measured."""
-    policy, state, space = SearchPolicy.of(record), SearchState.of(record), Space.of(sweep.definition)
-    results, _ = read_search(store, policy, state, sweep)
-    trials = [trial for trial in state.trials if trial.arm]
+def search_drawings(search: SearchReading, tokenizers: Collection[str | None]) -> list[tuple[str, Callable[[], Drawn]]]:
+    """The figures of a search by caption; none before two arms were measured. `tokenizers` are those of its arms."""
+    policy, space = search.policy, search.space
+    trials = [trial for trial in search.state.trials if trial.arm]
     tried = [
-        _Tried(number=number, choices=trial.choices, result=results.get(trial.arm, OPEN))
+        _Tried(number=number, choices=trial.choices, result=search.results.get(trial.arm, OPEN))
         for number, trial in enumerate(trials, start=1)
     ]
     if sum(one.result.final is not None for one in tried) < 2:
         return []
-    tokenizers = {settings.get("tokenizer") for settings in (arm.settings for arm in store.arms(sweep.id))}
     label = f"final {metric_label(policy.metric, tokenizers)}"
 
     def best_so_far() -> Drawn:
@@ -71,10 +65,10 @@ def _draw_best(tried: Sequence[_Tried], policy: SearchPolicy, label: str) -> "Fi
     """A dot for each arm that was measured, the best so far as a line, and the others at the edge."""
     figure = new_figure()
     axes = figure.add_subplot()
+    better = dict(improvements_of(policy, [one.result for one in tried]))
     best: list[float] = []
     for one in tried:
-        value, before = one.result.final, best[-1] if best else math.nan
-        best.append(value if value is not None and not policy.is_better(before, value) else before)
+        best.append(better.get(one.number, best[-1] if best else math.nan))
     measured = {one.number: one.result.final for one in tried if one.result.final is not None}
     axes.plot(
         list(measured),
@@ -102,7 +96,7 @@ def _draw_best(tried: Sequence[_Tried], policy: SearchPolicy, label: str) -> "Fi
                 transform=axes.get_xaxis_transform(),
                 color=COLOURS[1],
                 markersize=4,
-                label=f"{_WORDS[outcome]} ({len(numbers)})",
+                label=f"{WITHOUT_A_NUMBER[outcome]} ({len(numbers)})",
             )
     axes.set_xlabel("arms, in the order in which they were proposed")
     axes.set_ylabel(label)
@@ -126,7 +120,7 @@ def _draw_coordinates(tried: Sequence[_Tried], space: Space, policy: SearchPolic
     for one in sorted(tried, key=lambda one: _share_of_best(one, policy, low, high)):
         heights = [_height(track, one.choices.get(parameter(track), 0)) for track in tracks]
         if one.result.final is not None:
-            heights.append((one.result.final - low) / (high - low) if high > low else 0.5)
+            heights.append(_share(one.result.final, low, high))
             colour: Any = scale(0.92 * (1 - _share_of_best(one, policy, low, high)))
             axes.plot(range(len(heights)), heights, color=colour, linewidth=1.0)
         elif one.result.outcome is not Outcome.OPEN:
@@ -150,8 +144,12 @@ def _share_of_best(one: _Tried, policy: SearchPolicy, low: float, high: float) -
     """From 0 (the worst) to 1 (the best); below 0 without a final value."""
     if one.result.final is None:
         return -1.0
-    share = (one.result.final - low) / (high - low) if high > low else 0.5
+    share = _share(one.result.final, low, high)
     return 1 - share if policy.is_better(low, high) else share
+
+
+def _share(value: float, low: float, high: float) -> float:
+    return (value - low) / (high - low) if high > low else 0.5
 
 
 def _height(track: Track, chosen: Any) -> float:

@@ -164,6 +164,11 @@ class SweepRecord:
     notify_by: str = ""
     tags: Sequence[str] = ()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether runs are pending or running."""
+        return bool(self.counts[State.PENDING] + self.counts[State.RUNNING])
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArmRecord:

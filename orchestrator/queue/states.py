@@ -89,6 +89,12 @@ _SPENDS_NOTHING: Mapping[Reason, Action] = MappingProxyType(
 )
 
 
+def state_and_reason(state: str, reason: str | None) -> str:
+    """`failed: oom`, `cancelled: pruned`; the state alone where the reason says no more."""
+    says_more = state in (State.FAILED, State.CANCELLED) and reason not in (None, state)
+    return f"{state}: {reason}" if says_more else state
+
+
 def next_state(state: State, action: Action) -> State | None:
     """The state that `action` leads to from `state`; None where it is not legal."""
     return TRANSITIONS.get((state, action))

@@ -15,19 +15,20 @@ from orchestrator.comparison.rendering import counts_of_verdicts, other_sentence
 from orchestrator.comparison.results import Comparison, Question, compare
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import find_metric
-from orchestrator.growth.searching import what_mattered
+from orchestrator.growth.searching import SearchReading, what_mattered
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.plots import Drawing, Drawn, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
 from orchestrator.plots.difference_figures import DifferenceDrawing, draw_forest
 from orchestrator.plots.search_figures import search_drawings
 from orchestrator.plots.style import plain_texts
 from orchestrator.queue.code import SameCode, code_note
-from orchestrator.queue.records import AGAIN, SEARCH, DeviceHours, RunFilter, RunRecord, SweepRecord
+from orchestrator.queue.records import AGAIN, SEARCH, RunFilter, RunRecord, SweepRecord
+from orchestrator.status.time_left import hours_spent
 from orchestrator.store import Store
 from orchestrator.store.known import known_sweep
 from orchestrator.sweep.arm_labels import differing_settings, settings_of
 from orchestrator.sweep.options import value_text
-from orchestrator.wording.numbers import counted, device_hours_text, duration, loss_text, short_count
+from orchestrator.wording.numbers import counted, duration, loss_text, short_count
 from orchestrator.wording.tables import TextTable
 
 if TYPE_CHECKING:
@@ -142,8 +143,10 @@ def _growth(store: Store, sweep: SweepRecord) -> list[ReportSection]:
         if record.ended_why != AGAIN:
             lines += [line.strip() for line in standing_lines(standing_of(store, record))]
         if record.kind == SEARCH:
-            lines += filter(None, [what_mattered(store, record, sweep)])
-            figures += _figures(search_drawings(store, record, sweep)).figures
+            search = SearchReading.of(store, record, sweep)
+            lines += filter(None, [what_mattered(search)])
+            tokenizers = {arm.settings.get("tokenizer") for arm in store.arms(sweep.id)}
+            figures += _figures(search_drawings(search, tokenizers)).figures
     return [ReportSection(heading="Growth", figures=figures, details=lines)] if lines else []
 
 
@@ -305,8 +308,7 @@ def _provenance(store: Store, sweep: SweepRecord, runs: Sequence[RunRecord]) -> 
         rows += [[name, _distinct(one.get(name) for one in found)] for name in names]
     shared = sum(one.runs for one in newest if one.shared_slots > 1)
     rows.append(["runs that shared their device", str(shared)])
-    hours = store.device_hours([sweep.id]).get(sweep.id, DeviceHours())
-    rows.append(["spent", device_hours_text(hours.gpu, hours.other) or "-"])
+    rows.append(["spent", hours_spent(store, [sweep.id]) or "-"])
     return ReportSection(heading="Provenance", tables=[TextTable(headers=["what", "value"], rows=rows)])
 
 

@@ -201,7 +201,7 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
     shown = _without_stale_rates(_shown_runs(store, wanted, sweeps, running[:MOST_RUNNING_SHOWN]), silent)
     runs = _run_statuses(store, shown, sweeps, now)
     left = {run.id: run.seconds_left for run in runs if run.seconds_left is not None}
-    is_open = [sweep for sweep in sweeps if sweep.counts[State.PENDING] + sweep.counts[State.RUNNING]]
+    is_open = [sweep for sweep in sweeps if sweep.is_open]
     seconds = estimate_sweeps(store, is_open[-MOST_SWEEPS_LISTED:], running, left, len(workers))
     seconds = {**dict.fromkeys(sweep.id for sweep in is_open), **seconds}
     hours = store.device_hours([sweep.id for sweep in [*is_open[-MOST_SWEEPS_LISTED:], *sweeps[-1:]]])
@@ -398,7 +398,7 @@ def _sweep_status(
 
 def _ended_badly(workers: Sequence[WorkerRecord], sweeps: Sequence[SweepRecord]) -> Sequence[WorkerRecord]:
     """Workers that were set aside or taken for dead, if there is work and nobody has replaced them."""
-    if not any(sweep.counts[State.PENDING] + sweep.counts[State.RUNNING] for sweep in sweeps):
+    if not any(sweep.is_open for sweep in sweeps):
         return []
     newest = {_place(worker): worker for worker in workers}
     bad = [worker for worker in newest.values() if worker.ended_at is not None and not _ordinary_end(worker.ended_why)]

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from orchestrator.queue.code import HELD, MIXED, held_lines
-from orchestrator.queue.states import State
+from orchestrator.queue.states import State, state_and_reason
 from orchestrator.status.reading import (
     MOST_SWEEPS_LISTED,
     EventStatus,
@@ -180,8 +180,7 @@ def _state_and_reason(run: RunStatus) -> str:
         return f"pending: retry in {duration(run.waits_seconds)}"
     if run.paused and run.state == State.PENDING:
         return "paused"
-    ended_otherwise = run.state in (State.FAILED, State.CANCELLED) and run.reason not in (None, run.state)
-    return f"{run.state}: {run.reason}" if ended_otherwise else run.state
+    return state_and_reason(run.state, run.reason)
 
 
 def workers_table(workers: Sequence[WorkerStatus]) -> TextTable:

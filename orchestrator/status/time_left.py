@@ -1,4 +1,4 @@
-"""The time left of a run and a sweep, from the speed of them and of similar runs so far."""
+"""The time left of a run and a sweep, from the speed of them and of similar runs so far; and the hours spent."""
 
 import math
 from collections import defaultdict
@@ -12,6 +12,7 @@ from orchestrator.queue.records import AttemptRecord, RunFilter, RunRecord, Swee
 from orchestrator.queue.states import State
 from orchestrator.store import Store
 from orchestrator.store.status_reads import ArmSample
+from orchestrator.wording.numbers import device_hours_text
 
 # This many runs are a sample of the speed and of pending runs, so a sweep of any size takes milliseconds.
 SAMPLED_RUNS = 200
@@ -39,6 +40,12 @@ def seconds_left(store: Store, sweeps: Sequence[SweepRecord], now: float) -> Map
     found = {run.id: run_seconds_left(run, attempts[run.id], now) for run in running if run.id in attempts}
     left = {run: seconds for run, seconds in found.items() if seconds is not None}
     return estimate_sweeps(store, sweeps, running, left, len(store.workers()))
+
+
+def hours_spent(store: Store, sweep_ids: Sequence[int]) -> str:
+    """The hours of devices that sweeps took so far; empty before they took any."""
+    hours = store.device_hours(sweep_ids).values()
+    return device_hours_text(sum(one.gpu for one in hours), sum(one.other for one in hours))
 
 
 def estimate_sweeps(
@@ -79,7 +86,7 @@ def _estimate(
     left: Mapping[int, float],
     workers: int,
 ) -> float | None:
-    if not sweep.counts[State.PENDING] + sweep.counts[State.RUNNING]:
+    if not sweep.is_open:
         return 0.0
     speeds = _speeds(finished, running, left)
     pending = sweep.counts[State.PENDING]

@@ -8,7 +8,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -44,13 +44,15 @@ STEP_POINTS = {"step.before": 0.1, "step.inside": 0.1, "step.after": 0.1}
 PLAN = Plan(steps=4, shifts={"0.5": 0.0, "0.51": 0.3, "0.52": 0.0, "0.53": -0.1})
 PAUSE_SECONDS = 1.0
 Said = dict[str, tuple[Reason, int]]
+Found = tuple[Sequence[str], Mapping[str, int]]  # what is broken, and counts
 
 
 def run(scale: float, ground: Ground) -> list[FaultRow]:
     """On both databases."""
+    wanted, fault = scaled(KILLS, scale, least=4), "killed around a step of a growing sweep"
     return [
-        _grow(scaled(KILLS, scale, least=4), kind, db, folder, ground.seed)
-        for kind, db, folder in ground.databases("growth")
+        storm(fault, wanted, one, ground.seed, more=growing_sweep, plan=PLAN, kill=WORKER_POINTS, check=_lost)
+        for one in ground.databases("growth")
     ]
 
 
@@ -112,38 +114,61 @@ def step_faults(fleet: Fleet, kill: dict[str, float]) -> dict[str, str]:
     }
 
 
-def _grow(wanted: int, kind: str, db: str, folder: Path, seed: int) -> FaultRow:
-    began, sweeps = time.monotonic(), [growing_sweep(1000 * (seed + 1))]
+def _lost(store: Store, sweeps: Sequence[NewSweep]) -> Found:
+    """The sweeps whose policy has not said what it must."""
+    lost = [
+        f"sweep {at}: {said(store, at)}" for at, sweep in enumerate(sweeps, 1) if said(store, at) != expected(sweep)
+    ]
+    return lost, {"growing sweeps": len(sweeps), "steps lost": len(lost)}
+
+
+def storm(
+    fault: str,
+    wanted: int,
+    ground: tuple[str, str, Path],
+    seed: int,
+    *,
+    more: Callable[[int], NewSweep],
+    plan: Plan,
+    kill: Mapping[str, float],
+    check: Callable[[Store, Sequence[NewSweep]], Found],
+) -> FaultRow:
+    """Kill workers and the steps that they start while sweeps grow, one after another by `more`, then let them end;
+    `check` says what is broken then, and counts."""
+    kind, db, folder = ground
+    began, sweeps = time.monotonic(), [more(1000 * (seed + 1))]
     submit(db, sweeps[0])
     with (
-        Fleet(db=db, folder=folder, workers=WORKERS, plan=PLAN, faults=Faults(kill=WORKER_POINTS)) as fleet,
+        Fleet(db=db, folder=folder, workers=WORKERS, plan=plan, faults=Faults(kill=dict(kill))) as fleet,
         open_store(db, mode=OpenMode.WRITE) as store,
     ):
         fleet.environment = step_faults(fleet, STEP_POINTS)
-        landed = hurt(fleet, store, sweeps, wanted, random.Random(1000 * seed + wanted), more=growing_sweep)
+        landed = _hurt(fleet, store, sweeps, wanted, random.Random(1000 * seed + wanted), more=more)
         fleet.stop()
         fleet.faults, fleet.environment = Faults(), {}
         fleet.processes = [fleet.start_one(watch=False) for _ in range(WORKERS)]
         wait_until(lambda: fleet.dead() == WORKERS, seconds=600, what="workers leave once every policy has ended")
-        lost = [
-            f"sweep {at}: {said(store, at)}" for at, sweep in enumerate(sweeps, 1) if said(store, at) != expected(sweep)
-        ]
-        steps = sum(record.version for record in store.policies())
+        broken, counts = check(store, sweeps)
         ledger = read_ledger(db, None)
-        counts = {"growing sweeps": len(sweeps), "steps": steps, "steps lost": len(lost), "runs": ledger.runs}
+        steps = sum(record.version for record in store.policies())
         return judged(
-            "killed around a step of a growing sweep",
+            fault,
             kind,
             ledger,
             fleet,
             began,
             landed=sum(landed.values()),
-            broken=[*lost, *twice(store)],
-            counts=counts | {f"at {point}": count for point, count in sorted(landed.items())},
+            broken=[*broken, *twice(store)],
+            counts={
+                **counts,
+                "steps": steps,
+                "runs": ledger.runs,
+                **{f"at {point}": count for point, count in sorted(landed.items())},
+            },
         )
 
 
-def hurt(
+def _hurt(
     fleet: Fleet,
     store: Store,
     sweeps: list[NewSweep],

@@ -4,25 +4,22 @@ Whoever dies, every search tries all its arms, none twice; each run is judged on
 stopped there, never both.
 """
 
-import random
-import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from orchestrator.growth.declaring import with_policy
 from orchestrator.growth.early_stopping import RUNG
 from orchestrator.growth.search import SearchState
 from orchestrator.queue.records import NewSweep, RunFilter
 from orchestrator.queue.states import Reason, State
-from orchestrator.store import OpenMode, Store, open_store
+from orchestrator.store import Store
 from orchestrator.sweep.existing_runs import Existing
 from orchestrator.sweep.submission import prepare_sweep
 from orchestrator.sweep.sweep_options import SweepOptions
-from tests.faults.growth import STEP_POINTS, WORKER_POINTS, WORKERS, hurt, step_faults, twice
-from tests.faults.harness import PATIENT, Fleet, Ground, judged, read_ledger, scaled, small_settings, submit, wait_until
+from tests.faults.growth import WORKER_POINTS, Found, storm
+from tests.faults.harness import PATIENT, Ground, scaled, small_settings
 from tests.faults.report import FaultRow
-from tests.faults.worker_under_fault import Faults
 from tests.stand_in_trainer import Plan
 
 KILLS, TRIALS = 200, 8
@@ -32,9 +29,10 @@ PLAN = Plan(steps=8, bowl=True, evaluate_every=1)
 
 def run(scale: float, ground: Ground) -> list[FaultRow]:
     """On both databases."""
+    wanted, fault = scaled(KILLS, scale, least=4), "killed in a search that stops arms early"
     return [
-        _search(scaled(KILLS, scale, least=4), kind, db, folder, ground.seed)
-        for kind, db, folder in ground.databases("searching")
+        storm(fault, wanted, one, ground.seed, more=searching_sweep, plan=PLAN, kill=POINTS, check=_check)
+        for one in ground.databases("searching")
     ]
 
 
@@ -75,33 +73,6 @@ def _words(store: Store, run_id: int) -> list[str]:
     return [event.why.split(":")[0] for event in store.events(run_id=run_id) if event.action == RUNG]
 
 
-def _search(wanted: int, kind: str, db: str, folder: Path, seed: int) -> FaultRow:
-    began, sweeps = time.monotonic(), [searching_sweep(1000 * (seed + 1))]
-    submit(db, sweeps[0])
-    with (
-        Fleet(db=db, folder=folder, workers=WORKERS, plan=PLAN, faults=Faults(kill=POINTS)) as fleet,
-        open_store(db, mode=OpenMode.WRITE) as store,
-    ):
-        fleet.environment = step_faults(fleet, STEP_POINTS)
-        landed = hurt(fleet, store, sweeps, wanted, random.Random(1000 * seed + wanted), more=searching_sweep)
-        fleet.stop()
-        fleet.faults, fleet.environment = Faults(), {}
-        fleet.processes = [fleet.start_one(watch=False) for _ in range(WORKERS)]
-        wait_until(lambda: fleet.dead() == WORKERS, seconds=600, what="workers leave once every search has ended")
-        ledger = read_ledger(db, None)
-        counts = {
-            "searches": len(sweeps),
-            "steps": sum(record.version for record in store.policies()),
-            "runs": ledger.runs,
-            "stopped early": store.matching(RunFilter(reasons=(Reason.PRUNED,))),
-        }
-        return judged(
-            "killed in a search that stops arms early",
-            kind,
-            ledger,
-            fleet,
-            began,
-            landed=sum(landed.values()),
-            broken=[*broken_searches(store), *twice(store)],
-            counts=counts | {f"at {point}": count for point, count in sorted(landed.items())},
-        )
+def _check(store: Store, sweeps: Sequence[NewSweep]) -> Found:
+    stopped = store.matching(RunFilter(reasons=(Reason.PRUNED,)))
+    return broken_searches(store), {"searches": len(sweeps), "stopped early": stopped}

@@ -18,6 +18,7 @@ from orchestrator.export.metric_names import Axis
 from orchestrator.growth import searching
 from orchestrator.growth.early_stopping import RUNG, halving_of, judge
 from orchestrator.growth.search import SearchState
+from orchestrator.growth.searching import SearchReading
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.plots import FinalDrawing, plot_final
 from orchestrator.plots.search_figures import search_drawings
@@ -56,7 +57,7 @@ def train_until_stopped(store: Store, worker: int, *, dice: Any = None) -> bool:
     taken = store.claim(worker)
     if taken is None:
         return False
-    halving = halving_of(store, taken.run)
+    halving = halving_of(store, policy(store, taken.run.sweep_id), taken.run)
     rungs = list(halving.rungs) if halving else []
     for step in range(1, LENGTH + 1):
         evaluation = point(step, Split.VAL, loss=value_at(taken.run, step))
@@ -167,7 +168,8 @@ def test_stopped_arms_have_no_place_on_the_scale_of_the_metric(store: Store) -> 
     stored = store.sweep(sweep)
     assert stored is not None
     number = store.matching(PRUNED)
-    (_, best), (_, coordinates) = search_drawings(store, policy(store, sweep), stored)
+    search = SearchReading.of(store, policy(store, sweep), stored)
+    (_, best), (_, coordinates) = search_drawings(search, ["bytes"])
     dots, line, crosses = best().figure.axes[0].lines
     assert (len(dots.get_xdata()), len(line.get_xdata()), len(crosses.get_xdata())) == (12 - number, 12, number)
     assert list(line.get_ydata()) == sorted(line.get_ydata(), reverse=True)
@@ -237,7 +239,7 @@ def test_a_run_without_an_evaluation_before_the_rung_goes_on(store: Store) -> No
     steps(store)
     taken = store.claim(worker)
     assert taken is not None
-    halving = halving_of(store, taken.run)
+    halving = halving_of(store, policy(store, taken.run.sweep_id), taken.run)
     assert halving is not None and list(halving.rungs) == [2048, 6144]
     store.flush(taken.lease, points=[point(5, Split.VAL, loss=99.0)])
     verdict = judge(store, taken.run, halving, 2048)
@@ -254,7 +256,7 @@ def attempt_at_a_rung(store: Store, folder: Path) -> Attempt:
     steps(store)
     taken = store.claim(worker)
     assert taken is not None
-    halving = halving_of(store, taken.run)
+    halving = halving_of(store, policy(store, taken.run.sweep_id), taken.run)
     timing = Timing(flush_seconds=100.0)
     attempt = Attempt(taken, store=store, state_folder=folder, timing=timing, clock=lambda: 0.0, halving=halving)
     assert attempt.directive_at_rung() is None and attempt.flush_due_in() > 0

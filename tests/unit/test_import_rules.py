@@ -181,6 +181,14 @@ def test_light_commands_load_nothing_heavy(tmp_path: Path) -> None:
         assert loaded & (HEAVY | {"pydantic"}) == set(), line
 
 
+def test_a_worker_starts_without_what_compares_and_searches(tmp_path: Path) -> None:
+    """Few workers ever need it, and each would pay for it."""
+    program = "import sys, worker.supervisor; print(*sorted(sys.modules))"
+    loaded = run_child(program, folder=tmp_path).split()
+    assert "worker.attempt" in loaded
+    assert [name for name in loaded if name.startswith(("orchestrator.comparison", "orchestrator.growth"))] == []
+
+
 def test_files_are_locked_in_one_room_of_the_queue_and_in_one_file_of_the_core() -> None:
     found = {
         one.file
