@@ -10,13 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.comparison.statistics import (
-    ALPHA,
-    EFFECT_SCALE,
-    Summary,
-    always_valid_critical_t,
-    fewest_pairs,
-)
+from orchestrator.comparison.statistics import ALPHA, EFFECT_SCALE, Summary, always_valid_critical_t, fewest_pairs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,8 +39,7 @@ class Advice:
 
 
 def advise(difference: Summary, alpha: float, margin: float | None = None) -> Advice:
-    """What to add for a verdict at the level `alpha`; with a `margin`, also for one that the difference is within
-    it."""
+    """What to add for a verdict at the level `alpha`; with a `margin`, also for one within it."""
     count = difference.count
     if count < FEWEST_PAIRS_ADVISED_ON or difference.mean is None or difference.deviation is None:
         begin = max(PAIRS_TO_BEGIN_WITH, fewest_pairs(alpha)) - count
@@ -54,11 +47,11 @@ def advise(difference: Summary, alpha: float, margin: float | None = None) -> Ad
     # Differences that are all the same have no spread to speak of.
     deviation = max(difference.deviation, 1e-12 * abs(difference.mean)) or 1.0
     chances = decided(difference.mean / deviation, count, alpha, None if margin is None else margin / deviation)
-
-    def first(share: float) -> int | None:
-        return next((further for further, chance in zip(_FURTHER, chances, strict=True) if chance >= share), None)
-
-    return Advice(soon=first(SOON), likely=first(LIKELY))
+    soon, likely = (
+        next((further for further, chance in zip(_FURTHER, chances, strict=True) if chance >= share), None)
+        for share in (SOON, LIKELY)
+    )
+    return Advice(soon=soon, likely=likely)
 
 
 def decided(effect: float, count: int, alpha: float, margin: float | None = None) -> "NDArray[Any]":

@@ -7,9 +7,10 @@ and capped_bounds.json holds what it found.
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestrator.comparison.statistics import ALPHA
 
@@ -30,11 +31,11 @@ class Bound:
         if self.cap is None:
             return ville
         table = _capped()
-        first_looks = [first for first in table.evidence if first <= self.first_look]
-        caps = table.evidence[max(first_looks)] if first_looks else {}
-        enough = [cap for cap in caps if cap >= self.cap]
-        places = [place for place, arms in enumerate(table.open_arms) if arms >= open_arms]
-        return min(ville, caps[min(enough)][places[0]]) if enough and places else ville
+        first_looks = [first for first in map(int, table["evidence"]) if first <= self.first_look]
+        caps = table["evidence"][str(max(first_looks))] if first_looks else {}
+        enough = [cap for cap in map(int, caps) if cap >= self.cap]
+        places = [place for place, arms in enumerate(table["open_arms"]) if arms >= open_arms]
+        return min(ville, caps[str(min(enough))][places[0]]) if enough and places else ville
 
     @property
     def text(self) -> str:
@@ -46,18 +47,8 @@ class Bound:
 VILLE = Bound()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Table:
-    """The evidence by first look and cap, one number for each of `open_arms`."""
-
-    open_arms: Sequence[int]
-    evidence: Mapping[int, Mapping[int, Sequence[float]]]
-
-
 @functools.cache
-def _capped() -> _Table:
-    found = json.loads(Path(__file__).with_name("capped_bounds.json").read_text(encoding="utf-8"))
-    by_first_look = {
-        int(first): {int(cap): row for cap, row in caps.items()} for first, caps in found["evidence"].items()
-    }
-    return _Table(open_arms=found["open_arms"], evidence=by_first_look)
+def _capped() -> Mapping[str, Any]:
+    """The `evidence` by first look and cap, one number for each of `open_arms`."""
+    found: Mapping[str, Any] = json.loads(Path(__file__).with_name("capped_bounds.json").read_text(encoding="utf-8"))
+    return found

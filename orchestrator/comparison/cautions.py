@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.code.differences import diff_size
 from orchestrator.code.names import known_sources
 from orchestrator.comparison.contrasts import Contrast
-from orchestrator.comparison.groups import Grouping, RunResult, evaluations_of
+from orchestrator.comparison.groups import Grouping, evaluations_of
 from orchestrator.comparison.measures import Measure, Standing
 from orchestrator.export.metric_names import Axis
 from orchestrator.queue.code import MIXED, SHOWN_LETTERS
@@ -26,13 +26,10 @@ def grouping_warnings(grouping: Grouping, contrasts: Sequence[Contrast], baselin
     if grouping.averaged_over:
         over = ", ".join(grouping.averaged_over)
         found.append(f"groups hold several arms: a seed's number is the mean over its arms ({over})")
-    diverged = sum(
-        result.measured.standing is Standing.DIVERGED for group in grouping.groups for result in group.results
-    )
-    if diverged:
+    results = [result for group in grouping.groups for result in group.results]
+    if diverged := sum(result.measured.standing is Standing.DIVERGED for result in results):
         found.append(f"{diverged} of the runs diverged: means are over the seeds that came through")
-    alone = [group.label for group in grouping.groups if len(group.cells) == 1]
-    if alone:
+    if alone := [group.label for group in grouping.groups if len(group.cells) == 1]:
         found.append(f"one seed only, so no deviation and no interval: {_few(alone, '; ')}")
     if contrasts and len({group.rests for group in grouping.groups}) > 1:
         found.append(
@@ -46,8 +43,7 @@ def grouping_warnings(grouping: Grouping, contrasts: Sequence[Contrast], baselin
         if none:
             found.append(f"no baseline with the same other settings: {_few(none, '; ')}")
         named = {*none, *(contrast.baseline for contrast in contrasts)}
-        alone = [group.label for group in left if group.label not in named]
-        if alone:
+        if alone := [group.label for group in left if group.label not in named]:
             found.append(f"nothing to compare with that baseline at the same other settings: {_few(alone, '; ')}")
     return found
 
@@ -83,14 +79,14 @@ def _few(labels: Sequence[str], between: str = ", ") -> str:
     return between.join(labels[:MOST_NAMED]) + more
 
 
-def unit_warnings(store: Store, results: Sequence[RunResult], measure: Measure, *, timed: bool) -> list[str]:
+def unit_warnings(store: Store, runs: Sequence[RunRecord], measure: Measure, *, timed: bool) -> list[str]:
     """Where evaluations, seconds or tokens do not mean the same in all runs."""
-    mixed = evaluations_of(results, measure.metric.name)
+    mixed = evaluations_of(runs, measure.metric.name)
     found = [] if mixed is None else [mixed.caution]
-    if measure.axis is Axis.TOKENS and len({result.run.settings.get("tokenizer") for result in results}) > 1:
+    if measure.axis is Axis.TOKENS and len({run.settings.get("tokenizer") for run in runs}) > 1:
         found.append("runs of different tokenizers are compared at the same number of tokens, not of bytes")
     if timed or measure.counts_seconds:
-        found += seconds_warnings(store, [result.run for result in results])
+        found += seconds_warnings(store, runs)
     return found
 
 
@@ -107,11 +103,9 @@ def code_warnings(store: Store, runs: Sequence[RunRecord]) -> list[str]:
     if len(found) > 1:
         # By the digest that the runs have: the one that stands for all that are the same may be of none of them.
         digests = [own[0].code[-1].digest for own in found.values()]
-        counts = (
-            f"{digest[:SHOWN_LETTERS]} ({counted(len(own), 'run')})"
-            for digest, own in zip(digests, found.values(), strict=True)
-        )
-        warnings.append(f"runs of {len(found)} codes stand beside each other: {', '.join(counts)}")
+        runs_of = dict(zip(digests, found.values(), strict=True))
+        told = (f"{digest[:SHOWN_LETTERS]} ({counted(len(own), 'run')})" for digest, own in runs_of.items())
+        warnings.append(f"runs of {len(found)} codes stand beside each other: {', '.join(told)}")
         warnings += [difference_text(store, before, after) for before, after in itertools.pairwise(digests)]
     if mixed:
         warnings.append(f"computed by more than one code ({MIXED}): {counted(len(mixed), 'run')}, {', '.join(mixed)}")
@@ -132,10 +126,8 @@ def seconds_warnings(store: Store, runs: Sequence[RunRecord]) -> list[str]:
     found = device_warnings(str(run.facts.get("device_name") or "") for run in ran)
     slots = store.shared_slots([run.id for run in ran])
     if len(slots) > 1:
-        shared = ", ".join(str(number) for number in slots)
-        found.append(
-            f"seconds are compared of runs that shared their device with different numbers of others: {shared} slots"
-        )
+        different = f"with different numbers of others: {', '.join(map(str, slots))} slots"
+        found.append(f"seconds are compared of runs that shared their device {different}")
     return found
 
 

@@ -1,7 +1,7 @@
 """Each side against its baseline, seed by seed, and the verdict in a word. Pure."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -97,17 +97,14 @@ def is_open(contrast: Contrast) -> bool:
 
 def check_margin(margin: float | None) -> None:
     """Raise UsageError for a margin that is none."""
-    if margin is not None and not (0 < margin < math.inf):
-        raise UsageError(
-            f"--margin {margin:g}: the margin is a difference above 0",
-            "It is the largest difference that would not matter, in the metric's unit: --margin 0.01",
-        )
+    if margin is not None and not 0 < margin < math.inf:
+        hint = "It is the largest difference that would not matter, in the metric's unit: --margin 0.01"
+        raise UsageError(f"--margin {margin:g}: the margin is a difference above 0", hint)
 
 
-def judged(family: Iterable[Comparands], rules: Rules, size: int) -> Sequence[Contrast]:
+def judged(family: Sequence[Comparands], rules: Rules, size: int) -> Sequence[Contrast]:
     """The contrasts of a family that has `size` members, of which some may not be here."""
-    comparands = list(family)
-    pairs = [pair_up(one.own, one.baseline, scale=one.scale) for one in comparands]
+    pairs = [pair_up(one.own, one.baseline, scale=one.scale) for one in family]
     found = findings(pairs, rules.goal, size=size, margin=rules.margin)
     wins = judge_wins(pairs, rules.goal, size=size) if rules.robust else [None] * len(pairs)
     return [
@@ -121,7 +118,7 @@ def judged(family: Iterable[Comparands], rules: Rules, size: int) -> Sequence[Co
             arms=sorted(frozenset().union(*(side.arms for side in (*one.own, *one.baseline)))),
             seconds_a_seed=_seconds_a_seed((*one.own, *one.baseline)),
         )
-        for one, own, finding, won in zip(comparands, pairs, found, wins, strict=True)
+        for one, own, finding, won in zip(family, pairs, found, wins, strict=True)
     ]
 
 
@@ -140,15 +137,9 @@ def against_baseline(grouping: Grouping, baseline: Mapping[str, Any]) -> Sequenc
         other = by_values.get(tuple({**group.values, **baseline}.values()))
         if other is None or other is group:
             continue
-        rests = group.rests & other.rests
+        own, beside = (Side.of(one, group.rests & other.rests) for one in (group, other))
         found.append(
-            Comparands(
-                values=group.values,
-                label=group.label,
-                baseline_label=other.label,
-                own=[Side.of(group, rests)],
-                baseline=[Side.of(other, rests)],
-            )
+            Comparands(values=group.values, label=group.label, baseline_label=other.label, own=[own], baseline=[beside])
         )
     if not found:
         raise UsageError("there is nothing to compare with the baseline", "Choose more runs, or another --by.")
@@ -171,14 +162,14 @@ def check_baseline(grouping: Grouping, baseline: Mapping[str, Any]) -> None:
 
 
 def findings(
-    family: Sequence[Pairs], goal: Goal | None, *, size: int | None = None, margin: float | None = None
+    family: Sequence[Pairs], goal: Goal | None, *, size: int = 0, margin: float | None = None
 ) -> Sequence[Finding]:
-    """What each of the contrasts says, p-values corrected for the `size` of their family (None: these are all)."""
+    """What each of the contrasts says, p-values corrected for the `size` of their family, these at least."""
     import numpy
 
     differences = [paired_difference(tuple(pairs.differences.values())) for pairs in family]
     # A contrast without enough pairs still counts as one of the family, and so does one that filters hide.
-    hidden = [None] * max(0, (size or 0) - len(family))
+    hidden = [None] * (size - len(family))
     once, always = (
         holm(numpy.array([1.0 if p is None else p for p in (*p_values, *hidden)]))
         for p_values in zip(*((one.p_value, one.always_valid_p_value) for one in differences), strict=True)
@@ -199,9 +190,10 @@ def _finding(
     goal: Goal | None,
     margin: float | None,
 ) -> Finding:
-    known = difference.p_value is not None
+    known, interval = difference.p_value is not None, difference.always_valid_interval
     verdict = leaning = leaning_of(difference.summary.mean, goal) if known else Verdict.UNDECIDED
-    is_within = _is_within(difference, margin)
+    # Both one-sided always-valid tests reject a difference of the margin or more (Schuirmann, 1987).
+    is_within = margin is not None and interval is not None and -margin <= interval.low and interval.high <= margin
     if pairs.are_identical:
         leaning, verdict = Verdict.UNDECIDED, Verdict.IDENTICAL
     elif p_values[1] > ALPHA:
@@ -221,12 +213,6 @@ def _finding(
         held_back=held_back,
         advice=advise(difference.summary, level, margin) if is_open else None,
     )
-
-
-def _is_within(difference: PairedDifference, margin: float | None) -> bool:
-    """Whether both one-sided always-valid tests reject a difference of the margin or more (Schuirmann, 1987)."""
-    interval = difference.always_valid_interval
-    return margin is not None and interval is not None and -margin <= interval.low and interval.high <= margin
 
 
 def leaning_of(mean: float | None, goal: Goal | None) -> Verdict:

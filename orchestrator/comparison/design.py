@@ -1,12 +1,13 @@
 """What a sweep's definition fixes before any run: its arms, its baseline, and how many members each family of tests
 has."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hlbgpt_core.settings import DEFAULT_RECIPE, specs
+from hlbgpt_core.settings import specs
 from orchestrator.comparison.effects import Factor, cell_of, cells_of_effects, factors_of
+from orchestrator.comparison.groups import with_defaults
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import differing_settings
 from orchestrator.sweep.baseline import baseline_of, restricted
@@ -20,6 +21,7 @@ class Design:
     differ.
 
     `baseline` is the sweep's own, empty where there is none: of several sweeps, and of one that was drawn at random.
+    Of several sweeps there is no `first_seed` either.
     """
 
     sweeps: Sequence[int]
@@ -28,19 +30,15 @@ class Design:
     baseline: Mapping[str, Any]
     shape: Shape
     is_search: bool = False
+    first_seed: int | None = None
 
     def factors(self, baseline: Mapping[str, Any]) -> Sequence[Factor]:
         """The factors, with their levels at `baseline`."""
         return factors_of(self.arms, self.names, {**self.baseline, **baseline})
 
     @property
-    def is_factorial(self) -> bool:
-        """Whether main effects can be told: one sweep, two factors or more, combined with each other."""
-        return not self.why_not_factorial
-
-    @property
     def why_not_factorial(self) -> str:
-        """What the arms are instead, in words; empty for a factorial sweep."""
+        """What the arms are instead, in words; empty for a factorial sweep: two factors or more, combined."""
         if len(self.sweeps) != 1:
             return "runs of several sweeps are no factorial sweep"
         if self.shape.one_at_a_time:
@@ -53,12 +51,8 @@ class Design:
         if len(factors) < 2:
             differ = f"differ in {factors[0].label} alone" if factors else "do not differ"
             return f"the arms of sweep {self.sweeps[0]} {differ}, so it is not factorial"
-        cells = [cell_of(arm, factors) for arm in self.arms]
-        return (
-            ""
-            if cells_of_effects(cells, factors, 1)
-            else f"no two arms of sweep {self.sweeps[0]} differ in one setting"
-        )
+        has_effects = self.effects(factors, 1)
+        return "" if has_effects else f"no two arms of sweep {self.sweeps[0]} differ in one setting"
 
     def effects(self, factors: Sequence[Factor], order: int) -> int:
         """How many main effects (`order` 1) or interactions (2) the sweep has."""
@@ -73,14 +67,18 @@ class Design:
         if any(name not in specs() for name in names):
             return 0
         groups = {tuple(arm.get(name) for name in names) for arm in self.arms}
-        changed = {names.index(name): value for name, value in baseline.items() if name in names}
-        others = (tuple(changed.get(at, value) for at, value in enumerate(group)) for group in groups)
-        return sum(other in groups and other != group for group, other in zip(groups, others, strict=True))
+        return counterparts(groups, names, baseline)
+
+
+def counterparts(arms: Collection[tuple[Any, ...]], names: Sequence[str], baseline: Mapping[str, Any]) -> int:
+    """How many arms (their values of the settings `names`) have another one at the baseline, like them otherwise."""
+    others = {arm: tuple(map(baseline.get, names, arm)) for arm in arms}
+    return sum(other in others and other != arm for arm, other in others.items())
 
 
 def design_of(store: Store, sweep_ids: Sequence[int]) -> Design:
     """The design of sweeps that are stored."""
-    arms = [_settings(arm.settings) for sweep_id in sweep_ids for arm in store.arms(sweep_id)]
+    arms = [with_defaults(arm.settings) for sweep_id in sweep_ids for arm in store.arms(sweep_id)]
     names = differing_settings(arms)
     sweep = store.sweep(sweep_ids[0]) if len(sweep_ids) == 1 else None
     return Design(
@@ -90,9 +88,5 @@ def design_of(store: Store, sweep_ids: Sequence[int]) -> Design:
         baseline={} if sweep is None else restricted(baseline_of(sweep.definition), names),
         shape=PRODUCT if sweep is None else stored_shape(sweep.definition),
         is_search=sweep is not None and is_search(sweep.definition),
+        first_seed=None if sweep is None else sweep.definition["seed"],
     )
-
-
-def _settings(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    recipe = settings.get("recipe", DEFAULT_RECIPE)
-    return {name: settings.get(name, spec.default_for(recipe)) for name, spec in specs().items()}

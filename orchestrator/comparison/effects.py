@@ -6,13 +6,15 @@ changes its weights.
 """
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.comparison.contrasts import Comparands
 from orchestrator.comparison.pairs import Side
 from orchestrator.sweep.arm_labels import arm_label
+from orchestrator.sweep.options import value_text
 
 Level = tuple[Any, ...]
 Cell = tuple[Level, ...]
@@ -50,14 +52,11 @@ def factors_of(arms: Sequence[Mapping[str, Any]], names: Sequence[str], baseline
 
     A baseline that names only some of a factor's settings means the first level that has them.
     """
-    groups: list[list[str]] = []
+    groups: dict[str, list[str]] = {}
     for name in names:
-        partner = next((group for group in groups if _determine_each_other(arms, group[0], name)), None)
-        if partner is None:
-            groups.append([name])
-        else:
-            partner.append(name)
-    return [_factor(arms, tuple(group), baseline) for group in groups]
+        partner = next((one for one in groups if _determine_each_other(arms, one, name)), name)
+        groups.setdefault(partner, []).append(name)
+    return [_factor(arms, tuple(group), baseline) for group in groups.values()]
 
 
 def _determine_each_other(arms: Sequence[Mapping[str, Any]], one: str, other: str) -> bool:
@@ -67,11 +66,7 @@ def _determine_each_other(arms: Sequence[Mapping[str, Any]], one: str, other: st
 
 def _factor(arms: Sequence[Mapping[str, Any]], names: tuple[str, ...], baseline: Mapping[str, Any]) -> Factor:
     levels = list(dict.fromkeys(tuple(arm[name] for name in names) for arm in arms))
-    fits = (
-        level
-        for level in levels
-        if all(baseline.get(name, value) == value for name, value in zip(names, level, strict=True))
-    )
+    fits = (level for level in levels if tuple(map(baseline.get, names, level)) == level)
     return Factor(names=names, levels=levels, baseline=next(fits, levels[0]))
 
 
@@ -127,19 +122,18 @@ def interactions(cells: Mapping[Cell, Side], factors: Sequence[Factor]) -> list[
     """For two factors, the effect of the second at a level of the first, minus that at the first's baseline."""
     found = cells_of_effects(cells, factors, 2)
     effects = []
-    for effect, own in sorted(found.items(), key=lambda item: _place_of(item[0], factors)):
+
+    def in_order(effect: Effect) -> list[tuple[int, int]]:
+        return [(place, factors[place].levels.index(level)) for place, level in effect]
+
+    for effect in sorted(found, key=in_order):
         (first, level), (second, other_level) = effect
-        corners = [_corners(cell, (first, second), factors) for cell in own]
-        effect_of = f"{factors[second].level_label(other_level)} (not {_values(factors[second].baseline)})"
+        corners = [_corners(cell, (first, second), factors) for cell in found[effect]]
+        at_baseline = " and ".join(map(value_text, factors[second].baseline))
+        effect_of = f"{factors[second].level_label(other_level)} (not {at_baseline})"
         effects.append(
             Comparands(
-                values=dict(
-                    zip(
-                        (*factors[first].names, *factors[second].names),
-                        (*level, *other_level),
-                        strict=True,
-                    )
-                ),
+                values=dict(zip((*factors[first].names, *factors[second].names), (*level, *other_level), strict=True)),
                 label=f"effect of {effect_of} at {factors[first].level_label(level)}",
                 baseline_label=f"that at {factors[first].level_label(factors[first].baseline)}",
                 own=[cells[cell] for four in corners for cell in (four[0], four[3])],
@@ -151,26 +145,15 @@ def interactions(cells: Mapping[Cell, Side], factors: Sequence[Factor]) -> list[
     return effects
 
 
-def _place_of(effect: Effect, factors: Sequence[Factor]) -> tuple[tuple[int, int], ...]:
-    return tuple((place, factors[place].levels.index(level)) for place, level in effect)
-
-
-def _values(level: Level) -> str:
-    from orchestrator.sweep.options import value_text
-
-    return " and ".join(map(value_text, level))
-
-
 def without_counterpart(cells: Collection[Cell], factors: Sequence[Factor]) -> Mapping[str, int]:
     """By level (`depth 8`), how many of its cells no cell at the factor's baseline stands beside."""
     present = frozenset(cells)
-    missing: dict[str, int] = {}
-    for cell in cells:
-        for place, factor in enumerate(factors):
-            if _corners(cell, (place,), factors)[1] not in present:
-                label = factor.level_label(cell[place])
-                missing[label] = missing.get(label, 0) + 1
-    return missing
+    return Counter(
+        factor.level_label(cell[place])
+        for cell in cells
+        for place, factor in enumerate(factors)
+        if _corners(cell, (place,), factors)[1] not in present
+    )
 
 
 def shares_of(cells: Mapping[Cell, Side], factors: Sequence[Factor]) -> Shares | None:
@@ -217,10 +200,9 @@ def _complete_seeds(sides: Sequence[Side]) -> Any:
     """The numbers of all sides (arms, seeds) at the seeds that all of them have."""
     import numpy
 
-    common: Iterable[int] = sorted(set.intersection(*(set(side.numbers) for side in sides)))
-    rows = [[side.numbers[seed].value for seed in common] for side in sides]
-    table = numpy.array([[numpy.nan if value is None else value for value in row] for row in rows])
-    return table[:, ~numpy.isnan(table).any(axis=0)] if table.size else table
+    common = sorted(set.intersection(*(set(side.numbers) for side in sides)))
+    table = numpy.array([[side.numbers[seed].value for seed in common] for side in sides], float)  # None becomes nan
+    return table[:, ~numpy.isnan(table).any(axis=0)]
 
 
 def _share(squares: float, freedom: int, noise: float, between: float) -> float:

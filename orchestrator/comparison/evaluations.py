@@ -31,9 +31,8 @@ class MixedEvaluations:
     @property
     def refusal(self) -> str:
         """Why the runs are not compared."""
-        return (
-            f"'{self.metric}' of different evaluations can't be compared: they read different text ({self.differ_in})"
-        )
+        why = f"they read different text ({self.differ_in})"
+        return f"'{self.metric}' of different evaluations can't be compared: {why}"
 
     @property
     def caution(self) -> str:
@@ -66,11 +65,9 @@ def mixed_evaluations(runs: Iterable[EvaluatedRun], metric: str) -> MixedEvaluat
         return None
     causes = _causes([run.settings for run in known if run.data_fingerprint == mixed], split)
     if not causes:
-        return MixedEvaluations(
-            metric=metric,
-            differ_in=f"fingerprints {', '.join(sorted(by_data[mixed]))}",
-            hint=f"Choose runs with filters, or add {ALLOW_MIXED_EVALUATION}.",
-        )
+        differ_in = f"fingerprints {', '.join(sorted(by_data[mixed]))}"
+        hint = f"Choose runs with filters, or add {ALLOW_MIXED_EVALUATION}."
+        return MixedEvaluations(metric=metric, differ_in=differ_in, hint=hint)
     differ_in = "; ".join(f"{name} {', '.join(map(value_text, values))}" for name, values in causes.items())
     name, values = next(iter(causes.items()))
     hint = f"Choose one: --where {name}={value_text(values[0])}   Or add {ALLOW_MIXED_EVALUATION}."

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from orchestrator.comparison.advice import PAIRS_TO_BEGIN_WITH
 from orchestrator.comparison.contrasts import Contrast
-from orchestrator.comparison.groups import RunResult
-from orchestrator.queue.records import RunFilter
+from orchestrator.comparison.design import Design
+from orchestrator.queue.records import RunFilter, RunRecord
 from orchestrator.store import Store
 
 
@@ -26,8 +26,8 @@ class Extension:
 def extension_of(
     store: Store,
     wanted: RunFilter,
-    sweeps: Sequence[int],
-    results: Sequence[RunResult],
+    design: Design,
+    runs: Sequence[RunRecord],
     contrasts: Sequence[Contrast],
     undecided: Collection[str],
     *,
@@ -40,24 +40,17 @@ def extension_of(
     """
     advised = [(one.finding.advice, one.pairs.waiting) for one in contrasts if one.wins is None]
     asked = [advice.likely - waiting for advice, waiting in advised if advice is not None and advice.likely is not None]
-    if not contrasts and all(result.run.run_num == 1 for result in results):
+    if not contrasts and all(run.run_num == 1 for run in runs):
         asked = [PAIRS_TO_BEGIN_WITH - 1]
     by_run = wanted.run_ids or wanted.states or wanted.reasons or wanted.tags
     hides_seeds = by_run or {"seed", "run_num"} & set(wanted.where)
-    if len(sweeps) > 1 or hides_seeds or max(asked, default=0) <= 0:
+    if design.first_seed is None or hides_seeds or max(asked, default=0) <= 0:
         return None
-    seeds: dict[str, set[int]] = {}
-    longest = 0
-    for run in store.runs(RunFilter(sweep_ids=(sweeps[0],), with_members=True)):
-        seeds.setdefault(run.arm_key, set()).add(run.seed)
-        longest = max(longest, run.run_num)
-    arms = set(seeds)
+    sweep = design.sweeps[0]
+    there = store.runs_by_seed(sweep)
+    arms = {arm for arm, _ in there}
     only_undecided = is_usual and bool(contrasts) and set(undecided) < arms
     chosen = set(undecided) if only_undecided else arms
-    num_runs = longest + max(asked)
-    return Extension(
-        sweep=sweeps[0],
-        num_runs=num_runs,
-        only_undecided=only_undecided,
-        runs=num_runs * len(chosen) - sum(len(seeds[arm]) for arm in chosen),
-    )
+    num_runs = max(seed for _, seed in there) - design.first_seed + 1 + max(asked)
+    added = num_runs * len(chosen) - sum(arm in chosen for arm, _ in there)
+    return Extension(sweep=sweep, num_runs=num_runs, only_undecided=only_undecided, runs=added)

@@ -9,23 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from orchestrator.comparison import effects
 from orchestrator.comparison.contrasts import Contrast, Rules, against_baseline, check_baseline, judged
 from orchestrator.comparison.design import Design
-from orchestrator.comparison.effects import (
-    Factor,
-    Shares,
-    cell_of,
-    interactions,
-    main_effects,
-    shares_of,
-    without_counterpart,
-)
 from orchestrator.comparison.groups import Grouping, RunResult, group_runs
 from orchestrator.comparison.pairs import Side
 from orchestrator.comparison.tune import Tuned, tuned_groups
 from orchestrator.errors import UsageError
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted
+
+_INCOMPLETE = "cells are missing, and main effects leave out the arms that have no counterpart at the baseline"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +41,7 @@ class Families:
     baseline: Mapping[str, Any] = field(default_factory=dict)
     main_effects: Sequence[Contrast] = ()
     interactions: Sequence[Contrast] = ()
-    shares: Shares | None = None
+    shares: effects.Shares | None = None
     arms: Sequence[Contrast] = ()
     tuned: Sequence[Tuned] = ()
     warnings: Sequence[str] = ()
@@ -65,26 +59,20 @@ def families_of(results: Sequence[RunResult], grouping: Grouping, design: Design
         return _tuned(grouping, design, asked)
     if asked.effects:
         _check_factorial(design, asked)
-    if asked.by or not design.is_factorial:
+    if asked.by or design.why_not_factorial:
         return _arms(grouping, design, asked)
-    effects = _effects(results, grouping, design, asked)
+    of_factors = _effects(results, grouping, design, asked)
     if not asked.arms:
-        return effects
+        return of_factors
     arms = _arms(grouping, design, asked)
-    return Families(
-        baseline=arms.baseline,
-        main_effects=effects.main_effects,
-        interactions=effects.interactions,
-        shares=effects.shares,
-        arms=arms.arms,
-        warnings=[*effects.warnings, *arms.warnings],
-    )
+    warnings = [*of_factors.warnings, *arms.warnings]
+    return replace(of_factors, baseline=arms.baseline, arms=arms.arms, warnings=warnings)
 
 
 def _check_factorial(design: Design, asked: Asked) -> None:
     if asked.by:
         raise UsageError("--effects and --by are two ways to group", "Leave one of them out.")
-    if not design.is_factorial:
+    if design.why_not_factorial:
         sweep = f" --sweep {design.sweeps[0]}" if len(design.sweeps) == 1 else ""
         raise UsageError(
             f"--effects: {design.why_not_factorial}",
@@ -107,11 +95,8 @@ def _arms(grouping: Grouping, design: Design, asked: Asked) -> Families:
         if asked.baseline:
             raise
         where = ", ".join(f"{name} {value_text(value)}" for name, value in baseline.items())
-        return Families(
-            warnings=[
-                f"no differences from the sweep's baseline: no run here has {where}. Name another one: --baseline"
-            ]
-        )
+        warning = f"no differences from the sweep's baseline: no run here has {where}. Name another one: --baseline"
+        return Families(warnings=[warning])
     size = design.contrasts(asked.by, asked.baseline or design.baseline)
     return Families(baseline=baseline, arms=judged(comparands, asked.rules, size))
 
@@ -119,9 +104,11 @@ def _arms(grouping: Grouping, design: Design, asked: Asked) -> Families:
 def _effects(results: Sequence[RunResult], grouping: Grouping, design: Design, asked: Asked) -> Families:
     factors = design.factors(asked.baseline or {})
     whole = grouping if set(design.names) <= set(grouping.by) else group_runs(results, design.names)
-    cells = {cell_of(group.values, factors): Side.of(group, group.rests) for group in whole.groups}
-    main = main_effects(cells, factors)
-    crossed = interactions(cells, factors) if asked.effects else []
+    cells = {effects.cell_of(group.values, factors): Side.of(group, group.rests) for group in whole.groups}
+    main = effects.main_effects(cells, factors)
+    crossed = effects.interactions(cells, factors) if asked.effects else []
+    alone = effects.without_counterpart(cells, factors)
+    missing = "; ".join(f"{counted(number, 'arm')} of {label}" for label, number in alone.items())
     # Neither sign of an interaction is the better one.
     signed = asked.rules if asked.rules.robust else replace(asked.rules, goal=None)
     levels = {name: value for factor in factors for name, value in zip(factor.names, factor.baseline, strict=True)}
@@ -129,17 +116,9 @@ def _effects(results: Sequence[RunResult], grouping: Grouping, design: Design, a
         baseline=levels,
         main_effects=judged(main, asked.rules, design.effects(factors, 1)) if main else (),
         interactions=judged(crossed, signed, design.effects(factors, 2)) if crossed else (),
-        shares=shares_of(cells, factors),
-        warnings=_incomplete(cells, factors),
+        shares=effects.shares_of(cells, factors),
+        warnings=[f"{_INCOMPLETE}: {missing}"] if missing else [],
     )
-
-
-def _incomplete(cells: Mapping[Any, Side], factors: Sequence[Factor]) -> list[str]:
-    missing = without_counterpart(cells, factors)
-    if not missing:
-        return []
-    told = "; ".join(f"{counted(number, 'arm')} of {label}" for label, number in missing.items())
-    return [f"cells are missing, and main effects leave out the arms that have no counterpart at the baseline: {told}"]
 
 
 def _tuned(grouping: Grouping, design: Design, asked: Asked) -> Families:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.comparison import rendering
 from orchestrator.comparison.contrasts import Contrast
+from orchestrator.comparison.group_results import GroupResult
 from orchestrator.comparison.results import Comparison
 from orchestrator.comparison.statistics import Interval
 from orchestrator.errors import UsageError
@@ -27,20 +28,7 @@ def frame_of(comparison: Comparison, table: str) -> "pandas.DataFrame":
     import pandas
 
     if table == "groups":
-        rows = [
-            {
-                **group.values,
-                "n": group.summary.count,
-                "mean": group.summary.mean,
-                "deviation": group.summary.deviation,
-                **_ends("interval", group.summary.interval),
-                "diverged": group.diverged,
-                "waiting": group.waiting,
-                "missing": group.missing,
-            }
-            for group in comparison.groups
-        ]
-        return pandas.DataFrame(rows)
+        return pandas.DataFrame(map(_group, comparison.groups))
     if table != "differences":
         raise UsageError(f"a comparison has no table '{table}'", "Use differences or groups.")
     families = {
@@ -50,6 +38,13 @@ def frame_of(comparison: Comparison, table: str) -> "pandas.DataFrame":
     }
     rows = [{"family": family, **_difference(one)} for family, own in families.items() for one in own]
     return pandas.DataFrame(rows, columns=None if rows else ["family", "arm", "baseline", "pairs", "difference"])
+
+
+def _group(group: GroupResult) -> dict[str, Any]:
+    summary = group.summary
+    numbers = {"n": summary.count, "mean": summary.mean, "deviation": summary.deviation}
+    without = {"diverged": group.diverged, "waiting": group.waiting, "missing": group.missing}
+    return {**group.values, **numbers, **_ends("interval", summary.interval), **without}
 
 
 def _difference(contrast: Contrast) -> Mapping[str, Any]:

@@ -57,12 +57,11 @@ def group_result(group: Group, target: float | None) -> GroupResult:
 
 def _target_times(results: Sequence[RunResult]) -> TargetTimes:
     times = [result.reached for result in results if result.reached is not None]
-    never = sum(result.reached is None and _has_run_out(result) for result in results)
+    late = [one for one in results if one.reached is None]
+    never = sum(one.run.state is State.COMPLETED or one.measured.standing is Standing.DIVERGED for one in late)
 
     def median(values: list[float]) -> float | None:
-        if 2 * len(values) <= len(values) + never:
-            return None
-        return statistics.median(values + [float("inf")] * never)
+        return statistics.median(values + [float("inf")] * never) if len(values) > never else None
 
     return TargetTimes(
         reached=len(times),
@@ -72,7 +71,3 @@ def _target_times(results: Sequence[RunResult]) -> TargetTimes:
         median_tokens=median([time.tokens for time in times]),
         median_steps=median([time.steps for time in times]),
     )
-
-
-def _has_run_out(result: RunResult) -> bool:
-    return result.run.state is State.COMPLETED or result.measured.standing is Standing.DIVERGED

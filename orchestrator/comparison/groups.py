@@ -6,16 +6,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from hlbgpt_core.evaluation import EVALUATION_SETTINGS, known_fingerprint
+from hlbgpt_core.evaluation import known_fingerprint
 from hlbgpt_core.points import Split
-from hlbgpt_core.settings import DEFAULT_RECIPE, specs, unknown_setting
-from orchestrator.comparison.evaluations import (
-    EvaluatedRun,
-    MixedEvaluations,
-    evaluated_split,
-    mixed_evaluations,
-)
-from orchestrator.comparison.measures import NO_RUN, Measure, Measured, PointChoice, Reached, Standing
+from hlbgpt_core.settings import DEFAULT_RECIPE, defaults, specs, unknown_setting
+from orchestrator.comparison.evaluations import EvaluatedRun, MixedEvaluations, evaluated_split, mixed_evaluations
+from orchestrator.comparison.measures import NO_RUN, Measure, Measured, PointChoice, Reached, Standing, mean_or_gravest
 from orchestrator.errors import UsageError
 from orchestrator.queue.code import joined
 from orchestrator.queue.records import RunRecord
@@ -75,14 +70,9 @@ class Group:
         """The seed's number: the mean over `rests`, or the gravest reason why there is none."""
         cells = self.cells.get(seed, {})
         found = [cells[rest].measured if rest in cells else NO_RUN for rest in rests]
-        for standing in (Standing.DIVERGED, Standing.MISSING, Standing.WAITING):
-            for measured in found:
-                if measured.standing is standing:
-                    return measured
-        values = [measured.value for measured in found if measured.value is not None]
-        if not values:
+        if not found:
             return Measured(standing=Standing.MISSING, why="no arm in common")
-        return Measured(standing=Standing.MEASURED, value=sum(values) / len(values))
+        return mean_or_gravest(found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,14 +103,17 @@ def read_baseline(texts: Sequence[str]) -> Mapping[str, Any] | None:
     return ({**found, SWEEP: int(number)} if number.isdecimal() else found) or None
 
 
+def with_defaults(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Stored settings; one that was stored without is at its default."""
+    return {**defaults(settings.get("recipe", DEFAULT_RECIPE)), **settings}
+
+
 def values_of(run: RunRecord) -> Mapping[str, Any]:
-    """Everything that `run` can be grouped by; a setting that it was stored without is at its default."""
-    recipe = run.settings.get("recipe", DEFAULT_RECIPE)
+    """Everything that `run` can be grouped by."""
+    facts = {**run.facts, "evaluation_fingerprint": known_fingerprint(Split.VAL, run.settings, run.facts) or None}
+    named = {name: facts.get(fact) for name, fact in FACTS.items()}
     code = joined(part.digest for part in run.code) or None
-    settings = {name: run.settings.get(name, spec.default_for(recipe)) for name, spec in specs().items()}
-    evaluation = known_fingerprint(Split.VAL, run.settings, run.facts) or None
-    facts = {**run.facts, "evaluation_fingerprint": evaluation}
-    return {**settings, **{name: facts.get(fact) for name, fact in FACTS.items()}, SWEEP: run.sweep_id, CODE: code}
+    return {**with_defaults(run.settings), **named, SWEEP: run.sweep_id, CODE: code}
 
 
 def _kind(run: RunRecord) -> tuple[Any, ...]:
@@ -128,41 +121,34 @@ def _kind(run: RunRecord) -> tuple[Any, ...]:
     return id(run.settings), id(run.facts), run.sweep_id, run.code
 
 
-def _examples(results: Iterable[RunResult]) -> dict[tuple[Any, ...], RunRecord]:
-    """A run of each kind."""
-    return {_kind(result.run): result.run for result in results}
+def _values_by_kind(runs: Iterable[RunRecord]) -> dict[tuple[Any, ...], Mapping[str, Any]]:
+    return {kind: values_of(run) for kind, run in {_kind(run): run for run in runs}.items()}
 
 
 def group_runs(results: Sequence[RunResult], by: Sequence[str], apart: Sequence[str] = ()) -> Grouping:
     """`results` by the values of `by`, in order; of an empty `by`, by the settings in which they differ. In any case by
     those of `apart` too."""
-    examples = _examples(results)
-    differing = differing_settings(values_of(run) for run in examples.values())
+    values = _values_by_kind(result.run for result in results)
+    differing = differing_settings(values.values())
     by = tuple(dict.fromkeys([*(by or differing), *apart]))
     others = [name for name in differing if name not in by]
-    keys: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-    rests: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-    for kind, run in examples.items():
-        values = values_of(run)
-        keys[kind], rests[kind] = tuple(values[name] for name in by), tuple(values[name] for name in others)
+    keys = {kind: tuple(own[name] for name in by) for kind, own in values.items()}
+    rests = {kind: tuple(own[name] for name in others) for kind, own in values.items()}
     found: dict[tuple[Any, ...], set[Rest]] = {}
     for kind, key in keys.items():
         found.setdefault(key, set()).add(rests[kind])
     varies = [any(len({rest[place] for rest in own}) > 1 for own in found.values()) for place in range(len(others))]
     varying = list(itertools.compress(others, varies))
     rests = {kind: tuple(itertools.compress(rest, varies)) for kind, rest in rests.items()}
-    members: dict[tuple[Any, ...], list[RunResult]] = {}
+    cells: dict[tuple[Any, ...], dict[int, dict[Rest, RunResult]]] = {}
     for result in results:
-        members.setdefault(keys[_kind(result.run)], []).append(result)
-    groups = []
-    for key, own in sorted(members.items(), key=lambda item: tuple(_sortable(value) for value in item[0])):
-        cells: dict[int, dict[Rest, RunResult]] = {}
-        for result in own:
-            rest = rests[_kind(result.run)]
-            seed = cells.setdefault(result.run.seed, {})
-            seed[rest] = _preferred(seed.get(rest), result)
-        of_group = frozenset(rest for seed in cells.values() for rest in seed)
-        groups.append(Group(values=dict(zip(by, key, strict=True)), cells=cells, rests=of_group))
+        kind = _kind(result.run)
+        seed = cells.setdefault(keys[kind], {}).setdefault(result.run.seed, {})
+        seed[rests[kind]] = _preferred(seed.get(rests[kind]), result)
+    groups = [
+        Group(values=dict(zip(by, key, strict=True)), cells=own, rests=frozenset().union(*own.values()))
+        for key, own in sorted(cells.items(), key=lambda item: tuple(map(_sortable, item[0])))
+    ]
     kept = sum(len(group.results) for group in groups)
     return Grouping(by=by, averaged_over=varying, groups=groups, left_out=len(results) - kept)
 
@@ -179,30 +165,30 @@ def _sortable(value: Any) -> tuple[int, float, str]:
     return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
 
 
-def evaluations_of(results: Sequence[RunResult], metric: str) -> MixedEvaluations | None:
+def evaluations_of(runs: Iterable[RunRecord], metric: str) -> MixedEvaluations | None:
     """What the runs' evaluations differ in, where `metric` is measured on them; None if they are the same."""
     split = evaluated_split(metric)
     if split is None:
         return None
     evaluated = (
         EvaluatedRun(
-            settings={name: values[name] for name in EVALUATION_SETTINGS},
+            settings=with_defaults(run.settings),
             data_fingerprint=str(run.facts.get("data_fingerprint") or ""),
             evaluation_fingerprint=known_fingerprint(split, run.settings, run.facts),
         )
-        for run in _examples(results).values()
-        for values in (values_of(run),)
+        for run in {_kind(run): run for run in runs}.values()
     )
     return mixed_evaluations(evaluated, metric)
 
 
-def check_best(results: Sequence[RunResult], measure: Measure) -> None:
+def check_best(runs: Iterable[RunRecord], measure: Measure) -> None:
     """Raise UsageError for the best points of runs that were evaluated at different intervals: the best of more
     evaluations is better by luck."""
     if measure.moment is not PointChoice.BEST:
         return
+    every = _values_by_kind(runs).values()
     for name in ("eval_every", "max_epochs_between_evals"):
-        found = sorted({values_of(run)[name] for run in _examples(results).values()})
+        found = sorted({values[name] for values in every})
         if len(found) > 1:
             raise UsageError(
                 f"--best: the runs were evaluated at different intervals ({name} {', '.join(map(value_text, found))}), "
@@ -212,21 +198,21 @@ def check_best(results: Sequence[RunResult], measure: Measure) -> None:
 
 
 def check_comparable(
-    results: Sequence[RunResult], metric: str, *, allow_mixed_data: bool, allow_mixed_evaluation: bool
+    runs: Sequence[RunRecord], metric: str, *, allow_mixed_data: bool, allow_mixed_evaluation: bool
 ) -> None:
     """Raise UsageError where the runs' numbers mean different things: other tokens, data, or evaluations.
 
     `val_bits_per_byte` may be compared across tokenizers: it counts bytes of the same text.
     """
     named = ("tokenizer", "dataset", "data_fingerprint")
-    data = {tuple(str(values[name] or "") for name in named) for values in map(values_of, _examples(results).values())}
+    data = {tuple(str(values[name] or "") for name in named) for values in _values_by_kind(runs).values()}
     tokenizers = sorted({tokenizer for tokenizer, _, _ in data})
     if len(tokenizers) > 1 and metric.endswith(("loss", "pplx", "acc")):
         raise UsageError(
             f"'{metric}' counts tokens, and can't be compared across tokenizers: {', '.join(tokenizers)}",
             f"Use --metric val_bits_per_byte, or choose one: --where tokenizer={tokenizers[0]}",
         )
-    if not allow_mixed_evaluation and (mixed := evaluations_of(results, metric)) is not None:
+    if not allow_mixed_evaluation and (mixed := evaluations_of(runs, metric)) is not None:
         raise UsageError(mixed.refusal, mixed.hint)
     if allow_mixed_data:
         return

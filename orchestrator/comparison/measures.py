@@ -3,7 +3,7 @@
 import bisect
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -75,6 +75,18 @@ class Measured:
 
 # A seed that one side lacks.
 NO_RUN = Measured(standing=Standing.MISSING, why="no run of this seed")
+DIVERGED = Measured(standing=Standing.DIVERGED, why="diverged")
+
+
+# The side or run that keeps a seed from ever having a number is the one to tell of.
+GRAVITY = (Standing.DIVERGED, Standing.MISSING, Standing.WAITING, Standing.MEASURED)
+
+
+def mean_or_gravest(found: Sequence[Measured]) -> Measured:
+    """The mean of numbers of one seed, or the gravest reason why one is missing, the first of equals."""
+    gravest = min(found, key=lambda measured: GRAVITY.index(measured.standing))
+    values = [measured.value for measured in found if measured.value is not None]
+    return gravest if len(values) < len(found) else replace(gravest, value=sum(values) / len(values))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +114,7 @@ def measure_run(run: RunRecord, curve: Curve | None, measure: Measure) -> Measur
     if measure.place is not None and xs and measure.place <= xs[-1]:
         return value_at(xs, ys, measure.place)
     if diverged or (run.state is State.COMPLETED and ys and not math.isfinite(ys[-1])):
-        return Measured(standing=Standing.DIVERGED, why="diverged")
+        return DIVERGED
     if run.state in (State.PENDING, State.RUNNING):
         return Measured(standing=Standing.WAITING, why=run.state.value)
     if run.state is not State.COMPLETED:
@@ -118,10 +130,9 @@ def measure_run(run: RunRecord, curve: Curve | None, measure: Measure) -> Measur
 
 def _points_of(curve: Curve | None, measure: Measure, settings: Mapping[str, Any]) -> tuple[list[float], list[float]]:
     """x (the axis, or the steps) and the metric, of the points that have it; both empty where there are none."""
-    name = measure.metric.column
+    name, axis = measure.metric.column, measure.axis or Axis.STEPS
     if curve is None or (name not in curve.columns and name not in curve.extra):
         return [], []
-    axis = measure.axis or Axis.STEPS
     pairs = zip(axis.places(curve["step"], curve[axis.column], settings), curve[name], strict=True)
     found = [(float(x), float(y)) for x, y in pairs if y is not None and x is not None]
     return [x for x, _ in found], [y for _, y in found]
@@ -129,9 +140,8 @@ def _points_of(curve: Curve | None, measure: Measure, settings: Mapping[str, Any
 
 def _best(ys: Sequence[float], measure: Measure) -> Measured:
     if measure.goal is None:
-        raise UsageError(
-            f"is higher or lower better for '{measure.metric.name}'?", "Add --goal higher or --goal lower."
-        )
+        what = measure.metric.name
+        raise UsageError(f"is higher or lower better for '{what}'?", "Add --goal higher or --goal lower.")
     finite = [y for y in ys if math.isfinite(y)]
     return Measured(standing=Standing.MEASURED, value=min(finite) if measure.goal is Goal.LOWER else max(finite))
 
@@ -143,10 +153,8 @@ def value_at(xs: Sequence[float], ys: Sequence[float], place: float) -> Measured
         return Measured(standing=Standing.MISSING, why=f"its first point is at {number_text(xs[0])}")
     before = after if xs[after] == place else after - 1
     if not (math.isfinite(ys[before]) and math.isfinite(ys[after])):
-        return Measured(standing=Standing.DIVERGED, why="diverged")
-    if before == after:
-        return Measured(standing=Standing.MEASURED, value=ys[after])
-    share = (place - xs[before]) / (xs[after] - xs[before])
+        return DIVERGED
+    share = (place - xs[before]) / (xs[after] - xs[before]) if before < after else 0.0
     return Measured(standing=Standing.MEASURED, value=ys[before] + share * (ys[after] - ys[before]))
 
 

@@ -2,10 +2,10 @@
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.comparison.groups import Group, Rest
-from orchestrator.comparison.measures import NO_RUN, Measured, Standing
+from orchestrator.comparison.measures import NO_RUN, Measured, Standing, mean_or_gravest
 from orchestrator.queue.states import State
 
 
@@ -68,11 +68,10 @@ class Side:
         """The group's numbers, each the mean over `rests`."""
         rests = frozenset(rests)
         times: dict[str, list[float]] = {}
-        for cells in group.cells.values():
-            for run in (cell.run for rest, cell in cells.items() if rest in rests):
-                own = times.setdefault(run.arm_key, [])
-                if run.state is State.COMPLETED and run.started_at is not None and run.ended_at is not None:
-                    own.append(run.ended_at - run.started_at)
+        for run in (cell.run for cells in group.cells.values() for rest, cell in cells.items() if rest in rests):
+            own = times.setdefault(run.arm_key, [])
+            if run.state is State.COMPLETED and run.started_at is not None and run.ended_at is not None:
+                own.append(run.ended_at - run.started_at)
         return cls(
             label=group.label,
             numbers={seed: group.of_seed(seed, rests) for seed in group.cells},
@@ -98,8 +97,7 @@ def pair_up(own: Sequence[Side], baseline: Sequence[Side], *, scale: float = 1.0
             differences[seed] = scale * (first.value - second.value)
             baseline_values[seed] = scale * second.value
             continue
-        # The side that keeps the pair from ever being one is the one to tell of.
-        gravest = min(first, second, key=lambda side: _GRAVITY.index(side.standing))
+        gravest = mean_or_gravest((first, second))
         lost.append(LostPair(seed=seed, standing=gravest.standing, why=gravest.why))
     return Pairs(
         differences=differences,
@@ -113,14 +111,10 @@ def pair_up(own: Sequence[Side], baseline: Sequence[Side], *, scale: float = 1.0
     )
 
 
-_GRAVITY = (Standing.DIVERGED, Standing.MISSING, Standing.WAITING, Standing.MEASURED)
-
-
 def _at(sides: Sequence[Side], seed: int) -> Measured:
     """The mean of the parts at a seed, or the gravest reason why there is none, with its label."""
-    found = [(side.numbers.get(seed, NO_RUN), side.label) for side in sides]
-    values = [measured.value for measured, _ in found if measured.value is not None]
-    if len(values) == len(found):
-        return Measured(standing=Standing.MEASURED, value=sum(values) / len(values))
-    gravest, label = min(found, key=lambda part: _GRAVITY.index(part[0].standing))
-    return Measured(standing=gravest.standing, why=f"{label}: {gravest.why}")
+    found = []
+    for side in sides:
+        own = side.numbers.get(seed, NO_RUN)
+        found.append(own if own.value is not None else replace(own, why=f"{side.label}: {own.why}"))
+    return mean_or_gravest(found)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hlbgpt_core.points import Split
+from orchestrator.comparison.design import counterparts
 from orchestrator.comparison.statistics import ALPHA, always_valid_critical_t, fewest_pairs, summarise
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import State
@@ -12,7 +13,7 @@ from orchestrator.store import Store
 from orchestrator.sweep.plan import Plan
 
 POWER = 0.8
-# The limit that the true deviation is below with this confidence, if the noise is learned from few pairs.
+# If the noise is learned from few pairs, the true deviation is below its limit with this confidence.
 NOISE_CONFIDENCE = 0.8
 MOST_SEEDS = 1_000
 HISTORY_RUNS = 1_000
@@ -33,12 +34,9 @@ def contrasts_in(plan: Plan, baseline: Mapping[str, object]) -> int:
     """
     if not baseline:
         return 0 if plan.shape.random_draws is not None else len(plan.arms) - 1
-    values = [arm.settings.to_dict() for arm in plan.arms]
     names = plan.varying()
-    keys = {tuple(row[name] for name in names) for row in values}
-    counterparts = [tuple(baseline.get(name, row[name]) for name in names) for row in values]
-    own = [tuple(row[name] for name in names) for row in values]
-    return sum(other in keys and other != key for key, other in zip(own, counterparts, strict=True))
+    arms = [tuple(getattr(arm.settings, name) for name in names) for arm in plan.arms]
+    return counterparts(arms, names, baseline)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -108,11 +108,9 @@ class State:
     @classmethod
     def of(cls, record: PolicyRecord) -> "State":
         """What the steps of a stored policy wrote."""
-        written = record.state
-        closures = tuple(
-            Closure(**{**closure, "reason": Reason(closure["reason"])}) for closure in written.get("closures", ())
-        )
-        return cls(round=written.get("round", 0), closures=closures, skipped=written.get("skipped", {}))
+        closures = record.state.get("closures", ())
+        known = tuple(Closure(**{**closure, "reason": Reason(closure["reason"])}) for closure in closures)
+        return cls(**{**record.state, "closures": known})
 
 
 def policy_of(record: PolicyRecord) -> DecidePolicy:
@@ -124,10 +122,11 @@ def policy_of(record: PolicyRecord) -> DecidePolicy:
 def closure_text(closure: Closure, policy: DecidePolicy) -> str:
     """Why an arm is closed: `better by 0.021 after 6 seeds`, `closed: 8 % chance of a verdict by 20 seeds; ...`."""
     after = f"after {counted(closure.seeds, 'seed')}"
-    interval = _interval(closure)
+    is_finite = closure.low is not None and closure.high is not None
+    interval = f"; interval {closure.low:+.4g} to {closure.high:+.4g}" if is_finite else ""
     if closure.reason in REJECTED:
         less = f", by less than {policy.margin:g}" if closure.within_margin else ""
-        return f"{closure.reason}{less} {after}: difference {_signed(closure.mean)}{interval}"
+        return f"{closure.reason}{less} {after}: difference {closure.mean:+.4g}{interval}"
     if closure.reason is Reason.NO_DIFFERENCE:
         return f"no difference larger than {policy.margin:g} {after}{interval}"
     if closure.reason is Reason.FUTILE:
@@ -140,16 +139,4 @@ def closure_text(closure: Closure, policy: DecidePolicy) -> str:
         return f"closed {after}: none of them gave a pair with a number of {policy.metric}"
     if closure.reason is Reason.HELD_BACK:
         return f"closed {after}: it would look decided, but one side diverged more often{interval}"
-    if closure.reason is Reason.BEST:
-        return f"the best {after}"
-    return f"surely not the best {after}"
-
-
-def _interval(closure: Closure) -> str:
-    if closure.low is None or closure.high is None:
-        return ""
-    return f"; interval {_signed(closure.low)} to {_signed(closure.high)}"
-
-
-def _signed(value: float | None) -> str:
-    return "" if value is None else f"{value:+.4g}"
+    return f"the best {after}" if closure.reason is Reason.BEST else f"surely not the best {after}"

@@ -4,19 +4,12 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
+from orchestrator.comparison import verdict_words as words
 from orchestrator.comparison.contrasts import Contrast
-from orchestrator.comparison.extension import Extension
 from orchestrator.comparison.group_results import TargetTimes
 from orchestrator.comparison.measures import number_text
 from orchestrator.comparison.results import Comparison
 from orchestrator.comparison.statistics import Interval
-from orchestrator.comparison.verdict_words import (
-    lost_pairs,
-    shares_sentence,
-    tuned_sentence,
-    verdict_sentence,
-    verdict_words,
-)
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted, duration, measured_text, short_count
 from orchestrator.wording.tables import TextTable
@@ -51,10 +44,10 @@ def sentences(comparison: Comparison, *, extend_options: str = "") -> list[str]:
 def verdict_sentences(comparison: Comparison) -> list[str]:
     """The verdicts in words, and the seeds without a pair."""
     contrasts = comparison.all_contrasts
-    verdicts = [verdict_sentence(contrast, comparison.margin) for contrast in contrasts]
-    tuned = [tuned_sentence(comparison.tune, one) for one in comparison.tuned if one.verdict is not None]
-    shares = [] if comparison.shares is None else [shares_sentence(comparison.shares)]
-    lost = dict.fromkeys(text for contrast in contrasts for text in lost_pairs(contrast))
+    verdicts = [words.verdict_sentence(contrast, comparison.margin) for contrast in contrasts]
+    tuned = [words.tuned_sentence(comparison.tune, one) for one in comparison.tuned if one.verdict is not None]
+    shares = [] if comparison.shares is None else [words.shares_sentence(comparison.shares)]
+    lost = dict.fromkeys(text for contrast in contrasts for text in words.lost_pairs(contrast))
     return [*shares, *verdicts, *tuned, *lost]
 
 
@@ -76,24 +69,18 @@ def other_sentences(comparison: Comparison, *, extend_options: str = "") -> list
         found.append(_looks(comparison))
     if comparison.waiting:
         found.append(f"{counted(comparison.waiting, 'run')} still to finish.")
-    if comparison.extension:
-        found.append(_next(comparison.extension, extend_options))
+    if extension := comparison.extension:
+        undecided = " --undecided" if extension.only_undecided else ""
+        found.append(f"next: hlbq extend {extension.sweep}{undecided} --num_runs {extension.num_runs}{extend_options}")
     return found
-
-
-def _next(extension: Extension, extend_options: str) -> str:
-    undecided = " --undecided" if extension.only_undecided else ""
-    return f"next: hlbq extend {extension.sweep}{undecided} --num_runs {extension.num_runs}{extend_options}"
 
 
 def markdown(comparison: Comparison, *, extend_options: str = "") -> str:
     """The comparison as Markdown."""
     parts = []
     for table in tables(comparison):
-        parts += [f"**{table.title}**", ""]
-        parts += [_markdown_row(table.headers), _markdown_row(["---"] * len(table.headers))]
-        parts += [_markdown_row(row) for row in table.rows]
-        parts.append("")
+        rows = [table.headers, ["---"] * len(table.headers), *table.rows]
+        parts += [f"**{table.title}**", "", *map(_markdown_row, rows), ""]
     parts += [f"- {text}" for text in (*comparison.warnings, *sentences(comparison, extend_options=extend_options))]
     return "\n".join(parts)
 
@@ -140,6 +127,7 @@ def _differences(comparison: Comparison, contrasts: Sequence[Contrast], title: s
     rows = []
     for contrast in contrasts:
         finding, difference = contrast.finding, contrast.finding.difference
+        none_yet = "none yet" if difference.summary.count > 1 else ""
         rows.append(
             [
                 contrast.label,
@@ -148,24 +136,17 @@ def _differences(comparison: Comparison, contrasts: Sequence[Contrast], title: s
                 _number(difference.summary.mean, signed=True),
                 _interval(difference.summary.interval, signed=True),
                 _p_value(finding.p_value),
-                _always_valid(difference.always_valid_interval, difference.summary.count),
+                _interval(difference.always_valid_interval, signed=True) or none_yet,
                 _p_value(finding.always_valid_p_value),
-                verdict_words(contrast, comparison.margin),
+                words.verdict_words(contrast, comparison.margin),
             ]
         )
-    is_declared = any(contrast.declared for contrast in contrasts)
-    by = (
-        "verdicts and always-valid intervals by the sweep's policy" if is_declared else "verdicts by the always-valid p"
-    )
-    table = TextTable(
-        title=f"{title}, paired by seed (p corrected by Holm; {by})",
-        headers=[
-            *("arm", "baseline", "pairs", "difference", "95 % (one look)", "p (one look)"),
-            *("95 % (always valid)", "p (always valid)", "verdict"),
-        ],
-        rows=rows,
-    )
-    return [table]
+    by = "verdicts by the always-valid p"
+    if any(contrast.declared for contrast in contrasts):
+        by = "verdicts and always-valid intervals by the sweep's policy"
+    headers = ["arm", "baseline", "pairs", "difference", "95 % (one look)", "p (one look)"]
+    headers += ["95 % (always valid)", "p (always valid)", "verdict"]
+    return [TextTable(title=f"{title}, paired by seed (p corrected by Holm; {by})", headers=headers, rows=rows)]
 
 
 def _wins(contrasts: Sequence[Contrast], title: str) -> TextTable:
@@ -188,43 +169,23 @@ def _wins(contrasts: Sequence[Contrast], title: str) -> TextTable:
 
 
 def _tuned(comparison: Comparison) -> TextTable:
+    rows = []
+    for one in comparison.tuned:
+        best = "" if one.value is None else value_text(one.value)
+        unusable = ", ".join(map(value_text, one.unusable))
+        against = ["", "", ""] if one.verdict is None else [one.baseline, _p_value(one.p_value), one.verdict.value]
+        rows.append([one.label, best, _number(one.mean), str(one.seeds), unusable, *against])
+    best = f"best {comparison.tune}"
     return TextTable(
-        title=f"each at its best {comparison.tune}, chosen by these seeds (p always valid, corrected by Holm)",
-        headers=[
-            "group",
-            f"best {comparison.tune}",
-            "mean there",
-            "seeds",
-            "all diverged at",
-            "baseline",
-            "p",
-            "verdict",
-        ],
-        rows=[
-            [
-                one.label,
-                "" if one.value is None else value_text(one.value),
-                _number(one.mean),
-                str(one.seeds),
-                ", ".join(map(value_text, one.unusable)),
-                one.baseline if one.verdict is not None else "",
-                _p_value(one.p_value),
-                one.verdict.value if one.verdict is not None else "",
-            ]
-            for one in comparison.tuned
-        ],
+        title=f"each at its {best}, chosen by these seeds (p always valid, corrected by Holm)",
+        headers=["group", best, "mean there", "seeds", "all diverged at", "baseline", "p", "verdict"],
+        rows=rows,
     )
 
 
-def _always_valid(interval: Interval | None, count: int) -> str:
-    return "none yet" if interval is None and count > 1 else _interval(interval, signed=True)
-
-
 def _times(comparison: Comparison) -> TextTable:
-    rows = []
-    for place, group in enumerate(comparison.groups):
-        if group.target is not None:
-            rows.append([*_values(comparison, place), *_time_cells(group.target)])
+    there = [(place, group.target) for place, group in enumerate(comparison.groups) if group.target is not None]
+    rows = [[*_values(comparison, place), *_time_cells(target)] for place, target in there]
     return TextTable(
         title=f"to reach {_number(comparison.target)} (medians over runs; one that never does counts as the latest)",
         headers=[*comparison.by, "reached", "never", "not known", "training time", "tokens", "steps"],
@@ -233,31 +194,25 @@ def _times(comparison: Comparison) -> TextTable:
 
 
 def _time_cells(times: TargetTimes) -> list[str]:
+    counts = [str(times.reached), str(times.never), str(times.open)]
     if times.median_seconds is None or times.median_tokens is None or times.median_steps is None:
-        late = ["not reached"] * 3 if times.never else [""] * 3
-        return [str(times.reached), str(times.never), str(times.open), *late]
-    time = duration(times.median_seconds)
-    if times.median_seconds < 60:
-        time = f"{times.median_seconds:.2g} s" if times.median_seconds < 10 else f"{times.median_seconds:.0f} s"
-    medians = [time, short_count(times.median_tokens), number_text(round(times.median_steps))]
-    return [str(times.reached), str(times.never), str(times.open), *medians]
+        return [*counts, *["not reached" if times.never else ""] * 3]
+    time = f"{times.median_seconds:.2g} s" if times.median_seconds < 10 else duration(times.median_seconds)
+    return [*counts, time, short_count(times.median_tokens), number_text(round(times.median_steps))]
 
 
 def _looks(comparison: Comparison) -> str:
     earlier = comparison.earlier_looks
     recorded = ", recorded with the sweep" if comparison.is_recorded else ""
     text = f"look {len(earlier) + 1} at this question{recorded}; the always-valid numbers hold however often one looks."
-    if not earlier:
-        return text
-    last = earlier[-1]
-    moment = datetime.fromtimestamp(last.at).astimezone().strftime("%Y-%m-%d %H:%M")
-    return f"{text} The one before, {moment}: {last.seen}"
+    for last in earlier[-1:]:
+        moment = datetime.fromtimestamp(last.at).astimezone().strftime("%Y-%m-%d %H:%M")
+        text += f" The one before, {moment}: {last.seen}"
+    return text
 
 
 def _number(value: float | None, *, signed: bool = False) -> str:
-    if value is None:
-        return ""
-    return measured_text(value, signed=signed)
+    return "" if value is None else measured_text(value, signed=signed)
 
 
 def _interval(interval: Interval | None, *, signed: bool = False) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.comparison.cautions import code_warnings, grouping_warnings, noise_warnings, unit_warnings
 from orchestrator.comparison.contrasts import Contrast, Rules, check_margin, is_open
-from orchestrator.comparison.declared import Declared
+from orchestrator.comparison.declared import declared
 from orchestrator.comparison.design import design_of
 from orchestrator.comparison.effects import Shares
 from orchestrator.comparison.extension import Extension, extension_of
@@ -25,13 +25,13 @@ from orchestrator.comparison.groups import (
     group_runs,
 )
 from orchestrator.comparison.measures import Goal, Measure, PointChoice, Standing, goal_of, measure_run, reached
-from orchestrator.comparison.policy import policy_of
+from orchestrator.comparison.policy import State, policy_of
 from orchestrator.comparison.tune import Tuned
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis, find_metric
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.queue.code import MIXED
-from orchestrator.queue.records import DECIDE, PolicyRecord, RunFilter
+from orchestrator.queue.records import DECIDE, PolicyRecord, RunFilter, RunRecord
 from orchestrator.store import Store
 from orchestrator.sweep.baseline import restricted
 from orchestrator.sweep.options import value_text
@@ -45,9 +45,8 @@ if TYPE_CHECKING:
 class Question:
     """What is asked: the number of a run, the groups, and the baseline (None: the sweep's own, if it has one).
 
-    An empty `by` stands for the settings that differ; a `goal` of None for what is usual for the metric. Of a factorial
-    sweep main effects are told, with `arms` each arm too, with `effects` two-way interactions. `tune` names the setting
-    of which every group has its best value.
+    An empty `by` stands for the settings that differ; a `goal` of None for what is usual for the metric. With `arms`
+    each arm of a factorial sweep is told too, with `effects` two-way interactions. Of `tune` each group has its best.
     """
 
     metric: str = "val_loss"
@@ -167,27 +166,28 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
     check_margin(question.margin)
     measure = _measure(store, wanted, question)
     everything = _read(store, wanted, measure, question.target)
-    if not everything:
-        raise UsageError("no run matches", "hlbq status shows what there is.")
     results, left_out = _of_one_code(store, everything, allow_mixed_code=question.allow_mixed_code)
-    sweeps = sorted(wanted.sweep_ids or {result.run.sweep_id for result in results})
-    unlike = _unlike(results, sweeps, measure, question)
+    runs = [result.run for result in results]
+    sweeps = sorted(wanted.sweep_ids or {run.sweep_id for run in runs})
+    unlike = _unlike(runs, sweeps, measure, question)
     _check_any_number(results, measure)
-    check_best(results, measure)
+    check_best(runs, measure)
     by = [*by, tune] if by and tune and tune not in by else by
     # Numbers that mean different things stand in rows of their own.
     grouping = group_runs(results, by, apart=(SWEEP,) if unlike else ())
-    record = _policy(store, wanted, question, sweeps, measure)
+    is_whole = replace(wanted, sweep_ids=(), with_members=False) == RunFilter()  # of the sweeps, no filter
+    record = _policy(store, question, sweeps[0], measure) if is_whole and len(sweeps) == 1 else None
     races = record is not None and policy_of(record).best_arm
-    declared = None if record is None or races else Declared.of(record)
-    margin = question.margin if declared is None else declared.policy.margin
+    policy = None if record is None or races else policy_of(record)
+    margin = question.margin if policy is None else policy.margin
     rules = Rules(goal=measure.goal, margin=margin, robust=question.robust)
-    arms = question.arms or declared is not None
-    baseline = question.baseline if declared is None else restricted(declared.policy.baseline, grouping.by)
+    arms = question.arms or policy is not None
+    baseline = question.baseline if policy is None else restricted(policy.baseline, grouping.by)
     asked = Asked(by=by, baseline=baseline, rules=rules, arms=arms, effects=question.effects, tune=tune)
-    families = Families() if unlike else families_of(results, grouping, design_of(store, sweeps), asked)
-    if declared is not None:
-        families = replace(families, arms=declared.judged(families.arms))
+    design = design_of(store, sweeps)
+    families = Families() if unlike else families_of(results, grouping, design, asked)
+    if record is not None and policy is not None:
+        families = replace(families, arms=declared(families.arms, policy, State.of(record)))
     contrasts = [*families.main_effects, *families.interactions, *families.arms]
     undecided = sorted({arm for one in contrasts if is_open(one) for arm in one.arms})
     text = _question_text(measure, grouping, families, question)
@@ -199,7 +199,7 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
         question=text,
         sweeps=sweeps,
         runs=len(results),
-        lent=sorted(Counter(one.run.sweep_id for one in results if one.run.sweep_id not in sweeps).items()),
+        lent=sorted(Counter(run.sweep_id for run in runs if run.sweep_id not in sweeps).items()),
         by=grouping.by,
         averaged_over=grouping.averaged_over,
         target=question.target,
@@ -213,34 +213,31 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
         tuned=families.tuned,
         margin=margin,
         policy=[] if record is None else standing_lines(standing_of(store, record), with_arms=races),
-        rule="" if declared is None else declared.policy.rule,
+        rule="" if policy is None else policy.rule,
         is_robust=question.robust,
         undecided_arms=undecided,
         earlier_looks=looks[:-1] if is_recorded else looks,
         is_recorded=is_recorded,
         waiting=sum(result.measured.standing is Standing.WAITING for result in results),
+        # `hlbq extend --undecided` asks the usual question of one whole sweep.
         extension=extension_of(
-            store, wanted, sweeps, results, contrasts, undecided, is_usual=_is_usual(wanted, question)
+            store, wanted, design, runs, contrasts, undecided, is_usual=is_whole and question == Question()
         ),
         warnings=[
             *([unlike] if unlike else []),
             *left_out,
             *families.warnings,
-            *code_warnings(store, [result.run for result in results]),
+            *code_warnings(store, runs),
             *grouping_warnings(grouping, families.arms, families.baseline if families.arms else {}),
             *noise_warnings(() if question.robust else contrasts),
-            *unit_warnings(store, results, measure, timed=question.target is not None),
+            *unit_warnings(store, runs, measure, timed=question.target is not None),
         ],
     )
 
 
-def _policy(
-    store: Store, wanted: RunFilter, question: Question, sweeps: Sequence[int], measure: Measure
-) -> PolicyRecord | None:
-    """The policy of the sweep, if the question is the one that it answers: of the whole sweep, nothing else named."""
-    if len(sweeps) != 1 or replace(wanted, sweep_ids=(), with_members=False) != RunFilter():
-        return None
-    record = store.policy(sweeps[0])
+def _policy(store: Store, question: Question, sweep_id: int, measure: Measure) -> PolicyRecord | None:
+    """The policy of the sweep, if the question is the one that it answers: nothing else is named."""
+    record = store.policy(sweep_id)
     if record is None or record.kind != DECIDE:
         return None
     policy = policy_of(record)
@@ -249,7 +246,7 @@ def _policy(
     return record if usual and same else None
 
 
-def _unlike(results: Sequence[RunResult], sweeps: Sequence[int], measure: Measure, question: Question) -> str:
+def _unlike(runs: Sequence[RunRecord], sweeps: Sequence[int], measure: Measure, question: Question) -> str:
     """Why the runs lent by other sweeps can't be compared with the sweep's own; empty if they can.
 
     Raises UsageError where its own can't be compared with each other.
@@ -261,10 +258,10 @@ def _unlike(results: Sequence[RunResult], sweeps: Sequence[int], measure: Measur
         allow_mixed_evaluation=question.allow_mixed_evaluation,
     )
     try:
-        check(results)
+        check(runs)
     except UsageError as error:
-        own = [result for result in results if result.run.sweep_id in sweeps]
-        if len(own) in (0, len(results)):
+        own = [run for run in runs if run.sweep_id in sweeps]
+        if len(own) in (0, len(runs)):
             raise
         check(own)
         return f"no differences: with those of other sweeps, {error.message}. {error.hint}"
@@ -308,6 +305,7 @@ def _measure(store: Store, wanted: RunFilter, question: Question) -> Measure:
 
 
 def _read(store: Store, wanted: RunFilter, measure: Measure, target: float | None) -> list[RunResult]:
+    """The runs with their numbers. Raises UsageError where there is none."""
     results = []
     last = target is None and measure.moment is PointChoice.LAST
     axes = [measure.axis or Axis.STEPS] if target is None else [*Axis]
@@ -321,6 +319,8 @@ def _read(store: Store, wanted: RunFilter, measure: Measure, target: float | Non
                 reached=None if target is None else reached(curve, measure, target),
             )
         )
+    if not results:
+        raise UsageError("no run matches", "hlbq status shows what there is.")
     return results
 
 
@@ -331,14 +331,12 @@ def _of_one_code(
 
     Raises UsageError where no run is left.
     """
-    same = store.same_code()
-    as_one = functools.cache(same.as_one)
-    named = [
-        result
-        if (code := as_one(tuple(result.run.code))) == result.run.code
-        else replace(result, run=replace(result.run, code=code))
-        for result in results
-    ]
+    as_one = functools.cache(store.same_code().as_one)
+    named = []
+    for result in results:
+        code = as_one(tuple(result.run.code))
+        is_named = code == result.run.code
+        named.append(result if is_named else replace(result, run=replace(result.run, code=code)))
     mixed = [result for result in named if len(result.run.code) > 1]
     if not mixed or allow_mixed_code:
         return named, []
@@ -348,11 +346,6 @@ def _of_one_code(
     if not kept:
         raise UsageError(f"nothing is left to compare: {told}", "Add --allow_mixed_code to compare them all the same.")
     return kept, [f"{told}; --allow_mixed_code takes them"]
-
-
-def _is_usual(wanted: RunFilter, question: Question) -> bool:
-    """Whether the question is the one that `hlbq extend --undecided` asks: of one whole sweep, with nothing named."""
-    return question == Question() and replace(wanted, sweep_ids=(), with_members=False) == RunFilter()
 
 
 def _question_text(measure: Measure, grouping: Grouping, families: Families, question: Question) -> str:

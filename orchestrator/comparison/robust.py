@@ -56,8 +56,7 @@ def log_evidence_of_wins(won: "NDArray[Any]", lost: "NDArray[Any]") -> "NDArray[
 
 
 def judge_wins(family: Sequence[Pairs], goal: Goal | None, *, size: int) -> Sequence[Wins]:
-    """The wins of each contrast; p-values are Holm-corrected over a family of `size`. Raises UsageError without a
-    goal."""
+    """The wins of each contrast, p-values Holm-corrected over a family of `size`. Raises UsageError without a goal."""
     import numpy
 
     if goal is None:

@@ -34,9 +34,9 @@ class Summary:
     """Finite numbers in short. `deviation` (with n - 1) and the 95 % t-interval of the mean need two of them."""
 
     count: int
-    mean: float | None
-    deviation: float | None
-    interval: Interval | None
+    mean: float | None = None
+    deviation: float | None = None
+    interval: Interval | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,27 +48,26 @@ class PairedDifference:
     """
 
     summary: Summary
-    p_value: float | None
-    always_valid_p_value: float | None
-    always_valid_interval: Interval | None
+    p_value: float | None = None
+    always_valid_p_value: float | None = None
+    always_valid_interval: Interval | None = None
 
 
 def summarise(values: Sequence[float]) -> Summary:
     """Count, mean, standard deviation and the 95 % t-interval of the mean (Student, 1908)."""
     count = len(values)
     if not count:
-        return Summary(count=0, mean=None, deviation=None, interval=None)
+        return Summary(count=0)
     # Squares of very large and very small numbers are none that a float holds; a power of two changes no digit.
     unit = 2.0 ** (math.frexp(max(map(abs, values)))[1] - 1)
     scaled = [value / unit for value in values]
     middle = math.fsum(scaled) / count
     mean = middle * unit
     if count < 2:
-        return Summary(count=count, mean=mean, deviation=None, interval=None)
+        return Summary(count=count, mean=mean)
     deviation = unit * math.sqrt(math.fsum((value - middle) ** 2 for value in scaled) / (count - 1))
-    return Summary(
-        count=count, mean=mean, deviation=deviation, interval=_around(mean, deviation, count, critical_t(count))
-    )
+    interval = _around(mean, deviation, count, critical_t(count))
+    return Summary(count=count, mean=mean, deviation=deviation, interval=interval)
 
 
 def paired_difference(differences: Sequence[float], *, evidence: float = 1 / ALPHA) -> PairedDifference:
@@ -76,33 +75,21 @@ def paired_difference(differences: Sequence[float], *, evidence: float = 1 / ALP
 
     `evidence` is what decides: the always-valid interval holds the means against which there is less.
     """
-    summary = summarise(differences)
-    if summary.mean is None or summary.deviation is None:
-        return PairedDifference(summary=summary, p_value=None, always_valid_p_value=None, always_valid_interval=None)
-    count = summary.count
-    t = t_statistic(summary.mean, summary.deviation, count)
-    limit = float(always_valid_critical_t(count, 1 / evidence))
-    interval = _around(summary.mean, summary.deviation, count, limit) if math.isfinite(limit) else None
-    return PairedDifference(
-        summary=summary,
-        p_value=t_test_p_value(t, count),
-        always_valid_p_value=float(always_valid_p_value(t, count)),
-        always_valid_interval=interval,
-    )
-
-
-def t_statistic(mean: float, deviation: float, count: int) -> float:
-    """mean / (deviation / sqrt(count)); of differences that are all the same: 0 where they are 0, else infinite."""
-    if deviation == 0:
-        return math.copysign(math.inf, mean) if mean else 0.0
-    return mean * math.sqrt(count) / deviation
-
-
-def t_test_p_value(t: float, count: int) -> float:
-    """Two-sided p-value of the one-sample t-test, `count` at least 2."""
     from scipy.special import stdtr
 
-    return float(2 * stdtr(count - 1, -abs(t)))
+    summary = summarise(differences)
+    count, mean, deviation = summary.count, summary.mean, summary.deviation
+    if mean is None or deviation is None:
+        return PairedDifference(summary=summary)
+    # Of differences that are all the same, 0 where they are 0, else infinite.
+    t = mean * math.sqrt(count) / deviation if deviation else math.copysign(math.inf, mean) if mean else 0.0
+    limit = float(always_valid_critical_t(count, 1 / evidence))
+    return PairedDifference(
+        summary=summary,
+        p_value=float(2 * stdtr(count - 1, -abs(t))),
+        always_valid_p_value=float(always_valid_p_value(t, count)),
+        always_valid_interval=_around(mean, deviation, count, limit) if math.isfinite(limit) else None,
+    )
 
 
 def critical_t(count: int, alpha: float = ALPHA) -> float:
@@ -115,8 +102,7 @@ def critical_t(count: int, alpha: float = ALPHA) -> float:
 def log_evidence(t: "float | NDArray[Any]", count: "int | NDArray[Any]") -> "NDArray[Any]":
     """Log of the Bayes factor of the t-test for mean / deviation ~ Normal(0, EFFECT_SCALE**2) against 0.
 
-    With n = count, v = n - 1 and g = 1 + n EFFECT_SCALE**2 it is
-    g**(-1/2) ((1 + t**2 / (g v)) / (1 + t**2 / v))**(-n/2)
+    With n = count, v = n - 1 and g = 1 + n EFFECT_SCALE**2 it is g**(-1/2) ((1 + t**2/(g v)) / (1 + t**2/v))**(-n/2)
     (Gönen, Johnson, Lu and Westfall, 2005). As n grows this is a nonnegative martingale that starts at 1 whenever
     the mean is 0 (Wang and Ramdas, 2023, after Lai, 1976), so by Ville's inequality it ever reaches 1 / alpha with
     probability at most alpha. Takes arrays too; `count` at least 2.

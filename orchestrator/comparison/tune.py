@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.comparison.contrasts import Verdict
 from orchestrator.comparison.groups import Grouping
-from orchestrator.comparison.measures import Goal, Standing
+from orchestrator.comparison.measures import NO_RUN, Goal, Measured, Standing
 from orchestrator.comparison.pairs import Side
 from orchestrator.comparison.statistics import ALPHA, always_valid_p_value, holm, paired_t
 from orchestrator.errors import UsageError
@@ -54,17 +54,14 @@ def tuned_groups(
     for group in grouping.groups:
         key = tuple(group.values[one] for one in rest)
         groups.setdefault(key, {})[group.values[name]] = Side.of(group, group.rests)
-    against = {key: tuple({**dict(zip(rest, key, strict=True)), **_without(baseline, name)}.values()) for key in groups}
+    against = {key: tuple(map(baseline.get, rest, key)) for key in groups}
     compared = [key for key, other in against.items() if other in groups and other != key]
     if not compared:
-        raise UsageError(
-            f"--tune {name}: there is one group, or none that has a baseline",
-            f"It compares groups that differ in other settings than {name}: sweep one of those too, or name another "
-            "--baseline.",
-        )
+        hint = f"It compares groups that differ in other settings than {name}: sweep one of those too, or name another"
+        raise UsageError(f"--tune {name}: there is one group, or none that has a baseline", f"{hint} --baseline.")
     sign = 1.0 if goal is Goal.LOWER else -1.0
     tables = {key: sign * _table(own, values, seeds) for key, own in groups.items()}
-    usable = {key: ~_is_unusable(own, values) for key, own in groups.items()}
+    usable = {key: [_is_usable(own.get(value)) for value in values] for key, own in groups.items()}
     found = [_p_values(tables[key], tables[against[key]], usable[key], usable[against[key]]) for key in compared]
     p_values = dict(zip(compared, _corrected(found, len(values), size), strict=True))
     return [
@@ -84,48 +81,32 @@ def tuned_groups(
 def _check(name: str, values: Sequence[Any], seeds: Sequence[int], goal: Goal | None) -> None:
     if len(values) < 2:
         only = f"the one value {value_text(values[0])}" if values else "one value"
-        raise UsageError(
-            f"--tune {name}: these runs have {only} of it", f"Sweep several values of {name}, or leave --tune out."
-        )
+        hint = f"Sweep several values of {name}, or leave --tune out."
+        raise UsageError(f"--tune {name}: these runs have {only} of it", hint)
     if len(seeds) < 2:
         raise UsageError(
             f"--tune {name}: there is one seed ({', '.join(map(str, seeds))}), and a choice by one seed is luck",
             "Add seeds: hlbq extend SWEEP --num_runs 5",
         )
     if goal is None:
-        raise UsageError(
-            "is higher or lower better? The best value needs to know", "Add --goal higher or --goal lower."
-        )
-
-
-def _without(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    return {one: value for one, value in values.items() if one != name}
+        what = "is higher or lower better? The best value needs to know"
+        raise UsageError(what, "Add --goal higher or --goal lower.")
 
 
 def _table(sides: Mapping[Any, Side], values: Sequence[Any], seeds: Sequence[int]) -> "NDArray[Any]":
     """The numbers (values, seeds), nan where there is none."""
     import numpy
 
-    table = numpy.full((len(values), len(seeds)), numpy.nan)
-    for row, value in enumerate(values):
-        numbers = sides[value].numbers if value in sides else {}
-        for column, seed in enumerate(seeds):
-            if seed in numbers and numbers[seed].value is not None:
-                table[row, column] = numbers[seed].value
-            elif seed in numbers and numbers[seed].standing is Standing.DIVERGED:
-                table[row, column] = numpy.inf
-    return table
+    def number(found: Measured) -> float:
+        return numpy.inf if found.standing is Standing.DIVERGED else numpy.nan if found.value is None else found.value
+
+    numbers = [sides[value].numbers if value in sides else {} for value in values]
+    return numpy.array([[number(own.get(seed, NO_RUN)) for seed in seeds] for own in numbers])
 
 
-def _is_unusable(sides: Mapping[Any, Side], values: Sequence[Any]) -> "NDArray[Any]":
-    """Whether a value is not there, or nothing but diverged: no best value, and not one to beat."""
-    import numpy
-
-    def is_unusable(value: Any) -> bool:
-        standings = {one.standing for one in sides[value].numbers.values()} if value in sides else set()
-        return standings <= {Standing.DIVERGED}
-
-    return numpy.array([is_unusable(value) for value in values])
+def _is_usable(side: Side | None) -> bool:
+    """Whether a value is there, with anything but diverged: else it is no best value, and not one to beat."""
+    return side is not None and any(one.standing is not Standing.DIVERGED for one in side.numbers.values())
 
 
 def best_against_best(own: "NDArray[Any]", baseline: "NDArray[Any]") -> "tuple[NDArray[Any], NDArray[Any]]":
@@ -146,7 +127,7 @@ def best_against_best(own: "NDArray[Any]", baseline: "NDArray[Any]") -> "tuple[N
 
 
 def _p_values(
-    own: "NDArray[Any]", baseline: "NDArray[Any]", own_usable: "NDArray[Any]", baseline_usable: "NDArray[Any]"
+    own: "NDArray[Any]", baseline: "NDArray[Any]", own_usable: Sequence[bool], baseline_usable: Sequence[bool]
 ) -> tuple[float, float]:
     """As `best_against_best`, of the usable values."""
     own, baseline = own[own_usable], baseline[baseline_usable]
@@ -173,7 +154,7 @@ def _tuned(
     label: str,
     values: Sequence[Any],
     table: "NDArray[Any]",
-    usable: "NDArray[Any]",
+    usable: Sequence[bool],
     goal: Goal | None,
     baseline: str,
     judged: tuple[float, Verdict] | None,

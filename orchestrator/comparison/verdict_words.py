@@ -3,7 +3,7 @@
 from orchestrator.comparison.advice import MOST_FURTHER_PAIRS
 from orchestrator.comparison.contrasts import Contrast, Verdict
 from orchestrator.comparison.effects import Shares
-from orchestrator.comparison.measures import NO_RUN, Standing
+from orchestrator.comparison.measures import NO_RUN
 from orchestrator.comparison.robust import FEWEST_SEEDS, Wins, WinVerdict
 from orchestrator.comparison.tune import Tuned
 from orchestrator.wording.numbers import counted, duration, measured_text
@@ -56,7 +56,6 @@ def _diverged(contrast: Contrast) -> str:
 
 
 def _undecided(contrast: Contrast, pairs: str) -> str:
-    """`undecided after 5 pairs: decided by 8 more seeds in 1 of 3 cases, by 20 in 2 of 3.`"""
     advice, under_way = contrast.finding.advice, contrast.pairs.waiting
     waiting = f" ({under_way} {'is' if under_way == 1 else 'are'} under way)" if under_way else ""
     if advice is None:
@@ -94,13 +93,13 @@ def _wins_words(wins: Wins) -> str:
 
 def lost_pairs(contrast: Contrast) -> list[str]:
     """The seeds that are no pair, by why."""
-    seeds: dict[tuple[Standing, str], list[int]] = {}
+    seeds: dict[str, list[int]] = {}
     for lost in contrast.pairs.lost:
         if contrast.declared and lost.why.endswith(NO_RUN.why):  # an arm that is closed gets no more seeds
             continue
-        seeds.setdefault((lost.standing, lost.why), []).append(lost.seed)
+        seeds.setdefault(lost.why, []).append(lost.seed)
     found = []
-    for (_, why), own in seeds.items():
+    for why, own in seeds.items():
         named = ", ".join(str(seed) for seed in own[:MOST_SEEDS_NAMED])
         more = f" and {len(own) - MOST_SEEDS_NAMED} more" if len(own) > MOST_SEEDS_NAMED else ""
         found.append(f"{contrast.label}: no pair of seed {named}{more} ({why})")
@@ -119,7 +118,7 @@ def tuned_sentence(name: str, tuned: Tuned) -> str:
 
 def shares_sentence(shares: Shares) -> str:
     """What each factor contributes to the differences between arms."""
-    told = ", ".join(f"{name} {share:.0%}".replace("%", " %") for name, share in shares.of.items())
+    told = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.of.items())
     return (
         f"Share of the variance between arms, noise subtracted, over {counted(shares.seeds, 'seed')}: {told}. "
         "The rest is noise and what more factors do together."

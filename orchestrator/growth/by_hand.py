@@ -45,20 +45,16 @@ def addition_to(
     Raises UsageError where that adds nothing or is not possible, SettingsError, PlanError or DataError for a value.
     """
     if undecided and (settings or num_runs is None):
-        raise UsageError(
-            "--undecided adds seeds, to arms that are there", f"hlbq extend {sweep.id} --undecided --num_runs 10"
-        )
+        example = f"hlbq extend {sweep.id} --undecided --num_runs 10"
+        raise UsageError("--undecided adds seeds, to arms that are there", example)
     if not settings and num_runs is None:
         raise UsageError("nothing to add", f"For instance: hlbq extend {sweep.id} --num_runs 10")
     given = given_axes(settings, repeated=stored_shape(sweep.definition).zipped())
     check_datasets(given, missing_path_is_fine=store.location.dialect != "sqlite")
     present = stored_arms(store, sweep, undecided_arms(store, sweep.id) if undecided else None)
     plan = extended_plan(sweep, present, given, num_runs)
-    return Addition(
-        plan=plan,
-        new_arms=len(plan.arms) - len(present.arms),
-        definition=None if undecided else extended_definition(sweep, given, plan),
-    )
+    definition = None if undecided else extended_definition(sweep, given, plan)
+    return Addition(plan=plan, new_arms=len(plan.arms) - len(present.arms), definition=definition)
 
 
 def other_code(store: "Store", sweep: SweepRecord) -> list[str]:
@@ -70,10 +66,8 @@ def other_code(store: "Store", sweep: SweepRecord) -> list[str]:
     newest = store.newest_code(sweep.id)
     if not newest or same.equal(newest, here):
         return []
-    return [
-        f"the runs of sweep {sweep.id} were computed by other code than the code here; the new runs "
-        f"differ: {difference_text(store, newest, here)}"
-    ]
+    other = f"the runs of sweep {sweep.id} were computed by other code than the code here"
+    return [f"{other}; the new runs differ: {difference_text(store, newest, here)}"]
 
 
 def undecided_arms(store: "Store", sweep: int) -> Collection[str]:
@@ -91,14 +85,10 @@ def undecided_arms(store: "Store", sweep: int) -> Collection[str]:
 
 
 def stored_arms(store: "Store", sweep: SweepRecord, keys: Collection[str] | None = None) -> Plan:
-    """The sweep's arms (those of `keys`, None: all), its members' among them, each with as many seeds as the
-    longest."""
-    there = store.runs_by_seed(sweep.id)
-    own = {key for key, _ in there}
-    if keys is not None:
-        own &= set(keys)
-    first = sweep.definition["seed"]
-    last = max((seed for key, seed in there if key in own), default=first)
+    """The sweep's arms (those of `keys`, None: all), its members' among them, each with all seeds that one has."""
+    there = [(key, seed) for key, seed in store.runs_by_seed(sweep.id) if keys is None or key in keys]
+    own, first = {key for key, _ in there}, sweep.definition["seed"]
+    last = max((seed for _, seed in there), default=first)
     stored = {arm.key: Settings.from_dict(arm.settings) for arm in store.arms(sweep.id) if arm.key in own}
     arms = [PlannedArm(settings=settings, sizes=sizes(settings), key=key) for key, settings in stored.items()]
     return Plan(arms=tuple(arms), first_seed=first, num_runs=max(1, last - first + 1))
@@ -111,23 +101,17 @@ def extended_plan(sweep: SweepRecord, present: Plan, given: Axes, num_runs: int 
     """
     seeds = num_runs or present.num_runs
     if seeds < present.num_runs:
-        raise UsageError(
-            f"sweep {sweep.id} has {present.num_runs} runs per arm, and --num_runs {seeds} is fewer",
-            f"To stop runs: hlbq cancel --sweep {sweep.id}",
-        )
+        fewer = f"sweep {sweep.id} has {present.num_runs} runs per arm, and --num_runs {seeds} is fewer"
+        raise UsageError(fewer, f"To stop runs: hlbq cancel --sweep {sweep.id}")
     if not given:
         return replace(present, num_runs=seeds)
     if is_search(sweep.definition):
-        raise UsageError(
-            f"the arms of sweep {sweep.id} are chosen by a search",
-            "Start another search, or add seeds with --num_runs.",
-        )
+        hint = "Start another search, or add seeds with --num_runs."
+        raise UsageError(f"the arms of sweep {sweep.id} are chosen by a search", hint)
     shape = stored_shape(sweep.definition)
     if shape.random_draws is not None:
-        raise UsageError(
-            f"the arms of sweep {sweep.id} were drawn at random, and more values would change every draw",
-            "Submit another sweep, or add seeds with --num_runs.",
-        )
+        drawn = f"the arms of sweep {sweep.id} were drawn at random, and more values would change every draw"
+        raise UsageError(drawn, "Submit another sweep, or add seeds with --num_runs.")
     axes = _added(stored_axes(sweep.definition), given, shape)
     return joined([present, make_plan(axes, shape=shape, num_runs=seeds, first_seed=present.first_seed)])
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.comparison.contrasts import check_margin
 from orchestrator.comparison.policy import DecidePolicy
 from orchestrator.comparison.statistics import fewest_pairs
 from orchestrator.errors import ExportError, UsageError
@@ -30,13 +31,10 @@ def futility_of(text: str) -> float | None:
 def check_looks(options: SweepOptions, metric: Metric) -> None:
     """Raise UsageError for a cap below the first look, and for a margin that is none."""
     if options.max_seeds < options.first_look:
-        raise UsageError(
-            f"--max_seeds {options.max_seeds} is less than --first_look {options.first_look}",
-            f"Use --max_seeds {max(options.first_look, 20)}.",
-        )
+        less = f"--max_seeds {options.max_seeds} is less than --first_look {options.first_look}"
+        raise UsageError(less, f"Use --max_seeds {max(options.first_look, 20)}.")
     margin = options.margin
-    if margin is not None and not 0 < margin < math.inf:
-        raise UsageError(f"--margin {margin:g}: no difference is that small", "Use a number above 0, such as 0.01.")
+    check_margin(margin)
     if margin is not None and metric.column == "acc" and margin >= 1:
         raise UsageError(f"--margin {margin:g}: {metric.name} is a share, from 0 to 1", "Use for instance 0.01.")
 
@@ -45,11 +43,8 @@ def check_cap(policy: DecidePolicy) -> None:
     """Raise UsageError where no evidence can ever reach the bound."""
     needed = fewest_pairs(1 / policy.bound.evidence(len(policy.arms)))
     if policy.max_seeds < needed:
-        raise UsageError(
-            f"--max_seeds {policy.max_seeds}: no verdict on {counted(len(policy.arms), 'arm')} is possible below "
-            f"{needed} seeds",
-            f"Use --max_seeds {max(needed, 20)}.",
-        )
+        least = f"no verdict on {counted(len(policy.arms), 'arm')} is possible below {needed} seeds"
+        raise UsageError(f"--max_seeds {policy.max_seeds}: {least}", f"Use --max_seeds {max(needed, 20)}.")
 
 
 def checked_metric(name: str, arms: Arms) -> Metric:
@@ -59,7 +54,6 @@ def checked_metric(name: str, arms: Arms) -> Metric:
     except ExportError as error:
         raise UsageError(error.message, error.hint) from None
     if metric.name.startswith("test_") and not all(arm.get("test_tokens") for arm in arms.values()):
-        raise UsageError(
-            f"--metric {metric.name}: not every arm is evaluated on test text", "Add --test_tokens 1000000."
-        )
+        what = f"--metric {metric.name}: not every arm is evaluated on test text"
+        raise UsageError(what, "Add --test_tokens 1000000.")
     return metric

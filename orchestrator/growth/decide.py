@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.comparison.contrasts import diverged_more, leaning_of
 from orchestrator.comparison.policy import REJECTED, Closure, DecidePolicy, Reason, State
 from orchestrator.growth.evidence import RunningEvidence, chance_of_verdict, counted_seeds, running_evidence
-from orchestrator.growth.steps import Results, Step, seeds_ahead, skip, skipped_seeds
+from orchestrator.growth.steps import Results, Step, judge_rounds, seeds_ahead, skip, skipped_seeds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,16 +20,19 @@ def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: 
     """Judge the rounds that are complete since `state`. `workers` is how many should find runs to train."""
     import numpy
 
-    own, others = _rows(policy)
+    places = {arm: row for row, arm in enumerate(policy.everyone)}
+    own, others = [places[arm] for arm in policy.arms], [places[arm] for arm in policy.baselines]
     differences = results.values[own] - results.values[others]
     ended = results.ended[own] & results.ended[others]
     diverged = results.diverged[own].astype(int) - results.diverged[others]
     skip(state, policy.arms, differences, ended, diverged)
     evidence, closed = running_evidence(differences), {closure.arm for closure in state.closures}
+    # What counts begins with the first look: the bound is simulated so.
+    looked_at = numpy.where(evidence.pairs >= policy.first_look, evidence.log_evidence, -numpy.inf)
     rounds = _Rounds(
         policy=policy,
         evidence=evidence,
-        largest=_largest(policy, evidence),
+        largest=numpy.maximum.accumulate(looked_at, axis=1),
         half=evidence.half_width(policy.bound.evidence(1)),
         diverged=diverged.cumsum(axis=1),
         counted=counted_seeds(ended),
@@ -37,13 +40,7 @@ def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: 
         is_open=numpy.array([arm not in closed for arm in policy.arms], bool),
         rejected=sum(closure.reason in REJECTED for closure in state.closures),
     )
-    last = max(state.round, min(policy.first_look - 1, rounds.last_complete()))
-    if last >= policy.first_look:
-        rounds.judge(last)  # for arms that were paused while the others went on
-    # An arm that a round closes is not waited for in the next one.
-    while rounds.last_complete() > last:
-        last += 1
-        rounds.judge(last)
+    last = judge_rounds(policy, state.round, rounds.last_complete, rounds.judge)
     skipped = {
         arm: skipped_seeds(differences[row], diverged[row], rounds.counted[row], last)
         for row, arm in enumerate(policy.arms)
@@ -60,23 +57,9 @@ def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: 
     return Step(state=after, seeds=wanted, ends=not rounds.is_open.any())
 
 
-def _rows(policy: DecidePolicy) -> tuple[list[int], list[int]]:
-    """The rows of the results that are the policy's arms, and those of their baselines."""
-    places = {arm: row for row, arm in enumerate(policy.everyone)}
-    return [places[arm] for arm in policy.arms], [places[arm] for arm in policy.baselines]
-
-
-def _largest(policy: DecidePolicy, evidence: RunningEvidence) -> "NDArray[Any]":
-    """The largest evidence so far. What counts begins with the first look: the bound is simulated so."""
-    import numpy
-
-    looked_at = numpy.where(evidence.pairs >= policy.first_look, evidence.log_evidence, -numpy.inf)
-    return numpy.asarray(numpy.maximum.accumulate(looked_at, axis=1))
-
-
 @dataclass(kw_only=True)
 class _Rounds:
-    """The arms (rows) as they are judged, round by round."""
+    """The arms (rows) as they are judged, round by round. `largest` is the largest log evidence so far."""
 
     policy: DecidePolicy
     evidence: RunningEvidence
@@ -148,9 +131,8 @@ class _Rounds:
         leaning = leaning_of(float(self.evidence.mean[row, seeds - 1]), self.policy.goal)
         is_forbidden = diverged_more(leaning, int(self.diverged[row, seeds - 1]), self.policy.goal)
         self.rejected += not is_forbidden
-        self._close(
-            row, seeds, Reason.HELD_BACK if is_forbidden else Reason(leaning.value), within_margin=within_margin
-        )
+        reason = Reason.HELD_BACK if is_forbidden else Reason(leaning.value)
+        self._close(row, seeds, reason, within_margin=within_margin)
 
     def _close_all(self, rows: "NDArray[Any]", seeds: int, reason: Reason) -> None:
         import numpy

@@ -33,38 +33,21 @@ def declared(
     that nobody knows or of which nobody knows which way is better.
     """
     metric = metric or checked_metric(options.metric, arms)
-    _check(options, metric)
-    goal = goal_of(metric)
+    check_looks(options, metric)
+    if options.margin is not None and options.best_arm:
+        raise UsageError("--margin has no effect with --best_arm", "Leave one of them out.")
+    if len(arms) < 2:
+        which = "--best_arm" if options.best_arm else "--decide"
+        raise UsageError(f"{which}: the sweep has one arm", "Give a setting several values: --depth 4 8")
+    given: dict[str, Any] = {"metric": metric.name, "goal": goal_of(metric)}
+    given |= {"max_seeds": options.max_seeds, "first_look": options.first_look}
     if options.best_arm:
-        if len(arms) < 2:
-            raise UsageError("--best_arm: the sweep has one arm", "Give a setting several values: --depth 4 8")
-        if goal is None:
+        if given["goal"] is None:
             raise UsageError(f"--best_arm: is higher or lower better for '{metric.name}'?", "Use --metric val_loss.")
-        return (
-            DecidePolicy(
-                metric=metric.name,
-                goal=goal,
-                arms=list(arms),
-                max_seeds=options.max_seeds,
-                first_look=options.first_look,
-                futility=None,
-                best_arm=True,
-                is_capped=False,
-            ),
-            (),
-        )
+        return DecidePolicy(arms=list(arms), futility=None, best_arm=True, is_capped=False, **given), ()
     pairs, alone = _with_counterparts(arms, baseline)
-    policy = DecidePolicy(
-        metric=metric.name,
-        goal=goal,
-        arms=list(pairs),
-        baselines=list(pairs.values()),
-        max_seeds=options.max_seeds,
-        first_look=options.first_look,
-        margin=options.margin,
-        futility=futility_of(options.futility),
-        is_capped=is_capped,
-    )
+    given |= {"margin": options.margin, "futility": futility_of(options.futility)}
+    policy = DecidePolicy(arms=list(pairs), baselines=list(pairs.values()), is_capped=is_capped, **given)
     check_cap(policy)
     return policy, alone
 
@@ -112,37 +95,15 @@ def _warnings(policy: DecidePolicy, arms: Arms, alone: Sequence[str]) -> list[st
     return found
 
 
-def _check(options: SweepOptions, metric: Metric) -> None:
-    check_looks(options, metric)
-    if options.margin is not None and options.best_arm:
-        raise UsageError("--margin has no effect with --best_arm", "Leave one of them out.")
-
-
 def _with_counterparts(arms: Arms, baseline: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
     """Each arm that is no baseline with the key of its baseline, and the arms for which there is none."""
-    if len(arms) < 2:
-        raise UsageError("--decide: the sweep has one arm", "Give a setting several values: --depth 4 8")
     if not baseline:
-        raise UsageError(
-            "--decide: the sweep has no baseline",
-            "Name one: --baseline NAME=VALUE. Or look for the best of all arms: --best_arm.",
-        )
-    keys = {_frozen(settings): key for key, settings in arms.items()}
-    pairs: dict[str, str] = {}
-    alone: list[str] = []
-    for key, settings in arms.items():
-        other = keys.get(_frozen({**settings, **baseline}))
-        if other is None:
-            alone.append(key)
-        elif other != key:
-            pairs[key] = other
+        hint = "Name one: --baseline NAME=VALUE. Or look for the best of all arms: --best_arm."
+        raise UsageError("--decide: the sweep has no baseline", hint)
+    keys = {frozenset(settings.items()): key for key, settings in arms.items()}
+    others = {key: keys.get(frozenset({**settings, **baseline}.items())) for key, settings in arms.items()}
+    pairs = {key: other for key, other in others.items() if other is not None and other != key}
     if not pairs:
-        raise UsageError(
-            f"no arm has a counterpart with --baseline {baseline_text(baseline)}",
-            "Name fewer settings in --baseline, or look for the best of all arms: --best_arm.",
-        )
-    return pairs, alone
-
-
-def _frozen(settings: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted(settings.items()))
+        hint = "Name fewer settings in --baseline, or look for the best of all arms: --best_arm."
+        raise UsageError(f"no arm has a counterpart with --baseline {baseline_text(baseline)}", hint)
+    return pairs, [key for key, other in others.items() if other is None]

@@ -38,12 +38,8 @@ def with_search(prepared: PreparedSweep, options: SweepOptions) -> PreparedSweep
         raise UsageError(f"--trials: is higher or lower better for '{metric.name}'?", "Use --metric val_loss.")
     check_looks(options, metric)
     _check_early_stopping(options, metric, prepared.plan.arms[0].settings)
-    confirmation: dict[str, Any] = {
-        "max_seeds": options.max_seeds,
-        "first_look": options.first_look,
-        "margin": options.margin,
-        "futility": futility_of(options.futility),
-    }
+    confirmation: dict[str, Any] = {"max_seeds": options.max_seeds, "first_look": options.first_look}
+    confirmation |= {"margin": options.margin, "futility": futility_of(options.futility)}
     if options.confirm:
         arms = [str(number) for number in range(options.confirm)]
         check_cap(DecidePolicy(metric=metric.name, goal=goal, arms=arms, baselines=arms, **confirmation))
@@ -74,24 +70,19 @@ def _check_early_stopping(options: SweepOptions, metric: Metric, settings: Setti
     if options.stop_early not in STOPPERS:
         raise UsageError(f"--stop_early {options.stop_early}: there is no such rule", f"Use {' or '.join(STOPPERS)}.")
     if not 0 < options.first_rung < 1:
-        raise UsageError(
-            f"--first_rung {options.first_rung:g}: no share of a run", "Use a number between 0 and 1, such as 0.5."
-        )
+        hint = "Use a number between 0 and 1, such as 0.5."
+        raise UsageError(f"--first_rung {options.first_rung:g}: no share of a run", hint)
     if options.stop_early == NEVER:
         return
     if options.num_runs > 1:
-        raise UsageError(
-            f"--stop_early was given with --num_runs {options.num_runs}: it is for arms of one seed",
-            "Leave --num_runs out; --confirm 3 gives the best arms more seeds.",
-        )
+        seeds = f"--stop_early was given with --num_runs {options.num_runs}: it is for arms of one seed"
+        raise UsageError(seeds, "Leave --num_runs out; --confirm 3 gives the best arms more seeds.")
     if metric.split is not Split.VAL:
         raise UsageError(f"--stop_early: {metric.name} is not of the evaluations in a run", "Use --metric val_loss.")
     steps, epochs = options.first_rung * settings.max_steps, options.first_rung * settings.max_epochs
     if settings.eval_every > steps and settings.max_epochs_between_evals >= epochs:
-        raise UsageError(
-            f"--stop_early: no evaluation before the first rung, which is at step {steps:g} of {settings.max_steps:,}",
-            f"Use --eval_every {max(1, int(steps))}, or a later --first_rung.",
-        )
+        late = f"no evaluation before the first rung, which is at step {steps:g} of {settings.max_steps:,}"
+        raise UsageError(f"--stop_early: {late}", f"Use --eval_every {max(1, int(steps))}, or a later --first_rung.")
 
 
 def _first(definition: Mapping[str, Any], options: SweepOptions) -> Mapping[str, Any]:

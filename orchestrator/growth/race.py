@@ -12,7 +12,7 @@ from orchestrator.comparison.measures import Goal
 from orchestrator.comparison.policy import Closure, DecidePolicy, Reason, State
 from orchestrator.comparison.statistics import ALPHA
 from orchestrator.growth.evidence import counted_seeds, running_evidence
-from orchestrator.growth.steps import Results, Step, seeds_ahead, skip, skipped_seeds
+from orchestrator.growth.steps import Results, Step, judge_rounds, seeds_ahead, skip, skipped_seeds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,37 +25,30 @@ def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: 
     skip(state, policy.everyone, losses, ended, diverged)
     counted = counted_seeds(ended)
     closures = list(state.closures)
-    racing = _racing(policy, closures)
 
-    def complete() -> int:
-        return min((int(counted[row]) for row in racing if not results.paused[row]), default=0)
+    def racing() -> list[int]:
+        closed = {closure.arm for closure in closures}
+        return [row for row, arm in enumerate(policy.everyone) if arm not in closed]
 
-    last = max(state.round, min(policy.first_look - 1, complete()))
-    if last >= policy.first_look:  # for arms that were paused while the others went on
-        closures += _round(policy, losses, diverged, counted, racing, last)
-        racing = _racing(policy, closures)
-    # An arm that a round closes is not waited for in the next one.
-    while complete() > last:
-        last += 1
-        closures += _round(policy, losses, diverged, counted, racing, last)
-        racing = _racing(policy, closures)
+    def last_complete() -> int:
+        return min((int(counted[row]) for row in racing() if not results.paused[row]), default=0)
+
+    def judge(seeds: int) -> None:
+        closures.extend(_round(policy, losses, diverged, counted, racing(), seeds))
+
+    last = judge_rounds(policy, state.round, last_complete, judge)
     after = State(
         round=last,
         closures=tuple(closures),
         skipped={
             policy.everyone[row]: seeds
-            for row in racing
+            for row in racing()
             if (seeds := skipped_seeds(losses[row], diverged[row], counted[row], last))
         },
     )
-    open_arms = [policy.everyone[row] for row in racing if not results.paused[row]]
+    open_arms = [policy.everyone[row] for row in racing() if not results.paused[row]]
     wanted = seeds_ahead(policy, last, open_arms, open_arms=len(open_arms), workers=workers)
-    return Step(state=after, seeds=wanted, ends=not racing)
-
-
-def _racing(policy: DecidePolicy, closures: Sequence[Closure]) -> list[int]:
-    closed = {closure.arm for closure in closures}
-    return [row for row, arm in enumerate(policy.everyone) if arm not in closed]
+    return Step(state=after, seeds=wanted, ends=not racing())
 
 
 def _round(
@@ -71,18 +64,20 @@ def _round(
 
     ready = [row for row in racing if counted[row] >= seeds]
     numbers = {row: int((~numpy.isnan(losses[row, :seeds])).sum()) for row in ready}
-    found = [_closure(policy, row, seeds, Reason.NO_PAIRS, numbers[row]) for row in ready if not numbers[row]]
+    reasons = {row: Reason.NO_PAIRS for row in ready if not numbers[row]}
     runners = [row for row in ready if numbers[row]]
     times = diverged[:, :seeds].sum(axis=1)
     out = [row for row in runners if _is_beaten(policy, losses[:, :seeds], times, row, runners)]
-    found += [_closure(policy, row, seeds, Reason.NOT_BEST, numbers[row]) for row in out]
+    reasons |= dict.fromkeys(out, Reason.NOT_BEST)
     left = [row for row in runners if row not in out]
-    is_over = (seeds == policy.max_seeds and len(ready) == len(racing)) or len(racing) - len(found) == 1
+    is_over = (seeds == policy.max_seeds and len(ready) == len(racing)) or len(racing) - len(reasons) == 1
     if left and is_over:
         best = min(left, key=lambda row: float(numpy.nanmean(losses[row, :seeds])))
-        reasons = {row: Reason.BEST if row == best else Reason.CAP for row in left}
-        found += [_closure(policy, row, seeds, reason, numbers[row]) for row, reason in reasons.items()]
-    return found
+        reasons |= {row: Reason.BEST if row == best else Reason.CAP for row in left}
+    return [
+        Closure(arm=policy.everyone[row], seeds=seeds, reason=reason, pairs=numbers[row])
+        for row, reason in reasons.items()
+    ]
 
 
 def _is_beaten(
@@ -98,7 +93,3 @@ def _is_beaten(
     needed = numpy.log((len(policy.everyone) - 1) / ALPHA)
     counts = (found.pairs[:, -1] >= policy.first_look) & (found.mean[:, -1] > 0)
     return bool((counts & (found.log_evidence[:, -1] >= needed)).any())
-
-
-def _closure(policy: DecidePolicy, row: int, seeds: int, reason: Reason, pairs: int) -> Closure:
-    return Closure(arm=policy.everyone[row], seeds=seeds, reason=reason, pairs=pairs)

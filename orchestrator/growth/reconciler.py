@@ -24,7 +24,6 @@ class StepTaken:
     sweep_id: int
     added: int
     sentences: Sequence[str]
-    ends: bool
 
 
 def take_due_steps(store: Store, *, sweep_ids: Sequence[int] = (), actor: str) -> Iterator[StepTaken]:
@@ -52,9 +51,7 @@ def _take_step(store: Store, record: PolicyRecord, actor: str) -> StepTaken | No
         return None
     step = (search_step if record.kind == SEARCH else _decide_step)(store, record, sweep)
     added = store.take_step(step, actor)
-    if added is None:
-        return None
-    return StepTaken(sweep_id=record.sweep_id, added=added, sentences=step.events, ends=bool(step.ended_why))
+    return None if added is None else StepTaken(sweep_id=record.sweep_id, added=added, sentences=step.events)
 
 
 def _decide_step(store: Store, record: PolicyRecord, sweep: SweepRecord) -> PolicyStep:

@@ -191,11 +191,12 @@ def next_step(
         is_used_up=is_used_up,
         rungs=state.rungs,
     )
+    tried = f"{counted(len(arms), 'arm')} were tried"
     why = ""
     if not open_arms and len(arms) >= policy.trials:
-        why = f"all {counted(len(arms), 'arm')} were tried"
+        why = f"all {tried}"
     elif not open_arms and is_used_up:
-        why = f"no further arm can be trained: {counted(len(arms), 'arm')} were tried"
+        why = f"no further arm can be trained: {tried}"
     return SearchStep(state=after, arms=new, ends=why)
 
 
@@ -213,16 +214,8 @@ def confirmation_of(
     seen. None where nothing is to be confirmed."""
     baseline, *others = arms
     best = best_arms(policy, results, others)[: policy.confirm]
-    if not best:
-        return None
-    return DecidePolicy(
-        metric=policy.metric,
-        goal=policy.goal,
-        arms=best,
-        baselines=[baseline] * len(best),
-        first_seed=first_seed,
-        **policy.confirmation,
-    )
+    against = {"arms": best, "baselines": [baseline] * len(best), **policy.confirmation}
+    return DecidePolicy(metric=policy.metric, goal=policy.goal, first_seed=first_seed, **against) if best else None
 
 
 def study_of(policy: SearchPolicy, space: Space, results: SearchResults, trials: Sequence[Trial]) -> "Study":
@@ -275,7 +268,7 @@ def _propose(
     from optuna.trial import TrialState
 
     known = {trial.arm for trial in trials}
-    refused = {_frozen(trial.choices) for trial in trials if not trial.arm}
+    refused = {frozenset(trial.choices.items()) for trial in trials if not trial.arm}
     study, distributions = study_of(policy, space, results, trials), space.distributions()
     invalid: list[tuple[Trial, str]] = []
     for _ in range(TRIES):
@@ -287,8 +280,8 @@ def _propose(
                 return (Trial(arm=arm.key, choices=choices), arm), invalid
             continue  # stays in this study as one that is running, so that the sampler goes elsewhere
         study.tell(asked, state=TrialState.PRUNED)
-        if _frozen(choices) not in refused:
-            refused.add(_frozen(choices))
+        if (chosen := frozenset(choices.items())) not in refused:
+            refused.add(chosen)
             invalid.append((Trial(arm="", choices=choices), arm))
     for listed in itertools.islice(space.every(), MOST_LISTED):
         arm = space.arm(listed)
@@ -297,19 +290,15 @@ def _propose(
     return None, invalid
 
 
-def _frozen(choices: Choices) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted(choices.items()))
-
-
 def _tallied(policy: SearchPolicy, results: SearchResults, arms: Sequence[str]) -> SearchState:
-    outcomes = Counter(results.get(arm, OPEN).outcome.value for arm in arms)
+    found = [results.get(arm, OPEN) for arm in arms]
     best = next(iter(best_arms(policy, results, arms)), "")
     return SearchState(
-        outcomes=dict(outcomes),
+        outcomes=dict(Counter(result.outcome.value for result in found)),
         best=best,
         best_value=results[best].value if best else None,
-        baseline_value=results.get(arms[0], OPEN).value,  # it is never stopped early
-        improvements=improvements_of(policy, [results.get(arm, OPEN) for arm in arms]),
+        baseline_value=found[0].value,  # it is never stopped early
+        improvements=improvements_of(policy, found),
     )
 
 

@@ -65,8 +65,7 @@ class Space:
         """Every combination of choices; none where there are infinitely many."""
         varying = [track for track in self.tracks if track.count() > 1]
         if all(track.range is None or track.range.is_whole for track in varying):
-            values = [_choices_of(track) for track in varying]
-            for chosen in itertools.product(*values):
+            for chosen in itertools.product(*map(_choices_of, varying)):
                 yield dict(zip(map(parameter, varying), chosen, strict=True))
 
 

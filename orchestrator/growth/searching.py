@@ -38,11 +38,7 @@ if TYPE_CHECKING:
 
 # Of fewer arms, the best 10 % are one.
 FEWEST_FOR_IMPORTANCE = 20
-_OUTCOMES = {
-    Standing.WAITING: Outcome.OPEN,
-    Standing.DIVERGED: Outcome.DIVERGED,
-    Standing.MISSING: Outcome.FAILED,
-}
+_OUTCOMES = {Standing.WAITING: Outcome.OPEN, Standing.DIVERGED: Outcome.DIVERGED, Standing.MISSING: Outcome.FAILED}
 
 
 def search_step(store: "Store", record: PolicyRecord, sweep: SweepRecord) -> PolicyStep:

@@ -1,6 +1,6 @@
 """What a step reads and says. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,22 @@ def seeds_ahead(
     find runs of the open arms."""
     ahead = max(1, -(-workers // max(1, open_arms)))
     return dict.fromkeys(arms, min(policy.max_seeds, max(policy.first_look, round + ahead)))
+
+
+def judge_rounds(
+    policy: DecidePolicy, judged: int, last_complete: Callable[[], int], judge: Callable[[int], None]
+) -> int:
+    """Judge the rounds that are complete, and return the last one; `judged` is the last that an earlier step judged.
+
+    An arm that a round closes is not waited for in the next one.
+    """
+    last = max(judged, min(policy.first_look - 1, last_complete()))
+    if last >= policy.first_look:
+        judge(last)  # for arms that were paused while the others went on
+    while last_complete() > last:
+        last += 1
+        judge(last)
+    return last
 
 
 def skip(
