@@ -66,20 +66,17 @@ def decide(
 def _declare(store: "Store", sweep_id: int, options: SweepOptions, *, redeclare: bool) -> None:
     """Declare the policy of these options, unless the sweep has one and nothing was asked to change."""
     from orchestrator.growth.declaring import declared_for_sweep
+    from orchestrator.store.policies import has_a_policy
 
     found = store.sweep(sweep_id)
     if found is None:
         raise UsageError(f"there is no sweep {sweep_id} in {store.location.display}", "See them: hlbq status")
     there = store.policy(sweep_id)
-    if there is not None and there.ended_at is None and not redeclare:
-        if options != SweepOptions(decide=True):
-            raise UsageError(
-                f"sweep {sweep_id} has a policy already, and a change is a new declaration",
-                f"To replace it: add --redeclare. To see it: hlbq decide {sweep_id}",
-            )
-        return
-    if there is not None and not redeclare and options == SweepOptions(decide=True):
-        return  # it has ended: say so
+    if there is not None and not redeclare:
+        if options == SweepOptions(decide=True):
+            return
+        if there.ended_at is None:
+            raise has_a_policy(sweep_id)
     new, warnings = declared_for_sweep(store, found, options)
     for warning in warnings:
         warn(warning)

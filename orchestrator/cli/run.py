@@ -129,7 +129,7 @@ def work_off(store: "Store", sweep: SweepRecord, workers: PrestartedWorkers, sta
         workers.go(sweep.id, _worker_log(store, sweep, state_dir))
         from orchestrator.status.live_view import LiveView  # loaded while the workers start
 
-        with LiveView(store, sweep.id) as view:
+        with LiveView(store, RunFilter(sweep_ids=(sweep.id,))) as view:
             while workers.at_work(wait_seconds=POLL_SECONDS):
                 view.update()
             view.update()

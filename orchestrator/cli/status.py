@@ -63,7 +63,7 @@ def _show(wanted: RunFilter, database: DatabaseOption, *, as_json: bool, watch: 
 
         found = read_status(store, wanted, now=time.time(), events=MOST_EVENTS_SHOWN if as_json else 0)
     if as_json:
-        print_json(found.to_dict())
+        print_json(found)
         return
     from orchestrator.status.text import status_lines
 

@@ -23,10 +23,8 @@ class Bound:
     first_look: int = 2
 
     def evidence(self, open_arms: int) -> float:
-        """The evidence at which one of `open_arms` arms is decided: Holm's level for it is ALPHA / open_arms.
-
-        A cap, first look or number of arms that the table lacks takes the next stricter one that it has.
-        """
+        """The evidence at which one of `open_arms` arms is decided: Holm's level for it is ALPHA / open_arms. A cap,
+        first look or number of arms that the table lacks takes the next stricter one that it has."""
         ville = open_arms / ALPHA
         if self.cap is None:
             return ville

@@ -129,8 +129,7 @@ def _seconds_a_seed(sides: Sequence[Side]) -> float | None:
 
 def against_baseline(grouping: Grouping, baseline: Mapping[str, Any]) -> Sequence[Comparands]:
     """Every group that is no baseline, against the one that has the values `baseline` and is like it otherwise, over
-    the arms that both have. Raises UsageError where there is none.
-    """
+    the arms that both have. Raises UsageError where there is none."""
     by_values = {tuple(group.values.values()): group for group in grouping.groups}
     found = []
     for group in grouping.groups:

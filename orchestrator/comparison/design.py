@@ -60,9 +60,7 @@ class Design:
 
     def contrasts(self, by: Sequence[str], baseline: Mapping[str, Any], *, but: str = "") -> int:
         """How many groups of the sweep have a baseline: by the settings `by` (empty: those that differ), but not `but`.
-
-        0 where groups are told apart by more than settings.
-        """
+        0 where groups are told apart by more than settings."""
         names = [name for name in by or self.names if name != but]
         if any(name not in specs() for name in names):
             return 0

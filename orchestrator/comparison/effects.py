@@ -48,10 +48,8 @@ class Shares:
 
 
 def factors_of(arms: Sequence[Mapping[str, Any]], names: Sequence[str], baseline: Mapping[str, Any]) -> list[Factor]:
-    """The factors of arms that differ in `names`: settings that determine each other are one factor.
-
-    A baseline that names only some of a factor's settings means the first level that has them.
-    """
+    """The factors of arms that differ in `names`: settings that determine each other are one factor. A baseline that
+    names only some of a factor's settings means the first level that has them."""
     groups: dict[str, list[str]] = {}
     for name in names:
         partner = next((one for one in groups if _determine_each_other(arms, one, name)), name)

@@ -51,10 +51,8 @@ def evaluated_split(metric: str) -> Split | None:
 
 
 def mixed_evaluations(runs: Iterable[EvaluatedRun], metric: str) -> MixedEvaluations | None:
-    """What the evaluations of runs on the same data differ in, as far as they are known; None if they are the same.
-
-    Of other data, and under other tokenizers, no two evaluations are the same: whoever compares those has asked for it.
-    """
+    """What the evaluations of runs on the same data differ in, as far as they are known; None if they are the same. Of
+    other data, and under other tokenizers, no two evaluations are the same: whoever compares those has asked for it."""
     split = evaluated_split(metric)
     known = [run for run in runs if run.evaluation_fingerprint]
     by_data: dict[str, set[str]] = {}

@@ -12,10 +12,8 @@ from orchestrator.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Extension:
-    """What `hlbq extend` is to be told, and how many `runs` that adds.
-
-    `only_undecided` says that `--undecided` finds the same arms as this comparison.
-    """
+    """What `hlbq extend` is to be told, and how many `runs` that adds. `only_undecided` says that `--undecided` finds
+    the same arms as this comparison."""
 
     sweep: int
     num_runs: int

@@ -48,10 +48,8 @@ class Families:
 
 
 def families_of(results: Sequence[RunResult], grouping: Grouping, design: Design, asked: Asked) -> Families:
-    """The families that are asked for: of a factorial sweep main effects, else the arms.
-
-    Raises UsageError for what the sweep can't answer, with what to do instead.
-    """
+    """The families that are asked for: of a factorial sweep main effects, else the arms. Raises UsageError for what the
+    sweep can't answer, with what to do instead."""
     check_baseline(grouping, asked.baseline or {})
     if asked.tune:
         if asked.arms or asked.effects or asked.rules.robust or asked.rules.margin is not None:

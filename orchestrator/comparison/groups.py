@@ -77,10 +77,8 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Grouping:
-    """All groups, by what they are told apart, and over which other settings each of them averages.
-
-    `left_out` counts runs of an arm and seed that another run stands for.
-    """
+    """All groups, by what they are told apart, and over which other settings each of them averages. `left_out` counts
+    runs of an arm and seed that another run stands for."""
 
     by: Sequence[str]
     averaged_over: Sequence[str]
@@ -201,9 +199,7 @@ def check_comparable(
     runs: Sequence[RunRecord], metric: str, *, allow_mixed_data: bool, allow_mixed_evaluation: bool
 ) -> None:
     """Raise UsageError where the runs' numbers mean different things: other tokens, data, or evaluations.
-
-    `val_bits_per_byte` may be compared across tokenizers: it counts bytes of the same text.
-    """
+    `val_bits_per_byte` may be compared across tokenizers: it counts bytes of the same text."""
     named = ("tokenizer", "dataset", "data_fingerprint")
     data = {tuple(str(values[name] or "") for name in named) for values in _values_by_kind(runs).values()}
     tokenizers = sorted({tokenizer for tokenizer, _, _ in data})

@@ -40,10 +40,8 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """What is compared: a metric at a moment. `axis` and `place` say where, for PointChoice.AT.
-
-    `goal` is None for a metric of which nobody said which way is better.
-    """
+    """What is compared: a metric at a moment. `axis` and `place` say where, for PointChoice.AT. `goal` is None for a
+    metric of which nobody said which way is better."""
 
     metric: Metric
     moment: PointChoice = PointChoice.LAST

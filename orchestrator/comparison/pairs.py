@@ -53,10 +53,8 @@ class Pairs:
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One part of a side: a group's number at each seed, and the arms (by key) that they come from.
-
-    `seconds` is what one more seed takes, by the medians of each arm's completed runs; None where an arm has none.
-    """
+    """One part of a side: a group's number at each seed, and the arms (by key) that they come from. `seconds` is what
+    one more seed takes, by the medians of each arm's completed runs; None where an arm has none."""
 
     label: str
     numbers: Mapping[int, Measured]

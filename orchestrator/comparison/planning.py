@@ -28,10 +28,8 @@ class Noise:
 
 
 def contrasts_in(plan: Plan, baseline: Mapping[str, object]) -> int:
-    """How many arms of the plan will be compared with a baseline: the size of Holm's family.
-
-    0 for one arm, and for random draws without a named baseline.
-    """
+    """How many arms of the plan will be compared with a baseline: the size of Holm's family. 0 for one arm, and for
+    random draws without a named baseline."""
     if not baseline:
         return 0 if plan.shape.random_draws is not None else len(plan.arms) - 1
     names = plan.varying()
@@ -41,11 +39,8 @@ def contrasts_in(plan: Plan, baseline: Mapping[str, object]) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class SeedPlan:
-    """What the seeds of a sweep allow: below `fewest` none of its `contrasts` can get a verdict.
-
-    `needed` are those that find an effect of size `effect` with 80 % probability; None if that was not asked, or is
-    over MOST_SEEDS.
-    """
+    """What the seeds of a sweep allow: below `fewest` none of its `contrasts` can get a verdict. `needed` are those
+    that find an effect of size `effect` with 80 % probability; None if that was not asked, or is over MOST_SEEDS."""
 
     contrasts: int
     fewest: int

@@ -34,10 +34,8 @@ def tables(comparison: Comparison) -> list[TextTable]:
 
 
 def sentences(comparison: Comparison, *, extend_options: str = "") -> list[str]:
-    """The verdicts in words, the seeds without a pair, earlier looks, and the next command.
-
-    `extend_options` is what that command needs besides, such as ` --db results.db`.
-    """
+    """The verdicts in words, the seeds without a pair, earlier looks, and the next command. `extend_options` is what
+    that command needs besides, such as ` --db results.db`."""
     return [*verdict_sentences(comparison), *other_sentences(comparison, extend_options=extend_options)]
 
 

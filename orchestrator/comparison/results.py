@@ -68,10 +68,8 @@ class Question:
 
 
 def place_of(*, best: bool, places: Mapping[Axis, float | None]) -> Mapping[str, Any]:
-    """The fields of a Question that say at which point: the best, at one of `places`, or else the last.
-
-    Raises UsageError for more than one of them.
-    """
+    """The fields of a Question that say at which point: the best, at one of `places`, or else the last. Raises
+    UsageError for more than one of them."""
     given = [(axis, float(place)) for axis, place in places.items() if place is not None]
     if len(given) + best > 1:
         raise UsageError("--best and the --at_... options are one choice", "Keep one of them.")
@@ -156,10 +154,8 @@ class Comparison:
 
 
 def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
-    """Answer `question` about the runs that `wanted` lets through. Nothing is written: see `record`.
-
-    Raises UsageError or ExportError where no run matches, no run has the metric, or the runs can't be compared.
-    """
+    """Answer `question` about the runs that `wanted` lets through. Nothing is written: see `record`. Raises UsageError
+    or ExportError where no run matches, no run has the metric, or the runs can't be compared."""
     question = replace(question, by=tuple(question.by))  # a list would be another question
     by = list(dict.fromkeys(check_name(name) for name in question.by))
     tune = check_name(question.tune) if question.tune else ""
@@ -247,10 +243,8 @@ def _policy(store: Store, question: Question, sweep_id: int, measure: Measure) -
 
 
 def _unlike(runs: Sequence[RunRecord], sweeps: Sequence[int], measure: Measure, question: Question) -> str:
-    """Why the runs lent by other sweeps can't be compared with the sweep's own; empty if they can.
-
-    Raises UsageError where its own can't be compared with each other.
-    """
+    """Why the runs lent by other sweeps can't be compared with the sweep's own; empty if they can. Raises UsageError
+    where its own can't be compared with each other."""
     check = partial(
         check_comparable,
         metric=measure.metric.name,
@@ -328,9 +322,7 @@ def _of_one_code(
     store: Store, results: Sequence[RunResult], *, allow_mixed_code: bool
 ) -> tuple[list[RunResult], list[str]]:
     """The results of runs that one code computed, and a warning of the others. Digests of the same code become one.
-
-    Raises UsageError where no run is left.
-    """
+    Raises UsageError where no run is left."""
     as_one = functools.cache(store.same_code().as_one)
     named = []
     for result in results:

@@ -71,10 +71,8 @@ def summarise(values: Sequence[float]) -> Summary:
 
 
 def paired_difference(differences: Sequence[float], *, evidence: float = 1 / ALPHA) -> PairedDifference:
-    """The plain and the always-valid t-test of the mean of `differences`, one for each seed.
-
-    `evidence` is what decides: the always-valid interval holds the means against which there is less.
-    """
+    """The plain and the always-valid t-test of the mean of `differences`, one for each seed. `evidence` is what
+    decides: the always-valid interval holds the means against which there is less."""
     from scipy.special import stdtr
 
     summary = summarise(differences)
@@ -125,10 +123,8 @@ def always_valid_p_value(t: "float | NDArray[Any]", count: "int | NDArray[Any]")
 
 
 def always_valid_critical_t(count: "int | NDArray[Any]", alpha: float) -> "NDArray[Any]":
-    """The |t| at which the always-valid p-value falls to `alpha`; infinite while `count` is too small for that.
-
-    The inverse of `log_evidence`. Takes arrays too; `count` at least 2.
-    """
+    """The |t| at which the always-valid p-value falls to `alpha`; infinite while `count` is too small for that. The
+    inverse of `log_evidence`. Takes arrays too; `count` at least 2."""
     import numpy
 
     number = numpy.asarray(count, dtype=float)
@@ -151,10 +147,8 @@ def holm(p_values: "NDArray[Any]") -> "NDArray[Any]":
 
 
 def fewest_pairs(alpha: float) -> int:
-    """The smallest number of pairs at which the always-valid test of level `alpha` can reject at all.
-
-    The evidence of n pairs is at most (1 + n EFFECT_SCALE**2)**((n - 1) / 2), that of differences without any spread.
-    """
+    """The smallest number of pairs at which the always-valid test of level `alpha` can reject at all. The evidence of n
+    pairs is at most (1 + n EFFECT_SCALE**2)**((n - 1) / 2), that of differences without any spread."""
     count = 2
     while (count - 1) / 2 * math.log(1 + count * EFFECT_SCALE**2) <= -math.log(alpha):
         count += 1

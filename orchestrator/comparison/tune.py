@@ -43,9 +43,7 @@ def tuned_groups(
     grouping: Grouping, name: str, baseline: Mapping[str, Any], goal: Goal | None, size: int
 ) -> Sequence[Tuned]:
     """Every group of the same settings but `name`, at its best. `size` is how many groups have a baseline in the sweep.
-
-    Raises UsageError where `name` has one value, there is one seed, one group, or no known goal.
-    """
+    Raises UsageError where `name` has one value, there is one seed, one group, or no known goal."""
     values = list(dict.fromkeys(group.values[name] for group in grouping.groups)) if name in grouping.by else []
     seeds = sorted({seed for group in grouping.groups for seed in group.cells})
     _check(name, values, seeds, goal)

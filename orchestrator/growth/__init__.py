@@ -11,7 +11,6 @@ declaring.py    from what was typed to a declared policy; declaring_search.py to
 reading.py      what became of a policy's arms
 searching.py    what one step of a search reads and writes
 reconciler.py   takes the steps that are due, and writes them
-confirmation.py what a search believed, beside what fresh seeds say
 standing.py     how a policy stands, for people
 by_hand.py      what a person adds to a sweep
 """

@@ -71,10 +71,8 @@ def other_code(store: "Store", sweep: SweepRecord) -> list[str]:
 
 
 def undecided_arms(store: "Store", sweep: int) -> Collection[str]:
-    """The keys of the arms that `hlbq compare --sweep N` has no verdict on yet, and of their baselines.
-
-    Raises UsageError where there is none.
-    """
+    """The keys of the arms that `hlbq compare --sweep N` has no verdict on yet, and of their baselines. Raises
+    UsageError where there is none."""
     from orchestrator.comparison.results import Question, compare
 
     found = compare(store, RunFilter(sweep_ids=(sweep,), with_members=True), Question())
@@ -95,10 +93,8 @@ def stored_arms(store: "Store", sweep: SweepRecord, keys: Collection[str] | None
 
 
 def extended_plan(sweep: SweepRecord, present: Plan, given: Axes, num_runs: int | None) -> Plan:
-    """The sweep's arms and those of its axes with the given values added, all with the same seeds.
-
-    Raises UsageError if the sweep has more than `num_runs` already.
-    """
+    """The sweep's arms and those of its axes with the given values added, all with the same seeds. Raises UsageError if
+    the sweep has more than `num_runs` already."""
     seeds = num_runs or present.num_runs
     if seeds < present.num_runs:
         fewer = f"sweep {sweep.id} has {present.num_runs} runs per arm, and --num_runs {seeds} is fewer"

@@ -70,10 +70,8 @@ def goes_on(policy: SearchPolicy, rung: int, value: float, others: Sequence[floa
 
 
 def halving_of(store: "Store", record: PolicyRecord, run: RunRecord) -> Halving | None:
-    """What a claimed run of a search is judged by; None for one that is never stopped.
-
-    Those are the baseline, seeds past the search's own, and a run that somebody has put back although it was stopped.
-    """
+    """What a claimed run of a search is judged by; None for one that is never stopped. Those are the baseline, seeds
+    past the search's own, and a run that somebody has put back although it was stopped."""
     if record.ended_at is not None:
         return None
     policy, state = SearchPolicy.of(record), SearchState.of(record)

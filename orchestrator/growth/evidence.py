@@ -30,10 +30,8 @@ class RunningEvidence:
 
 
 def running_evidence(differences: "NDArray[Any]") -> RunningEvidence:
-    """The evidence of paired differences after each seed; NaN is a seed without a pair.
-
-    Mean and squares by Welford's recurrence (1962), which keeps its digits where the mean is large.
-    """
+    """The evidence of paired differences after each seed; NaN is a seed without a pair. Mean and squares by Welford's
+    recurrence (1962), which keeps its digits where the mean is large."""
     import numpy
 
     shape = differences.shape

@@ -27,10 +27,8 @@ class StepTaken:
 
 
 def take_due_steps(store: Store, *, sweep_ids: Sequence[int] = (), actor: str) -> Iterator[StepTaken]:
-    """Take every step that is due, of these sweeps or of all, until none is.
-
-    A step that fails keeps no other sweep from growing: its error is raised at the end.
-    """
+    """Take every step that is due, of these sweeps or of all, until none is. A step that fails keeps no other sweep
+    from growing: its error is raised at the end."""
     failed: dict[int, HlbqError] = {}
     while due := [record for record in store.due_policies(sweep_ids) if record.id not in failed]:
         for record in due:

@@ -74,9 +74,7 @@ SearchResults = Mapping[str, Result]
 @dataclass(frozen=True, kw_only=True)
 class SearchPolicy:
     """A declaration: how many arms are tried, by what, from where on (`first`), and how the best are confirmed.
-
-    `confirmation` are fields of a DecidePolicy; `confirm` is how many arms it is declared for, 0 for none.
-    """
+    `confirmation` are fields of a DecidePolicy; `confirm` is how many arms it is declared for, 0 for none."""
 
     metric: str
     goal: Goal
@@ -219,11 +217,8 @@ def confirmation_of(
 
 
 def study_of(policy: SearchPolicy, space: Space, results: SearchResults, trials: Sequence[Trial]) -> "Study":
-    """Optuna's study of these trials, with the sampler for the next one.
-
-    An arm that diverged is infinitely bad; a combination that can't be trained counts as pruned, without a value. A run
-    that failed says nothing of its arm.
-    """
+    """Optuna's study of these trials, with the sampler for the next one. An arm that diverged is infinitely bad; a
+    combination that can't be trained counts as pruned, without a value. A run that failed says nothing of its arm."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

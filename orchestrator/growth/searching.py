@@ -28,7 +28,7 @@ from orchestrator.growth.search import (
 from orchestrator.growth.search_space import Space
 from orchestrator.growth.standing import arm_labels
 from orchestrator.queue.records import DECIDE, NewPolicy, PolicyRecord, PolicyStep, RunFilter, RunRecord, SweepRecord
-from orchestrator.queue.states import Reason, State
+from orchestrator.queue.states import Reason
 from orchestrator.sweep.existing_runs import Existing, find_existing
 from orchestrator.sweep.plan import Plan
 from orchestrator.wording.numbers import counted
@@ -45,10 +45,10 @@ def search_step(store: "Store", record: PolicyRecord, sweep: SweepRecord) -> Pol
     """What the next step of a search writes. An arm whose runs are all there with the same data and code costs none."""
     policy, space = SearchPolicy.of(record), Space.of(sweep.definition)
     before = begun(policy, space, SearchState.of(record))
-    results, is_held = read_search(store, policy, before, sweep)
+    results, placed = read_search(store, policy, before, sweep)
     if policy.stops_early and not before.rungs:
-        before = replace(before, rungs=_rungs(store, policy, before, results, sweep))
-    workers = 0 if is_held else max(1, len(store.workers()))
+        before = replace(before, rungs=_rungs(store, policy, results, placed))
+    workers = 0 if is_stopped(placed) else max(1, len(store.workers()))
     step = next_step(policy, space, results, before, workers=workers)
     plan = Plan(arms=tuple(step.arms), first_seed=int(sweep.definition["seed"]), num_runs=policy.num_runs)
     existing = find_existing(plan, store) if step.arms else Existing()
@@ -72,9 +72,8 @@ def search_step(store: "Store", record: PolicyRecord, sweep: SweepRecord) -> Pol
 
 def read_search(
     store: "Store", policy: SearchPolicy, state: SearchState, sweep: SweepRecord
-) -> tuple[Mapping[str, Result], bool]:
-    """What became of a search's arms, and whether the search waits for a person: a run is paused, the newest arm was
-    cancelled, or the two newest failed."""
+) -> tuple[Mapping[str, Result], Sequence[tuple[int, RunRecord]]]:
+    """What became of a search's arms, and its runs with the place of their arm, in the order of the arms."""
     wanted = RunFilter(sweep_ids=(sweep.id,), with_members=True)
     first_seed = int(sweep.definition["seed"])
     places = {arm: place for place, arm in enumerate(state.arms)}
@@ -84,12 +83,13 @@ def read_search(
         if run.arm_key in places and first_seed <= run.seed < first_seed + policy.num_runs:
             placed.append((places[run.arm_key], run))
             found.setdefault(run.arm_key, []).append((measured.standing, measured.value))
+    placed.sort(key=itemgetter(0))
     results = {arm: _result(seeds, policy.num_runs) for arm, seeds in found.items()}
     results |= _pruned(store, policy, state, placed)
     newest = [run for place, run in placed if place == len(places) - 1]
     if any(was_cancelled(run) for run in newest):
         results[newest[0].arm_key] = OPEN  # nothing follows behind the back of whoever cancelled it
-    return results, is_stopped(placed)
+    return results, placed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ def _pruned(
 ) -> Mapping[str, Result]:
     """The arms that were stopped early, with the value at the last rung that each has reached, where the sampler may
     see it."""
-    pruned = {run.id: run.arm_key for _, run in sorted(placed, key=itemgetter(0)) if run.reason is Reason.PRUNED}
+    pruned = {run.id: run.arm_key for _, run in placed if run.reason is Reason.PRUNED}
     results = dict.fromkeys(pruned.values(), Result(outcome=Outcome.PRUNED))
     seen = list(pruned)[-MOST_SEEN:]
     for run_id, values in values_at(store, seen, parse_metric(policy.metric), state.rungs) if seen else ():
@@ -138,13 +138,11 @@ def _pruned(
 
 
 def _rungs(
-    store: "Store", policy: SearchPolicy, state: SearchState, results: Mapping[str, Result], sweep: SweepRecord
+    store: "Store", policy: SearchPolicy, results: Mapping[str, Result], placed: Sequence[tuple[int, RunRecord]]
 ) -> Sequence[int]:
     """The rungs, by the tokens of the first arm that was measured; none before."""
-    measured = next((arm for arm in state.arms if results.get(arm, OPEN).outcome is Outcome.MEASURED), None)
-    wanted = RunFilter(sweep_ids=(sweep.id,), states=(State.COMPLETED,), with_members=True)
-    run_ids = [run.id for run in store.runs(wanted) if run.arm_key == measured] if measured else []
-    for curve in store.curves(run_ids[:1], Split.VAL, ("tokens_seen",)):
+    measured = [run.id for _, run in placed if results[run.arm_key].outcome is Outcome.MEASURED]
+    for curve in store.curves(measured[:1], Split.VAL, ("tokens_seen",)):
         return rungs_of(policy, int(curve["tokens_seen"][-1]))
     return ()
 

@@ -3,13 +3,16 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING
 
-from orchestrator.comparison.policy import Closure, DecidePolicy, Reason, State, closure_text, policy_of
-from orchestrator.growth.confirmation import confirmed_texts
+from orchestrator.comparison.policy import DecidePolicy, Reason, State, closure_text, policy_of
+from orchestrator.comparison.statistics import paired_difference
+from orchestrator.export.metric_names import find_metric
+from orchestrator.growth.reading import measured_runs
 from orchestrator.growth.search import WITHOUT_A_NUMBER, Outcome, SearchPolicy, SearchState
 from orchestrator.queue import states
-from orchestrator.queue.records import SEARCH, PolicyRecord
+from orchestrator.queue.records import SEARCH, PolicyRecord, RunFilter
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.wording.numbers import counted, duration
 
@@ -79,20 +82,48 @@ def standing_of(store: "Store", record: PolicyRecord) -> Standing | SearchStandi
     policy, state = policy_of(record), State.of(record)
     labels = arm_labels(store, record.sweep_id)
     closed = {closure.arm: closure for closure in state.closures}
-    beside = {} if policy.first_seed is None else confirmed_texts(store, record.sweep_id, policy)
+    told = {arm: closure_text(closure, policy) for arm, closure in closed.items()}
+    beside = {} if policy.first_seed is None else _confirmed_texts(store, record.sweep_id, policy)
     runs = [seed for key, seed in store.runs_by_seed(record.sweep_id) if key in policy.everyone]
     return Standing(
         sweep=record.sweep_id,
         metric=policy.metric,
         rule=policy.rule,
         round=state.round,
-        arms=[_arm_standing(labels.get(arm, arm), closed.get(arm), policy, beside.get(arm, "")) for arm in policy.arms],
+        arms=[
+            ArmStanding(
+                label=labels.get(arm, arm),
+                reason=closed[arm].reason if arm in closed else None,
+                text="; ".join(filter(None, (beside.get(arm), told.get(arm, "open")))),
+            )
+            for arm in policy.arms
+        ],
         runs=sum(seed >= (policy.first_seed or 0) for seed in runs),
         most_runs=len(policy.everyone) * policy.max_seeds,
         is_open=record.ended_at is None,
         waits=_waits(store, record),
         seconds_left=_seconds_left(store, record, policy, state),
     )
+
+
+def _confirmed_texts(store: "Store", sweep_id: int, policy: DecidePolicy) -> Mapping[str, str]:
+    """`searched 2.412, confirmed 2.437 +- 0.006 (6 seeds)` of each arm of the policy with such numbers, by its key:
+    what a search believed, and what seeds say that had no part in its choice, with their always-valid interval."""
+    wanted = RunFilter(sweep_ids=(sweep_id,), with_members=True)
+    metric = find_metric(store, wanted, policy.metric)
+    values: dict[tuple[str, bool], list[float]] = {}
+    for run, measured in measured_runs(store, wanted, metric, policy.goal):
+        if measured.value is not None and run.arm_key in policy.arms:
+            values.setdefault((run.arm_key, run.seed >= (policy.first_seed or 0)), []).append(measured.value)
+    found = {}
+    for arm in policy.arms:
+        seen, fresh = values.get((arm, False), []), values.get((arm, True), [])
+        if seen and fresh:
+            interval = paired_difference(fresh, evidence=policy.bound.evidence(1)).always_valid_interval
+            around = "" if interval is None else f" +- {(interval.high - interval.low) / 2:.2g}"
+            seeds = counted(len(fresh), "seed")
+            found[arm] = f"searched {fmean(seen):.4g}, confirmed {fmean(fresh):.4g}{around} ({seeds})"
+    return found
 
 
 def _seconds_left(store: "Store", record: PolicyRecord, policy: DecidePolicy, state: State) -> float | None:
@@ -133,11 +164,9 @@ def _summary(store: "Store", record: PolicyRecord) -> str:
         return f"sweep {record.sweep_id} is decided {after}: hlbq compare --sweep {record.sweep_id}"
     wait = _waits(store, record)
     told = f"; {_WAITS}" if wait else _latest_end(_seconds_left(store, record, policy, state))
-    most = len(policy.everyone) * policy.max_seeds
-    return (
-        f"sweep {record.sweep_id} decides by {policy.metric}: {open_arms} of {counted(len(policy.arms), 'arm')} open "
-        f"{after}; at most {most:,} runs{told}"
-    )
+    arms = f"{open_arms} of {counted(len(policy.arms), 'arm')} open {after}"
+    most = f"at most {len(policy.everyone) * policy.max_seeds:,} runs{told}"
+    return f"sweep {record.sweep_id} decides by {policy.metric}: {arms}; {most}"
 
 
 _WAITS = "what is missing is paused, cancelled or failed: hlbq unpause or hlbq retry lets it go on"
@@ -171,10 +200,8 @@ def standing_lines(standing: Standing | SearchStanding, *, with_arms: bool = Tru
         others = [arm.label for arm in standing.arms if arm.reason is Reason.CAP]
         lines.append(f"best: {best[0]}" + (f"; not surely worse: {', '.join(others)}" if others else ""))
     if standing.waits:
-        lines.append(
-            f"  open arms wait for runs that are paused, cancelled or failed: hlbq status --sweep {standing.sweep}, "
-            "then hlbq unpause or hlbq retry"
-        )
+        see = f"hlbq status --sweep {standing.sweep}, then hlbq unpause or hlbq retry"
+        lines.append(f"  open arms wait for runs that are paused, cancelled or failed: {see}")
     return lines
 
 
@@ -221,12 +248,6 @@ def _search_sentences(standing: SearchStanding) -> list[str]:
     if not standing.is_open:
         lines.append(standing.ended_why)
     return [*lines, _WAITS] if standing.waits else lines
-
-
-def _arm_standing(label: str, closure: Closure | None, policy: DecidePolicy, beside: str) -> ArmStanding:
-    told = "open" if closure is None else closure_text(closure, policy)
-    text = "; ".join(filter(None, (beside, told)))
-    return ArmStanding(label=label, reason=None if closure is None else closure.reason, text=text)
 
 
 def arm_labels(store: "Store", sweep_id: int) -> Mapping[str, str]:

@@ -26,10 +26,8 @@ class Results:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What is to be written: the state after it, and how many seeds each open arm and its baseline should have.
-
-    `ends` says that no arm is open.
-    """
+    """What is to be written: the state after it, and how many seeds each open arm and its baseline should have. `ends`
+    says that no arm is open."""
 
     state: State
     seeds: Mapping[str, int]
@@ -46,13 +44,11 @@ def seeds_ahead(
 
 
 def judge_rounds(
-    policy: DecidePolicy, judged: int, last_complete: Callable[[], int], judge: Callable[[int], None]
+    policy: DecidePolicy, before: int, last_complete: Callable[[], int], judge: Callable[[int], None]
 ) -> int:
-    """Judge the rounds that are complete, and return the last one; `judged` is the last that an earlier step judged.
-
-    An arm that a round closes is not waited for in the next one.
-    """
-    last = max(judged, min(policy.first_look - 1, last_complete()))
+    """Judge the rounds that are complete, and return the last one; `before` is the last that an earlier step judged. An
+    arm that a round closes is not waited for in the next one."""
+    last = max(before, min(policy.first_look - 1, last_complete()))
     if last >= policy.first_look:
         judge(last)  # for arms that were paused while the others went on
     while last_complete() > last:

@@ -8,17 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.queue.states import State
+from orchestrator.status import text
 from orchestrator.status.reading import MOST_EVENTS_SHOWN, RunStatus, Status
-from orchestrator.status.text import (
-    counts_text,
-    events_table,
-    left_text,
-    runs_table,
-    slot_speeds,
-    sweep_notes,
-    sweeps_table,
-    workers_table,
-)
 from orchestrator.wording.numbers import short_count
 from orchestrator.wording.plain import printable
 from orchestrator.wording.tables import TextTable
@@ -31,19 +22,7 @@ _STYLES = {"running": "cyan", "completed": "green", "failed": "red", "cancelled"
 _COLUMN_STYLES = {"progress": "green", "val curve": "cyan", "error": "red", "note": "red", "val loss": "bold"}
 _HEIGHT_TO_WRAP = 20  # a lower terminal cuts its headline
 # What a narrow terminal leaves out, first to last.
-_RUNS_DROP = (
-    "params",
-    "error",
-    "memory",
-    "microbatches",
-    "epoch",
-    "left",
-    "val curve",
-    "mfu",
-    "tokens/s",
-    "step",
-    "seed",
-)
+_RUNS_DROP = ("params", "error", "memory", "microbatches", "epoch", "left", "val curve", "mfu", "tokens/s", "step")
 _RUNS_DROP_LAST = ("train loss", "state", "done")
 _SWEEPS_DROP = ("cancelled", "pending", "running", "completed", "tags", "name", "progress", "failed", "left")
 _WORKERS_DROP = ("device name", "use", "temperature", "host", "note", "holds run", "device")
@@ -96,28 +75,26 @@ def _wrapped(parts: Sequence[str], width: int) -> list[str]:
 
 def headline(status: Status) -> list[str]:
     """Counts of runs, speed, time left, and the database."""
-    parts = [counts_text(status.counts)] if status.total else []
+    parts = [text.counts_text(status.counts)] if status.total else []
     parts += [f"{status.backing_off:,} to retry"] if status.backing_off else []
     parts += [f"{short_count(status.tokens_per_second)} tokens/s"] if status.tokens_per_second else []
-    return [*parts, *left_text(status), status.database]
+    return [*parts, *text.left_text(status), status.database]
 
 
 def sections_of(status: Status) -> list[ScreenSection]:
     """The tables, most important first; empty ones are left out."""
     found = [
-        ScreenSection(table=sweeps_table(status.sweeps, most=6), drop=_SWEEPS_DROP, noun="sweeps"),
-        ScreenSection(table=runs_table(sorted(status.runs, key=_urgency)), drop=_runs_drop(status), noun="runs"),
-        ScreenSection(table=workers_table(status.workers), drop=_WORKERS_DROP, noun="workers"),
-        ScreenSection(table=events_table(status.events, now=status.at), drop=_EVENTS_DROP, noun="events"),
+        ScreenSection(table=text.sweeps_table(status.sweeps, most=6), drop=_SWEEPS_DROP, noun="sweeps"),
+        ScreenSection(table=text.runs_table(sorted(status.runs, key=_urgency)), drop=_runs_drop(status), noun="runs"),
+        ScreenSection(table=text.workers_table(status.workers), drop=_WORKERS_DROP, noun="workers"),
+        ScreenSection(table=text.events_table(status.events, now=status.at), drop=_EVENTS_DROP, noun="events"),
     ]
     return [section for section in found if section.table.rows]
 
 
 def allot(lines: int, rows: Sequence[int]) -> list[int]:
-    """How many lines each table gets for its rows so that everything fits, with a blank line and a header for each.
-
-    The first ones get a row each before any gets its second; the rest goes to the first.
-    """
+    """How many lines each table gets for its rows so that everything fits, with a blank line and a header for each. The
+    first ones get a row each before any gets its second; the rest goes to the first."""
     shares = [0] * len(rows)
     for place in range(len(rows)):
         if lines >= 3:
@@ -133,7 +110,7 @@ def allot(lines: int, rows: Sequence[int]) -> list[int]:
 
 def _runs_drop(status: Status) -> Sequence[str]:
     swept = dict.fromkeys(name for run in status.runs for name in run.settings)
-    return (*_RUNS_DROP, *reversed(swept), *_RUNS_DROP_LAST)
+    return (*_RUNS_DROP, "seed", *reversed(swept), *_RUNS_DROP_LAST)
 
 
 def _urgency(run: RunStatus) -> tuple[int, int]:
@@ -143,16 +120,16 @@ def _urgency(run: RunStatus) -> tuple[int, int]:
 
 
 def _notes(status: Status) -> list[str]:
-    notes = [*sweep_notes(status.sweeps), *status.growing, *slot_speeds(status)]
+    notes = [*text.sweep_notes(status.sweeps), *status.growing, *text.slot_speeds(status)]
     if not status.workers and status.counts[State.PENDING] + status.counts[State.RUNNING]:
         notes.insert(0, f"No worker is running. Start one: hlbq worker{status.database_option}")
     return notes
 
 
-def _line(text: str, style: str) -> "RenderableType":
+def _line(line: str, style: str) -> "RenderableType":
     from rich.text import Text
 
-    return Text(printable(text), style=style, no_wrap=True, overflow="ellipsis")
+    return Text(printable(line), style=style, no_wrap=True, overflow="ellipsis")
 
 
 def _drawn(section: ScreenSection, share: int, width: int) -> "list[RenderableType]":
@@ -177,11 +154,9 @@ def _rich_table(table: TextTable) -> "Table":
         justify = "right" if header in table.right else "left"
         drawn.add_column(Text(header), justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
     for row in table.rows:
-        cells = []
-        for header, cell in zip(table.headers, row, strict=True):
-            style = _COLUMN_STYLES.get(header, "")
-            if header == "state":
-                style = _STYLES.get(cell.partition(":")[0], "")
-            cells.append(Text(cell, style=style))
-        drawn.add_row(*cells)
+        drawn.add_row(*(Text(cell, _style(header, cell)) for header, cell in zip(table.headers, row, strict=True)))
     return drawn
+
+
+def _style(header: str, cell: str) -> str:
+    return _STYLES.get(cell.partition(":")[0], "") if header == "state" else _COLUMN_STYLES.get(header, "")

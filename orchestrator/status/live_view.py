@@ -21,18 +21,18 @@ GONE = "the database is gone: it was moved or deleted"
 
 
 class LiveView:
-    """A context manager; call `update` as often as you like, it reads the database once a second.
+    """A context manager; call `update` as often as you like, it reads the database once a second. `stream` is stderr by
+    default. A closed stream is no error: nothing more is shown. Of a database that does not answer, or is gone, the
+    last status is shown with a note."""
 
-    `stream` is stderr by default. A closed stream or a busy database is no error: the view skips what it cannot show.
-    """
-
-    def __init__(self, store: Store, sweep_id: int | None = None, *, stream: TextIO | None = None) -> None:
-        wanted = RunFilter(sweep_ids=(sweep_id,) if sweep_id is not None else ())
-        self._refresher = _Refresher(store, wanted, stream or sys.stderr)
+    def __init__(self, store: Store, wanted: RunFilter, *, stream: TextIO | None = None) -> None:
+        self._store, self._wanted = store, wanted
+        self._screen = screen_for(stream or sys.stderr)
+        self._last: Status | None = None
         self._next_at = 0.0
 
     def __enter__(self) -> "LiveView":
-        self._refresher.screen.start()
+        self._screen.start()
         return self
 
     def __exit__(
@@ -41,31 +41,42 @@ class LiveView:
         if kind is None:
             self._next_at = 0.0
             self.update()
-        self._refresher.screen.stop()
+        self._screen.stop()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the reader has gone."""
+        return self._screen.closed
 
     def update(self) -> None:
         """Show the present state, if the last refresh was a while ago."""
-        now = time.monotonic()
-        if now < self._next_at or self._refresher.screen.closed:
+        if time.monotonic() < self._next_at or self.closed:
             return
-        self._refresher.refresh()
+        warning = ""
+        try:
+            self._last = read_status(self._store, self._wanted, now=time.time(), events=self._screen.height)
+            check_named(self._store, self._wanted)
+        except NotThereError as error:
+            warning = error.message
+        except DatabaseBusyError:
+            warning = NO_ANSWER
+        except DatabaseMissingError:
+            warning = GONE
+        if self._last is not None:
+            self._screen.show(self._last, warning)
         # Count from the end of the refresh: on a large database, refreshes must not take all the time.
         self._next_at = time.monotonic() + REFRESH_SECONDS
 
 
 def watch(store: Store, wanted: RunFilter) -> None:
     """Show the status on stdout until interrupted, or until the reader has gone."""
-    refresher = _Refresher(store, wanted, sys.stdout)
-    with _signals_that_end():
-        refresher.screen.start()
-        try:
-            while not refresher.screen.closed:
-                refresher.refresh()
+    try:
+        with _signals_that_end(), LiveView(store, wanted, stream=sys.stdout) as view:
+            while not view.closed:
+                view.update()
                 time.sleep(REFRESH_SECONDS)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            refresher.screen.stop()
+    except KeyboardInterrupt:
+        pass
 
 
 @contextlib.contextmanager
@@ -81,26 +92,3 @@ def _signals_that_end() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class _Refresher:
-    """Reads the status and shows it. If the database is not answering or gone, shows the last one with a note."""
-
-    def __init__(self, store: Store, wanted: RunFilter, stream: TextIO) -> None:
-        self._store, self._wanted = store, wanted
-        self.screen = screen_for(stream)
-        self._last: Status | None = None
-
-    def refresh(self) -> None:
-        warning = ""
-        try:
-            self._last = read_status(self._store, self._wanted, now=time.time(), events=self.screen.height)
-            check_named(self._store, self._wanted)
-        except NotThereError as error:
-            warning = error.message
-        except DatabaseBusyError:
-            warning = NO_ANSWER
-        except DatabaseMissingError:
-            warning = GONE
-        if self._last is not None:
-            self.screen.show(self._last, warning)

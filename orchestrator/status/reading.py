@@ -1,29 +1,17 @@
-"""What `hlbq status` shows, computed from the database: only values, no words or colours.
-
-The fields of these classes are the keys of `--json`.
-"""
+"""What `hlbq status` shows, computed from the database: only values, whose fields are the keys of `--json`."""
 
 import dataclasses
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from hlbgpt_core.flops import model_flops_utilisation
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
 from orchestrator.growth.standing import summary_lines
 from orchestrator.queue.code import code_note
-from orchestrator.queue.records import (
-    AttemptRecord,
-    DeviceHours,
-    EventRecord,
-    Notice,
-    RunFilter,
-    RunRecord,
-    SweepRecord,
-    WorkerRecord,
-)
+from orchestrator.queue.records import Notice, RunFilter, RunRecord, SweepRecord, WorkerRecord
 from orchestrator.queue.states import State
 from orchestrator.status.time_left import estimate_sweeps, run_seconds_left
 from orchestrator.store import Store
@@ -43,13 +31,11 @@ SET_ASIDE = "set aside"
 
 @dataclass(frozen=True, kw_only=True)
 class SweepStatus:
-    """A sweep's counts: `done` runs have completed or failed. `seconds_left` is None while its runs' speed is unknown,
-    and for an unfinished sweep that is not listed.
+    """A sweep's counts: `done` runs have completed or failed.
 
     `export_command` is set if another host keeps the sweep's CSV up to date, or should. `csv_taken_by` is the later
-    sweep that its CSV belongs to now. Hours are what its attempts took of GPUs, and of other devices: of the
-    sweeps that are listed. Undelivered notices of --notify are waiting, or were given up after too many
-    tries; `notice_error` is the last error.
+    sweep that its CSV belongs to now. Undelivered notices of --notify are waiting, or were given up after too many
+    tries. `seconds_left`, and the hours that its attempts took, are of sweeps that are listed, where they are known.
     """
 
     id: int
@@ -78,10 +64,8 @@ class SweepStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class RunStatus:
-    """A run. `settings` are those in which the sweep's arms differ; losses are in nats per token.
-
-    `waits_seconds` is set for a run that waits to be retried after an error. `mfu` is model_flops_utilisation.
-    """
+    """A run. `settings` are those in which the sweep's arms differ; losses are in nats per token. `waits_seconds` is
+    set for a run that waits to be retried after an error. `mfu` is model_flops_utilisation."""
 
     id: int
     sweep: int
@@ -122,10 +106,8 @@ class HeldRuns:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerStatus:
-    """A worker. `silent` says that its last beat is older than its lease, by this host's clock.
-
-    Temperature and use of its device are from that beat; None if the driver reports none.
-    """
+    """A worker. `silent` says that its last beat is older than its lease, by this host's clock. Temperature and use of
+    its device are from that beat; None if the driver reports none."""
 
     id: int
     hostname: str
@@ -181,19 +163,16 @@ class Status:
     held: Sequence[HeldRuns] = ()
     growing: Sequence[str] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, as JSON can hold it."""
-        return dataclasses.asdict(self)
+
+_Shown = TypeVar("_Shown", RunStatus, WorkerStatus, SweepStatus, EventStatus)
 
 
 def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MOST_EVENTS_SHOWN) -> Status:
-    """The status of the runs that pass `wanted`, with the newest `events`.
-
-    `now` is in seconds since the epoch.
-    """
+    """The status of the runs that pass `wanted`, with the newest `events`; `now` is in seconds since the epoch."""
     everything = store.sweeps()
     sweeps = [sweep for sweep in everything if not wanted.sweep_ids or sweep.id in wanted.sweep_ids]
-    counts = _sum(sweeps) if _whole_sweeps(wanted) else store.counts(wanted)
+    of_sweeps = {state: sum(sweep.counts[state] for sweep in sweeps) for state in State}
+    counts = of_sweeps if _whole_sweeps(wanted) else store.counts(wanted)
     all_workers = store.workers(ended=True)
     workers = [worker for worker in all_workers if worker.ended_at is None]
     silent = {worker.id for worker in workers if worker.silent(now)}
@@ -202,27 +181,19 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
     runs = _run_statuses(store, shown, sweeps, now)
     left = {run.id: run.seconds_left for run in runs if run.seconds_left is not None}
     is_open = [sweep for sweep in sweeps if sweep.is_open]
-    seconds = estimate_sweeps(store, is_open[-MOST_SWEEPS_LISTED:], running, left, len(workers))
-    seconds = {**dict.fromkeys(sweep.id for sweep in is_open), **seconds}
-    hours = store.device_hours([sweep.id for sweep in [*is_open[-MOST_SWEEPS_LISTED:], *sweeps[-1:]]])
-    notices: dict[int, list[Notice]] = {}
-    for notice in store.undelivered():
-        notices.setdefault(notice.sweep_id, []).append(notice)
-    taken = takers(
-        {sweep.id: sweep.csv for sweep in everything if sweep.csv and sweep.csv.host == socket.gethostname()}
-    )
+    listed = is_open[-MOST_SWEEPS_LISTED:]
+    known = estimate_sweeps(store, listed, running, left, len(workers))
+    seconds = {**dict.fromkeys(sweep.id for sweep in is_open), **known}
+    taken = takers({one.id: one.csv for one in everything if one.csv and one.csv.host == socket.gethostname()})
+    only = wanted.sweep_ids[0] if len(wanted.sweep_ids) == 1 else None
+    newest = store.events(sweep_id=only, limit=events) if events else ()
     return Status(
         database=store.location.display,
         database_option=store.location.option,
         at=now,
         counts={state.value: counts[state] for state in State},
         total=sum(counts.values()),
-        sweeps=[
-            _sweep_status(
-                sweep, seconds.get(sweep.id, 0.0), notices.get(sweep.id, ()), taken.get(sweep.id), hours.get(sweep.id)
-            )
-            for sweep in sweeps
-        ],
+        sweeps=_sweep_statuses(store, sweeps, seconds, taken, [*listed, *sweeps[-1:]]),
         running_total=len(running),
         backing_off=store.backing_off(wanted.sweep_ids) if counts[State.PENDING] else 0,
         tokens_per_second=sum(run.tokens_per_second for run in running),
@@ -230,18 +201,15 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
         held=held_runs(store, wanted) if counts[State.PENDING] else (),
         growing=summary_lines(store, wanted.sweep_ids, sweeps[-1].id if sweeps else None),
         workers=[_worker_status(worker, now) for worker in [*workers, *_ended_badly(all_workers, sweeps)]],
-        events=[
-            EventStatus(
-                at=event.at,
-                actor=event.actor,
-                action=event.action,
-                sweep=event.sweep_id,
-                run=event.run_id,
-                why=event.why,
-            )
-            for event in (_newest_events(store, wanted, events) if events else ())
-        ],
+        events=[_like(event, kind=EventStatus, sweep=event.sweep_id, run=event.run_id) for event in newest],
     )
+
+
+def _like(*records: Any, kind: type[_Shown], **own: Any) -> _Shown:
+    """A value with the fields that the records have under the same names, and with `own` ones."""
+    names = [field.name for field in dataclasses.fields(kind) if field.name not in own]
+    shared = {name: getattr(record, name) for record in records for name in names if hasattr(record, name)}
+    return kind(**shared, **own)
 
 
 def held_runs(store: Store, wanted: RunFilter) -> list[HeldRuns]:
@@ -259,15 +227,6 @@ def _without_stale_rates(runs: Sequence[RunRecord], silent: Collection[int]) -> 
 
 def _whole_sweeps(wanted: RunFilter) -> bool:
     return not (wanted.run_ids or wanted.states or wanted.reasons or wanted.where or wanted.tags)
-
-
-def _sum(sweeps: Sequence[SweepRecord]) -> dict[State, int]:
-    return {state: sum(sweep.counts[state] for sweep in sweeps) for state in State}
-
-
-def _newest_events(store: Store, wanted: RunFilter, limit: int) -> Sequence[EventRecord]:
-    sweep_id = wanted.sweep_ids[0] if len(wanted.sweep_ids) == 1 else None
-    return store.events(sweep_id=sweep_id, limit=limit)
 
 
 def _shown_runs(
@@ -293,18 +252,31 @@ def _run_statuses(
     running = [run.id for run in runs if run.state is State.RUNNING]
     same = store.same_code()
     microbatches, attempts = store.last_microbatches(running), store.newest_attempts(running)
-    return [
-        _run_status(
+
+    def status(run: RunRecord) -> RunStatus:
+        train_tokens, attempt = run.facts.get("train_tokens"), attempts.get(run.id)
+        return _like(
             run,
-            swept.get(run.sweep_id, ()),
-            losses.get(run.id, ()),
-            microbatches.get(run.id),
-            attempts.get(run.id),
-            now,
-            code_note(run, same),
+            kind=RunStatus,
+            sweep=run.sweep_id,
+            arm=run.arm_number,
+            settings={name: run.settings.get(name) for name in swept.get(run.sweep_id, ())},
+            state=run.state.value,
+            reason=run.reason.value if run.reason else None,
+            waits_seconds=max(run.backoff_until - now, 0.0) if run.backoff_until is not None else None,
+            phase=run.phase.value if run.phase else None,
+            epoch=run.tokens_seen / train_tokens if train_tokens else None,
+            fraction=1.0 if run.state is State.COMPLETED else run.fraction,
+            seconds_left=run_seconds_left(run, attempt, now) if attempt else None,
+            mfu=utilisation(run),
+            microbatches=microbatches.get(run.id),
+            val_losses=losses.get(run.id, ()),
+            worker=run.worker_id,
+            error=f"{run.error_type}: {run.error_message}" if run.error_type else run.error_message,
+            code_note=code_note(run, same),
         )
-        for run in runs
-    ]
+
+    return list(map(status, runs))
 
 
 def _swept_settings(sweep: SweepRecord, runs: Sequence[RunRecord]) -> Sequence[str]:
@@ -312,46 +284,6 @@ def _swept_settings(sweep: SweepRecord, runs: Sequence[RunRecord]) -> Sequence[s
     given = [name for name, values in sweep.definition.get("axes", {}).items() if len(values) > 1]
     differing = differing_settings(run.settings for run in runs if run.sweep_id == sweep.id)
     return list(dict.fromkeys([*given, *differing]))
-
-
-def _run_status(
-    run: RunRecord,
-    swept: Sequence[str],
-    val_losses: Sequence[float],
-    microbatches: int | None,
-    attempt: AttemptRecord | None,
-    now: float,
-    note: str,
-) -> RunStatus:
-    train_tokens = run.facts.get("train_tokens")
-    return RunStatus(
-        id=run.id,
-        sweep=run.sweep_id,
-        arm=run.arm_number,
-        settings={name: run.settings.get(name) for name in swept},
-        num_params=run.num_params,
-        seed=run.seed,
-        state=run.state.value,
-        reason=run.reason.value if run.reason else None,
-        paused=run.paused,
-        waits_seconds=max(run.backoff_until - now, 0.0) if run.backoff_until is not None else None,
-        phase=run.phase.value if run.phase else None,
-        step=run.step,
-        epoch=run.tokens_seen / train_tokens if train_tokens else None,
-        fraction=1.0 if run.state is State.COMPLETED else run.fraction,
-        seconds_left=run_seconds_left(run, attempt, now) if attempt else None,
-        tokens_per_second=run.tokens_per_second,
-        mfu=utilisation(run),
-        microbatches=microbatches,
-        memory_bytes=run.memory_bytes,
-        last_train_loss=run.last_train_loss,
-        last_val_loss=run.last_val_loss,
-        val_losses=val_losses,
-        worker=run.worker_id,
-        error=f"{run.error_type}: {run.error_message}" if run.error_type else run.error_message,
-        code_note=note,
-        tags=run.tags,
-    )
 
 
 def utilisation(run: RunRecord) -> float | None:
@@ -365,77 +297,67 @@ def utilisation(run: RunRecord) -> float | None:
     )
 
 
-def _sweep_status(
-    sweep: SweepRecord,
-    seconds_left: float | None,
-    notices: Sequence[Notice],
-    csv_taken_by: int | None,
-    hours: DeviceHours | None,
-) -> SweepStatus:
-    elsewhere = sweep.csv is not None and sweep.csv.host != socket.gethostname()
-    total = sum(sweep.counts.values())
-    given_up = sum(notice.given_up for notice in notices)
-    return SweepStatus(
-        id=sweep.id,
-        name=sweep.name,
-        counts={state.value: sweep.counts[state] for state in State},
-        total=total,
-        done=sweep.counts[State.COMPLETED] + sweep.counts[State.FAILED],
-        seconds_left=seconds_left,
-        export_command=f"hlbq export results.csv --sweep {sweep.id}" if elsewhere else None,
-        csv_path=sweep.csv.path if sweep.csv else None,
-        csv_host=sweep.csv.host if sweep.csv else None,
-        csv_taken_by=csv_taken_by,
-        notify_by=sweep.notify_by,
-        notices_waiting=len(notices) - given_up,
-        notices_given_up=given_up,
-        notice_error=next((notice.error for notice in reversed(notices) if notice.error), ""),
-        tags=sweep.tags,
-        gpu_hours=hours.gpu if hours else None,
-        device_hours=hours.other if hours else None,
-    )
+def _sweep_statuses(
+    store: Store,
+    sweeps: Sequence[SweepRecord],
+    seconds: Mapping[int, float | None],
+    taken: Mapping[int, int],
+    listed: Sequence[SweepRecord],
+) -> list[SweepStatus]:
+    hours = store.device_hours([sweep.id for sweep in listed])
+    undelivered: dict[int, list[Notice]] = {}
+    for notice in store.undelivered():
+        undelivered.setdefault(notice.sweep_id, []).append(notice)
+
+    def status(sweep: SweepRecord) -> SweepStatus:
+        elsewhere = sweep.csv is not None and sweep.csv.host != socket.gethostname()
+        notices, spent = undelivered.get(sweep.id, []), hours.get(sweep.id)
+        given_up = sum(notice.given_up for notice in notices)
+        return _like(
+            sweep,
+            kind=SweepStatus,
+            counts={state.value: sweep.counts[state] for state in State},
+            total=sum(sweep.counts.values()),
+            done=sweep.counts[State.COMPLETED] + sweep.counts[State.FAILED],
+            seconds_left=seconds.get(sweep.id, 0.0),
+            export_command=f"hlbq export results.csv --sweep {sweep.id}" if elsewhere else None,
+            csv_path=sweep.csv.path if sweep.csv else None,
+            csv_host=sweep.csv.host if sweep.csv else None,
+            csv_taken_by=taken.get(sweep.id),
+            notices_waiting=len(notices) - given_up,
+            notices_given_up=given_up,
+            notice_error=next((notice.error for notice in reversed(notices) if notice.error), ""),
+            gpu_hours=spent.gpu if spent else None,
+            device_hours=spent.other if spent else None,
+        )
+
+    return list(map(status, sweeps))
 
 
 def _ended_badly(workers: Sequence[WorkerRecord], sweeps: Sequence[SweepRecord]) -> Sequence[WorkerRecord]:
     """Workers that were set aside or taken for dead, if there is work and nobody has replaced them."""
     if not any(sweep.is_open for sweep in sweeps):
         return []
-    newest = {_place(worker): worker for worker in workers}
-    bad = [worker for worker in newest.values() if worker.ended_at is not None and not _ordinary_end(worker.ended_why)]
+    places = {(one.identity.hostname, one.identity.device, one.identity.slot): one for one in workers}
+    bad = [worker for worker in places.values() if worker.ended_at is not None and not _ordinary_end(worker.ended_why)]
     return bad[-MOST_ENDED_WORKERS_SHOWN:]
 
 
-def _place(worker: WorkerRecord) -> tuple[str, str, int]:
-    return worker.identity.hostname, worker.identity.device, worker.identity.slot
-
-
 def _ordinary_end(why: str) -> bool:
-    return why in (
-        "asked to stop",
-        "its time is nearly up",
-        "the queue is empty",
-        "its sweeps were deleted",
-    ) or why.endswith("runs are done")
+    ordinary = ("asked to stop", "its time is nearly up", "the queue is empty", "its sweeps were deleted")
+    return why in ordinary or why.endswith("runs are done")
 
 
 def _worker_status(worker: WorkerRecord, now: float) -> WorkerStatus:
-    age = max(now - worker.beat_at, 0.0)
-    identity = worker.identity
-    return WorkerStatus(
-        id=worker.id,
-        hostname=identity.hostname,
-        pid=identity.pid,
-        device=identity.device,
-        device_name=identity.device_name,
-        slot=identity.slot,
-        slots=identity.slots,
-        job=identity.job,
-        beat_age_seconds=age,
+    return _like(
+        worker,
+        worker.identity,
+        worker.reading,
+        kind=WorkerStatus,
+        beat_age_seconds=max(now - worker.beat_at, 0.0),
         silent=worker.silent(now),
         run=worker.run_id,
         ended=worker.ended_at is not None,
         set_aside=SET_ASIDE in worker.ended_why,
         why=worker.ended_why,
-        temperature_celsius=worker.reading.temperature_celsius,
-        use_percent=worker.reading.use_percent,
     )

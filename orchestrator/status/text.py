@@ -52,9 +52,8 @@ def status_lines(status: Status) -> list[str]:
 
 def counts_text(counts: Mapping[str, int]) -> str:
     """`8 runs: 2 running, 6 completed`; states without runs are left out."""
-    total = sum(counts.values())
     named = ", ".join(f"{number:,} {state}" for state, number in counts.items() if number)
-    return f"{total:,} run{'' if total == 1 else 's'}: {named}"
+    return f"{counted(sum(counts.values()), 'run')}: {named}"
 
 
 def left_text(status: Status) -> list[str]:
@@ -103,14 +102,13 @@ def sweep_notes(sweeps: Sequence[SweepStatus]) -> list[str]:
         if sweep.csv_taken_by is not None and (sweep.done < sweep.total or len(sweeps) == 1)
     ]
     for sweep in sweeps:
-        error = f" ({sweep.notice_error})" if sweep.notice_error else ""
+        notices = counted(sweep.notices_given_up or sweep.notices_waiting, "notice")
+        by, error = sweep.notify_by, f" ({sweep.notice_error})" if sweep.notice_error else ""
         if sweep.notices_given_up:
-            notices = counted(sweep.notices_given_up, "notice")
-            notes.append(f"sweep {sweep.id}: {notices} of {sweep.notify_by} failed{error}. Try again: hlbq notify")
+            notes.append(f"sweep {sweep.id}: {notices} of {by} failed{error}. Try again: hlbq notify")
         elif sweep.notices_waiting:
-            notices = counted(sweep.notices_waiting, "notice")
-            wait = f"{notices} not delivered yet{error}"
-            notes.append(f"sweep {sweep.id}: {wait}; workers of {sweep.notify_by} will, or run there: hlbq notify")
+            wait = f"{notices} not delivered yet{error}; workers of {by} will, or run there: hlbq notify"
+            notes.append(f"sweep {sweep.id}: {wait}")
     return notes
 
 
@@ -167,20 +165,17 @@ def runs_table(runs: Sequence[RunStatus]) -> TextTable:
 
 def state_text(run: RunStatus) -> str:
     """The state with its details: the phase, the reason, a pause, its code."""
-    text = _state_and_reason(run)
-    if run.code_note == HELD and run.state == State.PENDING:
-        return HELD
+    text = state_and_reason(run.state, run.reason)
+    if run.state == State.RUNNING and run.phase and run.phase != "train":
+        text = f"running: {run.phase}"
+    if run.state == State.PENDING:
+        if run.code_note == HELD:
+            return HELD
+        if run.paused:
+            text = "paused"
+        elif run.waits_seconds is not None:
+            text = f"pending: retry in {duration(run.waits_seconds)}"
     return f"{text}, {run.code_note}" if run.code_note == MIXED else text
-
-
-def _state_and_reason(run: RunStatus) -> str:
-    if run.state == State.RUNNING:
-        return f"running: {run.phase}" if run.phase and run.phase != "train" else "running"
-    if run.state == State.PENDING and run.waits_seconds is not None and not run.paused:
-        return f"pending: retry in {duration(run.waits_seconds)}"
-    if run.paused and run.state == State.PENDING:
-        return "paused"
-    return state_and_reason(run.state, run.reason)
 
 
 def workers_table(workers: Sequence[WorkerStatus]) -> TextTable:
@@ -201,9 +196,8 @@ def workers_table(workers: Sequence[WorkerStatus]) -> TextTable:
         for worker in workers
     ]
     headers = ["worker", "host", "device", "device name", "temperature", "use", "job", "last beat", "holds run", "note"]
-    return TextTable(
-        headers=headers, rows=rows, right=frozenset(headers) - {"host", "device", "device name", "job", "note"}
-    )
+    right = frozenset(headers) - {"host", "device", "device name", "job", "note"}
+    return TextTable(headers=headers, rows=rows, right=right)
 
 
 def events_table(events: Sequence[EventStatus], *, now: float) -> TextTable:

@@ -20,10 +20,8 @@ _LEAST_FRACTION = 0.005
 
 
 def run_seconds_left(run: RunRecord, attempt: AttemptRecord, now: float) -> float | None:
-    """Seconds that a running run still needs at the speed of its newest attempt; None while unknown.
-
-    An attempt that resumed from a checkpoint did only the fraction since then.
-    """
+    """Seconds that a running run still needs at the speed of its newest attempt; None while unknown. An attempt that
+    resumed from a checkpoint did only the fraction since then."""
     begun_at = run.fraction * attempt.start_step / run.step if run.step else 0.0
     made = run.fraction - begun_at
     if made < _LEAST_FRACTION:
@@ -49,11 +47,7 @@ def hours_spent(store: Store, sweep_ids: Sequence[int]) -> str:
 
 
 def estimate_sweeps(
-    store: Store,
-    sweeps: Sequence[SweepRecord],
-    running: Iterable[RunRecord],
-    left: Mapping[int, float],
-    workers: int,
+    store: Store, sweeps: Sequence[SweepRecord], running: Iterable[RunRecord], left: Mapping[int, float], workers: int
 ) -> Mapping[int, float | None]:
     """By sweep, the seconds until its last run ends, with this many running `workers` (at least one); None while
     unknown.
@@ -92,11 +86,7 @@ def _estimate(
     pending = sweep.counts[State.PENDING]
     if not speeds and (pending or len(left) < len(running)):
         return None
-    seconds = [left.get(run.id) for run in running]
-    known = [
-        found if found is not None else (1 - run.fraction) * _expected(run, speeds)
-        for run, found in zip(running, seconds, strict=True)
-    ]
+    known = [left[run.id] if run.id in left else (1 - run.fraction) * _expected(run, speeds) for run in running]
     sampled = sum(arm.runs for arm in waits)
     waiting = sum(_expected(arm, speeds) * _runs_left(arm) for arm in waits) * pending / max(sampled, 1)
     # The work that is left, shared evenly; but no less than the slowest running run.
@@ -132,12 +122,8 @@ def _speeds(
 
 def _speed(example: RunRecord | ArmSample, seconds: float) -> _Speed:
     train_tokens = example.facts.get("train_tokens")
-    return _Speed(
-        seconds=seconds,
-        num_params=example.num_params,
-        tokens=_tokens_to_do(example, train_tokens),
-        train_tokens=train_tokens,
-    )
+    tokens = _tokens_to_do(example, train_tokens)
+    return _Speed(seconds=seconds, num_params=example.num_params, tokens=tokens, train_tokens=train_tokens)
 
 
 def _expected(run: RunRecord | ArmSample, speeds: Mapping[int, _Speed]) -> float:

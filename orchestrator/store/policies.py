@@ -17,6 +17,12 @@ from orchestrator.store.sweeps import add_runs, insert_members, insert_policy
 from orchestrator.store.tables import OPEN_POLICY, RUNNING, policies, runs, sweeps
 
 
+def has_a_policy(sweep_id: int) -> UsageError:
+    """The error for a second declaration."""
+    what = f"sweep {sweep_id} has a policy already, and a change is a new declaration"
+    return UsageError(what, f"To replace it: add --redeclare. To see it: hlbq decide {sweep_id}")
+
+
 class PolicyStore(StoreBase):
     """Declares policies, lists them, and writes their steps."""
 
@@ -31,10 +37,7 @@ class PolicyStore(StoreBase):
                 select(policies.c.id).where(policies.c.sweep_id == sweep_id, OPEN_POLICY)
             ).scalar_one_or_none()
             if earlier is not None and not replace:
-                raise UsageError(
-                    f"sweep {sweep_id} has a policy already",
-                    f"See it: hlbq status --sweep {sweep_id}. To declare another in its place: --redeclare.",
-                )
+                raise has_a_policy(sweep_id)
             if earlier is not None:
                 ended = {"ended_at": author.now, "ended_why": AGAIN}
                 connection.execute(update(policies).where(policies.c.id == earlier).values(**ended))

@@ -381,5 +381,5 @@ def test_every_reader_says_how_the_policy_stands(store: Store, client: Client, b
     for lines in (sentences, section.paragraphs):
         assert head in lines and "; done, " in head
         assert not best_arm or set(arms) <= set(lines)
-    status = read_status(store, RunFilter(), now=0.0).to_dict()
+    status = asdict(read_status(store, RunFilter(), now=0.0))
     assert [line for line in status["growing"] if f"sweep {sweep} is decided after" in line]

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import termios
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -139,7 +140,7 @@ def test_the_words_for_people(store: Store, clock: VirtualClock) -> None:
 
 def test_the_keys_of_json_are_stable(store: Store, clock: VirtualClock) -> None:
     half_done(store, clock)
-    found = json.loads(json.dumps(read_status(store, RunFilter(), now=clock()).to_dict()))
+    found = json.loads(json.dumps(asdict(read_status(store, RunFilter(), now=clock()))))
     assert sorted(found) == sorted(
         "database database_option at counts total sweeps running_total backing_off tokens_per_second runs workers "
         "events held growing".split()
@@ -246,7 +247,7 @@ def test_losses_that_are_not_finite_are_shown(store: Store, clock: VirtualClock)
 def test_the_live_view_prints_plain_lines_where_there_is_no_terminal(store: Store, clock: VirtualClock) -> None:
     half_done(store, clock)
     stream = io.StringIO()
-    with LiveView(store, 1, stream=stream) as view:
+    with LiveView(store, RunFilter(sweep_ids=(1,)), stream=stream) as view:
         view.update()
     (line,) = stream.getvalue().splitlines()
     assert line.startswith("8 runs: 4 pending, 1 running, 2 completed, 1 failed")
@@ -260,7 +261,7 @@ def test_a_database_that_does_not_answer_is_said_beside_the_last_look(
     monkeypatch.setattr("orchestrator.status.live_view.REFRESH_SECONDS", 0.0)
     monkeypatch.setattr("orchestrator.status.screens.PLAIN_EVERY_SECONDS", 0.0)
     stream = io.StringIO()
-    view = LiveView(store, 1, stream=stream)
+    view = LiveView(store, RunFilter(sweep_ids=(1,)), stream=stream)
     view.update()
 
     def silence(*_: object, **__: object) -> None:
@@ -279,7 +280,7 @@ def test_a_sweep_that_is_deleted_meanwhile_is_said(
     monkeypatch.setattr("orchestrator.status.live_view.REFRESH_SECONDS", 0.0)
     monkeypatch.setattr("orchestrator.status.screens.PLAIN_EVERY_SECONDS", 0.0)
     stream = io.StringIO()
-    view = LiveView(store, 1, stream=stream)
+    view = LiveView(store, RunFilter(sweep_ids=(1,)), stream=stream)
     view.update()
     store.delete([1], "ada")
     view.update()
@@ -292,7 +293,7 @@ def test_a_closed_stream_does_not_disturb_whoever_trains(store: Store, clock: Vi
     reader, writer = os.pipe()
     os.close(reader)
     stream = os.fdopen(writer, "w")
-    with LiveView(store, 1, stream=stream) as view:
+    with LiveView(store, RunFilter(sweep_ids=(1,)), stream=stream) as view:
         view.update()
     stream.close()
 
@@ -334,7 +335,7 @@ def test_a_database_that_is_gone_is_said_and_another_in_its_place_ends_the_view(
     stream = io.StringIO()
     with open_store(str(path), mode=OpenMode.CREATE) as store:
         submit_sweep(store)
-        view = LiveView(store, 1, stream=stream)
+        view = LiveView(store, RunFilter(sweep_ids=(1,)), stream=stream)
         view.update()
         path.rename(away)
         view.update()

@@ -187,7 +187,7 @@ def _attend(store: "Store", orders: "Sequence[WorkerOrder]", need: "Need", what:
     with _stopped_by_signals(fleet) as signals:
         fleet.start(orders, need)
         try:
-            with LiveView(store, sweeps[0] if len(sweeps) == 1 else None) as view:
+            with LiveView(store, RunFilter(sweep_ids=tuple(sweeps) if len(sweeps) == 1 else ())) as view:
                 while fleet.at_work:
                     fleet.update()
                     _obey(fleet, signals)
