@@ -150,10 +150,8 @@ def check_baseline(grouping: Grouping, baseline: Mapping[str, Any]) -> None:
     for name, value in baseline.items():
         if name not in grouping.by:
             told = ", ".join(grouping.by) or "nothing: there is one arm"
-            raise UsageError(
-                f"--baseline {name}={value_text(value)}: the groups differ in {told}",
-                f"Add --by {name}, or leave it out.",
-            )
+            differ = f"--baseline {name}={value_text(value)}: the groups differ in {told}"
+            raise UsageError(differ, f"Add --by {name}, or leave it out.")
         present = list(dict.fromkeys(group.values[name] for group in grouping.groups))
         if value not in present:
             shown = ", ".join(value_text(one) for one in present if one is not None)

@@ -6,6 +6,7 @@ changes its weights.
 """
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -160,10 +161,8 @@ def shares_of(cells: Mapping[Cell, Side], factors: Sequence[Factor]) -> Shares |
     From each the expected noise is subtracted: its degrees of freedom times the residual mean square of arms by seeds
     (Kelley's epsilon squared, 1935); not below 0. None where cells are missing, or fewer than two seeds are complete.
     """
-    import numpy
-
     shape = tuple(len(factor.levels) for factor in factors)
-    if len(cells) != numpy.prod(shape):
+    if len(cells) != math.prod(shape):
         return None
     ordered = [cells[cell] for cell in itertools.product(*(factor.levels for factor in factors))]
     table = _complete_seeds(ordered)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.comparison import rendering
 from orchestrator.comparison.contrasts import Contrast
-from orchestrator.comparison.group_results import GroupResult
+from orchestrator.comparison.groups import GroupResult
 from orchestrator.comparison.results import Comparison
 from orchestrator.comparison.statistics import Interval
 from orchestrator.errors import UsageError

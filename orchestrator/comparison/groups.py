@@ -1,6 +1,7 @@
 """The runs of the database by group: what is compared with what, and what must not be compared."""
 
 import itertools
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,9 +12,11 @@ from hlbgpt_core.points import Split
 from hlbgpt_core.settings import DEFAULT_RECIPE, defaults, specs, unknown_setting
 from orchestrator.comparison.evaluations import EvaluatedRun, MixedEvaluations, evaluated_split, mixed_evaluations
 from orchestrator.comparison.measures import NO_RUN, Measure, Measured, PointChoice, Reached, Standing, mean_or_gravest
+from orchestrator.comparison.statistics import Summary, summarise
 from orchestrator.errors import UsageError
 from orchestrator.queue.code import joined
 from orchestrator.queue.records import RunRecord
+from orchestrator.queue.states import State
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.baseline import parse_baseline
 from orchestrator.sweep.options import value_text
@@ -163,6 +166,68 @@ def _sortable(value: Any) -> tuple[int, float, str]:
     return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
 
 
+@dataclass(frozen=True, kw_only=True)
+class TargetTimes:
+    """When a group's runs reached the target. `never` did not by their end; `open` are not through, or failed early.
+
+    The medians are over the runs that reached it and those that never did, which count as later than all others;
+    None where half of them or more never did.
+    """
+
+    reached: int
+    never: int
+    open: int
+    median_seconds: float | None
+    median_tokens: float | None
+    median_steps: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupResult:
+    """A group's number over its seeds, and how many seeds have none because of what."""
+
+    values: Mapping[str, Any]
+    label: str
+    summary: Summary
+    diverged: int
+    waiting: int
+    missing: int
+    target: TargetTimes | None
+
+
+def group_result(group: Group, target: float | None) -> GroupResult:
+    """The group in short, with its times to the target if there is one."""
+    seeds = [group.of_seed(seed, group.rests) for seed in group.cells]
+    standings = [seed.standing for seed in seeds]
+    return GroupResult(
+        values=group.values,
+        label=group.label,
+        summary=summarise([seed.value for seed in seeds if seed.value is not None]),
+        diverged=standings.count(Standing.DIVERGED),
+        waiting=standings.count(Standing.WAITING),
+        missing=standings.count(Standing.MISSING),
+        target=None if target is None else _target_times(group.results),
+    )
+
+
+def _target_times(results: Sequence[RunResult]) -> TargetTimes:
+    times = [result.reached for result in results if result.reached is not None]
+    late = [one for one in results if one.reached is None]
+    never = sum(one.run.state is State.COMPLETED or one.measured.standing is Standing.DIVERGED for one in late)
+
+    def median(values: list[float]) -> float | None:
+        return statistics.median(values + [float("inf")] * never) if len(values) > never else None
+
+    return TargetTimes(
+        reached=len(times),
+        never=never,
+        open=len(results) - len(times) - never,
+        median_seconds=median([time.seconds for time in times]),
+        median_tokens=median([time.tokens for time in times]),
+        median_steps=median([time.steps for time in times]),
+    )
+
+
 def evaluations_of(runs: Iterable[RunRecord], metric: str) -> MixedEvaluations | None:
     """What the runs' evaluations differ in, where `metric` is measured on them; None if they are the same."""
     split = evaluated_split(metric)
@@ -184,15 +249,13 @@ def check_best(runs: Iterable[RunRecord], measure: Measure) -> None:
     evaluations is better by luck."""
     if measure.moment is not PointChoice.BEST:
         return
-    every = _values_by_kind(runs).values()
+    kinds = _values_by_kind(runs).values()
     for name in ("eval_every", "max_epochs_between_evals"):
-        found = sorted({values[name] for values in every})
+        found = sorted({values[name] for values in kinds})
         if len(found) > 1:
-            raise UsageError(
-                f"--best: the runs were evaluated at different intervals ({name} {', '.join(map(value_text, found))}), "
-                "and the best of more evaluations is better by luck",
-                f"Leave --best out, or choose one: --where {name}={value_text(found[0])}",
-            )
+            every = f"the runs were evaluated at different intervals ({name} {', '.join(map(value_text, found))})"
+            hint = f"Leave --best out, or choose one: --where {name}={value_text(found[0])}"
+            raise UsageError(f"--best: {every}, and the best of more evaluations is better by luck", hint)
 
 
 def check_comparable(
@@ -204,25 +267,20 @@ def check_comparable(
     data = {tuple(str(values[name] or "") for name in named) for values in _values_by_kind(runs).values()}
     tokenizers = sorted({tokenizer for tokenizer, _, _ in data})
     if len(tokenizers) > 1 and metric.endswith(("loss", "pplx", "acc")):
-        raise UsageError(
-            f"'{metric}' counts tokens, and can't be compared across tokenizers: {', '.join(tokenizers)}",
-            f"Use --metric val_bits_per_byte, or choose one: --where tokenizer={tokenizers[0]}",
-        )
+        across = f"'{metric}' counts tokens, and can't be compared across tokenizers: {', '.join(tokenizers)}"
+        hint = f"Use --metric val_bits_per_byte, or choose one: --where tokenizer={tokenizers[0]}"
+        raise UsageError(across, hint)
     if not allow_mixed_evaluation and (mixed := evaluations_of(runs, metric)) is not None:
         raise UsageError(mixed.refusal, mixed.hint)
     if allow_mixed_data:
         return
     datasets = sorted({dataset for _, dataset, _ in data})
     if len(datasets) > 1:
-        raise UsageError(
-            f"the runs were trained on different data: {', '.join(datasets)}",
-            f"Choose one: --where dataset={datasets[0]}   Or add --allow_mixed_data.",
-        )
+        hint = f"Choose one: --where dataset={datasets[0]}   Or add --allow_mixed_data."
+        raise UsageError(f"the runs were trained on different data: {', '.join(datasets)}", hint)
     for tokenizer in tokenizers:
         fingerprints = sorted({one for other, _, one in data if other == tokenizer and one})
         if len(fingerprints) > 1:
-            raise UsageError(
-                f"the runs were trained on {len(fingerprints)} versions of their data, with the fingerprints "
-                f"{', '.join(fingerprints)}",
-                "Choose runs with filters, or add --allow_mixed_data.",
-            )
+            versions = f"{len(fingerprints)} versions of their data, with the fingerprints {', '.join(fingerprints)}"
+            hint = "Choose runs with filters, or add --allow_mixed_data."
+            raise UsageError(f"the runs were trained on {versions}", hint)

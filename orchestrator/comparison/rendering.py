@@ -6,7 +6,7 @@ from datetime import datetime
 
 from orchestrator.comparison import verdict_words as words
 from orchestrator.comparison.contrasts import Contrast
-from orchestrator.comparison.group_results import TargetTimes
+from orchestrator.comparison.groups import TargetTimes
 from orchestrator.comparison.measures import number_text
 from orchestrator.comparison.results import Comparison
 from orchestrator.comparison.statistics import Interval

@@ -14,14 +14,15 @@ from orchestrator.comparison.design import design_of
 from orchestrator.comparison.effects import Shares
 from orchestrator.comparison.extension import Extension, extension_of
 from orchestrator.comparison.families import Asked, Families, families_of
-from orchestrator.comparison.group_results import GroupResult, group_result
 from orchestrator.comparison.groups import (
     SWEEP,
     Grouping,
+    GroupResult,
     RunResult,
     check_best,
     check_comparable,
     check_name,
+    group_result,
     group_runs,
 )
 from orchestrator.comparison.measures import Goal, Measure, PointChoice, Standing, goal_of, measure_run, reached
@@ -171,7 +172,7 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
     by = [*by, tune] if by and tune and tune not in by else by
     # Numbers that mean different things stand in rows of their own.
     grouping = group_runs(results, by, apart=(SWEEP,) if unlike else ())
-    is_whole = replace(wanted, sweep_ids=(), with_members=False) == RunFilter()  # of the sweeps, no filter
+    is_whole = wanted.takes_whole_sweeps
     record = _policy(store, question, sweeps[0], measure) if is_whole and len(sweeps) == 1 else None
     races = record is not None and policy_of(record).best_arm
     policy = None if record is None or races else policy_of(record)
@@ -282,37 +283,29 @@ def _check_any_number(results: Sequence[RunResult], measure: Measure) -> None:
     if Standing.MEASURED in standings or standings <= {Standing.DIVERGED}:
         return
     reasons = sorted({result.measured.why for result in results})
-    raise UsageError(
-        f"no run has a number for '{measure.text}' ({'; '.join(reasons[:3])})",
-        "hlbq status shows how far they are; --at_step, --at_tokens and --at_seconds take running runs too.",
-    )
+    hint = "hlbq status shows how far they are; --at_step, --at_tokens and --at_seconds take running runs too."
+    raise UsageError(f"no run has a number for '{measure.text}' ({'; '.join(reasons[:3])})", hint)
 
 
 def _measure(store: Store, wanted: RunFilter, question: Question) -> Measure:
     metric = find_metric(store, wanted, question.metric)
     goal = question.goal or goal_of(metric)
     if question.target is not None and goal is None:
-        raise UsageError(
-            f"is higher or lower better for '{metric.name}'?", "--target needs to know: --goal higher or --goal lower."
-        )
+        hint = "--target needs to know: --goal higher or --goal lower."
+        raise UsageError(f"is higher or lower better for '{metric.name}'?", hint)
     return Measure(metric=metric, moment=question.moment, axis=question.axis, place=question.place, goal=goal)
 
 
 def _read(store: Store, wanted: RunFilter, measure: Measure, target: float | None) -> list[RunResult]:
     """The runs with their numbers. Raises UsageError where there is none."""
-    results = []
     last = target is None and measure.moment is PointChoice.LAST
     axes = [measure.axis or Axis.STEPS] if target is None else [*Axis]
     names = [*(axis.column for axis in axes), measure.metric.column]
+    results = []
     for found in store.runs_with_curves(wanted, measure.metric.split, names, last=last):
         curve = found.curves.get(measure.metric.split)
-        results.append(
-            RunResult(
-                run=found.run,
-                measured=measure_run(found.run, curve, measure),
-                reached=None if target is None else reached(curve, measure, target),
-            )
-        )
+        when = None if target is None else reached(curve, measure, target)
+        results.append(RunResult(run=found.run, measured=measure_run(found.run, curve, measure), reached=when))
     if not results:
         raise UsageError("no run matches", "hlbq status shows what there is.")
     return results
@@ -366,8 +359,5 @@ def _seen(contrast: Contrast) -> str:
 
 def _looks(store: Store, sweep_id: int, question: str) -> list[Look]:
     asked = f"{question}: "
-    return [
-        Look(at=event.at, seen=event.why.removeprefix(asked))
-        for event in store.looks(sweep_id)
-        if event.why.startswith(asked)
-    ]
+    events = [event for event in store.looks(sweep_id) if event.why.startswith(asked)]
+    return [Look(at=event.at, seen=event.why.removeprefix(asked)) for event in events]

@@ -60,20 +60,26 @@ def tuned_groups(
     sign = 1.0 if goal is Goal.LOWER else -1.0
     tables = {key: sign * _table(own, values, seeds) for key, own in groups.items()}
     usable = {key: [_is_usable(own.get(value)) for value in values] for key, own in groups.items()}
-    found = [_p_values(tables[key], tables[against[key]], usable[key], usable[against[key]]) for key in compared]
-    p_values = dict(zip(compared, _corrected(found, len(values), size), strict=True))
-    return [
-        _tuned(
-            arm_label(dict(zip(rest, key, strict=True)), rest),
-            values,
-            sign * tables[key],
-            usable[key],
-            goal,
-            arm_label(dict(zip(rest, against[key], strict=True)), rest),
-            p_values.get(key),
+    kept = {key: table[usable[key]] for key, table in tables.items()}
+    found = [_p_values(kept[key], kept[against[key]]) for key in compared]
+    judged = dict(zip(compared, _corrected(found, len(values), size), strict=True))
+    tuned = []
+    for key, other in against.items():
+        best, mean, count = _best(tables[key], usable[key])
+        p_value, verdict = judged.get(key, (None, None))
+        tuned.append(
+            Tuned(
+                label=arm_label(dict(zip(rest, key, strict=True)), rest),
+                value=values[best] if count else None,
+                mean=sign * mean if count else None,
+                seeds=count,
+                unusable=[value for value, fine in zip(values, usable[key], strict=True) if not fine],
+                baseline=arm_label(dict(zip(rest, other, strict=True)), rest),
+                p_value=p_value,
+                verdict=verdict,
+            )
         )
-        for key in groups
-    ]
+    return tuned
 
 
 def _check(name: str, values: Sequence[Any], seeds: Sequence[int], goal: Goal | None) -> None:
@@ -124,11 +130,8 @@ def best_against_best(own: "NDArray[Any]", baseline: "NDArray[Any]") -> "tuple[N
     return better, worse
 
 
-def _p_values(
-    own: "NDArray[Any]", baseline: "NDArray[Any]", own_usable: Sequence[bool], baseline_usable: Sequence[bool]
-) -> tuple[float, float]:
-    """As `best_against_best`, of the usable values."""
-    own, baseline = own[own_usable], baseline[baseline_usable]
+def _p_values(own: "NDArray[Any]", baseline: "NDArray[Any]") -> tuple[float, float]:
+    """As `best_against_best`; 1 where a group has no usable value."""
     if not (len(own) and len(baseline)):
         return 1.0, 1.0
     better, worse = best_against_best(own, baseline)
@@ -148,31 +151,12 @@ def _corrected(found: Sequence[tuple[float, float]], values: int, size: int) -> 
     return verdicts
 
 
-def _tuned(
-    label: str,
-    values: Sequence[Any],
-    table: "NDArray[Any]",
-    usable: Sequence[bool],
-    goal: Goal | None,
-    baseline: str,
-    judged: tuple[float, Verdict] | None,
-) -> Tuned:
+def _best(table: "NDArray[Any]", usable: Sequence[bool]) -> tuple[int, float, int]:
+    """The place of the usable value with the lowest mean, that mean, and over how many seeds it is."""
     import numpy
 
     finite = numpy.isfinite(table)
     counts = finite.sum(axis=1)
     means = numpy.where(finite, table, 0.0).sum(axis=1) / numpy.maximum(counts, 1)
-    worst = numpy.inf if goal is Goal.LOWER else -numpy.inf
-    ranked = numpy.where(usable & (counts > 0), means, worst)
-    best = int(ranked.argmin() if goal is Goal.LOWER else ranked.argmax())
-    is_known = bool(counts[best])
-    return Tuned(
-        label=label,
-        value=values[best] if is_known else None,
-        mean=float(means[best]) if is_known else None,
-        seeds=int(counts[best]),
-        unusable=[value for value, fine in zip(values, usable, strict=True) if not fine],
-        baseline=baseline,
-        p_value=judged[0] if judged else None,
-        verdict=judged[1] if judged else None,
-    )
+    best = int(numpy.where(usable & (counts > 0), means, numpy.inf).argmin())
+    return best, float(means[best]), int(counts[best])

@@ -5,9 +5,8 @@ evidence.py     results in the order of seeds, and the evidence after each
 decide.py       seeds until the verdict is in: one step
 race.py         the same where the best of many arms is sought
 search.py       arms that a sampler proposes: one step; search_space.py what it may try
-checks.py       what is checked of a policy's options
 early_stopping.py  which arms of a search are stopped at a rung
-declaring.py    from what was typed to a declared policy; declaring_search.py to a declared search
+declaring.py    from what was typed to a declared policy
 reading.py      what became of a policy's arms
 searching.py    what one step of a search reads and writes
 reconciler.py   takes the steps that are due, and writes them

@@ -2,20 +2,18 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hlbgpt_core.scale import sizes
 from hlbgpt_core.settings import Settings
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import RunFilter, SweepRecord
+from orchestrator.store import Store
 from orchestrator.sweep.baseline import base_arm_of
 from orchestrator.sweep.definition import is_search, stored_axes, stored_shape, stored_value
 from orchestrator.sweep.plan import Axes, Plan, PlannedArm, joined, make_plan
 from orchestrator.sweep.shapes import Shape
 from orchestrator.sweep.submission import check_datasets, given_axes
-
-if TYPE_CHECKING:
-    from orchestrator.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +24,13 @@ class Addition:
     new_arms: int
     definition: Mapping[str, Any] | None
 
-    def apply(self, store: "Store", sweep: int) -> int:
+    def apply(self, store: Store, sweep: int) -> int:
         """Add what is missing; returns how many runs that is."""
         return store.extend(sweep, arms=self.plan.new_arms(), runs=self.plan.new_runs(), definition=self.definition)
 
 
 def addition_to(
-    store: "Store",
+    store: Store,
     sweep: SweepRecord,
     settings: Mapping[str, Sequence[Any]],
     num_runs: int | None,
@@ -57,7 +55,7 @@ def addition_to(
     return Addition(plan=plan, new_arms=len(plan.arms) - len(present.arms), definition=definition)
 
 
-def other_code(store: "Store", sweep: SweepRecord) -> list[str]:
+def other_code(store: Store, sweep: SweepRecord) -> list[str]:
     """A warning if the sweep's runs were computed by other code than the code here."""
     from orchestrator.code.names import HERE, find_digest
     from orchestrator.comparison.cautions import difference_text
@@ -70,7 +68,7 @@ def other_code(store: "Store", sweep: SweepRecord) -> list[str]:
     return [f"{other}; the new runs differ: {difference_text(store, newest, here)}"]
 
 
-def undecided_arms(store: "Store", sweep: int) -> Collection[str]:
+def undecided_arms(store: Store, sweep: int) -> Collection[str]:
     """The keys of the arms that `hlbq compare --sweep N` has no verdict on yet, and of their baselines. Raises
     UsageError where there is none."""
     from orchestrator.comparison.results import Question, compare
@@ -82,7 +80,7 @@ def undecided_arms(store: "Store", sweep: int) -> Collection[str]:
     return found.undecided_arms
 
 
-def stored_arms(store: "Store", sweep: SweepRecord, keys: Collection[str] | None = None) -> Plan:
+def stored_arms(store: Store, sweep: SweepRecord, keys: Collection[str] | None = None) -> Plan:
     """The sweep's arms (those of `keys`, None: all), its members' among them, each with all seeds that one has."""
     there = [(key, seed) for key, seed in store.runs_by_seed(sweep.id) if keys is None or key in keys]
     own, first = {key for key, _ in there}, sweep.definition["seed"]

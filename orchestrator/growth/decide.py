@@ -82,18 +82,21 @@ class _Rounds:
         import numpy
 
         ready = self.counted >= seeds
-        within = ready & self._within_margin(seeds)
+        place, margin = seeds - 1, self.policy.margin
+        reach = abs(self.evidence.mean[:, place]) + self.half[:, place]
+        enough = self.evidence.pairs[:, place] >= self.policy.first_look
+        within = ready & enough & (reach <= (-1.0 if margin is None else margin))  # a reach is never below 0
         rejecting = True
         while rejecting:
             # Each rejection leaves a lower bound for the others (Holm, 1979).
             needed = numpy.log(self._evidence_needed())
-            hits = numpy.flatnonzero(ready & self.is_open & (self.largest[:, seeds - 1] >= needed))
+            hits = numpy.flatnonzero(ready & self.is_open & (self.largest[:, place] >= needed))
             for row in hits:
                 crossing = 1 + int(numpy.argmax(self.largest[row] >= needed))
                 self._reject(int(row), crossing, within_margin=bool(within[row]))
             rejecting = bool(len(hits))
         self._close_all(within, seeds, Reason.NO_DIFFERENCE)
-        self._close_all(ready & (self.evidence.pairs[:, seeds - 1] == 0), seeds, Reason.NO_PAIRS)
+        self._close_all(ready & (self.evidence.pairs[:, place] == 0), seeds, Reason.NO_PAIRS)
         if seeds == self.policy.max_seeds:
             self._close_all(ready, seeds, Reason.CAP)
         elif self.policy.futility is not None:
@@ -104,8 +107,6 @@ class _Rounds:
         return self.policy.bound.evidence(max(1, len(self.policy.arms) - self.rejected))
 
     def _close_futile(self, ready: "NDArray[Any]", seeds: int) -> None:
-        import numpy
-
         chances = chance_of_verdict(
             self.evidence,
             seeds - 1,
@@ -114,17 +115,8 @@ class _Rounds:
             margin=self.policy.margin,
             margin_evidence=self.policy.bound.evidence(1),
         )
-        for row in numpy.flatnonzero(ready & self.is_open & (chances < self.policy.futility)):
+        for row in (ready & self.is_open & (chances < self.policy.futility)).nonzero()[0]:
             self._close(int(row), seeds, Reason.FUTILE, chance=float(chances[row]))
-
-    def _within_margin(self, seeds: int) -> "NDArray[Any]":
-        import numpy
-
-        place, margin = seeds - 1, self.policy.margin
-        if margin is None:
-            return self.is_open & False
-        reach = abs(self.evidence.mean[:, place]) + self.half[:, place]
-        return numpy.asarray((self.evidence.pairs[:, place] >= self.policy.first_look) & (reach <= margin))
 
     def _reject(self, row: int, seeds: int, *, within_margin: bool) -> None:
         """The verdict of the first crossing; held back where the side that looks better diverged more often."""
@@ -135,9 +127,7 @@ class _Rounds:
         self._close(row, seeds, reason, within_margin=within_margin)
 
     def _close_all(self, rows: "NDArray[Any]", seeds: int, reason: Reason) -> None:
-        import numpy
-
-        for row in numpy.flatnonzero(rows & self.is_open):
+        for row in (rows & self.is_open).nonzero()[0]:
             self._close(int(row), seeds, reason)
 
     def _close(

@@ -9,18 +9,15 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 from hlbgpt_core.points import Split
 from orchestrator.comparison.measures import Goal, value_at
 from orchestrator.export.metric_names import Metric, parse_metric
-from orchestrator.growth.search import MOST_SEEN, SearchPolicy, SearchState
+from orchestrator.growth.search import MOST_SEEN, SearchPolicy, SearchState, new_study
 from orchestrator.queue.records import PolicyRecord, RunRecord
 from orchestrator.queue.states import Reason
-
-if TYPE_CHECKING:
-    from orchestrator.store import Store
-    from orchestrator.store.curves import Curve
+from orchestrator.store import Store
+from orchestrator.store.curves import Curve
 
 # The action of the events that say how a run stood at a rung from which it goes on.
 RUNG = "rung"
@@ -57,9 +54,7 @@ def goes_on(policy: SearchPolicy, rung: int, value: float, others: Sequence[floa
     import optuna
     from optuna.pruners import SuccessiveHalvingPruner
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    direction = "minimize" if policy.goal is Goal.LOWER else "maximize"
-    study = optuna.create_study(direction=direction)
+    study = new_study(policy)
     states = optuna.trial.TrialState
     for other in others:
         # What Optuna itself notes of a trial that has passed its first rung: here each rung is one of its own.
@@ -69,7 +64,7 @@ def goes_on(policy: SearchPolicy, rung: int, value: float, others: Sequence[floa
     return not pruner.prune(study, study.get_trials(deepcopy=False)[-1])
 
 
-def halving_of(store: "Store", record: PolicyRecord, run: RunRecord) -> Halving | None:
+def halving_of(store: Store, record: PolicyRecord, run: RunRecord) -> Halving | None:
     """What a claimed run of a search is judged by; None for one that is never stopped. Those are the baseline, seeds
     past the search's own, and a run that somebody has put back although it was stopped."""
     if record.ended_at is not None:
@@ -86,7 +81,7 @@ def halving_of(store: "Store", record: PolicyRecord, run: RunRecord) -> Halving 
     return Halving(policy=policy, seed=seed, rungs=tuple(state.rungs[passed:]))
 
 
-def judge(store: "Store", run: RunRecord, halving: Halving, rung: int) -> Verdict:
+def judge(store: Store, run: RunRecord, halving: Halving, rung: int) -> Verdict:
     """Whether a run whose points up to the rung are stored goes on, by what all runs had there that are stored now."""
     policy, metric = halving.policy, parse_metric(halving.policy.metric)
     lines = store.run_lines(run.sweep_id)
@@ -106,7 +101,7 @@ def judge(store: "Store", run: RunRecord, halving: Halving, rung: int) -> Verdic
 
 
 def values_at(
-    store: "Store", run_ids: Sequence[int], metric: Metric, rungs: Sequence[int]
+    store: Store, run_ids: Sequence[int], metric: Metric, rungs: Sequence[int]
 ) -> Iterator[tuple[int, Mapping[int, float]]]:
     """Each run that has reached a rung, with the metric at each that it has reached."""
     for first in range(0, len(run_ids), _RUNS_AT_A_TIME):
@@ -115,7 +110,7 @@ def values_at(
                 yield curve.run_id, found
 
 
-def _at_rungs(curve: "Curve", column: str, rungs: Sequence[int]) -> Iterator[tuple[int, float]]:
+def _at_rungs(curve: Curve, column: str, rungs: Sequence[int]) -> Iterator[tuple[int, float]]:
     """The rungs that a curve has reached, with the metric on the line between the points around each."""
     pairs = [pair for pair in zip(curve["tokens_seen"], curve[column], strict=True) if None not in pair]
     xs, ys = [float(x) for x, _ in pairs], [float(y) for _, y in pairs]

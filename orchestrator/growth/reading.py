@@ -1,7 +1,6 @@
 """What the store knows of a policy's arms, as its steps take it."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from orchestrator.comparison.measures import Goal, Measure, Measured, Standing, measure_run
 from orchestrator.comparison.policy import DecidePolicy
@@ -9,12 +8,10 @@ from orchestrator.export.metric_names import Metric, find_metric
 from orchestrator.growth.steps import Results
 from orchestrator.queue.records import RunFilter, RunRecord
 from orchestrator.queue.states import Reason, State
-
-if TYPE_CHECKING:
-    from orchestrator.store import Store
+from orchestrator.store import Store
 
 
-def read_results(store: "Store", policy: DecidePolicy, sweep_id: int, first_seed: int) -> Results:
+def read_results(store: Store, policy: DecidePolicy, sweep_id: int, first_seed: int) -> Results:
     """What became of the seeds of the policy's arms. Runs that --skip_existing left out count too; a run that more than
     one code computed is no evidence, as in `compare`."""
     import numpy
@@ -41,7 +38,7 @@ def read_results(store: "Store", policy: DecidePolicy, sweep_id: int, first_seed
 
 
 def measured_runs(
-    store: "Store", wanted: RunFilter, metric: Metric, goal: Goal | None
+    store: Store, wanted: RunFilter, metric: Metric, goal: Goal | None
 ) -> Iterator[tuple[RunRecord, Measured]]:
     """The runs that match, each with its number or why it has none."""
     measure = Measure(metric=metric, goal=goal)

@@ -221,10 +221,7 @@ def study_of(policy: SearchPolicy, space: Space, results: SearchResults, trials:
     combination that can't be trained counts as pruned, without a value. A run that failed says nothing of its arm."""
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    number = sum(bool(trial.arm) for trial in trials)
-    direction = "minimize" if policy.goal is Goal.LOWER else "maximize"
-    study = optuna.create_study(direction=direction, sampler=sampler_of(policy, number))
+    study = new_study(policy, sampler_of(policy, sum(bool(trial.arm) for trial in trials)))
     distributions = space.distributions()
     states = optuna.trial.TrialState
     worst = float("inf") if policy.goal is Goal.LOWER else float("-inf")
@@ -245,6 +242,15 @@ def study_of(policy: SearchPolicy, space: Space, results: SearchResults, trials:
             )
         )
     return study
+
+
+def new_study(policy: SearchPolicy, sampler: "BaseSampler | None" = None) -> "Study":
+    """An empty study in the policy's direction; None stands for Optuna's own sampler."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    direction = "minimize" if policy.goal is Goal.LOWER else "maximize"
+    return optuna.create_study(direction=direction, sampler=sampler)
 
 
 def sampler_of(policy: SearchPolicy, number: int) -> "BaseSampler":

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from operator import itemgetter
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 from hlbgpt_core.points import Split
 from orchestrator.comparison.measures import Standing
@@ -29,19 +28,17 @@ from orchestrator.growth.search_space import Space
 from orchestrator.growth.standing import arm_labels
 from orchestrator.queue.records import DECIDE, NewPolicy, PolicyRecord, PolicyStep, RunFilter, RunRecord, SweepRecord
 from orchestrator.queue.states import Reason
+from orchestrator.store import Store
 from orchestrator.sweep.existing_runs import Existing, find_existing
 from orchestrator.sweep.plan import Plan
 from orchestrator.wording.numbers import counted
-
-if TYPE_CHECKING:
-    from orchestrator.store import Store
 
 # Of fewer arms, the best 10 % are one.
 FEWEST_FOR_IMPORTANCE = 20
 _OUTCOMES = {Standing.WAITING: Outcome.OPEN, Standing.DIVERGED: Outcome.DIVERGED, Standing.MISSING: Outcome.FAILED}
 
 
-def search_step(store: "Store", record: PolicyRecord, sweep: SweepRecord) -> PolicyStep:
+def search_step(store: Store, record: PolicyRecord, sweep: SweepRecord) -> PolicyStep:
     """What the next step of a search writes. An arm whose runs are all there with the same data and code costs none."""
     policy, space = SearchPolicy.of(record), Space.of(sweep.definition)
     before = begun(policy, space, SearchState.of(record))
@@ -71,7 +68,7 @@ def search_step(store: "Store", record: PolicyRecord, sweep: SweepRecord) -> Pol
 
 
 def read_search(
-    store: "Store", policy: SearchPolicy, state: SearchState, sweep: SweepRecord
+    store: Store, policy: SearchPolicy, state: SearchState, sweep: SweepRecord
 ) -> tuple[Mapping[str, Result], Sequence[tuple[int, RunRecord]]]:
     """What became of a search's arms, and its runs with the place of their arm, in the order of the arms."""
     wanted = RunFilter(sweep_ids=(sweep.id,), with_members=True)
@@ -102,7 +99,7 @@ class SearchReading:
     results: Mapping[str, Result]
 
     @classmethod
-    def of(cls, store: "Store", record: PolicyRecord, sweep: SweepRecord) -> "SearchReading":
+    def of(cls, store: Store, record: PolicyRecord, sweep: SweepRecord) -> "SearchReading":
         """Read it."""
         policy, state = SearchPolicy.of(record), SearchState.of(record)
         results, _ = read_search(store, policy, state, sweep)
@@ -124,7 +121,7 @@ def what_mattered(search: SearchReading) -> str:
 
 
 def _pruned(
-    store: "Store", policy: SearchPolicy, state: SearchState, placed: Sequence[tuple[int, RunRecord]]
+    store: Store, policy: SearchPolicy, state: SearchState, placed: Sequence[tuple[int, RunRecord]]
 ) -> Mapping[str, Result]:
     """The arms that were stopped early, with the value at the last rung that each has reached, where the sampler may
     see it."""
@@ -138,7 +135,7 @@ def _pruned(
 
 
 def _rungs(
-    store: "Store", policy: SearchPolicy, results: Mapping[str, Result], placed: Sequence[tuple[int, RunRecord]]
+    store: Store, policy: SearchPolicy, results: Mapping[str, Result], placed: Sequence[tuple[int, RunRecord]]
 ) -> Sequence[int]:
     """The rungs, by the tokens of the first arm that was measured; none before."""
     measured = [run.id for _, run in placed if results[run.arm_key].outcome is Outcome.MEASURED]
@@ -158,7 +155,7 @@ def _result(seeds: Sequence[tuple[Standing, float | None]], num_runs: int) -> Re
 
 
 def _confirmation(
-    store: "Store", policy: SearchPolicy, results: Mapping[str, Result], step: SearchStep, sweep: SweepRecord
+    store: Store, policy: SearchPolicy, results: Mapping[str, Result], step: SearchStep, sweep: SweepRecord
 ) -> NewPolicy | None:
     """The policy that follows the search: on seeds past all that the sweep has."""
     if not policy.confirm:
@@ -169,7 +166,7 @@ def _confirmation(
 
 
 def _sentences(
-    store: "Store", policy: SearchPolicy, before: SearchState, step: SearchStep, existing: Existing, sweep_id: int
+    store: Store, policy: SearchPolicy, before: SearchState, step: SearchStep, existing: Existing, sweep_id: int
 ) -> list[str]:
     """What is new, for people."""
     found = []

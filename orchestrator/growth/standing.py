@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 from orchestrator.comparison.policy import DecidePolicy, Reason, State, closure_text, policy_of
 from orchestrator.comparison.statistics import paired_difference
@@ -13,11 +12,9 @@ from orchestrator.growth.reading import measured_runs
 from orchestrator.growth.search import WITHOUT_A_NUMBER, Outcome, SearchPolicy, SearchState
 from orchestrator.queue import states
 from orchestrator.queue.records import SEARCH, PolicyRecord, RunFilter
+from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.wording.numbers import counted, duration
-
-if TYPE_CHECKING:
-    from orchestrator.store import Store
 
 _RUNS_FOR_SPEED = 200
 
@@ -75,7 +72,7 @@ class SearchStanding:
     waits: bool
 
 
-def standing_of(store: "Store", record: PolicyRecord) -> Standing | SearchStanding:
+def standing_of(store: Store, record: PolicyRecord) -> Standing | SearchStanding:
     """How the policy stands."""
     if record.kind == SEARCH:
         return _search_standing(store, record)
@@ -106,7 +103,7 @@ def standing_of(store: "Store", record: PolicyRecord) -> Standing | SearchStandi
     )
 
 
-def _confirmed_texts(store: "Store", sweep_id: int, policy: DecidePolicy) -> Mapping[str, str]:
+def _confirmed_texts(store: Store, sweep_id: int, policy: DecidePolicy) -> Mapping[str, str]:
     """`searched 2.412, confirmed 2.437 +- 0.006 (6 seeds)` of each arm of the policy with such numbers, by its key:
     what a search believed, and what seeds say that had no part in its choice, with their always-valid interval."""
     wanted = RunFilter(sweep_ids=(sweep_id,), with_members=True)
@@ -126,7 +123,7 @@ def _confirmed_texts(store: "Store", sweep_id: int, policy: DecidePolicy) -> Map
     return found
 
 
-def _seconds_left(store: "Store", record: PolicyRecord, policy: DecidePolicy, state: State) -> float | None:
+def _seconds_left(store: Store, record: PolicyRecord, policy: DecidePolicy, state: State) -> float | None:
     """The most that an open policy may still take: all seeds up to the cap, each as long as runs of this sweep took so
     far, shared by the live workers. None where nothing of that is known."""
     workers = 0 if record.ended_at is not None else len(store.workers())
@@ -144,14 +141,14 @@ def _latest_end(seconds_left: float | None) -> str:
     return "" if seconds_left is None else f", ends in {duration(seconds_left)} at the latest"
 
 
-def summary_lines(store: "Store", sweep_ids: Sequence[int], latest: int | None) -> list[str]:
+def summary_lines(store: Store, sweep_ids: Sequence[int], latest: int | None) -> list[str]:
     """A line for each policy that may still add runs to these sweeps (none: to any), and for that of the latest one."""
     records = {record.sweep_id: record for record in store.policies(sweep_ids, only_open=True)}
     newest = None if latest is None or latest in records else store.policy(latest)
     return [_summary(store, record) for record in [*records.values(), *([newest] if newest else [])]]
 
 
-def _summary(store: "Store", record: PolicyRecord) -> str:
+def _summary(store: Store, record: PolicyRecord) -> str:
     """`sweep 1 decides by val_loss: 2 of 3 arms open after 4 seeds (1 worse); at most 40 runs`."""
     if record.kind == SEARCH:
         return "; ".join(_search_sentences(_search_standing(store, record)))
@@ -172,7 +169,7 @@ def _summary(store: "Store", record: PolicyRecord) -> str:
 _WAITS = "what is missing is paused, cancelled or failed: hlbq unpause or hlbq retry lets it go on"
 
 
-def _waits(store: "Store", record: PolicyRecord) -> bool:
+def _waits(store: Store, record: PolicyRecord) -> bool:
     """Whether an open policy can go on only if a person does something."""
     return record.ended_at is None and not store.may_grow([record.sweep_id])
 
@@ -205,7 +202,7 @@ def standing_lines(standing: Standing | SearchStanding, *, with_arms: bool = Tru
     return lines
 
 
-def _search_standing(store: "Store", record: PolicyRecord) -> SearchStanding:
+def _search_standing(store: Store, record: PolicyRecord) -> SearchStanding:
     policy, state = SearchPolicy.of(record), SearchState.of(record)
     label = arm_labels(store, record.sweep_id).get(state.best, "")
     is_baseline = state.best in state.arms[:1]
@@ -250,7 +247,7 @@ def _search_sentences(standing: SearchStanding) -> list[str]:
     return [*lines, _WAITS] if standing.waits else lines
 
 
-def arm_labels(store: "Store", sweep_id: int) -> Mapping[str, str]:
+def arm_labels(store: Store, sweep_id: int) -> Mapping[str, str]:
     """The arms of a sweep, by key, as what sets them apart."""
     arms = store.arms(sweep_id)
     names = differing_settings(arm.settings for arm in arms)

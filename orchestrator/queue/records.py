@@ -430,6 +430,11 @@ class RunFilter:
     tags: tuple[str, ...] = ()
     with_members: bool = False
 
+    @property
+    def takes_whole_sweeps(self) -> bool:
+        """Whether nothing but `sweep_ids` restricts it."""
+        return not (self.run_ids or self.states or self.reasons or self.where or self.tags)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Deletion:

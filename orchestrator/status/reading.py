@@ -11,7 +11,7 @@ from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
 from orchestrator.growth.standing import summary_lines
 from orchestrator.queue.code import code_note
-from orchestrator.queue.records import Notice, RunFilter, RunRecord, SweepRecord, WorkerRecord
+from orchestrator.queue.records import DeviceHours, Notice, RunFilter, RunRecord, SweepRecord, WorkerRecord
 from orchestrator.queue.states import State
 from orchestrator.status.time_left import estimate_sweeps, run_seconds_left
 from orchestrator.store import Store
@@ -23,10 +23,7 @@ MOST_RUNNING_SHOWN = 64
 # Of more unfinished sweeps than this, only the newest are listed, and only their time left is estimated.
 MOST_SWEEPS_LISTED = 12
 MOST_RUNS_SHOWN = 40
-MOST_FAILED_SHOWN = 5
-MOST_ENDED_WORKERS_SHOWN = 5
-MOST_EVENTS_SHOWN = 5
-SET_ASIDE = "set aside"
+MOST_FAILED_SHOWN = MOST_ENDED_WORKERS_SHOWN = MOST_EVENTS_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,11 +139,8 @@ class EventStatus:
 @dataclass(frozen=True, kw_only=True)
 class Status:
     """One moment of a database. `runs` are the running ones, and of the latest sweep all if they are few, else the
-    first failed ones.
-
-    `tokens_per_second` is the total of all running runs; `database_option` is what a command needs to find this
-    database again (` --db PATH`, or nothing). `growing` says how sweeps with a policy stand.
-    """
+    first failed ones. `tokens_per_second` is of all running runs. `database_option` is what a command needs to find
+    this database again (` --db PATH`, or nothing). `growing` says how sweeps with a policy stand."""
 
     database: str
     database_option: str
@@ -172,7 +166,7 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
     everything = store.sweeps()
     sweeps = [sweep for sweep in everything if not wanted.sweep_ids or sweep.id in wanted.sweep_ids]
     of_sweeps = {state: sum(sweep.counts[state] for sweep in sweeps) for state in State}
-    counts = of_sweeps if _whole_sweeps(wanted) else store.counts(wanted)
+    counts = of_sweeps if wanted.takes_whole_sweeps else store.counts(wanted)
     all_workers = store.workers(ended=True)
     workers = [worker for worker in all_workers if worker.ended_at is None]
     silent = {worker.id for worker in workers if worker.silent(now)}
@@ -182,8 +176,11 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
     left = {run.id: run.seconds_left for run in runs if run.seconds_left is not None}
     is_open = [sweep for sweep in sweeps if sweep.is_open]
     listed = is_open[-MOST_SWEEPS_LISTED:]
-    known = estimate_sweeps(store, listed, running, left, len(workers))
-    seconds = {**dict.fromkeys(sweep.id for sweep in is_open), **known}
+    seconds = {
+        **dict.fromkeys(one.id for one in is_open),
+        **estimate_sweeps(store, listed, running, left, len(workers)),
+    }
+    hours = store.device_hours([sweep.id for sweep in [*listed, *sweeps[-1:]]])
     taken = takers({one.id: one.csv for one in everything if one.csv and one.csv.host == socket.gethostname()})
     only = wanted.sweep_ids[0] if len(wanted.sweep_ids) == 1 else None
     newest = store.events(sweep_id=only, limit=events) if events else ()
@@ -193,7 +190,7 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
         at=now,
         counts={state.value: counts[state] for state in State},
         total=sum(counts.values()),
-        sweeps=_sweep_statuses(store, sweeps, seconds, taken, [*listed, *sweeps[-1:]]),
+        sweeps=_sweep_statuses(store, sweeps, seconds, taken, hours),
         running_total=len(running),
         backing_off=store.backing_off(wanted.sweep_ids) if counts[State.PENDING] else 0,
         tokens_per_second=sum(run.tokens_per_second for run in running),
@@ -225,15 +222,11 @@ def _without_stale_rates(runs: Sequence[RunRecord], silent: Collection[int]) -> 
     return [dataclasses.replace(run, tokens_per_second=0.0) if run.worker_id in silent else run for run in runs]
 
 
-def _whole_sweeps(wanted: RunFilter) -> bool:
-    return not (wanted.run_ids or wanted.states or wanted.reasons or wanted.where or wanted.tags)
-
-
 def _shown_runs(
     store: Store, wanted: RunFilter, sweeps: Sequence[SweepRecord], running: Sequence[RunRecord]
 ) -> Sequence[RunRecord]:
     shown = {run.id: run for run in running}
-    if not _whole_sweeps(wanted):
+    if not wanted.takes_whole_sweeps:
         shown |= {run.id: run for run in store.runs(wanted, limit=MOST_RUNS_SHOWN)}
     elif sweeps and sum(sweeps[-1].counts.values()) <= MOST_RUNS_SHOWN:
         shown |= {run.id: run for run in store.runs(RunFilter(sweep_ids=(sweeps[-1].id,)))}
@@ -261,10 +254,7 @@ def _run_statuses(
             sweep=run.sweep_id,
             arm=run.arm_number,
             settings={name: run.settings.get(name) for name in swept.get(run.sweep_id, ())},
-            state=run.state.value,
-            reason=run.reason.value if run.reason else None,
             waits_seconds=max(run.backoff_until - now, 0.0) if run.backoff_until is not None else None,
-            phase=run.phase.value if run.phase else None,
             epoch=run.tokens_seen / train_tokens if train_tokens else None,
             fraction=1.0 if run.state is State.COMPLETED else run.fraction,
             seconds_left=run_seconds_left(run, attempt, now) if attempt else None,
@@ -302,9 +292,8 @@ def _sweep_statuses(
     sweeps: Sequence[SweepRecord],
     seconds: Mapping[int, float | None],
     taken: Mapping[int, int],
-    listed: Sequence[SweepRecord],
+    hours: Mapping[int, DeviceHours],
 ) -> list[SweepStatus]:
-    hours = store.device_hours([sweep.id for sweep in listed])
     undelivered: dict[int, list[Notice]] = {}
     for notice in store.undelivered():
         undelivered.setdefault(notice.sweep_id, []).append(notice)
@@ -358,6 +347,6 @@ def _worker_status(worker: WorkerRecord, now: float) -> WorkerStatus:
         silent=worker.silent(now),
         run=worker.run_id,
         ended=worker.ended_at is not None,
-        set_aside=SET_ASIDE in worker.ended_why,
+        set_aside="set aside" in worker.ended_why,
         why=worker.ended_why,
     )

@@ -68,7 +68,6 @@ def sweeps_table(sweeps: Sequence[SweepStatus], *, most: int = MOST_SWEEPS_LISTE
     shown = [sweep for sweep in sweeps if sweep.is_open][-most:]
     if sweeps and sweeps[-1] not in shown:
         shown.append(sweeps[-1])
-    states = [state.value for state in State]
     rows = [
         [
             str(sweep.id),
@@ -76,14 +75,14 @@ def sweeps_table(sweeps: Sequence[SweepStatus], *, most: int = MOST_SWEEPS_LISTE
             _short(" ".join(sweep.tags), _NAME_WIDTH),
             bar(sweep.done / sweep.total if sweep.total else 0.0),
             f"{sweep.done:,}/{sweep.total:,}",
-            *(f"{sweep.counts[state]:,}" if sweep.counts[state] else "" for state in states),
+            *(f"{sweep.counts[state]:,}" if sweep.counts[state] else "" for state in State),
             hours_text(sweep.gpu_hours or 0.0),
             hours_text(sweep.device_hours or 0.0),
             duration(sweep.seconds_left) if sweep.is_open else "",
         ]
         for sweep in shown
     ]
-    numbers = ["done", *states, "GPU-hours", "device-hours", "left"]
+    numbers = ["done", *State, "GPU-hours", "device-hours", "left"]
     headers = ["sweep", "name", "tags", "progress", *numbers]
     return TextTable(headers=headers, rows=rows, right=frozenset({"sweep", *numbers}))
 

@@ -14,7 +14,7 @@ from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Split
 from orchestrator.comparison.policy import Reason, State, policy_of
 from orchestrator.comparison.results import Question, compare
-from orchestrator.growth import declaring_search, searching
+from orchestrator.growth import declaring, searching
 from orchestrator.growth.by_hand import addition_to
 from orchestrator.growth.declaring import with_policy
 from orchestrator.growth.reconciler import take_due_steps
@@ -289,7 +289,7 @@ def test_what_cannot_be_searched_is_refused(
 
 
 def test_optuna_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(declaring_search, "find_spec", lambda name: None)
+    monkeypatch.setattr(declaring, "find_spec", lambda name: None)
     with pytest.raises(HlbqError, match="needs optuna") as raised:
         prepared()
     assert raised.value.hint == "pip install 'hlbq[search]'"
