@@ -168,7 +168,6 @@ def _confirmation(
 def _sentences(
     store: Store, policy: SearchPolicy, before: SearchState, step: SearchStep, existing: Existing, sweep_id: int
 ) -> list[str]:
-    """What is new, for people."""
     found = []
     if step.state.best and step.state.best != before.best:
         label = arm_labels(store, sweep_id).get(step.state.best, step.state.best)

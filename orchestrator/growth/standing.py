@@ -170,7 +170,6 @@ _WAITS = "what is missing is paused, cancelled or failed: hlbq unpause or hlbq r
 
 
 def _waits(store: Store, record: PolicyRecord) -> bool:
-    """Whether an open policy can go on only if a person does something."""
     return record.ended_at is None and not store.may_grow([record.sweep_id])
 
 

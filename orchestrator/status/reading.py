@@ -103,8 +103,7 @@ class HeldRuns:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerStatus:
-    """A worker. `silent` says that its last beat is older than its lease, by this host's clock. Temperature and use of
-    its device are from that beat; None if the driver reports none."""
+    """A worker, `silent` if its last beat, with the temperature and use of its device, is older than its lease."""
 
     id: int
     hostname: str
@@ -176,10 +175,8 @@ def read_status(store: Store, wanted: RunFilter, *, now: float, events: int = MO
     left = {run.id: run.seconds_left for run in runs if run.seconds_left is not None}
     is_open = [sweep for sweep in sweeps if sweep.is_open]
     listed = is_open[-MOST_SWEEPS_LISTED:]
-    seconds = {
-        **dict.fromkeys(one.id for one in is_open),
-        **estimate_sweeps(store, listed, running, left, len(workers)),
-    }
+    estimates = estimate_sweeps(store, listed, running, left, len(workers))
+    seconds = {sweep.id: estimates.get(sweep.id) for sweep in is_open}
     hours = store.device_hours([sweep.id for sweep in [*listed, *sweeps[-1:]]])
     taken = takers({one.id: one.csv for one in everything if one.csv and one.csv.host == socket.gethostname()})
     only = wanted.sweep_ids[0] if len(wanted.sweep_ids) == 1 else None
