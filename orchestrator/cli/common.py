@@ -9,12 +9,12 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from orchestrator.cli.option_groups import OptionGroup
+from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.errors import UsageError
 from orchestrator.queue.labels import checked_tag
 from orchestrator.queue.records import RunFilter
@@ -29,8 +29,6 @@ from orchestrator.wording.tables import TextTable, wrapped
 if TYPE_CHECKING:
     from orchestrator.store import Store
 
-FILTERS = "Which runs"
-
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for programs.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -39,74 +37,47 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 class DatabaseOption(OptionGroup):
     """`--db`: where the database is."""
 
-    db: Annotated[
-        str | None,
-        typer.Option("--db", help="Database: a file, or postgresql://... (default: $HLBQ_DB, else hlbq.db here)."),
-    ] = None
+    db: str | None = option(None, help="Database: a file, or postgresql://... (default: $HLBQ_DB, else hlbq.db here).")
 
     def create(self) -> "Store":
         """Open the database, made and brought up to date where needed."""
-        from orchestrator.store import OpenMode, open_store
-
-        return open_store(self.db, mode=OpenMode.CREATE)
+        return self._open("create")
 
     def write(self) -> "Store":
         """Open a database that must exist, to change it."""
-        from orchestrator.store import OpenMode, open_store
-
-        return open_store(self.db, mode=OpenMode.WRITE)
+        return self._open("write")
 
     def upgrade(self) -> "Store":
         """Open a database that must exist, brought up to date."""
-        from orchestrator.store import OpenMode, open_store
-
-        return open_store(self.db, mode=OpenMode.UPGRADE)
+        return self._open("upgrade")
 
     def read(self) -> "Store":
         """Open a database that must exist; nothing is written."""
+        return self._open("read")
+
+    def _open(self, mode: str) -> "Store":
         from orchestrator.store import OpenMode, open_store
 
-        return open_store(self.db, mode=OpenMode.READ)
+        return open_store(self.db, mode=OpenMode(mode))
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunFilterOptions(OptionGroup):
     """The filters that choose runs, the same for every command. A run must pass all of them."""
 
-    sweep: Annotated[
-        list[int],
-        typer.Option("--sweep", min=1, help="Runs of these sweeps.", metavar="INT...", rich_help_panel=FILTERS),
-    ] = field(default_factory=list)
-    run: Annotated[
-        list[int], typer.Option("--run", min=1, help="Runs by number.", metavar="INT...", rich_help_panel=FILTERS)
-    ] = field(default_factory=list)
-    state: Annotated[list[State], typer.Option("--state", help="Runs in these states.", rich_help_panel=FILTERS)] = (
-        field(default_factory=list)
+    panel = "Which runs"
+    sweep: list[int] = option(list, min=1, help="Runs of these sweeps.", metavar="INT...")
+    run: list[int] = option(list, min=1, help="Runs by number.", metavar="INT...")
+    state: list[State] = option(list, help="Runs in these states.")
+    reason: list[Reason] = option(list, help="Runs whose newest attempt ended for these reasons.")
+    where: list[str] = option(
+        list,
+        help="Runs with this value of a setting, seed or run_num. (The --where of submit chooses arms by an "
+        "expression.)",
+        metavar="NAME=VALUE...",
     )
-    reason: Annotated[
-        list[Reason],
-        typer.Option("--reason", help="Runs whose newest attempt ended for these reasons.", rich_help_panel=FILTERS),
-    ] = field(default_factory=list)
-    where: Annotated[
-        list[str],
-        typer.Option(
-            "--where",
-            help="Runs with this value of a setting, seed or run_num. (The --where of submit chooses arms by an "
-            "expression.)",
-            metavar="NAME=VALUE...",
-            rich_help_panel=FILTERS,
-        ),
-    ] = field(default_factory=list)
-    tag: Annotated[
-        list[str],
-        typer.Option(
-            "--tag",
-            help="Runs with one of these tags, or whose sweep has it.",
-            metavar="TAG...",
-            rich_help_panel=FILTERS,
-        ),
-    ] = field(default_factory=list)
-    all: Annotated[bool, typer.Option("--all", help="Every run of every sweep.", rich_help_panel=FILTERS)] = False
+    tag: list[str] = option(list, help="Runs with one of these tags, or whose sweep has it.", metavar="TAG...")
+    all: bool = option(False, help="Every run of every sweep.")
 
     def given(self) -> bool:
         """Whether any filter, or --all, was given."""

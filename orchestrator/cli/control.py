@@ -20,8 +20,6 @@ from orchestrator.cli.common import (
     say,
 )
 from orchestrator.cli.notify import tell
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import Action, Reason, Retry, State, sources
@@ -32,12 +30,6 @@ if TYPE_CHECKING:
 LARGEST_PRIORITY = 10**6
 # A paused running run keeps running; once it is back in the queue, no worker claims it.
 PAUSABLE = (State.PENDING, State.RUNNING)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the five commands."""
-    for command in (cancel, pause, unpause, retry, priority):
-        app.command(cls=VariadicCommand)(grouped(command))
 
 
 def cancel(

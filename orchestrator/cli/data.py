@@ -23,8 +23,7 @@ from hlbgpt_core.text.token_cache import (
     verify_cache,
 )
 from orchestrator.cli.common import JsonOption, YesOption, ask, counted, note, print_json, print_table, say, short_count
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import LightGroup, VariadicCommand
+from orchestrator.cli.option_groups import add_group
 from orchestrator.errors import UsageError
 from orchestrator.launch.core_command import become_core_command
 
@@ -36,16 +35,10 @@ TokenizerFilter = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the group `data`."""
-    group = typer.Typer(
-        cls=LightGroup, help="Datasets in the token cache: list, prepare, info, remove.", no_args_is_help=True
-    )
-    group.command("list", cls=VariadicCommand)(grouped(list_data))
-    for command in (prepare, info, remove):
-        group.command(cls=VariadicCommand)(grouped(command))
-    app.add_typer(group, name="data")
+    add_group(app, "data", "Datasets in the token cache: list, prepare, info, remove.", list_, prepare, info, remove)
 
 
-def list_data(as_json: JsonOption = False) -> None:
+def list_(as_json: JsonOption = False) -> None:
     """List the datasets in the cache, with their sizes."""
     folder = default_cache_dir()
     records = list_caches(folder)

@@ -8,19 +8,14 @@ import typer
 
 from orchestrator.cli.common import DatabaseOption, JsonOption, print_json, print_table, say, suggest
 from orchestrator.cli.db_copy import copy
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import LightGroup, VariadicCommand
+from orchestrator.cli.option_groups import add_group
 from orchestrator.files.given_path import expanded
 
 
 def register(app: typer.Typer) -> None:
     """Add the group `db`."""
-    group = typer.Typer(
-        cls=LightGroup, help="Maintain the database: info, check, backup, upgrade, copy.", no_args_is_help=True
-    )
-    for command in (info, check, backup, upgrade, copy):
-        group.command(cls=VariadicCommand)(grouped(command))
-    app.add_typer(group, name="db")
+    about = "Maintain the database: info, check, backup, upgrade, copy."
+    add_group(app, "db", about, info, check, backup, upgrade, copy)
 
 
 def info(database: DatabaseOption, as_json: JsonOption = False) -> None:

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, say, suggest, warn
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.cli.sweep_options import GivenPolicy
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import AGAIN
@@ -15,11 +13,6 @@ from orchestrator.sweep.sweep_options import SweepOptions
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
-
-
-def register(app: typer.Typer) -> None:
-    """Add `decide`."""
-    app.command(cls=VariadicCommand)(grouped(decide))
 
 
 def decide(

@@ -18,17 +18,10 @@ from orchestrator.cli.common import (
 )
 from orchestrator.cli.control import actor
 from orchestrator.cli.notify import tell
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import VariadicCommand
 
 if TYPE_CHECKING:
     from orchestrator.queue.records import Deletion
     from orchestrator.store import Store
-
-
-def register(app: typer.Typer) -> None:
-    """Add `delete`."""
-    app.command(cls=VariadicCommand)(grouped(delete))
 
 
 def delete(

@@ -3,13 +3,6 @@
 import typer
 
 from orchestrator.cli.common import DatabaseOption, JsonOption, print_json, print_table
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import VariadicCommand
-
-
-def register(app: typer.Typer) -> None:
-    """Add `hlbq doctor`."""
-    app.command("doctor", cls=VariadicCommand)(grouped(doctor))
 
 
 def doctor(database: DatabaseOption, as_json: JsonOption = False) -> None:

@@ -5,15 +5,8 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, say, warn
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.cli.review import print_review, read_history
 from orchestrator.cli.sweep_options import GivenSettings
-
-
-def register(app: typer.Typer) -> None:
-    """Add `extend`."""
-    app.command(cls=VariadicCommand)(grouped(extend))
 
 
 def extend(

@@ -9,7 +9,7 @@ import typer
 from orchestrator.cli.common import DatabaseOption, JsonOption, print_json, say
 from orchestrator.cli.control import actor
 from orchestrator.cli.logs import find_run
-from orchestrator.cli.option_groups import grouped
+from orchestrator.cli.option_groups import add_commands
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
 from orchestrator.queue.labels import checked_name, checked_note, checked_tag
@@ -33,9 +33,8 @@ class TagCommand(VariadicCommand):
 
 def register(app: typer.Typer) -> None:
     """Add the three commands."""
-    for command in (rename, note):
-        app.command(cls=VariadicCommand)(grouped(command))
-    app.command(cls=TagCommand)(grouped(tag))
+    add_commands(app, rename, note)
+    add_commands(app, tag, cls=TagCommand)
 
 
 def rename(

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.common import DatabaseOption
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
 from orchestrator.files.given_path import open_to_read
 from orchestrator.files.state_folder import state_folder
@@ -21,11 +19,6 @@ if TYPE_CHECKING:
     from orchestrator.store import Store
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's number, or its uid.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add `logs`."""
-    app.command(cls=VariadicCommand)(grouped(logs))
 
 
 def logs(

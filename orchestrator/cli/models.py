@@ -11,8 +11,7 @@ import typer
 from hlbgpt_core.points import BEST_CHECKPOINT
 from orchestrator.cli.common import DatabaseOption, JsonOption
 from orchestrator.cli.logs import find_run
-from orchestrator.cli.option_groups import OptionGroup, grouped
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.errors import UsageError
 from orchestrator.files.given_path import expanded
 from orchestrator.files.state_folder import state_folder
@@ -34,22 +33,10 @@ class Which(StrEnum):
 class CheckpointOptions(OptionGroup):
     """Where to find a run's model."""
 
-    checkpoint: Annotated[
-        Which | None,
-        typer.Option(
-            "--checkpoint",
-            help="newest (of --keep_checkpoints) or best (of --keep_best); default: whichever the run kept.",
-        ),
-    ] = None
-    state_dir: Annotated[str | None, typer.Option("--state_dir", help="The workers' folder (default: <db>.state).")] = (
-        None
+    checkpoint: Which | None = option(
+        None, help="newest (of --keep_checkpoints) or best (of --keep_best); default: whichever the run kept."
     )
-
-
-def register(app: typer.Typer) -> None:
-    """Add `generate` and `export-model`."""
-    app.command("generate", cls=VariadicCommand)(grouped(generate))
-    app.command("export-model", cls=VariadicCommand)(grouped(export_model))
+    state_dir: str | None = option(None, help="The workers' folder (default: <db>.state).")
 
 
 def generate(

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.common import DatabaseOption, counted, note
-from orchestrator.cli.option_groups import OptionGroup, grouped
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.errors import DatabaseBusyError
 from orchestrator.queue.records import NewSweep, SweepRecord
 
@@ -23,15 +22,12 @@ TELL_SECONDS = 3.0
 class NotifyOptions(OptionGroup):
     """The command to call. Not an option of sweep files: nobody should run a stranger's command by accident."""
 
-    notify: Annotated[
-        str | None,
-        typer.Option(
-            "--notify",
-            metavar="CMD",
-            help="Run this command when a run fails or the sweep ends, with JSON on its standard input.",
-            rich_help_panel="Output",
-        ),
-    ] = None
+    panel = "Output"
+    notify: str | None = option(
+        None,
+        metavar="CMD",
+        help="Run this command when a run fails or the sweep ends, with JSON on its standard input.",
+    )
 
     def check(self) -> None:
         """Raise UsageError for a line that cannot be a command, before anything is made."""
@@ -50,11 +46,6 @@ class NotifyOptions(OptionGroup):
         if store.location.path is None:
             note("note: workers that share your home folder call the --notify command; for others: hlbq notify --watch")
         return stored
-
-
-def register(app: typer.Typer) -> None:
-    """Add `hlbq notify`."""
-    app.command("notify", cls=VariadicCommand)(grouped(notify))
 
 
 def notify(

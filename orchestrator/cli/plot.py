@@ -1,6 +1,6 @@
 """`hlbq plot`: curves and last values as figures."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -10,8 +10,7 @@ import typer
 from orchestrator.cli.common import DatabaseOption, RunFilterOptions, counted, note, warn
 from orchestrator.cli.compare import recorded
 from orchestrator.cli.export import chosen_or_latest
-from orchestrator.cli.option_groups import OptionGroup, grouped
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import RunFilter
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from orchestrator.plots.style import Size
     from orchestrator.store import Store
 
-KINDS = "Other figures"
 # For each kind of figure, the options that only other kinds use.
 _OF_CURVES = ("band", "smooth", "facet")
 _WITHOUT_EFFECT = MappingProxyType(
@@ -44,122 +42,58 @@ Choice = TypeVar("Choice")
 class PlotOptions(OptionGroup):
     """What the figure shows."""
 
-    metric: Annotated[str, typer.Option("--metric", help="What to draw: val_loss, train_acc, grad_norm, ...")] = (
-        "val_loss"
+    metric: str = option("val_loss", help="What to draw: val_loss, train_acc, grad_norm, ...")
+    x: str = option("", help="Over what (default: tokens).", metavar="steps|epochs|tokens|seconds|flops")
+    band: str = option(
+        "auto",
+        help="Around the mean over seeds. auto: the range below 5 seeds, else the 95 % t-interval.",
+        metavar="auto|interval|range|seeds|none",
     )
-    x: Annotated[
-        str, typer.Option("--x", help="Over what (default: tokens).", metavar="steps|epochs|tokens|seconds|flops")
-    ] = ""
-    band: Annotated[
-        str,
-        typer.Option(
-            "--band",
-            help="Around the mean over seeds. auto: the range below 5 seeds, else the 95 % t-interval.",
-            metavar="auto|interval|range|seeds|none",
-        ),
-    ] = "auto"
-    log_x: Annotated[bool, typer.Option("--log_x", help="Logarithmic x.")] = False
-    log_y: Annotated[bool, typer.Option("--log_y", help="Logarithmic y.")] = False
-    smooth: Annotated[
-        float,
-        typer.Option(
-            "--smooth",
-            help="Weight of the past a hundredth of a run later, in a moving average; below 1.",
-            min=0.0,
-            max=0.9999,
-        ),
-    ] = 0.0
-    past_shortest: Annotated[
-        bool, typer.Option("--past_shortest", help="Draw the mean beyond the end of the arm's shortest run.")
-    ] = False
-    allow_mixed_data: Annotated[
-        bool, typer.Option("--allow_mixed_data", help="Draw runs together even if their data differ.")
-    ] = False
-    allow_mixed_evaluation: Annotated[
-        bool, typer.Option("--allow_mixed_evaluation", help="Draw losses of different evaluations together.")
-    ] = False
-    facet: Annotated[str, typer.Option("--facet", help="One panel per value of this setting.", metavar="NAME")] = ""
-    colour: Annotated[
-        str, typer.Option("--colour", "--color", help="The setting that chooses the colour.", metavar="NAME")
-    ] = ""
-    style: Annotated[str, typer.Option("--style", help="The setting that chooses the line style.", metavar="NAME")] = ""
-    baseline: Annotated[
-        list[str],
-        typer.Option(
-            "--baseline", help="The arm to mark as the baseline (default: the sweep's).", metavar="NAME=VALUE..."
-        ),
-    ] = field(default_factory=list)
-    by: Annotated[
-        list[str],
-        typer.Option(
-            "--by",
-            help="Settings to group by (default: those that differ). Each seed is averaged over the others.",
-            metavar="NAME...",
-        ),
-    ] = field(default_factory=list)
-    title: Annotated[str, typer.Option("--title", help="A title above the figure.")] = ""
-    size: Annotated[
-        str,
-        typer.Option("--size", help="For a paper's column or page, or in inches: 5x3.", metavar="column|page|WxH"),
-    ] = ""
-    csv: Annotated[
-        Path | None, typer.Option("--csv", help="Read this table from hlbq export instead of a database.")
-    ] = None
+    log_x: bool = option(False, help="Logarithmic x.")
+    log_y: bool = option(False, help="Logarithmic y.")
+    smooth: float = option(
+        0.0, help="Weight of the past a hundredth of a run later, in a moving average; below 1.", min=0.0, max=0.9999
+    )
+    past_shortest: bool = option(False, help="Draw the mean beyond the end of the arm's shortest run.")
+    allow_mixed_data: bool = option(False, help="Draw runs together even if their data differ.")
+    allow_mixed_evaluation: bool = option(False, help="Draw losses of different evaluations together.")
+    facet: str = option("", help="One panel per value of this setting.", metavar="NAME")
+    colour: str = option("", "--colour", "--color", help="The setting that chooses the colour.", metavar="NAME")
+    style: str = option("", help="The setting that chooses the line style.", metavar="NAME")
+    baseline: list[str] = option(
+        list, help="The arm to mark as the baseline (default: the sweep's).", metavar="NAME=VALUE..."
+    )
+    by: list[str] = option(
+        list,
+        help="Settings to group by (default: those that differ). Each seed is averaged over the others.",
+        metavar="NAME...",
+    )
+    title: str = option("", help="A title above the figure.")
+    size: str = option("", help="For a paper's column or page, or in inches: 5x3.", metavar="column|page|WxH")
+    csv: Path | None = option(None, help="Read this table from hlbq export instead of a database.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class KindOptions(OptionGroup):
     """Figures other than curves."""
 
-    difference: Annotated[
-        bool,
-        typer.Option(
-            "--difference",
-            help="Each arm's difference from the baseline with its interval and verdict; with --x, along training; "
-            "with --x seeds, after each seed.",
-            rich_help_panel=KINDS,
-        ),
-    ] = False
-    effects: Annotated[
-        bool,
-        typer.Option(
-            "--effects",
-            help="The same for the main effects and interactions of a factorial sweep.",
-            rich_help_panel=KINDS,
-        ),
-    ] = False
-    margin: Annotated[
-        float | None,
-        typer.Option(
-            "--margin", help="The largest difference that does not matter, as in hlbq compare.", rich_help_panel=KINDS
-        ),
-    ] = None
-    final: Annotated[
-        str,
-        typer.Option(
-            "--final",
-            help="The runs' last values against this setting, num_params or flops, with a power-law fit.",
-            metavar="NAME",
-            rich_help_panel=KINDS,
-        ),
-    ] = ""
-    heatmap: Annotated[
-        list[str],
-        typer.Option(
-            "--heatmap",
-            help="Mean last values over two settings: rows, then columns.",
-            metavar="ROWS COLUMNS",
-            rich_help_panel=KINDS,
-        ),
-    ] = field(default_factory=list)
-    schedules: Annotated[
-        bool,
-        typer.Option(
-            "--schedules",
-            help="Learning rate, weight decay, batch size and sequence length.",
-            rich_help_panel=KINDS,
-        ),
-    ] = False
+    panel = "Other figures"
+    difference: bool = option(
+        False,
+        help="Each arm's difference from the baseline with its interval and verdict; with --x, along training; "
+        "with --x seeds, after each seed.",
+    )
+    effects: bool = option(False, help="The same for the main effects and interactions of a factorial sweep.")
+    margin: float | None = option(None, help="The largest difference that does not matter, as in hlbq compare.")
+    final: str = option(
+        "",
+        help="The runs' last values against this setting, num_params or flops, with a power-law fit.",
+        metavar="NAME",
+    )
+    heatmap: list[str] = option(
+        list, help="Mean last values over two settings: rows, then columns.", metavar="ROWS COLUMNS"
+    )
+    schedules: bool = option(False, help="Learning rate, weight decay, batch size and sequence length.")
 
     def name(self) -> str:
         """The option that was given; empty for curves. Raises UsageError for several, or a heat map of one setting."""
@@ -174,11 +108,6 @@ class KindOptions(OptionGroup):
         if self.margin is not None and not (self.difference or self.effects):
             raise UsageError("--margin is of differences", "Add --difference or --effects.")
         return given[0] if given else ""
-
-
-def register(app: typer.Typer) -> None:
-    """Add `hlbq plot`."""
-    app.command("plot", cls=VariadicCommand)(grouped(plot))
 
 
 def plot(
@@ -284,10 +213,7 @@ def _curves(how: PlotOptions) -> "Drawing":
 def _drawn(how: PlotOptions, kind: KindOptions, source: "Store | Path", runs: RunFilter | None) -> "Drawn":
     from orchestrator import plots
 
-    mixed = {
-        "allow_mixed_data": how.allow_mixed_data,
-        "allow_mixed_evaluation": how.allow_mixed_evaluation,
-    }
+    mixed = {"allow_mixed_data": how.allow_mixed_data, "allow_mixed_evaluation": how.allow_mixed_evaluation}
     if kind.name() == "heatmap":
         rows, columns = kind.heatmap
         heat_map = plots.HeatMap(rows=rows, columns=columns, metric=how.metric, title=how.title, size=_size(how))

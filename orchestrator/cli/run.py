@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -17,7 +17,7 @@ from hlbgpt_core.errors import HlbqError
 from orchestrator.cli.common import DatabaseOption, YesOption, counted, note, say_wrapped, warn
 from orchestrator.cli.compare import extend_options, recorded
 from orchestrator.cli.notify import NotifyOptions, tell
-from orchestrator.cli.option_groups import OptionGroup, grouped
+from orchestrator.cli.option_groups import OptionGroup, add_commands, option
 from orchestrator.cli.submit import ReviewOptions, submit_sweep
 from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
@@ -49,17 +49,17 @@ class RunWorkers(GivenWorkerOptions):
 class LocalWorkers(OptionGroup):
     """How many workers this machine gives the sweep, and where the table goes."""
 
-    workers: Annotated[
-        int, typer.Option(min=1, max=256, help="Worker processes on the device; on a CPU, one for every core or two.")
-    ] = 1
-    output: Annotated[
-        str, typer.Option("--output", "-o", help="The table to write at the end (.csv, .parquet, .jsonl).")
-    ] = DEFAULT_TABLE
+    workers: int = option(
+        1, min=1, max=256, help="Worker processes on the device; on a CPU, one for every core or two."
+    )
+    output: str = option(
+        DEFAULT_TABLE, "--output", "-o", help="The table to write at the end (.csv, .parquet, .jsonl)."
+    )
 
 
 def register(app: typer.Typer) -> None:
     """Add `run`."""
-    app.command("run", cls=SweepCommand)(grouped(run))
+    add_commands(app, run, cls=SweepCommand)
 
 
 def run(

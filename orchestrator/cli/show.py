@@ -13,8 +13,6 @@ from hlbgpt_core.settings import Settings
 from orchestrator.cli.code import print_diff
 from orchestrator.cli.common import DatabaseOption, JsonOption, counted, print_json, print_table, say, short_count, when
 from orchestrator.cli.logs import find_run
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
 from orchestrator.queue.code import HELD, MIXED, held_lines
 from orchestrator.queue.records import NOTIFIER, AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord
@@ -46,11 +44,6 @@ class RunStory:
     attempts: Sequence[AttemptRecord]
     events: Sequence[EventRecord]
     mixed_code: bool = False
-
-
-def register(app: typer.Typer) -> None:
-    """Add `show`."""
-    app.command(cls=VariadicCommand)(grouped(show))
 
 
 def show(
@@ -230,10 +223,7 @@ def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord], taken_by: int | 
     swept = [name for name, values in axes.items() if len(values) > 1 or RANGE_MARK in str(values[0])]
     if baseline := restricted(baseline_of(sweep.definition), swept):
         say(f"baseline: {baseline_text(baseline)}")
-    print_table(
-        ["run", *swept, "seed", "state", "step", "val loss"],
-        [_run_row(run, swept, sweep) for run in runs],
-    )
+    print_table(["run", *swept, "seed", "state", "step", "val loss"], [_run_row(run, swept, sweep) for run in runs])
     more = sum(sweep.counts.values()) - sum(run.sweep_id == sweep.id for run in runs)
     if more:
         say(f"and {counted(more, 'more run')}")

@@ -16,18 +16,11 @@ from orchestrator.cli.common import (
     say,
     without_garbage_collection,
 )
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import DatabaseError, UsageError
 from orchestrator.queue.records import RunFilter
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
-
-
-def register(app: typer.Typer) -> None:
-    """Add `hlbq status`."""
-    app.command("status", cls=VariadicCommand)(grouped(status))
 
 
 def status(

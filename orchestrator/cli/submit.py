@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -20,7 +20,7 @@ from orchestrator.cli.common import (
     without_garbage_collection,
 )
 from orchestrator.cli.notify import NotifyOptions
-from orchestrator.cli.option_groups import OptionGroup, grouped
+from orchestrator.cli.option_groups import OptionGroup, add_commands, option
 from orchestrator.cli.review import UNKNOWN, plan_json, plan_summary, print_review, read_history, seed_lines, seeds_of
 from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
@@ -40,31 +40,21 @@ SHOWN_REASONS = 3
 class ReviewOptions(OptionGroup):
     """Whether to show the sweep before it is stored."""
 
-    review_settings: Annotated[
-        bool, typer.Option("--review_settings", help="Print every arm and what was left out, then ask.")
-    ] = False
-    dry_run: Annotated[bool, typer.Option("--dry_run", "--dry-run", help="Print what submit would do, and stop.")] = (
-        False
+    review_settings: bool = option(False, help="Print every arm and what was left out, then ask.")
+    dry_run: bool = option(False, "--dry_run", "--dry-run", help="Print what submit would do, and stop.")
+    plan_for: float | None = option(
+        None,
+        metavar="EFFECT",
+        help="Print how many seeds an effect of this size needs, by the noise of earlier runs of like arms.",
     )
-    plan_for: Annotated[
-        float | None,
-        typer.Option(
-            "--plan_for",
-            metavar="EFFECT",
-            help="Print how many seeds an effect of this size needs, by the noise of earlier runs of like arms.",
-        ),
-    ] = None
-    noise: Annotated[
-        float | None,
-        typer.Option(
-            "--noise", help="For --plan_for: the standard deviation of a paired difference, if you know it better."
-        ),
-    ] = None
+    noise: float | None = option(
+        None, help="For --plan_for: the standard deviation of a paired difference, if you know it better."
+    )
 
 
 def register(app: typer.Typer) -> None:
     """Add `submit`."""
-    app.command(cls=SweepCommand)(grouped(submit))
+    add_commands(app, submit, cls=SweepCommand)
 
 
 def submit(

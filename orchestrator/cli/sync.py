@@ -8,14 +8,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from orchestrator.cli.common import DatabaseOption, RunFilterOptions, counted, note, suggest
 from orchestrator.cli.export import check_any, chosen_or_latest
-from orchestrator.cli.option_groups import OptionGroup, grouped
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.errors import DatabaseBusyError, UsageError
 from orchestrator.files.state_folder import make_state_folder, state_folder
 from orchestrator.queue.records import RunFilter
@@ -33,22 +32,12 @@ SIDE_LOCK = "side.lock"
 class SyncOptions(OptionGroup):
     """How long to run, and where things go."""
 
-    watch: Annotated[bool, typer.Option("--watch", help="Keep sending new points until Ctrl-C.")] = False
-    wandb_project: Annotated[
-        str, typer.Option("--wandb_project", help="The project for sweeps that were submitted without --log_wandb.")
-    ] = ""
-    state_dir: Annotated[
-        str | None,
-        typer.Option(help="Folder of checkpoints and logs (default: beside the SQLite file, as <db>.state)."),
-    ] = None
-    by_workers: Annotated[
-        bool, typer.Option("--by_workers", hidden=True, help="Used by workers: one per host, until all is sent.")
-    ] = False
-
-
-def register(app: typer.Typer) -> None:
-    """Add `hlbq sync`."""
-    app.command("sync", cls=VariadicCommand)(grouped(sync))
+    watch: bool = option(False, help="Keep sending new points until Ctrl-C.")
+    wandb_project: str = option("", help="The project for sweeps that were submitted without --log_wandb.")
+    state_dir: str | None = option(
+        None, "--state-dir", help="Folder of checkpoints and logs (default: beside the SQLite file, as <db>.state)."
+    )
+    by_workers: bool = option(False, hidden=True, help="Used by workers: one per host, until all is sent.")
 
 
 def sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption) -> None:
@@ -90,10 +79,7 @@ def run_sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption,
         os.umask(0o077)  # keep wandb's files private too
         wanted = _wanted(store, runs, how)
         if wanted is None:
-            suggest(
-                "no sweep was submitted with -w. Name one: hlbq sync --sweep 1 --wandb_project NAME",
-                store,
-            )
+            suggest("no sweep was submitted with -w. Name one: hlbq sync --sweep 1 --wandb_project NAME", store)
             return
         wandb = Wandb(timing)  # before anything is made, should it refuse
         folder = _make_folder(state)

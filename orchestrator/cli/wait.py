@@ -6,16 +6,9 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, note, print_json, say, suggest
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.status.waiting import counts_text, failed_among, wait_until_ended
-
-
-def register(app: typer.Typer) -> None:
-    """Add `wait`."""
-    app.command(cls=VariadicCommand)(grouped(wait))
 
 
 def wait(
