@@ -3,7 +3,7 @@
 import shlex
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.cli.common import (
     DatabaseOption,
@@ -125,32 +125,8 @@ def extend_options(database: DatabaseOption) -> str:
 
 def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":
     from orchestrator.comparison.groups import read_baseline
-    from orchestrator.comparison.measures import Goal
-    from orchestrator.comparison.results import Question, place_of
-    from orchestrator.export.metric_names import Axis
+    from orchestrator.comparison.question_options import QuestionOptions
 
-    places: dict[Axis, Any] = {
-        Axis.TOKENS: measure.at_tokens,
-        Axis.EPOCHS: measure.at_epoch,
-        Axis.SECONDS: measure.at_seconds,
-        Axis.STEPS: measure.at_step,
-        Axis.FLOPS: measure.at_flops,
-    }
-    if measure.goal is not None and measure.goal not in list(Goal):
-        raise UsageError(f"--goal {measure.goal}: no such choice", "Use lower or higher.")
-    return Question(
-        metric=measure.metric,
-        **place_of(best=measure.best, places=places),
-        goal=Goal(measure.goal) if measure.goal else None,
-        by=tuple(how.by),
-        baseline=read_baseline(how.baseline),
-        target=measure.target,
-        allow_mixed_data=how.allow_mixed_data,
-        allow_mixed_evaluation=how.allow_mixed_evaluation,
-        allow_mixed_code=how.allow_mixed_code,
-        arms=how.arms,
-        effects=how.effects,
-        tune=how.tune or "",
-        margin=how.margin,
-        robust=how.robust,
-    )
+    given = {**vars(how), **vars(measure), "baseline": read_baseline(how.baseline)}
+    del given["markdown"], given["no_record"]
+    return QuestionOptions(**given).question()
