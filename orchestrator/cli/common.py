@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for programs.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+StateDirOption = Annotated[str | None, typer.Option("--state_dir", help="The workers' folder (default: <db>.state).")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's number, or its uid.")]
+SweepArgument = Annotated[int, typer.Argument(metavar="SWEEP", help="The sweep's number.", min=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +204,11 @@ def print_json(value: Any) -> None:
     """One JSON document on stdout; records become objects. Non-finite numbers become null, as JSON has none."""
     # A stdout in another encoding than UTF-8 would lose letters.
     print(json_text(_plain(value), indent=2, ascii_only=not (sys.stdout.encoding or "").lower().startswith("utf")))
+
+
+def print_result(value: Any, text: str, *, as_json: bool) -> None:
+    """What a command did: `value` for programs, or `text` for people."""
+    print_json(value) if as_json else say(text)
 
 
 def _plain(value: Any) -> Any:

@@ -16,10 +16,10 @@ from orchestrator.cli.common import (
     counted,
     narrowed,
     note,
-    print_json,
-    say,
+    print_result,
 )
 from orchestrator.cli.notify import tell
+from orchestrator.cli.option_groups import option
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import Action, Reason, Retry, State, sources
@@ -46,7 +46,7 @@ def pause(
     runs: RunFilterOptions,
     database: DatabaseOption,
     as_json: JsonOption = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", hidden=True, help="For older scripts.")] = False,
+    yes: bool = option(False, "--yes", "-y", hidden=True, help="For older scripts."),
 ) -> None:
     """Stop workers from taking these runs, until hlbq unpause. Those that are running go on."""
     chosen = narrowed(runs.to_chosen("hlbq pause --sweep 3"), PAUSABLE)
@@ -58,7 +58,7 @@ def unpause(
     runs: RunFilterOptions,
     database: DatabaseOption,
     as_json: JsonOption = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", hidden=True, help="For older scripts.")] = False,
+    yes: bool = option(False, "--yes", "-y", hidden=True, help="For older scripts."),
 ) -> None:
     """Let workers take runs that were paused."""
     chosen = narrowed(runs.to_chosen("hlbq unpause --sweep 3"), PAUSABLE)
@@ -69,19 +69,11 @@ def unpause(
 def retry(
     runs: RunFilterOptions,
     database: DatabaseOption,
-    failed: Annotated[
-        bool, typer.Option("--failed", help="Failed runs only; without other filters, those of all sweeps.")
-    ] = False,
-    from_start: Annotated[
-        bool, typer.Option("--from_start", help="Start at step 0 and drop checkpoints and points; held runs too.")
-    ] = False,
-    resume_across_code: Annotated[
-        bool,
-        typer.Option(
-            "--resume_across_code",
-            help="Resume even if the code differs, and mark the run as mixed code; held runs too.",
-        ),
-    ] = False,
+    failed: bool = option(False, help="Failed runs only; without other filters, those of all sweeps."),
+    from_start: bool = option(False, help="Start at step 0 and drop checkpoints and points; held runs too."),
+    resume_across_code: bool = option(
+        False, help="Resume even if the code differs, and mark the run as mixed code; held runs too."
+    ),
     as_json: JsonOption = False,
     yes: YesOption = False,
 ) -> None:
@@ -146,10 +138,7 @@ def _change(
     check_named(store, chosen)
     confirm_change(store.matching(chosen) if count is None else count, verb, yes=yes)
     changed = change(chosen, actor())
-    if as_json:
-        print_json({"changed": changed})
-    else:
-        say(f"{counted(changed, 'run')} {done}")
+    print_result({"changed": changed}, f"{counted(changed, 'run')} {done}", as_json=as_json)
 
 
 def actor() -> str:

@@ -1,13 +1,12 @@
 """`hlbq delete`: remove runs and sweeps for good."""
 
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from orchestrator.cli.common import (
     DatabaseOption,
     JsonOption,
     RunFilterOptions,
+    StateDirOption,
     YesOption,
     ask,
     counted,
@@ -27,9 +26,7 @@ if TYPE_CHECKING:
 def delete(
     runs: RunFilterOptions,
     database: DatabaseOption,
-    state_dir: Annotated[str | None, typer.Option("--state_dir", help="The workers' folder (default: <db>.state).")] = (
-        None
-    ),
+    state_dir: StateDirOption = None,
     as_json: JsonOption = False,
     yes: YesOption = False,
 ) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -50,8 +50,8 @@ class NotifyOptions(OptionGroup):
 
 def notify(
     database: DatabaseOption,
-    watch: Annotated[bool, typer.Option("--watch", help="Keep running, and call commands as things happen.")] = False,
-    by_workers: Annotated[bool, typer.Option("--by_workers", hidden=True, help="Used by workers.")] = False,
+    watch: bool = option(False, help="Keep running, and call commands as things happen."),
+    by_workers: bool = option(False, hidden=True, help="Used by workers."),
 ) -> None:
     """Call the --notify commands for events not yet reported.
 

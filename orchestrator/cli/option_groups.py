@@ -2,9 +2,9 @@
 
 A command that takes an `OptionGroup` gets the group's options in its signature, where typer finds them:
 
-    def cancel(runs: RunFilterOptions, database: DatabaseOption) -> None: ...
+    def delete(runs: RunFilterOptions, database: DatabaseOption, force: bool = option(False, help="...")) -> None: ...
 
-    add_commands(app, cancel)
+    add_commands(app, delete)
 """
 
 import dataclasses
@@ -19,8 +19,8 @@ from orchestrator.cli.parsing import LightGroup, VariadicCommand
 
 
 def option(default: Any, *flags: str, help: str = "", **known: Any) -> Any:
-    """Declare a field of an OptionGroup: its default (`list` for an empty list), its spellings if not `--name`, and
-    what else `typer.Option` knows."""
+    """Declare an option, as the default of a command's parameter or of an OptionGroup's field: its own default (`list`
+    for an empty list), its spellings if not `--name`, and what else `typer.Option` knows."""
     declared = {"flags": flags, "help": help, **known}
     if default is list:
         return dataclasses.field(default_factory=list, metadata=declared)
@@ -36,19 +36,20 @@ class OptionGroup:
     def option_parameters(cls) -> Sequence[inspect.Parameter]:
         """One parameter for each option, as typer reads them from a signature."""
         hints = get_type_hints(cls)
-        return [cls._parameter(field, hints[field.name]) for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
-
-    @classmethod
-    def _parameter(cls, field: "dataclasses.Field[Any]", kind: Any) -> inspect.Parameter:
-        known = {"rich_help_panel": cls.panel, **field.metadata}
-        flags = known.pop("flags") or (f"--{field.name}",)
-        default = [] if field.default is dataclasses.MISSING else field.default
-        return typer_parameter(field.name, kind, typer.Option(*flags, **known), default)
+        declared = dataclasses.fields(cls)  # type: ignore[arg-type]  # every subclass is a dataclass
+        return [_declared(field.name, hints[field.name], field, cls.panel) for field in declared]
 
     @classmethod
     def from_options(cls, values: Mapping[str, Any]) -> Self:
         """The group from the values that typer parsed."""
         return cls(**values)
+
+
+def _declared(name: str, kind: Any, field: "dataclasses.Field[Any]", panel: str | None) -> inspect.Parameter:
+    known = {"rich_help_panel": panel, **field.metadata}
+    flags = known.pop("flags") or (f"--{name}",)
+    default = [] if field.default is dataclasses.MISSING else field.default
+    return typer_parameter(name, kind, typer.Option(*flags, **known), default)
 
 
 def typer_parameter(name: str, kind: Any, declared: Any, default: Any) -> inspect.Parameter:
@@ -58,7 +59,7 @@ def typer_parameter(name: str, kind: Any, declared: Any, default: Any) -> inspec
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """`command` with every parameter that is an OptionGroup replaced by the group's options.
+    """`command` with its declared options as typer reads them, and every OptionGroup replaced by the group's options.
 
     If two groups declare an option of the same name, it is one option and both get its value.
     """
@@ -71,6 +72,8 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
             groups[parameter.name] = kind
             for one in kind.option_parameters():
                 parameters.setdefault(one.name, one)
+        elif isinstance(parameter.default, dataclasses.Field):
+            parameters[parameter.name] = _declared(parameter.name, kind, parameter.default, None)
         else:
             parameters[parameter.name] = parameter.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY)
     grouped_names = {name: [one.name for one in kind.option_parameters()] for name, kind in groups.items()}

@@ -18,6 +18,7 @@ from orchestrator.cli.common import DatabaseOption, YesOption, counted, note, sa
 from orchestrator.cli.compare import extend_options, recorded
 from orchestrator.cli.notify import NotifyOptions, tell
 from orchestrator.cli.option_groups import OptionGroup, add_commands, option
+from orchestrator.cli.review import plan_summary
 from orchestrator.cli.submit import ReviewOptions, submit_sweep
 from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
@@ -89,9 +90,11 @@ def run(
     options, environment = replace(where.options, db=database.db, prestarted=True).hidden()
     argv = options.ending_with_this_process().argv()
     with PrestartedWorkers(argv, 0 if review.dry_run else local.workers, environment=environment) as workers:
-        stored = submit_sweep(settings, sweep, notify, review, database, yes=yes)
-        if stored is None:
+        submitted = submit_sweep(settings, sweep, notify, review, database, yes=yes)
+        if submitted is None:
             return
+        prepared, stored, _ = submitted
+        note(f"sweep {stored.id}: {plan_summary(prepared.plan)}")
         with database.write() as store:
             interrupted = work_off(store, stored, workers, options.state_dir)
             wanted = RunFilter(sweep_ids=(stored.id,))

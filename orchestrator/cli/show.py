@@ -13,6 +13,7 @@ from hlbgpt_core.settings import Settings
 from orchestrator.cli.code import print_diff
 from orchestrator.cli.common import DatabaseOption, JsonOption, counted, print_json, print_table, say, short_count, when
 from orchestrator.cli.logs import find_run
+from orchestrator.cli.option_groups import option
 from orchestrator.errors import UsageError
 from orchestrator.queue.code import HELD, MIXED, held_lines
 from orchestrator.queue.records import NOTIFIER, AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord
@@ -49,11 +50,9 @@ class RunStory:
 def show(
     database: DatabaseOption,
     run: Annotated[str | None, typer.Argument(metavar="RUN", help="The run's number, or its uid.")] = None,
-    sweep: Annotated[int | None, typer.Option("--sweep", min=1, help="Show this sweep instead.")] = None,
-    toml: Annotated[bool, typer.Option("--toml", help="Of a sweep: print the sweep file that makes it again.")] = False,
-    diff: Annotated[
-        bool, typer.Option("--diff", help="Of a run: how the code here differs from the run's, and nothing else.")
-    ] = False,
+    sweep: int | None = option(None, min=1, help="Show this sweep instead."),
+    toml: bool = option(False, help="Of a sweep: print the sweep file that makes it again."),
+    diff: bool = option(False, help="Of a run: how the code here differs from the run's, and nothing else."),
     as_json: JsonOption = False,
 ) -> None:
     """Show a run (settings, facts, attempts, events, its error), or a sweep."""

@@ -3,9 +3,7 @@
 import gc
 import socket
 import time
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from orchestrator.cli.common import (
     DatabaseOption,
@@ -16,6 +14,7 @@ from orchestrator.cli.common import (
     say,
     without_garbage_collection,
 )
+from orchestrator.cli.option_groups import option
 from orchestrator.errors import DatabaseError, UsageError
 from orchestrator.queue.records import RunFilter
 
@@ -27,7 +26,7 @@ def status(
     runs: RunFilterOptions,
     database: DatabaseOption,
     as_json: JsonOption = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Keep the display up to date until Ctrl-C.")] = False,
+    watch: bool = option(False, help="Keep the display up to date until Ctrl-C."),
 ) -> None:
     """Show runs by state, what is running, the time left, and the workers.
 

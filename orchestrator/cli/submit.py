@@ -31,6 +31,7 @@ from orchestrator.sweep.submission import PreparedSweep, prepare_sweep
 from orchestrator.wording.secrets import without_credentials, without_value
 
 if TYPE_CHECKING:
+    from orchestrator.store import StoreLocation
     from orchestrator.sweep.existing_runs import Existing
 
 SHOWN_REASONS = 3
@@ -78,22 +79,14 @@ def submit(
 
     hlbq submit --preset tiny-cpu --num_heads 1 2
     """
-    notify.check()
-    with without_garbage_collection():
-        prepared = reviewed_sweep(settings, sweep, review, database, as_json=as_json, yes=yes)
-        if prepared is None:
-            return
-        if not prepared.has_work:
-            _say_nothing_to_do(prepared, as_json=as_json)
-            return
-        with database.create() as store:
-            stored = notify.store(store, prepared.sweep)
-            where, option = store.location.display, store.location.option
-    next_command = f"hlbq worker{option}"
+    submitted = submit_sweep(settings, sweep, notify, review, database, as_json=as_json, yes=yes)
+    if submitted is None:
+        return
+    prepared, stored, location = submitted
+    next_command = f"hlbq worker{location.option}"
     if as_json:
-        print_json(
-            _counts_json(prepared) | {"sweep": stored.id, "uid": stored.uid} | {"database": where, "next": next_command}
-        )
+        place = {"database": location.display, "next": next_command}
+        print_json(_counts_json(prepared) | {"sweep": stored.id, "uid": stored.uid} | place)
         return
     say(f"sweep {stored.id}: {plan_summary(prepared.plan)}")
     say(f"next: {next_command}")
@@ -106,21 +99,22 @@ def submit_sweep(
     review: ReviewOptions,
     database: DatabaseOption,
     *,
+    as_json: bool = False,
     yes: bool = False,
-) -> SweepRecord | None:
-    """Check and store a sweep, and say so on stderr. None if there is nothing to store, as after --dry-run."""
+) -> "tuple[PreparedSweep, SweepRecord, StoreLocation] | None":
+    """Check and store a sweep. None if there is nothing to store, as after --dry-run; that it says itself."""
     notify.check()
     with without_garbage_collection():
-        prepared = reviewed_sweep(settings, sweep, review, database, yes=yes)
+        prepared = reviewed_sweep(settings, sweep, review, database, as_json=as_json, yes=yes)
         if prepared is None:
             return None
         if not prepared.has_work:
-            _say_nothing_to_do(prepared, as_json=False)
+            if as_json:
+                print_json(_counts_json(prepared) | {"sweep": None})
+            note("Nothing was submitted: every run exists already.")
             return None
         with database.create() as store:
-            stored = notify.store(store, prepared.sweep)
-    note(f"sweep {stored.id}: {plan_summary(prepared.plan)}")
-    return stored
+            return prepared, notify.store(store, prepared.sweep), store.location
 
 
 def reviewed_sweep(
@@ -224,12 +218,6 @@ def _counts_json(prepared: PreparedSweep) -> dict[str, Any]:
         "existing_unchecked": prepared.existing.unchecked,
         "skipped": len(plan.skipped),
     }
-
-
-def _say_nothing_to_do(prepared: PreparedSweep, *, as_json: bool) -> None:
-    if as_json:
-        print_json(_counts_json(prepared) | {"sweep": None})
-    note("Nothing was submitted: every run exists already.")
 
 
 def _note_left_out(plan: Plan) -> None:

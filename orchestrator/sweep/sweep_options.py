@@ -81,28 +81,9 @@ class OptionSpec:
         return isinstance(one, list | tuple) and all(isinstance(name, str) and name for name in one)
 
 
-def option(
-    default: Any,
-    *,
-    help: str,
-    panel: str,
-    short: str = "",
-    minimum: float | None = None,
-    maximum: float | None = None,
-    metavar: str | None = None,
-    example: str = "",
-) -> Any:
-    """Declare a field of `SweepOptions`: its default, help text and panel, its letter, limits and example."""
-    metadata = {
-        "help": help,
-        "panel": panel,
-        "short": short,
-        "minimum": minimum,
-        "maximum": maximum,
-        "metavar": metavar,
-        "example": example,
-    }
-    return dataclasses.field(default=default, metadata=metadata)
+def option(default: Any, *, help: str, panel: str, **known: Any) -> Any:
+    """Declare a field of `SweepOptions`: its default, help text and panel, and what else `OptionSpec` knows."""
+    return dataclasses.field(default=default, metadata={"help": help, "panel": panel, **known})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -59,12 +59,8 @@ def ray(
     cluster: ClusterOptions,
     what: RayWorkers,
     database: DatabaseOption,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Leave the workers to Ray and return at once; --stop ends them.")
-    ] = False,
-    stop: Annotated[
-        bool, typer.Option("--stop", help="Make all launched workers on the cluster release their runs and end.")
-    ] = False,
+    detach: bool = option(False, help="Leave the workers to Ray and return at once; --stop ends them."),
+    stop: bool = option(False, help="Make all launched workers on the cluster release their runs and end."),
 ) -> None:
     """Start workers on a Ray cluster, and show their progress until the queue is empty.
 

@@ -5,9 +5,7 @@ import shlex
 import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, say, warn
 from orchestrator.cli.option_groups import OptionGroup, option
@@ -73,12 +71,8 @@ def slurm(
     job: JobOptions,
     what: SlurmWorkers,
     database: DatabaseOption,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the script that sbatch would get; submit nothing.")
-    ] = False,
-    stop: Annotated[
-        bool, typer.Option("--stop", help="End the jobs launched for this database; running ones release their runs.")
-    ] = False,
+    dry_run: bool = option(False, "--dry-run", help="Print the script that sbatch would get; submit nothing."),
+    stop: bool = option(False, help="End the jobs launched for this database; running ones release their runs."),
     as_json: JsonOption = False,
 ) -> None:
     """Start workers as a Slurm job array; each claims runs until the queue is empty or its time is nearly up.
