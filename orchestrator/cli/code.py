@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, print_table, say, when
+from orchestrator.cli.common import DatabaseOption, JsonOption
 from orchestrator.cli.control import actor
 from orchestrator.cli.option_groups import add_group
+from orchestrator.cli.output import counted, note, print_json, print_table, say, when
 
 if TYPE_CHECKING:
     from orchestrator.code.names import NamedCode

@@ -1,24 +1,14 @@
 """`hlbq compare`: does a change help, and how sure is that?"""
 
-import shlex
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.common import (
-    DatabaseOption,
-    JsonOption,
-    RunFilterOptions,
-    print_json,
-    print_table,
-    say,
-    say_wrapped,
-    warn,
-)
+from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions
 from orchestrator.cli.export import chosen_or_latest
 from orchestrator.cli.option_groups import OptionGroup, option
+from orchestrator.cli.output import print_json, print_table, say, say_wrapped, warn
 from orchestrator.errors import DatabaseError, UsageError
-from orchestrator.wording.secrets import without_credentials
 
 if TYPE_CHECKING:
     from orchestrator.comparison.results import Comparison, Question
@@ -84,9 +74,9 @@ def compare(
     question = _question(how, measure)
     with database.read() as store:
         comparison = results.compare(store, chosen_or_latest(runs, store), question)
+        more = store.location.option
     if not how.no_record:
         comparison = recorded(database, comparison)
-    more = extend_options(database)
     if as_json:
         print_json(comparison)
     elif how.markdown:
@@ -113,14 +103,6 @@ def recorded(database: DatabaseOption, comparison: "Comparison") -> "Comparison"
     except DatabaseError as error:
         warn(f"this look was not recorded, which the verdict does not depend on: {error.message}")
         return comparison
-
-
-def extend_options(database: DatabaseOption) -> str:
-    """` --db FILE` for the command to type next. A password is left out: what is printed is pasted and shared."""
-    if not database.db:
-        return ""
-    (shown,) = without_credentials([database.db])
-    return f" --db {shlex.quote(shown)}"
 
 
 def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":

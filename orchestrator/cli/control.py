@@ -3,23 +3,15 @@
 import getpass
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import (
-    DatabaseOption,
-    JsonOption,
-    RunFilterOptions,
-    YesOption,
-    confirm_change,
-    counted,
-    narrowed,
-    note,
-    print_result,
-)
+from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, YesOption, narrowed
 from orchestrator.cli.notify import tell
 from orchestrator.cli.option_groups import option
+from orchestrator.cli.output import ask, counted, note, print_result
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import Action, Reason, Retry, State, sources
@@ -89,14 +81,11 @@ def retry(
     asked = runs.to_filter() if failed else runs.to_chosen("hlbq retry --failed")
     chosen = narrowed(asked, states)
     with database.write() as store:
-
-        def change(wanted: RunFilter, actor: str) -> int:
-            return store.retry(wanted, actor, how)
-
         count = store.retriable(chosen, how)
         pruned = 0 if chosen.reasons else store.matching(replace(chosen, reasons=(Reason.PRUNED,)))
         if pruned:
             note(f"{counted(pruned, 'run')} stopped early by a search: only with --reason {Reason.PRUNED}")
+        change = partial(store.retry, how=how)
         _change(store, chosen, "retry", "back in the queue", change, yes=yes, as_json=as_json, count=count)
 
 
@@ -111,14 +100,10 @@ def priority(
 ) -> None:
     """Set the priority of runs that have not ended. Workers take higher ones first; submit gives 0."""
     chosen = narrowed(runs.to_chosen("hlbq priority 5 --sweep 3"), PAUSABLE)
+    verb, done = f"give priority {value} to", f"now at priority {value}"
     with database.write() as store:
-
-        def change(wanted: RunFilter, actor: str) -> int:
-            return store.set_priority(wanted, value, actor)
-
-        _change(
-            store, chosen, f"give priority {value} to", f"now at priority {value}", change, yes=yes, as_json=as_json
-        )
+        change = partial(store.set_priority, priority=value)
+        _change(store, chosen, verb, done, change, yes=yes, as_json=as_json)
 
 
 def _change(
@@ -126,18 +111,20 @@ def _change(
     chosen: RunFilter,
     verb: str,
     done: str,
-    change: Callable[[RunFilter, str], int],
+    change: Callable[..., int],
     *,
     yes: bool,
     as_json: bool,
     count: int | None = None,
 ) -> None:
-    """Say how many runs will change (`count`, else all that are chosen), ask, change, and print how many changed."""
+    """Ask where several runs (`count`, else all that are chosen) will change, change, and print how many changed."""
     from orchestrator.store.known import check_named
 
     check_named(store, chosen)
-    confirm_change(store.matching(chosen) if count is None else count, verb, yes=yes)
-    changed = change(chosen, actor())
+    count = store.matching(chosen) if count is None else count
+    if count > 1 and not yes:
+        ask(f"{verb.capitalize()} {counted(count, 'run')}?", otherwise="Nothing was changed.")
+    changed = change(chosen, actor=actor())
     print_result({"changed": changed}, f"{counted(changed, 'run')} {done}", as_json=as_json)
 
 

@@ -22,21 +22,11 @@ from hlbgpt_core.text.token_cache import (
     remove_cache,
     verify_cache,
 )
-from orchestrator.cli.common import (
-    JsonOption,
-    YesOption,
-    ask,
-    counted,
-    note,
-    print_json,
-    print_result,
-    print_table,
-    say,
-    short_count,
-)
+from orchestrator.cli.common import JsonOption, YesOption
 from orchestrator.cli.option_groups import add_group, option
+from orchestrator.cli.output import ask, counted, note, print_json, print_result, print_table, say, short_count
 from orchestrator.errors import UsageError
-from orchestrator.launch.core_command import become_core_command
+from orchestrator.launch.python_process import become_core_command
 
 DEFAULT_TOKENIZER = str(specs()["tokenizer"].default)
 TokenizerFilter = Annotated[

@@ -6,18 +6,10 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.common import (
-    DatabaseOption,
-    JsonOption,
-    StateDirOption,
-    print_json,
-    print_result,
-    print_table,
-    say,
-    suggest,
-)
+from orchestrator.cli.common import DatabaseOption, JsonOption, StateDirOption
 from orchestrator.cli.db_copy import copy
 from orchestrator.cli.option_groups import add_group, option
+from orchestrator.cli.output import print_json, print_result, print_table, say, suggest
 from orchestrator.files.given_path import expanded
 
 

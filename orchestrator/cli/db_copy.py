@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import JsonOption, counted, note, print_json, print_table
+from orchestrator.cli.common import JsonOption
 from orchestrator.cli.option_groups import option
+from orchestrator.cli.output import counted, note, print_json, print_table
 from orchestrator.errors import DatabaseBusyError, UsageError
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, say, suggest, warn
+from orchestrator.cli.common import DatabaseOption, JsonOption
 from orchestrator.cli.option_groups import option
+from orchestrator.cli.output import counted, note, print_json, say, suggest, warn
 from orchestrator.cli.sweep_options import GivenPolicy
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import AGAIN

@@ -2,21 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.common import (
-    DatabaseOption,
-    JsonOption,
-    RunFilterOptions,
-    StateDirOption,
-    YesOption,
-    ask,
-    counted,
-    note,
-    print_json,
-    say,
-    suggest,
-)
+from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, StateDirOption, YesOption
 from orchestrator.cli.control import actor
 from orchestrator.cli.notify import tell
+from orchestrator.cli.output import ask, counted, note, print_json, say, suggest
 
 if TYPE_CHECKING:
     from orchestrator.queue.records import Deletion

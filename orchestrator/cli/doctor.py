@@ -2,7 +2,8 @@
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, print_json, print_table
+from orchestrator.cli.common import DatabaseOption, JsonOption
+from orchestrator.cli.output import print_json, print_table
 
 
 def doctor(database: DatabaseOption, as_json: JsonOption = False) -> None:

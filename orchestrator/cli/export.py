@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, RunFilterOptions, counted, note, suggest
+from orchestrator.cli.common import DatabaseOption, RunFilterOptions
 from orchestrator.cli.option_groups import OptionGroup, option
+from orchestrator.cli.output import counted, note, suggest
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import RunFilter
 

@@ -1,7 +1,8 @@
 """`hlbq extend SWEEP`: more seeds, or more values of settings, for an existing sweep."""
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, SweepArgument, counted, note, print_result, warn
+from orchestrator.cli.common import DatabaseOption, JsonOption, SweepArgument
 from orchestrator.cli.option_groups import option
+from orchestrator.cli.output import counted, note, print_result, warn
 from orchestrator.cli.review import print_review, read_history
 from orchestrator.cli.sweep_options import GivenSettings
 

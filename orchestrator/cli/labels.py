@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, SweepArgument, print_result
+from orchestrator.cli.common import DatabaseOption, JsonOption, SweepArgument
 from orchestrator.cli.control import actor
 from orchestrator.cli.logs import find_run
 from orchestrator.cli.option_groups import add_commands
+from orchestrator.cli.output import print_result
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
 from orchestrator.queue.labels import checked_name, checked_note, checked_tag

@@ -192,7 +192,7 @@ def _came_of_an_interrupt(error: BaseException) -> bool:
 
 def print_error(error: HlbqError, arguments: Sequence[str] = ()) -> None:
     """Print `error: what is wrong`, and on the next line what to do, with the database that `arguments` name."""
-    from orchestrator.cli.common import say_wrapped
+    from orchestrator.cli.output import say_wrapped
 
     say_wrapped(f"error: {printable(error.message)}", sys.stderr)
     if error.hint:

@@ -15,7 +15,7 @@ from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.errors import UsageError
 from orchestrator.files.given_path import expanded
 from orchestrator.files.state_folder import state_folder
-from orchestrator.launch.core_command import become_core_command
+from orchestrator.launch.python_process import become_core_command
 from orchestrator.queue.records import RunRecord
 
 MAX_SEED = 2**63 - 1

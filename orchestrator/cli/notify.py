@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, counted, note
+from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.option_groups import OptionGroup, option
+from orchestrator.cli.output import counted, note
 from orchestrator.errors import DatabaseBusyError
 from orchestrator.queue.records import NewSweep, SweepRecord
 

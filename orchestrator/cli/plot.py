@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, RunFilterOptions, counted, note, warn
+from orchestrator.cli.common import DatabaseOption, RunFilterOptions
 from orchestrator.cli.compare import recorded
 from orchestrator.cli.export import chosen_or_latest
 from orchestrator.cli.option_groups import OptionGroup, option
+from orchestrator.cli.output import counted, note, warn
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.common import say
+from orchestrator.cli.output import say
 from orchestrator.sweep.sweep_presets import preset_names, preset_summary, preset_text
 
 

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, note, warn
+from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.compare import recorded
 from orchestrator.cli.option_groups import OptionGroup, option
+from orchestrator.cli.output import note, warn
 from orchestrator.errors import UsageError
 
 

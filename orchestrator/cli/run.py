@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from hlbgpt_core.errors import HlbqError
-from orchestrator.cli.common import DatabaseOption, YesOption, counted, note, say_wrapped, warn
-from orchestrator.cli.compare import extend_options, recorded
+from orchestrator.cli.common import DatabaseOption, YesOption
+from orchestrator.cli.compare import recorded
 from orchestrator.cli.notify import NotifyOptions, tell
 from orchestrator.cli.option_groups import OptionGroup, add_commands, option
+from orchestrator.cli.output import counted, note, say_wrapped, warn
 from orchestrator.cli.review import plan_summary
 from orchestrator.cli.submit import ReviewOptions, submit_sweep
 from orchestrator.cli.sweep_command import SweepCommand
@@ -189,6 +190,7 @@ def say_verdicts(database: DatabaseOption, sweep: SweepRecord) -> None:
     try:
         with database.read() as store:
             comparison = compare(store, RunFilter(sweep_ids=(sweep.id,), with_members=True), Question())
+            more = store.location.option
     except HlbqError as error:
         note(f"no verdict: {error.message}. {error.hint}")
         return
@@ -196,7 +198,7 @@ def say_verdicts(database: DatabaseOption, sweep: SweepRecord) -> None:
         return
     for warning in comparison.warnings:
         warn(warning)
-    for sentence in sentences(recorded(database, comparison), extend_options=extend_options(database)):
+    for sentence in sentences(recorded(database, comparison), extend_options=more):
         say_wrapped(sentence, sys.stdout)
 
 

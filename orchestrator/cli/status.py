@@ -5,16 +5,9 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.common import (
-    DatabaseOption,
-    JsonOption,
-    RunFilterOptions,
-    note,
-    print_json,
-    say,
-    without_garbage_collection,
-)
+from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, without_garbage_collection
 from orchestrator.cli.option_groups import option
+from orchestrator.cli.output import note, print_json, say
 from orchestrator.errors import DatabaseError, UsageError
 from orchestrator.queue.records import RunFilter
 

@@ -7,20 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from orchestrator.cli.common import (
-    DatabaseOption,
-    JsonOption,
-    YesOption,
-    ask,
-    counted,
-    note,
-    print_json,
-    say,
-    warn,
-    without_garbage_collection,
-)
+from orchestrator.cli.common import DatabaseOption, JsonOption, YesOption, without_garbage_collection
 from orchestrator.cli.notify import NotifyOptions
 from orchestrator.cli.option_groups import OptionGroup, add_commands, option
+from orchestrator.cli.output import ask, counted, note, print_json, say, warn
 from orchestrator.cli.review import UNKNOWN, plan_json, plan_summary, print_review, read_history, seed_lines, seeds_of
 from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.cli.sweep_options import GivenOptions, GivenSettings

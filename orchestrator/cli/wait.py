@@ -4,8 +4,9 @@ import time
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, note, print_result, suggest
+from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions
 from orchestrator.cli.option_groups import option
+from orchestrator.cli.output import note, print_result, suggest
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.status.waiting import counts_text, failed_among, wait_until_ended

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, counted, note, suggest, warn
+from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.option_groups import OptionGroup, option
+from orchestrator.cli.output import counted, note, suggest, warn
 from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import DatabaseBusyError, UsageError
 from orchestrator.launch.python_process import hlbq_argv

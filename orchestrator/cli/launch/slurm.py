@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, say, warn
+from orchestrator.cli.common import DatabaseOption, JsonOption
 from orchestrator.cli.option_groups import OptionGroup, option
+from orchestrator.cli.output import counted, note, print_json, say, warn
 from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import UsageError
 from orchestrator.launch.worker_command import WorkerOptions
@@ -79,6 +80,7 @@ def slurm(
 
     A job whose time is nearly up checkpoints, releases its run, and goes back into Slurm's queue.
     """
+    from orchestrator.files.state_folder import state_folder
     from orchestrator.launch import slurm_cluster
     from orchestrator.launch.reachable_database import check_shared
     from orchestrator.store import parse_location
@@ -98,7 +100,7 @@ def slurm(
         _stop(database, job, location, as_json=as_json)
         return
     slurm_cluster.check_submitit()
-    order, folder = _order(job, location), _folder(location, what)
+    order, folder = _order(job, location), state_folder(location.names, what.options.state_dir)
     if dry_run:
         _show_script(order, folder, _worker(job, what, folder), as_json=as_json)
         return
@@ -159,13 +161,6 @@ def job_name(location: "StoreLocation") -> str:
     from orchestrator.store import public_location
 
     return f"hlbq-{hashlib.sha256(public_location(location).encode()).hexdigest()[:8]}"
-
-
-def _folder(location: "StoreLocation", what: SlurmWorkers) -> Path:
-    """The state folder. Raises UsageError if --state_dir is needed and was not given."""
-    from orchestrator.files.state_folder import state_folder
-
-    return state_folder(location.names, what.options.state_dir)
 
 
 def _worker(job: JobOptions, what: SlurmWorkers, folder: Path) -> WorkerOptions:
