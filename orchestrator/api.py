@@ -40,7 +40,7 @@ class SubmitArguments(SweepOptions):
     notify: str | None = None
 
 
-def _with_arguments_of(arguments: Callable[P, Any]) -> Callable[[Callable[..., R]], Callable[P, R]]:
+def with_arguments_of(arguments: Callable[P, Any]) -> Callable[[Callable[..., R]], Callable[P, R]]:
     """Make type checkers, editors and help() show a function with the arguments of another. The function itself still
     sees which arguments were given."""
 
@@ -52,7 +52,7 @@ def _with_arguments_of(arguments: Callable[P, Any]) -> Callable[[Callable[..., R
     return shown
 
 
-@_with_arguments_of(SubmitArguments)
+@with_arguments_of(SubmitArguments)
 def submit(
     settings: Mapping[str, Any],
     *,

@@ -7,33 +7,23 @@ HlbqErrors.
 """
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from orchestrator.api import with_arguments_of
 from orchestrator.comparison import results
-from orchestrator.comparison.measures import Goal
-from orchestrator.comparison.results import Comparison, Question, place_of
-from orchestrator.errors import DatabaseError, UsageError
+from orchestrator.comparison.question_options import QuestionOptions
+from orchestrator.comparison.results import Comparison
+from orchestrator.errors import DatabaseError
 from orchestrator.export.metric_names import Axis, find_metric
-from orchestrator.plots import (
-    DifferenceDrawing,
-    Drawing,
-    Drawn,
-    FinalDrawing,
-    HeatMap,
-    plot_curves,
-    plot_differences,
-    plot_final,
-    plot_schedules,
-)
-from orchestrator.plots.curve_sets import Band
+from orchestrator.plots import Drawn
 from orchestrator.plots.differences import DrawnDifferences
+from orchestrator.plots.figure_options import FigureOptions
 from orchestrator.plots.figures import as_png
-from orchestrator.plots.style import parse_size
 from orchestrator.queue.records import RunFilter
-from orchestrator.store import OpenMode, open_store
+from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.sweep.arm_labels import differing_settings
 from orchestrator.sweep.chosen_runs import python_filter, readable_runs
 
@@ -41,37 +31,36 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-Choice = TypeVar("Choice", bound=StrEnum)
+
+@dataclass(frozen=True, kw_only=True)
+class RunChoice:
+    """Which runs, of which database."""
+
+    db: str | None = None
+    sweep: int | Iterable[int] | None = None
+    where: Mapping[str, Any] | None = None
+    runs: RunFilter | None = None
+    all: bool = False
+
+    def chosen(self, store: Store) -> RunFilter:
+        """The filter for these runs. Raises UsageError or SettingsError for runs that are not there."""
+        return readable_runs(store, python_filter(self.sweep, self.where, self.runs, everything=self.all))
 
 
-def compare(
-    *,
-    db: str | None = None,
-    sweep: int | Iterable[int] | None = None,
-    where: Mapping[str, Any] | None = None,
-    runs: RunFilter | None = None,
-    all: bool = False,
-    metric: str = "val_loss",
-    best: bool = False,
-    at_tokens: float | None = None,
-    at_epoch: float | None = None,
-    at_seconds: float | None = None,
-    at_step: float | None = None,
-    at_flops: float | None = None,
-    goal: str | None = None,
-    target: float | None = None,
-    by: Sequence[str] = (),
-    baseline: Mapping[str, Any] | None = None,
-    arms: bool = False,
-    effects: bool = False,
-    tune: str = "",
-    margin: float | None = None,
-    robust: bool = False,
-    allow_mixed_data: bool = False,
-    allow_mixed_evaluation: bool = False,
-    allow_mixed_code: bool = False,
-    no_record: bool = False,
-) -> Comparison:
+@dataclass(frozen=True, kw_only=True)
+class CompareArguments(RunChoice, QuestionOptions):
+    """The arguments of `compare`."""
+
+    no_record: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlotArguments(RunChoice, FigureOptions):
+    """The arguments of `plot`."""
+
+
+@with_arguments_of(CompareArguments)
+def compare(**arguments: Any) -> Comparison:
     """Compare groups of runs as `hlbq compare` does; the arguments are its options, of the same names and meaning.
 
         found = orchestrator.compare(sweep=3, baseline={"depth": 8})
@@ -82,35 +71,13 @@ def compare(
 
     Raises UsageError, ExportError or SettingsError where nothing can be compared, DatabaseError without a database.
     """
-    places = {
-        Axis.TOKENS: at_tokens,
-        Axis.EPOCHS: at_epoch,
-        Axis.SECONDS: at_seconds,
-        Axis.STEPS: at_step,
-        Axis.FLOPS: at_flops,
-    }
-    question = Question(
-        metric=metric,
-        **place_of(best=best, places=places),
-        goal=None if goal is None else _choice("goal", goal, Goal),
-        by=tuple(by),
-        baseline=baseline,
-        target=target,
-        allow_mixed_data=allow_mixed_data,
-        allow_mixed_evaluation=allow_mixed_evaluation,
-        allow_mixed_code=allow_mixed_code,
-        arms=arms,
-        effects=effects,
-        tune=tune,
-        margin=margin,
-        robust=robust,
-    )
-    with open_store(db, mode=OpenMode.READ) as store:
-        chosen = readable_runs(store, python_filter(sweep, where, runs, everything=all))
-        found = results.compare(store, chosen, question)
+    asked = CompareArguments(**arguments)
+    question = asked.question()
+    with open_store(asked.db, mode=OpenMode.READ) as store:
+        found = results.compare(store, asked.chosen(store), question)
     for text in found.warnings:
         warnings.warn(text, stacklevel=2)
-    return found if no_record else _recorded(found, db)
+    return found if asked.no_record else _recorded(found, asked.db)
 
 
 def _recorded(found: Comparison, db: str | None) -> Comparison:
@@ -125,79 +92,22 @@ def _recorded(found: Comparison, db: str | None) -> Comparison:
         return found
 
 
-def plot(
-    metric: str = "val_loss",
-    *,
-    db: str | None = None,
-    sweep: int | Iterable[int] | None = None,
-    where: Mapping[str, Any] | None = None,
-    runs: RunFilter | None = None,
-    all: bool = False,
-    difference: bool = False,
-    effects: bool = False,
-    margin: float | None = None,
-    final: str = "",
-    heatmap: tuple[str, str] | None = None,
-    schedules: bool = False,
-    x: str = "",
-    band: str = "auto",
-    log_x: bool = False,
-    log_y: bool = False,
-    smooth: float = 0.0,
-    past_shortest: bool = False,
-    facet: str = "",
-    colour: str = "",
-    style: str = "",
-    baseline: Mapping[str, Any] | None = None,
-    by: Sequence[str] = (),
-    title: str = "",
-    size: str = "",
-    allow_mixed_data: bool = False,
-    allow_mixed_evaluation: bool = False,
-) -> "Figure":
+@with_arguments_of(PlotArguments)
+def plot(*metric: str, **arguments: Any) -> "Figure":
     """A figure as `hlbq plot` draws it; the arguments are its options. `orchestrator.plots.save` writes it to a file.
 
     Raises UsageError, ExportError or SettingsError where nothing can be drawn, DatabaseError without a database.
     """
-    if bool(final) + bool(heatmap) + schedules + difference + effects > 1:
-        raise UsageError(
-            "difference, effects, final, heatmap and schedules are different figures", "Draw one at a time."
-        )
-    mixed: dict[str, Any] = {"allow_mixed_data": allow_mixed_data, "allow_mixed_evaluation": allow_mixed_evaluation}
-    inches = parse_size(size) if size else None
-    given: dict[str, Any] = {"log_x": log_x, "log_y": log_y, "colour": colour, "style": style, "title": title}
-    given |= {"by": tuple(by), "size": inches}
-    drawing = Drawing(
-        metric=metric,
-        x=_choice("x", x or "tokens", Axis),
-        band=_choice("band", band, Band),
-        smooth=smooth,
-        past_shortest=past_shortest,
-        facet=facet,
-        baseline=baseline,
-        **given,
-    )
-    with open_store(db, mode=OpenMode.READ) as store:
-        chosen = readable_runs(store, python_filter(sweep, where, runs, everything=all))
-        if difference or effects:
-            question = Question(metric=metric, by=tuple(by), baseline=baseline, margin=margin, **mixed)
-            wanted = DifferenceDrawing(effects=effects, along=drawing if x else None, title=title, size=inches)
-            drawn: Drawn | DrawnDifferences = plot_differences(store, question, wanted, chosen)
-        elif heatmap:
-            rows, columns = heatmap
-            drawn = plot_final(
-                store, HeatMap(rows=rows, columns=columns, metric=metric, title=title, size=inches), chosen, **mixed
-            )
-        elif final:
-            drawn = plot_final(store, FinalDrawing(against=final, metric=metric, **given), chosen, **mixed)
-        elif schedules:
-            drawn = plot_schedules(store, drawing, chosen)
+    asked = PlotArguments(*metric, **arguments)
+    with open_store(asked.db, mode=OpenMode.READ) as store:
+        if asked.kind in ("difference", "effects"):
+            drawn: Drawn | DrawnDifferences = asked.draw_differences(store, asked.chosen(store))
         else:
-            drawn = plot_curves(store, drawing, chosen, **mixed)
+            drawn = asked.draw(store, asked.chosen(store))
     for text in drawn.warnings:
         warnings.warn(text, stacklevel=2)
     if isinstance(drawn, DrawnDifferences):
-        _recorded(drawn.comparison, db)
+        _recorded(drawn.comparison, asked.db)
     # A notebook asks for this method. Without pyplot and its global figures, matplotlib offers it none.
     drawn.figure._repr_png_ = partial(as_png, drawn.figure)  # type: ignore[attr-defined]
     return drawn.figure
@@ -222,7 +132,7 @@ def curves(
     import pandas
 
     with open_store(db, mode=OpenMode.READ) as store:
-        chosen = readable_runs(store, python_filter(sweep, where, runs, everything=all))
+        chosen = RunChoice(sweep=sweep, where=where, runs=runs, all=all).chosen(store)
         parsed = find_metric(store, chosen, metric)
         columns = [*(axis.column for axis in Axis), parsed.column]
         found = list(store.runs_with_curves(chosen, parsed.split, columns))
@@ -239,9 +149,3 @@ def curves(
         frames.append(frame[[value is not None for value in curve[parsed.column]]].assign(**fixed))
     order = ["run_id", "seed", *names, *(axis.value for axis in Axis), parsed.name]
     return pandas.concat(frames, ignore_index=True)[order] if frames else pandas.DataFrame(columns=order)
-
-
-def _choice(argument: str, value: str, choices: type[Choice]) -> Choice:
-    if value not in list(choices):
-        raise UsageError(f"{argument} '{value}': no such choice", f"Use one of {', '.join(choices)}.")
-    return choices(value)

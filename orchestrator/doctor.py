@@ -60,7 +60,16 @@ class CheckResult:
     fix: str = ""
 
 
-Check = Callable[[], CheckResult]
+def _fine(check: str, found: str) -> CheckResult:
+    return CheckResult(check=check, level=Level.FINE, found=found)
+
+
+def _note(check: str, found: str, fix: str = "") -> CheckResult:
+    return CheckResult(check=check, level=Level.NOTE, found=found, fix=fix)
+
+
+def _problem(check: str, found: str, fix: str) -> CheckResult:
+    return CheckResult(check=check, level=Level.PROBLEM, found=found, fix=fix)
 
 
 def examine(db: str | None) -> list[CheckResult]:
@@ -70,7 +79,7 @@ def examine(db: str | None) -> list[CheckResult]:
     try:
         place = parse_location(db)
     except HlbqError as error:
-        trouble = CheckResult(check="database", level=Level.PROBLEM, found=error.message, fix=error.hint)
+        trouble = _problem("database", error.message, error.hint)
         return [*machine, trouble, *libraries]
     folder = place.path.parent if place.path is not None else Path.cwd()
     disk = check_disk(folder, "disk of the database")
@@ -81,8 +90,8 @@ def check_python(version: Sequence[int] = tuple(sys.version_info[:3])) -> CheckR
     """Python 3.11 or newer."""
     found = ".".join(str(part) for part in version[:3])
     if tuple(version[:2]) < (3, 11):
-        return CheckResult(check="python", level=Level.PROBLEM, found=found, fix="Install Python 3.11 or newer.")
-    return CheckResult(check="python", level=Level.FINE, found=f"{found} at {sys.executable}")
+        return _problem("python", found, "Install Python 3.11 or newer.")
+    return _fine("python", f"{found} at {sys.executable}")
 
 
 def _run_python(program: str, *, timeout_seconds: float) -> str:
@@ -96,20 +105,13 @@ def check_torch() -> CheckResult:
     try:
         told = json.loads(_run_python(_TORCH_PROBE, timeout_seconds=120).splitlines()[-1])
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
-        return CheckResult(
-            check="torch",
-            level=Level.PROBLEM,
-            found=f"torch does not load ({type(error).__name__})",
-            fix="Reinstall: pip install -c constraints.txt -e .",
+        return _problem(
+            "torch", f"torch does not load ({type(error).__name__})", "Reinstall: pip install -c constraints.txt -e ."
         )
     gpus = ", ".join(told["gpus"])
     if gpus:
-        return CheckResult(
-            check="torch", level=Level.FINE, found=f"{told['version']}, CUDA {told['cuda']}, GPUs: {gpus}"
-        )
-    return CheckResult(
-        check="torch", level=Level.NOTE, found=f"{told['version']}, no GPU that it can use: training on the CPU"
-    )
+        return _fine("torch", f"{told['version']}, CUDA {told['cuda']}, GPUs: {gpus}")
+    return _note("torch", f"{told['version']}, no GPU that it can use: training on the CPU")
 
 
 def check_driver() -> CheckResult:
@@ -117,15 +119,14 @@ def check_driver() -> CheckResult:
     try:
         probe = _run_python(_DRIVER_PROBE, timeout_seconds=30)
     except (OSError, subprocess.SubprocessError):
-        return CheckResult(
-            check="gpu driver",
-            level=Level.PROBLEM,
-            found="it failed or did not answer",
-            fix="Run nvidia-smi. If the driver was updated, the machine often needs a reboot.",
+        return _problem(
+            "gpu driver",
+            "it failed or did not answer",
+            "Run nvidia-smi. If the driver was updated, the machine often needs a reboot.",
         )
     if not probe:
-        return CheckResult(check="gpu driver", level=Level.NOTE, found="none (no libnvidia-ml)")
-    return CheckResult(check="gpu driver", level=Level.FINE, found=probe)
+        return _note("gpu driver", "none (no libnvidia-ml)")
+    return _fine("gpu driver", probe)
 
 
 def check_disk(folder: Path, name: str) -> CheckResult:
@@ -135,8 +136,8 @@ def check_disk(folder: Path, name: str) -> CheckResult:
     found = f"{free / 2**30:.1f} GiB free at {existing}"
     if free < LEAST_FREE_BYTES:
         fix = "Free some space, or put the database elsewhere with --db. A full disk stops runs until there is room."
-        return CheckResult(check=name, level=Level.PROBLEM, found=found, fix=fix)
-    return CheckResult(check=name, level=Level.FINE, found=found)
+        return _problem(name, found, fix)
+    return _fine(name, found)
 
 
 def check_database(db: str | None) -> CheckResult:
@@ -148,24 +149,24 @@ def check_database(db: str | None) -> CheckResult:
         with open_store(db, mode=OpenMode.READ) as store:
             problems, shown = store.integrity_check(), store.location.display
     except DatabaseMissingError as error:
-        return CheckResult(check="database", level=Level.NOTE, found=error.message)
+        return _note("database", error.message)
     except HlbqError as error:
-        return CheckResult(check="database", level=Level.PROBLEM, found=error.message, fix=error.hint)
+        return _problem("database", error.message, error.hint)
     if problems:
         fix = "See all of it: hlbq db check. Go on from a backup."
-        return CheckResult(check="database", level=Level.PROBLEM, found=f"{shown} is damaged: {problems[0]}", fix=fix)
-    return CheckResult(check="database", level=Level.FINE, found=f"no damage in {shown}")
+        return _problem("database", f"{shown} is damaged: {problems[0]}", fix)
+    return _fine("database", f"no damage in {shown}")
 
 
 def check_file_system(place: StoreLocation) -> CheckResult:
     """SQLite needs a local file system."""
     if place.path is None:
-        return CheckResult(check="file system", level=Level.FINE, found="the database is a server")
+        return _fine("file system", "the database is a server")
     kind = network_file_system(place.path)
     if kind:
         fix = "Put the database on a local disk with --db, or use PostgreSQL."
-        return CheckResult(check="file system", level=Level.PROBLEM, found=f"{kind} is a network file system", fix=fix)
-    return CheckResult(check="file system", level=Level.FINE, found="local")
+        return _problem("file system", f"{kind} is a network file system", fix)
+    return _fine("file system", "local")
 
 
 def check_clock(db: str | None, now: Callable[[], float] = time.time) -> CheckResult:
@@ -174,9 +175,7 @@ def check_clock(db: str | None, now: Callable[[], float] = time.time) -> CheckRe
 
     if now() < EARLIEST_SANE_TIME:
         found = time.strftime("%Y-%m-%d", time.gmtime(now()))
-        return CheckResult(
-            check="clock", level=Level.PROBLEM, found=f"it says {found}", fix="Set the clock (timedatectl)."
-        )
+        return _problem("clock", f"it says {found}", "Set the clock (timedatectl).")
     try:
         with open_store(db, mode=OpenMode.READ) as store:
             newest = store.events(limit=1)
@@ -185,12 +184,8 @@ def check_clock(db: str | None, now: Callable[[], float] = time.time) -> CheckRe
     ahead = newest[0].at - now() if newest else 0.0
     if ahead > CLOCK_TOLERANCE_SECONDS:
         found = f"the database's newest event is {ahead:.0f} s in the future"
-        return CheckResult(
-            check="clock", level=Level.PROBLEM, found=found, fix="Set the clock (timedatectl set-ntp true)."
-        )
-    return CheckResult(
-        check="clock", level=Level.FINE, found=time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(now()))
-    )
+        return _problem("clock", found, "Set the clock (timedatectl set-ntp true).")
+    return _fine("clock", time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(now())))
 
 
 def check_sqlite() -> CheckResult:
@@ -201,19 +196,14 @@ def check_sqlite() -> CheckResult:
 
     system = sqlite3.sqlite_version
     if not has_wal_fault(sqlite3.sqlite_version_info):
-        return CheckResult(check="sqlite", level=Level.FINE, found=f"{system} (the system's)")
+        return _fine("sqlite", f"{system} (the system's)")
     try:
         import pysqlite3
 
-        return CheckResult(
-            check="sqlite", level=Level.FINE, found=f"{pysqlite3.sqlite_version} (pysqlite3; the system's is {system})"
-        )
+        return _fine("sqlite", f"{pysqlite3.sqlite_version} (pysqlite3; the system's is {system})")
     except ImportError:
-        return CheckResult(
-            check="sqlite",
-            level=Level.PROBLEM,
-            found=f"{system} has the WAL-reset bug, which can damage a database",
-            fix="pip install pysqlite3",
+        return _problem(
+            "sqlite", f"{system} has the WAL-reset bug, which can damage a database", "pip install pysqlite3"
         )
 
 
@@ -222,16 +212,16 @@ def check_token_cache() -> CheckResult:
     try:
         folder = default_cache_dir()
     except DataError as error:
-        return CheckResult(check="token caches", level=Level.PROBLEM, found=error.message, fix=error.hint)
+        return _problem("token caches", error.message, error.hint)
     if not folder.exists():
-        return CheckResult(check="token caches", level=Level.FINE, found=f"none yet at {folder}")
+        return _fine("token caches", f"none yet at {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):
         fix = "Make it writable, or use another: export HLBQ_CACHE=/path/to/folder"
-        return CheckResult(check="token caches", level=Level.PROBLEM, found=f"{folder} cannot be written", fix=fix)
+        return _problem("token caches", f"{folder} cannot be written", fix)
     held = [one for one in folder.glob("tokens/*/*.bin") if not one.parent.name.startswith(".")]
     size = sum(one.stat().st_size for one in held)
     number = len({one.parent for one in held})
-    return CheckResult(check="token caches", level=Level.FINE, found=f"{number} at {folder}, {size / 2**20:.0f} MiB")
+    return _fine("token caches", f"{number} at {folder}, {size / 2**20:.0f} MiB")
 
 
 def check_wandb() -> CheckResult:
@@ -241,16 +231,14 @@ def check_wandb() -> CheckResult:
     try:
         installed = version("wandb")
     except PackageNotFoundError:
-        return CheckResult(check="wandb", level=Level.NOTE, found="not installed", fix="pip install wandb")
+        return _note("wandb", "not installed", "pip install wandb")
     if os.environ.get("WANDB_API_KEY"):
-        return CheckResult(check="wandb", level=Level.FINE, found=f"{installed}, key in the environment")
+        return _fine("wandb", f"{installed}, key in the environment")
     server = urlsplit(os.environ.get("WANDB_BASE_URL", "")).hostname or WANDB_HOST
     try:
         logged_in = netrc(str(Path("~/.netrc").expanduser())).authenticators(server) is not None
     except (OSError, NetrcParseError):
         logged_in = False
     if logged_in:
-        return CheckResult(check="wandb", level=Level.FINE, found=f"{installed}, logged in to {server}")
-    return CheckResult(
-        check="wandb", level=Level.NOTE, found=f"{installed}, not logged in", fix="wandb login (for hlbq sync)"
-    )
+        return _fine("wandb", f"{installed}, logged in to {server}")
+    return _note("wandb", f"{installed}, not logged in", "wandb login (for hlbq sync)")

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, print_table, say, when
+from orchestrator.cli.common import DatabaseOption, JsonOption
 from orchestrator.cli.control import actor
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import LightGroup, VariadicCommand
+from orchestrator.cli.option_groups import add_group
+from orchestrator.cli.output import counted, note, print_json, print_table, say, when
 
 if TYPE_CHECKING:
     from orchestrator.code.names import NamedCode
@@ -19,16 +19,10 @@ CodeName = Annotated[str, typer.Argument(metavar="CODE", help="A digest or its f
 
 def register(app: typer.Typer) -> None:
     """Add the group `code`."""
-    group = typer.Typer(
-        cls=LightGroup, help="The code that computed runs: list, diff, checkout, same.", no_args_is_help=True
-    )
-    group.command("list", cls=VariadicCommand)(grouped(list_code))
-    for command in (diff, checkout, same):
-        group.command(cls=VariadicCommand)(grouped(command))
-    app.add_typer(group, name="code")
+    add_group(app, "code", "The code that computed runs: list, diff, checkout, same.", list_, diff, checkout, same)
 
 
-def list_code(database: DatabaseOption, as_json: JsonOption = False) -> None:
+def list_(database: DatabaseOption, as_json: JsonOption = False) -> None:
     """List the codes whose sources are kept, with the runs that each computed."""
     from hlbgpt_core.code_digest import core_digest
 

@@ -1,128 +1,55 @@
 """`hlbq compare`: does a change help, and how sure is that?"""
 
-import shlex
 import sys
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import typer
-
-from orchestrator.cli.common import (
-    DatabaseOption,
-    JsonOption,
-    RunFilterOptions,
-    print_json,
-    print_table,
-    say,
-    say_wrapped,
-    warn,
-)
+from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions
 from orchestrator.cli.export import chosen_or_latest
-from orchestrator.cli.option_groups import OptionGroup, grouped
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.option_groups import OptionGroup, option
+from orchestrator.cli.output import print_json, print_table, say, say_wrapped, warn
 from orchestrator.errors import DatabaseError, UsageError
-from orchestrator.wording.secrets import without_credentials
 
 if TYPE_CHECKING:
     from orchestrator.comparison.results import Comparison, Question
-
-MEASURE = "Which number of a run"
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureOptions(OptionGroup):
     """Which number of a run is compared."""
 
-    metric: Annotated[
-        str, typer.Option("--metric", help="val_loss, train_acc, a metric of your own, ...", rich_help_panel=MEASURE)
-    ] = "val_loss"
-    best: Annotated[
-        bool, typer.Option("--best", help="A run's best point instead of its last.", rich_help_panel=MEASURE)
-    ] = False
-    at_tokens: Annotated[
-        float | None, typer.Option("--at_tokens", help="At so many tokens seen, interpolated.", rich_help_panel=MEASURE)
-    ] = None
-    at_epoch: Annotated[
-        float | None, typer.Option("--at_epoch", help="At this epoch, interpolated.", rich_help_panel=MEASURE)
-    ] = None
-    at_seconds: Annotated[
-        float | None,
-        typer.Option("--at_seconds", help="After so much training time, interpolated.", rich_help_panel=MEASURE),
-    ] = None
-    at_step: Annotated[
-        float | None, typer.Option("--at_step", help="At this step, interpolated.", rich_help_panel=MEASURE)
-    ] = None
-    at_flops: Annotated[
-        float | None,
-        typer.Option("--at_flops", help="After so many operations of training, interpolated.", rich_help_panel=MEASURE),
-    ] = None
-    goal: Annotated[
-        str | None,
-        typer.Option(
-            "--goal",
-            help="Which way is better, for a metric of your own.",
-            metavar="lower|higher",
-            rich_help_panel=MEASURE,
-        ),
-    ] = None
-    target: Annotated[
-        float | None,
-        typer.Option(
-            "--target", help="Also the time, tokens and steps until the metric gets here.", rich_help_panel=MEASURE
-        ),
-    ] = None
+    panel = "Which number of a run"
+    metric: str = option("val_loss", help="val_loss, train_acc, a metric of your own, ...")
+    best: bool = option(False, help="A run's best point instead of its last.")
+    at_tokens: float | None = option(None, help="At so many tokens seen, interpolated.")
+    at_epoch: float | None = option(None, help="At this epoch, interpolated.")
+    at_seconds: float | None = option(None, help="After so much training time, interpolated.")
+    at_step: float | None = option(None, help="At this step, interpolated.")
+    at_flops: float | None = option(None, help="After so many operations of training, interpolated.")
+    goal: str | None = option(None, help="Which way is better, for a metric of your own.", metavar="lower|higher")
+    target: float | None = option(None, help="Also the time, tokens and steps until the metric gets here.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareOptions(OptionGroup):
     """What is compared with what."""
 
-    by: Annotated[
-        list[str],
-        typer.Option("--by", help="Settings to group by, or code (default: those that differ).", metavar="NAME..."),
-    ] = field(default_factory=list)
-    baseline: Annotated[
-        list[str],
-        typer.Option(
-            "--baseline",
-            help="The group that others are compared with, seed by seed (default: the sweep's).",
-            metavar="NAME=VALUE...",
-        ),
-    ] = field(default_factory=list)
-    arms: Annotated[
-        bool, typer.Option("--arms", help="Of a factorial sweep every arm's verdict too, not only main effects.")
-    ] = False
-    effects: Annotated[bool, typer.Option("--effects", help="Of a factorial sweep two-way interactions too.")] = False
-    tune: Annotated[
-        str | None,
-        typer.Option("--tune", help="Compare groups, each at its own best value of this setting.", metavar="NAME"),
-    ] = None
-    margin: Annotated[
-        float | None,
-        typer.Option("--margin", help="The largest difference that does not matter: a verdict of its own."),
-    ] = None
-    robust: Annotated[
-        bool,
-        typer.Option("--robust", help="Judge by the seeds won alone, whatever the noise. Choose it before the sweep."),
-    ] = False
-    allow_mixed_data: Annotated[
-        bool, typer.Option("--allow_mixed_data", help="Compare runs of different data all the same.")
-    ] = False
-    allow_mixed_evaluation: Annotated[
-        bool, typer.Option("--allow_mixed_evaluation", help="Compare losses of different evaluations all the same.")
-    ] = False
-    allow_mixed_code: Annotated[
-        bool, typer.Option("--allow_mixed_code", help="Take runs too that more than one code computed.")
-    ] = False
-    no_record: Annotated[
-        bool, typer.Option("--no_record", help="Do not write down with the sweep that its verdicts were looked at.")
-    ] = False
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False
-
-
-def register(app: typer.Typer) -> None:
-    """Add `hlbq compare`."""
-    app.command("compare", cls=VariadicCommand)(grouped(compare))
+    by: list[str] = option(list, help="Settings to group by, or code (default: those that differ).", metavar="NAME...")
+    baseline: list[str] = option(
+        list,
+        help="The group that others are compared with, seed by seed (default: the sweep's).",
+        metavar="NAME=VALUE...",
+    )
+    arms: bool = option(False, help="Of a factorial sweep every arm's verdict too, not only main effects.")
+    effects: bool = option(False, help="Of a factorial sweep two-way interactions too.")
+    tune: str | None = option(None, help="Compare groups, each at its own best value of this setting.", metavar="NAME")
+    margin: float | None = option(None, help="The largest difference that does not matter: a verdict of its own.")
+    robust: bool = option(False, help="Judge by the seeds won alone, whatever the noise. Choose it before the sweep.")
+    allow_mixed_data: bool = option(False, help="Compare runs of different data all the same.")
+    allow_mixed_evaluation: bool = option(False, help="Compare losses of different evaluations all the same.")
+    allow_mixed_code: bool = option(False, help="Take runs too that more than one code computed.")
+    no_record: bool = option(False, help="Do not write down with the sweep that its verdicts were looked at.")
+    markdown: bool = option(False, help="Print Markdown.")
 
 
 def compare(
@@ -147,9 +74,9 @@ def compare(
     question = _question(how, measure)
     with database.read() as store:
         comparison = results.compare(store, chosen_or_latest(runs, store), question)
+        more = store.location.option
     if not how.no_record:
         comparison = recorded(database, comparison)
-    more = extend_options(database)
     if as_json:
         print_json(comparison)
     elif how.markdown:
@@ -178,42 +105,10 @@ def recorded(database: DatabaseOption, comparison: "Comparison") -> "Comparison"
         return comparison
 
 
-def extend_options(database: DatabaseOption) -> str:
-    """` --db FILE` for the command to type next. A password is left out: what is printed is pasted and shared."""
-    if not database.db:
-        return ""
-    (shown,) = without_credentials([database.db])
-    return f" --db {shlex.quote(shown)}"
-
-
 def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":
     from orchestrator.comparison.groups import read_baseline
-    from orchestrator.comparison.measures import Goal
-    from orchestrator.comparison.results import Question, place_of
-    from orchestrator.export.metric_names import Axis
+    from orchestrator.comparison.question_options import QuestionOptions
 
-    places: dict[Axis, Any] = {
-        Axis.TOKENS: measure.at_tokens,
-        Axis.EPOCHS: measure.at_epoch,
-        Axis.SECONDS: measure.at_seconds,
-        Axis.STEPS: measure.at_step,
-        Axis.FLOPS: measure.at_flops,
-    }
-    if measure.goal is not None and measure.goal not in list(Goal):
-        raise UsageError(f"--goal {measure.goal}: no such choice", "Use lower or higher.")
-    return Question(
-        metric=measure.metric,
-        **place_of(best=measure.best, places=places),
-        goal=Goal(measure.goal) if measure.goal else None,
-        by=tuple(how.by),
-        baseline=read_baseline(how.baseline),
-        target=measure.target,
-        allow_mixed_data=how.allow_mixed_data,
-        allow_mixed_evaluation=how.allow_mixed_evaluation,
-        allow_mixed_code=how.allow_mixed_code,
-        arms=how.arms,
-        effects=how.effects,
-        tune=how.tune or "",
-        margin=how.margin,
-        robust=how.robust,
-    )
+    given = {**vars(how), **vars(measure), "baseline": read_baseline(how.baseline)}
+    del given["markdown"], given["no_record"]
+    return QuestionOptions(**given).question()

@@ -3,25 +3,15 @@
 import getpass
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import (
-    DatabaseOption,
-    JsonOption,
-    RunFilterOptions,
-    YesOption,
-    confirm_change,
-    counted,
-    narrowed,
-    note,
-    print_json,
-    say,
-)
+from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, YesOption, narrowed
 from orchestrator.cli.notify import tell
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.option_groups import option
+from orchestrator.cli.output import ask, counted, note, print_result
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import Action, Reason, Retry, State, sources
@@ -32,12 +22,6 @@ if TYPE_CHECKING:
 LARGEST_PRIORITY = 10**6
 # A paused running run keeps running; once it is back in the queue, no worker claims it.
 PAUSABLE = (State.PENDING, State.RUNNING)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the five commands."""
-    for command in (cancel, pause, unpause, retry, priority):
-        app.command(cls=VariadicCommand)(grouped(command))
 
 
 def cancel(
@@ -54,7 +38,7 @@ def pause(
     runs: RunFilterOptions,
     database: DatabaseOption,
     as_json: JsonOption = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", hidden=True, help="For older scripts.")] = False,
+    yes: bool = option(False, "--yes", "-y", hidden=True, help="For older scripts."),
 ) -> None:
     """Stop workers from taking these runs, until hlbq unpause. Those that are running go on."""
     chosen = narrowed(runs.to_chosen("hlbq pause --sweep 3"), PAUSABLE)
@@ -66,7 +50,7 @@ def unpause(
     runs: RunFilterOptions,
     database: DatabaseOption,
     as_json: JsonOption = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", hidden=True, help="For older scripts.")] = False,
+    yes: bool = option(False, "--yes", "-y", hidden=True, help="For older scripts."),
 ) -> None:
     """Let workers take runs that were paused."""
     chosen = narrowed(runs.to_chosen("hlbq unpause --sweep 3"), PAUSABLE)
@@ -77,19 +61,11 @@ def unpause(
 def retry(
     runs: RunFilterOptions,
     database: DatabaseOption,
-    failed: Annotated[
-        bool, typer.Option("--failed", help="Failed runs only; without other filters, those of all sweeps.")
-    ] = False,
-    from_start: Annotated[
-        bool, typer.Option("--from_start", help="Start at step 0 and drop checkpoints and points; held runs too.")
-    ] = False,
-    resume_across_code: Annotated[
-        bool,
-        typer.Option(
-            "--resume_across_code",
-            help="Resume even if the code differs, and mark the run as mixed code; held runs too.",
-        ),
-    ] = False,
+    failed: bool = option(False, help="Failed runs only; without other filters, those of all sweeps."),
+    from_start: bool = option(False, help="Start at step 0 and drop checkpoints and points; held runs too."),
+    resume_across_code: bool = option(
+        False, help="Resume even if the code differs, and mark the run as mixed code; held runs too."
+    ),
     as_json: JsonOption = False,
     yes: YesOption = False,
 ) -> None:
@@ -105,14 +81,11 @@ def retry(
     asked = runs.to_filter() if failed else runs.to_chosen("hlbq retry --failed")
     chosen = narrowed(asked, states)
     with database.write() as store:
-
-        def change(wanted: RunFilter, actor: str) -> int:
-            return store.retry(wanted, actor, how)
-
         count = store.retriable(chosen, how)
         pruned = 0 if chosen.reasons else store.matching(replace(chosen, reasons=(Reason.PRUNED,)))
         if pruned:
             note(f"{counted(pruned, 'run')} stopped early by a search: only with --reason {Reason.PRUNED}")
+        change = partial(store.retry, how=how)
         _change(store, chosen, "retry", "back in the queue", change, yes=yes, as_json=as_json, count=count)
 
 
@@ -127,14 +100,10 @@ def priority(
 ) -> None:
     """Set the priority of runs that have not ended. Workers take higher ones first; submit gives 0."""
     chosen = narrowed(runs.to_chosen("hlbq priority 5 --sweep 3"), PAUSABLE)
+    verb, done = f"give priority {value} to", f"now at priority {value}"
     with database.write() as store:
-
-        def change(wanted: RunFilter, actor: str) -> int:
-            return store.set_priority(wanted, value, actor)
-
-        _change(
-            store, chosen, f"give priority {value} to", f"now at priority {value}", change, yes=yes, as_json=as_json
-        )
+        change = partial(store.set_priority, priority=value)
+        _change(store, chosen, verb, done, change, yes=yes, as_json=as_json)
 
 
 def _change(
@@ -142,22 +111,21 @@ def _change(
     chosen: RunFilter,
     verb: str,
     done: str,
-    change: Callable[[RunFilter, str], int],
+    change: Callable[..., int],
     *,
     yes: bool,
     as_json: bool,
     count: int | None = None,
 ) -> None:
-    """Say how many runs will change (`count`, else all that are chosen), ask, change, and print how many changed."""
+    """Ask where several runs (`count`, else all that are chosen) will change, change, and print how many changed."""
     from orchestrator.store.known import check_named
 
     check_named(store, chosen)
-    confirm_change(store.matching(chosen) if count is None else count, verb, yes=yes)
-    changed = change(chosen, actor())
-    if as_json:
-        print_json({"changed": changed})
-    else:
-        say(f"{counted(changed, 'run')} {done}")
+    count = store.matching(chosen) if count is None else count
+    if count > 1 and not yes:
+        ask(f"{verb.capitalize()} {counted(count, 'run')}?", otherwise="Nothing was changed.")
+    changed = change(chosen, actor=actor())
+    print_result({"changed": changed}, f"{counted(changed, 'run')} {done}", as_json=as_json)
 
 
 def actor() -> str:

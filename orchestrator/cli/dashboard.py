@@ -1,14 +1,10 @@
 """`hlbq dashboard`: sweeps, runs and workers as live pages in a browser."""
 
-from dataclasses import dataclass, field
-from typing import Annotated
-
-import typer
+from dataclasses import dataclass
 
 from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.control import actor
-from orchestrator.cli.option_groups import OptionGroup, grouped
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.errors import UsageError
 
 
@@ -16,32 +12,16 @@ from orchestrator.errors import UsageError
 class ServingOptions(OptionGroup):
     """Where and how to serve."""
 
-    host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; any but a loopback address opens it to other machines.")
-    ] = "127.0.0.1"
-    port: Annotated[
-        int | None,
-        typer.Option(
-            "--port", help="Port (default: 8765 if free, else any free one; 0: any free one).", min=0, max=65535
-        ),
-    ] = None
-    allow_host: Annotated[
-        list[str],
-        typer.Option("--allow_host", help="More host names that browsers may use for this server.", metavar="NAME..."),
-    ] = field(default_factory=list)
-    read_only: Annotated[bool, typer.Option("--read_only", help="Show everything, change nothing.")] = False
-    new_token: Annotated[
-        bool, typer.Option("--new_token", help="Make a new token: links from before open nothing more.")
-    ] = False
-    state_dir: Annotated[
-        str | None,
-        typer.Option("--state_dir", help="The workers' folder, for logs and the token (default: <db>.state)."),
-    ] = None
-
-
-def register(app: typer.Typer) -> None:
-    """Add `hlbq dashboard`."""
-    app.command("dashboard", cls=VariadicCommand)(grouped(dashboard))
+    host: str = option("127.0.0.1", help="Address to listen on; any but a loopback address opens it to other machines.")
+    port: int | None = option(
+        None, help="Port (default: 8765 if free, else any free one; 0: any free one).", min=0, max=65535
+    )
+    allow_host: list[str] = option(
+        list, help="More host names that browsers may use for this server.", metavar="NAME..."
+    )
+    read_only: bool = option(False, help="Show everything, change nothing.")
+    new_token: bool = option(False, help="Make a new token: links from before open nothing more.")
+    state_dir: str | None = option(None, help="The workers' folder, for logs and the token (default: <db>.state).")
 
 
 def dashboard(how: ServingOptions, database: DatabaseOption) -> None:

@@ -22,11 +22,11 @@ from hlbgpt_core.text.token_cache import (
     remove_cache,
     verify_cache,
 )
-from orchestrator.cli.common import JsonOption, YesOption, ask, counted, note, print_json, print_table, say, short_count
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import LightGroup, VariadicCommand
+from orchestrator.cli.common import JsonOption, YesOption
+from orchestrator.cli.option_groups import add_group, option
+from orchestrator.cli.output import ask, counted, note, print_json, print_result, print_table, say, short_count
 from orchestrator.errors import UsageError
-from orchestrator.launch.core_command import become_core_command
+from orchestrator.launch.python_process import become_core_command
 
 DEFAULT_TOKENIZER = str(specs()["tokenizer"].default)
 TokenizerFilter = Annotated[
@@ -36,16 +36,10 @@ TokenizerFilter = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the group `data`."""
-    group = typer.Typer(
-        cls=LightGroup, help="Datasets in the token cache: list, prepare, info, remove.", no_args_is_help=True
-    )
-    group.command("list", cls=VariadicCommand)(grouped(list_data))
-    for command in (prepare, info, remove):
-        group.command(cls=VariadicCommand)(grouped(command))
-    app.add_typer(group, name="data")
+    add_group(app, "data", "Datasets in the token cache: list, prepare, info, remove.", list_, prepare, info, remove)
 
 
-def list_data(as_json: JsonOption = False) -> None:
+def list_(as_json: JsonOption = False) -> None:
     """List the datasets in the cache, with their sizes."""
     folder = default_cache_dir()
     records = list_caches(folder)
@@ -66,9 +60,7 @@ def prepare(
     dataset: Annotated[
         str, typer.Argument(metavar="DATASET", help="wikitext-103, pystdlib, text:PATH or hf:NAME[:CONFIG].")
     ],
-    tokenizer: Annotated[
-        str, typer.Option("--tokenizer", help="A tiktoken encoding, bytes, or bpe:SIZE.")
-    ] = DEFAULT_TOKENIZER,
+    tokenizer: str = option(DEFAULT_TOKENIZER, help="A tiktoken encoding, bytes, or bpe:SIZE."),
     as_json: JsonOption = False,
 ) -> None:
     """Encode a dataset into the cache before a run needs it."""
@@ -81,7 +73,7 @@ def prepare(
 def info(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name of `hlbq data list`, or a dataset.")],
     tokenizer: TokenizerFilter = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Read all tokens and check them.")] = False,
+    verify: bool = option(False, help="Read all tokens and check them."),
     as_json: JsonOption = False,
 ) -> None:
     """Show what the cache holds of a dataset; exit code 1 if --verify finds it damaged."""
@@ -112,10 +104,7 @@ def remove(
     if not yes:
         ask(f"Remove {', '.join(record.name for record in found)} ({size})?", otherwise="Nothing was removed.")
     removed = [remove_cache(folder, record.name) for record in found]
-    if as_json:
-        print_json({"removed": removed})
-    else:
-        say(f"removed {counted(len(removed), 'dataset')}, {size}")
+    print_result({"removed": removed}, f"removed {counted(len(removed), 'dataset')}, {size}", as_json=as_json)
 
 
 def find_caches(folder: Path, name: str, tokenizer: str | None) -> Sequence[CacheRecord]:

@@ -6,21 +6,17 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, print_json, print_table, say, suggest
+from orchestrator.cli.common import DatabaseOption, JsonOption, StateDirOption
 from orchestrator.cli.db_copy import copy
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import LightGroup, VariadicCommand
+from orchestrator.cli.option_groups import add_group, option
+from orchestrator.cli.output import print_json, print_result, print_table, say, suggest
 from orchestrator.files.given_path import expanded
 
 
 def register(app: typer.Typer) -> None:
     """Add the group `db`."""
-    group = typer.Typer(
-        cls=LightGroup, help="Maintain the database: info, check, backup, upgrade, copy.", no_args_is_help=True
-    )
-    for command in (info, check, backup, upgrade, copy):
-        group.command(cls=VariadicCommand)(grouped(command))
-    app.add_typer(group, name="db")
+    about = "Maintain the database: info, check, backup, upgrade, copy."
+    add_group(app, "db", about, info, check, backup, upgrade, copy)
 
 
 def info(database: DatabaseOption, as_json: JsonOption = False) -> None:
@@ -39,10 +35,8 @@ def info(database: DatabaseOption, as_json: JsonOption = False) -> None:
 
 def check(
     database: DatabaseOption,
-    repair: Annotated[bool, typer.Option("--repair", help="Remove what killed processes left behind.")] = False,
-    state_dir: Annotated[str | None, typer.Option("--state_dir", help="The workers' folder (default: <db>.state).")] = (
-        None
-    ),
+    repair: bool = option(False, help="Remove what killed processes left behind."),
+    state_dir: StateDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check the database for damage; exit code 1 if there is any. List what killed processes left behind."""
@@ -85,20 +79,15 @@ def backup(
     with database.read() as store:
         target = path or _default_target(store.location.path)
         store.backup(expanded(target).absolute())
-    if as_json:
-        print_json({"backup": str(target)})
-    else:
-        say(f"copied to {target}")
+    print_result({"backup": str(target)}, f"copied to {target}", as_json=as_json)
 
 
 def upgrade(database: DatabaseOption, as_json: JsonOption = False) -> None:
     """Back up the database and bring it up to date with this program (for PostgreSQL, run pg_dump first)."""
     with database.upgrade() as store:
         found = store.info()
-    if as_json:
-        print_json({"database": found.location, "schema_version": found.schema_version})
-    else:
-        say(f"{found.location} is at schema {found.schema_version}")
+    versions = {"database": found.location, "schema_version": found.schema_version}
+    print_result(versions, f"{found.location} is at schema {found.schema_version}", as_json=as_json)
 
 
 def _default_target(database: Path | None) -> Path:

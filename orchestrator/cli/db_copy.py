@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import JsonOption, counted, note, print_json, print_table
+from orchestrator.cli.common import JsonOption
+from orchestrator.cli.option_groups import option
+from orchestrator.cli.output import counted, note, print_json, print_table
 from orchestrator.errors import DatabaseBusyError, UsageError
 
 if TYPE_CHECKING:
@@ -22,10 +24,14 @@ def copy(
     destination: Annotated[
         str, typer.Argument(metavar="DESTINATION", help="An empty or new database, of either kind.")
     ],
-    verify_only: Annotated[bool, typer.Option(help="Copy nothing; compare the two, table by table.")] = False,
-    release: Annotated[
-        bool, typer.Option(help="Copy a database that is in use; the copy has its running runs back in the queue.")
-    ] = False,
+    verify_only: bool = option(
+        False, "--verify-only/--no-verify-only", help="Copy nothing; compare the two, table by table."
+    ),
+    release: bool = option(
+        False,
+        "--release/--no-release",
+        help="Copy a database that is in use; the copy has its running runs back in the queue.",
+    ),
     as_json: JsonOption = False,
 ) -> None:
     """Copy a database into another and compare them. After an interruption, the same command goes on.

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, say, suggest, warn
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.common import DatabaseOption, JsonOption
+from orchestrator.cli.option_groups import option
+from orchestrator.cli.output import counted, note, print_json, say, suggest, warn
 from orchestrator.cli.sweep_options import GivenPolicy
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import AGAIN
@@ -17,18 +17,11 @@ if TYPE_CHECKING:
     from orchestrator.store import Store
 
 
-def register(app: typer.Typer) -> None:
-    """Add `decide`."""
-    app.command(cls=VariadicCommand)(grouped(decide))
-
-
 def decide(
     policy: GivenPolicy,
     database: DatabaseOption,
     sweep: Annotated[int | None, typer.Argument(metavar="SWEEP", help="The sweep's number.", min=1)] = None,
-    redeclare: Annotated[
-        bool, typer.Option("--redeclare", help="Replace the policy that the sweep has by the one of these options.")
-    ] = False,
+    redeclare: bool = option(False, help="Replace the policy that the sweep has by the one of these options."),
     as_json: JsonOption = False,
 ) -> None:
     """Add seeds to the undecided arms of a sweep, and to their baseline, until the verdict is in.

@@ -1,42 +1,21 @@
 """`hlbq delete`: remove runs and sweeps for good."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from orchestrator.cli.common import (
-    DatabaseOption,
-    JsonOption,
-    RunFilterOptions,
-    YesOption,
-    ask,
-    counted,
-    note,
-    print_json,
-    say,
-    suggest,
-)
+from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, StateDirOption, YesOption
 from orchestrator.cli.control import actor
 from orchestrator.cli.notify import tell
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.output import ask, counted, note, print_json, say, suggest
 
 if TYPE_CHECKING:
     from orchestrator.queue.records import Deletion
     from orchestrator.store import Store
 
 
-def register(app: typer.Typer) -> None:
-    """Add `delete`."""
-    app.command(cls=VariadicCommand)(grouped(delete))
-
-
 def delete(
     runs: RunFilterOptions,
     database: DatabaseOption,
-    state_dir: Annotated[str | None, typer.Option("--state_dir", help="The workers' folder (default: <db>.state).")] = (
-        None
-    ),
+    state_dir: StateDirOption = None,
     as_json: JsonOption = False,
     yes: YesOption = False,
 ) -> None:

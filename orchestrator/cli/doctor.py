@@ -2,14 +2,8 @@
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, print_json, print_table
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import VariadicCommand
-
-
-def register(app: typer.Typer) -> None:
-    """Add `hlbq doctor`."""
-    app.command("doctor", cls=VariadicCommand)(grouped(doctor))
+from orchestrator.cli.common import DatabaseOption, JsonOption
+from orchestrator.cli.output import print_json, print_table
 
 
 def doctor(database: DatabaseOption, as_json: JsonOption = False) -> None:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, RunFilterOptions, counted, note, suggest
-from orchestrator.cli.option_groups import OptionGroup, grouped
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.common import DatabaseOption, RunFilterOptions
+from orchestrator.cli.option_groups import OptionGroup, option
+from orchestrator.cli.output import counted, note, suggest
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import RunFilter
 
@@ -20,20 +20,12 @@ if TYPE_CHECKING:
 class ExportOptions(OptionGroup):
     """What the table looks like."""
 
-    layout: Annotated[
-        str,
-        typer.Option(
-            "--layout",
-            help="runs: one row a run. points: one row a point. original: the newest CSV of hlb-gpt-cli.",
-            metavar="runs|points|original",
-        ),
-    ] = "runs"
-    append: Annotated[bool, typer.Option("--append", help="Keep the rows of other runs in the CSV.")] = False
-
-
-def register(app: typer.Typer) -> None:
-    """Add `hlbq export`."""
-    app.command("export", cls=VariadicCommand)(grouped(export))
+    layout: str = option(
+        "runs",
+        help="runs: one row a run. points: one row a point. original: the newest CSV of hlb-gpt-cli.",
+        metavar="runs|points|original",
+    )
+    append: bool = option(False, help="Keep the rows of other runs in the CSV.")
 
 
 def export(

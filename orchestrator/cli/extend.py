@@ -1,34 +1,19 @@
 """`hlbq extend SWEEP`: more seeds, or more values of settings, for an existing sweep."""
 
-from typing import Annotated
-
-import typer
-
-from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, say, warn
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.common import DatabaseOption, JsonOption, SweepArgument
+from orchestrator.cli.option_groups import option
+from orchestrator.cli.output import counted, note, print_result, warn
 from orchestrator.cli.review import print_review, read_history
 from orchestrator.cli.sweep_options import GivenSettings
 
 
-def register(app: typer.Typer) -> None:
-    """Add `extend`."""
-    app.command(cls=VariadicCommand)(grouped(extend))
-
-
 def extend(
-    sweep: Annotated[int, typer.Argument(metavar="SWEEP", help="The sweep's number.", min=1)],
+    sweep: SweepArgument,
     settings: GivenSettings,
     database: DatabaseOption,
-    num_runs: Annotated[
-        int | None, typer.Option("--num_runs", min=1, help="Runs that every arm should have (default: as many as now).")
-    ] = None,
-    undecided: Annotated[
-        bool, typer.Option("--undecided", help="Add seeds only to arms without a verdict yet, and to their baselines.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry_run", "--dry-run", help="Print what would be added, and stop.")] = (
-        False
-    ),
+    num_runs: int | None = option(None, min=1, help="Runs that every arm should have (default: as many as now)."),
+    undecided: bool = option(False, help="Add seeds only to arms without a verdict yet, and to their baselines."),
+    dry_run: bool = option(False, "--dry_run", "--dry-run", help="Print what would be added, and stop."),
     as_json: JsonOption = False,
 ) -> None:
     """Add what is missing to a sweep: seeds up to --num_runs, and arms for more values of settings.
@@ -54,9 +39,5 @@ def extend(
             note(f"Nothing was added (--dry-run). Without it: {counted(lacking.total_runs, 'run')} ({arms}).")
             return
         added = addition.apply(store, sweep)
-    if as_json:
-        print_json(
-            {"sweep": sweep, "added": added, "new_arms": addition.new_arms, "left_out": len(addition.plan.left_out)}
-        )
-    else:
-        say(f"sweep {sweep}: {counted(added, 'run')} added ({arms})")
+    counts = {"added": added, "new_arms": addition.new_arms, "left_out": len(addition.plan.left_out)}
+    print_result({"sweep": sweep, **counts}, f"sweep {sweep}: {counted(added, 'run')} added ({arms})", as_json=as_json)

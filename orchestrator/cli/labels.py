@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, print_json, say
+from orchestrator.cli.common import DatabaseOption, JsonOption, SweepArgument
 from orchestrator.cli.control import actor
 from orchestrator.cli.logs import find_run
-from orchestrator.cli.option_groups import grouped
+from orchestrator.cli.option_groups import add_commands
+from orchestrator.cli.output import print_result
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
 from orchestrator.queue.labels import checked_name, checked_note, checked_tag
@@ -33,13 +34,12 @@ class TagCommand(VariadicCommand):
 
 def register(app: typer.Typer) -> None:
     """Add the three commands."""
-    for command in (rename, note):
-        app.command(cls=VariadicCommand)(grouped(command))
-    app.command(cls=TagCommand)(grouped(tag))
+    add_commands(app, rename, note)
+    add_commands(app, tag, cls=TagCommand)
 
 
 def rename(
-    sweep: Annotated[int, typer.Argument(metavar="SWEEP", help="The sweep's number.", min=1)],
+    sweep: SweepArgument,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its new name; '' for none.")],
     database: DatabaseOption,
     as_json: JsonOption = False,
@@ -50,10 +50,8 @@ def rename(
     name = checked_name(name)
     with database.write() as store:
         store.rename(known_sweep(store, sweep), name, actor())
-    if as_json:
-        print_json({"sweep": sweep, "name": name})
-    else:
-        say(f"sweep {sweep} is now called '{name}'" if name else f"sweep {sweep} has no name now")
+    text = f"sweep {sweep} is now called '{name}'" if name else f"sweep {sweep} has no name now"
+    print_result({"sweep": sweep, "name": name}, text, as_json=as_json)
 
 
 def note(
@@ -72,10 +70,8 @@ def note(
             raise UsageError(f"a note is one text, but got {len(texts)}", f"For instance: {example}")
         text = checked_note(texts[0])
         store.set_note(of, text, actor())
-    if as_json:
-        print_json({**_words(of), "note": text})
-    else:
-        say(f"{_called(of)}: {'noted' if text else 'the note is removed'}")
+    done = "noted" if text else "the note is removed"
+    print_result({**_words(of), "note": text}, f"{_called(of)}: {done}", as_json=as_json)
 
 
 def tag(
@@ -103,10 +99,7 @@ def tag(
         if both:
             raise UsageError(f"'{both[0]}' is both added and removed", "Leave one of them out.")
         tags = store.change_tags(of, actor(), add=add, remove=remove)
-    if as_json:
-        print_json({**_words(of), "tags": tags})
-    else:
-        say(f"{_called(of)}: {' '.join(tags) or 'no tags'}")
+    print_result({**_words(of), "tags": tags}, f"{_called(of)}: {' '.join(tags) or 'no tags'}", as_json=as_json)
 
 
 def _target(

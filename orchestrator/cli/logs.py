@@ -5,13 +5,10 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from orchestrator.cli.common import DatabaseOption
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.common import DatabaseOption, RunArgument, StateDirOption
+from orchestrator.cli.option_groups import option
 from orchestrator.errors import UsageError
 from orchestrator.files.given_path import open_to_read
 from orchestrator.files.state_folder import state_folder
@@ -20,23 +17,12 @@ from orchestrator.queue.records import AttemptRecord, RunRecord
 if TYPE_CHECKING:
     from orchestrator.store import Store
 
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's number, or its uid.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add `logs`."""
-    app.command(cls=VariadicCommand)(grouped(logs))
-
 
 def logs(
     run: RunArgument,
     database: DatabaseOption,
-    attempt: Annotated[
-        int | None, typer.Option("--attempt", min=1, help="Which attempt, from 1 (default: the newest).")
-    ] = None,
-    state_dir: Annotated[
-        str | None, typer.Option("--state_dir", help="The workers' folder (default: <db>.state).")
-    ] = None,
+    attempt: int | None = option(None, min=1, help="Which attempt, from 1 (default: the newest)."),
+    state_dir: StateDirOption = None,
 ) -> None:
     """Print what the trainer of a run printed."""
     with database.read() as store:

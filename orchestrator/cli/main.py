@@ -18,12 +18,14 @@ from typing import Annotated, Any
 import typer
 
 from hlbgpt_core.errors import HlbqError
+from orchestrator.cli.option_groups import add_commands
 from orchestrator.cli.parsing import LightGroup, same_spelling
 from orchestrator.files.standard_streams import open_closed_streams, unfailing_text
 from orchestrator.wording.next_command import naming_database
 from orchestrator.wording.plain import printable, printable_lines
 
-# Every module of commands with the names of its commands, in the order of `hlbq --help`. Each has `register(app)`.
+# Every module of commands with the names of its commands, in the order of `hlbq --help`. They are functions of
+# these names; a module with a group, or a command that is read in its own way, has `register(app)`.
 COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "submit": ("submit",),
@@ -74,7 +76,11 @@ def build_app(command: str | None = None) -> typer.Typer:
     app.callback()(_program)
     wanted = [module for module, names in COMMANDS.items() if command in names]
     for module in wanted or COMMANDS:
-        importlib.import_module(f"orchestrator.cli.{module}").register(app)
+        commands = importlib.import_module(f"orchestrator.cli.{module}")
+        if hasattr(commands, "register"):
+            commands.register(app)
+        else:
+            add_commands(app, *(getattr(commands, name.replace("-", "_")) for name in COMMANDS[module]))
     return app
 
 
@@ -186,7 +192,7 @@ def _came_of_an_interrupt(error: BaseException) -> bool:
 
 def print_error(error: HlbqError, arguments: Sequence[str] = ()) -> None:
     """Print `error: what is wrong`, and on the next line what to do, with the database that `arguments` name."""
-    from orchestrator.cli.common import say_wrapped
+    from orchestrator.cli.output import say_wrapped
 
     say_wrapped(f"error: {printable(error.message)}", sys.stderr)
     if error.hint:

@@ -9,14 +9,13 @@ from typing import Annotated
 import typer
 
 from hlbgpt_core.points import BEST_CHECKPOINT
-from orchestrator.cli.common import DatabaseOption, JsonOption
+from orchestrator.cli.common import DatabaseOption, JsonOption, RunArgument
 from orchestrator.cli.logs import find_run
-from orchestrator.cli.option_groups import OptionGroup, grouped
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.errors import UsageError
 from orchestrator.files.given_path import expanded
 from orchestrator.files.state_folder import state_folder
-from orchestrator.launch.core_command import become_core_command
+from orchestrator.launch.python_process import become_core_command
 from orchestrator.queue.records import RunRecord
 
 MAX_SEED = 2**63 - 1
@@ -34,47 +33,27 @@ class Which(StrEnum):
 class CheckpointOptions(OptionGroup):
     """Where to find a run's model."""
 
-    checkpoint: Annotated[
-        Which | None,
-        typer.Option(
-            "--checkpoint",
-            help="newest (of --keep_checkpoints) or best (of --keep_best); default: whichever the run kept.",
-        ),
-    ] = None
-    state_dir: Annotated[str | None, typer.Option("--state_dir", help="The workers' folder (default: <db>.state).")] = (
-        None
+    checkpoint: Which | None = option(
+        None, help="newest (of --keep_checkpoints) or best (of --keep_best); default: whichever the run kept."
     )
-
-
-def register(app: typer.Typer) -> None:
-    """Add `generate` and `export-model`."""
-    app.command("generate", cls=VariadicCommand)(grouped(generate))
-    app.command("export-model", cls=VariadicCommand)(grouped(export_model))
+    state_dir: str | None = option(None, help="The workers' folder (default: <db>.state).")
 
 
 def generate(
     place: CheckpointOptions,
     database: DatabaseOption,
     run: Annotated[str | None, typer.Argument(metavar="RUN", help="The run's number, or its uid.")] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", help="A folder from export-model, or a file of parameters (.safetensors, .pt), instead of a run."
-        ),
-    ] = None,
-    prompt: Annotated[str, typer.Option("--prompt", help="The text to continue (default: start a new text).")] = "",
-    temperature: Annotated[
-        float,
-        typer.Option(
-            "--temperature", min=0.0, help="Above 1: more varied; below 1: safer; 0: always the likeliest token."
-        ),
-    ] = 1.0,
-    top_k: Annotated[
-        int, typer.Option("--top_k", min=0, help="Draw from this many of the likeliest tokens; 0: from all.")
-    ] = 0,
-    length: Annotated[int, typer.Option("--length", min=1, max=1_000_000, help="At most this many tokens.")] = 200,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="The same seed gives the same text.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="cpu, auto or cuda:N.")] = "cpu",
+    model: str | None = option(
+        None, help="A folder from export-model, or a file of parameters (.safetensors, .pt), instead of a run."
+    ),
+    prompt: str = option("", help="The text to continue (default: start a new text)."),
+    temperature: float = option(
+        1.0, min=0.0, help="Above 1: more varied; below 1: safer; 0: always the likeliest token."
+    ),
+    top_k: int = option(0, min=0, help="Draw from this many of the likeliest tokens; 0: from all."),
+    length: int = option(200, min=1, max=1_000_000, help="At most this many tokens."),
+    seed: int = option(0, min=0, max=MAX_SEED, help="The same seed gives the same text."),
+    device: str = option("cpu", help="cpu, auto or cuda:N."),
     as_json: JsonOption = False,
 ) -> None:
     """Print text that a run's model writes. Submit the run with --keep_checkpoints or --keep_best to keep its model."""
@@ -91,7 +70,7 @@ def generate(
 
 
 def export_model(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's number, or its uid.")],
+    run: RunArgument,
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="A new folder, or an empty one.")],
     place: CheckpointOptions,
     database: DatabaseOption,

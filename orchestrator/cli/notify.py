@@ -2,13 +2,13 @@
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, counted, note
-from orchestrator.cli.option_groups import OptionGroup, grouped
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.common import DatabaseOption
+from orchestrator.cli.option_groups import OptionGroup, option
+from orchestrator.cli.output import counted, note
 from orchestrator.errors import DatabaseBusyError
 from orchestrator.queue.records import NewSweep, SweepRecord
 
@@ -23,15 +23,12 @@ TELL_SECONDS = 3.0
 class NotifyOptions(OptionGroup):
     """The command to call. Not an option of sweep files: nobody should run a stranger's command by accident."""
 
-    notify: Annotated[
-        str | None,
-        typer.Option(
-            "--notify",
-            metavar="CMD",
-            help="Run this command when a run fails or the sweep ends, with JSON on its standard input.",
-            rich_help_panel="Output",
-        ),
-    ] = None
+    panel = "Output"
+    notify: str | None = option(
+        None,
+        metavar="CMD",
+        help="Run this command when a run fails or the sweep ends, with JSON on its standard input.",
+    )
 
     def check(self) -> None:
         """Raise UsageError for a line that cannot be a command, before anything is made."""
@@ -52,15 +49,10 @@ class NotifyOptions(OptionGroup):
         return stored
 
 
-def register(app: typer.Typer) -> None:
-    """Add `hlbq notify`."""
-    app.command("notify", cls=VariadicCommand)(grouped(notify))
-
-
 def notify(
     database: DatabaseOption,
-    watch: Annotated[bool, typer.Option("--watch", help="Keep running, and call commands as things happen.")] = False,
-    by_workers: Annotated[bool, typer.Option("--by_workers", hidden=True, help="Used by workers.")] = False,
+    watch: bool = option(False, help="Keep running, and call commands as things happen."),
+    by_workers: bool = option(False, hidden=True, help="Used by workers."),
 ) -> None:
     """Call the --notify commands for events not yet reported.
 

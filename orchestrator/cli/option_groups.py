@@ -1,36 +1,43 @@
 """Options that several commands share, as frozen values.
 
-A command that takes an `OptionGroup` and is decorated with `grouped` gets the group's options in its signature, where
-typer finds them:
+A command that takes an `OptionGroup` gets the group's options in its signature, where typer finds them:
 
-    @app.command(cls=VariadicCommand)
-    @grouped
-    def cancel(runs: RunFilterOptions, database: DatabaseOption) -> None: ...
+    def delete(runs: RunFilterOptions, database: DatabaseOption, force: bool = option(False, help="...")) -> None: ...
+
+    add_commands(app, delete)
 """
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, fields
-from typing import Any, Self, get_type_hints
+from typing import Annotated, Any, ClassVar, Self, get_type_hints
+
+import typer
+
+from orchestrator.cli.parsing import LightGroup, VariadicCommand
+
+
+def option(default: Any, *flags: str, help: str = "", **known: Any) -> Any:
+    """Declare an option, as the default of a command's parameter or of an OptionGroup's field: its own default (`list`
+    for an empty list), its spellings if not `--name`, and what else `typer.Option` knows."""
+    declared = {"flags": flags, "help": help, **known}
+    if default is list:
+        return dataclasses.field(default_factory=list, metadata=declared)
+    return dataclasses.field(default=default, metadata=declared)
 
 
 class OptionGroup:
-    """Base of frozen dataclasses whose fields are `Annotated[type, typer.Option(...)]` with a default."""
+    """Base of frozen dataclasses whose fields are declared by `option`. `panel` is their panel of `--help`."""
+
+    panel: ClassVar[str | None] = None
 
     @classmethod
     def option_parameters(cls) -> Sequence[inspect.Parameter]:
         """One parameter for each option, as typer reads them from a signature."""
-        hints = get_type_hints(cls, include_extras=True)
-        return [
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                annotation=hints[field.name],
-                default=field.default_factory() if field.default_factory is not MISSING else field.default,
-            )
-            for field in fields(cls)  # type: ignore[arg-type]  # every subclass is a dataclass
-        ]
+        hints = get_type_hints(cls)
+        declared = dataclasses.fields(cls)  # type: ignore[arg-type]  # every subclass is a dataclass
+        return [_declared(field.name, hints[field.name], field, cls.panel) for field in declared]
 
     @classmethod
     def from_options(cls, values: Mapping[str, Any]) -> Self:
@@ -38,8 +45,21 @@ class OptionGroup:
         return cls(**values)
 
 
+def _declared(name: str, kind: Any, field: "dataclasses.Field[Any]", panel: str | None) -> inspect.Parameter:
+    known = {"rich_help_panel": panel, **field.metadata}
+    flags = known.pop("flags") or (f"--{name}",)
+    default = [] if field.default is dataclasses.MISSING else field.default
+    return typer_parameter(name, kind, typer.Option(*flags, **known), default)
+
+
+def typer_parameter(name: str, kind: Any, declared: Any, default: Any) -> inspect.Parameter:
+    """A parameter as typer reads it from a signature; `declared` is a typer.Option or typer.Argument."""
+    annotation = Annotated[kind, declared]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """`command` with every parameter that is an OptionGroup replaced by the group's options.
+    """`command` with its declared options as typer reads them, and every OptionGroup replaced by the group's options.
 
     If two groups declare an option of the same name, it is one option and both get its value.
     """
@@ -50,20 +70,37 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         kind = hints[parameter.name]
         if isinstance(kind, type) and issubclass(kind, OptionGroup):
             groups[parameter.name] = kind
-            for option in kind.option_parameters():
-                parameters.setdefault(option.name, option)
+            for one in kind.option_parameters():
+                parameters.setdefault(one.name, one)
+        elif isinstance(parameter.default, dataclasses.Field):
+            parameters[parameter.name] = _declared(parameter.name, kind, parameter.default, None)
         else:
             parameters[parameter.name] = parameter.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY)
-    grouped_names = {name: [option.name for option in kind.option_parameters()] for name, kind in groups.items()}
+    grouped_names = {name: [one.name for one in kind.option_parameters()] for name, kind in groups.items()}
     own_names = [name for name in inspect.signature(command).parameters if name not in groups]
 
     @functools.wraps(command)
     def with_groups(**values: Any) -> None:
         arguments = {name: values[name] for name in own_names}
         for name, kind in groups.items():
-            arguments[name] = kind.from_options({option: values[option] for option in grouped_names[name]})
+            arguments[name] = kind.from_options({one: values[one] for one in grouped_names[name]})
         command(**arguments)
 
     with_groups.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
     with_groups.__annotations__ = {name: parameter.annotation for name, parameter in parameters.items()}
     return with_groups
+
+
+def add_commands(
+    app: typer.Typer, *commands: Callable[..., None], cls: type[VariadicCommand] = VariadicCommand
+) -> None:
+    """Add functions as commands of their names: `export_model` is `export-model`, and `list_` is `list`."""
+    for command in commands:
+        app.command(command.__name__.strip("_").replace("_", "-"), cls=cls)(grouped(command))
+
+
+def add_group(app: typer.Typer, name: str, help: str, *commands: Callable[..., None]) -> None:
+    """Add a group of commands."""
+    group = typer.Typer(cls=LightGroup, help=help, no_args_is_help=True)
+    add_commands(group, *commands)
+    app.add_typer(group, name=name)

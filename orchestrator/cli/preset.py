@@ -4,14 +4,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.common import say
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.output import say
 from orchestrator.sweep.sweep_presets import preset_names, preset_summary, preset_text
-
-
-def register(app: typer.Typer) -> None:
-    """Add `preset`."""
-    app.command("preset", cls=VariadicCommand)(preset)
 
 
 def preset(

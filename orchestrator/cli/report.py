@@ -1,16 +1,16 @@
 """`hlbq report`: a sweep on one page."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, note, warn
+from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.compare import recorded
-from orchestrator.cli.option_groups import OptionGroup, grouped
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.option_groups import OptionGroup, option
+from orchestrator.cli.output import note, warn
 from orchestrator.errors import UsageError
 
 
@@ -18,27 +18,12 @@ from orchestrator.errors import UsageError
 class ReportOptions(OptionGroup):
     """What the page shows."""
 
-    metric: Annotated[str, typer.Option("--metric", help="What to draw and compare: val_loss, train_acc, ...")] = (
-        "val_loss"
+    metric: str = option("val_loss", help="What to draw and compare: val_loss, train_acc, ...")
+    baseline: list[str] = option(
+        list, help="The group to compare the others with (default: the sweep's).", metavar="NAME=VALUE..."
     )
-    baseline: Annotated[
-        list[str],
-        typer.Option(
-            "--baseline", help="The group to compare the others with (default: the sweep's).", metavar="NAME=VALUE..."
-        ),
-    ] = field(default_factory=list)
-    allow_mixed_data: Annotated[
-        bool, typer.Option("--allow_mixed_data", help="Compare and draw runs even if their data differ.")
-    ] = False
-    allow_mixed_evaluation: Annotated[
-        bool,
-        typer.Option("--allow_mixed_evaluation", help="Compare and draw losses of different evaluations all the same."),
-    ] = False
-
-
-def register(app: typer.Typer) -> None:
-    """Add `hlbq report`."""
-    app.command("report", cls=VariadicCommand)(grouped(report))
+    allow_mixed_data: bool = option(False, help="Compare and draw runs even if their data differ.")
+    allow_mixed_evaluation: bool = option(False, help="Compare and draw losses of different evaluations all the same.")
 
 
 def report(

@@ -11,7 +11,8 @@ from hlbgpt_core.scale import token_limit
 from hlbgpt_core.settings import Settings
 from hlbgpt_core.text.dataset_source import DatasetSource
 from hlbgpt_core.text.token_cache import default_cache_dir
-from orchestrator.cli.common import DatabaseOption, counted, print_table, say, short_count
+from orchestrator.cli.common import DatabaseOption
+from orchestrator.cli.output import counted, print_table, say, short_count
 from orchestrator.errors import DatabaseError, UsageError
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import State

@@ -9,15 +9,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from hlbgpt_core.errors import HlbqError
-from orchestrator.cli.common import DatabaseOption, YesOption, counted, note, say_wrapped, warn
-from orchestrator.cli.compare import extend_options, recorded
+from orchestrator.cli.common import DatabaseOption, YesOption
+from orchestrator.cli.compare import recorded
 from orchestrator.cli.notify import NotifyOptions, tell
-from orchestrator.cli.option_groups import OptionGroup, grouped
+from orchestrator.cli.option_groups import OptionGroup, add_commands, option
+from orchestrator.cli.output import counted, note, say_wrapped, warn
+from orchestrator.cli.review import plan_summary
 from orchestrator.cli.submit import ReviewOptions, submit_sweep
 from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
@@ -49,17 +51,17 @@ class RunWorkers(GivenWorkerOptions):
 class LocalWorkers(OptionGroup):
     """How many workers this machine gives the sweep, and where the table goes."""
 
-    workers: Annotated[
-        int, typer.Option(min=1, max=256, help="Worker processes on the device; on a CPU, one for every core or two.")
-    ] = 1
-    output: Annotated[
-        str, typer.Option("--output", "-o", help="The table to write at the end (.csv, .parquet, .jsonl).")
-    ] = DEFAULT_TABLE
+    workers: int = option(
+        1, min=1, max=256, help="Worker processes on the device; on a CPU, one for every core or two."
+    )
+    output: str = option(
+        DEFAULT_TABLE, "--output", "-o", help="The table to write at the end (.csv, .parquet, .jsonl)."
+    )
 
 
 def register(app: typer.Typer) -> None:
     """Add `run`."""
-    app.command("run", cls=SweepCommand)(grouped(run))
+    add_commands(app, run, cls=SweepCommand)
 
 
 def run(
@@ -89,9 +91,11 @@ def run(
     options, environment = replace(where.options, db=database.db, prestarted=True).hidden()
     argv = options.ending_with_this_process().argv()
     with PrestartedWorkers(argv, 0 if review.dry_run else local.workers, environment=environment) as workers:
-        stored = submit_sweep(settings, sweep, notify, review, database, yes=yes)
-        if stored is None:
+        submitted = submit_sweep(settings, sweep, notify, review, database, yes=yes)
+        if submitted is None:
             return
+        prepared, stored, _ = submitted
+        note(f"sweep {stored.id}: {plan_summary(prepared.plan)}")
         with database.write() as store:
             interrupted = work_off(store, stored, workers, options.state_dir)
             wanted = RunFilter(sweep_ids=(stored.id,))
@@ -186,6 +190,7 @@ def say_verdicts(database: DatabaseOption, sweep: SweepRecord) -> None:
     try:
         with database.read() as store:
             comparison = compare(store, RunFilter(sweep_ids=(sweep.id,), with_members=True), Question())
+            more = store.location.option
     except HlbqError as error:
         note(f"no verdict: {error.message}. {error.hint}")
         return
@@ -193,7 +198,7 @@ def say_verdicts(database: DatabaseOption, sweep: SweepRecord) -> None:
         return
     for warning in comparison.warnings:
         warn(warning)
-    for sentence in sentences(recorded(database, comparison), extend_options=extend_options(database)):
+    for sentence in sentences(recorded(database, comparison), extend_options=more):
         say_wrapped(sentence, sys.stdout)
 
 

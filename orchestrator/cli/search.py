@@ -4,7 +4,7 @@ import typer
 
 from orchestrator.cli.common import DatabaseOption, JsonOption, YesOption
 from orchestrator.cli.notify import NotifyOptions
-from orchestrator.cli.option_groups import grouped
+from orchestrator.cli.option_groups import add_commands
 from orchestrator.cli.submit import ReviewOptions, submit
 from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
@@ -13,7 +13,7 @@ from orchestrator.errors import UsageError
 
 def register(app: typer.Typer) -> None:
     """Add `search`."""
-    app.command(cls=SweepCommand)(grouped(search))
+    add_commands(app, search, cls=SweepCommand)
 
 
 def search(

@@ -11,10 +11,10 @@ import typer
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
 from orchestrator.cli.code import print_diff
-from orchestrator.cli.common import DatabaseOption, JsonOption, counted, print_json, print_table, say, short_count, when
+from orchestrator.cli.common import DatabaseOption, JsonOption
 from orchestrator.cli.logs import find_run
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.option_groups import option
+from orchestrator.cli.output import counted, print_json, print_table, say, short_count, when
 from orchestrator.errors import UsageError
 from orchestrator.queue.code import HELD, MIXED, held_lines
 from orchestrator.queue.records import NOTIFIER, AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord
@@ -48,19 +48,12 @@ class RunStory:
     mixed_code: bool = False
 
 
-def register(app: typer.Typer) -> None:
-    """Add `show`."""
-    app.command(cls=VariadicCommand)(grouped(show))
-
-
 def show(
     database: DatabaseOption,
     run: Annotated[str | None, typer.Argument(metavar="RUN", help="The run's number, or its uid.")] = None,
-    sweep: Annotated[int | None, typer.Option("--sweep", min=1, help="Show this sweep instead.")] = None,
-    toml: Annotated[bool, typer.Option("--toml", help="Of a sweep: print the sweep file that makes it again.")] = False,
-    diff: Annotated[
-        bool, typer.Option("--diff", help="Of a run: how the code here differs from the run's, and nothing else.")
-    ] = False,
+    sweep: int | None = option(None, min=1, help="Show this sweep instead."),
+    toml: bool = option(False, help="Of a sweep: print the sweep file that makes it again."),
+    diff: bool = option(False, help="Of a run: how the code here differs from the run's, and nothing else."),
     as_json: JsonOption = False,
 ) -> None:
     """Show a run (settings, facts, attempts, events, its error), or a sweep."""
@@ -230,10 +223,7 @@ def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord], taken_by: int | 
     swept = [name for name, values in axes.items() if len(values) > 1 or RANGE_MARK in str(values[0])]
     if baseline := restricted(baseline_of(sweep.definition), swept):
         say(f"baseline: {baseline_text(baseline)}")
-    print_table(
-        ["run", *swept, "seed", "state", "step", "val loss"],
-        [_run_row(run, swept, sweep) for run in runs],
-    )
+    print_table(["run", *swept, "seed", "state", "step", "val loss"], [_run_row(run, swept, sweep) for run in runs])
     more = sum(sweep.counts.values()) - sum(run.sweep_id == sweep.id for run in runs)
     if more:
         say(f"and {counted(more, 'more run')}")

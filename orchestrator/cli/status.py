@@ -3,21 +3,11 @@
 import gc
 import socket
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from orchestrator.cli.common import (
-    DatabaseOption,
-    JsonOption,
-    RunFilterOptions,
-    note,
-    print_json,
-    say,
-    without_garbage_collection,
-)
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, without_garbage_collection
+from orchestrator.cli.option_groups import option
+from orchestrator.cli.output import note, print_json, say
 from orchestrator.errors import DatabaseError, UsageError
 from orchestrator.queue.records import RunFilter
 
@@ -25,16 +15,11 @@ if TYPE_CHECKING:
     from orchestrator.store import Store
 
 
-def register(app: typer.Typer) -> None:
-    """Add `hlbq status`."""
-    app.command("status", cls=VariadicCommand)(grouped(status))
-
-
 def status(
     runs: RunFilterOptions,
     database: DatabaseOption,
     as_json: JsonOption = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Keep the display up to date until Ctrl-C.")] = False,
+    watch: bool = option(False, help="Keep the display up to date until Ctrl-C."),
 ) -> None:
     """Show runs by state, what is running, the time left, and the workers.
 

@@ -3,24 +3,14 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from orchestrator.cli.common import (
-    DatabaseOption,
-    JsonOption,
-    YesOption,
-    ask,
-    counted,
-    note,
-    print_json,
-    say,
-    warn,
-    without_garbage_collection,
-)
+from orchestrator.cli.common import DatabaseOption, JsonOption, YesOption, without_garbage_collection
 from orchestrator.cli.notify import NotifyOptions
-from orchestrator.cli.option_groups import OptionGroup, grouped
+from orchestrator.cli.option_groups import OptionGroup, add_commands, option
+from orchestrator.cli.output import ask, counted, note, print_json, say, warn
 from orchestrator.cli.review import UNKNOWN, plan_json, plan_summary, print_review, read_history, seed_lines, seeds_of
 from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
@@ -31,6 +21,7 @@ from orchestrator.sweep.submission import PreparedSweep, prepare_sweep
 from orchestrator.wording.secrets import without_credentials, without_value
 
 if TYPE_CHECKING:
+    from orchestrator.store import StoreLocation
     from orchestrator.sweep.existing_runs import Existing
 
 SHOWN_REASONS = 3
@@ -40,31 +31,21 @@ SHOWN_REASONS = 3
 class ReviewOptions(OptionGroup):
     """Whether to show the sweep before it is stored."""
 
-    review_settings: Annotated[
-        bool, typer.Option("--review_settings", help="Print every arm and what was left out, then ask.")
-    ] = False
-    dry_run: Annotated[bool, typer.Option("--dry_run", "--dry-run", help="Print what submit would do, and stop.")] = (
-        False
+    review_settings: bool = option(False, help="Print every arm and what was left out, then ask.")
+    dry_run: bool = option(False, "--dry_run", "--dry-run", help="Print what submit would do, and stop.")
+    plan_for: float | None = option(
+        None,
+        metavar="EFFECT",
+        help="Print how many seeds an effect of this size needs, by the noise of earlier runs of like arms.",
     )
-    plan_for: Annotated[
-        float | None,
-        typer.Option(
-            "--plan_for",
-            metavar="EFFECT",
-            help="Print how many seeds an effect of this size needs, by the noise of earlier runs of like arms.",
-        ),
-    ] = None
-    noise: Annotated[
-        float | None,
-        typer.Option(
-            "--noise", help="For --plan_for: the standard deviation of a paired difference, if you know it better."
-        ),
-    ] = None
+    noise: float | None = option(
+        None, help="For --plan_for: the standard deviation of a paired difference, if you know it better."
+    )
 
 
 def register(app: typer.Typer) -> None:
     """Add `submit`."""
-    app.command(cls=SweepCommand)(grouped(submit))
+    add_commands(app, submit, cls=SweepCommand)
 
 
 def submit(
@@ -88,22 +69,14 @@ def submit(
 
     hlbq submit --preset tiny-cpu --num_heads 1 2
     """
-    notify.check()
-    with without_garbage_collection():
-        prepared = reviewed_sweep(settings, sweep, review, database, as_json=as_json, yes=yes)
-        if prepared is None:
-            return
-        if not prepared.has_work:
-            _say_nothing_to_do(prepared, as_json=as_json)
-            return
-        with database.create() as store:
-            stored = notify.store(store, prepared.sweep)
-            where, option = store.location.display, store.location.option
-    next_command = f"hlbq worker{option}"
+    submitted = submit_sweep(settings, sweep, notify, review, database, as_json=as_json, yes=yes)
+    if submitted is None:
+        return
+    prepared, stored, location = submitted
+    next_command = f"hlbq worker{location.option}"
     if as_json:
-        print_json(
-            _counts_json(prepared) | {"sweep": stored.id, "uid": stored.uid} | {"database": where, "next": next_command}
-        )
+        place = {"database": location.display, "next": next_command}
+        print_json(_counts_json(prepared) | {"sweep": stored.id, "uid": stored.uid} | place)
         return
     say(f"sweep {stored.id}: {plan_summary(prepared.plan)}")
     say(f"next: {next_command}")
@@ -116,21 +89,22 @@ def submit_sweep(
     review: ReviewOptions,
     database: DatabaseOption,
     *,
+    as_json: bool = False,
     yes: bool = False,
-) -> SweepRecord | None:
-    """Check and store a sweep, and say so on stderr. None if there is nothing to store, as after --dry-run."""
+) -> "tuple[PreparedSweep, SweepRecord, StoreLocation] | None":
+    """Check and store a sweep. None if there is nothing to store, as after --dry-run; that it says itself."""
     notify.check()
     with without_garbage_collection():
-        prepared = reviewed_sweep(settings, sweep, review, database, yes=yes)
+        prepared = reviewed_sweep(settings, sweep, review, database, as_json=as_json, yes=yes)
         if prepared is None:
             return None
         if not prepared.has_work:
-            _say_nothing_to_do(prepared, as_json=False)
+            if as_json:
+                print_json(_counts_json(prepared) | {"sweep": None})
+            note("Nothing was submitted: every run exists already.")
             return None
         with database.create() as store:
-            stored = notify.store(store, prepared.sweep)
-    note(f"sweep {stored.id}: {plan_summary(prepared.plan)}")
-    return stored
+            return prepared, notify.store(store, prepared.sweep), store.location
 
 
 def reviewed_sweep(
@@ -234,12 +208,6 @@ def _counts_json(prepared: PreparedSweep) -> dict[str, Any]:
         "existing_unchecked": prepared.existing.unchecked,
         "skipped": len(plan.skipped),
     }
-
-
-def _say_nothing_to_do(prepared: PreparedSweep, *, as_json: bool) -> None:
-    if as_json:
-        print_json(_counts_json(prepared) | {"sweep": None})
-    note("Nothing was submitted: every run exists already.")
 
 
 def _note_left_out(plan: Plan) -> None:

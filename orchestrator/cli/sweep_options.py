@@ -3,12 +3,12 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import typer
 
 from hlbgpt_core.settings import SettingSpec, specs
-from orchestrator.cli.option_groups import OptionGroup
+from orchestrator.cli.option_groups import OptionGroup, typer_parameter
 from orchestrator.cli.parsing import TOGETHER, TOGETHER_MARK
 from orchestrator.sweep.options import option_help, panel_of
 from orchestrator.sweep.sweep_options import GROWTH, SWEEP, OptionSpec, SweepOptions, option_specs
@@ -23,7 +23,7 @@ class GivenSettings(OptionGroup):
     @classmethod
     def option_parameters(cls) -> Sequence[inspect.Parameter]:
         """One option for each setting, in the order of the fields; each is a list of texts, empty if not given."""
-        return [_parameter(name, list[str], _setting_option(spec), []) for name, spec in specs().items()]
+        return [typer_parameter(name, list[str], _setting_option(spec), []) for name, spec in specs().items()]
 
     @classmethod
     def from_options(cls, values: Mapping[str, Any]) -> Self:
@@ -40,40 +40,33 @@ class GivenOptions(OptionGroup):
     @classmethod
     def option_parameters(cls) -> Sequence[inspect.Parameter]:
         """The sweep file, the preset, and one option for each field of SweepOptions."""
-        return [
-            _parameter("file", str | None, _FILE, None),
-            _parameter("preset", str | None, _PRESET, None),
-            *(_parameter(spec.name, _annotation(spec), _sweep_option(spec), _default(spec)) for spec in _specs()),
-        ]
+        file = typer_parameter("file", str | None, _FILE, None)
+        preset = typer_parameter("preset", str | None, _PRESET, None)
+        return [file, preset, *map(_parameter, option_specs().values())]
 
     @classmethod
     def from_options(cls, values: Mapping[str, Any]) -> Self:
         """The options that typer parsed."""
-        return cls(options=SweepOptions(**{spec.name: _value(spec, values[spec.name]) for spec in _specs()}))
+        return cls(options=SweepOptions(**{name: _value(spec, values[name]) for name, spec in option_specs().items()}))
 
 
 @dataclass(frozen=True, kw_only=True)
 class GivenPolicy(OptionGroup):
-    """The options of a sweep that say how it grows, for `hlbq decide`."""
+    """The options of a sweep that say how it grows, and the baseline, for `hlbq decide`."""
 
     options: SweepOptions
 
     @classmethod
     def option_parameters(cls) -> Sequence[inspect.Parameter]:
-        """One option for each field of SweepOptions that says how a sweep grows, and the baseline."""
-        return [
-            _parameter(spec.name, _annotation(spec), _sweep_option(spec), _default(spec)) for spec in _policy_specs()
-        ]
+        """One option for each."""
+        known = option_specs().values()
+        taken = [one for one in known if one.name == "baseline" or (one.panel == GROWTH and one.name != "decide")]
+        return [_parameter(spec) for spec in taken]
 
     @classmethod
     def from_options(cls, values: Mapping[str, Any]) -> Self:
         """The options that typer parsed."""
-        given = {spec.name: _value(spec, values[spec.name]) for spec in _policy_specs()}
-        return cls(options=SweepOptions(**given, decide=True))
-
-
-def _policy_specs() -> Sequence[OptionSpec]:
-    return [spec for spec in _specs() if spec.name == "baseline" or (spec.panel == GROWTH and spec.name != "decide")]
+        return cls(options=SweepOptions(**values, decide=True))
 
 
 _FILE = typer.Argument(metavar="SWEEP.toml", help="A sweep file; options on the command line replace its own.")
@@ -85,23 +78,11 @@ _PRESET = typer.Option(
 )
 
 
-def _specs() -> Sequence[OptionSpec]:
-    return list(option_specs().values())
-
-
-def _parameter(name: str, annotation: Any, declared: Any, default: Any) -> inspect.Parameter:
-    kind = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter(name, kind, annotation=Annotated[annotation, declared], default=default)
-
-
-def _annotation(spec: OptionSpec) -> Any:
+def _parameter(spec: OptionSpec) -> inspect.Parameter:
     if spec.type is list:
-        return list[str]
-    return spec.type | None if spec.default is None else spec.type
-
-
-def _default(spec: OptionSpec) -> Any:
-    return [] if spec.type is list else spec.default
+        return typer_parameter(spec.name, list[str], _sweep_option(spec), [])
+    kind = spec.type | None if spec.default is None else spec.type
+    return typer_parameter(spec.name, kind, _sweep_option(spec), spec.default)
 
 
 def _value(spec: OptionSpec, typed: Any) -> Any:

@@ -8,14 +8,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, RunFilterOptions, counted, note, suggest
+from orchestrator.cli.common import DatabaseOption, RunFilterOptions
 from orchestrator.cli.export import check_any, chosen_or_latest
-from orchestrator.cli.option_groups import OptionGroup, grouped
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.option_groups import OptionGroup, option
+from orchestrator.cli.output import counted, note, suggest
 from orchestrator.errors import DatabaseBusyError, UsageError
 from orchestrator.files.state_folder import make_state_folder, state_folder
 from orchestrator.queue.records import RunFilter
@@ -23,7 +23,7 @@ from orchestrator.sweep.sweep_options import check_project
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
-    from orchestrator.wandb_sync.session import SyncTiming, Wandb
+    from orchestrator.wandb_sync.session import SyncTiming
     from orchestrator.wandb_sync.syncing import SyncCounts, Syncer
 
 SIDE_LOCK = "side.lock"
@@ -33,22 +33,12 @@ SIDE_LOCK = "side.lock"
 class SyncOptions(OptionGroup):
     """How long to run, and where things go."""
 
-    watch: Annotated[bool, typer.Option("--watch", help="Keep sending new points until Ctrl-C.")] = False
-    wandb_project: Annotated[
-        str, typer.Option("--wandb_project", help="The project for sweeps that were submitted without --log_wandb.")
-    ] = ""
-    state_dir: Annotated[
-        str | None,
-        typer.Option(help="Folder of checkpoints and logs (default: beside the SQLite file, as <db>.state)."),
-    ] = None
-    by_workers: Annotated[
-        bool, typer.Option("--by_workers", hidden=True, help="Used by workers: one per host, until all is sent.")
-    ] = False
-
-
-def register(app: typer.Typer) -> None:
-    """Add `hlbq sync`."""
-    app.command("sync", cls=VariadicCommand)(grouped(sync))
+    watch: bool = option(False, help="Keep sending new points until Ctrl-C.")
+    wandb_project: str = option("", help="The project for sweeps that were submitted without --log_wandb.")
+    state_dir: str | None = option(
+        None, "--state-dir", help="Folder of checkpoints and logs (default: beside the SQLite file, as <db>.state)."
+    )
+    by_workers: bool = option(False, hidden=True, help="Used by workers: one per host, until all is sent.")
 
 
 def sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption) -> None:
@@ -63,22 +53,12 @@ def sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption) -> 
     run_sync(how, runs, database, SyncTiming())
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Task:
-    """What one call has to do. `follow_new`: also send marked sweeps that are submitted meanwhile."""
-
-    store: "Store"
-    folder: Path
-    how: SyncOptions
-    wanted: RunFilter
-    follow_new: bool
-    timing: "SyncTiming"
-
-
 def run_sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption, timing: "SyncTiming") -> None:
     """`hlbq sync` with given times."""
     from orchestrator.files.locks import try_lock
+    from orchestrator.wandb_sync.leases import OwnFolder
     from orchestrator.wandb_sync.session import Wandb
+    from orchestrator.wandb_sync.syncing import Syncer
 
     check_project(how.wandb_project)
     with database.write() as store, contextlib.ExitStack() as held:
@@ -90,66 +70,47 @@ def run_sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption,
         os.umask(0o077)  # keep wandb's files private too
         wanted = _wanted(store, runs, how)
         if wanted is None:
-            suggest(
-                "no sweep was submitted with -w. Name one: hlbq sync --sweep 1 --wandb_project NAME",
-                store,
-            )
+            suggest("no sweep was submitted with -w. Name one: hlbq sync --sweep 1 --wandb_project NAME", store)
             return
         wandb = Wandb(timing)  # before anything is made, should it refuse
         folder = _make_folder(state)
-        task = _Task(store=store, folder=folder, how=how, wanted=wanted, follow_new=not runs.given(), timing=timing)
-        _sync(task, wandb)
+        own = held.enter_context(OwnFolder(folder))
+        _end_at_once_on_signals()
+        project = how.wandb_project
+        syncer = Syncer(store, wandb, own, folder, timing=timing, project=project, say=note, on_hang=_end_hung)
+        if how.watch or how.by_workers:
+            _watch(store, syncer, wanted if runs.given() else None, how, timing)
+            return
+        tally = syncer.send_all(wanted)
+    _report(tally, folder if wandb.offline else None)
 
 
 def _make_folder(state: Path) -> Path:
     return make_state_folder(make_state_folder(state) / "wandb")
 
 
-def _sync(task: _Task, wandb: "Wandb") -> None:
-    from orchestrator.wandb_sync.leases import OwnFolder
-    from orchestrator.wandb_sync.syncing import Syncer
-
-    with OwnFolder(task.folder) as own:
-        _end_at_once_on_signals()
-        syncer = Syncer(
-            task.store,
-            wandb,
-            own,
-            task.folder,
-            timing=task.timing,
-            project=task.how.wandb_project,
-            say=note,
-            on_hang=_end_hung,
-        )
-        if task.how.watch or task.how.by_workers:
-            _watch(task, syncer)
-            return
-        tally = syncer.send_all(task.wanted)
-    _report(tally, task.folder if wandb.offline else None)
-
-
-def _watch(task: _Task, syncer: "Syncer") -> None:
-    """Repeat passes; for workers, until nothing is left to send and no run of these sweeps is running."""
+def _watch(store: "Store", syncer: "Syncer", chosen: RunFilter | None, how: SyncOptions, timing: "SyncTiming") -> None:
+    """Repeat passes over the chosen runs, or all marked sweeps, those submitted meanwhile too. For workers it ends when
+    nothing is left to send and no run of these sweeps is running."""
     from orchestrator.store.known import check_named
 
-    store, answers, wanted = task.store, True, task.wanted
+    answers = True
     while True:
         try:
-            if task.follow_new:
-                wanted = RunFilter(sweep_ids=tuple(store.wandb_sweeps()))
-            else:
-                check_named(store, wanted)
+            if chosen is not None:
+                check_named(store, chosen)
+            wanted = chosen or RunFilter(sweep_ids=tuple(store.wandb_sweeps()))
             running = bool(store.running(wanted))
             tally = syncer.send_all(wanted)
             answers = True
             left = running or tally.failed or tally.held or store.unsent(wanted, limit=1)
-            if task.how.by_workers and not left:
+            if how.by_workers and not left:
                 return
         except DatabaseBusyError as error:
             if answers:
                 note(f"waiting for the database: {error.message}")
             answers = False
-        time.sleep(task.timing.poll_seconds)
+        time.sleep(timing.poll_seconds)
 
 
 def _wanted(store: "Store", runs: RunFilterOptions, how: SyncOptions) -> RunFilter | None:

@@ -1,29 +1,21 @@
 """`hlbq wait`: wait until runs have ended."""
 
 import time
-from typing import Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions, note, print_json, say, suggest
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions
+from orchestrator.cli.option_groups import option
+from orchestrator.cli.output import note, print_result, suggest
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.status.waiting import counts_text, failed_among, wait_until_ended
 
 
-def register(app: typer.Typer) -> None:
-    """Add `wait`."""
-    app.command(cls=VariadicCommand)(grouped(wait))
-
-
 def wait(
     runs: RunFilterOptions,
     database: DatabaseOption,
-    every: Annotated[
-        float, typer.Option("--every", min=0.05, max=86_400.0, help="Seconds between checks of the database.")
-    ] = 2.0,
+    every: float = option(2.0, min=0.05, max=86_400.0, help="Seconds between checks of the database."),
     as_json: JsonOption = False,
 ) -> None:
     """Wait until the runs (without filters: of the latest sweep) have ended; exit code 1 if any failed.
@@ -36,10 +28,7 @@ def wait(
         wanted = runs.to_filter() if latest is None else RunFilter(sweep_ids=(latest.id,))
         counts = wait_until_ended(store, wanted, sleep=lambda: time.sleep(every), progress=note)
         failures = failed_among(store, wanted)
-    if as_json:
-        print_json(counts)
-    else:
-        say(counts_text(counts))
+    print_result(counts, counts_text(counts), as_json=as_json)
     if failures:
         suggest("see why: hlbq status, hlbq show RUN; try again: hlbq retry --failed", store)
     if failures or counts.get(State.PENDING, 0):

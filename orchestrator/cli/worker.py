@@ -3,11 +3,7 @@
 import os
 from dataclasses import dataclass, replace
 
-import typer
-
 from orchestrator.cli.common import DatabaseOption
-from orchestrator.cli.option_groups import grouped
-from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.cli.worker_options import GivenWorkerOptions
 
 
@@ -16,11 +12,6 @@ class WorkerHere(GivenWorkerOptions):
     """Where this worker trains, what it takes, and when it ends."""
 
     command = "worker"
-
-
-def register(app: typer.Typer) -> None:
-    """Add `hlbq worker`."""
-    app.command("worker", cls=VariadicCommand)(grouped(worker))
 
 
 def worker(what: WorkerHere, database: DatabaseOption) -> None:

@@ -3,11 +3,11 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import typer
 
-from orchestrator.cli.option_groups import OptionGroup
+from orchestrator.cli.option_groups import OptionGroup, typer_parameter
 from orchestrator.launch.worker_command import WorkerOption, WorkerOptions
 
 if TYPE_CHECKING:
@@ -43,9 +43,4 @@ def _parameter(option: WorkerOption) -> inspect.Parameter:
     kind = list[option.value_type] if option.several else option.type  # type: ignore[name-defined]
     flags = [option.flags] if option.flags else []
     typed = typer.Option(*flags, help=option.help, metavar=option.metavar, min=option.minimum, max=option.maximum)
-    return inspect.Parameter(
-        option.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        annotation=Annotated[kind, typed],
-        default=[] if option.several else option.default,
-    )
+    return typer_parameter(option.name, kind, typed, [] if option.several else option.default)

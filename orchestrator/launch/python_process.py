@@ -1,6 +1,8 @@
 """How our processes start Python."""
 
+import os
 import sys
+from collections.abc import Sequence
 
 
 def python_argv(*arguments: str) -> list[str]:
@@ -20,3 +22,12 @@ def python_module_argv(module: str, *arguments: str) -> list[str]:
 def hlbq_argv(*arguments: str) -> list[str]:
     """The command line of `hlbq` with these arguments."""
     return python_module_argv("orchestrator.cli.main", *arguments)
+
+
+def become_core_command(module: str, arguments: Sequence[str]) -> None:
+    """Replace this process with `module` of hlbgpt_core.commands, which then gets its signals and sets its exit code.
+    The queue never imports torch."""
+    argv = python_module_argv(f"hlbgpt_core.commands.{module}", *arguments)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(argv[0], argv)

@@ -111,10 +111,7 @@ class WorkerOptions:
         help="Workers that share the device, or each GPU.",
     )
     no_memory_check: bool = option(
-        False,
-        flags="--no-memory-check",
-        commands=HERE,
-        help="Start all --slots even if memory seems too small.",
+        False, flags="--no-memory-check", commands=HERE, help="Start all --slots even if memory seems too small."
     )
     threads: int = option(1, minimum=1, help="CPU threads of the trainer. To repeat a run exactly, keep the count.")
     deterministic: bool = option(
@@ -129,7 +126,7 @@ class WorkerOptions:
         trainer=True,
         help="The fast path (default on a GPU) or the recipe as written (default on a CPU). Both learn the same.",
     )
-    compile_mode: CompileMode = option(  # noqa: RUF009  (it makes a field)
+    compile_mode: CompileMode = option(
         CompileMode.AUTO,
         flags="--compile",
         trainer=True,
@@ -140,11 +137,7 @@ class WorkerOptions:
         help="Folder of checkpoints and logs, shared by all workers and nodes (default: beside the SQLite file, as "
         "<db>.state).",
     )
-    watch: bool = option(
-        False,
-        commands=("worker", "ray"),
-        help="When the queue is empty, wait for more.",
-    )
+    watch: bool = option(False, commands=("worker", "ray"), help="When the queue is empty, wait for more.")
     count: int = option(0, minimum=0, commands=("worker",), help="End after this many runs (each worker); 0: no limit.")
     sweep: tuple[int, ...] = option(
         (), metavar="INT...", commands=("worker", "slurm", "ray"), help="Take runs of these sweeps only."

@@ -12,6 +12,7 @@ style.py               sizes, colours, styles, labels with units, ticks
 legends.py             legends
 figures.py             from runs to a figure, and to its file
 differences.py         from a comparison to a figure
+figure_options.py      any of these by the options of the command
 """
 
 from orchestrator.plots.curve_figures import Drawing

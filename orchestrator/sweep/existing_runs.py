@@ -5,6 +5,7 @@ its data and the digest of the code that trained it. This host knows the data's 
 cache. If not, the name must do, and the run counts as unchecked.
 """
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -57,14 +58,14 @@ def find_existing(
     plan: Plan,
     store: Store,
     *,
-    fingerprint: "Callable[[str, str], str | None] | None" = None,
+    fingerprint: Callable[[str, str], str | None] | None = None,
     digest: Callable[[], str] = core_digest,
 ) -> Existing:
     """Find the plan's runs in `store`; `fingerprint` returns that of a dataset and a tokenizer, None if unknown."""
     completed = store.completed((arm.key for arm in plan.arms), plan.seeds)
     if not completed:
         return Existing()
-    known = _Fingerprints(fingerprint or known_fingerprint)
+    known = functools.cache(fingerprint or known_fingerprint)
     data = {arm.key: (arm.settings.dataset, arm.settings.tokenizer) for arm in plan.arms}
     code, same = digest(), store.same_code()
     # The best match of each run: it may have been completed in several sweeps.
@@ -118,17 +119,3 @@ _THE_SAME = ("same", "unchecked")
 
 def _unheard() -> None:
     """A sign of life that nobody waits for."""
-
-
-class _Fingerprints:
-    """Looks up each dataset and tokenizer once."""
-
-    def __init__(self, look_up: Callable[[str, str], str | None]) -> None:
-        self._look_up = look_up
-        self._found: dict[tuple[str, str], str | None] = {}
-
-    def __call__(self, dataset: str, tokenizer: str) -> str | None:
-        key = (dataset, tokenizer)
-        if key not in self._found:
-            self._found[key] = self._look_up(dataset, tokenizer)
-        return self._found[key]

@@ -26,22 +26,8 @@ _COUNTERPARTS = MappingProxyType({"learning_rate": "lr_mult", "lr_mult": "learni
 
 # The settings that scale.py reads, which decide a combination's sizes; a test compares the two.
 SIZED_BY = frozenset(
-    {
-        "recipe",
-        "model_scale",
-        "depth",
-        "width",
-        "num_heads",
-        "qk_dim_div",
-        "expand_factor",
-        "tokenizer",
-        "max_sequence_length",
-        "initial_sequence_length",
-        "gpu_capacity_scalar",
-        "num_eval_tokens",
-        "eval_sequence_length",
-        "test_tokens",
-    }
+    "recipe model_scale depth width num_heads qk_dim_div expand_factor tokenizer max_sequence_length "
+    "initial_sequence_length gpu_capacity_scalar num_eval_tokens eval_sequence_length test_tokens".split()
 )
 
 __all__ = ["Axes", "LeftOut", "Plan", "PlannedArm", "joined", "make_plan"]
@@ -168,9 +154,14 @@ def make_plan(axes: Axes, *, shape: Shape = PRODUCT, num_runs: int = 1, first_se
     left_out: list[LeftOut] = []
     duplicates = 0
     rounded: dict[int, int] = {}
-    sizes_of = _SizesByCombination(ordered)
+    # Computed once for all combinations that differ only in settings that do not affect size.
+    sizing = [name for name in ordered if name in SIZED_BY]
+    sizes: dict[tuple[Any, ...], Sizes | SettingsError] = {}
     for given in combinations(ordered, shape):
-        arm = _arm_or_reason(given, sizes_of(given), wheres)
+        key = tuple(given[name] for name in sizing)
+        if key not in sizes:
+            sizes[key] = _checked_sizes(given)
+        arm = _arm_or_reason(given, sizes[key], wheres)
         if isinstance(arm, str):
             left_out.append(LeftOut(given=given, reason=arm))
             continue
@@ -219,21 +210,6 @@ def joined(plans: Sequence[Plan]) -> Plan:
         left_out=tuple(left for plan in plans for left in plan.left_out),
         num_runs=max(plan.num_runs for plan in plans),
     )
-
-
-class _SizesByCombination:
-    """The sizes of combinations, computed once for all that differ only in settings that do not affect size."""
-
-    def __init__(self, axes: Axes) -> None:
-        self._names = [name for name in axes if name in SIZED_BY]
-        self._found: dict[tuple[Any, ...], Sizes | SettingsError] = {}
-
-    def __call__(self, given: Mapping[str, Any]) -> Sizes | SettingsError:
-        """The sizes of `given`, or why it cannot be trained."""
-        values = tuple(given[name] for name in self._names)
-        if values not in self._found:
-            self._found[values] = _checked_sizes(given)
-        return self._found[values]
 
 
 def _checked_sizes(given: Mapping[str, Any]) -> Sizes | SettingsError:

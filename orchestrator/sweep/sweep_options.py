@@ -81,28 +81,9 @@ class OptionSpec:
         return isinstance(one, list | tuple) and all(isinstance(name, str) and name for name in one)
 
 
-def option(
-    default: Any,
-    *,
-    help: str,
-    panel: str,
-    short: str = "",
-    minimum: float | None = None,
-    maximum: float | None = None,
-    metavar: str | None = None,
-    example: str = "",
-) -> Any:
-    """Declare a field of `SweepOptions`: its default, help text and panel, its letter, limits and example."""
-    metadata = {
-        "help": help,
-        "panel": panel,
-        "short": short,
-        "minimum": minimum,
-        "maximum": maximum,
-        "metavar": metavar,
-        "example": example,
-    }
-    return dataclasses.field(default=default, metadata=metadata)
+def option(default: Any, *, help: str, panel: str, **known: Any) -> Any:
+    """Declare a field of `SweepOptions`: its default, help text and panel, and what else `OptionSpec` knows."""
+    return dataclasses.field(default=default, metadata={"help": help, "panel": panel, **known})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,9 +105,7 @@ class SweepOptions:
         "NAME=VALUE of other commands chooses stored runs.)",
     )
     one_at_a_time: bool = option(
-        False,
-        panel=SHAPE,
-        help="One base arm with every setting's first value, and one arm for each other value.",
+        False, panel=SHAPE, help="One base arm with every setting's first value, and one arm for each other value."
     )
     random: int | None = option(
         None,
@@ -166,16 +145,11 @@ class SweepOptions:
         help="Resume runs from a checkpoint even if the code has changed, and mark them as mixed code.",
     )
     stall_timeout: float = option(
-        600.0,
-        panel=WORKERS,
-        minimum=1.0,
-        help="Stop a trainer after this many seconds without a sign of life.",
+        600.0, panel=WORKERS, minimum=1.0, help="Stop a trainer after this many seconds without a sign of life."
     )
     max_attempts: int = option(2, panel=WORKERS, minimum=1, help="Number of errors after which a run has failed.")
     skip_existing: bool = option(
-        False,
-        panel=SWEEP,
-        help="Leave out runs that any sweep has completed before with the same data and code.",
+        False, panel=SWEEP, help="Leave out runs that any sweep has completed before with the same data and code."
     )
 
     decide: bool = option(

@@ -14,8 +14,6 @@ from hlbgpt_core.evaluation import fingerprint_of
 from hlbgpt_core.flops import flops_per_token
 from hlbgpt_core.points import Facts, Point, Split
 from hlbgpt_core.settings import Settings
-from orchestrator.cli.common import DatabaseOption
-from orchestrator.cli.compare import extend_options
 from orchestrator.cli.main import run_program
 from orchestrator.comparison.contrasts import Verdict
 from orchestrator.comparison.groups import read_baseline
@@ -25,7 +23,7 @@ from orchestrator.comparison.results import Comparison, Extension, Question, com
 from orchestrator.export.metric_names import Axis
 from orchestrator.queue.records import Claim, Ending, NewArm, NewRun, RunFilter
 from orchestrator.queue.states import Reason
-from orchestrator.store import OpenMode, Store, open_store
+from orchestrator.store import OpenMode, Store, open_store, parse_location
 from tests.sample_sweep import BASE, register, sample_facts, sample_point, sample_points, submit_sweep, work
 
 pytestmark = pytest.mark.reader
@@ -482,9 +480,7 @@ def test_seeds_that_filters_hide_come_before_more_seeds(database: str, capsys: p
 
 
 def test_the_command_to_type_next_holds_no_password() -> None:
-    assert extend_options(DatabaseOption(db="postgresql://ada:secret@host/db")) == (
-        " --db 'postgresql://ada:***@host/db'"
-    )
+    assert parse_location("postgresql://ada:secret@host/db").option == " --db postgresql://ada@host/db"
 
 
 @pytest.mark.parametrize(

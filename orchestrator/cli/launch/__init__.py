@@ -2,13 +2,11 @@
 
 import typer
 
-from orchestrator.cli.launch import ray, slurm
-from orchestrator.cli.parsing import LightGroup
+from orchestrator.cli.launch.ray import ray
+from orchestrator.cli.launch.slurm import slurm
+from orchestrator.cli.option_groups import add_group
 
 
 def register(app: typer.Typer) -> None:
     """Add the group `launch`."""
-    group = typer.Typer(cls=LightGroup, help="Start workers on a cluster: slurm, ray.", no_args_is_help=True)
-    slurm.register(group)
-    ray.register(group)
-    app.add_typer(group, name="launch")
+    add_group(app, "launch", "Start workers on a cluster: slurm, ray.", slurm, ray)

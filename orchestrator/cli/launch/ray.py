@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, counted, note, suggest, warn
-from orchestrator.cli.option_groups import OptionGroup, grouped
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.common import DatabaseOption
+from orchestrator.cli.option_groups import OptionGroup, option
+from orchestrator.cli.output import counted, note, suggest, warn
 from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import DatabaseBusyError, UsageError
 from orchestrator.launch.python_process import hlbq_argv
@@ -32,22 +32,21 @@ if TYPE_CHECKING:
 class ClusterOptions(OptionGroup):
     """Which cluster, and how much of it."""
 
-    address: Annotated[
-        str | None,
-        typer.Option(
-            help="The cluster: HOST:PORT, auto (the Ray running on this machine), or local (start a Ray here; "
-            "default: $RAY_ADDRESS, else auto)."
-        ),
-    ] = None
-    workers: Annotated[int, typer.Option(help="How many workers.", min=1, max=10_000)] = 1
-    gpus_per_worker: Annotated[
-        float,
-        typer.Option(help="GPUs for each worker: 1, a part of one to share it (0.5), or 0 for the CPU.", min=0, max=1),
-    ] = 1.0
-    cpus_per_worker: Annotated[int, typer.Option(help="CPUs that Ray reserves for each worker.", min=1)] = 1
-    wait_for_nodes: Annotated[
-        bool, typer.Option("--wait_for_nodes", help="Wait for an autoscaling cluster to add nodes.")
-    ] = False
+    address: str | None = option(
+        None,
+        help="The cluster: HOST:PORT, auto (the Ray running on this machine), or local (start a Ray here; "
+        "default: $RAY_ADDRESS, else auto).",
+    )
+    workers: int = option(1, help="How many workers.", min=1, max=10_000)
+    gpus_per_worker: float = option(
+        1.0,
+        "--gpus-per-worker",
+        help="GPUs for each worker: 1, a part of one to share it (0.5), or 0 for the CPU.",
+        min=0,
+        max=1,
+    )
+    cpus_per_worker: int = option(1, "--cpus-per-worker", help="CPUs that Ray reserves for each worker.", min=1)
+    wait_for_nodes: bool = option(False, help="Wait for an autoscaling cluster to add nodes.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,21 +56,12 @@ class RayWorkers(GivenWorkerOptions):
     command = "ray"
 
 
-def register(app: typer.Typer) -> None:
-    """Add `ray` to the group `launch`."""
-    app.command("ray", cls=VariadicCommand)(grouped(launch_ray))
-
-
-def launch_ray(
+def ray(
     cluster: ClusterOptions,
     what: RayWorkers,
     database: DatabaseOption,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Leave the workers to Ray and return at once; --stop ends them.")
-    ] = False,
-    stop: Annotated[
-        bool, typer.Option("--stop", help="Make all launched workers on the cluster release their runs and end.")
-    ] = False,
+    detach: bool = option(False, help="Leave the workers to Ray and return at once; --stop ends them."),
+    stop: bool = option(False, help="Make all launched workers on the cluster release their runs and end."),
 ) -> None:
     """Start workers on a Ray cluster, and show their progress until the queue is empty.
 

@@ -3,15 +3,13 @@
 import hashlib
 import shlex
 import socket
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from orchestrator.cli.common import DatabaseOption, JsonOption, counted, note, print_json, say, warn
-from orchestrator.cli.option_groups import OptionGroup, grouped
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.common import DatabaseOption, JsonOption
+from orchestrator.cli.option_groups import OptionGroup, option
+from orchestrator.cli.output import counted, note, print_json, say, warn
 from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import UsageError
 from orchestrator.launch.worker_command import WorkerOptions
@@ -27,41 +25,40 @@ SLURM, LOCAL = "slurm", "local"
 class JobOptions(OptionGroup):
     """What to ask of Slurm for each worker."""
 
-    workers: Annotated[int, typer.Option(help="How many workers: the size of the job array.", min=1, max=10_000)] = 1
-    at_once: Annotated[
-        int, typer.Option(help="At most this many of them at the same time; 0: as many as Slurm starts.", min=0)
-    ] = 0
-    gpus_per_worker: Annotated[int, typer.Option(help="GPUs for each worker; 0: train on the CPU.", min=0, max=64)] = 1
-    gpu_type: Annotated[str, typer.Option(help="The GPU model, as the cluster names it (a100).")] = ""
-    cpus_per_worker: Annotated[int, typer.Option(help="CPUs for each worker.", min=1)] = 2
-    mem: Annotated[str, typer.Option(help="Memory for each worker, such as 32G (default: the cluster's).")] = ""
-    time: Annotated[str, typer.Option(help="Time limit of a job, as Slurm reads it: 4:00:00, or minutes.")] = "1:00:00"
-    partition: Annotated[str, typer.Option(help="The partition (default: the cluster's).")] = ""
-    account: Annotated[str, typer.Option(help="The account that pays (default: yours).")] = ""
-    sbatch: Annotated[
-        list[str],
-        typer.Option(help="More parameters of sbatch, without dashes: qos=high exclusive.", metavar="NAME=VALUE..."),
-    ] = field(default_factory=list)
-    setup: Annotated[
-        list[str],
-        typer.Option(help="Shell lines that a job runs first, each in quotes: 'module load cuda'.", metavar="LINE..."),
-    ] = field(default_factory=list)
-    python: Annotated[
-        str,
-        typer.Option(
-            help="Command that runs Python in a job, such as 'apptainer exec --nv hlbq.sif python' (default: this one)."
-        ),
-    ] = ""
-    seconds_before_end: Annotated[
-        int, typer.Option(help="Checkpoint and release the run this long before the job's time is up.", min=10)
-    ] = 120
-    max_requeues: Annotated[
-        int, typer.Option(help="How often a job may go back into Slurm's queue when its time is up.", min=0)
-    ] = 100
-    cluster: Annotated[
-        str,
-        typer.Option(help="slurm, or local: the same jobs as processes on this machine's CPU, to try it out."),
-    ] = SLURM
+    workers: int = option(1, help="How many workers: the size of the job array.", min=1, max=10_000)
+    at_once: int = option(
+        0, "--at-once", help="At most this many of them at the same time; 0: as many as Slurm starts.", min=0
+    )
+    gpus_per_worker: int = option(
+        1, "--gpus-per-worker", help="GPUs for each worker; 0: train on the CPU.", min=0, max=64
+    )
+    gpu_type: str = option("", "--gpu-type", help="The GPU model, as the cluster names it (a100).")
+    cpus_per_worker: int = option(2, "--cpus-per-worker", help="CPUs for each worker.", min=1)
+    mem: str = option("", help="Memory for each worker, such as 32G (default: the cluster's).")
+    time: str = option("1:00:00", help="Time limit of a job, as Slurm reads it: 4:00:00, or minutes.")
+    partition: str = option("", help="The partition (default: the cluster's).")
+    account: str = option("", help="The account that pays (default: yours).")
+    sbatch: list[str] = option(
+        list, help="More parameters of sbatch, without dashes: qos=high exclusive.", metavar="NAME=VALUE..."
+    )
+    setup: list[str] = option(
+        list, help="Shell lines that a job runs first, each in quotes: 'module load cuda'.", metavar="LINE..."
+    )
+    python: str = option(
+        "", help="Command that runs Python in a job, such as 'apptainer exec --nv hlbq.sif python' (default: this one)."
+    )
+    seconds_before_end: int = option(
+        120,
+        "--seconds-before-end",
+        help="Checkpoint and release the run this long before the job's time is up.",
+        min=10,
+    )
+    max_requeues: int = option(
+        100, "--max-requeues", help="How often a job may go back into Slurm's queue when its time is up.", min=0
+    )
+    cluster: str = option(
+        SLURM, help="slurm, or local: the same jobs as processes on this machine's CPU, to try it out."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,27 +68,19 @@ class SlurmWorkers(GivenWorkerOptions):
     command = "slurm"
 
 
-def register(app: typer.Typer) -> None:
-    """Add `slurm` to the group `launch`."""
-    app.command("slurm", cls=VariadicCommand)(grouped(launch_slurm))
-
-
-def launch_slurm(
+def slurm(
     job: JobOptions,
     what: SlurmWorkers,
     database: DatabaseOption,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the script that sbatch would get; submit nothing.")
-    ] = False,
-    stop: Annotated[
-        bool, typer.Option("--stop", help="End the jobs launched for this database; running ones release their runs.")
-    ] = False,
+    dry_run: bool = option(False, "--dry-run", help="Print the script that sbatch would get; submit nothing."),
+    stop: bool = option(False, help="End the jobs launched for this database; running ones release their runs."),
     as_json: JsonOption = False,
 ) -> None:
     """Start workers as a Slurm job array; each claims runs until the queue is empty or its time is nearly up.
 
     A job whose time is nearly up checkpoints, releases its run, and goes back into Slurm's queue.
     """
+    from orchestrator.files.state_folder import state_folder
     from orchestrator.launch import slurm_cluster
     from orchestrator.launch.reachable_database import check_shared
     from orchestrator.store import parse_location
@@ -111,7 +100,7 @@ def launch_slurm(
         _stop(database, job, location, as_json=as_json)
         return
     slurm_cluster.check_submitit()
-    order, folder = _order(job, location), _folder(location, what)
+    order, folder = _order(job, location), state_folder(location.names, what.options.state_dir)
     if dry_run:
         _show_script(order, folder, _worker(job, what, folder), as_json=as_json)
         return
@@ -172,13 +161,6 @@ def job_name(location: "StoreLocation") -> str:
     from orchestrator.store import public_location
 
     return f"hlbq-{hashlib.sha256(public_location(location).encode()).hexdigest()[:8]}"
-
-
-def _folder(location: "StoreLocation", what: SlurmWorkers) -> Path:
-    """The state folder. Raises UsageError if --state_dir is needed and was not given."""
-    from orchestrator.files.state_folder import state_folder
-
-    return state_folder(location.names, what.options.state_dir)
 
 
 def _worker(job: JobOptions, what: SlurmWorkers, folder: Path) -> WorkerOptions:

@@ -1,6 +1,6 @@
 """Reading the command line: several values an option, in every spelling that people use."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pytest
@@ -8,7 +8,7 @@ import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.cli.option_groups import OptionGroup, grouped
+from orchestrator.cli.option_groups import OptionGroup, grouped, option
 from orchestrator.cli.parsing import TOGETHER, VariadicCommand
 from orchestrator.errors import UsageError
 from orchestrator.queue.states import State
@@ -18,20 +18,20 @@ from orchestrator.queue.states import State
 class SweepOptions(OptionGroup):
     """Options as `submit` has them: lists of text."""
 
-    depth: Annotated[list[str], typer.Option("--depth", metavar="INT...")] = field(default_factory=list)
-    lr_mult: Annotated[list[str], typer.Option("--lr_mult")] = field(default_factory=list)
-    num_heads: Annotated[list[str], typer.Option("--num_heads")] = field(default_factory=list)
-    zip: Annotated[list[str], typer.Option("--zip", metavar=TOGETHER)] = field(default_factory=list)
+    depth: list[str] = option(list, metavar="INT...")
+    lr_mult: list[str] = option(list)
+    num_heads: list[str] = option(list)
+    zip: list[str] = option(list, metavar=TOGETHER)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlagOptions(OptionGroup):
     """Flags and single values."""
 
-    log_csv: Annotated[bool, typer.Option("--log_csv", "-c")] = False
-    log_wandb: Annotated[bool, typer.Option("--log_wandb", "-w")] = False
-    num_runs: Annotated[int, typer.Option("--num_runs", "-n", min=1, max=9)] = 1
-    name: Annotated[str, typer.Option("--name")] = ""
+    log_csv: bool = option(False, "--log_csv", "-c")
+    log_wandb: bool = option(False, "--log_wandb", "-w")
+    num_runs: int = option(1, "--num_runs", "-n", min=1, max=9)
+    name: str = option("")
 
 
 def parse(line: str | list[str]) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def test_a_choice_that_is_none_is_refused_with_the_nearest() -> None:
 def test_an_option_that_two_groups_declare_is_one_option() -> None:
     @dataclass(frozen=True, kw_only=True)
     class Other(OptionGroup):
-        name: Annotated[str, typer.Option("--name")] = ""
+        name: str = option("")
 
     seen: list[str] = []
 

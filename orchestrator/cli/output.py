@@ -1,0 +1,105 @@
+"""Where output goes, and how commands ask.
+
+Output for pipes goes to stdout (`print_table`, `print_json`, `say`); notes, warnings and questions go to
+stderr (`note`, `warn`, `ask`). None of them prints a control character, whatever a sweep is called.
+"""
+
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+import typer
+
+from orchestrator.errors import UsageError
+from orchestrator.wording.next_command import naming_database
+from orchestrator.wording.numbers import counted as counted
+from orchestrator.wording.numbers import short_count as short_count
+from orchestrator.wording.plain import json_text, printable, printable_lines
+from orchestrator.wording.tables import TextTable, wrapped
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+
+
+def ask(question: str, *, otherwise: str) -> None:
+    """Ask on stderr. Returns if the answer is yes, else prints `otherwise` and exits with 1.
+
+    Raises UsageError if there is no terminal.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(f"no terminal to ask on: {question}", "Add --yes to go on without asking.")
+    # Not typer.confirm, which treats Ctrl-C as a no and exits with 1.
+    print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        note(otherwise)
+        raise typer.Exit(1)
+
+
+def say(text: str = "", *, end: str = "\n") -> None:
+    """Text on stdout, without letters that a terminal would obey."""
+    print(printable_lines(text), end=end)
+
+
+def note(text: str) -> None:
+    """A line for people on stderr."""
+    say_wrapped(text, sys.stderr)
+
+
+def say_wrapped(text: str, stream: TextIO) -> None:
+    """Print a sentence: on a terminal wrapped between words, except for a command to type next."""
+    text = printable_lines(text)
+    if stream.isatty() and not text.startswith("next: "):
+        width = shutil.get_terminal_size().columns
+        text = "\n".join(wrapped(line, width) for line in text.split("\n"))
+    print(text, file=stream)
+
+
+def suggest(text: str, store: "Store") -> None:
+    """A line for people on stderr; the commands of hlbq in it name the store's database."""
+    note(naming_database(text, store.location.option))
+
+
+def warn(text: str) -> None:
+    """A warning on stderr."""
+    note(f"warning: {text}")
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout; records become objects. Non-finite numbers become null, as JSON has none."""
+    # A stdout in another encoding than UTF-8 would lose letters.
+    print(json_text(_plain(value), indent=2, ascii_only=not (sys.stdout.encoding or "").lower().startswith("utf")))
+
+
+def print_result(value: Any, text: str, *, as_json: bool) -> None:
+    """What a command did: `value` for programs, or `text` for people."""
+    print_json(value) if as_json else say(text)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not -float("inf") < value < float("inf"):
+        return None
+    return value
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
+    """A table on stdout: no wider than the terminal, or as wide as its text without one.
+
+    Cells are plain text on one line: markup in a name or an error is not interpreted.
+    """
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print("", *TextTable(title=title, headers=headers, rows=[*rows]).lines(width), "", sep="\n")
+
+
+def when(seconds: float | None) -> str:
+    """A moment as local date and time; empty for None."""
+    from datetime import datetime
+
+    return "" if seconds is None else datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,58 @@
+"""A question by the options of `hlbq compare`, which are the arguments of `orchestrator.compare`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.comparison.measures import Goal
+from orchestrator.comparison.results import Question, place_of
+from orchestrator.errors import UsageError
+from orchestrator.export.metric_names import Axis
+
+_SAME = ("metric", "target", "arms", "effects", "margin", "robust", "allow_mixed_data", "allow_mixed_evaluation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionOptions:
+    """What to compare with what. At most one of `best` and the places `at_...`."""
+
+    metric: str = "val_loss"
+    best: bool = False
+    at_tokens: float | None = None
+    at_epoch: float | None = None
+    at_seconds: float | None = None
+    at_step: float | None = None
+    at_flops: float | None = None
+    goal: str | None = None
+    target: float | None = None
+    by: Sequence[str] = ()
+    baseline: Mapping[str, Any] | None = None
+    arms: bool = False
+    effects: bool = False
+    tune: str | None = None
+    margin: float | None = None
+    robust: bool = False
+    allow_mixed_data: bool = False
+    allow_mixed_evaluation: bool = False
+    allow_mixed_code: bool = False
+
+    def question(self) -> Question:
+        """The question. Raises UsageError for an unknown goal, and for several places."""
+        if self.goal is not None and self.goal not in list(Goal):
+            raise UsageError(f"--goal {self.goal}: no such choice", "Use lower or higher.")
+        places = {
+            Axis.TOKENS: self.at_tokens,
+            Axis.EPOCHS: self.at_epoch,
+            Axis.SECONDS: self.at_seconds,
+            Axis.STEPS: self.at_step,
+            Axis.FLOPS: self.at_flops,
+        }
+        return Question(
+            **place_of(best=self.best, places=places),
+            goal=None if self.goal is None else Goal(self.goal),
+            by=tuple(self.by),
+            baseline=self.baseline,
+            tune=self.tune or "",
+            allow_mixed_code=self.allow_mixed_code,
+            **{name: getattr(self, name) for name in _SAME},
+        )

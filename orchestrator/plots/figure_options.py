@@ -1,0 +1,120 @@
+"""A figure by the options of `hlbq plot`, which are the arguments of `orchestrator.plot`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from orchestrator.comparison.results import Question
+from orchestrator.errors import UsageError
+from orchestrator.export.metric_names import Axis
+from orchestrator.plots.curve_figures import Drawing
+from orchestrator.plots.curve_sets import Band
+from orchestrator.plots.difference_figures import DifferenceDrawing
+from orchestrator.plots.differences import DrawnDifferences, plot_differences
+from orchestrator.plots.figures import Drawn, plot_curves, plot_final, plot_schedules
+from orchestrator.plots.final_values import FinalDrawing
+from orchestrator.plots.heat_maps import HeatMap
+from orchestrator.plots.style import Size, parse_size
+from orchestrator.queue.records import RunFilter
+from orchestrator.store import Store
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureOptions:
+    """What to draw. At most one of `difference`, `effects`, `final`, `heatmap` and `schedules`; without them curves."""
+
+    metric: str = field(default="val_loss", kw_only=False)
+    difference: bool = False
+    effects: bool = False
+    margin: float | None = None
+    final: str = ""
+    heatmap: Sequence[str] = ()
+    schedules: bool = False
+    x: str = ""
+    band: str = "auto"
+    log_x: bool = False
+    log_y: bool = False
+    smooth: float = 0.0
+    past_shortest: bool = False
+    facet: str = ""
+    colour: str = ""
+    style: str = ""
+    baseline: Mapping[str, Any] | None = None
+    by: Sequence[str] = ()
+    title: str = ""
+    size: str = ""
+    allow_mixed_data: bool = False
+    allow_mixed_evaluation: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The option for other figures that was given; empty for curves. Raises UsageError for several, or a heat map
+        of one setting."""
+        kinds = ("difference", "effects", "final", "heatmap", "schedules")
+        given = [name for name in kinds if getattr(self, name)]
+        if len(given) > 1:
+            raise UsageError(f"--{' and --'.join(given)} are different figures", "Draw one at a time.")
+        if self.heatmap and len(self.heatmap) != 2:
+            wrong = f"--heatmap takes two settings, not {len(self.heatmap)}"
+            raise UsageError(wrong, "For instance: --heatmap depth width")
+        return given[0] if given else ""
+
+    def draw(self, source: Store | Path, runs: RunFilter | None) -> Drawn:
+        """The figure of any kind but differences, from a store or an exported table.
+
+        Raises UsageError, ExportError or SettingsError where nothing can be drawn.
+        """
+        if self.kind == "heatmap":
+            rows, columns = self.heatmap
+            heat_map = HeatMap(rows=rows, columns=columns, metric=self.metric, title=self.title, size=self._size)
+            return plot_final(source, heat_map, runs, **self._mixed)
+        if self.kind == "final":
+            return plot_final(source, FinalDrawing(against=self.final, **self._shared), runs, **self._mixed)
+        if self.kind == "schedules":
+            return plot_schedules(source, self._curves(), runs)
+        return plot_curves(source, self._curves(), runs, **self._mixed)
+
+    def draw_differences(self, store: Store, runs: RunFilter) -> DrawnDifferences:
+        """The figure of `difference` or `effects`. Raises as `draw`."""
+        by_seed = self.x == "seeds"
+        along = replace(self._curves(), facet="", smooth=0.0, log_y=False) if self.x and not by_seed else None
+        drawing = DifferenceDrawing(
+            effects=self.effects, along=along, by_seed=by_seed, title=self.title, size=self._size
+        )
+        asked = {"metric": self.metric, "by": tuple(self.by), "baseline": self.baseline, "margin": self.margin}
+        return plot_differences(store, Question(**asked, **self._mixed), drawing, runs)  # type: ignore[arg-type]
+
+    @property
+    def _size(self) -> Size | None:
+        return parse_size(self.size) if self.size else None
+
+    @property
+    def _mixed(self) -> dict[str, bool]:
+        return {"allow_mixed_data": self.allow_mixed_data, "allow_mixed_evaluation": self.allow_mixed_evaluation}
+
+    @property
+    def _shared(self) -> dict[str, Any]:
+        """What figures of curves and of last values have in common."""
+        same = {name: getattr(self, name) for name in ("metric", "log_x", "log_y", "colour", "style", "title")}
+        return {**same, "by": tuple(self.by), "size": self._size}
+
+    def _curves(self) -> Drawing:
+        return Drawing(
+            x=_choice("--x", self.x or "tokens", Axis),
+            band=_choice("--band", self.band, Band),
+            smooth=self.smooth,
+            past_shortest=self.past_shortest,
+            facet=self.facet,
+            baseline=self.baseline,
+            **self._shared,
+        )
+
+
+def _choice(option: str, text: str, choices: type[Choice]) -> Choice:
+    if text not in list(choices):
+        raise UsageError(f"{option} {text}: no such choice", f"Use one of {', '.join(choices)}.")
+    return choices(text)
