@@ -5,7 +5,6 @@ The store is imported where it is used: tests of the trainer alone run where the
 
 import contextlib
 import os
-import signal
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.heeded_signals import heed_hang_ups
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -23,11 +24,8 @@ DATABASES = ("sqlite", "postgresql")
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C and hang-ups reach what tests start: in the background of a script, or under nohup, they are ignored,
-    and programs inherit that."""
-    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
-        if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, handler)
+    """See heed_hang_ups."""
+    heed_hang_ups()
 
 
 class VirtualClock:

@@ -50,6 +50,7 @@ class Heartbeat:
         of them may be what holds it.
         """
         try:
+            self._store.rehearse()
             self.worker_id = self._store.register_worker(self._identity, lease_seconds=self._timing.lease_seconds)
         except DatabaseBusyError:
             self.judge(own_beats_commit=False)

@@ -237,7 +237,6 @@ class Supervisor:
         """Enter the list of workers, however long the database takes to answer; False once asked to stop."""
         while not self._stopping.requests:
             try:
-                self._store.rehearse()
                 self._heartbeat.register()
             except DatabaseBusyError as error:
                 self._wait_for_database(error)

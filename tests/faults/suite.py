@@ -26,6 +26,7 @@ from orchestrator.store.engine import sqlite_module
 from tests.faults.harness import QUICK_SCALE, ROOT, Ground
 from tests.faults.report import FaultRow, table
 from tests.faults.results import MARK, Part, Results, product_commit
+from tests.heeded_signals import heed_hang_ups
 from tests.postgresql_server import NoServerError, private_server
 from worker.devices.devices import cpu_device
 
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin nothing new after this long")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the file that keeps what was found")
     given = parser.parse_args(arguments)
+    heed_hang_ups()
     commit, results = product_commit(), Results(Path(os.devnull) if given.quick else given.results)
     names = given.only or EVERY
     parts = [(name, seed) for name in names for seed in range(1 if given.quick else PARTS.get(name, (1, 1.0))[0])]

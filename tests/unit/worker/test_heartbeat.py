@@ -33,7 +33,7 @@ class FakeStore:
     """The part of the store that a lease keeper calls."""
 
     def __init__(self) -> None:
-        self.busy = self.gone = False
+        self.busy = self.gone = self.is_locked = False
         self.beats = self.registered = 0
         self.ended = ""
         self.others: list[WorkerRecord] = []
@@ -41,6 +41,10 @@ class FakeStore:
         self.reaped: list[int] = []
         self.on_reap: Callable[[], None] = lambda: None
         self.watches: list[Watch] = []
+
+    def rehearse(self) -> None:
+        if self.is_locked:
+            raise DatabaseBusyError("the database is locked")
 
     def register_worker(self, identity: WorkerIdentity, *, lease_seconds: float) -> int:
         self.registered += 1
@@ -176,24 +180,46 @@ def test_a_dead_worker_whose_rows_are_locked_keeps_nobody_from_the_others(
     assert bench.store.reaped == expected
 
 
-def test_one_that_is_stopped_is_ended_though_the_dead_cannot_be_reaped(bench: Bench) -> None:
+@pytest.fixture
+def stopped() -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that was stopped."""
+    with subprocess.Popen(["sleep", "600"]) as process:
+        os.kill(process.pid, signal.SIGSTOP)
+        wait_until(lambda: process_state(process.pid, 0) is ProcessState.STOPPED, seconds=120, what="it is stopped")
+        yield process
+        process.kill()
+
+
+def worker_in(process: "subprocess.Popen[bytes]", bench: Bench) -> WorkerRecord:
+    """A worker of this host in that process."""
+    identity = replace(bench.heartbeat._identity, pid=process.pid, start_ticks=start_ticks(process.pid))
+    return replace(silent(8), identity=identity)
+
+
+def test_one_that_is_stopped_is_ended_though_the_dead_cannot_be_reaped(
+    bench: Bench, stopped: "subprocess.Popen[bytes]"
+) -> None:
     # It may be what holds the database, so that nobody can reap anybody: the dead must not come first.
-    stopped = subprocess.Popen(["sleep", "600"])
-    try:
-        os.kill(stopped.pid, signal.SIGSTOP)
-        wait_until(lambda: process_state(stopped.pid, 0) is ProcessState.STOPPED, seconds=120, what="it is stopped")
-        dead = replace(bench.heartbeat._identity, pid=2**22 + 1)  # more than any pid
-        last = replace(bench.heartbeat._identity, pid=stopped.pid, start_ticks=start_ticks(stopped.pid))
-        bench.store.others = [replace(silent(7), identity=dead), replace(silent(8), identity=last)]
-        bench.store.locked = {7}
-        bench.store.on_reap = lambda: setattr(bench.clock, "now", bench.clock.now + 20)
-        for _ in range(5):
-            bench.clock.now += 20
-            bench.heartbeat.judge(own_beats_commit=False)
-        assert stopped.wait(timeout=120) == -signal.SIGKILL
-    finally:
-        stopped.kill()
-        stopped.wait()
+    dead = replace(bench.heartbeat._identity, pid=2**22 + 1)  # more than any pid
+    bench.store.others = [replace(silent(7), identity=dead), worker_in(stopped, bench)]
+    bench.store.locked = {7}
+    bench.store.on_reap = lambda: setattr(bench.clock, "now", bench.clock.now + 20)
+    for _ in range(5):
+        bench.clock.now += 20
+        bench.heartbeat.judge(own_beats_commit=False)
+    assert stopped.wait(timeout=120) == -signal.SIGKILL
+
+
+def test_one_that_is_stopped_is_ended_by_workers_that_it_keeps_from_registering(
+    bench: Bench, stopped: "subprocess.Popen[bytes]"
+) -> None:
+    bench.store.others = [worker_in(stopped, bench)]
+    bench.store.is_locked = True
+    for _ in range(5):
+        bench.clock.now += 20
+        with pytest.raises(DatabaseBusyError):
+            bench.heartbeat.register()
+    assert stopped.wait(timeout=120) == -signal.SIGKILL
 
 
 def test_in_a_large_fleet_each_watches_a_share_and_asks_an_empty_queue_less_often(bench: Bench) -> None:
