@@ -26,7 +26,7 @@ from orchestrator.store import OpenMode, open_store
 from worker.attempt import Attempt
 from worker.timing import Timing
 from worker.trainer.messages import Start, decode
-from worker.trainer_process import Control, Outbox, PipeReporter
+from worker.trainer.pipe_reporter import Control, Outbox, PipeReporter
 
 PEERS = ("off", "trackio", "wandb", "mlflow")
 FIGURES = ("wait_us_median", "thread_cpu_us_median", "wait_us_mean", "cpu_us")

@@ -23,7 +23,7 @@ from hlbgpt_core.settings import Settings
 from hlbgpt_core.text.data import TokenData
 from hlbgpt_core.training.trainer import train
 from worker.trainer.messages import Start
-from worker.trainer_process import Control, Outbox, PipeReporter
+from worker.trainer.pipe_reporter import Control, Outbox, PipeReporter
 
 MODEL = {
     **DEMO,

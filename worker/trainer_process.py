@@ -11,10 +11,8 @@ import math
 import os
 import queue
 import threading
-import time
 import traceback
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -22,197 +20,20 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from hlbgpt_core.code_digest import CoreCode
 from hlbgpt_core.code_version import core_version
 from hlbgpt_core.errors import DataError, DeviceError, DivergedError, HostDataError, OutOfMemoryError, SettingsError
-from hlbgpt_core.points import Directive, Facts, Outcome, Phase, Point, Progress, SavedCheckpoint, Split, TrainingResult
+from hlbgpt_core.points import Directive, Phase, Progress, TrainingResult
 from hlbgpt_core.settings import Settings
 from hlbgpt_core.text.data import CacheWatch, TokenData, load_data
 from orchestrator.launch.worker_command import WorkerOptions
 from orchestrator.queue.states import Reason
 from worker.trainer.blame import Blame, blame_of, load_failure
-from worker.trainer.messages import (
-    CheckpointMade,
-    Direct,
-    Ended,
-    FactsFound,
-    LoadFailed,
-    Message,
-    Noted,
-    Pause,
-    PointMade,
-    ProgressMade,
-    Ready,
-    Resume,
-    Resumed,
-    ShutDown,
-    Start,
-    decode,
-    encode,
-)
+from worker.trainer.messages import Direct, Ended, LoadFailed, Pause, Ready, Resume, ShutDown, Start, decode
+from worker.trainer.pipe_reporter import Control, Outbox, PipeReporter
 from worker.trainer.run_log import log_to
 
 if TYPE_CHECKING:
     from hlbgpt_core.fast_path.process_cache import ProcessCache
 
-PROGRESS_SECONDS = 0.5
-GATHER_SECONDS = 0.05
-# How long a run waits at a rung for the word on it. A worker that is cut off from the database goes on training.
-RUNG_SECONDS = 10.0
-
-_REASONS = {
-    Outcome.FINISHED: Reason.FINISHED,
-    Outcome.RELEASED: Reason.RELEASED,
-    Outcome.CANCELLED: Reason.CANCELLED,
-}
 _PATHS = {None: None, True: "fast", False: "plain"}
-
-
-class Outbox:
-    """Messages on their way to the supervisor, written by a thread of their own so that training never waits.
-
-    Points and progress may lie here for GATHER_SECONDS: waking the thread for each would cost a short step more than
-    all else about a point. Other messages take what lies here with them at once.
-    """
-
-    def __init__(self, pipe: BinaryIO) -> None:
-        self._pipe = pipe
-        self._queue: deque[Message | tuple[int, int, Point]] = deque()
-        self._wake = threading.Event()
-        self._sleeps = False
-        self._closing = False
-        self._thread = threading.Thread(target=self._write, name="outbox", daemon=True)
-        self._thread.start()
-
-    def put(self, message: Message) -> None:
-        """Queue a message; returns at once."""
-        self._queue.append(message)
-        if self._sleeps or not isinstance(message, ProgressMade):
-            self._wake.set()
-
-    def put_point(self, run_id: int, fence: int, point: Point) -> None:
-        """Queue a point; returns at once. Its message is made by the thread that writes it."""
-        self._queue.append((run_id, fence, point))
-        if self._sleeps:
-            self._wake.set()
-
-    def close(self) -> None:
-        """Write what is queued, then stop."""
-        self._closing = True
-        self._wake.set()
-        self._thread.join()
-
-    def _write(self) -> None:
-        try:
-            while not self._closing or self._queue:
-                self._wait()
-                lines = [_line(self._queue.popleft()) for _ in range(len(self._queue))]
-                self._pipe.write(b"".join(lines))
-                self._pipe.flush()
-        except OSError:
-            os._exit(1)  # nobody reads any more: the supervisor is gone
-
-    def _wait(self) -> None:
-        """Come back after a moment if messages lie here then, else with the next one."""
-        self._wake.wait(GATHER_SECONDS)
-        self._wake.clear()
-        # In this order: whoever adds a message after the check of the queue finds us asleep, and wakes us.
-        self._sleeps = True
-        if not self._queue and not self._closing:
-            self._wake.wait()
-            self._wake.clear()
-        self._sleeps = False
-
-
-def _line(queued: Message | tuple[int, int, Point]) -> bytes:
-    if isinstance(queued, tuple):
-        run_id, fence, point = queued
-        return encode(PointMade(run_id=run_id, fence=fence, point=point))
-    return encode(queued)
-
-
-class Control:
-    """What the supervisor wants of the run at hand, set by the reading thread and asked by the trainer."""
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._directive = Directive.CONTINUE
-        self._paused = False
-        self._lease: tuple[int, int] | None = None
-        self._heard = threading.Event()
-
-    def begin(self, run_id: int, fence: int) -> None:
-        """A new run: wishes for an earlier one no longer count."""
-        with self._condition:
-            self._lease, self._directive = (run_id, fence), Directive.CONTINUE
-
-    def direct(self, message: Direct) -> None:
-        """Note a wish, if it is for the run at hand."""
-        with self._condition:
-            if self._lease == (message.run_id, message.fence):
-                self._directive = message.directive
-                self._heard.set()
-                self._condition.notify_all()
-
-    def pause(self, paused: bool) -> None:
-        """Stop before the next step, or go on."""
-        with self._condition:
-            self._paused = paused
-            self._condition.notify_all()
-
-    def await_word(self, ask: Callable[[], None]) -> None:
-        """Ask, and wait until the next directive comes, or for RUNG_SECONDS."""
-        self._heard.clear()
-        ask()
-        self._heard.wait(RUNG_SECONDS)
-
-    def wanted(self) -> Directive:
-        """The directive in force; waits as long as the run is paused. A checkpoint is asked for once."""
-        with self._condition:
-            while self._paused and self._directive in (Directive.CONTINUE, Directive.CHECKPOINT):
-                self._condition.wait()
-            directive = self._directive
-            if directive is Directive.CHECKPOINT:
-                self._directive = Directive.CONTINUE
-            return directive
-
-
-class PipeReporter:
-    """The trainer's Reporter that speaks to the supervisor."""
-
-    def __init__(self, start: Start, outbox: Outbox, control: Control, provenance: dict[str, object]) -> None:
-        self._start, self._outbox, self._control = start, outbox, control
-        self._provenance = provenance
-        self._last_sent, self._last_phase = float("-inf"), Phase.DATA
-        self._rungs = list(start.rungs)
-
-    def resumed(self, checkpoint: SavedCheckpoint | None) -> None:
-        self._outbox.put(Resumed(run_id=self._start.run_id, fence=self._start.fence, checkpoint=checkpoint))
-
-    def facts(self, facts: Facts) -> None:
-        known = Facts(**{**vars(facts), "provenance": {**facts.provenance, **self._provenance}})
-        self._outbox.put(FactsFound(run_id=self._start.run_id, fence=self._start.fence, facts=known))
-
-    def note(self, action: str, text: str) -> None:
-        """Tell people of something; it becomes an event of the run."""
-        self._outbox.put(Noted(run_id=self._start.run_id, fence=self._start.fence, action=action, text=text))
-
-    def point(self, point: Point) -> None:
-        def put() -> None:
-            self._outbox.put_point(self._start.run_id, self._start.fence, point)
-
-        if point.split is Split.VAL and self._rungs and point.tokens_seen >= self._rungs[0]:
-            self._rungs = [rung for rung in self._rungs if rung > point.tokens_seen]
-            self._control.await_word(put)
-        else:
-            put()
-
-    def progress(self, progress: Progress) -> Directive:
-        now = time.monotonic()
-        if progress.phase is not self._last_phase or now - self._last_sent >= PROGRESS_SECONDS:
-            self._last_sent, self._last_phase = now, progress.phase
-            self._outbox.put(ProgressMade(run_id=self._start.run_id, fence=self._start.fence, progress=progress))
-        return self._control.wanted()
-
-    def checkpoint(self, checkpoint: SavedCheckpoint) -> None:
-        self._outbox.put(CheckpointMade(run_id=self._start.run_id, fence=self._start.fence, checkpoint=checkpoint))
 
 
 class Abandoned(Exception):
@@ -274,8 +95,7 @@ class WarmData:
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What stays the same for all runs of this process. `core_digest` names the code that was loaded; of `options` only
-    those count that a trainer process takes."""
+    """What stays the same for all runs of this process: of `options`, those that a trainer process takes."""
 
     device: str
     core_digest: str
@@ -347,7 +167,7 @@ def attend(start: Start, outbox: Outbox, control: Control, data: WarmData, aroun
     reporter = PipeReporter(start, outbox, control, {"core_digest": around.core_digest})
     try:
         result = train_run(start, reporter, data, around)
-        last = ended(start, _REASONS[result.outcome])
+        last = ended(start, Reason(result.outcome))
     except Abandoned as abandoned:
         last = ended(start, abandoned.reason)
     # Whatever a user's model raises ends this run and not the worker: it is stored with the run.
@@ -375,15 +195,11 @@ def read_messages(pipe: BinaryIO, control: Control, starts: "queue.SimpleQueue[S
                 is_first = False
             case Direct() as direct:
                 control.direct(direct)
-            case Pause():
-                control.pause(True)
-            case Resume():
-                control.pause(False)
+            case Pause() | Resume() as message:
+                control.pause(isinstance(message, Pause))
             case ShutDown():
                 starts.put(None)
                 return
-            case _:
-                pass
     os._exit(1)
 
 

@@ -1,1 +1,1 @@
-"""The supervisor's side of its trainer process: the messages, the process, its log, and when to start it again."""
+"""Between supervisor and trainer process: messages, both ends of the pipes, the log, and when to start it again."""

@@ -22,7 +22,7 @@ def main() -> int:
         from worker import trainer_process
     except Exception as error:
         # Not by worker/trainer/messages.py, which needs the core.
-        message = {"kind": "load_failed", "pid": os.getpid(), **load_failure(error)}
+        message = {"kind": "LoadFailed", "pid": os.getpid(), **load_failure(error)}
         with os.fdopen(given.write_fd, "wb") as pipe:
             pipe.write(json.dumps(message).encode() + b"\n")
         return 1

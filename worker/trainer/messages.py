@@ -1,22 +1,16 @@
 """The protocol between supervisor and trainer process: one JSON object per line, over two pipes.
 
-Any program that speaks it can replace the trainer (the fault suite does). Every message about a run carries its run id
-and fence, so a late message of an earlier run is recognised.
-
-    supervisor -> trainer:  start, direct, pause, resume, shut down
-    trainer -> supervisor:  ready or load failed, noted, resumed, facts, point, progress, checkpoint, ended
+Any program that speaks it can replace the trainer (the fault suite does). A message's `kind` is the name of its class.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Directive, Facts, Phase, Point, Progress, SavedCheckpoint, Split
 from worker.trainer.blame import Blame
-
-PROTOCOL_VERSION = 1
 
 
 class ProtocolError(HlbqError):
@@ -24,12 +18,18 @@ class ProtocolError(HlbqError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Start:
-    """Train a run. `settings` are resolved; `resume` lists checkpoints to try, newest first. After an evaluation at or
-    past one of `rungs` (tokens seen) the trainer waits a moment for a directive: the run may be stopped there."""
+class AboutRun:
+    """What every message about a run carries, so that a late one of an earlier run is recognised."""
 
     run_id: int
     fence: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start(AboutRun):
+    """Train a run. `settings` are resolved; `resume` lists checkpoints to try, newest first. After an evaluation at or
+    past one of `rungs` (tokens seen) the trainer waits a moment for a directive: the run may be stopped there."""
+
     uid: str
     settings: Mapping[str, Any]
     seed: int
@@ -44,11 +44,9 @@ class Start:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Direct:
+class Direct(AboutRun):
     """What the supervisor wants of the run at hand."""
 
-    run_id: int
-    fence: int
     directive: Directive
 
 
@@ -73,7 +71,6 @@ class Ready:
 
     pid: int
     core_digest: str
-    protocol: int = PROTOCOL_VERSION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,70 +85,56 @@ class LoadFailed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Noted:
+class Noted(AboutRun):
     """Something that people should know of: what happened in two words, and all of it."""
 
-    run_id: int
-    fence: int
     action: str
     text: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resumed:
+class Resumed(AboutRun):
     """The checkpoint that the run goes on from; None for step 0."""
 
-    run_id: int
-    fence: int
     checkpoint: SavedCheckpoint | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class FactsFound:
+class FactsFound(AboutRun):
     """What is known of the run only where it runs."""
 
-    run_id: int
-    fence: int
     facts: Facts
 
 
 @dataclass(frozen=True, kw_only=True)
-class PointMade:
+class PointMade(AboutRun):
     """One record of metrics."""
 
-    run_id: int
-    fence: int
     point: Point
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProgressMade:
+class ProgressMade(AboutRun):
     """A sign of life."""
 
-    run_id: int
-    fence: int
     progress: Progress
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckpointMade:
+class CheckpointMade(AboutRun):
     """A checkpoint is whole on disk; every point up to its step went before."""
 
-    run_id: int
-    fence: int
     checkpoint: SavedCheckpoint
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
+class Ended(AboutRun):
     """The run's end, last of its messages. `reason` is a value of orchestrator.queue.states.Reason.
 
     `permanent` says that another try would end the same way (data or settings that are of no use). `blame` is a value
     of worker.trainer.blame.Blame: a run that is not to blame is released.
     """
 
-    run_id: int
-    fence: int
     reason: str
     error_type: str = ""
     error_message: str = ""
@@ -160,46 +143,15 @@ class Ended:
     blame: str = Blame.RUN.value
 
 
-Message = (
-    Start
-    | Direct
-    | Pause
-    | Resume
-    | ShutDown
-    | Ready
-    | LoadFailed
-    | Noted
-    | Resumed
-    | FactsFound
-    | PointMade
-    | ProgressMade
-    | CheckpointMade
-    | Ended
-)
-
-_KINDS: Mapping[str, type[Message]] = {
-    "start": Start,
-    "direct": Direct,
-    "pause": Pause,
-    "resume": Resume,
-    "shut_down": ShutDown,
-    "ready": Ready,
-    "load_failed": LoadFailed,
-    "noted": Noted,
-    "resumed": Resumed,
-    "facts": FactsFound,
-    "point": PointMade,
-    "progress": ProgressMade,
-    "checkpoint": CheckpointMade,
-    "ended": Ended,
-}
-_NAMES = {message: kind for kind, message in _KINDS.items()}
+ToTrainer = Start | Direct | Pause | Resume | ShutDown
+FromTrainer = Ready | LoadFailed | Noted | Resumed | FactsFound | PointMade | ProgressMade | CheckpointMade | Ended
+Message = ToTrainer | FromTrainer
+_KINDS: Mapping[str, type[Message]] = {message.__name__: message for message in get_args(Message)}
 
 
 def encode(message: Message) -> bytes:
     """The message as one line of UTF-8 JSON. Non-finite numbers stay themselves (NaN, Infinity)."""
-    body = {"kind": _NAMES[type(message)], **vars(message)}
-    return _to_json(body).encode() + b"\n"
+    return _to_json({"kind": type(message).__name__, **vars(message)}).encode() + b"\n"
 
 
 def decode(line: bytes) -> Message:

@@ -5,9 +5,9 @@ import os
 import pytest
 
 from hlbgpt_core.points import Phase, Progress
-from worker import trainer_process
+from worker.trainer import pipe_reporter
 from worker.trainer.messages import Ended, ProgressMade, Ready, decode
-from worker.trainer_process import Outbox
+from worker.trainer.pipe_reporter import Outbox
 
 
 def progress(step: int) -> ProgressMade:
@@ -28,7 +28,7 @@ def test_messages_arrive_in_order_and_all_of_them_before_the_end() -> None:
 
 
 def test_what_is_no_point_takes_all_before_it_along_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer_process, "GATHER_SECONDS", 3600.0)
+    monkeypatch.setattr(pipe_reporter, "GATHER_SECONDS", 3600.0)
     read, write = os.pipe()
     outbox = Outbox(os.fdopen(write, "wb"))
     with os.fdopen(read, "rb") as pipe:
@@ -43,7 +43,7 @@ def test_what_is_no_point_takes_all_before_it_along_at_once(monkeypatch: pytest.
 def test_points_alone_arrive_after_a_moment_also_when_nothing_was_said_for_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(trainer_process, "GATHER_SECONDS", 0.01)
+    monkeypatch.setattr(pipe_reporter, "GATHER_SECONDS", 0.01)
     read, write = os.pipe()
     outbox = Outbox(os.fdopen(write, "wb"))
     with os.fdopen(read, "rb") as pipe:

@@ -9,9 +9,9 @@ import pytest
 
 from hlbgpt_core.points import Directive, Phase, Progress, Split
 from tests.stand_in_trainer import point_at
-from worker import trainer_process
+from worker.trainer import pipe_reporter
 from worker.trainer.messages import Direct, Message, PointMade, Start, decode
-from worker.trainer_process import Control, Outbox, PipeReporter
+from worker.trainer.pipe_reporter import Control, Outbox, PipeReporter
 
 START = Start(
     run_id=1,
@@ -74,7 +74,7 @@ def test_the_word_at_a_rung_is_heeded_before_the_next_step(
 def test_a_trainer_without_a_word_goes_on_after_a_moment(
     arrived: tuple[PipeReporter, Iterator[Message]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer_process, "RUNG_SECONDS", 0.01)
+    monkeypatch.setattr(pipe_reporter, "RUNG_SECONDS", 0.01)
     reporter, _ = arrived
     reporter.point(replace(point_at(100, 9, Split.VAL), tokens_seen=900))
     assert wanted(reporter) is Directive.CONTINUE

@@ -11,8 +11,9 @@ from orchestrator.launch.worker_command import WorkerOptions
 from orchestrator.queue.states import Reason
 from worker import trainer_process
 from worker.trainer.messages import Ended, Start
+from worker.trainer.pipe_reporter import Control
 from worker.trainer.trainer_handle import trainer_command
-from worker.trainer_process import Control, Surroundings, attend
+from worker.trainer_process import Surroundings, attend
 
 FINISHED = TrainingResult(outcome=Outcome.FINISHED, steps=1, tokens_seen=1, training_seconds=1.0, stopped_by="")
 
