@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.files.standard_streams import open_closed_streams, unfailing_text
+from orchestrator.launch.stop_signals import ignore_late_signals
 from orchestrator.launch.worker_command import WorkerOptions
 from worker.devices.devices import Device, choose_device
 from worker.exit_codes import EXIT_FAILED, EXIT_FAULT, EXIT_FINE, EXIT_INTERRUPTED, EXIT_USAGE
@@ -180,4 +181,6 @@ def _say(text: str) -> None:
 if __name__ == "__main__":
     open_closed_streams()
     sys.stdout, sys.stderr = unfailing_text(1), unfailing_text(2)  # nobody may listen any more; the work goes on
-    sys.exit(main())
+    code = main()
+    ignore_late_signals()
+    sys.exit(code)

@@ -11,3 +11,10 @@ def heeded_stop_signals() -> Sequence[signal.Signals]:
     """Those that this process is to obey: all but a SIGHUP that was ignored when it started, as nohup has it."""
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return [number for number in STOP_SIGNALS if not (nohup and number is signal.SIGHUP)]
+
+
+def ignore_late_signals() -> None:
+    """For a process that is done: while the interpreter ends, it gives signals back to the kernel, and another hang-up
+    would take its exit code."""
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)

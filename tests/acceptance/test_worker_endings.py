@@ -219,9 +219,13 @@ def test_hang_ups_never_hurry(fleet: Fleet) -> None:
     fleet.plan = Plan(steps=10_000, step_seconds=0.02, checkpoint_every=100_000)
     worker = fleet.start_one()
     wait_for_step(fleet, 3)
-    for _ in range(3):
-        worker.send_signal(signal.SIGHUP)
-    worker.wait(timeout=120)
+
+    def has_ended() -> bool:
+        worker.send_signal(signal.SIGHUP)  # to its very end
+        return worker.poll() is not None
+
+    wait_until(has_ended, seconds=120, what="the worker has ended")
+    assert worker.returncode == 0
     with reader(fleet) as store:
         run = store.run(1)
         assert run is not None and run.checkpoint is not None and run.checkpoint.step >= 3

@@ -21,6 +21,7 @@ from sqlalchemy import Connection, event
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.files.standard_streams import open_closed_streams, unfailing_text
+from orchestrator.launch.stop_signals import ignore_late_signals
 from orchestrator.launch.worker_command import WorkerOptions
 from orchestrator.store import OpenMode, Store, open_store
 from tests.stand_in_trainer import command as stand_in_command
@@ -173,4 +174,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    ignore_late_signals()
+    sys.exit(exit_code)
