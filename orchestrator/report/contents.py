@@ -100,11 +100,6 @@ def read_report(
     sweep = known_sweep(store, sweep_id)
     wanted = RunFilter(sweep_ids=(sweep_id,), with_members=True)
     metric = find_metric(store, wanted, metric).name
-    runs = list(store.runs(wanted))
-    names = differing_settings(settings_of(runs))
-    states = Counter(run.state.value for run in runs)
-    counts = ", ".join(f"{count} {state}" for state, count in states.items())
-    arms = len({run.arm_key for run in runs})
     allowed: _Allowed = {
         "allow_mixed_data": allow_mixed_data,
         "allow_mixed_evaluation": allow_mixed_evaluation,
@@ -114,6 +109,12 @@ def read_report(
         comparison, not_compared = recorded(compare(store, wanted, question)), ""
     except UsageError as error:
         comparison, not_compared = None, f"{error.message}. {error.hint}"
+    # After the comparison, which reads the runs for itself: of a large sweep, memory holds them once.
+    runs = list(store.runs(wanted))
+    names = differing_settings(settings_of(runs))
+    states = Counter(run.state.value for run in runs)
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    arms = len({run.arm_key for run in runs})
     tested = store.losses([run.id for run in runs if run.settings.get("test_tokens")], Split.TEST)
     return Report(
         title=sweep.name or f"Sweep {sweep.id}",
