@@ -48,7 +48,10 @@ class PlotOptions(OptionGroup):
         "val_loss"
     )
     x: Annotated[
-        str, typer.Option("--x", help="Over what (default: tokens).", metavar="steps|epochs|tokens|seconds|flops")
+        str,
+        typer.Option(
+            "--x", help="Over what (default: tokens).", metavar="steps|epochs|tokens|seconds|flops|wall_clock"
+        ),
     ] = ""
     band: Annotated[
         str,
