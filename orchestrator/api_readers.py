@@ -123,7 +123,7 @@ def curves(
     all: bool = False,
 ) -> "pandas.DataFrame":
     """The points of a metric as a data frame, a row a point: `run_id`, `seed`, the settings that differ, every x
-    (`steps`, `epochs`, `tokens`, `seconds`, `flops`), and the metric under its name, such as `val_loss`.
+    (`steps`, `epochs`, `tokens`, `seconds`, `flops`, `wall_clock`), and the metric under its name, such as `val_loss`.
 
         seaborn.lineplot(orchestrator.curves("val_loss"), x="tokens", y="val_loss", hue="depth")
 
@@ -142,8 +142,8 @@ def curves(
         curve = one.curves.get(parsed.split)
         if curve is None or (parsed.column not in curve.columns and parsed.column not in curve.extra):
             continue
-        settings = one.run.settings
-        places = {axis.value: axis.places(curve["step"], curve[axis.column], settings) for axis in Axis}
+        settings, began = one.run.settings, one.run.started_at
+        places = {axis.value: axis.places(curve["step"], curve[axis.column], settings, began) for axis in Axis}
         fixed = {"run_id": one.run.id, "seed": one.run.seed, **{name: settings.get(name) for name in names}}
         frame = pandas.DataFrame({**places, parsed.name: curve[parsed.column]})
         frames.append(frame[[value is not None for value in curve[parsed.column]]].assign(**fixed))

@@ -15,6 +15,7 @@ from orchestrator.queue.records import (
     NewArm,
     NewRun,
     NewSweep,
+    ReceivedPoint,
     SweepRecord,
     WorkerIdentity,
 )
@@ -99,6 +100,11 @@ def sample_point(split: Split, step: int, *, loss: float, extra: Mapping[str, fl
         bits_per_byte=None if train else loss / math.log(2),
         extra=extra or {},
     )
+
+
+def received(points: Sequence[Point], *, began: float) -> list[Point]:
+    """The points as a supervisor received them: half a second a step, after two seconds."""
+    return [ReceivedPoint(**vars(point), recorded_at=began + 2.0 + 0.5 * point.step) for point in points]
 
 
 def sample_facts(**changed: Any) -> Facts:

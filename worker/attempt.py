@@ -7,15 +7,16 @@ no longer ours, they are dropped.
 import random
 import shutil
 import signal
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hlbgpt_core.points import Directive, Facts, Point, Progress, SavedCheckpoint, Split
+from hlbgpt_core.points import Directive, Facts, Progress, SavedCheckpoint, Split
 from orchestrator.errors import FencedError
 from orchestrator.leftovers import unneeded_checkpoints
-from orchestrator.queue.records import Claim, Ending, Live, RunRecord
+from orchestrator.queue.records import Claim, Ending, Live, ReceivedPoint, RunRecord
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from worker.processes import host_name
@@ -58,6 +59,7 @@ class Attempt:
         state_folder: Path,
         timing: Timing,
         clock: Callable[[], float],
+        wall_clock: Callable[[], float] = time.time,
         say: Callable[[str], None] = lambda text: None,
         code: str = "",
         keep_code: Callable[[Mapping[str, Any]], None] = lambda provenance: None,
@@ -78,9 +80,9 @@ class Attempt:
         self._store = store
         self._state_folder = state_folder
         self._timing = timing
-        self._clock = clock
+        self._clock, self._wall_clock = clock, wall_clock
         self._say = say
-        self._points: list[Point] = []
+        self._points: list[ReceivedPoint] = []
         self._checkpoint: SavedCheckpoint | None = None
         self._checkpoint_tried = False
         self._resumed: SavedCheckpoint | None = None
@@ -125,7 +127,7 @@ class Attempt:
         self._alive_at = self._clock()
         match message:
             case PointMade(point=point):
-                self._points.append(point)
+                self._points.append(ReceivedPoint(**vars(point), recorded_at=self._wall_clock()))
                 if point.split is Split.VAL:
                     self._tokens_evaluated = point.tokens_seen
             case ProgressMade(progress=progress):

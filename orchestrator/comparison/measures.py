@@ -2,10 +2,9 @@
 
 import bisect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
 
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis, Metric
@@ -108,7 +107,7 @@ def goal_of(metric: Metric) -> Goal | None:
 def measure_run(run: RunRecord, curve: Curve | None, measure: Measure) -> Measured:
     """The number of `run`. Last and best are of completed runs alone: the others would be told by less training."""
     diverged = run.state is State.FAILED and run.reason is Reason.DIVERGED
-    xs, ys = _points_of(curve, measure, run.settings)
+    xs, ys = _points_of(curve, measure, run)
     if measure.place is not None and xs and measure.place <= xs[-1]:
         return value_at(xs, ys, measure.place)
     if diverged or (run.state is State.COMPLETED and ys and not math.isfinite(ys[-1])):
@@ -126,12 +125,13 @@ def measure_run(run: RunRecord, curve: Curve | None, measure: Measure) -> Measur
     return _best(ys, measure)
 
 
-def _points_of(curve: Curve | None, measure: Measure, settings: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+def _points_of(curve: Curve | None, measure: Measure, run: RunRecord) -> tuple[list[float], list[float]]:
     """x (the axis, or the steps) and the metric, of the points that have it; both empty where there are none."""
     name, axis = measure.metric.column, measure.axis or Axis.STEPS
     if curve is None or (name not in curve.columns and name not in curve.extra):
         return [], []
-    pairs = zip(axis.places(curve["step"], curve[axis.column], settings), curve[name], strict=True)
+    places = axis.places(curve["step"], curve[axis.column], run.settings, run.started_at)
+    pairs = zip(places, curve[name], strict=True)
     found = [(float(x), float(y)) for x, y in pairs if y is not None and x is not None]
     return [x for x, _ in found], [y for _, y in found]
 

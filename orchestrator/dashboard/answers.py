@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
 from orchestrator.comparison.groups import read_baseline
-from orchestrator.dashboard.metric_names import read_axis
+from orchestrator.dashboard.metric_names import no_axis
 from orchestrator.dashboard.sweep_curves import numbers
 from orchestrator.dashboard.sweep_watch import plain_number
-from orchestrator.dashboard.thinning import thinned
+from orchestrator.dashboard.thinning import by_size, thinned
 from orchestrator.export.metric_names import Axis
 from orchestrator.plots.run_curves import smoothed
 from orchestrator.plots.style import metric_label
@@ -174,24 +174,28 @@ def run_curves(store: Store, run_id: int, over: str, smooth: float = 0.0) -> dic
 
     Raises NotThereError if the run does not exist, UsageError for an axis or metric that it has not."""
     metrics: dict[str, dict[str, Any]] = {}
-    most, run = 0, known_run(store, run_id)
+    most, unplaced, run = 0, 0, known_run(store, run_id)
     for curve in store.curves([run.id]):
         most = max(most, len(curve))
         x = _places(curve, over, run)
+        unplaced += x.count(None) if over == Axis.WALL_CLOCK else 0
         for name in (*CURVE_COLUMNS, *curve.extra):
             if name not in _NO_METRICS and (curve.split is Split.TRAIN or not _is_counter(name)):
                 found = _curve_words(curve, x, name, smooth, over_metric=over not in list(Axis))
                 if found is not None:
                     metrics.setdefault(name, {})[curve.split.value] = found
     labels = {name: metric_label(name, [run.settings.get("tokenizer")]) for name in metrics}
-    return {"metrics": metrics, "labels": labels, "points": most, "most_shown": MOST_RUN_POINTS}
+    said = {"points": most, "most_shown": MOST_RUN_POINTS, "without_clock": unplaced}
+    return {"metrics": metrics, "labels": labels, **said}
 
 
 def _places(curve: Curve, over: str, run: RunRecord) -> Sequence[float | None]:
     if over in (*CURVE_COLUMNS, *curve.extra):
         return curve[over]
-    axis = read_axis(over)
-    return axis.places(curve["step"], curve[axis.column], run.settings)
+    if over not in list(Axis):
+        raise no_axis(over)
+    axis = Axis(over)
+    return axis.places(curve["step"], curve[axis.column], run.settings, run.started_at)
 
 
 def _is_counter(name: str) -> bool:
@@ -212,9 +216,7 @@ def _curve_words(
     bad = int((~numpy.isfinite(y)).sum() - sum(one is None for one in curve[name]))
     x, y = x[good], y[good]
     if over_metric:
-        order = numpy.argsort(x, kind="stable")
-        last = numpy.append(numpy.diff(x[order]) > 0, True)[: len(x)]
-        x, y = x[order][last], y[order][last]
+        x, y = (values[by_size(x)] for values in (x, y))
     else:
         y = smoothed(x, y, smooth)
     kept: NDArray[Any] = thinned(y, MOST_RUN_POINTS)

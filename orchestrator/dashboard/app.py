@@ -27,7 +27,7 @@ from orchestrator.dashboard.devices import devices_over_time
 from orchestrator.dashboard.feed import LONGEST_NUMBER, Feed, Sweeps, encoded, read_sweeps, topic_of
 from orchestrator.dashboard.labelling import read_labels, write_labels
 from orchestrator.dashboard.log_tail import LogTail, read_log_tail
-from orchestrator.dashboard.metric_names import read_axis, read_metric, read_weight
+from orchestrator.dashboard.metric_names import read_metric, read_weight, read_x
 from orchestrator.dashboard.run_values import run_values
 from orchestrator.dashboard.security import Access, Guard
 from orchestrator.dashboard.side_by_side import side_by_side
@@ -45,6 +45,7 @@ MOST_BODY_BYTES = 1_000_000
 LARGEST_NUMBER = 2**63 - 1  # of a row, in either database
 LONGEST_BROWSER_NAME = 64
 COMPRESSION_LEVEL = 5  # 9 takes three times as long, for 3 % less
+_AXES = (Axis.STEPS, Axis.TOKENS, Axis.EPOCHS, Axis.SECONDS, Axis.WALL_CLOCK, Axis.FLOPS)
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -106,7 +107,7 @@ class Dashboard:
 
     async def about(self, request: Request) -> Response:
         """What a page needs to know of the server."""
-        axes = {axis: axis_label(axis) for axis in (Axis.STEPS, Axis.TOKENS, Axis.EPOCHS, Axis.SECONDS, Axis.FLOPS)}
+        axes = {axis: axis_label(axis) for axis in _AXES}
         read_only = bool(self.database.why_read_only)
         return _json({"database": self.database.display, "read_only": read_only, "axes": axes})
 
@@ -150,7 +151,7 @@ class Dashboard:
         by = asked.get("by", "")
         question = Question(
             metric=read_metric(store, sweeps, asked.get("metric", "val_loss")),
-            axis=read_axis(asked.get("x", "steps")),
+            x=read_x(store, sweeps, asked.get("x", "steps")),
             smooth=read_weight(asked.get("smooth", "0")),
             by=by if by in ("", SWEEP, SAME_SETTINGS) else setting_name(by),
         )

@@ -67,11 +67,21 @@ def read_metric(store: Store, sweep_ids: Sequence[int], name: str) -> Metric:
         return parse_metric(name, _own_metrics(store, sweep_ids))
 
 
-def read_axis(name: str) -> Axis:
-    """The axis of that name. Raises UsageError for an unknown one."""
-    if name not in list(Axis):
-        raise UsageError(f"there is no axis '{name}'", f"There are {', '.join(Axis)}.")
-    return Axis(name)
+def read_x(store: Store, sweep_ids: Sequence[int], name: str) -> Axis | Metric:
+    """The axis or metric of that name. Raises UsageError for an unknown one."""
+    if name in list(Axis):
+        return Axis(name)
+    try:
+        return read_metric(store, sweep_ids, name)
+    except ExportError as error:
+        raise no_axis(name, error.hint) from None
+
+
+def no_axis(name: str, hint: str = "") -> UsageError:
+    """What is wrong with an x that is none."""
+    return UsageError(
+        f"there is no axis or metric '{name}'", f"There are {', '.join(Axis)}, and metrics. {hint}".strip()
+    )
 
 
 def read_weight(text: str) -> float:

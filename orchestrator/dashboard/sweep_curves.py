@@ -2,17 +2,16 @@
 
 import itertools
 import math
-import operator
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.comparison.measures import Goal, goal_of
 from orchestrator.dashboard.arm_means import ArmMeans, MeanCurve
 from orchestrator.dashboard.sweep_watch import SweepWatch, is_over
-from orchestrator.dashboard.thinning import thinned
+from orchestrator.dashboard.thinning import by_size, thinned
 from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.plots.run_curves import smoothed
 from orchestrator.queue.records import ArmRecord
@@ -37,41 +36,57 @@ SAME_SETTINGS = "settings"
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What a page wants to see: a metric over an axis, smoothed as `hlbq plot --smooth` does.
+    """What a page wants to see: a metric over `x`, smoothed as `hlbq plot --smooth` does.
+
+    Where `x` is a metric too, a point is a step at which both were recorded, and the means are over runs at that step:
+    of both, and both smoothed over steps.
 
     The runs of arms with the same value of the setting `by` (or SAME_SETTINGS) form one line; without it, those of an
     arm do. Only runs of `arms` count, if given.
     """
 
     metric: Metric
-    axis: Axis
+    x: Axis | Metric
     smooth: float = 0.0
     by: str = ""
     arms: tuple[int, ...] | None = None
 
+    @property
+    def axis(self) -> Axis:
+        """What the means are over."""
+        return self.x if isinstance(self.x, Axis) else Axis.STEPS
+
 
 @dataclass(kw_only=True)
 class _Reading:
-    """What was read of a run, and at which of its moves. `diverged`: its last value is not finite."""
+    """What was read of a run, and at which of its moves. `over` are values of the metric that is x, if one is.
+    `diverged`: its last value is not finite. `unplaced`: it has values without an x."""
 
     moved: int
     read_x: Callable[[int, float | None], float | None] = lambda step, x: x
     last_step: int = -1
     x: list[float] = field(default_factory=list)
     y: list[float] = field(default_factory=list)
+    over: list[float] = field(default_factory=list)
     diverged: bool = False
+    unplaced: bool = False
 
-    def add(self, points: Iterable[MetricPoint]) -> None:
-        """Add points past the present ones. An x that does not rise is left out."""
-        for point in points:
+    def add(self, points: Iterable[tuple[MetricPoint, float | None]]) -> None:
+        """Add points past the present ones, each with its value of the metric that is x. What does not rise on the
+        axis is left out."""
+        for point, over in points:
             self.last_step = point.step
             x = self.read_x(point.step, point.x)
             if point.y is None or x is None:
+                self.unplaced = self.unplaced or point.y is not None
                 continue
             self.diverged = not math.isfinite(point.y)
-            if not self.diverged and math.isfinite(x) and (not self.x or x > self.x[-1]):
+            is_drawn = over is None or math.isfinite(over)
+            if is_drawn and not self.diverged and math.isfinite(x) and (not self.x or x > self.x[-1]):
                 self.x.append(x)
                 self.y.append(point.y)
+                if over is not None:
+                    self.over.append(over)
 
 
 class SweepCurves:
@@ -84,9 +99,10 @@ class SweepCurves:
         self._question = question
         self._lock = threading.Lock()
         self._lines: dict[int, int] = {}  # arm -> line
-        self._means: dict[int, ArmMeans] = {}
+        self._means: dict[int, Sequence[ArmMeans]] = {}  # of the metric, and of x if that is a metric
         self._curves: dict[int, MeanCurve | None] = {}
         self._lost: dict[int, dict[int, Sequence[Any]]] = {}  # line -> run -> how and where it was lost
+        self._without_clock: set[int] = set()  # runs of which no point says when it was recorded
         self._settled: dict[int, int] = {}  # run -> the move after which it was read for good
         self._live: dict[int, _Reading] = {}
         self._waiting: dict[int, None] = {}  # runs that are not running and still have to be read, in order
@@ -106,7 +122,7 @@ class SweepCurves:
         with self._lock:
             left = self._read(store, watch)
             for line in [line for line, at in self._changed.items() if at == self._version and line in self._means]:
-                self._curves[line] = self._means[line].curve()
+                self._curves[line] = _joined(*(means.curve() for means in self._means[line]))
             asked = list(dict.fromkeys(self._lines.get(arm, arm) for arm in arms))
             shown = self._shown(watch, asked, best)
             return {
@@ -115,6 +131,7 @@ class SweepCurves:
                 "started": sum(1 for line in list(watch.lines.values()) if line.fence),
                 "lines_asked": len(asked),
                 "lines": shown,
+                "without_clock": sorted(self._without_clock),
                 "curves": [
                     _mean_words(line, self._curves.get(line), list(self._lost.get(line, {}).values()))
                     for line in shown
@@ -182,20 +199,28 @@ class SweepCurves:
         return len(self._waiting)
 
     def _settle(self, watch: SweepWatch, line: RunLine, reading: _Reading) -> None:
+        # A pending run may have points from an earlier attempt.
+        self._average(line, reading, is_final=is_over(line))
         if is_over(line):
-            self._line_means(line).settle(line.id, *self._arrays(reading))
             self._settled[line.id] = watch.moved.get(line.id, 0)
-        else:  # a pending run that has points from an earlier attempt
-            self._line_means(line).update(line.id, *self._arrays(reading))
         self._note(line, reading)
+
+    def _average(self, line: RunLine, reading: _Reading, *, is_final: bool) -> None:
+        """Put the curve into the means of its line; one that is not final is replaced later."""
+        x, *curves = self._arrays(reading)
+        every = self._means.setdefault(self._line(line), [ArmMeans() for _ in curves])
+        for means, y in zip(every, curves, strict=True):
+            (means.settle if is_final else means.update)(line.id, x, y)
 
     def _note(self, line: RunLine, reading: _Reading) -> None:
         """Note that a line has changed, and where a run of it was lost to it: it diverged, or ended without a value."""
         lost = self._lost.setdefault(self._line(line), {})
         has_diverged = reading.diverged or line.reason == Reason.DIVERGED
-        if has_diverged or (is_over(line) and not reading.x):
-            x, y = (array[-1:] for array in self._arrays(reading))
-            lost[line.id] = [line.id, line.seed, has_diverged, *(numbers(x) or [None]), *(numbers(y) or [None])]
+        without_clock = reading.unplaced and not reading.x
+        (self._without_clock.add if without_clock else self._without_clock.discard)(line.id)
+        if not without_clock and (has_diverged or (is_over(line) and not reading.x)):
+            x, y = (numbers(array[-1:]) or [None] for array in self._drawn(reading))
+            lost[line.id] = [line.id, line.seed, has_diverged, *x, *y]
         else:
             lost.pop(line.id, None)
         self._changed[self._line(line)] = self._version
@@ -246,19 +271,19 @@ class SweepCurves:
         before = len(reading.x)
         reading.add(self._points(store, [line.id], after_step=reading.last_step))
         if len(reading.x) != before or not before:
-            self._line_means(line).update(line.id, *self._arrays(reading))
+            self._average(line, reading, is_final=False)
             self._note(line, reading)
 
     def _read_whole(self, store: Store, watch: SweepWatch, lines: Sequence[RunLine]) -> dict[int, _Reading]:
         found: dict[int, _Reading] = {}
         by_id = {line.id: line for line in lines}
-        for run_id, points in itertools.groupby(self._points(store, list(by_id)), key=operator.itemgetter(0)):
+        for run_id, points in itertools.groupby(self._points(store, list(by_id)), key=lambda pair: pair[0].run_id):
             found[run_id] = self._reading(watch, by_id[run_id], moved=0)
             found[run_id].add(points)
         return found
 
     def _reading(self, watch: SweepWatch, line: RunLine, *, moved: int) -> _Reading:
-        return _Reading(moved=moved, read_x=self._question.axis.reader(watch.settings(line.arm_id)))
+        return _Reading(moved=moved, read_x=self._question.axis.reader(watch.settings(line.arm_id), line.started_at))
 
     def _read_seeds(self, store: Store, watch: SweepWatch, lines: Sequence[RunLine]) -> None:
         """Bring the kept curves of these runs up to date: those that ended are read once."""
@@ -272,26 +297,41 @@ class SweepCurves:
             words = self._seed_words(readings.get(line.id, _Reading(moved=0)))
             self._seeds[line.id] = (watch.moved.get(line.id, 0), words)
 
-    def _points(self, store: Store, run_ids: Sequence[int], *, after_step: int = -1) -> Iterable[MetricPoint]:
-        metric, axis = self._question.metric, self._question.axis.column
-        return store.metric_points(run_ids, metric.split, metric.column, axis, after_step=after_step)
+    def _points(
+        self, store: Store, run_ids: Sequence[int], *, after_step: int = -1
+    ) -> Iterable[tuple[MetricPoint, float | None]]:
+        """The metric's points; where x is a metric, those at whose step it was recorded too, with its value."""
+
+        def read(metric: Metric) -> Iterable[MetricPoint]:
+            axis = self._question.axis.column
+            return store.metric_points(run_ids, metric.split, metric.column, axis, after_step=after_step)
+
+        if isinstance(self._question.x, Axis):
+            return ((point, None) for point in read(self._question.metric))
+        over = {(point.run_id, point.step): point.y for point in read(self._question.x) if point.y is not None}
+        keyed = (((point.run_id, point.step), point) for point in read(self._question.metric))
+        return ((point, over[key]) for key, point in keyed if key in over)
 
     def _line(self, line: RunLine) -> int:
         return self._lines.get(line.arm_id, line.arm_id)
 
-    def _line_means(self, line: RunLine) -> ArmMeans:
-        return self._means.setdefault(self._line(line), ArmMeans())
-
-    def _arrays(self, reading: _Reading) -> tuple["NDArray[Any]", "NDArray[Any]"]:
-        """The curve so far, smoothed."""
+    def _arrays(self, reading: _Reading) -> Sequence["NDArray[Any]"]:
+        """The curve so far, smoothed: its places on the axis, the metric, and what is x if that is a metric."""
         import numpy
 
-        x, y = numpy.array(reading.x, dtype=float), numpy.array(reading.y, dtype=float)
-        return x, smoothed(x, y, self._question.smooth)
+        columns = [reading.y] if isinstance(self._question.x, Axis) else [reading.y, reading.over]
+        x, *curves = (numpy.array(values, dtype=float) for values in (reading.x, *columns))
+        return [x, *(smoothed(x, y, self._question.smooth) for y in curves)]
+
+    def _drawn(self, reading: _Reading) -> tuple["NDArray[Any]", "NDArray[Any]"]:
+        """x and y of the curve so far, by step."""
+        x, y, *over = self._arrays(reading)
+        return (*over, x)[0], y
 
     def _seed_words(self, reading: _Reading) -> Mapping[str, Any]:
-        x, y = self._arrays(reading)
+        x, y = self._drawn(reading)
         kept = thinned(y, MOST_SEED_POINTS)
+        kept = kept[by_size(x[kept])]
         return {"places": len(x), "diverged": reading.diverged, "x": numbers(x[kept]), "y": numbers(y[kept])}
 
 
@@ -305,10 +345,18 @@ def _lines_by(arms: Sequence[ArmRecord], name: str) -> dict[int, int]:
     return {arm.id: first.setdefault(value(arm), arm.id) if name else arm.id for arm in arms}
 
 
+def _joined(curve: MeanCurve | None, over: MeanCurve | None = None) -> MeanCurve | None:
+    """The curve of a metric over another one, from those of both over steps; no band, as both vary."""
+    if curve is None or over is None:
+        return curve
+    return replace(curve, x=over.mean, low=curve.low * math.nan, high=curve.high * math.nan)
+
+
 def _mean_words(line: int, curve: MeanCurve | None, lost: Sequence[Any]) -> Mapping[str, Any]:
     """A line; `lost` has for each run that was lost to it its number, seed, whether it diverged, and its last point."""
     if curve is None:
         return {"line": line, "seeds": 0, "lost": lost, "x": [], "mean": [], "low": [], "high": [], "runs": []}
+    kept = by_size(curve.x)
     return {
         "line": line,
         "seeds": curve.seeds,
@@ -316,11 +364,8 @@ def _mean_words(line: int, curve: MeanCurve | None, lost: Sequence[Any]) -> Mapp
         "places": curve.places,
         "interval": curve.is_interval,
         "cut": curve.is_cut,
-        "x": numbers(curve.x),
-        "mean": numbers(curve.mean),
-        "low": numbers(curve.low),
-        "high": numbers(curve.high),
-        "runs": curve.runs.tolist(),
+        **{name: numbers(getattr(curve, name)[kept]) for name in ("x", "mean", "low", "high")},
+        "runs": curve.runs[kept].tolist(),
     }
 
 

@@ -19,7 +19,7 @@ from orchestrator.export.columns import (
 from orchestrator.queue.code import CodePart, part_at
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import Store
-from orchestrator.store.curves import CURVE_COLUMNS, Curve, NumberTexts, PointPage, RunCurves
+from orchestrator.store.curves import CURVE_COLUMNS, RECORDED_AT, Curve, NumberTexts, PointPage, RunCurves
 
 
 class Layout(StrEnum):
@@ -119,7 +119,7 @@ def _aligned(curves: Mapping[Split, Curve]) -> Mapping[Split, Curve]:
 
 def _point_block(page: PointPage, columns: Sequence[Column]) -> Block:
     numbers = page.columns["run_id"]
-    own = [column.name for column in columns[2 + len(CURVE_COLUMNS) + len(CODE_OF_POINTS) :]]
+    own = [column.name for column in columns[2 + len(CURVE_COLUMNS) + len(CODE_OF_POINTS) : -1]]
     if not page.extra.keys() <= set(own):
         raise NewMetricError
     codes = {number: _code_cells(next(iter(run.code), None)) for number, run in page.runs.items()}
@@ -132,9 +132,10 @@ def _point_block(page: PointPage, columns: Sequence[Column]) -> Block:
         ]
     return Block(
         columns=[
-            *page.columns.values(),
+            *(values for name, values in page.columns.items() if name != RECORDED_AT),
             *zip(*cells, strict=True),
             *(page.extra.get(name) or [None] * len(numbers) for name in own),
+            page.columns[RECORDED_AT],
         ]
     )
 

@@ -17,7 +17,7 @@ from hlbgpt_core.points import Split
 from orchestrator.queue.code import SameCode, joined
 from orchestrator.queue.records import RunRecord
 from orchestrator.queue.states import Reason
-from orchestrator.store.curves import CURVE_COLUMNS, Curve
+from orchestrator.store.curves import CURVE_COLUMNS, RECORDED_AT, Curve
 
 
 class Kind(Enum):
@@ -188,13 +188,13 @@ def _setting(name: str) -> Column:
 
 
 def point_columns(extra: Sequence[str] = ()) -> tuple[Column, ...]:
-    """The columns of the table with one row per point."""
+    """The columns of the table with one row per point; `extra` are users' own metrics."""
     return (
         _plain("run_id", Kind.INTEGER),
         _plain("split", Kind.TEXT),
         *(_plain(name, Kind.INTEGER if name in INTEGER_METRICS else Kind.NUMBER) for name in CURVE_COLUMNS),
         *(_plain(name, Kind.TEXT) for name in CODE_OF_POINTS),
-        *(_plain(name, Kind.NUMBER) for name in extra),
+        *(_plain(name, Kind.NUMBER) for name in (*extra, RECORDED_AT)),
     )
 
 

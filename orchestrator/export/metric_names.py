@@ -12,34 +12,48 @@ from hlbgpt_core.settings import Settings
 from orchestrator.errors import ExportError
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import Store
-from orchestrator.store.curves import CURVE_COLUMNS
+from orchestrator.store.curves import CURVE_COLUMNS, RECORDED_AT
 
 
 class Axis(StrEnum):
-    """A figure's x axis."""
+    """A figure's x axis. The wall clock runs from the run's first claim, and stops for nothing."""
 
     STEPS = "steps"
     EPOCHS = "epochs"
     TOKENS = "tokens"
     SECONDS = "seconds"
     FLOPS = "flops"
+    WALL_CLOCK = "wall_clock"
 
     @property
     def column(self) -> str:
         """The column of a curve that it is read from."""
-        return {"steps": "step", "epochs": "epoch", "seconds": "cumulative_time"}.get(self.value, "tokens_seen")
+        own = {"steps": "step", "epochs": "epoch", "seconds": "cumulative_time", "wall_clock": RECORDED_AT}
+        return own.get(self.value, "tokens_seen")
 
-    def reader(self, settings: Mapping[str, Any]) -> Callable[[int, float | None], float | None]:
-        """What makes x of a step and its value of `column`. Call it on all points of a split, by rising step."""
+    def reader(
+        self, settings: Mapping[str, Any], started_at: float | None
+    ) -> Callable[[int, float | None], float | None]:
+        """What makes x of a step and its value of `column`; `started_at` is the run's first claim.
+
+        Call it on all points of a split, by rising step."""
         if self is Axis.FLOPS:
             return TrainingFlops(settings=Settings.from_dict(settings)).at
+        if self is Axis.WALL_CLOCK and started_at is not None:
+            return lambda step, value: None if value is None else value - started_at
         return lambda step, value: value
 
     def places(
-        self, steps: Sequence[int], values: Sequence[float | None], settings: Mapping[str, Any]
+        self,
+        steps: Sequence[int],
+        values: Sequence[float | None],
+        settings: Mapping[str, Any],
+        started_at: float | None = None,
     ) -> Sequence[float | None]:
         """x of all points of a split, from their steps and their values of `column`."""
-        return list(map(self.reader(settings), steps, values)) if self is Axis.FLOPS else values
+        if self in (Axis.FLOPS, Axis.WALL_CLOCK):
+            return list(map(self.reader(settings, started_at), steps, values))
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)

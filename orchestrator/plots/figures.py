@@ -21,7 +21,15 @@ from orchestrator.plots.final_values import (
     settings_followed,
 )
 from orchestrator.plots.heat_maps import HeatMap, draw_heat_map
-from orchestrator.plots.run_curves import RunCurve, check_comparable, ended_early, read_curves, unfinished, with_flops
+from orchestrator.plots.run_curves import (
+    WITHOUT_CLOCK,
+    RunCurve,
+    check_comparable,
+    ended_early,
+    read_curves,
+    unfinished,
+    with_flops,
+)
 from orchestrator.plots.style import Size, add_titles, lettering, plain_texts, setting_name
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import Store
@@ -71,7 +79,7 @@ def plot_curves(
     warnings += _said_of_ends(found, drawing.metric)
     if drawing.log_y:
         warnings += _said_of_logarithms("--log_y", drawing.metric, [run.y.tolist() for run in found])
-    if drawing.x is Axis.SECONDS or _counts_seconds(drawing.metric):
+    if drawing.x in (Axis.SECONDS, Axis.WALL_CLOCK) or _counts_seconds(drawing.metric):
         warnings += _said_of_seconds(source, runs, found)
     return _drawn(found, by, drawing.size, lambda curves: draw_curves(curves, drawing), warnings)
 
@@ -247,8 +255,9 @@ def _latest(store: Store) -> RunFilter:
 
 def _with_values(read: Sequence[RunCurve], metric: str) -> tuple[list[RunCurve], list[str]]:
     """The runs that have anything to draw, and a warning of the others."""
-    found = [run for run in read if len(run.x)]
-    recorded = sum(run.recorded for run in read)
+    placed = [run for run in read if not run.unplaced]
+    found = [run for run in placed if len(run.x)]
+    recorded = sum(run.recorded for run in placed)
     if not recorded:
         raise ExportError(f"no run has points of '{metric}' yet", "See how far the runs are: hlbq status")
     if not found:
@@ -259,8 +268,10 @@ def _with_values(read: Sequence[RunCurve], metric: str) -> tuple[list[RunCurve],
     warnings = []
     if recorded > len(found):
         warnings.append(f"{counted(recorded - len(found), 'run')} left out: no finite {metric}")
-    if len(read) > recorded:
-        warnings.append(f"{counted(len(read) - recorded, 'run')} left out: ended without any {metric}")
+    if len(placed) > recorded:
+        warnings.append(f"{counted(len(placed) - recorded, 'run')} left out: ended without any {metric}")
+    if len(read) > len(placed):
+        warnings.append(f"{counted(len(read) - len(placed), 'run')} left out: {WITHOUT_CLOCK}")
     return found, warnings
 
 

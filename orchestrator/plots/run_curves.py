@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _SPLIT_PREFIXES = tuple(f"{split}_" for split in Split)
 _HUNDREDTHS = 100
 _FASTEST_DECAY = 6.5  # a hundredth; as good as none is left of the past
+WITHOUT_CLOCK = "no wall clock, which earlier versions of hlbq did not record"
 _ENDED = frozenset(state.value for state in TERMINAL)
 
 
@@ -34,8 +35,8 @@ _ENDED = frozenset(state.value for state in TERMINAL)
 class RunCurve:
     """One run's curve: `x` and `y` have the same length, `x` rises, `y` is finite.
 
-    They are empty if none of the run's points is finite, or if it ended without one: then `recorded` is False. Where
-    only the last point was read, it is there even if it is not finite.
+    They are empty if none of the run's points is finite, or if it ended without one: then `recorded` is False; or if
+    its points have no x: then it is `unplaced`. Where only the last point was read, it is there even if not finite.
     `diverged` says that the last point is not finite. `state` is empty if a table does not record it.
     `evaluation_fingerprint` is that of the evaluations that measure the metric; `flops` are set by `with_flops`.
     """
@@ -52,6 +53,7 @@ class RunCurve:
     state: str = ""
     diverged: bool = False
     recorded: bool = True
+    unplaced: bool = False
     code: str = ""
     flops: float = 0.0
 
@@ -62,11 +64,14 @@ def read_curves(
     """The curves of a store's matching runs, or of all runs of an exported table, if they have the metric. With `last`,
     a store reads only their last points.
 
-    Raises ExportError for a metric that none of them has, naming the nearest.
+    Raises ExportError for a metric that none of them has, naming the nearest, and where none has a wall clock.
     """
-    if isinstance(source, Store):
-        return curves_from_store(source, wanted, metric, axis, smooth=smooth, last=last)
-    return curves_from_csv(source, metric, axis, smooth=smooth)
+    if not isinstance(source, Store):
+        return curves_from_csv(source, metric, axis, smooth=smooth)
+    found = curves_from_store(source, wanted, metric, axis, smooth=smooth, last=last)
+    if any(run.unplaced for run in found) and not any(len(run.x) for run in found):
+        raise ExportError(f"the runs have {WITHOUT_CLOCK}", "Draw over the time that training took: --x seconds")
+    return found
 
 
 def curves_from_store(
@@ -94,7 +99,8 @@ def curves_from_store(
         xs: Sequence[float | None] = ()
         ys: Sequence[float | None] = ()
         if curve is not None and is_there:
-            xs, ys = axis.places(curve["step"], curve[axis.column], run.settings), curve[parsed.column]
+            xs = axis.places(curve["step"], curve[axis.column], run.settings, run.started_at)
+            ys = curve[parsed.column]
         found += _run_curve(about, xs, ys, smooth, keep_all=last)
     return found
 
@@ -104,6 +110,8 @@ def curves_from_csv(path: Path, metric: str, axis: Axis, *, smooth: float) -> li
 
     Raises ExportError for a file that is not such a table, and for a metric or an x that it lacks.
     """
+    if axis is Axis.WALL_CLOCK:
+        raise ExportError("a table of runs has no wall clock", "Draw from the database: leave the table out.")
     names = {(column.split, column.metric): column.name for column in run_columns() if column.split}
     found = []
     for row in read_csv_rows(path):
@@ -164,10 +172,11 @@ def _run_curve(
 
     xs, ys = numpy.array(x, dtype=float), numpy.array(y, dtype=float)
     recorded = numpy.isfinite(xs)
-    if None in y:  # nothing was recorded; numpy has nan for that, but nan may also be a value
-        recorded &= numpy.array([value is not None for value in y])
-    xs, ys = xs[recorded], ys[recorded]
-    if not len(xs) and about["state"] not in _ENDED:
+    # numpy has nan for what was never recorded, but nan may also be a value.
+    has_value = numpy.array([value is not None for value in y], dtype=bool)
+    unplaced = bool(has_value.any() and not (recorded & has_value).any())
+    xs, ys = xs[recorded & has_value], ys[recorded & has_value]
+    if not (len(xs) or unplaced) and about["state"] not in _ENDED:
         return []
     finite = numpy.isfinite(ys)
     return [
@@ -177,6 +186,7 @@ def _run_curve(
             y=ys if keep_all else smoothed(xs[finite], ys[finite], smooth),
             diverged=bool(len(ys)) and not finite[-1],
             recorded=bool(len(ys)),
+            unplaced=unplaced,
         )
     ]
 

@@ -56,6 +56,7 @@ _AXIS_WORDS = MappingProxyType(
         Axis.TOKENS: "training tokens",
         Axis.SECONDS: "training time (s)",
         Axis.FLOPS: "training FLOPs",
+        Axis.WALL_CLOCK: "wall-clock time since the start (s)",
     }
 )
 

@@ -391,6 +391,13 @@ class Ending:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReceivedPoint(Point):
+    """A point with the time at which the supervisor received it."""
+
+    recorded_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class StoredPoint:
     """A point with the run and the attempt's fence that it belongs to."""
 

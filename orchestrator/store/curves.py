@@ -44,7 +44,9 @@ CURVE_COLUMNS = (
     "microbatches",
     "bits_per_byte",
 )
-_KNOWN = frozenset(CURVE_COLUMNS)
+# When a point was received: a place of a curve, not a metric. None for points of schemas before 0015.
+RECORDED_AT = "recorded_at"
+_KNOWN = frozenset((*CURVE_COLUMNS, RECORDED_AT))
 _ROWS_AT_A_TIME = 2000
 _RUNS_A_PAGE = 50
 _RUNS_A_PAGE_OF_POINTS = 200
@@ -109,7 +111,7 @@ class CurveStore(RunReadStore):
     def pages_of_points(self, wanted: RunFilter) -> Iterator[PointPage]:
         """All points of the runs that pass `wanted`, by the number of the run: where runs are short, half the cost of
         their curves."""
-        names = ("run_id", "split", *CURVE_COLUMNS)
+        names = ("run_id", "split", *CURVE_COLUMNS, RECORDED_AT)
         query = select(*(points.c[name] for name in names), points.c.extra, points.c.nonfinite)
         for batch in self.pages_of_runs(wanted, _RUNS_A_PAGE_OF_POINTS):
             by_number = {run.id: run for run in batch}
@@ -160,7 +162,8 @@ class CurveStore(RunReadStore):
         """
         if not run_ids:
             return
-        columns = CURVE_COLUMNS if names is None else ("step", *(name for name in CURVE_COLUMNS[1:] if name in names))
+        every = (*CURVE_COLUMNS, RECORDED_AT)
+        columns = every if names is None else ("step", *(name for name in every[1:] if name in names))
         with_extra = names is None or not _KNOWN.issuperset(names)
         wanted = [points.c[name] for name in columns]
         extra = points.c.extra if with_extra else null().label("extra")

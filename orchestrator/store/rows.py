@@ -16,6 +16,7 @@ from orchestrator.queue.records import (
     AttemptRecord,
     Bookkeeping,
     DeviceReading,
+    ReceivedPoint,
     RunRecord,
     StoredPoint,
     WorkerIdentity,
@@ -219,6 +220,7 @@ def read_number(text: str | None) -> float | None:
 def point_row(run_id: int, fence: int, point: Point) -> dict[str, Any]:
     """A point as its row. SQLite turns nan into NULL, so non-finite numbers are NULL plus a code."""
     row: dict[str, Any] = {"run_id": run_id, "fence": fence, "split": point.split.value, "step": point.step}
+    row["recorded_at"] = point.recorded_at if isinstance(point, ReceivedPoint) else None
     codes: dict[str, str] = {}
     for name in _METRICS:
         value = getattr(point, name)

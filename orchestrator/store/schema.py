@@ -47,7 +47,7 @@ class Schema:
     scripts: Path | None = None
 
 
-CURRENT = Schema(head="0014")
+CURRENT = Schema(head="0015")
 
 # Stands in place of the revision while `hlbq db copy` fills a database: no program of any version works on half of one.
 UNFINISHED_COPY = "unfinished copy"

@@ -261,6 +261,7 @@ points = Table(
     Column("bits_per_byte", Float(53)),
     Column("extra", Text, doc="JSON: metrics that have no column"),
     Column("nonfinite", Text, doc="JSON: which of the columns are NULL for nan, +inf or -inf"),
+    Column("recorded_at", Float(53), doc="when the supervisor received it; NULL before schema 0015"),
     # One tree, in the order in which curves are read.
     sqlite_with_rowid=False,
 )

@@ -17,7 +17,7 @@ from tests.faults.harness import Fleet, drained, new_sweep, read_ledger, submit,
 from tests.faults.worker_under_fault import Faults
 from worker.attempt import Attempt
 from worker.timing import Timing
-from worker.trainer.messages import CheckpointMade, FactsFound, Resumed
+from worker.trainer.messages import CheckpointMade, FactsFound, PointMade, Resumed
 
 HASTY = {"busy_timeout_seconds": 0.2, "self_fence_seconds": 0.8, "lease_seconds": 2.0}
 
@@ -171,3 +171,20 @@ def test_code_that_changed_after_the_claim_goes_on_with_no_checkpoint(
     assert run.state is (State.PENDING if resumed else State.RUNNING)
     if resumed:
         assert store.claim(worker, code="bbbb") is None and store.held_runs() == [(1, "aaaa", "bbbb")]
+
+
+def test_points_carry_the_time_at_which_they_came(store: Store, tmp_path: Path) -> None:
+    """Not that of their flush, which may come much later: they keep their order in time."""
+    store_examples.submit(store)
+    claim = store_examples.claim(store, store_examples.register(store))
+    times = iter([1000.5, 1001.25])
+    attempt = Attempt(
+        claim, store=store, state_folder=tmp_path, timing=Timing(), clock=lambda: 0.0, wall_clock=lambda: next(times)
+    )
+    for step in (1, 2):
+        point = store_examples.point(step, extra={"mine": 0.5})
+        attempt.take(PointMade(run_id=claim.lease.run_id, fence=claim.lease.fence, point=point))
+    attempt.write()
+    [curve] = store.curves([claim.run.id], names=["loss", "recorded_at"])
+    assert curve["recorded_at"] == (1000.5, 1001.25)
+    assert [one.point for one in store.points(store_examples.ALL)][1] == point

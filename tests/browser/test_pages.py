@@ -137,6 +137,25 @@ def test_every_axis_is_drawn(demo: Served, open_tab: OpenTab, axis: str) -> None
     assert pixels(page, ".uplot canvas") > 1000
 
 
+def test_curves_over_the_wall_clock_and_over_any_metric(demo: Served, open_tab: OpenTab) -> None:
+    page = open_tab(demo).visit(f"/sweeps/{LIVE_SWEEP}?metric=train_loss&x=wall_clock")
+    chart = page.get_by_role("group", name="Curves of")
+    expect(chart).to_have_attribute("aria-label", re.compile("over wall-clock time since the start"))
+    until(lambda: pixels(page, ".uplot canvas") > 1000, "the curves over the wall clock")
+    page.get_by_role("combobox", name="Over").select_option("train_acc")
+    expect(chart).to_have_attribute("aria-label", re.compile("over training acc"))
+    page.reload()
+    expect(page.get_by_role("combobox", name="Over")).to_have_value("train_acc")
+    # The first sweep's points were written without times, as by an earlier version.
+    page = open_tab(demo).visit("/sweeps/1?x=wall_clock")
+    expect(page.locator(".chart .empty")).to_contain_text("12 runs without a wall clock")
+    page = open_tab(demo).visit("/sweeps/1?x=train_loss")
+    expect(page.get_by_text("A dot is a step: the means of both metrics")).to_be_visible()
+    assert pixels(page, ".uplot canvas") > 1000
+    page = open_tab(demo).visit("/runs/1?x=wall_clock")
+    expect(page.get_by_text("points without a wall clock")).to_be_visible()
+
+
 def test_hovering_reads_values_and_alt_click_shows_one_alone(demo: Served, open_tab: OpenTab) -> None:
     page = open_tab(demo).visit("/sweeps/1")
     expect(page.locator(".legend button")).to_have_count(2)

@@ -16,12 +16,13 @@ from hlbgpt_core.points import Split
 from orchestrator.dashboard.app import COMPRESSION_LEVEL, STATIC
 from orchestrator.dashboard.log_tail import MOST_BYTES, read_log_tail
 from orchestrator.dashboard.server import known_name
+from orchestrator.queue.records import Ending
 from orchestrator.queue.states import Reason
 from orchestrator.store import Store, open_store
 from orchestrator.store.engine import OpenMode
 from tests.command_line import hlbq_in
 from tests.dashboard_client import ARMS, Client, client, plain
-from tests.sample_sweep import register, sample_point, sample_points, submit_sweep, work
+from tests.sample_sweep import received, register, sample_point, sample_points, submit_sweep, work
 
 pytestmark = pytest.mark.reader
 
@@ -417,3 +418,52 @@ def test_arms_of_different_evaluations_are_said_to_be_so_and_not_compared(client
     assert mixed == {"val": "num_eval_tokens 2048, 8192; test_tokens 0, 2048"}
     assert "different evaluations" in client.get("sweeps/1/comparison", status=400)["error"]
     assert "test_loss" not in client.get("runs/1/curves")["metrics"]
+
+
+def test_curves_stand_over_the_wall_clock_since_the_first_claim(client: Client, store: Store) -> None:
+    submit_sweep(store, ARMS[:1], seeds=[100, 101, 102])
+    worker = register(store)
+    for start in (5.0, 6.0):
+        claim = work(store, worker, [], reason=None)
+        assert claim.run.started_at is not None
+        points = received(sample_points(4, start=start), began=claim.run.started_at)
+        store.finish(claim.lease, Ending(reason=Reason.FINISHED, points=points))
+    work(store, worker, sample_points(4))  # by a version that kept no times
+    assert "wall_clock" in client.get("about")["axes"]
+    answer = client.get("sweeps/1/curves?metric=val_loss&x=wall_clock")
+    (curve,) = answer["curves"]
+    assert (curve["x"], curve["runs"]) == (pytest.approx([7.0, 17.0], rel=1e-4), [2, 2])
+    assert (curve["lost"], answer["without_clock"]) == ([], [3])
+    of_run = client.get("runs/1/curves?x=wall_clock")
+    assert of_run["metrics"]["loss"]["train"]["x"] == pytest.approx([2.5, 7.0, 12.0, 17.0], rel=1e-4)
+    assert of_run["without_clock"] == 0 and client.get("runs/3/curves?x=wall_clock")["without_clock"] == 6
+    assert client.get("runs/3/curves?x=steps")["without_clock"] == 0
+
+
+def test_a_metric_over_another_is_the_mean_of_both_at_each_step(client: Client, store: Store) -> None:
+    submit_sweep(store, ARMS[:1], seeds=[100, 101])
+    worker = register(store)
+    work(store, worker, sample_points(8, start=5.0))
+    claim = work(store, worker, sample_points(4, start=6.0), reason=None)
+    client.rows()
+    asked = "sweeps/1/curves?metric=val_loss&x=train_loss"
+    (curve,) = client.get(asked)["curves"]
+
+    def at(split: Split) -> list[float]:
+        own = ([p.loss for p in sample_points(8, start=start) if p.split is split] for start in (5.0, 6.0))
+        first, second = (losses[1::2] if split is Split.TRAIN else losses for losses in own)
+        return [(first[0] + second[0]) / 2, (first[1] + second[1]) / 2, first[2], first[3]]
+
+    # Training loss falls, so the last step stands first.
+    by_x = sorted(zip(at(Split.TRAIN), at(Split.VAL), strict=True))
+    assert curve["x"] == pytest.approx([x for x, _ in by_x], rel=1e-5)
+    assert curve["mean"] == pytest.approx([y for _, y in by_x], rel=1e-5)
+    assert sorted(curve["runs"]) == [1, 1, 2, 2] and curve["low"] == [None] * 4
+    store.flush(claim.lease, points=sample_points(8, start=6.0))
+    (curve,) = client.get(asked)["curves"]
+    assert curve["runs"] == [2, 2, 2, 2]
+    seeds = client.get("sweeps/1/seeds?metric=val_loss&x=train_loss")["curves"]
+    assert seeds[0]["x"] == sorted(seeds[0]["x"]) and len(seeds[0]["x"]) == 4
+    # The rate is the same for all seeds, and rises: the curve is that over steps.
+    over_rate, over_steps = (client.get(f"sweeps/1/curves?metric=val_loss&x={x}")["curves"][0] for x in ("lr", "steps"))
+    assert over_rate["mean"] == over_steps["mean"] and over_rate["x"] == [0.001 * step for step in over_steps["x"]]

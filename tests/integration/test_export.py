@@ -29,7 +29,7 @@ from orchestrator.queue.records import CsvTarget, Ending, RunFilter, SweepRecord
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.store.tables import runs
-from tests.sample_sweep import register, sample_point, sample_points, submit_sweep, work
+from tests.sample_sweep import received, register, sample_point, sample_points, submit_sweep, work
 
 pytestmark = pytest.mark.reader
 
@@ -503,3 +503,16 @@ def test_the_point_of_the_test_is_in_both_layouts(store: Store, tmp_path: Path, 
         assert row["evaluation_fingerprint"] and not row["test_fingerprint"]
     else:
         assert [(row["step"], row["loss"]) for row in rows if row["split"] == "test"] == [("30", "2.5")]
+
+
+def test_the_points_layout_ends_with_when_a_point_was_received(store: Store, tmp_path: Path) -> None:
+    submit_sweep(store, seeds=[1, 2])
+    worker = register(store)
+    own = sample_point(Split.TRAIN, 1, loss=5.0, extra={"lr_norms": 0.5})
+    work(store, worker, received([own], began=1000.0))
+    work(store, worker, [own])
+    path = tmp_path / "points.csv"
+    export(store, path, everything(Layout.POINTS))
+    timed, untimed = raw_rows(path)
+    assert list(timed)[-2:] == ["lr_norms", "recorded_at"]
+    assert (timed["recorded_at"], untimed["recorded_at"]) == ("1002.5", "")

@@ -24,7 +24,7 @@ from orchestrator.plots.style import COLOURS, line_styles, metric_label, parse_s
 from orchestrator.queue.records import Ending, Live, RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
-from tests.sample_sweep import register, sample_facts, sample_point, sample_points, submit_sweep, work
+from tests.sample_sweep import received, register, sample_facts, sample_point, sample_points, submit_sweep, work
 
 pytestmark = pytest.mark.reader
 
@@ -799,3 +799,24 @@ def test_the_test_loss_is_drawn_from_a_database_and_from_its_table(store: Store,
         assert drawn.runs == 2
         (axes, *_) = drawn.figure.axes
         assert "test loss" in axes.get_ylabel()
+
+
+def test_curves_over_the_wall_clock_and_runs_that_have_none(store: Store, tmp_path: Path) -> None:
+    submit_sweep(store, [{"depth": 2}], seeds=[1, 2])
+    worker = register(store)
+    work(store, worker, sample_points(4))
+    with pytest.raises(ExportError, match="no wall clock"):
+        plot_curves(store, Drawing(x=Axis.WALL_CLOCK))
+    claim = work(store, worker, [], reason=None)
+    assert claim.run.started_at is not None
+    points = received(sample_points(4), began=claim.run.started_at)
+    store.finish(claim.lease, Ending(reason=Reason.FINISHED, points=points))
+    drawn = plot_curves(store, Drawing(x=Axis.WALL_CLOCK))
+    (axes,) = drawn.figure.axes
+    assert list(axes.get_lines()[0].get_xdata()) == pytest.approx([7.0, 17.0], rel=1e-4)
+    assert axes.get_xlabel() == "wall-clock time since the start (s)"
+    assert drawn.runs == 1 and any("1 run left out: no wall clock" in warning for warning in drawn.warnings)
+    path = tmp_path / "results.csv"
+    export(store, path, Selection(runs=RunFilter()))
+    with pytest.raises(ExportError, match="no wall clock"):
+        plot_curves(path, Drawing(x=Axis.WALL_CLOCK))

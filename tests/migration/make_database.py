@@ -2,7 +2,8 @@
 
 Run it once when a schema is released, and keep the file for good. It holds a run in every state, points with
 numbers that are not finite, checkpoints, two attempts at one run, a worker that was taken for dead, a run that
-was sent to W&B, a notice that could not be told, the sources of the code, notes and tags, a sample of a device.
+was sent to W&B, a notice that could not be told, the sources of the code, notes and tags, a sample of a device, a
+point with its time.
 """
 
 import math
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from hlbgpt_core.points import Split
 from orchestrator.code.archive import pack
-from orchestrator.queue.records import CsvTarget, DeviceReading, NotifyMark, RunFilter
+from orchestrator.queue.records import CsvTarget, DeviceReading, NotifyMark, ReceivedPoint, RunFilter
 from orchestrator.queue.states import Limits, Reason
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.store.schema import CURRENT
@@ -28,8 +29,9 @@ def fill(store: Store, clock: VirtualClock) -> None:
     first, second = register(store, 1), register(store, 2, device="cuda:0")
 
     finished = claim(store, first).lease
+    timed = ReceivedPoint(**vars(point(1)), recorded_at=clock())
     known = facts(provenance={"git_commit": "832bbf9", "core_digest": "3c3b34348d03c2c2"})
-    store.flush(finished, points=[point(1), point(1, Split.VAL, bits_per_byte=1.5)], live=live(1), facts=known)
+    store.flush(finished, points=[timed, point(1, Split.VAL, bits_per_byte=1.5)], live=live(1), facts=known)
     store.keep_code(pack("3c3b34348d03c2c2", {"settings.py": b"DEPTH = 8\n"}, git_commit="832bbf9"))
     store.declare_same("3c3b34348d03c2c2", "0123456789abcdef", why="a comment", actor="ada")
     store.commit_checkpoint(finished, saved(1))

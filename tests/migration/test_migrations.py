@@ -293,3 +293,11 @@ def test_sixteen_processes_upgrade_once(location: str, tmp_path: Path) -> None:
     if not location.startswith("postgresql"):
         names = sorted(path.name for path in Path(location).parent.iterdir() if path.is_file())
         assert len(names) == 2 and names[1].startswith("hlbq.db.before-")
+
+
+def test_points_of_older_databases_have_no_time_and_newer_ones_keep_theirs(old_database: Path) -> None:
+    knows = revision_of(old_database) >= "0015"
+    with open_store(str(old_database), mode=OpenMode.WRITE) as store:
+        train, val = store.curves([1], names=["loss", "recorded_at"])
+        assert [at is not None for at in train["recorded_at"]] == [knows, False]
+        assert val["recorded_at"] == (None,)

@@ -71,7 +71,7 @@ export class CurvesPanel {
     fill(
       this.bar,
       this.metricField.root,
-      ask("Over", "x", Object.entries(this.axes), () => {
+      ask("Over", "x", [...Object.entries(this.axes), ...Object.keys(metrics).map((name) => [name, name])], () => {
         this.chart.setZoom(null); // a stretch of another x
         this.askAnew();
       }).root,
@@ -187,12 +187,13 @@ export class CurvesPanel {
     const showsSeeds = view.isOn("seeds") && this.seeds;
     const styled = this.styled();
     const lines = [];
+    const scatter = !this.axes[this.chosen("x")]; // another metric, which may fall and rise
     const seedsOf = showsSeeds ? Map.groupBy(this.seeds.curves, (seed) => seed.line) : new Map();
     for (const { curve, colour } of styled) {
       if (this.chart.hidden.has(String(curve.line))) continue;
       for (const { run, x, y } of seedsOf.get(curve.line) ?? []) {
         const words = { key: `run ${run}`, label: `run ${run}`, quiet: true };
-        lines.push({ ...words, x, y, colour: faded(colour, 0.45), width: 1 });
+        lines.push({ ...words, x, y, scatter, colour: faded(colour, 0.45), width: 1 });
       }
     }
     for (const { curve, colour, dash } of styled) {
@@ -205,6 +206,7 @@ export class CurvesPanel {
         low: hasBand ? curve.low : null,
         high: hasBand ? curve.high : null,
         runs: curve.runs,
+        scatter,
         colour,
         dash,
         width: 2,
@@ -213,7 +215,7 @@ export class CurvesPanel {
     }
     this.chart.draw({
       title: this.data.metrics[this.metric] ?? this.metric,
-      xLabel: this.axes[this.chosen("x")] ?? this.chosen("x"),
+      xLabel: this.axes[this.chosen("x")] ?? this.data.metrics[this.chosen("x")] ?? this.chosen("x"),
       wholeX: this.chosen("x") === "steps",
       logX: view.isOn("logx"),
       logY: view.isOn("logy"),
@@ -227,7 +229,7 @@ export class CurvesPanel {
     if (this.arms && !this.arms.length) return "No run passes the filter.";
     if (this.answer?.started === 0) return "No run has been started yet.";
     if (!this.answer || this.answer.left) return "Reading curves …";
-    return lostNotes(styled, this.metric, this.data).join(" ") || "No points yet.";
+    return [...lostNotes(styled, this.metric, this.data), ...this.clockNotes()].join(" ") || "No points yet.";
   }
 
   /** What a reader must know of what is drawn: what a band means, and whatever is not shown in full. */
@@ -249,7 +251,9 @@ export class CurvesPanel {
           : intervals
             ? "95 % interval of the mean from 5 runs on, else their range"
             : "range of the runs";
-      found.push(`Lines are means over runs${showsSeeds ? ", thin lines single runs" : `, bands the ${band}`}.`);
+      const besides = showsSeeds ? ", thin lines single runs" : `, bands the ${band}`;
+      if (this.axes[this.chosen("x")]) found.push(`Lines are means over runs${besides}.`);
+      else found.push("A dot is a step: the means of both metrics over the runs that recorded both there.");
     }
     if (several.some((curve) => curve.cut)) found.push("A line ends where its first run ended.");
     if (this.answer && this.answer.lines.length < this.answer.lines_asked) {
@@ -264,8 +268,14 @@ export class CurvesPanel {
       found.push(`Thinned: means are drawn at ${most.x.length} of ${counted(most.places, "point")}.`);
     }
     if (curves.some((curve) => curve.x.length)) found.push(...lostNotes(styled, this.metric, this.data));
+    if (curves.some((curve) => curve.x.length)) found.push(...this.clockNotes());
     if (showsSeeds) found.push(...this.seedNotes());
     return found;
+  }
+
+  clockNotes() {
+    const { length } = this.answer?.without_clock ?? [];
+    return length ? [`${counted(length, "run")} without a wall clock, which earlier versions of hlbq did not record.`] : [];
   }
 
   seedNotes() {

@@ -200,7 +200,7 @@ export class RunPage extends LivePage {
 
   drawCurves() {
     if (!this.answer) return;
-    const { metrics, points, most_shown: most } = this.answer;
+    const { metrics, points, most_shown: most, without_clock: without } = this.answer;
     this.charts.draw([{ name: "", ...this.answer }]);
     const names = Object.keys(metrics);
     const notes = names.length ? [] : ["No points yet."];
@@ -208,6 +208,7 @@ export class RunPage extends LivePage {
       notes.push(
         `Thinned: the least and greatest value of each stretch is drawn, up to ${most} of ${counted(points, "point")}.`,
       );
+    if (without) notes.push(`${counted(without, "point")} without a wall clock, which earlier versions of hlbq did not record.`);
     const bad = names.flatMap((name) =>
       Object.entries(metrics[name])
         .filter(([, curve]) => curve.not_finite)
