@@ -86,7 +86,7 @@ def test_runs_are_chosen_in_the_same_way_everywhere(database: Path) -> None:
 
 def test_curves_are_a_frame_with_every_x(database: Path) -> None:
     points = orchestrator.curves("val_loss", where={"depth": 2})
-    assert list(points) == ["run_id", "seed", "steps", "epochs", "tokens", "seconds", "flops", "val_loss"]
+    assert list(points) == ["run_id", "seed", "steps", "epochs", "tokens", "seconds", "flops", "wall_clock", "val_loss"]
     assert list(points.steps[:2]) == [10, 30] and list(points.tokens[:2]) == [10_000, 30_000]
     assert (points.flops > 1e6 * points.tokens).all()
     assert "depth" in orchestrator.curves("grad_norm") and orchestrator.curves("test_loss").empty
