@@ -1,5 +1,6 @@
 """What the pages of a run and the workers show, read from the store. Values for JSON, no markup."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from orchestrator.export.metric_names import Axis
 from orchestrator.plots.run_curves import smoothed
 from orchestrator.plots.style import metric_label
 from orchestrator.queue.code import code_note
-from orchestrator.queue.records import AttemptRecord, EventRecord, RunRecord, WorkerRecord
+from orchestrator.queue.records import AttemptRecord, DeviceSample, EventRecord, RunRecord, WorkerRecord
 from orchestrator.status.reading import utilisation
 from orchestrator.store import Store
 from orchestrator.store.curves import CURVE_COLUMNS, Curve
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 MOST_EVENTS = 200
 MOST_ENDED_WORKERS = 100
 MOST_RUN_POINTS = 800
+MOST_SAMPLES = 1_000
 _NO_METRICS = ("step", "cumulative_time", "tokens_seen", "epoch")
 
 
@@ -46,36 +48,24 @@ def workers(store: Store, now: float) -> dict[str, Any]:
 def _worker_words(worker: WorkerRecord, now: float) -> Mapping[str, Any]:
     who = worker.identity
     return {
-        "id": worker.id,
-        "hostname": who.hostname,
-        "pid": who.pid,
-        "device": who.device,
-        "device_name": who.device_name,
-        "slot": who.slot,
-        "slots": who.slots,
-        "job": who.job,
+        **_named(worker, "id started_at beat_at ended_at"),
+        **_named(who, "hostname pid device device_name slot slots job"),
         "version": who.program_version,
-        "started_at": worker.started_at,
-        "beat_at": worker.beat_at,
         "silent": worker.silent(now),
         "run": worker.run_id,
-        "ended_at": worker.ended_at,
         "why": worker.ended_why,
     }
 
 
+def _named(record: object, names: str) -> dict[str, Any]:
+    """The fields of a record that pages call by the same names."""
+    return {name: getattr(record, name) for name in names.split()}
+
+
 def event_words(event: EventRecord) -> Mapping[str, Any]:
     """An event as pages show it."""
-    return {
-        "id": event.id,
-        "at": event.at,
-        "actor": event.actor,
-        "action": event.action,
-        "sweep": event.sweep_id,
-        "run": event.run_id,
-        "worker": event.worker_id,
-        "why": event.why,
-    }
+    about = {"sweep": event.sweep_id, "run": event.run_id, "worker": event.worker_id}
+    return {**_named(event, "id at actor action why"), **about}
 
 
 def run_page(store: Store, run_id: int) -> dict[str, Any]:
@@ -84,6 +74,7 @@ def run_page(store: Store, run_id: int) -> dict[str, Any]:
     sweep = store.sweep(run.sweep_id)
     attempts = store.attempts(run.id)
     changed = Settings.from_dict(run.settings).changed()
+    tested = store.losses([run_id], Split.TEST).get(run_id)
     around = store.neighbours(run.id, run.sweep_id)
     return {
         **_run_words(run, store),
@@ -92,7 +83,7 @@ def run_page(store: Store, run_id: int) -> dict[str, Any]:
         "sisters": around.sisters,
         "before": around.before,
         "after": around.after,
-        "test_loss": plain_number(_test_loss(store, run_id)),
+        "test_loss": plain_number(tested[-1] if tested else None),
         "changed": {name: setting_text(value) for name, value in changed.items()},
         "settings": {name: setting_text(value) for name, value in run.settings.items() if name not in changed},
         "facts": {name: setting_text(value) for name, value in run.facts.items()},
@@ -102,59 +93,35 @@ def run_page(store: Store, run_id: int) -> dict[str, Any]:
     }
 
 
-def _test_loss(store: Store, run_id: int) -> float | None:
-    found = store.losses([run_id], Split.TEST).get(run_id)
-    return found[-1] if found else None
-
-
 def _run_words(run: RunRecord, store: Store) -> dict[str, Any]:
     train_tokens = run.facts.get("train_tokens")
     return {
-        "id": run.id,
-        "uid": run.uid,
+        **_named(run, "id uid run_num seed paused tags note priority step tokens_seen fraction tokens_per_second"),
+        **_named(run, "memory_bytes created_at started_at ended_at"),
         "sweep": run.sweep_id,
         "arm": run.arm_number,
-        "run_num": run.run_num,
-        "seed": run.seed,
         "state": run.state.value,
         "reason": run.reason.value if run.reason else None,
-        "paused": run.paused,
         "code_note": code_note(run, store.same_code()),
-        "tags": run.tags,
-        "note": run.note,
-        "priority": run.priority,
         "waits_until": run.backoff_until,
         "worker": run.worker_id,
         "phase": run.phase.value if run.phase else None,
-        "step": run.step,
-        "fraction": run.fraction,
         "epoch": run.tokens_seen / train_tokens if train_tokens else None,
-        "tokens_seen": run.tokens_seen,
-        "tokens_per_second": run.tokens_per_second,
         "mfu": utilisation(run),
-        "memory_bytes": run.memory_bytes,
         "params": run.num_params,
         "train_loss": plain_number(run.last_train_loss),
         "val_loss": plain_number(run.last_val_loss),
-        "created_at": run.created_at,
-        "started_at": run.started_at,
-        "ended_at": run.ended_at,
         "checkpoint_step": run.checkpoint.step if run.checkpoint else None,
     }
 
 
 def _attempt_words(number: int, attempt: AttemptRecord) -> Mapping[str, Any]:
     return {
+        **_named(attempt, "started_at ended_at start_step step shared_slots error_type"),
         "number": number,
         "worker": attempt.worker_id,
-        "started_at": attempt.started_at,
-        "ended_at": attempt.ended_at,
         "reason": attempt.reason.value if attempt.reason else None,
-        "start_step": attempt.start_step,
-        "step": attempt.step,
-        "shared_slots": attempt.shared_slots,
         "provenance": {name: setting_text(value) for name, value in attempt.provenance.items()},
-        "error_type": attempt.error_type,
         "error": attempt.error_message,
         "traceback": attempt.error_traceback,
         "log": attempt.log_path,
@@ -258,3 +225,28 @@ def run_progress(store: Store, run_id: int) -> dict[str, Any]:
     run = known_run(store, run_id)
     newest = store.events(run_id=run_id, limit=1)
     return {**_run_words(run, store), "fence": run.fence, "newest_event": newest[0].id if newest else 0}
+
+
+def devices_over_time(store: Store, run_id: int | None = None) -> dict[str, Any]:
+    """The devices of live workers, or those of a run while it trained: use, temperature and memory by time.
+
+    Raises NotThereError if the run does not exist."""
+    samples = store.device_samples(run_id=None if run_id is None else known_run(store, run_id).id)
+    by_device = itertools.groupby(samples, key=lambda one: (one.hostname, one.device, one.device_name))
+    return {
+        "devices": [_device_words(f"{host}, {device} ({name})", list(own)) for (host, device, name), own in by_device]
+    }
+
+
+def _device_words(title: str, samples: Sequence[DeviceSample]) -> dict[str, Any]:
+    apart = -(-len(samples) // MOST_SAMPLES)
+    kept = samples[::-1][::apart][::-1]  # the newest is among them
+    readings = [one.reading for one in kept]
+    memory = [None if one.memory_bytes is None else round(one.memory_bytes / 2**30, 3) for one in readings]
+    return {
+        "title": title,
+        "at": [round(one.at, 1) for one in kept],
+        "use (%)": [one.use_percent for one in readings],
+        "temperature (°C)": [one.temperature_celsius for one in readings],
+        "memory (GiB)": memory,
+    }

@@ -23,7 +23,6 @@ from hlbgpt_core.errors import HlbqError
 from orchestrator.comparison.groups import SWEEP
 from orchestrator.dashboard import answers, control
 from orchestrator.dashboard.database import Database
-from orchestrator.dashboard.devices import devices_over_time
 from orchestrator.dashboard.feed import LONGEST_NUMBER, Feed, Sweeps, encoded, read_sweeps, topic_of
 from orchestrator.dashboard.labelling import read_labels, write_labels
 from orchestrator.dashboard.log_tail import LogTail, read_log_tail
@@ -63,10 +62,8 @@ class Dashboard:
         routes = [Route(path, page, methods=["GET"]) for path in PAGES]
         routes.append(Route("/sweeps/{numbers}", sweeps_page, methods=["GET"]))
         routes += [Route(f"/api/{path}", _answering(handler), methods=["GET"]) for path, handler in self._reads()]
-        routes.append(Route("/api/stream/{topic:path}", _answering(self.stream), methods=["GET"]))
-        routes.append(Route("/api/control", _answering(self.change), methods=["POST"]))
-        routes.append(Route("/api/control/count", _answering(self.count), methods=["POST"]))
-        routes.append(Route("/api/labels", _answering(self.label), methods=["POST"]))
+        changes = {"control": self._change, "control/count": self._count, "labels": self._label}
+        routes += [Route(f"/api/{path}", _answering(handler), methods=["POST"]) for path, handler in changes.items()]
         app = Starlette(
             routes=[*routes, Mount("/static", StaticFiles(directory=STATIC))],
             lifespan=self._lifespan,
@@ -80,20 +77,21 @@ class Dashboard:
 
     def _reads(self) -> Sequence[tuple[str, Handler]]:
         return [
-            ("about", self.about),
-            ("overview", self.overview),
-            ("workers", self.workers),
-            ("devices", self.devices),
-            ("sweeps/{numbers}", self.sweep),
-            ("sweeps/{numbers}/curves", self.sweep_curves),
-            ("sweeps/{numbers}/seeds", self.sweep_seeds),
-            ("sweeps/{numbers}/finals", self.sweep_finals),
-            ("sweeps/{numbers}/comparison", self.comparison),
-            ("compare", self.compare),
-            ("runs/{number:int}", self.run),
-            ("runs/{number:int}/curves", self.run_curves),
-            ("runs/{number:int}/log", self.run_log),
-            ("runs/{number:int}/devices", self.devices),
+            ("about", self._about),
+            ("overview", self._overview),
+            ("workers", self._workers),
+            ("devices", self._devices),
+            ("sweeps/{numbers}", self._sweep),
+            ("sweeps/{numbers}/curves", self._sweep_curves),
+            ("sweeps/{numbers}/seeds", self._sweep_seeds),
+            ("sweeps/{numbers}/finals", self._sweep_finals),
+            ("sweeps/{numbers}/comparison", self._comparison),
+            ("compare", self._compare),
+            ("stream/{topic:path}", self._stream),
+            ("runs/{number:int}", self._run),
+            ("runs/{number:int}/curves", self._run_curves),
+            ("runs/{number:int}/log", self._run_log),
+            ("runs/{number:int}/devices", self._devices),
         ]
 
     @contextlib.asynccontextmanager
@@ -105,46 +103,38 @@ class Dashboard:
         with contextlib.suppress(asyncio.CancelledError):
             await refreshing
 
-    async def about(self, request: Request) -> Response:
-        """What a page needs to know of the server."""
+    async def _about(self, request: Request) -> Response:
         axes = {axis: axis_label(axis) for axis in _AXES}
         read_only = bool(self.database.why_read_only)
         return _json({"database": self.database.display, "read_only": read_only, "axes": axes})
 
-    async def overview(self, request: Request) -> Response:
-        """Sweeps and events."""
+    async def _overview(self, request: Request) -> Response:
         return _json(await run_in_threadpool(self.feed.overview))
 
-    async def workers(self, request: Request) -> Response:
-        """Workers, live and past."""
+    async def _workers(self, request: Request) -> Response:
         return await self._read(lambda store: answers.workers(store, time.time()))
 
-    async def sweep(self, request: Request) -> Response:
-        """A sweep with all its runs, or several together."""
+    async def _sweep(self, request: Request) -> Response:
         content = await run_in_threadpool(self.feed.sweep, _sweeps(request))
         return Response(content, media_type="application/json")
 
-    async def sweep_curves(self, request: Request) -> Response:
-        """Mean and band by line."""
+    async def _sweep_curves(self, request: Request) -> Response:
         since, best = _number(request, "since", 0), _number(request, "best", MOST_ARMS)
 
-        def read() -> Any:
-            with self.database.reading() as store:
-                watch, curves = self._curves(store, request)
-                arms = _arms(request, list(watch.arms))
-                return curves.means(store, watch, arms=arms, since=since, best=min(max(best, 0), MOST_ARMS))
+        def read(store: Store) -> Any:
+            watch, curves = self._curves(store, request)
+            arms = _arms(request, list(watch.arms))
+            return curves.means(store, watch, arms=arms, since=since, best=min(max(best, 0), MOST_ARMS))
 
-        return _json(await run_in_threadpool(read))
+        return await self._read(read)
 
-    async def sweep_seeds(self, request: Request) -> Response:
-        """Single runs' curves."""
+    async def _sweep_seeds(self, request: Request) -> Response:
 
-        def read() -> Any:
-            with self.database.reading() as store:
-                watch, curves = self._curves(store, request)
-                return curves.seeds(store, watch, arms=_arms(request, list(watch.arms))[:MOST_ARMS])
+        def read(store: Store) -> Any:
+            watch, curves = self._curves(store, request)
+            return curves.seeds(store, watch, arms=_arms(request, list(watch.arms))[:MOST_ARMS])
 
-        return _json(await run_in_threadpool(read))
+        return await self._read(read)
 
     def _curves(self, store: Store, request: Request) -> tuple[SweepWatch, SweepCurves]:
         asked, sweeps = request.query_params, _sweeps(request)
@@ -160,8 +150,7 @@ class Dashboard:
             question = replace(question, arms=tuple(_arms(request, known)))
         return self.feed.curves(sweeps, question)
 
-    async def sweep_finals(self, request: Request) -> Response:
-        """The value of any metric, by run: the newest, or at another moment."""
+    async def _sweep_finals(self, request: Request) -> Response:
         sweeps, asked = _sweeps(request), request.query_params
         step = _number(request, "step", 0)
 
@@ -172,36 +161,30 @@ class Dashboard:
 
         return await self._read(read)
 
-    async def comparison(self, request: Request) -> Response:
-        """Verdicts."""
+    async def _comparison(self, request: Request) -> Response:
         asked = request.query_params
         sweeps, metric = _sweeps(request), asked.get("metric", "val_loss")
         baseline, by = asked.getlist("baseline"), asked.getlist("by")
         return await self._read(lambda store: answers.comparison_words(store, sweeps, metric, baseline, by))
 
-    async def compare(self, request: Request) -> Response:
-        """Runs side by side."""
+    async def _compare(self, request: Request) -> Response:
         wanted = _numbers(request.query_params.get("runs", ""))
         return await self._read(lambda store: side_by_side(store, list(dict.fromkeys(wanted))))
 
-    async def run(self, request: Request) -> Response:
-        """One run."""
+    async def _run(self, request: Request) -> Response:
         number = request.path_params["number"]
         return await self._read(lambda store: answers.run_page(store, number))
 
-    async def run_curves(self, request: Request) -> Response:
-        """All metrics of a run."""
+    async def _run_curves(self, request: Request) -> Response:
         asked, number = request.query_params, request.path_params["number"]
         over, smooth = asked.get("x", "steps"), read_weight(asked.get("smooth", "0"))
         return await self._read(lambda store: answers.run_curves(store, number, over, smooth))
 
-    async def devices(self, request: Request) -> Response:
-        """Devices over time: those of live workers, or of a run."""
+    async def _devices(self, request: Request) -> Response:
         number = request.path_params.get("number")
-        return await self._read(lambda store: devices_over_time(store, number))
+        return await self._read(lambda store: answers.devices_over_time(store, number))
 
-    async def run_log(self, request: Request) -> Response:
-        """The end of an attempt's log."""
+    async def _run_log(self, request: Request) -> Response:
         number, wanted = request.path_params["number"], _number(request, "attempt", 0)
 
         def read(store: Store) -> Any:
@@ -214,8 +197,7 @@ class Dashboard:
 
         return await self._read(read)
 
-    async def stream(self, request: Request) -> Response:
-        """Server-sent events of one topic."""
+    async def _stream(self, request: Request) -> Response:
         topic = request.path_params["topic"]
         kind, _, number = topic.partition("/")
         numbered = kind == "run" and number.isdecimal() and len(number) < LONGEST_NUMBER
@@ -228,28 +210,25 @@ class Dashboard:
         messages = self.feed.stream(topic, asked.get("epoch", ""), since, browser)
         return StreamingResponse(messages, media_type="text/event-stream")
 
-    async def count(self, request: Request) -> Response:
-        """How many runs a change would touch. Nothing is changed."""
+    async def _count(self, request: Request) -> Response:
         change = control.read_change(await _body(request))
         return await self._read(lambda store: {"count": control.count(store, change)})
 
-    async def change(self, request: Request) -> Response:
-        """Change runs, by the same methods as the commands."""
+    async def _change(self, request: Request) -> Response:
         self._check_may_change()
         change = control.read_change(await _body(request))
-        return await self._change(lambda store: {"changed": control.apply(store, change, self.actor)})
+        return await self._changing(lambda store: {"changed": control.apply(store, change, self.actor)})
 
-    async def label(self, request: Request) -> Response:
-        """Write names, tags and notes, by the rules of the commands."""
+    async def _label(self, request: Request) -> Response:
         self._check_may_change()
         labels = read_labels(await _body(request))
-        return await self._change(lambda store: write_labels(store, labels, self.actor))
+        return await self._changing(lambda store: write_labels(store, labels, self.actor))
 
     def _check_may_change(self) -> None:
         if self.database.why_read_only:
             raise HTTPException(403, f"this dashboard is read-only: {self.database.why_read_only}")
 
-    async def _change(self, change: Callable[[Store], Any]) -> Response:
+    async def _changing(self, change: Callable[[Store], Any]) -> Response:
         def apply() -> Any:
             with self.database.changing() as store:
                 return change(store)
@@ -272,12 +251,9 @@ def _answering(handler: Handler) -> Handler:
             if request.path_params.get("number", 0) > LARGEST_NUMBER:
                 raise NotThereError("no run or sweep has a number that large")
             return await handler(request)
-        except DatabaseError as error:
-            return _json({"error": error.message, "hint": error.hint}, status=503)
-        except NotThereError as error:
-            return _json({"error": error.message, "hint": error.hint}, status=404)
         except HlbqError as error:
-            return _json({"error": error.message, "hint": error.hint}, status=400)
+            status = 503 if isinstance(error, DatabaseError) else 404 if isinstance(error, NotThereError) else 400
+            return _json({"error": error.message, "hint": error.hint}, status=status)
 
     return answer
 

@@ -71,18 +71,11 @@ def count(store: Store, change: Change) -> int:
 
 def apply(store: Store, change: Change, actor: str) -> int:
     """Make the change; returns how many runs it touched."""
-    match change.action:
-        case "cancel":
-            cancelled = store.cancel(change.wanted, actor)
-            # This may end the sweep, and no worker may be running to notify its user.
-            if may_be_told(store):
-                NotifySide(store, lambda text: print(text, file=sys.stderr)).close(TELL_SECONDS)
-            return cancelled
-        case "retry":
-            return store.retry(change.wanted, actor)
-        case "pause":
-            return store.pause(change.wanted, actor)
-        case "unpause":
-            return store.unpause(change.wanted, actor)
-        case _:
-            return store.set_priority(change.wanted, change.priority, actor)
+    if change.action == "priority":
+        return store.set_priority(change.wanted, change.priority, actor)
+    methods = {"cancel": store.cancel, "retry": store.retry, "pause": store.pause, "unpause": store.unpause}
+    changed = methods[change.action](change.wanted, actor)
+    # Cancelling may end the sweep, and no worker may be running to notify its user.
+    if change.action == "cancel" and may_be_told(store):
+        NotifySide(store, lambda text: print(text, file=sys.stderr)).close(TELL_SECONDS)
+    return changed

@@ -185,7 +185,7 @@ class Feed:
                 if kind == "sweep":
                     message = self._sweep_message(store, read_sweeps(number), news)
                 else:
-                    message = self._small_message(store, topic, kind, number)
+                    message = self._once(topic, self._small_content(store, kind, number))
             except NotThereError as error:  # most likely deleted while its page was open
                 message = self._once(topic, encoded_event("trouble", {"error": error.message, "hint": error.hint}))
             if message is not None:
@@ -245,10 +245,6 @@ class Feed:
             return encoded_event("reload", {})
         return encoded_event("changes", watch.changes(since=before)) if changed else None
 
-    def _small_message(self, store: Store, topic: str, kind: str, number: str) -> bytes | None:
-        """All of a small page, if it differs from the last message."""
-        return self._once(topic, self._small_content(store, kind, number))
-
     def _once(self, topic: str, message: bytes) -> bytes | None:
         """The message, if it differs from the topic's last one."""
         if self._told.get(topic) == message:
@@ -257,6 +253,7 @@ class Feed:
         return message
 
     def _small_content(self, store: Store, kind: str, number: str) -> bytes:
+        """All of a small page."""
         if kind == "overview":
             return encoded_event(kind, self._overview_words(store))
         if kind == "workers":

@@ -33,14 +33,8 @@ def read_labels(asked: Any) -> Labels:
     if run and name is not None:
         raise UsageError("runs have no names", "Use a note or a tag.")
     add, remove = (tuple(map(checked_tag, _texts(asked, one))) for one in ("add", "remove"))
-    return Labels(
-        sweep=sweep,
-        run=run,
-        name=None if name is None else checked_name(name),
-        note=None if note is None else checked_note(note),
-        add=add,
-        remove=remove,
-    )
+    name, note = name if name is None else checked_name(name), note if note is None else checked_note(note)
+    return Labels(sweep=sweep, run=run, name=name, note=note, add=add, remove=remove)
 
 
 def _number(asked: Mapping[str, Any], name: str) -> int:

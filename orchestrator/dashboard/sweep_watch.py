@@ -9,13 +9,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.comparison.groups import SWEEP
-from orchestrator.dashboard.cautions import cautions_of
+from orchestrator.comparison.cautions import code_warnings
+from orchestrator.comparison.groups import SWEEP, check_comparable
 from orchestrator.dashboard.metric_names import mixed_evaluations_of, sweep_metrics
+from orchestrator.errors import UsageError
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.plots.style import metric_label
 from orchestrator.queue.code import HELD, MIXED, SameCode, parts_up_to
-from orchestrator.queue.records import ArmRecord, SweepRecord
+from orchestrator.queue.records import ArmRecord, RunFilter, SweepRecord
 from orchestrator.queue.states import TERMINAL, State
 from orchestrator.status.time_left import hours_spent, seconds_left
 from orchestrator.store import Store
@@ -220,12 +221,7 @@ class SweepWatch:
 def sweep_words(sweep: SweepRecord) -> Mapping[str, Any]:
     """A sweep as pages show it."""
     return {
-        "id": sweep.id,
-        "uid": sweep.uid,
-        "name": sweep.name,
-        "note": sweep.note,
-        "tags": sweep.tags,
-        "created_at": sweep.created_at,
+        **{name: getattr(sweep, name) for name in ("id", "uid", "name", "note", "tags", "created_at")},
         "command": shlex.join(sweep.argv),
         "counts": {state.value: count for state, count in sweep.counts.items()},
         "total": sum(sweep.counts.values()),
@@ -246,18 +242,8 @@ def row_of(line: RunLine, same: SameCode) -> list[Any]:
     mixed = same.are_mixed(parts_up_to(read_code(line.code), step))
     error = ": ".join(part for part in (line.error_type, line.error_message) if part)
     return [
-        line.id,
-        line.arm_id,
-        line.run_num,
-        line.seed,
-        line.state,
-        line.reason,
-        line.paused,
-        line.priority,
-        line.backoff_until,
-        line.started_at,
-        line.ended_at,
-        step,
+        *(line.id, line.arm_id, line.run_num, line.seed, line.state, line.reason, line.paused, line.priority),
+        *(line.backoff_until, line.started_at, line.ended_at, step),
         1.0 if line.state == State.COMPLETED else 0.0 if waits else line.fraction or 0.0,
         line.tokens_per_second if line.state in (State.RUNNING, State.COMPLETED) else 0.0,
         line.memory_bytes or 0,
@@ -280,3 +266,15 @@ def plain_number(value: str | float | None) -> float | str | None:
 def is_over(line: RunLine) -> bool:
     """Whether the run has ended, so that its curve stays as it is."""
     return line.state in TERMINAL
+
+
+def cautions_of(store: Store, sweep_ids: Sequence[int]) -> list[str]:
+    """Why numbers of these sweeps may mean different things, in the words of `hlbq compare`."""
+    runs = [run for run in store.runs(RunFilter(sweep_ids=tuple(sweep_ids), with_members=True)) if run.fence]
+    found = []
+    for data, evaluation in ((True, False), (False, True)):
+        try:
+            check_comparable(runs, "val_loss", allow_mixed_data=data, allow_mixed_evaluation=evaluation)
+        except UsageError as error:
+            found.append(error.message)
+    return [*dict.fromkeys(found), *code_warnings(store, runs)]

@@ -39,8 +39,8 @@ class Axis(StrEnum):
         Call it on all points of a split, by rising step."""
         if self is Axis.FLOPS:
             return TrainingFlops(settings=Settings.from_dict(settings)).at
-        if self is Axis.WALL_CLOCK and started_at is not None:
-            return lambda step, value: None if value is None else value - started_at
+        if self is Axis.WALL_CLOCK:
+            return lambda step, value: None if value is None or started_at is None else value - started_at
         return lambda step, value: value
 
     def places(

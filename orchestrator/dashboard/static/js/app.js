@@ -88,11 +88,8 @@ async function open() {
 
 /** The connection as a page may tell of it: what it says after it was left is not heard. */
 function connectionWhile(isOpen) {
-  return {
-    state: (state) => isOpen() && connection.state(state),
-    trouble: (words) => isOpen() && connection.trouble(words),
-    fine: () => isOpen() && connection.fine(),
-  };
+  const guarded = (name) => [name, (...told) => isOpen() && connection[name](...told)];
+  return Object.fromEntries(["state", "trouble", "fine"].map(guarded));
 }
 
 function fail(error) {
@@ -103,8 +100,7 @@ function fail(error) {
     return;
   }
   const again = el("button", { type: "button", class: "primary", on: { click: open } }, "Try again");
-  fill(
-    main,
+  fill(main,
     el("h1", {}, "This page can't be shown"),
     el("p", { role: "alert" }, `${error.message}. ${error.hint ?? ""}`),
     again,
@@ -121,25 +117,18 @@ function askForLink() {
     server = null;
     open();
   };
-  fill(
-    main,
+  fill(main,
     el("h1", {}, "Open the link that was printed"),
-    el(
-      "p",
-      {},
+    el("p", {},
       "This page shows nothing without the token that ",
       el("code", {}, "hlbq dashboard"),
       " printed when it was started. Open that link, or paste it here.",
     ),
     hasToken() &&
-      el(
-        "p",
-        { class: "problem", role: "alert" },
+      el("p", { class: "problem", role: "alert" },
         "The token at hand is not this server's: another database's dashboard, or a new token.",
       ),
-    el(
-      "form",
-      { class: "row", on: { submit } },
+    el("form", { class: "row", on: { submit } },
       el("label", { class: "field grow" }, el("span", {}, "Link or token"), field),
       el("button", { type: "submit", class: "primary" }, "Open"),
     ),

@@ -23,13 +23,7 @@ const WHOLE_STEPS = [...Array(13).keys()].flatMap((power) => [1, 2, 5].map((time
  */
 export class Chart {
   constructor(root, { height = 320, hidden = [], onHide = () => {}, legend = true, zoom = null, onZoom = () => {} } = {}) {
-    Object.assign(this, { zoom, onZoom });
-    this.height = height;
-    this.hidden = new Set(hidden);
-    this.onHide = onHide;
-    this.plot = null;
-    this.content = null;
-    this.signature = "";
+    Object.assign(this, { height, onHide, zoom, onZoom, hidden: new Set(hidden), plot: null, content: null, signature: "" });
     this.box = el("div", {
       class: "chart",
       tabindex: "0",
@@ -223,8 +217,7 @@ export class Chart {
     const swatch = el("span", { class: "swatch", "aria-hidden": "true" });
     swatch.style.borderTopColor = line.colour;
     swatch.style.borderTopStyle = line.dash?.length ? "dashed" : "solid";
-    const button = el(
-      "button",
+    const button = el("button",
       {
         type: "button",
         "aria-pressed": String(!this.hidden.has(line.key)),

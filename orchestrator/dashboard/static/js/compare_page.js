@@ -11,9 +11,7 @@ const AGAIN_MS = 5_000;
 
 export class ComparePage {
   constructor(root, { server, connection }) {
-    this.root = root;
-    this.server = server;
-    this.connection = connection;
+    Object.assign(this, { root, server, connection });
   }
 
   async start() {
@@ -25,8 +23,7 @@ export class ComparePage {
     this.unTheme = onThemeChange(() => this.charts.draw(this.charts.runs));
     const links = runs.map(({ id }) => el("a", { href: `${BASE}runs/${id}` }, `run ${id}`));
     const own = ["state", "train_loss", "val_loss"].map((name) => [name, ...runs.map((run) => loss(run[name]))]);
-    fill(
-      this.root,
+    fill(this.root,
       el("h1", {}, "Runs side by side"),
       plainTable("What differs", ["what", ...links], [...rows, ...own]),
       el("h2", {}, "Curves"),

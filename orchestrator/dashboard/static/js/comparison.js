@@ -56,8 +56,7 @@ export class ComparisonPanel {
   }
 
   draw({ warnings, tables, sentences }) {
-    fill(
-      this.content,
+    fill(this.content,
       warnings.map((warning) => el("p", { class: "warning" }, warning)),
       tables.map((table) => [
         el("h2", {}, table.title),
@@ -65,16 +64,12 @@ export class ComparisonPanel {
       ]),
       sentenceList(sentences.slice(0, MOST_SENTENCES)),
       sentences.length > MOST_SENTENCES &&
-        el(
-          "details",
-          {},
+        el("details", {},
           el("summary", {}, `${sentences.length - MOST_SENTENCES} more`),
           sentenceList(sentences.slice(MOST_SENTENCES)),
         ),
       tables.length > 1 &&
-        el(
-          "p",
-          { class: "faint" },
+        el("p", { class: "faint" },
           "Looks from this page are not written down, as it only reads; the always-valid numbers hold however often one looks.",
         ),
     );

@@ -24,8 +24,7 @@ function action(name, text, verb, done, detail) {
  */
 export function controlButtons(target, onChanged = () => {}) {
   const buttons = ACTIONS.map((action) =>
-    el(
-      "button",
+    el("button",
       {
         type: "button",
         class: action.danger ? "danger" : "",

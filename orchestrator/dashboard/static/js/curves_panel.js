@@ -16,12 +16,7 @@ const SEEDS_REFRESH_MS = 3_000;
 
 export class CurvesPanel {
   constructor(root, sweepId, { axes, onMetric }) {
-    this.sweepId = sweepId;
-    this.axes = axes;
-    this.onMetric = onMetric;
-    this.curves = new Map();
-    this.seeds = null;
-    this.arms = null;
+    Object.assign(this, { sweepId, axes, onMetric, arms: null });
     this.refresh = throttled(REFRESH_MS, () => this.load());
     this.refreshSeeds = throttled(SEEDS_REFRESH_MS, () => this.loadSeeds());
     this.redraw = throttled(60, () => this.draw());
@@ -68,8 +63,7 @@ export class CurvesPanel {
       this.onMetric();
     });
     this.offer(metrics);
-    fill(
-      this.bar,
+    fill(this.bar,
       this.metricField.root,
       ask("Over", "x", [...Object.entries(this.axes), ...Object.keys(metrics).map((name) => [name, name])], () => {
         this.chart.setZoom(null); // a stretch of another x

@@ -13,25 +13,17 @@ export function ask(question, { detail = "", yes, danger = false, fields = [] })
       if (kind === "area") return el("textarea", { name, rows: 5 }, value);
       return el("input", kind === "number" ? { type: kind, step: 1, name, value, required: true } : { name, value });
     });
-    const dialog = el(
-      "dialog",
+    const dialog = el("dialog",
       { "aria-labelledby": "question", on: { close: () => (dialog.remove(), resolve(answer)) } },
-      el(
-        "form",
+      el("form",
         {
           method: "dialog",
-          on: {
-            submit: () => {
-              answer = Object.fromEntries(inputs.map(({ name, value }) => [name, value]));
-            },
-          },
+          on: { submit: () => (answer = Object.fromEntries(inputs.map(({ name, value }) => [name, value]))) },
         },
         el("h2", { id: "question" }, question),
         detail && el("p", {}, detail),
         inputs.map((input, at) => el("label", { class: "field" }, el("span", {}, fields[at].label), input)),
-        el(
-          "div",
-          { class: "buttons" },
+        el("div", { class: "buttons" },
           el("button", { type: "button", on: { click: () => dialog.close() } }, "Leave as it is"),
           el("button", { type: "submit", class: danger ? "danger" : "primary" }, yes),
         ),
@@ -57,19 +49,14 @@ const KEYS = [
 /** Keys, and how charts and filters are used. */
 export function showHelp() {
   const close = () => dialog.close();
-  const dialog = el(
-    "dialog",
+  const dialog = el("dialog",
     { "aria-labelledby": "help-title", on: { close: () => dialog.remove() } },
     el("h2", { id: "help-title" }, "Keys and hints"),
     el("dl", { class: "keys" }, KEYS.map(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)])),
-    el(
-      "p",
-      {},
+    el("p", {},
       "Charts: drag to zoom, double-click to see all. A click on a name of the legend hides its line, with Alt all others.",
     ),
-    el(
-      "p",
-      {},
+    el("p", {},
       "Filter: words that a run must contain, and conditions such as ",
       el("code", {}, "depth=4 state=failed val_loss<3.5 error~memory"),
       "; all must hold.",

@@ -100,8 +100,7 @@ export function pager(caption, most, onPage, page = 1) {
       const disabled = to < 1 || to > pages || to === page;
       return el("button", { type: "button", disabled, "aria-label": label, on: { click: () => show(total, to) } }, text);
     };
-    fill(
-      root,
+    fill(root,
       pages > 1 && [
         button("«", 1, "First page"),
         button("‹", page - 1, "Page before"),

@@ -38,10 +38,7 @@ function comparison(read, sign, wanted) {
   const tests = {
     "=": same,
     "!=": (value) => !same(value),
-    "~": (value) =>
-      String(value ?? "")
-        .toLowerCase()
-        .includes(lower),
+    "~": (value) => String(value ?? "").toLowerCase().includes(lower),
     "<": (value) => typeof value === "number" && value < asNumber,
     ">": (value) => typeof value === "number" && value > asNumber,
     "<=": (value) => typeof value === "number" && value <= asNumber,

@@ -3,7 +3,7 @@
 import { Chart } from "./chart.js";
 import { faded, lineStyle, onThemeChange } from "./colours.js";
 import { el, fill, setText } from "./dom.js";
-import { number, setting } from "./format.js";
+import { divergedNote, number, setting } from "./format.js";
 
 const SPREAD = 0.04; // of the distance between values: dots of the same value stand beside each other
 
@@ -40,13 +40,9 @@ export class FinalValues {
     if (!this.metric) return;
     const { title, values } = this.metric;
     const lost = this.runs.filter((_, at) => values[at] === null);
-    const named = lost.slice(0, 10).map((id) => `run ${id}`);
-    const diverged = lost.length
-      ? ` ${lost.length} diverged (× at the top): ${named.join(", ")}${lost.length > 10 ? " …" : ""}.`
-      : "";
+    const diverged = divergedNote(lost, "× at the top");
     const none = values.length ? "" : `No run has a ${title} yet.`;
-    setText(
-      this.told,
+    setText(this.told,
       this.settings.length
         ? none || `Dots are runs (of running ones, their newest value), the line goes through the means.${diverged}`
         : "All runs have the same settings: there is nothing to hold the value against.",

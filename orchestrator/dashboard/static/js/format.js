@@ -66,8 +66,14 @@ export function counted(count, noun) {
 
 /** A setting's value as it is typed. */
 export function setting(value) {
-  if (value === null || value === undefined) return "";
-  return String(value);
+  return String(value ?? "");
+}
+
+/** ` 2 diverged (where): run 3, run 7.`, of at most ten by number; empty for none. */
+export function divergedNote(ids, where) {
+  if (!ids.length) return "";
+  const named = ids.slice(0, 10).map((id) => `run ${id}`);
+  return ` ${ids.length} diverged (${where}): ${named.join(", ")}${ids.length > 10 ? " …" : ""}.`;
 }
 
 /** A percentage. */

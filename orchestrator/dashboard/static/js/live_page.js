@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { listen } from "./stream.js";
 
-/** A subclass has `open(found)`, `renew(found)` for an answer that was asked for again, and `news(content)`. */
+/** A subclass has `open(found)`, `news(content)`, and `renew(found)` where an answer asked for again is no news. */
 export class LivePage {
   constructor(root, { id, server, connection }) {
     Object.assign(this, { root, id, server, connection });
@@ -17,6 +17,10 @@ export class LivePage {
     this.open(found);
     const onState = (state) => this.connection.state(state);
     this.stream = listen(topic, query, (name, content) => this.hear(name, content), onState);
+  }
+
+  renew(found) {
+    this.news(found);
   }
 
   hear(name, content) {

@@ -64,18 +64,12 @@ export class OverviewPage extends LivePage {
       on: { input: () => keep("filter", search.value) },
     });
     const orders = Object.entries(ORDERS).map(([key, [text]]) => [key, text]);
-    this.bar = el(
-      "div",
-      { class: "row" },
+    this.bar = el("div", { class: "row" },
       el("label", { class: "field grow" }, el("span", {}, "Find sweeps"), search),
       labelledSelect("Order", orders, view.read("sort", "newest"), (value) => keep("sort", value)).root,
     );
     this.content = el("div");
     fill(this.root, el("h1", {}, "Sweeps"), this.bar, this.content);
-    this.news(found);
-  }
-
-  renew(found) {
     this.news(found);
   }
 
@@ -94,11 +88,8 @@ export class OverviewPage extends LivePage {
     const wanted = view.read("filter").toLowerCase().split(/\s+/);
     const shown = sweeps.filter((sweep) => wanted.every((word) => text(sweep).includes(word)));
     shown.sort((ORDERS[view.read("sort")] ?? ORDERS.newest)[1]);
-    fill(
-      this.content,
-      el(
-        "p",
-        { class: "faint", role: "status" },
+    fill(this.content,
+      el("p", { class: "faint", role: "status" },
         `${counted(sweeps.length + leftOut, "sweep")}, ${counted(workers, "worker")} at work. `,
         leftOut ? `The newest ${sweeps.length} are known here. ` : null,
         shown.length < sweeps.length ? `${shown.length} pass the filter.` : null,
@@ -128,12 +119,8 @@ function sweepCard(sweep, tick) {
   const facts = [left && `about ${duration(left)} left`, spent, best && `best val loss ${loss(best.val_loss)}`];
   const faint = (...words) => el("p", { class: "faint" }, words);
   const told = facts.filter(Boolean).join(" · ");
-  return el(
-    "li",
-    {},
-    el(
-      "a",
-      { href: `${BASE}sweeps/${sweep.id}` },
+  return el("li", {},
+    el("a", { href: `${BASE}sweeps/${sweep.id}` },
       el("span", { class: "number" }, `${sweep.id}`),
       el("span", { class: "name" }, sweep.name || `Sweep ${sweep.id}`),
     ),

@@ -2,7 +2,7 @@
 
 import { onThemeChange, scaleColour, themed } from "./colours.js";
 import { el, fill, setText } from "./dom.js";
-import { number, setting } from "./format.js";
+import { divergedNote, number, setting } from "./format.js";
 import { saveMenu } from "./saving.js";
 import { logTicks, niceTicks } from "./ticks.js";
 
@@ -28,9 +28,7 @@ export class ParallelCoordinates {
       },
     });
     this.told = el("p", { class: "faint" });
-    this.box = el(
-      "div",
-      { class: "parallel", tabindex: "0", role: "region", "aria-label": "Parallel coordinates" },
+    this.box = el("div", { class: "parallel", tabindex: "0", role: "region", "aria-label": "Parallel coordinates" },
       this.canvas,
     );
     fill(root, this.box, saveMenu(() => this.figure()), this.told);
@@ -82,10 +80,7 @@ export class ParallelCoordinates {
     const drawn = total
       ? `${this.brushes.size ? `${chosen} of ${total}` : measured} runs with a ${metric.title}.`
       : `No run has a ${metric.title} yet.`;
-    const named = lost.slice(0, 10).map((id) => `run ${id}`);
-    const diverged = lost.length
-      ? ` ${lost.length} diverged (dashed, above the axis): ${named.join(", ")}${lost.length > 10 ? " …" : ""}.`
-      : "";
+    const diverged = divergedNote(lost, "dashed, above the axis");
     setText(this.told, `${drawn}${diverged} Drag along an axis to filter by it, double-click to let go of that.`);
   }
 

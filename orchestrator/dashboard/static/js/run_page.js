@@ -70,8 +70,7 @@ export class RunPage extends LivePage {
       isLive: () => this.run.state === "running",
       none: "Nothing was reported: drivers of GPUs do so twice a minute, a CPU has none.",
     });
-    fill(
-      this.root,
+    fill(this.root,
       el("p", { class: "crumbs" }, el("a", { href: `${BASE}sweeps/${run.sweep}` }, run.sweep_name || `Sweep ${run.sweep}`)),
       el("h1", {}, `Run ${run.id}`),
       aroundRun(run),
@@ -135,20 +134,16 @@ export class RunPage extends LivePage {
     const { run } = this;
     const failed = run.attempts.filter((attempt) => attempt.error || attempt.error_type).at(-1);
     setText(this.traceback, failed?.traceback ?? "");
-    fill(
-      this.errorBox,
+    fill(this.errorBox,
       failed &&
-        el(
-          "div",
-          { class: "error-box" },
+        el("div", { class: "error-box" },
           el("h2", {}, `Error of attempt ${failed.number}`),
           el("p", { class: "note-text" }, [failed.error_type, failed.error].filter(Boolean).join(": ")),
           failed.traceback && this.traceback,
         ),
     );
     const copy = el("button", { type: "button", on: { click: () => this.copy(run.repeat) } }, "Copy");
-    fill(
-      this.details,
+    fill(this.details,
       el("h2", {}, "The same run again"),
       el("div", { class: "command" }, el("pre", { class: "wrap", tabindex: "0" }, run.repeat), copy),
       el("h2", {}, "Settings"),
@@ -160,9 +155,7 @@ export class RunPage extends LivePage {
         : null,
       el("h2", {}, "Attempts"),
       run.attempts.length
-        ? plainTable(
-            "Attempts",
-            ["attempt", "worker", "started", "ended", "because", "steps", "slots"],
+        ? plainTable("Attempts", ["attempt", "worker", "started", "ended", "because", "steps", "slots"],
             run.attempts.map((one) => [
               String(one.number),
               String(one.worker),
@@ -176,9 +169,7 @@ export class RunPage extends LivePage {
           )
         : el("p", { class: "empty" }, "It has not been started yet."),
       run.attempts.length && Object.keys(run.attempts.at(-1).provenance).length
-        ? el(
-            "details",
-            {},
+        ? el("details", {},
             el("summary", {}, "What computed the newest attempt"),
             settingsList(run.attempts.at(-1).provenance),
           )
@@ -222,8 +213,7 @@ export class RunPage extends LivePage {
     try {
       const { text, left_out: leftOut, problem } = await get(`runs/${this.id}/log`);
       const atEnd = this.logText.scrollHeight - this.logText.scrollTop - this.logText.clientHeight < 40;
-      setText(
-        this.logNote,
+      setText(this.logNote,
         problem ||
           (leftOut
             ? `The end of it; ${bytes(leftOut) || `${leftOut} bytes`} before are left out: hlbq logs ${this.id}`
@@ -264,9 +254,7 @@ export class RunPage extends LivePage {
 function settingsList(values) {
   const names = Object.keys(values);
   if (!names.length) return el("p", { class: "faint" }, "None.");
-  return el(
-    "dl",
-    { class: "settings" },
+  return el("dl", { class: "settings" },
     names.map((name) => el("div", {}, el("dt", {}, name), el("dd", {}, values[name]))),
   );
 }
@@ -276,9 +264,7 @@ function aroundRun({ id, before, after, sisters }) {
   const link = (to, text) => to && el("a", { href: `${BASE}runs/${to}`, class: "around" }, text);
   const seeds = sisters.filter(([other]) => other !== id).slice(0, MOST_SISTERS);
   const all = [id, ...seeds.map(([other]) => other)].slice(0, 8);
-  return el(
-    "p",
-    {},
+  return el("p", {},
     link(before, `‹ run ${before}`),
     link(after, `run ${after} ›`),
     seeds.length ? " Same settings: " : null,

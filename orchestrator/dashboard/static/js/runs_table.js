@@ -15,14 +15,9 @@ const DEFAULTS = { sort: "run", page: 1 };
 /** `onFilter(runs)` hears the runs that pass the filter; `onSelect()` that others are selected. */
 export class RunsTable {
   constructor(root, sweepId, { onFilter, onSelect }) {
-    this.sweepId = sweepId;
-    this.values = new Map();
+    Object.assign(this, { sweepId, onFilter, onSelect, values: new Map(), selected: new Set(), data: null });
     this.loadValues = throttled(VALUES_EVERY_MS, () => this.readValues());
-    this.onFilter = onFilter;
-    this.onSelect = onSelect;
-    this.selected = new Set();
     this.sort = view.read("sort", DEFAULTS.sort);
-    this.data = null;
     this.filterBox = el("input", {
       type: "search",
       id: "filter",
@@ -38,18 +33,13 @@ export class RunsTable {
     this.body = el("tbody");
     const page = Math.floor(Number(view.read("page", "1"))) || 1;
     this.pager = pager("runs", RUNS_A_PAGE, (begin, end, at) => this.drawPage(begin, end, at), page);
-    const table = el(
-      "table",
-      { class: "runs" },
+    const table = el("table", { class: "runs" },
       el("caption", { class: "sr-only" }, "Runs"),
       el("thead", {}, this.head),
       this.body,
     );
-    fill(
-      root,
-      el(
-        "div",
-        { class: "row" },
+    fill(root,
+      el("div", { class: "row" },
         el("label", { class: "field grow" }, el("span", {}, "Filter runs"), this.filterBox),
         this.told,
         el("button", { type: "button", on: { click: () => this.download() } }, "Download CSV"),
@@ -97,8 +87,7 @@ export class RunsTable {
       set([...new Set([...keys, `${metric.select.value}~${moment.select.value}${at}`])]);
     };
     const offered = [...this.data.columns, ...this.columns.filter((column) => column.key.includes("~"))];
-    fill(
-      this.chooser,
+    fill(this.chooser,
       offered.slice(1).map(({ key, title }) =>
         labelledCheck(title, keys.includes(key), (isOn) =>
           set(offered.map((one) => one.key).filter((one) => (one === key ? isOn : keys.includes(one)))),
@@ -155,14 +144,13 @@ export class RunsTable {
     const all = el("input", {
       type: "checkbox",
       "aria-label": "Select all runs that pass the filter",
-      on: { change: () => this.selectAll(all.checked) },
+      on: { change: () => this.select(this.found.runs.map((run) => run[this.data.place.id]), all.checked) },
     });
     this.allBox = all;
     const header = (column) => {
       const arrow = column.key !== key ? "" : direction === "ascending" ? " ▲" : " ▼";
       const sort = { type: "button", "data-key": column.key, on: { click: () => this.sortBy(column.key) } };
-      return el(
-        "th",
+      return el("th",
         { scope: "col", class: column.numeric ? "numeric" : "", "aria-sort": column.key === key ? direction : "none" },
         el("button", sort, column.title, el("span", { class: "arrow", "aria-hidden": "true" }, arrow)),
       );
@@ -177,8 +165,7 @@ export class RunsTable {
     const runs = this.shown;
     this.pager.show(runs.length, page);
     const total = this.data.runs.size;
-    setText(
-      this.told,
+    setText(this.told,
       runs.length === total
         ? counted(total, "run")
         : `${runs.length.toLocaleString("en-US")} of ${counted(total, "run")}`,
@@ -207,20 +194,16 @@ export class RunsTable {
   }
 
   newRow() {
-    const box = el("input", { type: "checkbox", on: { change: () => this.select(Number(box.value), box.checked) } });
+    const box = el("input", { type: "checkbox", on: { change: () => this.select([Number(box.value)], box.checked) } });
     // A row opens its run; its boxes and links are left alone, and so is text that is being marked.
     const open = (event) => {
       const isMarking = String(document.getSelection()).length > 0;
       if (!isMarking && !event.target.closest("a, input, label")) event.currentTarget.querySelector("a.run").click();
     };
-    return el(
-      "tr",
-      { on: { click: open } },
+    return el("tr", { on: { click: open } },
       el("td", { class: "tick" }, box),
       this.columns.map((column, place) =>
-        el(
-          "td",
-          { class: column.numeric ? "numeric" : column.key === "error" ? "error-cell" : "" },
+        el("td", { class: column.numeric ? "numeric" : column.key === "error" ? "error-cell" : "" },
           place ? null : el("a", { class: "run" }),
         ),
       ),
@@ -250,18 +233,8 @@ export class RunsTable {
     });
   }
 
-  select(id, isOn) {
-    if (isOn) this.selected.add(id);
-    else this.selected.delete(id);
-    this.update();
-    this.onSelect();
-  }
-
-  selectAll(isOn) {
-    for (const run of this.found.runs) {
-      if (isOn) this.selected.add(run[this.data.place.id]);
-      else this.selected.delete(run[this.data.place.id]);
-    }
+  select(ids, isOn) {
+    for (const id of ids) this.selected[isOn ? "add" : "delete"](id);
     this.update();
     this.onSelect();
   }

@@ -69,22 +69,17 @@ export class SweepPage extends LivePage {
     this.beside = el("a", { hidden: true }, "Show the selected runs side by side");
     this.controls = this.server.read_only
       ? el("p", { class: "faint" }, "Read-only: nothing can be changed from here.")
-      : el(
-          "div",
-          { class: "row act" },
+      : el("div", { class: "row act" },
           (this.aim = el("span", { class: "faint" })),
           (this.buttons = controlButtons(() => this.target())).root,
           sweeps.length === 1 && labelButton(() => ({ ...this.data.sweeps[0], sweep: Number(this.id) }), () => this.reload()),
         );
-    fill(
-      this.root,
+    fill(this.root,
       this.labels,
       this.bar,
       this.summary,
       (this.growth = el("p", { class: "note-text" })),
-      el(
-        "details",
-        { class: "about" },
+      el("details", { class: "about" },
         el("summary", {}, "How it was made"),
         sweeps.map(({ command }) => el("pre", { class: "wrap", tabindex: "0" }, command)),
         commonSettings(this.data),
@@ -108,8 +103,7 @@ export class SweepPage extends LivePage {
     const link = (sweep) => el("a", { href: `${BASE}sweeps/${sweep.id}` }, title(sweep));
     const heading = sweeps.length > 1 ? `${sweeps.length} sweeps together` : title(sweeps[0]);
     document.title = `${heading} · hlbq`;
-    fill(
-      this.labels,
+    fill(this.labels,
       el("h1", {}, heading),
       sweeps.map((sweep) => [
         sweeps.length > 1 && el("p", {}, `Sweep ${sweep.id}: `, link(sweep)),
@@ -144,8 +138,7 @@ export class SweepPage extends LivePage {
       (state) => `${counts[state].toLocaleString("en-US")} ${state}`,
     );
     const left = counts.pending + counts.running && secondsLeft ? ` · about ${duration(secondsLeft)} left` : "";
-    setText(
-      this.summary,
+    setText(this.summary,
       `${sweeps.length > 1 ? "" : `Sweep ${this.id} · `}${counted(arms.size, "arm")}, ${counted(total, "run")}: ${parts.join(", ")}${left}${spent && ` · ${spent}`} · submitted ${moment(sweeps.at(-1).created_at)}`,
     );
     setText(this.growth, this.data.growth.join("\n"));
@@ -232,8 +225,7 @@ export class SweepPage extends LivePage {
     this.beside.hidden = selected.length < 2 || selected.length > MOST_BESIDE;
     this.beside.setAttribute("href", `${BASE}compare?runs=${selected.join(",")}`);
     if (this.aim)
-      setText(
-        this.aim,
+      setText(this.aim,
         this.table.selected.size ? `${counted(this.table.selected.size, "selected run")}:` : "All runs:",
       );
   }
@@ -249,8 +241,7 @@ export class SweepPage extends LivePage {
 
 /** A bar whose parts are the runs by state. */
 export function drawStates(bar, counts, total) {
-  fill(
-    bar,
+  fill(bar,
     STATES.toReversed()
       .filter((state) => counts[state])
       .map((state) => {
@@ -264,13 +255,9 @@ export function drawStates(bar, counts, total) {
 
 function commonSettings(data) {
   const names = Object.keys(data.common);
-  return el(
-    "div",
-    {},
+  return el("div", {},
     el("p", { class: "faint" }, "Settings that all runs share:"),
-    el(
-      "dl",
-      { class: "settings" },
+    el("dl", { class: "settings" },
       names.map((name) => el("div", {}, el("dt", {}, name), el("dd", {}, data.common[name] ?? "none"))),
     ),
   );

@@ -25,12 +25,9 @@ export function tabs(label, entries, chosen, onChoose) {
     const at = keys.indexOf(event.target.dataset.key);
     choose(keys[(at + step + keys.length) % keys.length], true);
   };
-  const list = el(
-    "div",
-    { role: "tablist", "aria-label": label, on: { keydown: move } },
+  const list = el("div", { role: "tablist", "aria-label": label, on: { keydown: move } },
     entries.map(([key, title]) =>
-      el(
-        "button",
+      el("button",
         {
           type: "button",
           role: "tab",

@@ -22,10 +22,6 @@ export class WorkersPage extends LivePage {
     this.news(found);
   }
 
-  renew(found) {
-    this.news(found);
-  }
-
   news(found) {
     this.found = found;
     redrawn(this.content, () => this.draw(found));
@@ -33,8 +29,7 @@ export class WorkersPage extends LivePage {
 
   draw({ live, past, past_left_out: leftOut }) {
     const headers = ["worker", "host", "device", "slot", "run", "last beat", "started", "job"];
-    fill(
-      this.content,
+    fill(this.content,
       live.length
         ? plainTable("Live workers", headers, live.map(liveRow))
         : el("p", { class: "empty" }, "No worker is running. Start one: ", el("code", {}, "hlbq worker --gpu 0")),
