@@ -132,8 +132,8 @@ def main() -> None:
             {runs: made(str(runs), f"--runs {runs}") for runs in given.runs}, given.commands, environment, scratch
         )
         shape = f"--runs {100 * given.open_sweeps} --sweeps {given.open_sweeps} --points 0 --seeds 10 --finished 0.5"
-        many = made(f"{given.open_sweeps}_open_sweeps", shape)
-        for name in BESIDE_MANY_SWEEPS:
+        many = made(f"{given.open_sweeps}_open_sweeps", shape) if given.open_sweeps else ""
+        for name in BESIDE_MANY_SWEEPS if many else ():
             found = cost_on(many, name, environment, scratch)
             if found:
                 rows.append(f"{name}, {given.open_sweeps:,} open sweeps: {found.cpu:.2f} s, {found.megabytes:.0f} MB")
