@@ -128,8 +128,8 @@ def test_a_run_of_two_codes_is_marked_everywhere_and_left_out_of_compare(hlbq: H
     cells = dict(zip(rows[0].split(","), rows[1].rsplit(",", rows[1].count(",")), strict=False))
     assert f"{OLD} {NEW}" in rows[1] and "code" in cells
     points = hlbq("export - --layout points").out.splitlines()
-    assert points[0].endswith("code,git_commit")
-    assert [row.split(",")[-2:] for row in points[1:4]] == [[OLD, "gitaaaa"], [NEW, ""], [NEW, ""]]
+    assert points[0].endswith("code,git_commit,recorded_at")
+    assert [row.split(",")[-3:-1] for row in points[1:4]] == [[OLD, "gitaaaa"], [NEW, ""], [NEW, ""]]
     compared = hlbq("compare")
     assert "1 run of mixed code left out (1)" in compared.err and compared.code == 0
     assert "left out" not in hlbq("compare --allow_mixed_code").err
