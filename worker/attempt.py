@@ -33,10 +33,10 @@ from worker.trainer.messages import (
     ProgressMade,
     Resumed,
 )
+from worker.trainer.trainer_handle import TrainerDied
 
 if TYPE_CHECKING:
     from orchestrator.growth.early_stopping import Halving
-from worker.trainer.trainer_handle import TrainerDied
 
 LOG_TAIL_CHARACTERS = 8_000
 # Signals that people, schedulers and the kernel send from outside; others mean that the process itself failed.

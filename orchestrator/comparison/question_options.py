@@ -4,12 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.comparison.measures import Goal
-from orchestrator.comparison.results import Question, place_of
+from orchestrator.comparison.measures import Goal, PointChoice
+from orchestrator.comparison.results import Question
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis
 
-_SAME = ("metric", "target", "arms", "effects", "margin", "robust", "allow_mixed_data", "allow_mixed_evaluation")
+_SAME = (
+    *("metric", "target", "baseline", "arms", "effects", "margin", "robust"),
+    *("allow_mixed_data", "allow_mixed_evaluation", "allow_mixed_code"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,16 @@ class QuestionOptions:
         """The question. Raises UsageError for an unknown goal, and for several places."""
         if self.goal is not None and self.goal not in list(Goal):
             raise UsageError(f"--goal {self.goal}: no such choice", "Use lower or higher.")
+        return Question(
+            **self._place(),
+            goal=None if self.goal is None else Goal(self.goal),
+            by=tuple(self.by),
+            tune=self.tune or "",
+            **{name: getattr(self, name) for name in _SAME},
+        )
+
+    def _place(self) -> Mapping[str, Any]:
+        """At which point: the best, at one of the places, or else the last."""
         places = {
             Axis.TOKENS: self.at_tokens,
             Axis.EPOCHS: self.at_epoch,
@@ -47,12 +60,9 @@ class QuestionOptions:
             Axis.STEPS: self.at_step,
             Axis.FLOPS: self.at_flops,
         }
-        return Question(
-            **place_of(best=self.best, places=places),
-            goal=None if self.goal is None else Goal(self.goal),
-            by=tuple(self.by),
-            baseline=self.baseline,
-            tune=self.tune or "",
-            allow_mixed_code=self.allow_mixed_code,
-            **{name: getattr(self, name) for name in _SAME},
-        )
+        given = [(axis, float(place)) for axis, place in places.items() if place is not None]
+        if len(given) + self.best > 1:
+            raise UsageError("--best and the --at_... options are one choice", "Keep one of them.")
+        if given:
+            return {"moment": PointChoice.AT, "axis": given[0][0], "place": given[0][1]}
+        return {"moment": PointChoice.BEST if self.best else PointChoice.LAST}

@@ -203,10 +203,10 @@ def _looks(comparison: Comparison) -> str:
     earlier = comparison.earlier_looks
     recorded = ", recorded with the sweep" if comparison.is_recorded else ""
     text = f"look {len(earlier) + 1} at this question{recorded}; the always-valid numbers hold however often one looks."
-    for last in earlier[-1:]:
-        moment = datetime.fromtimestamp(last.at).astimezone().strftime("%Y-%m-%d %H:%M")
-        text += f" The one before, {moment}: {last.seen}"
-    return text
+    if not earlier:
+        return text
+    moment = datetime.fromtimestamp(earlier[-1].at).astimezone().strftime("%Y-%m-%d %H:%M")
+    return f"{text} The one before, {moment}: {earlier[-1].seen}"
 
 
 def _number(value: float | None, *, signed: bool = False) -> str:

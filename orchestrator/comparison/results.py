@@ -68,17 +68,6 @@ class Question:
     robust: bool = False
 
 
-def place_of(*, best: bool, places: Mapping[Axis, float | None]) -> Mapping[str, Any]:
-    """The fields of a Question that say at which point: the best, at one of `places`, or else the last. Raises
-    UsageError for more than one of them."""
-    given = [(axis, float(place)) for axis, place in places.items() if place is not None]
-    if len(given) + best > 1:
-        raise UsageError("--best and the --at_... options are one choice", "Keep one of them.")
-    if given:
-        return {"moment": PointChoice.AT, "axis": given[0][0], "place": given[0][1]}
-    return {"moment": PointChoice.BEST if best else PointChoice.LAST}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Look:
     """An earlier look at the same question, when (seconds since the epoch), and what was seen."""

@@ -9,7 +9,7 @@ from hlbgpt_core.settings import Settings
 from orchestrator.comparison.groups import read_baseline
 from orchestrator.dashboard.metric_names import no_axis
 from orchestrator.dashboard.sweep_curves import numbers
-from orchestrator.dashboard.sweep_watch import plain_number
+from orchestrator.dashboard.sweep_watch import named, plain_number
 from orchestrator.dashboard.thinning import by_size, thinned
 from orchestrator.export.metric_names import Axis
 from orchestrator.plots.run_curves import smoothed
@@ -48,8 +48,8 @@ def workers(store: Store, now: float) -> dict[str, Any]:
 def _worker_words(worker: WorkerRecord, now: float) -> Mapping[str, Any]:
     who = worker.identity
     return {
-        **_named(worker, "id started_at beat_at ended_at"),
-        **_named(who, "hostname pid device device_name slot slots job"),
+        **named(worker, "id started_at beat_at ended_at"),
+        **named(who, "hostname pid device device_name slot slots job"),
         "version": who.program_version,
         "silent": worker.silent(now),
         "run": worker.run_id,
@@ -57,15 +57,10 @@ def _worker_words(worker: WorkerRecord, now: float) -> Mapping[str, Any]:
     }
 
 
-def _named(record: object, names: str) -> dict[str, Any]:
-    """The fields of a record that pages call by the same names."""
-    return {name: getattr(record, name) for name in names.split()}
-
-
 def event_words(event: EventRecord) -> Mapping[str, Any]:
     """An event as pages show it."""
     about = {"sweep": event.sweep_id, "run": event.run_id, "worker": event.worker_id}
-    return {**_named(event, "id at actor action why"), **about}
+    return {**named(event, "id at actor action why"), **about}
 
 
 def run_page(store: Store, run_id: int) -> dict[str, Any]:
@@ -96,8 +91,8 @@ def run_page(store: Store, run_id: int) -> dict[str, Any]:
 def _run_words(run: RunRecord, store: Store) -> dict[str, Any]:
     train_tokens = run.facts.get("train_tokens")
     return {
-        **_named(run, "id uid run_num seed paused tags note priority step tokens_seen fraction tokens_per_second"),
-        **_named(run, "memory_bytes created_at started_at ended_at"),
+        **named(run, "id uid run_num seed paused tags note priority step tokens_seen fraction tokens_per_second"),
+        **named(run, "memory_bytes created_at started_at ended_at"),
         "sweep": run.sweep_id,
         "arm": run.arm_number,
         "state": run.state.value,
@@ -117,7 +112,7 @@ def _run_words(run: RunRecord, store: Store) -> dict[str, Any]:
 
 def _attempt_words(number: int, attempt: AttemptRecord) -> Mapping[str, Any]:
     return {
-        **_named(attempt, "started_at ended_at start_step step shared_slots error_type"),
+        **named(attempt, "started_at ended_at start_step step shared_slots error_type"),
         "number": number,
         "worker": attempt.worker_id,
         "reason": attempt.reason.value if attempt.reason else None,

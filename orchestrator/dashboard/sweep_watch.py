@@ -221,7 +221,7 @@ class SweepWatch:
 def sweep_words(sweep: SweepRecord) -> Mapping[str, Any]:
     """A sweep as pages show it."""
     return {
-        **{name: getattr(sweep, name) for name in ("id", "uid", "name", "note", "tags", "created_at")},
+        **named(sweep, "id uid name note tags created_at"),
         "command": shlex.join(sweep.argv),
         "counts": {state.value: count for state, count in sweep.counts.items()},
         "total": sum(sweep.counts.values()),
@@ -253,6 +253,11 @@ def row_of(line: RunLine, same: SameCode) -> list[Any]:
         line.tags.strip(),
         HELD if line.held else MIXED if mixed else "",
     ]
+
+
+def named(record: object, names: str) -> dict[str, Any]:
+    """The fields of a record that pages call by the same names."""
+    return {name: getattr(record, name) for name in names.split()}
 
 
 def plain_number(value: str | float | None) -> float | str | None:

@@ -19,7 +19,7 @@ from orchestrator.export.columns import (
 from orchestrator.queue.code import CodePart, part_at
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import Store
-from orchestrator.store.curves import CURVE_COLUMNS, RECORDED_AT, Curve, NumberTexts, PointPage, RunCurves
+from orchestrator.store.curves import CURVE_COLUMNS, Curve, NumberTexts, PointPage, RunCurves
 
 
 class Layout(StrEnum):
@@ -130,12 +130,13 @@ def _point_block(page: PointPage, columns: Sequence[Column]) -> Block:
             _code_cells(part_at(page.runs[number].code, step)) if number in several else known
             for number, step, known in zip(numbers, page.columns["step"], cells, strict=True)
         ]
+    *known_columns, recorded_at = page.columns.values()
     return Block(
         columns=[
-            *(values for name, values in page.columns.items() if name != RECORDED_AT),
+            *known_columns,
             *zip(*cells, strict=True),
             *(page.extra.get(name) or [None] * len(numbers) for name in own),
-            page.columns[RECORDED_AT],
+            recorded_at,
         ]
     )
 

@@ -45,17 +45,14 @@ _MOST_FULL_BANDS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """What a figure of curves shows. `smooth` is the weight that the past keeps over a hundredth of a
-    run in a moving average, 0 to below 1.
+class CurveOptions:
+    """What a figure of curves shows, as `hlbq plot` takes it. `smooth` is the weight that the past keeps over a
+    hundredth of a run in a moving average, 0 to below 1.
 
     `facet` is a setting with a panel for each value. `colour` and `style` are settings that choose the lines' colours
     and styles (empty: chosen for you). Runs are grouped `by` settings (empty: those that differ).
     """
 
-    metric: str = "val_loss"
-    x: Axis = Axis.TOKENS
-    band: Band = Band.AUTO
     log_x: bool = False
     log_y: bool = False
     smooth: float = 0.0
@@ -66,6 +63,15 @@ class Drawing:
     title: str = ""
     baseline: Mapping[str, Any] | None = None
     by: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing(CurveOptions):
+    """The same with what is drawn, over what, and how large."""
+
+    metric: str = "val_loss"
+    x: Axis = Axis.TOKENS
+    band: Band = Band.AUTO
     size: Size | None = None
 
 

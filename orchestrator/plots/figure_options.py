@@ -1,15 +1,15 @@
 """A figure by the options of `hlbq plot`, which are the arguments of `orchestrator.plot`."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from orchestrator.comparison.results import Question
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis
-from orchestrator.plots.curve_figures import Drawing
+from orchestrator.plots.curve_figures import CurveOptions, Drawing
 from orchestrator.plots.curve_sets import Band
 from orchestrator.plots.difference_figures import DifferenceDrawing
 from orchestrator.plots.differences import DrawnDifferences, plot_differences
@@ -24,7 +24,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FigureOptions:
+class FigureOptions(CurveOptions):
     """What to draw. At most one of `difference`, `effects`, `final`, `heatmap` and `schedules`; without them curves."""
 
     metric: str = field(default="val_loss", kw_only=False)
@@ -36,16 +36,6 @@ class FigureOptions:
     schedules: bool = False
     x: str = ""
     band: str = "auto"
-    log_x: bool = False
-    log_y: bool = False
-    smooth: float = 0.0
-    past_shortest: bool = False
-    facet: str = ""
-    colour: str = ""
-    style: str = ""
-    baseline: Mapping[str, Any] | None = None
-    by: Sequence[str] = ()
-    title: str = ""
     size: str = ""
     allow_mixed_data: bool = False
     allow_mixed_evaluation: bool = False
@@ -73,7 +63,10 @@ class FigureOptions:
             heat_map = HeatMap(rows=rows, columns=columns, metric=self.metric, title=self.title, size=self._size)
             return plot_final(source, heat_map, runs, **self._mixed)
         if self.kind == "final":
-            return plot_final(source, FinalDrawing(against=self.final, **self._shared), runs, **self._mixed)
+            same = {
+                name: getattr(self, name) for name in ("metric", "log_x", "log_y", "colour", "style", "title", "by")
+            }
+            return plot_final(source, FinalDrawing(against=self.final, size=self._size, **same), runs, **self._mixed)
         if self.kind == "schedules":
             return plot_schedules(source, self._curves(), runs)
         return plot_curves(source, self._curves(), runs, **self._mixed)
@@ -96,21 +89,13 @@ class FigureOptions:
     def _mixed(self) -> dict[str, bool]:
         return {"allow_mixed_data": self.allow_mixed_data, "allow_mixed_evaluation": self.allow_mixed_evaluation}
 
-    @property
-    def _shared(self) -> dict[str, Any]:
-        """What figures of curves and of last values have in common."""
-        same = {name: getattr(self, name) for name in ("metric", "log_x", "log_y", "colour", "style", "title")}
-        return {**same, "by": tuple(self.by), "size": self._size}
-
     def _curves(self) -> Drawing:
         return Drawing(
             x=_choice("--x", self.x or "tokens", Axis),
             band=_choice("--band", self.band, Band),
-            smooth=self.smooth,
-            past_shortest=self.past_shortest,
-            facet=self.facet,
-            baseline=self.baseline,
-            **self._shared,
+            metric=self.metric,
+            size=self._size,
+            **{one.name: getattr(self, one.name) for one in fields(CurveOptions)},
         )
 
 

@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { Chart } from "./chart.js";
 import { faded, lineStyle, onThemeChange, valueColours } from "./colours.js";
 import { el, fill, labelledCheck, labelledSelect, setOptions, setText, smoothingSelect, throttled } from "./dom.js";
-import { counted, number, setting } from "./format.js";
+import { counted, number, setting, withoutClock } from "./format.js";
 import * as view from "./view_state.js";
 
 const DEFAULTS = { metric: "val_loss", x: "steps", best: "40" };
@@ -216,14 +216,14 @@ export class CurvesPanel {
       lines,
       empty: this.whyEmpty(styled),
     });
-    setText(this.note, this.notes(styled, showsSeeds).join(" "));
+    setText(this.note, this.notes(styled, showsSeeds).filter(Boolean).join(" "));
   }
 
   whyEmpty(styled) {
     if (this.arms && !this.arms.length) return "No run passes the filter.";
     if (this.answer?.started === 0) return "No run has been started yet.";
     if (!this.answer || this.answer.left) return "Reading curves …";
-    return [...lostNotes(styled, this.metric, this.data), ...this.clockNotes()].join(" ") || "No points yet.";
+    return [...lostNotes(styled, this.metric, this.data), this.clockNote()].filter(Boolean).join(" ") || "No points yet.";
   }
 
   /** What a reader must know of what is drawn: what a band means, and whatever is not shown in full. */
@@ -261,15 +261,13 @@ export class CurvesPanel {
       const most = thinned.reduce((a, b) => (a.places > b.places ? a : b));
       found.push(`Thinned: means are drawn at ${most.x.length} of ${counted(most.places, "point")}.`);
     }
-    if (curves.some((curve) => curve.x.length)) found.push(...lostNotes(styled, this.metric, this.data));
-    if (curves.some((curve) => curve.x.length)) found.push(...this.clockNotes());
+    if (curves.some((curve) => curve.x.length)) found.push(...lostNotes(styled, this.metric, this.data), this.clockNote());
     if (showsSeeds) found.push(...this.seedNotes());
     return found;
   }
 
-  clockNotes() {
-    const { length } = this.answer?.without_clock ?? [];
-    return length ? [`${counted(length, "run")} without a wall clock, which earlier versions of hlbq did not record.`] : [];
+  clockNote() {
+    return withoutClock(this.answer?.without_clock?.length ?? 0, "run");
   }
 
   seedNotes() {

@@ -76,6 +76,11 @@ export function divergedNote(ids, where) {
   return ` ${ids.length} diverged (${where}): ${named.join(", ")}${ids.length > 10 ? " …" : ""}.`;
 }
 
+/** What is said of runs or points (`noun`) that have no place over the wall clock; empty for none. */
+export function withoutClock(count, noun) {
+  return count ? `${counted(count, noun)} without a wall clock, which earlier versions of hlbq did not record.` : "";
+}
+
 /** A percentage. */
 export function percent(fraction) {
   return `${Math.floor(fraction * 100 + 1e-9)} %`;

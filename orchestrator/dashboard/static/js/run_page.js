@@ -6,7 +6,7 @@ import { controlButtons } from "./controls.js";
 import { DeviceCharts } from "./device_charts.js";
 import { tell } from "./dialogs.js";
 import { el, fill, plainTable, setText, throttled } from "./dom.js";
-import { bytes, counted, duration, loss, moment, number, percent, shortCount } from "./format.js";
+import { bytes, counted, duration, loss, moment, number, percent, shortCount, withoutClock } from "./format.js";
 import { labelButton } from "./labels.js";
 import { curvesQuery, MetricCharts } from "./metric_charts.js";
 import { eventsTable } from "./overview_page.js";
@@ -199,14 +199,14 @@ export class RunPage extends LivePage {
       notes.push(
         `Thinned: the least and greatest value of each stretch is drawn, up to ${most} of ${counted(points, "point")}.`,
       );
-    if (without) notes.push(`${counted(without, "point")} without a wall clock, which earlier versions of hlbq did not record.`);
+    notes.push(withoutClock(without, "point"));
     const bad = names.flatMap((name) =>
       Object.entries(metrics[name])
         .filter(([, curve]) => curve.not_finite)
         .map(([split, curve]) => `${split} ${name}: ${curve.not_finite}`),
     );
     if (bad.length) notes.push(`Values that are nan or infinite are not drawn (${bad.join(", ")}).`);
-    setText(this.note, notes.join(" "));
+    setText(this.note, notes.filter(Boolean).join(" "));
   }
 
   async readLog() {
