@@ -30,7 +30,7 @@ from worker.trainer.trainer_manager import EarlyTrainer
 
 # What imports SQLAlchemy is imported below, in the functions that use it: after the trainer's start.
 if TYPE_CHECKING:
-    from orchestrator.queue.records import WorkerIdentity
+    from orchestrator.queue.workers import WorkerIdentity
     from worker.supervisor import WorkerSummary
 
 
@@ -90,7 +90,7 @@ def identity_of(device: Device, *, slot: int = 0, slots: int = 1) -> "WorkerIden
     """Who this process is, as a worker on `device`."""
     from importlib.metadata import version
 
-    from orchestrator.queue.records import WorkerIdentity
+    from orchestrator.queue.workers import WorkerIdentity
 
     return WorkerIdentity(
         host=host_id(),
@@ -132,7 +132,7 @@ def _be_a_parent(options: WorkerOptions) -> int:
 
 def _work(options: WorkerOptions, device: Device, command: Sequence[str], early: EarlyTrainer) -> "WorkerSummary":
     from orchestrator.files.state_folder import make_state_folder, state_folder
-    from orchestrator.queue.records import RunFilter
+    from orchestrator.queue.runs import RunFilter
     from orchestrator.store import OpenMode, open_store
     from orchestrator.store.known import check_named
     from worker.supervisor import Supervisor

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from hlbgpt_core.points import Directive, Facts, Progress, SavedCheckpoint, Split
 from orchestrator.errors import FencedError
 from orchestrator.leftovers import unneeded_checkpoints
-from orchestrator.queue.records import Claim, Ending, Live, ReceivedPoint, RunRecord
+from orchestrator.queue.attempts import Claim, Ending
+from orchestrator.queue.points import ReceivedPoint
+from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from worker.processes import host_name
@@ -89,7 +91,7 @@ class Attempt:
         self._rewind: tuple[SavedCheckpoint | None, str] | None = None
         self._facts: Facts | None = None
         self._notes: list[Noted] = []
-        self._live: Live | None = None
+        self._progress: Progress | None = None
         self._alive_at = clock()
         # Workers that begin together must not write together ever after: they would wait for each other each time.
         self._flushed_at = self._alive_at - random.uniform(0.0, timing.flush_seconds)
@@ -131,7 +133,7 @@ class Attempt:
                 if point.split is Split.VAL:
                     self._tokens_evaluated = point.tokens_seen
             case ProgressMade(progress=progress):
-                self._live = live_of(progress)
+                self._progress = progress
             case FactsFound(facts=facts):
                 self._note_facts(facts)
             case Noted() as noted:
@@ -230,23 +232,27 @@ class Attempt:
             self._rewind = None
         if self._facts is not None:
             self._keep_code(self._facts.provenance)
-            self._store.flush(self.lease, points=(), live=self._live, facts=self._with_command_line(self._facts))
+            self._store.flush(
+                self.lease, points=(), progress=self._progress, facts=self._with_command_line(self._facts)
+            )
             self._facts = None
         if self._checkpoint is not None:
             points = tuple(self._points)
             self._checkpoint_tried = True
-            dropped = self._store.commit_checkpoint(self.lease, self._checkpoint, points=points, live=self._live)
+            dropped = self._store.commit_checkpoint(
+                self.lease, self._checkpoint, points=points, progress=self._progress
+            )
             self._checkpoint = None
             del self._points[: len(points)]
             if dropped is not None:
                 self._remove_files(dropped)
         if self.ending is None:
             points = tuple(self._points)
-            self._store.flush(self.lease, points=points, live=self._live, facts=None)
+            self._store.flush(self.lease, points=points, progress=self._progress, facts=None)
             del self._points[: len(points)]
             return
-        ending = Ending(**{**vars(self.ending), "points": tuple(self._points), "live": self._live})
-        self.after = self._store.finish(self.lease, ending)
+        points = tuple(self._points)
+        self.after = self._store.finish(self.lease, self.ending, points=points, progress=self._progress)
         self._points.clear()
         if self.after.state is State.COMPLETED:
             for path in unneeded_checkpoints(self._state_folder, self.after):
@@ -310,18 +316,6 @@ class Attempt:
 
     def _remove_files(self, checkpoint: SavedCheckpoint) -> None:
         shutil.rmtree(self._state_folder / checkpoint.path, ignore_errors=True)
-
-
-def live_of(progress: Progress) -> Live:
-    """What the database shows of a sign of life."""
-    return Live(
-        phase=progress.phase,
-        step=progress.step,
-        fraction=progress.fraction,
-        tokens_per_second=progress.tokens_per_second,
-        tokens_seen=progress.tokens_seen,
-        memory_bytes=progress.memory_bytes,
-    )
 
 
 def classify_death(returncode: int) -> tuple[Reason, str, str]:

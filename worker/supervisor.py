@@ -24,8 +24,11 @@ from orchestrator.launch.stop_signals import heeded_stop_signals
 from orchestrator.launch.worker_command import WorkerOptions
 from orchestrator.leftovers import find_leftovers, remove_leftovers
 from orchestrator.notify.side import CLOSE_SECONDS, NotifySide
-from orchestrator.queue.records import SEARCH, Claim, RunRecord, WorkerIdentity
+from orchestrator.queue.attempts import Claim
+from orchestrator.queue.policies import SEARCH
+from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import TERMINAL, Reason, State
+from orchestrator.queue.workers import WorkerIdentity
 from orchestrator.store import Store
 from worker.attempt import Attempt
 from worker.code_keeper import CodeKeeper

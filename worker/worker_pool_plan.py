@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from orchestrator.launch.worker_command import WorkerOptions
-from orchestrator.queue.records import ArmMemory
+from orchestrator.queue.workers import ArmMemory
 from orchestrator.store import OpenMode, open_store
 from orchestrator.wording.numbers import counted
 from worker.devices.devices import Device, choose_device, choose_gpus, gpu_device

@@ -22,7 +22,7 @@ from orchestrator.growth.searching import SearchReading
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.plots import FinalDrawing, plot_final
 from orchestrator.plots.search_figures import search_drawings
-from orchestrator.queue.records import RunFilter, RunRecord
+from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.queue.states import Reason, Retry, State
 from orchestrator.report.contents import read_report
 from orchestrator.status.reading import read_status

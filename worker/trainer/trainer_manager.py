@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hlbgpt_core.code_digest import CoreCode
-from orchestrator.queue.records import Claim
+from orchestrator.queue.attempts import Claim
 from worker.devices.devices import Device
 from worker.trainer.messages import Pause, Resume, Start
 from worker.trainer.trainer_handle import Inbox, TrainerHandle
