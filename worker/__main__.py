@@ -118,8 +118,8 @@ def _await_sweep(options: WorkerOptions) -> WorkerOptions | None:
 
 def _be_a_parent(options: WorkerOptions) -> int:
     """Be the parent of a worker for every device and slot that was asked for."""
-    from worker.worker_pool import WorkerPool
-    from worker.worker_pool_plan import plan_places
+    from worker.pool.places import plan_places
+    from worker.pool.worker_pool import WorkerPool
 
     ordered = _await_sweep(options) if options.prestarted else options
     if ordered is None:

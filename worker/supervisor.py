@@ -31,16 +31,16 @@ from orchestrator.queue.states import TERMINAL, Reason, State
 from orchestrator.queue.workers import WorkerIdentity
 from orchestrator.store import Store
 from worker.attempt import Attempt
+from worker.beside.csv_writer import CsvUpkeep
+from worker.beside.growth_steps import GrowthSteps
+from worker.beside.sync_launcher import SyncLauncher
 from worker.code_keeper import CodeKeeper
-from worker.csv_writer import CsvUpkeep
 from worker.devices.device_watch import DeviceWatch
 from worker.devices.devices import Device
 from worker.devices.set_aside import FAILURES, SET_ASIDE_AFTER, why_to_set_aside
 from worker.faulty_code import FaultyCode
-from worker.growth_steps import GrowthSteps
 from worker.heartbeat import Heartbeat
 from worker.processes import host_name
-from worker.sync_launcher import SyncLauncher
 from worker.timing import Timing
 from worker.trainer.blame import Blame
 from worker.trainer.messages import Direct, LoadFailed, Resume

@@ -9,7 +9,7 @@ from orchestrator.store import OpenMode, open_store
 from orchestrator.wording.numbers import counted
 from worker.devices.devices import Device, choose_device, choose_gpus, gpu_device
 from worker.devices.slot_memory import free_bytes_of, plan_slots
-from worker.worker_pool import Place
+from worker.pool.worker_pool import Place
 
 
 def plan_places(options: WorkerOptions, say: Callable[[str], None]) -> list[Place]:
