@@ -92,7 +92,7 @@ def worker(number: int, db: str, folder: str, asked: Asked, barrier: Any, answer
             options=WorkerOptions(watch=True),
             say=lambda text: None,
         )
-        supervisor.install_signal_handlers()
+        supervisor.stop_requests.heed_signals()
         barrier.wait()
         supervisor.run()
         answers.put((claims, claim_seconds, timed.seconds, time.process_time()))

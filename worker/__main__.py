@@ -31,7 +31,7 @@ from worker.trainer.trainer_manager import EarlyTrainer
 # What imports SQLAlchemy is imported below, in the functions that use it: after the trainer's start.
 if TYPE_CHECKING:
     from orchestrator.queue.workers import WorkerIdentity
-    from worker.supervisor import WorkerSummary
+    from worker.outcome import WorkerSummary
 
 
 # Files, processes and memory that this user may have.
@@ -143,7 +143,7 @@ def _work(options: WorkerOptions, device: Device, command: Sequence[str], early:
     def say(text: str) -> None:
         _say(f"{options.label}{text}")
 
-    with open_store(options.db, mode=OpenMode.WRITE) as store:
+    with open_store(options.db, mode=OpenMode.WRITE, busy_timeout_seconds=timing.busy_timeout_seconds) as store:
         check_named(store, RunFilter(sweep_ids=options.sweep))
         folder = make_state_folder(state_folder(store.location.names, options.state_dir))
         supervisor = Supervisor(
@@ -157,7 +157,7 @@ def _work(options: WorkerOptions, device: Device, command: Sequence[str], early:
             timing=timing,
             say=say,
         )
-        supervisor.install_signal_handlers()
+        supervisor.stop_requests.heed_signals()
         say(f"worker on {device.name} ({device.description}), database {store.location.display}")
         return supervisor.run()
 
