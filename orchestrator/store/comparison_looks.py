@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import select
 
-from orchestrator.queue.records import EventRecord
+from orchestrator.queue.runs import EventRecord
 from orchestrator.store.base import StoreBase
 from orchestrator.store.endings import Author, record_event
 from orchestrator.store.tables import events

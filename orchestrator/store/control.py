@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, delete, exists, func, or_, select, update
 
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import TERMINAL, Action, Reason, Retry, State, sources
 from orchestrator.store.base import StoreBase
 from orchestrator.store.endings import Author, lock_runs, record_events_of_runs

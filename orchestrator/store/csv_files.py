@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, String, cast, func, select, update
 
-from orchestrator.queue.records import CsvState, CsvTarget
 from orchestrator.queue.states import TERMINAL
+from orchestrator.queue.sweeps import CsvState, CsvTarget
 from orchestrator.store.base import StoreBase
 from orchestrator.store.tables import runs, sweeps
 

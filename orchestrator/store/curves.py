@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, null, or_, select
 
 from hlbgpt_core.points import Split
-from orchestrator.queue.records import RunFilter, RunRecord
+from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.store.base import to_json
 from orchestrator.store.filters import one_of
 from orchestrator.store.rows import PLUS_INFINITY

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, Select, and_, func, select
 
 from hlbgpt_core.points import Split
-from orchestrator.queue.records import ArmRecord, EventRecord
+from orchestrator.queue.arms import ArmRecord
+from orchestrator.queue.runs import EventRecord
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.curves import CURVE_COLUMNS, is_last_point

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import ColumnElement, Connection, Table, case, delete, exists, func, literal, select
 
 from orchestrator.errors import UsageError
-from orchestrator.queue.records import DELETE, Deletion, RunFilter
+from orchestrator.queue.runs import DELETE, Deletion, RunFilter
 from orchestrator.queue.states import TERMINAL
 from orchestrator.store.base import StoreBase
 from orchestrator.store.endings import Author, lock_runs, record_event, record_events_of_runs

@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 from sqlalchemy import Connection, case, func, or_, select, text
 
-from orchestrator.queue.records import DeviceHours, DeviceReading, DeviceSample
+from orchestrator.queue.workers import DeviceHours, DeviceReading, DeviceSample
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import one_of
 from orchestrator.store.rows import read_reading

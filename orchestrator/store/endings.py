@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, delete, func, insert, literal, select, update
 
-from orchestrator.queue.records import Ending, Lease, RunRecord
+from orchestrator.queue.attempts import Ending, Lease
+from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import EndingOutcome, Reason, Spent, State, outcome_of_ending
 from orchestrator.store.base import insert_one
 from orchestrator.store.outbox import note_end, note_results

@@ -8,7 +8,7 @@ from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, Text, bindp
 from sqlalchemy import any_ as sql_any
 
 from hlbgpt_core.settings import Settings, parse_value, specs, unknown_setting
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.store.labels import carries
 from orchestrator.store.tables import arms, runs
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import func, select
 
-from orchestrator.queue.records import ArmMemory
 from orchestrator.queue.states import State
+from orchestrator.queue.workers import ArmMemory
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import one_of
 from orchestrator.store.tables import arms, attempts, runs, workers

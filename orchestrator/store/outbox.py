@@ -8,7 +8,8 @@ last two runs at once, the later one sees the end of both, and exactly one notic
 
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
-from orchestrator.queue.states import TERMINAL, NoticeKind, State
+from orchestrator.queue.notices import NoticeKind
+from orchestrator.queue.states import TERMINAL, State
 from orchestrator.store.base import to_json
 from orchestrator.store.tables import OPEN_POLICY, notices, policies, runs, sweeps
 

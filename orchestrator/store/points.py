@@ -6,7 +6,9 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from hlbgpt_core.points import Point, Split
-from orchestrator.queue.records import Lease, RunFilter, StoredPoint
+from orchestrator.queue.attempts import Lease
+from orchestrator.queue.points import StoredPoint
+from orchestrator.queue.runs import RunFilter
 from orchestrator.store.base import StoreBase, insert_many
 from orchestrator.store.filters import one_of
 from orchestrator.store.pages import by_sweep, chosen, next_page

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Row, and_, or_, select, update
 
 from orchestrator.errors import UsageError
-from orchestrator.queue.records import AGAIN, NewPolicy, PolicyRecord, PolicyStep
+from orchestrator.queue.policies import AGAIN, NewPolicy, PolicyRecord, PolicyStep
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase, to_json
 from orchestrator.store.endings import Author, record_event
@@ -123,7 +123,6 @@ def _record(row: Row[Any]) -> PolicyRecord:
         id=row.id,
         sweep_id=row.sweep_id,
         kind=row.kind,
-        declared_at=row.declared_at,
         definition=json.loads(row.definition),
         version=row.version,
         state=json.loads(row.state),

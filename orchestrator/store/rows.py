@@ -11,18 +11,12 @@ from typing import Any
 from sqlalchemy import Row, Select, and_, select
 
 from hlbgpt_core.points import Phase, Point, SavedCheckpoint, Split
+from orchestrator.queue.attempts import AttemptRecord
 from orchestrator.queue.code import CodePart, parts_up_to
-from orchestrator.queue.records import (
-    AttemptRecord,
-    Bookkeeping,
-    DeviceReading,
-    ReceivedPoint,
-    RunRecord,
-    StoredPoint,
-    WorkerIdentity,
-    WorkerRecord,
-)
+from orchestrator.queue.points import ReceivedPoint, StoredPoint
+from orchestrator.queue.runs import Bookkeeping, RunRecord
 from orchestrator.queue.states import Limits, Reason, Spent, State
+from orchestrator.queue.workers import DeviceReading, WorkerIdentity, WorkerRecord
 from orchestrator.store.base import to_json
 from orchestrator.store.tables import arms, attempts, points, runs, sweeps
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, func, literal_column, select
 
-from orchestrator.queue.records import AttemptRecord, CompletedRun, EventRecord, Provenance, RunFilter, RunRecord
+from orchestrator.queue.attempts import AttemptRecord, Provenance
+from orchestrator.queue.runs import CompletedRun, EventRecord, RunFilter, RunRecord
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import conditions, one_of, one_of_texts

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Select, Subquery, and_, func, literal_column, select
 
 from hlbgpt_core.points import Split
-from orchestrator.queue.records import AttemptRecord
+from orchestrator.queue.attempts import AttemptRecord
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import one_of

@@ -165,7 +165,7 @@ def main() -> int:
                 options=options,
                 timing=timing,
             )
-            supervisor.install_signal_handlers()
+            supervisor.stop_requests.heed_signals()
             supervisor.run()
     except HlbqError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)

@@ -14,8 +14,9 @@ from orchestrator.files.locks import try_lock
 from orchestrator.notify import commands
 from orchestrator.notify.commands import find_command, keep_command
 from orchestrator.notify.delivering import DeliveryTiming, Teller, may_be_told
-from orchestrator.queue.records import NOTICE_TRIES, NotifyMark, RunFilter
-from orchestrator.queue.states import Limits, NoticeKind, Reason
+from orchestrator.queue.notices import NOTICE_TRIES, NoticeKind, NotifyMark
+from orchestrator.queue.runs import RunFilter
+from orchestrator.queue.states import Limits, Reason
 from orchestrator.store import Store, parse_location, public_location
 from tests.conftest import VirtualClock
 from tests.store_examples import ALL, claim, ending, new_sweep, point, register, submit

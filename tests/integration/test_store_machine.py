@@ -22,12 +22,14 @@ from hypothesis.stateful import (
 
 from hlbgpt_core.points import SavedCheckpoint, Split
 from orchestrator.errors import FencedError, WorkerGoneError
-from orchestrator.queue.records import Lease, NotifyMark, RunFilter
-from orchestrator.queue.states import TERMINAL, Limits, NoticeKind, Reason, Spent, State, outcome_of_ending
+from orchestrator.queue.attempts import Lease
+from orchestrator.queue.notices import NoticeKind, NotifyMark
+from orchestrator.queue.runs import RunFilter
+from orchestrator.queue.states import TERMINAL, Limits, Reason, Spent, State, outcome_of_ending
 from orchestrator.store import Store
 from orchestrator.store.tables import database_identity, metadata, runs
 from tests.conftest import VirtualClock
-from tests.store_examples import ALL, ending, live, point, register, saved, submit
+from tests.store_examples import ALL, ending, point, progress, register, saved, submit
 
 LIMITS = Limits(max_attempts=2, max_losses=2, backoff_seconds=10, max_backoff_seconds=40)
 RUNS = 4
@@ -203,7 +205,7 @@ class QueueMachine(RuleBasedStateMachine):
         first = self.runs[lease.run_id].next_step()
         new = [point(step, split) for step in range(first, first + count)]
         for _ in range(2 if twice else 1):
-            run = self.write(lease, lambda: self.store.flush(lease, points=new, live=live(first + count)))
+            run = self.write(lease, lambda: self.store.flush(lease, points=new, progress=progress(first + count)))
         if run is not None:
             run.points |= {(split, one.step): lease.fence for one in new}
 
@@ -237,8 +239,8 @@ class QueueMachine(RuleBasedStateMachine):
         if run.fence == lease.fence and run.ended_for is reason:
             # Told again of what is recorded already: the answer stays the same.
             before = self.store.run(lease.run_id)
-            assert self.store.finish(lease, ending(reason, points=[last])) == before
-        elif self.write(lease, lambda: self.store.finish(lease, ending(reason, points=[last]))) is not None:
+            assert self.store.finish(lease, ending(reason), points=[last]) == before
+        elif self.write(lease, lambda: self.store.finish(lease, ending(reason), points=[last])) is not None:
             run.points[Split.TRAIN, last.step] = lease.fence
             run.end(reason, self.clock.now)
 
