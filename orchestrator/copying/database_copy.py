@@ -31,9 +31,9 @@ from orchestrator.errors import DatabaseBusyError, DatabaseError
 from orchestrator.queue.records import Ending
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
-from orchestrator.store.base import insert_many
-from orchestrator.store.endings import Author, end_attempt, lock_runs
-from orchestrator.store.numbers import highest_number
+from orchestrator.store.base import Author, insert_many
+from orchestrator.store.endings import end_attempt, lock_runs
+from orchestrator.store.events import highest_number
 from orchestrator.store.ownership import stored_revision
 from orchestrator.store.schema import CURRENT, UNFINISHED_COPY, alembic_version
 from orchestrator.store.tables import LIVE, RUNNING, database_identity, metadata, runs, workers

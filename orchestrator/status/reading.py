@@ -241,7 +241,9 @@ def _run_statuses(
     losses = store.losses([run.id for run in runs if run.fence], Split.VAL)
     running = [run.id for run in runs if run.state is State.RUNNING]
     same = store.same_code()
-    microbatches, attempts = store.last_microbatches(running), store.newest_attempts(running)
+    attempts = store.newest_attempts(running)
+    last = store.curves(running, Split.TRAIN, ("microbatches",), last=True)
+    microbatches = {curve.run_id: curve["microbatches"][-1] for curve in last}
 
     def status(run: RunRecord) -> RunStatus:
         train_tokens, attempt = run.facts.get("train_tokens"), attempts.get(run.id)

@@ -10,15 +10,13 @@
     claims.py            claim
     held_run.py          flush, checkpoint, finish
     workers.py           register, beat, reap
-    device_samples.py    devices over time, and what sweeps took of them
+    devices.py           devices over time, what sweeps took of them, what waiting runs need of one
     run_reads.py         run, runs, counts, attempts, events
     pages.py             the statements that read many runs by number
-    points.py            points one by one
     curves.py            runs with their points as columns, or with their last values
     status_reads.py      what `status` asks for each second
     dashboard_reads.py   light rows for pages that stay open
-    comparison_looks.py  looks at comparisons
-    memory_needs.py      what waiting runs need of a device
+    events.py            who moved what, when and why
     policies.py          how sweeps grow by themselves
     code.py              the code that computed runs
     notices.py           what --notify is to report
@@ -27,7 +25,7 @@
 
 and beneath them: location.py and engine.py (opening), schema.py (tables and migrations), rows.py and
 filters.py (records to SQL and back), endings.py (what all endings share), outbox.py (notices as things happen),
-numbers.py (numbers are given once), known.py (sweeps and runs that must be there).
+points.py (points are written), known.py (sweeps and runs that must be there).
 
 A Store may be used by several threads; each of its methods is one short transaction.
 """
@@ -42,23 +40,20 @@ from sqlalchemy import Engine
 
 from orchestrator.store.claims import ClaimStore
 from orchestrator.store.code import CodeStore
-from orchestrator.store.comparison_looks import LookStore
 from orchestrator.store.control import ControlStore
 from orchestrator.store.csv_files import CsvStore
-from orchestrator.store.curves import CurveStore
 from orchestrator.store.dashboard_reads import DashboardReadStore
 from orchestrator.store.deletion import DeletionStore
-from orchestrator.store.device_samples import DeviceSampleStore
+from orchestrator.store.devices import DeviceStore
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode, has_wal_fault, make_engine, plain_errors
+from orchestrator.store.events import EventStore
 from orchestrator.store.held_run import HeldRunStore
 from orchestrator.store.identity import guard_connections
 from orchestrator.store.labels import LabelStore
 from orchestrator.store.location import StoreLocation, check_file, parse_location, public_location
 from orchestrator.store.maintenance import MaintenanceStore
-from orchestrator.store.memory_needs import MemoryNeedStore
 from orchestrator.store.notices import NoticeStore
 from orchestrator.store.ownership import check_file_is_ours
-from orchestrator.store.points import PointStore
 from orchestrator.store.policies import PolicyStore
 from orchestrator.store.schema import CURRENT, Schema, prepare
 from orchestrator.store.status_reads import StatusReadStore
@@ -78,16 +73,13 @@ class Store(
     ControlStore,
     DeletionStore,
     LabelStore,
-    PointStore,
-    CurveStore,
     StatusReadStore,
-    LookStore,
-    MemoryNeedStore,
     SyncStore,
     NoticeStore,
     PolicyStore,
     DashboardReadStore,
-    DeviceSampleStore,
+    DeviceStore,
+    EventStore,
     CodeStore,
     MaintenanceStore,
 ):

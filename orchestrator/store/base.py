@@ -1,10 +1,11 @@
-"""What every part of the store stands on: a clock and two kinds of transaction."""
+"""What every part of the store stands on: a clock, two kinds of transaction, and who changes something."""
 
 import contextlib
 import functools
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Column, Connection, Engine, Float, Table
@@ -17,6 +18,20 @@ from orchestrator.store.schema import CURRENT, Schema
 _ROWS_A_STATEMENT = 10_000
 
 to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+def storable(text: str) -> str:
+    """Text as both databases take it: errors may quote bytes of a file or of a log that are no text at all."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Author:
+    """Who does something, when: what every event tells."""
+
+    actor: str
+    now: float
+    worker_id: int | None = None
 
 
 class StoreBase:
@@ -46,6 +61,10 @@ class StoreBase:
         check_file_is_the_same(self.location, self._file)
         with plain_errors(self.location), self._writers.begin() as connection:
             yield connection
+
+    def _author(self, actor: str = "", *, worker_id: int | None = None) -> Author:
+        """Who does something now: `actor`, by default the worker of this number."""
+        return Author(actor=actor or f"worker {worker_id}", now=self._clock(), worker_id=worker_id)
 
     @property
     def _is_sqlite(self) -> bool:

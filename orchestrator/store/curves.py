@@ -23,7 +23,7 @@ from hlbgpt_core.points import Split
 from orchestrator.queue.records import RunFilter, RunRecord
 from orchestrator.store.base import to_json
 from orchestrator.store.filters import one_of
-from orchestrator.store.rows import PLUS_INFINITY
+from orchestrator.store.points import PLUS_INFINITY
 from orchestrator.store.run_reads import RunReadStore
 from orchestrator.store.tables import points, runs
 

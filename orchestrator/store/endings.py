@@ -1,29 +1,21 @@
 """What ends an attempt: the statements that finish, lose, release and cancel have in common."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, delete, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, delete, func, select, update
 
 from orchestrator.queue.records import Ending, Lease, RunRecord
 from orchestrator.queue.states import EndingOutcome, Reason, Spent, State, outcome_of_ending
-from orchestrator.store.base import insert_one
+from orchestrator.store.base import Author, storable
+from orchestrator.store.events import record_event
+from orchestrator.store.filters import OF_NEWEST_ATTEMPT
 from orchestrator.store.outbox import note_end, note_results
+from orchestrator.store.points import read_metric
 from orchestrator.store.rows import RUN_ROWS, read_bookkeeping, run_record, write_number
-from orchestrator.store.tables import attempts, events, points, policies, runs, sweeps
+from orchestrator.store.tables import attempts, points, policies, runs, sweeps
 
 _ONE_RUN = RUN_ROWS.where(runs.c.id == bindparam("run_id"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Author:
-    """Who does something, when: what every event tells."""
-
-    actor: str
-    now: float
-    worker_id: int | None = None
 
 
 def end_attempt(connection: Connection, run_id: int, ending: Ending, author: Author) -> RunRecord:
@@ -35,7 +27,7 @@ def end_attempt(connection: Connection, run_id: int, ending: Ending, author: Aut
         select(runs.c.fence, runs.c.sweep_id, runs.c.errors, runs.c.losses, runs.c.alone)
         .add_columns(sweeps.c.bookkeeping, sweeps.c.notify_token, attempts.c.shared_slots)
         .join(sweeps, sweeps.c.id == runs.c.sweep_id)
-        .join(attempts, and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence))
+        .join(attempts, OF_NEWEST_ATTEMPT)
         .where(runs.c.id == run_id)
     ).one()
     outcome = outcome_of_ending(
@@ -111,8 +103,7 @@ def last_losses_from_points(connection: Connection, run_id: int, attempt: Column
             .order_by(points.c.step.desc())
             .limit(1)
         ).first()
-        codes = json.loads(row.nonfinite) if row and row.nonfinite else {}
-        loss = float(codes["loss"]) if "loss" in codes else row.loss if row else None
+        loss = read_metric("loss", row.loss, row.nonfinite) if row else None
         values[f"last_{split}_loss"] = write_number(loss)
     connection.execute(update(attempts).where(attempt).values(**values))
 
@@ -136,50 +127,6 @@ def one_run(connection: Connection, run_id: int) -> RunRecord:
 def one_run_row(connection: Connection, run_id: int) -> Row[Any]:
     """Its row of RUN_ROWS, for those who hold a lock while they ask, and read it afterwards."""
     return connection.execute(_ONE_RUN, {"run_id": run_id}).one()
-
-
-def storable(text: str) -> str:
-    """Text as both databases take it: errors may quote bytes of a file or of a log that are no text at all."""
-    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
-
-
-def record_event(
-    connection: Connection,
-    author: Author,
-    action: str,
-    *,
-    sweep_id: int | None = None,
-    run_id: int | None = None,
-    why: str = "",
-) -> None:
-    """Write down who moved what, when and why."""
-    row = {
-        "at": author.now,
-        "actor": author.actor,
-        "action": action,
-        "sweep_id": sweep_id,
-        "run_id": run_id,
-        "worker_id": author.worker_id,
-        "why": storable(why),
-    }
-    insert_one(connection, events, row)
-
-
-def record_events_of_runs(
-    connection: Connection, chosen: ColumnElement[bool], author: Author, action: str, why: str | ColumnElement[str]
-) -> None:
-    """Write down the same of many runs; `why` may be a column of theirs."""
-    row = select(
-        literal(author.now),
-        literal(author.actor),
-        literal(action),
-        runs.c.sweep_id,
-        runs.c.id,
-        runs.c.worker_id,
-        literal(why) if isinstance(why, str) else why,
-    ).where(chosen)
-    names = ["at", "actor", "action", "sweep_id", "run_id", "worker_id", "why"]
-    connection.execute(insert(events).from_select(names, row.order_by(runs.c.id)))
 
 
 def lose_held_runs(connection: Connection, worker_id: int, author: Author, why: str) -> list[RunRecord]:

@@ -14,16 +14,10 @@ from orchestrator.errors import FencedError
 from orchestrator.queue.code import code_part, with_part
 from orchestrator.queue.records import Ending, Lease, Live, RunRecord
 from orchestrator.queue.states import Reason
-from orchestrator.store.base import StoreBase, to_json
-from orchestrator.store.endings import (
-    Author,
-    attempt_of,
-    end_attempt,
-    last_losses_from_points,
-    one_run,
-    record_event,
-    remove_points_past,
-)
+from orchestrator.store.base import Author, StoreBase, to_json
+from orchestrator.store.endings import attempt_of, end_attempt, last_losses_from_points, one_run, remove_points_past
+from orchestrator.store.events import record_event
+from orchestrator.store.filters import OF_NEWEST_ATTEMPT
 from orchestrator.store.points import upsert_points
 from orchestrator.store.rows import checkpoint_columns, code_json, read_code, write_number
 from orchestrator.store.tables import RUNNING, attempts, runs
@@ -139,7 +133,7 @@ class HeldRunStore(StoreBase):
             return end_attempt(connection, lease.run_id, ending, author)
 
     def _holder(self, run: RunRecord) -> Author:
-        return Author(actor=f"worker {run.worker_id}", now=self._clock(), worker_id=run.worker_id)
+        return self._author(worker_id=run.worker_id)
 
 
 def _held_under(lease: Lease) -> ColumnElement[bool]:
@@ -150,7 +144,7 @@ def _ended_before(connection: Connection, lease: Lease, reason: Reason) -> bool:
     """Whether this attempt is the run's newest and has ended for this very reason."""
     ended = (
         select(attempts.c.id)
-        .join(runs, and_(runs.c.id == attempts.c.run_id, runs.c.fence == attempts.c.fence))
+        .join(runs, OF_NEWEST_ATTEMPT)
         .where(
             attempt_of(lease),
             runs.c.uid == lease.run_uid,

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Select, and_, func, literal_column, select
 from orchestrator.queue.records import AttemptRecord, CompletedRun, EventRecord, Provenance, RunFilter, RunRecord
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
-from orchestrator.store.filters import conditions, one_of, one_of_texts
+from orchestrator.store.filters import conditions, one_of
 from orchestrator.store.pages import ArmReader, by_sweep, chosen, next_page
 from orchestrator.store.rows import (
     RUN_ROWS,
@@ -156,7 +156,7 @@ def _completed(connection: Connection, arm_keys: Iterable[str], seeds: range) ->
     """Arm key and seed of completed runs."""
     # Arms by number, which the limit keeps so: their runs then lie beside each other in the file. By key, each run of a
     # long history would be a page of its own.
-    those = select(arms.c.id, arms.c.key).where(one_of_texts(connection, arms.c.key, arm_keys))
+    those = select(arms.c.id, arms.c.key).where(one_of(connection, arms.c.key, arm_keys))
     listed = those.order_by(arms.c.id).limit(2**62).cte("listed")
     return (
         select(listed.c.key, runs.c.seed)

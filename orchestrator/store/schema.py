@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, text
+from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, select, text
 
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError
 from orchestrator.files.locks import lock_at_once, wait_for_lock
 from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode
-from orchestrator.store.identity import make_uid, stored_uid
+from orchestrator.store.identity import UID, make_uid, stored_uid
 from orchestrator.store.location import StoreLocation
 from orchestrator.store.ownership import VERSION_TABLE, no_tables, stored_revision
 from orchestrator.store.tables import metadata
@@ -30,6 +30,10 @@ alembic_version = Table(
     Column("version_num", String(32), primary_key=True, nullable=False),
 )
 alembic_version.primary_key.name = "alembic_version_pkc"
+# Of one statement, for those who ask again and again whether the database is still the one that they opened.
+REVISION_AND_UID = select(
+    select(alembic_version.c.version_num).scalar_subquery().label("revision"), UID.scalar_subquery().label("uid")
+)
 
 # Found from this file, never by the name `migrations`, which other projects use too. In the repository it is a link
 # to the folder at the top; in a wheel it is a folder.

@@ -12,10 +12,9 @@ from orchestrator.queue.records import CsvTarget, EverySeed, NewArm, NewPolicy, 
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase, insert_many, to_json
 from orchestrator.store.csv_files import read_csv_states, replaced_by
-from orchestrator.store.endings import Author, record_event
+from orchestrator.store.events import highest_number, record_event
 from orchestrator.store.filters import one_of
-from orchestrator.store.numbers import highest_number
-from orchestrator.store.rows import bookkeeping_json
+from orchestrator.store.rows import bookkeeping_json, record_of
 from orchestrator.store.tables import arms, members, policies, runs, sweeps
 
 _ARM_COLUMNS = ("sweep_id", "number", "key", "settings", "num_params", "num_non_embedding_params")
@@ -27,7 +26,8 @@ class SweepStore(StoreBase):
 
     def submit(self, new: NewSweep) -> SweepRecord:
         """Store a sweep with its arms and runs, all or nothing. Runs are numbered in the order given."""
-        now = self._clock()
+        author = self._author("user")
+        now = author.now
         with self._write() as connection:
             before = replaced_by(new.csv, read_csv_states(connection, new.csv.host)) if new.csv else ()
             sweep_id = _insert_sweep(connection, new, now)
@@ -41,7 +41,6 @@ class SweepStore(StoreBase):
             insert_members(connection, sweep_id, new.members)
             if new.policy is not None:
                 insert_policy(connection, sweep_id, new.policy, now)
-            author = Author(actor="user", now=now)
             record_event(connection, author, "submit", sweep_id=sweep_id, why=f"{len(new.runs)} runs")
             for other in before:
                 why = f"'{other.target.path}' belongs to sweep {sweep_id} from now on: no more rows are written there"
@@ -61,14 +60,14 @@ class SweepStore(StoreBase):
         `NewRun.arm` is a place in `arms`; a `definition` replaces the sweep's own. Raises UsageError where there is
         no such sweep.
         """
-        now = self._clock()
+        author = self._author("user")
+        now = author.now
         with self._write() as connection:
             wanted = [(arms[run.arm].key, run.run_num, run.seed) for run in runs]
             added = add_runs(connection, sweep_id, arms, wanted, now)
             if definition is not None:
                 changed = update(sweeps).where(sweeps.c.id == sweep_id)
                 connection.execute(changed.values(definition=to_json(dict(definition))))
-            author = Author(actor="user", now=now)
             record_event(connection, author, "extend", sweep_id=sweep_id, why=f"{added} runs")
             return added
 
@@ -88,7 +87,7 @@ class SweepStore(StoreBase):
             return next(iter(_sweep_records(connection, sweep_id)), None)
 
     def any_sweep(self, sweep_ids: Iterable[int]) -> bool:
-        """Whether one of these sweeps is there."""
+        """Whether one of these sweeps is there. Workers that wait ask it again and again: no run is counted."""
         with self._read() as connection:
             found = select(sweeps.c.id).where(one_of(connection, sweeps.c.id, sweep_ids)).limit(1)
             return connection.execute(found).first() is not None
@@ -258,17 +257,12 @@ def _sweep_record(row: Row[Any], counts: Mapping[State, int]) -> SweepRecord:
     csv = None
     if row.csv_path is not None:
         csv = CsvTarget(path=row.csv_path, append=bool(row.csv_append), host=row.csv_host or "")
-    return SweepRecord(
-        id=row.id,
-        uid=row.uid,
-        name=row.name,
-        note=row.note,
-        created_at=row.created_at,
+    return record_of(
+        SweepRecord,
+        row,
         argv=json.loads(row.argv),
         csv=csv,
-        wandb_project=row.wandb_project,
         definition=json.loads(row.definition),
         counts=counts,
-        notify_by=row.notify_by,
         tags=row.tags.split(),
     )

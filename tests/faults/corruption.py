@@ -211,7 +211,7 @@ def _refused(path: Path, content: bytes, error: type[HlbqError], name: str) -> l
             with open_store(str(path), mode=mode) as store:
                 # What a command does at the least: a damage further in shows only there.
                 list(store.runs(RunFilter()))
-                list(store.points(RunFilter()))
+                list(store.runs_with_curves(RunFilter()))
             found.append(f"{name}: opened to {mode}")
         except error as refusal:
             if not refusal.hint:

@@ -26,6 +26,7 @@ from tests.faults.report import FaultRow
 from tests.faults.worker_under_fault import Faults
 from tests.postgresql_server import PostgresqlServer
 from tests.stand_in_trainer import Plan, point_at
+from tests.store_examples import stored_points
 from worker.timing import Timing
 
 ROOT = Path(__file__).parents[2]
@@ -377,7 +378,7 @@ def read_ledger(db: str, plan: Plan | None, *, curves: Curves | None = None) -> 
     with open_store(db, mode=OpenMode.READ) as store:
         runs = list(store.runs(RunFilter()))
         found: Curves = {run.id: [] for run in runs}
-        for one in store.points(RunFilter()):
+        for one in stored_points(store, RunFilter()):
             found[one.run_id].append((one.point.split, one.point.step, one.point.loss))
         wrong = 0
         for run in runs:
@@ -432,7 +433,7 @@ def curves_of(db: str) -> Curves:
     found: Curves = {}
     with open_store(db, mode=OpenMode.READ) as store:
         for run in store.runs(RunFilter()):
-            points = store.points(RunFilter(run_ids=(run.id,)))
+            points = stored_points(store, RunFilter(run_ids=(run.id,)))
             found[run.seed] = [(one.point.split, one.point.step, one.point.loss) for one in points]
     return found
 

@@ -24,7 +24,7 @@ from tests.faults.worker_under_fault import Faults
 from tests.migration.test_migrations import next_schema
 from tests.postgresql_server import PostgresqlServer
 from tests.stand_in_trainer import Plan
-from tests.store_examples import ALL, claim, live, point, register, submit
+from tests.store_examples import ALL, claim, live, point, register, stored_points, submit
 
 PAGE = Path(__file__).parents[2] / "docs" / "postgresql.md"
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
@@ -78,7 +78,7 @@ def test_points_that_a_stopped_worker_never_committed_do_not_hold_its_run_for_go
             connection.exec_driver_sql("SELECT 1")
         run = judge.run(lease.run_id)
         assert run is not None and (run.state, run.reason) == (State.PENDING, Reason.LOST)
-        assert list(judge.points(ALL)) == []
+        assert stored_points(judge, ALL) == []
 
 
 def test_a_dead_judges_transaction_does_not_keep_a_worker_from_beating_for_good(url: str) -> None:

@@ -27,7 +27,7 @@ from orchestrator.queue.states import TERMINAL, Limits, NoticeKind, Reason, Spen
 from orchestrator.store import Store
 from orchestrator.store.tables import database_identity, metadata, runs
 from tests.conftest import VirtualClock
-from tests.store_examples import ALL, ending, live, point, register, saved, submit
+from tests.store_examples import ALL, ending, live, point, register, saved, stored_points, submit
 
 LIMITS = Limits(max_attempts=2, max_losses=2, backoff_seconds=10, max_backoff_seconds=40)
 RUNS = 4
@@ -288,7 +288,7 @@ class QueueMachine(RuleBasedStateMachine):
     def the_store_is_as_the_model(self) -> None:
         found = {run.id: run for run in self.store.runs(ALL)}
         places: dict[int, dict[tuple[Split, int], int]] = {number: {} for number in self.runs}
-        for one in self.store.points(ALL):
+        for one in stored_points(self.store, ALL):
             places[one.run_id][one.point.split, one.point.step] = one.fence
         for number, run in self.runs.items():
             row = found[number]
