@@ -581,7 +581,6 @@ class PolicyRecord:
     id: int
     sweep_id: int
     kind: str
-    declared_at: float
     definition: Mapping[str, Any]
     version: int
     state: Mapping[str, Any]

@@ -50,7 +50,7 @@ from orchestrator.store.events import EventStore
 from orchestrator.store.held_run import HeldRunStore
 from orchestrator.store.identity import guard_connections
 from orchestrator.store.labels import LabelStore
-from orchestrator.store.location import StoreLocation, check_file, parse_location, public_location
+from orchestrator.store.location import StoreLocation, check_file, parse_location
 from orchestrator.store.maintenance import MaintenanceStore
 from orchestrator.store.notices import NoticeStore
 from orchestrator.store.ownership import check_file_is_ours
@@ -61,7 +61,7 @@ from orchestrator.store.sweeps import SweepStore
 from orchestrator.store.sync import SyncStore
 from orchestrator.store.workers import WorkerStore
 
-__all__ = ["OpenMode", "Store", "StoreLocation", "has_wal_fault", "open_store", "parse_location", "public_location"]
+__all__ = ["OpenMode", "Store", "StoreLocation", "has_wal_fault", "open_store", "parse_location"]
 
 
 class Store(

@@ -34,6 +34,11 @@ class Author:
     worker_id: int | None = None
 
 
+def is_sqlite(connection: Connection) -> bool:
+    """Whether the database is a file of SQLite, not one of a PostgreSQL server."""
+    return connection.dialect.name == "sqlite"
+
+
 class StoreBase:
     """Holds the engine; the parts of the store are its subclasses, joined in `Store`."""
 
@@ -79,14 +84,14 @@ def insert_many(
     `ending` is SQL that follows the values. No two of the rows may have the same key.
     """
     remaining = iter(rows)
-    if connection.dialect.name == "sqlite":
+    if is_sqlite(connection):
         statement = _insert_statement("sqlite", table.name, tuple(columns)) + ending
     else:
         types = (table.c[name].type.compile(connection.dialect) for name in columns)
         arrays = ", ".join(f"%s::{kind}[]" for kind in types)
         statement = f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT * FROM unnest({arrays}) {ending}"
     while batch := list(itertools.islice(remaining, _ROWS_A_STATEMENT)):
-        if connection.dialect.name == "sqlite":
+        if is_sqlite(connection):
             connection.exec_driver_sql(statement, batch)
         else:
             # One statement, a list a column. Not the driver's executemany: after its pipeline the server no longer

@@ -12,7 +12,7 @@ from orchestrator.errors import CodeNotLoadedError
 from orchestrator.queue.code import parts_up_to
 from orchestrator.queue.records import Claim, Lease
 from orchestrator.queue.states import Action, State
-from orchestrator.store.base import Author, StoreBase, insert_one
+from orchestrator.store.base import Author, StoreBase, insert_one, is_sqlite
 from orchestrator.store.code import read_same_code
 from orchestrator.store.endings import attempt_of, last_losses_from_points, one_run_row
 from orchestrator.store.events import record_event
@@ -46,7 +46,7 @@ _PRECHECK = select(
 )
 
 _NEIGHBOURS = workers.alias("neighbours")
-_NEIGHBOUR_COUNT = select(func.count()).where(
+_ON_THE_DEVICE = and_(
     _NEIGHBOURS.c.ended_at.is_(None),
     _NEIGHBOURS.c.host == workers.c.host,
     _NEIGHBOURS.c.device == workers.c.device,
@@ -58,15 +58,7 @@ _BESIDE = (
         func.coalesce(func.max(case((runs.c.alone, 1), else_=0)), 0).label("alone"),
     )
     .select_from(workers)
-    .join(
-        _NEIGHBOURS,
-        and_(
-            _NEIGHBOURS.c.host == workers.c.host,
-            _NEIGHBOURS.c.device == workers.c.device,
-            _NEIGHBOURS.c.ended_at.is_(None),
-            _NEIGHBOURS.c.id != workers.c.id,
-        ),
-    )
+    .join(_NEIGHBOURS, and_(_ON_THE_DEVICE, _NEIGHBOURS.c.id != workers.c.id))
     .join(runs, and_(runs.c.worker_id == _NEIGHBOURS.c.id, RUNNING))
     .where(_WORKER_LIVES)
 )
@@ -76,7 +68,7 @@ _LOCK_WORKER = (
         workers.c.slots,
         workers.c.host,
         workers.c.device,
-        _NEIGHBOUR_COUNT.scalar_subquery().label("neighbours"),
+        select(func.count()).where(_ON_THE_DEVICE).scalar_subquery().label("neighbours"),
         _HELD.limit(1).scalar_subquery().label("held_run_id"),
         _BACKOFF_IS_OVER.exists().label("a_backoff_is_over"),
         *REVISION_AND_UID.selected_columns,
@@ -196,7 +188,7 @@ def _clear_backoffs(connection: Connection, asked: dict[str, Any]) -> None:
 
 def _lock_device(connection: Connection, host: str, device: str) -> None:
     """Keep the device's other workers from claiming until this claim is over: each must see what the others hold."""
-    if connection.dialect.name == "postgresql":  # SQLite lets one write at a time anyway
+    if not is_sqlite(connection):  # SQLite lets one write at a time anyway
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{host} {device}", 0))))
 
 
@@ -223,11 +215,7 @@ def _other_code(connection: Connection, run: Any, code: str) -> str:
 
 def _hold(connection: Connection, run: Any, author: Author, its_code: str, code: str) -> None:
     """Give a run that was just taken back as it was, but paused."""
-    before = (
-        select(attempts.c.reason)
-        .where(attempts.c.run_id == run.id, attempts.c.fence == run.fence - 1)
-        .scalar_subquery()
-    )
+    before = select(attempts.c.reason).where(attempt_of(run.id, run.fence - 1)).scalar_subquery()
     values = {"state": State.PENDING.value, "worker_id": None, "fence": run.fence - 1, "paused": True, "held": code}
     connection.execute(update(runs).where(runs.c.id == run.id).values(**values, reason=before))
     why = f"it would go on from step {run.checkpoint_step} by code {code}; until there it was computed by {its_code}"
@@ -261,7 +249,7 @@ def _begin_attempt(connection: Connection, run: Any, author: Author, *, shared_s
     }
     insert_one(connection, attempts, row)
     if start_step:
-        last_losses_from_points(connection, run.id, attempt_of(Lease(run_id=run.id, run_uid=run.uid, fence=run.fence)))
+        last_losses_from_points(connection, run.id, attempt_of(run.id, run.fence))
     record_event(connection, author, Action.CLAIM.value, sweep_id=run.sweep_id, run_id=run.id)
 
 

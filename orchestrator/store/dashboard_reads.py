@@ -11,7 +11,7 @@ from hlbgpt_core.points import Split
 from orchestrator.queue.records import ArmRecord
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
-from orchestrator.store.curves import CURVE_COLUMNS, is_last_point
+from orchestrator.store.curves import CURVE_COLUMNS
 from orchestrator.store.filters import OF_NEWEST_ATTEMPT, one_of
 from orchestrator.store.points import read_metric
 from orchestrator.store.rows import record_of
@@ -123,19 +123,6 @@ class DashboardReadStore(StoreBase):
             query = query.where(one_of(connection, points.c.run_id, run_ids))
             for row in connection.execute(query.order_by(points.c.run_id, points.c.step)):
                 yield MetricPoint(row[0], row[1], row[2], _value(metric, row[3], row[4], own=own))
-
-    def last_values(self, sweep_id: int, split: Split, metric: str) -> dict[int, float | None]:
-        """The newest value of a metric by run, of the runs of a sweep, members too, that have one."""
-        own = metric not in CURVE_COLUMNS
-        query = (
-            select(runs.c.id, points.c.extra if own else points.c[metric], points.c.nonfinite)
-            .select_from(runs)
-            .join(points, is_last_point(split, metric))
-        )
-        lent = query.join(members, members.c.run_id == runs.c.id).where(members.c.sweep_id == sweep_id)
-        with self._read() as connection:
-            rows = [row for one in (lent, query.where(runs.c.sweep_id == sweep_id)) for row in connection.execute(one)]
-        return {row[0]: _value(metric, row[1], row[2], own=own) for row in rows}
 
     def neighbours(self, run_id: int, sweep_id: int) -> Neighbours:
         """The runs around a run of a sweep."""

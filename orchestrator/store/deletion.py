@@ -70,13 +70,14 @@ def _deletion(connection: Connection, run_ids: Sequence[int]) -> Deletion:
         what = f"run {named} is" if len(running) == 1 else f"runs {named}{more} are"
         raise UsageError(f"{what} running; nothing was deleted", f"Cancel first: hlbq cancel --run {named}")
     stays = exists().where(runs.c.sweep_id == sweeps.c.id, ~chosen)
-    emptied = select(sweeps.c.id).where(sweeps.c.id.in_(select(runs.c.sweep_id).where(chosen)), ~stays)
-    _check_not_counted(connection, chosen, list(connection.execute(emptied).scalars()))
+    empty = select(sweeps.c.id).where(sweeps.c.id.in_(select(runs.c.sweep_id).where(chosen)), ~stays)
+    emptied = list(connection.execute(empty.order_by(sweeps.c.id)).scalars())
+    _check_not_counted(connection, chosen, emptied)
     sent = select(func.count()).select_from(sync_marks).join(runs, runs.c.uid == sync_marks.c.run_uid)
     held = select(func.count()).select_from(points).where(one_of(connection, points.c.run_id, run_ids))
     return Deletion(
         run_ids=run_ids,
-        sweeps=list(connection.execute(emptied.order_by(sweeps.c.id)).scalars()),
+        sweeps=emptied,
         points=connection.execute(held).scalar_one(),
         on_wandb=connection.execute(sent.where(chosen, sync_marks.c.planned_step > 0)).scalar_one(),
     )

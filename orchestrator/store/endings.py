@@ -1,11 +1,10 @@
 """What ends an attempt: the statements that finish, lose, release and cancel have in common."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, delete, func, select, update
 
-from orchestrator.queue.records import Ending, Lease, RunRecord
+from orchestrator.queue.records import Ending, RunRecord
 from orchestrator.queue.states import EndingOutcome, Reason, Spent, State, outcome_of_ending
 from orchestrator.store.base import Author, storable
 from orchestrator.store.events import record_event
@@ -40,8 +39,8 @@ def end_attempt(connection: Connection, run_id: int, ending: Ending, author: Aut
     )
     goes_back = outcome.state is State.PENDING
     if goes_back:
-        remove_points_past(connection, [run_id])
-    attempt = and_(attempts.c.run_id == run_id, attempts.c.fence == row.fence)
+        remove_points_past(connection, run_id)
+    attempt = attempt_of(run_id, row.fence)
     _close_attempt(connection, attempt, ending, author)
     if goes_back:
         last_losses_from_points(connection, run_id, attempt)
@@ -86,11 +85,10 @@ def _close_attempt(connection: Connection, attempt: ColumnElement[bool], ending:
     connection.execute(update(attempts).where(attempt).values(**values))
 
 
-def remove_points_past(connection: Connection, run_ids: Sequence[int]) -> None:
-    """Remove what the runs' next attempts will make anew: points past the checkpoint, or all without one."""
-    for run_id in run_ids:
-        resume_step = select(func.coalesce(runs.c.checkpoint_step, -1)).where(runs.c.id == run_id).scalar_subquery()
-        connection.execute(delete(points).where(points.c.run_id == run_id, points.c.step > resume_step))
+def remove_points_past(connection: Connection, run_id: int) -> None:
+    """Remove what the run's next attempt will make anew: points past the checkpoint, or all without one."""
+    resume_step = select(func.coalesce(runs.c.checkpoint_step, -1)).where(runs.c.id == run_id).scalar_subquery()
+    connection.execute(delete(points).where(points.c.run_id == run_id, points.c.step > resume_step))
 
 
 def last_losses_from_points(connection: Connection, run_id: int, attempt: ColumnElement[bool]) -> None:
@@ -114,9 +112,9 @@ def lock_runs(connection: Connection, *where: ColumnElement[bool]) -> list[int]:
     return list(connection.execute(query).scalars())
 
 
-def attempt_of(lease: Lease) -> ColumnElement[bool]:
-    """The attempt that a lease belongs to."""
-    return and_(attempts.c.run_id == lease.run_id, attempts.c.fence == lease.fence)
+def attempt_of(run_id: int, fence: int) -> ColumnElement[bool]:
+    """The attempt of a run under this fence."""
+    return and_(attempts.c.run_id == run_id, attempts.c.fence == fence)
 
 
 def one_run(connection: Connection, run_id: int) -> RunRecord:

@@ -10,6 +10,7 @@ from sqlalchemy import any_ as sql_any
 from hlbgpt_core.settings import Settings, parse_value, specs, unknown_setting
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import TERMINAL, State
+from orchestrator.store.base import is_sqlite
 from orchestrator.store.tables import arms, attempts, runs, sweeps
 
 ENDED = runs.c.state.in_([state.value for state in TERMINAL])
@@ -25,7 +26,7 @@ _RUN_NUMBERS = {"seed": runs.c.seed, "run_num": runs.c.run_num}
 def one_of(connection: Connection, column: ColumnElement[Any], values: Iterable[int | str]) -> ColumnElement[bool]:
     """`column IN (values)` as one parameter, however many there are."""
     several = sorted(set(values))
-    if connection.dialect.name == "sqlite":
+    if is_sqlite(connection):
         listed = func.json_each(bindparam(None, json.dumps(several))).table_valued("value")
         return column.in_(select(listed.c.value))
     kind = Text if isinstance(column.type, Text) else BigInteger

@@ -80,6 +80,11 @@ class StoreLocation:
         everyone can read."""
         return str(self.path) if self.path is not None else self.url.render_as_string(hide_password=False)
 
+    @property
+    def public(self) -> str:
+        """The place as a `--db` that works in any folder, without its passwords."""
+        return self.display if self.path is None else str(self.path)
+
 
 def parse_location(location: str | None) -> StoreLocation:
     """Read a path, `sqlite:///PATH` or `postgresql://...`; None is $HLBQ_DB, else hlbq.db here.
@@ -142,11 +147,6 @@ def _server_location(text: str) -> StoreLocation:
 def _unreadable_url() -> DatabaseError:
     # The URL is left out: it may hold a password.
     return DatabaseError("the PostgreSQL URL cannot be read", _WRITE_A_URL)
-
-
-def public_location(location: StoreLocation) -> str:
-    """The database's place as a `--db` that works in any folder, without its passwords."""
-    return location.display if location.path is None else str(location.path)
 
 
 def _without_password(url: URL) -> str:

@@ -1,7 +1,6 @@
 """Care of the database: what it holds, whether it is whole, copies of it."""
 
 import os
-import sqlite3
 from pathlib import Path
 
 from sqlalchemy import Connection, func, select, text
@@ -73,8 +72,3 @@ class MaintenanceStore(StoreBase):
             raise DatabaseError(f"'{path}' is there already", "Name a file that is not.")
         with self._read() as connection:
             copy_sqlite(connection, path)
-
-
-def sqlite_version_of_python() -> str:
-    """The SQLite that Python itself links, for `hlbq doctor`."""
-    return sqlite3.sqlite_version

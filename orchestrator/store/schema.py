@@ -65,7 +65,7 @@ def prepare(engine: Engine, location: StoreLocation, mode: OpenMode, schema: Sch
     """
     with engine.connect() as connection:
         found = stored_revision(connection, location)
-        if found == schema.head or (found == UNFINISHED_COPY and mode is OpenMode.FILL):
+        if _is_ready(found, mode, schema):
             return stored_uid(connection, schema.head)
     _refuse(found, location, mode, schema)
     if location.path is None:
@@ -88,9 +88,8 @@ def check_unchanged(found: str | None, location: StoreLocation, schema: Schema) 
         )
 
 
-def is_newer(found: str, schema: Schema = CURRENT) -> bool:
-    """Whether a revision is one that this program does not know. Revisions count up: 0001, 0002."""
-    return not found.isdecimal() or int(found) > int(schema.head)
+def _is_ready(found: str | None, mode: OpenMode, schema: Schema) -> bool:
+    return found == schema.head or (found == UNFINISHED_COPY and mode is OpenMode.FILL)
 
 
 def _refuse(found: str | None, location: StoreLocation, mode: OpenMode, schema: Schema) -> None:
@@ -103,7 +102,7 @@ def _refuse(found: str | None, location: StoreLocation, mode: OpenMode, schema: 
             f"'{location.display}' holds an unfinished copy of another database",
             "Give the same `hlbq db copy` again: it goes on where it stopped.",
         )
-    if is_newer(found, schema):
+    if not found.isdecimal() or int(found) > int(schema.head):  # revisions count up: 0001, 0002
         raise DatabaseVersionError(
             f"the database '{location.display}' has schema {found}, newer than this program's {schema.head}",
             "It was left as it was. Update hlbq: git pull, then pip install --upgrade .",
@@ -119,7 +118,7 @@ def _refuse(found: str | None, location: StoreLocation, mode: OpenMode, schema: 
 def _bring_up_to_date(connection: Connection, location: StoreLocation, mode: OpenMode, schema: Schema) -> None:
     """Create or migrate within the caller's transaction. Another process may have done it meanwhile."""
     found = stored_revision(connection, location)
-    if found == schema.head or (found == UNFINISHED_COPY and mode is OpenMode.FILL):
+    if _is_ready(found, mode, schema):
         return
     _refuse(found, location, mode, schema)
     if found is not None or schema.scripts is not None:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, func, insert, literal, select, update
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import CsvTarget, EverySeed, NewArm, NewPolicy, NewRun, NewSweep, SweepRecord
 from orchestrator.queue.states import State
-from orchestrator.store.base import StoreBase, insert_many, to_json
+from orchestrator.store.base import StoreBase, insert_many, is_sqlite, to_json
 from orchestrator.store.csv_files import read_csv_states, replaced_by
 from orchestrator.store.events import highest_number, record_event
 from orchestrator.store.filters import one_of
@@ -131,7 +131,7 @@ def insert_policy(connection: Connection, sweep_id: int, new: NewPolicy, now: fl
 
 def _insert_sweep(connection: Connection, new: NewSweep, now: float) -> int:
     row = insert(sweeps).values(
-        **({"id": highest_number(connection, sweeps) + 1} if _is_sqlite(connection) else {}),
+        **({"id": highest_number(connection, sweeps) + 1} if is_sqlite(connection) else {}),
         uid=f"s{os.urandom(8).hex()}",
         name=new.name,
         note=new.note,
@@ -183,7 +183,7 @@ def _insert_runs(
 ) -> None:
     # A letter in front, so that no uid reads as a run's number.
     rows = ((f"r{os.urandom(8).hex()}", sweep_id, arm_id, run.run_num, run.seed, priority, now) for arm_id, run in new)
-    if _is_sqlite(connection):
+    if is_sqlite(connection):
         first = highest_number(connection, runs) + 1
         insert_many(connection, runs, ("id", *_RUN_COLUMNS), ((id_, *row) for id_, row in enumerate(rows, first)))
     else:
@@ -194,7 +194,7 @@ def _insert_every_seed(connection: Connection, sweep_id: int, new: EverySeed, pr
     """All arms of the sweep with every seed. The database makes the rows: half the time of handing it each."""
     columns = ", ".join(_RUN_COLUMNS)
     rows = [(seed + 1, new.first_seed + seed, priority, now, sweep_id) for seed in range(new.num_runs)]
-    if _is_sqlite(connection):
+    if is_sqlite(connection):
         before = highest_number(connection, runs)
         connection.exec_driver_sql(
             f"INSERT INTO runs (id, {columns}) SELECT ? + number, 'r' || lower(hex(randomblob(8))), sweep_id, id, "
@@ -208,10 +208,6 @@ def _insert_every_seed(connection: Connection, sweep_id: int, new: EverySeed, pr
             "%s, %s, %s, %s FROM arms WHERE sweep_id = %s ORDER BY number",
             rows,
         )
-
-
-def _is_sqlite(connection: Connection) -> bool:
-    return connection.dialect.name == "sqlite"
 
 
 def insert_members(connection: Connection, sweep_id: int, run_ids: Sequence[int]) -> None:

@@ -19,6 +19,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from sqlalchemy import bindparam, select
 
 from hlbgpt_core.points import SavedCheckpoint, Split
 from orchestrator.errors import FencedError, WorkerGoneError
@@ -346,6 +347,7 @@ def test_any_order(store: Store, clock: VirtualClock, share: float) -> None:
 
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 def test_the_machine_sees_a_missing_fence(store: Store, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.store.held_run._held_under", lambda lease: runs.c.id == lease.run_id)
+    unfenced = select(runs.c.id).where(runs.c.id == bindparam("held_run"))
+    monkeypatch.setattr("orchestrator.store.held_run._LOCK_HELD", unfenced)
     with pytest.raises(AssertionError):
         run_machine(store, clock, examples=500, phases=(Phase.generate,))
