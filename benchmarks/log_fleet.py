@@ -22,7 +22,7 @@ from benchmarks.submit import make_sweep
 from hlbgpt_core.points import Phase, Point
 from orchestrator.queue.records import Lease, Live, WorkerIdentity
 from orchestrator.store import OpenMode, open_store
-from orchestrator.store.engine import sqlite_module
+from orchestrator.store.opening.engine import sqlite_module
 from orchestrator.store.points import _COLUMNS, _OR_REPLACE, point_row
 from tests.faults.harness import ask
 from tests.stand_in_trainer import point_at

@@ -19,7 +19,7 @@ from benchmarks.measuring import Spent, compiled_environment, medians, process, 
 from hlbgpt_core.settings import Settings
 from orchestrator.queue.records import EverySeed, NewArm, NewRun, NewSweep
 from orchestrator.store import OpenMode, open_store
-from orchestrator.store.engine import sqlite_module
+from orchestrator.store.opening.engine import sqlite_module
 
 SEEDS = 5
 TARGET = 1.5

@@ -17,7 +17,7 @@ from orchestrator.plots.run_curves import smoothed
 from orchestrator.queue.records import ArmRecord
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
-from orchestrator.store.dashboard_reads import MetricPoint, RunLine
+from orchestrator.store.reading.dashboard import MetricPoint, RunLine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,7 @@ from orchestrator.queue.records import DeviceHours, Notice, RunFilter, RunRecord
 from orchestrator.queue.states import State
 from orchestrator.status.time_left import estimate_sweeps, run_seconds_left
 from orchestrator.store import Store
-from orchestrator.store.csv_files import takers
+from orchestrator.store.outgoing.csv_files import takers
 from orchestrator.sweep.arm_labels import differing_settings
 
 # More running runs, or runs of a small sweep, than this are counted, not listed.

@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Engine, Float, Table
 
-from orchestrator.store.engine import plain_errors
-from orchestrator.store.identity import check_file_is_the_same
-from orchestrator.store.location import StoreLocation, file_identity
-from orchestrator.store.schema import CURRENT, Schema
+from orchestrator.store.opening.engine import plain_errors
+from orchestrator.store.opening.identity import check_file_is_the_same
+from orchestrator.store.opening.location import StoreLocation, file_identity
+from orchestrator.store.opening.schema import CURRENT, Schema
 
 _ROWS_A_STATEMENT = 10_000
 

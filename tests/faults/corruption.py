@@ -14,7 +14,7 @@ from hlbgpt_core.errors import HlbqError
 from orchestrator.errors import DatabaseCorruptError, DatabaseVersionError
 from orchestrator.queue.records import RunFilter, RunRecord
 from orchestrator.store import OpenMode, open_store
-from orchestrator.store.engine import sqlite_module
+from orchestrator.store.opening.engine import sqlite_module
 from tests.faults.harness import ROOT, Fleet, Ground, is_short, new_sweep, read_ledger, submit, wait_until
 from tests.faults.report import FaultRow
 from tests.faults.sigkill import real_sweep, undisturbed_curves

@@ -24,8 +24,8 @@ from orchestrator.errors import DatabaseBusyError
 from orchestrator.queue.records import NewArm, NewRun, RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store, open_store
-from orchestrator.store.engine import OpenMode
 from orchestrator.store.known import known_sweep
+from orchestrator.store.opening.engine import OpenMode
 from orchestrator.store.tables import metadata
 from tests.dashboard_client import ARMS, HOST, TOKEN, Client, client, dashboard_at, plain
 from tests.sample_sweep import register, sample_points, submit_sweep, work

@@ -17,7 +17,7 @@ from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersio
 from orchestrator.queue.records import DeviceReading, RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, open_store, parse_location, postgresql
-from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS
+from orchestrator.store.opening.engine import BUSY_TIMEOUT_SECONDS
 from tests.command_line import Hlbq, hlbq_in
 from tests.faults.harness import Fleet, drained, new_sweep, read_ledger, wait_until
 from tests.faults.worker_under_fault import Faults
@@ -59,7 +59,7 @@ def test_points_that_a_stopped_worker_never_committed_do_not_hold_its_run_for_go
         worker = register(stopped)
         lease = claim(stopped, worker).lease
         with contextlib.suppress(DatabaseBusyError), stopped._write() as connection:
-            from orchestrator.store.held_run import _check_fence, _write_progress
+            from orchestrator.store.working.held_run import _check_fence, _write_progress
 
             _check_fence(connection, lease)
             _write_progress(connection, lease, [point(step) for step in range(1, 20)], live(19), None)
@@ -368,7 +368,7 @@ def command_lines_of_children(pid: int) -> list[str]:
 
 
 def test_nothing_but_the_upgrade_touches_an_older_schema(url: str, hlbq: Hlbq, tmp_path: Path) -> None:
-    from orchestrator.store.schema import Schema
+    from orchestrator.store.opening.schema import Schema
     from tests.migration.test_migrations import MIGRATIONS
 
     with open_store(url, mode=OpenMode.CREATE, schema=Schema(head="0001", scripts=MIGRATIONS)):

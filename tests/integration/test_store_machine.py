@@ -348,6 +348,6 @@ def test_any_order(store: Store, clock: VirtualClock, share: float) -> None:
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 def test_the_machine_sees_a_missing_fence(store: Store, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
     unfenced = select(runs.c.id).where(runs.c.id == bindparam("held_run"))
-    monkeypatch.setattr("orchestrator.store.held_run._LOCK_HELD", unfenced)
+    monkeypatch.setattr("orchestrator.store.working.held_run._LOCK_HELD", unfenced)
     with pytest.raises(AssertionError):
         run_machine(store, clock, examples=500, phases=(Phase.generate,))

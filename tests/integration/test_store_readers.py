@@ -7,7 +7,7 @@ from orchestrator.errors import UsageError
 from orchestrator.queue.records import CsvTarget, NewRun, RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import Store
-from orchestrator.store.schema import CURRENT
+from orchestrator.store.opening.schema import CURRENT
 from tests.conftest import VirtualClock
 from tests.store_examples import ALL, arm, claim, new_sweep, point, register, stored_points, submit
 

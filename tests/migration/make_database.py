@@ -14,7 +14,7 @@ from orchestrator.code.archive import pack
 from orchestrator.queue.records import CsvTarget, DeviceReading, NotifyMark, ReceivedPoint, RunFilter
 from orchestrator.queue.states import Limits, Reason
 from orchestrator.store import OpenMode, Store, open_store
-from orchestrator.store.schema import CURRENT
+from orchestrator.store.opening.schema import CURRENT
 from tests.conftest import VirtualClock
 from tests.store_examples import claim, ending, facts, live, point, register, saved, submit
 

@@ -22,7 +22,7 @@ from orchestrator.errors import DatabaseError, DatabaseVersionError
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, Store, open_store
-from orchestrator.store.schema import CURRENT, Schema
+from orchestrator.store.opening.schema import CURRENT, Schema
 from orchestrator.store.tables import metadata
 from tests.store_examples import ALL, claim, ending, point, register, saved, stored_points, submit
 from tests.store_processes import open_schema_at_once, run_at_once
@@ -271,7 +271,7 @@ def test_an_upgrade_killed_midway_is_undone_and_can_be_done_again(location: str,
     deadly = next_schema(tmp_path / "deadly", "os.kill(os.getpid(), signal.SIGKILL)")
     program = (
         "import sys; from pathlib import Path; from orchestrator.store import OpenMode, open_store\n"
-        "from orchestrator.store.schema import Schema\n"
+        "from orchestrator.store.opening.schema import Schema\n"
         "schema = Schema(head=sys.argv[2], scripts=Path(sys.argv[3]))\n"
         "open_store(sys.argv[1], mode=OpenMode.UPGRADE, schema=schema)"
     )

@@ -7,11 +7,11 @@ from sqlalchemy import ColumnElement, Connection, Table, case, delete, exists, f
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import DELETE, Deletion, RunFilter
 from orchestrator.store.base import StoreBase
-from orchestrator.store.endings import lock_runs
 from orchestrator.store.events import record_event, record_events_of_runs
 from orchestrator.store.filters import ENDED, conditions, one_of
-from orchestrator.store.outbox import lock_policies, note_end
 from orchestrator.store.tables import RUNNING, events, members, metadata, points, policies, runs, sweeps, sync_marks
+from orchestrator.store.working.endings import lock_runs
+from orchestrator.store.working.outbox import lock_policies, note_end
 from orchestrator.wording.numbers import counted
 
 _MOST_NAMED = 10

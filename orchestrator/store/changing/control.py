@@ -8,12 +8,12 @@ from sqlalchemy import ColumnElement, Connection, and_, case, delete, exists, fu
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import Action, Reason, Retry, State, sources
 from orchestrator.store.base import StoreBase
-from orchestrator.store.endings import lock_runs
 from orchestrator.store.events import record_events_of_runs
 from orchestrator.store.filters import OF_NEWEST_ATTEMPT, UNFINISHED, conditions, one_of
-from orchestrator.store.outbox import note_ends, note_results
 from orchestrator.store.rows import checkpoint_columns
 from orchestrator.store.tables import attempts, points, policies, runs
+from orchestrator.store.working.endings import lock_runs
+from orchestrator.store.working.outbox import note_ends, note_results
 
 
 class ControlStore(StoreBase):

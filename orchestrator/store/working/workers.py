@@ -10,13 +10,13 @@ from orchestrator.errors import WorkerGoneError
 from orchestrator.queue.records import DeviceEnding, DeviceReading, RunRecord, Watch, WorkerIdentity, WorkerRecord
 from orchestrator.queue.states import Reason
 from orchestrator.store.base import Author, StoreBase
-from orchestrator.store.devices import keep_sample
-from orchestrator.store.endings import lose_held_runs
 from orchestrator.store.events import record_event
-from orchestrator.store.identity import check_uid
+from orchestrator.store.opening.identity import check_uid
+from orchestrator.store.opening.schema import REVISION_AND_UID, check_unchanged
 from orchestrator.store.rows import record_of
-from orchestrator.store.schema import REVISION_AND_UID, check_unchanged
 from orchestrator.store.tables import RUNNING, attempts, runs, workers
+from orchestrator.store.working.devices import keep_sample
+from orchestrator.store.working.endings import lose_held_runs
 
 _WORKER_ROWS: Select[Any] = select(workers, runs.c.id.label("run_id")).outerjoin(
     runs, and_(runs.c.worker_id == workers.c.id, RUNNING)

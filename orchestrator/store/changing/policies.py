@@ -9,12 +9,12 @@ from sqlalchemy import Row, or_, select, update
 from orchestrator.errors import UsageError
 from orchestrator.queue.records import AGAIN, NewPolicy, PolicyRecord, PolicyStep
 from orchestrator.store.base import StoreBase, to_json
+from orchestrator.store.changing.sweeps import add_runs, insert_members, insert_policy
 from orchestrator.store.events import record_event
 from orchestrator.store.filters import WAITING, in_sweeps
-from orchestrator.store.outbox import note_if_over
 from orchestrator.store.rows import record_of
-from orchestrator.store.sweeps import add_runs, insert_members, insert_policy
 from orchestrator.store.tables import OPEN_POLICY, RUNNING, policies, runs, sweeps
+from orchestrator.store.working.outbox import note_if_over
 
 
 def has_a_policy(sweep_id: int) -> UsageError:

@@ -14,15 +14,15 @@ from orchestrator.queue.records import Claim, Lease
 from orchestrator.queue.states import Action, State
 from orchestrator.store.base import Author, StoreBase, insert_one, is_sqlite
 from orchestrator.store.code import read_same_code
-from orchestrator.store.endings import attempt_of, last_losses_from_points, one_run_row
 from orchestrator.store.events import record_event
 from orchestrator.store.filters import WAITING, in_sweeps, one_of
-from orchestrator.store.identity import check_uid
-from orchestrator.store.outbox import note_results
+from orchestrator.store.opening.identity import check_uid
+from orchestrator.store.opening.schema import REVISION_AND_UID, check_unchanged
 from orchestrator.store.rows import read_bookkeeping, read_code, run_record
-from orchestrator.store.schema import REVISION_AND_UID, check_unchanged
 from orchestrator.store.tables import CLAIMABLE, RUNNING, attempts, policies, runs, sweeps, workers
-from orchestrator.store.workers import worker_gone
+from orchestrator.store.working.endings import attempt_of, last_losses_from_points, one_run_row
+from orchestrator.store.working.outbox import note_results
+from orchestrator.store.working.workers import worker_gone
 
 HOLD = "hold"
 

@@ -16,10 +16,10 @@ from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, sele
 
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError
 from orchestrator.files.locks import lock_at_once, wait_for_lock
-from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode
-from orchestrator.store.identity import UID, make_uid, stored_uid
-from orchestrator.store.location import StoreLocation
-from orchestrator.store.ownership import VERSION_TABLE, no_tables, stored_revision
+from orchestrator.store.opening.engine import BUSY_TIMEOUT_SECONDS, OpenMode
+from orchestrator.store.opening.identity import UID, make_uid, stored_uid
+from orchestrator.store.opening.location import StoreLocation
+from orchestrator.store.opening.ownership import VERSION_TABLE, no_tables, stored_revision
 from orchestrator.store.tables import metadata
 
 # As Alembic makes it, so that creating one needs no Alembic.
@@ -37,7 +37,7 @@ REVISION_AND_UID = select(
 
 # Found from this file, never by the name `migrations`, which other projects use too. In the repository it is a link
 # to the folder at the top; in a wheel it is a folder.
-_MIGRATIONS = Path(__file__).parents[1] / "migrations"
+_MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
 # Any number of this program's own, the same in all its versions: who holds it may change the schema.
 _POSTGRESQL_LOCK = 0x686C6271

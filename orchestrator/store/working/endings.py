@@ -9,10 +9,10 @@ from orchestrator.queue.states import EndingOutcome, Reason, Spent, State, outco
 from orchestrator.store.base import Author, storable
 from orchestrator.store.events import record_event
 from orchestrator.store.filters import OF_NEWEST_ATTEMPT
-from orchestrator.store.outbox import note_end, note_results
 from orchestrator.store.points import read_metric
 from orchestrator.store.rows import RUN_ROWS, read_bookkeeping, run_record, write_number
 from orchestrator.store.tables import attempts, points, policies, runs, sweeps
+from orchestrator.store.working.outbox import note_end, note_results
 
 _ONE_RUN = RUN_ROWS.where(runs.c.id == bindparam("run_id"))
 

@@ -11,9 +11,9 @@ from orchestrator.errors import UsageError
 from orchestrator.queue.records import CsvTarget, EverySeed, NewArm, NewPolicy, NewRun, NewSweep, SweepRecord
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase, insert_many, is_sqlite, to_json
-from orchestrator.store.csv_files import read_csv_states, replaced_by
 from orchestrator.store.events import highest_number, record_event
 from orchestrator.store.filters import one_of
+from orchestrator.store.outgoing.csv_files import read_csv_states, replaced_by
 from orchestrator.store.rows import bookkeeping_json, record_of
 from orchestrator.store.tables import arms, members, policies, runs, sweeps
 

@@ -15,12 +15,18 @@ from orchestrator.queue.code import code_part, with_part
 from orchestrator.queue.records import Ending, Lease, Live, RunRecord
 from orchestrator.queue.states import Reason
 from orchestrator.store.base import Author, StoreBase, to_json
-from orchestrator.store.endings import attempt_of, end_attempt, last_losses_from_points, one_run, remove_points_past
 from orchestrator.store.events import record_event
 from orchestrator.store.filters import OF_NEWEST_ATTEMPT
 from orchestrator.store.points import upsert_points
 from orchestrator.store.rows import checkpoint_columns, code_json, read_code, write_number
 from orchestrator.store.tables import RUNNING, attempts, runs
+from orchestrator.store.working.endings import (
+    attempt_of,
+    end_attempt,
+    last_losses_from_points,
+    one_run,
+    remove_points_past,
+)
 
 # Built once: a flush holds SQLite's one write lock while its statements are made and compiled.
 _HELD = select(runs.c.id).where(

@@ -7,8 +7,8 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 
 from orchestrator.errors import DatabaseError, DatabaseMissingError
-from orchestrator.store.engine import sqlite_module
-from orchestrator.store.location import StoreLocation
+from orchestrator.store.opening.engine import sqlite_module
+from orchestrator.store.opening.location import StoreLocation
 from orchestrator.store.tables import metadata
 
 VERSION_TABLE = "alembic_version"

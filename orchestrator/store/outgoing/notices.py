@@ -12,11 +12,11 @@ from sqlalchemy import ColumnElement, Connection, Row, select, update
 from orchestrator.queue.records import NOTIFIER, Notice, RunRecord
 from orchestrator.queue.states import NoticeKind, State
 from orchestrator.store.base import StoreBase
-from orchestrator.store.endings import one_run
 from orchestrator.store.events import record_event
 from orchestrator.store.filters import OF_NEWEST_ATTEMPT
 from orchestrator.store.rows import read_number, record_of
 from orchestrator.store.tables import UNDELIVERED, attempts, notices, runs, sweeps
+from orchestrator.store.working.endings import one_run
 
 _ROWS = select(notices, sweeps.c.notify_token, sweeps.c.notify_by).join(sweeps, sweeps.c.id == notices.c.sweep_id)
 
