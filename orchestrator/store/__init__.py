@@ -17,10 +17,8 @@ filters.py (conditions), known.py (sweeps and runs that must be there).
 A Store may be used by several threads; each of its methods is one short transaction.
 """
 
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 
 from sqlalchemy import Engine
@@ -35,9 +33,10 @@ from orchestrator.store.events import EventStore
 from orchestrator.store.maintenance import MaintenanceStore
 from orchestrator.store.opening.engine import BUSY_TIMEOUT_SECONDS, OpenMode, has_wal_fault, make_engine, plain_errors
 from orchestrator.store.opening.identity import guard_connections
-from orchestrator.store.opening.location import StoreLocation, check_file, parse_location
+from orchestrator.store.opening.location import StoreLocation, parse_location
 from orchestrator.store.opening.ownership import check_file_is_ours
 from orchestrator.store.opening.schema import CURRENT, Schema, prepare
+from orchestrator.store.opening.sqlite_file import check_file, make_file
 from orchestrator.store.outgoing.csv_files import CsvStore
 from orchestrator.store.outgoing.notices import NoticeStore
 from orchestrator.store.outgoing.sync import SyncStore
@@ -109,7 +108,7 @@ def open_store(
         if there:
             check_file_is_ours(place.path, place.display, must_hold_tables=not may_create)
         else:
-            _make_file(place.path)
+            make_file(place.path)
     engine = make_engine(place, mode=mode, busy_timeout_seconds=busy_timeout_seconds)
     try:
         uid = _prepare(engine, place, mode, schema)
@@ -126,8 +125,3 @@ def _prepare(engine: Engine, place: StoreLocation, mode: OpenMode, schema: Schem
     if uid:
         guard_connections(engine, place, uid)
     return uid
-
-
-def _make_file(path: Path) -> None:
-    """An empty file that others cannot read; SQLite gives its log the same rights."""
-    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))

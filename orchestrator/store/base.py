@@ -12,8 +12,9 @@ from sqlalchemy import Column, Connection, Engine, Float, Table
 
 from orchestrator.store.opening.engine import plain_errors
 from orchestrator.store.opening.identity import check_file_is_the_same
-from orchestrator.store.opening.location import StoreLocation, file_identity
+from orchestrator.store.opening.location import StoreLocation
 from orchestrator.store.opening.schema import CURRENT, Schema
+from orchestrator.store.opening.sqlite_file import file_identity
 
 _ROWS_A_STATEMENT = 10_000
 

@@ -8,9 +8,9 @@ from sqlalchemy import Connection, func, select, text
 from orchestrator.errors import DatabaseError
 from orchestrator.queue.records import DatabaseInfo
 from orchestrator.store.base import StoreBase
-from orchestrator.store.opening.location import is_writable
 from orchestrator.store.opening.ownership import stored_revision
 from orchestrator.store.opening.schema import copy_sqlite
+from orchestrator.store.opening.sqlite_file import is_writable
 from orchestrator.store.tables import metadata
 
 

@@ -20,8 +20,8 @@ from orchestrator.errors import (
 from orchestrator.files.state_folder import state_folder
 from orchestrator.store import OpenMode, Store, has_wal_fault, open_store, parse_location, public_location
 from orchestrator.store.opening.engine import sqlite_module
-from orchestrator.store.opening.location import network_file_system
 from orchestrator.store.opening.schema import CURRENT
+from orchestrator.store.opening.sqlite_file import network_file_system
 from tests.postgresql_server import PostgresqlServer
 from tests.store_examples import ALL, claim, point, register, stored_points, submit
 from tests.store_processes import open_at_once, run_at_once
@@ -257,7 +257,7 @@ def test_links_and_folders_above_do_not_hide_a_network_file_system(tmp_path: Pat
 
 
 def test_a_network_file_system_is_refused_by_name(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.store.opening.location.network_file_system", lambda _: "cifs")
+    monkeypatch.setattr("orchestrator.store.opening.sqlite_file.network_file_system", lambda _: "cifs")
     with pytest.raises(DatabaseError, match=r"\(cifs\)"):
         open_store(str(path), mode=OpenMode.CREATE)
 

@@ -7,7 +7,8 @@ from sqlalchemy import Connection, Engine, event, insert, select
 
 from orchestrator.errors import DatabaseMissingError, DatabaseReplacedError
 from orchestrator.store.opening.engine import no_such_table
-from orchestrator.store.opening.location import StoreLocation, file_identity
+from orchestrator.store.opening.location import StoreLocation
+from orchestrator.store.opening.sqlite_file import file_identity
 from orchestrator.store.tables import database_identity
 
 UID = select(database_identity.c.uid)
