@@ -30,7 +30,7 @@ def run_values(
         return {curve.run_id: curve[metric.column][-1] for curve in curves}
     found: dict[int, float | None] = {}
     for curve in curves:
-        if metric.column not in (*curve.columns, *curve.extra):
+        if metric.column not in curve:
             continue
         points = zip(curve["step"], curve[metric.column], strict=True)
         pairs = [(float(at), value) for at, value in points if value is not None]

@@ -13,7 +13,8 @@ from hlbgpt_core.points import Split
 from orchestrator.errors import SyncError
 from orchestrator.queue.records import RunFilter, Sendable, StoredPoint, SyncMark
 from orchestrator.store.base import StoreBase
-from orchestrator.store.pages import ENDED, ENDING, by_sweep, chosen, next_page
+from orchestrator.store.filters import ENDED
+from orchestrator.store.pages import ENDING, by_sweep, chosen, next_page
 from orchestrator.store.points import read_point
 from orchestrator.store.rows import RUN_ROWS, record_of, run_record
 from orchestrator.store.tables import points, runs, sync_marks

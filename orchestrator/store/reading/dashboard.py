@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, Select, and_, func, select
@@ -11,9 +11,7 @@ from hlbgpt_core.points import Split
 from orchestrator.queue.records import ArmRecord
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
-from orchestrator.store.curves import CURVE_COLUMNS
 from orchestrator.store.filters import OF_NEWEST_ATTEMPT, one_of
-from orchestrator.store.points import read_metric
 from orchestrator.store.rows import record_of
 from orchestrator.store.tables import arms, attempts, members, points, runs
 
@@ -60,15 +58,6 @@ _LINES: Select[Any] = select(
 ).outerjoin(attempts, OF_NEWEST_ATTEMPT)
 
 
-class MetricPoint(NamedTuple):
-    """One value of one metric of a run. `x` is None where that axis was not recorded, `y` where the metric was not."""
-
-    run_id: int
-    step: int
-    x: float | None
-    y: float | None
-
-
 class Neighbours(NamedTuple):
     """The runs of a run's arm (number, seed, state; itself too), and those before and after it in its sweep."""
 
@@ -108,22 +97,6 @@ class DashboardReadStore(StoreBase):
                 found |= {row[0]: RunLine._make(row) for row in connection.execute(named)}
             return list(found.values())
 
-    def metric_points(
-        self, run_ids: Sequence[int], split: Split, metric: str, axis: str, *, after_step: int = -1
-    ) -> Iterator[MetricPoint]:
-        """The values of one metric over one axis (names of columns; others are users' own), by run and step."""
-        if not run_ids:
-            return
-        own = metric not in CURVE_COLUMNS
-        value = points.c.extra if own else points.c[metric]
-        query = select(points.c.run_id, points.c.step, points.c[axis], value, points.c.nonfinite).where(
-            points.c.split == split.value, points.c.step > after_step
-        )
-        with self._read() as connection:
-            query = query.where(one_of(connection, points.c.run_id, run_ids))
-            for row in connection.execute(query.order_by(points.c.run_id, points.c.step)):
-                yield MetricPoint(row[0], row[1], row[2], _value(metric, row[3], row[4], own=own))
-
     def neighbours(self, run_id: int, sweep_id: int) -> Neighbours:
         """The runs around a run of a sweep."""
         arm = select(runs.c.arm_id).where(runs.c.id == run_id).scalar_subquery()
@@ -160,12 +133,3 @@ def _arm_rows(connection: Connection, sweep_id: int) -> dict[int, Row[Any]]:
     rows = [row for query in (own, lent) for row in connection.execute(query)]
     first: dict[str, Row[Any]] = {}
     return {row.id: first.setdefault(row.key, row) for row in rows}
-
-
-def _value(metric: str, stored: Any, nonfinite: str | None, *, own: bool) -> float | None:
-    if own:
-        values: Mapping[str, Any] = json.loads(stored) if stored else {}
-        found = values.get(metric)
-        return None if found is None else float(found)
-    column: float | None = stored
-    return read_metric(metric, column, nonfinite)
