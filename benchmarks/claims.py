@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.measuring import report
 from benchmarks.peers import MISSING, ask_peer
 from benchmarks.submit import make_sweep
-from orchestrator.queue.records import WorkerIdentity
+from orchestrator.queue.workers import WorkerIdentity
 from orchestrator.store import OpenMode, open_store
 from orchestrator.store.opening.engine import sqlite_module
 

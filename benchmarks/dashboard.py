@@ -30,8 +30,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.sample_database import make_database
-from hlbgpt_core.points import Phase, Point, Split
-from orchestrator.queue.records import Lease, Live, WorkerIdentity
+from hlbgpt_core.points import Phase, Point, Progress, Split
+from orchestrator.queue.attempts import Lease
+from orchestrator.queue.workers import WorkerIdentity
 from orchestrator.store import OpenMode, Store, open_store
 
 WRITERS = 16
@@ -206,7 +207,7 @@ def write_point(store: Store, lease: Lease, step: int) -> None:
         lr=1e-3,
         weight_decay=0.1,
     )
-    store.flush(lease, points=[point], live=Live(phase=Phase.TRAIN, step=step, fraction=0.5))
+    store.flush(lease, points=[point], progress=Progress(phase=Phase.TRAIN, step=step, fraction=0.5))
 
 
 def update_cost(server: Server, store: Store, leases: list[Lease], seconds: int) -> tuple[float, int]:

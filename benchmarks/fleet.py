@@ -20,8 +20,9 @@ from typing import Any
 
 from benchmarks.submit import make_sweep
 from orchestrator.launch.worker_command import WorkerOptions
-from orchestrator.queue.records import Ending, WorkerIdentity
+from orchestrator.queue.attempts import Ending
 from orchestrator.queue.states import Reason
+from orchestrator.queue.workers import WorkerIdentity
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import ask
 from tests.postgresql_server import PostgresqlServer, private_server
@@ -91,7 +92,7 @@ def worker(number: int, db: str, folder: str, asked: Asked, barrier: Any, answer
             options=WorkerOptions(watch=True),
             say=lambda text: None,
         )
-        supervisor.install_signal_handlers()
+        supervisor.stop_requests.heed_signals()
         barrier.wait()
         supervisor.run()
         answers.put((claims, claim_seconds, timed.seconds, time.process_time()))

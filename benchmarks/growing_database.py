@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 
 from hlbgpt_core.scale import resolve, sizes
 from hlbgpt_core.settings import Settings
-from orchestrator.queue.records import EverySeed, NewArm, NewSweep
+from orchestrator.queue.arms import EverySeed, NewArm
+from orchestrator.queue.sweeps import NewSweep
 from orchestrator.store import OpenMode, Store, open_store
 
 FACTS = {

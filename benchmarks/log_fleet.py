@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.submit import make_sweep
-from hlbgpt_core.points import Phase, Point
-from orchestrator.queue.records import Lease, Live, WorkerIdentity
+from hlbgpt_core.points import Phase, Point, Progress
+from orchestrator.queue.attempts import Lease
+from orchestrator.queue.workers import WorkerIdentity
 from orchestrator.store import OpenMode, open_store
 from orchestrator.store.opening.engine import sqlite_module
 from orchestrator.store.points import _COLUMNS, _OR_REPLACE, point_row
@@ -29,7 +30,7 @@ from tests.stand_in_trainer import point_at
 from worker.timing import Timing
 
 TARGET_P99_MS = 100
-Flush = Callable[[Lease, Sequence[Point], Live], None]
+Flush = Callable[[Lease, Sequence[Point], Progress], None]
 
 _FENCE = "SELECT id FROM runs WHERE id = ? AND fence = ? AND state = 'running'"
 _POINTS = f"INSERT INTO points ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' for _ in _COLUMNS)}) {_OR_REPLACE}"
@@ -45,7 +46,7 @@ def write_with_hlbq(path: str, number: int, asked: Any, barrier: Any, answers: A
     with open_store(path, mode=OpenMode.WRITE) as store:
         lease = _claim(store, number)
         store.rehearse()
-        _write(lambda *given: store.flush(given[0], points=given[1], live=given[2]), lease, asked, barrier, answers)
+        _write(lambda *given: store.flush(given[0], points=given[1], progress=given[2]), lease, asked, barrier, answers)
 
 
 def write_raw(path: str, number: int, asked: Any, barrier: Any, answers: Any) -> None:
@@ -56,7 +57,7 @@ def write_raw(path: str, number: int, asked: Any, barrier: Any, answers: Any) ->
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
 
-    def flush(lease: Lease, points: Sequence[Point], live: Live) -> None:
+    def flush(lease: Lease, points: Sequence[Point], live: Progress) -> None:
         rows = [point_row(lease.run_id, lease.fence, point) for point in points]
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(_FENCE, (lease.run_id, lease.fence)).fetchone()
@@ -88,7 +89,7 @@ def _write(flush: Flush, lease: Lease, asked: Any, barrier: Any, answers: Any) -
         points = [point_at(1, made) for made in range(step + 1, upto + 1)]
         start = time.perf_counter()
         if points:
-            flush(lease, points, Live(phase=Phase.TRAIN, step=upto))
+            flush(lease, points, Progress(phase=Phase.TRAIN, step=upto))
         seconds.append(time.perf_counter() - start)
         # As in the supervisor, the interval begins at the end of the last flush.
         step, due = upto, time.perf_counter() + every

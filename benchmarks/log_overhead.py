@@ -21,7 +21,7 @@ from benchmarks.peers import MISSING, ask_peer
 from benchmarks.step_loop import STEP_SECONDS, measure
 from benchmarks.submit import make_sweep
 from hlbgpt_core.points import Point, Split
-from orchestrator.queue.records import WorkerIdentity
+from orchestrator.queue.workers import WorkerIdentity
 from orchestrator.store import OpenMode, open_store
 from worker.attempt import Attempt
 from worker.timing import Timing

@@ -42,7 +42,7 @@ from orchestrator.growth.search import (
     next_step,
 )
 from orchestrator.growth.search_space import Choices, Space, parameter
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State as RunState
 from orchestrator.store import OpenMode, open_store
 from orchestrator.sweep.definition import stored_axes, stored_shape

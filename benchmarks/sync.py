@@ -15,8 +15,12 @@ import time
 from pathlib import Path
 
 from hlbgpt_core.points import Point, Split
-from orchestrator.queue.records import Bookkeeping, Ending, NewArm, NewRun, NewSweep, RunFilter, WorkerIdentity
+from orchestrator.queue.arms import NewArm, NewRun
+from orchestrator.queue.attempts import Ending
+from orchestrator.queue.runs import Bookkeeping, RunFilter
 from orchestrator.queue.states import Reason
+from orchestrator.queue.sweeps import NewSweep
+from orchestrator.queue.workers import WorkerIdentity
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.wandb_sync.leases import OwnFolder
 from orchestrator.wandb_sync.rows import row_of
@@ -55,7 +59,7 @@ def completed_run(store: Store, points: list[Point]) -> str:
     store.submit(NewSweep(arms=[arm], runs=runs, bookkeeping=bookkeeping, wandb_project="bench"))
     claim = store.claim(store.register_worker(WORKER, lease_seconds=60))
     assert claim is not None
-    store.finish(claim.lease, Ending(reason=Reason.FINISHED, points=points))
+    store.finish(claim.lease, Ending(reason=Reason.FINISHED), points=points)
     return claim.run.uid
 
 

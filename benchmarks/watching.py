@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks.fleet import cpu_seconds
-from orchestrator.queue.records import Watch, WorkerIdentity
+from orchestrator.queue.workers import Watch, WorkerIdentity
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.store.base import insert_many
 from orchestrator.store.tables import workers

@@ -11,8 +11,9 @@ from typing import Any, ParamSpec, TypeVar, cast
 from orchestrator.errors import PlanError
 from orchestrator.growth.by_hand import addition_to, other_code
 from orchestrator.notify.commands import submit_with_command
-from orchestrator.queue.records import RunFilter, SweepRecord
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
+from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.status.waiting import wait_until_ended
 from orchestrator.store import OpenMode, open_store
 from orchestrator.store.known import known_sweep

@@ -22,7 +22,7 @@ from orchestrator.plots import Drawn
 from orchestrator.plots.differences import DrawnDifferences
 from orchestrator.plots.figure_options import FigureOptions
 from orchestrator.plots.figures import as_png
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.sweep.arm_labels import differing_settings
 from orchestrator.sweep.chosen_runs import python_filter, readable_runs

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hlbgpt_core.points import BEST_CHECKPOINT
 from orchestrator.files.replaced_file import orphans_in
-from orchestrator.queue.records import RunRecord
+from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import State
 from orchestrator.store import Store
 from orchestrator.wandb_sync.leases import bury, dead_syncs

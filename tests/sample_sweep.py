@@ -4,22 +4,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hlbgpt_core.points import Facts, Phase, Point, Split
+from hlbgpt_core.points import Facts, Phase, Point, Progress, Split
 from hlbgpt_core.scale import resolve, sizes
 from hlbgpt_core.settings import Settings
-from orchestrator.queue.records import (
-    Claim,
-    CsvTarget,
-    Ending,
-    Live,
-    NewArm,
-    NewRun,
-    NewSweep,
-    ReceivedPoint,
-    SweepRecord,
-    WorkerIdentity,
-)
+from orchestrator.queue.arms import NewArm, NewRun
+from orchestrator.queue.attempts import Claim, Ending
+from orchestrator.queue.points import ReceivedPoint
 from orchestrator.queue.states import Reason
+from orchestrator.queue.sweeps import CsvTarget, NewSweep, SweepRecord
+from orchestrator.queue.workers import WorkerIdentity
 from orchestrator.store import Store
 
 BASE = {"depth": 2, "width": 128, "tokenizer": "bytes", "dataset": "pystdlib"}
@@ -131,8 +124,8 @@ def work(
     claim = store.claim(worker_id)
     assert claim is not None, "the queue is empty"
     step = max((point.step for point in points), default=0)
-    live = Live(phase=Phase.TRAIN, step=step, fraction=0.5, tokens_per_second=1234.0, tokens_seen=1000 * step)
-    store.flush(claim.lease, points=points, live=live, facts=sample_facts())
+    progress = Progress(phase=Phase.TRAIN, step=step, fraction=0.5, tokens_per_second=1234.0, tokens_seen=1000 * step)
+    store.flush(claim.lease, points=points, progress=progress, facts=sample_facts())
     if reason is not None:
         store.finish(claim.lease, Ending(reason=reason, **ending))
     return claim

@@ -5,22 +5,15 @@ from typing import Any
 
 from sqlalchemy import select
 
-from hlbgpt_core.points import Facts, Phase, Point, SavedCheckpoint, Split
+from hlbgpt_core.points import Facts, Phase, Point, Progress, SavedCheckpoint, Split
 from hlbgpt_core.settings import Settings
-from orchestrator.queue.records import (
-    Bookkeeping,
-    Claim,
-    Ending,
-    Live,
-    NewArm,
-    NewRun,
-    NewSweep,
-    RunFilter,
-    StoredPoint,
-    SweepRecord,
-    WorkerIdentity,
-)
+from orchestrator.queue.arms import NewArm, NewRun
+from orchestrator.queue.attempts import Claim, Ending
+from orchestrator.queue.points import StoredPoint
+from orchestrator.queue.runs import Bookkeeping, RunFilter
 from orchestrator.queue.states import Limits, Reason
+from orchestrator.queue.sweeps import NewSweep, SweepRecord
+from orchestrator.queue.workers import WorkerIdentity
 from orchestrator.store import Store
 from orchestrator.store.filters import conditions
 from orchestrator.store.points import read_point
@@ -81,9 +74,9 @@ def point(step: int, split: Split = Split.TRAIN, **changed: Any) -> Point:
     return Point(split=split, step=step, **(values | changed))
 
 
-def live(step: int) -> Live:
+def progress(step: int) -> Progress:
     """Progress at a step."""
-    return Live(phase=Phase.TRAIN, step=step, fraction=0.5, tokens_per_second=1000.0, tokens_seen=step * 1024)
+    return Progress(phase=Phase.TRAIN, step=step, fraction=0.5, tokens_per_second=1000.0, tokens_seen=step * 1024)
 
 
 def facts(**changed: Any) -> Facts:

@@ -30,8 +30,8 @@ from worker.trainer.trainer_manager import EarlyTrainer
 
 # What imports SQLAlchemy is imported below, in the functions that use it: after the trainer's start.
 if TYPE_CHECKING:
-    from orchestrator.queue.records import WorkerIdentity
-    from worker.supervisor import WorkerSummary
+    from orchestrator.queue.workers import WorkerIdentity
+    from worker.outcome import WorkerSummary
 
 
 # Files, processes and memory that this user may have.
@@ -90,7 +90,7 @@ def identity_of(device: Device, *, slot: int = 0, slots: int = 1) -> "WorkerIden
     """Who this process is, as a worker on `device`."""
     from importlib.metadata import version
 
-    from orchestrator.queue.records import WorkerIdentity
+    from orchestrator.queue.workers import WorkerIdentity
 
     return WorkerIdentity(
         host=host_id(),
@@ -118,8 +118,8 @@ def _await_sweep(options: WorkerOptions) -> WorkerOptions | None:
 
 def _be_a_parent(options: WorkerOptions) -> int:
     """Be the parent of a worker for every device and slot that was asked for."""
-    from worker.worker_pool import WorkerPool
-    from worker.worker_pool_plan import plan_places
+    from worker.pool.places import plan_places
+    from worker.pool.worker_pool import WorkerPool
 
     ordered = _await_sweep(options) if options.prestarted else options
     if ordered is None:
@@ -132,7 +132,7 @@ def _be_a_parent(options: WorkerOptions) -> int:
 
 def _work(options: WorkerOptions, device: Device, command: Sequence[str], early: EarlyTrainer) -> "WorkerSummary":
     from orchestrator.files.state_folder import make_state_folder, state_folder
-    from orchestrator.queue.records import RunFilter
+    from orchestrator.queue.runs import RunFilter
     from orchestrator.store import OpenMode, open_store
     from orchestrator.store.known import check_named
     from worker.supervisor import Supervisor
@@ -143,7 +143,7 @@ def _work(options: WorkerOptions, device: Device, command: Sequence[str], early:
     def say(text: str) -> None:
         _say(f"{options.label}{text}")
 
-    with open_store(options.db, mode=OpenMode.WRITE) as store:
+    with open_store(options.db, mode=OpenMode.WRITE, busy_timeout_seconds=timing.busy_timeout_seconds) as store:
         check_named(store, RunFilter(sweep_ids=options.sweep))
         folder = make_state_folder(state_folder(store.location.names, options.state_dir))
         supervisor = Supervisor(
@@ -157,7 +157,7 @@ def _work(options: WorkerOptions, device: Device, command: Sequence[str], early:
             timing=timing,
             say=say,
         )
-        supervisor.install_signal_handlers()
+        supervisor.stop_requests.heed_signals()
         say(f"worker on {device.name} ({device.description}), database {store.location.display}")
         return supervisor.run()
 

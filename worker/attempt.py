@@ -6,22 +6,25 @@ no longer ours, they are dropped.
 
 import random
 import shutil
-import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hlbgpt_core.points import Directive, Facts, Progress, SavedCheckpoint, Split
+from hlbgpt_core.points import Directive, Facts, Progress, SavedCheckpoint
 from orchestrator.errors import FencedError
 from orchestrator.leftovers import unneeded_checkpoints
-from orchestrator.queue.records import Claim, Ending, Live, ReceivedPoint, RunRecord
+from orchestrator.queue.attempts import Claim, Ending
+from orchestrator.queue.points import ReceivedPoint
+from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from worker.processes import host_name
+from worker.rungs import Rungs
 from worker.timing import Timing
-from worker.trainer.blame import Blame
+from worker.trainer.blame import Blame, classify_death
+from worker.trainer.inbox import TrainerDied
 from worker.trainer.messages import (
     CheckpointMade,
     Ended,
@@ -33,16 +36,7 @@ from worker.trainer.messages import (
     ProgressMade,
     Resumed,
 )
-from worker.trainer.trainer_handle import TrainerDied
-
-if TYPE_CHECKING:
-    from orchestrator.growth.early_stopping import Halving
-
-LOG_TAIL_CHARACTERS = 8_000
-# Signals that people, schedulers and the kernel send from outside; others mean that the process itself failed.
-_OUTSIDE_SIGNALS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT}
-# Those of a terminal that closes, and of its Ctrl-\: somebody stopped everything, and nothing counts against the run.
-_TERMINAL_SIGNALS = {signal.SIGHUP, signal.SIGQUIT}
+from worker.trainer.run_log import tail_of_log
 
 
 class Attempt:
@@ -63,20 +57,18 @@ class Attempt:
         say: Callable[[str], None] = lambda text: None,
         code: str = "",
         keep_code: Callable[[Mapping[str, Any]], None] = lambda provenance: None,
-        halving: "Halving | None" = None,
+        rungs: Rungs | None = None,
     ) -> None:
         self.claim = claim
-        self.trainer_is_of_other_code = False
-        self._code, self._keep_code = code, keep_code
         self.lease = claim.lease
-        self._halving = halving
-        self._rungs = list(halving.rungs) if halving else []
-        self._tokens_evaluated = 0
-        self._stopped_early = ""
+        self.rungs = rungs or Rungs(store, claim)
+        self.told_to_release = False
+        self.trainer_is_of_other_code = False
         self.ending: Ending | None = None
         self.after: RunRecord | None = None
         self.fenced = False
         self.blame = Blame.RUN
+        self._code, self._keep_code = code, keep_code
         self._store = store
         self._state_folder = state_folder
         self._timing = timing
@@ -89,7 +81,7 @@ class Attempt:
         self._rewind: tuple[SavedCheckpoint | None, str] | None = None
         self._facts: Facts | None = None
         self._notes: list[Noted] = []
-        self._live: Live | None = None
+        self._progress: Progress | None = None
         self._alive_at = clock()
         # Workers that begin together must not write together ever after: they would wait for each other each time.
         self._flushed_at = self._alive_at - random.uniform(0.0, timing.flush_seconds)
@@ -101,14 +93,14 @@ class Attempt:
 
     def flush_due_in(self) -> float:
         """Seconds until the next flush; 0 where enough points wait, or what can't wait."""
-        waits = self.ending is not None or self._checkpoint is not None or self._at_rung()
+        waits = self.ending is not None or self._checkpoint is not None or self.rungs.reached
         if waits or len(self._points) >= self._timing.flush_points:
             return 0.0
         return max(0.0, self._flushed_at + self._timing.flush_seconds - self._clock())
 
-    def silent_seconds(self) -> float:
-        """How long the trainer has given no sign of life."""
-        return self._clock() - self._alive_at
+    def hangs_in(self) -> float:
+        """Seconds until a trainer that gives no sign of life counts as hung; 0 and less from then on."""
+        return self._alive_at + self.claim.run.bookkeeping.stall_timeout_seconds - self._clock()
 
     def restart_silence(self) -> None:
         """The trainer was kept waiting by us: its silence until now does not count."""
@@ -128,10 +120,9 @@ class Attempt:
         match message:
             case PointMade(point=point):
                 self._points.append(ReceivedPoint(**vars(point), recorded_at=self._wall_clock()))
-                if point.split is Split.VAL:
-                    self._tokens_evaluated = point.tokens_seen
+                self.rungs.note(point)
             case ProgressMade(progress=progress):
-                self._live = live_of(progress)
+                self._progress = progress
             case FactsFound(facts=facts):
                 self._note_facts(facts)
             case Noted() as noted:
@@ -146,38 +137,26 @@ class Attempt:
             case _:
                 pass
 
-    def _at_rung(self) -> bool:
-        return bool(self._rungs) and self._tokens_evaluated >= self._rungs[0]
-
     def directive_at_rung(self) -> Directive | None:
         """Whether the run goes on, once its points up to a rung are stored; None where it is at no new rung.
 
-        Each rung is judged once in the life of a run. Raises DatabaseBusyError where the database does not answer: call
-        again.
+        Raises DatabaseBusyError where the database does not answer: call again.
         """
-        if self._halving is None or self._points or self.over or self.ending is not None or not self._at_rung():
+        if self._points or self.over or self.ending is not None or not self.rungs.reached:
             return None
-        from orchestrator.growth.early_stopping import RUNG, judge
-
-        while self._at_rung():
-            verdict = judge(self._store, self.claim.run, self._halving, self._rungs[0])
-            if not verdict.goes_on:
-                self._rungs.clear()
-                self._stopped_early = verdict.text
-                return Directive.RELEASE
-            try:
-                self._store.note(self.lease, RUNG, verdict.text)
-            except FencedError:
-                self.drop()
-                return None
-            del self._rungs[0]
-        self.restart_silence()
-        return Directive.CONTINUE
+        try:
+            directive = self.rungs.judge()
+        except FencedError:
+            self.drop()
+            return None
+        if directive is Directive.CONTINUE:
+            self.restart_silence()
+        return directive
 
     def end_from_outside(self, reason: Reason, error_type: str, error_message: str) -> None:
         """The trainer can no longer say how it ended: the supervisor does, with the end of its log."""
         if self.ending is None:
-            tail = read_tail(self._state_folder / self.claim.log_path)
+            tail = tail_of_log(self._state_folder / self.claim.log_path)
             self.ending = Ending(
                 reason=reason, error_type=error_type, error_message=error_message, error_traceback=tail
             )
@@ -230,23 +209,27 @@ class Attempt:
             self._rewind = None
         if self._facts is not None:
             self._keep_code(self._facts.provenance)
-            self._store.flush(self.lease, points=(), live=self._live, facts=self._with_command_line(self._facts))
+            self._store.flush(
+                self.lease, points=(), progress=self._progress, facts=self._with_command_line(self._facts)
+            )
             self._facts = None
         if self._checkpoint is not None:
             points = tuple(self._points)
             self._checkpoint_tried = True
-            dropped = self._store.commit_checkpoint(self.lease, self._checkpoint, points=points, live=self._live)
+            dropped = self._store.commit_checkpoint(
+                self.lease, self._checkpoint, points=points, progress=self._progress
+            )
             self._checkpoint = None
             del self._points[: len(points)]
             if dropped is not None:
                 self._remove_files(dropped)
         if self.ending is None:
             points = tuple(self._points)
-            self._store.flush(self.lease, points=points, live=self._live, facts=None)
+            self._store.flush(self.lease, points=points, progress=self._progress, facts=None)
             del self._points[: len(points)]
             return
-        ending = Ending(**{**vars(self.ending), "points": tuple(self._points), "live": self._live})
-        self.after = self._store.finish(self.lease, ending)
+        points = tuple(self._points)
+        self.after = self._store.finish(self.lease, self.ending, points=points, progress=self._progress)
         self._points.clear()
         if self.after.state is State.COMPLETED:
             for path in unneeded_checkpoints(self._state_folder, self.after):
@@ -299,56 +282,14 @@ class Attempt:
     def _note_end(self, end: Ended) -> None:
         self.blame = Blame(end.blame)
         reason = Reason(end.reason)
-        is_pruned = bool(self._stopped_early) and reason is Reason.RELEASED and self.blame is Blame.RUN
+        is_pruned = bool(self.rungs.stopped_why) and reason is Reason.RELEASED and self.blame is Blame.RUN
         self.ending = Ending(
             reason=Reason.PRUNED if is_pruned else reason,
             error_type=end.error_type,
-            error_message=self._stopped_early if is_pruned else end.error_message,
+            error_message=self.rungs.stopped_why if is_pruned else end.error_message,
             error_traceback=end.error_traceback,
             permanent=end.permanent,
         )
 
     def _remove_files(self, checkpoint: SavedCheckpoint) -> None:
         shutil.rmtree(self._state_folder / checkpoint.path, ignore_errors=True)
-
-
-def live_of(progress: Progress) -> Live:
-    """What the database shows of a sign of life."""
-    return Live(
-        phase=progress.phase,
-        step=progress.step,
-        fraction=progress.fraction,
-        tokens_per_second=progress.tokens_per_second,
-        tokens_seen=progress.tokens_seen,
-        memory_bytes=progress.memory_bytes,
-    )
-
-
-def classify_death(returncode: int) -> tuple[Reason, str, str]:
-    """Reason, error type and message for a trainer that died without a word.
-
-    A signal from outside says nothing against the run (lost, or released where a terminal sent it); anything else is
-    an error of its own.
-    """
-    if returncode >= 0:
-        return Reason.ERROR, "TrainerExit", f"the trainer process ended by itself with exit code {returncode}"
-    try:
-        name = signal.Signals(-returncode).name
-    except ValueError:
-        name = f"signal {-returncode}"
-    if -returncode in _TERMINAL_SIGNALS:
-        return Reason.RELEASED, "TrainerKilled", f"the trainer process was stopped by {name}"
-    if -returncode in _OUTSIDE_SIGNALS:
-        return Reason.LOST, "TrainerKilled", f"the trainer process was killed from outside by {name}"
-    return Reason.ERROR, "TrainerCrash", f"the trainer process crashed with {name}"
-
-
-def read_tail(path: Path) -> str:
-    """The end of a log, as text; empty where there is none."""
-    try:
-        with path.open("rb") as log:
-            size = log.seek(0, 2)
-            log.seek(max(0, size - LOG_TAIL_CHARACTERS))
-            return log.read().decode("utf-8", errors="replace")
-    except OSError:
-        return ""

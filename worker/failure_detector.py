@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from orchestrator.queue.records import WorkerRecord
+from orchestrator.queue.workers import WorkerRecord
 from worker.processes import ProcessState, process_state
 
 # As many on other hosts as a worker watches where there are more of them: each is then watched by about as many.

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from orchestrator.errors import DatabaseBusyError, DatabaseVersionError, WorkerGoneError
-from orchestrator.queue.records import DeviceReading, RunRecord, Watch, WorkerIdentity
+from orchestrator.queue.runs import RunRecord
+from orchestrator.queue.workers import DeviceReading, Watch, WorkerIdentity
 from orchestrator.store import Store
 from worker.failure_detector import Detection, FailureDetector, Remedy
 from worker.processes import kill_exactly

@@ -11,7 +11,7 @@ import typer
 from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.errors import UsageError
 from orchestrator.queue.labels import checked_tag
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.sweep.chosen_runs import filter_value
 

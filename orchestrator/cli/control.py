@@ -13,7 +13,7 @@ from orchestrator.cli.notify import tell
 from orchestrator.cli.option_groups import option
 from orchestrator.cli.output import ask, counted, note, print_result
 from orchestrator.errors import UsageError
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Action, Reason, Retry, State, sources
 
 if TYPE_CHECKING:

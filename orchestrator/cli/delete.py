@@ -8,7 +8,7 @@ from orchestrator.cli.notify import tell
 from orchestrator.cli.output import ask, counted, note, print_json, say, suggest
 
 if TYPE_CHECKING:
-    from orchestrator.queue.records import Deletion
+    from orchestrator.queue.runs import Deletion
     from orchestrator.store import Store
 
 

@@ -10,7 +10,7 @@ from orchestrator.cli.common import DatabaseOption, RunFilterOptions
 from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.cli.output import counted, note, suggest
 from orchestrator.errors import UsageError
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 
 if TYPE_CHECKING:
     from orchestrator.store import Store

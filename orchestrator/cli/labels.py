@@ -14,7 +14,8 @@ from orchestrator.cli.output import print_result
 from orchestrator.cli.parsing import VariadicCommand
 from orchestrator.errors import UsageError
 from orchestrator.queue.labels import checked_name, checked_note, checked_tag
-from orchestrator.queue.records import RunRecord, SweepRecord
+from orchestrator.queue.runs import RunRecord
+from orchestrator.queue.sweeps import SweepRecord
 
 if TYPE_CHECKING:
     from orchestrator.store import Store

@@ -12,7 +12,8 @@ from orchestrator.cli.option_groups import option
 from orchestrator.errors import UsageError
 from orchestrator.files.given_path import open_to_read
 from orchestrator.files.state_folder import state_folder
-from orchestrator.queue.records import AttemptRecord, RunRecord
+from orchestrator.queue.attempts import AttemptRecord
+from orchestrator.queue.runs import RunRecord
 
 if TYPE_CHECKING:
     from orchestrator.store import Store

@@ -16,7 +16,7 @@ from orchestrator.errors import UsageError
 from orchestrator.files.given_path import expanded
 from orchestrator.files.state_folder import state_folder
 from orchestrator.launch.python_process import become_core_command
-from orchestrator.queue.records import RunRecord
+from orchestrator.queue.runs import RunRecord
 
 MAX_SEED = 2**63 - 1
 _DEVICE = re.compile(r"cpu|auto|cuda(:\d{1,3})?")

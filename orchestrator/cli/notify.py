@@ -10,7 +10,7 @@ from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.cli.output import counted, note
 from orchestrator.errors import DatabaseBusyError
-from orchestrator.queue.records import NewSweep, SweepRecord
+from orchestrator.queue.sweeps import NewSweep, SweepRecord
 
 if TYPE_CHECKING:
     from orchestrator.store import Store

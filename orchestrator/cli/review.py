@@ -14,7 +14,7 @@ from hlbgpt_core.text.token_cache import default_cache_dir
 from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.output import counted, print_table, say, short_count
 from orchestrator.errors import DatabaseError, UsageError
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.sweep.baseline import parse_baseline
 from orchestrator.sweep.options import value_text

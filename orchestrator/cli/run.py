@@ -28,8 +28,9 @@ from orchestrator.errors import UsageError
 from orchestrator.files.state_folder import check_state_dir
 from orchestrator.launch.prestarted import PrestartedWorkers
 from orchestrator.launch.stop_signals import heeded_stop_signals
-from orchestrator.queue.records import RunFilter, SweepRecord
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
+from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.status.waiting import failed_among, held_among, held_text
 from orchestrator.sweep.definition import is_search
 

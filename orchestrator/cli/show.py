@@ -16,9 +16,12 @@ from orchestrator.cli.logs import find_run
 from orchestrator.cli.option_groups import option
 from orchestrator.cli.output import counted, print_json, print_table, say, short_count, when
 from orchestrator.errors import UsageError
+from orchestrator.queue.attempts import AttemptRecord
 from orchestrator.queue.code import HELD, MIXED, held_lines
-from orchestrator.queue.records import NOTIFIER, AttemptRecord, EventRecord, RunFilter, RunRecord, SweepRecord
+from orchestrator.queue.notices import NOTIFIER
+from orchestrator.queue.runs import EventRecord, RunFilter, RunRecord
 from orchestrator.queue.states import Reason, State
+from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.status.waiting import counts_text
 from orchestrator.sweep.baseline import baseline_of, baseline_text, restricted
 from orchestrator.sweep.definition import stored_shape, sweep_file_of

@@ -9,7 +9,7 @@ from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions
 from orchestrator.cli.option_groups import option
 from orchestrator.cli.output import note, print_json, say
 from orchestrator.errors import DatabaseError, UsageError
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 
 if TYPE_CHECKING:
     from orchestrator.store import Store

@@ -15,7 +15,7 @@ from orchestrator.cli.review import UNKNOWN, plan_json, plan_summary, print_revi
 from orchestrator.cli.sweep_command import SweepCommand
 from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
 from orchestrator.errors import DatabaseError, DatabaseMissingError
-from orchestrator.queue.records import CsvTarget, SweepRecord
+from orchestrator.queue.sweeps import CsvTarget, SweepRecord
 from orchestrator.sweep.plan import Plan
 from orchestrator.sweep.submission import PreparedSweep, prepare_sweep
 from orchestrator.wording.secrets import without_credentials, without_value

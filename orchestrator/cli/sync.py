@@ -18,7 +18,7 @@ from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.cli.output import counted, note, suggest
 from orchestrator.errors import DatabaseBusyError, UsageError
 from orchestrator.files.state_folder import make_state_folder, state_folder
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.sweep.sweep_options import check_project
 
 if TYPE_CHECKING:

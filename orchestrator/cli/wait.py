@@ -7,7 +7,7 @@ import typer
 from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions
 from orchestrator.cli.option_groups import option
 from orchestrator.cli.output import note, print_result, suggest
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.status.waiting import counts_text, failed_among, wait_until_ended
 

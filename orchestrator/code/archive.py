@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from orchestrator.errors import UsageError
-from orchestrator.queue.records import CodeRecord
+from orchestrator.queue.code import CodeRecord
 
 LARGEST_BYTES = 10_000_000
 PACKAGE = "hlbgpt_core"

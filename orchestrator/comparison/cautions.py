@@ -11,7 +11,7 @@ from orchestrator.comparison.groups import Grouping, evaluations_of
 from orchestrator.comparison.measures import Measure, Standing
 from orchestrator.export.metric_names import Axis
 from orchestrator.queue.code import MIXED, SHOWN_LETTERS
-from orchestrator.queue.records import RunRecord
+from orchestrator.queue.runs import RunRecord
 from orchestrator.store import Store
 from orchestrator.wording.numbers import counted
 

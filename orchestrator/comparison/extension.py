@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from orchestrator.comparison.advice import PAIRS_TO_BEGIN_WITH
 from orchestrator.comparison.contrasts import Contrast
 from orchestrator.comparison.design import Design
-from orchestrator.queue.records import RunFilter, RunRecord
+from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.store import Store
 
 

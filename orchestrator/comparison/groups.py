@@ -15,7 +15,7 @@ from orchestrator.comparison.measures import NO_RUN, Measure, Measured, PointCho
 from orchestrator.comparison.statistics import Summary, summarise
 from orchestrator.errors import UsageError
 from orchestrator.queue.code import joined
-from orchestrator.queue.records import RunRecord
+from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import State
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.baseline import parse_baseline

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis, Metric
-from orchestrator.queue.records import RunRecord
+from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import Reason, State, state_and_reason
 from orchestrator.store.curves import Curve
 

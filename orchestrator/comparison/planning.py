@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hlbgpt_core.points import Split
 from orchestrator.comparison.design import counterparts
 from orchestrator.comparison.statistics import ALPHA, always_valid_critical_t, fewest_pairs, summarise
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import Store
 from orchestrator.sweep.plan import Plan

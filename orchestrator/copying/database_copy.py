@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from orchestrator.copying.digests import Key, TableDigest, digest_of, key_of, pages, without_zero_bytes
 from orchestrator.errors import DatabaseBusyError, DatabaseError
-from orchestrator.queue.records import Ending
+from orchestrator.queue.attempts import Ending
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from orchestrator.store.base import Author, insert_many

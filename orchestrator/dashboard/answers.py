@@ -14,8 +14,10 @@ from orchestrator.dashboard.thinning import by_size, thinned
 from orchestrator.export.metric_names import Axis
 from orchestrator.plots.run_curves import smoothed
 from orchestrator.plots.style import metric_label
+from orchestrator.queue.attempts import AttemptRecord
 from orchestrator.queue.code import code_note
-from orchestrator.queue.records import AttemptRecord, DeviceSample, EventRecord, RunRecord, WorkerRecord
+from orchestrator.queue.runs import EventRecord, RunRecord
+from orchestrator.queue.workers import DeviceSample, WorkerRecord
 from orchestrator.status.reading import utilisation
 from orchestrator.store import Store
 from orchestrator.store.curves import CURVE_COLUMNS, Curve
@@ -199,7 +201,7 @@ def comparison_words(
     """
     from orchestrator.comparison.rendering import sentences, tables
     from orchestrator.comparison.results import Question, compare
-    from orchestrator.queue.records import RunFilter
+    from orchestrator.queue.runs import RunFilter
 
     question = Question(metric=metric, baseline=read_baseline(baseline), by=by)
     found = compare(store, RunFilter(sweep_ids=tuple(sweep_ids), with_members=True), question)

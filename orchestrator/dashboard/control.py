@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.errors import UsageError
 from orchestrator.notify.delivering import may_be_told
 from orchestrator.notify.side import NotifySide
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Action, State, sources
 from orchestrator.store import Store
 

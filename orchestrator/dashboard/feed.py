@@ -22,7 +22,7 @@ from orchestrator.dashboard.overview_watch import OverviewWatch
 from orchestrator.dashboard.sweep_curves import Question, SweepCurves
 from orchestrator.dashboard.sweep_watch import News, SweepWatch
 from orchestrator.errors import DatabaseError, NotThereError
-from orchestrator.queue.records import DELETE, EventRecord
+from orchestrator.queue.runs import DELETE, EventRecord
 from orchestrator.store import Store
 from orchestrator.store.events import MOST_EVENTS
 from orchestrator.store.known import known_sweep

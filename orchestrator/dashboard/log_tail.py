@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.files.state_folder import state_folder
-from orchestrator.queue.records import AttemptRecord
+from orchestrator.queue.attempts import AttemptRecord
 
 MOST_BYTES = 64 * 1024
 

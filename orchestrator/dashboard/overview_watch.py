@@ -12,8 +12,9 @@ from orchestrator.dashboard.answers import event_words
 from orchestrator.dashboard.metric_names import mixed_evaluations_of
 from orchestrator.dashboard.sweep_watch import sweep_words
 from orchestrator.growth.standing import standing_lines, standing_of
-from orchestrator.queue.records import RunFilter, SweepRecord
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
+from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.status.reading import MOST_SWEEPS_LISTED
 from orchestrator.status.time_left import hours_spent, seconds_left
 from orchestrator.store import Store

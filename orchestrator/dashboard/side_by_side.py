@@ -8,7 +8,7 @@ from orchestrator.code.names import known_sources
 from orchestrator.dashboard.answers import setting_text
 from orchestrator.dashboard.sweep_watch import plain_number
 from orchestrator.errors import UsageError
-from orchestrator.queue.records import RunRecord
+from orchestrator.queue.runs import RunRecord
 from orchestrator.store import Store
 from orchestrator.store.known import known_run
 from orchestrator.sweep.arm_labels import differing_settings

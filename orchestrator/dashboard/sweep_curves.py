@@ -14,7 +14,7 @@ from orchestrator.dashboard.sweep_watch import SweepWatch, is_over
 from orchestrator.dashboard.thinning import by_size, thinned
 from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.plots.run_curves import smoothed
-from orchestrator.queue.records import ArmRecord
+from orchestrator.queue.arms import ArmRecord
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from orchestrator.store.reading.dashboard import RunLine

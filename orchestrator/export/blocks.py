@@ -17,7 +17,7 @@ from orchestrator.export.columns import (
     run_values,
 )
 from orchestrator.queue.code import CodePart, part_at
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
 from orchestrator.store.curves import CURVE_COLUMNS, Curve, NumberTexts, PointPage, RunCurves
 

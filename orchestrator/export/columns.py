@@ -15,7 +15,7 @@ from hlbgpt_core import settings
 from hlbgpt_core.evaluation import known_fingerprint
 from hlbgpt_core.points import Split
 from orchestrator.queue.code import SameCode, joined
-from orchestrator.queue.records import RunRecord
+from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import Reason
 from orchestrator.store.curves import CURVE_COLUMNS, RECORDED_AT, Curve
 

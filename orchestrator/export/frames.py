@@ -9,7 +9,7 @@ from orchestrator.errors import ExportError
 from orchestrator.export.blocks import Layout, Selection, blocks, columns_of
 from orchestrator.export.columns import Kind, point_columns, run_columns
 from orchestrator.export.csv_table import read_csv_rows
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.sweep.chosen_runs import python_filter, readable_runs
 

@@ -10,7 +10,7 @@ from hlbgpt_core.flops import TrainingFlops
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
 from orchestrator.errors import ExportError
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
 from orchestrator.store.curves import CURVE_COLUMNS, RECORDED_AT
 

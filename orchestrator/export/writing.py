@@ -22,8 +22,9 @@ from orchestrator.files.replaced_file import (
     locked_file,
     replaced_file,
 )
-from orchestrator.queue.records import RunFilter, SweepRecord
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import TERMINAL
+from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.store import Store
 
 

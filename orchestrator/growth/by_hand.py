@@ -7,7 +7,8 @@ from typing import Any
 from hlbgpt_core.scale import sizes
 from hlbgpt_core.settings import Settings
 from orchestrator.errors import UsageError
-from orchestrator.queue.records import RunFilter, SweepRecord
+from orchestrator.queue.runs import RunFilter
+from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.store import Store
 from orchestrator.sweep.baseline import base_arm_of
 from orchestrator.sweep.definition import is_search, stored_axes, stored_shape, stored_value

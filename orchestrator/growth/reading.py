@@ -6,7 +6,7 @@ from orchestrator.comparison.measures import Goal, Measure, Measured, Standing, 
 from orchestrator.comparison.policy import DecidePolicy
 from orchestrator.export.metric_names import Metric, find_metric
 from orchestrator.growth.steps import Results
-from orchestrator.queue.records import RunFilter, RunRecord
+from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 

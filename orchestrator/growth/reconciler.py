@@ -13,7 +13,8 @@ from orchestrator.growth import decide, race
 from orchestrator.growth.reading import read_results
 from orchestrator.growth.searching import search_step
 from orchestrator.growth.standing import arm_labels
-from orchestrator.queue.records import SEARCH, NewArm, PolicyRecord, PolicyStep, SweepRecord
+from orchestrator.queue.policies import SEARCH, PolicyRecord, PolicyStep
+from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.store import Store
 
 
@@ -66,21 +67,9 @@ def _decide_step(store: Store, record: PolicyRecord, sweep: SweepRecord) -> Poli
         version=record.version,
         results=record.results,
         state=dataclasses.asdict(step.state),
-        arms=_lent_arms(store, sweep.id) if runs else (),
+        # All arms: to grow, a sweep must have those for itself too of which it has only runs of other sweeps.
+        arms=store.arms(sweep.id) if runs else (),
         runs=sorted(runs, key=lambda run: run[1]),  # every arm's next seed before any arm's second next
         events=[f"{labels.get(one.arm, one.arm)}: {closure_text(one, policy)}" for one in new],
         ended_why="every arm is closed" if step.ends else "",
     )
-
-
-def _lent_arms(store: Store, sweep_id: int) -> list[NewArm]:
-    """All arms: to grow, a sweep must have those for itself too of which it has only runs of other sweeps."""
-    return [
-        NewArm(
-            key=arm.key,
-            settings=arm.settings,
-            num_params=arm.num_params,
-            num_non_embedding_params=arm.num_non_embedding_params,
-        )
-        for arm in store.arms(sweep_id)
-    ]

@@ -26,8 +26,10 @@ from orchestrator.growth.search import (
 )
 from orchestrator.growth.search_space import Space
 from orchestrator.growth.standing import arm_labels
-from orchestrator.queue.records import DECIDE, NewPolicy, PolicyRecord, PolicyStep, RunFilter, RunRecord, SweepRecord
+from orchestrator.queue.policies import DECIDE, NewPolicy, PolicyRecord, PolicyStep
+from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.queue.states import Reason
+from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.store import Store
 from orchestrator.sweep.existing_runs import Existing, find_existing
 from orchestrator.sweep.plan import Plan

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import UsageError
 from orchestrator.files.state_folder import make_private_folder
-from orchestrator.queue.records import NewSweep, NotifyMark, SweepRecord
+from orchestrator.queue.notices import NotifyMark
+from orchestrator.queue.sweeps import NewSweep, SweepRecord
 
 if TYPE_CHECKING:
     from orchestrator.store import Store

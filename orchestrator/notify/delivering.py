@@ -23,8 +23,7 @@ from orchestrator.files.state_folder import make_private_folder
 from orchestrator.notify.commands import UserCommand, commands_folder, find_command
 from orchestrator.notify.message import Told, message_text, summary
 from orchestrator.notify.running import LIMIT_SECONDS, Call, call
-from orchestrator.queue.records import NOTICE_TRIES, Notice
-from orchestrator.queue.states import NoticeKind
+from orchestrator.queue.notices import NOTICE_TRIES, Notice, NoticeKind
 from orchestrator.store import Store, StoreLocation
 from orchestrator.store.known import known_run, known_sweep
 

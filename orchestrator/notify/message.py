@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.queue.records import AttemptRecord, Notice, RunRecord, SweepRecord
-from orchestrator.queue.states import NoticeKind, State
+from orchestrator.queue.attempts import AttemptRecord
+from orchestrator.queue.notices import Notice, NoticeKind
+from orchestrator.queue.runs import RunRecord
+from orchestrator.queue.states import State
+from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.wording.numbers import counted
 
 # Changes when a key changes its name or meaning; new keys may come under the same number.

@@ -21,7 +21,7 @@ from orchestrator.plots.difference_figures import (
 )
 from orchestrator.plots.run_curves import RunCurve, read_curves
 from orchestrator.plots.style import lettering
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import Store
 

@@ -17,7 +17,7 @@ from orchestrator.plots.figures import Drawn, plot_curves, plot_final, plot_sche
 from orchestrator.plots.final_values import FinalDrawing
 from orchestrator.plots.heat_maps import HeatMap
 from orchestrator.plots.style import Size, parse_size
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
 
 Choice = TypeVar("Choice", bound=StrEnum)

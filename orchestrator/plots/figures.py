@@ -31,7 +31,7 @@ from orchestrator.plots.run_curves import (
     with_flops,
 )
 from orchestrator.plots.style import Size, add_titles, lettering, plain_texts, setting_name
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import differing_settings, settings_of
 from orchestrator.sweep.baseline import baseline_of

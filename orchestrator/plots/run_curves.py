@@ -17,7 +17,7 @@ from orchestrator.export.columns import run_columns
 from orchestrator.export.csv_table import read_csv_rows
 from orchestrator.export.metric_names import Axis, find_metric, parse_metric
 from orchestrator.queue.code import joined
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import TERMINAL, State
 from orchestrator.store import Store
 

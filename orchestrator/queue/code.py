@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hlbgpt_core.same_code import SAME_CODE
 
 if TYPE_CHECKING:
-    from orchestrator.queue.records import RunRecord
+    from orchestrator.queue.runs import RunRecord
 
 # The digits of a digest that people see.
 SHOWN_LETTERS = 8
@@ -24,6 +24,18 @@ class CodePart:
     digest: str
     after: int
     git_commit: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeRecord:
+    """The core of one digest, as kept. `sources` is empty where they were too large."""
+
+    digest: str
+    first_at: float
+    git_commit: str
+    num_files: int
+    num_bytes: int
+    sources: str
 
 
 def code_part(provenance: Mapping[str, Any], *, after: int) -> CodePart | None:

@@ -33,13 +33,6 @@ class Reason(StrEnum):
     PRUNED = "pruned"
 
 
-class NoticeKind(StrEnum):
-    """The events that `--notify` reports."""
-
-    SWEEP_ENDED = "sweep_ended"
-    RUN_FAILED = "run_failed"
-
-
 class Action(StrEnum):
     """What moves a run from state to state."""
 

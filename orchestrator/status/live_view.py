@@ -9,7 +9,7 @@ from types import FrameType, TracebackType
 from typing import TextIO
 
 from orchestrator.errors import DatabaseBusyError, DatabaseMissingError, NotThereError
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.status.reading import Status, read_status
 from orchestrator.status.screens import screen_for
 from orchestrator.store import Store

@@ -11,8 +11,11 @@ from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
 from orchestrator.growth.standing import summary_lines
 from orchestrator.queue.code import code_note
-from orchestrator.queue.records import DeviceHours, Notice, RunFilter, RunRecord, SweepRecord, WorkerRecord
+from orchestrator.queue.notices import Notice
+from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.queue.states import State
+from orchestrator.queue.sweeps import SweepRecord
+from orchestrator.queue.workers import DeviceHours, WorkerRecord
 from orchestrator.status.time_left import estimate_sweeps, run_seconds_left
 from orchestrator.store import Store
 from orchestrator.store.outgoing.csv_files import takers

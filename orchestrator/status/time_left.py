@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.scale import token_limit
 from hlbgpt_core.settings import Settings
-from orchestrator.queue.records import AttemptRecord, RunFilter, RunRecord, SweepRecord
+from orchestrator.queue.attempts import AttemptRecord
+from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.queue.states import State
+from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.store import Store
 from orchestrator.store.reading.status import ArmSample
 from orchestrator.wording.numbers import device_hours_text

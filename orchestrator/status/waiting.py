@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.queue.records import SEARCH, RunFilter
+from orchestrator.queue.policies import SEARCH
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import TERMINAL, Reason, State
 from orchestrator.wording.numbers import counted
 

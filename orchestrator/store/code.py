@@ -4,8 +4,7 @@ from collections.abc import Callable, Collection
 
 from sqlalchemy import Connection, and_, exists, insert, select, update
 
-from orchestrator.queue.code import SameCode
-from orchestrator.queue.records import CodeRecord
+from orchestrator.queue.code import CodeRecord, SameCode
 from orchestrator.queue.states import State
 from orchestrator.store.base import Author, StoreBase
 from orchestrator.store.events import record_event

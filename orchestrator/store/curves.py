@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, null, or_, select
 
 from hlbgpt_core.points import Split
-from orchestrator.queue.records import RunFilter, RunRecord
+from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.store.base import to_json
 from orchestrator.store.filters import one_of
 from orchestrator.store.points import PLUS_INFINITY
@@ -83,6 +83,7 @@ class Curve:
         return len(self.columns["step"])
 
     def __contains__(self, name: object) -> bool:
+        """Whether the curve has the column or the extra metric of that name."""
         return name in self.columns or name in self.extra
 
     def __getitem__(self, name: str) -> Sequence[Any]:

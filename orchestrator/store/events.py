@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Select, Table, func, insert, literal, select
 
-from orchestrator.queue.records import EventRecord
+from orchestrator.queue.runs import EventRecord
 from orchestrator.store.base import Author, StoreBase, insert_one, storable
 from orchestrator.store.rows import record_of
 from orchestrator.store.tables import events, runs, sweeps

@@ -8,7 +8,7 @@ from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, Text, and_,
 from sqlalchemy import any_ as sql_any
 
 from hlbgpt_core.settings import Settings, parse_value, specs, unknown_setting
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import TERMINAL, State
 from orchestrator.store.base import is_sqlite
 from orchestrator.store.tables import arms, attempts, runs, sweeps

@@ -4,7 +4,8 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 from orchestrator.errors import NotThereError
-from orchestrator.queue.records import DELETE, RunFilter, RunRecord, SweepRecord
+from orchestrator.queue.runs import DELETE, RunFilter, RunRecord
+from orchestrator.queue.sweeps import SweepRecord
 
 if TYPE_CHECKING:
     from orchestrator.store import Store

@@ -1,17 +1,30 @@
 """Care of the database: what it holds, whether it is whole, copies of it."""
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection, func, select, text
 
 from orchestrator.errors import DatabaseError
-from orchestrator.queue.records import DatabaseInfo
 from orchestrator.store.base import StoreBase
 from orchestrator.store.opening.ownership import stored_revision
 from orchestrator.store.opening.schema import copy_sqlite
 from orchestrator.store.opening.sqlite_file import is_writable
 from orchestrator.store.tables import metadata
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseInfo:
+    """What `hlbq db info` shows of a database. `size_bytes` counts SQLite's log too."""
+
+    location: str
+    dialect: str
+    engine_version: str
+    schema_version: str
+    size_bytes: int
+    rows: Mapping[str, int]
 
 
 class MaintenanceStore(StoreBase):

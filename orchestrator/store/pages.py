@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, Text, and_, cast, func, or_, select
 
 from hlbgpt_core.points import Split
-from orchestrator.queue.records import RunFilter, RunRecord
+from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.store.filters import ENDED, conditions, one_of
 from orchestrator.store.rows import RUNS_OF_ARMS, run_record
 from orchestrator.store.tables import arms, members, points, runs, sync_marks

@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from hlbgpt_core.points import Point, Split
-from orchestrator.queue.records import Lease, ReceivedPoint, StoredPoint
+from orchestrator.queue.attempts import Lease
+from orchestrator.queue.points import ReceivedPoint, StoredPoint
 from orchestrator.store.base import insert_many, to_json
 from orchestrator.store.tables import points
 
@@ -18,7 +19,7 @@ _METRICS = ("loss", "acc", "pplx", "cumulative_time", "epoch", "lr", "weight_dec
 _COUNTERS = ("tokens_seen", "batch_size", "seq_length", "microbatches")
 _NUMBERS = (*_METRICS, *_COUNTERS)
 # By place and all at once: a sync reads tens of thousands of points, and a row's names are slow to look up.
-_POINT_COLUMNS = ("run_id", "split", "step", "fence", "extra", "nonfinite", *_NUMBERS)
+_POINT_COLUMNS = ("split", "step", "fence", "extra", "nonfinite", *_NUMBERS)
 _point_of = operator.itemgetter(*(points.c.keys().index(name) for name in _POINT_COLUMNS))
 
 _KEY = ("run_id", "split", "step")
@@ -63,12 +64,12 @@ def point_row(run_id: int, fence: int, point: Point) -> dict[str, Any]:
 
 def read_point(row: Row[Any]) -> StoredPoint:
     """A row that begins with the columns of `points`."""
-    run_id, split, step, fence, extra, nonfinite, *numbers = _point_of(row)
+    split, step, fence, extra, nonfinite, *numbers = _point_of(row)
     values: dict[str, Any] = dict(zip(_NUMBERS, numbers, strict=True))
     if nonfinite:
         values |= {name: float(code) for name, code in json.loads(nonfinite).items()}
     more = {name: float(value) for name, value in json.loads(extra).items()} if extra else {}
-    return StoredPoint(run_id=run_id, fence=fence, point=Point(split=Split(split), step=step, extra=more, **values))
+    return StoredPoint(fence=fence, point=Point(split=Split(split), step=step, extra=more, **values))
 
 
 def _finite_or_code(value: float) -> float | str:

@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Row, Select, select
 
 from hlbgpt_core.points import Phase, SavedCheckpoint
+from orchestrator.queue.attempts import AttemptRecord
 from orchestrator.queue.code import CodePart, parts_up_to
-from orchestrator.queue.records import (
-    AttemptRecord,
-    Bookkeeping,
-    RunRecord,
-)
+from orchestrator.queue.runs import Bookkeeping, RunRecord
 from orchestrator.queue.states import Limits, Reason, Spent, State
 from orchestrator.store.base import to_json
 from orchestrator.store.filters import OF_NEWEST_ATTEMPT

@@ -9,7 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, literal_column, select
 
-from orchestrator.queue.records import AttemptRecord, CompletedRun, Provenance, RunFilter, RunRecord
+from orchestrator.queue.attempts import AttemptRecord, Provenance
+from orchestrator.queue.runs import CompletedRun, RunFilter, RunRecord
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import OF_NEWEST_ATTEMPT, conditions, one_of

@@ -32,7 +32,8 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex
 
-from orchestrator.queue.states import NoticeKind, Reason, State
+from orchestrator.queue.notices import NoticeKind
+from orchestrator.queue.states import Reason, State
 
 metadata = MetaData()
 

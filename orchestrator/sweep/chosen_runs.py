@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hlbgpt_core.settings import parse_value, specs, unknown_setting
 from orchestrator.errors import UsageError
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.sweep.options import value_text
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from hlbgpt_core.errors import DataError
 from hlbgpt_core.text.corpus import digest_split
 from hlbgpt_core.text.dataset_source import DatasetSource
 from hlbgpt_core.text.token_cache import default_cache_dir, read_manifest
-from orchestrator.queue.records import CompletedRun
+from orchestrator.queue.runs import CompletedRun
 from orchestrator.store import Store
 from orchestrator.sweep.plan import Plan
 from orchestrator.wording.numbers import counted

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hlbgpt_core.text.sources import absolute_dataset, check_dataset, check_text_length
 from orchestrator.errors import PlanError, UsageError
-from orchestrator.queue.records import NewSweep
+from orchestrator.queue.sweeps import NewSweep
 from orchestrator.sweep.baseline import check_baseline, parse_baseline, search_start
 from orchestrator.sweep.definition import definition_of
 from orchestrator.sweep.options import axes_of

@@ -19,8 +19,9 @@ from hlbgpt_core.settings import specs
 from orchestrator.errors import UsageError
 from orchestrator.files.given_path import expanded
 from orchestrator.files.replaced_file import checked_target
-from orchestrator.queue.records import Bookkeeping, CsvTarget
+from orchestrator.queue.runs import Bookkeeping
 from orchestrator.queue.states import Limits
+from orchestrator.queue.sweeps import CsvTarget
 from orchestrator.sweep.shapes import Shape
 
 DEFAULT_LOGFILE = "results_041.csv"

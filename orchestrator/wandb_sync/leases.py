@@ -18,7 +18,7 @@ from pathlib import Path
 from hlbgpt_core.errors import HlbqError
 from orchestrator.files.locks import try_lock
 from orchestrator.files.state_folder import make_private_folder
-from orchestrator.queue.records import SyncMark
+from orchestrator.queue.points import SyncMark
 from orchestrator.store import Store
 
 _PROCESSES = "processes"

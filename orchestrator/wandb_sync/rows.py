@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hlbgpt_core.points import Point, Split
-from orchestrator.queue.records import RunRecord, Sendable, StoredPoint, SweepRecord, SyncMark
+from orchestrator.queue.points import Sendable, StoredPoint, SyncMark
+from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import Reason, State
+from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.sweep.arm_labels import arm_label
 
 # The x axes of curves; the first is W&B's default.

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import SyncError
-from orchestrator.queue.records import RunFilter, RunRecord, Sendable, SyncMark
+from orchestrator.queue.points import Sendable, SyncMark
+from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import differing_settings
 from orchestrator.wandb_sync.leases import Leases, OwnFolder

@@ -7,7 +7,7 @@ import pytest
 
 from hlbgpt_core.code_digest import core_digest
 from hlbgpt_core.points import Split
-from orchestrator.queue.records import Claim, Ending
+from orchestrator.queue.attempts import Claim, Ending
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, open_store
 from tests.command_line import Hlbq, hlbq_in
@@ -35,7 +35,7 @@ def complete_all() -> None:
         facts = sample_facts(provenance={"core_digest": core_digest()})
         while (claim := store.claim(worker)) is not None:
             points = [sample_point(Split.VAL, 10, loss=loss_of(claim))]
-            store.flush(claim.lease, points=points, live=None, facts=facts)
+            store.flush(claim.lease, points=points, facts=facts)
             store.finish(claim.lease, Ending(reason=Reason.FINISHED))
 
 

@@ -9,8 +9,10 @@ import pytest
 from hlbgpt_core.code_digest import CoreCode
 from hlbgpt_core.points import Split
 from orchestrator.code.archive import pack
-from orchestrator.queue.records import Claim, RunFilter, SweepRecord
+from orchestrator.queue.attempts import Claim
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
+from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.store import OpenMode, Store, open_store
 from tests.command_line import Done, hlbq_in
 from tests.store_examples import claim, ending, facts, point, register, saved
@@ -35,7 +37,7 @@ def begin(store: Store, worker: int, code: str) -> Claim:
 
 def end(store: Store, taken: Claim, loss: float) -> None:
     last = [point(9), point(9, Split.VAL, loss=loss)]
-    store.finish(taken.lease, ending(Reason.FINISHED, points=last))
+    store.finish(taken.lease, ending(Reason.FINISHED), points=last)
 
 
 def work(*codes: str) -> None:

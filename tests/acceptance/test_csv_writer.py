@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.export.csv_table import read_csv_rows
-from orchestrator.queue.records import CsvTarget
+from orchestrator.queue.sweeps import CsvTarget
 from orchestrator.store import OpenMode, open_store
 from tests.faults.harness import Fleet, new_sweep, submit
 from tests.sample_sweep import register, sample_points, work

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hlbgpt_core.points import Split
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.store import OpenMode, open_store
 from tests.command_line import Done, hlbq_and_workers_in
 from tests.store_examples import stored_points

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.store import OpenMode, open_store
 from tests.store_examples import stored_points
 from tests.tiny_model import TINY_OPTIONS

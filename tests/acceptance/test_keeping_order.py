@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.queue.labels import LONGEST_NAME, LONGEST_TAG
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.store.known import known_run, known_sweep

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, Store, open_store
 from tests.command_line import Hlbq, hlbq_in

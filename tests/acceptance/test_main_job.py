@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from hlbgpt_core.code_digest import core_digest
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import OpenMode, open_store
 from tests.command_line import Done, hlbq_and_workers_in

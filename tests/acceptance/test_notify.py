@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.dashboard.control import Change, apply
 from orchestrator.notify.commands import submit_with_command
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Limits
 from orchestrator.store import OpenMode, open_store
 from tests.command_line import hlbq_in

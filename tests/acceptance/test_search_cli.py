@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.comparison.policy import State as Decided
 from orchestrator.growth.search import SearchState
-from orchestrator.queue.records import DECIDE, SEARCH, RunFilter
+from orchestrator.queue.policies import DECIDE, SEARCH
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import TERMINAL, Reason, State
 from orchestrator.store import OpenMode, Store, open_store
 from tests.command_line import hlbq_and_workers_in

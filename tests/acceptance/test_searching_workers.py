@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, open_store
 from tests.acceptance.test_growing import leave

@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 
 from hlbgpt_core.errors import DataError
-from hlbgpt_core.points import Phase
-from orchestrator.queue.records import Ending, Live, RunFilter, RunRecord, SweepRecord, WorkerIdentity
+from hlbgpt_core.points import Phase, Progress
+from orchestrator.queue.attempts import Ending
+from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.queue.states import Reason, State
+from orchestrator.queue.sweeps import SweepRecord
+from orchestrator.queue.workers import WorkerIdentity
 from orchestrator.store import OpenMode, open_store
 from orchestrator.sweep.plan import make_plan
 from orchestrator.sweep.submission import check_place
@@ -347,11 +350,11 @@ def test_dry_run_estimates_hours_from_completed_runs(hlbq: Hlbq) -> None:
     line = "submit --max_tokens 36e5 --num_runs 2"
     assert "time:" not in hlbq(f"{line} --dry-run").out
     hlbq(line)
-    ending = Ending(reason=Reason.FINISHED, live=Live(phase=Phase.TRAIN, step=9, tokens_per_second=1000.0))
+    progress = Progress(phase=Phase.TRAIN, step=9, tokens_per_second=1000.0)
     with open_store("hlbq.db", mode=OpenMode.WRITE) as store:
         claim = store.claim(store.register_worker(WORKER, lease_seconds=60))
         assert claim is not None
-        store.finish(claim.lease, ending)
+        store.finish(claim.lease, Ending(reason=Reason.FINISHED), progress=progress)
     assert "at most about 2 h 00 min of one device" in hlbq(f"{line} --dry-run").out
     assert json.loads(hlbq(f"{line} --dry-run --json").out)["max_hours"] == 2.0
     assert json.loads(hlbq(f"{line} --depth 4 --width 192 --dry-run --json").out)["max_hours"] is None

@@ -12,7 +12,8 @@ import pytest
 
 import orchestrator
 from hlbgpt_core.errors import HlbqError
-from orchestrator.queue.records import RunFilter, RunRecord, SweepRecord
+from orchestrator.queue.runs import RunFilter, RunRecord
+from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.store import OpenMode, open_store
 from orchestrator.sweep.sweep_options import option_specs
 from tests.command_line import Hlbq, hlbq_in
@@ -43,7 +44,7 @@ def complete_all(data: str = "f00d") -> None:
         worker = register(store)
         while (claim := store.claim(worker)) is not None:
             facts = sample_facts(data_fingerprint=data, provenance={"core_digest": core_digest()})
-            store.flush(claim.lease, points=(), live=None, facts=facts)
+            store.flush(claim.lease, points=(), facts=facts)
             store.finish(claim.lease, ending(Reason.FINISHED))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import OpenMode, open_store
 from tests.faults.harness import Fleet, new_sweep, read_ledger, submit, wait_until

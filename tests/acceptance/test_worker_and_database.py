@@ -9,7 +9,7 @@ import pytest
 
 from hlbgpt_core.points import SavedCheckpoint
 from orchestrator.errors import DatabaseBusyError, FencedError
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, Store, open_store
 from tests import store_examples
@@ -75,9 +75,9 @@ def test_a_worker_that_waits_for_the_database_can_be_stopped(fleet: Fleet) -> No
 def test_an_end_whose_acknowledgement_was_lost_may_be_told_again(store: Store) -> None:
     store_examples.submit(store)
     claim = store_examples.claim(store, store_examples.register(store))
-    ending = store_examples.ending(Reason.FINISHED, points=[store_examples.point(1)])
-    first = store.finish(claim.lease, ending)
-    assert store.finish(claim.lease, ending) == first
+    ending, points = store_examples.ending(Reason.FINISHED), [store_examples.point(1)]
+    first = store.finish(claim.lease, ending, points=points)
+    assert store.finish(claim.lease, ending, points=points) == first
     assert first.state is State.COMPLETED
     assert [event.action for event in store.events(run_id=claim.run.id)].count("finish") == 1
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hlbgpt_core.code_digest import core_digest
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Limits, Reason, State
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.status.reading import read_status
 from orchestrator.status.text import status_lines

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, open_store
 from tests.browser.conftest import OpenTab, Served, serving, until

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from orchestrator.queue.records import DeviceReading
+from orchestrator.queue.workers import DeviceReading
 from orchestrator.store import OpenMode, open_store
 from tests.browser.conftest import EVIL, OpenTab, Served, serving, until
 from tests.browser.test_access import violations

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from hlbgpt_core.points import Phase
-from orchestrator.queue.records import Lease, Live, RunFilter
+from hlbgpt_core.points import Phase, Progress
+from orchestrator.queue.attempts import Lease
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import OpenMode, open_store
 from tests.browser.conftest import BIG_RUNS, EVIL, OpenTab, Served, Tab, serving, until
@@ -528,8 +529,8 @@ def test_a_look_comes_to_a_page_that_is_open(strange: Served, open_tab: OpenTab)
     expect(page.locator("#live")).to_have_text("live")
     with strange.store() as store:
         uid = next(iter(store.runs(RunFilter(run_ids=(4,))))).uid
-        live = Live(phase=Phase.TRAIN, step=777, fraction=0.5, tokens_per_second=10.0, tokens_seen=10)
-        store.flush(Lease(run_id=4, run_uid=uid, fence=1), points=sample_points(5), live=live)
+        progress = Progress(phase=Phase.TRAIN, step=777, fraction=0.5, tokens_per_second=10.0, tokens_seen=10)
+        store.flush(Lease(run_id=4, run_uid=uid, fence=1), points=sample_points(5), progress=progress)
     expect(page.locator(".facts")).to_contain_text("777")
 
 

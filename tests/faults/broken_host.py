@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Limits, Reason, State
 from orchestrator.store import OpenMode, open_store
 from tests.faults.harness import Fleet, Ground, ended_for, judged, new_sweep, read_ledger, scaled, submit, wait_until

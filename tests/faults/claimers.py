@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import DatabaseBusyError, FencedError, WorkerGoneError
-from orchestrator.queue.records import Ending, RunFilter, WorkerIdentity
+from orchestrator.queue.attempts import Ending
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
+from orchestrator.queue.workers import WorkerIdentity
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import Ground, ask, new_sweep, scaled, submit
 from tests.faults.report import FaultRow

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hlbgpt_core.code_digest import core_digest
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import (

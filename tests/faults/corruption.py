@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.errors import DatabaseCorruptError, DatabaseVersionError
-from orchestrator.queue.records import RunFilter, RunRecord
+from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.store import OpenMode, open_store
 from orchestrator.store.opening.engine import sqlite_module
 from tests.faults.harness import ROOT, Fleet, Ground, is_short, new_sweep, read_ledger, submit, wait_until

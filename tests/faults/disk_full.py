@@ -11,7 +11,7 @@ from pathlib import Path
 from orchestrator.errors import ExportError
 from orchestrator.export import export
 from orchestrator.export.blocks import Layout, Selection
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.store import OpenMode, open_store
 from orchestrator.store.opening.engine import sqlite_module
 from tests.faults.harness import Fleet, Ground, ask, drained, is_short, new_sweep, read_ledger, submit, wait_until

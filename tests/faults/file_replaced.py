@@ -4,7 +4,7 @@ import random
 import time
 from pathlib import Path
 
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import (
     Fleet,

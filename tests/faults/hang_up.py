@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import (

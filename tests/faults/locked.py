@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.store import OpenMode, open_store
 from tests.faults.harness import UNHURRIED, Fleet, Ground, is_shortest, new_sweep, read_ledger, submit, wait_until
 from tests.faults.report import FaultRow

@@ -2,7 +2,7 @@
 
 import time
 
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import OpenMode, open_store
 from tests.faults.harness import Fleet, Ground, new_sweep, read_ledger, scaled, submit, wait_until

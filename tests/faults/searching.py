@@ -11,8 +11,9 @@ from dataclasses import replace
 from orchestrator.growth.declaring import with_policy
 from orchestrator.growth.early_stopping import RUNG
 from orchestrator.growth.search import SearchState
-from orchestrator.queue.records import NewSweep, RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
+from orchestrator.queue.sweeps import NewSweep
 from orchestrator.store import Store
 from orchestrator.sweep.existing_runs import Existing
 from orchestrator.sweep.submission import prepare_sweep

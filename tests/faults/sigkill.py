@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.queue.records import NewSweep, RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
+from orchestrator.queue.sweeps import NewSweep
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import (
     Curves,

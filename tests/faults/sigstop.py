@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.errors import DatabaseBusyError
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import (
     SHORT,

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from orchestrator.queue.records import RunFilter, WorkerRecord
+from orchestrator.queue.runs import RunFilter
+from orchestrator.queue.workers import WorkerRecord
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import (
     Fleet,

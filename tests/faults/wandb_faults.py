@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hlbgpt_core.points import Split
-from orchestrator.queue.records import Lease, RunFilter
+from orchestrator.queue.attempts import Lease
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import Ground, scaled, wait_until
 from tests.faults.report import FaultRow
 from tests.faults.suite import prepared_ground
-from tests.store_examples import claim, ending, facts, live, point, register, saved, stored_points, submit
+from tests.store_examples import claim, ending, facts, point, progress, register, saved, stored_points, submit
 from tests.sync_process import start_sync
 from tests.wandb_server import Fault, HeldRun, WandbServer, wandb_server
 
@@ -46,7 +47,7 @@ class Growth:
         first, last = self.step + 1, self.step + POINTS_A_ROUND
         points = [point(step) for step in range(first, last)] + [point(last - 1, Split.VAL)]
         self.store.commit_checkpoint(lease, saved(last - 1), points=points)
-        self.store.flush(lease, points=[point(last)], live=live(last))
+        self.store.flush(lease, points=[point(last)], progress=progress(last))
         self.step = last
 
     def end(self) -> None:
@@ -86,7 +87,7 @@ def begin(store: Store) -> Growth:
     submit(store, seeds=RUNS, wandb_project="faults")
     claims = [claim(store, register(store, number)) for number in range(RUNS)]
     for one in claims:
-        store.flush(one.lease, points=[], live=live(0), facts=facts())
+        store.flush(one.lease, points=[], progress=progress(0), facts=facts())
     return Growth(store=store, leases=[one.lease for one in claims])
 
 

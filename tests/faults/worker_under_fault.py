@@ -117,7 +117,7 @@ def note_landed(path: str, point: str) -> None:
 
 def take_the_fence_out() -> None:
     """Have this process's store accept writes from whoever once held a run: the suite must see what follows."""
-    from orchestrator.store import held_run as queue
+    from orchestrator.store.working import held_run as queue
 
     queue._check_fence = lambda connection, lease: None
     Store.still_holds = lambda self, lease: True  # type: ignore[method-assign]
@@ -165,7 +165,7 @@ def main() -> int:
                 options=options,
                 timing=timing,
             )
-            supervisor.install_signal_handlers()
+            supervisor.stop_requests.heed_signals()
             supervisor.run()
     except HlbqError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)

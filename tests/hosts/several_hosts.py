@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from orchestrator.queue.records import RunRecord
+from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import ROOT, Fleet, Ledger, drained, new_sweep, read_ledger, wait_until

@@ -21,7 +21,9 @@ from orchestrator.comparison.measures import Goal, PointChoice
 from orchestrator.comparison.rendering import markdown, sentences
 from orchestrator.comparison.results import Comparison, Extension, Question, compare, record
 from orchestrator.export.metric_names import Axis
-from orchestrator.queue.records import Claim, Ending, NewArm, NewRun, RunFilter
+from orchestrator.queue.arms import NewArm, NewRun
+from orchestrator.queue.attempts import Claim, Ending
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store, parse_location
 from tests.sample_sweep import BASE, register, sample_facts, sample_point, sample_points, submit_sweep, work
@@ -53,11 +55,11 @@ def train_all(store: Store, loss_of: LossOf, *, facts: Callable[[Claim], Facts] 
         loss = loss_of(claim)
         told = facts(claim) if facts else sample_facts()
         if math.isfinite(loss):
-            store.flush(claim.lease, points=curve(loss), live=None, facts=told)
+            store.flush(claim.lease, points=curve(loss), facts=told)
             store.finish(claim.lease, Ending(reason=Reason.FINISHED))
         else:
             points = [*curve(4.0, steps=[10]), sample_point(Split.VAL, 20, loss=loss)]
-            store.flush(claim.lease, points=points, live=None, facts=told)
+            store.flush(claim.lease, points=points, facts=told)
             store.finish(claim.lease, Ending(reason=Reason.DIVERGED))
 
 
@@ -177,7 +179,7 @@ def test_runs_on_their_way_are_not_asked_for_twice(store: Store) -> None:
         claim = store.claim(worker)
         assert claim is not None
         noise = RUN_NOISE[claim.run.id] if claim.run.settings["depth"] == 3 else 0.0
-        store.flush(claim.lease, points=curve(4.0 + noise), live=None, facts=sample_facts())
+        store.flush(claim.lease, points=curve(4.0 + noise), facts=sample_facts())
         store.finish(claim.lease, Ending(reason=Reason.FINISHED))
     found = compare(store, EVERYTHING, against("depth=2"))
     (only,) = found.contrasts
@@ -208,7 +210,7 @@ def test_a_missing_pair_is_named_with_its_reason(store: Store) -> None:
         if place == 3:
             store.finish(claim.lease, Ending(reason=Reason.ERROR, permanent=True, error_type="ValueError"))
         else:
-            store.flush(claim.lease, points=curve(4.0 + place), live=None, facts=sample_facts())
+            store.flush(claim.lease, points=curve(4.0 + place), facts=sample_facts())
             store.finish(claim.lease, Ending(reason=Reason.FINISHED))
     (contrast,) = compare(store, EVERYTHING, against("depth=2")).contrasts
     assert list(contrast.pairs.differences) == [100]
@@ -396,11 +398,11 @@ def test_seconds_of_different_devices_and_slot_counts_are_warned_of(store: Store
     alone = register(store)
     claim = store.claim(alone)
     assert claim is not None
-    store.flush(claim.lease, points=curve(4.0), live=None, facts=sample_facts(device_name="a fast one"))
+    store.flush(claim.lease, points=curve(4.0), facts=sample_facts(device_name="a fast one"))
     register(store, pid=4243)
     second = store.claim(alone) if store.finish(claim.lease, Ending(reason=Reason.FINISHED)) else None
     assert second is not None
-    store.flush(second.lease, points=curve(4.0), live=None, facts=sample_facts(device_name="a slow one"))
+    store.flush(second.lease, points=curve(4.0), facts=sample_facts(device_name="a slow one"))
     store.finish(second.lease, Ending(reason=Reason.FINISHED))
     timed = compare(store, EVERYTHING, Question(metric="val_cumulative_time")).warnings
     assert "seconds of different devices are compared: a fast one, a slow one" in timed

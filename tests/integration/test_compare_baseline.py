@@ -7,8 +7,10 @@ import pytest
 from hlbgpt_core.points import Split
 from orchestrator.comparison.rendering import tables
 from orchestrator.comparison.results import Comparison, Question, compare
-from orchestrator.queue.records import Ending, NewSweep, RunFilter
+from orchestrator.queue.attempts import Ending
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
+from orchestrator.queue.sweeps import NewSweep
 from orchestrator.report import read_report
 from orchestrator.store import Store
 from orchestrator.sweep.definition import definition_of
@@ -45,7 +47,7 @@ def train(store: Store, **facts: Any) -> None:
         run = claim.run
         loss = 3.0 + NOISE[run.seed % 6] - 0.1 * run.settings["num_heads"] + NOISE[(run.seed + run.id) % 6] / 10
         point = sample_point(Split.VAL, 10, loss=loss)
-        store.flush(claim.lease, points=[point], live=None, facts=sample_facts(**facts))
+        store.flush(claim.lease, points=[point], facts=sample_facts(**facts))
         store.finish(claim.lease, Ending(reason=Reason.FINISHED))
 
 

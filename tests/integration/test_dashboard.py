@@ -16,7 +16,7 @@ from hlbgpt_core.points import Split
 from orchestrator.dashboard.app import COMPRESSION_LEVEL, STATIC
 from orchestrator.dashboard.log_tail import MOST_BYTES, read_log_tail
 from orchestrator.dashboard.server import known_name
-from orchestrator.queue.records import Ending
+from orchestrator.queue.attempts import Ending
 from orchestrator.queue.states import Reason
 from orchestrator.store import Store, open_store
 from orchestrator.store.opening.engine import OpenMode
@@ -427,7 +427,7 @@ def test_curves_stand_over_the_wall_clock_since_the_first_claim(client: Client, 
         claim = work(store, worker, [], reason=None)
         assert claim.run.started_at is not None
         points = received(sample_points(4, start=start), began=claim.run.started_at)
-        store.finish(claim.lease, Ending(reason=Reason.FINISHED, points=points))
+        store.finish(claim.lease, Ending(reason=Reason.FINISHED), points=points)
     work(store, worker, sample_points(4))  # by a version that kept no times
     assert "wall_clock" in client.get("about")["axes"]
     answer = client.get("sweeps/1/curves?metric=val_loss&x=wall_clock")

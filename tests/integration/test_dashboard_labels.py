@@ -7,7 +7,7 @@ from starlette.testclient import TestClient
 
 from orchestrator.dashboard import overview_watch
 from orchestrator.dashboard.security import Access
-from orchestrator.queue.records import DeviceReading
+from orchestrator.queue.workers import DeviceReading
 from orchestrator.store import Store
 from tests.conftest import VirtualClock
 from tests.dashboard_client import ARMS, HOST, TOKEN, Client, client, dashboard_at, plain

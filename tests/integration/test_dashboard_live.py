@@ -21,7 +21,8 @@ from orchestrator.dashboard.feed import Feed, Subscriber
 from orchestrator.dashboard.security import Access
 from orchestrator.dashboard.server import Serving, advice
 from orchestrator.errors import DatabaseBusyError
-from orchestrator.queue.records import NewArm, NewRun, RunFilter
+from orchestrator.queue.arms import NewArm, NewRun
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store, open_store
 from orchestrator.store.known import known_sweep

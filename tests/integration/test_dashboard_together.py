@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import Store
 from tests.dashboard_client import Client, client

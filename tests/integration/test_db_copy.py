@@ -20,8 +20,9 @@ from orchestrator.copying import database_copy as copying
 from orchestrator.copying import digests
 from orchestrator.copying.database_copy import TABLES, CopyReport, compare_databases, copy_database
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError
-from orchestrator.queue.records import NewPolicy
-from orchestrator.queue.states import NoticeKind, Reason, State
+from orchestrator.queue.notices import NoticeKind
+from orchestrator.queue.policies import NewPolicy
+from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.store.tables import points, runs, sweeps
 from tests.command_line import hlbq_in

@@ -3,12 +3,13 @@
 import itertools
 
 import pytest
-from orchestrator.store.device_samples import LEVELS, PLACES_A_LEVEL, SAMPLE_EVERY_BEATS, place_of
 from sqlalchemy import event
 
-from orchestrator.queue.records import DeviceHours, DeviceReading, Ending
+from orchestrator.queue.attempts import Ending
 from orchestrator.queue.states import Reason
+from orchestrator.queue.workers import DeviceHours, DeviceReading
 from orchestrator.store import Store
+from orchestrator.store.working.devices import LEVELS, PLACES_A_LEVEL, SAMPLE_EVERY_BEATS, place_of
 from tests.conftest import VirtualClock
 from tests.sample_sweep import register, sample_points, submit_sweep, work
 

@@ -12,7 +12,7 @@ from orchestrator.comparison.results import Question, compare
 from orchestrator.export.metric_names import Axis
 from orchestrator.plots import DifferenceDrawing, Drawing, plot_differences, save
 from orchestrator.plots.style import parse_size
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.store import OpenMode, Store, open_store
 from tests.integration import test_policies
 from tests.integration.test_compare import train_all

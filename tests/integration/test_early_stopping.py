@@ -22,7 +22,7 @@ from orchestrator.growth.searching import SearchReading
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.plots import FinalDrawing, plot_final
 from orchestrator.plots.search_figures import search_drawings
-from orchestrator.queue.records import RunFilter, RunRecord
+from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.queue.states import Reason, Retry, State
 from orchestrator.report.contents import read_report
 from orchestrator.status.reading import read_status
@@ -36,6 +36,7 @@ from tests.command_line import hlbq_in
 from tests.integration.test_search import AXES, FACTS, loss_of, policy, prepared, steps, submitted, train_one
 from tests.store_examples import ALL, ending, point, register
 from worker.attempt import Attempt
+from worker.rungs import Rungs
 from worker.timing import Timing
 from worker.trainer.messages import Ended, PointMade
 
@@ -257,8 +258,9 @@ def attempt_at_a_rung(store: Store, folder: Path) -> Attempt:
     taken = store.claim(worker)
     assert taken is not None
     halving = halving_of(store, policy(store, taken.run.sweep_id), taken.run)
+    rungs = Rungs(store, taken, halving)
     timing = Timing(flush_seconds=100.0)
-    attempt = Attempt(taken, store=store, state_folder=folder, timing=timing, clock=lambda: 0.0, halving=halving)
+    attempt = Attempt(taken, store=store, state_folder=folder, timing=timing, clock=lambda: 0.0, rungs=rungs)
     assert attempt.directive_at_rung() is None and attempt.flush_due_in() > 0
     for step in (1, 2):
         lease = {"run_id": taken.lease.run_id, "fence": taken.lease.fence}

@@ -25,8 +25,10 @@ from orchestrator.export.blocks import Layout, Selection
 from orchestrator.export.columns import csv_columns
 from orchestrator.export.csv_table import read_csv_rows
 from orchestrator.export.frames import load
-from orchestrator.queue.records import CsvTarget, Ending, RunFilter, SweepRecord
+from orchestrator.queue.attempts import Ending
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
+from orchestrator.queue.sweeps import CsvTarget, SweepRecord
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.store.tables import runs
 from tests.sample_sweep import received, register, sample_point, sample_points, submit_sweep, work
@@ -437,7 +439,7 @@ def _finish_and_rewrite(location: str, sweep_id: int, pid: int) -> None:
     with open_store(location, mode=OpenMode.WRITE) as store:
         worker = register(store, pid=pid)
         while (claim := store.claim(worker, sweep_ids=(sweep_id,))) is not None:
-            store.finish(claim.lease, Ending(reason=Reason.FINISHED, points=sample_points(6)))
+            store.finish(claim.lease, Ending(reason=Reason.FINISHED), points=sample_points(6))
             sweep = store.sweep(sweep_id)
             assert sweep is not None
             rewrite_sweep_csv(store, sweep)

@@ -17,8 +17,10 @@ from orchestrator.comparison.measures import PointChoice
 from orchestrator.comparison.rendering import markdown, sentences, tables
 from orchestrator.comparison.results import Comparison, Question, compare, record
 from orchestrator.comparison.robust import WinVerdict
-from orchestrator.queue.records import Claim, Ending, RunFilter, SweepRecord
+from orchestrator.queue.attempts import Claim, Ending
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
+from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.store import OpenMode, Store, open_store
 from tests import sample_sweep
 from tests.integration.test_compare import RUN_NOISE, train_all
@@ -306,7 +308,7 @@ def test_a_metric_that_some_arms_lack(store: Store) -> None:
     while (claim := store.claim(worker)) is not None:
         extra = {"sharpness": float(claim.run.id)} if claim.run.arm_number != 2 else {}
         points = [sample_point(Split.VAL, 10, loss=4.0, extra=extra)]
-        store.flush(claim.lease, points=points, live=None, facts=sample_facts())
+        store.flush(claim.lease, points=points, facts=sample_facts())
         store.finish(claim.lease, Ending(reason=Reason.FINISHED))
     found = compare(store, EVERYTHING, Question(metric="val_sharpness"))
     depth, heads = found.main_effects

@@ -16,7 +16,7 @@ from orchestrator.export.blocks import Selection, blocks, columns_of
 from orchestrator.export.metric_names import Axis
 from orchestrator.export.table_formats import CsvTable
 from orchestrator.plots.run_curves import read_curves
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.status.reading import read_status
 from orchestrator.store import OpenMode, Store, open_store
 

@@ -14,9 +14,10 @@ from orchestrator.files.locks import try_lock
 from orchestrator.notify import commands
 from orchestrator.notify.commands import find_command, keep_command
 from orchestrator.notify.delivering import DeliveryTiming, Teller, may_be_told
-from orchestrator.queue.records import NOTICE_TRIES, NotifyMark, RunFilter
-from orchestrator.queue.states import Limits, NoticeKind, Reason
-from orchestrator.store import Store, parse_location, public_location
+from orchestrator.queue.notices import NOTICE_TRIES, NoticeKind, NotifyMark
+from orchestrator.queue.runs import RunFilter
+from orchestrator.queue.states import Limits, Reason
+from orchestrator.store import Store, parse_location
 from tests.conftest import VirtualClock
 from tests.store_examples import ALL, claim, ending, new_sweep, point, register, submit
 
@@ -165,7 +166,7 @@ def test_a_line_that_is_no_command_is_refused(line: str) -> None:
 )
 def test_the_place_that_a_notice_names_works_and_holds_no_password(given: str, public: str) -> None:
     place = parse_location(given)
-    assert public_location(place) == public
+    assert place.public == public
     assert "pw" not in place.display and "***" not in place.display
 
 

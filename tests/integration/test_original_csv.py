@@ -19,7 +19,7 @@ from orchestrator.export.csv_table import read_csv_rows
 from orchestrator.export.frames import load
 from orchestrator.export.metric_names import Axis
 from orchestrator.plots.run_curves import curves_from_csv
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
 from tests.sample_sweep import register, sample_point, sample_points, submit_sweep, work

@@ -13,7 +13,7 @@ import pytest
 from matplotlib.text import Text
 
 from hlbgpt_core.errors import HlbqError
-from hlbgpt_core.points import Facts, Phase, Point, Split
+from hlbgpt_core.points import Facts, Phase, Point, Progress, Split
 from orchestrator.cli.main import run_program
 from orchestrator.errors import ExportError
 from orchestrator.export import Selection, export
@@ -21,7 +21,8 @@ from orchestrator.export.metric_names import Axis
 from orchestrator.plots import Drawing, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules, save
 from orchestrator.plots.run_curves import curves_from_csv, curves_from_store
 from orchestrator.plots.style import COLOURS, line_styles, metric_label, parse_size, plain_number
-from orchestrator.queue.records import Ending, Live, RunFilter
+from orchestrator.queue.attempts import Ending
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
 from tests.sample_sweep import received, register, sample_facts, sample_point, sample_points, submit_sweep, work
@@ -464,8 +465,8 @@ def test_runs_of_different_data_are_drawn_only_when_that_is_wanted(store: Store)
     work(store, worker, sample_points(4))
     claim = store.claim(worker)
     assert claim is not None
-    live = Live(phase=Phase.TRAIN, step=30)
-    store.flush(claim.lease, points=sample_points(4), live=live, facts=sample_facts(data_fingerprint="beef"))
+    progress = Progress(phase=Phase.TRAIN, step=30)
+    store.flush(claim.lease, points=sample_points(4), progress=progress, facts=sample_facts(data_fingerprint="beef"))
     with pytest.raises(ExportError, match="2 different versions of their data"):
         plot_curves(store)
     assert plot_curves(store, allow_mixed_data=True).runs == 2
@@ -477,7 +478,7 @@ def finish_with(store: Store, *found: Facts) -> None:
     for facts in found:
         claim = store.claim(worker)
         assert claim is not None
-        store.flush(claim.lease, points=sample_points(4), live=Live(phase=Phase.TRAIN, step=30), facts=facts)
+        store.flush(claim.lease, points=sample_points(4), progress=Progress(phase=Phase.TRAIN, step=30), facts=facts)
         store.finish(claim.lease, Ending(reason=Reason.FINISHED))
 
 
@@ -810,7 +811,7 @@ def test_curves_over_the_wall_clock_and_runs_that_have_none(store: Store, tmp_pa
     claim = work(store, worker, [], reason=None)
     assert claim.run.started_at is not None
     points = received(sample_points(4), began=claim.run.started_at)
-    store.finish(claim.lease, Ending(reason=Reason.FINISHED, points=points))
+    store.finish(claim.lease, Ending(reason=Reason.FINISHED), points=points)
     drawn = plot_curves(store, Drawing(x=Axis.WALL_CLOCK))
     (axes,) = drawn.figure.axes
     assert list(axes.get_lines()[0].get_xdata()) == pytest.approx([7.0, 17.0], rel=1e-4)

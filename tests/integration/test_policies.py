@@ -21,7 +21,9 @@ from orchestrator.growth.reconciler import take_due_steps
 from orchestrator.growth.standing import standing_lines, standing_of, summary_lines
 from orchestrator.queue import states
 from orchestrator.queue.code import CodePart
-from orchestrator.queue.records import NewPolicy, NotifyMark, PolicyStep, RunFilter
+from orchestrator.queue.notices import NotifyMark
+from orchestrator.queue.policies import NewPolicy, PolicyStep
+from orchestrator.queue.runs import RunFilter
 from orchestrator.report.contents import read_report
 from orchestrator.status.reading import read_status
 from orchestrator.store import OpenMode, Store, open_store

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError
-from orchestrator.queue.records import DeviceReading, RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
-from orchestrator.store import OpenMode, open_store, parse_location, postgresql
+from orchestrator.queue.workers import DeviceReading
+from orchestrator.store import OpenMode, open_store, parse_location
+from orchestrator.store.opening import postgresql
 from orchestrator.store.opening.engine import BUSY_TIMEOUT_SECONDS
 from tests.command_line import Hlbq, hlbq_in
 from tests.faults.harness import Fleet, drained, new_sweep, read_ledger, wait_until
@@ -24,7 +26,7 @@ from tests.faults.worker_under_fault import Faults
 from tests.migration.test_migrations import next_schema
 from tests.postgresql_server import PostgresqlServer
 from tests.stand_in_trainer import Plan
-from tests.store_examples import ALL, claim, live, point, register, stored_points, submit
+from tests.store_examples import ALL, claim, point, progress, register, stored_points, submit
 
 PAGE = Path(__file__).parents[2] / "docs" / "postgresql.md"
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
@@ -62,7 +64,7 @@ def test_points_that_a_stopped_worker_never_committed_do_not_hold_its_run_for_go
             from orchestrator.store.working.held_run import _check_fence, _write_progress
 
             _check_fence(connection, lease)
-            _write_progress(connection, lease, [point(step) for step in range(1, 20)], live(19), None)
+            _write_progress(connection, lease, [point(step) for step in range(1, 20)], progress(19), None)
             # Here it is stopped. Those that would take its run away must not be held up for their own patience.
             began = time.monotonic()
             with pytest.raises(DatabaseBusyError):

@@ -12,7 +12,7 @@ from hlbgpt_core.errors import HlbqError
 from orchestrator.cli.compare import CompareOptions, MeasureOptions
 from orchestrator.cli.main import run_program
 from orchestrator.cli.plot import KindOptions, PlotOptions
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import OpenMode, open_store
 from tests.sample_sweep import register, sample_points, submit_sweep, work

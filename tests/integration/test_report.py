@@ -11,7 +11,7 @@ import pytest
 from hlbgpt_core.points import Split
 from orchestrator.cli.main import run_program
 from orchestrator.errors import ExportError, UsageError
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.report import page, read_report
 from orchestrator.store import OpenMode, Store, open_store

@@ -21,7 +21,9 @@ from orchestrator.growth.reconciler import take_due_steps
 from orchestrator.growth.search import SearchState
 from orchestrator.growth.standing import standing_lines, standing_of, summary_lines
 from orchestrator.queue import states
-from orchestrator.queue.records import DECIDE, SEARCH, NotifyMark, PolicyRecord, RunFilter, RunRecord
+from orchestrator.queue.notices import NotifyMark
+from orchestrator.queue.policies import DECIDE, SEARCH, PolicyRecord
+from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.report.contents import read_report
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.sweep.existing_runs import Existing, find_existing

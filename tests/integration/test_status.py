@@ -17,10 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from hlbgpt_core.points import Phase, SavedCheckpoint, Split
+from hlbgpt_core.points import Phase, Progress, SavedCheckpoint, Split
 from orchestrator.errors import DatabaseBusyError, DatabaseReplacedError
-from orchestrator.queue.records import CsvTarget, DeviceReading, Ending, Live, RunFilter
+from orchestrator.queue.attempts import Ending
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
+from orchestrator.queue.sweeps import CsvTarget
+from orchestrator.queue.workers import DeviceReading
 from orchestrator.status.live_view import GONE, LiveView
 from orchestrator.status.reading import read_status
 from orchestrator.status.screens import progress_line
@@ -198,7 +201,9 @@ def test_the_speed_of_a_dead_worker_is_no_longer_shown_after_its_lease(store: St
     store.flush(
         claim.lease,
         points=[],
-        live=Live(phase=Phase.TRAIN, step=3, fraction=0.5, tokens_per_second=1e6, tokens_seen=9, memory_bytes=1),
+        progress=Progress(
+            phase=Phase.TRAIN, step=3, fraction=0.5, tokens_per_second=1e6, tokens_seen=9, memory_bytes=1
+        ),
     )
     for seconds, wanted in ((60, 1e6), (1, 0.0)):
         clock.advance(seconds)
@@ -229,8 +234,8 @@ def test_a_resumed_run_is_not_taken_for_a_fast_one(store: Store, clock: VirtualC
     second = store.claim(register(store))
     assert second is not None
     clock.advance(100)
-    live = Live(phase=Phase.TRAIN, step=75, fraction=0.75, tokens_seen=75_000)
-    store.flush(second.lease, points=[], live=live)
+    progress = Progress(phase=Phase.TRAIN, step=75, fraction=0.75, tokens_seen=75_000)
+    store.flush(second.lease, points=[], progress=progress)
     (run,) = [run for run in read_status(store, RunFilter(), now=clock()).runs if run.state == State.RUNNING]
     assert run.seconds_left == pytest.approx(100)  # a quarter in 100 s, a quarter to go
 

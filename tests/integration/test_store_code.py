@@ -6,8 +6,9 @@ from hlbgpt_core.same_code import SAME_CODE
 from orchestrator.code.archive import LARGEST_BYTES, pack, unpack
 from orchestrator.code.differences import diff_lines, diff_size
 from orchestrator.errors import UsageError
+from orchestrator.queue.attempts import Claim
 from orchestrator.queue.code import CodePart
-from orchestrator.queue.records import Claim, RunFilter, RunRecord
+from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.queue.states import Limits, Reason, Retry, State
 from orchestrator.store import Store
 from tests.store_examples import ALL, claim, ending, facts, point, register, saved, steps, submit
@@ -113,7 +114,7 @@ def test_a_run_without_a_checkpoint_starts_by_any_code(store: Store) -> None:
     submit(store)
     worker = register(store)
     store.finish(begin(store, worker, OLD).lease, ending(Reason.RELEASED))
-    store.finish(begin(store, worker, NEW).lease, ending(Reason.FINISHED, points=[point(9)]))
+    store.finish(begin(store, worker, NEW).lease, ending(Reason.FINISHED), points=[point(9)])
     assert [part.digest for part in the_run(store).code] == [NEW]
 
 

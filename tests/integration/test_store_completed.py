@@ -5,8 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from orchestrator.queue.code import CodePart
-from orchestrator.queue.records import CompletedRun, NewSweep
+from orchestrator.queue.runs import CompletedRun
 from orchestrator.queue.states import Reason
+from orchestrator.queue.sweeps import NewSweep
 from orchestrator.store import Store
 from orchestrator.sweep.existing_runs import Existing, find_existing
 from orchestrator.sweep.plan import Plan, make_plan
@@ -35,7 +36,7 @@ def work(store: Store, *, runs: int, code: str = CODE, data: str = DATA, reason:
         claim = store.claim(worker)
         assert claim is not None
         facts = sample_facts(data_fingerprint=data, provenance={"core_digest": code})
-        store.flush(claim.lease, points=(), live=None, facts=facts)
+        store.flush(claim.lease, points=(), facts=facts)
         store.finish(claim.lease, ending(reason, permanent=True))
 
 
@@ -159,7 +160,7 @@ def test_a_run_of_two_codes_is_no_run_of_either_until_they_are_declared_the_same
         claim = store.claim(worker)
         assert claim is not None
         facts = sample_facts(data_fingerprint=DATA, provenance={"core_digest": code})
-        store.flush(claim.lease, points=(), live=None, facts=facts)
+        store.flush(claim.lease, points=(), facts=facts)
         store.commit_checkpoint(claim.lease, saved(6 if code == CODE else 8))
         store.finish(claim.lease, ending(Reason.RELEASED if code == CODE else Reason.FINISHED))
     assert [found(store, plan_of(1), code=code).other_code for code in (CODE, "0ther")] == [1, 1]

@@ -4,7 +4,7 @@ import pytest
 
 from hlbgpt_core.errors import SettingsError
 from orchestrator.errors import FencedError
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Limits, Reason, Spent, State
 from orchestrator.store import Store
 from tests.conftest import VirtualClock
@@ -41,7 +41,7 @@ def test_retry_gives_limits_afresh_and_keeps_the_checkpoint_only(store: Store) -
     submit(store, limits=Limits(max_attempts=1))
     lease = claim(store, register(store)).lease
     store.commit_checkpoint(lease, saved(1), points=[point(1)])
-    store.finish(lease, ending(Reason.ERROR, points=[point(2)]))
+    store.finish(lease, ending(Reason.ERROR), points=[point(2)])
     assert steps(store, 1) == [1, 2], "a failed run shows its whole curve"
     assert store.retry(ALL, "user") == 1
     run = store.run(1)

@@ -10,9 +10,11 @@ from sqlalchemy import select
 
 from hlbgpt_core.points import Split
 from orchestrator.errors import FencedError, NotThereError, SyncError, UsageError
-from orchestrator.queue.records import DELETE, NotifyMark, RunFilter
-from orchestrator.queue.states import NoticeKind, Reason, State
-from orchestrator.store import OpenMode, Store, deletion, open_store
+from orchestrator.queue.notices import NoticeKind, NotifyMark
+from orchestrator.queue.runs import DELETE, RunFilter
+from orchestrator.queue.states import Reason, State
+from orchestrator.store import OpenMode, Store, open_store
+from orchestrator.store.changing import deletion
 from orchestrator.store.known import check_named, known_run, known_sweep
 from orchestrator.store.tables import (
     arms,

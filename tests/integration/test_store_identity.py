@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import DatabaseError, DatabaseMissingError, DatabaseReplacedError, FencedError
-from orchestrator.queue.records import Lease
+from orchestrator.queue.attempts import Lease
 from orchestrator.store import OpenMode, Store, open_store
 from tests.postgresql_server import PostgresqlServer
 from tests.store_examples import ALL, claim, point, register, stored_points, submit

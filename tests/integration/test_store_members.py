@@ -9,8 +9,10 @@ from sqlalchemy import event
 from orchestrator.dashboard.run_values import run_values
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import parse_metric
-from orchestrator.queue.records import NewArm, NewRun, NewSweep, RunFilter
+from orchestrator.queue.arms import NewArm, NewRun
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
+from orchestrator.queue.sweeps import NewSweep
 from orchestrator.store import Store
 from tests.store_examples import arm, claim, ending, facts, point, register, submit
 
@@ -26,7 +28,7 @@ def lent(store: Store) -> Store:
     worker = register(store)
     for _ in range(4):
         lease = claim(store, worker).lease
-        store.flush(lease, points=[point(1)], live=None, facts=facts())
+        store.flush(lease, points=[point(1)], facts=facts())
         store.finish(lease, ending(Reason.FINISHED))
     new = [NewRun(arm=0, run_num=3, seed=102), NewRun(arm=1, run_num=1, seed=100)]
     store.submit(NewSweep(arms=[arm(2), arm(8)], runs=new, members=[1, 2, 3, 99], definition={"seed": 100}))

@@ -18,7 +18,7 @@ from orchestrator.errors import (
     DatabaseVersionError,
 )
 from orchestrator.files.state_folder import state_folder
-from orchestrator.store import OpenMode, Store, has_wal_fault, open_store, parse_location, public_location
+from orchestrator.store import OpenMode, Store, has_wal_fault, open_store, parse_location
 from orchestrator.store.opening.engine import sqlite_module
 from orchestrator.store.opening.schema import CURRENT
 from orchestrator.store.opening.sqlite_file import network_file_system
@@ -165,7 +165,7 @@ def test_a_link_and_its_file_are_one_database(tmp_path: Path) -> None:
         submit(store)
         assert file.is_file() and store.location.path == file
         assert state_folder(store.location.names) == file.with_name("hlbq.db.state")
-    assert public_location(parse_location(str(link))) == public_location(parse_location(str(file)))
+    assert parse_location(str(link)).public == parse_location(str(file)).public
     # A folder that an earlier version made beside the link stays in use.
     link.with_name("hlbq.db.state").mkdir()
     assert state_folder(parse_location(str(link)).names) == link.with_name("hlbq.db.state")

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Select, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from orchestrator.store.pages import PAGED, chosen, next_page

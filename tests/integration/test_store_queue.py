@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from hlbgpt_core.points import Phase, Split
+from hlbgpt_core.points import Phase, Progress, Split
 from orchestrator.errors import FencedError, WorkerGoneError
-from orchestrator.queue.records import Claim, EverySeed, Lease, Live, RunFilter
+from orchestrator.queue.arms import EverySeed
+from orchestrator.queue.attempts import Claim, Lease
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Limits, Reason, Spent, State
 from orchestrator.store import Store
 from tests.conftest import VirtualClock
@@ -22,9 +24,9 @@ from tests.store_examples import (
     ending,
     facts,
     identity,
-    live,
     new_sweep,
     point,
+    progress,
     register,
     saved,
     steps,
@@ -93,7 +95,7 @@ def test_flush_stores_points_progress_and_facts(store: Store) -> None:
     submit(store)
     taken = claim(store, register(store))
     losses = [point(1, grad_norm=0.5, microbatches=3, extra={"lr_head": 2.0}), point(2, Split.VAL, bits_per_byte=1.5)]
-    store.flush(taken.lease, points=losses, live=live(2), facts=facts())
+    store.flush(taken.lease, points=losses, progress=progress(2), facts=facts())
     assert [one.point for one in stored(store, 1)] == losses
     [run] = store.running(ALL)
     assert (run.step, run.phase, run.tokens_per_second) == (2, Phase.TRAIN, 1000.0)
@@ -118,15 +120,15 @@ def test_points_written_twice_are_there_once(store: Store) -> None:
     submit(store)
     lease = claim(store, register(store)).lease
     batch = [point(step) for step in range(200)]
-    store.flush(lease, points=batch, live=None)
-    store.flush(lease, points=[*batch[100:], point(200)], live=None)
+    store.flush(lease, points=batch)
+    store.flush(lease, points=[*batch[100:], point(200)])
     assert [one.point for one in stored(store, 1)] == [*batch, point(200)]
 
 
 def test_of_two_points_of_one_place_in_a_batch_the_last_counts(store: Store) -> None:
     submit(store)
     lease = claim(store, register(store)).lease
-    store.flush(lease, points=[point(1, loss=3.0), point(1, loss=2.0)], live=None)
+    store.flush(lease, points=[point(1, loss=3.0), point(1, loss=2.0)])
     assert [one.point.loss for one in stored(store, 1)] == [2.0]
 
 
@@ -152,10 +154,10 @@ def test_every_write_of_a_superseded_lease_is_refused_and_writes_nothing(store: 
     store.flush(new, points=[point(1, loss=1.0)])
     before = (store.run(1), stored(store, 1), store.attempts(1), store.events())
     writes: list[Callable[[], object]] = [
-        lambda: store.flush(old, points=[point(5)], live=live(5)),
+        lambda: store.flush(old, points=[point(5)], progress=progress(5)),
         lambda: store.commit_checkpoint(old, saved(5)),
         lambda: store.rewind(old, None),
-        lambda: store.finish(old, ending(Reason.FINISHED, points=[point(5)])),
+        lambda: store.finish(old, ending(Reason.FINISHED), points=[point(5)]),
     ]
     for write in writes:
         with pytest.raises(FencedError):
@@ -167,7 +169,7 @@ def test_every_write_of_a_superseded_lease_is_refused_and_writes_nothing(store: 
 def test_checkpoints_keep_the_newest_two_and_name_the_one_that_falls_off(store: Store) -> None:
     submit(store)
     lease = claim(store, register(store)).lease
-    assert store.commit_checkpoint(lease, saved(10), points=[point(10)], live=live(10)) is None
+    assert store.commit_checkpoint(lease, saved(10), points=[point(10)], progress=progress(10)) is None
     assert store.commit_checkpoint(lease, saved(20), points=[point(20)]) is None
     assert store.commit_checkpoint(lease, saved(30), points=[point(30)]) == saved(10)
     assert store.commit_checkpoint(lease, saved(30)) is None, "a call tried again changes nothing"
@@ -181,8 +183,8 @@ def test_points_past_the_checkpoint_go_when_the_run_goes_back(store: Store) -> N
     worker = register(store)
     lease = claim(store, worker).lease
     store.commit_checkpoint(lease, saved(2), points=[point(1), point(2), point(2, Split.VAL)])
-    store.flush(lease, points=[point(3), point(3, Split.VAL)], live=live(3))
-    run = store.finish(lease, ending(Reason.RELEASED, points=[point(4)]))
+    store.flush(lease, points=[point(3), point(3, Split.VAL)], progress=progress(3))
+    run = store.finish(lease, ending(Reason.RELEASED), points=[point(4)])
     assert (run.state, run.reason, run.step, run.last_train_loss) == (State.PENDING, Reason.RELEASED, 2, point(2).loss)
     assert (steps(store, 1, Split.TRAIN), steps(store, 1, Split.VAL)) == ([1, 2], [2])
     again = claim(store, worker)
@@ -209,7 +211,7 @@ def test_finish_writes_points_run_attempt_and_event_at_once(store: Store, clock:
     worker = register(store)
     lease = claim(store, worker).lease
     clock.advance(60)
-    run = store.finish(lease, ending(Reason.FINISHED, points=[point(7)], live=live(7)))
+    run = store.finish(lease, ending(Reason.FINISHED), points=[point(7)], progress=progress(7))
     assert (run.state, run.reason, run.ended_at, run.step, run.fraction) == (
         State.COMPLETED,
         Reason.FINISHED,
@@ -228,9 +230,9 @@ def test_an_end_told_twice_is_recorded_once(store: Store) -> None:
     # The answer to the first call may be lost with the connection.
     submit(store)
     lease = claim(store, register(store)).lease
-    first = store.finish(lease, ending(Reason.FINISHED, points=[point(7)]))
+    first = store.finish(lease, ending(Reason.FINISHED), points=[point(7)])
     events = store.events()
-    assert store.finish(lease, ending(Reason.FINISHED, points=[point(7), point(8)])) == first
+    assert store.finish(lease, ending(Reason.FINISHED), points=[point(7), point(8)]) == first
     assert (store.events(), steps(store, 1)) == (events, [7])
     with pytest.raises(FencedError):
         store.finish(lease, ending(Reason.ERROR))
@@ -260,10 +262,8 @@ def test_waiting_counts_runs_that_back_off_but_not_paused_ones(store: Store) -> 
 def test_a_failed_run_keeps_its_curve_and_its_error(store: Store) -> None:
     submit(store)
     lease = claim(store, register(store)).lease
-    broken = ending(
-        Reason.DIVERGED, error_type="Diverged", error_message="nan", error_traceback="at", points=[point(3)]
-    )
-    run = store.finish(lease, broken)
+    broken = ending(Reason.DIVERGED, error_type="Diverged", error_message="nan", error_traceback="at")
+    run = store.finish(lease, broken, points=[point(3)])
     assert (run.state, run.error_type, run.error_message) == (State.FAILED, "Diverged", "nan")
     assert steps(store, 1) == [3] and store.attempts(1)[0].error_traceback == "at"
 
@@ -391,9 +391,9 @@ def test_after_a_rehearsal_a_flush_has_nothing_left_to_compile(store: Store, mon
         return compile_now(dialect, statement, *given, **named)
 
     monkeypatch.setattr(store._readers.dialect, "statement_compiler", compiler)
-    store.flush(lease, points=[point(1)], live=Live(phase=Phase.TRAIN, step=1))
+    store.flush(lease, points=[point(1)], progress=Progress(phase=Phase.TRAIN, step=1))
     store.flush(lease, points=[point(2), point(2, Split.VAL)])
-    store.flush(lease, points=[], live=Live(phase=Phase.EVALUATE, step=2))
+    store.flush(lease, points=[], progress=Progress(phase=Phase.EVALUATE, step=2))
     assert compiled == []
 
 
@@ -430,8 +430,8 @@ def test_a_worker_that_was_just_given_a_run_is_told_when_there_is_no_other(store
 def test_what_waiting_arms_need_is_what_their_runs_held_on_such_a_device(store: Store) -> None:
     submit(store, depths=(2, 3), seeds=2)
     worker = register(store, device="gpu0", device_name="H100")
-    known = Live(phase=Phase.TRAIN, step=1, memory_bytes=5_000)
-    store.finish(claim(store, worker).lease, ending(Reason.FINISHED, live=known))
+    known = Progress(phase=Phase.TRAIN, step=1, memory_bytes=5_000)
+    store.finish(claim(store, worker).lease, ending(Reason.FINISHED), progress=known)
     found = {arm.settings["depth"]: arm.measured_bytes for arm in store.memory_of_waiting_arms("H100")}
     assert found == {2: 5_000, 3: 0}
     assert [arm.measured_bytes for arm in store.memory_of_waiting_arms("A100", sweep_ids=(1,))] == [0, 0]
@@ -446,7 +446,7 @@ def test_a_run_that_does_its_test_again_has_one_point_of_it(store: Store) -> Non
     store.commit_checkpoint(lease, saved(3), points=[point(3), point(3, Split.VAL), point(3, Split.TEST)])
     store.finish(lease, ending(Reason.LOST))
     second = claim(store, worker).lease
-    store.finish(second, ending(Reason.FINISHED, points=[point(3, Split.TEST)]))
+    store.finish(second, ending(Reason.FINISHED), points=[point(3, Split.TEST)])
     assert steps(store, 1, Split.TEST) == [3] and steps(store, 1, Split.VAL) == [3]
     run = store.run(1)
     assert run is not None and run.last_val_loss == point(3).loss

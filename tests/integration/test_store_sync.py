@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from hlbgpt_core.points import Split
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Limits, Reason
 from orchestrator.store import Store
 from tests.conftest import VirtualClock
@@ -37,7 +37,7 @@ def test_points_are_sent_up_to_the_checkpoint_and_all_in_the_end(store: Store) -
     assert unsent(store) == []
     store.commit_checkpoint(lease, saved(3))
     assert unsent(store) == [1] and send(store, 1)[-1] == ("train", 3) and unsent(store) == []
-    store.finish(lease, ending(Reason.FINISHED, points=[point(4)]))
+    store.finish(lease, ending(Reason.FINISHED), points=[point(4)])
     assert unsent(store) == [1] and send(store, 1)[-1] == ("train", 4) and unsent(store) == []
 
 
@@ -67,7 +67,7 @@ def test_runs_are_found_page_by_page_and_by_filter(store: Store) -> None:
     submit(store, seeds=5)
     worker = register(store)
     for _ in range(5):
-        store.finish(claim(store, worker).lease, ending(Reason.FINISHED, points=[point(1)]))
+        store.finish(claim(store, worker).lease, ending(Reason.FINISHED), points=[point(1)])
     assert store.unsent(ALL, limit=2) == [1, 2]
     assert store.unsent(ALL, limit=2, after_id=2) == [3, 4]
     assert store.unsent(RunFilter(run_ids=(4,)), limit=9) == [4]
@@ -123,5 +123,5 @@ def test_the_point_of_the_test_stands_last_in_its_step(store: Store) -> None:
     store.commit_checkpoint(lease, saved(2), points=[point(2), point(2, Split.VAL)])
     before = send(store, 1)
     assert before == [("train", 2), ("val", 2)]
-    store.finish(lease, ending(Reason.FINISHED, points=[point(2, Split.TEST)]))
+    store.finish(lease, ending(Reason.FINISHED), points=[point(2, Split.TEST)])
     assert send(store, 1) == [*before, ("test", 2)]

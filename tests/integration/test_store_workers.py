@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.errors import WorkerGoneError
-from orchestrator.queue.records import Watch
 from orchestrator.queue.states import Reason, State
+from orchestrator.queue.workers import Watch
 from orchestrator.store import Store
 from tests.conftest import VirtualClock
 from tests.store_examples import ALL, claim, ending, identity, point, register, steps, submit

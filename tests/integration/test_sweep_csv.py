@@ -10,8 +10,10 @@ import pytest
 
 from orchestrator.export import catch_up, rewrite_sweep_csv
 from orchestrator.export.csv_table import read_csv_rows
-from orchestrator.queue.records import CsvTarget, Ending, RunFilter, SweepRecord
+from orchestrator.queue.attempts import Ending
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
+from orchestrator.queue.sweeps import CsvTarget, SweepRecord
 from orchestrator.store import OpenMode, Store, open_store
 from tests.command_line import Hlbq, hlbq_in
 from tests.sample_sweep import register, sample_facts, sample_points, submit_sweep

@@ -15,13 +15,14 @@ import pytest
 
 from hlbgpt_core.points import Split
 from orchestrator.errors import UsageError
-from orchestrator.queue.records import Claim, RunFilter
+from orchestrator.queue.attempts import Claim
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Limits, Reason
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.wandb_sync.leases import OwnFolder
 from orchestrator.wandb_sync.session import SyncTiming, Wandb
 from orchestrator.wandb_sync.syncing import SyncCounts, Syncer
-from tests.store_examples import claim, ending, facts, live, point, register, saved, submit
+from tests.store_examples import claim, ending, facts, point, progress, register, saved, submit
 from tests.sync_process import SHORT, start_sync
 from tests.wandb_files import history
 from tests.wandb_server import KEY, Fault, HeldRun, WandbServer, wandb_server
@@ -49,7 +50,7 @@ class Scene:
     def claim(self) -> Claim:
         """Claim the next run, its facts known."""
         taken = claim(self.store, self.worker)
-        self.store.flush(taken.lease, points=[], live=live(0), facts=facts())
+        self.store.flush(taken.lease, points=[], progress=progress(0), facts=facts())
         return taken
 
     def start(self, *options: str, **environment: str) -> "subprocess.Popen[str]":
@@ -112,7 +113,7 @@ def steps(held: HeldRun) -> list[tuple[str, int]]:
 def another(scene: Scene) -> Claim:
     """The next run, claimed by a worker of its own."""
     taken = claim(scene.store, register(scene.store, 2))
-    scene.store.flush(taken.lease, points=[], live=live(0), facts=facts())
+    scene.store.flush(taken.lease, points=[], progress=progress(0), facts=facts())
     return taken
 
 
@@ -121,7 +122,7 @@ def test_runs_arrive_with_all_that_belongs_to_them(scene: Scene) -> None:
     points = [point(1, extra={"lr_head": 0.5, "surprise": 2.0}, grad_norm=1.5), point(1, Split.VAL, loss=3.0)]
     scene.store.commit_checkpoint(running.lease, saved(1), points=points)
     scene.store.flush(running.lease, points=[point(2)])
-    scene.store.finish(failed.lease, ending(Reason.DIVERGED, error_type="Diverged", points=[point(1)]))
+    scene.store.finish(failed.lease, ending(Reason.DIVERGED, error_type="Diverged"), points=[point(1)])
     said = scene.sync()
     assert "3 points of 2 runs sent" in said
 
@@ -155,7 +156,7 @@ def test_runs_arrive_with_all_that_belongs_to_them(scene: Scene) -> None:
     assert other.last("groupName") == held.last("groupName") is not None
 
     # Then the rest, and what was sent is not sent again.
-    scene.store.finish(running.lease, ending(Reason.FINISHED, points=[point(3), point(3, Split.VAL, loss=2.0)]))
+    scene.store.finish(running.lease, ending(Reason.FINISHED), points=[point(3), point(3, Split.VAL, loss=2.0)])
     assert (scene.sync_here(), scene.said) == (SyncCounts(runs=1, points=3), ["run 1: 3 points sent"])
     assert steps(held) == [("train", 1), ("val", 1), ("train", 2), ("train", 3), ("val", 3)]
     assert [line["_step"] for line in held.history] == list(range(5)) and (held.changed, held.gaps) == (0, 0)
@@ -191,11 +192,11 @@ def test_a_sync_that_dies_before_it_moves_the_mark_sends_nothing_twice(scene: Sc
 def test_a_run_that_restarts_below_the_mark_goes_on_under_a_second_id(scene: Scene) -> None:
     taken = scene.claim()
     scene.store.commit_checkpoint(taken.lease, saved(2), points=[point(1), point(2)])
-    scene.store.finish(taken.lease, ending(Reason.ERROR, points=[point(3)]))
+    scene.store.finish(taken.lease, ending(Reason.ERROR), points=[point(3)])
     scene.sync_here()
     scene.store.retry(RunFilter(run_ids=(taken.run.id,)), "user")
     lease = claim(scene.store, scene.worker).lease
-    scene.store.finish(lease, ending(Reason.FINISHED, points=[point(3, loss=1.0), point(4)]))
+    scene.store.finish(lease, ending(Reason.FINISHED), points=[point(3, loss=1.0), point(4)])
     scene.sync_here()
     before, after = scene.held(taken.run.uid), scene.held(f"{taken.run.uid}-2")
     assert [line["train/loss"] for line in before.history] == [9.99, 9.98, 9.97]
@@ -207,7 +208,7 @@ def test_a_run_that_restarts_below_the_mark_goes_on_under_a_second_id(scene: Sce
 def test_two_syncs_at_once_send_each_point_once(scene: Scene) -> None:
     taken = [scene.claim(), another(scene)]
     for one in taken:
-        scene.store.finish(one.lease, ending(Reason.FINISHED, points=[point(step) for step in range(1, 60)]))
+        scene.store.finish(one.lease, ending(Reason.FINISHED), points=[point(step) for step in range(1, 60)])
     both = [scene.start(), scene.start()]
     said = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
@@ -219,7 +220,7 @@ def test_two_syncs_at_once_send_each_point_once(scene: Scene) -> None:
 
 def test_what_a_server_refuses_stays_unsent_and_is_said(scene: Scene) -> None:
     taken = scene.claim()
-    scene.store.finish(taken.lease, ending(Reason.FINISHED, points=[point(1)]))
+    scene.store.finish(taken.lease, ending(Reason.FINISHED), points=[point(1)])
     scene.server.arm(Fault.REFUSED, path="file_stream", times=100)
     said = scene.sync(code=1)
     assert "W&B did not accept run" in said and "run the same command again" in said and "Traceback" not in said
@@ -248,7 +249,7 @@ def test_offline_files_hold_each_point_once_and_wandb_sync_sends_them(scene: Sce
     # Killed between the folder and the mark: the folder is found, and no second one is made.
     scene.store.take_sync(uid, "gone")
     scene.store.commit_sync(uid, "gone", rows_sent=0, last_step=0, told="")
-    scene.store.finish(taken.lease, ending(Reason.FINISHED, points=[point(3), point(3, Split.VAL)]))
+    scene.store.finish(taken.lease, ending(Reason.FINISHED), points=[point(3), point(3, Split.VAL)])
     scene.sync(**OFFLINE)
     scene.sync(**OFFLINE)
     files = sorted((scene.state / "wandb").glob("offline-run-*/*.wandb"))
@@ -270,7 +271,7 @@ def test_folders_that_wait_are_uploaded_before_more_is_sent(scene: Scene) -> Non
     taken = scene.claim()
     scene.store.commit_checkpoint(taken.lease, saved(1), points=[point(1)])
     scene.sync(**OFFLINE)
-    scene.store.finish(taken.lease, ending(Reason.FINISHED, points=[point(2)]))
+    scene.store.finish(taken.lease, ending(Reason.FINISHED), points=[point(2)])
     said = scene.sync(code=1)
     assert (
         re.search(r"written offline: wandb sync \S+/offline-run-\S+", said) and scene.held(taken.run.uid).history == []
@@ -309,7 +310,7 @@ def test_runs_that_do_not_exist_are_told_of(scene: Scene) -> None:
 
 def test_a_run_that_is_deleted_while_it_is_sent_is_said(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(2):
-        scene.store.finish(scene.claim().lease, ending(Reason.FINISHED, points=[point(1)]))
+        scene.store.finish(scene.claim().lease, ending(Reason.FINISHED), points=[point(1)])
     take, plan = scene.store.take_sync, scene.store.plan_sync
 
     def too_late(uid: str, owner: str, **rest: Any) -> Any:

@@ -11,12 +11,16 @@ from pathlib import Path
 
 from hlbgpt_core.points import Split
 from orchestrator.code.archive import pack
-from orchestrator.queue.records import CsvTarget, DeviceReading, NotifyMark, ReceivedPoint, RunFilter
+from orchestrator.queue.notices import NotifyMark
+from orchestrator.queue.points import ReceivedPoint
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Limits, Reason
+from orchestrator.queue.sweeps import CsvTarget
+from orchestrator.queue.workers import DeviceReading
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.store.opening.schema import CURRENT
 from tests.conftest import VirtualClock
-from tests.store_examples import claim, ending, facts, live, point, register, saved, submit
+from tests.store_examples import claim, ending, facts, point, progress, register, saved, submit
 
 FOLDER = Path(__file__).parent
 
@@ -31,16 +35,16 @@ def fill(store: Store, clock: VirtualClock) -> None:
     finished = claim(store, first).lease
     timed = ReceivedPoint(**vars(point(1)), recorded_at=clock())
     known = facts(provenance={"git_commit": "832bbf9", "core_digest": "3c3b34348d03c2c2"})
-    store.flush(finished, points=[timed, point(1, Split.VAL, bits_per_byte=1.5)], live=live(1), facts=known)
+    store.flush(finished, points=[timed, point(1, Split.VAL, bits_per_byte=1.5)], progress=progress(1), facts=known)
     store.keep_code(pack("3c3b34348d03c2c2", {"settings.py": b"DEPTH = 8\n"}, git_commit="832bbf9"))
     store.declare_same("3c3b34348d03c2c2", "0123456789abcdef", why="a comment", actor="ada")
     store.commit_checkpoint(finished, saved(1))
     clock.advance(60)
-    store.finish(finished, ending(Reason.FINISHED, points=[point(2, extra={"lr_head": 0.5, "odd": -math.inf})]))
+    store.finish(finished, ending(Reason.FINISHED), points=[point(2, extra={"lr_head": 0.5, "odd": -math.inf})])
 
     failed = claim(store, first).lease
     diverged = point(3, loss=math.nan, pplx=math.inf)
-    store.finish(failed, ending(Reason.DIVERGED, error_message="the loss is nan", points=[diverged]))
+    store.finish(failed, ending(Reason.DIVERGED, error_message="the loss is nan"), points=[diverged])
 
     lost = claim(store, second).lease
     store.commit_checkpoint(lost, saved(5), points=[point(5)])

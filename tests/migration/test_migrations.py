@@ -19,7 +19,7 @@ from sqlalchemy import inspect
 
 from hlbgpt_core.points import Split
 from orchestrator.errors import DatabaseError, DatabaseVersionError
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.store.opening.schema import CURRENT, Schema

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import OpenMode, open_store
 from tests.faults.harness import ask, new_sweep, submit, trainers_of, wait_until

@@ -12,7 +12,7 @@ from orchestrator.launch.ray_cluster import Need, check_room, joined, living_nod
 from orchestrator.launch.ray_fleet import RayFleet
 from orchestrator.launch.ray_worker import WorkerOrder
 from orchestrator.launch.worker_command import WorkerOptions
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import drained, new_sweep, read_ledger, submit, trainers_of, wait_until

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from tests.faults.harness import drained, new_sweep, read_ledger, submit, with_stand_in

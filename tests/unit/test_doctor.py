@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator import doctor
 from orchestrator.doctor import Level
-from orchestrator.queue.records import NewSweep
+from orchestrator.queue.sweeps import NewSweep
 from orchestrator.store import OpenMode, open_store
 
 

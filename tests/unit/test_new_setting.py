@@ -27,7 +27,7 @@ from orchestrator.cli.sweep_options import GivenSettings
 from orchestrator.sweep.options import axes_of
 from orchestrator.sweep.settings_reference import settings_reference
 from orchestrator.store import OpenMode, open_store
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.cli.main import run_program
 
 code = run_program(["submit", "--db", "made-up.db", "--warmth", "0.25", "0.5", "--num_heads", "1"])

@@ -26,7 +26,8 @@ worker_command.WorkerOptions = dataclasses.make_dataclass(
 
 import worker.__main__
 from orchestrator.cli.main import run_program
-from worker import trainer_process, worker_pool_plan
+from worker import trainer_process
+from worker.pool.places import plan_places
 from worker.trainer.trainer_handle import trainer_command
 
 
@@ -46,7 +47,7 @@ argv = started[0]
 parsed = []
 worker.__main__._be_a_parent = lambda options: parsed.append(options) or 0
 worker.__main__.main(argv[argv.index("worker") + 1:])
-places = worker_pool_plan.plan_places(parsed[0], lambda text: None)
+places = plan_places(parsed[0], lambda text: None)
 worker.__main__._be_a_worker = lambda options: parsed.append(options) or 0
 worker.__main__.die_with_parent = lambda *given: None
 worker.__main__.main(places[1].argv[places[1].argv.index("worker") + 1:])

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 import pytest
 
 from hlbgpt_core.points import Split
-from orchestrator.queue.records import Sendable, StoredPoint, SweepRecord, SyncMark
+from orchestrator.queue.points import Sendable, StoredPoint, SyncMark
 from orchestrator.queue.states import Reason, State
+from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.store import OpenMode, open_store
 from orchestrator.wandb_sync.rows import LONGEST_TAG, row_of, still_holds, summary_of, tags_of, upload_of, wandb_id
-from tests.store_examples import claim, facts, live, point, register, submit
+from tests.store_examples import claim, facts, point, progress, register, submit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +27,11 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Example:
     with open_store(str(tmp_path_factory.mktemp("db") / "hlbq.db"), mode=OpenMode.CREATE) as store:
         sweep = submit(store, name="heads", note="why not", wandb_project="p")
         taken = claim(store, register(store))
-        store.flush(taken.lease, points=[], live=live(0), facts=facts())
+        store.flush(taken.lease, points=[], progress=progress(0), facts=facts())
         run = store.run(1)
     assert run is not None
     points = [point(1), point(1, Split.VAL, loss=3.0), point(2), point(2, Split.VAL, loss=2.5)]
-    stored = [StoredPoint(run_id=1, fence=1, point=one) for one in points]
+    stored = [StoredPoint(fence=1, point=one) for one in points]
     return Example(sendable=Sendable(run=run, points=stored, ending=""), sweep=sweep)
 
 
@@ -71,7 +72,7 @@ def test_numbers_that_are_not_finite_stay_themselves() -> None:
 
 
 def test_the_summary_has_the_last_and_the_best_finite_validation_loss(sendable: Sendable) -> None:
-    worse = StoredPoint(run_id=1, fence=1, point=point(3, Split.VAL, loss=math.nan))
+    worse = StoredPoint(fence=1, point=point(3, Split.VAL, loss=math.nan))
     summary = summary_of(replace(sendable, points=[*sendable.points, worse]))
     assert math.isnan(summary["last_val_loss"])
     assert (summary["best_val_loss"], summary["best_val_step"], summary["state"]) == (2.5, 2, "running")

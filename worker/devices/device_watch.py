@@ -5,7 +5,7 @@ A separate thread asks every few seconds: if a driver hangs, a number is missing
 
 import threading
 
-from orchestrator.queue.records import DeviceReading
+from orchestrator.queue.workers import DeviceReading
 from worker.devices.driver import read_gpu
 
 EVERY_SECONDS = 10.0

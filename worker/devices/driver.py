@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from orchestrator.launch.python_process import python_module_argv
-from orchestrator.queue.records import DeviceReading
+from orchestrator.queue.workers import DeviceReading
 
 # One of them is there wherever CUDA can work; without them CUDA's library is not asked.
 _DRIVER_FILES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from orchestrator.queue.records import DeviceEnding
 from orchestrator.queue.states import Reason
+from orchestrator.queue.workers import DeviceEnding
 
 SET_ASIDE_AFTER = 3
 FAILURES = frozenset({Reason.ERROR, Reason.OOM, Reason.TIMEOUT})

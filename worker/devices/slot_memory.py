@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hlbgpt_core.settings import Settings
-from orchestrator.queue.records import ArmMemory
+from orchestrator.queue.workers import ArmMemory
 from worker.devices.devices import Device
 from worker.devices.driver import free_memory_bytes
 

@@ -1,1 +1,1 @@
-"""Between supervisor and trainer process: messages, both ends of the pipes, the log, and when to start it again."""
+"""Between supervisor and trainer process: messages, the ends of the pipes, inbox, log, and when to start it again."""

@@ -6,9 +6,18 @@ Nothing of the core is imported at the top: the core may be what cannot be impor
 import importlib.metadata
 import importlib.util
 import re
+import signal
 import traceback
 from enum import StrEnum
 from pathlib import Path
+
+from orchestrator.queue.states import Reason
+from worker.processes import signal_name
+
+# Signals that people, schedulers and the kernel send from outside; others mean that the process itself failed.
+_OUTSIDE_SIGNALS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT}
+# Those of a terminal that closes, and of its Ctrl-\: somebody stopped everything, and nothing counts against the run.
+_TERMINAL_SIGNALS = {signal.SIGHUP, signal.SIGQUIT}
 
 
 class Blame(StrEnum):
@@ -35,6 +44,22 @@ def blame_of(error: BaseException) -> Blame:
     if _of_host(error):
         return Blame.HOST
     return Blame.CODE if place_in_core(error) else Blame.RUN
+
+
+def classify_death(returncode: int) -> tuple[Reason, str, str]:
+    """Reason, error type and message for a trainer that died without a word.
+
+    A signal from outside says nothing against the run (lost, or released where a terminal sent it); anything else is
+    an error of its own.
+    """
+    if returncode >= 0:
+        return Reason.ERROR, "TrainerExit", f"the trainer process ended by itself with exit code {returncode}"
+    name = signal_name(-returncode)
+    if -returncode in _TERMINAL_SIGNALS:
+        return Reason.RELEASED, "TrainerKilled", f"the trainer process was stopped by {name}"
+    if -returncode in _OUTSIDE_SIGNALS:
+        return Reason.LOST, "TrainerKilled", f"the trainer process was killed from outside by {name}"
+    return Reason.ERROR, "TrainerCrash", f"the trainer process crashed with {name}"
 
 
 def place_in_core(error: BaseException) -> str:

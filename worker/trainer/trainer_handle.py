@@ -1,44 +1,22 @@
 """The supervisor's hold on its trainer process: start it, send to it, receive from it, end it."""
 
 import os
-import queue
 import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.launch.python_process import python_module_argv
 from orchestrator.launch.worker_command import WorkerOptions
+from worker.trainer.inbox import Inbox, TrainerDied
 from worker.trainer.messages import LoadFailed, Message, ProtocolError, Ready, ShutDown, decode, encode
 from worker.trainer.run_log import open_log
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainerDied:
-    """The trainer process is gone; `returncode` is negative for a signal, as in subprocess.
-
-    `loaded` says that it was ready for runs before.
-    """
-
-    pid: int
-    returncode: int
-    loaded: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class WakeUp:
-    """Nothing came from the trainer; a signal wants the supervisor's attention."""
-
-
 class TrainerStartError(HlbqError):
     """The system cannot start a trainer process."""
-
-
-Arrival = Message | TrainerDied | WakeUp
-Inbox = queue.SimpleQueue[Arrival]
 
 
 def trainer_command(device: str, options: WorkerOptions) -> Sequence[str]:

@@ -4,16 +4,17 @@ It starts the first one before there is a run (`EarlyTrainer`): loading torch ta
 begins while the worker itself still loads, registers and claims.
 """
 
-import queue
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from hlbgpt_core.code_digest import CoreCode
-from orchestrator.queue.records import Claim
+from hlbgpt_core.points import Directive
+from orchestrator.queue.attempts import Claim, Lease
 from worker.devices.devices import Device
-from worker.trainer.messages import Pause, Resume, Start
-from worker.trainer.trainer_handle import Inbox, TrainerHandle
+from worker.trainer.inbox import Inbox
+from worker.trainer.messages import Direct, Start, ToTrainer
+from worker.trainer.trainer_handle import TrainerHandle
 
 
 def trainer_environment(device: Device, threads: int) -> Mapping[str, str]:
@@ -31,7 +32,7 @@ class EarlyTrainer:
     handle: TrainerHandle
     core: CoreCode
     sources: Mapping[str, bytes]
-    inbox: Inbox = field(default_factory=queue.SimpleQueue)
+    inbox: Inbox
 
     @classmethod
     def begin(cls, command: Sequence[str], device: Device, threads: int) -> "EarlyTrainer":
@@ -84,36 +85,54 @@ class TrainerManager:
         """The sources of a digest that was on disk when this worker last read it; None of others."""
         return self._sources.get(digest)
 
-    def start(self, claim: Claim, rungs: Sequence[int] = ()) -> TrainerHandle:
-        """The trainer at work on the claimed run, which may be stopped at `rungs`: the warm one, or a new one."""
-        log_path = self._state_folder / claim.log_path
-        handle = self.load(log_path)
-        handle.send(start_message(claim, self._state_folder, log_path, rungs))
-        return handle
+    @property
+    def alive(self) -> bool:
+        """Whether there is a trainer that still runs."""
+        return self._handle is not None and self._handle.alive
 
-    def load(self, log_path: Path | None = None) -> TrainerHandle:
-        """A trainer that has loaded the code on disk, or does so now: the warm one, or a new one."""
-        if self._handle is None or not self._is_current():
+    @property
+    def is_ready(self) -> bool:
+        """Whether the trainer has loaded its code."""
+        return self._handle is not None and self._handle.ready is not None
+
+    def start(self, claim: Claim, rungs: Sequence[int] = ()) -> None:
+        """Set the trainer, the warm one or a new one, to work on the claimed run, which may be stopped at `rungs`.
+
+        Raises TrainerStartError where the system cannot start one.
+        """
+        log_path = self._state_folder / claim.log_path
+        self.load(log_path)
+        self.send(start_message(claim, self._state_folder, log_path, rungs))
+
+    def load(self, log_path: Path | None = None) -> None:
+        """Have a trainer, the warm one or a new one, that has loaded the code on disk, or does so now.
+
+        Raises TrainerStartError where the system cannot start one.
+        """
+        if not self._is_current():
             self.close()
             self._digest = self.code()
             self._handle = TrainerHandle(self._command, self._environment, log_path, self._inbox)
-        return self._handle
 
     def has_loaded(self, digest: str) -> bool:
         """Whether the trainer at hand has loaded the code of that digest."""
         ready = self._handle.ready if self._handle is not None else None
         return ready is not None and ready.core_digest == digest
 
-    def pause(self) -> None:
-        """Have the trainer stop before its next step. Called from the self-fence's thread."""
-        handle = self._handle
+    def send(self, message: ToTrainer) -> None:
+        """Tell the trainer, if there is one."""
+        handle = self._handle  # once: the self-fence's thread sends too
         if handle is not None:
-            handle.send(Pause())
+            handle.send(message)
 
-    def resume(self) -> None:
-        """Let the trainer go on, if there is one."""
+    def direct(self, lease: Lease, directive: Directive) -> None:
+        """Tell the trainer what is wanted of the run at hand."""
+        self.send(Direct(run_id=lease.run_id, fence=lease.fence, directive=directive))
+
+    def kill(self) -> None:
+        """End the trainer at once; its death arrives in the inbox."""
         if self._handle is not None:
-            self._handle.send(Resume())
+            self._handle.kill()
 
     def close(self) -> None:
         """End the trainer, if there is one."""

@@ -19,7 +19,7 @@ from orchestrator.cli.output import counted, note, suggest, warn
 from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import DatabaseBusyError, UsageError
 from orchestrator.launch.python_process import hlbq_argv
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 
 if TYPE_CHECKING:
     from orchestrator.launch.ray_cluster import Need

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, delete, exists, func, or_, select, update
 
-from orchestrator.queue.records import RunFilter
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Action, Reason, Retry, State, sources
 from orchestrator.store.base import StoreBase
 from orchestrator.store.events import record_events_of_runs

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import ColumnElement, Connection, Table, case, delete, exists, func, literal, select
 
 from orchestrator.errors import UsageError
-from orchestrator.queue.records import DELETE, Deletion, RunFilter
+from orchestrator.queue.runs import DELETE, Deletion, RunFilter
 from orchestrator.store.base import StoreBase
 from orchestrator.store.events import record_event, record_events_of_runs
 from orchestrator.store.filters import ENDED, conditions, one_of

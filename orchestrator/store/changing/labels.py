@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, Table, select, update
 
 from orchestrator.queue.labels import changed_tags
-from orchestrator.queue.records import RunRecord, SweepRecord
+from orchestrator.queue.runs import RunRecord
+from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.store.base import StoreBase
 from orchestrator.store.events import record_event
 from orchestrator.store.tables import runs, sweeps

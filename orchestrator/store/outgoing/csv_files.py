@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, String, cast, func, select, update
 
-from orchestrator.queue.records import CsvState, CsvTarget
+from orchestrator.queue.sweeps import CsvState, CsvTarget
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import ENDED
 from orchestrator.store.tables import runs, sweeps

@@ -9,8 +9,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, select, update
 
-from orchestrator.queue.records import NOTIFIER, Notice, RunRecord
-from orchestrator.queue.states import NoticeKind, State
+from orchestrator.queue.notices import NOTIFIER, Notice, NoticeKind
+from orchestrator.queue.runs import RunRecord
+from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.events import record_event
 from orchestrator.store.filters import OF_NEWEST_ATTEMPT

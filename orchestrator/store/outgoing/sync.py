@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, tex
 
 from hlbgpt_core.points import Split
 from orchestrator.errors import SyncError
-from orchestrator.queue.records import RunFilter, Sendable, StoredPoint, SyncMark
+from orchestrator.queue.points import Sendable, StoredPoint, SyncMark
+from orchestrator.queue.runs import RunFilter
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import ENDED
 from orchestrator.store.pages import ENDING, by_sweep, chosen, next_page

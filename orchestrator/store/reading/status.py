@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Select, Subquery, and_, func, literal_column, select
 
 from hlbgpt_core.points import Split
-from orchestrator.queue.records import AttemptRecord
+from orchestrator.queue.attempts import AttemptRecord
 from orchestrator.queue.states import State
 from orchestrator.store.curves import CurveStore
 from orchestrator.store.filters import OF_NEWEST_ATTEMPT, in_sweeps, one_of

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, Update, and_, bindparam, case, func, or_, select, update
 
 from orchestrator.errors import CodeNotLoadedError
+from orchestrator.queue.attempts import Claim, Lease
 from orchestrator.queue.code import parts_up_to
-from orchestrator.queue.records import Claim, Lease
 from orchestrator.queue.states import Action, State
 from orchestrator.store.base import Author, StoreBase, insert_one, is_sqlite
 from orchestrator.store.code import read_same_code

@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 from sqlalchemy import Connection, case, func, or_, select, text
 
-from orchestrator.queue.records import ArmMemory, DeviceHours, DeviceReading, DeviceSample
+from orchestrator.queue.workers import ArmMemory, DeviceHours, DeviceReading, DeviceSample
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import WAITING, in_sweeps, one_of
 from orchestrator.store.rows import record_of

@@ -4,7 +4,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, delete, func, select, update
 
-from orchestrator.queue.records import Ending, RunRecord
+from orchestrator.queue.attempts import Ending
+from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import EndingOutcome, Reason, Spent, State, outcome_of_ending
 from orchestrator.store.base import Author, storable
 from orchestrator.store.events import record_event

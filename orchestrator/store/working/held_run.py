@@ -9,10 +9,11 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
-from hlbgpt_core.points import Facts, Point, SavedCheckpoint, Split
+from hlbgpt_core.points import Facts, Point, Progress, SavedCheckpoint, Split
 from orchestrator.errors import FencedError
+from orchestrator.queue.attempts import Ending, Lease
 from orchestrator.queue.code import code_part, with_part
-from orchestrator.queue.records import Ending, Lease, Live, RunRecord
+from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import Reason
 from orchestrator.store.base import Author, StoreBase, to_json
 from orchestrator.store.events import record_event
@@ -36,8 +37,8 @@ _HELD = select(runs.c.id).where(
     RUNNING,
 )
 _LOCK_HELD = _HELD.with_for_update(key_share=True)
-_LIVE_COLUMNS = ("phase", "step", "fraction", "tokens_per_second", "tokens_seen", "memory_bytes")
-_PROGRESS_COLUMNS = ("last_train_loss", "last_val_loss", *_LIVE_COLUMNS)
+_TOLD_BY_TRAINER = ("phase", "step", "fraction", "tokens_per_second", "tokens_seen", "memory_bytes")
+_PROGRESS_COLUMNS = ("last_train_loss", "last_val_loss", *_TOLD_BY_TRAINER)
 # What a flush does not tell stays as it is.
 _PROGRESS = (
     update(attempts)
@@ -63,7 +64,7 @@ class HeldRunStore(StoreBase):
             return connection.execute(_HELD, _lease(lease) | {"held_uid": lease.run_uid}).first() is not None
 
     def flush(
-        self, lease: Lease, *, points: Sequence[Point], live: Live | None = None, facts: Facts | None = None
+        self, lease: Lease, *, points: Sequence[Point], progress: Progress | None = None, facts: Facts | None = None
     ) -> None:
         """Write points and progress. Writing the same points again changes nothing.
 
@@ -72,10 +73,15 @@ class HeldRunStore(StoreBase):
         """
         with self._write() as connection:
             _check_fence(connection, lease)
-            _write_progress(connection, lease, points, live, facts)
+            _write_progress(connection, lease, points, progress, facts)
 
     def commit_checkpoint(
-        self, lease: Lease, checkpoint: SavedCheckpoint, *, points: Sequence[Point] = (), live: Live | None = None
+        self,
+        lease: Lease,
+        checkpoint: SavedCheckpoint,
+        *,
+        points: Sequence[Point] = (),
+        progress: Progress | None = None,
     ) -> SavedCheckpoint | None:
         """Point the run at a checkpoint that is whole on disk, its points with it.
 
@@ -84,7 +90,7 @@ class HeldRunStore(StoreBase):
         """
         with self._write() as connection:
             _check_fence(connection, lease)
-            _write_progress(connection, lease, points, live, None)
+            _write_progress(connection, lease, points, progress, None)
             run = one_run(connection, lease.run_id)
             if run.checkpoint == checkpoint:
                 return None  # the answer to the first call was lost
@@ -119,7 +125,9 @@ class HeldRunStore(StoreBase):
             run = one_run(connection, lease.run_id)
             record_event(connection, self._holder(run), action, sweep_id=run.sweep_id, run_id=run.id, why=why)
 
-    def finish(self, lease: Lease, ending: Ending) -> RunRecord:
+    def finish(
+        self, lease: Lease, ending: Ending, *, points: Sequence[Point] = (), progress: Progress | None = None
+    ) -> RunRecord:
         """End the attempt: last points, verdict, run, attempt and event in one transaction.
 
         Told again of an end that is recorded already (the answer to the first call was lost), it changes
@@ -132,7 +140,7 @@ class HeldRunStore(StoreBase):
                 if _ended_before(connection, lease, ending.reason):
                     return one_run(connection, lease.run_id)
                 raise
-            _write_progress(connection, lease, ending.points, ending.live, None)
+            _write_progress(connection, lease, points, progress, None)
             author = self._holder(one_run(connection, lease.run_id))
             return end_attempt(connection, lease.run_id, ending, author)
 
@@ -164,7 +172,7 @@ def _check_fence(connection: Connection, lease: Lease) -> None:
 
 
 def _write_progress(
-    connection: Connection, lease: Lease, points: Sequence[Point], live: Live | None, facts: Facts | None
+    connection: Connection, lease: Lease, points: Sequence[Point], progress: Progress | None, facts: Facts | None
 ) -> None:
     told: dict[str, Any] = {}
     if points:
@@ -174,8 +182,8 @@ def _write_progress(
             losses = [point.loss for point in points if point.split is split]
             if losses:
                 told[f"last_{split.value}_loss"] = write_number(losses[-1])
-    if live is not None:
-        told |= {name: getattr(live, name) for name in _LIVE_COLUMNS} | {"phase": live.phase.value}
+    if progress is not None:
+        told |= {name: getattr(progress, name) for name in _TOLD_BY_TRAINER} | {"phase": progress.phase.value}
     if facts is not None:
         _fix_facts(connection, lease, facts)
     if told:

@@ -8,7 +8,7 @@ last two runs at once, the later one sees the end of both, and exactly one notic
 
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
-from orchestrator.queue.states import NoticeKind
+from orchestrator.queue.notices import NoticeKind
 from orchestrator.store.base import to_json
 from orchestrator.store.filters import UNFINISHED
 from orchestrator.store.tables import OPEN_POLICY, notices, policies, runs, sweeps

@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, insert, or_, select, text, update
 
 from orchestrator.errors import WorkerGoneError
-from orchestrator.queue.records import DeviceEnding, DeviceReading, RunRecord, Watch, WorkerIdentity, WorkerRecord
+from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import Reason
+from orchestrator.queue.workers import DeviceEnding, DeviceReading, Watch, WorkerIdentity, WorkerRecord
 from orchestrator.store.base import Author, StoreBase
 from orchestrator.store.events import record_event
 from orchestrator.store.opening.identity import check_uid

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import NotThereError
-from orchestrator.queue.records import DELETE, RunFilter
+from orchestrator.queue.runs import DELETE, RunFilter
 from orchestrator.queue.states import State
 from orchestrator.status.waiting import wait_until_ended
 

@@ -8,14 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.notify.message import Told, message, message_text, summary
-from orchestrator.queue.records import (
-    AttemptRecord,
-    Bookkeeping,
-    Notice,
-    RunRecord,
-    SweepRecord,
-)
-from orchestrator.queue.states import NoticeKind, Reason, Spent, State
+from orchestrator.queue.attempts import AttemptRecord
+from orchestrator.queue.notices import Notice, NoticeKind
+from orchestrator.queue.runs import Bookkeeping, RunRecord
+from orchestrator.queue.states import Reason, Spent, State
+from orchestrator.queue.sweeps import SweepRecord
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=400)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.queue.records import DeviceReading
+from orchestrator.queue.workers import DeviceReading
 from tests.faults.harness import wait_until
 from tests.stand_in_driver.pynvml import StandInDriver
 from worker.devices.device_watch import DeviceWatch

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from orchestrator.queue.records import WorkerIdentity, WorkerRecord
+from orchestrator.queue.workers import WorkerIdentity, WorkerRecord
 from worker.failure_detector import WATCHED_ELSEWHERE, FailureDetector, Remedy
 from worker.processes import ProcessState
 

@@ -1,9 +1,9 @@
 """A core that cannot be imported is waited for until it changes, or until patience ends."""
 
 from worker.__main__ import _exit_code
+from worker.claiming import FaultyCode
 from worker.exit_codes import EXIT_USAGE
-from worker.faulty_code import FaultyCode
-from worker.supervisor import WorkerSummary
+from worker.outcome import WorkerSummary
 
 
 class Disk:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import DatabaseBusyError, WorkerGoneError
-from orchestrator.queue.records import DeviceReading, RunRecord, Watch, WorkerIdentity, WorkerRecord
+from orchestrator.queue.runs import RunRecord
+from orchestrator.queue.workers import DeviceReading, Watch, WorkerIdentity, WorkerRecord
 from tests.faults.harness import wait_until
 from worker.heartbeat import Heartbeat
 from worker.processes import ProcessState, process_state, start_ticks

@@ -2,8 +2,8 @@
 
 import pytest
 
-from orchestrator.queue.records import DeviceEnding
 from orchestrator.queue.states import Reason
+from orchestrator.queue.workers import DeviceEnding
 from worker.devices.set_aside import why_to_set_aside
 
 

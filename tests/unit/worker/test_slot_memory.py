@@ -6,7 +6,7 @@ import pytest
 
 from hlbgpt_core.scale import check, resolve
 from hlbgpt_core.settings import Settings
-from orchestrator.queue.records import ArmMemory
+from orchestrator.queue.workers import ArmMemory
 from worker.devices.devices import Gpu, cpu_device, gpu_device
 from worker.devices.slot_memory import SlotPlan, estimate_bytes, free_machine_bytes, plan_slots
 

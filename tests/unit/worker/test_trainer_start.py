@@ -12,7 +12,8 @@ import pytest
 from worker.__main__ import main
 from worker.exit_codes import EXIT_USAGE
 from worker.trainer import trainer_handle
-from worker.trainer.trainer_handle import Inbox, TrainerHandle, TrainerStartError
+from worker.trainer.inbox import Inbox
+from worker.trainer.trainer_handle import TrainerHandle, TrainerStartError
 
 
 def full(*_: Any, **__: Any) -> Any:

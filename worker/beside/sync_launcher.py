@@ -13,9 +13,8 @@ from hlbgpt_core.errors import HlbqError
 from orchestrator.files.state_folder import make_state_folder
 from orchestrator.launch.python_process import hlbq_argv
 from orchestrator.store import Store
+from worker.exit_codes import EXIT_USAGE
 
-# What cannot be helped by starting again: wandb is not installed, or nobody is logged in.
-EXIT_USAGE = 2
 LOG = "wandb-sync.log"
 
 
@@ -46,7 +45,7 @@ class SyncLauncher:
         if self._process is None:
             return False
         code = self._process.poll()
-        if code == EXIT_USAGE:
+        if code == EXIT_USAGE:  # wandb is not installed, or nobody is logged in: starting again does not help
             self._given_up = True
             self._say(f"nothing is sent to wandb: see {self._log()}, then run hlbq sync")
         return code is None or self._given_up

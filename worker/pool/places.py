@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from orchestrator.launch.worker_command import WorkerOptions
-from orchestrator.queue.records import ArmMemory
+from orchestrator.queue.workers import ArmMemory
 from orchestrator.store import OpenMode, open_store
 from orchestrator.wording.numbers import counted
 from worker.devices.devices import Device, choose_device, choose_gpus, gpu_device
 from worker.devices.slot_memory import free_bytes_of, plan_slots
-from worker.worker_pool import Place
+from worker.pool.worker_pool import Place
 
 
 def plan_places(options: WorkerOptions, say: Callable[[str], None]) -> list[Place]:

@@ -18,6 +18,7 @@ from types import FrameType
 from orchestrator.launch.stop_signals import heeded_stop_signals
 from orchestrator.wording.numbers import counted
 from worker.exit_codes import EXIT_FAILED, EXIT_FINE, EXIT_INTERRUPTED, EXIT_USAGE
+from worker.processes import signal_name
 
 # A worker that leaves with one of these said why; whatever else ends a worker is a death, and it is started anew.
 _SAID_WHY = frozenset({EXIT_FINE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED})
@@ -150,7 +151,7 @@ class WorkerPool:
         lived = self.clock() - member.started_at
         member.deaths = 1 if lived >= self.policy.healthy_seconds else member.deaths + 1
         wait = self.policy.wait_seconds(member.deaths)
-        name, how = member.place.name, _how(code)
+        name, how = member.place.name, f"exit code {code}" if code >= 0 else signal_name(-code)
         if wait is None:
             member.exit_code = EXIT_FAILED
             self.say(
@@ -167,12 +168,3 @@ def exit_code_of(codes: Sequence[int], *, interrupted: bool) -> int:
     if interrupted:
         return EXIT_INTERRUPTED
     return next((code for code in (EXIT_INTERRUPTED, EXIT_USAGE, EXIT_FAILED) if code in codes), EXIT_FINE)
-
-
-def _how(returncode: int) -> str:
-    if returncode >= 0:
-        return f"exit code {returncode}"
-    try:
-        return signal.Signals(-returncode).name
-    except ValueError:
-        return f"signal {-returncode}"

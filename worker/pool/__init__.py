@@ -1,0 +1,1 @@
+"""Several workers of one machine: where each works, and the parent that keeps them running."""
