@@ -2,13 +2,14 @@
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hlbgpt_core.points import Point
 from orchestrator.errors import UsageError
 from orchestrator.files.locks import try_lock
 from orchestrator.notify import commands
@@ -35,8 +36,10 @@ def noted(store: Store) -> list[tuple[NoticeKind, int | None]]:
     return [(one.kind, one.run_id) for one in store.undelivered()]
 
 
-def finish(store: Store, worker: int, reason: Reason = Reason.FINISHED, **rest: Any) -> None:
-    store.finish(claim(store, worker).lease, ending(reason, **rest))
+def finish(
+    store: Store, worker: int, reason: Reason = Reason.FINISHED, *, points: Sequence[Point] = (), **rest: Any
+) -> None:
+    store.finish(claim(store, worker).lease, ending(reason, **rest), points=points)
 
 
 # What is noted.
