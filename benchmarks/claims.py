@@ -25,7 +25,7 @@ from benchmarks.peers import MISSING, ask_peer
 from benchmarks.submit import make_sweep
 from orchestrator.queue.workers import WorkerIdentity
 from orchestrator.store import OpenMode, open_store
-from orchestrator.store.engine import sqlite_module
+from orchestrator.store.opening.engine import sqlite_module
 
 TARGETS = {"raw": 0.4, "huey": 5.0, "optuna": 100.0}
 # Each of Optuna's claimers keeps the whole queue in memory, and takes seconds to read it.

@@ -23,9 +23,8 @@ from hlbgpt_core.points import Phase, Point, Progress
 from orchestrator.queue.attempts import Lease
 from orchestrator.queue.workers import WorkerIdentity
 from orchestrator.store import OpenMode, open_store
-from orchestrator.store.engine import sqlite_module
-from orchestrator.store.points import _COLUMNS, _OR_REPLACE
-from orchestrator.store.rows import point_row
+from orchestrator.store.opening.engine import sqlite_module
+from orchestrator.store.points import _COLUMNS, _OR_REPLACE, point_row
 from tests.faults.harness import ask
 from tests.stand_in_trainer import point_at
 from worker.timing import Timing

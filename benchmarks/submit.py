@@ -20,7 +20,7 @@ from hlbgpt_core.settings import Settings
 from orchestrator.queue.arms import EverySeed, NewArm, NewRun
 from orchestrator.queue.sweeps import NewSweep
 from orchestrator.store import OpenMode, open_store
-from orchestrator.store.engine import sqlite_module
+from orchestrator.store.opening.engine import sqlite_module
 
 SEEDS = 5
 TARGET = 1.5

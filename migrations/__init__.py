@@ -1,1 +1,1 @@
-"""The database's history, one file a revision, run by Alembic through orchestrator/store/schema.py."""
+"""The database's history, one file a revision, run by Alembic through orchestrator/store/opening/schema.py."""

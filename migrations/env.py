@@ -1,7 +1,7 @@
-"""Where Alembic enters. The connection, its transaction and the lock belong to orchestrator/store/schema.py.
+"""Where Alembic enters. The connection, its transaction and the lock belong to orchestrator/store/opening/schema.py.
 
 To write the next revision: change orchestrator/store/tables.py, copy the newest file in versions/, count its
-`revision` up, and set `head` in orchestrator/store/schema.py. A test holds the two ways to a schema equal.
+`revision` up, and set `head` in orchestrator/store/opening/schema.py. A test holds the two ways to a schema equal.
 """
 
 from alembic import context

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 from hlbgpt_core.errors import DataError, HlbqError
 from hlbgpt_core.text.token_cache import default_cache_dir
 from orchestrator.launch.python_process import python_argv
-from orchestrator.store.location import StoreLocation, network_file_system, parse_location
+from orchestrator.store.opening.location import StoreLocation, parse_location
+from orchestrator.store.opening.sqlite_file import network_file_system
 
 LEAST_FREE_BYTES = 2 * 2**30
 WANDB_HOST = "api.wandb.ai"

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from sqlalchemy import select
+
 from hlbgpt_core.points import Facts, Phase, Point, Progress, SavedCheckpoint, Split
 from hlbgpt_core.settings import Settings
 from orchestrator.queue.arms import NewArm, NewRun
@@ -13,6 +15,9 @@ from orchestrator.queue.states import Limits, Reason
 from orchestrator.queue.sweeps import NewSweep, SweepRecord
 from orchestrator.queue.workers import WorkerIdentity
 from orchestrator.store import Store
+from orchestrator.store.filters import conditions
+from orchestrator.store.points import read_point
+from orchestrator.store.tables import points, runs
 
 ALL = RunFilter()
 
@@ -109,4 +114,12 @@ def steps(store: Store, run_id: int, split: Split | None = None) -> list[int]:
 
 def stored(store: Store, run_id: int, split: Split | None = None) -> list[StoredPoint]:
     """A run's stored points."""
-    return list(store.points(RunFilter(run_ids=(run_id,)), split))
+    return stored_points(store, RunFilter(run_ids=(run_id,)), split)
+
+
+def stored_points(store: Store, wanted: RunFilter = ALL, split: Split | None = None) -> list[StoredPoint]:
+    """The stored points of the runs that pass `wanted`, by run, split and step."""
+    splits = [one.value for one in Split if split in (None, one)]
+    with store._read() as connection:
+        query = select(points).join(runs).where(points.c.split.in_(splits), *conditions(connection, wanted))
+        return [read_point(row) for row in connection.execute(query.order_by(*points.primary_key))]

@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, open_store
-from orchestrator.store.schema import Schema
+from orchestrator.store.opening.schema import Schema
 from tests.store_examples import ending, point, register
 
 TIMEOUT_SECONDS = 120

@@ -59,7 +59,7 @@ def decide(
 def _declare(store: "Store", sweep_id: int, options: SweepOptions, *, redeclare: bool) -> None:
     """Declare the policy of these options, unless the sweep has one and nothing was asked to change."""
     from orchestrator.growth.declaring import declared_for_sweep
-    from orchestrator.store.policies import has_a_policy
+    from orchestrator.store.changing.policies import has_a_policy
 
     found = store.sweep(sweep_id)
     if found is None:

@@ -204,7 +204,7 @@ def _database_option(arguments: Sequence[str]) -> str:
     given += [text.removeprefix("--db=") for text in arguments if text.startswith("--db=")]
     if not given:
         return ""
-    from orchestrator.store.location import parse_location
+    from orchestrator.store.opening.location import parse_location
 
     try:
         return parse_location(given[-1]).option

@@ -179,7 +179,7 @@ def _whose_rows_go(target: CsvTarget | None, database: DatabaseOption) -> str:
     """What a sweep that doesn't append does to a file that is there, or that other sweeps write to; empty for none."""
     if target is None or target.append:
         return ""
-    from orchestrator.store.csv_files import replaced_by
+    from orchestrator.store.outgoing.csv_files import replaced_by
 
     try:
         with database.read() as store:

@@ -99,7 +99,7 @@ def _watch(store: "Store", syncer: "Syncer", chosen: RunFilter | None, how: Sync
         try:
             if chosen is not None:
                 check_named(store, chosen)
-            wanted = chosen or RunFilter(sweep_ids=tuple(store.wandb_sweeps()))
+            wanted = chosen or RunFilter(sweep_ids=_marked_sweeps(store))
             running = bool(store.running(wanted))
             tally = syncer.send_all(wanted)
             answers = True
@@ -115,9 +115,9 @@ def _watch(store: "Store", syncer: "Syncer", chosen: RunFilter | None, how: Sync
 
 def _wanted(store: "Store", runs: RunFilterOptions, how: SyncOptions) -> RunFilter | None:
     """The runs to send; None if there are none. Raises UsageError for runs that do not exist or have no project."""
-    marked = store.wandb_sweeps()
+    marked = _marked_sweeps(store)
     if not runs.given():
-        return RunFilter(sweep_ids=tuple(marked)) if marked else None
+        return RunFilter(sweep_ids=marked) if marked else None
     chosen = chosen_or_latest(runs, store)
     check_any(store, chosen)
     named = chosen.sweep_ids or tuple({run.sweep_id for run in store.runs(chosen)})
@@ -128,6 +128,10 @@ def _wanted(store: "Store", runs: RunFilterOptions, how: SyncOptions) -> RunFilt
                 "Add one: --wandb_project NAME",
             )
     return chosen
+
+
+def _marked_sweeps(store: "Store") -> tuple[int, ...]:
+    return tuple(sweep.id for sweep in store.sweeps() if sweep.wandb_project)
 
 
 def _report(tally: "SyncCounts", offline: Path | None) -> None:

@@ -31,12 +31,12 @@ from orchestrator.errors import DatabaseBusyError, DatabaseError
 from orchestrator.queue.attempts import Ending
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
-from orchestrator.store.base import insert_many
-from orchestrator.store.endings import Author, end_attempt, lock_runs
-from orchestrator.store.numbers import highest_number
-from orchestrator.store.ownership import stored_revision
-from orchestrator.store.schema import CURRENT, UNFINISHED_COPY, alembic_version
+from orchestrator.store.base import Author, insert_many
+from orchestrator.store.events import highest_number
+from orchestrator.store.opening.ownership import stored_revision
+from orchestrator.store.opening.schema import CURRENT, UNFINISHED_COPY, alembic_version
 from orchestrator.store.tables import LIVE, RUNNING, database_identity, metadata, runs, workers
+from orchestrator.store.working.endings import end_attempt, lock_runs
 from orchestrator.wording.numbers import counted
 
 # A copy is a database of its own, with a uid of its own.

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from orchestrator.errors import DatabaseMissingError, DatabaseReplacedError
 from orchestrator.store import OpenMode, Store, open_store
-from orchestrator.store.identity import replaced
-from orchestrator.store.location import file_identity
+from orchestrator.store.opening.identity import replaced
+from orchestrator.store.opening.sqlite_file import file_identity
 
 # A page asks again in a second; it must not hang for as long as a worker would wait.
 BUSY_TIMEOUT_SECONDS = 5.0

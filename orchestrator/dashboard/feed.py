@@ -24,7 +24,7 @@ from orchestrator.dashboard.sweep_watch import News, SweepWatch
 from orchestrator.errors import DatabaseError, NotThereError
 from orchestrator.queue.runs import DELETE, EventRecord
 from orchestrator.store import Store
-from orchestrator.store.dashboard_reads import MOST_EVENTS
+from orchestrator.store.events import MOST_EVENTS
 from orchestrator.store.known import known_sweep
 
 LOOK_EVERY_SECONDS = 1.0

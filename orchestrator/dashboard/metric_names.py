@@ -56,7 +56,7 @@ def _part(settings: Mapping[str, Any]) -> str:
 
 
 def _own_metrics(store: Store, sweep_ids: Sequence[int]) -> list[str]:
-    return store.own_metrics([run for one in sweep_ids for run in store.runs_with_points(one, _SAMPLED_RUNS)])
+    return sorted(set().union(*(store.own_metrics(sweep_id, _SAMPLED_RUNS) for sweep_id in sweep_ids)))
 
 
 def read_metric(store: Store, sweep_ids: Sequence[int], name: str) -> Metric:

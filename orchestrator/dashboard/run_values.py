@@ -1,13 +1,11 @@
 """A metric's value by run, at the moment that a column of the table asks for."""
 
-import itertools
 import math
-import operator
 from collections.abc import Mapping, Sequence
 
 from orchestrator.comparison.measures import Goal, goal_of, value_at
 from orchestrator.errors import UsageError
-from orchestrator.export.metric_names import Axis, Metric
+from orchestrator.export.metric_names import Metric
 from orchestrator.store import Store
 
 MOMENTS = ("last", "best", "min", "max", "at")
@@ -26,21 +24,23 @@ def run_values(
     goal = goal_of(metric)
     if moment == "best" and goal is None:
         raise UsageError(f"is higher or lower better for '{metric.name}'?", "Choose max or min.")
+    started = sorted({line.id for sweep_id in sweep_ids for line in store.run_lines(sweep_id) if line.fence})
+    curves = store.curves(started, metric.split, (metric.column,), last=moment == "last")
     if moment == "last":
-        last = (store.last_values(sweep_id, metric.split, metric.column) for sweep_id in sweep_ids)
-        return {run: value for values in last for run, value in values.items()}
-    started = [line.id for sweep_id in sweep_ids for line in store.run_lines(sweep_id) if line.fence]
-    points = store.metric_points(sorted({*started}), metric.split, metric.column, Axis.STEPS.column)
+        return {curve.run_id: curve[metric.column][-1] for curve in curves}
     found: dict[int, float | None] = {}
-    for run_id, own in itertools.groupby(points, key=operator.attrgetter("run_id")):
-        pairs = [(float(point.step), point.y) for point in own if point.y is not None]
+    for curve in curves:
+        if metric.column not in curve:
+            continue
+        points = zip(curve["step"], curve[metric.column], strict=True)
+        pairs = [(float(at), value) for at, value in points if value is not None]
         if moment == "at":
             steps, values = [at for at, _ in pairs], [value for _, value in pairs]
             if steps and steps[0] <= step <= steps[-1]:
-                found[run_id] = value_at(steps, values, step).value
+                found[curve.run_id] = value_at(steps, values, step).value
             continue
         finite = [value for _, value in pairs if math.isfinite(value)]
         is_greatest = moment == "max" or (moment == "best" and goal is Goal.HIGHER)
         if finite:
-            found[run_id] = max(finite) if is_greatest else min(finite)
+            found[curve.run_id] = max(finite) if is_greatest else min(finite)
     return found

@@ -4,9 +4,9 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.comparison.measures import Goal, goal_of
 from orchestrator.dashboard.arm_means import ArmMeans, MeanCurve
@@ -17,7 +17,7 @@ from orchestrator.plots.run_curves import smoothed
 from orchestrator.queue.arms import ArmRecord
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
-from orchestrator.store.dashboard_reads import MetricPoint, RunLine
+from orchestrator.store.reading.dashboard import RunLine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,6 +55,15 @@ class Question:
     def axis(self) -> Axis:
         """What the means are over."""
         return self.x if isinstance(self.x, Axis) else Axis.STEPS
+
+
+class MetricPoint(NamedTuple):
+    """One value of one metric of a run. `x` is None where that axis was not recorded, `y` where the metric was not."""
+
+    run_id: int
+    step: int
+    x: float | None
+    y: float | None
 
 
 @dataclass(kw_only=True)
@@ -302,9 +311,12 @@ class SweepCurves:
     ) -> Iterable[tuple[MetricPoint, float | None]]:
         """The metric's points; where x is a metric, those at whose step it was recorded too, with its value."""
 
-        def read(metric: Metric) -> Iterable[MetricPoint]:
+        def read(metric: Metric) -> Iterator[MetricPoint]:
             axis = self._question.axis.column
-            return store.metric_points(run_ids, metric.split, metric.column, axis, after_step=after_step)
+            for curve in store.curves(run_ids, metric.split, (axis, metric.column), after_step=after_step):
+                values = curve[metric.column] if metric.column in curve else itertools.repeat(None)
+                points = zip(itertools.repeat(curve.run_id), curve["step"], curve[axis], values)
+                yield from map(MetricPoint._make, points)
 
         if isinstance(self._question.x, Axis):
             return ((point, None) for point in read(self._question.metric))

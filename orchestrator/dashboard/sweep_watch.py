@@ -22,8 +22,8 @@ from orchestrator.queue.states import TERMINAL, State
 from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.status.time_left import hours_spent, seconds_left
 from orchestrator.store import Store
-from orchestrator.store.dashboard_reads import RunLine
 from orchestrator.store.known import known_sweep
+from orchestrator.store.reading.dashboard import RunLine
 from orchestrator.store.rows import read_code
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.options import value_text

@@ -24,7 +24,7 @@ from orchestrator.notify.commands import UserCommand, commands_folder, find_comm
 from orchestrator.notify.message import Told, message_text, summary
 from orchestrator.notify.running import LIMIT_SECONDS, Call, call
 from orchestrator.queue.notices import NOTICE_TRIES, Notice, NoticeKind
-from orchestrator.store import Store, StoreLocation, public_location
+from orchestrator.store import Store, StoreLocation
 from orchestrator.store.known import known_run, known_sweep
 
 # Longer than a holder goes without a change: the limit of a call, plus the time to end a command.
@@ -158,7 +158,7 @@ def gather(store: Store, notice: Notice) -> Told:
     attempts = store.attempts(run.id) if run else []
     failed = notice.kind is NoticeKind.RUN_FAILED and run is not None
     what = f"show {notice.run_id}" if failed else f"status --sweep {sweep.id}"
-    place = public_location(store.location)
+    place = store.location.public
     return Told(
         notice=notice,
         sweep=sweep,
@@ -174,7 +174,7 @@ def _call(command: UserCommand, told: Told, location: StoreLocation, limit_secon
     environment = {
         "HLBQ_EVENT": told.notice.kind.value,
         "HLBQ_SUMMARY": summary(told),
-        "HLBQ_DB": public_location(location),
+        "HLBQ_DB": location.public,
     }
     return Call(command=command, text=message_text(told), environment=environment, limit_seconds=limit_seconds)
 
@@ -182,7 +182,7 @@ def _call(command: UserCommand, told: Told, location: StoreLocation, limit_secon
 @contextlib.contextmanager
 def _teller_lock(location: StoreLocation) -> Iterator[bool]:
     """Hold the lock of this host's teller; False while another holds it."""
-    name = f"{socket.gethostname()} {public_location(location)}"
+    name = f"{socket.gethostname()} {location.public}"
     file = f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
     with contextlib.ExitStack() as held:
         try:

@@ -16,9 +16,8 @@ class ReceivedPoint(Point):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredPoint:
-    """A point with the run and the attempt's fence that it belongs to."""
+    """A point with the fence of the attempt that made it."""
 
-    run_id: int
     fence: int
     point: Point
 

@@ -18,7 +18,7 @@ from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.queue.workers import DeviceHours, WorkerRecord
 from orchestrator.status.time_left import estimate_sweeps, run_seconds_left
 from orchestrator.store import Store
-from orchestrator.store.csv_files import takers
+from orchestrator.store.outgoing.csv_files import takers
 from orchestrator.sweep.arm_labels import differing_settings
 
 # More running runs, or runs of a small sweep, than this are counted, not listed.
@@ -244,7 +244,9 @@ def _run_statuses(
     losses = store.losses([run.id for run in runs if run.fence], Split.VAL)
     running = [run.id for run in runs if run.state is State.RUNNING]
     same = store.same_code()
-    microbatches, attempts = store.last_microbatches(running), store.newest_attempts(running)
+    attempts = store.newest_attempts(running)
+    last = store.curves(running, Split.TRAIN, ("microbatches",), last=True)
+    microbatches = {curve.run_id: curve["microbatches"][-1] for curve in last}
 
     def status(run: RunRecord) -> RunStatus:
         train_tokens, attempt = run.facts.get("train_tokens"), attempts.get(run.id)

@@ -13,7 +13,7 @@ from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.queue.states import State
 from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.store import Store
-from orchestrator.store.status_reads import ArmSample
+from orchestrator.store.reading.status import ArmSample
 from orchestrator.wording.numbers import device_hours_text
 
 # This many runs are a sample of the speed and of pending runs, so a sweep of any size takes milliseconds.

@@ -2,71 +2,52 @@
 
 `open_store` opens a database; `Store` joins the parts, by subject:
 
-    sweeps.py            submit, extend, sweeps
-    csv_files.py         whose a CSV is, and whose rows it lacks
-    control.py           cancel, pause, retry, set_priority
-    deletion.py          delete
-    labels.py            rename, set_note, change_tags
-    claims.py            claim
-    held_run.py          flush, checkpoint, finish
-    workers.py           register, beat, reap
-    device_samples.py    devices over time, and what sweeps took of them
-    run_reads.py         run, runs, counts, attempts, events
-    pages.py             the statements that read many runs by number
-    points.py            points one by one
-    curves.py            runs with their points as columns, or with their last values
-    status_reads.py      what `status` asks for each second
-    dashboard_reads.py   light rows for pages that stay open
-    comparison_looks.py  looks at comparisons
-    memory_needs.py      what waiting runs need of a device
-    policies.py          how sweeps grow by themselves
-    code.py              the code that computed runs
-    notices.py           what --notify is to report
-    sync.py              how far W&B was sent each run
-    maintenance.py       info, integrity_check, backup
+    opening/      where a database is, connecting to it, whose and which one it is, its schema
+    changing/     what people change: sweeps, control, deletion, labels, policies
+    working/      what workers write: claims, runs that they hold, how runs end, workers, devices
+    outgoing/     what goes out, and how far: CSV files, notices, W&B
+    reading/      runs, curves, and what `status` and the dashboard ask for again and again
+    code.py       the code that computed runs
+    events.py     who moved what, when and why
+    maintenance.py  info, integrity_check, backup
 
-and beneath them: location.py and engine.py (opening), schema.py (tables and migrations), rows.py and
-filters.py (records to SQL and back), endings.py (what all endings share), outbox.py (notices as things happen),
-numbers.py (numbers are given once), known.py (sweeps and runs that must be there).
+and what they share: base.py (transactions), tables.py, rows.py and points.py (rows to records and back),
+filters.py (conditions), known.py (sweeps and runs that must be there).
 
 A Store may be used by several threads; each of its methods is one short transaction.
 """
 
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 
 from sqlalchemy import Engine
 
-from orchestrator.store.claims import ClaimStore
+from orchestrator.store.changing.control import ControlStore
+from orchestrator.store.changing.deletion import DeletionStore
+from orchestrator.store.changing.labels import LabelStore
+from orchestrator.store.changing.policies import PolicyStore
+from orchestrator.store.changing.sweeps import SweepStore
 from orchestrator.store.code import CodeStore
-from orchestrator.store.comparison_looks import LookStore
-from orchestrator.store.control import ControlStore
-from orchestrator.store.csv_files import CsvStore
-from orchestrator.store.curves import CurveStore
-from orchestrator.store.dashboard_reads import DashboardReadStore
-from orchestrator.store.deletion import DeletionStore
-from orchestrator.store.device_samples import DeviceSampleStore
-from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode, has_wal_fault, make_engine, plain_errors
-from orchestrator.store.held_run import HeldRunStore
-from orchestrator.store.identity import guard_connections
-from orchestrator.store.labels import LabelStore
-from orchestrator.store.location import StoreLocation, check_file, parse_location, public_location
+from orchestrator.store.events import EventStore
 from orchestrator.store.maintenance import MaintenanceStore
-from orchestrator.store.memory_needs import MemoryNeedStore
-from orchestrator.store.notices import NoticeStore
-from orchestrator.store.ownership import check_file_is_ours
-from orchestrator.store.points import PointStore
-from orchestrator.store.policies import PolicyStore
-from orchestrator.store.schema import CURRENT, Schema, prepare
-from orchestrator.store.status_reads import StatusReadStore
-from orchestrator.store.sweeps import SweepStore
-from orchestrator.store.sync import SyncStore
-from orchestrator.store.workers import WorkerStore
+from orchestrator.store.opening.engine import BUSY_TIMEOUT_SECONDS, OpenMode, has_wal_fault, make_engine, plain_errors
+from orchestrator.store.opening.identity import guard_connections
+from orchestrator.store.opening.location import StoreLocation, parse_location
+from orchestrator.store.opening.ownership import check_file_is_ours
+from orchestrator.store.opening.schema import CURRENT, Schema, prepare
+from orchestrator.store.opening.sqlite_file import check_file, make_file
+from orchestrator.store.outgoing.csv_files import CsvStore
+from orchestrator.store.outgoing.notices import NoticeStore
+from orchestrator.store.outgoing.sync import SyncStore
+from orchestrator.store.reading.dashboard import DashboardReadStore
+from orchestrator.store.reading.status import StatusReadStore
+from orchestrator.store.working.claims import ClaimStore
+from orchestrator.store.working.devices import DeviceStore
+from orchestrator.store.working.held_run import HeldRunStore
+from orchestrator.store.working.workers import WorkerStore
 
-__all__ = ["OpenMode", "Store", "StoreLocation", "has_wal_fault", "open_store", "parse_location", "public_location"]
+__all__ = ["OpenMode", "Store", "StoreLocation", "has_wal_fault", "open_store", "parse_location"]
 
 
 class Store(
@@ -78,16 +59,13 @@ class Store(
     ControlStore,
     DeletionStore,
     LabelStore,
-    PointStore,
-    CurveStore,
     StatusReadStore,
-    LookStore,
-    MemoryNeedStore,
     SyncStore,
     NoticeStore,
     PolicyStore,
     DashboardReadStore,
-    DeviceSampleStore,
+    DeviceStore,
+    EventStore,
     CodeStore,
     MaintenanceStore,
 ):
@@ -130,7 +108,7 @@ def open_store(
         if there:
             check_file_is_ours(place.path, place.display, must_hold_tables=not may_create)
         else:
-            _make_file(place.path)
+            make_file(place.path)
     engine = make_engine(place, mode=mode, busy_timeout_seconds=busy_timeout_seconds)
     try:
         uid = _prepare(engine, place, mode, schema)
@@ -147,8 +125,3 @@ def _prepare(engine: Engine, place: StoreLocation, mode: OpenMode, schema: Schem
     if uid:
         guard_connections(engine, place, uid)
     return uid
-
-
-def _make_file(path: Path) -> None:
-    """An empty file that others cannot read; SQLite gives its log the same rights."""
-    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))

@@ -1,22 +1,43 @@
-"""What every part of the store stands on: a clock and two kinds of transaction."""
+"""What every part of the store stands on: a clock, two kinds of transaction, and who changes something."""
 
 import contextlib
 import functools
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Column, Connection, Engine, Float, Table
 
-from orchestrator.store.engine import plain_errors
-from orchestrator.store.identity import check_file_is_the_same
-from orchestrator.store.location import StoreLocation, file_identity
-from orchestrator.store.schema import CURRENT, Schema
+from orchestrator.store.opening.engine import plain_errors
+from orchestrator.store.opening.identity import check_file_is_the_same
+from orchestrator.store.opening.location import StoreLocation
+from orchestrator.store.opening.schema import CURRENT, Schema
+from orchestrator.store.opening.sqlite_file import file_identity
 
 _ROWS_A_STATEMENT = 10_000
 
 to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+def storable(text: str) -> str:
+    """Text as both databases take it: errors may quote bytes of a file or of a log that are no text at all."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Author:
+    """Who does something, when: what every event tells."""
+
+    actor: str
+    now: float
+    worker_id: int | None = None
+
+
+def is_sqlite(connection: Connection) -> bool:
+    """Whether the database is a file of SQLite, not one of a PostgreSQL server."""
+    return connection.dialect.name == "sqlite"
 
 
 class StoreBase:
@@ -47,6 +68,10 @@ class StoreBase:
         with plain_errors(self.location), self._writers.begin() as connection:
             yield connection
 
+    def _author(self, actor: str = "", *, worker_id: int | None = None) -> Author:
+        """Who does something now: `actor`, by default the worker of this number."""
+        return Author(actor=actor or f"worker {worker_id}", now=self._clock(), worker_id=worker_id)
+
     @property
     def _is_sqlite(self) -> bool:
         return self.location.path is not None
@@ -60,14 +85,14 @@ def insert_many(
     `ending` is SQL that follows the values. No two of the rows may have the same key.
     """
     remaining = iter(rows)
-    if connection.dialect.name == "sqlite":
+    if is_sqlite(connection):
         statement = _insert_statement("sqlite", table.name, tuple(columns)) + ending
     else:
         types = (table.c[name].type.compile(connection.dialect) for name in columns)
         arrays = ", ".join(f"%s::{kind}[]" for kind in types)
         statement = f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT * FROM unnest({arrays}) {ending}"
     while batch := list(itertools.islice(remaining, _ROWS_A_STATEMENT)):
-        if connection.dialect.name == "sqlite":
+        if is_sqlite(connection):
             connection.exec_driver_sql(statement, batch)
         else:
             # One statement, a list a column. Not the driver's executemany: after its pipeline the server no longer

@@ -6,10 +6,10 @@ from sqlalchemy import Connection, and_, exists, insert, select, update
 
 from orchestrator.queue.code import CodeRecord, SameCode
 from orchestrator.queue.states import State
-from orchestrator.store.base import StoreBase
-from orchestrator.store.endings import Author, record_event
-from orchestrator.store.filters import one_of
-from orchestrator.store.rows import read_code
+from orchestrator.store.base import Author, StoreBase
+from orchestrator.store.events import record_event
+from orchestrator.store.filters import in_sweeps
+from orchestrator.store.rows import read_code, record_of
 from orchestrator.store.tables import OTHER_CODE, code, runs, same_code
 
 
@@ -47,16 +47,14 @@ class CodeStore(StoreBase):
     def declare_same(self, first: str, second: str, *, why: str, actor: str) -> int:
         """Declare two digests to be the same code. Runs that were held for the difference are free again; returns how
         many those are."""
-        now = self._clock()
+        author = self._author(actor)
         with self._write() as connection:
             pair = and_(same_code.c.first == first, same_code.c.second == second)
             if connection.execute(select(same_code.c.at).where(pair)).first() is None:
-                values = {"first": first, "second": second, "at": now, "actor": actor, "why": why}
+                values = {"first": first, "second": second, "at": author.now, "actor": actor, "why": why}
                 connection.execute(insert(same_code).values(**values))
-            record_event(connection, Author(actor=actor, now=now), "same code", why=f"{first} {second}: {why}")
-            same = read_same_code(connection)
-            why_freed = "its code is now the same as {}"
-            return _free(connection, same.equal, Author(actor=actor, now=now), why_freed)
+            record_event(connection, author, "same code", why=f"{first} {second}: {why}")
+            return _free(connection, read_same_code(connection).equal, author, "its code is now the same as {}")
 
     def code_is_back(self, digest: str, actor: str) -> int:
         """Free runs that are held though a worker's code, `digest`, is theirs: an edit was undone. Returns how many."""
@@ -64,7 +62,7 @@ class CodeStore(StoreBase):
             return 0
         with self._write() as connection:
             same = read_same_code(connection)
-            author = Author(actor=actor, now=self._clock())
+            author = self._author(actor)
             return _free(connection, lambda its, _: same.equal(its, digest), author, "its code is back, {} is gone")
 
     def knows_code(self, digest: str) -> bool:
@@ -84,13 +82,13 @@ class CodeStore(StoreBase):
         columns = [column for column in code.c if column is not code.c.sources]
         with self._read() as connection:
             rows = connection.execute(select(*columns).order_by(code.c.first_at, code.c.digest))
-            return [CodeRecord(**row._asdict(), sources="") for row in rows]
+            return [record_of(CodeRecord, row, sources="") for row in rows]
 
     def code(self, digest: str) -> CodeRecord | None:
         """The code of a digest with its sources, or None."""
         with self._read() as connection:
             row = connection.execute(select(code).where(code.c.digest == digest)).first()
-            return None if row is None else CodeRecord(**row._asdict())
+            return None if row is None else record_of(CodeRecord, row)
 
     def newest_code(self, sweep_id: int) -> str:
         """The digest that computed the newest points of the sweep's last run that has any; empty without."""
@@ -110,11 +108,10 @@ class CodeStore(StoreBase):
 
     def held_runs(self, sweep_ids: Collection[int] = ()) -> list[tuple[int, str, str]]:
         """Pending runs that are held because their code has changed: number, their digest, the digest here."""
-        query = select(runs.c.id, runs.c.code, runs.c.held).where(
+        held = select(runs.c.id, runs.c.code, runs.c.held).where(
             runs.c.state == State.PENDING.value, runs.c.paused, OTHER_CODE
         )
         with self._read() as connection:
-            if sweep_ids:
-                query = query.where(one_of(connection, runs.c.sweep_id, sweep_ids))
+            query = held.where(in_sweeps(connection, runs.c.sweep_id, sweep_ids))
             rows = connection.execute(query.order_by(runs.c.id))
             return [(row.id, read_code(row.code)[-1].digest, row.held) for row in rows]

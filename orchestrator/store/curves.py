@@ -23,7 +23,7 @@ from hlbgpt_core.points import Split
 from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.store.base import to_json
 from orchestrator.store.filters import one_of
-from orchestrator.store.rows import PLUS_INFINITY
+from orchestrator.store.points import PLUS_INFINITY
 from orchestrator.store.run_reads import RunReadStore
 from orchestrator.store.tables import points, runs
 
@@ -81,6 +81,10 @@ class Curve:
 
     def __len__(self) -> int:
         return len(self.columns["step"])
+
+    def __contains__(self, name: object) -> bool:
+        """Whether the curve has the column or the extra metric of that name."""
+        return name in self.columns or name in self.extra
 
     def __getitem__(self, name: str) -> Sequence[Any]:
         """A column or an extra metric by its name. Raises KeyError for one that the curve has not."""
@@ -150,12 +154,13 @@ class CurveStore(RunReadStore):
         names: Sequence[str] | None = None,
         *,
         last: bool = False,
+        after_step: int = -1,
     ) -> Iterator[Curve]:
         """The curves of these runs, by run and then split. Splits without points are left out.
 
         `names` are the metrics that are wanted, if not all: a figure of two columns need not read fourteen, nor
         parse what users added. With `last`, a curve is one point: the last one of `split` that has a value of the last
-        of `names`, finite or not; name both.
+        of `names`, finite or not; name both. Points up to `after_step` are left out.
 
         One read transaction serves them all, so ask for a few dozen runs at a time; one curve is in memory
         at a time.
@@ -170,8 +175,10 @@ class CurveStore(RunReadStore):
         query = select(points.c.run_id, points.c.split, *wanted, extra, points.c.nonfinite)
         if split is not None:
             query = query.where(points.c.split == split.value)
+        if after_step >= 0:
+            query = query.where(points.c.step > after_step)
         if last and split is not None and names is not None:
-            query = query.select_from(runs).join(points, is_last_point(split, names[-1]))
+            query = query.select_from(runs).join(points, _is_last_point(split, names[-1]))
         with self._read() as connection:
             query = query.where(one_of(connection, runs.c.id if last else points.c.run_id, run_ids))
             query = query.order_by(points.c.run_id, points.c.split, points.c.step)
@@ -195,7 +202,7 @@ class CurveStore(RunReadStore):
             yield from result.partitions()
 
 
-def is_last_point(split: Split, metric: str) -> ColumnElement[bool]:
+def _is_last_point(split: Split, metric: str) -> ColumnElement[bool]:
     """Whether a row of `points` is the last one of its run (a row of `runs`) that has a value of the metric."""
     newest = points.alias("newest")
     named = f"{to_json(metric)}:"

@@ -1,37 +1,41 @@
-"""RunFilter as SQL conditions."""
+"""Conditions on rows: RunFilter, and those that several statements share."""
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, Text, bindparam, func, or_, select
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, Text, and_, bindparam, func, or_, select, true
 from sqlalchemy import any_ as sql_any
 
 from hlbgpt_core.settings import Settings, parse_value, specs, unknown_setting
 from orchestrator.queue.runs import RunFilter
-from orchestrator.store.labels import carries
-from orchestrator.store.tables import arms, runs
+from orchestrator.queue.states import TERMINAL, State
+from orchestrator.store.base import is_sqlite
+from orchestrator.store.tables import arms, attempts, runs, sweeps
+
+ENDED = runs.c.state.in_([state.value for state in TERMINAL])
+UNFINISHED = runs.c.state.in_([state.value for state in State if state not in TERMINAL])
+# Runs that are claimed now or later, unless a person keeps them from it.
+WAITING = and_(runs.c.state == State.PENDING.value, ~runs.c.paused)
+OF_NEWEST_ATTEMPT = and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence)
 
 # Columns of the run that a filter may name besides the settings.
 _RUN_NUMBERS = {"seed": runs.c.seed, "run_num": runs.c.run_num}
 
 
-def one_of(connection: Connection, column: ColumnElement[Any], numbers: Iterable[int]) -> ColumnElement[bool]:
-    """`column IN (numbers)` as one parameter, however many there are."""
-    values = sorted(set(numbers))
-    if connection.dialect.name == "sqlite":
-        listed = func.json_each(bindparam(None, json.dumps(values))).table_valued("value")
+def one_of(connection: Connection, column: ColumnElement[Any], values: Iterable[int | str]) -> ColumnElement[bool]:
+    """`column IN (values)` as one parameter, however many there are."""
+    several = sorted(set(values))
+    if is_sqlite(connection):
+        listed = func.json_each(bindparam(None, json.dumps(several))).table_valued("value")
         return column.in_(select(listed.c.value))
-    return column == sql_any(bindparam(None, values, type_=ARRAY(BigInteger)))
+    kind = Text if isinstance(column.type, Text) else BigInteger
+    return column == sql_any(bindparam(None, several, type_=ARRAY(kind)))
 
 
-def one_of_texts(connection: Connection, column: ColumnElement[Any], texts: Iterable[str]) -> ColumnElement[bool]:
-    """`column IN (texts)` as one parameter, however many there are."""
-    values = sorted(set(texts))
-    if connection.dialect.name == "sqlite":
-        listed = func.json_each(bindparam(None, json.dumps(values))).table_valued("value")
-        return column.in_(select(listed.c.value))
-    return column == sql_any(bindparam(None, values, type_=ARRAY(Text)))
+def in_sweeps(connection: Connection, column: ColumnElement[Any], sweep_ids: Collection[int]) -> ColumnElement[bool]:
+    """Whether `column` names one of these sweeps; of none, any will do."""
+    return one_of(connection, column, sweep_ids) if sweep_ids else true()
 
 
 def conditions(connection: Connection, wanted: RunFilter, *, by_number: bool = False) -> list[ColumnElement[bool]]:
@@ -52,7 +56,7 @@ def conditions(connection: Connection, wanted: RunFilter, *, by_number: bool = F
     if wanted.reasons:
         found.append(runs.c.reason.in_([reason.value for reason in wanted.reasons]))
     if wanted.tags:
-        found.append(or_(*map(carries, wanted.tags)))
+        found.append(or_(*map(_carries, wanted.tags)))
     for name, value in wanted.where.items():
         if name in _RUN_NUMBERS:
             found.append(_few(connection, _RUN_NUMBERS[name], [int(one) for one in _several(value)]))
@@ -60,6 +64,13 @@ def conditions(connection: Connection, wanted: RunFilter, *, by_number: bool = F
     if settings:
         found.append(one_of(connection, arm_id, _matching_arms(connection, wanted.sweep_ids, settings)))
     return found
+
+
+def _carries(tag: str) -> ColumnElement[bool]:
+    """Whether a row of `runs` has a tag, or its sweep has it."""
+    # Not LIKE, which takes upper case for lower case on SQLite.
+    run, sweep = (func.replace(table.c.tags, f" {tag} ", "") != table.c.tags for table in (runs, sweeps))
+    return run | runs.c.sweep_id.in_(select(sweeps.c.id).where(sweep))
 
 
 def _few(connection: Connection, column: ColumnElement[Any], numbers: Collection[int]) -> ColumnElement[bool]:

@@ -1,7 +1,6 @@
 """Care of the database: what it holds, whether it is whole, copies of it."""
 
 import os
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,9 @@ from sqlalchemy import Connection, func, select, text
 
 from orchestrator.errors import DatabaseError
 from orchestrator.store.base import StoreBase
-from orchestrator.store.location import is_writable
-from orchestrator.store.ownership import stored_revision
-from orchestrator.store.schema import copy_sqlite
+from orchestrator.store.opening.ownership import stored_revision
+from orchestrator.store.opening.schema import copy_sqlite
+from orchestrator.store.opening.sqlite_file import is_writable
 from orchestrator.store.tables import metadata
 
 
@@ -86,8 +85,3 @@ class MaintenanceStore(StoreBase):
             raise DatabaseError(f"'{path}' is there already", "Name a file that is not.")
         with self._read() as connection:
             copy_sqlite(connection, path)
-
-
-def sqlite_version_of_python() -> str:
-    """The SQLite that Python itself links, for `hlbq doctor`."""
-    return sqlite3.sqlite_version

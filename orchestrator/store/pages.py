@@ -18,15 +18,13 @@ from sqlalchemy import ColumnElement, Connection, Select, Text, and_, cast, func
 
 from hlbgpt_core.points import Split
 from orchestrator.queue.runs import RunFilter, RunRecord
-from orchestrator.queue.states import TERMINAL
-from orchestrator.store.filters import conditions, one_of
+from orchestrator.store.filters import ENDED, conditions, one_of
 from orchestrator.store.rows import RUNS_OF_ARMS, run_record
 from orchestrator.store.tables import arms, members, points, runs, sync_marks
 
 _NEWEST_ARMS = 4_096
 _MOST_VALUES = 100_000
 
-ENDED = runs.c.state.in_([state.value for state in TERMINAL])
 # What W&B is told of a run's end: another end of the same run (after a retry) reads otherwise.
 ENDING = runs.c.state + " " + func.coalesce(runs.c.reason, "") + " " + cast(runs.c.fence, Text)
 
@@ -61,7 +59,6 @@ PAGED: Mapping[str, Paged] = MappingProxyType(
         "runs": Paged(rows=RUNS_OF_ARMS),
         # Runs that other sweeps lend to one.
         "members": Paged(rows=RUNS_OF_ARMS.join(members, members.c.run_id == runs.c.id), number=members.c.run_id),
-        "numbers": Paged(rows=select(runs.c.id)),
         "unsent": Paged(rows=_unsent()),
     }
 )

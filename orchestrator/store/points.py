@@ -1,22 +1,26 @@
-"""Writing points, and reading curves in constant memory."""
+"""A point as its row, and back; and writing points. curves.py reads many of them, a column at a time."""
 
-from collections.abc import Iterator, Sequence
+import json
+import math
+import operator
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row
 
 from hlbgpt_core.points import Point, Split
 from orchestrator.queue.attempts import Lease
-from orchestrator.queue.points import StoredPoint
-from orchestrator.queue.runs import RunFilter
-from orchestrator.store.base import StoreBase, insert_many
-from orchestrator.store.filters import one_of
-from orchestrator.store.pages import by_sweep, chosen, next_page
-from orchestrator.store.rows import point_row, read_point
+from orchestrator.queue.points import ReceivedPoint, StoredPoint
+from orchestrator.store.base import insert_many, to_json
 from orchestrator.store.tables import points
 
-_RUNS_A_PAGE = 500
-_POINTS_A_PAGE = 5_000
+NAN, PLUS_INFINITY, MINUS_INFINITY = "nan", "+inf", "-inf"
+_METRICS = ("loss", "acc", "pplx", "cumulative_time", "epoch", "lr", "weight_decay", "grad_norm", "bits_per_byte")
+_COUNTERS = ("tokens_seen", "batch_size", "seq_length", "microbatches")
+_NUMBERS = (*_METRICS, *_COUNTERS)
+# By place and all at once: a sync reads tens of thousands of points, and a row's names are slow to look up.
+_POINT_COLUMNS = ("split", "step", "fence", "extra", "nonfinite", *_NUMBERS)
+_point_of = operator.itemgetter(*(points.c.keys().index(name) for name in _POINT_COLUMNS))
 
 _KEY = ("run_id", "split", "step")
 _COLUMNS = [column.name for column in points.c]
@@ -25,66 +29,54 @@ _OR_REPLACE = f"ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET " + ", ".join(
 )
 
 
-class PointStore(StoreBase):
-    """Reads of points."""
-
-    def points(self, wanted: RunFilter, split: Split | None = None) -> Iterator[StoredPoint]:
-        """The points of the runs that match, by run, split and step.
-
-        Each run's points are read in one read, so that a curve never mixes two attempts; besides, no more
-        than a page is held in memory, and no transaction stays open between pages.
-        """
-        for one in by_sweep(wanted):
-            last_run = 0
-            while True:
-                with self._read() as connection:
-                    query = chosen(connection, "numbers", one)
-                    query = next_page("numbers", query, after_id=last_run, size=_RUNS_A_PAGE)
-                    run_ids = list(connection.execute(query).scalars())
-                if not run_ids:
-                    break
-                last_run = run_ids[-1]
-                yield from self._points_of(run_ids, split)
-
-    def _points_of(self, run_ids: list[int], split: Split | None) -> Iterator[StoredPoint]:
-        at_once = 1
-        while run_ids:
-            group = run_ids[:at_once]
-            with self._read() as connection:
-                rows = _read_rows(connection, group, split, limit=_POINTS_A_PAGE + 1)
-                if len(rows) > _POINTS_A_PAGE:
-                    group, rows = _whole_runs(connection, group, rows, split)
-            yield from map(read_point, rows)
-            run_ids = run_ids[len(group) :]
-            # As many runs in the next read as should fill half a page.
-            at_once = max(1, min(_RUNS_A_PAGE, len(group) * _POINTS_A_PAGE // (2 * max(1, len(rows)))))
-
-
-def _whole_runs(
-    connection: Connection, group: list[int], rows: list[Any], split: Split | None
-) -> tuple[list[int], list[Any]]:
-    """Of a page that was cut off: the runs that it holds in full, or the first run alone, read to its end."""
-    cut_off = rows[-1].run_id
-    if cut_off == rows[0].run_id:
-        upto = group.index(cut_off)
-        return group[: upto + 1], _read_rows(connection, [cut_off], split, limit=None)
-    return group[: group.index(cut_off)], [row for row in rows if row.run_id != cut_off]
-
-
-def _read_rows(connection: Connection, run_ids: list[int], split: Split | None, *, limit: int | None) -> list[Any]:
-    query = select(points).order_by(points.c.run_id, points.c.split, points.c.step).limit(limit)
-    if len(run_ids) == 1:
-        query = query.where(points.c.run_id == run_ids[0])
-    else:
-        query = query.where(one_of(connection, points.c.run_id, run_ids))
-    if split is not None:
-        query = query.where(points.c.split == split.value)
-    return list(connection.execute(query))
-
-
 def upsert_points(connection: Connection, lease: Lease, new: Sequence[Point]) -> None:
     """Write points; one that is there already (a transaction tried again) is written over with itself."""
     latest = {(point.split, point.step): point for point in new}
     rows = (point_row(lease.run_id, lease.fence, point) for point in latest.values())
     values = (tuple(row[name] for name in _COLUMNS) for row in rows)
     insert_many(connection, points, _COLUMNS, values, ending=_OR_REPLACE)
+
+
+def read_metric(name: str, stored: float | None, nonfinite: str | None) -> float | None:
+    """A metric of a point: the number of its column, or what `nonfinite` has in its place."""
+    code = json.loads(nonfinite).get(name) if stored is None and nonfinite else None
+    return stored if code is None else float(code)
+
+
+def point_row(run_id: int, fence: int, point: Point) -> dict[str, Any]:
+    """A point as its row. SQLite turns nan into NULL, so non-finite numbers are NULL plus a code."""
+    row: dict[str, Any] = {"run_id": run_id, "fence": fence, "split": point.split.value, "step": point.step}
+    row["recorded_at"] = point.recorded_at if isinstance(point, ReceivedPoint) else None
+    codes: dict[str, str] = {}
+    for name in _METRICS:
+        value = getattr(point, name)
+        if value is not None and not math.isfinite(value):
+            codes[name] = _code(value)
+            value = None
+        row[name] = value
+    for name in _COUNTERS:
+        row[name] = getattr(point, name)
+    extra = {name: _finite_or_code(value) for name, value in point.extra.items()}
+    row["extra"] = to_json(extra) if extra else None
+    row["nonfinite"] = to_json(codes) if codes else None
+    return row
+
+
+def read_point(row: Row[Any]) -> StoredPoint:
+    """A row that begins with the columns of `points`."""
+    split, step, fence, extra, nonfinite, *numbers = _point_of(row)
+    values: dict[str, Any] = dict(zip(_NUMBERS, numbers, strict=True))
+    if nonfinite:
+        values |= {name: float(code) for name, code in json.loads(nonfinite).items()}
+    more = {name: float(value) for name, value in json.loads(extra).items()} if extra else {}
+    return StoredPoint(fence=fence, point=Point(split=Split(split), step=step, extra=more, **values))
+
+
+def _finite_or_code(value: float) -> float | str:
+    return value if math.isfinite(value) else _code(value)
+
+
+def _code(value: float) -> str:
+    if math.isnan(value):
+        return NAN
+    return PLUS_INFINITY if value > 0 else MINUS_INFINITY

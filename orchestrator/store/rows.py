@@ -1,44 +1,30 @@
-"""Rows to records: how JSON columns, checkpoints and non-finite numbers are written and read back."""
+"""Rows to records: how JSON columns, checkpoints and losses are written and read back."""
 
 import functools
 import json
-import math
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Row, Select, and_, select
+from sqlalchemy import Row, Select, select
 
-from hlbgpt_core.points import Phase, Point, SavedCheckpoint, Split
+from hlbgpt_core.points import Phase, SavedCheckpoint
 from orchestrator.queue.attempts import AttemptRecord
 from orchestrator.queue.code import CodePart, parts_up_to
-from orchestrator.queue.points import ReceivedPoint, StoredPoint
 from orchestrator.queue.runs import Bookkeeping, RunRecord
 from orchestrator.queue.states import Limits, Reason, Spent, State
-from orchestrator.queue.workers import DeviceReading, WorkerIdentity, WorkerRecord
 from orchestrator.store.base import to_json
-from orchestrator.store.tables import arms, attempts, points, runs, sweeps
+from orchestrator.store.filters import OF_NEWEST_ATTEMPT
+from orchestrator.store.tables import arms, attempts, runs, sweeps
 
-NAN, PLUS_INFINITY, MINUS_INFINITY = "nan", "+inf", "-inf"
-_METRICS = ("loss", "acc", "pplx", "cumulative_time", "epoch", "lr", "weight_decay", "grad_norm", "bits_per_byte")
-_COUNTERS = ("tokens_seen", "batch_size", "seq_length", "microbatches")
-_NUMBERS = (*_METRICS, *_COUNTERS)
-# By place and all at once: a sync reads tens of thousands of points, and a row's names are slow to look up.
-_POINT_COLUMNS = ("run_id", "split", "step", "fence", "extra", "nonfinite", *_NUMBERS)
-_point_of = operator.itemgetter(*(points.c.keys().index(name) for name in _POINT_COLUMNS))
-_IDENTITY = [
-    "host",
-    "hostname",
-    "pid",
-    "start_ticks",
-    "device",
-    "device_name",
-    "slot",
-    "slots",
-    "program_version",
-    "job",
-]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Record = TypeVar("_Record", bound="DataclassInstance")
+_OF_ATTEMPT = (
+    "step phase fraction tokens_per_second tokens_seen memory_bytes last_train_loss last_val_loss error_type "
+    "error_message".split()
+)
 
 # The run with all that a RunRecord holds but its settings: its arm, its sweep's bookkeeping, its newest attempt.
 RUNS_OF_ARMS: Select[Any] = (
@@ -50,20 +36,11 @@ RUNS_OF_ARMS: Select[Any] = (
         arms.c.num_non_embedding_params,
         sweeps.c.bookkeeping,
         sweeps.c.tags.label("sweep_tags"),
-        attempts.c.step,
-        attempts.c.phase,
-        attempts.c.fraction,
-        attempts.c.tokens_per_second,
-        attempts.c.tokens_seen,
-        attempts.c.memory_bytes,
-        attempts.c.last_train_loss,
-        attempts.c.last_val_loss,
-        attempts.c.error_type,
-        attempts.c.error_message,
+        *(attempts.c[name] for name in _OF_ATTEMPT),
     )
     .join(arms, arms.c.id == runs.c.arm_id)
     .join(sweeps, sweeps.c.id == runs.c.sweep_id)
-    .outerjoin(attempts, and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence))
+    .outerjoin(attempts, OF_NEWEST_ATTEMPT)
 )
 RUN_ROWS: Select[Any] = RUNS_OF_ARMS.add_columns(arms.c.settings)
 _RUN_ROW = tuple(RUN_ROWS.selected_columns.keys())
@@ -165,40 +142,16 @@ def read_bookkeeping(text: str) -> Bookkeeping:
     return Bookkeeping(**values, limits=limits)
 
 
+def record_of(kind: type[_Record], row: Any, /, **own: Any) -> _Record:
+    """A record of this kind: the columns of a row that have the names of its fields, and `own` fields."""
+    names = (field.name for field in fields(kind) if field.name not in own)
+    return kind(**{name: getattr(row, name) for name in names}, **own)
+
+
 def attempt_record(row: Row[Any]) -> AttemptRecord:
     """A row of `attempts`."""
-    names = [
-        "id",
-        "run_id",
-        "fence",
-        "worker_id",
-        "started_at",
-        "ended_at",
-        "start_step",
-        "step",
-        "shared_slots",
-        "log_path",
-    ]
-    return AttemptRecord(
-        **{name: getattr(row, name) for name in names},
-        reason=Reason(row.reason) if row.reason else None,
-        provenance=json.loads(row.provenance),
-        error_type=row.error_type,
-        error_message=row.error_message,
-        error_traceback=row.error_traceback,
-    )
-
-
-def worker_record(row: Row[Any]) -> WorkerRecord:
-    """A row of `workers` with the `run_id` that it holds."""
-    names = ["id", "started_at", "beat", "beat_at", "lease_seconds", "ended_at", "ended_why", "run_id"]
-    identity = WorkerIdentity(**{name: getattr(row, name) for name in _IDENTITY})
-    return WorkerRecord(identity=identity, reading=read_reading(row), **{name: getattr(row, name) for name in names})
-
-
-def read_reading(row: Row[Any]) -> DeviceReading:
-    """A row's columns of a device's state."""
-    return DeviceReading(**{field.name: getattr(row, field.name) for field in fields(DeviceReading)})
+    reason = Reason(row.reason) if row.reason else None
+    return record_of(AttemptRecord, row, reason=reason, provenance=json.loads(row.provenance))
 
 
 def write_number(value: float | None) -> str | None:
@@ -209,42 +162,3 @@ def write_number(value: float | None) -> str | None:
 def read_number(text: str | None) -> float | None:
     """The number that `write_number` wrote."""
     return None if text is None else float(text)
-
-
-def point_row(run_id: int, fence: int, point: Point) -> dict[str, Any]:
-    """A point as its row. SQLite turns nan into NULL, so non-finite numbers are NULL plus a code."""
-    row: dict[str, Any] = {"run_id": run_id, "fence": fence, "split": point.split.value, "step": point.step}
-    row["recorded_at"] = point.recorded_at if isinstance(point, ReceivedPoint) else None
-    codes: dict[str, str] = {}
-    for name in _METRICS:
-        value = getattr(point, name)
-        if value is not None and not math.isfinite(value):
-            codes[name] = _code(value)
-            value = None
-        row[name] = value
-    for name in _COUNTERS:
-        row[name] = getattr(point, name)
-    extra = {name: _finite_or_code(value) for name, value in point.extra.items()}
-    row["extra"] = to_json(extra) if extra else None
-    row["nonfinite"] = to_json(codes) if codes else None
-    return row
-
-
-def read_point(row: Row[Any]) -> StoredPoint:
-    """A row that begins with the columns of `points`."""
-    run_id, split, step, fence, extra, nonfinite, *numbers = _point_of(row)
-    values: dict[str, Any] = dict(zip(_NUMBERS, numbers, strict=True))
-    if nonfinite:
-        values |= {name: float(code) for name, code in json.loads(nonfinite).items()}
-    more = {name: float(value) for name, value in json.loads(extra).items()} if extra else {}
-    return StoredPoint(run_id=run_id, fence=fence, point=Point(split=Split(split), step=step, extra=more, **values))
-
-
-def _finite_or_code(value: float) -> float | str:
-    return value if math.isfinite(value) else _code(value)
-
-
-def _code(value: float) -> str:
-    if math.isnan(value):
-        return NAN
-    return PLUS_INFINITY if value > 0 else MINUS_INFINITY

@@ -7,13 +7,13 @@ import operator
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, literal_column, select
+from sqlalchemy import Connection, Select, func, literal_column, select
 
 from orchestrator.queue.attempts import AttemptRecord, Provenance
-from orchestrator.queue.runs import CompletedRun, EventRecord, RunFilter, RunRecord
+from orchestrator.queue.runs import CompletedRun, RunFilter, RunRecord
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
-from orchestrator.store.filters import conditions, one_of, one_of_texts
+from orchestrator.store.filters import OF_NEWEST_ATTEMPT, conditions, one_of
 from orchestrator.store.pages import ArmReader, by_sweep, chosen, next_page
 from orchestrator.store.rows import (
     RUN_ROWS,
@@ -23,14 +23,14 @@ from orchestrator.store.rows import (
     read_facts,
     run_record,
 )
-from orchestrator.store.tables import arms, attempts, events, runs
+from orchestrator.store.tables import arms, attempts, runs
 
 _RUNS_A_PAGE = 1_000
 _NUMBER = operator.attrgetter("id")
 
 
 class RunReadStore(StoreBase):
-    """Reads of runs, attempts and events."""
+    """Reads of runs and attempts."""
 
     def run(self, number_or_uid: int | str) -> RunRecord | None:
         """The run of that number or uid, or None."""
@@ -122,9 +122,8 @@ class RunReadStore(StoreBase):
 
     def provenances(self, run_ids: Collection[int]) -> list[Provenance]:
         """What is recorded of these runs' newest attempts, once for all that share it, by their first run."""
-        of_newest = and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence)
         same = (attempts.c.provenance, attempts.c.shared_slots)
-        query = select(*same, func.count()).select_from(runs).join(attempts, of_newest)
+        query = select(*same, func.count()).select_from(runs).join(attempts, OF_NEWEST_ATTEMPT)
         with self._read() as connection:
             query = query.where(one_of(connection, runs.c.id, run_ids)).group_by(*same).order_by(func.min(runs.c.id))
             return [
@@ -138,26 +137,12 @@ class RunReadStore(StoreBase):
             query = select(attempts.c.shared_slots).distinct().where(one_of(connection, attempts.c.run_id, run_ids))
             return sorted(connection.execute(query).scalars())
 
-    def events(
-        self, run_id: int | None = None, sweep_id: int | None = None, limit: int = 100, actor: str = ""
-    ) -> Sequence[EventRecord]:
-        """The newest events, newest first: of one run, of one sweep, or of all; with `actor` those of this one."""
-        query = select(events).order_by(events.c.id.desc()).limit(limit)
-        if run_id is not None:
-            query = query.where(events.c.run_id == run_id)
-        if sweep_id is not None:
-            query = query.where(events.c.sweep_id == sweep_id)
-        if actor:
-            query = query.where(events.c.actor == actor)
-        with self._read() as connection:
-            return [EventRecord(**row._asdict()) for row in connection.execute(query)]
-
 
 def _completed(connection: Connection, arm_keys: Iterable[str], seeds: range) -> Select[Any]:
     """Arm key and seed of completed runs."""
     # Arms by number, which the limit keeps so: their runs then lie beside each other in the file. By key, each run of a
     # long history would be a page of its own.
-    those = select(arms.c.id, arms.c.key).where(one_of_texts(connection, arms.c.key, arm_keys))
+    those = select(arms.c.id, arms.c.key).where(one_of(connection, arms.c.key, arm_keys))
     listed = those.order_by(arms.c.id).limit(2**62).cte("listed")
     return (
         select(listed.c.key, runs.c.seed)

@@ -5,7 +5,7 @@
     sweeps 1 ── n notices          sweeps n ── n runs (members)          sweeps 1 ── n policies, one of them open
     code and same_code name digests, as runs do
     events name sweeps, runs and workers, and hold none of them back: they outlive deleted ones, and keep their numbers
-    from being given again (see store/numbers.py). database_identity has one row.
+    from being given again (see store/events.py). database_identity has one row.
 
 Times are seconds since the epoch. JSON is kept as compact text: SQLite has no JSON type, and nothing is
 searched in it. Any change here needs a migration in migrations/versions; a test holds the two equal.
@@ -136,7 +136,7 @@ workers = Table(
 )
 _partial_index("workers_live", LIVE, workers.c.host, workers.c.device)
 
-# How devices were over time. A sample takes the place of an older one: see store.device_samples.
+# How devices were over time. A sample takes the place of an older one: see store/working/devices.py.
 device_samples = Table(
     "device_samples",
     metadata,

@@ -128,7 +128,7 @@ def check_place(plan: Plan, axes: Axes, db: str | None) -> str:
     Returns a note for the user, or "". Raises DataError for a dataset that training could not use, DatabaseError for an
     invalid database location.
     """
-    from orchestrator.store.location import parse_location
+    from orchestrator.store.opening.location import parse_location
 
     elsewhere = parse_location(db).dialect != "sqlite"
     check_datasets(axes, missing_path_is_fine=elsewhere)

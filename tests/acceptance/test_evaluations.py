@@ -11,6 +11,7 @@ from hlbgpt_core.points import Split
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import OpenMode, open_store
 from tests.command_line import Done, hlbq_and_workers_in
+from tests.store_examples import stored_points
 from tests.tiny_model import TINY_OPTIONS
 
 Hlbq = Callable[..., Done]
@@ -46,7 +47,7 @@ def test_one_test_point_a_run_in_every_reader(hlbq: Hlbq, tmp_path: Path) -> Non
     hlbq("run", *lines, "--device", "cpu", "--db", "a.db")
     hlbq("export", "results.csv", "--db", "a.db")
     with open_store(str(tmp_path / "a.db"), mode=OpenMode.READ) as store:
-        tests = [one.point for one in store.points(RunFilter(), Split.TEST)]
+        tests = [one.point for one in stored_points(store, RunFilter(), Split.TEST)]
         runs = list(store.runs(RunFilter()))
     # Sequences grow after ten steps: up to there both arms learn the same, and their evaluations agree on it.
     assert [point.step for point in tests] == [8, 8] and tests[0].loss == tests[1].loss

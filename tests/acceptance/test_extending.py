@@ -15,6 +15,7 @@ import pytest
 
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import OpenMode, open_store
+from tests.store_examples import stored_points
 from tests.tiny_model import TINY_OPTIONS
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +101,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 def test_a_metric_of_ones_own_is_in_database_and_tables(followed: Path) -> None:
     with open_store(str(followed / "hlbq.db"), mode=OpenMode.READ) as store:
-        stored = [one.point.extra["parameter_norm"] for one in store.points(RunFilter(run_ids=(1,)))]
+        stored = [one.point.extra["parameter_norm"] for one in stored_points(store, RunFilter(run_ids=(1,)))]
     assert len(set(stored)) == len(stored) > 2 and all(0 < norm < math.inf for norm in stored)
     row = rows_of(followed)[0]
     columns = [ast.literal_eval(row[f"{split}_parameter_norm"]) for split in ("train", "val")]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.schema import CURRENT
+from orchestrator.store.opening.schema import CURRENT
 from tests.tiny_model import TINY_OPTIONS
 
 ROOT = Path(__file__).parents[2]

@@ -20,6 +20,7 @@ from orchestrator.queue.states import State
 from orchestrator.store import OpenMode, open_store
 from tests.command_line import Done, hlbq_and_workers_in
 from tests.faults.harness import wait_until
+from tests.store_examples import stored_points
 from tests.tiny_model import TINY_OPTIONS
 
 PYSTDLIB = ("--dataset", "pystdlib")
@@ -42,7 +43,7 @@ def losses(folder: Path, run_id: int) -> list[tuple[Any, ...]]:
     with open_store(str(folder / "hlbq.db"), mode=OpenMode.READ) as store:
         return [
             (point.split, point.step, point.loss, point.acc, point.grad_norm, point.tokens_seen, point.lr)
-            for point in (one.point for one in store.points(RunFilter(run_ids=(run_id,))))
+            for point in (one.point for one in stored_points(store, RunFilter(run_ids=(run_id,))))
         ]
 
 
@@ -103,7 +104,7 @@ def test_runs_that_were_stopped_come_to_the_very_points_of_one_that_was_not(hlbq
             assert losses(tmp_path, run_id) == undisturbed
             first, second = store.attempts(run_id)
             assert second.start_step > 0 and first.start_step == 0
-            points = [one.point for one in store.points(RunFilter(run_ids=(run_id,)))]
+            points = [one.point for one in stored_points(store, RunFilter(run_ids=(run_id,)))]
             times = [point.cumulative_time for point in points if point.split == "train"]
             assert times == sorted(times)
 
@@ -184,7 +185,7 @@ def test_a_run_that_other_code_began_is_held_until_somebody_chooses(
     hlbq("submit", *TINY_OPTIONS, *PYSTDLIB, "--max_steps", "1000000", "--log_every", "1")
     worker = start_worker()
     with open_store(str(tmp_path / "hlbq.db"), mode=OpenMode.READ) as store:
-        wait_until(lambda: any(store.points(RunFilter())), seconds=120, what="the first points")
+        wait_until(lambda: any(stored_points(store, RunFilter())), seconds=120, what="the first points")
         worker.terminate()
         worker.wait(120)
         recipe = tmp_path / "hlbgpt_core" / "recipes" / "v041.py"

@@ -26,7 +26,7 @@ from tests.faults.harness import (
 )
 from tests.faults.worker_under_fault import Faults
 from tests.stand_in_trainer import Plan
-from tests.store_examples import claim, ending, facts, point, register, saved
+from tests.store_examples import claim, ending, facts, point, register, saved, stored_points
 from worker.processes import ProcessState, process_state, start_ticks
 
 QUICK = Limits(max_attempts=2, max_losses=3, backoff_seconds=0.05)
@@ -158,7 +158,7 @@ def test_one_signal_releases_with_a_checkpoint_and_nothing_is_lost(fleet: Fleet,
         assert (run.state, run.reason) == (State.PENDING, Reason.RELEASED)
         assert run.checkpoint is not None and run.checkpoint.step >= 10
         assert run.spent.errors == run.spent.losses == 0
-        steps = [one.point.step for one in store.points(RunFilter())]
+        steps = [one.point.step for one in stored_points(store, RunFilter())]
         assert steps == list(range(1, run.checkpoint.step + 1))
     go.touch()
     work_off(fleet)
@@ -182,7 +182,7 @@ def test_a_second_signal_stops_at_once(fleet: Fleet) -> None:
         run = store.run(1)
         assert run is not None
         assert (run.state, run.reason) == (State.PENDING, Reason.RELEASED)
-        assert list(store.points(RunFilter())) == []  # no checkpoint: the next attempt starts from step 0
+        assert stored_points(store, RunFilter()) == []  # no checkpoint: the next attempt starts from step 0
 
 
 def test_sigquit_stops_at_once_and_counts_against_nothing(fleet: Fleet) -> None:

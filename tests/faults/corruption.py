@@ -14,7 +14,7 @@ from hlbgpt_core.errors import HlbqError
 from orchestrator.errors import DatabaseCorruptError, DatabaseVersionError
 from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.store import OpenMode, open_store
-from orchestrator.store.engine import sqlite_module
+from orchestrator.store.opening.engine import sqlite_module
 from tests.faults.harness import ROOT, Fleet, Ground, is_short, new_sweep, read_ledger, submit, wait_until
 from tests.faults.report import FaultRow
 from tests.faults.sigkill import real_sweep, undisturbed_curves
@@ -211,7 +211,7 @@ def _refused(path: Path, content: bytes, error: type[HlbqError], name: str) -> l
             with open_store(str(path), mode=mode) as store:
                 # What a command does at the least: a damage further in shows only there.
                 list(store.runs(RunFilter()))
-                list(store.points(RunFilter()))
+                list(store.runs_with_curves(RunFilter()))
             found.append(f"{name}: opened to {mode}")
         except error as refusal:
             if not refusal.hint:

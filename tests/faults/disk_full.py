@@ -13,7 +13,7 @@ from orchestrator.export import export
 from orchestrator.export.blocks import Layout, Selection
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import OpenMode, open_store
-from orchestrator.store.engine import sqlite_module
+from orchestrator.store.opening.engine import sqlite_module
 from tests.faults.harness import Fleet, Ground, ask, drained, is_short, new_sweep, read_ledger, submit, wait_until
 from tests.faults.report import FaultRow
 from tests.faults.sigkill import real_sweep, undisturbed_curves

@@ -28,6 +28,7 @@ from tests.faults.report import FaultRow
 from tests.faults.worker_under_fault import Faults
 from tests.postgresql_server import PostgresqlServer
 from tests.stand_in_trainer import Plan, point_at
+from tests.store_examples import stored
 from worker.timing import Timing
 
 ROOT = Path(__file__).parents[2]
@@ -378,12 +379,9 @@ def read_ledger(db: str, plan: Plan | None, *, curves: Curves | None = None) -> 
     """
     with open_store(db, mode=OpenMode.READ) as store:
         runs = list(store.runs(RunFilter()))
-        found: Curves = {run.id: [] for run in runs}
-        for one in store.points(RunFilter()):
-            found[one.run_id].append((one.point.split, one.point.step, one.point.loss))
         wrong = 0
         for run in runs:
-            points = found[run.id]
+            points = _curve(store, run.id)
             if plan is not None:
                 wrong += points != expected_points(run.seed, plan)
             elif curves is not None:
@@ -434,9 +432,12 @@ def curves_of(db: str) -> Curves:
     found: Curves = {}
     with open_store(db, mode=OpenMode.READ) as store:
         for run in store.runs(RunFilter()):
-            points = store.points(RunFilter(run_ids=(run.id,)))
-            found[run.seed] = [(one.point.split, one.point.step, one.point.loss) for one in points]
+            found[run.seed] = _curve(store, run.id)
     return found
+
+
+def _curve(store: Store, run_id: int) -> list[tuple[Split, int, float]]:
+    return [(one.point.split, one.point.step, one.point.loss) for one in stored(store, run_id)]
 
 
 def ended_for(db: str, reason: Reason) -> int:

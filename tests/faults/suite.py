@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 
-from orchestrator.store.engine import sqlite_module
+from orchestrator.store.opening.engine import sqlite_module
 from tests.faults.harness import QUICK_SCALE, ROOT, Ground
 from tests.faults.report import FaultRow, table
 from tests.faults.results import MARK, Part, Results, product_commit

@@ -21,7 +21,7 @@ from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import Ground, scaled, wait_until
 from tests.faults.report import FaultRow
 from tests.faults.suite import prepared_ground
-from tests.store_examples import claim, ending, facts, point, progress, register, saved, submit
+from tests.store_examples import claim, ending, facts, point, progress, register, saved, stored_points, submit
 from tests.sync_process import start_sync
 from tests.wandb_server import Fault, HeldRun, WandbServer, wandb_server
 
@@ -140,7 +140,7 @@ def compare(server: WandbServer, store: Store) -> tuple[int, int, list[str]]:
     for run in store.runs(RunFilter()):
         held = server.runs.get(run.uid, HeldRun())
         there = Counter(identity(line) for line in held.history)
-        stored = store.points(RunFilter(run_ids=(run.id,)))
+        stored = stored_points(store, RunFilter(run_ids=(run.id,)))
         wanted = {(str(one.point.split), one.point.step, one.point.loss) for one in stored}
         lost += len(wanted - there.keys())
         doubled += sum(count - 1 for count in there.values())

@@ -19,7 +19,7 @@ from orchestrator.dashboard.server import known_name
 from orchestrator.queue.attempts import Ending
 from orchestrator.queue.states import Reason
 from orchestrator.store import Store, open_store
-from orchestrator.store.engine import OpenMode
+from orchestrator.store.opening.engine import OpenMode
 from tests.command_line import hlbq_in
 from tests.dashboard_client import ARMS, Client, client, plain
 from tests.sample_sweep import received, register, sample_point, sample_points, submit_sweep, work

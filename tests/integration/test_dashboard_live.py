@@ -25,8 +25,8 @@ from orchestrator.queue.arms import NewArm, NewRun
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store, open_store
-from orchestrator.store.engine import OpenMode
 from orchestrator.store.known import known_sweep
+from orchestrator.store.opening.engine import OpenMode
 from orchestrator.store.tables import metadata
 from tests.dashboard_client import ARMS, HOST, TOKEN, Client, client, dashboard_at, plain
 from tests.sample_sweep import register, sample_points, submit_sweep, work

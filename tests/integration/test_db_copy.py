@@ -29,7 +29,7 @@ from tests.command_line import hlbq_in
 from tests.conftest import VirtualClock
 from tests.migration.make_database import fill
 from tests.postgresql_server import PostgresqlServer
-from tests.store_examples import ALL, claim, ending, point, register, saved, submit
+from tests.store_examples import ALL, claim, ending, point, register, saved, stored_points, submit
 
 Content = Mapping[str, list[tuple[Any, ...]]]
 
@@ -107,7 +107,7 @@ def test_everything_arrives_and_the_copy_goes_on_numbering(both: tuple[str, str]
         assert new.info().schema_version == old.info().schema_version
         with new._read() as connection:
             assert not inspect(connection).has_table("copy_progress")
-        [diverged] = [one.point for one in new.points(type(ALL)(run_ids=(2,)))]
+        [diverged] = [one.point for one in stored_points(new, type(ALL)(run_ids=(2,)))]
         assert math.isnan(diverged.loss) and diverged.pplx == math.inf
         assert len(new.looks(1)) == 1
         assert (submit(new).id, register(new)) == (submit(old).id, register(old))
@@ -404,7 +404,7 @@ def test_a_database_in_use_is_refused_or_its_runs_are_given_back_in_the_copy(
         assert new.workers() == []
         [given_back, other] = new.runs(ALL)
         assert (given_back.state, given_back.reason, given_back.spent.losses) == (State.PENDING, Reason.RELEASED, 0)
-        assert [one.point.step for one in new.points(ALL)] == [3]
+        assert [one.point.step for one in stored_points(new, ALL)] == [3]
         assert claim(new, register(new)).lease.fence == lease.fence + 1
         assert other.state is State.PENDING
 

@@ -9,7 +9,7 @@ from orchestrator.queue.attempts import Ending
 from orchestrator.queue.states import Reason
 from orchestrator.queue.workers import DeviceHours, DeviceReading
 from orchestrator.store import Store
-from orchestrator.store.device_samples import LEVELS, PLACES_A_LEVEL, SAMPLE_EVERY_BEATS, place_of
+from orchestrator.store.working.devices import LEVELS, PLACES_A_LEVEL, SAMPLE_EVERY_BEATS, place_of
 from tests.conftest import VirtualClock
 from tests.sample_sweep import register, sample_points, submit_sweep, work
 

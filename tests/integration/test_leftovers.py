@@ -15,7 +15,7 @@ from orchestrator.files.locks import lock_at_once, try_lock
 from orchestrator.leftovers import find_leftovers, remove_leftovers
 from orchestrator.queue.states import Reason
 from orchestrator.store import Store
-from orchestrator.store.schema import copy_sqlite
+from orchestrator.store.opening.schema import copy_sqlite
 from tests import store_examples
 
 

@@ -2,13 +2,14 @@
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hlbgpt_core.points import Point
 from orchestrator.errors import UsageError
 from orchestrator.files.locks import try_lock
 from orchestrator.notify import commands
@@ -17,7 +18,7 @@ from orchestrator.notify.delivering import DeliveryTiming, Teller, may_be_told
 from orchestrator.queue.notices import NOTICE_TRIES, NoticeKind, NotifyMark
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Limits, Reason
-from orchestrator.store import Store, parse_location, public_location
+from orchestrator.store import Store, parse_location
 from tests.conftest import VirtualClock
 from tests.store_examples import ALL, claim, ending, new_sweep, point, register, submit
 
@@ -35,8 +36,10 @@ def noted(store: Store) -> list[tuple[NoticeKind, int | None]]:
     return [(one.kind, one.run_id) for one in store.undelivered()]
 
 
-def finish(store: Store, worker: int, reason: Reason = Reason.FINISHED, **rest: Any) -> None:
-    store.finish(claim(store, worker).lease, ending(reason, **rest))
+def finish(
+    store: Store, worker: int, reason: Reason = Reason.FINISHED, *, points: Sequence[Point] = (), **rest: Any
+) -> None:
+    store.finish(claim(store, worker).lease, ending(reason, **rest), points=points)
 
 
 # What is noted.
@@ -166,7 +169,7 @@ def test_a_line_that_is_no_command_is_refused(line: str) -> None:
 )
 def test_the_place_that_a_notice_names_works_and_holds_no_password(given: str, public: str) -> None:
     place = parse_location(given)
-    assert public_location(place) == public
+    assert place.public == public
     assert "pw" not in place.display and "***" not in place.display
 
 

@@ -17,15 +17,16 @@ from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersio
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.queue.workers import DeviceReading
-from orchestrator.store import OpenMode, open_store, parse_location, postgresql
-from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS
+from orchestrator.store import OpenMode, open_store, parse_location
+from orchestrator.store.opening import postgresql
+from orchestrator.store.opening.engine import BUSY_TIMEOUT_SECONDS
 from tests.command_line import Hlbq, hlbq_in
 from tests.faults.harness import Fleet, drained, new_sweep, read_ledger, wait_until
 from tests.faults.worker_under_fault import Faults
 from tests.migration.test_migrations import next_schema
 from tests.postgresql_server import PostgresqlServer
 from tests.stand_in_trainer import Plan
-from tests.store_examples import ALL, claim, point, progress, register, submit
+from tests.store_examples import ALL, claim, point, progress, register, stored_points, submit
 
 PAGE = Path(__file__).parents[2] / "docs" / "postgresql.md"
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
@@ -60,7 +61,7 @@ def test_points_that_a_stopped_worker_never_committed_do_not_hold_its_run_for_go
         worker = register(stopped)
         lease = claim(stopped, worker).lease
         with contextlib.suppress(DatabaseBusyError), stopped._write() as connection:
-            from orchestrator.store.held_run import _check_fence, _write_progress
+            from orchestrator.store.working.held_run import _check_fence, _write_progress
 
             _check_fence(connection, lease)
             _write_progress(connection, lease, [point(step) for step in range(1, 20)], progress(19), None)
@@ -79,7 +80,7 @@ def test_points_that_a_stopped_worker_never_committed_do_not_hold_its_run_for_go
             connection.exec_driver_sql("SELECT 1")
         run = judge.run(lease.run_id)
         assert run is not None and (run.state, run.reason) == (State.PENDING, Reason.LOST)
-        assert list(judge.points(ALL)) == []
+        assert stored_points(judge, ALL) == []
 
 
 def test_a_dead_judges_transaction_does_not_keep_a_worker_from_beating_for_good(url: str) -> None:
@@ -369,7 +370,7 @@ def command_lines_of_children(pid: int) -> list[str]:
 
 
 def test_nothing_but_the_upgrade_touches_an_older_schema(url: str, hlbq: Hlbq, tmp_path: Path) -> None:
-    from orchestrator.store.schema import Schema
+    from orchestrator.store.opening.schema import Schema
     from tests.migration.test_migrations import MIGRATIONS
 
     with open_store(url, mode=OpenMode.CREATE, schema=Schema(head="0001", scripts=MIGRATIONS)):

@@ -13,7 +13,8 @@ from orchestrator.errors import FencedError, NotThereError, SyncError, UsageErro
 from orchestrator.queue.notices import NoticeKind, NotifyMark
 from orchestrator.queue.runs import DELETE, RunFilter
 from orchestrator.queue.states import Reason, State
-from orchestrator.store import OpenMode, Store, deletion, open_store
+from orchestrator.store import OpenMode, Store, open_store
+from orchestrator.store.changing import deletion
 from orchestrator.store.known import check_named, known_run, known_sweep
 from orchestrator.store.tables import (
     arms,

@@ -8,7 +8,7 @@ from orchestrator.errors import DatabaseError, DatabaseMissingError, DatabaseRep
 from orchestrator.queue.attempts import Lease
 from orchestrator.store import OpenMode, Store, open_store
 from tests.postgresql_server import PostgresqlServer
-from tests.store_examples import ALL, claim, point, register, submit
+from tests.store_examples import ALL, claim, point, register, stored_points, submit
 
 
 def writes_of_a_worker(store: Store, worker: int, lease: Lease) -> None:
@@ -34,7 +34,7 @@ def made_anew(location: str) -> list[str]:
 def untouched(location: str) -> bool:
     with open_store(location, mode=OpenMode.READ) as store:
         runs = list(store.runs(ALL))
-        return not list(store.points(ALL)) and store.live_workers()[0].beat == 0 and runs[0].fence == 1
+        return not stored_points(store, ALL) and store.live_workers()[0].beat == 0 and runs[0].fence == 1
 
 
 def test_a_file_that_was_made_anew_is_another_database(tmp_path: Path) -> None:

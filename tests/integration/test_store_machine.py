@@ -19,6 +19,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from sqlalchemy import bindparam, select
 
 from hlbgpt_core.points import SavedCheckpoint, Split
 from orchestrator.errors import FencedError, WorkerGoneError
@@ -29,7 +30,7 @@ from orchestrator.queue.states import TERMINAL, Limits, Reason, Spent, State, ou
 from orchestrator.store import Store
 from orchestrator.store.tables import database_identity, metadata, runs
 from tests.conftest import VirtualClock
-from tests.store_examples import ALL, ending, point, progress, register, saved, submit
+from tests.store_examples import ALL, ending, point, progress, register, saved, stored, submit
 
 LIMITS = Limits(max_attempts=2, max_losses=2, backoff_seconds=10, max_backoff_seconds=40)
 RUNS = 4
@@ -289,15 +290,13 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def the_store_is_as_the_model(self) -> None:
         found = {run.id: run for run in self.store.runs(ALL)}
-        places: dict[int, dict[tuple[Split, int], int]] = {number: {} for number in self.runs}
-        for one in self.store.points(ALL):
-            places[one.run_id][one.point.split, one.point.step] = one.fence
         for number, run in self.runs.items():
             row = found[number]
             assert (row.state, row.fence, row.worker_id, row.spent) == (run.state, run.fence, run.worker, run.spent)
             assert (row.paused, row.priority, row.alone) == (run.paused, run.priority, run.alone)
             assert (row.checkpoint, row.previous_checkpoint) == (run.checkpoint, run.previous)
-            assert places[number] == run.points
+            places = {(one.point.split, one.point.step): one.fence for one in stored(self.store, number)}
+            assert places == run.points
         counted = self.store.counts(ALL)
         assert counted == {state: sum(run.state is state for run in self.runs.values()) for state in State}
 
@@ -348,6 +347,7 @@ def test_any_order(store: Store, clock: VirtualClock, share: float) -> None:
 
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 def test_the_machine_sees_a_missing_fence(store: Store, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.store.held_run._held_under", lambda lease: runs.c.id == lease.run_id)
-    with pytest.raises(AssertionError):
+    unfenced = select(runs.c.id).where(runs.c.id == bindparam("held_run"))
+    monkeypatch.setattr("orchestrator.store.working.held_run._LOCK_HELD", unfenced)
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
         run_machine(store, clock, examples=500, phases=(Phase.generate,))

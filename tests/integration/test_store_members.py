@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import event
 
+from orchestrator.dashboard.run_values import run_values
 from orchestrator.errors import UsageError
+from orchestrator.export.metric_names import parse_metric
 from orchestrator.queue.arms import NewArm, NewRun
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
@@ -76,9 +78,8 @@ def test_a_page_shows_members_under_the_sweeps_own_arm(lent: Store) -> None:
     assert [(line.id, line.sweep_id, arms[line.arm_id]) for line in lent.run_lines(2)] == [
         (1, 1, 2), (2, 1, 4), (3, 1, 2), (5, 2, 2), (6, 2, 8)
     ]  # fmt: skip
-    from hlbgpt_core.points import Split
 
-    assert sorted(lent.last_values(2, Split.TRAIN, "loss")) == [1, 2, 3]
+    assert sorted(run_values(lent, [2], parse_metric("train_loss"), "last", 0)) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)

@@ -18,12 +18,12 @@ from orchestrator.errors import (
     DatabaseVersionError,
 )
 from orchestrator.files.state_folder import state_folder
-from orchestrator.store import OpenMode, Store, has_wal_fault, open_store, parse_location, public_location
-from orchestrator.store.engine import sqlite_module
-from orchestrator.store.location import network_file_system
-from orchestrator.store.schema import CURRENT
+from orchestrator.store import OpenMode, Store, has_wal_fault, open_store, parse_location
+from orchestrator.store.opening.engine import sqlite_module
+from orchestrator.store.opening.schema import CURRENT
+from orchestrator.store.opening.sqlite_file import network_file_system
 from tests.postgresql_server import PostgresqlServer
-from tests.store_examples import ALL, claim, point, register, submit
+from tests.store_examples import ALL, claim, point, register, stored_points, submit
 from tests.store_processes import open_at_once, run_at_once
 
 
@@ -165,7 +165,7 @@ def test_a_link_and_its_file_are_one_database(tmp_path: Path) -> None:
         submit(store)
         assert file.is_file() and store.location.path == file
         assert state_folder(store.location.names) == file.with_name("hlbq.db.state")
-    assert public_location(parse_location(str(link))) == public_location(parse_location(str(file)))
+    assert parse_location(str(link)).public == parse_location(str(file)).public
     # A folder that an earlier version made beside the link stays in use.
     link.with_name("hlbq.db.state").mkdir()
     assert state_folder(parse_location(str(link)).names) == link.with_name("hlbq.db.state")
@@ -257,7 +257,7 @@ def test_links_and_folders_above_do_not_hide_a_network_file_system(tmp_path: Pat
 
 
 def test_a_network_file_system_is_refused_by_name(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.store.location.network_file_system", lambda _: "cifs")
+    monkeypatch.setattr("orchestrator.store.opening.sqlite_file.network_file_system", lambda _: "cifs")
     with pytest.raises(DatabaseError, match=r"\(cifs\)"):
         open_store(str(path), mode=OpenMode.CREATE)
 
@@ -317,12 +317,12 @@ def test_a_full_disk_is_busy_rolled_back_and_usable_afterwards(path: Path) -> No
             connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 2}")
         with pytest.raises(DatabaseBusyError, match="disk is full"):
             store.flush(lease, points=[point(step, extra={"x" * 500: 1.0}) for step in range(1, 200)])
-        assert [one.point.step for one in store.points(ALL)] == [0]
+        assert [one.point.step for one in stored_points(store, ALL)] == [0]
         assert store.integrity_check() == []
         with store._read() as connection:
             connection.exec_driver_sql("PRAGMA max_page_count=100000")
         store.flush(lease, points=[point(step) for step in range(1, 200)])
-        assert len(list(store.points(ALL))) == 200
+        assert len(stored_points(store, ALL)) == 200
 
 
 def test_a_deleted_database_is_said_to_be_gone(path: Path) -> None:
@@ -448,8 +448,8 @@ def test_a_dropped_postgresql_connection_is_busy_and_the_next_call_reconnects(
             other.execute("SELECT pg_terminate_backend(%s)", [mine])
             connection.exec_driver_sql("SELECT 1")
         store.flush(lease, points=[point(1)])
-        assert len(list(store.points(ALL))) == 1
+        assert len(stored_points(store, ALL)) == 1
         with psycopg.connect(url) as other:
             other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hlbq'")
         store.flush(lease, points=[point(2)])
-        assert len(list(store.points(ALL))) == 2
+        assert len(stored_points(store, ALL)) == 2

@@ -1,7 +1,5 @@
 """Sweeps and what readers see of them."""
 
-import itertools
-
 import pytest
 
 from hlbgpt_core.points import Split
@@ -11,10 +9,9 @@ from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.queue.sweeps import CsvTarget
 from orchestrator.store import Store
-from orchestrator.store import points as points_module
-from orchestrator.store.schema import CURRENT
+from orchestrator.store.opening.schema import CURRENT
 from tests.conftest import VirtualClock
-from tests.store_examples import ALL, arm, claim, new_sweep, point, register, submit
+from tests.store_examples import ALL, arm, claim, new_sweep, point, register, stored_points, submit
 
 
 def test_a_sweep_is_stored_as_it_was_asked_for(store: Store, clock: VirtualClock) -> None:
@@ -45,7 +42,12 @@ def test_a_sweep_is_stored_as_it_was_asked_for(store: Store, clock: VirtualClock
 
 
 def test_no_sweeps_is_nothing_to_show(store: Store) -> None:
-    assert (store.latest_sweep(), store.sweeps(), list(store.runs(ALL)), list(store.points(ALL))) == (None, [], [], [])
+    assert (store.latest_sweep(), store.sweeps(), list(store.runs(ALL)), stored_points(store, ALL)) == (
+        None,
+        [],
+        [],
+        [],
+    )
 
 
 def test_runs_are_numbered_in_the_order_given_and_found_by_number_and_uid(store: Store) -> None:
@@ -103,36 +105,25 @@ def test_runs_come_page_by_page(store: Store, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("page", [1, 2, 7, 5000])
-def test_points_come_by_run_split_and_step_whatever_the_page(
+def test_curves_come_by_run_split_and_step_whatever_the_page(
     store: Store, monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
-    monkeypatch.setattr(points_module, "_POINTS_A_PAGE", page)
-    monkeypatch.setattr(points_module, "_RUNS_A_PAGE", 3)
+    monkeypatch.setattr("orchestrator.store.curves._ROWS_AT_A_TIME", page)
+    monkeypatch.setattr("orchestrator.store.curves._RUNS_A_PAGE", 3)
     submit(store, seeds=8)
-    written = []
-    for number, length in enumerate((3, 0, 1, 9, 0, 2, 1), start=1):
+    lengths = dict(enumerate((3, 0, 1, 9, 0, 2, 1, 0), start=1))
+    for number in range(1, 8):
         lease = claim(store, register(store, number)).lease
-        new = [point(step, split) for split in sorted(Split) for step in range(length)]
+        new = [point(step, split) for split in sorted(Split) for step in range(lengths[lease.run_id])]
         store.flush(lease, points=new) if new else None
-        written += [(lease.run_id, one) for one in new]
-    assert [(one.run_id, one.point) for one in store.points(ALL)] == written
-    odd = RunFilter(run_ids=(1, 4, 6))
-    assert [(one.run_id, one.point) for one in store.points(odd, Split.VAL)] == [
-        (run_id, one) for run_id, one in written if run_id in odd.run_ids and one.split is Split.VAL
-    ]
-
-
-def test_a_curve_that_is_read_slowly_never_mixes_two_attempts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(points_module, "_POINTS_A_PAGE", 2)
-    submit(store)
-    first, second = register(store, 1), register(store, 2)
-    store.flush(claim(store, first).lease, points=[point(step) for step in range(6)])
-    reading = store.points(ALL)
-    beginning = list(itertools.islice(reading, 3))
-    store.reap(first, seen_beat=0, why="no beat")
-    store.flush(claim(store, second).lease, points=[point(step) for step in range(9)])
-    assert {one.fence for one in [*beginning, *reading]} == {1}
-    assert {one.fence for one in store.points(ALL)} == {2}
+    found = {
+        one.run.id: {split: list(curve["step"]) for split, curve in one.curves.items()}
+        for one in store.runs_with_curves(ALL)
+    }
+    assert found == {run: {split: list(range(length)) for split in Split if length} for run, length in lengths.items()}
+    some = store.runs_with_curves(RunFilter(run_ids=(1, 4, 6)), Split.VAL)
+    of_val = [(one.run.id, len(one.curves[Split.VAL])) for one in some]
+    assert of_val == [(1, 3), (4, 9), (6, 2)]
 
 
 def test_counts_name_every_state(store: Store) -> None:

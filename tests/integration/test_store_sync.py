@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import pytest
-
 from hlbgpt_core.points import Split
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Limits, Reason
@@ -111,13 +109,6 @@ def test_a_new_generation_begins_at_nothing_sent(store: Store) -> None:
     mark = store.sync_mark(uid)
     assert mark is not None and (mark.generation, mark.rows_sent, mark.last_step, mark.told) == (1, 0, 0, "")
     assert (mark.planned_step, mark.planned_fence) == (2, 2)
-
-
-@pytest.mark.parametrize("project", ["", "p"])
-def test_sweeps_are_marked_for_wandb_by_their_project(store: Store, project: str) -> None:
-    sweep = submit(store, wandb_project=project)
-    assert store.wandb_project(sweep.id) == project and store.wandb_project(99) == ""
-    assert store.wandb_sweeps() == ([sweep.id] if project else [])
 
 
 def _claimed(store: Store) -> str:

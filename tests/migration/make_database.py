@@ -18,7 +18,7 @@ from orchestrator.queue.states import Limits, Reason
 from orchestrator.queue.sweeps import CsvTarget
 from orchestrator.queue.workers import DeviceReading
 from orchestrator.store import OpenMode, Store, open_store
-from orchestrator.store.schema import CURRENT
+from orchestrator.store.opening.schema import CURRENT
 from tests.conftest import VirtualClock
 from tests.store_examples import claim, ending, facts, point, progress, register, saved, submit
 

@@ -22,9 +22,9 @@ from orchestrator.errors import DatabaseError, DatabaseVersionError
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, Store, open_store
-from orchestrator.store.schema import CURRENT, Schema
+from orchestrator.store.opening.schema import CURRENT, Schema
 from orchestrator.store.tables import metadata
-from tests.store_examples import ALL, claim, ending, point, register, saved, submit
+from tests.store_examples import ALL, claim, ending, point, register, saved, stored_points, submit
 from tests.store_processes import open_schema_at_once, run_at_once
 
 HERE = Path(__file__).parent
@@ -175,12 +175,12 @@ def test_every_released_database_reads_as_it_was_written(old_database: Path, mod
         assert [run.settings["depth"] for run in runs] == [2, 4, 8, 2, 4, 8]
         assert (runs[2].checkpoint, runs[2].previous_checkpoint, runs[2].spent.losses) == (saved(9), saved(5), 1)
         assert (runs[4].paused, runs[5].priority, runs[0].facts["data_fingerprint"]) == (True, 7, "abc")
-        first = [one.point for one in store.points(RunFilter(run_ids=(1,)))]
+        first = [one.point for one in stored_points(store, RunFilter(run_ids=(1,)))]
         last = point(2, extra={"lr_head": 0.5, "odd": -math.inf})
         assert first == [point(1), last, point(1, Split.VAL, bits_per_byte=1.5)]
-        [diverged] = [one.point for one in store.points(RunFilter(run_ids=(2,)))]
+        [diverged] = [one.point for one in stored_points(store, RunFilter(run_ids=(2,)))]
         assert math.isnan(diverged.loss) and diverged.pplx == math.inf
-        assert [one.point.step for one in store.points(RunFilter(run_ids=(3,)))] == [5, 9]
+        assert [one.point.step for one in stored_points(store, RunFilter(run_ids=(3,)))] == [5, 9]
         assert [attempt.reason for attempt in store.attempts(3)] == [Reason.LOST, None]
         assert store.integrity_check() == []
 
@@ -271,7 +271,7 @@ def test_an_upgrade_killed_midway_is_undone_and_can_be_done_again(location: str,
     deadly = next_schema(tmp_path / "deadly", "os.kill(os.getpid(), signal.SIGKILL)")
     program = (
         "import sys; from pathlib import Path; from orchestrator.store import OpenMode, open_store\n"
-        "from orchestrator.store.schema import Schema\n"
+        "from orchestrator.store.opening.schema import Schema\n"
         "schema = Schema(head=sys.argv[2], scripts=Path(sys.argv[3]))\n"
         "open_store(sys.argv[1], mode=OpenMode.UPGRADE, schema=schema)"
     )

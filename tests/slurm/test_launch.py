@@ -14,6 +14,7 @@ from orchestrator.store import Store
 from tests.faults.harness import drained, new_sweep, read_ledger, submit, with_stand_in
 from tests.slurm.conftest import PASSWORD, Login
 from tests.stand_in_trainer import Plan
+from tests.store_examples import stored_points
 
 ENDLESS = Plan(steps=1_000_000, step_seconds=0.05, checkpoint_every=1_000_000)
 
@@ -105,7 +106,7 @@ def assert_released_with_all_its_points(login: Login, run_id: int) -> None:
         assert run is not None
         assert (run.state, run.reason) == (State.PENDING, Reason.RELEASED)
         assert run.checkpoint is not None and run.checkpoint.step > 0
-        points = [one.point.step for one in store.points(RunFilter(run_ids=(run_id,)))]
+        points = [one.point.step for one in stored_points(store, RunFilter(run_ids=(run_id,)))]
         assert points == list(range(1, run.checkpoint.step + 1))
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.store.base import to_json
-from orchestrator.store.sweeps import SettingsJson
+from orchestrator.store.changing.sweeps import SettingsJson
 
 # Some that Python takes for equal and JSON does not.
 VALUES = st.sampled_from([0, 0.0, -0.0, False, 1, 1.0, True, "1", 'a "b"', "é", None]) | st.floats(allow_nan=False)

@@ -31,7 +31,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Example:
         run = store.run(1)
     assert run is not None
     points = [point(1), point(1, Split.VAL, loss=3.0), point(2), point(2, Split.VAL, loss=2.5)]
-    stored = [StoredPoint(run_id=1, fence=1, point=one) for one in points]
+    stored = [StoredPoint(fence=1, point=one) for one in points]
     return Example(sendable=Sendable(run=run, points=stored, ending=""), sweep=sweep)
 
 
@@ -72,7 +72,7 @@ def test_numbers_that_are_not_finite_stay_themselves() -> None:
 
 
 def test_the_summary_has_the_last_and_the_best_finite_validation_loss(sendable: Sendable) -> None:
-    worse = StoredPoint(run_id=1, fence=1, point=point(3, Split.VAL, loss=math.nan))
+    worse = StoredPoint(fence=1, point=point(3, Split.VAL, loss=math.nan))
     summary = summary_of(replace(sendable, points=[*sendable.points, worse]))
     assert math.isnan(summary["last_val_loss"])
     assert (summary["best_val_loss"], summary["best_val_step"], summary["state"]) == (2.5, 2, "running")

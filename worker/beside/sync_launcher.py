@@ -37,7 +37,8 @@ class SyncLauncher:
 
     def _is_wanted(self, sweep_id: int) -> bool:
         if sweep_id not in self._wanted:
-            self._wanted[sweep_id] = bool(self._store.wandb_project(sweep_id))
+            sweep = self._store.sweep(sweep_id)
+            self._wanted[sweep_id] = sweep is not None and bool(sweep.wandb_project)
         return self._wanted[sweep_id]
 
     def _at_work(self) -> bool:

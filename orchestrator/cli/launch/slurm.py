@@ -158,9 +158,7 @@ def _order(job: JobOptions, location: "StoreLocation") -> "ArrayOrder":
 
 def job_name(location: "StoreLocation") -> str:
     """The name of all jobs launched for a database: it identifies them later."""
-    from orchestrator.store import public_location
-
-    return f"hlbq-{hashlib.sha256(public_location(location).encode()).hexdigest()[:8]}"
+    return f"hlbq-{hashlib.sha256(location.public.encode()).hexdigest()[:8]}"
 
 
 def _worker(job: JobOptions, what: SlurmWorkers, folder: Path) -> WorkerOptions:

@@ -6,12 +6,12 @@ from sqlalchemy import ColumnElement, Connection, Table, case, delete, exists, f
 
 from orchestrator.errors import UsageError
 from orchestrator.queue.runs import DELETE, Deletion, RunFilter
-from orchestrator.queue.states import TERMINAL
 from orchestrator.store.base import StoreBase
-from orchestrator.store.endings import Author, lock_runs, record_event, record_events_of_runs
-from orchestrator.store.filters import conditions, one_of, one_of_texts
-from orchestrator.store.outbox import lock_policies, note_end
+from orchestrator.store.events import record_event, record_events_of_runs
+from orchestrator.store.filters import ENDED, conditions, one_of
 from orchestrator.store.tables import RUNNING, events, members, metadata, points, policies, runs, sweeps, sync_marks
+from orchestrator.store.working.endings import lock_runs
+from orchestrator.store.working.outbox import lock_policies, note_end
 from orchestrator.wording.numbers import counted
 
 _MOST_NAMED = 10
@@ -29,7 +29,7 @@ class DeletionStore(StoreBase):
 
     def delete(self, run_ids: Sequence[int], actor: str) -> Deletion:
         """Delete these runs, and sweeps that have no other, in one transaction. Raises UsageError if one is running."""
-        author = Author(actor=actor, now=self._clock())
+        author = self._author(actor)
         with self._write() as connection:
             ids = lock_runs(connection, one_of(connection, runs.c.id, run_ids))
             found = _deletion(connection, ids)
@@ -57,7 +57,7 @@ class DeletionStore(StoreBase):
     def deleted_among(self, uids: Iterable[str]) -> set[str]:
         """Those of these uids that are of deleted runs."""
         with self._read() as connection:
-            query = select(events.c.why).where(events.c.action == DELETE, one_of_texts(connection, events.c.why, uids))
+            query = select(events.c.why).where(events.c.action == DELETE, one_of(connection, events.c.why, uids))
             return set(connection.execute(query).scalars())
 
 
@@ -70,13 +70,14 @@ def _deletion(connection: Connection, run_ids: Sequence[int]) -> Deletion:
         what = f"run {named} is" if len(running) == 1 else f"runs {named}{more} are"
         raise UsageError(f"{what} running; nothing was deleted", f"Cancel first: hlbq cancel --run {named}")
     stays = exists().where(runs.c.sweep_id == sweeps.c.id, ~chosen)
-    emptied = select(sweeps.c.id).where(sweeps.c.id.in_(select(runs.c.sweep_id).where(chosen)), ~stays)
-    _check_not_counted(connection, chosen, list(connection.execute(emptied).scalars()))
+    empty = select(sweeps.c.id).where(sweeps.c.id.in_(select(runs.c.sweep_id).where(chosen)), ~stays)
+    emptied = list(connection.execute(empty.order_by(sweeps.c.id)).scalars())
+    _check_not_counted(connection, chosen, emptied)
     sent = select(func.count()).select_from(sync_marks).join(runs, runs.c.uid == sync_marks.c.run_uid)
     held = select(func.count()).select_from(points).where(one_of(connection, points.c.run_id, run_ids))
     return Deletion(
         run_ids=run_ids,
-        sweeps=list(connection.execute(emptied.order_by(sweeps.c.id)).scalars()),
+        sweeps=emptied,
         points=connection.execute(held).scalar_one(),
         on_wandb=connection.execute(sent.where(chosen, sync_marks.c.planned_step > 0)).scalar_one(),
     )
@@ -105,7 +106,7 @@ def _check_not_counted(connection: Connection, chosen: ColumnElement[bool], empt
 
 def _by_sweep(connection: Connection, chosen: ColumnElement[bool]) -> list[tuple[int, int, bool]]:
     """Of each sweep of the chosen runs: its number, how many of them it has, and whether one of these was open."""
-    is_open = func.sum(case((runs.c.state.in_([state.value for state in TERMINAL]), 0), else_=1))
+    is_open = func.sum(case((ENDED, 0), else_=1))
     query = select(runs.c.sweep_id, func.count(), is_open).where(chosen).group_by(runs.c.sweep_id)
     return [(row[0], row[1], bool(row[2])) for row in connection.execute(query.order_by(runs.c.sweep_id))]
 

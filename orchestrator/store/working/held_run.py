@@ -7,7 +7,7 @@ writes nothing at all.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from hlbgpt_core.points import Facts, Point, Progress, SavedCheckpoint, Split
 from orchestrator.errors import FencedError
@@ -15,31 +15,28 @@ from orchestrator.queue.attempts import Ending, Lease
 from orchestrator.queue.code import code_part, with_part
 from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import Reason
-from orchestrator.store.base import StoreBase, to_json
-from orchestrator.store.endings import (
-    Author,
+from orchestrator.store.base import Author, StoreBase, to_json
+from orchestrator.store.events import record_event
+from orchestrator.store.filters import OF_NEWEST_ATTEMPT
+from orchestrator.store.points import upsert_points
+from orchestrator.store.rows import checkpoint_columns, code_json, read_code, write_number
+from orchestrator.store.tables import RUNNING, attempts, runs
+from orchestrator.store.working.endings import (
     attempt_of,
     end_attempt,
     last_losses_from_points,
     one_run,
-    record_event,
     remove_points_past,
 )
-from orchestrator.store.points import upsert_points
-from orchestrator.store.rows import checkpoint_columns, code_json, read_code, write_number
-from orchestrator.store.tables import RUNNING, attempts, runs
 
 # Built once: a flush holds SQLite's one write lock while its statements are made and compiled.
-_HELD_UNDER = (
-    select(runs.c.id)
-    .where(
-        runs.c.id == bindparam("held_run"),
-        runs.c.uid == bindparam("held_uid"),
-        runs.c.fence == bindparam("held_fence"),
-        RUNNING,
-    )
-    .with_for_update(key_share=True)
+_HELD = select(runs.c.id).where(
+    runs.c.id == bindparam("held_run"),
+    runs.c.uid == bindparam("held_uid"),
+    runs.c.fence == bindparam("held_fence"),
+    RUNNING,
 )
+_LOCK_HELD = _HELD.with_for_update(key_share=True)
 _TOLD_BY_TRAINER = ("phase", "step", "fraction", "tokens_per_second", "tokens_seen", "memory_bytes")
 _PROGRESS_COLUMNS = ("last_train_loss", "last_val_loss", *_TOLD_BY_TRAINER)
 # What a flush does not tell stays as it is.
@@ -57,14 +54,14 @@ class HeldRunStore(StoreBase):
         """Have the statements of a flush compiled: the first flush would keep all other writers waiting for that."""
         nobody = {"held_run": 0, "held_fence": 0}
         with self._read() as connection:
-            connection.execute(_HELD_UNDER, nobody | {"held_uid": ""})
+            connection.execute(_LOCK_HELD, nobody | {"held_uid": ""})
         with self._read() as connection:
             connection.execute(_PROGRESS, nobody | _told({}))
 
     def still_holds(self, lease: Lease) -> bool:
         """Whether the run is still running under this fence."""
         with self._read() as connection:
-            return connection.execute(select(runs.c.id).where(_held_under(lease))).first() is not None
+            return connection.execute(_HELD, _lease(lease) | {"held_uid": lease.run_uid}).first() is not None
 
     def flush(
         self, lease: Lease, *, points: Sequence[Point], progress: Progress | None = None, facts: Facts | None = None
@@ -112,10 +109,11 @@ class HeldRunStore(StoreBase):
             _check_fence(connection, lease)
             values = checkpoint_columns("checkpoint", checkpoint) | checkpoint_columns("previous", None)
             connection.execute(update(runs).where(runs.c.id == lease.run_id).values(**values))
-            remove_points_past(connection, [lease.run_id])
+            remove_points_past(connection, lease.run_id)
             step = checkpoint.step if checkpoint else 0
-            connection.execute(update(attempts).where(attempt_of(lease)).values(start_step=step, step=step))
-            last_losses_from_points(connection, lease.run_id, attempt_of(lease))
+            attempt = attempt_of(lease.run_id, lease.fence)
+            connection.execute(update(attempts).where(attempt).values(start_step=step, step=step))
+            last_losses_from_points(connection, lease.run_id, attempt)
             run = one_run(connection, lease.run_id)
             why = why or f"the newest checkpoint cannot be used; goes on from step {step}"
             record_event(connection, self._holder(run), "rewind", sweep_id=run.sweep_id, run_id=run.id, why=why)
@@ -147,20 +145,16 @@ class HeldRunStore(StoreBase):
             return end_attempt(connection, lease.run_id, ending, author)
 
     def _holder(self, run: RunRecord) -> Author:
-        return Author(actor=f"worker {run.worker_id}", now=self._clock(), worker_id=run.worker_id)
-
-
-def _held_under(lease: Lease) -> ColumnElement[bool]:
-    return and_(runs.c.id == lease.run_id, runs.c.uid == lease.run_uid, runs.c.fence == lease.fence, RUNNING)
+        return self._author(worker_id=run.worker_id)
 
 
 def _ended_before(connection: Connection, lease: Lease, reason: Reason) -> bool:
     """Whether this attempt is the run's newest and has ended for this very reason."""
     ended = (
         select(attempts.c.id)
-        .join(runs, and_(runs.c.id == attempts.c.run_id, runs.c.fence == attempts.c.fence))
+        .join(runs, OF_NEWEST_ATTEMPT)
         .where(
-            attempt_of(lease),
+            attempt_of(lease.run_id, lease.fence),
             runs.c.uid == lease.run_uid,
             attempts.c.ended_at.is_not(None),
             attempts.c.reason == reason.value,
@@ -170,7 +164,7 @@ def _ended_before(connection: Connection, lease: Lease, reason: Reason) -> bool:
 
 
 def _check_fence(connection: Connection, lease: Lease) -> None:
-    if connection.execute(_HELD_UNDER, _lease(lease) | {"held_uid": lease.run_uid}).first() is None:
+    if connection.execute(_LOCK_HELD, _lease(lease) | {"held_uid": lease.run_uid}).first() is None:
         raise FencedError(
             f"run {lease.run_id} is no longer held under fence {lease.fence}: nothing was written",
             f"It was cancelled, or given to another worker: hlbq show {lease.run_id}",
@@ -201,7 +195,7 @@ def _fix_facts(connection: Connection, lease: Lease, facts: Facts) -> None:
     first = update(runs).where(runs.c.id == lease.run_id, runs.c.facts.is_(None))
     connection.execute(first.values(facts=to_json(fixed)))
     provenance = to_json(dict(facts.provenance))
-    attempt = update(attempts).where(attempt_of(lease)).values(provenance=provenance)
+    attempt = update(attempts).where(attempt_of(lease.run_id, lease.fence)).values(provenance=provenance)
     start_step = connection.execute(attempt.returning(attempts.c.start_step)).scalar_one()
     new = code_part(facts.provenance, after=start_step)
     if new is not None:

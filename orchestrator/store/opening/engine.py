@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from orchestrator.errors import DatabaseBusyError, DatabaseCorruptError, DatabaseError, DatabaseMissingError
-from orchestrator.store.location import StoreLocation
-from orchestrator.store.postgresql import POOL, plain_postgresql_error, postgresql_engine
+from orchestrator.store.opening.location import StoreLocation
+from orchestrator.store.opening.postgresql import POOL, plain_postgresql_error, postgresql_engine
 
 BUSY_TIMEOUT_SECONDS = 20.0
 

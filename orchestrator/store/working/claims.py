@@ -8,19 +8,21 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Update, and_, bindparam, case, func, or_, select, update
 
-from orchestrator.errors import CodeNotLoadedError, WorkerGoneError
+from orchestrator.errors import CodeNotLoadedError
 from orchestrator.queue.attempts import Claim, Lease
 from orchestrator.queue.code import parts_up_to
 from orchestrator.queue.states import Action, State
-from orchestrator.store.base import StoreBase, insert_one
+from orchestrator.store.base import Author, StoreBase, insert_one, is_sqlite
 from orchestrator.store.code import read_same_code
-from orchestrator.store.endings import Author, attempt_of, last_losses_from_points, one_run_row, record_event
-from orchestrator.store.filters import one_of
-from orchestrator.store.identity import UID, check_uid
-from orchestrator.store.outbox import note_results
+from orchestrator.store.events import record_event
+from orchestrator.store.filters import WAITING, in_sweeps, one_of
+from orchestrator.store.opening.identity import check_uid
+from orchestrator.store.opening.schema import REVISION_AND_UID, check_unchanged
 from orchestrator.store.rows import read_bookkeeping, read_code, run_record
-from orchestrator.store.schema import alembic_version, check_unchanged
 from orchestrator.store.tables import CLAIMABLE, RUNNING, attempts, policies, runs, sweeps, workers
+from orchestrator.store.working.endings import attempt_of, last_losses_from_points, one_run_row
+from orchestrator.store.working.outbox import note_results
+from orchestrator.store.working.workers import worker_gone
 
 HOLD = "hold"
 
@@ -35,19 +37,16 @@ _BACKOFF_IS_OVER = select(runs.c.id).where(
     runs.c.backoff_until.is_not(None),
     or_(runs.c.backoff_until <= bindparam("now"), runs.c.backoff_from > bindparam("now")),
 )
-_REVISION = select(alembic_version.c.version_num).scalar_subquery()
-_UID = UID.scalar_subquery()
 # Asked for any such run, PostgreSQL would look from the start of the table on, past all that are over; asked for
 # the next one it reads the index.
 _PRECHECK = select(
     select(workers.c.id).where(_WORKER_LIVES).exists().label("worker_lives"),
     or_(_NEXT.scalar_subquery().is_not(None), _BACKOFF_IS_OVER.exists(), _HELD.exists()).label("worth_trying"),
-    _REVISION.label("revision"),
-    _UID.label("uid"),
+    *REVISION_AND_UID.selected_columns,
 )
 
 _NEIGHBOURS = workers.alias("neighbours")
-_NEIGHBOUR_COUNT = select(func.count()).where(
+_ON_THE_DEVICE = and_(
     _NEIGHBOURS.c.ended_at.is_(None),
     _NEIGHBOURS.c.host == workers.c.host,
     _NEIGHBOURS.c.device == workers.c.device,
@@ -59,15 +58,7 @@ _BESIDE = (
         func.coalesce(func.max(case((runs.c.alone, 1), else_=0)), 0).label("alone"),
     )
     .select_from(workers)
-    .join(
-        _NEIGHBOURS,
-        and_(
-            _NEIGHBOURS.c.host == workers.c.host,
-            _NEIGHBOURS.c.device == workers.c.device,
-            _NEIGHBOURS.c.ended_at.is_(None),
-            _NEIGHBOURS.c.id != workers.c.id,
-        ),
-    )
+    .join(_NEIGHBOURS, and_(_ON_THE_DEVICE, _NEIGHBOURS.c.id != workers.c.id))
     .join(runs, and_(runs.c.worker_id == _NEIGHBOURS.c.id, RUNNING))
     .where(_WORKER_LIVES)
 )
@@ -77,11 +68,10 @@ _LOCK_WORKER = (
         workers.c.slots,
         workers.c.host,
         workers.c.device,
-        _NEIGHBOUR_COUNT.scalar_subquery().label("neighbours"),
+        select(func.count()).where(_ON_THE_DEVICE).scalar_subquery().label("neighbours"),
         _HELD.limit(1).scalar_subquery().label("held_run_id"),
         _BACKOFF_IS_OVER.exists().label("a_backoff_is_over"),
-        _REVISION.label("revision"),
-        _UID.label("uid"),
+        *REVISION_AND_UID.selected_columns,
     )
     .where(_WORKER_LIVES)
     .with_for_update(key_share=True, of=workers)
@@ -146,7 +136,7 @@ class ClaimStore(StoreBase):
                 precheck = connection.execute(_PRECHECK, asked).one()
                 check_uid(precheck.uid, self.location, self.uid)
                 if not precheck.worker_lives:
-                    raise _gone(worker_id)
+                    raise worker_gone(worker_id)
                 check_unchanged(precheck.revision, self.location, self._schema)
                 if not precheck.worth_trying:
                     return None
@@ -154,7 +144,7 @@ class ClaimStore(StoreBase):
         with self._write() as connection:
             worker = connection.execute(_LOCK_WORKER, asked).first()
             if worker is None:
-                raise _gone(worker_id)
+                raise worker_gone(worker_id)
             check_uid(worker.uid, self.location, self.uid)
             check_unchanged(worker.revision, self.location, self._schema)
             if worker.held_run_id is not None:
@@ -168,7 +158,7 @@ class ClaimStore(StoreBase):
                 if beside.alone:
                     return None
                 alone_ok = not beside.training
-            author = Author(actor=f"worker {worker_id}", now=now, worker_id=worker_id)
+            author = self._author(worker_id=worker_id)
             taken, held = _take(connection, _take_next(connection, sweep_ids, alone_ok), author, code)
             if held and not code_loads:
                 raise CodeNotLoadedError(f"code {code} is not loaded, so no run is held for it")
@@ -185,15 +175,9 @@ class ClaimStore(StoreBase):
 
     def waiting(self, sweep_ids: Sequence[int] = ()) -> bool:
         """Whether runs wait that a claim may take now or later: backing off, or to be trained alone."""
-        chosen = select(runs.c.id).where(runs.c.state == State.PENDING.value, ~runs.c.paused)
         with self._read() as connection:
-            if sweep_ids:
-                chosen = chosen.where(one_of(connection, runs.c.sweep_id, sweep_ids))
+            chosen = select(runs.c.id).where(WAITING, in_sweeps(connection, runs.c.sweep_id, sweep_ids))
             return connection.execute(chosen.limit(1)).first() is not None
-
-
-def _gone(worker_id: int) -> WorkerGoneError:
-    return WorkerGoneError(f"worker {worker_id} was taken for dead or has ended", "Start it again: hlbq worker")
 
 
 def _clear_backoffs(connection: Connection, asked: dict[str, Any]) -> None:
@@ -204,17 +188,15 @@ def _clear_backoffs(connection: Connection, asked: dict[str, Any]) -> None:
 
 def _lock_device(connection: Connection, host: str, device: str) -> None:
     """Keep the device's other workers from claiming until this claim is over: each must see what the others hold."""
-    if connection.dialect.name == "postgresql":  # SQLite lets one write at a time anyway
+    if not is_sqlite(connection):  # SQLite lets one write at a time anyway
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{host} {device}", 0))))
 
 
 def _take_next(connection: Connection, sweep_ids: Sequence[int], alone_ok: bool) -> Update:
     if alone_ok and not sweep_ids:
         return _TAKE_NEXT
-    chosen = _NEXT if alone_ok else _NEXT.where(~_QUEUE.c.alone)
-    if sweep_ids:
-        chosen = chosen.where(one_of(connection, _QUEUE.c.sweep_id, sweep_ids))
-    return _taking(chosen)
+    chosen = _NEXT.where(in_sweeps(connection, _QUEUE.c.sweep_id, sweep_ids))
+    return _taking(chosen if alone_ok else chosen.where(~_QUEUE.c.alone))
 
 
 def _other_code(connection: Connection, run: Any, code: str) -> str:
@@ -233,11 +215,7 @@ def _other_code(connection: Connection, run: Any, code: str) -> str:
 
 def _hold(connection: Connection, run: Any, author: Author, its_code: str, code: str) -> None:
     """Give a run that was just taken back as it was, but paused."""
-    before = (
-        select(attempts.c.reason)
-        .where(attempts.c.run_id == run.id, attempts.c.fence == run.fence - 1)
-        .scalar_subquery()
-    )
+    before = select(attempts.c.reason).where(attempt_of(run.id, run.fence - 1)).scalar_subquery()
     values = {"state": State.PENDING.value, "worker_id": None, "fence": run.fence - 1, "paused": True, "held": code}
     connection.execute(update(runs).where(runs.c.id == run.id).values(**values, reason=before))
     why = f"it would go on from step {run.checkpoint_step} by code {code}; until there it was computed by {its_code}"
@@ -271,7 +249,7 @@ def _begin_attempt(connection: Connection, run: Any, author: Author, *, shared_s
     }
     insert_one(connection, attempts, row)
     if start_step:
-        last_losses_from_points(connection, run.id, attempt_of(Lease(run_id=run.id, run_uid=run.uid, fence=run.fence)))
+        last_losses_from_points(connection, run.id, attempt_of(run.id, run.fence))
     record_event(connection, author, Action.CLAIM.value, sweep_id=run.sweep_id, run_id=run.id)
 
 

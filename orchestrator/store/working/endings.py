@@ -1,30 +1,21 @@
 """What ends an attempt: the statements that finish, lose, release and cancel have in common."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, delete, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, delete, func, select, update
 
-from orchestrator.queue.attempts import Ending, Lease
+from orchestrator.queue.attempts import Ending
 from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import EndingOutcome, Reason, Spent, State, outcome_of_ending
-from orchestrator.store.base import insert_one
-from orchestrator.store.outbox import note_end, note_results
+from orchestrator.store.base import Author, storable
+from orchestrator.store.events import record_event
+from orchestrator.store.filters import OF_NEWEST_ATTEMPT
+from orchestrator.store.points import read_metric
 from orchestrator.store.rows import RUN_ROWS, read_bookkeeping, run_record, write_number
-from orchestrator.store.tables import attempts, events, points, policies, runs, sweeps
+from orchestrator.store.tables import attempts, points, policies, runs, sweeps
+from orchestrator.store.working.outbox import note_end, note_results
 
 _ONE_RUN = RUN_ROWS.where(runs.c.id == bindparam("run_id"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Author:
-    """Who does something, when: what every event tells."""
-
-    actor: str
-    now: float
-    worker_id: int | None = None
 
 
 def end_attempt(connection: Connection, run_id: int, ending: Ending, author: Author) -> RunRecord:
@@ -36,7 +27,7 @@ def end_attempt(connection: Connection, run_id: int, ending: Ending, author: Aut
         select(runs.c.fence, runs.c.sweep_id, runs.c.errors, runs.c.losses, runs.c.alone)
         .add_columns(sweeps.c.bookkeeping, sweeps.c.notify_token, attempts.c.shared_slots)
         .join(sweeps, sweeps.c.id == runs.c.sweep_id)
-        .join(attempts, and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence))
+        .join(attempts, OF_NEWEST_ATTEMPT)
         .where(runs.c.id == run_id)
     ).one()
     outcome = outcome_of_ending(
@@ -49,8 +40,8 @@ def end_attempt(connection: Connection, run_id: int, ending: Ending, author: Aut
     )
     goes_back = outcome.state is State.PENDING
     if goes_back:
-        remove_points_past(connection, [run_id])
-    attempt = and_(attempts.c.run_id == run_id, attempts.c.fence == row.fence)
+        remove_points_past(connection, run_id)
+    attempt = attempt_of(run_id, row.fence)
     _close_attempt(connection, attempt, ending, author)
     if goes_back:
         last_losses_from_points(connection, run_id, attempt)
@@ -95,11 +86,10 @@ def _close_attempt(connection: Connection, attempt: ColumnElement[bool], ending:
     connection.execute(update(attempts).where(attempt).values(**values))
 
 
-def remove_points_past(connection: Connection, run_ids: Sequence[int]) -> None:
-    """Remove what the runs' next attempts will make anew: points past the checkpoint, or all without one."""
-    for run_id in run_ids:
-        resume_step = select(func.coalesce(runs.c.checkpoint_step, -1)).where(runs.c.id == run_id).scalar_subquery()
-        connection.execute(delete(points).where(points.c.run_id == run_id, points.c.step > resume_step))
+def remove_points_past(connection: Connection, run_id: int) -> None:
+    """Remove what the run's next attempt will make anew: points past the checkpoint, or all without one."""
+    resume_step = select(func.coalesce(runs.c.checkpoint_step, -1)).where(runs.c.id == run_id).scalar_subquery()
+    connection.execute(delete(points).where(points.c.run_id == run_id, points.c.step > resume_step))
 
 
 def last_losses_from_points(connection: Connection, run_id: int, attempt: ColumnElement[bool]) -> None:
@@ -112,8 +102,7 @@ def last_losses_from_points(connection: Connection, run_id: int, attempt: Column
             .order_by(points.c.step.desc())
             .limit(1)
         ).first()
-        codes = json.loads(row.nonfinite) if row and row.nonfinite else {}
-        loss = float(codes["loss"]) if "loss" in codes else row.loss if row else None
+        loss = read_metric("loss", row.loss, row.nonfinite) if row else None
         values[f"last_{split}_loss"] = write_number(loss)
     connection.execute(update(attempts).where(attempt).values(**values))
 
@@ -124,9 +113,9 @@ def lock_runs(connection: Connection, *where: ColumnElement[bool]) -> list[int]:
     return list(connection.execute(query).scalars())
 
 
-def attempt_of(lease: Lease) -> ColumnElement[bool]:
-    """The attempt that a lease belongs to."""
-    return and_(attempts.c.run_id == lease.run_id, attempts.c.fence == lease.fence)
+def attempt_of(run_id: int, fence: int) -> ColumnElement[bool]:
+    """The attempt of a run under this fence."""
+    return and_(attempts.c.run_id == run_id, attempts.c.fence == fence)
 
 
 def one_run(connection: Connection, run_id: int) -> RunRecord:
@@ -137,50 +126,6 @@ def one_run(connection: Connection, run_id: int) -> RunRecord:
 def one_run_row(connection: Connection, run_id: int) -> Row[Any]:
     """Its row of RUN_ROWS, for those who hold a lock while they ask, and read it afterwards."""
     return connection.execute(_ONE_RUN, {"run_id": run_id}).one()
-
-
-def storable(text: str) -> str:
-    """Text as both databases take it: errors may quote bytes of a file or of a log that are no text at all."""
-    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
-
-
-def record_event(
-    connection: Connection,
-    author: Author,
-    action: str,
-    *,
-    sweep_id: int | None = None,
-    run_id: int | None = None,
-    why: str = "",
-) -> None:
-    """Write down who moved what, when and why."""
-    row = {
-        "at": author.now,
-        "actor": author.actor,
-        "action": action,
-        "sweep_id": sweep_id,
-        "run_id": run_id,
-        "worker_id": author.worker_id,
-        "why": storable(why),
-    }
-    insert_one(connection, events, row)
-
-
-def record_events_of_runs(
-    connection: Connection, chosen: ColumnElement[bool], author: Author, action: str, why: str | ColumnElement[str]
-) -> None:
-    """Write down the same of many runs; `why` may be a column of theirs."""
-    row = select(
-        literal(author.now),
-        literal(author.actor),
-        literal(action),
-        runs.c.sweep_id,
-        runs.c.id,
-        runs.c.worker_id,
-        literal(why) if isinstance(why, str) else why,
-    ).where(chosen)
-    names = ["at", "actor", "action", "sweep_id", "run_id", "worker_id", "why"]
-    connection.execute(insert(events).from_select(names, row.order_by(runs.c.id)))
 
 
 def lose_held_runs(connection: Connection, worker_id: int, author: Author, why: str) -> list[RunRecord]:

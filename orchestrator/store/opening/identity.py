@@ -6,8 +6,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event, insert, select
 
 from orchestrator.errors import DatabaseMissingError, DatabaseReplacedError
-from orchestrator.store.engine import no_such_table
-from orchestrator.store.location import StoreLocation, file_identity
+from orchestrator.store.opening.engine import no_such_table
+from orchestrator.store.opening.location import StoreLocation
+from orchestrator.store.opening.sqlite_file import file_identity
 from orchestrator.store.tables import database_identity
 
 UID = select(database_identity.c.uid)

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, text
+from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, select, text
 
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError
 from orchestrator.files.locks import lock_at_once, wait_for_lock
-from orchestrator.store.engine import BUSY_TIMEOUT_SECONDS, OpenMode
-from orchestrator.store.identity import make_uid, stored_uid
-from orchestrator.store.location import StoreLocation
-from orchestrator.store.ownership import VERSION_TABLE, no_tables, stored_revision
+from orchestrator.store.opening.engine import BUSY_TIMEOUT_SECONDS, OpenMode
+from orchestrator.store.opening.identity import UID, make_uid, stored_uid
+from orchestrator.store.opening.location import StoreLocation
+from orchestrator.store.opening.ownership import VERSION_TABLE, no_tables, stored_revision
 from orchestrator.store.tables import metadata
 
 # As Alembic makes it, so that creating one needs no Alembic.
@@ -30,10 +30,14 @@ alembic_version = Table(
     Column("version_num", String(32), primary_key=True, nullable=False),
 )
 alembic_version.primary_key.name = "alembic_version_pkc"
+# Of one statement, for those who ask again and again whether the database is still the one that they opened.
+REVISION_AND_UID = select(
+    select(alembic_version.c.version_num).scalar_subquery().label("revision"), UID.scalar_subquery().label("uid")
+)
 
 # Found from this file, never by the name `migrations`, which other projects use too. In the repository it is a link
 # to the folder at the top; in a wheel it is a folder.
-_MIGRATIONS = Path(__file__).parents[1] / "migrations"
+_MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
 # Any number of this program's own, the same in all its versions: who holds it may change the schema.
 _POSTGRESQL_LOCK = 0x686C6271
@@ -61,7 +65,7 @@ def prepare(engine: Engine, location: StoreLocation, mode: OpenMode, schema: Sch
     """
     with engine.connect() as connection:
         found = stored_revision(connection, location)
-        if found == schema.head or (found == UNFINISHED_COPY and mode is OpenMode.FILL):
+        if _is_ready(found, mode, schema):
             return stored_uid(connection, schema.head)
     _refuse(found, location, mode, schema)
     if location.path is None:
@@ -84,9 +88,8 @@ def check_unchanged(found: str | None, location: StoreLocation, schema: Schema) 
         )
 
 
-def is_newer(found: str, schema: Schema = CURRENT) -> bool:
-    """Whether a revision is one that this program does not know. Revisions count up: 0001, 0002."""
-    return not found.isdecimal() or int(found) > int(schema.head)
+def _is_ready(found: str | None, mode: OpenMode, schema: Schema) -> bool:
+    return found == schema.head or (found == UNFINISHED_COPY and mode is OpenMode.FILL)
 
 
 def _refuse(found: str | None, location: StoreLocation, mode: OpenMode, schema: Schema) -> None:
@@ -99,7 +102,7 @@ def _refuse(found: str | None, location: StoreLocation, mode: OpenMode, schema: 
             f"'{location.display}' holds an unfinished copy of another database",
             "Give the same `hlbq db copy` again: it goes on where it stopped.",
         )
-    if is_newer(found, schema):
+    if not found.isdecimal() or int(found) > int(schema.head):  # revisions count up: 0001, 0002
         raise DatabaseVersionError(
             f"the database '{location.display}' has schema {found}, newer than this program's {schema.head}",
             "It was left as it was. Update hlbq: git pull, then pip install --upgrade .",
@@ -115,7 +118,7 @@ def _refuse(found: str | None, location: StoreLocation, mode: OpenMode, schema: 
 def _bring_up_to_date(connection: Connection, location: StoreLocation, mode: OpenMode, schema: Schema) -> None:
     """Create or migrate within the caller's transaction. Another process may have done it meanwhile."""
     found = stored_revision(connection, location)
-    if found == schema.head or (found == UNFINISHED_COPY and mode is OpenMode.FILL):
+    if _is_ready(found, mode, schema):
         return
     _refuse(found, location, mode, schema)
     if found is not None or schema.scripts is not None:

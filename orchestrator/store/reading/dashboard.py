@@ -1,21 +1,20 @@
 """What a page that stays open asks for again and again: light rows, and only what changed since the last read."""
 
+import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, Select, and_, func, select
 
 from hlbgpt_core.points import Split
 from orchestrator.queue.arms import ArmRecord
-from orchestrator.queue.runs import EventRecord
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
-from orchestrator.store.curves import CURVE_COLUMNS, is_last_point
-from orchestrator.store.filters import one_of
-from orchestrator.store.tables import arms, attempts, events, members, points, runs
+from orchestrator.store.filters import OF_NEWEST_ATTEMPT, one_of
+from orchestrator.store.rows import record_of
+from orchestrator.store.tables import arms, attempts, members, points, runs
 
-MOST_EVENTS = 20_000
 _LONGEST_ERROR = 300
 
 
@@ -56,16 +55,7 @@ _LINES: Select[Any] = select(
     *(runs.c[name] for name in RunLine._fields[:17]),
     *(attempts.c[name] for name in RunLine._fields[17:24]),
     func.substr(attempts.c.error_message, 1, _LONGEST_ERROR).label("error_message"),
-).outerjoin(attempts, and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence))
-
-
-class MetricPoint(NamedTuple):
-    """One value of one metric of a run. `x` is None where that axis was not recorded, `y` where the metric was not."""
-
-    run_id: int
-    step: int
-    x: float | None
-    y: float | None
+).outerjoin(attempts, OF_NEWEST_ATTEMPT)
 
 
 class Neighbours(NamedTuple):
@@ -79,32 +69,11 @@ class Neighbours(NamedTuple):
 class DashboardReadStore(StoreBase):
     """The store's part for watchers."""
 
-    def newest_event(self) -> int:
-        """The number of the newest event; 0 where there is none."""
-        with self._read() as connection:
-            return int(connection.execute(select(func.max(events.c.id))).scalar() or 0)
-
-    def events_after(self, event_id: int) -> list[EventRecord]:
-        """The events past `event_id`, oldest first; of very many the newest MOST_EVENTS."""
-        query = select(events).where(events.c.id > event_id).order_by(events.c.id.desc()).limit(MOST_EVENTS)
-        with self._read() as connection:
-            return [EventRecord(**row._asdict()) for row in connection.execute(query)][::-1]
-
     def arms(self, sweep_id: int) -> list[ArmRecord]:
         """The arms of a sweep, by number, then those that only its members have."""
         with self._read() as connection:
             kept = _arm_rows(connection, sweep_id).values()
-            return [
-                ArmRecord(
-                    id=row.id,
-                    number=row.number,
-                    key=row.key,
-                    settings=json.loads(row.settings),
-                    num_params=row.num_params,
-                    num_non_embedding_params=row.num_non_embedding_params,
-                )
-                for row in dict.fromkeys(kept)
-            ]
+            return [record_of(ArmRecord, row, settings=json.loads(row.settings)) for row in dict.fromkeys(kept)]
 
     def run_lines(self, sweep_id: int) -> list[RunLine]:
         """All runs of a sweep, its members first; these stand under the sweep's own arm of their settings."""
@@ -128,35 +97,6 @@ class DashboardReadStore(StoreBase):
                 found |= {row[0]: RunLine._make(row) for row in connection.execute(named)}
             return list(found.values())
 
-    def metric_points(
-        self, run_ids: Sequence[int], split: Split, metric: str, axis: str, *, after_step: int = -1
-    ) -> Iterator[MetricPoint]:
-        """The values of one metric over one axis (names of columns; others are users' own), by run and step."""
-        if not run_ids:
-            return
-        own = metric not in CURVE_COLUMNS
-        value = points.c.extra if own else points.c[metric]
-        query = select(points.c.run_id, points.c.step, points.c[axis], value, points.c.nonfinite).where(
-            points.c.split == split.value, points.c.step > after_step
-        )
-        with self._read() as connection:
-            query = query.where(one_of(connection, points.c.run_id, run_ids))
-            for row in connection.execute(query.order_by(points.c.run_id, points.c.step)):
-                yield MetricPoint(row[0], row[1], row[2], _value(metric, row[3], row[4], own=own))
-
-    def last_values(self, sweep_id: int, split: Split, metric: str) -> dict[int, float | None]:
-        """The newest value of a metric by run, of the runs of a sweep, members too, that have one."""
-        own = metric not in CURVE_COLUMNS
-        query = (
-            select(runs.c.id, points.c.extra if own else points.c[metric], points.c.nonfinite)
-            .select_from(runs)
-            .join(points, is_last_point(split, metric))
-        )
-        lent = query.join(members, members.c.run_id == runs.c.id).where(members.c.sweep_id == sweep_id)
-        with self._read() as connection:
-            rows = [row for one in (lent, query.where(runs.c.sweep_id == sweep_id)) for row in connection.execute(one)]
-        return {row[0]: _value(metric, row[1], row[2], own=own) for row in rows}
-
     def neighbours(self, run_id: int, sweep_id: int) -> Neighbours:
         """The runs around a run of a sweep."""
         arm = select(runs.c.arm_id).where(runs.c.id == run_id).scalar_subquery()
@@ -170,26 +110,19 @@ class DashboardReadStore(StoreBase):
                 after=connection.execute(after).scalar(),
             )
 
-    def own_metrics(self, run_ids: Sequence[int]) -> list[str]:
-        """The metrics without a column of their own in the newest points of these runs."""
-        names: set[str] = set()
-        with self._read() as connection:
-            for run_id in run_ids:
-                for split in Split:
-                    mine = and_(points.c.run_id == run_id, points.c.split == split.value)
-                    text = connection.execute(
-                        select(points.c.extra).where(mine).order_by(points.c.step.desc()).limit(1)
-                    ).scalar()
-                    names |= set(json.loads(text or "{}"))
-        return sorted(names)
-
-    def runs_with_points(self, sweep_id: int, most: int) -> list[int]:
-        """Some runs of a sweep that were started: the first `most` and the last."""
+    def own_metrics(self, sweep_id: int, most: int) -> set[str]:
+        """The metrics without a column of their own in the newest points of the first `most` runs of a sweep that were
+        started, and of the last."""
         started = select(runs.c.id).where(runs.c.sweep_id == sweep_id, runs.c.fence > 0)
+        names: set[str] = set()
         with self._read() as connection:
             first = connection.execute(started.order_by(runs.c.id).limit(most)).scalars().all()
             last = connection.execute(started.order_by(runs.c.id.desc()).limit(most)).scalars().all()
-        return sorted({*first, *last})
+            for run_id, split in itertools.product({*first, *last}, Split):
+                mine = select(points.c.extra).where(points.c.run_id == run_id, points.c.split == split.value)
+                newest = connection.execute(mine.order_by(points.c.step.desc()).limit(1)).scalar()
+                names |= set(json.loads(newest or "{}"))
+        return names
 
 
 def _arm_rows(connection: Connection, sweep_id: int) -> dict[int, Row[Any]]:
@@ -200,14 +133,3 @@ def _arm_rows(connection: Connection, sweep_id: int) -> dict[int, Row[Any]]:
     rows = [row for query in (own, lent) for row in connection.execute(query)]
     first: dict[str, Row[Any]] = {}
     return {row.id: first.setdefault(row.key, row) for row in rows}
-
-
-def _value(metric: str, stored: Any, nonfinite: str | None, *, own: bool) -> float | None:
-    if own:
-        values: Mapping[str, Any] = json.loads(stored) if stored else {}
-        found = values.get(metric)
-        return None if found is None else float(found)
-    if stored is None and nonfinite:
-        code = json.loads(nonfinite).get(metric)
-        return None if code is None else float(code)
-    return stored  # type: ignore[no-any-return]  # the driver's number

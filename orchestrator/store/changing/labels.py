@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, Table, func, select, update
+from sqlalchemy import Connection, Table, select, update
 
 from orchestrator.queue.labels import changed_tags
 from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.store.base import StoreBase
-from orchestrator.store.endings import Author, record_event
+from orchestrator.store.events import record_event
 from orchestrator.store.tables import runs, sweeps
 
 _LONGEST_IN_AN_EVENT = 500
@@ -37,10 +37,10 @@ class LabelStore(StoreBase):
         table = _table(of)
         with self._write() as connection:
             stored = select(table.c.tags).where(table.c.id == of.id).with_for_update(key_share=True)
-            before = read_tags(connection.execute(stored).scalar() or "")
+            before = tuple((connection.execute(stored).scalar() or "").split())
             after = changed_tags(before, add=add, remove=remove)
             if after != before:
-                connection.execute(update(table).where(table.c.id == of.id).values(tags=tags_text(after)))
+                connection.execute(update(table).where(table.c.id == of.id).values(tags=_tags_text(after)))
                 why = " ".join([*(f"+{tag}" for tag in add), *(f"-{tag}" for tag in remove)])
                 self._note_change(connection, of, "tag", actor, why)
             return after
@@ -49,25 +49,13 @@ class LabelStore(StoreBase):
         self, connection: Connection, of: SweepRecord | RunRecord, action: str, actor: str, why: str
     ) -> None:
         numbers = {"sweep_id": of.sweep_id, "run_id": of.id} if isinstance(of, RunRecord) else {"sweep_id": of.id}
-        record_event(connection, Author(actor=actor, now=self._clock()), action, why=why, **numbers)
+        record_event(connection, self._author(actor), action, why=why, **numbers)
 
 
 def _table(of: SweepRecord | RunRecord) -> Table:
     return runs if isinstance(of, RunRecord) else sweeps
 
 
-def tags_text(tags: Sequence[str]) -> str:
+def _tags_text(tags: Sequence[str]) -> str:
     """Tags as their column: ` a b `, so that each stands between spaces; empty for none."""
     return f" {' '.join(tags)} " if tags else ""
-
-
-def read_tags(text: str) -> tuple[str, ...]:
-    """The tags of their column."""
-    return tuple(text.split())
-
-
-def carries(tag: str) -> ColumnElement[bool]:
-    """Whether a row of `runs` has a tag, or its sweep has it."""
-    # Not LIKE, which takes upper case for lower case on SQLite.
-    run, sweep = (func.replace(table.c.tags, f" {tag} ", "") != table.c.tags for table in (runs, sweeps))
-    return run | runs.c.sweep_id.in_(select(sweeps.c.id).where(sweep))

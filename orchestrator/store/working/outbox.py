@@ -9,11 +9,9 @@ last two runs at once, the later one sees the end of both, and exactly one notic
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
 from orchestrator.queue.notices import NoticeKind
-from orchestrator.queue.states import TERMINAL, State
 from orchestrator.store.base import to_json
+from orchestrator.store.filters import UNFINISHED
 from orchestrator.store.tables import OPEN_POLICY, notices, policies, runs, sweeps
-
-_OPEN = runs.c.state.in_([state.value for state in State if state not in TERMINAL])
 
 
 def note_results(connection: Connection, of_sweeps: ColumnElement[bool]) -> None:
@@ -39,26 +37,22 @@ def note_end(connection: Connection, sweep_id: int, now: float, *, failed: tuple
     is_over = connection.execute(may_grow).first() is None and not _has_open_runs(connection, sweep_id)
     if failed is None and not is_over:
         return
-    row = {"sweep_id": sweep_id, "at": now, "counts": to_json(_counts(connection, sweep_id))}
     if failed is not None:
         run_id, fence = failed
-        failure = {"happening": NoticeKind.RUN_FAILED.value, "run_id": run_id, "fence": fence}
-        connection.execute(insert(notices).values(**row, **failure))
+        _insert(connection, sweep_id, now, NoticeKind.RUN_FAILED, run_id=run_id, fence=fence)
     if is_over:
-        connection.execute(insert(notices).values(**row, happening=NoticeKind.SWEEP_ENDED.value))
+        _insert(connection, sweep_id, now, NoticeKind.SWEEP_ENDED)
 
 
 def note_if_over(connection: Connection, sweep_id: int, now: float) -> None:
     """A step of the sweep's policy added nothing: if the sweep wants notices and no run is open, it is over."""
     wants = select(sweeps.c.id).where(sweeps.c.id == sweep_id, sweeps.c.notify_token != "")
-    if connection.execute(wants).first() is None or _has_open_runs(connection, sweep_id):
-        return
-    row = {"sweep_id": sweep_id, "at": now, "counts": to_json(_counts(connection, sweep_id))}
-    connection.execute(insert(notices).values(**row, happening=NoticeKind.SWEEP_ENDED.value))
+    if connection.execute(wants).first() is not None and not _has_open_runs(connection, sweep_id):
+        _insert(connection, sweep_id, now, NoticeKind.SWEEP_ENDED)
 
 
 def _has_open_runs(connection: Connection, sweep_id: int) -> bool:
-    still_open = select(runs.c.id).where(runs.c.sweep_id == sweep_id, _OPEN).limit(1)
+    still_open = select(runs.c.id).where(runs.c.sweep_id == sweep_id, UNFINISHED).limit(1)
     return connection.execute(still_open).first() is not None
 
 
@@ -73,6 +67,9 @@ def note_ends(connection: Connection, chosen: ColumnElement[bool], now: float) -
         note_end(connection, sweep_id, now)
 
 
-def _counts(connection: Connection, sweep_id: int) -> dict[str, int]:
+def _insert(connection: Connection, sweep_id: int, now: float, kind: NoticeKind, **failed: int) -> None:
+    """Write a notice, with the sweep's runs by state as they are now."""
     counted = select(runs.c.state, func.count().label("number")).where(runs.c.sweep_id == sweep_id)
-    return {row.state: row.number for row in connection.execute(counted.group_by(runs.c.state))}
+    counts = {row.state: row.number for row in connection.execute(counted.group_by(runs.c.state))}
+    row = {"sweep_id": sweep_id, "at": now, "counts": to_json(counts), "happening": kind.value}
+    connection.execute(insert(notices).values(**row, **failed))

@@ -12,12 +12,11 @@ from orchestrator.queue.arms import EverySeed, NewArm, NewRun
 from orchestrator.queue.policies import NewPolicy
 from orchestrator.queue.states import State
 from orchestrator.queue.sweeps import CsvTarget, NewSweep, SweepRecord
-from orchestrator.store.base import StoreBase, insert_many, to_json
-from orchestrator.store.csv_files import read_csv_states, replaced_by
-from orchestrator.store.endings import Author, record_event
+from orchestrator.store.base import StoreBase, insert_many, is_sqlite, to_json
+from orchestrator.store.events import highest_number, record_event
 from orchestrator.store.filters import one_of
-from orchestrator.store.numbers import highest_number
-from orchestrator.store.rows import bookkeeping_json
+from orchestrator.store.outgoing.csv_files import read_csv_states, replaced_by
+from orchestrator.store.rows import bookkeeping_json, record_of
 from orchestrator.store.tables import arms, members, policies, runs, sweeps
 
 _ARM_COLUMNS = ("sweep_id", "number", "key", "settings", "num_params", "num_non_embedding_params")
@@ -29,7 +28,8 @@ class SweepStore(StoreBase):
 
     def submit(self, new: NewSweep) -> SweepRecord:
         """Store a sweep with its arms and runs, all or nothing. Runs are numbered in the order given."""
-        now = self._clock()
+        author = self._author("user")
+        now = author.now
         with self._write() as connection:
             before = replaced_by(new.csv, read_csv_states(connection, new.csv.host)) if new.csv else ()
             sweep_id = _insert_sweep(connection, new, now)
@@ -43,7 +43,6 @@ class SweepStore(StoreBase):
             insert_members(connection, sweep_id, new.members)
             if new.policy is not None:
                 insert_policy(connection, sweep_id, new.policy, now)
-            author = Author(actor="user", now=now)
             record_event(connection, author, "submit", sweep_id=sweep_id, why=f"{len(new.runs)} runs")
             for other in before:
                 why = f"'{other.target.path}' belongs to sweep {sweep_id} from now on: no more rows are written there"
@@ -63,14 +62,14 @@ class SweepStore(StoreBase):
         `NewRun.arm` is a place in `arms`; a `definition` replaces the sweep's own. Raises UsageError where there is
         no such sweep.
         """
-        now = self._clock()
+        author = self._author("user")
+        now = author.now
         with self._write() as connection:
             wanted = [(arms[run.arm].key, run.run_num, run.seed) for run in runs]
             added = add_runs(connection, sweep_id, arms, wanted, now)
             if definition is not None:
                 changed = update(sweeps).where(sweeps.c.id == sweep_id)
                 connection.execute(changed.values(definition=to_json(dict(definition))))
-            author = Author(actor="user", now=now)
             record_event(connection, author, "extend", sweep_id=sweep_id, why=f"{added} runs")
             return added
 
@@ -90,7 +89,7 @@ class SweepStore(StoreBase):
             return next(iter(_sweep_records(connection, sweep_id)), None)
 
     def any_sweep(self, sweep_ids: Iterable[int]) -> bool:
-        """Whether one of these sweeps is there."""
+        """Whether one of these sweeps is there. Workers that wait ask it again and again: no run is counted."""
         with self._read() as connection:
             found = select(sweeps.c.id).where(one_of(connection, sweeps.c.id, sweep_ids)).limit(1)
             return connection.execute(found).first() is not None
@@ -134,7 +133,7 @@ def insert_policy(connection: Connection, sweep_id: int, new: NewPolicy, now: fl
 
 def _insert_sweep(connection: Connection, new: NewSweep, now: float) -> int:
     row = insert(sweeps).values(
-        **({"id": highest_number(connection, sweeps) + 1} if _is_sqlite(connection) else {}),
+        **({"id": highest_number(connection, sweeps) + 1} if is_sqlite(connection) else {}),
         uid=f"s{os.urandom(8).hex()}",
         name=new.name,
         note=new.note,
@@ -186,7 +185,7 @@ def _insert_runs(
 ) -> None:
     # A letter in front, so that no uid reads as a run's number.
     rows = ((f"r{os.urandom(8).hex()}", sweep_id, arm_id, run.run_num, run.seed, priority, now) for arm_id, run in new)
-    if _is_sqlite(connection):
+    if is_sqlite(connection):
         first = highest_number(connection, runs) + 1
         insert_many(connection, runs, ("id", *_RUN_COLUMNS), ((id_, *row) for id_, row in enumerate(rows, first)))
     else:
@@ -197,7 +196,7 @@ def _insert_every_seed(connection: Connection, sweep_id: int, new: EverySeed, pr
     """All arms of the sweep with every seed. The database makes the rows: half the time of handing it each."""
     columns = ", ".join(_RUN_COLUMNS)
     rows = [(seed + 1, new.first_seed + seed, priority, now, sweep_id) for seed in range(new.num_runs)]
-    if _is_sqlite(connection):
+    if is_sqlite(connection):
         before = highest_number(connection, runs)
         connection.exec_driver_sql(
             f"INSERT INTO runs (id, {columns}) SELECT ? + number, 'r' || lower(hex(randomblob(8))), sweep_id, id, "
@@ -211,10 +210,6 @@ def _insert_every_seed(connection: Connection, sweep_id: int, new: EverySeed, pr
             "%s, %s, %s, %s FROM arms WHERE sweep_id = %s ORDER BY number",
             rows,
         )
-
-
-def _is_sqlite(connection: Connection) -> bool:
-    return connection.dialect.name == "sqlite"
 
 
 def insert_members(connection: Connection, sweep_id: int, run_ids: Sequence[int]) -> None:
@@ -260,17 +255,12 @@ def _sweep_record(row: Row[Any], counts: Mapping[State, int]) -> SweepRecord:
     csv = None
     if row.csv_path is not None:
         csv = CsvTarget(path=row.csv_path, append=bool(row.csv_append), host=row.csv_host or "")
-    return SweepRecord(
-        id=row.id,
-        uid=row.uid,
-        name=row.name,
-        note=row.note,
-        created_at=row.created_at,
+    return record_of(
+        SweepRecord,
+        row,
         argv=json.loads(row.argv),
         csv=csv,
-        wandb_project=row.wandb_project,
         definition=json.loads(row.definition),
         counts=counts,
-        notify_by=row.notify_by,
         tags=row.tags.split(),
     )

@@ -6,15 +6,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, case, delete, exists, func, or_, select, update
 
 from orchestrator.queue.runs import RunFilter
-from orchestrator.queue.states import TERMINAL, Action, Reason, Retry, State, sources
+from orchestrator.queue.states import Action, Reason, Retry, State, sources
 from orchestrator.store.base import StoreBase
-from orchestrator.store.endings import Author, lock_runs, record_events_of_runs
-from orchestrator.store.filters import conditions, one_of
-from orchestrator.store.outbox import note_ends, note_results
+from orchestrator.store.events import record_events_of_runs
+from orchestrator.store.filters import OF_NEWEST_ATTEMPT, UNFINISHED, conditions, one_of
 from orchestrator.store.rows import checkpoint_columns
 from orchestrator.store.tables import attempts, points, policies, runs
-
-_UNFINISHED = runs.c.state.in_([state.value for state in State if state not in TERMINAL])
+from orchestrator.store.working.endings import lock_runs
+from orchestrator.store.working.outbox import note_ends, note_results
 
 
 class ControlStore(StoreBase):
@@ -22,16 +21,14 @@ class ControlStore(StoreBase):
 
     def matching(self, wanted: RunFilter) -> int:
         """How many runs match."""
-        with self._read() as connection:
-            query = select(func.count()).select_from(runs).where(*conditions(connection, wanted))
-            return connection.execute(query).scalar_one()
+        return self._count(wanted)
 
     def cancel(self, wanted: RunFilter, actor: str) -> int:
         """Cancel pending and running runs. It holds at once: the fence stops the trainers."""
         now = self._clock()
 
         def change(connection: Connection, chosen: ColumnElement[bool]) -> None:
-            newest = select(runs.c.id).where(runs.c.id == attempts.c.run_id, runs.c.fence == attempts.c.fence, chosen)
+            newest = select(runs.c.id).where(OF_NEWEST_ATTEMPT, chosen)
             ended = {"ended_at": now, "reason": Reason.CANCELLED.value}
             connection.execute(update(attempts).where(attempts.c.ended_at.is_(None), exists(newest)).values(**ended))
             values = {"worker_id": None, "backoff_from": None, "backoff_until": None}
@@ -42,11 +39,7 @@ class ControlStore(StoreBase):
 
     def retriable(self, wanted: RunFilter, how: Retry = Retry.AS_BEFORE) -> int:
         """How many runs `retry` would put back."""
-        with self._read() as connection:
-            query = (
-                select(func.count()).select_from(runs).where(_retriable(wanted, how), *conditions(connection, wanted))
-            )
-            return connection.execute(query).scalar_one()
+        return self._count(wanted, _retriable(wanted, how))
 
     def retry(self, wanted: RunFilter, actor: str, how: Retry = Retry.AS_BEFORE) -> int:
         """Put failed and cancelled runs back into the queue, their limits afresh, from their checkpoints on; or from
@@ -75,16 +68,21 @@ class ControlStore(StoreBase):
 
     def pause(self, wanted: RunFilter, actor: str) -> int:
         """Keep unfinished runs from being claimed; those that run go on."""
-        return self._set(wanted, and_(_UNFINISHED, ~runs.c.paused), "pause", actor, "", paused=True)
+        return self._set(wanted, and_(UNFINISHED, ~runs.c.paused), "pause", actor, "", paused=True)
 
     def unpause(self, wanted: RunFilter, actor: str) -> int:
         """Let paused runs be claimed again."""
-        return self._set(wanted, and_(_UNFINISHED, runs.c.paused), "unpause", actor, "", paused=False, held="")
+        return self._set(wanted, and_(UNFINISHED, runs.c.paused), "unpause", actor, "", paused=False, held="")
 
     def set_priority(self, wanted: RunFilter, priority: int, actor: str) -> int:
         """Set the priority (greater is sooner) of unfinished runs that have another one."""
-        legal = and_(_UNFINISHED, runs.c.priority != priority)
+        legal = and_(UNFINISHED, runs.c.priority != priority)
         return self._set(wanted, legal, "priority", actor, str(priority), priority=priority)
+
+    def _count(self, wanted: RunFilter, *legal: ColumnElement[bool]) -> int:
+        with self._read() as connection:
+            query = select(func.count()).select_from(runs).where(*legal, *conditions(connection, wanted))
+            return connection.execute(query).scalar_one()
 
     def _set(
         self, wanted: RunFilter, legal: ColumnElement[bool], action: str, actor: str, why: str, **values: Any
@@ -108,7 +106,7 @@ class ControlStore(StoreBase):
             ids = lock_runs(connection, legal, *conditions(connection, wanted))
             if ids:
                 chosen = one_of(connection, runs.c.id, ids)
-                record_events_of_runs(connection, chosen, Author(actor=actor, now=self._clock()), action, why)
+                record_events_of_runs(connection, chosen, self._author(actor), action, why)
                 note_results(connection, policies.c.sweep_id.in_(select(runs.c.sweep_id).where(chosen)))
                 change(connection, chosen)
             return len(ids)

@@ -11,16 +11,15 @@ from typing import Any
 
 from sqlalchemy import Connection, String, cast, func, select, update
 
-from orchestrator.queue.states import TERMINAL
 from orchestrator.queue.sweeps import CsvState, CsvTarget
 from orchestrator.store.base import StoreBase
+from orchestrator.store.filters import ENDED
 from orchestrator.store.tables import runs, sweeps
 
-_ENDED = runs.c.state.in_([state.value for state in TERMINAL])
 # Each further end of a run changes it, that of a run that was tried again too.
 _ROWS = (
     select(cast(func.count(), String) + " " + cast(func.coalesce(func.sum(runs.c.fence), 0), String))
-    .where(runs.c.sweep_id == sweeps.c.id, _ENDED)
+    .where(runs.c.sweep_id == sweeps.c.id, ENDED)
     .scalar_subquery()
 )
 

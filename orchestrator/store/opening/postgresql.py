@@ -8,7 +8,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
 from orchestrator.errors import DatabaseBusyError, DatabaseError
-from orchestrator.store.location import StoreLocation, without_secrets
+from orchestrator.store.opening.location import StoreLocation, without_secrets
 
 # With the start of the program, a server that does not answer is given up within 10 s.
 CONNECT_TIMEOUT_SECONDS = 8

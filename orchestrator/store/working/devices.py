@@ -1,4 +1,4 @@
-"""How devices were over time, thinned with age, and what sweeps took of them.
+"""Devices: how they were over time, thinned with age, what sweeps took of them, and what waiting runs need of one.
 
 A worker's samples are numbered from 1. Those with an odd number share PLACES_A_LEVEL places, each new one taking that
 of the oldest; numbers divisible by 2 and not by 4 share as many, and so on. So of the last
@@ -6,16 +6,17 @@ PLACES_A_LEVEL * 2**n samples at least every 2**(n - 1)-th is there, and a worke
 most PLACES_A_LEVEL * LEVELS rows. A sample is one statement.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from sqlalchemy import Connection, case, func, or_, select, text
 
-from orchestrator.queue.workers import DeviceHours, DeviceReading, DeviceSample
+from orchestrator.queue.workers import ArmMemory, DeviceHours, DeviceReading, DeviceSample
 from orchestrator.store.base import StoreBase
-from orchestrator.store.filters import one_of
-from orchestrator.store.rows import read_reading
-from orchestrator.store.tables import LIVE, attempts, device_samples, runs, workers
+from orchestrator.store.filters import WAITING, in_sweeps, one_of
+from orchestrator.store.rows import record_of
+from orchestrator.store.tables import LIVE, arms, attempts, device_samples, runs, workers
 
 # With a beat each 10 s: a sample each 30 s in the last hour, each minute in the last two, and so on for a month.
 SAMPLE_EVERY_BEATS = 3
@@ -44,8 +45,8 @@ def keep_sample(connection: Connection, worker_id: int, beat: int, at: float, re
         connection.execute(_KEEP, {"worker_id": worker_id, "place": place_of(number + 1), "at": at, **asdict(reading)})
 
 
-class DeviceSampleStore(StoreBase):
-    """Reads of devices over time."""
+class DeviceStore(StoreBase):
+    """Reads of devices."""
 
     def device_samples(self, *, run_id: int | None = None) -> list[DeviceSample]:
         """By device and time, the samples of all workers on the devices of those that live, or those during a run's
@@ -62,16 +63,8 @@ class DeviceSampleStore(StoreBase):
                 or_(attempts.c.ended_at.is_(None), device_samples.c.at <= attempts.c.ended_at),
             )
         with self._read() as connection:
-            return [
-                DeviceSample(
-                    hostname=row.hostname,
-                    device=row.device,
-                    device_name=row.device_name,
-                    at=row.at,
-                    reading=read_reading(row),
-                )
-                for row in connection.execute(query.order_by(workers.c.hostname, workers.c.device, device_samples.c.at))
-            ]
+            rows = connection.execute(query.order_by(workers.c.hostname, workers.c.device, device_samples.c.at))
+            return [record_of(DeviceSample, row, reading=record_of(DeviceReading, row)) for row in rows]
 
     def device_hours(self, sweep_ids: Sequence[int]) -> dict[int, DeviceHours]:
         """By sweep, the hours of devices that its runs' attempts took so far; those of dead workers count to now."""
@@ -90,3 +83,24 @@ class DeviceSampleStore(StoreBase):
         with self._read() as connection:
             rows = connection.execute(query.where(one_of(connection, runs.c.sweep_id, sweep_ids)))
             return {sweep: DeviceHours(gpu=gpu / 3600, other=other / 3600) for sweep, gpu, other in rows}
+
+    def memory_of_waiting_arms(self, device_name: str, sweep_ids: Sequence[int] = ()) -> list[ArmMemory]:
+        """The arms of the runs that wait, with the most memory that runs of each held on a device of that name."""
+        measured = (
+            select(func.max(attempts.c.memory_bytes))
+            .join(runs, runs.c.id == attempts.c.run_id)
+            .join(workers, workers.c.id == attempts.c.worker_id)
+            .where(runs.c.arm_id == arms.c.id, workers.c.device_name == device_name)
+            .scalar_subquery()
+        )
+        with self._read() as connection:
+            waits = select(runs.c.id).where(runs.c.arm_id == arms.c.id, WAITING)
+            query = select(arms.c.settings, arms.c.num_params, measured.label("measured")).where(
+                waits.exists(), in_sweeps(connection, arms.c.sweep_id, sweep_ids)
+            )
+            return [
+                ArmMemory(
+                    settings=json.loads(row.settings), num_params=row.num_params, measured_bytes=row.measured or 0
+                )
+                for row in connection.execute(query)
+            ]

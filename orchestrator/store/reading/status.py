@@ -9,10 +9,10 @@ from sqlalchemy import ColumnElement, Select, Subquery, and_, func, literal_colu
 from hlbgpt_core.points import Split
 from orchestrator.queue.attempts import AttemptRecord
 from orchestrator.queue.states import State
-from orchestrator.store.base import StoreBase
-from orchestrator.store.filters import one_of
+from orchestrator.store.curves import CurveStore
+from orchestrator.store.filters import OF_NEWEST_ATTEMPT, in_sweeps, one_of
 from orchestrator.store.rows import attempt_record
-from orchestrator.store.tables import BACKING_OFF, arms, attempts, points, runs, sweeps
+from orchestrator.store.tables import BACKING_OFF, arms, attempts, runs, sweeps
 
 _LAST = 2**63 - 1
 
@@ -33,44 +33,21 @@ class ArmSample(NamedTuple):
     worked_seconds: float
 
 
-class StatusReadStore(StoreBase):
+class StatusReadStore(CurveStore):
     """Reads that stay cheap however long the curves are."""
 
     def newest_attempts(self, run_ids: Sequence[int]) -> Mapping[int, AttemptRecord]:
         """The newest attempt of each run that has one."""
         with self._read() as connection:
-            query = select(attempts).join(runs, and_(runs.c.id == attempts.c.run_id, runs.c.fence == attempts.c.fence))
+            query = select(attempts).join(runs, OF_NEWEST_ATTEMPT)
             rows = connection.execute(query.where(one_of(connection, runs.c.id, run_ids)))
             return {row.run_id: attempt_record(row) for row in rows}
 
-    def last_microbatches(self, run_ids: Sequence[int]) -> Mapping[int, int]:
-        """The microbatches of each run's last train point, where it has one."""
-        last = (
-            select(points.c.microbatches)
-            .where(points.c.run_id == runs.c.id, points.c.split == Split.TRAIN.value)
-            .order_by(points.c.step.desc())
-            .limit(1)
-            .scalar_subquery()
-        )
-        with self._read() as connection:
-            rows = connection.execute(
-                select(runs.c.id, last.label("last")).where(one_of(connection, runs.c.id, run_ids))
-            )
-            return {row.id: row.last for row in rows if row.last is not None}
-
     def losses(self, run_ids: Sequence[int], split: Split) -> Mapping[int, Sequence[float]]:
         """The losses of each run by rising step; those that are not finite are themselves."""
-        found: dict[int, list[float]] = {}
-        with self._read() as connection:
-            query = select(points.c.run_id, points.c.loss, points.c.nonfinite).where(
-                one_of(connection, points.c.run_id, run_ids), points.c.split == split.value
-            )
-            for run_id, loss, nonfinite in connection.execute(query.order_by(points.c.run_id, points.c.step)):
-                code = json.loads(nonfinite).get("loss") if nonfinite else None
-                value = float(code) if code is not None else loss
-                if value is not None:
-                    found.setdefault(run_id, []).append(value)
-        return found
+        curves = self.curves(run_ids, split, ("loss",))
+        recorded = ((curve.run_id, [loss for loss in curve["loss"] if loss is not None]) for curve in curves)
+        return {run_id: losses for run_id, losses in recorded if losses}
 
     def samples(self, sweep_ids: Collection[int], state: State, limit: int) -> Mapping[int, Sequence[ArmSample]]:
         """By sweep, what its first `limit` runs in this state tell of their arms."""
@@ -107,10 +84,8 @@ class StatusReadStore(StoreBase):
     def backing_off(self, sweep_ids: Sequence[int] = ()) -> int:
         """How many runs wait to be tried again after an error."""
         with self._read() as connection:
-            query = select(func.count()).select_from(runs).where(BACKING_OFF)
-            if sweep_ids:
-                query = query.where(one_of(connection, runs.c.sweep_id, sweep_ids))
-            return int(connection.execute(query).scalar_one())
+            waits = BACKING_OFF, in_sweeps(connection, runs.c.sweep_id, sweep_ids)
+            return int(connection.execute(select(func.count()).select_from(runs).where(*waits)).scalar_one())
 
 
 def _sums(chosen: Subquery) -> Select[Any]:

@@ -4,26 +4,25 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, insert, or_, select, text, update
 
 from orchestrator.errors import WorkerGoneError
 from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import Reason
 from orchestrator.queue.workers import DeviceEnding, DeviceReading, Watch, WorkerIdentity, WorkerRecord
-from orchestrator.store.base import StoreBase
-from orchestrator.store.device_samples import keep_sample
-from orchestrator.store.endings import Author, lose_held_runs, record_event
-from orchestrator.store.identity import UID, check_uid
-from orchestrator.store.rows import worker_record
-from orchestrator.store.schema import alembic_version, check_unchanged
+from orchestrator.store.base import Author, StoreBase
+from orchestrator.store.events import record_event
+from orchestrator.store.opening.identity import check_uid
+from orchestrator.store.opening.schema import REVISION_AND_UID, check_unchanged
+from orchestrator.store.rows import record_of
 from orchestrator.store.tables import RUNNING, attempts, runs, workers
+from orchestrator.store.working.devices import keep_sample
+from orchestrator.store.working.endings import lose_held_runs
 
 _WORKER_ROWS: Select[Any] = select(workers, runs.c.id.label("run_id")).outerjoin(
     runs, and_(runs.c.worker_id == workers.c.id, RUNNING)
 )
-
-
-_REVISION = select(alembic_version.c.version_num, UID.scalar_subquery().label("uid"))
+_LIVES = workers.c.ended_at.is_(None)
 # A judge that waits does not beat, and would be judged itself.
 _REAP_PATIENCE_MILLISECONDS = 300
 # Knuth's multiplicative hash (The Art of Computer Programming, 6.4): numbers in a row, or in steps, spread evenly.
@@ -45,7 +44,7 @@ class WorkerStore(StoreBase):
         with self._write() as connection:
             row = asdict(identity) | {"lease_seconds": lease_seconds, "started_at": now, "beat": 0, "beat_at": now}
             worker_id: int = connection.execute(insert(workers).values(**row).returning(workers.c.id)).scalar_one()
-            author = Author(actor=f"worker {worker_id}", now=now, worker_id=worker_id)
+            author = self._author(worker_id=worker_id)
             record_event(connection, author, "start", why=f"{identity.device} on {identity.hostname}")
             return worker_id
 
@@ -59,46 +58,42 @@ class WorkerStore(StoreBase):
         with self._write() as connection:
             count = connection.execute(
                 update(workers)
-                .where(workers.c.id == worker_id, workers.c.ended_at.is_(None))
+                .where(workers.c.id == worker_id, _LIVES)
                 .values(beat=workers.c.beat + 1, beat_at=now, **asdict(reading))
                 .returning(workers.c.beat)
             ).scalar_one_or_none()
             if count is not None:
                 keep_sample(connection, worker_id, count, now, reading)
-            database = connection.execute(_REVISION).one()
+            database = connection.execute(REVISION_AND_UID).one()
             check_uid(database.uid, self.location, self.uid)
         if count is None:
-            raise WorkerGoneError(f"worker {worker_id} was taken for dead or has ended", "Start it again: hlbq worker")
-        check_unchanged(database.version_num, self.location, self._schema)
+            raise worker_gone(worker_id)
+        check_unchanged(database.revision, self.location, self._schema)
         return int(count)
 
     def end_worker(self, worker_id: int, why: str) -> None:
         """End a worker's row, if nobody did yet. A run that it still holds counts as lost."""
-        author = Author(actor=f"worker {worker_id}", now=self._clock(), worker_id=worker_id)
+        author = self._author(worker_id=worker_id)
         with self._write() as connection:
-            ended = connection.execute(
-                update(workers)
-                .where(workers.c.id == worker_id, workers.c.ended_at.is_(None))
-                .values(ended_at=author.now, ended_why=why)
-                .returning(workers.c.id)
-            ).first()
-            if ended is not None:
+            if _end(connection, workers.c.id == worker_id, author, why):
                 lose_held_runs(connection, worker_id, author, why)
                 record_event(connection, author, "end", why=why)
 
     def live_workers(self, watch: Watch | None = None) -> list[WorkerRecord]:
         """All workers that nobody ended, by number; with `watch`, those that it names."""
         if watch is None or watch.share >= 1:
-            return self.workers()
-        query = _WORKER_ROWS.where(workers.c.ended_at.is_(None), or_(workers.c.host == watch.host, _on_arc(watch)))
-        with self._read() as connection:
-            return [worker_record(row) for row in connection.execute(query.order_by(workers.c.id))]
+            return self._workers(_LIVES)
+        return self._workers(_LIVES, or_(workers.c.host == watch.host, _on_arc(watch)))
 
     def workers(self, ended: bool = False) -> list[WorkerRecord]:
         """The live workers, by number; with `ended` those of the past too."""
-        query = _WORKER_ROWS if ended else _WORKER_ROWS.where(workers.c.ended_at.is_(None))
+        return self._workers() if ended else self._workers(_LIVES)
+
+    def _workers(self, *where: ColumnElement[bool]) -> list[WorkerRecord]:
         with self._read() as connection:
-            return [worker_record(row) for row in connection.execute(query.order_by(workers.c.id))]
+            return [
+                _worker_record(row) for row in connection.execute(_WORKER_ROWS.where(*where).order_by(workers.c.id))
+            ]
 
     def reap(self, worker_id: int, *, seen_beat: int, why: str) -> list[RunRecord]:
         """Take a dead worker's runs from it, unless it has beaten since `seen_beat` or was ended already.
@@ -106,18 +101,12 @@ class WorkerStore(StoreBase):
         Returns those runs as they stand afterwards. Of several who reap at once, one succeeds. Raises
         DatabaseBusyError, after no more than a moment on PostgreSQL, where something holds the rows.
         """
-        author = Author(actor="reaper", now=self._clock(), worker_id=worker_id)
+        author = self._author("reaper", worker_id=worker_id)
         with self._write() as connection:
             if not self._is_sqlite:
                 # The dead may have left a transaction open that the server has not ended yet: try again later.
                 connection.execute(text(f"SET LOCAL lock_timeout = {_REAP_PATIENCE_MILLISECONDS}"))
-            ended = connection.execute(
-                update(workers)
-                .where(workers.c.id == worker_id, workers.c.ended_at.is_(None), workers.c.beat == seen_beat)
-                .values(ended_at=author.now, ended_why=why)
-                .returning(workers.c.id)
-            ).first()
-            if ended is None:
+            if not _end(connection, and_(workers.c.id == worker_id, workers.c.beat == seen_beat), author, why):
                 return []
             record_event(connection, author, "reap", why=why)
             return lose_held_runs(connection, worker_id, author, why)
@@ -133,6 +122,19 @@ class WorkerStore(StoreBase):
             .limit(count)
         )
         with self._read() as connection:
-            return [
-                DeviceEnding(**{**row._asdict(), "reason": Reason(row.reason)}) for row in connection.execute(query)
-            ]
+            return [record_of(DeviceEnding, row, reason=Reason(row.reason)) for row in connection.execute(query)]
+
+
+def worker_gone(worker_id: int) -> WorkerGoneError:
+    """The error of a worker whose row was ended."""
+    return WorkerGoneError(f"worker {worker_id} was taken for dead or has ended", "Start it again: hlbq worker")
+
+
+def _end(connection: Connection, which: ColumnElement[bool], author: Author, why: str) -> bool:
+    """End the row of a worker that lives; whether there was one."""
+    ended = update(workers).where(which, _LIVES).values(ended_at=author.now, ended_why=why)
+    return connection.execute(ended).rowcount > 0
+
+
+def _worker_record(row: Row[Any]) -> WorkerRecord:
+    return record_of(WorkerRecord, row, identity=record_of(WorkerIdentity, row), reading=record_of(DeviceReading, row))

@@ -7,15 +7,17 @@ A notice is told at least once: it is marked after its command has succeeded. Ea
 import json
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, select, update
 
 from orchestrator.queue.notices import NOTIFIER, Notice, NoticeKind
 from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
-from orchestrator.store.endings import Author, one_run, record_event
-from orchestrator.store.rows import read_number
+from orchestrator.store.events import record_event
+from orchestrator.store.filters import OF_NEWEST_ATTEMPT
+from orchestrator.store.rows import read_number, record_of
 from orchestrator.store.tables import UNDELIVERED, attempts, notices, runs, sweeps
+from orchestrator.store.working.endings import one_run
 
 _ROWS = select(notices, sweeps.c.notify_token, sweeps.c.notify_by).join(sweeps, sweeps.c.id == notices.c.sweep_id)
 
@@ -57,7 +59,7 @@ class NoticeStore(StoreBase):
         """The completed run of a sweep with the lowest last validation loss; None where there is none."""
         query = (
             select(runs.c.id, attempts.c.last_val_loss)
-            .join(attempts, and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence))
+            .join(attempts, OF_NEWEST_ATTEMPT)
             .where(runs.c.sweep_id == sweep_id, runs.c.state == State.COMPLETED.value)
             .where(attempts.c.last_val_loss.not_in(["nan", "inf", "-inf"]))
         )
@@ -68,7 +70,7 @@ class NoticeStore(StoreBase):
             return one_run(connection, min(losses, key=lambda run_id: (losses[run_id], run_id)))
 
     def _record(self, connection: Connection, notice: Notice, action: str, why: str) -> None:
-        author = Author(actor=NOTIFIER, now=self._clock())
+        author = self._author(NOTIFIER)
         record_event(connection, author, action, sweep_id=notice.sweep_id, run_id=notice.run_id, why=why)
 
 
@@ -83,9 +85,9 @@ def _change(connection: Connection, seen: Notice, **values: Any) -> bool:
 
 
 def _notice(row: Row[Any]) -> Notice:
-    names = ("id", "sweep_id", "run_id", "fence", "at", "holder", "tries", "error")
-    return Notice(
-        **{name: getattr(row, name) for name in names},
+    return record_of(
+        Notice,
+        row,
         kind=NoticeKind(row.happening),
         counts={State(state): number for state, number in json.loads(row.counts).items()},
         token=row.notify_token,

@@ -7,8 +7,8 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 
 from orchestrator.errors import DatabaseError, DatabaseMissingError
-from orchestrator.store.engine import sqlite_module
-from orchestrator.store.location import StoreLocation
+from orchestrator.store.opening.engine import sqlite_module
+from orchestrator.store.opening.location import StoreLocation
 from orchestrator.store.tables import metadata
 
 VERSION_TABLE = "alembic_version"
@@ -22,14 +22,11 @@ def stored_revision(connection: Connection, location: StoreLocation) -> str | No
     Raises DatabaseError for another program's database.
     """
     tables = inspect(connection).get_table_names()
-    revisions = _revisions(connection) if VERSION_TABLE in tables else ()
+    listed = text(f"SELECT version_num FROM {VERSION_TABLE}")
+    revisions = connection.execute(listed).scalars().all() if VERSION_TABLE in tables else ()
     # On a server others may have tables beside ours, as long as their names are not ours.
     check_ours(tables if location.path is not None else set(metadata.tables) & set(tables), revisions, location.display)
     return revisions[0] if revisions else None
-
-
-def _revisions(connection: Connection) -> Sequence[str]:
-    return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalars().all()
 
 
 def check_ours(tables: Collection[str], revisions: Sequence[str], display: str) -> None:

@@ -14,9 +14,11 @@ from orchestrator.errors import SyncError
 from orchestrator.queue.points import Sendable, StoredPoint, SyncMark
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store.base import StoreBase
-from orchestrator.store.pages import ENDED, ENDING, by_sweep, chosen, next_page
-from orchestrator.store.rows import RUN_ROWS, read_point, run_record
-from orchestrator.store.tables import points, runs, sweeps, sync_marks
+from orchestrator.store.filters import ENDED
+from orchestrator.store.pages import ENDING, by_sweep, chosen, next_page
+from orchestrator.store.points import read_point
+from orchestrator.store.rows import RUN_ROWS, record_of, run_record
+from orchestrator.store.tables import points, runs, sync_marks
 
 _NEW_MARK = text("INSERT INTO sync_marks (run_uid) VALUES (:uid) ON CONFLICT (run_uid) DO NOTHING")
 # Within a step, for good: train, val, test. A run that was stopped before its test gets that point after the others.
@@ -60,7 +62,7 @@ class SyncStore(StoreBase):
         """How far a run was sent; None if no sync ever held it."""
         with self._read() as connection:
             row = connection.execute(select(sync_marks).where(sync_marks.c.run_uid == uid)).first()
-            return None if row is None else _mark(row)
+            return None if row is None else record_of(SyncMark, row)
 
     def take_sync(self, uid: str, owner: str, *, lapsed: SyncMark | None = None) -> SyncMark | None:
         """Hold a run for `owner`; None where another sync does, or the run was deleted.
@@ -82,7 +84,7 @@ class SyncStore(StoreBase):
                 .values(lease_owner=owner, leased_at=self._clock())
                 .returning(*sync_marks.c)
             ).first()
-            return None if row is None else _mark(row)
+            return None if row is None else record_of(SyncMark, row)
 
     def renew_sync(self, uid: str, owner: str) -> bool:
         """Prolong the lease; False if it is no longer the owner's."""
@@ -116,18 +118,6 @@ class SyncStore(StoreBase):
             statement = update(sync_marks).where(mine if uid is None else and_(mine, sync_marks.c.run_uid == uid))
             return connection.execute(statement.values(lease_owner="")).rowcount
 
-    def wandb_project(self, sweep_id: int) -> str:
-        """The project of a sweep that is marked for W&B; empty for others."""
-        with self._read() as connection:
-            found = connection.execute(select(sweeps.c.wandb_project).where(sweeps.c.id == sweep_id)).scalar()
-            return str(found or "")
-
-    def wandb_sweeps(self) -> list[int]:
-        """The sweeps that are marked for W&B."""
-        with self._read() as connection:
-            query = select(sweeps.c.id).where(sweeps.c.wandb_project != "").order_by(sweeps.c.id)
-            return list(connection.execute(query).scalars())
-
     def _change_mark(self, uid: str, owner: str, **values: Any) -> bool:
         mine = and_(sync_marks.c.run_uid == uid, sync_marks.c.lease_owner == owner)
         with self._write() as connection:
@@ -136,8 +126,3 @@ class SyncStore(StoreBase):
 
 def _ending_of(run_id: int) -> Select[Any]:
     return select(case((ENDED, ENDING), else_="")).where(runs.c.id == run_id)
-
-
-def _mark(row: Any) -> SyncMark:
-    names = ("generation", "rows_sent", "last_step", "planned_step", "planned_fence", "told", "lease_owner")
-    return SyncMark(**{name: getattr(row, name) for name in names}, leased_at=row.leased_at)

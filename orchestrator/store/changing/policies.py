@@ -4,17 +4,17 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, and_, or_, select, update
+from sqlalchemy import Row, or_, select, update
 
 from orchestrator.errors import UsageError
 from orchestrator.queue.policies import AGAIN, NewPolicy, PolicyRecord, PolicyStep
-from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase, to_json
-from orchestrator.store.endings import Author, record_event
-from orchestrator.store.filters import one_of
-from orchestrator.store.outbox import note_if_over
-from orchestrator.store.sweeps import add_runs, insert_members, insert_policy
+from orchestrator.store.changing.sweeps import add_runs, insert_members, insert_policy
+from orchestrator.store.events import record_event
+from orchestrator.store.filters import WAITING, in_sweeps
+from orchestrator.store.rows import record_of
 from orchestrator.store.tables import OPEN_POLICY, RUNNING, policies, runs, sweeps
+from orchestrator.store.working.outbox import note_if_over
 
 
 def has_a_policy(sweep_id: int) -> UsageError:
@@ -31,7 +31,7 @@ class PolicyStore(StoreBase):
 
         Raises UsageError where the sweep has an open one already, unless that is to be replaced.
         """
-        author = Author(actor="user", now=self._clock())
+        author = self._author("user")
         with self._write() as connection:
             earlier = connection.execute(
                 select(policies.c.id).where(policies.c.sweep_id == sweep_id, OPEN_POLICY)
@@ -47,13 +47,10 @@ class PolicyStore(StoreBase):
 
     def policies(self, sweep_ids: Sequence[int] = (), *, only_open: bool = False) -> list[PolicyRecord]:
         """The policies of these sweeps (or of all), oldest first."""
-        query = select(policies).order_by(policies.c.id)
-        if only_open:
-            query = query.where(OPEN_POLICY)
+        listed = select(policies).where(OPEN_POLICY) if only_open else select(policies)
         with self._read() as connection:
-            if sweep_ids:
-                query = query.where(one_of(connection, policies.c.sweep_id, sweep_ids))
-            return [_record(row) for row in connection.execute(query)]
+            query = listed.where(in_sweeps(connection, policies.c.sweep_id, sweep_ids))
+            return [_record(row) for row in connection.execute(query.order_by(policies.c.id))]
 
     def policy(self, sweep_id: int) -> PolicyRecord | None:
         """The newest policy of a sweep, open or ended; None where it has none."""
@@ -72,14 +69,10 @@ class PolicyStore(StoreBase):
         One whose missing runs are all paused, cancelled or failed waits for a person, and adds nothing by itself. One
         statement: between two, a step could make runs of what was due.
         """
-        awaited = select(runs.c.id).where(
-            runs.c.sweep_id == policies.c.sweep_id,
-            or_(RUNNING, and_(runs.c.state == State.PENDING.value, ~runs.c.paused)),
-        )
-        query = select(policies.c.id).where(OPEN_POLICY, or_(policies.c.results != policies.c.seen, awaited.exists()))
+        awaited = select(runs.c.id).where(runs.c.sweep_id == policies.c.sweep_id, or_(RUNNING, WAITING))
+        growing = select(policies.c.id).where(OPEN_POLICY, or_(policies.c.results != policies.c.seen, awaited.exists()))
         with self._read() as connection:
-            if sweep_ids:
-                query = query.where(one_of(connection, policies.c.sweep_id, sweep_ids))
+            query = growing.where(in_sweeps(connection, policies.c.sweep_id, sweep_ids))
             return connection.execute(query.limit(1)).first() is not None
 
     def take_step(self, step: PolicyStep, actor: str) -> int | None:
@@ -87,7 +80,7 @@ class PolicyStore(StoreBase):
 
         None, and nothing is written, where the policy has moved on or ended meanwhile: somebody else took the step.
         """
-        author = Author(actor=actor, now=self._clock())
+        author = self._author(actor)
         values: dict[str, Any] = {
             "version": step.version + 1,
             "state": to_json(dict(step.state)),
@@ -119,15 +112,10 @@ class PolicyStore(StoreBase):
 
 
 def _record(row: Row[Any]) -> PolicyRecord:
-    return PolicyRecord(
-        id=row.id,
-        sweep_id=row.sweep_id,
-        kind=row.kind,
+    return record_of(
+        PolicyRecord,
+        row,
         definition=json.loads(row.definition),
-        version=row.version,
         state=json.loads(row.state),
-        results=row.results,
         is_due=row.ended_at is None and row.results != row.seen,
-        ended_at=row.ended_at,
-        ended_why=row.ended_why,
     )

@@ -1,0 +1,1 @@
+"""What goes out, and how far: CSV files, notices, W&B."""

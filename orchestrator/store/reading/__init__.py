@@ -1,0 +1,1 @@
+"""What people and programs read of runs and points. Nothing here writes."""
