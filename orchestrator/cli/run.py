@@ -1,14 +1,9 @@
 """`hlbq run`: submit a sweep, train it on this machine with a live view, and export its table."""
 
 import os
-import signal
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import typer
@@ -27,7 +22,7 @@ from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import UsageError
 from orchestrator.files.state_folder import check_state_dir
 from orchestrator.launch.prestarted import PrestartedWorkers
-from orchestrator.launch.stop_signals import heeded_stop_signals
+from orchestrator.launch.stop_signals import handled, heeded_stop_signals
 from orchestrator.queue.records import RunFilter, SweepRecord
 from orchestrator.queue.states import State
 from orchestrator.status.waiting import failed_among, held_among, held_text
@@ -129,7 +124,13 @@ def check_output(path: str) -> None:
 
 def work_off(store: "Store", sweep: SweepRecord, workers: PrestartedWorkers, state_dir: str | None = None) -> bool:
     """Make the workers train the sweep, with a live view. True if a signal stopped them."""
-    with forwarded_signals(workers.processes) as signals:
+    came: list[int] = []
+
+    def pass_on(number: int) -> None:
+        came.append(number)
+        workers.send_signal(number)
+
+    with handled(heeded_stop_signals(), pass_on):
         workers.go(sweep.id, _worker_log(store, sweep, state_dir))
         from orchestrator.status.live_view import LiveView  # loaded while the workers start
 
@@ -140,26 +141,7 @@ def work_off(store: "Store", sweep: SweepRecord, workers: PrestartedWorkers, sta
     broken = workers.broken()
     if broken:
         note(broken)
-    return bool(signals)
-
-
-@contextmanager
-def forwarded_signals(workers: "Sequence[subprocess.Popen[bytes]]") -> Iterator[list[int]]:
-    """Pass signals that ask to stop on to the workers. Yields the list of signals received."""
-    came: list[int] = []
-
-    def forward(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        for worker in workers:
-            if worker.poll() is None:
-                worker.send_signal(number)
-
-    before = {number: signal.signal(number, forward) for number in heeded_stop_signals()}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return bool(came)
 
 
 def export_table(store: "Store", sweep: SweepRecord, path: str) -> None:
