@@ -11,13 +11,12 @@ import typer
 from hlbgpt_core.errors import HlbqError
 from orchestrator.cli.common import DatabaseOption, YesOption
 from orchestrator.cli.compare import recorded
-from orchestrator.cli.notify import NotifyOptions, tell
+from orchestrator.cli.notify import tell
 from orchestrator.cli.option_groups import OptionGroup, add_commands, option
 from orchestrator.cli.output import counted, note, say_wrapped, warn
 from orchestrator.cli.review import plan_summary
-from orchestrator.cli.submit import ReviewOptions, submit_sweep
+from orchestrator.cli.submit import AskedSweep, submit_sweep
 from orchestrator.cli.sweep_command import SweepCommand
-from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
 from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import UsageError
 from orchestrator.files.state_folder import check_state_dir
@@ -60,10 +59,7 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    settings: GivenSettings,
-    sweep: GivenOptions,
-    notify: NotifyOptions,
-    review: ReviewOptions,
+    asked: AskedSweep,
     where: RunWorkers,
     local: LocalWorkers,
     database: DatabaseOption,
@@ -85,8 +81,8 @@ def run(
     # Workers load torch while the sweep is planned; none of them trains before it is stored.
     options, environment = replace(where.options, db=database.db, prestarted=True).hidden()
     argv = options.ending_with_this_process().argv()
-    with PrestartedWorkers(argv, 0 if review.dry_run else local.workers, environment=environment) as workers:
-        submitted = submit_sweep(settings, sweep, notify, review, database, yes=yes)
+    with PrestartedWorkers(argv, 0 if asked.review.dry_run else local.workers, environment=environment) as workers:
+        submitted = submit_sweep(asked, database, yes=yes)
         if submitted is None:
             return
         prepared, stored, _ = submitted
@@ -99,7 +95,7 @@ def run(
             export_table(store, stored, local.output)
             for line in held_text(store, wanted) if held else ():
                 note(line)
-            if notify.notify is not None:
+            if asked.notify.notify is not None:
                 tell(store)
     unfinished = counts[State.PENDING] + counts[State.RUNNING]
     if unfinished > held:
