@@ -16,7 +16,7 @@ never loads pydantic, a third of the time of `hlbq status`.
 import difflib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -180,8 +180,7 @@ class CommandLine:
         if not words:
             raise UsageError(f"{name} needs a value", f"For instance: {name} {_example(option)}")
         if option.multiple:
-            fits = self._fit(option)
-            while left and self._is_value(left[-1]) and fits(left[-1]):
+            while left and self._is_value(left[-1]) and self._fits(option, left[-1]):
                 words.append(left.pop())
         elif option.name in self.given:
             raise UsageError(f"{name} was given twice, but takes one value", "Keep one of the two.")
@@ -204,14 +203,14 @@ class CommandLine:
     def _is_value(self, word: str) -> bool:
         return not word.startswith("-") or word == "-" or _is_number(word)
 
-    def _fit(self, option: TyperOption) -> Callable[[str], bool]:
+    def _fits(self, option: TyperOption, word: str) -> bool:
         """Whether the next word belongs to the list, in a command that also takes positional arguments."""
-        kind, choices, ending = _element_type(option), _choices(option), self.file_ending
-        if ending:
-            return lambda word: not word.endswith(ending) or ":" in word
-        if not self.places or (kind not in (int, float) and not choices):
-            return lambda word: True
-        return _is_number if kind in (int, float) else lambda word: word in choices
+        if self.file_ending:
+            return not word.endswith(self.file_ending) or ":" in word
+        if not self.places:
+            return True
+        choices = _choices(option)
+        return _is_number(word) if _element_type(option) in (int, float) else not choices or word in choices
 
 
 def _is_number(word: str) -> bool:

@@ -124,11 +124,9 @@ def _orders(
 
     if not local:
         check_shared(store.location)
-    path = store.location.path
     what.check_sweeps(store)
     folder = make_state_folder(state_folder(store.location.names, what.options.state_dir))
     options = replace(what.options, state_dir=str(folder))
-    url = str(path) if path is not None else store.location.url.render_as_string(hide_password=False)
     launch = f"hlbq-{secrets.token_hex(2)}"
     return [
         WorkerOrder(
@@ -136,7 +134,7 @@ def _orders(
             gpus=cluster.gpus_per_worker,
             name=f"{launch}-{number}",
             detached=detach,
-            environment={"HLBQ_DB": url},
+            environment={"HLBQ_DB": store.location.private},
         )
         for number in range(1, cluster.workers + 1)
     ]
