@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Self, get_type_hints
 
 import typer
 
-from orchestrator.cli.parsing import LightGroup, VariadicCommand
+from orchestrator.cli.parsing import SuggestingGroup, VariadicCommand
 
 
 def option(default: Any, *flags: str, help: str = "", **known: Any) -> Any:
@@ -114,6 +114,6 @@ def add_commands(
 
 def add_group(app: typer.Typer, name: str, help: str, *commands: Callable[..., None]) -> None:
     """Add a group of commands."""
-    group = typer.Typer(cls=LightGroup, help=help, no_args_is_help=True)
+    group = typer.Typer(cls=SuggestingGroup, help=help, no_args_is_help=True)
     add_commands(group, *commands)
     app.add_typer(group, name=name)

@@ -56,7 +56,7 @@ class VariadicCommand(TyperCommand):
         return CommandLine.of(params).read(args)
 
 
-class LightGroup(TyperGroup):
+class SuggestingGroup(TyperGroup):
     """A group of commands that suggests the nearest for one that is not there."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
