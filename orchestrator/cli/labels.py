@@ -11,7 +11,7 @@ from orchestrator.cli.control import actor
 from orchestrator.cli.logs import find_run
 from orchestrator.cli.option_groups import add_commands
 from orchestrator.cli.output import print_result
-from orchestrator.cli.parsing import VariadicCommand
+from orchestrator.cli.parsing import CommandLine, VariadicCommand
 from orchestrator.errors import UsageError
 from orchestrator.queue.labels import checked_name, checked_note, checked_tag
 from orchestrator.queue.runs import RunRecord
@@ -26,11 +26,11 @@ SweepOption = Annotated[int | None, typer.Option("--sweep", min=1, help="A sweep
 class TagCommand(VariadicCommand):
     """A command in which `-good` is no bundle of options but a tag to remove."""
 
-    def rewritten(self, args: Sequence[str], params: Sequence[Any]) -> list[str]:
-        """The arguments with the tags to remove after `--`."""
+    def read(self, args: Sequence[str], params: Sequence[Any]) -> CommandLine:
+        """What the arguments give, with the tags to remove after `--`."""
         removed = [word for word in args if re.match(r"-[^-]", word) and word != "-h"]
         others = [word for word in args if word not in removed and word != "--"]
-        return super().rewritten([*others, "--", *removed], params)
+        return super().read([*others, "--", *removed], params)
 
 
 def register(app: typer.Typer) -> None:

@@ -19,7 +19,7 @@ import typer
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.cli.option_groups import add_commands
-from orchestrator.cli.parsing import LightGroup, same_spelling
+from orchestrator.cli.parsing import SuggestingGroup, same_spelling
 from orchestrator.files.standard_streams import open_closed_streams, unfailing_text
 from orchestrator.wording.next_command import naming_database
 from orchestrator.wording.plain import printable, printable_lines
@@ -67,7 +67,7 @@ def build_app(command: str | None = None) -> typer.Typer:
     sweep."""
     app = typer.Typer(
         name="hlbq",
-        cls=LightGroup,
+        cls=SuggestingGroup,
         help="Queue and run sweeps of short GPT training runs.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,

@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Self, get_type_hints
 
 import typer
 
-from orchestrator.cli.parsing import LightGroup, VariadicCommand
+from orchestrator.cli.parsing import SuggestingGroup, VariadicCommand
 
 
 def option(default: Any, *flags: str, help: str = "", **known: Any) -> Any:
@@ -28,21 +28,40 @@ def option(default: Any, *flags: str, help: str = "", **known: Any) -> Any:
 
 
 class OptionGroup:
-    """Base of frozen dataclasses whose fields are declared by `option`. `panel` is their panel of `--help`."""
+    """Base of frozen dataclasses whose fields are declared by `option`, or are groups. `panel` is their panel of
+    `--help`."""
 
     panel: ClassVar[str | None] = None
 
     @classmethod
     def option_parameters(cls) -> Sequence[inspect.Parameter]:
         """One parameter for each option, as typer reads them from a signature."""
-        hints = get_type_hints(cls)
-        declared = dataclasses.fields(cls)  # type: ignore[arg-type]  # every subclass is a dataclass
-        return [_declared(field.name, hints[field.name], field, cls.panel) for field in declared]
+        hints, found = get_type_hints(cls), list[inspect.Parameter]()
+        for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # every subclass is a dataclass
+            kind = hints[field.name]
+            found += kind.option_parameters() if _is_group(kind) else [_declared(field.name, kind, field, cls.panel)]
+        return found
 
     @classmethod
     def from_options(cls, values: Mapping[str, Any]) -> Self:
-        """The group from the values that typer parsed."""
-        return cls(**values)
+        """The group from the values of its options."""
+        hints = get_type_hints(cls)
+        fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+        return cls(**_arguments({field.name: hints[field.name] for field in fields}, values))
+
+
+def _is_group(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, OptionGroup)
+
+
+def _arguments(kinds: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands under these names: the value of an option, or a group made of those of its options."""
+    return {
+        name: kind.from_options({one.name: values[one.name] for one in kind.option_parameters()})
+        if _is_group(kind)
+        else values[name]
+        for name, kind in kinds.items()
+    }
 
 
 def _declared(name: str, kind: Any, field: "dataclasses.Field[Any]", panel: str | None) -> inspect.Parameter:
@@ -64,27 +83,21 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     If two groups declare an option of the same name, it is one option and both get its value.
     """
     hints = get_type_hints(command, include_extras=True)
-    groups: dict[str, type[OptionGroup]] = {}
     parameters: dict[str, inspect.Parameter] = {}
     for parameter in inspect.signature(command).parameters.values():
         kind = hints[parameter.name]
-        if isinstance(kind, type) and issubclass(kind, OptionGroup):
-            groups[parameter.name] = kind
+        if _is_group(kind):
             for one in kind.option_parameters():
                 parameters.setdefault(one.name, one)
         elif isinstance(parameter.default, dataclasses.Field):
             parameters[parameter.name] = _declared(parameter.name, kind, parameter.default, None)
         else:
             parameters[parameter.name] = parameter.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY)
-    grouped_names = {name: [one.name for one in kind.option_parameters()] for name, kind in groups.items()}
-    own_names = [name for name in inspect.signature(command).parameters if name not in groups]
+    kinds = {name: hints[name] for name in inspect.signature(command).parameters}
 
     @functools.wraps(command)
     def with_groups(**values: Any) -> None:
-        arguments = {name: values[name] for name in own_names}
-        for name, kind in groups.items():
-            arguments[name] = kind.from_options({one: values[one] for one in grouped_names[name]})
-        command(**arguments)
+        command(**_arguments(kinds, values))
 
     with_groups.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
     with_groups.__annotations__ = {name: parameter.annotation for name, parameter in parameters.items()}
@@ -101,6 +114,6 @@ def add_commands(
 
 def add_group(app: typer.Typer, name: str, help: str, *commands: Callable[..., None]) -> None:
     """Add a group of commands."""
-    group = typer.Typer(cls=LightGroup, help=help, no_args_is_help=True)
+    group = typer.Typer(cls=SuggestingGroup, help=help, no_args_is_help=True)
     add_commands(group, *commands)
     app.add_typer(group, name=name)

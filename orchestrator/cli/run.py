@@ -1,14 +1,9 @@
 """`hlbq run`: submit a sweep, train it on this machine with a live view, and export its table."""
 
 import os
-import signal
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,18 +11,17 @@ import typer
 from hlbgpt_core.errors import HlbqError
 from orchestrator.cli.common import DatabaseOption, YesOption
 from orchestrator.cli.compare import recorded
-from orchestrator.cli.notify import NotifyOptions, tell
+from orchestrator.cli.notify import tell
 from orchestrator.cli.option_groups import OptionGroup, add_commands, option
 from orchestrator.cli.output import counted, note, say_wrapped, warn
 from orchestrator.cli.review import plan_summary
-from orchestrator.cli.submit import ReviewOptions, submit_sweep
+from orchestrator.cli.submit import AskedSweep, submit_sweep
 from orchestrator.cli.sweep_command import SweepCommand
-from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
 from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import UsageError
 from orchestrator.files.state_folder import check_state_dir
 from orchestrator.launch.prestarted import PrestartedWorkers
-from orchestrator.launch.stop_signals import heeded_stop_signals
+from orchestrator.launch.stop_signals import handled, heeded_stop_signals
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.queue.sweeps import SweepRecord
@@ -66,10 +60,7 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    settings: GivenSettings,
-    sweep: GivenOptions,
-    notify: NotifyOptions,
-    review: ReviewOptions,
+    asked: AskedSweep,
     where: RunWorkers,
     local: LocalWorkers,
     database: DatabaseOption,
@@ -91,8 +82,8 @@ def run(
     # Workers load torch while the sweep is planned; none of them trains before it is stored.
     options, environment = replace(where.options, db=database.db, prestarted=True).hidden()
     argv = options.ending_with_this_process().argv()
-    with PrestartedWorkers(argv, 0 if review.dry_run else local.workers, environment=environment) as workers:
-        submitted = submit_sweep(settings, sweep, notify, review, database, yes=yes)
+    with PrestartedWorkers(argv, 0 if asked.review.dry_run else local.workers, environment=environment) as workers:
+        submitted = submit_sweep(asked, database, yes=yes)
         if submitted is None:
             return
         prepared, stored, _ = submitted
@@ -105,7 +96,7 @@ def run(
             export_table(store, stored, local.output)
             for line in held_text(store, wanted) if held else ():
                 note(line)
-            if notify.notify is not None:
+            if asked.notify.notify is not None:
                 tell(store)
     unfinished = counts[State.PENDING] + counts[State.RUNNING]
     if unfinished > held:
@@ -130,7 +121,13 @@ def check_output(path: str) -> None:
 
 def work_off(store: "Store", sweep: SweepRecord, workers: PrestartedWorkers, state_dir: str | None = None) -> bool:
     """Make the workers train the sweep, with a live view. True if a signal stopped them."""
-    with forwarded_signals(workers.processes) as signals:
+    came: list[int] = []
+
+    def pass_on(number: int) -> None:
+        came.append(number)
+        workers.send_signal(number)
+
+    with handled(heeded_stop_signals(), pass_on):
         workers.go(sweep.id, _worker_log(store, sweep, state_dir))
         from orchestrator.status.live_view import LiveView  # loaded while the workers start
 
@@ -141,26 +138,7 @@ def work_off(store: "Store", sweep: SweepRecord, workers: PrestartedWorkers, sta
     broken = workers.broken()
     if broken:
         note(broken)
-    return bool(signals)
-
-
-@contextmanager
-def forwarded_signals(workers: "Sequence[subprocess.Popen[bytes]]") -> Iterator[list[int]]:
-    """Pass signals that ask to stop on to the workers. Yields the list of signals received."""
-    came: list[int] = []
-
-    def forward(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        for worker in workers:
-            if worker.poll() is None:
-                worker.send_signal(number)
-
-    before = {number: signal.signal(number, forward) for number in heeded_stop_signals()}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return bool(came)
 
 
 def export_table(store: "Store", sweep: SweepRecord, path: str) -> None:

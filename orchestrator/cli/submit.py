@@ -43,20 +43,22 @@ class ReviewOptions(OptionGroup):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class AskedSweep(OptionGroup):
+    """A sweep as it was asked for."""
+
+    settings: GivenSettings
+    sweep: GivenOptions
+    notify: NotifyOptions
+    review: ReviewOptions
+
+
 def register(app: typer.Typer) -> None:
     """Add `submit`."""
     add_commands(app, submit, cls=SweepCommand)
 
 
-def submit(
-    settings: GivenSettings,
-    sweep: GivenOptions,
-    notify: NotifyOptions,
-    review: ReviewOptions,
-    database: DatabaseOption,
-    as_json: JsonOption = False,
-    yes: YesOption = False,
-) -> None:
+def submit(asked: AskedSweep, database: DatabaseOption, as_json: JsonOption = False, yes: YesOption = False) -> None:
     """Expand settings and seeds into runs, and queue them.
 
     Every setting takes one value or several. Several values make an axis; the sweep is the product of the axes:
@@ -69,7 +71,7 @@ def submit(
 
     hlbq submit --preset tiny-cpu --num_heads 1 2
     """
-    submitted = submit_sweep(settings, sweep, notify, review, database, as_json=as_json, yes=yes)
+    submitted = submit_sweep(asked, database, as_json=as_json, yes=yes)
     if submitted is None:
         return
     prepared, stored, location = submitted
@@ -83,19 +85,12 @@ def submit(
 
 
 def submit_sweep(
-    settings: GivenSettings,
-    sweep: GivenOptions,
-    notify: NotifyOptions,
-    review: ReviewOptions,
-    database: DatabaseOption,
-    *,
-    as_json: bool = False,
-    yes: bool = False,
+    asked: AskedSweep, database: DatabaseOption, *, as_json: bool = False, yes: bool = False
 ) -> "tuple[PreparedSweep, SweepRecord, StoreLocation] | None":
     """Check and store a sweep. None if there is nothing to store, as after --dry-run; that it says itself."""
-    notify.check()
+    asked.notify.check()
     with without_garbage_collection():
-        prepared = reviewed_sweep(settings, sweep, review, database, as_json=as_json, yes=yes)
+        prepared = reviewed_sweep(asked, database, as_json=as_json, yes=yes)
         if prepared is None:
             return None
         if not prepared.has_work:
@@ -104,37 +99,32 @@ def submit_sweep(
             note("Nothing was submitted: every run exists already.")
             return None
         with database.create() as store:
-            return prepared, notify.store(store, prepared.sweep), store.location
+            return prepared, asked.notify.store(store, prepared.sweep), store.location
 
 
 def reviewed_sweep(
-    settings: GivenSettings,
-    sweep: GivenOptions,
-    review: ReviewOptions,
-    database: DatabaseOption,
-    *,
-    as_json: bool = False,
-    yes: bool = False,
+    asked: AskedSweep, database: DatabaseOption, *, as_json: bool = False, yes: bool = False
 ) -> PreparedSweep | None:
     """Everything that submit does before it writes: prepare, warn, show, ask. None after --dry-run."""
-    skip_existing = sweep.options.takes_existing
+    options, review = asked.sweep.options, asked.review
+    skip_existing = options.takes_existing
     prepared = prepare_sweep(
-        settings.texts,
-        sweep.options,
+        asked.settings.texts,
+        options,
         db=database.db,
         argv=without_credentials(without_value("--notify", ["hlbq", *sys.argv[1:]])),
         find_existing=lambda plan: existing_runs(plan, database, needed=skip_existing),
     )
-    if sweep.options.grows:  # loads numpy
+    if options.grows:  # loads numpy
         from orchestrator.growth.declaring import with_policy
 
-        prepared = with_policy(prepared, sweep.options)
+        prepared = with_policy(prepared, options)
     plan = prepared.plan
     for warning in prepared.warnings:
         warn(warning)
     if review.noise is not None and review.plan_for is None:
         warn("--noise has no effect without --plan_for")
-    seeds = seeds_of(plan, sweep.options.baseline, database, effect=review.plan_for, noise=review.noise)
+    seeds = seeds_of(plan, options.baseline, database, effect=review.plan_for, noise=review.noise)
     for line in filter(None, (prepared.note, _whose_rows_go(prepared.sweep.csv, database))):
         note(f"note: {line}")
     if review.dry_run and as_json:
@@ -143,7 +133,7 @@ def reviewed_sweep(
         print_review(plan, read_history(database, plan))
     else:
         _note_left_out(plan)
-    if review.plan_for is not None or not sweep.options.grows:  # which adds the seeds that a verdict needs
+    if review.plan_for is not None or not options.grows:  # which adds the seeds that a verdict needs
         for line in seed_lines(plan, seeds, read_history(database, plan) if review.plan_for else UNKNOWN):
             note(line)
     for line in prepared.existing.lines(skipped=skip_existing):

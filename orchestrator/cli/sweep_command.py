@@ -1,10 +1,11 @@
 """Commands that take a sweep file or a preset: its options are added to those that were typed."""
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hlbgpt_core.errors import HlbqError
-from orchestrator.cli.parsing import TOGETHER_MARK, Rewriter, VariadicCommand
+from orchestrator.cli.parsing import TOGETHER_MARK, CommandLine, VariadicCommand
 from orchestrator.errors import UsageError
 from orchestrator.sweep.options import axes_of
 from orchestrator.sweep.sweep_file import SweepFile, read_sweep_file
@@ -15,46 +16,36 @@ class SweepCommand(VariadicCommand):
     """A command whose positional argument is a sweep file, or whose --preset names one. Typed options replace the
     file's."""
 
-    def rewritten(self, args: Sequence[str], params: Sequence[Any]) -> list[str]:
-        """The arguments, with those of the sweep file in front. Raises UsageError, naming the file, for mistakes in
-        it."""
-        rewriter = Rewriter.of(params, file_ending=".toml")
-        words = list(rewriter.rewrite(args))
-        path = _file_of(rewriter)
+    def read(self, args: Sequence[str], params: Sequence[Any]) -> CommandLine:
+        """What the arguments give, and the sweep file. Raises UsageError, naming the file, for mistakes in it."""
+        typed = CommandLine.of(params, file_ending=".toml").read(args)
+        path = _file_of(typed)
         if path is None:
-            return words
+            return typed
         file = read_sweep_file(path)
         try:
             axes_of(file.settings)
-            return [*Rewriter.of(params).rewrite(list(_as_typed(file, rewriter.seen))), *words]
+            of_file = CommandLine.of(params).read(list(_as_typed(file, typed.given)))
         except HlbqError as error:
             raise UsageError(f"{path}: {error.message}", error.hint) from None
+        return replace(typed, given=of_file.given | typed.given)
 
 
-def _file_of(rewriter: Rewriter) -> str | None:
+def _file_of(line: CommandLine) -> str | None:
     """The sweep file that was given, by path or as a preset."""
-    preset, paths = rewriter.seen.get("preset"), rewriter.arguments
-    if preset and paths:
+    preset, path = line.given.get("preset"), line.given.get("file")
+    if preset and path:
         raise UsageError(
-            f"--preset {preset[0]} was given with the sweep file '{paths[0]}'",
-            f"Use one of them, or print the preset and edit it: hlbq preset {preset[0]} > mine.toml",
+            f"--preset {preset} was given with the sweep file '{path}'",
+            f"Use one of them, or print the preset and edit it: hlbq preset {preset} > mine.toml",
         )
-    if preset:
-        return str(preset_path(preset[0]))
-    return paths[0] if paths else None
+    return str(preset_path(preset)) if preset else path
 
 
 def _as_typed(file: SweepFile, typed: Collection[str]) -> Iterator[str]:
-    for name, values in file.settings.items():
+    for name, value in {**file.settings, **file.options}.items():
         if name not in typed:
-            yield from (f"--{name}={_text(value)}" for value in values)
-    for name, value in file.options.items():
-        if name in typed:
-            continue
-        if isinstance(value, list):
-            yield from (f"--{name}={_text(one)}" for one in value)
-        else:
-            yield f"--{name}={_text(value)}"
+            yield from (f"--{name}={_text(one)}" for one in (value if isinstance(value, list) else [value]))
 
 
 def _text(value: Any) -> str:

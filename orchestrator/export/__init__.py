@@ -4,7 +4,7 @@ columns.py        the columns of the two tables: one row per run, or one per poi
 blocks.py         from the store to rows, a few runs at a time
 cells.py          a value as a cell of a CSV, and back
 table_formats.py  csv, jsonl, parquet
-file_writing.py   files that appear complete or not at all
+metric_names.py   a metric by its name, and the axes of curves
 writing.py        the exports themselves, appending, and the CSV that `-c` keeps up to date
 csv_table.py      reading and extending such a CSV
 frames.py         tables as pandas data frames: `orchestrator.load`

@@ -67,45 +67,24 @@ _CURVES_BESIDES = (("steps_{}", "step"), ("microbatches_{}", "microbatches"), ("
 _ONLY_SPLIT = MappingProxyType({"grad_norm": Split.TRAIN, "microbatches": Split.TRAIN, "bits_per_byte": Split.VAL})
 
 _BOOKKEEPING = (
-    ("run_id", Kind.INTEGER),
-    ("uid", Kind.TEXT),
-    ("sweep", Kind.INTEGER),
-    ("state", Kind.TEXT),
-    ("reason", Kind.TEXT),
-    ("arm", Kind.INTEGER),
-    ("arm_key", Kind.TEXT),
-    ("priority", Kind.INTEGER),
-    ("paused", Kind.TRUTH),
-    ("fence", Kind.INTEGER),
-    ("attempts", Kind.INTEGER),
-    ("last_step", Kind.INTEGER),
-    ("created_at", Kind.NUMBER),
-    ("started_at", Kind.NUMBER),
-    ("ended_at", Kind.NUMBER),
-    ("error_type", Kind.TEXT),
-    ("error_message", Kind.TEXT),
-    ("code", Kind.TEXT),
-    ("git_commit", Kind.TEXT),
-    ("mixed_code", Kind.TRUTH),
-    ("tags", Kind.TEXT),
+    *("run_id", "uid", "sweep", "state", "reason", "arm", "arm_key", "priority", "paused", "fence", "attempts"),
+    *("last_step", "created_at", "started_at", "ended_at", "error_type", "error_message"),
+    *("code", "git_commit", "mixed_code", "tags"),
 )
 CODE_OF_POINTS = ("code", "git_commit")
-
-# Names that no setting may have.
 _FACTS = (
-    ("data_fingerprint", Kind.TEXT, "data_fingerprint"),
-    ("evaluation_fingerprint", Kind.TEXT, "evaluation_fingerprint"),
-    ("test_fingerprint", Kind.TEXT, "test_fingerprint"),
-    ("test_evaluation_fingerprint", Kind.TEXT, "test_evaluation_fingerprint"),
-    ("train_tokens", Kind.INTEGER, "train_tokens"),
-    ("val_tokens", Kind.INTEGER, "val_tokens"),
-    ("val_bytes", Kind.INTEGER, "val_bytes"),
-    ("device", Kind.TEXT, "device"),
-    ("device_name", Kind.TEXT, "device_name"),
-    ("resolved_precision", Kind.TEXT, "precision"),
-    ("trainer_path", Kind.TEXT, "path"),
-    ("threads", Kind.INTEGER, "threads"),
-    ("deterministic", Kind.TRUTH, "deterministic"),
+    *("data_fingerprint", "evaluation_fingerprint", "test_fingerprint", "test_evaluation_fingerprint"),
+    *("train_tokens", "val_tokens", "val_bytes", "device", "device_name", "precision", "path", "threads"),
+    "deterministic",
+)
+# Facts whose names are settings' too.
+NAMES_OF_FACTS = MappingProxyType({"precision": "resolved_precision", "path": "trainer_path"})
+# Those of bookkeeping and facts; the others are texts.
+_KIND_OF = MappingProxyType(
+    dict.fromkeys(("run_id", "sweep", "arm", "priority", "fence", "attempts", "last_step"), Kind.INTEGER)
+    | dict.fromkeys(("train_tokens", "val_tokens", "val_bytes", "threads"), Kind.INTEGER)
+    | dict.fromkeys(("created_at", "started_at", "ended_at"), Kind.NUMBER)
+    | dict.fromkeys(("paused", "mixed_code", "deterministic"), Kind.TRUTH)
 )
 
 _SETTINGS_FIRST = ("model_scale", "depth", "width", "num_heads", "linear_value")
@@ -163,7 +142,8 @@ def _first_columns() -> list[Column]:
 
 
 def _bookkeeping_columns() -> list[Column]:
-    return [_plain(name, kind) for name, kind in _BOOKKEEPING] + [_plain(name, kind) for name, kind, _ in _FACTS]
+    names = [*_BOOKKEEPING, *(NAMES_OF_FACTS.get(fact, fact) for fact in _FACTS)]
+    return [_plain(name, _KIND_OF.get(name, Kind.TEXT)) for name in names]
 
 
 def _curve_columns(named: Sequence[tuple[str, str]]) -> list[Column]:
@@ -225,7 +205,7 @@ def _scalars(run: RunRecord, curves: Mapping[Split, Curve], same: SameCode) -> d
         **values,
         **{name: getattr(run, name) for name in plain.split()},
         # An empty text is a cell without a value in every format.
-        **{name: None if run.facts.get(fact) == "" else run.facts.get(fact) for name, _, fact in _FACTS},
+        **{NAMES_OF_FACTS.get(fact, fact): None if (value := run.facts.get(fact)) == "" else value for fact in _FACTS},
         "evaluation_fingerprint": known_fingerprint(Split.VAL, run.settings, run.facts) or None,
         "last_val_loss": val["loss"][-1] if val and run.reason is not Reason.PRUNED else None,
         "run_id": run.id,

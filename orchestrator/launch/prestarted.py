@@ -55,6 +55,12 @@ class PrestartedWorkers:
                 pass  # it could not work; see `broken`
             self._close_order(process)
 
+    def send_signal(self, number: int) -> None:
+        """Pass a signal on to those that are running."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(number)
+
     def at_work(self, wait_seconds: float) -> bool:
         """Whether any is still running, after waiting this long for one to end."""
         until = time.monotonic() + wait_seconds

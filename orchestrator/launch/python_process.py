@@ -1,8 +1,10 @@
 """How our processes start Python."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 
 def python_argv(*arguments: str) -> list[str]:
@@ -22,6 +24,15 @@ def python_module_argv(module: str, *arguments: str) -> list[str]:
 def hlbq_argv(*arguments: str) -> list[str]:
     """The command line of `hlbq` with these arguments."""
     return python_module_argv("orchestrator.cli.main", *arguments)
+
+
+def start_hlbq(*arguments: str, db: str, **streams: Any) -> "subprocess.Popen[bytes]":
+    """Start `hlbq` beside this process; `streams` are arguments of Popen.
+
+    The database's name may hold a password, so it goes into the environment, not the process list.
+    """
+    environment = {**os.environ, "HLBQ_DB": db}
+    return subprocess.Popen(hlbq_argv(*arguments), env=environment, stdin=subprocess.DEVNULL, **streams)
 
 
 def become_core_command(module: str, arguments: Sequence[str]) -> None:

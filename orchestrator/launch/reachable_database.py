@@ -48,9 +48,7 @@ def host_of(location: StoreLocation) -> str | None:
 
 
 def database_for_jobs(location: StoreLocation) -> DatabaseForJobs:
-    """The database's name for jobs. Raises UsageError for a secret that cannot be kept out of it."""
-    if location.path is not None:
-        return DatabaseForJobs(name=str(location.path), secrets={})
+    """A server's name for jobs. Raises UsageError for a secret that cannot be passed on apart from it."""
     url = location.url
     if "sslpassword" in url.query:
         raise UsageError(
@@ -58,8 +56,4 @@ def database_for_jobs(location: StoreLocation) -> DatabaseForJobs:
             "Use a client key without a password, readable by you alone.",
         )
     password = url.password or url.query.get("password")
-    # namedtuple's own method: URL.set takes a password of None to mean "unchanged".
-    bare = url._replace(drivername="postgresql", password=None).difference_update_query(["password"])
-    return DatabaseForJobs(
-        name=bare.render_as_string(hide_password=False), secrets={"PGPASSWORD": str(password)} if password else {}
-    )
+    return DatabaseForJobs(name=location.display, secrets={"PGPASSWORD": str(password)} if password else {})

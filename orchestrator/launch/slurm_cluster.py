@@ -7,14 +7,13 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import LaunchError
 from orchestrator.launch.python_process import python_argv
-from orchestrator.launch.slurm_order import TIME_SIGNAL, ArrayOrder
+from orchestrator.launch.slurm_order import ArrayOrder
 
 if TYPE_CHECKING:
     from orchestrator.launch.slurm_task import WorkerTask
@@ -79,19 +78,6 @@ def submit_array(order: ArrayOrder, task: "WorkerTask", folder: Path, secrets: M
     return [job.job_id for job in jobs]
 
 
-def submit_locally(order: ArrayOrder, task: "WorkerTask", folder: Path, secrets: Mapping[str, str]) -> list[str]:
-    """Start the array's jobs as processes on this machine, which outlive this process; returns their process ids."""
-    from submitit import LocalExecutor
-
-    executor = LocalExecutor(folder, max_num_timeout=order.max_requeues, python=order.python)
-    executor.update_parameters(
-        timeout_min=order.minutes, signal_delay_s=order.seconds_before_end, gpus_per_node=0, setup=list(order.setup)
-    )
-    with _environment({**secrets, "SUBMITIT_PREEMPT_SIGNAL": TIME_SIGNAL}), _nothing_inherited():
-        jobs: Sequence[Any] = executor.submit_array([task] * order.workers)
-    return [job.job_id for job in jobs]
-
-
 def jobs_of(name: str) -> dict[str, str]:
     """The state of each of the user's jobs of this name, tasks of arrays one by one. Raises LaunchError."""
     listing = _ask("squeue", "--array", "--noheader", f"--user={getpass.getuser()}", f"--name={name}", "--format=%i %T")
@@ -111,20 +97,6 @@ def stop_jobs(name: str) -> tuple[int, int]:
     return states.count("PENDING"), states.count("RUNNING")
 
 
-def stop_local_job(pid: int) -> bool:
-    """Ask a job on this machine to release its run; False if there is no such job."""
-    import signal
-
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if b"submitit.local._local" not in words:
-            return False
-        os.kill(pid, signal.SIGTERM)
-    except OSError:
-        return False
-    return True
-
-
 def _ask(*command: str) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_SECONDS)
@@ -142,24 +114,6 @@ def _refused(words: str) -> LaunchError:
     ways_out = [hint for said, hint in _WAYS_OUT.items() if said in reason.lower()]
     hint = ways_out[0] if ways_out else "See the script: hlbq launch slurm --dry_run"
     return LaunchError(f"Slurm refused: {reason or 'it gave no reason'}", hint)
-
-
-@contextlib.contextmanager
-def _nothing_inherited() -> Iterator[None]:
-    """Give processes started in the block no input or output: a reader of our output would wait for them."""
-    kept = [os.dup(number) for number in range(3)]
-    nothing = os.open(os.devnull, os.O_RDWR)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    try:
-        for number in range(3):
-            os.dup2(nothing, number)
-        yield
-    finally:
-        for number, descriptor in enumerate(kept):
-            os.dup2(descriptor, number)
-            os.close(descriptor)
-        os.close(nothing)
 
 
 @contextlib.contextmanager

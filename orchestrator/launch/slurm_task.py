@@ -40,7 +40,7 @@ class WorkerTask:
             signal.signal(number, self._release)
         worker = subprocess.Popen(
             self.options.ending_with_this_process().argv(),
-            env={**os.environ, **_job_name(os.environ), **self.environment},
+            env={**os.environ, **self.environment},
             stdin=subprocess.DEVNULL,
         )
         self._pid = worker.pid
@@ -84,9 +84,3 @@ def _await(pid: int) -> int:
     ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     assert ended is not None  # only WNOHANG returns None
     return ended.si_status if ended.si_code == os.CLD_EXITED else 128 + ended.si_status
-
-
-def _job_name(environment: Mapping[str, str]) -> dict[str, str]:
-    """The job's name for the database if workers cannot find it themselves, as they can in Slurm."""
-    controller = environment.get("SUBMITIT_LOCAL_JOB_ID")
-    return {"HLBQ_JOB": f"local {controller}"} if controller else {}

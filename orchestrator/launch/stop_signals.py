@@ -1,7 +1,8 @@
 """The signals that ask workers to stop, for all that pass them on or obey them."""
 
+import contextlib
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 # Ctrl-C, a service manager, a terminal or connection that closes, Ctrl-\.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -11,6 +12,17 @@ def heeded_stop_signals() -> Sequence[signal.Signals]:
     """Those that this process is to obey: all but a SIGHUP that was ignored when it started, as nohup has it."""
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return [number for number in STOP_SIGNALS if not (nohup and number is signal.SIGHUP)]
+
+
+@contextlib.contextmanager
+def handled(numbers: Iterable[int], handle: Callable[[int], None]) -> Iterator[None]:
+    """Call `handle` with the number of each of these signals that comes during the block."""
+    before = {number: signal.signal(number, lambda number, frame: handle(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def ignore_late_signals() -> None:

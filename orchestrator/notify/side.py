@@ -5,13 +5,12 @@ thread checks whether it is needed, since the user's folder may be on a disk tha
 notice, the next check of any worker finds it.
 """
 
-import os
 import subprocess
 import threading
 from collections.abc import Callable
 
 from hlbgpt_core.errors import HlbqError
-from orchestrator.launch.python_process import hlbq_argv
+from orchestrator.launch.python_process import start_hlbq
 from orchestrator.notify.delivering import may_be_told, teller_at_work
 from orchestrator.store import Store
 
@@ -60,18 +59,14 @@ class NotifySide:
         try:
             at_work = self._process is not None and self._process.poll() is None
             if not at_work and may_be_told(self._store) and not teller_at_work(self._store.location):
-                self._process = self._start()
+                self._process = start_hlbq(
+                    *("notify", "--by_workers"),
+                    db=self._store.location.private,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
         except (HlbqError, OSError) as error:
             if not self._said:
                 self._say(f"nobody was notified: {error}. Try again later: hlbq notify")
             self._said = True
-
-    def _start(self) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(
-            hlbq_argv("notify", "--by_workers"),
-            env={**os.environ, "HLBQ_DB": self._store.location.private},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )

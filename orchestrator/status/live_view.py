@@ -1,14 +1,13 @@
 """A status that keeps itself up to date, for `hlbq status --watch` and `hlbq run`."""
 
-import contextlib
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import TextIO
 
 from orchestrator.errors import DatabaseBusyError, DatabaseMissingError, NotThereError
+from orchestrator.launch.stop_signals import handled
 from orchestrator.queue.runs import RunFilter
 from orchestrator.status.reading import Status, read_status
 from orchestrator.status.screens import screen_for
@@ -71,7 +70,7 @@ class LiveView:
 def watch(store: Store, wanted: RunFilter) -> None:
     """Show the status on stdout until interrupted, or until the reader has gone."""
     try:
-        with _signals_that_end(), LiveView(store, wanted, stream=sys.stdout) as view:
+        with handled((signal.SIGTERM, signal.SIGHUP), _leave), LiveView(store, wanted, stream=sys.stdout) as view:
             while not view.closed:
                 view.update()
                 time.sleep(REFRESH_SECONDS)
@@ -79,16 +78,6 @@ def watch(store: Store, wanted: RunFilter) -> None:
         pass
 
 
-@contextlib.contextmanager
-def _signals_that_end() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP raise SystemExit: else they would leave the alternate screen on, without a cursor."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _leave(number: int) -> None:
+    """End this process as the signal would, which would leave the alternate screen on, without a cursor."""
+    raise SystemExit(128 + number)

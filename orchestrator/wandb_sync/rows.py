@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hlbgpt_core.points import Point, Split
+from orchestrator.export.columns import NAMES_OF_FACTS
 from orchestrator.queue.points import Sendable, StoredPoint, SyncMark
 from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import Reason, State
@@ -39,8 +40,6 @@ _READ = {split: operator.attrgetter(*AXES, *names) for split, names in _METRICS.
 _NAMES = {split: (*AXES, *(f"{split}/{name}" for name in names)) for split, names in _METRICS.items()}
 _READ[Split.VAL] = operator.attrgetter(*AXES, *_METRICS[Split.VAL], *_ORIGINAL_NAMES)
 _NAMES[Split.VAL] += tuple(_ORIGINAL_NAMES.values())
-# Facts that share a setting's name, under their names in the CSV.
-_FACT_NAMES = {"precision": "resolved_precision", "path": "trainer_path"}
 # Exit codes as W&B reads them: 255 means an interrupted run.
 _EXIT_CODES = {State.COMPLETED: 0, State.FAILED: 1, State.CANCELLED: 255}
 
@@ -101,7 +100,7 @@ def tags_of(sendable: Sendable, sweep: SweepRecord) -> Sequence[str]:
 
 def config_of(run: RunRecord, sweep: SweepRecord) -> Mapping[str, Any]:
     """Settings, the facts logged at the first claim, and what identifies the run in the database."""
-    facts = {_FACT_NAMES.get(name, name): value for name, value in run.facts.items() if name != "provenance"}
+    facts = {NAMES_OF_FACTS.get(name, name): value for name, value in run.facts.items() if name != "provenance"}
     return {
         **{name if name not in run.settings else f"fact_{name}": value for name, value in facts.items()},
         **run.settings,

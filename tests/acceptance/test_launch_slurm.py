@@ -1,4 +1,4 @@
-"""`hlbq launch slurm` without a Slurm: the same jobs on this machine by submitit's local executor, and bad input.
+"""`hlbq launch slurm` without a Slurm: its jobs on this machine by submitit's local executor, and bad input.
 
 What needs Slurm itself is in tests/slurm (make test-slurm).
 """
@@ -22,7 +22,6 @@ from tests.faults.harness import drained, new_sweep, read_ledger, submit, wait_u
 from tests.stand_in_trainer import Plan
 from worker.processes import ProcessState, process_state
 
-LOCAL = "launch slurm --cluster local --gpus_per_worker 0 --time 10"
 SHARED = "postgresql://me:s3cret@dbhost/hlbq"
 
 
@@ -39,17 +38,18 @@ class Jobs:
         self.controllers: list[int] = []
 
     def launch(self, plan: Plan, workers: int = 1) -> None:
-        """Type the command; notes the jobs' processes."""
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "orchestrator.cli.main", *LOCAL.split(), "--workers", str(workers), "--json"],
-            cwd=self.folder,
+        """Start them from a process of their own, which ends; notes the jobs' processes."""
+        started = self.folder / "jobs.json"
+        subprocess.run(
+            [sys.executable, "-m", "tests.local_slurm_jobs", self.db, str(workers), str(started)],
             env={**os.environ, **with_stand_in(plan)},
-            capture_output=True,
-            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             timeout=240,
+            check=True,
         )
-        assert done.returncode == 0, done.stderr
-        self.controllers = [int(job) for job in json.loads(done.stdout)["jobs"]]
+        self.controllers = json.loads(started.read_text())
 
     def over(self) -> bool:
         """Whether all jobs have ended."""
@@ -94,24 +94,20 @@ def test_jobs_work_the_queue_off_and_end_and_one_whose_time_is_up_goes_on(jobs: 
         first, *later = store.attempts(run_id)
         assert first.reason is Reason.RELEASED and later[-1].reason is Reason.FINISHED
         assert later[-1].start_step > 0
-        names = {one.identity.job for one in store.workers(ended=True)}
-    assert names == {f"local {pid}" for pid in jobs.controllers}
     assert "the job goes back into the queue" in jobs.said()
     assert read_ledger(jobs.db, plan).clean
 
 
-def test_stop_has_jobs_release_their_runs(jobs: Jobs, hlbq: Hlbq) -> None:
+def test_a_job_that_is_asked_to_stop_releases_its_run(jobs: Jobs) -> None:
     submit(jobs.db, new_sweep(1))
     jobs.launch(Plan(steps=1_000_000, step_seconds=0.05, checkpoint_every=1_000_000))
     with open_store(jobs.db, mode=OpenMode.READ) as store:
         wait_until(lambda: is_training(store), seconds=120, what="the job trains")
-        # As the launch prints it: without the options of the jobs.
-        assert "end: 1 job of this machine" in hlbq("launch slurm --stop --cluster local").err
+        os.kill(jobs.controllers[0], signal.SIGTERM)
         wait_until(jobs.over, seconds=120, what="the job ends")
         run = store.run(1)
         assert run is not None and (run.state, run.reason) == (State.PENDING, Reason.RELEASED)
         assert run.checkpoint is not None and run.checkpoint.step > 0
-    assert "end: 0 jobs" in hlbq(f"{LOCAL} --stop").err
 
 
 def test_a_dry_run_shows_the_script_and_needs_neither_slurm_nor_database(hlbq: Hlbq) -> None:
@@ -143,11 +139,9 @@ def test_a_dry_run_is_json_for_programs(hlbq: Hlbq) -> None:
         (f"launch slurm --db {SHARED} --state_dir x --mem lots", "--mem lots is not an amount of memory"),
         (f"launch slurm --db {SHARED} --state_dir x --sbatch array=3", "hlbq sets array itself"),
         (f"launch slurm --db {SHARED} --state_dir x --workers 0", "--workers: 0 is too small"),
-        (f"launch slurm --db {SHARED} --state_dir x --cluster pbs", "--cluster pbs is not known"),
         (f"launch slurm --db {SHARED} --state_dir x --gpu_type a100 --gpus_per_worker 0", "--gpu_type a100"),
         (f"launch slurm --db {SHARED} --stop --dry_run", "--stop and --dry_run were given together"),
         (f"launch slurm --db {SHARED.replace('s3', 's3cret@')} --state_dir x --dry_run", "Write %40"),
-        ("launch slurm --cluster local", "--cluster local trains on the CPU"),
         ("launch slrum", "Did you mean 'hlbq launch slurm'?"),
     ],
 )

@@ -10,11 +10,6 @@ from orchestrator.queue.sweeps import NewSweep
 from orchestrator.store import OpenMode, open_store
 
 
-def test_an_old_python_is_a_problem_with_a_fix() -> None:
-    assert doctor.check_python((3, 10, 4)).level is Level.PROBLEM
-    assert doctor.check_python((3, 11, 0)).level is Level.FINE
-
-
 def test_a_damaged_database_is_a_problem(tmp_path: Path) -> None:
     damaged = tmp_path / "hlbq.db"
     damaged.write_bytes(b"no database at all")

@@ -4,12 +4,11 @@ Any worker takes any due step. If two start one at the same time, the store lets
 """
 
 import contextlib
-import os
 import subprocess
 from collections.abc import Callable, Sequence
 
 from orchestrator.errors import DatabaseBusyError
-from orchestrator.launch.python_process import hlbq_argv
+from orchestrator.launch.python_process import start_hlbq
 from orchestrator.store import Store
 
 # A step that fails so often in a row has a fault of its own: nobody stays for it. Who stays anyway tries again.
@@ -34,12 +33,7 @@ class GrowthSteps:
         try:
             if not self._store.due_policies():
                 return
-            self._process = subprocess.Popen(
-                hlbq_argv("decide"),
-                env={**os.environ, "HLBQ_DB": self._store.location.private},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-            )
+            self._process = start_hlbq("decide", db=self._store.location.private, stdout=subprocess.DEVNULL)
         except DatabaseBusyError:
             return  # asked again soon
         except OSError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.files.state_folder import make_state_folder
-from orchestrator.launch.python_process import hlbq_argv
+from orchestrator.launch.python_process import start_hlbq
 from orchestrator.store import Store
 from worker.exit_codes import EXIT_USAGE
 
@@ -54,14 +54,8 @@ class SyncLauncher:
         make_state_folder(self._state_folder / "logs")
         log = os.open(self._log(), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            return subprocess.Popen(
-                hlbq_argv("sync", "--by_workers", "--state_dir", str(self._state_folder)),
-                env={**os.environ, "HLBQ_DB": self._store.location.private},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            words = ("sync", "--by_workers", "--state_dir", str(self._state_folder))
+            return start_hlbq(*words, db=self._store.location.private, stdout=log, stderr=log, start_new_session=True)
         finally:
             os.close(log)
 

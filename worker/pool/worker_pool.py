@@ -13,9 +13,8 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import FrameType
 
-from orchestrator.launch.stop_signals import heeded_stop_signals
+from orchestrator.launch.stop_signals import handled, heeded_stop_signals
 from orchestrator.wording.numbers import counted
 from worker.exit_codes import EXIT_FAILED, EXIT_FINE, EXIT_INTERRUPTED, EXIT_USAGE
 from worker.processes import signal_name
@@ -99,19 +98,15 @@ class WorkerPool:
         os.set_blocking(read, False)
         os.set_blocking(write, False)
         passed_on = (*heeded_stop_signals(), signal.SIGUSR1)
-        handlers = dict.fromkeys(passed_on, self._pass_on) | {signal.SIGCHLD: lambda number, frame: None}
-        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-        woken_before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        try:
+        with contextlib.ExitStack() as held:
+            held.callback(os.close, read)
+            held.callback(os.close, write)
+            held.enter_context(handled(passed_on, self._pass_on))
+            held.enter_context(handled((signal.SIGCHLD,), lambda number: None))
+            held.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(write, warn_on_full_buffer=False))
             yield read
-        finally:
-            signal.set_wakeup_fd(woken_before)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            os.close(read)
-            os.close(write)
 
-    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+    def _pass_on(self, number: int) -> None:
         """Pass a signal on to every worker; from the first on nobody is started any more."""
         self._stopping = True
         for member in self._members:

@@ -5,10 +5,8 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import typer
@@ -19,6 +17,7 @@ from orchestrator.cli.output import counted, note, suggest, warn
 from orchestrator.cli.worker_options import GivenWorkerOptions
 from orchestrator.errors import DatabaseBusyError, UsageError
 from orchestrator.launch.python_process import hlbq_argv
+from orchestrator.launch.stop_signals import handled
 from orchestrator.queue.runs import RunFilter
 
 if TYPE_CHECKING:
@@ -125,11 +124,9 @@ def _orders(
 
     if not local:
         check_shared(store.location)
-    path = store.location.path
     what.check_sweeps(store)
     folder = make_state_folder(state_folder(store.location.names, what.options.state_dir))
     options = replace(what.options, state_dir=str(folder))
-    url = str(path) if path is not None else store.location.url.render_as_string(hide_password=False)
     launch = f"hlbq-{secrets.token_hex(2)}"
     return [
         WorkerOrder(
@@ -137,7 +134,7 @@ def _orders(
             gpus=cluster.gpus_per_worker,
             name=f"{launch}-{number}",
             detached=detach,
-            environment={"HLBQ_DB": url},
+            environment={"HLBQ_DB": store.location.private},
         )
         for number in range(1, cluster.workers + 1)
     ]
@@ -174,7 +171,8 @@ def _attend(store: "Store", orders: "Sequence[WorkerOrder]", need: "Need", what:
     sweeps = what.options.sweep
     plain = not sys.stderr.isatty()
     fleet = RayFleet(say=note if plain else said.append)
-    with _stopped_by_signals(fleet) as signals:
+    signals = _Signals()
+    with handled((signal.SIGINT, signal.SIGTERM), signals.came.append):
         fleet.start(orders, need)
         try:
             with LiveView(store, RunFilter(sweep_ids=tuple(sweeps) if len(sweeps) == 1 else ())) as view:
@@ -211,26 +209,10 @@ def _nothing_left_for_those_who_wait(store: "Store", fleet: "RayFleet", sweeps: 
 
 @dataclass(kw_only=True)
 class _Signals:
-    """Signals that came, and how many of them were passed on."""
+    """Signals that came, and how many of them were passed on: at the next check, as a handler must not call Ray."""
 
     came: list[int] = field(default_factory=list)
     passed_on: int = 0
-
-
-@contextmanager
-def _stopped_by_signals(fleet: "RayFleet") -> Iterator[_Signals]:
-    """Note SIGINT and SIGTERM for the next check: a signal handler must not call Ray."""
-    signals = _Signals()
-
-    def note_signal(number: int, frame: FrameType | None) -> None:
-        signals.came.append(number)
-
-    before = {number: signal.signal(number, note_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _obey(fleet: "RayFleet", signals: _Signals) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import shlex
-import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +16,6 @@ from orchestrator.launch.worker_command import WorkerOptions
 if TYPE_CHECKING:
     from orchestrator.launch.slurm_order import ArrayOrder
     from orchestrator.store import Store, StoreLocation
-
-SLURM, LOCAL = "slurm", "local"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +53,6 @@ class JobOptions(OptionGroup):
     max_requeues: int = option(
         100, "--max-requeues", help="How often a job may go back into Slurm's queue when its time is up.", min=0
     )
-    cluster: str = option(
-        SLURM, help="slurm, or local: the same jobs as processes on this machine's CPU, to try it out."
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,40 +82,27 @@ def slurm(
     location = parse_location(database.db)
     if stop and dry_run:
         raise UsageError("--stop and --dry_run were given together", "Leave one of them out.")
-    _check_cluster_name(job)
-    if job.cluster == SLURM:
-        check_shared(location)
-    elif job.gpus_per_worker and not stop:
+    if job.gpu_type and not job.gpus_per_worker:
         raise UsageError(
-            "--cluster local trains on the CPU",
-            "Add --gpus_per_worker 0; for this machine's GPUs: hlbq worker --gpus all",
+            f"--gpu_type {job.gpu_type} was given, and --gpus_per_worker 0 asks for none", "Leave one of them out."
         )
+    check_shared(location)
     if stop:
-        _stop(database, job, location, as_json=as_json)
+        _stop(location, as_json=as_json)
         return
     slurm_cluster.check_submitit()
     order, folder = _order(job, location), state_folder(location.names, what.options.state_dir)
     if dry_run:
         _show_script(order, folder, _worker(job, what, folder), as_json=as_json)
         return
-    if job.cluster == SLURM:
-        slurm_cluster.check_slurm()
+    slurm_cluster.check_slurm()
     with database.write() as store:
-        _check_queue(store, job, what)
+        _check_queue(store, what)
         jobs = _submit(job, what, order, folder, location)
     if as_json:
         print_json({"jobs": jobs, "name": order.name, "folder": str(folder / "launch")})
     else:
-        _tell(jobs, job, order, folder / "launch", store.location.option)
-
-
-def _check_cluster_name(job: JobOptions) -> None:
-    if job.gpu_type and not job.gpus_per_worker:
-        raise UsageError(
-            f"--gpu_type {job.gpu_type} was given, and --gpus_per_worker 0 asks for none", "Leave one of them out."
-        )
-    if job.cluster not in (SLURM, LOCAL):
-        raise UsageError(f"--cluster {job.cluster} is not known", f"Use {SLURM}, or {LOCAL} to try it on this machine.")
+        _tell(jobs, order, folder / "launch", store.location.option)
 
 
 def _order(job: JobOptions, location: "StoreLocation") -> "ArrayOrder":
@@ -179,14 +160,14 @@ def _show_script(order: "ArrayOrder", folder: Path, options: WorkerOptions, *, a
         note(f"each task runs: {worker}")
 
 
-def _check_queue(store: "Store", job: JobOptions, what: SlurmWorkers) -> None:
+def _check_queue(store: "Store", what: SlurmWorkers) -> None:
     """Warn about likely mistakes before nodes are reserved. Raises UsageError for an unknown sweep."""
     from orchestrator.launch.reachable_database import is_this_machine_alone
 
     what.check_sweeps(store)
     if not store.may_grow(what.options.sweep) and not store.waiting(what.options.sweep):
         warn("no run is waiting: the workers will end as soon as they start. Queue some: hlbq submit")
-    if job.cluster == SLURM and is_this_machine_alone(store.location):
+    if is_this_machine_alone(store.location):
         warn(
             f"{store.location.display} means a different machine on each node; use a host name that all nodes can reach"
         )
@@ -203,32 +184,21 @@ def _submit(
     told = database_for_jobs(location)
     task = WorkerTask(options=_worker(job, what, folder), environment={"HLBQ_DB": told.name})
     launch = make_state_folder(make_state_folder(folder) / "launch")
-    submit = slurm_cluster.submit_array if job.cluster == SLURM else slurm_cluster.submit_locally
-    return submit(order, task, launch, told.secrets)
+    return slurm_cluster.submit_array(order, task, launch, told.secrets)
 
 
-def _tell(jobs: list[str], job: JobOptions, order: "ArrayOrder", launch: Path, database_option: str) -> None:
+def _tell(jobs: list[str], order: "ArrayOrder", launch: Path, database_option: str) -> None:
     """Print which jobs there are now, and what to type next."""
     span = jobs[0] if len(jobs) == 1 else f"{jobs[0]} to {jobs[-1]}"
-    kind = "Slurm jobs" if job.cluster == SLURM else "processes of this machine"
-    note(f"{counted(len(jobs), 'worker')}: {kind} {span}, named {order.name}")
-    note(f"status: hlbq status{database_option}{f'   squeue --name={order.name}' if job.cluster == SLURM else ''}")
+    note(f"{counted(len(jobs), 'worker')}: Slurm jobs {span}, named {order.name}")
+    note(f"status: hlbq status{database_option}   squeue --name={order.name}")
     note(f"what they print: {launch}/{jobs[0]}_0_log.err")
-    note(f"end them: hlbq launch slurm{database_option} --stop" + (" --cluster local" if job.cluster == LOCAL else ""))
+    note(f"end them: hlbq launch slurm{database_option} --stop")
 
 
-def _stop(database: DatabaseOption, job: JobOptions, location: "StoreLocation", *, as_json: bool) -> None:
+def _stop(location: "StoreLocation", *, as_json: bool) -> None:
     from orchestrator.launch import slurm_cluster
 
-    if job.cluster == LOCAL:
-        with database.read() as store:
-            mine = [worker for worker in store.live_workers() if worker.identity.hostname == socket.gethostname()]
-        jobs = {worker.identity.job for worker in mine if worker.identity.job.startswith("local ")}
-        asked = sum(slurm_cluster.stop_local_job(int(name.split()[1])) for name in jobs)
-        note(f"asked to release their runs and end: {counted(asked, 'job')} of this machine")
-        if as_json:
-            print_json({"waiting": 0, "running": asked})
-        return
     slurm_cluster.check_slurm()
     waiting, running = slurm_cluster.stop_jobs(job_name(location))
     note(f"taken out of Slurm's queue: {counted(waiting, 'job')}; asked to release their runs and end: {running}")

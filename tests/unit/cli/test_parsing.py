@@ -141,6 +141,7 @@ def test_positional_arguments_after_a_list(line: str, expected: dict[str, Any]) 
         ("--num_runs 1 --num-runs 2", "given twice", ""),
         ("extra", "'extra' is one argument too many", "--help"),
         ("--log_csv extra", "'extra' is one argument too many", "--help"),
+        ("-3", "there is no option '-3'", "--help"),
         ("--num_runs x", "'x' is not a whole number", ""),
         ("--num_runs 0", "0 is too small", "at least 1"),
         ("--num_runs 10", "10 is too large", "at most 9"),

@@ -71,11 +71,12 @@ def test_the_worker_is_told_its_database_and_its_job_by_the_environment(tmp_path
 
 def test_a_stop_reaches_the_worker_and_a_second_one_too(tmp_path: Path) -> None:
     waits = """
+import time
 came = []
 signal.signal(signal.SIGTERM, lambda number, frame: (came.append(number), print('asked', len(came), flush=True)))
 print('ready', flush=True)
 while len(came) < 2:
-    signal.pause()
+    time.sleep(0.05)  # signal.pause() would wait for ever for a signal that came just before it
 sys.exit(130)
 """
     actor = ActorAlone(tmp_path, then=waits)

@@ -15,7 +15,8 @@ class Steps:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.code, self.said = 0.0, 1, list[str]()
         monkeypatch.setattr(
-            "worker.beside.growth_steps.hlbq_argv", lambda *_: [sys.executable, "-c", f"raise SystemExit({self.code})"]
+            "orchestrator.launch.python_process.hlbq_argv",
+            lambda *_: [sys.executable, "-c", f"raise SystemExit({self.code})"],
         )
         store: Any = SimpleNamespace(
             due_policies=lambda: [1], may_grow=lambda sweeps: True, location=SimpleNamespace(private="a.db")
@@ -45,7 +46,7 @@ def test_who_has_seen_a_step_fail_tries_again_later_and_later(monkeypatch: pytes
 
 def test_a_worker_that_was_asked_to_stop_does_not_wait_for_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Steps(monkeypatch)
-    monkeypatch.setattr("worker.beside.growth_steps.hlbq_argv", lambda *_: [sys.executable, "-c", "input()"])
+    monkeypatch.setattr("orchestrator.launch.python_process.hlbq_argv", lambda *_: [sys.executable, "-c", "input()"])
     monkeypatch.setattr(
         "worker.beside.growth_steps.subprocess.DEVNULL", -1
     )  # a pipe: the child waits until it is closed
