@@ -1,8 +1,9 @@
 """`hlbq plot`: figures of curves, last values and differences, drawn by matplotlib's object API, without a display.
 
-run_curves.py          one curve per run, from the database or an exported table; which runs may be drawn together
+run_curves.py          one curve per run, from the database or an exported table; smoothing
 curve_sets.py          the runs of an arm on a common x: mean and band; runs averaged over other settings
 curve_figures.py       a line per arm; small multiples; schedules
+cautions.py            what a figure does not show, and what it must not show together
 final_values.py        last values against a setting (scaling plots)
 heat_maps.py           last values over two settings
 power_law.py           the fit of a scaling plot

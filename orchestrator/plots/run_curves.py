@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 from hlbgpt_core.evaluation import known_fingerprint
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import specs
-from orchestrator.comparison.evaluations import EvaluatedRun, mixed_evaluations
 from orchestrator.errors import ExportError
 from orchestrator.export.columns import run_columns
 from orchestrator.export.csv_table import read_csv_rows
-from orchestrator.export.metric_names import Axis, find_metric, parse_metric
+from orchestrator.export.metric_names import Axis, Metric, axis_of, find_metric, parse_metric
 from orchestrator.queue.code import joined
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import TERMINAL, State
@@ -35,10 +34,13 @@ _ENDED = frozenset(state.value for state in TERMINAL)
 class RunCurve:
     """One run's curve: `x` and `y` have the same length, `x` rises, `y` is finite.
 
+    Where x is a metric too, `x` are the steps at which both were recorded, and `over` are its values there.
+
     They are empty if none of the run's points is finite, or if it ended without one: then `recorded` is False; or if
     its points have no x: then it is `unplaced`. Where only the last point was read, it is there even if not finite.
     `diverged` says that the last point is not finite. `state` is empty if a table does not record it.
-    `evaluation_fingerprint` is that of the evaluations that measure the metric; `flops` are set by `with_flops`.
+    `evaluation_fingerprint` is that of the evaluations that measure the metric, `x_evaluation_fingerprint` of those of
+    `over`; `flops` are set by `with_flops`.
     """
 
     settings: Mapping[str, Any]
@@ -47,7 +49,9 @@ class RunCurve:
     data_fingerprint: str
     x: "NDArray[Any]"
     y: "NDArray[Any]"
+    over: "NDArray[Any] | None" = None
     evaluation_fingerprint: str = ""
+    x_evaluation_fingerprint: str = ""
     num_non_embedding_params: int = 0
     device_name: str = ""
     state: str = ""
@@ -58,90 +62,147 @@ class RunCurve:
     flops: float = 0.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Recorded:
+    """What is known `about` a run, and its points as they were recorded; `over` is of the metric that is x, if one
+    is."""
+
+    about: Mapping[str, Any]
+    x: Sequence[float | None] = ()
+    y: Sequence[float | None] = ()
+    over: Sequence[float | None] | None = None
+
+
 def read_curves(
-    source: Store | Path, wanted: RunFilter, metric: str, axis: Axis, *, smooth: float = 0.0, last: bool = False
+    source: Store | Path,
+    wanted: RunFilter,
+    metric: str,
+    x: Axis | Metric = Axis.TOKENS,
+    *,
+    smooth: float = 0.0,
+    last: bool = False,
 ) -> list[RunCurve]:
     """The curves of a store's matching runs, or of all runs of an exported table, if they have the metric. With `last`,
     a store reads only their last points.
 
-    Raises ExportError for a metric that none of them has, naming the nearest, and where none has a wall clock.
+    Raises ExportError for a metric that none of them has, naming the nearest, where no point has an x, and for a table
+    that lacks a column. Tables of the original tool work too.
     """
-    if not isinstance(source, Store):
-        return curves_from_csv(source, metric, axis, smooth=smooth)
-    found = curves_from_store(source, wanted, metric, axis, smooth=smooth, last=last)
+    parsed = metric_named(source, wanted, metric)
+    if isinstance(source, Store):
+        recorded = _from_store(source, wanted, parsed, x, last=last)
+    else:
+        recorded, last = _from_csv(source, parsed, x), False
+    found = [run for one in recorded if (run := _run_curve(one, smooth, keep_all=last)) is not None]
     if any(run.unplaced for run in found) and not any(len(run.x) for run in found):
-        raise ExportError(f"the runs have {WITHOUT_CLOCK}", "Draw over the time that training took: --x seconds")
+        hint = "Draw over the time that training took: --x seconds"
+        if isinstance(x, Metric):
+            hint = "See which steps have which: hlbq export points.csv --layout points"
+        raise ExportError(f"the runs have {why_unplaced(parsed.name, x)}", hint)
     return found
 
 
-def curves_from_store(
-    store: Store, wanted: RunFilter, metric: str, axis: Axis, *, smooth: float = 0.0, last: bool = False
-) -> list[RunCurve]:
-    """The curves of the matching runs that have the metric. Raises ExportError for an unknown one."""
-    parsed = find_metric(store, wanted, metric)
-    found = []
-    read = store.runs_with_curves(wanted, parsed.split, (axis.column, parsed.column), last=last)
-    for run, curves in ((pair.run, pair.curves) for pair in read):
-        curve = curves.get(parsed.split)
-        is_there = curve is not None and (parsed.column in curve.columns or parsed.column in curve.extra)
+def metric_named(source: Store | Path, wanted: RunFilter, name: str) -> Metric:
+    """The metric of that name of the matching runs, or of a table. Raises UnknownMetricError, naming the nearest, for
+    another one."""
+    if isinstance(source, Store):
+        return find_metric(source, wanted, name)
+    columns = next(read_csv_rows(source), {})
+    return parse_metric(name, [column.partition("_")[2] for column in columns if column.startswith(_SPLIT_PREFIXES)])
+
+
+def why_unplaced(metric: str, x: Axis | Metric) -> str:
+    """What a run lacks whose values have no x."""
+    return f"no {x.name} at any step of {metric}" if isinstance(x, Metric) else WITHOUT_CLOCK
+
+
+def _from_store(
+    store: Store, wanted: RunFilter, metric: Metric, x: Axis | Metric, *, last: bool
+) -> Iterator[_Recorded]:
+    axis = axis_of(x)
+    columns = [axis.column, *([x.column] if isinstance(x, Metric) else []), metric.column]
+    split = metric.split if isinstance(x, Axis) or x.split is metric.split else None
+    for found in store.runs_with_curves(wanted, split, columns, last=last):
+        run, curve = found.run, found.curves.get(metric.split)
         about = {
             "settings": run.settings,
             "num_params": run.num_params,
             "num_non_embedding_params": run.num_non_embedding_params,
             "seed": run.seed,
             "data_fingerprint": str(run.facts.get("data_fingerprint", "")),
-            # Interned, as few runs have one of their own.
-            "evaluation_fingerprint": sys.intern(known_fingerprint(parsed.split, run.settings, run.facts)),
+            **_fingerprints(metric, x, run.settings, run.facts),
             "device_name": str(run.facts.get("device_name") or ""),
             "state": run.state.value,
             "code": sys.intern(joined(part.digest for part in run.code)),
         }
-        xs: Sequence[float | None] = ()
-        ys: Sequence[float | None] = ()
-        if curve is not None and is_there:
-            xs = axis.places(curve["step"], curve[axis.column], run.settings, run.started_at)
-            ys = curve[parsed.column]
-        found += _run_curve(about, xs, ys, smooth, keep_all=last)
-    return found
+        if curve is None or metric.column not in curve:
+            yield _Recorded(about=about)
+            continue
+        places = axis.places(curve["step"], curve[axis.column], run.settings, run.started_at)
+        over = None
+        if isinstance(x, Metric):
+            other = found.curves.get(x.split)
+            has_x = other is not None and x.column in other
+            known = dict(zip(other["step"], other[x.column], strict=True)) if other and has_x else {}
+            over = [known.get(step) for step in curve["step"]]
+        yield _Recorded(about=about, x=places, y=curve[metric.column], over=over)
 
 
-def curves_from_csv(path: Path, metric: str, axis: Axis, *, smooth: float) -> list[RunCurve]:
-    """The curves of an exported table with one row per run; tables of the original tool work too.
-
-    Raises ExportError for a file that is not such a table, and for a metric or an x that it lacks.
-    """
-    if axis is Axis.WALL_CLOCK:
+def _from_csv(path: Path, metric: Metric, x: Axis | Metric) -> Iterator[_Recorded]:
+    """The runs of an exported table with one row per run; tables of the original tool work too."""
+    if x is Axis.WALL_CLOCK:
         raise ExportError("a table of runs has no wall clock", "Draw from the database: leave the table out.")
+    axis = axis_of(x)
     names = {(column.split, column.metric): column.name for column in run_columns() if column.split}
-    found = []
+
+    def lists(row: Mapping[str, Any], wanted: Metric) -> tuple[Sequence[Any], Sequence[Any]]:
+        x_name = names[wanted.split, axis.column]
+        return _lists_of(path, row, x_name, names.get((wanted.split, wanted.column), wanted.name))
+
     for row in read_csv_rows(path):
-        parsed = parse_metric(metric, [name.partition("_")[2] for name in row if name.startswith(_SPLIT_PREFIXES)])
-        y_name = names.get((parsed.split, parsed.column), parsed.name)
-        x_name = names[parsed.split, axis.column]
-        x, y = (_list_of(path, row, name) for name in (x_name, y_name))
         settings = {name: row[name] for name in specs() if name in row}
+        places, values = lists(row, metric)
+        over = None
+        if isinstance(x, Metric):
+            known = dict(zip(*lists(row, x), strict=True))
+            over = [known.get(step) for step in places]
         if axis is Axis.FLOPS:
-            steps = _list_of(path, row, names[parsed.split, "step"])
-            x = axis.places(steps, x, settings)
+            places = axis.places(_list_of(path, row, names[metric.split, "step"]), places, settings)
         about = {
             "settings": settings,
             "num_params": row.get("num_params") or 0,
             "num_non_embedding_params": row.get("num_non_embedding_params") or 0,
             "seed": row.get("seed") or 0,
             "data_fingerprint": str(row.get("data_fingerprint") or ""),
-            "evaluation_fingerprint": known_fingerprint(parsed.split, settings, row),
+            **_fingerprints(metric, x, settings, row),
             "device_name": str(row.get("device_name") or ""),
             "state": str(row.get("state") or ""),
             "code": str(row.get("code") or ""),
         }
-        xs, ys = (x, y) if x and y else ((), ())
-        if len(xs) != len(ys):
-            raise ExportError(
-                f"'{path}' has {len(ys)} values of '{y_name}' and {len(xs)} of '{x_name}' in a row",
-                "Write it again with hlbq export.",
-            )
-        found += _run_curve(about, xs, ys, smooth)
+        yield _Recorded(about=about, x=places, y=values, over=over)
+
+
+def _fingerprints(
+    metric: Metric, x: Axis | Metric, settings: Mapping[str, Any], facts: Mapping[str, Any]
+) -> Mapping[str, str]:
+    """Of the evaluations that measure the metric, and x if that is one. Interned, as few runs have one of their own."""
+    found = {"evaluation_fingerprint": sys.intern(known_fingerprint(metric.split, settings, facts))}
+    if isinstance(x, Metric):
+        found["x_evaluation_fingerprint"] = sys.intern(known_fingerprint(x.split, settings, facts))
     return found
+
+
+def _lists_of(path: Path, row: Mapping[str, Any], x_name: str, y_name: str) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Two columns of a row, of the same length; both empty where one is. Raises ExportError for other lengths."""
+    xs, ys = (_list_of(path, row, name) for name in (x_name, y_name))
+    if not (xs and ys):
+        return (), ()
+    if len(xs) != len(ys):
+        raise ExportError(
+            f"'{path}' has {len(ys)} values of '{y_name}' and {len(xs)} of '{x_name}' in a row",
+            "Write it again with hlbq export.",
+        )
+    return xs, ys
 
 
 def _list_of(path: Path, row: Mapping[str, Any], name: str) -> Sequence[Any]:
@@ -159,35 +220,41 @@ def _list_of(path: Path, row: Mapping[str, Any], name: str) -> Sequence[Any]:
     return values or ()
 
 
-def _run_curve(
-    about: Mapping[str, Any],
-    x: Sequence[float | None],
-    y: Sequence[float | None],
-    smooth: float,
-    *,
-    keep_all: bool = False,
-) -> list[RunCurve]:
+def _run_curve(recorded: _Recorded, smooth: float, *, keep_all: bool = False) -> RunCurve | None:
     """The run's curve; None for an unfinished run without any record."""
     import numpy
 
-    xs, ys = numpy.array(x, dtype=float), numpy.array(y, dtype=float)
-    recorded = numpy.isfinite(xs)
-    # numpy has nan for what was never recorded, but nan may also be a value.
-    has_value = numpy.array([value is not None for value in y], dtype=bool)
-    unplaced = bool(has_value.any() and not (recorded & has_value).any())
-    xs, ys = xs[recorded & has_value], ys[recorded & has_value]
-    if not (len(xs) or unplaced) and about["state"] not in _ENDED:
-        return []
+    def are_there(values: Sequence[float | None]) -> "NDArray[Any]":
+        # numpy has nan for what was never recorded, but nan may also be a value.
+        return numpy.array([value is not None for value in values], dtype=bool)
+
+    xs, ys = numpy.array(recorded.x, dtype=float), numpy.array(recorded.y, dtype=float)
+    over = None if recorded.over is None else numpy.array(recorded.over, dtype=float)
+    has_value = are_there(recorded.y)
+    kept = has_value & numpy.isfinite(xs) & (True if recorded.over is None else are_there(recorded.over))
+    unplaced = bool(has_value.any() and not kept.any())
+    if not (kept.any() or unplaced) and recorded.about["state"] not in _ENDED:
+        return None
     finite = numpy.isfinite(ys)
+    drawn = kept if keep_all else kept & finite & (True if over is None else numpy.isfinite(over))
+    weight = 0.0 if keep_all else smooth
+    return RunCurve(
+        **recorded.about,
+        x=xs[drawn],
+        y=smoothed(xs[drawn], ys[drawn], weight),
+        over=None if over is None else smoothed(xs[drawn], over[drawn], weight),
+        diverged=bool(kept.any()) and not finite[kept][-1],
+        recorded=bool(kept.any()),
+        unplaced=unplaced,
+    )
+
+
+def of_x(runs: Sequence[RunCurve]) -> list[RunCurve]:
+    """The curves of the metric that is x, over steps."""
     return [
-        RunCurve(
-            **about,
-            x=xs if keep_all else xs[finite],
-            y=ys if keep_all else smoothed(xs[finite], ys[finite], smooth),
-            diverged=bool(len(ys)) and not finite[-1],
-            recorded=bool(len(ys)),
-            unplaced=unplaced,
-        )
+        replace(run, y=run.over, over=None, evaluation_fingerprint=run.x_evaluation_fingerprint)
+        for run in runs
+        if run.over is not None
     ]
 
 
@@ -230,47 +297,3 @@ def smoothed(x: "NDArray[Any]", y: "NDArray[Any]", weight: float) -> "NDArray[An
     growth = numpy.exp(numpy.cumsum(rates) - rates[0])
     averaged: NDArray[Any] = numpy.cumsum(shares * growth * y) / numpy.cumsum(shares * growth)
     return averaged
-
-
-def check_comparable(
-    runs: Sequence[RunCurve], metric: str, *, allow_mixed_data: bool, allow_mixed_evaluation: bool = False
-) -> list[str]:
-    """Raise ExportError if the runs' numbers mean different things: other tokens, data, or evaluations. Returns the
-    cautions about those that are allowed."""
-    tokenizers = sorted(set(_texts(runs, "tokenizer")))
-    if len(tokenizers) > 1 and metric.endswith(("loss", "pplx", "acc")):
-        raise ExportError(
-            f"'{metric}' cannot be compared across tokenizers: {', '.join(tokenizers)}",
-            "Use --metric val_bits_per_byte, or choose one: --where tokenizer=" + tokenizers[0],
-        )
-    evaluated = (
-        EvaluatedRun(
-            settings=run.settings,
-            data_fingerprint=run.data_fingerprint,
-            evaluation_fingerprint=run.evaluation_fingerprint,
-        )
-        for run in runs
-    )
-    mixed = mixed_evaluations(evaluated, metric)
-    if mixed is not None and not allow_mixed_evaluation:
-        raise ExportError(mixed.refusal, mixed.hint)
-    cautions = [] if mixed is None else [mixed.caution]
-    if allow_mixed_data:
-        return cautions
-    datasets = sorted(set(_texts(runs, "dataset")))
-    if len(datasets) > 1:
-        raise ExportError(
-            f"the runs were trained on different data: {', '.join(datasets)}",
-            f"Choose one: --where dataset={datasets[0]}   Or add --allow_mixed_data.",
-        )
-    fingerprints = {(run.settings.get("tokenizer"), run.data_fingerprint) for run in runs if run.data_fingerprint}
-    if len(fingerprints) > len(tokenizers):
-        raise ExportError(
-            f"the runs were trained on {len(fingerprints)} different versions of their data",
-            "Choose runs with filters, or add --allow_mixed_data.",
-        )
-    return cautions
-
-
-def _texts(runs: Sequence[RunCurve], name: str) -> Iterator[str]:
-    return (str(run.settings.get(name) or "") for run in runs)

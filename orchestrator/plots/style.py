@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hlbgpt_core.settings import specs, unknown_setting
 from orchestrator.errors import UsageError
-from orchestrator.export.metric_names import Axis
+from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.plots.run_curves import RunCurve
 from orchestrator.sweep.arm_labels import arm_label
 from orchestrator.wording.numbers import short_count
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 # Distinct with every common kind of colour blindness: Okabe and Ito, "Color Universal Design", 2008.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINE_STYLES: Sequence[Any] = ("-", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)))
-MARKERS = ("", "o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h")
+DOTS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h")
+MARKERS = ("", *DOTS)
 LINE_WIDTH = 1.7
 SIZE_INCHES = (6.4, 4.0)
 _ORDINARY_POINTS, _LEAST_POINTS = 10.0, 6.0  # of letters
@@ -63,14 +64,20 @@ _AXIS_WORDS = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class LineStyle:
-    """How an arm's line looks. No two arms have the same dashes and marker while those suffice: grey is enough."""
+    """How an arm's line looks. No two arms have the same dashes and marker while those suffice: grey is enough.
+
+    `dot` is the marker of points that are not joined.
+    """
 
     colour: Any
     dashes: Any
     marker: str = ""
+    dot: str = DOTS[0]
 
-    def of(self, points: int) -> Mapping[str, Any]:
+    def of(self, points: int, *, are_joined: bool = True) -> Mapping[str, Any]:
         """What matplotlib's `plot` is given for a line of so many points, with a marker at some of them."""
+        if not are_joined:
+            return {"color": self.colour, "linestyle": "none", "marker": self.dot, "markersize": 3.5, "alpha": 0.8}
         every = {"markevery": (0.03, 0.15)} if self.marker and points > 1 else {}
         marker = self.marker or ("o" if points == 1 else None)
         return {"color": self.colour, "linestyle": self.dashes, "marker": marker, "markersize": 4, **every}
@@ -130,18 +137,25 @@ def line_styles(
         dashes = colours
     further = [(place // len(LINE_STYLES), rest) for place, rest in zip(dashes, rests, strict=True)]
     whole = list(zip(colours, further, strict=True)) if dashes is not colours else further
-    # A marker for each colour too, while there are enough of them.
-    marked: Sequence[Any] = whole if len(set(whole)) <= len(MARKERS) else further
-    known = list(dict.fromkeys(marked))
     palette = _palette(len(values[coloured]))
+    markers = _markers(MARKERS, whole, further)
+    dots = _markers(DOTS, list(zip(colours, dashes, rests, strict=True)), list(zip(dashes, rests, strict=True)))
     return [
         LineStyle(
             colour=palette[colours[at]],
             dashes=LINE_STYLES[dashes[at] % len(LINE_STYLES)],
-            marker=MARKERS[known.index(marked[at]) % len(MARKERS)],
+            marker=markers[at],
+            dot=dots[at],
         )
         for at in range(len(settings))
     ]
+
+
+def _markers(markers: Sequence[str], looks: Sequence[Any], without_colours: Sequence[Any]) -> list[str]:
+    """A marker for each look, colours included while there are enough of them."""
+    marked = looks if len(set(looks)) <= len(markers) else without_colours
+    known = {look: place for place, look in enumerate(dict.fromkeys(marked))}
+    return [markers[known[look] % len(markers)] for look in marked]
 
 
 def _places(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[int]:
@@ -166,9 +180,9 @@ def arm_labels(arms: Sequence[Mapping[str, Any]], names: Sequence[str], num_para
     return [(arm_label(arm, names) or "all runs") + size for arm, size in zip(arms, sizes, strict=True)]
 
 
-def axis_label(axis: Axis) -> str:
-    """The x axis in words, with units."""
-    return _AXIS_WORDS[axis]
+def axis_label(x: Axis | Metric, tokenizers: Iterable[Any] = ()) -> str:
+    """The x axis in words, with units; of a metric as `metric_label`."""
+    return _AXIS_WORDS[x] if isinstance(x, Axis) else metric_label(x.name, tokenizers)
 
 
 def tokenizers_of(runs: Iterable[RunCurve]) -> set[Any]:
@@ -181,7 +195,9 @@ def metric_label(metric: str, tokenizers: Iterable[Any]) -> str:
     metric = metric.replace("-", "_")
     split = {"val": "validation ", "train": "training ", "test": "test "}.get(metric.partition("_")[0], "")
     column = metric.partition("_")[2] if split else metric
-    words = split + _METRIC_WORDS.get(column, column)
+    words = _METRIC_WORDS.get(column, column)
+    if not words.startswith("training "):  # a counter of training, whichever split it was recorded with
+        words = split + words
     if column != "loss":
         return words
     in_bytes = set(tokenizers) == {"bytes"}
@@ -298,9 +314,10 @@ def plain_number(number: float) -> str:
     return f"{number:.10f}".rstrip("0").rstrip(".") if 1e-5 < number < 10_000 else f"{number:g}"
 
 
-def count_ticks(axes: "Axes", axis: Axis, largest: float) -> None:
-    """`10M` instead of 10000000 if x counts tokens, operations, or many steps."""
+def count_ticks(axes: "Axes", x: Axis | Metric, largest: float) -> None:
+    """`10M` instead of 10000000 if x counts tokens, operations, or many steps, or is a metric as large."""
     from matplotlib.ticker import EngFormatter
 
-    if axis in (Axis.TOKENS, Axis.FLOPS) or (axis is Axis.STEPS and largest >= 10_000):
+    is_large = isinstance(x, Metric) and axes.get_xscale() == "linear" and 10_000 <= largest < _LONGEST_PLAIN
+    if x in (Axis.TOKENS, Axis.FLOPS) or (x is Axis.STEPS and largest >= 10_000) or is_large:
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -82,6 +82,10 @@ class Curve:
     def __len__(self) -> int:
         return len(self.columns["step"])
 
+    def __contains__(self, name: object) -> bool:
+        """Whether the curve has the column or the extra metric of that name."""
+        return name in self.columns or name in self.extra
+
     def __getitem__(self, name: str) -> Sequence[Any]:
         """A column or an extra metric by its name. Raises KeyError for one that the curve has not."""
         return self.columns[name] if name in self.columns else self.extra[name].numbers()
