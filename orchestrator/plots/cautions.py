@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from orchestrator.comparison.evaluations import EvaluatedRun, mixed_evaluations
 from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import Axis, Metric
-from orchestrator.plots.run_curves import RunCurve, ended_early, why_unplaced
+from orchestrator.plots.run_curves import RunCurve, ended_early, unfinished, why_unplaced
 from orchestrator.wording.numbers import counted
 
 
@@ -32,6 +32,23 @@ def with_values(
     if len(read) > len(placed):
         warnings.append(f"{counted(len(read) - len(placed), 'run')} left out: {why_unplaced(metric, x)}")
     return found, warnings
+
+
+def with_last_values(
+    found: Sequence[RunCurve], metric: str, warnings: Sequence[str]
+) -> tuple[list[RunCurve], list[str]]:
+    """The runs whose last value is their final one, and a warning of the others behind those that there are. Raises
+    ExportError if none has."""
+    counts = {
+        "not finished": sum(unfinished(run) for run in found),
+        f"the last {metric} is not finite": sum(run.diverged and not unfinished(run) for run in found),
+        "failed, cancelled or stopped early": sum(ended_early(run) and not run.diverged for run in found),
+    }
+    said = [*warnings, *(f"{counted(count, 'run')} left out: {why}" for why, count in counts.items() if count)]
+    kept = [run for run in found if not (run.diverged or unfinished(run) or ended_early(run))]
+    if not kept:
+        raise ExportError(f"no run has a final '{metric}' ({'; '.join(said)})", "See how far the runs are: hlbq status")
+    return kept, said
 
 
 def said_of_ends(runs: Sequence[RunCurve], metric: str) -> list[str]:

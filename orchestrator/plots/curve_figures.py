@@ -18,15 +18,14 @@ from orchestrator.plots.style import (
     add_titles,
     arm_labels,
     axis_label,
-    count_ticks,
     dress,
     line_styles,
     metric_label,
     new_figure,
-    plain_logarithmic,
     points,
     tokenizers_of,
 )
+from orchestrator.plots.ticks import count_ticks, plain_logarithmic
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.baseline import restricted
 from orchestrator.wording.numbers import counted

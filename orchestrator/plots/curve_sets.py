@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.plots.run_curves import RunCurve, of_x, unfinished
+from orchestrator.plots.run_curves import RunCurve, of_x, place_of, unfinished
 from orchestrator.sweep.arm_labels import differing_settings, settings_of
 
 if TYPE_CHECKING:
@@ -51,10 +51,10 @@ def arm_curves(runs: Sequence[RunCurve], band: Band, *, past_shortest: bool) -> 
 
 
 def grouped(runs: Iterable[RunCurve], names: Sequence[str]) -> dict[tuple[Any, ...], list[RunCurve]]:
-    """The runs by their values of the settings `names`, in the order of the values."""
+    """The runs by their values of the settings and sizes `names`, in the order of the values."""
     found: dict[tuple[Any, ...], list[RunCurve]] = {}
     for run in runs:
-        found.setdefault(tuple(run.settings.get(name) for name in names), []).append(run)
+        found.setdefault(tuple(place_of(run, name) for name in names), []).append(run)
     return dict(sorted(found.items(), key=lambda item: tuple(sortable(value) for value in item[0])))
 
 

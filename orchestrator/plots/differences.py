@@ -20,7 +20,8 @@ from orchestrator.plots.difference_figures import (
     draw_difference_curves,
     draw_forest,
 )
-from orchestrator.plots.run_curves import RunCurve, read_curves
+from orchestrator.plots.reading import read_curves
+from orchestrator.plots.run_curves import RunCurve
 from orchestrator.plots.style import lettering
 from orchestrator.queue.records import RunFilter
 from orchestrator.queue.states import State

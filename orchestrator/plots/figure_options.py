@@ -14,7 +14,7 @@ from orchestrator.plots.differences import DrawnDifferences, plot_differences
 from orchestrator.plots.figures import Drawn, plot_curves, plot_final, plot_schedules
 from orchestrator.plots.final_values import FinalDrawing
 from orchestrator.plots.heat_maps import HeatMap
-from orchestrator.plots.run_curves import metric_named
+from orchestrator.plots.reading import Source
 from orchestrator.plots.style import Size, parse_size
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import Store
@@ -64,7 +64,7 @@ class FigureOptions(CurveOptions):
                 name: getattr(self, name) for name in ("metric", "log_x", "log_y", "colour", "style", "title", "by")
             }
             return plot_final(source, FinalDrawing(against=self.final, size=self._size, **same), runs, **self._mixed)
-        x = parse_x(self.x or "tokens", lambda name: metric_named(source, runs or RunFilter(), name))
+        x = parse_x(self.x or "tokens", Source.of(source, runs).metric)
         if self.kind == "schedules":
             return plot_schedules(source, self._curves(x), runs)
         return plot_curves(source, self._curves(x), runs, **self._mixed)

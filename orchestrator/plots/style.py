@@ -1,4 +1,4 @@
-"""How figures look: sizes, colours, line styles, labels with units, and ticks."""
+"""How figures look: sizes, colours, line styles, and labels with units."""
 
 import contextlib
 import textwrap
@@ -12,6 +12,7 @@ from hlbgpt_core.settings import specs, unknown_setting
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.plots.run_curves import RunCurve
+from orchestrator.plots.ticks import LONGEST_PLAIN
 from orchestrator.sweep.arm_labels import arm_label
 from orchestrator.wording.numbers import short_count
 
@@ -31,7 +32,6 @@ _FLATTEST = 0.6  # height to width
 _NARROW_INCHES = 5.0  # the names of axes get two lines
 _DOTS_AN_INCH, _DOTS_AN_INCH_IN_PRINT = 160, 300
 _LETTER_INCHES = 0.095  # of a title, on average
-_LONGEST_PLAIN = 1e9  # larger numbers on an axis are shown as powers of ten
 
 _METRIC_WORDS = MappingProxyType(
     {
@@ -252,7 +252,7 @@ def dress(axes: "Axes") -> None:
             locator.set_params(nbins=5)
     axes.grid(True, which="major", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
-    if axes.get_yscale() == "linear" and 10_000 <= max(map(abs, axes.get_ylim())) < _LONGEST_PLAIN:
+    if axes.get_yscale() == "linear" and 10_000 <= max(map(abs, axes.get_ylim())) < LONGEST_PLAIN:
         axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=points(_ORDINARY_POINTS))
@@ -282,42 +282,3 @@ def plain_texts(figure: "Figure") -> Iterator[None]:
     with rc_context({"text.parse_math": False, "pdf.fonttype": 42}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
-
-
-def plain_logarithmic(axes: "Axes", which: str) -> None:
-    """Make x or y logarithmic, with ticks such as 2, 3, 0.001 and 1M instead of powers of ten."""
-    from matplotlib.ticker import LogFormatter, MaxNLocator, NullLocator, ScalarFormatter
-
-    class Plain(LogFormatter):
-        """Labels the same ticks as LogFormatter."""
-
-        def __call__(self, x: float, pos: int | None = None) -> str:
-            return plain_number(x) if super().__call__(x, pos) else ""
-
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
-    if low > 0 and high / low < 5:  # too small a part of a decade for minor ticks
-        axis.set_major_locator(MaxNLocator(6))
-        axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(ScalarFormatter(useOffset=False))
-        return
-    axis.set_major_formatter(Plain())
-    axis.set_minor_formatter(Plain(minor_thresholds=(1.5, 0.5)))
-
-
-def plain_number(number: float) -> str:
-    """A tick's number: `0.001`, `20`, `10k`, `2M`, `1e+12`."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= 10_000 and size <= number < 1000 * size:
-            return f"{number / size:g}{letter}"
-    return f"{number:.10f}".rstrip("0").rstrip(".") if 1e-5 < number < 10_000 else f"{number:g}"
-
-
-def count_ticks(axes: "Axes", x: Axis | Metric, largest: float) -> None:
-    """`10M` instead of 10000000 if x counts tokens, operations, or many steps, or is a metric as large."""
-    from matplotlib.ticker import EngFormatter
-
-    is_large = isinstance(x, Metric) and axes.get_xscale() == "linear" and 10_000 <= largest < _LONGEST_PLAIN
-    if x in (Axis.TOKENS, Axis.FLOPS) or (x is Axis.STEPS and largest >= 10_000) or is_large:
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
