@@ -34,9 +34,10 @@ from orchestrator.dashboard.sweep_curves import MOST_ARMS, SAME_SETTINGS, Questi
 from orchestrator.dashboard.sweep_watch import SweepWatch, plain_number
 from orchestrator.errors import DatabaseError, NotThereError, UsageError
 from orchestrator.export.metric_names import Axis, parse_x
-from orchestrator.plots.style import axis_label, setting_name
+from orchestrator.plots.style import axis_label
 from orchestrator.store import Store
 from orchestrator.store.known import known_run
+from orchestrator.sweep.options import setting_name
 
 STATIC = Path(__file__).with_name("static")
 PAGES = ("/", "/runs/{number:int}", "/workers", "/compare")

@@ -25,16 +25,16 @@ from orchestrator.plots.final_values import (
     FinalDrawing,
     check_varies,
     draw_final,
-    place_name,
     settings_followed,
 )
 from orchestrator.plots.heat_maps import HeatMap, draw_heat_map
 from orchestrator.plots.reading import Source
-from orchestrator.plots.run_curves import RunCurve, of_x, with_flops
-from orchestrator.plots.style import Size, add_titles, lettering, plain_texts, setting_name
+from orchestrator.plots.run_curves import SIZES, RunCurve, of_x, with_flops
+from orchestrator.plots.style import Size, add_titles, lettering, plain_texts
 from orchestrator.queue.records import RunFilter
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import differing_settings, settings_of
+from orchestrator.sweep.options import setting_name
 from orchestrator.wording.numbers import counted
 
 if TYPE_CHECKING:
@@ -145,9 +145,9 @@ def _with_known_places(drawing: FinalDrawing | HeatMap) -> tuple[FinalDrawing | 
     """The drawing with names as stored, and those of its places. Raises SettingsError for an unknown one, ExportError
     for a heat map that would be none."""
     if isinstance(drawing, FinalDrawing):
-        drawing = _with_known_settings(dataclasses.replace(drawing, against=place_name(drawing.against)))
+        drawing = _with_known_settings(dataclasses.replace(drawing, against=setting_name(drawing.against, SIZES)))
         return drawing, [drawing.against]
-    names = [place_name(drawing.rows), place_name(drawing.columns)]
+    names = [setting_name(drawing.rows, SIZES), setting_name(drawing.columns, SIZES)]
     if len(set(names)) == 1:
         raise ExportError(f"a heat map needs two different settings, not {names[0]} twice", "Name another setting.")
     if "flops" in names:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from hlbgpt_core.settings import specs, unknown_setting
 from orchestrator.errors import ExportError
 from orchestrator.plots.curve_sets import grouped, half_width, sortable
 from orchestrator.plots.legends import add_legend
@@ -62,14 +61,6 @@ class FinalDrawing:
     title: str = ""
     by: Sequence[str] = ()
     size: Size | None = None
-
-
-def place_name(name: str) -> str:
-    """A setting or size to draw against. Raises SettingsError, naming the nearest, for an unknown one."""
-    wanted = name.strip().replace("-", "_")
-    if wanted not in specs() and wanted not in SIZES:
-        raise unknown_setting(wanted)
-    return wanted
 
 
 def settings_followed(against: str) -> frozenset[str]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from hlbgpt_core.settings import specs, unknown_setting
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.plots.run_curves import RunCurve
@@ -104,14 +103,6 @@ def parse_size(text: str) -> Size:
         if 2 <= float(width) <= 60 and 1.5 <= float(height) <= 60:
             return Size(width=float(width), height=float(height))
     raise UsageError(f"--size {text}: no such size", "Use column, page, or inches from 2x1.5 to 60x60: --size 5x3")
-
-
-def setting_name(name: str) -> str:
-    """A setting's name as people type it, with dashes as underscores. Raises SettingsError for an unknown one."""
-    wanted = name.strip().replace("-", "_")
-    if wanted not in specs():
-        raise unknown_setting(name)
-    return wanted
 
 
 def line_styles(
