@@ -140,7 +140,7 @@ def curves(
     frames = []
     for one in found:
         curve = one.curves.get(parsed.split)
-        if curve is None or (parsed.column not in curve.columns and parsed.column not in curve.extra):
+        if curve is None or parsed.column not in curve:
             continue
         settings, began = one.run.settings, one.run.started_at
         places = {axis.value: axis.places(curve["step"], curve[axis.column], settings, began) for axis in Axis}

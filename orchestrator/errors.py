@@ -14,6 +14,7 @@ HlbqError
 ├── CodeNotLoadedError     a worker has not loaded the code for which it would hold a run
 ├── WorkerGoneError        a beat from a worker that was taken for dead
 ├── ExportError            a table or figure that can't be written
+│   └── UnknownMetricError       there is no metric of that name
 ├── LaunchError            a cluster that is missing, or refuses
 └── SyncError              W&B did not accept what was sent
 """
@@ -71,6 +72,10 @@ class WorkerGoneError(HlbqError):
 
 class ExportError(HlbqError):
     """A table or figure that can't be written."""
+
+
+class UnknownMetricError(ExportError):
+    """There is no metric of that name."""
 
 
 class LaunchError(HlbqError):

@@ -38,7 +38,11 @@ class PlotOptions(OptionGroup):
     """What the figure shows."""
 
     metric: str = option("val_loss", help="What to draw: val_loss, train_acc, grad_norm, ...")
-    x: str = option("", help="Over what (default: tokens).", metavar="steps|epochs|tokens|seconds|flops|wall_clock")
+    x: str = option(
+        "",
+        help="Over what (default: tokens): any metric too, as dots by step.",
+        metavar="steps|epochs|tokens|seconds|flops|wall_clock|METRIC",
+    )
     band: str = option(
         "auto",
         help="Around the mean over seeds. auto: the range below 5 seeds, else the 95 % t-interval.",

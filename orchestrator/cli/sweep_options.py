@@ -10,8 +10,9 @@ import typer
 from hlbgpt_core.settings import SettingSpec, specs
 from orchestrator.cli.option_groups import OptionGroup, typer_parameter
 from orchestrator.cli.parsing import TOGETHER, TOGETHER_MARK
+from orchestrator.sweep.option_spec import OptionSpec
 from orchestrator.sweep.options import option_help, panel_of
-from orchestrator.sweep.sweep_options import GROWTH, SWEEP, OptionSpec, SweepOptions, option_specs
+from orchestrator.sweep.sweep_options import GROWTH, SWEEP, SweepOptions, option_specs
 
 
 @dataclass(frozen=True, kw_only=True)

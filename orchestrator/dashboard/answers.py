@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
 from orchestrator.comparison.groups import read_baseline
-from orchestrator.dashboard.metric_names import no_axis
 from orchestrator.dashboard.sweep_curves import numbers
 from orchestrator.dashboard.sweep_watch import named, plain_number
-from orchestrator.dashboard.thinning import by_size, thinned
-from orchestrator.export.metric_names import Axis
+from orchestrator.dashboard.thinning import thinned
+from orchestrator.export.metric_names import Axis, no_axis
+from orchestrator.plots.curve_sets import by_size
 from orchestrator.plots.run_curves import smoothed
 from orchestrator.plots.style import metric_label
 from orchestrator.queue.attempts import AttemptRecord

@@ -26,17 +26,18 @@ from orchestrator.dashboard.database import Database
 from orchestrator.dashboard.feed import LONGEST_NUMBER, Feed, Sweeps, encoded, read_sweeps, topic_of
 from orchestrator.dashboard.labelling import read_labels, write_labels
 from orchestrator.dashboard.log_tail import LogTail, read_log_tail
-from orchestrator.dashboard.metric_names import read_metric, read_weight, read_x
+from orchestrator.dashboard.metric_names import read_metric, read_weight
 from orchestrator.dashboard.run_values import run_values
 from orchestrator.dashboard.security import Access, Guard
 from orchestrator.dashboard.side_by_side import side_by_side
 from orchestrator.dashboard.sweep_curves import MOST_ARMS, SAME_SETTINGS, Question, SweepCurves
 from orchestrator.dashboard.sweep_watch import SweepWatch, plain_number
 from orchestrator.errors import DatabaseError, NotThereError, UsageError
-from orchestrator.export.metric_names import Axis
-from orchestrator.plots.style import axis_label, setting_name
+from orchestrator.export.metric_names import Axis, parse_x
+from orchestrator.plots.style import axis_label
 from orchestrator.store import Store
 from orchestrator.store.known import known_run
+from orchestrator.sweep.options import setting_name
 
 STATIC = Path(__file__).with_name("static")
 PAGES = ("/", "/runs/{number:int}", "/workers", "/compare")
@@ -141,7 +142,7 @@ class Dashboard:
         by = asked.get("by", "")
         question = Question(
             metric=read_metric(store, sweeps, asked.get("metric", "val_loss")),
-            x=read_x(store, sweeps, asked.get("x", "steps")),
+            x=parse_x(asked.get("x", "steps"), lambda name: read_metric(store, sweeps, name)),
             smooth=read_weight(asked.get("smooth", "0")),
             by=by if by in ("", SWEEP, SAME_SETTINGS) else setting_name(by),
         )

@@ -1,4 +1,4 @@
-"""The metrics and axes that a page may ask for, by name."""
+"""The metrics that a page may ask for, by name."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,8 +7,8 @@ from hlbgpt_core.evaluation import FIRST_HALF, WHOLE_TEXT, fingerprint_of
 from hlbgpt_core.points import Split
 from hlbgpt_core.text.sources import WIKITEXT
 from orchestrator.comparison.evaluations import EvaluatedRun, mixed_evaluations
-from orchestrator.errors import ExportError, UsageError
-from orchestrator.export.metric_names import Axis, Metric, parse_metric
+from orchestrator.errors import UnknownMetricError, UsageError
+from orchestrator.export.metric_names import Metric, parse_metric
 from orchestrator.queue.arms import ArmRecord
 from orchestrator.store import Store
 
@@ -60,28 +60,11 @@ def _own_metrics(store: Store, sweep_ids: Sequence[int]) -> list[str]:
 
 
 def read_metric(store: Store, sweep_ids: Sequence[int], name: str) -> Metric:
-    """The metric of that name. Raises ExportError, naming the nearest, for an unknown one."""
+    """The metric of that name. Raises UnknownMetricError, naming the nearest, for another one."""
     try:
         return parse_metric(name)  # most are standard ones, which need no reading
-    except ExportError:
+    except UnknownMetricError:
         return parse_metric(name, _own_metrics(store, sweep_ids))
-
-
-def read_x(store: Store, sweep_ids: Sequence[int], name: str) -> Axis | Metric:
-    """The axis or metric of that name. Raises UsageError for an unknown one."""
-    if name in list(Axis):
-        return Axis(name)
-    try:
-        return read_metric(store, sweep_ids, name)
-    except ExportError as error:
-        raise no_axis(name, error.hint) from None
-
-
-def no_axis(name: str, hint: str = "") -> UsageError:
-    """What is wrong with an x that is none."""
-    return UsageError(
-        f"there is no axis or metric '{name}'", f"There are {', '.join(Axis)}, and metrics. {hint}".strip()
-    )
 
 
 def read_weight(text: str) -> float:

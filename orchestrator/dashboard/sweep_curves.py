@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from orchestrator.comparison.measures import Goal, goal_of
 from orchestrator.dashboard.arm_means import ArmMeans, MeanCurve
 from orchestrator.dashboard.sweep_watch import SweepWatch, is_over
-from orchestrator.dashboard.thinning import by_size, thinned
-from orchestrator.export.metric_names import Axis, Metric
+from orchestrator.dashboard.thinning import thinned
+from orchestrator.export.metric_names import Axis, Metric, axis_of
+from orchestrator.plots.curve_sets import by_size
 from orchestrator.plots.run_curves import smoothed
 from orchestrator.queue.arms import ArmRecord
 from orchestrator.queue.states import Reason, State
@@ -54,7 +55,7 @@ class Question:
     @property
     def axis(self) -> Axis:
         """What the means are over."""
-        return self.x if isinstance(self.x, Axis) else Axis.STEPS
+        return axis_of(self.x)
 
 
 class MetricPoint(NamedTuple):

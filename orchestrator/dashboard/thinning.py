@@ -1,4 +1,4 @@
-"""Which points of a curve are drawn, and in which order. Pure."""
+"""Which points of a curve are drawn. Pure."""
 
 import itertools
 from typing import TYPE_CHECKING, Any
@@ -26,12 +26,3 @@ def thinned(y: "NDArray[Any]", most: int) -> "NDArray[Any]":
         places.add(int(begin + stretch.argmin()))
         places.add(int(begin + stretch.argmax()))
     return numpy.array(sorted(places))
-
-
-def by_size(x: "NDArray[Any]") -> "NDArray[Any]":
-    """The places of `x` by rising value; of those that share one, the last. A metric as x may fall and rise."""
-    import numpy
-
-    order = numpy.argsort(x, kind="stable")
-    kept: NDArray[Any] = order[numpy.append(numpy.diff(x[order]) > 0, True)[: len(x)]]
-    return kept

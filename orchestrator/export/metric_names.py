@@ -9,7 +9,7 @@ from typing import Any
 from hlbgpt_core.flops import TrainingFlops
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
-from orchestrator.errors import ExportError
+from orchestrator.errors import UnknownMetricError, UsageError
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
 from orchestrator.store.curves import CURVE_COLUMNS, RECORDED_AT
@@ -65,12 +65,35 @@ class Metric:
     column: str
 
 
+def axis_of(x: Axis | Metric) -> Axis:
+    """What means over runs are over: where x is a metric, the steps at which both metrics were recorded."""
+    return x if isinstance(x, Axis) else Axis.STEPS
+
+
+def parse_x(name: str, find: Callable[[str], Metric]) -> Axis | Metric:
+    """The axis of that name, or the metric that `find` finds. Raises UsageError for neither, with the nearest."""
+    wanted = name.replace("-", "_")
+    if wanted in list(Axis):
+        return Axis(wanted)
+    try:
+        return find(name)
+    except UnknownMetricError as error:
+        raise no_axis(name, error.hint) from None
+
+
+def no_axis(name: str, hint: str = "") -> UsageError:
+    """What is wrong with an x that is none."""
+    return UsageError(
+        f"there is no axis or metric '{name}'", f"There are {', '.join(Axis)}, and metrics. {hint}".strip()
+    )
+
+
 def find_metric(store: Store, wanted: RunFilter, name: str) -> Metric:
-    """The metric of that name, users' own of the runs that match included. Raises ExportError with the nearest for an
-    unknown one."""
+    """The metric of that name, users' own of the runs that match included. Raises UnknownMetricError with the nearest
+    for another one."""
     try:
         return parse_metric(name)  # most are standard ones, which need no reading
-    except ExportError:
+    except UnknownMetricError:
         found = store.runs_with_curves(wanted, names=("extra",))  # no column: only what is in none
         return parse_metric(
             name, sorted({name for one in found for curve in one.curves.values() for name in curve.extra})
@@ -78,7 +101,7 @@ def find_metric(store: Store, wanted: RunFilter, name: str) -> Metric:
 
 
 def parse_metric(name: str, extra: Sequence[str] = ()) -> Metric:
-    """The metric of that name; `extra` are users' own. Raises ExportError with the nearest for an unknown one."""
+    """The metric of that name; `extra` are users' own. Raises UnknownMetricError with the nearest for another one."""
     columns = [column for column in CURVE_COLUMNS if column != "step"]
     wanted = name.replace("-", "_")
     # First exactly as typed: users' own metrics may have dashes in their names.
@@ -93,4 +116,4 @@ def parse_metric(name: str, extra: Sequence[str] = ()) -> Metric:
     known = [f"{split.value}_{column}" for column in (*columns, *extra) for split in Split] + [*columns, *extra]
     nearest = difflib.get_close_matches(wanted, known, n=1)
     hint = f"Did you mean '{nearest[0]}'?" if nearest else f"For instance: {', '.join(known[:6])}."
-    raise ExportError(f"there is no metric '{name}'", hint)
+    raise UnknownMetricError(f"there is no metric '{name}'", hint)

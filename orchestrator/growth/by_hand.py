@@ -12,8 +12,8 @@ from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.store import Store
 from orchestrator.sweep.baseline import base_arm_of
 from orchestrator.sweep.definition import is_search, stored_axes, stored_shape, stored_value
-from orchestrator.sweep.plan import Axes, Plan, PlannedArm, joined, make_plan
-from orchestrator.sweep.shapes import Shape
+from orchestrator.sweep.plan import Plan, PlannedArm, joined, make_plan
+from orchestrator.sweep.shapes import Axes, Shape
 from orchestrator.sweep.submission import check_datasets, given_axes
 
 

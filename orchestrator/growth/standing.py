@@ -18,6 +18,9 @@ from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.wording.numbers import counted, duration
 
 _RUNS_FOR_SPEED = 200
+# In the line of what was best so far, the newest.
+_IMPROVEMENTS = 6
+_WAITS = "what is missing is paused, cancelled or failed: hlbq unpause or hlbq retry lets it go on"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +57,7 @@ class SearchStanding:
     """A search as of its last step: how many of its `most_arms` had which outcome, and which arm has the best number.
 
     `best_value` was chosen for being the best: it is too good on average, by luck. `baseline_value` is set for another
-    best than the baseline. `left_out` counts combinations that
-    can't be trained, by reason.
+    best than the baseline. `left_out` counts combinations that can't be trained, by reason.
     """
 
     sweep: int
@@ -167,9 +169,6 @@ def _summary(store: Store, record: PolicyRecord) -> str:
     return f"sweep {record.sweep_id} decides by {policy.metric}: {arms}; {most}"
 
 
-_WAITS = "what is missing is paused, cancelled or failed: hlbq unpause or hlbq retry lets it go on"
-
-
 def _waits(store: Store, record: PolicyRecord) -> bool:
     return record.ended_at is None and not store.may_grow([record.sweep_id])
 
@@ -223,10 +222,6 @@ def _search_standing(store: Store, record: PolicyRecord) -> SearchStanding:
         ended_why=record.ended_why,
         waits=_waits(store, record),
     )
-
-
-# In the line of what was best so far, the newest.
-_IMPROVEMENTS = 6
 
 
 def _search_sentences(standing: SearchStanding) -> list[str]:

@@ -1,12 +1,12 @@
 """Figures of curves: a line per arm with a band over its seeds; small multiples by a setting; schedules."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ExportError
-from orchestrator.export.metric_names import Axis
+from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.plots.curve_sets import ArmCurve, Band, arm_curves, resolve_band, sortable
 from orchestrator.plots.legends import MOST_IN_LEGEND, add_legend, add_scale, legend_outside
 from orchestrator.plots.run_curves import RunCurve
@@ -18,15 +18,14 @@ from orchestrator.plots.style import (
     add_titles,
     arm_labels,
     axis_label,
-    count_ticks,
     dress,
     line_styles,
     metric_label,
     new_figure,
-    plain_logarithmic,
     points,
     tokenizers_of,
 )
+from orchestrator.plots.ticks import count_ticks, plain_logarithmic
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.baseline import restricted
 from orchestrator.wording.numbers import counted
@@ -70,9 +69,14 @@ class Drawing(CurveOptions):
     """The same with what is drawn, over what, and how large."""
 
     metric: str = "val_loss"
-    x: Axis = Axis.TOKENS
+    x: Axis | Metric = Axis.TOKENS
     band: Band = Band.AUTO
     size: Size | None = None
+
+    @property
+    def are_joined(self) -> bool:
+        """Whether points are joined by lines: over a metric they are dots, since that may fall and rise."""
+        return isinstance(self.x, Axis)
 
 
 def draw_curves(runs: Sequence[RunCurve], drawing: Drawing) -> "Figure":
@@ -140,7 +144,7 @@ def _draw_panels(arms: Sequence[ArmCurve], names: Sequence[str], drawing: Drawin
         panels[place].set_visible(False)
         # The panel above has no panel under it to label its x.
         panels[place - columns].xaxis.set_tick_params(labelbottom=True)
-        panels[place - columns].set_xlabel(axis_label(drawing.x))
+        panels[place - columns].set_xlabel(axis_label(drawing.x, _tokenizers(arms)))
     add_titles(figure, drawing.title, band_note(arms, drawing))
     if names:
         legend_outside(figure, list(labelled.values()), list(labelled), size=drawing.size)
@@ -155,12 +159,17 @@ def draw_arms(
     for arm, line_style, label in zip(arms, styles, labels, strict=True):
         if drawing.band is Band.SEEDS:
             for run in arm.runs:
-                axes.plot(run.x, run.y, color=line_style.colour, linestyle=line_style.dashes, linewidth=0.7, alpha=0.45)
+                x = run.x if run.over is None else run.over
+                look: Mapping[str, Any] = {"linestyle": line_style.dashes, "linewidth": 0.7, "alpha": 0.45}
+                if not drawing.are_joined:
+                    look = {"linestyle": "none", "marker": ".", "markersize": 2, "alpha": 0.45}
+                axes.plot(x, run.y, color=line_style.colour, **look)
         if arm.low is not None and arm.high is not None:
             axes.fill_between(arm.x, arm.low, arm.high, color=line_style.colour, alpha=opacity, linewidth=0)
             if len(arm.x) == 1:  # a band without width shows nothing
                 axes.vlines(arm.x, arm.low, arm.high, color=line_style.colour, linewidth=1.2)
-        axes.plot(arm.x, arm.mean, linewidth=LINE_WIDTH, label=label, **line_style.of(len(arm.x)))
+        mean_look = line_style.of(len(arm.x), are_joined=drawing.are_joined)
+        axes.plot(arm.x, arm.mean, linewidth=LINE_WIDTH, label=label, **mean_look)
 
 
 def band_opacity(bands: int) -> float:
@@ -170,25 +179,34 @@ def band_opacity(bands: int) -> float:
 
 def dress_curves(axes: "Axes", arms: Sequence[ArmCurve], drawing: Drawing) -> None:
     """Label and scale the axes of curves."""
-    axes.set_xlabel(axis_label(drawing.x))
-    axes.set_ylabel(metric_label(drawing.metric, tokenizers_of(run for arm in arms for run in arm.runs)))
-    if drawing.log_x:
-        plain_logarithmic(axes, "x")
-    else:
-        axes.set_xlim(left=0)
+    axes.set_ylabel(metric_label(drawing.metric, _tokenizers(arms)))
     if drawing.log_y:
         plain_logarithmic(axes, "y")
-    count_ticks(axes, drawing.x, max(float(arm.x[-1]) for arm in arms))
+    dress_x(axes, drawing, max(float(arm.x[-1]) for arm in arms), _tokenizers(arms))
     dress(axes)
+
+
+def dress_x(axes: "Axes", drawing: Drawing, largest: float, tokenizers: Collection[Any] = ()) -> None:
+    """Label and scale the x of a drawing, which goes to `largest`."""
+    axes.set_xlabel(axis_label(drawing.x, tokenizers))
+    if drawing.log_x:
+        plain_logarithmic(axes, "x")
+    elif isinstance(drawing.x, Axis):
+        axes.set_xlim(left=0)
+    count_ticks(axes, drawing.x, largest)
+
+
+def _tokenizers(arms: Sequence[ArmCurve]) -> Collection[Any]:
+    return tokenizers_of(run for arm in arms for run in arm.runs)
 
 
 def band_note(arms: Sequence[ArmCurve], drawing: Drawing) -> str:
     """What the line and band mean, in words."""
     counts = sorted({len(arm.runs) for arm in arms})
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    bands = {resolve_band(drawing.band, count) for count in counts} - {Band.NONE}
+    bands = {resolve_band(drawing.band, count) for count in counts if drawing.are_joined} - {Band.NONE}
     if counts == [1]:
-        words = "one seed per arm: no interval"
+        words = "one seed per arm: no interval" if drawing.are_joined else "one seed per arm"
     elif bands == {Band.RANGE}:
         words = f"mean of {seeds} seeds, band: lowest to highest"
     elif bands == {Band.INTERVAL}:
@@ -199,6 +217,8 @@ def band_note(arms: Sequence[ArmCurve], drawing: Drawing) -> str:
         words = f"mean of {seeds} seeds, thin: every seed"
     else:
         words = f"mean of {seeds} seeds"
+    if not drawing.are_joined:
+        words = f"a dot: a step, {words}"
     diverged = sum(run.diverged for arm in arms for run in arm.runs)
     words += f"; {counted(diverged, 'run')} diverged" if diverged else ""
     return words + (f"; moving average, weight {drawing.smooth:g}" if drawing.smooth else "")
@@ -218,14 +238,13 @@ def draw_schedules(schedules: Mapping[str, Sequence[RunCurve]], drawing: Drawing
         styles = line_styles([arm.settings for arm in own], names, colour=drawing.colour, style=drawing.style)
         for arm, line_style, label in zip(own, styles, _labels(own, names), strict=True):
             axes.plot(
-                arm.x, arm.mean, linewidth=LINE_WIDTH, label=label, **line_style.of(len(arm.x)),
+                arm.x, arm.mean, linewidth=LINE_WIDTH, label=label,
+                **line_style.of(len(arm.x), are_joined=drawing.are_joined),
                 drawstyle="default" if metric in ("train_lr", "train_weight_decay") else "steps-post",
             )  # fmt: skip
-        axes.set_xlabel(axis_label(drawing.x))
         axes.set_ylabel(metric_label(metric, ()).removeprefix("training "))
         _scale_schedule(axes, own)
-        axes.set_xlim(left=0)
-        count_ticks(axes, drawing.x, max(float(arm.x[-1]) for arm in own))
+        dress_x(axes, drawing, max(float(arm.x[-1]) for arm in own), _tokenizers(own))
         dress(axes)
     for axes in panels[len(arms) :]:
         axes.set_visible(False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.plots.run_curves import RunCurve, unfinished
+from orchestrator.plots.run_curves import RunCurve, of_x, place_of, unfinished
 from orchestrator.sweep.arm_labels import differing_settings, settings_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,11 @@ class Band(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ArmCurve:
-    """The runs of an arm on a common x: their mean, and the band's edges (both None without a band)."""
+    """The runs of an arm on a common x: their mean, and the band's edges (both None without a band).
+
+    Where x is a metric too, each place is a step with the means of both at it. By size of x: of steps that share one,
+    the last.
+    """
 
     settings: Mapping[str, Any]
     num_params: int
@@ -47,16 +51,25 @@ def arm_curves(runs: Sequence[RunCurve], band: Band, *, past_shortest: bool) -> 
 
 
 def grouped(runs: Iterable[RunCurve], names: Sequence[str]) -> dict[tuple[Any, ...], list[RunCurve]]:
-    """The runs by their values of the settings `names`, in the order of the values."""
+    """The runs by their values of the settings and sizes `names`, in the order of the values."""
     found: dict[tuple[Any, ...], list[RunCurve]] = {}
     for run in runs:
-        found.setdefault(tuple(run.settings.get(name) for name in names), []).append(run)
+        found.setdefault(tuple(place_of(run, name) for name in names), []).append(run)
     return dict(sorted(found.items(), key=lambda item: tuple(sortable(value) for value in item[0])))
 
 
 def sortable(value: Any) -> tuple[int, float, str]:
     """A key by which numbers come before texts."""
     return (0, float(value), "") if isinstance(value, (int, float)) else (1, 0.0, str(value))
+
+
+def by_size(x: "NDArray[Any]") -> "NDArray[Any]":
+    """The places of `x` by rising value; of those that share one, the last. A metric as x may fall and rise."""
+    import numpy
+
+    order = numpy.argsort(x, kind="stable")
+    kept: NDArray[Any] = order[numpy.append(numpy.diff(x[order]) > 0, True)[: len(x)]]
+    return kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +127,7 @@ def _mean_curve(runs: Sequence[RunCurve], without: Sequence[str]) -> RunCurve:
         num_non_embedding_params=others,
         x=x,
         y=y,
+        over=None if first.over is None else _mean_curve(of_x(runs), without).y,
         diverged=diverged,
         flops=float(numpy.mean([run.flops for run in runs])),
     )
@@ -128,9 +142,15 @@ def _arm_curve(runs: Sequence[RunCurve], band: Band, *, past_shortest: bool) -> 
     values = numpy.array(rows)
     mean = numpy.nanmean(values, axis=0)
     low, high = _edges(values, mean, resolve_band(band, len(runs)))
-    return ArmCurve(
+    curve = ArmCurve(
         settings=runs[0].settings, num_params=runs[0].num_params, runs=runs, x=x, mean=mean, low=low, high=high
     )
+    if runs[0].over is None:
+        return curve
+    # No band, as both vary.
+    over = _arm_curve(of_x(runs), Band.NONE, past_shortest=past_shortest).mean
+    kept = by_size(over)
+    return replace(curve, x=over[kept], mean=mean[kept], low=None, high=None)
 
 
 @dataclass(frozen=True, kw_only=True)

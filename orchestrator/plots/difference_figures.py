@@ -9,7 +9,15 @@ from orchestrator.comparison.contrasts import Contrast, Verdict
 from orchestrator.comparison.results import Comparison
 from orchestrator.comparison.statistics import Interval
 from orchestrator.comparison.verdict_words import verdict_words
-from orchestrator.plots.curve_figures import Drawing, band_note, band_opacity, draw_arms, dress_curves, marked_labels
+from orchestrator.plots.curve_figures import (
+    Drawing,
+    band_note,
+    band_opacity,
+    draw_arms,
+    dress_curves,
+    dress_x,
+    marked_labels,
+)
 from orchestrator.plots.curve_sets import ArmCurve
 from orchestrator.plots.legends import add_legend
 from orchestrator.plots.style import (
@@ -18,12 +26,9 @@ from orchestrator.plots.style import (
     LineStyle,
     Size,
     add_titles,
-    axis_label,
-    count_ticks,
     dress,
     line_styles,
     new_figure,
-    plain_logarithmic,
     points,
 )
 from orchestrator.sweep.arm_labels import differing_settings
@@ -210,13 +215,8 @@ def draw_difference_curves(
         dress_curves(panels[0], arms, drawing)
     axes = panels[-1]
     _draw_courses(axes, comparison, moments, own, is_named=bool(arms))
-    axes.set_xlabel(axis_label(drawing.x))
     axes.set_ylabel(f"difference in {drawing.metric}{_against(comparison, _LONGEST_BASELINE_UPRIGHT)}")
-    if drawing.log_x:
-        plain_logarithmic(axes, "x")
-    else:
-        axes.set_xlim(left=0)
-    count_ticks(axes, drawing.x, moments[-1].x)
+    dress_x(axes, drawing, moments[-1].x)
     dress(axes)
     if len(contrasts) == 1:
         axes.set_title(f"{contrasts[0].label}: {verdict_words(contrasts[0], comparison.margin)}", fontsize=points(9.5))

@@ -10,6 +10,7 @@ from orchestrator.comparison.policy import policy_of
 from orchestrator.comparison.results import Comparison, Question, compare
 from orchestrator.comparison.statistics import paired_difference
 from orchestrator.errors import ExportError
+from orchestrator.export.metric_names import axis_of
 from orchestrator.plots.curve_figures import Drawing
 from orchestrator.plots.curve_sets import ArmCurve, arm_curves, averaged, common_x
 from orchestrator.plots.difference_figures import (
@@ -19,7 +20,8 @@ from orchestrator.plots.difference_figures import (
     draw_difference_curves,
     draw_forest,
 )
-from orchestrator.plots.run_curves import RunCurve, read_curves
+from orchestrator.plots.reading import read_curves
+from orchestrator.plots.run_curves import RunCurve
 from orchestrator.plots.style import lettering
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
@@ -96,9 +98,9 @@ def _after_each_pair(comparison: Comparison, evidence: float) -> list[Moment]:
 
 def _along(store: Store, question: Question, comparison: Comparison, drawing: Drawing, runs: RunFilter) -> "Figure":
     found = [run for run in read_curves(store, runs, drawing.metric, drawing.x) if len(run.x)]
-    moments = []
+    moments, axis = [], axis_of(drawing.x)
     for x in _places(found):
-        at = compare(store, runs, replace(question, moment=PointChoice.AT, axis=drawing.x, place=x))
+        at = compare(store, runs, replace(question, moment=PointChoice.AT, axis=axis, place=x))
         moments.append(Moment(x=x, contrasts=_of_one_kind(at, effects=question.effects).all_contrasts))
     return draw_difference_curves(comparison, moments, _arms(found, comparison, drawing), drawing)
 

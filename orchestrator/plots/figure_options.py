@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
 
 from orchestrator.comparison.results import Question
 from orchestrator.errors import UsageError
-from orchestrator.export.metric_names import Axis
+from orchestrator.export.metric_names import Axis, Metric, parse_x
 from orchestrator.plots.curve_figures import CurveOptions, Drawing
 from orchestrator.plots.curve_sets import Band
 from orchestrator.plots.difference_figures import DifferenceDrawing
@@ -16,11 +14,10 @@ from orchestrator.plots.differences import DrawnDifferences, plot_differences
 from orchestrator.plots.figures import Drawn, plot_curves, plot_final, plot_schedules
 from orchestrator.plots.final_values import FinalDrawing
 from orchestrator.plots.heat_maps import HeatMap
+from orchestrator.plots.reading import Source
 from orchestrator.plots.style import Size, parse_size
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
-
-Choice = TypeVar("Choice", bound=StrEnum)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,14 +64,20 @@ class FigureOptions(CurveOptions):
                 name: getattr(self, name) for name in ("metric", "log_x", "log_y", "colour", "style", "title", "by")
             }
             return plot_final(source, FinalDrawing(against=self.final, size=self._size, **same), runs, **self._mixed)
+        x = parse_x(self.x or "tokens", Source.of(source, runs).metric)
         if self.kind == "schedules":
-            return plot_schedules(source, self._curves(), runs)
-        return plot_curves(source, self._curves(), runs, **self._mixed)
+            return plot_schedules(source, self._curves(x), runs)
+        return plot_curves(source, self._curves(x), runs, **self._mixed)
 
     def draw_differences(self, store: Store, runs: RunFilter) -> DrawnDifferences:
         """The figure of `difference` or `effects`. Raises as `draw`."""
         by_seed = self.x == "seeds"
-        along = replace(self._curves(), facet="", smooth=0.0, log_y=False) if self.x and not by_seed else None
+        along = None
+        if self.x and not by_seed:
+            if self.x not in list(Axis):
+                hint = f"Use one of seeds, {', '.join(Axis)}."
+                raise UsageError(f"--x {self.x}: differences are drawn along training, or over seeds", hint)
+            along = replace(self._curves(Axis(self.x)), facet="", smooth=0.0, log_y=False)
         drawing = DifferenceDrawing(
             effects=self.effects, along=along, by_seed=by_seed, title=self.title, size=self._size
         )
@@ -89,17 +92,13 @@ class FigureOptions(CurveOptions):
     def _mixed(self) -> dict[str, bool]:
         return {"allow_mixed_data": self.allow_mixed_data, "allow_mixed_evaluation": self.allow_mixed_evaluation}
 
-    def _curves(self) -> Drawing:
+    def _curves(self, x: Axis | Metric) -> Drawing:
+        if self.band not in list(Band):
+            raise UsageError(f"--band {self.band}: no such choice", f"Use one of {', '.join(Band)}.")
         return Drawing(
-            x=_choice("--x", self.x or "tokens", Axis),
-            band=_choice("--band", self.band, Band),
+            x=x,
+            band=Band(self.band),
             metric=self.metric,
             size=self._size,
             **{one.name: getattr(self, one.name) for one in fields(CurveOptions)},
         )
-
-
-def _choice(option: str, text: str, choices: type[Choice]) -> Choice:
-    if text not in list(choices):
-        raise UsageError(f"{option} {text}: no such choice", f"Use one of {', '.join(choices)}.")
-    return choices(text)

@@ -3,18 +3,16 @@
 import math
 import operator
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from hlbgpt_core.settings import specs, unknown_setting
 from orchestrator.errors import ExportError
-from orchestrator.plots.curve_sets import CONFIDENCE, grouped, sortable
+from orchestrator.plots.curve_sets import grouped, half_width, sortable
 from orchestrator.plots.legends import add_legend
 from orchestrator.plots.power_law import PowerLaw, describes, fit_power_law
-from orchestrator.plots.run_curves import RunCurve
+from orchestrator.plots.run_curves import SIZES, RunCurve, place_of
 from orchestrator.plots.style import (
     LINE_WIDTH,
     LineStyle,
@@ -24,9 +22,9 @@ from orchestrator.plots.style import (
     line_styles,
     metric_label,
     new_figure,
-    plain_logarithmic,
     tokenizers_of,
 )
+from orchestrator.plots.ticks import plain_logarithmic
 from orchestrator.sweep.arm_labels import arm_label, differing_settings, settings_of
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted, short_count
@@ -35,14 +33,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Model sizes in words; a figure may use them as its x, although they are not settings.
-SIZES = MappingProxyType(
-    {
-        "num_params": "parameters",
-        "num_non_embedding_params": "parameters without embeddings",
-        "flops": "training FLOPs",
-    }
-)
 # A size follows from these settings, so lines are not distinguished by them.
 _SETTINGS_OF_SIZE = frozenset({"model_scale", "depth", "width"})
 _SETTINGS_OF_FLOPS = _SETTINGS_OF_SIZE | {"max_steps", "max_tokens", "max_epochs", "max_time_seconds"}
@@ -73,14 +63,6 @@ class FinalDrawing:
     size: Size | None = None
 
 
-def place_name(name: str) -> str:
-    """A setting or size to draw against. Raises SettingsError, naming the nearest, for an unknown one."""
-    wanted = name.strip().replace("-", "_")
-    if wanted not in specs() and wanted not in SIZES:
-        raise unknown_setting(wanted)
-    return wanted
-
-
 def settings_followed(against: str) -> frozenset[str]:
     """The settings from which x follows."""
     if against not in SIZES:
@@ -93,7 +75,6 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequen
 
     `left_out` are runs without a final value: the small print counts them.
     """
-    place = place_of(drawing.against)
     followed = settings_followed(drawing.against)
     names = [
         name
@@ -105,9 +86,9 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequen
     beside = len(lines) > _MOST_NAMED_INSIDE
     figure = new_figure(size=drawing.size)
     axes = figure.add_subplot()
-    known = sorted({place(run) for run in runs}, key=sortable)
-    number_of = {value: number for number, value in enumerate(known)}
+    known = sorted({place_of(run, drawing.against) for run in runs}, key=sortable)
     are_numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known)
+    at = {value: float(value if are_numbers else number) for number, value in enumerate(known)}
     styles = line_styles([own[0].settings for own in lines.values()], names, colour=drawing.colour, style=drawing.style)
     # Lines stand aside of each other, but no further than a part of the way to the next value.
     room = _MOST_ASIDE * 72 * figure.get_figwidth() / len(known)
@@ -115,7 +96,7 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequen
     axes.margins(x=0.05 + shift * (len(lines) - 1) / (72 * figure.get_figwidth()))
     for number, (own, line_style) in enumerate(zip(lines.values(), styles, strict=True)):
         line = _Line(
-            dots=[(float(place(run) if are_numbers else number_of[place(run)]), float(run.y[-1])) for run in own],
+            dots=[(at[place_of(run, drawing.against)], float(run.y[-1])) for run in own],
             line_style=line_style,
             label=arm_label(own[0].settings, names),
             shift_points=shift * (number - (len(lines) - 1) / 2),
@@ -123,7 +104,7 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequen
         )
         _draw_line(axes, line)
     _dress(axes, drawing, runs, known, are_numbers=are_numbers)
-    seeds = {len(own) for own in grouped_by(runs, [*names, drawing.against]).values()}
+    seeds = {len(own) for own in grouped(runs, [*names, drawing.against]).values()}
     bars = "one seed per value: no interval" if seeds == {1} else "dots: seeds; bars: 95 % t-interval of the mean"
     add_titles(figure, drawing.title, bars + left_out_note(left_out))
     if axes.get_legend_handles_labels()[1]:
@@ -134,21 +115,6 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequen
 def left_out_note(left_out: Sequence[RunCurve]) -> str:
     """What the small print says of runs without a final value."""
     return f"; {counted(len(left_out), 'run')} without a final value left out" if left_out else ""
-
-
-def grouped_by(runs: Sequence[RunCurve], names: Sequence[str]) -> dict[tuple[Any, ...], list[RunCurve]]:
-    """The runs by their values of settings and sizes."""
-    found: dict[tuple[Any, ...], list[RunCurve]] = {}
-    for run in runs:
-        found.setdefault(tuple(place_of(name)(run) for name in names), []).append(run)
-    return found
-
-
-def place_of(name: str) -> Callable[[RunCurve], Any]:
-    """What reads a run's value of a setting or size."""
-    if name in SIZES:
-        return lambda run: getattr(run, name)
-    return lambda run: run.settings.get(name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +132,7 @@ class _Line:
 
 
 def _draw_line(axes: "Axes", line: _Line) -> None:
+    import numpy
     from matplotlib.transforms import ScaledTranslation
 
     x, y = zip(*sorted(line.dots), strict=True)
@@ -178,9 +145,10 @@ def _draw_line(axes: "Axes", line: _Line) -> None:
         at.setdefault(one, []).append(value)
     places, values = [*at], [*at.values()]
     means = [statistics.fmean(own) for own in values]
+    squares = [math.fsum((one - mean) ** 2 for one in own) for own, mean in zip(values, means, strict=True)]
+    halves = half_width(numpy.array([len(own) for own in values]), numpy.array(squares))
     if law and not (law.is_sure and describes(law, places, means)):
         law = None
-    halves = [_half_interval(own) for own in values]
     # Use the unshifted points for the axes' limits.
     ends = [
         (one, mean + sign * half) for one, mean, half in zip(places, means, halves, strict=True) for sign in (-1, 1)
@@ -200,21 +168,9 @@ def _draw_line(axes: "Axes", line: _Line) -> None:
             marker=line_style.marker or "D", markersize=4,
         )  # fmt: skip
     if law:
-        import numpy
-
         fine = numpy.geomspace(places[0], places[-1], 60)
         drawn = [law.at(float(one)) for one in fine]
         axes.plot(fine, drawn, color=colour, linestyle=line_style.dashes, linewidth=LINE_WIDTH)
-
-
-def _half_interval(values: Sequence[float]) -> float:
-    """Half the 95 % t-interval of the mean; nan (not drawn) for one value."""
-    if len(values) < 2:
-        return math.nan
-    from scipy.special import stdtrit
-
-    quantile = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2))
-    return quantile * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def law_text(law: PowerLaw, name: str) -> str:
@@ -272,7 +228,7 @@ def _crowded(values: Sequence[float]) -> bool:
 def check_varies(runs: Sequence[RunCurve], names: Sequence[str], left_out: Sequence[RunCurve] = ()) -> None:
     """Raise ExportError if one of the settings has only one value: there is nothing to draw against."""
     for name in names:
-        values = {place_of(name)(run) for run in runs}
+        values = {place_of(run, name) for run in runs}
         if len(values) > 1:
             continue
         swept = list(differing_settings(settings_of(runs)))

@@ -37,8 +37,14 @@ def add_legend(
     else:
         letters = points(8.5)
         axes.legend(
-            handles, labels, fontsize=letters, title_fontsize=letters, loc="best", title=title or None, **_LEGEND
+            handles, labels, fontsize=letters, title_fontsize=letters, loc="best", title=title or None, **_look(handles)
         )
+
+
+def _look(handles: Sequence[Any]) -> Mapping[str, Any]:
+    """What every legend is given: of dots that no line joins, one each."""
+    are_dots = bool(handles) and all(handle.get_linestyle() == "None" for handle in handles)
+    return {**_LEGEND, "numpoints": 1, "handlelength": 1.0} if are_dots else _LEGEND
 
 
 def legend_outside(
@@ -69,7 +75,7 @@ def _legend_above(figure: "Figure", handles: Sequence[Any], labels: Sequence[str
     figure.get_layout_engine().set(rect=(0, 0, 1, 1 - height / whole))  # type: ignore[union-attr,call-arg]
     figure.legend(
         handles, labels, loc="upper left", bbox_to_anchor=(0, 1 - below), ncols=columns, fontsize=letters,
-        title_fontsize=letters, title=title.replace("\n", " ") or None, **_LEGEND,
+        title_fontsize=letters, title=title.replace("\n", " ") or None, **_look(handles),
     )  # fmt: skip
 
 
@@ -83,7 +89,7 @@ def _legend_beside(figure: "Figure", handles: Sequence[Any], labels: Sequence[st
     figure.set_figwidth(figure.get_figwidth() + columns * column_inches)
     figure.legend(
         handles, labels, loc="outside right upper", ncols=columns, fontsize=letters, title_fontsize=8,
-        title=title or None, **_LEGEND,
+        title=title or None, **_look(handles),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""How figures look: sizes, colours, line styles, labels with units, and ticks."""
+"""How figures look: sizes, colours, line styles, and labels with units."""
 
 import contextlib
 import textwrap
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from hlbgpt_core.settings import specs, unknown_setting
 from orchestrator.errors import UsageError
-from orchestrator.export.metric_names import Axis
+from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.plots.run_curves import RunCurve
+from orchestrator.plots.ticks import LONGEST_PLAIN
 from orchestrator.sweep.arm_labels import arm_label
 from orchestrator.wording.numbers import short_count
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 # Distinct with every common kind of colour blindness: Okabe and Ito, "Color Universal Design", 2008.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINE_STYLES: Sequence[Any] = ("-", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)))
-MARKERS = ("", "o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h")
+DOTS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h")
+MARKERS = ("", *DOTS)
 LINE_WIDTH = 1.7
 SIZE_INCHES = (6.4, 4.0)
 _ORDINARY_POINTS, _LEAST_POINTS = 10.0, 6.0  # of letters
@@ -30,7 +31,6 @@ _FLATTEST = 0.6  # height to width
 _NARROW_INCHES = 5.0  # the names of axes get two lines
 _DOTS_AN_INCH, _DOTS_AN_INCH_IN_PRINT = 160, 300
 _LETTER_INCHES = 0.095  # of a title, on average
-_LONGEST_PLAIN = 1e9  # larger numbers on an axis are shown as powers of ten
 
 _METRIC_WORDS = MappingProxyType(
     {
@@ -63,14 +63,20 @@ _AXIS_WORDS = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class LineStyle:
-    """How an arm's line looks. No two arms have the same dashes and marker while those suffice: grey is enough."""
+    """How an arm's line looks. No two arms have the same dashes and marker while those suffice: grey is enough.
+
+    `dot` is the marker of points that are not joined.
+    """
 
     colour: Any
     dashes: Any
     marker: str = ""
+    dot: str = DOTS[0]
 
-    def of(self, points: int) -> Mapping[str, Any]:
+    def of(self, points: int, *, are_joined: bool = True) -> Mapping[str, Any]:
         """What matplotlib's `plot` is given for a line of so many points, with a marker at some of them."""
+        if not are_joined:
+            return {"color": self.colour, "linestyle": "none", "marker": self.dot, "markersize": 3.5, "alpha": 0.8}
         every = {"markevery": (0.03, 0.15)} if self.marker and points > 1 else {}
         marker = self.marker or ("o" if points == 1 else None)
         return {"color": self.colour, "linestyle": self.dashes, "marker": marker, "markersize": 4, **every}
@@ -99,14 +105,6 @@ def parse_size(text: str) -> Size:
     raise UsageError(f"--size {text}: no such size", "Use column, page, or inches from 2x1.5 to 60x60: --size 5x3")
 
 
-def setting_name(name: str) -> str:
-    """A setting's name as people type it, with dashes as underscores. Raises SettingsError for an unknown one."""
-    wanted = name.strip().replace("-", "_")
-    if wanted not in specs():
-        raise unknown_setting(name)
-    return wanted
-
-
 def line_styles(
     settings: Sequence[Mapping[str, Any]], names: Sequence[str], *, colour: str = "", style: str = ""
 ) -> list[LineStyle]:
@@ -130,18 +128,25 @@ def line_styles(
         dashes = colours
     further = [(place // len(LINE_STYLES), rest) for place, rest in zip(dashes, rests, strict=True)]
     whole = list(zip(colours, further, strict=True)) if dashes is not colours else further
-    # A marker for each colour too, while there are enough of them.
-    marked: Sequence[Any] = whole if len(set(whole)) <= len(MARKERS) else further
-    known = list(dict.fromkeys(marked))
     palette = _palette(len(values[coloured]))
+    markers = _markers(MARKERS, whole, further)
+    dots = _markers(DOTS, list(zip(colours, dashes, rests, strict=True)), list(zip(dashes, rests, strict=True)))
     return [
         LineStyle(
             colour=palette[colours[at]],
             dashes=LINE_STYLES[dashes[at] % len(LINE_STYLES)],
-            marker=MARKERS[known.index(marked[at]) % len(MARKERS)],
+            marker=markers[at],
+            dot=dots[at],
         )
         for at in range(len(settings))
     ]
+
+
+def _markers(markers: Sequence[str], looks: Sequence[Any], without_colours: Sequence[Any]) -> list[str]:
+    """A marker for each look, colours included while there are enough of them."""
+    marked = looks if len(set(looks)) <= len(markers) else without_colours
+    known = {look: place for place, look in enumerate(dict.fromkeys(marked))}
+    return [markers[known[look] % len(markers)] for look in marked]
 
 
 def _places(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[int]:
@@ -166,9 +171,9 @@ def arm_labels(arms: Sequence[Mapping[str, Any]], names: Sequence[str], num_para
     return [(arm_label(arm, names) or "all runs") + size for arm, size in zip(arms, sizes, strict=True)]
 
 
-def axis_label(axis: Axis) -> str:
-    """The x axis in words, with units."""
-    return _AXIS_WORDS[axis]
+def axis_label(x: Axis | Metric, tokenizers: Iterable[Any] = ()) -> str:
+    """The x axis in words, with units; of a metric as `metric_label`."""
+    return _AXIS_WORDS[x] if isinstance(x, Axis) else metric_label(x.name, tokenizers)
 
 
 def tokenizers_of(runs: Iterable[RunCurve]) -> set[Any]:
@@ -181,7 +186,9 @@ def metric_label(metric: str, tokenizers: Iterable[Any]) -> str:
     metric = metric.replace("-", "_")
     split = {"val": "validation ", "train": "training ", "test": "test "}.get(metric.partition("_")[0], "")
     column = metric.partition("_")[2] if split else metric
-    words = split + _METRIC_WORDS.get(column, column)
+    words = _METRIC_WORDS.get(column, column)
+    if not words.startswith("training "):  # a counter of training, whichever split it was recorded with
+        words = split + words
     if column != "loss":
         return words
     in_bytes = set(tokenizers) == {"bytes"}
@@ -236,7 +243,7 @@ def dress(axes: "Axes") -> None:
             locator.set_params(nbins=5)
     axes.grid(True, which="major", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
-    if axes.get_yscale() == "linear" and 10_000 <= max(map(abs, axes.get_ylim())) < _LONGEST_PLAIN:
+    if axes.get_yscale() == "linear" and 10_000 <= max(map(abs, axes.get_ylim())) < LONGEST_PLAIN:
         axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=points(_ORDINARY_POINTS))
@@ -266,41 +273,3 @@ def plain_texts(figure: "Figure") -> Iterator[None]:
     with rc_context({"text.parse_math": False, "pdf.fonttype": 42}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
-
-
-def plain_logarithmic(axes: "Axes", which: str) -> None:
-    """Make x or y logarithmic, with ticks such as 2, 3, 0.001 and 1M instead of powers of ten."""
-    from matplotlib.ticker import LogFormatter, MaxNLocator, NullLocator, ScalarFormatter
-
-    class Plain(LogFormatter):
-        """Labels the same ticks as LogFormatter."""
-
-        def __call__(self, x: float, pos: int | None = None) -> str:
-            return plain_number(x) if super().__call__(x, pos) else ""
-
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
-    if low > 0 and high / low < 5:  # too small a part of a decade for minor ticks
-        axis.set_major_locator(MaxNLocator(6))
-        axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(ScalarFormatter(useOffset=False))
-        return
-    axis.set_major_formatter(Plain())
-    axis.set_minor_formatter(Plain(minor_thresholds=(1.5, 0.5)))
-
-
-def plain_number(number: float) -> str:
-    """A tick's number: `0.001`, `20`, `10k`, `2M`, `1e+12`."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= 10_000 and size <= number < 1000 * size:
-            return f"{number / size:g}{letter}"
-    return f"{number:.10f}".rstrip("0").rstrip(".") if 1e-5 < number < 10_000 else f"{number:g}"
-
-
-def count_ticks(axes: "Axes", axis: Axis, largest: float) -> None:
-    """`10M` instead of 10000000 if x counts tokens, operations, or many steps."""
-    from matplotlib.ticker import EngFormatter
-
-    if axis in (Axis.TOKENS, Axis.FLOPS) or (axis is Axis.STEPS and largest >= 10_000):
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))

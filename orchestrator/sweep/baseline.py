@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from hlbgpt_core.errors import HlbqError
-from hlbgpt_core.settings import DEFAULT_RECIPE, Settings, defaults, parse_value, specs, unknown_setting
+from hlbgpt_core.settings import DEFAULT_RECIPE, Settings, defaults, parse_value, specs
 from orchestrator.errors import UsageError
 from orchestrator.sweep.definition import stored_axes, stored_shape
-from orchestrator.sweep.options import value_text
+from orchestrator.sweep.options import setting_name, value_text
 from orchestrator.sweep.plan import Plan, first_arm
 from orchestrator.sweep.shapes import Axes, Range, Shape, tracks_of
 
@@ -37,14 +37,6 @@ def base_arm_of(definition: Mapping[str, Any]) -> Mapping[str, Any] | None:
     except HlbqError:
         return None
     return arm.settings.changed() if arm else None
-
-
-def setting_name(name: str) -> str:
-    """The setting of that name, with dashes as underscores. Raises SettingsError, naming the nearest, for others."""
-    wanted = name.strip().replace("-", "_")
-    if wanted not in specs():
-        raise unknown_setting(wanted)
-    return wanted
 
 
 def parse_baseline(texts: Sequence[str], known: Callable[[str], str] = setting_name) -> Mapping[str, Any]:

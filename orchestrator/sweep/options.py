@@ -48,6 +48,15 @@ def axes_of(given: Mapping[str, Sequence[Any]], *, repeated: Collection[str] = (
     return axes
 
 
+def setting_name(name: str, others: Collection[str] = ()) -> str:
+    """The setting of that name, or one of `others`, with dashes as underscores. Raises SettingsError, naming the
+    nearest, for another one."""
+    wanted = name.strip().replace("-", "_")
+    if wanted not in specs() and wanted not in others:
+        raise unknown_setting(name)
+    return wanted
+
+
 def option_help(spec: SettingSpec) -> str:
     """The help text of a setting's option: its meaning, choices and default, and which recipe uses it."""
     notes = [f"choices: {', '.join(spec.choices)}"] if spec.choices else []

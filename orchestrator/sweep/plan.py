@@ -30,8 +30,6 @@ SIZED_BY = frozenset(
     "initial_sequence_length gpu_capacity_scalar num_eval_tokens eval_sequence_length test_tokens".split()
 )
 
-__all__ = ["Axes", "LeftOut", "Plan", "PlannedArm", "joined", "make_plan"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedArm:

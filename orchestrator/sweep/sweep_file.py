@@ -22,7 +22,8 @@ from typing import Any
 from hlbgpt_core.settings import specs, unknown_setting
 from orchestrator.errors import UsageError
 from orchestrator.files.given_path import expanded, open_to_read
-from orchestrator.sweep.sweep_options import option_specs, shown, unknown_option
+from orchestrator.sweep.option_spec import shown
+from orchestrator.sweep.sweep_options import option_specs, unknown_option
 
 TABLES = ("settings", "sweep")
 MAX_BYTES = 10_000_000

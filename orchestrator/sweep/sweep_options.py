@@ -6,14 +6,12 @@ table [sweep], and the keywords of `orchestrator.submit`. To add an option, add 
 
 import dataclasses
 import difflib
-import json
 import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Self, get_args, get_origin, get_type_hints
+from typing import Any, Self, get_type_hints
 
 from hlbgpt_core.settings import specs
 from orchestrator.errors import UsageError
@@ -22,6 +20,7 @@ from orchestrator.files.replaced_file import checked_target
 from orchestrator.queue.runs import Bookkeeping
 from orchestrator.queue.states import Limits
 from orchestrator.queue.sweeps import CsvTarget
+from orchestrator.sweep.option_spec import OptionSpec, option, spec_of
 from orchestrator.sweep.shapes import Shape
 
 DEFAULT_LOGFILE = "results_041.csv"
@@ -33,58 +32,6 @@ OUTPUT = "Output"
 WORKERS = "Workers"
 GROWTH = "Seeds until the verdict is in"
 SEARCH = "Search for good arms"
-
-_WORDS: Mapping[type, str] = MappingProxyType(
-    {int: "a whole number", float: "a number", bool: "true or false", str: "text", list: "a list"}
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptionSpec:
-    """One option apart from its value.
-
-    `type` is int, float, bool, str or list: a list holds texts, or lists of texts if `nested`. `short` is the
-    option's letter on the command line, `example` a value for a message, as a sweep file has it.
-    """
-
-    name: str
-    type: type
-    default: Any
-    help: str
-    panel: str
-    nested: bool = False
-    short: str = ""
-    minimum: float | None = None
-    maximum: float | None = None
-    metavar: str | None = None
-    example: str = ""
-
-    def check_type(self, value: Any) -> None:
-        """Raise UsageError for a value of another type; a single text counts as a list of one."""
-        wanted: Any = (int, float) if self.type is float else (list, tuple, str) if self.type is list else self.type
-        is_wrong_flag = isinstance(value, bool) and self.type is not bool
-        if is_wrong_flag or not isinstance(value, wanted):
-            words = _WORDS[self.type]
-            raise UsageError(f"{self.name}: '{shown(value)}' is not {words}", f"Use {words}.")
-        if self.type is list and not all(self._fits(one) for one in value):
-            raise UsageError(f"{self.name}: '{shown(value)}' is not a list of the right form", f"Write {self.example}.")
-
-    def check_range(self, value: Any) -> None:
-        """Raise UsageError for a number below the minimum or above the maximum."""
-        if self.minimum is not None and not value >= self.minimum:
-            raise UsageError(f"{self.name}: {value} is too small", f"Use a value of at least {self.minimum}.")
-        if self.maximum is not None and not value <= self.maximum:
-            raise UsageError(f"{self.name}: {value} is too large", f"Use a value of at most {self.maximum}.")
-
-    def _fits(self, one: Any) -> bool:
-        if not self.nested:
-            return isinstance(one, str) and bool(one)
-        return isinstance(one, list | tuple) and all(isinstance(name, str) and name for name in one)
-
-
-def option(default: Any, *, help: str, panel: str, **known: Any) -> Any:
-    """Declare a field of `SweepOptions`: its default, help text and panel, and what else `OptionSpec` knows."""
-    return dataclasses.field(default=default, metadata={"help": help, "panel": panel, **known})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,7 +285,7 @@ def check_project(name: str) -> None:
 def option_specs() -> Mapping[str, OptionSpec]:
     """Every option by name, in the order of the fields."""
     hints = get_type_hints(SweepOptions)
-    return {field.name: _spec(field, hints[field.name]) for field in dataclasses.fields(SweepOptions)}
+    return {field.name: spec_of(field, hints[field.name]) for field in dataclasses.fields(SweepOptions)}
 
 
 def unknown_option(
@@ -351,21 +298,3 @@ def unknown_option(
     near = difflib.get_close_matches(name.replace("-", "_"), known, n=1)
     hint = f"Did you mean '{near[0]}'?" if near else f"Use one of: {', '.join(known)}."
     return UsageError(f"there is no option '{name}'", hint)
-
-
-def shown(value: Any) -> str:
-    """A value for a message, as a sweep file has it."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _spec(field: "dataclasses.Field[Any]", hint: Any) -> OptionSpec:
-    is_list = get_origin(hint) is Sequence
-    # `int | None`: an int that may be missing.
-    (kind,) = [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
-    return OptionSpec(
-        name=field.name,
-        type=list if is_list else kind,
-        default=field.default,
-        nested=is_list and get_origin(kind) is Sequence,
-        **field.metadata,
-    )

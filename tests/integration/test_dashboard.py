@@ -16,6 +16,8 @@ from hlbgpt_core.points import Split
 from orchestrator.dashboard.app import COMPRESSION_LEVEL, STATIC
 from orchestrator.dashboard.log_tail import MOST_BYTES, read_log_tail
 from orchestrator.dashboard.server import known_name
+from orchestrator.export.metric_names import parse_metric
+from orchestrator.plots import Drawing, plot_curves
 from orchestrator.queue.attempts import Ending
 from orchestrator.queue.states import Reason
 from orchestrator.store import Store, open_store
@@ -459,6 +461,8 @@ def test_a_metric_over_another_is_the_mean_of_both_at_each_step(client: Client, 
     assert curve["x"] == pytest.approx([x for x, _ in by_x], rel=1e-5)
     assert curve["mean"] == pytest.approx([y for _, y in by_x], rel=1e-5)
     assert sorted(curve["runs"]) == [1, 1, 2, 2] and curve["low"] == [None] * 4
+    (line,) = plot_curves(store, Drawing(x=parse_metric("train_loss"))).figure.axes[0].get_lines()
+    assert line.get_xydata().tolist() == [pytest.approx(dot, rel=1e-5) for dot in by_x]
     store.flush(claim.lease, points=sample_points(8, start=6.0))
     (curve,) = client.get(asked)["curves"]
     assert curve["runs"] == [2, 2, 2, 2]

@@ -15,7 +15,7 @@ from orchestrator.comparison.results import Question, compare
 from orchestrator.export.blocks import Selection, blocks, columns_of
 from orchestrator.export.metric_names import Axis
 from orchestrator.export.table_formats import CsvTable
-from orchestrator.plots.run_curves import read_curves
+from orchestrator.plots.reading import read_curves
 from orchestrator.queue.runs import RunFilter
 from orchestrator.status.reading import read_status
 from orchestrator.store import OpenMode, Store, open_store

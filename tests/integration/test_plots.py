@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from hlbgpt_core.points import Facts, Phase, Point, Progress, Split
 from orchestrator.cli.main import run_program
 from orchestrator.errors import ExportError
 from orchestrator.export import Selection, export
-from orchestrator.export.metric_names import Axis
+from orchestrator.export.metric_names import Axis, parse_metric
 from orchestrator.plots import Drawing, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules, save
-from orchestrator.plots.run_curves import curves_from_csv, curves_from_store
-from orchestrator.plots.style import COLOURS, line_styles, metric_label, parse_size, plain_number
+from orchestrator.plots.curve_sets import Band
+from orchestrator.plots.reading import read_curves
+from orchestrator.plots.style import COLOURS, line_styles, metric_label, parse_size
+from orchestrator.plots.ticks import plain_number
 from orchestrator.queue.attempts import Ending
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
@@ -260,12 +263,15 @@ def test_a_figure_from_a_csv_is_that_of_the_database(swept: Store, tmp_path: Pat
         ("grad_norm", Axis.STEPS),
         ("train_lr", Axis.SECONDS),
         ("val_loss", Axis.FLOPS),
+        ("val_loss", parse_metric("train_loss")),
+        ("grad_norm", parse_metric("lr")),
     ):
-        from_store = curves_from_store(swept, RunFilter(), metric, axis, smooth=0.0)
-        from_csv = curves_from_csv(path, metric, axis, smooth=0.0)
+        from_store = read_curves(swept, RunFilter(), metric, axis)
+        from_csv = read_curves(path, RunFilter(), metric, axis)
         assert len(from_csv) == len(from_store) == 12
         for one, other in zip(from_store, from_csv, strict=True):
             assert list(one.x) == list(other.x) and list(one.y) == list(other.y)
+            assert isinstance(axis, Axis) or list(one.over) == list(other.over)  # type: ignore[call-overload]
             assert one.settings == other.settings and one.num_params == other.num_params
             assert (one.state, one.diverged) == (other.state, other.diverged)
     assert plot_curves(path).arms == 6
@@ -313,6 +319,76 @@ def test_every_figure_is_drawn_from_the_csv_of_the_original_tool(tmp_path: Path)
     with pytest.raises(ExportError, match="no column 'steps_val'") as caught:
         plot_curves(path, Drawing(x=Axis.STEPS))
     assert "--x tokens" in caught.value.hint
+    with pytest.raises(ExportError, match="no column 'steps_val'") as caught:  # points of both are told by their steps
+        plot_curves(path, Drawing(x=parse_metric("train_loss")))
+    assert "--x tokens" in caught.value.hint
+
+
+def test_a_metric_over_another_is_dots_without_a_band(store: Store) -> None:
+    """At each step at which a run recorded both; as tests/integration/test_dashboard.py has it of the page."""
+    submit_sweep(store, [{"depth": 2}, {"depth": 4}], seeds=[1, 2])
+    worker = register(store)
+    for start in (5.0, 5.1, 6.0, 6.1):
+        work(store, worker, sample_points(8, start=start))
+    x = parse_metric("train_loss")
+    drawn = plot_curves(store, Drawing(x=x, band=Band.SEEDS, log_x=True))
+    (axes,) = drawn.figure.axes
+    lines = [line for line in axes.get_lines() if str(line.get_label()).startswith("depth")]
+    for line, starts in zip(lines, ((5.0, 6.0), (5.1, 6.1)), strict=True):
+        both = [sample_points(8, start=start) for start in starts]
+        validated = {point.step for point in both[0] if point.split is Split.VAL}
+        means = [
+            [
+                sum(losses) / 2
+                for losses in zip(
+                    *([p.loss for p in points if p.split is split and p.step in validated] for points in both),
+                    strict=True,
+                )
+            ]
+            for split in (Split.TRAIN, Split.VAL)
+        ]
+        expected = sorted(zip(*means, strict=True))  # training loss falls: the last step stands first
+        assert list(zip(*line.get_data(), strict=True)) == [pytest.approx(pair) for pair in expected]
+    assert {line.get_linestyle() for line in axes.get_lines()} == {"None"} and not axes.collections
+    assert len({line.get_marker() for line in lines}) == 2 and len(axes.get_lines()) == 2 + 4
+    assert axes.get_xlabel() == "training loss (nats per byte)" and axes.get_ylabel().startswith("validation loss")
+    assert drawn.figure.get_supxlabel() == "a dot: a step, mean of 2 seeds, thin: every seed"
+    assert plot_curves(store, Drawing(x=x)).figure.get_supxlabel() == "a dot: a step, mean of 2 seeds"
+    assert list(plot_curves(store, Drawing(x=x, band=Band.RANGE)).warnings) == [
+        "--band range has no effect where x is a metric: both vary"
+    ]
+    assert plot_schedules(store, Drawing(x=x)).figure.axes[0].get_lines()[0].get_linestyle() == "None"
+
+
+def test_an_x_that_no_run_recorded_with_the_metric_is_told_of(store: Store) -> None:
+    submit_sweep(store, seeds=[1, 2])
+    worker = register(store)
+    work(store, worker, sample_points(4))
+    own = [sample_point(Split.TRAIN, step, loss=4.0, extra={"norm": 2.0 - step}) for step in (1, 10)]
+    work(store, worker, [*own, sample_point(Split.VAL, 7, loss=4.0)])
+    with pytest.raises(ExportError, match="the runs have no train_norm at any step of val_loss") as refused:
+        plot_curves(store, Drawing(x=parse_metric("norm", ["norm"])))
+    assert "hlbq export points.csv --layout points" in refused.value.hint
+    drawing = Drawing(metric="train_loss", x=parse_metric("norm", ["norm"]))
+    drawn = plot_curves(store, drawing)
+    assert drawn.runs == 1 and list(drawn.warnings) == ["1 run left out: no train_norm at any step of train_loss"]
+    said = "1 run has values of train_norm that are not above 0: a logarithmic axis does not show them"
+    assert said in plot_curves(store, replace(drawing, log_x=True)).warnings
+
+
+def test_as_x_too_a_loss_is_refused_where_it_means_different_things(store: Store) -> None:
+    submit_sweep(store, [{"num_eval_tokens": 2048}, {"num_eval_tokens": 8192}], seeds=[1])
+    finish_with(store, sample_facts(), sample_facts())
+    drawing = Drawing(metric="train_loss", x=parse_metric("val_loss"))
+    with pytest.raises(ExportError, match="'val_loss' of different evaluations"):
+        plot_curves(store, drawing)
+    (warning,) = plot_curves(store, drawing, allow_mixed_evaluation=True).warnings
+    assert "'val_loss' is of different evaluations" in warning
+    submit_sweep(store, [{"tokenizer": "bytes"}, {"tokenizer": "gpt2"}], seeds=[1])
+    finish_with(store, sample_facts(), sample_facts())
+    with pytest.raises(ExportError, match="'val_loss' cannot be compared across tokenizers") as refused:
+        plot_curves(store, Drawing(metric="grad_norm", x=parse_metric("val_loss")))
+    assert "Use --x val_bits_per_byte" in refused.value.hint
 
 
 def test_a_metric_of_one_s_own_is_drawn_from_database_and_csv(store: Store, tmp_path: Path) -> None:
@@ -548,6 +624,9 @@ def hlbq(database: Path, folder: Path, *arguments: str) -> int:
         "--heatmap depth num_heads --metric val_bits_per_byte",
         "--schedules --x steps",
         "--size column --by depth num_heads",
+        "--x train_loss --smooth 0.5 --band seeds --log_x",
+        "--metric grad-norm --x lr --facet num_heads --size page",
+        "--schedules --x train-loss",
     ],
 )
 def test_the_command_draws_every_kind(
@@ -577,6 +656,12 @@ def test_options_without_effect_are_told_of(
     ("file", "options", "said"),
     [
         ("a.png", "--metric val_los", ["there is no metric 'val_los'", "Did you mean 'val_loss'?"]),
+        (
+            "a.png",
+            "--x val_los",
+            ["there is no axis or metric 'val_los'", "There are steps, ", "Did you mean 'val_loss'?"],
+        ),
+        ("a.png", "--difference --x lr", ["--x lr: differences are drawn along training", "Use one of seeds, steps, "]),
         ("a.png", "--sweep 9", ["there is no sweep 9"]),
         ("a.png", "--where depth=3", ["no run has points of 'val_loss'"]),
         ("a.png", "--final depth --schedules", ["--final and --schedules are different figures"]),
@@ -653,6 +738,7 @@ def test_ticks_are_plain_numbers(number: float, text: str) -> None:
 def test_units_of_y() -> None:
     assert metric_label("val_acc", ()) == metric_label("val-acc", []) == "validation accuracy"
     assert metric_label("train_my_metric", []) == "training my_metric"
+    assert metric_label("train_tokens_seen", []) == metric_label("val_tokens_seen", []) == "training tokens"
 
 
 def test_curves_of_the_wanted_metrics_alone(store: Store) -> None:

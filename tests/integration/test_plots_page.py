@@ -35,7 +35,7 @@ def test_every_command_makes_its_file(folder: Path) -> None:
     lines = [
         line for block in blocks("bash") for line in block.splitlines() if line.startswith(("hlbq plot", "hlbq rep"))
     ]
-    assert len(lines) == 14
+    assert len(lines) == 16
     for line in lines:
         arguments = shlex.split(line)[1:]
         assert run_program(arguments) == 0, line

@@ -102,6 +102,7 @@ def test_plot_returns_figures_of_every_kind(database: Path) -> None:
         assert figure._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
         assert orchestrator.plot(final="depth").axes[0].get_xlabel() == "depth"
         assert orchestrator.plot(schedules=True, x="steps").axes
+        assert orchestrator.plot(x="train_loss").axes[0].get_xlabel().startswith("training loss")
         forest = orchestrator.plot(difference=True, margin=0.01, size="page")
         assert forest.axes[0].get_xlabel().startswith("difference in last val_loss") and forest.get_figwidth() == 7
         assert len(orchestrator.plot(difference=True, x="flops").axes) == 2 and looks() == 2

@@ -1,5 +1,6 @@
 """Means, bands, smoothing and what may be drawn together."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy
@@ -9,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hlbgpt_core.points import Split
-from orchestrator.errors import ExportError
-from orchestrator.export.metric_names import parse_metric
-from orchestrator.plots.curve_sets import Band, Span, arm_curves, common_span
-from orchestrator.plots.run_curves import RunCurve, check_comparable, smoothed
+from orchestrator.errors import ExportError, UsageError
+from orchestrator.export.metric_names import Axis, parse_metric, parse_x
+from orchestrator.plots.cautions import check_comparable
+from orchestrator.plots.curve_sets import Band, Span, arm_curves, averaged, common_span
+from orchestrator.plots.run_curves import RunCurve, smoothed
 
 
 def curve(x: list[float], y: list[float], *, seed: int = 1, fingerprint: str = "f", **settings: Any) -> RunCurve:
@@ -101,6 +103,28 @@ def test_a_mean_ends_where_the_first_run_ends_and_waits_for_none_that_goes_on() 
 def test_curves_that_do_not_overlap_give_a_single_x() -> None:
     (arm,) = arm_curves([curve([1, 2], [1, 1]), curve([5, 6], [1, 1], seed=2)], Band.AUTO, past_shortest=False)
     assert len(arm.x) == 1
+
+
+def test_over_a_metric_a_place_is_a_step_with_the_means_of_both_by_size_of_x() -> None:
+    first = replace(curve([10, 20, 30, 40], [4, 3, 2, 1]), over=numpy.array([1.0, 3.0, 2.0, 3.0]))
+    second = replace(curve([10, 20, 30], [6, 5, 4], seed=2), over=numpy.array([2.0, 6.0, 4.0]))
+    (arm,) = arm_curves([first, second], Band.RANGE, past_shortest=False)
+    assert (list(arm.x), list(arm.mean)) == ([1.5, 3.0, 4.5], [5.0, 3.0, 4.0])
+    assert arm.low is None and arm.high is None
+    (longer,) = arm_curves([first, second], Band.RANGE, past_shortest=True)
+    assert (list(longer.x), list(longer.mean)) == ([1.5, 3.0, 4.5], [5.0, 1.0, 4.0])  # at 3 the last step counts
+    (joined,) = averaged(
+        [replace(run, settings={"depth": seed}) for seed, run in enumerate((first, replace(second, seed=1)))], []
+    ).curves
+    assert joined.over is not None and list(joined.over) == [1.5, 4.5, 3.0] and list(joined.y) == [5, 4, 3]
+
+
+def test_x_is_an_axis_or_a_metric() -> None:
+    assert parse_x("wall-clock", parse_metric) is Axis.WALL_CLOCK
+    assert parse_x("grad_norm", parse_metric) == parse_metric("train_grad_norm")
+    with pytest.raises(UsageError, match="there is no axis or metric 'val_los'") as refused:
+        parse_x("val_los", parse_metric)
+    assert "There are steps, " in refused.value.hint and "Did you mean 'val_loss'?" in refused.value.hint
 
 
 def test_metrics_by_name() -> None:

@@ -1,0 +1,135 @@
+"""What a figure does not show, and what may not stand together in it: refusals, and words of warning."""
+
+from collections.abc import Iterator, Sequence
+
+from orchestrator.comparison.evaluations import EvaluatedRun, mixed_evaluations
+from orchestrator.errors import ExportError
+from orchestrator.export.metric_names import Axis, Metric
+from orchestrator.plots.run_curves import RunCurve, ended_early, unfinished, why_unplaced
+from orchestrator.wording.numbers import counted
+
+
+def with_values(
+    read: Sequence[RunCurve], metric: str, x: Axis | Metric = Axis.TOKENS
+) -> tuple[list[RunCurve], list[str]]:
+    """The runs that have anything to draw, and a warning of the others. Raises ExportError if none has."""
+    what = f"{metric} over {x.name}" if isinstance(x, Metric) else metric
+    placed = [run for run in read if not run.unplaced]
+    found = [run for run in placed if len(run.x)]
+    recorded = sum(run.recorded for run in placed)
+    if not recorded:
+        raise ExportError(f"no run has points of '{what}' yet", "See how far the runs are: hlbq status")
+    if not found:
+        raise ExportError(
+            f"'{what}' is nan or infinite at every point of {counted(recorded, 'run')}",
+            "See the points: hlbq export --layout points. See how a run ended: hlbq show RUN",
+        )
+    warnings = []
+    if recorded > len(found):
+        warnings.append(f"{counted(recorded - len(found), 'run')} left out: no finite {what}")
+    if len(placed) > recorded:
+        warnings.append(f"{counted(len(placed) - recorded, 'run')} left out: ended without any {what}")
+    if len(read) > len(placed):
+        warnings.append(f"{counted(len(read) - len(placed), 'run')} left out: {why_unplaced(metric, x)}")
+    return found, warnings
+
+
+def with_last_values(
+    found: Sequence[RunCurve], metric: str, warnings: Sequence[str]
+) -> tuple[list[RunCurve], list[str]]:
+    """The runs whose last value is their final one, and a warning of the others behind those that there are. Raises
+    ExportError if none has."""
+    counts = {
+        "not finished": sum(unfinished(run) for run in found),
+        f"the last {metric} is not finite": sum(run.diverged and not unfinished(run) for run in found),
+        "failed, cancelled or stopped early": sum(ended_early(run) and not run.diverged for run in found),
+    }
+    said = [*warnings, *(f"{counted(count, 'run')} left out: {why}" for why, count in counts.items() if count)]
+    kept = [run for run in found if not (run.diverged or unfinished(run) or ended_early(run))]
+    if not kept:
+        raise ExportError(f"no run has a final '{metric}' ({'; '.join(said)})", "See how far the runs are: hlbq status")
+    return kept, said
+
+
+def said_of_ends(runs: Sequence[RunCurve], metric: str) -> list[str]:
+    """Which runs end before the others, and so cut lines short."""
+    diverged = sum(run.diverged for run in runs)
+    early = sum(ended_early(run) and not run.diverged for run in runs)
+    found = [f"{counted(diverged, 'run')} diverged: the line ends at the last finite {metric}"] if diverged else []
+    if early:
+        found.append(
+            f"{counted(early, 'run')} failed, was cancelled or stopped early. An arm's line ends with its first run "
+            "(--past_shortest draws on)"
+        )
+    return found
+
+
+def counts_seconds(x: Axis | Metric | str) -> bool:
+    """Whether an axis or a metric, by its name too, is in seconds."""
+    if isinstance(x, Axis):
+        return x in (Axis.SECONDS, Axis.WALL_CLOCK)
+    metric = x.name if isinstance(x, Metric) else x
+    return metric.replace("-", "_").endswith("cumulative_time")
+
+
+def said_of_logarithms(option: str, metric: str, values: Sequence[Sequence[float]]) -> list[str]:
+    """Which runs a logarithmic axis shows only in part. Raises ExportError if it would show nothing."""
+    if not any(value > 0 for own in values for value in own):
+        raise ExportError(
+            f"no value of '{metric}' is above 0, so a logarithmic axis would be empty", f"Leave out {option}."
+        )
+    cut = sum(any(value <= 0 for value in own) for own in values)
+    verb = "has" if cut == 1 else "have"
+    told = (
+        f"{counted(cut, 'run')} {verb} values of {metric} that are not above 0: a logarithmic axis does not show them"
+    )
+    return [told] if cut else []
+
+
+def check_comparable(
+    runs: Sequence[RunCurve],
+    metric: str,
+    *,
+    allow_mixed_data: bool,
+    allow_mixed_evaluation: bool = False,
+    option: str = "--metric",
+) -> list[str]:
+    """Raise ExportError if the runs' numbers mean different things: other tokens, data, or evaluations. Returns the
+    cautions about those that are allowed. `option` is the one that chose the metric."""
+    tokenizers = sorted(set(_texts(runs, "tokenizer")))
+    if len(tokenizers) > 1 and metric.endswith(("loss", "pplx", "acc")):
+        raise ExportError(
+            f"'{metric}' cannot be compared across tokenizers: {', '.join(tokenizers)}",
+            f"Use {option} val_bits_per_byte, or choose one: --where tokenizer={tokenizers[0]}",
+        )
+    evaluated = (
+        EvaluatedRun(
+            settings=run.settings,
+            data_fingerprint=run.data_fingerprint,
+            evaluation_fingerprint=run.evaluation_fingerprint,
+        )
+        for run in runs
+    )
+    mixed = mixed_evaluations(evaluated, metric)
+    if mixed is not None and not allow_mixed_evaluation:
+        raise ExportError(mixed.refusal, mixed.hint)
+    cautions = [] if mixed is None else [mixed.caution]
+    if allow_mixed_data:
+        return cautions
+    datasets = sorted(set(_texts(runs, "dataset")))
+    if len(datasets) > 1:
+        raise ExportError(
+            f"the runs were trained on different data: {', '.join(datasets)}",
+            f"Choose one: --where dataset={datasets[0]}   Or add --allow_mixed_data.",
+        )
+    fingerprints = {(run.settings.get("tokenizer"), run.data_fingerprint) for run in runs if run.data_fingerprint}
+    if len(fingerprints) > len(tokenizers):
+        raise ExportError(
+            f"the runs were trained on {len(fingerprints)} different versions of their data",
+            "Choose runs with filters, or add --allow_mixed_data.",
+        )
+    return cautions
+
+
+def _texts(runs: Sequence[RunCurve], name: str) -> Iterator[str]:
+    return (str(run.settings.get(name) or "") for run in runs)

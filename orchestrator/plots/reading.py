@@ -1,0 +1,260 @@
+"""One curve of a metric for each run, read from the database or from an exported table."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hlbgpt_core.evaluation import known_fingerprint
+from hlbgpt_core.points import Split
+from hlbgpt_core.settings import specs
+from orchestrator.comparison.cautions import code_warnings, device_warnings, seconds_warnings
+from orchestrator.errors import ExportError
+from orchestrator.export.columns import run_columns
+from orchestrator.export.csv_table import read_csv_rows
+from orchestrator.export.metric_names import Axis, Metric, axis_of, find_metric, parse_metric
+from orchestrator.plots.run_curves import RunCurve, smoothed, why_unplaced
+from orchestrator.queue.code import joined
+from orchestrator.queue.runs import RunFilter
+from orchestrator.queue.states import TERMINAL
+from orchestrator.store import Store
+from orchestrator.sweep.baseline import baseline_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SPLIT_PREFIXES = tuple(f"{split}_" for split in Split)
+_ENDED = frozenset(state.value for state in TERMINAL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A store with the filter for its runs, or a table, all of whose runs count."""
+
+    place: Store | Path
+    runs: RunFilter
+
+    @classmethod
+    def of(cls, place: Store | str | Path, runs: RunFilter | None) -> "Source":
+        """Of a store these runs, or those of the latest sweep."""
+        if not isinstance(place, Store):
+            return cls(place=Path(place), runs=RunFilter())
+        if runs is None:
+            latest = place.latest_sweep()
+            runs = RunFilter(sweep_ids=(latest.id,) if latest else (), with_members=True)
+        return cls(place=place, runs=runs)
+
+    def metric(self, name: str) -> Metric:
+        """The metric of that name. Raises UnknownMetricError for another one."""
+        return metric_named(self.place, self.runs, name)
+
+    def curves(
+        self, metric: str, x: Axis | Metric = Axis.TOKENS, *, smooth: float = 0.0, last: bool = False
+    ) -> list[RunCurve]:
+        """The curves of the runs that have the metric, as `read_curves` reads them."""
+        return read_curves(self.place, self.runs, metric, x, smooth=smooth, last=last)
+
+    def baseline(self) -> Mapping[str, Any] | None:
+        """The baseline of the one sweep that is chosen; None for several, and for a table."""
+        if not isinstance(self.place, Store) or len(self.runs.sweep_ids) != 1:
+            return None
+        sweep = self.place.sweep(self.runs.sweep_ids[0])
+        return None if sweep is None else baseline_of(sweep.definition)
+
+    def said_of_seconds(self, found: Sequence[RunCurve]) -> list[str]:
+        """Warns if seconds are not comparable; a table does not record slots."""
+        if isinstance(self.place, Store):
+            return seconds_warnings(self.place, list(self.place.runs(self.runs)))
+        return device_warnings(run.device_name for run in found)
+
+    def said_of_code(self, found: Sequence[RunCurve]) -> list[str]:
+        """Warns if the runs come from several codes; a table records only digests."""
+        codes = sorted({run.code for run in found} - {""})
+        if len(codes) < 2 and " " not in "".join(codes):
+            return []
+        if isinstance(self.place, Store):
+            return code_warnings(self.place, [run for run in self.place.runs(self.runs) if run.fence])
+        return [f"these runs come from different codes: {', '.join(codes)}"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Recorded:
+    """What is known `about` a run, and its points as they were recorded; `over` is of the metric that is x, if one
+    is."""
+
+    about: Mapping[str, Any]
+    x: Sequence[float | None] = ()
+    y: Sequence[float | None] = ()
+    over: Sequence[float | None] | None = None
+
+
+def read_curves(
+    source: Store | Path,
+    wanted: RunFilter,
+    metric: str,
+    x: Axis | Metric = Axis.TOKENS,
+    *,
+    smooth: float = 0.0,
+    last: bool = False,
+) -> list[RunCurve]:
+    """The curves of a store's matching runs, or of all runs of an exported table, if they have the metric. With `last`,
+    a store reads only their last points.
+
+    Raises ExportError for a metric that none of them has, naming the nearest, where no point has an x, and for a table
+    that lacks a column. Tables of the original tool work too.
+    """
+    parsed = metric_named(source, wanted, metric)
+    if isinstance(source, Store):
+        recorded = _from_store(source, wanted, parsed, x, last=last)
+    else:
+        recorded, last = _from_csv(source, parsed, x), False
+    found = [run for one in recorded if (run := _run_curve(one, smooth, keep_all=last)) is not None]
+    if any(run.unplaced for run in found) and not any(len(run.x) for run in found):
+        hint = "Draw over the time that training took: --x seconds"
+        if isinstance(x, Metric):
+            hint = "See which steps have which: hlbq export points.csv --layout points"
+        raise ExportError(f"the runs have {why_unplaced(parsed.name, x)}", hint)
+    return found
+
+
+def metric_named(source: Store | Path, wanted: RunFilter, name: str) -> Metric:
+    """The metric of that name of the matching runs, or of a table. Raises UnknownMetricError, naming the nearest, for
+    another one."""
+    if isinstance(source, Store):
+        return find_metric(source, wanted, name)
+    columns = next(read_csv_rows(source), {})
+    return parse_metric(name, [column.partition("_")[2] for column in columns if column.startswith(_SPLIT_PREFIXES)])
+
+
+def _from_store(
+    store: Store, wanted: RunFilter, metric: Metric, x: Axis | Metric, *, last: bool
+) -> Iterator[_Recorded]:
+    axis = axis_of(x)
+    columns = [axis.column, *([x.column] if isinstance(x, Metric) else []), metric.column]
+    split = metric.split if isinstance(x, Axis) or x.split is metric.split else None
+    for found in store.runs_with_curves(wanted, split, columns, last=last):
+        run, curve = found.run, found.curves.get(metric.split)
+        about = {
+            "settings": run.settings,
+            "num_params": run.num_params,
+            "num_non_embedding_params": run.num_non_embedding_params,
+            "seed": run.seed,
+            "data_fingerprint": str(run.facts.get("data_fingerprint", "")),
+            **_fingerprints(metric, x, run.settings, run.facts),
+            "device_name": str(run.facts.get("device_name") or ""),
+            "state": run.state.value,
+            "code": sys.intern(joined(part.digest for part in run.code)),
+        }
+        if curve is None or metric.column not in curve:
+            yield _Recorded(about=about)
+            continue
+        places = axis.places(curve["step"], curve[axis.column], run.settings, run.started_at)
+        over = None
+        if isinstance(x, Metric):
+            other = found.curves.get(x.split)
+            has_x = other is not None and x.column in other
+            known = dict(zip(other["step"], other[x.column], strict=True)) if other and has_x else {}
+            over = [known.get(step) for step in curve["step"]]
+        yield _Recorded(about=about, x=places, y=curve[metric.column], over=over)
+
+
+def _from_csv(path: Path, metric: Metric, x: Axis | Metric) -> Iterator[_Recorded]:
+    """The runs of an exported table with one row per run; tables of the original tool work too."""
+    if x is Axis.WALL_CLOCK:
+        raise ExportError("a table of runs has no wall clock", "Draw from the database: leave the table out.")
+    axis = axis_of(x)
+    names = {(column.split, column.metric): column.name for column in run_columns() if column.split}
+
+    def lists(row: Mapping[str, Any], wanted: Metric) -> tuple[Sequence[Any], Sequence[Any]]:
+        x_name = names[wanted.split, axis.column]
+        return _lists_of(path, row, x_name, names.get((wanted.split, wanted.column), wanted.name))
+
+    for row in read_csv_rows(path):
+        settings = {name: row[name] for name in specs() if name in row}
+        places, values = lists(row, metric)
+        over = None
+        if isinstance(x, Metric):
+            known = dict(zip(*lists(row, x), strict=True))
+            over = [known.get(step) for step in places]
+        if axis is Axis.FLOPS:
+            places = axis.places(_list_of(path, row, names[metric.split, "step"]), places, settings)
+        about = {
+            "settings": settings,
+            "num_params": row.get("num_params") or 0,
+            "num_non_embedding_params": row.get("num_non_embedding_params") or 0,
+            "seed": row.get("seed") or 0,
+            "data_fingerprint": str(row.get("data_fingerprint") or ""),
+            **_fingerprints(metric, x, settings, row),
+            "device_name": str(row.get("device_name") or ""),
+            "state": str(row.get("state") or ""),
+            "code": str(row.get("code") or ""),
+        }
+        yield _Recorded(about=about, x=places, y=values, over=over)
+
+
+def _fingerprints(
+    metric: Metric, x: Axis | Metric, settings: Mapping[str, Any], facts: Mapping[str, Any]
+) -> Mapping[str, str]:
+    """Of the evaluations that measure the metric, and x if that is one. Interned, as few runs have one of their own."""
+    found = {"evaluation_fingerprint": sys.intern(known_fingerprint(metric.split, settings, facts))}
+    if isinstance(x, Metric):
+        found["x_evaluation_fingerprint"] = sys.intern(known_fingerprint(x.split, settings, facts))
+    return found
+
+
+def _lists_of(path: Path, row: Mapping[str, Any], x_name: str, y_name: str) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Two columns of a row, of the same length; both empty where one is. Raises ExportError for other lengths."""
+    xs, ys = (_list_of(path, row, name) for name in (x_name, y_name))
+    if not (xs and ys):
+        return (), ()
+    if len(xs) != len(ys):
+        raise ExportError(
+            f"'{path}' has {len(ys)} values of '{y_name}' and {len(xs)} of '{x_name}' in a row",
+            "Write it again with hlbq export.",
+        )
+    return xs, ys
+
+
+def _list_of(path: Path, row: Mapping[str, Any], name: str) -> Sequence[Any]:
+    """The list of a row's cell; empty for an empty cell. Raises ExportError if there is no such column or list."""
+    if name not in row:
+        hint = "Write it again with hlbq export."
+        if name.startswith("steps_"):
+            hint += " A table of the original tool has no steps: --x tokens, epochs or seconds."
+        raise ExportError(f"'{path}' has no column '{name}'", hint)
+    values = row[name]
+    if not isinstance(values, list | None):
+        raise ExportError(
+            f"'{path}' has '{values!s:.40}' under '{name}' instead of a list", "Write it again with hlbq export."
+        )
+    return values or ()
+
+
+def _run_curve(recorded: _Recorded, smooth: float, *, keep_all: bool = False) -> RunCurve | None:
+    """The run's curve; None for an unfinished run without any record."""
+    import numpy
+
+    def are_there(values: Sequence[float | None]) -> "NDArray[Any]":
+        # numpy has nan for what was never recorded, but nan may also be a value.
+        return numpy.array([value is not None for value in values], dtype=bool)
+
+    xs, ys = numpy.array(recorded.x, dtype=float), numpy.array(recorded.y, dtype=float)
+    over = None if recorded.over is None else numpy.array(recorded.over, dtype=float)
+    has_value = are_there(recorded.y)
+    kept = has_value & numpy.isfinite(xs) & (True if recorded.over is None else are_there(recorded.over))
+    unplaced = bool(has_value.any() and not kept.any())
+    if not (kept.any() or unplaced) and recorded.about["state"] not in _ENDED:
+        return None
+    finite = numpy.isfinite(ys)
+    drawn = kept if keep_all else kept & finite & (True if over is None else numpy.isfinite(over))
+    weight = 0.0 if keep_all else smooth
+    return RunCurve(
+        **recorded.about,
+        x=xs[drawn],
+        y=smoothed(xs[drawn], ys[drawn], weight),
+        over=None if over is None else smoothed(xs[drawn], over[drawn], weight),
+        diverged=bool(kept.any()) and not finite[kept][-1],
+        recorded=bool(kept.any()),
+        unplaced=unplaced,
+    )
