@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.comparison.cautions import code_warnings, device_warnings, seconds_warnings
+from orchestrator.comparison.compared_runs import ComparedRun
 from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import Axis
 from orchestrator.files.replaced_file import checked_target, replaced_file
@@ -294,7 +295,7 @@ def _counts_seconds(metric: str) -> bool:
 def _said_of_seconds(source: Store | str | Path, runs: RunFilter | None, found: Sequence[RunCurve]) -> list[str]:
     """Warns if seconds are not comparable; a table does not record slots."""
     if isinstance(source, Store):
-        return seconds_warnings(source, list(source.runs(runs or _latest(source))))
+        return seconds_warnings(source, _claimed(source, runs))
     return device_warnings(run.device_name for run in found)
 
 
@@ -304,8 +305,12 @@ def _said_of_code(source: Store | str | Path, runs: RunFilter | None, found: Seq
     if len(codes) < 2 and " " not in "".join(codes):
         return []
     if isinstance(source, Store):
-        return code_warnings(source, [run for run in source.runs(runs or _latest(source)) if run.fence])
+        return code_warnings(source, _claimed(source, runs))
     return [f"these runs come from different codes: {', '.join(codes)}"]
+
+
+def _claimed(store: Store, runs: RunFilter | None) -> list[ComparedRun]:
+    return [ComparedRun.of(run) for run in store.runs(runs or _latest(store)) if run.fence]
 
 
 def _said_of_logarithms(option: str, metric: str, values: Sequence[Sequence[float]]) -> list[str]:
