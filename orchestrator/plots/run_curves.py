@@ -79,7 +79,7 @@ def curves_from_store(
 ) -> list[RunCurve]:
     """The curves of the matching runs that have the metric. Raises ExportError for an unknown one."""
     parsed = find_metric(store, wanted, metric)
-    found = []
+    found: list[RunCurve] = []
     read = store.runs_with_curves(wanted, parsed.split, (axis.column, parsed.column), last=last)
     for run, curves in ((pair.run, pair.curves) for pair in read):
         curve = curves.get(parsed.split)
@@ -101,7 +101,7 @@ def curves_from_store(
         if curve is not None and is_there:
             xs = axis.places(curve["step"], curve[axis.column], run.settings, run.started_at)
             ys = curve[parsed.column]
-        found += _run_curve(about, xs, ys, smooth, keep_all=last)
+        found += _run_curve(about, xs, ys, smooth, keep_all=last, before=found[-1].x if found else None)
     return found
 
 
@@ -166,8 +166,10 @@ def _run_curve(
     smooth: float,
     *,
     keep_all: bool = False,
+    before: "NDArray[Any] | None" = None,
 ) -> list[RunCurve]:
-    """The run's curve; None for an unfinished run without any record."""
+    """The run's curve; none for an unfinished run without any record. Most runs have the x of the one `before`, and
+    share it."""
     import numpy
 
     xs, ys = numpy.array(x, dtype=float), numpy.array(y, dtype=float)
@@ -179,11 +181,12 @@ def _run_curve(
     if not (len(xs) or unplaced) and about["state"] not in _ENDED:
         return []
     finite = numpy.isfinite(ys)
+    x_kept, y_kept = (xs, ys) if keep_all else (xs[finite], ys[finite])
     return [
         RunCurve(
             **about,
-            x=xs if keep_all else xs[finite],
-            y=ys if keep_all else smoothed(xs[finite], ys[finite], smooth),
+            x=x_kept if before is None or not numpy.array_equal(x_kept, before) else before,
+            y=y_kept if keep_all else smoothed(x_kept, y_kept, smooth),
             diverged=bool(len(ys)) and not finite[-1],
             recorded=bool(len(ys)),
             unplaced=unplaced,
