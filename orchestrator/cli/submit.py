@@ -113,7 +113,7 @@ def reviewed_sweep(
         options,
         db=database.db,
         argv=without_credentials(without_value("--notify", ["hlbq", *sys.argv[1:]])),
-        find_existing=lambda plan: existing_runs(plan, database, needed=skip_existing),
+        find_existing=lambda plan: existing_runs(plan, database, taken=skip_existing),
     )
     if options.grows:  # loads numpy
         from orchestrator.growth.declaring import with_policy
@@ -146,21 +146,21 @@ def reviewed_sweep(
     return prepared
 
 
-def existing_runs(plan: Plan, database: DatabaseOption, *, needed: bool) -> "Existing":
+def existing_runs(plan: Plan, database: DatabaseOption, *, taken: bool) -> "Existing":
     """The plan's runs that the database already holds as completed; none without a database.
 
-    A database that cannot be read (an old one, for instance) raises DatabaseError only if it is `needed`: otherwise
-    submit reports that it cannot write.
+    A database that cannot be read (an old one, for instance) raises DatabaseError only if they are `taken`:
+    otherwise submit reports that it cannot write.
     """
     from orchestrator.sweep.existing_runs import Existing, find_existing
 
     try:
         with database.read() as store:
-            return find_existing(plan, store)
+            return find_existing(plan, store, taken=taken)
     except DatabaseMissingError:
         return Existing()
     except DatabaseError:
-        if needed:
+        if taken:
             raise
         return Existing()
 
@@ -194,7 +194,7 @@ def _counts_json(prepared: PreparedSweep) -> dict[str, Any]:
         "arms": len(plan.arms),
         "left_out": len(plan.left_out),
         "duplicates": plan.duplicates,
-        "existing": len(prepared.existing.runs),
+        "existing": prepared.existing.count,
         "existing_unchecked": prepared.existing.unchecked,
         "skipped": len(plan.skipped),
     }

@@ -6,12 +6,12 @@ from typing import Any
 
 from orchestrator.code.differences import diff_size
 from orchestrator.code.names import known_sources
+from orchestrator.comparison.compared_runs import ComparedRun
 from orchestrator.comparison.contrasts import Contrast
 from orchestrator.comparison.groups import Grouping, evaluations_of
 from orchestrator.comparison.measures import Measure, Standing
 from orchestrator.export.metric_names import Axis
 from orchestrator.queue.code import MIXED, SHOWN_LETTERS
-from orchestrator.queue.runs import RunRecord
 from orchestrator.store import Store
 from orchestrator.wording.numbers import counted
 
@@ -29,7 +29,7 @@ def grouping_warnings(grouping: Grouping, contrasts: Sequence[Contrast], baselin
     results = [result for group in grouping.groups for result in group.results]
     if diverged := sum(result.measured.standing is Standing.DIVERGED for result in results):
         found.append(f"{diverged} of the runs diverged: means are over the seeds that came through")
-    if alone := [group.label for group in grouping.groups if len(group.cells) == 1]:
+    if alone := [group.label for group in grouping.groups if len(group.seeds) == 1]:
         found.append(f"one seed only, so no deviation and no interval: {_few(alone, '; ')}")
     if contrasts and len({group.rests for group in grouping.groups}) > 1:
         found.append(
@@ -79,7 +79,7 @@ def _few(labels: Sequence[str], between: str = ", ") -> str:
     return between.join(labels[:MOST_NAMED]) + more
 
 
-def unit_warnings(store: Store, runs: Sequence[RunRecord], measure: Measure, *, timed: bool) -> list[str]:
+def unit_warnings(store: Store, runs: Sequence[ComparedRun], measure: Measure, *, timed: bool) -> list[str]:
     """Where evaluations, seconds or tokens do not mean the same in all runs."""
     mixed = evaluations_of(runs, measure.metric.name)
     found = [] if mixed is None else [mixed.caution]
@@ -90,15 +90,15 @@ def unit_warnings(store: Store, runs: Sequence[RunRecord], measure: Measure, *, 
     return found
 
 
-def code_warnings(store: Store, runs: Sequence[RunRecord]) -> list[str]:
+def code_warnings(store: Store, runs: Sequence[ComparedRun]) -> list[str]:
     """Where the runs were computed by different codes: which, and how large the difference is where that is known."""
     same = store.same_code()
-    found: dict[str, list[RunRecord]] = {}
+    found: dict[str, list[ComparedRun]] = {}
     for run in runs:
-        codes = same.codes(run)
+        codes = same.codes(run.code)
         if len(codes) == 1:
             found.setdefault(codes[0], []).append(run)
-    mixed = [str(run.id) for run in runs if same.is_mixed(run)]
+    mixed = [str(run.id) for run in runs if same.are_mixed(run.code)]
     warnings = []
     if len(found) > 1:
         # By the digest that the runs have: the one that stands for all that are the same may be of none of them.
@@ -120,7 +120,7 @@ def difference_text(store: Store, before: str, after: str) -> str:
     return f"from {names[0]} to {names[1]}: {size} (hlbq code diff {' '.join(names)})"
 
 
-def seconds_warnings(store: Store, runs: Sequence[RunRecord]) -> list[str]:
+def seconds_warnings(store: Store, runs: Sequence[ComparedRun]) -> list[str]:
     """Where the runs' seconds do not mean the same: other devices, or more neighbours on them."""
     ran = [run for run in runs if run.fence]
     found = device_warnings(str(run.facts.get("device_name") or "") for run in ran)

@@ -4,9 +4,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from orchestrator.comparison.advice import PAIRS_TO_BEGIN_WITH
+from orchestrator.comparison.compared_runs import ComparedRun
 from orchestrator.comparison.contrasts import Contrast
 from orchestrator.comparison.design import Design
-from orchestrator.queue.runs import RunFilter, RunRecord
+from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
 
 
@@ -25,7 +26,7 @@ def extension_of(
     store: Store,
     wanted: RunFilter,
     design: Design,
-    runs: Sequence[RunRecord],
+    runs: Sequence[ComparedRun],
     contrasts: Sequence[Contrast],
     undecided: Collection[str],
     *,

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.comparison import effects
+from orchestrator.comparison.compared_runs import RunResult
 from orchestrator.comparison.contrasts import Contrast, Rules, against_baseline, check_baseline, judged
 from orchestrator.comparison.design import Design
-from orchestrator.comparison.groups import Grouping, RunResult, group_runs
+from orchestrator.comparison.groups import Grouping, group_runs
 from orchestrator.comparison.pairs import Side
 from orchestrator.comparison.tune import Tuned, tuned_groups
 from orchestrator.errors import UsageError

@@ -2,7 +2,7 @@
 
 import itertools
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -10,12 +10,12 @@ from typing import Any
 from hlbgpt_core.evaluation import known_fingerprint
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import DEFAULT_RECIPE, defaults, specs, unknown_setting
+from orchestrator.comparison.compared_runs import ComparedRun, RunResult
 from orchestrator.comparison.evaluations import EvaluatedRun, MixedEvaluations, evaluated_split, mixed_evaluations
-from orchestrator.comparison.measures import NO_RUN, Measure, Measured, PointChoice, Reached, Standing, mean_or_gravest
+from orchestrator.comparison.measures import NO_RUN, Measure, Measured, PointChoice, Standing, mean_or_gravest
 from orchestrator.comparison.statistics import Summary, summarise
 from orchestrator.errors import UsageError
 from orchestrator.queue.code import joined
-from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import State
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.baseline import parse_baseline
@@ -38,31 +38,27 @@ SWEEP, CODE = "sweep", "code"
 Rest = tuple[Any, ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunResult:
-    """A run with the number that is compared, and when it reached the target (None: never, or none was asked)."""
-
-    run: RunRecord
-    measured: Measured
-    reached: Reached | None = None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Group:
     """Runs that have the same `values` of the settings grouped by.
 
-    `cells` holds them by seed and by the settings that still vary within groups. Where none does, a seed is one
+    `cells` holds them by the settings that still vary within groups, and then by seed. Where none does, a seed is one
     run; else a seed's number is the mean over `rests`, so that a seed is always one independent draw.
     """
 
     values: Mapping[str, Any]
-    cells: Mapping[int, Mapping[Rest, RunResult]]
-    rests: frozenset[Rest]
+    cells: Mapping[Rest, Mapping[int, RunResult]]
+    seeds: Collection[int]
 
     @property
     def label(self) -> str:
         """`depth 4, num_heads 2`."""
         return arm_label(self.values, tuple(self.values)) or "all runs"
+
+    @property
+    def rests(self) -> frozenset[Rest]:
+        """What it averages over."""
+        return frozenset(self.cells)
 
     @property
     def results(self) -> Sequence[RunResult]:
@@ -71,8 +67,7 @@ class Group:
 
     def of_seed(self, seed: int, rests: Iterable[Rest]) -> Measured:
         """The seed's number: the mean over `rests`, or the gravest reason why there is none."""
-        cells = self.cells.get(seed, {})
-        found = [cells[rest].measured if rest in cells else NO_RUN for rest in rests]
+        found = [own.measured if (own := self.cells[rest].get(seed)) is not None else NO_RUN for rest in rests]
         if not found:
             return Measured(standing=Standing.MISSING, why="no arm in common")
         return mean_or_gravest(found)
@@ -109,7 +104,7 @@ def with_defaults(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**defaults(settings.get("recipe", DEFAULT_RECIPE)), **settings}
 
 
-def values_of(run: RunRecord) -> Mapping[str, Any]:
+def values_of(run: ComparedRun) -> Mapping[str, Any]:
     """Everything that `run` can be grouped by."""
     facts = {**run.facts, "evaluation_fingerprint": known_fingerprint(Split.VAL, run.settings, run.facts) or None}
     named = {name: facts.get(fact) for name, fact in FACTS.items()}
@@ -117,13 +112,8 @@ def values_of(run: RunRecord) -> Mapping[str, Any]:
     return {**with_defaults(run.settings), **named, SWEEP: run.sweep_id, CODE: code}
 
 
-def _kind(run: RunRecord) -> tuple[Any, ...]:
-    """What `values_of` depends on. Runs of an arm share it, and by far not every run has a value of its own."""
-    return id(run.settings), id(run.facts), run.sweep_id, run.code
-
-
-def _values_by_kind(runs: Iterable[RunRecord]) -> dict[tuple[Any, ...], Mapping[str, Any]]:
-    return {kind: values_of(run) for kind, run in {_kind(run): run for run in runs}.items()}
+def _values_by_kind(runs: Iterable[ComparedRun]) -> dict[tuple[Any, ...], Mapping[str, Any]]:
+    return {kind: values_of(run) for kind, run in {run.kind: run for run in runs}.items()}
 
 
 def group_runs(results: Sequence[RunResult], by: Sequence[str], apart: Sequence[str] = ()) -> Grouping:
@@ -141,13 +131,15 @@ def group_runs(results: Sequence[RunResult], by: Sequence[str], apart: Sequence[
     varies = [any(len({rest[place] for rest in own}) > 1 for own in found.values()) for place in range(len(others))]
     varying = list(itertools.compress(others, varies))
     rests = {kind: tuple(itertools.compress(rest, varies)) for kind, rest in rests.items()}
-    cells: dict[tuple[Any, ...], dict[int, dict[Rest, RunResult]]] = {}
+    cells: dict[tuple[Any, ...], dict[Rest, dict[int, RunResult]]] = {}
+    seeds: dict[tuple[Any, ...], dict[int, None]] = {}
     for result in results:
-        kind = _kind(result.run)
-        seed = cells.setdefault(keys[kind], {}).setdefault(result.run.seed, {})
-        seed[rests[kind]] = _preferred(seed.get(rests[kind]), result)
+        kind, seed = result.run.kind, result.run.seed
+        arm = cells.setdefault(keys[kind], {}).setdefault(rests[kind], {})
+        arm[seed] = _preferred(arm.get(seed), result)
+        seeds.setdefault(keys[kind], {})[seed] = None
     groups = [
-        Group(values=dict(zip(by, key, strict=True)), cells=own, rests=frozenset().union(*own.values()))
+        Group(values=dict(zip(by, key, strict=True)), cells=own, seeds=seeds[key].keys())
         for key, own in sorted(cells.items(), key=lambda item: tuple(map(_sortable, item[0])))
     ]
     kept = sum(len(group.results) for group in groups)
@@ -197,7 +189,8 @@ class GroupResult:
 
 def group_result(group: Group, target: float | None) -> GroupResult:
     """The group in short, with its times to the target if there is one."""
-    seeds = [group.of_seed(seed, group.rests) for seed in group.cells]
+    rests = group.rests
+    seeds = [group.of_seed(seed, rests) for seed in group.seeds]
     standings = [seed.standing for seed in seeds]
     return GroupResult(
         values=group.values,
@@ -228,7 +221,7 @@ def _target_times(results: Sequence[RunResult]) -> TargetTimes:
     )
 
 
-def evaluations_of(runs: Iterable[RunRecord], metric: str) -> MixedEvaluations | None:
+def evaluations_of(runs: Iterable[ComparedRun], metric: str) -> MixedEvaluations | None:
     """What the runs' evaluations differ in, where `metric` is measured on them; None if they are the same."""
     split = evaluated_split(metric)
     if split is None:
@@ -239,12 +232,12 @@ def evaluations_of(runs: Iterable[RunRecord], metric: str) -> MixedEvaluations |
             data_fingerprint=str(run.facts.get("data_fingerprint") or ""),
             evaluation_fingerprint=known_fingerprint(split, run.settings, run.facts),
         )
-        for run in {_kind(run): run for run in runs}.values()
+        for run in {run.kind: run for run in runs}.values()
     )
     return mixed_evaluations(evaluated, metric)
 
 
-def check_best(runs: Iterable[RunRecord], measure: Measure) -> None:
+def check_best(runs: Iterable[ComparedRun], measure: Measure) -> None:
     """Raise UsageError for the best points of runs that were evaluated at different intervals: the best of more
     evaluations is better by luck."""
     if measure.moment is not PointChoice.BEST:
@@ -259,7 +252,7 @@ def check_best(runs: Iterable[RunRecord], measure: Measure) -> None:
 
 
 def check_comparable(
-    runs: Sequence[RunRecord], metric: str, *, allow_mixed_data: bool, allow_mixed_evaluation: bool
+    runs: Sequence[ComparedRun], metric: str, *, allow_mixed_data: bool, allow_mixed_evaluation: bool
 ) -> None:
     """Raise UsageError where the runs' numbers mean different things: other tokens, data, or evaluations.
     `val_bits_per_byte` may be compared across tokenizers: it counts bytes of the same text."""

@@ -81,6 +81,8 @@ GRAVITY = (Standing.DIVERGED, Standing.MISSING, Standing.WAITING, Standing.MEASU
 
 def mean_or_gravest(found: Sequence[Measured]) -> Measured:
     """The mean of numbers of one seed, or the gravest reason why one is missing, the first of equals."""
+    if len(found) == 1:
+        return found[0]  # as it is: of a hundred thousand runs, no second object each
     gravest = min(found, key=lambda measured: GRAVITY.index(measured.standing))
     values = [measured.value for measured in found if measured.value is not None]
     return gravest if len(values) < len(found) else replace(gravest, value=sum(values) / len(values))

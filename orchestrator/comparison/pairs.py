@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 from orchestrator.comparison.groups import Group, Rest
 from orchestrator.comparison.measures import NO_RUN, Measured, Standing, mean_or_gravest
-from orchestrator.queue.states import State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +65,13 @@ class Side:
         """The group's numbers, each the mean over `rests`."""
         rests = frozenset(rests)
         times: dict[str, list[float]] = {}
-        for run in (cell.run for cells in group.cells.values() for rest, cell in cells.items() if rest in rests):
+        for run in (cell.run for rest in group.cells if rest in rests for cell in group.cells[rest].values()):
             own = times.setdefault(run.arm_key, [])
-            if run.state is State.COMPLETED and run.started_at is not None and run.ended_at is not None:
-                own.append(run.ended_at - run.started_at)
+            if run.seconds is not None:
+                own.append(run.seconds)
         return cls(
             label=group.label,
-            numbers={seed: group.of_seed(seed, rests) for seed in group.cells},
+            numbers={seed: group.of_seed(seed, rests) for seed in group.seeds},
             arms=frozenset(times),
             seconds=sum(map(statistics.median, times.values())) if all(times.values()) else None,
         )

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.comparison.cautions import code_warnings, grouping_warnings, noise_warnings, unit_warnings
+from orchestrator.comparison.compared_runs import ComparedRun, RunResult
 from orchestrator.comparison.contrasts import Contrast, Rules, check_margin, is_open
 from orchestrator.comparison.declared import declared
 from orchestrator.comparison.design import design_of
@@ -18,7 +19,6 @@ from orchestrator.comparison.groups import (
     SWEEP,
     Grouping,
     GroupResult,
-    RunResult,
     check_best,
     check_comparable,
     check_name,
@@ -33,7 +33,7 @@ from orchestrator.export.metric_names import Axis, find_metric
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.queue.code import MIXED
 from orchestrator.queue.policies import DECIDE, PolicyRecord
-from orchestrator.queue.runs import RunFilter, RunRecord
+from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
 from orchestrator.sweep.baseline import restricted
 from orchestrator.sweep.options import value_text
@@ -233,7 +233,7 @@ def _policy(store: Store, question: Question, sweep_id: int, measure: Measure) -
     return record if usual and same else None
 
 
-def _unlike(runs: Sequence[RunRecord], sweeps: Sequence[int], measure: Measure, question: Question) -> str:
+def _unlike(runs: Sequence[ComparedRun], sweeps: Sequence[int], measure: Measure, question: Question) -> str:
     """Why the runs lent by other sweeps can't be compared with the sweep's own; empty if they can. Raises UsageError
     where its own can't be compared with each other."""
     check = partial(
@@ -295,7 +295,8 @@ def _read(store: Store, wanted: RunFilter, measure: Measure, target: float | Non
     for found in store.runs_with_curves(wanted, measure.metric.split, names, last=last):
         curve = found.curves.get(measure.metric.split)
         when = None if target is None else reached(curve, measure, target)
-        results.append(RunResult(run=found.run, measured=measure_run(found.run, curve, measure), reached=when))
+        measured = measure_run(found.run, curve, measure)
+        results.append(RunResult(run=ComparedRun.of(found.run), measured=measured, reached=when))
     if not results:
         raise UsageError("no run matches", "hlbq status shows what there is.")
     return results

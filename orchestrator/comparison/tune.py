@@ -45,7 +45,7 @@ def tuned_groups(
     """Every group of the same settings but `name`, at its best. `size` is how many groups have a baseline in the sweep.
     Raises UsageError where `name` has one value, there is one seed, one group, or no known goal."""
     values = list(dict.fromkeys(group.values[name] for group in grouping.groups)) if name in grouping.by else []
-    seeds = sorted({seed for group in grouping.groups for seed in group.cells})
+    seeds = sorted({seed for group in grouping.groups for seed in group.seeds})
     _check(name, values, seeds, goal)
     groups: dict[tuple[Any, ...], dict[Any, Side]] = {}
     rest = tuple(one for one in grouping.by if one != name)

@@ -198,7 +198,7 @@ def _copy_table(reader: Connection, destination: Store, table: Table, source: st
     with destination._read() as connection:
         row = connection.execute(select(copy_progress).where(copy_progress.c.table_name == table.name)).first()
     last = tuple(json.loads(row.last_key)) if row is not None else None
-    sent = TableDigest() if row is None else TableDigest(row.rows, row.digest)
+    sent = TableDigest(table) if row is None else TableDigest(table, row.rows, row.digest)
     report(f"copying {table.name}", sent.rows, total)
     for page in pages(reader, table, after=last):
         before = sent.rows
@@ -242,8 +242,8 @@ def _insert(writer: Connection, table: Table, names: Sequence[str], page: Sequen
     # COPY takes a fraction of the time of the same INSERTs.
     cursor: Any = writer.connection.cursor()
     with cursor, cursor.copy(f"COPY {table.name} ({', '.join(names)}) FROM STDIN") as into:
-        for row in page:
-            into.write_row([without_zero_bytes(value) for value in row])
+        for row in without_zero_bytes(table, page):
+            into.write_row(row)
 
 
 def _key_text(key: Key) -> str:
@@ -256,7 +256,7 @@ def _digests(store: Store, report: Report) -> dict[str, TableDigest]:
     for table in TABLES:
         with store._read() as connection:
             total = connection.execute(select(func.count()).select_from(table)).scalar_one()
-            digest = TableDigest()
+            digest = TableDigest(table)
             for page in pages(connection, table):
                 digest.add(page)
                 report(f"reading {table.name} of {store.location.display}", digest.rows, total)

@@ -3,10 +3,11 @@
 import contextlib
 import hashlib
 import marshal
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Connection, Select, Table, literal, select, tuple_
+from sqlalchemy import Boolean, ColumnElement, Connection, Select, Table, Text, literal, select, tuple_
 
 PAGE_ROWS = 2_000
 Key = tuple[Any, ...]
@@ -23,17 +24,18 @@ class TableDigest:
     Two engines may order text differently, so the order of rows must not matter.
     """
 
-    def __init__(self, rows: int = 0, digest: str = "0") -> None:
-        self.rows, self._sum = rows, int(digest, 16)
+    def __init__(self, table: Table, rows: int = 0, digest: str = "0") -> None:
+        self._table, self.rows, self._sum = table, rows, int(digest, 16)
 
     def add(self, rows: Sequence[Sequence[Any]]) -> None:
         """Count some rows in."""
         self.rows += len(rows)
-        texts = (values for values in zip(*rows, strict=True) if str in set(map(type, values)))
-        if any("\x00" in "".join(map(str, values)) for values in texts):
-            rows = [[without_zero_bytes(value) for value in row] for row in rows]
-        hashed = (int.from_bytes(hashlib.sha256(_canonical(row)).digest(), "big") for row in rows)
-        self._sum = (self._sum + sum(hashed)) % (1 << _BITS)
+        rows = without_zero_bytes(self._table, rows)
+        written = [marshal.dumps(tuple(row), _FORMAT) for row in rows]
+        if _NEGATIVE_ZERO in b"".join(written):
+            written = [marshal.dumps(tuple(map(_without_negative_zero, row)), _FORMAT) for row in rows]
+        hashed = [hashlib.sha256(row).digest() for row in written]
+        self._sum = (self._sum + sum(map(int.from_bytes, hashed))) % (1 << _BITS)
 
     @property
     def digest(self) -> str:
@@ -41,16 +43,18 @@ class TableDigest:
         return f"{self._sum:0{_BITS // 4}x}"
 
 
-def _canonical(row: Sequence[Any]) -> bytes:
-    written = marshal.dumps(tuple(row), _FORMAT)
-    if _NEGATIVE_ZERO in written:  # SQLite has none
-        written = marshal.dumps(tuple(value + 0.0 if type(value) is float else value for value in row), _FORMAT)
-    return written
+def _without_negative_zero(value: Any) -> Any:
+    """A number as SQLite holds it, which has no negative zero."""
+    return value + 0.0 if type(value) is float else value
 
 
-def without_zero_bytes(value: Any) -> Any:
-    """A text with U+FFFD instead of zero bytes, which PostgreSQL can't hold; anything else unchanged."""
-    return value.replace("\x00", "\ufffd") if isinstance(value, str) and "\x00" in value else value
+def without_zero_bytes(table: Table, rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+    """The rows with U+FFFD in texts instead of zero bytes, which PostgreSQL can't hold."""
+    places = [place for place, column in enumerate(table.c) if isinstance(column.type, Text)]
+    # Searched for in a column at once: a call a value would cost more than the row's digest.
+    if not any("\x00" in "".join(filter(None, map(operator.itemgetter(place), rows))) for place in places):
+        return rows
+    return [[value.replace("\x00", "\ufffd") if isinstance(value, str) else value for value in row] for row in rows]
 
 
 def key_of(table: Table, row: Sequence[Any]) -> Key:
@@ -80,10 +84,10 @@ def pages(
 
 def _rows(connection: Connection, table: Table, query: Select[Any]) -> Sequence[Sequence[Any]]:
     with contextlib.closing(connection.execute(query)) as result:
-        # SQLite's driver gives all but truths as they are, and plain tuples spare the making of a Row for each.
-        if connection.dialect.name == "sqlite" and not any(isinstance(column.type, Boolean) for column in table.c):
-            return result.cursor.fetchall() if result.cursor is not None else ()
-        return result.all()
+        # Plain tuples spare the making of a Row for each. Only SQLite has truths as numbers.
+        if connection.dialect.name == "sqlite" and any(isinstance(column.type, Boolean) for column in table.c):
+            return result.all()
+        return result.cursor.fetchall() if result.cursor is not None else ()
 
 
 def _literal(columns: Sequence[ColumnElement[Any]], key: Key) -> ColumnElement[Any]:
@@ -92,7 +96,7 @@ def _literal(columns: Sequence[ColumnElement[Any]], key: Key) -> ColumnElement[A
 
 def digest_of(connection: Connection, table: Table, *, up_to: Key | None = None) -> TableDigest:
     """The digest of a table, or of its rows up to a key."""
-    found = TableDigest()
+    found = TableDigest(table)
     for page in pages(connection, table, up_to=up_to):
         found.add(page)
     return found

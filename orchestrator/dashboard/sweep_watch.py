@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.comparison.cautions import code_warnings
+from orchestrator.comparison.compared_runs import ComparedRun
 from orchestrator.comparison.groups import SWEEP, check_comparable
 from orchestrator.dashboard.metric_names import mixed_evaluations_of, sweep_metrics
 from orchestrator.errors import UsageError
@@ -277,7 +278,8 @@ def is_over(line: RunLine) -> bool:
 
 def cautions_of(store: Store, sweep_ids: Sequence[int]) -> list[str]:
     """Why numbers of these sweeps may mean different things, in the words of `hlbq compare`."""
-    runs = [run for run in store.runs(RunFilter(sweep_ids=tuple(sweep_ids), with_members=True)) if run.fence]
+    wanted = RunFilter(sweep_ids=tuple(sweep_ids), with_members=True)
+    runs = [ComparedRun.of(run) for run in store.runs(wanted) if run.fence]
     found = []
     for data, evaluation in ((True, False), (False, True)):
         try:

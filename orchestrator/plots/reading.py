@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from hlbgpt_core.evaluation import known_fingerprint
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import specs
 from orchestrator.comparison.cautions import code_warnings, device_warnings, seconds_warnings
+from orchestrator.comparison.compared_runs import ComparedRun
 from orchestrator.errors import ExportError
 from orchestrator.export.columns import run_columns
 from orchestrator.export.csv_table import read_csv_rows
@@ -65,7 +66,7 @@ class Source:
     def said_of_seconds(self, found: Sequence[RunCurve]) -> list[str]:
         """Warns if seconds are not comparable; a table does not record slots."""
         if isinstance(self.place, Store):
-            return seconds_warnings(self.place, list(self.place.runs(self.runs)))
+            return seconds_warnings(self.place, self._claimed(self.place))
         return device_warnings(run.device_name for run in found)
 
     def said_of_code(self, found: Sequence[RunCurve]) -> list[str]:
@@ -74,8 +75,11 @@ class Source:
         if len(codes) < 2 and " " not in "".join(codes):
             return []
         if isinstance(self.place, Store):
-            return code_warnings(self.place, [run for run in self.place.runs(self.runs) if run.fence])
+            return code_warnings(self.place, self._claimed(self.place))
         return [f"these runs come from different codes: {', '.join(codes)}"]
+
+    def _claimed(self, store: Store) -> list[ComparedRun]:
+        return [ComparedRun.of(run) for run in store.runs(self.runs) if run.fence]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +113,10 @@ def read_curves(
         recorded = _from_store(source, wanted, parsed, x, last=last)
     else:
         recorded, last = _from_csv(source, parsed, x), False
-    found = [run for one in recorded if (run := _run_curve(one, smooth, keep_all=last)) is not None]
+    found: list[RunCurve] = []
+    for one in recorded:
+        if (run := _run_curve(one, smooth, keep_all=last)) is not None:
+            found.append(_sharing_x(run, found[-1]) if found else run)
     if any(run.unplaced for run in found) and not any(len(run.x) for run in found):
         hint = "Draw over the time that training took: --x seconds"
         if isinstance(x, Metric):
@@ -191,6 +198,13 @@ def _from_csv(path: Path, metric: Metric, x: Axis | Metric) -> Iterator[_Recorde
             "code": str(row.get("code") or ""),
         }
         yield _Recorded(about=about, x=places, y=values, over=over)
+
+
+def _sharing_x(run: RunCurve, before: RunCurve) -> RunCurve:
+    """Most runs have their points where the one before has them: they hold one array together."""
+    import numpy
+
+    return replace(run, x=before.x) if numpy.array_equal(run.x, before.x) else run
 
 
 def _fingerprints(

@@ -88,9 +88,9 @@ class SameCode:
         """Whether two digests name the same code."""
         return self.of(first) == self.of(second)
 
-    def codes(self, run: "RunRecord") -> tuple[str, ...]:
-        """The different codes that computed the run's points, first to last; empty if none is known."""
-        return tuple(dict.fromkeys(self.of(part.digest) for part in run.code))
+    def codes(self, parts: Sequence[CodePart]) -> tuple[str, ...]:
+        """The different codes of a run's parts, first to last; empty if none is known."""
+        return tuple(dict.fromkeys(self.of(part.digest) for part in parts))
 
     def is_mixed(self, run: "RunRecord") -> bool:
         """Whether the run's points come from more than one code."""

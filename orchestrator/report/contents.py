@@ -2,8 +2,7 @@
 
 import io
 import shlex
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -25,6 +24,7 @@ from orchestrator.queue.code import SameCode, code_note
 from orchestrator.queue.policies import AGAIN, SEARCH
 from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.queue.sweeps import SweepRecord
+from orchestrator.report.reported_runs import ReportedRuns
 from orchestrator.status.time_left import hours_spent
 from orchestrator.store import Store
 from orchestrator.store.known import known_sweep
@@ -111,16 +111,14 @@ def read_report(
         comparison, not_compared = recorded(compare(store, wanted, question)), ""
     except UsageError as error:
         comparison, not_compared = None, f"{error.message}. {error.hint}"
-    # After the comparison, which reads the runs for itself: of a large sweep, memory holds them once.
-    runs = list(store.runs(wanted))
-    names = differing_settings(settings_of(runs))
-    states = Counter(run.state.value for run in runs)
-    counts = ", ".join(f"{count} {state}" for state, count in states.items())
-    arms = len({run.arm_key for run in runs})
-    tested = store.losses([run.id for run in runs if run.settings.get("test_tokens")], Split.TEST)
+    runs = ReportedRuns.of(store.runs(wanted), listed=MOST_RUNS_LISTED)
+    names = differing_settings(settings_of(runs.kinds))
+    counts = ", ".join(f"{count} {state}" for state, count in runs.states.items())
+    testing = {run.arm_key for run in runs.kinds if run.settings.get("test_tokens")}
+    tested = store.losses(runs.ids_of(testing), Split.TEST)
     return Report(
         title=sweep.name or f"Sweep {sweep.id}",
-        summary=f"sweep {sweep.id}, {counted(arms, 'arm')}, {counted(len(runs), 'run')}: {counts}",
+        summary=f"sweep {sweep.id}, {counted(len(runs.ids), 'arm')}, {counted(runs.count, 'run')}: {counts}",
         sections=[
             *([ReportSection(heading="Note", paragraphs=[sweep.note])] if sweep.note else []),
             *_growth(store, sweep),
@@ -128,10 +126,10 @@ def read_report(
             _drawn_section(store, wanted, metric, runs, allowed, comparison),
             ReportSection(
                 heading="Runs",
-                tables=[_run_table(runs, names, store.same_code(), tested)],
-                paragraphs=_not_listed(runs),
+                tables=[_run_table(runs.listed, names, store.same_code(), tested)],
+                paragraphs=_not_listed(runs.count),
             ),
-            ReportSection(heading="Settings", tables=[_settings_table(runs, names)]),
+            ReportSection(heading="Settings", tables=[_settings_table(settings_of(runs.kinds), names)]),
             _provenance(store, sweep, runs),
         ],
         not_compared=not_compared,
@@ -171,22 +169,21 @@ def _drawn_section(
     store: Store,
     wanted: RunFilter,
     metric: str,
-    runs: Sequence[RunRecord],
+    runs: ReportedRuns,
     allowed: "_Allowed",
     comparison: Comparison | None,
 ) -> ReportSection:
     """The figures, of all arms or of as many as can be told apart; the page says so."""
-    keys = {run.arm_key for run in runs}
-    if len(keys) > MOST_ARMS_DRAWN:
-        # Keys are digests: their order is a lot that falls the same each time, and knows no outcome.
-        drawn = frozenset(sorted(keys)[:MOST_ARMS_DRAWN])
-        runs = [run for run in runs if run.arm_key in drawn]
-        wanted = replace(wanted, run_ids=tuple(run.id for run in runs))
-    drawings = _drawings(store, wanted, metric, differing_settings(settings_of(runs)), allowed)
-    section = _figures([*_forest(comparison), *drawings])
-    if len(keys) == len({run.arm_key for run in runs}):
+    # Keys are digests: their order is a lot that falls the same each time, and knows no outcome.
+    drawn = frozenset(sorted(runs.ids)[:MOST_ARMS_DRAWN])
+    is_part = len(drawn) < len(runs.ids)
+    if is_part:
+        wanted = replace(wanted, run_ids=tuple(runs.ids_of(drawn)))
+    names = differing_settings(settings_of(run for run in runs.kinds if run.arm_key in drawn))
+    section = _figures([*_forest(comparison), *_drawings(store, wanted, metric, names, allowed)])
+    if not is_part:
         return section
-    told = f"Figures show {MOST_ARMS_DRAWN} of the {len(keys):,} arms, drawn by lot. For all or others: hlbq plot"
+    told = f"Figures show {MOST_ARMS_DRAWN} of the {len(runs.ids):,} arms, drawn by lot. For all or others: hlbq plot"
     return replace(section, paragraphs=[told, *section.paragraphs])
 
 
@@ -275,13 +272,13 @@ def _run_table(
             *([loss_text(tested[run.id][-1] if run.id in tested else None)] if tested else []),
             duration(run.ended_at - run.started_at) if run.ended_at and run.started_at else "",
         ]
-        for run in runs[:MOST_RUNS_LISTED]
+        for run in runs
     ]
     return TextTable(headers=headers, rows=rows)
 
 
-def _not_listed(runs: Sequence[RunRecord]) -> list[str]:
-    left = len(runs) - MOST_RUNS_LISTED
+def _not_listed(runs: int) -> list[str]:
+    left = runs - MOST_RUNS_LISTED
     return [f"{counted(left, 'more run')}. For all of them: hlbq export"] if left > 0 else []
 
 
@@ -290,10 +287,9 @@ def _setting_text(settings: Mapping[str, Any], name: str) -> str:
     return "" if value is None else value_text(value)
 
 
-def _settings_table(runs: Sequence[RunRecord], names: Sequence[str]) -> TextTable:
+def _settings_table(arms: Collection[Mapping[str, Any]], names: Sequence[str]) -> TextTable:
     """The settings of the sweep; swept settings show all their values."""
     rows = []
-    arms = settings_of(runs)
     for name in specs():
         values = [value or "-" for value in dict.fromkeys(_setting_text(settings, name) for settings in arms)]
         more = f", ... ({len(values)} values)" if len(values) > _MOST_VALUES_LISTED else ""
@@ -302,11 +298,10 @@ def _settings_table(runs: Sequence[RunRecord], names: Sequence[str]) -> TextTabl
     return TextTable(headers=["setting", "value", ""], rows=rows)
 
 
-def _provenance(store: Store, sweep: SweepRecord, runs: Sequence[RunRecord]) -> ReportSection:
-    newest = store.provenances([run.id for run in runs])
+def _provenance(store: Store, sweep: SweepRecord, runs: ReportedRuns) -> ReportSection:
+    newest = store.provenances(runs.ids_of(runs.ids))
     rows = [["command", shlex.join(sweep.argv)], ["sweep uid", sweep.uid]]
-    facts = [*{id(run.facts): run.facts for run in runs if run.facts}.values()]
-    for found in (facts, [one.provenance for one in newest]):
+    for found in (runs.facts, [one.provenance for one in newest]):
         names = dict.fromkeys(name for one in found for name in one)
         rows += [[name, _distinct(one.get(name) for one in found)] for name in names]
     shared = sum(one.runs for one in newest if one.shared_slots > 1)

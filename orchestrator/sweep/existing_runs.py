@@ -26,12 +26,13 @@ CHANGED = "changed"
 
 @dataclass(frozen=True, kw_only=True)
 class Existing:
-    """The numbers of a plan's runs that exist, by arm key and seed. Of these, `unchecked` were compared only by the
-    data's name.
+    """How many of a plan's runs exist, and the numbers of those that are taken as they are, by arm key and seed.
+    `unchecked` of them were compared only by the data's name.
 
     `other_data` and `other_code` count runs that were completed with the same settings and seed, but differently.
     """
 
+    count: int = 0
     runs: Mapping[tuple[str, int], int] = field(default_factory=dict)
     unchecked: int = 0
     other_data: int = 0
@@ -40,9 +41,9 @@ class Existing:
     def lines(self, *, skipped: bool) -> list[str]:
         """Lines for people; empty if nothing was found."""
         found = []
-        if self.runs:
+        if self.count:
             then = "left out" if skipped else "add --skip_existing to leave them out"
-            found.append(f"{counted(len(self.runs), 'run')} completed before with the same data and code: {then}")
+            found.append(f"{counted(self.count, 'run')} completed before with the same data and code: {then}")
         if self.unchecked:
             found.append(
                 f"  {counted(self.unchecked, 'of them was', 'of them were')} compared by the dataset's name only: "
@@ -58,10 +59,12 @@ def find_existing(
     plan: Plan,
     store: Store,
     *,
+    taken: bool = True,
     fingerprint: Callable[[str, str], str | None] | None = None,
     digest: Callable[[], str] = core_digest,
 ) -> Existing:
-    """Find the plan's runs in `store`; `fingerprint` returns that of a dataset and a tokenizer, None if unknown."""
+    """Find the plan's runs in `store`, their numbers only if they are `taken`: a long history is read again for these.
+    `fingerprint` returns that of a dataset and a tokenizer, None if unknown."""
     completed = store.completed((arm.key for arm in plan.arms), plan.seeds)
     if not completed:
         return Existing()
@@ -86,7 +89,8 @@ def find_existing(
         best[key] = min(best.get(key, place), place)
     kinds = Counter(_BEST_FIRST[place] for place in best.values())
     return Existing(
-        runs=store.newest_completed(wanted),
+        count=kinds["same"] + kinds["unchecked"],
+        runs=store.newest_completed(wanted) if taken else {},
         unchecked=kinds["unchecked"],
         other_data=kinds["data"],
         other_code=kinds["code"],

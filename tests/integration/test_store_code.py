@@ -167,7 +167,7 @@ def test_a_held_run_may_go_on_across_codes_and_is_mixed_from_its_first_point_on(
     taken = begin(store, worker, NEW)
     assert not store.same_code().is_mixed(the_run(store))
     store.flush(taken.lease, points=[point(7)])
-    assert store.same_code().codes(the_run(store)) == (OLD, NEW)
+    assert store.same_code().codes(the_run(store).code) == (OLD, NEW)
     store.finish(taken.lease, ending(Reason.RELEASED))
     assert not store.same_code().is_mixed(the_run(store))  # its point 7 is gone
     taken = begin(store, worker, NEW)

@@ -61,6 +61,14 @@ def test_completed_runs_of_any_sweep_are_found_by_arm_and_seed(store: Store) -> 
     assert store.newest_completed(asked) == {(keys[1], 100): 1, (keys[1], 101): 2, (keys[3], 100): 3}
 
 
+def test_what_is_not_taken_is_counted_alone(store: Store) -> None:
+    submit(store, plan_of(1, 3))
+    work(store, runs=2)
+    assert find_existing(plan_of(1, 3, 6), store, taken=False, fingerprint=lambda *_: None, digest=lambda: CODE) == (
+        Existing(count=2, unchecked=2)
+    )
+
+
 @pytest.mark.parametrize("reason", [Reason.ERROR, Reason.DIVERGED])
 def test_runs_that_failed_do_not_count(store: Store, reason: Reason) -> None:
     submit(store, plan_of(1))
@@ -106,7 +114,7 @@ def test_the_same_settings_with_other_data_or_code_are_not_the_same_run(
     submit(store, plan_of(1))
     work(store, runs=1)
     existing = found(store, plan_of(1), data=data, code=code)
-    counts = (len(existing.runs), existing.unchecked, existing.other_data, existing.other_code)
+    counts = (existing.count, existing.unchecked, existing.other_data, existing.other_code)
     assert counts == expected
 
 
