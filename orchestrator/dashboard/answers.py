@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
@@ -10,7 +10,7 @@ from orchestrator.comparison.groups import read_baseline
 from orchestrator.dashboard.metric_names import no_axis
 from orchestrator.dashboard.sweep_curves import numbers
 from orchestrator.dashboard.sweep_watch import named, plain_number
-from orchestrator.dashboard.thinning import by_size, thinned
+from orchestrator.dashboard.thinning import drawn
 from orchestrator.export.metric_names import Axis
 from orchestrator.plots.run_curves import smoothed
 from orchestrator.plots.style import metric_label
@@ -22,9 +22,6 @@ from orchestrator.store.curves import CURVE_COLUMNS, Curve
 from orchestrator.store.known import known_run
 from orchestrator.sweep.options import value_text
 from orchestrator.sweep.rerun_command import repeat_command
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 MOST_EVENTS = 200
 MOST_ENDED_WORKERS = 100
@@ -177,12 +174,10 @@ def _curve_words(
     good = numpy.isfinite(x) & numpy.isfinite(y)
     bad = int((~numpy.isfinite(y)).sum() - sum(one is None for one in curve[name]))
     x, y = x[good], y[good]
-    if over_metric:
-        x, y = (values[by_size(x)] for values in (x, y))
-    else:
+    if not over_metric:
         y = smoothed(x, y, smooth)
-    kept: NDArray[Any] = thinned(y, MOST_RUN_POINTS)
-    return {"x": numbers(x[kept]), "y": numbers(y[kept]), "points": len(x), "not_finite": bad}
+    kept, last = drawn(x, y, MOST_RUN_POINTS)
+    return {"x": numbers(x[kept]), "y": numbers(y[kept]), "last": last, "points": len(x), "not_finite": bad}
 
 
 def _or_nan(value: float | None) -> float:

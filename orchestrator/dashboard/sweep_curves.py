@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.comparison.measures import Goal, goal_of
 from orchestrator.dashboard.arm_means import ArmMeans, MeanCurve
 from orchestrator.dashboard.sweep_watch import SweepWatch, is_over
-from orchestrator.dashboard.thinning import by_size, thinned
+from orchestrator.dashboard.thinning import drawn
 from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.plots.run_curves import smoothed
 from orchestrator.queue.records import ArmRecord
@@ -330,8 +330,7 @@ class SweepCurves:
 
     def _seed_words(self, reading: _Reading) -> Mapping[str, Any]:
         x, y = self._drawn(reading)
-        kept = thinned(y, MOST_SEED_POINTS)
-        kept = kept[by_size(x[kept])]
+        kept, _ = drawn(x, y, MOST_SEED_POINTS)
         return {"places": len(x), "diverged": reading.diverged, "x": numbers(x[kept]), "y": numbers(y[kept])}
 
 
@@ -356,7 +355,7 @@ def _mean_words(line: int, curve: MeanCurve | None, lost: Sequence[Any]) -> Mapp
     """A line; `lost` has for each run that was lost to it its number, seed, whether it diverged, and its last point."""
     if curve is None:
         return {"line": line, "seeds": 0, "lost": lost, "x": [], "mean": [], "low": [], "high": [], "runs": []}
-    kept = by_size(curve.x)
+    kept, last = drawn(curve.x, curve.mean, len(curve.x))
     return {
         "line": line,
         "seeds": curve.seeds,
@@ -364,6 +363,7 @@ def _mean_words(line: int, curve: MeanCurve | None, lost: Sequence[Any]) -> Mapp
         "places": curve.places,
         "interval": curve.is_interval,
         "cut": curve.is_cut,
+        "last": last,
         **{name: numbers(getattr(curve, name)[kept]) for name in ("x", "mean", "low", "high")},
         "runs": curve.runs[kept].tolist(),
     }

@@ -28,10 +28,13 @@ def thinned(y: "NDArray[Any]", most: int) -> "NDArray[Any]":
     return numpy.array(sorted(places))
 
 
-def by_size(x: "NDArray[Any]") -> "NDArray[Any]":
-    """The places of `x` by rising value; of those that share one, the last. A metric as x may fall and rise."""
+def drawn(x: "NDArray[Any]", y: "NDArray[Any]", most: int) -> tuple["NDArray[Any]", int]:
+    """The places of a curve's points, given by step, as they are drawn: thinned, then by rising x, and of those that
+    share an x the last; and which of them is the last step (-1 without points). A metric as x may fall and rise.
+    """
     import numpy
 
-    order = numpy.argsort(x, kind="stable")
-    kept: NDArray[Any] = order[numpy.append(numpy.diff(x[order]) > 0, True)[: len(x)]]
-    return kept
+    kept = thinned(y, most)
+    kept = kept[numpy.argsort(x[kept], kind="stable")]
+    kept = kept[numpy.append(numpy.diff(x[kept]) > 0, True)[: len(kept)]]
+    return kept, int(kept.argmax()) if len(kept) else -1

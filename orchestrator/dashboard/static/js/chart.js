@@ -14,11 +14,12 @@ const WHOLE_STEPS = [...Array(13).keys()].flatMap((power) => [1, 2, 5].map((time
  *
  *     { title, xLabel, wholeX, timeX, xTicks, spoken, logX, logY, empty, lines: [{ key, label, x, y, ... }] }
  *
- * where a line has { low, high, colour, dash, width, quiet, marks, scatter, names }: `low` and `high` are the edges of a
- * band, `marks` are points with a ×, `quiet` lines stand in no legend, and `scatter` ones are dots, which `names` tell of.
- * `xTicks` are [x, text], and `spoken` is what the chart is to those who do not see it. `onHide(keys)` hears which
- * lines the legend hides; `hidden` is which are hidden at first; `zoom` is the stretch of x at first, and `onZoom(range)` hears
- * of another (null: all). After a change of theme it must be drawn again, with
+ * where a line has { low, high, last, colour, dash, width, quiet, marks, scatter, names }: `low` and `high` are the edges
+ * of a band, `last` is the place of its last step (else its last x), whose value the legend tells, `marks` are points
+ * with a ×, `quiet` lines stand in no legend, and `scatter` ones are dots, which `names` tell of. `xTicks` are [x, text],
+ * and `spoken` is what the chart is to those who do not see it. `onHide(keys)` hears which lines the legend hides;
+ * `hidden` is which are hidden at first; `zoom` is the stretch of x at first, and `onZoom(range)` hears of another (null:
+ * all). After a change of theme it must be drawn again, with
  * lines in the new colours.
  */
 export class Chart {
@@ -255,7 +256,7 @@ export class Chart {
     for (const line of lines) {
       const cell = this.valueCells?.get(line.key);
       if (!cell) continue;
-      const place = x === null ? line.x.length - 1 : nearest(line.x, x);
+      const place = x === null ? (line.last ?? line.x.length - 1) : nearest(line.x, x);
       const runs = line.runs?.[place];
       setText(cell, place < 0 ? "" : `${number(line.y[place], 5)}${runs ? ` · n ${runs}` : ""}`);
     }

@@ -200,6 +200,7 @@ export class CurvesPanel {
         low: hasBand ? curve.low : null,
         high: hasBand ? curve.high : null,
         runs: curve.runs,
+        last: curve.last,
         scatter,
         colour,
         dash,
