@@ -47,7 +47,6 @@ def _worker_words(worker: WorkerRecord, now: float) -> Mapping[str, Any]:
     return {
         **named(worker, "id started_at beat_at ended_at"),
         **named(who, "hostname pid device device_name slot slots job"),
-        "version": who.program_version,
         "silent": worker.silent(now),
         "run": worker.run_id,
         "why": worker.ended_why,
@@ -88,8 +87,8 @@ def run_page(store: Store, run_id: int) -> dict[str, Any]:
 def _run_words(run: RunRecord, store: Store) -> dict[str, Any]:
     train_tokens = run.facts.get("train_tokens")
     return {
-        **named(run, "id uid run_num seed paused tags note priority step tokens_seen fraction tokens_per_second"),
-        **named(run, "memory_bytes created_at started_at ended_at"),
+        **named(run, "id uid seed paused tags note priority step tokens_seen fraction tokens_per_second"),
+        **named(run, "memory_bytes started_at ended_at"),
         "sweep": run.sweep_id,
         "arm": run.arm_number,
         "state": run.state.value,
@@ -103,7 +102,6 @@ def _run_words(run: RunRecord, store: Store) -> dict[str, Any]:
         "params": run.num_params,
         "train_loss": plain_number(run.last_train_loss),
         "val_loss": plain_number(run.last_val_loss),
-        "checkpoint_step": run.checkpoint.step if run.checkpoint else None,
     }
 
 
@@ -116,7 +114,6 @@ def _attempt_words(number: int, attempt: AttemptRecord) -> Mapping[str, Any]:
         "provenance": {name: setting_text(value) for name, value in attempt.provenance.items()},
         "error": attempt.error_message,
         "traceback": attempt.error_traceback,
-        "log": attempt.log_path,
     }
 
 
@@ -167,8 +164,7 @@ def _curve_words(
 ) -> Mapping[str, Any] | None:
     import numpy
 
-    x = numpy.array([_or_nan(one) for one in places])
-    y = numpy.array([_or_nan(one) for one in curve[name]])
+    x, y = (numpy.array(values, dtype=float) for values in (places, curve[name]))  # nan for none
     if numpy.isnan(y).all():
         return None
     good = numpy.isfinite(x) & numpy.isfinite(y)
@@ -178,11 +174,6 @@ def _curve_words(
         y = smoothed(x, y, smooth)
     kept, last = drawn(x, y, MOST_RUN_POINTS)
     return {"x": numbers(x[kept]), "y": numbers(y[kept]), "last": last, "points": len(x), "not_finite": bad}
-
-
-def _or_nan(value: float | None) -> float:
-    """The number, nan for none."""
-    return float("nan") if value is None else float(value)
 
 
 def comparison_words(
@@ -214,7 +205,7 @@ def run_progress(store: Store, run_id: int) -> dict[str, Any]:
     """What changes on a run's page. Raises NotThereError if the run does not exist."""
     run = known_run(store, run_id)
     newest = store.events(run_id=run_id, limit=1)
-    return {**_run_words(run, store), "fence": run.fence, "newest_event": newest[0].id if newest else 0}
+    return {**_run_words(run, store), "newest_event": newest[0].id if newest else 0}
 
 
 def devices_over_time(store: Store, run_id: int | None = None) -> dict[str, Any]:

@@ -283,7 +283,7 @@ class SweepCurves:
         return found
 
     def _reading(self, watch: SweepWatch, line: RunLine, *, moved: int) -> _Reading:
-        return _Reading(moved=moved, read_x=self._question.axis.reader(watch.settings(line.arm_id), line.started_at))
+        return _Reading(moved=moved, read_x=self._question.axis.reader(watch.settings[line.arm_id], line.started_at))
 
     def _read_seeds(self, store: Store, watch: SweepWatch, lines: Sequence[RunLine]) -> None:
         """Bring the kept curves of these runs up to date: those that ended are read once."""
