@@ -2,16 +2,15 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
 from orchestrator.comparison.groups import read_baseline
 from orchestrator.dashboard.sweep_curves import numbers
 from orchestrator.dashboard.sweep_watch import named, plain_number
-from orchestrator.dashboard.thinning import thinned
+from orchestrator.dashboard.thinning import drawn
 from orchestrator.export.metric_names import Axis, no_axis
-from orchestrator.plots.curve_sets import by_size
 from orchestrator.plots.run_curves import smoothed
 from orchestrator.plots.style import metric_label
 from orchestrator.queue.attempts import AttemptRecord
@@ -24,9 +23,6 @@ from orchestrator.store.curves import CURVE_COLUMNS, Curve
 from orchestrator.store.known import known_run
 from orchestrator.sweep.options import value_text
 from orchestrator.sweep.rerun_command import repeat_command
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 MOST_EVENTS = 200
 MOST_ENDED_WORKERS = 100
@@ -52,7 +48,6 @@ def _worker_words(worker: WorkerRecord, now: float) -> Mapping[str, Any]:
     return {
         **named(worker, "id started_at beat_at ended_at"),
         **named(who, "hostname pid device device_name slot slots job"),
-        "version": who.program_version,
         "silent": worker.silent(now),
         "run": worker.run_id,
         "why": worker.ended_why,
@@ -93,8 +88,8 @@ def run_page(store: Store, run_id: int) -> dict[str, Any]:
 def _run_words(run: RunRecord, store: Store) -> dict[str, Any]:
     train_tokens = run.facts.get("train_tokens")
     return {
-        **named(run, "id uid run_num seed paused tags note priority step tokens_seen fraction tokens_per_second"),
-        **named(run, "memory_bytes created_at started_at ended_at"),
+        **named(run, "id uid seed paused tags note priority step tokens_seen fraction tokens_per_second"),
+        **named(run, "memory_bytes started_at ended_at"),
         "sweep": run.sweep_id,
         "arm": run.arm_number,
         "state": run.state.value,
@@ -108,7 +103,6 @@ def _run_words(run: RunRecord, store: Store) -> dict[str, Any]:
         "params": run.num_params,
         "train_loss": plain_number(run.last_train_loss),
         "val_loss": plain_number(run.last_val_loss),
-        "checkpoint_step": run.checkpoint.step if run.checkpoint else None,
     }
 
 
@@ -121,7 +115,6 @@ def _attempt_words(number: int, attempt: AttemptRecord) -> Mapping[str, Any]:
         "provenance": {name: setting_text(value) for name, value in attempt.provenance.items()},
         "error": attempt.error_message,
         "traceback": attempt.error_traceback,
-        "log": attempt.log_path,
     }
 
 
@@ -172,24 +165,16 @@ def _curve_words(
 ) -> Mapping[str, Any] | None:
     import numpy
 
-    x = numpy.array([_or_nan(one) for one in places])
-    y = numpy.array([_or_nan(one) for one in curve[name]])
+    x, y = (numpy.array(values, dtype=float) for values in (places, curve[name]))  # nan for none
     if numpy.isnan(y).all():
         return None
     good = numpy.isfinite(x) & numpy.isfinite(y)
     bad = int((~numpy.isfinite(y)).sum() - sum(one is None for one in curve[name]))
     x, y = x[good], y[good]
-    if over_metric:
-        x, y = (values[by_size(x)] for values in (x, y))
-    else:
+    if not over_metric:
         y = smoothed(x, y, smooth)
-    kept: NDArray[Any] = thinned(y, MOST_RUN_POINTS)
-    return {"x": numbers(x[kept]), "y": numbers(y[kept]), "points": len(x), "not_finite": bad}
-
-
-def _or_nan(value: float | None) -> float:
-    """The number, nan for none."""
-    return float("nan") if value is None else float(value)
+    kept, last = drawn(x, y, MOST_RUN_POINTS)
+    return {"x": numbers(x[kept]), "y": numbers(y[kept]), "last": last, "points": len(x), "not_finite": bad}
 
 
 def comparison_words(
@@ -221,7 +206,7 @@ def run_progress(store: Store, run_id: int) -> dict[str, Any]:
     """What changes on a run's page. Raises NotThereError if the run does not exist."""
     run = known_run(store, run_id)
     newest = store.events(run_id=run_id, limit=1)
-    return {**_run_words(run, store), "fence": run.fence, "newest_event": newest[0].id if newest else 0}
+    return {**_run_words(run, store), "newest_event": newest[0].id if newest else 0}
 
 
 def devices_over_time(store: Store, run_id: int | None = None) -> dict[str, Any]:

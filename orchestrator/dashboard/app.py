@@ -23,7 +23,7 @@ from hlbgpt_core.errors import HlbqError
 from orchestrator.comparison.groups import SWEEP
 from orchestrator.dashboard import answers, control
 from orchestrator.dashboard.database import Database
-from orchestrator.dashboard.feed import LONGEST_NUMBER, Feed, Sweeps, encoded, read_sweeps, topic_of
+from orchestrator.dashboard.feed import LONGEST_NUMBER, Feed, Sweeps, encoded, problem_words, read_sweeps, topic_of
 from orchestrator.dashboard.labelling import read_labels, write_labels
 from orchestrator.dashboard.log_tail import LogTail, read_log_tail
 from orchestrator.dashboard.metric_names import read_metric, read_weight
@@ -45,7 +45,6 @@ MOST_BODY_BYTES = 1_000_000
 LARGEST_NUMBER = 2**63 - 1  # of a row, in either database
 LONGEST_BROWSER_NAME = 64
 COMPRESSION_LEVEL = 5  # 9 takes three times as long, for 3 % less
-_AXES = (Axis.STEPS, Axis.TOKENS, Axis.EPOCHS, Axis.SECONDS, Axis.WALL_CLOCK, Axis.FLOPS)
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -105,7 +104,7 @@ class Dashboard:
             await refreshing
 
     async def _about(self, request: Request) -> Response:
-        axes = {axis: axis_label(axis) for axis in _AXES}
+        axes = {axis: axis_label(axis) for axis in Axis}
         read_only = bool(self.database.why_read_only)
         return _json({"database": self.database.display, "read_only": read_only, "axes": axes})
 
@@ -254,7 +253,7 @@ def _answering(handler: Handler) -> Handler:
             return await handler(request)
         except HlbqError as error:
             status = 503 if isinstance(error, DatabaseError) else 404 if isinstance(error, NotThereError) else 400
-            return _json({"error": error.message, "hint": error.hint}, status=status)
+            return _json(problem_words(error), status=status)
 
     return answer
 
@@ -274,8 +273,11 @@ async def page(request: Request, status: int = 200) -> Response:
 
 async def sweeps_page(request: Request) -> Response:
     """The page of a sweep, or of several such as `3,5`."""
-    numbers = request.path_params["numbers"].split(",")
-    return await page(request, HTTPStatus.OK if all(map(str.isdecimal, numbers)) else HTTPStatus.NOT_FOUND)
+    try:
+        _sweeps(request)
+    except NotThereError:
+        return await page(request, HTTPStatus.NOT_FOUND)
+    return await page(request)
 
 
 async def _refusal(request: Request, error: Exception) -> Response:

@@ -16,6 +16,7 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
+from hlbgpt_core.errors import HlbqError
 from orchestrator.dashboard import answers
 from orchestrator.dashboard.database import Database
 from orchestrator.dashboard.overview_watch import OverviewWatch
@@ -187,7 +188,7 @@ class Feed:
                 else:
                     message = self._once(topic, self._small_content(store, kind, number))
             except NotThereError as error:  # most likely deleted while its page was open
-                message = self._once(topic, encoded_event("trouble", {"error": error.message, "hint": error.hint}))
+                message = self._once(topic, encoded_event("trouble", problem_words(error)))
             if message is not None:
                 found[topic] = message
         for sweeps, watch in list(self._watches.items()):
@@ -279,7 +280,7 @@ class Feed:
             found = await run_in_threadpool(self.refresh, topics)
         except DatabaseError as error:
             self._away = True
-            self._tell_all(encoded_event("trouble", {"error": error.message, "hint": error.hint}))
+            self._tell_all(encoded_event("trouble", problem_words(error)))
             return
         except Exception:  # a bug must not stop the refreshes of all pages
             self._away = True
@@ -342,7 +343,7 @@ class Feed:
             except NotThereError:
                 return None
             except DatabaseError as error:
-                return encoded_event("trouble", {"error": error.message, "hint": error.hint})
+                return encoded_event("trouble", problem_words(error))
             watch = self._watches.get(read_sweeps(number))
             if watch is None or watch.epoch != epoch:
                 return encoded_event("reload", {})
@@ -389,6 +390,11 @@ def _news_of(events: Sequence[EventRecord]) -> News:
         restructured=any(event.run_id is None for event in events),
         reduced=any(event.action == DELETE for event in events),
     )
+
+
+def problem_words(error: HlbqError) -> Mapping[str, str]:
+    """What pages tell of an error."""
+    return {"error": error.message, "hint": error.hint}
 
 
 def encoded(value: Any) -> bytes:

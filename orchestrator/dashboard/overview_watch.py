@@ -56,7 +56,6 @@ class OverviewWatch:
             self._left_at = tick
             self._left = seconds_left(store, [sweep for sweep in shown if sweep.is_open][:MOST_SWEEPS_LISTED], now)
         return {
-            "database": store.location.display,
             "sweeps": [
                 {
                     **sweep_words(sweep),

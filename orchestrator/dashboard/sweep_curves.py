@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from orchestrator.comparison.measures import Goal, goal_of
 from orchestrator.dashboard.arm_means import ArmMeans, MeanCurve
 from orchestrator.dashboard.sweep_watch import SweepWatch, is_over
-from orchestrator.dashboard.thinning import thinned
+from orchestrator.dashboard.thinning import drawn
 from orchestrator.export.metric_names import Axis, Metric, axis_of
-from orchestrator.plots.curve_sets import by_size
 from orchestrator.plots.run_curves import smoothed
 from orchestrator.queue.arms import ArmRecord
 from orchestrator.queue.states import Reason, State
@@ -293,7 +292,7 @@ class SweepCurves:
         return found
 
     def _reading(self, watch: SweepWatch, line: RunLine, *, moved: int) -> _Reading:
-        return _Reading(moved=moved, read_x=self._question.axis.reader(watch.settings(line.arm_id), line.started_at))
+        return _Reading(moved=moved, read_x=self._question.axis.reader(watch.settings[line.arm_id], line.started_at))
 
     def _read_seeds(self, store: Store, watch: SweepWatch, lines: Sequence[RunLine]) -> None:
         """Bring the kept curves of these runs up to date: those that ended are read once."""
@@ -343,8 +342,7 @@ class SweepCurves:
 
     def _seed_words(self, reading: _Reading) -> Mapping[str, Any]:
         x, y = self._drawn(reading)
-        kept = thinned(y, MOST_SEED_POINTS)
-        kept = kept[by_size(x[kept])]
+        kept, _ = drawn(x, y, MOST_SEED_POINTS)
         return {"places": len(x), "diverged": reading.diverged, "x": numbers(x[kept]), "y": numbers(y[kept])}
 
 
@@ -369,7 +367,7 @@ def _mean_words(line: int, curve: MeanCurve | None, lost: Sequence[Any]) -> Mapp
     """A line; `lost` has for each run that was lost to it its number, seed, whether it diverged, and its last point."""
     if curve is None:
         return {"line": line, "seeds": 0, "lost": lost, "x": [], "mean": [], "low": [], "high": [], "runs": []}
-    kept = by_size(curve.x)
+    kept, last = drawn(curve.x, curve.mean, len(curve.x))
     return {
         "line": line,
         "seeds": curve.seeds,
@@ -377,6 +375,7 @@ def _mean_words(line: int, curve: MeanCurve | None, lost: Sequence[Any]) -> Mapp
         "places": curve.places,
         "interval": curve.is_interval,
         "cut": curve.is_cut,
+        "last": last,
         **{name: numbers(getattr(curve, name)[kept]) for name in ("x", "mean", "low", "high")},
         "runs": curve.runs[kept].tolist(),
     }

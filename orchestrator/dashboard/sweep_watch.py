@@ -65,6 +65,7 @@ class SweepWatch:
         # When a run was last moved by anybody (claimed, ended, rewound): its curve must be read again.
         self.moved: dict[int, int] = {}
         self.arms: dict[int, ArmRecord] = {}
+        self.settings: dict[int, Mapping[str, Any]] = {}  # of each arm, its sweep not among them
         self.sweeps: Sequence[SweepRecord] = ()
         self.same = SameCode()
         self._changed: dict[int, int] = {}  # run -> version, by rising version
@@ -87,7 +88,7 @@ class SweepWatch:
         anew = news.restructured or not self.lines or tick - self._read_at > READ_ANEW_EVERY_SECONDS
         if anew:
             self._read_at = tick
-            self.arms = self._read_arms(store)
+            self._read_arms(store)
             self.same = store.same_code()
             lines = self._read_lines(store)
             self._cautions = cautions_of(store, self.sweep_ids) if len(self.sweep_ids) > 1 else ()
@@ -116,13 +117,13 @@ class SweepWatch:
         self._estimate(store, now, tick)
         return bool(changed) or has_grown
 
-    def _read_arms(self, store: Store) -> dict[int, ArmRecord]:
-        found: dict[int, ArmRecord] = {}
+    def _read_arms(self, store: Store) -> None:
+        self.arms, self.settings = {}, {}
         for sweep_id in self.sweep_ids:
             for arm in store.arms(sweep_id):
                 settings = {SWEEP: sweep_id, **arm.settings} if len(self.sweep_ids) > 1 else arm.settings
-                found.setdefault(arm.id, replace(arm, settings=settings))
-        return found
+                self.arms.setdefault(arm.id, replace(arm, settings=settings))
+                self.settings.setdefault(arm.id, arm.settings)
 
     def _read_lines(self, store: Store) -> list[RunLine]:
         """All runs once: one that a sweep lends to another of them stands under its own."""
@@ -132,11 +133,6 @@ class SweepWatch:
                 if line.sweep_id == sweep_id or line.id not in found:
                     found[line.id] = line
         return list(found.values())
-
-    def settings(self, arm_id: int) -> Mapping[str, Any]:
-        """The settings of an arm, its sweep not among them."""
-        found = self.arms[arm_id].settings
-        return {name: value for name, value in found.items() if name != SWEEP} if SWEEP in found else found
 
     def _see_growth(self, store: Store) -> bool:
         """See how the sweeps' policies stand; returns whether one has gone on."""
@@ -189,7 +185,6 @@ class SweepWatch:
             "arms": [
                 {
                     "id": arm.id,
-                    "number": arm.number,
                     "label": arm_label(arm.settings, names) or "the one arm",
                     "params": arm.num_params,
                     "values": [arm.settings.get(name) for name in names],

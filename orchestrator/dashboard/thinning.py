@@ -3,6 +3,8 @@
 import itertools
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.plots.curve_sets import by_size
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -26,3 +28,12 @@ def thinned(y: "NDArray[Any]", most: int) -> "NDArray[Any]":
         places.add(int(begin + stretch.argmin()))
         places.add(int(begin + stretch.argmax()))
     return numpy.array(sorted(places))
+
+
+def drawn(x: "NDArray[Any]", y: "NDArray[Any]", most: int) -> tuple["NDArray[Any]", int]:
+    """The places of a curve's points, given by step, as they are drawn: thinned, then by rising x, and of those that
+    share an x the last; and which of them is the last step (-1 without points). A metric as x may fall and rise.
+    """
+    kept = thinned(y, most)
+    kept = kept[by_size(x[kept])]
+    return kept, int(kept.argmax()) if len(kept) else -1

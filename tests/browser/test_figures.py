@@ -172,3 +172,23 @@ def test_any_metric_is_an_x_of_a_run(figures: Served, open_tab: OpenTab) -> None
     assert "0.05" in texts(saved(page, "svg")[1])
     rows = list(csv.reader(saved(page, "csv")[1].decode().splitlines()))
     assert rows[0][1] == "learning rate" and float(rows[1][1]) == pytest.approx(0.001)
+
+
+def test_the_legend_over_a_metric_tells_of_the_last_step(tmp_path: Path, open_tab: OpenTab) -> None:
+    """Not of the largest x: a loss falls, and its last step is the leftmost dot."""
+    db = tmp_path / "hlbq.db"
+    with open_store(str(db), mode=OpenMode.CREATE) as store:
+        submit_sweep(store, [{}], seeds=[1, 2])
+        worker = register(store)
+        for _ in range(2):
+            work(store, worker, [sample_point(Split.TRAIN, step, loss=5 - step / 20) for step in (10, 20, 30, 40)])
+    with serving(db) as served:
+        page = open_tab(served).visit("/sweeps/1?metric=train_lr&x=train_loss")
+        value = page.locator(".legend .value")
+        expect(value).to_have_text("0.04 · n 2")
+        box = page.locator(".u-over").bounding_box()
+        assert box
+        page.mouse.move(box["x"] + box["width"] - 2, box["y"] + box["height"] / 2)
+        expect(value).to_have_text("0.01 · n 2")  # under the cursor: the largest loss, of the first step
+        page.goto(f"{served.base}/runs/1?x=loss")
+        expect(page.locator('figure[data-metric="lr"] .legend .value')).to_have_text("0.04")

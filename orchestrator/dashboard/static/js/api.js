@@ -40,23 +40,22 @@ export function headers() {
 
 /** GET /api/... as JSON. Throws ApiError. */
 export async function get(path, signal) {
-  return answered(fetch(`${BASE}api/${path}`, { headers: headers(), signal }));
+  const content = await answered(fetch(`${BASE}api/${path}`, { headers: headers(), signal }));
+  signal?.throwIfAborted();
+  return content;
 }
 
 /** POST /api/... as JSON. Throws ApiError. */
-export async function post(path, body) {
-  const options = { method: "POST", headers: { ...headers(), "Content-Type": "application/json" } };
-  return answered(fetch(`${BASE}api/${path}`, { ...options, body: JSON.stringify(body) }));
+export async function post(path, content) {
+  const own = { ...headers(), "Content-Type": "application/json" };
+  return answered(fetch(`${BASE}api/${path}`, { method: "POST", headers: own, body: JSON.stringify(content) }));
 }
 
 async function answered(request) {
-  let response;
-  try {
-    response = await request;
-  } catch (error) {
+  const response = await request.catch((error) => {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0, "the dashboard's server does not answer", "Is `hlbq dashboard` still running?");
-  }
+  });
   const content = await response.json().catch(() => ({}));
   if (!response.ok) {
     throw new ApiError(response.status, content.error ?? `the server answered ${response.status}`, content.hint);

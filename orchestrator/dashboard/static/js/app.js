@@ -2,8 +2,7 @@
 
 import { BASE, get, hasToken, setToken, takeToken } from "./api.js";
 import { ComparePage } from "./compare_page.js";
-import { showHelp } from "./dialogs.js";
-import { el, fill, setText } from "./dom.js";
+import { button, el, fill, setText } from "./dom.js";
 import { OverviewPage } from "./overview_page.js";
 import { RunPage } from "./run_page.js";
 import { SweepPage } from "./sweep_page.js";
@@ -21,11 +20,13 @@ const THEMES = ["auto", "light", "dark"];
 const main = document.getElementById("main");
 const banner = document.getElementById("banner");
 const live = document.getElementById("live");
-let page = null;
+const database = document.getElementById("database");
+const themeButton = document.getElementById("theme");
 let server = null;
-let opened = 0;
+let leaving = new AbortController(); // ends what the page that is open began
+let isLost = false;
 
-/** How the server and its database stand; pages tell, the frame shows. */
+/** How the server and its database stand: the page that is open tells, the frame shows. */
 const connection = {
   state(state) {
     if (state === "refused") {
@@ -34,18 +35,16 @@ const connection = {
     }
     live.className = `live ${state}`;
     setText(live, state === "live" ? "live" : "not connected");
-    if (state === "lost")
-      show("The dashboard's server does not answer. What you see may be old; it is tried again.", true);
-    else if (this.isLost) show("");
-    this.isLost = state === "lost";
+    if (state === "lost") show("The dashboard's server does not answer. What you see may be old; it is tried again.");
+    else if (isLost) show("");
+    isLost = state === "lost";
   },
   trouble({ error, hint }) {
     show(`What you see may be old: ${error}. ${hint ?? ""}`);
   },
   fine() {
-    if (!this.isLost) show("");
+    if (!isLost) show("");
   },
-  isLost: false,
 };
 
 function show(text) {
@@ -54,85 +53,58 @@ function show(text) {
 }
 
 async function open() {
-  const number = (opened += 1);
-  page?.destroy();
-  page = null;
+  leaving.abort();
+  leaving = new AbortController();
+  const { signal } = leaving;
   show("");
-  const found = PAGES.map(([pattern, kind, name]) => [pattern.exec(location.pathname.slice(BASE.length)), kind, name]).find(
-    ([match]) => match,
-  );
-  const [match, Kind, name] = found ?? [[], null, ""];
+  const path = location.pathname.slice(BASE.length);
+  const [pattern, Page, name] = PAGES.find(([pattern]) => pattern.test(path)) ?? [];
   for (const link of document.querySelectorAll("nav a[data-page]")) {
-    if (link.dataset.page === name) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+    link.ariaCurrent = link.dataset.page === name ? "page" : null;
   }
-  if (!Kind) {
+  if (!Page) {
     fill(main, el("h1", {}, "There is no such page"), el("p", {}, el("a", { href: BASE }, "To the sweeps")));
     return;
   }
   try {
     server ??= await get("about");
-    setText(document.getElementById("database"), server.database);
-    document.getElementById("database").title = server.database;
-    if (number !== opened) return;
-    // Each page has a root of its own: one that was left while it was being read shows nothing any more.
+    if (signal.aborted) return;
+    setText(database, server.database);
+    database.title = server.database;
     const root = el("div", {}, el("p", { class: "faint" }, "Reading …"));
     fill(main, root);
-    const own = new Kind(root, { id: match[1], server, connection: connectionWhile(() => number === opened) });
-    page = own; // `destroy` may come before `start` is done
-    await own.start();
+    await new Page(root, { id: pattern.exec(path)[1], server, connection, signal }).start();
   } catch (error) {
-    if (number === opened) fail(error);
+    if (!signal.aborted) fail(error);
   }
 }
 
-/** The connection as a page may tell of it: what it says after it was left is not heard. */
-function connectionWhile(isOpen) {
-  const guarded = (name) => [name, (...told) => isOpen() && connection[name](...told)];
-  return Object.fromEntries(["state", "trouble", "fine"].map(guarded));
-}
-
 function fail(error) {
-  page?.destroy();
-  page = null;
+  leaving.abort();
   if (error.status === 401) {
     askForLink();
     return;
   }
-  const again = el("button", { type: "button", class: "primary", on: { click: open } }, "Try again");
+  const again = button("Try again", open, { class: "primary" });
   fill(main,
     el("h1", {}, "This page can't be shown"),
     el("p", { role: "alert" }, `${error.message}. ${error.hint ?? ""}`),
     again,
   );
-  if (error.status === 0 || error.status === 503) setTimeout(() => !page && document.contains(again) && open(), 2_000);
+  if (error.status === 0 || error.status === 503) setTimeout(() => document.contains(again) && open(), 2_000);
   if (!("status" in error)) throw error;
 }
 
 function askForLink() {
-  const field = el("input", { type: "password", id: "link", autocomplete: "off", required: true });
-  const submit = (event) => {
+  fill(main, document.getElementById("ask-link").content.cloneNode(true));
+  main.querySelector(".problem").hidden = !hasToken();
+  main.querySelector("form").addEventListener("submit", (event) => {
     event.preventDefault();
-    setToken(/[\w-]+$/.exec(field.value.trim())?.[0] ?? "");
+    const typed = new FormData(event.target).get("link").trim();
+    setToken(/[\w-]+$/.exec(typed)?.[0] ?? "");
     server = null;
     open();
-  };
-  fill(main,
-    el("h1", {}, "Open the link that was printed"),
-    el("p", {},
-      "This page shows nothing without the token that ",
-      el("code", {}, "hlbq dashboard"),
-      " printed when it was started. Open that link, or paste it here.",
-    ),
-    hasToken() &&
-      el("p", { class: "problem", role: "alert" },
-        "The token at hand is not this server's: another database's dashboard, or a new token.",
-      ),
-    el("form", { class: "row", on: { submit } },
-      el("label", { class: "field grow" }, el("span", {}, "Link or token"), field),
-      el("button", { type: "submit", class: "primary" }, "Open"),
-    ),
-  );
+  });
 }
 
 /** Links to other pages of the dashboard need no new document. */
@@ -154,21 +126,16 @@ async function go(address) {
   main.focus({ preventScroll: true });
 }
 
-function setTheme(theme) {
-  if (theme === "auto") {
-    localStorage.removeItem("hlbq-theme");
-    delete document.documentElement.dataset.theme;
-  } else {
-    localStorage.setItem("hlbq-theme", theme);
-    document.documentElement.dataset.theme = theme;
-  }
-  setText(document.getElementById("theme"), `Theme: ${theme}`);
-  document.dispatchEvent(new Event("themechange"));
-}
+const showHelp = () => document.getElementById("keys").showModal();
 
 function nextTheme() {
-  const now = document.documentElement.dataset.theme ?? "auto";
-  setTheme(THEMES[(THEMES.indexOf(now) + 1) % THEMES.length]);
+  const { dataset } = document.documentElement;
+  const theme = THEMES[(THEMES.indexOf(dataset.theme ?? "auto") + 1) % THEMES.length];
+  localStorage.setItem("hlbq-theme", theme);
+  if (theme === "auto") delete dataset.theme;
+  else dataset.theme = theme;
+  setText(themeButton, `Theme: ${theme}`);
+  document.dispatchEvent(new Event("themechange"));
 }
 
 function onKey(event) {
@@ -189,8 +156,8 @@ function onKey(event) {
 // Their relative addresses would mean others once the page's own address is another.
 for (const link of document.querySelectorAll('a[href]:not([href^="#"]), link[rel=icon]')) link.setAttribute("href", link.href);
 takeToken();
-setText(document.getElementById("theme"), `Theme: ${document.documentElement.dataset.theme ?? "auto"}`);
-document.getElementById("theme").addEventListener("click", nextTheme);
+setText(themeButton, `Theme: ${document.documentElement.dataset.theme ?? "auto"}`);
+themeButton.addEventListener("click", nextTheme);
 document.getElementById("help").addEventListener("click", showHelp);
 document.addEventListener("click", onClick);
 document.addEventListener("keydown", onKey);

@@ -1,28 +1,27 @@
 // Line charts with bands, drawn by uPlot (a plain script, so it stands on `window`), with a legend of our own.
 
 import { chartFigure, drawMarks } from "./chart_figure.js";
-import { faded, isDark, themed } from "./colours.js";
-import { el, fill, setText } from "./dom.js";
-import { moment, number, shortCount } from "./format.js";
+import { faded, isDark, onThemeChange, themed } from "./colours.js";
+import { button, el, fill, setText } from "./dom.js";
+import { logTicks, moment, number, shortCount } from "./format.js";
 import { saveMenu } from "./saving.js";
-import { logTicks } from "./ticks.js";
 
 const WHOLE_STEPS = [...Array(13).keys()].flatMap((power) => [1, 2, 5].map((times) => times * 10 ** power));
 
 /**
- * A chart in `root`. `draw(content)` shows
+ * A chart in `root`, until `signal` is aborted. `draw(read)` shows what `read()` gives, now and after a change of theme:
  *
  *     { title, xLabel, wholeX, timeX, xTicks, spoken, logX, logY, empty, lines: [{ key, label, x, y, ... }] }
  *
- * where a line has { low, high, colour, dash, width, quiet, marks, scatter, names }: `low` and `high` are the edges of a
- * band, `marks` are points with a ×, `quiet` lines stand in no legend, and `scatter` ones are dots, which `names` tell of.
- * `xTicks` are [x, text], and `spoken` is what the chart is to those who do not see it. `onHide(keys)` hears which
- * lines the legend hides; `hidden` is which are hidden at first; `zoom` is the stretch of x at first, and `onZoom(range)` hears
- * of another (null: all). After a change of theme it must be drawn again, with
- * lines in the new colours.
+ * where a line has { low, high, last, colour, dash, width, quiet, marks, scatter, names }: `low` and `high` are the edges
+ * of a band, `last` is the place of its last step (else its last x), whose value the legend tells, `marks` are points
+ * with a ×, `quiet` lines stand in no legend, and `scatter` ones are dots, which `names` tell of. `xTicks` are [x, text],
+ * and `spoken` is what the chart is to those who do not see it. `onHide(keys)` hears which lines the legend hides;
+ * `hidden` is which are hidden at first; `zoom` is the stretch of x at first, and `onZoom(range)` hears of another (null:
+ * all).
  */
 export class Chart {
-  constructor(root, { height = 320, hidden = [], onHide = () => {}, legend = true, zoom = null, onZoom = () => {} } = {}) {
+  constructor(root, { signal, height = 320, hidden = [], onHide = () => {}, legend = true, zoom = null, onZoom = () => {} }) {
     Object.assign(this, { height, onHide, zoom, onZoom, hidden: new Set(hidden), plot: null, content: null, signature: "" });
     this.box = el("div", {
       class: "chart",
@@ -37,59 +36,47 @@ export class Chart {
     this.legend = legend ? el("ul", { class: "legend" }) : null;
     const below = el("div", { class: "below" }, this.readout, saveMenu(() => this.figure()));
     fill(root, this.box, below, this.spoken, this.legend);
-    this.resizing = new ResizeObserver(() => this.resize());
-    this.resizing.observe(this.box);
+    const resizing = new ResizeObserver(() => this.plot?.setSize({ width: this.width(), height: this.height }));
+    resizing.observe(this.box);
+    onThemeChange(() => this.content && this.draw(this.read), signal);
+    signal.addEventListener("abort", () => {
+      resizing.disconnect();
+      this.plot?.destroy();
+      this.plot = null;
+    });
   }
 
-  destroy() {
-    this.resizing.disconnect();
-    this.plot?.destroy();
-    this.plot = null;
-  }
-
-  draw(content) {
-    this.content = content;
-    const { lines } = content;
+  draw(read) {
+    this.read = read;
+    this.content = read();
     const shown = this.shown();
-    this.box.setAttribute("aria-label", content.spoken ?? description(content, shown));
+    this.box.setAttribute("aria-label", this.content.spoken ?? description(this.content, shown));
+    const { title, xLabel, logX, logY, lines } = this.content;
+    const looks = ({ key, colour, dash, width, low }) => [key, colour, dash, width, Boolean(low), this.hidden.has(key)];
+    const signature = JSON.stringify([isDark(), title, xLabel, logX, logY, lines.map(looks)]);
+    // A zoom that the reader chose stays; else the axes follow the data.
+    if (this.plot && signature === this.signature) this.plot.setData(joined(shown), !this.zoom);
+    else this.build(shown);
+    this.signature = signature;
     this.drawLegend();
-    const signature = JSON.stringify([
-      isDark(),
-      content.title,
-      content.xLabel,
-      content.logX,
-      content.logY,
-      lines.map((line) => [line.key, line.colour, line.dash, line.width, Boolean(line.low), this.hidden.has(line.key)]),
-    ]);
-    const data = joined(shown, content);
-    if (this.plot && signature === this.signature) {
-      // A zoom that the reader chose stays; else the axes follow the data.
-      this.plot.setData(data, !this.zoomed());
-    } else {
-      this.signature = signature;
-      this.build(data, shown);
-    }
     this.showValues(this.pointedAt());
   }
 
   /** The x nearest to the mouse at which a line has a point; null where the mouse is elsewhere. */
   pointedAt() {
     const left = this.plot?.cursor.left ?? -1;
-    if (left < 0) return null;
-    const xs = this.plot.data[0];
-    return xs[nearest(xs, this.plot.posToVal(left, "x"))] ?? null;
+    return left < 0 ? null : (this.plot.data[0][this.plot.posToIdx(left)] ?? null);
   }
 
-  build(data, shown) {
+  build(shown) {
     this.plot?.destroy();
+    this.plot = null;
     fill(this.box);
-    if (!data[0].length) {
+    if (!shown.length) {
       fill(this.box, el("p", { class: "empty" }, this.content.empty ?? "No points yet."));
-      this.plot = null;
-      this.signature = "";
       return;
     }
-    this.plot = new window.uPlot(this.options(shown), data, this.box);
+    this.plot = new window.uPlot(this.options(shown), joined(shown), this.box);
     if (this.zoom) this.showZoom(this.zoom);
   }
 
@@ -100,7 +87,6 @@ export class Chart {
     for (const line of shown) {
       series.push({
         label: line.label,
-        named: line.label,
         stroke: line.colour,
         width: line.width ?? 2,
         dash: line.dash,
@@ -108,7 +94,7 @@ export class Chart {
         ...(line.scatter ? { paths: () => null } : {}),
       });
       if (!line.low) continue;
-      const edge = { stroke: "transparent", width: 0, points: { show: false } };
+      const edge = { label: "", stroke: "transparent", width: 0, points: { show: false } };
       series.push({ ...edge }, { ...edge });
       bands.push({ series: [series.length - 2, series.length - 1], fill: faded(line.colour, 0.18) });
     }
@@ -151,14 +137,15 @@ export class Chart {
         setCursor: [(plot) => plot === this.plot && this.showValues(this.pointedAt())],
         setSelect: [select],
         draw: [(plot) => this.mark(plot)],
-        setSeries: [(plot, at) => (this.nearby = plot.series[at]?.named ?? "")],
+        setSeries: [(plot, at) => (this.nearby = plot.series[at]?.label ?? "")],
       },
     };
   }
 
-  /** Lines that are not hidden. */
+  /** Lines that are not hidden, as far as the axes have room for them. */
   shown() {
-    return this.content.lines.filter((line) => !this.hidden.has(line.key));
+    const shown = this.content.lines.filter((line) => !this.hidden.has(line.key));
+    return shown.map((line) => placed(line, this.content)).filter((line) => line.x.length);
   }
 
   figure() {
@@ -186,26 +173,15 @@ export class Chart {
     pen.restore();
   }
 
-  zoomed() {
-    if (!this.plot || !this.zoom) return false;
-    const [first, last] = [this.plot.data[0][0], this.plot.data[0].at(-1)];
-    const { min, max } = this.plot.scales.x;
-    return min > first || max < last;
-  }
-
   width() {
     return Math.max(this.box.clientWidth, 200);
-  }
-
-  resize() {
-    if (this.plot && this.plot.width !== this.width()) this.plot.setSize({ width: this.width(), height: this.height });
   }
 
   drawLegend() {
     if (!this.legend) return;
     const lines = this.content.lines.filter((line) => !line.quiet);
-    const keys = JSON.stringify(lines.map((line) => [line.key, line.label, line.colour, this.hidden.has(line.key)]));
-    if (this.legendKeys === keys) return;
+    const keys = JSON.stringify(lines.map(({ key, label, colour }) => [key, label, colour, this.hidden.has(key)]));
+    if (this.legendKeys === keys) return; // what is being clicked on stays
     this.legendKeys = keys;
     this.valueCells = new Map();
     fill(this.legend, lines.map((line) => this.legendItem(line)));
@@ -217,18 +193,10 @@ export class Chart {
     const swatch = el("span", { class: "swatch", "aria-hidden": "true" });
     swatch.style.borderTopColor = line.colour;
     swatch.style.borderTopStyle = line.dash?.length ? "dashed" : "solid";
-    const button = el("button",
-      {
-        type: "button",
-        "aria-pressed": String(!this.hidden.has(line.key)),
-        title: "Show or hide; with Alt: this one alone",
-        on: { click: (event) => this.toggle(line.key, event.altKey) },
-      },
-      swatch,
-      el("span", {}, line.label),
-      value,
-    );
-    return el("li", {}, button);
+    const toggle = (event) => this.toggle(line.key, event.altKey);
+    const title = "Show or hide; with Alt: this one alone";
+    const attributes = { "aria-pressed": String(!this.hidden.has(line.key)), title };
+    return el("li", {}, button([swatch, el("span", {}, line.label), value], toggle, attributes));
   }
 
   toggle(key, alone) {
@@ -240,7 +208,7 @@ export class Chart {
       this.hidden.add(key);
     }
     this.onHide([...this.hidden]);
-    this.draw(this.content);
+    this.draw(this.read);
     // The legend was drawn anew: the button that was pressed keeps the focus.
     this.legend.children[keys.indexOf(key)]?.firstChild.focus();
   }
@@ -255,7 +223,7 @@ export class Chart {
     for (const line of lines) {
       const cell = this.valueCells?.get(line.key);
       if (!cell) continue;
-      const place = x === null ? line.x.length - 1 : nearest(line.x, x);
+      const place = x === null ? (line.last ?? line.x.length - 1) : nearest(line.x, x);
       const runs = line.runs?.[place];
       setText(cell, place < 0 ? "" : `${number(line.y[place], 5)}${runs ? ` · n ${runs}` : ""}`);
     }
@@ -285,6 +253,13 @@ export class Chart {
   }
 }
 
+/** A chart with a caption; `options` are those of Chart. */
+export function captionedChart(caption, options) {
+  const box = el("div");
+  const figure = el("figure", {}, el("figcaption", {}, caption), box);
+  return { figure, chart: new Chart(box, options) };
+}
+
 /** The ticks that a chart names, as many as have room. */
 function chosenTicks(read) {
   const shown = (plot) => read().filter((_, at) => at % Math.ceil((read().length * 64) / plot.width) === 0);
@@ -303,52 +278,31 @@ function clockTimes(_, ticks) {
 }
 
 function description({ title, xLabel, lines }, shown) {
-  const named = lines.filter((line) => !line.quiet);
-  const list = named
-    .slice(0, 8)
-    .map((line) => line.label)
-    .join("; ");
+  const named = lines.filter((line) => !line.quiet).map((line) => line.label);
   return (
-    `Curves of ${title} over ${xLabel}, ${shown.length} of ${lines.length} lines shown: ${list}. ` +
+    `Curves of ${title} over ${xLabel}, ${shown.length} of ${lines.length} lines shown: ${named.slice(0, 8).join("; ")}. ` +
     "Left and right arrows read values, Escape shows all of it again."
   );
 }
 
+/** What of a line a logarithmic axis has a place for: an edge of a band may be missing, other values not. */
+function placed(line, { logX, logY }) {
+  if (!logX && !logY) return line;
+  const { x, y, low, high } = line;
+  const kept = [...x.keys()].filter((at) => (!logX || x[at] > 0) && (!logY || y[at] === null || y[at] > 0));
+  const of = (column) => column && kept.map((at) => column[at]);
+  const edge = (column) => of(column)?.map((value) => (logY && value <= 0 ? null : value));
+  return { ...line, x: of(x), y: of(y), low: edge(low), high: edge(high), names: of(line.names), runs: of(line.runs) };
+}
+
 /** The columns that uPlot wants: one x for all lines, then each line's y and, of a band, its high and low edge. */
-function joined(lines, { logX, logY }) {
-  const tables = lines.map((line) => {
-    const columns = line.low ? [line.x, line.y, line.high, line.low] : [line.x, line.y];
-    if (!logX && !logY) return columns;
-    const good = (value) => value === null || value > 0;
-    const kept = line.x.map((x, place) => (!logX || x > 0) && (!logY || good(line.y[place])));
-    return columns.map((column, which) =>
-      column.filter((_, place) => kept[place]).map((value) => (which && logY && !good(value) ? null : value)),
-    );
-  });
-  const filled = tables.filter((table) => table[0].length);
-  if (!filled.length) return [[]];
-  // uPlot's join leaves out nothing: a line without points must still have its columns.
-  return window.uPlot.join(
-    tables.map((table) => (table[0].length ? table : table.map((_, which) => (which ? [null] : [filled[0][0][0]])))),
-  );
+function joined(lines) {
+  return window.uPlot.join(lines.map(({ x, y, low, high }) => (low ? [x, y, high, low] : [x, y])));
 }
 
-/** The place in rising `xs` that is nearest to `x`; -1 past either end. */
+/** The place in rising `xs` that is nearest to `x`; -1 past either end, on which a cursor rarely stands exactly. */
 function nearest(xs, x) {
-  if (!xs.length || x < xs[0] || x > xs.at(-1)) return xs.length && x !== null ? edge(xs, x) : -1;
-  let low = 0;
-  let high = xs.length - 1;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (xs[middle] < x) low = middle + 1;
-    else high = middle;
-  }
-  return low > 0 && x - xs[low - 1] < xs[low] - x ? low - 1 : low;
-}
-
-/** Just past an end still counts as the end: a cursor rarely stands exactly on it. */
-function edge(xs, x) {
   const slack = (xs.at(-1) - xs[0]) / 50;
-  if (x > xs.at(-1) && x - xs.at(-1) <= slack) return xs.length - 1;
-  return x < xs[0] && xs[0] - x <= slack ? 0 : -1;
+  if (!(x >= xs[0] - slack && x <= xs.at(-1) + slack)) return -1;
+  return xs.reduce((best, one, at) => (Math.abs(one - x) < Math.abs(xs[best] - x) ? at : best), 0);
 }

@@ -1,5 +1,7 @@
 // Colours of curves, from the page's theme, told apart by people who see few colours; then by dashes.
 
+import { inOrder } from "./format.js";
+
 const LIGHT = "#0b62c4 #c2410c #0f7b4f #a3186b #6d4bc3 #8a6100 #00788c #b3261e #4b5563 #5b7a00".split(" ");
 const DARK = "#6cb2ff #ff9e64 #57d9a3 #ff85c8 #b9a2ff #f2c744 #4fd6e8 #ff8a80 #b6bec9 #b5d84a".split(" ");
 const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3]];
@@ -42,19 +44,14 @@ export function scaleColour(share) {
 
 /** The colour of each of these values: palette colours for few, else a scale in the order of the values. */
 export function valueColours(values) {
-  const order = [...new Set(values)].sort((a, b) => String(a).localeCompare(String(b), "en", { numeric: true }));
+  const order = inOrder(values);
   const few = order.length <= LIGHT.length;
   const places = new Map(order.map((value, at) => [value, at]));
   return (value) => (few ? lineStyle(places.get(value)).colour : scaleColour(places.get(value) / (order.length - 1)));
 }
 
-/** Call `action` whenever the theme changes; returns what stops that. */
-export function onThemeChange(action) {
-  const system = matchMedia("(prefers-color-scheme: dark)");
-  system.addEventListener("change", action);
-  document.addEventListener("themechange", action);
-  return () => {
-    system.removeEventListener("change", action);
-    document.removeEventListener("themechange", action);
-  };
+/** Call `action` whenever the theme changes, until `signal` is aborted. */
+export function onThemeChange(action, signal) {
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", action, { signal });
+  document.addEventListener("themechange", action, { signal });
 }

@@ -1,15 +1,16 @@
 // The comparison of a sweep's arms, with verdicts, as `hlbq compare` makes it.
 
 import { get } from "./api.js";
-import { el, fill, labelledSelect, plainTable } from "./dom.js";
+import { button, el, fill, folded, oneAtATime, plainTable } from "./dom.js";
 import * as view from "./view_state.js";
 
 const MOST_SENTENCES = 20;
+const MOST_ARMS = 200;
 
 /** Shows into `root`; `show(data, metric)` asks anew. */
 export class ComparisonPanel {
-  constructor(root, sweepId) {
-    this.sweepId = sweepId;
+  constructor(root, signal, sweepId) {
+    Object.assign(this, { sweepId, anew: oneAtATime(signal) });
     this.content = el("div", { "aria-live": "polite" });
     this.bar = el("div", { class: "row" });
     fill(root, this.bar, this.content);
@@ -19,39 +20,30 @@ export class ComparisonPanel {
     if (this.asked === metric && this.data === data) return;
     this.data = data;
     this.asked = metric;
-    this.drawBar();
+    const again = () => this.load();
+    const baseline = [["", "the sweep's own"], ...baselines(data)];
+    const groups = [["", "all settings that differ"], ...data.settings.map((name) => [name, name])];
+    fill(this.bar,
+      view.select("Baseline", "baseline", baseline, again),
+      groups.length > 2 ? view.select("Groups", "group", groups, again) : null,
+      button("Compare again", again),
+    );
     this.load();
   }
 
-  drawBar() {
-    const options = [["", "the sweep's own"], ...baselines(this.data)];
-    const field = labelledSelect("Baseline", options, view.read("baseline"), (value) => {
-      view.write({ baseline: value });
-      this.load();
-    });
-    const groupings = [["", "all settings that differ"], ...this.data.settings.map((name) => [name, name])];
-    const by = labelledSelect("Groups", groupings, view.read("group"), (value) => {
-      view.write({ group: value });
-      this.load();
-    });
-    const again = el("button", { type: "button", on: { click: () => this.load() } }, "Compare again");
-    fill(this.bar, field.root, groupings.length > 2 ? by.root : null, again);
-  }
-
   async load() {
-    const number = (this.number = (this.number ?? 0) + 1);
+    const signal = this.anew();
     fill(this.content, el("p", { class: "faint" }, "Comparing …"));
     const query = new URLSearchParams({ metric: this.asked });
     if (view.read("group")) query.set("by", view.read("group"));
     try {
       for (const part of view.read("baseline").split("&").filter(Boolean))
         query.append("baseline", decodeURIComponent(part));
-      const found = await get(`sweeps/${this.sweepId}/comparison?${query}`);
-      if (number === this.number) this.draw(found);
+      this.draw(await get(`sweeps/${this.sweepId}/comparison?${query}`, signal));
     } catch (error) {
+      if (signal.aborted) return;
       const words = error instanceof URIError ? "the address names no baseline; choose one above" : error.message;
-      if (number === this.number)
-        fill(this.content, el("p", { class: "problem" }, `Not compared: ${words}. ${error.hint ?? ""}`));
+      fill(this.content, el("p", { class: "problem" }, `Not compared: ${words}. ${error.hint ?? ""}`));
     }
   }
 
@@ -64,19 +56,12 @@ export class ComparisonPanel {
       ]),
       sentenceList(sentences.slice(0, MOST_SENTENCES)),
       sentences.length > MOST_SENTENCES &&
-        el("details", {},
-          el("summary", {}, `${sentences.length - MOST_SENTENCES} more`),
-          sentenceList(sentences.slice(MOST_SENTENCES)),
-        ),
+        folded(`${sentences.length - MOST_SENTENCES} more`, sentenceList(sentences.slice(MOST_SENTENCES))),
       tables.length > 1 &&
         el("p", { class: "faint" },
           "Looks from this page are not written down, as it only reads; the always-valid numbers hold however often one looks.",
         ),
     );
-  }
-
-  destroy() {
-    this.number = -1;
   }
 }
 
@@ -91,19 +76,14 @@ function verdictCell(text) {
 }
 
 /** What may be the baseline: every value of a setting that differs, and every arm where several differ. */
-function baselines(data) {
-  const arms = [...data.arms.values()];
-  const found = [];
-  data.settings.forEach((name, which) => {
-    for (const value of new Set(arms.map((arm) => arm.values[which]))) {
-      if (value !== null) found.push([encodeURIComponent(`${name}=${value}`), `${name} ${value}`]);
-    }
-  });
-  if (data.settings.length > 1) {
-    for (const arm of arms.slice(0, 200)) {
-      const parts = data.settings.map((name, which) => `${name}=${arm.values[which]}`);
-      if (arm.values.every((value) => value !== null)) found.push([parts.map(encodeURIComponent).join("&"), arm.label]);
-    }
-  }
-  return found;
+function baselines({ arms, settings }) {
+  const whole = [...arms.values()].filter((arm) => arm.values.every((value) => value !== null));
+  const part = (arm, which) => encodeURIComponent(`${settings[which]}=${arm.values[which]}`);
+  const values = settings.flatMap((name, which) =>
+    [...arms.values()]
+      .filter((arm) => arm.values[which] !== null)
+      .map((arm) => [part(arm, which), `${name} ${arm.values[which]}`]),
+  );
+  const combined = whole.slice(0, MOST_ARMS).map((arm) => [settings.map((_, which) => part(arm, which)).join("&"), arm.label]);
+  return [...new Map(values), ...(settings.length > 1 ? combined : [])];
 }

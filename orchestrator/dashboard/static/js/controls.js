@@ -1,72 +1,95 @@
-// Cancel, retry, pause, priority: ask the server how many runs are meant, ask the reader, then do it.
+// What a reader may change. Cancel, retry, pause, priority: ask the server how many runs are meant, ask the reader, then
+// do it. Name, tags and note of a sweep or a run.
 
 import { post } from "./api.js";
 import { ask, tell } from "./dialogs.js";
-import { el } from "./dom.js";
-import { counted } from "./format.js";
+import { button, el } from "./dom.js";
+import { counted, isOpen } from "./format.js";
 
 const ACTIONS = [
-  action("pause", "Pause", "Pause", "paused", "Workers take no paused run; those that are running go on."),
-  action("unpause", "Unpause", "Let workers take", "unpaused", ""),
-  action("retry", "Retry", "Put back into the queue", "back in the queue", "They go on from their newest checkpoint."),
-  action("priority", "Raise priority", "Set the priority of", "given their new priority", "Higher is taken first."),
-  action("cancel", "Cancel", "Cancel", "cancelled", "It holds at once; Retry brings them back."),
-];
-
-function action(name, text, verb, done, detail) {
-  return { name, text, verb, done, detail, danger: name === "cancel" };
-}
+  ["pause", "Pause", "Pause", "paused", "Workers take no paused run; those that are running go on."],
+  ["unpause", "Unpause", "Let workers take", "unpaused", ""],
+  ["retry", "Retry", "Put back into the queue", "back in the queue", "They go on from their newest checkpoint."],
+  ["priority", "Raise priority", "Set the priority of", "given their new priority", "Higher is taken first."],
+  ["cancel", "Cancel", "Cancel", "cancelled", "It holds at once; Retry brings them back."],
+].map(([name, text, verb, done, detail]) => ({ name, text, verb, done, detail, danger: name === "cancel" }));
 
 /**
- * The buttons. `target()` gives what they act on: { sweeps, runs, words, priority, states, paused }, where `words` says it
- * to people, `priority` is the highest that any of the runs has, `states` are those they are in, and `paused` is whether
- * any is. `update()` lets those be pressed that have something to do.
+ * The row of all that may be changed, after the words of `aim`. `target()` gives what the buttons act on: { sweeps, runs,
+ * words, of }, where `words` says it to people, and `of` are the runs that are meant. `labels()` gives what else is edited,
+ * if it is given: { sweep or run, name (of sweeps), tags, note }; `onLabelled()` hears that it was. `update()` lets those
+ * buttons be pressed that have something to do.
  */
-export function controlButtons(target, onChanged = () => {}) {
-  const buttons = ACTIONS.map((action) =>
-    el("button",
-      {
-        type: "button",
-        class: action.danger ? "danger" : "",
-        "data-action": action.name,
-        on: { click: () => act(action, target(), onChanged) },
-      },
-      action.text,
-    ),
-  );
+export function controlRow(isReadOnly, { target, aim = null, labels, onLabelled }) {
+  if (isReadOnly) {
+    return { root: el("p", { class: "faint" }, "Read-only: nothing can be changed from here."), update() {} };
+  }
+  const buttons = ACTIONS.map((action) => {
+    const attributes = { class: action.danger ? "danger" : "", "data-action": action.name };
+    return button(action.text, () => act(action, target()), attributes);
+  });
   const update = () => {
-    const { states, paused } = target();
-    const isOpen = states.includes("pending") || states.includes("running");
-    const hasEnded = states.includes("failed") || states.includes("cancelled");
-    const useful = { unpause: paused, retry: hasEnded };
-    for (const button of buttons) button.disabled = !(useful[button.dataset.action] ?? isOpen);
+    const { of } = target();
+    const open = of.filter(isOpen);
+    const useful = {
+      unpause: open.some((run) => run.paused),
+      retry: of.some(({ state }) => state === "failed" || state === "cancelled"),
+    };
+    for (const one of buttons) one.disabled = !(useful[one.dataset.action] ?? open.length > 0);
   };
   update();
-  return { root: el("div", { class: "controls", role: "group", "aria-label": "Change runs" }, buttons), update };
+  const group = el("div", { class: "controls", role: "group", "aria-label": "Change runs" }, buttons);
+  const what = labels && "name" in labels() ? "Edit name, tags and note" : "Edit tags and note";
+  const editing = labels && button(what, () => edit(labels(), what, onLabelled));
+  return { root: el("div", { class: "row act" }, aim, group, editing), update };
 }
 
-async function act(action, target, onChanged) {
+async function act(action, target) {
   const asked = { action: action.name, sweeps: target.sweeps, runs: target.runs };
   try {
     const { count } = await post("control/count", asked);
     if (!count) {
-      tell(`Nothing to do: of ${target.words} no run is ${nothing(action.name)}.`);
+      const retried = "failed or cancelled (stopped early: hlbq retry --reason pruned)";
+      const wanted = action.name === "retry" ? retried : "pending or running";
+      tell(`Nothing to do: of ${target.words} no run is ${wanted}.`);
       return;
     }
     const question = `${action.verb} ${counted(count, "run")} of ${target.words}?`;
-    const priority = { name: "priority", label: "New priority", value: target.priority + 1, kind: "number" };
+    const highest = target.of.reduce((most, run) => Math.max(most, run.priority), 0);
+    const priority = { name: "priority", label: "New priority", value: highest + 1, kind: "number" };
     const fields = action.name === "priority" ? [priority] : [];
     const yes = `${action.text}: ${counted(count, "run")}`;
     const answer = await ask(question, { detail: action.detail, yes, danger: action.danger, fields });
     if (answer === null) return;
     const { changed } = await post("control", fields.length ? { ...asked, priority: Number(answer.priority) } : asked);
     tell(`${counted(changed, "run")} ${action.done}.`);
-    onChanged();
   } catch (error) {
     tell(`Nothing was changed: ${error.message}. ${error.hint ?? ""}`, true);
   }
 }
 
-function nothing(action) {
-  return action === "retry" ? "failed or cancelled (stopped early: hlbq retry --reason pruned)" : "pending or running";
+async function edit({ sweep, run, name, tags, note }, what, onLabelled) {
+  const question = `${what} of ${sweep ? `sweep ${sweep}` : `run ${run}`}`;
+  let typed = { name, tags: tags.join(" "), note };
+  for (;;) {
+    const fields = [
+      { name: "tags", label: "Tags, with blanks between them", value: typed.tags },
+      { name: "note", label: "Note", value: typed.note, kind: "area" },
+    ];
+    if (name !== undefined) fields.unshift({ name: "name", label: "Name", value: typed.name });
+    typed = await ask(question, { yes: "Save", fields });
+    if (!typed) return;
+    const wanted = typed.tags.split(/\s+/).filter(Boolean);
+    const [add, remove] = [wanted.filter((tag) => !tags.includes(tag)), tags.filter((tag) => !wanted.includes(tag))];
+    const changed = ["name", "note"].filter((one) => one in typed && typed[one] !== { name, note }[one]);
+    const texts = Object.fromEntries(changed.map((one) => [one, typed[one]]));
+    try {
+      await post("labels", { ...(sweep ? { sweep } : { run }), ...texts, add, remove });
+      tell("Saved.");
+      onLabelled();
+      return;
+    } catch (error) {
+      tell(`Nothing was changed: ${error.message}. ${error.hint ?? ""}`, true);
+    }
+  }
 }

@@ -2,8 +2,8 @@
 
 import { get } from "./api.js";
 import { Chart } from "./chart.js";
-import { faded, lineStyle, onThemeChange, valueColours } from "./colours.js";
-import { el, fill, labelledCheck, labelledSelect, setOptions, setText, smoothingSelect, throttled } from "./dom.js";
+import { faded, lineStyle, valueColours } from "./colours.js";
+import { el, fill, oneAtATime, setText, throttled } from "./dom.js";
 import { counted, number, setting, withoutClock } from "./format.js";
 import * as view from "./view_state.js";
 
@@ -15,23 +15,21 @@ const REFRESH_MS = 1_500;
 const SEEDS_REFRESH_MS = 3_000;
 
 export class CurvesPanel {
-  constructor(root, sweepId, { axes, onMetric }) {
-    Object.assign(this, { sweepId, axes, onMetric, arms: null });
-    this.refresh = throttled(REFRESH_MS, () => this.load());
-    this.refreshSeeds = throttled(SEEDS_REFRESH_MS, () => this.loadSeeds());
-    this.redraw = throttled(60, () => this.draw());
+  constructor(root, sweepId, { axes, signal, onMetric }) {
+    Object.assign(this, { sweepId, axes, onMetric, arms: null, anew: oneAtATime(signal) });
+    this.refresh = throttled(REFRESH_MS, () => this.load(), signal);
+    this.refreshSeeds = throttled(SEEDS_REFRESH_MS, () => this.loadSeeds(), signal);
     this.note = el("p", { class: "faint note", role: "status" });
     this.bar = el("div", { class: "row chart-controls" });
     const plot = el("div");
     fill(root, this.bar, plot, this.note);
-    const hidden = view.read("hide").split(",").filter(Boolean);
     this.chart = new Chart(plot, {
-      hidden,
+      signal,
+      hidden: view.read("hide").split(",").filter(Boolean),
       onHide: (keys) => view.write({ hide: keys.join(",") }),
       zoom: view.readRange("zoom"),
       onZoom: (range) => view.writeRange("zoom", range),
     });
-    this.unTheme = onThemeChange(() => this.draw());
     this.reset();
   }
 
@@ -47,35 +45,28 @@ export class CurvesPanel {
   drawControls() {
     const { settings, metrics } = this.data;
     const ask = (label, name, options, action = () => this.askAnew()) =>
-      labelledSelect(label, options, this.chosen(name), (value) => {
-        view.write({ [name]: value }, DEFAULTS);
-        action();
-      });
-    const check = (label, name, action = () => this.redraw()) =>
-      labelledCheck(label, view.isOn(name), (isOn) => {
-        view.write({ [name]: isOn });
-        action();
-      }).root;
+      view.select(label, name, options, action, DEFAULTS[name]);
     const named = settings.map((name) => [name, name]);
     const joint = settings[0] === "sweep" ? [["settings", "arm, over sweeps"]] : [];
-    this.metricField = ask("Metric", "metric", named, () => {
+    const offered = [...new Set([...Object.keys(metrics), this.metric])].map((name) => [name, name]);
+    const metricChosen = () => {
       this.askAnew();
       this.onMetric();
-    });
-    this.offer(metrics);
+    };
+    const xChosen = () => {
+      this.chart.setZoom(null); // a stretch of another x
+      this.askAnew();
+    };
     fill(this.bar,
-      this.metricField.root,
-      ask("Over", "x", [...Object.entries(this.axes), ...Object.keys(metrics).map((name) => [name, name])], () => {
-        this.chart.setZoom(null); // a stretch of another x
-        this.askAnew();
-      }).root,
-      smoothingSelect(() => this.askAnew()),
-      this.data.arms.size > 10 ? ask("Lines", "best", BEST).root : null,
-      settings.length > 1 ? ask("A line for each", "by", [["", "arm"], ...joint, ...named]).root : null,
-      settings.length ? ask("Colour by", "colour", [["", "line"], ...named], () => this.redraw()).root : null,
-      check("log x", "logx"),
-      check("log y", "logy"),
-      check("every seed", "seeds", () => (view.isOn("seeds") ? this.loadSeeds() : this.redraw())),
+      ask("Metric", "metric", offered, metricChosen),
+      ask("Over", "x", [...Object.entries(this.axes), ...Object.keys(metrics).map((name) => [name, name])], xChosen),
+      view.smoothing(() => this.askAnew()),
+      this.data.arms.size > 10 ? ask("Lines", "best", BEST) : null,
+      settings.length > 1 ? ask("A line for each", "by", [["", "arm"], ...joint, ...named]) : null,
+      settings.length ? ask("Colour by", "colour", [["", "line"], ...named], () => this.draw()) : null,
+      view.check("log x", "logx", () => this.draw()),
+      view.check("log y", "logy", () => this.draw()),
+      view.check("every seed", "seeds", () => (view.isOn("seeds") ? this.loadSeeds() : this.draw())),
     );
   }
 
@@ -90,13 +81,9 @@ export class CurvesPanel {
     if (view.isOn("seeds")) this.refreshSeeds();
   }
 
-  offer(metrics) {
-    const names = [...new Set([...Object.keys(metrics), this.metric])];
-    setOptions(this.metricField.select, names.map((name) => [name, name]), this.metric);
-  }
-
+  /** Forget the answers: another question is asked from now on, and one to an older question is not shown. */
   reset() {
-    this.question = {};
+    this.question = this.anew();
     this.since = 0;
     this.curves = new Map();
     this.seeds = null;
@@ -117,13 +104,11 @@ export class CurvesPanel {
   }
 
   async load() {
-    if (!this.data || !this.question || this.isLoading) return;
-    // The reader may ask for something else meanwhile: an answer to an older question is not shown.
-    const question = this.question;
-    this.isLoading = true;
+    const { question } = this;
+    if (!this.data || this.loading === question) return;
+    this.loading = question;
     try {
-      const answer = await get(`sweeps/${this.sweepId}/curves?${this.query({ since: this.since })}`);
-      if (question !== this.question) return;
+      const answer = await get(`sweeps/${this.sweepId}/curves?${this.query({ since: this.since })}`, question);
       this.answer = answer;
       this.since = answer.version;
       for (const curve of answer.curves) this.curves.set(curve.line, curve);
@@ -131,30 +116,27 @@ export class CurvesPanel {
       if (this.answer.lines.some((line) => !this.curves.has(line))) this.since = 0;
       this.draw();
       if (view.isOn("seeds") && !this.seeds) this.loadSeeds();
+      if (answer.left) setTimeout(() => question.aborted || this.load(), 30);
     } catch (error) {
-      if (question === this.question) setText(this.note, `${error.message}. ${error.hint ?? ""}`);
+      if (!question.aborted) setText(this.note, `${error.message}. ${error.hint ?? ""}`);
     } finally {
-      this.isLoading = false;
-      if (this.question && question !== this.question) this.load();
-      else if (this.question && this.answer?.left) setTimeout(() => this.load(), 30);
+      if (this.loading === question) this.loading = null;
     }
   }
 
   async loadSeeds() {
-    const question = this.question;
+    const { question } = this;
     try {
-      const answer = await get(`sweeps/${this.sweepId}/seeds?${this.query()}`);
-      if (question !== this.question) return;
-      this.seeds = answer;
+      this.seeds = await get(`sweeps/${this.sweepId}/seeds?${this.query()}`, question);
       this.draw();
     } catch (error) {
-      setText(this.note, error.message);
+      if (!question.aborted) setText(this.note, error.message);
     }
   }
 
   /** The curves to draw, in order, each with its colour and dash. */
   styled() {
-    const shown = (this.answer?.lines ?? []).map((line) => this.curves.get(line)).filter(Boolean);
+    const shown = this.drawn;
     const every = [...this.data.arms.keys()];
     const colour = this.data.settings.indexOf(this.chosen("colour"));
     const value = (line) => this.data.arms.get(line)?.values[colour];
@@ -178,21 +160,26 @@ export class CurvesPanel {
 
   draw() {
     if (!this.data) return;
-    const showsSeeds = view.isOn("seeds") && this.seeds;
+    this.chart.draw(() => this.content());
+    setText(this.note, this.notes().filter(Boolean).join(" "));
+  }
+
+  content() {
+    const { metrics } = this.data;
+    const { scatter, ...shared } = view.xAxis(this.axes, (x) => metrics[x]);
     const styled = this.styled();
-    const lines = [];
-    const scatter = !this.axes[this.chosen("x")]; // another metric, which may fall and rise
-    const seedsOf = showsSeeds ? Map.groupBy(this.seeds.curves, (seed) => seed.line) : new Map();
-    for (const { curve, colour } of styled) {
-      if (this.chart.hidden.has(String(curve.line))) continue;
-      for (const { run, x, y } of seedsOf.get(curve.line) ?? []) {
-        const words = { key: `run ${run}`, label: `run ${run}`, quiet: true };
-        lines.push({ ...words, x, y, scatter, colour: faded(colour, 0.45), width: 1 });
-      }
-    }
-    for (const { curve, colour, dash } of styled) {
-      const hasBand = curve.seeds > 1 && !showsSeeds && curve.low.some((value) => value !== null);
-      lines.push({
+    const seedsOf = Map.groupBy(this.shownSeeds?.curves ?? [], (seed) => seed.line);
+    const single = styled
+      .filter(({ curve }) => !this.chart.hidden.has(String(curve.line)))
+      .flatMap(({ curve, colour }) =>
+        (seedsOf.get(curve.line) ?? []).map(({ run, ...points }) => {
+          const words = { key: `run ${run}`, label: `run ${run}`, quiet: true };
+          return { ...words, ...points, scatter, colour: faded(colour, 0.45), width: 1 };
+        }),
+      );
+    const means = styled.map(({ curve, colour, dash }) => {
+      const hasBand = curve.seeds > 1 && !this.shownSeeds && curve.low.some((value) => value !== null);
+      return {
         key: String(curve.line),
         label: this.label(curve),
         x: curve.x,
@@ -200,114 +187,100 @@ export class CurvesPanel {
         low: hasBand ? curve.low : null,
         high: hasBand ? curve.high : null,
         runs: curve.runs,
+        last: curve.last,
         scatter,
         colour,
         dash,
-        width: 2,
-        marks: curve.lost.filter(([, , hasDiverged, x]) => hasDiverged && x !== null).map(([, , , x, y]) => [x, y]),
-      });
-    }
-    this.chart.draw({
-      title: this.data.metrics[this.metric] ?? this.metric,
-      xLabel: this.axes[this.chosen("x")] ?? this.data.metrics[this.chosen("x")] ?? this.chosen("x"),
-      wholeX: this.chosen("x") === "steps",
-      logX: view.isOn("logx"),
-      logY: view.isOn("logy"),
-      lines,
-      empty: this.whyEmpty(styled),
+        marks: curve.lost.filter(([, , hasDiverged, at]) => hasDiverged && at !== null).map(([, , , at, y]) => [at, y]),
+      };
     });
-    setText(this.note, this.notes(styled, showsSeeds).filter(Boolean).join(" "));
+    return {
+      title: metrics[this.metric] ?? this.metric,
+      ...shared,
+      lines: [...single, ...means],
+      empty: this.whyEmpty(),
+    };
   }
 
-  whyEmpty(styled) {
+  get shownSeeds() {
+    return view.isOn("seeds") ? this.seeds : null;
+  }
+
+  get drawn() {
+    return (this.answer?.lines ?? []).map((line) => this.curves.get(line)).filter(Boolean);
+  }
+
+  whyEmpty() {
     if (this.arms && !this.arms.length) return "No run passes the filter.";
     if (this.answer?.started === 0) return "No run has been started yet.";
     if (!this.answer || this.answer.left) return "Reading curves …";
-    return [...lostNotes(styled, this.metric, this.data), this.clockNote()].filter(Boolean).join(" ") || "No points yet.";
+    return [...this.lostNotes(), this.clockNote()].filter(Boolean).join(" ") || "No points yet.";
   }
 
   /** What a reader must know of what is drawn: what a band means, and whatever is not shown in full. */
-  notes(styled, showsSeeds) {
-    const found = [];
-    const curves = styled.map((one) => one.curve);
-    const mixed = /_(loss|acc|pplx|bits_per_byte)$/.test(this.metric) && this.data.mixedEvaluations[this.metric.split("_")[0]];
-    if (mixed) found.push(`The arms' evaluations read different text (${mixed}): their values can't be compared.`);
-    if (this.answer?.left)
-      found.push(
-        `Reading: ${counted(this.answer.left, "run")} of ${this.answer.started.toLocaleString("en-US")} still to come.`,
-      );
-    const several = curves.filter((curve) => curve.seeds > 1);
-    if (several.length) {
-      const intervals = several.filter((curve) => curve.interval).length;
-      const band =
-        intervals === several.length
-          ? "95 % interval of the mean"
-          : intervals
-            ? "95 % interval of the mean from 5 runs on, else their range"
-            : "range of the runs";
-      const besides = showsSeeds ? ", thin lines single runs" : `, bands the ${band}`;
-      if (this.axes[this.chosen("x")]) found.push(`Lines are means over runs${besides}.`);
-      else found.push("A dot is a step: the means of both metrics over the runs that recorded both there.");
-    }
-    if (several.some((curve) => curve.cut)) found.push("A line ends where its first run ended.");
-    if (this.answer && this.answer.lines.length < this.answer.lines_asked) {
-      const which = this.chosen("best") === "0" ? "first by number" : `best at their ends`;
-      found.push(
-        `${this.answer.lines.length} of ${counted(this.answer.lines_asked, "line")} are drawn, the ${which}: filter the runs to see others.`,
-      );
-    }
-    const thinned = curves.filter((curve) => curve.places > curve.x.length && !curve.cut);
-    if (thinned.length) {
-      const most = thinned.reduce((a, b) => (a.places > b.places ? a : b));
-      found.push(`Thinned: means are drawn at ${most.x.length} of ${counted(most.places, "point")}.`);
-    }
-    if (curves.some((curve) => curve.x.length)) found.push(...lostNotes(styled, this.metric, this.data), this.clockNote());
-    if (showsSeeds) found.push(...this.seedNotes());
-    return found;
+  notes() {
+    const { answer, drawn, shownSeeds } = this;
+    const [, split] = /^(.+)_(loss|acc|pplx|bits_per_byte)$/.exec(this.metric) ?? [];
+    const mixed = this.data.mixed_evaluations[split];
+    const several = drawn.filter((curve) => curve.seeds > 1);
+    const thinned = drawn.filter((curve) => curve.places > curve.x.length && !curve.cut);
+    const most = Math.max(...thinned.map((curve) => curve.places));
+    const placed = thinned.find((curve) => curve.places === most)?.x.length;
+    const [shown, asked] = [answer?.lines.length, answer?.lines_asked];
+    const which = this.chosen("best") === "0" ? "first by number" : "best at their ends";
+    return [
+      mixed && `The arms' evaluations read different text (${mixed}): their values can't be compared.`,
+      answer?.left &&
+        `Reading: ${counted(answer.left, "run")} of ${answer.started.toLocaleString("en-US")} still to come.`,
+      several.length && this.meansNote(several),
+      several.some((curve) => curve.cut) && "A line ends where its first run ended.",
+      shown < asked && `${shown} of ${counted(asked, "line")} are drawn, the ${which}: filter the runs to see others.`,
+      thinned.length && `Thinned: means are drawn at ${placed} of ${counted(most, "point")}.`,
+      ...(drawn.some((curve) => curve.x.length) ? [...this.lostNotes(), this.clockNote()] : []),
+      ...(shownSeeds ? this.seedNotes(shownSeeds) : []),
+    ];
+  }
+
+  meansNote(several) {
+    if (!this.axes[this.chosen("x")])
+      return "A dot is a step: the means of both metrics over the runs that recorded both there.";
+    if (this.shownSeeds) return "Lines are means over runs, thin lines single runs.";
+    const intervals = several.filter((curve) => curve.interval).length;
+    const some = intervals < several.length ? " from 5 runs on, else their range" : "";
+    return `Lines are means over runs, bands the ${intervals ? `95 % interval of the mean${some}` : "range of the runs"}.`;
   }
 
   clockNote() {
     return withoutClock(this.answer?.without_clock?.length ?? 0, "run");
   }
 
-  seedNotes() {
-    const found = [];
-    const { runs_shown: shown, runs_asked: asked, curves } = this.seeds;
-    if (shown < asked) found.push(`${shown} of ${counted(asked, "run")} are drawn, the first seeds of each arm.`);
+  seedNotes({ runs_shown: shown, runs_asked: asked, curves }) {
     const thinned = curves.filter((curve) => curve.places > curve.x.length);
-    if (thinned.length)
-      found.push(
-        `Thinned: ${counted(thinned.length, "run")} to the least and greatest value of each stretch, ${thinned[0].x.length} of ${thinned[0].places} points.`,
-      );
-    return found;
+    const [{ x, places } = {}] = thinned;
+    return [
+      shown < asked && `${shown} of ${counted(asked, "run")} are drawn, the first seeds of each arm.`,
+      x &&
+        `Thinned: ${counted(thinned.length, "run")} to the least and greatest value of each stretch, ` +
+          `${x.length} of ${places} points.`,
+    ];
   }
 
-  destroy() {
-    this.question = null;
-    this.refresh.stop();
-    this.refreshSeeds.stop();
-    this.redraw.stop();
-    this.unTheme();
-    this.chart.destroy();
+  /** Which runs diverged or have no value, by name, and where. */
+  lostNotes() {
+    const lost = this.drawn.flatMap((curve) => curve.lost).sort(([a], [b]) => a - b);
+    const name = ([id, seed, , x]) => {
+      const run = this.data.runs.get(id);
+      const arm = run && this.data.arm(run)?.label;
+      return `run ${id} (${[arm, `seed ${seed}`].filter(Boolean).join(", ")}${x === null ? "" : `, at ${number(x)}`})`;
+    };
+    const tell = (runs, what) => {
+      const named = runs.slice(0, MOST_NAMED).map(name).join(", ");
+      const more = runs.length > MOST_NAMED ? ` and ${runs.length - MOST_NAMED} more` : "";
+      return runs.length ? [`${counted(runs.length, "run")} ${what}: ${named}${more}.`] : [];
+    };
+    return [
+      ...tell(lost.filter(([, , hasDiverged]) => hasDiverged), "diverged (× where they ended)"),
+      ...tell(lost.filter(([, , hasDiverged]) => !hasDiverged), `ended without a finite ${this.metric}`),
+    ];
   }
-}
-
-/** Which runs diverged or have no value, by name, and where. */
-function lostNotes(styled, metric, data) {
-  const lost = styled.flatMap(({ curve }) => curve.lost).sort(([a], [b]) => a - b);
-  const name = ([id, seed, , x]) => {
-    const run = data.runs.get(id);
-    const arm = run && data.arm(run)?.label;
-    return `run ${id} (${[arm, `seed ${seed}`].filter(Boolean).join(", ")}${x === null ? "" : `, at ${number(x)}`})`;
-  };
-  const tell = (runs, what) =>
-    runs.length
-      ? [
-          `${counted(runs.length, "run")} ${what}: ${runs.slice(0, MOST_NAMED).map(name).join(", ")}${runs.length > MOST_NAMED ? ` and ${runs.length - MOST_NAMED} more` : ""}.`,
-        ]
-      : [];
-  return [
-    ...tell(lost.filter(([, , hasDiverged]) => hasDiverged), "diverged (× where they ended)"),
-    ...tell(lost.filter(([, , hasDiverged]) => !hasDiverged), `ended without a finite ${metric}`),
-  ];
 }

@@ -1,7 +1,6 @@
 // Elements from plain values. Text is only ever set as text: no name of a sweep, setting or error becomes markup.
 
-import { percent } from "./format.js";
-import * as view from "./view_state.js";
+import { STATES } from "./format.js";
 
 const ROWS_A_PAGE = 50;
 
@@ -35,11 +34,21 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** A select with its label; `options` are [value, text]. */
-export function labelledSelect(label, options, chosen, onChange) {
+/** A button that does something here. */
+export function button(content, click, attributes = {}) {
+  return el("button", { type: "button", ...attributes, on: { click } }, content);
+}
+
+/** A control in its label. */
+export function field(label, control, css = "field") {
+  return el("label", { class: css }, el("span", {}, label), control);
+}
+
+/** A select in its label, whose `control` it is; `options` are [value, text]. */
+export function labelledSelect(label, options, chosen, onChange = () => {}) {
   const select = el("select", { on: { change: () => onChange(select.value) } });
   setOptions(select, options, chosen);
-  return { root: el("label", { class: "field" }, el("span", {}, label), select), select };
+  return field(label, select);
 }
 
 /** The options of a select, and which is chosen. */
@@ -47,20 +56,32 @@ export function setOptions(select, options, chosen) {
   fill(select, options.map(([value, text]) => el("option", { value, selected: value === chosen }, text)));
 }
 
-/** A checkbox with its label. */
+/** A checkbox in its label. */
 export function labelledCheck(label, checked, onChange) {
   const input = el("input", { type: "checkbox", checked, on: { change: () => onChange(input.checked) } });
-  return { root: el("label", { class: "check" }, input, el("span", {}, label)), input };
+  return el("label", { class: "check" }, input, el("span", {}, label));
 }
 
-/** How much curves are smoothed, kept in the address; the server does it, over x. */
-export function smoothingSelect(onChange) {
-  const weight = view.readWeight("smooth");
-  const options = [...new Set([0, 0.6, 0.9, 0.98, weight])].map((one) => [String(one), one ? percent(one) : "none"]);
-  return labelledSelect("Smoothing", options, String(weight), (value) => {
-    view.write({ smooth: value }, { smooth: "0" });
-    onChange();
-  }).root;
+/** Content behind a summary, folded unless `open`. */
+export function folded(summary, content, open = false) {
+  return el("details", { open }, el("summary", {}, summary), content);
+}
+
+/** A bar whose parts are the runs by state. */
+export function statesBar(counts) {
+  const parts = STATES.toReversed().filter((state) => counts[state]);
+  const bar = el("div", { class: "statebar", "aria-hidden": "true", hidden: !parts.length });
+  for (const state of parts) {
+    const part = el("span", { class: state, title: `${counts[state]} ${state}` });
+    part.style.flexGrow = counts[state];
+    bar.append(part);
+  }
+  return bar;
+}
+
+/** A list of pairs of a name and a value. */
+export function definitions(css, pairs) {
+  return el("dl", { class: css }, pairs.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
 }
 
 const NUMBER = /^[-+<>≤≥~ ]*[\d.,]+(e[-+]?\d+)?( ?(%|s|min|h|d|K|M|B|T|KiB|MiB|GiB))*$/;
@@ -96,35 +117,57 @@ export function pager(caption, most, onPage, page = 1) {
     onPage((page - 1) * most, page * most, page);
     if (drawn === `${page}/${pages}`) return;
     drawn = `${page}/${pages}`;
-    const button = (text, to, label) => {
+    const turn = (text, to, label) => {
       const disabled = to < 1 || to > pages || to === page;
-      return el("button", { type: "button", disabled, "aria-label": label, on: { click: () => show(total, to) } }, text);
+      return button(text, () => show(total, to), { disabled, "aria-label": label });
     };
     fill(root,
       pages > 1 && [
-        button("«", 1, "First page"),
-        button("‹", page - 1, "Page before"),
+        turn("«", 1, "First page"),
+        turn("‹", page - 1, "Page before"),
         el("span", {}, `page ${page} of ${pages}`),
-        button("›", page + 1, "Next page"),
-        button("»", pages, "Last page"),
+        turn("›", page + 1, "Next page"),
+        turn("»", pages, "Last page"),
       ],
     );
   };
   return { root, show };
 }
 
-/** At most one call each `milliseconds`, the last one never lost. */
-export function throttled(milliseconds, action) {
+/** At most one call each `milliseconds`, the last one never lost, until `signal` is aborted. */
+export function throttled(milliseconds, action, signal) {
   let timer = null;
   let last = -Infinity;
   const run = () => {
     timer = null;
     last = performance.now();
-    action();
+    if (!signal.aborted) action();
   };
-  const call = () => {
-    if (timer === null) timer = setTimeout(run, Math.max(0, last + milliseconds - performance.now()));
+  return () => {
+    timer ??= setTimeout(run, Math.max(0, last + milliseconds - performance.now()));
   };
-  call.stop = () => clearTimeout(timer);
-  return call;
+}
+
+/** Call `action` each `milliseconds` until `signal` is aborted. */
+export function repeated(milliseconds, action, signal) {
+  const timer = setInterval(action, milliseconds);
+  signal.addEventListener("abort", () => clearInterval(timer));
+}
+
+/** Makes signals, each of which aborts the one before; all end with `signal`. */
+export function oneAtATime(signal) {
+  let last = new AbortController();
+  return () => {
+    last.abort();
+    last = new AbortController();
+    return AbortSignal.any([signal, last.signal]);
+  };
+}
+
+/** Draw a part of a page anew; a link in it, or what has an id, keeps the focus. */
+export function redrawn(root, draw) {
+  const { id, href } = root.contains(document.activeElement) ? document.activeElement : {};
+  draw();
+  if (id) document.getElementById(id)?.focus();
+  else if (href) [...root.querySelectorAll("a[href]")].find((link) => link.href === href)?.focus();
 }

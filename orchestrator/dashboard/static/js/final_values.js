@@ -1,56 +1,41 @@
 // The newest value of a metric against each setting that differs: a dot a run, a line through the means.
 
-import { Chart } from "./chart.js";
-import { faded, lineStyle, onThemeChange } from "./colours.js";
+import { captionedChart } from "./chart.js";
+import { faded, lineStyle } from "./colours.js";
 import { el, fill, setText } from "./dom.js";
-import { divergedNote, number, setting } from "./format.js";
+import { divergedNote, inOrder, number, setting } from "./format.js";
 
 const SPREAD = 0.04; // of the distance between values: dots of the same value stand beside each other
 
 /** Draws one chart for each of `settings` into `root`. */
 export class FinalValues {
-  constructor(root) {
+  constructor(root, signal) {
+    this.signal = signal;
     this.grid = el("div", { class: "figures" });
     this.told = el("p", { class: "faint" });
-    this.charts = [];
+    this.figures = new Map();
     fill(root, this.grid, this.told);
-    this.unTheme = onThemeChange(() => this.draw());
-  }
-
-  destroy() {
-    for (const chart of this.charts) chart.destroy();
-    this.unTheme();
   }
 
   /** `settings` and `metric` as parallel coordinates have them. */
   show({ settings, metric, runs }) {
-    Object.assign(this, { settings, metric, runs });
-    const names = JSON.stringify(settings.map((axis) => axis.title));
-    if (names !== this.names) {
-      this.names = names;
-      for (const chart of this.charts) chart.destroy();
-      const boxes = settings.map(() => el("div"));
-      this.charts = boxes.map((box) => new Chart(box, { height: 240, legend: false }));
-      fill(this.grid, boxes.map((box) => el("figure", {}, el("figcaption"), box)));
-    }
-    this.draw();
-  }
-
-  draw() {
-    if (!this.metric) return;
-    const { title, values } = this.metric;
-    const lost = this.runs.filter((_, at) => values[at] === null);
-    const diverged = divergedNote(lost, "× at the top");
+    const { title, values } = metric;
+    const diverged = divergedNote(runs.filter((_, at) => values[at] === null), "× at the top");
     const none = values.length ? "" : `No run has a ${title} yet.`;
     setText(this.told,
-      this.settings.length
+      settings.length
         ? none || `Dots are runs (of running ones, their newest value), the line goes through the means.${diverged}`
         : "All runs have the same settings: there is nothing to hold the value against.",
     );
-    this.settings.forEach((axis, at) => {
-      setText(this.grid.children[at].firstChild, `${title} against ${axis.title}`);
-      this.charts[at].draw(content(axis, this.metric, this.runs));
-    });
+    for (const axis of settings) {
+      if (!this.figures.has(axis.title)) {
+        this.figures.set(axis.title, captionedChart("", { signal: this.signal, height: 240, legend: false }));
+        this.grid.append(this.figures.get(axis.title).figure);
+      }
+      const { figure, chart } = this.figures.get(axis.title);
+      setText(figure.firstChild, `${title} against ${axis.title}`);
+      chart.draw(() => content(axis, metric, runs));
+    }
   }
 }
 
@@ -86,22 +71,15 @@ function content(axis, metric, runs) {
 
 /** Runs by value of the setting, in order, with the mean of each. */
 function grouped(settings, values, runs) {
-  const found = new Map();
-  settings.forEach((value, run) => {
-    if (!found.has(value)) found.set(value, []);
-    found.get(value).push([values[run], runs[run]]);
-  });
-  const groups = [...found].map(([value, every]) => {
-    const own = every.filter(([one]) => one !== null);
-    const [numbers, names] = [own.map(([one]) => one), own.map(([, name]) => name)];
+  const all = settings.map((value, at) => ({ value, number: values[at], run: runs[at] }));
+  const byValue = Map.groupBy(all, ({ value }) => value);
+  return inOrder(settings).map((value) => {
+    const every = byValue.get(value);
+    const own = every.filter((one) => one.number !== null);
+    const numbers = own.map((one) => one.number);
     const mean = numbers.reduce((a, b) => a + b, 0) / own.length;
-    return { value, values: numbers, runs: names, lost: every.length - own.length, mean };
+    return { value, values: numbers, runs: own.map((one) => one.run), lost: every.length - own.length, mean };
   });
-  return groups.sort((a, b) =>
-    typeof a.value === "number" && typeof b.value === "number"
-      ? a.value - b.value
-      : setting(a.value).localeCompare(setting(b.value), "en", { numeric: true }),
-  );
 }
 
 /** From -1 to 1, another for each, so that no two dots share an x. */
@@ -110,8 +88,7 @@ function jitter(which, of) {
 }
 
 function spoken(title, metric, groups) {
-  const means = groups
-    .slice(0, 12)
-    .map((group) => `${setting(group.value)}: ${group.values.length ? number(group.mean, 4) : "diverged"}`);
+  const mean = (group) => (group.values.length ? number(group.mean, 4) : "diverged");
+  const means = groups.slice(0, 12).map((group) => `${setting(group.value)}: ${mean(group)}`);
   return `Mean ${metric} by ${title}: ${means.join("; ")}`;
 }

@@ -1,4 +1,4 @@
-// Numbers, times and states as people read them.
+// Numbers, times and states as people read them, and round numbers for the ticks of axes.
 
 /** A number to so many significant digits; the server's words for what is not finite stay. */
 export function number(value, digits = 5) {
@@ -35,23 +35,17 @@ export function bytes(value) {
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "";
   if (seconds < 60) return `${Math.round(seconds)} s`;
-  let minutes = Math.round(seconds / 60);
+  const minutes = Math.round(seconds / 60);
   if (minutes < 60) return `${minutes} min`;
-  let hours = Math.floor(minutes / 60);
-  minutes %= 60;
-  if (hours < 24) return `${hours} h ${String(minutes).padStart(2, "0")} min`;
-  const days = Math.floor(hours / 24);
-  hours %= 24;
-  return `${days} d ${hours} h`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 24) return `${hours} h ${String(minutes % 60).padStart(2, "0")} min`;
+  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
 /** Seconds since the epoch as local date and time. */
 export function moment(seconds) {
   if (!seconds) return "";
-  const at = new Date(seconds * 1000);
-  const two = (value) => String(value).padStart(2, "0");
-  const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
-  return `${day} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+  return new Date(seconds * 1000).toLocaleString("sv-SE"); // as Swedes write it: 2026-11-29 10:48:11
 }
 
 /** How long ago. */
@@ -69,6 +63,43 @@ export function setting(value) {
   return String(value ?? "");
 }
 
+/** The different values, in order: numbers by size, others as words. */
+export function inOrder(values) {
+  const distinct = [...new Set(values)];
+  const areNumbers = distinct.every((value) => typeof value === "number");
+  const words = new Intl.Collator("en", { numeric: true });
+  return distinct.sort((a, b) => (areNumbers ? a - b : words.compare(setting(a), setting(b))));
+}
+
+/** Seconds from a run's first claim to its end, or until now. */
+export function secondsOf({ state, started_at: started, ended_at: ended }) {
+  const end = ended ?? (state === "running" ? Date.now() / 1000 : null);
+  return started && end ? end - started : null;
+}
+
+/** A run's state with its reason and what holds it back: `failed (oom)`, `pending (paused)`. */
+export function stateText(run) {
+  const notes = [
+    run.state !== "completed" && run.reason !== run.state && run.reason,
+    run.paused && isOpen(run) && "paused",
+    run.code_note,
+    run.waits_until && `waits until ${moment(run.waits_until).slice(11)}`,
+  ].filter(Boolean);
+  return notes.length ? `${run.state} (${notes.join(", ")})` : run.state;
+}
+
+/** Whether a run is still to end. */
+export function isOpen({ state }) {
+  return state === "pending" || state === "running";
+}
+
+/** `3 running, 1,000 completed`, of counts by state. */
+export function countsText(counts) {
+  return STATES.filter((state) => counts[state])
+    .map((state) => `${counts[state].toLocaleString("en-US")} ${state}`)
+    .join(", ");
+}
+
 /** ` 2 diverged (where): run 3, run 7.`, of at most ten by number; empty for none. */
 export function divergedNote(ids, where) {
   if (!ids.length) return "";
@@ -84,6 +115,32 @@ export function withoutClock(count, noun) {
 /** A percentage. */
 export function percent(fraction) {
   return `${Math.floor(fraction * 100 + 1e-9)} %`;
+}
+
+/** At most about `most` round numbers from `low` to `high`: steps of 1, 2 or 5 times a power of ten. */
+export function niceTicks(low, high, most = 6) {
+  if (!(high > low)) return [low];
+  const rough = (high - low) / most;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((times) => times * power).find((size) => size >= rough);
+  const found = [];
+  for (let at = Math.ceil(low / step - 1e-9); at * step <= high * (1 + 1e-12) + step * 1e-9; at += 1) {
+    found.push(Number((at * step).toPrecision(12)));
+  }
+  return found;
+}
+
+/** Ticks of a logarithmic axis: 1, 2 and 5 of each power of ten; over less than a decade, evenly spaced ones. */
+export function logTicks(low, high) {
+  if (high / low < 10) return niceTicks(low, high).filter((tick) => tick > 0);
+  const first = Math.floor(Math.log10(low));
+  const last = Math.ceil(Math.log10(high));
+  const times = last - first > 5 ? [1] : [1, 2, 5];
+  const found = [];
+  for (let power = first; power <= last; power += 1) {
+    for (const one of times) found.push(Number(`${one}e${power}`));
+  }
+  return found.filter((tick) => tick >= low && tick <= high);
 }
 
 export const STATES = ["pending", "running", "completed", "failed", "cancelled"];

@@ -1,95 +1,116 @@
 // A chart for each metric of one run or of several, with what all of them share: x, smoothing, logarithms.
 
-import { Chart } from "./chart.js";
+import { get } from "./api.js";
+import { captionedChart } from "./chart.js";
 import { lineStyle } from "./colours.js";
-import { el, fill, labelledCheck, labelledSelect, setOptions, smoothingSelect } from "./dom.js";
+import { el, fill, setOptions, setText } from "./dom.js";
+import { counted, withoutClock } from "./format.js";
 import * as view from "./view_state.js";
 
 const FIRST = ["loss", "acc", "pplx", "bits_per_byte", "grad_norm", "lr"];
 const SPLITS = ["train", "val", "test"];
 
-/** What to ask a run's curves with: as the address has it. */
-export function curvesQuery() {
-  return new URLSearchParams({ x: view.read("x", "steps"), smooth: view.readWeight("smooth") });
-}
-
-/** `root` has the controls and the charts; `onAsk()` hears that curves must be asked for again. */
+/** `root` has the controls and the charts of `runs`, which are { id, name }; a single run's name is empty. */
 export class MetricCharts {
-  constructor(axes, onAsk) {
-    this.axes = axes;
-    this.charts = new Map();
-    this.runs = [];
+  constructor(runs, axes, signal) {
+    Object.assign(this, { asked: runs, axes, signal, runs: [] });
+    this.figures = new Map();
     this.grid = el("div", { class: "figures" });
-    this.over = labelledSelect("Over", Object.entries(axes), view.read("x", "steps"), (value) => {
-      view.write({ x: value }, { x: "steps" });
+    this.note = el("p", { class: "faint note", role: "status" });
+    const anew = () => {
       this.zoom(null); // a stretch of another x
-      onAsk();
-    });
-    const checks = ["log x", "log y"].map((label) => {
-      const name = label.replace(" ", "");
-      return labelledCheck(label, view.isOn(name), (isOn) => {
-        view.write({ [name]: isOn });
-        this.draw(this.runs);
-      }).root;
-    });
-    this.root = el("div");
-    fill(this.root, el("div", { class: "row chart-controls" }, this.over.root, smoothingSelect(onAsk), checks), this.grid);
+      this.load();
+    };
+    this.over = view.select("Over", "x", Object.entries(axes), anew, "steps");
+    const bar = el("div", { class: "row chart-controls" },
+      this.over,
+      view.smoothing(() => this.load()),
+      view.check("log x", "logx", () => this.draw()),
+      view.check("log y", "logy", () => this.draw()),
+    );
+    this.root = el("div", {}, bar, this.grid, this.note);
   }
 
-  /** `runs` are answers for the curves of runs, each with a `name`; a single run's is empty. */
-  draw(runs) {
-    this.runs = runs;
-    const names = [...new Set(runs.flatMap((run) => Object.keys(run.metrics)))];
+  /** Ask for the curves and draw them; resolves to the answer's status, as ApiError has it. */
+  async load() {
+    const query = new URLSearchParams({ x: view.read("x", "steps"), smooth: view.readWeight("smooth") });
+    try {
+      const answers = await Promise.all(this.asked.map(({ id }) => get(`runs/${id}/curves?${query}`, this.signal)));
+      this.runs = answers.map((answer, at) => ({ ...answer, ...this.asked[at] }));
+      this.draw();
+      setText(this.note, this.notes().filter(Boolean).join(" "));
+      return 200;
+    } catch (error) {
+      setText(this.note, `${error.message}. ${error.hint ?? ""}`);
+      return error.status;
+    }
+  }
+
+  draw() {
+    const names = [...new Set(this.runs.flatMap((run) => Object.keys(run.metrics)))];
     names.sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
     const options = [...Object.entries(this.axes), ...names.map((name) => [name, this.label(name)])];
-    if (this.over.select.length !== options.length) setOptions(this.over.select, options, view.read("x", "steps"));
-    for (const name of names) this.chart(name).draw(this.content(name));
+    const { control } = this.over;
+    if (control.length !== options.length) setOptions(control, options, view.read("x", "steps"));
+    const added = names.filter((name) => !this.figures.has(name));
+    for (const name of added) this.figures.set(name, this.figure(name));
+    if (added.length) fill(this.grid, names.map((name) => this.figures.get(name).figure));
+    for (const name of names) this.figures.get(name).chart.draw(() => this.content(name));
+  }
+
+  /** What a reader must know of what is drawn. */
+  notes() {
+    const most = Math.max(...this.runs.map((run) => run.points));
+    const { most_shown: shown } = this.runs[0];
+    const bad = this.runs.flatMap((run) =>
+      Object.entries(run.metrics).flatMap(([name, curves]) =>
+        Object.entries(curves)
+          .filter(([, curve]) => curve.not_finite)
+          .map(([split, curve]) => `${run.name} ${split} ${name}: ${curve.not_finite}`.trim()),
+      ),
+    );
+    return [
+      this.runs.every((run) => !Object.keys(run.metrics).length) && "No points yet.",
+      most > shown &&
+        `Thinned: the least and greatest value of each stretch is drawn, up to ${shown} of ${counted(most, "point")}.`,
+      withoutClock(this.runs.reduce((sum, run) => sum + run.without_clock, 0), "point"),
+      bad.length && `Values that are nan or infinite are not drawn (${bad.join(", ")}).`,
+    ];
   }
 
   /** All charts show the same stretch of x. */
   zoom(range) {
     view.writeRange("zoom", range);
-    for (const chart of this.charts.values()) chart.showZoom(range);
+    for (const { chart } of this.figures.values()) chart.showZoom(range);
   }
 
   label(name) {
     return this.runs.map((run) => run.labels[name]).find(Boolean);
   }
 
-  chart(name) {
-    if (!this.charts.has(name)) {
-      const box = el("div");
-      const before = [...this.charts.keys()].find((other) => rank(other) > rank(name));
-      const figure = el("figure", { "data-metric": name }, el("figcaption", { title: name }, this.label(name)), box);
-      this.grid.insertBefore(figure, before ? this.grid.querySelector(`[data-metric="${CSS.escape(before)}"]`) : null);
-      this.charts.set(name, new Chart(box, { height: 220, zoom: view.readRange("zoom"), onZoom: (range) => this.zoom(range) }));
-    }
-    return this.charts.get(name);
+  figure(name) {
+    const options = { height: 220, zoom: view.readRange("zoom"), onZoom: (range) => this.zoom(range) };
+    const found = captionedChart(this.label(name), { signal: this.signal, ...options });
+    found.figure.dataset.metric = found.figure.firstChild.title = name;
+    return found;
   }
 
   content(name) {
     const isAlone = this.runs.length === 1;
+    const { scatter, ...shared } = view.xAxis(this.axes, (x) => this.label(x));
     const lines = this.runs.flatMap((run, at) =>
       SPLITS.filter((split) => run.metrics[name]?.[split]).map((split) => ({
         key: `${run.name}${split}`,
         label: `${run.name} ${split}`.trim(),
         ...run.metrics[name][split],
         width: split === "train" ? 1.5 : 2.5,
-        scatter: !this.axes[view.read("x", "steps")],
+        scatter,
         // Of several runs each has its colour, and training is dotted; a single run has a colour for each split.
         colour: lineStyle(isAlone ? SPLITS.indexOf(split) : at).colour,
         dash: !isAlone && split === "train" ? [2, 3] : [],
       })),
     );
-    const x = view.read("x", "steps");
-    const isMetric = !this.axes[x];
-    const xLabel = isMetric ? (this.label(x) ?? x) : this.axes[x];
-    const words = { title: this.label(name), xLabel, wholeX: x === "steps" };
-    return { ...words, logX: view.isOn("logx"), logY: view.isOn("logy"), lines };
-  }
-
-  destroy() {
-    for (const chart of this.charts.values()) chart.destroy();
+    return { title: this.label(name), ...shared, lines };
   }
 }
 

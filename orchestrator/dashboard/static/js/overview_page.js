@@ -1,10 +1,9 @@
 // The overview: all sweeps, found and sorted, and what happened last.
 
 import { BASE } from "./api.js";
-import { el, fill, labelledSelect, plainTable } from "./dom.js";
-import { ago, counted, duration, loss, moment, STATES } from "./format.js";
-import { LivePage, redrawn } from "./live_page.js";
-import { drawStates } from "./sweep_page.js";
+import { el, fill, plainTable, redrawn, statesBar } from "./dom.js";
+import { ago, counted, countsText, duration, loss, moment } from "./format.js";
+import { LivePage } from "./live_page.js";
 import * as view from "./view_state.js";
 
 const MOST_VALUES = 12;
@@ -26,18 +25,12 @@ export class OverviewPage extends LivePage {
 
   /** The box that chooses a sweep. */
   tick(id) {
-    const input = el("input", {
-      type: "checkbox",
-      id: `choose-${id}`,
-      "aria-label": `Choose sweep ${id}`,
-      checked: this.chosen.has(id),
-      on: {
-        change: () => {
-          this.chosen[input.checked ? "add" : "delete"](id);
-          this.news(this.found);
-        },
-      },
-    });
+    const change = () => {
+      this.chosen[input.checked ? "add" : "delete"](id);
+      this.news(this.found);
+    };
+    const attributes = { id: `choose-${id}`, "aria-label": `Choose sweep ${id}`, checked: this.chosen.has(id) };
+    const input = el("input", { type: "checkbox", ...attributes, on: { change } });
     return input;
   }
 
@@ -52,21 +45,11 @@ export class OverviewPage extends LivePage {
 
   open(found) {
     this.chosen = new Set();
-    const keep = (name, value) => {
-      view.write({ [name]: value }, { sort: "newest" });
-      this.news(this.found);
-    };
-    const search = el("input", {
-      type: "search",
-      id: "filter",
-      placeholder: "words in names, tags, notes, settings",
-      value: view.read("filter"),
-      on: { input: () => keep("filter", search.value) },
-    });
+    const again = () => this.news(this.found);
     const orders = Object.entries(ORDERS).map(([key, [text]]) => [key, text]);
     this.bar = el("div", { class: "row" },
-      el("label", { class: "field grow" }, el("span", {}, "Find sweeps"), search),
-      labelledSelect("Order", orders, view.read("sort", "newest"), (value) => keep("sort", value)).root,
+      view.filterBox("Find sweeps", "words in names, tags, notes, settings", again),
+      view.select("Order", "sort", orders, again, "newest"),
     );
     this.content = el("div");
     fill(this.root, el("h1", {}, "Sweeps"), this.bar, this.content);
@@ -109,14 +92,10 @@ function text({ id, name, tags, note, axes, command }) {
 }
 
 function sweepCard(sweep, tick) {
-  const bar = el("div", { class: "statebar", "aria-hidden": "true" });
-  drawStates(bar, sweep.counts, sweep.total);
-  const parts = STATES.filter((state) => sweep.counts[state]).map(
-    (state) => `${sweep.counts[state].toLocaleString("en-US")} ${state}`,
-  );
   const axes = Object.entries(sweep.axes).map(([name, values]) => `${name} ${shortened(values)}`);
   const { best, verdict, spent, seconds_left: left } = sweep;
   const facts = [left && `about ${duration(left)} left`, spent, best && `best val loss ${loss(best.val_loss)}`];
+  const bestRun = best && el("a", { class: "plain", href: `${BASE}runs/${best.run}` }, `run ${best.run}`);
   const faint = (...words) => el("p", { class: "faint" }, words);
   const told = facts.filter(Boolean).join(" · ");
   return el("li", {},
@@ -125,9 +104,9 @@ function sweepCard(sweep, tick) {
       el("span", { class: "name" }, sweep.name || `Sweep ${sweep.id}`),
     ),
     tick,
-    bar,
-    el("p", {}, parts.join(", ") || "no runs"),
-    told && el("p", {}, told, best && [" (", el("a", { class: "plain", href: `${BASE}runs/${best.run}` }, `run ${best.run}`), ")"]),
+    statesBar(sweep.counts),
+    el("p", {}, countsText(sweep.counts) || "no runs"),
+    told && el("p", {}, told, best && [" (", bestRun, ")"]),
     verdict && el("p", {}, verdict),
     axes.length ? faint(axes.join(" · ")) : null,
     sweep.tags.length ? faint(sweep.tags.join(" · ")) : null,
@@ -144,18 +123,8 @@ function shortened(values) {
 
 /** Events with links to what they are about. */
 export function eventsTable(events) {
-  const rows = events.map((event) => [
-    moment(event.at),
-    event.actor,
-    event.action,
-    [
-      event.run
-        ? el("a", { href: `${BASE}runs/${event.run}` }, `run ${event.run}`)
-        : event.sweep
-          ? el("a", { href: `${BASE}sweeps/${event.sweep}` }, `sweep ${event.sweep}`)
-          : "",
-    ],
-    event.why,
-  ]);
+  const link = (page, number) => el("a", { href: `${BASE}${page}s/${number}` }, `${page} ${number}`);
+  const of = ({ run, sweep }) => (run ? link("run", run) : sweep ? link("sweep", sweep) : "");
+  const rows = events.map((event) => [moment(event.at), event.actor, event.action, of(event), event.why]);
   return plainTable("Events", ["when", "who", "what", "of", "why"], rows, { class: "events" });
 }

@@ -1,16 +1,14 @@
 // A run: curves of all its metrics, settings, attempts, events, log, error, and the command that repeats it.
 
 import { BASE, get } from "./api.js";
-import { onThemeChange } from "./colours.js";
-import { controlButtons } from "./controls.js";
+import { controlRow } from "./controls.js";
 import { DeviceCharts } from "./device_charts.js";
 import { tell } from "./dialogs.js";
-import { el, fill, plainTable, setText, throttled } from "./dom.js";
-import { bytes, counted, duration, loss, moment, number, percent, shortCount, withoutClock } from "./format.js";
-import { labelButton } from "./labels.js";
-import { curvesQuery, MetricCharts } from "./metric_charts.js";
+import { button, definitions, el, fill, folded, plainTable, redrawn, setText, throttled } from "./dom.js";
+import { bytes, duration, loss, moment, number, percent, secondsOf, shortCount, stateText } from "./format.js";
+import { LivePage } from "./live_page.js";
+import { MetricCharts } from "./metric_charts.js";
 import { eventsTable } from "./overview_page.js";
-import { LivePage, redrawn } from "./live_page.js";
 
 const MOST_SISTERS = 20;
 const CURVES_EVERY_MS = 2_000;
@@ -19,16 +17,15 @@ const LOG_EVERY_MS = 4_000;
 
 export class RunPage extends LivePage {
   async start() {
-    this.loadCurves = throttled(CURVES_EVERY_MS, () => this.readCurves());
-    this.loadLog = throttled(LOG_EVERY_MS, () => this.readLog());
-    this.unTheme = onThemeChange(() => this.drawCurves());
+    this.loadCurves = throttled(CURVES_EVERY_MS, () => this.charts.load(), this.signal);
+    this.loadLog = throttled(LOG_EVERY_MS, () => this.readLog(), this.signal);
     await this.follow(`runs/${this.id}`, `run/${this.id}`);
   }
 
   open(run) {
     this.run = run;
     this.build();
-    this.loadCurves();
+    this.renew(run);
     this.loadLog();
   }
 
@@ -51,22 +48,20 @@ export class RunPage extends LivePage {
   build() {
     const { run } = this;
     document.title = `Run ${run.id} · hlbq`;
-    this.head = el("dl", { class: "facts" });
+    this.head = el("div");
     this.errorBox = el("section", { "aria-label": "Error" });
-    this.note = el("p", { class: "faint note", role: "status" });
     this.details = el("div");
     this.logText = el("pre", { class: "log", tabindex: "0", role: "region", "aria-label": "Log" });
     this.logNote = el("p", { class: "faint" });
     this.traceback = el("pre", { tabindex: "0", role: "region", "aria-label": "Traceback" });
-    this.charts = new MetricCharts(this.server.axes, () => this.readCurves());
-    const target = () => {
-      const { id, run } = this;
-      return { sweeps: [], runs: [Number(id)], words: `run ${id}`, priority: run.priority, states: [run.state], paused: run.paused && /ing$/.test(run.state) };
-    };
-    if (!this.server.read_only) this.controls = controlButtons(target, () => this.reload());
+    this.charts = new MetricCharts([{ id: run.id, name: "" }], this.server.axes, this.signal);
+    const target = () => ({ sweeps: [], runs: [run.id], words: `run ${run.id}`, of: [this.run] });
     const ownTags = ({ tags, sweep_tags: others }) => tags.filter((tag) => !others.includes(tag));
-    const labels = () => ({ run: Number(this.id), tags: ownTags(this.run), note: this.run.note });
-    this.devices = new DeviceCharts(`runs/${this.id}/devices`, {
+    const labels = () => ({ run: run.id, tags: ownTags(this.run), note: this.run.note });
+    const onLabelled = () => this.reload();
+    this.controls = controlRow(this.server.read_only, { target, labels, onLabelled });
+    const devices = new DeviceCharts(`runs/${run.id}/devices`, {
+      signal: this.signal,
       isLive: () => this.run.state === "running",
       none: "Nothing was reported: drivers of GPUs do so twice a minute, a CPU has none.",
     });
@@ -75,33 +70,23 @@ export class RunPage extends LivePage {
       el("h1", {}, `Run ${run.id}`),
       aroundRun(run),
       this.head,
-      this.controls
-        ? el("div", { class: "row act" }, this.controls.root, labelButton(labels, () => this.reload()))
-        : el("p", { class: "faint" }, "Read-only: nothing can be changed from here."),
+      this.controls.root,
       this.errorBox,
       el("h2", {}, "Curves"),
       this.charts.root,
-      this.note,
-      el("details", { open: this.run.state === "running" }, el("summary", {}, "Devices while it trained"), this.devices.root),
+      folded("Devices while it trained", devices.root, run.state === "running"),
       this.details,
       el("h2", {}, "Log"),
       this.logNote,
       this.logText,
     );
-    this.drawHead();
-    this.drawDetails();
   }
 
   drawHead() {
     const { run } = this;
-    const waits = run.waits_until ? `, waits until ${moment(run.waits_until)}` : "";
-    const reason = run.reason && run.state !== "completed" && run.reason !== run.state ? ` (${run.reason})` : "";
-    const ended = run.ended_at ?? (run.state === "running" ? Date.now() / 1000 : null);
+    const seconds = secondsOf(run);
     const facts = [
-      [
-        "state",
-        el("span", { class: `state ${run.state}` }, `${run.state}${reason}${run.paused ? ", paused" : ""}${run.code_note ? `, ${run.code_note}` : ""}${waits}`),
-      ],
+      ["state", el("span", { class: `state ${run.state}` }, stateText(run))],
       ["done", run.state === "running" ? `${percent(run.fraction)}${run.phase ? `, ${run.phase}` : ""}` : null],
       ["step", number(run.step)],
       ["train loss", loss(run.train_loss)],
@@ -120,14 +105,11 @@ export class RunPage extends LivePage {
       ["priority", String(run.priority)],
       ["worker", run.worker ? el("a", { href: `${BASE}workers` }, String(run.worker)) : null],
       ["started", moment(run.started_at)],
-      ["took", run.started_at && ended ? duration(ended - run.started_at) : null],
+      ["took", seconds === null ? null : duration(seconds)],
       ["uid", run.uid],
     ];
-    const kept = facts.filter(([, value]) => value);
-    redrawn(this.head, () =>
-      fill(this.head, kept.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
-    );
-    this.controls?.update();
+    redrawn(this.head, () => fill(this.head, definitions("facts", facts.filter(([, value]) => value))));
+    this.controls.update();
   }
 
   drawDetails() {
@@ -142,17 +124,17 @@ export class RunPage extends LivePage {
           failed.traceback && this.traceback,
         ),
     );
-    const copy = el("button", { type: "button", on: { click: () => this.copy(run.repeat) } }, "Copy");
+    const newest = run.attempts.at(-1);
+    const hasAny = (values) => Object.keys(values).length > 0;
+    const copy = button("Copy", () => this.copy(run.repeat));
     fill(this.details,
       el("h2", {}, "The same run again"),
       el("div", { class: "command" }, el("pre", { class: "wrap", tabindex: "0" }, run.repeat), copy),
       el("h2", {}, "Settings"),
       el("h3", {}, "Changed from the recipe's defaults"),
       settingsList(run.changed),
-      el("details", {}, el("summary", {}, "All other settings"), settingsList(run.settings)),
-      Object.keys(run.facts).length
-        ? el("details", {}, el("summary", {}, "Known since its first claim"), settingsList(run.facts))
-        : null,
+      folded("All other settings", settingsList(run.settings)),
+      hasAny(run.facts) && folded("Known since its first claim", settingsList(run.facts)),
       el("h2", {}, "Attempts"),
       run.attempts.length
         ? plainTable("Attempts", ["attempt", "worker", "started", "ended", "because", "steps", "slots"],
@@ -168,59 +150,18 @@ export class RunPage extends LivePage {
             ]),
           )
         : el("p", { class: "empty" }, "It has not been started yet."),
-      run.attempts.length && Object.keys(run.attempts.at(-1).provenance).length
-        ? el("details", {},
-            el("summary", {}, "What computed the newest attempt"),
-            settingsList(run.attempts.at(-1).provenance),
-          )
-        : null,
+      hasAny(newest?.provenance ?? {}) && folded("What computed the newest attempt", settingsList(newest.provenance)),
       el("h2", {}, "Events"),
       run.events.length ? eventsTable(run.events) : el("p", { class: "empty" }, "None yet."),
     );
   }
 
-  async readCurves() {
-    try {
-      this.answer = await get(`runs/${this.id}/curves?${curvesQuery()}`);
-      if (this.isOver) return;
-      this.drawCurves();
-    } catch (error) {
-      setText(this.note, `${error.message}. ${error.hint ?? ""}`);
-    }
-  }
-
-  drawCurves() {
-    if (!this.answer) return;
-    const { metrics, points, most_shown: most, without_clock: without } = this.answer;
-    this.charts.draw([{ name: "", ...this.answer }]);
-    const names = Object.keys(metrics);
-    const notes = names.length ? [] : ["No points yet."];
-    if (points > most)
-      notes.push(
-        `Thinned: the least and greatest value of each stretch is drawn, up to ${most} of ${counted(points, "point")}.`,
-      );
-    notes.push(withoutClock(without, "point"));
-    const bad = names.flatMap((name) =>
-      Object.entries(metrics[name])
-        .filter(([, curve]) => curve.not_finite)
-        .map(([split, curve]) => `${split} ${name}: ${curve.not_finite}`),
-    );
-    if (bad.length) notes.push(`Values that are nan or infinite are not drawn (${bad.join(", ")}).`);
-    setText(this.note, notes.filter(Boolean).join(" "));
-  }
-
   async readLog() {
     try {
-      const { text, left_out: leftOut, problem } = await get(`runs/${this.id}/log`);
+      const { text, left_out: leftOut, problem } = await get(`runs/${this.id}/log`, this.signal);
       const atEnd = this.logText.scrollHeight - this.logText.scrollTop - this.logText.clientHeight < 40;
-      setText(this.logNote,
-        problem ||
-          (leftOut
-            ? `The end of it; ${bytes(leftOut) || `${leftOut} bytes`} before are left out: hlbq logs ${this.id}`
-            : text
-              ? ""
-              : "Nothing was printed."),
-      );
+      const cut = leftOut && `The end of it; ${bytes(leftOut)} before are left out: hlbq logs ${this.id}`;
+      setText(this.logNote, problem || cut || (text ? "" : "Nothing was printed."));
       setText(this.logText, text);
       // A trainer prints its traceback: it need not stand there twice.
       const end = this.traceback.textContent.trim().slice(-TRACEBACK_COMPARED);
@@ -240,23 +181,11 @@ export class RunPage extends LivePage {
       tell("The browser did not let it be copied: select the text.", true);
     }
   }
-
-  destroy() {
-    super.destroy();
-    this.devices?.destroy();
-    this.loadCurves.stop();
-    this.loadLog.stop();
-    this.unTheme?.();
-    this.charts?.destroy();
-  }
 }
 
 function settingsList(values) {
-  const names = Object.keys(values);
-  if (!names.length) return el("p", { class: "faint" }, "None.");
-  return el("dl", { class: "settings" },
-    names.map((name) => el("div", {}, el("dt", {}, name), el("dd", {}, values[name]))),
-  );
+  const pairs = Object.entries(values);
+  return pairs.length ? definitions("settings", pairs) : el("p", { class: "faint" }, "None.");
 }
 
 /** Links to the runs of the same arm, side by side with them, and to those before and after. */

@@ -2,8 +2,8 @@
 
 import { BASE, get } from "./api.js";
 import { tell } from "./dialogs.js";
-import { el, fill, labelledCheck, labelledSelect, pager, setText, throttled } from "./dom.js";
-import { counted } from "./format.js";
+import { button, el, field, fill, folded, labelledCheck, labelledSelect, pager, redrawn, setText, throttled } from "./dom.js";
+import * as format from "./format.js";
 import { csv, download } from "./saving.js";
 import * as view from "./view_state.js";
 
@@ -12,20 +12,18 @@ const VALUES_EVERY_MS = 5_000;
 const MOMENTS = ["last", "best", "min", "max", "at"].map((moment) => [moment, moment === "at" ? "at step" : moment]);
 const DEFAULTS = { sort: "run", page: 1 };
 
-/** `onFilter(runs)` hears the runs that pass the filter; `onSelect()` that others are selected. */
+/**
+ * `onFilter(runs)` hears the runs that pass the filter; `onSelect()` that others are selected; `onValues()` that values
+ * of metrics have come: of the columns, and of `wanted`, the key of another column.
+ */
 export class RunsTable {
-  constructor(root, sweepId, { onFilter, onSelect }) {
-    Object.assign(this, { sweepId, onFilter, onSelect, values: new Map(), selected: new Set(), data: null });
-    this.loadValues = throttled(VALUES_EVERY_MS, () => this.readValues());
+  constructor(root, sweepId, { signal, onFilter, onSelect, onValues }) {
+    Object.assign(this, { sweepId, signal, onFilter, onSelect, onValues, data: null, wanted: null });
+    Object.assign(this, { values: new Map(), selected: new Set() });
+    this.loadValues = throttled(VALUES_EVERY_MS, () => this.readValues(), signal);
     this.sort = view.read("sort", DEFAULTS.sort);
-    this.filterBox = el("input", {
-      type: "search",
-      id: "filter",
-      placeholder: "depth=4 state=failed val_loss<3.5",
-      value: view.read("filter"),
-      spellcheck: "false",
-      on: { input: () => this.setFilter(this.filterBox.value) },
-    });
+    const filter = view.filterBox("Filter runs", "depth=4 state=failed val_loss<3.5", () => this.narrow());
+    this.filterBox = filter.control;
     this.problem = el("p", { class: "problem", role: "status" });
     this.told = el("p", { class: "faint", role: "status" });
     this.head = el("tr");
@@ -40,12 +38,12 @@ export class RunsTable {
     );
     fill(root,
       el("div", { class: "row" },
-        el("label", { class: "field grow" }, el("span", {}, "Filter runs"), this.filterBox),
+        filter,
         this.told,
-        el("button", { type: "button", on: { click: () => this.download() } }, "Download CSV"),
+        button("Download CSV", () => this.download()),
       ),
       this.problem,
-      el("details", {}, el("summary", {}, "Columns"), this.chooser),
+      folded("Columns", this.chooser),
       el("div", { class: "table-scroll tall", tabindex: "0", role: "region", "aria-label": "Runs" }, table),
       this.pager.root,
     );
@@ -62,7 +60,7 @@ export class RunsTable {
       this.selected = new Set([...this.selected].filter((id) => data.runs.has(id)));
     }
     this.update();
-    this.loadValues();
+    this.askValues();
     this.onFilter(this.found.runs, Boolean(this.filterBox.value.trim()));
   }
 
@@ -76,58 +74,71 @@ export class RunsTable {
       view.write({ cols: chosen.join(",") });
       this.choose();
       this.update();
-      this.loadValues();
+      this.askValues();
     };
-    const metric = labelledSelect("Column of", Object.keys(this.data.metrics).map((name) => [name, name]), "val_loss", () => {});
+    const metric = labelledSelect("Column of", Object.keys(this.data.metrics).map((name) => [name, name]), "val_loss");
     const moment = labelledSelect("Value", MOMENTS, "best", (value) => (step.hidden = value !== "at"));
     const number = el("input", { type: "number", min: "0", value: "100" });
-    const step = el("label", { class: "field", hidden: true }, el("span", {}, "Step"), number);
+    const step = field("Step", number);
+    step.hidden = true;
     const add = () => {
-      const at = moment.select.value === "at" ? `~${Math.max(0, Math.floor(number.value))}` : "";
-      set([...new Set([...keys, `${metric.select.value}~${moment.select.value}${at}`])]);
+      const at = moment.control.value === "at" ? `~${Math.max(0, Math.floor(number.value))}` : "";
+      set([...new Set([...keys, `${metric.control.value}~${moment.control.value}${at}`])]);
     };
     const offered = [...this.data.columns, ...this.columns.filter((column) => column.key.includes("~"))];
     fill(this.chooser,
       offered.slice(1).map(({ key, title }) =>
         labelledCheck(title, keys.includes(key), (isOn) =>
           set(offered.map((one) => one.key).filter((one) => (one === key ? isOn : keys.includes(one)))),
-        ).root,
+        ),
       ),
-      metric.root,
-      moment.root,
+      metric,
+      moment,
       step,
-      el("button", { type: "button", on: { click: add } }, "Add column"),
-      el("button", { type: "button", on: { click: () => set([]) } }, "Usual columns"),
+      button("Add column", add),
+      button("Usual columns", () => set([])),
     );
   }
 
-  /** Ask for the values of the metrics' columns. */
+  valueKeys() {
+    return [...this.columns.map((column) => column.key), this.wanted].filter((key) => key?.includes("~"));
+  }
+
+  askValues() {
+    if (this.valueKeys().length) this.loadValues();
+  }
+
   async readValues() {
-    for (const { key } of this.columns.filter((column) => column.key.includes("~"))) {
-      const [metric, moment, step] = key.split("~");
+    for (const key of this.valueKeys()) {
+      const [metric, moment, step = 0] = key.split("~");
       try {
-        const asked = new URLSearchParams({ metric, moment, step: step ?? 0 });
-        const { values } = await get(`sweeps/${this.sweepId}/finals?${asked}`);
+        const asked = new URLSearchParams({ metric, moment, step });
+        const { values } = await get(`sweeps/${this.sweepId}/finals?${asked}`, this.signal);
         this.values.set(key, new Map(values));
       } catch (error) {
+        if (this.signal.aborted) return;
         if (!this.values.has(key)) tell(`${error.message} ${error.hint ?? ""}`, true);
         this.values.set(key, this.values.get(key) ?? new Map());
       }
       this.update();
+      this.onValues();
     }
   }
 
   /** The filtered runs as they stand, with whole numbers, as a file. */
   download() {
     const rows = this.shown.map((run) => this.columns.map((column) => column.read(run)));
-    const text = csv([this.columns.map((column) => column.title), ...rows]);
-    download(`sweep-${this.sweepId}.csv`, text, "text/csv");
+    download(`sweep-${this.sweepId}.csv`, csv([this.columns.map((column) => column.title), ...rows]), "text/csv");
   }
 
   setFilter(text) {
-    view.write({ filter: text });
+    this.filterBox.value = text;
+    this.filterBox.dispatchEvent(new Event("input"));
+  }
+
+  narrow() {
     this.update(1);
-    this.onFilter(this.found.runs, Boolean(text.trim()));
+    this.onFilter(this.found.runs, Boolean(this.filterBox.value.trim()));
   }
 
   sortBy(key) {
@@ -135,27 +146,24 @@ export class RunsTable {
     view.write({ sort: this.sort }, DEFAULTS);
     this.drawHead();
     this.update(1);
-    this.head.querySelector(`button[data-key="${CSS.escape(key)}"]`)?.focus();
   }
 
   drawHead() {
     const key = this.sort.replace(/^-/, "");
     const direction = this.sort.startsWith("-") ? "descending" : "ascending";
-    const all = el("input", {
-      type: "checkbox",
-      "aria-label": "Select all runs that pass the filter",
-      on: { change: () => this.select(this.found.runs.map((run) => run[this.data.place.id]), all.checked) },
-    });
-    this.allBox = all;
+    const change = () => this.select(this.found.runs.map((run) => run.id), this.allBox.checked);
+    const label = "Select all runs that pass the filter";
+    this.allBox = el("input", { type: "checkbox", "aria-label": label, on: { change } });
     const header = (column) => {
       const arrow = column.key !== key ? "" : direction === "ascending" ? " ▲" : " ▼";
-      const sort = { type: "button", "data-key": column.key, on: { click: () => this.sortBy(column.key) } };
+      const title = [column.title, el("span", { class: "arrow", "aria-hidden": "true" }, arrow)];
       return el("th",
         { scope: "col", class: column.numeric ? "numeric" : "", "aria-sort": column.key === key ? direction : "none" },
-        el("button", sort, column.title, el("span", { class: "arrow", "aria-hidden": "true" }, arrow)),
+        button(title, () => this.sortBy(column.key), { id: `sort-${column.key}` }),
       );
     };
-    fill(this.head, el("th", { scope: "col", class: "tick" }, all), this.columns.map(header));
+    const tick = el("th", { scope: "col", class: "tick" }, this.allBox);
+    redrawn(this.head, () => fill(this.head, tick, this.columns.map(header)));
   }
 
   /** Draw the runs again, those of `page` or of the present one. */
@@ -165,22 +173,16 @@ export class RunsTable {
     const runs = this.shown;
     this.pager.show(runs.length, page);
     const total = this.data.runs.size;
-    setText(this.told,
-      runs.length === total
-        ? counted(total, "run")
-        : `${runs.length.toLocaleString("en-US")} of ${counted(total, "run")}`,
-    );
+    const some = runs.length < total ? `${runs.length.toLocaleString("en-US")} of ` : "";
+    setText(this.told, `${some}${format.counted(total, "run")}`);
     setText(this.problem, this.found.problems.join("; "));
-    this.allBox.checked = runs.length > 0 && runs.every((run) => this.selected.has(run[this.data.place.id]));
+    this.allBox.checked = runs.length > 0 && runs.every((run) => this.selected.has(run.id));
   }
 
   sorted(runs) {
     const column = this.columns.find((one) => one.key === this.sort.replace(/^-/, "")) ?? this.columns[0];
     const sign = this.sort.startsWith("-") ? -1 : 1;
-    return runs
-      .map((run) => [column.read(run), run])
-      .sort(([a], [b]) => compared(a, b, sign))
-      .map(([, run]) => run);
+    return runs.toSorted((a, b) => compared(column.read(a), column.read(b), sign));
   }
 
   drawPage(begin, end, page) {
@@ -211,25 +213,16 @@ export class RunsTable {
   }
 
   fillRow(row, run) {
-    const { place } = this.data;
-    const id = run[place.id];
     const box = row.firstChild.firstChild;
-    box.value = id;
-    box.checked = this.selected.has(id);
-    box.setAttribute("aria-label", `Select run ${id}`);
+    box.value = run.id;
+    box.checked = this.selected.has(run.id);
+    box.setAttribute("aria-label", `Select run ${run.id}`);
+    row.querySelector("a.run").setAttribute("href", `${BASE}runs/${run.id}`);
     this.columns.forEach((column, at) => {
       const cell = row.children[at + 1];
-      if (column.key === "run") {
-        setText(cell.firstChild, String(id));
-        cell.firstChild.setAttribute("href", `${BASE}runs/${id}`);
-      } else if (column.key === "state") {
-        setText(cell, this.data.stateText(run));
-        cell.className = `state ${run[place.state]}`;
-      } else {
-        const value = column.show ? column.show(run) : column.read(run);
-        setText(cell, value === null || value === undefined ? "" : String(value));
-        if (column.key === "error" && cell.title !== cell.textContent) cell.title = cell.textContent;
-      }
+      setText(cell.firstElementChild ?? cell, format.setting((column.show ?? column.read)(run)));
+      if (column.key === "state") cell.className = `state ${run.state}`;
+      if (column.key === "error" && cell.title !== cell.textContent) cell.title = cell.textContent;
     });
   }
 

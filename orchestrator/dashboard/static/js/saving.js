@@ -22,8 +22,8 @@ export function csv(rows) {
 
 /** A choice of formats; `figure()` gives { name, width, height, draw(pen), rows } as it stands, the headers first. */
 export function saveMenu(figure) {
-  const kinds = { png: "PNG", svg: "SVG", csv: "CSV" };
-  const options = [["", "Save as"], ...Object.entries(kinds)].map(([value, text]) => el("option", { value }, text));
+  const kinds = [["", "Save as"], ["png", "PNG"], ["svg", "SVG"], ["csv", "CSV"]];
+  const options = kinds.map(([value, text]) => el("option", { value }, text));
   const save = () => {
     const found = figure();
     if (found && select.value) saveFigure(select.value, found);

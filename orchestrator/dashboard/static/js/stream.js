@@ -9,29 +9,24 @@ const LONGEST_WAIT_MS = 5_000;
 const TURN_MS = 1_000;
 
 /**
- * Listen to a topic until `close()`. `query()` gives the parameters of each (re)connection; `onEvent(name, data)` hears
- * the events; `onState("live" | "lost" | "refused")` how the connection stands: refused is for good.
+ * Listen to a topic until `signal` is aborted. `query()` gives the parameters of each (re)connection; `onEvent(name,
+ * data)` hears the events; `onState("live" | "lost" | "refused")` how the connection stands: refused is for good.
  */
-export function listen(topic, query, onEvent, onState) {
-  const stopped = new AbortController();
-  keepListening(topic, query, onEvent, onState, stopped.signal);
-  return { close: () => stopped.abort() };
-}
-
-async function keepListening(topic, query, onEvent, onState, signal) {
+export async function listen(topic, query, onEvent, onState, signal) {
   let wait = FIRST_WAIT_MS;
+  let mustTakeTurns = false;
+  const connected = () => {
+    wait = FIRST_WAIT_MS;
+    onState("live");
+  };
+  const hear = (name, data) => {
+    if (name === "again") mustTakeTurns = true;
+    else onEvent(name, data);
+  };
   while (!signal.aborted) {
-    const connected = () => {
-      wait = FIRST_WAIT_MS;
-      onState("live");
-    };
-    let mustTakeTurns = false;
-    const hear = (name, data) => {
-      if (name === "again") mustTakeTurns = true;
-      else onEvent(name, data);
-    };
-    const parameters = { ...query(), browser: browserName() };
-    const status = await listenOnce(topic, parameters, hear, connected, signal).catch(() => 0);
+    mustTakeTurns = false;
+    const parameters = new URLSearchParams({ ...query(), browser: browserName() });
+    const status = await listenOnce(`${topic}?${parameters}`, hear, connected, signal).catch(() => 0);
     if (signal.aborted) return;
     if (status === 401) {
       onState("refused");
@@ -39,7 +34,7 @@ async function keepListening(topic, query, onEvent, onState, signal) {
     }
     if (mustTakeTurns) {
       await pause(TURN_MS);
-      await shown(signal);
+      await shown();
       continue;
     }
     onState("lost");
@@ -53,49 +48,32 @@ async function keepListening(topic, query, onEvent, onState, signal) {
  * the tabs of one browser take turns (`again`). One that is not looked at waits until it is.
  */
 function browserName() {
-  let name = localStorage.getItem(BROWSER_KEY);
-  if (!name) {
-    name = [...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-    localStorage.setItem(BROWSER_KEY, name);
+  return (localStorage[BROWSER_KEY] ??= crypto.getRandomValues(new Uint8Array(8)).join("-"));
+}
+
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/** Resolves once the page is shown. */
+async function shown() {
+  while (document.hidden) {
+    await new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
   }
-  return name;
 }
 
-function pause(milliseconds) {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
-}
-
-/** Resolves when the page is shown, or `signal` is aborted. */
-function shown(signal) {
-  return new Promise((resolve) => {
-    const over = new AbortController();
-    const look = () => {
-      if (document.hidden && !signal.aborted) return;
-      over.abort();
-      resolve();
-    };
-    document.addEventListener("visibilitychange", look, { signal: over.signal });
-    signal.addEventListener("abort", look, { signal: over.signal });
-    look();
-  });
-}
-
-async function listenOnce(topic, parameters, onEvent, connected, signal) {
-  const dropped = new AbortController();
-  const drop = () => dropped.abort();
-  signal.addEventListener("abort", drop);
-  let silence = setTimeout(drop, SILENCE_MS);
+async function listenOnce(address, onEvent, connected, signal) {
+  const silence = new AbortController();
+  let timer = setTimeout(() => silence.abort(), SILENCE_MS);
   try {
-    const query = new URLSearchParams(parameters);
-    const response = await fetch(`${BASE}api/stream/${topic}?${query}`, { headers: headers(), signal: dropped.signal });
+    const either = AbortSignal.any([signal, silence.signal]);
+    const response = await fetch(`${BASE}api/stream/${address}`, { headers: headers(), signal: either });
     if (!response.ok) return response.status;
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return response.status;
-      clearTimeout(silence);
-      silence = setTimeout(drop, SILENCE_MS);
+      clearTimeout(timer);
+      timer = setTimeout(() => silence.abort(), SILENCE_MS);
       connected();
       text += value;
       const blocks = text.split("\n\n");
@@ -103,8 +81,7 @@ async function listenOnce(topic, parameters, onEvent, connected, signal) {
       for (const block of blocks) deliver(block, onEvent);
     }
   } finally {
-    clearTimeout(silence);
-    signal.removeEventListener("abort", drop);
+    clearTimeout(timer);
   }
 }
 

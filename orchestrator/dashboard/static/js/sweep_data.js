@@ -1,64 +1,58 @@
-// The runs of a sweep as the server told them, kept up to date, and the columns in which people read them.
+// The runs of a sweep as the server told them, kept up to date, the columns in which people read them, and their filter:
+// words that must occur, and conditions such as `depth=4 val_loss<3.5 error~memory dataset=a|b`.
 
-import { parseFilter } from "./filter.js";
 import * as format from "./format.js";
+
+const CONDITION = /^([\w.]+)(<=|>=|!=|=|<|>|~)(.*)$/;
 
 /** Columns that are always there, after the settings that differ. `read` gives a value to sort and filter by. */
 function ownColumns(data) {
-  const of = (name) => (run) => run[data.place[name]];
-  const words = (key) => ({ key, title: key, read: of(key) });
+  const words = (key) => ({ key, title: key, read: (run) => run[key] });
   return [
-    numeric("seed", "seed", of("seed")),
-    words("state"),
-    numeric("step", "step", of("step")),
-    numeric("done", "done", of("fraction"), format.percent),
-    numeric("val_loss", "val loss", of("val_loss"), format.loss),
-    numeric("train_loss", "train loss", of("train_loss"), format.loss),
-    numeric("tokens_s", "tokens/s", of("tokens_per_second"), (value) => (value ? format.shortCount(value) : "")),
+    numeric("seed", "seed", (run) => run.seed),
+    { ...words("state"), show: format.stateText },
+    numeric("step", "step", (run) => run.step),
+    numeric("done", "done", (run) => run.fraction, format.percent),
+    numeric("val_loss", "val loss", (run) => run.val_loss, format.loss),
+    numeric("train_loss", "train loss", (run) => run.train_loss, format.loss),
+    numeric("tokens_s", "tokens/s", (run) => run.tokens_per_second, (value) => (value ? format.shortCount(value) : "")),
     numeric("params", "parameters", (run) => data.arm(run)?.params, format.shortCount),
-    numeric("memory", "memory", of("memory_bytes"), format.bytes),
-    numeric("started", "started", of("started_at"), format.moment),
-    numeric("took", "took", (run) => data.seconds(run), format.duration),
-    numeric("priority", "priority", of("priority")),
+    numeric("memory", "memory", (run) => run.memory_bytes, format.bytes),
+    numeric("started", "started", (run) => run.started_at, format.moment),
+    numeric("took", "took", format.secondsOf, format.duration),
+    numeric("priority", "priority", (run) => run.priority),
     words("tags"),
     words("error"),
   ];
 }
 
 /** A column of numbers; `show` makes a text of one. */
-function numeric(key, title, read, show = null) {
-  return { key, title, read, numeric: true, ...(show && { show: (run) => show(read(run)) }) };
+function numeric(key, title, read, show = format.setting) {
+  return { key, title, read, numeric: true, show: (run) => show(read(run)) };
 }
 
-/** A sweep's arms and runs. A run is an array in the order of the server's columns; `place` names their places. */
+/** A sweep's arms and runs. */
 export class SweepData {
-  constructor(whole) {
-    this.sweeps = whole.sweeps;
-    this.cautions = whole.cautions;
-    this.settings = whole.settings;
-    this.common = whole.common;
-    this.metrics = whole.metrics;
-    this.mixedEvaluations = whole.mixed_evaluations;
-    this.arms = new Map(whole.arms.map((arm) => [arm.id, arm]));
-    this.place = Object.fromEntries(whole.columns.map((name, place) => [name, place]));
+  constructor({ arms, columns, ...whole }) {
+    this.names = columns;
+    this.arms = new Map(arms.map((arm) => [arm.id, arm]));
     this.runs = new Map();
     this.words = new Map();
-    this.values = new Map();
+    this.values = new Map(); // of a metric at a moment, by run, by the key of its column
+    this.apply(whole);
     this.columns = [
-      { key: "run", title: "run", read: (run) => run[this.place.id], numeric: true },
+      numeric("run", "run", (run) => run.id),
       ...this.settings.map((name, which) => ({
         key: name,
         title: name,
         read: (run) => this.arm(run)?.values[which],
-        show: (run) => format.setting(this.arm(run)?.values[which]),
-        numeric: whole.arms.every((arm) => typeof arm.values[which] === "number"),
+        numeric: arms.every((arm) => typeof arm.values[which] === "number"),
       })),
       ...ownColumns(this),
     ];
     this.readers = new Map(this.columns.map((column) => [column.key, column.read]));
-    this.readers.set("reason", (run) => run[this.place.reason]);
-    this.readers.set("paused", (run) => String(run[this.place.paused]));
-    this.apply(whole);
+    this.readers.set("reason", (run) => run.reason);
+    this.readers.set("paused", (run) => String(run.paused));
   }
 
   /** The columns with these keys; without any, those that are always there. The run's number stands first. */
@@ -73,56 +67,36 @@ export class SweepData {
     const [metric, moment, step] = key.split("~");
     if (!moment) return null;
     const title = moment === "at" ? `${metric} at step ${step}` : `${moment} ${metric}`;
-    return numeric(key, title, (run) => this.values.get(key)?.get(run[this.place.id]), format.loss);
+    return numeric(key, title, (run) => this.values.get(key)?.get(run.id), format.loss);
   }
 
-  /** Take in what changed; returns the runs that did. */
-  apply(changes) {
-    this.epoch = changes.epoch;
-    this.version = changes.version;
-    this.counts = changes.counts;
-    this.secondsLeft = changes.seconds_left;
-    this.spent = changes.spent;
-    this.growth = changes.growth;
-    for (const run of changes.rows) {
-      this.runs.set(run[this.place.id], run);
-      this.words.delete(run[this.place.id]);
+  /** What reads the newest value of a metric: the rows have the losses, the server is asked for others. */
+  newest(metric) {
+    const key = newestKey(metric);
+    return key ? (run) => this.values.get(key)?.get(run.id) : (run) => run[metric];
+  }
+
+  /** Take in what changed. */
+  apply({ rows, ...changes }) {
+    Object.assign(this, changes);
+    for (const row of rows) {
+      const run = Object.fromEntries(this.names.map((name, at) => [name, row[at]]));
+      this.runs.set(run.id, run);
+      this.words.delete(run.id);
     }
-    return changes.rows;
   }
 
   arm(run) {
-    return this.arms.get(run[this.place.arm]);
-  }
-
-  /** Seconds from the first claim to the end, or until now. */
-  seconds(run) {
-    const started = run[this.place.started_at];
-    const ended = run[this.place.ended_at] ?? (run[this.place.state] === "running" ? Date.now() / 1000 : null);
-    return started && ended ? ended - started : null;
-  }
-
-  /** State with its reason and what holds it back: `failed (oom)`, `pending (paused)`. */
-  stateText(run) {
-    const { state, reason, paused, waits_until: waits, code_note: code } = this.place;
-    const notes = [];
-    if (run[reason] && run[state] !== "completed" && run[reason] !== run[state]) notes.push(run[reason]);
-    if (run[paused] && (run[state] === "pending" || run[state] === "running")) notes.push("paused");
-    if (run[code]) notes.push(run[code]);
-    if (run[waits]) notes.push(`waits until ${format.moment(run[waits]).slice(11)}`);
-    return notes.length ? `${run[state]} (${notes.join(", ")})` : run[state];
+    return this.arms.get(run.arm);
   }
 
   /** The text of a run in which a filter's bare words are looked for. */
   text(run) {
-    const id = run[this.place.id];
-    let found = this.words.get(id);
-    if (found === undefined) {
-      found =
-        `${id} ${this.arm(run)?.label} ${this.stateText(run)} ${run[this.place.error]} ${run[this.place.tags]} seed ${run[this.place.seed]}`.toLowerCase();
-      this.words.set(id, found);
+    if (!this.words.has(run.id)) {
+      const words = [run.id, this.arm(run)?.label, format.stateText(run), run.error, run.tags, "seed", run.seed];
+      this.words.set(run.id, words.join(" ").toLowerCase());
     }
-    return found;
+    return this.words.get(run.id);
   }
 
   /** The runs that pass a filter, and what of the filter could not be understood. */
@@ -133,7 +107,52 @@ export class SweepData {
   }
 }
 
-/** The newest value of a metric by run: from the rows where they have it, else asked of the server. */
-export function rowMetric(metric) {
-  return { val_loss: "val_loss", train_loss: "train_loss" }[metric] ?? null;
+/** The key of the column of a metric's newest value; null for those that the rows have. */
+export function newestKey(metric) {
+  return ["val_loss", "train_loss"].includes(metric) ? null : `${metric}~last`;
+}
+
+/** Words and conditions; quotes keep blanks together. */
+export function filterTerms(text) {
+  return [...text.matchAll(/(?:[^\s"]+|"[^"]*")+/g)].map((match) => match[0].replaceAll('"', ""));
+}
+
+/**
+ * A function that says whether a run passes, and what could not be understood. `columns` maps a name to what reads its
+ * value from a run; `words(run)` is the text in which bare words are looked for.
+ */
+function parseFilter(text, columns, words) {
+  const tests = [];
+  const problems = [];
+  for (const term of filterTerms(text)) {
+    const condition = CONDITION.exec(term);
+    if (!condition) {
+      const wanted = term.toLowerCase();
+      tests.push((run) => words(run).includes(wanted));
+    } else if (!columns.has(condition[1])) {
+      problems.push(`there is no column '${condition[1]}'`);
+    } else {
+      tests.push(comparison(columns.get(condition[1]), condition[2], condition[3]));
+    }
+  }
+  return { passes: (run) => tests.every((test) => test(run)), problems };
+}
+
+function comparison(read, sign, wanted) {
+  const asNumber = wanted.trim() === "" ? NaN : Number(wanted);
+  const lower = wanted.toLowerCase();
+  const same = (value) =>
+    typeof value === "number" && !Number.isNaN(asNumber)
+      ? value === asNumber
+      : lower.split("|").includes(String(value ?? "").toLowerCase());
+  const tests = {
+    "=": same,
+    "!=": (value) => !same(value),
+    "~": (value) => String(value ?? "").toLowerCase().includes(lower),
+    "<": (value) => typeof value === "number" && value < asNumber,
+    ">": (value) => typeof value === "number" && value > asNumber,
+    "<=": (value) => typeof value === "number" && value <= asNumber,
+    ">=": (value) => typeof value === "number" && value >= asNumber,
+  };
+  return (run) => tests[sign](read(run));
 }

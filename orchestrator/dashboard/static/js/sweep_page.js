@@ -1,18 +1,16 @@
 // A sweep: curves, runs, settings against the outcome, comparison; all live.
 
-import { BASE, get } from "./api.js";
+import { BASE } from "./api.js";
 import { ComparisonPanel } from "./comparison.js";
-import { controlButtons } from "./controls.js";
+import { controlRow } from "./controls.js";
 import { CurvesPanel } from "./curves_panel.js";
-import { el, fill, setText, throttled } from "./dom.js";
+import { definitions, el, fill, oneAtATime, setText, statesBar } from "./dom.js";
 import { FinalValues } from "./final_values.js";
-import { counted, duration, moment, STATES } from "./format.js";
-import { labelButton } from "./labels.js";
+import { counted, countsText, duration, moment } from "./format.js";
 import { LivePage } from "./live_page.js";
-import { filterTerms } from "./filter.js";
 import { ParallelCoordinates } from "./parallel.js";
 import { RunsTable } from "./runs_table.js";
-import { SweepData, rowMetric } from "./sweep_data.js";
+import { SweepData, filterTerms, newestKey } from "./sweep_data.js";
 import { tabs } from "./tabs.js";
 import * as view from "./view_state.js";
 
@@ -23,11 +21,9 @@ const TABS = [
   ["comparison", "Comparison"],
 ];
 const MOST_BESIDE = 8;
-const FINALS_EVERY_MS = 5_000;
 
 export class SweepPage extends LivePage {
   async start() {
-    this.loadFinals = throttled(FINALS_EVERY_MS, () => this.readFinals());
     const query = () => ({ epoch: this.data.epoch, since: this.data.version });
     await this.follow(`sweeps/${this.id}`, `sweep/${this.id}`, query);
   }
@@ -49,6 +45,7 @@ export class SweepPage extends LivePage {
     this.curves.reset();
     this.drawLabels();
     this.update();
+    this.choose(this.tab); // other settings, other axes
   }
 
   build() {
@@ -56,24 +53,25 @@ export class SweepPage extends LivePage {
     this.labels = el("div");
     this.drawLabels();
     this.summary = el("p", { class: "faint" });
-    this.bar = el("div", { class: "statebar", "aria-hidden": "true" });
+    this.bar = el("div");
     const curves = el("section", { "aria-label": "Curves" });
-    const table = el("div");
+    const table = (this.tableBox = el("div"));
     const area = tabs("Views of the runs", TABS, view.read("tab", "runs"), (key) => this.choose(key));
-    this.tableBox = table;
     this.panelBox = area.panel;
     this.table = new RunsTable(table, this.id, {
       onFilter: (runs, isNarrowed) => this.onFilter(runs, isNarrowed),
       onSelect: () => this.tellAim(),
+      onValues: () => this.showAxes(),
+      signal: this.signal,
     });
     this.beside = el("a", { hidden: true }, "Show the selected runs side by side");
-    this.controls = this.server.read_only
-      ? el("p", { class: "faint" }, "Read-only: nothing can be changed from here.")
-      : el("div", { class: "row act" },
-          (this.aim = el("span", { class: "faint" })),
-          (this.buttons = controlButtons(() => this.target())).root,
-          sweeps.length === 1 && labelButton(() => ({ ...this.data.sweeps[0], sweep: Number(this.id) }), () => this.reload()),
-        );
+    this.aim = el("span", { class: "faint" });
+    this.controls = controlRow(this.server.read_only, {
+      aim: this.aim,
+      target: () => this.target(),
+      labels: sweeps.length === 1 && (() => ({ ...this.data.sweeps[0], sweep: Number(this.id) })),
+      onLabelled: () => this.reload(),
+    });
     fill(this.root,
       this.labels,
       this.bar,
@@ -82,17 +80,19 @@ export class SweepPage extends LivePage {
       el("details", { class: "about" },
         el("summary", {}, "How it was made"),
         sweeps.map(({ command }) => el("pre", { class: "wrap", tabindex: "0" }, command)),
-        commonSettings(this.data),
+        el("p", { class: "faint" }, "Settings that all runs share:"),
+        definitions("settings", Object.entries(this.data.common).map(([name, value]) => [name, value ?? "none"])),
       ),
       curves,
       area.list,
-      this.controls,
+      this.controls.root,
       this.beside,
       table,
       area.panel,
     );
-    this.curves = new CurvesPanel(curves, this.id, { axes: this.server.axes, onMetric: () => this.onMetric() });
-    this.showing = null;
+    const { axes } = this.server;
+    this.curves = new CurvesPanel(curves, this.id, { axes, signal: this.signal, onMetric: () => this.updatePanel() });
+    this.shown = oneAtATime(this.signal);
     area.start();
   }
 
@@ -117,14 +117,14 @@ export class SweepPage extends LivePage {
   choose(key) {
     view.write({ tab: key }, { tab: "runs" });
     this.tab = key;
-    this.showing?.destroy();
+    const signal = this.shown();
     fill(this.panelBox);
     // The table is the panel of the first tab; its filter and selection outlive the others.
     this.tableBox.hidden = key !== "runs";
     const kinds = {
-      parallel: () => new ParallelCoordinates(this.panelBox, (at, wanted) => this.brush(at, wanted)),
-      final: () => new FinalValues(this.panelBox),
-      comparison: () => new ComparisonPanel(this.panelBox, this.id),
+      parallel: () => new ParallelCoordinates(this.panelBox, signal, (at, wanted) => this.brush(at, wanted)),
+      final: () => new FinalValues(this.panelBox, signal),
+      comparison: () => new ComparisonPanel(this.panelBox, signal, this.id),
     };
     this.showing = kinds[key]?.() ?? null;
     this.panelBox.hidden = key === "runs";
@@ -132,133 +132,85 @@ export class SweepPage extends LivePage {
   }
 
   update() {
-    const { sweeps, counts, secondsLeft, spent, arms } = this.data;
+    const { sweeps, counts, seconds_left: left, spent, arms } = this.data;
     const total = Object.values(counts).reduce((a, b) => a + b, 0);
-    const parts = STATES.filter((state) => counts[state]).map(
-      (state) => `${counts[state].toLocaleString("en-US")} ${state}`,
-    );
-    const left = counts.pending + counts.running && secondsLeft ? ` · about ${duration(secondsLeft)} left` : "";
-    setText(this.summary,
-      `${sweeps.length > 1 ? "" : `Sweep ${this.id} · `}${counted(arms.size, "arm")}, ${counted(total, "run")}: ${parts.join(", ")}${left}${spent && ` · ${spent}`} · submitted ${moment(sweeps.at(-1).created_at)}`,
-    );
+    const facts = [
+      sweeps.length === 1 && `Sweep ${this.id}`,
+      `${counted(arms.size, "arm")}, ${counted(total, "run")}: ${countsText(counts)}`,
+      counts.pending + counts.running && left && `about ${duration(left)} left`,
+      spent,
+      `submitted ${moment(sweeps.at(-1).created_at)}`,
+    ];
+    setText(this.summary, facts.filter(Boolean).join(" · "));
     setText(this.growth, this.data.growth.join("\n"));
-    drawStates(this.bar, counts, total);
+    fill(this.bar, statesBar(counts));
     this.table.show(this.data);
     this.tellAim();
   }
 
   onFilter(runs, isNarrowed) {
     this.filtered = runs;
-    const arms = isNarrowed ? [...new Set(runs.map((run) => run[this.data.place.arm]))] : null;
+    const arms = isNarrowed ? [...new Set(runs.map((run) => run.arm))] : null;
     this.curves.show(this.data, arms);
     this.updatePanel();
   }
 
-  onMetric() {
-    this.finals = null;
-    this.updatePanel();
-  }
-
   updatePanel() {
-    if (this.tab === "comparison") this.showing.show(this.data, this.curves.metric);
+    const { metric } = this.curves;
+    if (this.tab === "comparison") this.showing.show(this.data, metric);
     if (this.tab !== "parallel" && this.tab !== "final") return;
-    if (!rowMetric(this.curves.metric)) this.loadFinals();
-    this.showing.show(this.axes());
+    this.table.wanted = newestKey(metric);
+    this.table.askValues();
+    this.data.readers.set(metric, this.data.newest(metric));
+    this.showAxes();
   }
 
   /** Settings and metric by run, of the filtered runs that have a newest value; of those that diverged, it is null. */
-  axes() {
-    const { place, settings } = this.data;
-    const own = rowMetric(this.curves.metric);
-    const newest = own ? (run) => run[place[own]] : (run) => this.finals?.get(run[place.id]);
-    const hasDiverged = (run) => run[place.reason] === "diverged" || typeof newest(run) === "string";
+  showAxes() {
+    if (this.tab !== "parallel" && this.tab !== "final") return;
+    const { settings, metrics } = this.data;
+    const { metric } = this.curves;
+    const newest = this.data.newest(metric);
+    const hasDiverged = (run) => run.reason === "diverged" || typeof newest(run) === "string";
     const runs = this.filtered.filter((run) => typeof newest(run) === "number" || hasDiverged(run));
-    const axes = settings.map((name, which) => ({
-      title: name,
-      values: runs.map((run) => this.data.arm(run).values[which]),
-    }));
-    const title = this.data.metrics[this.curves.metric] ?? this.curves.metric;
-    const values = runs.map((run) => (hasDiverged(run) ? null : newest(run)));
-    return { settings: axes, metric: { title, values }, runs: runs.map((run) => run[place.id]) };
+    this.showing.show({
+      settings: settings.map((title, which) => ({ title, values: runs.map((run) => this.data.arm(run).values[which]) })),
+      metric: { title: metrics[metric] ?? metric, values: runs.map((run) => (hasDiverged(run) ? null : newest(run))) },
+      runs: runs.map((run) => run.id),
+    });
   }
 
   /** What was picked along an axis of parallel coordinates is a condition of the filter; null takes such away. */
   brush(at, wanted) {
-    const names = [...this.data.settings, rowMetric(this.curves.metric) ?? this.curves.metric];
+    const names = [...this.data.settings, this.curves.metric];
     const gone = wanted ? [names[at]] : names;
     const isGone = (term) => gone.some((name) => term.startsWith(name) && /^[<>]?=/.test(term.slice(name.length)));
     const terms = filterTerms(this.table.filterBox.value).filter((term) => !isGone(term));
     const { low, high, words = low === high ? [low] : null } = wanted ?? {};
-    if (wanted) terms.push(...(words ? [`${names[at]}=${words.join("|")}`] : [`${names[at]}>=${low}`, `${names[at]}<=${high}`]));
-    this.table.filterBox.value = terms.map((term) => (/\s/.test(term) ? `"${term}"` : term)).join(" ");
-    this.table.setFilter(this.table.filterBox.value);
-  }
-
-  async readFinals() {
-    const { metric } = this.curves;
-    try {
-      const { values } = await get(`sweeps/${this.id}/finals?metric=${encodeURIComponent(metric)}`);
-      if (this.isOver || metric !== this.curves.metric) return;
-      this.finals = new Map(values);
-      this.data.readers.set(metric, (run) => this.finals?.get(run[this.data.place.id]));
-      if (this.tab === "parallel" || this.tab === "final") this.showing.show(this.axes());
-    } catch {
-      // The curves panel tells of a metric that can't be had.
-    }
+    if (wanted && words) terms.push(`${names[at]}=${words.join("|")}`);
+    else if (wanted) terms.push(`${names[at]}>=${low}`, `${names[at]}<=${high}`);
+    this.table.setFilter(terms.map((term) => (/\s/.test(term) ? `"${term}"` : term)).join(" "));
   }
 
   /** What the control buttons act on: the selected runs, else the whole sweep. */
   target() {
-    const { place, runs } = this.data;
+    const { runs, sweeps } = this.data;
     const selected = [...this.table.selected];
-    const meant = selected.length ? selected.map((id) => runs.get(id)) : [...runs.values()];
-    const priority = meant.reduce((most, run) => Math.max(most, run[place.priority]), 0);
-    const states = [...new Set(meant.map((run) => run[place.state]))];
-    const about = { sweeps: this.data.sweeps.map(({ id }) => id), runs: selected, priority, states, paused: meant.some((run) => run[place.paused] && /ing$/.test(run[place.state])) };
-    const words = selected.length ? `the ${counted(selected.length, "selected run")}` : `sweep${runs.size && this.data.sweeps.length > 1 ? "s" : ""} ${this.id.replaceAll(",", ", ")}`;
-    return { ...about, words };
+    return {
+      sweeps: sweeps.map(({ id }) => id),
+      runs: selected,
+      words: selected.length
+        ? `the ${counted(selected.length, "selected run")}`
+        : `sweep${sweeps.length > 1 ? "s" : ""} ${this.id.replaceAll(",", ", ")}`,
+      of: selected.length ? selected.map((id) => runs.get(id)) : [...runs.values()],
+    };
   }
 
   tellAim() {
-    this.buttons?.update();
+    this.controls.update();
     const selected = [...this.table.selected];
     this.beside.hidden = selected.length < 2 || selected.length > MOST_BESIDE;
     this.beside.setAttribute("href", `${BASE}compare?runs=${selected.join(",")}`);
-    if (this.aim)
-      setText(this.aim,
-        this.table.selected.size ? `${counted(this.table.selected.size, "selected run")}:` : "All runs:",
-      );
+    setText(this.aim, selected.length ? `${counted(selected.length, "selected run")}:` : "All runs:");
   }
-
-  destroy() {
-    super.destroy();
-    this.loadFinals.stop();
-    this.curves?.destroy();
-    this.table?.loadValues.stop();
-    this.showing?.destroy();
-  }
-}
-
-/** A bar whose parts are the runs by state. */
-export function drawStates(bar, counts, total) {
-  fill(bar,
-    STATES.toReversed()
-      .filter((state) => counts[state])
-      .map((state) => {
-        const part = el("span", { class: state, title: `${counts[state]} ${state}` });
-        part.style.flexGrow = counts[state];
-        return part;
-      }),
-  );
-  bar.hidden = !total;
-}
-
-function commonSettings(data) {
-  const names = Object.keys(data.common);
-  return el("div", {},
-    el("p", { class: "faint" }, "Settings that all runs share:"),
-    el("dl", { class: "settings" },
-      names.map((name) => el("div", {}, el("dt", {}, name), el("dd", {}, data.common[name] ?? "none"))),
-    ),
-  );
 }

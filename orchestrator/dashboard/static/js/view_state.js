@@ -1,5 +1,8 @@
 // What a page shows stands in its address: a link that is copied, or a page that is loaded anew, shows the same.
 
+import { el, field, labelledCheck, labelledSelect } from "./dom.js";
+import { percent } from "./format.js";
+
 /** The value of `name` in the address, or `otherwise`. */
 export function read(name, otherwise = "") {
   return new URLSearchParams(location.search).get(name) ?? otherwise;
@@ -38,4 +41,50 @@ export function write(values, defaults = {}) {
   }
   const search = query.toString();
   history.replaceState(history.state, "", location.pathname + (search ? `?${search}` : ""));
+}
+
+/** A select whose choice the address keeps, unless it is `otherwise`; `onChange()` hears of another. */
+export function select(label, name, options, onChange, otherwise = "") {
+  return labelledSelect(label, options, read(name, otherwise), (value) => {
+    write({ [name]: value }, { [name]: otherwise });
+    onChange();
+  });
+}
+
+/** The box of a filter that the address keeps; `onInput(text)` hears what is typed. */
+export function filterBox(label, placeholder, onInput) {
+  const input = () => {
+    write({ filter: box.value });
+    onInput(box.value);
+  };
+  const attributes = { type: "search", id: "filter", placeholder, value: read("filter"), spellcheck: "false" };
+  const box = el("input", { ...attributes, on: { input } });
+  return field(label, box, "field grow");
+}
+
+/** A checkbox that the address keeps. */
+export function check(label, name, onChange) {
+  return labelledCheck(label, isOn(name), (isOn) => {
+    write({ [name]: isOn });
+    onChange();
+  });
+}
+
+/** What charts share, over an axis of `axes` or else a metric, whose label `label(name)` gives. */
+export function xAxis(axes, label) {
+  const x = read("x", "steps");
+  return {
+    xLabel: axes[x] ?? label(x) ?? x,
+    wholeX: x === "steps",
+    logX: isOn("logx"),
+    logY: isOn("logy"),
+    scatter: !axes[x], // another metric may fall and rise: no line goes through its points
+  };
+}
+
+/** How much curves are smoothed; the server does it, over x. */
+export function smoothing(onChange) {
+  const weights = new Set(["0", "0.6", "0.9", "0.98", readWeight("smooth") ? read("smooth") : "0"]);
+  const options = [...weights].map((weight) => [weight, weight === "0" ? "none" : percent(Number(weight))]);
+  return select("Smoothing", "smooth", options, onChange, "0");
 }

@@ -2,9 +2,9 @@
 
 import { BASE } from "./api.js";
 import { DeviceCharts } from "./device_charts.js";
-import { el, fill, plainTable } from "./dom.js";
+import { el, fill, plainTable, redrawn, repeated } from "./dom.js";
 import { ago, counted, moment } from "./format.js";
-import { LivePage, redrawn } from "./live_page.js";
+import { LivePage } from "./live_page.js";
 
 const NONE = "No device of a live worker has reported anything yet: drivers of GPUs do, a CPU has none.";
 
@@ -16,9 +16,9 @@ export class WorkersPage extends LivePage {
 
   open(found) {
     this.content = el("div");
-    this.devices = new DeviceCharts("devices", { isLive: () => true, none: NONE });
-    fill(this.root, el("h1", {}, "Workers"), this.content, el("h2", {}, "Devices over time"), this.devices.root);
-    this.timer = setInterval(() => this.news(this.found), 5_000);
+    const devices = new DeviceCharts("devices", { signal: this.signal, none: NONE });
+    fill(this.root, el("h1", {}, "Workers"), this.content, el("h2", {}, "Devices over time"), devices.root);
+    repeated(5_000, () => this.news(this.found), this.signal); // how long ago the beats were
     this.news(found);
   }
 
@@ -40,18 +40,10 @@ export class WorkersPage extends LivePage {
       leftOut ? el("p", { class: "faint" }, `${counted(leftOut, "older worker")} not shown.`) : null,
     );
   }
-
-  destroy() {
-    super.destroy();
-    clearInterval(this.timer);
-    this.devices?.destroy();
-  }
 }
 
-function device(worker) {
-  return worker.device_name && worker.device_name !== worker.device
-    ? `${worker.device} (${worker.device_name})`
-    : worker.device;
+function device({ device, device_name: name }) {
+  return name && name !== device ? `${device} (${name})` : device;
 }
 
 function liveRow(worker) {
@@ -69,6 +61,6 @@ function liveRow(worker) {
 }
 
 function pastRow(worker) {
-  const times = [moment(worker.started_at), moment(worker.ended_at)];
-  return [String(worker.id), worker.hostname, device(worker), ...times, worker.why];
+  const { id, hostname, started_at: started, ended_at: ended, why } = worker;
+  return [String(id), hostname, device(worker), moment(started), moment(ended), why];
 }
