@@ -14,8 +14,6 @@ from hlbgpt_core.settings import DEFAULT_RECIPE, defaults
 
 # Draws where the sequences of an evaluation start, in one order for every run.
 EVALUATION_SEED = 20_240_304
-# The settings that say which part of a text is read; the text itself has a fingerprint.
-EVALUATION_SETTINGS = ("num_eval_tokens", "max_sequence_length", "eval_sequence_length", "test_tokens")
 WHOLE_TEXT, FIRST_HALF = "whole", "first half"
 
 # The facts that hold the fingerprints.

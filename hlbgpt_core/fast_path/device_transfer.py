@@ -24,7 +24,8 @@ class Fetched:
         self._arrived: torch.cuda.Event | None = None
         self._host = stacked.to("cpu", non_blocking=True)
         if stacked.device.type == "cuda":
-            self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            # Who waits sleeps: a spinning thread would take a core from the data and the reporter.
+            self._arrived = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             self._arrived.record(torch.cuda.current_stream(stacked.device))
 
     def numbers(self) -> list[float]:

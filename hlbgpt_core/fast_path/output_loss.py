@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hlbgpt_core.fast_path.float8 import product, rounded
+from hlbgpt_core.fast_path.float8 import Float8Weight, product, rounded
 
 # Logits at a time. Products of this many rows fill a GPU; the CPU's caches prefer smaller ones.
 LOGITS_BYTES = {"cuda": 2 * 2**30, "cpu": 4 * 2**20}
@@ -29,7 +29,7 @@ class OutputLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, weight: Tensor, targets: Tensor, correct: Tensor | None, float8: bool
+        ctx: Any, states: Tensor, weight: Tensor, targets: Tensor, correct: Tensor | None, float8: Float8Weight | None
     ) -> Tensor:
         """The mean loss in nats. `correct`, a float64 scalar, is increased by the number of right guesses if given."""
         logits_of = output_layer(states, weight, float8=float8)
@@ -60,7 +60,7 @@ class OutputLoss(torch.autograd.Function):
 
 
 def output_loss(
-    states: Tensor, weight: Tensor, targets: Tensor, *, with_accuracy: bool, float8: bool = False
+    states: Tensor, weight: Tensor, targets: Tensor, *, with_accuracy: bool, float8: Float8Weight | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """Mean loss (nats a token) and, if wanted, mean accuracy, of states (N, width) for targets (N)."""
     correct = torch.zeros((), dtype=torch.float64, device=states.device) if with_accuracy else None
@@ -71,15 +71,17 @@ def output_loss(
     return loss, None if correct is None else correct / len(targets)
 
 
-def output_layer(states: Tensor, weight: Tensor, *, float8: bool) -> Callable[[slice], Tensor]:
+def output_layer(states: Tensor, weight: Tensor, *, float8: Float8Weight | None) -> Callable[[slice], Tensor]:
     """The function that makes the logits (rows, vocabulary) of some rows of states (N, width); see float8.py."""
-    if not float8:
+    if float8 is None:
         return lambda rows: F.linear(states[rows], weight)
-    weight8, states8 = rounded(weight), rounded(states)
+    weight8, states8 = float8.of(weight), rounded(states)
     return lambda rows: product(replace(states8, values=states8.values[rows]), weight8, states.dtype)
 
 
-def loss_alone(states: Tensor, weight: Tensor, targets: Tensor, correct: Tensor | None, *, float8: bool) -> Tensor:
+def loss_alone(
+    states: Tensor, weight: Tensor, targets: Tensor, correct: Tensor | None, *, float8: Float8Weight | None
+) -> Tensor:
     """The mean loss without gradients."""
     logits_of = output_layer(states, weight, float8=float8)
     total = torch.zeros((), dtype=loss_dtype(states), device=states.device)

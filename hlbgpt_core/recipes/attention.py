@@ -1,10 +1,11 @@
 """Causal attention with a linear position bias, shared by the recipes.
 
-A block is handed the `Positions` of its sequences and calls their `attend`. There are two: `CausalDistances` adds
-a dense bias to the scores, as the recipes are written; `PositionFeatures` (folded_attention.py) computes the same
-without one, for the fast path.
+A model asks the `Positions` of its sequences what each block needs of its slope, and the block calls their `attend`
+with that. There are two: `CausalDistances` adds a dense bias to the scores, as the recipes are written;
+`PositionFeatures` (folded_attention.py) computes the same without one, for the fast path.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -17,10 +18,14 @@ from torch.nn import functional as F
 class Positions(Protocol):
     """Where the tokens of a sequence stand, and attention among them."""
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+    def of_blocks(self, slopes: Tensor) -> Sequence[Tensor]:
+        """What `attend` needs of each block's slope (blocks): in a few kernels for all of them."""
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, own: Tensor) -> Tensor:
         """softmax(query keyᵀ / sqrt(channels) + slope (r(j) - r(i)) for j <= i) value.
 
-        All are (batch, heads, length, channels); the value may have its own number of channels. `slope` is a scalar.
+        All are (batch, heads, length, channels); the value may have its own number of channels. `own` is the block's
+        of `of_blocks`.
         """
 
 
@@ -41,13 +46,17 @@ class CausalDistances:
     distance: Tensor
     mask: Tensor
 
+    def of_blocks(self, slopes: Tensor) -> Sequence[Tensor]:
+        """The slopes themselves: a bias for each block at once would hold a table for each in memory."""
+        return slopes.to(self.distance.dtype).unbind()
+
     def bias(self, slope: Tensor) -> Tensor:
         """What is added to the scores (length, length), for a scalar `slope` that may need a gradient."""
-        return torch.addcmul(self.mask, slope.to(self.distance.dtype), self.distance)
+        return torch.addcmul(self.mask, slope, self.distance)
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, own: Tensor) -> Tensor:
         """See `Positions`."""
-        return attention(query, key, value, self.bias(slope))
+        return attention(query, key, value, self.bias(own))
 
 
 @lru_cache(maxsize=4)

@@ -8,6 +8,7 @@ softmax takes away again; it keeps the gradient of c a sum over small distances 
 In bfloat16 a number of 8 bits does not hold c/s or a position above 256, so both come in two parts, high and low.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -26,49 +27,56 @@ class PositionFeatures:
     """The channels that positions add to queries and keys, for sequences of one length.
 
     `position` (length) is r(i) less that of the middle, which the softmax does not see, in float32 or float64;
-    `key_features` (length, features) are the keys' channels, in the model's own number format.
+    `key_features` (length, features) are the keys' channels, in the model's own number format, and zeros up to the
+    width that the kernels take. Values are cut into `pieces`; `scale` is the softmax's.
     """
 
     position: Tensor
     key_features: Tensor
+    pieces: int
+    scale: float
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, slope: Tensor) -> Tensor:
-        """See `Positions`. Values wider than a kernel takes are cut up; their pieces share queries and keys."""
-        batch, heads, length, channels = query.shape
-        scale: float = channels**-0.5
-        features = self.key_features.shape[1]
-        pieces, width = cut(channels + features, value.shape[-1])
-        shape = (batch, heads, length, -1)
-        padding = self.key_features.new_zeros(length, width - channels - features).expand(shape)
-        query = torch.cat([query, self.query_features(slope, scale).expand(shape), padding], dim=-1)
-        key = torch.cat([key, self.key_features.expand(shape), padding], dim=-1)
-        parts = value.view(batch, heads, length, pieces, -1).transpose(2, 3).flatten(1, 2)
-        attended = F.scaled_dot_product_attention(
-            shared(query, pieces),
-            shared(key, pieces),
-            padded(parts, width),
-            is_causal=True,
-            scale=scale,
-        )[..., : parts.shape[-1]]
-        return attended.view(batch, heads, pieces, length, -1).transpose(2, 3).flatten(3)
-
-    def query_features(self, slope: Tensor, scale: float) -> Tensor:
-        """The queries' channels (length, features), with a gradient to `slope`."""
+    def of_blocks(self, slopes: Tensor) -> Sequence[Tensor]:
+        """The queries' channels of each block, (length, features), with a gradient to `slopes` (blocks)."""
         dtype = self.key_features.dtype
-        steep = slope.to(self.position.dtype) / scale
+        steep = slopes.to(self.position.dtype)[:, None] / self.scale
         row = (-steep * self.position).to(dtype)
-        if dtype != torch.bfloat16:
-            return torch.stack([steep.to(dtype).expand_as(row), row], dim=-1)
-        high, low = two_parts(steep)
-        # The keys have [high, low, high, low, 1].
-        return torch.stack([part.expand_as(row) for part in (high, high, low, low)] + [row], dim=-1)
+        # In bfloat16 the keys have [high, low, high, low, 1].
+        parts = [steep.to(dtype)] if dtype != torch.bfloat16 else [part for part in two_parts(steep) for _ in range(2)]
+        features = torch.stack([*(part.expand_as(row) for part in parts), row], dim=-1)
+        return F.pad(features, (0, self.key_features.shape[1] - features.shape[-1])).unbind()
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, own: Tensor) -> Tensor:
+        """See `Positions`. Values wider than a kernel takes are cut up; their pieces share queries and keys."""
+        batch, heads, length, _ = query.shape
+        shape = (batch, heads, length, -1)
+        query = torch.cat([query, own.expand(shape)], dim=-1)
+        key = torch.cat([key, self.key_features.expand(shape)], dim=-1)
+        parts = value.view(batch, heads, length, self.pieces, -1).transpose(2, 3).flatten(1, 2)
+        attended = F.scaled_dot_product_attention(
+            shared(query, self.pieces),
+            shared(key, self.pieces),
+            padded(parts, query.shape[-1]),
+            is_causal=True,
+            scale=self.scale,
+        )[..., : parts.shape[-1]]
+        return attended.view(batch, heads, self.pieces, length, -1).transpose(2, 3).flatten(3)
 
 
 @lru_cache(maxsize=16)
 def position_features(
-    length: int, max_length: int, *, released: bool, dtype: torch.dtype, device: torch.device
+    length: int,
+    max_length: int,
+    *,
+    score_channels: int,
+    value_channels: int,
+    released: bool,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> PositionFeatures:
-    """The features of sequences of `length` tokens; `released` positions are rounded to bfloat16, as hlb-gpt's.
+    """The features of sequences of `length` tokens, for heads with so many channels in queries and keys, and in values.
+
+    `released` positions are rounded to bfloat16, as hlb-gpt's.
 
     hlb-gpt rounds the distances once more, those above 256: no product of features can. A key so far away has a weight
     below e**-300 at the slope that a run starts with.
@@ -76,11 +84,15 @@ def position_features(
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     position = rounded_positions(length, max_length, released=released, device=device).to(wide)
     position = position - position[length // 2]
-    ones = torch.ones_like(position, dtype=dtype)
-    if dtype != torch.bfloat16:
-        return PositionFeatures(position=position, key_features=torch.stack([position.to(dtype), ones], dim=-1))
-    high, low = two_parts(position)
-    return PositionFeatures(position=position, key_features=torch.stack([high, low, high, low, ones], dim=-1))
+    parts = [position.to(dtype)] if dtype != torch.bfloat16 else [*two_parts(position), *two_parts(position)]
+    features = torch.stack([*parts, torch.ones_like(position, dtype=dtype)], dim=-1)
+    pieces, width = cut(score_channels + features.shape[1], value_channels)
+    return PositionFeatures(
+        position=position,
+        key_features=F.pad(features, (0, width - score_channels - features.shape[1])),
+        pieces=pieces,
+        scale=score_channels**-0.5,
+    )
 
 
 def two_parts(exact: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """Layers whose values are left unset: every parameter is drawn later, in one place (`initialise`)."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def unset_linear(inputs: int, outputs: int) -> nn.Linear:
@@ -18,3 +18,8 @@ def unset_embedding(vocab_size: int, width: int) -> nn.Embedding:
     weight = torch.empty(vocab_size, width)
     layer: nn.Embedding = nn.Embedding.from_pretrained(weight, freeze=False, scale_grad_by_freq=True)  # type: ignore[no-untyped-call]
     return layer
+
+
+def parameters_named(name: str, blocks: nn.ModuleList) -> list[Tensor]:
+    """The parameter `name` of each block, in order."""
+    return [block.get_parameter(name) for block in blocks]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from hlbgpt_core.fast_path.float8 import Float8Linear
+from hlbgpt_core.fast_path.float8 import Float8Linear, Float8Weight
 from hlbgpt_core.settings import Settings
 
 
@@ -28,7 +28,7 @@ class LanguageModel(nn.Module, ABC):
     """
 
     fast: bool = False
-    float8_output: bool = False
+    float8_output: Float8Weight | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,6 +38,11 @@ class LanguageModel(nn.Module, ABC):
     def hidden_states(self, tokens: Tensor) -> Tensor:
         """Token values (batch, length) to states (batch, length, width), normed and ready for the output layer."""
 
+    def changed(self) -> None:
+        """The parameters have other values now: what was made of them is made again."""
+        if self.float8_output is not None:
+            self.float8_output.changed()
+
     @property
     @abstractmethod
     def output_weight(self) -> Tensor:
@@ -46,9 +51,9 @@ class LanguageModel(nn.Module, ABC):
     def forward(self, tokens: Tensor) -> Tensor:
         """Token values (batch, length) to logits (batch, length, vocabulary)."""
         states = self.hidden_states(tokens)
-        if not self.float8_output:
+        if self.float8_output is None:
             return nn.functional.linear(states, self.output_weight)
-        logits: Tensor = Float8Linear.apply(states.flatten(0, -2), self.output_weight)  # type: ignore[no-untyped-call]
+        logits: Tensor = Float8Linear.apply(states.flatten(0, -2), self.output_weight, self.float8_output)  # type: ignore[no-untyped-call]
         return logits.view(*states.shape[:-1], -1)
 
 
@@ -116,7 +121,7 @@ class Recipe(ABC):
         self.settings = settings
         self.tokens_per_microbatch = tokens_per_microbatch
         self.model = self.build_model(vocab_size)
-        self.model.float8_output = settings.output_precision == "float8"
+        self.model.float8_output = Float8Weight() if settings.output_precision == "float8" else None
         self.num_params = sum(parameter.numel() for parameter in self.model.parameters())
 
     @abstractmethod

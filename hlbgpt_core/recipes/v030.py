@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hlbgpt_core.recipes.attention import Positions, join_heads, split_heads
-from hlbgpt_core.recipes.layers import unset_embedding, unset_linear
+from hlbgpt_core.recipes.layers import parameters_named, unset_embedding, unset_linear
 from hlbgpt_core.recipes.positions import sequence_positions
 from hlbgpt_core.recipes.protocol import Accumulation, BatchShape, Dither, LanguageModel, ParameterGroup, Recipe
 from hlbgpt_core.settings import Settings
@@ -32,11 +32,11 @@ class SelfAttention(nn.Module):
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.out_proj = unset_linear(width, width)
 
-    def forward(self, x: Tensor, positions: Positions, slope: Tensor) -> Tensor:
-        """States (batch, length, W) to states; `slope` is the scalar of the position bias."""
+    def forward(self, x: Tensor, positions: Positions, own: Tensor) -> Tensor:
+        """States (batch, length, W) to states; `own` is the layer's of `positions.of_blocks`."""
         parts = F.linear(x, self.in_proj_weight).chunk(3, dim=-1)
         query, key, value = (split_heads(part, self.heads) for part in parts)
-        mixed: Tensor = self.out_proj(join_heads(positions.attend(query, key, value, slope)))
+        mixed: Tensor = self.out_proj(join_heads(positions.attend(query, key, value, own)))
         return mixed
 
 
@@ -49,9 +49,9 @@ class AttentionLayer(nn.Module):
         self.attention = SelfAttention(settings.width, settings.num_heads)
         self.linear_encoding_scaler = nn.Parameter(torch.tensor(0.01, dtype=torch.float32))
 
-    def forward(self, x: Tensor, positions: Positions) -> Tensor:
+    def forward(self, x: Tensor, positions: Positions, own: Tensor) -> Tensor:
         """What is added to the states (batch, length, W)."""
-        added: Tensor = self.attention(self.norm(x), positions, F.softplus(100 * self.linear_encoding_scaler))
+        added: Tensor = self.attention(self.norm(x), positions, own)
         return added
 
 
@@ -78,6 +78,7 @@ class TransformerModel(LanguageModel):
     def __init__(self, settings: Settings, vocab_size: int) -> None:
         super().__init__()
         self.max_length = settings.max_sequence_length
+        self.head_channels = settings.width // settings.num_heads
         self.released_distances = settings.position_distance == "released"
         # The frequency scaling is the look-up's alone, not the output layer's.
         self.embedding = unset_embedding(vocab_size, settings.width)
@@ -97,13 +98,17 @@ class TransformerModel(LanguageModel):
         positions = sequence_positions(
             tokens.shape[1],
             self.max_length,
+            score_channels=self.head_channels,
+            value_channels=self.head_channels,
             released=self.released_distances,
             fast=self.fast,
             dtype=x.dtype,
             device=x.device,
         )
-        for attention_layer, mlp_layer in zip(self.attn_layers, self.mlp_layers, strict=True):
-            x = x + self.run_block(attention_layer, x, positions)
+        slopes = F.softplus(100 * torch.stack(parameters_named("linear_encoding_scaler", self.attn_layers)))
+        layers = zip(self.attn_layers, self.mlp_layers, positions.of_blocks(slopes), strict=True)
+        for attention_layer, mlp_layer, own in layers:
+            x = x + self.run_block(attention_layer, x, positions, own)
             x = x + self.run_block(mlp_layer, x)
         normed: Tensor = self.norm(x)
         return normed

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from hlbgpt_core import scale
 from hlbgpt_core.recipes.attention import Positions, join_heads, split_heads
-from hlbgpt_core.recipes.layers import unset_embedding, unset_linear
+from hlbgpt_core.recipes.layers import parameters_named, unset_embedding, unset_linear
 from hlbgpt_core.recipes.positions import sequence_positions
 from hlbgpt_core.recipes.protocol import Accumulation, BatchShape, Dither, LanguageModel, ParameterGroup, Recipe
 from hlbgpt_core.settings import Settings
@@ -36,15 +36,15 @@ class LatentAttentionBlock(nn.Module):
         self.project = nn.Parameter(torch.empty(width, self.inner_width))
         self.position_bias_mult = nn.Parameter(torch.tensor(1.0))
 
-    def forward(self, x: Tensor, positions: Positions) -> Tensor:
-        """States (batch, length, W) to states of the same shape."""
+    def forward(self, x: Tensor, positions: Positions, own: Tensor) -> Tensor:
+        """States (batch, length, W) to states of the same shape; `own` is the block's of `positions.of_blocks`."""
         expanded = F.linear(self.norm(x), self.expand)
         sizes = [self.query_key_width, self.query_key_width, self.inner_width, self.inner_width]
         query, key, linear, gate = torch.split(expanded, sizes, dim=-1)
         local, value = self._local_and_value(linear, gate)
 
         query, key, value = (split_heads(part, self.heads) for part in (query, key, value))
-        attended = join_heads(positions.attend(query, key, value, F.softplus(self.position_bias_mult)))
+        attended = join_heads(positions.attend(query, key, value, own))
         return x + F.linear(torch.cat([local, attended], dim=-1), self.project)
 
     def _local_and_value(self, linear: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,6 +64,8 @@ class LatentAttentionModel(LanguageModel):
     def __init__(self, settings: Settings, vocab_size: int) -> None:
         super().__init__()
         self.max_length = settings.max_sequence_length
+        self.score_channels = settings.width // settings.qk_dim_div // settings.num_heads
+        self.value_channels = settings.width // settings.num_heads
         self.released_distances = settings.position_distance == "released"
         self.embedding = unset_embedding(vocab_size, settings.width)
         self.attn_layers = nn.ModuleList(LatentAttentionBlock(settings) for _ in range(settings.depth))
@@ -82,13 +84,16 @@ class LatentAttentionModel(LanguageModel):
         positions = sequence_positions(
             tokens.shape[1],
             self.max_length,
+            score_channels=self.score_channels,
+            value_channels=self.value_channels,
             released=self.released_distances,
             fast=self.fast,
             dtype=x.dtype,
             device=x.device,
         )
-        for block in self.attn_layers:
-            x = self.run_block(block, x, positions)
+        slopes = F.softplus(torch.stack(parameters_named("position_bias_mult", self.attn_layers)))
+        for block, own in zip(self.attn_layers, positions.of_blocks(slopes), strict=True):
+            x = self.run_block(block, x, positions, own)
         normed: Tensor = self.norm(x)
         return normed
 

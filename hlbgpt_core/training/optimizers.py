@@ -6,17 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hlbgpt_core.errors import SettingsError
 from hlbgpt_core.recipes.protocol import ParameterGroup
-
-MUON_MOMENTUM = 0.95
+from hlbgpt_core.training.muon import Muon
 
 
 class Optimizers:
     """One step of all of them at a time. Learning rates and weight decay are set before every step."""
 
     def __init__(self, groups: Sequence[ParameterGroup], *, eps: float) -> None:
-        """`eps` is AdamW's. Raises SettingsError where Muon is wanted and this torch has none."""
+        """`eps` is AdamW's."""
         self._all: list[torch.optim.Optimizer] = []
         self._holders: dict[nn.Parameter, torch.optim.Optimizer] = {}
         # Each of the optimizers' own groups, with the ParameterGroup that it is of.
@@ -26,7 +24,7 @@ class Optimizers:
         for group in groups:
             matrices = [parameter for parameter in group.parameters if by_muon(group, parameter)]
             if matrices:
-                self._add(make_muon(matrices, group.learning_rate), [group])
+                self._add(Muon(matrices, learning_rate=group.learning_rate), [group])
 
     def _add(self, optimizer: torch.optim.Optimizer, groups: Sequence[ParameterGroup]) -> None:
         self._all.append(optimizer)
@@ -76,27 +74,6 @@ def make_adamw(groups: Sequence[tuple[ParameterGroup, list[nn.Parameter]]], *, e
         weight_decay=0.0,
         fused=True,
     )
-
-
-def make_muon(matrices: list[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
-    """Muon (Jordan et al., 2024) with updates as large as AdamW's, so that a group's learning rate keeps its meaning.
-
-    The scale of the updates is that of Liu et al., "Muon is scalable for LLM training" (2025):
-    0.2 sqrt(max(rows, columns)).
-    """
-    muon = getattr(torch.optim, "Muon", None)
-    if muon is None:
-        raise SettingsError(
-            f"block_optimizer muon: torch {torch.__version__} has no Muon", "Install torch 2.9 or newer, or use adamw."
-        )
-    optimizer: torch.optim.Optimizer = muon(
-        matrices,
-        lr=learning_rate,
-        momentum=MUON_MOMENTUM,
-        weight_decay=0.0,
-        adjust_lr_fn="match_rms_adamw",
-    )
-    return optimizer
 
 
 def global_grad_norm(model: nn.Module) -> Tensor:

@@ -28,11 +28,13 @@ from hlbgpt_core.errors import CheckpointError, DataError
 from hlbgpt_core.evaluation import FIRST_HALF, WHOLE_TEXT, fingerprint_of, second_half_fingerprint
 from hlbgpt_core.fast_path.compile_mode import CompileMode
 from hlbgpt_core.fast_path.compiling import BlockCompiler
+from hlbgpt_core.fast_path.float8 import imitation_warning
 from hlbgpt_core.fast_path.memory import is_out_of_memory, out_of_memory
 from hlbgpt_core.fast_path.process_cache import ProcessCache
 from hlbgpt_core.metrics import Moment, extra_metrics
 from hlbgpt_core.points import Facts, Reporter, SavedCheckpoint, Split, TrainingResult
 from hlbgpt_core.recipes import get_recipe
+from hlbgpt_core.recipes.protocol import Recipe
 from hlbgpt_core.settings import Settings
 from hlbgpt_core.text.data import TokenData
 from hlbgpt_core.training.batches import RandomBatches
@@ -81,6 +83,8 @@ def train(
     precision = str((fixed or {}).get("precision") or resolve_precision(resolved.precision, torch_device))
     taken = resolve_path(path, torch_device, fixed=fixed or {}, deterministic=deterministic)
     fast = taken == FAST_PATH
+    if resolved.output_precision == "float8" and (warning := imitation_warning(torch_device)):
+        print(f"warning: {warning}", file=sys.stderr)
     resident = warm.tokens(data, torch_device) if warm is not None and fast and torch_device.type == "cuda" else None
     train_tokens, val_tokens = resident or (data.train, data.val)
     val_tokens, test_tokens = evaluated_texts(data, val_tokens, with_test=resolved.test_tokens > 0)
@@ -98,7 +102,7 @@ def train(
                 seed=seed,
                 max_length=resolved.max_sequence_length,
                 num_eval_tokens=resolved.num_eval_tokens,
-                evaluation_batch_size=recipe.evaluation_batch_size(),
+                evaluation_batch_size=evaluation_sequences(recipe, fast=fast),
                 evaluation_length=resolved.eval_sequence_length,
                 test=test_tokens,
                 test_tokens=resolved.test_tokens,
@@ -156,6 +160,18 @@ def train(
         failure = out_of_memory(error, resolved, torch_device, dtype_of(precision))
     # Outside the handler, so that the traceback no longer holds the run's tensors.
     raise failure
+
+
+def evaluation_sequences(recipe: Recipe, *, fast: bool) -> int:
+    """Sequences an evaluation batch: the recipe's; on the fast path those of a microbatch, if they are more.
+
+    A GPU would spend small batches waiting for kernels to be launched. The mean over all tokens is the same. Not so in
+    float8, whose scale is that of a batch: there both paths take the recipe's.
+    """
+    own = recipe.evaluation_batch_size()
+    if not fast or recipe.model.float8_output is not None:
+        return own
+    return max(own, recipe.tokens_per_microbatch // recipe.settings.evaluation_length)
 
 
 def take_up(

@@ -142,6 +142,7 @@ class Trainer:
         grad_norm = global_grad_norm(self.model) if wants_norm else None
         learning_rates = self._learning_rates_at(before.step)
         self._optimizers.step(learning_rates, before.weight_decay)
+        self.model.changed()
 
         accuracy = [torch.stack(accuracies).mean()] if accuracies else []
         found = Fetched([*losses, *accuracy, *([] if grad_norm is None else [grad_norm])])
@@ -307,6 +308,7 @@ class Trainer:
             )
         for name, tensor in own.items():
             tensor.copy_(parameters[name])
+        self.model.changed()
         self._optimizers.restore(self.model, optimizer, self.device)
         self._begun = None
         self.counters = Counters(

@@ -56,10 +56,20 @@ def test_folded_attention_in_bfloat16_is_near_the_dense_one_in_float64(heads: in
     for fast, dtype in ((True, torch.bfloat16), (False, torch.float64)):
         query, key, value = (one.to(torch.bfloat16).to(GPU, dtype).requires_grad_() for one in given)
         slope = torch.tensor(0.05, device=GPU, dtype=torch.bfloat16).to(dtype).requires_grad_()
-        positions = sequence_positions(length, 1024, released=False, fast=fast, dtype=dtype, device=query.device)
+        positions = sequence_positions(
+            length,
+            1024,
+            score_channels=48 // heads,
+            value_channels=384 // heads,
+            released=False,
+            fast=fast,
+            dtype=dtype,
+            device=query.device,
+        )
+        (own,) = positions.of_blocks(slope[None])
         # No other kernel may stand in for flash attention.
         with sdpa_kernel(SDPBackend.FLASH_ATTENTION if fast else SDPBackend.MATH):
-            attended = positions.attend(query, key, value, slope)
+            attended = positions.attend(query, key, value, own)
             weights = torch.linspace(-1, 1, attended.numel(), device=GPU).view_as(attended)
             loss = (attended.double() * weights).sum()
             found.append([attended.detach(), *torch.autograd.grad(loss, (query, key, value, slope))])

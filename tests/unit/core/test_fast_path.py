@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from hlbgpt_core.device import DeviceFacts
 from hlbgpt_core.fast_path import output_loss as output_loss_module
 from hlbgpt_core.fast_path.compiling import CompiledCode
+from hlbgpt_core.fast_path.float8 import Float8Weight
 from hlbgpt_core.fast_path.output_loss import chunks, losses_and_gradient, output_loss
 from hlbgpt_core.fast_path.process_cache import ProcessCache
 from hlbgpt_core.points import Outcome, Split
@@ -59,9 +60,18 @@ def test_folded_attention_is_attention_with_a_dense_bias(
     for fast in (False, True):
         slope = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
         positions = sequence_positions(
-            length, max_length, released=released, fast=fast, dtype=torch.float64, device=CPU
+            length,
+            max_length,
+            score_channels=score_channels,
+            value_channels=value_channels,
+            released=released,
+            fast=fast,
+            dtype=torch.float64,
+            device=CPU,
         )
-        attended = positions.attend(query, key, value, slope)
+        # The block between two others.
+        _, own, _ = positions.of_blocks(torch.stack([slope - 1, slope, slope + 1]))
+        attended = positions.attend(query, key, value, own)
         weights = torch.linspace(-1, 1, attended.numel(), dtype=torch.float64).view_as(attended)
         found.append((attended, *torch.autograd.grad((attended * weights).sum(), (query, key, value, slope))))
     for plain, fast_one in zip(*found, strict=True):
@@ -70,10 +80,13 @@ def test_folded_attention_is_attention_with_a_dense_bias(
 
 @pytest.mark.parametrize("released", [True, False])
 def test_in_bfloat16_two_parts_keep_slope_and_distances_to_sixteen_bits(released: bool) -> None:
-    features = position_features(1024, 1024, released=released, dtype=torch.bfloat16, device=CPU)
-    slope, scale = torch.tensor(1.3132), 48**-0.5
+    features = position_features(
+        1024, 1024, score_channels=48, value_channels=384, released=released, dtype=torch.bfloat16, device=CPU
+    )
+    slope = torch.tensor(1.3132)
+    (own,) = features.of_blocks(slope[None])
     # What a kernel computes: products of bfloat16 numbers, added up in float32 or better.
-    product = features.query_features(slope, scale).double() @ features.key_features.double().t() * scale
+    product = own.double() @ features.key_features.double().t() * 48**-0.5
     position = torch.arange(1024, dtype=torch.float32) - 1023
     position = (position.to(torch.bfloat16) if released else position).double()
     rows, columns = torch.tensor([0, 1, 500, 1023]), torch.tensor([0, 1, 300, 499])
@@ -268,6 +281,54 @@ def test_muon_steps_the_blocks_matrices_and_resumes_to_the_bit(recipe: str, tmp_
     train(settings, small_data(), seed=3, device="cpu", reporter=first, checkpointing=place)
     train(settings, small_data(), seed=3, device="cpu", reporter=second, checkpointing=place, resume=first.saved)
     assert one_curve(first, second, first.saved[-1].step) == without_time(whole.points)
+
+
+@pytest.mark.parametrize("path", ["plain", "fast"])
+def test_a_float8_weight_is_rounded_once_a_step_and_never_old(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = small_settings(output_precision="float8", microbatch_scale_lr=5.0)
+    as_it_is, rounded = trained(settings, path), []
+    prepare = Float8Weight.of
+
+    def anew(self: Float8Weight, weight: Tensor) -> object:
+        self.changed()
+        rounded.append(weight)
+        return prepare(self, weight)
+
+    monkeypatch.setattr(Float8Weight, "of", anew)
+    always = trained(settings, path)
+    assert without_time(as_it_is.points) == without_time(always.points)
+    monkeypatch.setattr(Float8Weight, "of", prepare)
+    count = len(rounded)
+    rounded.clear()
+
+    def noted(self: Float8Weight) -> None:
+        rounded.append(self)
+        self._prepared = None
+
+    monkeypatch.setattr(Float8Weight, "changed", noted)
+    steps = trained(settings, path).points[-1].step
+    assert len(rounded) == steps < count / 2
+
+
+def test_evaluations_on_the_fast_path_are_a_few_large_batches_with_the_same_mean(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sequences: dict[str, list[int]] = {"plain": [], "fast": []}
+    taken: dict[str, list[float]] = {}
+    validation = RandomBatches.validation
+    for path, seen in sequences.items():
+
+        def noted(self: RandomBatches, seen: list[int] = seen) -> Any:
+            for batch in validation(self):
+                seen.append(len(batch))
+                yield batch
+
+        with monkeypatch.context() as patched:
+            patched.setattr(RandomBatches, "validation", noted)
+            found = trained(small_settings(precision="float64", max_steps=2), path)
+        taken[path] = [point.loss for point in found.points if point.split is Split.VAL]
+    assert sum(sequences["plain"]) == sum(sequences["fast"]) and len(sequences["fast"]) <= len(sequences["plain"]) / 4
+    assert taken["fast"] == pytest.approx(taken["plain"], rel=1e-12)
 
 
 def test_float8_output_is_close_to_the_ordinary_one_and_learns() -> None:
