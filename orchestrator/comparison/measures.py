@@ -10,7 +10,7 @@ from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import Reason, State, state_and_reason
-from orchestrator.store.curves import Curve
+from orchestrator.store.reading.curves import Curve
 
 
 class Goal(StrEnum):

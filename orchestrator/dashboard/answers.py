@@ -19,8 +19,8 @@ from orchestrator.queue.runs import EventRecord, RunRecord
 from orchestrator.queue.workers import DeviceSample, WorkerRecord
 from orchestrator.status.reading import utilisation
 from orchestrator.store import Store
-from orchestrator.store.curves import CURVE_COLUMNS, Curve
 from orchestrator.store.known import known_run
+from orchestrator.store.reading.curves import CURVE_COLUMNS, Curve
 from orchestrator.sweep.options import value_text
 from orchestrator.sweep.rerun_command import repeat_command
 

@@ -19,7 +19,7 @@ from orchestrator.export.columns import (
 from orchestrator.queue.code import CodePart, part_at
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
-from orchestrator.store.curves import CURVE_COLUMNS, Curve, NumberTexts, PointPage, RunCurves
+from orchestrator.store.reading.curves import CURVE_COLUMNS, Curve, NumberTexts, PointPage, RunCurves
 
 
 class Layout(StrEnum):

@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import IO, Any
 
 from orchestrator.files.given_path import open_to_read
-from orchestrator.store.curves import NumberTexts
+from orchestrator.store.reading.curves import NumberTexts
 
 # Any number of apostrophes may stand before the formula's first character, so that escaping can be undone.
 _LOOKS_LIKE_FORMULA = re.compile(r"'*[=+\-@\t\r]")

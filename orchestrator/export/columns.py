@@ -17,7 +17,7 @@ from hlbgpt_core.points import Split
 from orchestrator.queue.code import SameCode, joined
 from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import Reason
-from orchestrator.store.curves import CURVE_COLUMNS, RECORDED_AT, Curve
+from orchestrator.store.reading.curves import CURVE_COLUMNS, RECORDED_AT, Curve
 
 
 class Kind(Enum):

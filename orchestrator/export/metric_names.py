@@ -12,7 +12,7 @@ from hlbgpt_core.settings import Settings
 from orchestrator.errors import UnknownMetricError, UsageError
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
-from orchestrator.store.curves import CURVE_COLUMNS, RECORDED_AT
+from orchestrator.store.reading.curves import CURVE_COLUMNS, RECORDED_AT
 
 
 class Axis(StrEnum):

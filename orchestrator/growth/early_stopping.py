@@ -18,7 +18,7 @@ from orchestrator.queue.policies import PolicyRecord
 from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import Reason
 from orchestrator.store import Store
-from orchestrator.store.curves import Curve
+from orchestrator.store.reading.curves import Curve
 
 # The action of the events that say how a run stood at a rung from which it goes on.
 RUNG = "rung"

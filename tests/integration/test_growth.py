@@ -60,8 +60,8 @@ CACHES = 300_000
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages far below the small sweep, whose two that are held at once would else be all of it."""
-    monkeypatch.setattr("orchestrator.store.run_reads._RUNS_A_PAGE", 20)
-    monkeypatch.setattr("orchestrator.store.curves._RUNS_A_PAGE_OF_LAST", 20)
+    monkeypatch.setattr("orchestrator.store.reading.runs._RUNS_A_PAGE", 20)
+    monkeypatch.setattr("orchestrator.store.reading.curves._RUNS_A_PAGE_OF_LAST", 20)
 
 
 @pytest.fixture(scope="module", params=[(100, 1_000), pytest.param((2_000, 20_000), marks=pytest.mark.long)])

@@ -11,8 +11,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
-from orchestrator.store.pages import PAGED, chosen, next_page
-from orchestrator.store.run_reads import _completed
+from orchestrator.store.reading.pages import PAGED, chosen, next_page
+from orchestrator.store.reading.runs import _completed
 from orchestrator.store.tables import runs
 from orchestrator.store.working.claims import _LOCK_WORKER, _PRECHECK, _TAKE_NEXT
 from tests.store_examples import register, submit

@@ -87,7 +87,7 @@ def test_extend_adds_only_what_is_missing(store: Store) -> None:
 def test_runs_of_several_sweeps_come_by_number_and_share_their_arms_settings(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.store.run_reads._RUNS_A_PAGE", 2)
+    monkeypatch.setattr("orchestrator.store.reading.runs._RUNS_A_PAGE", 2)
     first, second = submit(store, depths=(2, 4), seeds=2), submit(store, depths=(2, 8), seeds=2)
     store.extend(first.id, arms=[arm(2)], runs=[NewRun(arm=0, run_num=3, seed=102)])
     found = list(store.runs(RunFilter(sweep_ids=(second.id, first.id))))
@@ -97,7 +97,7 @@ def test_runs_of_several_sweeps_come_by_number_and_share_their_arms_settings(
 
 
 def test_runs_come_page_by_page(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.store.run_reads._RUNS_A_PAGE", 3)
+    monkeypatch.setattr("orchestrator.store.reading.runs._RUNS_A_PAGE", 3)
     submit(store, seeds=10)
     assert [run.id for run in store.runs(ALL)] == list(range(1, 11))
     assert [run.id for run in store.runs(ALL, limit=7)] == list(range(1, 8))
@@ -108,8 +108,8 @@ def test_runs_come_page_by_page(store: Store, monkeypatch: pytest.MonkeyPatch) -
 def test_curves_come_by_run_split_and_step_whatever_the_page(
     store: Store, monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
-    monkeypatch.setattr("orchestrator.store.curves._ROWS_AT_A_TIME", page)
-    monkeypatch.setattr("orchestrator.store.curves._RUNS_A_PAGE", 3)
+    monkeypatch.setattr("orchestrator.store.reading.curves._ROWS_AT_A_TIME", page)
+    monkeypatch.setattr("orchestrator.store.reading.curves._RUNS_A_PAGE", 3)
     submit(store, seeds=8)
     lengths = dict(enumerate((3, 0, 1, 9, 0, 2, 1, 0), start=1))
     for number in range(1, 8):

@@ -15,8 +15,8 @@ from orchestrator.queue.points import Sendable, StoredPoint, SyncMark
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import ENDED
-from orchestrator.store.pages import ENDING, by_sweep, chosen, next_page
 from orchestrator.store.points import read_point
+from orchestrator.store.reading.pages import ENDING, by_sweep, chosen, next_page
 from orchestrator.store.rows import RUN_ROWS, record_of, run_record
 from orchestrator.store.tables import points, runs, sync_marks
 

@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, Select, Subquery, and_, func, literal_colu
 from hlbgpt_core.points import Split
 from orchestrator.queue.attempts import AttemptRecord
 from orchestrator.queue.states import State
-from orchestrator.store.curves import CurveStore
 from orchestrator.store.filters import OF_NEWEST_ATTEMPT, in_sweeps, one_of
+from orchestrator.store.reading.curves import CurveStore
 from orchestrator.store.rows import attempt_record
 from orchestrator.store.tables import BACKING_OFF, arms, attempts, runs, sweeps
 

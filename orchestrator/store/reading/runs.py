@@ -14,7 +14,7 @@ from orchestrator.queue.runs import CompletedRun, RunFilter, RunRecord
 from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import OF_NEWEST_ATTEMPT, conditions, one_of
-from orchestrator.store.pages import ArmReader, by_sweep, chosen, next_page
+from orchestrator.store.reading.pages import ArmReader, by_sweep, chosen, next_page
 from orchestrator.store.rows import (
     RUN_ROWS,
     RUNS_OF_ARMS,

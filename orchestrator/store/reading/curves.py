@@ -24,7 +24,7 @@ from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.store.base import to_json
 from orchestrator.store.filters import one_of
 from orchestrator.store.points import PLUS_INFINITY
-from orchestrator.store.run_reads import RunReadStore
+from orchestrator.store.reading.runs import RunReadStore
 from orchestrator.store.tables import points, runs
 
 # The columns of a curve, in the order in which exports show them.
