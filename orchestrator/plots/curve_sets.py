@@ -210,19 +210,17 @@ def _edges(
         return None, None
     count = numpy.sum(~numpy.isnan(values), axis=0)
     with numpy.errstate(over="ignore"):  # a perplexity that diverged
-        half = half_width(count, numpy.nansum((values - mean) ** 2, axis=0))
+        squares = numpy.nansum((values - mean) ** 2, axis=0)
+    half = half_width(count, numpy.sqrt(squares / numpy.maximum(count - 1, 1)))
     return mean - half, mean + half
 
 
-def half_width(count: "NDArray[Any]", squares: "NDArray[Any]") -> "NDArray[Any]":
-    """Half of the t-interval of the mean, from the number of runs and their summed squared deviations.
-
-    It is nan below two runs."""
+def half_width(count: "NDArray[Any]", deviation: "NDArray[Any]") -> "NDArray[Any]":
+    """Half of the t-interval of the mean, from the number of runs and their standard deviation; nan below two runs."""
     import numpy
     from scipy.special import stdtrit
 
-    degrees = numpy.maximum(count - 1, 1)
-    deviation = numpy.sqrt(numpy.maximum(squares, 0.0) / degrees)
-    half: NDArray[Any] = numpy.asarray(stdtrit(degrees, (1 + CONFIDENCE) / 2)) * deviation / numpy.sqrt(count)
+    quantile = numpy.asarray(stdtrit(numpy.maximum(count - 1, 1), (1 + CONFIDENCE) / 2))
+    half: NDArray[Any] = quantile * deviation / numpy.sqrt(count)
     half[(count < 2) | ~numpy.isfinite(half)] = math.nan
     return half

@@ -145,8 +145,9 @@ def _draw_line(axes: "Axes", line: _Line) -> None:
         at.setdefault(one, []).append(value)
     places, values = [*at], [*at.values()]
     means = [statistics.fmean(own) for own in values]
-    squares = [math.fsum((one - mean) ** 2 for one in own) for own, mean in zip(values, means, strict=True)]
-    halves = half_width(numpy.array([len(own) for own in values]), numpy.array(squares))
+    # Exact, where the square of a perplexity that ran away would overflow.
+    deviations = [statistics.stdev(own) if len(own) > 1 else math.nan for own in values]
+    halves = half_width(numpy.array([len(own) for own in values]), numpy.array(deviations))
     if law and not (law.is_sure and describes(law, places, means)):
         law = None
     # Use the unshifted points for the axes' limits.
