@@ -1,5 +1,6 @@
 """The statistics against scipy and against integrals."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
+from orchestrator.comparison.measures import Measured, Standing, mean_or_gravest
 from orchestrator.comparison.statistics import (
     ALPHA,
     CONFIDENCE,
@@ -37,6 +39,15 @@ def test_means_deviations_and_intervals_are_scipy_s(values: list[float]) -> None
     assert found.deviation == pytest.approx(stats.tstd(values), rel=1e-9)
     assert found.interval is not None
     assert [found.interval.low, found.interval.high] == pytest.approx([low, high], rel=1e-9, abs=1e-9)
+
+
+def test_the_mean_over_arms_does_not_depend_on_their_order() -> None:
+    # 0.1 + 0.2 + 0.3 has two values, by the order in which it is added up; arms come from a set.
+    found = {
+        mean_or_gravest([Measured(standing=Standing.MEASURED, value=value) for value in values]).value
+        for values in itertools.permutations((0.1, 0.2, 0.3))
+    }
+    assert len(found) == 1
 
 
 @given(st.lists(st.tuples(losses, losses), min_size=2, max_size=12))
