@@ -7,6 +7,8 @@ on loopback, each in a new profile; medians. The first one, on a server that has
 separately. In turns with it, a sweep of one run shows what the page itself costs. - update: CPU milliseconds of the
 whole server process (reading, JSON, HTTP) for each second in which two runs write a point. One page is open and does
 what a browser does: it listens, and asks for new points of its curves.
+- all curves, comparison: CPU of a server that has read nothing yet, until it has answered with the mean of every
+  arm, and with the table of all arms.
 - writers: commits a second of 16 processes that write points as fast as they can, without pages and with ten open
   pages, in turns; medians. The pages are clients without a screen, since drawing costs the server nothing.
 """
@@ -229,6 +231,20 @@ def update_cost(server: Server, store: Store, leases: list[Lease], seconds: int)
     return 1e3 * used / max(heard, 1), heard
 
 
+def costs_of_answers(database: Path) -> tuple[float, float, float]:
+    """A new server: CPU seconds and seconds until a page has all curves, and CPU seconds of a comparison."""
+    with serving(database) as server:
+        server.get("sweeps/1")
+        used, started, since, left = server.cpu_seconds(), time.monotonic(), 0, 1
+        while left:
+            answer = server.get(f"sweeps/1/curves?metric=val_loss&x=steps&since={since}")
+            since, left = answer["version"], int(answer["left"])
+        curves, waited = server.cpu_seconds() - used, time.monotonic() - started
+        used = server.cpu_seconds()
+        server.get("sweeps/1/comparison?metric=val_loss")
+        return curves, waited, server.cpu_seconds() - used
+
+
 def write_on(database: str, lease: Lease, barrier: Any, seconds: float, first_step: int, answers: Any) -> None:
     """One writer: as many flushes as it can make in `seconds`."""
     with open_store(database, mode=OpenMode.WRITE) as store:
@@ -293,6 +309,9 @@ def main() -> None:
                 print_first_paints(database, Path(folder), given.runs, 2 * given.rounds)
             with serving(database) as server:
                 cost, heard = update_cost(server, store, leases[:2], 20)
+            curves, waited, compared = costs_of_answers(database)
+            print(f"all curves: {curves:.2f} s of a new server's CPU, {waited:.2f} s of waiting")
+            print(f"a comparison: {compared:.2f} s of the server's CPU")
             print(f"an update: {cost:.1f} ms of the server's CPU ({heard} updates in 20 s, two runs at work)")
         alone, watched = writers_with_and_without(database, leases, given.rounds, given.seconds)
     print(

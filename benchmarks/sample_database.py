@@ -29,7 +29,8 @@ def make_database(path: Path, *, runs: int, points_per_run: int, finished: float
     order = [(arm, seed) for seed in range(seeds) for arm in range(len(ARMS))][:runs]
     new_runs = [NewRun(arm=arm, run_num=seed + 1, seed=100 + seed) for arm, seed in order]
     with open_store(str(path), mode=OpenMode.CREATE) as store:
-        store.submit(NewSweep(name="benchmark", arms=[_arm(values) for values in ARMS], runs=new_runs))
+        arms = [_arm(values) for values in ARMS]
+        store.submit(NewSweep(name="benchmark", definition={"seed": 100}, arms=arms, runs=new_runs))
     with sqlite3.connect(path) as connection:
         if finished:
             _finish(connection, int(runs * finished))
