@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.plots.curve_sets import LEAST_SEEDS_FOR_INTERVAL, Span, common_span, half_width, within
+from orchestrator.plots.curve_sets import LEAST_SEEDS_FOR_INTERVAL, Span, common_span, deviation, half_width, within
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -117,7 +117,7 @@ class ArmMeans:
         mean = past / count
         is_interval = len(spans) >= LEAST_SEEDS_FOR_INTERVAL
         if is_interval:
-            half = half_width(count, squares - count * mean**2)
+            half = half_width(count, deviation(count, squares - count * mean**2))
             low, high = mean + every.shift - half, mean + every.shift + half
         else:
             low, high = (numpy.where(count < 2, math.nan, edge[kept]) for edge in (every.least, every.greatest))

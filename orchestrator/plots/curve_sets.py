@@ -211,16 +211,24 @@ def _edges(
     count = numpy.sum(~numpy.isnan(values), axis=0)
     with numpy.errstate(over="ignore"):  # a perplexity that diverged
         squares = numpy.nansum((values - mean) ** 2, axis=0)
-    half = half_width(count, numpy.sqrt(squares / numpy.maximum(count - 1, 1)))
+    half = half_width(count, deviation(count, squares))
     return mean - half, mean + half
 
 
-def half_width(count: "NDArray[Any]", deviation: "NDArray[Any]") -> "NDArray[Any]":
+def deviation(count: "NDArray[Any]", squares: "NDArray[Any]") -> "NDArray[Any]":
+    """The standard deviation of so many runs, from their summed squared deviations from the mean."""
+    import numpy
+
+    found: NDArray[Any] = numpy.sqrt(numpy.maximum(squares, 0.0) / numpy.maximum(count - 1, 1))
+    return found
+
+
+def half_width(count: "NDArray[Any]", deviations: "NDArray[Any]") -> "NDArray[Any]":
     """Half of the t-interval of the mean, from the number of runs and their standard deviation; nan below two runs."""
     import numpy
     from scipy.special import stdtrit
 
     quantile = numpy.asarray(stdtrit(numpy.maximum(count - 1, 1), (1 + CONFIDENCE) / 2))
-    half: NDArray[Any] = quantile * deviation / numpy.sqrt(count)
+    half: NDArray[Any] = quantile * deviations / numpy.sqrt(count)
     half[(count < 2) | ~numpy.isfinite(half)] = math.nan
     return half

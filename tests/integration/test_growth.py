@@ -49,7 +49,7 @@ STREAMING: dict[str, Callable[[Store], object]] = {
 KEEPING: dict[str, tuple[Callable[[Store], object], int]] = {
     "compare": (lambda store: compare(store, ALL, Question()), 1_000),
     "compare by": (lambda store: compare(store, ALL, Question(by=("depth",))), 1_000),
-    "runs of a report": (lambda store: ReportedRuns.of(store.runs(ALL), listed=10), 100),
+    "runs of a report": (lambda store: ReportedRuns.of(store.runs(ALL), listed=10), 200),
     "curves of a figure": (lambda store: read_curves(store, ALL, "val_loss", Axis.STEPS), 1_000),
     "last values of a figure": (lambda store: read_curves(store, ALL, "val_loss", Axis.STEPS, last=True), 1_000),
     "last values": (lambda store: [*store.runs_with_curves(ALL, Split.VAL, ("loss",), last=True)], 2_500),
