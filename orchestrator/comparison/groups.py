@@ -9,7 +9,7 @@ from typing import Any
 
 from hlbgpt_core.evaluation import known_fingerprint
 from hlbgpt_core.points import Split
-from hlbgpt_core.settings import DEFAULT_RECIPE, defaults, specs, unknown_setting
+from hlbgpt_core.settings import DEFAULT_RECIPE, defaults
 from orchestrator.comparison.compared_runs import ComparedRun, RunResult
 from orchestrator.comparison.evaluations import EvaluatedRun, MixedEvaluations, evaluated_split, mixed_evaluations
 from orchestrator.comparison.measures import NO_RUN, Measure, Measured, PointChoice, Standing, mean_or_gravest
@@ -19,7 +19,7 @@ from orchestrator.queue.code import joined
 from orchestrator.queue.states import State
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.baseline import parse_baseline
-from orchestrator.sweep.options import value_text
+from orchestrator.sweep.options import setting_name, value_text
 
 # What runs can be grouped by besides settings: facts, by the name that they have in exports.
 FACTS = MappingProxyType(
@@ -86,10 +86,7 @@ class Grouping:
 
 def check_name(name: str) -> str:
     """A name to group by, with dashes as underscores. Raises SettingsError, naming the nearest, for an unknown one."""
-    wanted = name.strip().replace("-", "_")
-    if wanted not in specs() and wanted not in FACTS and wanted not in (SWEEP, CODE):
-        raise unknown_setting(wanted)
-    return wanted
+    return setting_name(name, (*FACTS, SWEEP, CODE))
 
 
 def read_baseline(texts: Sequence[str]) -> Mapping[str, Any] | None:
