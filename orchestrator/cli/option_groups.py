@@ -36,18 +36,28 @@ class OptionGroup:
     @classmethod
     def option_parameters(cls) -> Sequence[inspect.Parameter]:
         """One parameter for each option, as typer reads them from a signature."""
-        hints, found = get_type_hints(cls), list[inspect.Parameter]()
+        kinds, found = _kinds(cls), list[inspect.Parameter]()
         for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # every subclass is a dataclass
-            kind = hints[field.name]
-            found += kind.option_parameters() if _is_group(kind) else [_declared(field.name, kind, field, cls.panel)]
+            kind = kinds[field.name]
+            found += _parameters(kind) if _is_group(kind) else [_declared(field.name, kind, field, cls.panel)]
         return found
 
     @classmethod
     def from_options(cls, values: Mapping[str, Any]) -> Self:
         """The group from the values of its options."""
-        hints = get_type_hints(cls)
-        fields = dataclasses.fields(cls)  # type: ignore[arg-type]
-        return cls(**_arguments({field.name: hints[field.name] for field in fields}, values))
+        return cls(**_arguments(_kinds(cls), values))
+
+
+def _kinds(group: type[OptionGroup]) -> Mapping[str, Any]:
+    """The type of each field: an option's, or a group."""
+    hints = get_type_hints(group)
+    return {field.name: hints[field.name] for field in dataclasses.fields(group)}  # type: ignore[arg-type]
+
+
+@functools.cache
+def _parameters(group: type[OptionGroup]) -> Sequence[inspect.Parameter]:
+    """The options of a group, made once for all commands that take it: every start of hlbq declares all commands."""
+    return tuple(group.option_parameters())
 
 
 def _is_group(kind: Any) -> bool:
@@ -57,7 +67,7 @@ def _is_group(kind: Any) -> bool:
 def _arguments(kinds: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """What stands under these names: the value of an option, or a group made of those of its options."""
     return {
-        name: kind.from_options({one.name: values[one.name] for one in kind.option_parameters()})
+        name: kind.from_options({one.name: values[one.name] for one in _parameters(kind)})
         if _is_group(kind)
         else values[name]
         for name, kind in kinds.items()
@@ -87,7 +97,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     for parameter in inspect.signature(command).parameters.values():
         kind = hints[parameter.name]
         if _is_group(kind):
-            for one in kind.option_parameters():
+            for one in _parameters(kind):
                 parameters.setdefault(one.name, one)
         elif isinstance(parameter.default, dataclasses.Field):
             parameters[parameter.name] = _declared(parameter.name, kind, parameter.default, None)
