@@ -50,6 +50,7 @@ class ModelRun:
     shared: bool = False
     spent: Spent = field(default_factory=Spent)
     ended_for: Reason | None = None
+    pruned: bool = False
     backoff: tuple[float, float] | None = None
     checkpoint: SavedCheckpoint | None = None
     previous: SavedCheckpoint | None = None
@@ -73,6 +74,7 @@ class ModelRun:
         outcome = outcome_of_ending(reason, self.spent, LIMITS, shared_device=self.shared and not self.alone)
         self.alone = self.alone or outcome.alone
         self.state, self.spent, self.worker, self.ended_for = outcome.state, outcome.spent, None, reason
+        self.pruned = reason is Reason.PRUNED
         self.backoff = (now, now + outcome.backoff_seconds) if outcome.backoff_seconds else None
         if self.state is State.PENDING:
             self.resume_from_checkpoint()
@@ -254,14 +256,15 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.store.cancel(RunFilter(run_ids=(number,)), "user") == legal
         if legal:
             was_running = run.state is State.RUNNING
-            run.state, run.worker, run.backoff = State.CANCELLED, None, None
+            run.state, run.worker, run.backoff, run.pruned = State.CANCELLED, None, None, False
             run.ended_for = Reason.CANCELLED if was_running else run.ended_for
 
-    @rule(number=run_numbers)
-    def retry(self, number: int) -> None:
+    @rule(number=run_numbers, of_pruned=st.booleans())
+    def retry(self, number: int, of_pruned: bool) -> None:
         run = self.runs[number]
-        legal = run.state in (State.FAILED, State.CANCELLED)
-        assert self.store.retry(RunFilter(run_ids=(number,)), "user") == legal
+        legal = run.state in (State.FAILED, State.CANCELLED) and run.pruned is of_pruned
+        wanted = RunFilter(run_ids=(number,), reasons=(Reason.PRUNED,) if of_pruned else ())
+        assert self.store.retry(wanted, "user") == legal
         if legal:
             run.state, run.spent, run.alone = State.PENDING, Spent(), False
             run.resume_from_checkpoint()
