@@ -8,18 +8,13 @@ import typer
 
 from orchestrator.cli.common import DatabaseOption, JsonOption
 from orchestrator.cli.control import actor
-from orchestrator.cli.option_groups import add_group
+from orchestrator.cli.option_groups import CommandGroup
 from orchestrator.cli.output import counted, note, print_json, print_table, say, when
 
 if TYPE_CHECKING:
     from orchestrator.code.names import NamedCode
 
 CodeName = Annotated[str, typer.Argument(metavar="CODE", help="A digest or its first digits, a run's number, or here.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the group `code`."""
-    add_group(app, "code", "The code that computed runs: list, diff, checkout, same.", list_, diff, checkout, same)
 
 
 def list_(database: DatabaseOption, as_json: JsonOption = False) -> None:
@@ -135,3 +130,6 @@ def same(
     say(f"declared the same: {digests[0]} and {digests[1]}")
     if freed:
         say(f"{counted(freed, 'run')} no longer held")
+
+
+code = CommandGroup("code", "The code that computed runs: list, diff, checkout, same.", (list_, diff, checkout, same))

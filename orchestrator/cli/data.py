@@ -23,7 +23,7 @@ from hlbgpt_core.text.token_cache import (
     verify_cache,
 )
 from orchestrator.cli.common import JsonOption, YesOption
-from orchestrator.cli.option_groups import add_group, option
+from orchestrator.cli.option_groups import CommandGroup, option
 from orchestrator.cli.output import ask, counted, note, print_json, print_result, print_table, say, short_count
 from orchestrator.errors import UsageError
 from orchestrator.launch.python_process import become_core_command
@@ -32,11 +32,6 @@ DEFAULT_TOKENIZER = str(specs()["tokenizer"].default)
 TokenizerFilter = Annotated[
     str | None, typer.Option("--tokenizer", help="If NAME is a dataset: only with this tokenizer.")
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the group `data`."""
-    add_group(app, "data", "Datasets in the token cache: list, prepare, info, remove.", list_, prepare, info, remove)
 
 
 def list_(as_json: JsonOption = False) -> None:
@@ -193,3 +188,6 @@ def _absolute(dataset: str) -> str:
         return absolute_dataset(dataset)
     except DataError:
         return dataset
+
+
+data = CommandGroup("data", "Datasets in the token cache: list, prepare, info, remove.", (list_, prepare, info, remove))

@@ -9,7 +9,7 @@ import typer
 from orchestrator.cli.common import DatabaseOption, JsonOption, SweepArgument
 from orchestrator.cli.control import actor
 from orchestrator.cli.logs import find_run
-from orchestrator.cli.option_groups import add_commands
+from orchestrator.cli.option_groups import read_by
 from orchestrator.cli.output import print_result
 from orchestrator.cli.parsing import CommandLine, VariadicCommand
 from orchestrator.errors import UsageError
@@ -31,12 +31,6 @@ class TagCommand(VariadicCommand):
         removed = [word for word in args if re.match(r"-[^-]", word) and word != "-h"]
         others = [word for word in args if word not in removed and word != "--"]
         return super().read([*others, "--", *removed], params)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the three commands."""
-    add_commands(app, rename, note)
-    add_commands(app, tag, cls=TagCommand)
 
 
 def rename(
@@ -75,6 +69,7 @@ def note(
     print_result({**_words(of), "note": text}, f"{_called(of)}: {done}", as_json=as_json)
 
 
+@read_by(TagCommand)
 def tag(
     database: DatabaseOption,
     words: Annotated[

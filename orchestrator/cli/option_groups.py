@@ -11,11 +11,13 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Self, get_type_hints
+from typing import Annotated, Any, ClassVar, Self, TypeVar, get_type_hints
 
 import typer
 
 from orchestrator.cli.parsing import SuggestingGroup, VariadicCommand
+
+Command = TypeVar("Command", bound=Callable[..., None])
 
 
 def option(default: Any, *flags: str, help: str = "", **known: Any) -> Any:
@@ -114,16 +116,32 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     return with_groups
 
 
-def add_commands(
-    app: typer.Typer, *commands: Callable[..., None], cls: type[VariadicCommand] = VariadicCommand
-) -> None:
+@dataclasses.dataclass(frozen=True)
+class CommandGroup:
+    """Commands under one name: `hlbq db info`, `hlbq db check`."""
+
+    name: str
+    help: str
+    commands: Sequence[Callable[..., None]]
+
+
+def read_by(kind: type[VariadicCommand]) -> Callable[[Command], Command]:
+    """Have the words of a command read by `kind`."""
+
+    def marked(command: Command) -> Command:
+        vars(command)["kind"] = kind
+        return command
+
+    return marked
+
+
+def add_commands(app: typer.Typer, *commands: Callable[..., None] | CommandGroup) -> None:
     """Add functions as commands of their names: `export_model` is `export-model`, and `list_` is `list`."""
     for command in commands:
-        app.command(command.__name__.strip("_").replace("_", "-"), cls=cls)(grouped(command))
-
-
-def add_group(app: typer.Typer, name: str, help: str, *commands: Callable[..., None]) -> None:
-    """Add a group of commands."""
-    group = typer.Typer(cls=SuggestingGroup, help=help, no_args_is_help=True)
-    add_commands(group, *commands)
-    app.add_typer(group, name=name)
+        if isinstance(command, CommandGroup):
+            group = typer.Typer(cls=SuggestingGroup, help=command.help, no_args_is_help=True)
+            add_commands(group, *command.commands)
+            app.add_typer(group, name=command.name)
+        else:
+            kind = vars(command).get("kind", VariadicCommand)
+            app.command(command.__name__.strip("_").replace("_", "-"), cls=kind)(grouped(command))

@@ -12,12 +12,12 @@ from hlbgpt_core.errors import HlbqError
 from orchestrator.cli.common import DatabaseOption, YesOption
 from orchestrator.cli.compare import recorded
 from orchestrator.cli.notify import tell
-from orchestrator.cli.option_groups import OptionGroup, add_commands, option
+from orchestrator.cli.option_groups import OptionGroup, option, read_by
 from orchestrator.cli.output import counted, note, say_wrapped, warn
 from orchestrator.cli.review import plan_summary
 from orchestrator.cli.submit import AskedSweep, submit_sweep
-from orchestrator.cli.sweep_command import SweepCommand
-from orchestrator.cli.worker_options import GivenWorkerOptions
+from orchestrator.cli.sweep_options import SweepCommand
+from orchestrator.cli.worker import GivenWorkerOptions
 from orchestrator.errors import UsageError
 from orchestrator.files.state_folder import check_state_dir
 from orchestrator.launch.prestarted import PrestartedWorkers
@@ -54,11 +54,7 @@ class LocalWorkers(OptionGroup):
     )
 
 
-def register(app: typer.Typer) -> None:
-    """Add `run`."""
-    add_commands(app, run, cls=SweepCommand)
-
-
+@read_by(SweepCommand)
 def run(
     asked: AskedSweep,
     where: RunWorkers,

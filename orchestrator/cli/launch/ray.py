@@ -14,7 +14,7 @@ import typer
 from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.cli.output import counted, note, suggest, warn
-from orchestrator.cli.worker_options import GivenWorkerOptions
+from orchestrator.cli.worker import GivenWorkerOptions
 from orchestrator.errors import DatabaseBusyError, UsageError
 from orchestrator.launch.python_process import hlbq_argv
 from orchestrator.launch.stop_signals import handled

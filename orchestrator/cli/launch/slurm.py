@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.common import DatabaseOption, JsonOption
 from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.cli.output import counted, note, print_json, say, warn
-from orchestrator.cli.worker_options import GivenWorkerOptions
+from orchestrator.cli.worker import GivenWorkerOptions
 from orchestrator.errors import UsageError
 from orchestrator.launch.worker_command import WorkerOptions
 
