@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import LaunchError, UsageError
-from orchestrator.launch.reachable_database import names_this_machine
 from orchestrator.wording.numbers import counted
 
 NAMESPACE = "hlbq"
@@ -139,11 +138,6 @@ def check_room(nodes: Sequence[Node], need: Need, workers: int) -> None:
         hint = f"No node has room for one: lower --gpus_per_worker or --cpus_per_worker, or {grows}."
     needs = f"{counted(workers, 'worker')} need{'s' if workers == 1 else ''}"
     raise UsageError(f"{needs} {wanted}, but the cluster has {there}: room for {room}", hint)
-
-
-def database_is_elsewhere(host: str | None, nodes: Sequence[Node]) -> bool:
-    """Whether a database at `host` (of a URL) may mean a different machine on each node: localhost, or a socket."""
-    return names_this_machine(host) and len({node.address for node in nodes}) > 1
 
 
 def _import_ray() -> Any:

@@ -1,5 +1,6 @@
 """The workers of one launch, as their launcher sees them: placed or waiting, running or ended."""
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -54,15 +55,14 @@ class RayFleet:
             made = ray.remote(actor).options(**options)
             self.members.append(Member(name=order.name, actor=made.remote(order)))
 
-    def adopt(self, names: Sequence[str]) -> None:
-        """Take over actors of another launch."""
+    def adopt_launched(self) -> None:
+        """Take over the actors of every launch on the joined cluster."""
         import ray
+        from ray.util import list_named_actors
 
-        for name in names:
-            try:
+        for name in sorted(list_named_actors()):
+            with contextlib.suppress(ValueError):  # it has ended in the meantime
                 self.members.append(Member(name=name, actor=ray.get_actor(name)))
-            except ValueError:
-                pass  # it has ended in the meantime
 
     @property
     def at_work(self) -> list[Member]:
@@ -162,13 +162,6 @@ class RayFleet:
         """Kill the actors that are left. The kernel then asks their workers to release their runs."""
         for member in self.at_work:
             self.abandon(member)
-
-
-def launched_names() -> list[str]:
-    """The names of all launched workers on the joined cluster."""
-    from ray.util import list_named_actors
-
-    return sorted(list_named_actors())
 
 
 def _last_line(text: str) -> str:

@@ -142,15 +142,14 @@ def _orders(
 
 def _check_cluster(store: "Store", cluster: ClusterOptions, need: "Need") -> None:
     from orchestrator.launch import ray_cluster
-    from orchestrator.launch.reachable_database import host_of
+    from orchestrator.launch.reachable_database import warning_if_not_shared
 
     nodes = ray_cluster.living_nodes()
     if not cluster.wait_for_nodes:
         ray_cluster.check_room(nodes, need, cluster.workers)
-    if store.location.path is None and ray_cluster.database_is_elsewhere(host_of(store.location), nodes):
-        warn(
-            f"{store.location.display} means a different machine on each node; use a host name that all nodes can reach"
-        )
+    warning = warning_if_not_shared(store.location)
+    if warning and len({node.address for node in nodes}) > 1:
+        warn(warning)
 
 
 def _detach(orders: "Sequence[WorkerOrder]", need: "Need", store: "Store", address_option: str) -> None:
@@ -240,10 +239,10 @@ def _leave(fleet: "RayFleet", *, interrupted: bool) -> None:
 
 def _stop_launched() -> None:
     """End the workers of every launch on this cluster."""
-    from orchestrator.launch.ray_fleet import STOP_SECONDS, RayFleet, launched_names
+    from orchestrator.launch.ray_fleet import STOP_SECONDS, RayFleet
 
     fleet = RayFleet(say=note)
-    fleet.adopt(launched_names())
+    fleet.adopt_launched()
     if not fleet.members:
         note("no launched workers are on this cluster")
         return

@@ -11,6 +11,7 @@ from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.cli.output import counted, note, print_json, say, warn
 from orchestrator.cli.worker import GivenWorkerOptions
 from orchestrator.errors import UsageError
+from orchestrator.launch.python_process import python_argv
 from orchestrator.launch.worker_command import WorkerOptions
 
 if TYPE_CHECKING:
@@ -107,7 +108,6 @@ def slurm(
 
 def _order(job: JobOptions, location: "StoreLocation") -> "ArrayOrder":
     """What to ask of Slurm. Raises UsageError for values that Slurm would not understand."""
-    from orchestrator.launch.slurm_cluster import python_command
     from orchestrator.launch.slurm_order import ArrayOrder, check_clashes, checked_memory, extra_parameters, minutes_of
 
     minutes = minutes_of(job.time)
@@ -116,23 +116,10 @@ def _order(job: JobOptions, location: "StoreLocation") -> "ArrayOrder":
             f"--seconds_before_end {job.seconds_before_end} leaves nothing of --time {job.time}",
             "Give the jobs more time, or lower --seconds_before_end.",
         )
-    order = ArrayOrder(
-        name=job_name(location),
-        python=job.python or python_command(),
-        workers=job.workers,
-        at_once=job.at_once,
-        minutes=minutes,
-        seconds_before_end=job.seconds_before_end,
-        max_requeues=job.max_requeues,
-        gpus_per_worker=job.gpus_per_worker,
-        gpu_type=job.gpu_type,
-        cpus_per_worker=job.cpus_per_worker,
-        mem=checked_memory(job.mem),
-        partition=job.partition,
-        account=job.account,
-        extra=extra_parameters(job.sbatch),
-        setup=tuple(job.setup),
-    )
+    given = {**vars(job), "minutes": minutes, "mem": checked_memory(job.mem), "extra": extra_parameters(job.sbatch)}
+    given |= {"name": job_name(location), "python": job.python or shlex.join(python_argv()), "setup": tuple(job.setup)}
+    del given["time"], given["sbatch"]
+    order = ArrayOrder(**given)
     check_clashes(order)
     return order
 
@@ -162,15 +149,13 @@ def _show_script(order: "ArrayOrder", folder: Path, options: WorkerOptions, *, a
 
 def _check_queue(store: "Store", what: SlurmWorkers) -> None:
     """Warn about likely mistakes before nodes are reserved. Raises UsageError for an unknown sweep."""
-    from orchestrator.launch.reachable_database import is_this_machine_alone
+    from orchestrator.launch.reachable_database import warning_if_not_shared
 
     what.check_sweeps(store)
     if not store.may_grow(what.options.sweep) and not store.waiting(what.options.sweep):
         warn("no run is waiting: the workers will end as soon as they start. Queue some: hlbq submit")
-    if is_this_machine_alone(store.location):
-        warn(
-            f"{store.location.display} means a different machine on each node; use a host name that all nodes can reach"
-        )
+    if warning := warning_if_not_shared(store.location):
+        warn(warning)
 
 
 def _submit(
@@ -178,13 +163,13 @@ def _submit(
 ) -> list[str]:
     from orchestrator.files.state_folder import make_state_folder
     from orchestrator.launch import slurm_cluster
-    from orchestrator.launch.reachable_database import database_for_jobs
+    from orchestrator.launch.reachable_database import secrets_of
     from orchestrator.launch.slurm_task import WorkerTask
 
-    told = database_for_jobs(location)
-    task = WorkerTask(options=_worker(job, what, folder), environment={"HLBQ_DB": told.name})
+    hidden = secrets_of(location)
+    task = WorkerTask(options=_worker(job, what, folder), environment={"HLBQ_DB": location.display})
     launch = make_state_folder(make_state_folder(folder) / "launch")
-    return slurm_cluster.submit_array(order, task, launch, told.secrets)
+    return slurm_cluster.submit_array(order, task, launch, hidden)
 
 
 def _tell(jobs: list[str], order: "ArrayOrder", launch: Path, database_option: str) -> None:
