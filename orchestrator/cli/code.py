@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.common import DatabaseOption, JsonOption
-from orchestrator.cli.control import actor
 from orchestrator.cli.option_groups import CommandGroup
 from orchestrator.cli.output import counted, note, print_json, print_table, say, when
+from orchestrator.notify.commands import user_name
 
 if TYPE_CHECKING:
     from orchestrator.code.names import NamedCode
@@ -77,13 +77,11 @@ def diff(
 def print_diff(before: "NamedCode", after: "NamedCode") -> None:
     """Print the diff of two codes on stdout, and its size on stderr."""
     from orchestrator.code.differences import diff_lines, diff_size
-    from orchestrator.code.names import sources_of
 
-    old, new = sources_of(before), sources_of(after)
-    for line in diff_lines(old, new):
+    for line in diff_lines(before.sources, after.sources):
         say(line)
     sys.stdout.flush()
-    note(f"{before.digest} to {after.digest}: {diff_size(old, new)}")
+    note(f"{before.digest} to {after.digest}: {diff_size(before.sources, after.sources)}")
     if before.digest == after.digest:
         note("Python sees no difference: they differ in comments or layout only.")
 
@@ -97,13 +95,12 @@ def checkout(
 ) -> None:
     """Write the sources of a code into FOLDER/hlbgpt_core."""
     from orchestrator.code.archive import write_sources
-    from orchestrator.code.names import find_code, sources_of
+    from orchestrator.code.names import find_code
 
     with database.read() as store:
         code = find_code(store, name)
-    sources = sources_of(code)
-    package = write_sources(sources, folder)
-    say(f"{package}: {counted(len(sources), 'file')} of code {code.digest}")
+    package = write_sources(code.sources, folder)
+    say(f"{package}: {counted(len(code.sources), 'file')} of code {code.digest}")
     note(f"To train with it: PYTHONPATH={folder.absolute()} hlbq worker")
 
 
@@ -126,7 +123,7 @@ def same(
         digests = find_digest(store, first), find_digest(store, second)
         if digests[0] == digests[1]:
             raise UsageError(f"both are code {digests[0]}", "Nothing was declared.")
-        freed = store.declare_same(*digests, why=why, actor=actor())
+        freed = store.declare_same(*digests, why=why, actor=user_name())
     say(f"declared the same: {digests[0]} and {digests[1]}")
     if freed:
         say(f"{counted(freed, 'run')} no longer held")

@@ -1,6 +1,5 @@
 """`hlbq cancel`, `pause`, `unpause`, `retry`, `priority`, `delete`: change runs, or remove them for good."""
 
-import getpass
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,6 +12,7 @@ from orchestrator.cli.notify import tell
 from orchestrator.cli.option_groups import option
 from orchestrator.cli.output import ask, counted, note, print_json, print_result, say, suggest
 from orchestrator.errors import UsageError
+from orchestrator.notify.commands import user_name
 from orchestrator.queue.runs import Deletion, RunFilter
 from orchestrator.queue.states import Action, Reason, Retry, State, sources
 
@@ -125,7 +125,7 @@ def delete(
         found = store.deletable(chosen)
         if found.run_ids and not yes:
             ask(f"Delete {_what(found)} for good?", otherwise="Nothing was deleted.")
-        done = store.delete(found.run_ids, actor())
+        done = store.delete(found.run_ids, user_name())
         if as_json:
             counts = {"runs": len(done.run_ids), "sweeps": done.sweeps, "points": done.points}
             print_json({**counts, "runs_on_wandb": done.on_wandb})
@@ -175,13 +175,5 @@ def _change(
     count = store.matching(chosen) if count is None else count
     if count > 1 and not yes:
         ask(f"{verb.capitalize()} {counted(count, 'run')}?", otherwise="Nothing was changed.")
-    changed = change(chosen, actor=actor())
+    changed = change(chosen, actor=user_name())
     print_result({"changed": changed}, f"{counted(changed, 'run')} {done}", as_json=as_json)
-
-
-def actor() -> str:
-    """The user's name, for the record of who changed runs."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # in a container, the user's number may have no name
-        return "unknown"

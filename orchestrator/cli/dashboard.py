@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from orchestrator.cli.common import DatabaseOption
-from orchestrator.cli.control import actor
 from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.errors import UsageError
+from orchestrator.notify.commands import user_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,6 @@ def dashboard(how: ServingOptions, database: DatabaseOption) -> None:
             read_only=how.read_only,
             new_token=how.new_token,
             state_dir=how.state_dir,
-            actor=actor(),
+            actor=user_name(),
         )
     )

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli.common import DatabaseOption, JsonOption, SweepArgument
-from orchestrator.cli.control import actor
 from orchestrator.cli.logs import find_run
 from orchestrator.cli.option_groups import read_by
 from orchestrator.cli.output import print_result
 from orchestrator.cli.parsing import CommandLine, VariadicCommand
 from orchestrator.errors import UsageError
+from orchestrator.notify.commands import user_name
 from orchestrator.queue.labels import checked_name, checked_note, checked_tag
 from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.sweeps import SweepRecord
@@ -44,7 +44,7 @@ def rename(
 
     name = checked_name(name)
     with database.write() as store:
-        store.rename(known_sweep(store, sweep), name, actor())
+        store.rename(known_sweep(store, sweep), name, user_name())
     text = f"sweep {sweep} is now called '{name}'" if name else f"sweep {sweep} has no name now"
     print_result({"sweep": sweep, "name": name}, text, as_json=as_json)
 
@@ -64,7 +64,7 @@ def note(
         if len(texts) != 1:
             raise UsageError(f"a note is one text, but got {len(texts)}", f"For instance: {example}")
         text = checked_note(texts[0])
-        store.set_note(of, text, actor())
+        store.set_note(of, text, user_name())
     done = "noted" if text else "the note is removed"
     print_result({**_words(of), "note": text}, f"{_called(of)}: {done}", as_json=as_json)
 
@@ -94,7 +94,7 @@ def tag(
         both = sorted(set(add) & set(remove))
         if both:
             raise UsageError(f"'{both[0]}' is both added and removed", "Leave one of them out.")
-        tags = store.change_tags(of, actor(), add=add, remove=remove)
+        tags = store.change_tags(of, user_name(), add=add, remove=remove)
     print_result({**_words(of), "tags": tags}, f"{_called(of)}: {' '.join(tags) or 'no tags'}", as_json=as_json)
 
 

@@ -81,8 +81,8 @@ def notify(
     for who in sorted({notice.by for notice in left}):
         theirs = sum(notice.by == who for notice in left)
         note(f"{counted(theirs, 'notice')} of {who}: deliver there with `hlbq notify`")
-    note(f"{counted(teller.tally.told, 'notice')} told")
-    if teller.tally.given_up:
+    note(f"{counted(teller.told, 'notice')} told")
+    if teller.given_up:
         raise typer.Exit(1)
 
 

@@ -76,7 +76,7 @@ def keep_command(line: str) -> NotifyMark:
             f"--notify: the command can't be kept in '{folder}': {error.strerror or error}",
             "Make the folder writable, or use another: export XDG_CONFIG_HOME=/path/to/folder",
         ) from None
-    return NotifyMark(token=token, by=f"{_user()} on {socket.gethostname()}")
+    return NotifyMark(token=token, by=f"{user_name()} on {socket.gethostname()}")
 
 
 def submit_with_command(store: "Store", sweep: NewSweep, line: str) -> SweepRecord:
@@ -102,7 +102,8 @@ def find_command(token: str) -> UserCommand | None:
         return None
 
 
-def _user() -> str:
+def user_name() -> str:
+    """The name of this process's user, for the record of who did what."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # in a container, the user's number may have no name
