@@ -21,9 +21,8 @@ from orchestrator.sweep.chosen_runs import python_filter, readable_runs
 from orchestrator.sweep.existing_runs import Existing, find_existing
 from orchestrator.sweep.plan import Plan
 from orchestrator.sweep.submission import prepare_sweep
-from orchestrator.sweep.sweep_file import SweepFile, read_sweep_file
+from orchestrator.sweep.sweep_file import SweepFile, preset_path, read_sweep_file
 from orchestrator.sweep.sweep_options import SweepOptions
-from orchestrator.sweep.sweep_presets import preset_path
 from orchestrator.wording.numbers import counted
 from orchestrator.wording.secrets import without_credentials
 

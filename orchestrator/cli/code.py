@@ -78,8 +78,7 @@ def print_diff(before: "NamedCode", after: "NamedCode") -> None:
     """Print the diff of two codes on stdout, and its size on stderr."""
     from orchestrator.code.differences import diff_lines, diff_size
 
-    for line in diff_lines(before.sources, after.sources):
-        say(line)
+    say(*diff_lines(before.sources, after.sources))
     sys.stdout.flush()
     note(f"{before.digest} to {after.digest}: {diff_size(before.sources, after.sources)}")
     if before.digest == after.digest:

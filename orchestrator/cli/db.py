@@ -61,10 +61,7 @@ def check(
             say(f"{'removed' if repair else 'left over'}: {one.path} ({one.what}, {size:,} bytes)")
         if found and not repair:
             suggest("Remove it: hlbq db check --repair", store)
-        for problem in problems:
-            say(problem)
-        if not problems:
-            say(f"no damage in {where}")
+        say(*problems or [f"no damage in {where}"])
     if problems:
         suggest("Keep the file as it is, and work on a copy: hlbq db backup; or try sqlite3's .recover.", store)
         raise typer.Exit(1)

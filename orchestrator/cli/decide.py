@@ -43,16 +43,14 @@ def decide(
         for step in take_due_steps(store, sweep_ids=() if sweep is None else (sweep,), actor="user"):
             if step.added:
                 note(f"sweep {step.sweep_id}: {counted(step.added, 'run')} added")
-            for sentence in step.sentences:
-                note(f"sweep {step.sweep_id}: {sentence}")
+            note(*(f"sweep {step.sweep_id}: {sentence}" for sentence in step.sentences))
         shown = [record for record in store.policies(() if sweep is None else (sweep,)) if record.ended_why != AGAIN]
         standings = [standing_of(store, record) for record in shown]
         if as_json:
             print_json([asdict(standing) for standing in standings])
             return
         for standing in standings:
-            for line in standing_lines(standing):
-                say(line)
+            say(*standing_lines(standing))
         if sweep is not None and standings[-1].is_open:
             suggest("train what was added: hlbq worker", store)
 
@@ -80,8 +78,7 @@ def extend(
     with database.read() if dry_run else database.write() as store:
         found = known_sweep(store, sweep)
         addition = addition_to(store, found, settings.texts, num_runs, undecided=undecided)
-        for warning in (*addition.plan.warnings, *other_code(store, found)):
-            warn(warning)
+        warn(*addition.plan.warnings, *other_code(store, found))
         arms = counted(addition.new_arms, "new arm")
         if dry_run:
             lacking = addition.plan.without(store.runs_by_seed(sweep))
@@ -97,10 +94,9 @@ def _declare(store: "Store", sweep_id: int, options: SweepOptions, *, redeclare:
     """Declare the policy of these options, unless the sweep has one and nothing was asked to change."""
     from orchestrator.growth.declaring import declared_for_sweep
     from orchestrator.store.changing.policies import has_a_policy
+    from orchestrator.store.known import known_sweep
 
-    found = store.sweep(sweep_id)
-    if found is None:
-        raise UsageError(f"there is no sweep {sweep_id} in {store.location.display}", "See them: hlbq status")
+    found = known_sweep(store, sweep_id)
     there = store.policy(sweep_id)
     if there is not None and not redeclare:
         if options == SweepOptions(decide=True):
@@ -108,6 +104,5 @@ def _declare(store: "Store", sweep_id: int, options: SweepOptions, *, redeclare:
         if there.ended_at is None:
             raise has_a_policy(sweep_id)
     new, warnings = declared_for_sweep(store, found, options)
-    for warning in warnings:
-        warn(warning)
+    warn(*warnings)
     store.declare(sweep_id, new, replace=redeclare)

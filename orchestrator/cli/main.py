@@ -21,7 +21,6 @@ from hlbgpt_core.errors import HlbqError
 from orchestrator.cli.option_groups import add_commands
 from orchestrator.cli.parsing import SuggestingGroup, same_spelling
 from orchestrator.files.standard_streams import open_closed_streams, unfailing_text
-from orchestrator.wording.next_command import naming_database
 from orchestrator.wording.plain import printable, printable_lines
 
 # In the order of `hlbq --help`.
@@ -172,9 +171,9 @@ def _came_of_an_interrupt(error: BaseException) -> bool:
 
 def print_error(error: HlbqError, arguments: Sequence[str] = ()) -> None:
     """Print `error: what is wrong`, and on the next line what to do, with the database that `arguments` name."""
-    from orchestrator.cli.output import say_wrapped
+    from orchestrator.cli.output import naming_database, note
 
-    say_wrapped(f"error: {printable(error.message)}", sys.stderr)
+    note(f"error: {printable(error.message)}")
     if error.hint:
         print(printable_lines(naming_database(error.hint, _database_option(arguments))), file=sys.stderr)
 

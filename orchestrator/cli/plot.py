@@ -133,8 +133,7 @@ def plot(
             drawn = asked.draw(how.csv, None)
         save(drawn.figure, path)
         shown, num_runs, found = counted(drawn.arms, "arm"), drawn.runs, drawn.warnings
-    for warning in (*_without_effect(how, asked.kind), *found):
-        warn(warning)
+    warn(*_without_effect(how, asked.kind), *found)
     note(f"wrote {path} ({shown}, {counted(num_runs, 'run')})")
 
 

@@ -1,7 +1,7 @@
 """A sweep for people to check before it is stored: arms, sizes, what was left out, and roughly what it costs."""
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,9 @@ from orchestrator.cli.output import counted, print_table, say, short_count
 from orchestrator.errors import DatabaseError, UsageError
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
-from orchestrator.sweep.baseline import parse_baseline
+from orchestrator.sweep.baseline import baseline_text, parse_baseline, restricted
 from orchestrator.sweep.options import value_text
-from orchestrator.sweep.plan import LeftOut, Plan, PlannedArm
+from orchestrator.sweep.plan import Plan, PlannedArm
 from orchestrator.wording.numbers import duration
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ def print_review(plan: Plan, history: History = UNKNOWN) -> None:
     `history` is what `read_history` gives.
     """
     names = list(dict.fromkeys([*plan.varying(), *SIZE_SETTINGS]))
-    for line in plan.shape.lines():
-        say(line)
+    say(*plan.shape.lines())
     print_table(
         ["arm", *names, "N", "tokens a microbatch", "at most"],
         [_arm_row(number, arm, names, history) for number, arm in enumerate(plan.arms[:SHOWN_ARMS], start=1)],
@@ -65,7 +64,10 @@ def print_review(plan: Plan, history: History = UNKNOWN) -> None:
         differing = plan.varying_given()
         print_table(
             ["left out", "why"],
-            [[_given_text(left, differing), left.reason] for left in plan.left_out[:SHOWN_LEFT_OUT]],
+            [
+                [baseline_text(restricted(left.given, differing)), left.reason]
+                for left in plan.left_out[:SHOWN_LEFT_OUT]
+            ],
             title=f"{counted(len(plan.left_out), 'combination')} left out",
         )
     if len(plan.left_out) > SHOWN_LEFT_OUT:
@@ -211,24 +213,14 @@ def plan_json(plan: Plan, history: History, seeds: "SeedPlan | None" = None) -> 
 
 
 def _arm_row(number: int, arm: PlannedArm, names: list[str], history: History) -> list[str]:
-    limit = history.most_tokens(arm.settings)
-    return [
-        str(number),
-        *(_shown(arm.settings, name) for name in names),
-        short_count(arm.sizes.num_params),
-        f"{arm.sizes.microbatch_tokens:,}",
-        f"{short_count(limit)} tokens" if limit is not None else _epochs(arm.settings.max_epochs),
-    ]
-
-
-def _epochs(epochs: float) -> str:
-    return f"{value_text(epochs)} epoch{'' if epochs == 1 else 's'}"
+    limit, epochs = history.most_tokens(arm.settings), arm.settings.max_epochs
+    most = (
+        f"{value_text(epochs)} epoch{'' if epochs == 1 else 's'}" if limit is None else f"{short_count(limit)} tokens"
+    )
+    shown = [_shown(arm.settings, name) for name in names]
+    return [str(number), *shown, short_count(arm.sizes.num_params), f"{arm.sizes.microbatch_tokens:,}", most]
 
 
 def _shown(settings: Settings, name: str) -> str:
     value = getattr(settings, name)
     return f"{value:.3g}" if name == "model_scale" else value_text(value)
-
-
-def _given_text(left: LeftOut, names: Collection[str]) -> str:
-    return " ".join(f"{name}={value_text(value)}" for name, value in left.given.items() if name in names)

@@ -1,7 +1,6 @@
 """`hlbq run`: submit a sweep, train it on this machine with a live view, and export its table."""
 
 import os
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,8 +89,8 @@ def run(
             counts, held = store.counts(wanted), held_among(store, wanted)
             failures = failed_among(store, wanted)
             export_table(store, stored, local.output)
-            for line in held_text(store, wanted) if held else ():
-                note(line)
+            if held:
+                note(*held_text(store, wanted))
             if asked.notify.notify is not None:
                 tell(store)
     unfinished = counts[State.PENDING] + counts[State.RUNNING]
@@ -156,8 +155,8 @@ def say_verdicts(database: DatabaseOption, sweep: SweepRecord) -> None:
 
         with database.read() as store:
             standings = [standing_of(store, record) for record in store.policies((sweep.id,))]
-        for line in (line for standing in standings for line in standing_lines(standing)):
-            say_wrapped(line, sys.stdout)
+        for standing in standings:
+            say_wrapped(*standing_lines(standing))
         return
     from orchestrator.comparison.rendering import sentences
     from orchestrator.comparison.results import Question, compare
@@ -171,10 +170,8 @@ def say_verdicts(database: DatabaseOption, sweep: SweepRecord) -> None:
         return
     if not comparison.has_verdicts:
         return
-    for warning in comparison.warnings:
-        warn(warning)
-    for sentence in sentences(recorded(database, comparison), extend_options=more):
-        say_wrapped(sentence, sys.stdout)
+    warn(*comparison.warnings)
+    say_wrapped(*sentences(recorded(database, comparison), extend_options=more))
 
 
 def _worker_log(store: "Store", sweep: SweepRecord, state_dir: str | None) -> Path:

@@ -96,5 +96,4 @@ def _catch_up(store: "Store", database: DatabaseOption) -> None:
             wrong = [catch_up(writing, sweep_id, host=host, lock_timeout_seconds=0.0) for sweep_id in behind]
     except DatabaseError as error:
         wrong = [f"the CSV of sweep {', '.join(map(str, behind))} was not written: {error.message}"]
-    for line in filter(None, wrong):
-        note(line)
+    note(*filter(None, wrong))

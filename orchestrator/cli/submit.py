@@ -17,7 +17,7 @@ from orchestrator.errors import DatabaseError, DatabaseMissingError, UsageError
 from orchestrator.queue.sweeps import CsvTarget, SweepRecord
 from orchestrator.sweep.plan import Plan
 from orchestrator.sweep.submission import PreparedSweep, prepare_sweep
-from orchestrator.sweep.sweep_presets import preset_names, preset_summary, preset_text
+from orchestrator.sweep.sweep_file import preset_names, preset_summary, preset_text
 from orchestrator.wording.secrets import without_credentials, without_value
 
 if TYPE_CHECKING:
@@ -146,8 +146,7 @@ def reviewed_sweep(
 
         prepared = with_policy(prepared, options)
     plan = prepared.plan
-    for warning in prepared.warnings:
-        warn(warning)
+    warn(*prepared.warnings)
     if review.noise is not None and review.plan_for is None:
         warn("--noise has no effect without --plan_for")
     seeds = seeds_of(plan, options.baseline, database, effect=review.plan_for, noise=review.noise)
@@ -160,10 +159,8 @@ def reviewed_sweep(
     else:
         _note_left_out(plan)
     if review.plan_for is not None or not options.grows:  # which adds the seeds that a verdict needs
-        for line in seed_lines(plan, seeds, read_history(database, plan) if review.plan_for else UNKNOWN):
-            note(line)
-    for line in prepared.existing.lines(skipped=skip_existing):
-        note(line)
+        note(*seed_lines(plan, seeds, read_history(database, plan) if review.plan_for else UNKNOWN))
+    note(*prepared.existing.lines(skipped=skip_existing))
     if review.dry_run:
         note("Nothing was submitted (--dry-run).")
         return None

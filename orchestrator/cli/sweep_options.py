@@ -14,9 +14,8 @@ from orchestrator.cli.parsing import TOGETHER, TOGETHER_MARK, CommandLine, Varia
 from orchestrator.errors import UsageError
 from orchestrator.sweep.option_spec import OptionSpec
 from orchestrator.sweep.options import axes_of, option_help, panel_of
-from orchestrator.sweep.sweep_file import SweepFile, read_sweep_file
+from orchestrator.sweep.sweep_file import SweepFile, preset_path, read_sweep_file
 from orchestrator.sweep.sweep_options import GROWTH, SWEEP, SweepOptions, option_specs
-from orchestrator.sweep.sweep_presets import preset_path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from orchestrator.errors import UsageError
 from orchestrator.sweep.definition import stored_axes, stored_shape
 from orchestrator.sweep.options import setting_name, value_text
 from orchestrator.sweep.plan import Plan, first_arm
-from orchestrator.sweep.shapes import Axes, Range, Shape, tracks_of
+from orchestrator.sweep.shapes import Axes, Shape, tracks_of
 
 
 def baseline_of(definition: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -93,16 +93,12 @@ def search_start(axes: Axes, shape: Shape, baseline: Mapping[str, Any]) -> Axes:
                 raise _unreached(baseline, track.names)
             found |= zip(track.names, fitting[0], strict=True)
         else:
-            name = track.names[0]
-            default = _default_within(track.range, defaults(found.get("recipe", DEFAULT_RECIPE))[name])
-            found[name] = baseline.get(name, default)
-            if not track.range.low <= found[name] <= track.range.high:
+            name, low, high = track.names[0], track.range.low, track.range.high
+            default = defaults(found.get("recipe", DEFAULT_RECIPE))[name]
+            found[name] = baseline.get(name, default if low <= default <= high else track.range.at(0.5))
+            if not low <= found[name] <= high:
                 raise _unreached(baseline, track.names)
     return {name: (found[name],) for name in axes}
-
-
-def _default_within(values: Range, default: float) -> float:
-    return default if values.low <= default <= values.high else values.at(0.5)
 
 
 def _unreached(baseline: Mapping[str, Any], names: Iterable[str]) -> UsageError:

@@ -188,8 +188,7 @@ def _attend(store: "Store", orders: "Sequence[WorkerOrder]", need: "Need", what:
             fleet.stop()
             fleet.wait(STOP_SECONDS)
             raise
-    for line in said:
-        note(line)
+    note(*said)
     _leave(fleet, interrupted=bool(signals.came))
 
 
