@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hlbgpt_core.code_digest import core_digest
 from orchestrator.cli.common import DatabaseOption, JsonOption
 from orchestrator.cli.option_groups import CommandGroup
 from orchestrator.cli.output import counted, note, print_json, print_table, say, when
+from orchestrator.code.archive import write_sources
+from orchestrator.code.differences import diff_lines, diff_size
+from orchestrator.errors import UsageError
 from orchestrator.notify.commands import user_name
 
 if TYPE_CHECKING:
@@ -19,8 +23,6 @@ CodeName = Annotated[str, typer.Argument(metavar="CODE", help="A digest or its f
 
 def list_(database: DatabaseOption, as_json: JsonOption = False) -> None:
     """List the codes whose sources are kept, with the runs that each computed."""
-    from hlbgpt_core.code_digest import core_digest
-
     here = core_digest()
     with database.read() as store:
         kept = {record.digest: record for record in store.codes()}
@@ -76,8 +78,6 @@ def diff(
 
 def print_diff(before: "NamedCode", after: "NamedCode") -> None:
     """Print the diff of two codes on stdout, and its size on stderr."""
-    from orchestrator.code.differences import diff_lines, diff_size
-
     say(*diff_lines(before.sources, after.sources))
     sys.stdout.flush()
     note(f"{before.digest} to {after.digest}: {diff_size(before.sources, after.sources)}")
@@ -93,7 +93,6 @@ def checkout(
     database: DatabaseOption,
 ) -> None:
     """Write the sources of a code into FOLDER/hlbgpt_core."""
-    from orchestrator.code.archive import write_sources
     from orchestrator.code.names import find_code
 
     with database.read() as store:
@@ -114,7 +113,6 @@ def same(
     hlbq code same 3c3b3434 here --why "replay agrees"
     """
     from orchestrator.code.names import find_digest
-    from orchestrator.errors import UsageError
 
     if not why.strip():
         raise UsageError("--why is empty", 'Say how you know: --why "replay agrees"')

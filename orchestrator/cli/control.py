@@ -12,6 +12,7 @@ from orchestrator.cli.notify import tell
 from orchestrator.cli.option_groups import option
 from orchestrator.cli.output import ask, counted, note, print_json, print_result, say, suggest
 from orchestrator.errors import UsageError
+from orchestrator.files.state_folder import state_folder
 from orchestrator.notify.commands import user_name
 from orchestrator.queue.runs import Deletion, RunFilter
 from orchestrator.queue.states import Action, Reason, Retry, State, sources
@@ -147,7 +148,6 @@ def _what(found: Deletion) -> str:
 
 def _remove_files(store: "Store", state_dir: str | None) -> None:
     """Remove the checkpoints and logs that are on this host."""
-    from orchestrator.files.state_folder import state_folder
     from orchestrator.leftovers import of_deleted_runs, remove_leftovers
 
     folder = state_folder(store.location.names, state_dir) if state_dir or store.location.names else None

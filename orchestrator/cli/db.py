@@ -13,6 +13,7 @@ from orchestrator.cli.option_groups import CommandGroup, option
 from orchestrator.cli.output import counted, note, print_json, print_result, print_table, say, suggest
 from orchestrator.errors import DatabaseBusyError, UsageError
 from orchestrator.files.given_path import expanded
+from orchestrator.files.state_folder import state_folder
 
 if TYPE_CHECKING:
     from orchestrator.copying.database_copy import CopyReport
@@ -42,7 +43,6 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Check the database for damage; exit code 1 if there is any. List what killed processes left behind."""
-    from orchestrator.files.state_folder import state_folder
     from orchestrator.leftovers import find_leftovers, remove_leftovers
 
     with database.write() if repair else database.read() as store:
@@ -187,8 +187,6 @@ def _print_report(report: "CopyReport", *, as_json: bool) -> None:
 
 def _say_what_is_left(source: "StoreLocation", destination: "StoreLocation", report: "CopyReport") -> None:
     """What is left for a person to do: copy the state folder, and leave the old database alone."""
-    from orchestrator.files.state_folder import state_folder
-
     if report.released_runs:
         note(f"{counted(report.released_runs, 'run')} back in the queue of the copy")
     old = str(state_folder(source.names)) if source.path is not None else "FOLDER"

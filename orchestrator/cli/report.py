@@ -12,6 +12,7 @@ from orchestrator.cli.compare import recorded
 from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.cli.output import note, warn
 from orchestrator.errors import UsageError
+from orchestrator.files.replaced_file import checked_target, replaced_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,6 @@ def report(
     look at the p-values, as those of hlbq compare do.
     """
     from orchestrator.comparison.groups import read_baseline
-    from orchestrator.files.replaced_file import checked_target, replaced_file
     from orchestrator.report import page, read_report
 
     checked_target(file, "report.html")

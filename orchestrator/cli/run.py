@@ -18,7 +18,8 @@ from orchestrator.cli.submit import AskedSweep, submit_sweep
 from orchestrator.cli.sweep_options import SweepCommand
 from orchestrator.cli.worker import GivenWorkerOptions
 from orchestrator.errors import UsageError
-from orchestrator.files.state_folder import check_state_dir
+from orchestrator.files.replaced_file import checked_target
+from orchestrator.files.state_folder import check_state_dir, make_state_folder, state_folder
 from orchestrator.launch.prestarted import PrestartedWorkers
 from orchestrator.launch.stop_signals import handled, heeded_stop_signals
 from orchestrator.queue.runs import RunFilter
@@ -108,7 +109,6 @@ def run(
 def check_output(path: str) -> None:
     """Raise ExportError or UsageError for a table that could not be written when the runs have ended."""
     from orchestrator.export.table_formats import format_of
-    from orchestrator.files.replaced_file import checked_target
 
     checked_target(Path(path))
     format_of(Path(path))
@@ -176,8 +176,6 @@ def say_verdicts(database: DatabaseOption, sweep: SweepRecord) -> None:
 
 def _worker_log(store: "Store", sweep: SweepRecord, state_dir: str | None) -> Path:
     """The file for the workers' output, which would disturb the live view."""
-    from orchestrator.files.state_folder import make_state_folder, state_folder
-
     folder = make_state_folder(make_state_folder(state_folder(store.location.names, state_dir)) / "logs")
     path = folder / f"workers-of-sweep-{sweep.id}.log"
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))

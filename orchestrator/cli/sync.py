@@ -17,6 +17,7 @@ from orchestrator.cli.export import check_any, chosen_or_latest
 from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.cli.output import counted, note, suggest
 from orchestrator.errors import DatabaseBusyError, UsageError
+from orchestrator.files.locks import try_lock
 from orchestrator.files.state_folder import make_state_folder, state_folder
 from orchestrator.queue.runs import RunFilter
 from orchestrator.sweep.sweep_options import check_project
@@ -55,7 +56,6 @@ def sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption) -> 
 
 def run_sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption, timing: "SyncTiming") -> None:
     """`hlbq sync` with given times."""
-    from orchestrator.files.locks import try_lock
     from orchestrator.wandb_sync.leases import OwnFolder
     from orchestrator.wandb_sync.session import Wandb
     from orchestrator.wandb_sync.syncing import Syncer

@@ -2,12 +2,15 @@
 
 import ipaddress
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import UsageError
-from orchestrator.store import StoreLocation
+
+if TYPE_CHECKING:
+    from orchestrator.store import StoreLocation
 
 
-def check_shared(location: StoreLocation) -> None:
+def check_shared(location: "StoreLocation") -> None:
     """Raise UsageError for an SQLite file: several machines cannot share it."""
     if location.path is not None:
         raise UsageError(
@@ -16,7 +19,7 @@ def check_shared(location: StoreLocation) -> None:
         )
 
 
-def warning_if_not_shared(location: StoreLocation) -> str:
+def warning_if_not_shared(location: "StoreLocation") -> str:
     """What to tell people of a host name that means a different machine on each node (the loopback, a socket's path,
     or none); empty for others."""
     # It may be in the query, and there may be several: the first counts.
@@ -35,7 +38,7 @@ def _names_this_machine(host: str) -> bool:
         return False
 
 
-def secrets_of(location: StoreLocation) -> Mapping[str, str]:
+def secrets_of(location: "StoreLocation") -> Mapping[str, str]:
     """The secrets of a server's URL, which jobs get only through their environment: `location.display` may be written
     to files. Raises UsageError for one that cannot be passed on in that way."""
     url = location.url

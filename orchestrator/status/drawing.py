@@ -5,7 +5,10 @@ On a narrow terminal it leaves out columns; on a low one, rows, and a line says 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from orchestrator.queue.states import State
 from orchestrator.status import text
@@ -13,10 +16,6 @@ from orchestrator.status.reading import MOST_EVENTS_SHOWN, RunStatus, Status
 from orchestrator.wording.numbers import short_count
 from orchestrator.wording.plain import printable
 from orchestrator.wording.tables import TextTable
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table
 
 _STYLES = {"running": "cyan", "completed": "green", "failed": "red", "cancelled": "yellow", "pending": "dim"}
 _COLUMN_STYLES = {"progress": "green", "val curve": "cyan", "error": "red", "note": "red", "val loss": "bold"}
@@ -38,10 +37,8 @@ class ScreenSection:
     noun: str
 
 
-def draw(status: Status, *, width: int, height: int, warning: str = "") -> "RenderableType":
+def draw(status: Status, *, width: int, height: int, warning: str = "") -> RenderableType:
     """The status in at most `width` columns and `height` lines."""
-    from rich.console import Group
-
     parts = headline(status)
     whole = " · ".join(parts)
     lines = [_line(line, "bold") for line in (_wrapped(parts, width) if height >= _HEIGHT_TO_WRAP else [whole])]
@@ -126,16 +123,12 @@ def _notes(status: Status) -> list[str]:
     return notes
 
 
-def _line(line: str, style: str) -> "RenderableType":
-    from rich.text import Text
-
+def _line(line: str, style: str) -> RenderableType:
     return Text(printable(line), style=style, no_wrap=True, overflow="ellipsis")
 
 
-def _drawn(section: ScreenSection, share: int, width: int) -> "list[RenderableType]":
+def _drawn(section: ScreenSection, share: int, width: int) -> list[RenderableType]:
     """A blank line, the table with at most `share` lines of rows, and a note on those left out."""
-    from rich.text import Text
-
     rows = section.table.rows
     shown = rows if len(rows) <= share else rows[: max(share - 1, 1)]
     table = replace(section.table, rows=shown)
@@ -145,10 +138,7 @@ def _drawn(section: ScreenSection, share: int, width: int) -> "list[RenderableTy
     return parts
 
 
-def _rich_table(table: TextTable) -> "Table":
-    from rich.table import Table
-    from rich.text import Text
-
+def _rich_table(table: TextTable) -> Table:
     drawn = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for header in table.headers:
         justify = "right" if header in table.right else "left"

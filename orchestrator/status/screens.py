@@ -9,6 +9,9 @@ import select
 import time
 from typing import TextIO
 
+from rich.console import Console
+from rich.live import Live
+
 from orchestrator.queue.states import State
 from orchestrator.status.drawing import draw
 from orchestrator.status.reading import Status
@@ -61,9 +64,6 @@ class TerminalScreen:
     """The whole status on the alternate screen, like `top`; the last picture stays at the end."""
 
     def __init__(self, stream: TextIO) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
         self._console = Console(file=stream)
         self._live = Live(console=self._console, auto_refresh=False, screen=True)
         self._last: Status | None = None
