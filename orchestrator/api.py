@@ -90,7 +90,9 @@ def submit(
         from orchestrator.growth.declaring import with_policy
 
         prepared = with_policy(prepared, chosen)
-    for warning in (*prepared.warnings, *_left_out(prepared.plan)):
+    reasons = prepared.plan.reasons().items()
+    left_out = [f"{counted(count, 'combination')} left out: {reason}" for reason, count in reasons]
+    for warning in (*prepared.warnings, *left_out):
         warnings.warn(warning, stacklevel=2)
     if not prepared.has_work:
         raise PlanError("nothing to submit: every run exists already", "Leave out skip_existing to run them again.")
@@ -155,7 +157,3 @@ def _values(values: Any) -> list[Any]:
 def _existing(plan: Plan, db: str | None) -> Existing:
     with open_store(db, mode=OpenMode.CREATE) as store:
         return find_existing(plan, store)
-
-
-def _left_out(plan: Plan) -> list[str]:
-    return [f"{counted(count, 'combination')} left out: {reason}" for reason, count in plan.reasons().items()]

@@ -79,7 +79,8 @@ def _problem(check: str, found: str, fix: str) -> CheckResult:
 
 def examine(db: str | None) -> list[CheckResult]:
     """Every check, in the order of interest."""
-    machine = [check_python(), check_torch(), check_driver()]
+    python = _fine("python", f"{platform.python_version()} at {sys.executable}")
+    machine = [python, check_torch(), check_driver()]
     libraries = [check_sqlite(), check_token_cache(), check_wandb()]
     try:
         place = parse_location(db)
@@ -89,11 +90,6 @@ def examine(db: str | None) -> list[CheckResult]:
     folder = place.path.parent if place.path is not None else Path.cwd()
     disk = check_disk(folder, "disk of the database")
     return [*machine, disk, check_database(db), check_file_system(place), check_clock(db), *libraries]
-
-
-def check_python() -> CheckResult:
-    """Which Python runs. An older one than hlbq needs does not come this far."""
-    return _fine("python", f"{platform.python_version()} at {sys.executable}")
 
 
 def _run_python(program: str, *, timeout_seconds: float) -> str:

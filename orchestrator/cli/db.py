@@ -141,14 +141,8 @@ def copy(
         progress.end()
     _print_report(report, as_json=as_json)
     if not report.equal:
-        note(
-            f"'{new.location.display}' differs from '{old.location.display}'."
-            + (
-                ""
-                if verify_only
-                else "  It stays marked as unfinished: empty it and copy again. Check the source: hlbq db check"
-            )
-        )
+        then = "  It stays marked as unfinished: empty it and copy again. Check the source: hlbq db check"
+        note(f"'{new.location.display}' differs from '{old.location.display}'." + ("" if verify_only else then))
         raise typer.Exit(1)
     if not verify_only:
         _say_what_is_left(old.location, new.location, report)
@@ -169,20 +163,13 @@ def _print_report(report: "CopyReport", *, as_json: bool) -> None:
         tables = [{**vars(table), "equal": table.equal} for table in report.tables]
         print_json({"equal": report.equal, "released_runs": report.released_runs, "tables": tables})
         return
-    print_table(
-        ["table", "rows", "digest", ""],
-        [
-            [one.table, f"{one.rows:,}", one.digest[:16], "equal"]
-            if one.equal
-            else [
-                one.table,
-                f"{one.source_rows:,} / {one.rows:,}",
-                f"{one.source_digest[:16]} / {one.digest[:16]}",
-                "DIFFERS",
-            ]
-            for one in report.tables
-        ],
-    )
+    rows = []
+    for one in report.tables:
+        cells = [f"{one.rows:,}", one.digest[:16], "equal"]
+        if not one.equal:
+            cells = [f"{one.source_rows:,} / {cells[0]}", f"{one.source_digest[:16]} / {cells[1]}", "DIFFERS"]
+        rows.append([one.table, *cells])
+    print_table(["table", "rows", "digest", ""], rows)
 
 
 def _say_what_is_left(source: "StoreLocation", destination: "StoreLocation", report: "CopyReport") -> None:

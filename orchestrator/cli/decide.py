@@ -1,6 +1,5 @@
 """`hlbq extend`: more seeds or values for a sweep; `hlbq decide`: have it grow until the verdict is in."""
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -47,7 +46,7 @@ def decide(
         shown = [record for record in store.policies(() if sweep is None else (sweep,)) if record.ended_why != AGAIN]
         standings = [standing_of(store, record) for record in shown]
         if as_json:
-            print_json([asdict(standing) for standing in standings])
+            print_json(standings)
             return
         for standing in standings:
             say(*standing_lines(standing))

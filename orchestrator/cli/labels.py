@@ -66,7 +66,7 @@ def note(
         text = checked_note(texts[0])
         store.set_note(of, text, user_name())
     done = "noted" if text else "the note is removed"
-    print_result({**_words(of), "note": text}, f"{_called(of)}: {done}", as_json=as_json)
+    print_result({_kind(of): of.id, "note": text}, f"{_kind(of)} {of.id}: {done}", as_json=as_json)
 
 
 @read_by(TagCommand)
@@ -95,7 +95,8 @@ def tag(
         if both:
             raise UsageError(f"'{both[0]}' is both added and removed", "Leave one of them out.")
         tags = store.change_tags(of, user_name(), add=add, remove=remove)
-    print_result({**_words(of), "tags": tags}, f"{_called(of)}: {' '.join(tags) or 'no tags'}", as_json=as_json)
+    text = f"{_kind(of)} {of.id}: {' '.join(tags) or 'no tags'}"
+    print_result({_kind(of): of.id, "tags": tags}, text, as_json=as_json)
 
 
 def _target(
@@ -111,9 +112,5 @@ def _target(
     return find_run(store, words[0]), words[1:]
 
 
-def _called(of: SweepRecord | RunRecord) -> str:
-    return f"run {of.id}" if isinstance(of, RunRecord) else f"sweep {of.id}"
-
-
-def _words(of: SweepRecord | RunRecord) -> dict[str, int]:
-    return {"run" if isinstance(of, RunRecord) else "sweep": of.id}
+def _kind(of: SweepRecord | RunRecord) -> str:
+    return "run" if isinstance(of, RunRecord) else "sweep"

@@ -73,7 +73,11 @@ def print_review(plan: Plan, history: History = UNKNOWN) -> None:
     if len(plan.left_out) > SHOWN_LEFT_OUT:
         say(f"and {len(plan.left_out) - SHOWN_LEFT_OUT:,} more left out")
     say(plan_summary(plan))
-    say(estimate(plan, history))
+    tokens = total_tokens(plan, history)
+    if tokens is None:
+        say("tokens: known once a worker has read the data (max_epochs ends the runs; --max_tokens would bound them)")
+    else:
+        say(f"tokens: at most {short_count(tokens)} in all")
     if seconds := estimated_seconds(plan, history):
         say(f"time: at most about {_device_time(seconds)}, by the speed of completed runs of these sizes")
 
@@ -85,14 +89,6 @@ def plan_summary(plan: Plan) -> str:
     left_out = f"; {counted(len(plan.left_out), 'combination')} left out" if plan.left_out else ""
     skipped = f"; {counted(len(plan.skipped), 'existing run')} left out" if plan.skipped else ""
     return f"{counted(plan.total_runs, 'run')}: {counted(len(plan.arms), 'arm')}, {seeds}{left_out}{skipped}"
-
-
-def estimate(plan: Plan, history: History) -> str:
-    """The most tokens that the sweep can see, as far as its limits say."""
-    tokens = total_tokens(plan, history)
-    if tokens is None:
-        return "tokens: known once a worker has read the data (max_epochs ends the runs; --max_tokens would bound them)"
-    return f"tokens: at most {short_count(tokens)} in all"
 
 
 def total_tokens(plan: Plan, history: History) -> int | None:

@@ -180,10 +180,8 @@ def existing_runs(plan: Plan, database: DatabaseOption, *, taken: bool) -> "Exis
     try:
         with database.read() as store:
             return find_existing(plan, store, taken=taken)
-    except DatabaseMissingError:
-        return Existing()
-    except DatabaseError:
-        if taken:
+    except DatabaseError as error:
+        if taken and not isinstance(error, DatabaseMissingError):
             raise
         return Existing()
 

@@ -7,7 +7,6 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import typer
@@ -146,14 +145,12 @@ def _report(tally: "SyncCounts", offline: Path | None) -> None:
 
 
 def _end_at_once_on_signals() -> None:
-    """SIGINT and SIGTERM end this process without waiting for W&B: a sync may stop at any point."""
+    """SIGINT and SIGTERM end this process without waiting for W&B: a sync may stop at any point.
 
-    def end(number: int, frame: FrameType | None) -> None:
-        # Once the process is gone, the kernel unlocks its folder, and other syncs can take its runs.
-        os._exit(130)
-
+    Once the process is gone, the kernel unlocks its folder, and other syncs can take its runs.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
+        signal.signal(number, lambda *_: os._exit(130))
 
 
 def _end_hung() -> None:

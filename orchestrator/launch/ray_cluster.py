@@ -26,7 +26,6 @@ class Node:
     """A machine of a cluster, and how many CPUs and GPUs Ray may give away there."""
 
     address: str
-    hostname: str
     cpus: float
     gpus: float
 
@@ -100,7 +99,6 @@ def living_nodes() -> list[Node]:
     return [
         Node(
             address=str(node["NodeManagerAddress"]),
-            hostname=str(node["NodeManagerHostname"]),
             cpus=float(node["Resources"].get("CPU", 0.0)),
             gpus=float(node["Resources"].get("GPU", 0.0)),
         )

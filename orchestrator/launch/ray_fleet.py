@@ -128,15 +128,8 @@ class RayFleet:
             self.say(f"worker {member.name} crashed: {' '.join(report.last_words[-1:])}")
         member.report = report
         if report.exit_code is not None:
-            member.ended = True
             self.say(f"worker {member.name} has ended: {' '.join(report.last_words[-1:])}")
-            self._free(member)
-
-    def _free(self, member: Member) -> None:
-        """Give the actor's place to others. Its worker has ended, so nothing is lost."""
-        import ray
-
-        ray.kill(member.actor, no_restart=True)
+            self.abandon(member)
 
     def stop(self) -> None:
         """Make every worker release its run and end; cancel those without a place. The second time: end at once."""
@@ -146,8 +139,10 @@ class RayFleet:
             member.actor.stop.remote()
 
     def abandon(self, member: Member) -> None:
-        """Cancel a worker that has no place."""
-        self._free(member)
+        """Give the place of an actor to others: its worker has ended, or was never placed."""
+        import ray
+
+        ray.kill(member.actor, no_restart=True)
         member.ended = True
 
     def wait(self, seconds: float) -> bool:

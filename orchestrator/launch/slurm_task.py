@@ -9,7 +9,6 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from orchestrator.launch.worker_command import WorkerOptions
@@ -37,7 +36,7 @@ class WorkerTask:
         released.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._release)
+            signal.signal(number, lambda *_: self._tell(signal.SIGTERM))
         worker = subprocess.Popen(
             self.options.ending_with_this_process().argv(),
             env={**os.environ, **self.environment},
@@ -65,9 +64,6 @@ class WorkerTask:
             raise SystemExit(code)
         print("the run is released, and the job goes back into the queue", flush=True)
         return DelayedSubmission(WorkerTask(options=self.options, environment=self.environment))
-
-    def _release(self, number: int, frame: FrameType | None) -> None:
-        self._tell(signal.SIGTERM)
 
     def _tell(self, number: int) -> None:
         """Signal the worker once: a second signal would make it stop without a checkpoint."""

@@ -20,7 +20,7 @@ from tests.command_line import Hlbq, hlbq_in
 
 
 def node(cpus: float, gpus: float, address: str = "10.0.0.1") -> Node:
-    return Node(address=address, hostname="n", cpus=cpus, gpus=gpus)
+    return Node(address=address, cpus=cpus, gpus=gpus)
 
 
 @pytest.mark.parametrize(
