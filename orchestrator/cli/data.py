@@ -1,5 +1,6 @@
 """`hlbq data`: list, prepare, check and remove the datasets in the token cache."""
 
+import contextlib
 import difflib
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -108,7 +109,9 @@ def find_caches(folder: Path, name: str, tokenizer: str | None) -> Sequence[Cach
     Raises UsageError, with the nearest name, if there are none.
     """
     records = list_caches(folder)
-    wanted = {name, _absolute(name)}
+    wanted = {name}
+    with contextlib.suppress(DataError):
+        wanted.add(absolute_dataset(name))
     found = [
         record
         for record in records
@@ -136,15 +139,9 @@ def size_text(size_bytes: int) -> str:
 def _row(record: CacheRecord) -> list[str]:
     if not record.usable:
         return [record.name, "incomplete; the next use rebuilds it", "", "", "", size_text(record.bytes_on_disk), ""]
-    return [
-        record.name,
-        record.dataset,
-        record.tokenizer,
-        short_count(record.train_tokens),
-        short_count(record.val_tokens),
-        size_text(record.bytes_on_disk),
-        record.made_at,
-    ]
+    tokens = map(short_count, (record.train_tokens, record.val_tokens))
+    size = size_text(record.bytes_on_disk)
+    return [record.name, record.dataset, record.tokenizer, *tokens, size, record.made_at]
 
 
 def _described(folder: Path, record: CacheRecord, *, verify: bool) -> dict[str, Any]:
@@ -181,13 +178,6 @@ def _text_state(folder: Path, record: CacheRecord) -> str:
     if source.entry.name != record.name:
         return "from another Python or folder"
     return "unchanged" if source.manifest_if_unchanged() else "changed since; the next use encodes it again"
-
-
-def _absolute(dataset: str) -> str:
-    try:
-        return absolute_dataset(dataset)
-    except DataError:
-        return dataset
 
 
 data = CommandGroup("data", "Datasets in the token cache: list, prepare, info, remove.", (list_, prepare, info, remove))

@@ -45,15 +45,8 @@ def report(
     if file.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"'{file}': a report is an HTML page", f"For instance: {file.with_suffix('.html')}")
     with database.read() as store:
-        found = read_report(
-            store,
-            sweep,
-            metric=how.metric,
-            baseline=read_baseline(how.baseline),
-            allow_mixed_data=how.allow_mixed_data,
-            allow_mixed_evaluation=how.allow_mixed_evaluation,
-            recorded=partial(recorded, database),
-        )
+        asked = {**vars(how), "baseline": read_baseline(how.baseline)}
+        found = read_report(store, sweep, **asked, recorded=partial(recorded, database))
     with replaced_file(file) as stream:
         stream.write(page(found).encode("utf-8", errors="backslashreplace"))
     if how.baseline and found.not_compared:

@@ -173,15 +173,8 @@ def _print_times(run: RunRecord, test_loss: float | None) -> None:
 def _attempt_row(number: int, attempt: AttemptRecord) -> list[str]:
     reason = "" if attempt.ended_at is None else str(attempt.reason or "")
     steps = f"{attempt.start_step} to {attempt.step}"
-    return [
-        str(number),
-        when(attempt.started_at),
-        when(attempt.ended_at),
-        steps,
-        reason,
-        str(attempt.worker_id),
-        attempt.log_path,
-    ]
+    times = map(when, (attempt.started_at, attempt.ended_at))
+    return [str(number), *times, steps, reason, str(attempt.worker_id), attempt.log_path]
 
 
 def _print_error(run: RunRecord, attempts: Sequence[AttemptRecord], database_option: str) -> None:

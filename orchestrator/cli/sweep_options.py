@@ -51,7 +51,10 @@ class GivenOptions(OptionGroup):
     @classmethod
     def from_options(cls, values: Mapping[str, Any]) -> Self:
         """The options that typer parsed."""
-        return cls(options=SweepOptions(**{name: _value(spec, values[name]) for name, spec in option_specs().items()}))
+        given = {name: values[name] for name in option_specs()}
+        for name in (name for name, spec in option_specs().items() if spec.nested):
+            given[name] = [text.split(TOGETHER_MARK) for text in given[name]]
+        return cls(options=SweepOptions(**given))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +90,6 @@ def _parameter(spec: OptionSpec) -> inspect.Parameter:
         return typer_parameter(spec.name, list[str], _sweep_option(spec), [])
     kind = spec.type | None if spec.default is None else spec.type
     return typer_parameter(spec.name, kind, _sweep_option(spec), spec.default)
-
-
-def _value(spec: OptionSpec, typed: Any) -> Any:
-    return [text.split(TOGETHER_MARK) for text in typed] if spec.nested else typed
 
 
 def _sweep_option(spec: OptionSpec) -> Any:

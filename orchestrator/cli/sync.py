@@ -74,7 +74,9 @@ def run_sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption,
         wandb = Wandb(timing)  # before anything is made, should it refuse
         folder = _make_folder(state)
         own = held.enter_context(OwnFolder(folder))
-        _end_at_once_on_signals()
+        # A sync may stop at any point: once it is gone, the kernel unlocks its folder, and others can take its runs.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: os._exit(130))
         project = how.wandb_project
         syncer = Syncer(store, wandb, own, folder, timing=timing, project=project, say=note, on_hang=_end_hung)
         if how.watch or how.by_workers:
@@ -142,15 +144,6 @@ def _report(tally: "SyncCounts", offline: Path | None) -> None:
     if tally.failed:
         note(f"{counted(tally.failed, 'run')} could not be sent; run the same command again")
         raise typer.Exit(1)
-
-
-def _end_at_once_on_signals() -> None:
-    """SIGINT and SIGTERM end this process without waiting for W&B: a sync may stop at any point.
-
-    Once the process is gone, the kernel unlocks its folder, and other syncs can take its runs.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: os._exit(130))
 
 
 def _end_hung() -> None:

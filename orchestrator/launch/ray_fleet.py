@@ -102,23 +102,17 @@ class RayFleet:
         try:
             report: WorkerReport = ray.get(answer)
         except ActorUnavailableError:
-            self._note_loss(member)
+            if member.report is not None:
+                self.say(f"worker {member.name} on {member.report.hostname} is lost; Ray is starting it again")
+            member.report = None
         except RayActorError as error:
-            self._note_death(member, error)
+            # Ray will not start it again: it left by itself, was killed, or could never start.
+            member.ended = True
+            if member.report is None:
+                member.failure = _last_line(str(error))
+                self.say(f"worker {member.name} could not start: {member.failure}")
         else:
             self._note(member, report)
-
-    def _note_loss(self, member: Member) -> None:
-        if member.report is not None:
-            self.say(f"worker {member.name} on {member.report.hostname} is lost; Ray is starting it again")
-        member.report = None
-
-    def _note_death(self, member: Member, error: Exception) -> None:
-        """Ray will not start it again: it left by itself, was killed, or could never start."""
-        member.ended = True
-        if member.report is None:
-            member.failure = _last_line(str(error))
-            self.say(f"worker {member.name} could not start: {member.failure}")
 
     def _note(self, member: Member, report: WorkerReport) -> None:
         before = member.report

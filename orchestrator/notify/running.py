@@ -24,6 +24,7 @@ def call(
 
     `environment` comes on top of this process's own. Past the time limit the whole group is killed.
     """
+    here = os.path.isdir(command.folder)  # noqa: PTH112
     try:
         # A file, not a pipe: a command that does not read it blocks nobody.
         with tempfile.TemporaryFile() as told:
@@ -32,7 +33,7 @@ def call(
             process = subprocess.Popen(
                 # Bytes, so names come through as UTF-8 in any locale.
                 [b"/bin/sh", b"-c", command.line.encode()],
-                cwd=_folder(command.folder),
+                cwd=command.folder if here else os.path.expanduser("~"),  # noqa: PTH111
                 env=dict(os.environb) | {name.encode(): value.encode() for name, value in environment.items()},
                 stdin=told,
                 stdout=subprocess.PIPE,
@@ -79,11 +80,6 @@ class _LastWords:
                 self._kept.append(chunk[-_LONGEST_TAIL:])
         except OSError:
             pass
-
-
-def _folder(folder: str) -> str | None:
-    """The folder in which the command was typed; the user's home if this machine does not have it."""
-    return folder if os.path.isdir(folder) else os.path.expanduser("~")  # noqa: PTH112, PTH111
 
 
 def _end_group(process: "subprocess.Popen[bytes]") -> None:

@@ -80,9 +80,11 @@ def headline(status: Status) -> list[str]:
 
 def sections_of(status: Status) -> list[ScreenSection]:
     """The tables, most important first; empty ones are left out."""
+    swept = dict.fromkeys(name for run in status.runs for name in run.settings)
+    runs_drop = (*_RUNS_DROP, "seed", *reversed(swept), *_RUNS_DROP_LAST)
     found = [
         ScreenSection(table=text.sweeps_table(status.sweeps, most=6), drop=_SWEEPS_DROP, noun="sweeps"),
-        ScreenSection(table=text.runs_table(sorted(status.runs, key=_urgency)), drop=_runs_drop(status), noun="runs"),
+        ScreenSection(table=text.runs_table(sorted(status.runs, key=_urgency)), drop=runs_drop, noun="runs"),
         ScreenSection(table=text.workers_table(status.workers), drop=_WORKERS_DROP, noun="workers"),
         ScreenSection(table=text.events_table(status.events, now=status.at), drop=_EVENTS_DROP, noun="events"),
     ]
@@ -103,11 +105,6 @@ def allot(lines: int, rows: Sequence[int]) -> list[int]:
                 given = min(more, lines)
                 shares[place], lines = shares[place] + given, lines - given
     return shares
-
-
-def _runs_drop(status: Status) -> Sequence[str]:
-    swept = dict.fromkeys(name for run in status.runs for name in run.settings)
-    return (*_RUNS_DROP, "seed", *reversed(swept), *_RUNS_DROP_LAST)
 
 
 def _urgency(run: RunStatus) -> tuple[int, int]:

@@ -100,11 +100,14 @@ def slurm(
     slurm_cluster.check_slurm()
     with database.write() as store:
         _check_queue(store, what)
-        jobs = _submit(job, what, order, folder, location)
+        hidden = secrets_of(location)
+        task = WorkerTask(options=_worker(job, what, folder), environment={"HLBQ_DB": location.display})
+        launch = make_state_folder(make_state_folder(folder) / "launch")
+        jobs = slurm_cluster.submit_array(order, task, launch, hidden)
     if as_json:
-        print_json({"jobs": jobs, "name": order.name, "folder": str(folder / "launch")})
+        print_json({"jobs": jobs, "name": order.name, "folder": str(launch)})
     else:
-        _tell(jobs, order, folder / "launch", store.location.option)
+        _tell(jobs, order, launch, store.location.option)
 
 
 def _order(job: JobOptions, location: "StoreLocation") -> ArrayOrder:
@@ -152,15 +155,6 @@ def _check_queue(store: "Store", what: SlurmWorkers) -> None:
         warn("no run is waiting: the workers will end as soon as they start. Queue some: hlbq submit")
     if warning := warning_if_not_shared(store.location):
         warn(warning)
-
-
-def _submit(
-    job: JobOptions, what: SlurmWorkers, order: ArrayOrder, folder: Path, location: "StoreLocation"
-) -> list[str]:
-    hidden = secrets_of(location)
-    task = WorkerTask(options=_worker(job, what, folder), environment={"HLBQ_DB": location.display})
-    launch = make_state_folder(make_state_folder(folder) / "launch")
-    return slurm_cluster.submit_array(order, task, launch, hidden)
 
 
 def _tell(jobs: list[str], order: ArrayOrder, launch: Path, database_option: str) -> None:
