@@ -15,7 +15,8 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar, get_type_hints
 
 import typer
 
-from orchestrator.cli.parsing import SuggestingGroup, VariadicCommand
+from orchestrator.cli.parsing import TOGETHER, SuggestingGroup, VariadicCommand
+from orchestrator.sweep.option_spec import OptionSpec
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -87,6 +88,22 @@ def typer_parameter(name: str, kind: Any, declared: Any, default: Any) -> inspec
     """A parameter as typer reads it from a signature; `declared` is a typer.Option or typer.Argument."""
     annotation = Annotated[kind, declared]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def spec_parameter(spec: OptionSpec, *flags: str) -> inspect.Parameter:
+    """The option of a sweep or a worker, in these spellings; without any in typer's."""
+    declared = typer.Option(
+        *flags,
+        help=spec.help,
+        metavar=TOGETHER if spec.nested else spec.metavar,
+        min=spec.minimum,
+        max=spec.maximum,
+        rich_help_panel=spec.panel,
+    )
+    if not spec.several:
+        return typer_parameter(spec.name, spec.type, declared, spec.default)
+    kind = str if spec.nested else spec.value_type
+    return typer_parameter(spec.name, list[kind], declared, [])  # type: ignore[valid-type]
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

@@ -9,8 +9,8 @@ import typer
 
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.settings import SettingSpec, specs
-from orchestrator.cli.option_groups import OptionGroup, typer_parameter
-from orchestrator.cli.parsing import TOGETHER, TOGETHER_MARK, CommandLine, VariadicCommand
+from orchestrator.cli.option_groups import OptionGroup, spec_parameter, typer_parameter
+from orchestrator.cli.parsing import TOGETHER_MARK, CommandLine, VariadicCommand
 from orchestrator.errors import UsageError
 from orchestrator.sweep.option_spec import OptionSpec
 from orchestrator.sweep.options import axes_of, option_help, panel_of
@@ -86,22 +86,7 @@ _PRESET = typer.Option(
 
 
 def _parameter(spec: OptionSpec) -> inspect.Parameter:
-    if spec.type is list:
-        return typer_parameter(spec.name, list[str], _sweep_option(spec), [])
-    kind = spec.type | None if spec.default is None else spec.type
-    return typer_parameter(spec.name, kind, _sweep_option(spec), spec.default)
-
-
-def _sweep_option(spec: OptionSpec) -> Any:
-    return typer.Option(
-        f"--{spec.name}",
-        *([f"-{spec.short}"] if spec.short else []),
-        metavar=TOGETHER if spec.nested else spec.metavar,
-        min=spec.minimum,
-        max=spec.maximum,
-        help=spec.help,
-        rich_help_panel=spec.panel,
-    )
+    return spec_parameter(spec, f"--{spec.name}", *([f"-{spec.short}"] if spec.short else []))
 
 
 def _setting_option(spec: SettingSpec) -> Any:

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import typer
-
 from orchestrator.cli.common import DatabaseOption
-from orchestrator.cli.option_groups import OptionGroup, typer_parameter
-from orchestrator.launch.worker_command import WorkerOption, WorkerOptions
+from orchestrator.cli.option_groups import OptionGroup, spec_parameter
+from orchestrator.launch.worker_command import WorkerOptions
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -26,7 +24,8 @@ class GivenWorkerOptions(OptionGroup):
     @classmethod
     def option_parameters(cls) -> Sequence[inspect.Parameter]:
         """One parameter for each option that the command takes."""
-        return [_parameter(option) for option in WorkerOptions.options() if cls.command in option.commands]
+        taken = [one for one in WorkerOptions.options() if cls.command in one.commands]
+        return [spec_parameter(one, *([one.flags] if one.flags else [])) for one in taken]
 
     @classmethod
     def from_options(cls, values: Mapping[str, Any]) -> Self:
@@ -59,10 +58,3 @@ def worker(what: WorkerHere, database: DatabaseOption) -> None:
     options, environment = replace(what.options, db=database.db).hidden()
     argv = options.argv()
     os.execve(argv[0], argv, environment)
-
-
-def _parameter(option: WorkerOption) -> inspect.Parameter:
-    kind = list[option.value_type] if option.several else option.type  # type: ignore[name-defined]
-    flags = [option.flags] if option.flags else []
-    typed = typer.Option(*flags, help=option.help, metavar=option.metavar, min=option.minimum, max=option.maximum)
-    return typer_parameter(option.name, kind, typed, [] if option.several else option.default)
