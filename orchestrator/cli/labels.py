@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, SweepArgument
-from orchestrator.cli.logs import find_run
+from orchestrator.cli.common import DatabaseOption, JsonOption, SweepArgument, find_run
 from orchestrator.cli.option_groups import read_by
 from orchestrator.cli.output import print_result
 from orchestrator.cli.parsing import CommandLine, VariadicCommand

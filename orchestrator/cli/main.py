@@ -37,7 +37,7 @@ _SHARED_MODULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "control": ("cancel", "pause", "unpause", "retry", "priority", "delete"),
         "labels": ("rename", "note", "tag"),
         "decide": ("extend",),
-        "models": ("generate", "export-model"),
+        "run_files": ("logs", "generate", "export-model"),
     }
 )
 

@@ -11,8 +11,7 @@ import typer
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
 from orchestrator.cli.code import print_diff
-from orchestrator.cli.common import DatabaseOption, JsonOption
-from orchestrator.cli.logs import find_run
+from orchestrator.cli.common import DatabaseOption, JsonOption, find_run
 from orchestrator.cli.option_groups import option
 from orchestrator.cli.output import counted, print_json, print_table, say, short_count, when
 from orchestrator.errors import UsageError

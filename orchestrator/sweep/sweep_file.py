@@ -69,13 +69,9 @@ def read_sweep_file(path: str) -> SweepFile:
 
 def write_sweep_file(file: SweepFile) -> str:
     """The text of a sweep file, which `read_sweep_file` reads back as the same."""
-    tables = []
-    if file.settings:
-        values = {name: list(v) if len(v) != 1 else v[0] for name, v in file.settings.items()}
-        tables.append(_table("settings", values))
-    if file.options:
-        tables.append(_table("sweep", file.options))
-    return "\n".join(tables)
+    values = {name: list(v) if len(v) != 1 else v[0] for name, v in file.settings.items()}
+    tables = {"settings": values, "sweep": file.options}
+    return "\n".join(_table(name, table) for name, table in tables.items() if table)
 
 
 def preset_names() -> list[str]:
