@@ -8,7 +8,7 @@ from typing import Any, Self
 import typer
 
 from hlbgpt_core.errors import HlbqError
-from hlbgpt_core.settings import SettingSpec, specs
+from hlbgpt_core.settings import specs
 from orchestrator.cli.option_groups import OptionGroup, spec_parameter, typer_parameter
 from orchestrator.cli.parsing import TOGETHER_MARK, CommandLine, VariadicCommand
 from orchestrator.errors import UsageError
@@ -27,7 +27,13 @@ class GivenSettings(OptionGroup):
     @classmethod
     def option_parameters(cls) -> Sequence[inspect.Parameter]:
         """One option for each setting, in the order of the fields; each is a list of texts, empty if not given."""
-        return [typer_parameter(name, list[str], _setting_option(spec), []) for name, spec in specs().items()]
+        found = []
+        for name, spec in specs().items():
+            kind = {int: "INT", float: "NUMBER", bool: "0|1", str: "TEXT"}[spec.type]
+            known: dict[str, Any] = {"help": option_help(spec), "metavar": f"{kind}...", "show_default": False}
+            declared = typer.Option(f"--{name}", rich_help_panel=panel_of(name), **known)
+            found.append(typer_parameter(name, list[str], declared, []))
+        return found
 
     @classmethod
     def from_options(cls, values: Mapping[str, Any]) -> Self:
@@ -44,9 +50,11 @@ class GivenOptions(OptionGroup):
     @classmethod
     def option_parameters(cls) -> Sequence[inspect.Parameter]:
         """The sweep file, the preset, and one option for each field of SweepOptions."""
-        file = typer_parameter("file", str | None, _FILE, None)
-        preset = typer_parameter("preset", str | None, _PRESET, None)
-        return [file, preset, *map(_parameter, option_specs().values())]
+        file = typer.Argument(metavar="SWEEP.toml", help="A sweep file; options on the command line replace its own.")
+        about = "A sweep file that comes with hlbq, instead of your own. List them: hlbq preset"
+        preset = typer.Option("--preset", metavar="NAME", help=about, rich_help_panel=SWEEP)
+        given = [typer_parameter("file", str | None, file, None), typer_parameter("preset", str | None, preset, None)]
+        return [*given, *map(_parameter, option_specs().values())]
 
     @classmethod
     def from_options(cls, values: Mapping[str, Any]) -> Self:
@@ -76,28 +84,8 @@ class GivenPolicy(OptionGroup):
         return cls(options=SweepOptions(**values, decide=True))
 
 
-_FILE = typer.Argument(metavar="SWEEP.toml", help="A sweep file; options on the command line replace its own.")
-_PRESET = typer.Option(
-    "--preset",
-    metavar="NAME",
-    help="A sweep file that comes with hlbq, instead of your own. List them: hlbq preset",
-    rich_help_panel=SWEEP,
-)
-
-
 def _parameter(spec: OptionSpec) -> inspect.Parameter:
     return spec_parameter(spec, f"--{spec.name}", *([f"-{spec.short}"] if spec.short else []))
-
-
-def _setting_option(spec: SettingSpec) -> Any:
-    kind = {int: "INT", float: "NUMBER", bool: "0|1", str: "TEXT"}[spec.type]
-    return typer.Option(
-        f"--{spec.name}",
-        help=option_help(spec),
-        metavar=f"{kind}...",
-        rich_help_panel=panel_of(spec.name),
-        show_default=False,
-    )
 
 
 class SweepCommand(VariadicCommand):
