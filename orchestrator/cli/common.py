@@ -76,11 +76,8 @@ class RunFilterOptions(OptionGroup):
         return self != RunFilterOptions()
 
     def to_filter(self) -> RunFilter:
-        """The filter of what was given; with nothing given, every run.
-
-        Raises UsageError for --all with another filter, a --where without a value and what is no tag; SettingsError for
-        an unknown setting or an invalid value.
-        """
+        """The filter of what was given; with nothing given, every run. Raises UsageError for --all with another filter,
+        a --where without a value and what is no tag; SettingsError for an unknown setting or an invalid value."""
         if self.all and self != RunFilterOptions(all=True):
             raise UsageError("--all means every run, but another filter was given", "Leave one of them out.")
         return RunFilter(

@@ -104,10 +104,8 @@ def remove(
 
 
 def find_caches(folder: Path, name: str, tokenizer: str | None) -> Sequence[CacheRecord]:
-    """The caches that `name` means: the one of that name, or those of a dataset (with a tokenizer, if given).
-
-    Raises UsageError, with the nearest name, if there are none.
-    """
+    """The caches that `name` means: the one of that name, or those of a dataset (with a tokenizer, if given). Raises
+    UsageError, with the nearest name, if there are none."""
     records = list_caches(folder)
     wanted = {name}
     with contextlib.suppress(DataError):

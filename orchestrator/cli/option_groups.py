@@ -108,9 +108,7 @@ def spec_parameter(spec: OptionSpec, *flags: str) -> inspect.Parameter:
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """`command` with its declared options as typer reads them, and every OptionGroup replaced by the group's options.
-
-    If two groups declare an option of the same name, it is one option and both get its value.
-    """
+    If two groups declare an option of the same name, it is one option and both get its value."""
     hints = get_type_hints(command, include_extras=True)
     parameters: dict[str, inspect.Parameter] = {}
     for parameter in inspect.signature(command).parameters.values():

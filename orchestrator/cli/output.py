@@ -31,10 +31,8 @@ _COMMAND = re.compile(
 
 
 def ask(question: str, *, otherwise: str) -> None:
-    """Ask on stderr. Returns if the answer is yes, else prints `otherwise` and exits with 1.
-
-    Raises UsageError if there is no terminal.
-    """
+    """Ask on stderr. Returns if the answer is yes, else prints `otherwise` and exits with 1. Raises UsageError if there
+    is no terminal."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(f"no terminal to ask on: {question}", "Add --yes to go on without asking.")
     # Not typer.confirm, which treats Ctrl-C as a no and exits with 1.
@@ -105,10 +103,8 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
-    """A table on stdout: no wider than the terminal, or as wide as its text without one.
-
-    Cells are plain text on one line: markup in a name or an error is not interpreted.
-    """
+    """A table on stdout: no wider than the terminal, or as wide as its text without one. Cells are plain text on one
+    line: markup in a name or an error is not interpreted."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     print("", *TextTable(title=title, headers=headers, rows=[*rows]).lines(width), "", sep="\n")
 

@@ -48,9 +48,7 @@ UNKNOWN = History()
 
 def print_review(plan: Plan, history: History = UNKNOWN) -> None:
     """Every arm with the settings that differ, every combination that was left out, and an estimate, on stdout.
-
-    `history` is what `read_history` gives.
-    """
+    `history` is what `read_history` gives."""
     names = list(dict.fromkeys([*plan.varying(), *SIZE_SETTINGS]))
     say(*plan.shape.lines())
     print_table(

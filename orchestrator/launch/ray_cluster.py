@@ -39,10 +39,8 @@ class Need:
 
 
 def chosen_address(given: str | None, environment: Mapping[str, str]) -> str:
-    """The cluster's address: `given`, else $RAY_ADDRESS, else the Ray running on this machine.
-
-    Raises UsageError for Ray Client's addresses, and for anything that is not an address.
-    """
+    """The cluster's address: `given`, else $RAY_ADDRESS, else the Ray running on this machine. Raises UsageError for
+    Ray Client's addresses, and for anything that is not an address."""
     address = given or environment.get("RAY_ADDRESS") or AUTO
     if address in (LOCAL, AUTO):
         return address

@@ -53,10 +53,8 @@ def check_slurm() -> None:
 
 
 def submit_array(order: ArrayOrder, task: "WorkerTask", folder: Path, secrets: Mapping[str, str]) -> list[str]:
-    """Hand the array to Slurm; returns its jobs' ids. `secrets` are passed only through the environment.
-
-    Raises LaunchError with Slurm's message if it refuses.
-    """
+    """Hand the array to Slurm; returns its jobs' ids. `secrets` are passed only through the environment. Raises
+    LaunchError with Slurm's message if it refuses."""
     from submitit import SlurmExecutor
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
@@ -72,10 +70,8 @@ def submit_array(order: ArrayOrder, task: "WorkerTask", folder: Path, secrets: M
 
 
 def stop_jobs(name: str) -> tuple[int, int]:
-    """Take waiting jobs of this name out of Slurm's queue, and ask running ones to release their runs.
-
-    Returns how many of each there were. Raises LaunchError.
-    """
+    """Take waiting jobs of this name out of Slurm's queue, and ask running ones to release their runs. Returns how many
+    of each there were. Raises LaunchError."""
     mine = (f"--user={getpass.getuser()}", f"--name={name}")
     states = _ask("squeue", "--array", "--noheader", *mine, "--format=%T").split()
     _ask("scancel", "--state=PENDING", *mine)

@@ -30,11 +30,8 @@ class WorkerTask:
     _asked: bool = False
 
     def __call__(self) -> int:
-        """Run the worker to its end. Exits with its exit code unless that is 0.
-
-        A worker that was asked to stop (`scancel --signal=TERM`, a preemption) ends without an error: its run is
-        released.
-        """
+        """Run the worker to its end. Exits with its exit code unless that is 0. A worker that was asked to stop
+        (`scancel --signal=TERM`, a preemption) ends without an error: its run is released."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._tell(signal.SIGTERM))
         worker = subprocess.Popen(
@@ -52,10 +49,8 @@ class WorkerTask:
         return code
 
     def checkpoint(self) -> "DelayedSubmission":
-        """Make the worker release its run. Returns the task for a later job, which submitit stores.
-
-        Called in a signal's handler, while `__call__` waits. If the worker had nothing left to do, the job ends.
-        """
+        """Make the worker release its run. Returns the task for a later job, which submitit stores. Called in a
+        signal's handler, while `__call__` waits. If the worker had nothing left to do, the job ends."""
         from submitit.helpers import DelayedSubmission
 
         self._tell(signal.SIGUSR1)
@@ -73,10 +68,8 @@ class WorkerTask:
 
 
 def _await(pid: int) -> int:
-    """The exit code of a child once it has ended; 128 plus the signal's number if one killed it.
-
-    The child is not reaped: a signal handler cannot call subprocess's wait a second time.
-    """
+    """The exit code of a child once it has ended; 128 plus the signal's number if one killed it. The child is not
+    reaped: a signal handler cannot call subprocess's wait a second time."""
     ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     assert ended is not None  # only WNOHANG returns None
     return ended.si_status if ended.si_code == os.CLD_EXITED else 128 + ended.si_status

@@ -34,10 +34,8 @@ class UserCommand:
 
 
 def commands_folder() -> Path:
-    """`hlbq/notify` in the user's folder of settings: `$XDG_CONFIG_HOME`, else `~/.config`.
-
-    Raises UsageError for a user without a home.
-    """
+    """`hlbq/notify` in the user's folder of settings: `$XDG_CONFIG_HOME`, else `~/.config`. Raises UsageError for a
+    user without a home."""
     base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
     try:
         return Path(base).expanduser() / "hlbq" / "notify"
@@ -56,10 +54,8 @@ def check_command(line: str) -> None:
 
 
 def keep_command(line: str) -> NotifyMark:
-    """Keep a command for a sweep about to be submitted, readable by its user alone.
-
-    Raises UsageError for a line that is not a command, and if the folder cannot be written.
-    """
+    """Keep a command for a sweep about to be submitted, readable by its user alone. Raises UsageError for a line that
+    is not a command, and if the folder cannot be written."""
     check_command(line)
     token = secrets.token_hex(16)
     content = json.dumps(asdict(UserCommand(line=line, folder=str(Path.cwd()))))

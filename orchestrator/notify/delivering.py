@@ -47,10 +47,8 @@ class DeliveryTiming:
 
 @dataclass(kw_only=True)
 class Teller:
-    """Delivers the notices whose commands this user keeps here, and counts those told and given up.
-
-    Raises DatabaseError if the database fails for good.
-    """
+    """Delivers the notices whose commands this user keeps here, and counts those told and given up. Raises
+    DatabaseError if the database fails for good."""
 
     store: Store
     say: Callable[[str], None]
@@ -65,10 +63,8 @@ class Teller:
     _seen: dict[int, tuple[str, int, float]] = field(default_factory=dict)
 
     def tell_all(self, *, given_up_too: bool = False) -> bool:
-        """Deliver until nothing is left; False, at once, if another teller is running on this host.
-
-        `given_up_too` also tries given-up notices once more.
-        """
+        """Deliver until nothing is left; False, at once, if another teller is running on this host. `given_up_too` also
+        tries given-up notices once more."""
         again = {notice.id for notice in self._mine() if notice.given_up} if given_up_too else set[int]()
         with _teller_lock(self.store.location) as is_alone:
             if not is_alone:

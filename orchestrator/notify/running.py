@@ -20,10 +20,8 @@ _LONGEST_TAIL = 500
 def call(
     command: UserCommand, text: str, environment: Mapping[str, str], *, limit_seconds: float = LIMIT_SECONDS
 ) -> str:
-    """Call the command in its own process group; returns what went wrong, empty if it succeeded.
-
-    `environment` comes on top of this process's own. Past the time limit the whole group is killed.
-    """
+    """Call the command in its own process group; returns what went wrong, empty if it succeeded. `environment` comes on
+    top of this process's own. Past the time limit the whole group is killed."""
     here = os.path.isdir(command.folder)  # noqa: PTH112
     try:
         # A file, not a pipe: a command that does not read it blocks nobody.

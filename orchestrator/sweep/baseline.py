@@ -26,10 +26,8 @@ def baseline_of(definition: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def base_arm_of(definition: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The settings of the base arm that are not at their default, for the record; None if there is no such arm.
-
-    A sweep that was stored before it was recorded gets it from its axes, if this program still reads them.
-    """
+    """The settings of the base arm that are not at their default, for the record; None if there is no such arm. A sweep
+    that was stored before it was recorded gets it from its axes, if this program still reads them."""
     if "base_arm" in definition:
         return definition["base_arm"]  # type: ignore[no-any-return]  # from JSON
     try:
@@ -40,10 +38,8 @@ def base_arm_of(definition: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def parse_baseline(texts: Sequence[str], known: Callable[[str], str] = setting_name) -> Mapping[str, Any]:
-    """`["depth=8"]` as values by name; what is not a setting stays text. `known` checks a name.
-
-    Raises UsageError without a value, SettingsError for a value out of range.
-    """
+    """`["depth=8"]` as values by name; what is not a setting stays text. `known` checks a name. Raises UsageError
+    without a value, SettingsError for a value out of range."""
     found: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")

@@ -51,10 +51,8 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A sweep before it is stored. Run k (from 1) of every arm has seed `first_seed + k - 1`.
-
-    `skipped` are runs, by arm key and seed, that are not made because they exist already.
-    """
+    """A sweep before it is stored. Run k (from 1) of every arm has seed `first_seed + k - 1`. `skipped` are runs, by
+    arm key and seed, that are not made because they exist already."""
 
     arms: tuple[PlannedArm, ...]
     left_out: tuple[LeftOut, ...] = ()

@@ -142,9 +142,7 @@ def parse_axis(spec: SettingSpec, values: Sequence[Any], *, keep_repeats: bool =
 
 def combinations(axes: Axes, shape: Shape) -> Iterator[dict[str, Any]]:
     """Every combination of values that the shape makes, by setting in the order of `axes`, before any is left out.
-
-    Raises PlanError for a shape that does not fit the axes.
-    """
+    Raises PlanError for a shape that does not fit the axes."""
     tracks = _tracks(axes, shape)
     if shape.random_draws is not None:
         chosen = _draws(tracks, shape.random_draws, random.Random(shape.random_seed))

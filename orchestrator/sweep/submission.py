@@ -94,10 +94,7 @@ def _search_start(axes: Axes, options: SweepOptions, baseline: Mapping[str, Any]
 
 def given_axes(settings: Mapping[str, Sequence[Any]], *, repeated: Collection[str] = ()) -> Axes:
     """The typed values of every setting, each once except for settings in `repeated`. Paths of `text:` become absolute,
-    so workers in other folders find them.
-
-    Raises SettingsError, PlanError or DataError for an invalid value.
-    """
+    so workers in other folders find them. Raises SettingsError, PlanError or DataError for an invalid value."""
     axes = axes_of(settings, repeated=repeated)
     if "dataset" not in axes:
         return axes

@@ -221,10 +221,8 @@ class SweepOptions:
         )
 
     def csv_target(self) -> CsvTarget | None:
-        """The CSV file of --log_csv, by its absolute path on this host; None without it. Nothing is written.
-
-        Raises ExportError and UsageError for a file that could not be written, and for one of another program.
-        """
+        """The CSV file of --log_csv, by its absolute path on this host; None without it. Nothing is written. Raises
+        ExportError and UsageError for a file that could not be written, and for one of another program."""
         if not self.log_csv:
             return None
         path = Path(os.path.abspath(expanded(self.logfile or DEFAULT_LOGFILE)))  # noqa: PTH100 (keeps links)

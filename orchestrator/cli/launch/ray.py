@@ -93,10 +93,8 @@ def ray(
 
 
 def _keep_password_out_of_sight(db: str | None) -> None:
-    """If a password was typed in the database's URL, start this command again with the URL in the environment.
-
-    Anybody can read a command line, and Ray shows those of its drivers to everybody.
-    """
+    """If a password was typed in the database's URL, start this command again with the URL in the environment. Anybody
+    can read a command line, and Ray shows those of its drivers to everybody."""
     if db is None or without_credentials([db]) == (db,):
         return
     program = hlbq_argv(*_without_option(sys.argv[1:], "--db", db))
