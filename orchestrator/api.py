@@ -21,9 +21,8 @@ from orchestrator.sweep.chosen_runs import python_filter, readable_runs
 from orchestrator.sweep.existing_runs import Existing, find_existing
 from orchestrator.sweep.plan import Plan
 from orchestrator.sweep.submission import prepare_sweep
-from orchestrator.sweep.sweep_file import SweepFile, read_sweep_file
+from orchestrator.sweep.sweep_file import SweepFile, preset_path, read_sweep_file
 from orchestrator.sweep.sweep_options import SweepOptions
-from orchestrator.sweep.sweep_presets import preset_path
 from orchestrator.wording.numbers import counted
 from orchestrator.wording.secrets import without_credentials
 
@@ -91,7 +90,9 @@ def submit(
         from orchestrator.growth.declaring import with_policy
 
         prepared = with_policy(prepared, chosen)
-    for warning in (*prepared.warnings, *_left_out(prepared.plan)):
+    reasons = prepared.plan.reasons().items()
+    left_out = [f"{counted(count, 'combination')} left out: {reason}" for reason, count in reasons]
+    for warning in (*prepared.warnings, *left_out):
         warnings.warn(warning, stacklevel=2)
     if not prepared.has_work:
         raise PlanError("nothing to submit: every run exists already", "Leave out skip_existing to run them again.")
@@ -156,7 +157,3 @@ def _values(values: Any) -> list[Any]:
 def _existing(plan: Plan, db: str | None) -> Existing:
     with open_store(db, mode=OpenMode.CREATE) as store:
         return find_existing(plan, store)
-
-
-def _left_out(plan: Plan) -> list[str]:
-    return [f"{counted(count, 'combination')} left out: {reason}" for reason, count in plan.reasons().items()]

@@ -13,13 +13,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from hlbgpt_core.errors import DataError, HlbqError
 from hlbgpt_core.text.token_cache import default_cache_dir
+from orchestrator.errors import DatabaseMissingError
 from orchestrator.launch.python_process import python_argv
+from orchestrator.store import OpenMode, has_wal_fault, open_store
 from orchestrator.store.opening.location import StoreLocation, parse_location
 from orchestrator.store.opening.sqlite_file import network_file_system
 
@@ -76,7 +79,8 @@ def _problem(check: str, found: str, fix: str) -> CheckResult:
 
 def examine(db: str | None) -> list[CheckResult]:
     """Every check, in the order of interest."""
-    machine = [check_python(), check_torch(), check_driver()]
+    python = _fine("python", f"{platform.python_version()} at {sys.executable}")
+    machine = [python, check_torch(), check_driver()]
     libraries = [check_sqlite(), check_token_cache(), check_wandb()]
     try:
         place = parse_location(db)
@@ -86,11 +90,6 @@ def examine(db: str | None) -> list[CheckResult]:
     folder = place.path.parent if place.path is not None else Path.cwd()
     disk = check_disk(folder, "disk of the database")
     return [*machine, disk, check_database(db), check_file_system(place), check_clock(db), *libraries]
-
-
-def check_python() -> CheckResult:
-    """Which Python runs. An older one than hlbq needs does not come this far."""
-    return _fine("python", f"{platform.python_version()} at {sys.executable}")
 
 
 def _run_python(program: str, *, timeout_seconds: float) -> str:
@@ -141,9 +140,6 @@ def check_disk(folder: Path, name: str) -> CheckResult:
 
 def check_database(db: str | None) -> CheckResult:
     """Whether the database opens, has this program's schema, and is undamaged."""
-    from orchestrator.errors import DatabaseMissingError
-    from orchestrator.store import OpenMode, open_store
-
     try:
         with open_store(db, mode=OpenMode.READ) as store:
             problems, shown = store.integrity_check(), store.location.display
@@ -170,8 +166,6 @@ def check_file_system(place: StoreLocation) -> CheckResult:
 
 def check_clock(db: str | None, now: Callable[[], float] = time.time) -> CheckResult:
     """Whether the clock is behind the database's events. Leases do not depend on the clock, but people do."""
-    from orchestrator.store import OpenMode, open_store
-
     if now() < EARLIEST_SANE_TIME:
         found = time.strftime("%Y-%m-%d", time.gmtime(now()))
         return _problem("clock", f"it says {found}", "Set the clock (timedatectl).")
@@ -190,8 +184,6 @@ def check_clock(db: str | None, now: Callable[[], float] = time.time) -> CheckRe
 def check_sqlite() -> CheckResult:
     """Which SQLite hlbq uses: the system's, or a newer one if that has the WAL-reset bug."""
     import sqlite3
-
-    from orchestrator.store import has_wal_fault
 
     system = sqlite3.sqlite_version
     if not has_wal_fault(sqlite3.sqlite_version_info):
@@ -225,8 +217,6 @@ def check_token_cache() -> CheckResult:
 
 def check_wandb() -> CheckResult:
     """Whether somebody is logged in to wandb. Never shows the key."""
-    from importlib.metadata import PackageNotFoundError, version
-
     try:
         installed = version("wandb")
     except PackageNotFoundError:

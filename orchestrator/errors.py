@@ -1,23 +1,4 @@
-"""The queue's branch of the error tree in hlbgpt_core/errors.py.
-
-HlbqError
-├── UsageError             a command got something that it cannot use
-│   └── NotThereError            there is no run or sweep of that number
-├── PlanError              a sweep that expands to nothing, or to a contradiction
-├── DatabaseError          a database that can't be opened, read or written
-│   ├── DatabaseMissingError     a command that only reads found none
-│   ├── DatabaseReplacedError    another one took its name while it was in use
-│   ├── DatabaseVersionError     older or newer than this program
-│   ├── DatabaseBusyError        locked, full or unreachable for now: trying again may help
-│   └── DatabaseCorruptError     not a database, or a damaged one
-├── FencedError            a write from a worker that no longer holds the run
-├── CodeNotLoadedError     a worker has not loaded the code for which it would hold a run
-├── WorkerGoneError        a beat from a worker that was taken for dead
-├── ExportError            a table or figure that can't be written
-│   └── UnknownMetricError       there is no metric of that name
-├── LaunchError            a cluster that is missing, or refuses
-└── SyncError              W&B did not accept what was sent
-"""
+"""The queue's branch of the error tree in hlbgpt_core/errors.py."""
 
 from hlbgpt_core.errors import HlbqError
 

@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hlbgpt_core.code_digest import core_digest
 from orchestrator.cli.common import DatabaseOption, JsonOption
-from orchestrator.cli.control import actor
-from orchestrator.cli.option_groups import add_group
+from orchestrator.cli.option_groups import CommandGroup
 from orchestrator.cli.output import counted, note, print_json, print_table, say, when
+from orchestrator.code.archive import write_sources
+from orchestrator.code.differences import diff_lines, diff_size
+from orchestrator.errors import UsageError
+from orchestrator.notify.commands import user_name
 
 if TYPE_CHECKING:
     from orchestrator.code.names import NamedCode
@@ -17,15 +21,8 @@ if TYPE_CHECKING:
 CodeName = Annotated[str, typer.Argument(metavar="CODE", help="A digest or its first digits, a run's number, or here.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the group `code`."""
-    add_group(app, "code", "The code that computed runs: list, diff, checkout, same.", list_, diff, checkout, same)
-
-
 def list_(database: DatabaseOption, as_json: JsonOption = False) -> None:
     """List the codes whose sources are kept, with the runs that each computed."""
-    from hlbgpt_core.code_digest import core_digest
-
     here = core_digest()
     with database.read() as store:
         kept = {record.digest: record for record in store.codes()}
@@ -81,14 +78,9 @@ def diff(
 
 def print_diff(before: "NamedCode", after: "NamedCode") -> None:
     """Print the diff of two codes on stdout, and its size on stderr."""
-    from orchestrator.code.differences import diff_lines, diff_size
-    from orchestrator.code.names import sources_of
-
-    old, new = sources_of(before), sources_of(after)
-    for line in diff_lines(old, new):
-        say(line)
+    say(*diff_lines(before.sources, after.sources))
     sys.stdout.flush()
-    note(f"{before.digest} to {after.digest}: {diff_size(old, new)}")
+    note(f"{before.digest} to {after.digest}: {diff_size(before.sources, after.sources)}")
     if before.digest == after.digest:
         note("Python sees no difference: they differ in comments or layout only.")
 
@@ -101,14 +93,12 @@ def checkout(
     database: DatabaseOption,
 ) -> None:
     """Write the sources of a code into FOLDER/hlbgpt_core."""
-    from orchestrator.code.archive import write_sources
-    from orchestrator.code.names import find_code, sources_of
+    from orchestrator.code.names import find_code
 
     with database.read() as store:
         code = find_code(store, name)
-    sources = sources_of(code)
-    package = write_sources(sources, folder)
-    say(f"{package}: {counted(len(sources), 'file')} of code {code.digest}")
+    package = write_sources(code.sources, folder)
+    say(f"{package}: {counted(len(code.sources), 'file')} of code {code.digest}")
     note(f"To train with it: PYTHONPATH={folder.absolute()} hlbq worker")
 
 
@@ -123,7 +113,6 @@ def same(
     hlbq code same 3c3b3434 here --why "replay agrees"
     """
     from orchestrator.code.names import find_digest
-    from orchestrator.errors import UsageError
 
     if not why.strip():
         raise UsageError("--why is empty", 'Say how you know: --why "replay agrees"')
@@ -131,7 +120,10 @@ def same(
         digests = find_digest(store, first), find_digest(store, second)
         if digests[0] == digests[1]:
             raise UsageError(f"both are code {digests[0]}", "Nothing was declared.")
-        freed = store.declare_same(*digests, why=why, actor=actor())
+        freed = store.declare_same(*digests, why=why, actor=user_name())
     say(f"declared the same: {digests[0]} and {digests[1]}")
     if freed:
         say(f"{counted(freed, 'run')} no longer held")
+
+
+code = CommandGroup("code", "The code that computed runs: list, diff, checkout, same.", (list_, diff, checkout, same))

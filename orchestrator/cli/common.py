@@ -11,7 +11,7 @@ import typer
 from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.errors import UsageError
 from orchestrator.queue.labels import checked_tag
-from orchestrator.queue.runs import RunFilter
+from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.queue.states import Reason, State
 from orchestrator.sweep.chosen_runs import filter_value
 
@@ -73,15 +73,12 @@ class RunFilterOptions(OptionGroup):
 
     def given(self) -> bool:
         """Whether any filter, or --all, was given."""
-        return self._restricts() or self.all
+        return self != RunFilterOptions()
 
     def to_filter(self) -> RunFilter:
-        """The filter of what was given; with nothing given, every run.
-
-        Raises UsageError for --all with another filter, a --where without a value and what is no tag; SettingsError for
-        an unknown setting or an invalid value.
-        """
-        if self.all and self._restricts():
+        """The filter of what was given; with nothing given, every run. Raises UsageError for --all with another filter,
+        a --where without a value and what is no tag; SettingsError for an unknown setting or an invalid value."""
+        if self.all and self != RunFilterOptions(all=True):
             raise UsageError("--all means every run, but another filter was given", "Leave one of them out.")
         return RunFilter(
             sweep_ids=tuple(self.sweep),
@@ -91,9 +88,6 @@ class RunFilterOptions(OptionGroup):
             where=_where(self.where),
             tags=tuple(map(checked_tag, self.tag)),
         )
-
-    def _restricts(self) -> bool:
-        return bool(self.sweep or self.run or self.state or self.reason or self.where or self.tag)
 
     def to_chosen(self, example: str) -> RunFilter:
         """The filter for a command that changes runs. Raises UsageError if none was given; `example` is a command to
@@ -124,6 +118,18 @@ def narrowed(runs: RunFilter, states: Sequence[State]) -> RunFilter:
             f"this command does nothing to runs that are {wanted}", f"It changes runs that are {' or '.join(states)}."
         )
     return replace(runs, states=kept)
+
+
+def find_run(store: "Store", run: str) -> RunRecord:
+    """The run by its number or uid. Raises UsageError if there is none."""
+    from orchestrator.store.known import known_run
+
+    if run.isascii() and run.isdecimal() and len(run) < 19:
+        return known_run(store, int(run))
+    found = store.run(run) if run.isascii() else None
+    if found is None:
+        raise UsageError(f"there is no run '{run}' in {store.location.display}", "See the runs: hlbq status --all")
+    return found
 
 
 @contextmanager

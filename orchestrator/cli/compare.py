@@ -1,6 +1,5 @@
 """`hlbq compare`: does a change help, and how sure is that?"""
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,12 +81,10 @@ def compare(
     elif how.markdown:
         say(rendering.markdown(comparison, extend_options=more))
     else:
-        for warning in comparison.warnings:
-            warn(warning)
+        warn(*comparison.warnings)
         for table in rendering.tables(comparison):
             print_table(table.headers, table.rows, title=table.title)
-        for sentence in rendering.sentences(comparison, extend_options=more):
-            say_wrapped(sentence, sys.stdout)
+        say_wrapped(*rendering.sentences(comparison, extend_options=more))
 
 
 def recorded(database: DatabaseOption, comparison: "Comparison") -> "Comparison":

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from orchestrator.cli.common import DatabaseOption
-from orchestrator.cli.control import actor
 from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.errors import UsageError
+from orchestrator.notify.commands import user_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +37,6 @@ def dashboard(how: ServingOptions, database: DatabaseOption) -> None:
         raise UsageError(
             "the dashboard needs starlette and uvicorn, which are not installed: pip install 'hlbq[dashboard]'"
         ) from None
-    serve(
-        Serving(
-            db=database.db,
-            host=how.host,
-            port=how.port,
-            names=tuple(how.allow_host),
-            read_only=how.read_only,
-            new_token=how.new_token,
-            state_dir=how.state_dir,
-            actor=actor(),
-        )
-    )
+    given = {**vars(how), "names": tuple(how.allow_host)}
+    del given["allow_host"]
+    serve(Serving(db=database.db, actor=user_name(), **given))

@@ -1,5 +1,6 @@
 """`hlbq data`: list, prepare, check and remove the datasets in the token cache."""
 
+import contextlib
 import difflib
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -23,7 +24,7 @@ from hlbgpt_core.text.token_cache import (
     verify_cache,
 )
 from orchestrator.cli.common import JsonOption, YesOption
-from orchestrator.cli.option_groups import add_group, option
+from orchestrator.cli.option_groups import CommandGroup, option
 from orchestrator.cli.output import ask, counted, note, print_json, print_result, print_table, say, short_count
 from orchestrator.errors import UsageError
 from orchestrator.launch.python_process import become_core_command
@@ -32,11 +33,6 @@ DEFAULT_TOKENIZER = str(specs()["tokenizer"].default)
 TokenizerFilter = Annotated[
     str | None, typer.Option("--tokenizer", help="If NAME is a dataset: only with this tokenizer.")
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the group `data`."""
-    add_group(app, "data", "Datasets in the token cache: list, prepare, info, remove.", list_, prepare, info, remove)
 
 
 def list_(as_json: JsonOption = False) -> None:
@@ -108,12 +104,12 @@ def remove(
 
 
 def find_caches(folder: Path, name: str, tokenizer: str | None) -> Sequence[CacheRecord]:
-    """The caches that `name` means: the one of that name, or those of a dataset (with a tokenizer, if given).
-
-    Raises UsageError, with the nearest name, if there are none.
-    """
+    """The caches that `name` means: the one of that name, or those of a dataset (with a tokenizer, if given). Raises
+    UsageError, with the nearest name, if there are none."""
     records = list_caches(folder)
-    wanted = {name, _absolute(name)}
+    wanted = {name}
+    with contextlib.suppress(DataError):
+        wanted.add(absolute_dataset(name))
     found = [
         record
         for record in records
@@ -141,15 +137,9 @@ def size_text(size_bytes: int) -> str:
 def _row(record: CacheRecord) -> list[str]:
     if not record.usable:
         return [record.name, "incomplete; the next use rebuilds it", "", "", "", size_text(record.bytes_on_disk), ""]
-    return [
-        record.name,
-        record.dataset,
-        record.tokenizer,
-        short_count(record.train_tokens),
-        short_count(record.val_tokens),
-        size_text(record.bytes_on_disk),
-        record.made_at,
-    ]
+    tokens = map(short_count, (record.train_tokens, record.val_tokens))
+    size = size_text(record.bytes_on_disk)
+    return [record.name, record.dataset, record.tokenizer, *tokens, size, record.made_at]
 
 
 def _described(folder: Path, record: CacheRecord, *, verify: bool) -> dict[str, Any]:
@@ -188,8 +178,4 @@ def _text_state(folder: Path, record: CacheRecord) -> str:
     return "unchanged" if source.manifest_if_unchanged() else "changed since; the next use encodes it again"
 
 
-def _absolute(dataset: str) -> str:
-    try:
-        return absolute_dataset(dataset)
-    except DataError:
-        return dataset
+data = CommandGroup("data", "Datasets in the token cache: list, prepare, info, remove.", (list_, prepare, info, remove))

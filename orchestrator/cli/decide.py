@@ -1,14 +1,14 @@
-"""`hlbq decide`: have a sweep grow until the verdict is in, and take the steps that are due."""
+"""`hlbq extend`: more seeds or values for a sweep; `hlbq decide`: have it grow until the verdict is in."""
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption
+from orchestrator.cli.common import DatabaseOption, JsonOption, SweepArgument
 from orchestrator.cli.option_groups import option
-from orchestrator.cli.output import counted, note, print_json, say, suggest, warn
-from orchestrator.cli.sweep_options import GivenPolicy
+from orchestrator.cli.output import counted, note, print_json, print_result, say, suggest, warn
+from orchestrator.cli.review import print_review, read_history
+from orchestrator.cli.sweep_options import GivenPolicy, GivenSettings
 from orchestrator.errors import UsageError
 from orchestrator.queue.policies import AGAIN
 from orchestrator.sweep.sweep_options import SweepOptions
@@ -42,28 +42,60 @@ def decide(
         for step in take_due_steps(store, sweep_ids=() if sweep is None else (sweep,), actor="user"):
             if step.added:
                 note(f"sweep {step.sweep_id}: {counted(step.added, 'run')} added")
-            for sentence in step.sentences:
-                note(f"sweep {step.sweep_id}: {sentence}")
+            note(*(f"sweep {step.sweep_id}: {sentence}" for sentence in step.sentences))
         shown = [record for record in store.policies(() if sweep is None else (sweep,)) if record.ended_why != AGAIN]
         standings = [standing_of(store, record) for record in shown]
         if as_json:
-            print_json([asdict(standing) for standing in standings])
+            print_json(standings)
             return
         for standing in standings:
-            for line in standing_lines(standing):
-                say(line)
+            say(*standing_lines(standing))
         if sweep is not None and standings[-1].is_open:
             suggest("train what was added: hlbq worker", store)
+
+
+def extend(
+    sweep: SweepArgument,
+    settings: GivenSettings,
+    database: DatabaseOption,
+    num_runs: int | None = option(None, min=1, help="Runs that every arm should have (default: as many as now)."),
+    undecided: bool = option(False, help="Add seeds only to arms without a verdict yet, and to their baselines."),
+    dry_run: bool = option(False, "--dry_run", "--dry-run", help="Print what would be added, and stop."),
+    as_json: JsonOption = False,
+) -> None:
+    """Add what is missing to a sweep: seeds up to --num_runs, and arms for more values of settings.
+
+    hlbq extend 3 --num_runs 10
+
+    hlbq extend 3 --undecided --num_runs 10
+
+    hlbq extend 3 --depth 32
+    """
+    from orchestrator.growth.by_hand import addition_to, other_code
+    from orchestrator.store.known import known_sweep
+
+    with database.read() if dry_run else database.write() as store:
+        found = known_sweep(store, sweep)
+        addition = addition_to(store, found, settings.texts, num_runs, undecided=undecided)
+        warn(*addition.plan.warnings, *other_code(store, found))
+        arms = counted(addition.new_arms, "new arm")
+        if dry_run:
+            lacking = addition.plan.without(store.runs_by_seed(sweep))
+            print_review(lacking, read_history(database, addition.plan))
+            note(f"Nothing was added (--dry-run). Without it: {counted(lacking.total_runs, 'run')} ({arms}).")
+            return
+        added = addition.apply(store, sweep)
+    counts = {"added": added, "new_arms": addition.new_arms, "left_out": len(addition.plan.left_out)}
+    print_result({"sweep": sweep, **counts}, f"sweep {sweep}: {counted(added, 'run')} added ({arms})", as_json=as_json)
 
 
 def _declare(store: "Store", sweep_id: int, options: SweepOptions, *, redeclare: bool) -> None:
     """Declare the policy of these options, unless the sweep has one and nothing was asked to change."""
     from orchestrator.growth.declaring import declared_for_sweep
     from orchestrator.store.changing.policies import has_a_policy
+    from orchestrator.store.known import known_sweep
 
-    found = store.sweep(sweep_id)
-    if found is None:
-        raise UsageError(f"there is no sweep {sweep_id} in {store.location.display}", "See them: hlbq status")
+    found = known_sweep(store, sweep_id)
     there = store.policy(sweep_id)
     if there is not None and not redeclare:
         if options == SweepOptions(decide=True):
@@ -71,6 +103,5 @@ def _declare(store: "Store", sweep_id: int, options: SweepOptions, *, redeclare:
         if there.ended_at is None:
             raise has_a_policy(sweep_id)
     new, warnings = declared_for_sweep(store, found, options)
-    for warning in warnings:
-        warn(warning)
+    warn(*warnings)
     store.declare(sweep_id, new, replace=redeclare)

@@ -11,6 +11,7 @@ from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.cli.output import counted, note, suggest
 from orchestrator.errors import UsageError
 from orchestrator.queue.runs import RunFilter
+from orchestrator.sweep.chosen_runs import readable_runs
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -70,8 +71,6 @@ def chosen_or_latest(runs: RunFilterOptions, store: "Store") -> RunFilter:
 
     Raises UsageError if there is no such sweep, or no such run.
     """
-    from orchestrator.sweep.chosen_runs import readable_runs
-
     return readable_runs(store, runs.to_filter() if runs.given() else None)
 
 

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.common import DatabaseOption, JsonOption, SweepArgument
-from orchestrator.cli.control import actor
-from orchestrator.cli.logs import find_run
-from orchestrator.cli.option_groups import add_commands
+from orchestrator.cli.common import DatabaseOption, JsonOption, SweepArgument, find_run
+from orchestrator.cli.option_groups import read_by
 from orchestrator.cli.output import print_result
 from orchestrator.cli.parsing import CommandLine, VariadicCommand
 from orchestrator.errors import UsageError
+from orchestrator.notify.commands import user_name
 from orchestrator.queue.labels import checked_name, checked_note, checked_tag
 from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.sweeps import SweepRecord
@@ -33,12 +32,6 @@ class TagCommand(VariadicCommand):
         return super().read([*others, "--", *removed], params)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the three commands."""
-    add_commands(app, rename, note)
-    add_commands(app, tag, cls=TagCommand)
-
-
 def rename(
     sweep: SweepArgument,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its new name; '' for none.")],
@@ -50,7 +43,7 @@ def rename(
 
     name = checked_name(name)
     with database.write() as store:
-        store.rename(known_sweep(store, sweep), name, actor())
+        store.rename(known_sweep(store, sweep), name, user_name())
     text = f"sweep {sweep} is now called '{name}'" if name else f"sweep {sweep} has no name now"
     print_result({"sweep": sweep, "name": name}, text, as_json=as_json)
 
@@ -70,11 +63,12 @@ def note(
         if len(texts) != 1:
             raise UsageError(f"a note is one text, but got {len(texts)}", f"For instance: {example}")
         text = checked_note(texts[0])
-        store.set_note(of, text, actor())
+        store.set_note(of, text, user_name())
     done = "noted" if text else "the note is removed"
-    print_result({**_words(of), "note": text}, f"{_called(of)}: {done}", as_json=as_json)
+    print_result({_kind(of): of.id, "note": text}, f"{_kind(of)} {of.id}: {done}", as_json=as_json)
 
 
+@read_by(TagCommand)
 def tag(
     database: DatabaseOption,
     words: Annotated[
@@ -99,8 +93,9 @@ def tag(
         both = sorted(set(add) & set(remove))
         if both:
             raise UsageError(f"'{both[0]}' is both added and removed", "Leave one of them out.")
-        tags = store.change_tags(of, actor(), add=add, remove=remove)
-    print_result({**_words(of), "tags": tags}, f"{_called(of)}: {' '.join(tags) or 'no tags'}", as_json=as_json)
+        tags = store.change_tags(of, user_name(), add=add, remove=remove)
+    text = f"{_kind(of)} {of.id}: {' '.join(tags) or 'no tags'}"
+    print_result({_kind(of): of.id, "tags": tags}, text, as_json=as_json)
 
 
 def _target(
@@ -116,9 +111,5 @@ def _target(
     return find_run(store, words[0]), words[1:]
 
 
-def _called(of: SweepRecord | RunRecord) -> str:
-    return f"run {of.id}" if isinstance(of, RunRecord) else f"sweep {of.id}"
-
-
-def _words(of: SweepRecord | RunRecord) -> dict[str, int]:
-    return {"run" if isinstance(of, RunRecord) else "sweep": of.id}
+def _kind(of: SweepRecord | RunRecord) -> str:
+    return "run" if isinstance(of, RunRecord) else "sweep"

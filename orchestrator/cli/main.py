@@ -21,40 +21,23 @@ from hlbgpt_core.errors import HlbqError
 from orchestrator.cli.option_groups import add_commands
 from orchestrator.cli.parsing import SuggestingGroup, same_spelling
 from orchestrator.files.standard_streams import open_closed_streams, unfailing_text
-from orchestrator.wording.next_command import naming_database
 from orchestrator.wording.plain import printable, printable_lines
 
-# Every module of commands with the names of its commands, in the order of `hlbq --help`. They are functions of
-# these names; a module with a group, or a command that is read in its own way, has `register(app)`.
-COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+# In the order of `hlbq --help`.
+COMMANDS = tuple(
+    "submit run preset worker status show logs wait cancel pause unpause retry priority delete rename note tag extend "
+    "export plot report compare decide search dashboard code sync notify launch data generate export-model db "
+    "doctor".split()
+)
+# The modules with commands of other names than theirs.
+_SHARED_MODULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "submit": ("submit",),
-        "run": ("run",),
-        "preset": ("preset",),
-        "worker": ("worker",),
-        "status": ("status",),
-        "show": ("show",),
-        "logs": ("logs",),
-        "wait": ("wait",),
-        "control": ("cancel", "pause", "unpause", "retry", "priority"),
-        "delete": ("delete",),
+        "submit": ("preset", "search"),
+        "status": ("wait",),
+        "control": ("cancel", "pause", "unpause", "retry", "priority", "delete"),
         "labels": ("rename", "note", "tag"),
-        "extend": ("extend",),
-        "export": ("export",),
-        "plot": ("plot",),
-        "report": ("report",),
-        "compare": ("compare",),
-        "decide": ("decide",),
-        "search": ("search",),
-        "dashboard": ("dashboard",),
-        "code": ("code",),
-        "sync": ("sync",),
-        "notify": ("notify",),
-        "launch": ("launch",),
-        "data": ("data",),
-        "models": ("generate", "export-model"),
-        "db": ("db",),
-        "doctor": ("doctor",),
+        "decide": ("extend",),
+        "run_files": ("logs", "generate", "export-model"),
     }
 )
 
@@ -74,13 +57,9 @@ def build_app(command: str | None = None) -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"], "token_normalize_func": same_spelling},
     )
     app.callback()(_program)
-    wanted = [module for module, names in COMMANDS.items() if command in names]
-    for module in wanted or COMMANDS:
-        commands = importlib.import_module(f"orchestrator.cli.{module}")
-        if hasattr(commands, "register"):
-            commands.register(app)
-        else:
-            add_commands(app, *(getattr(commands, name.replace("-", "_")) for name in COMMANDS[module]))
+    for name in (command,) if command in COMMANDS else COMMANDS:
+        place = next((module for module, names in _SHARED_MODULES.items() if name in names), name)
+        add_commands(app, getattr(importlib.import_module(f"orchestrator.cli.{place}"), name.replace("-", "_")))
     return app
 
 
@@ -192,9 +171,9 @@ def _came_of_an_interrupt(error: BaseException) -> bool:
 
 def print_error(error: HlbqError, arguments: Sequence[str] = ()) -> None:
     """Print `error: what is wrong`, and on the next line what to do, with the database that `arguments` name."""
-    from orchestrator.cli.output import say_wrapped
+    from orchestrator.cli.output import naming_database, note
 
-    say_wrapped(f"error: {printable(error.message)}", sys.stderr)
+    note(f"error: {printable(error.message)}")
     if error.hint:
         print(printable_lines(naming_database(error.hint, _database_option(arguments))), file=sys.stderr)
 

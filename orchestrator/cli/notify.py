@@ -10,6 +10,7 @@ from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.cli.output import counted, note
 from orchestrator.errors import DatabaseBusyError
+from orchestrator.notify.commands import check_command, submit_with_command
 from orchestrator.queue.sweeps import NewSweep, SweepRecord
 
 if TYPE_CHECKING:
@@ -33,16 +34,12 @@ class NotifyOptions(OptionGroup):
     def check(self) -> None:
         """Raise UsageError for a line that cannot be a command, before anything is made."""
         if self.notify is not None:
-            from orchestrator.notify.commands import check_command
-
             check_command(self.notify)
 
     def store(self, store: "Store", sweep: NewSweep) -> SweepRecord:
         """Submit the sweep and keep its command for later. Raises UsageError if the command cannot be kept."""
         if self.notify is None:
             return store.submit(sweep)
-        from orchestrator.notify.commands import submit_with_command
-
         stored = submit_with_command(store, sweep, self.notify)
         if store.location.path is None:
             note("note: workers that share your home folder call the --notify command; for others: hlbq notify --watch")
@@ -81,8 +78,8 @@ def notify(
     for who in sorted({notice.by for notice in left}):
         theirs = sum(notice.by == who for notice in left)
         note(f"{counted(theirs, 'notice')} of {who}: deliver there with `hlbq notify`")
-    note(f"{counted(teller.tally.told, 'notice')} told")
-    if teller.tally.given_up:
+    note(f"{counted(teller.told, 'notice')} told")
+    if teller.given_up:
         raise typer.Exit(1)
 
 

@@ -11,11 +11,14 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Self, get_type_hints
+from typing import Annotated, Any, ClassVar, Self, TypeVar, get_type_hints
 
 import typer
 
-from orchestrator.cli.parsing import SuggestingGroup, VariadicCommand
+from orchestrator.cli.parsing import TOGETHER, SuggestingGroup, VariadicCommand
+from orchestrator.sweep.option_spec import OptionSpec
+
+Command = TypeVar("Command", bound=Callable[..., None])
 
 
 def option(default: Any, *flags: str, help: str = "", **known: Any) -> Any:
@@ -87,11 +90,25 @@ def typer_parameter(name: str, kind: Any, declared: Any, default: Any) -> inspec
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
+def spec_parameter(spec: OptionSpec, *flags: str) -> inspect.Parameter:
+    """The option of a sweep or a worker, in these spellings; without any in typer's."""
+    declared = typer.Option(
+        *flags,
+        help=spec.help,
+        metavar=TOGETHER if spec.nested else spec.metavar,
+        min=spec.minimum,
+        max=spec.maximum,
+        rich_help_panel=spec.panel,
+    )
+    if not spec.several:
+        return typer_parameter(spec.name, spec.type, declared, spec.default)
+    kind = str if spec.nested else spec.value_type
+    return typer_parameter(spec.name, list[kind], declared, [])  # type: ignore[valid-type]
+
+
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """`command` with its declared options as typer reads them, and every OptionGroup replaced by the group's options.
-
-    If two groups declare an option of the same name, it is one option and both get its value.
-    """
+    If two groups declare an option of the same name, it is one option and both get its value."""
     hints = get_type_hints(command, include_extras=True)
     parameters: dict[str, inspect.Parameter] = {}
     for parameter in inspect.signature(command).parameters.values():
@@ -114,16 +131,32 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     return with_groups
 
 
-def add_commands(
-    app: typer.Typer, *commands: Callable[..., None], cls: type[VariadicCommand] = VariadicCommand
-) -> None:
+@dataclasses.dataclass(frozen=True)
+class CommandGroup:
+    """Commands under one name: `hlbq db info`, `hlbq db check`."""
+
+    name: str
+    help: str
+    commands: Sequence[Callable[..., None]]
+
+
+def read_by(kind: type[VariadicCommand]) -> Callable[[Command], Command]:
+    """Have the words of a command read by `kind`."""
+
+    def marked(command: Command) -> Command:
+        vars(command)["kind"] = kind
+        return command
+
+    return marked
+
+
+def add_commands(app: typer.Typer, *commands: Callable[..., None] | CommandGroup) -> None:
     """Add functions as commands of their names: `export_model` is `export-model`, and `list_` is `list`."""
     for command in commands:
-        app.command(command.__name__.strip("_").replace("_", "-"), cls=cls)(grouped(command))
-
-
-def add_group(app: typer.Typer, name: str, help: str, *commands: Callable[..., None]) -> None:
-    """Add a group of commands."""
-    group = typer.Typer(cls=SuggestingGroup, help=help, no_args_is_help=True)
-    add_commands(group, *commands)
-    app.add_typer(group, name=name)
+        if isinstance(command, CommandGroup):
+            group = typer.Typer(cls=SuggestingGroup, help=command.help, no_args_is_help=True)
+            add_commands(group, *command.commands)
+            app.add_typer(group, name=command.name)
+        else:
+            kind = vars(command).get("kind", VariadicCommand)
+            app.command(command.__name__.strip("_").replace("_", "-"), cls=kind)(grouped(command))

@@ -4,6 +4,7 @@ Output for pipes goes to stdout (`print_table`, `print_json`, `say`); notes, war
 stderr (`note`, `warn`, `ask`). None of them prints a control character, whatever a sweep is called.
 """
 
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 from orchestrator.errors import UsageError
-from orchestrator.wording.next_command import naming_database
 from orchestrator.wording.numbers import counted as counted
 from orchestrator.wording.numbers import short_count as short_count
 from orchestrator.wording.plain import json_text, printable, printable_lines
@@ -22,12 +22,17 @@ from orchestrator.wording.tables import TextTable, wrapped
 if TYPE_CHECKING:
     from orchestrator.store import Store
 
+# Those that take --db. `db copy` names its two databases itself.
+_COMMAND = re.compile(
+    r"\bhlbq (submit|run|worker|status|show|logs|wait|cancel|pause|unpause|retry|priority|extend|export|plot|report"
+    r"|compare|dashboard|sync|notify|code (?:list|diff|checkout|same)|launch (?:slurm|ray)"
+    r"|db (?:info|check|backup|upgrade))\b(?! --db)"
+)
+
 
 def ask(question: str, *, otherwise: str) -> None:
-    """Ask on stderr. Returns if the answer is yes, else prints `otherwise` and exits with 1.
-
-    Raises UsageError if there is no terminal.
-    """
+    """Ask on stderr. Returns if the answer is yes, else prints `otherwise` and exits with 1. Raises UsageError if there
+    is no terminal."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(f"no terminal to ask on: {question}", "Add --yes to go on without asking.")
     # Not typer.confirm, which treats Ctrl-C as a no and exits with 1.
@@ -37,23 +42,31 @@ def ask(question: str, *, otherwise: str) -> None:
         raise typer.Exit(1)
 
 
-def say(text: str = "", *, end: str = "\n") -> None:
-    """Text on stdout, without letters that a terminal would obey."""
-    print(printable_lines(text), end=end)
+def say(*texts: str, end: str = "\n") -> None:
+    """Texts on stdout, each on a line, without letters that a terminal would obey."""
+    for text in texts:
+        print(printable_lines(text), end=end)
 
 
-def note(text: str) -> None:
-    """A line for people on stderr."""
-    say_wrapped(text, sys.stderr)
+def note(*texts: str) -> None:
+    """Lines for people on stderr."""
+    say_wrapped(*texts, stream=sys.stderr)
 
 
-def say_wrapped(text: str, stream: TextIO) -> None:
-    """Print a sentence: on a terminal wrapped between words, except for a command to type next."""
-    text = printable_lines(text)
-    if stream.isatty() and not text.startswith("next: "):
-        width = shutil.get_terminal_size().columns
-        text = "\n".join(wrapped(line, width) for line in text.split("\n"))
-    print(text, file=stream)
+def say_wrapped(*texts: str, stream: TextIO | None = None) -> None:
+    """Print sentences on `stream`, else on stdout: on a terminal wrapped between words, except for a command to type
+    next."""
+    stream = stream or sys.stdout
+    width = shutil.get_terminal_size().columns if stream.isatty() else None
+    for text in map(printable_lines, texts):
+        if width is not None and not text.startswith("next: "):
+            text = "\n".join(wrapped(line, width) for line in text.split("\n"))
+        print(text, file=stream)
+
+
+def naming_database(text: str, database_option: str) -> str:
+    """`text` with `database_option` (` --db PATH`, or nothing) after each command of hlbq in it."""
+    return _COMMAND.sub(lambda command: command[0] + database_option, text) if database_option else text
 
 
 def suggest(text: str, store: "Store") -> None:
@@ -61,9 +74,9 @@ def suggest(text: str, store: "Store") -> None:
     note(naming_database(text, store.location.option))
 
 
-def warn(text: str) -> None:
-    """A warning on stderr."""
-    note(f"warning: {text}")
+def warn(*texts: str) -> None:
+    """Warnings on stderr."""
+    note(*(f"warning: {text}" for text in texts))
 
 
 def print_json(value: Any) -> None:
@@ -90,10 +103,8 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
-    """A table on stdout: no wider than the terminal, or as wide as its text without one.
-
-    Cells are plain text on one line: markup in a name or an error is not interpreted.
-    """
+    """A table on stdout: no wider than the terminal, or as wide as its text without one. Cells are plain text on one
+    line: markup in a name or an error is not interpreted."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     print("", *TextTable(title=title, headers=headers, rows=[*rows]).lines(width), "", sep="\n")
 

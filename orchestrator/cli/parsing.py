@@ -115,15 +115,17 @@ class CommandLine:
                 self._bundle(word, left)
             else:
                 self._argument(word)
-        if not self.given.get("help"):
-            self._check_nothing_is_missing()
+        params = (*self.places, *self.options.values())
+        missing = next((param for param in params if param.required and param.name not in self.given), None)
+        if missing is not None and not self.given.get("help"):
+            raise UsageError(f"{_name_of(missing)} is missing", str(getattr(missing, "help", "")))
         return self
 
     def values(self) -> dict[str, Any]:
         """The value of every parameter by its name: what was given, else its default."""
-        params = [param for param in (*self.places, *self.options.values()) if param.expose_value]
-        given = {name: value for name, value in self.given.items() if value is not None}
-        return {str(param.name): _default(param) for param in params} | given
+        params: list[Any] = [one for one in (*self.places, *self.options.values()) if one.expose_value]
+        defaults = {one.name: list(one.default or ()) if _takes_several(one) else one.default for one in params}
+        return defaults | {name: value for name, value in self.given.items() if value is not None}
 
     def _argument(self, word: str) -> None:
         place = self._place()
@@ -146,12 +148,6 @@ class CommandLine:
         place = self._place()
         is_option = word[:2] in self.options or place is None
         return not is_option and _is_number(word) and _element_type(place) in (int, float)
-
-    def _check_nothing_is_missing(self) -> None:
-        params = (*self.places, *self.options.values())
-        needed = [param for param in params if param.required and param.name not in self.given]
-        if needed:
-            raise UsageError(f"{_name_of(needed[0])} is missing", str(getattr(needed[0], "help", "")))
 
     def _long(self, word: str, left: list[str]) -> None:
         name, equals, value = word.partition("=")
@@ -239,11 +235,6 @@ def _choices(option: Any) -> Sequence[str]:
 
 def _takes_several(param: Any) -> bool:
     return bool(param.multiple or param.nargs < 0)
-
-
-def _default(param: Any) -> Any:
-    """The value of a parameter that was not given."""
-    return list(param.default or ()) if _takes_several(param) else param.default
 
 
 def _value(param: Any, name: str, word: str) -> Any:

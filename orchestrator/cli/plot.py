@@ -13,6 +13,7 @@ from orchestrator.cli.export import chosen_or_latest
 from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.cli.output import counted, note, warn
 from orchestrator.errors import UsageError
+from orchestrator.sweep.baseline import parse_baseline
 
 if TYPE_CHECKING:
     from orchestrator.plots.figure_options import FigureOptions
@@ -133,15 +134,13 @@ def plot(
             drawn = asked.draw(how.csv, None)
         save(drawn.figure, path)
         shown, num_runs, found = counted(drawn.arms, "arm"), drawn.runs, drawn.warnings
-    for warning in (*_without_effect(how, asked.kind), *found):
-        warn(warning)
+    warn(*_without_effect(how, asked.kind), *found)
     note(f"wrote {path} ({shown}, {counted(num_runs, 'run')})")
 
 
 def _asked(how: PlotOptions, kind: KindOptions) -> "FigureOptions":
     from orchestrator.comparison.groups import read_baseline
     from orchestrator.plots.figure_options import FigureOptions
-    from orchestrator.sweep.baseline import parse_baseline
 
     read = read_baseline if kind.difference or kind.effects else parse_baseline
     given = {**vars(how), **vars(kind), "baseline": None if kind.final or kind.heatmap else read(how.baseline) or None}

@@ -12,6 +12,7 @@ from orchestrator.cli.compare import recorded
 from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.cli.output import note, warn
 from orchestrator.errors import UsageError
+from orchestrator.files.replaced_file import checked_target, replaced_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,22 +39,14 @@ def report(
     look at the p-values, as those of hlbq compare do.
     """
     from orchestrator.comparison.groups import read_baseline
-    from orchestrator.files.replaced_file import checked_target, replaced_file
     from orchestrator.report import page, read_report
 
     checked_target(file, "report.html")
     if file.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"'{file}': a report is an HTML page", f"For instance: {file.with_suffix('.html')}")
     with database.read() as store:
-        found = read_report(
-            store,
-            sweep,
-            metric=how.metric,
-            baseline=read_baseline(how.baseline),
-            allow_mixed_data=how.allow_mixed_data,
-            allow_mixed_evaluation=how.allow_mixed_evaluation,
-            recorded=partial(recorded, database),
-        )
+        asked = {**vars(how), "baseline": read_baseline(how.baseline)}
+        found = read_report(store, sweep, **asked, recorded=partial(recorded, database))
     with replaced_file(file) as stream:
         stream.write(page(found).encode("utf-8", errors="backslashreplace"))
     if how.baseline and found.not_compared:

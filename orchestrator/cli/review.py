@@ -1,7 +1,7 @@
 """A sweep for people to check before it is stored: arms, sizes, what was left out, and roughly what it costs."""
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,9 @@ from orchestrator.cli.output import counted, print_table, say, short_count
 from orchestrator.errors import DatabaseError, UsageError
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
-from orchestrator.sweep.baseline import parse_baseline
+from orchestrator.sweep.baseline import baseline_text, parse_baseline, restricted
 from orchestrator.sweep.options import value_text
-from orchestrator.sweep.plan import LeftOut, Plan, PlannedArm
+from orchestrator.sweep.plan import Plan, PlannedArm
 from orchestrator.wording.numbers import duration
 
 if TYPE_CHECKING:
@@ -48,12 +48,9 @@ UNKNOWN = History()
 
 def print_review(plan: Plan, history: History = UNKNOWN) -> None:
     """Every arm with the settings that differ, every combination that was left out, and an estimate, on stdout.
-
-    `history` is what `read_history` gives.
-    """
+    `history` is what `read_history` gives."""
     names = list(dict.fromkeys([*plan.varying(), *SIZE_SETTINGS]))
-    for line in plan.shape.lines():
-        say(line)
+    say(*plan.shape.lines())
     print_table(
         ["arm", *names, "N", "tokens a microbatch", "at most"],
         [_arm_row(number, arm, names, history) for number, arm in enumerate(plan.arms[:SHOWN_ARMS], start=1)],
@@ -65,13 +62,20 @@ def print_review(plan: Plan, history: History = UNKNOWN) -> None:
         differing = plan.varying_given()
         print_table(
             ["left out", "why"],
-            [[_given_text(left, differing), left.reason] for left in plan.left_out[:SHOWN_LEFT_OUT]],
+            [
+                [baseline_text(restricted(left.given, differing)), left.reason]
+                for left in plan.left_out[:SHOWN_LEFT_OUT]
+            ],
             title=f"{counted(len(plan.left_out), 'combination')} left out",
         )
     if len(plan.left_out) > SHOWN_LEFT_OUT:
         say(f"and {len(plan.left_out) - SHOWN_LEFT_OUT:,} more left out")
     say(plan_summary(plan))
-    say(estimate(plan, history))
+    tokens = total_tokens(plan, history)
+    if tokens is None:
+        say("tokens: known once a worker has read the data (max_epochs ends the runs; --max_tokens would bound them)")
+    else:
+        say(f"tokens: at most {short_count(tokens)} in all")
     if seconds := estimated_seconds(plan, history):
         say(f"time: at most about {_device_time(seconds)}, by the speed of completed runs of these sizes")
 
@@ -83,14 +87,6 @@ def plan_summary(plan: Plan) -> str:
     left_out = f"; {counted(len(plan.left_out), 'combination')} left out" if plan.left_out else ""
     skipped = f"; {counted(len(plan.skipped), 'existing run')} left out" if plan.skipped else ""
     return f"{counted(plan.total_runs, 'run')}: {counted(len(plan.arms), 'arm')}, {seeds}{left_out}{skipped}"
-
-
-def estimate(plan: Plan, history: History) -> str:
-    """The most tokens that the sweep can see, as far as its limits say."""
-    tokens = total_tokens(plan, history)
-    if tokens is None:
-        return "tokens: known once a worker has read the data (max_epochs ends the runs; --max_tokens would bound them)"
-    return f"tokens: at most {short_count(tokens)} in all"
 
 
 def total_tokens(plan: Plan, history: History) -> int | None:
@@ -211,24 +207,14 @@ def plan_json(plan: Plan, history: History, seeds: "SeedPlan | None" = None) -> 
 
 
 def _arm_row(number: int, arm: PlannedArm, names: list[str], history: History) -> list[str]:
-    limit = history.most_tokens(arm.settings)
-    return [
-        str(number),
-        *(_shown(arm.settings, name) for name in names),
-        short_count(arm.sizes.num_params),
-        f"{arm.sizes.microbatch_tokens:,}",
-        f"{short_count(limit)} tokens" if limit is not None else _epochs(arm.settings.max_epochs),
-    ]
-
-
-def _epochs(epochs: float) -> str:
-    return f"{value_text(epochs)} epoch{'' if epochs == 1 else 's'}"
+    limit, epochs = history.most_tokens(arm.settings), arm.settings.max_epochs
+    most = (
+        f"{value_text(epochs)} epoch{'' if epochs == 1 else 's'}" if limit is None else f"{short_count(limit)} tokens"
+    )
+    shown = [_shown(arm.settings, name) for name in names]
+    return [str(number), *shown, short_count(arm.sizes.num_params), f"{arm.sizes.microbatch_tokens:,}", most]
 
 
 def _shown(settings: Settings, name: str) -> str:
     value = getattr(settings, name)
     return f"{value:.3g}" if name == "model_scale" else value_text(value)
-
-
-def _given_text(left: LeftOut, names: Collection[str]) -> str:
-    return " ".join(f"{name}={value_text(value)}" for name, value in left.given.items() if name in names)

@@ -1,7 +1,6 @@
 """`hlbq run`: submit a sweep, train it on this machine with a live view, and export its table."""
 
 import os
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +11,15 @@ from hlbgpt_core.errors import HlbqError
 from orchestrator.cli.common import DatabaseOption, YesOption
 from orchestrator.cli.compare import recorded
 from orchestrator.cli.notify import tell
-from orchestrator.cli.option_groups import OptionGroup, add_commands, option
+from orchestrator.cli.option_groups import OptionGroup, option, read_by
 from orchestrator.cli.output import counted, note, say_wrapped, warn
 from orchestrator.cli.review import plan_summary
 from orchestrator.cli.submit import AskedSweep, submit_sweep
-from orchestrator.cli.sweep_command import SweepCommand
-from orchestrator.cli.worker_options import GivenWorkerOptions
+from orchestrator.cli.sweep_options import SweepCommand
+from orchestrator.cli.worker import GivenWorkerOptions
 from orchestrator.errors import UsageError
-from orchestrator.files.state_folder import check_state_dir
+from orchestrator.files.replaced_file import checked_target
+from orchestrator.files.state_folder import check_state_dir, make_state_folder, state_folder
 from orchestrator.launch.prestarted import PrestartedWorkers
 from orchestrator.launch.stop_signals import handled, heeded_stop_signals
 from orchestrator.queue.runs import RunFilter
@@ -54,11 +54,7 @@ class LocalWorkers(OptionGroup):
     )
 
 
-def register(app: typer.Typer) -> None:
-    """Add `run`."""
-    add_commands(app, run, cls=SweepCommand)
-
-
+@read_by(SweepCommand)
 def run(
     asked: AskedSweep,
     where: RunWorkers,
@@ -94,8 +90,8 @@ def run(
             counts, held = store.counts(wanted), held_among(store, wanted)
             failures = failed_among(store, wanted)
             export_table(store, stored, local.output)
-            for line in held_text(store, wanted) if held else ():
-                note(line)
+            if held:
+                note(*held_text(store, wanted))
             if asked.notify.notify is not None:
                 tell(store)
     unfinished = counts[State.PENDING] + counts[State.RUNNING]
@@ -113,7 +109,6 @@ def run(
 def check_output(path: str) -> None:
     """Raise ExportError or UsageError for a table that could not be written when the runs have ended."""
     from orchestrator.export.table_formats import format_of
-    from orchestrator.files.replaced_file import checked_target
 
     checked_target(Path(path))
     format_of(Path(path))
@@ -160,8 +155,8 @@ def say_verdicts(database: DatabaseOption, sweep: SweepRecord) -> None:
 
         with database.read() as store:
             standings = [standing_of(store, record) for record in store.policies((sweep.id,))]
-        for line in (line for standing in standings for line in standing_lines(standing)):
-            say_wrapped(line, sys.stdout)
+        for standing in standings:
+            say_wrapped(*standing_lines(standing))
         return
     from orchestrator.comparison.rendering import sentences
     from orchestrator.comparison.results import Question, compare
@@ -175,16 +170,12 @@ def say_verdicts(database: DatabaseOption, sweep: SweepRecord) -> None:
         return
     if not comparison.has_verdicts:
         return
-    for warning in comparison.warnings:
-        warn(warning)
-    for sentence in sentences(recorded(database, comparison), extend_options=more):
-        say_wrapped(sentence, sys.stdout)
+    warn(*comparison.warnings)
+    say_wrapped(*sentences(recorded(database, comparison), extend_options=more))
 
 
 def _worker_log(store: "Store", sweep: SweepRecord, state_dir: str | None) -> Path:
     """The file for the workers' output, which would disturb the live view."""
-    from orchestrator.files.state_folder import make_state_folder, state_folder
-
     folder = make_state_folder(make_state_folder(state_folder(store.location.names, state_dir)) / "logs")
     path = folder / f"workers-of-sweep-{sweep.id}.log"
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))

@@ -11,8 +11,7 @@ import typer
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
 from orchestrator.cli.code import print_diff
-from orchestrator.cli.common import DatabaseOption, JsonOption
-from orchestrator.cli.logs import find_run
+from orchestrator.cli.common import DatabaseOption, JsonOption, find_run
 from orchestrator.cli.option_groups import option
 from orchestrator.cli.output import counted, print_json, print_table, say, short_count, when
 from orchestrator.errors import UsageError
@@ -25,8 +24,7 @@ from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.status.waiting import counts_text
 from orchestrator.sweep.baseline import baseline_of, baseline_text, restricted
 from orchestrator.sweep.definition import stored_shape, sweep_file_of
-from orchestrator.sweep.options import value_text
-from orchestrator.sweep.rerun_command import repeat_command
+from orchestrator.sweep.options import repeat_command, value_text
 from orchestrator.sweep.shapes import RANGE_MARK
 from orchestrator.sweep.sweep_file import write_sweep_file
 
@@ -122,8 +120,7 @@ def _print_story(story: RunStory, database_option: str) -> None:
         say(f"tags: {' '.join(run.tags)}")
     if run.note:
         say(f"note: {run.note}")
-    for line in code_lines(run, mixed=story.mixed_code):
-        say(line)
+    say(*code_lines(run, mixed=story.mixed_code))
     _print_times(run, story.test_loss)
     if story.attempts and story.attempts[-1].provenance:
         say("the newest attempt was computed by:")
@@ -175,15 +172,8 @@ def _print_times(run: RunRecord, test_loss: float | None) -> None:
 def _attempt_row(number: int, attempt: AttemptRecord) -> list[str]:
     reason = "" if attempt.ended_at is None else str(attempt.reason or "")
     steps = f"{attempt.start_step} to {attempt.step}"
-    return [
-        str(number),
-        when(attempt.started_at),
-        when(attempt.ended_at),
-        steps,
-        reason,
-        str(attempt.worker_id),
-        attempt.log_path,
-    ]
+    times = map(when, (attempt.started_at, attempt.ended_at))
+    return [str(number), *times, steps, reason, str(attempt.worker_id), attempt.log_path]
 
 
 def _print_error(run: RunRecord, attempts: Sequence[AttemptRecord], database_option: str) -> None:
@@ -218,8 +208,7 @@ def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord], taken_by: int | 
         say(f"wandb project: {sweep.wandb_project}")
     if sweep.notify_by:
         say(f"notifies: {sweep.notify_by}")
-    for line in stored_shape(sweep.definition).lines():
-        say(line)
+    say(*stored_shape(sweep.definition).lines())
     axes: Mapping[str, list[Any]] = sweep.definition.get("axes", {})
     for name, values in axes.items():
         say(f"  {name}: {' '.join(value_text(value) for value in values)}")

@@ -1,23 +1,23 @@
-"""`hlbq submit`: expand settings and seeds into runs, and put them into the queue."""
+"""`hlbq submit`, `search` and `preset`: expand settings and seeds into runs, and put them into the queue."""
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orchestrator.cli.common import DatabaseOption, JsonOption, YesOption, without_garbage_collection
 from orchestrator.cli.notify import NotifyOptions
-from orchestrator.cli.option_groups import OptionGroup, add_commands, option
+from orchestrator.cli.option_groups import OptionGroup, option, read_by
 from orchestrator.cli.output import ask, counted, note, print_json, say, warn
 from orchestrator.cli.review import UNKNOWN, plan_json, plan_summary, print_review, read_history, seed_lines, seeds_of
-from orchestrator.cli.sweep_command import SweepCommand
-from orchestrator.cli.sweep_options import GivenOptions, GivenSettings
-from orchestrator.errors import DatabaseError, DatabaseMissingError
+from orchestrator.cli.sweep_options import GivenOptions, GivenSettings, SweepCommand
+from orchestrator.errors import DatabaseError, DatabaseMissingError, UsageError
 from orchestrator.queue.sweeps import CsvTarget, SweepRecord
 from orchestrator.sweep.plan import Plan
 from orchestrator.sweep.submission import PreparedSweep, prepare_sweep
+from orchestrator.sweep.sweep_file import preset_names, preset_summary, preset_text
 from orchestrator.wording.secrets import without_credentials, without_value
 
 if TYPE_CHECKING:
@@ -53,11 +53,7 @@ class AskedSweep(OptionGroup):
     review: ReviewOptions
 
 
-def register(app: typer.Typer) -> None:
-    """Add `submit`."""
-    add_commands(app, submit, cls=SweepCommand)
-
-
+@read_by(SweepCommand)
 def submit(asked: AskedSweep, database: DatabaseOption, as_json: JsonOption = False, yes: YesOption = False) -> None:
     """Expand settings and seeds into runs, and queue them.
 
@@ -82,6 +78,36 @@ def submit(asked: AskedSweep, database: DatabaseOption, as_json: JsonOption = Fa
         return
     say(f"sweep {stored.id}: {plan_summary(prepared.plan)}")
     say(f"next: {next_command}")
+
+
+@read_by(SweepCommand)
+def search(asked: AskedSweep, database: DatabaseOption, as_json: JsonOption = False, yes: YesOption = False) -> None:
+    """Search for good arms: `hlbq submit` with --trials.
+
+    hlbq search --lr_mult 0.5..8 --depth 4 8 --width 192 --trials 60 --confirm 3
+
+    Workers ask a sampler for the next arm whenever one has ended. `hlbq status` says how the search stands.
+    """
+    if asked.sweep.options.trials is None:
+        raise UsageError("how many arms may the search try?", "For instance: hlbq search --lr_mult 0.5..8 --trials 60")
+    submit(asked, database, as_json=as_json, yes=yes)
+
+
+def preset(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The preset to print (default: list all).")] = None,
+) -> None:
+    """List the presets of `hlbq submit --preset`, or print one as a sweep file.
+
+    hlbq preset tiny-cpu > mine.toml
+
+    hlbq submit mine.toml
+    """
+    if name is not None:
+        say(preset_text(name), end="")
+        return
+    names = preset_names()
+    for one in names:
+        say(f"{one:{max(map(len, names))}}  {preset_summary(one)}")
 
 
 def submit_sweep(
@@ -120,8 +146,7 @@ def reviewed_sweep(
 
         prepared = with_policy(prepared, options)
     plan = prepared.plan
-    for warning in prepared.warnings:
-        warn(warning)
+    warn(*prepared.warnings)
     if review.noise is not None and review.plan_for is None:
         warn("--noise has no effect without --plan_for")
     seeds = seeds_of(plan, options.baseline, database, effect=review.plan_for, noise=review.noise)
@@ -134,10 +159,8 @@ def reviewed_sweep(
     else:
         _note_left_out(plan)
     if review.plan_for is not None or not options.grows:  # which adds the seeds that a verdict needs
-        for line in seed_lines(plan, seeds, read_history(database, plan) if review.plan_for else UNKNOWN):
-            note(line)
-    for line in prepared.existing.lines(skipped=skip_existing):
-        note(line)
+        note(*seed_lines(plan, seeds, read_history(database, plan) if review.plan_for else UNKNOWN))
+    note(*prepared.existing.lines(skipped=skip_existing))
     if review.dry_run:
         note("Nothing was submitted (--dry-run).")
         return None
@@ -157,10 +180,8 @@ def existing_runs(plan: Plan, database: DatabaseOption, *, taken: bool) -> "Exis
     try:
         with database.read() as store:
             return find_existing(plan, store, taken=taken)
-    except DatabaseMissingError:
-        return Existing()
-    except DatabaseError:
-        if taken:
+    except DatabaseError as error:
+        if taken and not isinstance(error, DatabaseMissingError):
             raise
         return Existing()
 

@@ -1,17 +1,20 @@
-"""The options of `hlbq submit` and `hlbq run`: settings, and the options of a sweep."""
+"""The options of `hlbq submit` and `hlbq run`: settings, and the options of a sweep, typed or in a sweep file."""
 
 import inspect
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import typer
 
-from hlbgpt_core.settings import SettingSpec, specs
-from orchestrator.cli.option_groups import OptionGroup, typer_parameter
-from orchestrator.cli.parsing import TOGETHER, TOGETHER_MARK
+from hlbgpt_core.errors import HlbqError
+from hlbgpt_core.settings import specs
+from orchestrator.cli.option_groups import OptionGroup, spec_parameter, typer_parameter
+from orchestrator.cli.parsing import TOGETHER_MARK, CommandLine, VariadicCommand
+from orchestrator.errors import UsageError
 from orchestrator.sweep.option_spec import OptionSpec
-from orchestrator.sweep.options import option_help, panel_of
+from orchestrator.sweep.options import axes_of, option_help, panel_of
+from orchestrator.sweep.sweep_file import SweepFile, preset_path, read_sweep_file
 from orchestrator.sweep.sweep_options import GROWTH, SWEEP, SweepOptions, option_specs
 
 
@@ -24,7 +27,13 @@ class GivenSettings(OptionGroup):
     @classmethod
     def option_parameters(cls) -> Sequence[inspect.Parameter]:
         """One option for each setting, in the order of the fields; each is a list of texts, empty if not given."""
-        return [typer_parameter(name, list[str], _setting_option(spec), []) for name, spec in specs().items()]
+        found = []
+        for name, spec in specs().items():
+            kind = {int: "INT", float: "NUMBER", bool: "0|1", str: "TEXT"}[spec.type]
+            known: dict[str, Any] = {"help": option_help(spec), "metavar": f"{kind}...", "show_default": False}
+            declared = typer.Option(f"--{name}", rich_help_panel=panel_of(name), **known)
+            found.append(typer_parameter(name, list[str], declared, []))
+        return found
 
     @classmethod
     def from_options(cls, values: Mapping[str, Any]) -> Self:
@@ -41,14 +50,19 @@ class GivenOptions(OptionGroup):
     @classmethod
     def option_parameters(cls) -> Sequence[inspect.Parameter]:
         """The sweep file, the preset, and one option for each field of SweepOptions."""
-        file = typer_parameter("file", str | None, _FILE, None)
-        preset = typer_parameter("preset", str | None, _PRESET, None)
-        return [file, preset, *map(_parameter, option_specs().values())]
+        file = typer.Argument(metavar="SWEEP.toml", help="A sweep file; options on the command line replace its own.")
+        about = "A sweep file that comes with hlbq, instead of your own. List them: hlbq preset"
+        preset = typer.Option("--preset", metavar="NAME", help=about, rich_help_panel=SWEEP)
+        given = [typer_parameter("file", str | None, file, None), typer_parameter("preset", str | None, preset, None)]
+        return [*given, *map(_parameter, option_specs().values())]
 
     @classmethod
     def from_options(cls, values: Mapping[str, Any]) -> Self:
         """The options that typer parsed."""
-        return cls(options=SweepOptions(**{name: _value(spec, values[name]) for name, spec in option_specs().items()}))
+        given = {name: values[name] for name in option_specs()}
+        for name in (name for name, spec in option_specs().items() if spec.nested):
+            given[name] = [text.split(TOGETHER_MARK) for text in given[name]]
+        return cls(options=SweepOptions(**given))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,44 +84,47 @@ class GivenPolicy(OptionGroup):
         return cls(options=SweepOptions(**values, decide=True))
 
 
-_FILE = typer.Argument(metavar="SWEEP.toml", help="A sweep file; options on the command line replace its own.")
-_PRESET = typer.Option(
-    "--preset",
-    metavar="NAME",
-    help="A sweep file that comes with hlbq, instead of your own. List them: hlbq preset",
-    rich_help_panel=SWEEP,
-)
-
-
 def _parameter(spec: OptionSpec) -> inspect.Parameter:
-    if spec.type is list:
-        return typer_parameter(spec.name, list[str], _sweep_option(spec), [])
-    kind = spec.type | None if spec.default is None else spec.type
-    return typer_parameter(spec.name, kind, _sweep_option(spec), spec.default)
+    return spec_parameter(spec, f"--{spec.name}", *([f"-{spec.short}"] if spec.short else []))
 
 
-def _value(spec: OptionSpec, typed: Any) -> Any:
-    return [text.split(TOGETHER_MARK) for text in typed] if spec.nested else typed
+class SweepCommand(VariadicCommand):
+    """A command whose positional argument is a sweep file, or whose --preset names one. Typed options replace the
+    file's."""
+
+    def read(self, args: Sequence[str], params: Sequence[Any]) -> CommandLine:
+        """What the arguments give, and the sweep file. Raises UsageError, naming the file, for mistakes in it."""
+        typed = CommandLine.of(params, file_ending=".toml").read(args)
+        path = _file_of(typed)
+        if path is None:
+            return typed
+        file = read_sweep_file(path)
+        try:
+            axes_of(file.settings)
+            of_file = CommandLine.of(params).read(list(_as_typed(file, typed.given)))
+        except HlbqError as error:
+            raise UsageError(f"{path}: {error.message}", error.hint) from None
+        return replace(typed, given=of_file.given | typed.given)
 
 
-def _sweep_option(spec: OptionSpec) -> Any:
-    return typer.Option(
-        f"--{spec.name}",
-        *([f"-{spec.short}"] if spec.short else []),
-        metavar=TOGETHER if spec.nested else spec.metavar,
-        min=spec.minimum,
-        max=spec.maximum,
-        help=spec.help,
-        rich_help_panel=spec.panel,
-    )
+def _file_of(line: CommandLine) -> str | None:
+    """The sweep file that was given, by path or as a preset."""
+    preset, path = line.given.get("preset"), line.given.get("file")
+    if preset and path:
+        raise UsageError(
+            f"--preset {preset} was given with the sweep file '{path}'",
+            f"Use one of them, or print the preset and edit it: hlbq preset {preset} > mine.toml",
+        )
+    return str(preset_path(preset)) if preset else path
 
 
-def _setting_option(spec: SettingSpec) -> Any:
-    kind = {int: "INT", float: "NUMBER", bool: "0|1", str: "TEXT"}[spec.type]
-    return typer.Option(
-        f"--{spec.name}",
-        help=option_help(spec),
-        metavar=f"{kind}...",
-        rich_help_panel=panel_of(spec.name),
-        show_default=False,
-    )
+def _as_typed(file: SweepFile, typed: Collection[str]) -> Iterator[str]:
+    for name, value in {**file.settings, **file.options}.items():
+        if name not in typed:
+            yield from (f"--{name}={_text(one)}" for one in (value if isinstance(value, list) else [value]))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return TOGETHER_MARK.join(value) if isinstance(value, list) else str(value)

@@ -7,7 +7,6 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import typer
@@ -17,6 +16,7 @@ from orchestrator.cli.export import check_any, chosen_or_latest
 from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.cli.output import counted, note, suggest
 from orchestrator.errors import DatabaseBusyError, UsageError
+from orchestrator.files.locks import try_lock
 from orchestrator.files.state_folder import make_state_folder, state_folder
 from orchestrator.queue.runs import RunFilter
 from orchestrator.sweep.sweep_options import check_project
@@ -55,7 +55,6 @@ def sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption) -> 
 
 def run_sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption, timing: "SyncTiming") -> None:
     """`hlbq sync` with given times."""
-    from orchestrator.files.locks import try_lock
     from orchestrator.wandb_sync.leases import OwnFolder
     from orchestrator.wandb_sync.session import Wandb
     from orchestrator.wandb_sync.syncing import Syncer
@@ -75,7 +74,9 @@ def run_sync(how: SyncOptions, runs: RunFilterOptions, database: DatabaseOption,
         wandb = Wandb(timing)  # before anything is made, should it refuse
         folder = _make_folder(state)
         own = held.enter_context(OwnFolder(folder))
-        _end_at_once_on_signals()
+        # A sync may stop at any point: once it is gone, the kernel unlocks its folder, and others can take its runs.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: os._exit(130))
         project = how.wandb_project
         syncer = Syncer(store, wandb, own, folder, timing=timing, project=project, say=note, on_hang=_end_hung)
         if how.watch or how.by_workers:
@@ -143,17 +144,6 @@ def _report(tally: "SyncCounts", offline: Path | None) -> None:
     if tally.failed:
         note(f"{counted(tally.failed, 'run')} could not be sent; run the same command again")
         raise typer.Exit(1)
-
-
-def _end_at_once_on_signals() -> None:
-    """SIGINT and SIGTERM end this process without waiting for W&B: a sync may stop at any point."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        # Once the process is gone, the kernel unlocks its folder, and other syncs can take its runs.
-        os._exit(130)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
 
 
 def _end_hung() -> None:

@@ -1,10 +1,43 @@
-"""`hlbq worker`: claim runs and train them, on one device or on all GPUs, until the queue is empty."""
+"""`hlbq worker`, and the options of a worker for all commands that start workers."""
 
+import inspect
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from orchestrator.cli.common import DatabaseOption
-from orchestrator.cli.worker_options import GivenWorkerOptions
+from orchestrator.cli.option_groups import OptionGroup, spec_parameter
+from orchestrator.launch.worker_command import WorkerOptions
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenWorkerOptions(OptionGroup):
+    """The options of a worker that were typed; a subclass names the command that takes them."""
+
+    command: ClassVar[str]
+    options: WorkerOptions
+
+    @classmethod
+    def option_parameters(cls) -> Sequence[inspect.Parameter]:
+        """One parameter for each option that the command takes."""
+        taken = [one for one in WorkerOptions.options() if cls.command in one.commands]
+        return [spec_parameter(one, *([one.flags] if one.flags else [])) for one in taken]
+
+    @classmethod
+    def from_options(cls, values: Mapping[str, Any]) -> Self:
+        """The options that were typed; the others are at their defaults."""
+        return cls(options=WorkerOptions.from_parsed(values))
+
+    def check_sweeps(self, store: "Store") -> None:
+        """Raise NotThereError for a sweep that does not exist."""
+        from orchestrator.store.known import known_sweep
+
+        for sweep_id in self.options.sweep:
+            known_sweep(store, sweep_id)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,10 +52,8 @@ def unpack(record: CodeRecord) -> Mapping[str, bytes]:
 
 
 def write_sources(sources: Mapping[str, bytes], folder: Path) -> Path:
-    """Write the sources as the package `folder`/hlbgpt_core; returns that.
-
-    Raises UsageError if it exists already or cannot be written.
-    """
+    """Write the sources as the package `folder`/hlbgpt_core; returns that. Raises UsageError if it exists already or
+    cannot be written."""
     package = folder / PACKAGE
     try:
         folder.mkdir(parents=True, exist_ok=True)

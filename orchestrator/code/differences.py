@@ -2,23 +2,10 @@
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from orchestrator.wording.numbers import counted
 
 Sources = Mapping[str, bytes]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DiffSize:
-    """How many files differ, and how many lines were added and removed in them."""
-
-    files: int
-    added: int
-    removed: int
-
-    def __str__(self) -> str:
-        return f"{counted(self.files, 'file')}, {counted(self.added + self.removed, 'line')}"
 
 
 def diff_lines(before: Sources, after: Sources) -> Iterator[str]:
@@ -33,15 +20,11 @@ def diff_lines(before: Sources, after: Sources) -> Iterator[str]:
         )
 
 
-def diff_size(before: Sources, after: Sources) -> DiffSize:
-    """The size of the diff."""
+def diff_size(before: Sources, after: Sources) -> str:
+    """How many files differ, and how many lines were added and removed in them: `2 files, 6 lines`."""
     changed = _changed(before, after)
-    added = removed = 0
-    for name in changed:
-        for line in difflib.ndiff(_lines(before, name), _lines(after, name)):
-            added += line.startswith("+ ")
-            removed += line.startswith("- ")
-    return DiffSize(files=len(changed), added=added, removed=removed)
+    lines = (line for name in changed for line in difflib.ndiff(_lines(before, name), _lines(after, name)))
+    return f"{counted(len(changed), 'file')}, {counted(sum(line[:2] in ('+ ', '- ') for line in lines), 'line')}"
 
 
 def _changed(before: Sources, after: Sources) -> list[str]:

@@ -16,10 +16,10 @@ _DIGEST_LETTERS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class NamedCode:
-    """A digest, and its sources (None if the database does not hold them)."""
+    """A digest, and its sources."""
 
     digest: str
-    sources: Mapping[str, bytes] | None
+    sources: Mapping[str, bytes]
 
 
 def find_digest(store: Store, name: str) -> str:
@@ -44,10 +44,15 @@ def find_digest(store: Store, name: str) -> str:
 
 
 def find_code(store: Store, name: str) -> NamedCode:
-    """The code that `name` stands for, as `find_digest` reads it."""
+    """The code that `name` stands for, as `find_digest` reads it. Raises UsageError without its sources."""
     digest = find_digest(store, name)
     record = store.code(digest) if name != HERE else None
     sources = known_sources(store, digest) if record is None else unpack(record)
+    if sources is None:
+        raise UsageError(
+            f"the database does not hold the sources of code {digest}",
+            "It is older than hlbq's record of sources. See the git commit: hlbq show RUN",
+        )
     return NamedCode(digest=digest, sources=sources)
 
 
@@ -59,16 +64,6 @@ def known_sources(store: Store, digest: str) -> Mapping[str, bytes] | None:
     core = CoreCode()
     here = core.sources()
     return here if core.digest_of(here) == digest else None
-
-
-def sources_of(code: NamedCode) -> Mapping[str, bytes]:
-    """The sources. Raises UsageError if the database does not hold them."""
-    if code.sources is None:
-        raise UsageError(
-            f"the database does not hold the sources of code {code.digest}",
-            "It is older than hlbq's record of sources. See the git commit: hlbq show RUN",
-        )
-    return code.sources
 
 
 def _digest_of_run(store: Store, name: str) -> str:

@@ -116,7 +116,7 @@ def difference_text(store: Store, before: str, after: str) -> str:
     """`from aaaa0000 to bbbb0000: 2 files, 10 lines (hlbq code diff aaaa0000 bbbb0000)`."""
     names = before[:SHOWN_LETTERS], after[:SHOWN_LETTERS]
     old, new = known_sources(store, before), known_sources(store, after)
-    size = "sources not kept" if old is None or new is None else str(diff_size(old, new))
+    size = "sources not kept" if old is None or new is None else diff_size(old, new)
     return f"from {names[0]} to {names[1]}: {size} (hlbq code diff {' '.join(names)})"
 
 

@@ -21,8 +21,7 @@ from orchestrator.status.reading import utilisation
 from orchestrator.store import Store
 from orchestrator.store.known import known_run
 from orchestrator.store.reading.curves import CURVE_COLUMNS, Curve
-from orchestrator.sweep.options import value_text
-from orchestrator.sweep.rerun_command import repeat_command
+from orchestrator.sweep.options import repeat_command, value_text
 
 MOST_EVENTS = 200
 MOST_ENDED_WORKERS = 100

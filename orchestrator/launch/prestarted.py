@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 
 LAST_WORDS_CHARACTERS = 2_000
 
@@ -33,9 +32,7 @@ class PrestartedWorkers:
     def __enter__(self) -> "PrestartedWorkers":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for process in self.processes:
             if process.poll() is None:
                 process.kill()  # its trainer goes with it

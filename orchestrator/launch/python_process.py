@@ -27,10 +27,8 @@ def hlbq_argv(*arguments: str) -> list[str]:
 
 
 def start_hlbq(*arguments: str, db: str, **streams: Any) -> "subprocess.Popen[bytes]":
-    """Start `hlbq` beside this process; `streams` are arguments of Popen.
-
-    The database's name may hold a password, so it goes into the environment, not the process list.
-    """
+    """Start `hlbq` beside this process; `streams` are arguments of Popen. The database's name may hold a password, so
+    it goes into the environment, not the process list."""
     environment = {**os.environ, "HLBQ_DB": db}
     return subprocess.Popen(hlbq_argv(*arguments), env=environment, stdin=subprocess.DEVNULL, **streams)
 

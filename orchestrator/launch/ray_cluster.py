@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import LaunchError, UsageError
-from orchestrator.launch.reachable_database import names_this_machine
 from orchestrator.wording.numbers import counted
 
 NAMESPACE = "hlbq"
@@ -27,7 +26,6 @@ class Node:
     """A machine of a cluster, and how many CPUs and GPUs Ray may give away there."""
 
     address: str
-    hostname: str
     cpus: float
     gpus: float
 
@@ -41,10 +39,8 @@ class Need:
 
 
 def chosen_address(given: str | None, environment: Mapping[str, str]) -> str:
-    """The cluster's address: `given`, else $RAY_ADDRESS, else the Ray running on this machine.
-
-    Raises UsageError for Ray Client's addresses, and for anything that is not an address.
-    """
+    """The cluster's address: `given`, else $RAY_ADDRESS, else the Ray running on this machine. Raises UsageError for
+    Ray Client's addresses, and for anything that is not an address."""
     address = given or environment.get("RAY_ADDRESS") or AUTO
     if address in (LOCAL, AUTO):
         return address
@@ -101,7 +97,6 @@ def living_nodes() -> list[Node]:
     return [
         Node(
             address=str(node["NodeManagerAddress"]),
-            hostname=str(node["NodeManagerHostname"]),
             cpus=float(node["Resources"].get("CPU", 0.0)),
             gpus=float(node["Resources"].get("GPU", 0.0)),
         )
@@ -139,11 +134,6 @@ def check_room(nodes: Sequence[Node], need: Need, workers: int) -> None:
         hint = f"No node has room for one: lower --gpus_per_worker or --cpus_per_worker, or {grows}."
     needs = f"{counted(workers, 'worker')} need{'s' if workers == 1 else ''}"
     raise UsageError(f"{needs} {wanted}, but the cluster has {there}: room for {room}", hint)
-
-
-def database_is_elsewhere(host: str | None, nodes: Sequence[Node]) -> bool:
-    """Whether a database at `host` (of a URL) may mean a different machine on each node: localhost, or a socket."""
-    return names_this_machine(host) and len({node.address for node in nodes}) > 1
 
 
 def _import_ray() -> Any:

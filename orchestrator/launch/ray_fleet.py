@@ -1,5 +1,6 @@
 """The workers of one launch, as their launcher sees them: placed or waiting, running or ended."""
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -54,15 +55,14 @@ class RayFleet:
             made = ray.remote(actor).options(**options)
             self.members.append(Member(name=order.name, actor=made.remote(order)))
 
-    def adopt(self, names: Sequence[str]) -> None:
-        """Take over actors of another launch."""
+    def adopt_launched(self) -> None:
+        """Take over the actors of every launch on the joined cluster."""
         import ray
+        from ray.util import list_named_actors
 
-        for name in names:
-            try:
+        for name in sorted(list_named_actors()):
+            with contextlib.suppress(ValueError):  # it has ended in the meantime
                 self.members.append(Member(name=name, actor=ray.get_actor(name)))
-            except ValueError:
-                pass  # it has ended in the meantime
 
     @property
     def at_work(self) -> list[Member]:
@@ -102,23 +102,17 @@ class RayFleet:
         try:
             report: WorkerReport = ray.get(answer)
         except ActorUnavailableError:
-            self._note_loss(member)
+            if member.report is not None:
+                self.say(f"worker {member.name} on {member.report.hostname} is lost; Ray is starting it again")
+            member.report = None
         except RayActorError as error:
-            self._note_death(member, error)
+            # Ray will not start it again: it left by itself, was killed, or could never start.
+            member.ended = True
+            if member.report is None:
+                member.failure = _last_line(str(error))
+                self.say(f"worker {member.name} could not start: {member.failure}")
         else:
             self._note(member, report)
-
-    def _note_loss(self, member: Member) -> None:
-        if member.report is not None:
-            self.say(f"worker {member.name} on {member.report.hostname} is lost; Ray is starting it again")
-        member.report = None
-
-    def _note_death(self, member: Member, error: Exception) -> None:
-        """Ray will not start it again: it left by itself, was killed, or could never start."""
-        member.ended = True
-        if member.report is None:
-            member.failure = _last_line(str(error))
-            self.say(f"worker {member.name} could not start: {member.failure}")
 
     def _note(self, member: Member, report: WorkerReport) -> None:
         before = member.report
@@ -128,15 +122,8 @@ class RayFleet:
             self.say(f"worker {member.name} crashed: {' '.join(report.last_words[-1:])}")
         member.report = report
         if report.exit_code is not None:
-            member.ended = True
             self.say(f"worker {member.name} has ended: {' '.join(report.last_words[-1:])}")
-            self._free(member)
-
-    def _free(self, member: Member) -> None:
-        """Give the actor's place to others. Its worker has ended, so nothing is lost."""
-        import ray
-
-        ray.kill(member.actor, no_restart=True)
+            self.abandon(member)
 
     def stop(self) -> None:
         """Make every worker release its run and end; cancel those without a place. The second time: end at once."""
@@ -146,8 +133,10 @@ class RayFleet:
             member.actor.stop.remote()
 
     def abandon(self, member: Member) -> None:
-        """Cancel a worker that has no place."""
-        self._free(member)
+        """Give the place of an actor to others: its worker has ended, or was never placed."""
+        import ray
+
+        ray.kill(member.actor, no_restart=True)
         member.ended = True
 
     def wait(self, seconds: float) -> bool:
@@ -162,13 +151,6 @@ class RayFleet:
         """Kill the actors that are left. The kernel then asks their workers to release their runs."""
         for member in self.at_work:
             self.abandon(member)
-
-
-def launched_names() -> list[str]:
-    """The names of all launched workers on the joined cluster."""
-    from ray.util import list_named_actors
-
-    return sorted(list_named_actors())
 
 
 def _last_line(text: str) -> str:

@@ -52,7 +52,7 @@ class RayWorker:
 
     def __init__(self, order: WorkerOrder) -> None:
         self._order = order
-        self._node_id, self._options, self._job = self._place()
+        self._node_id, self._options = self._place()
         self._words: deque[str] = deque(maxlen=LAST_LINES)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
@@ -93,8 +93,8 @@ class RayWorker:
         """The worker's command; tests replace it."""
         return self._options.ending_with_this_process().argv()
 
-    def _place(self) -> tuple[str, WorkerOptions, str]:
-        """This node's id, the worker's options with the GPU that Ray lent, and the name that `hlbq status` shows."""
+    def _place(self) -> tuple[str, WorkerOptions]:
+        """This node's id, and the worker's options with the GPU that Ray lent."""
         import ray
 
         context = ray.get_runtime_context()
@@ -105,7 +105,7 @@ class RayWorker:
             # By number, so that a GPU unknown to the driver is an error and not a silent fall back to the CPU. If Ray
             # names GPUs in another way, it has set CUDA_VISIBLE_DEVICES, and the worker uses what that leaves.
             options = replace(options, gpu=int(lent[0]))
-        return context.get_node_id(), options, f"ray {self._order.name}"
+        return context.get_node_id(), options
 
     def _keep(self) -> None:
         """Run the worker to its end, and again after a crash."""
@@ -139,7 +139,7 @@ class RayWorker:
                 return 130
             self._process = process = subprocess.Popen(
                 self.arguments(),
-                env={**os.environ, "HLBQ_JOB": self._job, **self._order.environment},
+                env={**os.environ, "HLBQ_JOB": f"ray {self._order.name}", **self._order.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -2,22 +2,15 @@
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import UsageError
-from orchestrator.store import StoreLocation
+
+if TYPE_CHECKING:
+    from orchestrator.store import StoreLocation
 
 
-@dataclass(frozen=True, kw_only=True)
-class DatabaseForJobs:
-    """A database for jobs: its name without secrets, which may be written to files, and the secrets, which are passed
-    only through the environment."""
-
-    name: str
-    secrets: Mapping[str, str]
-
-
-def check_shared(location: StoreLocation) -> None:
+def check_shared(location: "StoreLocation") -> None:
     """Raise UsageError for an SQLite file: several machines cannot share it."""
     if location.path is not None:
         raise UsageError(
@@ -26,8 +19,17 @@ def check_shared(location: StoreLocation) -> None:
         )
 
 
-def names_this_machine(host: str | None) -> bool:
-    """Whether a URL's `host` means a different machine on each node: the loopback, a socket's path, or none."""
+def warning_if_not_shared(location: "StoreLocation") -> str:
+    """What to tell people of a host name that means a different machine on each node (the loopback, a socket's path,
+    or none); empty for others."""
+    # It may be in the query, and there may be several: the first counts.
+    given = location.url.host or location.url.query.get("host") or ""
+    if location.path is not None or not _names_this_machine(given if isinstance(given, str) else given[0]):
+        return ""
+    return f"{location.display} means a different machine on each node; use a host name that all nodes can reach"
+
+
+def _names_this_machine(host: str) -> bool:
     if not host or host.startswith("/") or host.lower() == "localhost":
         return True
     try:
@@ -36,19 +38,9 @@ def names_this_machine(host: str | None) -> bool:
         return False
 
 
-def is_this_machine_alone(location: StoreLocation) -> bool:
-    """Whether the database's host name means a different machine on each node."""
-    return location.path is None and names_this_machine(host_of(location))
-
-
-def host_of(location: StoreLocation) -> str | None:
-    """The host of a server's URL (it may be in the query); the first of several."""
-    given = location.url.host or location.url.query.get("host")
-    return given if isinstance(given, str) or given is None else given[0]
-
-
-def database_for_jobs(location: StoreLocation) -> DatabaseForJobs:
-    """A server's name for jobs. Raises UsageError for a secret that cannot be passed on apart from it."""
+def secrets_of(location: "StoreLocation") -> Mapping[str, str]:
+    """The secrets of a server's URL, which jobs get only through their environment: `location.display` may be written
+    to files. Raises UsageError for one that cannot be passed on in that way."""
     url = location.url
     if "sslpassword" in url.query:
         raise UsageError(
@@ -56,4 +48,4 @@ def database_for_jobs(location: StoreLocation) -> DatabaseForJobs:
             "Use a client key without a password, readable by you alone.",
         )
     password = url.password or url.query.get("password")
-    return DatabaseForJobs(name=location.display, secrets={"PGPASSWORD": str(password)} if password else {})
+    return {"PGPASSWORD": str(password)} if password else {}

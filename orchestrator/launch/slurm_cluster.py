@@ -4,7 +4,6 @@ import contextlib
 import getpass
 import io
 import os
-import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import LaunchError
-from orchestrator.launch.python_process import python_argv
 from orchestrator.launch.slurm_order import ArrayOrder
 
 if TYPE_CHECKING:
@@ -54,16 +52,9 @@ def check_slurm() -> None:
         )
 
 
-def python_command() -> str:
-    """How a job starts this Python."""
-    return shlex.join(python_argv())
-
-
 def submit_array(order: ArrayOrder, task: "WorkerTask", folder: Path, secrets: Mapping[str, str]) -> list[str]:
-    """Hand the array to Slurm; returns its jobs' ids. `secrets` are passed only through the environment.
-
-    Raises LaunchError with Slurm's message if it refuses.
-    """
+    """Hand the array to Slurm; returns its jobs' ids. `secrets` are passed only through the environment. Raises
+    LaunchError with Slurm's message if it refuses."""
     from submitit import SlurmExecutor
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
@@ -78,19 +69,11 @@ def submit_array(order: ArrayOrder, task: "WorkerTask", folder: Path, secrets: M
     return [job.job_id for job in jobs]
 
 
-def jobs_of(name: str) -> dict[str, str]:
-    """The state of each of the user's jobs of this name, tasks of arrays one by one. Raises LaunchError."""
-    listing = _ask("squeue", "--array", "--noheader", f"--user={getpass.getuser()}", f"--name={name}", "--format=%i %T")
-    return dict(line.split(maxsplit=1) for line in listing.splitlines() if line.strip())
-
-
 def stop_jobs(name: str) -> tuple[int, int]:
-    """Take waiting jobs of this name out of Slurm's queue, and ask running ones to release their runs.
-
-    Returns how many of each there were. Raises LaunchError.
-    """
-    states = list(jobs_of(name).values())
+    """Take waiting jobs of this name out of Slurm's queue, and ask running ones to release their runs. Returns how many
+    of each there were. Raises LaunchError."""
     mine = (f"--user={getpass.getuser()}", f"--name={name}")
+    states = _ask("squeue", "--array", "--noheader", *mine, "--format=%T").split()
     _ask("scancel", "--state=PENDING", *mine)
     # Only the signal: Slurm would kill what it cancels after KillWait, and a checkpoint may take longer.
     _ask("scancel", "--state=RUNNING", "--signal=TERM", *mine)

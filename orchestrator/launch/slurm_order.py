@@ -119,10 +119,8 @@ def script_of(order: ArrayOrder, folder: Path) -> str:
 
 
 def minutes_of(text: str) -> int:
-    """Whole minutes of a time as Slurm reads it: M, M:S, H:M:S, D-H, D-H:M or D-H:M:S, rounded up.
-
-    Raises UsageError for anything else, and for zero.
-    """
+    """Whole minutes of a time as Slurm reads it: M, M:S, H:M:S, D-H, D-H:M or D-H:M:S, rounded up. Raises UsageError
+    for anything else, and for zero."""
     match = _TIME.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"--time {text} is not a time", "For instance: --time 4:00:00, or --time 240 for minutes.")
@@ -141,10 +139,8 @@ def minutes_of(text: str) -> int:
 
 
 def extra_parameters(words: Sequence[str]) -> dict[str, str | bool]:
-    """More parameters of sbatch from `NAME=VALUE` and `NAME`; leading dashes are optional.
-
-    Raises UsageError for anything that is not a long name, and for names that hlbq sets itself.
-    """
+    """More parameters of sbatch from `NAME=VALUE` and `NAME`; leading dashes are optional. Raises UsageError for
+    anything that is not a long name, and for names that hlbq sets itself."""
     found: dict[str, str | bool] = {}
     for word in words:
         name, equals, value = word.lstrip("-").partition("=")

@@ -9,7 +9,6 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from orchestrator.launch.worker_command import WorkerOptions
@@ -31,13 +30,10 @@ class WorkerTask:
     _asked: bool = False
 
     def __call__(self) -> int:
-        """Run the worker to its end. Exits with its exit code unless that is 0.
-
-        A worker that was asked to stop (`scancel --signal=TERM`, a preemption) ends without an error: its run is
-        released.
-        """
+        """Run the worker to its end. Exits with its exit code unless that is 0. A worker that was asked to stop
+        (`scancel --signal=TERM`, a preemption) ends without an error: its run is released."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._release)
+            signal.signal(number, lambda *_: self._tell(signal.SIGTERM))
         worker = subprocess.Popen(
             self.options.ending_with_this_process().argv(),
             env={**os.environ, **self.environment},
@@ -53,10 +49,8 @@ class WorkerTask:
         return code
 
     def checkpoint(self) -> "DelayedSubmission":
-        """Make the worker release its run. Returns the task for a later job, which submitit stores.
-
-        Called in a signal's handler, while `__call__` waits. If the worker had nothing left to do, the job ends.
-        """
+        """Make the worker release its run. Returns the task for a later job, which submitit stores. Called in a
+        signal's handler, while `__call__` waits. If the worker had nothing left to do, the job ends."""
         from submitit.helpers import DelayedSubmission
 
         self._tell(signal.SIGUSR1)
@@ -66,9 +60,6 @@ class WorkerTask:
         print("the run is released, and the job goes back into the queue", flush=True)
         return DelayedSubmission(WorkerTask(options=self.options, environment=self.environment))
 
-    def _release(self, number: int, frame: FrameType | None) -> None:
-        self._tell(signal.SIGTERM)
-
     def _tell(self, number: int) -> None:
         """Signal the worker once: a second signal would make it stop without a checkpoint."""
         if not self._asked and self._pid:
@@ -77,10 +68,8 @@ class WorkerTask:
 
 
 def _await(pid: int) -> int:
-    """The exit code of a child once it has ended; 128 plus the signal's number if one killed it.
-
-    The child is not reaped: a signal handler cannot call subprocess's wait a second time.
-    """
+    """The exit code of a child once it has ended; 128 plus the signal's number if one killed it. The child is not
+    reaped: a signal handler cannot call subprocess's wait a second time."""
     ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     assert ended is not None  # only WNOHANG returns None
     return ended.si_status if ended.si_code == os.CLD_EXITED else 128 + ended.si_status

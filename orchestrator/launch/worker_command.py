@@ -4,16 +4,15 @@ The fields of `WorkerOptions` are the options of `hlbq worker`, `run` and `launc
 that a parent starts, and of a trainer process. This package starts workers and never imports them.
 """
 
-import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import NoneType
-from typing import TYPE_CHECKING, Any, Self, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Self
 
 from hlbgpt_core.fast_path.compile_mode import CompileMode
 from orchestrator.errors import UsageError
 from orchestrator.launch.python_process import python_module_argv
+from orchestrator.sweep.option_spec import OptionSpec, option, specs_of
 
 if TYPE_CHECKING:
     import argparse
@@ -23,35 +22,17 @@ COMMANDS = (*HERE, "slurm", "ray")
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerOption:
-    """One option apart from its value.
+class WorkerOption(OptionSpec):
+    """One option of a worker.
 
     `flags` is its spelling for typer if that is not `--name`: `--on/--off` for a flag with two sides. `commands` are
     the commands of hlbq that take it (none: only our own processes pass it on). `trainer`: the trainer process takes it
     too.
     """
 
-    name: str
-    type: Any
-    default: Any
-    help: str
     flags: str = ""
-    metavar: str | None = None
-    minimum: int | None = None
-    maximum: int | None = None
     commands: tuple[str, ...] = COMMANDS
     trainer: bool = False
-
-    @property
-    def several(self) -> bool:
-        """Whether it takes several values."""
-        return get_origin(self.type) is tuple
-
-    @property
-    def value_type(self) -> Any:
-        """The type of one value: int for `int | None` and for `tuple[int, ...]`."""
-        kinds = [kind for kind in get_args(self.type) if kind not in (NoneType, ...)]
-        return kinds[0] if kinds else self.type
 
     @property
     def _spellings(self) -> tuple[str, str]:
@@ -81,11 +62,6 @@ class WorkerOption:
         else:
             action = "append" if self.several else "store"
             parser.add_argument(on, dest=self.name, type=self.value_type, action=action)
-
-
-def option(default: Any, *, help: str, **known: Any) -> Any:
-    """Declare a field of `WorkerOptions`: its default, its help text, and what else `WorkerOption` knows."""
-    return dataclasses.field(default=default, metadata={"help": help, **known})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,10 +129,7 @@ class WorkerOptions:
     @classmethod
     def options(cls) -> Sequence[WorkerOption]:
         """Every option, in the order of the fields."""
-        return [
-            WorkerOption(name=field.name, type=field.type, default=field.default, **field.metadata)
-            for field in dataclasses.fields(cls)
-        ]
+        return specs_of(cls, WorkerOption)
 
     def check(self) -> None:
         """Raise UsageError if two options say where to train."""

@@ -34,10 +34,8 @@ class UserCommand:
 
 
 def commands_folder() -> Path:
-    """`hlbq/notify` in the user's folder of settings: `$XDG_CONFIG_HOME`, else `~/.config`.
-
-    Raises UsageError for a user without a home.
-    """
+    """`hlbq/notify` in the user's folder of settings: `$XDG_CONFIG_HOME`, else `~/.config`. Raises UsageError for a
+    user without a home."""
     base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
     try:
         return Path(base).expanduser() / "hlbq" / "notify"
@@ -56,10 +54,8 @@ def check_command(line: str) -> None:
 
 
 def keep_command(line: str) -> NotifyMark:
-    """Keep a command for a sweep about to be submitted, readable by its user alone.
-
-    Raises UsageError for a line that is not a command, and if the folder cannot be written.
-    """
+    """Keep a command for a sweep about to be submitted, readable by its user alone. Raises UsageError for a line that
+    is not a command, and if the folder cannot be written."""
     check_command(line)
     token = secrets.token_hex(16)
     content = json.dumps(asdict(UserCommand(line=line, folder=str(Path.cwd()))))
@@ -76,7 +72,7 @@ def keep_command(line: str) -> NotifyMark:
             f"--notify: the command can't be kept in '{folder}': {error.strerror or error}",
             "Make the folder writable, or use another: export XDG_CONFIG_HOME=/path/to/folder",
         ) from None
-    return NotifyMark(token=token, by=f"{_user()} on {socket.gethostname()}")
+    return NotifyMark(token=token, by=f"{user_name()} on {socket.gethostname()}")
 
 
 def submit_with_command(store: "Store", sweep: NewSweep, line: str) -> SweepRecord:
@@ -102,7 +98,8 @@ def find_command(token: str) -> UserCommand | None:
         return None
 
 
-def _user() -> str:
+def user_name() -> str:
+    """The name of this process's user, for the record of who did what."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # in a container, the user's number may have no name

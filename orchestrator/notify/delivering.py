@@ -20,9 +20,9 @@ from typing import TypeVar
 from orchestrator.errors import DatabaseBusyError, NotThereError
 from orchestrator.files.locks import try_lock
 from orchestrator.files.state_folder import make_private_folder
-from orchestrator.notify.commands import UserCommand, commands_folder, find_command
+from orchestrator.notify.commands import commands_folder, find_command
 from orchestrator.notify.message import Told, message_text, summary
-from orchestrator.notify.running import LIMIT_SECONDS, Call, call
+from orchestrator.notify.running import LIMIT_SECONDS, call
 from orchestrator.queue.notices import NOTICE_TRIES, Notice, NoticeKind
 from orchestrator.store import Store, StoreLocation
 from orchestrator.store.known import known_run, known_sweep
@@ -46,16 +46,9 @@ class DeliveryTiming:
 
 
 @dataclass(kw_only=True)
-class DeliveryCounts:
-    """What a teller did: notices delivered, and notices given up."""
-
-    told: int = 0
-    given_up: int = 0
-
-
-@dataclass(kw_only=True)
 class Teller:
-    """Delivers the notices whose commands this user keeps here. Raises DatabaseError if the database fails for good."""
+    """Delivers the notices whose commands this user keeps here, and counts those told and given up. Raises
+    DatabaseError if the database fails for good."""
 
     store: Store
     say: Callable[[str], None]
@@ -63,16 +56,15 @@ class Teller:
     timing: DeliveryTiming = field(default_factory=DeliveryTiming)
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    tally: DeliveryCounts = field(default_factory=DeliveryCounts)
+    told: int = 0
+    given_up: int = 0
     # By sweep: when a command that has just failed may be tried again. By notice: since when it has looked as it does.
     _not_before: dict[int, float] = field(default_factory=dict)
     _seen: dict[int, tuple[str, int, float]] = field(default_factory=dict)
 
     def tell_all(self, *, given_up_too: bool = False) -> bool:
-        """Deliver until nothing is left; False, at once, if another teller is running on this host.
-
-        `given_up_too` also tries given-up notices once more.
-        """
+        """Deliver until nothing is left; False, at once, if another teller is running on this host. `given_up_too` also
+        tries given-up notices once more."""
         again = {notice.id for notice in self._mine() if notice.given_up} if given_up_too else set[int]()
         with _teller_lock(self.store.location) as is_alone:
             if not is_alone:
@@ -114,16 +106,18 @@ class Teller:
             told = self._insist(lambda: gather(self.store, held))
         except NotThereError:  # deleted just now, and the notice with it
             return
-        error = call(_call(command, told, self.store.location, self.timing.limit))
+        event, line = told.notice.kind.value, summary(told)
+        environment = {"HLBQ_EVENT": event, "HLBQ_SUMMARY": line, "HLBQ_DB": self.store.location.public}
+        error = call(command, message_text(told), environment, limit_seconds=self.timing.limit)
         if not error:
             self._insist(lambda: self.store.notice_told(held))
-            self.tally.told += 1
-            self.say(f"delivered: {summary(told)}")
+            self.told += 1
+            self.say(f"delivered: {line}")
             return
         self._insist(lambda: self.store.notice_failed(held, error))
         last = held.tries >= NOTICE_TRIES
-        self.tally.given_up += last
-        self.say(f"try {held.tries} of {NOTICE_TRIES} failed ({error}): {summary(told)}")
+        self.given_up += last
+        self.say(f"try {held.tries} of {NOTICE_TRIES} failed ({error}): {line}")
         if not last:
             wait = self.timing.waits[min(held.tries, len(self.timing.waits)) - 1]
             self._not_before[held.sweep_id] = self.clock() + wait
@@ -168,15 +162,6 @@ def gather(store: Store, notice: Notice) -> Told:
         database=place,
         next_command=f"hlbq {what} --db {shlex.quote(place)}",
     )
-
-
-def _call(command: UserCommand, told: Told, location: StoreLocation, limit_seconds: float) -> Call:
-    environment = {
-        "HLBQ_EVENT": told.notice.kind.value,
-        "HLBQ_SUMMARY": summary(told),
-        "HLBQ_DB": location.public,
-    }
-    return Call(command=command, text=message_text(told), environment=environment, limit_seconds=limit_seconds)
 
 
 @contextlib.contextmanager

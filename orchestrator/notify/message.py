@@ -68,14 +68,13 @@ def summary(told: Told) -> str:
         values = ", ".join(f"{key}={value}" for key, value in _swept(told.run, told.sweep).items())
         arm = f"{values}, seed {told.run.seed}" if values else f"seed {told.run.seed}"
         failed = f"run {told.run.id} of {name} failed ({told.attempt.reason}; {arm})"
-        return _one_line(
-            ": ".join(part for part in (failed, told.attempt.error_type, told.attempt.error_message) if part)
-        )
+        parts = (failed, told.attempt.error_type, told.attempt.error_message)
+        return _shortened(one_line(": ".join(filter(None, parts))))
     counts = ", ".join(f"{number:,} {state}" for state in State if (number := told.notice.counts.get(state, 0)))
     best = ""
     if told.best is not None and told.best.last_val_loss is not None:
         best = f"; best validation loss {told.best.last_val_loss:.4f} (run {told.best.id})"
-    return _one_line(f"{name} ended: {counted(sum(told.notice.counts.values()), 'run')}, {counts}{best}")
+    return _shortened(one_line(f"{name} ended: {counted(sum(told.notice.counts.values()), 'run')}, {counts}{best}"))
 
 
 def _failed_run(run: RunRecord, attempt: AttemptRecord, sweep: SweepRecord) -> Mapping[str, Any]:
@@ -111,6 +110,10 @@ def _swept(run: RunRecord, sweep: SweepRecord) -> dict[str, Any]:
     return {name: run.settings.get(name) for name, values in axes.items() if len(values) > 1}
 
 
-def _one_line(text: str) -> str:
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+def one_line(text: str) -> str:
+    """A text in one line without control characters."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
+def _shortened(line: str) -> str:
     return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 1]}…"

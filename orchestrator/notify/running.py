@@ -7,41 +7,32 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import IO
 
 from orchestrator.notify.commands import UserCommand
+from orchestrator.notify.message import one_line
 
 LIMIT_SECONDS = 60.0
 _GRACE_SECONDS = 2.0
 _LONGEST_TAIL = 500
 
 
-@dataclass(frozen=True, kw_only=True)
-class Call:
-    """What a command is called with. `environment` comes on top of this process's own."""
-
-    command: UserCommand
-    text: str
-    environment: Mapping[str, str]
-    limit_seconds: float = LIMIT_SECONDS
-
-
-def call(given: Call) -> str:
-    """Call the command in its own process group; returns what went wrong, empty if it succeeded.
-
-    Past the time limit the whole group is killed.
-    """
+def call(
+    command: UserCommand, text: str, environment: Mapping[str, str], *, limit_seconds: float = LIMIT_SECONDS
+) -> str:
+    """Call the command in its own process group; returns what went wrong, empty if it succeeded. `environment` comes on
+    top of this process's own. Past the time limit the whole group is killed."""
+    here = os.path.isdir(command.folder)  # noqa: PTH112
     try:
         # A file, not a pipe: a command that does not read it blocks nobody.
         with tempfile.TemporaryFile() as told:
-            told.write(given.text.encode())
+            told.write(text.encode())
             told.seek(0)
             process = subprocess.Popen(
                 # Bytes, so names come through as UTF-8 in any locale.
-                [b"/bin/sh", b"-c", given.command.line.encode()],
-                cwd=_folder(given.command.folder),
-                env=dict(os.environb) | {name.encode(): value.encode() for name, value in given.environment.items()},
+                [b"/bin/sh", b"-c", command.line.encode()],
+                cwd=command.folder if here else os.path.expanduser("~"),  # noqa: PTH111
+                env=dict(os.environb) | {name.encode(): value.encode() for name, value in environment.items()},
                 stdin=told,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -52,10 +43,10 @@ def call(given: Call) -> str:
     assert process.stdout is not None  # this was requested
     words = _LastWords(process.stdout)
     try:
-        code = process.wait(timeout=given.limit_seconds)
+        code = process.wait(timeout=limit_seconds)
     except subprocess.TimeoutExpired:
         _end_group(process)
-        return f"it took longer than {given.limit_seconds:g} s and was killed{words.after_colon()}"
+        return f"it took longer than {limit_seconds:g} s and was killed{words.after_colon()}"
     except BaseException:  # Ctrl-C: the next try must not find it still running
         _end_group(process)
         raise
@@ -78,7 +69,7 @@ class _LastWords:
         """`: what it printed last`, in one line; empty if it printed nothing."""
         self._thread.join(timeout=1.0)  # a process that it left behind may hold the pipe forever
         text = b"".join(list(self._kept))[-_LONGEST_TAIL:].decode(errors="replace")
-        line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+        line = one_line(text)
         return f": {line}" if line else ""
 
     def _read(self) -> None:
@@ -87,11 +78,6 @@ class _LastWords:
                 self._kept.append(chunk[-_LONGEST_TAIL:])
         except OSError:
             pass
-
-
-def _folder(folder: str) -> str | None:
-    """The folder in which the command was typed; the user's home if this machine does not have it."""
-    return folder if os.path.isdir(folder) else os.path.expanduser("~")  # noqa: PTH112, PTH111
 
 
 def _end_group(process: "subprocess.Popen[bytes]") -> None:

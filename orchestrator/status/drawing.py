@@ -5,7 +5,10 @@ On a narrow terminal it leaves out columns; on a low one, rows, and a line says 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from orchestrator.queue.states import State
 from orchestrator.status import text
@@ -13,10 +16,6 @@ from orchestrator.status.reading import MOST_EVENTS_SHOWN, RunStatus, Status
 from orchestrator.wording.numbers import short_count
 from orchestrator.wording.plain import printable
 from orchestrator.wording.tables import TextTable
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table
 
 _STYLES = {"running": "cyan", "completed": "green", "failed": "red", "cancelled": "yellow", "pending": "dim"}
 _COLUMN_STYLES = {"progress": "green", "val curve": "cyan", "error": "red", "note": "red", "val loss": "bold"}
@@ -38,10 +37,8 @@ class ScreenSection:
     noun: str
 
 
-def draw(status: Status, *, width: int, height: int, warning: str = "") -> "RenderableType":
+def draw(status: Status, *, width: int, height: int, warning: str = "") -> RenderableType:
     """The status in at most `width` columns and `height` lines."""
-    from rich.console import Group
-
     parts = headline(status)
     whole = " · ".join(parts)
     lines = [_line(line, "bold") for line in (_wrapped(parts, width) if height >= _HEIGHT_TO_WRAP else [whole])]
@@ -83,9 +80,11 @@ def headline(status: Status) -> list[str]:
 
 def sections_of(status: Status) -> list[ScreenSection]:
     """The tables, most important first; empty ones are left out."""
+    swept = dict.fromkeys(name for run in status.runs for name in run.settings)
+    runs_drop = (*_RUNS_DROP, "seed", *reversed(swept), *_RUNS_DROP_LAST)
     found = [
         ScreenSection(table=text.sweeps_table(status.sweeps, most=6), drop=_SWEEPS_DROP, noun="sweeps"),
-        ScreenSection(table=text.runs_table(sorted(status.runs, key=_urgency)), drop=_runs_drop(status), noun="runs"),
+        ScreenSection(table=text.runs_table(sorted(status.runs, key=_urgency)), drop=runs_drop, noun="runs"),
         ScreenSection(table=text.workers_table(status.workers), drop=_WORKERS_DROP, noun="workers"),
         ScreenSection(table=text.events_table(status.events, now=status.at), drop=_EVENTS_DROP, noun="events"),
     ]
@@ -108,11 +107,6 @@ def allot(lines: int, rows: Sequence[int]) -> list[int]:
     return shares
 
 
-def _runs_drop(status: Status) -> Sequence[str]:
-    swept = dict.fromkeys(name for run in status.runs for name in run.settings)
-    return (*_RUNS_DROP, "seed", *reversed(swept), *_RUNS_DROP_LAST)
-
-
 def _urgency(run: RunStatus) -> tuple[int, int]:
     order = (State.RUNNING, State.FAILED, State.PENDING, State.COMPLETED, State.CANCELLED)
     waits = run.state == State.PENDING and run.waits_seconds is not None
@@ -126,16 +120,12 @@ def _notes(status: Status) -> list[str]:
     return notes
 
 
-def _line(line: str, style: str) -> "RenderableType":
-    from rich.text import Text
-
+def _line(line: str, style: str) -> RenderableType:
     return Text(printable(line), style=style, no_wrap=True, overflow="ellipsis")
 
 
-def _drawn(section: ScreenSection, share: int, width: int) -> "list[RenderableType]":
+def _drawn(section: ScreenSection, share: int, width: int) -> list[RenderableType]:
     """A blank line, the table with at most `share` lines of rows, and a note on those left out."""
-    from rich.text import Text
-
     rows = section.table.rows
     shown = rows if len(rows) <= share else rows[: max(share - 1, 1)]
     table = replace(section.table, rows=shown)
@@ -145,10 +135,7 @@ def _drawn(section: ScreenSection, share: int, width: int) -> "list[RenderableTy
     return parts
 
 
-def _rich_table(table: TextTable) -> "Table":
-    from rich.table import Table
-    from rich.text import Text
-
+def _rich_table(table: TextTable) -> Table:
     drawn = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for header in table.headers:
         justify = "right" if header in table.right else "left"

@@ -330,13 +330,10 @@ def _ended_badly(workers: Sequence[WorkerRecord], sweeps: Sequence[SweepRecord])
     if not any(sweep.is_open for sweep in sweeps):
         return []
     places = {(one.identity.hostname, one.identity.device, one.identity.slot): one for one in workers}
-    bad = [worker for worker in places.values() if worker.ended_at is not None and not _ordinary_end(worker.ended_why)]
-    return bad[-MOST_ENDED_WORKERS_SHOWN:]
-
-
-def _ordinary_end(why: str) -> bool:
     ordinary = ("asked to stop", "its time is nearly up", "the queue is empty", "its sweeps were deleted")
-    return why in ordinary or why.endswith("runs are done")
+    ended = [worker for worker in places.values() if worker.ended_at is not None and worker.ended_why not in ordinary]
+    bad = [worker for worker in ended if not worker.ended_why.endswith("runs are done")]
+    return bad[-MOST_ENDED_WORKERS_SHOWN:]
 
 
 def _worker_status(worker: WorkerRecord, now: float) -> WorkerStatus:

@@ -16,10 +16,8 @@ class HasSettings(Protocol):
 
 
 def differing_settings(arms: Iterable[Mapping[str, Any]]) -> Sequence[str]:
-    """The settings that do not have the same value in all `arms`, in the order of the settings.
-
-    The true model_scale follows from other settings; it counts only if nothing else differs.
-    """
+    """The settings that do not have the same value in all `arms`, in the order of the settings. The true model_scale
+    follows from other settings; it counts only if nothing else differs."""
     first: Mapping[str, Any] | None = None
     same = list(specs())
     for settings in arms:

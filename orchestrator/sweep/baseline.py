@@ -10,7 +10,7 @@ from orchestrator.errors import UsageError
 from orchestrator.sweep.definition import stored_axes, stored_shape
 from orchestrator.sweep.options import setting_name, value_text
 from orchestrator.sweep.plan import Plan, first_arm
-from orchestrator.sweep.shapes import Axes, Range, Shape, tracks_of
+from orchestrator.sweep.shapes import Axes, Shape, tracks_of
 
 
 def baseline_of(definition: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -26,10 +26,8 @@ def baseline_of(definition: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def base_arm_of(definition: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The settings of the base arm that are not at their default, for the record; None if there is no such arm.
-
-    A sweep that was stored before it was recorded gets it from its axes, if this program still reads them.
-    """
+    """The settings of the base arm that are not at their default, for the record; None if there is no such arm. A sweep
+    that was stored before it was recorded gets it from its axes, if this program still reads them."""
     if "base_arm" in definition:
         return definition["base_arm"]  # type: ignore[no-any-return]  # from JSON
     try:
@@ -40,10 +38,8 @@ def base_arm_of(definition: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def parse_baseline(texts: Sequence[str], known: Callable[[str], str] = setting_name) -> Mapping[str, Any]:
-    """`["depth=8"]` as values by name; what is not a setting stays text. `known` checks a name.
-
-    Raises UsageError without a value, SettingsError for a value out of range.
-    """
+    """`["depth=8"]` as values by name; what is not a setting stays text. `known` checks a name. Raises UsageError
+    without a value, SettingsError for a value out of range."""
     found: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -93,16 +89,12 @@ def search_start(axes: Axes, shape: Shape, baseline: Mapping[str, Any]) -> Axes:
                 raise _unreached(baseline, track.names)
             found |= zip(track.names, fitting[0], strict=True)
         else:
-            name = track.names[0]
-            default = _default_within(track.range, defaults(found.get("recipe", DEFAULT_RECIPE))[name])
-            found[name] = baseline.get(name, default)
-            if not track.range.low <= found[name] <= track.range.high:
+            name, low, high = track.names[0], track.range.low, track.range.high
+            default = defaults(found.get("recipe", DEFAULT_RECIPE))[name]
+            found[name] = baseline.get(name, default if low <= default <= high else track.range.at(0.5))
+            if not low <= found[name] <= high:
                 raise _unreached(baseline, track.names)
     return {name: (found[name],) for name in axes}
-
-
-def _default_within(values: Range, default: float) -> float:
-    return default if values.low <= default <= values.high else values.at(0.5)
 
 
 def _unreached(baseline: Mapping[str, Any], names: Iterable[str]) -> UsageError:

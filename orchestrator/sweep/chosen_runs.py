@@ -33,10 +33,8 @@ def filter_value(name: str, text: str) -> Any:
 def python_filter(
     sweep: int | Iterable[int] | None, where: Mapping[str, Any] | None, runs: RunFilter | None, *, everything: bool
 ) -> RunFilter | None:
-    """The filter of what a caller gave, None for nothing. A list in `where` lets any of its values through.
-
-    Raises UsageError for `runs` or `all` beside another filter, and as `filter_value`.
-    """
+    """The filter of what a caller gave, None for nothing. A list in `where` lets any of its values through. Raises
+    UsageError for `runs` or `all` beside another filter, and as `filter_value`."""
     given = sweep is not None or bool(where)
     if given + (runs is not None) + everything > 1:
         raise UsageError("sweep and where, runs, and all are three ways to choose runs", "Use one of them.")
@@ -51,10 +49,8 @@ def python_filter(
 
 
 def readable_runs(store: "Store", wanted: RunFilter | None) -> RunFilter:
-    """The runs that the filter chooses, the members of sweeps among them; None: those of the latest sweep.
-
-    Raises UsageError if there is no sweep yet, NotThereError for a sweep or run that is named and not there.
-    """
+    """The runs that the filter chooses, the members of sweeps among them; None: those of the latest sweep. Raises
+    UsageError if there is no sweep yet, NotThereError for a sweep or run that is named and not there."""
     from orchestrator.store.known import check_named
 
     if wanted is not None:

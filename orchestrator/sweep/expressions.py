@@ -59,10 +59,8 @@ class Expression:
         _check_names(self.text, _parsed(self.text))
 
     def holds(self, values: Mapping[str, Any]) -> bool:
-        """Whether it is true for an arm's `values` (settings and SIZE_NAMES, by name).
-
-        Raises PlanError if it cannot be evaluated, or is neither true nor false.
-        """
+        """Whether it is true for an arm's `values` (settings and SIZE_NAMES, by name). Raises PlanError if it cannot be
+        evaluated, or is neither true nor false."""
         from simpleeval import InvalidExpression
 
         try:

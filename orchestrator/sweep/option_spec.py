@@ -1,11 +1,11 @@
-"""One option of a sweep, as a dataclass field declares it."""
+"""One option of a sweep or of a worker, as a dataclass field declares it."""
 
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, get_args, get_origin
+from types import MappingProxyType, NoneType
+from typing import Any, TypeVar, get_args, get_origin
 
 from orchestrator.errors import UsageError
 
@@ -18,30 +18,46 @@ _WORDS: Mapping[type, str] = MappingProxyType(
 class OptionSpec:
     """One option apart from its value.
 
-    `type` is int, float, bool, str or list: a list holds texts, or lists of texts if `nested`. `short` is the
-    option's letter on the command line, `example` a value for a message, as a sweep file has it.
+    `type` is that of its field: of a tuple or a sequence for several values, of None too for one that may be missing.
+    `short` is the option's letter on the command line, `example` a value for a message, as a sweep file has it.
     """
 
     name: str
-    type: type
+    type: Any
     default: Any
     help: str
-    panel: str
-    nested: bool = False
+    panel: str | None = None
     short: str = ""
     minimum: float | None = None
     maximum: float | None = None
     metavar: str | None = None
     example: str = ""
 
+    @property
+    def several(self) -> bool:
+        """Whether it takes several values."""
+        return get_origin(self.type) in (tuple, Sequence)
+
+    @property
+    def value_type(self) -> Any:
+        """The type of one value: int for `int | None` and for `tuple[int, ...]`."""
+        kinds = [kind for kind in get_args(self.type) if kind not in (NoneType, ...)]
+        return kinds[0] if kinds else self.type
+
+    @property
+    def nested(self) -> bool:
+        """Whether each of its values is a list of texts."""
+        return self.several and get_origin(self.value_type) is Sequence
+
     def check_type(self, value: Any) -> None:
         """Raise UsageError for a value of another type; a single text counts as a list of one."""
-        wanted: Any = (int, float) if self.type is float else (list, tuple, str) if self.type is list else self.type
-        is_wrong_flag = isinstance(value, bool) and self.type is not bool
+        kind = list if self.several else self.value_type
+        wanted: Any = (int, float) if kind is float else (list, tuple, str) if kind is list else kind
+        is_wrong_flag = isinstance(value, bool) and kind is not bool
         if is_wrong_flag or not isinstance(value, wanted):
-            words = _WORDS[self.type]
+            words = _WORDS[kind]
             raise UsageError(f"{self.name}: '{shown(value)}' is not {words}", f"Use {words}.")
-        if self.type is list and not all(self._fits(one) for one in value):
+        if self.several and not all(self._fits(one) for one in value):
             raise UsageError(f"{self.name}: '{shown(value)}' is not a list of the right form", f"Write {self.example}.")
 
     def check_range(self, value: Any) -> None:
@@ -57,23 +73,20 @@ class OptionSpec:
         return isinstance(one, list | tuple) and all(isinstance(name, str) and name for name in one)
 
 
-def option(default: Any, *, help: str, panel: str, **known: Any) -> Any:
-    """Declare a field of `SweepOptions`: its default, help text and panel, and what else `OptionSpec` knows."""
-    return dataclasses.field(default=default, metadata={"help": help, "panel": panel, **known})
+Spec = TypeVar("Spec", bound=OptionSpec)
 
 
-def spec_of(field: "dataclasses.Field[Any]", hint: Any) -> OptionSpec:
-    """The option that a field declares whose type is `hint`."""
-    is_list = get_origin(hint) is Sequence
-    # `int | None`: an int that may be missing.
-    (kind,) = [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
-    return OptionSpec(
-        name=field.name,
-        type=list if is_list else kind,
-        default=field.default,
-        nested=is_list and get_origin(kind) is Sequence,
-        **field.metadata,
-    )
+def option(default: Any, *, help: str, **known: Any) -> Any:
+    """Declare an option as a field: its default, its help text, and what else its `OptionSpec` knows."""
+    return dataclasses.field(default=default, metadata={"help": help, **known})
+
+
+def specs_of(options: Any, kind: type[Spec]) -> list[Spec]:
+    """The options that the fields of a dataclass declare, in their order."""
+    return [
+        kind(name=field.name, type=field.type, default=field.default, **field.metadata)
+        for field in dataclasses.fields(options)
+    ]
 
 
 def shown(value: Any) -> str:

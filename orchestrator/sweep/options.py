@@ -1,14 +1,15 @@
-"""How settings are shown and read: their help texts and panels, and the axes of a sweep from typed text.
+"""How settings are shown and read: their help texts and panels, the axes of a sweep from typed text, and back.
 
 Every value arrives as text and is read by `hlbgpt_core.settings.parse_value`, so a bad value gets the same message
 wherever it comes from.
 """
 
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from hlbgpt_core.settings import RECIPES, SettingSpec, specs, unknown_setting
+from hlbgpt_core.settings import RECIPES, Settings, SettingSpec, specs, unknown_setting
 from orchestrator.sweep.shapes import parse_axis
 
 # Panels of `--help`, in their order; settings that no panel names go under MODEL.
@@ -83,3 +84,17 @@ def value_text(value: Any) -> str:
         short = f"{value:g}".replace("e+0", "e").replace("e+", "e")
         return short if float(short) == value else repr(value)
     return str(value)
+
+
+def repeat_command(settings: Mapping[str, Any], seed: int) -> str:
+    """A line for a shell that submits an arm (its resolved settings) with one seed: the same arm key, one run."""
+    resolved = Settings.from_dict(settings)
+    given = {"depth": resolved.depth, "width": resolved.width, **resolved.changed()}
+    given.pop("model_scale", None)  # it follows from depth and width, which a resolved arm always has
+    typed = {name: value_text(value) for name, value in given.items()}
+    words = ["hlbq", "submit"]
+    # Options that are not settings do not accept 1e6.
+    for name, text in {**typed, "seed": str(seed), "num_runs": "1"}.items():
+        # A text that starts with a dash would be read as an option.
+        words += [f"--{name}={text}"] if text.startswith("-") else [f"--{name}", text]
+    return shlex.join(words)

@@ -5,6 +5,7 @@ same seeds. Combinations that cannot be trained, or that `where` excludes, are l
 with the same resolved settings are one arm.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -50,10 +51,8 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A sweep before it is stored. Run k (from 1) of every arm has seed `first_seed + k - 1`.
-
-    `skipped` are runs, by arm key and seed, that are not made because they exist already.
-    """
+    """A sweep before it is stored. Run k (from 1) of every arm has seed `first_seed + k - 1`. `skipped` are runs, by
+    arm key and seed, that are not made because they exist already."""
 
     arms: tuple[PlannedArm, ...]
     left_out: tuple[LeftOut, ...] = ()
@@ -108,8 +107,6 @@ class Plan:
         return replace(self, skipped=frozenset(run for run in runs if run[0] in keys and run[1] in self.seeds))
 
     def _arms_with_runs(self) -> Sequence[PlannedArm]:
-        if not self.skipped:
-            return self.arms
         return [arm for arm in self.arms if self.runs_of(arm)]
 
     def varying(self) -> tuple[str, ...]:
@@ -117,20 +114,15 @@ class Plan:
         values = [arm.settings.to_dict() for arm in self.arms]
         return tuple(name for name in specs() if len({row[name] for row in values}) > 1)
 
-    def varying_given(self) -> frozenset[str]:
+    def varying_given(self) -> tuple[str, ...]:
         """The settings that differ between the combinations, those left out among them."""
         trained = [arm.settings.to_dict() for arm in self.arms]
         given = [left.given for left in self.left_out]
-        return frozenset(
-            name for one in given[:1] for name in one if len({row[name] for row in (*given, *trained)}) > 1
-        )
+        return tuple(name for one in given[:1] for name in one if len({row[name] for row in (*given, *trained)}) > 1)
 
     def reasons(self) -> Mapping[str, int]:
         """Every reason for leaving combinations out, with how many it left out."""
-        counts: dict[str, int] = {}
-        for left in self.left_out:
-            counts[left.reason] = counts.get(left.reason, 0) + 1
-        return counts
+        return Counter(left.reason for left in self.left_out)
 
 
 def make_plan(axes: Axes, *, shape: Shape = PRODUCT, num_runs: int = 1, first_seed: int = 100) -> Plan:
@@ -143,7 +135,12 @@ def make_plan(axes: Axes, *, shape: Shape = PRODUCT, num_runs: int = 1, first_se
     """
     ordered = {name: axes[name] for name in specs() if name in axes}
     _check_seeds(num_runs, first_seed)
-    _check_total(count(ordered, shape) * num_runs)
+    total = count(ordered, shape) * num_runs
+    if total > MAX_RUNS:
+        raise PlanError(
+            f"this expands to {total:,} runs, and a sweep holds at most {MAX_RUNS:,}",
+            "Give fewer values, or split it into several sweeps.",
+        )
     for tokenizer in ordered.get("tokenizer", ()):
         unpadded_vocabulary_size(tokenizer)
 
@@ -252,14 +249,6 @@ def _check_seeds(num_runs: int, first_seed: int) -> None:
     wrong = first_seed if first_seed < 0 else last_seed
     if not 0 <= wrong <= MAX_SEED:
         raise PlanError(f"seed {wrong} is out of range", f"Seeds are 0 to {MAX_SEED}.")
-
-
-def _check_total(total: int) -> None:
-    if total > MAX_RUNS:
-        raise PlanError(
-            f"this expands to {total:,} runs, and a sweep holds at most {MAX_RUNS:,}",
-            "Give fewer values, or split it into several sweeps.",
-        )
 
 
 def _check_depth_and_width(given: Mapping[str, Any]) -> None:

@@ -128,7 +128,13 @@ class Track:
 def parse_axis(spec: SettingSpec, values: Sequence[Any], *, keep_repeats: bool = False) -> tuple[Any, ...]:
     """The typed values of one axis, each once unless `keep_repeats`; or one Range. Raises SettingsError or PlanError
     for invalid values."""
-    parsed = [_parse_range(spec, value) if _names_range(spec, value) else parse_value(spec, value) for value in values]
+    is_number = spec.type in (int, float)
+    parsed = [
+        _parse_range(spec, value)
+        if is_number and isinstance(value, str) and RANGE_MARK in value
+        else parse_value(spec, value)
+        for value in values
+    ]
     if len(parsed) > 1 and any(isinstance(value, Range) for value in parsed):
         raise PlanError(f"{spec.name}: a range was given with other values", "Give one range, or a list of values.")
     return tuple(parsed if keep_repeats else dict.fromkeys(parsed))
@@ -136,9 +142,7 @@ def parse_axis(spec: SettingSpec, values: Sequence[Any], *, keep_repeats: bool =
 
 def combinations(axes: Axes, shape: Shape) -> Iterator[dict[str, Any]]:
     """Every combination of values that the shape makes, by setting in the order of `axes`, before any is left out.
-
-    Raises PlanError for a shape that does not fit the axes.
-    """
+    Raises PlanError for a shape that does not fit the axes."""
     tracks = _tracks(axes, shape)
     if shape.random_draws is not None:
         chosen = _draws(tracks, shape.random_draws, random.Random(shape.random_seed))
@@ -204,8 +208,12 @@ def tracks_of(axes: Axes, shape: Shape) -> list[Track]:
 
 def _tracks(axes: Axes, shape: Shape) -> list[Track]:
     tracks = tracks_of(axes, shape)
-    if shape.random_draws is None:
-        _check_no_range(axes)
+    found = next((track for track in tracks if track.range), None)
+    if found is not None and shape.random_draws is None:
+        raise PlanError(
+            f"{found.names[0]}: {found.range} is a range, and needs --random to draw from it",
+            "Add --random N, or --trials N for a search, or list values.",
+        )
     return tracks
 
 
@@ -229,19 +237,6 @@ def _check_zip(names: Sequence[str], axes: Axes, partners: Mapping[str, Any]) ->
                 f"--zip {' '.join(names)}: {first} has {len(axes[first])} values and {name} has {len(axes[name])}",
                 "Give all of them the same number of values.",
             )
-
-
-def _check_no_range(axes: Axes) -> None:
-    for name, values in axes.items():
-        if any(isinstance(value, Range) for value in values):
-            raise PlanError(
-                f"{name}: {values[0]} is a range, and needs --random to draw from it",
-                "Add --random N, or --trials N for a search, or list values.",
-            )
-
-
-def _names_range(spec: SettingSpec, value: Any) -> bool:
-    return spec.type in (int, float) and isinstance(value, str) and RANGE_MARK in value
 
 
 def _parse_range(spec: SettingSpec, text: str) -> Range:

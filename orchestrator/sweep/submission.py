@@ -94,10 +94,7 @@ def _search_start(axes: Axes, options: SweepOptions, baseline: Mapping[str, Any]
 
 def given_axes(settings: Mapping[str, Sequence[Any]], *, repeated: Collection[str] = ()) -> Axes:
     """The typed values of every setting, each once except for settings in `repeated`. Paths of `text:` become absolute,
-    so workers in other folders find them.
-
-    Raises SettingsError, PlanError or DataError for an invalid value.
-    """
+    so workers in other folders find them. Raises SettingsError, PlanError or DataError for an invalid value."""
     axes = axes_of(settings, repeated=repeated)
     if "dataset" not in axes:
         return axes
@@ -111,17 +108,6 @@ def check_datasets(axes: Axes, *, missing_path_is_fine: bool) -> None:
         check_dataset(dataset, missing_path_is_fine=missing_path_is_fine)
 
 
-def check_lengths(plan: Plan) -> None:
-    """Raise the DataError of the first arm whose `text:` is too short for its sequences, if the text is on this
-    host."""
-    needs = {
-        (one.dataset, one.max_sequence_length, one.eval_sequence_length, bool(one.test_tokens)): one
-        for one in (arm.settings for arm in plan.arms)
-    }
-    for _, settings in sorted(needs.items(), key=lambda item: item[0]):
-        check_text_length(settings)
-
-
 def check_place(plan: Plan, axes: Axes, db: str | None) -> str:
     """Check what depends on where the workers are: with SQLite they are on this host, and need the data here.
 
@@ -132,7 +118,13 @@ def check_place(plan: Plan, axes: Axes, db: str | None) -> str:
 
     elsewhere = parse_location(db).dialect != "sqlite"
     check_datasets(axes, missing_path_is_fine=elsewhere)
-    check_lengths(plan)
+    # Of each dataset and length once: whether a text on this host is too short for it.
+    needs = {
+        (one.dataset, one.max_sequence_length, one.eval_sequence_length, bool(one.test_tokens)): one
+        for one in (arm.settings for arm in plan.arms)
+    }
+    for _, settings in sorted(needs.items(), key=lambda item: item[0]):
+        check_text_length(settings)
     if elsewhere and any(name.startswith("text:") for name in axes.get("dataset", ())):
         return "workers will search for the text: path on their own hosts"
     return ""

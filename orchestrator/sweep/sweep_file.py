@@ -1,4 +1,5 @@
-"""Sweep files: `hlbq submit sweep.toml`, and `hlbq show --sweep N --toml`, which writes one.
+"""Sweep files: `hlbq submit sweep.toml`, `hlbq show --sweep N --toml`, which writes one, and presets: those that come
+with hlbq, to use as they are, or to print and edit.
 
 [settings]                      # any setting: one value, a list, or a range to draw from
 depth = [4, 8]
@@ -17,6 +18,7 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hlbgpt_core.settings import specs, unknown_setting
@@ -27,6 +29,7 @@ from orchestrator.sweep.sweep_options import option_specs, unknown_option
 
 TABLES = ("settings", "sweep")
 MAX_BYTES = 10_000_000
+PRESETS = Path(__file__).with_name("presets")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +69,34 @@ def read_sweep_file(path: str) -> SweepFile:
 
 def write_sweep_file(file: SweepFile) -> str:
     """The text of a sweep file, which `read_sweep_file` reads back as the same."""
-    tables = []
-    if file.settings:
-        values = {name: list(v) if len(v) != 1 else v[0] for name, v in file.settings.items()}
-        tables.append(_table("settings", values))
-    if file.options:
-        tables.append(_table("sweep", file.options))
-    return "\n".join(tables)
+    values = {name: list(v) if len(v) != 1 else v[0] for name, v in file.settings.items()}
+    tables = {"settings": values, "sweep": file.options}
+    return "\n".join(_table(name, table) for name, table in tables.items() if table)
+
+
+def preset_names() -> list[str]:
+    """Every preset, by name."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def preset_path(name: str) -> Path:
+    """The sweep file of a preset. Raises UsageError, with the known names, for an unknown one."""
+    names = preset_names()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"Did you mean '{near[0]}'? " if near else ""
+        raise UsageError(f"there is no preset '{name}'", f"{hint}Use one of: {', '.join(names)}.")
+    return PRESETS / f"{name}.toml"
+
+
+def preset_text(name: str) -> str:
+    """The text of a preset's sweep file. Raises UsageError for an unknown name."""
+    return preset_path(name).read_text(encoding="utf-8")
+
+
+def preset_summary(name: str) -> str:
+    """What a preset is for: the comment in its first line."""
+    return preset_text(name).splitlines()[0].removeprefix("#").strip()
 
 
 def _document(path: str) -> dict[str, Any]:

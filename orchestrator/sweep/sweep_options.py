@@ -4,14 +4,13 @@ The fields of `SweepOptions` define the command-line options of `hlbq submit` an
 table [sweep], and the keywords of `orchestrator.submit`. To add an option, add a field.
 """
 
-import dataclasses
 import difflib
 import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, get_type_hints
+from typing import Any, Self
 
 from hlbgpt_core.settings import specs
 from orchestrator.errors import UsageError
@@ -20,7 +19,7 @@ from orchestrator.files.replaced_file import checked_target
 from orchestrator.queue.runs import Bookkeeping
 from orchestrator.queue.states import Limits
 from orchestrator.queue.sweeps import CsvTarget
-from orchestrator.sweep.option_spec import OptionSpec, option, spec_of
+from orchestrator.sweep.option_spec import OptionSpec, option, specs_of
 from orchestrator.sweep.shapes import Shape
 
 DEFAULT_LOGFILE = "results_041.csv"
@@ -201,7 +200,11 @@ class SweepOptions:
             text = getattr(self, spec.name) or ""
             if spec.name == "wandb_project" and text:
                 check_project(text)
-            if spec.type is str and any(one == "\0" or 0xD800 <= ord(one) <= 0xDFFF for one in text):
+            if (
+                spec.value_type is str
+                and not spec.several
+                and any(one == "\0" or 0xD800 <= ord(one) <= 0xDFFF for one in text)
+            ):
                 raise UsageError(
                     f"--{spec.name}: {text!r} is not UTF-8, or has a zero byte", "Use plain text, and a UTF-8 locale."
                 )
@@ -218,10 +221,8 @@ class SweepOptions:
         )
 
     def csv_target(self) -> CsvTarget | None:
-        """The CSV file of --log_csv, by its absolute path on this host; None without it. Nothing is written.
-
-        Raises ExportError and UsageError for a file that could not be written, and for one of another program.
-        """
+        """The CSV file of --log_csv, by its absolute path on this host; None without it. Nothing is written. Raises
+        ExportError and UsageError for a file that could not be written, and for one of another program."""
         if not self.log_csv:
             return None
         path = Path(os.path.abspath(expanded(self.logfile or DEFAULT_LOGFILE)))  # noqa: PTH100 (keeps links)
@@ -284,8 +285,7 @@ def check_project(name: str) -> None:
 
 def option_specs() -> Mapping[str, OptionSpec]:
     """Every option by name, in the order of the fields."""
-    hints = get_type_hints(SweepOptions)
-    return {field.name: spec_of(field, hints[field.name]) for field in dataclasses.fields(SweepOptions)}
+    return {spec.name: spec for spec in specs_of(SweepOptions, OptionSpec)}
 
 
 def unknown_option(

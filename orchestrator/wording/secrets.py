@@ -16,7 +16,8 @@ _HIDDEN = "***"
 
 def without_credentials(arguments: Sequence[str]) -> tuple[str, ...]:
     """`arguments` with the passwords of URLs in them replaced by `***`, and bytes that are not text escaped."""
-    return tuple(_without_password(argument.encode("utf-8", "backslashreplace").decode()) for argument in arguments)
+    texts = (argument.encode("utf-8", "backslashreplace").decode() for argument in arguments)
+    return tuple(_QUERY.sub(rf"\g<front>{_HIDDEN}", _PASSWORD.sub(rf"\g<front>:{_HIDDEN}@", text)) for text in texts)
 
 
 def without_value(option: str, arguments: Sequence[str]) -> tuple[str, ...]:
@@ -28,7 +29,3 @@ def without_value(option: str, arguments: Sequence[str]) -> tuple[str, ...]:
         else:
             found.append(f"{option}={_HIDDEN}" if argument.startswith(f"{option}=") else argument)
     return tuple(found)
-
-
-def _without_password(text: str) -> str:
-    return _QUERY.sub(rf"\g<front>{_HIDDEN}", _PASSWORD.sub(rf"\g<front>:{_HIDDEN}@", text))

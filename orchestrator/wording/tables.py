@@ -39,9 +39,7 @@ class TextTable:
 
     def lines(self, width: int | None = None) -> list[str]:
         """The table as aligned lines; in a terminal of that `width`, the widest columns are wrapped between words.
-
-        Where even that is too wide, each row becomes a list of its cells.
-        """
+        Where even that is too wide, each row becomes a list of its cells."""
         shown = self._only(range(len(self.headers)))
         widths = shown.widths()
         if width is not None and _total(widths) > width:

@@ -117,6 +117,7 @@ def test_a_deleted_sweep_is_called_so_everywhere(hlbq: Hlbq, tmp_path: Path) -> 
         "compare --sweep 2",
         "report 2 x.html",
         "extend 2 --num_runs 3",
+        "decide 2",
         "note --sweep 2 x",
     ]
     lines += ["sync --sweep 2", "rename 2 x", "tag --sweep 2 +x", "delete --sweep 2 -y"]

@@ -365,7 +365,7 @@ def test_the_command_copies_compares_and_says_what_is_left(
     postgresql_server: PostgresqlServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("orchestrator.cli.db_copy.SECONDS_BETWEEN_LINES", 0)
+    monkeypatch.setattr("orchestrator.cli.db.SECONDS_BETWEEN_LINES", 0)
     make(str(tmp_path / "hlbq.db"), clock)
     (tmp_path / "hlbq.db.state").mkdir()
     with postgresql_server.lend_database() as url:

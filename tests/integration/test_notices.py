@@ -214,7 +214,7 @@ def test_a_command_that_fails_is_tried_three_times_and_again_when_asked(
     began = clock()
     first = teller(store, clock)
     first.tell_all()
-    assert (first.tally.told, first.tally.given_up) == (0, 2)
+    assert (first.told, first.given_up) == (0, 2)
     assert clock() - began >= 35.0
     assert [notice.given_up for notice in store.undelivered()] == [True, True]
     assert len(events(store, "notify failed")) == 2 * NOTICE_TRIES
@@ -223,7 +223,7 @@ def test_a_command_that_fails_is_tried_three_times_and_again_when_asked(
     flag.touch()
     again = teller(store, clock)
     again.tell_all(given_up_too=True)
-    assert again.tally.told == 2 and store.undelivered() == []
+    assert again.told == 2 and store.undelivered() == []
 
 
 def test_a_command_that_hangs_is_ended_and_told_as_a_failure(store: Store, clock: VirtualClock) -> None:

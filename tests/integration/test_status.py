@@ -24,9 +24,8 @@ from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.queue.sweeps import CsvTarget
 from orchestrator.queue.workers import DeviceReading
-from orchestrator.status.live_view import GONE, LiveView
+from orchestrator.status.live_view import GONE, LiveView, progress_line
 from orchestrator.status.reading import read_status
-from orchestrator.status.screens import progress_line
 from orchestrator.status.text import status_lines
 from orchestrator.store import OpenMode, Store, open_store
 from tests.conftest import VirtualClock
@@ -264,7 +263,7 @@ def test_a_database_that_does_not_answer_is_said_beside_the_last_look(
 ) -> None:
     half_done(store, clock)
     monkeypatch.setattr("orchestrator.status.live_view.REFRESH_SECONDS", 0.0)
-    monkeypatch.setattr("orchestrator.status.screens.PLAIN_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("orchestrator.status.live_view.PLAIN_EVERY_SECONDS", 0.0)
     stream = io.StringIO()
     view = LiveView(store, RunFilter(sweep_ids=(1,)), stream=stream)
     view.update()
@@ -283,7 +282,7 @@ def test_a_sweep_that_is_deleted_meanwhile_is_said(
 ) -> None:
     submit_sweep(store)
     monkeypatch.setattr("orchestrator.status.live_view.REFRESH_SECONDS", 0.0)
-    monkeypatch.setattr("orchestrator.status.screens.PLAIN_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("orchestrator.status.live_view.PLAIN_EVERY_SECONDS", 0.0)
     stream = io.StringIO()
     view = LiveView(store, RunFilter(sweep_ids=(1,)), stream=stream)
     view.update()
@@ -335,7 +334,7 @@ def test_a_database_that_is_gone_is_said_and_another_in_its_place_ends_the_view(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.status.live_view.REFRESH_SECONDS", 0.0)
-    monkeypatch.setattr("orchestrator.status.screens.PLAIN_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("orchestrator.status.live_view.PLAIN_EVERY_SECONDS", 0.0)
     path, away = tmp_path / "hlbq.db", tmp_path / "away.db"
     stream = io.StringIO()
     with open_store(str(path), mode=OpenMode.CREATE) as store:

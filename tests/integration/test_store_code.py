@@ -59,7 +59,7 @@ def test_sources_past_the_limit_are_named_and_not_kept(store: Store) -> None:
 
 def test_a_diff_names_files_and_lines() -> None:
     after = {"settings.py": b"DEPTH = 9\n", "mine.py": b"A = 1\nB = 2\n"}
-    assert str(diff_size(SOURCES, after)) == "3 files, 6 lines"
+    assert diff_size(SOURCES, after) == "3 files, 6 lines"
     lines = list(diff_lines(SOURCES, after))
     assert {"--- a/settings.py", "-DEPTH = 8", "+DEPTH = 9", "+++ /dev/null", "--- /dev/null"} <= set(lines)
     assert list(diff_lines(SOURCES, SOURCES)) == []

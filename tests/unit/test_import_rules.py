@@ -201,7 +201,7 @@ def test_files_are_locked_in_one_room_of_the_queue_and_in_one_file_of_the_core()
 
 def test_commands_print_through_the_one_rule_for_letters() -> None:
     """`say`, `note` and `print_json` show no letter that a terminal would obey; `print` would."""
-    own = {"output.py", "main.py", "parsing.py", "db_copy.py"}  # the rule itself, the help, and a line that is redrawn
+    own = {"output.py", "main.py", "parsing.py", "db.py"}  # the rule itself, the help, and a line that is redrawn
     for path in sorted((ROOT / "orchestrator" / "cli").rglob("*.py")):
         calls = [node.func for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
         printing = any(isinstance(called, ast.Name) and called.id == "print" for called in calls)

@@ -13,7 +13,7 @@ from hlbgpt_core.errors import SettingsError
 from hlbgpt_core.scale import check, resolve
 from hlbgpt_core.settings import Settings
 from orchestrator.cli.main import run_program
-from orchestrator.sweep.rerun_command import repeat_command
+from orchestrator.sweep.options import repeat_command
 
 changes = st.fixed_dictionaries(
     {"recipe": st.sampled_from(["0.4.1", "0.3.0"])},

@@ -30,8 +30,8 @@ def test_a_byte_order_mark_is_passed_over(path: Path) -> None:
 
 
 def test_the_keys_of_sweep_are_the_options_of_submit() -> None:
-    types = {name: spec.type for name, spec in option_specs().items()}
-    assert {"num_runs": int, "random": int, "name": str, "log_csv": bool, "zip": list}.items() <= types.items()
+    types = {name: spec.value_type for name, spec in option_specs().items()}
+    assert {"num_runs": int, "random": int, "name": str, "log_csv": bool, "where": str}.items() <= types.items()
     assert types["checkpoint_every"] is float
     assert "file" not in types
     assert "depth" not in types

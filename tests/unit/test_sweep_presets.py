@@ -8,8 +8,7 @@ import pytest
 from orchestrator.errors import UsageError
 from orchestrator.sweep.plan import make_plan
 from orchestrator.sweep.submission import given_axes
-from orchestrator.sweep.sweep_file import read_sweep_file
-from orchestrator.sweep.sweep_presets import preset_names, preset_path, preset_summary, preset_text
+from orchestrator.sweep.sweep_file import preset_names, preset_path, preset_summary, preset_text, read_sweep_file
 
 
 def test_there_is_one_for_a_small_cpu() -> None:

@@ -14,16 +14,20 @@ import typer
 from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.cli.output import counted, note, suggest, warn
-from orchestrator.cli.worker_options import GivenWorkerOptions
+from orchestrator.cli.worker import GivenWorkerOptions
 from orchestrator.errors import DatabaseBusyError, UsageError
+from orchestrator.files.state_folder import make_state_folder, state_folder
+from orchestrator.launch import ray_cluster
 from orchestrator.launch.python_process import hlbq_argv
+from orchestrator.launch.ray_cluster import Need
+from orchestrator.launch.ray_fleet import POLL_SECONDS, STOP_SECONDS, RayFleet
+from orchestrator.launch.ray_worker import WorkerOrder
+from orchestrator.launch.reachable_database import check_shared, warning_if_not_shared
 from orchestrator.launch.stop_signals import handled
 from orchestrator.queue.runs import RunFilter
+from orchestrator.wording.secrets import without_credentials
 
 if TYPE_CHECKING:
-    from orchestrator.launch.ray_cluster import Need
-    from orchestrator.launch.ray_fleet import RayFleet
-    from orchestrator.launch.ray_worker import WorkerOrder
     from orchestrator.store import Store
 
 
@@ -67,8 +71,6 @@ def ray(
     If a node dies, Ray starts its workers again elsewhere. Ctrl-C once releases the runs after a checkpoint; twice
     stops at once. Exit code 1 if a run failed, or a worker could not work.
     """
-    from orchestrator.launch import ray_cluster
-
     address = ray_cluster.chosen_address(cluster.address, os.environ)
     if stop:
         with ray_cluster.joined(address):
@@ -91,12 +93,8 @@ def ray(
 
 
 def _keep_password_out_of_sight(db: str | None) -> None:
-    """If a password was typed in the database's URL, start this command again with the URL in the environment.
-
-    Anybody can read a command line, and Ray shows those of its drivers to everybody.
-    """
-    from orchestrator.wording.secrets import without_credentials
-
+    """If a password was typed in the database's URL, start this command again with the URL in the environment. Anybody
+    can read a command line, and Ray shows those of its drivers to everybody."""
     if db is None or without_credentials([db]) == (db,):
         return
     program = hlbq_argv(*_without_option(sys.argv[1:], "--db", db))
@@ -116,12 +114,8 @@ def _without_option(words: Sequence[str], option: str, value: str) -> list[str]:
 
 def _orders(
     store: "Store", cluster: ClusterOptions, what: RayWorkers, *, local: bool, detach: bool
-) -> "list[WorkerOrder]":
+) -> list[WorkerOrder]:
     """The order for each worker. Raises UsageError for a database that other machines cannot reach."""
-    from orchestrator.files.state_folder import make_state_folder, state_folder
-    from orchestrator.launch.ray_worker import WorkerOrder
-    from orchestrator.launch.reachable_database import check_shared
-
     if not local:
         check_shared(store.location)
     what.check_sweeps(store)
@@ -140,31 +134,24 @@ def _orders(
     ]
 
 
-def _check_cluster(store: "Store", cluster: ClusterOptions, need: "Need") -> None:
-    from orchestrator.launch import ray_cluster
-    from orchestrator.launch.reachable_database import host_of
-
+def _check_cluster(store: "Store", cluster: ClusterOptions, need: Need) -> None:
     nodes = ray_cluster.living_nodes()
     if not cluster.wait_for_nodes:
         ray_cluster.check_room(nodes, need, cluster.workers)
-    if store.location.path is None and ray_cluster.database_is_elsewhere(host_of(store.location), nodes):
-        warn(
-            f"{store.location.display} means a different machine on each node; use a host name that all nodes can reach"
-        )
+    warning = warning_if_not_shared(store.location)
+    if warning and len({node.address for node in nodes}) > 1:
+        warn(warning)
 
 
-def _detach(orders: "Sequence[WorkerOrder]", need: "Need", store: "Store", address_option: str) -> None:
-    from orchestrator.launch.ray_fleet import RayFleet
-
+def _detach(orders: Sequence[WorkerOrder], need: Need, store: "Store", address_option: str) -> None:
     RayFleet(say=note).start(orders, need)
     note(f"{counted(len(orders), 'worker')} left to Ray: {orders[0].name} to {orders[-1].name.rpartition('-')[2]}")
     stop = f"hlbq launch ray --stop{address_option}"
     suggest(f"They end when the queue is empty. Status: hlbq status   End them: {stop}", store)
 
 
-def _attend(store: "Store", orders: "Sequence[WorkerOrder]", need: "Need", what: RayWorkers) -> None:
+def _attend(store: "Store", orders: Sequence[WorkerOrder], need: Need, what: RayWorkers) -> None:
     """Start the workers, and show a live view until they have ended."""
-    from orchestrator.launch.ray_fleet import POLL_SECONDS, STOP_SECONDS, RayFleet
     from orchestrator.status.live_view import LiveView
 
     said: list[str] = []
@@ -189,12 +176,11 @@ def _attend(store: "Store", orders: "Sequence[WorkerOrder]", need: "Need", what:
             fleet.stop()
             fleet.wait(STOP_SECONDS)
             raise
-    for line in said:
-        note(line)
+    note(*said)
     _leave(fleet, interrupted=bool(signals.came))
 
 
-def _nothing_left_for_those_who_wait(store: "Store", fleet: "RayFleet", sweeps: Sequence[int]) -> bool:
+def _nothing_left_for_those_who_wait(store: "Store", fleet: RayFleet, sweeps: Sequence[int]) -> bool:
     """Whether the placed workers have all ended and no run is left, neither waiting nor held by a dead worker."""
     waiting = fleet.waiting
     if not waiting or len(fleet.at_work) > len(waiting) or len(waiting) == len(fleet.members):
@@ -215,7 +201,7 @@ class _Signals:
     passed_on: int = 0
 
 
-def _obey(fleet: "RayFleet", signals: _Signals) -> None:
+def _obey(fleet: RayFleet, signals: _Signals) -> None:
     while signals.passed_on < len(signals.came):
         signals.passed_on += 1
         if signals.passed_on == 1:
@@ -226,7 +212,7 @@ def _obey(fleet: "RayFleet", signals: _Signals) -> None:
             fleet.close()
 
 
-def _leave(fleet: "RayFleet", *, interrupted: bool) -> None:
+def _leave(fleet: RayFleet, *, interrupted: bool) -> None:
     """Report workers that could not work, and exit with the code for the whole launch."""
     for member in fleet.broken:
         words = member.report.last_words if member.report is not None else [member.failure]
@@ -240,10 +226,8 @@ def _leave(fleet: "RayFleet", *, interrupted: bool) -> None:
 
 def _stop_launched() -> None:
     """End the workers of every launch on this cluster."""
-    from orchestrator.launch.ray_fleet import STOP_SECONDS, RayFleet, launched_names
-
     fleet = RayFleet(say=note)
-    fleet.adopt(launched_names())
+    fleet.adopt_launched()
     if not fleet.members:
         note("no launched workers are on this cluster")
         return

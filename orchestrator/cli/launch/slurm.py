@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.common import DatabaseOption, JsonOption
 from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.cli.output import counted, note, print_json, say, warn
-from orchestrator.cli.worker_options import GivenWorkerOptions
+from orchestrator.cli.worker import GivenWorkerOptions
 from orchestrator.errors import UsageError
+from orchestrator.files.state_folder import make_state_folder, state_folder
+from orchestrator.launch import slurm_cluster, slurm_order
+from orchestrator.launch.python_process import python_argv
+from orchestrator.launch.reachable_database import check_shared, secrets_of, warning_if_not_shared
+from orchestrator.launch.slurm_order import ArrayOrder
+from orchestrator.launch.slurm_task import WorkerTask
 from orchestrator.launch.worker_command import WorkerOptions
 
 if TYPE_CHECKING:
-    from orchestrator.launch.slurm_order import ArrayOrder
     from orchestrator.store import Store, StoreLocation
 
 
@@ -74,9 +79,6 @@ def slurm(
 
     A job whose time is nearly up checkpoints, releases its run, and goes back into Slurm's queue.
     """
-    from orchestrator.files.state_folder import state_folder
-    from orchestrator.launch import slurm_cluster
-    from orchestrator.launch.reachable_database import check_shared
     from orchestrator.store import parse_location
 
     location = parse_location(database.db)
@@ -98,42 +100,30 @@ def slurm(
     slurm_cluster.check_slurm()
     with database.write() as store:
         _check_queue(store, what)
-        jobs = _submit(job, what, order, folder, location)
+        hidden = secrets_of(location)
+        task = WorkerTask(options=_worker(job, what, folder), environment={"HLBQ_DB": location.display})
+        launch = make_state_folder(make_state_folder(folder) / "launch")
+        jobs = slurm_cluster.submit_array(order, task, launch, hidden)
     if as_json:
-        print_json({"jobs": jobs, "name": order.name, "folder": str(folder / "launch")})
+        print_json({"jobs": jobs, "name": order.name, "folder": str(launch)})
     else:
-        _tell(jobs, order, folder / "launch", store.location.option)
+        _tell(jobs, order, launch, store.location.option)
 
 
-def _order(job: JobOptions, location: "StoreLocation") -> "ArrayOrder":
+def _order(job: JobOptions, location: "StoreLocation") -> ArrayOrder:
     """What to ask of Slurm. Raises UsageError for values that Slurm would not understand."""
-    from orchestrator.launch.slurm_cluster import python_command
-    from orchestrator.launch.slurm_order import ArrayOrder, check_clashes, checked_memory, extra_parameters, minutes_of
-
-    minutes = minutes_of(job.time)
+    minutes = slurm_order.minutes_of(job.time)
     if job.seconds_before_end >= 60 * minutes:
         raise UsageError(
             f"--seconds_before_end {job.seconds_before_end} leaves nothing of --time {job.time}",
             "Give the jobs more time, or lower --seconds_before_end.",
         )
-    order = ArrayOrder(
-        name=job_name(location),
-        python=job.python or python_command(),
-        workers=job.workers,
-        at_once=job.at_once,
-        minutes=minutes,
-        seconds_before_end=job.seconds_before_end,
-        max_requeues=job.max_requeues,
-        gpus_per_worker=job.gpus_per_worker,
-        gpu_type=job.gpu_type,
-        cpus_per_worker=job.cpus_per_worker,
-        mem=checked_memory(job.mem),
-        partition=job.partition,
-        account=job.account,
-        extra=extra_parameters(job.sbatch),
-        setup=tuple(job.setup),
-    )
-    check_clashes(order)
+    given = {**vars(job), "name": job_name(location), "python": job.python or shlex.join(python_argv())}
+    given |= {"minutes": minutes, "mem": slurm_order.checked_memory(job.mem), "setup": tuple(job.setup)}
+    given |= {"extra": slurm_order.extra_parameters(job.sbatch)}
+    del given["time"], given["sbatch"]
+    order = ArrayOrder(**given)
+    slurm_order.check_clashes(order)
     return order
 
 
@@ -148,10 +138,8 @@ def _worker(job: JobOptions, what: SlurmWorkers, folder: Path) -> WorkerOptions:
     return replace(options, gpus=("all",)) if job.gpus_per_worker else replace(options, device="cpu")
 
 
-def _show_script(order: "ArrayOrder", folder: Path, options: WorkerOptions, *, as_json: bool) -> None:
-    from orchestrator.launch.slurm_order import script_of
-
-    script = script_of(order, folder / "launch").rstrip()
+def _show_script(order: ArrayOrder, folder: Path, options: WorkerOptions, *, as_json: bool) -> None:
+    script = slurm_order.script_of(order, folder / "launch").rstrip()
     worker = f"hlbq worker {shlex.join(options.to_words())}"
     if as_json:
         print_json({"script": script, "worker": worker})
@@ -162,32 +150,14 @@ def _show_script(order: "ArrayOrder", folder: Path, options: WorkerOptions, *, a
 
 def _check_queue(store: "Store", what: SlurmWorkers) -> None:
     """Warn about likely mistakes before nodes are reserved. Raises UsageError for an unknown sweep."""
-    from orchestrator.launch.reachable_database import is_this_machine_alone
-
     what.check_sweeps(store)
     if not store.may_grow(what.options.sweep) and not store.waiting(what.options.sweep):
         warn("no run is waiting: the workers will end as soon as they start. Queue some: hlbq submit")
-    if is_this_machine_alone(store.location):
-        warn(
-            f"{store.location.display} means a different machine on each node; use a host name that all nodes can reach"
-        )
+    if warning := warning_if_not_shared(store.location):
+        warn(warning)
 
 
-def _submit(
-    job: JobOptions, what: SlurmWorkers, order: "ArrayOrder", folder: Path, location: "StoreLocation"
-) -> list[str]:
-    from orchestrator.files.state_folder import make_state_folder
-    from orchestrator.launch import slurm_cluster
-    from orchestrator.launch.reachable_database import database_for_jobs
-    from orchestrator.launch.slurm_task import WorkerTask
-
-    told = database_for_jobs(location)
-    task = WorkerTask(options=_worker(job, what, folder), environment={"HLBQ_DB": told.name})
-    launch = make_state_folder(make_state_folder(folder) / "launch")
-    return slurm_cluster.submit_array(order, task, launch, told.secrets)
-
-
-def _tell(jobs: list[str], order: "ArrayOrder", launch: Path, database_option: str) -> None:
+def _tell(jobs: list[str], order: ArrayOrder, launch: Path, database_option: str) -> None:
     """Print which jobs there are now, and what to type next."""
     span = jobs[0] if len(jobs) == 1 else f"{jobs[0]} to {jobs[-1]}"
     note(f"{counted(len(jobs), 'worker')}: Slurm jobs {span}, named {order.name}")
@@ -197,8 +167,6 @@ def _tell(jobs: list[str], order: "ArrayOrder", launch: Path, database_option: s
 
 
 def _stop(location: "StoreLocation", *, as_json: bool) -> None:
-    from orchestrator.launch import slurm_cluster
-
     slurm_cluster.check_slurm()
     waiting, running = slurm_cluster.stop_jobs(job_name(location))
     note(f"taken out of Slurm's queue: {counted(waiting, 'job')}; asked to release their runs and end: {running}")

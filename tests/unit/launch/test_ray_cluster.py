@@ -13,7 +13,6 @@ from orchestrator.launch.ray_cluster import (
     Node,
     check_room,
     chosen_address,
-    database_is_elsewhere,
     joined,
     places,
 )
@@ -21,7 +20,7 @@ from tests.command_line import Hlbq, hlbq_in
 
 
 def node(cpus: float, gpus: float, address: str = "10.0.0.1") -> Node:
-    return Node(address=address, hostname="n", cpus=cpus, gpus=gpus)
+    return Node(address=address, cpus=cpus, gpus=gpus)
 
 
 @pytest.mark.parametrize(
@@ -76,20 +75,6 @@ def test_what_is_no_address_is_refused(given: str) -> None:
     with pytest.raises(UsageError) as refusal:
         chosen_address(given, {})
     assert given in refusal.value.message and refusal.value.hint
-
-
-@pytest.mark.parametrize(
-    ("host", "addresses", "elsewhere"),
-    [
-        ("localhost", ["10.0.0.1", "10.0.0.2"], True),
-        (None, ["10.0.0.1", "10.0.0.2"], True),
-        ("/var/run/postgresql", ["10.0.0.1", "10.0.0.2"], True),
-        ("localhost", ["10.0.0.1"], False),
-        ("db", ["10.0.0.1", "10.0.0.2"], False),
-    ],
-)
-def test_localhost_is_another_machine_on_each_node(host: str | None, addresses: list[str], elsewhere: bool) -> None:
-    assert database_is_elsewhere(host, [node(1, 1, address) for address in addresses]) is elsewhere
 
 
 def test_without_ray_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

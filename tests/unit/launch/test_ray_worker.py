@@ -31,8 +31,8 @@ class ActorAlone(RayWorker):
         self._program = [sys.executable, "-c", LIVES, str(folder / "lives"), str(crashes), then]
         super().__init__(WorkerOrder(options=WorkerOptions(), gpus=0, name="one", environment={"HLBQ_DB": "url"}))
 
-    def _place(self) -> tuple[str, WorkerOptions, str]:
-        return "node", self._order.options, "ray one"
+    def _place(self) -> tuple[str, WorkerOptions]:
+        return "node", self._order.options
 
     def arguments(self) -> list[str]:
         return self._program

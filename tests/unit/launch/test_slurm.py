@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import UsageError
-from orchestrator.launch.reachable_database import check_shared, database_for_jobs, is_this_machine_alone
+from orchestrator.launch.reachable_database import check_shared, secrets_of, warning_if_not_shared
 from orchestrator.launch.slurm_cluster import _refused
 from orchestrator.launch.slurm_order import (
     ArrayOrder,
@@ -155,13 +155,13 @@ def test_an_array_may_be_throttled_and_run_in_a_container() -> None:
     ],
 )
 def test_jobs_are_told_the_database_without_its_password(url: str, name: str, secrets: dict[str, str]) -> None:
-    told = database_for_jobs(parse_location(url))
-    assert (told.name, told.secrets) == (name, secrets)
+    location = parse_location(url)
+    assert (location.display, secrets_of(location)) == (name, secrets)
 
 
 def test_a_secret_that_cannot_go_another_way_is_refused() -> None:
     with pytest.raises(UsageError, match="sslpassword"):
-        database_for_jobs(parse_location("postgresql://db/q?sslpassword=x"))
+        secrets_of(parse_location("postgresql://db/q?sslpassword=x"))
 
 
 def test_sqlite_is_refused_with_the_way_out() -> None:
@@ -171,13 +171,13 @@ def test_sqlite_is_refused_with_the_way_out() -> None:
 
 
 def test_a_host_that_each_node_takes_for_itself() -> None:
-    assert is_this_machine_alone(parse_location("postgresql://localhost/q"))
-    assert is_this_machine_alone(parse_location("postgresql:///q"))
+    assert warning_if_not_shared(parse_location("postgresql://localhost/q"))
+    assert warning_if_not_shared(parse_location("postgresql:///q"))
     for host in ("LOCALHOST", "127.0.1.1", "[::1]"):
-        assert is_this_machine_alone(parse_location(f"postgresql://{host}/q"))
-    assert is_this_machine_alone(parse_location("postgresql:///q?host=/var/run/postgresql"))
-    assert not is_this_machine_alone(parse_location("postgresql://dbhost/q"))
-    assert not is_this_machine_alone(parse_location("postgresql:///q?host=dbhost"))
+        assert warning_if_not_shared(parse_location(f"postgresql://{host}/q"))
+    assert warning_if_not_shared(parse_location("postgresql:///q?host=/var/run/postgresql"))
+    assert not warning_if_not_shared(parse_location("postgresql://dbhost/q"))
+    assert not warning_if_not_shared(parse_location("postgresql:///q?host=dbhost"))
 
 
 @pytest.mark.parametrize(

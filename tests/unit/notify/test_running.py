@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from orchestrator.notify.commands import UserCommand
-from orchestrator.notify.running import Call, call
+from orchestrator.notify.running import call
 from tests.faults.harness import wait_until
 from worker.processes import ProcessState, process_state
 
 
 def run(line: str, folder: Path, *, text: str = "{}", limit_seconds: float = 20.0, **environment: str) -> str:
     command = UserCommand(line=line, folder=str(folder))
-    return call(Call(command=command, text=text, environment=environment, limit_seconds=limit_seconds))
+    return call(command, text, environment, limit_seconds=limit_seconds)
 
 
 def test_it_reads_the_text_in_the_folder_where_it_was_typed(tmp_path: Path) -> None:

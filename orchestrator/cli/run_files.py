@@ -1,6 +1,10 @@
-"""`hlbq generate` and `hlbq export-model`: let a run's model write text, and export the model."""
+"""`hlbq logs`, `generate` and `export-model`: what is in the files of a run, its log and its model."""
 
+import io
 import re
+import shutil
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -9,13 +13,13 @@ from typing import Annotated
 import typer
 
 from hlbgpt_core.points import BEST_CHECKPOINT
-from orchestrator.cli.common import DatabaseOption, JsonOption, RunArgument
-from orchestrator.cli.logs import find_run
+from orchestrator.cli.common import DatabaseOption, JsonOption, RunArgument, StateDirOption, find_run
 from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.errors import UsageError
-from orchestrator.files.given_path import expanded
+from orchestrator.files.given_path import expanded, open_to_read
 from orchestrator.files.state_folder import state_folder
 from orchestrator.launch.python_process import become_core_command
+from orchestrator.queue.attempts import AttemptRecord
 from orchestrator.queue.runs import RunRecord
 
 MAX_SEED = 2**63 - 1
@@ -37,6 +41,20 @@ class CheckpointOptions(OptionGroup):
         None, help="newest (of --keep_checkpoints) or best (of --keep_best); default: whichever the run kept."
     )
     state_dir: str | None = option(None, help="The workers' folder (default: <db>.state).")
+
+
+def logs(
+    run: RunArgument,
+    database: DatabaseOption,
+    attempt: int | None = option(None, min=1, help="Which attempt, from 1 (default: the newest)."),
+    state_dir: StateDirOption = None,
+) -> None:
+    """Print what the trainer of a run printed."""
+    with database.read() as store:
+        found = find_run(store, run)
+        chosen = choose_attempt(found, store.attempts(found.id), attempt)
+        path = state_folder(store.location.names, state_dir) / chosen.log_path
+    copy_to_stdout(path, found)
 
 
 def generate(
@@ -78,6 +96,36 @@ def export_model(
     """Write a run's model to a folder: model.safetensors and settings.json."""
     found = run_model(database, run, place)
     become_core_command("model_command", ["export", f"--model={found}", f"--to={expanded(folder)}"])
+
+
+def choose_attempt(run: RunRecord, attempts: Sequence[AttemptRecord], number: int | None) -> AttemptRecord:
+    """Attempt `number` (from 1), or the newest. Raises UsageError if there is none."""
+    if not attempts:
+        raise UsageError(f"run {run.id} has not been started yet", "See the queue: hlbq status")
+    in_order = sorted(attempts, key=lambda one: one.fence)
+    if number is None:
+        return in_order[-1]
+    if number > len(in_order):
+        raise UsageError(
+            f"run {run.id} has no attempt {number}", f"Use --attempt 1 to {len(in_order)}, or leave it out."
+        )
+    return in_order[number - 1]
+
+
+def copy_to_stdout(path: Path, run: RunRecord) -> None:
+    """Print the log at `path`. Raises UsageError if it is not on this host."""
+    try:
+        with io.TextIOWrapper(open_to_read(path), encoding="utf-8", errors="replace") as log:
+            shutil.copyfileobj(log, sys.stdout)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(
+            f"the log of run {run.id} is not here: {path}",
+            "It is on the host that ran it. Use --state_dir for its folder, or run this there.",
+        ) from None
+    except OSError as error:
+        if error.filename is None:  # it is stdout that takes no more
+            raise
+        raise UsageError(f"the log of run {run.id} can't be read: {path}: {error.strerror}", "ls -l it.") from None
 
 
 def model_path(name: str) -> Path:
