@@ -260,7 +260,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(number=run_numbers)
     def retry(self, number: int) -> None:
         run = self.runs[number]
-        legal = run.state in (State.FAILED, State.CANCELLED)
+        legal = run.state in (State.FAILED, State.CANCELLED) and run.ended_for is not Reason.PRUNED
         assert self.store.retry(RunFilter(run_ids=(number,)), "user") == legal
         if legal:
             run.state, run.spent, run.alone = State.PENDING, Spent(), False
