@@ -10,7 +10,7 @@ from orchestrator.cli.output import counted, note, print_json, print_result, say
 from orchestrator.cli.review import print_review, read_history
 from orchestrator.cli.sweep_options import GivenPolicy, GivenSettings
 from orchestrator.errors import UsageError
-from orchestrator.queue.policies import AGAIN
+from orchestrator.queue.sweeps import AGAIN
 from orchestrator.sweep.sweep_options import SweepOptions
 
 if TYPE_CHECKING:
