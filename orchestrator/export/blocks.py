@@ -8,14 +8,7 @@ from math import isnan
 from typing import Any
 
 from hlbgpt_core.points import Split
-from orchestrator.export.columns import (
-    CODE_OF_POINTS,
-    Column,
-    original_columns,
-    point_columns,
-    run_columns,
-    run_values,
-)
+from orchestrator.export.columns import CODE_OF_POINTS, Column, original_columns, point_columns, run_columns, run_values
 from orchestrator.queue.code import CodePart, part_at
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store

@@ -102,10 +102,7 @@ def read_report(
     sweep = known_sweep(store, sweep_id)
     wanted = RunFilter(sweep_ids=(sweep_id,), with_members=True)
     metric = find_metric(store, wanted, metric).name
-    allowed: _Allowed = {
-        "allow_mixed_data": allow_mixed_data,
-        "allow_mixed_evaluation": allow_mixed_evaluation,
-    }
+    allowed: _Allowed = {"allow_mixed_data": allow_mixed_data, "allow_mixed_evaluation": allow_mixed_evaluation}
     question = Question(metric=metric, baseline=baseline, **allowed)
     try:
         comparison, not_compared = recorded(compare(store, wanted, question)), ""
@@ -166,12 +163,7 @@ def _verdicts(comparison: Comparison | None, not_compared: str) -> ReportSection
 
 
 def _drawn_section(
-    store: Store,
-    wanted: RunFilter,
-    metric: str,
-    runs: ReportedRuns,
-    allowed: "_Allowed",
-    comparison: Comparison | None,
+    store: Store, wanted: RunFilter, metric: str, runs: ReportedRuns, allowed: "_Allowed", comparison: Comparison | None
 ) -> ReportSection:
     """The figures, of all arms or of as many as can be told apart; the page says so."""
     # Keys are digests: their order is a lot that falls the same each time, and knows no outcome.
