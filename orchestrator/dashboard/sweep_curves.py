@@ -6,7 +6,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import numpy
+from numpy.typing import NDArray
 
 from orchestrator.comparison.measures import Goal, goal_of
 from orchestrator.dashboard.arm_means import ArmMeans, MeanCurve
@@ -18,9 +21,6 @@ from orchestrator.queue.arms import ArmRecord
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from orchestrator.store.reading.dashboard import RunLine
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # A call reads for this long at most. The next call reads the rest, and the page says so.
 READING_SECONDS = 0.25
@@ -327,15 +327,13 @@ class SweepCurves:
     def _line(self, line: RunLine) -> int:
         return self._lines.get(line.arm_id, line.arm_id)
 
-    def _arrays(self, reading: _Reading) -> Sequence["NDArray[Any]"]:
+    def _arrays(self, reading: _Reading) -> Sequence[NDArray[Any]]:
         """The curve so far, smoothed: its places on the axis, the metric, and what is x if that is a metric."""
-        import numpy
-
         columns = [reading.y] if isinstance(self._question.x, Axis) else [reading.y, reading.over]
         x, *curves = (numpy.array(values, dtype=float) for values in (reading.x, *columns))
         return [x, *(smoothed(x, y, self._question.smooth) for y in curves)]
 
-    def _drawn(self, reading: _Reading) -> tuple["NDArray[Any]", "NDArray[Any]"]:
+    def _drawn(self, reading: _Reading) -> tuple[NDArray[Any], NDArray[Any]]:
         """x and y of the curve so far, by step."""
         x, y, *over = self._arrays(reading)
         return (*over, x)[0], y
@@ -381,10 +379,8 @@ def _mean_words(line: int, curve: MeanCurve | None, lost: Sequence[Any]) -> Mapp
     }
 
 
-def numbers(values: "NDArray[Any]") -> list[float | None]:
+def numbers(values: NDArray[Any]) -> list[float | None]:
     """Numbers for JSON: to six digits, the most that a screen shows; None if not finite."""
-    import numpy
-
     finite = numpy.isfinite(values)
     size = numpy.where(finite & (values != 0), numpy.abs(values), 1.0)
     scale = 10.0 ** (_DIGITS - 1 - numpy.floor(numpy.log10(size)))

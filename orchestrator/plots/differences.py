@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy
+
 from orchestrator.comparison.bounds import VILLE
 from orchestrator.comparison.measures import PointChoice
 from orchestrator.comparison.policy import policy_of
@@ -112,8 +114,6 @@ def _of_one_kind(comparison: Comparison, *, effects: bool) -> Comparison:
 
 def _places(runs: Sequence[RunCurve]) -> list[float]:
     """Where completed runs have points, all of them; of many places some, the first and last among them."""
-    import numpy
-
     completed = [run.x for run in runs if run.state == State.COMPLETED and not run.diverged]
     every = common_x(completed or [run.x for run in runs], past_shortest=False)
     kept = numpy.linspace(0, len(every) - 1, min(len(every), _MOST_MOMENTS)).round().astype(int)

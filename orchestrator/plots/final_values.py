@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import numpy
+
 from orchestrator.errors import ExportError
 from orchestrator.plots.curve_sets import grouped, half_width, sortable
 from orchestrator.plots.legends import add_legend
@@ -132,7 +134,6 @@ class _Line:
 
 
 def _draw_line(axes: "Axes", line: _Line) -> None:
-    import numpy
     from matplotlib.transforms import ScaledTranslation
 
     x, y = zip(*sorted(line.dots), strict=True)

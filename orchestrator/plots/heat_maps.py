@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy
+
 from orchestrator.errors import ExportError
 from orchestrator.plots.curve_sets import grouped, sortable
 from orchestrator.plots.final_values import left_out_note, settings_followed, without_middles
@@ -73,8 +75,6 @@ def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap, left_out: Sequence
 
     A cell with runs `left_out` (no final value) says how many: the survivors alone may look too good.
     """
-    import numpy
-
     both = (drawing.rows, drawing.columns)
     rows, columns = (sorted({place_of(run, name) for run in (*runs, *left_out)}, key=sortable) for name in both)
     if len(rows) * len(columns) > _MOST_CELLS:

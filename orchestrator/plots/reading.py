@@ -4,7 +4,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
 
 from hlbgpt_core.evaluation import known_fingerprint
 from hlbgpt_core.points import Split
@@ -21,9 +24,6 @@ from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import TERMINAL
 from orchestrator.store import Store
 from orchestrator.sweep.baseline import baseline_of
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _SPLIT_PREFIXES = tuple(f"{split}_" for split in Split)
 _ENDED = frozenset(state.value for state in TERMINAL)
@@ -202,8 +202,6 @@ def _from_csv(path: Path, metric: Metric, x: Axis | Metric) -> Iterator[_Recorde
 
 def _sharing_x(run: RunCurve, before: RunCurve) -> RunCurve:
     """Most runs have their points where the one before has them: they hold one array together."""
-    import numpy
-
     return replace(run, x=before.x) if numpy.array_equal(run.x, before.x) else run
 
 
@@ -247,9 +245,8 @@ def _list_of(path: Path, row: Mapping[str, Any], name: str) -> Sequence[Any]:
 
 def _run_curve(recorded: _Recorded, smooth: float, *, keep_all: bool = False) -> RunCurve | None:
     """The run's curve; None for an unfinished run without any record."""
-    import numpy
 
-    def are_there(values: Sequence[float | None]) -> "NDArray[Any]":
+    def are_there(values: Sequence[float | None]) -> NDArray[Any]:
         # numpy has nan for what was never recorded, but nan may also be a value.
         return numpy.array([value is not None for value in values], dtype=bool)
 
