@@ -4,7 +4,6 @@ import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.comparison.cautions import code_warnings, grouping_warnings, noise_warnings, unit_warnings
@@ -13,6 +12,7 @@ from orchestrator.comparison.contrasts import Contrast, Rules, check_margin, is_
 from orchestrator.comparison.declared import declared
 from orchestrator.comparison.design import design_of
 from orchestrator.comparison.effects import Shares
+from orchestrator.comparison.evaluations import refusal_of
 from orchestrator.comparison.extension import Extension, extension_of
 from orchestrator.comparison.families import Asked, Families, families_of
 from orchestrator.comparison.groups import (
@@ -20,8 +20,8 @@ from orchestrator.comparison.groups import (
     Grouping,
     GroupResult,
     check_best,
-    check_comparable,
     check_name,
+    evaluated,
     group_result,
     group_runs,
 )
@@ -236,21 +236,25 @@ def _policy(store: Store, question: Question, sweep_id: int, measure: Measure) -
 def _unlike(runs: Sequence[ComparedRun], sweeps: Sequence[int], measure: Measure, question: Question) -> str:
     """Why the runs lent by other sweeps can't be compared with the sweep's own; empty if they can. Raises UsageError
     where its own can't be compared with each other."""
-    check = partial(
-        check_comparable,
-        metric=measure.metric.name,
-        allow_mixed_data=question.allow_mixed_data,
-        allow_mixed_evaluation=question.allow_mixed_evaluation,
-    )
-    try:
-        check(runs)
-    except UsageError as error:
-        own = [run for run in runs if run.sweep_id in sweeps]
-        if len(own) in (0, len(runs)):
-            raise
-        check(own)
-        return f"no differences: with those of other sweeps, {error.message}. {error.hint}"
-    return ""
+    metric = measure.metric.name
+
+    def refusal(some: Sequence[ComparedRun]) -> tuple[str, str] | None:
+        return refusal_of(
+            evaluated(some, metric),
+            metric,
+            allow_mixed_data=question.allow_mixed_data,
+            allow_mixed_evaluation=question.allow_mixed_evaluation,
+        )
+
+    found = refusal(runs)
+    if found is None:
+        return ""
+    own = [run for run in runs if run.sweep_id in sweeps]
+    of_own = found if len(own) in (0, len(runs)) else refusal(own)
+    if of_own is not None:
+        raise UsageError(*of_own)
+    message, hint = found
+    return f"no differences: with those of other sweeps, {message}. {hint}"
 
 
 def record(store: Store, comparison: Comparison) -> Comparison:

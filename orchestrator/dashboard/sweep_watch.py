@@ -11,9 +11,9 @@ from typing import Any
 
 from orchestrator.comparison.cautions import code_warnings
 from orchestrator.comparison.compared_runs import ComparedRun
-from orchestrator.comparison.groups import SWEEP, check_comparable
+from orchestrator.comparison.evaluations import refusal_of
+from orchestrator.comparison.groups import SWEEP, evaluated
 from orchestrator.dashboard.metric_names import mixed_evaluations_of, sweep_metrics
-from orchestrator.errors import UsageError
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.plots.style import metric_label
 from orchestrator.queue.arms import ArmRecord
@@ -275,10 +275,9 @@ def cautions_of(store: Store, sweep_ids: Sequence[int]) -> list[str]:
     """Why numbers of these sweeps may mean different things, in the words of `hlbq compare`."""
     wanted = RunFilter(sweep_ids=tuple(sweep_ids), with_members=True)
     runs = [ComparedRun.of(run) for run in store.runs(wanted) if run.fence]
-    found = []
-    for data, evaluation in ((True, False), (False, True)):
-        try:
-            check_comparable(runs, "val_loss", allow_mixed_data=data, allow_mixed_evaluation=evaluation)
-        except UsageError as error:
-            found.append(error.message)
-    return [*dict.fromkeys(found), *code_warnings(store, runs)]
+    kinds = evaluated(runs, "val_loss")
+    refusals = [
+        refusal_of(kinds, "val_loss", allow_mixed_data=mixed, allow_mixed_evaluation=not mixed)
+        for mixed in (True, False)
+    ]
+    return [*dict.fromkeys(refusal[0] for refusal in refusals if refusal is not None), *code_warnings(store, runs)]
