@@ -22,7 +22,7 @@ from orchestrator.plots.difference_figures import (
     draw_difference_curves,
     draw_forest,
 )
-from orchestrator.plots.reading import read_curves
+from orchestrator.plots.reading import Source
 from orchestrator.plots.run_curves import RunCurve
 from orchestrator.plots.style import lettering
 from orchestrator.queue.runs import RunFilter
@@ -99,7 +99,7 @@ def _after_each_pair(comparison: Comparison, evidence: float) -> list[Moment]:
 
 
 def _along(store: Store, question: Question, comparison: Comparison, drawing: Drawing, runs: RunFilter) -> "Figure":
-    found = [run for run in read_curves(store, runs, drawing.metric, drawing.x) if len(run.x)]
+    found = [run for run in Source(place=store, runs=runs).curves(drawing.metric, drawing.x) if len(run.x)]
     moments, axis = [], axis_of(drawing.x)
     for x in _places(found):
         at = compare(store, runs, replace(question, moment=PointChoice.AT, axis=axis, place=x))

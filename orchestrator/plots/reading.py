@@ -47,14 +47,39 @@ class Source:
         return cls(place=place, runs=runs)
 
     def metric(self, name: str) -> Metric:
-        """The metric of that name. Raises UnknownMetricError for another one."""
-        return metric_named(self.place, self.runs, name)
+        """The metric of that name. Raises UnknownMetricError, naming the nearest, for another one."""
+        if isinstance(self.place, Store):
+            return find_metric(self.place, self.runs, name)
+        columns = next(read_csv_rows(self.place), {})
+        return parse_metric(
+            name, [column.partition("_")[2] for column in columns if column.startswith(_SPLIT_PREFIXES)]
+        )
 
     def curves(
         self, metric: str, x: Axis | Metric = Axis.TOKENS, *, smooth: float = 0.0, last: bool = False
     ) -> list[RunCurve]:
-        """The curves of the runs that have the metric, as `read_curves` reads them."""
-        return read_curves(self.place, self.runs, metric, x, smooth=smooth, last=last)
+        """The curves of the runs that have the metric. With `last`, a store reads only their last points.
+
+        Raises ExportError for a metric that none of them has, naming the nearest, where no point has an x, and for a
+        table that lacks a column. Tables of the original tool work too.
+        """
+        parsed = self.metric(metric)
+        if isinstance(self.place, Store):
+            recorded = _from_store(self.place, self.runs, parsed, x, last=last)
+        else:
+            recorded, last = _from_csv(self.place, parsed, x), False
+        found: list[RunCurve] = []
+        for one in recorded:
+            if (run := _run_curve(one, smooth, keep_all=last)) is not None:
+                # Most runs have their points where the one before has them: they hold one array together.
+                is_alike = bool(found) and numpy.array_equal(run.x, found[-1].x)
+                found.append(replace(run, x=found[-1].x) if is_alike else run)
+        if any(run.unplaced for run in found) and not any(len(run.x) for run in found):
+            hint = "Draw over the time that training took: --x seconds"
+            if isinstance(x, Metric):
+                hint = "See which steps have which: hlbq export points.csv --layout points"
+            raise ExportError(f"the runs have {why_unplaced(parsed.name, x)}", hint)
+        return found
 
     def baseline(self) -> Mapping[str, Any] | None:
         """The baseline of the one sweep that is chosen; None for several, and for a table."""
@@ -91,47 +116,6 @@ class _Recorded:
     x: Sequence[float | None] = ()
     y: Sequence[float | None] = ()
     over: Sequence[float | None] | None = None
-
-
-def read_curves(
-    source: Store | Path,
-    wanted: RunFilter,
-    metric: str,
-    x: Axis | Metric = Axis.TOKENS,
-    *,
-    smooth: float = 0.0,
-    last: bool = False,
-) -> list[RunCurve]:
-    """The curves of a store's matching runs, or of all runs of an exported table, if they have the metric. With `last`,
-    a store reads only their last points.
-
-    Raises ExportError for a metric that none of them has, naming the nearest, where no point has an x, and for a table
-    that lacks a column. Tables of the original tool work too.
-    """
-    parsed = metric_named(source, wanted, metric)
-    if isinstance(source, Store):
-        recorded = _from_store(source, wanted, parsed, x, last=last)
-    else:
-        recorded, last = _from_csv(source, parsed, x), False
-    found: list[RunCurve] = []
-    for one in recorded:
-        if (run := _run_curve(one, smooth, keep_all=last)) is not None:
-            found.append(_sharing_x(run, found[-1]) if found else run)
-    if any(run.unplaced for run in found) and not any(len(run.x) for run in found):
-        hint = "Draw over the time that training took: --x seconds"
-        if isinstance(x, Metric):
-            hint = "See which steps have which: hlbq export points.csv --layout points"
-        raise ExportError(f"the runs have {why_unplaced(parsed.name, x)}", hint)
-    return found
-
-
-def metric_named(source: Store | Path, wanted: RunFilter, name: str) -> Metric:
-    """The metric of that name of the matching runs, or of a table. Raises UnknownMetricError, naming the nearest, for
-    another one."""
-    if isinstance(source, Store):
-        return find_metric(source, wanted, name)
-    columns = next(read_csv_rows(source), {})
-    return parse_metric(name, [column.partition("_")[2] for column in columns if column.startswith(_SPLIT_PREFIXES)])
 
 
 def _from_store(
@@ -198,11 +182,6 @@ def _from_csv(path: Path, metric: Metric, x: Axis | Metric) -> Iterator[_Recorde
             "code": str(row.get("code") or ""),
         }
         yield _Recorded(about=about, x=places, y=values, over=over)
-
-
-def _sharing_x(run: RunCurve, before: RunCurve) -> RunCurve:
-    """Most runs have their points where the one before has them: they hold one array together."""
-    return replace(run, x=before.x) if numpy.array_equal(run.x, before.x) else run
 
 
 def _fingerprints(

@@ -21,7 +21,7 @@ from orchestrator.export import Selection, export
 from orchestrator.export.metric_names import Axis, parse_metric
 from orchestrator.plots import Drawing, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules, save
 from orchestrator.plots.curve_sets import Band
-from orchestrator.plots.reading import read_curves
+from orchestrator.plots.reading import Source
 from orchestrator.plots.style import COLOURS, line_styles, metric_label, parse_size
 from orchestrator.plots.ticks import plain_number
 from orchestrator.queue.attempts import Ending
@@ -266,8 +266,8 @@ def test_a_figure_from_a_csv_is_that_of_the_database(swept: Store, tmp_path: Pat
         ("val_loss", parse_metric("train_loss")),
         ("grad_norm", parse_metric("lr")),
     ):
-        from_store = read_curves(swept, RunFilter(), metric, axis)
-        from_csv = read_curves(path, RunFilter(), metric, axis)
+        from_store = Source.of(swept, RunFilter()).curves(metric, axis)
+        from_csv = Source.of(path, RunFilter()).curves(metric, axis)
         assert len(from_csv) == len(from_store) == 12
         for one, other in zip(from_store, from_csv, strict=True):
             assert list(one.x) == list(other.x) and list(one.y) == list(other.y)
