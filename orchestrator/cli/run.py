@@ -163,8 +163,9 @@ def say_verdicts(database: DatabaseOption, sweep: SweepRecord) -> None:
         for line in (line for standing in standings for line in standing_lines(standing)):
             say_wrapped(line, sys.stdout)
         return
+    from orchestrator.comparison.questions import Question
     from orchestrator.comparison.rendering import sentences
-    from orchestrator.comparison.results import Question, compare
+    from orchestrator.comparison.results import compare
 
     try:
         with database.read() as store:

@@ -9,8 +9,9 @@ import numpy
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
 from orchestrator.comparison.groups import read_baseline
+from orchestrator.comparison.questions import Question
 from orchestrator.comparison.rendering import sentences, tables
-from orchestrator.comparison.results import Question, compare
+from orchestrator.comparison.results import compare
 from orchestrator.dashboard.sweep_curves import numbers
 from orchestrator.dashboard.sweep_watch import named, plain_number
 from orchestrator.dashboard.thinning import drawn

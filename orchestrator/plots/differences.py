@@ -9,7 +9,8 @@ import numpy
 from orchestrator.comparison.bounds import VILLE
 from orchestrator.comparison.measures import PointChoice
 from orchestrator.comparison.policy import policy_of
-from orchestrator.comparison.results import Comparison, Question, compare
+from orchestrator.comparison.questions import Question
+from orchestrator.comparison.results import Comparison, compare
 from orchestrator.comparison.statistics import paired_difference
 from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import axis_of

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import specs
+from orchestrator.comparison.questions import Question
 from orchestrator.comparison.rendering import counts_of_verdicts, other_sentences, tables, verdict_sentences
-from orchestrator.comparison.results import Comparison, Question, compare
+from orchestrator.comparison.results import Comparison, compare
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import find_metric
 from orchestrator.growth.searching import SearchReading, what_mattered

@@ -11,7 +11,8 @@ import pytest
 
 from benchmarks.growing_database import Shape, fill
 from hlbgpt_core.points import Split
-from orchestrator.comparison.results import Question, compare
+from orchestrator.comparison.questions import Question
+from orchestrator.comparison.results import compare
 from orchestrator.export.blocks import Selection, blocks, columns_of
 from orchestrator.export.metric_names import Axis
 from orchestrator.export.table_formats import CsvTable
