@@ -137,7 +137,7 @@ def group_runs(results: Sequence[RunResult], by: Sequence[str], apart: Sequence[
         seeds.setdefault(keys[kind], {})[seed] = None
     groups = [
         Group(values=dict(zip(by, key, strict=True)), cells=own, seeds=seeds[key].keys())
-        for key, own in sorted(cells.items(), key=lambda item: tuple(map(_sortable, item[0])))
+        for key, own in sorted(cells.items(), key=lambda item: tuple(map(sortable, item[0])))
     ]
     kept = sum(len(group.results) for group in groups)
     return Grouping(by=by, averaged_over=varying, groups=groups, left_out=len(results) - kept)
@@ -151,7 +151,8 @@ def _preferred(first: RunResult | None, second: RunResult) -> RunResult:
     return first
 
 
-def _sortable(value: Any) -> tuple[int, float, str]:
+def sortable(value: Any) -> tuple[int, float, str]:
+    """A key by which numbers come before texts."""
     return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
 
 

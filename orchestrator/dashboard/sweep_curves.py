@@ -259,7 +259,8 @@ class SweepCurves:
             if self._line(line) in stale:
                 self._settled.pop(line.id, None)
                 self._live.pop(line.id, None)
-            if not line.fence or line.id in self._settled or not self._counts(line):
+            counts = self._question.arms is None or line.arm_id in self._question.arms
+            if not line.fence or line.id in self._settled or not counts:
                 continue
             if line.state == State.RUNNING:
                 self._waiting.pop(line.id, None)
@@ -267,9 +268,6 @@ class SweepCurves:
             else:
                 self._live.pop(line.id, None)
                 self._waiting[line.id] = None
-
-    def _counts(self, line: RunLine) -> bool:
-        return self._question.arms is None or line.arm_id in self._question.arms
 
     def _read_live(self, store: Store, watch: SweepWatch, line: RunLine) -> None:
         moved = watch.moved.get(line.id, 0)

@@ -9,12 +9,13 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
+from orchestrator.comparison.groups import sortable
+from orchestrator.comparison.statistics import CONFIDENCE
 from orchestrator.plots.run_curves import RunCurve, of_x, place_of, unfinished
 from orchestrator.sweep.arm_labels import differing_settings, settings_of
 
 # Below this many seeds a t-interval of the mean is too wide to conclude anything.
 LEAST_SEEDS_FOR_INTERVAL = 5
-CONFIDENCE = 0.95
 
 
 class Band(StrEnum):
@@ -55,12 +56,7 @@ def grouped(runs: Iterable[RunCurve], names: Sequence[str]) -> dict[tuple[Any, .
     found: dict[tuple[Any, ...], list[RunCurve]] = {}
     for run in runs:
         found.setdefault(tuple(place_of(run, name) for name in names), []).append(run)
-    return dict(sorted(found.items(), key=lambda item: tuple(sortable(value) for value in item[0])))
-
-
-def sortable(value: Any) -> tuple[int, float, str]:
-    """A key by which numbers come before texts."""
-    return (0, float(value), "") if isinstance(value, (int, float)) else (1, 0.0, str(value))
+    return dict(sorted(found.items(), key=lambda item: tuple(map(sortable, item[0]))))
 
 
 def by_size(x: NDArray[Any]) -> NDArray[Any]:

@@ -174,11 +174,12 @@ def _drawn(
             *warnings,
             f"{counted(found.left_out, 'run')} left out: not every group has their {others} at their seed",
         ]
+    arms = len(grouped(found.curves, differing_settings(settings_of(found.curves))))
     with lettering(size):
         figure = draw(found.curves)
         if found.over:
             add_titles(figure, "", f"{figure.get_supxlabel()}; each seed averaged over {others}")
-    return Drawn(figure=figure, arms=_arms(found.curves), runs=len(runs) - found.left_out, warnings=warnings)
+    return Drawn(figure=figure, arms=arms, runs=len(runs) - found.left_out, warnings=warnings)
 
 
 def save(figure: "Figure", path: str | Path) -> None:
@@ -215,7 +216,3 @@ def _with_known_settings(drawing: Choice) -> Choice:
     given = {name: getattr(drawing, name, "") for name in ("facet", "colour", "style")}
     named: dict[str, Any] = {name: setting_name(value) for name, value in given.items() if value}
     return dataclasses.replace(drawing, **named)
-
-
-def _arms(runs: Sequence[RunCurve]) -> int:
-    return len(grouped(runs, differing_settings(settings_of(runs))))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
+from orchestrator.comparison.groups import sortable
 from orchestrator.errors import ExportError
-from orchestrator.plots.curve_sets import grouped, half_width, sortable
+from orchestrator.plots.curve_sets import grouped, half_width
 from orchestrator.plots.legends import add_legend
 from orchestrator.plots.power_law import PowerLaw, describes, fit_power_law
 from orchestrator.plots.run_curves import SIZES, RunCurve, place_of

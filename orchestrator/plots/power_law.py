@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from orchestrator.plots.curve_sets import CONFIDENCE
+from orchestrator.comparison.statistics import CONFIDENCE
 
 # Two values of x always fit a power law.
 LEAST_PLACES = 3
