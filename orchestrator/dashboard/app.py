@@ -24,7 +24,6 @@ from orchestrator.comparison.groups import SWEEP
 from orchestrator.dashboard import answers, control
 from orchestrator.dashboard.database import Database
 from orchestrator.dashboard.feed import LONGEST_NUMBER, Feed, Sweeps, encoded, problem_words, read_sweeps, topic_of
-from orchestrator.dashboard.labelling import read_labels, write_labels
 from orchestrator.dashboard.log_tail import LogTail, read_log_tail
 from orchestrator.dashboard.metric_names import read_metric, read_weight
 from orchestrator.dashboard.run_values import run_values
@@ -179,8 +178,8 @@ class Dashboard:
 
     async def _label(self, request: Request) -> Response:
         self._check_may_change()
-        labels = read_labels(await _body(request))
-        return await self._changing(lambda store: write_labels(store, labels, self.actor))
+        labels = control.read_labels(await _body(request))
+        return await self._changing(lambda store: control.write_labels(store, labels, self.actor))
 
     def _check_may_change(self) -> None:
         if self.database.why_read_only:
