@@ -11,13 +11,13 @@ ALLOW_MIXED_EVALUATION = "--allow_mixed_evaluation"
 _MEASURED = ("loss", "acc", "pplx", "bits_per_byte")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluatedRun:
     """What tells the data and the evaluations of a run; fingerprints are empty where they are not known."""
 
     settings: Mapping[str, Any]
     data_fingerprint: str
-    evaluation_fingerprint: str
+    evaluation_fingerprint: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

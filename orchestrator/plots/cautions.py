@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from orchestrator.comparison.evaluations import EvaluatedRun, mixed_evaluations, refusal_of
+from orchestrator.comparison.evaluations import mixed_evaluations, refusal_of
 from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.plots.run_curves import RunCurve, ended_early, unfinished, why_unplaced
@@ -96,22 +96,11 @@ def check_comparable(
 ) -> list[str]:
     """Raise ExportError if the runs' numbers mean different things, as `refusal_of` says. Returns the cautions about
     those that are allowed."""
+    # Few runs differ in this from all others.
     kinds = {(id(run.settings), run.data_fingerprint, run.evaluation_fingerprint): run for run in runs}
-    evaluated = [
-        EvaluatedRun(
-            settings=run.settings,
-            data_fingerprint=run.data_fingerprint,
-            evaluation_fingerprint=run.evaluation_fingerprint,
-        )
-        for run in kinds.values()
-    ]
-    refusal = refusal_of(
-        evaluated,
-        metric,
-        allow_mixed_data=allow_mixed_data,
-        allow_mixed_evaluation=allow_mixed_evaluation,
-        option=option,
-    )
+    evaluated = list(kinds.values())
+    allowed = {"allow_mixed_data": allow_mixed_data, "allow_mixed_evaluation": allow_mixed_evaluation}
+    refusal = refusal_of(evaluated, metric, option=option, **allowed)
     if refusal is not None:
         raise ExportError(*refusal)
     mixed = mixed_evaluations(evaluated, metric)

@@ -1,7 +1,7 @@
 """One curve of a metric for each run: its points, how it ended, and its moving average."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from types import MappingProxyType
@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
+from orchestrator.comparison.evaluations import EvaluatedRun
 from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.queue.states import State
 
@@ -27,7 +28,7 @@ SIZES = MappingProxyType(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RunCurve:
+class RunCurve(EvaluatedRun):
     """One run's curve: `x` and `y` have the same length, `x` rises, `y` is finite.
 
     Where x is a metric too, `x` are the steps at which both were recorded, and `over` are its values there.
@@ -39,14 +40,11 @@ class RunCurve:
     `over`; `flops` are set by `with_flops`.
     """
 
-    settings: Mapping[str, Any]
     num_params: int
     seed: int
-    data_fingerprint: str
     x: NDArray[Any]
     y: NDArray[Any]
     over: NDArray[Any] | None = None
-    evaluation_fingerprint: str = ""
     x_evaluation_fingerprint: str = ""
     num_non_embedding_params: int = 0
     device_name: str = ""
