@@ -76,14 +76,12 @@ def plot_curves(
         warnings += [text for text in said if text not in warnings]
         if drawing.band in (Band.INTERVAL, Band.RANGE):
             warnings.append(f"--band {drawing.band} has no effect where x is a metric: both vary")
-    warnings += chosen.said_of_code(found)
+    warnings += chosen.cautions(found, timed=counts_seconds(drawing.x) or counts_seconds(drawing.metric))
     warnings += said_of_ends(found, drawing.metric)
     if drawing.log_y:
         warnings += said_of_logarithms("--log_y", drawing.metric, [run.y.tolist() for run in found])
     if drawing.log_x and isinstance(drawing.x, Metric):
         warnings += said_of_logarithms("--log_x", drawing.x.name, [run.y.tolist() for run in of_x(found)])
-    if counts_seconds(drawing.x) or counts_seconds(drawing.metric):
-        warnings += chosen.said_of_seconds(found)
     return _drawn(found, by, drawing.size, lambda curves: draw_curves(curves, drawing), warnings)
 
 
@@ -111,9 +109,7 @@ def plot_final(
     if axis is Axis.FLOPS:
         found = with_flops(found)
     check_varies(found, names, left_out)
-    warnings += chosen.said_of_code(found)
-    if counts_seconds(drawing.metric):
-        warnings += chosen.said_of_seconds(found)
+    warnings += chosen.cautions(found, timed=counts_seconds(drawing.metric))
     if isinstance(drawing, HeatMap):
         heat_map = drawing
         return _drawn(found, (), drawing.size, lambda last: draw_heat_map(last, heat_map, left_out), warnings)

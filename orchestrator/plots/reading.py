@@ -88,23 +88,19 @@ class Source:
         sweep = self.place.sweep(self.runs.sweep_ids[0])
         return None if sweep is None else baseline_of(sweep.definition)
 
-    def said_of_seconds(self, found: Sequence[RunCurve]) -> list[str]:
-        """Warns if seconds are not comparable; a table does not record slots."""
-        if isinstance(self.place, Store):
-            return seconds_warnings(self.place, self._claimed(self.place))
-        return device_warnings(run.device_name for run in found)
-
-    def said_of_code(self, found: Sequence[RunCurve]) -> list[str]:
-        """Warns if the runs come from several codes; a table records only digests."""
+    def cautions(self, found: Sequence[RunCurve], *, timed: bool) -> list[str]:
+        """Warns if the runs come from several codes, and of `timed` figures if their seconds are not comparable. A
+        table records of codes only digests, and no slots."""
         codes = sorted({run.code for run in found} - {""})
-        if len(codes) < 2 and " " not in "".join(codes):
+        are_mixed = len(codes) > 1 or " " in "".join(codes)
+        if not isinstance(self.place, Store):
+            told = [f"these runs come from different codes: {', '.join(codes)}"] if are_mixed else []
+            return told + (device_warnings(run.device_name for run in found) if timed else [])
+        if not (are_mixed or timed):
             return []
-        if isinstance(self.place, Store):
-            return code_warnings(self.place, self._claimed(self.place))
-        return [f"these runs come from different codes: {', '.join(codes)}"]
-
-    def _claimed(self, store: Store) -> list[ComparedRun]:
-        return [ComparedRun.of(run) for run in store.runs(self.runs) if run.fence]
+        claimed = [ComparedRun.of(run) for run in self.place.runs(self.runs) if run.fence]
+        told = code_warnings(self.place, claimed) if are_mixed else []
+        return told + (seconds_warnings(self.place, claimed) if timed else [])
 
 
 @dataclass(frozen=True, kw_only=True)
