@@ -210,10 +210,25 @@ class SweepWatch:
         }
 
     def _row(self, line: RunLine) -> list[Any]:
-        row = row_of(line, self.same)
-        if line.sweep_id not in self.sweep_ids:
-            row[-1] = ", ".join(note for note in (row[-1], f"of sweep {line.sweep_id}") if note)
-        return row
+        """A run in the order of COLUMNS. For a pending run, `step` is where its next attempt will start."""
+        waits = line.state == State.PENDING
+        step = (line.checkpoint_step if waits else line.step) or 0
+        mixed = self.same.are_mixed(parts_up_to(read_code(line.code), step))
+        error = ": ".join(part for part in (line.error_type, line.error_message) if part)
+        notes = [HELD if line.held else MIXED if mixed else ""]
+        notes += [] if line.sweep_id in self.sweep_ids else [f"of sweep {line.sweep_id}"]
+        return [
+            *(line.id, line.arm_id, line.run_num, line.seed, line.state, line.reason, line.paused, line.priority),
+            *(line.backoff_until, line.started_at, line.ended_at, step),
+            1.0 if line.state == State.COMPLETED else 0.0 if waits else line.fraction or 0.0,
+            line.tokens_per_second if line.state in (State.RUNNING, State.COMPLETED) else 0.0,
+            line.memory_bytes or 0,
+            plain_number(line.last_train_loss),
+            plain_number(line.last_val_loss),
+            error if line.state not in (State.COMPLETED, State.RUNNING) else "",
+            line.tags.strip(),
+            ", ".join(filter(None, notes)),
+        ]
 
 
 def sweep_words(sweep: SweepRecord) -> Mapping[str, Any]:
@@ -231,26 +246,6 @@ def axes_of(sweep: SweepRecord) -> Mapping[str, Sequence[Any]]:
     """The settings that were given several values when the sweep was made."""
     axes: Mapping[str, Sequence[Any]] = sweep.definition.get("axes", {})
     return {name: values for name, values in axes.items() if len(values) > 1}
-
-
-def row_of(line: RunLine, same: SameCode) -> list[Any]:
-    """A run in the order of COLUMNS. For a pending run, `step` is where its next attempt will start."""
-    waits = line.state == State.PENDING
-    step = (line.checkpoint_step if waits else line.step) or 0
-    mixed = same.are_mixed(parts_up_to(read_code(line.code), step))
-    error = ": ".join(part for part in (line.error_type, line.error_message) if part)
-    return [
-        *(line.id, line.arm_id, line.run_num, line.seed, line.state, line.reason, line.paused, line.priority),
-        *(line.backoff_until, line.started_at, line.ended_at, step),
-        1.0 if line.state == State.COMPLETED else 0.0 if waits else line.fraction or 0.0,
-        line.tokens_per_second if line.state in (State.RUNNING, State.COMPLETED) else 0.0,
-        line.memory_bytes or 0,
-        plain_number(line.last_train_loss),
-        plain_number(line.last_val_loss),
-        error if line.state not in (State.COMPLETED, State.RUNNING) else "",
-        line.tags.strip(),
-        HELD if line.held else MIXED if mixed else "",
-    ]
 
 
 def named(record: object, names: str) -> dict[str, Any]:
