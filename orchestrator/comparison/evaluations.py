@@ -7,7 +7,6 @@ from typing import Any
 from hlbgpt_core.points import Split
 from orchestrator.sweep.options import value_text
 
-ALLOW_MIXED_EVALUATION = "--allow_mixed_evaluation"
 _MEASURED = ("loss", "acc", "pplx", "bits_per_byte")
 
 
@@ -92,11 +91,11 @@ def mixed_evaluations(runs: Iterable[EvaluatedRun], metric: str) -> MixedEvaluat
     causes = _causes([run.settings for run in known if run.data_fingerprint == mixed], split)
     if not causes:
         differ_in = f"fingerprints {', '.join(sorted(by_data[mixed]))}"
-        hint = f"Choose runs with filters, or add {ALLOW_MIXED_EVALUATION}."
+        hint = "Choose runs with filters, or add --allow_mixed_evaluation."
         return MixedEvaluations(metric=metric, differ_in=differ_in, hint=hint)
     differ_in = "; ".join(f"{name} {', '.join(map(value_text, values))}" for name, values in causes.items())
     name, values = next(iter(causes.items()))
-    hint = f"Choose one: --where {name}={value_text(values[0])}   Or add {ALLOW_MIXED_EVALUATION}."
+    hint = f"Choose one: --where {name}={value_text(values[0])}   Or add --allow_mixed_evaluation."
     if "max_sequence_length" in causes:
         hint += " Arms submitted with one --eval_sequence_length can be compared."
     return MixedEvaluations(metric=metric, differ_in=differ_in, hint=hint)
