@@ -10,7 +10,8 @@ from orchestrator.cli.output import print_json, print_table, say, say_wrapped, w
 from orchestrator.errors import DatabaseError, UsageError
 
 if TYPE_CHECKING:
-    from orchestrator.comparison.results import Comparison, Question
+    from orchestrator.comparison.questions import Question
+    from orchestrator.comparison.results import Comparison
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ def recorded(database: DatabaseOption, comparison: "Comparison") -> "Comparison"
 
 def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":
     from orchestrator.comparison.groups import read_baseline
-    from orchestrator.comparison.question_options import QuestionOptions
+    from orchestrator.comparison.questions import QuestionOptions
 
     given = {**vars(how), **vars(measure), "baseline": read_baseline(how.baseline)}
     del given["markdown"], given["no_record"]

@@ -158,8 +158,9 @@ def say_verdicts(database: DatabaseOption, sweep: SweepRecord) -> None:
         for standing in standings:
             say_wrapped(*standing_lines(standing))
         return
+    from orchestrator.comparison.questions import Question
     from orchestrator.comparison.rendering import sentences
-    from orchestrator.comparison.results import Question, compare
+    from orchestrator.comparison.results import compare
 
     try:
         with database.read() as store:

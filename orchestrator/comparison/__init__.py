@@ -2,8 +2,9 @@
 
     statistics.py     intervals, tests and their always-valid forms: numbers in, numbers out
     noise.py          whether noise is such that those may be wrong; advice.py: what further seeds would do
+    questions.py      what is asked
     measures.py       the one number of a run that is compared, and when it reached a target
-    groups.py         the runs of the database by group, and what must not be compared
+    groups.py         the runs of the database by group; evaluations.py: what must not be compared
     design.py         what the sweep's definition fixes: arms, factors, baseline, sizes of families
     pairs.py          two sides seed by seed; contrasts.py: the verdicts; robust.py: by the seeds won alone
     effects.py        main effects, interactions and shares of variance of a factorial sweep

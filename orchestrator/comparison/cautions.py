@@ -8,7 +8,8 @@ from orchestrator.code.differences import diff_size
 from orchestrator.code.names import known_sources
 from orchestrator.comparison.compared_runs import ComparedRun
 from orchestrator.comparison.contrasts import Contrast
-from orchestrator.comparison.groups import Grouping, evaluations_of
+from orchestrator.comparison.evaluations import mixed_evaluations
+from orchestrator.comparison.groups import Grouping, evaluated
 from orchestrator.comparison.measures import Measure, Standing
 from orchestrator.export.metric_names import Axis
 from orchestrator.queue.code import MIXED, SHOWN_LETTERS
@@ -81,7 +82,7 @@ def _few(labels: Sequence[str], between: str = ", ") -> str:
 
 def unit_warnings(store: Store, runs: Sequence[ComparedRun], measure: Measure, *, timed: bool) -> list[str]:
     """Where evaluations, seconds or tokens do not mean the same in all runs."""
-    mixed = evaluations_of(runs, measure.metric.name)
+    mixed = mixed_evaluations(evaluated(runs, measure.metric.name), measure.metric.name)
     found = [] if mixed is None else [mixed.caution]
     if measure.axis is Axis.TOKENS and len({run.settings.get("tokenizer") for run in runs}) > 1:
         found.append("runs of different tokenizers are compared at the same number of tokens, not of bytes")

@@ -10,6 +10,7 @@ from orchestrator.comparison.advice import Advice, advise
 from orchestrator.comparison.groups import Grouping
 from orchestrator.comparison.measures import Goal
 from orchestrator.comparison.pairs import Pairs, Side, pair_up
+from orchestrator.comparison.questions import Question
 from orchestrator.comparison.robust import Wins, WinVerdict, judge_wins
 from orchestrator.comparison.statistics import ALPHA, PairedDifference, holm, paired_difference
 from orchestrator.errors import UsageError
@@ -78,16 +79,6 @@ class Comparands:
     scale: float = 1.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rules:
-    """How contrasts are judged: the way that is better, the margin of a difference that does not matter, and whether
-    signs alone count."""
-
-    goal: Goal | None
-    margin: float | None = None
-    robust: bool = False
-
-
 def is_open(contrast: Contrast) -> bool:
     """Whether more seeds may still decide it."""
     if contrast.wins is not None:
@@ -102,11 +93,12 @@ def check_margin(margin: float | None) -> None:
         raise UsageError(f"--margin {margin:g}: the margin is a difference above 0", hint)
 
 
-def judged(family: Sequence[Comparands], rules: Rules, size: int) -> Sequence[Contrast]:
-    """The contrasts of a family that has `size` members, of which some may not be here."""
+def judged(family: Sequence[Comparands], asked: Question, size: int) -> Sequence[Contrast]:
+    """The contrasts of a family that has `size` members, of which some may not be here: by the goal, the margin, and
+    signs alone, as asked."""
     pairs = [pair_up(one.own, one.baseline, scale=one.scale) for one in family]
-    found = findings(pairs, rules.goal, size=size, margin=rules.margin)
-    wins = judge_wins(pairs, rules.goal, size=size) if rules.robust else [None] * len(pairs)
+    found = findings(pairs, asked.goal, size=size, margin=asked.margin)
+    wins = judge_wins(pairs, asked.goal, size=size) if asked.robust else [None] * len(pairs)
     return [
         Contrast(
             values=one.values,

@@ -1,4 +1,4 @@
-"""Numbers of evaluations that read different text: what they differ in, and the words of the refusal."""
+"""Numbers that mean different things, of other tokens, data or evaluations: what they differ in, and the refusal."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,17 +7,16 @@ from typing import Any
 from hlbgpt_core.points import Split
 from orchestrator.sweep.options import value_text
 
-ALLOW_MIXED_EVALUATION = "--allow_mixed_evaluation"
 _MEASURED = ("loss", "acc", "pplx", "bits_per_byte")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluatedRun:
-    """What tells the evaluations of a run; fingerprints are empty where they are not known."""
+    """What tells the data and the evaluations of a run; fingerprints are empty where they are not known."""
 
     settings: Mapping[str, Any]
     data_fingerprint: str
-    evaluation_fingerprint: str
+    evaluation_fingerprint: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +28,43 @@ class MixedEvaluations:
     hint: str
 
     @property
-    def refusal(self) -> str:
-        """Why the runs are not compared."""
-        why = f"they read different text ({self.differ_in})"
-        return f"'{self.metric}' of different evaluations can't be compared: {why}"
-
-    @property
     def caution(self) -> str:
         """What to know if they are compared all the same."""
         return f"'{self.metric}' is of different evaluations, which read different text: {self.differ_in}"
+
+
+def refusal_of(
+    runs: Sequence[EvaluatedRun],
+    metric: str,
+    *,
+    allow_mixed_data: bool,
+    allow_mixed_evaluation: bool,
+    option: str = "--metric",
+) -> tuple[str, str] | None:
+    """Why the numbers of these runs can't be compared, and what to do; None where they can. `val_bits_per_byte` can be
+    across tokenizers: it counts bytes of the same text. `option` is the one that chose the metric."""
+    versions: dict[str, set[str]] = {}
+    for run in runs:
+        versions.setdefault(str(run.settings.get("tokenizer") or ""), set()).add(run.data_fingerprint)
+    tokenizers = sorted(versions)
+    if len(tokenizers) > 1 and metric.endswith(("loss", "pplx", "acc")):
+        across = f"'{metric}' counts tokens, and can't be compared across tokenizers: {', '.join(tokenizers)}"
+        return across, f"Use {option} val_bits_per_byte, or choose one: --where tokenizer={tokenizers[0]}"
+    if not allow_mixed_evaluation and (mixed := mixed_evaluations(runs, metric)) is not None:
+        why = f"they read different text ({mixed.differ_in})"
+        return f"'{metric}' of different evaluations can't be compared: {why}", mixed.hint
+    if allow_mixed_data:
+        return None
+    datasets = sorted({str(run.settings.get("dataset") or "") for run in runs})
+    if len(datasets) > 1:
+        hint = f"Choose one: --where dataset={datasets[0]}   Or add --allow_mixed_data."
+        return f"the runs were trained on different data: {', '.join(datasets)}", hint
+    for tokenizer in tokenizers:
+        known = sorted(versions[tokenizer] - {""})
+        if len(known) > 1:
+            told = f"{len(known)} versions of their data, with the fingerprints {', '.join(known)}"
+            return f"the runs were trained on {told}", "Choose runs with filters, or add --allow_mixed_data."
+    return None
 
 
 def evaluated_split(metric: str) -> Split | None:
@@ -64,11 +91,11 @@ def mixed_evaluations(runs: Iterable[EvaluatedRun], metric: str) -> MixedEvaluat
     causes = _causes([run.settings for run in known if run.data_fingerprint == mixed], split)
     if not causes:
         differ_in = f"fingerprints {', '.join(sorted(by_data[mixed]))}"
-        hint = f"Choose runs with filters, or add {ALLOW_MIXED_EVALUATION}."
+        hint = "Choose runs with filters, or add --allow_mixed_evaluation."
         return MixedEvaluations(metric=metric, differ_in=differ_in, hint=hint)
     differ_in = "; ".join(f"{name} {', '.join(map(value_text, values))}" for name, values in causes.items())
     name, values = next(iter(causes.items()))
-    hint = f"Choose one: --where {name}={value_text(values[0])}   Or add {ALLOW_MIXED_EVALUATION}."
+    hint = f"Choose one: --where {name}={value_text(values[0])}   Or add --allow_mixed_evaluation."
     if "max_sequence_length" in causes:
         hint += " Arms submitted with one --eval_sequence_length can be compared."
     return MixedEvaluations(metric=metric, differ_in=differ_in, hint=hint)

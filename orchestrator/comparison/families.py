@@ -11,28 +11,17 @@ from typing import Any
 
 from orchestrator.comparison import effects
 from orchestrator.comparison.compared_runs import RunResult
-from orchestrator.comparison.contrasts import Contrast, Rules, against_baseline, check_baseline, judged
+from orchestrator.comparison.contrasts import Contrast, against_baseline, check_baseline, judged
 from orchestrator.comparison.design import Design
 from orchestrator.comparison.groups import Grouping, group_runs
 from orchestrator.comparison.pairs import Side
+from orchestrator.comparison.questions import Question
 from orchestrator.comparison.tune import Tuned, tuned_groups
 from orchestrator.errors import UsageError
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted
 
 _INCOMPLETE = "cells are missing, and main effects leave out the arms that have no counterpart at the baseline"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What is to be tested: `baseline` as given (None: the sweep's own), and which families besides the usual ones."""
-
-    by: Sequence[str]
-    baseline: Mapping[str, Any] | None
-    rules: Rules
-    arms: bool = False
-    effects: bool = False
-    tune: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +37,12 @@ class Families:
     warnings: Sequence[str] = ()
 
 
-def families_of(results: Sequence[RunResult], grouping: Grouping, design: Design, asked: Asked) -> Families:
-    """The families that are asked for: of a factorial sweep main effects, else the arms. Raises UsageError for what the
-    sweep can't answer, with what to do instead."""
+def families_of(results: Sequence[RunResult], grouping: Grouping, design: Design, asked: Question) -> Families:
+    """The families that are asked for, with the goal set: of a factorial sweep main effects, else the arms. Raises
+    UsageError for what the sweep can't answer, with what to do instead."""
     check_baseline(grouping, asked.baseline or {})
     if asked.tune:
-        if asked.arms or asked.effects or asked.rules.robust or asked.rules.margin is not None:
+        if asked.arms or asked.effects or asked.robust or asked.margin is not None:
             raise UsageError("--tune is a question of its own", "Leave --arms, --effects, --margin and --robust out.")
         return _tuned(grouping, design, asked)
     if asked.effects:
@@ -68,7 +57,7 @@ def families_of(results: Sequence[RunResult], grouping: Grouping, design: Design
     return replace(of_factors, baseline=arms.baseline, arms=arms.arms, warnings=warnings)
 
 
-def _check_factorial(design: Design, asked: Asked) -> None:
+def _check_factorial(design: Design, asked: Question) -> None:
     if asked.by:
         raise UsageError("--effects and --by are two ways to group", "Leave one of them out.")
     if design.why_not_factorial:
@@ -80,11 +69,11 @@ def _check_factorial(design: Design, asked: Asked) -> None:
         )
 
 
-def _baseline(grouping: Grouping, design: Design, asked: Asked) -> Mapping[str, Any]:
+def _baseline(grouping: Grouping, design: Design, asked: Question) -> Mapping[str, Any]:
     return asked.baseline or {name: value for name, value in design.baseline.items() if name in grouping.by}
 
 
-def _arms(grouping: Grouping, design: Design, asked: Asked) -> Families:
+def _arms(grouping: Grouping, design: Design, asked: Question) -> Families:
     baseline = _baseline(grouping, design, asked)
     if not baseline:
         return Families()
@@ -97,10 +86,10 @@ def _arms(grouping: Grouping, design: Design, asked: Asked) -> Families:
         warning = f"no differences from the sweep's baseline: no run here has {where}. Name another one: --baseline"
         return Families(warnings=[warning])
     size = design.contrasts(asked.by, asked.baseline or design.baseline)
-    return Families(baseline=baseline, arms=judged(comparands, asked.rules, size))
+    return Families(baseline=baseline, arms=judged(comparands, asked, size))
 
 
-def _effects(results: Sequence[RunResult], grouping: Grouping, design: Design, asked: Asked) -> Families:
+def _effects(results: Sequence[RunResult], grouping: Grouping, design: Design, asked: Question) -> Families:
     factors = design.factors(asked.baseline or {})
     whole = grouping if set(design.names) <= set(grouping.by) else group_runs(results, design.names)
     cells = {effects.cell_of(group.values, factors): Side.of(group, group.rests) for group in whole.groups}
@@ -109,19 +98,19 @@ def _effects(results: Sequence[RunResult], grouping: Grouping, design: Design, a
     alone = effects.without_counterpart(cells, factors)
     missing = "; ".join(f"{counted(number, 'arm')} of {label}" for label, number in alone.items())
     # Neither sign of an interaction is the better one.
-    signed = asked.rules if asked.rules.robust else replace(asked.rules, goal=None)
+    signed = asked if asked.robust else replace(asked, goal=None)
     levels = {name: value for factor in factors for name, value in zip(factor.names, factor.baseline, strict=True)}
     return Families(
         baseline=levels,
-        main_effects=judged(main, asked.rules, design.effects(factors, 1)) if main else (),
+        main_effects=judged(main, asked, design.effects(factors, 1)) if main else (),
         interactions=judged(crossed, signed, design.effects(factors, 2)) if crossed else (),
         shares=effects.shares_of(cells, factors),
         warnings=[f"{_INCOMPLETE}: {missing}"] if missing else [],
     )
 
 
-def _tuned(grouping: Grouping, design: Design, asked: Asked) -> Families:
+def _tuned(grouping: Grouping, design: Design, asked: Question) -> Families:
     baseline = {name: value for name, value in _baseline(grouping, design, asked).items() if name != asked.tune}
     size = design.contrasts(asked.by, baseline, but=asked.tune)
-    tuned = tuned_groups(grouping, asked.tune, baseline, asked.rules.goal, size)
+    tuned = tuned_groups(grouping, asked.tune, baseline, asked.goal, size)
     return Families(baseline=baseline, tuned=tuned)

@@ -11,7 +11,7 @@ from hlbgpt_core.evaluation import known_fingerprint
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import DEFAULT_RECIPE, defaults
 from orchestrator.comparison.compared_runs import ComparedRun, RunResult
-from orchestrator.comparison.evaluations import EvaluatedRun, MixedEvaluations, evaluated_split, mixed_evaluations
+from orchestrator.comparison.evaluations import EvaluatedRun, evaluated_split
 from orchestrator.comparison.measures import NO_RUN, Measure, Measured, PointChoice, Standing, mean_or_gravest
 from orchestrator.comparison.statistics import Summary, summarise
 from orchestrator.errors import UsageError
@@ -137,7 +137,7 @@ def group_runs(results: Sequence[RunResult], by: Sequence[str], apart: Sequence[
         seeds.setdefault(keys[kind], {})[seed] = None
     groups = [
         Group(values=dict(zip(by, key, strict=True)), cells=own, seeds=seeds[key].keys())
-        for key, own in sorted(cells.items(), key=lambda item: tuple(map(_sortable, item[0])))
+        for key, own in sorted(cells.items(), key=lambda item: tuple(map(sortable, item[0])))
     ]
     kept = sum(len(group.results) for group in groups)
     return Grouping(by=by, averaged_over=varying, groups=groups, left_out=len(results) - kept)
@@ -151,7 +151,8 @@ def _preferred(first: RunResult | None, second: RunResult) -> RunResult:
     return first
 
 
-def _sortable(value: Any) -> tuple[int, float, str]:
+def sortable(value: Any) -> tuple[int, float, str]:
+    """A key by which numbers come before texts."""
     return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
 
 
@@ -218,20 +219,17 @@ def _target_times(results: Sequence[RunResult]) -> TargetTimes:
     )
 
 
-def evaluations_of(runs: Iterable[ComparedRun], metric: str) -> MixedEvaluations | None:
-    """What the runs' evaluations differ in, where `metric` is measured on them; None if they are the same."""
+def evaluated(runs: Iterable[ComparedRun], metric: str) -> list[EvaluatedRun]:
+    """What tells the data of the runs, and their evaluations where `metric` is measured on them: each kind once."""
     split = evaluated_split(metric)
-    if split is None:
-        return None
-    evaluated = (
+    return [
         EvaluatedRun(
             settings=with_defaults(run.settings),
             data_fingerprint=str(run.facts.get("data_fingerprint") or ""),
-            evaluation_fingerprint=known_fingerprint(split, run.settings, run.facts),
+            evaluation_fingerprint="" if split is None else known_fingerprint(split, run.settings, run.facts),
         )
         for run in {run.kind: run for run in runs}.values()
-    )
-    return mixed_evaluations(evaluated, metric)
+    ]
 
 
 def check_best(runs: Iterable[ComparedRun], measure: Measure) -> None:
@@ -246,31 +244,3 @@ def check_best(runs: Iterable[ComparedRun], measure: Measure) -> None:
             every = f"the runs were evaluated at different intervals ({name} {', '.join(map(value_text, found))})"
             hint = f"Leave --best out, or choose one: --where {name}={value_text(found[0])}"
             raise UsageError(f"--best: {every}, and the best of more evaluations is better by luck", hint)
-
-
-def check_comparable(
-    runs: Sequence[ComparedRun], metric: str, *, allow_mixed_data: bool, allow_mixed_evaluation: bool
-) -> None:
-    """Raise UsageError where the runs' numbers mean different things: other tokens, data, or evaluations.
-    `val_bits_per_byte` may be compared across tokenizers: it counts bytes of the same text."""
-    named = ("tokenizer", "dataset", "data_fingerprint")
-    data = {tuple(str(values[name] or "") for name in named) for values in _values_by_kind(runs).values()}
-    tokenizers = sorted({tokenizer for tokenizer, _, _ in data})
-    if len(tokenizers) > 1 and metric.endswith(("loss", "pplx", "acc")):
-        across = f"'{metric}' counts tokens, and can't be compared across tokenizers: {', '.join(tokenizers)}"
-        hint = f"Use --metric val_bits_per_byte, or choose one: --where tokenizer={tokenizers[0]}"
-        raise UsageError(across, hint)
-    if not allow_mixed_evaluation and (mixed := evaluations_of(runs, metric)) is not None:
-        raise UsageError(mixed.refusal, mixed.hint)
-    if allow_mixed_data:
-        return
-    datasets = sorted({dataset for _, dataset, _ in data})
-    if len(datasets) > 1:
-        hint = f"Choose one: --where dataset={datasets[0]}   Or add --allow_mixed_data."
-        raise UsageError(f"the runs were trained on different data: {', '.join(datasets)}", hint)
-    for tokenizer in tokenizers:
-        fingerprints = sorted({one for other, _, one in data if other == tokenizer and one})
-        if len(fingerprints) > 1:
-            versions = f"{len(fingerprints)} versions of their data, with the fingerprints {', '.join(fingerprints)}"
-            hint = "Choose runs with filters, or add --allow_mixed_data."
-            raise UsageError(f"the runs were trained on {versions}", hint)

@@ -131,7 +131,7 @@ def measure_run(run: RunRecord, curve: Curve | None, measure: Measure) -> Measur
 def _points_of(curve: Curve | None, measure: Measure, run: RunRecord) -> tuple[list[float], list[float]]:
     """x (the axis, or the steps) and the metric, of the points that have it; both empty where there are none."""
     name, axis = measure.metric.column, measure.axis or Axis.STEPS
-    if curve is None or (name not in curve.columns and name not in curve.extra):
+    if curve is None or name not in curve:
         return [], []
     places = axis.places(curve["step"], curve[axis.column], run.settings, run.started_at)
     pairs = zip(places, curve[name], strict=True)
@@ -162,7 +162,7 @@ def value_at(xs: Sequence[float], ys: Sequence[float], place: float) -> Measured
 def reached(curve: Curve | None, measure: Measure, target: float) -> Reached | None:
     """When the curve first got to `target`, or None if it never did."""
     name = measure.metric.column
-    if curve is None or (name not in curve.columns and name not in curve.extra):
+    if curve is None or name not in curve:
         return None
     columns = [curve[axis.column] for axis in (Axis.SECONDS, Axis.TOKENS, Axis.STEPS)]
     sign = -1.0 if measure.goal is Goal.HIGHER else 1.0

@@ -4,10 +4,10 @@ Normal noise of equal size trips the skewness or the ratio once in 100 arms (SIG
 the outlier less often than that; docs/comparison.md has the measured rates.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+import numpy
+from numpy.typing import NDArray
 
 FEWEST_PAIRS = 8
 SIGNIFICANCE = 0.005
@@ -16,11 +16,9 @@ OUTLYING = 8.0
 _DEVIATION_IN_MADS = 1.4826
 
 
-def skewness(differences: "NDArray[Any]") -> "NDArray[Any]":
+def skewness(differences: NDArray[Any]) -> NDArray[Any]:
     """Skewness of at least 8 numbers (the last axis), as a standard normal score where they are normal (D'Agostino,
     1970)."""
-    import numpy
-
     n = differences.shape[-1]
     centred = differences - differences.mean(axis=-1, keepdims=True)
     variance = (centred**2).mean(axis=-1)
@@ -31,10 +29,9 @@ def skewness(differences: "NDArray[Any]") -> "NDArray[Any]":
     return numpy.asarray(numpy.arcsinh(scaled / numpy.sqrt(2 / (width - 1))) / numpy.sqrt(numpy.log(numpy.sqrt(width))))
 
 
-def deviations_differ(own: "NDArray[Any]", baseline: "NDArray[Any]") -> "NDArray[Any]":
+def deviations_differ(own: NDArray[Any], baseline: NDArray[Any]) -> NDArray[Any]:
     """p-value of equal deviations of paired numbers (the last axis), also where they are correlated (Pitman and Morgan,
     1939): the sums and the differences are then uncorrelated."""
-    import numpy
     from scipy.special import stdtr
 
     sums, differences = (both - both.mean(axis=-1, keepdims=True) for both in (own + baseline, own - baseline))
@@ -45,17 +42,15 @@ def deviations_differ(own: "NDArray[Any]", baseline: "NDArray[Any]") -> "NDArray
     return numpy.asarray(2 * stdtr(freedom, -numpy.abs(t)))
 
 
-def outlying(differences: "NDArray[Any]") -> "NDArray[Any]":
+def outlying(differences: NDArray[Any]) -> NDArray[Any]:
     """How far the farthest of the numbers (the last axis) lies from their median, in deviations of normal noise with
     the same median absolute deviation; 0 where that is 0."""
-    import numpy
-
     distances = numpy.abs(differences - numpy.median(differences, axis=-1, keepdims=True))
     unit = _DEVIATION_IN_MADS * numpy.median(distances, axis=-1)
     return numpy.where(unit > 0, distances.max(axis=-1) / numpy.where(unit > 0, unit, 1.0), 0.0)
 
 
-def strange(own: "NDArray[Any]", baseline: "NDArray[Any]") -> "list[NDArray[Any]]":
+def strange(own: NDArray[Any], baseline: NDArray[Any]) -> list[NDArray[Any]]:
     """For paired numbers (the last axis, at least 8), whether they are skewed, of unequal deviations, or outlying."""
     from scipy.special import ndtri
 

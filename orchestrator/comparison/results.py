@@ -4,29 +4,30 @@ import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.comparison.cautions import code_warnings, grouping_warnings, noise_warnings, unit_warnings
 from orchestrator.comparison.compared_runs import ComparedRun, RunResult
-from orchestrator.comparison.contrasts import Contrast, Rules, check_margin, is_open
+from orchestrator.comparison.contrasts import Contrast, check_margin, is_open
 from orchestrator.comparison.declared import declared
 from orchestrator.comparison.design import design_of
 from orchestrator.comparison.effects import Shares
+from orchestrator.comparison.evaluations import refusal_of
 from orchestrator.comparison.extension import Extension, extension_of
-from orchestrator.comparison.families import Asked, Families, families_of
+from orchestrator.comparison.families import Families, families_of
 from orchestrator.comparison.groups import (
     SWEEP,
     Grouping,
     GroupResult,
     check_best,
-    check_comparable,
     check_name,
+    evaluated,
     group_result,
     group_runs,
 )
-from orchestrator.comparison.measures import Goal, Measure, PointChoice, Standing, goal_of, measure_run, reached
+from orchestrator.comparison.measures import Measure, PointChoice, Standing, goal_of, measure_run, reached
 from orchestrator.comparison.policy import State, policy_of
+from orchestrator.comparison.questions import Question
 from orchestrator.comparison.tune import Tuned
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis, find_metric
@@ -41,32 +42,6 @@ from orchestrator.wording.numbers import counted
 
 if TYPE_CHECKING:
     import pandas
-
-
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """What is asked: the number of a run, the groups, and the baseline (None: the sweep's own, if it has one).
-
-    An empty `by` stands for the settings that differ; a `goal` of None for what is usual for the metric. With `arms`
-    each arm of a factorial sweep is told too, with `effects` two-way interactions. Of `tune` each group has its best.
-    """
-
-    metric: str = "val_loss"
-    moment: PointChoice = PointChoice.LAST
-    axis: Axis | None = None
-    place: float | None = None
-    goal: Goal | None = None
-    by: Sequence[str] = ()
-    baseline: Mapping[str, Any] | None = None
-    target: float | None = None
-    allow_mixed_data: bool = False
-    allow_mixed_evaluation: bool = False
-    allow_mixed_code: bool = False
-    arms: bool = False
-    effects: bool = False
-    tune: str = ""
-    margin: float | None = None
-    robust: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,10 +142,15 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
     races = record is not None and policy_of(record).best_arm
     policy = None if record is None or races else policy_of(record)
     margin = question.margin if policy is None else policy.margin
-    rules = Rules(goal=measure.goal, margin=margin, robust=question.robust)
-    arms = question.arms or policy is not None
-    baseline = question.baseline if policy is None else restricted(policy.baseline, grouping.by)
-    asked = Asked(by=by, baseline=baseline, rules=rules, arms=arms, effects=question.effects, tune=tune)
+    asked = replace(
+        question,
+        goal=measure.goal,
+        by=by,
+        baseline=question.baseline if policy is None else restricted(policy.baseline, grouping.by),
+        arms=question.arms or policy is not None,
+        tune=tune,
+        margin=margin,
+    )
     design = design_of(store, sweeps)
     families = Families() if unlike else families_of(results, grouping, design, asked)
     if record is not None and policy is not None:
@@ -236,21 +216,25 @@ def _policy(store: Store, question: Question, sweep_id: int, measure: Measure) -
 def _unlike(runs: Sequence[ComparedRun], sweeps: Sequence[int], measure: Measure, question: Question) -> str:
     """Why the runs lent by other sweeps can't be compared with the sweep's own; empty if they can. Raises UsageError
     where its own can't be compared with each other."""
-    check = partial(
-        check_comparable,
-        metric=measure.metric.name,
-        allow_mixed_data=question.allow_mixed_data,
-        allow_mixed_evaluation=question.allow_mixed_evaluation,
-    )
-    try:
-        check(runs)
-    except UsageError as error:
-        own = [run for run in runs if run.sweep_id in sweeps]
-        if len(own) in (0, len(runs)):
-            raise
-        check(own)
-        return f"no differences: with those of other sweeps, {error.message}. {error.hint}"
-    return ""
+    metric = measure.metric.name
+
+    def refusal(some: Sequence[ComparedRun]) -> tuple[str, str] | None:
+        return refusal_of(
+            evaluated(some, metric),
+            metric,
+            allow_mixed_data=question.allow_mixed_data,
+            allow_mixed_evaluation=question.allow_mixed_evaluation,
+        )
+
+    found = refusal(runs)
+    if found is None:
+        return ""
+    own = [run for run in runs if run.sweep_id in sweeps]
+    of_own = found if len(own) in (0, len(runs)) else refusal(own)
+    if of_own is not None:
+        raise UsageError(*of_own)
+    message, hint = found
+    return f"no differences: with those of other sweeps, {message}. {hint}"
 
 
 def record(store: Store, comparison: Comparison) -> Comparison:

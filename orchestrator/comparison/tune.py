@@ -9,7 +9,10 @@ that was chosen is judged, so any look is allowed.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
 
 from orchestrator.comparison.contrasts import Verdict
 from orchestrator.comparison.groups import Grouping
@@ -19,9 +22,6 @@ from orchestrator.comparison.statistics import ALPHA, always_valid_p_value, holm
 from orchestrator.errors import UsageError
 from orchestrator.sweep.arm_labels import arm_label
 from orchestrator.sweep.options import value_text
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +97,8 @@ def _check(name: str, values: Sequence[Any], seeds: Sequence[int], goal: Goal | 
         raise UsageError(what, "Add --goal higher or --goal lower.")
 
 
-def _table(sides: Mapping[Any, Side], values: Sequence[Any], seeds: Sequence[int]) -> "NDArray[Any]":
+def _table(sides: Mapping[Any, Side], values: Sequence[Any], seeds: Sequence[int]) -> NDArray[Any]:
     """The numbers (values, seeds), nan where there is none."""
-    import numpy
 
     def number(found: Measured) -> float:
         return numpy.inf if found.standing is Standing.DIVERGED else numpy.nan if found.value is None else found.value
@@ -113,12 +112,10 @@ def _is_usable(side: Side | None) -> bool:
     return side is not None and any(one.standing is not Standing.DIVERGED for one in side.numbers.values())
 
 
-def best_against_best(own: "NDArray[Any]", baseline: "NDArray[Any]") -> "tuple[NDArray[Any], NDArray[Any]]":
+def best_against_best(own: NDArray[Any], baseline: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """For lower-is-better numbers (..., values, seeds), nan where missing and infinite where diverged: the p-values,
     for one value of the setting and one group, that some value of `own` beats all of `baseline`, and the other way
     round."""
-    import numpy
-
     first, second = own[..., :, None, :], baseline[..., None, :, :]
     with numpy.errstate(invalid="ignore"):
         t, count = paired_t(first - second)
@@ -130,7 +127,7 @@ def best_against_best(own: "NDArray[Any]", baseline: "NDArray[Any]") -> "tuple[N
     return better, worse
 
 
-def _p_values(own: "NDArray[Any]", baseline: "NDArray[Any]") -> tuple[float, float]:
+def _p_values(own: NDArray[Any], baseline: NDArray[Any]) -> tuple[float, float]:
     """As `best_against_best`; 1 where a group has no usable value."""
     if not (len(own) and len(baseline)):
         return 1.0, 1.0
@@ -140,8 +137,6 @@ def _p_values(own: "NDArray[Any]", baseline: "NDArray[Any]") -> tuple[float, flo
 
 def _corrected(found: Sequence[tuple[float, float]], values: int, size: int) -> list[tuple[float, Verdict]]:
     """Each group's p-value, times the number of values and corrected by Holm over `size` groups, and its verdict."""
-    import numpy
-
     smaller = [min(1.0, values * min(both)) for both in found]
     corrected = holm(numpy.array(smaller + [1.0] * max(0, size - len(found))))
     verdicts = []
@@ -151,10 +146,8 @@ def _corrected(found: Sequence[tuple[float, float]], values: int, size: int) -> 
     return verdicts
 
 
-def _best(table: "NDArray[Any]", usable: Sequence[bool]) -> tuple[int, float, int]:
+def _best(table: NDArray[Any], usable: Sequence[bool]) -> tuple[int, float, int]:
     """The place of the usable value with the lowest mean, that mean, and over how many seeds it is."""
-    import numpy
-
     finite = numpy.isfinite(table)
     counts = finite.sum(axis=1)
     means = numpy.where(finite, table, 0.0).sum(axis=1) / numpy.maximum(counts, 1)

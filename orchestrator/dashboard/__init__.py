@@ -10,7 +10,7 @@
     sweep_watch.py   a sweep's runs as last seen, and which of them changed since
     answers.py       overview, run and workers as JSON
     side_by_side.py  runs beside each other: what differs, code too
-    control.py       cancel, retry, pause, priority: the store's own methods
+    control.py       cancel, retry, pause, priority; names, tags and notes: the store's own methods
     sweep_curves.py  curves of a sweep: read once, then only what is new
     arm_means.py     mean and band of an arm's runs, kept up to date
     run_values.py    a metric's value by run: last, best, at a step

@@ -4,9 +4,14 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy
+
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
 from orchestrator.comparison.groups import read_baseline
+from orchestrator.comparison.questions import Question
+from orchestrator.comparison.rendering import sentences, tables
+from orchestrator.comparison.results import compare
 from orchestrator.dashboard.sweep_curves import numbers
 from orchestrator.dashboard.sweep_watch import named, plain_number
 from orchestrator.dashboard.thinning import drawn
@@ -15,7 +20,7 @@ from orchestrator.plots.run_curves import smoothed
 from orchestrator.plots.style import metric_label
 from orchestrator.queue.attempts import AttemptRecord
 from orchestrator.queue.code import code_note
-from orchestrator.queue.runs import EventRecord, RunRecord
+from orchestrator.queue.runs import EventRecord, RunFilter, RunRecord
 from orchestrator.queue.workers import DeviceSample, WorkerRecord
 from orchestrator.status.reading import utilisation
 from orchestrator.store import Store
@@ -162,8 +167,6 @@ def _is_counter(name: str) -> bool:
 def _curve_words(
     curve: Curve, places: Sequence[float | None], name: str, smooth: float, *, over_metric: bool
 ) -> Mapping[str, Any] | None:
-    import numpy
-
     x, y = (numpy.array(values, dtype=float) for values in (places, curve[name]))  # nan for none
     if numpy.isnan(y).all():
         return None
@@ -183,10 +186,6 @@ def comparison_words(
 
     Raises UsageError or ExportError if no comparison is possible.
     """
-    from orchestrator.comparison.rendering import sentences, tables
-    from orchestrator.comparison.results import Question, compare
-    from orchestrator.queue.runs import RunFilter
-
     question = Question(metric=metric, baseline=read_baseline(baseline), by=by)
     found = compare(store, RunFilter(sweep_ids=tuple(sweep_ids), with_members=True), question)
     return {

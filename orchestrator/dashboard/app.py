@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
@@ -24,7 +24,6 @@ from orchestrator.comparison.groups import SWEEP
 from orchestrator.dashboard import answers, control
 from orchestrator.dashboard.database import Database
 from orchestrator.dashboard.feed import LONGEST_NUMBER, Feed, Sweeps, encoded, problem_words, read_sweeps, topic_of
-from orchestrator.dashboard.labelling import read_labels, write_labels
 from orchestrator.dashboard.log_tail import LogTail, read_log_tail
 from orchestrator.dashboard.metric_names import read_metric, read_weight
 from orchestrator.dashboard.run_values import run_values
@@ -46,6 +45,7 @@ LARGEST_NUMBER = 2**63 - 1  # of a row, in either database
 LONGEST_BROWSER_NAME = 64
 COMPRESSION_LEVEL = 5  # 9 takes three times as long, for 3 % less
 Handler = Callable[[Request], Awaitable[Response]]
+Read = Callable[[Store, Request], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +61,16 @@ class Dashboard:
         """The application, guarded by `access`."""
         routes = [Route(path, page, methods=["GET"]) for path in PAGES]
         routes.append(Route("/sweeps/{numbers}", sweeps_page, methods=["GET"]))
-        routes += [Route(f"/api/{path}", _answering(handler), methods=["GET"]) for path, handler in self._reads()]
-        changes = {"control": self._change, "control/count": self._count, "labels": self._label}
-        routes += [Route(f"/api/{path}", _answering(handler), methods=["POST"]) for path, handler in changes.items()]
+        gets: Mapping[str, Handler] = {
+            "about": self._about,
+            "overview": self._overview,
+            "sweeps/{numbers}": self._sweep,
+            "stream/{topic:path}": self._stream,
+            **{path: self._reading(read) for path, read in self._reads().items()},
+        }
+        posts = {"control": self._change, "control/count": self._count, "labels": self._label}
+        for method, handlers in (("GET", gets), ("POST", posts)):
+            routes += [Route(f"/api/{path}", _answering(own), methods=[method]) for path, own in handlers.items()]
         app = Starlette(
             routes=[*routes, Mount("/static", StaticFiles(directory=STATIC))],
             lifespan=self._lifespan,
@@ -75,24 +82,23 @@ class Dashboard:
         app.add_middleware(Guard, access=access)
         return app
 
-    def _reads(self) -> Sequence[tuple[str, Handler]]:
-        return [
-            ("about", self._about),
-            ("overview", self._overview),
-            ("workers", self._workers),
-            ("devices", self._devices),
-            ("sweeps/{numbers}", self._sweep),
-            ("sweeps/{numbers}/curves", self._sweep_curves),
-            ("sweeps/{numbers}/seeds", self._sweep_seeds),
-            ("sweeps/{numbers}/finals", self._sweep_finals),
-            ("sweeps/{numbers}/comparison", self._comparison),
-            ("compare", self._compare),
-            ("stream/{topic:path}", self._stream),
-            ("runs/{number:int}", self._run),
-            ("runs/{number:int}/curves", self._run_curves),
-            ("runs/{number:int}/log", self._run_log),
-            ("runs/{number:int}/devices", self._devices),
-        ]
+    def _reads(self) -> Mapping[str, Read]:
+        def devices(store: Store, request: Request) -> Any:
+            return answers.devices_over_time(store, request.path_params.get("number"))
+
+        return {
+            "workers": lambda store, request: answers.workers(store, time.time()),
+            "devices": devices,
+            "sweeps/{numbers}/curves": self._sweep_curves,
+            "sweeps/{numbers}/seeds": self._sweep_seeds,
+            "sweeps/{numbers}/finals": _sweep_finals,
+            "sweeps/{numbers}/comparison": _comparison,
+            "compare": _compare,
+            "runs/{number:int}": lambda store, request: answers.run_page(store, request.path_params["number"]),
+            "runs/{number:int}/curves": _run_curves,
+            "runs/{number:int}/log": self._run_log,
+            "runs/{number:int}/devices": devices,
+        }
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -111,30 +117,19 @@ class Dashboard:
     async def _overview(self, request: Request) -> Response:
         return _json(await run_in_threadpool(self.feed.overview))
 
-    async def _workers(self, request: Request) -> Response:
-        return await self._read(lambda store: answers.workers(store, time.time()))
-
     async def _sweep(self, request: Request) -> Response:
         content = await run_in_threadpool(self.feed.sweep, _sweeps(request))
         return Response(content, media_type="application/json")
 
-    async def _sweep_curves(self, request: Request) -> Response:
+    def _sweep_curves(self, store: Store, request: Request) -> Any:
         since, best = _number(request, "since", 0), _number(request, "best", MOST_ARMS)
+        watch, curves = self._curves(store, request)
+        arms = _arms(request, list(watch.arms))
+        return curves.means(store, watch, arms=arms, since=since, best=min(max(best, 0), MOST_ARMS))
 
-        def read(store: Store) -> Any:
-            watch, curves = self._curves(store, request)
-            arms = _arms(request, list(watch.arms))
-            return curves.means(store, watch, arms=arms, since=since, best=min(max(best, 0), MOST_ARMS))
-
-        return await self._read(read)
-
-    async def _sweep_seeds(self, request: Request) -> Response:
-
-        def read(store: Store) -> Any:
-            watch, curves = self._curves(store, request)
-            return curves.seeds(store, watch, arms=_arms(request, list(watch.arms))[:MOST_ARMS])
-
-        return await self._read(read)
+    def _sweep_seeds(self, store: Store, request: Request) -> Any:
+        watch, curves = self._curves(store, request)
+        return curves.seeds(store, watch, arms=_arms(request, list(watch.arms))[:MOST_ARMS])
 
     def _curves(self, store: Store, request: Request) -> tuple[SweepWatch, SweepCurves]:
         asked, sweeps = request.query_params, _sweeps(request)
@@ -150,52 +145,14 @@ class Dashboard:
             question = replace(question, arms=tuple(_arms(request, known)))
         return self.feed.curves(sweeps, question)
 
-    async def _sweep_finals(self, request: Request) -> Response:
-        sweeps, asked = _sweeps(request), request.query_params
-        step = _number(request, "step", 0)
-
-        def read(store: Store) -> Any:
-            metric = read_metric(store, sweeps, asked.get("metric", "val_loss"))
-            found = run_values(store, sweeps, metric, asked.get("moment", "last"), step)
-            return {"values": [[run, plain_number(value)] for run, value in found.items()]}
-
-        return await self._read(read)
-
-    async def _comparison(self, request: Request) -> Response:
-        asked = request.query_params
-        sweeps, metric = _sweeps(request), asked.get("metric", "val_loss")
-        baseline, by = asked.getlist("baseline"), asked.getlist("by")
-        return await self._read(lambda store: answers.comparison_words(store, sweeps, metric, baseline, by))
-
-    async def _compare(self, request: Request) -> Response:
-        wanted = _numbers(request.query_params.get("runs", ""))
-        return await self._read(lambda store: side_by_side(store, list(dict.fromkeys(wanted))))
-
-    async def _run(self, request: Request) -> Response:
-        number = request.path_params["number"]
-        return await self._read(lambda store: answers.run_page(store, number))
-
-    async def _run_curves(self, request: Request) -> Response:
-        asked, number = request.query_params, request.path_params["number"]
-        over, smooth = asked.get("x", "steps"), read_weight(asked.get("smooth", "0"))
-        return await self._read(lambda store: answers.run_curves(store, number, over, smooth))
-
-    async def _devices(self, request: Request) -> Response:
-        number = request.path_params.get("number")
-        return await self._read(lambda store: answers.devices_over_time(store, number))
-
-    async def _run_log(self, request: Request) -> Response:
+    def _run_log(self, store: Store, request: Request) -> Any:
         number, wanted = request.path_params["number"], _number(request, "attempt", 0)
-
-        def read(store: Store) -> Any:
-            attempts = store.attempts(known_run(store, number).id)
-            if not 0 <= wanted <= len(attempts):
-                raise UsageError(f"run {number} has no attempt {wanted}")
-            if not attempts:
-                return vars(LogTail(problem="the run has not been started yet"))
-            return vars(read_log_tail(self.database.names, self.state_dir, attempts[wanted - 1]))
-
-        return await self._read(read)
+        attempts = store.attempts(known_run(store, number).id)
+        if not 0 <= wanted <= len(attempts):
+            raise UsageError(f"run {number} has no attempt {wanted}")
+        if not attempts:
+            return vars(LogTail(problem="the run has not been started yet"))
+        return vars(read_log_tail(self.database.names, self.state_dir, attempts[wanted - 1]))
 
     async def _stream(self, request: Request) -> Response:
         topic = request.path_params["topic"]
@@ -212,7 +169,7 @@ class Dashboard:
 
     async def _count(self, request: Request) -> Response:
         change = control.read_change(await _body(request))
-        return await self._read(lambda store: {"count": control.count(store, change)})
+        return await self._reading(lambda store, request: {"count": control.count(store, change)})(request)
 
     async def _change(self, request: Request) -> Response:
         self._check_may_change()
@@ -221,8 +178,8 @@ class Dashboard:
 
     async def _label(self, request: Request) -> Response:
         self._check_may_change()
-        labels = read_labels(await _body(request))
-        return await self._changing(lambda store: write_labels(store, labels, self.actor))
+        labels = control.read_labels(await _body(request))
+        return await self._changing(lambda store: control.write_labels(store, labels, self.actor))
 
     def _check_may_change(self) -> None:
         if self.database.why_read_only:
@@ -235,12 +192,36 @@ class Dashboard:
 
         return _json(await run_in_threadpool(apply))
 
-    async def _read(self, read: Callable[[Store], Any]) -> Response:
-        def reading() -> Any:
-            with self.database.reading() as store:
-                return encoded(read(store))
+    def _reading(self, read: Read) -> Handler:
+        async def handler(request: Request) -> Response:
+            def reading() -> Any:
+                with self.database.reading() as store:
+                    return encoded(read(store, request))
 
-        return Response(await run_in_threadpool(reading), media_type="application/json")
+            return Response(await run_in_threadpool(reading), media_type="application/json")
+
+        return handler
+
+
+def _sweep_finals(store: Store, request: Request) -> Any:
+    sweeps, asked = _sweeps(request), request.query_params
+    metric = read_metric(store, sweeps, asked.get("metric", "val_loss"))
+    found = run_values(store, sweeps, metric, asked.get("moment", "last"), _number(request, "step", 0))
+    return {"values": [[run, plain_number(value)] for run, value in found.items()]}
+
+
+def _comparison(store: Store, request: Request) -> Any:
+    asked, metric = request.query_params, request.query_params.get("metric", "val_loss")
+    return answers.comparison_words(store, _sweeps(request), metric, asked.getlist("baseline"), asked.getlist("by"))
+
+
+def _compare(store: Store, request: Request) -> Any:
+    return side_by_side(store, list(dict.fromkeys(_numbers(request.query_params.get("runs", "")))))
+
+
+def _run_curves(store: Store, request: Request) -> Any:
+    asked, weight = request.query_params, read_weight(request.query_params.get("smooth", "0"))
+    return answers.run_curves(store, request.path_params["number"], asked.get("x", "steps"), weight)
 
 
 def _answering(handler: Handler) -> Handler:

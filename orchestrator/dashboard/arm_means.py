@@ -7,12 +7,12 @@ Running ones are added at every refresh, so a refresh costs only as much as the 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
 
 from orchestrator.plots.curve_sets import LEAST_SEEDS_FOR_INTERVAL, Span, common_span, deviation, half_width, within
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # A grid that has grown to twice this many places is thinned to this many.
 GRID_PLACES = 250
@@ -27,11 +27,11 @@ class MeanCurve:
     end, which is where the first one ends (`common_span`).
     """
 
-    x: "NDArray[Any]"
-    mean: "NDArray[Any]"
-    low: "NDArray[Any]"
-    high: "NDArray[Any]"
-    runs: "NDArray[Any]"
+    x: NDArray[Any]
+    mean: NDArray[Any]
+    low: NDArray[Any]
+    high: NDArray[Any]
+    runs: NDArray[Any]
     seeds: int
     places: int
     is_interval: bool
@@ -41,28 +41,22 @@ class MeanCurve:
 class _Sums:
     """Count, sum and sum of squares of values past `shift`, their least and greatest, at each place of a grid."""
 
-    def __init__(self, grid: "NDArray[Any]", shift: float) -> None:
-        import numpy
-
+    def __init__(self, grid: NDArray[Any], shift: float) -> None:
         self.grid, self.shift = grid, shift  # near the values, so that their squares keep their digits
         self.sums = numpy.zeros((3, len(grid)))
         self.least = numpy.full(len(grid), math.nan)
         self.greatest = numpy.full(len(grid), math.nan)
 
-    def add(self, x: "NDArray[Any]", y: "NDArray[Any]") -> None:
+    def add(self, x: NDArray[Any], y: NDArray[Any]) -> None:
         """Add a curve, where it has points."""
-        import numpy
-
         row = numpy.interp(self.grid, x, y, left=math.nan, right=math.nan)
         there = ~numpy.isnan(row)
         past = numpy.where(there, row - self.shift, 0.0)
         self.sums += numpy.stack([there, past, past**2])
         self.least, self.greatest = numpy.fmin(self.least, row), numpy.fmax(self.greatest, row)
 
-    def on(self, grid: "NDArray[Any]") -> "_Sums":
+    def on(self, grid: NDArray[Any]) -> "_Sums":
         """The sums on another grid, whose places within the present one are among its own."""
-        import numpy
-
         found = _Sums(grid, self.shift)
         if len(self.grid):
             at = numpy.searchsorted(self.grid, grid).clip(0, len(self.grid) - 1)
@@ -82,7 +76,7 @@ class ArmMeans:
         self._spans: list[Span] = []  # of runs that are over
         self._places = 0
 
-    def settle(self, run_id: int, x: "NDArray[Any]", y: "NDArray[Any]") -> None:
+    def settle(self, run_id: int, x: NDArray[Any], y: NDArray[Any]) -> None:
         """Add a run whose curve is final."""
         self._live.pop(run_id, None)
         if not len(x):
@@ -94,7 +88,7 @@ class ArmMeans:
             self._summed = self._with(self._held)
             self._held = []
 
-    def update(self, run_id: int, x: "NDArray[Any]", y: "NDArray[Any]") -> None:
+    def update(self, run_id: int, x: NDArray[Any], y: NDArray[Any]) -> None:
         """Replace the curve of a run that goes on."""
         if len(x):
             self._live[run_id] = (x, y)
@@ -104,8 +98,6 @@ class ArmMeans:
 
     def curve(self) -> MeanCurve | None:
         """The arm's curve so far; None before the first point."""
-        import numpy
-
         live = [Span(begin=x[0], end=x[-1], goes_on=True) for x, _ in self._live.values()]
         spans = [*self._spans, *live]
         if not spans:
@@ -133,13 +125,11 @@ class ArmMeans:
             is_cut=any(span.end > end for span in spans),
         )
 
-    def _with(self, curves: "Iterable[tuple[NDArray[Any], NDArray[Any]]]", ends: tuple[float, ...] = ()) -> _Sums:
+    def _with(self, curves: Iterable[tuple[NDArray[Any], NDArray[Any]]], ends: tuple[float, ...] = ()) -> _Sums:
         """The sums with these curves added, on a grid that reaches as far as they do.
 
         Sums stay on the places of their grid. Before there are any, all places of all curves are the grid, `ends` too.
         """
-        import numpy
-
         curves = list(curves)
         if self._summed is None:
             found = _Sums(_thinned(numpy.concatenate([x for x, _ in curves]), *ends), float(curves[0][1][0]))
@@ -153,10 +143,8 @@ class ArmMeans:
         return found
 
 
-def _thinned(places: "NDArray[Any]", *ends: float) -> "NDArray[Any]":
+def _thinned(places: NDArray[Any], *ends: float) -> NDArray[Any]:
     """A grid of these places, halved until it is small enough. Both its ends stay, and `ends`."""
-    import numpy
-
     grid = numpy.unique(places)
     while len(grid) > 2 * GRID_PLACES:
         grid = numpy.append(grid[:-1:2], grid[-1])

@@ -1,5 +1,5 @@
-"""What a page may change: by the store methods of the commands of the same names; and how many runs a change
-affects."""
+"""What a page may change, and how many runs that affects: by the rules and the store methods of the commands of the
+same names."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,11 @@ from typing import Any
 from orchestrator.errors import UsageError
 from orchestrator.notify.delivering import may_be_told
 from orchestrator.notify.side import NotifySide
+from orchestrator.queue.labels import MOST_TAGS, checked_name, checked_note, checked_tag
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Action, State, sources
 from orchestrator.store import Store
+from orchestrator.store.known import known_run, known_sweep
 
 LARGEST_PRIORITY = 10**6
 MOST_RUNS_NAMED = 20_000
@@ -48,7 +50,7 @@ def read_change(asked: Any) -> Change:
         if not states:  # no state would mean every state
             raise UsageError("failed runs can only be retried")
     priority = asked.get("priority", 0)
-    if not isinstance(priority, int) or isinstance(priority, bool) or abs(priority) > LARGEST_PRIORITY:
+    if not _is_number(priority, -LARGEST_PRIORITY, LARGEST_PRIORITY):
         raise UsageError(f"a priority is a whole number from -{LARGEST_PRIORITY} to {LARGEST_PRIORITY}")
     return Change(
         action=asked["action"], wanted=RunFilter(sweep_ids=sweeps, run_ids=runs, states=states), priority=priority
@@ -59,9 +61,14 @@ def _numbers(asked: Mapping[str, Any], name: str) -> tuple[int, ...]:
     found = asked.get(name, [])
     if not isinstance(found, list) or len(found) > MOST_RUNS_NAMED:
         raise UsageError(f"'{name}' must be a list of numbers", f"Name at most {MOST_RUNS_NAMED:,}.")
-    if not all(isinstance(one, int) and not isinstance(one, bool) and 0 < one < 2**63 for one in found):
+    if not all(_is_number(one, 1) for one in found):
         raise UsageError(f"'{name}' holds something other than numbers of runs or sweeps")
     return tuple(found)
+
+
+def _is_number(value: Any, least: int, most: int = 2**63 - 1) -> bool:
+    """Whether it is a whole number from `least` to `most`: at most the largest number of a row."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def count(store: Store, change: Change) -> int:
@@ -79,3 +86,51 @@ def apply(store: Store, change: Change, actor: str) -> int:
     if change.action == "cancel" and may_be_told(store):
         NotifySide(store, lambda text: print(text, file=sys.stderr)).close(TELL_SECONDS)
     return changed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """What is to change of a sweep or a run (the other is 0); None, and no tags, leave what there is."""
+
+    sweep: int = 0
+    run: int = 0
+    name: str | None = None
+    note: str | None = None
+    add: Sequence[str] = ()
+    remove: Sequence[str] = ()
+
+
+def read_labels(asked: Any) -> Labels:
+    """Labels from a page's JSON, checked. Raises UsageError."""
+    if not isinstance(asked, dict) or set(asked) - set(Labels.__dataclass_fields__):
+        raise UsageError("the request names something other than sweep, run, name, note, add, remove")
+    sweep, run = asked.get("sweep", 0), asked.get("run", 0)
+    for what, number in (("sweep", sweep), ("run", run)):
+        if not _is_number(number, 0):
+            raise UsageError(f"'{what}' is not the number of a {what}")
+    if bool(sweep) == bool(run):
+        raise UsageError("the request must name a sweep or a run")
+    name, note = asked.get("name"), asked.get("note")
+    for what, text in (("name", name), ("note", note)):
+        if not isinstance(text, str | None):
+            raise UsageError(f"the {what} must be a text")
+    if run and name is not None:
+        raise UsageError("runs have no names", "Use a note or a tag.")
+    tags = {one: asked.get(one, []) for one in ("add", "remove")}
+    for what, own in tags.items():
+        if not isinstance(own, list) or len(own) > MOST_TAGS or not all(isinstance(one, str) for one in own):
+            raise UsageError(f"'{what}' must be a list of at most {MOST_TAGS} tags")
+    add, remove = (tuple(map(checked_tag, own)) for own in tags.values())
+    name, note = name if name is None else checked_name(name), note if note is None else checked_note(note)
+    return Labels(sweep=sweep, run=run, name=name, note=note, add=add, remove=remove)
+
+
+def write_labels(store: Store, labels: Labels, actor: str) -> None:
+    """Make the changes. Raises NotThereError if there is no such sweep or run, UsageError for too many tags."""
+    of = known_sweep(store, labels.sweep) if labels.sweep else known_run(store, labels.run)
+    if labels.add or labels.remove:  # first: it alone may still be refused
+        store.change_tags(of, actor, add=labels.add, remove=labels.remove)
+    if labels.sweep and labels.name is not None:
+        store.rename(known_sweep(store, labels.sweep), labels.name, actor)
+    if labels.note is not None:
+        store.set_note(of, labels.note, actor)

@@ -353,8 +353,7 @@ class Feed:
         """End all streams."""
         self._closing = True
         for one in list(self._subscribers):
-            with contextlib.suppress(asyncio.QueueFull):
-                one.tell(None)
+            one.tell(None)
 
 
 def topic_of(sweeps: Sweeps) -> str:

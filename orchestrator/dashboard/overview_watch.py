@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from hlbgpt_core.errors import HlbqError
+from orchestrator.comparison.questions import Question
 from orchestrator.comparison.rendering import counts_of_verdicts
-from orchestrator.comparison.results import Question, compare
+from orchestrator.comparison.results import compare
 from orchestrator.dashboard.answers import event_words
 from orchestrator.dashboard.metric_names import mixed_evaluations_of
 from orchestrator.dashboard.sweep_watch import sweep_words

@@ -80,12 +80,10 @@ class Access:
             return 405, f"{method} is not allowed here"
         if method == "POST" and origin is None:
             return 403, "a change must come from a page of this server"
-        if path.startswith("/api/") and not self._has_token(headers.get("authorization", "")):
+        given = headers.get("authorization", "").encode()
+        if path.startswith("/api/") and not hmac.compare_digest(given, f"Bearer {self.token}".encode()):
             return 401, "the token is missing or wrong: open the link that `hlbq dashboard` printed"
         return None
-
-    def _has_token(self, authorization: str) -> bool:
-        return hmac.compare_digest(authorization.encode(), f"Bearer {self.token}".encode())
 
 
 def is_loopback(host: str) -> bool:

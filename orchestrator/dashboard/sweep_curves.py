@@ -6,7 +6,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import numpy
+from numpy.typing import NDArray
 
 from orchestrator.comparison.measures import Goal, goal_of
 from orchestrator.dashboard.arm_means import ArmMeans, MeanCurve
@@ -18,9 +21,6 @@ from orchestrator.queue.states import Reason, State
 from orchestrator.queue.sweeps import ArmRecord
 from orchestrator.store import Store
 from orchestrator.store.reading.dashboard import RunLine
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # A call reads for this long at most. The next call reads the rest, and the page says so.
 READING_SECONDS = 0.25
@@ -58,12 +58,14 @@ class Question:
 
 
 class MetricPoint(NamedTuple):
-    """One value of one metric of a run. `x` is None where that axis was not recorded, `y` where the metric was not."""
+    """One value of one metric of a run. `x` is None where that axis was not recorded, `y` where the metric was not;
+    `over` is the value of the metric that is x, if one is."""
 
     run_id: int
     step: int
     x: float | None
     y: float | None
+    over: float | None = None
 
 
 @dataclass(kw_only=True)
@@ -80,22 +82,21 @@ class _Reading:
     diverged: bool = False
     unplaced: bool = False
 
-    def add(self, points: Iterable[tuple[MetricPoint, float | None]]) -> None:
-        """Add points past the present ones, each with its value of the metric that is x. What does not rise on the
-        axis is left out."""
-        for point, over in points:
+    def add(self, points: Iterable[MetricPoint]) -> None:
+        """Add points past the present ones. What does not rise on the axis is left out."""
+        for point in points:
             self.last_step = point.step
             x = self.read_x(point.step, point.x)
             if point.y is None or x is None:
                 self.unplaced = self.unplaced or point.y is not None
                 continue
             self.diverged = not math.isfinite(point.y)
-            is_drawn = over is None or math.isfinite(over)
+            is_drawn = point.over is None or math.isfinite(point.over)
             if is_drawn and not self.diverged and math.isfinite(x) and (not self.x or x > self.x[-1]):
                 self.x.append(x)
                 self.y.append(point.y)
-                if over is not None:
-                    self.over.append(over)
+                if point.over is not None:
+                    self.over.append(point.over)
 
 
 class SweepCurves:
@@ -259,7 +260,8 @@ class SweepCurves:
             if self._line(line) in stale:
                 self._settled.pop(line.id, None)
                 self._live.pop(line.id, None)
-            if not line.fence or line.id in self._settled or not self._counts(line):
+            counts = self._question.arms is None or line.arm_id in self._question.arms
+            if not line.fence or line.id in self._settled or not counts:
                 continue
             if line.state == State.RUNNING:
                 self._waiting.pop(line.id, None)
@@ -267,9 +269,6 @@ class SweepCurves:
             else:
                 self._live.pop(line.id, None)
                 self._waiting[line.id] = None
-
-    def _counts(self, line: RunLine) -> bool:
-        return self._question.arms is None or line.arm_id in self._question.arms
 
     def _read_live(self, store: Store, watch: SweepWatch, line: RunLine) -> None:
         moved = watch.moved.get(line.id, 0)
@@ -286,7 +285,7 @@ class SweepCurves:
     def _read_whole(self, store: Store, watch: SweepWatch, lines: Sequence[RunLine]) -> dict[int, _Reading]:
         found: dict[int, _Reading] = {}
         by_id = {line.id: line for line in lines}
-        for run_id, points in itertools.groupby(self._points(store, list(by_id)), key=lambda pair: pair[0].run_id):
+        for run_id, points in itertools.groupby(self._points(store, list(by_id)), key=lambda point: point.run_id):
             found[run_id] = self._reading(watch, by_id[run_id], moved=0)
             found[run_id].add(points)
         return found
@@ -306,36 +305,31 @@ class SweepCurves:
             words = self._seed_words(readings.get(line.id, _Reading(moved=0)))
             self._seeds[line.id] = (watch.moved.get(line.id, 0), words)
 
-    def _points(
-        self, store: Store, run_ids: Sequence[int], *, after_step: int = -1
-    ) -> Iterable[tuple[MetricPoint, float | None]]:
+    def _points(self, store: Store, run_ids: Sequence[int], *, after_step: int = -1) -> Iterable[MetricPoint]:
         """The metric's points; where x is a metric, those at whose step it was recorded too, with its value."""
 
         def read(metric: Metric) -> Iterator[MetricPoint]:
             axis = self._question.axis.column
             for curve in store.curves(run_ids, metric.split, (axis, metric.column), after_step=after_step):
                 values = curve[metric.column] if metric.column in curve else itertools.repeat(None)
-                points = zip(itertools.repeat(curve.run_id), curve["step"], curve[axis], values)
-                yield from map(MetricPoint._make, points)
+                yield from map(MetricPoint, itertools.repeat(curve.run_id), curve["step"], curve[axis], values)
 
         if isinstance(self._question.x, Axis):
-            return ((point, None) for point in read(self._question.metric))
+            return read(self._question.metric)
         over = {(point.run_id, point.step): point.y for point in read(self._question.x) if point.y is not None}
-        keyed = (((point.run_id, point.step), point) for point in read(self._question.metric))
-        return ((point, over[key]) for key, point in keyed if key in over)
+        points = read(self._question.metric)
+        return (point._replace(over=over[key]) for point in points if (key := (point.run_id, point.step)) in over)
 
     def _line(self, line: RunLine) -> int:
         return self._lines.get(line.arm_id, line.arm_id)
 
-    def _arrays(self, reading: _Reading) -> Sequence["NDArray[Any]"]:
+    def _arrays(self, reading: _Reading) -> Sequence[NDArray[Any]]:
         """The curve so far, smoothed: its places on the axis, the metric, and what is x if that is a metric."""
-        import numpy
-
         columns = [reading.y] if isinstance(self._question.x, Axis) else [reading.y, reading.over]
         x, *curves = (numpy.array(values, dtype=float) for values in (reading.x, *columns))
         return [x, *(smoothed(x, y, self._question.smooth) for y in curves)]
 
-    def _drawn(self, reading: _Reading) -> tuple["NDArray[Any]", "NDArray[Any]"]:
+    def _drawn(self, reading: _Reading) -> tuple[NDArray[Any], NDArray[Any]]:
         """x and y of the curve so far, by step."""
         x, y, *over = self._arrays(reading)
         return (*over, x)[0], y
@@ -381,10 +375,8 @@ def _mean_words(line: int, curve: MeanCurve | None, lost: Sequence[Any]) -> Mapp
     }
 
 
-def numbers(values: "NDArray[Any]") -> list[float | None]:
+def numbers(values: NDArray[Any]) -> list[float | None]:
     """Numbers for JSON: to six digits, the most that a screen shows; None if not finite."""
-    import numpy
-
     finite = numpy.isfinite(values)
     size = numpy.where(finite & (values != 0), numpy.abs(values), 1.0)
     scale = 10.0 ** (_DIGITS - 1 - numpy.floor(numpy.log10(size)))

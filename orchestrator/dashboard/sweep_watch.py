@@ -11,9 +11,9 @@ from typing import Any
 
 from orchestrator.comparison.cautions import code_warnings
 from orchestrator.comparison.compared_runs import ComparedRun
-from orchestrator.comparison.groups import SWEEP, check_comparable
+from orchestrator.comparison.evaluations import refusal_of
+from orchestrator.comparison.groups import SWEEP, evaluated
 from orchestrator.dashboard.metric_names import mixed_evaluations_of, sweep_metrics
-from orchestrator.errors import UsageError
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.plots.style import metric_label
 from orchestrator.queue.code import HELD, MIXED, SameCode, parts_up_to
@@ -209,10 +209,25 @@ class SweepWatch:
         }
 
     def _row(self, line: RunLine) -> list[Any]:
-        row = row_of(line, self.same)
-        if line.sweep_id not in self.sweep_ids:
-            row[-1] = ", ".join(note for note in (row[-1], f"of sweep {line.sweep_id}") if note)
-        return row
+        """A run in the order of COLUMNS. For a pending run, `step` is where its next attempt will start."""
+        waits = line.state == State.PENDING
+        step = (line.checkpoint_step if waits else line.step) or 0
+        mixed = self.same.are_mixed(parts_up_to(read_code(line.code), step))
+        error = ": ".join(part for part in (line.error_type, line.error_message) if part)
+        notes = [HELD if line.held else MIXED if mixed else ""]
+        notes += [] if line.sweep_id in self.sweep_ids else [f"of sweep {line.sweep_id}"]
+        return [
+            *(line.id, line.arm_id, line.run_num, line.seed, line.state, line.reason, line.paused, line.priority),
+            *(line.backoff_until, line.started_at, line.ended_at, step),
+            1.0 if line.state == State.COMPLETED else 0.0 if waits else line.fraction or 0.0,
+            line.tokens_per_second if line.state in (State.RUNNING, State.COMPLETED) else 0.0,
+            line.memory_bytes or 0,
+            plain_number(line.last_train_loss),
+            plain_number(line.last_val_loss),
+            error if line.state not in (State.COMPLETED, State.RUNNING) else "",
+            line.tags.strip(),
+            ", ".join(filter(None, notes)),
+        ]
 
 
 def sweep_words(sweep: SweepRecord) -> Mapping[str, Any]:
@@ -230,26 +245,6 @@ def axes_of(sweep: SweepRecord) -> Mapping[str, Sequence[Any]]:
     """The settings that were given several values when the sweep was made."""
     axes: Mapping[str, Sequence[Any]] = sweep.definition.get("axes", {})
     return {name: values for name, values in axes.items() if len(values) > 1}
-
-
-def row_of(line: RunLine, same: SameCode) -> list[Any]:
-    """A run in the order of COLUMNS. For a pending run, `step` is where its next attempt will start."""
-    waits = line.state == State.PENDING
-    step = (line.checkpoint_step if waits else line.step) or 0
-    mixed = same.are_mixed(parts_up_to(read_code(line.code), step))
-    error = ": ".join(part for part in (line.error_type, line.error_message) if part)
-    return [
-        *(line.id, line.arm_id, line.run_num, line.seed, line.state, line.reason, line.paused, line.priority),
-        *(line.backoff_until, line.started_at, line.ended_at, step),
-        1.0 if line.state == State.COMPLETED else 0.0 if waits else line.fraction or 0.0,
-        line.tokens_per_second if line.state in (State.RUNNING, State.COMPLETED) else 0.0,
-        line.memory_bytes or 0,
-        plain_number(line.last_train_loss),
-        plain_number(line.last_val_loss),
-        error if line.state not in (State.COMPLETED, State.RUNNING) else "",
-        line.tags.strip(),
-        HELD if line.held else MIXED if mixed else "",
-    ]
 
 
 def named(record: object, names: str) -> dict[str, Any]:
@@ -274,10 +269,9 @@ def cautions_of(store: Store, sweep_ids: Sequence[int]) -> list[str]:
     """Why numbers of these sweeps may mean different things, in the words of `hlbq compare`."""
     wanted = RunFilter(sweep_ids=tuple(sweep_ids), with_members=True)
     runs = [ComparedRun.of(run) for run in store.runs(wanted) if run.fence]
-    found = []
-    for data, evaluation in ((True, False), (False, True)):
-        try:
-            check_comparable(runs, "val_loss", allow_mixed_data=data, allow_mixed_evaluation=evaluation)
-        except UsageError as error:
-            found.append(error.message)
-    return [*dict.fromkeys(found), *code_warnings(store, runs)]
+    kinds = evaluated(runs, "val_loss")
+    refusals = [
+        refusal_of(kinds, "val_loss", allow_mixed_data=mixed, allow_mixed_evaluation=not mixed)
+        for mixed in (True, False)
+    ]
+    return [*dict.fromkeys(refusal[0] for refusal in refusals if refusal is not None), *code_warnings(store, runs)]

@@ -1,23 +1,21 @@
 """Which points of a curve are drawn. Pure."""
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
 
 from orchestrator.plots.curve_sets import by_size
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
-
-def thinned(y: "NDArray[Any]", most: int) -> "NDArray[Any]":
+def thinned(y: NDArray[Any], most: int) -> NDArray[Any]:
     """The places of at most `most` values of `y` that keep its shape, rising; all places if there are no more than
     that.
 
     Min-max decimation: the least and the greatest value of each of `most // 2 - 1` stretches, and both ends. At a width
     of `most // 2` pixels the line looks the same.
     """
-    import numpy
-
     count = len(y)
     if count <= most:
         return numpy.arange(count)
@@ -30,7 +28,7 @@ def thinned(y: "NDArray[Any]", most: int) -> "NDArray[Any]":
     return numpy.array(sorted(places))
 
 
-def drawn(x: "NDArray[Any]", y: "NDArray[Any]", most: int) -> tuple["NDArray[Any]", int]:
+def drawn(x: NDArray[Any], y: NDArray[Any], most: int) -> tuple[NDArray[Any], int]:
     """The places of a curve's points, given by step, as they are drawn: thinned, then by rising x, and of those that
     share an x the last; and which of them is the last step (-1 without points). A metric as x may fall and rise.
     """

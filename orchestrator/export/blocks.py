@@ -8,14 +8,7 @@ from math import isnan
 from typing import Any
 
 from hlbgpt_core.points import Split
-from orchestrator.export.columns import (
-    CODE_OF_POINTS,
-    Column,
-    original_columns,
-    point_columns,
-    run_columns,
-    run_values,
-)
+from orchestrator.export.columns import CODE_OF_POINTS, Column, original_columns, point_columns, run_columns, run_values
 from orchestrator.queue.code import CodePart, part_at
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
@@ -30,23 +23,21 @@ class Layout(StrEnum):
     ORIGINAL = "original"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Block:
-    """Some rows of a table, as columns of the same length. Users' own metrics are NumberTexts; only a block of one row
-    has lists of numbers."""
+# Some rows of a table, as columns of the same length. Users' own metrics are NumberTexts; only a block of one row has
+# lists of numbers.
+Block = Sequence[Sequence[Any]]
 
-    columns: Sequence[Sequence[Any]]
 
-    def plain_columns(self) -> Sequence[Sequence[Any]]:
-        """The columns with numbers and lists of numbers instead of NumberTexts."""
-        return [
-            values.numbers()
-            if isinstance(values, NumberTexts)
-            else values
-            if len(values) > 1
-            else [value.numbers() if isinstance(value, NumberTexts) else value for value in values]
-            for values in self.columns
-        ]
+def plain_columns(block: Block) -> Block:
+    """The columns with numbers and lists of numbers instead of NumberTexts."""
+    return [
+        values.numbers()
+        if isinstance(values, NumberTexts)
+        else values
+        if len(values) > 1
+        else [value.numbers() if isinstance(value, NumberTexts) else value for value in values]
+        for values in block
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,13 +87,13 @@ def blocks(store: Store, selection: Selection, columns: Sequence[Column]) -> Ite
         if selection.layout is Layout.ORIGINAL:
             values = run_values(found.run, _aligned(found.curves), columns, same)
             # As polars writes it, and as alone it reads it: the original tool's scripts read with polars.
-            yield Block(columns=[["NaN" if isinstance(value, float) and isnan(value) else value] for value in values])
+            yield [["NaN" if isinstance(value, float) and isnan(value) else value] for value in values]
             continue
         for split, curve in found.curves.items():
             for name in curve.extra:
                 if (split, name) not in names:
                     raise NewMetricError(name)
-        yield Block(columns=[[value] for value in run_values(found.run, found.curves, columns, same)])
+        yield [[value] for value in run_values(found.run, found.curves, columns, same)]
 
 
 def _aligned(curves: Mapping[Split, Curve]) -> Mapping[Split, Curve]:
@@ -131,14 +122,12 @@ def _point_block(page: PointPage, columns: Sequence[Column]) -> Block:
             for number, step, known in zip(numbers, page.columns["step"], cells, strict=True)
         ]
     *known_columns, recorded_at = page.columns.values()
-    return Block(
-        columns=[
-            *known_columns,
-            *zip(*cells, strict=True),
-            *(page.extra.get(name) or [None] * len(numbers) for name in own),
-            recorded_at,
-        ]
-    )
+    return [
+        *known_columns,
+        *zip(*cells, strict=True),
+        *(page.extra.get(name) or [None] * len(numbers) for name in own),
+        recorded_at,
+    ]
 
 
 def _code_cells(part: CodePart | None) -> tuple[str | None, str | None]:

@@ -104,7 +104,8 @@ def run_columns(extra: Sequence[tuple[Split, str]] = ()) -> tuple[Column, ...]:
         *_first_columns(),
         *_curve_columns((*_MEASURED, *((name, metric) for name, _, metric in _PLACES))),
         *others,
-        *_bookkeeping_columns(),
+        *(_plain(name, _KIND_OF.get(name, Kind.TEXT)) for name in _BOOKKEEPING),
+        *(_plain(NAMES_OF_FACTS.get(fact, fact), _KIND_OF.get(fact, Kind.TEXT)) for fact in _FACTS),
         *_curve_columns(_CURVES_BESIDES),
         *(_curve_column(name, metric, Split.TEST) for name, metric in _CURVES_OF_TEST),
         *own,
@@ -139,11 +140,6 @@ def _first_columns() -> list[Column]:
     first += [_plain("num_params", Kind.INTEGER), _plain("num_non_embedding_params", Kind.INTEGER)]
     first += [_setting(name) for name in ("num_heads", "linear_value")]
     return [*first, _plain("seed", Kind.INTEGER), _plain("run_num", Kind.INTEGER)]
-
-
-def _bookkeeping_columns() -> list[Column]:
-    names = [*_BOOKKEEPING, *(NAMES_OF_FACTS.get(fact, fact) for fact in _FACTS)]
-    return [_plain(name, _KIND_OF.get(name, Kind.TEXT)) for name in names]
 
 
 def _curve_columns(named: Sequence[tuple[str, str]]) -> list[Column]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ExportError
-from orchestrator.export.blocks import Layout, Selection, blocks, columns_of
+from orchestrator.export.blocks import Layout, Selection, blocks, columns_of, plain_columns
 from orchestrator.export.columns import Kind, point_columns, run_columns
 from orchestrator.export.csv_table import read_csv_rows
 from orchestrator.queue.runs import RunFilter
@@ -63,7 +63,7 @@ def _from_store(store: Store, selection: Selection) -> "pandas.DataFrame":
     columns = columns_of(store, selection, all_runs=True)
     values: list[list[Any]] = [[] for _ in columns]
     for block in blocks(store, selection, columns):
-        for column, more in zip(values, block.plain_columns(), strict=True):
+        for column, more in zip(values, plain_columns(block), strict=True):
             column.extend(list(value) if isinstance(value, tuple) else value for value in more)
     return pandas.DataFrame({column.name: series for column, series in zip(columns, values, strict=True)})
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import IO, Any, Protocol
 
 from orchestrator.errors import ExportError
-from orchestrator.export.blocks import Block
+from orchestrator.export.blocks import Block, plain_columns
 from orchestrator.export.cells import CsvRows, list_cell
 from orchestrator.export.columns import LISTS, Column, Kind
 
@@ -40,9 +40,9 @@ class CsvTable:
     def write(self, block: Block) -> None:
         """Write some rows."""
         if self._holds_lists:
-            self.rows.row_of_values(values[0] for values in block.columns)
+            self.rows.row_of_values(values[0] for values in block)
         else:
-            self.rows.columns(block.columns, self._texts)
+            self.rows.columns(block, self._texts)
 
     def close(self) -> None:
         """Write what is left; the stream stays open."""
@@ -58,7 +58,7 @@ class JsonLines:
 
     def write(self, block: Block) -> None:
         """Write some rows."""
-        for values in zip(*block.plain_columns(), strict=True):
+        for values in zip(*plain_columns(block), strict=True):
             pairs = (f"{name}: {_json(value)}" for name, value in zip(self._names, values, strict=True))
             self._stream.write(f"{{{', '.join(pairs)}}}\n".encode())
 
@@ -102,7 +102,7 @@ class ParquetTable:
 
     def write(self, block: Block) -> None:
         """Write some rows, or hold them until there are enough for a group."""
-        for waiting, values, are_lists in zip(self._waiting, block.plain_columns(), self._lists, strict=True):
+        for waiting, values, are_lists in zip(self._waiting, plain_columns(block), self._lists, strict=True):
             waiting.extend(values)
             self._values += sum(len(value or ()) for value in values) if are_lists else len(values)
         if self._values >= self.VALUES_AT_A_TIME:

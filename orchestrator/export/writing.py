@@ -141,7 +141,7 @@ def _write_blocks(writer: TableWriter, store: Store, selection: Selection, colum
     count = 0
     for block in blocks(store, selection, columns):
         writer.write(block)
-        count += len(block.columns[0])
+        count += len(block[0])
     return count
 
 
@@ -198,8 +198,7 @@ class _Padded:
         self._missing = len(others)
 
     def write(self, block: Block) -> None:
-        rows = len(block.columns[0])
-        self.table.write(Block(columns=[*block.columns, *([[None] * rows] * self._missing)]))
+        self.table.write([*block, *([[None] * len(block[0])] * self._missing)])
 
     def close(self) -> None:
         self.table.close()

@@ -72,7 +72,8 @@ def other_code(store: Store, sweep: SweepRecord) -> list[str]:
 def undecided_arms(store: Store, sweep: int) -> Collection[str]:
     """The keys of the arms that `hlbq compare --sweep N` has no verdict on yet, and of their baselines. Raises
     UsageError where there is none."""
-    from orchestrator.comparison.results import Question, compare
+    from orchestrator.comparison.questions import Question
+    from orchestrator.comparison.results import compare
 
     found = compare(store, RunFilter(sweep_ids=(sweep,), with_members=True), Question())
     if not found.undecided_arms:

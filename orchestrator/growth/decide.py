@@ -5,21 +5,19 @@ open arm, and it is judged once all of these have ended. So it does not matter w
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
 
 from orchestrator.comparison.contrasts import diverged_more, leaning_of
 from orchestrator.comparison.policy import REJECTED, Closure, DecidePolicy, Reason, State
 from orchestrator.growth.evidence import RunningEvidence, chance_of_verdict, counted_seeds, running_evidence
 from orchestrator.growth.steps import Results, Step, judge_rounds, seeds_ahead, skip, skipped_seeds
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: int = 1) -> Step:
     """Judge the rounds that are complete since `state`. `workers` is how many should find runs to train."""
-    import numpy
-
     places = {arm: row for row, arm in enumerate(policy.everyone)}
     own, others = [places[arm] for arm in policy.arms], [places[arm] for arm in policy.baselines]
     differences = results.values[own] - results.values[others]
@@ -63,12 +61,12 @@ class _Rounds:
 
     policy: DecidePolicy
     evidence: RunningEvidence
-    largest: "NDArray[Any]"
-    half: "NDArray[Any]"
-    diverged: "NDArray[Any]"
-    counted: "NDArray[Any]"
-    paused: "NDArray[Any]"
-    is_open: "NDArray[Any]"
+    largest: NDArray[Any]
+    half: NDArray[Any]
+    diverged: NDArray[Any]
+    counted: NDArray[Any]
+    paused: NDArray[Any]
+    is_open: NDArray[Any]
     rejected: int
     new: list[Closure] = field(default_factory=list)
 
@@ -79,8 +77,6 @@ class _Rounds:
 
     def judge(self, seeds: int) -> None:
         """One round: rejections until there are no more, then margin, the cap, and arms with too little chance."""
-        import numpy
-
         ready = self.counted >= seeds
         place, margin = seeds - 1, self.policy.margin
         reach = abs(self.evidence.mean[:, place]) + self.half[:, place]
@@ -106,7 +102,7 @@ class _Rounds:
         """At Holm's level: closed arms stay in the count, only rejected ones leave it."""
         return self.policy.bound.evidence(max(1, len(self.policy.arms) - self.rejected))
 
-    def _close_futile(self, ready: "NDArray[Any]", seeds: int) -> None:
+    def _close_futile(self, ready: NDArray[Any], seeds: int) -> None:
         chances = chance_of_verdict(
             self.evidence,
             seeds - 1,
@@ -126,7 +122,7 @@ class _Rounds:
         reason = Reason.HELD_BACK if is_forbidden else Reason(leaning.value)
         self._close(row, seeds, reason, within_margin=within_margin)
 
-    def _close_all(self, rows: "NDArray[Any]", seeds: int, reason: Reason) -> None:
+    def _close_all(self, rows: NDArray[Any], seeds: int, reason: Reason) -> None:
         for row in (rows & self.is_open).nonzero()[0]:
             self._close(int(row), seeds, reason)
 

@@ -1,27 +1,25 @@
 """Results in the order of seeds, and the evidence after each. Pure; arrays have a row an arm, a column a seed."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
 
 from orchestrator.comparison.statistics import always_valid_critical_t, log_evidence
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunningEvidence:
     """After each seed: the pairs so far, their mean and deviation, and the log evidence that the mean is not 0."""
 
-    pairs: "NDArray[Any]"
-    mean: "NDArray[Any]"
-    deviation: "NDArray[Any]"
-    log_evidence: "NDArray[Any]"
+    pairs: NDArray[Any]
+    mean: NDArray[Any]
+    deviation: NDArray[Any]
+    log_evidence: NDArray[Any]
 
-    def half_width(self, evidence: float) -> "NDArray[Any]":
+    def half_width(self, evidence: float) -> NDArray[Any]:
         """Half the always-valid interval of the mean for this bound; infinite while there are too few pairs."""
-        import numpy
-
         pairs = numpy.maximum(self.pairs, 2)
         limit = always_valid_critical_t(pairs, 1 / evidence)
         with numpy.errstate(invalid="ignore"):
@@ -29,11 +27,9 @@ class RunningEvidence:
         return numpy.where((self.pairs < 2) | numpy.isinf(limit), numpy.inf, half)
 
 
-def running_evidence(differences: "NDArray[Any]") -> RunningEvidence:
+def running_evidence(differences: NDArray[Any]) -> RunningEvidence:
     """The evidence of paired differences after each seed; NaN is a seed without a pair. Mean and squares by Welford's
     recurrence (1962), which keeps its digits where the mean is large."""
-    import numpy
-
     shape = differences.shape
     pairs, means, deviations = (numpy.zeros(shape) for _ in range(3))
     count, mean, squares = (numpy.zeros(shape[:-1]) for _ in range(3))
@@ -54,14 +50,14 @@ def running_evidence(differences: "NDArray[Any]") -> RunningEvidence:
     )
 
 
-def counted_seeds(ended: "NDArray[Any]") -> "NDArray[Any]":
+def counted_seeds(ended: NDArray[Any]) -> NDArray[Any]:
     """How many first seeds of each row have ended without a gap."""
     return ended.cumprod(axis=-1).sum(axis=-1)  # type: ignore[no-any-return]
 
 
 def chance_of_verdict(
     now: RunningEvidence, seed: int, *, remaining: int, evidence: float, margin: float | None, margin_evidence: float
-) -> "NDArray[Any]":
+) -> NDArray[Any]:
     """For each row after column `seed`: the chance that `remaining` more pairs end in a verdict.
 
     The predictive probability (Spiegelhalter, Freedman and Blackburn, 1986): given n pairs of mean m and deviation s,
@@ -69,7 +65,6 @@ def chance_of_verdict(
     as it is. A verdict is a mean past the bound of `evidence`, or an interval within the margin. Verdicts on the way
     are left out, so the chance is a little larger. 1 where there are fewer than two pairs.
     """
-    import numpy
     from scipy.special import stdtr
 
     count = numpy.maximum(now.pairs[..., seed], 2)

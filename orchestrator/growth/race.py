@@ -6,16 +6,16 @@ most a share ALPHA of all races, however often one looks. Rounds are those of `d
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
 
 from orchestrator.comparison.measures import Goal
 from orchestrator.comparison.policy import Closure, DecidePolicy, Reason, State
 from orchestrator.comparison.statistics import ALPHA
 from orchestrator.growth.evidence import counted_seeds, running_evidence
 from orchestrator.growth.steps import Results, Step, judge_rounds, seeds_ahead, skip, skipped_seeds
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: int = 1) -> Step:
@@ -53,15 +53,13 @@ def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: 
 
 def _round(
     policy: DecidePolicy,
-    losses: "NDArray[Any]",
-    diverged: "NDArray[Any]",
-    counted: "NDArray[Any]",
+    losses: NDArray[Any],
+    diverged: NDArray[Any],
+    counted: NDArray[Any],
     racing: Sequence[int],
     seeds: int,
 ) -> list[Closure]:
     """Who is out after this round; all are where one is left, or all have reached the cap."""
-    import numpy
-
     ready = [row for row in racing if counted[row] >= seeds]
     numbers = {row: int((~numpy.isnan(losses[row, :seeds])).sum()) for row in ready}
     reasons = {row: Reason.NO_PAIRS for row in ready if not numbers[row]}
@@ -81,11 +79,9 @@ def _round(
 
 
 def _is_beaten(
-    policy: DecidePolicy, losses: "NDArray[Any]", diverged: "NDArray[Any]", row: int, runners: Sequence[int]
+    policy: DecidePolicy, losses: NDArray[Any], diverged: NDArray[Any], row: int, runners: Sequence[int]
 ) -> bool:
     """Whether another runner that did not diverge more often is surely better than `row`."""
-    import numpy
-
     others = [other for other in runners if other != row and diverged[other] <= diverged[row]]
     if not others:
         return False

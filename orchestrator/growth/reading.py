@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from orchestrator.comparison.measures import Goal, Measure, Measured, Standing, measure_run
+from orchestrator.comparison.measures import Measure, Measured, Standing, measure_run
 from orchestrator.comparison.policy import DecidePolicy
-from orchestrator.export.metric_names import Metric, find_metric
+from orchestrator.export.metric_names import find_metric
+from orchestrator.growth.search import SearchPolicy
 from orchestrator.growth.steps import Results
 from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.queue.states import Reason, State
@@ -16,14 +17,12 @@ def read_results(store: Store, policy: DecidePolicy, sweep_id: int, first_seed: 
     one code computed is no evidence, as in `compare`."""
     import numpy
 
-    wanted = RunFilter(sweep_ids=(sweep_id,), with_members=True)
-    metric = find_metric(store, wanted, policy.metric)
     rows = {arm: row for row, arm in enumerate(policy.everyone)}
     shape = len(rows), policy.max_seeds
     values, ended, diverged = numpy.full(shape, numpy.nan), numpy.zeros(shape, bool), numpy.zeros(shape, bool)
     same = store.same_code()
     stopped: dict[int, list[tuple[int, RunRecord]]] = {}
-    for run, measured in measured_runs(store, wanted, metric, policy.goal):
+    for run, measured in measured_runs(store, policy, sweep_id):
         place = run.seed - first_seed
         if run.arm_key not in rows or not 0 <= place < policy.max_seeds:
             continue
@@ -38,10 +37,12 @@ def read_results(store: Store, policy: DecidePolicy, sweep_id: int, first_seed: 
 
 
 def measured_runs(
-    store: Store, wanted: RunFilter, metric: Metric, goal: Goal | None
+    store: Store, policy: DecidePolicy | SearchPolicy, sweep_id: int
 ) -> Iterator[tuple[RunRecord, Measured]]:
-    """The runs that match, each with its number or why it has none."""
-    measure = Measure(metric=metric, goal=goal)
+    """The sweep's runs, its members among them, each with its number of the policy's metric or why it has none."""
+    wanted = RunFilter(sweep_ids=(sweep_id,), with_members=True)
+    metric = find_metric(store, wanted, policy.metric)
+    measure = Measure(metric=metric, goal=policy.goal)
     for found in store.runs_with_curves(wanted, metric.split, ("step", metric.column), last=True):
         yield found.run, measure_run(found.run, found.curves.get(metric.split), measure)
 

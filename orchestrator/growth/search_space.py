@@ -65,16 +65,14 @@ class Space:
         """Every combination of choices; none where there are infinitely many."""
         varying = [track for track in self.tracks if track.count() > 1]
         if all(track.range is None or track.range.is_whole for track in varying):
-            for chosen in itertools.product(*map(_choices_of, varying)):
+            ranges = [
+                range(int(one.low), int(one.high) + 1) if (one := track.range) else range(len(track.choices))
+                for track in varying
+            ]
+            for chosen in itertools.product(*ranges):
                 yield dict(zip(map(parameter, varying), chosen, strict=True))
 
 
 def parameter(track: Track) -> str:
     """What a track is called: `depth`, or `depth, width` where these are zipped."""
     return ", ".join(track.names)
-
-
-def _choices_of(track: Track) -> range:
-    if track.range is None:
-        return range(len(track.choices))
-    return range(int(track.range.low), int(track.range.high) + 1)

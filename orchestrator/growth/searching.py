@@ -8,7 +8,7 @@ from statistics import fmean
 
 from hlbgpt_core.points import Split
 from orchestrator.comparison.measures import Standing
-from orchestrator.export.metric_names import find_metric, parse_metric
+from orchestrator.export.metric_names import parse_metric
 from orchestrator.growth.early_stopping import rungs_of, values_at
 from orchestrator.growth.reading import is_stopped, measured_runs, was_cancelled
 from orchestrator.growth.search import (
@@ -26,7 +26,7 @@ from orchestrator.growth.search import (
 )
 from orchestrator.growth.search_space import Space
 from orchestrator.growth.standing import arm_labels
-from orchestrator.queue.runs import RunFilter, RunRecord
+from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import Reason
 from orchestrator.queue.sweeps import DECIDE, NewPolicy, PolicyRecord, PolicyStep, SweepRecord
 from orchestrator.store import Store
@@ -72,12 +72,11 @@ def read_search(
     store: Store, policy: SearchPolicy, state: SearchState, sweep: SweepRecord
 ) -> tuple[Mapping[str, Result], Sequence[tuple[int, RunRecord]]]:
     """What became of a search's arms, and its runs with the place of their arm, in the order of the arms."""
-    wanted = RunFilter(sweep_ids=(sweep.id,), with_members=True)
     first_seed = int(sweep.definition["seed"])
     places = {arm: place for place, arm in enumerate(state.arms)}
     found: dict[str, list[tuple[Standing, float | None]]] = {}
     placed: list[tuple[int, RunRecord]] = []
-    for run, measured in measured_runs(store, wanted, find_metric(store, wanted, policy.metric), policy.goal):
+    for run, measured in measured_runs(store, policy, sweep.id):
         if run.arm_key in places and first_seed <= run.seed < first_seed + policy.num_runs:
             placed.append((places[run.arm_key], run))
             found.setdefault(run.arm_key, []).append((measured.standing, measured.value))

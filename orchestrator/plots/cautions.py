@@ -1,8 +1,8 @@
 """What a figure does not show, and what may not stand together in it: refusals, and words of warning."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from orchestrator.comparison.evaluations import EvaluatedRun, mixed_evaluations
+from orchestrator.comparison.evaluations import mixed_evaluations, refusal_of
 from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.plots.run_curves import RunCurve, ended_early, unfinished, why_unplaced
@@ -94,42 +94,14 @@ def check_comparable(
     allow_mixed_evaluation: bool = False,
     option: str = "--metric",
 ) -> list[str]:
-    """Raise ExportError if the runs' numbers mean different things: other tokens, data, or evaluations. Returns the
-    cautions about those that are allowed. `option` is the one that chose the metric."""
-    tokenizers = sorted(set(_texts(runs, "tokenizer")))
-    if len(tokenizers) > 1 and metric.endswith(("loss", "pplx", "acc")):
-        raise ExportError(
-            f"'{metric}' cannot be compared across tokenizers: {', '.join(tokenizers)}",
-            f"Use {option} val_bits_per_byte, or choose one: --where tokenizer={tokenizers[0]}",
-        )
-    evaluated = (
-        EvaluatedRun(
-            settings=run.settings,
-            data_fingerprint=run.data_fingerprint,
-            evaluation_fingerprint=run.evaluation_fingerprint,
-        )
-        for run in runs
-    )
+    """Raise ExportError if the runs' numbers mean different things, as `refusal_of` says. Returns the cautions about
+    those that are allowed."""
+    # Few runs differ in this from all others.
+    kinds = {(id(run.settings), run.data_fingerprint, run.evaluation_fingerprint): run for run in runs}
+    evaluated = list(kinds.values())
+    allowed = {"allow_mixed_data": allow_mixed_data, "allow_mixed_evaluation": allow_mixed_evaluation}
+    refusal = refusal_of(evaluated, metric, option=option, **allowed)
+    if refusal is not None:
+        raise ExportError(*refusal)
     mixed = mixed_evaluations(evaluated, metric)
-    if mixed is not None and not allow_mixed_evaluation:
-        raise ExportError(mixed.refusal, mixed.hint)
-    cautions = [] if mixed is None else [mixed.caution]
-    if allow_mixed_data:
-        return cautions
-    datasets = sorted(set(_texts(runs, "dataset")))
-    if len(datasets) > 1:
-        raise ExportError(
-            f"the runs were trained on different data: {', '.join(datasets)}",
-            f"Choose one: --where dataset={datasets[0]}   Or add --allow_mixed_data.",
-        )
-    fingerprints = {(run.settings.get("tokenizer"), run.data_fingerprint) for run in runs if run.data_fingerprint}
-    if len(fingerprints) > len(tokenizers):
-        raise ExportError(
-            f"the runs were trained on {len(fingerprints)} different versions of their data",
-            "Choose runs with filters, or add --allow_mixed_data.",
-        )
-    return cautions
-
-
-def _texts(runs: Sequence[RunCurve], name: str) -> Iterator[str]:
-    return (str(run.settings.get(name) or "") for run in runs)
+    return [] if mixed is None else [mixed.caution]

@@ -5,9 +5,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.comparison.groups import sortable
 from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import Axis, Metric
-from orchestrator.plots.curve_sets import ArmCurve, Band, arm_curves, resolve_band, sortable
+from orchestrator.plots.curve_sets import ArmCurve, Band, arm_curves, resolve_band
 from orchestrator.plots.legends import MOST_IN_LEGEND, add_legend, add_scale, legend_outside
 from orchestrator.plots.run_curves import RunCurve
 from orchestrator.plots.style import (

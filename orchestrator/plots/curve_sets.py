@@ -4,17 +4,18 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy
+from numpy.typing import NDArray
+
+from orchestrator.comparison.groups import sortable
+from orchestrator.comparison.statistics import CONFIDENCE
 from orchestrator.plots.run_curves import RunCurve, of_x, place_of, unfinished
 from orchestrator.sweep.arm_labels import differing_settings, settings_of
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 # Below this many seeds a t-interval of the mean is too wide to conclude anything.
 LEAST_SEEDS_FOR_INTERVAL = 5
-CONFIDENCE = 0.95
 
 
 class Band(StrEnum):
@@ -38,10 +39,10 @@ class ArmCurve:
     settings: Mapping[str, Any]
     num_params: int
     runs: Sequence[RunCurve]
-    x: "NDArray[Any]"
-    mean: "NDArray[Any]"
-    low: "NDArray[Any] | None"
-    high: "NDArray[Any] | None"
+    x: NDArray[Any]
+    mean: NDArray[Any]
+    low: NDArray[Any] | None
+    high: NDArray[Any] | None
 
 
 def arm_curves(runs: Sequence[RunCurve], band: Band, *, past_shortest: bool) -> list[ArmCurve]:
@@ -55,18 +56,11 @@ def grouped(runs: Iterable[RunCurve], names: Sequence[str]) -> dict[tuple[Any, .
     found: dict[tuple[Any, ...], list[RunCurve]] = {}
     for run in runs:
         found.setdefault(tuple(place_of(run, name) for name in names), []).append(run)
-    return dict(sorted(found.items(), key=lambda item: tuple(sortable(value) for value in item[0])))
+    return dict(sorted(found.items(), key=lambda item: tuple(map(sortable, item[0]))))
 
 
-def sortable(value: Any) -> tuple[int, float, str]:
-    """A key by which numbers come before texts."""
-    return (0, float(value), "") if isinstance(value, (int, float)) else (1, 0.0, str(value))
-
-
-def by_size(x: "NDArray[Any]") -> "NDArray[Any]":
+def by_size(x: NDArray[Any]) -> NDArray[Any]:
     """The places of `x` by rising value; of those that share one, the last. A metric as x may fall and rise."""
-    import numpy
-
     order = numpy.argsort(x, kind="stable")
     kept: NDArray[Any] = order[numpy.append(numpy.diff(x[order]) > 0, True)[: len(x)]]
     return kept
@@ -107,8 +101,6 @@ def averaged(runs: Sequence[RunCurve], by: Sequence[str]) -> Averaged:
 
 def _mean_curve(runs: Sequence[RunCurve], without: Sequence[str]) -> RunCurve:
     """The mean of the curves; of curves of one point each, that of the points."""
-    import numpy
-
     first = runs[0]
     if all(len(run.x) == 1 for run in runs):
         x = numpy.array([numpy.mean([run.x[0] for run in runs])])
@@ -134,8 +126,6 @@ def _mean_curve(runs: Sequence[RunCurve], without: Sequence[str]) -> RunCurve:
 
 
 def _arm_curve(runs: Sequence[RunCurve], band: Band, *, past_shortest: bool) -> ArmCurve:
-    import numpy
-
     x = common_x([run.x for run in runs], past_shortest=past_shortest, going_on=[unfinished(run) for run in runs])
     # Outside a run's span its values are nan, and left out of the mean.
     rows = [numpy.interp(x, run.x, run.y, left=math.nan, right=math.nan) for run in runs]
@@ -172,19 +162,15 @@ def common_span(spans: Sequence[Span], *, past_shortest: bool = False) -> tuple[
     return max(span.begin for span in spans), min(over, default=max(span.end for span in spans))
 
 
-def common_x(
-    several: Sequence["NDArray[Any]"], *, past_shortest: bool, going_on: Sequence[bool] = ()
-) -> "NDArray[Any]":
+def common_x(several: Sequence[NDArray[Any]], *, past_shortest: bool, going_on: Sequence[bool] = ()) -> NDArray[Any]:
     """Every x of the common span at which a curve has a point; `going_on` says which may still go on (none)."""
-    import numpy
-
     marks = going_on or [False] * len(several)
     spans = [Span(begin=x[0], end=x[-1], goes_on=mark) for x, mark in zip(several, marks, strict=True)]
     joined = numpy.unique(numpy.concatenate(several))
     return within(joined, *common_span(spans, past_shortest=past_shortest))
 
 
-def within(x: "NDArray[Any]", begin: float, end: float) -> "NDArray[Any]":
+def within(x: NDArray[Any], begin: float, end: float) -> NDArray[Any]:
     """The part of rising `x` from `begin` to `end`; its first one if none is there."""
     inside = x[(x >= begin) & (x <= end)]
     return inside if len(inside) else x[:1]
@@ -199,11 +185,7 @@ def resolve_band(band: Band, seeds: int) -> Band:
     return band
 
 
-def _edges(
-    values: "NDArray[Any]", mean: "NDArray[Any]", band: Band
-) -> tuple["NDArray[Any] | None", "NDArray[Any] | None"]:
-    import numpy
-
+def _edges(values: NDArray[Any], mean: NDArray[Any], band: Band) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
     if band is Band.RANGE:
         return numpy.nanmin(values, axis=0), numpy.nanmax(values, axis=0)
     if band is not Band.INTERVAL:
@@ -215,17 +197,14 @@ def _edges(
     return mean - half, mean + half
 
 
-def deviation(count: "NDArray[Any]", squares: "NDArray[Any]") -> "NDArray[Any]":
+def deviation(count: NDArray[Any], squares: NDArray[Any]) -> NDArray[Any]:
     """The standard deviation of so many runs, from their summed squared deviations from the mean."""
-    import numpy
-
     found: NDArray[Any] = numpy.sqrt(numpy.maximum(squares, 0.0) / numpy.maximum(count - 1, 1))
     return found
 
 
-def half_width(count: "NDArray[Any]", deviations: "NDArray[Any]") -> "NDArray[Any]":
+def half_width(count: NDArray[Any], deviations: NDArray[Any]) -> NDArray[Any]:
     """Half of the t-interval of the mean, from the number of runs and their standard deviation; nan below two runs."""
-    import numpy
     from scipy.special import stdtrit
 
     quantile = numpy.asarray(stdtrit(numpy.maximum(count - 1, 1), (1 + CONFIDENCE) / 2))

@@ -264,7 +264,10 @@ def _draw_courses(
         label = contrast.label if is_named else f"{contrast.label} against {contrast.baseline}"
         axes.plot(x, means, linewidth=LINE_WIDTH, label=label, **line_style.of(len(x)))
     _zero(axes, comparison.margin, "y")
-    _scale_differences(axes, moments, comparison.margin)
+    # Show the differences after the first quarter of training, and of bands no more than a part: both begin wide.
+    late = moments[len(moments) // 4 :]
+    window = _window([one for moment in late for one in moment.contrasts], comparison.margin)
+    axes.set_ylim(window.low, window.high)
 
 
 def _styles_of(
@@ -295,10 +298,3 @@ def _course(contrast: Contrast, moments: Sequence[Moment]) -> list[tuple[float, 
                 low, high = (interval.low, interval.high) if interval else (float("nan"), float("nan"))
                 found.append((moment.x, mean, low, high))
     return found
-
-
-def _scale_differences(axes: "Axes", moments: Sequence[Moment], margin: float | None) -> None:
-    """Show the differences after the first quarter of training, and of bands no more than a part: both begin wide."""
-    late = moments[len(moments) // 4 :]
-    window = _window([one for moment in late for one in moment.contrasts], margin)
-    axes.set_ylim(window.low, window.high)

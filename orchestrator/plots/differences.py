@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy
+
 from orchestrator.comparison.bounds import VILLE
 from orchestrator.comparison.measures import PointChoice
 from orchestrator.comparison.policy import policy_of
-from orchestrator.comparison.results import Comparison, Question, compare
+from orchestrator.comparison.questions import Question
+from orchestrator.comparison.results import Comparison, compare
 from orchestrator.comparison.statistics import paired_difference
 from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import axis_of
@@ -20,7 +23,7 @@ from orchestrator.plots.difference_figures import (
     draw_difference_curves,
     draw_forest,
 )
-from orchestrator.plots.reading import read_curves
+from orchestrator.plots.reading import Source
 from orchestrator.plots.run_curves import RunCurve
 from orchestrator.plots.style import lettering
 from orchestrator.queue.runs import RunFilter
@@ -97,7 +100,7 @@ def _after_each_pair(comparison: Comparison, evidence: float) -> list[Moment]:
 
 
 def _along(store: Store, question: Question, comparison: Comparison, drawing: Drawing, runs: RunFilter) -> "Figure":
-    found = [run for run in read_curves(store, runs, drawing.metric, drawing.x) if len(run.x)]
+    found = [run for run in Source(place=store, runs=runs).curves(drawing.metric, drawing.x) if len(run.x)]
     moments, axis = [], axis_of(drawing.x)
     for x in _places(found):
         at = compare(store, runs, replace(question, moment=PointChoice.AT, axis=axis, place=x))
@@ -112,8 +115,6 @@ def _of_one_kind(comparison: Comparison, *, effects: bool) -> Comparison:
 
 def _places(runs: Sequence[RunCurve]) -> list[float]:
     """Where completed runs have points, all of them; of many places some, the first and last among them."""
-    import numpy
-
     completed = [run.x for run in runs if run.state == State.COMPLETED and not run.diverged]
     every = common_x(completed or [run.x for run in runs], past_shortest=False)
     kept = numpy.linspace(0, len(every) - 1, min(len(every), _MOST_MOMENTS)).round().astype(int)

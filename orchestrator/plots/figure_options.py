@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from orchestrator.comparison.results import Question
+from orchestrator.comparison.questions import Question
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis, Metric, parse_x
 from orchestrator.plots.curve_figures import CurveOptions, Drawing

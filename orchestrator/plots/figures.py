@@ -21,20 +21,10 @@ from orchestrator.plots.cautions import (
 )
 from orchestrator.plots.curve_figures import SCHEDULES, Drawing, draw_curves, draw_schedules
 from orchestrator.plots.curve_sets import Averaged, Band, averaged, grouped
-from orchestrator.plots.final_values import (
-    FinalDrawing,
-    check_varies,
-    draw_final,
-    settings_followed,
-)
+from orchestrator.plots.final_values import FinalDrawing, check_varies, draw_final, settings_followed
 from orchestrator.plots.heat_maps import HeatMap, draw_heat_map
 from orchestrator.plots.reading import Source
-from orchestrator.plots.run_curves import (
-    SIZES,
-    RunCurve,
-    of_x,
-    with_flops,
-)
+from orchestrator.plots.run_curves import SIZES, RunCurve, of_x, with_flops
 from orchestrator.plots.style import Size, add_titles, lettering, plain_texts
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
@@ -86,14 +76,12 @@ def plot_curves(
         warnings += [text for text in said if text not in warnings]
         if drawing.band in (Band.INTERVAL, Band.RANGE):
             warnings.append(f"--band {drawing.band} has no effect where x is a metric: both vary")
-    warnings += chosen.said_of_code(found)
+    warnings += chosen.cautions(found, timed=counts_seconds(drawing.x) or counts_seconds(drawing.metric))
     warnings += said_of_ends(found, drawing.metric)
     if drawing.log_y:
         warnings += said_of_logarithms("--log_y", drawing.metric, [run.y.tolist() for run in found])
     if drawing.log_x and isinstance(drawing.x, Metric):
         warnings += said_of_logarithms("--log_x", drawing.x.name, [run.y.tolist() for run in of_x(found)])
-    if counts_seconds(drawing.x) or counts_seconds(drawing.metric):
-        warnings += chosen.said_of_seconds(found)
     return _drawn(found, by, drawing.size, lambda curves: draw_curves(curves, drawing), warnings)
 
 
@@ -121,9 +109,7 @@ def plot_final(
     if axis is Axis.FLOPS:
         found = with_flops(found)
     check_varies(found, names, left_out)
-    warnings += chosen.said_of_code(found)
-    if counts_seconds(drawing.metric):
-        warnings += chosen.said_of_seconds(found)
+    warnings += chosen.cautions(found, timed=counts_seconds(drawing.metric))
     if isinstance(drawing, HeatMap):
         heat_map = drawing
         return _drawn(found, (), drawing.size, lambda last: draw_heat_map(last, heat_map, left_out), warnings)
@@ -184,11 +170,12 @@ def _drawn(
             *warnings,
             f"{counted(found.left_out, 'run')} left out: not every group has their {others} at their seed",
         ]
+    arms = len(grouped(found.curves, differing_settings(settings_of(found.curves))))
     with lettering(size):
         figure = draw(found.curves)
         if found.over:
             add_titles(figure, "", f"{figure.get_supxlabel()}; each seed averaged over {others}")
-    return Drawn(figure=figure, arms=_arms(found.curves), runs=len(runs) - found.left_out, warnings=warnings)
+    return Drawn(figure=figure, arms=arms, runs=len(runs) - found.left_out, warnings=warnings)
 
 
 def save(figure: "Figure", path: str | Path) -> None:
@@ -225,7 +212,3 @@ def _with_known_settings(drawing: Choice) -> Choice:
     given = {name: getattr(drawing, name, "") for name in ("facet", "colour", "style")}
     named: dict[str, Any] = {name: setting_name(value) for name, value in given.items() if value}
     return dataclasses.replace(drawing, **named)
-
-
-def _arms(runs: Sequence[RunCurve]) -> int:
-    return len(grouped(runs, differing_settings(settings_of(runs))))

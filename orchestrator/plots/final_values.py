@@ -1,15 +1,17 @@
 """Figures of the runs' last values against a setting: scaling plots."""
 
 import math
-import operator
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import numpy
+
+from orchestrator.comparison.groups import sortable
 from orchestrator.errors import ExportError
-from orchestrator.plots.curve_sets import grouped, half_width, sortable
+from orchestrator.plots.curve_sets import grouped, half_width
 from orchestrator.plots.legends import add_legend
 from orchestrator.plots.power_law import PowerLaw, describes, fit_power_law
 from orchestrator.plots.run_curves import SIZES, RunCurve, place_of
@@ -95,14 +97,14 @@ def draw_final(runs: Sequence[RunCurve], drawing: FinalDrawing, left_out: Sequen
     shift = min(_SHIFT_POINTS, room / max(1, len(lines) - 1))
     axes.margins(x=0.05 + shift * (len(lines) - 1) / (72 * figure.get_figwidth()))
     for number, (own, line_style) in enumerate(zip(lines.values(), styles, strict=True)):
-        line = _Line(
+        _draw_line(
+            axes,
             dots=[(at[place_of(run, drawing.against)], float(run.y[-1])) for run in own],
-            line_style=line_style,
+            look=line_style,
             label=arm_label(own[0].settings, names),
             shift_points=shift * (number - (len(lines) - 1) / 2),
             law_of=SIZES.get(drawing.against, drawing.against) if are_numbers else "",
         )
-        _draw_line(axes, line)
     _dress(axes, drawing, runs, known, are_numbers=are_numbers)
     seeds = {len(own) for own in grouped(runs, [*names, drawing.against]).values()}
     bars = "one seed per value: no interval" if seeds == {1} else "dots: seeds; bars: 95 % t-interval of the mean"
@@ -117,31 +119,25 @@ def left_out_note(left_out: Sequence[RunCurve]) -> str:
     return f"; {counted(len(left_out), 'run')} without a final value left out" if left_out else ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Line:
-    """The runs of one line as (x, last value), shifted a little so that error bars do not overlap.
-
-    `law_of` names x in the power law; empty: x is not a number, and there is no law.
-    """
-
-    dots: Sequence[tuple[float, float]]
-    line_style: LineStyle
-    label: str
-    shift_points: float
-    law_of: str
-
-
-def _draw_line(axes: "Axes", line: _Line) -> None:
-    import numpy
+def _draw_line(
+    axes: "Axes",
+    *,
+    dots: Sequence[tuple[float, float]],
+    look: LineStyle,
+    label: str,
+    shift_points: float,
+    law_of: str,
+) -> None:
+    """The runs of one line as (x, last value), shifted a little so that error bars do not overlap. `law_of` names x in
+    the power law; empty: x is not a number, and there is no law."""
     from matplotlib.transforms import ScaledTranslation
 
-    x, y = zip(*sorted(line.dots), strict=True)
-    law = fit_power_law(x, y) if line.law_of else None
-    aside = axes.transData + ScaledTranslation(line.shift_points / 72, 0, axes.figure.dpi_scale_trans)
-    colour, line_style = line.line_style.colour, line.line_style
-    axes.plot(x, y, "o", color=colour, markersize=3.5, alpha=0.5, markeredgewidth=0, transform=aside)
+    x, y = zip(*sorted(dots), strict=True)
+    law = fit_power_law(x, y) if law_of else None
+    aside = axes.transData + ScaledTranslation(shift_points / 72, 0, axes.figure.dpi_scale_trans)
+    axes.plot(x, y, "o", color=look.colour, markersize=3.5, alpha=0.5, markeredgewidth=0, transform=aside)
     at: dict[float, list[float]] = {}
-    for one, value in sorted(line.dots, key=operator.itemgetter(0)):
+    for one, value in zip(x, y, strict=True):
         at.setdefault(one, []).append(value)
     places, values = [*at], [*at.values()]
     means = [statistics.fmean(own) for own in values]
@@ -154,24 +150,24 @@ def _draw_line(axes: "Axes", line: _Line) -> None:
     ends = [
         (one, mean + sign * half) for one, mean, half in zip(places, means, halves, strict=True) for sign in (-1, 1)
     ]
-    axes.update_datalim([*line.dots, *(end for end in ends if math.isfinite(end[1]))])
+    axes.update_datalim([*dots, *(end for end in ends if math.isfinite(end[1]))])
     # If a law is fitted, it is the line: a second one through the means would only cover it.
-    text = ", ".join(part for part in (line.label, law_text(law, line.law_of) if law else "") if part)
+    text = ", ".join(part for part in (label, law_text(law, law_of) if law else "") if part)
     axes.errorbar(
-        places, means, yerr=halves, color=colour, marker=line_style.marker or "D", markersize=5,
-        linestyle="none" if law else line_style.dashes, linewidth=LINE_WIDTH, capsize=3, elinewidth=1.2,
+        places, means, yerr=halves, color=look.colour, marker=look.marker or "D", markersize=5,
+        linestyle="none" if law else look.dashes, linewidth=LINE_WIDTH, capsize=3, elinewidth=1.2,
         transform=aside,
     )  # fmt: skip
     if text:
         # A line of its own for the legend, whose dashes no error bar covers.
         axes.plot(
-            [], [], color=colour, linestyle=line_style.dashes, linewidth=LINE_WIDTH, label=text,
-            marker=line_style.marker or "D", markersize=4,
+            [], [], color=look.colour, linestyle=look.dashes, linewidth=LINE_WIDTH, label=text,
+            marker=look.marker or "D", markersize=4,
         )  # fmt: skip
     if law:
         fine = numpy.geomspace(places[0], places[-1], 60)
         drawn = [law.at(float(one)) for one in fine]
-        axes.plot(fine, drawn, color=colour, linestyle=line_style.dashes, linewidth=LINE_WIDTH)
+        axes.plot(fine, drawn, color=look.colour, linestyle=look.dashes, linewidth=LINE_WIDTH)
 
 
 def law_text(law: PowerLaw, name: str) -> str:

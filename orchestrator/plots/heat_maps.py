@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy
+
+from orchestrator.comparison.groups import sortable
 from orchestrator.errors import ExportError
-from orchestrator.plots.curve_sets import grouped, sortable
+from orchestrator.plots.curve_sets import grouped
 from orchestrator.plots.final_values import left_out_note, settings_followed, without_middles
 from orchestrator.plots.run_curves import SIZES, RunCurve, place_of
 from orchestrator.plots.style import Size, add_titles, metric_label, new_figure, points, tokenizers_of
@@ -73,8 +76,6 @@ def draw_heat_map(runs: Sequence[RunCurve], drawing: HeatMap, left_out: Sequence
 
     A cell with runs `left_out` (no final value) says how many: the survivors alone may look too good.
     """
-    import numpy
-
     both = (drawing.rows, drawing.columns)
     rows, columns = (sorted({place_of(run, name) for run in (*runs, *left_out)}, key=sortable) for name in both)
     if len(rows) * len(columns) > _MOST_CELLS:

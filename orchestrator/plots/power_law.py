@@ -4,7 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.plots.curve_sets import CONFIDENCE
+import numpy
+
+from orchestrator.comparison.statistics import CONFIDENCE
 
 # Two values of x always fit a power law.
 LEAST_PLACES = 3
@@ -37,7 +39,6 @@ def fit_power_law(x: Sequence[float], y: Sequence[float]) -> PowerLaw | None:
     """
     if len(set(x)) < LEAST_PLACES or not all(0 < value < math.inf for value in (*x, *y)):
         return None
-    import numpy
     from scipy.special import stdtrit
     from scipy.stats import linregress
 
@@ -51,8 +52,6 @@ def fit_power_law(x: Sequence[float], y: Sequence[float]) -> PowerLaw | None:
 def describes(law: PowerLaw, x: Sequence[float], means: Sequence[float]) -> bool:
     """Whether the law explains most of the means' variance: a valley or a jump is not a power law and must not be drawn
     as one. `x` and the means have the same length and are positive."""
-    import numpy
-
     logs = numpy.log(means)
     spread = float(numpy.square(logs - logs.mean()).sum())
     rest = float(numpy.square(logs - numpy.log([law.at(one) for one in x])).sum())

@@ -4,7 +4,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
 
 from hlbgpt_core.evaluation import known_fingerprint
 from hlbgpt_core.points import Split
@@ -21,9 +24,6 @@ from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import TERMINAL
 from orchestrator.store import Store
 from orchestrator.sweep.baseline import baseline_of
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _SPLIT_PREFIXES = tuple(f"{split}_" for split in Split)
 _ENDED = frozenset(state.value for state in TERMINAL)
@@ -47,14 +47,39 @@ class Source:
         return cls(place=place, runs=runs)
 
     def metric(self, name: str) -> Metric:
-        """The metric of that name. Raises UnknownMetricError for another one."""
-        return metric_named(self.place, self.runs, name)
+        """The metric of that name. Raises UnknownMetricError, naming the nearest, for another one."""
+        if isinstance(self.place, Store):
+            return find_metric(self.place, self.runs, name)
+        columns = next(read_csv_rows(self.place), {})
+        return parse_metric(
+            name, [column.partition("_")[2] for column in columns if column.startswith(_SPLIT_PREFIXES)]
+        )
 
     def curves(
         self, metric: str, x: Axis | Metric = Axis.TOKENS, *, smooth: float = 0.0, last: bool = False
     ) -> list[RunCurve]:
-        """The curves of the runs that have the metric, as `read_curves` reads them."""
-        return read_curves(self.place, self.runs, metric, x, smooth=smooth, last=last)
+        """The curves of the runs that have the metric. With `last`, a store reads only their last points.
+
+        Raises ExportError for a metric that none of them has, naming the nearest, where no point has an x, and for a
+        table that lacks a column. Tables of the original tool work too.
+        """
+        parsed = self.metric(metric)
+        if isinstance(self.place, Store):
+            recorded = _from_store(self.place, self.runs, parsed, x, last=last)
+        else:
+            recorded, last = _from_csv(self.place, parsed, x), False
+        found: list[RunCurve] = []
+        for one in recorded:
+            if (run := _run_curve(one, smooth, keep_all=last)) is not None:
+                # Most runs have their points where the one before has them: they hold one array together.
+                is_alike = bool(found) and numpy.array_equal(run.x, found[-1].x)
+                found.append(replace(run, x=found[-1].x) if is_alike else run)
+        if any(run.unplaced for run in found) and not any(len(run.x) for run in found):
+            hint = "Draw over the time that training took: --x seconds"
+            if isinstance(x, Metric):
+                hint = "See which steps have which: hlbq export points.csv --layout points"
+            raise ExportError(f"the runs have {why_unplaced(parsed.name, x)}", hint)
+        return found
 
     def baseline(self) -> Mapping[str, Any] | None:
         """The baseline of the one sweep that is chosen; None for several, and for a table."""
@@ -63,23 +88,19 @@ class Source:
         sweep = self.place.sweep(self.runs.sweep_ids[0])
         return None if sweep is None else baseline_of(sweep.definition)
 
-    def said_of_seconds(self, found: Sequence[RunCurve]) -> list[str]:
-        """Warns if seconds are not comparable; a table does not record slots."""
-        if isinstance(self.place, Store):
-            return seconds_warnings(self.place, self._claimed(self.place))
-        return device_warnings(run.device_name for run in found)
-
-    def said_of_code(self, found: Sequence[RunCurve]) -> list[str]:
-        """Warns if the runs come from several codes; a table records only digests."""
+    def cautions(self, found: Sequence[RunCurve], *, timed: bool) -> list[str]:
+        """Warns if the runs come from several codes, and of `timed` figures if their seconds are not comparable. A
+        table records of codes only digests, and no slots."""
         codes = sorted({run.code for run in found} - {""})
-        if len(codes) < 2 and " " not in "".join(codes):
+        are_mixed = len(codes) > 1 or " " in "".join(codes)
+        if not isinstance(self.place, Store):
+            told = [f"these runs come from different codes: {', '.join(codes)}"] if are_mixed else []
+            return told + (device_warnings(run.device_name for run in found) if timed else [])
+        if not (are_mixed or timed):
             return []
-        if isinstance(self.place, Store):
-            return code_warnings(self.place, self._claimed(self.place))
-        return [f"these runs come from different codes: {', '.join(codes)}"]
-
-    def _claimed(self, store: Store) -> list[ComparedRun]:
-        return [ComparedRun.of(run) for run in store.runs(self.runs) if run.fence]
+        claimed = [ComparedRun.of(run) for run in self.place.runs(self.runs) if run.fence]
+        told = code_warnings(self.place, claimed) if are_mixed else []
+        return told + (seconds_warnings(self.place, claimed) if timed else [])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,47 +112,6 @@ class _Recorded:
     x: Sequence[float | None] = ()
     y: Sequence[float | None] = ()
     over: Sequence[float | None] | None = None
-
-
-def read_curves(
-    source: Store | Path,
-    wanted: RunFilter,
-    metric: str,
-    x: Axis | Metric = Axis.TOKENS,
-    *,
-    smooth: float = 0.0,
-    last: bool = False,
-) -> list[RunCurve]:
-    """The curves of a store's matching runs, or of all runs of an exported table, if they have the metric. With `last`,
-    a store reads only their last points.
-
-    Raises ExportError for a metric that none of them has, naming the nearest, where no point has an x, and for a table
-    that lacks a column. Tables of the original tool work too.
-    """
-    parsed = metric_named(source, wanted, metric)
-    if isinstance(source, Store):
-        recorded = _from_store(source, wanted, parsed, x, last=last)
-    else:
-        recorded, last = _from_csv(source, parsed, x), False
-    found: list[RunCurve] = []
-    for one in recorded:
-        if (run := _run_curve(one, smooth, keep_all=last)) is not None:
-            found.append(_sharing_x(run, found[-1]) if found else run)
-    if any(run.unplaced for run in found) and not any(len(run.x) for run in found):
-        hint = "Draw over the time that training took: --x seconds"
-        if isinstance(x, Metric):
-            hint = "See which steps have which: hlbq export points.csv --layout points"
-        raise ExportError(f"the runs have {why_unplaced(parsed.name, x)}", hint)
-    return found
-
-
-def metric_named(source: Store | Path, wanted: RunFilter, name: str) -> Metric:
-    """The metric of that name of the matching runs, or of a table. Raises UnknownMetricError, naming the nearest, for
-    another one."""
-    if isinstance(source, Store):
-        return find_metric(source, wanted, name)
-    columns = next(read_csv_rows(source), {})
-    return parse_metric(name, [column.partition("_")[2] for column in columns if column.startswith(_SPLIT_PREFIXES)])
 
 
 def _from_store(
@@ -200,13 +180,6 @@ def _from_csv(path: Path, metric: Metric, x: Axis | Metric) -> Iterator[_Recorde
         yield _Recorded(about=about, x=places, y=values, over=over)
 
 
-def _sharing_x(run: RunCurve, before: RunCurve) -> RunCurve:
-    """Most runs have their points where the one before has them: they hold one array together."""
-    import numpy
-
-    return replace(run, x=before.x) if numpy.array_equal(run.x, before.x) else run
-
-
 def _fingerprints(
     metric: Metric, x: Axis | Metric, settings: Mapping[str, Any], facts: Mapping[str, Any]
 ) -> Mapping[str, str]:
@@ -247,9 +220,8 @@ def _list_of(path: Path, row: Mapping[str, Any], name: str) -> Sequence[Any]:
 
 def _run_curve(recorded: _Recorded, smooth: float, *, keep_all: bool = False) -> RunCurve | None:
     """The run's curve; None for an unfinished run without any record."""
-    import numpy
 
-    def are_there(values: Sequence[float | None]) -> "NDArray[Any]":
+    def are_there(values: Sequence[float | None]) -> NDArray[Any]:
         # numpy has nan for what was never recorded, but nan may also be a value.
         return numpy.array([value is not None for value in values], dtype=bool)
 

@@ -1,17 +1,18 @@
 """One curve of a metric for each run: its points, how it ended, and its moving average."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy
+from numpy.typing import NDArray
+
+from orchestrator.comparison.evaluations import EvaluatedRun
 from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.queue.states import State
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _HUNDREDTHS = 100
 _FASTEST_DECAY = 6.5  # a hundredth; as good as none is left of the past
@@ -27,7 +28,7 @@ SIZES = MappingProxyType(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RunCurve:
+class RunCurve(EvaluatedRun):
     """One run's curve: `x` and `y` have the same length, `x` rises, `y` is finite.
 
     Where x is a metric too, `x` are the steps at which both were recorded, and `over` are its values there.
@@ -39,14 +40,11 @@ class RunCurve:
     `over`; `flops` are set by `with_flops`.
     """
 
-    settings: Mapping[str, Any]
     num_params: int
     seed: int
-    data_fingerprint: str
-    x: "NDArray[Any]"
-    y: "NDArray[Any]"
-    over: "NDArray[Any] | None" = None
-    evaluation_fingerprint: str = ""
+    x: NDArray[Any]
+    y: NDArray[Any]
+    over: NDArray[Any] | None = None
     x_evaluation_fingerprint: str = ""
     num_non_embedding_params: int = 0
     device_name: str = ""
@@ -98,15 +96,13 @@ def ended_early(run: RunCurve) -> bool:
     return run.state in (State.FAILED.value, State.CANCELLED.value)
 
 
-def smoothed(x: "NDArray[Any]", y: "NDArray[Any]", weight: float) -> "NDArray[Any]":
+def smoothed(x: NDArray[Any], y: NDArray[Any], weight: float) -> NDArray[Any]:
     """The moving average of `y` over rising `x`: over a hundredth of the curve's span, the past keeps `weight` of its
     say (0: the values as they are).
 
     So it does not depend on how many points there are. Each point counts for the stretch of x that it ends, and the
     average is corrected for its start as in Adam (Kingma and Ba, 2015). It never leaves the range of the values so far.
     """
-    import numpy
-
     if not weight or len(x) < 2 or x[-1] <= x[0]:
         return y
     stretches = numpy.diff(x, prepend=x[0] - (x[-1] - x[0]) / (len(x) - 1)) / (x[-1] - x[0])

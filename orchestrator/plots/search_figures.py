@@ -70,14 +70,7 @@ def _draw_best(tried: Sequence[_Tried], policy: SearchPolicy, label: str) -> "Fi
     for one in tried:
         best.append(better.get(one.number, best[-1] if best else math.nan))
     measured = {one.number: one.result.final for one in tried if one.result.final is not None}
-    axes.plot(
-        list(measured),
-        list(measured.values()),
-        "o",
-        color=_FADED,
-        markersize=4,
-        label="an arm",
-    )
+    axes.plot(list(measured), list(measured.values()), "o", color=_FADED, markersize=4, label="an arm")
     axes.plot(
         [one.number for one in tried],
         best,

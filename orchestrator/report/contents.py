@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import specs
+from orchestrator.comparison.questions import Question
 from orchestrator.comparison.rendering import counts_of_verdicts, other_sentences, tables, verdict_sentences
-from orchestrator.comparison.results import Comparison, Question, compare
+from orchestrator.comparison.results import Comparison, compare
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import find_metric
 from orchestrator.growth.searching import SearchReading, what_mattered
@@ -101,10 +102,7 @@ def read_report(
     sweep = known_sweep(store, sweep_id)
     wanted = RunFilter(sweep_ids=(sweep_id,), with_members=True)
     metric = find_metric(store, wanted, metric).name
-    allowed: _Allowed = {
-        "allow_mixed_data": allow_mixed_data,
-        "allow_mixed_evaluation": allow_mixed_evaluation,
-    }
+    allowed: _Allowed = {"allow_mixed_data": allow_mixed_data, "allow_mixed_evaluation": allow_mixed_evaluation}
     question = Question(metric=metric, baseline=baseline, **allowed)
     try:
         comparison, not_compared = recorded(compare(store, wanted, question)), ""
@@ -165,12 +163,7 @@ def _verdicts(comparison: Comparison | None, not_compared: str) -> ReportSection
 
 
 def _drawn_section(
-    store: Store,
-    wanted: RunFilter,
-    metric: str,
-    runs: ReportedRuns,
-    allowed: "_Allowed",
-    comparison: Comparison | None,
+    store: Store, wanted: RunFilter, metric: str, runs: ReportedRuns, allowed: "_Allowed", comparison: Comparison | None
 ) -> ReportSection:
     """The figures, of all arms or of as many as can be told apart; the page says so."""
     # Keys are digests: their order is a lot that falls the same each time, and knows no outcome.

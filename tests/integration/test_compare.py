@@ -18,8 +18,9 @@ from orchestrator.cli.main import run_program
 from orchestrator.comparison.contrasts import Verdict
 from orchestrator.comparison.groups import read_baseline
 from orchestrator.comparison.measures import Goal, PointChoice
+from orchestrator.comparison.questions import Question
 from orchestrator.comparison.rendering import markdown, sentences
-from orchestrator.comparison.results import Comparison, Extension, Question, compare, record
+from orchestrator.comparison.results import Comparison, Extension, compare, record
 from orchestrator.export.metric_names import Axis
 from orchestrator.queue.attempts import Claim, Ending
 from orchestrator.queue.runs import RunFilter

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from hlbgpt_core.points import Split
+from orchestrator.comparison.questions import Question
 from orchestrator.comparison.rendering import tables
-from orchestrator.comparison.results import Comparison, Question, compare
+from orchestrator.comparison.results import Comparison, compare
 from orchestrator.queue.attempts import Ending
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason

@@ -8,7 +8,8 @@ import pytest
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.cli.main import run_program
-from orchestrator.comparison.results import Question, compare
+from orchestrator.comparison.questions import Question
+from orchestrator.comparison.results import compare
 from orchestrator.export.metric_names import Axis
 from orchestrator.plots import DifferenceDrawing, Drawing, plot_differences, save
 from orchestrator.plots.style import parse_size

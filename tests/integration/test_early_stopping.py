@@ -12,7 +12,8 @@ from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Directive, Split
 from orchestrator import export
 from orchestrator.comparison.measures import PointChoice
-from orchestrator.comparison.results import Question, compare
+from orchestrator.comparison.questions import Question
+from orchestrator.comparison.results import compare
 from orchestrator.errors import DatabaseBusyError
 from orchestrator.export.metric_names import Axis
 from orchestrator.growth import searching

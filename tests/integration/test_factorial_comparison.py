@@ -14,8 +14,9 @@ from orchestrator.cli.main import run_program
 from orchestrator.comparison.contrasts import Verdict
 from orchestrator.comparison.groups import read_baseline
 from orchestrator.comparison.measures import PointChoice
+from orchestrator.comparison.questions import Question
 from orchestrator.comparison.rendering import markdown, sentences, tables
-from orchestrator.comparison.results import Comparison, Question, compare, record
+from orchestrator.comparison.results import Comparison, compare, record
 from orchestrator.comparison.robust import WinVerdict
 from orchestrator.queue.attempts import Claim, Ending
 from orchestrator.queue.runs import RunFilter

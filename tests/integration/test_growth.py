@@ -11,11 +11,12 @@ import pytest
 
 from benchmarks.growing_database import Shape, fill
 from hlbgpt_core.points import Split
-from orchestrator.comparison.results import Question, compare
+from orchestrator.comparison.questions import Question
+from orchestrator.comparison.results import compare
 from orchestrator.export.blocks import Selection, blocks, columns_of
 from orchestrator.export.metric_names import Axis
 from orchestrator.export.table_formats import CsvTable
-from orchestrator.plots.reading import read_curves
+from orchestrator.plots.reading import Source
 from orchestrator.queue.runs import RunFilter
 from orchestrator.report.reported_runs import ReportedRuns
 from orchestrator.status.reading import read_status
@@ -50,8 +51,8 @@ KEEPING: dict[str, tuple[Callable[[Store], object], int]] = {
     "compare": (lambda store: compare(store, ALL, Question()), 1_000),
     "compare by": (lambda store: compare(store, ALL, Question(by=("depth",))), 1_000),
     "runs of a report": (lambda store: ReportedRuns.of(store.runs(ALL), listed=10), 200),
-    "curves of a figure": (lambda store: read_curves(store, ALL, "val_loss", Axis.STEPS), 1_000),
-    "last values of a figure": (lambda store: read_curves(store, ALL, "val_loss", Axis.STEPS, last=True), 1_000),
+    "curves of a figure": (lambda store: Source.of(store, ALL).curves("val_loss", Axis.STEPS), 1_000),
+    "last values of a figure": (lambda store: Source.of(store, ALL).curves("val_loss", Axis.STEPS, last=True), 1_000),
     "last values": (lambda store: [*store.runs_with_curves(ALL, Split.VAL, ("loss",), last=True)], 2_500),
 }
 CACHES = 300_000

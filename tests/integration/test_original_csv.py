@@ -18,7 +18,7 @@ from orchestrator.export.columns import csv_columns
 from orchestrator.export.csv_table import read_csv_rows
 from orchestrator.export.frames import load
 from orchestrator.export.metric_names import Axis
-from orchestrator.plots.reading import read_curves
+from orchestrator.plots.reading import Source
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
@@ -41,12 +41,12 @@ def original(with_pointless: bool = False) -> Selection:
 def test_every_curve_of_the_newest_form_is_read_over_every_axis(
     axis: Axis, last: float, metric: str, first: float
 ) -> None:
-    curves = read_curves(NEWEST, RunFilter(), metric, axis)
+    curves = Source.of(NEWEST, RunFilter()).curves(metric, axis)
     assert [(curve.settings["depth"], curve.seed) for curve in curves] == [(4, 1000), (4, 1001), (8, 1000), (8, 1001)]
     assert curves[0].x[-1] == last and curves[0].y[0] == first and len(curves[0].y) == 4
     assert curves[3].diverged == (metric != "train_lr")
     with pytest.raises(ExportError, match="no column 'steps_val'"):
-        read_curves(NEWEST, RunFilter(), "val_loss", Axis.STEPS)
+        Source.of(NEWEST, RunFilter()).curves("val_loss", Axis.STEPS)
 
 
 def test_figures_and_frames_of_the_newest_form_are_as_of_hlbq_s_own(

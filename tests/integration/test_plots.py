@@ -21,7 +21,7 @@ from orchestrator.export import Selection, export
 from orchestrator.export.metric_names import Axis, parse_metric
 from orchestrator.plots import Drawing, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules, save
 from orchestrator.plots.curve_sets import Band
-from orchestrator.plots.reading import read_curves
+from orchestrator.plots.reading import Source
 from orchestrator.plots.style import COLOURS, line_styles, metric_label, parse_size
 from orchestrator.plots.ticks import plain_number
 from orchestrator.queue.attempts import Ending
@@ -266,8 +266,8 @@ def test_a_figure_from_a_csv_is_that_of_the_database(swept: Store, tmp_path: Pat
         ("val_loss", parse_metric("train_loss")),
         ("grad_norm", parse_metric("lr")),
     ):
-        from_store = read_curves(swept, RunFilter(), metric, axis)
-        from_csv = read_curves(path, RunFilter(), metric, axis)
+        from_store = Source.of(swept, RunFilter()).curves(metric, axis)
+        from_csv = Source.of(path, RunFilter()).curves(metric, axis)
         assert len(from_csv) == len(from_store) == 12
         for one, other in zip(from_store, from_csv, strict=True):
             assert list(one.x) == list(other.x) and list(one.y) == list(other.y)
@@ -386,7 +386,9 @@ def test_as_x_too_a_loss_is_refused_where_it_means_different_things(store: Store
     assert "'val_loss' is of different evaluations" in warning
     submit_sweep(store, [{"tokenizer": "bytes"}, {"tokenizer": "gpt2"}], seeds=[1])
     finish_with(store, sample_facts(), sample_facts())
-    with pytest.raises(ExportError, match="'val_loss' cannot be compared across tokenizers") as refused:
+    with pytest.raises(
+        ExportError, match="'val_loss' counts tokens, and can't be compared across tokenizers"
+    ) as refused:
         plot_curves(store, Drawing(metric="grad_norm", x=parse_metric("val_loss")))
     assert "Use --x val_bits_per_byte" in refused.value.hint
 
@@ -543,7 +545,7 @@ def test_runs_of_different_data_are_drawn_only_when_that_is_wanted(store: Store)
     assert claim is not None
     progress = Progress(phase=Phase.TRAIN, step=30)
     store.flush(claim.lease, points=sample_points(4), progress=progress, facts=sample_facts(data_fingerprint="beef"))
-    with pytest.raises(ExportError, match="2 different versions of their data"):
+    with pytest.raises(ExportError, match="2 versions of their data"):
         plot_curves(store)
     assert plot_curves(store, allow_mixed_data=True).runs == 2
 

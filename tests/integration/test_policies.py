@@ -13,7 +13,8 @@ from sqlalchemy import select, update
 from hlbgpt_core.points import Split
 from orchestrator.comparison.measures import Goal
 from orchestrator.comparison.policy import DecidePolicy, Reason, State, policy_of
-from orchestrator.comparison.results import Question, compare
+from orchestrator.comparison.questions import Question
+from orchestrator.comparison.results import compare
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.growth.declaring import declared_for_sweep
 from orchestrator.growth.reading import read_results

@@ -13,7 +13,8 @@ from hlbgpt_core.code_digest import core_digest
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Split
 from orchestrator.comparison.policy import Reason, State, policy_of
-from orchestrator.comparison.results import Question, compare
+from orchestrator.comparison.questions import Question
+from orchestrator.comparison.results import compare
 from orchestrator.growth import declaring, searching
 from orchestrator.growth.by_hand import addition_to
 from orchestrator.growth.declaring import with_policy

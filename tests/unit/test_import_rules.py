@@ -23,6 +23,8 @@ HEAVY = frozenset(
 )
 # Where a heavy library is what the file is for.
 HEAVY_AT_THE_TOP = {"numpy", "torch"}
+# Rooms whose files about arrays have numpy at the top: light commands load none of them.
+ARRAYS = ("comparison/noise.py", "comparison/tune.py", "growth/", "plots/", "dashboard/")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +105,9 @@ def test_only_the_command_line_knows_typer() -> None:
 
 
 def test_the_queue_imports_heavy_libraries_inside_functions() -> None:
+    arrays = tuple(f"orchestrator/{place}" for place in ARRAYS)
     heavy = [one for one in imports_of("orchestrator") if one.package in HEAVY and one.at_the_top]
-    assert _described(heavy) == []
+    assert _described([one for one in heavy if one.package != "numpy" or not one.file.startswith(arrays)]) == []
 
 
 def test_wandb_stands_in_one_room() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from orchestrator.comparison.advice import MOST_FURTHER_PAIRS, advise
-from orchestrator.comparison.contrasts import Rules, judged
+from orchestrator.comparison.contrasts import judged
 from orchestrator.comparison.effects import (
     Cell,
     cell_of,
@@ -26,6 +26,7 @@ from orchestrator.comparison.effects import (
 from orchestrator.comparison.measures import Goal, Measured, Standing
 from orchestrator.comparison.noise import deviations_differ, outlying, skewness
 from orchestrator.comparison.pairs import Pairs, Side
+from orchestrator.comparison.questions import Question
 from orchestrator.comparison.robust import WinVerdict, judge_wins, log_evidence_of_wins
 from orchestrator.comparison.statistics import ALPHA, Summary, summarise
 from orchestrator.comparison.tune import best_against_best
@@ -49,11 +50,11 @@ def whole_table(seed: int = 1, seeds: int = 5) -> tuple[Any, Mapping[Cell, Side]
 
 def test_main_effects_and_interactions_are_means_over_the_other_factors() -> None:
     table, cells, factors = whole_table()
-    main = judged(main_effects(cells, factors), Rules(goal=Goal.LOWER), 4)
+    main = judged(main_effects(cells, factors), Question(goal=Goal.LOWER), 4)
     assert [one.label for one in main] == ["depth 3", "depth 4", "num_heads 2", "lr_mult 1"]
     expected = (table[2] - table[0]).mean(axis=(0, 1))
     assert list(main[1].pairs.differences.values()) == pytest.approx(expected.tolist())
-    crossed = judged(interactions(cells, factors), Rules(goal=None), 0)
+    crossed = judged(interactions(cells, factors), Question(goal=None), 0)
     assert len(crossed) == 2 + 2 + 1
     squared = table[2, 1] - table[2, 0] - table[0, 1] + table[0, 0]
     found = next(one for one in crossed if one.values == {"depth": 4, "num_heads": 2})

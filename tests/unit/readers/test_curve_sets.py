@@ -145,6 +145,9 @@ def test_what_does_not_compare_is_refused() -> None:
     assert "val_bits_per_byte" in error.value.hint
     check_comparable(mixed, "val_bits_per_byte", allow_mixed_data=False)
     changed = [curve([1], [1]), curve([1], [1], fingerprint="g")]
-    with pytest.raises(ExportError, match="2 different versions"):
+    with pytest.raises(ExportError, match="2 versions"):
         check_comparable(changed, "val_loss", allow_mixed_data=False)
     check_comparable(changed, "val_loss", allow_mixed_data=True)
+    unknown = curve([1], [1], tokenizer="gpt2", fingerprint="")
+    with pytest.raises(ExportError, match="2 versions of their data, with the fingerprints f, g"):
+        check_comparable([*changed, unknown], "val_bits_per_byte", allow_mixed_data=False)
