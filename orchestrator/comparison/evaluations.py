@@ -9,6 +9,8 @@ from orchestrator.sweep.options import value_text
 
 ALLOW_MIXED_EVALUATION = "--allow_mixed_evaluation"
 _MEASURED = ("loss", "acc", "pplx", "bits_per_byte")
+# A token is not the same thing under two tokenizers.
+COUNTS_TOKENS = ("loss", "acc", "pplx")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,18 @@ def mixed_evaluations(runs: Iterable[EvaluatedRun], metric: str) -> MixedEvaluat
     if "max_sequence_length" in causes:
         hint += " Arms submitted with one --eval_sequence_length can be compared."
     return MixedEvaluations(metric=metric, differ_in=differ_in, hint=hint)
+
+
+def unlike_settings(arms: Sequence[Mapping[str, Any]], metric: str) -> Mapping[str, Sequence[Any]]:
+    """The settings for which numbers of `metric` of these arms mean different things, with their values in order: told
+    before any run, so that nobody decides by them."""
+    whole = ("dataset", "tokenizer") if metric.endswith(COUNTS_TOKENS) else ("dataset",)
+    values = {name: sorted({str(arm[name]) for arm in arms}) for name in whole}
+    found: dict[str, Sequence[Any]] = {name: named for name, named in values.items() if len(named) > 1}
+    if (split := evaluated_split(metric)) is not None:
+        for tokenizer in {arm["tokenizer"] for arm in arms}:
+            found |= _causes([arm for arm in arms if arm["tokenizer"] == tokenizer], split)
+    return found
 
 
 def _causes(settings: Sequence[Mapping[str, Any]], split: Split) -> Mapping[str, Sequence[Any]]:

@@ -11,7 +11,13 @@ from hlbgpt_core.evaluation import known_fingerprint
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import DEFAULT_RECIPE, defaults
 from orchestrator.comparison.compared_runs import ComparedRun, RunResult
-from orchestrator.comparison.evaluations import EvaluatedRun, MixedEvaluations, evaluated_split, mixed_evaluations
+from orchestrator.comparison.evaluations import (
+    COUNTS_TOKENS,
+    EvaluatedRun,
+    MixedEvaluations,
+    evaluated_split,
+    mixed_evaluations,
+)
 from orchestrator.comparison.measures import NO_RUN, Measure, Measured, PointChoice, Standing, mean_or_gravest
 from orchestrator.comparison.statistics import Summary, summarise
 from orchestrator.errors import UsageError
@@ -68,8 +74,6 @@ class Group:
     def of_seed(self, seed: int, rests: Iterable[Rest]) -> Measured:
         """The seed's number: the mean over `rests`, or the gravest reason why there is none."""
         found = [own.measured if (own := self.cells[rest].get(seed)) is not None else NO_RUN for rest in rests]
-        if not found:
-            return Measured(standing=Standing.MISSING, why="no arm in common")
         return mean_or_gravest(found)
 
 
@@ -89,8 +93,12 @@ def check_name(name: str) -> str:
     return setting_name(name, (*FACTS, SWEEP, CODE))
 
 
-def read_baseline(texts: Sequence[str]) -> Mapping[str, Any] | None:
-    """`["depth=8"]` as values by name, facts among them; None where nothing was named. Raises as `parse_baseline`."""
+def read_baseline(given: Mapping[str, Any] | Sequence[str] | None) -> Mapping[str, Any] | None:
+    """`["depth=8"]`, or `{"depth": 8}`, as values by name, facts among them; None where nothing was named. Raises as
+    `parse_baseline`."""
+    if isinstance(given, Mapping):
+        given = [f"{name}={value_text(value)}" for name, value in given.items()]
+    texts = [given] if isinstance(given, str) else given or ()
     found = parse_baseline(texts, check_name)
     number = str(found.get(SWEEP, ""))
     return ({**found, SWEEP: int(number)} if number.isdecimal() else found) or None
@@ -256,7 +264,7 @@ def check_comparable(
     named = ("tokenizer", "dataset", "data_fingerprint")
     data = {tuple(str(values[name] or "") for name in named) for values in _values_by_kind(runs).values()}
     tokenizers = sorted({tokenizer for tokenizer, _, _ in data})
-    if len(tokenizers) > 1 and metric.endswith(("loss", "pplx", "acc")):
+    if len(tokenizers) > 1 and metric.endswith(COUNTS_TOKENS):
         across = f"'{metric}' counts tokens, and can't be compared across tokenizers: {', '.join(tokenizers)}"
         hint = f"Use --metric val_bits_per_byte, or choose one: --where tokenizer={tokenizers[0]}"
         raise UsageError(across, hint)
