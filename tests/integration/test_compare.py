@@ -373,6 +373,17 @@ def test_the_same_run_of_two_sweeps_counts_once_and_sweeps_can_be_told_apart(sto
     assert apart.extension is None
 
 
+def test_groups_without_an_arm_in_common_are_no_pair_and_get_no_advice(store: Store) -> None:
+    for depths in ((2, 3), (4, 5), (3, 4)):
+        submit_sweep(store, [{"depth": depth} for depth in depths], seeds=range(100, 104))
+    train_all(store, loss_with({}))
+    found = compare(store, RunFilter(), against("sweep=1", by=("sweep",)))
+    assert [contrast.label for contrast in found.contrasts] == ["sweep 3"]
+    assert "no baseline with the same other settings: sweep 2" in text_of(found)
+    with pytest.raises(HlbqError, match="nothing to compare with the baseline"):
+        compare(store, RunFilter(sweep_ids=(1, 2)), against("sweep=1", by=("sweep",)))
+
+
 def test_a_single_arm_is_a_group_of_all_runs(store: Store) -> None:
     submit_sweep(store, DEPTHS[:1], seeds=[100, 101])
     train_all(store, lambda claim: 4.0)
