@@ -1,5 +1,6 @@
 """Policies in the store and the steps that the reconciler takes, on both databases."""
 
+import json
 import random
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -399,6 +400,20 @@ def test_a_run_of_two_codes_is_no_evidence(store: Store) -> None:
     results = read_results(store, policy_of(record), sweep, 100)
     assert results.ended[:, :3].all() and numpy.isnan(results.values[:, 1]).all()
     assert not numpy.isnan(results.values[:, (0, 2)]).any()
+
+
+def test_a_run_on_other_data_is_no_evidence(store: Store) -> None:
+    sweep, worker = submitted(store, declaration()), register(store)
+    while train_one(store, worker) is not None:
+        pass
+    with store._write() as connection:
+        other = json.dumps(asdict(facts(data_fingerprint="0ther")))
+        connection.execute(update(runs).where(runs.c.seed == 102).values(facts=other))
+    record = store.policy(sweep)
+    assert record is not None
+    results = read_results(store, policy_of(record), sweep, 100)
+    assert results.ended[:, :3].all() and numpy.isnan(results.values[:, 2]).all()
+    assert not numpy.isnan(results.values[:, :2]).any()
 
 
 @pytest.mark.parametrize("best_arm", [False, True])
