@@ -60,10 +60,9 @@ def _declare(store: "Store", sweep_id: int, options: SweepOptions, *, redeclare:
     """Declare the policy of these options, unless the sweep has one and nothing was asked to change."""
     from orchestrator.growth.declaring import declared_for_sweep
     from orchestrator.store.changing.policies import has_a_policy
+    from orchestrator.store.known import known_sweep
 
-    found = store.sweep(sweep_id)
-    if found is None:
-        raise UsageError(f"there is no sweep {sweep_id} in {store.location.display}", "See them: hlbq status")
+    found = known_sweep(store, sweep_id)
     there = store.policy(sweep_id)
     if there is not None and not redeclare:
         if options == SweepOptions(decide=True):
