@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, TypeVar, cast
 
-from orchestrator.errors import PlanError
+from orchestrator.errors import PlanError, UsageError
 from orchestrator.growth.by_hand import addition_to, other_code
 from orchestrator.notify.commands import submit_with_command
 from orchestrator.queue.runs import RunFilter
@@ -80,7 +80,7 @@ def submit(
     file = read_sweep_file(str(preset_path(preset))) if preset is not None else SweepFile()
     chosen = SweepOptions.of({**file.options, **options})
     prepared = prepare_sweep(
-        {**file.settings, **{name: _values(values) for name, values in settings.items()}},
+        {**file.settings, **{name: _values(name, values) for name, values in settings.items()}},
         chosen,
         db=db,
         argv=without_credentials(["orchestrator.submit", *sys.argv]),
@@ -119,7 +119,7 @@ def extend(
 
     Raises NotThereError without the sweep, UsageError where nothing is added, SettingsError, PlanError or DataError.
     """
-    given = {name: _values(values) for name, values in (settings or {}).items()}
+    given = {name: _values(name, values) for name, values in (settings or {}).items()}
     with open_store(db, mode=OpenMode.WRITE) as store:
         found = known_sweep(store, sweep)
         addition = addition_to(store, found, given, num_runs, undecided=undecided)
@@ -150,8 +150,11 @@ def wait(
         return wait_until_ended(store, own, sleep=lambda: time.sleep(every), progress=progress)
 
 
-def _values(values: Any) -> list[Any]:
-    return [values] if isinstance(values, str) or not isinstance(values, Iterable) else list(values)
+def _values(name: str, values: Any) -> list[Any]:
+    found = [values] if isinstance(values, str) or not isinstance(values, Iterable) else list(values)
+    if not found:
+        raise UsageError(f"{name} is an empty list", "Give a value, or leave it out.")
+    return found
 
 
 def _existing(plan: Plan, db: str | None) -> Existing:

@@ -104,9 +104,8 @@ def recorded(database: DatabaseOption, comparison: "Comparison") -> "Comparison"
 
 
 def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":
-    from orchestrator.comparison.groups import read_baseline
     from orchestrator.comparison.questions import QuestionOptions
 
-    given = {**vars(how), **vars(measure), "baseline": read_baseline(how.baseline)}
+    given = {**vars(how), **vars(measure)}
     del given["markdown"], given["no_record"]
     return QuestionOptions(**given).question()

@@ -201,7 +201,7 @@ def _whose_rows_go(target: CsvTarget | None, database: DatabaseOption) -> str:
         return ""
     sweeps = f"sweep{'s' if len(before) > 1 else ''} {', '.join(map(str, before))}"
     rows = (
-        f"{sweeps} will write no more to '{target.path}', and its rows go"
+        f"{sweeps} will write no more to '{target.path}', and {'their' if len(before) > 1 else 'its'} rows go"
         if before
         else f"the rows of '{target.path}' go"
     )

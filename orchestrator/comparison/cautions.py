@@ -23,7 +23,7 @@ def grouping_warnings(grouping: Grouping, contrasts: Sequence[Contrast], baselin
     """What to know of the groups: doubled runs, averages over arms, single seeds, missing baselines."""
     found = []
     if grouping.left_out:
-        found.append(f"{grouping.left_out} runs have the arm and seed of another run: the newest of each is taken")
+        found.append(f"{counted(grouping.left_out, 'run')} left out: the newest of their arm and seed is taken")
     if grouping.averaged_over:
         over = ", ".join(grouping.averaged_over)
         found.append(f"groups hold several arms: a seed's number is the mean over its arms ({over})")

@@ -126,9 +126,10 @@ def against_baseline(grouping: Grouping, baseline: Mapping[str, Any]) -> Sequenc
     found = []
     for group in grouping.groups:
         other = by_values.get(tuple({**group.values, **baseline}.values()))
-        if other is None or other is group:
+        common = frozenset() if other is None else group.rests & other.rests
+        if other is None or other is group or not common:
             continue
-        own, beside = (Side.of(one, group.rests & other.rests) for one in (group, other))
+        own, beside = (Side.of(one, common) for one in (group, other))
         found.append(
             Comparands(values=group.values, label=group.label, baseline_label=other.label, own=[own], baseline=[beside])
         )

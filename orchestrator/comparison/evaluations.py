@@ -8,6 +8,8 @@ from hlbgpt_core.points import Split
 from orchestrator.sweep.options import value_text
 
 _MEASURED = ("loss", "acc", "pplx", "bits_per_byte")
+# A token is not the same thing under two tokenizers.
+_COUNTS_TOKENS = ("loss", "acc", "pplx")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +49,7 @@ def refusal_of(
     for run in runs:
         versions.setdefault(str(run.settings.get("tokenizer") or ""), set()).add(run.data_fingerprint)
     tokenizers = sorted(versions)
-    if len(tokenizers) > 1 and metric.endswith(("loss", "pplx", "acc")):
+    if len(tokenizers) > 1 and metric.endswith(_COUNTS_TOKENS):
         across = f"'{metric}' counts tokens, and can't be compared across tokenizers: {', '.join(tokenizers)}"
         return across, f"Use {option} val_bits_per_byte, or choose one: --where tokenizer={tokenizers[0]}"
     if not allow_mixed_evaluation and (mixed := mixed_evaluations(runs, metric)) is not None:
@@ -99,6 +101,18 @@ def mixed_evaluations(runs: Iterable[EvaluatedRun], metric: str) -> MixedEvaluat
     if "max_sequence_length" in causes:
         hint += " Arms submitted with one --eval_sequence_length can be compared."
     return MixedEvaluations(metric=metric, differ_in=differ_in, hint=hint)
+
+
+def unlike_settings(arms: Sequence[Mapping[str, Any]], metric: str) -> Mapping[str, Sequence[Any]]:
+    """The settings for which numbers of `metric` of these arms mean different things, with their values in order: told
+    before any run, so that nobody decides by them."""
+    whole = ("dataset", "tokenizer") if metric.endswith(_COUNTS_TOKENS) else ("dataset",)
+    values = {name: sorted({str(arm[name]) for arm in arms}) for name in whole}
+    found: dict[str, Sequence[Any]] = {name: named for name, named in values.items() if len(named) > 1}
+    if (split := evaluated_split(metric)) is not None:
+        for tokenizer in {arm["tokenizer"] for arm in arms}:
+            found |= _causes([arm for arm in arms if arm["tokenizer"] == tokenizer], split)
+    return found
 
 
 def _causes(settings: Sequence[Mapping[str, Any]], split: Split) -> Mapping[str, Sequence[Any]]:

@@ -68,8 +68,6 @@ class Group:
     def of_seed(self, seed: int, rests: Iterable[Rest]) -> Measured:
         """The seed's number: the mean over `rests`, or the gravest reason why there is none."""
         found = [own.measured if (own := self.cells[rest].get(seed)) is not None else NO_RUN for rest in rests]
-        if not found:
-            return Measured(standing=Standing.MISSING, why="no arm in common")
         return mean_or_gravest(found)
 
 
@@ -89,8 +87,12 @@ def check_name(name: str) -> str:
     return setting_name(name, (*FACTS, SWEEP, CODE))
 
 
-def read_baseline(texts: Sequence[str]) -> Mapping[str, Any] | None:
-    """`["depth=8"]` as values by name, facts among them; None where nothing was named. Raises as `parse_baseline`."""
+def read_baseline(given: Mapping[str, Any] | Sequence[str] | None) -> Mapping[str, Any] | None:
+    """`["depth=8"]`, or `{"depth": 8}`, as values by name, facts among them; None where nothing was named. Raises as
+    `parse_baseline`."""
+    if isinstance(given, Mapping):
+        given = [f"{name}={value_text(value)}" for name, value in given.items()]
+    texts = [given] if isinstance(given, str) else given or ()
     found = parse_baseline(texts, check_name)
     number = str(found.get(SWEEP, ""))
     return ({**found, SWEEP: int(number)} if number.isdecimal() else found) or None

@@ -36,8 +36,10 @@ class Pairs:
 
     @property
     def lost_to_divergence(self) -> bool:
-        """Whether one side diverged at so many more seeds that not even two pairs are left: seeds do not mend that."""
-        return len(self.differences) < 2 and not self.waiting and self.diverged != self.baseline_diverged
+        """Whether divergence left no pair, or one side diverged at so many more seeds that not even two are left: seeds
+        do not mend that."""
+        differ = self.diverged != self.baseline_diverged or (not self.differences and self.diverged > 0)
+        return len(self.differences) < 2 and not self.waiting and differ
 
     @property
     def waiting(self) -> int:

@@ -1,16 +1,18 @@
 """What is asked of a comparison, also by the options of `hlbq compare`, which are the arguments of
 `orchestrator.compare`."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.comparison.groups import read_baseline
 from orchestrator.comparison.measures import Goal, PointChoice
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis
 
 _SAME = (
-    *("metric", "target", "baseline", "arms", "effects", "margin", "robust"),
+    *("metric", "target", "arms", "effects", "margin", "robust"),
     *("allow_mixed_data", "allow_mixed_evaluation", "allow_mixed_code"),
 )
 
@@ -55,7 +57,7 @@ class QuestionOptions:
     goal: str | None = None
     target: float | None = None
     by: Sequence[str] = ()
-    baseline: Mapping[str, Any] | None = None
+    baseline: Mapping[str, Any] | Sequence[str] | None = None
     arms: bool = False
     effects: bool = False
     tune: str | None = None
@@ -66,13 +68,15 @@ class QuestionOptions:
     allow_mixed_code: bool = False
 
     def question(self) -> Question:
-        """The question. Raises UsageError for an unknown goal, and for several places."""
+        """The question. Raises UsageError for an unknown goal, several places and a place that is no number,
+        SettingsError for a baseline of unknown names or values."""
         if self.goal is not None and self.goal not in list(Goal):
             raise UsageError(f"--goal {self.goal}: no such choice", "Use lower or higher.")
         return Question(
             **self._place(),
             goal=None if self.goal is None else Goal(self.goal),
-            by=tuple(self.by),
+            by=(self.by,) if isinstance(self.by, str) else tuple(self.by),
+            baseline=read_baseline(self.baseline),
             tune=self.tune or "",
             **{name: getattr(self, name) for name in _SAME},
         )
@@ -87,6 +91,8 @@ class QuestionOptions:
             Axis.FLOPS: self.at_flops,
         }
         given = [(axis, float(place)) for axis, place in places.items() if place is not None]
+        if any(math.isnan(place) for _, place in given):
+            raise UsageError("a place is not a number", "For instance: at_tokens=5e6")
         if len(given) + self.best > 1:
             raise UsageError("--best and the --at_... options are one choice", "Keep one of them.")
         if given:

@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.errors import ExportError
 from orchestrator.export.cells import opened_csv, read_cell, read_text_cell
 from orchestrator.export.columns import Kind, in_own_columns, point_columns, run_columns
+from orchestrator.wording.numbers import counted
 
 # The column that identifies a table of hlbq's, and each run in it.
 KEY_COLUMN = "uid"
@@ -36,7 +37,7 @@ def read_raw_rows(path: Path) -> Iterator[dict[str, str]]:
             for cells in rows:
                 if len(cells) != len(header):
                     raise ExportError(
-                        f"'{path}' has a row of {len(cells)} cells under a header of {len(header)}",
+                        f"'{path}' has a row of {counted(len(cells), 'cell')} under a header of {len(header)}",
                         "Repair it, or write it again with hlbq export.",
                     )
                 yield dict(zip(header, cells, strict=True))

@@ -104,7 +104,9 @@ def catch_up(store: Store, sweep_id: int, *, host: str, lock_timeout_seconds: fl
         if sweep is not None:
             rewrite_sweep_csv(store, sweep, lock_timeout_seconds=lock_timeout_seconds)
     except (HlbqError, OSError) as error:
-        return f"the CSV of sweep {sweep_id} was not written: {error}. Write it from the database: hlbq export"
+        why = error.message if isinstance(error, HlbqError) else str(error)
+        again = f"hlbq export results.csv --sweep {sweep_id}{store.location.option}"
+        return f"the CSV of sweep {sweep_id} was not written: {why}. Write it from the database: {again}"
     return ""
 
 

@@ -95,7 +95,7 @@ def stored_arms(store: Store, sweep: SweepRecord, keys: Collection[str] | None =
 def extended_plan(sweep: SweepRecord, present: Plan, given: Axes, num_runs: int | None) -> Plan:
     """The sweep's arms and those of its axes with the given values added, all with the same seeds. Raises UsageError if
     the sweep has more than `num_runs` already."""
-    seeds = num_runs or present.num_runs
+    seeds = present.num_runs if num_runs is None else num_runs
     if seeds < present.num_runs:
         fewer = f"sweep {sweep.id} has {present.num_runs} runs per arm, and --num_runs {seeds} is fewer"
         raise UsageError(fewer, f"To stop runs: hlbq cancel --sweep {sweep.id}")

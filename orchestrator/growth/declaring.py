@@ -7,9 +7,10 @@ from importlib.util import find_spec
 from typing import Any
 
 from hlbgpt_core.points import Split
-from hlbgpt_core.settings import Settings
+from hlbgpt_core.settings import DEFAULT_RECIPE, Settings, defaults
 from orchestrator.comparison.bounds import VILLE
 from orchestrator.comparison.contrasts import check_margin
+from orchestrator.comparison.evaluations import unlike_settings
 from orchestrator.comparison.measures import goal_of
 from orchestrator.comparison.policy import DecidePolicy
 from orchestrator.comparison.statistics import fewest_pairs
@@ -24,6 +25,7 @@ from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.baseline import baseline_of, baseline_text, parse_baseline, search_start
 from orchestrator.sweep.definition import stored_axes, stored_shape
+from orchestrator.sweep.options import value_text
 from orchestrator.sweep.submission import PreparedSweep
 from orchestrator.sweep.sweep_options import SweepOptions
 from orchestrator.wording.numbers import counted
@@ -38,6 +40,9 @@ def with_policy(prepared: PreparedSweep, options: SweepOptions) -> PreparedSweep
     if not options.decide:
         return prepared
     plan, definition = prepared.plan, prepared.sweep.definition
+    if options.num_runs > options.max_seeds:
+        more = f"--num_runs {options.num_runs} is more than --max_seeds {options.max_seeds}, the most that can count"
+        raise UsageError(more, f"Use --num_runs {options.max_seeds}, or more --max_seeds.")
     arms = {arm.key: arm.settings.to_dict() for arm in plan.arms}
     policy, alone = _declared(options, arms, baseline_of(definition), is_capped=not plan.skipped)
     sweep = replace(prepared.sweep, policy=NewPolicy(kind=DECIDE, definition=asdict(policy)))
@@ -52,10 +57,11 @@ def _declared(
     `is_capped` says that none of their runs has a result yet; `metric` is one of users' own that the runs have.
 
     Raises UsageError for options that contradict each other, a sweep of one arm or without a baseline, and a metric
-    that nobody knows or of which nobody knows which way is better.
+    that nobody knows, of which nobody knows which way is better, or of which the arms' numbers can't be compared.
     """
     metric = metric or _checked_metric(options.metric, arms)
     _check_looks(options, metric)
+    _check_alike([{**defaults(arm.get("recipe", DEFAULT_RECIPE)), **arm} for arm in arms.values()], metric)
     if options.margin is not None and options.best_arm:
         raise UsageError("--margin has no effect with --best_arm", "Leave one of them out.")
     if len(arms) < 2:
@@ -121,8 +127,8 @@ def _with_counterparts(arms: Arms, baseline: Mapping[str, Any]) -> tuple[dict[st
 def _with_search(prepared: PreparedSweep, options: SweepOptions) -> PreparedSweep:
     """The prepared sweep, of which the baseline is planned, with the search that its options declare.
 
-    Raises UsageError for options that contradict each other, a metric of which nobody knows which way is better, and
-    where Optuna is missing.
+    Raises UsageError for options that contradict each other, a metric of which nobody knows which way is better or of
+    which the arms' numbers can't be compared, and where Optuna is missing.
     """
     if options.sampler not in SAMPLERS:
         raise UsageError(f"--sampler {options.sampler}: there is no such sampler", f"Use {' or '.join(SAMPLERS)}.")
@@ -134,6 +140,7 @@ def _with_search(prepared: PreparedSweep, options: SweepOptions) -> PreparedSwee
         raise UsageError(f"--trials: is higher or lower better for '{metric.name}'?", "Use --metric val_loss.")
     _check_looks(options, metric)
     _check_early_stopping(options, metric, prepared.plan.arms[0].settings)
+    _check_alike(list(Space.of(prepared.sweep.definition).every_meaning()), metric)
     confirmation: dict[str, Any] = {"max_seeds": options.max_seeds, "first_look": options.first_look}
     confirmation |= {"margin": options.margin, "futility": _futility_of(options.futility)}
     if options.confirm:
@@ -190,6 +197,20 @@ def _first(definition: Mapping[str, Any], options: SweepOptions) -> Mapping[str,
         if track.count() > 1:
             found[parameter(track)] = values[0] if track.range else track.choices.index(values)
     return found
+
+
+def _check_alike(arms: Sequence[Mapping[str, Any]], metric: Metric) -> None:
+    """Raise UsageError where the arms' numbers mean different things: other tokens, data, or evaluations."""
+    unlike = unlike_settings(arms, metric.name)
+    if not unlike:
+        return
+    name, values = next(iter(unlike.items()))
+    hints = {
+        "tokenizer": "Use --metric val_bits_per_byte.",
+        "max_sequence_length": f"Give all arms one evaluation: --eval_sequence_length {min(values)}",
+    }
+    differ = f"{metric.name} can't decide between arms that differ in {name}: {', '.join(map(value_text, values))}"
+    raise UsageError(differ, hints.get(name, f"Use one --{name}."))
 
 
 def _futility_of(text: str) -> float | None:

@@ -13,14 +13,15 @@ from orchestrator.store import Store
 
 
 def read_results(store: Store, policy: DecidePolicy, sweep_id: int, first_seed: int) -> Results:
-    """What became of the seeds of the policy's arms. Runs that --skip_existing left out count too; a run that more than
-    one code computed is no evidence, as in `compare`."""
+    """What became of the seeds of the policy's arms. Runs that --skip_existing left out count too. A run that more than
+    one code computed is no evidence, as in `compare`, and neither is one on other data than the first."""
     import numpy
 
     rows = {arm: row for row, arm in enumerate(policy.everyone)}
     shape = len(rows), policy.max_seeds
     values, ended, diverged = numpy.full(shape, numpy.nan), numpy.zeros(shape, bool), numpy.zeros(shape, bool)
     same = store.same_code()
+    data: dict[str, str] = {}
     stopped: dict[int, list[tuple[int, RunRecord]]] = {}
     for run, measured in measured_runs(store, policy, sweep_id):
         place = run.seed - first_seed
@@ -29,7 +30,9 @@ def read_results(store: Store, policy: DecidePolicy, sweep_id: int, first_seed: 
         row = rows[run.arm_key]
         ended[row, place] = measured.standing is not Standing.WAITING
         diverged[row, place] = measured.standing is Standing.DIVERGED
-        if measured.value is not None and not same.are_mixed(run.code):
+        fingerprint = str(run.facts.get("data_fingerprint") or "")
+        is_alike = not fingerprint or data.setdefault(run.settings.get("tokenizer", ""), fingerprint) == fingerprint
+        if measured.value is not None and is_alike and not same.are_mixed(run.code):
             values[row, place] = measured.value
         stopped.setdefault(row, []).append((place, run))
     paused = numpy.array([is_stopped(stopped.get(row, [])) for row in rows.values()], bool)

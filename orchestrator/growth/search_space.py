@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hlbgpt_core.settings import DEFAULT_RECIPE, defaults
 from orchestrator.sweep.definition import stored_axes, stored_shape
 from orchestrator.sweep.expressions import Expression
 from orchestrator.sweep.plan import PlannedArm, arm_of
@@ -12,6 +13,14 @@ from orchestrator.sweep.shapes import Track, tracks_of
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+
+# Settings that change what a run's numbers mean.
+_OF_MEANING = frozenset(
+    {
+        *("recipe", "dataset", "tokenizer"),
+        *("num_eval_tokens", "test_tokens", "max_sequence_length", "eval_sequence_length"),
+    }
+)
 
 # By parameter (the names of a track): the value of a range, or the place in a list.
 Choices = Mapping[str, Any]
@@ -61,6 +70,14 @@ class Space:
                 found[parameter(track)] = CategoricalDistribution(range(len(track.choices)))
         return found
 
+    def every_meaning(self) -> Iterator[Mapping[str, Any]]:
+        """Settings in all combinations (of a range both ends) that may change what a run's numbers mean, each beside
+        the defaults of its recipe."""
+        tracks = [track for track in self.tracks if _OF_MEANING.intersection(track.names)]
+        for chosen in itertools.product(*map(_ends_of, tracks)):
+            given = dict(pair for names in chosen for pair in names)
+            yield {**defaults(given.get("recipe", DEFAULT_RECIPE)), **given}
+
     def every(self) -> Iterator[Choices]:
         """Every combination of choices; none where there are infinitely many."""
         varying = [track for track in self.tracks if track.count() > 1]
@@ -76,3 +93,9 @@ class Space:
 def parameter(track: Track) -> str:
     """What a track is called: `depth`, or `depth, width` where these are zipped."""
     return ", ".join(track.names)
+
+
+def _ends_of(track: Track) -> Sequence[Sequence[tuple[str, Any]]]:
+    """The values of a track, of a range the first and the last, each with its setting."""
+    values = track.choices if track.range is None else [(track.range.low,), (track.range.high,)]
+    return [tuple(zip(track.names, value, strict=True)) for value in values]

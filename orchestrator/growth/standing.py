@@ -32,7 +32,7 @@ class ArmStanding:
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """A policy as of its last step. `runs` exist now; `most_runs` are those of all arms at the cap.
+    """A policy as of its last step. `runs` exist now and count; `most_runs` are those of all arms at the cap.
 
     `waits` says that open arms wait for a person: what they lack is paused, cancelled or failed. `seconds_left` is the
     most that it may still take; None where that is not known.
@@ -83,6 +83,7 @@ def standing_of(store: Store, record: PolicyRecord) -> Standing | SearchStanding
     told = {arm: closure_text(closure, policy) for arm, closure in closed.items()}
     beside = {} if policy.first_seed is None else _confirmed_texts(store, record.sweep_id, policy)
     runs = [seed for key, seed in store.runs_by_seed(record.sweep_id) if key in policy.everyone]
+    first = min(runs, default=0) if policy.first_seed is None else policy.first_seed
     return Standing(
         sweep=record.sweep_id,
         metric=policy.metric,
@@ -96,7 +97,7 @@ def standing_of(store: Store, record: PolicyRecord) -> Standing | SearchStanding
             )
             for arm in policy.arms
         ],
-        runs=sum(seed >= (policy.first_seed or 0) for seed in runs),
+        runs=sum(first <= seed < first + policy.max_seeds for seed in runs),
         most_runs=len(policy.everyone) * policy.max_seeds,
         is_open=record.ended_at is None,
         waits=_waits(store, record),

@@ -33,8 +33,10 @@ def filter_value(name: str, text: str) -> Any:
 def python_filter(
     sweep: int | Iterable[int] | None, where: Mapping[str, Any] | None, runs: RunFilter | None, *, everything: bool
 ) -> RunFilter | None:
-    """The filter of what a caller gave, None for nothing. A list in `where` lets any of its values through. Raises
-    UsageError for `runs` or `all` beside another filter, and as `filter_value`."""
+    """The filter of what a caller gave, None for nothing. A list in `where` lets any of its values through.
+
+    Raises UsageError for `runs` or `all` beside another filter and for no sweep at all, and as `filter_value`.
+    """
     given = sweep is not None or bool(where)
     if given + (runs is not None) + everything > 1:
         raise UsageError("sweep and where, runs, and all are three ways to choose runs", "Use one of them.")
@@ -44,7 +46,12 @@ def python_filter(
     for name, value in (where or {}).items():
         values = value if isinstance(value, list | tuple | set | range) else [value]
         wanted[name] = [filter_value(name, value_text(one)) for one in values]
-    sweeps = () if sweep is None else (sweep,) if isinstance(sweep, int) else tuple(sweep)
+    if sweep is None:
+        return RunFilter(where=wanted)
+    several = sweep if isinstance(sweep, Iterable) and not isinstance(sweep, str) else [sweep]
+    sweeps = tuple(map(int, several))
+    if not sweeps:  # as a filter it would let every sweep through
+        raise UsageError("sweep names no sweep", "Leave it out for the latest one, or use all=True.")
     return RunFilter(sweep_ids=sweeps, where=wanted)
 
 

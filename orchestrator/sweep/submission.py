@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hlbgpt_core.text.sources import absolute_dataset, check_dataset, check_text_length
 from orchestrator.errors import PlanError, UsageError
+from orchestrator.queue.labels import checked_name, checked_note
 from orchestrator.queue.sweeps import NewSweep
 from orchestrator.sweep.baseline import check_baseline, parse_baseline, search_start
 from orchestrator.sweep.definition import definition_of
@@ -68,8 +69,8 @@ def prepare_sweep(
         plan = plan.without(existing.runs)
     options.check_texts()
     sweep = NewSweep(
-        name=options.name,
-        note=options.note,
+        name=checked_name(options.name),
+        note=checked_note(options.note),
         argv=argv,
         arms=plan.new_arms(),
         runs=plan.new_runs(),

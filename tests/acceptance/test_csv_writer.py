@@ -68,6 +68,7 @@ def test_a_file_that_cannot_be_written_harms_no_run(fleet: Fleet) -> None:
     path.mkdir()
     work_off(fleet)
     assert "the CSV of sweep 1 was not written" in fleet.log()
+    assert f". Write it from the database: hlbq export results.csv --sweep 1 --db {fleet.db}" in fleet.log()
 
 
 def test_the_next_worker_writes_what_a_killed_one_did_not(fleet: Fleet) -> None:

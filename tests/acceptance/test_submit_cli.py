@@ -162,6 +162,8 @@ BAD_LINES = {
     "--dept 4": ("no option '--dept'", "--depth"),
     "--num-head 4": ("no option '--num-head'", "--num_heads"),
     "--num_heads 5 7": ("no combination", "num_heads 7 does not divide"),
+    "--name 'a\nb'": ("holds control characters", "plain text"),
+    "--note 'a\x07b'": ("holds control characters", "plain text"),
     "--recipe 0.4": ("'0.4' is not one of the choices", "0.4.1"),
     "--tokenizer gpt9": ("'gpt9' is not known", "bytes"),
     "--dataset wikitext": ("'wikitext'", "wikitext-103"),

@@ -245,13 +245,14 @@ def test_diverged_runs_are_counted_and_forbid_the_verdict_that_they_would_help(s
     assert worse.verdict is Verdict.WORSE
 
 
-def test_no_seeds_are_advised_for_an_arm_that_always_diverges(store: Store) -> None:
+@pytest.mark.parametrize(("diverging", "seeds"), [((3,), "2 seeds of it and 0"), ((2, 3), "2 seeds of it and 2")])
+def test_no_seeds_are_advised_where_every_seed_diverges(store: Store, diverging: Sequence[int], seeds: str) -> None:
     submit_sweep(store, DEPTHS[:2], seeds=[100, 101])
-    train_all(store, lambda claim: math.nan if claim.run.settings["depth"] == 3 else 3.8)
+    train_all(store, lambda claim: math.nan if claim.run.settings["depth"] in diverging else 3.8)
     found = compare(store, EVERYTHING, against("depth=2"))
     assert found.extension is None and found.contrasts[0].finding.verdict is Verdict.UNDECIDED
     assert (
-        "depth 3 against depth 2: undecided, with 0 pairs and so no interval: runs diverged at 2 seeds of it and 0 of "
+        f"depth 3 against depth 2: undecided, with 0 pairs and so no interval: runs diverged at {seeds} of "
         "the baseline, and more seeds do not mend that."
     ) in text_of(found)
 
@@ -368,10 +369,21 @@ def test_the_same_run_of_two_sweeps_counts_once_and_sweeps_can_be_told_apart(sto
     train_all(store, lambda claim: 5.0)
     found = compare(store, EVERYTHING, Question())
     assert [group.summary.count for group in found.groups] == [3, 2, 2] and found.groups[0].summary.mean == 5.0
-    assert "2 runs have the arm and seed of another run: the newest of each is taken" in found.warnings
+    assert "2 runs left out: the newest of their arm and seed is taken" in found.warnings
     apart = compare(store, RunFilter(where={"depth": 2}), against("sweep=1", by=("sweep",)))
     assert [(one.label, list(one.pairs.differences)) for one in apart.contrasts] == [("sweep 2", [100, 101])]
     assert apart.extension is None
+
+
+def test_groups_without_an_arm_in_common_are_no_pair_and_get_no_advice(store: Store) -> None:
+    for depths in ((2, 3), (4, 5), (3, 4)):
+        submit_sweep(store, [{"depth": depth} for depth in depths], seeds=range(100, 104))
+    train_all(store, loss_with({}))
+    found = compare(store, RunFilter(), against("sweep=1", by=("sweep",)))
+    assert [contrast.label for contrast in found.contrasts] == ["sweep 3"]
+    assert "no baseline with the same other settings: sweep 2" in text_of(found)
+    with pytest.raises(HlbqError, match="nothing to compare with the baseline"):
+        compare(store, RunFilter(sweep_ids=(1, 2)), against("sweep=1", by=("sweep",)))
 
 
 def test_a_single_arm_is_a_group_of_all_runs(store: Store) -> None:

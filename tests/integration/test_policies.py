@@ -1,5 +1,6 @@
 """Policies in the store and the steps that the reconciler takes, on both databases."""
 
+import json
 import random
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,7 +17,7 @@ from orchestrator.comparison.policy import DecidePolicy, Reason, State, policy_o
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.results import compare
 from orchestrator.errors import ExportError, UsageError
-from orchestrator.growth.declaring import declared_for_sweep
+from orchestrator.growth.declaring import declared_for_sweep, with_policy
 from orchestrator.growth.reading import read_results
 from orchestrator.growth.reconciler import take_due_steps
 from orchestrator.growth.standing import standing_lines, standing_of, summary_lines
@@ -30,6 +31,8 @@ from orchestrator.status.reading import read_status
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.store.rows import code_json
 from orchestrator.store.tables import attempts, policies, runs, sweeps
+from orchestrator.sweep.existing_runs import Existing
+from orchestrator.sweep.submission import prepare_sweep
 from orchestrator.sweep.sweep_options import SweepOptions
 from orchestrator.wording.numbers import duration
 from tests.dashboard_client import Client, client
@@ -252,6 +255,46 @@ def test_a_policy_that_cannot_be_is_refused(store: Store, options: Mapping[str, 
         declared_for_sweep(store, stored, SweepOptions(decide=True, **options))
 
 
+@pytest.mark.parametrize(
+    ("axes", "metric", "differ"),
+    [
+        ({"num_eval_tokens": [4096, 8192]}, "val_loss", "num_eval_tokens: 4096, 8192"),
+        ({"num_eval_tokens": [4096, 8192]}, "val_bits_per_byte", "num_eval_tokens: 4096, 8192"),
+        ({"num_eval_tokens": [4096, 8192]}, "train_loss", ""),
+        ({"test_tokens": [0, 4096]}, "val_loss", "test_tokens: 0, 4096"),
+        ({"max_sequence_length": [128, 256]}, "val_loss", "max_sequence_length: 128, 256"),
+        ({"max_sequence_length": [128, 256], "eval_sequence_length": [128]}, "val_loss", ""),
+        ({"recipe": ["0.4.1", "0.3.0"]}, "val_acc", "num_eval_tokens: 153600, 1048576"),
+        ({"tokenizer": ["bytes", "gpt2"]}, "train_loss", "tokenizer: bytes, gpt2"),
+        ({"tokenizer": ["bytes", "gpt2"]}, "val_bits_per_byte", ""),
+        ({"dataset": ["pystdlib", "wikitext-103"]}, "train_loss", "dataset: pystdlib, wikitext-103"),
+    ],
+)
+@pytest.mark.parametrize("way", [{"decide": True}, {"decide": True, "best_arm": True}, {"trials": 2, "confirm": 1}])
+def test_arms_whose_numbers_mean_different_things_are_not_decided_between(
+    axes: Mapping[str, list[Any]], metric: str, differ: str, way: Mapping[str, Any]
+) -> None:
+    """As `compare` does not compare them."""
+    if "trials" in way:
+        pytest.importorskip("optuna")
+    base = {"depth": [2], "width": [192], "dataset": ["pystdlib"], "tokenizer": ["bytes"]}
+    options = SweepOptions(metric=metric, **way)
+    found = prepare_sweep({**base, **axes}, options, db="unused.db", argv=[], find_existing=lambda plan: Existing())
+    if not differ:
+        assert with_policy(found, options).sweep.policy is not None
+        return
+    with pytest.raises(UsageError, match=f"{metric} can't decide between arms that differ in {differ}"):
+        with_policy(found, options)
+
+
+def test_more_seeds_than_the_cap_are_refused() -> None:
+    options = SweepOptions(decide=True, max_seeds=5, num_runs=6)
+    axes = {"depth": [2, 4], "width": [128]}
+    found = prepare_sweep(axes, options, db="unused.db", argv=[], find_existing=lambda plan: Existing())
+    with pytest.raises(UsageError, match="--num_runs 6 is more than --max_seeds 5"):
+        with_policy(found, options)
+
+
 def test_one_arm_or_no_baseline_is_refused(store: Store) -> None:
     one = store.submit(new_sweep(definition={"seed": 100}))
     with pytest.raises(UsageError, match="the sweep has one arm"):
@@ -358,6 +401,20 @@ def test_a_run_of_two_codes_is_no_evidence(store: Store) -> None:
     results = read_results(store, policy_of(record), sweep, 100)
     assert results.ended[:, :3].all() and numpy.isnan(results.values[:, 1]).all()
     assert not numpy.isnan(results.values[:, (0, 2)]).any()
+
+
+def test_a_run_on_other_data_is_no_evidence(store: Store) -> None:
+    sweep, worker = submitted(store, declaration()), register(store)
+    while train_one(store, worker) is not None:
+        pass
+    with store._write() as connection:
+        other = json.dumps(asdict(facts(data_fingerprint="0ther")))
+        connection.execute(update(runs).where(runs.c.seed == 102).values(facts=other))
+    record = store.policy(sweep)
+    assert record is not None
+    results = read_results(store, policy_of(record), sweep, 100)
+    assert results.ended[:, :3].all() and numpy.isnan(results.values[:, 2]).all()
+    assert not numpy.isnan(results.values[:, :2]).any()
 
 
 @pytest.mark.parametrize("best_arm", [False, True])

@@ -61,6 +61,27 @@ def test_a_look_is_recorded_unless_asked_not_to(database: Path) -> None:
     assert looks() == 1
 
 
+@pytest.mark.parametrize("baseline", [{"depth": 2}, {"depth": "2"}, ["depth=2"], "depth=2"])
+def test_a_baseline_and_groups_are_given_as_elsewhere(database: Path, baseline: Any) -> None:
+    """As `submit` takes them, or by name and value."""
+    found = orchestrator.compare(by="depth", baseline=baseline, no_record=True)
+    assert found.baseline == {"depth": 2} and list(found.to_frame().verdict) == ["better"]
+    assert orchestrator.plot(difference=True, baseline=baseline)
+
+
+def test_what_can_not_be_asked_is_refused(database: Path) -> None:
+    refused: list[dict[str, Any]] = [{"baseline": {"dept": 2}}, {"baseline": {"depth": []}}, {"at_step": float("nan")}]
+    for wrong in refused:
+        with pytest.raises(HlbqError):
+            orchestrator.compare(**wrong)
+    with pytest.raises(HlbqError, match="--num_runs 0 is fewer"):
+        orchestrator.extend(1, num_runs=0)
+    with pytest.raises(HlbqError, match="depth is an empty list"):
+        orchestrator.submit({"depth": [], "width": 128})
+    with pytest.raises(HlbqError, match="holds control characters"):
+        orchestrator.submit({"depth": 2, "width": 128}, name="two\nlines")
+
+
 def test_without_a_baseline_the_frame_of_differences_is_empty(database: Path) -> None:
     alone = orchestrator.compare(where={"depth": 4})
     assert alone.to_frame().empty and list(alone.to_frame("groups").n) == [8]
@@ -76,7 +97,7 @@ def test_runs_are_chosen_in_the_same_way_everywhere(database: Path) -> None:
     assert len(orchestrator.load(str(database), where={"depth": "4"})) == 8
     refused: list[dict[str, Any]] = [
         {"sweep": 7}, {"where": {"dept": 4}}, {"where": {"seed": "x"}}, {"sweep": 1, "all": True},
-        {"runs": RunFilter(), "where": {"depth": 2}},
+        {"runs": RunFilter(), "where": {"depth": 2}}, {"sweep": []}, {"sweep": "12"},
     ]  # fmt: skip
     for wrong in refused:
         for call in (orchestrator.load, orchestrator.curves, orchestrator.compare, orchestrator.wait):
