@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
@@ -111,6 +112,4 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title:
 
 def when(seconds: float | None) -> str:
     """A moment as local date and time; empty for None."""
-    from datetime import datetime
-
     return "" if seconds is None else datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")

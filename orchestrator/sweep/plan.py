@@ -135,12 +135,7 @@ def make_plan(axes: Axes, *, shape: Shape = PRODUCT, num_runs: int = 1, first_se
     """
     ordered = {name: axes[name] for name in specs() if name in axes}
     _check_seeds(num_runs, first_seed)
-    total = count(ordered, shape) * num_runs
-    if total > MAX_RUNS:
-        raise PlanError(
-            f"this expands to {total:,} runs, and a sweep holds at most {MAX_RUNS:,}",
-            "Give fewer values, or split it into several sweeps.",
-        )
+    _check_total(count(ordered, shape) * num_runs)
     for tokenizer in ordered.get("tokenizer", ()):
         unpadded_vocabulary_size(tokenizer)
 
@@ -249,6 +244,14 @@ def _check_seeds(num_runs: int, first_seed: int) -> None:
     wrong = first_seed if first_seed < 0 else last_seed
     if not 0 <= wrong <= MAX_SEED:
         raise PlanError(f"seed {wrong} is out of range", f"Seeds are 0 to {MAX_SEED}.")
+
+
+def _check_total(total: int) -> None:
+    if total > MAX_RUNS:
+        raise PlanError(
+            f"this expands to {total:,} runs, and a sweep holds at most {MAX_RUNS:,}",
+            "Give fewer values, or split it into several sweeps.",
+        )
 
 
 def _check_depth_and_width(given: Mapping[str, Any]) -> None:

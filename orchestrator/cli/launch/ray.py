@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -158,14 +158,15 @@ def _attend(store: "Store", orders: Sequence[WorkerOrder], need: Need, what: Ray
     sweeps = what.options.sweep
     plain = not sys.stderr.isatty()
     fleet = RayFleet(say=note if plain else said.append)
-    signals = _Signals()
-    with handled((signal.SIGINT, signal.SIGTERM), signals.came.append):
+    came: list[int] = []
+    passed_on = 0
+    with handled((signal.SIGINT, signal.SIGTERM), came.append):
         fleet.start(orders, need)
         try:
             with LiveView(store, RunFilter(sweep_ids=tuple(sweeps) if len(sweeps) == 1 else ())) as view:
                 while fleet.at_work:
                     fleet.update()
-                    _obey(fleet, signals)
+                    passed_on = _obey(fleet, len(came), passed_on)
                     if _nothing_left_for_those_who_wait(store, fleet, sweeps):
                         for member in fleet.waiting:
                             fleet.abandon(member)
@@ -177,7 +178,7 @@ def _attend(store: "Store", orders: Sequence[WorkerOrder], need: Need, what: Ray
             fleet.wait(STOP_SECONDS)
             raise
     note(*said)
-    _leave(fleet, interrupted=bool(signals.came))
+    _leave(fleet, interrupted=bool(came))
 
 
 def _nothing_left_for_those_who_wait(store: "Store", fleet: RayFleet, sweeps: Sequence[int]) -> bool:
@@ -193,23 +194,16 @@ def _nothing_left_for_those_who_wait(store: "Store", fleet: RayFleet, sweeps: Se
         return False  # asked again next time
 
 
-@dataclass(kw_only=True)
-class _Signals:
-    """Signals that came, and how many of them were passed on: at the next check, as a handler must not call Ray."""
-
-    came: list[int] = field(default_factory=list)
-    passed_on: int = 0
-
-
-def _obey(fleet: RayFleet, signals: _Signals) -> None:
-    while signals.passed_on < len(signals.came):
-        signals.passed_on += 1
-        if signals.passed_on == 1:
+def _obey(fleet: RayFleet, came: int, passed_on: int) -> int:
+    """Pass on the signals that came since the last check, as a handler must not call Ray. Returns how many came."""
+    for number in range(passed_on + 1, came + 1):
+        if number == 1:
             note("stopping: the workers release their runs (once more stops at once)")
-        if signals.passed_on <= 2:
+        if number <= 2:
             fleet.stop()
         else:
             fleet.close()
+    return came
 
 
 def _leave(fleet: RayFleet, *, interrupted: bool) -> None:
