@@ -10,20 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    MetaData,
-    Table,
-    Text,
-    delete,
-    func,
-    insert,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, Text, delete, func, insert, select, text, update
 
 from orchestrator.copying.digests import TableDigest, digest_of, key_of, pages, without_zero_bytes
 from orchestrator.errors import DatabaseBusyError, DatabaseError
@@ -32,7 +19,7 @@ from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from orchestrator.store.base import Author, insert_many, is_sqlite
 from orchestrator.store.events import highest_number
-from orchestrator.store.opening.ownership import stored_revision
+from orchestrator.store.opening.identity import stored_revision
 from orchestrator.store.opening.schema import CURRENT, UNFINISHED_COPY, alembic_version
 from orchestrator.store.tables import LIVE, RUNNING, database_identity, metadata, runs, workers
 from orchestrator.store.working.endings import end_attempt, lock_runs

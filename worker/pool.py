@@ -12,10 +12,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator.launch.stop_signals import handled, heeded_stop_signals
+from orchestrator.launch.worker_command import WorkerOptions
+from orchestrator.queue.workers import ArmMemory
+from orchestrator.store import OpenMode, open_store
 from orchestrator.wording.numbers import counted
+from worker.devices.devices import Device, choose_device, choose_gpus, gpu_device
+from worker.devices.slot_memory import free_bytes_of, plan_slots
 from worker.exit_codes import EXIT_FAILED, EXIT_FINE, EXIT_INTERRUPTED, EXIT_USAGE
 from worker.processes import signal_name
 
@@ -71,7 +76,6 @@ class WorkerPool:
     say: Callable[[str], None]
     environment: Mapping[str, str] = field(default_factory=dict)
     policy: RestartPolicy = field(default_factory=RestartPolicy)
-    clock: Callable[[], float] = time.monotonic
     _stopping: bool = False
     _members: list[_Member] = field(default_factory=list)
 
@@ -114,7 +118,7 @@ class WorkerPool:
                 member.process.send_signal(number)
 
     def _start(self, member: _Member) -> None:
-        member.restart_at, member.started_at = None, self.clock()
+        member.restart_at, member.started_at = None, time.monotonic()
         # A group of its own: a terminal's Ctrl-C reaches it through this process alone, and so counts once.
         member.process = subprocess.Popen(
             member.place.argv, env={**os.environ, **self.environment}, stdin=subprocess.DEVNULL, process_group=0
@@ -125,7 +129,7 @@ class WorkerPool:
     def _wait(self, woken: int) -> None:
         """Until a worker ends, a signal comes, or a restart is due; then do what follows from it."""
         due = [member.restart_at for member in self._members if member.restart_at is not None]
-        select.select([woken], [], [], max(0.0, min(due) - self.clock()) if due else None)
+        select.select([woken], [], [], max(0.0, min(due) - time.monotonic()) if due else None)
         with contextlib.suppress(BlockingIOError):
             os.read(woken, 4096)
         for member in self._members:
@@ -135,7 +139,7 @@ class WorkerPool:
                 continue
             if self._stopping:
                 member.restart_at, member.exit_code = None, EXIT_INTERRUPTED
-            elif member.restart_at <= self.clock():
+            elif member.restart_at <= time.monotonic():
                 self._start(member)
 
     def _note_end(self, member: _Member, code: int) -> None:
@@ -143,7 +147,7 @@ class WorkerPool:
         if code in _SAID_WHY or self._stopping:
             member.exit_code = code if code in _SAID_WHY else EXIT_FAILED
             return
-        lived = self.clock() - member.started_at
+        lived = time.monotonic() - member.started_at
         member.deaths = 1 if lived >= self.policy.healthy_seconds else member.deaths + 1
         wait = self.policy.wait_seconds(member.deaths)
         name, how = member.place.name, f"exit code {code}" if code >= 0 else signal_name(-code)
@@ -154,7 +158,7 @@ class WorkerPool:
                 "see what it printed above, and `hlbq doctor`"
             )
             return
-        member.restart_at = self.clock() + wait
+        member.restart_at = time.monotonic() + wait
         self.say(f"the worker on {name} died ({how}); restarting it in {wait:g} s")
 
 
@@ -163,3 +167,56 @@ def exit_code_of(codes: Sequence[int], *, interrupted: bool) -> int:
     if interrupted:
         return EXIT_INTERRUPTED
     return next((code for code in (EXIT_INTERRUPTED, EXIT_USAGE, EXIT_FAILED) if code in codes), EXIT_FINE)
+
+
+def plan_places(options: WorkerOptions, say: Callable[[str], None]) -> list[Place]:
+    """A place for each slot of each device, fewer slots where the memory does not hold them; says so.
+
+    Raises DeviceError for a device that is not there, and DatabaseError where the queue can't be read.
+    """
+    if any(options.gpus):
+        devices = [gpu_device(gpu) for gpu in choose_gpus(",".join(options.gpus))]
+    else:
+        devices = [choose_device(options.gpu, options.device)]
+    plans = [plan_slots(options.slots, arms, free, device) for device, arms, free in _facts(options, devices)]
+    for note in filter(None, (note for _, note in plans)):
+        say(note)
+    places = [
+        Place(name=_name(device, slot, slots), argv=_options_of(options, device, slot, slots).argv())
+        for device, (slots, _) in zip(devices, plans, strict=True)
+        for slot in range(slots)
+    ]
+    say(f"{counted(len(places), 'worker')}: {', '.join(place.name for place in places)}")
+    return places
+
+
+def _facts(
+    options: WorkerOptions, devices: Sequence[Device]
+) -> Iterator[tuple[Device, Sequence[ArmMemory], int | None]]:
+    """Each device with the arms that wait and its free memory; neither is looked up for a single slot."""
+    if options.slots == 1 or options.no_memory_check:
+        yield from ((device, (), None) for device in devices)
+        return
+    with open_store(options.db, mode=OpenMode.WRITE) as store:
+        for device in devices:
+            arms = store.memory_of_waiting_arms(device.description, options.sweep)
+            yield device, arms, free_bytes_of(device)
+
+
+def _options_of(options: WorkerOptions, device: Device, slot: int, slots: int) -> WorkerOptions:
+    """What one worker is asked to do. The database comes by the environment, the sweep of `hlbq run` is known."""
+    return replace(
+        options,
+        gpu=device.gpu,
+        gpus=(),
+        device="cpu" if device.gpu is None else None,
+        slot=slot,
+        slots=slots,
+        label=f"{_name(device, slot, slots)}: ",
+        prestarted=False,
+        db=None,
+    ).ending_with_this_process()
+
+
+def _name(device: Device, slot: int, slots: int) -> str:
+    return device.name if slots == 1 else f"{device.name} slot {slot + 1} of {slots}"
