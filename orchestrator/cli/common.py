@@ -104,7 +104,9 @@ def _where(texts: Sequence[str]) -> Mapping[str, Any]:
         name, equals, value = text.partition("=")
         name = name.strip().replace("-", "_")
         if not equals:
-            raise UsageError(f"--where {text}: no value", f"Write --where {name or 'depth'}=VALUE.")
+            raise UsageError(
+                f"--where {text}: no value", f"Write --where {name if name.isidentifier() else 'depth'}=VALUE."
+            )
         wanted.setdefault(name, []).append(filter_value(name, value.strip()))
     return wanted
 

@@ -1,5 +1,6 @@
 """`hlbq export`: runs and points as a table."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,7 +60,8 @@ def export(
     if not count:
         original = how.layout == exports.Layout.ORIGINAL
         nothing = f"Nothing was written: none of these runs has {'evaluations' if original else 'points'} yet."
-        pending_too = "" if original else ". Write pending runs too: hlbq export --all"
+        is_of_runs = how.layout == exports.Layout.RUNS
+        pending_too = f". Write pending runs too: hlbq export {shlex.quote(str(file))} --all" if is_of_runs else ""
         suggest(f"{nothing} See how far they are: hlbq status{pending_too}", store)
         return
     rows = counted(count, "point" if how.layout == exports.Layout.POINTS else "run")

@@ -1,7 +1,7 @@
 """A sweep for people to check before it is stored: arms, sizes, what was left out, and roughly what it costs."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from orchestrator.queue.states import State
 from orchestrator.sweep.baseline import baseline_text, parse_baseline, restricted
 from orchestrator.sweep.options import value_text
 from orchestrator.sweep.plan import Plan, PlannedArm
+from orchestrator.sweep.sweep_options import SweepOptions
 from orchestrator.wording.numbers import duration
 
 if TYPE_CHECKING:
@@ -112,18 +113,19 @@ def _device_time(seconds: float) -> str:
 
 
 def seeds_of(
-    plan: Plan, baseline: Sequence[str], database: DatabaseOption, *, effect: float | None, noise: float | None
+    plan: Plan, options: SweepOptions, database: DatabaseOption, *, effect: float | None, noise: float | None
 ) -> "SeedPlan | None":
-    """What the plan's seeds allow to decide; None if it has nothing to compare.
+    """What the plan's seeds allow to decide, by the rule that the options declare; None if it has nothing to compare.
 
     Raises UsageError for a value that is no size, or if the noise is neither given nor known from earlier runs.
     """
+    from orchestrator.comparison.bounds import VILLE, Bound
     from orchestrator.comparison.planning import Noise, contrasts_in, read_noise, seed_plan
 
     for name, value in (("--plan_for", effect), ("--noise", noise)):
         if value is not None and value <= 0:
             raise UsageError(f"{name} {value:g}: not a size", f"Use a number above 0: {name} 0.01")
-    contrasts = contrasts_in(plan, parse_baseline(baseline))
+    contrasts = contrasts_in(plan, parse_baseline(options.baseline))
     if not contrasts:
         return None
     found = None if noise is None else Noise(deviation=noise)
@@ -136,7 +138,9 @@ def seeds_of(
                 "Give the deviation of a paired difference, for instance --noise 0.004; or train 4 seeds of two arms "
                 "first.",
             )
-    return seed_plan(contrasts, effect, found)
+    is_capped = options.decide and not options.best_arm and not plan.skipped
+    bound = Bound(cap=options.max_seeds, first_look=options.first_look) if is_capped else VILLE
+    return seed_plan(contrasts, effect, found, bound=bound)
 
 
 def seed_lines(plan: Plan, seeds: "SeedPlan | None", history: History) -> list[str]:
@@ -152,7 +156,7 @@ def seed_lines(plan: Plan, seeds: "SeedPlan | None", history: History) -> list[s
     compared = f"{counted(seeds.contrasts, 'arm')} against the baseline"
     given = f"(noise {seeds.noise.deviation:.2g}{learned}; {compared})"
     if seeds.needed is None:
-        return [*found, f"an effect of {seeds.effect:g} needs more than 1,000 seeds {given}"]
+        return [*found, f"an effect of {seeds.effect:g} needs more than {seeds.most:,} seeds {given}"]
     seconds = estimated_seconds(replace(plan, num_runs=seeds.needed, skipped=frozenset()), history)
     time = f", at most about {_device_time(seconds)}" if seconds else ""
     needs = f"an effect of {seeds.effect:g} needs {counted(seeds.needed, 'seed')} for a verdict in 4 of 5 cases"

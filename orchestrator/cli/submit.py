@@ -149,7 +149,7 @@ def reviewed_sweep(
     warn(*prepared.warnings)
     if review.noise is not None and review.plan_for is None:
         warn("--noise has no effect without --plan_for")
-    seeds = seeds_of(plan, options.baseline, database, effect=review.plan_for, noise=review.noise)
+    seeds = seeds_of(plan, options, database, effect=review.plan_for, noise=review.noise)
     for line in filter(None, (prepared.note, _whose_rows_go(prepared.sweep.csv, database))):
         note(f"note: {line}")
     if review.dry_run and as_json:

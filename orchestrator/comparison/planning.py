@@ -1,12 +1,13 @@
-"""Before anything is trained: how many seeds a verdict needs, by the rule that `hlbq compare` will use."""
+"""Before anything is trained: how many seeds a verdict needs, by the rule that the sweep will use."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hlbgpt_core.points import Split
+from orchestrator.comparison.bounds import VILLE, Bound
 from orchestrator.comparison.design import counterparts
-from orchestrator.comparison.statistics import ALPHA, always_valid_critical_t, fewest_pairs, summarise
+from orchestrator.comparison.statistics import always_valid_critical_t, fewest_pairs, summarise
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import Store
@@ -40,32 +41,36 @@ def contrasts_in(plan: Plan, baseline: Mapping[str, object]) -> int:
 @dataclass(frozen=True, kw_only=True)
 class SeedPlan:
     """What the seeds of a sweep allow: below `fewest` none of its `contrasts` can get a verdict. `needed` are those
-    that find an effect of size `effect` with 80 % probability; None if that was not asked, or is over MOST_SEEDS."""
+    that find an effect of size `effect` with 80 % probability; None if that was not asked, or is over `most`."""
 
     contrasts: int
     fewest: int
     effect: float | None = None
     noise: Noise | None = None
     needed: int | None = None
+    most: int = MOST_SEEDS
 
 
-def seed_plan(contrasts: int, effect: float | None = None, noise: Noise | None = None) -> SeedPlan:
-    """The seed plan at Holm's level for the first verdict."""
-    level = ALPHA / contrasts
-    needed = None if effect is None or noise is None else seeds_needed(effect, noise.deviation, level)
-    return SeedPlan(contrasts=contrasts, fewest=fewest_pairs(level), effect=effect, noise=noise, needed=needed)
+def seed_plan(
+    contrasts: int, effect: float | None = None, noise: Noise | None = None, *, bound: Bound = VILLE
+) -> SeedPlan:
+    """The seed plan at Holm's level for the first verdict, which needs the evidence of `bound`."""
+    level, most = 1 / bound.evidence(contrasts), bound.cap or MOST_SEEDS
+    needed = None if effect is None or noise is None else seeds_needed(effect, noise.deviation, level, most)
+    fewest = fewest_pairs(level)
+    return SeedPlan(contrasts=contrasts, fewest=fewest, effect=effect, noise=noise, needed=needed, most=most)
 
 
-def seeds_needed(effect: float, deviation: float, level: float) -> int | None:
+def seeds_needed(effect: float, deviation: float, level: float, most: int = MOST_SEEDS) -> int | None:
     """Seeds at which the always-valid test of `level` finds a mean paired difference of `effect` with 80 % probability
-    (t from the noncentral t-distribution), however noisy the pairs (`deviation`). None if over MOST_SEEDS."""
+    (t from the noncentral t-distribution), however noisy the pairs (`deviation`). None if over `most`."""
     import numpy
     from scipy.special import nctdtr
 
     fewest = fewest_pairs(level)
     if deviation == 0:
         return fewest
-    count = numpy.arange(fewest, MOST_SEEDS + 1)
+    count = numpy.arange(fewest, most + 1)
     limit = always_valid_critical_t(count, level)
     power = 1 - nctdtr(count - 1, effect / deviation * numpy.sqrt(count), limit)
     enough = numpy.flatnonzero(power >= POWER)

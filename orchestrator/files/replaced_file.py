@@ -116,7 +116,7 @@ def locked_file(path: Path, *, timeout_seconds: float = LOCK_TIMEOUT_SECONDS) ->
     beside = target.with_name(f".{target.name}.lock")
     too_late = ExportError(
         f"'{path}' has been locked by another process for {timeout_seconds:g} s",
-        f"Find it with `fuser {beside}`, or write the table yourself: hlbq export",
+        f"Find it with `fuser {beside}`, or write the table yourself: hlbq export results.csv",
     )
     with contextlib.ExitStack() as held:
         with export_errors(path):

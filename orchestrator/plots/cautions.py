@@ -22,7 +22,7 @@ def with_values(
     if not found:
         raise ExportError(
             f"'{what}' is nan or infinite at every point of {counted(recorded, 'run')}",
-            "See the points: hlbq export --layout points. See how a run ended: hlbq show RUN",
+            "See the points: hlbq export points.csv --layout points. See how a run ended: hlbq show RUN",
         )
     warnings = []
     if recorded > len(found):

@@ -29,6 +29,7 @@ from orchestrator.plots.style import Size, add_titles, lettering, plain_texts
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import differing_settings, settings_of
+from orchestrator.sweep.baseline import baseline_text, restricted
 from orchestrator.sweep.options import setting_name
 from orchestrator.wording.numbers import counted
 
@@ -64,11 +65,15 @@ def plot_curves(
     SettingsError for an unknown setting.
     """
     drawing, chosen = _with_known_settings(drawing or Drawing()), Source.of(source, runs)
+    named = drawing.baseline or {}
     if drawing.baseline is None:
         drawing = dataclasses.replace(drawing, baseline=chosen.baseline())
     by = _grouping(drawing.by, drawing.facet, drawing.colour, drawing.style)
     read = chosen.curves(drawing.metric, drawing.x, smooth=drawing.smooth)
     found, warnings = with_values(read, drawing.metric, drawing.x)
+    if named and not any(restricted(run.settings, named) == named for run in found):
+        what = f"--baseline {baseline_text(named)}: no run here has that"
+        raise ExportError(what, "See which arms there are: hlbq compare")
     check = partial(check_comparable, allow_mixed_data=allow_mixed_data, allow_mixed_evaluation=allow_mixed_evaluation)
     warnings += check(found, drawing.metric)
     if isinstance(drawing.x, Metric):

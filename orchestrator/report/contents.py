@@ -271,7 +271,7 @@ def _run_table(
 
 def _not_listed(runs: int) -> list[str]:
     left = runs - MOST_RUNS_LISTED
-    return [f"{counted(left, 'more run')}. For all of them: hlbq export"] if left > 0 else []
+    return [f"{counted(left, 'more run')}. For all of them: hlbq export results.csv"] if left > 0 else []
 
 
 def _setting_text(settings: Mapping[str, Any], name: str) -> str:

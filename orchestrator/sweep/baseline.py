@@ -44,7 +44,9 @@ def parse_baseline(texts: Sequence[str], known: Callable[[str], str] = setting_n
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
-            raise UsageError(f"--baseline {text}: no value", f"Write --baseline {name or 'depth'}=VALUE.")
+            raise UsageError(
+                f"--baseline {text}: no value", f"Write --baseline {name if name.isidentifier() else 'depth'}=VALUE."
+            )
         name, wanted = known(name), value.strip()
         if name in specs():
             wanted = parse_value(specs()[name], wanted)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from hlbgpt_core.errors import SettingsError
 from hlbgpt_core.settings import RECIPES, Settings, SettingSpec, specs, unknown_setting
 from orchestrator.sweep.shapes import parse_axis
 
@@ -34,6 +35,10 @@ def panel_of(name: str) -> str:
     return next((panel for panel, names in PANELS.items() if name in names), MODEL)
 
 
+# What other tools put around and between values.
+_LIST_MARKS = str.maketrans(",[]", "   ")
+
+
 def axes_of(given: Mapping[str, Sequence[Any]], *, repeated: Collection[str] = ()) -> Mapping[str, tuple[Any, ...]]:
     """The values of each setting that was given, typed, in the order given: each once except for settings in
     `repeated`. `1e-4..1e-1` becomes a Range. Raises SettingsError for an unknown setting, and SettingsError or
@@ -45,7 +50,13 @@ def axes_of(given: Mapping[str, Sequence[Any]], *, repeated: Collection[str] = (
         if name not in known:
             raise unknown_setting(name)
         if values:
-            axes[name] = parse_axis(known[name], values, keep_repeats=name in repeated)
+            try:
+                axes[name] = parse_axis(known[name], values, keep_repeats=name in repeated)
+            except SettingsError as error:
+                apart = " ".join(map(str, values)).translate(_LIST_MARKS).split()
+                if apart == list(map(str, values)):
+                    raise
+                raise SettingsError(error.message, f"Put spaces between values: --{name} {' '.join(apart)}") from None
     return axes
 
 

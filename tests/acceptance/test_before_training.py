@@ -53,6 +53,10 @@ def test_the_seeds_for_an_effect_follow_from_the_noise_given(hlbq: Hlbq) -> None
     assert "an effect of 0.01 needs 6 seeds for a verdict in 4 of 5 cases (noise 0.004;" in done.err
     found = json.loads(hlbq(f"{line} --plan_for 0.01 --noise 0.004 --json").out)
     assert (found["fewest_seeds"], found["needed_seeds"], found["noise"]) == (4, 6, 0.004)
+    # A policy with a cap needs less evidence, and has fewer seeds.
+    decided = hlbq("submit --num_heads 1 3 --dry-run --plan_for 0.01 --noise 0.004 --decide").err
+    assert "an effect of 0.01 needs 5 seeds" in decided and "no verdict is possible" not in decided
+    assert "needs more than 20 seeds" in hlbq(f"{line} --plan_for 0.002 --noise 0.004 --decide").err
     assert "needs more than 1,000 seeds" in hlbq(f"{line} --plan_for 0.00001 --noise 0.004").err
     assert "--noise has no effect without --plan_for" in hlbq(f"{line} --noise 0.004").err
 
@@ -131,6 +135,8 @@ def test_an_export_without_points_writes_no_file(hlbq: Hlbq) -> None:
     for file in ("results.csv", "results.jsonl"):
         done = hlbq(f"export {file}")
         assert (done.code, Path(file).exists()) == (0, False) and "Nothing was written" in done.err
+        assert f"Write pending runs too: hlbq export {file} --all" in done.err
+    assert "pending runs" not in hlbq("export points.csv --layout points").err
     assert hlbq("export all.csv --all").code == 0 and Path("all.csv").exists()
 
 

@@ -110,6 +110,8 @@ def test_the_baseline_is_named_in_the_legend(store: Store) -> None:
         (axes,) = plot_curves(store, Drawing(baseline=baseline)).figure.axes
         marked = [text.get_text().endswith(", baseline") for text in axes.get_legend().get_texts()]
         assert [at for at, is_marked in enumerate(marked) if is_marked] == [place]
+    with pytest.raises(ExportError, match="--baseline num_heads=3: no run here has that"):
+        plot_curves(store, Drawing(baseline={"num_heads": 3}))
 
 
 def test_last_values_over_a_setting_with_a_power_law(swept: Store) -> None:
