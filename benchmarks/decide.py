@@ -18,7 +18,7 @@ import numpy
 from orchestrator.comparison.bounds import VILLE, Bound
 from orchestrator.comparison.contrasts import Pairs, Verdict, findings
 from orchestrator.comparison.measures import Goal
-from orchestrator.comparison.policy import REJECTED, DecidePolicy, Reason, State
+from orchestrator.comparison.policy import REJECTED, ClosureReason, DecidePolicy, PolicyState
 from orchestrator.growth import decide as decisions
 from orchestrator.growth import race
 from orchestrator.growth.evidence import running_evidence
@@ -50,7 +50,7 @@ def policy_of(arms: int, **changes: Any) -> DecidePolicy:
 def decide(policy: DecidePolicy, values: Any, *, workers: int = 1) -> Outcome:
     """Train what each step asks for, and take the next step. `values` has the baseline's row first."""
     present = dict.fromkeys(policy.everyone, policy.first_look)
-    state, ends = State(), False
+    state, ends = PolicyState(), False
     next_step = race.next_step if policy.best_arm else decisions.next_step
     while not ends:
         step = next_step(policy, results_of(policy, values, present), state, workers=workers)
@@ -63,7 +63,9 @@ def decide(policy: DecidePolicy, values: Any, *, workers: int = 1) -> Outcome:
 def at_once(policy: DecidePolicy, values: Any) -> Sequence[str]:
     """What one step says of each arm that sees every seed up to the cap: the same as seed by seed."""
     next_step = race.next_step if policy.best_arm else decisions.next_step
-    step = next_step(policy, results_of(policy, values, dict.fromkeys(policy.everyone, policy.max_seeds)), State())
+    step = next_step(
+        policy, results_of(policy, values, dict.fromkeys(policy.everyone, policy.max_seeds)), PolicyState()
+    )
     reasons = {closure.arm: closure.reason for closure in step.state.closures}
     return [reasons[arm] for arm in policy.arms]
 
@@ -133,7 +135,7 @@ def measure_race(arms: int, *, spread: float, sweeps: int, cap: int, first: int,
         effects = generator.normal(0, spread, arms)
         found = decide(policy, normal(generator, (arms, cap)) + effects[:, None])
         runs.append(found.runs / (arms * cap))
-        lost.append(found.said[int(numpy.argmin(effects))] == Reason.NOT_BEST)
+        lost.append(found.said[int(numpy.argmin(effects))] == ClosureReason.NOT_BEST)
     print(f"race of {arms:2} arms, spread {spread}: runs {numpy.mean(runs):5.2f}  best lost {numpy.mean(lost):7.4f}")
 
 
@@ -197,9 +199,9 @@ def step_seconds(arms: int, seeds: int) -> float:
     values = numpy.random.default_rng(0).standard_normal((arms + 1, seeds))
     present = dict.fromkeys(policy.everyone, seeds)
     results = results_of(policy, values, present)
-    decisions.next_step(policy, results, State())
+    decisions.next_step(policy, results, PolicyState())
     begin = time.process_time()
-    decisions.next_step(policy, results, State())
+    decisions.next_step(policy, results, PolicyState())
     return time.process_time() - begin
 
 

@@ -26,14 +26,14 @@ import numpy
 from benchmarks.decide import results_of
 from hlbgpt_core.points import Split
 from orchestrator.comparison.measures import Goal
-from orchestrator.comparison.policy import DecidePolicy, State
+from orchestrator.comparison.policy import DecidePolicy, PolicyState
 from orchestrator.comparison.policy import Reason as Closed
 from orchestrator.comparison.statistics import paired_difference
 from orchestrator.growth import decide
 from orchestrator.growth.early_stopping import goes_on, rungs_of
 from orchestrator.growth.search import (
     NEVER,
-    Outcome,
+    ArmOutcome,
     Result,
     SearchPolicy,
     SearchState,
@@ -43,7 +43,7 @@ from orchestrator.growth.search import (
 )
 from orchestrator.growth.search_space import Choices, Space, parameter
 from orchestrator.queue.runs import RunFilter
-from orchestrator.queue.states import State as RunState
+from orchestrator.queue.states import State
 from orchestrator.store import OpenMode, open_store
 from orchestrator.sweep.definition import stored_axes, stored_shape
 from orchestrator.sweep.plan import PlannedArm
@@ -136,8 +136,8 @@ def _trained(
         is_kept = is_baseline or goes_on(policy, rung, value, others)
         others.append(value)
         if not is_kept:
-            return Result(outcome=Outcome.PRUNED, value=value, rung=rung), rung / LENGTH
-    return Result(outcome=Outcome.MEASURED, value=measured[1.0]), 1.0
+            return Result(outcome=ArmOutcome.PRUNED, value=value, rung=rung), rung / LENGTH
+    return Result(outcome=ArmOutcome.MEASURED, value=measured[1.0]), 1.0
 
 
 def deliver_best(
@@ -179,7 +179,7 @@ def deliver_confirmed(surface: Surface, policy: SearchPolicy, generator: numpy.r
 
 def _decided(policy: DecidePolicy, values: Any) -> tuple[dict[str, int], list[str]]:
     """How many seeds each arm and the baseline got, and which arms are better."""
-    present, state, ends = dict.fromkeys(policy.everyone, policy.first_look), State(), False
+    present, state, ends = dict.fromkeys(policy.everyone, policy.first_look), PolicyState(), False
     while not ends:
         step = decide.next_step(policy, results_of(policy, values, present), state)
         state, ends = step.state, step.ends
@@ -249,7 +249,7 @@ def _risk(surface: Surface, policy: SearchPolicy, arms: int, generator: numpy.ra
         truths.append(surface.truth(choices)[-1])
         measured = dict(zip(surface.shares, surface.run(choices, generator), strict=True))
         result, spent = _trained(policy, measured, at_rungs, is_baseline=number == 0)
-        stopped.append(result.outcome is Outcome.PRUNED)
+        stopped.append(result.outcome is ArmOutcome.PRUNED)
         cost += spent
     return stopped[int(numpy.argmin(truths))], cost / arms
 
@@ -262,7 +262,7 @@ def fit(db: Path, end: float) -> Surface:
         definition = {"axes": drawn.definition["axes"]}
         tracks = _varying(Space(tracks=tracks_of(stored_axes(definition), stored_shape(definition))))
         curves: dict[int, list[tuple[Any, int, Any]]] = {}
-        wanted = RunFilter(states=(RunState.COMPLETED,))
+        wanted = RunFilter(states=(State.COMPLETED,))
         for found in store.runs_with_curves(wanted, Split.VAL, ("tokens_seen", "loss")):
             curve = found.curves[Split.VAL]
             tokens = numpy.array(curve["tokens_seen"], float) / curve["tokens_seen"][-1] / end
@@ -305,7 +305,7 @@ def measure_step(arms: int = 5_000) -> None:
         if not isinstance(arm, PlannedArm) or arm.key in results:
             continue
         is_kept, value = generator.random() < 0.4, float(surface.truth(choices)[-1])
-        outcome = Outcome.MEASURED if is_kept else Outcome.PRUNED
+        outcome = ArmOutcome.MEASURED if is_kept else ArmOutcome.PRUNED
         results[arm.key] = Result(outcome=outcome, value=value, rung=None if is_kept else 250)
         trials.append(Trial(arm=arm.key, choices=choices))
     state = SearchState(trials=tuple(trials))

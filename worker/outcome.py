@@ -27,7 +27,7 @@ class WorkerSummary:
     could_not_work: bool = False
 
 
-class Outcome:
+class EndedRuns:
     """The runs that one worker has ended. `why_aside` says why its device is set aside; empty while it is not."""
 
     def __init__(self, store: Store, identity: WorkerIdentity, say: Callable[[str], None]) -> None:

@@ -29,7 +29,7 @@ from worker.claiming import Claiming
 from worker.devices.devices import Device
 from worker.devices.driver import DeviceWatch
 from worker.heartbeat import Heartbeat
-from worker.outcome import Outcome, WorkerSummary
+from worker.outcome import EndedRuns, WorkerSummary
 from worker.rungs import Rungs
 from worker.stopping import StopRequests
 from worker.timing import Timing
@@ -77,7 +77,7 @@ class Supervisor:
             say=say,
             reading=self._device_watch.reading,
         )
-        self._outcome = Outcome(store, identity, say)
+        self._ended = EndedRuns(store, identity, say)
         self._was_fenced = False
         self._database_answers = True
         self._outdated: DatabaseVersionError | None = None
@@ -100,11 +100,11 @@ class Supervisor:
             self._growth.close(patience_seconds)
             self._notify.close(patience_seconds)
         return WorkerSummary(
-            completed=self._outcome.completed,
-            failed=self._outcome.failed,
+            completed=self._ended.completed,
+            failed=self._ended.failed,
             why=why,
             interrupted=self.stop_requests.wanted,
-            set_aside=bool(self._outcome.why_aside),
+            set_aside=bool(self._ended.why_aside),
             could_not_work=bool(self._claiming.could_not_work),
         )
 
@@ -124,13 +124,13 @@ class Supervisor:
 
     def _why_to_end(self) -> str:
         """What ends the worker before it claims again; empty while it goes on."""
-        if why := self._claiming.could_not_work or self._outcome.why_aside:
+        if why := self._claiming.could_not_work or self._ended.why_aside:
             return why
         if self._outdated is not None:
             raise self._outdated
         if self.stop_requests.wanted:
             return self.stop_requests.why
-        if self._options.count and self._outcome.ended >= self._options.count:
+        if self._options.count and self._ended.ended >= self._options.count:
             return f"its {self._options.count} runs are done"
         return "" if self._options.watch else self._claiming.why_to_end(self._timing.faulty_code_seconds)
 
@@ -348,11 +348,11 @@ class Supervisor:
         unwell = ending.reason not in (Reason.FINISHED, Reason.RELEASED, Reason.PRUNED) or not self._trainers.alive
         if unwell or attempt.trainer_is_of_other_code:
             self._trainers.close()
-        self._outcome.note(ending, after)
+        self._ended.note(ending, after)
         self._wandb.attend(after.sweep_id)
         if after.state in TERMINAL:
             self._csv.changed(after.sweep_id)
         if attempt.blame is not Blame.RUN:
             self._claiming.note_fault(attempt.blame, ending.error_type, ending.error_message)
         else:
-            self._outcome.judge_device(ending.reason)
+            self._ended.judge_device(ending.reason)

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from orchestrator.comparison.contrasts import Contrast, Finding, Verdict
 from orchestrator.comparison.pairs import Pairs
-from orchestrator.comparison.policy import REJECTED, Closure, DecidePolicy, Reason, State, closure_text
+from orchestrator.comparison.policy import REJECTED, Closure, ClosureReason, DecidePolicy, PolicyState, closure_text
 from orchestrator.comparison.statistics import paired_difference
 from orchestrator.wording.numbers import counted
 
 
-def declared(contrasts: Sequence[Contrast], policy: DecidePolicy, state: State) -> list[Contrast]:
+def declared(contrasts: Sequence[Contrast], policy: DecidePolicy, state: PolicyState) -> list[Contrast]:
     """The contrasts of arms with the policy's verdicts; others stay as they are."""
     keys = {frozenset(pair): pair[0] for pair in zip(policy.arms, policy.baselines, strict=True)}
     closures = {closure.arm: closure for closure in state.closures}
@@ -62,4 +62,4 @@ def _verdict(closure: Closure | None, finding: Finding) -> Verdict:
         return Verdict.UNDECIDED
     if closure.reason in REJECTED:
         return Verdict(closure.reason.value)
-    return Verdict.NO_DIFFERENCE if closure.reason is Reason.NO_DIFFERENCE else Verdict.UNDECIDED
+    return Verdict.NO_DIFFERENCE if closure.reason is ClosureReason.NO_DIFFERENCE else Verdict.UNDECIDED

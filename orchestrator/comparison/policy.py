@@ -14,7 +14,7 @@ from orchestrator.queue.sweeps import PolicyRecord
 from orchestrator.wording.numbers import counted
 
 
-class Reason(StrEnum):
+class ClosureReason(StrEnum):
     """Why an arm gets no more seeds."""
 
     BETTER = "better"
@@ -31,7 +31,7 @@ class Reason(StrEnum):
 
 
 # Reasons that leave Holm's count: the arm differs from its baseline.
-REJECTED = frozenset({Reason.BETTER, Reason.WORSE, Reason.HIGHER, Reason.LOWER})
+REJECTED = frozenset({ClosureReason.BETTER, ClosureReason.WORSE, ClosureReason.HIGHER, ClosureReason.LOWER})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class Closure:
 
     arm: str
     seeds: int
-    reason: Reason
+    reason: ClosureReason
     pairs: int
     mean: float | None = None
     low: float | None = None
@@ -94,7 +94,7 @@ class Closure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class State:
+class PolicyState:
     """What earlier steps wrote: the last round that was judged, and what came of it.
 
     Round n is seed n of every open arm. A seed that was `skipped` once stays so, whatever a later retry brings, with
@@ -106,10 +106,10 @@ class State:
     skipped: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, record: PolicyRecord) -> "State":
+    def of(cls, record: PolicyRecord) -> "PolicyState":
         """What the steps of a stored policy wrote."""
         closures = record.state.get("closures", ())
-        known = tuple(Closure(**{**closure, "reason": Reason(closure["reason"])}) for closure in closures)
+        known = tuple(Closure(**{**closure, "reason": ClosureReason(closure["reason"])}) for closure in closures)
         return cls(**{**record.state, "closures": known})
 
 
@@ -127,16 +127,16 @@ def closure_text(closure: Closure, policy: DecidePolicy) -> str:
     if closure.reason in REJECTED:
         less = f", by less than {policy.margin:g}" if closure.within_margin else ""
         return f"{closure.reason}{less} {after}: difference {closure.mean:+.4g}{interval}"
-    if closure.reason is Reason.NO_DIFFERENCE:
+    if closure.reason is ClosureReason.NO_DIFFERENCE:
         return f"no difference larger than {policy.margin:g} {after}{interval}"
-    if closure.reason is Reason.FUTILE:
+    if closure.reason is ClosureReason.FUTILE:
         chance = f"{100 * (closure.chance or 0):.0f} % chance of a verdict by {counted(policy.max_seeds, 'seed')}"
         return f"closed {after}: {chance}{interval}"
-    if closure.reason is Reason.CAP:
+    if closure.reason is ClosureReason.CAP:
         word = "not surely worse than the best" if policy.best_arm else "undecided"
         return f"{word} at the cap of {counted(policy.max_seeds, 'seed')}{interval}"
-    if closure.reason is Reason.NO_PAIRS:
+    if closure.reason is ClosureReason.NO_PAIRS:
         return f"closed {after}: none of them gave a pair with a number of {policy.metric}"
-    if closure.reason is Reason.HELD_BACK:
+    if closure.reason is ClosureReason.HELD_BACK:
         return f"closed {after}: it would look decided, but one side diverged more often{interval}"
-    return f"the best {after}" if closure.reason is Reason.BEST else f"surely not the best {after}"
+    return f"the best {after}" if closure.reason is ClosureReason.BEST else f"surely not the best {after}"

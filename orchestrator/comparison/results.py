@@ -26,7 +26,7 @@ from orchestrator.comparison.groups import (
     group_runs,
 )
 from orchestrator.comparison.measures import Measure, PointChoice, Standing, goal_of, measure_run, reached
-from orchestrator.comparison.policy import State, policy_of
+from orchestrator.comparison.policy import PolicyState, policy_of
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.tune import Tuned
 from orchestrator.errors import UsageError
@@ -154,7 +154,7 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
     design = design_of(store, sweeps)
     families = Families() if unlike else families_of(results, grouping, design, asked)
     if record is not None and policy is not None:
-        families = replace(families, arms=declared(families.arms, policy, State.of(record)))
+        families = replace(families, arms=declared(families.arms, policy, PolicyState.of(record)))
     contrasts = [*families.main_effects, *families.interactions, *families.arms]
     undecided = sorted({arm for one in contrasts if is_open(one) for arm in one.arms})
     text = _question_text(measure, grouping, families, question)

@@ -29,7 +29,7 @@ from orchestrator.dashboard.metric_names import read_metric, read_weight
 from orchestrator.dashboard.run_values import run_values
 from orchestrator.dashboard.security import Access, Guard
 from orchestrator.dashboard.side_by_side import side_by_side
-from orchestrator.dashboard.sweep_curves import MOST_ARMS, SAME_SETTINGS, Question, SweepCurves
+from orchestrator.dashboard.sweep_curves import MOST_ARMS, SAME_SETTINGS, CurveQuestion, SweepCurves
 from orchestrator.dashboard.sweep_watch import SweepWatch, plain_number
 from orchestrator.errors import DatabaseError, NotThereError, UsageError
 from orchestrator.export.metric_names import Axis, parse_x
@@ -134,7 +134,7 @@ class Dashboard:
     def _curves(self, store: Store, request: Request) -> tuple[SweepWatch, SweepCurves]:
         asked, sweeps = request.query_params, _sweeps(request)
         by = asked.get("by", "")
-        question = Question(
+        question = CurveQuestion(
             metric=read_metric(store, sweeps, asked.get("metric", "val_loss")),
             x=parse_x(asked.get("x", "steps"), lambda name: read_metric(store, sweeps, name)),
             smooth=read_weight(asked.get("smooth", "0")),

@@ -20,7 +20,7 @@ from hlbgpt_core.errors import HlbqError
 from orchestrator.dashboard import answers
 from orchestrator.dashboard.database import Database
 from orchestrator.dashboard.overview_watch import OverviewWatch
-from orchestrator.dashboard.sweep_curves import Question, SweepCurves
+from orchestrator.dashboard.sweep_curves import CurveQuestion, SweepCurves
 from orchestrator.dashboard.sweep_watch import News, SweepWatch
 from orchestrator.errors import DatabaseError, NotThereError
 from orchestrator.queue.runs import DELETE, EventRecord
@@ -79,7 +79,7 @@ class Feed:
         self._lock = threading.RLock()
         self._generation = database.generation
         self._watches: dict[Sweeps, SweepWatch] = {}
-        self._curves: dict[tuple[Sweeps, Question], SweepCurves] = {}
+        self._curves: dict[tuple[Sweeps, CurveQuestion], SweepCurves] = {}
         self._wholes: dict[Sweeps, tuple[str, int, bytes]] = {}
         self._overview = OverviewWatch()
         self._newest_event: int | None = None
@@ -102,7 +102,7 @@ class Feed:
                 self._wholes[sweeps] = kept
             return kept[2]
 
-    def curves(self, sweeps: Sweeps, question: Question) -> tuple[SweepWatch, SweepCurves]:
+    def curves(self, sweeps: Sweeps, question: CurveQuestion) -> tuple[SweepWatch, SweepCurves]:
         """The sweeps and their curves, which are kept for the next call."""
         with self._lock, self.database.reading() as store:
             watch = self._watch(store, sweeps)

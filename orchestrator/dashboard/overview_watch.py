@@ -32,7 +32,7 @@ MOST_RUNS_COMPARED = 2_000
 LEFT_EVERY_SECONDS = 5.0
 
 
-class _Reading(NamedTuple):
+class _SweepReading(NamedTuple):
     """What was read of a sweep when its runs stood so, and from when on (monotonic) it may be read again."""
 
     counts: Mapping[State, int]
@@ -44,7 +44,7 @@ class OverviewWatch:
     """What all pages of the overview share. Not safe in several threads: the feed guards it."""
 
     def __init__(self) -> None:
-        self._readings: dict[int, _Reading] = {}
+        self._readings: dict[int, _SweepReading] = {}
         self._left: Mapping[int, float | None] = {}
         self._left_at = -math.inf
 
@@ -85,7 +85,7 @@ class OverviewWatch:
                 "verdict": _verdict(store, sweep),
             }
             due = tick + AGAIN_SECONDS + TIMES_ITS_COST * (time.monotonic() - began)
-            self._readings[sweep.id] = _Reading(sweep.counts, due, words)
+            self._readings[sweep.id] = _SweepReading(sweep.counts, due, words)
 
     def _is_due(self, sweep: SweepRecord, tick: float) -> bool:
         found = self._readings.get(sweep.id)

@@ -35,7 +35,7 @@ SAME_SETTINGS = "settings"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class CurveQuestion:
     """What a page wants to see: a metric over `x`, smoothed as `hlbq plot --smooth` does.
 
     Where `x` is a metric too, a point is a step at which both were recorded, and the means are over runs at that step:
@@ -105,7 +105,7 @@ class SweepCurves:
     A line's number is that of its first arm. Calls wait for each other.
     """
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: CurveQuestion) -> None:
         self._question = question
         self._lock = threading.Lock()
         self._lines: dict[int, int] = {}  # arm -> line

@@ -11,12 +11,12 @@ import numpy
 from numpy.typing import NDArray
 
 from orchestrator.comparison.contrasts import diverged_more, leaning_of
-from orchestrator.comparison.policy import REJECTED, Closure, DecidePolicy, Reason, State
+from orchestrator.comparison.policy import REJECTED, Closure, ClosureReason, DecidePolicy, PolicyState
 from orchestrator.growth.evidence import RunningEvidence, chance_of_verdict, counted_seeds, running_evidence
 from orchestrator.growth.steps import Results, Step, judge_rounds, seeds_ahead, skip, skipped_seeds
 
 
-def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: int = 1) -> Step:
+def next_step(policy: DecidePolicy, results: Results, state: PolicyState, *, workers: int = 1) -> Step:
     """Judge the rounds that are complete since `state`. `workers` is how many should find runs to train."""
     places = {arm: row for row, arm in enumerate(policy.everyone)}
     own, others = [places[arm] for arm in policy.arms], [places[arm] for arm in policy.baselines]
@@ -44,7 +44,7 @@ def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: 
         for row, arm in enumerate(policy.arms)
         if rounds.is_open[row]
     }
-    after = State(
+    after = PolicyState(
         round=last,
         closures=(*state.closures, *rounds.new),
         skipped={arm: seeds for arm, seeds in skipped.items() if seeds},
@@ -91,10 +91,10 @@ class _Rounds:
                 crossing = 1 + int(numpy.argmax(self.largest[row] >= needed))
                 self._reject(int(row), crossing, within_margin=bool(within[row]))
             rejecting = bool(len(hits))
-        self._close_all(within, seeds, Reason.NO_DIFFERENCE)
-        self._close_all(ready & (self.evidence.pairs[:, place] == 0), seeds, Reason.NO_PAIRS)
+        self._close_all(within, seeds, ClosureReason.NO_DIFFERENCE)
+        self._close_all(ready & (self.evidence.pairs[:, place] == 0), seeds, ClosureReason.NO_PAIRS)
         if seeds == self.policy.max_seeds:
-            self._close_all(ready, seeds, Reason.CAP)
+            self._close_all(ready, seeds, ClosureReason.CAP)
         elif self.policy.futility is not None:
             self._close_futile(ready, seeds)
 
@@ -112,22 +112,22 @@ class _Rounds:
             margin_evidence=self.policy.bound.evidence(1),
         )
         for row in (ready & self.is_open & (chances < self.policy.futility)).nonzero()[0]:
-            self._close(int(row), seeds, Reason.FUTILE, chance=float(chances[row]))
+            self._close(int(row), seeds, ClosureReason.FUTILE, chance=float(chances[row]))
 
     def _reject(self, row: int, seeds: int, *, within_margin: bool) -> None:
         """The verdict of the first crossing; held back where the side that looks better diverged more often."""
         leaning = leaning_of(float(self.evidence.mean[row, seeds - 1]), self.policy.goal)
         is_forbidden = diverged_more(leaning, int(self.diverged[row, seeds - 1]), self.policy.goal)
         self.rejected += not is_forbidden
-        reason = Reason.HELD_BACK if is_forbidden else Reason(leaning.value)
+        reason = ClosureReason.HELD_BACK if is_forbidden else ClosureReason(leaning.value)
         self._close(row, seeds, reason, within_margin=within_margin)
 
-    def _close_all(self, rows: NDArray[Any], seeds: int, reason: Reason) -> None:
+    def _close_all(self, rows: NDArray[Any], seeds: int, reason: ClosureReason) -> None:
         for row in (rows & self.is_open).nonzero()[0]:
             self._close(int(row), seeds, reason)
 
     def _close(
-        self, row: int, seeds: int, reason: Reason, *, chance: float | None = None, within_margin: bool = False
+        self, row: int, seeds: int, reason: ClosureReason, *, chance: float | None = None, within_margin: bool = False
     ) -> None:
         place, half = seeds - 1, float(self.half[row, seeds - 1])
         mean, pairs = float(self.evidence.mean[row, place]), int(self.evidence.pairs[row, place])

@@ -35,7 +35,7 @@ class Halving:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class RungVerdict:
     """Whether a run goes on from a rung, and why, in a sentence."""
 
     goes_on: bool
@@ -82,7 +82,7 @@ def halving_of(store: Store, record: PolicyRecord, run: RunRecord) -> Halving | 
     return Halving(policy=policy, seed=seed, rungs=tuple(state.rungs[passed:]))
 
 
-def judge(store: Store, run: RunRecord, halving: Halving, rung: int) -> Verdict:
+def judge(store: Store, run: RunRecord, halving: Halving, rung: int) -> RungVerdict:
     """Whether a run whose points up to the rung are stored goes on, by what all runs had there that are stored now."""
     policy, metric = halving.policy, parse_metric(halving.policy.metric)
     lines = store.run_lines(run.sweep_id)
@@ -92,13 +92,13 @@ def judge(store: Store, run: RunRecord, halving: Halving, rung: int) -> Verdict:
     value = at_rung.pop(run.id, None)
     place = f"{policy.metric} after {rung:,} tokens"
     if value is None:
-        return Verdict(goes_on=True, text=f"no {place}: no evaluation came before; goes on")
+        return RungVerdict(goes_on=True, text=f"no {place}: no evaluation came before; goes on")
     sign = 1 if policy.goal is Goal.LOWER else -1
     rank = 1 + sum(sign * other < sign * value for other in at_rung.values())
     promoted = goes_on(policy, rung, value, list(at_rung.values()))
     reached = 1 + len(at_rung)
     told = f"{place}: {value:.4g}, place {rank} of {reached}; the best {max(1, reached // policy.reduction)} go on"
-    return Verdict(goes_on=promoted, text=told)
+    return RungVerdict(goes_on=promoted, text=told)
 
 
 def values_at(

@@ -12,13 +12,13 @@ import numpy
 from numpy.typing import NDArray
 
 from orchestrator.comparison.measures import Goal
-from orchestrator.comparison.policy import Closure, DecidePolicy, Reason, State
+from orchestrator.comparison.policy import Closure, ClosureReason, DecidePolicy, PolicyState
 from orchestrator.comparison.statistics import ALPHA
 from orchestrator.growth.evidence import counted_seeds, running_evidence
 from orchestrator.growth.steps import Results, Step, judge_rounds, seeds_ahead, skip, skipped_seeds
 
 
-def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: int = 1) -> Step:
+def next_step(policy: DecidePolicy, results: Results, state: PolicyState, *, workers: int = 1) -> Step:
     """Judge the rounds that are complete since `state`. `workers` is how many should find runs to train."""
     sign = -1.0 if policy.goal is Goal.HIGHER else 1.0
     losses, ended, diverged = sign * results.values, results.ended.copy(), results.diverged.copy()
@@ -37,7 +37,7 @@ def next_step(policy: DecidePolicy, results: Results, state: State, *, workers: 
         closures.extend(_round(policy, losses, diverged, counted, racing(), seeds))
 
     last = judge_rounds(policy, state.round, last_complete, judge)
-    after = State(
+    after = PolicyState(
         round=last,
         closures=tuple(closures),
         skipped={
@@ -62,16 +62,16 @@ def _round(
     """Who is out after this round; all are where one is left, or all have reached the cap."""
     ready = [row for row in racing if counted[row] >= seeds]
     numbers = {row: int((~numpy.isnan(losses[row, :seeds])).sum()) for row in ready}
-    reasons = {row: Reason.NO_PAIRS for row in ready if not numbers[row]}
+    reasons = {row: ClosureReason.NO_PAIRS for row in ready if not numbers[row]}
     runners = [row for row in ready if numbers[row]]
     times = diverged[:, :seeds].sum(axis=1)
     out = [row for row in runners if _is_beaten(policy, losses[:, :seeds], times, row, runners)]
-    reasons |= dict.fromkeys(out, Reason.NOT_BEST)
+    reasons |= dict.fromkeys(out, ClosureReason.NOT_BEST)
     left = [row for row in runners if row not in out]
     is_over = (seeds == policy.max_seeds and len(ready) == len(racing)) or len(racing) - len(reasons) == 1
     if left and is_over:
         best = min(left, key=lambda row: float(numpy.nanmean(losses[row, :seeds])))
-        reasons |= {row: Reason.BEST if row == best else Reason.CAP for row in left}
+        reasons |= {row: ClosureReason.BEST if row == best else ClosureReason.CAP for row in left}
     return [
         Closure(arm=policy.everyone[row], seeds=seeds, reason=reason, pairs=numbers[row])
         for row, reason in reasons.items()

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from hlbgpt_core.errors import HlbqError
-from orchestrator.comparison.policy import State, closure_text, policy_of
+from orchestrator.comparison.policy import PolicyState, closure_text, policy_of
 from orchestrator.growth import decide, race
 from orchestrator.growth.reading import read_results
 from orchestrator.growth.searching import search_step
@@ -53,7 +53,7 @@ def _take_step(store: Store, record: PolicyRecord, actor: str) -> StepTaken | No
 
 
 def _decide_step(store: Store, record: PolicyRecord, sweep: SweepRecord) -> PolicyStep:
-    policy, state = policy_of(record), State.of(record)
+    policy, state = policy_of(record), PolicyState.of(record)
     first_seed = policy.first_seed if policy.first_seed is not None else int(sweep.definition["seed"])
     results = read_results(store, policy, sweep.id, first_seed)
     next_step = race.next_step if policy.best_arm else decide.next_step

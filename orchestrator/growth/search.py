@@ -35,7 +35,7 @@ TRIES = 200
 MOST_LISTED = 100_000
 
 
-class Outcome(StrEnum):
+class ArmOutcome(StrEnum):
     """What is known of an arm's runs."""
 
     OPEN = "open"
@@ -47,7 +47,7 @@ class Outcome(StrEnum):
 
 # What became of arms that ended without a number, in words.
 WITHOUT_A_NUMBER = MappingProxyType(
-    {Outcome.PRUNED: "stopped early", Outcome.DIVERGED: "diverged", Outcome.FAILED: "failed"}
+    {ArmOutcome.PRUNED: "stopped early", ArmOutcome.DIVERGED: "diverged", ArmOutcome.FAILED: "failed"}
 )
 
 
@@ -56,17 +56,17 @@ class Result:
     """What became of an arm; `value` is the mean of its seeds where it was measured. Of one that was stopped early it
     is the value at the `rung`, in tokens seen, at which it was."""
 
-    outcome: Outcome
+    outcome: ArmOutcome
     value: float | None = None
     rung: int | None = None
 
     @property
     def final(self) -> float | None:
         """The value of an arm that was measured to its end."""
-        return self.value if self.outcome is Outcome.MEASURED else None
+        return self.value if self.outcome is ArmOutcome.MEASURED else None
 
 
-OPEN = Result(outcome=Outcome.OPEN)
+OPEN = Result(outcome=ArmOutcome.OPEN)
 # By arm key; an arm that is not there is open.
 SearchResults = Mapping[str, Result]
 
@@ -168,7 +168,7 @@ def next_step(
     new: list[PlannedArm] = []
     is_used_up = state.is_used_up
     arms = [trial.arm for trial in trials if trial.arm]
-    open_arms = sum(results.get(arm, OPEN).outcome is Outcome.OPEN for arm in arms)
+    open_arms = sum(results.get(arm, OPEN).outcome is ArmOutcome.OPEN for arm in arms)
     wanted = -(-workers // policy.num_runs)
     while open_arms < wanted and len(arms) < policy.trials and not is_used_up:
         arm, invalid = _propose(policy, space, results, trials)
@@ -201,7 +201,7 @@ def next_step(
 def best_arms(policy: SearchPolicy, results: SearchResults, arms: Sequence[str]) -> list[str]:
     """Those of the arms that were measured, the best first; of equals the earlier one."""
     sign = 1 if policy.goal is Goal.LOWER else -1
-    measured = [arm for arm in arms if results.get(arm, OPEN).outcome is Outcome.MEASURED]
+    measured = [arm for arm in arms if results.get(arm, OPEN).outcome is ArmOutcome.MEASURED]
     return sorted(measured, key=lambda arm: sign * (results[arm].value or 0.0))
 
 
@@ -227,15 +227,15 @@ def study_of(policy: SearchPolicy, space: Space, results: SearchResults, trials:
     worst = float("inf") if policy.goal is Goal.LOWER else float("-inf")
     for trial in trials[-MOST_SEEN:]:
         result = results.get(trial.arm, OPEN)
-        if result.outcome is Outcome.FAILED:
+        if result.outcome is ArmOutcome.FAILED:
             continue
-        is_pruned = not trial.arm or result.outcome is Outcome.PRUNED
-        is_over = not is_pruned and result.outcome is not Outcome.OPEN
+        is_pruned = not trial.arm or result.outcome is ArmOutcome.PRUNED
+        is_over = not is_pruned and result.outcome is not ArmOutcome.OPEN
         at_rung = {} if result.rung is None or result.value is None else {result.rung: result.value}
         study.add_trial(
             optuna.create_trial(
                 state=states.PRUNED if is_pruned else states.COMPLETE if is_over else states.RUNNING,
-                value=(worst if result.outcome is Outcome.DIVERGED else result.value) if is_over else None,
+                value=(worst if result.outcome is ArmOutcome.DIVERGED else result.value) if is_over else None,
                 params=dict(trial.choices),
                 distributions=distributions,
                 intermediate_values=at_rung,

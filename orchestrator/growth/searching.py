@@ -14,7 +14,7 @@ from orchestrator.growth.reading import is_stopped, measured_runs, was_cancelled
 from orchestrator.growth.search import (
     MOST_SEEN,
     OPEN,
-    Outcome,
+    ArmOutcome,
     Result,
     SearchPolicy,
     SearchState,
@@ -36,7 +36,11 @@ from orchestrator.wording.numbers import counted
 
 # Of fewer arms, the best 10 % are one.
 FEWEST_FOR_IMPORTANCE = 20
-_OUTCOMES = {Standing.WAITING: Outcome.OPEN, Standing.DIVERGED: Outcome.DIVERGED, Standing.MISSING: Outcome.FAILED}
+_OUTCOMES = {
+    Standing.WAITING: ArmOutcome.OPEN,
+    Standing.DIVERGED: ArmOutcome.DIVERGED,
+    Standing.MISSING: ArmOutcome.FAILED,
+}
 
 
 def search_step(store: Store, record: PolicyRecord, sweep: SweepRecord) -> PolicyStep:
@@ -110,7 +114,7 @@ def what_mattered(search: SearchReading) -> str:
     """How much each setting had to do with an arm being among the best, in a sentence; empty while too little is known,
     and where Optuna is missing."""
     state = search.state
-    if state.outcomes.get(Outcome.MEASURED, 0) < FEWEST_FOR_IMPORTANCE or find_spec("optuna") is None:
+    if state.outcomes.get(ArmOutcome.MEASURED, 0) < FEWEST_FOR_IMPORTANCE or find_spec("optuna") is None:
         return ""
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
@@ -126,11 +130,11 @@ def _pruned(
     """The arms that were stopped early, with the value at the last rung that each has reached, where the sampler may
     see it."""
     pruned = {run.id: run.arm_key for _, run in placed if run.reason is Reason.PRUNED}
-    results = dict.fromkeys(pruned.values(), Result(outcome=Outcome.PRUNED))
+    results = dict.fromkeys(pruned.values(), Result(outcome=ArmOutcome.PRUNED))
     seen = list(pruned)[-MOST_SEEN:]
     for run_id, values in values_at(store, seen, parse_metric(policy.metric), state.rungs) if seen else ():
         rung = max(values)
-        results[pruned[run_id]] = Result(outcome=Outcome.PRUNED, value=values[rung], rung=rung)
+        results[pruned[run_id]] = Result(outcome=ArmOutcome.PRUNED, value=values[rung], rung=rung)
     return results
 
 
@@ -138,7 +142,7 @@ def _rungs(
     store: Store, policy: SearchPolicy, results: Mapping[str, Result], placed: Sequence[tuple[int, RunRecord]]
 ) -> Sequence[int]:
     """The rungs, by the tokens of the first arm that was measured; none before."""
-    measured = [run.id for _, run in placed if results[run.arm_key].outcome is Outcome.MEASURED]
+    measured = [run.id for _, run in placed if results[run.arm_key].outcome is ArmOutcome.MEASURED]
     for curve in store.curves(measured[:1], Split.VAL, ("tokens_seen",)):
         return rungs_of(policy, int(curve["tokens_seen"][-1]))
     return ()
@@ -151,7 +155,7 @@ def _result(seeds: Sequence[tuple[Standing, float | None]], num_runs: int) -> Re
     for standing, outcome in _OUTCOMES.items():
         if standing in standings:
             return Result(outcome=outcome)
-    return Result(outcome=Outcome.MEASURED, value=fmean(value for _, value in seeds if value is not None))
+    return Result(outcome=ArmOutcome.MEASURED, value=fmean(value for _, value in seeds if value is not None))
 
 
 def _confirmation(

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from orchestrator.comparison.policy import DecidePolicy, Reason, State, closure_text, policy_of
+from orchestrator.comparison.policy import ClosureReason, DecidePolicy, PolicyState, closure_text, policy_of
 from orchestrator.comparison.statistics import paired_difference
 from orchestrator.growth.reading import measured_runs
-from orchestrator.growth.search import WITHOUT_A_NUMBER, Outcome, SearchPolicy, SearchState
+from orchestrator.growth.search import WITHOUT_A_NUMBER, ArmOutcome, SearchPolicy, SearchState
 from orchestrator.queue import states
 from orchestrator.queue.sweeps import SEARCH, PolicyRecord
 from orchestrator.store import Store
@@ -26,12 +26,12 @@ class ArmStanding:
     """One arm: open (`reason` is None), or closed and why, in a sentence."""
 
     label: str
-    reason: Reason | None
+    reason: ClosureReason | None
     text: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class PolicyStanding:
     """A policy as of its last step. `runs` exist now and count; `most_runs` are those of all arms at the cap.
 
     `waits` says that open arms wait for a person: what they lack is paused, cancelled or failed. `seconds_left` is the
@@ -73,18 +73,18 @@ class SearchStanding:
     waits: bool
 
 
-def standing_of(store: Store, record: PolicyRecord) -> Standing | SearchStanding:
+def standing_of(store: Store, record: PolicyRecord) -> PolicyStanding | SearchStanding:
     """How the policy stands."""
     if record.kind == SEARCH:
         return _search_standing(store, record)
-    policy, state = policy_of(record), State.of(record)
+    policy, state = policy_of(record), PolicyState.of(record)
     labels = arm_labels(store, record.sweep_id)
     closed = {closure.arm: closure for closure in state.closures}
     told = {arm: closure_text(closure, policy) for arm, closure in closed.items()}
     beside = {} if policy.first_seed is None else _confirmed_texts(store, record.sweep_id, policy)
     runs = [seed for key, seed in store.runs_by_seed(record.sweep_id) if key in policy.everyone]
     first = min(runs, default=0) if policy.first_seed is None else policy.first_seed
-    return Standing(
+    return PolicyStanding(
         sweep=record.sweep_id,
         metric=policy.metric,
         rule=policy.rule,
@@ -123,7 +123,7 @@ def _confirmed_texts(store: Store, sweep_id: int, policy: DecidePolicy) -> Mappi
     return found
 
 
-def _seconds_left(store: Store, record: PolicyRecord, policy: DecidePolicy, state: State) -> float | None:
+def _seconds_left(store: Store, record: PolicyRecord, policy: DecidePolicy, state: PolicyState) -> float | None:
     """The most that an open policy may still take: all seeds up to the cap, each as long as runs of this sweep took so
     far, shared by the live workers. None where nothing of that is known."""
     workers = 0 if record.ended_at is not None else len(store.workers())
@@ -152,7 +152,7 @@ def _summary(store: Store, record: PolicyRecord) -> str:
     """`sweep 1 decides by val_loss: 2 of 3 arms open after 4 seeds (1 worse); at most 40 runs`."""
     if record.kind == SEARCH:
         return "; ".join(_search_sentences(_search_standing(store, record)))
-    policy, state = policy_of(record), State.of(record)
+    policy, state = policy_of(record), PolicyState.of(record)
     counts = Counter(closure.reason.value for closure in state.closures)
     closed = ", ".join(f"{number} {reason}" for reason, number in counts.items())
     open_arms = len(policy.arms) - len(state.closures)
@@ -170,7 +170,7 @@ def _waits(store: Store, record: PolicyRecord) -> bool:
     return record.ended_at is None and not store.may_grow([record.sweep_id])
 
 
-def standing_lines(standing: Standing | SearchStanding, *, with_arms: bool = True) -> list[str]:
+def standing_lines(standing: PolicyStanding | SearchStanding, *, with_arms: bool = True) -> list[str]:
     """The standing in sentences, an arm a line."""
     if isinstance(standing, SearchStanding):
         first, *others = _search_sentences(standing)
@@ -188,9 +188,9 @@ def standing_lines(standing: Standing | SearchStanding, *, with_arms: bool = Tru
         + _latest_end(None if standing.waits else standing.seconds_left),
         *(f"  {arm.label}: {arm.text}" for arm in standing.arms if with_arms),
     ]
-    best = [arm.label for arm in standing.arms if arm.reason is Reason.BEST]
+    best = [arm.label for arm in standing.arms if arm.reason is ClosureReason.BEST]
     if best:
-        others = [arm.label for arm in standing.arms if arm.reason is Reason.CAP]
+        others = [arm.label for arm in standing.arms if arm.reason is ClosureReason.CAP]
         lines.append(f"best: {best[0]}" + (f"; not surely worse: {', '.join(others)}" if others else ""))
     if standing.waits:
         see = f"hlbq status --sweep {standing.sweep}, then hlbq unpause or hlbq retry"
@@ -224,7 +224,7 @@ def _search_standing(store: Store, record: PolicyRecord) -> SearchStanding:
 def _search_sentences(standing: SearchStanding) -> list[str]:
     """`sweep 1 searches by val_loss (tpe): 12 of 60 arms ended, 1 diverged`, and what it found."""
     outcomes = dict(standing.outcomes)
-    ended = sum(outcomes.values()) - outcomes.get(Outcome.OPEN, 0)
+    ended = sum(outcomes.values()) - outcomes.get(ArmOutcome.OPEN, 0)
     lost = [f"{outcomes[one]} {words}" for one, words in WITHOUT_A_NUMBER.items() if outcomes.get(one)]
     left_out = sum(standing.left_out.values())
     lost += [f"{counted(left_out, 'combination')} left out"] if left_out else []

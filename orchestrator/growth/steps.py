@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.comparison.policy import DecidePolicy, State
+from orchestrator.comparison.policy import DecidePolicy, PolicyState
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +29,7 @@ class Step:
     """What is to be written: the state after it, and how many seeds each open arm and its baseline should have. `ends`
     says that no arm is open."""
 
-    state: State
+    state: PolicyState
     seeds: Mapping[str, int]
     ends: bool
 
@@ -58,7 +58,7 @@ def judge_rounds(
 
 
 def skip(
-    state: State, arms: Sequence[str], numbers: "NDArray[Any]", ended: "NDArray[Any]", diverged: "NDArray[Any]"
+    state: PolicyState, arms: Sequence[str], numbers: "NDArray[Any]", ended: "NDArray[Any]", diverged: "NDArray[Any]"
 ) -> None:
     """Write into the arms' rows what an earlier step made of the seeds that it skipped."""
     for row, arm in enumerate(arms):

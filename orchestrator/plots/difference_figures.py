@@ -70,7 +70,7 @@ class DifferenceDrawing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moment:
+class ContrastsAt:
     """The contrasts at a place of training, or after so many pairs."""
 
     x: float
@@ -197,7 +197,7 @@ def _note(comparison: Comparison) -> str:
 
 
 def draw_difference_curves(
-    comparison: Comparison, moments: Sequence[Moment], arms: Sequence[ArmCurve], drawing: Drawing
+    comparison: Comparison, moments: Sequence[ContrastsAt], arms: Sequence[ArmCurve], drawing: Drawing
 ) -> "Figure":
     """Each contrast's mean difference along training, with its always-valid interval as a band; beside it the curves of
     the `arms`, if any, in the same colours and with the bands of `drawing`."""
@@ -228,7 +228,7 @@ def draw_difference_curves(
     return figure
 
 
-def draw_by_seed(comparison: Comparison, moments: Sequence[Moment], drawing: DifferenceDrawing) -> "Figure":
+def draw_by_seed(comparison: Comparison, moments: Sequence[ContrastsAt], drawing: DifferenceDrawing) -> "Figure":
     """Each contrast's mean difference after each pair, with the interval that it had then."""
     from matplotlib.ticker import MaxNLocator
 
@@ -250,7 +250,7 @@ def draw_by_seed(comparison: Comparison, moments: Sequence[Moment], drawing: Dif
 
 
 def _draw_courses(
-    axes: "Axes", comparison: Comparison, moments: Sequence[Moment], styles: Sequence[LineStyle], *, is_named: bool
+    axes: "Axes", comparison: Comparison, moments: Sequence[ContrastsAt], styles: Sequence[LineStyle], *, is_named: bool
 ) -> None:
     """A line and a band for each contrast; `is_named` says that the baseline is named elsewhere."""
     contrasts = comparison.all_contrasts
@@ -287,7 +287,7 @@ def _styles_of(
     ]
 
 
-def _course(contrast: Contrast, moments: Sequence[Moment]) -> list[tuple[float, float, float, float]]:
+def _course(contrast: Contrast, moments: Sequence[ContrastsAt]) -> list[tuple[float, float, float, float]]:
     """(x, mean, low, high) of the contrast wherever it has a pair; nan for an interval that it does not have yet."""
     found = []
     for moment in moments:

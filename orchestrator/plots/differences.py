@@ -17,8 +17,8 @@ from orchestrator.export.metric_names import axis_of
 from orchestrator.plots.curve_figures import Drawing
 from orchestrator.plots.curve_sets import ArmCurve, arm_curves, averaged, common_x
 from orchestrator.plots.difference_figures import (
+    ContrastsAt,
     DifferenceDrawing,
-    Moment,
     draw_by_seed,
     draw_difference_curves,
     draw_forest,
@@ -82,12 +82,12 @@ def _evidence(store: Store, comparison: Comparison) -> float:
     return (VILLE if record is None else policy_of(record).bound).evidence(1)
 
 
-def _after_each_pair(comparison: Comparison, evidence: float) -> list[Moment]:
+def _after_each_pair(comparison: Comparison, evidence: float) -> list[ContrastsAt]:
     """The contrasts as they were after each pair, in the order of seeds."""
     contrasts = comparison.all_contrasts
     values = [[value for _, value in sorted(one.pairs.differences.items())] for one in contrasts]
     return [
-        Moment(
+        ContrastsAt(
             x=pairs,
             contrasts=[
                 replace(one, finding=replace(one.finding, difference=paired_difference(own[:pairs], evidence=evidence)))
@@ -104,7 +104,7 @@ def _along(store: Store, question: Question, comparison: Comparison, drawing: Dr
     moments, axis = [], axis_of(drawing.x)
     for x in _places(found):
         at = compare(store, runs, replace(question, moment=PointChoice.AT, axis=axis, place=x))
-        moments.append(Moment(x=x, contrasts=_of_one_kind(at, effects=question.effects).all_contrasts))
+        moments.append(ContrastsAt(x=x, contrasts=_of_one_kind(at, effects=question.effects).all_contrasts))
     return draw_difference_curves(comparison, moments, _arms(found, comparison, drawing), drawing)
 
 

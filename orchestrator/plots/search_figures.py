@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.growth.search import OPEN, WITHOUT_A_NUMBER, Outcome, Result, SearchPolicy, improvements_of
+from orchestrator.growth.search import OPEN, WITHOUT_A_NUMBER, ArmOutcome, Result, SearchPolicy, improvements_of
 from orchestrator.growth.search_space import Choices, Space, parameter
 from orchestrator.growth.searching import SearchReading
 from orchestrator.plots.figures import Drawn
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Of more arms the newest are drawn.
 MOST_LINES = 500
-_MARKERS = {Outcome.PRUNED: "x", Outcome.DIVERGED: "^", Outcome.FAILED: "s"}
+_MARKERS = {ArmOutcome.PRUNED: "x", ArmOutcome.DIVERGED: "^", ArmOutcome.FAILED: "s"}
 _FADED = "#999999"
 
 
@@ -116,7 +116,7 @@ def _draw_coordinates(tried: Sequence[_Tried], space: Space, policy: SearchPolic
             heights.append(_share(one.result.final, low, high))
             colour: Any = scale(0.92 * (1 - _share_of_best(one, policy, low, high)))
             axes.plot(range(len(heights)), heights, color=colour, linewidth=1.0)
-        elif one.result.outcome is not Outcome.OPEN:
+        elif one.result.outcome is not ArmOutcome.OPEN:
             axes.plot(range(len(heights)), heights, color=_FADED, linewidth=0.7, linestyle=(0, (3, 2)), alpha=0.7)
     for place, track in enumerate(tracks):
         _write_scale(axes, place, _ticks(track))
@@ -127,7 +127,7 @@ def _draw_coordinates(tried: Sequence[_Tried], space: Space, policy: SearchPolic
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=points(8.5))
     lost = sum(one.result.outcome in _MARKERS for one in tried)
-    pruned = sum(one.result.outcome is Outcome.PRUNED for one in tried)
+    pruned = sum(one.result.outcome is ArmOutcome.PRUNED for one in tried)
     note = f"dashed: {counted(lost, 'arm')} without a final value, {pruned} of them stopped early" if lost else ""
     add_titles(figure, "", note)
     return figure

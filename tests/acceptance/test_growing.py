@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.comparison.policy import Reason
+from orchestrator.comparison.policy import ClosureReason
 from orchestrator.store import OpenMode, open_store
 from tests.faults.growth import PLAN, STEP_POINTS, expected, growing_sweep, said, step_faults, twice
 from tests.faults.harness import Fleet, submit, wait_until
@@ -39,7 +39,7 @@ def test_workers_stay_until_the_verdict_is_in_and_then_leave(fleet: Fleet) -> No
     leave(fleet)
     with open_store(fleet.db, mode=OpenMode.READ) as store:
         assert said(store, 1) == expected(sweep)
-        assert {reason for reason, _ in said(store, 1).values()} >= {Reason.WORSE, Reason.BETTER}
+        assert {reason for reason, _ in said(store, 1).values()} >= {ClosureReason.WORSE, ClosureReason.BETTER}
         assert not store.may_grow() and not store.waiting() and twice(store) == []
     assert not fleet.complaints() and len(fleet.started) == 2
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.comparison.policy import State as Decided
+from orchestrator.comparison.policy import PolicyState
 from orchestrator.growth.search import SearchState
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import TERMINAL, Reason, State
@@ -72,7 +72,7 @@ def test_a_search_outlives_a_killed_worker(
         assert len(found) == len(set(found)) == 20
         others = store.matching(RunFilter(states=(State.COMPLETED,))) > 1  # it may stop all but the baseline
         decided = [record for record in store.policies() if record.kind == DECIDE]
-        assert [len(Decided.of(record).closures) for record in decided if record.ended_why] == [1] * others
+        assert [len(PolicyState.of(record).closures) for record in decided if record.ended_why] == [1] * others
         assert not store.may_grow() and not store.waiting()
     if workers == 1:
         hlbq("worker", "--device", "cpu", "--deterministic", "--db", "undisturbed.db")

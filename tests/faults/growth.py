@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from orchestrator.comparison.measures import Goal
-from orchestrator.comparison.policy import Closure, DecidePolicy, Reason, State
+from orchestrator.comparison.policy import Closure, ClosureReason, DecidePolicy, PolicyState
 from orchestrator.growth import decide
 from orchestrator.growth.steps import Results
 from orchestrator.queue.sweeps import DECIDE, NewPolicy, NewRun, NewSweep
@@ -43,7 +43,7 @@ STEP_POINTS = {"step.before": 0.1, "step.inside": 0.1, "step.after": 0.1}
 # A baseline, an arm that is surely worse, one that is equal, and one that is better by two deviations.
 PLAN = Plan(steps=4, shifts={"0.5": 0.0, "0.51": 0.3, "0.52": 0.0, "0.53": -0.1})
 PAUSE_SECONDS = 1.0
-Said = dict[str, tuple[Reason, int]]
+Said = dict[str, tuple[ClosureReason, int]]
 Found = tuple[Sequence[str], Mapping[str, int]]  # what is broken, and counts
 
 
@@ -74,7 +74,7 @@ def said_of(closures: "list[Closure] | tuple[Closure, ...]") -> Said:
 def said(store: Store, sweep_id: int) -> Said:
     """What a sweep's policy has said; nothing while it is open."""
     record = store.policy(sweep_id)
-    return {} if record is None or record.ended_at is None else said_of(tuple(State.of(record).closures))
+    return {} if record is None or record.ended_at is None else said_of(tuple(PolicyState.of(record).closures))
 
 
 def expected(sweep: NewSweep) -> Said:
@@ -91,7 +91,7 @@ def expected(sweep: NewSweep) -> Said:
     ]
     ended = numpy.ones((len(values), len(seeds)), bool)
     results = Results(values=numpy.array(values), ended=ended, diverged=~ended, paused=~ended[:, 0])
-    return said_of(tuple(decide.next_step(policy, results, State()).state.closures))
+    return said_of(tuple(decide.next_step(policy, results, PolicyState()).state.closures))
 
 
 def twice(store: Store) -> list[str]:

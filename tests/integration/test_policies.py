@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 
 from hlbgpt_core.points import Split
 from orchestrator.comparison.measures import Goal
-from orchestrator.comparison.policy import DecidePolicy, Reason, State, policy_of
+from orchestrator.comparison.policy import ClosureReason, DecidePolicy, PolicyState, policy_of
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.results import compare
 from orchestrator.errors import ExportError, UsageError
@@ -82,11 +82,11 @@ def steps(store: Store) -> list[Any]:
     return list(take_due_steps(store, actor="me"))
 
 
-def decided(store: Store, sweep_id: int) -> dict[str, tuple[Reason, int]]:
+def decided(store: Store, sweep_id: int) -> dict[str, tuple[ClosureReason, int]]:
     """What was said of each arm, after how many seeds."""
     record = store.policy(sweep_id)
     assert record is not None
-    return {closure.arm: (closure.reason, closure.seeds) for closure in State.of(record).closures}
+    return {closure.arm: (closure.reason, closure.seeds) for closure in PolicyState.of(record).closures}
 
 
 def test_a_sweep_grows_until_the_verdict_is_in(store: Store) -> None:
@@ -100,7 +100,7 @@ def test_a_sweep_grows_until_the_verdict_is_in(store: Store) -> None:
     record = store.policy(sweep)
     assert record is not None and record.ended_why == "every arm is closed" and not store.may_grow()
     said = decided(store, sweep)
-    assert said[arm(4).key][0] is Reason.BETTER and said[arm(8).key][0] is Reason.FUTILE
+    assert said[arm(4).key][0] is ClosureReason.BETTER and said[arm(8).key][0] is ClosureReason.FUTILE
     runs = list(store.runs(ALL))
     own = {depth: [run.seed for run in runs if run.settings["depth"] == depth] for depth in DEPTHS}
     assert own[4] == list(range(100, 100 + said[arm(4).key][1])), "no seed after the verdict"
@@ -117,7 +117,7 @@ def test_compare_gives_the_policys_verdicts(store: Store) -> None:
     comparison = compare(store, RunFilter(sweep_ids=(sweep,), with_members=True), Question())
     said = decided(store, sweep)
     found = {one.label: one.finding.verdict.value for one in comparison.contrasts}
-    assert said[arm(8).key][0] is Reason.NO_DIFFERENCE and found["depth 8"] == "no difference"
+    assert said[arm(8).key][0] is ClosureReason.NO_DIFFERENCE and found["depth 8"] == "no difference"
     assert found["depth 4"] == "better" and "by evidence of 10, for at most 20 seeds; done" in comparison.policy[0]
     assert comparison.extension is None and comparison.margin == 0.05
     alone = compare(store, RunFilter(sweep_ids=(sweep,), with_members=True), Question(arms=True, robust=True))
@@ -200,7 +200,7 @@ def test_what_is_cancelled_or_paused_waits_for_a_person(store: Store) -> None:
     assert store.due_policies()
     while train_one(store, worker) is not None:
         steps(store)
-    assert decided(store, sweep)[arm(4).key][0] is Reason.BETTER
+    assert decided(store, sweep)[arm(4).key][0] is ClosureReason.BETTER
 
 
 def test_a_sweep_that_grows_is_over_once_its_policy_is(store: Store) -> None:
@@ -322,7 +322,9 @@ def test_a_race_ends_with_the_best_arm(store: Store) -> None:
     while train_one(store, worker) is not None:
         steps(store)
     said = decided(store, sweep)
-    assert said[arm(4).key][0] is Reason.BEST and {said[key][0] for key in (keys[0], keys[2])} == {Reason.NOT_BEST}
+    assert said[arm(4).key][0] is ClosureReason.BEST and {said[key][0] for key in (keys[0], keys[2])} == {
+        ClosureReason.NOT_BEST
+    }
     comparison = compare(store, RunFilter(sweep_ids=(sweep,), with_members=True), Question())
     assert "done" in comparison.policy[0] and comparison.policy[-1] == "best: depth 4"
     record = store.policy(sweep)
@@ -349,7 +351,7 @@ def test_a_step_that_fails_keeps_no_other_sweep_from_growing(store: Store) -> No
     while train_one(store, worker) is not None:
         with pytest.raises(ExportError, match="quality"):
             steps(store)
-    assert decided(store, sweep)[arm(4).key][0] is Reason.BETTER
+    assert decided(store, sweep)[arm(4).key][0] is ClosureReason.BETTER
 
 
 def test_the_baseline_that_decide_was_told_is_the_one_that_compare_shows(store: Store) -> None:
@@ -361,7 +363,7 @@ def test_the_baseline_that_decide_was_told_is_the_one_that_compare_shows(store: 
     store.declare(sweep, new)
     while train_one(store, worker) is not None:
         steps(store)
-    assert decided(store, sweep)[arm(2).key][0] is Reason.WORSE
+    assert decided(store, sweep)[arm(2).key][0] is ClosureReason.WORSE
     comparison = compare(store, RunFilter(sweep_ids=(sweep,), with_members=True), Question())
     found = {(one.label, one.baseline): one.finding.verdict.value for one in comparison.contrasts}
     assert found == {("depth 2", "depth 4"): "worse", ("depth 8", "depth 4"): "worse"}

@@ -12,7 +12,7 @@ import orchestrator
 from hlbgpt_core.code_digest import core_digest
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Split
-from orchestrator.comparison.policy import Reason, State, policy_of
+from orchestrator.comparison.policy import ClosureReason, PolicyState, policy_of
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.results import compare
 from orchestrator.growth import declaring, searching
@@ -177,7 +177,7 @@ def test_the_best_are_confirmed_on_fresh_seeds(store: Store) -> None:
     chosen = policy_of(decided)
     assert chosen.first_seed == 102 and len(chosen.arms) == 2 and chosen.arms[0] == search.best
     assert set(chosen.baselines) == {search.arms[0]} and chosen.is_capped
-    closed = State.of(decided).closures
+    closed = PolicyState.of(decided).closures
     assert {closure.arm for closure in closed} == set(chosen.arms) and decided.ended_why
     fresh = {run.arm_key for run in store.runs(ALL) if run.seed >= 102}
     assert fresh == set(chosen.everyone), "no other arm got one"
@@ -192,7 +192,7 @@ def test_the_best_are_confirmed_on_fresh_seeds(store: Store) -> None:
             assert contrast.declared == "tried by the search, and not confirmed"
     best = next(one for one in comparison.contrasts if search.best in one.arms)
     (closure,) = [one for one in closed if one.arm == search.best]
-    assert (closure.reason is Reason.BETTER) == (best.finding.verdict.value == "better")
+    assert (closure.reason is ClosureReason.BETTER) == (best.finding.verdict.value == "better")
 
 
 def test_runs_that_exist_cost_nothing(store: Store) -> None:

@@ -192,6 +192,15 @@ def test_a_worker_starts_without_what_compares_and_searches(tmp_path: Path) -> N
     assert [name for name in loaded if name.startswith(("orchestrator.comparison", "orchestrator.growth"))] == []
 
 
+def test_no_two_classes_have_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    for path in (path for room in ("orchestrator", "worker", "hlbgpt_core") for path in (ROOT / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
 def test_files_are_locked_in_one_room_of_the_queue_and_in_one_file_of_the_core() -> None:
     found = {
         one.file

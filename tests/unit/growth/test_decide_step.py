@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from benchmarks.decide import policy_of, results_of
 from orchestrator.comparison.measures import Goal
-from orchestrator.comparison.policy import Closure, DecidePolicy, Reason, State
+from orchestrator.comparison.policy import Closure, ClosureReason, DecidePolicy, PolicyState
 from orchestrator.comparison.statistics import paired_difference
 from orchestrator.growth import decide, race
 from orchestrator.growth.evidence import running_evidence
@@ -20,7 +20,7 @@ CAP = 12
 
 def swept(
     policy: DecidePolicy, values: Any, order: list[int], diverged: Any = None, failed: Any = None, workers: int = 1
-) -> State:
+) -> PolicyState:
     """Train until the end: of the runs that wait, the next in `order` ends, and the due step is taken after each."""
     step = race.next_step if policy.best_arm else decide.next_step
     shape = len(policy.everyone), policy.max_seeds
@@ -28,7 +28,7 @@ def swept(
     lost = diverged if failed is None else diverged | failed
     ended = numpy.zeros(shape, bool)
     wanted = dict.fromkeys(policy.everyone, policy.first_look)
-    state = State()
+    state = PolicyState()
     for turn in range(shape[0] * shape[1] + 1):
         taken = step(policy, _seen(values, ended, lost, diverged), state, workers=workers)
         assert taken.state.closures[: len(state.closures)] == tuple(state.closures)
@@ -112,8 +112,8 @@ def test_a_verdict_that_is_in_is_not_undone_by_what_comes_later() -> None:
     """A seed that failed and was retried after it was skipped changes nothing."""
     policy = policy_of(1, max_seeds=6)
     values = numpy.array([[0.0] * 6, [-1.0, -1.01, -0.99, -1.02, -1.0, -1.0]])
-    first = decide.next_step(policy, results_of(policy, values, {"b": 5, "a0": 5}), State())
-    assert [closure.reason for closure in first.state.closures] == [Reason.BETTER] and first.ends
+    first = decide.next_step(policy, results_of(policy, values, {"b": 5, "a0": 5}), PolicyState())
+    assert [closure.reason for closure in first.state.closures] == [ClosureReason.BETTER] and first.ends
     values[1] = 5.0
     again = decide.next_step(policy, results_of(policy, values, {"b": 6, "a0": 6}), first.state)
     assert again.state.closures == first.state.closures and again.seeds == {}
@@ -123,7 +123,7 @@ def test_a_skipped_seed_stays_skipped() -> None:
     """Otherwise people could look at the verdict with the seed and without it."""
     policy = policy_of(1, max_seeds=6, futility=None)
     values = numpy.array([[0.0] * 6, [0.1, numpy.nan, -0.2, 0.1, -0.1, 0.2]])
-    skipped = decide.next_step(policy, results_of(policy, values, {"b": 4, "a0": 4}), State()).state
+    skipped = decide.next_step(policy, results_of(policy, values, {"b": 4, "a0": 4}), PolicyState()).state
     assert skipped.skipped == {"a0": ((1, 0),)} and skipped.round == 4
     values[1, 1] = -9.0
     kept = decide.next_step(policy, results_of(policy, values, {"b": 5, "a0": 5}), skipped).state
@@ -133,13 +133,13 @@ def test_a_skipped_seed_stays_skipped() -> None:
 @pytest.mark.parametrize(
     ("shift", "margin", "reason", "within"),
     [
-        (0.0, 0.5, Reason.NO_DIFFERENCE, False),
-        (0.2, 0.5, Reason.WORSE, True),
-        (5.0, 0.5, Reason.WORSE, False),
-        (-5.0, None, Reason.BETTER, False),
+        (0.0, 0.5, ClosureReason.NO_DIFFERENCE, False),
+        (0.2, 0.5, ClosureReason.WORSE, True),
+        (5.0, 0.5, ClosureReason.WORSE, False),
+        (-5.0, None, ClosureReason.BETTER, False),
     ],
 )
-def test_reasons(shift: float, margin: float | None, reason: Reason, within: bool) -> None:
+def test_reasons(shift: float, margin: float | None, reason: ClosureReason, within: bool) -> None:
     """Equal within the margin, worse by less than it, worse, better."""
     policy = policy_of(1, max_seeds=10, margin=margin, futility=None)
     noise = 0.01 * numpy.array([1, -1, 0.5, -0.5, 1, -1, 0.7, -0.7, 0.2, -0.2])
@@ -151,7 +151,11 @@ def test_reasons(shift: float, margin: float | None, reason: Reason, within: boo
 def test_higher_is_better_where_the_goal_says_so() -> None:
     """And without a goal it is only higher."""
     values = numpy.array([[0.0] * 6, [1.0, 1.01, 0.99, 1.02, 1.0, 1.0]])
-    for goal, reason in ((Goal.HIGHER, Reason.BETTER), (Goal.LOWER, Reason.WORSE), (None, Reason.HIGHER)):
+    for goal, reason in (
+        (Goal.HIGHER, ClosureReason.BETTER),
+        (Goal.LOWER, ClosureReason.WORSE),
+        (None, ClosureReason.HIGHER),
+    ):
         policy = policy_of(1, max_seeds=6, goal=goal)
         (closure,) = swept(policy, values, [0]).closures
         assert closure.reason is reason
@@ -164,7 +168,7 @@ def test_an_arm_that_diverged_more_often_is_never_called_better() -> None:
     diverged = numpy.zeros(values.shape, bool)
     diverged[1, 1] = True
     (closure,) = swept(policy, values, [0], diverged).closures
-    assert closure.reason is Reason.HELD_BACK
+    assert closure.reason is ClosureReason.HELD_BACK
 
 
 def test_arms_without_any_number_are_closed_at_the_first_look() -> None:
@@ -174,7 +178,7 @@ def test_arms_without_any_number_are_closed_at_the_first_look() -> None:
     failed = numpy.zeros(values.shape, bool)
     failed[1] = True
     state = swept(policy, values, [0], failed=failed)
-    assert state.closures[0] == Closure(arm="a0", seeds=3, reason=Reason.NO_PAIRS, pairs=0)
+    assert state.closures[0] == Closure(arm="a0", seeds=3, reason=ClosureReason.NO_PAIRS, pairs=0)
 
 
 def test_workers_find_runs() -> None:
@@ -182,8 +186,8 @@ def test_workers_find_runs() -> None:
     policy = policy_of(2, futility=None)
     values = numpy.random.default_rng(0).standard_normal((3, 20))
     present = dict.fromkeys(policy.everyone, 3)
-    assert decide.next_step(policy, results_of(policy, values, present), State(), workers=1).seeds["a0"] == 4
-    assert decide.next_step(policy, results_of(policy, values, present), State(), workers=8).seeds["a0"] == 7
+    assert decide.next_step(policy, results_of(policy, values, present), PolicyState(), workers=1).seeds["a0"] == 4
+    assert decide.next_step(policy, results_of(policy, values, present), PolicyState(), workers=8).seeds["a0"] == 7
 
 
 def test_a_paused_arm_is_not_waited_for() -> None:
@@ -191,7 +195,9 @@ def test_a_paused_arm_is_not_waited_for() -> None:
     policy = policy_of(2, futility=None)
     values = numpy.random.default_rng(0).standard_normal((3, 20))
     seen = results_of(policy, values, {"b": 5, "a0": 3, "a1": 5})
-    step = decide.next_step(policy, Results(**{**vars(seen), "paused": numpy.array([False, True, False])}), State())
+    step = decide.next_step(
+        policy, Results(**{**vars(seen), "paused": numpy.array([False, True, False])}), PolicyState()
+    )
     assert step.state.round == 5 and step.seeds == {"b": 6, "a1": 6}
 
 
@@ -204,12 +210,14 @@ def test_an_arm_that_was_paused_is_judged_where_the_others_wait_at_the_cap(best_
     values = 0.1 * numpy.random.default_rng(0).standard_normal((3, 6))
     first, paused_arm, last = policy.everyone
     seen = results_of(policy, values, {first: 6, paused_arm: 3, last: 6})
-    paused = step(policy, Results(**{**vars(seen), "paused": numpy.array([False, True, False])}), State())
+    paused = step(policy, Results(**{**vars(seen), "paused": numpy.array([False, True, False])}), PolicyState())
     assert paused.state.round == 6 and not paused.ends
     assert [closure.arm for closure in paused.state.closures] == ([] if best_arm else [last])
     end = step(policy, results_of(policy, values, dict.fromkeys(policy.everyone, 6)), paused.state)
-    assert end.ends and sum(closure.reason is Reason.BEST for closure in end.state.closures) == best_arm
-    assert {closure.reason for closure in end.state.closures} == {Reason.CAP} | ({Reason.BEST} if best_arm else set())
+    assert end.ends and sum(closure.reason is ClosureReason.BEST for closure in end.state.closures) == best_arm
+    assert {closure.reason for closure in end.state.closures} == {ClosureReason.CAP} | (
+        {ClosureReason.BEST} if best_arm else set()
+    )
 
 
 @pytest.mark.parametrize("best_arm", [False, True])
@@ -223,7 +231,7 @@ def test_a_seed_that_diverged_counts_as_such_while_it_is_tried_again(best_arm: b
     diverged = numpy.zeros(values.shape, bool)
     diverged[1, 1] = True
     lost = Results(**{**vars(seen), "values": numpy.where(diverged, numpy.nan, seen.values), "diverged": diverged})
-    state = step(policy, lost, State()).state
+    state = step(policy, lost, PolicyState()).state
     again = step(policy, results_of(policy, values, dict.fromkeys(policy.everyone, 8)), state)
     reasons = {closure.reason for closure in again.state.closures}
-    assert reasons == ({Reason.BEST, Reason.CAP} if best_arm else {Reason.HELD_BACK})
+    assert reasons == ({ClosureReason.BEST, ClosureReason.CAP} if best_arm else {ClosureReason.HELD_BACK})

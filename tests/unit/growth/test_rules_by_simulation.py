@@ -16,7 +16,7 @@ from benchmarks.decide import (
     policy_of,
 )
 from orchestrator.comparison.bounds import Bound
-from orchestrator.comparison.policy import Reason
+from orchestrator.comparison.policy import ClosureReason
 
 # Those for which the guarantee holds: normal, or of equal scale.
 KEPT = ("normal", "normal, arm twice as noisy", "t with 4 degrees", "Gumbel", "exponential")
@@ -68,7 +68,7 @@ def test_margin_and_futility_only_take_away_chances_to_reject() -> None:
         free = at_once(policy_of(3, futility=None), values)
         for bounded in (policy_of(3), policy_of(3, margin=1.0, futility=None)):
             said = at_once(bounded, values)
-            verdicts = (Reason.BETTER, Reason.WORSE)
+            verdicts = (ClosureReason.BETTER, ClosureReason.WORSE)
             assert all(now == before for now, before in zip(said, free, strict=True) if now in verdicts)
 
 
@@ -87,6 +87,6 @@ def test_the_best_of_many_is_seldom_lost(spread: float, races: int) -> None:
     for _ in range(races):
         effects = generator.normal(0, spread, 8)
         said = at_once(policy, normal(generator, (8, 20)) + effects[:, None])
-        assert said.count(Reason.BEST) == 1
-        lost += said[int(numpy.argmin(effects))] == Reason.NOT_BEST
+        assert said.count(ClosureReason.BEST) == 1
+        lost += said[int(numpy.argmin(effects))] == ClosureReason.NOT_BEST
     assert lost / races <= most(races)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from benchmarks.decide import results_of
 from orchestrator.comparison.measures import Goal
-from orchestrator.comparison.policy import REJECTED, State
+from orchestrator.comparison.policy import REJECTED, PolicyState
 from orchestrator.growth import decide
 from orchestrator.growth.search import (
     OPEN,
-    Outcome,
+    ArmOutcome,
     Result,
     SearchPolicy,
     SearchState,
@@ -78,7 +78,7 @@ def searched(
             if trial.arm and trial.arm not in settings_of:
                 settings_of[trial.arm] = space.given(trial.choices)
                 given.append(settings_of[trial.arm])
-        open_arms = [arm for arm in state.arms if results.get(arm, OPEN).outcome is Outcome.OPEN]
+        open_arms = [arm for arm in state.arms if results.get(arm, OPEN).outcome is ArmOutcome.OPEN]
         assert len(open_arms) <= max(1, workers)
         if step.ends:
             assert not open_arms
@@ -86,7 +86,7 @@ def searched(
         assert open_arms, "the search is open, and nothing is under way"
         arm = open_arms[order[turn % len(order)] % len(open_arms)]
         kind = faults[turn % len(faults)] if faults else 0
-        outcome = (Outcome.MEASURED, Outcome.DIVERGED, Outcome.FAILED, Outcome.PRUNED)[kind]
+        outcome = (ArmOutcome.MEASURED, ArmOutcome.DIVERGED, ArmOutcome.FAILED, ArmOutcome.PRUNED)[kind]
         value = loss_of(settings_of[arm]) if kind in (0, 3) else None
         results[arm] = Result(outcome=outcome, value=value, rung=1000 if kind == 3 else None)
     raise AssertionError("the search never ends")
@@ -190,7 +190,7 @@ def test_a_search_that_is_held_proposes_nothing() -> None:
     space = space_of(WIDE)
     policy = policy_of(space)
     first = next_step(policy, space, {}, SearchState()).state
-    done = {first.arms[0]: Result(outcome=Outcome.MEASURED, value=1.0)}
+    done = {first.arms[0]: Result(outcome=ArmOutcome.MEASURED, value=1.0)}
     assert not next_step(policy, space, done, first, workers=0).arms
     assert len(next_step(policy, space, done, first, workers=2).arms) == 2
 
@@ -225,13 +225,13 @@ def test_the_luckiest_of_equal_arms_is_not_confirmed() -> None:
     luck, verdicts, searches = [], 0, 400
     for _ in range(searches):
         values = dict(zip(arms, generator.standard_normal(30), strict=True))
-        results = {arm: Result(outcome=Outcome.MEASURED, value=value) for arm, value in values.items()}
+        results = {arm: Result(outcome=ArmOutcome.MEASURED, value=value) for arm, value in values.items()}
         luck.append(min(values.values()) - values["0"])
         chosen = confirmation_of(policy, results, arms, first_seed=101)
         assert chosen is not None
         fresh = generator.standard_normal((len(chosen.everyone), 20))
         seen = results_of(chosen, fresh, dict.fromkeys(chosen.everyone, 20))
-        closures = decide.next_step(chosen, seen, State()).state.closures
+        closures = decide.next_step(chosen, seen, PolicyState()).state.closures
         verdicts += any(closure.reason in REJECTED for closure in closures)
     assert numpy.mean(luck) < -1.5
     assert verdicts <= 0.05 * searches + 3 * math.sqrt(0.05 * 0.95 * searches)
