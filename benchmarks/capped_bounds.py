@@ -1,4 +1,4 @@
-"""Makes the table of evidence that a declared cap asks for: orchestrator/comparison/capped_bounds.json.
+"""Makes the table of evidence that a declared cap asks for: orchestrator/comparison/judging/capped_bounds.json.
 
     python -m benchmarks.capped_bounds
 
@@ -27,7 +27,7 @@ BIN, BINS = 0.001, 20_000
 
 def main() -> None:
     """Simulate, and write the table."""
-    target = Path(__file__).parents[1] / "orchestrator" / "comparison" / "capped_bounds.json"
+    target = Path(__file__).parents[1] / "orchestrator" / "comparison" / "judging" / "capped_bounds.json"
     target.write_text(json.dumps(table(SIMULATIONS), indent=1) + "\n", encoding="utf-8")
 
 

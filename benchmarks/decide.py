@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy
 
-from orchestrator.comparison.bounds import VILLE, Bound
-from orchestrator.comparison.contrasts import Pairs, Verdict, findings
-from orchestrator.comparison.measures import Goal
-from orchestrator.comparison.policy import REJECTED, ClosureReason, DecidePolicy, PolicyState
+from orchestrator.comparison.judging.bounds import VILLE, Bound
+from orchestrator.comparison.judging.contrasts import Pairs, Verdict, findings
+from orchestrator.comparison.judging.policy import REJECTED, ClosureReason, DecidePolicy, PolicyState
+from orchestrator.comparison.measuring.measures import Goal
 from orchestrator.growth import decide as decisions
 from orchestrator.growth import race
 from orchestrator.growth.evidence import running_evidence

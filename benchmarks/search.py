@@ -25,9 +25,9 @@ import numpy
 
 from benchmarks.decide import results_of
 from hlbgpt_core.points import Split
-from orchestrator.comparison.measures import Goal
-from orchestrator.comparison.policy import DecidePolicy, PolicyState
-from orchestrator.comparison.policy import Reason as Closed
+from orchestrator.comparison.judging.policy import DecidePolicy, PolicyState
+from orchestrator.comparison.judging.policy import Reason as Closed
+from orchestrator.comparison.measuring.measures import Goal
 from orchestrator.comparison.statistics import paired_difference
 from orchestrator.growth import decide
 from orchestrator.growth.early_stopping import goes_on, rungs_of

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy
 
-from orchestrator.comparison.advice import Advice, advise
-from orchestrator.comparison.noise import strange
-from orchestrator.comparison.robust import FEWEST_SEEDS, log_evidence_of_wins
+from orchestrator.comparison.judging.advice import Advice, advise
+from orchestrator.comparison.judging.noise import strange
+from orchestrator.comparison.judging.robust import FEWEST_SEEDS, log_evidence_of_wins
+from orchestrator.comparison.judging.tune import best_against_best
 from orchestrator.comparison.statistics import (
     ALPHA,
     EFFECT_SCALE,
@@ -23,7 +24,6 @@ from orchestrator.comparison.statistics import (
     holm,
     summarise,
 )
-from orchestrator.comparison.tune import best_against_best
 
 Generator = numpy.random.Generator
 Draw = Callable[[Generator, Any], Any]

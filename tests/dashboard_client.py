@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from orchestrator.dashboard import sweep_curves
 from orchestrator.dashboard.app import Dashboard
 from orchestrator.dashboard.database import Database
-from orchestrator.dashboard.feed import Feed
-from orchestrator.dashboard.security import Access
-from orchestrator.dashboard.sweep_watch import COLUMNS
+from orchestrator.dashboard.serving.security import Access
+from orchestrator.dashboard.watching import sweep_curves
+from orchestrator.dashboard.watching.feed import Feed
+from orchestrator.dashboard.watching.sweep_watch import COLUMNS
 from orchestrator.store import OpenMode, Store, open_store
 from tests.sample_sweep import submit_sweep
 

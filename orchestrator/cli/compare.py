@@ -67,7 +67,8 @@ def compare(
     the sweep's own. Of a factorial sweep it opens with main effects. Looks are recorded with the sweep; they do not
     make the verdicts less sure: docs/comparison.md.
     """
-    from orchestrator.comparison import rendering, results
+    from orchestrator.comparison import results
+    from orchestrator.comparison.reporting import rendering
 
     if how.markdown and as_json:
         raise UsageError("--markdown and --json are two ways of printing", "Leave one of them out.")

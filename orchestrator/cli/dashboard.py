@@ -30,7 +30,7 @@ def dashboard(how: ServingOptions, database: DatabaseOption) -> None:
     Prints a link with a token, which is kept in the state folder: open pages and bookmarks outlive a restart.
     """
     try:
-        from orchestrator.dashboard.server import Serving, serve
+        from orchestrator.dashboard.serving.server import Serving, serve
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn"):
             raise

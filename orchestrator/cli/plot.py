@@ -139,7 +139,7 @@ def plot(
 
 
 def _asked(how: PlotOptions, kind: KindOptions) -> "FigureOptions":
-    from orchestrator.comparison.groups import read_baseline
+    from orchestrator.comparison.measuring.groups import read_baseline
     from orchestrator.plots.figure_options import FigureOptions
 
     read = read_baseline if kind.difference or kind.effects else parse_baseline

@@ -38,7 +38,7 @@ def report(
     The page loads nothing and runs nothing, so you can mail it or put it anywhere. Its verdicts (--baseline) count as a
     look at the p-values, as those of hlbq compare do.
     """
-    from orchestrator.comparison.groups import read_baseline
+    from orchestrator.comparison.measuring.groups import read_baseline
     from orchestrator.report import page, read_report
 
     checked_target(file, "report.html")

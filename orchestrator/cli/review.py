@@ -119,7 +119,7 @@ def seeds_of(
 
     Raises UsageError for a value that is no size, or if the noise is neither given nor known from earlier runs.
     """
-    from orchestrator.comparison.bounds import VILLE, Bound
+    from orchestrator.comparison.judging.bounds import VILLE, Bound
     from orchestrator.comparison.planning import Noise, contrasts_in, read_noise, seed_plan
 
     for name, value in (("--plan_for", effect), ("--noise", noise)):

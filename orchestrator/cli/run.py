@@ -159,7 +159,7 @@ def say_verdicts(database: DatabaseOption, sweep: SweepRecord) -> None:
             say_wrapped(*standing_lines(standing))
         return
     from orchestrator.comparison.questions import Question
-    from orchestrator.comparison.rendering import sentences
+    from orchestrator.comparison.reporting.rendering import sentences
     from orchestrator.comparison.results import compare
 
     try:

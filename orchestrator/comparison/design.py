@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hlbgpt_core.settings import specs
-from orchestrator.comparison.effects import Factor, cell_of, cells_of_effects, factors_of
-from orchestrator.comparison.groups import with_defaults
+from orchestrator.comparison.judging.effects import Factor, cell_of, cells_of_effects, factors_of
+from orchestrator.comparison.measuring.groups import with_defaults
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import differing_settings
 from orchestrator.sweep.baseline import baseline_of, restricted

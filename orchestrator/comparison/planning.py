@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hlbgpt_core.points import Split
-from orchestrator.comparison.bounds import VILLE, Bound
 from orchestrator.comparison.design import counterparts
+from orchestrator.comparison.judging.bounds import VILLE, Bound
 from orchestrator.comparison.statistics import always_valid_critical_t, fewest_pairs, summarise
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.comparison.groups import read_baseline
-from orchestrator.comparison.measures import Goal, PointChoice
+from orchestrator.comparison.measuring.groups import read_baseline
+from orchestrator.comparison.measuring.measures import Goal, PointChoice
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis
 

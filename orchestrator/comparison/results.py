@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.comparison.cautions import code_warnings, grouping_warnings, noise_warnings, unit_warnings
-from orchestrator.comparison.compared_runs import ComparedRun, RunResult
-from orchestrator.comparison.contrasts import Contrast, check_margin, is_open
-from orchestrator.comparison.declared import declared
 from orchestrator.comparison.design import design_of
-from orchestrator.comparison.effects import Shares
-from orchestrator.comparison.evaluations import refusal_of
-from orchestrator.comparison.extension import Extension, extension_of
-from orchestrator.comparison.families import Families, families_of
-from orchestrator.comparison.groups import (
+from orchestrator.comparison.judging.contrasts import Contrast, check_margin, is_open
+from orchestrator.comparison.judging.declared import declared
+from orchestrator.comparison.judging.effects import Shares
+from orchestrator.comparison.judging.families import Families, families_of
+from orchestrator.comparison.judging.policy import PolicyState, policy_of
+from orchestrator.comparison.judging.tune import Tuned
+from orchestrator.comparison.measuring.compared_runs import ComparedRun, RunResult
+from orchestrator.comparison.measuring.evaluations import refusal_of
+from orchestrator.comparison.measuring.groups import (
     SWEEP,
     Grouping,
     GroupResult,
@@ -25,10 +25,10 @@ from orchestrator.comparison.groups import (
     group_result,
     group_runs,
 )
-from orchestrator.comparison.measures import Measure, PointChoice, Standing, goal_of, measure_run, reached
-from orchestrator.comparison.policy import PolicyState, policy_of
+from orchestrator.comparison.measuring.measures import Measure, PointChoice, Standing, goal_of, measure_run, reached
 from orchestrator.comparison.questions import Question
-from orchestrator.comparison.tune import Tuned
+from orchestrator.comparison.reporting.cautions import code_warnings, grouping_warnings, noise_warnings, unit_warnings
+from orchestrator.comparison.reporting.extension import Extension, extension_of
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis, find_metric
 from orchestrator.growth.standing import standing_lines, standing_of
@@ -108,13 +108,13 @@ class Comparison:
     def to_frame(self, table: str = "differences") -> "pandas.DataFrame":
         """The `differences` from the baseline, a row a contrast (`family` says of which table), or the `groups` with
         their means over seeds. Numbers are not rounded."""
-        from orchestrator.comparison.frames import frame_of
+        from orchestrator.comparison.reporting.frames import frame_of
 
         return frame_of(self, table)
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        from orchestrator.comparison.frames import html
+        from orchestrator.comparison.reporting.frames import html
 
         return html(self)
 

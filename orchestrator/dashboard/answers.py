@@ -8,16 +8,16 @@ import numpy
 
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import Settings
-from orchestrator.comparison.groups import read_baseline
+from orchestrator.comparison.measuring.groups import read_baseline
 from orchestrator.comparison.questions import Question
-from orchestrator.comparison.rendering import sentences, tables
+from orchestrator.comparison.reporting.rendering import sentences, tables
 from orchestrator.comparison.results import compare
-from orchestrator.dashboard.sweep_curves import numbers
-from orchestrator.dashboard.sweep_watch import named, plain_number
-from orchestrator.dashboard.thinning import drawn
+from orchestrator.dashboard.watching.sweep_curves import numbers
+from orchestrator.dashboard.watching.sweep_watch import named, plain_number
+from orchestrator.dashboard.watching.thinning import drawn
 from orchestrator.export.metric_names import Axis, no_axis
+from orchestrator.plots.drawing.style import metric_label
 from orchestrator.plots.run_curves import smoothed
-from orchestrator.plots.style import metric_label
 from orchestrator.queue.attempts import AttemptRecord
 from orchestrator.queue.code import code_note
 from orchestrator.queue.runs import EventRecord, RunFilter, RunRecord

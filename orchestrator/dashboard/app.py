@@ -20,20 +20,28 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from hlbgpt_core.errors import HlbqError
-from orchestrator.comparison.groups import SWEEP
+from orchestrator.comparison.measuring.groups import SWEEP
 from orchestrator.dashboard import answers, control
 from orchestrator.dashboard.database import Database
-from orchestrator.dashboard.feed import LONGEST_NUMBER, Feed, Sweeps, encoded, problem_words, read_sweeps, topic_of
 from orchestrator.dashboard.log_tail import LogTail, read_log_tail
 from orchestrator.dashboard.metric_names import read_metric, read_weight
 from orchestrator.dashboard.run_values import run_values
-from orchestrator.dashboard.security import Access, Guard
+from orchestrator.dashboard.serving.security import Access, Guard
 from orchestrator.dashboard.side_by_side import side_by_side
-from orchestrator.dashboard.sweep_curves import MOST_ARMS, SAME_SETTINGS, CurveQuestion, SweepCurves
-from orchestrator.dashboard.sweep_watch import SweepWatch, plain_number
+from orchestrator.dashboard.watching.feed import (
+    LONGEST_NUMBER,
+    Feed,
+    Sweeps,
+    encoded,
+    problem_words,
+    read_sweeps,
+    topic_of,
+)
+from orchestrator.dashboard.watching.sweep_curves import MOST_ARMS, SAME_SETTINGS, CurveQuestion, SweepCurves
+from orchestrator.dashboard.watching.sweep_watch import SweepWatch, plain_number
 from orchestrator.errors import DatabaseError, NotThereError, UsageError
 from orchestrator.export.metric_names import Axis, parse_x
-from orchestrator.plots.style import axis_label
+from orchestrator.plots.drawing.style import axis_label
 from orchestrator.store import Store
 from orchestrator.store.known import known_run
 from orchestrator.sweep.options import setting_name

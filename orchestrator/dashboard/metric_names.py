@@ -6,7 +6,7 @@ from typing import Any
 from hlbgpt_core.evaluation import FIRST_HALF, WHOLE_TEXT, fingerprint_of
 from hlbgpt_core.points import Split
 from hlbgpt_core.text.sources import WIKITEXT
-from orchestrator.comparison.evaluations import EvaluatedRun, mixed_evaluations
+from orchestrator.comparison.measuring.evaluations import EvaluatedRun, mixed_evaluations
 from orchestrator.errors import UnknownMetricError, UsageError
 from orchestrator.export.metric_names import Metric, parse_metric
 from orchestrator.queue.sweeps import ArmRecord

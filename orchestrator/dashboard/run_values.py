@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from orchestrator.comparison.measures import Goal, goal_of, value_at
+from orchestrator.comparison.measuring.measures import Goal, goal_of, value_at
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Metric
 from orchestrator.store import Store

@@ -6,7 +6,7 @@ from typing import Any
 from orchestrator.code.differences import diff_lines
 from orchestrator.code.names import known_sources
 from orchestrator.dashboard.answers import setting_text
-from orchestrator.dashboard.sweep_watch import plain_number
+from orchestrator.dashboard.watching.sweep_watch import plain_number
 from orchestrator.errors import UsageError
 from orchestrator.queue.runs import RunRecord
 from orchestrator.store import Store

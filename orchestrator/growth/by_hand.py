@@ -59,7 +59,7 @@ def addition_to(
 def other_code(store: Store, sweep: SweepRecord) -> list[str]:
     """A warning if the sweep's runs were computed by other code than the code here."""
     from orchestrator.code.names import HERE, find_digest
-    from orchestrator.comparison.cautions import difference_text
+    from orchestrator.comparison.reporting.cautions import difference_text
 
     here, same = find_digest(store, HERE), store.same_code()
     newest = store.newest_code(sweep.id)

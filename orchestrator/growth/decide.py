@@ -10,8 +10,8 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from orchestrator.comparison.contrasts import diverged_more, leaning_of
-from orchestrator.comparison.policy import REJECTED, Closure, ClosureReason, DecidePolicy, PolicyState
+from orchestrator.comparison.judging.contrasts import diverged_more, leaning_of
+from orchestrator.comparison.judging.policy import REJECTED, Closure, ClosureReason, DecidePolicy, PolicyState
 from orchestrator.growth.evidence import RunningEvidence, chance_of_verdict, counted_seeds, running_evidence
 from orchestrator.growth.steps import Results, Step, judge_rounds, seeds_ahead, skip, skipped_seeds
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import DEFAULT_RECIPE, Settings, defaults
-from orchestrator.comparison.bounds import VILLE
-from orchestrator.comparison.contrasts import check_margin
-from orchestrator.comparison.evaluations import unlike_settings
-from orchestrator.comparison.measures import goal_of
-from orchestrator.comparison.policy import DecidePolicy
+from orchestrator.comparison.judging.bounds import VILLE
+from orchestrator.comparison.judging.contrasts import check_margin
+from orchestrator.comparison.judging.policy import DecidePolicy
+from orchestrator.comparison.measuring.evaluations import unlike_settings
+from orchestrator.comparison.measuring.measures import goal_of
 from orchestrator.comparison.statistics import fewest_pairs
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.export.metric_names import Metric, find_metric, parse_metric

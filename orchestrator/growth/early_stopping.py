@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from hlbgpt_core.points import Split
-from orchestrator.comparison.measures import Goal, value_at
+from orchestrator.comparison.measuring.measures import Goal, value_at
 from orchestrator.export.metric_names import Metric, parse_metric
 from orchestrator.growth.search import MOST_SEEN, SearchPolicy, SearchState, new_study
 from orchestrator.queue.runs import RunRecord

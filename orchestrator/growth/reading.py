@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from orchestrator.comparison.measures import Measure, Measured, Standing, measure_run
-from orchestrator.comparison.policy import DecidePolicy
+from orchestrator.comparison.judging.policy import DecidePolicy
+from orchestrator.comparison.measuring.measures import Measure, Measured, Standing, measure_run
 from orchestrator.export.metric_names import find_metric
 from orchestrator.growth.search import SearchPolicy
 from orchestrator.growth.steps import Results

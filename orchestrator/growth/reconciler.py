@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from hlbgpt_core.errors import HlbqError
-from orchestrator.comparison.policy import PolicyState, closure_text, policy_of
+from orchestrator.comparison.judging.policy import PolicyState, closure_text, policy_of
 from orchestrator.growth import decide, race
 from orchestrator.growth.reading import read_results
 from orchestrator.growth.searching import search_step

@@ -14,8 +14,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.comparison.measures import Goal
-from orchestrator.comparison.policy import DecidePolicy
+from orchestrator.comparison.judging.policy import DecidePolicy
+from orchestrator.comparison.measuring.measures import Goal
 from orchestrator.growth.search_space import Choices, Space
 from orchestrator.queue.sweeps import PolicyRecord
 from orchestrator.sweep.plan import PlannedArm

@@ -7,7 +7,7 @@ from operator import itemgetter
 from statistics import fmean
 
 from hlbgpt_core.points import Split
-from orchestrator.comparison.measures import Standing
+from orchestrator.comparison.measuring.measures import Standing
 from orchestrator.export.metric_names import parse_metric
 from orchestrator.growth.early_stopping import rungs_of, values_at
 from orchestrator.growth.reading import is_stopped, measured_runs, was_cancelled

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from orchestrator.comparison.policy import ClosureReason, DecidePolicy, PolicyState, closure_text, policy_of
+from orchestrator.comparison.judging.policy import ClosureReason, DecidePolicy, PolicyState, closure_text, policy_of
 from orchestrator.comparison.statistics import paired_difference
 from orchestrator.growth.reading import measured_runs
 from orchestrator.growth.search import WITHOUT_A_NUMBER, ArmOutcome, SearchPolicy, SearchState

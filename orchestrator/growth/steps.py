@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.comparison.policy import DecidePolicy, PolicyState
+from orchestrator.comparison.judging.policy import DecidePolicy, PolicyState
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,12 +18,12 @@ differences.py         from a comparison to a figure
 figure_options.py      any of these by the options of the command
 """
 
-from orchestrator.plots.curve_figures import Drawing
-from orchestrator.plots.difference_figures import DifferenceDrawing
 from orchestrator.plots.differences import plot_differences
+from orchestrator.plots.drawing.curve_figures import Drawing
+from orchestrator.plots.drawing.difference_figures import DifferenceDrawing
+from orchestrator.plots.drawing.final_values import FinalDrawing
+from orchestrator.plots.drawing.heat_maps import HeatMap
 from orchestrator.plots.figures import Drawn, plot_curves, plot_final, plot_schedules, save
-from orchestrator.plots.final_values import FinalDrawing
-from orchestrator.plots.heat_maps import HeatMap
 
 __all__ = [
     "DifferenceDrawing",

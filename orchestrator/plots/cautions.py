@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from orchestrator.comparison.evaluations import mixed_evaluations, refusal_of
+from orchestrator.comparison.measuring.evaluations import mixed_evaluations, refusal_of
 from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.plots.run_curves import RunCurve, ended_early, unfinished, why_unplaced

@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from orchestrator.comparison.groups import sortable
+from orchestrator.comparison.measuring.groups import sortable
 from orchestrator.comparison.statistics import CONFIDENCE
 from orchestrator.plots.run_curves import RunCurve, of_x, place_of, unfinished
 from orchestrator.sweep.arm_labels import differing_settings, settings_of

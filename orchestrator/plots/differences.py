@@ -6,26 +6,26 @@ from typing import TYPE_CHECKING
 
 import numpy
 
-from orchestrator.comparison.bounds import VILLE
-from orchestrator.comparison.measures import PointChoice
-from orchestrator.comparison.policy import policy_of
+from orchestrator.comparison.judging.bounds import VILLE
+from orchestrator.comparison.judging.policy import policy_of
+from orchestrator.comparison.measuring.measures import PointChoice
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.results import Comparison, compare
 from orchestrator.comparison.statistics import paired_difference
 from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import axis_of
-from orchestrator.plots.curve_figures import Drawing
 from orchestrator.plots.curve_sets import ArmCurve, arm_curves, averaged, common_x
-from orchestrator.plots.difference_figures import (
+from orchestrator.plots.drawing.curve_figures import Drawing
+from orchestrator.plots.drawing.difference_figures import (
     ContrastsAt,
     DifferenceDrawing,
     draw_by_seed,
     draw_difference_curves,
     draw_forest,
 )
+from orchestrator.plots.drawing.style import lettering
 from orchestrator.plots.reading import Source
 from orchestrator.plots.run_curves import RunCurve
-from orchestrator.plots.style import lettering
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import Store

@@ -4,19 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from orchestrator.comparison.groups import read_baseline
+from orchestrator.comparison.measuring.groups import read_baseline
 from orchestrator.comparison.questions import Question
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis, Metric, parse_x
-from orchestrator.plots.curve_figures import CurveOptions, Drawing
 from orchestrator.plots.curve_sets import Band
-from orchestrator.plots.difference_figures import DifferenceDrawing
 from orchestrator.plots.differences import DrawnDifferences, plot_differences
+from orchestrator.plots.drawing.curve_figures import CurveOptions, Drawing
+from orchestrator.plots.drawing.difference_figures import DifferenceDrawing
+from orchestrator.plots.drawing.final_values import FinalDrawing
+from orchestrator.plots.drawing.heat_maps import HeatMap
+from orchestrator.plots.drawing.style import Size, parse_size
 from orchestrator.plots.figures import Drawn, plot_curves, plot_final, plot_schedules
-from orchestrator.plots.final_values import FinalDrawing
-from orchestrator.plots.heat_maps import HeatMap
 from orchestrator.plots.reading import Source
-from orchestrator.plots.style import Size, parse_size
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
 

@@ -19,13 +19,13 @@ from orchestrator.plots.cautions import (
     with_last_values,
     with_values,
 )
-from orchestrator.plots.curve_figures import SCHEDULES, Drawing, draw_curves, draw_schedules
 from orchestrator.plots.curve_sets import Averaged, Band, averaged, grouped
-from orchestrator.plots.final_values import FinalDrawing, check_varies, draw_final, settings_followed
-from orchestrator.plots.heat_maps import HeatMap, draw_heat_map
+from orchestrator.plots.drawing.curve_figures import SCHEDULES, Drawing, draw_curves, draw_schedules
+from orchestrator.plots.drawing.final_values import FinalDrawing, check_varies, draw_final, settings_followed
+from orchestrator.plots.drawing.heat_maps import HeatMap, draw_heat_map
+from orchestrator.plots.drawing.style import Size, add_titles, lettering, plain_texts
 from orchestrator.plots.reading import Source
 from orchestrator.plots.run_curves import SIZES, RunCurve, of_x, with_flops
-from orchestrator.plots.style import Size, add_titles, lettering, plain_texts
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import differing_settings, settings_of

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from hlbgpt_core.evaluation import known_fingerprint
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import specs
-from orchestrator.comparison.cautions import code_warnings, device_warnings, seconds_warnings
-from orchestrator.comparison.compared_runs import ComparedRun
+from orchestrator.comparison.measuring.compared_runs import ComparedRun
+from orchestrator.comparison.reporting.cautions import code_warnings, device_warnings, seconds_warnings
 from orchestrator.errors import ExportError
 from orchestrator.export.columns import run_columns
 from orchestrator.export.csv_table import read_csv_rows

@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from orchestrator.comparison.evaluations import EvaluatedRun
+from orchestrator.comparison.measuring.evaluations import EvaluatedRun
 from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.queue.states import State
 

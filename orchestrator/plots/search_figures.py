@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.growth.search import OPEN, WITHOUT_A_NUMBER, ArmOutcome, Result, SearchPolicy, improvements_of
 from orchestrator.growth.search_space import Choices, Space, parameter
 from orchestrator.growth.searching import SearchReading
+from orchestrator.plots.drawing.style import COLOURS, LINE_WIDTH, add_titles, dress, metric_label, new_figure, points
 from orchestrator.plots.figures import Drawn
-from orchestrator.plots.style import COLOURS, LINE_WIDTH, add_titles, dress, metric_label, new_figure, points
 from orchestrator.sweep.options import value_text
 from orchestrator.sweep.shapes import Track
 from orchestrator.wording.numbers import counted, measured_text

@@ -11,16 +11,16 @@ from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import specs
 from orchestrator.comparison.questions import Question
-from orchestrator.comparison.rendering import counts_of_verdicts, other_sentences, tables, verdict_sentences
+from orchestrator.comparison.reporting.rendering import counts_of_verdicts, other_sentences, tables, verdict_sentences
 from orchestrator.comparison.results import Comparison, compare
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import find_metric
 from orchestrator.growth.searching import SearchReading, what_mattered
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.plots import Drawing, Drawn, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
-from orchestrator.plots.difference_figures import DifferenceDrawing, draw_forest
+from orchestrator.plots.drawing.difference_figures import DifferenceDrawing, draw_forest
+from orchestrator.plots.drawing.style import plain_texts
 from orchestrator.plots.search_figures import search_drawings
-from orchestrator.plots.style import plain_texts
 from orchestrator.queue.code import SameCode, code_note
 from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.queue.sweeps import AGAIN, SEARCH, SweepRecord

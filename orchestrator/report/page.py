@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-from orchestrator.comparison.contrasts import Verdict
+from orchestrator.comparison.judging.contrasts import Verdict
 from orchestrator.report.contents import FigurePart, Report, ReportSection
 from orchestrator.wording.tables import TextTable
 

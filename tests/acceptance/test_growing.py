@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.comparison.policy import ClosureReason
+from orchestrator.comparison.judging.policy import ClosureReason
 from orchestrator.store import OpenMode, open_store
 from tests.faults.growth import PLAN, STEP_POINTS, expected, growing_sweep, said, step_faults, twice
 from tests.faults.harness import Fleet, submit, wait_until

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.comparison.policy import PolicyState
+from orchestrator.comparison.judging.policy import PolicyState
 from orchestrator.growth.search import SearchState
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import TERMINAL, Reason, State

@@ -76,7 +76,7 @@ def _import_everything(*, whole: bool) -> None:
 
     names = ["orchestrator.cli.submit", "orchestrator.store", "orchestrator.export", "orchestrator.plots"]
     names += ["orchestrator.status.text", "orchestrator.status.reading", "orchestrator.report", "orchestrator.copying"]
-    names += ["orchestrator.comparison", "orchestrator.dashboard.server", "rich.console", "psycopg", "pandas"]
+    names += ["orchestrator.comparison", "orchestrator.dashboard.serving.server", "rich.console", "psycopg", "pandas"]
     names += ["worker.__main__", "torch", "hlbgpt_core.commands.model_command"] if whole else []
     for name in names:
         importlib.import_module(name)

@@ -13,8 +13,8 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from orchestrator.comparison.measures import Goal
-from orchestrator.comparison.policy import Closure, ClosureReason, DecidePolicy, PolicyState
+from orchestrator.comparison.judging.policy import Closure, ClosureReason, DecidePolicy, PolicyState
+from orchestrator.comparison.measuring.measures import Goal
 from orchestrator.growth import decide
 from orchestrator.growth.steps import Results
 from orchestrator.queue.sweeps import DECIDE, NewPolicy, NewRun, NewSweep

@@ -15,11 +15,11 @@ from hlbgpt_core.flops import flops_per_token
 from hlbgpt_core.points import Facts, Point, Split
 from hlbgpt_core.settings import Settings
 from orchestrator.cli.main import run_program
-from orchestrator.comparison.contrasts import Verdict
-from orchestrator.comparison.groups import read_baseline
-from orchestrator.comparison.measures import Goal, PointChoice
+from orchestrator.comparison.judging.contrasts import Verdict
+from orchestrator.comparison.measuring.groups import read_baseline
+from orchestrator.comparison.measuring.measures import Goal, PointChoice
 from orchestrator.comparison.questions import Question
-from orchestrator.comparison.rendering import markdown, sentences
+from orchestrator.comparison.reporting.rendering import markdown, sentences
 from orchestrator.comparison.results import Comparison, Extension, compare, record
 from orchestrator.export.metric_names import Axis
 from orchestrator.queue.attempts import Claim, Ending

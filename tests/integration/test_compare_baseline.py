@@ -6,7 +6,7 @@ import pytest
 
 from hlbgpt_core.points import Split
 from orchestrator.comparison.questions import Question
-from orchestrator.comparison.rendering import tables
+from orchestrator.comparison.reporting.rendering import tables
 from orchestrator.comparison.results import Comparison, compare
 from orchestrator.queue.attempts import Ending
 from orchestrator.queue.runs import RunFilter

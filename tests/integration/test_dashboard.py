@@ -15,7 +15,7 @@ import pytest
 from hlbgpt_core.points import Split
 from orchestrator.dashboard.app import COMPRESSION_LEVEL, STATIC
 from orchestrator.dashboard.log_tail import MOST_BYTES, read_log_tail
-from orchestrator.dashboard.server import known_name
+from orchestrator.dashboard.serving.server import known_name
 from orchestrator.export.metric_names import parse_metric
 from orchestrator.plots import Drawing, plot_curves
 from orchestrator.queue.attempts import Ending

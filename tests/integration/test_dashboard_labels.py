@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from orchestrator.dashboard import overview_watch
-from orchestrator.dashboard.security import Access
+from orchestrator.dashboard.serving.security import Access
+from orchestrator.dashboard.watching import overview_watch
 from orchestrator.queue.workers import DeviceReading
 from orchestrator.store import Store
 from tests.conftest import VirtualClock

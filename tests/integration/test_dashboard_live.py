@@ -15,11 +15,11 @@ from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from hlbgpt_core.points import SavedCheckpoint
-from orchestrator.dashboard import feed as feed_module
 from orchestrator.dashboard.database import Database
-from orchestrator.dashboard.feed import Feed, Subscriber
-from orchestrator.dashboard.security import Access
-from orchestrator.dashboard.server import Serving, advice
+from orchestrator.dashboard.serving.security import Access
+from orchestrator.dashboard.serving.server import Serving, advice
+from orchestrator.dashboard.watching import feed as feed_module
+from orchestrator.dashboard.watching.feed import Feed, Subscriber
 from orchestrator.errors import DatabaseBusyError
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State

@@ -12,7 +12,7 @@ from orchestrator.comparison.questions import Question
 from orchestrator.comparison.results import compare
 from orchestrator.export.metric_names import Axis
 from orchestrator.plots import DifferenceDrawing, Drawing, plot_differences, save
-from orchestrator.plots.style import parse_size
+from orchestrator.plots.drawing.style import parse_size
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import OpenMode, Store, open_store
 from tests.integration import test_policies

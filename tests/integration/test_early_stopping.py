@@ -11,7 +11,7 @@ import pytest
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Directive, Split
 from orchestrator import export
-from orchestrator.comparison.measures import PointChoice
+from orchestrator.comparison.measuring.measures import PointChoice
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.results import compare
 from orchestrator.errors import DatabaseBusyError

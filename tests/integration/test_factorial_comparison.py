@@ -11,13 +11,13 @@ import pytest
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Split
 from orchestrator.cli.main import run_program
-from orchestrator.comparison.contrasts import Verdict
-from orchestrator.comparison.groups import read_baseline
-from orchestrator.comparison.measures import PointChoice
+from orchestrator.comparison.judging.contrasts import Verdict
+from orchestrator.comparison.judging.robust import WinVerdict
+from orchestrator.comparison.measuring.groups import read_baseline
+from orchestrator.comparison.measuring.measures import PointChoice
 from orchestrator.comparison.questions import Question
-from orchestrator.comparison.rendering import markdown, sentences, tables
+from orchestrator.comparison.reporting.rendering import markdown, sentences, tables
 from orchestrator.comparison.results import Comparison, compare, record
-from orchestrator.comparison.robust import WinVerdict
 from orchestrator.queue.attempts import Claim, Ending
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason

@@ -21,9 +21,9 @@ from orchestrator.export import Selection, export
 from orchestrator.export.metric_names import Axis, parse_metric
 from orchestrator.plots import Drawing, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules, save
 from orchestrator.plots.curve_sets import Band
+from orchestrator.plots.drawing.style import COLOURS, line_styles, metric_label, parse_size
+from orchestrator.plots.drawing.ticks import plain_number
 from orchestrator.plots.reading import Source
-from orchestrator.plots.style import COLOURS, line_styles, metric_label, parse_size
-from orchestrator.plots.ticks import plain_number
 from orchestrator.queue.attempts import Ending
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason

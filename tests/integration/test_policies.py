@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import select, update
 
 from hlbgpt_core.points import Split
-from orchestrator.comparison.measures import Goal
-from orchestrator.comparison.policy import ClosureReason, DecidePolicy, PolicyState, policy_of
+from orchestrator.comparison.judging.policy import ClosureReason, DecidePolicy, PolicyState, policy_of
+from orchestrator.comparison.measuring.measures import Goal
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.results import compare
 from orchestrator.errors import ExportError, UsageError

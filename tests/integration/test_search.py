@@ -12,7 +12,7 @@ import orchestrator
 from hlbgpt_core.code_digest import core_digest
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Split
-from orchestrator.comparison.policy import ClosureReason, PolicyState, policy_of
+from orchestrator.comparison.judging.policy import ClosureReason, PolicyState, policy_of
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.results import compare
 from orchestrator.growth import declaring, searching

@@ -122,7 +122,8 @@ def test_wandb_stands_in_one_room() -> None:
 
 def test_the_web_server_stands_in_one_room() -> None:
     rooms = {one.file for one in imports_of("orchestrator") if one.package in ("starlette", "uvicorn")}
-    assert rooms == {f"orchestrator/dashboard/{name}.py" for name in ("app", "feed", "patience", "server")}
+    files = ("app", "serving/patience", "serving/server", "watching/feed")
+    assert rooms == {f"orchestrator/dashboard/{name}.py" for name in files}
 
 
 def test_sql_stands_in_the_store_and_in_its_copying() -> None:

@@ -11,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from orchestrator.comparison.advice import MOST_FURTHER_PAIRS, advise
-from orchestrator.comparison.contrasts import judged
-from orchestrator.comparison.effects import (
+from orchestrator.comparison.judging.advice import MOST_FURTHER_PAIRS, advise
+from orchestrator.comparison.judging.contrasts import judged
+from orchestrator.comparison.judging.effects import (
     Cell,
     cell_of,
     cells_of_effects,
@@ -23,13 +23,13 @@ from orchestrator.comparison.effects import (
     shares_of,
     without_counterpart,
 )
-from orchestrator.comparison.measures import Goal, Measured, Standing
-from orchestrator.comparison.noise import deviations_differ, outlying, skewness
-from orchestrator.comparison.pairs import Pairs, Side
+from orchestrator.comparison.judging.noise import deviations_differ, outlying, skewness
+from orchestrator.comparison.judging.robust import WinVerdict, judge_wins, log_evidence_of_wins
+from orchestrator.comparison.judging.tune import best_against_best
+from orchestrator.comparison.measuring.measures import Goal, Measured, Standing
+from orchestrator.comparison.measuring.pairs import Pairs, Side
 from orchestrator.comparison.questions import Question
-from orchestrator.comparison.robust import WinVerdict, judge_wins, log_evidence_of_wins
 from orchestrator.comparison.statistics import ALPHA, Summary, summarise
-from orchestrator.comparison.tune import best_against_best
 
 NAMES = ("depth", "num_heads", "lr_mult")
 ARMS = [dict(zip(NAMES, values, strict=True)) for values in itertools.product((2, 3, 4), (1, 2), (0.5, 1.0))]

@@ -22,9 +22,9 @@ from benchmarks.simulated_sweeps import (
     seeds_needed,
     warned,
 )
-from orchestrator.comparison.contrasts import findings
-from orchestrator.comparison.measures import Goal
-from orchestrator.comparison.pairs import Pairs
+from orchestrator.comparison.judging.contrasts import findings
+from orchestrator.comparison.measuring.measures import Goal
+from orchestrator.comparison.measuring.pairs import Pairs
 from orchestrator.comparison.statistics import holm
 
 # Three standard errors above 5 % of 600 sweeps are 7.7 %; all rules are well below 5 %.

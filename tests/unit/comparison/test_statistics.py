@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from orchestrator.comparison.measures import Measured, Standing, mean_or_gravest
+from orchestrator.comparison.measuring.measures import Measured, Standing, mean_or_gravest
 from orchestrator.comparison.statistics import (
     ALPHA,
     CONFIDENCE,

@@ -8,7 +8,7 @@ import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from orchestrator.dashboard.patience import PATIENCE_SECONDS, PatientProtocol
+from orchestrator.dashboard.serving.patience import PATIENCE_SECONDS, PatientProtocol
 
 HEAD = b"POST /api/control HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\n\r\n"
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from orchestrator.dashboard.token_file import READING_TOKEN_FILE, TOKEN_FILE, kept_token
+from orchestrator.dashboard.serving.token_file import READING_TOKEN_FILE, TOKEN_FILE, kept_token
 
 
 def test_a_token_is_kept_until_a_new_one_is_asked_for(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.decide import policy_of, results_of
-from orchestrator.comparison.measures import Goal
-from orchestrator.comparison.policy import Closure, ClosureReason, DecidePolicy, PolicyState
+from orchestrator.comparison.judging.policy import Closure, ClosureReason, DecidePolicy, PolicyState
+from orchestrator.comparison.measuring.measures import Goal
 from orchestrator.comparison.statistics import paired_difference
 from orchestrator.growth import decide, race
 from orchestrator.growth.evidence import running_evidence

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.comparison.measures import Goal
+from orchestrator.comparison.measuring.measures import Goal
 from orchestrator.growth.early_stopping import goes_on, rungs_of
 from tests.unit.growth.test_search_step import policy_of, space_of
 

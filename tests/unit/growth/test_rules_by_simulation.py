@@ -15,8 +15,8 @@ from benchmarks.decide import (
     normal,
     policy_of,
 )
-from orchestrator.comparison.bounds import Bound
-from orchestrator.comparison.policy import ClosureReason
+from orchestrator.comparison.judging.bounds import Bound
+from orchestrator.comparison.judging.policy import ClosureReason
 
 # Those for which the guarantee holds: normal, or of equal scale.
 KEPT = ("normal", "normal, arm twice as noisy", "t with 4 degrees", "Gumbel", "exponential")

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.decide import results_of
-from orchestrator.comparison.measures import Goal
-from orchestrator.comparison.policy import REJECTED, PolicyState
+from orchestrator.comparison.judging.policy import REJECTED, PolicyState
+from orchestrator.comparison.measuring.measures import Goal
 from orchestrator.growth import decide
 from orchestrator.growth.search import (
     OPEN,

@@ -8,8 +8,8 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.plots.final_values import law_text
-from orchestrator.plots.power_law import PowerLaw, describes, fit_power_law
+from orchestrator.plots.drawing.final_values import law_text
+from orchestrator.plots.drawing.power_law import PowerLaw, describes, fit_power_law
 
 
 @given(st.floats(0.1, 50), st.floats(-2, 2))

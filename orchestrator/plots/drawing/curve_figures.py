@@ -5,13 +5,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.comparison.groups import sortable
+from orchestrator.comparison.measuring.groups import sortable
 from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.plots.curve_sets import ArmCurve, Band, arm_curves, resolve_band
-from orchestrator.plots.legends import MOST_IN_LEGEND, add_legend, add_scale, legend_outside
-from orchestrator.plots.run_curves import RunCurve
-from orchestrator.plots.style import (
+from orchestrator.plots.drawing.legends import MOST_IN_LEGEND, add_legend, add_scale, legend_outside
+from orchestrator.plots.drawing.style import (
     LINE_WIDTH,
     SIZE_INCHES,
     LineStyle,
@@ -26,7 +25,8 @@ from orchestrator.plots.style import (
     points,
     tokenizers_of,
 )
-from orchestrator.plots.ticks import count_ticks, plain_logarithmic
+from orchestrator.plots.drawing.ticks import count_ticks, plain_logarithmic
+from orchestrator.plots.run_curves import RunCurve
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.baseline import restricted
 from orchestrator.wording.numbers import counted

@@ -3,10 +3,10 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from orchestrator.comparison.advice import PAIRS_TO_BEGIN_WITH
-from orchestrator.comparison.compared_runs import ComparedRun
-from orchestrator.comparison.contrasts import Contrast
 from orchestrator.comparison.design import Design
+from orchestrator.comparison.judging.advice import PAIRS_TO_BEGIN_WITH
+from orchestrator.comparison.judging.contrasts import Contrast
+from orchestrator.comparison.measuring.compared_runs import ComparedRun
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
 

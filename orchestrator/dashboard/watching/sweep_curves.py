@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy
 from numpy.typing import NDArray
 
-from orchestrator.comparison.measures import Goal, goal_of
-from orchestrator.dashboard.arm_means import ArmMeans, MeanCurve
-from orchestrator.dashboard.sweep_watch import SweepWatch, is_over
-from orchestrator.dashboard.thinning import drawn
+from orchestrator.comparison.measuring.measures import Goal, goal_of
+from orchestrator.dashboard.watching.arm_means import ArmMeans, MeanCurve
+from orchestrator.dashboard.watching.sweep_watch import SweepWatch, is_over
+from orchestrator.dashboard.watching.thinning import drawn
 from orchestrator.export.metric_names import Axis, Metric, axis_of
 from orchestrator.plots.run_curves import smoothed
 from orchestrator.queue.states import Reason, State

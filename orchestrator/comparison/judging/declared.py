@@ -3,9 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrator.comparison.contrasts import Contrast, Finding, Verdict
-from orchestrator.comparison.pairs import Pairs
-from orchestrator.comparison.policy import REJECTED, Closure, ClosureReason, DecidePolicy, PolicyState, closure_text
+from orchestrator.comparison.judging.contrasts import Contrast, Finding, Verdict
+from orchestrator.comparison.judging.policy import (
+    REJECTED,
+    Closure,
+    ClosureReason,
+    DecidePolicy,
+    PolicyState,
+    closure_text,
+)
+from orchestrator.comparison.measuring.pairs import Pairs
 from orchestrator.comparison.statistics import paired_difference
 from orchestrator.wording.numbers import counted
 

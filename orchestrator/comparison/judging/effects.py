@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.comparison.contrasts import Comparands
-from orchestrator.comparison.pairs import Side
+from orchestrator.comparison.judging.contrasts import Comparands
+from orchestrator.comparison.measuring.pairs import Side
 from orchestrator.sweep.arm_labels import arm_label
 from orchestrator.sweep.options import value_text
 

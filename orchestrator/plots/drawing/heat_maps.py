@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from orchestrator.comparison.groups import sortable
+from orchestrator.comparison.measuring.groups import sortable
 from orchestrator.errors import ExportError
 from orchestrator.plots.curve_sets import grouped
-from orchestrator.plots.final_values import left_out_note, settings_followed, without_middles
+from orchestrator.plots.drawing.final_values import left_out_note, settings_followed, without_middles
+from orchestrator.plots.drawing.style import Size, add_titles, metric_label, new_figure, points, tokenizers_of
 from orchestrator.plots.run_curves import SIZES, RunCurve, place_of
-from orchestrator.plots.style import Size, add_titles, metric_label, new_figure, points, tokenizers_of
 from orchestrator.sweep.arm_labels import differing_settings, settings_of
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import measured_text, short_count

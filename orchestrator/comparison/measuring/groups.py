@@ -10,9 +10,9 @@ from typing import Any
 from hlbgpt_core.evaluation import known_fingerprint
 from hlbgpt_core.points import Split
 from hlbgpt_core.settings import DEFAULT_RECIPE, defaults
-from orchestrator.comparison.compared_runs import ComparedRun, RunResult
-from orchestrator.comparison.evaluations import EvaluatedRun, evaluated_split
-from orchestrator.comparison.measures import NO_RUN, Measure, Measured, PointChoice, Standing, mean_or_gravest
+from orchestrator.comparison.measuring.compared_runs import ComparedRun, RunResult
+from orchestrator.comparison.measuring.evaluations import EvaluatedRun, evaluated_split
+from orchestrator.comparison.measuring.measures import NO_RUN, Measure, Measured, PointChoice, Standing, mean_or_gravest
 from orchestrator.comparison.statistics import Summary, summarise
 from orchestrator.errors import UsageError
 from orchestrator.queue.code import joined

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from orchestrator.comparison.advice import Advice, advise
-from orchestrator.comparison.groups import Grouping
-from orchestrator.comparison.measures import Goal
-from orchestrator.comparison.pairs import Pairs, Side, pair_up
+from orchestrator.comparison.judging.advice import Advice, advise
+from orchestrator.comparison.judging.robust import Wins, WinVerdict, judge_wins
+from orchestrator.comparison.measuring.groups import Grouping
+from orchestrator.comparison.measuring.measures import Goal
+from orchestrator.comparison.measuring.pairs import Pairs, Side, pair_up
 from orchestrator.comparison.questions import Question
-from orchestrator.comparison.robust import Wins, WinVerdict, judge_wins
 from orchestrator.comparison.statistics import ALPHA, PairedDifference, holm, paired_difference
 from orchestrator.errors import UsageError
 from orchestrator.sweep.options import value_text

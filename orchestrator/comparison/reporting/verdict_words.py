@@ -1,11 +1,11 @@
 """The verdicts of a comparison in words, with what more seeds would do and cost."""
 
-from orchestrator.comparison.advice import MOST_FURTHER_PAIRS
-from orchestrator.comparison.contrasts import Contrast, Verdict
-from orchestrator.comparison.effects import Shares
-from orchestrator.comparison.measures import NO_RUN
-from orchestrator.comparison.robust import FEWEST_SEEDS, Wins, WinVerdict
-from orchestrator.comparison.tune import Tuned
+from orchestrator.comparison.judging.advice import MOST_FURTHER_PAIRS
+from orchestrator.comparison.judging.contrasts import Contrast, Verdict
+from orchestrator.comparison.judging.effects import Shares
+from orchestrator.comparison.judging.robust import FEWEST_SEEDS, Wins, WinVerdict
+from orchestrator.comparison.judging.tune import Tuned
+from orchestrator.comparison.measuring.measures import NO_RUN
 from orchestrator.wording.numbers import counted, duration, measured_text
 
 # More seeds without a pair than this are counted and not named.

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.comparison import effects
-from orchestrator.comparison.compared_runs import RunResult
-from orchestrator.comparison.contrasts import Contrast, against_baseline, check_baseline, judged
 from orchestrator.comparison.design import Design
-from orchestrator.comparison.groups import Grouping, group_runs
-from orchestrator.comparison.pairs import Side
+from orchestrator.comparison.judging import effects
+from orchestrator.comparison.judging.contrasts import Contrast, against_baseline, check_baseline, judged
+from orchestrator.comparison.judging.tune import Tuned, tuned_groups
+from orchestrator.comparison.measuring.compared_runs import RunResult
+from orchestrator.comparison.measuring.groups import Grouping, group_runs
+from orchestrator.comparison.measuring.pairs import Side
 from orchestrator.comparison.questions import Question
-from orchestrator.comparison.tune import Tuned, tuned_groups
 from orchestrator.errors import UsageError
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted

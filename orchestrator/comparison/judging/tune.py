@@ -14,10 +14,10 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from orchestrator.comparison.contrasts import Verdict
-from orchestrator.comparison.groups import Grouping
-from orchestrator.comparison.measures import NO_RUN, Goal, Measured, Standing
-from orchestrator.comparison.pairs import Side
+from orchestrator.comparison.judging.contrasts import Verdict
+from orchestrator.comparison.measuring.groups import Grouping
+from orchestrator.comparison.measuring.measures import NO_RUN, Goal, Measured, Standing
+from orchestrator.comparison.measuring.pairs import Side
 from orchestrator.comparison.statistics import ALPHA, always_valid_p_value, holm, paired_t
 from orchestrator.errors import UsageError
 from orchestrator.sweep.arm_labels import arm_label

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.plots.style import LineStyle, Size, points
+from orchestrator.plots.drawing.style import LineStyle, Size, points
 from orchestrator.sweep.options import value_text
 
 if TYPE_CHECKING:

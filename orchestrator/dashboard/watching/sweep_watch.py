@@ -9,13 +9,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.comparison.cautions import code_warnings
-from orchestrator.comparison.compared_runs import ComparedRun
-from orchestrator.comparison.evaluations import refusal_of
-from orchestrator.comparison.groups import SWEEP, evaluated
+from orchestrator.comparison.measuring.compared_runs import ComparedRun
+from orchestrator.comparison.measuring.evaluations import refusal_of
+from orchestrator.comparison.measuring.groups import SWEEP, evaluated
+from orchestrator.comparison.reporting.cautions import code_warnings
 from orchestrator.dashboard.metric_names import mixed_evaluations_of, sweep_metrics
 from orchestrator.growth.standing import standing_lines, standing_of
-from orchestrator.plots.style import metric_label
+from orchestrator.plots.drawing.style import metric_label
 from orchestrator.queue.code import HELD, MIXED, SameCode, parts_up_to
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import TERMINAL, State

@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.comparison.groups import Group, Rest
-from orchestrator.comparison.measures import NO_RUN, Measured, Standing, mean_or_gravest
+from orchestrator.comparison.measuring.groups import Group, Rest
+from orchestrator.comparison.measuring.measures import NO_RUN, Measured, Standing, mean_or_gravest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.comparison.questions import Question
-from orchestrator.comparison.rendering import counts_of_verdicts
+from orchestrator.comparison.reporting.rendering import counts_of_verdicts
 from orchestrator.comparison.results import compare
 from orchestrator.dashboard.answers import event_words
 from orchestrator.dashboard.metric_names import mixed_evaluations_of
-from orchestrator.dashboard.sweep_watch import sweep_words
+from orchestrator.dashboard.watching.sweep_watch import sweep_words
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.comparison.measures import Goal
-from orchestrator.comparison.pairs import Pairs
+from orchestrator.comparison.measuring.measures import Goal
+from orchestrator.comparison.measuring.pairs import Pairs
 from orchestrator.comparison.statistics import ALPHA, holm
 from orchestrator.errors import UsageError
 

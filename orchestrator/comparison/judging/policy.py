@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from orchestrator.comparison.bounds import VILLE, Bound
-from orchestrator.comparison.measures import Goal
+from orchestrator.comparison.judging.bounds import VILLE, Bound
+from orchestrator.comparison.measuring.measures import Goal
 from orchestrator.queue.sweeps import PolicyRecord
 from orchestrator.wording.numbers import counted
 

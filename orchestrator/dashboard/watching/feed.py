@@ -19,9 +19,9 @@ from starlette.concurrency import run_in_threadpool
 from hlbgpt_core.errors import HlbqError
 from orchestrator.dashboard import answers
 from orchestrator.dashboard.database import Database
-from orchestrator.dashboard.overview_watch import OverviewWatch
-from orchestrator.dashboard.sweep_curves import CurveQuestion, SweepCurves
-from orchestrator.dashboard.sweep_watch import News, SweepWatch
+from orchestrator.dashboard.watching.overview_watch import OverviewWatch
+from orchestrator.dashboard.watching.sweep_curves import CurveQuestion, SweepCurves
+from orchestrator.dashboard.watching.sweep_watch import News, SweepWatch
 from orchestrator.errors import DatabaseError, NotThereError
 from orchestrator.queue.runs import DELETE, EventRecord
 from orchestrator.store import Store

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
-from orchestrator.comparison import verdict_words as words
-from orchestrator.comparison.contrasts import Contrast
-from orchestrator.comparison.groups import TargetTimes
-from orchestrator.comparison.measures import number_text
+from orchestrator.comparison.judging.contrasts import Contrast
+from orchestrator.comparison.measuring.groups import TargetTimes
+from orchestrator.comparison.measuring.measures import number_text
+from orchestrator.comparison.reporting import verdict_words as words
 from orchestrator.comparison.results import Comparison
 from orchestrator.comparison.statistics import Interval
 from orchestrator.sweep.options import value_text

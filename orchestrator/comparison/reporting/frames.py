@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.comparison import rendering
-from orchestrator.comparison.contrasts import Contrast
-from orchestrator.comparison.groups import GroupResult
+from orchestrator.comparison.judging.contrasts import Contrast
+from orchestrator.comparison.measuring.groups import GroupResult
+from orchestrator.comparison.reporting import rendering
 from orchestrator.comparison.results import Comparison
 from orchestrator.comparison.statistics import Interval
 from orchestrator.errors import UsageError

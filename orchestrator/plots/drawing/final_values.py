@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from orchestrator.comparison.groups import sortable
+from orchestrator.comparison.measuring.groups import sortable
 from orchestrator.errors import ExportError
 from orchestrator.plots.curve_sets import grouped, half_width
-from orchestrator.plots.legends import add_legend
-from orchestrator.plots.power_law import PowerLaw, describes, fit_power_law
-from orchestrator.plots.run_curves import SIZES, RunCurve, place_of
-from orchestrator.plots.style import (
+from orchestrator.plots.drawing.legends import add_legend
+from orchestrator.plots.drawing.power_law import PowerLaw, describes, fit_power_law
+from orchestrator.plots.drawing.style import (
     LINE_WIDTH,
     LineStyle,
     Size,
@@ -26,7 +25,8 @@ from orchestrator.plots.style import (
     new_figure,
     tokenizers_of,
 )
-from orchestrator.plots.ticks import plain_logarithmic
+from orchestrator.plots.drawing.ticks import plain_logarithmic
+from orchestrator.plots.run_curves import SIZES, RunCurve, place_of
 from orchestrator.sweep.arm_labels import arm_label, differing_settings, settings_of
 from orchestrator.sweep.options import value_text
 from orchestrator.wording.numbers import counted, short_count

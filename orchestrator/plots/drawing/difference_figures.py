@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.comparison.contrasts import Contrast, Verdict
+from orchestrator.comparison.judging.contrasts import Contrast, Verdict
+from orchestrator.comparison.reporting.verdict_words import verdict_words
 from orchestrator.comparison.results import Comparison
 from orchestrator.comparison.statistics import Interval
-from orchestrator.comparison.verdict_words import verdict_words
-from orchestrator.plots.curve_figures import (
+from orchestrator.plots.curve_sets import ArmCurve
+from orchestrator.plots.drawing.curve_figures import (
     Drawing,
     band_note,
     band_opacity,
@@ -18,9 +19,8 @@ from orchestrator.plots.curve_figures import (
     dress_x,
     marked_labels,
 )
-from orchestrator.plots.curve_sets import ArmCurve
-from orchestrator.plots.legends import add_legend
-from orchestrator.plots.style import (
+from orchestrator.plots.drawing.legends import add_legend
+from orchestrator.plots.drawing.style import (
     COLOURS,
     LINE_WIDTH,
     LineStyle,

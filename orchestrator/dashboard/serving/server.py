@@ -12,10 +12,10 @@ import uvicorn
 
 from orchestrator.dashboard.app import Dashboard
 from orchestrator.dashboard.database import Database
-from orchestrator.dashboard.feed import Feed
-from orchestrator.dashboard.patience import PatientProtocol
-from orchestrator.dashboard.security import Access, host_name
-from orchestrator.dashboard.token_file import kept_token
+from orchestrator.dashboard.serving.patience import PatientProtocol
+from orchestrator.dashboard.serving.security import Access, host_name
+from orchestrator.dashboard.serving.token_file import kept_token
+from orchestrator.dashboard.watching.feed import Feed
 from orchestrator.errors import UsageError
 from orchestrator.files.state_folder import state_folder
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.comparison.measures import Measured, Reached
+from orchestrator.comparison.measuring.measures import Measured, Reached
 from orchestrator.queue.code import CodePart
 from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import State

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis, Metric
+from orchestrator.plots.drawing.ticks import LONGEST_PLAIN
 from orchestrator.plots.run_curves import RunCurve
-from orchestrator.plots.ticks import LONGEST_PLAIN
 from orchestrator.sweep.arm_labels import arm_label
 from orchestrator.wording.numbers import short_count
 

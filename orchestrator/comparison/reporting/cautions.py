@@ -6,11 +6,11 @@ from typing import Any
 
 from orchestrator.code.differences import diff_size
 from orchestrator.code.names import known_sources
-from orchestrator.comparison.compared_runs import ComparedRun
-from orchestrator.comparison.contrasts import Contrast
-from orchestrator.comparison.evaluations import mixed_evaluations
-from orchestrator.comparison.groups import Grouping, evaluated
-from orchestrator.comparison.measures import Measure, Standing
+from orchestrator.comparison.judging.contrasts import Contrast
+from orchestrator.comparison.measuring.compared_runs import ComparedRun
+from orchestrator.comparison.measuring.evaluations import mixed_evaluations
+from orchestrator.comparison.measuring.groups import Grouping, evaluated
+from orchestrator.comparison.measuring.measures import Measure, Standing
 from orchestrator.export.metric_names import Axis
 from orchestrator.queue.code import MIXED, SHOWN_LETTERS
 from orchestrator.store import Store
@@ -53,7 +53,7 @@ def noise_warnings(contrasts: Sequence[Contrast]) -> list[str]:
     """Contrasts whose noise is such that the t-test is wrong more often than it says, by what was seen."""
     import numpy
 
-    from orchestrator.comparison.noise import FEWEST_PAIRS, OUTLYING, strange
+    from orchestrator.comparison.judging.noise import FEWEST_PAIRS, OUTLYING, strange
 
     seen: dict[str, list[str]] = {
         "the differences are skewed": [],

@@ -1,0 +1,1 @@
+"""A comparison for readers: tables and sentences, cautions, and the seeds that would decide more."""
