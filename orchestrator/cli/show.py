@@ -102,7 +102,7 @@ def read_story(store: "Store", run: RunRecord) -> RunStory:
         repeat=repeat_command(run.settings, run.seed),
         attempts=attempts,
         events=events,
-        mixed_code=store.same_code().is_mixed(run),
+        mixed_code=store.same_code().are_mixed(run.code),
     )
 
 

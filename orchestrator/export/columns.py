@@ -219,6 +219,6 @@ def _scalars(run: RunRecord, curves: Mapping[Split, Curve], same: SameCode) -> d
         "error_message": run.error_message or None,
         "code": joined(part.digest for part in run.code) or None,
         "git_commit": joined(part.git_commit for part in run.code) or None,
-        "mixed_code": same.is_mixed(run),
+        "mixed_code": same.are_mixed(run.code),
         "tags": " ".join(run.tags) or None,
     }

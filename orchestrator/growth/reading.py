@@ -30,7 +30,7 @@ def read_results(store: Store, policy: DecidePolicy, sweep_id: int, first_seed: 
         row = rows[run.arm_key]
         ended[row, place] = measured.standing is not Standing.WAITING
         diverged[row, place] = measured.standing is Standing.DIVERGED
-        if measured.value is not None and not same.is_mixed(run):
+        if measured.value is not None and not same.are_mixed(run.code):
             values[row, place] = measured.value
         stopped.setdefault(row, []).append((place, run))
     paused = numpy.array([is_stopped(stopped.get(row, [])) for row in rows.values()], bool)

@@ -92,10 +92,6 @@ class SameCode:
         """The different codes of a run's parts, first to last; empty if none is known."""
         return tuple(dict.fromkeys(self.of(part.digest) for part in parts))
 
-    def is_mixed(self, run: "RunRecord") -> bool:
-        """Whether the run's points come from more than one code."""
-        return self.are_mixed(run.code)
-
     def are_mixed(self, parts: Sequence[CodePart]) -> bool:
         """Whether these parts come from more than one code."""
         return len(parts) > 1 and len({self.of(part.digest) for part in parts}) > 1
@@ -117,7 +113,7 @@ def code_note(run: "RunRecord", same: SameCode) -> str:
     """A warning about a run's code in two words; empty for most runs."""
     if run.held:
         return HELD
-    return MIXED if same.is_mixed(run) else ""
+    return MIXED if same.are_mixed(run.code) else ""
 
 
 def held_lines(run_ids: Sequence[int], its_code: str, here: str) -> list[str]:

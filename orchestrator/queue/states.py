@@ -88,11 +88,6 @@ def state_and_reason(state: str, reason: str | None) -> str:
     return f"{state}: {reason}" if says_more else state
 
 
-def next_state(state: State, action: Action) -> State | None:
-    """The state that `action` leads to from `state`; None where it is not legal."""
-    return TRANSITIONS.get((state, action))
-
-
 def sources(action: Action) -> tuple[State, ...]:
     """The states from which `action` is legal."""
     return tuple(state for state, possible in TRANSITIONS if possible is action)

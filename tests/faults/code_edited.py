@@ -60,7 +60,7 @@ def run(scale: float, ground: Ground) -> list[FaultRow]:
         fleet.stop()
         ledger = read_ledger(db, None, curves=curves)
         same = store.same_code()
-        broken = [f"run {run.id} is mixed code" for run in store.runs(RunFilter()) if same.is_mixed(run)]
+        broken = [f"run {run.id} is mixed code" for run in store.runs(RunFilter()) if same.are_mixed(run.code)]
         if errors := ended_for(db, Reason.ERROR):
             broken.append(f"{errors} attempts failed")
         counts = {"runs held, declared the same": editor.freed, "runs": ledger.runs}

@@ -82,7 +82,7 @@ def test_a_run_knows_the_code_of_its_points(store: Store) -> None:
     worker = register(store)
     stop_at_6(store, worker)
     assert the_run(store).code == (CodePart(digest=OLD, after=0, git_commit="1234"),)
-    assert not store.same_code().is_mixed(the_run(store))
+    assert not store.same_code().are_mixed(the_run(store).code)
 
 
 def test_a_run_is_held_when_it_would_go_on_by_other_code(store: Store) -> None:
@@ -127,7 +127,7 @@ def test_declaring_codes_the_same_frees_what_was_held_for_them(store: Store) -> 
     assert store.declare_same(OTHER, OLD, why="a comment", actor="ada") == 1
     begin(store, worker, NEW)
     assert not the_run(store).paused and store.held_runs() == []
-    assert not store.same_code().is_mixed(the_run(store))
+    assert not store.same_code().are_mixed(the_run(store).code)
 
 
 def test_a_run_is_free_again_once_a_worker_has_its_code(store: Store) -> None:
@@ -165,18 +165,18 @@ def test_a_held_run_may_go_on_across_codes_and_is_mixed_from_its_first_point_on(
     assert store.claim(worker, code=NEW) is None
     assert store.retry(ALL, "ada", Retry.ACROSS_CODE) == 1
     taken = begin(store, worker, NEW)
-    assert not store.same_code().is_mixed(the_run(store))
+    assert not store.same_code().are_mixed(the_run(store).code)
     store.flush(taken.lease, points=[point(7)])
     assert store.same_code().codes(the_run(store).code) == (OLD, NEW)
     store.finish(taken.lease, ending(Reason.RELEASED))
-    assert not store.same_code().is_mixed(the_run(store))  # its point 7 is gone
+    assert not store.same_code().are_mixed(the_run(store).code)  # its point 7 is gone
     taken = begin(store, worker, NEW)
     store.commit_checkpoint(taken.lease, saved(8), points=[point(8)])
     store.finish(taken.lease, ending(Reason.RELEASED))
     begin(store, worker, OTHER)
     assert [(part.digest, part.after) for part in the_run(store).code] == [(OLD, 0), (NEW, 6)]
     store.declare_same(OLD, NEW, why="a comment", actor="ada")
-    assert not store.same_code().is_mixed(the_run(store))
+    assert not store.same_code().are_mixed(the_run(store).code)
 
 
 def test_a_sweep_may_be_submitted_to_go_on_by_any_code(store: Store) -> None:

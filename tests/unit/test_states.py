@@ -14,7 +14,6 @@ from orchestrator.queue.states import (
     Reason,
     Spent,
     State,
-    next_state,
     outcome_of_ending,
     sources,
 )
@@ -36,7 +35,7 @@ def test_exactly_the_designed_transitions_are_legal() -> None:
     found = {
         (state.value, action.value, after.value)
         for state, action in itertools.product(State, Action)
-        if (after := next_state(state, action)) is not None
+        if (after := TRANSITIONS.get((state, action))) is not None
     }
     assert found == LEGAL
 
@@ -104,7 +103,7 @@ def test_whatever_ends_a_run_is_legal_and_never_gives_budget_back(
     reason: Reason, spent: Spent, limits: Limits, shared: bool
 ) -> None:
     outcome = outcome_of_ending(reason, spent, limits, shared_device=shared)
-    assert next_state(State.RUNNING, outcome.action) is outcome.state
+    assert TRANSITIONS[State.RUNNING, outcome.action] is outcome.state
     assert outcome.spent.errors >= spent.errors and outcome.spent.losses >= spent.losses
     assert 0 <= outcome.backoff_seconds <= limits.max_backoff_seconds
     assert (outcome.state is State.COMPLETED) == (reason is Reason.FINISHED)
