@@ -13,8 +13,7 @@ from sqlalchemy import Connection
 
 from hlbgpt_core.scale import resolve, sizes
 from hlbgpt_core.settings import Settings
-from orchestrator.queue.arms import EverySeed, NewArm
-from orchestrator.queue.sweeps import NewSweep
+from orchestrator.queue.sweeps import EverySeed, NewArm, NewSweep
 from orchestrator.store import OpenMode, Store, open_store
 
 FACTS = {

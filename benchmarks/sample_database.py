@@ -8,8 +8,7 @@ from pathlib import Path
 
 from hlbgpt_core.scale import resolve, sizes
 from hlbgpt_core.settings import Settings
-from orchestrator.queue.arms import NewArm, NewRun
-from orchestrator.queue.sweeps import NewSweep
+from orchestrator.queue.sweeps import NewArm, NewRun, NewSweep
 from orchestrator.store import OpenMode, open_store
 from orchestrator.store.base import to_json
 

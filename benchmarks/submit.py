@@ -17,8 +17,7 @@ from typing import Any
 
 from benchmarks.measuring import Spent, compiled_environment, medians, process, report, started
 from hlbgpt_core.settings import Settings
-from orchestrator.queue.arms import EverySeed, NewArm, NewRun
-from orchestrator.queue.sweeps import NewSweep
+from orchestrator.queue.sweeps import EverySeed, NewArm, NewRun, NewSweep
 from orchestrator.store import OpenMode, open_store
 from orchestrator.store.opening.engine import sqlite_module
 

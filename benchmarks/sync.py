@@ -15,11 +15,10 @@ import time
 from pathlib import Path
 
 from hlbgpt_core.points import Point, Split
-from orchestrator.queue.arms import NewArm, NewRun
 from orchestrator.queue.attempts import Ending
 from orchestrator.queue.runs import Bookkeeping, RunFilter
 from orchestrator.queue.states import Reason
-from orchestrator.queue.sweeps import NewSweep
+from orchestrator.queue.sweeps import NewArm, NewRun, NewSweep
 from orchestrator.queue.workers import WorkerIdentity
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.wandb_sync.leases import OwnFolder

@@ -7,11 +7,10 @@ from typing import Any
 from hlbgpt_core.points import Facts, Phase, Point, Progress, Split
 from hlbgpt_core.scale import resolve, sizes
 from hlbgpt_core.settings import Settings
-from orchestrator.queue.arms import NewArm, NewRun
 from orchestrator.queue.attempts import Claim, Ending
 from orchestrator.queue.points import ReceivedPoint
 from orchestrator.queue.states import Reason
-from orchestrator.queue.sweeps import CsvTarget, NewSweep, SweepRecord
+from orchestrator.queue.sweeps import CsvTarget, NewArm, NewRun, NewSweep, SweepRecord
 from orchestrator.queue.workers import WorkerIdentity
 from orchestrator.store import Store
 

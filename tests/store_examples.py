@@ -7,12 +7,11 @@ from sqlalchemy import select
 
 from hlbgpt_core.points import Facts, Phase, Point, Progress, SavedCheckpoint, Split
 from hlbgpt_core.settings import Settings
-from orchestrator.queue.arms import NewArm, NewRun
 from orchestrator.queue.attempts import Claim, Ending
 from orchestrator.queue.points import StoredPoint
 from orchestrator.queue.runs import Bookkeeping, RunFilter
 from orchestrator.queue.states import Limits, Reason
-from orchestrator.queue.sweeps import NewSweep, SweepRecord
+from orchestrator.queue.sweeps import NewArm, NewRun, NewSweep, SweepRecord
 from orchestrator.queue.workers import WorkerIdentity
 from orchestrator.store import Store
 from orchestrator.store.filters import conditions

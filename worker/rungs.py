@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from hlbgpt_core.points import Directive, Point, Split
 from orchestrator.errors import DatabaseBusyError
 from orchestrator.queue.attempts import Claim
-from orchestrator.queue.policies import SEARCH
+from orchestrator.queue.sweeps import SEARCH
 from orchestrator.store import Store
 
 # Most workers never need what judges: it is imported where it is used.

@@ -10,7 +10,7 @@ from orchestrator.cli.option_groups import option
 from orchestrator.cli.output import counted, note, print_json, say, suggest, warn
 from orchestrator.cli.sweep_options import GivenPolicy
 from orchestrator.errors import UsageError
-from orchestrator.queue.policies import AGAIN
+from orchestrator.queue.sweeps import AGAIN
 from orchestrator.sweep.sweep_options import SweepOptions
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.comparison.bounds import VILLE, Bound
 from orchestrator.comparison.measures import Goal
-from orchestrator.queue.policies import PolicyRecord
+from orchestrator.queue.sweeps import PolicyRecord
 from orchestrator.wording.numbers import counted
 
 

@@ -32,8 +32,8 @@ from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis, find_metric
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.queue.code import MIXED
-from orchestrator.queue.policies import DECIDE, PolicyRecord
 from orchestrator.queue.runs import RunFilter
+from orchestrator.queue.sweeps import DECIDE, PolicyRecord
 from orchestrator.store import Store
 from orchestrator.sweep.baseline import restricted
 from orchestrator.sweep.options import value_text

@@ -9,7 +9,7 @@ from hlbgpt_core.text.sources import WIKITEXT
 from orchestrator.comparison.evaluations import EvaluatedRun, mixed_evaluations
 from orchestrator.errors import UnknownMetricError, UsageError
 from orchestrator.export.metric_names import Metric, parse_metric
-from orchestrator.queue.arms import ArmRecord
+from orchestrator.queue.sweeps import ArmRecord
 from orchestrator.store import Store
 
 # In the order in which a page offers them; counters of training say nothing new as val metrics.

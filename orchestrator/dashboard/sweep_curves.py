@@ -14,8 +14,8 @@ from orchestrator.dashboard.sweep_watch import SweepWatch, is_over
 from orchestrator.dashboard.thinning import drawn
 from orchestrator.export.metric_names import Axis, Metric, axis_of
 from orchestrator.plots.run_curves import smoothed
-from orchestrator.queue.arms import ArmRecord
 from orchestrator.queue.states import Reason, State
+from orchestrator.queue.sweeps import ArmRecord
 from orchestrator.store import Store
 from orchestrator.store.reading.dashboard import RunLine
 

@@ -16,11 +16,10 @@ from orchestrator.dashboard.metric_names import mixed_evaluations_of, sweep_metr
 from orchestrator.errors import UsageError
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.plots.style import metric_label
-from orchestrator.queue.arms import ArmRecord
 from orchestrator.queue.code import HELD, MIXED, SameCode, parts_up_to
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import TERMINAL, State
-from orchestrator.queue.sweeps import SweepRecord
+from orchestrator.queue.sweeps import ArmRecord, SweepRecord
 from orchestrator.status.time_left import hours_spent, seconds_left
 from orchestrator.store import Store
 from orchestrator.store.known import known_sweep

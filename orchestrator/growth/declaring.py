@@ -17,10 +17,9 @@ from orchestrator.errors import ExportError, UsageError
 from orchestrator.export.metric_names import Metric, find_metric, parse_metric
 from orchestrator.growth.search import NEVER, SAMPLERS, STOPPERS, SearchPolicy
 from orchestrator.growth.search_space import Space, parameter
-from orchestrator.queue.policies import DECIDE, SEARCH, NewPolicy
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import TERMINAL
-from orchestrator.queue.sweeps import SweepRecord
+from orchestrator.queue.sweeps import DECIDE, SEARCH, NewPolicy, SweepRecord
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.baseline import baseline_of, baseline_text, parse_baseline, search_start

@@ -14,9 +14,9 @@ from hlbgpt_core.points import Split
 from orchestrator.comparison.measures import Goal, value_at
 from orchestrator.export.metric_names import Metric, parse_metric
 from orchestrator.growth.search import MOST_SEEN, SearchPolicy, SearchState, new_study
-from orchestrator.queue.policies import PolicyRecord
 from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import Reason
+from orchestrator.queue.sweeps import PolicyRecord
 from orchestrator.store import Store
 from orchestrator.store.reading.curves import Curve
 

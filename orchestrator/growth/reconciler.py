@@ -13,8 +13,7 @@ from orchestrator.growth import decide, race
 from orchestrator.growth.reading import read_results
 from orchestrator.growth.searching import search_step
 from orchestrator.growth.standing import arm_labels
-from orchestrator.queue.policies import SEARCH, PolicyRecord, PolicyStep
-from orchestrator.queue.sweeps import SweepRecord
+from orchestrator.queue.sweeps import SEARCH, PolicyRecord, PolicyStep, SweepRecord
 from orchestrator.store import Store
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.comparison.measures import Goal
 from orchestrator.comparison.policy import DecidePolicy
 from orchestrator.growth.search_space import Choices, Space
-from orchestrator.queue.policies import PolicyRecord
+from orchestrator.queue.sweeps import PolicyRecord
 from orchestrator.sweep.plan import PlannedArm
 from orchestrator.wording.numbers import counted
 

@@ -26,10 +26,9 @@ from orchestrator.growth.search import (
 )
 from orchestrator.growth.search_space import Space
 from orchestrator.growth.standing import arm_labels
-from orchestrator.queue.policies import DECIDE, NewPolicy, PolicyRecord, PolicyStep
 from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.queue.states import Reason
-from orchestrator.queue.sweeps import SweepRecord
+from orchestrator.queue.sweeps import DECIDE, NewPolicy, PolicyRecord, PolicyStep, SweepRecord
 from orchestrator.store import Store
 from orchestrator.sweep.existing_runs import Existing, find_existing
 from orchestrator.sweep.plan import Plan

@@ -11,8 +11,8 @@ from orchestrator.export.metric_names import find_metric
 from orchestrator.growth.reading import measured_runs
 from orchestrator.growth.search import WITHOUT_A_NUMBER, Outcome, SearchPolicy, SearchState
 from orchestrator.queue import states
-from orchestrator.queue.policies import SEARCH, PolicyRecord
 from orchestrator.queue.runs import RunFilter
+from orchestrator.queue.sweeps import SEARCH, PolicyRecord
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.wording.numbers import counted, duration

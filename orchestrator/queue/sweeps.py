@@ -1,14 +1,121 @@
-"""Sweeps: what a submit makes, what is stored of it, and the CSV that a sweep keeps up to date."""
+"""Sweeps: what a submit makes and what is stored of it: arms with their seeds, policies, the CSV kept up to date."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
-from orchestrator.queue.arms import NewArm, NewRun
 from orchestrator.queue.notices import NotifyMark
-from orchestrator.queue.policies import NewPolicy
 from orchestrator.queue.runs import Bookkeeping
 from orchestrator.queue.states import State
+
+# The kinds of policies: how a sweep grows by itself.
+DECIDE = "decide"
+SEARCH = "search"
+# Why a policy ended that was replaced by another.
+AGAIN = "declared again"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewArm:
+    """One combination of resolved settings, with the sizes that follow from it."""
+
+    key: str
+    settings: Mapping[str, Any]
+    num_params: int
+    num_non_embedding_params: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmRecord(NewArm):
+    """An arm as stored: `number` counts from 1 within its sweep."""
+
+    id: int
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewRun:
+    """One arm (by its place in the sweep's list) with one seed. `run_num` counts from 1."""
+
+    arm: int
+    run_num: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EverySeed(Sequence[NewRun]):
+    """The runs of `arms` arms with each of `num_runs` seeds, seed by seed, without an object in memory for each.
+
+    Run k (from 1) of every arm has seed `first_seed + k - 1`.
+    """
+
+    arms: int
+    first_seed: int
+    num_runs: int
+
+    def __len__(self) -> int:
+        return self.arms * self.num_runs
+
+    @overload
+    def __getitem__(self, place: int) -> NewRun: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[NewRun]: ...
+
+    def __getitem__(self, place: int | slice) -> NewRun | Sequence[NewRun]:
+        if isinstance(place, slice):
+            return [self[one] for one in range(*place.indices(len(self)))]
+        seed, arm = divmod(range(len(self))[place], self.arms)
+        return NewRun(arm=arm, run_num=seed + 1, seed=self.first_seed + seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewPolicy:
+    """How a sweep is to grow by itself: what kind of policy, and what is declared (JSON)."""
+
+    kind: str
+    definition: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyRecord:
+    """How a sweep grows, as stored: what was declared, what its steps wrote, and whether one is due.
+
+    `version` counts steps; `results` counts endings of the sweep's runs and what people did to them. `ended_why` is
+    empty while the policy may still add runs.
+    """
+
+    id: int
+    sweep_id: int
+    kind: str
+    definition: Mapping[str, Any]
+    version: int
+    state: Mapping[str, Any]
+    results: int
+    is_due: bool
+    ended_at: float | None
+    ended_why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyStep:
+    """What one step of a policy writes, if the policy still is at `version`.
+
+    `results` is the policy's number when the results were read. `runs` are arm keys and seeds that the sweep should
+    have; `arms` are those that it may lack, and `members` are completed runs of other sweeps that it takes as they are.
+    `events` are sentences for people. `ended_why` ends the policy, and `successor` is declared in its place.
+    """
+
+    policy_id: int
+    version: int
+    results: int
+    state: Mapping[str, Any]
+    arms: Sequence[NewArm] = ()
+    runs: Sequence[tuple[str, int]] = ()
+    members: Sequence[int] = ()
+    events: Sequence[str] = ()
+    ended_why: str = ""
+    successor: NewPolicy | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

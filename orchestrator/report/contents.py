@@ -21,9 +21,8 @@ from orchestrator.plots.difference_figures import DifferenceDrawing, draw_forest
 from orchestrator.plots.search_figures import search_drawings
 from orchestrator.plots.style import plain_texts
 from orchestrator.queue.code import SameCode, code_note
-from orchestrator.queue.policies import AGAIN, SEARCH
 from orchestrator.queue.runs import RunFilter, RunRecord
-from orchestrator.queue.sweeps import SweepRecord
+from orchestrator.queue.sweeps import AGAIN, SEARCH, SweepRecord
 from orchestrator.report.reported_runs import ReportedRuns
 from orchestrator.status.time_left import hours_spent
 from orchestrator.store import Store

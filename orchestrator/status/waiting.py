@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.queue.policies import SEARCH
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import TERMINAL, Reason, State
+from orchestrator.queue.sweeps import SEARCH
 from orchestrator.wording.numbers import counted
 
 if TYPE_CHECKING:

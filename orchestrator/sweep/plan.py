@@ -14,7 +14,7 @@ from hlbgpt_core.errors import SettingsError
 from hlbgpt_core.scale import Sizes, check, resolve, unpadded_vocabulary_size
 from hlbgpt_core.settings import DEFAULT_RECIPE, Settings, defaults, key_of_changed, specs
 from orchestrator.errors import PlanError
-from orchestrator.queue.arms import EverySeed, NewArm, NewRun
+from orchestrator.queue.sweeps import EverySeed, NewArm, NewRun
 from orchestrator.sweep.expressions import Expression
 from orchestrator.sweep.shapes import PRODUCT, Axes, Shape, combinations, count
 

@@ -9,9 +9,9 @@ import pytest
 
 from orchestrator.comparison.policy import State as Decided
 from orchestrator.growth.search import SearchState
-from orchestrator.queue.policies import DECIDE, SEARCH
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import TERMINAL, Reason, State
+from orchestrator.queue.sweeps import DECIDE, SEARCH
 from orchestrator.store import OpenMode, Store, open_store
 from tests.command_line import hlbq_and_workers_in
 from tests.faults.harness import wait_until

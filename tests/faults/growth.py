@@ -17,9 +17,7 @@ from orchestrator.comparison.measures import Goal
 from orchestrator.comparison.policy import Closure, DecidePolicy, Reason, State
 from orchestrator.growth import decide
 from orchestrator.growth.steps import Results
-from orchestrator.queue.arms import NewRun
-from orchestrator.queue.policies import DECIDE, NewPolicy
-from orchestrator.queue.sweeps import NewSweep
+from orchestrator.queue.sweeps import DECIDE, NewPolicy, NewRun, NewSweep
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.harness import (
     ROOT,

@@ -19,10 +19,9 @@ from hlbgpt_core.points import Split
 from hlbgpt_core.scale import check, resolve
 from hlbgpt_core.settings import Settings
 from orchestrator.errors import DatabaseBusyError
-from orchestrator.queue.arms import NewArm, NewRun
 from orchestrator.queue.runs import Bookkeeping, RunFilter
 from orchestrator.queue.states import Limits, Reason, State
-from orchestrator.queue.sweeps import NewSweep
+from orchestrator.queue.sweeps import NewArm, NewRun, NewSweep
 from orchestrator.store import OpenMode, Store, open_store
 from tests.faults.report import FaultRow
 from tests.faults.worker_under_fault import Faults

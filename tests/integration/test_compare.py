@@ -21,10 +21,10 @@ from orchestrator.comparison.measures import Goal, PointChoice
 from orchestrator.comparison.rendering import markdown, sentences
 from orchestrator.comparison.results import Comparison, Extension, Question, compare, record
 from orchestrator.export.metric_names import Axis
-from orchestrator.queue.arms import NewArm, NewRun
 from orchestrator.queue.attempts import Claim, Ending
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
+from orchestrator.queue.sweeps import NewArm, NewRun
 from orchestrator.store import OpenMode, Store, open_store, parse_location
 from tests.sample_sweep import BASE, register, sample_facts, sample_point, sample_points, submit_sweep, work
 

@@ -21,9 +21,9 @@ from orchestrator.dashboard.feed import Feed, Subscriber
 from orchestrator.dashboard.security import Access
 from orchestrator.dashboard.server import Serving, advice
 from orchestrator.errors import DatabaseBusyError
-from orchestrator.queue.arms import NewArm, NewRun
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
+from orchestrator.queue.sweeps import NewArm, NewRun
 from orchestrator.store import Store, open_store
 from orchestrator.store.known import known_sweep
 from orchestrator.store.opening.engine import OpenMode

@@ -21,8 +21,8 @@ from orchestrator.copying import digests
 from orchestrator.copying.database_copy import TABLES, CopyReport, compare_databases, copy_database
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError
 from orchestrator.queue.notices import NoticeKind
-from orchestrator.queue.policies import NewPolicy
 from orchestrator.queue.states import Reason, State
+from orchestrator.queue.sweeps import NewPolicy
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.store.tables import points, runs, sweeps
 from tests.command_line import hlbq_in

@@ -22,8 +22,8 @@ from orchestrator.growth.standing import standing_lines, standing_of, summary_li
 from orchestrator.queue import states
 from orchestrator.queue.code import CodePart
 from orchestrator.queue.notices import NotifyMark
-from orchestrator.queue.policies import NewPolicy, PolicyStep
 from orchestrator.queue.runs import RunFilter
+from orchestrator.queue.sweeps import NewPolicy, PolicyStep
 from orchestrator.report.contents import read_report
 from orchestrator.status.reading import read_status
 from orchestrator.store import OpenMode, Store, open_store

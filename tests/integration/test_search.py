@@ -22,8 +22,8 @@ from orchestrator.growth.search import SearchState
 from orchestrator.growth.standing import standing_lines, standing_of, summary_lines
 from orchestrator.queue import states
 from orchestrator.queue.notices import NotifyMark
-from orchestrator.queue.policies import DECIDE, SEARCH, PolicyRecord
 from orchestrator.queue.runs import RunFilter, RunRecord
+from orchestrator.queue.sweeps import DECIDE, SEARCH, PolicyRecord
 from orchestrator.report.contents import read_report
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.sweep.existing_runs import Existing, find_existing

@@ -9,10 +9,9 @@ from sqlalchemy import event
 from orchestrator.dashboard.run_values import run_values
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import parse_metric
-from orchestrator.queue.arms import NewArm, NewRun
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
-from orchestrator.queue.sweeps import NewSweep
+from orchestrator.queue.sweeps import NewArm, NewRun, NewSweep
 from orchestrator.store import Store
 from tests.store_examples import arm, claim, ending, facts, point, register, submit
 

@@ -12,10 +12,10 @@ import pytest
 
 from hlbgpt_core.points import Phase, Progress, Split
 from orchestrator.errors import FencedError, WorkerGoneError
-from orchestrator.queue.arms import EverySeed
 from orchestrator.queue.attempts import Claim, Lease
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Limits, Reason, Spent, State
+from orchestrator.queue.sweeps import EverySeed
 from orchestrator.store import Store
 from tests.conftest import VirtualClock
 from tests.store_examples import (

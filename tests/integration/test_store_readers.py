@@ -4,10 +4,9 @@ import pytest
 
 from hlbgpt_core.points import Split
 from orchestrator.errors import UsageError
-from orchestrator.queue.arms import NewRun
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
-from orchestrator.queue.sweeps import CsvTarget
+from orchestrator.queue.sweeps import CsvTarget, NewRun
 from orchestrator.store import Store
 from orchestrator.store.opening.schema import CURRENT
 from tests.conftest import VirtualClock

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Row, or_, select, update
 
 from orchestrator.errors import UsageError
-from orchestrator.queue.policies import AGAIN, NewPolicy, PolicyRecord, PolicyStep
+from orchestrator.queue.sweeps import AGAIN, NewPolicy, PolicyRecord, PolicyStep
 from orchestrator.store.base import StoreBase, to_json
 from orchestrator.store.changing.sweeps import add_runs, insert_members, insert_policy
 from orchestrator.store.events import record_event

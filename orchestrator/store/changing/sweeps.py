@@ -8,10 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, literal, select, update
 
 from orchestrator.errors import UsageError
-from orchestrator.queue.arms import EverySeed, NewArm, NewRun
-from orchestrator.queue.policies import NewPolicy
 from orchestrator.queue.states import State
-from orchestrator.queue.sweeps import CsvTarget, NewSweep, SweepRecord
+from orchestrator.queue.sweeps import CsvTarget, EverySeed, NewArm, NewPolicy, NewRun, NewSweep, SweepRecord
 from orchestrator.store.base import StoreBase, insert_many, is_sqlite, to_json
 from orchestrator.store.events import highest_number, record_event
 from orchestrator.store.filters import one_of

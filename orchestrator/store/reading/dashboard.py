@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, Select, and_, func, select
 
 from hlbgpt_core.points import Split
-from orchestrator.queue.arms import ArmRecord
 from orchestrator.queue.states import State
+from orchestrator.queue.sweeps import ArmRecord
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import OF_NEWEST_ATTEMPT, one_of
 from orchestrator.store.rows import record_of

@@ -14,7 +14,7 @@ if "STEP_FAULTS" in os.environ and sys.orig_argv[-1] == "decide":
 
     from sqlalchemy import Connection, event
 
-    from orchestrator.queue.policies import PolicyStep
+    from orchestrator.queue.sweeps import PolicyStep
     from orchestrator.store import Store
     from tests.faults.worker_under_fault import note_landed
 
