@@ -19,7 +19,6 @@ A Store may be used by several threads; each of its methods is one short transac
 
 import time
 from collections.abc import Callable
-from types import TracebackType
 
 from sqlalchemy import Engine
 
@@ -78,9 +77,7 @@ class Store(
     def __enter__(self) -> "Store":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -99,12 +96,7 @@ def open_store(
     """
     place, may_create = parse_location(location), mode in (OpenMode.CREATE, OpenMode.FILL)
     if place.path is not None:
-        there = check_file(
-            place.path,
-            display=place.display,
-            may_create=may_create,
-            writes=mode is not OpenMode.READ,
-        )
+        there = check_file(place.path, display=place.display, may_create=may_create, writes=mode is not OpenMode.READ)
         if there:
             check_file_is_ours(place.path, place.display, must_hold_tables=not may_create)
         else:

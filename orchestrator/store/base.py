@@ -72,10 +72,6 @@ class StoreBase:
         """Who does something now: `actor`, by default the worker of this number."""
         return Author(actor=actor or f"worker {worker_id}", now=self._clock(), worker_id=worker_id)
 
-    @property
-    def _is_sqlite(self) -> bool:
-        return self.location.path is not None
-
 
 def insert_many(
     connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[tuple[Any, ...]], *, ending: str = ""

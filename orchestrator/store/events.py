@@ -1,10 +1,9 @@
 """Events: who moved what, when and why. They outlive what they tell of, and keep its numbers from being given again."""
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, Table, func, insert, literal, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, func, insert, literal, select
 
 from orchestrator.queue.runs import EventRecord
 from orchestrator.store.base import Author, StoreBase, insert_one, storable
@@ -13,7 +12,6 @@ from orchestrator.store.tables import events, runs, sweeps
 
 MOST_EVENTS = 20_000
 _LOOK = "look"
-_IN_EVENTS: Mapping[Table, Column[Any]] = MappingProxyType({sweeps: events.c.sweep_id, runs: events.c.run_id})
 
 
 class EventStore(StoreBase):
@@ -104,5 +102,6 @@ def highest_number(connection: Connection, table: Table) -> int:
     PostgreSQL's sequences never go back. SQLite would give the highest number again once its row is deleted, so there
     the numbers of sweeps and runs come from here, under its one write lock.
     """
-    columns = [table.c.id, *([_IN_EVENTS[table]] if table in _IN_EVENTS else [])]
+    in_events = {sweeps: [events.c.sweep_id], runs: [events.c.run_id]}
+    columns = [table.c.id, *in_events.get(table, [])]
     return max(connection.execute(select(func.max(column))).scalar() or 0 for column in columns)

@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import Connection, func, select, text
 
 from orchestrator.errors import DatabaseError
-from orchestrator.store.base import StoreBase
+from orchestrator.store.base import StoreBase, is_sqlite
 from orchestrator.store.opening.ownership import stored_revision
 from orchestrator.store.opening.schema import copy_sqlite
 from orchestrator.store.opening.sqlite_file import is_writable
@@ -33,7 +33,7 @@ class MaintenanceStore(StoreBase):
     def info(self) -> DatabaseInfo:
         """The database's versions, size in bytes and rows by table."""
         with self._read() as connection:
-            version = "sqlite_version()" if self._is_sqlite else "current_setting('server_version')"
+            version = "sqlite_version()" if is_sqlite(connection) else "current_setting('server_version')"
             return DatabaseInfo(
                 location=self.location.display,
                 dialect=self.location.dialect,
@@ -55,7 +55,7 @@ class MaintenanceStore(StoreBase):
 
     def integrity_check(self) -> list[str]:
         """What is wrong with the database, a sentence each; empty where it is whole."""
-        if not self._is_sqlite:
+        if self.location.path is None:
             return []  # PostgreSQL checks itself: pg_amcheck, and page checksums
         with self._read() as connection:
             found = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(20)")]
@@ -77,7 +77,7 @@ class MaintenanceStore(StoreBase):
         Raises DatabaseError where the target is there already or can't be written, and for PostgreSQL, which
         has a tool of its own.
         """
-        if not self._is_sqlite:
+        if self.location.path is None:
             raise DatabaseError(
                 "hlbq backs up SQLite only", f"pg_dump --format=custom --file={path} {self.location.display}"
             )

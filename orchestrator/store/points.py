@@ -56,7 +56,7 @@ def point_row(run_id: int, fence: int, point: Point) -> dict[str, Any]:
         row[name] = value
     for name in _COUNTERS:
         row[name] = getattr(point, name)
-    extra = {name: _finite_or_code(value) for name, value in point.extra.items()}
+    extra = {name: value if math.isfinite(value) else _code(value) for name, value in point.extra.items()}
     row["extra"] = to_json(extra) if extra else None
     row["nonfinite"] = to_json(codes) if codes else None
     return row
@@ -70,10 +70,6 @@ def read_point(row: Row[Any]) -> StoredPoint:
         values |= {name: float(code) for name, code in json.loads(nonfinite).items()}
     more = {name: float(value) for name, value in json.loads(extra).items()} if extra else {}
     return StoredPoint(fence=fence, point=Point(split=Split(split), step=step, extra=more, **values))
-
-
-def _finite_or_code(value: float) -> float | str:
-    return value if math.isfinite(value) else _code(value)
 
 
 def _code(value: float) -> str:

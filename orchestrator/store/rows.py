@@ -129,11 +129,6 @@ def checkpoint_columns(prefix: str, checkpoint: SavedCheckpoint | None) -> dict[
     return {f"{prefix}_{name}": values.get(name) for name in ("path", "sha256", "step")}
 
 
-def bookkeeping_json(bookkeeping: Bookkeeping) -> str:
-    """Bookkeeping as its JSON column."""
-    return to_json(asdict(bookkeeping))
-
-
 @functools.lru_cache(maxsize=64)
 def read_bookkeeping(text: str) -> Bookkeeping:
     """Bookkeeping from its JSON column; fields that a newer program added take their defaults."""

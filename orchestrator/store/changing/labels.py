@@ -40,7 +40,8 @@ class LabelStore(StoreBase):
             before = tuple((connection.execute(stored).scalar() or "").split())
             after = changed_tags(before, add=add, remove=remove)
             if after != before:
-                connection.execute(update(table).where(table.c.id == of.id).values(tags=_tags_text(after)))
+                text = f" {' '.join(after)} " if after else ""  # each stands between spaces
+                connection.execute(update(table).where(table.c.id == of.id).values(tags=text))
                 why = " ".join([*(f"+{tag}" for tag in add), *(f"-{tag}" for tag in remove)])
                 self._note_change(connection, of, "tag", actor, why)
             return after
@@ -54,8 +55,3 @@ class LabelStore(StoreBase):
 
 def _table(of: SweepRecord | RunRecord) -> Table:
     return runs if isinstance(of, RunRecord) else sweeps
-
-
-def _tags_text(tags: Sequence[str]) -> str:
-    """Tags as their column: ` a b `, so that each stands between spaces; empty for none."""
-    return f" {' '.join(tags)} " if tags else ""

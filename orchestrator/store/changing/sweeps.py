@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, literal, select, update
@@ -14,7 +15,7 @@ from orchestrator.store.base import StoreBase, insert_many, is_sqlite, to_json
 from orchestrator.store.events import highest_number, record_event
 from orchestrator.store.filters import one_of
 from orchestrator.store.outgoing.csv_files import read_csv_states, replaced_by
-from orchestrator.store.rows import bookkeeping_json, record_of
+from orchestrator.store.rows import record_of
 from orchestrator.store.tables import arms, members, policies, runs, sweeps
 
 _ARM_COLUMNS = ("sweep_id", "number", "key", "settings", "num_params", "num_non_embedding_params")
@@ -138,7 +139,7 @@ def _insert_sweep(connection: Connection, new: NewSweep, now: float) -> int:
         created_at=now,
         argv=to_json(list(new.argv)),
         priority=new.priority,
-        bookkeeping=bookkeeping_json(new.bookkeeping),
+        bookkeeping=to_json(asdict(new.bookkeeping)),
         csv_path=new.csv.path if new.csv else None,
         csv_append=new.csv.append if new.csv else None,
         csv_host=new.csv.host if new.csv else None,

@@ -140,22 +140,16 @@ def plain_errors(location: StoreLocation) -> Iterator[None]:
         raise DatabaseError(
             f"a value does not fit the database: {error}", "Use numbers below 2**63, and UTF-8."
         ) from None
-    except DBAPIError as error:
-        translated = _translate(error.orig, location, dropped=error.connection_invalidated)
+    except (DBAPIError, sqlite3.Error, sqlite_module().Error) as error:
+        # While opening, SQLite's errors come as they are; afterwards SQLAlchemy wraps them.
+        own, dropped = (error.orig, error.connection_invalidated) if isinstance(error, DBAPIError) else (error, False)
+        if location.path is None:
+            translated = plain_postgresql_error(own, location, dropped=dropped)
+        else:
+            translated = _translate_sqlite(own, location)
         if translated is None:
             raise
         raise translated from None
-    except (sqlite3.Error, sqlite_module().Error) as error:  # while opening, before SQLAlchemy wraps it
-        translated = _translate(error, location, dropped=False)
-        if translated is None:
-            raise
-        raise translated from None
-
-
-def _translate(error: Any, location: StoreLocation, *, dropped: bool) -> DatabaseError | None:
-    if location.path is None:
-        return plain_postgresql_error(error, location, dropped=dropped)
-    return _translate_sqlite(error, location)
 
 
 # SQLite's primary result codes (sqlite.org/rescode.html): extended ones hold them in the low byte.

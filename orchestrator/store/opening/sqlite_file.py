@@ -13,38 +13,11 @@ SQLITE_HEADER = b"SQLite format 3\x00"
 # Their locks or shared memory do not hold between hosts, which WAL needs. 9p and virtiofs are left out on
 # purpose: they join one host to its own guests (WSL, gVisor), and SQLite itself says when they cannot map.
 NETWORK_FILE_SYSTEMS = frozenset(
-    [
-        "nfs",
-        "nfs3",
-        "nfs4",
-        "cifs",
-        "smb",
-        "smb2",
-        "smb3",
-        "smbfs",
-        "lustre",
-        "gpfs",
-        "beegfs",
-        "glusterfs",
-        "ceph",
-        "afs",
-        "orangefs",
-        "pvfs2",
-        "panfs",
-        "davfs",
-        "fuse.sshfs",
-        "fuse.glusterfs",
-        "fuse.ceph",
-        "fuse.ceph-fuse",
-        "fuse.beegfs",
-        "fuse.s3fs",
-        "fuse.gcsfuse",
-        "fuse.rclone",
-        "fuse.juicefs",
-        "fuse.davfs2",
-        "fuse.mfs",
-        "fuse.moosefs",
-    ]
+    (
+        "nfs nfs3 nfs4 cifs smb smb2 smb3 smbfs lustre gpfs beegfs glusterfs ceph afs orangefs pvfs2 panfs davfs "
+        "fuse.sshfs fuse.glusterfs fuse.ceph fuse.ceph-fuse fuse.beegfs fuse.s3fs fuse.gcsfuse fuse.rclone "
+        "fuse.juicefs fuse.davfs2 fuse.mfs fuse.moosefs"
+    ).split()
 )
 
 
@@ -81,7 +54,10 @@ def check_file(path: Path, *, display: str, may_create: bool, writes: bool) -> b
             return False
         raise _missing(display)
     if writes:
-        _check_file_is_writable(path, display)
+        if not _may_be_written(path, os.W_OK):
+            hint = f"chmod u+w {path}, or name another with --db."
+            raise DatabaseError(f"the database '{display}' is read-only", hint)
+        _check_folder_is_writable(path, display)
     return _has_content(path, display=display, may_create=may_create)
 
 
@@ -137,12 +113,6 @@ def is_writable(path: Path) -> bool:
 def _may_be_written(path: Path, rights: int) -> bool:
     # The mode bits count for root too: whoever took them away meant it.
     return bool(path.stat().st_mode & 0o222) and os.access(path, rights)
-
-
-def _check_file_is_writable(path: Path, display: str) -> None:
-    if not _may_be_written(path, os.W_OK):
-        raise DatabaseError(f"the database '{display}' is read-only", f"chmod u+w {path}, or name another with --db.")
-    _check_folder_is_writable(path, display)
 
 
 def _check_folder_is_writable(path: Path, display: str) -> None:

@@ -7,7 +7,7 @@ before with what they see now, and never two clocks.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, text, update
 
 from hlbgpt_core.points import Split
 from orchestrator.errors import SyncError
@@ -20,6 +20,7 @@ from orchestrator.store.reading.pages import ENDING, by_sweep, chosen, next_page
 from orchestrator.store.rows import RUN_ROWS, record_of, run_record
 from orchestrator.store.tables import points, runs, sync_marks
 
+_ENDING = case((ENDED, ENDING), else_="")
 _NEW_MARK = text("INSERT INTO sync_marks (run_uid) VALUES (:uid) ON CONFLICT (run_uid) DO NOTHING")
 # Within a step, for good: train, val, test. A run that was stopped before its test gets that point after the others.
 _IN_A_STEP = (points.c.split == Split.TEST.value, points.c.split)
@@ -48,13 +49,14 @@ class SyncStore(StoreBase):
             run = run_record(row)
             # One statement, so that points and checkpoint are of one moment on PostgreSQL too.
             query = (
-                select(points, case((ENDED, ENDING), else_="").label("ending"))
+                select(points, _ENDING.label("ending"))
                 .join(runs, runs.c.id == points.c.run_id)
                 .where(runs.c.id == run_id, or_(ENDED, points.c.step <= func.coalesce(runs.c.checkpoint_step, -1)))
                 .order_by(points.c.step, *_IN_A_STEP)
             )
             rows = connection.execute(query).all()
-            ending = rows[-1].ending if rows else str(connection.execute(_ending_of(run_id)).scalar() or "")
+            alone = select(_ENDING).where(runs.c.id == run_id)  # of a run without points
+            ending = rows[-1].ending if rows else str(connection.execute(alone).scalar() or "")
             stored: Sequence[StoredPoint] = [read_point(row) for row in rows]
             return Sendable(run=run, points=stored, ending=ending)
 
@@ -122,7 +124,3 @@ class SyncStore(StoreBase):
         mine = and_(sync_marks.c.run_uid == uid, sync_marks.c.lease_owner == owner)
         with self._write() as connection:
             return connection.execute(update(sync_marks).where(mine).values(**values)).rowcount > 0
-
-
-def _ending_of(run_id: int) -> Select[Any]:
-    return select(case((ENDED, ENDING), else_="")).where(runs.c.id == run_id)

@@ -21,28 +21,16 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, null, or_, selec
 
 from hlbgpt_core.points import Split
 from orchestrator.queue.runs import RunFilter, RunRecord
-from orchestrator.store.base import to_json
+from orchestrator.store.base import is_sqlite, to_json
 from orchestrator.store.filters import one_of
 from orchestrator.store.points import PLUS_INFINITY
 from orchestrator.store.reading.runs import RunReadStore
 from orchestrator.store.tables import points, runs
 
 # The columns of a curve, in the order in which exports show them.
-CURVE_COLUMNS = (
-    "step",
-    "loss",
-    "acc",
-    "pplx",
-    "grad_norm",
-    "cumulative_time",
-    "tokens_seen",
-    "epoch",
-    "batch_size",
-    "seq_length",
-    "lr",
-    "weight_decay",
-    "microbatches",
-    "bits_per_byte",
+CURVE_COLUMNS = tuple(
+    "step loss acc pplx grad_norm cumulative_time tokens_seen epoch batch_size seq_length lr weight_decay microbatches "
+    "bits_per_byte".split()
 )
 # When a point was received: a place of a curve, not a metric. None for points of schemas before 0015.
 RECORDED_AT = "recorded_at"
@@ -121,7 +109,7 @@ class CurveStore(RunReadStore):
             by_number = {run.id: run for run in batch}
             with self._read() as connection:
                 theirs = query.where(one_of(connection, points.c.run_id, by_number)).order_by(*points.primary_key)
-                with contextlib.closing(self._streamed(connection, theirs)) as pages:
+                with contextlib.closing(_streamed(connection, theirs)) as pages:
                     for page in pages:
                         columns, extra = _columns(names, list(zip(*page, strict=True)))
                         yield PointPage(runs=by_number, columns=columns, extra=extra)
@@ -182,24 +170,25 @@ class CurveStore(RunReadStore):
         with self._read() as connection:
             query = query.where(one_of(connection, runs.c.id if last else points.c.run_id, run_ids))
             query = query.order_by(points.c.run_id, points.c.split, points.c.step)
-            with contextlib.closing(self._streamed(connection, query)) as pages:
+            with contextlib.closing(_streamed(connection, query)) as pages:
                 rows = itertools.chain.from_iterable(pages)
                 for (run_id, name), group in itertools.groupby(rows, key=operator.itemgetter(0, 1)):
                     _, _, *values = zip(*group, strict=True)
                     found, more = _columns(columns, values)
                     yield Curve(run_id=run_id, split=Split(name), columns=found, extra=more)
 
-    def _streamed(self, connection: Connection, query: Select[Any]) -> Generator[Sequence[Sequence[Any]]]:
-        """The query's rows, page by page: fetching row by row costs as much again as SQLite's own work."""
-        if self._is_sqlite:
-            # Its cursor streams by itself, and plain tuples spare the making of a Row for each point.
-            with contextlib.closing(connection.execute(query)) as result:
-                cursor = result.cursor
-                while page := cursor.fetchmany(_ROWS_AT_A_TIME) if cursor is not None else ():
-                    yield page
-            return
-        with contextlib.closing(connection.execution_options(yield_per=_ROWS_AT_A_TIME).execute(query)) as result:
-            yield from result.partitions()
+
+def _streamed(connection: Connection, query: Select[Any]) -> Generator[Sequence[Sequence[Any]]]:
+    """The query's rows, page by page: fetching row by row costs as much again as SQLite's own work."""
+    if is_sqlite(connection):
+        # Its cursor streams by itself, and plain tuples spare the making of a Row for each point.
+        with contextlib.closing(connection.execute(query)) as result:
+            cursor = result.cursor
+            while page := cursor.fetchmany(_ROWS_AT_A_TIME) if cursor is not None else ():
+                yield page
+        return
+    with contextlib.closing(connection.execution_options(yield_per=_ROWS_AT_A_TIME).execute(query)) as result:
+        yield from result.partitions()
 
 
 def _is_last_point(split: Split, metric: str) -> ColumnElement[bool]:

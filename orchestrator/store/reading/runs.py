@@ -15,14 +15,7 @@ from orchestrator.queue.states import State
 from orchestrator.store.base import StoreBase
 from orchestrator.store.filters import OF_NEWEST_ATTEMPT, conditions, one_of
 from orchestrator.store.reading.pages import ArmReader, by_sweep, chosen, next_page
-from orchestrator.store.rows import (
-    RUN_ROWS,
-    RUNS_OF_ARMS,
-    attempt_record,
-    read_code,
-    read_facts,
-    run_record,
-)
+from orchestrator.store.rows import RUN_ROWS, RUNS_OF_ARMS, attempt_record, read_code, read_facts, run_record
 from orchestrator.store.tables import arms, attempts, runs
 
 _RUNS_A_PAGE = 1_000

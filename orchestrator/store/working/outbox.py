@@ -35,8 +35,6 @@ def note_end(connection: Connection, sweep_id: int, now: float, *, failed: tuple
     connection.execute(select(sweeps.c.id).where(sweeps.c.id == sweep_id).with_for_update(key_share=True))
     may_grow = select(policies.c.id).where(policies.c.sweep_id == sweep_id, OPEN_POLICY)
     is_over = connection.execute(may_grow).first() is None and not _has_open_runs(connection, sweep_id)
-    if failed is None and not is_over:
-        return
     if failed is not None:
         run_id, fence = failed
         _insert(connection, sweep_id, now, NoticeKind.RUN_FAILED, run_id=run_id, fence=fence)

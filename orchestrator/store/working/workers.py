@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, insert, or_, select, text, update
 
 from orchestrator.errors import WorkerGoneError
 from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import Reason
 from orchestrator.queue.workers import DeviceEnding, DeviceReading, Watch, WorkerIdentity, WorkerRecord
-from orchestrator.store.base import Author, StoreBase
+from orchestrator.store.base import Author, StoreBase, is_sqlite
 from orchestrator.store.events import record_event
 from orchestrator.store.opening.identity import check_uid
 from orchestrator.store.opening.schema import REVISION_AND_UID, check_unchanged
@@ -91,8 +91,12 @@ class WorkerStore(StoreBase):
 
     def _workers(self, *where: ColumnElement[bool]) -> list[WorkerRecord]:
         with self._read() as connection:
+            rows = connection.execute(_WORKER_ROWS.where(*where).order_by(workers.c.id))
             return [
-                _worker_record(row) for row in connection.execute(_WORKER_ROWS.where(*where).order_by(workers.c.id))
+                record_of(
+                    WorkerRecord, row, identity=record_of(WorkerIdentity, row), reading=record_of(DeviceReading, row)
+                )
+                for row in rows
             ]
 
     def reap(self, worker_id: int, *, seen_beat: int, why: str) -> list[RunRecord]:
@@ -103,7 +107,7 @@ class WorkerStore(StoreBase):
         """
         author = self._author("reaper", worker_id=worker_id)
         with self._write() as connection:
-            if not self._is_sqlite:
+            if not is_sqlite(connection):
                 # The dead may have left a transaction open that the server has not ended yet: try again later.
                 connection.execute(text(f"SET LOCAL lock_timeout = {_REAP_PATIENCE_MILLISECONDS}"))
             if not _end(connection, and_(workers.c.id == worker_id, workers.c.beat == seen_beat), author, why):
@@ -134,7 +138,3 @@ def _end(connection: Connection, which: ColumnElement[bool], author: Author, why
     """End the row of a worker that lives; whether there was one."""
     ended = update(workers).where(which, _LIVES).values(ended_at=author.now, ended_why=why)
     return connection.execute(ended).rowcount > 0
-
-
-def _worker_record(row: Row[Any]) -> WorkerRecord:
-    return record_of(WorkerRecord, row, identity=record_of(WorkerIdentity, row), reading=record_of(DeviceReading, row))
