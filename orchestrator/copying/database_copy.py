@@ -15,7 +15,6 @@ from sqlalchemy import (
     Column,
     Connection,
     MetaData,
-    Row,
     Table,
     Text,
     delete,
@@ -26,12 +25,12 @@ from sqlalchemy import (
     update,
 )
 
-from orchestrator.copying.digests import Key, TableDigest, digest_of, key_of, pages, without_zero_bytes
+from orchestrator.copying.digests import TableDigest, digest_of, key_of, pages, without_zero_bytes
 from orchestrator.errors import DatabaseBusyError, DatabaseError
 from orchestrator.queue.attempts import Ending
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
-from orchestrator.store.base import Author, insert_many
+from orchestrator.store.base import Author, insert_many, is_sqlite
 from orchestrator.store.events import highest_number
 from orchestrator.store.opening.ownership import stored_revision
 from orchestrator.store.opening.schema import CURRENT, UNFINISHED_COPY, alembic_version
@@ -109,8 +108,7 @@ def copy_database(source: Store, destination: Store, *, release: bool = False, r
         sent = {
             table.name: _copy_table(reader, destination, table, source.location.display, report) for table in TABLES
         }
-    arrived = _digests(destination, report)
-    checks = _compare(sent, arrived)
+    checks = _compare(sent, _digests(destination, report))
     if not all(check.equal for check in checks):
         return CopyReport(tables=checks)
     return CopyReport(tables=checks, released_runs=_finish(destination, source.location.display))
@@ -129,7 +127,7 @@ def refuse_if_in_use(source: Store) -> None:
 
 def _hold_snapshot(reader: Connection) -> None:
     """Make every statement of this transaction see the same moment, as SQLite always does."""
-    if reader.dialect.name == "postgresql":
+    if not is_sqlite(reader):
         reader.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
         reader.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_SNAPSHOT_IDLE_SECONDS}s'"))
 
@@ -173,23 +171,16 @@ def _discard_what_changed(reader: Connection, destination: Store) -> None:
     """Remove from an unfinished copy what has changed in the source: the first such table and all after it."""
     with destination._read() as connection:
         progress = {row.table_name: row for row in connection.execute(select(copy_progress))}
-    changed = (
-        place
-        for place, table in enumerate(TABLES)
-        if table.name in progress and not _same_in_source(reader, table, progress[table.name])
-    )
-    first = next(changed, None)
-    if first is None:
-        return
-    with destination._write() as writer:
-        for table in reversed(TABLES[first:]):
-            writer.execute(delete(table))
-            writer.execute(delete(copy_progress).where(copy_progress.c.table_name == table.name))
-
-
-def _same_in_source(reader: Connection, table: Table, row: Row[Any]) -> bool:
-    found = digest_of(reader, table, up_to=tuple(json.loads(row.last_key)))
-    return (found.rows, found.digest) == (row.rows, row.digest)
+    for place, table in enumerate(TABLES):
+        if (row := progress.get(table.name)) is None:
+            continue
+        found = digest_of(reader, table, up_to=tuple(json.loads(row.last_key)))
+        if (found.rows, found.digest) != (row.rows, row.digest):
+            with destination._write() as writer:
+                for later in reversed(TABLES[place:]):
+                    writer.execute(delete(later))
+                    writer.execute(delete(copy_progress).where(copy_progress.c.table_name == later.name))
+            return
 
 
 def _copy_table(reader: Connection, destination: Store, table: Table, source: str, report: Report) -> TableDigest:
@@ -212,7 +203,6 @@ def _write_page(
     destination: Store, table: Table, page: Sequence[Sequence[Any]], before: int, sent: TableDigest, source: str
 ) -> None:
     """Write one page and the copy's progress in one transaction."""
-    names = [column.name for column in table.c]
     here = copy_progress.c.table_name == table.name
     with destination._write() as writer:
         _one_at_a_time(writer)
@@ -221,8 +211,8 @@ def _write_page(
             raise DatabaseBusyError(
                 f"another `hlbq db copy` is writing to '{destination.location.display}'", "Wait until it has ended."
             )
-        _insert(writer, table, names, page)
-        values = {"last_key": _key_text(key_of(table, page[-1])), "rows": sent.rows, "digest": sent.digest}
+        _insert(writer, table, page)
+        values = {"last_key": json.dumps(key_of(table, page[-1])), "rows": sent.rows, "digest": sent.digest}
         if before:
             writer.execute(update(copy_progress).where(here).values(**values))
         else:
@@ -231,12 +221,13 @@ def _write_page(
 
 def _one_at_a_time(writer: Connection) -> None:
     """Make copies into one database write in turn, as SQLite always does."""
-    if writer.dialect.name == "postgresql":
+    if not is_sqlite(writer):
         writer.execute(select(func.pg_advisory_xact_lock(_COPY_LOCK)))
 
 
-def _insert(writer: Connection, table: Table, names: Sequence[str], page: Sequence[Sequence[Any]]) -> None:
-    if writer.dialect.name == "sqlite":
+def _insert(writer: Connection, table: Table, page: Sequence[Sequence[Any]]) -> None:
+    names = table.c.keys()
+    if is_sqlite(writer):
         insert_many(writer, table, names, map(tuple, page))
         return
     # COPY takes a fraction of the time of the same INSERTs.
@@ -244,10 +235,6 @@ def _insert(writer: Connection, table: Table, names: Sequence[str], page: Sequen
     with cursor, cursor.copy(f"COPY {table.name} ({', '.join(names)}) FROM STDIN") as into:
         for row in without_zero_bytes(table, page):
             into.write_row(row)
-
-
-def _key_text(key: Key) -> str:
-    return json.dumps(list(key))
 
 
 def _digests(store: Store, report: Report) -> dict[str, TableDigest]:

@@ -9,6 +9,8 @@ from typing import Any
 
 from sqlalchemy import Boolean, ColumnElement, Connection, Select, Table, Text, literal, select, tuple_
 
+from orchestrator.store.base import is_sqlite
+
 PAGE_ROWS = 2_000
 Key = tuple[Any, ...]
 
@@ -85,7 +87,7 @@ def pages(
 def _rows(connection: Connection, table: Table, query: Select[Any]) -> Sequence[Sequence[Any]]:
     with contextlib.closing(connection.execute(query)) as result:
         # Plain tuples spare the making of a Row for each. Only SQLite has truths as numbers.
-        if connection.dialect.name == "sqlite" and any(isinstance(column.type, Boolean) for column in table.c):
+        if is_sqlite(connection) and any(isinstance(column.type, Boolean) for column in table.c):
             return result.all()
         return result.cursor.fetchall() if result.cursor is not None else ()
 

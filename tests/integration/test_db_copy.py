@@ -326,8 +326,8 @@ def test_a_row_that_arrives_changed_is_seen_and_the_copy_stays_unfit_for_use(
     make(source, clock)
     whole = copying._insert
 
-    def careless(connection: Any, table: Any, names: Any, rows: Any, **rest: Any) -> None:
-        whole(connection, table, names, rows, **rest)
+    def careless(connection: Any, table: Any, rows: Any) -> None:
+        whole(connection, table, rows)
         if table is points:
             connection.execute(update(points).where(points.c.run_id == 1, points.c.step == 1).values(lr=0.0010000001))
 
