@@ -83,8 +83,7 @@ class Leases:
         on_hang: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store, self.owner, self._clock = store, owner, clock
-        self._on_hang = on_hang
+        self._store, self.owner, self._on_hang, self._clock = store, owner, on_hang, clock
         self._lease_seconds, self._session_seconds = lease_seconds, session_seconds
         self._seen: dict[str, tuple[SyncMark, float]] = {}
 

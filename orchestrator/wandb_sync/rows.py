@@ -69,7 +69,8 @@ def upload_of(
     return Upload(
         id=wandb_id(run.uid, generation),
         project=project,
-        group=group_of(sweep),
+        # One a sweep; its uid separates sweeps of the same name in other databases.
+        group=f"{sweep.name or f'sweep-{sweep.id}'}-{sweep.uid[:8]}",
         name=", ".join(filter(None, [arm_label(run.settings, varying), f"seed {run.seed}"])),
         notes=sweep.note,
         tags=tags_of(sendable, sweep),
@@ -83,11 +84,6 @@ def upload_of(
 def wandb_id(uid: str, generation: int) -> str:
     """The run's id at W&B: its uid, then `<uid>-2` after it restarted below the mark."""
     return uid if generation == 0 else f"{uid}-{generation + 1}"
-
-
-def group_of(sweep: SweepRecord) -> str:
-    """One group per sweep; its uid separates sweeps of the same name in other databases."""
-    return f"{sweep.name or f'sweep-{sweep.id}'}-{sweep.uid[:8]}"
 
 
 def tags_of(sendable: Sendable, sweep: SweepRecord) -> Sequence[str]:

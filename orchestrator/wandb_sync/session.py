@@ -158,17 +158,14 @@ class Wandb:
         """Ask W&B how many rows it holds. wandb says nothing when it gives up on some."""
         until = time.monotonic() + self._timing.confirm_seconds
         while True:
-            held = self._rows_held(path)
+            # An Api object caches its answers, so ask a new one.
+            api = self._wandb.Api(timeout=max(1, round(self._timing.request_timeout_seconds)))
+            held = int(api.run(path).historyLineCount or 0)
             if held >= rows:
                 return rows
             if time.monotonic() > until:
                 raise SyncError(f"W&B holds {held} of {rows} points of {path}", "Send again: hlbq sync")
             time.sleep(0.2)
-
-    def _rows_held(self, path: str) -> int:
-        # An Api object caches its answers, so ask a new one.
-        run = self._wandb.Api(timeout=max(1, round(self._timing.request_timeout_seconds))).run(path)
-        return int(run.historyLineCount or 0)
 
 
 def define_axes(run: Any) -> None:

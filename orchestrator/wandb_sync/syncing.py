@@ -109,7 +109,8 @@ class Syncer:
 
     def _send_online(self, sendable: Sendable, generation: int, mark: SyncMark) -> int:
         upload = self._planned(sendable, generation)
-        waiting = [folder for folder in self._offline_folders(upload.id) if not _is_uploaded(folder)]
+        # `wandb sync` leaves a file in what it has uploaded.
+        waiting = [folder for folder in self._offline_folders(upload.id) if not any(folder.glob("*.wandb.synced"))]
         if waiting:
             # If sent now too, these points would appear twice after the upload.
             raise SyncError(f"first upload the points that were written offline: wandb sync {waiting[0]}")
@@ -119,7 +120,7 @@ class Syncer:
     def _write_offline(self, sendable: Sendable, generation: int, mark: SyncMark) -> int:
         """Put the new rows into a folder for `wandb sync`; never into two folders, even if killed."""
         upload = self._planned(sendable, generation)
-        first, told = mark.rows_sent, _slug(sendable.ending)
+        first, told = mark.rows_sent, "-".join(sendable.ending.split())
         for folder in self._offline_folders(upload.id, first):
             # A sync wrote it and was killed before it could move the mark.
             end, ending = _rows_of(folder)
@@ -160,17 +161,8 @@ class Syncer:
         return sorted(self._folder.glob(f"offline-run-*-{wandb_id}-rows-{start}-*"))
 
 
-def _is_uploaded(folder: Path) -> bool:
-    """Whether `wandb sync` has uploaded it: it leaves a file that says so."""
-    return any(folder.glob("*.wandb.synced"))
-
-
 def _rows_of(folder: Path) -> tuple[int, str]:
     """The last row of a folder, and the ending in it."""
     found = re.search(r"-rows-\d+-(\d+)(?:-(.+))?$", folder.name)
     assert found is not None, folder
     return int(found[1]), found[2] or ""
-
-
-def _slug(ending: str) -> str:
-    return "-".join(ending.split())
