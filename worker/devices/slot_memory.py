@@ -5,8 +5,8 @@ The recipes size a microbatch so that a run at gpu_capacity_scalar 1 fills a car
 (hlb-gpt by Fern, tysam-code, 2024); the optimizer's state comes on top.
 """
 
+import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from hlbgpt_core.settings import Settings
@@ -25,14 +25,6 @@ MEASURED_MARGIN = 1.1
 _BYTES_PER_NUMBER = {"bfloat16": 2, "float32": 4, "float64": 8}
 
 
-@dataclass(frozen=True, kw_only=True)
-class SlotPlan:
-    """How many slots a device gets, and what is to be said about it (may be empty)."""
-
-    slots: int
-    note: str = ""
-
-
 def estimate_bytes(settings: Settings, num_params: int, *, on_gpu: bool) -> float:
     """Memory that a run of resolved `settings` needs, if nothing was measured."""
     precision = settings.precision if settings.precision != "auto" else ("bfloat16" if on_gpu else "float32")
@@ -48,40 +40,34 @@ def need_bytes(arm: ArmMemory, *, on_gpu: bool) -> float:
     return estimate_bytes(Settings.from_dict(arm.settings), arm.num_params, on_gpu=on_gpu)
 
 
-def plan_slots(asked: int, arms: Sequence[ArmMemory], free_bytes: int | None, device: Device) -> SlotPlan:
-    """At most `asked` slots on a device with so much free memory, for the largest of the arms that wait.
+def plan_slots(asked: int, arms: Sequence[ArmMemory], free_bytes: int | None, device: Device) -> tuple[int, str]:
+    """At most `asked` slots on a device with so much free memory, for the largest of the arms that wait; and what is to
+    be said about it (may be empty).
 
     Fewer than asked for where they would not fit, never fewer than one: a single slot is what it would be anyway.
     """
     if asked <= 1:
-        return SlotPlan(slots=asked)
+        return asked, ""
     if free_bytes is None:
-        return SlotPlan(slots=asked, note=f"the free memory of {device.name} is unknown: {asked} slots, unchecked")
+        return asked, f"the free memory of {device.name} is unknown: {asked} slots, unchecked"
     if not arms:
-        return SlotPlan(
-            slots=asked, note=f"no waiting run shows how much memory a slot needs: {asked} slots, unchecked"
-        )
+        return asked, f"no waiting run shows how much memory a slot needs: {asked} slots, unchecked"
     on_gpu = device.gpu is not None
-    largest = max(arms, key=lambda arm: need_bytes(arm, on_gpu=on_gpu))
-    need = need_bytes(largest, on_gpu=on_gpu)
-    fitting = int(free_bytes // need)
-    if fitting >= asked:
-        return SlotPlan(slots=asked)
-    slots = max(1, fitting)
+    need, largest = max(((need_bytes(arm, on_gpu=on_gpu), arm) for arm in arms), key=operator.itemgetter(0))
+    if free_bytes // need >= asked:
+        return asked, ""
+    slots = max(1, int(free_bytes // need))
     source = "measured" if largest.measured_bytes else "estimated from its settings"
-    return SlotPlan(
-        slots=slots,
-        note=f"{slots} instead of {asked} slots on {device.name}: the largest waiting run needs {need / 1e9:.1f} GB "
+    return slots, (
+        f"{slots} instead of {asked} slots on {device.name}: the largest waiting run needs {need / 1e9:.1f} GB "
         f"({source}), but {free_bytes / 1e9:.1f} GB are free. For smaller runs: --gpu_capacity_scalar. To start all: "
-        "--no-memory-check",
+        "--no-memory-check"
     )
 
 
 def free_bytes_of(device: Device) -> int | None:
     """Memory that nobody holds on the device; None where it cannot be told."""
-    if device.gpu is None:
-        return free_machine_bytes()
-    return free_memory_bytes(device.uuid)
+    return free_machine_bytes() if device.gpu is None else free_memory_bytes(device.uuid)
 
 
 def free_machine_bytes(root: Path = Path("/")) -> int | None:

@@ -17,25 +17,20 @@ def plan_places(options: WorkerOptions, say: Callable[[str], None]) -> list[Plac
 
     Raises DeviceError for a device that is not there, and DatabaseError where the queue can't be read.
     """
-    devices = devices_of(options)
+    if any(options.gpus):
+        devices = [gpu_device(gpu) for gpu in choose_gpus(",".join(options.gpus))]
+    else:
+        devices = [choose_device(options.gpu, options.device)]
     plans = [plan_slots(options.slots, arms, free, device) for device, arms, free in _facts(options, devices)]
-    for plan in plans:
-        if plan.note:
-            say(plan.note)
+    for note in filter(None, (note for _, note in plans)):
+        say(note)
     places = [
-        Place(name=_name(device, slot, plan.slots), argv=_options_of(options, device, slot, plan.slots).argv())
-        for device, plan in zip(devices, plans, strict=True)
-        for slot in range(plan.slots)
+        Place(name=_name(device, slot, slots), argv=_options_of(options, device, slot, slots).argv())
+        for device, (slots, _) in zip(devices, plans, strict=True)
+        for slot in range(slots)
     ]
     say(f"{counted(len(places), 'worker')}: {', '.join(place.name for place in places)}")
     return places
-
-
-def devices_of(options: WorkerOptions) -> tuple[Device, ...]:
-    """The devices that were asked for. Raises DeviceError for one that is not there."""
-    if any(options.gpus):
-        return tuple(gpu_device(gpu) for gpu in choose_gpus(",".join(options.gpus)))
-    return (choose_device(options.gpu, options.device),)
 
 
 def _facts(

@@ -8,7 +8,7 @@ from hlbgpt_core.scale import check, resolve
 from hlbgpt_core.settings import Settings
 from orchestrator.queue.workers import ArmMemory
 from worker.devices.devices import Gpu, cpu_device, gpu_device
-from worker.devices.slot_memory import SlotPlan, estimate_bytes, free_machine_bytes, plan_slots
+from worker.devices.slot_memory import estimate_bytes, free_machine_bytes, plan_slots
 
 GPU = gpu_device(Gpu(index=0, description="H100", uuid="GPU-aaaa"))
 
@@ -28,28 +28,28 @@ def test_the_default_run_is_made_for_a_card_of_40_gb() -> None:
 
 
 def test_what_fits_is_started_without_a_word() -> None:
-    assert plan_slots(2, [arm()], int(85e9), GPU) == SlotPlan(slots=2)
-    assert plan_slots(1, [arm()], 0, GPU) == SlotPlan(slots=1)
+    assert plan_slots(2, [arm()], int(85e9), GPU) == (2, "")
+    assert plan_slots(1, [arm()], 0, GPU) == (1, "")
 
 
 def test_what_does_not_fit_is_reduced_with_the_reason_and_the_ways_out() -> None:
-    plan = plan_slots(3, [arm(gpu_capacity_scalar=0.1), arm()], int(85e9), GPU)
-    assert plan.slots == 2
+    slots, note = plan_slots(3, [arm(gpu_capacity_scalar=0.1), arm()], int(85e9), GPU)
+    assert slots == 2
     for words in ("2 instead of 3 slots on gpu0", "41.3 GB (estimated from its settings)", "85.0 GB are free"):
-        assert words in plan.note
-    assert "--gpu_capacity_scalar" in plan.note and "--no-memory-check" in plan.note
+        assert words in note
+    assert "--gpu_capacity_scalar" in note and "--no-memory-check" in note
 
 
 def test_what_was_measured_counts_more_than_an_estimate() -> None:
-    assert plan_slots(3, [arm(measured_gb=20)], int(85e9), GPU).slots == 3
-    plan = plan_slots(3, [arm(measured_gb=50, gpu_capacity_scalar=0.1)], int(85e9), GPU)
-    assert plan.slots == 1 and "55.6 GB (measured)" in plan.note
+    assert plan_slots(3, [arm(measured_gb=20)], int(85e9), GPU)[0] == 3
+    slots, note = plan_slots(3, [arm(measured_gb=50, gpu_capacity_scalar=0.1)], int(85e9), GPU)
+    assert slots == 1 and "55.6 GB (measured)" in note
 
 
 @pytest.mark.parametrize(("arms", "free"), [([], int(1e9)), ([arm()], None)])
 def test_where_nothing_is_known_all_are_started_and_it_says_so(arms: list[ArmMemory], free: int | None) -> None:
-    plan = plan_slots(3, arms, free, cpu_device())
-    assert plan.slots == 3 and "unchecked" in plan.note
+    slots, note = plan_slots(3, arms, free, cpu_device())
+    assert slots == 3 and "unchecked" in note
 
 
 def machine(root: Path, group: dict[str, str]) -> Path:
