@@ -60,11 +60,8 @@ class CsvUpkeep:
                 if not self._changed:
                     return
                 sweep_id = self._changed.pop()
-            self._write(sweep_id)
-
-    def _write(self, sweep_id: int) -> None:
-        """Rewrite the sweep's rows where this host is to. What goes wrong is said, once, and harms no run."""
-        wrong = catch_up(self._store, sweep_id, host=self._hostname)
-        if wrong and wrong != self._said.get(sweep_id):
-            self._say(wrong)
-        self._said[sweep_id] = wrong
+            # What goes wrong is said, once, and harms no run.
+            wrong = catch_up(self._store, sweep_id, host=self._hostname)
+            if wrong and wrong != self._said.get(sweep_id):
+                self._say(wrong)
+            self._said[sweep_id] = wrong

@@ -23,6 +23,7 @@ class SyncLauncher:
 
     def __init__(self, store: Store, state_folder: Path, say: Callable[[str], None]) -> None:
         self._store, self._state_folder, self._say = store, state_folder, say
+        self._log = state_folder / "logs" / LOG
         self._wanted: dict[int, bool] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._given_up = False
@@ -47,17 +48,14 @@ class SyncLauncher:
         code = self._process.poll()
         if code == EXIT_USAGE:  # wandb is not installed, or nobody is logged in: starting again does not help
             self._given_up = True
-            self._say(f"nothing is sent to wandb: see {self._log()}, then run hlbq sync")
+            self._say(f"nothing is sent to wandb: see {self._log}, then run hlbq sync")
         return code is None or self._given_up
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        make_state_folder(self._state_folder / "logs")
-        log = os.open(self._log(), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        make_state_folder(self._log.parent)
+        log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             words = ("sync", "--by_workers", "--state_dir", str(self._state_folder))
             return start_hlbq(*words, db=self._store.location.private, stdout=log, stderr=log, start_new_session=True)
         finally:
             os.close(log)
-
-    def _log(self) -> Path:
-        return self._state_folder / "logs" / LOG
