@@ -31,6 +31,8 @@ from tests.stand_in_trainer import command as stand_in_command
 from worker.devices.devices import cpu_device
 from worker.processes import host_id, start_ticks
 from worker.supervisor import Supervisor
+from worker.timing import Timing
+from worker.trainer.trainer_manager import TrainerManager
 
 TIMED = ("flush", "finish", "claim", "beat", "live_workers")
 TARGET_POINTS_AN_HOUR = 1_000_000
@@ -83,13 +85,21 @@ def worker(number: int, db: str, folder: str, asked: Asked, barrier: Any, answer
         claims = _claim_and_finish(timed, identity, asked.claim_seconds)
         claim_seconds = {name: timed.seconds.pop(name) for name in ("claim", "finish")}
         timed.seconds = {name: [] for name in TIMED}
+        device, options = cpu_device(), WorkerOptions(watch=True)
+        trainers = TrainerManager(
+            command=stand_in_command(),
+            device=device,
+            threads=options.threads,
+            kill_grace_seconds=Timing.kill_grace_seconds,
+            say=lambda text: None,
+        )
         supervisor = Supervisor(
             store=timed,  # type: ignore[arg-type]
             state_folder=Path(folder),
             identity=identity,
-            device=cpu_device(),
-            command=stand_in_command(),
-            options=WorkerOptions(watch=True),
+            device=device,
+            trainers=trainers,
+            options=options,
             say=lambda text: None,
         )
         supervisor.stop_requests.heed_signals()

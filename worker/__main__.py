@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Sequence
@@ -23,10 +24,11 @@ from orchestrator.launch.stop_signals import ignore_late_signals
 from orchestrator.launch.worker_command import WorkerOptions
 from worker.devices.devices import Device, choose_device
 from worker.exit_codes import EXIT_FAILED, EXIT_FAULT, EXIT_FINE, EXIT_INTERRUPTED, EXIT_USAGE
-from worker.processes import cluster_job, die_with_parent, host_id, host_name, start_ticks
+from worker.processes import cluster_job, die_with_parent, host_id, start_ticks
+from worker.timing import Timing
 from worker.trainer.run_log import log_to
 from worker.trainer.trainer_handle import trainer_command
-from worker.trainer.trainer_manager import EarlyTrainer
+from worker.trainer.trainer_manager import TrainerManager
 
 # What imports SQLAlchemy is imported below, in the functions that use it: after the trainer's start.
 if TYPE_CHECKING:
@@ -70,20 +72,24 @@ def wants_parent(options: WorkerOptions) -> bool:
 
 
 def _be_a_worker(options: WorkerOptions) -> int:
-    early: EarlyTrainer | None = None
+    device = choose_device(options.gpu, options.device)
+    trainers = TrainerManager(
+        command=trainer_command(device.torch_device, options),
+        device=device,
+        threads=options.threads,
+        kill_grace_seconds=Timing.kill_grace_seconds,
+        say=lambda text: _say(f"{options.label}{text}"),
+    )
     try:
-        device = choose_device(options.gpu, options.device)
-        command = trainer_command(device.torch_device, options)
-        early = EarlyTrainer.begin(command, device, options.threads)
+        trainers.load()
         import worker.supervisor  # noqa: F401  (before the wait for a sweep, not after it)
 
         ordered = _await_sweep(options) if options.prestarted else options
         if ordered is None:
             return EXIT_FINE
-        return _exit_code(_work(ordered, device, command, early), options.label)
+        return _exit_code(_work(ordered, device, trainers), options.label)
     finally:
-        if early is not None:
-            early.handle.kill()
+        trainers.kill()
 
 
 def identity_of(device: Device, *, slot: int = 0, slots: int = 1) -> "WorkerIdentity":
@@ -94,7 +100,7 @@ def identity_of(device: Device, *, slot: int = 0, slots: int = 1) -> "WorkerIden
 
     return WorkerIdentity(
         host=host_id(),
-        hostname=host_name(),
+        hostname=socket.gethostname(),
         pid=os.getpid(),
         start_ticks=start_ticks(os.getpid()),
         device=device.name,
@@ -130,13 +136,12 @@ def _be_a_parent(options: WorkerOptions) -> int:
     return WorkerPool(places=places, environment=environment, say=_say).run()
 
 
-def _work(options: WorkerOptions, device: Device, command: Sequence[str], early: EarlyTrainer) -> "WorkerSummary":
+def _work(options: WorkerOptions, device: Device, trainers: TrainerManager) -> "WorkerSummary":
     from orchestrator.files.state_folder import make_state_folder, state_folder
     from orchestrator.queue.runs import RunFilter
     from orchestrator.store import OpenMode, open_store
     from orchestrator.store.known import check_named
     from worker.supervisor import Supervisor
-    from worker.timing import Timing
 
     timing = Timing()
 
@@ -151,8 +156,7 @@ def _work(options: WorkerOptions, device: Device, command: Sequence[str], early:
             state_folder=folder,
             identity=identity_of(device, slot=options.slot or 0, slots=options.slots),
             device=device,
-            command=command,
-            early=early,
+            trainers=trainers,
             options=options,
             timing=timing,
             say=say,

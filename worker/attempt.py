@@ -6,6 +6,7 @@ no longer ours, they are dropped.
 
 import random
 import shutil
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,11 +21,9 @@ from orchestrator.queue.points import ReceivedPoint
 from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
-from worker.processes import host_name
 from worker.rungs import Rungs
 from worker.timing import Timing
 from worker.trainer.blame import Blame, classify_death
-from worker.trainer.inbox import TrainerDied
 from worker.trainer.messages import (
     CheckpointMade,
     Ended,
@@ -37,6 +36,7 @@ from worker.trainer.messages import (
     Resumed,
 )
 from worker.trainer.run_log import tail_of_log
+from worker.trainer.trainer_handle import TrainerDied
 
 
 class Attempt:
@@ -214,24 +214,21 @@ class Attempt:
             )
             self._facts = None
         if self._checkpoint is not None:
-            points = tuple(self._points)
             self._checkpoint_tried = True
             dropped = self._store.commit_checkpoint(
-                self.lease, self._checkpoint, points=points, progress=self._progress
+                self.lease, self._checkpoint, points=tuple(self._points), progress=self._progress
             )
             self._checkpoint = None
-            del self._points[: len(points)]
+            self._points.clear()
             if dropped is not None:
                 self._remove_files(dropped)
-        if self.ending is None:
-            points = tuple(self._points)
-            self._store.flush(self.lease, points=points, progress=self._progress, facts=None)
-            del self._points[: len(points)]
-            return
         points = tuple(self._points)
-        self.after = self._store.finish(self.lease, self.ending, points=points, progress=self._progress)
+        if self.ending is None:
+            self._store.flush(self.lease, points=points, progress=self._progress)
+        else:
+            self.after = self._store.finish(self.lease, self.ending, points=points, progress=self._progress)
         self._points.clear()
-        if self.after.state is State.COMPLETED:
+        if self.after is not None and self.after.state is State.COMPLETED:
             for path in unneeded_checkpoints(self._state_folder, self.after):
                 shutil.rmtree(path, ignore_errors=True)
 
@@ -257,7 +254,7 @@ class Attempt:
             return
         # A run that moves to a host with a state folder of its own leaves its files behind.
         there = (self._state_folder / newest.path).exists()
-        wrong = "is damaged" if there else f"is not in '{self._state_folder}' on {host_name()}"
+        wrong = "is damaged" if there else f"is not in '{self._state_folder}' on {socket.gethostname()}"
         onward = f"goes on from step {checkpoint.step}" if checkpoint else "starts again from step 0"
         why = f"the newest checkpoint (step {newest.step}) {wrong}; {onward}"
         self._say(f"warning: run {self.lease.run_id}: {why}")

@@ -1,20 +1,21 @@
 """What a worker takes next: the run, the code on disk that would train it, and whether that code can be imported."""
 
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hlbgpt_core.code_digest import CoreCode, core_folder
 from hlbgpt_core.code_version import version_of
+from orchestrator.code.archive import LARGEST_BYTES, pack
 from orchestrator.errors import CodeNotLoadedError
 from orchestrator.queue.attempts import Claim
+from orchestrator.queue.code import commit_text
 from orchestrator.store import Store
-from worker.code_keeper import CodeKeeper
-from worker.processes import host_name
 from worker.trainer.blame import Blame
-from worker.trainer.inbox import Arrival, TrainerDied
 from worker.trainer.messages import LoadFailed
-from worker.trainer.trainer_handle import TrainerStartError
+from worker.trainer.trainer_handle import Arrival, TrainerDied, TrainerStartError
 from worker.trainer.trainer_manager import TrainerManager
 
 
@@ -65,6 +66,7 @@ class Claiming:
         self,
         store: Store,
         trainers: TrainerManager,
+        state_folder: Path,
         *,
         sweep_ids: Sequence[int],
         clock: Callable[[], float],
@@ -73,8 +75,9 @@ class Claiming:
         self.code = ""
         self.could_not_work = ""
         self._faulty_code = FaultyCode(code=CoreCode().sources, clock=clock, say=say)
-        self._store, self._trainers, self._sweep_ids, self._say = store, trainers, sweep_ids, say
-        self.keep_code = CodeKeeper(store, sources=trainers.sources, say=say).keep
+        self._store, self._trainers, self._state_folder = store, trainers, state_folder
+        self._sweep_ids, self._say = sweep_ids, say
+        self._kept: set[str] = set()
         self._loading_pid: int | None = None
 
     def waits_for_code(self) -> bool:
@@ -115,7 +118,7 @@ class Claiming:
         """
         self._faulty_code.before_start()
         try:
-            self._trainers.start(claim, rungs)
+            self._trainers.start(claim, self._state_folder, rungs)
         except TrainerStartError as error:
             self._give_up(error.message)
             raise
@@ -138,7 +141,7 @@ class Claiming:
             self._give_up(f"{error_type}: {' '.join(error_message.splitlines())}")
 
     def _give_up(self, why: str) -> None:
-        self.could_not_work = f"no run can be trained on {host_name()}: {why}"
+        self.could_not_work = f"no run can be trained on {socket.gethostname()}: {why}"
 
     def _load(self) -> None:
         """Have a trainer load the code on disk, so that no run is held for code that cannot be imported."""
@@ -157,3 +160,22 @@ class Claiming:
         )
         version = version_of(core_folder())
         self.keep_code({"core_digest": self.code, "git_commit": version.git_commit, "git_dirty": version.git_dirty})
+
+    def keep_code(self, provenance: Mapping[str, Any]) -> None:
+        """Keep the sources of what computes an attempt, once for each digest. Raises DatabaseBusyError: call again."""
+        digest = str(provenance.get("core_digest") or "")
+        if not digest or digest in self._kept:
+            return
+        if not self._store.knows_code(digest):
+            sources = self._trainers.sources(digest)
+            if sources is None:
+                self._say(f"warning: the sources of code {digest} are not kept: they changed while they were loaded")
+                return
+            record = pack(digest, sources, git_commit=commit_text(provenance))
+            if not record.sources:
+                self._say(
+                    f"warning: the sources of code {digest} are not kept: {record.num_bytes:,} bytes, but the database "
+                    f"takes at most {LARGEST_BYTES:,}; keep large files outside hlbgpt_core"
+                )
+            self._store.keep_code(record)
+        self._kept.add(digest)

@@ -36,11 +36,6 @@ def host_id() -> str:
     return f"{boot}/{namespace}"
 
 
-def host_name() -> str:
-    """The host's name, for people."""
-    return socket.gethostname()
-
-
 def cluster_job(environment: Mapping[str, str]) -> str:
     """The cluster's name for the job that this process belongs to; empty outside of one.
 
@@ -130,5 +125,5 @@ def _exists(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        pass
     return True

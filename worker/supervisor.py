@@ -7,7 +7,7 @@ what is due: beats, flushes, judging the others, ending a trainer that hangs.
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from hlbgpt_core.errors import HlbqError
@@ -26,18 +26,17 @@ from worker.beside.csv_writer import CsvUpkeep
 from worker.beside.growth_steps import GrowthSteps
 from worker.beside.sync_launcher import SyncLauncher
 from worker.claiming import Claiming
-from worker.devices.device_watch import DeviceWatch
 from worker.devices.devices import Device
+from worker.devices.driver import DeviceWatch
 from worker.heartbeat import Heartbeat
 from worker.outcome import Outcome, WorkerSummary
 from worker.rungs import Rungs
 from worker.stopping import StopRequests
 from worker.timing import Timing
 from worker.trainer.blame import Blame
-from worker.trainer.inbox import Arrival, Inbox, TrainerDied, WakeUp
 from worker.trainer.messages import LoadFailed, Pause, Resume
-from worker.trainer.trainer_handle import TrainerStartError
-from worker.trainer.trainer_manager import EarlyTrainer, TrainerManager
+from worker.trainer.trainer_handle import Arrival, TrainerDied, TrainerStartError, WakeUp
+from worker.trainer.trainer_manager import TrainerManager
 
 
 class Supervisor:
@@ -50,31 +49,20 @@ class Supervisor:
         state_folder: Path,
         identity: WorkerIdentity,
         device: Device,
-        command: Sequence[str],
+        trainers: TrainerManager,
         options: WorkerOptions,
         timing: Timing | None = None,
-        early: EarlyTrainer | None = None,
         clock: Callable[[], float] = time.monotonic,
         say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
     ) -> None:
         self._store, self._state_folder, self._identity = store, state_folder, identity
         self._options, self._timing = options, timing or Timing()
         self._clock, self._say = clock, say
-        self._inbox = early.inbox if early is not None else Inbox()
-        self._trainers = TrainerManager(
-            command=command,
-            device=device,
-            threads=options.threads,
-            state_folder=state_folder,
-            inbox=self._inbox,
-            kill_grace_seconds=self._timing.kill_grace_seconds,
-            say=say,
-            early=early,
-        )
+        self._trainers, self._inbox = trainers, trainers.inbox
         self.stop_requests = StopRequests(
             in_job=bool(identity.job), clock=clock, wake=lambda: self._inbox.put(WakeUp())
         )
-        self._claiming = Claiming(store, self._trainers, sweep_ids=options.sweep, clock=clock, say=say)
+        self._claiming = Claiming(store, trainers, state_folder, sweep_ids=options.sweep, clock=clock, say=say)
         self._csv = CsvUpkeep(store, hostname=identity.hostname, say=say)
         self._wandb = SyncLauncher(store, state_folder, say)
         self._notify = NotifySide(store, say)
@@ -156,8 +144,9 @@ class Supervisor:
             return ""
         if claim is not None:
             self._attend(claim)
-        elif not why:
-            self._idle()
+        elif not why:  # wait a moment for work, a signal or the next beat
+            poll_seconds = self._timing.idle_poll_seconds * self._heartbeat.crowding
+            self._claiming.note_idle(self._inbox.next(min(poll_seconds, max(self._heartbeat.due_in(), 0.01))))
         return why
 
     def _claim(self) -> Claim | None:
@@ -208,11 +197,6 @@ class Supervisor:
             or self._growth.may_add()
             or self._store.waiting(self._options.sweep)
         )
-
-    def _idle(self) -> None:
-        """Wait a moment for work, a signal or the next beat."""
-        poll_seconds = self._timing.idle_poll_seconds * self._heartbeat.crowding
-        self._claiming.note_idle(self._inbox.next(min(poll_seconds, max(self._heartbeat.due_in(), 0.01))))
 
     def _wait_for_database(self, error: DatabaseBusyError) -> Arrival | None:
         """Say once that the database does not answer, and wait a moment; what arrives meanwhile is returned."""

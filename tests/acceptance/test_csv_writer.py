@@ -1,5 +1,6 @@
 """`-c`: the CSV follows the runs as they finish, and is never there before the first of them."""
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from orchestrator.store import OpenMode, open_store
 from tests.faults.harness import Fleet, new_sweep, submit
 from tests.sample_sweep import register, sample_points, work
 from tests.stand_in_trainer import Plan
-from worker.processes import host_name
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def fleet(tmp_path: Path) -> Fleet:
 
 def submit_with_csv(fleet: Fleet, *, append: bool = False, host: str | None = None) -> Path:
     path = fleet.folder / "results.csv"
-    target = CsvTarget(path=str(path), append=append, host=host or host_name())
+    target = CsvTarget(path=str(path), append=append, host=host or socket.gethostname())
     submit(fleet.db, replace(new_sweep(3), csv=target))
     return path
 

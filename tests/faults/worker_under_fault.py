@@ -31,6 +31,7 @@ from worker.processes import die_with_parent
 from worker.supervisor import Supervisor
 from worker.timing import Timing
 from worker.trainer.trainer_handle import trainer_command
+from worker.trainer.trainer_manager import TrainerManager
 
 WATCHED = ("claim", "flush", "commit_checkpoint", "finish", "beat")
 
@@ -161,7 +162,13 @@ def main() -> int:
                 state_folder=state_folder,
                 identity=identity,
                 device=device,
-                command=_trainer(faults, options),
+                trainers=TrainerManager(
+                    command=_trainer(faults, options),
+                    device=device,
+                    threads=options.threads,
+                    kill_grace_seconds=timing.kill_grace_seconds,
+                    say=lambda text: print(text, file=sys.stderr, flush=True),
+                ),
                 options=options,
                 timing=timing,
             )

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import subprocess
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from orchestrator.queue.workers import DeviceReading
 
 # One of them is there wherever CUDA can work; without them CUDA's library is not asked.
 _DRIVER_FILES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
+
+WATCH_EVERY_SECONDS = 10.0
 
 Answer = TypeVar("Answer")
 
@@ -50,6 +53,33 @@ def read_gpu(gpu_uuid: str) -> DeviceReading:
         use_percent=_ask(lambda nvml: float(nvml.nvmlDeviceGetUtilizationRates(gpu(nvml)).gpu)),
         memory_bytes=_ask(lambda nvml: int(nvml.nvmlDeviceGetMemoryInfo(gpu(nvml)).used)),
     )
+
+
+class DeviceWatch:
+    """Keeps the newest reading of the GPU with this UUID, for people who watch; of a CPU (an empty one) there is none.
+
+    A separate thread asks: if a driver hangs, a number is missing on a screen, but no beat is late.
+    """
+
+    def __init__(self, uuid: str, *, every_seconds: float = WATCH_EVERY_SECONDS) -> None:
+        self._uuid, self._every_seconds = uuid, every_seconds
+        self._reading = DeviceReading()
+        self._stop = threading.Event()
+        if uuid:
+            threading.Thread(target=self._watch, name="device-watch", daemon=True).start()
+
+    def reading(self) -> DeviceReading:
+        """The newest reading; at once."""
+        return self._reading
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._stop.set()
+
+    def _watch(self) -> None:
+        while not self._stop.is_set():
+            self._reading = read_gpu(self._uuid)
+            self._stop.wait(self._every_seconds)
 
 
 def _ask(question: Callable[[Any], Answer]) -> Answer | None:

@@ -1,22 +1,61 @@
-"""The supervisor's hold on its trainer process: start it, send to it, receive from it, end it."""
+"""The supervisor's hold on its trainer process: start it, send to it, end it; and the inbox where all arrives."""
 
+import contextlib
 import os
+import queue
 import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.launch.python_process import python_module_argv
 from orchestrator.launch.worker_command import WorkerOptions
-from worker.trainer.inbox import Inbox, TrainerDied
 from worker.trainer.messages import LoadFailed, Message, ProtocolError, Ready, ShutDown, decode, encode
 from worker.trainer.run_log import open_log
 
 
 class TrainerStartError(HlbqError):
     """The system cannot start a trainer process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerDied:
+    """The trainer process is gone; `returncode` is negative for a signal, as in subprocess.
+
+    `loaded` says that it was ready for runs before.
+    """
+
+    pid: int
+    returncode: int
+    loaded: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class WakeUp:
+    """Nothing came from the trainer; a signal wants the supervisor's attention."""
+
+
+Arrival = Message | TrainerDied | WakeUp
+
+
+class Inbox:
+    """Takes what comes from any thread, and from a signal's handler; gives it out in the order of arrival."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
+
+    def put(self, arrival: Arrival) -> None:
+        """Add what has come; returns at once."""
+        self._queue.put(arrival)
+
+    def next(self, timeout_seconds: float = 0.0) -> Arrival | None:
+        """What came first, for which this waits; None where nothing comes in time."""
+        with contextlib.suppress(queue.Empty):
+            return self._queue.get(timeout=max(0.0, timeout_seconds))
+        return None
 
 
 def trainer_command(device: str, options: WorkerOptions) -> Sequence[str]:

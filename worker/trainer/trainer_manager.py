@@ -1,55 +1,22 @@
-"""Keeps one trainer process warm from run to run, and restarts it when the code on disk has changed.
-
-It starts the first one before there is a run (`EarlyTrainer`): loading torch takes longest before a first step, so it
-begins while the worker itself still loads, registers and claims.
-"""
+"""Keeps one trainer process warm from run to run, and restarts it when the code on disk has changed."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from hlbgpt_core.code_digest import CoreCode
 from hlbgpt_core.points import Directive
 from orchestrator.queue.attempts import Claim, Lease
 from worker.devices.devices import Device
-from worker.trainer.inbox import Inbox
 from worker.trainer.messages import Direct, Start, ToTrainer
-from worker.trainer.trainer_handle import TrainerHandle
-
-
-def trainer_environment(device: Device, threads: int) -> Mapping[str, str]:
-    """What a trainer on `device` finds in its environment besides ours."""
-    # One setting for both libraries that torch may compute with; the thread count decides the last bits.
-    count = str(threads)
-    return {**dict(device.environment), "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
-
-
-@dataclass(frozen=True, kw_only=True)
-class EarlyTrainer:
-    """A trainer process that loads torch before anyone knows of a run. `core` is the code on disk, and `sources` are
-    its files as they were before the process began."""
-
-    handle: TrainerHandle
-    core: CoreCode
-    sources: Mapping[str, bytes]
-    inbox: Inbox
-
-    @classmethod
-    def begin(cls, command: Sequence[str], device: Device, threads: int) -> "EarlyTrainer":
-        """Start the process; returns at once."""
-        core, inbox = CoreCode(), Inbox()
-        # Read, but not parsed yet: that takes as long as a tenth of torch.
-        sources = core.sources()
-        return cls(
-            handle=TrainerHandle(command, trainer_environment(device, threads), None, inbox),
-            core=core,
-            sources=sources,
-            inbox=inbox,
-        )
+from worker.trainer.trainer_handle import Inbox, TrainerHandle
 
 
 class TrainerManager:
-    """The worker's trainer process, there or not."""
+    """The worker's trainer process, there or not. What it says arrives in `inbox`.
+
+    `load` starts the first one before there is a run: loading torch takes longest before a first step, so it begins
+    while the worker itself still loads, registers and claims.
+    """
 
     def __init__(
         self,
@@ -57,20 +24,19 @@ class TrainerManager:
         command: Sequence[str],
         device: Device,
         threads: int,
-        state_folder: Path,
-        inbox: Inbox,
-        kill_grace_seconds: float,
         say: Callable[[str], None],
-        early: EarlyTrainer | None = None,
+        kill_grace_seconds: float,
     ) -> None:
-        self._command, self._inbox, self._say = tuple(command), inbox, say
-        self._environment = trainer_environment(device, threads)
-        self._state_folder, self._kill_grace_seconds = state_folder, kill_grace_seconds
-        self._handle = early.handle if early is not None else None
+        self.inbox = Inbox()
+        self._command, self._say, self._kill_grace_seconds = tuple(command), say, kill_grace_seconds
+        # One setting for both libraries that torch may compute with; the thread count decides the last bits.
+        count = str(threads)
+        self._environment = {**dict(device.environment), "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
+        self._core = CoreCode()
+        self._handle: TrainerHandle | None = None
         self._sources: dict[str, Mapping[str, bytes]] = {}
-        self._core = early.core if early is not None else CoreCode()
         # The code on disk when the trainer was started: it may be asked for before it says what it has loaded.
-        self._digest = self._note(early.sources) if early is not None else ""
+        self._digest = ""
 
     @property
     def pid(self) -> int | None:
@@ -95,14 +61,14 @@ class TrainerManager:
         """Whether the trainer has loaded its code."""
         return self._handle is not None and self._handle.ready is not None
 
-    def start(self, claim: Claim, rungs: Sequence[int] = ()) -> None:
+    def start(self, claim: Claim, state_folder: Path, rungs: Sequence[int]) -> None:
         """Set the trainer, the warm one or a new one, to work on the claimed run, which may be stopped at `rungs`.
 
         Raises TrainerStartError where the system cannot start one.
         """
-        log_path = self._state_folder / claim.log_path
+        log_path = state_folder / claim.log_path
         self.load(log_path)
-        self.send(start_message(claim, self._state_folder, log_path, rungs))
+        self.send(start_message(claim, state_folder, log_path, rungs))
 
     def load(self, log_path: Path | None = None) -> None:
         """Have a trainer, the warm one or a new one, that has loaded the code on disk, or does so now.
@@ -111,8 +77,10 @@ class TrainerManager:
         """
         if not self._is_current():
             self.close()
-            self._digest = self.code()
-            self._handle = TrainerHandle(self._command, self._environment, log_path, self._inbox)
+            sources = self._core.sources()
+            self._handle = TrainerHandle(self._command, self._environment, log_path, self.inbox)
+            # Read before the process began, and parsed while it loads: that takes as long as a tenth of torch.
+            self._digest = self._note(sources)
 
     def has_loaded(self, digest: str) -> bool:
         """Whether the trainer at hand has loaded the code of that digest."""
@@ -157,7 +125,7 @@ class TrainerManager:
         return False
 
 
-def start_message(claim: Claim, state_folder: Path, log_path: Path, rungs: Sequence[int] = ()) -> Start:
+def start_message(claim: Claim, state_folder: Path, log_path: Path, rungs: Sequence[int]) -> Start:
     """What the trainer is told of a claimed run."""
     run = claim.run
     return Start(

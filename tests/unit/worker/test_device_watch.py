@@ -5,8 +5,7 @@ import pytest
 from orchestrator.queue.workers import DeviceReading
 from tests.faults.harness import wait_until
 from tests.stand_in_driver.pynvml import StandInDriver
-from worker.devices.device_watch import DeviceWatch
-from worker.devices.driver import read_gpu
+from worker.devices.driver import DeviceWatch, read_gpu
 
 
 @pytest.mark.parametrize(

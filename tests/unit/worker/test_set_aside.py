@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.queue.states import Reason
 from orchestrator.queue.workers import DeviceEnding
-from worker.devices.set_aside import why_to_set_aside
+from worker.outcome import why_to_set_aside
 
 
 def endings(*rows: tuple[int, int, Reason, str]) -> list[DeviceEnding]:

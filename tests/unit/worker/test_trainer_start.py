@@ -12,8 +12,7 @@ import pytest
 from worker.__main__ import main
 from worker.exit_codes import EXIT_USAGE
 from worker.trainer import trainer_handle
-from worker.trainer.inbox import Inbox
-from worker.trainer.trainer_handle import TrainerHandle, TrainerStartError
+from worker.trainer.trainer_handle import Inbox, TrainerHandle, TrainerStartError
 
 
 def full(*_: Any, **__: Any) -> Any:
