@@ -32,7 +32,7 @@ from orchestrator.queue.states import Reason, State
 from orchestrator.store import Store
 from orchestrator.store.base import Author, insert_many, is_sqlite
 from orchestrator.store.events import highest_number
-from orchestrator.store.opening.ownership import stored_revision
+from orchestrator.store.opening.identity import stored_revision
 from orchestrator.store.opening.schema import CURRENT, UNFINISHED_COPY, alembic_version
 from orchestrator.store.tables import LIVE, RUNNING, database_identity, metadata, runs, workers
 from orchestrator.store.working.endings import end_attempt, lock_runs

@@ -31,9 +31,8 @@ from orchestrator.store.code import CodeStore
 from orchestrator.store.events import EventStore
 from orchestrator.store.maintenance import MaintenanceStore
 from orchestrator.store.opening.engine import BUSY_TIMEOUT_SECONDS, OpenMode, has_wal_fault, make_engine, plain_errors
-from orchestrator.store.opening.identity import guard_connections
+from orchestrator.store.opening.identity import check_file_is_ours, guard_connections
 from orchestrator.store.opening.location import StoreLocation, parse_location
-from orchestrator.store.opening.ownership import check_file_is_ours
 from orchestrator.store.opening.schema import CURRENT, Schema, prepare
 from orchestrator.store.opening.sqlite_file import check_file, make_file
 from orchestrator.store.outgoing.csv_files import CsvStore

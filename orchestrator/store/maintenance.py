@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select, text
 
 from orchestrator.errors import DatabaseError
 from orchestrator.store.base import StoreBase, is_sqlite
-from orchestrator.store.opening.ownership import stored_revision
+from orchestrator.store.opening.identity import stored_revision
 from orchestrator.store.opening.schema import copy_sqlite
 from orchestrator.store.opening.sqlite_file import is_writable
 from orchestrator.store.tables import metadata

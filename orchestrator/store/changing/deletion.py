@@ -10,8 +10,7 @@ from orchestrator.store.base import StoreBase
 from orchestrator.store.events import record_event, record_events_of_runs
 from orchestrator.store.filters import ENDED, conditions, one_of
 from orchestrator.store.tables import RUNNING, events, members, metadata, points, policies, runs, sweeps, sync_marks
-from orchestrator.store.working.endings import lock_runs
-from orchestrator.store.working.outbox import lock_policies, note_end
+from orchestrator.store.working.endings import lock_policies, lock_runs, note_end
 from orchestrator.wording.numbers import counted
 
 _MOST_NAMED = 10

@@ -14,7 +14,7 @@ from orchestrator.store.events import record_event
 from orchestrator.store.filters import WAITING, in_sweeps
 from orchestrator.store.rows import record_of
 from orchestrator.store.tables import OPEN_POLICY, RUNNING, policies, runs, sweeps
-from orchestrator.store.working.outbox import note_if_over
+from orchestrator.store.working.endings import note_if_over
 
 
 def has_a_policy(sweep_id: int) -> UsageError:

@@ -17,9 +17,8 @@ from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, sele
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError
 from orchestrator.files.locks import lock_at_once, wait_for_lock
 from orchestrator.store.opening.engine import BUSY_TIMEOUT_SECONDS, OpenMode
-from orchestrator.store.opening.identity import UID, make_uid, stored_uid
+from orchestrator.store.opening.identity import UID, VERSION_TABLE, make_uid, no_tables, stored_revision, stored_uid
 from orchestrator.store.opening.location import StoreLocation
-from orchestrator.store.opening.ownership import VERSION_TABLE, no_tables, stored_revision
 from orchestrator.store.tables import metadata
 
 # As Alembic makes it, so that creating one needs no Alembic.

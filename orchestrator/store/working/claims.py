@@ -20,8 +20,7 @@ from orchestrator.store.opening.identity import check_uid
 from orchestrator.store.opening.schema import REVISION_AND_UID, check_unchanged
 from orchestrator.store.rows import read_bookkeeping, read_code, run_record
 from orchestrator.store.tables import CLAIMABLE, RUNNING, attempts, policies, runs, sweeps, workers
-from orchestrator.store.working.endings import attempt_of, last_losses_from_points, one_run_row
-from orchestrator.store.working.outbox import note_results
+from orchestrator.store.working.endings import attempt_of, last_losses_from_points, note_results, one_run_row
 from orchestrator.store.working.workers import worker_gone
 
 HOLD = "hold"

@@ -1,1 +1,0 @@
-"""Several workers of one machine: where each works, and the parent that keeps them running."""
