@@ -67,7 +67,9 @@ def checked_target(path: Path, example: str = "results.csv") -> Path:
 
 @contextlib.contextmanager
 def _written_beside(target: Path) -> Iterator[IO[bytes]]:
-    _remove_orphans(target)
+    for orphan in orphans_in(target.parent, name=glob.escape(target.name)):
+        with contextlib.suppress(OSError):
+            orphan.unlink()
     beside = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     # os.open and not a temporary file of tempfile's: the umask must decide the mode.
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -82,13 +84,6 @@ def _written_beside(target: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-
-
-def _remove_orphans(target: Path) -> None:
-    """Remove files left by killed writers of this file, which no longer hold a lock."""
-    for beside in orphans_in(target.parent, name=glob.escape(target.name)):
-        with contextlib.suppress(OSError):
-            beside.unlink()
 
 
 def orphans_in(*folders: Path, name: str = "*") -> Iterator[Path]:

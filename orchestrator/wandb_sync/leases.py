@@ -31,8 +31,7 @@ class OwnFolder:
     def __init__(self, wandb_folder: Path) -> None:
         name = "".join(letter if letter.isalnum() else "-" for letter in socket.gethostname())
         self.owner = f"{name}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._processes = wandb_folder / _PROCESSES
-        self.path = self._processes / self.owner
+        self.path = wandb_folder / _PROCESSES / self.owner
         self._held = contextlib.ExitStack()
 
     def __enter__(self) -> "OwnFolder":
@@ -43,11 +42,6 @@ class OwnFolder:
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
         self._held.close()
-
-    def bury_the_dead(self, store: Store) -> None:
-        """Free the leases of dead syncs on this host, and remove their folders."""
-        for folder in dead_syncs(self._processes.parent):
-            bury(folder, store)
 
 
 def dead_syncs(wandb_folder: Path) -> list[Path]:

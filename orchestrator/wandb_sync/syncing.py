@@ -15,7 +15,7 @@ from orchestrator.queue.points import Sendable, SyncMark
 from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import differing_settings
-from orchestrator.wandb_sync.leases import Leases, OwnFolder
+from orchestrator.wandb_sync.leases import Leases, OwnFolder, bury, dead_syncs
 from orchestrator.wandb_sync.rows import Upload, still_holds, upload_of
 from orchestrator.wandb_sync.session import CurveReplacedError, SyncTiming, Wandb
 
@@ -60,7 +60,8 @@ class Syncer:
     def send_all(self, wanted: RunFilter) -> SyncCounts:
         """One pass over the runs of `wanted` that have news. Reports what W&B does not accept, and leaves it for
         later."""
-        self._own.bury_the_dead(self._store)
+        for folder in dead_syncs(self._folder):
+            bury(folder, self._store)
         tally, after = SyncCounts(), 0
         while numbers := self._store.unsent(wanted, limit=_RUNS_AT_A_TIME, after_id=after):
             for number in numbers:
