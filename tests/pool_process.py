@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from worker.pool.worker_pool import Place, RestartPolicy, WorkerPool
+from worker.pool import Place, RestartPolicy, WorkerPool
 
 
 def main() -> int:

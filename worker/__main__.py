@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,10 +43,12 @@ _LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one worker, or several under this process, to the end; returns the exit code."""
     options = WorkerOptions.from_words(arguments)
+    # A worker that has a parent already is one slot itself.
+    is_parent = options.slot is None and (any(options.gpus) or options.slots > 1)
     if options.with_parent:
         die_with_parent(options.with_parent, signal.SIGTERM)
     try:
-        return _be_a_parent(options) if wants_parent(options) else _be_a_worker(options)
+        return _be_a_parent(options) if is_parent else _be_a_worker(options)
     except HlbqError as error:
         _say(f"{options.label}error: {error}")
         return EXIT_USAGE
@@ -66,19 +68,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_FAULT
 
 
-def wants_parent(options: WorkerOptions) -> bool:
-    """Whether a parent was asked for: a worker that has a parent already is one slot itself."""
-    return options.slot is None and (any(options.gpus) or options.slots > 1)
-
-
 def _be_a_worker(options: WorkerOptions) -> int:
+    def say(text: str) -> None:
+        _say(f"{options.label}{text}")
+
     device = choose_device(options.gpu, options.device)
     trainers = TrainerManager(
         command=trainer_command(device.torch_device, options),
         device=device,
         threads=options.threads,
         kill_grace_seconds=Timing.kill_grace_seconds,
-        say=lambda text: _say(f"{options.label}{text}"),
+        say=say,
     )
     try:
         trainers.load()
@@ -87,7 +87,7 @@ def _be_a_worker(options: WorkerOptions) -> int:
         ordered = _await_sweep(options) if options.prestarted else options
         if ordered is None:
             return EXIT_FINE
-        return _exit_code(_work(ordered, device, trainers), options.label)
+        return _exit_code(_work(ordered, device, trainers, say), options.label)
     finally:
         trainers.kill()
 
@@ -124,8 +124,7 @@ def _await_sweep(options: WorkerOptions) -> WorkerOptions | None:
 
 def _be_a_parent(options: WorkerOptions) -> int:
     """Be the parent of a worker for every device and slot that was asked for."""
-    from worker.pool.places import plan_places
-    from worker.pool.worker_pool import WorkerPool
+    from worker.pool import WorkerPool, plan_places
 
     ordered = _await_sweep(options) if options.prestarted else options
     if ordered is None:
@@ -136,7 +135,9 @@ def _be_a_parent(options: WorkerOptions) -> int:
     return WorkerPool(places=places, environment=environment, say=_say).run()
 
 
-def _work(options: WorkerOptions, device: Device, trainers: TrainerManager) -> "WorkerSummary":
+def _work(
+    options: WorkerOptions, device: Device, trainers: TrainerManager, say: Callable[[str], None]
+) -> "WorkerSummary":
     from orchestrator.files.state_folder import make_state_folder, state_folder
     from orchestrator.queue.runs import RunFilter
     from orchestrator.store import OpenMode, open_store
@@ -144,10 +145,6 @@ def _work(options: WorkerOptions, device: Device, trainers: TrainerManager) -> "
     from worker.supervisor import Supervisor
 
     timing = Timing()
-
-    def say(text: str) -> None:
-        _say(f"{options.label}{text}")
-
     with open_store(options.db, mode=OpenMode.WRITE, busy_timeout_seconds=timing.busy_timeout_seconds) as store:
         check_named(store, RunFilter(sweep_ids=options.sweep))
         folder = make_state_folder(state_folder(store.location.names, options.state_dir))

@@ -27,7 +27,7 @@ worker_command.WorkerOptions = dataclasses.make_dataclass(
 import worker.__main__
 from orchestrator.cli.main import run_program
 from worker import trainer_process
-from worker.pool.places import plan_places
+from worker.pool import plan_places
 from worker.trainer.trainer_handle import trainer_command
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.harness import wait_until
-from worker.pool.worker_pool import Place, RestartPolicy, WorkerPool, exit_code_of
+from worker.pool import Place, RestartPolicy, WorkerPool, exit_code_of
 
 HASTY = RestartPolicy(first_wait_seconds=0.01, longest_wait_seconds=0.02, most_restarts=3)
 
