@@ -4,7 +4,7 @@ Any program that speaks it can replace the trainer (the fault suite does). A mes
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -154,12 +154,23 @@ def encode(message: Message) -> bytes:
     return _to_json({"kind": type(message).__name__, **vars(message)}).encode() + b"\n"
 
 
+# How the fields that hold records are made anew from their JSON.
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "point": lambda value: Point(**{**value, "split": Split(value["split"])}),
+    "facts": lambda value: Facts(**value),
+    "progress": lambda value: Progress(**{**value, "phase": Phase(value["phase"])}),
+    "directive": Directive,
+    "checkpoint": lambda value: SavedCheckpoint(**value) if value is not None else None,
+    "resume": lambda value: tuple(SavedCheckpoint(**one) for one in value),
+}
+
+
 def decode(line: bytes) -> Message:
     """The message in a line. Raises ProtocolError for anything else."""
     try:
         body = json.loads(line)
         message = _KINDS[body.pop("kind")]
-        return message(**{name: _read(name, value) for name, value in body.items()})
+        return message(**{name: _READERS[name](value) if name in _READERS else value for name, value in body.items()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProtocolError(f"not a message: {line[:200]!r} ({error})") from error
 
@@ -171,20 +182,3 @@ def _plain(value: Any) -> dict[str, Any]:
 
 # Made once: this runs beside the training loop, a message a step.
 _to_json = json.JSONEncoder(separators=(",", ":"), default=_plain).encode
-
-
-def _read(name: str, value: Any) -> Any:
-    """The value of a message's field: nested records are made anew from their JSON."""
-    if name == "point":
-        return Point(**{**value, "split": Split(value["split"])})
-    if name == "facts":
-        return Facts(**value)
-    if name == "progress":
-        return Progress(**{**value, "phase": Phase(value["phase"])})
-    if name == "directive":
-        return Directive(value)
-    if name == "checkpoint":
-        return SavedCheckpoint(**value) if value is not None else None
-    if name == "resume":
-        return tuple(SavedCheckpoint(**one) for one in value)
-    return value
