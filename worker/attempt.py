@@ -134,8 +134,6 @@ class Attempt:
                 self._note_resumed(checkpoint)
             case Ended() as end:
                 self._note_end(end)
-            case _:
-                pass
 
     def directive_at_rung(self) -> Directive | None:
         """Whether the run goes on, once its points up to a rung are stored; None where it is at no new rung.

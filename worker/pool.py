@@ -76,7 +76,6 @@ class WorkerPool:
     say: Callable[[str], None]
     environment: Mapping[str, str] = field(default_factory=dict)
     policy: RestartPolicy = field(default_factory=RestartPolicy)
-    clock: Callable[[], float] = time.monotonic
     _stopping: bool = False
     _members: list[_Member] = field(default_factory=list)
 
@@ -119,7 +118,7 @@ class WorkerPool:
                 member.process.send_signal(number)
 
     def _start(self, member: _Member) -> None:
-        member.restart_at, member.started_at = None, self.clock()
+        member.restart_at, member.started_at = None, time.monotonic()
         # A group of its own: a terminal's Ctrl-C reaches it through this process alone, and so counts once.
         member.process = subprocess.Popen(
             member.place.argv, env={**os.environ, **self.environment}, stdin=subprocess.DEVNULL, process_group=0
@@ -130,7 +129,7 @@ class WorkerPool:
     def _wait(self, woken: int) -> None:
         """Until a worker ends, a signal comes, or a restart is due; then do what follows from it."""
         due = [member.restart_at for member in self._members if member.restart_at is not None]
-        select.select([woken], [], [], max(0.0, min(due) - self.clock()) if due else None)
+        select.select([woken], [], [], max(0.0, min(due) - time.monotonic()) if due else None)
         with contextlib.suppress(BlockingIOError):
             os.read(woken, 4096)
         for member in self._members:
@@ -140,7 +139,7 @@ class WorkerPool:
                 continue
             if self._stopping:
                 member.restart_at, member.exit_code = None, EXIT_INTERRUPTED
-            elif member.restart_at <= self.clock():
+            elif member.restart_at <= time.monotonic():
                 self._start(member)
 
     def _note_end(self, member: _Member, code: int) -> None:
@@ -148,7 +147,7 @@ class WorkerPool:
         if code in _SAID_WHY or self._stopping:
             member.exit_code = code if code in _SAID_WHY else EXIT_FAILED
             return
-        lived = self.clock() - member.started_at
+        lived = time.monotonic() - member.started_at
         member.deaths = 1 if lived >= self.policy.healthy_seconds else member.deaths + 1
         wait = self.policy.wait_seconds(member.deaths)
         name, how = member.place.name, f"exit code {code}" if code >= 0 else signal_name(-code)
@@ -159,7 +158,7 @@ class WorkerPool:
                 "see what it printed above, and `hlbq doctor`"
             )
             return
-        member.restart_at = self.clock() + wait
+        member.restart_at = time.monotonic() + wait
         self.say(f"the worker on {name} died ({how}); restarting it in {wait:g} s")
 
 

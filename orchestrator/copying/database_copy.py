@@ -10,20 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    MetaData,
-    Table,
-    Text,
-    delete,
-    func,
-    insert,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, Text, delete, func, insert, select, text, update
 
 from orchestrator.copying.digests import TableDigest, digest_of, key_of, pages, without_zero_bytes
 from orchestrator.errors import DatabaseBusyError, DatabaseError

@@ -13,7 +13,7 @@ from sqlalchemy import Column, Connection, Engine, Float, Table
 from orchestrator.store.opening.engine import plain_errors
 from orchestrator.store.opening.identity import check_file_is_the_same
 from orchestrator.store.opening.location import StoreLocation
-from orchestrator.store.opening.schema import CURRENT, Schema
+from orchestrator.store.opening.schema import Schema
 from orchestrator.store.opening.sqlite_file import file_identity
 
 _ROWS_A_STATEMENT = 10_000
@@ -44,7 +44,7 @@ class StoreBase:
     """Holds the engine; the parts of the store are its subclasses, joined in `Store`."""
 
     def __init__(
-        self, engine: Engine, location: StoreLocation, clock: Callable[[], float], *, uid: str, schema: Schema = CURRENT
+        self, engine: Engine, location: StoreLocation, clock: Callable[[], float], *, uid: str, schema: Schema
     ) -> None:
         self.location = location
         self.uid = uid

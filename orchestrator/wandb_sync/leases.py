@@ -75,9 +75,8 @@ class Leases:
         lease_seconds: float,
         session_seconds: float,
         on_hang: Callable[[], None] = lambda: None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store, self.owner, self._on_hang, self._clock = store, owner, on_hang, clock
+        self._store, self.owner, self._on_hang = store, owner, on_hang
         self._lease_seconds, self._session_seconds = lease_seconds, session_seconds
         self._seen: dict[str, tuple[SyncMark, float]] = {}
 
@@ -109,16 +108,16 @@ class Leases:
             return None
         seen, since = self._seen.get(uid, (None, 0.0))
         if seen is None or (seen.lease_owner, seen.leased_at) != (mark.lease_owner, mark.leased_at):
-            self._seen[uid] = (mark, self._clock())
+            self._seen[uid] = (mark, time.monotonic())
             return None
-        if self._clock() - since < self._lease_seconds:
+        if time.monotonic() - since < self._lease_seconds:
             return None
         return self._store.take_sync(uid, self.owner, lapsed=mark)
 
     def _renew(self, uid: str, done: threading.Event) -> None:
-        until = self._clock() + self._session_seconds
+        until = time.monotonic() + self._session_seconds
         while not done.wait(self._lease_seconds / 4):
-            if self._clock() > until:
+            if time.monotonic() > until:
                 self._on_hang()
                 return
             with contextlib.suppress(HlbqError):  # try again; the lease lasts several times as long

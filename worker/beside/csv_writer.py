@@ -17,10 +17,8 @@ CATCH_UP_SECONDS = 30.0
 class CsvUpkeep:
     """Writes what `changed` names, soon; `close` waits until all of it is written."""
 
-    def __init__(
-        self, store: Store, *, hostname: str, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._store, self._hostname, self._say, self._clock = store, hostname, say, clock
+    def __init__(self, store: Store, *, hostname: str, say: Callable[[str], None]) -> None:
+        self._store, self._hostname, self._say = store, hostname, say
         self._caught_up_at = float("-inf")
         self._said: dict[int, str] = {}
         self._condition = threading.Condition()
@@ -39,8 +37,8 @@ class CsvUpkeep:
 
     def catch_up(self, *, at_once: bool = False) -> None:
         """Have what others left unwritten written; asked again and again, it looks only now and then."""
-        if at_once or self._clock() - self._caught_up_at >= CATCH_UP_SECONDS:
-            self._caught_up_at = self._clock()
+        if at_once or time.monotonic() - self._caught_up_at >= CATCH_UP_SECONDS:
+            self._caught_up_at = time.monotonic()
             for state in self._store.csv_states(self._hostname):
                 if state.behind:
                     self.changed(state.sweep_id)
