@@ -57,8 +57,9 @@ def said_of_ends(runs: Sequence[RunCurve], metric: str) -> list[str]:
     early = sum(ended_early(run) and not run.diverged for run in runs)
     found = [f"{counted(diverged, 'run')} diverged: the line ends at the last finite {metric}"] if diverged else []
     if early:
+        verb = "was" if early == 1 else "were"
         found.append(
-            f"{counted(early, 'run')} failed, was cancelled or stopped early. An arm's line ends with its first run "
+            f"{counted(early, 'run')} failed, {verb} cancelled or stopped early. An arm's line ends with its first run "
             "(--past_shortest draws on)"
         )
     return found

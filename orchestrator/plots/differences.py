@@ -102,9 +102,11 @@ def _after_each_pair(comparison: Comparison, evidence: float) -> list[ContrastsA
 def _along(store: Store, question: Question, comparison: Comparison, drawing: Drawing, runs: RunFilter) -> "Figure":
     found = [run for run in Source(place=store, runs=runs).curves(drawing.metric, drawing.x) if len(run.x)]
     moments, axis = [], axis_of(drawing.x)
-    for x in _places(found):
+    for x in _places(found) if found else ():
         at = compare(store, runs, replace(question, moment=PointChoice.AT, axis=axis, place=x))
         moments.append(ContrastsAt(x=x, contrasts=_of_one_kind(at, effects=question.effects).all_contrasts))
+    if not any(one.pairs.differences for moment in moments for one in moment.contrasts):
+        raise ExportError(f"--x {drawing.x}: no arm has a pair yet", "See what there is: hlbq compare")
     return draw_difference_curves(comparison, moments, _arms(found, comparison, drawing), drawing)
 
 

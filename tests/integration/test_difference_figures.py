@@ -1,5 +1,6 @@
 """Figures of differences from the baseline: forest plots, and the difference along training."""
 
+import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from hlbgpt_core.errors import HlbqError
+from hlbgpt_core.points import Split
 from orchestrator.cli.main import run_program
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.results import compare
@@ -14,10 +16,12 @@ from orchestrator.export.metric_names import Axis
 from orchestrator.plots import DifferenceDrawing, Drawing, plot_differences, save
 from orchestrator.plots.drawing.style import parse_size
 from orchestrator.queue.runs import RunFilter
+from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, Store, open_store
 from tests.integration import test_policies
 from tests.integration.test_compare import train_all
 from tests.integration.test_factorial_comparison import EVERYTHING, grid, loss_by, submit_sweep
+from tests.sample_sweep import register, sample_point, sample_points, work
 from tests.store_examples import register as register_worker
 
 pytestmark = pytest.mark.reader
@@ -121,6 +125,29 @@ def test_where_there_is_nothing_to_draw_it_is_said(
     with pytest.raises(HlbqError) as caught:
         plot_differences(store, Question(), drawing, EVERYTHING)
     assert said in caught.value.message and caught.value.hint
+
+
+def test_an_arm_without_a_curve_yet_is_no_line(store: Store) -> None:
+    submit_sweep(store, HEADS, seeds=range(2))
+    worker = register(store)
+    for _ in range(2):
+        work(store, worker, sample_points())
+    drawn = plot_differences(store, Question(), ALONG, EVERYTHING)
+    assert len(drawn.figure.axes[-1].get_lines()) == 2, "the difference of num_heads 2, and zero"
+
+
+@pytest.mark.parametrize("effects", [False, True])
+def test_differences_along_training_need_a_pair(store: Store, effects: bool) -> None:
+    submit_sweep(store, [{"num_heads": heads, "lr_mult": rate} for heads in (1, 2) for rate in (1.0, 2.0)], seeds=[0])
+    worker = register(store)
+    for number in range(4):
+        loss = 3.0 if number == 3 else math.nan
+        reason = Reason.FINISHED if number == 3 else Reason.DIVERGED
+        work(store, worker, [sample_point(Split.VAL, 10, loss=loss)], reason=reason)
+        if number in (2, 3):  # none has a number, then one
+            drawing = DifferenceDrawing(effects=effects, along=Drawing(x=Axis.TOKENS))
+            with pytest.raises(HlbqError, match="--x tokens: no arm has a pair yet"):
+                plot_differences(store, Question(), drawing, RunFilter(states=(State.FAILED, State.COMPLETED)))
 
 
 @pytest.mark.parametrize("number", [1, 12, 60])

@@ -66,7 +66,8 @@ def test_a_baseline_and_groups_are_given_as_elsewhere(database: Path, baseline: 
     """As `submit` takes them, or by name and value."""
     found = orchestrator.compare(by="depth", baseline=baseline, no_record=True)
     assert found.baseline == {"depth": 2} and list(found.to_frame().verdict) == ["better"]
-    assert orchestrator.plot(difference=True, baseline=baseline)
+    assert orchestrator.plot(difference=True, by="depth", baseline=baseline)
+    assert orchestrator.plot(by="depth", baseline=baseline)
 
 
 def test_what_can_not_be_asked_is_refused(database: Path) -> None:
@@ -74,6 +75,8 @@ def test_what_can_not_be_asked_is_refused(database: Path) -> None:
     for wrong in refused:
         with pytest.raises(HlbqError):
             orchestrator.compare(**wrong)
+    with pytest.raises(HlbqError, match="smooth 2"):
+        orchestrator.plot(smooth=2)
     with pytest.raises(HlbqError, match="--num_runs 0 is fewer"):
         orchestrator.extend(1, num_runs=0)
     with pytest.raises(HlbqError, match="depth is an empty list"):

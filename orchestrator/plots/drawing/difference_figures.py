@@ -273,15 +273,18 @@ def _draw_courses(
 def _styles_of(
     contrasts: Sequence[Contrast], arms: Sequence[ArmCurve], styles: Sequence[LineStyle]
 ) -> Sequence[LineStyle]:
-    """Each contrast's line: that of its arm, if it is drawn."""
+    """Each contrast's line: that of its arm, if arms are drawn. Any will do for one without a curve: it has no pair."""
     if not arms:
         values = [contrast.values for contrast in contrasts]
         return line_styles(values, list(dict.fromkeys(name for one in values for name in one)))
     return [
         next(
-            style
-            for arm, style in zip(arms, styles, strict=True)
-            if all(arm.settings.get(name) == value for name, value in contrast.values.items())
+            (
+                style
+                for arm, style in zip(arms, styles, strict=True)
+                if all(arm.settings.get(name) == value for name, value in contrast.values.items())
+            ),
+            styles[0],
         )
         for contrast in contrasts
     ]
