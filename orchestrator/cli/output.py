@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 # Those that take --db. `db copy` names its two databases itself.
 _COMMAND = re.compile(
-    r"\bhlbq (submit|run|worker|status|show|logs|wait|cancel|pause|unpause|retry|priority|extend|export|plot|report"
-    r"|compare|dashboard|sync|notify|code (?:list|diff|checkout|same)|launch (?:slurm|ray)"
-    r"|db (?:info|check|backup|upgrade))\b(?! --db)"
+    r"\bhlbq (submit|run|worker|status|show|logs|wait|cancel|pause|unpause|retry|priority|delete|rename|note|tag|extend"
+    r"|export|plot|report|compare|decide|search|dashboard|code (?:list|diff|checkout|same)|sync|notify"
+    r"|launch (?:slurm|ray)|generate|export-model|db (?:info|check|backup|upgrade)|doctor)(?![\w-])(?! --db)"
 )
 
 

@@ -13,13 +13,15 @@ from typing import Any
 import typer
 
 from orchestrator.cli.main import COMMANDS, build_app
+from orchestrator.cli.output import naming_database
 
 FOLDER = Path(__file__).with_name("snapshots")
 RENEW = "HLBQ_RENEW_SNAPSHOTS"
 
 
 def test_every_command_has_the_options_of_its_snapshot() -> None:
-    now = {f"{name}.txt": describe(command) for name, command in commands(typer.main.get_command(build_app()), "hlbq")}
+    found = commands(typer.main.get_command(build_app()), "hlbq")
+    now = {f"{name.replace(' ', '-')}.txt": describe(command) for name, command in found}
     if os.environ.get(RENEW):
         for old in FOLDER.glob("*.txt"):
             old.unlink()
@@ -39,7 +41,7 @@ def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
     """Every command with its full name, groups themselves left out."""
     below = getattr(command, "commands", None)
     if below is None:
-        yield name.replace(" ", "-"), command
+        yield name, command
         return
     for child_name, child in below.items():
         yield from commands(child, f"{name} {child_name}")
@@ -63,3 +65,10 @@ def test_every_option_and_command_has_a_help_text() -> None:
         assert command.help, name
         for param in command.params:
             assert getattr(param, "help", None), f"{name} {param.name}"
+
+
+def test_a_suggested_command_names_the_database_of_this_one() -> None:
+    for name, command in commands(typer.main.get_command(build_app()), "hlbq"):
+        takes_it = any("--db" in parameter.opts for parameter in command.params)
+        wanted = f"Try: {name} --db a.db 3" if takes_it else f"Try: {name} 3"
+        assert naming_database(f"Try: {name} 3", " --db a.db") == wanted
