@@ -305,6 +305,7 @@ def test_a_closed_port_is_said_at_once(hlbq: Hlbq) -> None:
         port = probe.getsockname()[1]
     done = hlbq(f"status --db postgresql://ada:pa55word@127.0.0.1:{port}/x")
     assert done.code == 2 and "cannot be reached" in done.err and "pa55word" not in done.err
+    assert done.err.count("Is the server running") == 1, "libpq asks it too"
 
 
 def test_a_password_in_a_url_goes_nowhere(url: str, tmp_path: Path, hlbq: Hlbq) -> None:

@@ -169,9 +169,9 @@ def _unconnected(words: str, location: StoreLocation) -> DatabaseError:
     if "FATAL" in words:  # the server is there, and says why not now
         wait = "End some workers, or raise that limit." if _LIMIT_REACHED.search(words) else "Try again."
         return DatabaseBusyError(f"PostgreSQL at {location.display} takes no connection: {words}", wait)
-    return DatabaseBusyError(
-        f"PostgreSQL at {location.display} cannot be reached: {words}", "Is the server running? Try again."
-    )
+    said, _, _ = words.partition(" Is the server running")  # libpq asks it once for each address
+    hint = "Is the server running? Are the host's name and the port in the URL right? Try again."
+    return DatabaseBusyError(f"PostgreSQL at {location.display} cannot be reached: {said}", hint)
 
 
 def _way_out(words: str) -> str:
