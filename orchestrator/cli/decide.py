@@ -50,6 +50,8 @@ def decide(
             return
         for standing in standings:
             say(*standing_lines(standing))
+        if not standings:
+            suggest("no sweep has a policy. Declare one: hlbq decide SWEEP", store)
         if sweep is not None and standings[-1].is_open:
             suggest("train what was added: hlbq worker", store)
 

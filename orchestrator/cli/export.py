@@ -13,6 +13,7 @@ from orchestrator.cli.output import counted, note, suggest
 from orchestrator.errors import UsageError
 from orchestrator.queue.runs import RunFilter
 from orchestrator.sweep.chosen_runs import readable_runs
+from orchestrator.sweep.options import value_text
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -79,5 +80,6 @@ def chosen_or_latest(runs: RunFilterOptions, store: "Store") -> RunFilter:
 def check_any(store: "Store", wanted: RunFilter) -> None:
     """Raise UsageError if no run is chosen: an empty table or sync means a mistake in a filter."""
     if next(store.runs(wanted, limit=1), None) is None:
-        asked = [*(f"{name}={value}" for name, value in wanted.where.items()), *wanted.tags]
+        asked = [f"{name}={value_text(value)}" for name, values in wanted.where.items() for value in values]
+        asked += [f"tag {tag}" for tag in wanted.tags]
         raise UsageError(f"no run matches {' '.join(asked)}".rstrip(), "See the runs: hlbq status --all")

@@ -4,7 +4,6 @@ Output for pipes goes to stdout (`print_table`, `print_json`, `say`); notes, war
 stderr (`note`, `warn`, `ask`). None of them prints a control character, whatever a sweep is called.
 """
 
-import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 from orchestrator.errors import UsageError
+from orchestrator.wording.commands import naming_database as naming_database
 from orchestrator.wording.numbers import counted as counted
 from orchestrator.wording.numbers import short_count as short_count
 from orchestrator.wording.plain import json_text, printable, printable_lines
@@ -22,13 +22,6 @@ from orchestrator.wording.tables import TextTable, wrapped
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
-
-# Those that take --db. `db copy` names its two databases itself.
-_COMMAND = re.compile(
-    r"\bhlbq (submit|run|worker|status|show|logs|wait|cancel|pause|unpause|retry|priority|delete|rename|note|tag|extend"
-    r"|export|plot|report|compare|decide|search|dashboard|code (?:list|diff|checkout|same)|sync|notify"
-    r"|launch (?:slurm|ray)|generate|export-model|db (?:info|check|backup|upgrade)|doctor)(?![\w-])(?! --db)"
-)
 
 
 def ask(question: str, *, otherwise: str) -> None:
@@ -63,11 +56,6 @@ def say_wrapped(*texts: str, stream: TextIO | None = None) -> None:
         if width is not None and not text.startswith("next: "):
             text = "\n".join(wrapped(line, width) for line in text.split("\n"))
         print(text, file=stream)
-
-
-def naming_database(text: str, database_option: str) -> str:
-    """`text` with `database_option` (` --db PATH`, or nothing) after each command of hlbq in it."""
-    return _COMMAND.sub(lambda command: command[0] + database_option, text) if database_option else text
 
 
 def suggest(text: str, store: "Store") -> None:

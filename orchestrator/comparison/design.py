@@ -86,5 +86,5 @@ def design_of(store: Store, sweep_ids: Sequence[int]) -> Design:
         baseline={} if sweep is None else restricted(baseline_of(sweep.definition), names),
         shape=PRODUCT if sweep is None else stored_shape(sweep.definition),
         is_search=sweep is not None and is_search(sweep.definition),
-        first_seed=None if sweep is None else sweep.definition["seed"],
+        first_seed=None if sweep is None else sweep.definition.get("seed"),
     )

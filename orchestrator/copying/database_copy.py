@@ -6,6 +6,7 @@ destination has a schema revision that every program refuses.
 """
 
 import json
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from orchestrator.store import Store
 from orchestrator.store.base import Author, insert_many, is_sqlite
 from orchestrator.store.events import highest_number
 from orchestrator.store.opening.identity import stored_revision
+from orchestrator.store.opening.location import StoreLocation
 from orchestrator.store.opening.schema import CURRENT, UNFINISHED_COPY, alembic_version
 from orchestrator.store.tables import LIVE, RUNNING, database_identity, metadata, runs, workers
 from orchestrator.store.working.endings import end_attempt, lock_runs
@@ -89,7 +91,7 @@ def copy_database(source: Store, destination: Store, *, release: bool = False, r
     with source._read() as reader:
         _hold_snapshot(reader)
         if not release:
-            _refuse_if_in_use(reader, source.location.display)
+            _refuse_if_in_use(reader, source.location)
         _claim_destination(destination, source.location.display)
         _discard_what_changed(reader, destination)
         sent = {
@@ -109,7 +111,7 @@ def compare_databases(source: Store, destination: Store, *, report: Report) -> C
 def refuse_if_in_use(source: Store) -> None:
     """Raise DatabaseError if the source has live workers: a copy would miss what they write meanwhile."""
     with source._read() as reader:
-        _refuse_if_in_use(reader, source.location.display)
+        _refuse_if_in_use(reader, source.location)
 
 
 def _hold_snapshot(reader: Connection) -> None:
@@ -119,15 +121,16 @@ def _hold_snapshot(reader: Connection) -> None:
         reader.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_SNAPSHOT_IDLE_SECONDS}s'"))
 
 
-def _refuse_if_in_use(reader: Connection, name: str) -> None:
+def _refuse_if_in_use(reader: Connection, source: StoreLocation) -> None:
     running = reader.execute(select(func.count()).select_from(runs).where(RUNNING)).scalar_one()
     live = reader.execute(select(func.count()).select_from(workers).where(LIVE)).scalar_one()
     if running or live:
         raise DatabaseError(
-            f"'{name}' is in use by {counted(live, 'worker')} ({counted(running, 'run')} running): the copy "
+            f"'{source.display}' is in use by {counted(live, 'worker')} ({counted(running, 'run')} running): the copy "
             "would miss what they write from now on",
-            "Stop the workers first (Ctrl-C once: they release their runs). List them: hlbq status. If they are gone "
-            "for good, add --release: their runs go back into the copy's queue.",
+            "Stop the workers first (Ctrl-C once: they release their runs). "
+            f"List them: hlbq status --db {shlex.quote(source.display)}   If they are gone for "
+            "good, add --release: their runs go back into the copy's queue.",
         )
 
 

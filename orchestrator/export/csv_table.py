@@ -33,7 +33,7 @@ def read_raw_rows(path: Path) -> Iterator[dict[str, str]]:
         with opened_csv(path) as rows:
             header = next(rows, None)
             if not header:
-                raise ExportError(f"'{path}' is empty", "Name a table written by hlbq export.")
+                raise ExportError(f"'{path}' is empty", "Name a CSV written by hlbq export.")
             for cells in rows:
                 if len(cells) != len(header):
                     raise ExportError(
@@ -43,7 +43,7 @@ def read_raw_rows(path: Path) -> Iterator[dict[str, str]]:
                 yield dict(zip(header, cells, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ExportError(f"'{path}' can't be read as CSV: {reason}", "Name a table written by hlbq export.") from None
+        raise ExportError(f"'{path}' can't be read as CSV: {reason}", "Name a CSV written by hlbq export.") from None
 
 
 def csv_header(path: Path) -> Sequence[str]:

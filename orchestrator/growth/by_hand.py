@@ -85,7 +85,8 @@ def undecided_arms(store: Store, sweep: int) -> Collection[str]:
 def stored_arms(store: Store, sweep: SweepRecord, keys: Collection[str] | None = None) -> Plan:
     """The sweep's arms (those of `keys`, None: all), its members' among them, each with all seeds that one has."""
     there = [(key, seed) for key, seed in store.runs_by_seed(sweep.id) if keys is None or key in keys]
-    own, first = {key for key, _ in there}, sweep.definition["seed"]
+    own = {key for key, _ in there}
+    first = sweep.definition.get("seed", min((seed for _, seed in there), default=0))
     last = max((seed for _, seed in there), default=first)
     stored = {arm.key: Settings.from_dict(arm.settings) for arm in store.arms(sweep.id) if arm.key in own}
     arms = [PlannedArm(settings=settings, sizes=sizes(settings), key=key) for key, settings in stored.items()]

@@ -29,6 +29,7 @@ from orchestrator.plots.run_curves import RunCurve
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import Store
+from orchestrator.sweep.baseline import baseline_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +64,8 @@ def plot_differences(store: Store, question: Question, drawing: DifferenceDrawin
         if len(comparison.groups) < 2:
             raise ExportError("there is no difference to draw: there is one arm", "hlbq plot draws its curves.")
         why = f" ({'; '.join(comparison.warnings)})" if comparison.warnings else ""
-        raise ExportError(f"there is no difference from a baseline to draw{why}", "Name one: --baseline depth=4")
+        first = baseline_text(comparison.groups[0].values)
+        raise ExportError(f"there is no difference from a baseline to draw{why}", f"Name one: --baseline {first}")
     if drawing.by_seed and max(len(one.pairs.differences) for one in shown.all_contrasts) < 2:
         raise ExportError("--x seeds: no arm has two pairs yet", "See what there is: hlbq compare")
     with lettering(drawing.size):

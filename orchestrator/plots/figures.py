@@ -71,7 +71,7 @@ def plot_curves(
     by = _grouping(drawing.by, drawing.facet, drawing.colour, drawing.style)
     read = chosen.curves(drawing.metric, drawing.x, smooth=drawing.smooth)
     found, warnings = with_values(read, drawing.metric, drawing.x)
-    if named and not any(restricted(run.settings, named) == named for run in found):
+    if named and not any(restricted(run.settings, named) == named for run in read):
         what = f"--baseline {baseline_text(named)}: no run here has that"
         raise ExportError(what, "See which arms there are: hlbq compare")
     check = partial(check_comparable, allow_mixed_data=allow_mixed_data, allow_mixed_evaluation=allow_mixed_evaluation)

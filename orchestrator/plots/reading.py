@@ -1,5 +1,6 @@
 """One curve of a metric for each run, read from the database or from an exported table."""
 
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from orchestrator.errors import ExportError
 from orchestrator.export.columns import run_columns
 from orchestrator.export.csv_table import read_csv_rows
 from orchestrator.export.metric_names import Axis, Metric, axis_of, find_metric, parse_metric
-from orchestrator.plots.run_curves import RunCurve, smoothed, why_unplaced
+from orchestrator.plots.run_curves import LARGEST_DRAWN, RunCurve, smoothed, why_unplaced
 from orchestrator.queue.code import joined
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import TERMINAL
@@ -206,9 +207,9 @@ def _lists_of(path: Path, row: Mapping[str, Any], x_name: str, y_name: str) -> t
 def _list_of(path: Path, row: Mapping[str, Any], name: str) -> Sequence[Any]:
     """The list of a row's cell; empty for an empty cell. Raises ExportError if there is no such column or list."""
     if name not in row:
-        hint = "Write it again with hlbq export."
+        hint = "Write a row a run, as CSV: hlbq export results.csv"
         if name.startswith("steps_"):
-            hint += " A table of the original tool has no steps: --x tokens, epochs or seconds."
+            hint += "   A table of the original tool has no steps: --x tokens, epochs or seconds."
         raise ExportError(f"'{path}' has no column '{name}'", hint)
     values = row[name]
     if not isinstance(values, list | None):
@@ -225,8 +226,12 @@ def _run_curve(recorded: _Recorded, smooth: float, *, keep_all: bool = False) ->
         # numpy has nan for what was never recorded, but nan may also be a value.
         return numpy.array([value is not None for value in values], dtype=bool)
 
-    xs, ys = numpy.array(recorded.x, dtype=float), numpy.array(recorded.y, dtype=float)
-    over = None if recorded.over is None else numpy.array(recorded.over, dtype=float)
+    def bounded(values: Sequence[float | None]) -> NDArray[Any]:
+        found = numpy.array(values, dtype=float)
+        return numpy.where(numpy.abs(found) > LARGEST_DRAWN, numpy.copysign(math.inf, found), found)
+
+    xs, ys = numpy.array(recorded.x, dtype=float), bounded(recorded.y)
+    over = None if recorded.over is None else bounded(recorded.over)
     has_value = are_there(recorded.y)
     kept = has_value & numpy.isfinite(xs) & (True if recorded.over is None else are_there(recorded.over))
     unplaced = bool(has_value.any() and not kept.any())

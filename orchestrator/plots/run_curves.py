@@ -16,6 +16,8 @@ from orchestrator.queue.states import State
 
 _HUNDREDTHS = 100
 _FASTEST_DECAY = 6.5  # a hundredth; as good as none is left of the past
+# What is larger counts as infinite in a figure: sums and the margins of logarithmic axes have to be floats too.
+LARGEST_DRAWN = 1e250
 WITHOUT_CLOCK = "no wall clock, which earlier versions of hlbq did not record"
 # Model sizes in words; a figure may use them as its x, although they are not settings.
 SIZES = MappingProxyType(

@@ -44,7 +44,7 @@ def draw(status: Status, *, width: int, height: int, warning: str = "") -> Rende
     lines = [_line(line, "bold") for line in (_wrapped(parts, width) if height >= _HEIGHT_TO_WRAP else [whole])]
     lines += [_line(warning, "yellow")] if warning else []
     if not status.total:
-        lines.append(_line("no runs yet. Submit some: hlbq submit --help", "yellow"))
+        lines.append(_line(text.why_empty(status), "yellow"))
     lines += [_line(note, "yellow") for note in _notes(status)][: max(height // 6, 1)]
     sections = sections_of(status)
     # Leave the last line free: writing into it makes some terminals scroll.
@@ -114,7 +114,7 @@ def _urgency(run: RunStatus) -> tuple[int, int]:
 
 
 def _notes(status: Status) -> list[str]:
-    notes = [*text.sweep_notes(status.sweeps), *status.growing, *text.slot_speeds(status)]
+    notes = [*text.notes_of(status), *text.slot_speeds(status)]
     if not status.workers and status.counts[State.PENDING] + status.counts[State.RUNNING]:
         notes.insert(0, f"No worker is running. Start one: hlbq worker{status.database_option}")
     return notes

@@ -311,7 +311,7 @@ def _sweep_statuses(
             total=sum(sweep.counts.values()),
             done=sweep.counts[State.COMPLETED] + sweep.counts[State.FAILED],
             seconds_left=seconds.get(sweep.id, 0.0),
-            export_command=f"hlbq export results.csv --sweep {sweep.id}" if elsewhere else None,
+            export_command=f"hlbq export{store.location.option} results.csv --sweep {sweep.id}" if elsewhere else None,
             csv_path=sweep.csv.path if sweep.csv else None,
             csv_host=sweep.csv.host if sweep.csv else None,
             csv_taken_by=taken.get(sweep.id),

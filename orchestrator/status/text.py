@@ -16,6 +16,7 @@ from orchestrator.status.reading import (
     WorkerStatus,
 )
 from orchestrator.sweep.options import value_text
+from orchestrator.wording.commands import naming_database
 from orchestrator.wording.numbers import counted, duration, hours_text, loss_text, short_count
 from orchestrator.wording.plain import printable
 from orchestrator.wording.tables import TextTable
@@ -27,16 +28,23 @@ _ERROR_WIDTH = 60
 _NAME_WIDTH = 30
 
 
+def why_empty(status: Status) -> str:
+    """What is said in place of runs."""
+    if status.sweeps:
+        return f"no run matches. See all: hlbq status{status.database_option} --all"
+    return f"no runs yet. Submit some: hlbq submit{status.database_option} --help"
+
+
 def status_lines(status: Status) -> list[str]:
     """The whole status as plain lines."""
     if not status.total:
-        return [f"{status.database}: no runs yet. Submit some: hlbq submit --help"]
+        return [printable(f"{status.database}: {why_empty(status)}")]
     again = f" ({status.backing_off:,} to retry)" if status.backing_off else ""
     speed = f"; {short_count(status.tokens_per_second)} tokens/s" if status.tokens_per_second else ""
     lines = [printable(f"{status.database}: {counts_text(status.counts)}{again}{speed}"), ""]
     lines += sweeps_table(status.sweeps).without_empty_columns().lines()
-    lines += map(printable, [*sweep_notes(status.sweeps), *status.growing])
-    lines += held_notes(status.held)
+    lines += map(printable, notes_of(status))
+    lines += [naming_database(line, status.database_option) for line in held_notes(status.held)]
     if status.runs:
         lines += ["", *runs_table(status.runs).without_empty_columns().lines()]
     hidden = status.running_total - sum(run.state == State.RUNNING for run in status.runs)
@@ -85,6 +93,12 @@ def sweeps_table(sweeps: Sequence[SweepStatus], *, most: int = MOST_SWEEPS_LISTE
     numbers = ["done", *State, "GPU-hours", "device-hours", "left"]
     headers = ["sweep", "name", "tags", "progress", *numbers]
     return TextTable(headers=headers, rows=rows, right=frozenset({"sweep", *numbers}))
+
+
+def notes_of(status: Status) -> list[str]:
+    """What is told of sweeps. Its commands name the database."""
+    notes = [*sweep_notes(status.sweeps), *status.growing]
+    return [naming_database(note, status.database_option) for note in notes]
 
 
 def sweep_notes(sweeps: Sequence[SweepStatus]) -> list[str]:

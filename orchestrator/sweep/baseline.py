@@ -1,6 +1,7 @@
 """The baseline of a sweep: the arm, or the values of some settings, that the other arms are compared with. Pure."""
 
 import difflib
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -107,8 +108,8 @@ def _unreached(baseline: Mapping[str, Any], names: Iterable[str]) -> UsageError:
 
 
 def baseline_text(baseline: Mapping[str, Any]) -> str:
-    """`depth=8 width=192`, as it is typed."""
-    return " ".join(f"{name}={value_text(value)}" for name, value in baseline.items())
+    """`depth=8 width=192`, as it is typed in a shell."""
+    return shlex.join(f"{name}={value_text(value)}" for name, value in baseline.items())
 
 
 def _distance(arm: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[int, float]:

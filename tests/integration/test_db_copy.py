@@ -395,6 +395,7 @@ def test_a_database_in_use_is_refused_or_its_runs_are_given_back_in_the_copy(
         old.flush(lease, points=[point(4)])
         with pytest.raises(DatabaseError, match=r"in use by 1 worker \(1 run running\)") as refused:
             copy(source, destination)
+        assert f"hlbq status --db {shlex.quote(old.location.display)} " in refused.value.hint
         assert "--release" in refused.value.hint
         before = content(old)
         report = copy(source, destination, release=True)

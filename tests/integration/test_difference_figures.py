@@ -12,12 +12,14 @@ from hlbgpt_core.points import Split
 from orchestrator.cli.main import run_program
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.results import compare
+from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import Axis
 from orchestrator.plots import DifferenceDrawing, Drawing, plot_differences, save
 from orchestrator.plots.drawing.style import parse_size
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, Store, open_store
+from tests import sample_sweep
 from tests.integration import test_policies
 from tests.integration.test_compare import train_all
 from tests.integration.test_factorial_comparison import EVERYTHING, grid, loss_by, submit_sweep
@@ -125,6 +127,15 @@ def test_where_there_is_nothing_to_draw_it_is_said(
     with pytest.raises(HlbqError) as caught:
         plot_differences(store, Question(), drawing, EVERYTHING)
     assert said in caught.value.message and caught.value.hint
+
+
+def test_a_sweep_without_a_baseline_is_told_of_one_that_it_has(store: Store) -> None:
+    sample_sweep.submit_sweep(store, [{"depth": 1}, {"depth": 2}], seeds=range(4))  # its axes say nothing of the width
+    train_all(store, loss_by({}))
+    with pytest.raises(ExportError, match="no difference from a baseline") as caught:
+        plot_differences(store, Question(), DifferenceDrawing(), EVERYTHING)
+    assert caught.value.hint == "Name one: --baseline depth=1"
+    assert plot_differences(store, Question(baseline={"depth": 1}), DifferenceDrawing(), EVERYTHING).figure
 
 
 def test_an_arm_without_a_curve_yet_is_no_line(store: Store) -> None:

@@ -346,7 +346,7 @@ def test_where_no_run_matches_nothing_is_written(
         export(store, path, everything())
     before = path.read_text()
     assert run_program(["export", str(path), "--db", database, "--where", "depth=17", *options]) == 2
-    assert "no run matches" in capfd.readouterr().err and path.read_text() == before
+    assert "no run matches depth=17\n" in capfd.readouterr().err and path.read_text() == before
     assert run_program(["export", "-", "--db", database, "--run", "9"]) == 2
     shown = capfd.readouterr()
     assert "there is no run 9" in shown.err and shown.out == ""

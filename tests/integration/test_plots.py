@@ -1,6 +1,7 @@
 """Figures of every kind, from a database and from an exported table, and what can't be drawn."""
 
 import math
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Facts, Phase, Point, Progress, Split
 from orchestrator.cli.main import run_program
 from orchestrator.errors import ExportError
-from orchestrator.export import Selection, export
+from orchestrator.export import Layout, Selection, export
 from orchestrator.export.metric_names import Axis, parse_metric
 from orchestrator.plots import Drawing, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules, save
 from orchestrator.plots.curve_sets import Band
@@ -28,6 +29,7 @@ from orchestrator.queue.attempts import Ending
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, Store, open_store
+from orchestrator.sweep.baseline import baseline_text
 from tests.sample_sweep import received, register, sample_facts, sample_point, sample_points, submit_sweep, work
 
 pytestmark = pytest.mark.reader
@@ -112,6 +114,23 @@ def test_the_baseline_is_named_in_the_legend(store: Store) -> None:
         assert [at for at, is_marked in enumerate(marked) if is_marked] == [place]
     with pytest.raises(ExportError, match="--baseline num_heads=3: no run here has that"):
         plot_curves(store, Drawing(baseline={"num_heads": 3}))
+
+
+def test_a_baseline_that_diverged_everywhere_is_a_warning_and_no_missing_run(store: Store) -> None:
+    submit_sweep(store, [{"num_heads": 1}, {"num_heads": 2}], seeds=[1])
+    worker = register(store)
+    work(store, worker, [sample_point(Split.VAL, 10, loss=math.nan)], reason=Reason.DIVERGED)
+    work(store, worker, sample_points(4))
+    drawn = plot_curves(store, Drawing(baseline={"num_heads": 1}))
+    assert list(drawn.warnings) == ["1 run left out: no finite val_loss"]
+
+
+def test_a_table_of_another_layout_or_format_is_told_which_is_read(swept: Store, tmp_path: Path) -> None:
+    points = tmp_path / "points.csv"
+    export(swept, points, Selection(runs=RunFilter(), layout=Layout.POINTS))
+    with pytest.raises(ExportError, match="no column 'tokens_seen_val'") as caught:
+        plot_curves(points)
+    assert caught.value.hint == "Write a row a run, as CSV: hlbq export results.csv"
 
 
 def test_last_values_over_a_setting_with_a_power_law(swept: Store) -> None:
@@ -572,6 +591,16 @@ def test_two_data_sets_are_drawn_only_when_that_is_wanted(store: Store) -> None:
     assert plot_curves(store, allow_mixed_data=True).runs == 2
 
 
+def test_a_value_that_a_shell_would_take_apart_is_quoted_in_hints(store: Store) -> None:
+    odd = "text:/a b;'c'.txt"
+    submit_sweep(store, [{"dataset": odd}, {"dataset": "wikitext-103"}], seeds=[1])
+    finish_with(store, *(sample_facts(data_fingerprint=fingerprint) for fingerprint in ("f00d", "beef")))
+    with pytest.raises(ExportError, match="different data") as caught:
+        plot_curves(store)
+    assert f"--where {shlex.quote(f'dataset={odd}')} " in caught.value.hint
+    assert baseline_text({"dataset": odd, "depth": 2}) == f"{shlex.quote(f'dataset={odd}')} depth=2"
+
+
 def test_seconds_of_different_devices_are_warned_of(store: Store, tmp_path: Path) -> None:
     submit_sweep(store, seeds=[1, 2])
     finish_with(store, *(sample_facts(device_name=name) for name in ("a fast one", "a slow one")))
@@ -609,6 +638,8 @@ def test_settings_that_do_not_exist_or_do_not_vary_are_named(swept: Store) -> No
     with pytest.raises(ExportError, match="all 12 runs have width 128") as caught:
         plot_final(swept, FinalDrawing(against="width"))
     assert caught.value.hint == "These differ: depth, num_heads."
+    with pytest.raises(ExportError, match="the one run has width 128"):
+        plot_final(swept, FinalDrawing(against="width"), RunFilter(run_ids=(1,)))
 
 
 def hlbq(database: Path, folder: Path, *arguments: str) -> int:
@@ -804,6 +835,26 @@ def test_numbers_as_large_as_a_perplexity_that_ran_away_have_short_labels(
         figure = draw(store, drawing).figure
         save(figure, tmp_path / "figure.png")
         assert max(len(label.get_text()) for label in figure.axes[0].get_yticklabels()) < 12
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+@pytest.mark.parametrize("number", [1e251, 1.7e308, -1e300])
+def test_what_no_axis_has_room_for_counts_as_infinite(
+    store: Store, tmp_path: Path, recwarn: pytest.WarningsRecorder, number: float
+) -> None:
+    submit_sweep(store, [{"depth": 2}, {"depth": 4}, {"depth": 8}], seeds=(1, 2, 3))
+    worker = register(store)
+    for _ in range(3):
+        for last in (number, 1e249, 1e249):
+            points = [(10, {"own": 2.0}), (20, {"own": last})]
+            work(store, worker, [sample_point(Split.VAL, step, loss=2.0, extra=extra) for step, extra in points])
+    drawn = plot_curves(store, Drawing(metric="val_own", log_y=True, smooth=0.5))
+    assert "3 runs diverged: the line ends at the last finite val_own" in drawn.warnings
+    save(drawn.figure, tmp_path / "curves.png")
+    save(plot_curves(store, Drawing(x=parse_metric("val_own", ["own"]), log_x=True)).figure, tmp_path / "over.png")
+    final = plot_final(store, FinalDrawing(against="num_params", metric="val_own"))
+    assert list(final.warnings) == ["3 runs left out: the last val_own is not finite"]
+    save(final.figure, tmp_path / "final.png")
     assert [str(warning.message) for warning in recwarn] == []
 
 

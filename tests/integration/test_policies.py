@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from sqlalchemy import select, update
 
 from hlbgpt_core.points import Split
+from orchestrator.cli.main import run_program
 from orchestrator.comparison.judging.policy import ClosureReason, DecidePolicy, PolicyState, policy_of
 from orchestrator.comparison.measuring.measures import Goal
 from orchestrator.comparison.questions import Question
@@ -445,3 +447,10 @@ def test_every_reader_says_how_the_policy_stands(store: Store, client: Client, b
         assert not best_arm or set(arms) <= set(lines)
     status = asdict(read_status(store, RunFilter(), now=0.0))
     assert [line for line in status["growing"] if f"sweep {sweep} is decided after" in line]
+
+
+def test_decide_without_any_policy_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    database = str(tmp_path / "hlbq.db")
+    open_store(database, mode=OpenMode.CREATE).close()
+    assert run_program(["decide", "--db", database]) == 0
+    assert capsys.readouterr().err == f"no sweep has a policy. Declare one: hlbq decide --db {database} SWEEP\n"

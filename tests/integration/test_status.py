@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import termios
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,7 @@ from orchestrator.queue.sweeps import CsvTarget
 from orchestrator.queue.workers import DeviceReading
 from orchestrator.status.live_view import GONE, LiveView, progress_line
 from orchestrator.status.reading import read_status
-from orchestrator.status.text import status_lines
+from orchestrator.status.text import notes_of, status_lines
 from orchestrator.store import OpenMode, Store, open_store
 from tests.conftest import VirtualClock
 from tests.sample_sweep import register, sample_point, sample_points, submit_sweep, work
@@ -215,13 +215,23 @@ def test_the_csv_of_another_host_is_named_with_the_command_that_writes_it(store:
     submit_sweep(store, csv=CsvTarget(path="/data/a.csv", append=False, host="elsewhere"))
     submit_sweep(store, csv=CsvTarget(path="/data/b.csv", append=False, host=socket.gethostname()))
     status = read_status(store, RunFilter(), now=clock())
-    assert [sweep.export_command for sweep in status.sweeps] == ["hlbq export results.csv --sweep 1", None]
-    assert "/data/a.csv is kept on elsewhere" in "\n".join(status_lines(status))
+    command = f"hlbq export{store.location.option} results.csv --sweep 1"
+    assert [sweep.export_command for sweep in status.sweeps] == [command, None]
+    for lines in (status_lines(status), notes_of(status)):
+        assert f"/data/a.csv is kept on elsewhere. Write it here: {command}" in "\n".join(lines)
+    told = replace(status, growing=["sweep 1 is decided: hlbq compare --sweep 1"])
+    assert f"decided: hlbq compare{store.location.option} --sweep 1" in "\n".join(status_lines(told))
 
 
 def test_an_empty_database_says_what_to_type(store: Store, clock: VirtualClock) -> None:
     (line,) = status_lines(read_status(store, RunFilter(), now=clock()))
     assert "no runs yet" in line and "hlbq submit" in line
+
+
+def test_filters_that_no_run_passes_are_not_taken_for_an_empty_database(store: Store, clock: VirtualClock) -> None:
+    submit_sweep(store)
+    (line,) = status_lines(read_status(store, RunFilter(tags=("typo",)), now=clock()))
+    assert line.endswith(f": no run matches. See all: hlbq status{store.location.option} --all")
 
 
 def test_a_resumed_run_is_not_taken_for_a_fast_one(store: Store, clock: VirtualClock) -> None:

@@ -18,7 +18,9 @@ import pytest
 from sqlalchemy import inspect
 
 from hlbgpt_core.points import Split
+from orchestrator.comparison.design import design_of
 from orchestrator.errors import DatabaseError, DatabaseVersionError
+from orchestrator.growth.by_hand import stored_arms
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, Store, open_store
@@ -183,6 +185,8 @@ def test_every_released_database_reads_as_it_was_written(old_database: Path, mod
         assert [one.point.step for one in stored_points(store, RunFilter(run_ids=(3,)))] == [5, 9]
         assert [attempt.reason for attempt in store.attempts(3)] == [Reason.LOST, None]
         assert store.integrity_check() == []
+        assert design_of(store, [1]).first_seed is None  # the definition of this sweep was not kept
+        assert stored_arms(store, store.sweep(1)).seeds == range(100, 102)
 
 
 def test_runs_of_an_older_database_may_be_stopped_early(old_database: Path) -> None:

@@ -1,5 +1,6 @@
 """Numbers that mean different things, of other tokens, data or evaluations: what they differ in, and the refusal."""
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +52,10 @@ def refusal_of(
     tokenizers = sorted(versions)
     if len(tokenizers) > 1 and metric.endswith(_COUNTS_TOKENS):
         across = f"'{metric}' counts tokens, and can't be compared across tokenizers: {', '.join(tokenizers)}"
-        return across, f"Use {option} val_bits_per_byte, or choose one: --where tokenizer={tokenizers[0]}"
+        return (
+            across,
+            f"Use {option} val_bits_per_byte, or choose one: --where {shlex.quote(f'tokenizer={tokenizers[0]}')}",
+        )
     if not allow_mixed_evaluation and (mixed := mixed_evaluations(runs, metric)) is not None:
         why = f"they read different text ({mixed.differ_in})"
         return f"'{metric}' of different evaluations can't be compared: {why}", mixed.hint
@@ -59,7 +63,7 @@ def refusal_of(
         return None
     datasets = sorted({str(run.settings.get("dataset") or "") for run in runs})
     if len(datasets) > 1:
-        hint = f"Choose one: --where dataset={datasets[0]}   Or add --allow_mixed_data."
+        hint = f"Choose one: --where {shlex.quote(f'dataset={datasets[0]}')}   Or add --allow_mixed_data."
         return f"the runs were trained on different data: {', '.join(datasets)}", hint
     for tokenizer in tokenizers:
         known = sorted(versions[tokenizer] - {""})

@@ -16,7 +16,7 @@ from orchestrator.dashboard.watching.arm_means import ArmMeans, MeanCurve
 from orchestrator.dashboard.watching.sweep_watch import SweepWatch, is_over
 from orchestrator.dashboard.watching.thinning import drawn
 from orchestrator.export.metric_names import Axis, Metric, axis_of
-from orchestrator.plots.run_curves import smoothed
+from orchestrator.plots.run_curves import LARGEST_DRAWN, smoothed
 from orchestrator.queue.states import Reason, State
 from orchestrator.queue.sweeps import ArmRecord
 from orchestrator.store import Store
@@ -90,8 +90,8 @@ class _Reading:
             if point.y is None or x is None:
                 self.unplaced = self.unplaced or point.y is not None
                 continue
-            self.diverged = not math.isfinite(point.y)
-            is_drawn = point.over is None or math.isfinite(point.over)
+            self.diverged = not abs(point.y) <= LARGEST_DRAWN  # nan too
+            is_drawn = point.over is None or abs(point.over) <= LARGEST_DRAWN
             if is_drawn and not self.diverged and math.isfinite(x) and (not self.x or x > self.x[-1]):
                 self.x.append(x)
                 self.y.append(point.y)

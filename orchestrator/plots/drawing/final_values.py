@@ -232,4 +232,5 @@ def check_varies(runs: Sequence[RunCurve], names: Sequence[str], left_out: Seque
         hint = f"These differ: {', '.join(swept)}." if swept else "All runs have the same settings."
         only = value_text(next(iter(values)))
         among = " with a final value" if left_out else ""
-        raise ExportError(f"all {counted(len(runs), 'run')}{among} have {name} {only}", hint)
+        whose = f"all {counted(len(runs), 'run')}{among} have" if len(runs) > 1 else f"the one run{among} has"
+        raise ExportError(f"{whose} {name} {only}", hint)
