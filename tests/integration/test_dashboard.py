@@ -388,6 +388,7 @@ def test_addresses_that_are_none_are_refused(
         pass
     done = hlbq_in(tmp_path, monkeypatch, capsys)(f"dashboard --db hlbq.db {options}")
     assert done.code == 2 and says in done.err and done.out == ""
+    assert not (tmp_path / "hlbq.db.state").exists(), "a token that nobody can use"
 
 
 def test_names_are_known_as_browsers_send_them() -> None:

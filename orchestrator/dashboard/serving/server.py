@@ -64,8 +64,8 @@ def serve(how: Serving) -> None:
     how = replace(how, host=how.host.lower(), names=tuple(map(known_name, how.names)))
     database = Database(how.db, read_only=how.read_only)
     try:
+        listening = _bind(how.host, how.port)  # first: an address that is refused leaves no token behind
         access = Access(token=_token(how, database), host=how.host, names=how.names)
-        listening = _bind(how.host, how.port)
         dashboard = Dashboard(database=database, feed=Feed(database), actor=how.actor, state_dir=how.state_dir)
         print(_link(how.host, listening.getsockname()[1], access.token), flush=True)
         print(advice(how, access, database.why_read_only), file=sys.stderr, flush=True)
