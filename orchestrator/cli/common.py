@@ -13,7 +13,6 @@ from orchestrator.errors import UsageError
 from orchestrator.queue.labels import checked_tag
 from orchestrator.queue.runs import RunFilter, RunRecord
 from orchestrator.queue.states import Reason, State
-from orchestrator.sweep.chosen_runs import filter_value
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -99,6 +98,10 @@ class RunFilterOptions(OptionGroup):
 
 def _where(texts: Sequence[str]) -> Mapping[str, Any]:
     """The wanted values by name; a name that is given twice wants either value."""
+    if not texts:
+        return {}
+    from orchestrator.sweep.chosen_runs import filter_value  # and all settings, which most commands do without
+
     wanted: dict[str, list[Any]] = {}
     for text in texts:
         name, equals, value = text.partition("=")
