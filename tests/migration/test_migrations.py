@@ -295,8 +295,8 @@ def test_sixteen_processes_upgrade_once(location: str, tmp_path: Path) -> None:
     schema = next_schema(tmp_path / "scripts")
     assert run_at_once(16, open_schema_at_once, location, schema.head, schema.scripts) == [(schema.head, 3)] * 16
     if not location.startswith("postgresql"):
-        names = sorted(path.name for path in Path(location).parent.iterdir() if path.is_file())
-        assert len(names) == 2 and names[1].startswith("hlbq.db.before-")
+        # Backups alone: of the log, the last two to close at once may leave its files.
+        assert len([*Path(location).parent.glob("hlbq.db.before-*")]) == 1
 
 
 def test_points_of_older_databases_have_no_time_and_newer_ones_keep_theirs(old_database: Path) -> None:
