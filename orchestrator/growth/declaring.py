@@ -7,11 +7,12 @@ from importlib.util import find_spec
 from typing import Any
 
 from hlbgpt_core.points import Split
-from hlbgpt_core.settings import DEFAULT_RECIPE, Settings, defaults
+from hlbgpt_core.settings import Settings
 from orchestrator.comparison.judging.bounds import VILLE
 from orchestrator.comparison.judging.contrasts import check_margin
 from orchestrator.comparison.judging.policy import DecidePolicy
 from orchestrator.comparison.measuring.evaluations import unlike_settings
+from orchestrator.comparison.measuring.groups import with_defaults
 from orchestrator.comparison.measuring.measures import goal_of
 from orchestrator.comparison.statistics import fewest_pairs
 from orchestrator.errors import ExportError, UsageError
@@ -61,7 +62,7 @@ def _declared(
     """
     metric = metric or _checked_metric(options.metric, arms)
     _check_looks(options, metric)
-    _check_alike([{**defaults(arm.get("recipe", DEFAULT_RECIPE)), **arm} for arm in arms.values()], metric)
+    _check_alike([with_defaults(arm) for arm in arms.values()], metric)
     if options.margin is not None and options.best_arm:
         raise UsageError("--margin has no effect with --best_arm", "Leave one of them out.")
     if len(arms) < 2:

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hlbgpt_core.settings import DEFAULT_RECIPE, defaults
+from orchestrator.comparison.measuring.evaluations import SETTINGS_OF_MEANING
+from orchestrator.comparison.measuring.groups import with_defaults
 from orchestrator.sweep.definition import stored_axes, stored_shape
 from orchestrator.sweep.expressions import Expression
 from orchestrator.sweep.plan import PlannedArm, arm_of
@@ -13,14 +14,6 @@ from orchestrator.sweep.shapes import Track, tracks_of
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
-
-# Settings that change what a run's numbers mean.
-_OF_MEANING = frozenset(
-    {
-        *("recipe", "dataset", "tokenizer"),
-        *("num_eval_tokens", "test_tokens", "max_sequence_length", "eval_sequence_length"),
-    }
-)
 
 # By parameter (the names of a track): the value of a range, or the place in a list.
 Choices = Mapping[str, Any]
@@ -73,10 +66,10 @@ class Space:
     def every_meaning(self) -> Iterator[Mapping[str, Any]]:
         """Settings in all combinations (of a range both ends) that may change what a run's numbers mean, each beside
         the defaults of its recipe."""
-        tracks = [track for track in self.tracks if _OF_MEANING.intersection(track.names)]
+        tracks = [track for track in self.tracks if SETTINGS_OF_MEANING.intersection(track.names)]
         for chosen in itertools.product(*map(_ends_of, tracks)):
             given = dict(pair for names in chosen for pair in names)
-            yield {**defaults(given.get("recipe", DEFAULT_RECIPE)), **given}
+            yield with_defaults(given)
 
     def every(self) -> Iterator[Choices]:
         """Every combination of choices; none where there are infinitely many."""

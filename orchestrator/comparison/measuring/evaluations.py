@@ -1,16 +1,23 @@
 """Numbers that mean different things, of other tokens, data or evaluations: what they differ in, and the refusal."""
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hlbgpt_core.points import Split
+from orchestrator.sweep.baseline import baseline_text
 from orchestrator.sweep.options import value_text
 
-_MEASURED = ("loss", "acc", "pplx", "bits_per_byte")
 # A token is not the same thing under two tokenizers.
 _COUNTS_TOKENS = ("loss", "acc", "pplx")
+_MEASURED = (*_COUNTS_TOKENS, "bits_per_byte")
+# Settings that change what a run's numbers mean: the recipe by its defaults of the others.
+SETTINGS_OF_MEANING = frozenset(
+    {
+        *("recipe", "dataset", "tokenizer"),
+        *("num_eval_tokens", "test_tokens", "max_sequence_length", "eval_sequence_length"),
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,10 +59,8 @@ def refusal_of(
     tokenizers = sorted(versions)
     if len(tokenizers) > 1 and metric.endswith(_COUNTS_TOKENS):
         across = f"'{metric}' counts tokens, and can't be compared across tokenizers: {', '.join(tokenizers)}"
-        return (
-            across,
-            f"Use {option} val_bits_per_byte, or choose one: --where {shlex.quote(f'tokenizer={tokenizers[0]}')}",
-        )
+        one = baseline_text({"tokenizer": tokenizers[0]})
+        return across, f"Use {option} val_bits_per_byte, or choose one: --where {one}"
     if not allow_mixed_evaluation and (mixed := mixed_evaluations(runs, metric)) is not None:
         why = f"they read different text ({mixed.differ_in})"
         return f"'{metric}' of different evaluations can't be compared: {why}", mixed.hint
@@ -63,7 +68,7 @@ def refusal_of(
         return None
     datasets = sorted({str(run.settings.get("dataset") or "") for run in runs})
     if len(datasets) > 1:
-        hint = f"Choose one: --where {shlex.quote(f'dataset={datasets[0]}')}   Or add --allow_mixed_data."
+        hint = f"Choose one: --where {baseline_text({'dataset': datasets[0]})}   Or add --allow_mixed_data."
         return f"the runs were trained on different data: {', '.join(datasets)}", hint
     for tokenizer in tokenizers:
         known = sorted(versions[tokenizer] - {""})
@@ -101,7 +106,7 @@ def mixed_evaluations(runs: Iterable[EvaluatedRun], metric: str) -> MixedEvaluat
         return MixedEvaluations(metric=metric, differ_in=differ_in, hint=hint)
     differ_in = "; ".join(f"{name} {', '.join(map(value_text, values))}" for name, values in causes.items())
     name, values = next(iter(causes.items()))
-    hint = f"Choose one: --where {name}={value_text(values[0])}   Or add --allow_mixed_evaluation."
+    hint = f"Choose one: --where {baseline_text({name: values[0]})}   Or add --allow_mixed_evaluation."
     if "max_sequence_length" in causes:
         hint += " Arms submitted with one --eval_sequence_length can be compared."
     return MixedEvaluations(metric=metric, differ_in=differ_in, hint=hint)
