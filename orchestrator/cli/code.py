@@ -10,7 +10,6 @@ from hlbgpt_core.code_digest import core_digest
 from orchestrator.cli.common import DatabaseOption, JsonOption
 from orchestrator.cli.option_groups import CommandGroup
 from orchestrator.cli.output import counted, note, print_json, print_table, say, when
-from orchestrator.code.archive import write_sources
 from orchestrator.code.differences import diff_lines, diff_size
 from orchestrator.errors import UsageError
 from orchestrator.notify.commands import user_name
@@ -93,6 +92,7 @@ def checkout(
     database: DatabaseOption,
 ) -> None:
     """Write the sources of a code into FOLDER/hlbgpt_core."""
+    from orchestrator.code.archive import write_sources  # which loads tarfile
     from orchestrator.code.names import find_code
 
     with database.read() as store:

@@ -35,8 +35,19 @@ class ComparedRun:
         seconds = None
         if run.state is State.COMPLETED and run.started_at is not None and run.ended_at is not None:
             seconds = run.ended_at - run.started_at
-        same = {name: getattr(run, name) for name in cls.__slots__ if name != "seconds"}
-        return cls(**{**same, "arm_key": sys.intern(run.arm_key)}, seconds=seconds)
+        return cls(
+            id=run.id,
+            sweep_id=run.sweep_id,
+            arm_key=sys.intern(run.arm_key),
+            settings=run.settings,
+            facts=run.facts,
+            code=run.code,
+            run_num=run.run_num,
+            seed=run.seed,
+            state=run.state,
+            fence=run.fence,
+            seconds=seconds,
+        )
 
     @property
     def kind(self) -> tuple[Any, ...]:
