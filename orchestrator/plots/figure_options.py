@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from orchestrator.comparison.measuring.groups import read_baseline
 from orchestrator.comparison.questions import Question
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis, Metric, parse_x
@@ -82,12 +81,7 @@ class FigureOptions(CurveOptions):
         drawing = DifferenceDrawing(
             effects=self.effects, along=along, by_seed=by_seed, title=self.title, size=self._size
         )
-        asked = {
-            "metric": self.metric,
-            "by": tuple(self.by),
-            "baseline": read_baseline(self.baseline),
-            "margin": self.margin,
-        }
+        asked = {"metric": self.metric, "by": tuple(self.by), "baseline": self.baseline, "margin": self.margin}
         return plot_differences(store, Question(**asked, **self._mixed), drawing, runs)  # type: ignore[arg-type]
 
     @property
