@@ -16,25 +16,33 @@ class StopRequests:
     """
 
     def __init__(self, *, in_job: bool, clock: Callable[[], float], wake: Callable[[], None]) -> None:
-        self.why = ""
         self._hurrying = {signal.SIGINT, signal.SIGQUIT} if in_job else {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
         self._clock, self._wake = clock, wake
-        self._requests = 0
-        self._since = 0.0
+        # Each request's signal (0: the worker's own) and time. Only ever appended to: Python runs the handler of one
+        # signal in the middle of another's, where a count could be raised twice by what is to count once.
+        self._requests: list[tuple[int, float]] = []
+
+    @property
+    def why(self) -> str:
+        """Why it is to stop; empty while nobody asked."""
+        if not self.wanted:
+            return ""
+        return "its time is nearly up" if self._requests[0][0] == signal.SIGUSR1 else "asked to stop"
 
     @property
     def wanted(self) -> bool:
         """Whether the worker is to stop."""
-        return self._requests > 0
+        return bool(self._requests)
 
     @property
     def at_once(self) -> bool:
         """Whether it is to stop without a checkpoint."""
-        return self._requests > 1
+        numbers = [number for number, _ in self._requests]
+        return signal.SIGQUIT in numbers[:1] or any(number in self._hurrying for number in numbers[1:])
 
     def seconds_since(self) -> float:
         """How long ago the first request came."""
-        return self._clock() - self._since
+        return self._clock() - self._requests[0][1]
 
     def heed_signals(self) -> None:
         """Have the signals that ask to stop stop this worker in good order."""
@@ -43,18 +51,9 @@ class StopRequests:
 
     def note_signal(self, number: int, frame: FrameType | None = None) -> None:
         """A signal came."""
-        if self.wanted and number not in self._hurrying:
-            return
-        why = "its time is nearly up" if number == signal.SIGUSR1 else "asked to stop"
-        self._note(why, requests=2 if number == signal.SIGQUIT else 1)
+        self._requests.append((number, self._clock()))
+        self._wake()
 
     def ask(self) -> None:
         """Stop in good order, for a reason of the worker's own."""
-        if not self.wanted:
-            self._note("asked to stop", requests=1)
-
-    def _note(self, why: str, *, requests: int) -> None:
-        if not self.wanted:
-            self.why, self._since = why, self._clock()
-        self._requests += requests
-        self._wake()
+        self.note_signal(0)

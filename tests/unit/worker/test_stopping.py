@@ -58,3 +58,18 @@ def test_a_reason_of_the_worker_itself_hurries_nobody() -> None:
     assert asked.wanted and not asked.at_once
     asked.note_signal(SIGINT)
     assert asked.at_once
+
+
+@pytest.mark.parametrize("within", [SIGTERM, SIGUSR1])
+def test_a_signal_in_the_middle_of_anothers_handler_counts_once(within: Signals) -> None:
+    """A scheduler's SIGUSR1 and SIGTERM once came so close together that the worker wrote no checkpoint."""
+    waiting = [within]
+
+    def clock() -> float:
+        if waiting:
+            asked.note_signal(waiting.pop())
+        return 5.0
+
+    asked = StopRequests(in_job=True, clock=clock, wake=lambda: None)
+    asked.note_signal(SIGUSR1)
+    assert (asked.wanted, asked.at_once) == (True, False)
