@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.api import with_arguments_of
 from orchestrator.comparison import results
-from orchestrator.comparison.measuring.groups import read_baseline
 from orchestrator.comparison.questions import QuestionOptions
 from orchestrator.comparison.results import Comparison
-from orchestrator.errors import DatabaseError, UsageError
+from orchestrator.errors import DatabaseError
 from orchestrator.export.metric_names import Axis, find_metric
 from orchestrator.plots import Drawn
 from orchestrator.plots.differences import DrawnDifferences
@@ -57,14 +56,7 @@ class CompareArguments(RunChoice, QuestionOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class PlotArguments(RunChoice, FigureOptions):
-    """The arguments of `plot`. A single name may be given to `by`, and a baseline in any form that `compare` takes."""
-
-    def __post_init__(self) -> None:
-        by = (self.by,) if isinstance(self.by, str) else tuple(self.by)
-        object.__setattr__(self, "by", by)
-        object.__setattr__(self, "baseline", read_baseline(self.baseline))
-        if not 0 <= self.smooth < 1:
-            raise UsageError(f"smooth {self.smooth:g}: no weight of the past", "Use a number from 0 to below 1.")
+    """The arguments of `plot`."""
 
 
 @with_arguments_of(CompareArguments)

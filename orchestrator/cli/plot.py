@@ -13,7 +13,6 @@ from orchestrator.cli.export import chosen_or_latest
 from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.cli.output import counted, note, warn
 from orchestrator.errors import UsageError
-from orchestrator.sweep.baseline import parse_baseline
 
 if TYPE_CHECKING:
     from orchestrator.plots.figure_options import FigureOptions
@@ -139,11 +138,9 @@ def plot(
 
 
 def _asked(how: PlotOptions, kind: KindOptions) -> "FigureOptions":
-    from orchestrator.comparison.measuring.groups import read_baseline
     from orchestrator.plots.figure_options import FigureOptions
 
-    read = read_baseline if kind.difference or kind.effects else parse_baseline
-    given = {**vars(how), **vars(kind), "baseline": None if kind.final or kind.heatmap else read(how.baseline) or None}
+    given = {**vars(how), **vars(kind)}
     del given["csv"]
     return FigureOptions(**given)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
+from orchestrator.comparison.measuring.groups import check_name, read_baseline
 from orchestrator.comparison.questions import Question
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis, Metric, parse_x
@@ -18,11 +19,15 @@ from orchestrator.plots.figures import Drawn, plot_curves, plot_final, plot_sche
 from orchestrator.plots.reading import Source
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
+from orchestrator.sweep.options import setting_name
 
 
 @dataclass(frozen=True, kw_only=True)
 class FigureOptions(CurveOptions):
-    """What to draw. At most one of `difference`, `effects`, `final`, `heatmap` and `schedules`; without them curves."""
+    """What to draw. At most one of `difference`, `effects`, `final`, `heatmap` and `schedules`; without them curves.
+
+    A single name may be given to `by`, and a baseline in any form that `compare` takes.
+    """
 
     metric: str = field(default="val_loss", kw_only=False)
     difference: bool = False
@@ -36,6 +41,15 @@ class FigureOptions(CurveOptions):
     size: str = ""
     allow_mixed_data: bool = False
     allow_mixed_evaluation: bool = False
+
+    def __post_init__(self) -> None:
+        by = (self.by,) if isinstance(self.by, str) else tuple(self.by)
+        # Groups may differ in facts too; the arms of a figure of curves differ in settings alone.
+        known = check_name if self.difference or self.effects else setting_name
+        object.__setattr__(self, "by", by)
+        object.__setattr__(self, "baseline", read_baseline(self.baseline, known))
+        if not 0 <= self.smooth < 1:
+            raise UsageError(f"smooth {self.smooth:g}: no weight of the past", "Use a number from 0 to below 1.")
 
     @property
     def kind(self) -> str:
@@ -81,7 +95,7 @@ class FigureOptions(CurveOptions):
         drawing = DifferenceDrawing(
             effects=self.effects, along=along, by_seed=by_seed, title=self.title, size=self._size
         )
-        asked = {"metric": self.metric, "by": tuple(self.by), "baseline": self.baseline, "margin": self.margin}
+        asked = {"metric": self.metric, "by": self.by, "baseline": self.baseline, "margin": self.margin}
         return plot_differences(store, Question(**asked, **self._mixed), drawing, runs)  # type: ignore[arg-type]
 
     @property

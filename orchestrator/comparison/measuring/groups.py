@@ -2,7 +2,7 @@
 
 import itertools
 import statistics
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -87,13 +87,15 @@ def check_name(name: str) -> str:
     return setting_name(name, (*FACTS, SWEEP, CODE))
 
 
-def read_baseline(given: Mapping[str, Any] | Sequence[str] | None) -> Mapping[str, Any] | None:
+def read_baseline(
+    given: Mapping[str, Any] | Sequence[str] | None, known: Callable[[str], str] = check_name
+) -> Mapping[str, Any] | None:
     """`["depth=8"]`, or `{"depth": 8}`, as values by name, facts among them; None where nothing was named. Raises as
     `parse_baseline`."""
     if isinstance(given, Mapping):
         given = [f"{name}={value_text(value)}" for name, value in given.items()]
     texts = [given] if isinstance(given, str) else given or ()
-    found = parse_baseline(texts, check_name)
+    found = parse_baseline(texts, known)
     number = str(found.get(SWEEP, ""))
     return ({**found, SWEEP: int(number)} if number.isdecimal() else found) or None
 
