@@ -23,9 +23,8 @@ from orchestrator.queue.states import Reason, State
 from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.status.waiting import counts_text
 from orchestrator.sweep.baseline import baseline_of, baseline_text, restricted
-from orchestrator.sweep.definition import stored_shape, sweep_file_of
+from orchestrator.sweep.definition import stored_shape, sweep_file_of, swept_axes
 from orchestrator.sweep.options import repeat_command, value_text
-from orchestrator.sweep.shapes import RANGE_MARK
 from orchestrator.sweep.sweep_file import write_sweep_file
 
 if TYPE_CHECKING:
@@ -212,7 +211,7 @@ def _print_sweep(sweep: SweepRecord, runs: Sequence[RunRecord], taken_by: int | 
     axes: Mapping[str, list[Any]] = sweep.definition.get("axes", {})
     for name, values in axes.items():
         say(f"  {name}: {' '.join(value_text(value) for value in values)}")
-    swept = [name for name, values in axes.items() if len(values) > 1 or RANGE_MARK in str(values[0])]
+    swept = list(swept_axes(sweep.definition))
     if baseline := restricted(baseline_of(sweep.definition), swept):
         say(f"baseline: {baseline_text(baseline)}")
     print_table(["run", *swept, "seed", "state", "step", "val loss"], [_run_row(run, swept, sweep) for run in runs])

@@ -11,6 +11,7 @@ from orchestrator.queue.notices import Notice, NoticeKind
 from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.states import State
 from orchestrator.queue.sweeps import SweepRecord
+from orchestrator.sweep.definition import swept_axes
 from orchestrator.wording.numbers import counted
 
 # Changes when a key changes its name or meaning; new keys may come under the same number.
@@ -106,8 +107,7 @@ def _best_run(run: RunRecord, sweep: SweepRecord) -> Mapping[str, Any]:
 
 def _swept(run: RunRecord, sweep: SweepRecord) -> dict[str, Any]:
     """The run's values of the settings that the sweep varies."""
-    axes: Mapping[str, Any] = sweep.definition.get("axes", {})
-    return {name: run.settings.get(name) for name, values in axes.items() if len(values) > 1}
+    return {name: run.settings.get(name) for name in swept_axes(sweep.definition)}
 
 
 def one_line(text: str) -> str:

@@ -20,6 +20,7 @@ from orchestrator.status.time_left import estimate_sweeps, run_seconds_left
 from orchestrator.store import Store
 from orchestrator.store.outgoing.csv_files import takers
 from orchestrator.sweep.arm_labels import differing_settings
+from orchestrator.sweep.definition import swept_axes
 
 # More running runs, or runs of a small sweep, than this are counted, not listed.
 MOST_RUNNING_SHOWN = 64
@@ -272,10 +273,9 @@ def _run_statuses(
 
 
 def _swept_settings(sweep: SweepRecord, runs: Sequence[RunRecord]) -> Sequence[str]:
-    """The settings that were given several values when the sweep was made, or have several in `runs`."""
-    given = [name for name, values in sweep.definition.get("axes", {}).items() if len(values) > 1]
+    """The settings that were given several values, or a range, when the sweep was made, or have several in `runs`."""
     differing = differing_settings(run.settings for run in runs if run.sweep_id == sweep.id)
-    return list(dict.fromkeys([*given, *differing]))
+    return list(dict.fromkeys([*swept_axes(sweep.definition), *differing]))
 
 
 def utilisation(run: RunRecord) -> float | None:

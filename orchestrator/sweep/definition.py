@@ -1,8 +1,9 @@
 """How a sweep was asked for, as its record in the database keeps it. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hlbgpt_core.settings import specs
 from orchestrator.sweep.options import axes_of
 from orchestrator.sweep.plan import Plan
 from orchestrator.sweep.shapes import Axes, Range, Shape
@@ -35,6 +36,16 @@ def is_search(definition: Mapping[str, Any]) -> bool:
 def stored_axes(definition: Mapping[str, Any]) -> Axes:
     """The axes in a sweep's record."""
     return axes_of(definition.get("axes", {}), repeated=stored_shape(definition).zipped())
+
+
+def swept_axes(definition: Mapping[str, Any]) -> Mapping[str, Sequence[Any]]:
+    """The axes in a sweep's record that have several values, or a range, as they are stored."""
+    axes: Mapping[str, Sequence[Any]] = definition.get("axes", {})
+    return {name: values for name, values in axes.items() if len(values) > 1 or _is_range(name, values[0])}
+
+
+def _is_range(name: str, stored: Any) -> bool:
+    return isinstance(stored, str) and name in specs() and specs()[name].type in (int, float)
 
 
 def sweep_file_of(definition: Mapping[str, Any]) -> SweepFile:

@@ -26,6 +26,7 @@ from orchestrator.store.known import known_sweep
 from orchestrator.store.reading.dashboard import RunLine
 from orchestrator.store.rows import read_code
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
+from orchestrator.sweep.definition import swept_axes
 from orchestrator.sweep.options import value_text
 
 # What a row of a page's table holds, in this order.
@@ -237,14 +238,8 @@ def sweep_words(sweep: SweepRecord) -> Mapping[str, Any]:
         "command": shlex.join(sweep.argv),
         "counts": {state.value: count for state, count in sweep.counts.items()},
         "total": sum(sweep.counts.values()),
-        "axes": {name: [value_text(one) for one in values] for name, values in axes_of(sweep).items()},
+        "axes": {name: [value_text(one) for one in values] for name, values in swept_axes(sweep.definition).items()},
     }
-
-
-def axes_of(sweep: SweepRecord) -> Mapping[str, Sequence[Any]]:
-    """The settings that were given several values when the sweep was made."""
-    axes: Mapping[str, Sequence[Any]] = sweep.definition.get("axes", {})
-    return {name: values for name, values in axes.items() if len(values) > 1}
 
 
 def named(record: object, names: str) -> dict[str, Any]:

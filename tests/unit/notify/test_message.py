@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -71,6 +72,12 @@ def test_a_sweep_that_ended() -> None:
     assert (said["schema"], said["id"], said["event"], said["run"]) == (1, "s1-5", "sweep_ended", None)
     assert said["sweep"]["counts"] == {"pending": 0, "running": 0, "completed": 7, "failed": 1, "cancelled": 0}
     assert said["best"] == {"val_loss": 3.25, "run": 7, "arm": 2, "swept": {"depth": 4}, "seed": 101}
+
+
+def test_settings_that_have_a_range_are_swept() -> None:
+    found = told(NoticeKind.RUN_FAILED)
+    sweep = replace(found.sweep, definition={"axes": {"dataset": ["../text"], "width": ["8..64"]}})
+    assert message(replace(found, sweep=sweep))["run"]["swept"] == {"width": 64}
 
 
 def test_a_run_that_failed() -> None:
