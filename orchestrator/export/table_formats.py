@@ -133,8 +133,10 @@ def format_of(path: Path) -> Callable[[IO[bytes], Sequence[Column]], TableWriter
     """The format that the file's ending names. Raises ExportError for another ending."""
     found = FORMATS.get(path.suffix.lower())
     if found is None:
+        bare = path.with_suffix("")  # of x.csv.gz x.csv is left
+        instance = bare if bare.suffix.lower() in FORMATS else path.with_suffix(".csv")
         raise ExportError(
             f"'{path}': the ending '{path.suffix}' is not a table format",
-            f"Use one of {', '.join(FORMATS)}, for instance {path.with_suffix('.csv').name}; - is CSV to stdout.",
+            f"Use one of {', '.join(FORMATS)}, for instance {instance.name}; - is CSV to stdout.",
         )
     return found

@@ -187,7 +187,8 @@ def copy_sqlite(connection: Connection, target: Path) -> None:
             os.fsync(file.fileno())
         partial.replace(target)
     except OSError as error:
-        raise DatabaseError(f"the backup '{target}' cannot be written: {error.strerror}", "Check the disk.") from None
+        hint = "Check the path and its rights (ls -ld), and the disk (df)."
+        raise DatabaseError(f"the backup '{target}' cannot be written: {error.strerror}", hint) from None
     finally:
         partial.unlink(missing_ok=True)
 
