@@ -1,7 +1,5 @@
 """The whole answer of `hlbq compare`, read from the store. The fields of Comparison are the keys of `--json`."""
 
-import functools
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -11,28 +9,22 @@ from orchestrator.comparison.judging.contrasts import Contrast, check_margin, is
 from orchestrator.comparison.judging.declared import declared
 from orchestrator.comparison.judging.effects import Shares
 from orchestrator.comparison.judging.families import Families, families_of
-from orchestrator.comparison.judging.policy import PolicyState, policy_of
+from orchestrator.comparison.judging.policy import DecidePolicy, PolicyState, policy_of
 from orchestrator.comparison.judging.tune import Tuned
-from orchestrator.comparison.measuring.compared_runs import ComparedRun, RunResult
-from orchestrator.comparison.measuring.evaluations import refusal_of
 from orchestrator.comparison.measuring.groups import (
     SWEEP,
     Grouping,
     GroupResult,
-    check_best,
     check_name,
-    evaluated,
     group_result,
     group_runs,
 )
-from orchestrator.comparison.measuring.measures import Measure, PointChoice, Standing, goal_of, measure_run, reached
+from orchestrator.comparison.measuring.measures import Measure
+from orchestrator.comparison.measuring.reading import ReadResults, read_results
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.reporting.cautions import code_warnings, grouping_warnings, noise_warnings, unit_warnings
 from orchestrator.comparison.reporting.extension import Extension, extension_of
-from orchestrator.errors import UsageError
-from orchestrator.export.metric_names import Axis, find_metric
 from orchestrator.growth.standing import standing_lines, standing_of
-from orchestrator.queue.code import MIXED
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.sweeps import DECIDE, PolicyRecord
 from orchestrator.store import Store
@@ -126,47 +118,32 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
     by = list(dict.fromkeys(check_name(name) for name in question.by))
     tune = check_name(question.tune) if question.tune else ""
     check_margin(question.margin)
-    measure = _measure(store, wanted, question)
-    everything = _read(store, wanted, measure, question.target)
-    results, left_out = _of_one_code(store, everything, allow_mixed_code=question.allow_mixed_code)
-    runs = [result.run for result in results]
-    sweeps = sorted(wanted.sweep_ids or {run.sweep_id for run in runs})
-    unlike = _unlike(runs, sweeps, measure, question)
-    _check_any_number(results, measure)
-    check_best(runs, measure)
+    found = read_results(store, wanted, question)
     by = [*by, tune] if by and tune and tune not in by else by
     # Numbers that mean different things stand in rows of their own.
-    grouping = group_runs(results, by, apart=(SWEEP,) if unlike else ())
+    grouping = group_runs(found.results, by, apart=(SWEEP,) if found.unlike else ())
     is_whole = wanted.takes_whole_sweeps
-    record = _policy(store, question, sweeps[0], measure) if is_whole and len(sweeps) == 1 else None
+    record = _policy(store, question, found) if is_whole else None
     races = record is not None and policy_of(record).best_arm
     policy = None if record is None or races else policy_of(record)
-    margin = question.margin if policy is None else policy.margin
-    asked = replace(
-        question,
-        goal=measure.goal,
-        by=by,
-        baseline=question.baseline if policy is None else restricted(policy.baseline, grouping.by),
-        arms=question.arms or policy is not None,
-        tune=tune,
-        margin=margin,
-    )
-    design = design_of(store, sweeps)
-    families = Families() if unlike else families_of(results, grouping, design, asked)
+    asked = _as_asked(replace(question, by=by, tune=tune, goal=found.measure.goal), policy, grouping)
+    design = design_of(store, found.sweeps)
+    families = Families() if found.unlike else families_of(found.results, grouping, design, asked)
     if record is not None and policy is not None:
         families = replace(families, arms=declared(families.arms, policy, PolicyState.of(record)))
-    contrasts = [*families.main_effects, *families.interactions, *families.arms]
+    contrasts = families.contrasts
     undecided = sorted({arm for one in contrasts if is_open(one) for arm in one.arms})
-    text = _question_text(measure, grouping, families, question)
-    has_verdicts = bool(contrasts or families.tuned)
-    looks = _looks(store, sweeps[-1], text) if has_verdicts else []
+    text = _question_text(found.measure, grouping, families, question)
+    looks = _looks(store, found.sweeps[-1], text) if contrasts or families.tuned else []
     is_recorded = bool(looks) and looks[-1].seen == seen(contrasts, families.tuned)
+    # `hlbq extend --undecided` asks the usual question of one whole sweep.
+    is_usual = is_whole and question == Question()
     return Comparison(
-        measure=measure.text,
+        measure=found.measure.text,
         question=text,
-        sweeps=sweeps,
-        runs=len(results),
-        lent=sorted(Counter(run.sweep_id for run in runs if run.sweep_id not in sweeps).items()),
+        sweeps=found.sweeps,
+        runs=len(found.results),
+        lent=found.lent,
         by=grouping.by,
         averaged_over=grouping.averaged_over,
         target=question.target,
@@ -178,63 +155,49 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
         contrasts=families.arms,
         tune=tune,
         tuned=families.tuned,
-        margin=margin,
+        margin=asked.margin,
         policy=[] if record is None else standing_lines(standing_of(store, record), with_arms=races),
         rule="" if policy is None else policy.rule,
         is_robust=question.robust,
         undecided_arms=undecided,
         earlier_looks=looks[:-1] if is_recorded else looks,
         is_recorded=is_recorded,
-        waiting=sum(result.measured.standing is Standing.WAITING for result in results),
-        # `hlbq extend --undecided` asks the usual question of one whole sweep.
-        extension=extension_of(
-            store, wanted, design, runs, contrasts, undecided, is_usual=is_whole and question == Question()
-        ),
-        warnings=[
-            *([unlike] if unlike else []),
-            *left_out,
-            *families.warnings,
-            *code_warnings(store, runs),
-            *grouping_warnings(grouping, families.arms, families.baseline if families.arms else {}),
-            *noise_warnings(() if question.robust else contrasts),
-            *unit_warnings(store, runs, measure, timed=question.target is not None),
-        ],
+        waiting=found.waiting,
+        extension=extension_of(store, wanted, design, found.runs, contrasts, undecided, is_usual=is_usual),
+        warnings=_warnings(store, question, found, grouping, families),
     )
 
 
-def _policy(store: Store, question: Question, sweep_id: int, measure: Measure) -> PolicyRecord | None:
-    """The policy of the sweep, if the question is the one that it answers: nothing else is named."""
-    record = store.policy(sweep_id)
+def _as_asked(question: Question, policy: DecidePolicy | None, grouping: Grouping) -> Question:
+    """The question, as the sweep's policy asks it where that answers."""
+    if policy is None:
+        return question
+    return replace(question, baseline=restricted(policy.baseline, grouping.by), arms=True, margin=policy.margin)
+
+
+def _warnings(
+    store: Store, question: Question, found: ReadResults, grouping: Grouping, families: Families
+) -> list[str]:
+    return [
+        *([found.unlike] if found.unlike else []),
+        *found.left_out,
+        *families.warnings,
+        *code_warnings(store, found.runs),
+        *grouping_warnings(grouping, families.arms, families.baseline if families.arms else {}),
+        *noise_warnings(() if question.robust else families.contrasts),
+        *unit_warnings(store, found.runs, found.measure, timed=question.target is not None),
+    ]
+
+
+def _policy(store: Store, question: Question, found: ReadResults) -> PolicyRecord | None:
+    """The policy of the one sweep, if the question is the one that it answers: nothing else is named."""
+    record = store.policy(found.sweeps[0]) if len(found.sweeps) == 1 else None
     if record is None or record.kind != DECIDE:
         return None
     policy = policy_of(record)
     usual = replace(question, metric="val_loss", margin=None, arms=False, effects=False) == Question()
-    same = measure.metric.name == policy.metric and question.margin in (None, policy.margin)
+    same = found.measure.metric.name == policy.metric and question.margin in (None, policy.margin)
     return record if usual and same else None
-
-
-def _unlike(runs: Sequence[ComparedRun], sweeps: Sequence[int], measure: Measure, question: Question) -> str:
-    """Why the runs lent by other sweeps can't be compared with the sweep's own; empty if they can. Raises UsageError
-    where its own can't be compared with each other."""
-    metric = measure.metric.name
-
-    def refusal(some: Sequence[ComparedRun]) -> tuple[str, str] | None:
-        return refusal_of(
-            evaluated(some, metric),
-            metric,
-            allow_mixed_data=question.allow_mixed_data,
-            allow_mixed_evaluation=question.allow_mixed_evaluation,
-        )
-
-    found = refusal(runs)
-    if found is None:
-        return ""
-    own = [run for run in runs if run.sweep_id in sweeps]
-    of_own = found if len(own) in (0, len(runs)) else refusal(own)
-    if of_own is not None:
-        raise UsageError(*of_own)
-    message, hint = found
-    return f"no differences: with those of other sweeps, {message}. {hint}"
 
 
 def record(store: Store, comparison: Comparison) -> Comparison:
@@ -250,64 +213,6 @@ def seen(contrasts: Sequence[Contrast], tuned: Sequence[Tuned] = ()) -> str:
     """What the record of a look says: every verdict, with its pairs and difference."""
     found = [f"{one.label} {one.verdict} ({counted(one.seeds, 'seed')})" for one in tuned if one.verdict]
     return "; ".join([*map(_seen, contrasts), *found])
-
-
-def _check_any_number(results: Sequence[RunResult], measure: Measure) -> None:
-    standings = {result.measured.standing for result in results}
-    if Standing.MEASURED in standings or standings <= {Standing.DIVERGED}:
-        return
-    reasons = sorted({result.measured.why for result in results})
-    hint = (
-        "hlbq status shows how far they are. hlbq compare takes running runs too: --at_step, --at_tokens, --at_seconds."
-    )
-    raise UsageError(f"no run has a number for '{measure.text}' ({'; '.join(reasons[:3])})", hint)
-
-
-def _measure(store: Store, wanted: RunFilter, question: Question) -> Measure:
-    metric = find_metric(store, wanted, question.metric)
-    goal = question.goal or goal_of(metric)
-    if question.target is not None and goal is None:
-        hint = "--target needs to know: --goal higher or --goal lower."
-        raise UsageError(f"is higher or lower better for '{metric.name}'?", hint)
-    return Measure(metric=metric, moment=question.moment, axis=question.axis, place=question.place, goal=goal)
-
-
-def _read(store: Store, wanted: RunFilter, measure: Measure, target: float | None) -> list[RunResult]:
-    """The runs with their numbers. Raises UsageError where there is none."""
-    last = target is None and measure.moment is PointChoice.LAST
-    axes = [measure.axis or Axis.STEPS] if target is None else [*Axis]
-    names = [*(axis.column for axis in axes), measure.metric.column]
-    results = []
-    for found in store.runs_with_curves(wanted, measure.metric.split, names, last=last):
-        curve = found.curves.get(measure.metric.split)
-        when = None if target is None else reached(curve, measure, target)
-        measured = measure_run(found.run, curve, measure)
-        results.append(RunResult(run=ComparedRun.of(found.run), measured=measured, reached=when))
-    if not results:
-        raise UsageError("no run matches", "hlbq status shows what there is.")
-    return results
-
-
-def _of_one_code(
-    store: Store, results: Sequence[RunResult], *, allow_mixed_code: bool
-) -> tuple[list[RunResult], list[str]]:
-    """The results of runs that one code computed, and a warning of the others. Digests of the same code become one.
-    Raises UsageError where no run is left."""
-    as_one = functools.cache(store.same_code().as_one)
-    named = []
-    for result in results:
-        code = as_one(tuple(result.run.code))
-        is_named = code == result.run.code
-        named.append(result if is_named else replace(result, run=replace(result.run, code=code)))
-    mixed = [result for result in named if len(result.run.code) > 1]
-    if not mixed or allow_mixed_code:
-        return named, []
-    kept = [result for result in named if len(result.run.code) <= 1]
-    which = ", ".join(str(result.run.id) for result in mixed)
-    told = f"{counted(len(mixed), 'run')} of {MIXED} left out ({which})"
-    if not kept:
-        raise UsageError(f"nothing is left to compare: {told}", "Add --allow_mixed_code to compare them all the same.")
-    return kept, [f"{told}; --allow_mixed_code takes them"]
 
 
 def _question_text(measure: Measure, grouping: Grouping, families: Families, question: Question) -> str:

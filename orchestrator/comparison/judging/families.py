@@ -36,6 +36,11 @@ class Families:
     tuned: Sequence[Tuned] = ()
     warnings: Sequence[str] = ()
 
+    @property
+    def contrasts(self) -> Sequence[Contrast]:
+        """Those of every family, in the order in which they are shown."""
+        return [*self.main_effects, *self.interactions, *self.arms]
+
 
 def families_of(results: Sequence[RunResult], grouping: Grouping, design: Design, asked: Question) -> Families:
     """The families that are asked for, with the goal set: of a factorial sweep main effects, else the arms. Raises
