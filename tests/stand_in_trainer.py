@@ -254,7 +254,9 @@ class Trainer:
                         self._starts.append(message)
                         self._directive = Directive.CONTINUE
                     case Direct(directive=directive):
-                        self._directive, self._told = directive, True
+                        self._told = True
+                        if directive is not Directive.CONTINUE:
+                            self._directive = directive
                     case Pause() | Resume():
                         self._paused = isinstance(message, Pause)
                     case ShutDown():

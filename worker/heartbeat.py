@@ -91,14 +91,18 @@ class Heartbeat:
             self.judge(own_beats_commit=False)
             raise
         except DatabaseVersionError:
-            with self._lock:
-                self._beat_at = started  # the beat got through: there is time to release a run
+            self._got_through(started)  # there is time to release a run, and its end may be written
             raise
+        was_fenced = self._got_through(started)
+        self.judge(own_beats_commit=True)
+        return was_fenced
+
+    def _got_through(self, started: float) -> bool:
+        """Note a beat that got through; returns whether the worker had fenced itself."""
         with self._lock:
             # The call's start, not its end: others may have seen the new beat for as long as the answer took.
             self._beat_at = started
             was_fenced, self.fenced = self.fenced, False
-        self.judge(own_beats_commit=True)
         return was_fenced
 
     def judge(self, *, own_beats_commit: bool) -> list[RunRecord]:

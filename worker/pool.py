@@ -76,7 +76,7 @@ class WorkerPool:
     say: Callable[[str], None]
     environment: Mapping[str, str] = field(default_factory=dict)
     policy: RestartPolicy = field(default_factory=RestartPolicy)
-    _stopping: bool = False
+    _stop_signal: int = 0  # the first one that asked to stop
     _members: list[_Member] = field(default_factory=list)
 
     def run(self) -> int:
@@ -87,7 +87,7 @@ class WorkerPool:
                 self._start(member)
             while any(member.exit_code is None for member in self._members):
                 self._wait(woken)
-        code = exit_code_of([member.exit_code or 0 for member in self._members], interrupted=self._stopping)
+        code = exit_code_of([member.exit_code or 0 for member in self._members], interrupted=bool(self._stop_signal))
         self.say(f"{counted(len(self._members), 'worker')} ended")
         return code
 
@@ -112,7 +112,7 @@ class WorkerPool:
 
     def _pass_on(self, number: int) -> None:
         """Pass a signal on to every worker; from the first on nobody is started any more."""
-        self._stopping = True
+        self._stop_signal = self._stop_signal or number
         for member in self._members:
             if member.process is not None:
                 member.process.send_signal(number)
@@ -123,8 +123,8 @@ class WorkerPool:
         member.process = subprocess.Popen(
             member.place.argv, env={**os.environ, **self.environment}, stdin=subprocess.DEVNULL, process_group=0
         )
-        if self._stopping:  # the signal came while the worker was being started, and did not reach it
-            member.process.terminate()
+        if self._stop_signal:  # it came while the worker was being started, and did not reach it
+            member.process.send_signal(self._stop_signal)
 
     def _wait(self, woken: int) -> None:
         """Until a worker ends, a signal comes, or a restart is due; then do what follows from it."""
@@ -137,14 +137,14 @@ class WorkerPool:
                 self._note_end(member, member.process.returncode)
             if member.restart_at is None:
                 continue
-            if self._stopping:
+            if self._stop_signal:
                 member.restart_at, member.exit_code = None, EXIT_INTERRUPTED
             elif member.restart_at <= time.monotonic():
                 self._start(member)
 
     def _note_end(self, member: _Member, code: int) -> None:
         member.process = None
-        if code in _SAID_WHY or self._stopping:
+        if code in _SAID_WHY or self._stop_signal:
             member.exit_code = code if code in _SAID_WHY else EXIT_FAILED
             return
         lived = time.monotonic() - member.started_at

@@ -31,11 +31,9 @@ class ContentChecks:
         key = (path, sha256, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         with self._lock:
             if key not in self._found:
-                self._found[key] = Future()
-                check = threading.Thread(
-                    target=_check, args=(path, sha256, self._found[key]), name="cache-check", daemon=True
-                )
-                check.start()
+                found: Future[bool] = Future()
+                threading.Thread(target=_check, args=(path, sha256, found), name="cache-check", daemon=True).start()
+                self._found[key] = found
             return self._found[key]
 
 
@@ -53,3 +51,5 @@ def _check(path: Path, sha256: str, found: "Future[bool]") -> None:
         found.set_result(sha256_of(path) == sha256)
     except OSError:
         found.set_result(False)
+    except Exception as error:  # no memory, for instance: somebody waits for the answer
+        found.set_exception(error)

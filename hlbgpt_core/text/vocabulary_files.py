@@ -108,11 +108,10 @@ def tiktoken_cache(folder: Path) -> Iterator[None]:
 
 
 def _provide_from_this_machine(file: VocabularyFile, folder: Path) -> bool:
-    """Put the file into `folder`, if it is on this machine; remove a wrong one there."""
+    """Put the file into `folder`, if it is on this machine. A wrong one there is replaced, here or by tiktoken."""
     kept = folder / file.cache_name
     if _verified(kept, file) is not None:
         return True
-    kept.unlink(missing_ok=True)
     for place in _places_on_this_machine(file):
         if (content := _verified(place, file)) is not None:
             write_private_file(kept, content)

@@ -99,6 +99,8 @@ def write_checkpoint(checkpointing: Checkpointing, checkpoint: Checkpoint, *, na
         shutil.rmtree(replaced, ignore_errors=True)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
+        if replaced.exists() and not folder.exists():
+            replaced.rename(folder)
         raise
     return SavedCheckpoint(path=str(relative), sha256=sha256, step=checkpoint.step)
 

@@ -112,12 +112,10 @@ def _quoted(text: str) -> str:
 @contextlib.contextmanager
 def opened_csv(path: Path) -> Iterator[Iterator[list[str]]]:
     """The rows of a CSV as raw cells, one at a time, however long a cell is."""
-    before = csv.field_size_limit(sys.maxsize)
-    try:
-        with io.TextIOWrapper(open_to_read(path), encoding="utf-8-sig", newline="") as stream:
-            yield csv.reader(stream)
-    finally:
-        csv.field_size_limit(before)
+    # Of the whole process, so it is not set back: another thread may read a CSV too.
+    csv.field_size_limit(sys.maxsize)
+    with io.TextIOWrapper(open_to_read(path), encoding="utf-8-sig", newline="") as stream:
+        yield csv.reader(stream)
 
 
 def read_cell(text: str) -> Any:

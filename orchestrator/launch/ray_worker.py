@@ -13,10 +13,12 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import IO
 
 from orchestrator.launch.worker_command import WorkerOptions
 
 LAST_LINES = 20
+LAST_WORDS_SECONDS = 1.0
 MOST_CRASHES_IN_A_ROW = 5
 FIRST_PAUSE_SECONDS = 1.0
 STEADY_SECONDS = 600.0
@@ -79,9 +81,11 @@ class RayWorker:
     def stop(self) -> None:
         """Make the worker release its run and end; the second time, end at once."""
         with self._lock:
+            # In a cluster's job no SIGTERM hurries a worker; a second SIGINT does.
+            number = signal.SIGINT if self._stopping.is_set() else signal.SIGTERM
             self._stopping.set()
             if self._process is not None and self._process.poll() is None:
-                self._process.send_signal(signal.SIGTERM)
+                self._process.send_signal(number)
 
     def leave(self) -> None:
         """End this actor for good."""
@@ -150,8 +154,14 @@ class RayWorker:
                 process_group=0,
             )
         assert process.stdout is not None  # asked for above
-        with process.stdout:
-            for line in process.stdout:
+        listener = threading.Thread(target=self._listen, args=(process.stdout,), daemon=True)
+        listener.start()
+        code = process.wait()
+        listener.join(LAST_WORDS_SECONDS)  # what the worker started may live on, and hold its output open
+        return code
+
+    def _listen(self, output: IO[str]) -> None:
+        with output:
+            for line in output:
                 self._words.append(line.rstrip())
                 print(line, end="", file=sys.stderr, flush=True)
-        return process.wait()

@@ -28,6 +28,7 @@ class WorkerTask:
     environment: Mapping[str, str] = field(default_factory=dict)
     _pid: int = 0
     _asked: bool = False
+    _code: int | None = None
 
     def __call__(self) -> int:
         """Run the worker to its end. Exits with its exit code unless that is 0. A worker that was asked to stop
@@ -42,7 +43,7 @@ class WorkerTask:
         self._pid = worker.pid
         if self._asked:  # before the worker was there
             worker.terminate()
-        code = _await(worker.pid)
+        code = self._code = _await(worker.pid)
         worker.wait()
         if code and not (self._asked and code in _ENDED_AS_ASKED):
             raise SystemExit(code)
@@ -54,17 +55,18 @@ class WorkerTask:
         from submitit.helpers import DelayedSubmission
 
         self._tell(signal.SIGUSR1)
-        code = _await(self._pid) if self._pid else None
+        code = _await(self._pid) if self._pid and self._code is None else self._code
         if code is not None and code not in _ENDED_AS_ASKED:
             raise SystemExit(code)
         print("the run is released, and the job goes back into the queue", flush=True)
         return DelayedSubmission(WorkerTask(options=self.options, environment=self.environment))
 
     def _tell(self, number: int) -> None:
-        """Signal the worker once: a second signal would make it stop without a checkpoint."""
-        if not self._asked and self._pid:
+        """Signal the worker once, while it is there: a second signal may make it stop without a checkpoint."""
+        # Noted first: one signal's handler may run in the middle of another's.
+        asked, self._asked = self._asked, True
+        if not asked and self._pid and self._code is None:
             os.kill(self._pid, number)
-        self._asked = True
 
 
 def _await(pid: int) -> int:

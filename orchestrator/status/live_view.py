@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 
 from orchestrator.errors import DatabaseBusyError, DatabaseMissingError, NotThereError
-from orchestrator.launch.stop_signals import handled
+from orchestrator.launch.stop_signals import STOP_SIGNALS, handled, heeded_stop_signals
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.status.drawing import draw
@@ -189,7 +189,7 @@ class LiveView:
 def watch(store: Store, wanted: RunFilter) -> None:
     """Show the status on stdout until interrupted, or until the reader has gone."""
     try:
-        with handled((signal.SIGTERM, signal.SIGHUP), _leave), LiveView(store, wanted, stream=sys.stdout) as view:
+        with handled(heeded_stop_signals(), _leave), LiveView(store, wanted, stream=sys.stdout) as view:
             while not view.closed:
                 view.update()
                 time.sleep(REFRESH_SECONDS)
@@ -199,4 +199,8 @@ def watch(store: Store, wanted: RunFilter) -> None:
 
 def _leave(number: int) -> None:
     """End this process as the signal would, which would leave the alternate screen on, without a cursor."""
+    for one in STOP_SIGNALS:
+        signal.signal(one, signal.SIG_IGN)  # another would cut the clean-up off
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     raise SystemExit(128 + number)

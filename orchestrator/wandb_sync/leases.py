@@ -29,14 +29,22 @@ class OwnFolder:
     """`<state>/wandb/processes/<owner>`, gone when the sync ends. A context manager."""
 
     def __init__(self, wandb_folder: Path) -> None:
-        name = "".join(letter if letter.isalnum() else "-" for letter in socket.gethostname())
-        self.owner = f"{name}-{os.getpid()}-{secrets.token_hex(4)}"
-        self.path = wandb_folder / _PROCESSES / self.owner
+        self._processes = wandb_folder / _PROCESSES
         self._held = contextlib.ExitStack()
+        self._take_name()
+
+    def _take_name(self) -> None:
+        host = "".join(letter if letter.isalnum() else "-" for letter in socket.gethostname())
+        self.owner = f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
+        self.path = self._processes / self.owner
 
     def __enter__(self) -> "OwnFolder":
         make_private_folder(self.path)
-        self._held.enter_context(try_lock(self.path / _LOCK))
+        # Another process may take it for dead before it is locked, and remove it: then by another name.
+        while not self._held.enter_context(try_lock(self.path / _LOCK)):
+            self._held.close()
+            self._take_name()
+            make_private_folder(self.path)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -51,14 +59,14 @@ def dead_syncs(wandb_folder: Path) -> list[Path]:
     for folder in sorted(processes.iterdir()) if processes.is_dir() else ():
         # A sync may have made its folder and not locked it yet: leave a folder without a lock file alone.
         if (folder / _LOCK).exists():
-            with try_lock(folder / _LOCK) as is_dead:
+            with contextlib.suppress(FileNotFoundError), try_lock(folder / _LOCK) as is_dead:
                 found += [folder] if is_dead else []
     return found
 
 
 def bury(folder: Path, store: Store) -> None:
-    """Free the leases of a sync that died, and remove its folder."""
-    with try_lock(folder / _LOCK) as is_dead:
+    """Free the leases of a sync that died, and remove its folder, unless another process does."""
+    with contextlib.suppress(FileNotFoundError), try_lock(folder / _LOCK) as is_dead:
         if is_dead:
             store.release_sync(folder.name)
             shutil.rmtree(folder, ignore_errors=True)

@@ -62,6 +62,7 @@ def test_a_worker_killed_between_the_end_and_the_notice_loses_none(fleet: Fleet)
     assert killed.wait(timeout=120) == -9
     assert waiting(fleet) == 1 and told(fleet) == []
     assert fleet.start_one(watch=False).wait(timeout=120) == 0  # has nothing to train, and something to tell
+    wait_until(lambda: waiting(fleet) == 0, seconds=120, what="the end is told")
     assert [one["event"] for one in told(fleet)] == ["sweep_ended"]
 
 

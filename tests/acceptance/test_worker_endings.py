@@ -1,7 +1,9 @@
 """Real workers with a stand-in trainer: every way in which a run can end, and what becomes of it."""
 
+import contextlib
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +52,13 @@ def work_off(fleet: Fleet) -> int:
 
 def reasons(store: Store, run_id: int) -> list[Reason | None]:
     return [attempt.reason for attempt in store.attempts(run_id)]
+
+
+def signal_all(worker: "subprocess.Popen[bytes]", number: int) -> None:
+    """Signal the worker and its children, as a terminal signals its group and a scheduler its job."""
+    for pid in (*children(worker.pid), worker.pid):
+        with contextlib.suppress(ProcessLookupError):  # it may just have ended
+            os.kill(pid, number)
 
 
 def wait_for_step(fleet: Fleet, step: int, run_id: int = 1) -> None:
@@ -190,8 +199,7 @@ def test_sigquit_stops_at_once_and_counts_against_nothing(fleet: Fleet) -> None:
     fleet.plan = Plan(steps=10_000, step_seconds=0.01, checkpoint_every=100_000, on_seed={"100": "deaf"})
     worker = fleet.start_one()
     wait_for_step(fleet, 3)
-    for pid in (*children(worker.pid), worker.pid):  # Ctrl-\ goes to a whole group
-        os.kill(pid, signal.SIGQUIT)
+    signal_all(worker, signal.SIGQUIT)  # Ctrl-\ goes to a whole group
     worker.wait(timeout=120)
     with reader(fleet) as store:
         run = store.run(1)
@@ -205,8 +213,7 @@ def test_a_hang_up_that_was_ignored_at_the_start_stays_ignored(fleet: Fleet) -> 
     go = held(fleet, 3)
     worker = fleet.start_one(watch=False)
     wait_for_step(fleet, 3)
-    for pid in (*children(worker.pid), worker.pid):
-        os.kill(pid, signal.SIGHUP)
+    signal_all(worker, signal.SIGHUP)
     go.touch()
     assert worker.wait(timeout=120) == 0
     with reader(fleet) as store:
@@ -297,8 +304,7 @@ def test_in_a_job_of_a_cluster_many_signals_are_as_one_and_the_trainer_is_left_a
     worker = fleet.start_one()
     wait_for_step(fleet, 3)
     for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM):
-        for pid in (*children(worker.pid), worker.pid):
-            os.kill(pid, number)
+        signal_all(worker, number)
     worker.wait(timeout=120)
     with reader(fleet) as store:
         run = store.run(1)

@@ -256,6 +256,8 @@ class Fleet:
         found = []
         if tracebacks := self.log().count("Traceback (most recent call last)"):
             found.append(f"{tracebacks} tracebacks of workers")
+        with contextlib.suppress(AssertionError):  # those of a worker that was just killed need a moment
+            wait_until(lambda: not trainers_of(self.started), seconds=30, what="the trainers end")
         if left := trainers_of(self.started):
             found.append(f"{len(left)} trainers left behind")
         return tuple(found)

@@ -43,6 +43,8 @@ def _locked(shorter: float, kind: str, db: str, folder: Path) -> FaultRow:
                 before = [run.step for run in store.running(RunFilter())]
                 go.touch()
                 time.sleep(LOCK_SECONDS * shorter)
+                # On a busy machine the workers may have been slow to find it locked.
+                wait_until(lambda: "waiting for the database" in fleet.log(), seconds=120, what="a worker waits")
                 during = [run.step for run in store.running(RunFilter())]
             wait_until(
                 lambda: not store.running(RunFilter()) and not store.waiting(),

@@ -350,7 +350,7 @@ def test_the_pages_of_one_browser_take_turns(plain: tuple[Client, Store]) -> Non
             pages.append(asyncio.create_task(listen(at, browser)))
             while "overview" not in heard[at]:
                 await asyncio.sleep(0)
-        await asyncio.wait(pages, return_when=asyncio.FIRST_COMPLETED, timeout=10)
+        await asyncio.wait(pages, return_when=asyncio.FIRST_COMPLETED, timeout=120)
         still = [not page.done() for page in pages]
         assert still.count(False) == 1 and still.index(False) == 0, heard
         for page in pages:

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import sqlite3
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ import pytest
 from sqlalchemy import create_engine
 
 from hlbgpt_core.points import SavedCheckpoint
+from orchestrator.errors import DatabaseError
+from orchestrator.files import locks
 from orchestrator.files.locks import lock_at_once, try_lock
 from orchestrator.leftovers import find_leftovers, remove_leftovers
 from orchestrator.queue.states import Reason
 from orchestrator.store import Store
 from orchestrator.store.opening.schema import copy_sqlite
+from orchestrator.wandb_sync.leases import OwnFolder, bury, dead_syncs
 from tests import store_examples
 
 
@@ -80,6 +84,14 @@ def test_backups_that_were_killed_go_and_those_at_work_stay(
     assert [path.exists() for path in (dead, alive, other)] == [False, True, True]
 
 
+def test_a_backup_replaces_no_file_that_came_meanwhile(tmp_path: Path) -> None:
+    engine, target = create_engine(f"sqlite:///{tmp_path / 'a.db'}"), tmp_path / "b.db"
+    target.write_text("another's")
+    with engine.connect() as connection, pytest.raises(DatabaseError, match="File exists"):
+        copy_sqlite(connection, target)
+    assert target.read_text() == "another's" and not list(tmp_path.glob(".*"))
+
+
 def test_a_backup_at_work_is_locked(tmp_path: Path) -> None:
     """The copy is asked about while it is written: after it every lock is gone."""
     source = sqlite3.connect(tmp_path / "a.db")
@@ -108,3 +120,45 @@ def test_folders_of_dead_syncs_go_and_their_leases_with_them(store: Store, tmp_p
     with try_lock(processes / "alive" / "lock"):
         assert clean(store, tmp_path) == ["dead"]
     assert sorted(one.name for one in processes.iterdir()) == ["alive", "beginning"]
+
+
+def test_a_sync_that_was_taken_for_dead_before_it_was_locked_takes_another_name(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, lock, others = OwnFolder(tmp_path), locks.lock_at_once, ExitStack()
+    first = own.path
+
+    def late(descriptor: int) -> bool:
+        monkeypatch.setattr(locks, "lock_at_once", lock)
+        assert dead_syncs(tmp_path) == [first]
+        others.enter_context(try_lock(first / "lock"))  # another process begins to bury it
+        return lock(descriptor)
+
+    monkeypatch.setattr(locks, "lock_at_once", late)
+    with own:
+        others.close()
+        bury(first, store)
+        assert own.path != first and own.path.name == own.owner
+        assert dead_syncs(tmp_path) == [] and [one.name for one in own.path.parent.iterdir()] == [own.owner]
+
+
+def test_a_dead_sync_may_be_buried_twice(store: Store, tmp_path: Path) -> None:
+    dead = tmp_path / "processes" / "dead"
+    dead.mkdir(parents=True)
+    (dead / "lock").touch()
+    for _ in range(2):
+        bury(dead, store)
+    assert not dead.exists()
+
+
+def test_a_sync_may_leave_while_others_look_for_dead_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, exists = OwnFolder(tmp_path), Path.exists
+    own.__enter__()
+
+    def leaves(self: Path) -> bool:
+        found = exists(self)
+        own.__exit__()
+        return found
+
+    monkeypatch.setattr(Path, "exists", leaves)
+    assert dead_syncs(tmp_path) == []

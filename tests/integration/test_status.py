@@ -387,8 +387,19 @@ def test_a_full_disk_under_stdout_is_one_message(tmp_path: Path, command: str) -
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_watch_on_a_terminal_follows_its_size_and_leaves_it_as_it_was(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        [signal.SIGINT],
+        [signal.SIGTERM],
+        [signal.SIGHUP],
+        [signal.SIGTERM, signal.SIGHUP],
+        [signal.SIGINT, signal.SIGINT, signal.SIGINT],
+    ],
+)
+def test_watch_on_a_terminal_follows_its_size_and_leaves_it_as_it_was(
+    tmp_path: Path, numbers: list[signal.Signals]
+) -> None:
     location = str(tmp_path / "hlbq.db")
     with open_store(location, mode=OpenMode.CREATE) as store:
         submit_sweep(store, name="[red]")
@@ -408,10 +419,12 @@ def test_watch_on_a_terminal_follows_its_size_and_leaves_it_as_it_was(tmp_path: 
     assert "\x1b[?1049h" in seen and "No worker is running" in seen and "num_heads" not in seen
     termios.tcsetwinsize(terminal, (6, 24))
     read_until(terminal, "…")
-    watching.send_signal(number)
+    for number in numbers:
+        watching.send_signal(number)
     assert "\x1b[?25h" in read_until(terminal, "\x1b[?1049l")
     os.close(terminal)
-    assert watching.wait(timeout=120) == (0 if number == signal.SIGINT else 128 + number)
+    # Of several the first in the kernel's order counts.
+    assert watching.wait(timeout=120) in {0 if number == signal.SIGINT else 128 + number for number in numbers}
 
 
 def read_until(terminal: int, wanted: str) -> str:

@@ -95,7 +95,9 @@ class Control:
         """Note a wish, if it is for the run at hand."""
         with self._condition:
             if self._lease == (message.run_id, message.fence):
-                self._directive = message.directive
+                # To go on is the word at a rung. It takes back no other: somebody may have asked to stop meanwhile.
+                if message.directive is not Directive.CONTINUE:
+                    self._directive = message.directive
                 self._heard.set()
                 self._condition.notify_all()
 

@@ -107,6 +107,7 @@ class TrainerHandle:
         self._reader = threading.Thread(target=self._read, name=f"trainer-{self.pid}", daemon=True)
         try:
             self._reader.start()
+            threading.Thread(target=self._end_group, name=f"trainer-{self.pid}-end", daemon=True).start()
         except RuntimeError as error:  # a thread counts as a process
             self.kill()
             self._process.wait()
@@ -134,10 +135,12 @@ class TrainerHandle:
 
     def kill(self) -> None:
         """End the process at once, stopped or not, with what it may have started."""
-        try:
+        if self._process.returncode is None:  # else its number may be another's by now
+            self._kill_group()
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
     def shut_down(self, grace_seconds: float) -> None:
         """Ask the process to end, then make sure. One that still loads its libraries has nothing to put in order."""
@@ -152,6 +155,12 @@ class TrainerHandle:
         self._reader.join(timeout=grace_seconds)
         with self._lock:
             self._down.close()
+
+    def _end_group(self) -> None:
+        """Once the process has ended, end what it started: a fork of it would hold the pipe open, and hide its end."""
+        with contextlib.suppress(ChildProcessError):  # reaped already
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        self._kill_group()
 
     def _read(self) -> None:
         with self._up:

@@ -8,10 +8,12 @@ import stat
 from pathlib import Path
 
 from hlbgpt_core.errors import HlbqError
+from orchestrator.files.locks import wait_for_lock
 from orchestrator.files.state_folder import make_state_folder
 
 # A link that was shared to read must not open a dashboard that changes things.
 TOKEN_FILE, READING_TOKEN_FILE = "dashboard-token", "dashboard-token-read-only"
+LOCK_SECONDS = 5.0
 _TOKEN = re.compile(r"[\w-]{32}")
 
 
@@ -28,10 +30,17 @@ def kept_token(folder: Path, *, read_only: bool, new: bool = False) -> str:
     token = secrets.token_urlsafe(24)
     with contextlib.suppress(OSError, HlbqError):
         make_state_folder(folder)
-        path.unlink(missing_ok=True)
-        # Made with its mode: there is no moment in which others can read it.
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-            stream.write(token)
+        lock, too_late = path.with_name(f"{path.name}.lock"), HlbqError("another dashboard writes the token")
+        with wait_for_lock(lock, timeout_seconds=LOCK_SECONDS, too_late=too_late):
+            # Another dashboard may have been started in the same moment, and have kept one.
+            if not new and (known := _read(path)) is not None:
+                token = known
+            else:
+                path.unlink(missing_ok=True)
+                # Made with its mode: there is no moment in which others can read it.
+                with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+                    stream.write(token)
+            lock.unlink()
     return token
 
 

@@ -185,12 +185,22 @@ def copy_sqlite(connection: Connection, target: Path) -> None:
                 copy.close()
         with partial.open("rb") as file:
             os.fsync(file.fileno())
-        partial.replace(target)
+        _give_name(partial, target)
     except OSError as error:
         hint = "Check the path and its rights (ls -ld), and the disk (df)."
         raise DatabaseError(f"the backup '{target}' cannot be written: {error.strerror}", hint) from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _give_name(file: Path, name: Path) -> None:
+    """Name the file so, unless another has that name by now. Raises FileExistsError."""
+    try:
+        name.hardlink_to(file)
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without hard links
+        file.replace(name)
 
 
 @contextlib.contextmanager

@@ -92,6 +92,23 @@ def test_a_second_write_of_the_same_step_replaces_the_first(saved: SavedCheckpoi
     assert [folder.name for folder in (tmp_path / "checkpoints" / "a1b2").iterdir()] == ["1-7"]
 
 
+def test_a_write_that_fails_at_the_last_leaves_what_was_there(
+    saved: SavedCheckpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, final = Path.rename, tmp_path / saved.path
+
+    def fails(self: Path, target: Path) -> Path:
+        if target == final and "replaced" not in self.name:
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OSError, match="No space"):
+        write_checkpoint(checkpointing_in(tmp_path), CHECKPOINT)
+    assert read_checkpoint(tmp_path, saved).step == 7
+    assert [folder.name for folder in final.parent.iterdir()] == ["1-7"]
+
+
 def test_a_setting_that_was_added_since_is_at_its_default() -> None:
     expected = {"settings": small_settings().to_dict()}
     older = {name: value for name, value in expected["settings"].items() if name != "test_tokens"}

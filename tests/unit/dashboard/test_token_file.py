@@ -1,5 +1,6 @@
 """The link's token is kept between starts, where only its owner can read it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from orchestrator.dashboard.serving.token_file import READING_TOKEN_FILE, TOKEN_FILE, kept_token
@@ -36,3 +37,10 @@ def test_a_file_that_others_could_read_or_have_put_there_is_replaced(tmp_path: P
 def test_where_nothing_can_be_kept_the_token_holds_for_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert kept_token(tmp_path / "file", read_only=False) != kept_token(tmp_path / "file", read_only=False)
+
+
+def test_dashboards_that_start_together_have_one_token(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        tokens = list(pool.map(lambda _: kept_token(tmp_path / "state", read_only=False), range(16)))
+    assert set(tokens) == {kept_token(tmp_path / "state", read_only=False)}
+    assert [one.name for one in (tmp_path / "state").iterdir()] == [TOKEN_FILE]

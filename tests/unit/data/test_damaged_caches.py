@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -169,6 +170,26 @@ def test_a_long_check_gives_signs_of_life(
 
     load_data(f"text:{text_file}", "bytes", cache_dir=cache_dir, on_progress=hear, watch=CacheWatch(checks=checks))
     assert heard == ["checking the cache"]
+
+
+def test_a_check_without_memory_or_threads_is_not_awaited_for_ever(
+    text_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(path: Path) -> str:
+        raise MemoryError
+
+    def no_thread(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    checks, sha256 = ContentChecks(), sha256_of(text_file)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_thread)
+        with pytest.raises(RuntimeError, match="new thread"):
+            checks.is_whole(text_file, sha256)
+    assert checks.is_whole(text_file, sha256).result(60)
+    monkeypatch.setattr(content_checks, "sha256_of", no_memory)
+    with pytest.raises(MemoryError):
+        ContentChecks().is_whole(text_file, sha256).result(60)
 
 
 def _load_and_tell(dataset: str, cache_dir: Path, found: Any) -> None:

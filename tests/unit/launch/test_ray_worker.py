@@ -1,5 +1,6 @@
 """What the actor does with its worker, without Ray: starts it again after crashes, passes stops on, tells the end."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from orchestrator.launch import ray_worker
 from orchestrator.launch.ray_worker import MOST_CRASHES_IN_A_ROW, RayWorker, WorkerOrder, WorkerReport
 from orchestrator.launch.worker_command import WorkerOptions
 from tests.faults.harness import wait_until
+from worker.processes import ProcessState, process_state
 
 # Notes each of its lives in a file; dies by SIGKILL in the first `crashes` of them.
 LIVES = """
@@ -69,21 +71,37 @@ def test_the_worker_is_told_its_database_and_its_job_by_the_environment(tmp_path
     assert report.last_words[-1] == "url ray one"
 
 
-def test_a_stop_reaches_the_worker_and_a_second_one_too(tmp_path: Path) -> None:
+def test_a_stop_reaches_the_worker_and_a_second_one_hurries_it(tmp_path: Path) -> None:
     waits = """
 import time
 came = []
-signal.signal(signal.SIGTERM, lambda number, frame: (came.append(number), print('asked', len(came), flush=True)))
+for one in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(one, lambda number, frame: (came.append(number), print('asked', len(came), flush=True)))
 print('ready', flush=True)
 while len(came) < 2:
     time.sleep(0.05)  # signal.pause() would wait for ever for a signal that came just before it
+print(*came)
 sys.exit(130)
 """
     actor = ActorAlone(tmp_path, then=waits)
     for word in ("ready", "asked 1"):
         wait_until(lambda: word in actor.report().last_words, seconds=120, what=word)  # noqa: B023
         actor.stop()
-    assert actor.end().exit_code == 130
+    report = actor.end()
+    # By SIGINT: in a cluster's job no SIGTERM hurries a worker.
+    assert (report.exit_code, report.last_words[-1]) == (130, f"{signal.SIGTERM:d} {signal.SIGINT:d}")
+
+
+def test_the_end_is_known_though_what_the_worker_started_lives_on(tmp_path: Path) -> None:
+    lives_on = """
+import subprocess
+child = subprocess.Popen(['sleep', '600'])
+print(child.pid, flush=True)
+"""
+    report = ActorAlone(tmp_path, then=lives_on).end()
+    child = int(report.last_words[-1])
+    assert (report.exit_code, process_state(child, 0)) == (0, ProcessState.ALIVE)
+    os.kill(child, signal.SIGKILL)
 
 
 def test_a_stop_between_two_lives_is_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import DatabaseBusyError, WorkerGoneError
+from orchestrator.errors import DatabaseBusyError, DatabaseVersionError, WorkerGoneError
 from orchestrator.queue.runs import RunRecord
 from orchestrator.queue.workers import DeviceReading, Watch, WorkerIdentity, WorkerRecord
 from tests.faults.harness import wait_until
@@ -34,7 +34,7 @@ class FakeStore:
     """The part of the store that a lease keeper calls."""
 
     def __init__(self) -> None:
-        self.busy = self.gone = self.is_locked = False
+        self.busy = self.gone = self.is_locked = self.is_outdated = False
         self.beats = self.registered = 0
         self.ended = ""
         self.others: list[WorkerRecord] = []
@@ -56,6 +56,8 @@ class FakeStore:
             raise DatabaseBusyError("the database is locked")
         if self.gone:
             raise WorkerGoneError("gone")
+        if self.is_outdated:
+            raise DatabaseVersionError("the database was changed meanwhile")
         self.beats += 1
         return self.beats
 
@@ -114,6 +116,17 @@ def test_beats_that_do_not_get_through_end_in_a_fence_and_the_next_that_does_lif
     wait_until(lambda: bench.heartbeat.fenced, seconds=120, what="the keeper knows")
     bench.store.busy = False
     assert bench.heartbeat.beat() is True
+    assert not bench.heartbeat.fenced
+
+
+def test_a_beat_that_finds_an_upgraded_database_lifts_the_fence_too(bench: Bench) -> None:
+    """A worker that fenced itself during a long upgrade never wrote its run's end, and never ended."""
+    bench.clock.now += 0.3
+    assert bench.fenced.wait(120)
+    wait_until(lambda: bench.heartbeat.fenced, seconds=120, what="the keeper knows")
+    bench.store.is_outdated = True
+    with pytest.raises(DatabaseVersionError):
+        bench.heartbeat.beat()
     assert not bench.heartbeat.fenced
 
 

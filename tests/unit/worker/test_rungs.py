@@ -71,6 +71,13 @@ def test_the_word_at_a_rung_is_heeded_before_the_next_step(
     assert heard == dict.fromkeys(range(1, 8), Directive.CONTINUE) | {8: Directive.RELEASE}
 
 
+def test_to_go_on_takes_no_wish_to_stop_back(arrived: tuple[PipeReporter, Iterator[Message]], control: Control) -> None:
+    """Somebody may ask to stop during the evaluation at a rung, before the rung is judged."""
+    for word in (Directive.RELEASE, Directive.CONTINUE):
+        control.direct(Direct(run_id=1, fence=2, directive=word))
+    assert wanted(arrived[0]) is Directive.RELEASE
+
+
 def test_a_trainer_without_a_word_goes_on_after_a_moment(
     arrived: tuple[PipeReporter, Iterator[Message]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

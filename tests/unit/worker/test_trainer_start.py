@@ -2,17 +2,21 @@
 
 import errno
 import os
+import signal
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.faults.harness import wait_until
 from worker.__main__ import main
 from worker.exit_codes import EXIT_USAGE
+from worker.processes import ProcessState, process_state
 from worker.trainer import trainer_handle
-from worker.trainer.trainer_handle import Inbox, TrainerHandle, TrainerStartError
+from worker.trainer.trainer_handle import Inbox, TrainerDied, TrainerHandle, TrainerStartError
 
 
 def full(*_: Any, **__: Any) -> Any:
@@ -59,3 +63,22 @@ def test_nothing_stays_open(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pla
         TrainerHandle(["sleep", "60"], {}, tmp_path / "log", Inbox())
     assert open_descriptors() == before
     assert all(one.returncode is not None for one in started)
+
+
+FORKS = """
+import os, signal, sys, time
+child = os.fork()
+if child == 0:
+    time.sleep(600)
+print(child, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_end_of_a_trainer_that_forked_is_heard_at_once(tmp_path: Path) -> None:
+    """The fork holds the pipe open; the worker took the trainer for one that hangs, for as long as that lived."""
+    inbox, log = Inbox(), tmp_path / "log"
+    trainer = TrainerHandle([sys.executable, "-c", FORKS], {}, log, inbox)
+    assert inbox.next(120) == TrainerDied(pid=trainer.pid, returncode=-signal.SIGKILL, loaded=False)
+    fork = int(log.read_text())
+    wait_until(lambda: process_state(fork, 0) is ProcessState.DEAD, seconds=120, what="the fork has ended")

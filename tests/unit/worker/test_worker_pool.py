@@ -5,8 +5,10 @@ Its workers are shell one-liners here.
 
 import os
 import signal
+import subprocess
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,6 +93,20 @@ def test_signals_are_passed_on_each_time(tmp_path: Path, number: signal.Signals)
     assert crew.run() == 130
     sender.join()
     assert [lines(path) for path in heard] == [["up", "1", "2"]] * 2
+
+
+def test_a_signal_reaches_a_worker_that_is_just_being_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    up, begin = tmp_path / "up", subprocess.Popen
+
+    def popen(*given: Any, **named: Any) -> Any:
+        process = begin(*given, **named)
+        wait_until(up.exists, seconds=120, what="the worker is up")
+        signal.raise_signal(signal.SIGUSR1)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    crew = crew_of(f"trap 'exit 130' USR1; touch {up}; while :; do sleep 0.02; done")
+    assert crew.run() == 130
 
 
 def test_a_signal_between_a_death_and_the_restart_ends_the_wait(tmp_path: Path) -> None:
