@@ -96,7 +96,7 @@ def test_signals_are_passed_on_each_time(tmp_path: Path, number: signal.Signals)
 
 
 def test_a_signal_reaches_a_worker_that_is_just_being_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    up, begin = tmp_path / "up", subprocess.Popen
+    up, heard, begin = tmp_path / "up", tmp_path / "heard", subprocess.Popen
 
     def popen(*given: Any, **named: Any) -> Any:
         process = begin(*given, **named)
@@ -105,8 +105,8 @@ def test_a_signal_reaches_a_worker_that_is_just_being_started(tmp_path: Path, mo
         return process
 
     monkeypatch.setattr(subprocess, "Popen", popen)
-    crew = crew_of(f"trap 'exit 130' USR1; touch {up}; while :; do sleep 0.02; done")
-    assert crew.run() == 130
+    crew = crew_of(f"trap 'touch {heard}; exit 130' USR1; touch {up}; while :; do sleep 0.02; done")
+    assert crew.run() == 130 and heard.exists()
 
 
 def test_a_signal_between_a_death_and_the_restart_ends_the_wait(tmp_path: Path) -> None:
