@@ -130,7 +130,8 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
     design = design_of(store, found.sweeps)
     families = Families() if found.unlike else families_of(found.results, grouping, design, asked)
     if record is not None and policy is not None:
-        families = replace(families, arms=declared(families.arms, policy, PolicyState.of(record)))
+        state, first_seed = PolicyState.of(record), design.first_seed or 0
+        families = replace(families, arms=declared(families.arms, policy, state, first_seed=first_seed))
     contrasts = families.contrasts
     undecided = sorted({arm for one in contrasts if is_open(one) for arm in one.arms})
     text = _question_text(found.measure, grouping, families, question)

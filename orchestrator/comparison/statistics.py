@@ -72,7 +72,7 @@ def summarise(values: Sequence[float]) -> Summary:
 
 def paired_difference(differences: Sequence[float], *, evidence: float = 1 / ALPHA) -> PairedDifference:
     """The plain and the always-valid t-test of the mean of `differences`, one for each seed. `evidence` is what
-    decides: the always-valid interval holds the means against which there is less."""
+    decides: the always-valid interval holds the means against which there is less (infinite: there is none)."""
     from scipy.special import stdtr
 
     summary = summarise(differences)
@@ -81,7 +81,7 @@ def paired_difference(differences: Sequence[float], *, evidence: float = 1 / ALP
         return PairedDifference(summary=summary)
     # Of differences that are all the same, 0 where they are 0, else infinite.
     t = mean * math.sqrt(count) / deviation if deviation else math.copysign(math.inf, mean) if mean else 0.0
-    limit = float(always_valid_critical_t(count, 1 / evidence))
+    limit = float(always_valid_critical_t(count, 1 / evidence)) if math.isfinite(evidence) else math.inf
     return PairedDifference(
         summary=summary,
         p_value=float(2 * stdtr(count - 1, -abs(t))),

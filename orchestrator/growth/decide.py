@@ -31,7 +31,9 @@ def next_step(policy: DecidePolicy, results: Results, state: PolicyState, *, wor
         policy=policy,
         evidence=evidence,
         largest=numpy.maximum.accumulate(looked_at, axis=1),
-        half=evidence.half_width(policy.bound.evidence(1)),
+        half=numpy.where(
+            evidence.pairs < policy.bound.first_look, numpy.inf, evidence.half_width(policy.bound.evidence(1))
+        ),
         diverged=diverged.cumsum(axis=1),
         counted=counted_seeds(ended),
         paused=results.paused[own] | results.paused[others],

@@ -109,14 +109,16 @@ def _confirmed_texts(store: Store, sweep_id: int, policy: DecidePolicy) -> Mappi
     """`searched 2.412, confirmed 2.437 +- 0.006 (6 seeds)` of each arm of the policy with such numbers, by its key:
     what a search believed, and what seeds say that had no part in its choice, with their always-valid interval."""
     values: dict[tuple[str, bool], list[float]] = {}
+    first = policy.first_seed or 0
     for run, measured in measured_runs(store, policy, sweep_id):
-        if measured.value is not None and run.arm_key in policy.arms:
-            values.setdefault((run.arm_key, run.seed >= (policy.first_seed or 0)), []).append(measured.value)
+        if measured.value is not None and run.arm_key in policy.arms and run.seed < first + policy.max_seeds:
+            values.setdefault((run.arm_key, run.seed >= first), []).append(measured.value)
     found = {}
     for arm in policy.arms:
         seen, fresh = values.get((arm, False), []), values.get((arm, True), [])
         if seen and fresh:
-            interval = paired_difference(fresh, evidence=policy.bound.evidence(1)).always_valid_interval
+            evidence = policy.evidence_of_interval(len(fresh))
+            interval = paired_difference(fresh, evidence=evidence).always_valid_interval
             around = "" if interval is None else f" +- {(interval.high - interval.low) / 2:.2g}"
             seeds = counted(len(fresh), "seed")
             found[arm] = f"searched {fmean(seen):.4g}, confirmed {fmean(fresh):.4g}{around} ({seeds})"

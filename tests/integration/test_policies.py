@@ -14,10 +14,12 @@ from sqlalchemy import select, update
 
 from hlbgpt_core.points import Split
 from orchestrator.cli.main import run_program
+from orchestrator.comparison.judging.bounds import Bound
 from orchestrator.comparison.judging.policy import ClosureReason, DecidePolicy, PolicyState, policy_of
 from orchestrator.comparison.measuring.measures import Goal
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.results import compare
+from orchestrator.comparison.statistics import paired_difference
 from orchestrator.errors import ExportError, UsageError
 from orchestrator.growth.declaring import declared_for_sweep, with_policy
 from orchestrator.growth.reading import read_results
@@ -124,6 +126,28 @@ def test_compare_gives_the_policys_verdicts(store: Store) -> None:
     assert comparison.extension is None and comparison.margin == 0.05
     alone = compare(store, RunFilter(sweep_ids=(sweep,), with_members=True), Question(arms=True, robust=True))
     assert not alone.policy
+
+
+def test_what_is_beyond_the_cap_or_before_the_first_look_has_no_part_in_the_intervals(store: Store) -> None:
+    """The smaller bound of a cap holds for the policy's own seeds, and from the first look on."""
+    sweep, worker = submitted(store, declaration(max_seeds=5, futility=None), seeds=8), register(store)
+    while train_one(store, worker) is not None:
+        pass
+    steps(store)
+    for contrast in compare(store, RunFilter(sweep_ids=(sweep,), with_members=True), Question()).contrasts:
+        expected = paired_difference(tuple(contrast.pairs.differences.values()), evidence=Bound(cap=5).evidence(1))
+        assert list(contrast.pairs.differences) == list(range(100, 105))
+        assert contrast.finding.difference == expected and "3 pairs beyond the cap not counted" in contrast.declared
+        assert contrast.finding.p_value >= expected.p_value > 0  # type: ignore[operator]
+
+
+def test_before_the_first_look_there_is_no_interval(store: Store) -> None:
+    sweep, worker = submitted(store, declaration(first_look=6, max_seeds=7), seeds=4), register(store)
+    while train_one(store, worker) is not None:
+        pass
+    for contrast in compare(store, RunFilter(sweep_ids=(sweep,), with_members=True), Question()).contrasts:
+        assert len(contrast.pairs.differences) == 4
+        assert contrast.finding.difference.always_valid_interval is None
 
 
 def test_a_step_is_written_once(store: Store) -> None:

@@ -3,6 +3,7 @@
 `growth` takes its steps; every reader of the sweep takes its verdicts from here.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -63,6 +64,10 @@ class DecidePolicy:
         """How much evidence decides."""
         return Bound(cap=self.max_seeds, first_look=self.first_look) if self.is_capped and not self.best_arm else VILLE
 
+    def evidence_of_interval(self, pairs: int) -> float:
+        """The bound of an interval from so many pairs; infinite before the first look, which a smaller bound awaits."""
+        return self.bound.evidence(1) if pairs >= self.bound.first_look else math.inf
+
     @property
     def rule(self) -> str:
         """The bound in words, and which seeds count."""
@@ -121,7 +126,8 @@ def policy_of(record: PolicyRecord) -> DecidePolicy:
 
 def closure_text(closure: Closure, policy: DecidePolicy) -> str:
     """Why an arm is closed: `better by 0.021 after 6 seeds`, `closed: 8 % chance of a verdict by 20 seeds; ...`."""
-    after = f"after {counted(closure.seeds, 'seed')}"
+    lost = f" ({counted(closure.pairs, 'pair')})" if 0 < closure.pairs < closure.seeds else ""
+    after = f"after {counted(closure.seeds, 'seed')}{lost}"
     is_finite = closure.low is not None and closure.high is not None
     interval = f"; interval {closure.low:+.4g} to {closure.high:+.4g}" if is_finite else ""
     if closure.reason in REJECTED:
@@ -134,7 +140,7 @@ def closure_text(closure: Closure, policy: DecidePolicy) -> str:
         return f"closed {after}: {chance}{interval}"
     if closure.reason is ClosureReason.CAP:
         word = "not surely worse than the best" if policy.best_arm else "undecided"
-        return f"{word} at the cap of {counted(policy.max_seeds, 'seed')}{interval}"
+        return f"{word} at the cap of {counted(policy.max_seeds, 'seed')}{lost}{interval}"
     if closure.reason is ClosureReason.NO_PAIRS:
         return f"closed {after}: none of them gave a pair with a number of {policy.metric}"
     if closure.reason is ClosureReason.HELD_BACK:
