@@ -17,6 +17,7 @@ from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.status.waiting import wait_until_ended
 from orchestrator.store import OpenMode, open_store
 from orchestrator.store.known import known_sweep
+from orchestrator.sweep.baseline import baseline_texts
 from orchestrator.sweep.chosen_runs import python_filter, readable_runs
 from orchestrator.sweep.existing_runs import Existing, find_existing
 from orchestrator.sweep.plan import Plan
@@ -65,8 +66,8 @@ def submit(
 
     `settings` gives each setting one value or a list of values; several make an axis. A text such as "1e-4..1e-1" is
     a range to draw from. The other arguments are the options of `hlbq submit`, of the same names and meaning;
-    `checkpoint_every` and `stall_timeout` are seconds. `db` is a path or a URL (None: $HLBQ_DB, else hlbq.db here).
-    Other arguments replace the options of a `preset`.
+    `checkpoint_every` and `stall_timeout` are seconds, and `baseline` may be values by name. `db` is a path or a URL
+    (None: $HLBQ_DB, else hlbq.db here). Other arguments replace the options of a `preset`.
 
         from orchestrator import submit
 
@@ -78,6 +79,9 @@ def submit(
     left to submit), DataError or DatabaseError; all are HlbqErrors.
     """
     file = read_sweep_file(str(preset_path(preset))) if preset is not None else SweepFile()
+    baseline = options.get("baseline")
+    if isinstance(baseline, Mapping):
+        options["baseline"] = baseline_texts(baseline)
     chosen = SweepOptions.of({**file.options, **options})
     prepared = prepare_sweep(
         {**file.settings, **{name: _values(name, values) for name, values in settings.items()}},

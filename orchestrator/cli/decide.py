@@ -52,7 +52,7 @@ def decide(
             say(*standing_lines(standing))
         if not standings:
             suggest("no sweep has a policy. Declare one: hlbq decide SWEEP", store)
-        if sweep is not None and standings[-1].is_open:
+        if sweep is not None and standings[-1].is_open and not standings[-1].waits:
             suggest("train what was added: hlbq worker", store)
 
 

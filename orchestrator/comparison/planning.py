@@ -1,5 +1,6 @@
 """Before anything is trained: how many seeds a verdict needs, by the rule that the sweep will use."""
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,8 +107,9 @@ def read_noise(store: Store, plan: Plan) -> Noise | None:
     runs = list(store.runs(RunFilter(states=(State.COMPLETED,), where=fixed), limit=HISTORY_RUNS))
     losses = store.losses([run.id for run in runs], Split.VAL)
     groups: dict[Sequence[str], dict[str, dict[int, float]]] = {}
+    as_one = functools.cache(store.same_code().as_one)
     for run in runs:
         if run.id in losses and math.isfinite(losses[run.id][-1]):
-            alike = (str(run.facts.get("data_fingerprint")), *(part.digest for part in run.code))
+            alike = (str(run.facts.get("data_fingerprint")), *(part.digest for part in as_one(tuple(run.code))))
             groups.setdefault(alike, {}).setdefault(run.arm_key, {})[run.seed] = losses[run.id][-1]
     return learned_noise(groups.values())

@@ -68,8 +68,10 @@ class QuestionOptions:
     allow_mixed_code: bool = False
 
     def question(self) -> Question:
-        """The question. Raises UsageError for an unknown goal, several places and a place that is no number,
-        SettingsError for a baseline of unknown names or values."""
+        """The question. Raises UsageError for an unknown goal, several places, and a place or target that is no
+        number, SettingsError for a baseline of unknown names or values."""
+        if self.target is not None and not math.isfinite(self.target):
+            raise UsageError(f"--target {self.target}: not a number", "For instance: --target 3.8")
         if self.goal is not None and self.goal not in list(Goal):
             raise UsageError(f"--goal {self.goal}: no such choice", "Use lower or higher.")
         return Question(

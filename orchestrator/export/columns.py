@@ -5,6 +5,7 @@ written for that still work. Since June 2024 it has one list for both splits (`t
 `tokens_seen_train` and `tokens_seen_val`): `--layout original` writes that form, and `in_own_columns` reads it.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -16,7 +17,7 @@ from hlbgpt_core.evaluation import known_fingerprint
 from hlbgpt_core.points import Split
 from orchestrator.queue.code import SameCode, joined
 from orchestrator.queue.runs import RunRecord
-from orchestrator.queue.states import Reason
+from orchestrator.queue.states import Reason, State
 from orchestrator.store.reading.curves import CURVE_COLUMNS, RECORDED_AT, Curve
 
 
@@ -191,6 +192,13 @@ def _curve_values(column: Column, curves: Mapping[Split, Curve]) -> Sequence[Any
     return values
 
 
+def _final_loss(run: RunRecord, last: float | None) -> float | None:
+    """The last loss of a completed run, and of one that diverged what shows it. Others would be read as runs that are
+    done, after less training."""
+    shows_it = run.reason is Reason.DIVERGED and last is not None and not math.isfinite(last)
+    return last if run.state is State.COMPLETED or shows_it else None
+
+
 def _scalars(run: RunRecord, curves: Mapping[Split, Curve], same: SameCode) -> dict[str, Any]:
     val = curves.get(Split.VAL)
     recipe = run.settings.get("recipe", settings.DEFAULT_RECIPE)
@@ -203,7 +211,7 @@ def _scalars(run: RunRecord, curves: Mapping[Split, Curve], same: SameCode) -> d
         # An empty text is a cell without a value in every format.
         **{NAMES_OF_FACTS.get(fact, fact): None if (value := run.facts.get(fact)) == "" else value for fact in _FACTS},
         "evaluation_fingerprint": known_fingerprint(Split.VAL, run.settings, run.facts) or None,
-        "last_val_loss": val["loss"][-1] if val and run.reason is not Reason.PRUNED else None,
+        "last_val_loss": _final_loss(run, val["loss"][-1]) if val else None,
         "run_id": run.id,
         "sweep": run.sweep_id,
         "state": run.state.value,

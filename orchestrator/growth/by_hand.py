@@ -116,11 +116,14 @@ def extended_plan(sweep: SweepRecord, present: Plan, given: Axes, num_runs: int 
 def extended_definition(sweep: SweepRecord, given: Axes, plan: Plan) -> Mapping[str, Any]:
     """The sweep's definition, changed to describe the extended sweep."""
     axes = _added(stored_axes(sweep.definition), given, stored_shape(sweep.definition))
+    options = sweep.definition.get("options", {})
+    # A sweep that grows by itself began with so many, and would begin with so many again.
+    begins_with = {} if options.get("decide") or options.get("trials") else {"num_runs": plan.num_runs}
     return {
         **sweep.definition,
         "base_arm": base_arm_of(sweep.definition),
         "axes": {name: [stored_value(value) for value in values] for name, values in axes.items()},
-        "num_runs": plan.num_runs,
+        **begins_with,
     }
 
 

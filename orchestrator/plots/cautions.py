@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from orchestrator.comparison.measuring.evaluations import mixed_evaluations, refusal_of
+from orchestrator.comparison.reporting.cautions import repeated_runs
 from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import Axis, Metric
-from orchestrator.plots.run_curves import RunCurve, ended_early, unfinished, why_unplaced
+from orchestrator.plots.run_curves import RunCurve, ended_early, newest_of_each_seed, unfinished, why_unplaced
 from orchestrator.wording.numbers import counted
 
 
@@ -32,6 +33,12 @@ def with_values(
     if len(read) > len(placed):
         warnings.append(f"{counted(len(read) - len(placed), 'run')} left out: {why_unplaced(metric, x)}")
     return found, warnings
+
+
+def one_a_seed(read: Sequence[RunCurve]) -> tuple[list[RunCurve], list[str]]:
+    """The runs that stand for their arm and seed, and a warning of the others."""
+    found = newest_of_each_seed(read)
+    return found, [repeated_runs(len(read) - len(found))] if len(read) > len(found) else []
 
 
 def with_last_values(

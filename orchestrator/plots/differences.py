@@ -25,7 +25,7 @@ from orchestrator.plots.drawing.difference_figures import (
 )
 from orchestrator.plots.drawing.style import lettering
 from orchestrator.plots.reading import Source
-from orchestrator.plots.run_curves import RunCurve
+from orchestrator.plots.run_curves import RunCurve, newest_of_each_seed
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import Store
@@ -102,7 +102,8 @@ def _after_each_pair(comparison: Comparison, evidence: float) -> list[ContrastsA
 
 
 def _along(store: Store, question: Question, comparison: Comparison, drawing: Drawing, runs: RunFilter) -> "Figure":
-    found = [run for run in Source(place=store, runs=runs).curves(drawing.metric, drawing.x) if len(run.x)]
+    read = newest_of_each_seed(Source(place=store, runs=runs).curves(drawing.metric, drawing.x))
+    found = [run for run in read if len(run.x)]
     moments, axis = [], axis_of(drawing.x)
     for x in _places(found) if found else ():
         at = compare(store, runs, replace(question, moment=PointChoice.AT, axis=axis, place=x))

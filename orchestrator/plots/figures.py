@@ -14,6 +14,7 @@ from orchestrator.files.replaced_file import checked_target, replaced_file
 from orchestrator.plots.cautions import (
     check_comparable,
     counts_seconds,
+    one_a_seed,
     said_of_ends,
     said_of_logarithms,
     with_last_values,
@@ -25,7 +26,7 @@ from orchestrator.plots.drawing.final_values import FinalDrawing, check_varies, 
 from orchestrator.plots.drawing.heat_maps import HeatMap, draw_heat_map
 from orchestrator.plots.drawing.style import Size, add_titles, lettering, plain_texts
 from orchestrator.plots.reading import Source
-from orchestrator.plots.run_curves import SIZES, RunCurve, of_x, with_flops
+from orchestrator.plots.run_curves import SIZES, RunCurve, newest_of_each_seed, of_x, with_flops
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import differing_settings, settings_of
@@ -69,15 +70,17 @@ def plot_curves(
     if drawing.baseline is None:
         drawing = dataclasses.replace(drawing, baseline=chosen.baseline())
     by = _grouping(drawing.by, drawing.facet, drawing.colour, drawing.style)
-    read = chosen.curves(drawing.metric, drawing.x, smooth=drawing.smooth)
+    every = chosen.curves(drawing.metric, drawing.x, smooth=drawing.smooth)
+    read, repeated = one_a_seed(every)
     found, warnings = with_values(read, drawing.metric, drawing.x)
     if named and not any(restricted(run.settings, named) == named for run in read):
         what = f"--baseline {baseline_text(named)}: no run here has that"
         raise ExportError(what, "See which arms there are: hlbq compare")
     check = partial(check_comparable, allow_mixed_data=allow_mixed_data, allow_mixed_evaluation=allow_mixed_evaluation)
-    warnings += check(found, drawing.metric)
+    drawable = [run for run in every if len(run.x)]
+    warnings += [*repeated, *check(drawable, drawing.metric)]
     if isinstance(drawing.x, Metric):
-        said = check(of_x(found), drawing.x.name, option="--x")
+        said = check(of_x(drawable), drawing.x.name, option="--x")
         warnings += [text for text in said if text not in warnings]
         if drawing.band in (Band.INTERVAL, Band.RANGE):
             warnings.append(f"--band {drawing.band} has no effect where x is a metric: both vary")
@@ -103,13 +106,18 @@ def plot_final(
     chosen = Source.of(source, runs)
     # Over tokens where x does not matter, since tables of the original tool have no steps. FLOPs add up over points.
     axis = Axis.FLOPS if "flops" in names else Axis.TOKENS
-    read = chosen.curves(drawing.metric, axis, last=axis is Axis.TOKENS)
+    every = chosen.curves(drawing.metric, axis, last=axis is Axis.TOKENS)
+    read, repeated = one_a_seed(every)
     found, warnings = with_values(read, drawing.metric)
     found, warnings = with_last_values(found, drawing.metric, warnings)
     kept = {id(run) for run in found}
     left_out = [run for run in read if id(run) not in kept]
+    warnings += repeated
     warnings += check_comparable(
-        found, drawing.metric, allow_mixed_data=allow_mixed_data, allow_mixed_evaluation=allow_mixed_evaluation
+        [run for run in every if len(run.x)],
+        drawing.metric,
+        allow_mixed_data=allow_mixed_data,
+        allow_mixed_evaluation=allow_mixed_evaluation,
     )
     if axis is Axis.FLOPS:
         found = with_flops(found)
@@ -129,8 +137,9 @@ def plot_schedules(source: Store | str | Path, drawing: Drawing | None = None, r
     """Learning rate, weight decay, batch size and sequence length over the run. Raises as `plot_curves`."""
     drawing = dataclasses.replace(_with_known_settings(drawing or Drawing()), log_x=False)
     chosen = Source.of(source, runs)
-    read = {metric: [run for run in chosen.curves(metric, drawing.x) if len(run.x)] for metric in SCHEDULES}
-    found: dict[str, Sequence[RunCurve]] = {metric: own for metric, own in read.items() if own}
+    read = {metric: newest_of_each_seed(chosen.curves(metric, drawing.x)) for metric in SCHEDULES}
+    drawn = {metric: [run for run in own if len(run.x)] for metric, own in read.items()}
+    found: dict[str, Sequence[RunCurve]] = {metric: own for metric, own in drawn.items() if own}
     first = with_values(next(iter(found.values()), ()), SCHEDULES[0], drawing.x)[0]
     if by := _grouping(drawing.by, drawing.colour, drawing.style):
         found = {metric: averaged(own, by).curves for metric, own in found.items()}

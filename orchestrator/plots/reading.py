@@ -158,7 +158,7 @@ def _from_csv(path: Path, metric: Metric, x: Axis | Metric) -> Iterator[_Recorde
         x_name = names[wanted.split, axis.column]
         return _lists_of(path, row, x_name, names.get((wanted.split, wanted.column), wanted.name))
 
-    for row in read_csv_rows(path):
+    for number, row in enumerate(read_csv_rows(path)):
         settings = {name: row[name] for name in specs() if name in row}
         places, values = lists(row, metric)
         over = None
@@ -171,7 +171,8 @@ def _from_csv(path: Path, metric: Metric, x: Axis | Metric) -> Iterator[_Recorde
             "settings": settings,
             "num_params": row.get("num_params") or 0,
             "num_non_embedding_params": row.get("num_non_embedding_params") or 0,
-            "seed": row.get("seed") or 0,
+            # In a table without seeds each run is a seed of its own.
+            "seed": -1 - number if row.get("seed") is None else row["seed"],
             "data_fingerprint": str(row.get("data_fingerprint") or ""),
             **_fingerprints(metric, x, settings, row),
             "device_name": str(row.get("device_name") or ""),

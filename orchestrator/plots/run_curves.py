@@ -11,6 +11,7 @@ import numpy
 from numpy.typing import NDArray
 
 from orchestrator.comparison.measuring.evaluations import EvaluatedRun
+from orchestrator.comparison.measuring.groups import with_defaults
 from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.queue.states import State
 
@@ -96,6 +97,24 @@ def unfinished(run: RunCurve) -> bool:
 def ended_early(run: RunCurve) -> bool:
     """Whether the run failed, was cancelled or was stopped early: its end is from less training than others'."""
     return run.state in (State.FAILED.value, State.CANCELLED.value)
+
+
+def newest_of_each_seed(runs: Sequence[RunCurve]) -> list[RunCurve]:
+    """The runs, in their order; of several with the same settings and seed one, as in a comparison: the newest of those
+    that are through."""
+    settings = {id(run.settings): run.settings for run in runs}
+    arms = {key: frozenset(with_defaults(own).items()) for key, own in settings.items()}
+    chosen: dict[tuple[Any, int], int] = {}
+    for place, run in enumerate(runs):
+        key = arms[id(run.settings)], run.seed
+        before = chosen.get(key)
+        if before is None or _is_through(run) or not _is_through(runs[before]):
+            chosen[key] = place
+    return [runs[place] for place in sorted(chosen.values())]
+
+
+def _is_through(run: RunCurve) -> bool:
+    return run.diverged or not (unfinished(run) or ended_early(run))
 
 
 def smoothed(x: NDArray[Any], y: NDArray[Any], weight: float) -> NDArray[Any]:

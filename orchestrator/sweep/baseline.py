@@ -109,7 +109,12 @@ def _unreached(baseline: Mapping[str, Any], names: Iterable[str]) -> UsageError:
 
 def baseline_text(baseline: Mapping[str, Any]) -> str:
     """`depth=8 width=192`, as it is typed in a shell."""
-    return shlex.join(f"{name}={value_text(value)}" for name, value in baseline.items())
+    return shlex.join(baseline_texts(baseline))
+
+
+def baseline_texts(baseline: Mapping[str, Any]) -> list[str]:
+    """The values by name as `parse_baseline` reads them."""
+    return [f"{name}={value_text(value)}" for name, value in baseline.items()]
 
 
 def _distance(arm: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[int, float]:

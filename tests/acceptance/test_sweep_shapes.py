@@ -75,6 +75,14 @@ def test_a_shape_is_shown_stored_and_made_again_from_its_file(hlbq: Hlbq, line: 
     assert hlbq("show --sweep 2 --toml").out == toml
 
 
+def test_a_sweep_with_a_policy_that_was_extended_is_made_again_from_its_file(hlbq: Hlbq) -> None:
+    assert hlbq("submit --depth 4 8 --width 128 --decide --max_seeds 4").code == 0
+    assert hlbq("extend 1 --num_runs 6").code == 0
+    Path("again.toml").write_text(hlbq("show --sweep 1 --toml").out, encoding="utf-8")
+    again = hlbq("submit again.toml")
+    assert again.code == 0 and "6 runs: 2 arms" in again.out, again.err
+
+
 def test_every_option_survives_the_file(hlbq: Hlbq) -> None:
     line = (
         "submit --max_epochs 2 --dataset pystdlib --tokenizer bytes --linear_value 0 1 --seed 7 --num_runs 2 "

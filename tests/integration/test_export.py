@@ -107,6 +107,16 @@ def test_what_is_not_finite_reads_as_infinite_in_lists_and_keeps_its_kind_in_poi
     assert [row["step"] for row in raw_rows(path)] == ["1", "2", "3", "4"]
 
 
+@pytest.mark.parametrize("reason", [Reason.PRUNED, Reason.DIVERGED, None])
+def test_a_loss_on_the_way_is_no_last_one(store: Store, tmp_path: Path, reason: Reason | None) -> None:
+    """A mean over it would be one over less training."""
+    submit_sweep(store, [{"depth": 2}])
+    work(store, register(store), [sample_point(Split.VAL, 1, loss=4.0)], reason=reason)
+    export(store, tmp_path / "results.csv", everything())
+    (row,) = raw_rows(tmp_path / "results.csv")
+    assert (json.loads(row["val_loss"]), row["last_val_loss"]) == ([4.0], "")
+
+
 def test_a_script_for_the_original_columns_plots_a_run_that_diverged_before_its_first_evaluation(
     store: Store, tmp_path: Path
 ) -> None:

@@ -125,6 +125,20 @@ def test_a_baseline_that_diverged_everywhere_is_a_warning_and_no_missing_run(sto
     assert list(drawn.warnings) == ["1 run left out: no finite val_loss"]
 
 
+def test_a_seed_that_was_trained_again_counts_once(swept: Store, tmp_path: Path) -> None:
+    """As in a comparison: else its band is narrower than the seeds allow."""
+    fill(swept)
+    everything = RunFilter()
+    export(swept, tmp_path / "all.csv", Selection(runs=everything))
+    for source, runs in ((swept, everything), (tmp_path / "all.csv", None)):
+        drawn = plot_curves(source, runs=runs)
+        assert (drawn.arms, drawn.runs) == (6, 12)
+        assert drawn.warnings == ["12 runs left out: the newest of their arm and seed is taken"]
+        assert drawn.figure.get_supxlabel() == "mean of 2 seeds, band: lowest to highest"
+        final = plot_final(source, FinalDrawing(against="depth"), runs)
+        assert final.runs == 12 and drawn.warnings[0] in final.warnings
+
+
 def test_a_table_of_another_layout_or_format_is_told_which_is_read(swept: Store, tmp_path: Path) -> None:
     points = tmp_path / "points.csv"
     export(swept, points, Selection(runs=RunFilter(), layout=Layout.POINTS))

@@ -68,10 +68,13 @@ def test_a_baseline_and_groups_are_given_as_elsewhere(database: Path, baseline: 
     assert found.baseline == {"depth": 2} and list(found.to_frame().verdict) == ["better"]
     assert orchestrator.plot(difference=True, by="depth", baseline=baseline)
     assert orchestrator.plot(by="depth", baseline=baseline)
+    submitted = orchestrator.submit({"depth": [4, 2], "width": 128}, baseline=baseline)
+    assert submitted.definition["options"]["baseline"] in (["depth=2"], "depth=2")
 
 
 def test_what_can_not_be_asked_is_refused(database: Path) -> None:
     refused: list[dict[str, Any]] = [{"baseline": {"dept": 2}}, {"baseline": {"depth": []}}, {"at_step": float("nan")}]
+    refused += [{"target": float("nan")}, {"target": float("inf")}]
     for wrong in refused:
         with pytest.raises(HlbqError):
             orchestrator.compare(**wrong)

@@ -2,10 +2,13 @@
 
 import pytest
 
+from hlbgpt_core.points import Split
 from hlbgpt_core.same_code import SAME_CODE
 from orchestrator.code.archive import LARGEST_BYTES, pack, unpack
 from orchestrator.code.differences import diff_lines, diff_size
+from orchestrator.comparison.planning import read_noise
 from orchestrator.errors import UsageError
+from orchestrator.growth.by_hand import stored_arms
 from orchestrator.queue.attempts import Claim
 from orchestrator.queue.code import CodePart
 from orchestrator.queue.runs import RunFilter, RunRecord
@@ -209,3 +212,17 @@ def test_runs_are_counted_by_code(store: Store) -> None:
     for code in (OLD, NEW):
         store.finish(begin(store, worker, code).lease, ending(Reason.FINISHED))
     assert store.runs_by_code() == {OLD: 1, NEW: 1}
+
+
+def test_noise_is_learned_across_digests_that_are_the_same_code(store: Store) -> None:
+    """Each arm was trained by a digest of its own: no two can be paired unless those are one."""
+    worker, sweep = register(store), submit(store, depths=(2, 4), seeds=3)
+    for number in range(6):
+        taken = begin(store, worker, OLD if number % 2 else NEW)
+        store.flush(taken.lease, points=[point(1, Split.VAL, loss=3.0 + 0.01 * number**2)])
+        store.finish(taken.lease, ending(Reason.FINISHED))
+    plan = stored_arms(store, sweep)
+    assert read_noise(store, plan) is None
+    store.declare_same(OLD, NEW, why="test", actor="me")
+    noise = read_noise(store, plan)
+    assert noise is not None and noise.degrees == 2

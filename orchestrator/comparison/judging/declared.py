@@ -32,7 +32,7 @@ def declared(
     ]
     fresh = findings(pairs, policy.goal, size=len(policy.arms), margin=policy.margin)
     closures = {closure.arm: closure for closure in state.closures}
-    still_open = f"open after {counted(state.round, 'seed')}; the sweep's policy goes on"
+    still_open = f"open after {counted(state.round, 'seed')}, by the sweep's policy"
     found = []
     for contrast, arm, own, finding in zip(contrasts, arms, pairs, fresh, strict=True):
         if arm is not None:

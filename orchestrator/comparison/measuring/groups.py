@@ -18,7 +18,7 @@ from orchestrator.errors import UsageError
 from orchestrator.queue.code import joined
 from orchestrator.queue.states import State
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
-from orchestrator.sweep.baseline import parse_baseline
+from orchestrator.sweep.baseline import baseline_texts, parse_baseline
 from orchestrator.sweep.options import setting_name, value_text
 
 # What runs can be grouped by besides settings: facts, by the name that they have in exports.
@@ -93,7 +93,7 @@ def read_baseline(
     """`["depth=8"]`, or `{"depth": 8}`, as values by name, facts among them; None where nothing was named. Raises as
     `parse_baseline`."""
     if isinstance(given, Mapping):
-        given = [f"{name}={value_text(value)}" for name, value in given.items()]
+        given = baseline_texts(given)
     texts = [given] if isinstance(given, str) else given or ()
     found = parse_baseline(texts, known)
     number = str(found.get(SWEEP, ""))

@@ -138,7 +138,7 @@ def _check_any_number(results: Sequence[RunResult], measure: Measure) -> None:
     if Standing.MEASURED in standings or standings <= {Standing.DIVERGED}:
         return
     reasons = sorted({result.measured.why for result in results})
-    hint = (
-        "hlbq status shows how far they are. hlbq compare takes running runs too: --at_step, --at_tokens, --at_seconds."
-    )
+    hint = "See which points there are: hlbq export points.csv --layout points"
+    if Standing.WAITING in standings:
+        hint = "hlbq status shows how far they are. Running runs count too with --at_step, --at_tokens or --at_seconds."
     raise UsageError(f"no run has a number for '{measure.text}' ({'; '.join(reasons[:3])})", hint)

@@ -23,7 +23,7 @@ def grouping_warnings(grouping: Grouping, contrasts: Sequence[Contrast], baselin
     """What to know of the groups: doubled runs, averages over arms, single seeds, missing baselines."""
     found = []
     if grouping.left_out:
-        found.append(f"{counted(grouping.left_out, 'run')} left out: the newest of their arm and seed is taken")
+        found.append(repeated_runs(grouping.left_out))
     if grouping.averaged_over:
         over = ", ".join(grouping.averaged_over)
         found.append(f"groups hold several arms: a seed's number is the mean over its arms ({over})")
@@ -47,6 +47,11 @@ def grouping_warnings(grouping: Grouping, contrasts: Sequence[Contrast], baselin
         if alone := [group.label for group in left if group.label not in named]:
             found.append(f"nothing to compare with that baseline at the same other settings: {_few(alone, '; ')}")
     return found
+
+
+def repeated_runs(number: int) -> str:
+    """That so many runs do not count, since others of the same arm and seed do."""
+    return f"{counted(number, 'run')} left out: the newest of their arm and seed is taken"
 
 
 def noise_warnings(contrasts: Sequence[Contrast]) -> list[str]:
