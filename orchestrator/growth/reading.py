@@ -1,6 +1,6 @@
 """What the store knows of a policy's arms, as its steps take it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from orchestrator.comparison.judging.policy import DecidePolicy
 from orchestrator.comparison.measuring.measures import Measure, Measured, Standing, measure_run
@@ -22,7 +22,8 @@ def read_results(store: Store, policy: DecidePolicy, sweep_id: int, first_seed: 
     values, ended, diverged = numpy.full(shape, numpy.nan), numpy.zeros(shape, bool), numpy.zeros(shape, bool)
     same = store.same_code()
     data: dict[str, str] = {}
-    stopped: dict[int, list[tuple[int, RunRecord]]] = {}
+    newest: dict[int, list[tuple[int, RunRecord]]] = {}
+    useless: set[int] = set()
     for run, measured in measured_runs(store, policy, sweep_id):
         place = run.seed - first_seed
         if run.arm_key not in rows or not 0 <= place < policy.max_seeds:
@@ -32,10 +33,13 @@ def read_results(store: Store, policy: DecidePolicy, sweep_id: int, first_seed: 
         diverged[row, place] = measured.standing is Standing.DIVERGED
         fingerprint = str(run.facts.get("data_fingerprint") or "")
         is_alike = not fingerprint or data.setdefault(run.settings.get("tokenizer", ""), fingerprint) == fingerprint
-        if measured.value is not None and is_alike and not same.are_mixed(run.code):
-            values[row, place] = measured.value
-        stopped.setdefault(row, []).append((place, run))
-    paused = numpy.array([is_stopped(stopped.get(row, [])) for row in rows.values()], bool)
+        if measured.value is not None:
+            if is_alike and not same.are_mixed(run.code):
+                values[row, place] = measured.value
+            else:
+                useless.add(run.id)
+        newest.setdefault(row, []).append((place, run))
+    paused = numpy.array([is_stopped(newest.get(row, []), useless) for row in rows.values()], bool)
     return Results(values=values, ended=ended, diverged=diverged, paused=paused)
 
 
@@ -50,15 +54,16 @@ def measured_runs(
         yield found.run, measure_run(found.run, found.curves.get(metric.split), measure)
 
 
-def is_stopped(runs: Sequence[tuple[int, RunRecord]]) -> bool:
-    """Whether an arm waits for a person: a run is paused, the newest was cancelled, or the two newest failed."""
+def is_stopped(runs: Sequence[tuple[int, RunRecord]], useless: Collection[int] = ()) -> bool:
+    """Whether an arm waits for a person: a run is paused, the newest was cancelled, or the two newest failed or are
+    `useless` (their numbers): trained on other data, so that the next would be too."""
     if any(run.paused and run.state is State.PENDING for _, run in runs):
         return True
     newest = [run for _, run in sorted(runs, key=lambda pair: pair[0], reverse=True)][:2]
     if newest and was_cancelled(newest[0]):
         return True
-    failed = [run.state is State.FAILED and run.reason is not Reason.DIVERGED for run in newest]
-    return len(failed) == 2 and all(failed)
+    lost = [run.id in useless or (run.state is State.FAILED and run.reason is not Reason.DIVERGED) for run in newest]
+    return len(lost) == 2 and all(lost)
 
 
 def was_cancelled(run: RunRecord) -> bool:

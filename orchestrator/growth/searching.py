@@ -40,6 +40,7 @@ _OUTCOMES = {
     Standing.WAITING: ArmOutcome.OPEN,
     Standing.DIVERGED: ArmOutcome.DIVERGED,
     Standing.MISSING: ArmOutcome.FAILED,
+    Standing.ABSENT: ArmOutcome.FAILED,
 }
 
 

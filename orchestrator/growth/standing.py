@@ -18,7 +18,7 @@ from orchestrator.wording.numbers import counted, duration
 _RUNS_FOR_SPEED = 200
 # In the line of what was best so far, the newest.
 _IMPROVEMENTS = 6
-_WAITS = "what is missing is paused, cancelled or failed: hlbq unpause or hlbq retry lets it go on"
+_WAITS = "what is missing is paused, cancelled, failed or on other data: hlbq unpause or hlbq retry lets it go on"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,8 @@ class ArmStanding:
 class PolicyStanding:
     """A policy as of its last step. `runs` exist now and count; `most_runs` are those of all arms at the cap.
 
-    `waits` says that open arms wait for a person: what they lack is paused, cancelled or failed. `seconds_left` is the
-    most that it may still take; None where that is not known.
+    `waits` says that open arms wait for a person: what they lack is paused, cancelled, failed or on other data.
+    `seconds_left` is the most that it may still take; None where that is not known.
     """
 
     sweep: int
@@ -196,7 +196,7 @@ def standing_lines(standing: PolicyStanding | SearchStanding, *, with_arms: bool
         lines.append(f"best: {best[0]}" + (f"; not surely worse: {', '.join(others)}" if others else ""))
     if standing.waits:
         see = f"hlbq status --sweep {standing.sweep}, then hlbq unpause or hlbq retry"
-        lines.append(f"  open arms wait for runs that are paused, cancelled or failed: {see}")
+        lines.append(f"  open arms wait for runs that are paused, cancelled, failed or on other data: {see}")
     return lines
 
 

@@ -257,6 +257,17 @@ def test_no_seeds_are_advised_where_every_seed_diverges(store: Store, diverging:
     ) in text_of(found)
 
 
+def test_no_seeds_are_advised_where_every_run_ended_before_the_place(store: Store) -> None:
+    submit_sweep(store, DEPTHS[:2], seeds=range(100, 103))
+    worker = register(store)
+    for number in range(6):
+        work(store, worker, curve(3.0 + number / 10, steps=(10, 20) if number % 2 else (10, 20, 40)))
+    found = compare(store, EVERYTHING, against("depth=2", moment=PointChoice.AT, axis=Axis.STEPS, place=30))
+    (contrast,) = found.contrasts
+    assert contrast.finding.advice is None and found.extension is None and not found.undecided_arms
+    assert "runs that are complete have no number there" in "\n".join(sentences(found))
+
+
 def test_a_run_that_diverged_later_has_a_number_before(store: Store) -> None:
     submit_sweep(store, DEPTHS[:1], seeds=[100, 101])
     train_all(store, lambda claim: math.inf if claim.run.seed == 101 else 3.9)

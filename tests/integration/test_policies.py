@@ -219,7 +219,7 @@ def test_what_is_cancelled_or_paused_waits_for_a_person(store: Store) -> None:
     steps(store)
     assert not store.may_grow() and not store.waiting() and store.counts(ALL)[states.State.PENDING] == 0
     (line,) = summary_lines(store, (), sweep)
-    assert "paused, cancelled or failed: hlbq unpause or hlbq retry" in line
+    assert "paused, cancelled, failed or on other data: hlbq unpause or hlbq retry" in line
     record = store.policy(sweep)
     assert record is not None and standing_of(store, record).waits
     store.retry(ALL, "ada")
@@ -442,7 +442,20 @@ def test_a_run_on_other_data_is_no_evidence(store: Store) -> None:
     assert record is not None
     results = read_results(store, policy_of(record), sweep, 100)
     assert results.ended[:, :3].all() and numpy.isnan(results.values[:, 2]).all()
-    assert not numpy.isnan(results.values[:, :2]).any()
+    assert not numpy.isnan(results.values[:, :2]).any() and not results.paused.any()
+
+
+def test_a_policy_whose_data_changed_waits_and_asks_for_no_more_seeds(store: Store) -> None:
+    sweep, worker = submitted(store, declaration(futility=None)), register(store)
+    while train_one(store, worker) is not None:
+        pass
+    with store._write() as connection:
+        other = json.dumps(asdict(facts(data_fingerprint="0ther")))
+        connection.execute(update(runs).where(runs.c.seed >= 101).values(facts=other))
+    assert not any(step.added for step in steps(store)) and not store.may_grow()
+    record = store.policy(sweep)
+    assert record is not None and record.ended_at is None
+    assert "on other data" in standing_lines(standing_of(store, record))[-1]
 
 
 @pytest.mark.parametrize("best_arm", [False, True])

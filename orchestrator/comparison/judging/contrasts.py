@@ -34,8 +34,7 @@ class Finding:
     """What the pairs of one contrast say. p-values are Holm-corrected over the contrast's family.
 
     `is_within_margin` says that the always-valid interval lies within the margin asked for. `held_back` is the verdict
-    that the pairs speak for and diverged runs forbid. `advice` is set for an undecided one, unless divergence stands in
-    the way.
+    that the pairs speak for and diverged runs forbid. `advice` is set for an undecided one that more seeds may decide.
     """
 
     difference: PairedDifference
@@ -193,7 +192,8 @@ def _finding(
         held_back = verdict
     if held_back is not None:
         verdict = Verdict.UNDECIDED
-    is_open = verdict is Verdict.UNDECIDED and held_back is None and not pairs.lost_to_divergence
+    is_stuck = pairs.lost_to_divergence or pairs.out_of_reach
+    is_open = verdict is Verdict.UNDECIDED and held_back is None and not is_stuck
     return Finding(
         difference=difference,
         p_value=p_values[0] if known else None,

@@ -200,7 +200,7 @@ def group_result(group: Group, target: float | None) -> GroupResult:
         summary=summarise([seed.value for seed in seeds if seed.value is not None]),
         diverged=standings.count(Standing.DIVERGED),
         waiting=standings.count(Standing.WAITING),
-        missing=standings.count(Standing.MISSING),
+        missing=standings.count(Standing.MISSING) + standings.count(Standing.ABSENT),
         target=None if target is None else _target_times(group.results),
     )
 

@@ -29,12 +29,14 @@ class PointChoice(StrEnum):
 
 
 class Standing(StrEnum):
-    """What became of a run, as far as the comparison goes. Waiting: it may get a number yet."""
+    """What became of a run, as far as the comparison goes. Waiting: it may get a number yet. Absent: it completed, and
+    has none there."""
 
     MEASURED = "measured"
     DIVERGED = "diverged"
     WAITING = "waiting"
     MISSING = "missing"
+    ABSENT = "absent"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +78,7 @@ DIVERGED = Measured(standing=Standing.DIVERGED, why="diverged")
 
 
 # The side or run that keeps a seed from ever having a number is the one to tell of.
-GRAVITY = (Standing.DIVERGED, Standing.MISSING, Standing.WAITING, Standing.MEASURED)
+GRAVITY = (Standing.DIVERGED, Standing.ABSENT, Standing.MISSING, Standing.WAITING, Standing.MEASURED)
 
 
 def mean_or_gravest(found: Sequence[Measured]) -> Measured:
@@ -120,9 +122,9 @@ def measure_run(run: RunRecord, curve: Curve | None, measure: Measure) -> Measur
     if run.state is not State.COMPLETED:
         return Measured(standing=Standing.MISSING, why=state_and_reason(run.state.value, run.reason))
     if not ys:
-        return Measured(standing=Standing.MISSING, why=f"has no {measure.metric.name}")
+        return Measured(standing=Standing.ABSENT, why=f"has no {measure.metric.name}")
     if measure.place is not None:
-        return Measured(standing=Standing.MISSING, why=f"ended at {number_text(xs[-1])} {measure.axis}")
+        return Measured(standing=Standing.ABSENT, why=f"ended at {number_text(xs[-1])} {measure.axis}")
     if measure.moment is PointChoice.LAST:
         return Measured(standing=Standing.MEASURED, value=ys[-1])
     return _best(ys, measure)
@@ -151,7 +153,7 @@ def value_at(xs: Sequence[float], ys: Sequence[float], place: float) -> Measured
     """The metric at `place`, no further than the last x, on the line between the points around it."""
     after = bisect.bisect_left(xs, place)
     if after == 0 and place < xs[0]:
-        return Measured(standing=Standing.MISSING, why=f"its first point is at {number_text(xs[0])}")
+        return Measured(standing=Standing.ABSENT, why=f"its first point is at {number_text(xs[0])}")
     before = after if xs[after] == place else after - 1
     if not (math.isfinite(ys[before]) and math.isfinite(ys[after])):
         return DIVERGED

@@ -42,6 +42,12 @@ class Pairs:
         return len(self.differences) < 2 and not self.waiting and differ
 
     @property
+    def out_of_reach(self) -> bool:
+        """Whether there are no two pairs because completed runs have no number there: nor would more seeds."""
+        are_absent = [lost.standing is Standing.ABSENT for lost in self.lost]
+        return len(self.differences) < 2 and bool(are_absent) and all(are_absent)
+
+    @property
     def waiting(self) -> int:
         """Seeds that may become pairs yet."""
         return sum(lost.standing is Standing.WAITING for lost in self.lost)

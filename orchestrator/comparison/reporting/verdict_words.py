@@ -39,6 +39,8 @@ def verdict_sentence(contrast: Contrast, margin: float | None) -> str:
         return f"{who}: undecided. It looks {looks} in the {pairs} that came through, but {_diverged(contrast)}"
     if contrast.pairs.lost_to_divergence:
         return f"{who}: undecided, with {pairs} and so no interval: {_diverged(contrast)}"
+    if contrast.pairs.out_of_reach:
+        return f"{who}: undecided, with {pairs}: runs that are complete have no number there."
     words = verdict_words(contrast, margin)
     if finding.verdict is Verdict.NO_DIFFERENCE:
         return f"{who}: {words}, over {pairs}."
