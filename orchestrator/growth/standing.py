@@ -10,6 +10,7 @@ from orchestrator.comparison.statistics import paired_difference
 from orchestrator.growth.reading import measured_runs
 from orchestrator.growth.search import WITHOUT_A_NUMBER, ArmOutcome, SearchPolicy, SearchState
 from orchestrator.queue import states
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.sweeps import SEARCH, PolicyRecord
 from orchestrator.store import Store
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
@@ -55,7 +56,8 @@ class SearchStanding:
     """A search as of its last step: how many of its `most_arms` had which outcome, and which arm has the best number.
 
     `best_value` was chosen for being the best: it is too good on average, by luck. `baseline_value` is set for another
-    best than the baseline. `left_out` counts combinations that can't be trained, by reason.
+    best than the baseline. `left_out` counts combinations that can't be trained, by reason. Since a search ended,
+    `gone_on` of the arms that it had stopped early were sent on by somebody.
     """
 
     sweep: int
@@ -71,6 +73,7 @@ class SearchStanding:
     is_open: bool
     ended_why: str
     waits: bool
+    gone_on: int
 
 
 def standing_of(store: Store, record: PolicyRecord) -> PolicyStanding | SearchStanding:
@@ -220,7 +223,14 @@ def _search_standing(store: Store, record: PolicyRecord) -> SearchStanding:
         is_open=record.ended_at is None,
         ended_why=record.ended_why,
         waits=_waits(store, record),
+        gone_on=0 if record.ended_at is None else _gone_on(store, record.sweep_id, state),
     )
+
+
+def _gone_on(store: Store, sweep_id: int, state: SearchState) -> int:
+    stopped = state.outcomes.get(ArmOutcome.PRUNED, 0)
+    still = RunFilter(sweep_ids=(sweep_id,), reasons=(states.Reason.PRUNED,))
+    return stopped and max(0, stopped - store.matching(still))
 
 
 def _search_sentences(standing: SearchStanding) -> list[str]:
@@ -238,6 +248,9 @@ def _search_sentences(standing: SearchStanding) -> list[str]:
         lines.append(f"the luckiest so far: {standing.best}: {standing.metric} {standing.best_value:.4g}{beside}")
     if not standing.is_open:
         lines.append(standing.ended_why)
+    if standing.gone_on:
+        arms = f"{counted(standing.gone_on, 'arm')} that it had stopped early"
+        lines.append(f"since its end {arms} went on, and {'is' if standing.gone_on == 1 else 'are'} no part of this")
     return [*lines, _WAITS] if standing.waits else lines
 
 

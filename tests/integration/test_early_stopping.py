@@ -163,6 +163,10 @@ def test_no_reader_takes_a_stopped_run_for_one_that_ended(store: Store, tmp_path
     for run in store.runs(ALL):
         assert ("last_val_loss" in summary_of(store.sendable(run.id))) == (run.id not in pruned)
 
+    assert store.retry(RunFilter(run_ids=(min(pruned),), reasons=(Reason.PRUNED,)), "ada") == 1
+    lines = standing_lines(standing_of(store, policy(store, sweep)))
+    assert any("since its end 1 arm that it had stopped early went on" in line for line in lines)
+
 
 def test_stopped_arms_have_no_place_on_the_scale_of_the_metric(store: Store) -> None:
     sweep, worker = submitted(store, **STOP_EARLY), register(store)
