@@ -41,7 +41,7 @@ class Client:
 
     def rows(self, sweep: int = 1) -> dict[int, dict[str, Any]]:
         """The runs of a sweep by number, as a page opened now sees them."""
-        self.feed.refresh({f"sweep/{sweep}"})
+        self.feed.pages.refresh({f"sweep/{sweep}"})
         return {row[0]: dict(zip(COLUMNS, row, strict=True)) for row in self.get(f"sweeps/{sweep}")["rows"]}
 
 

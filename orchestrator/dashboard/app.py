@@ -28,15 +28,9 @@ from orchestrator.dashboard.metric_names import read_metric, read_weight
 from orchestrator.dashboard.run_values import run_values
 from orchestrator.dashboard.serving.security import Access, Guard
 from orchestrator.dashboard.side_by_side import side_by_side
-from orchestrator.dashboard.watching.feed import (
-    LONGEST_NUMBER,
-    Feed,
-    Sweeps,
-    encoded,
-    problem_words,
-    read_sweeps,
-    topic_of,
-)
+from orchestrator.dashboard.watching.feed import Feed
+from orchestrator.dashboard.watching.messages import encoded, problem_words
+from orchestrator.dashboard.watching.pages import LONGEST_NUMBER, Sweeps, read_sweeps, topic_of
 from orchestrator.dashboard.watching.sweep_curves import MOST_ARMS, SAME_SETTINGS, CurveQuestion, SweepCurves
 from orchestrator.dashboard.watching.sweep_watch import SweepWatch, plain_number
 from orchestrator.errors import DatabaseError, NotThereError, UsageError
@@ -123,10 +117,10 @@ class Dashboard:
         return _json({"database": self.database.display, "read_only": read_only, "axes": axes})
 
     async def _overview(self, request: Request) -> Response:
-        return _json(await run_in_threadpool(self.feed.overview))
+        return _json(await run_in_threadpool(self.feed.pages.overview))
 
     async def _sweep(self, request: Request) -> Response:
-        content = await run_in_threadpool(self.feed.sweep, _sweeps(request))
+        content = await run_in_threadpool(self.feed.pages.sweep, _sweeps(request))
         return Response(content, media_type="application/json")
 
     def _sweep_curves(self, store: Store, request: Request) -> Any:
@@ -151,7 +145,7 @@ class Dashboard:
         if by and "arms" in asked:  # lines over several arms are other lines where some of these are left out
             known = [arm.id for sweep_id in sweeps for arm in store.arms(sweep_id)]
             question = replace(question, arms=tuple(_arms(request, known)))
-        return self.feed.curves(sweeps, question)
+        return self.feed.pages.curves(sweeps, question)
 
     def _run_log(self, store: Store, request: Request) -> Any:
         number, wanted = request.path_params["number"], _number(request, "attempt", 0)

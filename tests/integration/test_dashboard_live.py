@@ -20,6 +20,7 @@ from orchestrator.dashboard.serving.security import Access
 from orchestrator.dashboard.serving.server import Serving, advice
 from orchestrator.dashboard.watching import feed as feed_module
 from orchestrator.dashboard.watching.feed import Feed, Subscriber
+from orchestrator.dashboard.watching.overview_watch import OverviewWatch
 from orchestrator.errors import DatabaseBusyError
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
@@ -45,20 +46,20 @@ def changes(found: dict[str, bytes], topic: str = "sweep/1") -> Any:
 def test_a_look_tells_only_what_changed(client: Client, store: Store, clock: Any) -> None:
     submit_sweep(store, ARMS, seeds=[100, 101])
     first = client.get("sweeps/1")
-    assert client.feed.refresh({"sweep/1"}) == {}
+    assert client.feed.pages.refresh({"sweep/1"}) == {}
     worker = register(store)
     claim = work(store, worker, sample_points(2), reason=None)
-    name, told = changes(client.feed.refresh({"sweep/1"}))
+    name, told = changes(client.feed.pages.refresh({"sweep/1"}))
     assert name == "changes" and [row[0] for row in told["rows"]] == [claim.run.id]
     assert told["version"] > first["version"] and told["epoch"] == first["epoch"]
     assert told["counts"]["running"] == 1
     store.flush(claim.lease, points=sample_points(4))
-    assert [row[0] for row in changes(client.feed.refresh({"sweep/1"}))[1]["rows"]] == [claim.run.id]
+    assert [row[0] for row in changes(client.feed.pages.refresh({"sweep/1"}))[1]["rows"]] == [claim.run.id]
     store.cancel(RunFilter(run_ids=(5, 6)), "ada")
     store.end_worker(worker, "asked to stop")  # its run is lost, and waits again
-    rows = {row[0]: row[4] for row in changes(client.feed.refresh({"sweep/1"}))[1]["rows"]}
+    rows = {row[0]: row[4] for row in changes(client.feed.pages.refresh({"sweep/1"}))[1]["rows"]}
     assert rows == {claim.run.id: "pending", 5: "cancelled", 6: "cancelled"}
-    assert client.feed.refresh({"sweep/1"}) == {}
+    assert client.feed.pages.refresh({"sweep/1"}) == {}
 
 
 def test_an_extended_sweep_is_read_anew(client: Client, store: Store) -> None:
@@ -74,7 +75,7 @@ def test_an_extended_sweep_is_read_anew(client: Client, store: Store) -> None:
         for number, arm in enumerate(store.arms(sweep.id)[:1])
     ]
     store.extend(sweep.id, arms=arms, runs=[NewRun(arm=0, run_num=1, seed=100)])
-    assert changes(client.feed.refresh({"sweep/1"}))[0] == "reload"
+    assert changes(client.feed.pages.refresh({"sweep/1"}))[0] == "reload"
     assert len(client.rows()) == 3 and len(client.get("sweeps/1")["arms"]) == 3
 
 
@@ -281,31 +282,31 @@ def test_a_sweep_that_nobody_looked_at_meanwhile_is_shown_as_it_is(client: Clien
     assert client.get("sweeps/1")["counts"]["cancelled"] == 0
     store.cancel(RunFilter(run_ids=(1,)), "ada")
     assert client.get("sweeps/1")["counts"]["cancelled"] == 1
-    client.feed.refresh({"overview"})
+    client.feed.pages.refresh({"overview"})
     whole = client.get("sweeps/1")
     store.cancel(RunFilter(run_ids=(2,)), "ada")
-    client.feed.refresh({"overview"})  # the reader is on another page, and comes back
-    assert client.feed.refresh({"sweep/1"}) == {}
-    missed = client.feed._missed("sweep/1", whole["epoch"], whole["version"])
+    client.feed.pages.refresh({"overview"})  # the reader is on another page, and comes back
+    assert client.feed.pages.refresh({"sweep/1"}) == {}
+    missed = client.feed.pages.missed("sweep/1", whole["epoch"], whole["version"])
     assert missed is not None and changes({"sweep/1": missed})[1]["counts"]["cancelled"] == 2
 
 
 def test_what_a_page_missed_before_it_listened_is_told(client: Client, store: Store) -> None:
     submit_sweep(store, ARMS, seeds=[100])
-    client.feed.refresh({"run/1"})  # another page listens already
+    client.feed.pages.refresh({"run/1"})  # another page listens already
     client.get("runs/1")
     store.cancel(RunFilter(run_ids=(1,)), "ada")
-    client.feed.refresh({"run/1"})
-    missed = client.feed._missed("run/1", "", 0)
+    client.feed.pages.refresh({"run/1"})
+    missed = client.feed.pages.missed("run/1", "", 0)
     assert missed is not None and changes({"run/1": missed}, "run/1")[1]["state"] == "cancelled"
-    assert client.feed._missed("run/99", "", 0) is None
+    assert client.feed.pages.missed("run/99", "", 0) is None
 
 
 def test_a_database_that_was_filled_anew_in_its_place_is_read_anew(client: Client, store: Store, clock: Any) -> None:
     submit_sweep(store, ARMS, seeds=[100, 101], name="first")
     assert client.get("sweeps/1")["sweeps"][0]["name"] == "first"
-    client.feed.refresh({"sweep/1"})
-    client.feed.refresh({"sweep/1"})
+    client.feed.pages.refresh({"sweep/1"})
+    client.feed.pages.refresh({"sweep/1"})
     with store._write() as writer:  # as a restored backup, or dropdb, createdb and a copy: the place is the same
         for table in reversed(metadata.sorted_tables):
             writer.execute(table.delete())
@@ -313,7 +314,7 @@ def test_a_database_that_was_filled_anew_in_its_place_is_read_anew(client: Clien
                 writer.execute(text(f"ALTER SEQUENCE {table.name}_id_seq RESTART"))
     clock.advance(60)
     submit_sweep(store, ARMS[:1], seeds=[100], name="second")
-    assert changes(client.feed.refresh({"sweep/1"}))[0] == "reload"
+    assert changes(client.feed.pages.refresh({"sweep/1"}))[0] == "reload"
     whole = client.get("sweeps/1")
     assert whole["sweeps"][0]["name"] == "second" and len(whole["rows"]) == 1
 
@@ -321,13 +322,13 @@ def test_a_database_that_was_filled_anew_in_its_place_is_read_anew(client: Clien
 def test_looks_that_fail_lose_nothing(client: Client, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     submit_sweep(store, ARMS, seeds=[100])
     client.get("sweeps/1")
-    client.feed.refresh({"sweep/1"})
+    client.feed.pages.refresh({"sweep/1"})
     store.cancel(RunFilter(run_ids=(1,)), "ada")
     with monkeypatch.context() as patched:
-        patched.setattr(feed_module.OverviewWatch, "words", _busy)
+        patched.setattr(OverviewWatch, "words", _busy)
         with pytest.raises(DatabaseBusyError):
-            client.feed.refresh({"overview", "sweep/1"})
-    assert changes(client.feed.refresh({"sweep/1"}))[0] == "reload"
+            client.feed.pages.refresh({"overview", "sweep/1"})
+    assert changes(client.feed.pages.refresh({"sweep/1"}))[0] == "reload"
     assert client.get("sweeps/1")["counts"]["cancelled"] == 1
 
 
@@ -377,7 +378,7 @@ def test_a_stream_of_what_is_not_there_harms_nobody(plain: tuple[Client, Store])
     client, store = plain
     client.get("sweeps/1")
     work(store, register(store), sample_points(2), reason=None)
-    found = client.feed.refresh({"run/999", "sweep/1", "run/1"})
+    found = client.feed.pages.refresh({"run/999", "sweep/1", "run/1"})
     assert set(found) == {"sweep/1", "run/1", "run/999"}
     assert changes(found, "run/999")[0] == "trouble"
 
@@ -398,7 +399,7 @@ def test_deleted_runs_and_sweeps_leave_their_pages(client: Client, store: Store)
     store.delete([3], "ada")  # an arm without runs
     assert set(client.rows()) == {2, 4} and client.get("sweeps/1/curves")["curves"]
     store.delete([2, 4], "ada")
-    client.feed.refresh({"sweep/1"})
+    client.feed.pages.refresh({"sweep/1"})
     for path, status in (("sweeps/1", 404), ("sweeps/1/curves", 404), ("runs/1", 404), ("sweeps/1/comparison", 400)):
         assert client.get(path, status)["error"]
     assert client.get("overview")["sweeps"] == []
@@ -409,19 +410,19 @@ def test_what_is_deleted_while_its_page_is_open_is_said_once(store: Store, locat
     topics = {"sweep/1", "run/1", "overview"}
     dashboard, database = dashboard_at(location)
     feed = dashboard.feed
-    feed.sweep((1,))
-    feed.refresh(topics)
+    feed.pages.sweep((1,))
+    feed.pages.refresh(topics)
     store.delete([1], "ada")
-    found = feed.refresh(topics)
+    found = feed.pages.refresh(topics)
     assert changes(found)[0] == "reload" and "run 1 was deleted by ada" in changes(found, "run/1")[1]["error"]
-    feed.sweep((1,))
-    assert feed.refresh(topics) == {}
+    feed.pages.sweep((1,))
+    assert feed.pages.refresh(topics) == {}
     store.change_tags(known_sweep(store, 1), "ada", add=["new"], remove=[])
-    assert changes(feed.refresh(topics))[0] == "reload"
+    assert changes(feed.pages.refresh(topics))[0] == "reload"
     store.delete([2], "ada")
-    name, told = changes(feed.refresh(topics))
+    name, told = changes(feed.pages.refresh(topics))
     assert name == "trouble" and "sweep 1 was deleted by ada" in told["error"]
-    assert feed.refresh(topics) == {}
+    assert feed.pages.refresh(topics) == {}
     database.close()
 
 

@@ -65,12 +65,12 @@ def test_a_change_in_either_comes_and_controls_reach_both(client: Client, store:
     worker = register(store)
     submit_sweep(store, [{"depth": 2}], seeds=[7, 8], name="third")
     whole = client.get("sweeps/1,3")
-    client.feed.refresh({"sweep/1,3"})
+    client.feed.pages.refresh({"sweep/1,3"})
     work(store, worker, sample_points(2))
-    kind, told = changes(client.feed.refresh({"sweep/1,3"}), "sweep/1,3")
+    kind, told = changes(client.feed.pages.refresh({"sweep/1,3"}), "sweep/1,3")
     assert kind == "changes" and [row[0] for row in told["rows"]] == [13] and told["version"] > whole["version"]
     assert client.post("control", {"action": "cancel", "sweeps": [1, 3]}) == {"changed": 1}
-    assert changes(client.feed.refresh({"sweep/1,3"}), "sweep/1,3")[1]["counts"]["cancelled"] == 1
+    assert changes(client.feed.pages.refresh({"sweep/1,3"}), "sweep/1,3")[1]["counts"]["cancelled"] == 1
 
 
 def test_other_data_and_evaluations_are_said(client: Client, store: Store) -> None:

@@ -463,7 +463,7 @@ def test_every_reader_says_how_the_policy_stands(store: Store, client: Client, b
     keys = [arm(depth).key for depth in DEPTHS]
     race: dict[str, Any] = {"arms": keys, "baselines": [], "best_arm": True, "futility": None, "is_capped": False}
     sweep, worker = submitted(store, declaration(**(race if best_arm else {}))), register(store)
-    client.feed.refresh({f"sweep/{sweep}"})
+    client.feed.pages.refresh({f"sweep/{sweep}"})
     assert f"{2 + best_arm} arms open after 0 seeds" in client.get(f"sweeps/{sweep}")["growth"][0]
     assert "at the latest" not in summary_lines(store, (), sweep)[0], "no run has ended yet"
     train_one(store, worker)
@@ -475,7 +475,7 @@ def test_every_reader_says_how_the_policy_stands(store: Store, client: Client, b
     record = store.policy(sweep)
     assert record is not None
     head, *arms = standing_lines(standing_of(store, record))
-    client.feed.refresh({f"sweep/{sweep}"})
+    client.feed.pages.refresh({f"sweep/{sweep}"})
     assert client.get(f"sweeps/{sweep}")["growth"] == [head, *arms]
     sentences = client.get(f"sweeps/{sweep}/comparison?metric=val_loss")["sentences"]
     (section,) = [one for one in read_report(store, sweep).sections if one.heading == "Comparison"]

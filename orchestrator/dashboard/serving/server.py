@@ -46,7 +46,7 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to end: another database took the place of this one."""
-        return await super().on_tick(counter) or self._feed.database.replaced is not None
+        return await super().on_tick(counter) or self._feed.pages.database.replaced is not None
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close everything."""
