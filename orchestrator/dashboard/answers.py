@@ -13,7 +13,7 @@ from orchestrator.comparison.questions import Question
 from orchestrator.comparison.reporting.rendering import sentences, tables
 from orchestrator.comparison.results import compare
 from orchestrator.dashboard.watching.sweep_curves import numbers
-from orchestrator.dashboard.watching.sweep_watch import named, plain_number
+from orchestrator.dashboard.watching.sweep_watch import exact, named, plain_number
 from orchestrator.dashboard.watching.thinning import drawn
 from orchestrator.export.metric_names import Axis, no_axis
 from orchestrator.plots.drawing.style import metric_label
@@ -76,7 +76,7 @@ def run_page(store: Store, run_id: int) -> dict[str, Any]:
         **_run_words(run, store),
         "sweep_name": sweep.name if sweep else "",
         "sweep_tags": sweep.tags if sweep else [],
-        "sisters": around.sisters,
+        "sisters": [(run_id, exact(seed), state) for run_id, seed, state in around.sisters],
         "before": around.before,
         "after": around.after,
         "test_loss": plain_number(tested[-1] if tested else None),
@@ -92,8 +92,9 @@ def run_page(store: Store, run_id: int) -> dict[str, Any]:
 def _run_words(run: RunRecord, store: Store) -> dict[str, Any]:
     train_tokens = run.facts.get("train_tokens")
     return {
-        **named(run, "id uid seed paused tags note priority step tokens_seen fraction tokens_per_second"),
+        **named(run, "id uid paused tags note priority step tokens_seen fraction tokens_per_second"),
         **named(run, "memory_bytes started_at ended_at"),
+        "seed": exact(run.seed),
         "sweep": run.sweep_id,
         "arm": run.arm_number,
         "state": run.state.value,

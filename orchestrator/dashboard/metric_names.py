@@ -7,8 +7,9 @@ from hlbgpt_core.evaluation import FIRST_HALF, WHOLE_TEXT, fingerprint_of
 from hlbgpt_core.points import Split
 from hlbgpt_core.text.sources import WIKITEXT
 from orchestrator.comparison.measuring.evaluations import EvaluatedRun, mixed_evaluations
-from orchestrator.errors import UnknownMetricError, UsageError
-from orchestrator.export.metric_names import Metric, parse_metric
+from orchestrator.errors import UsageError
+from orchestrator.export.metric_names import Metric, find_metric
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.sweeps import ArmRecord
 from orchestrator.store import Store
 
@@ -20,7 +21,7 @@ _SAMPLED_RUNS = 5
 
 def sweep_metrics(store: Store, sweep_ids: Sequence[int], arms: Sequence[ArmRecord]) -> list[str]:
     """The names of the metrics of sweeps, users' own last."""
-    own = _own_metrics(store, sweep_ids)
+    own = sorted(set().union(*(store.own_metrics(sweep_id, _SAMPLED_RUNS) for sweep_id in sweep_ids)))
     standard = [f"val_{name}" for name in _MEASURED] + ["val_bits_per_byte"]
     splits = [Split.VAL, Split.TRAIN]
     if any(arm.settings.get("test_tokens") for arm in arms):
@@ -55,16 +56,9 @@ def _part(settings: Mapping[str, Any]) -> str:
     return FIRST_HALF if settings.get("test_tokens") and is_local else WHOLE_TEXT
 
 
-def _own_metrics(store: Store, sweep_ids: Sequence[int]) -> list[str]:
-    return sorted(set().union(*(store.own_metrics(sweep_id, _SAMPLED_RUNS) for sweep_id in sweep_ids)))
-
-
 def read_metric(store: Store, sweep_ids: Sequence[int], name: str) -> Metric:
     """The metric of that name. Raises UnknownMetricError, naming the nearest, for another one."""
-    try:
-        return parse_metric(name)  # most are standard ones, which need no reading
-    except UnknownMetricError:
-        return parse_metric(name, _own_metrics(store, sweep_ids))
+    return find_metric(store, RunFilter(sweep_ids=tuple(sweep_ids), with_members=True), name)
 
 
 def read_weight(text: str) -> float:

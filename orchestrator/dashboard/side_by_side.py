@@ -6,7 +6,7 @@ from typing import Any
 from orchestrator.code.differences import diff_lines
 from orchestrator.code.names import known_sources
 from orchestrator.dashboard.answers import setting_text
-from orchestrator.dashboard.watching.sweep_watch import plain_number
+from orchestrator.dashboard.watching.sweep_watch import exact, plain_number
 from orchestrator.errors import UsageError
 from orchestrator.queue.runs import RunRecord
 from orchestrator.store import Store
@@ -29,7 +29,7 @@ def side_by_side(store: Store, run_ids: Sequence[int]) -> Mapping[str, Any]:
     facts = sorted({name for run in runs for name in run.facts})
     rows = [
         _row("sweep", runs, lambda run: run.sweep_id),
-        _row("seed", runs, lambda run: run.seed),
+        _row("seed", runs, lambda run: exact(run.seed)),
         *([name, *(setting_text(run.settings.get(name)) for run in runs)] for name in names),
         *([name, *(setting_text(run.facts.get(name)) for run in runs)] for name in facts),
         _row("code", runs, _newest_code),

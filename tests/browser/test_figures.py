@@ -11,11 +11,13 @@ from xml.etree import ElementTree
 import pytest
 from playwright.sync_api import expect
 
-from hlbgpt_core.points import Split
+from hlbgpt_core.points import Phase, Point, Progress, Split
+from orchestrator.queue.attempts import Ending
+from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
 from orchestrator.store import OpenMode, open_store
-from tests.browser.conftest import EVIL, OpenTab, Served, serving
-from tests.sample_sweep import register, sample_point, sample_points, submit_sweep, work
+from tests.browser.conftest import EVIL, OpenTab, Served, serving, until
+from tests.sample_sweep import register, sample_facts, sample_point, sample_points, submit_sweep, work
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 
@@ -192,3 +194,51 @@ def test_the_legend_over_a_metric_tells_of_the_last_step(tmp_path: Path, open_ta
         expect(value).to_have_text("0.01 · n 2")  # under the cursor: the largest loss, of the first step
         page.goto(f"{served.base}/runs/1?x=loss")
         expect(page.locator('figure[data-metric="lr"] .legend .value')).to_have_text("0.04")
+
+
+# How many pixels of a chart have the colours of the first two lines.
+COLOURED = """() => {
+  const canvas = document.querySelector(".chart canvas");
+  if (!canvas) return [0, 0];
+  const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true });
+  copy.drawImage(canvas, 0, 0);
+  const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
+  const found = [0, 0];
+  for (let at = 0; at < data.length; at += 4)
+    [[11, 98, 196], [194, 65, 12]].forEach((colour, which) => {
+      found[which] += data[at + 3] > 200 && colour.every((value, part) => data[at + part] === value);
+    });
+  return found;
+}"""
+
+
+def test_lines_that_come_and_go_keep_their_colours(tmp_path: Path, open_tab: OpenTab) -> None:
+    """An arm may send its first evaluation after another, and a retry without a checkpoint takes all points back."""
+    db = tmp_path / "hlbq.db"
+    with open_store(str(db), mode=OpenMode.CREATE) as store, serving(db) as served:
+        submit_sweep(store, [{"depth": 2}, {"depth": 4}], seeds=[1], name="live")
+        claims = [store.claim(register(store, pid=number)) for number in (1, 2)]
+
+        def send(which: int, *points: Point) -> None:
+            progress = Progress(
+                phase=Phase.TRAIN, step=points[-1].step, fraction=0.5, tokens_per_second=1.0, tokens_seen=1
+            )
+            store.flush(claims[which].lease, points=points, progress=progress, facts=sample_facts())
+
+        send(1, *(sample_point(Split.VAL, step, loss=5 - step / 100) for step in range(10, 100, 10)))
+        send(0, sample_point(Split.TRAIN, 1, loss=8.0))
+        page = open_tab(served).visit("/sweeps/1")
+        until(lambda: page.evaluate(COLOURED)[1] > 50, "the second arm is drawn")
+        assert page.evaluate(COLOURED)[0] < 20
+        send(0, *(sample_point(Split.VAL, step, loss=8 - step / 100) for step in range(10, 100, 10)))
+        until(lambda: min(page.evaluate(COLOURED)) > 50, "both arms are drawn")
+
+        run = open_tab(served).visit("/runs/1")
+        expect(run.locator("figure[data-metric=loss]")).to_have_count(1)
+        for claim in claims:
+            store.finish(
+                claim.lease, Ending(reason=Reason.ERROR, permanent=True, error_type="Made", error_message="up")
+            )
+        assert store.retry(RunFilter(), "ada") == 2
+        until(lambda: max(page.evaluate(COLOURED)) == 0, "their points are gone")
+        expect(run.locator("figure[data-metric=loss]")).to_have_count(0)

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from hlbgpt_core.points import Phase, Progress
 from orchestrator.queue.attempts import Lease
 from orchestrator.queue.runs import RunFilter
-from orchestrator.queue.states import State
+from orchestrator.queue.states import Reason, State
 from orchestrator.store import OpenMode, open_store
 from tests.browser.conftest import BIG_RUNS, EVIL, OpenTab, Served, Tab, serving, until
 from tests.sample_sweep import register, sample_points, submit_sweep, work
@@ -198,7 +198,7 @@ def test_values_are_read_on_while_a_zoomed_chart_moves(demo: Served, open_tab: O
     page.mouse.move(box["x"] + 200, box["y"] + 60)
     expect(page.locator(".readout")).to_contain_text("steps")
     readout = page.locator(".readout")
-    read = int(readout.inner_text().split()[-1])
+    read = int(readout.inner_text().split()[-1].replace(",", ""))
     for _ in range(2):
         with page.expect_response("**/curves?**"):
             pass
@@ -250,6 +250,18 @@ def test_columns_are_chosen_kept_and_downloaded_and_a_row_opens_its_run(demo: Se
     assert f"{float(rows[1][-1]):.4f}" == cell.inner_text()
     page.locator("table.runs tbody tr").first.locator("td").nth(4).click()
     expect(page.get_by_role("heading", level=1)).to_have_text(f"Run {rows[1][0]}")
+
+
+def test_a_downloaded_table_holds_no_formulas(open_tab: OpenTab, tmp_path: Path) -> None:
+    db = tmp_path / "hlbq.db"
+    with open_store(str(db), mode=OpenMode.CREATE) as store:
+        submit_sweep(store, seeds=[1], name="formulas")
+        work(store, register(store), [], reason=Reason.ERROR, permanent=True, error_type="=1+1", error_message="x")
+    with serving(db) as served:
+        page = open_tab(served).visit("/sweeps/1")
+        with page.expect_download() as downloading:
+            page.get_by_role("button", name="Download CSV").click()
+    assert '"\'=1+1: x"' in downloading.value.path().read_text()
 
 
 def test_parallel_coordinates_and_final_values(demo: Served, open_tab: OpenTab) -> None:

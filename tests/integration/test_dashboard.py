@@ -16,10 +16,12 @@ from hlbgpt_core.points import Split
 from orchestrator.dashboard.app import COMPRESSION_LEVEL, STATIC
 from orchestrator.dashboard.log_tail import MOST_BYTES, read_log_tail
 from orchestrator.dashboard.serving.server import known_name
+from orchestrator.dashboard.watching import overview_watch
 from orchestrator.export.metric_names import parse_metric
 from orchestrator.plots import Drawing, plot_curves
 from orchestrator.queue.attempts import Ending
 from orchestrator.queue.states import Reason
+from orchestrator.queue.sweeps import NewArm, NewSweep
 from orchestrator.store import Store, open_store
 from orchestrator.store.opening.engine import OpenMode
 from tests.command_line import hlbq_in
@@ -111,6 +113,47 @@ def test_names_come_as_they_are(client: Client, store: Store) -> None:
     assert client.rows()[1]["error"] == f"{EVIL}: {EVIL}"
     assert client.get("runs/1")["attempts"][0]["error"] == EVIL
     assert client.get("workers")["live"][0]["hostname"] == EVIL
+
+
+def test_runs_that_other_sweeps_lend_count_on_the_overview_and_the_page(
+    client: Client, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview_watch, "READING_SECONDS", 60.0)
+    sweep = submit_sweep(store, [{"depth": 2}, {"depth": 4}], seeds=[1, 2], with_baseline=True)
+    worker = register(store)
+    own = sample_point(Split.TRAIN, 5, loss=1.0, extra={"own": 1.0})
+    for number in range(4):
+        work(store, worker, [*sample_points(6, start=3 + number), own])
+    names = NewArm.__dataclass_fields__
+    arms = [NewArm(**{name: getattr(arm, name) for name in names}) for arm in store.arms(sweep.id)]
+    store.submit(NewSweep(arms=arms, runs=[], members=[1, 2, 3, 4], definition=sweep.definition))
+    lent, lender = client.get("overview")["sweeps"]
+    assert lent["id"] == 2 and lent["best"] == lender["best"] and lent["best"]["run"] == 1
+    assert client.get("sweeps/2")["counts"]["completed"] == 4
+    # A metric of one's own, which is not in every point and whose runs are lent.
+    assert client.get("sweeps/2/curves?metric=train_own")["curves"]
+
+
+def test_losses_on_several_data_sets_have_no_best(
+    client: Client, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview_watch, "READING_SECONDS", 60.0)
+    submit_sweep(store, [{"depth": 2}, {"depth": 2, "dataset": "text:/another"}], seeds=[1])
+    worker = register(store)
+    for _ in range(2):
+        work(store, worker, sample_points(6))
+    assert client.get("overview")["sweeps"][0]["best"] is None
+
+
+def test_a_seed_that_a_double_would_round_is_text(client: Client, store: Store) -> None:
+    submit_sweep(store, [{"depth": 2}], seeds=[2**53 + 1, 7])
+    assert [row["seed"] for row in client.rows().values()] == [str(2**53 + 1), 7]
+    assert client.get("runs/1")["seed"] == str(2**53 + 1)
+
+
+@pytest.mark.parametrize("page", ["/runs/", "/api/runs/", "/sweeps/"])
+def test_an_address_without_end_is_no_page(client: Client, page: str) -> None:
+    assert client.http.get(page + "1" * 5000).status_code == 404
 
 
 def test_a_sweep_tells_its_runs_and_what_sets_its_arms_apart(client: Client, store: Store) -> None:

@@ -2,10 +2,14 @@
 
 from dataclasses import replace
 
+import pytest
+
+from orchestrator.plots import plot_curves
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
 from orchestrator.store import Store
 from tests.dashboard_client import Client, client
+from tests.faults.harness import wait_until
 from tests.integration.test_dashboard_live import changes
 from tests.sample_sweep import register, sample_facts, sample_points, submit_sweep, work
 
@@ -49,6 +53,29 @@ def test_lines_join_what_several_sweeps_share(client: Client, store: Store) -> N
     assert len(client.get(f"{TOGETHER}/finals?metric=train_loss")["values"]) == 12
     assert len(client.get(f"{TOGETHER}/finals?metric=val_loss&moment=min")["values"]) == 12
     assert client.get(f"{TOGETHER}/seeds")["runs_asked"] == 12
+
+
+def test_a_seed_of_an_arm_counts_once_however_many_sweeps_have_it(client: Client, store: Store) -> None:
+    """As in a figure: a band over repeated runs is too narrow."""
+    worker = register(store)
+    for start in (5.0, 4.0):
+        submit_sweep(store, [{"depth": 2}], seeds=[1, 2])
+        for noise in (0.0, 0.1):
+            work(store, worker, sample_points(4, start=start + noise))
+    found = client.get(f"{TOGETHER}/curves?by=settings")
+    drawn = plot_curves(store, runs=RunFilter(sweep_ids=(1, 2)))
+    assert found["repeated"] == 2 and [curve["seeds"] for curve in found["curves"]] == [2]
+    last = drawn.figure.axes[0].get_lines()[0].get_ydata()[-1]
+    assert drawn.runs == 2 and found["curves"][0]["mean"][-1] == pytest.approx(last, rel=1e-4)
+    assert client.get(f"{TOGETHER}/curves")["repeated"] == 0  # a line each
+
+    submit_sweep(store, [{"depth": 2}], seeds=[1])
+    assert client.get("sweeps/1,2,3/curves?by=settings")["repeated"] == 2
+    work(store, worker, sample_points(4, start=3.0))  # it takes the place of an earlier one
+    client.feed.pages.refresh({"sweep/1,2,3"})
+    asked = "sweeps/1,2,3/curves?by=settings"
+    wait_until(lambda: client.get(asked)["repeated"] == 3, seconds=120, what="the newest is taken")
+    assert client.get(asked)["curves"][0]["mean"][-1] < found["curves"][0]["mean"][-1]
 
 
 def test_they_are_compared_by_any_grouping(client: Client, store: Store) -> None:

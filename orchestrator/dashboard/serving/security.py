@@ -39,6 +39,7 @@ HEADERS = (
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 )
 READING_METHODS = ("GET", "HEAD")
+LONGEST_PATH = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,8 @@ class Access:
             return 403, "requests of other origins are refused"
         if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and path.startswith("/api/"):
             return 403, "requests of other sites are refused"
+        if len(path) > LONGEST_PATH:
+            return 404, "there is no such page"
         if method not in (*READING_METHODS, "POST"):
             return 405, f"{method} is not allowed here"
         if method == "POST" and origin is None:

@@ -95,11 +95,12 @@ class OverviewWatch:
 
 def _best(store: Store, sweep: SweepRecord) -> Mapping[str, Any] | None:
     """The lowest last val loss of a sweep's completed runs, and whose; None where losses can't be compared."""
-    found = store.best_run(sweep.id) if sweep.counts[State.COMPLETED] else None
+    found = store.best_run(sweep.id)
     if found is None:
         return None
     arms = store.arms(sweep.id)
-    if mixed_evaluations_of(arms) or len({arm.settings.get("tokenizer") for arm in arms}) > 1:
+    texts = {(arm.settings.get("dataset"), arm.settings.get("tokenizer")) for arm in arms}
+    if mixed_evaluations_of(arms) or len(texts) > 1:
         return None
     return {"run": found.id, "val_loss": found.last_val_loss}
 
@@ -110,7 +111,7 @@ def _verdict(store: Store, sweep: SweepRecord) -> str:
     if record is not None:
         lines = standing_lines(standing_of(store, record), with_arms=False)
         return "; ".join(line.strip().removeprefix(f"sweep {sweep.id}: ") for line in lines)
-    if not 0 < sum(sweep.counts.values()) <= MOST_RUNS_COMPARED or not sweep.counts[State.COMPLETED]:
+    if sum(sweep.counts.values()) > MOST_RUNS_COMPARED:
         return ""
     try:
         comparison = compare(store, RunFilter(sweep_ids=(sweep.id,), with_members=True), Question())

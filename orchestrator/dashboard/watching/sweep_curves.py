@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from orchestrator.comparison.measuring.measures import Goal, goal_of
 from orchestrator.dashboard.watching.arm_means import ArmMeans, MeanCurve
-from orchestrator.dashboard.watching.sweep_watch import SweepWatch, is_over
+from orchestrator.dashboard.watching.sweep_watch import SweepWatch, exact, is_over
 from orchestrator.dashboard.watching.thinning import drawn
 from orchestrator.export.metric_names import Axis, Metric, axis_of
 from orchestrator.plots.run_curves import LARGEST_DRAWN, smoothed
@@ -116,6 +116,7 @@ class SweepCurves:
         self._settled: dict[int, int] = {}  # run -> the move after which it was read for good
         self._live: dict[int, _Reading] = {}
         self._waiting: dict[int, None] = {}  # runs that are not running and still have to be read, in order
+        self._repeated: frozenset[int] = frozenset()  # runs that others of their arm and seed stand for
         self._sorted_to = -1
         self._read_at = -math.inf
         self._changed: dict[int, int] = {}  # line -> the version at which its curve last changed
@@ -142,6 +143,7 @@ class SweepCurves:
                 "lines_asked": len(asked),
                 "lines": shown,
                 "without_clock": sorted(self._without_clock),
+                "repeated": len(self._repeated),
                 "curves": [
                     _mean_words(line, self._curves.get(line), list(self._lost.get(line, {}).values()))
                     for line in shown
@@ -172,14 +174,14 @@ class SweepCurves:
         with self._lock:
             own: dict[int, list[RunLine]] = {arm: [] for arm in arms}
             for line in list(watch.lines.values()):
-                if line.fence and line.arm_id in own:
+                if line.fence and line.arm_id in own and line.id not in self._repeated:
                     own[line.arm_id].append(line)
             by_turns = itertools.chain.from_iterable(itertools.zip_longest(*own.values()))
             lines = [line for line in by_turns if line is not None]
             chosen = lines[:MOST_SEED_CURVES]
             self._read_seeds(store, watch, chosen)
             curves = [
-                {"run": line.id, "line": self._line(line), "seed": line.seed, **self._seeds[line.id][1]}
+                {"run": line.id, "line": self._line(line), "seed": exact(line.seed), **self._seeds[line.id][1]}
                 for line in chosen
             ]
             return {"runs_asked": len(lines), "runs_shown": len(chosen), "curves": curves}
@@ -230,7 +232,7 @@ class SweepCurves:
         (self._without_clock.add if without_clock else self._without_clock.discard)(line.id)
         if not without_clock and (has_diverged or (is_over(line) and not reading.x)):
             x, y = (numbers(array[-1:]) or [None] for array in self._drawn(reading))
-            lost[line.id] = [line.id, line.seed, has_diverged, *x, *y]
+            lost[line.id] = [line.id, exact(line.seed), has_diverged, *x, *y]
         else:
             lost.pop(line.id, None)
         self._changed[self._line(line)] = self._version
@@ -250,6 +252,8 @@ class SweepCurves:
             for line in changed
             if line.id in self._settled and watch.moved.get(line.id, 0) > self._settled[line.id]
         }
+        before, self._repeated = self._repeated, _repeated(watch) if self._question.by else frozenset()
+        stale |= {self._line(watch.lines[run_id]) for run_id in before ^ self._repeated if run_id in watch.lines}
         if stale:
             changed = [*changed, *(line for line in list(watch.lines.values()) if self._line(line) in stale)]
         for place in stale:
@@ -261,7 +265,9 @@ class SweepCurves:
                 self._settled.pop(line.id, None)
                 self._live.pop(line.id, None)
             counts = self._question.arms is None or line.arm_id in self._question.arms
-            if not line.fence or line.id in self._settled or not counts:
+            if line.id in self._repeated:
+                self._waiting.pop(line.id, None)
+            if not line.fence or line.id in self._settled or line.id in self._repeated or not counts:
                 continue
             if line.state == State.RUNNING:
                 self._waiting.pop(line.id, None)
@@ -338,6 +344,21 @@ class SweepCurves:
         x, y = self._drawn(reading)
         kept, _ = drawn(x, y, MOST_SEED_POINTS)
         return {"places": len(x), "diverged": reading.diverged, "x": numbers(x[kept]), "y": numbers(y[kept])}
+
+
+def _repeated(watch: SweepWatch) -> frozenset[int]:
+    """Of the runs of several sweeps with the same arm and seed all but the newest that is through, as in a figure."""
+    chosen: dict[tuple[str, int], RunLine] = {}
+    started = [watch.lines[run_id] for run_id in sorted(watch.lines) if watch.lines[run_id].fence]
+    for line in started:
+        key = watch.arms[line.arm_id].key, line.seed
+        if key not in chosen or _is_through(line) or not _is_through(chosen[key]):
+            chosen[key] = line
+    return frozenset(line.id for line in started) - {line.id for line in chosen.values()}
+
+
+def _is_through(line: RunLine) -> bool:
+    return line.state == State.COMPLETED or line.reason == Reason.DIVERGED
 
 
 def _lines_by(arms: Sequence[ArmRecord], name: str) -> dict[int, int]:

@@ -5,6 +5,7 @@ import math
 import secrets
 import shlex
 import threading
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -199,10 +200,11 @@ class SweepWatch:
 
     def changes(self, *, since: int) -> dict[str, Any]:
         """The rows that changed past version `since`, with the counts."""
+        counts = Counter(line.state for line in self.lines.values())
         return {
             "epoch": self.epoch,
             "version": self.version,
-            "counts": {state.value: sum(sweep.counts[state] for sweep in self.sweeps) for state in State},
+            "counts": {state.value: counts[state] for state in State},
             "seconds_left": self._seconds_left,
             "spent": self._spent,
             "growth": self._growth,
@@ -218,8 +220,8 @@ class SweepWatch:
         notes = [HELD if line.held else MIXED if mixed else ""]
         notes += [] if line.sweep_id in self.sweep_ids else [f"of sweep {line.sweep_id}"]
         return [
-            *(line.id, line.arm_id, line.run_num, line.seed, line.state, line.reason, line.paused, line.priority),
-            *(line.backoff_until, line.started_at, line.ended_at, step),
+            *(line.id, line.arm_id, line.run_num, exact(line.seed), line.state, line.reason, line.paused),
+            *(line.priority, line.backoff_until, line.started_at, line.ended_at, step),
             1.0 if line.state == State.COMPLETED else 0.0 if waits else line.fraction or 0.0,
             line.tokens_per_second if line.state in (State.RUNNING, State.COMPLETED) else 0.0,
             line.memory_bytes or 0,
@@ -253,6 +255,11 @@ def plain_number(value: str | float | None) -> float | str | None:
         return None
     number = float(value)
     return number if math.isfinite(number) else str(number)
+
+
+def exact(number: int) -> int | str:
+    """A whole number as JavaScript can hold it: as text where a double would round it."""
+    return number if abs(number) < 2**53 else str(number)
 
 
 def is_over(line: RunLine) -> bool:

@@ -7,7 +7,7 @@ A notice is told at least once: it is marked after its command has succeeded. Ea
 import json
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, select, update
+from sqlalchemy import ColumnElement, Connection, Row, or_, select, update
 
 from orchestrator.queue.notices import NOTIFIER, Notice, NoticeKind
 from orchestrator.queue.runs import RunRecord
@@ -16,7 +16,7 @@ from orchestrator.store.base import StoreBase
 from orchestrator.store.events import record_event
 from orchestrator.store.filters import OF_NEWEST_ATTEMPT
 from orchestrator.store.rows import read_number, record_of
-from orchestrator.store.tables import UNDELIVERED, attempts, notices, runs, sweeps
+from orchestrator.store.tables import UNDELIVERED, attempts, members, notices, runs, sweeps
 from orchestrator.store.working.endings import one_run
 
 _ROWS = select(notices, sweeps.c.notify_token, sweeps.c.notify_by).join(sweeps, sweeps.c.id == notices.c.sweep_id)
@@ -56,11 +56,13 @@ class NoticeStore(StoreBase):
             return changed
 
     def best_run(self, sweep_id: int) -> RunRecord | None:
-        """The completed run of a sweep with the lowest last validation loss; None where there is none."""
+        """The completed run of a sweep, its members among them, with the lowest last validation loss; None where there
+        is none."""
+        lent = select(members.c.run_id).where(members.c.sweep_id == sweep_id)
         query = (
             select(runs.c.id, attempts.c.last_val_loss)
             .join(attempts, OF_NEWEST_ATTEMPT)
-            .where(runs.c.sweep_id == sweep_id, runs.c.state == State.COMPLETED.value)
+            .where(or_(runs.c.sweep_id == sweep_id, runs.c.id.in_(lent)), runs.c.state == State.COMPLETED.value)
             .where(attempts.c.last_val_loss.not_in(["nan", "inf", "-inf"]))
         )
         with self._read() as connection:

@@ -57,7 +57,7 @@ async function open() {
   leaving = new AbortController();
   const { signal } = leaving;
   show("");
-  const path = location.pathname.slice(BASE.length);
+  const path = location.pathname.slice(BASE.length).replaceAll(/%2c/gi, ",");
   const [pattern, Page, name] = PAGES.find(([pattern]) => pattern.test(path)) ?? [];
   for (const link of document.querySelectorAll("nav a[data-page]")) {
     link.ariaCurrent = link.dataset.page === name ? "page" : null;

@@ -53,9 +53,9 @@ export class Chart {
     this.box.setAttribute("aria-label", this.content.spoken ?? description(this.content, shown));
     const { title, xLabel, logX, logY, lines } = this.content;
     const looks = ({ key, colour, dash, width, low }) => [key, colour, dash, width, Boolean(low), this.hidden.has(key)];
-    const signature = JSON.stringify([isDark(), title, xLabel, logX, logY, lines.map(looks)]);
+    const signature = JSON.stringify([isDark(), title, xLabel, logX, logY, lines.map(looks), shown.map((line) => line.key)]);
     // A zoom that the reader chose stays; else the axes follow the data.
-    if (this.plot && signature === this.signature) this.plot.setData(joined(shown), !this.zoom);
+    if (this.plot && shown.length && signature === this.signature) this.plot.setData(joined(shown), !this.zoom);
     else this.build(shown);
     this.signature = signature;
     this.drawLegend();

@@ -214,7 +214,7 @@ export class CurvesPanel {
     if (this.arms && !this.arms.length) return "No run passes the filter.";
     if (this.answer?.started === 0) return "No run has been started yet.";
     if (!this.answer || this.answer.left) return "Reading curves …";
-    return [...this.lostNotes(), this.clockNote()].filter(Boolean).join(" ") || "No points yet.";
+    return [...this.lostNotes(), this.runsNote()].filter(Boolean).join(" ") || "No points yet.";
   }
 
   /** What a reader must know of what is drawn: what a band means, and whatever is not shown in full. */
@@ -236,7 +236,7 @@ export class CurvesPanel {
       several.some((curve) => curve.cut) && "A line ends where its first run ended.",
       shown < asked && `${shown} of ${counted(asked, "line")} are drawn, the ${which}: filter the runs to see others.`,
       thinned.length && `Thinned: means are drawn at ${placed} of ${counted(most, "point")}.`,
-      ...(drawn.some((curve) => curve.x.length) ? [...this.lostNotes(), this.clockNote()] : []),
+      ...(drawn.some((curve) => curve.x.length) ? [...this.lostNotes(), this.runsNote()] : []),
       ...(shownSeeds ? this.seedNotes(shownSeeds) : []),
     ];
   }
@@ -250,8 +250,10 @@ export class CurvesPanel {
     return `Lines are means over runs, bands the ${intervals ? `95 % interval of the mean${some}` : "range of the runs"}.`;
   }
 
-  clockNote() {
-    return withoutClock(this.answer?.without_clock?.length ?? 0, "run");
+  runsNote() {
+    const { without_clock: without = [], repeated = 0 } = this.answer ?? {};
+    const again = repeated ? `${counted(repeated, "run")} left out: the newest of their arm and seed is taken. ` : "";
+    return again + withoutClock(without.length, "run");
   }
 
   seedNotes({ runs_shown: shown, runs_asked: asked, curves }) {

@@ -54,7 +54,7 @@ export class MetricCharts {
     if (control.length !== options.length) setOptions(control, options, view.read("x", "steps"));
     const added = names.filter((name) => !this.figures.has(name));
     for (const name of added) this.figures.set(name, this.figure(name));
-    if (added.length) fill(this.grid, names.map((name) => this.figures.get(name).figure));
+    if (added.length || this.grid.childElementCount !== names.length) fill(this.grid, names.map((name) => this.figures.get(name).figure));
     for (const name of names) this.figures.get(name).chart.draw(() => this.content(name));
   }
 

@@ -25,13 +25,12 @@ export class OverviewPage extends LivePage {
 
   /** The box that chooses a sweep. */
   tick(id) {
-    const change = () => {
-      this.chosen[input.checked ? "add" : "delete"](id);
+    const change = ({ target }) => {
+      this.chosen[target.checked ? "add" : "delete"](id);
       this.news(this.found);
     };
     const attributes = { id: `choose-${id}`, "aria-label": `Choose sweep ${id}`, checked: this.chosen.has(id) };
-    const input = el("input", { type: "checkbox", ...attributes, on: { change } });
-    return input;
+    return el("input", { type: "checkbox", ...attributes, on: { change } });
   }
 
   /** The link to the chosen sweeps, or else to those that were found, together. */
@@ -58,6 +57,7 @@ export class OverviewPage extends LivePage {
 
   news(found) {
     this.found = found;
+    this.chosen = new Set(found.sweeps.map(({ id }) => id).filter((id) => this.chosen.has(id)));
     this.bar.hidden = !found.sweeps.length;
     redrawn(this.content, () => this.draw(found));
   }

@@ -14,9 +14,10 @@ export function download(name, content, type) {
   setTimeout(() => URL.revokeObjectURL(href), 10_000);
 }
 
-/** Rows of values as CSV. */
+/** Rows of values as CSV, in which a spreadsheet takes no text for a formula. */
 export function csv(rows) {
-  const quoted = (value) => `"${String(value ?? "").replaceAll('"', '""')}"`;
+  const plain = (value) => (typeof value === "string" && /^[=+@\t\r-]/.test(value) && isNaN(value) ? `'${value}` : value);
+  const quoted = (value) => `"${String(plain(value) ?? "").replaceAll('"', '""')}"`;
   return [...rows.map((row) => row.map(quoted).join(",")), ""].join("\r\n");
 }
 

@@ -3,7 +3,7 @@
 
 import * as format from "./format.js";
 
-const CONDITION = /^([\w.]+)(<=|>=|!=|=|<|>|~)(.*)$/;
+const CONDITION = /^([^<>=!~]+)(<=|>=|!=|=|<|>|~)(.*)$/;
 
 /** Columns that are always there, after the settings that differ. `read` gives a value to sort and filter by. */
 function ownColumns(data) {

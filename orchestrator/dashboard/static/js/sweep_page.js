@@ -69,7 +69,7 @@ export class SweepPage extends LivePage {
     this.controls = controlRow(this.server.read_only, {
       aim: this.aim,
       target: () => this.target(),
-      labels: sweeps.length === 1 && (() => ({ ...this.data.sweeps[0], sweep: Number(this.id) })),
+      labels: sweeps.length === 1 && (() => ({ ...this.data.sweeps[0], sweep: this.data.sweeps[0].id })),
       onLabelled: () => this.reload(),
     });
     fill(this.root,
