@@ -125,6 +125,9 @@ class Reporter(Protocol):
     def progress(self, progress: Progress) -> Directive:
         """Called at least before every microbatch; returns what the trainer should do."""
 
+    def note(self, action: str, text: str) -> None:
+        """Called with what people should know of the run; `action` is what happened, in a word or two."""
+
     def checkpoint(self, checkpoint: SavedCheckpoint) -> None:
         """Called after a checkpoint is complete on disk, and after every point up to its step."""
 

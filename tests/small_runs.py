@@ -65,10 +65,14 @@ class Recorder:
         self.saved: list[SavedCheckpoint] = []
         self.taken_up: list[SavedCheckpoint | None] = []
         self.known: list[Facts] = []
+        self.notes: list[tuple[str, str]] = []
 
     def resumed(self, checkpoint: SavedCheckpoint | None) -> None:
         self.calls.append("resumed")
         self.taken_up.append(checkpoint)
+
+    def note(self, action: str, text: str) -> None:
+        self.notes.append((action, text))
 
     def facts(self, facts: Facts) -> None:
         self.calls.append("facts")

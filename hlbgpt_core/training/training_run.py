@@ -1,7 +1,6 @@
 """The loop of a run: steps, points, evaluations, limits, directives and checkpoints."""
 
 import math
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -83,7 +82,7 @@ class TrainingRun:
         self._seconds_a_microbatch: dict[BatchShape, list[float]] = {}
         self._checkpoint_wanted = False
         self._checkpoint_step = 0
-        self._checkpoint_warned = False
+        self._checkpoints_missed: set[str] = set()  # of which kinds
         self._checkpointed_at = checkpointing.clock() if checkpointing else 0.0
         trainer.before_batch = lambda number: self._ask(Phase.TRAIN, number)
         trainer.before_evaluation_batch = lambda number: self._ask(Phase.EVALUATE, number)
@@ -113,7 +112,7 @@ class TrainingRun:
             if limit:
                 self._test()
                 if self._checkpointing is not None and self._checkpointing.keep_last:
-                    self._save_checkpoint()
+                    self._save_checkpoint(is_last=True)
                 return self._result(Outcome.FINISHED, stopped_by=limit)
             if self._checkpoint_due():
                 self._save_checkpoint()
@@ -261,14 +260,14 @@ class TrainingRun:
         waited = self._checkpointing.clock() - self._checkpointed_at
         return self._checkpoint_wanted or waited >= self._checkpointing.every_seconds
 
-    def _save_checkpoint(self) -> None:
+    def _save_checkpoint(self, *, is_last: bool = False) -> None:
         """Write and report a checkpoint of the last complete step, unless there is one or nothing to keep."""
         step = self.trainer.counters.step
         if self._checkpointing is None or step == self._checkpoint_step:
             return
         self._checkpoint_wanted = False
         self._checkpointed_at = self._checkpointing.clock()
-        saved = self._write(self._checkpointing, self._checkpoint())
+        saved = self._write(self._checkpointing, self._checkpoint(), is_last=is_last)
         if saved is not None:
             self._checkpoint_step = step
             self._reporter.checkpoint(saved)
@@ -281,19 +280,20 @@ class TrainingRun:
         if self._write(checkpointing, checkpoint, name=BEST_CHECKPOINT) is not None:
             self._best_loss = loss
 
-    def _write(self, checkpointing: Checkpointing, checkpoint: Checkpoint, *, name: str = "") -> SavedCheckpoint | None:
-        """Write a checkpoint. A disk that refuses is no reason to lose the run: it is warned of once."""
+    def _write(
+        self, checkpointing: Checkpointing, checkpoint: Checkpoint, *, name: str = "", is_last: bool = False
+    ) -> SavedCheckpoint | None:
+        """Write a checkpoint. A disk that refuses is no reason to lose the run: people hear of it, once a kind."""
         try:
             return write_checkpoint(checkpointing, checkpoint, name=name)
         except OSError as error:
-            if not self._checkpoint_warned:
+            kind = "the last model" if is_last else "the best model so far" if name else ""
+            if kind not in self._checkpoints_missed:
                 folder, step = checkpointing.state_folder, checkpoint.step
-                print(
-                    f"warning: no checkpoint at step {step}: '{folder}' cannot be written ({error.strerror or error}). "
-                    "The run goes on; free some space there, or a stop loses what was trained since the last one.",
-                    file=sys.stderr,
-                )
-            self._checkpoint_warned = True
+                told = f"no checkpoint at step {step}: '{folder}' cannot be written ({error.strerror or error}). "
+                goes_on = "The run goes on; free some space there, or a stop loses what was trained since the last one."
+                self._reporter.note("no checkpoint", told + (f"So {kind} is not kept." if kind else goes_on))
+            self._checkpoints_missed.add(kind)
             return None
 
     def _checkpoint(self) -> Checkpoint:

@@ -16,6 +16,7 @@ never loads pydantic, a third of the time of `hlbq status`.
 import difflib
 import math
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
@@ -174,7 +175,10 @@ class CommandLine:
         if not words and left and self._is_value(left[-1]):
             words.append(left.pop())
         if not words:
-            raise UsageError(f"{name} needs a value", f"For instance: {name} {_example(option)}")
+            hint = f"For instance: {name} {_example(option)}"
+            if left and name.startswith("--") and " " in left[-1]:  # no option, but a text that begins with a dash
+                hint = f"Write a value that begins with a dash so: {name}={shlex.quote(left[-1])}"
+            raise UsageError(f"{name} needs a value", hint)
         if option.multiple:
             while left and self._is_value(left[-1]) and self._fits(option, left[-1]):
                 words.append(left.pop())

@@ -12,7 +12,7 @@ from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.store import Store
 from orchestrator.sweep.baseline import base_arm_of
 from orchestrator.sweep.definition import is_search, stored_axes, stored_shape, stored_value
-from orchestrator.sweep.plan import Plan, PlannedArm, joined, make_plan
+from orchestrator.sweep.plan import Plan, PlannedArm, check_seeds, joined, make_plan
 from orchestrator.sweep.shapes import Axes, Shape
 from orchestrator.sweep.submission import check_datasets, given_axes
 
@@ -101,6 +101,7 @@ def extended_plan(sweep: SweepRecord, present: Plan, given: Axes, num_runs: int 
         fewer = f"sweep {sweep.id} has {present.num_runs} runs per arm, and --num_runs {seeds} is fewer"
         raise UsageError(fewer, f"To stop runs: hlbq cancel --sweep {sweep.id}")
     if not given:
+        check_seeds(seeds, present.first_seed)
         return replace(present, num_runs=seeds)
     if is_search(sweep.definition):
         hint = "Start another search, or add seeds with --num_runs."

@@ -134,7 +134,7 @@ def make_plan(axes: Axes, *, shape: Shape = PRODUCT, num_runs: int = 1, first_se
     tokenizer.
     """
     ordered = {name: axes[name] for name in specs() if name in axes}
-    _check_seeds(num_runs, first_seed)
+    check_seeds(num_runs, first_seed)
     _check_total(count(ordered, shape) * num_runs)
     for tokenizer in ordered.get("tokenizer", ()):
         unpadded_vocabulary_size(tokenizer)
@@ -237,7 +237,8 @@ def _arm(given: Mapping[str, Any], found: Sizes) -> PlannedArm:
     return PlannedArm(settings=Settings.of_checked({**base, **set_here}), sizes=found, key=key_of_changed(changed))
 
 
-def _check_seeds(num_runs: int, first_seed: int) -> None:
+def check_seeds(num_runs: int, first_seed: int) -> None:
+    """Raise PlanError for seeds that are none."""
     if num_runs < 1:
         raise PlanError(f"num_runs {num_runs} is too small", "Use --num_runs 1 or more.")
     last_seed = first_seed + num_runs - 1

@@ -51,7 +51,11 @@ class Range:
         """The value at `share` (from 0 up to 1) of the scale."""
         # To make whole ends as likely as their neighbours.
         low, high = (self.low - 0.5, self.high + 0.5) if self.is_whole else (self.low, self.high)
-        return self.nearest(low + (high - low) * share if self.is_linear else low * (high / low) ** share)
+        if self.is_linear:
+            return self.nearest(low + (high - low) * share)
+        if math.isinf(high / low):
+            return self.nearest(math.exp(math.log(low) + (math.log(high) - math.log(low)) * share))
+        return self.nearest(low * (high / low) ** share)
 
     def nearest(self, drawn: float) -> float:
         """What a drawn number becomes: whole if the ends are, else of few digits; never outside."""

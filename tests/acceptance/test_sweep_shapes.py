@@ -83,6 +83,12 @@ def test_a_sweep_with_a_policy_that_was_extended_is_made_again_from_its_file(hlb
     assert again.code == 0 and "6 runs: 2 arms" in again.out, again.err
 
 
+def test_seeds_past_the_last_one_are_refused_by_extend_too(hlbq: Hlbq) -> None:
+    assert hlbq(f"submit --depth 4 8 --width 128 --seed {2**63 - 1}").code == 0
+    refused = hlbq("extend 1 --num_runs 2")
+    assert refused.code == 2 and "is out of range" in refused.err
+
+
 def test_every_option_survives_the_file(hlbq: Hlbq) -> None:
     line = (
         "submit --max_epochs 2 --dataset pystdlib --tokenizer bytes --linear_value 0 1 --seed 7 --num_runs 2 "

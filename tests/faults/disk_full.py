@@ -141,7 +141,7 @@ def _tmpfs_checkpoints(ground: Ground) -> FaultRow:
         fill_disk(ballast, leave=8_192)
         with Fleet(db=db, folder=folder, workers=1, faults=Faults(real_trainer=True)) as fleet:
             fleet.keep_up()
-            warned = lambda: "no checkpoint at step" in _run_logs(disk)  # noqa: E731
+            warned = lambda: "no checkpoint at step" in fleet.log()  # noqa: E731
             wait_until(warned, seconds=120, what="the trainer says that no checkpoint can be written")
             half = len(list((disk / "checkpoints").glob("*/*"))) if (disk / "checkpoints").exists() else 0
             ballast.unlink()
@@ -233,7 +233,3 @@ def fill_disk(ballast: Path, *, leave: int) -> None:
         wait_until(is_full, seconds=60, what="the disk is full")
     finally:
         os.close(descriptor)
-
-
-def _run_logs(state_folder: Path) -> str:
-    return "".join(path.read_text(errors="replace") for path in state_folder.glob("logs/*/*.log"))

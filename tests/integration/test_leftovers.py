@@ -92,6 +92,19 @@ def test_a_backup_replaces_no_file_that_came_meanwhile(tmp_path: Path) -> None:
     assert target.read_text() == "another's" and not list(tmp_path.glob(".*"))
 
 
+def test_a_backup_on_a_full_disk_is_refused_in_words(tmp_path: Path) -> None:
+    """SQLite's own backup tells of it by an error without a code."""
+
+    class Full(sqlite3.Connection):
+        def backup(self, target: sqlite3.Connection, **more: Any) -> None:  # type: ignore[override]
+            raise sqlite3.OperationalError("database or disk is full")
+
+    engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(tmp_path / "a.db", factory=Full))
+    with engine.connect() as connection, pytest.raises(DatabaseError, match="disk is full"):
+        copy_sqlite(connection, tmp_path / "b.db")
+    assert not list(tmp_path.glob("*b.db*"))
+
+
 def test_a_backup_at_work_is_locked(tmp_path: Path) -> None:
     """The copy is asked about while it is written: after it every lock is gone."""
     source = sqlite3.connect(tmp_path / "a.db")

@@ -88,6 +88,11 @@ def test_what_can_not_be_asked_is_refused(database: Path) -> None:
         orchestrator.submit({"depth": 2, "width": 128}, name="two\nlines")
 
 
+def test_a_database_may_be_a_path(database: Path) -> None:
+    assert orchestrator.compare(db=database, no_record=True).runs == 16  # type: ignore[arg-type]
+    assert orchestrator.submit({"depth": 2, "width": 128}, db=database).id == 2  # type: ignore[arg-type]
+
+
 def test_without_a_baseline_the_frame_of_differences_is_empty(database: Path) -> None:
     alone = orchestrator.compare(where={"depth": 4})
     assert alone.to_frame().empty and list(alone.to_frame("groups").n) == [8]

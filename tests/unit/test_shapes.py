@@ -157,6 +157,11 @@ def test_ranges_that_are_refused(name: str, texts: list[str], words: str) -> Non
     assert words in str(caught.value)
 
 
+def test_a_range_wider_than_the_largest_number_is_drawn_too() -> None:
+    wide = Range(low=1e-300, high=1e300)
+    assert wide.at(0.5) == pytest.approx(1.0) and wide.at(0.25) == pytest.approx(1e-150)
+
+
 def test_a_path_with_two_dots_is_no_range() -> None:
     assert parse_axis(specs()["dataset"], ["text:../notes..txt"]) == ("text:../notes..txt",)
 

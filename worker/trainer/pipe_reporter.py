@@ -140,8 +140,7 @@ class PipeReporter:
         known = replace(facts, provenance={**facts.provenance, **self._provenance})
         self._outbox.put(FactsFound(**self._run, facts=known))
 
-    def note(self, action: str, text: str) -> None:
-        """Tell people of something; it becomes an event of the run."""
+    def note(self, action: str, text: str) -> None:  # an event of the run
         self._outbox.put(Noted(**self._run, action=action, text=text))
 
     def point(self, point: Point) -> None:

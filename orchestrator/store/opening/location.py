@@ -57,7 +57,7 @@ def parse_location(location: str | None) -> StoreLocation:
 
 
 def _parsed(location: str | None) -> StoreLocation:
-    text = location or os.environ.get("HLBQ_DB") or DEFAULT_FILE
+    text = os.fspath(location or os.environ.get("HLBQ_DB") or DEFAULT_FILE)  # from Python, a Path too
     if "\x00" in text:
         raise DatabaseError("the database's name holds a zero byte", NAME_A_FILE)
     scheme, found, rest = text.partition("://")

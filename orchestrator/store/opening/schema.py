@@ -5,8 +5,10 @@ longer than that. An older one is migrated in one transaction under a lock, on S
 """
 
 import contextlib
+import itertools
 import os
 import shlex
+import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, sele
 
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError
 from orchestrator.files.locks import lock_at_once, wait_for_lock
-from orchestrator.store.opening.engine import BUSY_TIMEOUT_SECONDS, OpenMode
+from orchestrator.store.opening.engine import BUSY_TIMEOUT_SECONDS, OpenMode, sqlite_module
 from orchestrator.store.opening.identity import UID, VERSION_TABLE, make_uid, no_tables, stored_revision, stored_uid
 from orchestrator.store.opening.location import StoreLocation
 from orchestrator.store.tables import metadata
@@ -137,8 +139,9 @@ def _migrate_sqlite(connection: Connection, location: StoreLocation, mode: OpenM
     if found == schema.head:
         return
     if found is not None:
-        stamp = time.strftime("%Y%m%dT%H%M%S")
-        copy_sqlite(connection, location.path.with_name(f"{location.path.name}.before-{schema.head}-{stamp}"))
+        name = f"{location.path.name}.before-{schema.head}-{time.strftime('%Y%m%dT%H%M%S')}"
+        names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+        copy_sqlite(connection, next(path for path in map(location.path.with_name, names) if not path.exists()))
     # Alembic's batch operations drop and rename tables: references to them are checked afterwards instead.
     # SQLite ignores this PRAGMA within a transaction, and SQLAlchemy would begin one: hence the driver itself.
     connection.connection.cursor().execute("PRAGMA foreign_keys=OFF")
@@ -186,9 +189,10 @@ def copy_sqlite(connection: Connection, target: Path) -> None:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         _give_name(partial, target)
-    except OSError as error:
+    except (OSError, sqlite3.Error, sqlite_module().Error) as error:
         hint = "Check the path and its rights (ls -ld), and the disk (df)."
-        raise DatabaseError(f"the backup '{target}' cannot be written: {error.strerror}", hint) from None
+        why = getattr(error, "strerror", None) or error
+        raise DatabaseError(f"the backup '{target}' cannot be written: {why}", hint) from None
     finally:
         partial.unlink(missing_ok=True)
 

@@ -8,6 +8,7 @@ import pytest
 
 from hlbgpt_core.points import Directive, Outcome, Point, Split
 from hlbgpt_core.settings import Settings
+from hlbgpt_core.training import training_run
 from hlbgpt_core.training.checkpoint import Checkpointing
 from hlbgpt_core.training.trainer import train
 from tests.small_runs import Recorder, checkpointing_in, small_data, small_settings
@@ -60,12 +61,8 @@ def test_the_best_loss_survives_a_resume(tmp_path: Path) -> None:
     assert best_on_disk(tmp_path) == {"step": best.step, "val_loss": best.loss}
 
 
-def test_a_disk_that_refuses_is_warned_of_and_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    import hlbgpt_core.training.training_run as room
-
-    wrote, calls = room.write_checkpoint, []
+def test_a_disk_that_refuses_is_told_of_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrote, calls = training_run.write_checkpoint, []
 
     def refuses_once(*arguments: object, **named: object) -> object:
         calls.append(named)
@@ -73,10 +70,10 @@ def test_a_disk_that_refuses_is_warned_of_and_tried_again(
             raise OSError(28, "No space left on device")
         return wrote(*arguments, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(room, "write_checkpoint", refuses_once)
+    monkeypatch.setattr(training_run, "write_checkpoint", refuses_once)
     reporter = Recorder()
     assert run(small_settings(max_steps=6, eval_every=2), reporter, keeping_best(tmp_path)) is Outcome.FINISHED
-    assert "No space left on device" in capsys.readouterr().err
+    assert ["No space left on device" in text for _, text in reporter.notes] == [True]
     best = min(evaluations(reporter)[1:], key=lambda point: point.loss)
     assert best_on_disk(tmp_path) == {"step": best.step, "val_loss": best.loss}
 
@@ -87,3 +84,16 @@ def test_the_end_is_kept_where_asked_for(keep_last: bool, tmp_path: Path) -> Non
     run(small_settings(max_steps=3), reporter, replace(checkpointing_in(tmp_path), keep_last=keep_last))
     assert [saved.step for saved in reporter.saved] == ([3] if keep_last else [])
     assert reporter.calls[-1] == ("checkpoint" if keep_last else "point")
+
+
+def test_models_that_cannot_be_kept_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run completes all the same, and its user would look for them in vain."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training_run, "write_checkpoint", full)
+    reporter = Recorder()
+    assert run(UPS_AND_DOWNS, reporter, replace(keeping_best(tmp_path), keep_last=True)) is Outcome.FINISHED
+    told = [text for action, text in reporter.notes if action == "no checkpoint"]
+    assert len(told) == 2 and "the best model so far is not kept" in told[0] and "the last model is not kept" in told[1]
