@@ -287,9 +287,11 @@ def read_span(span: FileSpan) -> Iterator[str]:
 
 def _named_path(target: str) -> Path:
     try:
-        return Path(target).expanduser().absolute()
+        path = Path(target).expanduser().absolute()
     except RuntimeError:  # "~name" of an unknown user
-        return Path(target).absolute()
+        path = Path(target).absolute()
+    # A dataset is known by its name: one text by two names would be two.
+    return Path(os.path.realpath(path)) if ".." in path.parts else path
 
 
 def _exists(path: Path) -> bool:

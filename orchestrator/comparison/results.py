@@ -20,7 +20,7 @@ from orchestrator.comparison.measuring.groups import (
     group_runs,
 )
 from orchestrator.comparison.measuring.measures import Measure
-from orchestrator.comparison.measuring.reading import ReadResults, read_results
+from orchestrator.comparison.measuring.reading import ReadResults, results_for
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.reporting.cautions import code_warnings, grouping_warnings, noise_warnings, unit_warnings
 from orchestrator.comparison.reporting.extension import Extension, extension_of
@@ -118,7 +118,7 @@ def compare(store: Store, wanted: RunFilter, question: Question) -> Comparison:
     by = list(dict.fromkeys(check_name(name) for name in question.by))
     tune = check_name(question.tune) if question.tune else ""
     check_margin(question.margin)
-    found = read_results(store, wanted, question)
+    found = results_for(store, wanted, question)
     by = [*by, tune] if by and tune and tune not in by else by
     # Numbers that mean different things stand in rows of their own.
     grouping = group_runs(found.results, by, apart=(SWEEP,) if found.unlike else ())
@@ -179,14 +179,15 @@ def _as_asked(question: Question, policy: DecidePolicy | None, grouping: Groupin
 def _warnings(
     store: Store, question: Question, found: ReadResults, grouping: Grouping, families: Families
 ) -> list[str]:
+    runs = [result.run for group in grouping.groups for result in group.results]  # without repeated ones
     return [
         *([found.unlike] if found.unlike else []),
         *found.left_out,
         *families.warnings,
-        *code_warnings(store, found.runs),
+        *code_warnings(store, runs),
         *grouping_warnings(grouping, families.arms, families.baseline if families.arms else {}),
         *noise_warnings(() if question.robust else families.contrasts),
-        *unit_warnings(store, found.runs, found.measure, timed=question.target is not None),
+        *unit_warnings(store, runs, found.measure, timed=question.target is not None),
     ]
 
 

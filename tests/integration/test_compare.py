@@ -386,6 +386,20 @@ def test_the_same_run_of_two_sweeps_counts_once_and_sweeps_can_be_told_apart(sto
     assert apart.extension is None
 
 
+def test_runs_that_others_stand_for_are_no_second_code(store: Store) -> None:
+    for digest in ("aaaa", "bbbb"):
+        submit_sweep(store, DEPTHS[:2], seeds=range(100, 104))
+        train_all(store, loss_with({}), facts=lambda _, code=digest: by_code(code))
+    found = compare(store, EVERYTHING, against("depth=2"))
+    assert found.warnings == ["8 runs left out: the newest of their arm and seed is taken"]
+    both = compare(store, RunFilter(where={"depth": 2}), Question(by=("sweep",)))
+    assert any("runs of 2 codes stand beside each other" in text for text in both.warnings)
+
+
+def by_code(digest: str) -> Facts:
+    return replace(sample_facts(), provenance={"core_digest": digest})
+
+
 def test_groups_without_an_arm_in_common_are_no_pair_and_get_no_advice(store: Store) -> None:
     for depths in ((2, 3), (4, 5), (3, 4)):
         submit_sweep(store, [{"depth": depth} for depth in depths], seeds=range(100, 104))

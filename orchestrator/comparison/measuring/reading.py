@@ -48,7 +48,7 @@ class ReadResults:
         return sum(result.measured.standing is Standing.WAITING for result in self.results)
 
 
-def read_results(store: Store, wanted: RunFilter, question: Question) -> ReadResults:
+def results_for(store: Store, wanted: RunFilter, question: Question) -> ReadResults:
     """What `question` is about. Raises UsageError or ExportError where no run matches, none has the metric, or the runs
     can't be compared."""
     measure = _measure(store, wanted, question)
