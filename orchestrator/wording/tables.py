@@ -96,9 +96,15 @@ def wrapped(text: str, width: int) -> str:
 
 
 def _longest_word(cell: str) -> int:
-    words = [(cell_width(word), len(word)) for word in cell.split()]
     # Scripts with letters of two cells are broken anywhere.
-    return max((room if room == letters else min(room, _NARROWEST_COLUMN) for room, letters in words), default=0)
+    rooms = [
+        min(cell_width(one), _NARROWEST_COLUMN) if _has_wide_letters(one) else cell_width(one) for one in cell.split()
+    ]
+    return max(rooms, default=0)
+
+
+def _has_wide_letters(text: str) -> bool:
+    return not text.isascii() and any(cell_width(letter) > 1 for letter in text)
 
 
 def _total(widths: Sequence[int]) -> int:
@@ -109,7 +115,7 @@ def _folded(cell: str, width: int) -> Sequence[str]:
     if cell_width(cell) <= width:
         return (cell,)
     # Letters of other scripts may take two cells each.
-    letters = width if cell_width(cell) == len(cell) else max(width // 2, 1)
+    letters = max(width // 2, 1) if _has_wide_letters(cell) else width
     return textwrap.wrap(cell, letters, break_on_hyphens=False) or ("",)
 
 

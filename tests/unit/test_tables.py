@@ -1,7 +1,7 @@
 """Tables of text: aligned, folded where the terminal is narrow, and harmless whatever is in them."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.wording.plain import printable
@@ -29,6 +29,8 @@ def test_the_widest_columns_are_folded_where_the_terminal_is_narrow() -> None:
 
 
 @given(rows=st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=4), width=st.integers(28, 90))
+# A letter of two cells and one of none: as many letters as cells.
+@example(rows=[("", "00\x1b\x1b\x1b", "\x1b\x1b\u2e80\r\u08ca")], width=28)
 def test_no_line_is_wider_than_the_terminal_nor_moves_its_cursor(rows: list[tuple[str, ...]], width: int) -> None:
     lines = TextTable(headers=["a", "b", "c"], rows=rows).lines(width)
     assert all(cell_width(line) <= width and line.isprintable() for line in lines)
