@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 
-from sqlalchemy import Connection, and_, exists, insert, select, update
+from sqlalchemy import Connection, Table, TextClause, select, text, update
 
 from orchestrator.queue.code import CodeRecord, SameCode
 from orchestrator.queue.states import State
@@ -30,6 +30,14 @@ def _free(connection: Connection, is_free: Callable[[str, str], bool], author: A
     return len(freed)
 
 
+def _insert_unless_there(table: Table) -> TextClause:
+    """Insert a row unless one of its key is there: on PostgreSQL another process may insert that at the same moment,
+    unseen."""
+    names, key = [column.name for column in table.c], [column.name for column in table.primary_key]
+    values = f"({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})"
+    return text(f"INSERT INTO {table.name} {values} ON CONFLICT ({', '.join(key)}) DO NOTHING")
+
+
 class CodeStore(StoreBase):
     """Code by its digest."""
 
@@ -49,10 +57,8 @@ class CodeStore(StoreBase):
         many those are."""
         author = self._author(actor)
         with self._write() as connection:
-            pair = and_(same_code.c.first == first, same_code.c.second == second)
-            if connection.execute(select(same_code.c.at).where(pair)).first() is None:
-                values = {"first": first, "second": second, "at": author.now, "actor": actor, "why": why}
-                connection.execute(insert(same_code).values(**values))
+            values = {"first": first, "second": second, "at": author.now, "actor": actor, "why": why}
+            connection.execute(_insert_unless_there(same_code), values)
             record_event(connection, author, "same code", why=f"{first} {second}: {why}")
             return _free(connection, read_same_code(connection).equal, author, "its code is now the same as {}")
 
@@ -72,10 +78,8 @@ class CodeStore(StoreBase):
 
     def keep_code(self, record: CodeRecord) -> None:
         """Keep the sources of a digest; those that are there stay."""
-        row = {**vars(record), "first_at": self._clock()}
         with self._write() as connection:
-            if not connection.execute(select(exists().where(code.c.digest == record.digest))).scalar_one():
-                connection.execute(insert(code).values(**row))
+            connection.execute(_insert_unless_there(code), {**vars(record), "first_at": self._clock()})
 
     def codes(self) -> list[CodeRecord]:
         """All kept code without its sources, oldest first."""
@@ -101,8 +105,8 @@ class CodeStore(StoreBase):
         """How many runs have points of each digest."""
         found: dict[str, int] = {}
         with self._read() as connection:
-            for text in connection.execute(select(runs.c.code).where(runs.c.code.is_not(None))).scalars():
-                for digest in {part.digest for part in read_code(text)}:
+            for parts in connection.execute(select(runs.c.code).where(runs.c.code.is_not(None))).scalars():
+                for digest in {part.digest for part in read_code(parts)}:
                     found[digest] = found.get(digest, 0) + 1
         return found
 

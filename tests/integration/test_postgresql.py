@@ -8,11 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
+from orchestrator.code.archive import pack
 from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
@@ -20,6 +23,7 @@ from orchestrator.queue.workers import DeviceReading
 from orchestrator.store import OpenMode, open_store, parse_location
 from orchestrator.store.opening import postgresql
 from orchestrator.store.opening.engine import BUSY_TIMEOUT_SECONDS
+from orchestrator.store.tables import code
 from tests.command_line import Hlbq, hlbq_in
 from tests.faults.harness import Fleet, drained, new_sweep, read_ledger, wait_until
 from tests.faults.worker_under_fault import Faults
@@ -47,6 +51,22 @@ def ask(url: str, query: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(url, autocommit=True) as connection:
         answer = connection.execute(query)
         return answer.fetchall() if answer.description else []
+
+
+def test_code_that_another_worker_keeps_at_the_same_moment_is_kept_once(url: str) -> None:
+    """Workers of one array begin together, all by code that the database does not know yet: one of them ended so."""
+    record = pack("aaaa000000000000", {"settings.py": b"DEPTH = 8"}, git_commit="")
+    with (
+        open_store(url, mode=OpenMode.CREATE) as first,
+        open_store(url, mode=OpenMode.WRITE) as second,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        with first._write() as connection:
+            connection.execute(insert(code).values(**vars(record)))
+            other = pool.submit(second.keep_code, record)
+            waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            wait_until(lambda: len(ask(url, waiting)) == 1, seconds=60, what="the second waits for the first")
+        assert other.result(60) is None and [one.digest for one in first.codes()] == [record.digest]
 
 
 # Locks of workers that were stopped, or cut off, inside a transaction.
