@@ -7,8 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ import pytest
 from sqlalchemy import insert
 
 from orchestrator.code.archive import pack
-from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError
+from orchestrator.errors import DatabaseBusyError, DatabaseError, DatabaseVersionError, UsageError
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
+from orchestrator.queue.sweeps import NewPolicy
 from orchestrator.queue.workers import DeviceReading
 from orchestrator.store import OpenMode, open_store, parse_location
+from orchestrator.store.changing.sweeps import insert_policy
 from orchestrator.store.opening import postgresql
 from orchestrator.store.opening.engine import BUSY_TIMEOUT_SECONDS
 from orchestrator.store.tables import code
@@ -53,20 +55,40 @@ def ask(url: str, query: str) -> list[tuple[Any, ...]]:
         return answer.fetchall() if answer.description else []
 
 
-def test_code_that_another_worker_keeps_at_the_same_moment_is_kept_once(url: str) -> None:
+@pytest.fixture
+def beside(url: str) -> Iterator[Callable[[Callable[[], object]], "Future[object]"]]:
+    """Begins a call that has to wait for what the test's transaction holds."""
+    with ThreadPoolExecutor(1) as pool:
+
+        def begin(call: Callable[[], object]) -> "Future[object]":
+            begun = pool.submit(call)
+            waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            wait_until(lambda: len(ask(url, waiting)) == 1, seconds=60, what="it waits")
+            return begun
+
+        yield begin
+
+
+def test_code_that_another_worker_keeps_at_the_same_moment_is_kept_once(url: str, beside: Any) -> None:
     """Workers of one array begin together, all by code that the database does not know yet: one of them ended so."""
     record = pack("aaaa000000000000", {"settings.py": b"DEPTH = 8"}, git_commit="")
-    with (
-        open_store(url, mode=OpenMode.CREATE) as first,
-        open_store(url, mode=OpenMode.WRITE) as second,
-        ThreadPoolExecutor(2) as pool,
-    ):
+    with open_store(url, mode=OpenMode.CREATE) as first, open_store(url, mode=OpenMode.WRITE) as second:
         with first._write() as connection:
             connection.execute(insert(code).values(**vars(record)))
-            other = pool.submit(second.keep_code, record)
-            waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-            wait_until(lambda: len(ask(url, waiting)) == 1, seconds=60, what="the second waits for the first")
+            other = beside(lambda: second.keep_code(record))
         assert other.result(60) is None and [one.digest for one in first.codes()] == [record.digest]
+
+
+def test_of_two_policies_declared_at_the_same_moment_one_is_refused(url: str, beside: Any) -> None:
+    new = NewPolicy(kind="decide", definition={})
+    with open_store(url, mode=OpenMode.CREATE) as first, open_store(url, mode=OpenMode.WRITE) as second:
+        sweep = submit(first).id
+        with first._write() as connection:
+            insert_policy(connection, sweep, new, 0.0)
+            other = beside(lambda: second.declare(sweep, new))
+        with pytest.raises(UsageError, match="has a policy already"):
+            other.result(60)
+        assert len(first.policies([sweep])) == 1
 
 
 # Locks of workers that were stopped, or cut off, inside a transaction.

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Row, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from orchestrator.errors import UsageError
 from orchestrator.queue.sweeps import AGAIN, NewPolicy, PolicyRecord, PolicyStep
@@ -41,7 +42,10 @@ class PolicyStore(StoreBase):
             if earlier is not None:
                 ended = {"ended_at": author.now, "ended_why": AGAIN}
                 connection.execute(update(policies).where(policies.c.id == earlier).values(**ended))
-            row = insert_policy(connection, sweep_id, new, author.now)
+            try:
+                row = insert_policy(connection, sweep_id, new, author.now)
+            except IntegrityError:  # somebody declared one at the same moment
+                raise has_a_policy(sweep_id) from None
             record_event(connection, author, new.kind, sweep_id=sweep_id, why="declared")
             return _record(row)
 
