@@ -287,11 +287,9 @@ def read_span(span: FileSpan) -> Iterator[str]:
 
 def _named_path(target: str) -> Path:
     try:
-        path = Path(target).expanduser().absolute()
+        return Path(target).expanduser().absolute()
     except RuntimeError:  # "~name" of an unknown user
-        path = Path(target).absolute()
-    # A dataset is known by its name: one text by two names would be two.
-    return Path(os.path.realpath(path)) if ".." in path.parts else path
+        return Path(target).absolute()
 
 
 def _exists(path: Path) -> bool:

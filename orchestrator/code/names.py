@@ -10,8 +10,6 @@ from orchestrator.store import Store
 
 HERE = "here"
 FEWEST_LETTERS = 4
-# This many digits or more are a digest, fewer are a run's number.
-_DIGEST_LETTERS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,19 +22,21 @@ class NamedCode:
 
 def find_digest(store: Store, name: str) -> str:
     """The digest that `name` stands for: `here` is the code on disk, a number or uid is that run's newest code, and
-    anything else is the beginning of a digest, of at least four characters.
+    anything else is the beginning of a digest, of at least four characters. So are digits that are no run's number.
 
     Raises UsageError if it stands for none or several.
     """
     if name == HERE:
         return CoreCode().digest()
-    if (name.isascii() and name.isdecimal() and len(name) < _DIGEST_LETTERS) or name.startswith("r"):
-        return _digest_of_run(store, name)
     known = {record.digest for record in store.codes()} | set(store.runs_by_code()) | {CoreCode().digest()}
     known |= {digest for first, second, _ in store.declared_same() for digest in (first, second)}
     known |= {digest for _, its_code, here in store.held_runs() for digest in (its_code, here)}
-    found = sorted(digest for digest in known if digest.startswith(name.lower()))
-    if len(name) < FEWEST_LETTERS or not found:
+    found = sorted(digest for digest in known if len(name) >= FEWEST_LETTERS and digest.startswith(name.lower()))
+    is_number = name.isascii() and name.isdecimal()
+    names_code = is_number and bool(found) and (name.startswith("0") or store.run(name) is None)
+    if name.startswith("r") or (is_number and not names_code):
+        return _digest_of_run(store, name)
+    if not found:
         raise UsageError(f"no code '{name}'", "See all: hlbq code list. A run's number names its code too.")
     if len(found) > 1:
         raise UsageError(f"{len(found)} codes begin with '{name}': {', '.join(found)}", "Type more digits.")

@@ -6,6 +6,7 @@ from hlbgpt_core.points import Split
 from hlbgpt_core.same_code import SAME_CODE
 from orchestrator.code.archive import LARGEST_BYTES, pack, unpack
 from orchestrator.code.differences import diff_lines, diff_size
+from orchestrator.code.names import find_digest
 from orchestrator.comparison.planning import read_noise
 from orchestrator.errors import UsageError
 from orchestrator.growth.by_hand import stored_arms
@@ -226,3 +227,16 @@ def test_noise_is_learned_across_digests_that_are_the_same_code(store: Store) ->
     store.declare_same(OLD, NEW, why="test", actor="me")
     noise = read_noise(store, plan)
     assert noise is not None and noise.degrees == 2
+
+
+def test_a_digest_may_begin_with_digits_alone(store: Store) -> None:
+    """Eight letters are shown of each: in one of 43 digests they are all digits."""
+    submit(store)
+    for digest in ("0717651500000000", "1234567800000000"):
+        store.keep_code(pack(digest, SOURCES, git_commit=""))
+        assert find_digest(store, digest[:8]) == digest == find_digest(store, digest)
+    store.flush(begin(store, register(store), OLD).lease, points=[point(1)])
+    assert find_digest(store, "1") == OLD
+    for name, why in (("87654321", "no run 87654321"), ("9" * 16, "no run 9"), ("12", "no run 12")):
+        with pytest.raises(UsageError, match=why):
+            find_digest(store, name)

@@ -82,7 +82,8 @@ def test_top_k_draws_one_of_the_k_likeliest(values: list[float], top_k: int, see
 @given(values=logits_lists, temperature=st.sampled_from([0.0, 1e-300]))
 def test_no_temperature_takes_the_likeliest(values: list[float], temperature: float) -> None:
     token = draw(torch.tensor(values, dtype=torch.float64), Sampling(temperature=temperature), torch.Generator())
-    assert values[token] == max(values)
+    # Of numbers that differ by less than the temperature either may be drawn.
+    assert max(values) - values[token] <= 100 * temperature
 
 
 def test_a_model_that_gives_no_numbers_is_refused() -> None:
