@@ -11,7 +11,7 @@ import numpy
 from numpy.typing import NDArray
 
 from orchestrator.comparison.measuring.evaluations import EvaluatedRun
-from orchestrator.comparison.measuring.groups import with_defaults
+from orchestrator.comparison.measuring.groups import preferred, with_defaults
 from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.queue.states import State
 
@@ -104,13 +104,12 @@ def newest_of_each_seed(runs: Sequence[RunCurve]) -> list[RunCurve]:
     that are through."""
     settings = {id(run.settings): run.settings for run in runs}
     arms = {key: frozenset(with_defaults(own).items()) for key, own in settings.items()}
-    chosen: dict[tuple[Any, int], int] = {}
-    for place, run in enumerate(runs):
+    chosen: dict[tuple[Any, int], RunCurve] = {}
+    for run in runs:
         key = arms[id(run.settings)], run.seed
-        before = chosen.get(key)
-        if before is None or _is_through(run) or not _is_through(runs[before]):
-            chosen[key] = place
-    return [runs[place] for place in sorted(chosen.values())]
+        chosen[key] = preferred(chosen.get(key), run, _is_through)
+    kept = {id(run) for run in chosen.values()}
+    return [run for run in runs if id(run) in kept]
 
 
 def _is_through(run: RunCurve) -> bool:

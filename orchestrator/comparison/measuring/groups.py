@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from hlbgpt_core.evaluation import known_fingerprint
 from hlbgpt_core.points import Split
@@ -34,6 +34,7 @@ FACTS = MappingProxyType(
 )
 SWEEP, CODE = "sweep", "code"
 
+Run = TypeVar("Run")
 # The values of the settings that vary within a group.
 Rest = tuple[Any, ...]
 
@@ -137,7 +138,7 @@ def group_runs(results: Sequence[RunResult], by: Sequence[str], apart: Sequence[
     for result in results:
         kind, seed = result.run.kind, result.run.seed
         arm = cells.setdefault(keys[kind], {}).setdefault(rests[kind], {})
-        arm[seed] = _preferred(arm.get(seed), result)
+        arm[seed] = preferred(arm.get(seed), result, _is_through)
         seeds.setdefault(keys[kind], {})[seed] = None
     groups = [
         Group(values=dict(zip(by, key, strict=True)), cells=own, seeds=seeds[key].keys())
@@ -147,12 +148,13 @@ def group_runs(results: Sequence[RunResult], by: Sequence[str], apart: Sequence[
     return Grouping(by=by, averaged_over=varying, groups=groups, left_out=len(results) - kept)
 
 
-def _preferred(first: RunResult | None, second: RunResult) -> RunResult:
+def preferred(first: Run | None, second: Run, is_through: Callable[[Run], bool]) -> Run:
     """Of two runs of the same arm and seed: the newest of those that are through, so that nobody chooses by outcome."""
-    through = (Standing.MEASURED, Standing.DIVERGED)
-    if first is None or second.measured.standing in through or first.measured.standing not in through:
-        return second
-    return first
+    return second if first is None or is_through(second) or not is_through(first) else first
+
+
+def _is_through(result: RunResult) -> bool:
+    return result.measured.standing in (Standing.MEASURED, Standing.DIVERGED)
 
 
 def sortable(value: Any) -> tuple[int, float, str]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy
 from numpy.typing import NDArray
 
+from orchestrator.comparison.measuring.groups import preferred
 from orchestrator.comparison.measuring.measures import Goal, goal_of
 from orchestrator.dashboard.watching.arm_means import ArmMeans, MeanCurve
 from orchestrator.dashboard.watching.sweep_watch import SweepWatch, exact, is_over
@@ -252,7 +253,9 @@ class SweepCurves:
             for line in changed
             if line.id in self._settled and watch.moved.get(line.id, 0) > self._settled[line.id]
         }
-        before, self._repeated = self._repeated, _repeated(watch) if self._question.by else frozenset()
+        # A single sweep has each seed of an arm once.
+        joins_sweeps = bool(self._question.by) and len(watch.sweep_ids) > 1
+        before, self._repeated = self._repeated, _repeated(watch) if joins_sweeps else frozenset()
         stale |= {self._line(watch.lines[run_id]) for run_id in before ^ self._repeated if run_id in watch.lines}
         if stale:
             changed = [*changed, *(line for line in list(watch.lines.values()) if self._line(line) in stale)]
@@ -352,8 +355,7 @@ def _repeated(watch: SweepWatch) -> frozenset[int]:
     started = [watch.lines[run_id] for run_id in sorted(watch.lines) if watch.lines[run_id].fence]
     for line in started:
         key = watch.arms[line.arm_id].key, line.seed
-        if key not in chosen or _is_through(line) or not _is_through(chosen[key]):
-            chosen[key] = line
+        chosen[key] = preferred(chosen.get(key), line, _is_through)
     return frozenset(line.id for line in started) - {line.id for line in chosen.values()}
 
 
