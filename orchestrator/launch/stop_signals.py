@@ -16,13 +16,17 @@ def heeded_stop_signals() -> Sequence[signal.Signals]:
 
 @contextlib.contextmanager
 def handled(numbers: Iterable[int], handle: Callable[[int], None]) -> Iterator[None]:
-    """Call `handle` with the number of each of these signals that comes during the block."""
+    """Call `handle` with the number of each of these signals that comes during the block.
+
+    A signal that `handle` came to ignore stays ignored: a late one is not to end a process that is on its way out.
+    """
     before = {number: signal.signal(number, lambda number, frame: handle(number)) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, handler)
 
 
 def ignore_late_signals() -> None:

@@ -200,7 +200,7 @@ def watch(store: Store, wanted: RunFilter) -> None:
 def _leave(number: int) -> None:
     """End this process as the signal would, which would leave the alternate screen on, without a cursor."""
     for one in STOP_SIGNALS:
-        signal.signal(one, signal.SIG_IGN)  # another would cut the clean-up off
+        signal.signal(one, signal.SIG_IGN)  # another would cut the clean-up off, or end us with no exit code of ours
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)

@@ -54,6 +54,12 @@ class Page(HTMLParser):
             self.headings.append(data)
 
 
+@pytest.fixture
+def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made but not written as pictures, which is most of what a page costs: for tests of its words."""
+    monkeypatch.setattr("orchestrator.report.contents._svg", lambda figure: "<svg></svg>")
+
+
 def fill(store: Store, name: str = "heads") -> None:
     """Four arms of three seeds."""
     submit_sweep(store, ARMS, seeds=[1, 2, 3], name=name)
@@ -113,15 +119,20 @@ def test_many_arms_are_counted_first_and_no_picture_is_needed(store: Store) -> N
     found = Page(text := page(read_report(store, 1, baseline={"lr_mult": 1.0})))
     assert any(re.match(r"19 arms against lr_mult 1: \d+ undecided, \d+ identical\.", text) for text in found.text)
     assert sum(tag == "li" for tag, _ in found.tags) == 19
-    arms = [{"depth": depth, "num_heads": heads} for depth in (2, 4, 8, 16) for heads in (1, 2, 4, 8)]
-    submit_sweep(store, arms, seeds=[1, 2])
-    for _ in range(32):
-        work(store, worker, sample_points(4))
-    effects = " ".join(Page(page(read_report(store, 2, baseline={"depth": 2}))).text)
-    assert "depth 4 against depth 2: identical in all 2 pairs" in effects
     # The policy of the page forbids images, data: ones too, and browsers complain of each.
     assert "<image" not in text and "data:" not in text
     assert any(attributes.get("class") == "wide" for tag, attributes in found.tags if tag == "figure")
+
+
+@pytest.mark.usefixtures("quick_figures")
+def test_main_effects_of_many_arms_are_told(store: Store) -> None:
+    arms = [{"depth": depth, "num_heads": heads} for depth in (2, 4, 8, 16) for heads in (1, 2, 4, 8)]
+    submit_sweep(store, arms, seeds=[1, 2])
+    worker = register(store)
+    for _ in range(32):
+        work(store, worker, sample_points(4))
+    effects = " ".join(Page(page(read_report(store, 1, baseline={"depth": 2}))).text)
+    assert "depth 4 against depth 2: identical in all 2 pairs" in effects
 
 
 def test_figures_of_many_arms_show_some_of_them_and_say_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,6 +193,7 @@ def test_a_metric_of_one_s_own_is_reported(store: Store) -> None:
         read_report(store, 7)
 
 
+@pytest.mark.usefixtures("quick_figures")
 def test_verdicts_of_a_page_are_a_look_as_those_of_compare_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -212,6 +224,7 @@ def test_verdicts_of_a_page_are_a_look_as_those_of_compare_are(
     assert "look 1 at this question;" in words
 
 
+@pytest.mark.usefixtures("quick_figures")
 def test_two_data_sets_are_compared_only_when_that_is_wanted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -232,6 +245,7 @@ def test_two_data_sets_are_compared_only_when_that_is_wanted(
     assert "dataset wikitext-103 against dataset pystdlib: identical" in words and "No figure" not in words
 
 
+@pytest.mark.usefixtures("quick_figures")
 def test_the_command_writes_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -254,6 +268,7 @@ def test_the_command_writes_the_page(
         assert said in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("quick_figures")
 def test_a_report_holds_test_losses_and_refuses_different_evaluations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,9 +1,10 @@
 """Which room may import which, read from the source; and that a light command loads nothing heavy."""
 
 import ast
+import functools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,10 +42,14 @@ class Import:
         return self.module.split(".")[0]
 
 
-def imports_of(room: str) -> Iterator[Import]:
+@functools.cache
+def imports_of(room: str) -> Sequence[Import]:
     """Every import in the files of `room`, those of type checking left out."""
-    for path in sorted((ROOT / room).rglob("*.py")):
-        yield from _imports(path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8")))
+    return [
+        one
+        for path in sorted((ROOT / room).rglob("*.py"))
+        for one in _imports(path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8")))
+    ]
 
 
 def _imports(file: str, tree: ast.AST, at_the_top: bool = True) -> Iterator[Import]:
