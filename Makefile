@@ -42,7 +42,8 @@ demo: $(VENV)/.installed ## install, ask whether more blocks help, train on the 
 	@echo "the figure is $(DEMO)/figure.png, the table $(DEMO)/results.csv; do more blocks help?"
 	$(BIN)/hlbq compare --db $(DEMO)/hlbq.db
 
-test: lint types unit ## install, lint, check types, run the tests; print the ten slowest
+test: lint ## install, lint, check types beside the tests; print the ten slowest
+	@$(MAKE) --no-print-directory -j 2 types unit
 
 lint: $(VENV)/.installed-dev ## ruff: style, and whether everything is formatted
 	$(BIN)/ruff check .
@@ -56,8 +57,8 @@ types: $(VENV)/.installed-dev ## mypy --strict
 	$(BIN)/mypy
 
 unit: $(VENV)/.installed-dev ## the tests of `make test` alone
-	# One thread a test: two that share two cores wait for each other more than they compute.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+	# One thread a test: two that share two cores wait for each other more than they compute. Three tests: one waits.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=10
 
 test-long: $(VENV)/.installed-dev ## the whole of what `make test` shortens: studies, demos, long sweeps
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -n 2 --dist loadfile --durations=10
