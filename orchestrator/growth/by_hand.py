@@ -12,8 +12,9 @@ from orchestrator.queue.sweeps import SweepRecord
 from orchestrator.store import Store
 from orchestrator.sweep.baseline import base_arm_of
 from orchestrator.sweep.definition import is_search, stored_axes, stored_shape, stored_value
+from orchestrator.sweep.options import value_text
 from orchestrator.sweep.plan import Plan, PlannedArm, check_seeds, joined, make_plan
-from orchestrator.sweep.shapes import Axes, Shape
+from orchestrator.sweep.shapes import Axes
 from orchestrator.sweep.submission import check_datasets, given_axes
 
 
@@ -51,8 +52,9 @@ def addition_to(
     given = given_axes(settings, repeated=stored_shape(sweep.definition).zipped())
     check_datasets(given, missing_path_is_fine=store.location.dialect != "sqlite")
     present = stored_arms(store, sweep, undecided_arms(store, sweep.id) if undecided else None)
-    plan = extended_plan(sweep, present, given, num_runs)
-    definition = None if undecided else extended_definition(sweep, given, plan)
+    axes = extended_axes(sweep, present, given)
+    plan = extended_plan(sweep, present, axes if given else {}, num_runs)
+    definition = None if undecided else extended_definition(sweep, axes, plan)
     return Addition(plan=plan, new_arms=len(plan.arms) - len(present.arms), definition=definition)
 
 
@@ -93,30 +95,59 @@ def stored_arms(store: Store, sweep: SweepRecord, keys: Collection[str] | None =
     return Plan(arms=tuple(arms), first_seed=first, num_runs=max(1, last - first + 1))
 
 
-def extended_plan(sweep: SweepRecord, present: Plan, given: Axes, num_runs: int | None) -> Plan:
-    """The sweep's arms and those of its axes with the given values added, all with the same seeds. Raises UsageError if
-    the sweep has more than `num_runs` already."""
+def extended_axes(sweep: SweepRecord, present: Plan, given: Axes) -> Axes:
+    """The sweep's axes with the values of `given` behind their own; zipped values count by position. A setting that was
+    no axis yet begins with the value that the arms have. Raises UsageError where that is not one."""
+    shape, axes = stored_shape(sweep.definition), dict(stored_axes(sweep.definition))
+    if not given:
+        return axes
+    if is_search(sweep.definition):
+        hint = "Start another search, or add seeds with --num_runs."
+        raise UsageError(f"the arms of sweep {sweep.id} are chosen by a search", hint)
+    if shape.random_draws is not None:
+        drawn = f"the arms of sweep {sweep.id} were drawn at random, and more values would change every draw"
+        raise UsageError(drawn, "Submit another sweep, or add seeds with --num_runs.")
+    if given.keys() & {"depth", "width"} and "depth" not in axes:
+        axes.pop("model_scale", None)  # the one size that it gave stands as depth and width now
+        given = {"depth": (), "width": (), **given}
+    for name in given:
+        if name not in axes:
+            axes[name] = (_shared_value(sweep, present, name),)
+    zipped = shape.zipped()
+    for name, more in given.items():
+        values = (*axes[name], *more)
+        axes[name] = values if name in zipped else tuple(dict.fromkeys(values))
+    return axes
+
+
+def _shared_value(sweep: SweepRecord, present: Plan, name: str) -> Any:
+    """The value of a setting in all arms that are there. Raises UsageError where they differ: then no grid describes
+    these arms and those with another value."""
+    found = list(dict.fromkeys(getattr(arm.settings, name) for arm in present.arms))
+    if len(found) > 1:
+        raise UsageError(
+            f"{name} follows from other settings in sweep {sweep.id}: {', '.join(map(value_text, found))}",
+            f"Submit another sweep; `hlbq compare --sweep {sweep.id} N` reads both.",
+        )
+    return found[0]
+
+
+def extended_plan(sweep: SweepRecord, present: Plan, axes: Axes, num_runs: int | None) -> Plan:
+    """The sweep's arms and those of `axes` (empty: no others), all with the same seeds. Raises UsageError if the sweep
+    has more than `num_runs` already."""
     seeds = present.num_runs if num_runs is None else num_runs
     if seeds < present.num_runs:
         fewer = f"sweep {sweep.id} has {present.num_runs} runs per arm, and --num_runs {seeds} is fewer"
         raise UsageError(fewer, f"To stop runs: hlbq cancel --sweep {sweep.id}")
-    if not given:
+    if not axes:
         check_seeds(seeds, present.first_seed)
         return replace(present, num_runs=seeds)
-    if is_search(sweep.definition):
-        hint = "Start another search, or add seeds with --num_runs."
-        raise UsageError(f"the arms of sweep {sweep.id} are chosen by a search", hint)
-    shape = stored_shape(sweep.definition)
-    if shape.random_draws is not None:
-        drawn = f"the arms of sweep {sweep.id} were drawn at random, and more values would change every draw"
-        raise UsageError(drawn, "Submit another sweep, or add seeds with --num_runs.")
-    axes = _added(stored_axes(sweep.definition), given, shape)
-    return joined([present, make_plan(axes, shape=shape, num_runs=seeds, first_seed=present.first_seed)])
+    more = make_plan(axes, shape=stored_shape(sweep.definition), num_runs=seeds, first_seed=present.first_seed)
+    return joined([present, more])
 
 
-def extended_definition(sweep: SweepRecord, given: Axes, plan: Plan) -> Mapping[str, Any]:
-    """The sweep's definition, changed to describe the extended sweep."""
-    axes = _added(stored_axes(sweep.definition), given, stored_shape(sweep.definition))
+def extended_definition(sweep: SweepRecord, axes: Axes, plan: Plan) -> Mapping[str, Any]:
+    """The sweep's definition, changed to describe the extended sweep of these axes."""
     options = sweep.definition.get("options", {})
     # A sweep that grows by itself began with so many, and would begin with so many again.
     begins_with = {} if options.get("decide") or options.get("trials") else {"num_runs": plan.num_runs}
@@ -126,13 +157,3 @@ def extended_definition(sweep: SweepRecord, given: Axes, plan: Plan) -> Mapping[
         "axes": {name: [stored_value(value) for value in values] for name, values in axes.items()},
         **begins_with,
     }
-
-
-def _added(axes: Axes, given: Axes, shape: Shape) -> Axes:
-    """The axes with the values of `given` behind their own; zipped values count by position."""
-    zipped = shape.zipped()
-    found: dict[str, tuple[Any, ...]] = {}
-    for name in {**axes, **given}:
-        values = (*axes.get(name, ()), *given.get(name, ()))
-        found[name] = values if name in zipped else tuple(dict.fromkeys(values))
-    return found

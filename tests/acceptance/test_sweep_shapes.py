@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +257,35 @@ def test_a_text_is_compared_by_its_fingerprint_where_its_tokens_are_cached(hlbq:
     done = hlbq(line)
     assert done.out.startswith("sweep 2: 1 run:")
     assert "1 run completed before with other data: these do not count" in done.err
+
+
+@pytest.mark.parametrize(
+    ("submitted", "extended", "arms"),
+    [
+        ("--num_heads 1 3", ["--lr_mult 1.31", "--num_heads 6"], 6),
+        ("--num_heads 1 3 --one_at_a_time", ["--lr_mult 1.31", "--num_heads 6"], 4),
+        ("--num_heads 1 3 --depth 4 8 --width 192 384 --zip depth width", ["--lr_mult 1.31"], 8),
+        ("--model_scale 0.5", ["--depth 4 --width 192"], 4),
+        ("", ["--depth 4"], 2),
+    ],
+)
+def test_values_of_a_setting_that_was_none_of_the_sweeps_join_the_one_that_it_had(
+    hlbq: Hlbq, submitted: str, extended: Sequence[str], arms: int
+) -> None:
+    hlbq(f"submit --tokenizer bytes {submitted}")
+    for more in extended:
+        assert hlbq(f"extend 1 {more}").code == 0
+    keys = {run.arm_key for run in runs_of(1)}
+    assert len(keys) == arms
+    Path("again.toml").write_text(hlbq("show --sweep 1 --toml").out)
+    assert hlbq("submit again.toml").code == 0
+    assert {run.arm_key for run in runs_of(2)} == keys
+
+
+def test_a_setting_that_differs_by_another_one_is_no_axis_afterwards(hlbq: Hlbq) -> None:
+    hlbq("submit --model_scale 0.5 1")
+    refused = hlbq("extend 1 --depth 4 --width 192")
+    assert refused.code == 2 and "depth follows from other settings in sweep 1: 5, 8" in refused.err
 
 
 def test_extend_keeps_the_shape(hlbq: Hlbq) -> None:
