@@ -13,6 +13,7 @@ from hlbgpt_core.settings import NO_LIMIT_STEPS, NO_LIMIT_TOKENS, Settings
 # Tokens that one microbatch of the default model holds on a GPU with 40 GB, before the model's size is taken into
 # account.
 BASE_MICROBATCH_TOKENS = 114_688
+BATCH_SIZE_AT_MAX_LENGTH = 64  # of 0.3.0, on the same GPU
 END_OF_TEXT_TOKENS = 1
 
 # n_vocab of tiktoken's encodings, so that planning needs neither tiktoken nor its files.
@@ -132,6 +133,20 @@ def microbatch_tokens(gpu_capacity_scalar: float, model_scale: float) -> int:
     return math.floor(math.floor(BASE_MICROBATCH_TOKENS * gpu_capacity_scalar) / share)
 
 
+def largest_microbatch(settings: Settings) -> int:
+    """The most tokens of a microbatch in training: 0.4.1 fills C, 0.3.0 begins with as many short sequences as make up
+    those at full length."""
+    if settings.recipe != "0.3.0":
+        return sizes(settings).microbatch_tokens
+    longest, first = settings.max_sequence_length, settings.initial_sequence_length
+    return max(sequences_at_max_length(settings.gpu_capacity_scalar) * round(longest / first) * first, longest)
+
+
+def sequences_at_max_length(gpu_capacity_scalar: float) -> int:
+    """Sequences of a batch of 0.3.0 at full length: floor(64 g), at least 1."""
+    return max(math.floor(BATCH_SIZE_AT_MAX_LENGTH * gpu_capacity_scalar), 1)
+
+
 def sizes(settings: Settings) -> Sizes:
     """Everything about size that follows from `settings`. Raises SettingsError as its parts do."""
     depth, width = depth_and_width(settings)
@@ -231,8 +246,8 @@ def token_limit(settings: Settings, *, train_tokens: int | None = None) -> int |
     if settings.max_tokens < NO_LIMIT_TOKENS:
         limits.append(settings.max_tokens)
     if settings.max_steps < NO_LIMIT_STEPS and settings.max_microbatches:
-        per_microbatch = check(settings).microbatch_tokens
-        limits.append(settings.max_steps * settings.max_microbatches * per_microbatch)
+        check(settings)
+        limits.append(settings.max_steps * settings.max_microbatches * largest_microbatch(settings))
     if train_tokens is not None:
         limits.append(settings.max_epochs * train_tokens)
     return math.ceil(min(limits)) if limits else None

@@ -68,7 +68,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What collecting made stays to the end: searched for garbage again and again, it took a sixth of the tests' time."""
+    """What collecting made stays to the end. Searched for garbage again and again, it took a sixth of the time."""
     gc.collect()
     gc.freeze()
 

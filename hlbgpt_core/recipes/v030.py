@@ -13,11 +13,11 @@ from hlbgpt_core.recipes.attention import Positions, join_heads, split_heads
 from hlbgpt_core.recipes.layers import parameters_named, unset_embedding, unset_linear
 from hlbgpt_core.recipes.positions import sequence_positions
 from hlbgpt_core.recipes.protocol import Accumulation, BatchShape, Dither, LanguageModel, ParameterGroup, Recipe
+from hlbgpt_core.scale import BATCH_SIZE_AT_MAX_LENGTH, sequences_at_max_length
 from hlbgpt_core.settings import Settings
 
 LAYER_NORM_EPS = 1e-5
 MLP_FACTOR = 3
-BATCH_SIZE_AT_MAX_LENGTH = 64
 FIRST_GRAD_NORM = 2.0  # what stands for the norm before the first step
 GRAD_NORM_FALL = 0.036  # the level falls while the norm falls by more than this a step
 ACCUMULATION_RATE = 0.1
@@ -186,7 +186,7 @@ class Recipe030(Recipe):
 
     def evaluation_batch_size(self) -> int:
         """64 sequences of the longest, times gpu_capacity_scalar: also what training has at full length."""
-        return max(math.floor(BATCH_SIZE_AT_MAX_LENGTH * self.settings.gpu_capacity_scalar), 1)
+        return sequences_at_max_length(self.settings.gpu_capacity_scalar)
 
     @staticmethod
     def least_capacity(settings: Settings) -> float:

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from hlbgpt_core.errors import DataError
-from hlbgpt_core.scale import token_limit
+from hlbgpt_core.scale import largest_microbatch, token_limit
 from hlbgpt_core.settings import Settings
 from hlbgpt_core.text.dataset_source import DatasetSource
 from hlbgpt_core.text.token_cache import default_cache_dir
@@ -202,8 +202,12 @@ def plan_json(plan: Plan, history: History, seeds: "SeedPlan | None" = None) -> 
         "needed_seeds": seeds.needed if seeds else None,
         "noise": seeds.noise.deviation if seeds and seeds.noise else None,
         "arms": [
-            {"key": arm.key, "num_params": arm.sizes.num_params, "microbatch_tokens": arm.sizes.microbatch_tokens}
-            | {"settings": arm.settings.to_dict()}
+            {
+                "key": arm.key,
+                "num_params": arm.sizes.num_params,
+                "microbatch_tokens": largest_microbatch(arm.settings),
+                "settings": arm.settings.to_dict(),
+            }
             for arm in plan.arms
         ],
         "left_out": [{"given": left.given, "reason": left.reason} for left in plan.left_out],
@@ -216,7 +220,7 @@ def _arm_row(number: int, arm: PlannedArm, names: list[str], history: History) -
         f"{value_text(epochs)} epoch{'' if epochs == 1 else 's'}" if limit is None else f"{short_count(limit)} tokens"
     )
     shown = [_shown(arm.settings, name) for name in names]
-    return [str(number), *shown, short_count(arm.sizes.num_params), f"{arm.sizes.microbatch_tokens:,}", most]
+    return [str(number), *shown, short_count(arm.sizes.num_params), f"{largest_microbatch(arm.settings):,}", most]
 
 
 def _shown(settings: Settings, name: str) -> str:

@@ -206,3 +206,12 @@ def test_token_limits() -> None:
     (arm,) = make_plan({"max_steps": (10,)}).arms
     assert token_limit(arm.settings) is None
     assert token_limit(arm.settings, train_tokens=7) == 7
+
+
+def test_the_first_batches_of_0_3_0_bound_its_tokens_and_not_the_capacity_of_0_4_1() -> None:
+    named = {"recipe": ("0.3.0",), "max_steps": (100,), "max_microbatches": (1,)}
+    (arm,) = make_plan(named).arms
+    assert token_limit(arm.settings) == 100 * 64 * 512
+    short = {"max_sequence_length": (256,), "initial_sequence_length": (16,), "gpu_capacity_scalar": (0.001,)}
+    (arm,) = make_plan({**named, **short, "num_eval_tokens": (2048,)}).arms
+    assert token_limit(arm.settings) == 100 * 16 * 16
