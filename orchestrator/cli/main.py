@@ -122,6 +122,7 @@ def run_program(arguments: list[str]) -> int:
     except Exception as error:
         return _code_of(error, arguments)
     except KeyboardInterrupt:
+        _say_nothing_more()
         return 130
     except SystemExit as leaving:
         return _exit_code(leaving.code)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from orchestrator.errors import DatabaseBusyError
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import TERMINAL, Reason, State
 from orchestrator.queue.sweeps import SEARCH
@@ -20,31 +21,57 @@ def wait_until_ended(
     """The counts by state once no run of `runs` is pending or running, but for runs that are held for their code, and
     no policy of their sweeps may add some.
 
-    Calls `progress` with every change, and once when nobody works. Raises NotThereError for a sweep or run that is
-    named and not there.
+    Calls `progress` with every change, once when nobody works, and when the database stops answering: that is waited
+    for too. Raises NotThereError for a sweep or run that is named and not there.
     """
     from orchestrator.store.known import check_named
 
     check_named(store, runs)
-    shown, said_that_nobody_works = "", False
+    waiting, is_away = _Waiting(store, runs, progress), False
     while True:
+        try:
+            counts = waiting.ended()
+        except DatabaseBusyError as error:
+            if not is_away:
+                progress(f"{error.message}. Waiting for it.")
+            is_away = True
+        else:
+            if counts is not None:
+                return counts
+            is_away = False
+        sleep()
+
+
+class _Waiting:
+    """Looks at the runs, and says what has changed since the last look."""
+
+    def __init__(self, store: "Store", runs: RunFilter, progress: Callable[[str], None]) -> None:
+        self._store, self._runs, self._progress = store, runs, progress
+        self._shown = ""
+        self._said_that_nobody_works = False
+
+    def ended(self) -> Mapping[State, int] | None:
+        """The counts by state once all have ended; None before. Raises DatabaseBusyError."""
+        from orchestrator.store.known import check_named
+
+        store, runs = self._store, self._runs
         may_grow = bool(runs.sweep_ids) and store.may_grow(runs.sweep_ids)  # before the counts: a step adds runs
         counts = store.counts(runs)
         text = counts_text(counts)
-        if text != shown:
-            progress(text)
-            shown = text
+        if text != self._shown:
+            self._progress(text)
+            self._shown = text
         unfinished = sum(count for state, count in counts.items() if state not in TERMINAL)
         held = held_among(store, runs) if unfinished else 0
         if unfinished == held and not may_grow:
             check_named(store, runs)  # they may have been deleted meanwhile
             for line in held_text(store, runs) if held else ():
-                progress(line)
+                self._progress(line)
             return counts
-        if not said_that_nobody_works and all(worker.silent(time.time()) for worker in store.workers()):
-            said_that_nobody_works = True
-            progress(f"No worker is at work. Start one: hlbq worker{store.location.option}")
-        sleep()
+        if not self._said_that_nobody_works and all(worker.silent(time.time()) for worker in store.workers()):
+            self._said_that_nobody_works = True
+            self._progress(f"No worker is at work. Start one: hlbq worker{store.location.option}")
+        return None
 
 
 def held_among(store: "Store", runs: RunFilter) -> int:

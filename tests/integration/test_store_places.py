@@ -335,6 +335,19 @@ def test_a_deleted_database_is_said_to_be_gone(path: Path) -> None:
     assert not path.exists()
 
 
+def test_a_table_that_was_dropped_is_no_fault_of_the_program(store: Store) -> None:
+    submit(store)
+
+    def rename(one: str, other: str) -> None:
+        with store._write() as connection:
+            connection.exec_driver_sql(f"ALTER TABLE {one} RENAME TO {other}")
+
+    rename("points", "away")
+    with pytest.raises(DatabaseMissingError, match=r"lacks a table of hlbq: .*points"):
+        stored_points(store)
+    rename("away", "points")  # the next test gets this database
+
+
 def test_a_backup_is_whole_and_never_overwrites(path: Path) -> None:
     make(path)
     copy = path.with_name("copy.db")

@@ -122,7 +122,7 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def no_such_table(error: Exception) -> bool:
+def no_such_table(error: Any) -> bool:
     """Whether a driver's `error` says that there is no table of the name that was asked for."""
     return getattr(error, "sqlstate", None) == "42P01" or str(error).startswith("no such table")
 
@@ -143,6 +143,11 @@ def plain_errors(location: StoreLocation) -> Iterator[None]:
     except (DBAPIError, sqlite3.Error, sqlite_module().Error) as error:
         # While opening, SQLite's errors come as they are; afterwards SQLAlchemy wraps them.
         own, dropped = (error.orig, error.connection_invalidated) if isinstance(error, DBAPIError) else (error, False)
+        if no_such_table(own):
+            raise DatabaseMissingError(
+                f"'{location.display}' lacks a table of hlbq: {str(own).splitlines()[0]}",
+                "It was dropped, or a backup is being restored: try again then.",
+            ) from None
         if location.path is None:
             translated = plain_postgresql_error(own, location, dropped=dropped)
         else:
@@ -174,6 +179,7 @@ def _translate_sqlite(error: Any, location: StoreLocation) -> DatabaseError | No
     if code in (_CORRUPT, _NOTADB):
         return DatabaseCorruptError(
             f"{name} is damaged: {error}",
-            "It was left as it was. Restore a backup, or rescue what is left with `sqlite3 FILE .recover`.",
+            "It was left as it was. Rescue what is left with `sqlite3 FILE .recover`; or end all that has it open, "
+            "remove its -wal and -shm, and move a backup there.",
         )
     return None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import NotThereError
+from orchestrator.errors import DatabaseBusyError, NotThereError
 from orchestrator.queue.runs import DELETE, RunFilter
 from orchestrator.queue.states import State
 from orchestrator.status.waiting import wait_until_ended
@@ -48,6 +48,21 @@ def test_it_looks_until_nothing_is_pending_or_running_and_tells_of_changes() -> 
     assert counts == {State.COMPLETED: 1, State.FAILED: 1}
     assert told == ["1 pending, 1 running", "1 running, 1 failed", "1 completed, 1 failed"]
     assert len(slept) == 3
+
+
+def test_a_database_that_stops_answering_is_waited_for_and_said_once() -> None:
+    class Restarting(CountingStore):
+        def counts(self, runs: RunFilter) -> Mapping[State, int]:
+            found = super().counts(runs)
+            if not found:
+                raise DatabaseBusyError("the server starts", "Try again.")
+            return found
+
+    told: list[str] = []
+    store = Restarting({State.RUNNING: 1}, {}, {}, {State.RUNNING: 1}, {}, {State.COMPLETED: 1})
+    wait_until_ended(store, RunFilter(), sleep=lambda: None, progress=told.append)
+    away = "the server starts. Waiting for it."
+    assert told == ["1 running", away, away, "1 completed"]
 
 
 def test_no_runs_at_all_are_not_waited_for() -> None:
