@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.files.standard_streams import open_closed_streams, unfailing_text
-from orchestrator.launch.stop_signals import ignore_late_signals
+from orchestrator.launch.stop_signals import heed_interrupts, ignore_late_signals
 from orchestrator.launch.worker_command import WorkerOptions
 from worker.devices.devices import Device, choose_device
 from worker.exit_codes import EXIT_FAILED, EXIT_FAULT, EXIT_FINE, EXIT_INTERRUPTED, EXIT_USAGE
@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.with_parent:
         die_with_parent(options.with_parent, signal.SIGTERM)
     try:
+        heed_interrupts()
         return _be_a_parent(options) if is_parent else _be_a_worker(options)
     except HlbqError as error:
         _say(f"{options.label}error: {error}")

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from orchestrator.launch.stop_signals import handled, heeded_stop_signals
+from orchestrator.launch.stop_signals import handled, heeded_stop_signals, interrupts_withheld
 from orchestrator.launch.worker_command import WorkerOptions
 from orchestrator.queue.workers import ArmMemory
 from orchestrator.store import OpenMode, open_store
@@ -120,9 +120,10 @@ class WorkerPool:
     def _start(self, member: _Member) -> None:
         member.restart_at, member.started_at = None, time.monotonic()
         # A group of its own: a terminal's Ctrl-C reaches it through this process alone, and so counts once.
-        member.process = subprocess.Popen(
-            member.place.argv, env={**os.environ, **self.environment}, stdin=subprocess.DEVNULL, process_group=0
-        )
+        with interrupts_withheld():
+            member.process = subprocess.Popen(
+                member.place.argv, env={**os.environ, **self.environment}, stdin=subprocess.DEVNULL, process_group=0
+            )
         if self._stop_signal:  # it came while the worker was being started, and did not reach it
             member.process.send_signal(self._stop_signal)
 

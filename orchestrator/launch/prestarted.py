@@ -11,6 +11,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from orchestrator.launch.stop_signals import interrupts_withheld
+
 LAST_WORDS_CHARACTERS = 2_000
 
 
@@ -21,12 +23,13 @@ class PrestartedWorkers:
         self._early = tempfile.TemporaryFile()  # noqa: SIM115  (closed in __exit__)
         words = self._early
         # In their own process group: a terminal's Ctrl-C reaches them only through this process, and so counts once.
-        self.processes = [
-            subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=words, stderr=words, env=environment, process_group=0
-            )
-            for _ in range(count)
-        ]
+        with interrupts_withheld():
+            self.processes = [
+                subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=words, stderr=words, env=environment, process_group=0
+                )
+                for _ in range(count)
+            ]
         self._log: Path | None = None
 
     def __enter__(self) -> "PrestartedWorkers":

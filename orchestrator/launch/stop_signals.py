@@ -29,6 +29,21 @@ def handled(numbers: Iterable[int], handle: Callable[[int], None]) -> Iterator[N
                 signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def interrupts_withheld() -> Iterator[None]:
+    """Start a worker within this block: a Ctrl-C waits until its `heed_interrupts`, and does not break its imports."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def heed_interrupts() -> None:
+    """For a worker that can be interrupted: take what came while it was starting."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def ignore_late_signals() -> None:
     """For a process that is done: while the interpreter ends, it gives signals back to the kernel, and another hang-up
     would take its exit code."""

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, event
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.files.standard_streams import open_closed_streams, unfailing_text
-from orchestrator.launch.stop_signals import ignore_late_signals
+from orchestrator.launch.stop_signals import heed_interrupts, ignore_late_signals
 from orchestrator.launch.worker_command import WorkerOptions
 from orchestrator.store import OpenMode, Store, open_store
 from tests.stand_in_trainer import command as stand_in_command
@@ -131,6 +131,7 @@ def _trainer(faults: Faults, options: WorkerOptions) -> Sequence[str]:
 
 
 def main() -> int:
+    heed_interrupts()
     open_closed_streams()
     sys.stderr = unfailing_text(2)  # as a real worker's: nobody may listen any more
     parser = argparse.ArgumentParser()

@@ -1,6 +1,7 @@
 """Workers that get ready before there is a sweep: told to go, or gone with the block, and in no case heard before."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -50,3 +51,13 @@ def test_a_real_worker_that_is_never_told_ends_in_silence_and_touches_nothing(tm
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_ctrl_c_that_comes_while_a_worker_starts_breaks_none_of_its_imports(tmp_path: Path) -> None:
+    command = [sys.executable, "-P", "-m", "worker", "--prestarted", "--device", "cpu", "--db", str(tmp_path / "no.db")]
+    with PrestartedWorkers(command, 1) as workers:
+        workers.send_signal(signal.SIGINT)
+        assert not workers.at_work(wait_seconds=60)
+        assert [process.returncode for process in workers.processes] == [130]
+        workers._early.seek(0)
+        assert workers._early.read() == b""
