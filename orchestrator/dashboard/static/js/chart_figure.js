@@ -36,11 +36,7 @@ export function chartFigure(plot, content, lines) {
 
 function drawAxes(pen, plot, { title, xLabel }, { left, width, height }) {
   const [xs, ys] = plot.axes.map(({ _splits: ticks, _values: texts }) => ticks.map((tick, at) => [tick, texts[at]]));
-  const rule = (...points) => {
-    pen.beginPath();
-    points.forEach(([x, y], at) => pen[at ? "lineTo" : "moveTo"](x, y));
-    pen.stroke();
-  };
+  const rule = (...points) => path(pen, points).stroke();
   pen.setLineDash([]);
   pen.lineWidth = 1;
   pen.strokeStyle = themed("--grid");
@@ -71,18 +67,22 @@ function drawLine(pen, { x, y, low, high, colour, dash, scatter, width = 2 }, { 
   const band = low ? within.filter((at) => low[at] !== null && high[at] !== null) : [];
   if (band.length > 1) {
     pen.fillStyle = faded(colour, 0.18);
-    pen.beginPath();
     const edge = [...band.map((at) => [x[at], high[at]]), ...band.toReversed().map((at) => [x[at], low[at]])];
-    edge.forEach(([atX, atY], which) => pen[which ? "lineTo" : "moveTo"](...place(atX, atY)));
-    pen.fill();
+    path(pen, edge.map((point) => place(...point))).fill();
   }
-  const drawn = within.filter((at) => y[at] !== null);
-  pen.beginPath();
-  if (scatter) for (const at of drawn) pen.arc(...place(x[at], y[at]), 2, 0, 7);
-  else drawn.forEach((at, which) => pen[which ? "lineTo" : "moveTo"](...place(x[at], y[at])));
+  const drawn = within.filter((at) => y[at] !== null).map((at) => place(x[at], y[at]));
+  path(pen, scatter ? [] : drawn);
+  if (scatter) for (const point of drawn) pen.arc(...point, 2, 0, 7);
   Object.assign(pen, { strokeStyle: colour, fillStyle: colour, lineWidth: width });
   pen.setLineDash(dash ?? []);
   pen[scatter ? "fill" : "stroke"]();
+}
+
+/** Begin a path through `points`; returns the pen. */
+export function path(pen, points) {
+  pen.beginPath();
+  points.forEach((point, at) => pen[at ? "lineTo" : "moveTo"](...point));
+  return pen;
 }
 
 /** A × where a run was lost; one that is above or below what is shown stands at the edge. */
@@ -96,12 +96,7 @@ export function drawMarks(pen, lines, place, [left, right, top, bottom], ratio) 
       const y = Math.min(Math.max(atY, top + size), bottom - size);
       if (!(x >= left - 1 && x <= right + 1) || Number.isNaN(y)) continue;
       pen.strokeStyle = colour;
-      pen.beginPath();
-      for (const side of [-1, 1]) {
-        pen.moveTo(x - size, y - side * size);
-        pen.lineTo(x + size, y + side * size);
-      }
-      pen.stroke();
+      for (const rise of [-size, size]) path(pen, [[x - size, y - rise], [x + size, y + rise]]).stroke();
     }
   }
 }
@@ -121,10 +116,7 @@ function drawName(pen, { label, colour, dash }, x, y) {
   pen.strokeStyle = colour;
   pen.lineWidth = 3;
   pen.setLineDash(dash ?? []);
-  pen.beginPath();
-  pen.moveTo(x, y + 6);
-  pen.lineTo(x + 20, y + 6);
-  pen.stroke();
+  path(pen, [[x, y + 6], [x + 20, y + 6]]).stroke();
   pen.fillStyle = themed("--text");
   pen.fillText(label, x + 26, y + 10);
 }

@@ -1,5 +1,6 @@
 // Parallel coordinates: each run a line through its settings to its newest value of the metric.
 
+import { path } from "./chart_figure.js";
 import { onThemeChange, scaleColour, themed } from "./colours.js";
 import { el, fill, setText } from "./dom.js";
 import { divergedNote, inOrder, logTicks, niceTicks, number, setting } from "./format.js";
@@ -95,11 +96,7 @@ export class ParallelCoordinates {
   drawRuns(pen) {
     const metric = this.axes.at(-1);
     const opacity = (runs, most) => Math.min(most, Math.max(0.06, 40 / Math.max(runs, 1)));
-    const line = (run) => {
-      pen.beginPath();
-      this.axes.forEach((axis, at) => pen[at ? "lineTo" : "moveTo"](this.place(at), height(axis, run)));
-      pen.stroke();
-    };
+    const line = (run) => path(pen, this.axes.map((axis, at) => [this.place(at), height(axis, run)])).stroke();
     if (this.brush) {
       pen.lineWidth = 1;
       pen.strokeStyle = themed("--grid");
@@ -124,10 +121,7 @@ export class ParallelCoordinates {
     pen.strokeStyle = themed("--faint");
     pen.fillStyle = themed("--text");
     pen.lineWidth = 1;
-    pen.beginPath();
-    pen.moveTo(x, TOP);
-    pen.lineTo(x, HEIGHT - BOTTOM);
-    pen.stroke();
+    path(pen, [[x, TOP], [x, HEIGHT - BOTTOM]]).stroke();
     pen.font = "600 12px system-ui, sans-serif";
     const isLast = at === this.axes.length - 1;
     pen.textAlign = isLast ? "right" : "center";
