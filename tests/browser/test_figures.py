@@ -242,3 +242,29 @@ def test_lines_that_come_and_go_keep_their_colours(tmp_path: Path, open_tab: Ope
         assert store.retry(RunFilter(), "ada") == 2
         until(lambda: max(page.evaluate(COLOURED)) == 0, "their points are gone")
         expect(run.locator("figure[data-metric=loss]")).to_have_count(0)
+
+
+def test_what_ended_early_is_no_final_value(tmp_path: Path, open_tab: OpenTab) -> None:
+    """As `plot --final`: the last loss of a run that was cancelled, failed or stopped early is from less training."""
+    db = tmp_path / "hlbq.db"
+    with open_store(str(db), mode=OpenMode.CREATE) as store:
+        submit_sweep(store, [{"depth": 2}, {"depth": 4}], seeds=[1, 2, 3], name="early")
+        worker = register(store)
+        for _ in range(2):
+            work(store, worker, [sample_point(Split.VAL, 10, loss=2.0)])
+        high = [sample_point(Split.VAL, 10, loss=9.0)]
+        work(store, worker, high, reason=Reason.ERROR, permanent=True, error_type="Boom", error_message="made up")
+        work(store, worker, high, reason=Reason.PRUNED)
+        assert store.cancel(RunFilter(run_ids=(work(store, worker, high, reason=None).run.id,)), "ada") == 1
+        work(store, worker, [sample_point(Split.VAL, 10, loss=4.0)], reason=None)  # it goes on
+    left_out = "3 runs left out: failed, cancelled or stopped early."
+    with serving(db) as served:
+        page = open_tab(served).visit("/sweeps/1?tab=final")
+        chart = page.locator("figure .chart")
+        means = "Mean validation loss (nats per byte) by depth: 2: 2; 4: 3"
+        expect(chart).to_have_attribute("aria-label", means)
+        expect(page.get_by_text(left_out)).to_be_visible()
+        page.get_by_role("tab", name="Parallel coordinates").click()
+        of = "3 runs over depth, validation loss (nats per byte)"
+        expect(page.locator(".parallel canvas")).to_have_attribute("aria-label", of)
+        expect(page.get_by_text(left_out)).to_be_visible()

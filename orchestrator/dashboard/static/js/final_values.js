@@ -18,13 +18,14 @@ export class FinalValues {
   }
 
   /** `settings` and `metric` as parallel coordinates have them. */
-  show({ settings, metric, runs }) {
+  show({ settings, metric, runs, leftOut }) {
     const { title, values } = metric;
     const diverged = divergedNote(runs.filter((_, at) => values[at] === null), "× at the top");
     const none = values.length ? "" : `No run has a ${title} yet.`;
+    const dots = "Dots are runs (of those that are not over, their newest value), the line goes through the means.";
     setText(this.told,
       settings.length
-        ? none || `Dots are runs (of running ones, their newest value), the line goes through the means.${diverged}`
+        ? (none || dots + diverged) + leftOut
         : "All runs have the same settings: there is nothing to hold the value against.",
     );
     for (const axis of settings) {

@@ -107,6 +107,11 @@ export function divergedNote(ids, where) {
   return ` ${ids.length} diverged (${where}): ${named.join(", ")}${ids.length > 10 ? " …" : ""}.`;
 }
 
+/** ` 2 runs left out: ...`, in the words of `hlbq plot --final`, of so many; empty for none. */
+export function leftOut(count) {
+  return count ? ` ${counted(count, "run")} left out: failed, cancelled or stopped early.` : "";
+}
+
 /** What is said of runs or points (`noun`) that have no place over the wall clock; empty for none. */
 export function withoutClock(count, noun) {
   return count ? `${counted(count, noun)} without a wall clock, which earlier versions of hlbq did not record.` : "";

@@ -40,9 +40,9 @@ export class ParallelCoordinates {
   }
 
   /** `settings` and `metric` are { title, values } with a value a run; the metric, which gives the colour, is null for
-   * runs that diverged. */
-  show({ settings, metric, runs }) {
-    this.runs = runs;
+   * runs that diverged. `leftOut` says which have no part in this. */
+  show({ settings, metric, runs, leftOut }) {
+    Object.assign(this, { runs, leftOut });
     const finite = metric.values.filter((value) => value !== null);
     const { share, ticks } = scaled({ values: finite });
     this.axes = [
@@ -75,8 +75,8 @@ export class ParallelCoordinates {
     this.canvas.setAttribute("aria-label", `${total} runs over ${this.axes.map((axis) => axis.title).join(", ")}`);
     const measured = this.brush ? `${this.chosen().length} of ${total}` : (total - lost.length).toLocaleString("en-US");
     const drawn = total ? `${measured} runs with a ${metric.title}.` : `No run has a ${metric.title} yet.`;
-    const diverged = divergedNote(lost, "dashed, above the axis");
-    setText(this.told, `${drawn}${diverged} Drag along an axis to filter by it, double-click to let go of that.`);
+    const others = divergedNote(lost, "dashed, above the axis") + this.leftOut;
+    setText(this.told, `${drawn}${others} Drag along an axis to filter by it, double-click to let go of that.`);
   }
 
   paint(pen) {

@@ -6,7 +6,7 @@ import { controlRow } from "./controls.js";
 import { CurvesPanel } from "./curves_panel.js";
 import { definitions, el, fill, oneAtATime, setText, statesBar } from "./dom.js";
 import { FinalValues } from "./final_values.js";
-import { counted, countsText, duration, moment } from "./format.js";
+import { counted, countsText, duration, isOpen, leftOut, moment } from "./format.js";
 import { LivePage } from "./live_page.js";
 import { ParallelCoordinates } from "./parallel.js";
 import { RunsTable } from "./runs_table.js";
@@ -165,15 +165,18 @@ export class SweepPage extends LivePage {
     this.showAxes();
   }
 
-  /** Settings and metric by run, of the filtered runs that have a newest value; of those that diverged, it is null. */
+  /** Settings and metric by run, of the filtered runs that have a final value or go on; of those that diverged, it is
+   * null. */
   showAxes() {
     if (this.tab !== "parallel" && this.tab !== "final") return;
     const { settings, metrics } = this.data;
     const { metric } = this.curves;
     const newest = this.data.newest(metric);
     const hasDiverged = (run) => run.reason === "diverged" || typeof newest(run) === "string";
-    const runs = this.filtered.filter((run) => typeof newest(run) === "number" || hasDiverged(run));
+    const found = this.filtered.filter((run) => typeof newest(run) === "number" || hasDiverged(run));
+    const runs = found.filter((run) => isOpen(run) || run.state === "completed" || hasDiverged(run));
     this.showing.show({
+      leftOut: leftOut(found.length - runs.length),
       settings: settings.map((title, which) => ({ title, values: runs.map((run) => this.data.arm(run).values[which]) })),
       metric: { title: metrics[metric] ?? metric, values: runs.map((run) => (hasDiverged(run) ? null : newest(run))) },
       runs: runs.map((run) => run.id),
