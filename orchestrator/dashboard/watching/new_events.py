@@ -1,5 +1,6 @@
 """What new events of the database say, by sweep."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 from orchestrator.dashboard.watching.sweep_watch import News
@@ -7,8 +8,11 @@ from orchestrator.queue.runs import DELETE, EventRecord
 from orchestrator.store import Store
 from orchestrator.store.events import MOST_EVENTS
 
-# PostgreSQL numbers events before they commit: a late event may have a smaller number than one already seen.
+# At the beginning events before the newest count as seen, so far as they are there.
 EVENTS_LOOKED_BACK = 200
+# PostgreSQL numbers events before they commit: an event may come after later ones, as late as its transaction is long.
+# A number that is missing is looked for this long; those of transactions that were rolled back never come.
+LATE_SECONDS = 60.0
 _REWINDS = ("rewind", "retry")
 
 
@@ -19,44 +23,53 @@ class NewEvents:
     def __init__(self) -> None:
         self._newest: int | None = None
         self._newest_at: float | None = None
-        self._seen: set[int] = set()
+        self._all_to = 0  # every event up to this one was seen, or given up
+        self._seen: set[int] = set()  # the others that were
+        self._looks: deque[tuple[float, int]] = deque()  # when (monotonic), and what was the newest event then
 
     def begin(self, store: Store) -> None:
         """Have only later events be new, if that was not said before."""
         if self._newest is None:
             self._newest = store.newest_event()
+            self._all_to = max(0, self._newest - EVENTS_LOOKED_BACK)
+            self._see(store, store.events_after(self._all_to))
 
-    def read(self, store: Store) -> Mapping[int, News] | None:
-        """The news, by sweep; None where the newest event seen is gone or different: a backup was restored, or another
-        database is in its place."""
+    def read(self, store: Store, *, tick: float) -> Mapping[int, News] | None:
+        """The news, by sweep; `tick` is monotonic, in seconds. None where everything must be read anew: there are more
+        news than one call reads, or the newest event seen is gone or different (a backup was restored, or another
+        database is in its place)."""
         if self._newest is None:
             self.begin(store)
             return {}
-        looked_back = 1 if store.location.path else EVENTS_LOOKED_BACK
-        newest = store.events_after(max(0, self._newest - looked_back))
-        if self._is_other_database(newest):
+        past = store.events_after(max(0, min(self._all_to, self._newest - 1)))
+        if len(past) >= MOST_EVENTS or self._is_other_database(past):
             return None
         found: dict[int, list[EventRecord]] = {}
-        for event in newest:
-            if event.id > self._newest:
-                self._newest, self._newest_at = event.id, event.at
-            elif event.id in self._seen or event.id == self._newest:
-                continue
-            self._seen.add(event.id)
+        for event in self._see(store, past):
             if event.sweep_id is not None:
                 found.setdefault(event.sweep_id, []).append(event)
-        self._seen = {one for one in self._seen if one > self._newest - EVENTS_LOOKED_BACK}
+        self._looks.append((tick, self._newest))
+        while self._looks[0][0] < tick - LATE_SECONDS:
+            self._all_to = max(self._all_to, self._looks.popleft()[1])
         return {sweep_id: _news_of(own) for sweep_id, own in found.items()}
 
-    def _is_other_database(self, newest: Sequence[EventRecord]) -> bool:
-        """`newest` are the events from the newest one seen on; of very many only the last, so it may be missing."""
-        if not self._newest or len(newest) >= MOST_EVENTS:
-            return False
-        known = next((event for event in newest if event.id == self._newest), None)
-        if known is None:
-            return True
-        before, self._newest_at = self._newest_at, known.at
-        return before is not None and before != known.at
+    def _see(self, store: Store, past: Sequence[EventRecord]) -> Sequence[EventRecord]:
+        """Take note of the events past `_all_to`; returns those that were not seen before."""
+        new = [event for event in past if event.id > self._all_to and event.id not in self._seen]
+        self._seen |= {event.id for event in new}
+        if past:
+            self._newest, self._newest_at = past[-1].id, past[-1].at
+        if store.location.path is not None and self._newest:  # one transaction after the other: no number is late
+            self._all_to = self._newest
+        while self._all_to + 1 in self._seen:
+            self._all_to += 1
+        self._seen = {one for one in self._seen if one > self._all_to}
+        return new
+
+    def _is_other_database(self, past: Sequence[EventRecord]) -> bool:
+        """`past` are the events from the newest one seen on, or from before it."""
+        known = next((event for event in past if event.id == self._newest), None)
+        return bool(self._newest) and (known is None or known.at != self._newest_at)
 
 
 def _news_of(events: Sequence[EventRecord]) -> News:

@@ -113,7 +113,7 @@ class Pages:
         with self._lock, self.database.reading() as store:
             self._forget_other_database()
             self._told = {topic: told for topic, told in self._told.items() if topic in topics}
-            news = self._events.read(store)
+            news = self._events.read(store, tick=time.monotonic())
             if news is None:
                 self._forget()
             try:
