@@ -119,12 +119,14 @@ class SweepWatch:
         return bool(changed) or has_grown
 
     def _read_arms(self, store: Store) -> None:
-        self.arms, self.settings = {}, {}
+        arms: dict[int, ArmRecord] = {}
+        own: dict[int, Mapping[str, Any]] = {}
         for sweep_id in self.sweep_ids:
             for arm in store.arms(sweep_id):
                 settings = {SWEEP: sweep_id, **arm.settings} if len(self.sweep_ids) > 1 else arm.settings
-                self.arms.setdefault(arm.id, replace(arm, settings=settings))
-                self.settings.setdefault(arm.id, arm.settings)
+                arms.setdefault(arm.id, replace(arm, settings=settings))
+                own.setdefault(arm.id, arm.settings)
+        self.arms, self.settings = arms, own  # at once: curves read them meanwhile, in other threads
 
     def _read_lines(self, store: Store) -> list[RunLine]:
         """All runs once: one that a sweep lends to another of them stands under its own."""
