@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from hlbgpt_core.errors import HlbqError
@@ -33,9 +33,11 @@ LEFT_EVERY_SECONDS = 5.0
 
 
 class _SweepReading(NamedTuple):
-    """What was read of a sweep when its runs stood so, and from when on (monotonic) it may be read again."""
+    """What was read of a sweep when its runs and its open policy stood so, and from when on (monotonic) it may be read
+    again."""
 
     counts: Mapping[State, int]
+    policy: tuple[int, int] | None
     due: float
     words: Mapping[str, Any]
 
@@ -45,8 +47,14 @@ class OverviewWatch:
 
     def __init__(self) -> None:
         self._readings: dict[int, _SweepReading] = {}
+        self._touched: set[int] = set()  # sweeps with events since they were read
+        self._policies: Mapping[int, tuple[int, int]] = {}  # by sweep, number and version of the open one
         self._left: Mapping[int, float | None] = {}
         self._left_at = -math.inf
+
+    def touch(self, sweep_ids: Collection[int]) -> None:
+        """Have these sweeps read again: what was done to them may leave the counts as they are (a pause)."""
+        self._touched |= set(sweep_ids)
 
     def words(self, store: Store, *, now: float, tick: float) -> dict[str, Any]:
         """All sweeps, newest first, the number of live workers, the newest events. `tick` is monotonic."""
@@ -73,6 +81,7 @@ class OverviewWatch:
     def _read(self, store: Store, sweeps: list[SweepRecord], tick: float) -> None:
         """Read the sweeps whose runs have moved, those that were never read first."""
         self._readings = {sweep.id: self._readings[sweep.id] for sweep in sweeps if sweep.id in self._readings}
+        self._policies = {one.sweep_id: (one.id, one.version) for one in store.policies(only_open=True)}
         stale = [sweep for sweep in sweeps if self._is_due(sweep, tick)]
         end = time.monotonic() + READING_SECONDS
         for sweep in sorted(stale, key=lambda one: one.id in self._readings):
@@ -85,12 +94,16 @@ class OverviewWatch:
                 "verdict": _verdict(store, sweep),
             }
             due = tick + AGAIN_SECONDS + TIMES_ITS_COST * (time.monotonic() - began)
-            self._readings[sweep.id] = _SweepReading(sweep.counts, due, words)
+            self._readings[sweep.id] = _SweepReading(sweep.counts, self._policies.get(sweep.id), due, words)
+            self._touched.discard(sweep.id)
 
     def _is_due(self, sweep: SweepRecord, tick: float) -> bool:
         found = self._readings.get(sweep.id)
-        moves = bool(sweep.counts[State.RUNNING])
-        return found is None or (tick >= found.due and (moves or found.counts != sweep.counts))
+        if found is None:
+            return True
+        moves = bool(sweep.counts[State.RUNNING]) or sweep.id in self._touched
+        stood, stands = (found.counts, found.policy), (sweep.counts, self._policies.get(sweep.id))
+        return tick >= found.due and (moves or stood != stands)
 
 
 def _best(store: Store, sweep: SweepRecord) -> Mapping[str, Any] | None:

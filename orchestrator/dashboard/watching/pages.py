@@ -65,6 +65,7 @@ class Pages:
         """The overview's page."""
         with self._lock, self.database.reading() as store:
             self._forget_other_database()
+            self._events.begin(store)
             return self._overview_words(store)
 
     def _overview_words(self, store: Store) -> dict[str, Any]:
@@ -130,6 +131,7 @@ class Pages:
 
     def _messages(self, store: Store, topics: set[str], news: Mapping[int, News]) -> dict[str, bytes]:
         found = {}
+        self._overview.touch(news)
         for sweep_id, told in news.items():
             if told.reduced:
                 self._forget_sweep(sweep_id)

@@ -77,8 +77,8 @@ class SweepWatch:
         self._estimated_at = -math.inf
         self._seconds_left: float | None = None
         self._spent = ""
-        self._policies: Sequence[tuple[int, int]] = ()  # their numbers and versions
-        self._growth: Sequence[str] = ()
+        self._policies: Sequence[tuple[int, int]] = []  # their numbers and versions
+        self._growth: Sequence[str] = []
         self._cautions: Sequence[str] = ()
 
     def refresh(self, store: Store, news: "News", *, now: float, tick: float) -> bool:
@@ -98,7 +98,7 @@ class SweepWatch:
             moved = sorted({*news.touched, *self._running})
             lines = [line for sweep_id in self.sweep_ids for line in store.moving_lines(sweep_id, moved)]
         changed = [line for line in lines if self.lines.get(line.id) != line]
-        has_grown = self._see_growth(store)
+        has_grown = self._see_growth(store, has_news=anew or bool(news.touched))
         if not changed and not news.rewound and not anew and not has_grown:
             return False
         self.version += 1
@@ -137,14 +137,16 @@ class SweepWatch:
                     found[line.id] = line
         return list(found.values())
 
-    def _see_growth(self, store: Store) -> bool:
-        """See how the sweeps' policies stand; returns whether one has gone on."""
+    def _see_growth(self, store: Store, *, has_news: bool) -> bool:
+        """See how the sweeps' policies stand; returns whether that is other than before. A policy that goes on has
+        another version; whether it waits for a person is up to its runs."""
         records = [record for record in map(store.policy, self.sweep_ids) if record is not None]
-        if [(record.id, record.version) for record in records] == self._policies:
+        policies = [(record.id, record.version) for record in records]
+        if policies == self._policies and not has_news:
             return False
-        self._policies = [(record.id, record.version) for record in records]
+        before, self._policies = self._growth, policies
         self._growth = [line for record in records for line in standing_lines(standing_of(store, record))]
-        return True
+        return self._growth != before
 
     @property
     def outline(self) -> tuple[Any, ...]:
