@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.dashboard.watching import sweep_watch
 from orchestrator.plots import plot_curves
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import State
@@ -114,6 +115,23 @@ def test_other_data_and_evaluations_are_said(client: Client, store: Store) -> No
     assert "can't be compared across tokenizers: bytes, gpt2" in tokens
     [data] = client.get("sweeps/1,4")["cautions"]
     assert "trained on 2 versions of their data" in data
+
+
+def test_an_open_page_hears_that_data_differ(client: Client, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AGAIN_SECONDS", "TIMES_ITS_COST"):
+        monkeypatch.setattr(sweep_watch, name, 0.0)
+    for seed in (1, 2):
+        submit_sweep(store, [{"depth": 2}], seeds=[seed])
+    worker, topics = register(store), {"sweep/1,2"}
+    assert client.get(TOGETHER)["cautions"] == []
+    work(store, worker, sample_points(2))
+    claim = store.claim(worker)
+    assert claim is not None
+    assert changes(client.feed.pages.refresh(topics), "sweep/1,2")[0] == "changes"
+    store.flush(claim.lease, points=sample_points(2), facts=replace(sample_facts(), data_fingerprint="beef"))
+    assert changes(client.feed.pages.refresh(topics), "sweep/1,2")[0] == "reload"
+    assert "trained on 2 versions of their data" in client.get(TOGETHER)["cautions"][0]
+    assert client.feed.pages.refresh(topics) == {}
 
 
 def test_what_names_no_sweeps_is_not_there(client: Client, store: Store) -> None:

@@ -5,6 +5,7 @@ import math
 import secrets
 import shlex
 import threading
+import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,6 +38,9 @@ COLUMNS = (
     *("train_loss", "val_loss", "error", "tags", "code_note"),
 )
 ESTIMATE_EVERY_SECONDS = 5.0
+# What is dear to read of moving runs is read no sooner than AGAIN_SECONDS after, and the later the longer it took.
+AGAIN_SECONDS = 5.0
+TIMES_ITS_COST = 100.0
 # Reading everything again now and then catches changes that made no event.
 READ_ANEW_EVERY_SECONDS = 120.0
 
@@ -79,7 +83,9 @@ class SweepWatch:
         self._spent = ""
         self._policies: Sequence[tuple[int, int]] = []  # their numbers and versions
         self._growth: Sequence[str] = []
-        self._cautions: Sequence[str] = ()
+        self._cautions: Sequence[str] = []
+        self._is_stale = True  # whether runs have moved since the cautions were read
+        self._due = -math.inf  # monotonic
 
     def refresh(self, store: Store, news: "News", *, now: float, tick: float) -> bool:
         """See what changed; returns whether anything did. `now` is in seconds since the epoch, `tick` is monotonic.
@@ -92,14 +98,14 @@ class SweepWatch:
             self._read_arms(store)
             self.same = store.same_code()
             lines = self._read_lines(store)
-            self._cautions = cautions_of(store, self.sweep_ids) if len(self.sweep_ids) > 1 else ()
         else:
             # Runs that were running: their last points may have come after the last refresh.
             moved = sorted({*news.touched, *self._running})
             lines = [line for sweep_id in self.sweep_ids for line in store.moving_lines(sweep_id, moved)]
         changed = [line for line in lines if self.lines.get(line.id) != line]
         has_grown = self._see_growth(store, has_news=anew or bool(news.touched))
-        if not changed and not news.rewound and not anew and not has_grown:
+        is_other = self._see_cautions(store, tick, has_moved=bool(changed), anew=anew)
+        if not changed and not news.rewound and not anew and not has_grown and not is_other:
             return False
         self.version += 1
         for line in changed:
@@ -148,10 +154,23 @@ class SweepWatch:
         self._growth = [line for record in records for line in standing_lines(standing_of(store, record))]
         return self._growth != before
 
+    def _see_cautions(self, store: Store, tick: float, *, has_moved: bool, anew: bool) -> bool:
+        """See, now and then as runs move, what may not stand side by side; returns whether that is other than before.
+
+        What a run trained on is known a while after its claim."""
+        self._is_stale = self._is_stale or has_moved
+        if not anew and (not self._is_stale or tick < self._due):
+            return False
+        before, began = self._cautions, time.monotonic()
+        self._cautions = cautions_of(store, self.sweep_ids) if len(self.sweep_ids) > 1 else []
+        self._is_stale = False
+        self._due = tick + AGAIN_SECONDS + TIMES_ITS_COST * (time.monotonic() - began)
+        return self._cautions != before
+
     @property
     def outline(self) -> tuple[Any, ...]:
         """What a page shows of the sweeps besides their runs."""
-        return (len(self.arms), *((sweep.name, sweep.note, *sweep.tags) for sweep in self.sweeps))
+        return (len(self.arms), *self._cautions, *((sweep.name, sweep.note, *sweep.tags) for sweep in self.sweeps))
 
     def _note(self, run_id: int) -> None:
         with self._changed_lock:
