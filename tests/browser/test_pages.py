@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from hlbgpt_core.points import Phase, Progress
+from hlbgpt_core.points import Phase, Progress, Split
 from orchestrator.queue.attempts import Lease
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
+from orchestrator.queue.sweeps import NewArm, NewRun
 from orchestrator.store import OpenMode, open_store
 from tests.browser.conftest import BIG_RUNS, EVIL, OpenTab, Served, Tab, serving, until
-from tests.sample_sweep import register, sample_points, submit_sweep, work
+from tests.sample_sweep import register, sample_point, sample_points, submit_sweep, work
 
 LIVE_SWEEP = 2
 # Words of tables that stand on more than one line.
@@ -452,6 +453,25 @@ def test_ten_thousand_runs_are_usable(big: Served, open_tab: OpenTab) -> None:
     )
     page.get_by_role("tab", name="Final values").click()
     expect(page.locator("figure")).to_have_count(2)
+
+
+def test_an_open_page_follows_a_sweep_that_is_extended(tmp_path: Path, open_tab: OpenTab) -> None:
+    """Its settings that all runs share are fewer then; a metric of one's own has come into its menus."""
+    db = tmp_path / "hlbq.db"
+    with open_store(str(db), mode=OpenMode.CREATE) as store, serving(db) as served:
+        sweep = submit_sweep(store, [{"depth": 2}], name="extended")
+        page = open_tab(served).visit("/sweeps/1")
+        shared = page.locator(".about dt").get_by_text("depth", exact=True)
+        own = page.get_by_role("combobox", name="Metric").locator("option", has_text="train_surprise")
+        expect(shared).to_have_count(1)
+        expect(own).to_have_count(0)
+        work(store, register(store), [sample_point(Split.TRAIN, 1, loss=3.0, extra={"surprise": 0.5})])
+        (arm,) = store.arms(sweep.id)
+        other = {"key": "other", "settings": {**arm.settings, "depth": 4}}
+        new = NewArm(**other, num_params=1, num_non_embedding_params=1)
+        store.extend(sweep.id, arms=[new], runs=[NewRun(arm=0, run_num=1, seed=100)])
+        expect(shared).to_have_count(0)
+        expect(own).to_have_count(1)
 
 
 def test_of_many_arms_some_are_drawn_and_the_page_says_so(tmp_path: Path, open_tab: OpenTab) -> None:

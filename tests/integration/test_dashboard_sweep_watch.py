@@ -2,7 +2,8 @@
 
 import pytest
 
-from orchestrator.dashboard.watching import overview_watch
+from hlbgpt_core.points import Split
+from orchestrator.dashboard.watching import overview_watch, sweep_watch
 from orchestrator.dashboard.watching.sweep_watch import News, SweepWatch
 from orchestrator.growth.reconciler import take_due_steps
 from orchestrator.queue.sweeps import ArmRecord
@@ -10,7 +11,7 @@ from orchestrator.store import Store
 from tests.dashboard_client import ARMS, Client, client
 from tests.integration.test_dashboard_live import changes
 from tests.integration.test_policies import declaration, submitted
-from tests.sample_sweep import submit_sweep
+from tests.sample_sweep import register, sample_point, sample_points, submit_sweep, work
 from tests.store_examples import ALL
 
 __all__ = ["client"]  # a fixture
@@ -62,3 +63,20 @@ def test_how_a_policy_stands_is_read_again_with_every_change(
     assert told() == [True, True]
     store.unpause(ALL, "ada")
     assert told() == [False, False]
+
+
+def test_a_metric_that_appears_comes_into_the_menus_of_an_open_page(
+    client: Client, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AGAIN_SECONDS", "TIMES_ITS_COST"):
+        monkeypatch.setattr(sweep_watch, name, 0.0)
+    submit_sweep(store, ARMS)
+    assert "train_surprise" not in client.get("sweeps/1")["metrics"]
+    claim = work(store, register(store), sample_points(2), reason=None)
+    assert changes(client.feed.pages.refresh({"sweep/1"}))[0] == "changes"
+    store.flush(claim.lease, points=[sample_point(Split.TRAIN, 20, loss=3.0, extra={"surprise": 0.5})])
+    assert changes(client.feed.pages.refresh({"sweep/1"}))[0] == "reload"
+    assert client.get("sweeps/1")["metrics"]["train_surprise"]
+    store.flush(claim.lease, points=[sample_point(Split.TRAIN, 30, loss=3.0)])  # not at every step
+    assert changes(client.feed.pages.refresh({"sweep/1"}))[0] == "changes"
+    assert client.get("sweeps/1")["metrics"]["train_surprise"]

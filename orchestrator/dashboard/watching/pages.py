@@ -45,7 +45,7 @@ class Pages:
             watch = self._watch(store, sweeps, now=True)
             kept = self._wholes.get(sweeps)
             if kept is None or kept[:2] != (watch.epoch, watch.version):
-                kept = (watch.epoch, watch.version, encoded(watch.whole(store)))
+                kept = (watch.epoch, watch.version, encoded(watch.whole()))
                 self._wholes[sweeps] = kept
             return kept[2]
 

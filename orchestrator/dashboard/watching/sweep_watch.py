@@ -84,7 +84,8 @@ class SweepWatch:
         self._policies: Sequence[tuple[int, int]] = []  # their numbers and versions
         self._growth: Sequence[str] = []
         self._cautions: Sequence[str] = []
-        self._is_stale = True  # whether runs have moved since the cautions were read
+        self._metrics: Sequence[str] = []
+        self._is_stale = True  # whether runs have moved since these were read
         self._due = -math.inf  # monotonic
 
     def refresh(self, store: Store, news: "News", *, now: float, tick: float) -> bool:
@@ -104,7 +105,7 @@ class SweepWatch:
             lines = [line for sweep_id in self.sweep_ids for line in store.moving_lines(sweep_id, moved)]
         changed = [line for line in lines if self.lines.get(line.id) != line]
         has_grown = self._see_growth(store, has_news=anew or bool(news.touched))
-        is_other = self._see_cautions(store, tick, has_moved=bool(changed), anew=anew)
+        is_other = self._see_surroundings(store, tick, has_moved=bool(changed), anew=anew)
         if not changed and not news.rewound and not anew and not has_grown and not is_other:
             return False
         self.version += 1
@@ -154,23 +155,32 @@ class SweepWatch:
         self._growth = [line for record in records for line in standing_lines(standing_of(store, record))]
         return self._growth != before
 
-    def _see_cautions(self, store: Store, tick: float, *, has_moved: bool, anew: bool) -> bool:
-        """See, now and then as runs move, what may not stand side by side; returns whether that is other than before.
+    def _see_surroundings(self, store: Store, tick: float, *, has_moved: bool, anew: bool) -> bool:
+        """See, now and then as runs move, which metrics they have and what may not stand side by side; returns whether
+        that is other than before.
 
-        What a run trained on is known a while after its claim."""
+        What a run trained on is known a while after its claim; a metric comes with the first point that has it."""
         self._is_stale = self._is_stale or has_moved
         if not anew and (not self._is_stale or tick < self._due):
             return False
-        before, began = self._cautions, time.monotonic()
+        before, began = (self._cautions, self._metrics), time.monotonic()
+        found = sweep_metrics(store, self.sweep_ids, list(self.arms.values()))
+        # Not every point has every metric: one that was seen stays.
+        self._metrics = list(dict.fromkeys([*self._metrics, *found]))
         self._cautions = cautions_of(store, self.sweep_ids) if len(self.sweep_ids) > 1 else []
         self._is_stale = False
         self._due = tick + AGAIN_SECONDS + TIMES_ITS_COST * (time.monotonic() - began)
-        return self._cautions != before
+        return (self._cautions, self._metrics) != before
 
     @property
     def outline(self) -> tuple[Any, ...]:
         """What a page shows of the sweeps besides their runs."""
-        return (len(self.arms), *self._cautions, *((sweep.name, sweep.note, *sweep.tags) for sweep in self.sweeps))
+        return (
+            len(self.arms),
+            *self._metrics,
+            *self._cautions,
+            *((sweep.name, sweep.note, *sweep.tags) for sweep in self.sweeps),
+        )
 
     def _note(self, run_id: int) -> None:
         with self._changed_lock:
@@ -192,13 +202,12 @@ class SweepWatch:
         left = [seconds for seconds in seconds_left(store, is_open, now).values() if seconds is not None]
         self._seconds_left = sum(left) if left or not is_open else None
 
-    def whole(self, store: Store) -> Mapping[str, Any]:
+    def whole(self) -> Mapping[str, Any]:
         """Everything that a page of the sweep shows first."""
         arms = list(self.arms.values())
         names = list(differing_settings(arm.settings for arm in arms))
         if len(self.sweep_ids) > 1:
             names.insert(0, SWEEP)
-        metrics = sweep_metrics(store, self.sweep_ids, arms)
         tokenizers = [arm.settings.get("tokenizer") for arm in arms]
         common = {name: value for name, value in (arms[0].settings if arms else {}).items() if name not in names}
         return {
@@ -216,7 +225,7 @@ class SweepWatch:
                 for arm in arms
             ],
             "columns": COLUMNS,
-            "metrics": {name: metric_label(name, tokenizers) for name in metrics},
+            "metrics": {name: metric_label(name, tokenizers) for name in self._metrics},
             "mixed_evaluations": mixed_evaluations_of(arms),
             **self.changes(since=-1),
         }

@@ -50,7 +50,7 @@ export class SweepPage extends LivePage {
 
   build() {
     const { sweeps } = this.data;
-    this.labels = el("div");
+    [this.labels, this.shared] = [el("div"), el("div")];
     this.drawLabels();
     this.summary = el("p", { class: "faint" });
     this.bar = el("div");
@@ -81,7 +81,7 @@ export class SweepPage extends LivePage {
         el("summary", {}, "How it was made"),
         sweeps.map(({ command }) => el("pre", { class: "wrap", tabindex: "0" }, command)),
         el("p", { class: "faint" }, "Settings that all runs share:"),
-        definitions("settings", Object.entries(this.data.common).map(([name, value]) => [name, value ?? "none"])),
+        this.shared,
       ),
       curves,
       area.list,
@@ -96,9 +96,9 @@ export class SweepPage extends LivePage {
     area.start();
   }
 
-  /** What people call the sweep. */
+  /** What people call the sweep, and what its runs share. */
   drawLabels() {
-    const { sweeps, cautions } = this.data;
+    const { sweeps, cautions, common } = this.data;
     const title = ({ name, id }) => name || `Sweep ${id}`;
     const link = (sweep) => el("a", { href: `${BASE}sweeps/${sweep.id}` }, title(sweep));
     const heading = sweeps.length > 1 ? `${sweeps.length} sweeps together` : title(sweeps[0]);
@@ -112,6 +112,7 @@ export class SweepPage extends LivePage {
       ]),
       cautions.map((caution) => el("p", { class: "warning" }, `${caution}.`)),
     );
+    fill(this.shared, definitions("settings", Object.entries(common).map(([name, value]) => [name, value ?? "none"])));
   }
 
   choose(key) {
