@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from orchestrator.errors import DatabaseMissingError, DatabaseReplacedError
 from orchestrator.store import OpenMode, Store, open_store
-from orchestrator.store.opening.identity import replaced
+from orchestrator.store.opening.identity import check_uid, replaced
 from orchestrator.store.opening.sqlite_file import file_identity
 
 # A page asks again in a second; it must not hang for as long as a worker would wait.
@@ -69,6 +69,7 @@ class Database:
     def changing(self) -> Iterator[Store]:
         """A separate store that may write, for one control call."""
         with self.reading(), self._open(OpenMode.WRITE) as store:
+            check_uid(store.uid, store.location, self._uid)
             yield store
 
     def close(self) -> None:

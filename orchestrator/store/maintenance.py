@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select, text
 
 from orchestrator.errors import DatabaseError
 from orchestrator.store.base import StoreBase, is_sqlite
-from orchestrator.store.opening.identity import stored_revision
+from orchestrator.store.opening.identity import UID, check_uid, no_tables, stored_revision
 from orchestrator.store.opening.schema import copy_sqlite
 from orchestrator.store.opening.sqlite_file import is_writable
 from orchestrator.store.tables import metadata
@@ -45,6 +45,17 @@ class MaintenanceStore(StoreBase):
                     for table in metadata.sorted_tables
                 },
             )
+
+    def check_identity(self) -> None:
+        """Raise DatabaseReplacedError where another database answers at the place of the one that was opened, and
+        DatabaseMissingError where its tables are gone or empty: a backup may be on its way into their place.
+
+        A connection checks it when it is made; this sees what happened to a server's tables since."""
+        with self._read() as connection:
+            found = connection.execute(UID).scalar()
+        if found is None:
+            raise no_tables(self.location.display)
+        check_uid(found, self.location, self.uid)
 
     def _size_bytes(self, connection: Connection) -> int:
         path = self.location.path

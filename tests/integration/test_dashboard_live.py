@@ -21,14 +21,14 @@ from orchestrator.dashboard.serving.server import Serving, advice
 from orchestrator.dashboard.watching import feed as feed_module
 from orchestrator.dashboard.watching.feed import Feed, Subscriber
 from orchestrator.dashboard.watching.overview_watch import OverviewWatch
-from orchestrator.errors import DatabaseBusyError
+from orchestrator.errors import DatabaseBusyError, DatabaseMissingError, DatabaseReplacedError
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason, State
 from orchestrator.queue.sweeps import NewArm, NewRun
 from orchestrator.store import Store, open_store
 from orchestrator.store.known import known_sweep
 from orchestrator.store.opening.engine import OpenMode
-from orchestrator.store.tables import metadata
+from orchestrator.store.tables import database_identity, metadata
 from tests.dashboard_client import ARMS, HOST, TOKEN, Client, client, dashboard_at, plain
 from tests.sample_sweep import register, sample_points, submit_sweep, work
 
@@ -307,9 +307,10 @@ def test_a_database_that_was_filled_anew_in_its_place_is_read_anew(client: Clien
     assert client.get("sweeps/1")["sweeps"][0]["name"] == "first"
     client.feed.pages.refresh({"sweep/1"})
     client.feed.pages.refresh({"sweep/1"})
-    with store._write() as writer:  # as a restored backup, or dropdb, createdb and a copy: the place is the same
+    with store._write() as writer:  # as an old backup that is restored: the place and the uid are the same
         for table in reversed(metadata.sorted_tables):
-            writer.execute(table.delete())
+            if table is not database_identity:
+                writer.execute(table.delete())
             if writer.dialect.name == "postgresql" and "id" in table.c:
                 writer.execute(text(f"ALTER SEQUENCE {table.name}_id_seq RESTART"))
     clock.advance(60)
@@ -317,6 +318,43 @@ def test_a_database_that_was_filled_anew_in_its_place_is_read_anew(client: Clien
     assert changes(client.feed.pages.refresh({"sweep/1"}))[0] == "reload"
     whole = client.get("sweeps/1")
     assert whole["sweeps"][0]["name"] == "second" and len(whole["rows"]) == 1
+
+
+@pytest.mark.parametrize("asks", ["refresh", "button"])
+def test_another_database_in_the_same_place_is_neither_shown_nor_changed(
+    client: Client, store: Store, asks: str
+) -> None:
+    """A dump of another one that was loaded into the same database of a server. In a file its uid alone changes."""
+    submit_sweep(store, ARMS)
+    client.get("sweeps/1")
+    client.feed.pages.refresh({"sweep/1"})
+    with store._write() as writer:
+        writer.execute(database_identity.update().values(uid="0" * 32))
+    if asks == "button":
+        said = client.post("control", {"action": "cancel", "sweeps": [1]}, status=503)["error"]
+        assert "another database now stands at" in said
+    else:
+        with pytest.raises(DatabaseReplacedError):
+            client.feed.pages.refresh({"sweep/1"})
+    assert client.feed.pages.database.replaced is not None  # which ends the server
+    assert store.counts(RunFilter())[State.CANCELLED] == 0
+
+
+def test_tables_that_are_gone_for_a_while_are_a_trouble_that_passes(client: Client, store: Store) -> None:
+    """As while a backup is loaded into a server's database."""
+    submit_sweep(store, ARMS)
+    client.get("sweeps/1")
+    client.feed.pages.refresh({"sweep/1"})
+
+    def rename(name: str, to: str) -> None:
+        with store._write() as writer:
+            writer.execute(text(f"ALTER TABLE {name} RENAME TO {to}"))
+
+    rename("database_identity", "elsewhere")
+    with pytest.raises(DatabaseMissingError, match="lacks a table of hlbq"):
+        client.feed.pages.refresh({"sweep/1"})
+    rename("elsewhere", "database_identity")
+    assert client.feed.pages.refresh({"sweep/1"}) == {} and client.feed.pages.database.replaced is None
 
 
 def test_looks_that_fail_lose_nothing(client: Client, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

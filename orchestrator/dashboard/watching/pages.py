@@ -113,6 +113,7 @@ class Pages:
         """See what changed of `topics`; returns a message for each that changed. Raises DatabaseError."""
         with self._lock, self.database.reading() as store:
             self._forget_other_database()
+            store.check_identity()
             self._told = {topic: told for topic, told in self._told.items() if topic in topics}
             news = self._events.read(store, tick=time.monotonic())
             if news is None:
