@@ -60,8 +60,7 @@ def _worker_words(worker: WorkerRecord, now: float) -> Mapping[str, Any]:
 
 def event_words(event: EventRecord) -> Mapping[str, Any]:
     """An event as pages show it."""
-    about = {"sweep": event.sweep_id, "run": event.run_id, "worker": event.worker_id}
-    return {**named(event, "id at actor action why"), **about}
+    return {**named(event, "id at actor action why"), "sweep": event.sweep_id, "run": event.run_id}
 
 
 def run_page(store: Store, run_id: int) -> dict[str, Any]:
@@ -177,7 +176,7 @@ def _curve_words(
     if not over_metric:
         y = smoothed(x, y, smooth)
     kept, last = drawn(x, y, MOST_RUN_POINTS)
-    return {"x": numbers(x[kept]), "y": numbers(y[kept]), "last": last, "points": len(x), "not_finite": bad}
+    return {"x": numbers(x[kept]), "y": numbers(y[kept]), "last": last, "not_finite": bad}
 
 
 def comparison_words(
@@ -196,8 +195,6 @@ def comparison_words(
             for table in tables(found)
         ],
         "sentences": sentences(found),
-        "by": list(found.by),
-        "groups": [{name: setting_text(value) for name, value in group.values.items()} for group in found.groups],
     }
 
 

@@ -148,13 +148,10 @@ class Dashboard:
         return self.feed.pages.curves(sweeps, question)
 
     def _run_log(self, store: Store, request: Request) -> Any:
-        number, wanted = request.path_params["number"], _number(request, "attempt", 0)
-        attempts = store.attempts(known_run(store, number).id)
-        if not 0 <= wanted <= len(attempts):
-            raise UsageError(f"run {number} has no attempt {wanted}")
+        attempts = store.attempts(known_run(store, request.path_params["number"]).id)
         if not attempts:
             return vars(LogTail(problem="the run has not been started yet"))
-        return vars(read_log_tail(self.database.names, self.state_dir, attempts[wanted - 1]))
+        return vars(read_log_tail(self.database.names, self.state_dir, attempts[-1]))
 
     async def _stream(self, request: Request) -> Response:
         topic = request.path_params["topic"]

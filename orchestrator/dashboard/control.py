@@ -44,17 +44,11 @@ def read_change(asked: Any) -> Change:
     sweeps, runs = _numbers(asked, "sweeps"), _numbers(asked, "runs")
     if not sweeps and not runs:
         raise UsageError("the request names no runs", "Name sweeps or runs.")
-    states = tuple(_STATES[asked["action"]])
-    if asked.get("failed"):
-        states = tuple(state for state in states if state is State.FAILED)
-        if not states:  # no state would mean every state
-            raise UsageError("failed runs can only be retried")
     priority = asked.get("priority", 0)
     if not _is_number(priority, -LARGEST_PRIORITY, LARGEST_PRIORITY):
         raise UsageError(f"a priority is a whole number from -{LARGEST_PRIORITY} to {LARGEST_PRIORITY}")
-    return Change(
-        action=asked["action"], wanted=RunFilter(sweep_ids=sweeps, run_ids=runs, states=states), priority=priority
-    )
+    wanted = RunFilter(sweep_ids=sweeps, run_ids=runs, states=tuple(_STATES[asked["action"]]))
+    return Change(action=asked["action"], wanted=wanted, priority=priority)
 
 
 def _numbers(asked: Mapping[str, Any], name: str) -> tuple[int, ...]:

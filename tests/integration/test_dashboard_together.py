@@ -81,10 +81,10 @@ def test_a_seed_of_an_arm_counts_once_however_many_sweeps_have_it(client: Client
 
 def test_they_are_compared_by_any_grouping(client: Client, store: Store) -> None:
     two_sweeps(store)
-    found = client.get(f"{TOGETHER}/comparison?by=depth")
-    assert found["by"] == ["depth"] and found["groups"] == [{"depth": "2"}, {"depth": "4"}, {"depth": "8"}]
-    found = client.get(f"{TOGETHER}/comparison?by=sweep&baseline=sweep%3D1")
-    assert [group["sweep"] for group in found["groups"]] == ["1", "2"] and len(found["tables"]) == 2
+    (groups,) = client.get(f"{TOGETHER}/comparison?by=depth")["tables"]
+    assert groups["headers"][0] == "depth" and [row[0] for row in groups["rows"]] == ["2", "4", "8"]
+    groups, _ = client.get(f"{TOGETHER}/comparison?by=sweep&baseline=sweep%3D1")["tables"]
+    assert groups["headers"][0] == "sweep" and [row[0] for row in groups["rows"]] == ["1", "2"]
     client.get(f"{TOGETHER}/comparison?by=colour", status=400)
 
 

@@ -181,10 +181,7 @@ class SweepCurves:
             lines = [line for line in by_turns if line is not None]
             chosen = lines[:MOST_SEED_CURVES]
             self._read_seeds(store, watch, chosen)
-            curves = [
-                {"run": line.id, "line": self._line(line), "seed": exact(line.seed), **self._seeds[line.id][1]}
-                for line in chosen
-            ]
+            curves = [{"run": line.id, "line": self._line(line), **self._seeds[line.id][1]} for line in chosen]
             return {"runs_asked": len(lines), "runs_shown": len(chosen), "curves": curves}
 
     def _read(self, store: Store, watch: SweepWatch) -> int:
@@ -346,7 +343,7 @@ class SweepCurves:
     def _seed_words(self, reading: _Reading) -> Mapping[str, Any]:
         x, y = self._drawn(reading)
         kept, _ = drawn(x, y, MOST_SEED_POINTS)
-        return {"places": len(x), "diverged": reading.diverged, "x": numbers(x[kept]), "y": numbers(y[kept])}
+        return {"places": len(x), "x": numbers(x[kept]), "y": numbers(y[kept])}
 
 
 def _repeated(watch: SweepWatch) -> frozenset[int]:

@@ -33,7 +33,7 @@ from orchestrator.sweep.options import value_text
 
 # What a row of a page's table holds, in this order.
 COLUMNS = (
-    *("id", "arm", "run_num", "seed", "state", "reason", "paused", "priority", "waits_until"),
+    *("id", "arm", "seed", "state", "reason", "paused", "priority", "waits_until"),
     *("started_at", "ended_at", "step", "fraction", "tokens_per_second", "memory_bytes"),
     *("train_loss", "val_loss", "error", "tags", "code_note"),
 )
@@ -252,7 +252,7 @@ class SweepWatch:
         notes = [HELD if line.held else MIXED if mixed else ""]
         notes += [] if line.sweep_id in self.sweep_ids else [f"of sweep {line.sweep_id}"]
         return [
-            *(line.id, line.arm_id, line.run_num, exact(line.seed), line.state, line.reason, line.paused),
+            *(line.id, line.arm_id, exact(line.seed), line.state, line.reason, line.paused),
             *(line.priority, line.backoff_until, line.started_at, line.ended_at, step),
             1.0 if line.state == State.COMPLETED else 0.0 if waits else line.fraction or 0.0,
             line.tokens_per_second if line.state in (State.RUNNING, State.COMPLETED) else 0.0,

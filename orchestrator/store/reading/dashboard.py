@@ -27,7 +27,6 @@ class RunLine(NamedTuple):
     id: int
     sweep_id: int
     arm_id: int
-    run_num: int
     seed: int
     state: str
     reason: str | None
@@ -52,8 +51,8 @@ class RunLine(NamedTuple):
 
 
 _LINES: Select[Any] = select(
-    *(runs.c[name] for name in RunLine._fields[:17]),
-    *(attempts.c[name] for name in RunLine._fields[17:24]),
+    *(runs.c[name] for name in RunLine._fields[:16]),
+    *(attempts.c[name] for name in RunLine._fields[16:23]),
     func.substr(attempts.c.error_message, 1, _LONGEST_ERROR).label("error_message"),
 ).outerjoin(attempts, OF_NEWEST_ATTEMPT)
 
