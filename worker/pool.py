@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from orchestrator.launch.stop_signals import handled, heeded_stop_signals, interrupts_withheld
+from orchestrator.launch.stop_signals import handled, heeded_stop_signals, interrupts_withheld, signal_name
 from orchestrator.launch.worker_command import WorkerOptions
 from orchestrator.queue.workers import ArmMemory
 from orchestrator.store import OpenMode, open_store
@@ -22,7 +22,6 @@ from orchestrator.wording.numbers import counted
 from worker.devices.devices import Device, choose_device, choose_gpus, gpu_device
 from worker.devices.slot_memory import free_bytes_of, plan_slots
 from worker.exit_codes import EXIT_FAILED, EXIT_FINE, EXIT_INTERRUPTED, EXIT_USAGE
-from worker.processes import signal_name
 
 # A worker that leaves with one of these said why; whatever else ends a worker is a death, and it is started anew.
 _SAID_WHY = frozenset({EXIT_FINE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED})

@@ -85,14 +85,6 @@ def kill_exactly(pid: int, ticks: int) -> bool:
     return True
 
 
-def signal_name(number: int) -> str:
-    """`SIGKILL` and its like; `signal 77` for one without a name."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
 def die_with_parent(parent_pid: int, signal_number: int = signal.SIGKILL) -> None:
     """Have the kernel signal this process when its parent dies; ends it now if the parent is gone already."""
     if sys.platform == "linux":

@@ -1,4 +1,4 @@
-"""The signals that ask workers to stop, for all that pass them on or obey them."""
+"""The signals that ask workers to stop, for all that pass them on or obey them; and how signals are called."""
 
 import contextlib
 import signal
@@ -42,6 +42,14 @@ def interrupts_withheld() -> Iterator[None]:
 def heed_interrupts() -> None:
     """For a worker that can be interrupted: take what came while it was starting."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL` and its like; `signal 77` for one without a name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def ignore_late_signals() -> None:

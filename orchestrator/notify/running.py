@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import IO
 
+from orchestrator.launch.stop_signals import signal_name
 from orchestrator.notify.commands import UserCommand
 from orchestrator.notify.message import one_line
 
@@ -52,7 +53,7 @@ def call(
         raise
     if code == 0:
         return ""
-    how = f"exit code {code}" if code > 0 else f"killed by {_signal_name(-code)}"
+    how = f"exit code {code}" if code > 0 else f"killed by {signal_name(-code)}"
     return f"{how}{words.after_colon()}"
 
 
@@ -91,10 +92,3 @@ def _end_group(process: "subprocess.Popen[bytes]") -> None:
         except subprocess.TimeoutExpired:
             pass
     process.wait()
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -11,8 +11,8 @@ import traceback
 from enum import StrEnum
 from pathlib import Path
 
+from orchestrator.launch.stop_signals import signal_name
 from orchestrator.queue.states import Reason
-from worker.processes import signal_name
 
 # Signals that people, schedulers and the kernel send from outside; others mean that the process itself failed.
 _OUTSIDE_SIGNALS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT}
