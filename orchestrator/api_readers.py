@@ -16,7 +16,6 @@ from orchestrator.api import with_arguments_of
 from orchestrator.comparison import results
 from orchestrator.comparison.questions import QuestionOptions
 from orchestrator.comparison.results import Comparison
-from orchestrator.errors import DatabaseError
 from orchestrator.export.metric_names import Axis, find_metric
 from orchestrator.plots import Drawn
 from orchestrator.plots.differences import DrawnDifferences
@@ -81,15 +80,8 @@ def compare(**arguments: Any) -> Comparison:
 
 
 def _recorded(found: Comparison, db: str | None) -> Comparison:
-    """The comparison, with its verdicts written down as a look."""
-    if not found.is_new_look:
-        return found
-    try:
-        with open_store(db, mode=OpenMode.WRITE) as store:
-            return results.record(store, found)
-    except DatabaseError as error:
-        warnings.warn(f"this look was not recorded: {error.message}", stacklevel=2)
-        return found
+    open_to_write = partial(open_store, db, mode=OpenMode.WRITE)
+    return results.recorded(found, open_to_write, partial(warnings.warn, stacklevel=3))
 
 
 @with_arguments_of(PlotArguments)

@@ -7,11 +7,10 @@ from orchestrator.cli.common import DatabaseOption, JsonOption, RunFilterOptions
 from orchestrator.cli.export import chosen_or_latest
 from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.cli.output import print_json, print_table, say, say_wrapped, warn
-from orchestrator.errors import DatabaseError, UsageError
+from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
     from orchestrator.comparison.questions import Question
-    from orchestrator.comparison.results import Comparison
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +76,7 @@ def compare(
         comparison = results.compare(store, chosen_or_latest(runs, store), question)
         more = store.location.option
     if not how.no_record:
-        comparison = recorded(database, comparison)
+        comparison = results.recorded(comparison, database.write, warn)
     if as_json:
         print_json(comparison)
     elif how.markdown:
@@ -87,21 +86,6 @@ def compare(
         for table in rendering.tables(comparison):
             print_table(table.headers, table.rows, title=table.title)
         say_wrapped(*rendering.sentences(comparison, extend_options=more))
-
-
-def recorded(database: DatabaseOption, comparison: "Comparison") -> "Comparison":
-    """The comparison, with its verdicts written down as a look; a database that can only be read is compared all
-    the same."""
-    from orchestrator.comparison.results import record
-
-    if not comparison.is_new_look:
-        return comparison
-    try:
-        with database.write() as store:
-            return record(store, comparison)
-    except DatabaseError as error:
-        warn(f"this look was not recorded, which the verdict does not depend on: {error.message}")
-        return comparison
 
 
 def _question(how: CompareOptions, measure: MeasureOptions) -> "Question":

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.common import DatabaseOption, RunFilterOptions
-from orchestrator.cli.compare import recorded
 from orchestrator.cli.export import chosen_or_latest
 from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.cli.output import counted, note, warn
@@ -117,10 +116,12 @@ def plot(
     if kind.difference or kind.effects:
         if how.csv is not None:
             raise UsageError("differences are read from a database, and --csv is a table", "Leave --csv out.")
+        from orchestrator.comparison.results import recorded
+
         with database.read() as store:
             differences = asked.draw_differences(store, chosen_or_latest(runs, store))
         save(differences.figure, path)
-        comparison = recorded(database, differences.comparison)
+        comparison = recorded(differences.comparison, database.write, warn)
         shown, found = counted(differences.differences, "difference"), comparison.warnings
         num_runs = comparison.runs
     else:

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.common import DatabaseOption
-from orchestrator.cli.compare import recorded
 from orchestrator.cli.option_groups import OptionGroup, option
 from orchestrator.cli.output import note, warn
 from orchestrator.errors import UsageError
@@ -39,6 +38,7 @@ def report(
     look at the p-values, as those of hlbq compare do.
     """
     from orchestrator.comparison.measuring.groups import read_baseline
+    from orchestrator.comparison.results import recorded
     from orchestrator.report import page, read_report
 
     checked_target(file, "report.html")
@@ -46,7 +46,8 @@ def report(
         raise UsageError(f"'{file}': a report is an HTML page", f"For instance: {file.with_suffix('.html')}")
     with database.read() as store:
         asked = {**vars(how), "baseline": read_baseline(how.baseline)}
-        found = read_report(store, sweep, **asked, recorded=partial(recorded, database))
+        record = partial(recorded, open_to_write=database.write, warn=warn)
+        found = read_report(store, sweep, **asked, recorded=record)
     with replaced_file(file) as stream:
         stream.write(page(found).encode("utf-8", errors="backslashreplace"))
     if how.baseline and found.not_compared:

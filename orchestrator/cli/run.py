@@ -9,7 +9,6 @@ import typer
 
 from hlbgpt_core.errors import HlbqError
 from orchestrator.cli.common import DatabaseOption, YesOption
-from orchestrator.cli.compare import recorded
 from orchestrator.cli.notify import tell
 from orchestrator.cli.option_groups import OptionGroup, option, read_by
 from orchestrator.cli.output import counted, note, say_wrapped, warn
@@ -160,7 +159,7 @@ def say_verdicts(database: DatabaseOption, sweep: SweepRecord) -> None:
         return
     from orchestrator.comparison.questions import Question
     from orchestrator.comparison.reporting.rendering import sentences
-    from orchestrator.comparison.results import compare
+    from orchestrator.comparison.results import compare, recorded
 
     try:
         with database.read() as store:
@@ -172,7 +171,7 @@ def say_verdicts(database: DatabaseOption, sweep: SweepRecord) -> None:
     if not comparison.has_verdicts:
         return
     warn(*comparison.warnings)
-    say_wrapped(*sentences(recorded(database, comparison), extend_options=more))
+    say_wrapped(*sentences(recorded(comparison, database.write, warn), extend_options=more))
 
 
 def _worker_log(store: "Store", sweep: SweepRecord, state_dir: str | None) -> Path:

@@ -1,6 +1,6 @@
 """The whole answer of `hlbq compare`, read from the store. The fields of Comparison are the keys of `--json`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from orchestrator.comparison.measuring.reading import ReadResults, results_for
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.reporting.cautions import code_warnings, grouping_warnings, noise_warnings, unit_warnings
 from orchestrator.comparison.reporting.extension import Extension, extension_of
+from orchestrator.errors import DatabaseError
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.sweeps import DECIDE, PolicyRecord
@@ -209,6 +210,19 @@ def record(store: Store, comparison: Comparison) -> Comparison:
     told = seen(comparison.all_contrasts, comparison.tuned)
     store.record_look(comparison.sweeps, f"{comparison.question}: {told}")
     return replace(comparison, is_recorded=True)
+
+
+def recorded(comparison: Comparison, open_to_write: Callable[[], Store], warn: Callable[[str], object]) -> Comparison:
+    """The comparison, with its verdicts written down as a look; a database that can only be read is compared all
+    the same."""
+    if not comparison.is_new_look:
+        return comparison
+    try:
+        with open_to_write() as store:
+            return record(store, comparison)
+    except DatabaseError as error:
+        warn(f"this look was not recorded, which the verdict does not depend on: {error.message}")
+        return comparison
 
 
 def seen(contrasts: Sequence[Contrast], tuned: Sequence[Tuned] = ()) -> str:
