@@ -1,9 +1,9 @@
 """Whether the jobs of a cluster can reach a database, and how to name it to them without its password."""
 
-import ipaddress
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from orchestrator.dashboard.serving.security import is_loopback
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,18 +24,10 @@ def warning_if_not_shared(location: "StoreLocation") -> str:
     or none); empty for others."""
     # It may be in the query, and there may be several: the first counts.
     given = location.url.host or location.url.query.get("host") or ""
-    if location.path is not None or not _names_this_machine(given if isinstance(given, str) else given[0]):
-        return ""
-    return f"{location.display} means a different machine on each node; use a host name that all nodes can reach"
-
-
-def _names_this_machine(host: str) -> bool:
-    if not host or host.startswith("/") or host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    host = given if isinstance(given, str) else given[0]
+    if location.path is None and (not host or host.startswith("/") or is_loopback(host.lower())):
+        return f"{location.display} means a different machine on each node; use a host name that all nodes can reach"
+    return ""
 
 
 def secrets_of(location: "StoreLocation") -> Mapping[str, str]:

@@ -90,7 +90,7 @@ class Access:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address or name to bind to is a loopback address."""
+    """Whether an address or name is of the loopback, which is another one on each machine."""
     if host == "localhost":
         return True
     try:
