@@ -83,7 +83,7 @@ def main() -> None:
                 watch = Watch(host="host-3", share=share, start=0.4)
                 figures: dict[str, object] = {"workers": size}
                 for name, look in (
-                    ("before", lambda store=store: store.live_workers()),
+                    ("before", lambda store=store: store.workers()),
                     ("after", lambda store=store, watch=watch: store.live_workers(watch)),
                 ):
                     found = one_look(look, server)

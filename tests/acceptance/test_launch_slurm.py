@@ -85,7 +85,7 @@ def test_jobs_work_the_queue_off_and_end_and_one_whose_time_is_up_goes_on(jobs: 
     jobs.launch(plan, workers=2)
     with open_store(jobs.db, mode=OpenMode.READ) as store:
         wait_until(lambda: is_training(store), seconds=120, what="a job trains")
-        [worker, *_] = [one for one in store.live_workers() if one.run_id is not None]
+        [worker, *_] = [one for one in store.workers() if one.run_id is not None]
         os.kill(parent_of(worker.identity.pid), signal.SIGUSR1)
         run_id = worker.run_id or 0
         wait_until(lambda: store.attempts(run_id)[0].reason is not None, seconds=120, what="the job gives its run back")

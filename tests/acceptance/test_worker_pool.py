@@ -74,7 +74,7 @@ def test_a_killed_worker_is_started_anew_and_a_killed_parent_leaves_nobody_behin
     parent = crew.start_one(program="tests.pool_process", options=["--slots", "2"])
     with open_store(crew.db, mode=OpenMode.READ) as store:
         wait_until(lambda: both_train(store), seconds=120, what="both slots train")
-        first, second = sorted(store.live_workers(), key=lambda one: one.identity.slot)
+        first, second = sorted(store.workers(), key=lambda one: one.identity.slot)
         assert [(one.identity.slot, one.identity.slots) for one in (first, second)] == [(0, 2), (1, 2)]
         assert [store.attempts(run_id)[-1].shared_slots for run_id in (1, 2)] == [2, 2]
         status = "\n".join(status_lines(read_status(store, RunFilter(), now=0.0)))
@@ -82,7 +82,7 @@ def test_a_killed_worker_is_started_anew_and_a_killed_parent_leaves_nobody_behin
 
         os.kill(first.identity.pid, signal.SIGKILL)
         wait_until(
-            lambda: [one.id for one in store.live_workers() if one.run_id] == [second.id, 3] and both_train(store),
+            lambda: [one.id for one in store.workers() if one.run_id] == [second.id, 3] and both_train(store),
             seconds=120,
             what="a third worker goes on in the place of the first",
         )
@@ -96,7 +96,7 @@ def test_a_killed_worker_is_started_anew_and_a_killed_parent_leaves_nobody_behin
             seconds=120,
             what="the workers end",
         )
-        assert store.live_workers() == []
+        assert store.workers() == []
         for run in store.runs(RunFilter()):
             assert (run.state, run.reason) == (State.PENDING, Reason.RELEASED)
             assert run.checkpoint is not None

@@ -125,7 +125,7 @@ def reap_until_over(db: str, folder: str, number: int, over: Any) -> None:
     with open_store(db, mode=OpenMode.WRITE) as store, _notebook(folder, f"reaper-{number}") as notebook:
         while not over.is_set():
             with suppress(DatabaseBusyError):
-                for judged in judge.detect(store.live_workers(), own_beats_commit=True):
+                for judged in judge.detect(store.workers(), own_beats_commit=True):
                     worker = judged.worker
                     for run in store.reap(worker.id, seen_beat=worker.beat, why=judged.why):
                         notebook.write(f"reaped {run.id} {run.fence}\n")

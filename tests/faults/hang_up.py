@@ -67,7 +67,7 @@ def _hung_up(wanted: int, kind: str, db: str, folder: Path, seed: int) -> FaultR
 
 def _step(store: Store, pid: int) -> tuple[int, int]:
     """The run that a worker process holds, and its step; (0, 0) without one."""
-    held = {one.id for one in store.live_workers() if one.identity.pid == pid}
+    held = {one.id for one in store.workers() if one.identity.pid == pid}
     return next(((run.id, run.step) for run in store.running(RunFilter()) if run.worker_id in held), (0, 0))
 
 

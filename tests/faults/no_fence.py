@@ -92,7 +92,7 @@ def _rise_again(fleet: Fleet, zombie: Faults, count: int) -> None:
 def _all_train(store: Store, pids: set[int]) -> bool:
     """Whether each of these processes holds a run and has trained a little."""
     steps = {run.worker_id: run.step for run in store.running(RunFilter())}
-    return sum(one.identity.pid in pids and steps.get(one.id, 0) >= 2 for one in store.live_workers()) == len(pids)
+    return sum(one.identity.pid in pids and steps.get(one.id, 0) >= 2 for one in store.workers()) == len(pids)
 
 
 def _wait_for_words(fleet: Fleet, count: int, *, no_fence: bool) -> None:

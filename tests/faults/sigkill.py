@@ -137,7 +137,7 @@ def _more_work(store: Store, fleet: Fleet, runs: int) -> None:
 
 def _kill_a_holder(store: Store, dice: random.Random) -> str:
     """SIGKILL the supervisor or the trainer of some run; returns which, or nothing if no one held a run."""
-    holders = [one.identity for one in store.live_workers() if one.run_id is not None]
+    holders = [one.identity for one in store.workers() if one.run_id is not None]
     if not holders:
         return ""
     holder = dice.choice(holders)

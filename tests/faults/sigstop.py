@@ -122,7 +122,7 @@ def _inside(wanted: int, kind: str, db: str, folder: Path, *, here: bool) -> Fau
         fleet.workers = 4
         # Someone must be left to judge: one that never stops, and is a worker before the others can keep it from that.
         fleet.start_one(faults=Faults(timing=HASTY, host="" if here else "host-#/1"))
-        wait_until(lambda: bool(store.live_workers()), seconds=120, what="the first worker is there")
+        wait_until(lambda: bool(store.workers()), seconds=120, what="the first worker is there")
         continued = 0
         patience = time.monotonic() + 60 + 20 * wanted
         while len(fleet.landed()) < wanted:
@@ -192,7 +192,7 @@ def _wait_for_holders(store: Store, pids: set[int], *, least: int) -> list[int]:
             store.submit(new_sweep(4))
         steps = {run.worker_id: run.step for run in store.running(RunFilter())}
         found[:] = [
-            one.identity.pid for one in store.live_workers() if one.identity.pid in pids and steps.get(one.id, 0) >= 3
+            one.identity.pid for one in store.workers() if one.identity.pid in pids and steps.get(one.id, 0) >= 3
         ]
         return len(found) >= least
 
@@ -202,7 +202,7 @@ def _wait_for_holders(store: Store, pids: set[int], *, least: int) -> list[int]:
 
 def _holding(store: Store, pids: list[int]) -> bool:
     """Whether one of these processes still holds a run."""
-    return any(one.run_id is not None and one.identity.pid in pids for one in store.live_workers())
+    return any(one.run_id is not None and one.identity.pid in pids for one in store.workers())
 
 
 def _refused(fleet: Fleet) -> int:

@@ -75,11 +75,11 @@ def _moved(moves: int, kind: str, db: str, folder: Path, library: Path, *, elsew
             for move in range(moves):
                 wait_until(lambda: _many_train(store), seconds=120, what="workers train")
                 day = days[move % len(days)]
-                landed += sum(one.run_id is not None for one in store.live_workers())
+                landed += sum(one.run_id is not None for one in store.workers())
                 _set_clock(stamp, day)
-                wait_until(lambda: _seen(store.live_workers(), day), seconds=120, what=f"the clock is {day} days off")  # noqa: B023
+                wait_until(lambda: _seen(store.workers(), day), seconds=120, what=f"the clock is {day} days off")  # noqa: B023
                 seen += 1
-                _let_them_judge(store.live_workers, beats=8)
+                _let_them_judge(store.workers, beats=8)
             wait_until(
                 lambda: not store.running(RunFilter()) and not store.waiting(), seconds=120, what="every run ends"
             )

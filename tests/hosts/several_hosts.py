@@ -87,7 +87,7 @@ class Scene:
         fleet = self.fleets[host]
         pids = {_pid_inside(pid) for pid in leaves([one.pid for one in fleet.processes])}
         hosts = {_host_inside(pid) for pid in leaves([one.pid for one in fleet.processes])}
-        for worker in store.live_workers():
+        for worker in store.workers():
             if worker.run_id is not None and worker.identity.host in hosts and worker.identity.pid in pids:
                 run = store.run(worker.run_id)
                 return run if run is not None and run.checkpoint is not None else None

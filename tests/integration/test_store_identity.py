@@ -34,7 +34,7 @@ def made_anew(location: str) -> list[str]:
 def untouched(location: str) -> bool:
     with open_store(location, mode=OpenMode.READ) as store:
         runs = list(store.runs(ALL))
-        return not stored_points(store, ALL) and store.live_workers()[0].beat == 0 and runs[0].fence == 1
+        return not stored_points(store, ALL) and store.workers()[0].beat == 0 and runs[0].fence == 1
 
 
 def test_a_file_that_was_made_anew_is_another_database(tmp_path: Path) -> None:

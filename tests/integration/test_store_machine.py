@@ -316,7 +316,7 @@ class QueueMachine(RuleBasedStateMachine):
     def one_live_fence_a_run_held_by_a_live_worker(self) -> None:
         holders = [run.worker for run in self.runs.values() if run.worker is not None]
         assert len(holders) == len(set(holders)) and not self.ended & set(holders)
-        assert {one.id: one.run_id for one in self.store.live_workers()} == {
+        assert {one.id: one.run_id for one in self.store.workers()} == {
             worker: next((number for number, run in self.runs.items() if run.worker == worker), None)
             for worker in self.beats.keys() - self.ended
         }

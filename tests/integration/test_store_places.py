@@ -417,11 +417,11 @@ def test_a_scheme_may_be_written_in_capitals() -> None:
 def test_statements_are_not_prepared_where_the_url_says_so(postgresql_server: PostgresqlServer) -> None:
     with postgresql_server.lend_database() as url, open_store(url, mode=OpenMode.CREATE) as store:
         for _ in range(12):  # psycopg prepares what was asked for more than five times
-            list(store.live_workers())
+            list(store.workers())
         assert prepared(store) > 0
         with open_store(f"{url}?prepare_threshold=none", mode=OpenMode.WRITE) as pooled:
             for _ in range(12):
-                list(pooled.live_workers())
+                list(pooled.workers())
             assert prepared(pooled) == 0
 
 

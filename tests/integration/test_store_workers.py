@@ -15,7 +15,7 @@ from tests.store_examples import ALL, claim, ending, identity, point, register, 
 def test_a_worker_is_stored_as_it_told(store: Store, clock: VirtualClock) -> None:
     told = identity(7, device="cuda:1", device_name="H200", slot=1, slots=2, program_version="0.1", job="42")
     number = store.register_worker(told, lease_seconds=45)
-    [found] = store.live_workers()
+    [found] = store.workers()
     assert (found.id, found.identity, found.beat, found.lease_seconds) == (number, told, 0, 45)
     assert (found.started_at, found.beat_at, found.ended_at, found.run_id) == (clock.now, clock.now, None, None)
 
@@ -26,7 +26,7 @@ def test_beats_count_up_and_name_the_run_held(store: Store, clock: VirtualClock)
     clock.advance(10)
     assert [store.beat(worker), store.beat(worker)] == [1, 2]
     taken = claim(store, worker)
-    [found] = store.live_workers()
+    [found] = store.workers()
     assert (found.beat, found.beat_at, found.run_id) == (2, clock.now, taken.run.id)
 
 
@@ -37,7 +37,7 @@ def test_reaping_takes_the_run_and_ends_the_worker(store: Store) -> None:
     [run] = store.reap(worker, seen_beat=0, why="no beat for 60 s")
     assert (run.state, run.reason, run.spent.losses, run.worker_id) == (State.PENDING, Reason.LOST, 1, None)
     assert steps(store, run.id) == []
-    assert store.live_workers() == [] and store.workers(ended=True)[0].ended_why == "no beat for 60 s"
+    assert store.workers() == [] and store.workers(ended=True)[0].ended_why == "no beat for 60 s"
     assert store.attempts(run.id)[0].reason is Reason.LOST
     with pytest.raises(WorkerGoneError):
         store.beat(worker)
@@ -49,7 +49,7 @@ def test_a_worker_that_has_beaten_since_is_not_reaped(store: Store) -> None:
     lease = claim(store, worker).lease
     store.beat(worker)
     assert store.reap(worker, seen_beat=0, why="no beat") == []
-    assert store.still_holds(lease) and len(store.live_workers()) == 1
+    assert store.still_holds(lease) and len(store.workers()) == 1
 
 
 def test_of_two_reapers_one_succeeds(store: Store) -> None:
@@ -90,7 +90,7 @@ def test_a_watch_sees_its_own_host_and_an_arc_of_the_others(store: Store) -> Non
         worker = store.register_worker(replace(identity(), host=f"host-{number % 80}"), lease_seconds=60)
         if number % 4:
             store.end_worker(worker, "the queue is empty")
-    everyone = {one.id: one.identity.host for one in store.live_workers()}
+    everyone = {one.id: one.identity.host for one in store.workers()}
     mine = {number for number, host in everyone.items() if host == "host-4"}
 
     def seen(share: float, start: float) -> set[int]:

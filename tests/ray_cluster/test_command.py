@@ -35,7 +35,7 @@ def finished(process: "subprocess.Popen[str]", *, seconds: float = 90) -> tuple[
 def workers_of(db: str) -> list[int]:
     """The process ids of the workers that live, by the database."""
     with open_store(db, mode=OpenMode.READ) as store:
-        return [worker.identity.pid for worker in store.live_workers()]
+        return [worker.identity.pid for worker in store.workers()]
 
 
 def wait_for_training(db: str) -> list[int]:

@@ -144,7 +144,7 @@ def test_a_worker_killed_on_its_node_loses_no_run(login: Login) -> None:
     login.launch("--workers 2 --time 10", plan)
     with login.store() as store:
         login.wait(lambda: all(run.checkpoint is not None for run in store.runs(RunFilter())), "both have a checkpoint")
-        [victim, *_] = [worker for worker in store.live_workers() if worker.run_id is not None]
+        [victim, *_] = [worker for worker in store.workers() if worker.run_id is not None]
         os.kill(victim.identity.pid, signal.SIGKILL)
         login.wait(lambda: drained(store) and not login.active(), "the other worker finishes both runs")
         assert [attempt.reason for attempt in store.attempts(victim.run_id or 0)] == [Reason.LOST, Reason.FINISHED]

@@ -18,9 +18,11 @@ from orchestrator.store.working.endings import lock_runs, note_ends, note_result
 class ControlStore(StoreBase):
     """Each method returns how many runs it changed; runs for which it is not legal are left alone."""
 
-    def matching(self, wanted: RunFilter) -> int:
-        """How many runs match."""
-        return self._count(wanted)
+    def matching(self, wanted: RunFilter, *legal: ColumnElement[bool]) -> int:
+        """How many runs match, and meet the store's own conditions."""
+        with self._read() as connection:
+            query = select(func.count()).select_from(runs).where(*legal, *conditions(connection, wanted))
+            return connection.execute(query).scalar_one()
 
     def cancel(self, wanted: RunFilter, actor: str) -> int:
         """Cancel pending and running runs. It holds at once: the fence stops the trainers."""
@@ -38,7 +40,7 @@ class ControlStore(StoreBase):
 
     def retriable(self, wanted: RunFilter, how: Retry = Retry.AS_BEFORE) -> int:
         """How many runs `retry` would put back."""
-        return self._count(wanted, _retriable(wanted, how))
+        return self.matching(wanted, _retriable(wanted, how))
 
     def retry(self, wanted: RunFilter, actor: str, how: Retry = Retry.AS_BEFORE) -> int:
         """Put failed and cancelled runs back into the queue, their limits afresh, from their checkpoints on; or from
@@ -77,11 +79,6 @@ class ControlStore(StoreBase):
         """Set the priority (greater is sooner) of unfinished runs that have another one."""
         legal = and_(UNFINISHED, runs.c.priority != priority)
         return self._set(wanted, legal, "priority", actor, str(priority), priority=priority)
-
-    def _count(self, wanted: RunFilter, *legal: ColumnElement[bool]) -> int:
-        with self._read() as connection:
-            query = select(func.count()).select_from(runs).where(*legal, *conditions(connection, wanted))
-            return connection.execute(query).scalar_one()
 
     def _set(
         self, wanted: RunFilter, legal: ColumnElement[bool], action: str, actor: str, why: str, **values: Any

@@ -79,10 +79,10 @@ class WorkerStore(StoreBase):
                 lose_held_runs(connection, worker_id, author, why)
                 record_event(connection, author, "end", why=why)
 
-    def live_workers(self, watch: Watch | None = None) -> list[WorkerRecord]:
-        """All workers that nobody ended, by number; with `watch`, those that it names."""
-        if watch is None or watch.share >= 1:
-            return self._workers(_LIVES)
+    def live_workers(self, watch: Watch) -> list[WorkerRecord]:
+        """The live workers that `watch` names, by number."""
+        if watch.share >= 1:
+            return self.workers()
         return self._workers(_LIVES, or_(workers.c.host == watch.host, _on_arc(watch)))
 
     def workers(self, ended: bool = False) -> list[WorkerRecord]:
