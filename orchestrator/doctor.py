@@ -88,7 +88,7 @@ def examine(db: str | None) -> list[CheckResult]:
         trouble = _problem("database", error.message, error.hint)
         return [*machine, trouble, *libraries]
     folder = place.path.parent if place.path is not None else Path.cwd()
-    disk = check_disk(folder, "disk of the database")
+    disk = check_disk(folder)
     return [*machine, disk, check_database(db), check_file_system(place), check_clock(db), *libraries]
 
 
@@ -127,15 +127,15 @@ def check_driver() -> CheckResult:
     return _fine("gpu driver", probe)
 
 
-def check_disk(folder: Path, name: str) -> CheckResult:
+def check_disk(folder: Path) -> CheckResult:
     """Room for points, checkpoints and token caches."""
     existing = next((one for one in (folder, *folder.parents) if one.exists()), Path("/"))
     free = shutil.disk_usage(existing).free
     found = f"{free / 2**30:.1f} GiB free at {existing}"
     if free < LEAST_FREE_BYTES:
         fix = "Free some space, or put the database elsewhere with --db. A full disk stops runs until there is room."
-        return _problem(name, found, fix)
-    return _fine(name, found)
+        return _problem("disk of the database", found, fix)
+    return _fine("disk of the database", found)
 
 
 def check_database(db: str | None) -> CheckResult:

@@ -14,15 +14,11 @@ from orchestrator.cli.output import ask, counted, note, print_json, print_result
 from orchestrator.errors import UsageError
 from orchestrator.files.state_folder import state_folder
 from orchestrator.notify.commands import user_name
-from orchestrator.queue.runs import Deletion, RunFilter
-from orchestrator.queue.states import Action, Reason, Retry, State, sources
+from orchestrator.queue.runs import LARGEST_PRIORITY, Deletion, RunFilter
+from orchestrator.queue.states import OPEN, Action, Reason, Retry, State, sources
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
-
-LARGEST_PRIORITY = 10**6
-# A paused running run keeps running; once it is back in the queue, no worker claims it.
-PAUSABLE = (State.PENDING, State.RUNNING)
 
 
 def cancel(
@@ -42,7 +38,8 @@ def pause(
     yes: bool = option(False, "--yes", "-y", hidden=True, help="For older scripts."),
 ) -> None:
     """Stop workers from taking these runs, until hlbq unpause. Those that are running go on."""
-    chosen = narrowed(runs.to_chosen("hlbq pause --sweep 3"), PAUSABLE)
+    # One that runs goes on; once it is back in the queue, no worker claims it.
+    chosen = narrowed(runs.to_chosen("hlbq pause --sweep 3"), OPEN)
     with database.write() as store:
         _change(store, chosen, "pause", "paused", store.pause, yes=True, as_json=as_json)
 
@@ -54,7 +51,7 @@ def unpause(
     yes: bool = option(False, "--yes", "-y", hidden=True, help="For older scripts."),
 ) -> None:
     """Let workers take runs that were paused."""
-    chosen = narrowed(runs.to_chosen("hlbq unpause --sweep 3"), PAUSABLE)
+    chosen = narrowed(runs.to_chosen("hlbq unpause --sweep 3"), OPEN)
     with database.write() as store:
         _change(store, chosen, "unpause", "unpaused", store.unpause, yes=True, as_json=as_json)
 
@@ -100,7 +97,7 @@ def priority(
     yes: YesOption = False,
 ) -> None:
     """Set the priority of runs that have not ended. Workers take higher ones first; submit gives 0."""
-    chosen = narrowed(runs.to_chosen("hlbq priority 5 --sweep 3"), PAUSABLE)
+    chosen = narrowed(runs.to_chosen("hlbq priority 5 --sweep 3"), OPEN)
     verb, done = f"give priority {value} to", f"now at priority {value}"
     with database.write() as store:
         change = partial(store.set_priority, priority=value)

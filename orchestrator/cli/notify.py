@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from orchestrator.store import Store
 
 WATCH_SECONDS = 5.0
-TELL_SECONDS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +84,6 @@ def notify(
 
 def tell(store: "Store") -> None:
     """Start a separate process that delivers the waiting notices, and give it a moment."""
-    from orchestrator.notify.side import NotifySide
+    from orchestrator.notify.side import TELL_SECONDS, NotifySide
 
     NotifySide(store, note).close(TELL_SECONDS)

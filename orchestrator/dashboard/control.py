@@ -8,23 +8,20 @@ from typing import Any
 
 from orchestrator.errors import UsageError
 from orchestrator.notify.delivering import may_be_told
-from orchestrator.notify.side import NotifySide
+from orchestrator.notify.side import TELL_SECONDS, NotifySide
 from orchestrator.queue.labels import MOST_TAGS, checked_name, checked_note, checked_tag
-from orchestrator.queue.runs import RunFilter
-from orchestrator.queue.states import Action, State, sources
+from orchestrator.queue.runs import LARGEST_PRIORITY, RunFilter
+from orchestrator.queue.states import OPEN, Action, State, sources
 from orchestrator.store import Store
 from orchestrator.store.known import known_run, known_sweep
 
-LARGEST_PRIORITY = 10**6
 MOST_RUNS_NAMED = 20_000
-TELL_SECONDS = 3.0
-_OPEN = (State.PENDING, State.RUNNING)
 _STATES: Mapping[str, Sequence[State]] = {
     "cancel": sources(Action.CANCEL),
     "retry": sources(Action.RETRY),
-    "pause": _OPEN,
-    "unpause": _OPEN,
-    "priority": _OPEN,
+    "pause": OPEN,
+    "unpause": OPEN,
+    "priority": OPEN,
 }
 
 

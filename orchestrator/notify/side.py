@@ -16,6 +16,8 @@ from orchestrator.store import Store
 
 # How long a process that is ending waits for the teller: batch systems kill what a job leaves behind.
 CLOSE_SECONDS = 10.0
+# How long a command waits for it, while a person waits for the command.
+TELL_SECONDS = 3.0
 
 
 class NotifySide:

@@ -13,6 +13,7 @@ from orchestrator.queue.states import Limits, Reason, Spent, State
 
 # The action in the events that outlive what was deleted.
 DELETE = "delete"
+LARGEST_PRIORITY = 10**6
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,6 +71,7 @@ TRANSITIONS: Mapping[tuple[State, Action], State] = MappingProxyType(
 LONGEST_DOUBLING = 30
 
 TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
+OPEN = tuple(state for state in State if state not in TERMINAL)
 
 _SPENDS_NOTHING: Mapping[Reason, Action] = MappingProxyType(
     {

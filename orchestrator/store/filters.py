@@ -9,12 +9,12 @@ from sqlalchemy import any_ as sql_any
 
 from hlbgpt_core.settings import Settings, parse_value, specs, unknown_setting
 from orchestrator.queue.runs import RunFilter
-from orchestrator.queue.states import TERMINAL, State
+from orchestrator.queue.states import OPEN, TERMINAL, State
 from orchestrator.store.base import is_sqlite
 from orchestrator.store.tables import arms, attempts, runs, sweeps
 
 ENDED = runs.c.state.in_([state.value for state in TERMINAL])
-UNFINISHED = runs.c.state.in_([state.value for state in State if state not in TERMINAL])
+UNFINISHED = runs.c.state.in_([state.value for state in OPEN])
 # Runs that are claimed now or later, unless a person keeps them from it.
 WAITING = and_(runs.c.state == State.PENDING.value, ~runs.c.paused)
 OF_NEWEST_ATTEMPT = and_(attempts.c.run_id == runs.c.id, attempts.c.fence == runs.c.fence)

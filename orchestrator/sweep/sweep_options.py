@@ -16,7 +16,7 @@ from hlbgpt_core.settings import specs
 from orchestrator.errors import UsageError
 from orchestrator.files.given_path import expanded
 from orchestrator.files.replaced_file import checked_target
-from orchestrator.queue.runs import Bookkeeping
+from orchestrator.queue.runs import LARGEST_PRIORITY, Bookkeeping
 from orchestrator.queue.states import Limits
 from orchestrator.queue.sweeps import CsvTarget
 from orchestrator.sweep.option_spec import OptionSpec, option, specs_of
@@ -73,7 +73,9 @@ class SweepOptions:
         example='["depth=4"]',
         help="The arm that the others are compared with (default: the first value of each setting).",
     )
-    priority: int = option(0, panel=SWEEP, minimum=-(10**6), maximum=10**6, help="Workers take higher ones first.")
+    priority: int = option(
+        0, panel=SWEEP, minimum=-LARGEST_PRIORITY, maximum=LARGEST_PRIORITY, help="Workers take higher ones first."
+    )
 
     log_csv: bool = option(False, panel=OUTPUT, short="c", help="Keep a CSV file up to date as runs finish.")
     logfile: str | None = option(None, panel=OUTPUT, help=f"The CSV file of --log_csv (default: {DEFAULT_LOGFILE}).")

@@ -33,7 +33,7 @@ def test_a_clock_behind_the_database_is_a_problem(tmp_path: Path) -> None:
 
 def test_a_nearly_full_disk_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "LEAST_FREE_BYTES", 2**80)
-    assert doctor.check_disk(tmp_path / "not" / "yet", "disk").level is Level.PROBLEM
+    assert doctor.check_disk(tmp_path / "not" / "yet").level is Level.PROBLEM
 
 
 def test_the_sqlite_in_use_is_named() -> None:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.queue.runs import RunRecord
-from orchestrator.queue.states import Reason, State, state_and_reason
+from orchestrator.queue.states import OPEN, Reason, State, state_and_reason
 from orchestrator.store.reading.curves import Curve
 
 
@@ -117,7 +117,7 @@ def measure_run(run: RunRecord, curve: Curve | None, measure: Measure) -> Measur
         return value_at(xs, ys, measure.place)
     if diverged or (run.state is State.COMPLETED and ys and not math.isfinite(ys[-1])):
         return DIVERGED
-    if run.state in (State.PENDING, State.RUNNING):
+    if run.state in OPEN:
         return Measured(standing=Standing.WAITING, why=run.state.value)
     if run.state is not State.COMPLETED:
         return Measured(standing=Standing.MISSING, why=state_and_reason(run.state.value, run.reason))
