@@ -11,7 +11,6 @@ frames.py         tables as pandas data frames: `orchestrator.load`
 """
 
 from orchestrator.export.blocks import Layout, Selection
-from orchestrator.export.columns import csv_columns
 from orchestrator.export.writing import catch_up, export, export_to_stdout, rewrite_sweep_csv
 
-__all__ = ["Layout", "Selection", "catch_up", "csv_columns", "export", "export_to_stdout", "rewrite_sweep_csv"]
+__all__ = ["Layout", "Selection", "catch_up", "export", "export_to_stdout", "rewrite_sweep_csv"]

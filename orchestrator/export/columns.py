@@ -92,13 +92,9 @@ _SETTINGS_FIRST = ("model_scale", "depth", "width", "num_heads", "linear_value")
 _KINDS = MappingProxyType({int: Kind.INTEGER, float: Kind.NUMBER, bool: Kind.TRUTH, str: Kind.TEXT})
 
 
-def csv_columns() -> tuple[str, ...]:
-    """The names of a run's columns, in order; users' own metrics follow, as `train_NAME`, `val_NAME`, `test_NAME`."""
-    return tuple(column.name for column in run_columns())
-
-
 def run_columns(extra: Sequence[tuple[Split, str]] = ()) -> tuple[Column, ...]:
-    """The columns of the table with one row per run; `extra` are users' own metrics."""
+    """The columns of the table with one row per run; `extra` are users' own metrics, which follow as
+    `train_NAME`, `val_NAME`, `test_NAME`."""
     others = [_setting(name) for name in settings.specs() if name not in _SETTINGS_FIRST]
     own = [Column(name=f"{split}_{name}", kind=Kind.NUMBERS, split=split, metric=name) for split, name in extra]
     return (

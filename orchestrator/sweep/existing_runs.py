@@ -68,7 +68,7 @@ def find_existing(
     completed = store.completed((arm.key for arm in plan.arms), plan.seeds)
     if not completed:
         return Existing()
-    known = functools.cache(fingerprint or known_fingerprint)
+    known = functools.cache(fingerprint or cached_fingerprint)
     data = {arm.key: (arm.settings.dataset, arm.settings.tokenizer) for arm in plan.arms}
     code, same = digest(), store.same_code()
     # The best match of each run: it may have been completed in several sweeps.
@@ -97,7 +97,7 @@ def find_existing(
     )
 
 
-def known_fingerprint(dataset: str, tokenizer: str) -> str | None:
+def cached_fingerprint(dataset: str, tokenizer: str) -> str | None:
     """The fingerprint of a dataset's tokens as this host knows it; None if they are not in the cache.
 
     CHANGED if the cache holds other text than the files on this host. Reads the text only if the files' dates differ

@@ -22,7 +22,7 @@ from orchestrator.cli.main import run_program
 from orchestrator.errors import ExportError
 from orchestrator.export import export, export_to_stdout, rewrite_sweep_csv
 from orchestrator.export.blocks import Layout, Selection
-from orchestrator.export.columns import csv_columns
+from orchestrator.export.columns import run_columns
 from orchestrator.export.csv_table import read_csv_rows
 from orchestrator.export.frames import load
 from orchestrator.queue.attempts import Ending
@@ -63,7 +63,7 @@ def test_a_run_is_a_row_in_the_design_s_columns(store: Store, tmp_path: Path) ->
 
     first, second = raw_rows(path)
     assert list(first)[: len(ORIGINAL_COLUMNS)] == ORIGINAL_COLUMNS
-    assert list(first) == list(csv_columns())
+    assert list(first) == [column.name for column in run_columns()]
     val = [point for point in points if point.split is Split.VAL]
     train = [point for point in points if point.split is Split.TRAIN]
     assert float(first["last_val_loss"]) == val[-1].loss

@@ -14,7 +14,7 @@ from orchestrator.cli.main import run_program
 from orchestrator.errors import ExportError
 from orchestrator.export import export
 from orchestrator.export.blocks import Layout, Selection
-from orchestrator.export.columns import csv_columns
+from orchestrator.export.columns import run_columns
 from orchestrator.export.csv_table import read_csv_rows
 from orchestrator.export.frames import load
 from orchestrator.export.metric_names import Axis
@@ -65,7 +65,7 @@ def test_figures_and_frames_of_the_newest_form_are_as_of_hlbq_s_own(
         assert said in capsys.readouterr().err
     assert figure.exists()
     frame = load(NEWEST)
-    assert set(frame.columns) <= set(csv_columns())
+    assert set(frame.columns) <= {column.name for column in run_columns()}
     assert frame.tokens_seen_val[0] == frame.tokens_seen_train[0] == [57216, 629376, 1201536, 1544832]
     assert list(frame.run_num) == [1, 2, 1, 2] and not frame.linear_value.any()
 

@@ -22,7 +22,7 @@ core.Settings = dataclasses.make_dataclass(
 
 from orchestrator.sweep import plan
 plan.Settings = core.Settings
-from orchestrator.export.columns import csv_columns
+from orchestrator.export.columns import run_columns
 from orchestrator.cli.sweep_options import GivenSettings
 from orchestrator.sweep.options import axes_of
 from orchestrator.sweep.settings_reference import settings_reference
@@ -43,7 +43,7 @@ print(json.dumps({
     "axes": {name: list(values) for name, values in axes_of({"warmth": ["0.25", "1e-1"]}).items()},
     "stored": [settings["warmth"] for settings in stored],
     "found": found,
-    "columns": list(csv_columns()),
+    "columns": [column.name for column in run_columns()],
     "reference": settings_reference(),
     "old_keys": old_keys,
     "new_keys": [core.Settings.from_dict({}).key(), core.Settings.from_dict({"depth": 4, "width": 192}).key()],
