@@ -6,6 +6,7 @@ from orchestrator.comparison.measuring.evaluations import mixed_evaluations, ref
 from orchestrator.comparison.reporting.cautions import repeated_runs
 from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import Axis, Metric
+from orchestrator.plots.drawing.options import MetricOptions
 from orchestrator.plots.run_curves import RunCurve, ended_early, newest_of_each_seed, unfinished, why_unplaced
 from orchestrator.wording.numbers import counted
 
@@ -95,20 +96,20 @@ def said_of_logarithms(option: str, metric: str, values: Sequence[Sequence[float
 
 
 def check_comparable(
-    runs: Sequence[RunCurve],
-    metric: str,
-    *,
-    allow_mixed_data: bool,
-    allow_mixed_evaluation: bool = False,
-    option: str = "--metric",
+    runs: Sequence[RunCurve], metric: str, drawing: MetricOptions, *, option: str = "--metric"
 ) -> list[str]:
     """Raise ExportError if the runs' numbers mean different things, as `refusal_of` says. Returns the cautions about
-    those that are allowed."""
+    those that the drawing allows."""
     # Few runs differ in this from all others.
     kinds = {(id(run.settings), run.data_fingerprint, run.evaluation_fingerprint): run for run in runs}
     evaluated = list(kinds.values())
-    allowed = {"allow_mixed_data": allow_mixed_data, "allow_mixed_evaluation": allow_mixed_evaluation}
-    refusal = refusal_of(evaluated, metric, option=option, **allowed)
+    refusal = refusal_of(
+        evaluated,
+        metric,
+        option=option,
+        allow_mixed_data=drawing.allow_mixed_data,
+        allow_mixed_evaluation=drawing.allow_mixed_evaluation,
+    )
     if refusal is not None:
         raise ExportError(*refusal)
     mixed = mixed_evaluations(evaluated, metric)

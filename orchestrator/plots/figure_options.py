@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from orchestrator.comparison.measuring.groups import check_name, read_baseline
 from orchestrator.comparison.questions import Question
@@ -10,10 +11,11 @@ from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis, Metric, parse_x
 from orchestrator.plots.curve_sets import Band
 from orchestrator.plots.differences import DrawnDifferences, plot_differences
-from orchestrator.plots.drawing.curve_figures import CurveOptions, Drawing
+from orchestrator.plots.drawing.curve_figures import Drawing
 from orchestrator.plots.drawing.difference_figures import DifferenceDrawing
 from orchestrator.plots.drawing.final_values import FinalDrawing
 from orchestrator.plots.drawing.heat_maps import HeatMap
+from orchestrator.plots.drawing.options import CurveOptions, LineOptions, MetricOptions
 from orchestrator.plots.drawing.style import Size, parse_size
 from orchestrator.plots.figures import Drawn, plot_curves, plot_final, plot_schedules
 from orchestrator.plots.reading import Source
@@ -39,8 +41,6 @@ class FigureOptions(CurveOptions):
     x: str = ""
     band: str = "auto"
     size: str = ""
-    allow_mixed_data: bool = False
-    allow_mixed_evaluation: bool = False
 
     def __post_init__(self) -> None:
         by = (self.by,) if isinstance(self.by, str) else tuple(self.by)
@@ -71,17 +71,15 @@ class FigureOptions(CurveOptions):
         """
         if self.kind == "heatmap":
             rows, columns = self.heatmap
-            heat_map = HeatMap(rows=rows, columns=columns, metric=self.metric, title=self.title, size=self._size)
-            return plot_final(source, heat_map, runs, **self._mixed)
+            heat_map = HeatMap(rows=rows, columns=columns, size=self._size, **self._as(MetricOptions))
+            return plot_final(source, heat_map, runs)
         if self.kind == "final":
-            same = {
-                name: getattr(self, name) for name in ("metric", "log_x", "log_y", "colour", "style", "title", "by")
-            }
-            return plot_final(source, FinalDrawing(against=self.final, size=self._size, **same), runs, **self._mixed)
+            final = FinalDrawing(against=self.final, size=self._size, **self._as(LineOptions))
+            return plot_final(source, final, runs)
         x = parse_x(self.x or "tokens", Source.of(source, runs).metric)
         if self.kind == "schedules":
             return plot_schedules(source, self._curves(x), runs)
-        return plot_curves(source, self._curves(x), runs, **self._mixed)
+        return plot_curves(source, self._curves(x), runs)
 
     def draw_differences(self, store: Store, runs: RunFilter) -> DrawnDifferences:
         """The figure of `difference` or `effects`. Raises as `draw`."""
@@ -95,24 +93,18 @@ class FigureOptions(CurveOptions):
         drawing = DifferenceDrawing(
             effects=self.effects, along=along, by_seed=by_seed, title=self.title, size=self._size
         )
-        asked = {"metric": self.metric, "by": self.by, "baseline": self.baseline, "margin": self.margin}
-        return plot_differences(store, Question(**asked, **self._mixed), drawing, runs)  # type: ignore[arg-type]
+        asked = ("metric", "by", "baseline", "margin", "allow_mixed_data", "allow_mixed_evaluation")
+        question = Question(**{name: getattr(self, name) for name in asked})
+        return plot_differences(store, question, drawing, runs)
 
     @property
     def _size(self) -> Size | None:
         return parse_size(self.size) if self.size else None
 
-    @property
-    def _mixed(self) -> dict[str, bool]:
-        return {"allow_mixed_data": self.allow_mixed_data, "allow_mixed_evaluation": self.allow_mixed_evaluation}
+    def _as(self, kind: type[MetricOptions]) -> dict[str, Any]:
+        return {one.name: getattr(self, one.name) for one in fields(kind)}
 
     def _curves(self, x: Axis | Metric) -> Drawing:
         if self.band not in list(Band):
             raise UsageError(f"--band {self.band}: no such choice", f"Use one of {', '.join(Band)}.")
-        return Drawing(
-            x=x,
-            band=Band(self.band),
-            metric=self.metric,
-            size=self._size,
-            **{one.name: getattr(self, one.name) for one in fields(CurveOptions)},
-        )
+        return Drawing(x=x, band=Band(self.band), size=self._size, **self._as(CurveOptions))

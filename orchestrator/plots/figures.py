@@ -4,7 +4,6 @@ import dataclasses
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -51,14 +50,7 @@ class Drawn:
     warnings: Sequence[str] = ()
 
 
-def plot_curves(
-    source: Store | str | Path,
-    drawing: Drawing | None = None,
-    runs: RunFilter | None = None,
-    *,
-    allow_mixed_data: bool = False,
-    allow_mixed_evaluation: bool = False,
-) -> Drawn:
+def plot_curves(source: Store | str | Path, drawing: Drawing | None = None, runs: RunFilter | None = None) -> Drawn:
     """A metric's curves from `source` (a store, or a CSV that hlbq exported). From a store: `runs`, or the latest
     sweep.
 
@@ -76,11 +68,10 @@ def plot_curves(
     if named and not any(restricted(run.settings, named) == named for run in read):
         what = f"--baseline {baseline_text(named)}: no run here has that"
         raise ExportError(what, "See which arms there are: hlbq compare")
-    check = partial(check_comparable, allow_mixed_data=allow_mixed_data, allow_mixed_evaluation=allow_mixed_evaluation)
     drawable = [run for run in every if len(run.x)]
-    warnings += [*repeated, *check(drawable, drawing.metric)]
+    warnings += [*repeated, *check_comparable(drawable, drawing.metric, drawing)]
     if isinstance(drawing.x, Metric):
-        said = check(of_x(drawable), drawing.x.name, option="--x")
+        said = check_comparable(of_x(drawable), drawing.x.name, drawing, option="--x")
         warnings += [text for text in said if text not in warnings]
         if drawing.band in (Band.INTERVAL, Band.RANGE):
             warnings.append(f"--band {drawing.band} has no effect where x is a metric: both vary")
@@ -93,14 +84,7 @@ def plot_curves(
     return _drawn(found, by, drawing.size, lambda curves: draw_curves(curves, drawing), warnings)
 
 
-def plot_final(
-    source: Store | str | Path,
-    drawing: FinalDrawing | HeatMap,
-    runs: RunFilter | None = None,
-    *,
-    allow_mixed_data: bool = False,
-    allow_mixed_evaluation: bool = False,
-) -> Drawn:
+def plot_final(source: Store | str | Path, drawing: FinalDrawing | HeatMap, runs: RunFilter | None = None) -> Drawn:
     """The last values of the runs that have ended, against one setting or over two. Raises as `plot_curves`."""
     drawing, names = _with_known_places(drawing)
     chosen = Source.of(source, runs)
@@ -112,13 +96,7 @@ def plot_final(
     found, warnings = with_last_values(found, drawing.metric, warnings)
     kept = {id(run) for run in found}
     left_out = [run for run in read if id(run) not in kept]
-    warnings += repeated
-    warnings += check_comparable(
-        [run for run in every if len(run.x)],
-        drawing.metric,
-        allow_mixed_data=allow_mixed_data,
-        allow_mixed_evaluation=allow_mixed_evaluation,
-    )
+    warnings += [*repeated, *check_comparable([run for run in every if len(run.x)], drawing.metric, drawing)]
     if axis is Axis.FLOPS:
         found = with_flops(found)
     check_varies(found, names, left_out)

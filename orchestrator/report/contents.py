@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from hlbgpt_core.errors import HlbqError
 from hlbgpt_core.points import Split
@@ -19,6 +19,7 @@ from orchestrator.growth.searching import SearchReading, what_mattered
 from orchestrator.growth.standing import standing_lines, standing_of
 from orchestrator.plots import Drawing, Drawn, FinalDrawing, HeatMap, plot_curves, plot_final, plot_schedules
 from orchestrator.plots.drawing.difference_figures import DifferenceDrawing, draw_forest
+from orchestrator.plots.drawing.options import MetricOptions
 from orchestrator.plots.drawing.style import plain_texts
 from orchestrator.plots.search_figures import search_drawings
 from orchestrator.queue.code import SameCode, code_note
@@ -66,13 +67,6 @@ class ReportSection:
     details: Sequence[str] = ()
 
 
-class _Allowed(TypedDict):
-    """Which runs may stand together all the same."""
-
-    allow_mixed_data: bool
-    allow_mixed_evaluation: bool
-
-
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """A report's title, a one-line summary, and its sections; `not_compared` says why there are no verdicts."""
@@ -102,8 +96,15 @@ def read_report(
     sweep = known_sweep(store, sweep_id)
     wanted = RunFilter(sweep_ids=(sweep_id,), with_members=True)
     metric = find_metric(store, wanted, metric).name
-    allowed: _Allowed = {"allow_mixed_data": allow_mixed_data, "allow_mixed_evaluation": allow_mixed_evaluation}
-    question = Question(metric=metric, baseline=baseline, **allowed)
+    options = MetricOptions(
+        metric=metric, allow_mixed_data=allow_mixed_data, allow_mixed_evaluation=allow_mixed_evaluation
+    )
+    question = Question(
+        metric=metric,
+        baseline=baseline,
+        allow_mixed_data=allow_mixed_data,
+        allow_mixed_evaluation=allow_mixed_evaluation,
+    )
     try:
         comparison, not_compared = recorded(compare(store, wanted, question)), ""
     except UsageError as error:
@@ -120,7 +121,7 @@ def read_report(
             *([ReportSection(heading="Note", paragraphs=[sweep.note])] if sweep.note else []),
             *_growth(store, sweep),
             _verdicts(comparison, not_compared),
-            _drawn_section(store, wanted, metric, runs, allowed, comparison),
+            _drawn_section(store, wanted, options, runs, comparison),
             ReportSection(
                 heading="Runs",
                 tables=[_run_table(runs.listed, names, store.same_code(), tested)],
@@ -163,7 +164,7 @@ def _verdicts(comparison: Comparison | None, not_compared: str) -> ReportSection
 
 
 def _drawn_section(
-    store: Store, wanted: RunFilter, metric: str, runs: ReportedRuns, allowed: "_Allowed", comparison: Comparison | None
+    store: Store, wanted: RunFilter, options: MetricOptions, runs: ReportedRuns, comparison: Comparison | None
 ) -> ReportSection:
     """The figures, of all arms or of as many as can be told apart; the page says so."""
     # Keys are digests: their order is a lot that falls the same each time, and knows no outcome.
@@ -172,7 +173,7 @@ def _drawn_section(
     if is_part:
         wanted = replace(wanted, run_ids=tuple(runs.ids_of(drawn)))
     names = differing_settings(settings_of(run for run in runs.kinds if run.arm_key in drawn))
-    section = _figures([*_forest(comparison), *_drawings(store, wanted, metric, names, allowed)])
+    section = _figures([*_forest(comparison), *_drawings(store, wanted, options, names)])
     if not is_part:
         return section
     told = f"Figures show {MOST_ARMS_DRAWN} of the {len(runs.ids):,} arms, drawn by lot. For all or others: hlbq plot"
@@ -211,23 +212,22 @@ def _figures(drawings: Sequence[tuple[str, Callable[[], Drawn]]]) -> ReportSecti
 
 
 def _drawings(
-    store: Store, wanted: RunFilter, metric: str, names: Sequence[str], allowed: "_Allowed"
+    store: Store, wanted: RunFilter, options: MetricOptions, names: Sequence[str]
 ) -> list[tuple[str, Callable[[], Drawn]]]:
     """The figures of a report, by caption: what each shows depends on how many settings are swept."""
-    curves = partial(plot_curves, store, runs=wanted, **allowed)
-    last = partial(plot_final, store, runs=wanted, **allowed)
+    metric, curves = options.metric, Drawing(**vars(options))
     found: list[tuple[str, Callable[[], Drawn]]] = [
-        (f"{metric} over training tokens", partial(curves, Drawing(metric=metric)))
+        (f"{metric} over training tokens", partial(plot_curves, store, curves, wanted))
     ]
     for name in names:
-        final = FinalDrawing(metric=metric, against=name)
-        found.append((f"last {metric} against {name}", partial(last, final)))
+        final = FinalDrawing(against=name, **vars(options))
+        found.append((f"last {metric} against {name}", partial(plot_final, store, final, wanted)))
     if len(names) == 2:
-        heat_map = HeatMap(metric=metric, rows=names[0], columns=names[1])
-        found.append((f"last {metric} over {names[0]} and {names[1]}", partial(last, heat_map)))
+        heat_map = HeatMap(rows=names[0], columns=names[1], **vars(options))
+        found.append((f"last {metric} over {names[0]} and {names[1]}", partial(plot_final, store, heat_map, wanted)))
     if metric == "val_loss":
-        training = Drawing(metric="train_loss", smooth=0.6)
-        found.append(("training loss", partial(curves, training)))
+        training = replace(curves, metric="train_loss", smooth=0.6)
+        found.append(("training loss", partial(plot_curves, store, training, wanted)))
     found.append(("schedules", partial(plot_schedules, store, None, wanted)))
     return found
 

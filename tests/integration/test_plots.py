@@ -417,7 +417,7 @@ def test_as_x_too_a_loss_is_refused_where_it_means_different_things(store: Store
     drawing = Drawing(metric="train_loss", x=parse_metric("val_loss"))
     with pytest.raises(ExportError, match="'val_loss' of different evaluations"):
         plot_curves(store, drawing)
-    (warning,) = plot_curves(store, drawing, allow_mixed_evaluation=True).warnings
+    (warning,) = plot_curves(store, replace(drawing, allow_mixed_evaluation=True)).warnings
     assert "'val_loss' is of different evaluations" in warning
     submit_sweep(store, [{"tokenizer": "bytes"}, {"tokenizer": "gpt2"}], seeds=[1])
     finish_with(store, sample_facts(), sample_facts())
@@ -582,7 +582,7 @@ def test_runs_of_different_data_are_drawn_only_when_that_is_wanted(store: Store)
     store.flush(claim.lease, points=sample_points(4), progress=progress, facts=sample_facts(data_fingerprint="beef"))
     with pytest.raises(ExportError, match="2 versions of their data"):
         plot_curves(store)
-    assert plot_curves(store, allow_mixed_data=True).runs == 2
+    assert plot_curves(store, Drawing(allow_mixed_data=True)).runs == 2
 
 
 def finish_with(store: Store, *found: Facts) -> None:
@@ -602,7 +602,7 @@ def test_two_data_sets_are_drawn_only_when_that_is_wanted(store: Store) -> None:
         plot_curves(store)
     with pytest.raises(ExportError, match="different data: pystdlib, wikitext-103"):
         plot_final(store, FinalDrawing(against="depth"))
-    assert plot_curves(store, allow_mixed_data=True).runs == 2
+    assert plot_curves(store, Drawing(allow_mixed_data=True)).runs == 2
 
 
 def test_a_value_that_a_shell_would_take_apart_is_quoted_in_hints(store: Store) -> None:
@@ -891,9 +891,9 @@ LONG = [f"text:/data/a/folder/with/a/long/name/that/goes/on/and/on/file-{number}
     + [
         ([{"dataset": name} for name in LONG], long)
         for long in (
-            lambda store: plot_curves(store, allow_mixed_data=True),
-            lambda store: plot_final(store, FinalDrawing(against="dataset"), allow_mixed_data=True),
-            lambda store: plot_curves(store, Drawing(facet="dataset"), allow_mixed_data=True),
+            lambda store: plot_curves(store, Drawing(allow_mixed_data=True)),
+            lambda store: plot_final(store, FinalDrawing(against="dataset", allow_mixed_data=True)),
+            lambda store: plot_curves(store, Drawing(facet="dataset", allow_mixed_data=True)),
         )
     ],
 )
@@ -939,7 +939,7 @@ def test_losses_of_different_evaluations_are_drawn_only_when_that_is_wanted(stor
             assert "--allow_mixed_evaluation" in refused.value.hint
         with pytest.raises(ExportError, match="num_eval_tokens 2048, 8192"):
             plot_curves(source)
-        drawn = plot_curves(source, allow_mixed_evaluation=True)
+        drawn = plot_curves(source, Drawing(allow_mixed_evaluation=True))
         assert drawn.runs == 2 and "is of different evaluations" in drawn.warnings[0]
         assert plot_curves(source, Drawing(metric="train_loss")).runs == 2
 

@@ -10,6 +10,7 @@ from orchestrator.errors import ExportError
 from orchestrator.export.metric_names import Axis, Metric
 from orchestrator.plots.curve_sets import ArmCurve, Band, arm_curves, resolve_band
 from orchestrator.plots.drawing.legends import MOST_IN_LEGEND, add_legend, add_scale, legend_outside
+from orchestrator.plots.drawing.options import CurveOptions
 from orchestrator.plots.drawing.style import (
     LINE_WIDTH,
     SIZE_INCHES,
@@ -45,31 +46,9 @@ _MOST_FULL_BANDS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class CurveOptions:
-    """What a figure of curves shows, as `hlbq plot` takes it. `smooth` is the weight that the past keeps over a
-    hundredth of a run in a moving average, 0 to below 1.
-
-    `facet` is a setting with a panel for each value. `colour` and `style` are settings that choose the lines' colours
-    and styles (empty: chosen for you). Runs are grouped `by` settings (empty: those that differ).
-    """
-
-    log_x: bool = False
-    log_y: bool = False
-    smooth: float = 0.0
-    past_shortest: bool = False
-    facet: str = ""
-    colour: str = ""
-    style: str = ""
-    title: str = ""
-    baseline: Mapping[str, Any] | None = None
-    by: Sequence[str] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
 class Drawing(CurveOptions):
-    """The same with what is drawn, over what, and how large."""
+    """A figure of curves: over what, with which band, and how large."""
 
-    metric: str = "val_loss"
     x: Axis | Metric = Axis.TOKENS
     band: Band = Band.AUTO
     size: Size | None = None

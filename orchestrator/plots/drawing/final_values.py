@@ -13,6 +13,7 @@ from orchestrator.comparison.measuring.groups import sortable
 from orchestrator.errors import ExportError
 from orchestrator.plots.curve_sets import grouped, half_width
 from orchestrator.plots.drawing.legends import add_legend
+from orchestrator.plots.drawing.options import LineOptions
 from orchestrator.plots.drawing.power_law import PowerLaw, describes, fit_power_law
 from orchestrator.plots.drawing.style import (
     LINE_WIDTH,
@@ -47,21 +48,13 @@ _MOST_NAMED_INSIDE = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinalDrawing:
-    """The last value of a metric against a setting, `num_params` or `flops`, grouped `by` settings (empty: those that
-    differ).
+class FinalDrawing(LineOptions):
+    """The last value of a metric against a setting, `num_params` or `flops`.
 
     Sizes and budgets tell lines apart only if they choose the colour or the style, where x follows from them.
     """
 
     against: str
-    metric: str = "val_loss"
-    log_x: bool = False
-    log_y: bool = False
-    colour: str = ""
-    style: str = ""
-    title: str = ""
-    by: Sequence[str] = ()
     size: Size | None = None
 
 

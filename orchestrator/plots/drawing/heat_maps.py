@@ -12,6 +12,7 @@ from orchestrator.comparison.measuring.groups import sortable
 from orchestrator.errors import ExportError
 from orchestrator.plots.curve_sets import grouped
 from orchestrator.plots.drawing.final_values import left_out_note, settings_followed, without_middles
+from orchestrator.plots.drawing.options import MetricOptions
 from orchestrator.plots.drawing.style import Size, add_titles, metric_label, new_figure, points, tokenizers_of
 from orchestrator.plots.run_curves import SIZES, RunCurve, place_of
 from orchestrator.sweep.arm_labels import differing_settings, settings_of
@@ -28,13 +29,11 @@ _LEAST_HEIGHT_INCHES = 3.2  # with the upright words beside the colour bar
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeatMap:
+class HeatMap(MetricOptions):
     """The mean last value of a metric over two settings: one per row, one per column."""
 
     rows: str
     columns: str
-    metric: str = "val_loss"
-    title: str = ""
     size: Size | None = None
 
 

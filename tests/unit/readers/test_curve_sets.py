@@ -14,6 +14,7 @@ from orchestrator.errors import ExportError, UsageError
 from orchestrator.export.metric_names import Axis, parse_metric, parse_x
 from orchestrator.plots.cautions import check_comparable
 from orchestrator.plots.curve_sets import Band, Span, arm_curves, averaged, common_span
+from orchestrator.plots.drawing.options import MetricOptions
 from orchestrator.plots.run_curves import RunCurve, smoothed
 
 
@@ -141,13 +142,13 @@ def test_metrics_by_name() -> None:
 def test_what_does_not_compare_is_refused() -> None:
     mixed = [curve([1], [1]), curve([1], [1], tokenizer="gpt2")]
     with pytest.raises(ExportError) as error:
-        check_comparable(mixed, "val_loss", allow_mixed_data=False)
+        check_comparable(mixed, "val_loss", MetricOptions())
     assert "val_bits_per_byte" in error.value.hint
-    check_comparable(mixed, "val_bits_per_byte", allow_mixed_data=False)
+    check_comparable(mixed, "val_bits_per_byte", MetricOptions())
     changed = [curve([1], [1]), curve([1], [1], fingerprint="g")]
     with pytest.raises(ExportError, match="2 versions"):
-        check_comparable(changed, "val_loss", allow_mixed_data=False)
-    check_comparable(changed, "val_loss", allow_mixed_data=True)
+        check_comparable(changed, "val_loss", MetricOptions())
+    check_comparable(changed, "val_loss", MetricOptions(allow_mixed_data=True))
     unknown = curve([1], [1], tokenizer="gpt2", fingerprint="")
     with pytest.raises(ExportError, match="2 versions of their data, with the fingerprints f, g"):
-        check_comparable([*changed, unknown], "val_bits_per_byte", allow_mixed_data=False)
+        check_comparable([*changed, unknown], "val_bits_per_byte", MetricOptions())
