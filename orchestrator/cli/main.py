@@ -12,7 +12,6 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -30,16 +29,14 @@ COMMANDS = tuple(
     "doctor".split()
 )
 # The modules with commands of other names than theirs.
-_SHARED_MODULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "submit": ("preset", "search"),
-        "status": ("wait",),
-        "control": ("cancel", "pause", "unpause", "retry", "priority", "delete"),
-        "labels": ("rename", "note", "tag"),
-        "decide": ("extend",),
-        "run_files": ("logs", "generate", "export-model"),
-    }
-)
+_SHARED_MODULES: Mapping[str, tuple[str, ...]] = {
+    "submit": ("preset", "search"),
+    "status": ("wait",),
+    "control": ("cancel", "pause", "unpause", "retry", "priority", "delete"),
+    "labels": ("rename", "note", "tag"),
+    "decide": ("extend",),
+    "run_files": ("logs", "generate", "export-model"),
+}
 
 # A full disk, a quota, a limit on files, and a terminal or disk that has gone.
 _OUTPUT_FAILED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})

@@ -1,8 +1,8 @@
 """`hlbq plot`: curves and last values as figures."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,18 +18,16 @@ if TYPE_CHECKING:
 
 # For each kind of figure, the options that only other kinds use.
 _OF_CURVES = ("band", "smooth", "facet")
-_WITHOUT_EFFECT = MappingProxyType(
-    {
-        "final": ("x", *_OF_CURVES, "past_shortest", "baseline"),
-        "heatmap": ("x", *_OF_CURVES, "past_shortest", "log_x", "log_y", "colour", "style", "baseline", "by"),
-        "schedules": (
-            *("metric", *_OF_CURVES, "baseline", "log_x", "log_y"),
-            *("allow_mixed_data", "allow_mixed_evaluation"),
-        ),
-        "difference": (*_OF_CURVES, "log_y", "colour", "style"),
-        "effects": (*_OF_CURVES, "log_y", "colour", "style"),
-    }
-)
+_WITHOUT_EFFECT: Mapping[str, Sequence[str]] = {
+    "final": ("x", *_OF_CURVES, "past_shortest", "baseline"),
+    "heatmap": ("x", *_OF_CURVES, "past_shortest", "log_x", "log_y", "colour", "style", "baseline", "by"),
+    "schedules": (
+        *("metric", *_OF_CURVES, "baseline", "log_x", "log_y"),
+        *("allow_mixed_data", "allow_mixed_evaluation"),
+    ),
+    "difference": (*_OF_CURVES, "log_y", "colour", "style"),
+    "effects": (*_OF_CURVES, "log_y", "colour", "style"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)

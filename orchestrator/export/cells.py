@@ -14,9 +14,8 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import IO, Any
 
 from orchestrator.files.given_path import open_to_read
@@ -29,7 +28,7 @@ _NEEDS_QUOTES = re.compile(r'[",\r\n]')
 _INFINITE = "1e999"
 # Lists as Python prints them, which the original tool wrote: with words that JSON lacks or spells differently.
 _PYTHON_LIST = re.compile(r"\[(?:[-+\d.e, ]|nan|inf|None)*\]")
-_JSON_WORDS = MappingProxyType({"nan": "NaN", "inf": "Infinity", "None": "null"})
+_JSON_WORDS: Mapping[str, str] = {"nan": "NaN", "inf": "Infinity", "None": "null"}
 
 
 def list_cell(values: Sequence[float | None] | NumberTexts) -> str:

@@ -9,7 +9,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from types import MappingProxyType
 from typing import Any
 
 from hlbgpt_core import settings
@@ -65,7 +64,7 @@ _CURVES_OF_TEST = (
     *(("tokens_seen_{}", "tokens_seen"), ("epochs_{}", "epoch")),
 )
 _CURVES_BESIDES = (("steps_{}", "step"), ("microbatches_{}", "microbatches"), ("{}_bits_per_byte", "bits_per_byte"))
-_ONLY_SPLIT = MappingProxyType({"grad_norm": Split.TRAIN, "microbatches": Split.TRAIN, "bits_per_byte": Split.VAL})
+_ONLY_SPLIT: Mapping[str, Split] = {"grad_norm": Split.TRAIN, "microbatches": Split.TRAIN, "bits_per_byte": Split.VAL}
 
 _BOOKKEEPING = (
     *("run_id", "uid", "sweep", "state", "reason", "arm", "arm_key", "priority", "paused", "fence", "attempts"),
@@ -79,9 +78,9 @@ _FACTS = (
     "deterministic",
 )
 # Facts whose names are settings' too.
-NAMES_OF_FACTS = MappingProxyType({"precision": "resolved_precision", "path": "trainer_path"})
+NAMES_OF_FACTS: Mapping[str, str] = {"precision": "resolved_precision", "path": "trainer_path"}
 # Those of bookkeeping and facts; the others are texts.
-_KIND_OF = MappingProxyType(
+_KIND_OF: Mapping[str, Kind] = (
     dict.fromkeys(("run_id", "sweep", "arm", "priority", "fence", "attempts", "last_step"), Kind.INTEGER)
     | dict.fromkeys(("train_tokens", "val_tokens", "val_bytes", "threads"), Kind.INTEGER)
     | dict.fromkeys(("created_at", "started_at", "ended_at"), Kind.NUMBER)
@@ -89,7 +88,7 @@ _KIND_OF = MappingProxyType(
 )
 
 _SETTINGS_FIRST = ("model_scale", "depth", "width", "num_heads", "linear_value")
-_KINDS = MappingProxyType({int: Kind.INTEGER, float: Kind.NUMBER, bool: Kind.TRUTH, str: Kind.TEXT})
+_KINDS: Mapping[type, Kind] = {int: Kind.INTEGER, float: Kind.NUMBER, bool: Kind.TRUTH, str: Kind.TEXT}
 
 
 def run_columns(extra: Sequence[tuple[Split, str]] = ()) -> tuple[Column, ...]:

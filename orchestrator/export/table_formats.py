@@ -5,7 +5,6 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import IO, Any, Protocol
 
 from orchestrator.errors import ExportError
@@ -124,9 +123,11 @@ class ParquetTable:
         self._values = 0
 
 
-FORMATS: Mapping[str, Callable[[IO[bytes], Sequence[Column]], TableWriter]] = MappingProxyType(
-    {".csv": CsvTable, ".jsonl": JsonLines, ".parquet": ParquetTable}
-)
+FORMATS: Mapping[str, Callable[[IO[bytes], Sequence[Column]], TableWriter]] = {
+    ".csv": CsvTable,
+    ".jsonl": JsonLines,
+    ".parquet": ParquetTable,
+}
 
 
 def format_of(path: Path) -> Callable[[IO[bytes], Sequence[Column]], TableWriter]:

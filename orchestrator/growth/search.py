@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.comparison.judging.policy import DecidePolicy
@@ -46,9 +45,11 @@ class ArmOutcome(StrEnum):
 
 
 # What became of arms that ended without a number, in words.
-WITHOUT_A_NUMBER = MappingProxyType(
-    {ArmOutcome.PRUNED: "stopped early", ArmOutcome.DIVERGED: "diverged", ArmOutcome.FAILED: "failed"}
-)
+WITHOUT_A_NUMBER: Mapping[ArmOutcome, str] = {
+    ArmOutcome.PRUNED: "stopped early",
+    ArmOutcome.DIVERGED: "diverged",
+    ArmOutcome.FAILED: "failed",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,9 @@
 """One curve of a metric for each run: its points, how it ended, and its moving average."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from types import MappingProxyType
 from typing import Any
 
 import numpy
@@ -21,13 +20,11 @@ _FASTEST_DECAY = 6.5  # a hundredth; as good as none is left of the past
 LARGEST_DRAWN = 1e250
 WITHOUT_CLOCK = "no wall clock, which earlier versions of hlbq did not record"
 # Model sizes in words; a figure may use them as its x, although they are not settings.
-SIZES = MappingProxyType(
-    {
-        "num_params": "parameters",
-        "num_non_embedding_params": "parameters without embeddings",
-        "flops": "training FLOPs",
-    }
-)
+SIZES: Mapping[str, str] = {
+    "num_params": "parameters",
+    "num_non_embedding_params": "parameters without embeddings",
+    "flops": "training FLOPs",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

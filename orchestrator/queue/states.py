@@ -6,7 +6,6 @@ docs/state_machine.md draws this table, and a test compares the two.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
 
 
 class State(StrEnum):
@@ -53,19 +52,17 @@ class Retry(StrEnum):
     ACROSS_CODE = "by any code"
 
 
-TRANSITIONS: Mapping[tuple[State, Action], State] = MappingProxyType(
-    {
-        (State.PENDING, Action.CLAIM): State.RUNNING,
-        (State.PENDING, Action.CANCEL): State.CANCELLED,
-        (State.RUNNING, Action.FINISH): State.COMPLETED,
-        (State.RUNNING, Action.FAIL): State.FAILED,
-        (State.RUNNING, Action.GIVE_BACK): State.PENDING,
-        (State.RUNNING, Action.CANCEL): State.CANCELLED,
-        (State.RUNNING, Action.PRUNE): State.CANCELLED,
-        (State.FAILED, Action.RETRY): State.PENDING,
-        (State.CANCELLED, Action.RETRY): State.PENDING,
-    }
-)
+TRANSITIONS: Mapping[tuple[State, Action], State] = {
+    (State.PENDING, Action.CLAIM): State.RUNNING,
+    (State.PENDING, Action.CANCEL): State.CANCELLED,
+    (State.RUNNING, Action.FINISH): State.COMPLETED,
+    (State.RUNNING, Action.FAIL): State.FAILED,
+    (State.RUNNING, Action.GIVE_BACK): State.PENDING,
+    (State.RUNNING, Action.CANCEL): State.CANCELLED,
+    (State.RUNNING, Action.PRUNE): State.CANCELLED,
+    (State.FAILED, Action.RETRY): State.PENDING,
+    (State.CANCELLED, Action.RETRY): State.PENDING,
+}
 
 # Doublings past this change nothing: the longest wait is reached. The limit keeps the power finite.
 LONGEST_DOUBLING = 30
@@ -73,14 +70,12 @@ LONGEST_DOUBLING = 30
 TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
 OPEN = tuple(state for state in State if state not in TERMINAL)
 
-_SPENDS_NOTHING: Mapping[Reason, Action] = MappingProxyType(
-    {
-        Reason.FINISHED: Action.FINISH,
-        Reason.CANCELLED: Action.CANCEL,
-        Reason.PRUNED: Action.PRUNE,
-        Reason.RELEASED: Action.GIVE_BACK,
-    }
-)
+_SPENDS_NOTHING: Mapping[Reason, Action] = {
+    Reason.FINISHED: Action.FINISH,
+    Reason.CANCELLED: Action.CANCEL,
+    Reason.PRUNED: Action.PRUNE,
+    Reason.RELEASED: Action.GIVE_BACK,
+}
 
 
 def state_and_reason(state: str, reason: str | None) -> str:

@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hlbgpt_core.settings import specs
@@ -27,20 +26,18 @@ MAX_CHARACTERS = 1_000
 SIZE_NAMES = ("num_params", "num_non_embedding_params")
 
 _EXAMPLE = 'For instance: --where "width / num_heads >= 64"'
-_REFUSED: Mapping[type[ast.AST], str] = MappingProxyType(
-    {
-        ast.Call: "calls",
-        ast.Attribute: "attributes (a dot after a name)",
-        ast.Subscript: "indexing",
-        ast.Lambda: "functions",
-        ast.NamedExpr: "assignments",
-        ast.JoinedStr: "formatted text",
-        ast.ListComp: "comprehensions",
-        ast.SetComp: "comprehensions",
-        ast.DictComp: "comprehensions",
-        ast.GeneratorExp: "comprehensions",
-    }
-)
+_REFUSED: Mapping[type[ast.AST], str] = {
+    ast.Call: "calls",
+    ast.Attribute: "attributes (a dot after a name)",
+    ast.Subscript: "indexing",
+    ast.Lambda: "functions",
+    ast.NamedExpr: "assignments",
+    ast.JoinedStr: "formatted text",
+    ast.ListComp: "comprehensions",
+    ast.SetComp: "comprehensions",
+    ast.DictComp: "comprehensions",
+    ast.GeneratorExp: "comprehensions",
+}
 _ALLOWED = (
     *(ast.Expression, ast.Name, ast.Load, ast.Constant, ast.Tuple, ast.List, ast.Compare, ast.cmpop, ast.IfExp),
     *(ast.BoolOp, ast.boolop, ast.UnaryOp, ast.Not, ast.USub, ast.UAdd, ast.BinOp, ast.operator),
@@ -143,14 +140,12 @@ def _power(base: float, exponent: float) -> float:
         raise OverflowError(f"{base} ** {exponent} is too large") from None
 
 
-_NUMBER_OPERATORS: Mapping[type[ast.AST], Callable[[Any, Any], Any]] = MappingProxyType(
-    {
-        ast.Add: _of_numbers(operator.add),
-        ast.Sub: _of_numbers(operator.sub),
-        ast.Mult: _of_numbers(operator.mul),
-        ast.Div: _of_numbers(operator.truediv),
-        ast.FloorDiv: _of_numbers(operator.floordiv),
-        ast.Mod: _of_numbers(operator.mod),
-        ast.Pow: _of_numbers(_power),
-    }
-)
+_NUMBER_OPERATORS: Mapping[type[ast.AST], Callable[[Any, Any], Any]] = {
+    ast.Add: _of_numbers(operator.add),
+    ast.Sub: _of_numbers(operator.sub),
+    ast.Mult: _of_numbers(operator.mul),
+    ast.Div: _of_numbers(operator.truediv),
+    ast.FloorDiv: _of_numbers(operator.floordiv),
+    ast.Mod: _of_numbers(operator.mod),
+    ast.Pow: _of_numbers(_power),
+}

@@ -6,7 +6,6 @@ wherever it comes from.
 
 import shlex
 from collections.abc import Collection, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 from hlbgpt_core.errors import SettingsError
@@ -15,19 +14,17 @@ from orchestrator.sweep.shapes import parse_axis
 
 # Panels of `--help`, in their order; settings that no panel names go under MODEL.
 MODEL = "Settings: model"
-PANELS: Mapping[str, Sequence[str]] = MappingProxyType(
-    {
-        MODEL: (),
-        "Settings: data": "dataset tokenizer max_sequence_length initial_sequence_length sequence_growth_steps "
-        "gpu_capacity_scalar".split(),
-        "Settings: schedule": "lr_mult lr_mult_position_bias lr_mult_non_dot_products lr_mult_output_layer "
-        "learning_rate total_train_steps warmup_percent weight_decay warmup_steps microbatch_sample_every "
-        "microbatch_scale_lr max_microbatches".split(),
-        "Settings: stopping": "max_epochs max_steps max_tokens max_time_seconds".split(),
-        "Settings: recording": "log_every eval_every max_epochs_between_evals num_eval_tokens eval_sequence_length "
-        "test_tokens".split(),
-    }
-)
+PANELS: Mapping[str, Sequence[str]] = {
+    MODEL: (),
+    "Settings: data": "dataset tokenizer max_sequence_length initial_sequence_length sequence_growth_steps "
+    "gpu_capacity_scalar".split(),
+    "Settings: schedule": "lr_mult lr_mult_position_bias lr_mult_non_dot_products lr_mult_output_layer "
+    "learning_rate total_train_steps warmup_percent weight_decay warmup_steps microbatch_sample_every "
+    "microbatch_scale_lr max_microbatches".split(),
+    "Settings: stopping": "max_epochs max_steps max_tokens max_time_seconds".split(),
+    "Settings: recording": "log_every eval_every max_epochs_between_evals num_eval_tokens eval_sequence_length "
+    "test_tokens".split(),
+}
 
 
 def panel_of(name: str) -> str:

@@ -8,7 +8,6 @@ with the same resolved settings are one arm.
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
 from hlbgpt_core.errors import SettingsError
@@ -23,7 +22,7 @@ MAX_RUNS = 5_000_000
 MAX_SEED = 2**63 - 1
 SHOWN_REASONS = 5
 # What another recipe has in the place of a setting.
-_COUNTERPARTS = MappingProxyType({"learning_rate": "lr_mult", "lr_mult": "learning_rate"})
+_COUNTERPARTS: Mapping[str, str] = {"learning_rate": "lr_mult", "lr_mult": "learning_rate"}
 
 # The settings that scale.py reads, which decide a combination's sizes; a test compares the two.
 SIZED_BY = frozenset(

@@ -4,7 +4,6 @@ import itertools
 import statistics
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 from hlbgpt_core.evaluation import known_fingerprint
@@ -22,16 +21,14 @@ from orchestrator.sweep.baseline import baseline_texts, parse_baseline
 from orchestrator.sweep.options import setting_name, value_text
 
 # What runs can be grouped by besides settings: facts, by the name that they have in exports.
-FACTS = MappingProxyType(
-    {
-        "data_fingerprint": "data_fingerprint",
-        "evaluation_fingerprint": "evaluation_fingerprint",
-        "device": "device",
-        "device_name": "device_name",
-        "resolved_precision": "precision",
-        "trainer_path": "path",
-    }
-)
+FACTS: Mapping[str, str] = {
+    "data_fingerprint": "data_fingerprint",
+    "evaluation_fingerprint": "evaluation_fingerprint",
+    "device": "device",
+    "device_name": "device_name",
+    "resolved_precision": "precision",
+    "trainer_path": "path",
+}
 SWEEP, CODE = "sweep", "code"
 
 Run = TypeVar("Run")

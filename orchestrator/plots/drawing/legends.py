@@ -1,7 +1,6 @@
 """Legends: in the axes, beside them, above them, or a scale of colours."""
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.plots.drawing.style import LineStyle, Size, points
@@ -19,9 +18,7 @@ MOST_IN_LEGEND = 16
 _MOST_NAMED = 110
 _MOST_LARGE = 22  # more names are written smaller
 # Markers stand at both ends of a line: in its middle one would hide the gap between two dashes.
-_LEGEND: Mapping[str, Any] = MappingProxyType(
-    {"frameon": False, "handlelength": 3.6, "numpoints": 2, "alignment": "left"}
-)
+_LEGEND: Mapping[str, Any] = {"frameon": False, "handlelength": 3.6, "numpoints": 2, "alignment": "left"}
 # A legend in units of its font size: a line, an average letter, and the space around a name.
 _LINE_HEIGHT, _LETTER_WIDTH, _HANDLE_WIDTH = 1.7, 0.62, 7.0
 

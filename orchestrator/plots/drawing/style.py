@@ -5,7 +5,6 @@ import textwrap
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UsageError
@@ -32,33 +31,29 @@ _NARROW_INCHES = 5.0  # the names of axes get two lines
 _DOTS_AN_INCH, _DOTS_AN_INCH_IN_PRINT = 160, 300
 _LETTER_INCHES = 0.095  # of a title, on average
 
-_METRIC_WORDS = MappingProxyType(
-    {
-        "loss": "loss",
-        "acc": "accuracy",
-        "pplx": "perplexity",
-        "grad_norm": "gradient norm",
-        "bits_per_byte": "bits per byte",
-        "lr": "learning rate",
-        "weight_decay": "weight decay",
-        "batch_size": "batch size (sequences)",
-        "seq_length": "sequence length (tokens)",
-        "microbatches": "microbatches per step",
-        "cumulative_time": "training time (s)",
-        "tokens_seen": "training tokens",
-        "epoch": "epochs",
-    }
-)
-_AXIS_WORDS = MappingProxyType(
-    {
-        Axis.STEPS: "optimizer steps",
-        Axis.EPOCHS: "epochs",
-        Axis.TOKENS: "training tokens",
-        Axis.SECONDS: "training time (s)",
-        Axis.FLOPS: "training FLOPs",
-        Axis.WALL_CLOCK: "wall-clock time since the start (s)",
-    }
-)
+_METRIC_WORDS: Mapping[str, str] = {
+    "loss": "loss",
+    "acc": "accuracy",
+    "pplx": "perplexity",
+    "grad_norm": "gradient norm",
+    "bits_per_byte": "bits per byte",
+    "lr": "learning rate",
+    "weight_decay": "weight decay",
+    "batch_size": "batch size (sequences)",
+    "seq_length": "sequence length (tokens)",
+    "microbatches": "microbatches per step",
+    "cumulative_time": "training time (s)",
+    "tokens_seen": "training tokens",
+    "epoch": "epochs",
+}
+_AXIS_WORDS: Mapping[str, str] = {
+    Axis.STEPS: "optimizer steps",
+    Axis.EPOCHS: "epochs",
+    Axis.TOKENS: "training tokens",
+    Axis.SECONDS: "training time (s)",
+    Axis.FLOPS: "training FLOPs",
+    Axis.WALL_CLOCK: "wall-clock time since the start (s)",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +86,7 @@ class Size:
 
 
 # A column and a page of the usual templates of papers.
-_SIZES = MappingProxyType({"column": Size(width=3.4), "page": Size(width=7.0)})
+_SIZES: Mapping[str, Size] = {"column": Size(width=3.4), "page": Size(width=7.0)}
 
 
 def parse_size(text: str) -> Size:

@@ -11,7 +11,6 @@ import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Text, and_, cast, func, or_, select
@@ -54,14 +53,12 @@ class Paged:
     number: ColumnElement[int] = runs.c.id
 
 
-PAGED: Mapping[str, Paged] = MappingProxyType(
-    {
-        "runs": Paged(rows=RUNS_OF_ARMS),
-        # Runs that other sweeps lend to one.
-        "members": Paged(rows=RUNS_OF_ARMS.join(members, members.c.run_id == runs.c.id), number=members.c.run_id),
-        "unsent": Paged(rows=_unsent()),
-    }
-)
+PAGED: Mapping[str, Paged] = {
+    "runs": Paged(rows=RUNS_OF_ARMS),
+    # Runs that other sweeps lend to one.
+    "members": Paged(rows=RUNS_OF_ARMS.join(members, members.c.run_id == runs.c.id), number=members.c.run_id),
+    "unsent": Paged(rows=_unsent()),
+}
 
 
 def chosen(connection: Connection, name: str, wanted: RunFilter) -> Select[Any]:
