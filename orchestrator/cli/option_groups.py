@@ -37,18 +37,18 @@ class OptionGroup:
     panel: ClassVar[str | None] = None
 
     @classmethod
-    def option_parameters(cls) -> Sequence[inspect.Parameter]:
-        """One parameter for each option, as typer reads them from a signature."""
+    def option_parameters(cls, command: str) -> Sequence[inspect.Parameter]:
+        """One parameter for each option that the command of this name takes, as typer reads them from a signature."""
         kinds, found = _kinds(cls), list[inspect.Parameter]()
         for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # every subclass is a dataclass
             kind = kinds[field.name]
-            found += _parameters(kind) if _is_group(kind) else [_declared(field.name, kind, field, cls.panel)]
+            found += _parameters(kind, command) if _is_group(kind) else [_declared(field.name, kind, field, cls.panel)]
         return found
 
     @classmethod
-    def from_options(cls, values: Mapping[str, Any]) -> Self:
-        """The group from the values of its options."""
-        return cls(**_arguments(_kinds(cls), values))
+    def from_options(cls, values: Mapping[str, Any], command: str) -> Self:
+        """The group from the values of its options that the command takes."""
+        return cls(**_arguments(_kinds(cls), values, command))
 
 
 def _kinds(group: type[OptionGroup]) -> Mapping[str, Any]:
@@ -58,19 +58,19 @@ def _kinds(group: type[OptionGroup]) -> Mapping[str, Any]:
 
 
 @functools.cache
-def _parameters(group: type[OptionGroup]) -> Sequence[inspect.Parameter]:
-    """The options of a group, made once for all commands that take it: every start of hlbq declares all commands."""
-    return tuple(group.option_parameters())
+def _parameters(group: type[OptionGroup], command: str) -> Sequence[inspect.Parameter]:
+    """The options of a group that a command takes."""
+    return tuple(group.option_parameters(command))
 
 
 def _is_group(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, OptionGroup)
 
 
-def _arguments(kinds: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def _arguments(kinds: Mapping[str, Any], values: Mapping[str, Any], command: str) -> dict[str, Any]:
     """What stands under these names: the value of an option, or a group made of those of its options."""
     return {
-        name: kind.from_options({one.name: values[one.name] for one in _parameters(kind)})
+        name: kind.from_options({one.name: values[one.name] for one in _parameters(kind, command)}, command)
         if _is_group(kind)
         else values[name]
         for name, kind in kinds.items()
@@ -114,7 +114,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     for parameter in inspect.signature(command).parameters.values():
         kind = hints[parameter.name]
         if _is_group(kind):
-            for one in _parameters(kind):
+            for one in _parameters(kind, command.__name__):
                 parameters.setdefault(one.name, one)
         elif isinstance(parameter.default, dataclasses.Field):
             parameters[parameter.name] = _declared(parameter.name, kind, parameter.default, None)
@@ -124,7 +124,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def with_groups(**values: Any) -> None:
-        command(**_arguments(kinds, values))
+        command(**_arguments(kinds, values, command.__name__))
 
     with_groups.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
     with_groups.__annotations__ = {name: parameter.annotation for name, parameter in parameters.items()}

@@ -35,13 +35,6 @@ DEFAULT_TABLE = "results.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunWorkers(GivenWorkerOptions):
-    """Where the workers train."""
-
-    command = "run"
-
-
-@dataclass(frozen=True, kw_only=True)
 class LocalWorkers(OptionGroup):
     """How many workers this machine gives the sweep, and where the table goes."""
 
@@ -56,7 +49,7 @@ class LocalWorkers(OptionGroup):
 @read_by(SweepCommand)
 def run(
     asked: AskedSweep,
-    where: RunWorkers,
+    where: GivenWorkerOptions,
     local: LocalWorkers,
     database: DatabaseOption,
     yes: YesOption = False,

@@ -25,7 +25,7 @@ class GivenSettings(OptionGroup):
     texts: Mapping[str, Sequence[str]]
 
     @classmethod
-    def option_parameters(cls) -> Sequence[inspect.Parameter]:
+    def option_parameters(cls, command: str) -> Sequence[inspect.Parameter]:
         """One option for each setting, in the order of the fields; each is a list of texts, empty if not given."""
         found = []
         for name, spec in specs().items():
@@ -36,7 +36,7 @@ class GivenSettings(OptionGroup):
         return found
 
     @classmethod
-    def from_options(cls, values: Mapping[str, Any]) -> Self:
+    def from_options(cls, values: Mapping[str, Any], command: str) -> Self:
         """The settings among `values` that were given."""
         return cls(texts={name: tuple(texts) for name, texts in values.items() if texts})
 
@@ -48,7 +48,7 @@ class GivenOptions(OptionGroup):
     options: SweepOptions
 
     @classmethod
-    def option_parameters(cls) -> Sequence[inspect.Parameter]:
+    def option_parameters(cls, command: str) -> Sequence[inspect.Parameter]:
         """The sweep file, the preset, and one option for each field of SweepOptions."""
         file = typer.Argument(metavar="SWEEP.toml", help="A sweep file; options on the command line replace its own.")
         about = "A sweep file that comes with hlbq, instead of your own. List them: hlbq preset"
@@ -57,7 +57,7 @@ class GivenOptions(OptionGroup):
         return [*given, *map(_parameter, option_specs().values())]
 
     @classmethod
-    def from_options(cls, values: Mapping[str, Any]) -> Self:
+    def from_options(cls, values: Mapping[str, Any], command: str) -> Self:
         """The options that typer parsed."""
         given = {name: values[name] for name in option_specs()}
         for name in (name for name, spec in option_specs().items() if spec.nested):
@@ -72,14 +72,14 @@ class GivenPolicy(OptionGroup):
     options: SweepOptions
 
     @classmethod
-    def option_parameters(cls) -> Sequence[inspect.Parameter]:
+    def option_parameters(cls, command: str) -> Sequence[inspect.Parameter]:
         """One option for each."""
         known = option_specs().values()
         taken = [one for one in known if one.name == "baseline" or (one.panel == GROWTH and one.name != "decide")]
         return [_parameter(spec) for spec in taken]
 
     @classmethod
-    def from_options(cls, values: Mapping[str, Any]) -> Self:
+    def from_options(cls, values: Mapping[str, Any], command: str) -> Self:
         """The options that typer parsed."""
         return cls(options=SweepOptions(**values, decide=True))
 

@@ -4,7 +4,7 @@ import inspect
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.cli.common import DatabaseOption
 from orchestrator.cli.option_groups import OptionGroup, spec_parameter
@@ -16,19 +16,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class GivenWorkerOptions(OptionGroup):
-    """The options of a worker that were typed; a subclass names the command that takes them."""
+    """The options of a worker that were typed."""
 
-    command: ClassVar[str]
     options: WorkerOptions
 
     @classmethod
-    def option_parameters(cls) -> Sequence[inspect.Parameter]:
+    def option_parameters(cls, command: str) -> Sequence[inspect.Parameter]:
         """One parameter for each option that the command takes."""
-        taken = [one for one in WorkerOptions.options() if cls.command in one.commands]
+        taken = [one for one in WorkerOptions.options() if command in one.commands]
         return [spec_parameter(one, *([one.flags] if one.flags else [])) for one in taken]
 
     @classmethod
-    def from_options(cls, values: Mapping[str, Any]) -> Self:
+    def from_options(cls, values: Mapping[str, Any], command: str) -> Self:
         """The options that were typed; the others are at their defaults."""
         return cls(options=WorkerOptions.from_parsed(values))
 
@@ -40,14 +39,7 @@ class GivenWorkerOptions(OptionGroup):
             known_sweep(store, sweep_id)
 
 
-@dataclass(frozen=True, kw_only=True)
-class WorkerHere(GivenWorkerOptions):
-    """Where this worker trains, what it takes, and when it ends."""
-
-    command = "worker"
-
-
-def worker(what: WorkerHere, database: DatabaseOption) -> None:
+def worker(what: GivenWorkerOptions, database: DatabaseOption) -> None:
     """Claim runs and train them, until the queue is empty.
 
     One worker on one device; with --gpus one on each GPU, with --slots several on each. Ctrl-C once takes a checkpoint,

@@ -39,7 +39,7 @@ refused = run_program(["submit", "--db", "made-up.db", "--warmth", "-1"])
 print(json.dumps({
     "code": code,
     "refused": refused,
-    "options": [parameter.name for parameter in GivenSettings.option_parameters()],
+    "options": [parameter.name for parameter in GivenSettings.option_parameters("submit")],
     "axes": {name: list(values) for name, values in axes_of({"warmth": ["0.25", "1e-1"]}).items()},
     "stored": [settings["warmth"] for settings in stored],
     "found": found,

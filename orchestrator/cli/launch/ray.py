@@ -52,16 +52,9 @@ class ClusterOptions(OptionGroup):
     wait_for_nodes: bool = option(False, help="Wait for an autoscaling cluster to add nodes.")
 
 
-@dataclass(frozen=True, kw_only=True)
-class RayWorkers(GivenWorkerOptions):
-    """What the workers do."""
-
-    command = "ray"
-
-
 def ray(
     cluster: ClusterOptions,
-    what: RayWorkers,
+    what: GivenWorkerOptions,
     database: DatabaseOption,
     detach: bool = option(False, help="Leave the workers to Ray and return at once; --stop ends them."),
     stop: bool = option(False, help="Make all launched workers on the cluster release their runs and end."),
@@ -113,7 +106,7 @@ def _without_option(words: Sequence[str], option: str, value: str) -> list[str]:
 
 
 def _orders(
-    store: "Store", cluster: ClusterOptions, what: RayWorkers, *, local: bool, detach: bool
+    store: "Store", cluster: ClusterOptions, what: GivenWorkerOptions, *, local: bool, detach: bool
 ) -> list[WorkerOrder]:
     """The order for each worker. Raises UsageError for a database that other machines cannot reach."""
     if not local:
@@ -150,7 +143,7 @@ def _detach(orders: Sequence[WorkerOrder], need: Need, store: "Store", address_o
     suggest(f"They end when the queue is empty. Status: hlbq status   End them: {stop}", store)
 
 
-def _attend(store: "Store", orders: Sequence[WorkerOrder], need: Need, what: RayWorkers) -> None:
+def _attend(store: "Store", orders: Sequence[WorkerOrder], need: Need, what: GivenWorkerOptions) -> None:
     """Start the workers, and show a live view until they have ended."""
     from orchestrator.status.live_view import LiveView
 

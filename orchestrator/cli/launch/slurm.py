@@ -60,16 +60,9 @@ class JobOptions(OptionGroup):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class SlurmWorkers(GivenWorkerOptions):
-    """What the workers do."""
-
-    command = "slurm"
-
-
 def slurm(
     job: JobOptions,
-    what: SlurmWorkers,
+    what: GivenWorkerOptions,
     database: DatabaseOption,
     dry_run: bool = option(False, "--dry-run", help="Print the script that sbatch would get; submit nothing."),
     stop: bool = option(False, help="End the jobs launched for this database; running ones release their runs."),
@@ -132,7 +125,7 @@ def job_name(location: "StoreLocation") -> str:
     return f"hlbq-{hashlib.sha256(location.public.encode()).hexdigest()[:8]}"
 
 
-def _worker(job: JobOptions, what: SlurmWorkers, folder: Path) -> WorkerOptions:
+def _worker(job: JobOptions, what: GivenWorkerOptions, folder: Path) -> WorkerOptions:
     """The worker of a job; it finds the database in its environment."""
     options = replace(what.options, state_dir=str(folder))
     return replace(options, gpus=("all",)) if job.gpus_per_worker else replace(options, device="cpu")
@@ -148,7 +141,7 @@ def _show_script(order: ArrayOrder, folder: Path, options: WorkerOptions, *, as_
         note(f"each task runs: {worker}")
 
 
-def _check_queue(store: "Store", what: SlurmWorkers) -> None:
+def _check_queue(store: "Store", what: GivenWorkerOptions) -> None:
     """Warn about likely mistakes before nodes are reserved. Raises UsageError for an unknown sweep."""
     what.check_sweeps(store)
     if not store.may_grow(what.options.sweep) and not store.waiting(what.options.sweep):
