@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import ExportError
+from orchestrator.errors import ExportError, UsageError
 from orchestrator.export.blocks import Layout, Selection, blocks, columns_of, plain_columns
 from orchestrator.export.columns import Kind, point_columns, run_columns
 from orchestrator.export.csv_table import read_csv_rows
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Numbers that JSON has no word for.
 _NOT_FINITE = ("nan", "inf", "-inf")
+_ENDINGS = (".csv", ".jsonl", ".parquet")
 
 
 def load(
@@ -41,16 +42,20 @@ def load(
         frame = orchestrator.load("results.csv")
         frame.groupby(["depth", "num_heads"]).last_val_loss.agg(["mean", "std", "count"])
 
-    Raises DatabaseError or ExportError if it cannot read the source, UsageError if there is no sweep yet.
+    Raises DatabaseError or ExportError if it cannot read the source, UsageError if there is no sweep yet, and if runs
+    are chosen from a file.
     """
     import pandas
 
     if layout not in (Layout.RUNS, Layout.POINTS):
         raise ExportError(f"there is no layout '{layout}'", "Use runs or points.")
     ending = Path(source).suffix.lower() if source is not None and "://" not in str(source) else ""
+    if ending in _ENDINGS and python_filter(sweep, where, runs, everything=all) is not None:
+        choosing = "sweep, where, runs and all choose from a database"
+        raise UsageError(f"'{source}' is a table, but {choosing}", "Use one of them.")
     if ending == ".csv":
         return pandas.DataFrame(list(read_csv_rows(Path(str(source)))))
-    if ending in (".jsonl", ".parquet"):
+    if ending in _ENDINGS:
         return _from_file(Path(str(source)), ending)
     with open_store(None if source is None else str(source), mode=OpenMode.READ) as store:
         chosen = readable_runs(store, python_filter(sweep, where, runs, everything=all))

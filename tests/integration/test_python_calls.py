@@ -116,6 +116,16 @@ def test_runs_are_chosen_in_the_same_way_everywhere(database: Path) -> None:
                 call(**wrong)
 
 
+def test_a_file_has_no_runs_to_choose(database: Path) -> None:
+    assert run_program(["export", "results.csv"]) == 0
+    assert len(orchestrator.load("results.csv", where={})) == 16
+    chosen: list[dict[str, Any]] = [{"sweep": 1}, {"where": {"depth": 2}}, {"runs": RunFilter()}, {"all": True}]
+    for choice in chosen:
+        for name in ("results.csv", "results.jsonl"):
+            with pytest.raises(HlbqError, match=f"'{name}' is a table, but .* choose from a database"):
+                orchestrator.load(name, **choice)
+
+
 def test_curves_are_a_frame_with_every_x(database: Path) -> None:
     points = orchestrator.curves("val_loss", where={"depth": 2})
     assert list(points) == ["run_id", "seed", "steps", "epochs", "tokens", "seconds", "flops", "wall_clock", "val_loss"]
