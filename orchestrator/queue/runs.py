@@ -84,7 +84,7 @@ class RunRecord:
 @dataclass(frozen=True, kw_only=True)
 class RunFilter:
     """Which runs a command means. Empty fields do not restrict; all that are set must hold. Of several `tags` one is
-    enough, on the run or on its sweep.
+    enough, on the run or on its sweep. A sweep or run that is named twice counts once.
 
     `with_members`, which readers set, takes the members of `sweep_ids` for runs of theirs: runs of other sweeps that
     --skip_existing left out.
@@ -97,6 +97,10 @@ class RunFilter:
     where: Mapping[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     with_members: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("sweep_ids", "run_ids"):
+            object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
 
     @property
     def takes_whole_sweeps(self) -> bool:

@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 import orchestrator
@@ -114,6 +115,18 @@ def test_runs_are_chosen_in_the_same_way_everywhere(database: Path) -> None:
         for call in (orchestrator.load, orchestrator.curves, orchestrator.compare, orchestrator.wait):
             with pytest.raises(HlbqError):
                 call(**wrong)
+
+
+def test_a_sweep_that_is_named_twice_counts_once(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with open_store("hlbq.db", mode=OpenMode.WRITE) as store:
+        submit_sweep(store, ARMS, with_baseline=True)
+        work(store, worker := register(store), sample_points())
+        work(store, worker, sample_points())
+    for sweep in ([2, 2], numpy.array([2, 2])):
+        assert orchestrator.compare(sweep=sweep, no_record=True).baseline == {"depth": 2}
+    assert orchestrator.compare(runs=RunFilter(sweep_ids=(2, 2)), no_record=True).has_verdicts
+    assert run_program(["compare", "--sweep", "2", "2"]) == 0
+    assert "depth 4 against depth 2" in capsys.readouterr().out
 
 
 def test_a_file_has_no_runs_to_choose(database: Path) -> None:
