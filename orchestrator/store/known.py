@@ -10,15 +10,19 @@ from orchestrator.queue.sweeps import SweepRecord
 if TYPE_CHECKING:
     from orchestrator.store import Store
 
+_TOO_LARGE = 2**63  # for a database
+
 
 def known_sweep(store: "Store", number: int) -> SweepRecord:
     """The sweep of that number. Raises NotThereError."""
-    return store.sweep(number) or _not_there(store, f"sweep {number}", "hlbq status", sweep_id=number)
+    found = store.sweep(number) if number < _TOO_LARGE else None
+    return found or _not_there(store, f"sweep {number}", "hlbq status", sweep_id=number)
 
 
 def known_run(store: "Store", number: int) -> RunRecord:
     """The run of that number. Raises NotThereError."""
-    return store.run(number) or _not_there(store, f"run {number}", "hlbq status --all", run_id=number)
+    found = store.run(number) if number < _TOO_LARGE else None
+    return found or _not_there(store, f"run {number}", "hlbq status --all", run_id=number)
 
 
 def check_named(store: "Store", wanted: RunFilter) -> None:
@@ -32,7 +36,8 @@ def check_named(store: "Store", wanted: RunFilter) -> None:
 def _not_there(
     store: "Store", what: str, listing: str, *, sweep_id: int | None = None, run_id: int | None = None
 ) -> NoReturn:
-    newest = next(iter(store.events(run_id, sweep_id, limit=1)), None)
+    can_be = max(sweep_id or 0, run_id or 0) < _TOO_LARGE
+    newest = next(iter(store.events(run_id, sweep_id, limit=1)), None) if can_be else None
     if newest is not None and newest.action == DELETE:
         on = time.strftime("%Y-%m-%d %H:%M", time.localtime(newest.at))
         raise NotThereError(f"{what} was deleted by {newest.actor} on {on}", f"See what there is: {listing}")

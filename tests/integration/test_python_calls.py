@@ -117,6 +117,11 @@ def test_runs_are_chosen_in_the_same_way_everywhere(database: Path) -> None:
                 call(**wrong)
 
 
+def test_a_number_beyond_the_database_names_no_sweep(database: Path) -> None:
+    with pytest.raises(HlbqError, match="there is no sweep 1000000"):
+        orchestrator.compare(sweep=10**30)
+
+
 def test_a_sweep_that_is_named_twice_counts_once(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with open_store("hlbq.db", mode=OpenMode.WRITE) as store:
         submit_sweep(store, ARMS, with_baseline=True)
