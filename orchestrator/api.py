@@ -18,8 +18,9 @@ from orchestrator.status.waiting import wait_until_ended
 from orchestrator.store import OpenMode, open_store
 from orchestrator.store.known import known_sweep
 from orchestrator.sweep.baseline import baseline_texts
-from orchestrator.sweep.chosen_runs import python_filter, readable_runs
+from orchestrator.sweep.chosen_runs import python_filter, readable_runs, sweep_number
 from orchestrator.sweep.existing_runs import Existing, find_existing
+from orchestrator.sweep.option_spec import plain, several_of, shown, typed_as
 from orchestrator.sweep.plan import Plan
 from orchestrator.sweep.submission import prepare_sweep
 from orchestrator.sweep.sweep_file import SweepFile, preset_path, read_sweep_file
@@ -67,7 +68,8 @@ def submit(
     `settings` gives each setting one value or a list of values; several make an axis. A text such as "1e-4..1e-1" is
     a range to draw from. The other arguments are the options of `hlbq submit`, of the same names and meaning;
     `checkpoint_every` and `stall_timeout` are seconds, and `baseline` may be values by name. `db` is a path or a URL
-    (None: $HLBQ_DB, else hlbq.db here). Other arguments replace the options of a `preset`.
+    (None: $HLBQ_DB, else hlbq.db here). Other arguments replace the options of a `preset`, except for those that are
+    None: they count as not given.
 
         from orchestrator import submit
 
@@ -78,13 +80,15 @@ def submit(
     gives a warning too. Raises UsageError (an unknown or invalid option), SettingsError, PlanError (also if nothing is
     left to submit), DataError or DatabaseError; all are HlbqErrors.
     """
+    preset, notify = (typed_as(str, name, value) for name, value in (("preset", preset), ("notify", notify)))
     file = read_sweep_file(str(preset_path(preset))) if preset is not None else SweepFile()
+    options = {name: value for name, value in options.items() if value is not None}
     baseline = options.get("baseline")
     if isinstance(baseline, Mapping):
         options["baseline"] = baseline_texts(baseline)
     chosen = SweepOptions.of({**file.options, **options})
     prepared = prepare_sweep(
-        {**file.settings, **{name: _values(name, values) for name, values in settings.items()}},
+        {**file.settings, **_listed(settings)},
         chosen,
         db=db,
         argv=without_credentials(["orchestrator.submit", *sys.argv]),
@@ -123,7 +127,7 @@ def extend(
 
     Raises NotThereError without the sweep, UsageError where nothing is added, SettingsError, PlanError or DataError.
     """
-    given = {name: _values(name, values) for name, values in (settings or {}).items()}
+    given, sweep, num_runs = _listed(settings or {}), sweep_number(plain(sweep)), typed_as(int, "num_runs", num_runs)
     with open_store(db, mode=OpenMode.WRITE) as store:
         found = known_sweep(store, sweep)
         addition = addition_to(store, found, given, num_runs, undecided=undecided)
@@ -154,10 +158,14 @@ def wait(
         return wait_until_ended(store, own, sleep=lambda: time.sleep(every), progress=progress)
 
 
-def _values(name: str, values: Any) -> list[Any]:
-    found = [values] if isinstance(values, str) or not isinstance(values, Iterable) else list(values)
-    if not found:
-        raise UsageError(f"{name} is an empty list", "Give a value, or leave it out.")
+def _listed(settings: Mapping[str, Any]) -> Mapping[str, list[Any]]:
+    """The values of each setting. Raises UsageError for no mapping, and for an empty list."""
+    if not isinstance(settings, Mapping):
+        raise UsageError(f"settings: '{shown(settings)}' is no mapping", "For instance: {'depth': [4, 8]}")
+    found = {str(name): several_of(values) for name, values in settings.items()}
+    for name, values in found.items():
+        if not values:
+            raise UsageError(f"{name} is an empty list", "Give a value, or leave it out.")
     return found
 
 

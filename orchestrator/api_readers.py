@@ -25,6 +25,7 @@ from orchestrator.queue.runs import RunFilter
 from orchestrator.store import OpenMode, Store, open_store
 from orchestrator.sweep.arm_labels import differing_settings
 from orchestrator.sweep.chosen_runs import python_filter, readable_runs
+from orchestrator.sweep.option_spec import typed_as
 
 if TYPE_CHECKING:
     import pandas
@@ -125,7 +126,7 @@ def curves(
 
     with open_store(db, mode=OpenMode.READ) as store:
         chosen = RunChoice(sweep=sweep, where=where, runs=runs, all=all).chosen(store)
-        parsed = find_metric(store, chosen, metric)
+        parsed = find_metric(store, chosen, typed_as(str, "metric", metric) or "val_loss")
         columns = [*(axis.column for axis in Axis), parsed.column]
         found = list(store.runs_with_curves(chosen, parsed.split, columns))
     names = list(differing_settings(one.run.settings for one in found))

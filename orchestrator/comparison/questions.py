@@ -10,6 +10,7 @@ from orchestrator.comparison.measuring.groups import read_baseline
 from orchestrator.comparison.measuring.measures import Goal, PointChoice
 from orchestrator.errors import UsageError
 from orchestrator.export.metric_names import Axis
+from orchestrator.sweep.option_spec import check_arguments
 
 _SAME = (
     *("metric", "target", "arms", "effects", "margin", "robust"),
@@ -66,6 +67,9 @@ class QuestionOptions:
     allow_mixed_data: bool = False
     allow_mixed_evaluation: bool = False
     allow_mixed_code: bool = False
+
+    def __post_init__(self) -> None:
+        check_arguments(self)
 
     def question(self) -> Question:
         """The question. Raises UsageError for an unknown goal, several places, and a place or target that is no

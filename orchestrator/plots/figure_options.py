@@ -21,6 +21,7 @@ from orchestrator.plots.figures import Drawn, plot_curves, plot_final, plot_sche
 from orchestrator.plots.reading import Source
 from orchestrator.queue.runs import RunFilter
 from orchestrator.store import Store
+from orchestrator.sweep.option_spec import check_arguments
 from orchestrator.sweep.options import setting_name
 
 
@@ -43,6 +44,7 @@ class FigureOptions(CurveOptions):
     size: str = ""
 
     def __post_init__(self) -> None:
+        check_arguments(self)
         by = (self.by,) if isinstance(self.by, str) else tuple(self.by)
         # Groups may differ in facts too; the arms of a figure of curves differ in settings alone.
         known = check_name if self.difference or self.effects else setting_name

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hlbgpt_core.settings import parse_value, specs, unknown_setting
 from orchestrator.errors import UsageError
 from orchestrator.queue.runs import RunFilter
+from orchestrator.sweep.option_spec import several_of, shown
 from orchestrator.sweep.options import value_text
 
 if TYPE_CHECKING:
@@ -33,10 +34,13 @@ def filter_value(name: str, text: str) -> Any:
 def python_filter(
     sweep: int | Iterable[int] | None, where: Mapping[str, Any] | None, runs: RunFilter | None, *, everything: bool
 ) -> RunFilter | None:
-    """The filter of what a caller gave, None for nothing. A list in `where` lets any of its values through.
+    """The filter of what a caller gave, None for nothing. A list or array in `where` lets any of its values through.
 
-    Raises UsageError for `runs` or `all` beside another filter and for no sweep at all, and as `filter_value`.
+    Raises UsageError for `runs` or `all` beside another filter, for no sweep at all, for what is no sweep's number, for
+    what is no mapping, and as `filter_value`.
     """
+    if where is not None and not isinstance(where, Mapping):
+        raise UsageError(f"where: '{shown(where)}' is no mapping", "For instance: where={'depth': 4}")
     given = sweep is not None or bool(where)
     if given + (runs is not None) + everything > 1:
         raise UsageError("sweep and where, runs, and all are three ways to choose runs", "Use one of them.")
@@ -44,15 +48,24 @@ def python_filter(
         return RunFilter() if everything else runs
     wanted = {}
     for name, value in (where or {}).items():
-        values = value if isinstance(value, list | tuple | set | range) else [value]
-        wanted[name] = [filter_value(name, value_text(one)) for one in values]
+        wanted[name] = [filter_value(str(name), value_text(one)) for one in several_of(value)]
     if sweep is None:
         return RunFilter(where=wanted)
-    several = sweep if isinstance(sweep, Iterable) and not isinstance(sweep, str) else [sweep]
-    sweeps = tuple(map(int, several))
+    sweeps = tuple(map(sweep_number, several_of(sweep)))
     if not sweeps:  # as a filter it would let every sweep through
         raise UsageError("sweep names no sweep", "Leave it out for the latest one, or use all=True.")
     return RunFilter(sweep_ids=sweeps, where=wanted)
+
+
+def sweep_number(given: Any) -> int:
+    """The number of a sweep, numpy's too. Raises UsageError for what is none."""
+    try:
+        number = int(given)
+    except (TypeError, ValueError, OverflowError):
+        number = None
+    if number is None or (isinstance(given, float) and given != number):
+        raise UsageError(f"sweep: '{shown(given)}' is no sweep's number", "For instance: sweep=1")
+    return number
 
 
 def readable_runs(store: "Store", wanted: RunFilter | None) -> RunFilter:

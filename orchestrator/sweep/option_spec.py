@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin
@@ -23,7 +24,8 @@ class OptionSpec:
     """One option apart from its value.
 
     `type` is that of its field: of a tuple or a sequence for several values, of None too for one that may be missing.
-    `short` is the option's letter on the command line, `example` a value for a message, as a sweep file has it.
+    `short` is the option's letter on the command line, `example` a value for a message, as a sweep file has it. With
+    `or_number` its text may be given as a number.
     """
 
     name: str
@@ -36,6 +38,7 @@ class OptionSpec:
     maximum: float | None = None
     metavar: str | None = None
     example: str = ""
+    or_number: bool = False
 
     @property
     def several(self) -> bool:
@@ -53,16 +56,22 @@ class OptionSpec:
         """Whether each of its values is a list of texts."""
         return self.several and get_origin(self.value_type) is Sequence
 
-    def check_type(self, value: Any) -> None:
-        """Raise UsageError for a value of another type; a single text counts as a list of one."""
+    def typed(self, value: Any) -> Any:
+        """The value in Python's own types. Raises UsageError for one of another type; a single text counts as a list of
+        one."""
         kind = list if self.several else self.value_type
+        value = several_of(value) if self.several and not isinstance(value, str) else plain(value)
+        if self.or_number and isinstance(value, int | float) and not isinstance(value, bool):
+            value = str(value)
         wanted: Any = (int, float) if kind is float else (list, tuple, str) if kind is list else kind
         is_wrong_flag = isinstance(value, bool) and kind is not bool
         if is_wrong_flag or not isinstance(value, wanted):
             words = _WORDS[kind]
             raise UsageError(f"{self.name}: '{shown(value)}' is not {words}", f"Use {words}.")
         if self.several and not all(self._fits(one) for one in value):
-            raise UsageError(f"{self.name}: '{shown(value)}' is not a list of the right form", f"Write {self.example}.")
+            hint = f"Write {self.example}." if self.example else "Use a list of names."
+            raise UsageError(f"{self.name}: '{shown(value)}' is not a list of the right form", hint)
+        return value
 
     def check_range(self, value: Any) -> None:
         """Raise UsageError for a number below the minimum or above the maximum."""
@@ -91,6 +100,36 @@ def specs_of(options: Any, kind: type[Spec]) -> list[Spec]:
         kind(name=field.name, type=field.type, default=field.default, **field.metadata)
         for field in dataclasses.fields(options)
     ]
+
+
+def plain(value: Any) -> Any:
+    """A number of numpy's (or of an array without dimensions) as Python's own, and a path as text; else the value."""
+    if getattr(value, "ndim", None) == 0:
+        return value.item()
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def several_of(value: Any) -> list[Any]:
+    """The values that were given, as `plain` has them: those of any list, array or range, or the one alone."""
+    value = plain(value)
+    is_one = isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable)
+    return [value] if is_one else [plain(one) for one in value]
+
+
+def typed_as(kind: Any, name: str, value: Any) -> Any:
+    """The argument `name` of a call as a field of type `kind` would have it; None stays. Raises UsageError as `typed`
+    does."""
+    return None if value is None else OptionSpec(name=name, type=kind, default=None, help="").typed(value)
+
+
+def check_arguments(arguments: Any) -> None:
+    """For the `__post_init__` of a frozen dataclass of a call's arguments: its texts, numbers, flags and lists of them
+    become Python's own, and None the default. Raises UsageError for a value of another type."""
+    for field in dataclasses.fields(arguments):
+        kinds = [kind for kind in get_args(field.type) or (field.type,) if kind is not NoneType]
+        if len(kinds) == 1 and kinds[0] in _WORDS:
+            value = typed_as(field.type, field.name, getattr(arguments, field.name))
+            object.__setattr__(arguments, field.name, field.default if value is None else value)
 
 
 def shown(value: Any) -> str:

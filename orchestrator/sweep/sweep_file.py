@@ -139,7 +139,7 @@ def _check_option(path: str, name: str, value: Any) -> None:
         error = unknown_option(name, place_of_settings="Put it below [settings].")
         raise UsageError(f"{path}: [sweep]: {error.message}", error.hint)
     try:
-        known[name].check_type(value)
+        known[name].typed(value)
     except UsageError as error:
         raise UsageError(f"{path}: [sweep] {error.message}", error.hint) from None
 

@@ -115,6 +115,7 @@ class SweepOptions:
         "0.10",
         panel=GROWTH,
         metavar="CHANCE|off",
+        or_number=True,
         help="Close an arm whose chance of a verdict by --max_seeds is less than this.",
     )
     metric: str = option("val_loss", panel=GROWTH, help="What is decided by: val_loss, test_loss, ...")
@@ -161,14 +162,14 @@ class SweepOptions:
     def of(cls, values: Mapping[str, Any]) -> Self:
         """The options of these values by name. Raises UsageError for an unknown name (the nearest is suggested) and
         for a value of a wrong type or out of range."""
-        known = option_specs()
+        known, typed = option_specs(), dict[str, Any]()
         for name, value in values.items():
             if name not in known:
                 raise unknown_option(name)
-            if value is not None or known[name].default is not None:
-                known[name].check_type(value)
-                known[name].check_range(value)
-        return cls(**values)
+            if value is not None:  # which is: not given
+                typed[name] = known[name].typed(value)
+                known[name].check_range(typed[name])
+        return cls(**typed)
 
     @property
     def first_runs(self) -> int:

@@ -384,7 +384,7 @@ def test_the_call_shows_the_arguments_it_takes() -> None:
         ({"num_runs": "many"}, "num_runs: 'many' is not a whole number"),
         ({"num_runs": 0}, "num_runs: 0 is too small"),
         ({"log_csv": 1}, "log_csv: '1' is not true or false"),
-        ({"name": None}, "name: 'null' is not text"),
+        ({"name": 5}, "name: '5' is not text"),
         ({"zip": ["depth", "width"]}, 'Write [["depth", "width"]].'),
         ({"log_csv": True, "logfile": "missing/my.csv"}, "Make it first: mkdir -p"),
         ({"note": "\ud800"}, "is not UTF-8"),

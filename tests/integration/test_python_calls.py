@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+import pandas
 import pytest
 
 import orchestrator
@@ -109,7 +110,9 @@ def test_runs_are_chosen_in_the_same_way_everywhere(database: Path) -> None:
     assert len(orchestrator.load(str(database), where={"depth": "4"})) == 8
     refused: list[dict[str, Any]] = [
         {"sweep": 7}, {"where": {"dept": 4}}, {"where": {"seed": "x"}}, {"sweep": 1, "all": True},
-        {"runs": RunFilter(), "where": {"depth": 2}}, {"sweep": []}, {"sweep": "12"},
+        {"runs": RunFilter(), "where": {"depth": 2}}, {"sweep": []}, {"sweep": "12"}, {"sweep": "x"}, {"sweep": 1.5},
+        {"sweep": 10**30}, {"sweep": numpy.nan}, {"where": "depth=2"}, {"where": {4: 4}},
+        {"where": {"depth": numpy.array([[2, 4]])}},
     ]  # fmt: skip
     for wrong in refused:
         for call in (orchestrator.load, orchestrator.curves, orchestrator.compare, orchestrator.wait):
@@ -120,6 +123,14 @@ def test_runs_are_chosen_in_the_same_way_everywhere(database: Path) -> None:
 def test_a_number_beyond_the_database_names_no_sweep(database: Path) -> None:
     with pytest.raises(HlbqError, match="there is no sweep 1000000"):
         orchestrator.compare(sweep=10**30)
+
+
+def test_any_iterable_chooses_several_values(database: Path) -> None:
+    depths = (numpy.array([2, 4]), pandas.Series([2, 4]), (depth for depth in (2, 4)), {2: 0, 4: 0}.keys())
+    for several in depths:
+        chosen = orchestrator.curves(where={"depth": several, "seed": numpy.arange(100, 103)})
+        assert chosen.run_id.nunique() == 6
+    assert orchestrator.curves(sweep=numpy.array([1]), where={"seed": numpy.array(100)}).run_id.nunique() == 2
 
 
 def test_a_sweep_that_is_named_twice_counts_once(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,6 +153,37 @@ def test_a_file_has_no_runs_to_choose(database: Path) -> None:
         for name in ("results.csv", "results.jsonl"):
             with pytest.raises(HlbqError, match=f"'{name}' is a table, but .* choose from a database"):
                 orchestrator.load(name, **choice)
+
+
+def test_numbers_of_numpy_and_paths_are_taken(database: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"random": numpy.int64(3), "num_runs": numpy.array(2), "futility": 0.2, "name": None}
+    options |= {"log_csv": numpy.True_, "logfile": tmp_path / "r.csv", "margin": numpy.float32(0.5), "decide": True}
+    settings = {"num_heads": numpy.array([1, 2, 3]), "lr_mult": numpy.array(2.0), "linear_value": numpy.True_}
+    sweep = orchestrator.submit(settings, baseline={"num_heads": numpy.int64(1)}, **options)
+    assert sweep.definition["axes"] == {"num_heads": [1, 2, 3], "lr_mult": [2.0], "linear_value": [True]}
+    assert sweep.name == "" and sweep.csv is not None and Path(sweep.csv.path) == tmp_path / "r.csv"
+    assert sweep.definition["options"]["futility"] == "0.2" and sweep.definition["options"]["margin"] == 0.5
+    grown: Any = orchestrator.extend(numpy.int64(1), num_runs=numpy.int64(9))  # type: ignore[arg-type]
+    assert grown.counts[State.PENDING] == 2
+    asked: dict[str, Any] = {"margin": numpy.float64(0.1), "metric": None, "by": numpy.array(["depth"])}
+    assert orchestrator.compare(sweep=1, no_record=True, **asked).margin == 0.1
+
+
+def test_an_argument_of_another_type_is_refused(database: Path) -> None:
+    calls: list[tuple[Any, dict[str, Any]]] = [
+        (orchestrator.plot, {"size": (5, 3)}), (orchestrator.plot, {"metric": 5}), (orchestrator.plot, {"by": 5}),
+        (orchestrator.plot, {"smooth": "0.5"}), (orchestrator.compare, {"margin": "0.1"}),
+        (orchestrator.compare, {"by": [5]}), (orchestrator.compare, {"baseline": 5}),
+        (orchestrator.curves, {"metric": ["val_loss"]}), (orchestrator.extend, {"sweep": "x", "num_runs": 9}),
+        (orchestrator.extend, {"sweep": 1, "num_runs": "9"}), (orchestrator.extend, {"sweep": 1, "settings": "depth"}),
+        (orchestrator.submit, {"settings": "depth"}), (orchestrator.submit, {"settings": {"depth": {"a": 4}}}),
+        (orchestrator.submit, {"settings": {}, "notify": ["mail"]}),
+        (orchestrator.submit, {"settings": {}, "preset": 5}),
+        (orchestrator.submit, {"settings": {}, "where": {"depth": 4}}),
+    ]  # fmt: skip
+    for call, arguments in calls:
+        with pytest.raises(HlbqError):
+            call(**arguments)
 
 
 def test_curves_are_a_frame_with_every_x(database: Path) -> None:

@@ -18,6 +18,7 @@ from orchestrator.queue.code import joined
 from orchestrator.queue.states import State
 from orchestrator.sweep.arm_labels import arm_label, differing_settings
 from orchestrator.sweep.baseline import baseline_texts, parse_baseline
+from orchestrator.sweep.option_spec import several_of
 from orchestrator.sweep.options import setting_name, value_text
 
 # What runs can be grouped by besides settings: facts, by the name that they have in exports.
@@ -92,8 +93,7 @@ def read_baseline(
     `parse_baseline`."""
     if isinstance(given, Mapping):
         given = baseline_texts(given)
-    texts = [given] if isinstance(given, str) else given or ()
-    found = parse_baseline(texts, known)
+    found = parse_baseline([] if given is None else list(map(str, several_of(given))), known)
     number = str(found.get(SWEEP, ""))
     return ({**found, SWEEP: int(number)} if number.isdecimal() else found) or None
 
