@@ -8,13 +8,13 @@ from hlbgpt_core.scale import sizes
 from hlbgpt_core.settings import Settings
 from orchestrator.errors import UsageError
 from orchestrator.queue.runs import RunFilter
-from orchestrator.queue.sweeps import SweepRecord
+from orchestrator.queue.sweeps import DECIDE, SweepRecord
 from orchestrator.store import Store
 from orchestrator.sweep.baseline import base_arm_of
 from orchestrator.sweep.definition import is_search, stored_axes, stored_shape, stored_value
 from orchestrator.sweep.options import value_text
 from orchestrator.sweep.plan import Plan, PlannedArm, check_seeds, joined, make_plan
-from orchestrator.sweep.shapes import Axes
+from orchestrator.sweep.shapes import Axes, Range
 from orchestrator.sweep.submission import check_datasets, given_axes
 
 
@@ -79,6 +79,9 @@ def undecided_arms(store: Store, sweep: int) -> Collection[str]:
 
     found = compare(store, RunFilter(sweep_ids=(sweep,), with_members=True), Question())
     if not found.undecided_arms:
+        policy = store.policy(sweep)
+        if policy is not None and policy.kind == DECIDE and policy.ended_at is None:
+            raise UsageError(f"sweep {sweep}: its policy adds the seeds that it needs", "Train them: hlbq worker")
         why = "no arm of it is undecided" if found.has_verdicts else "nothing of it is held against a baseline"
         raise UsageError(f"sweep {sweep}: {why}", f"See: hlbq compare --sweep {sweep}")
     return found.undecided_arms
@@ -97,7 +100,7 @@ def stored_arms(store: Store, sweep: SweepRecord, keys: Collection[str] | None =
 
 def extended_axes(sweep: SweepRecord, present: Plan, given: Axes) -> Axes:
     """The sweep's axes with the values of `given` behind their own; zipped values count by position. A setting that was
-    no axis yet begins with the value that the arms have. Raises UsageError where that is not one."""
+    no axis yet begins with the value that the arms have. Raises UsageError where that is not one, and for a range."""
     shape, axes = stored_shape(sweep.definition), dict(stored_axes(sweep.definition))
     if not given:
         return axes
@@ -107,6 +110,11 @@ def extended_axes(sweep: SweepRecord, present: Plan, given: Axes) -> Axes:
     if shape.random_draws is not None:
         drawn = f"the arms of sweep {sweep.id} were drawn at random, and more values would change every draw"
         raise UsageError(drawn, "Submit another sweep, or add seeds with --num_runs.")
+    for name, (first, *_) in given.items():
+        if isinstance(first, Range):
+            listed = f"{name}: {first} is a range, and the arms of sweep {sweep.id} are of listed values"
+            ends = f"{value_text(first.low)} {value_text(first.high)}"
+            raise UsageError(listed, f"List values: hlbq extend {sweep.id} --{name} {ends}")
     if given.keys() & {"depth", "width"} and "depth" not in axes:
         axes.pop("model_scale", None)  # the one size that it gave stands as depth and width now
         given = {"depth": (), "width": (), **given}

@@ -21,6 +21,7 @@ from orchestrator.comparison.questions import Question
 from orchestrator.comparison.results import compare
 from orchestrator.comparison.statistics import paired_difference
 from orchestrator.errors import ExportError, UsageError
+from orchestrator.growth.by_hand import addition_to
 from orchestrator.growth.declaring import declared_for_sweep, with_policy
 from orchestrator.growth.reading import read_results
 from orchestrator.growth.reconciler import take_due_steps
@@ -33,6 +34,7 @@ from orchestrator.queue.sweeps import NewPolicy, PolicyStep
 from orchestrator.report.contents import read_report
 from orchestrator.status.reading import read_status
 from orchestrator.store import OpenMode, Store, open_store
+from orchestrator.store.known import known_sweep
 from orchestrator.store.rows import code_json
 from orchestrator.store.tables import attempts, policies, runs, sweeps
 from orchestrator.sweep.existing_runs import Existing
@@ -319,6 +321,17 @@ def test_more_seeds_than_the_cap_are_refused() -> None:
     found = prepare_sweep(axes, options, db="unused.db", argv=[], find_existing=lambda plan: Existing())
     with pytest.raises(UsageError, match="--num_runs 6 is more than --max_seeds 5"):
         with_policy(found, options)
+
+
+def test_seeds_for_undecided_arms_are_the_policys_to_add(store: Store) -> None:
+    sweep, worker = submitted(store, declaration()), register(store)
+    while train_one(store, worker):
+        pass
+    for is_open in (True, False):
+        with pytest.raises(UsageError, match="its policy adds the seeds" if is_open else "no arm of it is undecided"):
+            addition_to(store, known_sweep(store, sweep), {}, 20, undecided=True)
+        while is_open and (steps(store) or train_one(store, worker)):
+            pass
 
 
 def test_one_arm_or_no_baseline_is_refused(store: Store) -> None:

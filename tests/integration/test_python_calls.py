@@ -220,6 +220,8 @@ def test_extend_adds_seeds_and_values_and_wait_names_what_is_left(database: Path
     assert sweep.counts[State.PENDING] == 2
     sweep = orchestrator.extend(1, {"depth": 8})
     assert sweep.counts[State.PENDING] > 2 and sweep.definition["axes"]["depth"] == [2, 4, 8]
+    with pytest.raises(HlbqError, match=r"(?s)depth: 16\.\.32 is a range.*List values: hlbq extend 1 --depth 16 32"):
+        orchestrator.extend(1, {"depth": "16..32"})
     with pytest.raises(HlbqError, match="nothing to add"):
         orchestrator.extend(1)
     with pytest.raises(HlbqError):
