@@ -175,10 +175,10 @@ class CommandLine:
         if not words and left and self._is_value(left[-1]):
             words.append(left.pop())
         if not words:
-            hint = f"For instance: {name} {_example(option)}"
-            if left and name.startswith("--") and " " in left[-1]:  # no option, but a text that begins with a dash
+            if left and name.startswith("--") and self._is_no_option(left[-1]):
                 hint = f"Write a value that begins with a dash so: {name}={shlex.quote(left[-1])}"
-            raise UsageError(f"{name} needs a value", hint)
+                raise UsageError(f"{name}: '{left[-1]}' begins with a dash, as options do", hint)
+            raise UsageError(f"{name} needs a value", f"For instance: {name} {_example(option)}")
         if option.multiple:
             while left and self._is_value(left[-1]) and self._fits(option, left[-1]):
                 words.append(left.pop())
@@ -196,9 +196,16 @@ class CommandLine:
         return option
 
     def _nearest(self, name: str) -> str:
-        long_names = sorted(option for option in self.options if option.startswith("--"))
-        near = difflib.get_close_matches(f"--{same_spelling(name).lstrip('-')}", long_names, n=1)
+        # Without the dashes, which all have in common.
+        long_names = sorted(option.lstrip("-") for option in self.options if option.startswith("--"))
+        near = [f"--{one}" for one in difflib.get_close_matches(same_spelling(name).lstrip("-"), long_names, n=1)]
+        if not near and not name.startswith("--"):
+            near = [f"-{letter}" for letter in name[1:] if f"-{letter}" in self.options]
         return f"Did you mean {near[0]}?" if near else "Add --help to see all options."
+
+    def _is_no_option(self, word: str) -> bool:
+        """Whether a word that begins with a dash cannot be meant as an option: a text, or a range from below 0."""
+        return " " in word or not (word.startswith("--") or word[:2] in self.options)
 
     def _is_value(self, word: str) -> bool:
         return not word.startswith("-") or word == "-" or _is_number(word)

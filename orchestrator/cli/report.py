@@ -43,7 +43,8 @@ def report(
 
     checked_target(file, "report.html")
     if file.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"'{file}': a report is an HTML page", f"For instance: {file.with_suffix('.html')}")
+        page_name = "report.html" if file.name.startswith("-") else file.with_suffix(".html")
+        raise UsageError(f"'{file}': a report is an HTML page", f"For instance: {page_name}")
     with database.read() as store:
         asked = {**vars(how), "baseline": read_baseline(how.baseline)}
         record = partial(recorded, open_to_write=database.write, warn=warn)

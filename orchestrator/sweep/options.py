@@ -50,8 +50,11 @@ def axes_of(given: Mapping[str, Sequence[Any]], *, repeated: Collection[str] = (
             try:
                 axes[name] = parse_axis(known[name], values, keep_repeats=name in repeated)
             except SettingsError as error:
-                apart = " ".join(map(str, values)).translate(_LIST_MARKS).split()
-                if apart == list(map(str, values)):
+                texts = list(map(str, values))
+                if not all(text.strip() for text in texts):
+                    raise SettingsError(f"{name}: the value is empty", error.hint) from None
+                apart = " ".join(texts).translate(_LIST_MARKS).split()
+                if apart in (texts, []):
                     raise
                 raise SettingsError(error.message, f"Put spaces between values: --{name} {' '.join(apart)}") from None
     return axes

@@ -251,6 +251,7 @@ def _parse_range(spec: SettingSpec, text: str) -> Range:
         why = "" if is_linear else " from a number above 0, since it is drawn on a logarithmic scale"
         raise PlanError(
             f"{spec.name}: the range {text} must rise{why}",
-            f"For instance: --{spec.name} {'1e-4..1e-1' if spec.type is float else '4..32'}, or 0..1{LINEAR_MARK}",
+            f"For instance: --{spec.name} {'1e-4..1e-1' if spec.type is float else '4..32'}, or "
+            f"{'0.1..1' if spec.type is float else '4..32'}{LINEAR_MARK}",
         )
     return Range(low=low, high=high, is_linear=is_linear)

@@ -260,7 +260,8 @@ def test_the_command_writes_the_page(
     for line, said in (
         ("report 9", "there is no sweep 9"),
         ("report 1 --metric val_los", "Did you mean 'val_loss'?"),
-        ("report 1 page.pdf", "a report is an HTML page"),
+        ("report 1 page.pdf", "a report is an HTML page\nFor instance: page.html"),
+        ("report 1 -", "a report is an HTML page\nFor instance: report.html"),
         ("report 1 .", "is a folder"),
         ("report 1 missing/page.html", "there is no folder"),
     ):

@@ -43,6 +43,17 @@ def test_refusals_are_those_of_parse_value(name: str, text: str) -> None:
     assert text in str(direct.value)
 
 
+@pytest.mark.parametrize("name", ["depth", "dataset", "tokenizer"])
+def test_an_empty_value_is_called_empty(name: str) -> None:
+    for texts in ([""], ["", "4"]):
+        with pytest.raises(SettingsError, match=f"{name}: the value is empty") as caught:
+            axes_of({name: texts})
+        assert "for instance" in caught.value.hint and "spaces" not in caught.value.hint
+    with pytest.raises(SettingsError) as caught:
+        axes_of({"depth": [","]})
+    assert "spaces" not in caught.value.hint
+
+
 def test_help_tells_default_choices_and_recipe() -> None:
     text = option_help(specs()["position_distance"])
     assert "choices: released, exact" in text

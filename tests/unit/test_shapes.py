@@ -157,6 +157,15 @@ def test_ranges_that_are_refused(name: str, texts: list[str], words: str) -> Non
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize("name", [name for name, spec in specs().items() if spec.type in (int, float)])
+def test_the_ranges_that_a_refusal_offers_are_ranges(name: str) -> None:
+    spec = specs()[name]
+    with pytest.raises(PlanError) as caught:
+        parse_axis(spec, ["7..7"])
+    offered = caught.value.hint.partition(f"--{name} ")[2].split(", or ")
+    assert len(offered) == 2 and all(isinstance(parse_axis(spec, [text])[0], Range) for text in offered)
+
+
 def test_a_range_wider_than_the_largest_number_is_drawn_too() -> None:
     wide = Range(low=1e-300, high=1e300)
     assert wide.at(0.5) == pytest.approx(1.0) and wide.at(0.25) == pytest.approx(1e-150)
