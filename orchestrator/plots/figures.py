@@ -90,6 +90,7 @@ def plot_final(source: Store | str | Path, drawing: FinalDrawing | HeatMap, runs
     chosen = Source.of(source, runs)
     # Over tokens where x does not matter, since tables of the original tool have no steps. FLOPs add up over points.
     axis = Axis.FLOPS if "flops" in names else Axis.TOKENS
+    chosen.check_columns(names)
     every = chosen.curves(drawing.metric, axis, last=axis is Axis.TOKENS)
     read, repeated = one_a_seed(every)
     found, warnings = with_values(read, drawing.metric)

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,10 +51,19 @@ class Source:
         """The metric of that name. Raises UnknownMetricError, naming the nearest, for another one."""
         if isinstance(self.place, Store):
             return find_metric(self.place, self.runs, name)
-        columns = next(read_csv_rows(self.place), {})
+        columns = _columns_of(self.place)
         return parse_metric(
             name, [column.partition("_")[2] for column in columns if column.startswith(_SPLIT_PREFIXES)]
         )
+
+    def check_columns(self, names: Sequence[str]) -> None:
+        """Raise ExportError for a table that lacks the column of a setting or a size."""
+        if isinstance(self.place, Store):
+            return
+        columns = _columns_of(self.place)
+        for name in names:
+            if name not in columns and name != "flops":
+                raise ExportError(f"'{self.place}' has no column '{name}'", "Write it again with hlbq export.")
 
     def curves(
         self, metric: str, x: Axis | Metric = Axis.TOKENS, *, smooth: float = 0.0, last: bool = False
@@ -102,6 +111,14 @@ class Source:
         claimed = [ComparedRun.of(run) for run in self.place.runs(self.runs) if run.fence]
         told = code_warnings(self.place, claimed) if are_mixed else []
         return told + (seconds_warnings(self.place, claimed) if timed else [])
+
+
+def _columns_of(path: Path) -> Collection[str]:
+    """The columns of a table. Raises ExportError for one without rows."""
+    row = next(read_csv_rows(path), None)
+    if row is None:
+        raise ExportError(f"'{path}' has no row below its header", "Write it again with hlbq export.")
+    return row.keys()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -656,6 +656,35 @@ def test_settings_that_do_not_exist_or_do_not_vary_are_named(swept: Store) -> No
         plot_final(swept, FinalDrawing(against="width"), RunFilter(run_ids=(1,)))
 
 
+def test_what_only_runs_without_a_final_value_vary_is_told(store: Store) -> None:
+    submit_sweep(store, [{"lr_mult": 1.0}, {"lr_mult": 4.0}, {"lr_mult": 2.0, "num_heads": 2}], seeds=[1])
+    worker = register(store)
+    work(store, worker, sample_points(4))
+    for _ in range(2):
+        work(store, worker, [*sample_points(4), sample_point(Split.VAL, 50, loss=math.nan)], reason=Reason.DIVERGED)
+    with pytest.raises(ExportError, match="the one run with a final value has lr_mult 1") as caught:
+        plot_final(store, FinalDrawing(against="lr_mult"))
+    assert caught.value.hint == "Only runs without a final value have another lr_mult: 2, 4."
+    with pytest.raises(ExportError, match="the one run with a final value has width 128") as caught:
+        plot_final(store, FinalDrawing(against="width"))
+    assert caught.value.hint == "These differ: num_heads, lr_mult."
+
+
+def test_a_table_without_the_column_or_without_rows_is_named(swept: Store, tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    export(swept, path, Selection(runs=RunFilter()))
+    header, *rows = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([header.replace("lr_mult,", "other,"), *rows]))
+    for drawing in (FinalDrawing(against="lr_mult"), HeatMap(rows="depth", columns="lr_mult")):
+        with pytest.raises(ExportError, match=r"results\.csv' has no column 'lr_mult'"):
+            plot_final(path, drawing)
+    path.write_text(header)
+    for draw in (plot_curves, plot_schedules, lambda source: plot_final(source, FinalDrawing(against="depth"))):
+        with pytest.raises(ExportError, match=r"results\.csv' has no row below its header") as caught:
+            draw(path)
+        assert "hlbq export" in caught.value.hint
+
+
 def hlbq(database: Path, folder: Path, *arguments: str) -> int:
     return run_program(["plot", str(folder / arguments[0]), "--db", str(database), *arguments[1:]])
 

@@ -216,13 +216,18 @@ def _crowded(values: Sequence[float]) -> bool:
 
 
 def check_varies(runs: Sequence[RunCurve], names: Sequence[str], left_out: Sequence[RunCurve] = ()) -> None:
-    """Raise ExportError if one of the settings has only one value: there is nothing to draw against."""
+    """Raise ExportError if one of the settings has only one value: there is nothing to draw against. The hint says
+    whether runs `left_out`, which have no final value, have others."""
     for name in names:
         values = {place_of(run, name) for run in runs}
         if len(values) > 1:
             continue
-        swept = list(differing_settings(settings_of(runs)))
+        swept = list(differing_settings(settings_of([*runs, *left_out])))
         hint = f"These differ: {', '.join(swept)}." if swept else "All runs have the same settings."
+        others = {place_of(run, name) for run in left_out} - values
+        if others:
+            others_text = ", ".join(map(value_text, sorted(others, key=sortable)))
+            hint = f"Only runs without a final value have another {name}: {others_text}."
         only = value_text(next(iter(values)))
         among = " with a final value" if left_out else ""
         whose = f"all {counted(len(runs), 'run')}{among} have" if len(runs) > 1 else f"the one run{among} has"
