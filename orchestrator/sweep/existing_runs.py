@@ -42,7 +42,8 @@ class Existing:
         """Lines for people; empty if nothing was found."""
         found = []
         if self.count:
-            then = "left out" if skipped else "add --skip_existing to leave them out"
+            them = "it" if self.count == 1 else "them"
+            then = "left out" if skipped else f"add --skip_existing to leave {them} out"
             found.append(f"{counted(self.count, 'run')} completed before with the same data and code: {then}")
         if self.unchecked:
             found.append(
@@ -51,7 +52,8 @@ class Existing:
             )
         for count, what in ((self.other_data, "data"), (self.other_code, "code")):
             if count:
-                found.append(f"{counted(count, 'run')} completed before with other {what}: these do not count")
+                so = "this does not count" if count == 1 else "these do not count"
+                found.append(f"{counted(count, 'run')} completed before with other {what}: {so}")
         return found
 
 

@@ -17,6 +17,7 @@ from orchestrator.errors import PlanError
 from orchestrator.queue.sweeps import EverySeed, NewArm, NewRun
 from orchestrator.sweep.expressions import Expression
 from orchestrator.sweep.shapes import PRODUCT, Axes, Shape, combinations, count
+from orchestrator.wording.numbers import counted
 
 MAX_RUNS = 5_000_000
 MAX_SEED = 2**63 - 1
@@ -269,7 +270,8 @@ def _warnings(axes: Axes, shape: Shape, duplicates: int, rounded: Mapping[int, i
     warnings = [f"width {given} becomes {width}: widths are multiples of 64" for given, width in rounded.items()]
     drawn = count(axes, shape)
     if shape.random_draws is not None and drawn < shape.random_draws:
-        warnings.append(f"--random {shape.random_draws:,} draws more than there is: {drawn:,} different combinations")
+        there = counted(drawn, "different combination")
+        warnings.append(f"--random {shape.random_draws:,} draws more than there is: {there}")
     if "model_scale" in axes and any(depth >= 1 for depth in axes.get("depth", ())):
         warnings.append("model_scale has no effect when depth and width are set")
     if duplicates:

@@ -256,7 +256,7 @@ def test_a_text_is_compared_by_its_fingerprint_where_its_tokens_are_cached(hlbq:
     text.write_text("other words\n" * 3000)
     done = hlbq(line)
     assert done.out.startswith("sweep 2: 1 run:")
-    assert "1 run completed before with other data: these do not count" in done.err
+    assert "1 run completed before with other data: this does not count" in done.err
 
 
 @pytest.mark.parametrize(

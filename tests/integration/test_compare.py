@@ -17,11 +17,11 @@ from hlbgpt_core.settings import Settings
 from orchestrator.cli.main import run_program
 from orchestrator.comparison.judging.contrasts import Verdict
 from orchestrator.comparison.measuring.groups import read_baseline
-from orchestrator.comparison.measuring.measures import Goal, PointChoice
+from orchestrator.comparison.measuring.measures import Goal, Measure, PointChoice
 from orchestrator.comparison.questions import Question
 from orchestrator.comparison.reporting.rendering import markdown, sentences
 from orchestrator.comparison.results import Comparison, Extension, compare, record
-from orchestrator.export.metric_names import Axis
+from orchestrator.export.metric_names import Axis, parse_metric
 from orchestrator.queue.attempts import Claim, Ending
 from orchestrator.queue.runs import RunFilter
 from orchestrator.queue.states import Reason
@@ -126,6 +126,15 @@ def test_the_other_way_round_it_is_worse(store: Store) -> None:
         "depth 4": Verdict.WORSE,
     }
     assert found.extension is None
+
+
+def test_one_step_is_a_step() -> None:
+    for axis, noun in {Axis.STEPS: "step", Axis.EPOCHS: "epoch", Axis.FLOPS: "flop"}.items():
+        one, two = (
+            Measure(metric=parse_metric("val_loss"), moment=PointChoice.AT, axis=axis, place=place)
+            for place in (1.0, 2.0)
+        )
+        assert one.text == f"val_loss at 1 {noun}" and two.text == f"val_loss at 2 {noun}s"
 
 
 def test_which_way_is_better_depends_on_the_metric(store: Store) -> None:

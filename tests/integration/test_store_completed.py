@@ -69,6 +69,14 @@ def test_what_is_not_taken_is_counted_alone(store: Store) -> None:
     )
 
 
+def test_one_run_is_told_of_as_one() -> None:
+    one = "1 run completed before with"
+    assert Existing(count=1, other_data=1).lines(skipped=False) == [
+        f"{one} the same data and code: add --skip_existing to leave it out",
+        f"{one} other data: this does not count",
+    ]
+
+
 @pytest.mark.parametrize("reason", [Reason.ERROR, Reason.DIVERGED])
 def test_runs_that_failed_do_not_count(store: Store, reason: Reason) -> None:
     submit(store, plan_of(1))

@@ -14,6 +14,7 @@ from hlbgpt_core.scale import token_limit
 from hlbgpt_core.settings import Settings
 from orchestrator.errors import PlanError
 from orchestrator.sweep.plan import MAX_RUNS, SIZED_BY, joined, make_plan
+from orchestrator.sweep.shapes import Shape
 
 AXES = st.fixed_dictionaries(
     {},
@@ -47,6 +48,11 @@ def test_every_arm_gets_its_first_seed_before_any_its_second() -> None:
     assert [(run.seed, run.run_num, run.arm) for run in runs] == [
         (6 + run_num, run_num, arm) for run_num in (1, 2, 3) for arm in (0, 1, 2)
     ]
+
+
+def test_one_drawn_combination_is_one() -> None:
+    plan = make_plan({"depth": (4,), "width": (128,)}, shape=Shape(random_draws=9), num_runs=1, first_seed=1)
+    assert plan.warnings == ("--random 9 draws more than there is: 1 different combination",)
 
 
 @pytest.mark.parametrize(("first", "runs", "named"), [(2**63 - 1, 2, 2**63), (-1, 5, -1), (2**63 - 3, 9, 2**63 + 5)])

@@ -55,7 +55,7 @@ class Measure:
         """`last val_loss`, `val_loss at 1,000,000 tokens`."""
         if self.axis is None or self.place is None:
             return f"{self.moment} {self.metric.name}"
-        return f"{self.metric.name} at {number_text(self.place)} {self.axis}"
+        return f"{self.metric.name} at {_place_text(self.place, self.axis)}"
 
     @property
     def counts_seconds(self) -> bool:
@@ -124,7 +124,7 @@ def measure_run(run: RunRecord, curve: Curve | None, measure: Measure) -> Measur
     if not ys:
         return Measured(standing=Standing.ABSENT, why=f"has no {measure.metric.name}")
     if measure.place is not None:
-        return Measured(standing=Standing.ABSENT, why=f"ended at {number_text(xs[-1])} {measure.axis}")
+        return Measured(standing=Standing.ABSENT, why=f"ended at {_place_text(xs[-1], measure.axis)}")
     if measure.moment is PointChoice.LAST:
         return Measured(standing=Standing.MEASURED, value=ys[-1])
     return _best(ys, measure)
@@ -179,6 +179,12 @@ def reached(curve: Curve | None, measure: Measure, target: float) -> Reached | N
             return Reached(seconds=seconds, tokens=tokens, steps=steps)
         before = (y, xs)
     return None
+
+
+def _place_text(place: float, axis: Axis | None) -> str:
+    """`1,000 tokens`, `1 step`."""
+    number = number_text(place)
+    return f"{number} {str(axis).removesuffix('s') if number == '1' else axis}"
 
 
 def number_text(number: float) -> str:
